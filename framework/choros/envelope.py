@@ -1,0 +1,274 @@
+"""The envelope: CloudEvents 1.0, its AMQP binding mapped onto AMQP 0-9-1 properties and headers.
+
+`docs/protocol.md` is the reference for other languages. Binary mode is written; structured mode is read as well.
+Reading is strict about what choros needs and tolerant about the rest: native or string values, both separators.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal, cast
+
+from pydantic_core import from_json, to_json
+
+from choros.errors import MessageRejected
+
+Kind = Literal["command", "reply", "fact"]
+Outcome = Literal["ok", "refused", "failed"]
+
+MAX_BODY = 1024 * 1024
+"""Bytes; RabbitMQ 4 itself stops at 16 MiB."""
+MAX_HEADERS = 8 * 1024
+MAX_DEPTH = 100
+_PREFIXES = ("cloudEvents_", "cloudEvents:")
+_TEXT = re.compile(r"[^\x00-\x1f\x7f]{1,512}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Envelope:
+    """One message with everything that is said about it. Times are seconds since the epoch."""
+
+    id: str
+    """The event's identity: survives every resend. (The AMQP message_id is another, fresh for every publish.)"""
+    kind: Kind
+    type: str
+    source: str
+    time: float
+    data: str
+    """The body, as JSON text."""
+    to: str = ""
+    """Where it goes: the service of a command, the reply queue of a reply. Not written on the wire."""
+    subject: str = ""
+    correlation_id: str = ""
+    """The saga's id."""
+    causation_id: str = ""
+    """The id of the message that caused this one; empty on the first."""
+    key: str = ""
+    """Idempotency key: see `choros.ids.CommandKey`."""
+    saga: str = ""
+    saga_version: int = 0
+    step: str = ""
+    attempt: int = 0
+    outcome: Outcome | Literal[""] = ""
+    """How a command went; on replies only."""
+    reply_to: str = ""
+    not_after: float | None = None
+    """A participant refuses the command past this moment."""
+    stream: str = ""
+    """With `seq`, the identity of a fact at its source."""
+    seq: int = 0
+    traceparent: str = ""
+    tracestate: str = ""
+
+    def dumps(self) -> str:
+        """The envelope as one JSON text, for stores."""
+        fields = ((name, getattr(self, name)) for name in _FIELDS)
+        return json.dumps({k: v for k, v in fields if v not in ("", 0, None)}, separators=(",", ":"))
+
+    @staticmethod
+    def loads(text: str | bytes) -> Envelope:
+        """Read what `dumps` wrote."""
+        return Envelope(**json.loads(text))
+
+
+_FIELDS = tuple(field.name for field in dataclasses.fields(Envelope))
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """A message as the broker carries it, before anything in it is believed."""
+
+    body: bytes
+    headers: Mapping[str, Any]
+    content_type: str | None = None
+    reply_to: str | None = None
+    correlation_id: str | None = None
+    type: str | None = None
+    app_id: str | None = None
+    timestamp: int | None = None
+
+
+def rfc3339(seconds: float) -> str:
+    """The moment as RFC 3339 text in UTC, to the microsecond."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _read_text(value: Any) -> str:
+    if isinstance(value, bytes):
+        value = value.decode("utf-8")
+    if not isinstance(value, str) or not _TEXT.fullmatch(value):
+        raise ValueError
+    return value
+
+
+def _read_count(value: Any) -> int:
+    if isinstance(value, (str, bytes)) and len(value) <= 19:
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63:
+        raise ValueError
+    return value
+
+
+def _read_time(value: Any) -> float:
+    if isinstance(value, datetime):
+        return value.timestamp()
+    moment = datetime.fromisoformat(_read_text(value))
+    if moment.tzinfo is None:
+        raise ValueError
+    return moment.timestamp()
+
+
+def _read_kind(value: Any) -> str:
+    if value not in ("command", "reply", "fact"):
+        raise ValueError
+    return cast(str, value)
+
+
+def _read_outcome(value: Any) -> str:
+    if value not in ("ok", "refused", "failed"):
+        raise ValueError
+    return cast(str, value)
+
+
+_ATTRIBUTES: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "id": ("id", _read_text),
+    "kind": ("sagakind", _read_kind),
+    "type": ("type", _read_text),
+    "source": ("source", _read_text),
+    "time": ("time", _read_time),
+    "subject": ("subject", _read_text),
+    "correlation_id": ("correlationid", _read_text),
+    "causation_id": ("causationid", _read_text),
+    "key": ("idempotencykey", _read_text),
+    "saga": ("saganame", _read_text),
+    "saga_version": ("sagaversion", _read_count),
+    "step": ("sagastep", _read_text),
+    "attempt": ("sagaattempt", _read_count),
+    "outcome": ("sagaoutcome", _read_outcome),
+    "not_after": ("expirytime", _read_time),
+    "stream": ("factstream", _read_text),
+    "seq": ("factseq", _read_count),
+    "traceparent": ("traceparent", _read_text),
+    "tracestate": ("tracestate", _read_text),
+}
+_REQUIRED: dict[str, tuple[str, ...]] = {
+    "command": ("correlation_id", "key", "saga", "saga_version", "step", "attempt"),
+    "reply": ("correlation_id", "key", "saga", "saga_version", "step", "attempt", "outcome", "causation_id"),
+    "fact": ("stream", "seq"),
+}
+
+
+def encode(envelope: Envelope) -> Wire:
+    """Write an envelope in binary mode."""
+    headers: dict[str, Any] = {"cloudEvents_specversion": "1.0"}
+    for field, (attribute, _) in _ATTRIBUTES.items():
+        value = getattr(envelope, field)
+        if value not in ("", 0, None):
+            headers[f"cloudEvents_{attribute}"] = rfc3339(value) if isinstance(value, float) else value
+    for name in ("traceparent", "tracestate"):
+        if getattr(envelope, name):
+            headers[name] = getattr(envelope, name)
+    return Wire(
+        body=envelope.data.encode(),
+        headers=headers,
+        content_type="application/json",
+        reply_to=envelope.reply_to or None,
+        correlation_id=envelope.correlation_id or None,
+        type=envelope.type,
+        app_id=envelope.source.rsplit("/", 1)[-1],
+        timestamp=int(envelope.time),
+    )
+
+
+def decode(wire: Wire) -> Envelope:
+    """Read an envelope, believing nothing; raises MessageRejected, which never repeats what the message said."""
+    _check_size(wire)
+    content_type = (wire.content_type or "application/json").lower()
+    if content_type.startswith("application/cloudevents"):
+        attributes, data = _structured(wire.body)
+    else:
+        attributes, data = _binary(wire.headers), _text(wire.body)
+    fields = _fields(attributes)
+    if wire.reply_to:
+        fields["reply_to"] = _checked("reply_to", _read_text, wire.reply_to)
+    _check_complete(fields)
+    return Envelope(data=data, **fields)
+
+
+def _check_size(wire: Wire) -> None:
+    if len(wire.body) > MAX_BODY:
+        raise MessageRejected(f"The body is larger than {MAX_BODY} bytes.")
+    if sum(len(str(k)) + len(str(v)) for k, v in wire.headers.items() if not k.startswith("x-")) > MAX_HEADERS:
+        raise MessageRejected(f"The headers are larger than {MAX_HEADERS} bytes.")
+
+
+def _binary(headers: Mapping[str, Any]) -> dict[str, Any]:
+    found = {p: {k[len(p) :]: v for k, v in headers.items() if k.startswith(p)} for p in _PREFIXES}
+    if all(found.values()):
+        raise MessageRejected("The headers mix the prefixes 'cloudEvents_' and 'cloudEvents:'.")
+    return found[_PREFIXES[0]] or found[_PREFIXES[1]]
+
+
+def _text(body: bytes) -> str:
+    try:
+        text = body.decode("utf-8")
+    except UnicodeDecodeError:
+        raise MessageRejected("The body is not UTF-8.") from None
+    _check_depth(body)
+    return text
+
+
+def _check_depth(body: bytes) -> None:
+    """Bound the nesting before any parser sees it; brackets inside strings may only make the bound stricter."""
+    if body.count(b"[") + body.count(b"{") <= MAX_DEPTH:
+        return
+    depth = 0
+    for match in _STRUCTURE.finditer(body):
+        token = match.group()
+        depth += token in b"[{"
+        depth -= token in b"]}"
+        if depth > MAX_DEPTH:
+            raise MessageRejected(f"The body is nested deeper than {MAX_DEPTH} levels.")
+
+
+_STRUCTURE = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+
+
+def _structured(body: bytes) -> tuple[dict[str, Any], str]:
+    _check_depth(body)
+    try:
+        event = from_json(body, allow_inf_nan=False)
+    except ValueError:
+        raise MessageRejected("The body is not JSON.") from None
+    if not isinstance(event, dict) or "data" not in event:
+        raise MessageRejected("The body is no CloudEvent with data.")
+    return event, to_json(event.pop("data")).decode()
+
+
+def _fields(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    if attributes.get("specversion") not in ("1.0", b"1.0"):
+        raise MessageRejected("The message is no CloudEvent of specversion 1.0.")
+    return {
+        field: _checked(attribute, read, attributes[attribute])
+        for field, (attribute, read) in _ATTRIBUTES.items()
+        if attributes.get(attribute) is not None
+    }
+
+
+def _checked(attribute: str, read: Callable[[Any], Any], value: Any) -> Any:
+    try:
+        return read(value)
+    except (ValueError, OverflowError):
+        raise MessageRejected(f"The attribute {attribute} has no acceptable value.") from None
+
+
+def _check_complete(fields: Mapping[str, Any]) -> None:
+    needed = ("id", "kind", "type", "source", "time", *_REQUIRED.get(fields.get("kind", ""), ()))
+    missing = [_ATTRIBUTES[field][0] for field in needed if field not in fields]
+    if missing:
+        raise MessageRejected(f"The message lacks {', '.join(missing)}.")

@@ -1,0 +1,98 @@
+"""What can go wrong, as a tree; every error is one sentence with a hint what to do.
+
+ChorosError
+├── DeclarationError          a saga, service or message that cannot work (raised at import)
+├── UsageError                a command line, setting or address that means nothing
+├── MessageRejected           a message off the wire that is not acceptable; it is parked, never raised to users
+├── StartConflict             the same start key with another body
+├── SagaNotFound              no saga instance has this id
+├── OutcomePending            `run` gave up waiting; the saga itself goes on
+├── Unreachable               a server does not answer
+│   ├── BrokerUnreachable
+│   └── StoreUnreachable
+└── Misconfigured             a server answers, but must not be used like this
+    ├── BrokerMisconfigured   wrong password, queue with other arguments
+    └── StoreMisconfigured    eviction policy, a database of another kind
+
+Refused                       raised by handlers: a definite business "no" (not a ChorosError: nothing went wrong)
+"""
+
+from __future__ import annotations
+
+
+class ChorosError(Exception):
+    """Any error of choros: a sentence, and a hint what to do about it."""
+
+    exit_code = 1
+
+    def __init__(self, sentence: str, hint: str = "") -> None:
+        super().__init__(sentence)
+        self.sentence = sentence
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.sentence} Try: {self.hint}" if self.hint else self.sentence
+
+
+class DeclarationError(ChorosError):
+    """A declaration that cannot work; raised when it is written, not when it runs."""
+
+
+class UsageError(ChorosError):
+    """A command line, setting or address that means nothing."""
+
+    exit_code = 2
+
+
+class MessageRejected(ChorosError):
+    """A message off the wire that cannot be accepted. The reason never repeats what the message said."""
+
+
+class StartConflict(ChorosError):
+    """A saga was started with the same key but another body."""
+
+
+class SagaNotFound(ChorosError):
+    """No saga instance has this id."""
+
+
+class OutcomePending(ChorosError):
+    """The wait for an outcome ended before the saga did; the saga goes on."""
+
+
+class Unreachable(ChorosError):
+    """A server does not answer."""
+
+    exit_code = 4
+
+
+class BrokerUnreachable(Unreachable):
+    """The message broker does not answer."""
+
+
+class StoreUnreachable(Unreachable):
+    """The saga store or a service's database does not answer."""
+
+
+class Misconfigured(ChorosError):
+    """A server answers but must not be used as it is configured."""
+
+
+class BrokerMisconfigured(Misconfigured):
+    """Wrong credentials, or an exchange or queue that exists with other arguments."""
+
+
+class StoreMisconfigured(Misconfigured):
+    """A store that could lose what it acknowledged, such as Redis with an eviction policy."""
+
+
+class Refused(Exception):
+    """A definite business "no" of a participant: the step is undone by nobody and never retried.
+
+    `code` must be one that the command declares (`refusals=`); `detail` travels in the reply and is never logged.
+    """
+
+    def __init__(self, code: str, detail: str = "") -> None:
+        super().__init__(code)
+        self.code = code
+        self.detail = detail

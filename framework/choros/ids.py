@@ -1,0 +1,32 @@
+"""Identifiers: fresh ones (UUIDv7) and derived ones (UUIDv8), RFC 9562."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+import uuid
+
+
+def fresh_id() -> str:
+    """A UUIDv7 as text: unique, and increasing with time to the millisecond."""
+    milliseconds = time.time_ns() // 1_000_000
+    random = int.from_bytes(os.urandom(10), "big")
+    value = (milliseconds << 80) | random
+    value = (value & ~(0xF << 76)) | (0x7 << 76)
+    value = (value & ~(0x3 << 62)) | (0x2 << 62)
+    return str(uuid.UUID(int=value))
+
+
+def derived_id(*parts: str) -> str:
+    """The same id for the same parts, on every machine: 128 bits of SHA-256, as UUIDv8 text."""
+    digest = hashlib.sha256("\x00".join(parts).encode()).digest()[:16]
+    value = int.from_bytes(digest, "big")
+    value = (value & ~(0xF << 76)) | (0x8 << 76)
+    value = (value & ~(0x3 << 62)) | (0x2 << 62)
+    return str(uuid.UUID(int=value))
+
+
+def saga_id_for(saga: str, key: str) -> str:
+    """The id of the one saga instance that this start key stands for."""
+    return derived_id("choros.saga", saga, key)

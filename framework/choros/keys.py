@@ -1,0 +1,46 @@
+"""The key of a command: what makes it the same command on every retry."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from choros.errors import MessageRejected
+
+Operation = Literal["do", "undo", "close"]
+_OPERATIONS: dict[str, Operation] = {"do": "do", "undo": "undo", "close": "close"}
+_KEY_PART = re.compile(r"[A-Za-z0-9_.\[\]-]{1,200}")
+
+
+@dataclass(frozen=True, slots=True)
+class CommandKey:
+    """What makes a command the same command on every retry: `saga_id:path:round:operation`."""
+
+    saga_id: str
+    path: str
+    round: int
+    operation: Operation
+
+    def __str__(self) -> str:
+        return f"{self.saga_id}:{self.path}:{self.round}:{self.operation}"
+
+    @property
+    def effect(self) -> str:
+        """The key without its operation: what a `do`, its `undo` and its `close` share."""
+        return f"{self.saga_id}:{self.path}:{self.round}"
+
+    def of(self, operation: Operation) -> CommandKey:
+        """The key of another operation on the same effect."""
+        return CommandKey(self.saga_id, self.path, self.round, operation)
+
+    @staticmethod
+    def parse(text: str) -> CommandKey:
+        """Read a key off the wire; raises MessageRejected."""
+        parts = text.split(":")
+        if len(parts) != 4 or not all(map(_KEY_PART.fullmatch, parts[:2])):
+            raise MessageRejected("The idempotency key is not saga_id:path:round:operation.")
+        round_, operation = parts[2], _OPERATIONS.get(parts[3])
+        if operation is None or not (round_.isascii() and round_.isdigit() and 0 < len(round_) < 7):
+            raise MessageRejected("The idempotency key is not saga_id:path:round:operation.")
+        return CommandKey(parts[0], parts[1], int(round_), operation)

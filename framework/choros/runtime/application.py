@@ -1,0 +1,143 @@
+"""An application: sagas and services under one namespace, checked against each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from choros.errors import DeclarationError, UsageError
+from choros.messages import Command, Fact, Message
+from choros.runtime.service import Service
+from choros.saga.declaration import Saga
+from choros.saga.plan import RESERVED_NAMES, Planned, valid_name
+from choros.saga.steps import Publish
+
+
+class App:
+    """Everything that belongs together on one broker; raises DeclarationError where it cannot work.
+
+    `namespace` is the prefix of every name on the broker; `name` is the orchestrator application, which has a reply
+    queue of its own (several applications may share a namespace).
+    """
+
+    def __init__(
+        self,
+        namespace: str,
+        *,
+        sagas: Iterable[Saga[Any]] = (),
+        services: Iterable[Service] = (),
+        name: str = "",
+    ) -> None:
+        self.namespace = namespace
+        self.name = name or namespace
+        self.sagas: Mapping[tuple[str, int], Saga[Any]] = _by_version(sagas)
+        self.services: Mapping[str, Service] = _by_name(services)
+        _check_names(self)
+        _check_type_names(self)
+        for saga in self.sagas.values():
+            _check_handled(saga, self.services)
+
+    def saga(self, name: str) -> Saga[Any]:
+        """The newest version of a saga; raises UsageError if there is none of this name."""
+        versions = [saga for (known, _), saga in self.sagas.items() if known == name]
+        if not versions:
+            known = ", ".join(sorted({name for name, _ in self.sagas})) or "none"
+            raise UsageError(f"There is no saga {name!r} in this application.", f"one of: {known}.")
+        return max(versions, key=lambda saga: saga.version)
+
+    def service(self, name: str) -> Service:
+        """The service of this name; raises UsageError if there is none."""
+        if name not in self.services:
+            known = ", ".join(sorted(self.services)) or "none"
+            raise UsageError(f"There is no service {name!r} in this application.", f"one of: {known}.")
+        return self.services[name]
+
+    @property
+    def participants(self) -> Sequence[str]:
+        """Names of the services that carry out commands."""
+        return [service.name for service in self.services.values() if service.commands]
+
+    @property
+    def subscribers(self) -> Sequence[str]:
+        """Names of the services that react to facts."""
+        return [service.name for service in self.services.values() if service.facts]
+
+    def subscribed(self, fact: type[Fact]) -> Sequence[str]:
+        """Names of the services that react to this fact."""
+        return [service.name for service in self.services.values() if fact in service.facts]
+
+
+def _by_version(sagas: Iterable[Saga[Any]]) -> dict[tuple[str, int], Saga[Any]]:
+    found: dict[tuple[str, int], Saga[Any]] = {}
+    for saga in sagas:
+        if (saga.name, saga.version) in found:
+            raise DeclarationError(
+                f"saga {saga.name!r} is declared twice in version {saga.version}.", "raise the version of one."
+            )
+        found[saga.name, saga.version] = saga
+    return found
+
+
+def _by_name(services: Iterable[Service]) -> dict[str, Service]:
+    found: dict[str, Service] = {}
+    for service in services:
+        if service.name in found:
+            raise DeclarationError(f"Two services are called {service.name!r}.", "give each its own name.")
+        found[service.name] = service
+    return found
+
+
+def _check_names(app: App) -> None:
+    for what, name in (("namespace", app.namespace), ("application", app.name)):
+        if not valid_name(name) or name in RESERVED_NAMES:
+            raise DeclarationError(f"{name!r} is no name for {what}.", "use lower-case words joined by '-' or '_'.")
+
+
+def _check_type_names(app: App) -> None:
+    """One type name, one class; otherwise a message would be read as something else."""
+    seen: dict[str, type[Message]] = {}
+    for message in _messages(app):
+        other = seen.setdefault(message.type_name, message)
+        if other is not message:
+            raise DeclarationError(
+                f"{other.__module__}.{other.__name__} and {message.__module__}.{message.__name__} are both"
+                f" {message.type_name} on the wire.",
+                "give one of them name='...'.",
+            )
+
+
+def _messages(app: App) -> Iterable[type[Message]]:
+    for saga in app.sagas.values():
+        yield saga.start
+        for planned in saga.plan.steps:
+            yield from (builder.builds for builder in (planned.action, planned.undo) if builder)
+        yield from (builder.builds for builder in (*saga.plan.completed, *saga.plan.compensated))
+    for service in app.services.values():
+        yield from service.commands
+        yield from service.facts
+
+
+def _check_handled(saga: Saga[Any], services: Mapping[str, Service]) -> None:
+    for planned in saga.plan.steps:
+        if isinstance(planned.node, Publish):
+            continue
+        for command in _commands(planned):
+            _check_command(saga.name, planned.name, command, planned.node.to, services)
+
+
+def _commands(planned: Planned) -> list[type[Command[Any]]]:
+    return [planned.command, *([planned.compensation] if planned.compensation else [])]
+
+
+def _check_command(
+    saga: str, step: str, command: type[Command[Any]], to: str, services: Mapping[str, Service]
+) -> None:
+    if to not in services:
+        raise DeclarationError(
+            f"saga {saga!r}: {step} goes to {to!r}, which no service is called.", f"declare Service({to!r})."
+        )
+    if command not in services[to].commands:
+        raise DeclarationError(
+            f"saga {saga!r}: {step} sends {command.__name__} to {to!r}, which nobody there is declared to handle.",
+            f"add @{to}.handles({command.__name__}), or name it in Service({to!r}, commands=...).",
+        )

@@ -1,0 +1,364 @@
+"""The machine: `(saga, instance, inputs, now) -> (instance', what to send)`. A pure function; all else is shell.
+
+Three outcomes of a step: OK; refused (it did not happen and never will, so it is not undone); in doubt (it may have
+happened, so it is undone too). From the pivot on the saga only goes forward. What neither succeeds nor may be undone
+parks the saga for a person. The rules are numbered in `docs/decisions/0001-rules.md`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from choros.messages import SYSTEM_REFUSALS, Close, Failure
+from choros.saga.declaration import Saga
+from choros.saga.inputs import (
+    Answered,
+    CancelRequested,
+    Decision,
+    Input,
+    PauseRequested,
+    ResumeRequested,
+    RetryRequested,
+    SkipRequested,
+    TimerFired,
+)
+from choros.saga.instance import Instance, Leg, StepState
+from choros.saga.plan import Planned
+from choros.saga.steps import Publish, Retriable, Step
+from choros.saga.turn import BuildFailed, Turn, commanded, retry_policy
+
+
+def begin(
+    saga: Saga[Any], saga_id: str, start: str, now: float, *, cause: str, traceparent: str = "", tracestate: str = ""
+) -> Decision:
+    """The first decision of a saga instance; `cause` is the id that the start message goes by."""
+    deadline = now + saga.deadline.total_seconds() if saga.deadline else None
+    steps = (StepState(),) * len(saga.plan.steps)
+    instance = Instance(
+        saga_id, start, steps, deadline=deadline, cause=cause, traceparent=traceparent, tracestate=tracestate
+    )
+    turn = Turn(saga, instance, now)
+    turn.note("started")
+    _go_on(turn)
+    return turn.decision()
+
+
+def decide(saga: Saga[Any], instance: Instance, inputs: Sequence[Input], now: float) -> Decision:
+    """Fold all inputs into one decision: answers first, then what people want, then the timers."""
+    turn = Turn(saga, instance, now)
+    for given in sorted(inputs, key=_precedence):
+        _apply(turn, given)
+    return turn.decision()
+
+
+def _precedence(given: Input) -> int:
+    return 0 if isinstance(given, Answered) else 2 if isinstance(given, TimerFired) else 1
+
+
+def _apply(turn: Turn, given: Input) -> None:
+    match given:
+        case Answered():
+            _answered(turn, given)
+        case TimerFired():
+            _timer_fired(turn, given)
+        case CancelRequested():
+            turn.change(cause=given.id)
+            _withdraw(turn, "cancelled")
+        case PauseRequested() | ResumeRequested():
+            turn.change(cause=given.id)
+            _pause(turn, isinstance(given, PauseRequested))
+        case RetryRequested():
+            turn.change(cause=given.id)
+            _retry(turn, given)
+        case SkipRequested():
+            turn.change(cause=given.id)
+            _skip(turn, given)
+
+
+# --- going on -------------------------------------------------------------------------------------------------------
+
+
+def _go_on(turn: Turn) -> None:
+    """Do what is next, unless something holds the saga; a bug in the declaration's functions parks it."""
+    instance = turn.instance
+    if instance.paused or instance.terminal or instance.status == "parked":
+        return
+    try:
+        if instance.backward:
+            _backward(turn)
+        else:
+            _forward(turn)
+    except BuildFailed as failed:
+        turn.park(str(failed), _current(turn))
+
+
+def _current(turn: Turn) -> str:
+    """The name of the step at work; empty when only the closing facts are left."""
+    cursor = turn.instance.cursor
+    return turn.plan.steps[cursor].name if cursor < len(turn.plan.steps) else ""
+
+
+def _forward(turn: Turn) -> None:
+    for planned in turn.plan.steps[turn.instance.cursor :]:
+        turn.change(cursor=planned.index)
+        if turn.state(planned.index).leg:
+            return
+        if not isinstance(planned.node, Publish):
+            _send_first(turn, planned, "do", turn.build(planned.action).to_json())
+            turn.change_step(planned.index, progress="sent")
+            return
+        _publish(turn, planned, planned.node.early)
+    turn.change(cursor=len(turn.plan.steps))
+    _finish(turn)
+
+
+def _send_first(turn: Turn, planned: Planned, operation: Any, command: str) -> None:
+    turn.send(planned, Leg(operation, command, attempt=1, first_at=turn.now, due=None))
+
+
+def _publish(turn: Turn, planned: Planned, early: bool) -> None:
+    """Facts before the pivot wait for it; with no pivot, for the end."""
+    fact = turn.build(planned.action).to_json()
+    passed = turn.plan.pivot is not None and planned.index > turn.plan.pivot
+    if early or passed:
+        turn.release(planned.action.builds.type_name, fact, planned.name)
+        turn.change_step(planned.index, progress="published", fact=fact)
+    else:
+        turn.change_step(planned.index, progress="held", fact=fact)
+        turn.note("fact_held", planned.name, code=planned.action.builds.type_name)
+
+
+def _backward(turn: Turn) -> None:
+    """Undo the newest step that may have happened, and wait; with none left the saga is compensated."""
+    for index in range(min(turn.instance.cursor, len(turn.plan.steps) - 1), -1, -1):
+        planned, state = turn.plan.steps[index], turn.state(index)
+        turn.change(cursor=index)
+        if state.leg:
+            return
+        if state.progress in ("ok", "in_doubt") and planned.undo:
+            _send_first(turn, planned, "undo", turn.build(planned.undo).to_json())
+            return
+        if state.progress == "published" and planned.undo:
+            turn.release(planned.undo.builds.type_name, turn.build(planned.undo).to_json(), planned.name)
+            turn.change_step(index, progress="retracted")
+    _finish(turn)
+
+
+def _finish(turn: Turn) -> None:
+    backward = turn.instance.backward
+    closing = turn.plan.compensated if backward else turn.plan.completed
+    facts = [(builder.builds.type_name, turn.build(builder).to_json()) for builder in closing]
+    turn.release_held()
+    for type_name, data in facts:
+        turn.release(type_name, data)
+    turn.change(status="compensated" if backward else "completed", deadline=None)
+    turn.note("compensated" if backward else "completed")
+
+
+# --- answers --------------------------------------------------------------------------------------------------------
+
+
+def _answered(turn: Turn, answer: Answered) -> None:
+    planned = turn.plan.find(answer.key.path)
+    if planned is None or not _was_sent(turn, planned, answer):
+        turn.stray(answer.id)
+        return
+    turn.change(cause=answer.id)
+    leg = turn.state(planned.index).leg
+    if leg is None or not _is_awaited(turn, planned, leg, answer):
+        _note(turn, "late_reply", planned, answer)
+        return
+    if answer.outcome == "ok":
+        _accept(turn, planned, leg, answer)
+    elif answer.outcome == "refused" and _may_refuse(planned, leg, answer.code):
+        _refused(turn, planned, answer)
+    else:
+        _failed(turn, planned, leg, answer)
+
+
+def _note(turn: Turn, kind: Any, planned: Planned, answer: Answered) -> None:
+    turn.note(kind, planned.name, operation=answer.key.operation, attempt=answer.attempt, code=answer.code)
+
+
+def _was_sent(turn: Turn, planned: Planned, answer: Answered) -> bool:
+    """Whether this saga ever sent that command; a forged reply names one that it did not."""
+    state, key = turn.state(planned.index), answer.key
+    if isinstance(planned.node, Publish) or key.saga_id != turn.instance.saga_id or key.round > state.round:
+        return False
+    if key.round < state.round or key.operation == "close":
+        return True
+    if key.operation == "do":
+        return state.progress != "pending"
+    return state.progress == "undone" or (state.leg is not None and turn.instance.backward)
+
+
+def _is_awaited(turn: Turn, planned: Planned, leg: Leg, answer: Answered) -> bool:
+    """A close is answered by itself, or by the stored outcome of what it closes."""
+    closes = "undo" if turn.instance.backward else "do"
+    awaited = (leg.operation,) if leg.operation != "close" else ("close", closes)
+    return answer.key.round == turn.state(planned.index).round and answer.key.operation in awaited
+
+
+def _may_refuse(planned: Planned, leg: Leg, code: str) -> bool:
+    return leg.operation != "undo" and code in (*planned.command.refusals, *SYSTEM_REFUSALS)
+
+
+def _accept(turn: Turn, planned: Planned, leg: Leg, answer: Answered) -> None:
+    skipped = answer.key.operation == "close"
+    _note(turn, "skipped" if skipped else "undone" if turn.instance.backward else "replied", planned, answer)
+    turn.unpark()
+    if turn.instance.backward:
+        turn.change_step(planned.index, progress="undone", leg=None)
+    else:
+        reply = leg.closing if skipped else answer.data
+        turn.change_step(planned.index, progress="ok", reply=reply, leg=None)
+        turn.change(cursor=planned.index + 1)
+        if planned.index == turn.plan.pivot:
+            _pass_pivot(turn, planned)
+    _go_on(turn)
+
+
+def _pass_pivot(turn: Turn, planned: Planned) -> None:
+    turn.note("pivot_passed", planned.name)
+    if turn.instance.wanted:
+        turn.note("too_late", planned.name, code=turn.instance.wanted)
+    turn.change(wanted="", deadline=None)
+    turn.release_held()
+
+
+def _refused(turn: Turn, planned: Planned, answer: Answered) -> None:
+    _note(turn, "refused", planned, answer)
+    turn.change_step(planned.index, progress="refused", leg=None)
+    if isinstance(planned.node, Retriable):
+        turn.park(f"{planned.name} was refused ({answer.code}) after the pivot", planned.name)
+        return
+    turn.unpark()
+    detail = Failure.from_json(answer.data).detail
+    _turn_back(turn, Failure(code=answer.code, detail=detail, step=planned.name, kind="refused"))
+
+
+def _failed(turn: Turn, planned: Planned, leg: Leg, answer: Answered) -> None:
+    """A retryable failure counts only for the attempt that is awaited; a refusal nobody declared counts as one."""
+    if answer.attempt != leg.attempt or leg.waiting or leg.due is None:
+        _note(turn, "late_reply", planned, answer)
+        return
+    _note(turn, "undeclared_refusal" if answer.outcome == "refused" else "failed", planned, answer)
+    policy = retry_policy(planned, leg)
+    delay = policy.delay(leg.attempt, str(answer.key))
+    if not policy.allows(leg.attempt, leg.first_at, turn.now + delay, answer.code):
+        _give_up(turn, planned, leg, answer.code)
+        return
+    turn.change_step(planned.index, leg=replace(leg, waiting=True, due=turn.now + delay))
+    turn.note("retry_scheduled", planned.name, operation=leg.operation, attempt=leg.attempt + 1, seconds=delay)
+
+
+def _give_up(turn: Turn, planned: Planned, leg: Leg, code: str) -> None:
+    """The outcome stays unknown: a step before the pivot is undone with the others, anything else waits for a person."""
+    node = planned.node
+    if leg.operation != "do" or not isinstance(node, Step) or node.retry.exhausted == "park":
+        turn.park(f"{planned.name} ({leg.operation}) is in doubt after {leg.attempt} attempts: {code}", planned.name)
+        return
+    turn.change_step(planned.index, progress="in_doubt", leg=None)
+    _turn_back(turn, Failure(code=code or "unknown", step=planned.name, kind="in_doubt"))
+
+
+def _turn_back(turn: Turn, failure: Failure) -> None:
+    turn.change(status="compensating", backward=True, failure=failure.to_json(), parked="", wanted="", deadline=None)
+    turn.note("compensating", failure.step, code=failure.code)
+    turn.drop_held()
+    _go_on(turn)
+
+
+# --- timers ---------------------------------------------------------------------------------------------------------
+
+
+def _timer_fired(turn: Turn, fired: TimerFired) -> None:
+    deadline = turn.instance.deadline
+    for planned in turn.plan.steps:
+        leg = turn.state(planned.index).leg
+        if leg and leg.due is not None and leg.due <= turn.now:
+            _leg_due(turn, planned, leg, held=fired.unsent or turn.instance.paused)
+    if deadline is not None and deadline <= turn.now and not turn.instance.backward:
+        turn.change(deadline=None)
+        _withdraw(turn, "deadline")
+
+
+def _leg_due(turn: Turn, planned: Planned, leg: Leg, *, held: bool) -> None:
+    """Time for the next attempt, or no answer came. While the command cannot leave, that counts no attempt."""
+    if held:
+        timeout = commanded(planned).timeout.total_seconds()
+        turn.change_step(planned.index, leg=replace(leg, due=turn.now + timeout))
+        return
+    if not leg.waiting:
+        turn.note("timed_out", planned.name, operation=leg.operation, attempt=leg.attempt)
+        if not retry_policy(planned, leg).allows(leg.attempt, leg.first_at, turn.now):
+            _give_up(turn, planned, leg, "timeout")
+            return
+    turn.send(planned, replace(leg, attempt=leg.attempt + 1))
+
+
+# --- what people want -----------------------------------------------------------------------------------------------
+
+
+def _withdraw(turn: Turn, why: str) -> None:
+    """Cancel, or the saga's deadline: undo what was done, unless the pivot is passed or in flight."""
+    instance, pivot = turn.instance, turn.plan.pivot
+    progress = turn.state(pivot).progress if pivot is not None else "pending"
+    if instance.terminal or instance.backward or progress == "ok":
+        turn.note("too_late", code=why)
+    elif progress == "sent":
+        turn.change(wanted=why)
+        turn.note("wanted", code=why)
+    else:
+        step = _current(turn)
+        if instance.cursor < len(instance.steps) and turn.state(instance.cursor).progress == "sent":
+            turn.change_step(instance.cursor, progress="in_doubt", leg=None)
+        _turn_back(turn, Failure(code=why, step=step, kind="cancelled"))
+
+
+def _pause(turn: Turn, paused: bool) -> None:
+    if turn.instance.terminal or turn.instance.paused == paused:
+        turn.note("too_late", code="pause" if paused else "resume")
+        return
+    turn.change(paused=paused)
+    turn.note("paused" if paused else "resumed")
+    _go_on(turn)
+
+
+def _still_parked(turn: Turn, act: RetryRequested | SkipRequested) -> bool:
+    """Whether the saga still waits where the act says; otherwise the act comes too late."""
+    instance = turn.instance
+    round_ = instance.steps[instance.cursor].round if instance.cursor < len(instance.steps) else 1
+    if instance.status == "parked" and not instance.paused and (act.step, act.round) == (_current(turn), round_):
+        return True
+    turn.note("too_late", act.step, code="skip" if isinstance(act, SkipRequested) else "retry")
+    return False
+
+
+def _retry(turn: Turn, act: RetryRequested) -> None:
+    if not _still_parked(turn, act):
+        return
+    turn.unpark()
+    index = turn.instance.cursor
+    state = turn.state(index) if act.step else StepState()
+    if state.leg:
+        again = replace(state.leg, attempt=state.leg.attempt + 1, first_at=turn.now)
+        turn.send(turn.plan.steps[index], again)
+    elif state.progress == "refused":
+        turn.change_step(index, progress="pending", round=state.round + 1, not_after=None)
+    _go_on(turn)
+
+
+def _skip(turn: Turn, act: SkipRequested) -> None:
+    """Close the command's key first: only when the participant promises that it has no effect does the act count."""
+    if not _still_parked(turn, act):
+        return
+    planned = turn.plan.steps[turn.instance.cursor] if act.step else None
+    if planned is None or turn.state(planned.index).leg is None:
+        turn.note("too_late", act.step, code="skip")
+        return
+    turn.unpark()
+    closes = Close(of="undo" if turn.instance.backward else "do").to_json()
+    turn.send(planned, Leg("close", closes, attempt=1, first_at=turn.now, due=None, closing=act.reply))

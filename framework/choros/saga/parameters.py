@@ -1,0 +1,123 @@
+"""Which messages a step's function needs, read from its signature: by type, or by step name where types are shared."""
+
+from __future__ import annotations
+
+import inspect
+import types
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from choros.errors import DeclarationError
+from choros.messages import Failure, Message, Reply
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """One parameter of a function, and the message that fills it."""
+
+    parameter: str
+    source: Literal["start", "reply", "failure"]
+    message: type[Message]
+    step: int = -1
+    """The step whose reply it is."""
+    optional: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a function may ask for at its place in the saga."""
+
+    saga: str
+    start: type[Message]
+    replies: Sequence[tuple[int, str, type[Reply]]]
+    """(index, step name, type) of the replies known by then."""
+    maybe: Sequence[tuple[int, str, type[Reply]]] = ()
+    """Replies that may be known: asked for as `Reply | None` only."""
+    failure: bool = False
+
+
+def signature_of(function: Callable[..., Any], saga: str) -> tuple[Mapping[str, Any], Any]:
+    """The parameters (name to type) and the return type; raises DeclarationError where they are not written down."""
+    name = getattr(function, "__name__", repr(function))
+    if inspect.iscoroutinefunction(function):
+        raise DeclarationError(f"saga {saga!r}: {name} is async, but it only builds a message.", "write a plain def.")
+    try:
+        hints = get_type_hints(function)
+    except NameError as error:
+        raise DeclarationError(
+            f"saga {saga!r}: {name} is annotated with {error.name}, which is not known.",
+            "import the message at module level.",
+        ) from None
+    parameters = inspect.signature(function).parameters
+    for parameter in parameters.values():
+        _check_parameter(saga, name, parameter, hints)
+    if "return" not in hints:
+        raise DeclarationError(f"saga {saga!r}: {name} does not say what it returns.", "annotate it: -> SomeMessage.")
+    return {p: hints[p] for p in parameters}, hints["return"]
+
+
+def _check_parameter(saga: str, name: str, parameter: inspect.Parameter, hints: Mapping[str, Any]) -> None:
+    if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+        raise DeclarationError(f"saga {saga!r}: {name} takes {parameter}, which no message can fill.")
+    if parameter.name not in hints:
+        raise DeclarationError(
+            f"saga {saga!r}: {name} does not say what its parameter {parameter.name!r} is.",
+            "annotate it with the start message or a reply.",
+        )
+
+
+def needs_of(function: Callable[..., Any], known: Known) -> tuple[Need, ...]:
+    """What fills each parameter; raises DeclarationError for what cannot be known at that place."""
+    parameters, _ = signature_of(function, known.saga)
+    return tuple(_need(function.__name__, name, hint, known) for name, hint in parameters.items())
+
+
+def _need(function: str, parameter: str, hint: Any, known: Known) -> Need:
+    wanted, optional = _without_none(hint)
+    if wanted is known.start:
+        return Need(parameter, "start", known.start)
+    if wanted is Failure and known.failure:
+        return Need(parameter, "failure", Failure)
+    if not (isinstance(wanted, type) and issubclass(wanted, Reply)):
+        raise DeclarationError(
+            f"saga {known.saga!r}: {function} needs {_shown(wanted)} for {parameter!r},"
+            f" which is neither {known.start.__name__} nor a reply.",
+            f"take {known.start.__name__} or the reply of an earlier step.",
+        )
+    index, sure = _reply(function, parameter, wanted, known)
+    if not sure and not optional:
+        raise DeclarationError(
+            f"saga {known.saga!r}: {function} needs {wanted.__name__}, which may not be known by then.",
+            f"write {parameter}: {wanted.__name__} | None.",
+        )
+    return Need(parameter, "reply", wanted, index, not sure)
+
+
+def _without_none(hint: Any) -> tuple[Any, bool]:
+    if get_origin(hint) in (Union, types.UnionType):
+        rest = [argument for argument in get_args(hint) if argument is not types.NoneType]
+        return (rest[0], True) if len(rest) == 1 else (hint, False)
+    return hint, False
+
+
+def _shown(hint: Any) -> str:
+    return hint.__name__ if isinstance(hint, type) else str(hint)
+
+
+def _reply(function: str, parameter: str, wanted: type[Reply], known: Known) -> tuple[int, bool]:
+    candidates = [(i, name, True) for i, name, reply in known.replies if reply is wanted]
+    candidates += [(i, name, False) for i, name, reply in known.maybe if reply is wanted]
+    if len(candidates) > 1:
+        candidates = [c for c in candidates if c[1] == parameter]
+        if not candidates:
+            raise DeclarationError(
+                f"saga {known.saga!r}: {function} needs {wanted.__name__}, which several steps reply with.",
+                "name the parameter after the step.",
+            )
+    if not candidates:
+        raise DeclarationError(
+            f"saga {known.saga!r}: {function} needs {wanted.__name__}, which no earlier step replies with.",
+            "move the step behind the one that replies with it.",
+        )
+    return candidates[0][0], candidates[0][2]

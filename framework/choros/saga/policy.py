@@ -1,0 +1,57 @@
+"""How often and how fast a command is tried again. Retries are durable saga state, never sleeps in a process."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal
+
+from choros.errors import DeclarationError
+
+DEFAULT_TIMEOUT = timedelta(seconds=30)
+"""How long one attempt of a command may go unanswered."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """Attempt n + 1 follows attempt n after `initial * factor ** (n - 1)`, at most `max`, for `total` in all.
+
+    What a failure leaves behind is unknown, so a `Step` whose attempts are used up is undone with those before it
+    (`exhausted="compensate"`) or parked for a person (`"park"`); a pivot, a retriable step and an undo always park.
+    """
+
+    initial: timedelta = timedelta(seconds=1)
+    factor: float = 2.0
+    max: timedelta = timedelta(seconds=60)
+    jitter: float = 0.1
+    """The share of a delay that varies, so that many retries do not come at once; 0 to 1."""
+    total: timedelta = timedelta(minutes=15)
+    """Counted from the first attempt."""
+    attempts: int | None = None
+    """Attempts in all, the first one included; None is bounded by `total` alone."""
+    non_retryable: tuple[str, ...] = ()
+    """Codes (names of exceptions) of failures that no retry can mend."""
+    exhausted: Literal["compensate", "park"] = "compensate"
+
+    def __post_init__(self) -> None:
+        if self.initial <= timedelta(0) or self.max < self.initial or self.factor < 1:
+            raise DeclarationError(
+                f"RetryPolicy(initial={self.initial}, factor={self.factor}, max={self.max}) does not grow.",
+                "use 0 < initial <= max and factor >= 1.",
+            )
+        if not 0 <= self.jitter <= 1 or self.total <= timedelta(0) or (self.attempts or 1) < 1:
+            raise DeclarationError("RetryPolicy needs 0 <= jitter <= 1, total > 0 and attempts >= 1.")
+
+    def delay(self, attempt: int, seed: str) -> float:
+        """Seconds between this attempt and the next; the jitter follows from `seed`, so it can be computed again."""
+        ceiling = self.max.total_seconds()
+        # 64 doublings are past any ceiling; without the bound a float overflows after about a thousand attempts.
+        delay = min(self.initial.total_seconds() * self.factor ** min(attempt - 1, 64), ceiling)
+        return delay * (1 - self.jitter * (zlib.crc32(f"{seed}:{attempt}".encode()) / 2**32))
+
+    def allows(self, attempt: int, first_at: float, at: float, code: str = "") -> bool:
+        """Whether an attempt after this one may start at the moment `at`."""
+        if code in self.non_retryable or (self.attempts is not None and attempt >= self.attempts):
+            return False
+        return at - first_at < self.total.total_seconds()

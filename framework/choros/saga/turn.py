@@ -1,0 +1,152 @@
+"""One turn of the machine: the instance as it becomes, and what is to be sent, gathered while the inputs are folded."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, cast
+
+from choros.errors import MessageRejected
+from choros.keys import CommandKey
+from choros.messages import Close, Failure, Message
+from choros.saga.declaration import Saga
+from choros.saga.inputs import Decision, Event, EventKind, Release, Send
+from choros.saga.instance import Instance, Leg, StepState
+from choros.saga.parameters import Need
+from choros.saga.plan import Builder, Plan, Planned
+from choros.saga.policy import RetryPolicy
+from choros.saga.steps import Commanded, Step
+
+
+class BuildFailed(Exception):
+    """A function of the declaration raised instead of building its message: a bug, so the saga parks."""
+
+
+class Turn:
+    """Mutable while a decision is made, and never seen outside it."""
+
+    def __init__(self, saga: Saga[Any], instance: Instance, now: float) -> None:
+        self.plan: Plan = saga.plan
+        self.start = saga.start
+        self.instance = instance
+        self.now = now
+        self._sends: list[Send] = []
+        self._facts: list[Release] = []
+        self._events: list[Event] = []
+        self._strays: list[str] = []
+
+    def decision(self) -> Decision:
+        """What the turn came to."""
+        return Decision(
+            self.instance, tuple(self._sends), tuple(self._facts), tuple(self._events), tuple(self._strays)
+        )
+
+    def change(self, **changes: Any) -> None:
+        """Change the instance."""
+        self.instance = replace(self.instance, **changes)
+
+    def state(self, index: int) -> StepState:
+        """The state of a step."""
+        return self.instance.steps[index]
+
+    def change_step(self, index: int, **changes: Any) -> None:
+        """Change the state of a step."""
+        steps = list(self.instance.steps)
+        steps[index] = replace(steps[index], **changes)
+        self.change(steps=tuple(steps))
+
+    def note(self, kind: EventKind, step: str = "", **more: Any) -> None:
+        """Write an event into the history."""
+        self._events.append(Event(kind, step, cause=self.instance.cause, **more))
+
+    def stray(self, reply_id: str) -> None:
+        """Note a reply that nothing here asked for."""
+        self._strays.append(reply_id)
+
+    def build(self, builder: Builder) -> Message:
+        """Call a function of the declaration with the messages that it names; raises BuildFailed."""
+        name = builder.function.__name__
+        try:
+            message = builder.function(**{need.parameter: self._message(need) for need in builder.needs})
+        except MessageRejected as error:
+            raise BuildFailed(f"a stored message no longer fits what {name} takes: {error.sentence}") from None
+        except Exception as error:
+            raise BuildFailed(f"{name} raised {type(error).__name__}") from error
+        if type(message) is not builder.builds:
+            raise BuildFailed(f"{name} returned {type(message).__name__}, not {builder.builds.__name__}")
+        return message
+
+    def _message(self, need: Need) -> Message | None:
+        if need.source == "start":
+            return need.message.from_json(self.instance.start)
+        if need.source == "failure":
+            return Failure.from_json(self.instance.failure)
+        reply = self.state(need.step).reply
+        return need.message.from_json(reply) if reply else None
+
+    def send(self, planned: Planned, leg: Leg) -> None:
+        """Send a step's command and await its answer; `leg` says in which direction and which attempt."""
+        node = commanded(planned)
+        state = self.state(planned.index)
+        leg = replace(leg, due=self.now + node.timeout.total_seconds(), waiting=False)
+        not_after = state.not_after
+        if leg.operation == "do" and isinstance(node, Step):
+            budget = leg.first_at + node.retry.total.total_seconds()
+            not_after = max(not_after or 0.0, leg.due or 0.0, budget)
+        self.change_step(planned.index, leg=leg, not_after=not_after)
+        key = CommandKey(self.instance.saga_id, planned.name, state.round, leg.operation)
+        type_name = _command_type(planned, leg)
+        self._sends.append(Send(node.to, key, type_name, leg.command, leg.attempt, not_after))
+        self.note("sent", planned.name, operation=leg.operation, attempt=leg.attempt)
+
+    def release(self, type_name: str, data: str, step: str = "") -> None:
+        """Publish a fact with this turn's commit; its number is given now."""
+        self.change(seq=self.instance.seq + 1)
+        self._facts.append(Release(type_name, data, self.instance.seq, step))
+        self.note("fact_published", step, code=type_name)
+
+    def release_held(self) -> None:
+        """Publish what was held, in the order of the declaration."""
+        for planned in self.plan.steps:
+            state = self.state(planned.index)
+            if state.progress == "held":
+                self.release(planned.action.builds.type_name, state.fact, planned.name)
+                self.change_step(planned.index, progress="published")
+
+    def drop_held(self) -> None:
+        """Forget what was held: it did not come true."""
+        for planned in self.plan.steps:
+            if self.state(planned.index).progress == "held":
+                self.change_step(planned.index, progress="pending", fact="")
+                self.note("fact_dropped", planned.name, code=planned.action.builds.type_name)
+
+    def park(self, reason: str, step: str = "") -> None:
+        """Stop and wait for a person. The command in flight stays awaited: its answer may still come."""
+        for index, state in enumerate(self.instance.steps):
+            if state.leg:
+                self.change_step(index, leg=replace(state.leg, due=None, waiting=False))
+        self.change(status="parked", parked=reason)
+        self.note("parked", step, code=reason)
+
+    def unpark(self) -> None:
+        """Go on after a park."""
+        if self.instance.status == "parked":
+            self.change(status="compensating" if self.instance.backward else "running", parked="")
+            self.note("unparked")
+
+
+def commanded(planned: Planned) -> Commanded:
+    """The node of a planned step that has a command; a `Publish` never awaits an answer."""
+    return cast(Commanded, planned.node)
+
+
+def retry_policy(planned: Planned, leg: Leg) -> RetryPolicy:
+    """How the command in flight is tried again."""
+    node = commanded(planned)
+    return node.undo_retry if isinstance(node, Step) and leg.operation == "undo" else node.retry
+
+
+def _command_type(planned: Planned, leg: Leg) -> str:
+    if leg.operation == "close":
+        return Close.type_name
+    builder = planned.undo if leg.operation == "undo" and planned.undo else planned.action
+    return builder.builds.type_name
