@@ -10,6 +10,7 @@ from choros.errors import MessageRejected
 
 Operation = Literal["do", "undo", "close"]
 _OPERATIONS: dict[str, Operation] = {"do": "do", "undo": "undo", "close": "close"}
+_ROUND = re.compile(r"[1-9][0-9]{0,5}")  # written in one way only: two texts must not be one key
 _KEY_PART = re.compile(r"[A-Za-z0-9_.\[\]-]{1,200}")
 
 
@@ -41,6 +42,6 @@ class CommandKey:
         if len(parts) != 4 or not all(map(_KEY_PART.fullmatch, parts[:2])):
             raise MessageRejected("The idempotency key is not saga_id:path:round:operation.")
         round_, operation = parts[2], _OPERATIONS.get(parts[3])
-        if operation is None or not (round_.isascii() and round_.isdigit() and 0 < len(round_) < 7):
+        if operation is None or not _ROUND.fullmatch(round_):
             raise MessageRejected("The idempotency key is not saga_id:path:round:operation.")
         return CommandKey(parts[0], parts[1], int(round_), operation)

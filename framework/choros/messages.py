@@ -56,16 +56,13 @@ def _type_name(class_name: str, name: str, version: int) -> str:
 def _faults(error: ValidationError, most: int = 3) -> str:
     """Which rules failed. Field names are given only where they are ours: an unknown one may be anything."""
     faults = error.errors(include_url=False, include_context=False, include_input=False)
-    shown = [
-        fault["type"] if fault["type"] in ("extra_forbidden", "json_invalid") else f"{_place(fault['loc'])}{fault['type']}"
-        for fault in faults[:most]
-    ]
+    shown = [_place(fault["type"], fault["loc"]) + fault["type"] for fault in faults[:most]]
     return ", ".join(shown) + (f" and {len(faults) - most} more" if len(faults) > most else "")
 
 
-def _place(location: tuple[int | str, ...]) -> str:
+def _place(rule: str, location: tuple[int | str, ...]) -> str:
     first = next(iter(location), "")
-    return f"{first}: " if isinstance(first, str) and first else ""
+    return f"{first}: " if first and rule not in ("extra_forbidden", "json_invalid") else ""
 
 
 class Reply(Message):

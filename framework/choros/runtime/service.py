@@ -13,6 +13,7 @@ from choros.saga.plan import RESERVED_NAMES, valid_name
 from choros.store.barrier import Transaction
 
 F = TypeVar("F", bound=Callable[..., Awaitable[Any]])
+P = TypeVar("P", bound=Callable[[Any], Awaitable[Any]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,8 @@ class Service:
         """The command handlers, by type name."""
         self.reactions: dict[str, Handler] = {}
         """The fact handlers, by type name."""
+        self.preparations: list[Callable[[Any], Awaitable[Any]]] = []
+        """What must be done before the first message."""
 
     def __repr__(self) -> str:
         return f"Service({self.name!r})"
@@ -128,6 +131,12 @@ class Service:
             return function
 
         return register
+
+    def prepares(self, function: P) -> P:
+        """Register what must be there before the first message, such as tables: an async function of a `Transaction`.
+        It runs at every start, in a transaction of its own, so it must be repeatable."""
+        self.preparations.append(function)
+        return function
 
     def _add(self, handlers: dict[str, Handler], handler: Handler) -> None:
         name = handler.message.type_name

@@ -72,9 +72,7 @@ class ResumeRequested:
     id: str
 
 
-Input = (
-    Answered | TimerFired | CancelRequested | RetryRequested | SkipRequested | PauseRequested | ResumeRequested
-)
+Input = Answered | TimerFired | CancelRequested | RetryRequested | SkipRequested | PauseRequested | ResumeRequested
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,22 +58,27 @@ def _precedence(given: Input) -> int:
 
 
 def _apply(turn: Turn, given: Input) -> None:
+    before = turn.instance
+    if not isinstance(given, TimerFired):
+        turn.change(cause=given.id)
+    _take(turn, given)
+    if replace(turn.instance, cause=before.cause) == before:
+        turn.change(cause=before.cause)  # it moved nothing, so nothing that follows is its doing
+
+
+def _take(turn: Turn, given: Input) -> None:
     match given:
         case Answered():
             _answered(turn, given)
         case TimerFired():
             _timer_fired(turn, given)
         case CancelRequested():
-            turn.change(cause=given.id)
             _withdraw(turn, "cancelled")
         case PauseRequested() | ResumeRequested():
-            turn.change(cause=given.id)
             _pause(turn, isinstance(given, PauseRequested))
         case RetryRequested():
-            turn.change(cause=given.id)
             _retry(turn, given)
         case SkipRequested():
-            turn.change(cause=given.id)
             _skip(turn, given)
 
 
@@ -165,7 +170,6 @@ def _answered(turn: Turn, answer: Answered) -> None:
     if planned is None or not _was_sent(turn, planned, answer):
         turn.stray(answer.id)
         return
-    turn.change(cause=answer.id)
     leg = turn.state(planned.index).leg
     if leg is None or not _is_awaited(turn, planned, leg, answer):
         _note(turn, "late_reply", planned, answer)
@@ -195,7 +199,13 @@ def _was_sent(turn: Turn, planned: Planned, answer: Answered) -> bool:
 
 
 def _is_awaited(turn: Turn, planned: Planned, leg: Leg, answer: Answered) -> bool:
-    """A close is answered by itself, or by the stored outcome of what it closes."""
+    """A close is answered by itself, or by the stored outcome of what it closes.
+
+    Once it has landed, a stray copy of that command is refused as cancelled. That is no outcome but the close's own
+    doing, and its answer is on the way.
+    """
+    if leg.operation == "close" and answer.code == "cancelled":
+        return False
     closes = "undo" if turn.instance.backward else "do"
     awaited = (leg.operation,) if leg.operation != "close" else ("close", closes)
     return answer.key.round == turn.state(planned.index).round and answer.key.operation in awaited
@@ -241,7 +251,7 @@ def _refused(turn: Turn, planned: Planned, answer: Answered) -> None:
 
 def _failed(turn: Turn, planned: Planned, leg: Leg, answer: Answered) -> None:
     """A retryable failure counts only for the attempt that is awaited; a refusal nobody declared counts as one."""
-    if answer.attempt != leg.attempt or leg.waiting or leg.due is None:
+    if (answer.key.operation, answer.attempt) != (leg.operation, leg.attempt) or leg.waiting or leg.due is None:
         _note(turn, "late_reply", planned, answer)
         return
     _note(turn, "undeclared_refusal" if answer.outcome == "refused" else "failed", planned, answer)
@@ -255,7 +265,7 @@ def _failed(turn: Turn, planned: Planned, leg: Leg, answer: Answered) -> None:
 
 
 def _give_up(turn: Turn, planned: Planned, leg: Leg, code: str) -> None:
-    """The outcome stays unknown: a step before the pivot is undone with the others, anything else waits for a person."""
+    """The outcome stays unknown: a step before the pivot is undone with the others, all else waits for a person."""
     node = planned.node
     if leg.operation != "do" or not isinstance(node, Step) or node.retry.exhausted == "park":
         turn.park(f"{planned.name} ({leg.operation}) is in doubt after {leg.attempt} attempts: {code}", planned.name)
@@ -275,14 +285,15 @@ def _turn_back(turn: Turn, failure: Failure) -> None:
 
 
 def _timer_fired(turn: Turn, fired: TimerFired) -> None:
+    """The saga's own deadline comes first: past it, no step before the pivot is tried again."""
     deadline = turn.instance.deadline
+    if deadline is not None and deadline <= turn.now:
+        turn.change(deadline=None)
+        _withdraw(turn, "deadline")
     for planned in turn.plan.steps:
         leg = turn.state(planned.index).leg
         if leg and leg.due is not None and leg.due <= turn.now:
             _leg_due(turn, planned, leg, held=fired.unsent or turn.instance.paused)
-    if deadline is not None and deadline <= turn.now and not turn.instance.backward:
-        turn.change(deadline=None)
-        _withdraw(turn, "deadline")
 
 
 def _leg_due(turn: Turn, planned: Planned, leg: Leg, *, held: bool) -> None:
@@ -346,7 +357,7 @@ def _retry(turn: Turn, act: RetryRequested) -> None:
     if state.leg:
         again = replace(state.leg, attempt=state.leg.attempt + 1, first_at=turn.now)
         turn.send(turn.plan.steps[index], again)
-    elif state.progress == "refused":
+    elif state.progress == "refused" and not turn.instance.backward:
         turn.change_step(index, progress="pending", round=state.round + 1, not_after=None)
     _go_on(turn)
 

@@ -44,7 +44,7 @@ def signature_of(function: Callable[..., Any], saga: str) -> tuple[Mapping[str, 
         raise DeclarationError(f"saga {saga!r}: {name} is async, but it only builds a message.", "write a plain def.")
     try:
         hints = get_type_hints(function)
-    except NameError as error:
+    except (NameError, AttributeError) as error:
         raise DeclarationError(
             f"saga {saga!r}: {name} is annotated with {error.name}, which is not known.",
             "import the message at module level.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -193,8 +194,9 @@ def _plan_node(
     own = (index, name, planned.command.reply_type)
     compensation = cast(CommandBuilder, node.compensation)  # _check_place has refused a Step without one
     undo = _command_builder(saga, compensation, Known(saga, start, replies, (own,)))
-    _check_compensation(saga, name, undo)
-    return Planned(index, name, node, action, undo)
+    planned = Planned(index, name, node, action, undo)
+    _check_compensation(saga, planned)
+    return planned
 
 
 def _check_commanded(saga: str, name: str, node: Step | Pivot | Retriable) -> None:
@@ -206,11 +208,11 @@ def _check_commanded(saga: str, name: str, node: Step | Pivot | Retriable) -> No
         raise DeclarationError(f"saga {saga!r}: {name} has no time to answer.", "give it a timeout above zero.")
 
 
-def _check_compensation(saga: str, name: str, undo: Builder) -> None:
-    refusals = undo.builds.refusals if issubclass(undo.builds, Command) else ()
-    if refusals:
+def _check_compensation(saga: str, planned: Planned) -> None:
+    undo = planned.compensation
+    if undo and undo.refusals:
         raise DeclarationError(
-            f"saga {saga!r}: {undo.builds.__name__} undoes {name}, but may be refused ({', '.join(refusals)}).",
+            f"saga {saga!r}: {undo.__name__} undoes {planned.name}, but may be refused ({', '.join(undo.refusals)}).",
             "a compensation has to be possible: take its refusals away.",
         )
 
@@ -223,10 +225,8 @@ def _fact_builder(saga: str, function: Callable[..., Message], known: Known) -> 
     return _builder(saga, function, known, Fact, "a Fact")
 
 
-def _builder(
-    saga: str, function: Callable[..., Message], known: Known, wanted: type[Message], shown: str
-) -> Builder:
-    if not callable(function):
+def _builder(saga: str, function: Callable[..., Message], known: Known, wanted: type[Message], shown: str) -> Builder:
+    if not inspect.isroutine(function):  # a partial or a class has no annotations of its own to read
         raise DeclarationError(f"saga {saga!r}: {function!r} is no function.", f"write one that returns {shown}.")
     _, returned = signature_of(function, saga)
     if not (isinstance(returned, type) and issubclass(returned, wanted)):

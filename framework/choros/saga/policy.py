@@ -35,12 +35,12 @@ class RetryPolicy:
     exhausted: Literal["compensate", "park"] = "compensate"
 
     def __post_init__(self) -> None:
-        if self.initial <= timedelta(0) or self.max < self.initial or self.factor < 1:
+        if not (timedelta(0) < self.initial <= self.max and 1 <= self.factor <= 1000):
             raise DeclarationError(
                 f"RetryPolicy(initial={self.initial}, factor={self.factor}, max={self.max}) does not grow.",
-                "use 0 < initial <= max and factor >= 1.",
+                "use 0 < initial <= max and 1 <= factor <= 1000.",
             )
-        if not 0 <= self.jitter <= 1 or self.total <= timedelta(0) or (self.attempts or 1) < 1:
+        if not 0 <= self.jitter <= 1 or self.total <= timedelta(0) or (self.attempts is not None and self.attempts < 1):
             raise DeclarationError("RetryPolicy needs 0 <= jitter <= 1, total > 0 and attempts >= 1.")
 
     def delay(self, attempt: int, seed: str) -> float:

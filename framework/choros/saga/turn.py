@@ -36,9 +36,7 @@ class Turn:
 
     def decision(self) -> Decision:
         """What the turn came to."""
-        return Decision(
-            self.instance, tuple(self._sends), tuple(self._facts), tuple(self._events), tuple(self._strays)
-        )
+        return Decision(self.instance, tuple(self._sends), tuple(self._facts), tuple(self._events), tuple(self._strays))
 
     def change(self, **changes: Any) -> None:
         """Change the instance."""

@@ -1,0 +1,53 @@
+# `make help` lists what there is. The first target that needs Python makes .venv; nothing is installed outside it
+# except, as root on Debian, Python's own venv module and the servers for `make test`.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+SHELL := /bin/sh
+
+VENV := .venv
+BIN := $(VENV)/bin
+WORKERS ?= 4
+SERVERS := $(BIN)/python tests/servers.py --
+# A newer setting of the dependencies makes the stamps stale; anything else leaves the second run instant.
+MADE_FROM := pyproject.toml framework/choros/version.py
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+demo: $(VENV)/.demo ## run the shop in one process: no broker, no Docker (ARGS="--orders file.csv" for more)
+	$(BIN)/choros demo $(ARGS)
+
+test: $(VENV)/.dev ## the whole suite, beside a private RabbitMQ and Redis
+	$(SERVERS) $(BIN)/pytest -n $(WORKERS) --dist worksteal $(ARGS)
+
+test-fast: $(VENV)/.dev ## only what is pure or in memory: seconds
+	$(BIN)/pytest -n $(WORKERS) -m "not servers and not slow" $(ARGS)
+
+check: $(VENV)/.dev ## style, types, architecture, budgets
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python tests/budgets.py
+	$(BIN)/yamllint --strict .yamllint.yaml deploy .github
+
+bench: $(VENV)/.dev ## sagas per second beside the floor of the broker itself
+	$(SERVERS) $(BIN)/python benchmarks/run.py $(ARGS)
+
+clean: ## remove what was made here, .venv included
+	rm -rf $(VENV) .choros .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@./.ci/venv $(VENV)
+
+$(VENV)/.demo: $(MADE_FROM) | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo]'
+	@touch $@
+
+$(VENV)/.dev: $(MADE_FROM) | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@ $(VENV)/.demo
+
+.PHONY: help demo test test-fast check bench clean

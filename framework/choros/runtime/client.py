@@ -1,0 +1,214 @@
+"""The client: starts sagas, waits for their outcome, and tells what became of them."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from dataclasses import dataclass
+from datetime import timedelta
+from types import TracebackType
+from typing import Any, Self
+
+from choros.errors import OutcomePending, SagaNotFound, StoreUnreachable, UsageError
+from choros.ids import fresh_id, saga_id_for
+from choros.messages import Failure, Message
+from choros.runtime.application import App
+from choros.runtime.decider import Decider
+from choros.runtime.work import Done, Start, Work
+from choros.saga.declaration import Saga
+from choros.saga.inputs import (
+    CancelRequested,
+    Input,
+    PauseRequested,
+    ResumeRequested,
+    RetryRequested,
+    SkipRequested,
+)
+from choros.saga.instance import Instance, Status
+from choros.store.port import HistoryRow, Record, Store
+from choros.transport.port import Transport
+
+POLL_FIRST, POLL_MOST = 0.02, 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How far a saga instance is, and how it ended if it has."""
+
+    saga_id: str
+    status: Status
+    failure: Failure | None = None
+    """Why it was undone."""
+    parked: str = ""
+    """Why it waits for a person."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is completed or compensated; a parked saga is neither."""
+        return self.status in ("completed", "compensated")
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Everything that is known of one saga instance."""
+
+    record: Record
+    instance: Instance
+    history: tuple[HistoryRow, ...]
+
+
+class Client:
+    """Starts and follows sagas on an open store. Use it as `async with`, or give it the decider of an orchestrator
+    that runs in the same process. Every call is bounded by `timeout` and raises StoreUnreachable past it."""
+
+    def __init__(
+        self,
+        app: App,
+        *,
+        store: Store,
+        transport: Transport,
+        decider: Decider | None = None,
+        timeout: timedelta = timedelta(seconds=30),
+    ) -> None:
+        self._app = app
+        self._store = store
+        self._own = decider is None
+        self._decider = decider or Decider(app, store, transport)
+        self._timeout = timeout.total_seconds()
+        self._running: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        if self._own:
+            self._running = asyncio.create_task(self._decider.run())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._running:
+            self._decider.stop()
+            await asyncio.wait([self._running], timeout=self._timeout)
+            self._running.cancel()
+            await self._decider.close(self._timeout)
+
+    async def start(
+        self, saga: Saga[Any], message: Message, *, key: str | None = None, traceparent: str = "", tracestate: str = ""
+    ) -> str:
+        """Start a saga and return its id as soon as it is in the store; from then on it will end.
+
+        The same key with the same message is the same saga; with another message it raises StartConflict."""
+        key = self._key(saga, message, key)
+        body = message.to_json()
+        digest = hashlib.sha256(body.encode()).hexdigest()
+        start = Start(fresh_id(), saga.name, saga.version, key, body, digest, traceparent, tracestate)
+        saga_id = saga_id_for(f"{self._app.namespace}.{self._app.name}.{saga.name}", key)
+        await self._ask(Work(saga_id, start, start.id))
+        return saga_id
+
+    def _key(self, saga: Saga[Any], message: Message, key: str | None) -> str:
+        if self._app.sagas.get((saga.name, saga.version)) is not saga:
+            raise UsageError(f"saga {saga.name!r} is not part of this application.", "name it in App(sagas=...).")
+        if type(message) is not saga.start:
+            raise UsageError(
+                f"saga {saga.name!r} starts with {saga.start.__name__}, not {type(message).__name__}."
+            )
+        found = key if key is not None else saga.key(message) if saga.key else ""
+        if not found or len(found) > 200:
+            raise UsageError(
+                f"saga {saga.name!r} needs a start key of 1 to 200 characters.", "declare Saga(..., key=...) or pass key=."
+            )
+        return found
+
+    async def run(
+        self, saga: Saga[Any], message: Message, *, key: str | None = None, timeout: timedelta | None = None
+    ) -> Outcome:
+        """Start a saga and wait for its outcome (the synchronous style); raises OutcomePending past the timeout."""
+        return await self.wait(await self.start(saga, message, key=key), timeout=timeout)
+
+    async def wait(self, saga_id: str, *, timeout: timedelta | None = None) -> Outcome:
+        """Wait until the saga has ended or is parked; raises OutcomePending past the timeout, SagaNotFound."""
+        seconds = timeout.total_seconds() if timeout else self._timeout
+        watching = self._decider.watch(saga_id)
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._follow(saga_id, watching)
+        except TimeoutError:
+            raise OutcomePending(
+                f"saga {saga_id} has not ended within {seconds:g} s; it goes on.", f"choros saga show {saga_id}."
+            ) from None
+        finally:
+            watching.cancel()
+
+    async def _follow(self, saga_id: str, watching: asyncio.Future[Done]) -> Outcome:
+        """Another process may end the saga, so look into the store now and then."""
+        pause = POLL_FIRST
+        while True:
+            outcome = await self.outcome(saga_id)
+            if outcome.ended or outcome.status == "parked":
+                return outcome
+            await asyncio.wait([watching], timeout=pause)
+            if watching.done():
+                return _outcome(watching.result().instance)
+            pause = min(pause * 1.5, POLL_MOST)
+
+    async def outcome(self, saga_id: str) -> Outcome:
+        """How far the saga is; raises SagaNotFound."""
+        return _outcome(Instance.loads((await self._record(saga_id)).state))
+
+    async def show(self, saga_id: str) -> Account:
+        """Everything that is known of a saga instance; raises SagaNotFound."""
+        record = await self._record(saga_id)
+        return Account(record, Instance.loads(record.state), tuple(await self._store.history(saga_id)))
+
+    async def _record(self, saga_id: str) -> Record:
+        loaded = (await self._store.load([saga_id])).get(saga_id)
+        if loaded is None:
+            raise SagaNotFound(f"There is no saga instance {saga_id}.", "choros saga list.")
+        return loaded.record
+
+    async def cancel(self, saga_id: str) -> str:
+        """Ask for the saga to be undone. Answers 'compensating'; 'wanted' while the pivot is in flight, when it only
+        acts if the pivot is refused; or 'too_late'."""
+        return await self._act(saga_id, CancelRequested(fresh_id()))
+
+    async def pause(self, saga_id: str) -> str:
+        """Send nothing more for this saga until it is resumed."""
+        return await self._act(saga_id, PauseRequested(fresh_id()))
+
+    async def resume(self, saga_id: str) -> str:
+        """Go on after a pause."""
+        return await self._act(saga_id, ResumeRequested(fresh_id()))
+
+    async def retry(self, saga_id: str, step: str, round: int = 1) -> str:
+        """Try the step again at which the saga is parked. Answers 'unparked' or 'too_late'."""
+        return await self._act(saga_id, RetryRequested(fresh_id(), step, round))
+
+    async def skip(self, saga_id: str, step: str, reply: Message, round: int = 1) -> str:
+        """Close the parked step's command and go on as if it had been answered with `reply`."""
+        return await self._act(saga_id, SkipRequested(fresh_id(), step, round, reply.to_json()))
+
+    async def _act(self, saga_id: str, act: Input) -> str:
+        act_id = getattr(act, "id", "")
+        done = await self._ask(Work(saga_id, act, act_id))
+        return str(done.events[0].kind) if done.events else "repeated"
+
+    async def _ask(self, work: Work) -> Done:
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await self._decider.ask(work)
+        except TimeoutError:
+            raise StoreUnreachable(
+                f"The store did not take the request within {self._timeout:g} s; it may still.",
+                "ask again under the same key.",
+            ) from None
+
+
+def _outcome(instance: Instance) -> Outcome:
+    failure = Failure.from_json(instance.failure) if instance.failure else None
+    return Outcome(instance.saga_id, instance.status, failure, instance.parked)
+
+
+def events_of(row: HistoryRow) -> list[dict[str, Any]]:
+    """The events of a history row, as plain dictionaries."""
+    return list(json.loads(row.events)) if row.events else []

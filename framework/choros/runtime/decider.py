@@ -1,0 +1,197 @@
+"""The decider: takes what is waiting, folds it by saga, decides, commits all as one group, then acks and publishes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import structlog
+
+from choros.errors import ChorosError, StoreUnreachable
+from choros.runtime.application import App
+from choros.runtime.relay import Relay
+from choros.runtime.transition import Folded, Transitions
+from choros.runtime.work import Done, Work
+from choros.saga.inputs import TimerFired
+from choros.store.port import Committed, Entry, Loaded, Store, Transition
+from choros.transport.port import Transport
+
+log = structlog.get_logger("choros.orchestrator")
+
+BATCH = 256
+"""Inputs decided together at most."""
+
+
+class Decider:
+    """One loop over an inbox of work. Safety is the store's compare-and-set alone, so any number of these may run."""
+
+    def __init__(self, app: App, store: Store, transport: Transport, *, resend_after: float = 5.0) -> None:
+        self._store = store
+        self._transitions = Transitions(app)
+        known = tuple(app.sagas)
+        self.commands = Relay("commands", transport.send, store, known, resend_after=resend_after)
+        self.facts = Relay("facts", transport.publish, store, known, resend_after=resend_after)
+        self._inbox: asyncio.Queue[Work | None] = asyncio.Queue()
+        self._firing: set[str] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._watchers: dict[str, set[asyncio.Future[Done]]] = defaultdict(set)
+
+    def submit(self, works: Iterable[Work]) -> None:
+        """Take work in; it is decided soon."""
+        for work in works:
+            self._inbox.put_nowait(work)
+
+    def fire(self, saga_ids: Iterable[str]) -> None:
+        """The timers of these are due; one that still waits to be decided is not taken in twice."""
+        fresh = [saga_id for saga_id in saga_ids if saga_id not in self._firing]
+        self._firing.update(fresh)
+        self.submit(Work(saga_id, TimerFired()) for saga_id in fresh)
+
+    async def ask(self, work: Work) -> Done:
+        """Take one input in and wait until it is committed; raises what it was rejected with."""
+        work.waiter = asyncio.get_running_loop().create_future()
+        self.submit([work])
+        return await work.waiter
+
+    def watch(self, saga_id: str) -> asyncio.Future[Done]:
+        """Resolved when this process ends the saga; another process may end it, so look into the store as well."""
+        future: asyncio.Future[Done] = asyncio.get_running_loop().create_future()
+        self._watchers[saga_id].add(future)
+        future.add_done_callback(lambda done: self._unwatch(saga_id, done))
+        return future
+
+    def _unwatch(self, saga_id: str, future: asyncio.Future[Done]) -> None:
+        watchers = self._watchers.get(saga_id, set())
+        watchers.discard(future)
+        if not watchers:
+            self._watchers.pop(saga_id, None)
+
+    async def run(self) -> None:
+        """Decide until stopped."""
+        while True:
+            first = await self._inbox.get()
+            if first is None:
+                return
+            await self._process([first, *self._waiting()])
+
+    def _waiting(self) -> list[Work]:
+        """What else is there already; the stop sign stays where it is."""
+        batch: list[Work] = []
+        while len(batch) < BATCH - 1 and not self._inbox.empty():
+            work = self._inbox.get_nowait()
+            if work is None:
+                self._inbox.put_nowait(None)
+                break
+            batch.append(work)
+        return batch
+
+    def stop(self) -> None:
+        """Let `run` return once the work taken in so far is decided."""
+        self._inbox.put_nowait(None)
+
+    async def _process(self, batch: Sequence[Work]) -> None:
+        """Decide and commit; what meets a conflict is loaded and decided again, what meets a dead store waits."""
+        by_saga: dict[str, list[Work]] = defaultdict(list)
+        for work in batch:
+            by_saga[work.saga_id].append(work)
+        self._firing.difference_update(by_saga)
+        pause = 0.1
+        while by_saga:
+            try:
+                by_saga = await self._round(by_saga)
+            except StoreUnreachable as error:
+                log.warning("choros.store.unreachable", error=error.sentence, retry_in=pause)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, 5.0)
+
+    async def _round(self, by_saga: Mapping[str, list[Work]]) -> dict[str, list[Work]]:
+        """One pass: returns what met a conflict."""
+        loaded = await self._store.load(list(by_saga))
+        now = self._store.now()
+        folded = {saga_id: self._fold(works, loaded.get(saga_id), now) for saga_id, works in by_saga.items()}
+        committed = await self._commit([self._with_sent(f.transition) for f in folded.values() if f.transition])
+        settled = [f for saga_id, f in folded.items() if f.transition is None or saga_id in committed]
+        for fold in settled:
+            await self._settle(fold)
+        self._dispatch([entry for transition in committed.values() for entry in transition.outbox])
+        return {i: by_saga[i] for i, f in folded.items() if f.transition is not None and i not in committed}
+
+    def _fold(self, works: Sequence[Work], loaded: Loaded | None, now: float) -> Folded:
+        """A bug that one saga meets must not stop the others."""
+        try:
+            return self._transitions.make(works, loaded, now)
+        except Exception as error:
+            log.exception("choros.decision.failed", saga_id=works[0].saga_id)
+            reason = ChorosError(f"Deciding failed with {type(error).__name__}; this is a bug in choros.")
+            return Folded(rejected=[(work, reason) for work in works])
+
+    def _with_sent(self, transition: Transition) -> Transition:
+        saga_id = transition.record.saga_id
+        return replace(transition, sent=self.commands.take_confirmed(saga_id) + self.facts.take_confirmed(saga_id))
+
+    async def _commit(self, batch: Sequence[Transition]) -> dict[str, Transition]:
+        """Returns what is committed, by saga; the rest met a conflict."""
+        committed: dict[str, Transition] = {}
+        try:
+            results = await self._store.commit(batch) if batch else ()
+            committed = {t.record.saga_id: t for t, r in zip(batch, results, strict=True) if r is Committed.OK}
+        finally:
+            for transition in batch:
+                self._mark(transition, transition.record.saga_id in committed)
+        return committed
+
+    def _mark(self, transition: Transition, committed: bool) -> None:
+        for relay in (self.commands, self.facts):
+            if committed:
+                relay.forget(transition.sent)
+            else:
+                relay.give_back(transition.record.saga_id, transition.sent)
+
+    def _dispatch(self, entries: Sequence[Entry]) -> None:
+        for relay, channel in ((self.commands, "commands"), (self.facts, "facts")):
+            relay.dispatch([entry for entry in entries if entry.channel == channel])
+
+    async def _settle(self, folded: Folded) -> None:
+        """The commit is there: tell whoever waits, and let the broker forget."""
+        for work in (*folded.done, *folded.repeated):
+            if work.delivery:
+                await work.delivery.ack()
+            if folded.instance:
+                events = [event for event in folded.events if event.cause == work.id]
+                work.finish(Done(folded.instance, events, work in folded.repeated))
+        for work, error in folded.rejected:
+            self._reject(work, error)
+        self._tell(folded)
+
+    def _reject(self, work: Work, error: ChorosError) -> None:
+        work.fail(error)
+        if work.delivery:
+            log.warning("choros.reply.parked", saga_id=work.saga_id, reason=error.sentence)
+            self.background(work.delivery.dead_letter(error.sentence))
+
+    def background(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run something that the loop must not wait for."""
+        task = asyncio.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _tell(self, folded: Folded) -> None:
+        for event in folded.events:
+            log.info(
+                f"choros.saga.{event.kind}", step=event.step, attempt=event.attempt, code=event.code,
+                saga_id=folded.instance.saga_id if folded.instance else "",
+            )  # fmt: skip
+        if folded.instance and (folded.instance.terminal or folded.instance.status == "parked"):
+            for future in list(self._watchers.get(folded.instance.saga_id, ())):
+                if not future.done():
+                    future.set_result(Done(folded.instance))
+
+    async def close(self, within: float) -> None:
+        """Let what is under way finish, for so many seconds at most."""
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=within)
+        await self.commands.close(within)
+        await self.facts.close(within)

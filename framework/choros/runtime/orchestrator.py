@@ -1,0 +1,123 @@
+"""The orchestrator: replies and timers in, commands and facts out. Any number may run side by side."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+
+import structlog
+
+from choros.envelope import decode
+from choros.errors import MessageRejected, StoreUnreachable
+from choros.runtime.application import App
+from choros.runtime.decider import Decider
+from choros.runtime.replies import read_reply
+from choros.runtime.work import Work
+from choros.saga.inputs import TimerFired
+from choros.store.port import Store
+from choros.transport.port import Consumer, Delivery, Transport
+from choros.transport.topology import Names, topology
+
+log = structlog.get_logger("choros.orchestrator")
+
+DUE_LIMIT = 500
+
+
+class Orchestrator:
+    """Runs the sagas of an application on a connected transport and an open store."""
+
+    def __init__(
+        self,
+        app: App,
+        *,
+        transport: Transport,
+        store: Store,
+        prefetch: int = 500,
+        timers_every: float = 0.2,
+        resend_after: float = 5.0,
+        drain: float = 10.0,
+    ) -> None:
+        self.decider = Decider(app, store, transport, resend_after=resend_after)
+        self._app = app
+        self._transport = transport
+        self._store = store
+        self._prefetch = prefetch
+        self._timers_every = timers_every
+        self._drain = drain
+        self._known = tuple(app.sagas)
+        self._stopping = asyncio.Event()
+
+    async def declare(self) -> None:
+        """Create everything that the application needs on the broker, subscribers' queues first of all: a fact
+        reaches only the queues that are bound when it is published."""
+        app = self._app
+        await self._transport.declare(
+            topology(
+                app.namespace, services=app.participants, applications=[app.name], subscribers=app.subscribers
+            )
+        )
+
+    async def run(self) -> None:
+        """Run until stopped; raises Misconfigured where the broker or the store cannot be used at all."""
+        await self.declare()
+        consumer = await self._transport.consume(Names(self._app.namespace).reply_queue(self._app.name), self._prefetch)
+        jobs = (self._receive(consumer), self._timers(), self.decider.commands.run(), self.decider.facts.run())
+        tasks = [asyncio.create_task(job) for job in jobs]
+        deciding = asyncio.create_task(self.decider.run())
+        stopping = asyncio.create_task(self._stopping.wait())
+        log.info("choros.orchestrator.started", application=self._app.name)
+        try:
+            await asyncio.wait([*tasks, deciding, stopping], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await self._wind_down(consumer, [*tasks, stopping], deciding)
+        for task in (*tasks, deciding):
+            if task.done() and not task.cancelled() and (error := task.exception()):
+                raise error
+
+    async def _wind_down(
+        self, consumer: Consumer, tasks: Sequence[asyncio.Task[object]], deciding: asyncio.Task[None]
+    ) -> None:
+        """Take nothing more in, decide what was taken in, publish it; what is left comes again elsewhere."""
+        await consumer.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks, timeout=self._drain)
+        self.decider.stop()
+        await asyncio.wait([deciding], timeout=self._drain)
+        deciding.cancel()
+        await self.decider.close(self._drain)
+        log.info("choros.orchestrator.stopped", application=self._app.name)
+
+    def stop(self) -> None:
+        """Let `run` finish what is under way and return."""
+        self._stopping.set()
+
+    async def _receive(self, consumer: Consumer) -> None:
+        while deliveries := await consumer.receive(self._prefetch):
+            self.decider.submit(work for delivery in deliveries if (work := self._read(delivery)))
+
+    def _read(self, delivery: Delivery) -> Work | None:
+        try:
+            envelope = decode(delivery.wire)
+            answer = read_reply(self._app, envelope)
+        except MessageRejected as rejected:
+            log.warning("choros.reply.parked", reason=rejected.sentence)
+            self.decider.background(delivery.dead_letter(rejected.sentence))
+            return None
+        # A version that only other workers know: its record is set aside with the reply, and nothing is decided here.
+        return Work(
+            envelope.correlation_id,
+            answer or TimerFired(),
+            envelope.id,
+            envelope="" if answer else envelope.dumps(),
+            saga_version=envelope.saga_version,
+            delivery=delivery,
+        )
+
+    async def _timers(self) -> None:
+        """Hand every due saga to the decider; the compare-and-set makes one orchestrator win."""
+        while True:
+            await asyncio.sleep(self._timers_every)
+            with contextlib.suppress(StoreUnreachable):  # the decider says so, and this comes round again
+                self.decider.fire(await self._store.due(self._store.now(), self._known, DUE_LIMIT))

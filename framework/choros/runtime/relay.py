@@ -1,0 +1,136 @@
+"""The relay: sends what a commit put into the outbox, and finds what a crash left there.
+
+There are two, one for commands and one for facts, so that facts can never stop commands.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Sequence
+
+import structlog
+
+from choros.envelope import Envelope
+from choros.errors import StoreUnreachable
+from choros.store.port import Channel, Entry, Known, Store
+from choros.transport.port import Published
+
+log = structlog.get_logger("choros.relay")
+
+Publisher = Callable[[Sequence[Envelope]], Awaitable[Sequence[Published]]]
+SCAN_LIMIT = 500
+
+
+class Relay:
+    """Publishes outbox entries at least once: right after their commit, and again by a scan until confirmed."""
+
+    def __init__(
+        self,
+        channel: Channel,
+        publish: Publisher,
+        store: Store,
+        known: Known,
+        *,
+        scan_every: float = 1.0,
+        resend_after: float = 5.0,
+        concurrency: int = 8,
+    ) -> None:
+        self._channel: Channel = channel
+        self._publish = publish
+        self._store = store
+        self._known = known
+        self._scan_every = scan_every
+        self._resend_after = resend_after
+        # Facts of one saga leave in order, so their batches must not overtake each other.
+        self._slots = asyncio.Semaphore(concurrency if channel == "commands" else 1)
+        self._waiting: list[Entry] = []
+        self._held: set[str] = set()
+        self._confirmed: dict[str, list[str]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._failed_scan = False
+
+    def dispatch(self, entries: Sequence[Entry]) -> None:
+        """Publish these soon; returns at once."""
+        fresh = [entry for entry in entries if entry.id not in self._held]
+        if not fresh:
+            return
+        self._held.update(entry.id for entry in fresh)
+        if not self._waiting:
+            task = asyncio.create_task(self._drain())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        self._waiting += fresh
+
+    async def _drain(self) -> None:
+        async with self._slots:
+            entries, self._waiting = self._waiting, []
+            results = await self._publish([Envelope.loads(entry.envelope) for entry in entries])
+        for entry, result in zip(entries, results, strict=True):
+            self._settle(entry, result)
+
+    def _settle(self, entry: Entry, result: Published) -> None:
+        unbound = self._channel == "facts" and result is Published.RETURNED
+        if result is Published.CONFIRMED or unbound:
+            self._confirmed.setdefault(entry.saga_id, []).append(entry.id)
+        else:
+            self._held.discard(entry.id)  # the scan finds it again
+        if result is not Published.CONFIRMED:
+            event = "choros.fact.unbound" if unbound else "choros.publish.unconfirmed"
+            log.warning(event, saga_id=entry.saga_id, message_id=entry.id, outcome=result.value)
+
+    def take_confirmed(self, saga_id: str) -> tuple[str, ...]:
+        """Entries of this saga that are confirmed; the caller takes them out of the outbox with its commit."""
+        return tuple(self._confirmed.pop(saga_id, ()))
+
+    def give_back(self, saga_id: str, ids: Sequence[str]) -> None:
+        """The commit that was to take these out did not happen; ids of another relay are passed over."""
+        mine = [entry for entry in ids if entry in self._held]
+        if mine:
+            self._confirmed.setdefault(saga_id, []).extend(mine)
+
+    def forget(self, ids: Sequence[str]) -> None:
+        """These have left the outbox."""
+        self._held.difference_update(ids)
+
+    async def run(self) -> None:
+        """Mark what is confirmed, and scan for what nobody sent; until cancelled."""
+        while True:
+            await asyncio.sleep(self._scan_every)
+            try:
+                await self.flush()
+                await self._scan()
+                self._failed_scan = False
+            except StoreUnreachable as error:
+                if not self._failed_scan:
+                    log.warning("choros.store.unreachable", error=error.sentence)
+                self._failed_scan = True
+
+    async def flush(self) -> None:
+        """Take what is confirmed out of the outbox."""
+        confirmed, self._confirmed = self._confirmed, {}
+        pairs = [(saga_id, entry) for saga_id, entries in confirmed.items() for entry in entries]
+        if not pairs:
+            return
+        try:
+            await self._store.mark_sent(pairs)
+        except StoreUnreachable:
+            for saga_id, entries in confirmed.items():
+                self.give_back(saga_id, entries)
+            raise
+        self.forget([entry for _, entry in pairs])
+
+    async def _scan(self) -> None:
+        before = self._store.now() - self._resend_after
+        left = await self._store.unsent(self._channel, before, self._known, SCAN_LIMIT)
+        fresh = [entry for entry in left if entry.id not in self._held]
+        if fresh:
+            log.info("choros.outbox.resent", count=len(fresh), channel=self._channel)
+            self.dispatch(fresh)
+
+    async def close(self, within: float) -> None:
+        """Let what is being published finish, for so many seconds at most, and mark it."""
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=within)
+        with contextlib.suppress(StoreUnreachable, TimeoutError):
+            await asyncio.wait_for(self.flush(), within)

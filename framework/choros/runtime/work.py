@@ -1,0 +1,60 @@
+"""Work for the decider: one input for one saga instance, with whoever waits for it to be committed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from choros.saga.inputs import Event, Input
+from choros.saga.instance import Instance
+from choros.transport.port import Delivery
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A saga shall begin."""
+
+    id: str
+    saga: str
+    version: int
+    key: str
+    body: str
+    digest: str
+    traceparent: str = ""
+    tracestate: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What became of a piece of work, once it is committed."""
+
+    instance: Instance
+    events: Sequence[Event] = ()
+    """What this input brought about; empty if it had been taken in before."""
+    repeated: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Work:
+    """One input, and where its acknowledgement goes: to a delivery, to a waiting caller, or nowhere (a timer)."""
+
+    saga_id: str
+    given: Input | Start
+    id: str = ""
+    """The input's id, kept among the received ones; empty for a timer."""
+    envelope: str = ""
+    """The message as it came, for a worker that knows the saga's version."""
+    saga_version: int = 0
+    delivery: Delivery | None = None
+    waiter: asyncio.Future[Done] | None = field(default=None)
+
+    def finish(self, done: Done) -> None:
+        """Tell the caller."""
+        if self.waiter and not self.waiter.done():
+            self.waiter.set_result(done)
+
+    def fail(self, error: Exception) -> None:
+        """Tell the caller what went wrong."""
+        if self.waiter and not self.waiter.done():
+            self.waiter.set_exception(error)

@@ -1,0 +1,1 @@
+"""Databases of saga instances and of participants: two ports and their adapters."""

@@ -1,0 +1,65 @@
+"""From an address to an adapter, which is imported only then."""
+
+from __future__ import annotations
+
+from urllib.parse import unquote, urlsplit
+
+from choros.errors import UsageError
+from choros.store.barrier import Database
+from choros.store.port import Store
+
+_HINT = "memory://, sqlite:///path/to/file.db or redis://host:6379/0."
+
+
+def store_at(url: str, namespace: str = "choros") -> Store:
+    """The store at this address, not opened yet. `namespace` is for servers that several applications share."""
+    match _scheme(url):
+        case "memory":
+            from choros.store.memory import MemoryStore
+
+            return MemoryStore()
+        case "sqlite":
+            from choros.store.sqlite import SqliteStore
+
+            return SqliteStore(_path(url))
+        case _:
+            from choros.store.redis import RedisStore
+
+            return RedisStore(url, namespace)
+
+
+def database_at(url: str, namespace: str = "choros") -> Database:
+    """The participant's database at this address, not opened yet."""
+    match _scheme(url):
+        case "memory":
+            from choros.store.barrier_memory import MemoryDatabase
+
+            return MemoryDatabase()
+        case "sqlite":
+            from choros.store.barrier_sqlite import SqliteDatabase
+
+            return SqliteDatabase(_path(url))
+        case _:
+            from choros.store.barrier_redis import RedisDatabase
+
+            return RedisDatabase(url, namespace)
+
+
+def _scheme(url: str) -> str:
+    scheme, separator, _ = url.partition("://")
+    if not separator:
+        raise UsageError("This database address has no scheme.", _HINT)
+    if scheme not in ("memory", "sqlite", "redis", "rediss", "unix"):
+        # Only letters that a scheme may have: the rest could be anything, a password too.
+        shown = scheme if scheme.replace("+", "").isalnum() and len(scheme) < 20 else "this"
+        raise UsageError(f"No database adapter has the scheme {shown}://.", _HINT)
+    return scheme
+
+
+def _path(url: str) -> str:
+    """`sqlite:///shop.db` is in the current folder, `sqlite:////var/shop.db` is not, as SQLAlchemy has it."""
+    parts = urlsplit(url)
+    path = unquote(parts.path[1:])
+    if parts.netloc or not path:
+        raise UsageError("This SQLite address names no file.", "sqlite:///shop.db, or sqlite:////var/lib/shop.db.")
+    return path

@@ -1,0 +1,120 @@
+"""A participant's Redis: each job reads under WATCH and writes in one EXEC; jobs of a run go side by side."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Sequence
+from typing import Any
+
+from redis.asyncio import Connection
+
+from choros.errors import StoreUnreachable
+from choros.store.barrier import Database, Job, Row, Transaction
+from choros.store.redis_server import Script, Server
+from choros.store.redis_transaction import Conflict, RedisTransaction, to_row
+
+_ATTEMPTS = 40
+_PRUNE_AT_ONCE = 200
+"""Rows that one script forgets: a script blocks the server while it runs."""
+_PRUNE = Script("""
+local keys = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[2], 'LIMIT', 0, ARGV[3])
+for _, key in ipairs(keys) do
+    redis.call('DEL', ARGV[1] .. 'row:' .. key)
+    redis.call('ZREM', ARGV[1] .. 'unsent', key)
+    redis.call('ZREM', KEYS[1], key)
+end
+return #keys
+""")
+
+
+class RedisDatabase(Database):
+    """A Redis primary with the participant's own keys and the rows of the barrier.
+
+    Give every service a `namespace` of its own: its unsent replies are found by it.
+    """
+
+    def __init__(self, url: str, namespace: str = "choros", *, connections: int = 16, timeout: float = 5.0) -> None:
+        self._server = Server(url, connections + 2, timeout)  # two for what is not a job
+        self._prefix = f"{{{namespace}}}:barrier:"
+        self._places = asyncio.Semaphore(connections)
+
+    @property
+    def transaction_type(self) -> type[Transaction]:
+        """What handlers get."""
+        return RedisTransaction
+
+    async def open(self) -> None:
+        """Connect, and refuse a server that could forget what it acknowledged."""
+        await self._server.check()
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._server.close()
+
+    async def run(self, jobs: Sequence[Job]) -> Sequence[Any]:
+        """Run the jobs side by side, each in a transaction of its own."""
+        tasks = [asyncio.ensure_future(self._run_one(job)) for job in jobs]
+        try:
+            return await asyncio.gather(*tasks)
+        except BaseException:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            raise
+
+    async def _run_one(self, job: Job) -> Any:
+        try:
+            async with self._places:
+                return await self._until_done(job)
+        except Exception as error:
+            return error
+
+    async def _until_done(self, job: Job) -> Any:
+        for attempt in range(_ATTEMPTS):
+            try:
+                async with self._server.link() as connection:
+                    return await self._attempt(job, connection)
+            except Conflict:
+                await asyncio.sleep(random.uniform(0, min(0.05, 0.001 * 2**attempt)))
+        raise StoreUnreachable(
+            f"A transaction met others in all its {_ATTEMPTS} attempts.", "spread what is written over more keys."
+        )
+
+    async def _attempt(self, job: Job, connection: Connection) -> Any:
+        transaction = RedisTransaction(self._server, connection, self._prefix)
+        try:
+            answer = await job(transaction)
+            await transaction.commit()
+        except BaseException:
+            if transaction.watching:  # the next user of this connection must not go on watching
+                await connection.disconnect(nowait=True)
+            raise
+        finally:
+            transaction.end()
+        if transaction.watching:
+            await self._server.talk([("UNWATCH",)], connection)
+        return answer
+
+    async def unsent(self, limit: int) -> Sequence[Row]:
+        """Rows whose reply has not been confirmed, oldest first."""
+        keys = await self._server.ask("ZRANGE", f"{self._prefix}unsent", 0, limit - 1)
+        if not keys:
+            return []
+        stored = await self._server.ask("MGET", *(f"{self._prefix}row:{key}" for key in keys))
+        rows = (to_row(key, one) for key, one in zip(keys, stored, strict=True))
+        return [row for row in rows if row is not None]
+
+    async def mark_sent(self, keys: Sequence[str]) -> None:
+        """The replies of these rows are confirmed."""
+        if keys:
+            await self._server.ask("ZREM", f"{self._prefix}unsent", *keys)
+
+    async def prune(self, now: float) -> int:
+        """Forget refusals and tombstones whose time has passed; only such are in the index."""
+        forgotten, more = 0, True
+        while more:
+            call = _PRUNE.call([f"{self._prefix}prune"], self._prefix, repr(now), _PRUNE_AT_ONCE)
+            (count,) = await self._server.run(_PRUNE, [call])
+            forgotten, more = forgotten + count, count == _PRUNE_AT_ONCE
+        return forgotten

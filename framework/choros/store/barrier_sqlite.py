@@ -1,0 +1,155 @@
+"""A participant's SQLite database: one group of jobs at a time shares a transaction and its fsync."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from os import PathLike
+from pathlib import Path
+from typing import Any, TypeVar
+
+from choros.errors import ChorosError, StoreUnreachable
+from choros.store import barrier_rows as rows
+from choros.store.barrier import Database, Job, Row, Transaction
+from choros.store.barrier_rows import SqliteTransaction
+from choros.store.sqlite_file import in_transaction, is_of_the_file, named, patiently, roll_back
+
+FLUSH_SECONDS = 0.5
+"""How long marks of sent replies may wait for a group to ride with."""
+T = TypeVar("T")
+
+
+class SqliteDatabase(Database):
+    """A SQLite file with the participant's own tables and the table of the barrier.
+
+    What may wait for another process or for the disk (begin, commit) happens in a thread; the statements of handlers
+    do not, so they should be short. While a group of jobs runs, the file is locked for other writers.
+    """
+
+    def __init__(self, path: str | PathLike[str]) -> None:
+        self.path = Path(path)
+        self._connection: sqlite3.Connection | None = None
+        self._thread: ThreadPoolExecutor | None = None
+        self._lock = asyncio.Lock()
+        self._marks: set[str] = set()
+        self._flush: asyncio.Task[None] | None = None
+
+    @property
+    def transaction_type(self) -> type[Transaction]:
+        """What handlers get."""
+        return SqliteTransaction
+
+    async def open(self) -> None:
+        """Open or create the file and the table of the barrier."""
+        async with self._lock:
+            if self._connection is None:
+                self._thread = ThreadPoolExecutor(1, thread_name_prefix="choros-sqlite-barrier")
+                self._connection = await self._in_thread(lambda: rows.opened(self.path))
+
+    async def close(self) -> None:
+        """Write what waits and let go of the file."""
+        if self._connection is None:
+            return
+        if self._flush is not None:
+            self._flush.cancel()
+        await self.run(())
+        async with self._lock:
+            connection, self._connection = self._connection, None
+            await self._in_thread(connection.close)
+        if self._thread is not None:
+            self._thread.shutdown()
+
+    async def run(self, jobs: Sequence[Job]) -> Sequence[Any]:
+        """Run the jobs one after another and commit them together; all are rolled back if it is cancelled."""
+        async with self._lock:
+            connection, marks = self._checked_open(), frozenset(self._marks)
+            if not jobs and not marks:
+                return []
+            try:
+                await self._in_thread(lambda: _begin(connection, marks))
+                answers = [await self._run_one(connection, job) for job in jobs]
+                await self._in_thread(lambda: connection.execute("COMMIT"))
+            except BaseException as error:
+                await self._in_thread(lambda: roll_back(connection))
+                if not isinstance(error, (sqlite3.Error, ChorosError)):
+                    raise
+                return [error] * len(jobs)
+            self._marks -= marks
+            return answers
+
+    async def _run_one(self, connection: sqlite3.Connection, job: Job) -> Any:
+        transaction = SqliteTransaction(connection, self.path)
+        try:
+            async with transaction.savepoint():
+                return await job(transaction)
+        except Exception as error:
+            if not connection.in_transaction:
+                raise self._lost(error) from error
+            if isinstance(error, sqlite3.Error) and is_of_the_file(error):
+                return named(error, self.path)
+            return error
+        finally:
+            transaction.end()
+
+    def _lost(self, error: Exception) -> ChorosError:
+        """SQLite has rolled back on its own, as it does when the disk is full: the whole group is lost."""
+        if isinstance(error, sqlite3.Error):
+            return named(error, self.path)
+        return StoreUnreachable(f"The database {self.path} rolled back.", "see the errors before this one.")
+
+    async def unsent(self, limit: int) -> Sequence[Row]:
+        """Rows whose reply has not been confirmed, oldest first."""
+        async with self._lock:
+            connection, marks = self._checked_open(), frozenset(self._marks)
+            found = await self._in_thread(lambda: rows.unsent(connection, limit + len(marks)))
+        return [row for row in found if row.key not in marks][:limit]
+
+    async def mark_sent(self, keys: Sequence[str]) -> None:
+        """The replies of these rows are confirmed: at once for this object, on disk with the next group or soon."""
+        self._checked_open()
+        self._marks.update(keys)
+        if keys and (self._flush is None or self._flush.done()):
+            self._flush = asyncio.create_task(self._flush_later())
+
+    async def _flush_later(self) -> None:
+        await asyncio.sleep(FLUSH_SECONDS)
+        with suppress(StoreUnreachable):  # the marks stay for the next group
+            await self.run(())
+
+    async def prune(self, now: float) -> int:
+        """Forget refusals and tombstones whose time has passed."""
+        async with self._lock:
+            connection = self._checked_open()
+            return await self._in_thread(lambda: in_transaction(connection, lambda: rows.prune(connection, now)))
+
+    def _checked_open(self) -> sqlite3.Connection:
+        if self._connection is None:
+            raise StoreUnreachable(f"The database {self.path} is not open.", "await database.open() before using it.")
+        return self._connection
+
+    async def _in_thread(self, call: Callable[[], T]) -> T:
+        """Call it in the thread, and be there when it ends: a cancelled caller must not leave it behind."""
+        future = asyncio.get_running_loop().run_in_executor(self._thread, call)
+        cancelled: asyncio.CancelledError | None = None
+        while not future.done():
+            try:
+                await asyncio.shield(future)
+            except asyncio.CancelledError as error:
+                cancelled = error
+            except Exception:
+                break
+        if cancelled is not None:
+            raise cancelled
+        try:
+            return future.result()
+        except sqlite3.Error as error:
+            raise named(error, self.path) from error
+
+
+def _begin(connection: sqlite3.Connection, marks: frozenset[str]) -> None:
+    patiently(lambda: connection.execute("BEGIN IMMEDIATE"))
+    # First of all: a job of this group may give one of these rows a new reply.
+    rows.mark_sent(connection, marks)

@@ -1,0 +1,152 @@
+"""A store in memory, with the semantics of the others, for tests, demos and simulations."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+
+from choros.errors import StoreUnreachable
+from choros.store.paging import Position, page_of
+from choros.store.port import (
+    Channel,
+    Committed,
+    Entry,
+    HistoryRow,
+    Known,
+    Loaded,
+    Page,
+    Record,
+    Transition,
+)
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """An entry in the outbox; the dictionary it lies in keeps the order of commits."""
+
+    entry: Entry
+    at: float
+
+
+@dataclass(slots=True)
+class _Rows:
+    """What several MemoryStore objects may share, as processes share a database."""
+
+    records: dict[str, Record] = field(default_factory=dict)
+    outbox: dict[tuple[str, str], _Waiting] = field(default_factory=dict)
+    history: dict[str, list[HistoryRow]] = field(default_factory=dict)
+
+
+class MemoryStore:
+    """Saga instances in this process; `sharing` another store, it works on the same ones."""
+
+    def __init__(self, sharing: MemoryStore | None = None, clock: Callable[[], float] = time.time) -> None:
+        self._rows: _Rows = sharing._rows if sharing else _Rows()
+        self._clock = clock
+        self._open = False
+
+    async def open(self) -> None:
+        """Let it answer."""
+        self._open = True
+
+    async def close(self) -> None:
+        """Stop answering; the instances stay for whoever shares them, and for the next `open`."""
+        self._open = False
+
+    def now(self) -> float:
+        """The clock it was given."""
+        return self._clock()
+
+    async def load(self, saga_ids: Sequence[str]) -> Mapping[str, Loaded]:
+        """The records that exist among these."""
+        rows = await self._answering()
+        wanted = {saga_id: rows.records[saga_id] for saga_id in saga_ids if saga_id in rows.records}
+        unsent: dict[str, list[str]] = {saga_id: [] for saga_id in wanted}
+        for saga_id, entry_id in rows.outbox:
+            if saga_id in unsent:
+                unsent[saga_id].append(entry_id)
+        return {saga_id: Loaded(record, frozenset(unsent[saga_id])) for saga_id, record in wanted.items()}
+
+    async def commit(self, batch: Sequence[Transition]) -> Sequence[Committed]:
+        """Store each transition whole or not at all."""
+        await self._answering()
+        return [self._commit(transition) for transition in batch]
+
+    def _commit(self, transition: Transition) -> Committed:
+        record, stored = transition.record, self._rows.records.get(transition.record.saga_id)
+        expected = (record.version - 1, transition.previous)
+        if expected != ((stored.version, stored.transition) if stored else (0, "")):
+            return Committed.CONFLICT
+        self._rows.records[record.saga_id] = record
+        self._forget((record.saga_id, entry_id) for entry_id in transition.sent)
+        for entry in transition.outbox:
+            waiting = _Waiting(replace(entry, saga_id=record.saga_id), self.now())
+            self._rows.outbox[record.saga_id, entry.id] = waiting
+        if transition.history:
+            row = HistoryRow(record.version, record.updated_at, transition.history)
+            self._rows.history.setdefault(record.saga_id, []).append(row)
+        return Committed.OK
+
+    def _forget(self, sent: Iterable[tuple[str, str]]) -> None:
+        for pair in sent:
+            self._rows.outbox.pop(pair, None)
+
+    async def mark_sent(self, sent: Sequence[tuple[str, str]]) -> None:
+        """Take entries out of their outboxes."""
+        await self._answering()
+        self._forget(sent)
+
+    async def unsent(self, channel: Channel, before: float, known: Known, limit: int) -> Sequence[Entry]:
+        """Outbox entries of this channel, oldest first."""
+        rows = await self._answering()
+        waiting = (
+            waiting.entry
+            for waiting in rows.outbox.values()
+            if waiting.entry.channel == channel and waiting.at < before and self._knows(known, waiting.entry.saga_id)
+        )
+        return list(islice(waiting, limit))
+
+    def _knows(self, known: Known, saga_id: str) -> bool:
+        record = self._rows.records[saga_id]
+        return (record.saga, record.saga_version) in known
+
+    async def due(self, now: float, known: Known, limit: int) -> Sequence[str]:
+        """Ids of records whose timer is due, most overdue first."""
+        rows = await self._answering()
+        due = sorted(
+            (record.wake_at, saga_id)
+            for saga_id, record in rows.records.items()
+            if record.wake_at is not None and record.wake_at <= now and self._knows(known, saga_id)
+        )
+        return [saga_id for _, saga_id in due[:limit]]
+
+    async def find(self, *, saga: str = "", status: str = "", limit: int = 50, cursor: str = "") -> Page:
+        """Records, last started first."""
+        rows, after = await self._answering(), Position.parse(cursor)
+        found = [
+            record
+            for record in rows.records.values()
+            if saga in ("", record.saga) and status in ("", record.status) and after.precedes(record)
+        ]
+        return page_of(found, limit)
+
+    async def counts(self) -> Mapping[tuple[str, str], int]:
+        """How many records there are by (saga, status)."""
+        rows = await self._answering()
+        return Counter((record.saga, record.status) for record in rows.records.values())
+
+    async def history(self, saga_id: str) -> Sequence[HistoryRow]:
+        """What happened to a record, oldest first."""
+        rows = await self._answering()
+        return list(rows.history.get(saga_id, ()))
+
+    async def _answering(self) -> _Rows:
+        # A real database answers later: whoever else is ready runs in between, as it would there.
+        await asyncio.sleep(0)
+        if not self._open:
+            raise StoreUnreachable("This saga store is not open.", "await store.open() before using it.")
+        return self._rows

@@ -1,0 +1,160 @@
+"""The store port: what an orchestrator asks of a database. `choros.testing.store` holds its conformance suite.
+
+A record is one saga instance. One `commit` moves it from one version to the next together with everything that
+belongs to that step: the ids of what was received, the messages to send (outbox), the wake-up time, the history.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Literal, Protocol
+
+Channel = Literal["commands", "facts"]
+Known = Collection[tuple[str, int]]
+"""The (saga, version) pairs that a worker knows; it is handed no other record."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One saga instance as it is stored. Times are seconds since the epoch by the store's clock."""
+
+    saga_id: str
+    saga: str
+    saga_version: int
+    key: str
+    """The caller's start key."""
+    digest: str
+    """Of the start message: the same key with another digest is a conflict."""
+    application: str
+    version: int
+    """1 at creation, then + 1 with each transition."""
+    transition: str
+    """The id of the transition that made this version."""
+    status: str
+    state: str
+    """The instance as JSON; opaque to the store."""
+    started_at: float
+    updated_at: float
+    wake_at: float | None = None
+    """When a timer is due; None for never."""
+    received: tuple[str, ...] = ()
+    """Ids of every input folded in so far."""
+    undecided: tuple[str, ...] = ()
+    """Inputs that were taken in by a worker that does not know this saga version."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A message to send: it stays in the outbox until a broker has confirmed it."""
+
+    id: str
+    """The envelope's id."""
+    channel: Channel
+    envelope: str
+    """The envelope as `Envelope.dumps` wrote it."""
+    saga_id: str = ""
+    """Filled in by the store when it hands the entry out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """One step of one saga instance: all of it is stored, or nothing."""
+
+    record: Record
+    """The record as it shall be; `record.version` is one more than the version it was decided on (1 = creation)."""
+    previous: str = ""
+    """The transition id that it was decided on; empty for a creation. Compare-and-set is on (version, previous)."""
+    outbox: tuple[Entry, ...] = ()
+    sent: tuple[str, ...] = ()
+    """Ids of entries known to be confirmed: they leave the outbox with this commit."""
+    history: str = ""
+    """What happened, as a JSON array; kept for good under (saga_id, version)."""
+
+
+class Committed(Enum):
+    """The answer to one transition of a batch."""
+
+    OK = "ok"
+    CONFLICT = "conflict"
+    """Another transition came first (or this very one, whose answer was lost): load again and decide again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A record together with the ids of its messages that no broker has confirmed yet."""
+
+    record: Record
+    unsent: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryRow:
+    """What one transition did."""
+
+    version: int
+    at: float
+    events: str
+    """The JSON array of `Transition.history`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some records, newest first, and where to go on; an empty cursor means the end."""
+
+    records: Sequence[Record] = field(default_factory=tuple)
+    cursor: str = ""
+
+
+class Store(Protocol):
+    """A database of saga instances. Every method may raise StoreUnreachable; `commit` may then have happened."""
+
+    async def open(self) -> None:
+        """Connect and prepare; raises StoreUnreachable or StoreMisconfigured."""
+        ...
+
+    def now(self) -> float:
+        """The store's clock, in seconds since the epoch (an adapter may keep the offset to the local clock)."""
+        ...
+
+    async def load(self, saga_ids: Sequence[str]) -> Mapping[str, Loaded]:
+        """The records that exist among these."""
+        ...
+
+    async def commit(self, batch: Sequence[Transition]) -> Sequence[Committed]:
+        """Store each transition whole or not at all; one answer for each, in order. At most one per saga in a batch.
+
+        When it returns OK, the transition survives what the store configuration promises."""
+        ...
+
+    async def mark_sent(self, sent: Sequence[tuple[str, str]]) -> None:
+        """Take (saga_id, entry id) pairs out of their outboxes. Never changes a record's version."""
+        ...
+
+    async def unsent(self, channel: Channel, before: float, known: Known, limit: int) -> Sequence[Entry]:
+        """Outbox entries of this channel committed before that moment, oldest first, and of one saga in the order
+        in which they were committed."""
+        ...
+
+    async def due(self, now: float, known: Known, limit: int) -> Sequence[str]:
+        """Ids of records whose `wake_at` is not after `now`, most overdue first."""
+        ...
+
+    async def find(
+        self, *, saga: str = "", status: str = "", limit: int = 50, cursor: str = ""
+    ) -> Page:
+        """Records, last started first."""
+        ...
+
+    async def counts(self) -> Mapping[tuple[str, str], int]:
+        """How many records there are by (saga, status)."""
+        ...
+
+    async def history(self, saga_id: str) -> Sequence[HistoryRow]:
+        """What happened to a record, oldest first."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of the database; everything committed stays."""
+        ...

@@ -1,0 +1,215 @@
+"""The Redis store: one atomic script for each transition, one round trip for a batch, no retries by the client."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from heapq import merge
+from itertools import islice
+from typing import Any
+
+from choros.store.paging import Position, page_of
+from choros.store.port import Channel, Committed, Entry, HistoryRow, Known, Loaded, Page, Record, Transition
+from choros.store.redis_scripts import COMMIT, LOAD, MARK_SENT
+from choros.store.redis_server import Command, Server
+
+_LOAD_AT_ONCE = 64
+"""Records that one script reads: a script blocks the server while it runs."""
+
+
+class RedisStore:
+    """Saga instances in one Redis primary that never evicts. `namespace` keeps applications apart.
+
+    What a commit survives is what the server is configured for: with `appendonly yes` and `appendfsync always` a
+    crash and a power cut; a failover to a replica may take acknowledged sagas back to an earlier state.
+    """
+
+    def __init__(self, url: str, namespace: str = "choros", *, connections: int = 8, timeout: float = 5.0) -> None:
+        self._server = Server(url, connections, timeout)
+        self._prefix = f"{{{namespace}}}:"
+        self._clock_ahead = 0.0
+
+    async def open(self) -> None:
+        """Connect, and refuse a server that could forget what it acknowledged."""
+        await self._server.check()
+        self._set_clock(await self._server.ask("TIME"), time.time())
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._server.close()
+
+    def now(self) -> float:
+        """The server's clock: this machine's and a difference that every look for due timers measures anew."""
+        return time.time() + self._clock_ahead
+
+    def _set_clock(self, answer: Sequence[str], asked_at: float) -> None:
+        middle = (asked_at + time.time()) / 2
+        self._clock_ahead = int(answer[0]) + int(answer[1]) / 1_000_000 - middle
+
+    async def load(self, saga_ids: Sequence[str]) -> Mapping[str, Loaded]:
+        """The records that exist among these."""
+        chunks = [saga_ids[i : i + _LOAD_AT_ONCE] for i in range(0, len(saga_ids), _LOAD_AT_ONCE)]
+        calls = [LOAD.call([self._saga(one) for one in chunk], self._prefix, *chunk) for chunk in chunks]
+        answers = await self._server.run(LOAD, calls) if calls else []
+        return {
+            saga_id: _to_loaded(saga_id, *found)
+            for chunk, answer in zip(chunks, answers, strict=True)
+            for saga_id, found in zip(chunk, answer, strict=True)
+            if found
+        }
+
+    def _saga(self, saga_id: str) -> str:
+        return f"{self._prefix}saga:{saga_id}"
+
+    async def commit(self, batch: Sequence[Transition]) -> Sequence[Committed]:
+        """Store each transition whole or not at all. Where the answer is lost it may have happened."""
+        calls = [self._commit_call(transition) for transition in batch]
+        answers = await self._server.run(COMMIT, calls) if calls else []
+        return [Committed.OK if answer else Committed.CONFLICT for answer in answers]
+
+    def _commit_call(self, transition: Transition) -> Command:
+        record, sent, outbox = transition.record, transition.sent, transition.outbox
+        history = transition.history
+        return COMMIT.call(
+            [self._saga(record.saga_id)],
+            self._prefix,
+            record.saga_id,
+            record.version - 1,
+            transition.previous,
+            record.version,
+            record.transition,
+            _head(record),
+            record.state,
+            _kind(record.saga, record.saga_version),
+            f"{record.saga}/{record.status}",
+            repr(record.started_at),
+            "" if record.wake_at is None else repr(record.wake_at),
+            f"{record.version} {record.updated_at!r} {history}" if history else "",
+            len(sent),
+            *sent,
+            *(part for entry in outbox for part in (entry.channel, entry.id, entry.envelope)),
+        )
+
+    async def mark_sent(self, sent: Sequence[tuple[str, str]]) -> None:
+        """Take entries out of their outboxes."""
+        by_saga: dict[str, list[str]] = {}
+        for saga_id, entry_id in sent:
+            by_saga.setdefault(saga_id, []).append(entry_id)
+        calls = [MARK_SENT.call([self._saga(saga_id)], self._prefix, saga_id, *ids) for saga_id, ids in by_saga.items()]
+        if calls:
+            await self._server.run(MARK_SENT, calls)
+
+    async def unsent(self, channel: Channel, before: float, known: Known, limit: int) -> Sequence[Entry]:
+        """Outbox entries of this channel, oldest first."""
+        until = f"({before * 1_000_000:.0f}"
+        found = await self._ranges([f"unsent:{channel}:{_kind(*pair)}" for pair in known], until, limit)
+        pairs = [member.split("\0", 1) for _, member in found]
+        asked: list[Command] = [("HGET", f"{self._prefix}outbox:{saga_id}", one) for saga_id, one in pairs]
+        envelopes = await self._all(asked)
+        return [
+            Entry(entry_id, channel, envelope, saga_id)
+            for (saga_id, entry_id), envelope in zip(pairs, envelopes, strict=True)
+            if envelope is not None  # sent in the meantime
+        ]
+
+    async def due(self, now: float, known: Known, limit: int) -> Sequence[str]:
+        """Ids of records whose timer is due, most overdue first."""
+        found = await self._ranges([f"due:{_kind(*pair)}" for pair in known], repr(now), limit)
+        return [saga_id for _, saga_id in found]
+
+    async def _ranges(self, names: Sequence[str], until: str, limit: int) -> list[tuple[float, str]]:
+        """The lowest members of several sorted sets, and on the way the server's time."""
+        commands: list[Command] = [
+            ("ZRANGEBYSCORE", self._prefix + name, "-inf", until, "WITHSCORES", "LIMIT", 0, limit) for name in names
+        ]
+        asked_at = time.time()
+        clock, *ranges = await self._all([("TIME",), *commands])
+        self._set_clock(clock, asked_at)
+        return list(islice(merge(*(((score, member) for member, score in one) for one in ranges)), limit))
+
+    async def _all(self, commands: Sequence[Command]) -> list[Any]:
+        answers = await self._server.talk(commands) if commands else []
+        return [self._server.checked(answer) for answer in answers]
+
+    async def find(self, *, saga: str = "", status: str = "", limit: int = 50, cursor: str = "") -> Page:
+        """Records, last started first."""
+        after = Position.parse(cursor)
+        groups = [
+            f"started:{one_saga}/{one_status}"
+            for one_saga, one_status in await self.counts()
+            if saga in ("", one_saga) and status in ("", one_status)
+        ]
+        places = sorted(await self._started(groups, after, limit + 1), reverse=True)[: limit + 1]
+        loaded = await self.load([saga_id for _, saga_id in places])
+        return page_of((one.record for one in loaded.values()), limit)
+
+    async def _started(self, groups: Sequence[str], after: Position, count: int) -> list[tuple[float, str]]:
+        """Of each group those after this place; those started at the very same moment are told apart by id."""
+        moment = repr(after.started_at)
+        commands: list[Command] = []
+        for name in groups:
+            key = self._prefix + name
+            commands.append(("ZRANGEBYSCORE", key, moment, moment, "WITHSCORES"))
+            commands.append(("ZREVRANGEBYSCORE", key, f"({moment}", "-inf", "WITHSCORES", "LIMIT", 0, count))
+        found = ((score, saga_id) for one in await self._all(commands) for saga_id, score in one)
+        return [place for place in found if place < (after.started_at, after.saga_id)]
+
+    async def counts(self) -> Mapping[tuple[str, str], int]:
+        """How many records there are by (saga, status)."""
+        counts = await self._server.ask("HGETALL", f"{self._prefix}counts")
+        split = ((group.rpartition("/"), int(count)) for group, count in counts.items())
+        return {(saga, status): count for (saga, _, status), count in split if count}
+
+    async def history(self, saga_id: str) -> Sequence[HistoryRow]:
+        """What happened to a record, oldest first."""
+        rows = await self._server.ask("LRANGE", f"{self._prefix}history:{saga_id}", 0, -1)
+        split = (row.split(" ", 2) for row in rows)
+        return [HistoryRow(int(version), float(at), events) for version, at, events in split]
+
+
+def _kind(saga: str, saga_version: int) -> str:
+    return f"{saga}:{saga_version}"
+
+
+def _head(record: Record) -> str:
+    """All of the record but its state, which is JSON already and would only be escaped again."""
+    return json.dumps(
+        (
+            record.saga,
+            record.saga_version,
+            record.key,
+            record.digest,
+            record.application,
+            record.status,
+            record.started_at,
+            record.updated_at,
+            record.wake_at,
+            record.received,
+            record.undecided,
+        ),
+        separators=(",", ":"),
+    )
+
+
+def _to_loaded(saga_id: str, version: str, transition: str, head: str, state: str, unsent: Sequence[str]) -> Loaded:
+    saga, saga_version, key, digest, application, status, *times, received, undecided = json.loads(head)
+    started_at, updated_at, wake_at = times
+    record = Record(
+        saga_id=saga_id,
+        saga=saga,
+        saga_version=saga_version,
+        key=key,
+        digest=digest,
+        application=application,
+        version=int(version),
+        transition=transition,
+        status=status,
+        state=state,
+        started_at=started_at,
+        updated_at=updated_at,
+        wake_at=wake_at,
+        received=tuple(received),
+        undecided=tuple(undecided),
+    )
+    return Loaded(record, frozenset(unsent))

@@ -1,0 +1,83 @@
+"""The Lua scripts of the Redis store. Each checks all it has to check before its first write: Lua rolls nothing back.
+
+Keys, all behind one hash tag and hence in one slot, so that a transition is one atomic script. (Decided: one tag for
+a namespace. Partitions, `{choros:17}`, can come later: only `due`, `unsent`, `find` and `counts` would have to ask
+each of them.)
+
+    saga:<id>                hash     version, transition, head and state (the record), kind, group, clock
+    outbox:<id>              hash     entry id -> envelope
+    history:<id>             list     "version at events"
+    unsent:<channel>:<kind>  zset     saga id NUL entry id, by the microsecond of its commit; kind = saga:version
+    due:<kind>               zset     saga id, by wake-up time
+    started:<group>          zset     saga id, by start; group = saga/status
+    counts                   hash     group -> number of records
+"""
+
+from choros.store.redis_server import Script
+
+COMMIT = Script("""
+local prefix, id = ARGV[1], ARGV[2]
+local old = redis.call('HMGET', KEYS[1], 'version', 'transition', 'group', 'clock')
+if (old[1] or '0') ~= ARGV[3] or (old[2] or '') ~= ARGV[4] then return 0 end
+local kind, group = ARGV[9], ARGV[10]
+local outbox, sent_end = prefix .. 'outbox:' .. id, 14 + tonumber(ARGV[14])
+
+-- The clock of one saga never stands still or runs back: it keeps its messages in the order of their commits.
+local time = redis.call('TIME')
+local clock = time[1] * 1000000 + time[2]
+if old[4] and clock <= tonumber(old[4]) then clock = tonumber(old[4]) + 1 end
+
+for i = 15, sent_end do
+    redis.call('HDEL', outbox, ARGV[i])
+    redis.call('ZREM', prefix .. 'unsent:commands:' .. kind, id .. '\\0' .. ARGV[i])
+    redis.call('ZREM', prefix .. 'unsent:facts:' .. kind, id .. '\\0' .. ARGV[i])
+end
+for i = sent_end + 1, #ARGV, 3 do
+    redis.call('HSET', outbox, ARGV[i + 1], ARGV[i + 2])
+    redis.call('ZADD', prefix .. 'unsent:' .. ARGV[i] .. ':' .. kind,
+        string.format('%.0f', clock), id .. '\\0' .. ARGV[i + 1])
+    clock = clock + 1
+end
+redis.call('HSET', KEYS[1], 'version', ARGV[5], 'transition', ARGV[6], 'head', ARGV[7], 'state', ARGV[8],
+    'kind', kind, 'group', group, 'clock', string.format('%.0f', clock))
+if ARGV[12] == '' then
+    redis.call('ZREM', prefix .. 'due:' .. kind, id)
+else
+    redis.call('ZADD', prefix .. 'due:' .. kind, ARGV[12], id)
+end
+if ARGV[13] ~= '' then redis.call('RPUSH', prefix .. 'history:' .. id, ARGV[13]) end
+if old[3] ~= group then
+    if old[3] then
+        redis.call('ZREM', prefix .. 'started:' .. old[3], id)
+        redis.call('HINCRBY', prefix .. 'counts', old[3], -1)
+    end
+    redis.call('ZADD', prefix .. 'started:' .. group, ARGV[11], id)
+    redis.call('HINCRBY', prefix .. 'counts', group, 1)
+end
+return 1
+""")
+
+LOAD = Script("""
+local found = {}
+for i, key in ipairs(KEYS) do
+    local one = redis.call('HMGET', key, 'version', 'transition', 'head', 'state')
+    if one[1] then
+        one[5] = redis.call('HKEYS', ARGV[1] .. 'outbox:' .. ARGV[i + 1])
+        found[i] = one
+    else
+        found[i] = false
+    end
+end
+return found
+""")
+
+MARK_SENT = Script("""
+local prefix, id, kind = ARGV[1], ARGV[2], redis.call('HGET', KEYS[1], 'kind')
+if not kind then return 0 end
+for i = 3, #ARGV do
+    redis.call('HDEL', prefix .. 'outbox:' .. id, ARGV[i])
+    redis.call('ZREM', prefix .. 'unsent:commands:' .. kind, id .. '\\0' .. ARGV[i])
+    redis.call('ZREM', prefix .. 'unsent:facts:' .. kind, id .. '\\0' .. ARGV[i])
+end
+return 1
+""")

@@ -1,0 +1,217 @@
+"""What a Redis handler works with: reads under WATCH, queued writes, one EXEC."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+from redis.asyncio import Connection
+
+from choros.errors import StoreMisconfigured, StoreUnreachable, UsageError
+from choros.ids import fresh_id
+from choros.store.barrier import Row, Transaction
+from choros.store.redis_server import Command, Server
+from choros.store.redis_writes import Cell, Trial, Write
+
+Value = str | int | float
+
+
+class Conflict(Exception):
+    """Somebody else has changed what this attempt read."""
+
+
+class RedisTransaction(Transaction):
+    """Reads see the database as it was before this transaction: a handler does not read its own writes.
+
+    Every key that is read or written is watched; if any of them changes before the EXEC, the handler runs again.
+    Keys are taken as they are given, without the namespace: they are the participant's own.
+    """
+
+    def __init__(self, server: Server, connection: Connection, prefix: str) -> None:
+        self._server, self._connection, self._prefix = server, connection, prefix
+        self._token = fresh_id()
+        self._watched: set[str] = set()
+        self._writes: list[Write] = []
+        self._rows: dict[str, Row] = {}
+        self._ended = False
+
+    # --- reads ---
+
+    async def get(self, key: str) -> str | None:
+        """The string of this key."""
+        return cast("str | None", await self._read("GET", key))
+
+    async def exists(self, key: str) -> bool:
+        """Whether the key is there."""
+        return bool(await self._read("EXISTS", key))
+
+    async def hget(self, key: str, field: str) -> str | None:
+        """One field of a hash."""
+        return cast("str | None", await self._read("HGET", key, field))
+
+    async def hgetall(self, key: str) -> dict[str, str]:
+        """All fields of a hash."""
+        return cast("dict[str, str]", await self._read("HGETALL", key))
+
+    async def smembers(self, key: str) -> set[str]:
+        """All members of a set."""
+        return cast("set[str]", await self._read("SMEMBERS", key))
+
+    async def sismember(self, key: str, member: Value) -> bool:
+        """Whether a set holds this member."""
+        return bool(await self._read("SISMEMBER", key, member))
+
+    async def lrange(self, key: str, start: int = 0, stop: int = -1) -> list[str]:
+        """Elements of a list."""
+        return cast("list[str]", await self._read("LRANGE", key, start, stop))
+
+    # --- writes: queued, done by the EXEC or not at all ---
+
+    async def set(self, key: str, value: Value) -> None:
+        """Replace the key by a string."""
+        self._queue(Write(command=("SET", key, value), needs=None, leaves="string", cells={("GET", key): value}))
+
+    async def incrby(self, key: str, amount: int = 1) -> None:
+        """Add to an integer."""
+        command = ("INCRBY", key, amount)
+        self._queue(Write(command=command, needs="string", leaves="string", counter=("GET", key), amount=amount))
+
+    async def hset(self, key: str, fields: Mapping[str, Value]) -> None:
+        """Set fields of a hash."""
+        parts = [part for item in fields.items() for part in item]
+        cells: dict[Cell, Value] = {("HGET", key, field): value for field, value in fields.items()}
+        self._queue(Write(command=("HSET", key, *parts), needs="hash", leaves="hash", cells=cells))
+
+    async def hincrby(self, key: str, field: str, amount: int = 1) -> None:
+        """Add to an integer in a hash."""
+        command, counter = ("HINCRBY", key, field, amount), ("HGET", key, field)
+        self._queue(Write(command=command, needs="hash", leaves="hash", counter=counter, amount=amount))
+
+    async def rpush(self, key: str, *values: Value) -> None:
+        """Append to a list."""
+        self._queue(Write(command=("RPUSH", key, *values), needs="list", leaves="list"))
+
+    async def sadd(self, key: str, *members: Value) -> None:
+        """Add to a set."""
+        self._queue(Write(command=("SADD", key, *members), needs="set", leaves="set"))
+
+    async def delete(self, key: str) -> None:
+        """Take the key out."""
+        self._queue(Write(command=("DEL", key), needs=None, leaves="none"))
+
+    # --- the barrier ---
+
+    async def read_row(self, key: str) -> Row | None:
+        """The barrier row of this key, with what this transaction has written to it."""
+        if key in self._rows:
+            return self._rows[key]
+        return to_row(key, await self._read("GET", f"{self._prefix}row:{key}"))
+
+    async def write_row(self, row: Row) -> None:
+        """Insert or replace a barrier row."""
+        self._alive()
+        self._rows = {**self._rows, row.key: row}
+
+    @asynccontextmanager
+    async def savepoint(self) -> AsyncIterator[None]:
+        """A block whose writes are taken back when an exception leaves it."""
+        self._alive()
+        queued, rows = len(self._writes), self._rows
+        try:
+            yield
+        except BaseException:
+            del self._writes[queued:]
+            self._rows = rows
+            raise
+
+    def end(self) -> None:
+        """From here on nothing can be read or written through it."""
+        self._ended = True
+
+    async def commit(self) -> None:
+        """Try the writes out, then send them all; raises Conflict if something read has changed."""
+        trial = Trial(self._writes)
+        keys = [*trial.keys, *(f"{self._prefix}row:{key}" for key in self._rows)]
+        if not keys:
+            return
+        answers = await self._server.talk([self._watch(keys), *trial.questions()], self._connection)
+        trial.judge(answers[1:])
+        rows = [command for row in self._rows.values() for command in self._row_commands(row)]
+        commands = [("MULTI",), *(write.command for write in self._writes), *rows, ("EXEC",)]
+        try:
+            answers = await self._server.talk(commands, self._connection)
+        except StoreUnreachable:
+            self._watched.clear()  # with the connection
+            await self._settle()
+            return
+        self._check(answers[-1])
+
+    @property
+    def watching(self) -> bool:
+        """Whether the connection still watches keys: no EXEC has ended that."""
+        return bool(self._watched)
+
+    def _check(self, answer: Any) -> None:
+        self._watched.clear()
+        if answer is None:
+            raise Conflict
+        failed = [one for one in self._server.checked(answer) if isinstance(one, Exception)]
+        if failed:
+            raise StoreMisconfigured(
+                f"Redis at {self._server.name} did a transaction by half.", "the commands that choros offers only."
+            )
+
+    async def _settle(self) -> None:
+        """The answer to the EXEC is lost: the row tells whether it happened.
+
+        Where it did not, running again is safe even if the EXEC is still under way: its WATCH on the row fails then.
+        """
+        for key in self._rows:
+            stored = await self._server.ask("GET", f"{self._prefix}row:{key}")
+            if stored is not None and json.loads(stored)[3] == self._token:
+                return
+            raise Conflict
+        raise StoreUnreachable(
+            f"Redis at {self._server.name} lost a transaction that wrote no barrier row.",
+            "run it again if that is safe.",
+        )
+
+    def _row_commands(self, row: Row) -> list[Command]:
+        stored = json.dumps((row.state, row.reply, row.prune_at, self._token))
+        unsent, prune = f"{self._prefix}unsent", f"{self._prefix}prune"
+        may_go = row.prune_at is not None and row.state in ("refused", "tombstone")
+        return [
+            ("SET", f"{self._prefix}row:{row.key}", stored),
+            ("ZADD", unsent, time.time_ns() // 1000, row.key) if row.reply else ("ZREM", unsent, row.key),
+            ("ZADD", prune, repr(row.prune_at), row.key) if may_go else ("ZREM", prune, row.key),
+        ]
+
+    def _watch(self, keys: list[str]) -> Command:
+        # PING stands in where all of them are watched already, so that the answers keep their places.
+        fresh = [key for key in keys if key not in self._watched]
+        self._watched.update(fresh)
+        return ("WATCH", *fresh) if fresh else ("PING",)
+
+    async def _read(self, command: str, key: str, *arguments: Value) -> Any:
+        self._alive()
+        answers = await self._server.talk([self._watch([key]), (command, key, *arguments)], self._connection)
+        return [self._server.checked(answer) for answer in answers][1]
+
+    def _queue(self, write: Write) -> None:
+        self._alive()
+        self._writes.append(write)
+
+    def _alive(self) -> None:
+        if self._ended:
+            raise UsageError("This transaction has ended.", "use it inside its handler only.")
+
+
+def to_row(key: str, stored: Any) -> Row | None:
+    """The row that was stored as this text."""
+    if stored is None:
+        return None
+    state, reply, prune_at, _ = json.loads(stored)
+    return Row(key=key, state=state, reply=reply, prune_at=prune_at)

@@ -1,0 +1,125 @@
+"""The embedded store: one SQLite file, write-ahead log, an fsync for every commit, shared by several processes."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from os import PathLike
+from pathlib import Path
+from typing import TypeVar
+
+from choros.errors import StoreUnreachable
+from choros.store import sqlite_rows as rows
+from choros.store.paging import Position
+from choros.store.port import Channel, Committed, Entry, HistoryRow, Known, Loaded, Page, Transition
+from choros.store.sqlite_file import connect, named
+from choros.store.sqlite_schema import prepare
+from choros.store.sqlite_writer import Writer
+
+T = TypeVar("T")
+
+
+class _Opened:
+    """One writer and one reader, each with a thread and a connection: neither blocks the event loop or the other."""
+
+    def __init__(self, path: Path) -> None:
+        writing = connect(path)
+        try:
+            prepare(writing, path)
+            self.reading = connect(path, reading=True)
+        except BaseException:
+            writing.close()
+            raise
+        self.writer = Writer(writing, path)
+        self.reader = ThreadPoolExecutor(1, thread_name_prefix="choros-sqlite-reader")
+
+    async def close(self) -> None:
+        """Write what waits and let go of the file."""
+        await self.writer.close()
+        await asyncio.get_running_loop().run_in_executor(self.reader, self.reading.close)
+        self.reader.shutdown()
+
+
+class SqliteStore:
+    """Saga instances in a SQLite file. A commit it has answered survives a crash and a power cut."""
+
+    def __init__(self, path: str | PathLike[str]) -> None:
+        self.path = Path(path)
+        self._opened: _Opened | None = None
+
+    async def open(self) -> None:
+        """Open or create the file."""
+        if self._opened is None:
+            try:
+                self._opened = await asyncio.to_thread(_Opened, self.path)
+            except sqlite3.Error as error:
+                raise named(error, self.path) from error
+
+    async def close(self) -> None:
+        """Write what waits and let go of the file."""
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            await opened.close()
+
+    def now(self) -> float:
+        """This machine's clock: all processes that share the file live on it."""
+        return time.time()
+
+    async def load(self, saga_ids: Sequence[str]) -> Mapping[str, Loaded]:
+        """The records that exist among these."""
+        marks = self._open.writer.marks()
+        loaded = await self._read(lambda connection: rows.load(connection, list(saga_ids)))
+        return {saga_id: _without(marks, one) for saga_id, one in loaded.items()} if marks else loaded
+
+    async def commit(self, batch: Sequence[Transition]) -> Sequence[Committed]:
+        """Store each transition whole or not at all, in one SQLite transaction with whoever else is waiting."""
+        return await self._open.writer.commit(batch)
+
+    async def mark_sent(self, sent: Sequence[tuple[str, str]]) -> None:
+        """Take entries out of their outboxes: at once for this object, on disk with the next commit or soon."""
+        self._open.writer.mark_sent(sent)
+
+    async def unsent(self, channel: Channel, before: float, known: Known, limit: int) -> Sequence[Entry]:
+        """Outbox entries of this channel, oldest first."""
+        marks = self._open.writer.marks()
+        wanted = limit + len(marks)
+        entries = await self._read(lambda connection: rows.unsent(connection, channel, before, known, wanted))
+        return [entry for entry in entries if (entry.saga_id, entry.id) not in marks][:limit]
+
+    async def due(self, now: float, known: Known, limit: int) -> Sequence[str]:
+        """Ids of records whose timer is due, most overdue first."""
+        return await self._read(lambda connection: rows.due(connection, now, known, limit))
+
+    async def find(self, *, saga: str = "", status: str = "", limit: int = 50, cursor: str = "") -> Page:
+        """Records, last started first."""
+        after = Position.parse(cursor)
+        return await self._read(lambda connection: rows.find(connection, saga, status, limit, after))
+
+    async def counts(self) -> Mapping[tuple[str, str], int]:
+        """How many records there are by (saga, status)."""
+        return await self._read(rows.counts)
+
+    async def history(self, saga_id: str) -> Sequence[HistoryRow]:
+        """What happened to a record, oldest first."""
+        return await self._read(lambda connection: rows.history(connection, saga_id))
+
+    @property
+    def _open(self) -> _Opened:
+        if self._opened is None:
+            raise StoreUnreachable(f"The saga store {self.path} is not open.", "await store.open() before using it.")
+        return self._opened
+
+    async def _read(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        opened = self._open
+        try:
+            return await asyncio.get_running_loop().run_in_executor(opened.reader, query, opened.reading)
+        except sqlite3.Error as error:
+            raise named(error, self.path) from error
+
+
+def _without(marks: frozenset[tuple[str, str]], loaded: Loaded) -> Loaded:
+    saga_id = loaded.record.saga_id
+    return Loaded(loaded.record, frozenset(one for one in loaded.unsent if (saga_id, one) not in marks))

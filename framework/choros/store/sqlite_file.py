@@ -1,0 +1,126 @@
+"""What both SQLite adapters share: opening a file so that a commit survives a power cut, and naming its errors."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+from choros.errors import ChorosError, StoreMisconfigured, StoreUnreachable
+
+BUSY_SECONDS = 30.0
+"""How long another process may hold the file before a write gives up."""
+T = TypeVar("T")
+
+
+def connect(path: Path, *, reading: bool = False) -> sqlite3.Connection:
+    """A connection in autocommit mode; raises sqlite3.Error or StoreMisconfigured."""
+    connection = sqlite3.connect(path, timeout=5.0, isolation_level=None, check_same_thread=False)
+    try:
+        if patiently(lambda: connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]) != "wal":
+            raise StoreMisconfigured(
+                f"SQLite cannot use write-ahead logging on {path}.",
+                "a file on a local disk, or memory:// for none.",
+            )
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA fullfsync = ON")  # macOS: an fsync that reaches the disk
+        connection.execute(f"PRAGMA query_only = {'ON' if reading else 'OFF'}")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def patiently(call: Callable[[], T]) -> T:
+    """Call again as long as another process holds a lock; its `busy_timeout` does not cover every case."""
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            return call()
+        except sqlite3.OperationalError as error:
+            if _code(error) not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED) or time.monotonic() > deadline:
+                raise
+        time.sleep(random.uniform(0.002, 0.02))
+
+
+def in_transaction(connection: sqlite3.Connection, work: Callable[[], T]) -> T:
+    """Do the work in one write transaction, from the start again where the file is locked."""
+
+    def attempt() -> T:
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            done = work()
+            connection.execute("COMMIT")
+        except BaseException:
+            roll_back(connection)
+            raise
+        return done
+
+    return patiently(attempt)
+
+
+def roll_back(connection: sqlite3.Connection) -> None:
+    """End the transaction, if SQLite has not done so itself (as it does when the disk is full)."""
+    with suppress(sqlite3.Error):
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+
+
+def _code(error: sqlite3.Error) -> int:
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
+
+
+_LOCKED = (
+    StoreUnreachable,
+    "is locked by another process",
+    "end that process; several choros processes may share it.",
+)
+_DAMAGED = (
+    StoreMisconfigured,
+    "is not a sound SQLite database",
+    "another file, or restore this one from a backup.",
+)
+_NAMES: dict[int, tuple[type[ChorosError], str, str]] = {
+    sqlite3.SQLITE_FULL: (
+        StoreUnreachable,
+        "cannot grow: the disk is full",
+        "free space; nothing was half written.",
+    ),
+    sqlite3.SQLITE_CANTOPEN: (
+        StoreUnreachable,
+        "cannot be opened",
+        "create its folder and allow this user to write.",
+    ),
+    sqlite3.SQLITE_IOERR: (
+        StoreUnreachable,
+        "cannot be read or written",
+        "check the disk and the system's log.",
+    ),
+    sqlite3.SQLITE_BUSY: _LOCKED,
+    sqlite3.SQLITE_LOCKED: _LOCKED,
+    sqlite3.SQLITE_NOTADB: _DAMAGED,
+    sqlite3.SQLITE_CORRUPT: _DAMAGED,
+    sqlite3.SQLITE_READONLY: (
+        StoreMisconfigured,
+        "is read-only",
+        "allow this user to write the file and its folder.",
+    ),
+}
+
+
+def is_of_the_file(error: sqlite3.Error) -> bool:
+    """Whether the file is at fault and not the statement."""
+    return _code(error) in _NAMES
+
+
+def named(error: sqlite3.Error, path: Path) -> ChorosError:
+    """The error of ours that says what SQLite means."""
+    kind, what, hint = _NAMES.get(_code(error), (StoreUnreachable, "", ""))
+    if what:
+        return kind(f"The database {path} {what}.", hint)
+    name = getattr(error, "sqlite_errorname", type(error).__name__)
+    return kind(f"The database {path} does not do its work ({name}).", "check the file; SQLite documents this code.")

@@ -1,0 +1,474 @@
+"""What a transport is: a suite of tests that every adapter passes, ours and yours.
+
+    class TestMyTransport(TransportConformance):
+        def open(self, namespace: str) -> Transport:
+            return MyTransport(..., namespace)
+
+        async def publish_raw(self, exchange: str, key: str, wire: Wire) -> None:
+            ...  # by any means: what a stranger could put on the broker
+
+Run it with pytest and pytest-asyncio. Every test takes a namespace of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field, replace
+
+from choros.envelope import Envelope, Wire, decode
+from choros.errors import BrokerMisconfigured
+from choros.ids import fresh_id
+from choros.transport.copies import ORIGINAL_QUEUE, REASON
+from choros.transport.port import Consumer, Delivery, Published, Transport
+from choros.transport.topology import RETRY_LADDER, Names, Queue, Topology, topology
+
+PATIENCE = 15.0
+"""Seconds that something which must happen may take."""
+SILENCE = 0.3
+"""Seconds without a sign of what must not happen."""
+
+
+@dataclass
+class Stage:
+    """One test's namespace, and the transports opened on it."""
+
+    namespace: str
+    opener: Callable[[str], Transport]
+    names: Names = field(init=False)
+    opened: list[Transport] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.names = Names(self.namespace)
+
+    async def transport(self, declared: Topology | None = None) -> Transport:
+        """One more connected transport."""
+        transport = self.opener(self.namespace)
+        self.opened.append(transport)
+        await transport.connect()
+        if declared is not None:
+            await transport.declare(declared)
+        return transport
+
+    async def close(self) -> None:
+        """Close all that is open; closing twice must be harmless."""
+        for transport in self.opened:
+            await transport.close()
+
+    def shop(self) -> Topology:
+        """A service, an application and two subscribers."""
+        return topology(self.namespace, services=["payment"], applications=["app"], subscribers=["one", "two"])
+
+
+def command(to: str = "payment", number: int = 0) -> Envelope:
+    """A command with every field set."""
+    return Envelope(
+        id=fresh_id(),
+        kind="command",
+        type="shop.payment.charge",
+        source="/shop/order",
+        time=1_790_000_000.123456,
+        data=f'{{"number":{number},"text":"naïve ☕"}}',
+        to=to,
+        subject=f"order-{number}",
+        correlation_id=fresh_id(),
+        causation_id=fresh_id(),
+        key="saga-1:charge:0:do",
+        saga="order",
+        saga_version=3,
+        step="charge",
+        attempt=2,
+        reply_to="somewhere",
+        not_after=1_790_000_030.5,
+        traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-03",
+        tracestate="vendor=1",
+    )
+
+
+def reply(to: str) -> Envelope:
+    """A reply to that command."""
+    return replace(command(), kind="reply", to=to, reply_to="", outcome="ok", not_after=None)
+
+
+def fact(seq: int = 1, stream: str = "saga-1") -> Envelope:
+    """A fact of a stream."""
+    return Envelope(
+        id=fresh_id(),
+        kind="fact",
+        type="shop.order.confirmed",
+        source="/shop/order",
+        time=1_790_000_000.0,
+        data=f'{{"seq":{seq}}}',
+        stream=stream,
+        seq=seq,
+    )
+
+
+async def receive(consumer: Consumer, count: int = 1) -> list[Delivery]:
+    """Exactly so many deliveries, in time."""
+    received: list[Delivery] = []
+    async with asyncio.timeout(PATIENCE):
+        while len(received) < count:
+            received += await consumer.receive(count - len(received))
+    return received
+
+
+async def receive_and_ack(consumer: Consumer, count: int = 1) -> list[Envelope]:
+    """The same, read and acknowledged."""
+    deliveries = await receive(consumer, count)
+    for delivery in deliveries:
+        await delivery.ack()
+    return [decode(delivery.wire) for delivery in deliveries]
+
+
+async def assert_silent(consumer: Consumer, seconds: float = SILENCE) -> None:
+    """Nothing arrives."""
+    arrived: Sequence[Delivery] = ()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            arrived = await consumer.receive(1)
+    assert not arrived, "a delivery that should not be there"
+
+
+class TransportConformance:
+    """Subclass it, name one way to open a transport, and run it."""
+
+    def open(self, namespace: str) -> Transport:
+        """A new transport for this namespace, on always the same broker, not yet connected."""
+        raise NotImplementedError
+
+    async def publish_raw(self, exchange: str, key: str, wire: Wire) -> None:
+        """Put on the broker what no transport of choros would send."""
+        raise NotImplementedError
+
+    async def clean(self, namespace: str) -> None:
+        """Remove what a test has left on the broker, if that matters."""
+
+    @asynccontextmanager
+    async def stage(self) -> AsyncIterator[Stage]:
+        """A namespace for one test, closed and cleaned afterwards."""
+        stage = Stage(f"t{fresh_id()[-12:]}", self.open)
+        try:
+            yield stage
+        finally:
+            await stage.close()
+            await self.clean(stage.namespace)
+
+    async def test_a_command_arrives_with_every_field(self) -> None:
+        async with self.stage() as stage:
+            transport = await stage.transport(stage.shop())
+            consumer = await transport.consume(stage.names.service_queue("payment"), 10)
+            sent = command()
+            assert await transport.send([sent]) == [Published.CONFIRMED]
+            (delivery,) = await receive(consumer)
+            assert replace(decode(delivery.wire), to=sent.to) == sent
+            assert delivery.exchange == stage.names.commands
+            assert delivery.retries == 0
+            await delivery.ack()
+
+    async def test_a_reply_goes_to_its_application(self) -> None:
+        async with self.stage() as stage:
+            transport = await stage.transport(stage.shop())
+            queue = stage.names.reply_queue("app")
+            consumer = await transport.consume(queue, 10)
+            assert await transport.send([reply(queue)]) == [Published.CONFIRMED]
+            (received,) = await receive_and_ack(consumer)
+            assert received.outcome == "ok"
+
+    async def test_a_fact_arrives_with_every_field(self) -> None:
+        async with self.stage() as stage:
+            transport = await stage.transport(stage.shop())
+            consumer = await transport.consume(stage.names.subscriber_queue("one"), 10)
+            sent = fact()
+            await transport.publish([sent])
+            assert await receive_and_ack(consumer) == [sent]
+
+    async def test_a_command_to_nobody_is_returned(self) -> None:
+        async with self.stage() as stage:
+            transport = await stage.transport(stage.shop())
+            answers = await transport.send([command("payment"), command("nobody"), command("payment")])
+            assert answers == [Published.CONFIRMED, Published.RETURNED, Published.CONFIRMED]
+
+    async def test_a_confirmed_message_waits_for_its_consumer(self) -> None:
+        async with self.stage() as stage:
+            transport = await stage.transport(stage.shop())
+            assert await transport.send([command()]) == [Published.CONFIRMED]
+            await transport.close()
+            later = await stage.transport()
+            consumer = await later.consume(stage.names.service_queue("payment"), 1)
+            await receive_and_ack(consumer)
+
+    async def test_no_messages_have_no_answers(self) -> None:
+        async with self.stage() as stage:
+            transport = await stage.transport(stage.shop())
+            assert list(await transport.send([])) == []
+            assert list(await transport.publish([])) == []
+
+    async def test_a_fact_reaches_every_subscriber(self) -> None:
+        async with self.stage() as stage:
+            transport = await stage.transport(stage.shop())
+            consumers = [await transport.consume(stage.names.subscriber_queue(s), 10) for s in ("one", "two")]
+            assert await transport.publish([fact()]) == [Published.CONFIRMED]
+            for consumer in consumers:
+                await receive_and_ack(consumer)
+                await assert_silent(consumer)
+
+    async def test_a_fact_without_any_queue_is_returned(self) -> None:
+        async with self.stage() as stage:
+            transport = await stage.transport(topology(stage.namespace, services=["payment"]))
+            assert await transport.publish([fact()]) == [Published.RETURNED]
+
+    async def test_facts_of_a_stream_stay_in_order(self) -> None:
+        async with self.stage() as stage:
+            transport = await stage.transport(stage.shop())
+            consumer = await transport.consume(stage.names.subscriber_queue("one"), 100)
+            facts = [fact(seq, stream) for seq in range(1, 21) for stream in ("a", "b", "c")]
+            assert await transport.publish(facts) == [Published.CONFIRMED] * len(facts)
+            received = await receive_and_ack(consumer, len(facts))
+            for stream in ("a", "b", "c"):
+                assert [f.seq for f in received if f.stream == stream] == list(range(1, 21))
+
+    async def test_a_large_batch(self) -> None:
+        async with self.stage() as stage:
+            transport = await stage.transport(stage.shop())
+            consumer = await transport.consume(stage.names.service_queue("payment"), 50)
+            sent = [command(number=number) for number in range(500)]
+            assert await transport.send(sent) == [Published.CONFIRMED] * 500
+            received = await receive_and_ack(consumer, 500)
+            assert [envelope.id for envelope in received] == [envelope.id for envelope in sent]
+
+    async def test_no_more_than_the_prefetch_is_out(self) -> None:
+        async with self.stage() as stage:
+            transport = await stage.transport(stage.shop())
+            consumer = await transport.consume(stage.names.service_queue("payment"), 3)
+            await transport.send([command(number=number) for number in range(7)])
+            held = await receive(consumer, 3)
+            await assert_silent(consumer)
+            await held[0].ack()
+            held += await receive(consumer)
+            await assert_silent(consumer)
+
+    async def test_receive_takes_no_more_than_asked_for(self) -> None:
+        async with self.stage() as stage:
+            transport = await stage.transport(stage.shop())
+            consumer = await transport.consume(stage.names.service_queue("payment"), 10)
+            await transport.send([command(number=number) for number in range(4)])
+            received = 0
+            async with asyncio.timeout(PATIENCE):
+                while received < 4:
+                    deliveries = await consumer.receive(2)
+                    assert 1 <= len(deliveries) <= 2
+                    received += len(deliveries)
+
+    async def test_what_is_not_settled_comes_again(self) -> None:
+        async with self.stage() as stage:
+            transport = await stage.transport(stage.shop())
+            queue = stage.names.service_queue("payment")
+            consumer = await transport.consume(queue, 10)
+            sent = [command(number=number) for number in range(3)]
+            await transport.send(sent)
+            await (await receive(consumer, 3))[1].ack()
+            await transport.close()
+            again = await (await stage.transport()).consume(queue, 10)
+            received = await receive_and_ack(again, 2)
+            assert {envelope.id for envelope in received} == {sent[0].id, sent[2].id}
+            await assert_silent(again)
+
+    async def test_what_is_settled_does_not_come_again(self) -> None:
+        async with self.stage() as stage:
+            transport = await stage.transport(stage.shop())
+            queue = stage.names.service_queue("payment")
+            await transport.send([command(number=number) for number in range(20)])
+            await receive_and_ack(await transport.consume(queue, 20), 20)
+            await transport.close()
+            await assert_silent(await (await stage.transport()).consume(queue, 10))
+
+    async def test_settling_twice_does_nothing(self) -> None:
+        async with self.stage() as stage:
+            transport = await stage.transport(stage.shop())
+            consumer = await transport.consume(stage.names.service_queue("payment"), 1)
+            await transport.send([command(), command()])
+            (first,) = await receive(consumer)
+            await first.ack()
+            await first.ack()
+            await first.dead_letter("not any more")
+            await receive_and_ack(consumer)
+            await transport.send([command()])
+            await receive_and_ack(consumer)
+
+    async def test_a_closed_consumer_gives_nothing_but_can_settle(self) -> None:
+        async with self.stage() as stage:
+            transport = await stage.transport(stage.shop())
+            queue = stage.names.service_queue("payment")
+            consumer = await transport.consume(queue, 2)
+            sent = [command(number=number) for number in range(3)]
+            await transport.send(sent)
+            (held,) = await receive(consumer)
+            await consumer.close()
+            assert list(await consumer.receive(1)) == []
+            other = await transport.consume(queue, 10)
+            await held.ack()
+            received = await receive_and_ack(other, 2)
+            assert {envelope.id for envelope in received} == {sent[1].id, sent[2].id}
+            await assert_silent(other)
+
+    async def test_closing_ends_a_waiting_receive(self) -> None:
+        async with self.stage() as stage:
+            transport = await stage.transport(stage.shop())
+            consumer = await transport.consume(stage.names.service_queue("payment"), 1)
+            waiting = asyncio.create_task(_list(consumer))
+            await asyncio.sleep(0.05)
+            await consumer.close()
+            async with asyncio.timeout(PATIENCE):
+                assert await waiting == []
+
+    async def test_two_consumers_share_a_queue(self) -> None:
+        async with self.stage() as stage:
+            first, second = await stage.transport(stage.shop()), await stage.transport()
+            queue = stage.names.service_queue("payment")
+            consumers = [await first.consume(queue, 2), await second.consume(queue, 2)]
+            await first.send([command(number=number) for number in range(4)])
+            received = [await receive_and_ack(consumer, 2) for consumer in consumers]
+            assert len({envelope.id for part in received for envelope in part}) == 4
+
+    async def test_a_retry_comes_back_later_and_only_here(self) -> None:
+        async with self.stage() as stage:
+            transport = await stage.transport(stage.shop())
+            mine = await transport.consume(stage.names.subscriber_queue("one"), 10)
+            other = await transport.consume(stage.names.subscriber_queue("two"), 10)
+            sent = fact()
+            await transport.publish([sent])
+            await receive_and_ack(other)
+            for count in range(2):
+                (delivery,) = await receive(mine)
+                assert delivery.retries == count
+                asked = time.monotonic()
+                await delivery.retry(RETRY_LADDER[0] / 2)
+            (delivery,) = await receive(mine)
+            assert time.monotonic() - asked >= RETRY_LADDER[0] * 0.95
+            assert delivery.retries == 2
+            assert decode(delivery.wire) == sent
+            await delivery.ack()
+            await assert_silent(mine)
+            await assert_silent(other, 0.05)
+
+    async def test_a_retry_without_a_ladder_comes_back_too(self) -> None:
+        async with self.stage() as stage:
+            transport = await stage.transport(stage.shop())
+            consumer = await transport.consume(stage.names.service_queue("payment"), 10)
+            await transport.send([command()])
+            (delivery,) = await receive(consumer)
+            asked = time.monotonic()
+            await delivery.retry(0.2)
+            await receive_and_ack(consumer)
+            assert time.monotonic() - asked >= 0.19
+
+    async def test_a_dead_letter_is_parked_once_with_its_reason(self) -> None:
+        async with self.stage() as stage:
+            transport = await stage.transport(stage.shop())
+            queue = stage.names.subscriber_queue("one")
+            consumer = await transport.consume(queue, 10)
+            parked = await transport.consume(stage.names.dead_queue(queue), 10)
+            sent = fact()
+            await transport.publish([sent])
+            (delivery,) = await receive(consumer)
+            await delivery.dead_letter("no such order")
+            (copy,) = await receive(parked)
+            assert decode(copy.wire) == sent
+            assert copy.wire.headers[REASON] == "no such order"
+            assert copy.wire.headers[ORIGINAL_QUEUE] == queue
+            await copy.ack()
+            await assert_silent(parked)
+            await assert_silent(consumer, 0.05)
+
+    async def test_rubbish_is_delivered_and_can_be_parked(self) -> None:
+        async with self.stage() as stage:
+            transport = await stage.transport(stage.shop())
+            queue = stage.names.service_queue("payment")
+            consumer = await transport.consume(queue, 10)
+            parked = await transport.consume(stage.names.dead_queue(queue), 10)
+            nested = {"a": {"b": [1, "two", None]}, "n": -1, "t": True, "raw": b"\x00\xff", "CC": ["elsewhere"]}
+            large = b"\xfe\x00" * (1024 * 1024)
+            for wire in (Wire(b"", {}), Wire(b"\xff{", nested, content_type="x/y"), Wire(large, {"f": 1.5})):
+                await self.publish_raw(stage.names.commands, "payment", wire)
+                (delivery,) = await receive(consumer)
+                assert delivery.wire.body == wire.body
+                await delivery.dead_letter("rubbish")
+                (copy,) = await receive(parked)
+                assert copy.wire.body == wire.body
+                assert copy.wire.content_type == wire.content_type
+                assert "CC" not in copy.wire.headers
+                await copy.ack()
+            await assert_silent(consumer)
+
+    async def test_what_comes_back_too_often_is_parked_by_the_broker(self) -> None:
+        async with self.stage() as stage:
+            declared = _limited(stage.shop(), 2)
+            queue = stage.names.service_queue("payment")
+            await (await stage.transport(declared)).send([command()])
+            for _ in range(3):
+                transport = await stage.transport()
+                await receive(await transport.consume(queue, 1))
+                await transport.close()
+            transport = await stage.transport()
+            parked = await transport.consume(stage.names.dead_queue(queue), 1)
+            await receive_and_ack(parked)
+            await assert_silent(await transport.consume(queue, 1))
+
+    async def test_declaring_twice_changes_nothing(self) -> None:
+        async with self.stage() as stage:
+            transport = await stage.transport(stage.shop())
+            await transport.send([command()])
+            await transport.declare(stage.shop())
+            await (await stage.transport()).declare(stage.shop())
+            await receive_and_ack(await transport.consume(stage.names.service_queue("payment"), 1))
+
+    async def test_declaring_with_other_arguments_is_refused(self) -> None:
+        async with self.stage() as stage:
+            transport = await stage.transport(stage.shop())
+            queue = stage.names.service_queue("payment")
+            try:
+                await transport.declare(_limited(stage.shop(), 7))
+            except BrokerMisconfigured as refused:
+                assert queue in str(refused) or "argument" in str(refused)
+                assert refused.hint
+            else:
+                raise AssertionError("the queue has other arguments")
+            assert await transport.send([command()]) == [Published.CONFIRMED]
+
+    async def test_a_queue_that_never_was_cannot_be_consumed(self) -> None:
+        async with self.stage() as stage:
+            transport = await stage.transport(stage.shop())
+            consumer = await transport.consume(stage.names.service_queue("nobody"), 1)
+            try:
+                async with asyncio.timeout(PATIENCE):
+                    await consumer.receive(1)
+            except BrokerMisconfigured as refused:
+                assert "nobody" in str(refused)
+            else:
+                raise AssertionError("there is no such queue")
+
+    async def test_connected_while_open(self) -> None:
+        async with self.stage() as stage:
+            transport = await stage.transport()
+            assert transport.connected
+            await transport.close()
+            assert not transport.connected
+            assert await transport.send([command()]) == [Published.UNKNOWN]
+
+
+async def _list(consumer: Consumer) -> list[Delivery]:
+    return list(await consumer.receive(1))
+
+
+def _limited(declared: Topology, limit: int) -> Topology:
+    """The same with another delivery limit on the working queues."""
+    queues = tuple(
+        Queue(queue.name, {**queue.arguments, "x-delivery-limit": limit})
+        if "x-delivery-limit" in queue.arguments
+        else queue
+        for queue in declared.queues
+    )
+    return replace(declared, queues=queues)

@@ -1,0 +1,1 @@
+"""Message brokers: the port, the topology as data, and the adapters."""

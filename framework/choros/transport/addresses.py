@@ -1,0 +1,29 @@
+"""From an address to the transport it stands for."""
+
+from __future__ import annotations
+
+from choros.errors import UsageError
+from choros.transport.memory import MemoryBroker, MemoryTransport
+from choros.transport.port import Transport
+
+_memory_brokers: dict[str, MemoryBroker] = {}
+
+
+def open_transport(url: str, namespace: str, name: str) -> Transport:
+    """The transport for `memory://NAME`, `amqp://...` or `amqps://...`, not yet connected.
+
+    `name` is how the broker shows the connections. All who open the same `memory://NAME` in this process share one
+    broker. Raises UsageError for any other address.
+    """
+    scheme, _, rest = url.partition("://")
+    if scheme == "memory":
+        return MemoryTransport(_memory_brokers.setdefault(rest, MemoryBroker()), namespace)
+    if scheme in ("amqp", "amqps"):
+        # Imported late: who needs no RabbitMQ should not wait for its client to load.
+        from choros.transport.rabbitmq import RabbitMQTransport
+
+        return RabbitMQTransport(url, namespace, name)
+    raise UsageError(
+        "The broker's address has no scheme that choros knows.",
+        "memory://, or amqp://user:password@host:5672/vhost (amqps:// for TLS)",
+    )

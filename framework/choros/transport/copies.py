@@ -1,0 +1,55 @@
+"""The copies a receiver makes of a delivery: one for the ladder of delays, one for the dead letters.
+
+A copy is a new publish, so whatever the broker itself would act on or writes by itself is left out of it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from choros.envelope import Wire, rfc3339
+from choros.transport.topology import RETRY_LADDER
+
+RETRIES = "x-choros-retries"
+REASON = "x-choros-reason"
+FAILED_AT = "x-choros-failed-at"
+ORIGINAL_QUEUE = "x-choros-original-queue"
+
+_MOST_RETRIES = 1_000_000
+# CC and BCC would route the copy to further queues; the others are the broker's own notes.
+_NOT_COPIED = frozenset({"CC", "BCC", "x-death", "x-delivery-count", "x-acquired-count"})
+_NOT_COPIED_PREFIXES = ("x-first-death-", "x-last-death-", "x-opt-")
+
+
+def rung(after: float) -> int:
+    """The step of the ladder for a delay: the smallest that is long enough, else the longest."""
+    return next((seconds for seconds in RETRY_LADDER if seconds >= after), RETRY_LADDER[-1])
+
+
+def retries_of(headers: Mapping[str, Any]) -> int:
+    """How often this message has been through the ladder; 0 for a header that makes no sense."""
+    count = headers.get(RETRIES, 0)
+    sane = isinstance(count, int) and not isinstance(count, bool) and 0 <= count <= _MOST_RETRIES
+    return count if sane else 0
+
+
+def retry_copy(wire: Wire) -> Wire:
+    """The message as it goes into the ladder."""
+    return replace(wire, headers={**_copied(wire.headers), RETRIES: retries_of(wire.headers) + 1})
+
+
+def dead_copy(wire: Wire, reason: str, queue: str) -> Wire:
+    """The message as it is parked for a person."""
+    notes = {REASON: reason[:500], FAILED_AT: rfc3339(time.time()), ORIGINAL_QUEUE: queue}
+    return replace(wire, headers={**_copied(wire.headers), **notes})
+
+
+def _copied(headers: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: value
+        for name, value in headers.items()
+        if name not in _NOT_COPIED and not name.startswith(_NOT_COPIED_PREFIXES)
+    }

@@ -1,0 +1,115 @@
+"""A delivery that one adapter's consumer holds on a lease: the three ways to settle it, the same for every adapter."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+import structlog
+
+from choros.envelope import Wire
+from choros.transport.backoff import full_jitter
+from choros.transport.copies import dead_copy, retries_of, retry_copy, rung
+from choros.transport.port import Published
+from choros.transport.topology import Names
+
+_log = structlog.get_logger(__name__)
+
+
+class Lease(Protocol):
+    """One consumer on one connection: what was delivered through it can be settled as long as it is alive."""
+
+    queue: str
+    names: Names
+
+    @property
+    def alive(self) -> bool:
+        """Whether the broker still waits for this consumer to settle."""
+        ...
+
+    def acknowledge(self, tag: int) -> None:
+        """Tell the broker to forget the delivery; nothing happens once the lease is gone."""
+        ...
+
+    def give_back(self, tag: int) -> None:
+        """Put the delivery back into its queue; nothing happens once the lease is gone."""
+        ...
+
+    async def copy(self, exchange: str, key: str, wire: Wire) -> Published:
+        """Publish a copy, confirmed."""
+        ...
+
+
+class LeasedDelivery:
+    """The `Delivery` of the port, over a lease."""
+
+    __slots__ = ("_claimed", "_lease", "_tag", "exchange", "wire")
+
+    def __init__(self, lease: Lease, tag: int, wire: Wire, exchange: str) -> None:
+        self._lease = lease
+        self._tag = tag
+        self._claimed = False
+        self.wire = wire
+        """The message as it came, unread."""
+        self.exchange = exchange
+        """The exchange it was published to."""
+
+    @property
+    def retries(self) -> int:
+        """How often this message has been through `retry` for this queue."""
+        return retries_of(self.wire.headers)
+
+    async def ack(self) -> None:
+        """Done with: the broker forgets it."""
+        if self._claim():
+            self._lease.acknowledge(self._tag)
+
+    async def retry(self, after: float) -> None:
+        """Deliver it to this queue again after about so many seconds.
+
+        A queue without a ladder gets it back from here, uncounted, when the time has passed.
+        """
+        if not self._claim():
+            return
+        lease = self._lease
+        step = lease.names.retry_queue(lease.queue, rung(after))
+        published = await self._put(lease.names.retry, step, retry_copy(self.wire), Published.RETURNED)
+        if published is Published.RETURNED:
+            asyncio.get_running_loop().call_later(after, lease.give_back, self._tag)
+
+    async def dead_letter(self, reason: str) -> None:
+        """Park it for a person, with the reason; returns once the broker has confirmed the parked copy."""
+        if self._claim():
+            names, queue = self._lease.names, self._lease.queue
+            await self._put(names.dead, queue, dead_copy(self.wire, reason, queue), Published.CONFIRMED)
+
+    def give_back(self) -> None:
+        """Never mind: put it back into its queue at once."""
+        if self._claim():
+            self._lease.give_back(self._tag)
+
+    def _claim(self) -> bool:
+        """The first to settle wins: a second acknowledgement would cost the whole channel."""
+        claimed, self._claimed = self._claimed, True
+        return not claimed
+
+    async def _put(self, exchange: str, key: str, copy: Wire, enough: Published) -> Published | None:
+        """Publish until it is confirmed (or `enough`), and acknowledge only after that."""
+        try:
+            published = await self._published(exchange, key, copy, enough)
+        except BaseException:
+            self._claimed = False
+            raise
+        if published is Published.CONFIRMED:
+            self._lease.acknowledge(self._tag)
+        return published
+
+    async def _published(self, exchange: str, key: str, copy: Wire, enough: Published) -> Published | None:
+        delays = full_jitter()
+        while self._lease.alive:  # once it is gone the broker delivers again
+            published = await self._lease.copy(exchange, key, copy)
+            if published in (Published.CONFIRMED, enough):
+                return published
+            _log.warning("broker.copy_not_taken", exchange=exchange, key=key, published=published.value)
+            await asyncio.sleep(next(delays))
+        return None

@@ -1,0 +1,152 @@
+"""One queue in memory, with the manners of a quorum queue: nothing is lost, and what is given back comes again first."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from choros.envelope import Wire
+from choros.transport.topology import Queue
+
+DeadLetter = Callable[[str, str, Wire], None]
+"""Where a queue sends what it gives up: exchange, key, message."""
+
+
+@dataclass(slots=True, eq=False)
+class Held:
+    """One message in one queue."""
+
+    wire: Wire
+    exchange: str
+    returns: int = 0
+    due: float = 0.0
+
+
+class Line:
+    """From one queue to one consumer: at most `prefetch` messages wait in it or are out unsettled."""
+
+    def __init__(self, queue: MemoryQueue, prefetch: int) -> None:
+        self.queue = queue
+        self.arrived = asyncio.Event()
+        self.inbox: deque[tuple[int, Held]] = deque()
+        self._prefetch = prefetch
+        self._unsettled: dict[int, Held] = {}
+        self._tag = 0
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the consumer may be handed one more."""
+        return len(self._unsettled) < self._prefetch
+
+    def hand(self, held: Held) -> None:
+        """Give the consumer a message; its number is never used again, so a stale settlement finds nothing."""
+        self._tag += 1
+        self._unsettled[self._tag] = held
+        self.inbox.append((self._tag, held))
+        self.arrived.set()
+
+    def settle(self, tag: int) -> Held | None:
+        """Take the message off the books, if it is still on them."""
+        held = self._unsettled.pop(tag, None)
+        if held is not None:
+            self.queue.hand_out()
+        return held
+
+    def give_back(self, tag: int) -> None:
+        """Return one message to the queue."""
+        held = self._unsettled.pop(tag, None)
+        if held is not None:
+            self.queue.take_back([held])
+
+    def give_back_unread(self) -> None:
+        """Return what was never received."""
+        tags = [tag for tag, _ in self.inbox]
+        self.inbox.clear()
+        self.queue.take_back([self._unsettled.pop(tag) for tag in tags])
+
+    def give_back_all(self) -> None:
+        """What a lost connection does: everything unsettled goes back."""
+        returned = list(self._unsettled.values())
+        self._unsettled.clear()
+        self.inbox.clear()
+        self.queue.take_back(returned)
+
+
+class MemoryQueue:
+    """A queue and the lines of its consumers."""
+
+    def __init__(self, declared: Queue, dead_letter: DeadLetter) -> None:
+        self.arguments: Mapping[str, str | int] = dict(declared.arguments)
+        self.ready: deque[Held] = deque()
+        self.lines: deque[Line] = deque()
+        self.duplicates = 0
+        self.held_up = False
+        self._dead_letter = dead_letter
+        self._ttl = self._number("x-message-ttl")
+        self._limit = self._number("x-delivery-limit")
+        self._length = self._number("x-max-length")
+
+    def put(self, wire: Wire, exchange: str) -> bool:
+        """Take a message; False if the queue is full and says so."""
+        if self._length is not None and len(self.ready) >= self._length:
+            if self.arguments.get("x-overflow") == "reject-publish":
+                return False
+            self._give_up(self.ready.popleft(), "maxlen")
+        held = Held(wire, exchange)
+        self.ready.append(held)
+        if self._ttl is not None:
+            self._expire_later(held, self._ttl / 1000)
+        self.hand_out()
+        return True
+
+    def hand_out(self) -> None:
+        """Give what is ready to the consumers with room, in turn."""
+        while self.ready and not self.held_up:
+            line = self._next_line()
+            if line is None:
+                return
+            held = self.ready.popleft()
+            line.hand(held)
+            if self.duplicates:
+                self.duplicates -= 1
+                self.ready.appendleft(Held(held.wire, held.exchange))
+
+    def take_back(self, returned: list[Held]) -> None:
+        """To the front, in order; a message that comes back too often is parked."""
+        for held in reversed(returned):
+            held.returns += 1
+            if self._limit is not None and held.returns > self._limit:
+                self._give_up(held, "delivery_limit")
+            else:
+                self.ready.appendleft(held)
+        self.hand_out()
+
+    def _next_line(self) -> Line | None:
+        for _ in range(len(self.lines)):
+            line = self.lines[0]
+            self.lines.rotate(-1)
+            if line.has_room:
+                return line
+        return None
+
+    def _expire_later(self, held: Held, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        held.due = loop.time() + seconds
+        loop.call_at(held.due, self._expire, held.due)
+
+    def _expire(self, moment: float) -> None:
+        while self.ready and self.ready[0].due <= moment:
+            self._give_up(self.ready.popleft(), "expired")
+
+    def _give_up(self, held: Held, why: str) -> None:
+        exchange = self.arguments.get("x-dead-letter-exchange")
+        if exchange is not None:
+            key = str(self.arguments.get("x-dead-letter-routing-key", ""))
+            headers = {"x-first-death-reason": why, **held.wire.headers}
+            self._dead_letter(str(exchange), key, replace(held.wire, headers=headers))
+
+    def _number(self, argument: str) -> int | None:
+        value = self.arguments.get(argument)
+        return value if isinstance(value, int) else None

@@ -1,0 +1,164 @@
+"""The transport port on a broker in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+from choros.envelope import Envelope, Wire, encode
+from choros.errors import BrokerMisconfigured
+from choros.transport.leased import LeasedDelivery
+from choros.transport.memory.broker import MemoryBroker
+from choros.transport.memory.queues import Line
+from choros.transport.port import Published
+from choros.transport.topology import Names, Topology
+
+_TURN = 64
+"""Messages published before the consumers get a turn."""
+
+
+class _MemoryLease:
+    """What a line's deliveries are settled through."""
+
+    alive = True
+
+    def __init__(self, transport: MemoryTransport, queue: str, line: Line) -> None:
+        self.queue = queue
+        self.names = transport.names
+        self.line = line
+        self._transport = transport
+
+    def acknowledge(self, tag: int) -> None:
+        self.line.settle(tag)
+
+    def give_back(self, tag: int) -> None:
+        self.line.give_back(tag)
+
+    async def copy(self, exchange: str, key: str, wire: Wire) -> Published:
+        return (await self._transport.put([(exchange, key, wire)]))[0]
+
+
+class MemoryConsumer:
+    """A subscription to a queue in memory."""
+
+    def __init__(self, lease: _MemoryLease | BrokerMisconfigured) -> None:
+        self._lease = lease
+        self._closed = False
+
+    async def receive(self, limit: int) -> Sequence[LeasedDelivery]:
+        """Wait for at least one delivery, then take all that are waiting, at most `limit`."""
+        if isinstance(self._lease, BrokerMisconfigured):
+            raise self._lease
+        line = self._lease.line
+        while not self._closed and not line.inbox:
+            line.arrived.clear()
+            await line.arrived.wait()
+        count = 0 if self._closed else min(limit, len(line.inbox))
+        received = [line.inbox.popleft() for _ in range(count)]
+        return [LeasedDelivery(self._lease, tag, held.wire, held.exchange) for tag, held in received]
+
+    async def close(self) -> None:
+        """Ask for no more; what was received can still be settled."""
+        self._closed = True
+        if isinstance(self._lease, _MemoryLease):
+            MemoryBroker.unsubscribe(self._lease.line)
+            self._lease.line.arrived.set()
+
+    def drop(self) -> None:
+        """Lose the connection for good: everything unsettled goes back."""
+        if isinstance(self._lease, _MemoryLease):
+            self._lease.alive = False
+            self._lease.line.give_back_all()
+
+
+class MemoryTransport:
+    """A connection to a `MemoryBroker`."""
+
+    def __init__(
+        self, broker: MemoryBroker, namespace: str = "choros", *, publish_timeout: float = 10.0
+    ) -> None:
+        self.names = Names(namespace)
+        """Where messages go."""
+        self._broker = broker
+        self._timeout = publish_timeout
+        self._connected = False
+        self._consumers: list[MemoryConsumer] = []
+
+    async def connect(self) -> None:
+        """Connect; there is nothing that could fail."""
+        self._connected = True
+
+    async def declare(self, topology: Topology) -> None:
+        """Create what is missing; raises BrokerMisconfigured."""
+        self._broker.declare(topology)
+
+    async def send(self, messages: Sequence[Envelope]) -> Sequence[Published]:
+        """Send commands and replies; one answer for each, in order."""
+        exchanges = {"command": self.names.commands, "reply": self.names.replies, "fact": self.names.facts}
+        return await self.put([(exchanges[m.kind], m.to, _unshared(encode(m))) for m in messages])
+
+    async def publish(self, facts: Sequence[Envelope]) -> Sequence[Published]:
+        """Publish facts in order; after one that is not taken, the rest of its stream waits for the next try."""
+        answers: list[Published] = []
+        stopped: set[tuple[str, str]] = set()
+        for fact in facts:
+            stream = (fact.source, fact.stream)
+            if stream in stopped:
+                answers.append(Published.UNKNOWN)
+                continue
+            answers += await self.put([(self.names.facts, fact.type, _unshared(encode(fact)))])
+            if answers[-1] not in (Published.CONFIRMED, Published.RETURNED):
+                stopped.add(stream)
+        return answers
+
+    async def put(self, wires: Sequence[tuple[str, str, Wire]]) -> list[Published]:
+        """Publish to any exchange, under any key."""
+        answers: list[Published] = []
+        if not self._connected or not await self._broker.ready(self._timeout):
+            return [Published.UNKNOWN] * len(wires)
+        for exchange, key, wire in wires:
+            answers.append(self._broker.publish(exchange, key, wire))
+            if len(answers) % _TURN == 0:
+                await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        return answers
+
+    async def consume(self, queue: str, prefetch: int) -> MemoryConsumer:
+        """Subscribe to a queue."""
+        try:
+            line = self._broker.subscribe(queue, prefetch)
+        except BrokerMisconfigured as refused:
+            return MemoryConsumer(refused)
+        consumer = MemoryConsumer(_MemoryLease(self, queue, line))
+        self._consumers.append(consumer)
+        return consumer
+
+    @property
+    def connected(self) -> bool:
+        """Whether `connect` was called, and `close` was not."""
+        return self._connected
+
+    async def close(self) -> None:
+        """Close every consumer; unsettled deliveries go back to their queues."""
+        self._connected = False
+        for consumer in self._consumers:
+            await consumer.close()
+            consumer.drop()
+        self._consumers.clear()
+
+
+def _unshared(wire: Wire) -> Wire:
+    """A message that several queues can hold without one reader changing what another sees."""
+    headers: Mapping[str, Any] = MappingProxyType(dict(wire.headers))
+    return Wire(
+        wire.body,
+        headers,
+        wire.content_type,
+        wire.reply_to,
+        wire.correlation_id,
+        wire.type,
+        wire.app_id,
+        wire.timestamp,
+    )

@@ -1,0 +1,107 @@
+"""The transport port: what choros asks of a message broker. `choros.testing.transport` holds its conformance suite."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import Enum
+from typing import Protocol
+
+from choros.envelope import Envelope, Wire
+from choros.transport.topology import Topology
+
+
+class Published(Enum):
+    """What became of one publish; only CONFIRMED means that the broker has it for good."""
+
+    CONFIRMED = "confirmed"
+    RETURNED = "returned"
+    """No queue took it (`mandatory`)."""
+    NACKED = "nacked"
+    """The broker refused it, or one of several queues did."""
+    UNKNOWN = "unknown"
+    """No answer: it may or may not be there. Publish it again under the same id."""
+
+
+class Delivery(Protocol):
+    """One message handed over by the broker; settled exactly once, by one of its three verbs.
+
+    A delivery that is never settled, or whose connection is lost before, comes again. Settling never raises for a
+    lost connection: the broker will deliver again, and the receiver's inbox absorbs it.
+    """
+
+    @property
+    def wire(self) -> Wire:
+        """The message as it came, unread."""
+        ...
+
+    @property
+    def exchange(self) -> str:
+        """The exchange it was published to; empty for the default exchange."""
+        ...
+
+    @property
+    def retries(self) -> int:
+        """How often this message has been through `retry` for this queue."""
+        ...
+
+    async def ack(self) -> None:
+        """Done with: the broker forgets it."""
+        ...
+
+    async def retry(self, after: float) -> None:
+        """Deliver it to this queue again after about so many seconds (the broker's ladder of delays)."""
+        ...
+
+    async def dead_letter(self, reason: str) -> None:
+        """Park it for a person, with the reason; returns once the broker has confirmed the parked copy."""
+        ...
+
+
+class Consumer(Protocol):
+    """A subscription to one queue; it survives lost connections by itself."""
+
+    async def receive(self, limit: int) -> Sequence[Delivery]:
+        """Wait for at least one delivery, then take all that are waiting, at most `limit`.
+
+        Returns an empty sequence once the consumer is closed. Raises BrokerMisconfigured if the queue can
+        never be consumed.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Ask the broker for no more; what was received can still be settled."""
+        ...
+
+
+class Transport(Protocol):
+    """A connection to a broker, kept up by itself until closed."""
+
+    async def connect(self) -> None:
+        """Connect for the first time; raises BrokerUnreachable or BrokerMisconfigured."""
+        ...
+
+    async def declare(self, topology: Topology) -> None:
+        """Create what is missing and remember it for every reconnection; raises BrokerMisconfigured."""
+        ...
+
+    async def send(self, messages: Sequence[Envelope]) -> Sequence[Published]:
+        """Send commands and replies, all confirms in flight together; one answer for each, in order. Never raises
+        for I/O, and never waits longer than the transport's publish timeout."""
+        ...
+
+    async def publish(self, facts: Sequence[Envelope]) -> Sequence[Published]:
+        """Publish facts to the fan-out exchange, in order, apart from commands. RETURNED means: no queue is bound."""
+        ...
+
+    async def consume(self, queue: str, prefetch: int) -> Consumer:
+        """Subscribe to a queue; the broker keeps at most `prefetch` unsettled deliveries with this consumer."""
+        ...
+
+    @property
+    def connected(self) -> bool:
+        """Whether the broker is reachable right now."""
+        ...
+
+    async def close(self) -> None:
+        """Close every consumer and connection; unsettled deliveries go back to their queues."""
+        ...

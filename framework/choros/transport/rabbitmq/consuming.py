@@ -1,0 +1,125 @@
+"""Consuming a queue: a channel of its own on whatever connection there is, subscribed again whenever it is lost.
+
+aiormq's callback only puts the delivery into our inbox: it runs in a task of the client's, which is cancelled when the
+connection drops.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+from aiormq.abc import AbstractConnection
+from aiormq.exceptions import AMQPChannelError, ChannelAccessRefused, ChannelInvalidStateError
+
+from choros.errors import BrokerMisconfigured
+from choros.transport.leased import LeasedDelivery
+from choros.transport.rabbitmq.declaring import RPC_SECONDS, Declarer
+from choros.transport.rabbitmq.lease import CopyTo, RabbitLease
+from choros.transport.topology import Names
+
+WATCH_SECONDS = 30.0
+"""Between two looks at whether the broker still counts us among the queue's consumers."""
+_RESUBSCRIBE_SECONDS = (0.05, 0.5)
+
+_log = structlog.get_logger(__name__)
+
+
+class RabbitConsumer:
+    """A subscription to one queue; it survives lost connections by itself."""
+
+    def __init__(self, queue: str, prefetch: int, names: Names, declarer: Declarer, copy_to: CopyTo) -> None:
+        self.queue = queue
+        self.settled = asyncio.Event()
+        """Set once it is known whether the queue can be consumed."""
+        self._prefetch = prefetch
+        self._names = names
+        self._declarer = declarer
+        self._copy_to = copy_to
+        self._inbox: deque[LeasedDelivery] = deque()
+        self._arrived = asyncio.Event()
+        self._fault: BrokerMisconfigured | None = None
+        self._closed = False
+        self._lease: RabbitLease | None = None
+
+    async def receive(self, limit: int) -> Sequence[LeasedDelivery]:
+        """Wait for at least one delivery, then take all that are waiting, at most `limit`."""
+        while not self._inbox and not self._closed:
+            if self._fault is not None:
+                raise self._fault
+            self._arrived.clear()
+            await self._arrived.wait()
+        count = 0 if self._closed else min(limit, len(self._inbox))
+        return [self._inbox.popleft() for _ in range(count)]
+
+    async def close(self) -> None:
+        """Ask the broker for no more; what was received can still be settled."""
+        if self._closed:
+            return
+        self._closed = True
+        self._arrived.set()
+        if self._lease is not None:
+            await self._lease.stop(self._inbox)
+
+    async def flush(self) -> None:
+        """Return when all acknowledgements are on their way."""
+        if self._lease is not None:
+            await self._lease.flush()
+
+    async def serve(self, connection: AbstractConnection) -> None:
+        """Consume on this connection until it is lost or the consumer is closed."""
+        while not self._closed and self._fault is None:
+            try:
+                await self._declarer.restore_queue(connection, self.queue)
+                await self._hold(connection)
+            except BrokerMisconfigured as fault:
+                self._fail(fault)
+            except ChannelAccessRefused as failure:
+                self._fail(
+                    BrokerMisconfigured(
+                        f"The queue '{self.queue}' may not be read ({failure}).", "ask for it."
+                    )
+                )
+            except (AMQPChannelError, ChannelInvalidStateError) as failure:
+                _log.warning("broker.consumer_lost", queue=self.queue, why=str(failure))
+            if not self._closed:
+                await asyncio.sleep(random.uniform(*_RESUBSCRIBE_SECONDS))
+
+    async def _hold(self, connection: AbstractConnection) -> None:
+        channel = await connection.channel(publisher_confirms=False, timeout=RPC_SECONDS)
+        lease = RabbitLease(channel, self.queue, self._names, self._copy_to)
+        writer = asyncio.create_task(lease.write())
+        try:
+            await channel.basic_qos(prefetch_count=self._prefetch, timeout=RPC_SECONDS)
+            await lease.start(self._inbox, self._arrived)
+            self._lease = lease
+            self.settled.set()
+            await self._watch(lease, writer)
+        finally:
+            # What still waits will be delivered again, and what was received can no longer be settled.
+            self._lease = None
+            self._inbox.clear()
+            writer.cancel()
+            await lease.end()
+
+    async def _watch(self, lease: RabbitLease, writer: asyncio.Task[None]) -> None:
+        ends: set[asyncio.Future[Any]] = {lease.channel.closing, lease.ended, writer}
+        while True:
+            done, _ = await asyncio.wait(ends, timeout=WATCH_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            if done:
+                break
+            declared = await lease.channel.queue_declare(self.queue, passive=True, timeout=RPC_SECONDS)
+            if not declared.consumer_count:
+                break
+        if not self._closed:
+            _log.warning("broker.consumer_lost", queue=self.queue)
+
+    def _fail(self, fault: BrokerMisconfigured) -> None:
+        _log.error("broker.misconfigured", queue=self.queue, why=str(fault))
+        self._fault = fault
+        self.settled.set()
+        self._arrived.set()

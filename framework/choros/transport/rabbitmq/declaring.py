@@ -1,0 +1,145 @@
+"""Declaring a topology, remembering it, and saying in a sentence what does not fit."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import structlog
+from aiormq.abc import AbstractChannel, AbstractConnection
+from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity, ChannelPreconditionFailed
+
+from choros.errors import BrokerMisconfigured
+from choros.transport.rabbitmq.failures import CONNECTION_FAILURES
+from choros.transport.topology import Binding, Exchange, Queue, Topology
+
+RPC_SECONDS = 30.0
+
+_log = structlog.get_logger(__name__)
+
+
+@asynccontextmanager
+async def brief_channel(connection: AbstractConnection) -> AsyncIterator[AbstractChannel]:
+    """A channel for a few questions, closed afterwards."""
+    channel = await connection.channel(publisher_confirms=False, timeout=RPC_SECONDS)
+    try:
+        yield channel
+    finally:
+        with suppress(*CONNECTION_FAILURES):
+            await channel.close(timeout=RPC_SECONDS)
+
+
+class Declarer:
+    """Knows what has to exist, and creates it on any connection."""
+
+    def __init__(self, namespace: str) -> None:
+        self._remembered = Topology(namespace)
+        self._one_at_a_time = asyncio.Lock()
+
+    async def declare(self, connection: AbstractConnection, topology: Topology) -> None:
+        """Create what is missing, and remember it; raises BrokerMisconfigured."""
+        async with self._one_at_a_time:
+            await _declare(connection, topology)
+        self._remembered = self._remembered + topology
+
+    async def restore(self, connection: AbstractConnection) -> None:
+        """Create again what may be gone; what does not fit is only logged, the rest of the work goes on."""
+        async with self._one_at_a_time:
+            try:
+                await _declare(connection, self._remembered)
+            except BrokerMisconfigured as fault:
+                _log.error("broker.misconfigured", why=str(fault))
+
+    async def restore_queue(self, connection: AbstractConnection, name: str) -> None:
+        """Create one queue again with its bindings; raises BrokerMisconfigured if it has changed or is unknown."""
+        known = self._remembered
+        part = Topology(
+            known.namespace,
+            queues=tuple(queue for queue in known.queues if queue.name == name),
+            bindings=tuple(binding for binding in known.bindings if binding.destination == name),
+        )
+        if part.queues:
+            await _declare(connection, part)
+        elif await _missing(connection, Queue(name)):
+            raise BrokerMisconfigured(
+                f"The queue '{name}' does not exist.", "declare the topology before consuming."
+            )
+
+
+async def _declare(connection: AbstractConnection, topology: Topology) -> None:
+    try:
+        async with brief_channel(connection) as channel:
+            await _declare_on(channel, topology)
+    except ChannelAccessRefused:
+        # An administrator creates the topology and services only use it: then it is enough that it is there.
+        await _verify(connection, topology)
+
+
+async def _declare_on(channel: AbstractChannel, topology: Topology) -> None:
+    for exchange in topology.exchanges:
+        await _declare_one(channel, exchange)
+    for queue in topology.queues:
+        await _declare_one(channel, queue)
+    for binding in topology.bindings:
+        await _bind(channel, binding)
+
+
+async def _declare_one(channel: AbstractChannel, thing: Exchange | Queue) -> None:
+    try:
+        if isinstance(thing, Exchange):
+            await channel.exchange_declare(
+                thing.name, exchange_type=thing.kind, durable=True, timeout=RPC_SECONDS
+            )
+        else:
+            await channel.queue_declare(
+                thing.name, durable=True, arguments=dict(thing.arguments), timeout=RPC_SECONDS
+            )
+    except ChannelPreconditionFailed as failure:
+        raise BrokerMisconfigured(
+            f"The {_named(thing)} exists with other arguments ({failure}).",
+            f"choose another namespace, or empty it and delete it: rabbitmqctl delete_queue {thing.name}"
+            if isinstance(thing, Queue)
+            else "choose another namespace, or delete the exchange if nobody needs it.",
+        ) from failure
+
+
+async def _bind(channel: AbstractChannel, binding: Binding) -> None:
+    try:
+        bind = channel.exchange_bind if binding.to_exchange else channel.queue_bind
+        await bind(binding.destination, binding.source, binding.key, timeout=RPC_SECONDS)
+    except ChannelNotFoundEntity as failure:
+        raise BrokerMisconfigured(
+            f"'{binding.destination}' cannot be bound to '{binding.source}': one of them does not exist.",
+            "declare both in the same topology.",
+        ) from failure
+
+
+async def _verify(connection: AbstractConnection, topology: Topology) -> None:
+    for thing in (*topology.exchanges, *topology.queues):
+        if await _missing(connection, thing):
+            raise BrokerMisconfigured(
+                f"The {_named(thing)} does not exist, and this user may not create it.",
+                "let an administrator apply the topology first.",
+            )
+
+
+async def _missing(connection: AbstractConnection, thing: Exchange | Queue) -> bool:
+    """Ask passively, which needs no right to configure; who may not even ask is told that it is there."""
+    try:
+        async with brief_channel(connection) as channel:
+            if isinstance(thing, Exchange):
+                await channel.exchange_declare(thing.name, passive=True, timeout=RPC_SECONDS)
+            else:
+                await channel.queue_declare(thing.name, passive=True, timeout=RPC_SECONDS)
+    except ChannelNotFoundEntity as failure:
+        return "no queue" in str(failure) or "no exchange" in str(
+            failure
+        )  # else it is only down for the moment
+    except ChannelAccessRefused:
+        return False
+    return False
+
+
+def _named(thing: Exchange | Queue) -> str:
+    return f"{'exchange' if isinstance(thing, Exchange) else 'queue'} '{thing.name}'"

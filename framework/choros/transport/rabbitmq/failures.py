@@ -1,0 +1,56 @@
+"""What the first connection can fail with, as our own errors."""
+
+from __future__ import annotations
+
+import ssl
+
+from aiormq.exceptions import (
+    AMQPError,
+    AuthenticationError,
+    ConnectionClosed,
+    ConnectionNotAllowed,
+    IncompatibleProtocolError,
+    ProbableAuthenticationError,
+    ProtocolSyntaxError,
+)
+from yarl import URL
+
+from choros.errors import BrokerMisconfigured, BrokerUnreachable, ChorosError
+from choros.transport.rabbitmq.address import shown
+
+CONNECTION_FAILURES = (AMQPError, OSError, TimeoutError, RuntimeError, EOFError)
+"""Whatever aio-pika and aiormq raise when a connection or channel is not, or no longer, to be had."""
+_NOT_ALLOWED = 530
+
+
+def explained(failure: BaseException, address: URL) -> ChorosError:
+    """The error for a first connection that failed with this."""
+    where = shown(address)
+    if isinstance(failure, (ProbableAuthenticationError, AuthenticationError)):
+        return BrokerMisconfigured(
+            f"The broker at {where} refuses this user or password.",
+            "check both; the user 'guest' is only accepted from the broker's own machine.",
+        )
+    if isinstance(failure, ConnectionNotAllowed) or failure.args[:1] == (_NOT_ALLOWED,):
+        return BrokerMisconfigured(
+            f"The broker at {where} has no such virtual host, or this user may not enter it.",
+            "rabbitmqctl add_vhost, then rabbitmqctl set_permissions.",
+        )
+    if isinstance(failure.__cause__, ssl.SSLCertVerificationError):
+        return BrokerMisconfigured(
+            f"The certificate of the broker at {where} is not trusted.", "name your CA: ?cafile=/path/ca.pem"
+        )
+    if isinstance(failure, (IncompatibleProtocolError, ProtocolSyntaxError)):
+        return BrokerMisconfigured(f"What answers at {where} does not speak AMQP 0-9-1.", "check the port.")
+    return BrokerUnreachable(
+        f"The broker at {where} does not answer ({_why(failure)}).", "is it running there?"
+    )
+
+
+def _why(failure: BaseException) -> str:
+    if isinstance(failure, TimeoutError):
+        return "no answer in time"
+    if isinstance(failure, ConnectionClosed):
+        return "it closed the connection"
+    cause = failure.__cause__ or failure
+    return cause.strerror or type(cause).__name__ if isinstance(cause, OSError) else type(cause).__name__

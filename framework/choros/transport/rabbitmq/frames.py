@@ -1,0 +1,109 @@
+"""Messages as AMQP 0-9-1 frames, and back."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+
+import pamqp.encode
+import pamqp.frame
+from aiormq.abc import DeliveredMessage
+from pamqp import commands
+from pamqp.body import ContentBody
+from pamqp.header import ContentHeader
+
+from choros.envelope import Wire
+
+UNENCODABLE = (TypeError, ValueError, OverflowError, struct.error)
+"""What encoding raises for a value that AMQP cannot carry."""
+LARGEST_BODY = 16 * 1024 * 1024
+"""Bytes; RabbitMQ 4 closes the channel above this, and with it everything else in flight there."""
+_FRAME_OVERHEAD = 8
+_SHORT_STRING = 255
+_ACK = struct.Struct(">BHIHHQBB")
+_METHOD, _BASIC, _BASIC_ACK, _BASIC_NACK, _REQUEUE, _END = 1, 60, 80, 120, 2, 0xCE
+_ARGUMENTS = 13
+
+
+def ack_frame(channel: int, tag: int) -> bytes:
+    """`basic.ack` of one delivery."""
+    return _ACK.pack(_METHOD, channel, _ARGUMENTS, _BASIC, _BASIC_ACK, tag, 0, _END)
+
+
+def requeue_frame(channel: int, tag: int) -> bytes:
+    """`basic.nack` of one delivery, back into its queue."""
+    return _ACK.pack(_METHOD, channel, _ARGUMENTS, _BASIC, _BASIC_NACK, tag, _REQUEUE, _END)
+
+
+def publish_frames(
+    channel: int, frame_max: int, exchange: str, key: str, wire: Wire, message_id: str
+) -> list[bytes]:
+    """`basic.publish`, persistent and mandatory, with header and body; raises one of UNENCODABLE."""
+    if len(wire.body) > LARGEST_BODY:
+        raise ValueError(f"The body is larger than {LARGEST_BODY} bytes.")
+    header = ContentHeader(properties=_properties(wire, message_id), body_size=len(wire.body))
+    frames = [_publish_frame(channel, exchange, key), pamqp.frame.marshal(header, channel)]
+    if len(frames[1]) > frame_max:
+        raise ValueError("The headers do not fit into one frame.")
+    step = frame_max - _FRAME_OVERHEAD
+    for start in range(0, len(wire.body), step):
+        frames.append(pamqp.frame.marshal(ContentBody(wire.body[start : start + step]), channel))
+    return frames
+
+
+def republishable(headers: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the headers that can be sent again; the others are dropped."""
+    return {name: value for name, value in headers.items() if _encodes(name, value)}
+
+
+def received(message: DeliveredMessage) -> Wire:
+    """A delivered message, nothing in it believed."""
+    properties = message.header.properties
+    timestamp = properties.timestamp
+    return Wire(
+        message.body,
+        properties.headers or {},
+        properties.content_type,
+        properties.reply_to,
+        properties.correlation_id,
+        properties.message_type,
+        properties.app_id,
+        int(timestamp.timestamp()) if isinstance(timestamp, datetime) else None,
+    )
+
+
+def _properties(wire: Wire, message_id: str) -> commands.Basic.Properties:
+    return commands.Basic.Properties(
+        content_type=_short(wire.content_type),
+        headers=dict(wire.headers),
+        delivery_mode=2,
+        correlation_id=_short(wire.correlation_id),
+        reply_to=_short(wire.reply_to),
+        message_id=message_id,
+        message_type=_short(wire.type),
+        app_id=_short(wire.app_id),
+        timestamp=None if wire.timestamp is None else datetime.fromtimestamp(wire.timestamp, UTC),
+    )
+
+
+def _short(text: str | None) -> str | None:
+    """A property, unless it is too long for one; all that matters is in the headers as well."""
+    return text if text is None or len(text.encode()) <= _SHORT_STRING else None
+
+
+@lru_cache(maxsize=1024)
+def _publish_frame(channel: int, exchange: str, key: str) -> bytes:
+    short_key = key.encode()[:_SHORT_STRING].decode(errors="ignore")
+    publish = commands.Basic.Publish(exchange=exchange, routing_key=short_key, mandatory=True)
+    return pamqp.frame.marshal(publish, channel)
+
+
+def _encodes(name: str, value: Any) -> bool:
+    try:
+        pamqp.encode.field_table({name: value})
+    except UNENCODABLE:
+        return False
+    return True

@@ -1,0 +1,118 @@
+"""One consumer on one channel: what was delivered through it can be settled through it, and through nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+from aiormq.abc import AbstractChannel, ChannelFrame, DeliveredMessage
+
+from choros.envelope import Wire
+from choros.transport.leased import LeasedDelivery
+from choros.transport.port import Published
+from choros.transport.rabbitmq.declaring import RPC_SECONDS
+from choros.transport.rabbitmq.failures import CONNECTION_FAILURES
+from choros.transport.rabbitmq.frames import ack_frame, received, requeue_frame
+from choros.transport.topology import Names
+
+CopyTo = Callable[[str, str, Wire], Awaitable[Published]]
+"""Publishes a copy: exchange, key, message."""
+_FLUSH_SECONDS = 5.0
+
+
+class RabbitLease:
+    """Deliveries and settlements of one channel."""
+
+    def __init__(self, channel: AbstractChannel, queue: str, names: Names, copy_to: CopyTo) -> None:
+        self.channel = channel
+        self.queue = queue
+        self.names = names
+        self.alive = True
+        """Until the channel is gone; settling does nothing from then on."""
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Done when the broker has cancelled the consumer, or when we have stopped and all is settled."""
+        self._copy_to = copy_to
+        self._number = channel.number
+        self._unsettled = 0
+        self._stopped = False
+        self._tag = ""
+        self._out: list[bytes] = []
+        self._wake = asyncio.Event()
+        self._flushed = asyncio.Event()
+        self._flushed.set()
+
+    async def start(self, inbox: deque[LeasedDelivery], arrived: asyncio.Event) -> None:
+        """Consume into this inbox."""
+
+        async def take(message: DeliveredMessage) -> None:
+            if (tag := message.delivery_tag) is not None:
+                self._unsettled += 1
+                inbox.append(LeasedDelivery(self, tag, received(message), message.exchange or ""))
+                arrived.set()
+
+        self.channel.on_consumer_cancel_callbacks.add(lambda _: self._end())
+        started = await self.channel.basic_consume(self.queue, take, timeout=RPC_SECONDS)
+        self._tag = started.consumer_tag or ""
+
+    async def stop(self, inbox: deque[LeasedDelivery]) -> None:
+        """Ask for no more, and give back what nobody has received."""
+        with suppress(*CONNECTION_FAILURES):
+            await self.channel.basic_cancel(self._tag, timeout=RPC_SECONDS)
+        while inbox:
+            inbox.popleft().give_back()
+        self._stopped = True
+        self._end_if_all_settled()
+
+    async def end(self) -> None:
+        """The channel is lost, or to be closed."""
+        self.alive = False
+        with suppress(*CONNECTION_FAILURES):
+            await self.channel.close(timeout=_FLUSH_SECONDS)
+
+    def acknowledge(self, tag: int) -> None:
+        """Tell the broker to forget the delivery."""
+        self._settle(ack_frame(self._number, tag))
+
+    def give_back(self, tag: int) -> None:
+        """Put the delivery back into its queue."""
+        self._settle(requeue_frame(self._number, tag))
+
+    async def copy(self, exchange: str, key: str, wire: Wire) -> Published:
+        """Publish a copy, confirmed."""
+        return await self._copy_to(exchange, key, wire)
+
+    async def write(self) -> None:
+        """Write settlements, as many at once as have come together; each delivery has its own frame."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            frames, self._out = b"".join(self._out), []
+            drained = loop.create_future()
+            await self.channel.write_queue.put(ChannelFrame(frames, should_close=False, drain_future=drained))
+            await drained
+            if not self._out:
+                self._flushed.set()
+                self._end_if_all_settled()
+
+    async def flush(self) -> None:
+        """Return when every settlement so far has been written, or cannot be."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._flushed.wait(), _FLUSH_SECONDS)
+
+    def _settle(self, frame: bytes) -> None:
+        if self.alive:
+            self._unsettled -= 1
+            self._out.append(frame)
+            self._flushed.clear()
+            self._wake.set()
+
+    def _end_if_all_settled(self) -> None:
+        if self._stopped and self._flushed.is_set() and not self._unsettled:
+            self._end()
+
+    def _end(self) -> None:
+        if not self.ended.done():
+            self.ended.set_result(None)

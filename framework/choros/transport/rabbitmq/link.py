@@ -1,0 +1,152 @@
+"""A supervised connection: dial, prepare, serve its residents, watch; whatever happens, tear down and start again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+import aio_pika
+import structlog
+from aio_pika.abc import AbstractConnection as PikaConnection
+from aiormq.abc import AbstractConnection
+from yarl import URL
+
+from choros.transport.backoff import full_jitter
+from choros.transport.rabbitmq.failures import CONNECTION_FAILURES, explained
+
+_CLOSE_SECONDS = 5.0
+
+_log = structlog.get_logger(__name__)
+
+
+class Resident(Protocol):
+    """Somebody who lives on a connection, and moves to the next one when it is lost."""
+
+    async def serve(self, connection: AbstractConnection) -> None:
+        """Work on this connection until cancelled, or until there is nothing left to do."""
+        ...
+
+
+class Link:
+    """One connection to the broker, replaced whenever it is lost."""
+
+    def __init__(
+        self, address: URL, prepare: Callable[[AbstractConnection], Awaitable[None]], connect_timeout: float
+    ) -> None:
+        self.connection: AbstractConnection | None = None
+        """The connection of the moment."""
+        self._address = address
+        self._prepare = prepare
+        self._connect_timeout = connect_timeout
+        self._residents: list[Resident] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closings: set[asyncio.Task[None]] = set()
+        self._supervisor: asyncio.Task[None] | None = None
+        self._broken = asyncio.Event()
+
+    @property
+    def name(self) -> str:
+        """As the broker shows it."""
+        return self._address.query["name"]
+
+    async def open(self) -> None:
+        """Connect for the first time; raises BrokerUnreachable or BrokerMisconfigured."""
+        if self._supervisor is None:
+            first = await self._dial()
+            self._supervisor = asyncio.create_task(self._supervise(first), name=f"choros link {self.name}")
+
+    def add(self, resident: Resident) -> None:
+        """Let somebody live here from now on."""
+        self._residents.append(resident)
+        if self.connection is not None:
+            self._house(resident, self.connection)
+
+    async def close(self) -> None:
+        """End it for good."""
+        if self._supervisor is not None:
+            self._supervisor.cancel()
+            await asyncio.gather(self._supervisor, return_exceptions=True)
+        if self._closings:
+            await asyncio.wait(self._closings, timeout=_CLOSE_SECONDS)
+
+    async def _supervise(self, connection: PikaConnection) -> None:
+        while True:
+            try:
+                await self._live(connection)
+            except CONNECTION_FAILURES as failure:
+                _log.warning("broker.setup_failed", connection=self.name, why=type(failure).__name__)
+            finally:
+                await self._tear_down(connection)
+            connection = await self._redial()
+
+    async def _live(self, connection: PikaConnection) -> None:
+        assert connection.transport is not None
+        amqp = connection.transport.connection
+        closing = amqp.closing
+        self._broken.clear()
+        await self._prepare(amqp)
+        self.connection = amqp
+        for resident in list(self._residents):
+            self._house(resident, amqp)
+        broken = asyncio.create_task(self._broken.wait())
+        try:
+            await asyncio.wait({closing, broken}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            broken.cancel()
+        _log.warning("broker.connection_lost", connection=self.name)
+
+    def _house(self, resident: Resident, connection: AbstractConnection) -> None:
+        task = asyncio.create_task(self._serve(resident, connection))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, resident: Resident, connection: AbstractConnection) -> None:
+        """A resident that fails costs the connection: starting again is the one repair there is."""
+        try:
+            await resident.serve(connection)
+        except CONNECTION_FAILURES as failure:
+            if not connection.is_closed:
+                _log.warning("broker.resident_failed", connection=self.name, why=repr(failure))
+            self._broken.set()
+        except Exception:
+            _log.exception("broker.resident_crashed", connection=self.name)
+            self._broken.set()
+        else:
+            self._residents.remove(resident)
+
+    async def _tear_down(self, connection: PikaConnection) -> None:
+        self.connection = None
+        for task in (tasks := list(self._tasks)):
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        closing = asyncio.create_task(_closed(connection))
+        self._closings.add(closing)
+        closing.add_done_callback(self._closings.discard)
+
+    async def _redial(self) -> PikaConnection:
+        for seconds in full_jitter():
+            await asyncio.sleep(seconds)
+            try:
+                connection = await self._dial()
+            except Exception as failure:
+                _log.warning("broker.unreachable", connection=self.name, why=str(failure))
+            else:
+                _log.info("broker.connected_again", connection=self.name)
+                return connection
+        raise AssertionError("unreachable")
+
+    async def _dial(self) -> PikaConnection:
+        try:
+            async with asyncio.timeout(self._connect_timeout):
+                return await aio_pika.connect(self._address)
+        except CONNECTION_FAILURES as failure:
+            raise explained(failure, self._address) from failure
+
+
+async def _closed(connection: PikaConnection) -> None:
+    try:
+        async with asyncio.timeout(_CLOSE_SECONDS):
+            await connection.close()
+    except CONNECTION_FAILURES as failure:
+        _log.debug("broker.close_failed", why=type(failure).__name__)

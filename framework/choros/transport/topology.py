@@ -1,0 +1,166 @@
+"""What has to exist on the broker, as data: the names and arguments of `docs/protocol.md`, nothing connected."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+RETRY_LADDER = (1, 5, 30, 120, 600)
+"""Seconds that a failed fact waits before its next delivery; one queue for each."""
+DELIVERY_LIMIT = 20
+"""Deliveries of one message before the broker itself parks it: the last net for a handler that kills its process."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """An exchange; always durable."""
+
+    name: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """A queue; always durable."""
+
+    name: str
+    arguments: Mapping[str, str | int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """From an exchange to a queue, or to another exchange."""
+
+    source: str
+    destination: str
+    key: str = ""
+    to_exchange: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """Exchanges, queues and bindings in the order in which they can be declared."""
+
+    namespace: str
+    exchanges: tuple[Exchange, ...] = ()
+    queues: tuple[Queue, ...] = ()
+    bindings: tuple[Binding, ...] = ()
+
+    def __add__(self, other: Topology) -> Topology:
+        return Topology(
+            self.namespace,
+            tuple(dict.fromkeys(self.exchanges + other.exchanges)),
+            self.queues + tuple(q for q in other.queues if q not in self.queues),
+            tuple(dict.fromkeys(self.bindings + other.bindings)),
+        )
+
+
+class Names:
+    """Every name on the broker, from the namespace."""
+
+    def __init__(self, namespace: str) -> None:
+        self.namespace = namespace
+        self.commands = f"{namespace}.commands"
+        self.replies = f"{namespace}.replies"
+        self.facts = f"{namespace}.facts"
+        self.facts_by_type = f"{namespace}.facts.by-type"
+        self.retry = f"{namespace}.retry"
+        self.dead = f"{namespace}.dead"
+
+    def service_queue(self, service: str) -> str:
+        """Where a service's commands wait."""
+        return f"{self.namespace}.{service}"
+
+    def reply_queue(self, application: str) -> str:
+        """Where the replies to one orchestrator application wait; also the address in `reply_to`."""
+        return f"{self.replies}.{application}"
+
+    def subscriber_queue(self, subscriber: str) -> str:
+        """Where a subscriber's facts wait."""
+        return f"{self.facts}.{subscriber}"
+
+    @staticmethod
+    def retry_queue(queue: str, seconds: int) -> str:
+        """Where a message waits before it goes back to `queue`."""
+        return f"{queue}.retry.{seconds}s"
+
+    @staticmethod
+    def dead_queue(queue: str) -> str:
+        """Where what could not be handled from `queue` is parked for a person."""
+        return f"{queue}.dead"
+
+
+def topology(
+    namespace: str,
+    *,
+    services: Iterable[str] = (),
+    applications: Iterable[str] = (),
+    subscribers: Iterable[str] = (),
+) -> Topology:
+    """Everything that these services, orchestrator applications and subscribers need on the broker."""
+    names = Names(namespace)
+    whole = _exchanges(names)
+    for service in services:
+        queue = names.service_queue(service)
+        whole += _working_queue(names, queue, Binding(names.commands, queue, service))
+    for application in applications:
+        queue = names.reply_queue(application)
+        whole += _working_queue(names, queue, Binding(names.replies, queue, queue))
+    for subscriber in subscribers:
+        queue = names.subscriber_queue(subscriber)
+        whole += _working_queue(names, queue, Binding(names.facts, queue)) + _ladder(names, queue)
+    return whole
+
+
+def _exchanges(names: Names) -> Topology:
+    return Topology(
+        names.namespace,
+        exchanges=(
+            Exchange(names.commands, "direct"),
+            Exchange(names.replies, "direct"),
+            Exchange(names.facts, "fanout"),
+            Exchange(names.facts_by_type, "topic"),
+            Exchange(names.retry, "direct"),
+            Exchange(names.dead, "direct"),
+        ),
+        bindings=(Binding(names.facts, names.facts_by_type, to_exchange=True),),
+    )
+
+
+def _working_queue(names: Names, queue: str, binding: Binding) -> Topology:
+    """A quorum queue with its dead-letter queue: at-least-once dead-lettering needs `reject-publish`."""
+    dead = names.dead_queue(queue)
+    working = {
+        "x-queue-type": "quorum",
+        "x-delivery-limit": DELIVERY_LIMIT,
+        "x-dead-letter-exchange": names.dead,
+        "x-dead-letter-routing-key": queue,
+        "x-dead-letter-strategy": "at-least-once",
+        "x-overflow": "reject-publish",
+    }
+    return Topology(
+        names.namespace,
+        queues=(Queue(dead, {"x-queue-type": "quorum"}), Queue(queue, working)),
+        bindings=(Binding(names.dead, dead, queue), binding),
+    )
+
+
+def _ladder(names: Names, queue: str) -> Topology:
+    """One queue per delay (a TTL per message would block at the head), dead-lettering back to this queue alone."""
+    rungs = tuple(
+        Queue(
+            names.retry_queue(queue, seconds),
+            {
+                "x-queue-type": "quorum",
+                "x-message-ttl": seconds * 1000,
+                "x-dead-letter-exchange": names.retry,
+                "x-dead-letter-routing-key": queue,
+                "x-dead-letter-strategy": "at-least-once",
+                "x-overflow": "reject-publish",
+            },
+        )
+        for seconds in RETRY_LADDER
+    )
+    # Bound under their own names, so that nobody needs to write to the default exchange (which is: to any queue).
+    entries = tuple(Binding(names.retry, rung.name, rung.name) for rung in rungs)
+    return Topology(names.namespace, queues=rungs, bindings=(Binding(names.retry, queue, queue), *entries))

@@ -1,0 +1,54 @@
+"""What every test may ask for. Servers come from the environment (see tests/servers.py); a test that needs one and
+does not get it fails, since a suite that skips its hard half looks green."""
+
+import os
+import uuid
+from collections.abc import AsyncIterator
+
+import pytest
+from redis.asyncio import Redis
+
+
+def from_environment(variable: str) -> str:
+    address = os.environ.get(variable)
+    if not address:
+        pytest.fail(f"{variable} is not set. Run: make test, or python3 tests/servers.py -- pytest ...", pytrace=False)
+    return address
+
+
+@pytest.fixture(scope="session")
+def amqp_url() -> str:
+    """The RabbitMQ of this run. Shared by all tests: use `namespace` in every name you declare."""
+    return from_environment("AMQP_URL")
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> str:
+    """The Redis of this run. Shared by all tests: use `namespace` in every key."""
+    return from_environment("REDIS_URL")
+
+
+@pytest.fixture
+def namespace() -> str:
+    """A name no other test has, so that tests may run side by side on one broker and one store."""
+    return f"t{uuid.uuid4().hex[:8]}"
+
+
+@pytest.fixture
+async def redis_client(redis_url: str, namespace: str) -> AsyncIterator[Redis]:
+    """A client; the keys that have this test's namespace in their name are removed afterwards."""
+    async with Redis.from_url(redis_url) as client:
+        yield client
+        keys = [key async for key in client.scan_iter(match=f"*{namespace}*", count=1000)]
+        if keys:
+            await client.delete(*keys)
+
+
+SERVER_FIXTURES = {"amqp_url", "redis_url", "redis_client"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whoever asks for a server needs one: nobody has to remember the marker."""
+    for item in items:
+        if SERVER_FIXTURES & set(getattr(item, "fixturenames", ())):
+            item.add_marker("servers")

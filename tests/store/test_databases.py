@@ -1,0 +1,95 @@
+"""Every participant's database passes the one suite that defines one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from choros.store.barrier import Database
+from choros.store.barrier_memory import MemoryDatabase, MemoryTransaction
+from choros.store.barrier_redis import RedisDatabase
+from choros.store.barrier_rows import SqliteTransaction
+from choros.store.barrier_sqlite import SqliteDatabase
+from choros.store.redis_transaction import RedisTransaction
+from choros.testing.barrier import Another, BarrierConformance
+from tests.store.conftest import Opening
+
+
+class Suite(BarrierConformance):
+    """The fixtures that all three have in common."""
+
+    __test__ = False
+
+    @pytest.fixture
+    async def database(self, another: Another) -> Database:
+        return await another()
+
+
+class TestMemoryDatabase(Suite):
+    __test__ = True
+
+    @pytest.fixture
+    async def another(self, opened: Opening) -> Another:
+        first = MemoryDatabase()
+
+        async def another() -> Database:
+            return await opened(MemoryDatabase(sharing=first))  # type: ignore[no-any-return] # what goes in comes out
+
+        return another
+
+    async def add(self, tx: MemoryTransaction, amount: int) -> None:
+        await tx.put("total", await tx.get("total", 0) + amount)
+
+    async def total(self, database: Any) -> int:
+        return int(database.items.get("total", 0))
+
+
+class TestSqliteDatabase(Suite):
+    __test__ = True
+
+    @pytest.fixture
+    async def another(self, opened: Opening, tmp_path: Path) -> Another:
+        async def prepare(tx: SqliteTransaction) -> None:
+            await tx.execute("CREATE TABLE IF NOT EXISTS counter (amount INTEGER)")
+
+        async def another() -> Database:
+            database: Database = await opened(SqliteDatabase(tmp_path / "shop.db"))
+            assert list(await database.run([prepare])) == [None]  # type: ignore[list-item] # it is an SqliteTransaction
+            return database
+
+        return another
+
+    async def add(self, tx: SqliteTransaction, amount: int) -> None:
+        assert await tx.execute("INSERT INTO counter VALUES (?)", (amount,)) == 1
+
+    async def total(self, database: Database) -> int:
+        async def job(tx: Any) -> Any:
+            return await tx.fetchone("SELECT coalesce(sum(amount), 0) FROM counter")
+
+        ((total,),) = await database.run([job])
+        return int(total)
+
+
+class TestRedisDatabase(Suite):
+    __test__ = True
+
+    @pytest.fixture
+    async def another(self, opened: Opening, redis_url: str, namespace: str, redis_client: object) -> Another:
+        self.counter = f"{namespace}:total"
+
+        async def another() -> Database:
+            return await opened(RedisDatabase(redis_url, namespace))  # type: ignore[no-any-return] # as above
+
+        return another
+
+    async def add(self, tx: RedisTransaction, amount: int) -> None:
+        await tx.incrby(self.counter, amount)
+
+    async def total(self, database: Database) -> int:
+        async def job(tx: Any) -> Any:
+            return await tx.get(self.counter)
+
+        (total,) = await database.run([job])
+        return int(total or 0)

@@ -1,0 +1,59 @@
+"""Every store passes the one suite that defines a store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from choros.store.memory import MemoryStore
+from choros.store.port import Store
+from choros.store.redis import RedisStore
+from choros.store.sqlite import SqliteStore
+from choros.testing.store import Another, StoreConformance
+from tests.store.conftest import Opening
+
+
+class Suite(StoreConformance):
+    """The fixtures that all three have in common."""
+
+    __test__ = False
+
+    @pytest.fixture
+    async def store(self, another: Another) -> Store:
+        return await another()
+
+
+class TestMemoryStore(Suite):
+    __test__ = True
+
+    @pytest.fixture
+    async def another(self, opened: Opening) -> Another:
+        first = MemoryStore()
+
+        async def another() -> Store:
+            return await opened(MemoryStore(sharing=first))  # type: ignore[no-any-return] # what goes in comes out
+
+        return another
+
+
+class TestSqliteStore(Suite):
+    __test__ = True
+
+    @pytest.fixture
+    async def another(self, opened: Opening, tmp_path: Path) -> Another:
+        async def another() -> Store:
+            return await opened(SqliteStore(tmp_path / "sagas.db"))  # type: ignore[no-any-return] # as above
+
+        return another
+
+
+class TestRedisStore(Suite):
+    __test__ = True
+
+    @pytest.fixture
+    async def another(self, opened: Opening, redis_url: str, namespace: str, redis_client: object) -> Another:
+        async def another() -> Store:
+            return await opened(RedisStore(redis_url, namespace))  # type: ignore[no-any-return] # as above
+
+        return another

@@ -1,0 +1,26 @@
+"""Helpers for tests on a real broker."""
+
+from __future__ import annotations
+
+import aio_pika
+
+from choros.transport.topology import Topology, topology
+
+SERVICES, APPLICATIONS, SUBSCRIBERS = ("payment",), ("app",), ("one", "two")
+
+
+def shop(namespace: str) -> Topology:
+    """What most tests need on the broker."""
+    return topology(namespace, services=SERVICES, applications=APPLICATIONS, subscribers=SUBSCRIBERS)
+
+
+async def delete_namespace(url: str, namespace: str) -> None:
+    """Remove the queues and exchanges of `shop`."""
+    declared = shop(namespace)
+    connection = await aio_pika.connect(url)
+    async with connection:
+        channel = await connection.channel()
+        for queue in declared.queues:
+            await channel.queue_delete(queue.name)
+        for exchange in declared.exchanges:
+            await channel.exchange_delete(exchange.name)

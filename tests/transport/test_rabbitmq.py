@@ -1,0 +1,36 @@
+"""The RabbitMQ adapter passes the suite that defines a transport."""
+
+from __future__ import annotations
+
+import aio_pika
+import pytest
+
+from choros.envelope import Wire
+from choros.testing.transport import TransportConformance
+from choros.transport.rabbitmq import RabbitMQTransport
+
+from .brokers import delete_namespace
+
+
+@pytest.mark.servers
+class TestRabbitMQ(TransportConformance):
+    """Every test of the suite, on a real broker."""
+
+    @pytest.fixture(autouse=True)
+    def _url(self, amqp_url: str) -> None:
+        self.url = amqp_url
+
+    def open(self, namespace: str) -> RabbitMQTransport:
+        return RabbitMQTransport(self.url, namespace, "conformance")
+
+    async def publish_raw(self, exchange: str, key: str, wire: Wire) -> None:
+        connection = await aio_pika.connect(self.url)
+        async with connection:
+            channel = await connection.channel()
+            message = aio_pika.Message(
+                wire.body, headers=dict(wire.headers), content_type=wire.content_type, delivery_mode=2
+            )
+            await (await channel.get_exchange(exchange, ensure=False)).publish(message, key)
+
+    async def clean(self, namespace: str) -> None:
+        await delete_namespace(self.url, namespace)
