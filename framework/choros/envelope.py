@@ -229,7 +229,7 @@ def _size(header: tuple[Any, Any]) -> int:
     return sum(len(part) for part in (name, value) if isinstance(part, (str, bytes)))
 
 
-def _binary(headers: Mapping[str, Any]) -> dict[str, Any]:
+def _binary(headers: Mapping[Any, Any]) -> dict[str, Any]:
     names = [(name, value) for name, value in headers.items() if isinstance(name, str)]
     found = {p: {k[len(p) :]: v for k, v in names if k.startswith(p)} for p in _PREFIXES}
     if all(found.values()):

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
+from redis.asyncio import Redis
+
+from tests.private_servers import PrivateRedis
+from tests.store.proxy import LossyProxy
 
 pytest.register_assert_rewrite("choros.testing.store", "choros.testing.barrier")
 
 Opening = Callable[[Any], Awaitable[Any]]
+
+
+async def eventually(check: Callable[[], Awaitable[bool]]) -> None:
+    """Return once it is so."""
+    for _ in range(100):
+        if await check():
+            return
+        await asyncio.sleep(0.05)
+    pytest.fail("It never came to be.")
 
 
 @pytest.fixture
@@ -25,3 +39,32 @@ async def opened() -> AsyncIterator[Opening]:
     yield opening
     for one in all_opened:
         await one.close()
+
+
+@pytest.fixture(scope="module")
+def private_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateRedis]:
+    """A Redis that a test may ruin."""
+    server = PrivateRedis(tmp_path_factory.mktemp("redis"))
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+async def ruinable(private_redis: PrivateRedis) -> AsyncIterator[Redis]:
+    """A client of it that has all permissions; the settings are put right again afterwards."""
+    async with Redis.from_url(private_redis.url) as client:
+        yield client
+        await client.config_set("maxmemory", 0)
+        await client.config_set("maxmemory-policy", "noeviction")
+        await client.config_set("requirepass", "")
+        await client.flushall()
+
+
+@pytest.fixture
+async def proxy(private_redis: PrivateRedis) -> AsyncIterator[LossyProxy]:
+    """A proxy before it."""
+    proxy = LossyProxy(private_redis.port)
+    await proxy.start()
+    yield proxy
+    await proxy.stop()

@@ -15,6 +15,7 @@ from choros.ids import fresh_id, saga_id_for
 from choros.messages import Failure, Message
 from choros.runtime.application import App
 from choros.runtime.decider import Decider
+from choros.runtime.transition import Transitions
 from choros.runtime.work import Done, Start, Work
 from choros.saga.declaration import Saga
 from choros.saga.inputs import (
@@ -74,22 +75,25 @@ class Client:
         self._app = app
         self._store = store
         self._own = decider is None
-        self._decider = decider or Decider(app, store, transport)
+        self._decider = decider or Decider(Transitions(app).make, tuple(app.sagas), store, transport)
         self._timeout = timeout.total_seconds()
-        self._running: asyncio.Task[None] | None = None
+        self._deciding: asyncio.Task[None] | None = None
+        self._marking: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         if self._own:
-            self._running = asyncio.create_task(self._decider.run())
+            self._deciding = asyncio.create_task(self._decider.run())
+            self._marking = asyncio.create_task(self._decider.commands.run(scan=False))
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._running:
+        if self._deciding and self._marking:
             self._decider.stop()
-            await asyncio.wait([self._running], timeout=self._timeout)
-            self._running.cancel()
+            await asyncio.wait([self._deciding], timeout=self._timeout)
+            self._deciding.cancel()
+            self._marking.cancel()
             await self._decider.close(self._timeout)
 
     async def start(

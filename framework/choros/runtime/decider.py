@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import structlog
 
 from choros.errors import ChorosError, StoreUnreachable
-from choros.runtime.application import App
 from choros.runtime.relay import Relay
-from choros.runtime.transition import Folded, Transitions
-from choros.runtime.work import Done, Work
+from choros.runtime.work import Done, Folded, Work
 from choros.saga.inputs import TimerFired
-from choros.store.port import Committed, Entry, Loaded, Store, Transition
+from choros.store.port import Committed, Entry, Known, Loaded, Store, Transition
 from choros.transport.port import Transport
 
 log = structlog.get_logger("choros.orchestrator")
 
+Fold = Callable[[Sequence[Work], Loaded | None, float], Folded]
+"""Folds the work on one saga into one transition: `Transitions.make`."""
 BATCH = 256
 """Inputs decided together at most."""
 
@@ -28,10 +28,11 @@ BATCH = 256
 class Decider:
     """One loop over an inbox of work. Safety is the store's compare-and-set alone, so any number of these may run."""
 
-    def __init__(self, app: App, store: Store, transport: Transport, *, resend_after: float = 5.0) -> None:
+    def __init__(
+        self, fold: Fold, known: Known, store: Store, transport: Transport, *, resend_after: float = 5.0
+    ) -> None:
         self._store = store
-        self._transitions = Transitions(app)
-        known = tuple(app.sagas)
+        self._make = fold
         self.commands = Relay("commands", transport.send, store, known, resend_after=resend_after)
         self.facts = Relay("facts", transport.publish, store, known, resend_after=resend_after)
         self._inbox: asyncio.Queue[Work | None] = asyncio.Queue()
@@ -122,7 +123,7 @@ class Decider:
     def _fold(self, works: Sequence[Work], loaded: Loaded | None, now: float) -> Folded:
         """A bug that one saga meets must not stop the others."""
         try:
-            return self._transitions.make(works, loaded, now)
+            return self._make(works, loaded, now)
         except Exception as error:
             log.exception("choros.decision.failed", saga_id=works[0].saga_id)
             reason = ChorosError(f"Deciding failed with {type(error).__name__}; this is a bug in choros.")
@@ -130,7 +131,8 @@ class Decider:
 
     def _with_sent(self, transition: Transition) -> Transition:
         saga_id = transition.record.saga_id
-        return replace(transition, sent=self.commands.take_confirmed(saga_id) + self.facts.take_confirmed(saga_id))
+        sent = {*transition.sent, *self.commands.take_confirmed(saga_id), *self.facts.take_confirmed(saga_id)}
+        return replace(transition, sent=tuple(sent))
 
     async def _commit(self, batch: Sequence[Transition]) -> dict[str, Transition]:
         """Returns what is committed, by saga; the rest met a conflict."""

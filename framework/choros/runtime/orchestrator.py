@@ -13,6 +13,7 @@ from choros.errors import MessageRejected, StoreUnreachable
 from choros.runtime.application import App
 from choros.runtime.decider import Decider
 from choros.runtime.replies import read_reply
+from choros.runtime.transition import Transitions
 from choros.runtime.work import Work
 from choros.saga.inputs import TimerFired
 from choros.store.port import Store
@@ -38,7 +39,9 @@ class Orchestrator:
         resend_after: float = 5.0,
         drain: float = 10.0,
     ) -> None:
-        self.decider = Decider(app, store, transport, resend_after=resend_after)
+        self.decider = Decider(
+            Transitions(app).make, tuple(app.sagas), store, transport, resend_after=resend_after
+        )
         self._app = app
         self._transport = transport
         self._store = store

@@ -93,13 +93,14 @@ class Relay:
         """These have left the outbox."""
         self._held.difference_update(ids)
 
-    async def run(self) -> None:
+    async def run(self, *, scan: bool = True) -> None:
         """Mark what is confirmed, and scan for what nobody sent; until cancelled."""
         while True:
             await asyncio.sleep(self._scan_every)
             try:
                 await self.flush()
-                await self._scan()
+                if scan:
+                    await self._scan()
                 self._failed_scan = False
             except StoreUnreachable as error:
                 if not self._failed_scan:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from choros.envelope import Envelope
@@ -12,7 +12,7 @@ from choros.errors import ChorosError, MessageRejected, SagaNotFound, StartConfl
 from choros.ids import fresh_id
 from choros.runtime.application import App
 from choros.runtime.replies import read_reply
-from choros.runtime.work import Start, Work
+from choros.runtime.work import Folded, Start, Work
 from choros.saga.inputs import Decision, Event, Input, TimerFired
 from choros.saga.instance import Instance
 from choros.saga.machine import begin, decide
@@ -20,21 +20,8 @@ from choros.store.port import Entry, Loaded, Record, Transition
 from choros.transport.topology import Names
 
 
-@dataclass(frozen=True, slots=True)
-class Folded:
-    """What a group of work on one saga comes to."""
-
-    done: Sequence[Work] = ()
-    """Work that this transition takes in."""
-    repeated: Sequence[Work] = ()
-    """Work that had been taken in before."""
-    rejected: Sequence[tuple[Work, ChorosError]] = ()
-    instance: Instance | None = None
-    events: Sequence[Event] = ()
-    transition: Transition | None = None
-    """None where there is nothing to store."""
-
-
+_PROGRESS = frozenset({"replied", "refused", "failed", "undone", "skipped"})
+"""Events after which no command sent so far is wanted any more: one that is still in the outbox leaves it."""
 _SET_ASIDE = '[{"kind":"set_aside"}]'
 
 
@@ -66,6 +53,8 @@ class Transitions:
         if decision.instance == instance and not decision.events and not record.undecided:
             return Folded(done, repeated, rejected, instance)
         transition = self._transition(record, decision, done, now)
+        if any(event.kind in _PROGRESS for event in decision.events):
+            transition = replace(transition, sent=tuple(loaded.unsent))
         return Folded(done, repeated, rejected, decision.instance, decision.events, transition)
 
     def _begin(self, works: Sequence[Work], now: float) -> Folded:

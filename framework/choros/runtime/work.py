@@ -6,8 +6,10 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from choros.errors import ChorosError
 from choros.saga.inputs import Event, Input
 from choros.saga.instance import Instance
+from choros.store.port import Transition
 from choros.transport.port import Delivery
 
 
@@ -58,3 +60,18 @@ class Work:
         """Tell the caller what went wrong."""
         if self.waiter and not self.waiter.done():
             self.waiter.set_exception(error)
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """What a group of work on one saga comes to."""
+
+    done: Sequence[Work] = ()
+    """Work that this transition takes in."""
+    repeated: Sequence[Work] = ()
+    """Work that had been taken in before."""
+    rejected: Sequence[tuple[Work, ChorosError]] = ()
+    instance: Instance | None = None
+    events: Sequence[Event] = ()
+    transition: Transition | None = None
+    """None where there is nothing to store."""

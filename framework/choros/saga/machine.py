@@ -293,7 +293,8 @@ def _timer_fired(turn: Turn, fired: TimerFired) -> None:
     for planned in turn.plan.steps:
         leg = turn.state(planned.index).leg
         if leg and leg.due is not None and leg.due <= turn.now:
-            _leg_due(turn, planned, leg, held=fired.unsent or turn.instance.paused)
+            # Between two attempts the last one has been answered, so it did leave.
+            _leg_due(turn, planned, leg, held=turn.instance.paused or (fired.unsent and not leg.waiting))
 
 
 def _leg_due(turn: Turn, planned: Planned, leg: Leg, *, held: bool) -> None:

@@ -93,7 +93,7 @@ class RedisDatabase(Database):
         finally:
             transaction.end()
         if transaction.watching:
-            await self._server.talk([("UNWATCH",)], connection)
+            await self._server.talk_on(connection, [("UNWATCH",)])
         return answer
 
     async def unsent(self, limit: int) -> Sequence[Row]:

@@ -25,7 +25,7 @@ class RedisStore:
     crash and a power cut; a failover to a replica may take acknowledged sagas back to an earlier state.
     """
 
-    def __init__(self, url: str, namespace: str = "choros", *, connections: int = 8, timeout: float = 5.0) -> None:
+    def __init__(self, url: str, namespace: str = "choros", *, connections: int = 4, timeout: float = 5.0) -> None:
         self._server = Server(url, connections, timeout)
         self._prefix = f"{{{namespace}}}:"
         self._clock_ahead = 0.0

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from itertools import islice
+from math import inf
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,8 +19,11 @@ from redis.backoff import NoBackoff
 from redis.maint_notifications import MaintNotificationsConfig
 
 from choros.errors import ChorosError, StoreMisconfigured, StoreUnreachable, UsageError
+from choros.store.together import Together
 
 Command = Sequence[str | int | float | bytes]
+_TRIPS = 2
+"""Round trips under way at once: while one is on the wire, the next is written."""
 _log = structlog.get_logger(__name__)
 _SETTINGS = ("maxmemory-policy", "appendonly", "appendfsync")
 
@@ -44,6 +50,7 @@ class Server:
     def __init__(self, url: str, connections: int, timeout: float) -> None:
         self.name = masked(url)
         self._timeout = timeout
+        self._together = Together(self._talk_for_all, under_way=_TRIPS)
         try:
             self._pool = BlockingConnectionPool.from_url(
                 url,
@@ -69,14 +76,24 @@ class Server:
         finally:
             await self._pool.release(connection)
 
-    async def talk(self, commands: Sequence[Command], connection: Connection | None = None) -> list[Any]:
-        """Send all, then read all: one round trip. An error answer is returned in its place, not raised."""
-        if connection is None:
-            async with self.link() as own:
-                return await self.talk(commands, own)
+    async def talk(self, commands: Sequence[Command]) -> list[Any]:
+        """Send all, then read all, in one round trip that is shared with whoever else is waiting.
+
+        An error answer is returned in its place, not raised.
+        """
+        return await self._together.ask(commands)
+
+    async def _talk_for_all(self, asked: Sequence[Sequence[Command]]) -> list[list[Any]]:
+        async with self.link() as connection:
+            answers = iter(await self.talk_on(connection, [command for commands in asked for command in commands]))
+        return [list(islice(answers, len(commands))) for commands in asked]
+
+    async def talk_on(self, connection: Connection, commands: Sequence[Command]) -> list[Any]:
+        """The same on a connection of one's own, shared with nobody."""
         with self.naming_errors():
             await connection.send_packed_command(connection.pack_commands(commands))
-            return [await _answer(connection) for _ in commands]
+            async with asyncio.timeout(self._timeout):
+                return [await _answer(connection) for _ in commands]
 
     async def ask(self, *command: str | int | float) -> Any:
         """The answer to one command."""
@@ -95,8 +112,12 @@ class Server:
     def checked(self, answer: Any) -> Any:
         """The answer, unless it is an error: then it is raised as one of ours."""
         if isinstance(answer, redis_errors.RedisError):
-            raise named(answer, self.name) from answer
+            raise self.named(answer) from answer
         return answer
+
+    def named(self, error: Exception) -> ChorosError:
+        """The error of ours that says what this server means."""
+        return named(error, self.name)
 
     @contextmanager
     def naming_errors(self) -> Iterator[None]:
@@ -104,7 +125,7 @@ class Server:
         try:
             yield
         except (redis_errors.RedisError, OSError) as error:
-            raise named(error, self.name) from error
+            raise self.named(error) from error
 
     async def check(self) -> None:
         """Refuse a server that may forget what it was given; warn about one that a power cut sets back."""
@@ -136,13 +157,14 @@ class Server:
         return {"maxmemory-policy": report.get("maxmemory_policy", "unknown"), "appendonly": appendonly}
 
     async def close(self) -> None:
-        """Close every connection."""
+        """Let what is under way arrive, then close every connection."""
+        await self._together.close()
         await self._pool.aclose()
 
 
 async def _answer(connection: Connection) -> Any:
     try:
-        return await connection.read_response()
+        return await connection.read_response(timeout=inf)  # one timeout is around all answers
     except redis_errors.ResponseError as error:
         return error  # the next answers still wait on the wire
 

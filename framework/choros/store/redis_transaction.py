@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
@@ -58,7 +58,7 @@ class RedisTransaction(Transaction):
 
     async def smembers(self, key: str) -> set[str]:
         """All members of a set."""
-        return cast("set[str]", await self._read("SMEMBERS", key))
+        return set(await self._read("SMEMBERS", key))
 
     async def sismember(self, key: str, member: Value) -> bool:
         """Whether a set holds this member."""
@@ -137,29 +137,31 @@ class RedisTransaction(Transaction):
         keys = [*trial.keys, *(f"{self._prefix}row:{key}" for key in self._rows)]
         if not keys:
             return
-        answers = await self._server.talk([self._watch(keys), *trial.questions()], self._connection)
+        answers = await self._server.talk_on(self._connection, [self._watch(keys), *trial.questions()])
         trial.judge(answers[1:])
         rows = [command for row in self._rows.values() for command in self._row_commands(row)]
         commands = [("MULTI",), *(write.command for write in self._writes), *rows, ("EXEC",)]
         try:
-            answers = await self._server.talk(commands, self._connection)
+            answers = await self._server.talk_on(self._connection, commands)
         except StoreUnreachable:
             self._watched.clear()  # with the connection
             await self._settle()
             return
-        self._check(answers[-1])
+        self._check(answers)
 
     @property
     def watching(self) -> bool:
         """Whether the connection still watches keys: no EXEC has ended that."""
         return bool(self._watched)
 
-    def _check(self, answer: Any) -> None:
-        self._watched.clear()
-        if answer is None:
+    def _check(self, answers: Sequence[Any]) -> None:
+        self._watched.clear()  # the EXEC has ended that
+        done = answers[-1]
+        if done is None:
             raise Conflict
-        failed = [one for one in self._server.checked(answer) if isinstance(one, Exception)]
-        if failed:
+        if isinstance(done, Exception):  # nothing was done, and the first refusal says why
+            raise self._server.named(next(one for one in answers if isinstance(one, Exception)))
+        if any(isinstance(one, Exception) for one in done):
             raise StoreMisconfigured(
                 f"Redis at {self._server.name} did a transaction by half.", "the commands that choros offers only."
             )
@@ -197,7 +199,7 @@ class RedisTransaction(Transaction):
 
     async def _read(self, command: str, key: str, *arguments: Value) -> Any:
         self._alive()
-        answers = await self._server.talk([self._watch([key]), (command, key, *arguments)], self._connection)
+        answers = await self._server.talk_on(self._connection, [self._watch([key]), (command, key, *arguments)])
         return [self._server.checked(answer) for answer in answers][1]
 
     def _queue(self, write: Write) -> None:

@@ -18,6 +18,7 @@ from choros.store.port import Channel, Committed, Entry, HistoryRow, Known, Load
 from choros.store.sqlite_file import connect, named
 from choros.store.sqlite_schema import prepare
 from choros.store.sqlite_writer import Writer
+from choros.store.together import Together
 
 T = TypeVar("T")
 
@@ -35,9 +36,18 @@ class _Opened:
             raise
         self.writer = Writer(writing, path)
         self.reader = ThreadPoolExecutor(1, thread_name_prefix="choros-sqlite-reader")
+        self.loads = Together(self._load_for_all)
+
+    async def _load_for_all(self, asked: Sequence[Sequence[str]]) -> Sequence[Mapping[str, Loaded]]:
+        ids = list({saga_id for saga_ids in asked for saga_id in saga_ids})
+        marks = self.writer.marks()
+        loaded = await asyncio.get_running_loop().run_in_executor(self.reader, rows.load, self.reading, ids)
+        wanted = ({one: loaded[one] for one in saga_ids if one in loaded} for saga_ids in asked)
+        return [{one: _without(marks, it) for one, it in found.items()} for found in wanted]
 
     async def close(self) -> None:
         """Write what waits and let go of the file."""
+        await self.loads.close()
         await self.writer.close()
         await asyncio.get_running_loop().run_in_executor(self.reader, self.reading.close)
         self.reader.shutdown()
@@ -70,9 +80,10 @@ class SqliteStore:
 
     async def load(self, saga_ids: Sequence[str]) -> Mapping[str, Loaded]:
         """The records that exist among these."""
-        marks = self._open.writer.marks()
-        loaded = await self._read(lambda connection: rows.load(connection, list(saga_ids)))
-        return {saga_id: _without(marks, one) for saga_id, one in loaded.items()} if marks else loaded
+        try:
+            return await self._open.loads.ask(saga_ids)
+        except sqlite3.Error as error:
+            raise named(error, self.path) from error
 
     async def commit(self, batch: Sequence[Transition]) -> Sequence[Committed]:
         """Store each transition whole or not at all, in one SQLite transaction with whoever else is waiting."""
@@ -121,5 +132,7 @@ class SqliteStore:
 
 
 def _without(marks: frozenset[tuple[str, str]], loaded: Loaded) -> Loaded:
+    if not marks or not loaded.unsent:
+        return loaded
     saga_id = loaded.record.saga_id
     return Loaded(loaded.record, frozenset(one for one in loaded.unsent if (saga_id, one) not in marks))

@@ -116,11 +116,14 @@ async def receive(consumer: Consumer, count: int = 1) -> list[Delivery]:
 
 
 async def receive_and_ack(consumer: Consumer, count: int = 1) -> list[Envelope]:
-    """The same, read and acknowledged."""
-    deliveries = await receive(consumer, count)
-    for delivery in deliveries:
-        await delivery.ack()
-    return [decode(delivery.wire) for delivery in deliveries]
+    """The same, acknowledged as they come, and read."""
+    received: list[Envelope] = []
+    async with asyncio.timeout(PATIENCE):
+        while len(received) < count:
+            for delivery in await consumer.receive(count - len(received)):
+                received.append(decode(delivery.wire))
+                await delivery.ack()
+    return received
 
 
 async def assert_silent(consumer: Consumer, seconds: float = SILENCE) -> None:
@@ -389,7 +392,7 @@ class TransportConformance:
             queue = stage.names.service_queue("payment")
             consumer = await transport.consume(queue, 10)
             parked = await transport.consume(stage.names.dead_queue(queue), 10)
-            nested = {"a": {"b": [1, "two", None]}, "n": -1, "t": True, "raw": b"\x00\xff", "CC": ["elsewhere"]}
+            nested = {"a": {"b": [1, "two", None]}, "n": -1, "t": True, "raw": bytearray(b"\x00\xff"), "CC": ["elsewhere"]}
             large = b"\xfe\x00" * (1024 * 1024)
             for wire in (Wire(b"", {}), Wire(b"\xff{", nested, content_type="x/y"), Wire(large, {"f": 1.5})):
                 await self.publish_raw(stage.names.commands, "payment", wire)

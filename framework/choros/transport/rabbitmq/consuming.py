@@ -20,6 +20,7 @@ from choros.errors import BrokerMisconfigured
 from choros.transport.leased import LeasedDelivery
 from choros.transport.rabbitmq.declaring import RPC_SECONDS, Declarer
 from choros.transport.rabbitmq.lease import CopyTo, RabbitLease
+from choros.transport.rabbitmq.tasks import end
 from choros.transport.topology import Names
 
 WATCH_SECONDS = 30.0
@@ -103,7 +104,7 @@ class RabbitConsumer:
             # What still waits will be delivered again, and what was received can no longer be settled.
             self._lease = None
             self._inbox.clear()
-            writer.cancel()
+            await end({writer})
             await lease.end()
 
     async def _watch(self, lease: RabbitLease, writer: asyncio.Task[None]) -> None:

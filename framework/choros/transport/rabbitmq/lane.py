@@ -24,6 +24,7 @@ from pamqp import commands
 from choros.envelope import Envelope, Wire, encode
 from choros.transport.port import Published
 from choros.transport.rabbitmq.frames import UNENCODABLE, publish_frames
+from choros.transport.rabbitmq.tasks import end
 
 WINDOW = 1000
 """Publishes without an answer on one channel."""
@@ -139,10 +140,9 @@ class Lane:
             try:
                 await asyncio.wait({writer, closing}, return_when=asyncio.FIRST_COMPLETED)
             finally:
-                writer.cancel()
-                ended = await asyncio.gather(writer, return_exceptions=True)
+                await end({writer})
                 self._give_up_flying()
-            _log.warning("broker.publish_channel_lost", lane=self.name, why=_why(closing, ended))
+            _log.warning("broker.publish_channel_lost", lane=self.name, why=_why(closing))
             await asyncio.sleep(random.uniform(*_REOPEN_SECONDS))
             await self._repair(connection)
 
@@ -237,6 +237,6 @@ class Lane:
             self.settle(ticket, Published.UNKNOWN)
 
 
-def _why(closing: asyncio.Future[Any], ended: Sequence[object]) -> str:
-    reason = closing.exception() if closing.done() and not closing.cancelled() else ended[0]
+def _why(closing: asyncio.Future[Any]) -> str:
+    reason = closing.exception() if closing.done() and not closing.cancelled() else None
     return f"{type(reason).__name__}: {reason}"

@@ -14,6 +14,7 @@ from yarl import URL
 
 from choros.transport.backoff import full_jitter
 from choros.transport.rabbitmq.failures import CONNECTION_FAILURES, explained
+from choros.transport.rabbitmq.tasks import end
 
 _CLOSE_SECONDS = 5.0
 
@@ -44,6 +45,8 @@ class Link:
         self._closings: set[asyncio.Task[None]] = set()
         self._supervisor: asyncio.Task[None] | None = None
         self._broken = asyncio.Event()
+        self._closed = False
+        self._up = asyncio.Event()
 
     @property
     def name(self) -> str:
@@ -52,9 +55,12 @@ class Link:
 
     async def open(self) -> None:
         """Connect for the first time; raises BrokerUnreachable or BrokerMisconfigured."""
-        if self._supervisor is None:
+        if self._supervisor is None and not self._closed:
             first = await self._dial()
             self._supervisor = asyncio.create_task(self._supervise(first), name=f"choros link {self.name}")
+            up = asyncio.create_task(self._up.wait())
+            await asyncio.wait({up}, timeout=self._connect_timeout)
+            up.cancel()
 
     def add(self, resident: Resident) -> None:
         """Let somebody live here from now on."""
@@ -64,9 +70,11 @@ class Link:
 
     async def close(self) -> None:
         """End it for good."""
+        self._closed = True
+        self._broken.set()  # in case the cancellation is swallowed on its way
         if self._supervisor is not None:
             self._supervisor.cancel()
-            await asyncio.gather(self._supervisor, return_exceptions=True)
+            await asyncio.wait({self._supervisor})
         if self._closings:
             await asyncio.wait(self._closings, timeout=_CLOSE_SECONDS)
 
@@ -78,23 +86,26 @@ class Link:
                 _log.warning("broker.setup_failed", connection=self.name, why=type(failure).__name__)
             finally:
                 await self._tear_down(connection)
+            if self._closed:
+                return
             connection = await self._redial()
 
     async def _live(self, connection: PikaConnection) -> None:
         assert connection.transport is not None
         amqp = connection.transport.connection
         closing = amqp.closing
-        self._broken.clear()
         await self._prepare(amqp)
         self.connection = amqp
+        self._up.set()
         for resident in list(self._residents):
             self._house(resident, amqp)
         broken = asyncio.create_task(self._broken.wait())
         try:
             await asyncio.wait({closing, broken}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            broken.cancel()
-        _log.warning("broker.connection_lost", connection=self.name)
+            await end({broken})
+        if not self._closed:
+            _log.warning("broker.connection_lost", connection=self.name)
 
     def _house(self, resident: Resident, connection: AbstractConnection) -> None:
         task = asyncio.create_task(self._serve(resident, connection))
@@ -117,9 +128,8 @@ class Link:
 
     async def _tear_down(self, connection: PikaConnection) -> None:
         self.connection = None
-        for task in (tasks := list(self._tasks)):
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(self._tasks)
+        self._broken.clear()
         closing = asyncio.create_task(_closed(connection))
         self._closings.add(closing)
         closing.add_done_callback(self._closings.discard)

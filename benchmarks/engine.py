@@ -1,0 +1,97 @@
+"""choros at work on the same saga: orchestrator, three participants and a subscriber on one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+from benchmarks.measuring import Arrivals
+from benchmarks.shop import order, shop
+from choros.roles import Running, stop_all
+from choros.runtime.application import App
+from choros.runtime.client import Client
+from choros.runtime.orchestrator import Orchestrator
+from choros.runtime.participant import Participant
+from choros.runtime.service import Service
+from choros.runtime.subscriber import Subscriber
+from choros.store.barrier import Database
+from choros.store.port import Store
+from choros.transport.port import Transport
+from reference_services.order.saga import order_saga
+
+_LONG = timedelta(minutes=5)
+
+
+@dataclass(frozen=True)
+class Adapters:
+    """What the application runs on: nothing opened yet, but the transport connected by whoever made it."""
+
+    transport: Transport
+    store: Store
+    database: Callable[[str], Database]
+    """The database of a service, by its name."""
+
+
+class RunningShop:
+    """Carries orders out through a client that shares the orchestrator's decider."""
+
+    def __init__(self, client: Client, arrivals: Arrivals) -> None:
+        self.arrivals = arrivals
+        self._client = client
+
+    async def carry_out(self, saga: str) -> None:
+        """Start the saga and wait until it is completed."""
+        outcome = await self._client.run(order_saga, order(saga), timeout=_LONG)
+        if outcome.status != "completed":
+            raise AssertionError(f"Saga {saga} ended {outcome.status}.")
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A contestant: the whole application on these adapters."""
+
+    name: str
+    namespace: str
+    adapters: Adapters
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[RunningShop]:
+        """Everything that one process of `choros run --role all` does."""
+        arrivals = Arrivals()
+        app = shop(self.namespace, arrivals.heard)
+        transport, store = self.adapters.transport, self.adapters.store
+        async with AsyncExitStack() as stack:
+            await store.open()
+            stack.push_async_callback(store.close)
+            orchestrator = Orchestrator(app, transport=transport, store=store)
+            await orchestrator.declare()
+            parts = [orchestrator, *[await self._service(one, stack) for one in app.services.values()]]
+            await stack.enter_async_context(_running(parts))
+            yield RunningShop(await _client(app, self.adapters, orchestrator, stack), arrivals)
+
+    async def _service(self, service: Service, stack: AsyncExitStack) -> Running:
+        database = self.adapters.database(service.name)
+        await database.open()
+        stack.push_async_callback(database.close)
+        kind = Participant if service.commands else Subscriber
+        return kind(service, namespace=self.namespace, transport=self.adapters.transport, database=database)
+
+
+async def _client(app: App, adapters: Adapters, orchestrator: Orchestrator, stack: AsyncExitStack) -> Client:
+    client = Client(
+        app, store=adapters.store, transport=adapters.transport, decider=orchestrator.decider, timeout=_LONG
+    )
+    return await stack.enter_async_context(client)
+
+
+@asynccontextmanager
+async def _running(parts: Sequence[Running]) -> AsyncIterator[None]:
+    """All of them in the background; one that fails ends the block with its error."""
+    async with asyncio.TaskGroup() as group:
+        for part in parts:
+            group.create_task(part.run())
+        yield
+        await stop_all(list(parts))

@@ -1,0 +1,145 @@
+"""One measurement: so many sagas, so many in flight, by the clock and by the processor time they cost."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median, quantiles
+from typing import Protocol
+
+PATIENCE = 180.0
+"""Seconds after which a measurement is given up: a saga must have been lost."""
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+class SagasLost(Exception):
+    """Not every saga that was started has ended, or not every fact has arrived."""
+
+
+class Arrivals:
+    """The facts that the subscriber has handled; each saga counts once."""
+
+    def __init__(self) -> None:
+        self._heard: set[str] = set()
+        self._changed = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._heard)
+
+    def heard(self, saga: str) -> None:
+        """One more."""
+        self._heard.add(saga)
+        self._changed.set()
+
+    async def reach(self, count: int) -> None:
+        """Return when the facts of so many sagas are there."""
+        while len(self._heard) < count:
+            self._changed.clear()
+            await self._changed.wait()
+
+
+class Shop(Protocol):
+    """Something that carries order sagas out."""
+
+    arrivals: Arrivals
+
+    async def carry_out(self, saga: str) -> None:
+        """Run one saga; returns when it is completed (its fact may still be under way)."""
+        ...
+
+
+class Contestant(Protocol):
+    """Something to be measured."""
+
+    @property
+    def name(self) -> str:
+        """As the table shows it."""
+        ...
+
+    def opened(self) -> AbstractAsyncContextManager[Shop]:
+        """Everything connected, ready for the first saga."""
+        ...
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What one measurement came to. Processor seconds are for 1,000 sagas."""
+
+    sagas: int
+    in_flight: int
+    sagas_per_second: float
+    p50_ms: float
+    p99_ms: float
+    cpu: float
+    cpu_of_servers: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class Load:
+    """A closed loop: every saga that completes makes room for the next."""
+
+    shop: Shop
+    name_of: Callable[[int], str]
+    servers: Mapping[str, int]
+    """Process ids of servers whose processor time is counted as well."""
+    _latencies: list[float] = field(default_factory=list)
+
+    async def run(self, sagas: int, in_flight: int) -> Figures:
+        """Run so many; raises SagasLost if they do not all end."""
+        self._latencies.clear()
+        expected = len(self.shop.arrivals) + sagas
+        before, began = self._cpu(), time.perf_counter()
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await self._all(sagas, in_flight)
+                await self.shop.arrivals.reach(expected)
+        except TimeoutError:
+            ended, heard = len(self._latencies), len(self.shop.arrivals) - (expected - sagas)
+            raise SagasLost(f"Of {sagas} sagas {ended} have ended, and {heard} facts have arrived.") from None
+        return self._figures(sagas, in_flight, time.perf_counter() - began, before)
+
+    async def _all(self, sagas: int, in_flight: int) -> None:
+        numbers = iter(range(sagas))
+
+        async def one_after_another() -> None:
+            for number in numbers:
+                saga = self.name_of(number)
+                began = time.perf_counter()
+                await self.shop.carry_out(saga)
+                self._latencies.append(time.perf_counter() - began)
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(in_flight, sagas)):
+                group.create_task(one_after_another())
+
+    def _cpu(self) -> dict[str, float]:
+        own = resource.getrusage(resource.RUSAGE_SELF)
+        return {"": own.ru_utime + own.ru_stime} | {name: _cpu_of(pid) for name, pid in self.servers.items()}
+
+    def _figures(self, sagas: int, in_flight: int, seconds: float, before: Mapping[str, float]) -> Figures:
+        cpu = {name: (after - before[name]) * 1000 / sagas for name, after in self._cpu().items()}
+        latencies = self._latencies if len(self._latencies) > 1 else self._latencies * 2
+        return Figures(
+            sagas,
+            in_flight,
+            sagas / seconds,
+            median(latencies) * 1000,
+            quantiles(latencies, n=100, method="inclusive")[-1] * 1000,
+            cpu.pop(""),
+            cpu,
+        )
+
+
+def _cpu_of(pid: int) -> float:
+    """Seconds of user and system time of another process; 0 once it has gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / _TICKS

@@ -1,0 +1,53 @@
+"""The seven messages of one order saga, taken from choros at work: the floor sends the very same."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from benchmarks.engine import Adapters, Engine
+from choros.envelope import Envelope, Wire, encode
+from choros.store.barrier_memory import MemoryDatabase
+from choros.store.memory import MemoryStore
+from choros.transport.memory import MemoryBroker, MemoryTransport
+from choros.transport.port import Published
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The messages, in the order in which they are sent."""
+
+    steps: tuple[tuple[str, Wire, Wire], ...]
+    """For each step: the participant, the command and its reply."""
+    fact: Wire
+
+
+class _Recorder(MemoryTransport):
+    """Notes what passes."""
+
+    def __init__(self, namespace: str) -> None:
+        super().__init__(MemoryBroker(), namespace)
+        self.seen: list[Envelope] = []
+
+    async def send(self, messages: Sequence[Envelope]) -> Sequence[Published]:
+        self.seen += messages
+        return await super().send(messages)
+
+    async def publish(self, facts: Sequence[Envelope]) -> Sequence[Published]:
+        self.seen += facts
+        return await super().publish(facts)
+
+
+async def take_samples(namespace: str, saga: str) -> Samples:
+    """Run one saga in memory and keep its messages."""
+    transport = _Recorder(namespace)
+    await transport.connect()
+    adapters = Adapters(transport, MemoryStore(), lambda _: MemoryDatabase())
+    async with Engine("samples", namespace, adapters).opened() as shop:
+        await shop.carry_out(saga)
+        await shop.arrivals.reach(1)
+    commands = [message for message in transport.seen if message.kind == "command"]
+    replies = {message.key: message for message in transport.seen if message.kind == "reply"}
+    (fact,) = (message for message in transport.seen if message.kind == "fact")
+    steps = tuple((command.to, encode(command), encode(replies[command.key])) for command in commands)
+    return Samples(steps, encode(fact))

@@ -1,0 +1,254 @@
+"""The `choros` command."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Coroutine
+from datetime import timedelta
+from importlib.metadata import entry_points
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from choros.errors import ChorosError, MessageRejected, UsageError
+from choros.loading import load_app
+from choros.roles import DEFAULT_BROKER, DEFAULT_DATABASE, DEFAULT_STORE, Addresses, client_of, opened_store, run_role
+from choros.runtime.application import App
+from choros.runtime.client import Client, Outcome, events_of
+from choros.runtime.telemetry import configure_logging
+from choros.saga.diagram import mermaid, outline
+from choros.store.port import Record
+from choros.timeline import timeline
+from choros.version import __version__
+
+T = TypeVar("T")
+app = typer.Typer(
+    no_args_is_help=True, pretty_exceptions_enable=False, add_completion=True, help="Sagas and facts on RabbitMQ."
+)
+saga_commands = typer.Typer(no_args_is_help=True, help="Start sagas and see what became of them.")
+app.add_typer(saga_commands, name="saga")
+
+AppName = Annotated[str, typer.Argument(metavar="APP", help="package.module, or package.module:name")]
+Broker = Annotated[str, typer.Option(envvar=["CHOROS_BROKER", "AMQP_URL"], help="amqp://... or memory://")]
+StoreUrl = Annotated[
+    str, typer.Option("--store", envvar=["CHOROS_STORE", "REDIS_URL"], help="sqlite:///file, redis://... or memory://")
+]
+Database = Annotated[
+    str, typer.Option(envvar=["CHOROS_DATABASE"], help="A service's own database; {service} stands for its name.")
+]
+Output = Annotated[str, typer.Option("-o", "--output", help="table or json")]
+SagaName = Annotated[str, typer.Argument(metavar="SAGA", help="the saga's name")]
+SagaId = Annotated[str, typer.Argument(metavar="SAGA_ID")]
+Input = Annotated[str, typer.Option("-i", "--input", help="the start message as JSON; - for standard input")]
+Key = Annotated[str | None, typer.Option(help="start key, where the saga does not derive one")]
+
+
+def main() -> None:
+    """Run the command; an error is one line with a hint, and an exit code."""
+    try:
+        app()
+    except ChorosError as error:
+        sys.exit(_say(error))
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _say(error: ChorosError) -> int:
+    print(f"✖ {error}", file=sys.stderr)
+    return error.exit_code
+
+
+def _run(coroutine: Coroutine[Any, Any, T]) -> T:
+    """On uvloop where it is installed."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(coroutine)
+    return uvloop.run(coroutine)
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    print(f"choros {__version__}")
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
+def demo(context: typer.Context) -> None:
+    """Run the reference shop on generated or real orders (`choros demo --help` lists its options)."""
+    found = next(iter(entry_points(group="choros.demos")), None)
+    if found is None:
+        raise UsageError("The reference services are not installed.", "pip install 'choros[demo]'.")
+    try:
+        run = found.load()
+    except ModuleNotFoundError as error:
+        raise UsageError(f"The demo needs {error.name!r}.", "pip install 'choros[demo]'.") from None
+    code = run(context.args)
+    if code:
+        raise typer.Exit(code)
+
+
+@app.command()
+def check(application: AppName) -> None:
+    """Check the declarations, and say which steps are commanded and which are event-driven."""
+    loaded = load_app(application)
+    print(f"namespace {loaded.namespace}, application {loaded.name}")
+    for saga in loaded.sagas.values():
+        print("\n".join(outline(saga, _subscribers(loaded))))
+    for service in loaded.services.values():
+        kinds = [*(c.__name__ for c in service.commands), *(f.__name__ for f in service.facts)]
+        print(f"service {service.name}: {', '.join(kinds) or 'nothing'}")
+    print("✔ everything fits together")
+
+
+@app.command()
+def graph(application: AppName, saga: Annotated[str, typer.Option(help="one saga only")] = "") -> None:
+    """Draw the sagas as mermaid diagrams."""
+    loaded = load_app(application)
+    sagas = [loaded.saga(saga)] if saga else list(loaded.sagas.values())
+    for one in sagas:
+        print(mermaid(one, _subscribers(loaded)))
+
+
+def _subscribers(loaded: App) -> dict[str, list[str]]:
+    names: dict[str, list[str]] = {}
+    for service in loaded.services.values():
+        for fact in service.facts:
+            names.setdefault(fact.type_name, []).append(service.name)
+    return names
+
+
+@app.command()
+def run(
+    application: AppName,
+    role: Annotated[str, typer.Option(help="orchestrator, service:NAME, subscriber:NAME or all")] = "all",
+    broker: Broker = DEFAULT_BROKER,
+    store: StoreUrl = DEFAULT_STORE,
+    database: Database = DEFAULT_DATABASE,
+) -> None:
+    """Run a role of an application until it is told to stop (SIGTERM, Ctrl-C)."""
+    configure_logging(role)
+    loaded = load_app(application)
+    _run(run_role(loaded, role, Addresses(broker, store, database)))
+
+
+# --- choros saga ----------------------------------------------------------------------------------------------------
+
+
+@saga_commands.command("start")
+def saga_start(
+    application: AppName,
+    name: SagaName,
+    given: Input,
+    key: Key = None,
+    broker: Broker = DEFAULT_BROKER,
+    store: StoreUrl = DEFAULT_STORE,
+) -> None:
+    """Start a saga and print its id; it is in the store by then, and will end."""
+
+    async def start(client: Client, loaded: App) -> str:
+        saga = loaded.saga(name)
+        return await client.start(saga, _message(saga.start, given), key=key)
+
+    print(_with_client(application, Addresses(broker, store), start))
+
+
+@saga_commands.command("run")
+def saga_run(
+    application: AppName,
+    name: SagaName,
+    given: Input,
+    key: Key = None,
+    timeout: Annotated[float, typer.Option(help="seconds to wait for the outcome")] = 60.0,
+    broker: Broker = DEFAULT_BROKER,
+    store: StoreUrl = DEFAULT_STORE,
+) -> None:
+    """Start a saga and wait for its outcome; exits with 3 if it was undone."""
+
+    async def start(client: Client, loaded: App) -> Outcome:
+        saga = loaded.saga(name)
+        return await client.run(saga, _message(saga.start, given), key=key, timeout=timedelta(seconds=timeout))
+
+    outcome = _with_client(application, Addresses(broker, store), start)
+    why = f" ({outcome.failure.code} at {outcome.failure.step})" if outcome.failure else ""
+    print(f"{outcome.saga_id} {outcome.status}{why}{f': {outcome.parked}' if outcome.parked else ''}")
+    if outcome.status != "completed":
+        raise typer.Exit(3 if outcome.status == "compensated" else 1)
+
+
+@saga_commands.command("list")
+def saga_list(
+    application: AppName,
+    status: Annotated[str, typer.Option(help="running, compensating, completed, compensated or parked")] = "",
+    saga: Annotated[str, typer.Option(help="one saga only")] = "",
+    limit: int = 50,
+    store: StoreUrl = DEFAULT_STORE,
+    output: Output = "table",
+) -> None:
+    """List saga instances, last started first."""
+
+    async def find() -> list[Record]:
+        async with opened_store(Addresses(store=store), load_app(application)) as opened:
+            return list((await opened.find(saga=saga, status=status, limit=limit)).records)
+
+    for record in _run(find()):
+        row = {"saga_id": record.saga_id, "saga": record.saga, "key": record.key, "status": record.status}
+        print(json.dumps(row) if output == "json" else "  ".join(f"{value:<12}" for value in row.values()).rstrip())
+
+
+@saga_commands.command("show")
+def saga_show(application: AppName, saga_id: SagaId, store: StoreUrl = DEFAULT_STORE, output: Output = "table") -> None:
+    """Show what became of a saga instance."""
+    loaded = load_app(application)
+
+    async def look(client: Client, _: App) -> None:
+        account = await client.show(saga_id)
+        if output == "json":
+            history = [{"version": row.version, "at": row.at, "events": events_of(row)} for row in account.history]
+            print(json.dumps({"saga_id": saga_id, "status": account.record.status, "history": history}))
+            return
+        print("\n".join(timeline(account, loaded.sagas[account.record.saga, account.record.saga_version])))
+
+    _with_client(application, Addresses("memory://", store), look)
+
+
+@saga_commands.command("cancel")
+def saga_cancel(
+    application: AppName, saga_id: SagaId, broker: Broker = DEFAULT_BROKER, store: StoreUrl = DEFAULT_STORE
+) -> None:
+    """Ask for a saga to be undone; it says what that comes to."""
+    print(_with_client(application, Addresses(broker, store), lambda client, _: client.cancel(saga_id)))
+
+
+@saga_commands.command("retry")
+def saga_retry(
+    application: AppName,
+    saga_id: SagaId,
+    step: Annotated[str, typer.Option(help="the step at which it is parked")],
+    round: Annotated[int, typer.Option(help="the round that the step is in")] = 1,
+    broker: Broker = DEFAULT_BROKER,
+    store: StoreUrl = DEFAULT_STORE,
+) -> None:
+    """Try the step again at which a saga is parked."""
+    print(_with_client(application, Addresses(broker, store), lambda client, _: client.retry(saga_id, step, round)))
+
+
+def _message(start: type[T], given: str) -> T:
+    text = sys.stdin.read() if given == "-" else given
+    try:
+        return start.from_json(text)  # type: ignore[attr-defined, no-any-return]  # T is a Message here
+    except MessageRejected as error:
+        raise UsageError(error.sentence, "choros check, and the fields of the start message.") from None
+
+
+def _with_client(application: str, addresses: Addresses, act: Any) -> Any:
+    loaded = load_app(application)
+    configure_logging("cli", level="WARNING")
+
+    async def call() -> Any:
+        async with client_of(loaded, addresses) as client:
+            return await act(client, loaded)
+
+    return _run(call())

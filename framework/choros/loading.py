@@ -1,0 +1,50 @@
+"""From `package.module[:name]` to the application declared there."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from types import ModuleType
+
+from choros.errors import ChorosError, UsageError
+from choros.runtime.application import App
+
+
+def load_app(reference: str) -> App:
+    """Import the module (or its submodule `app`) and return its App; raises UsageError, or the module's own
+    DeclarationError."""
+    module_name, _, attribute = reference.partition(":")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())  # a user's own modules, as with `python -m`
+    module = _import(module_name)
+    if attribute:
+        found = getattr(module, attribute, None)
+        return found if isinstance(found, App) else _none(reference, f"{attribute} is no App")
+    return _only_app(module) or _only_app(_import(f"{module_name}.app", optional=True)) or _none(reference, "no App in it")
+
+
+def _import(name: str, *, optional: bool = False) -> ModuleType | None:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if optional and error.name in (name, name.rpartition(".")[0]):
+            return None
+        missing = f"it needs {error.name!r}, which is not installed" if error.name != name else "there is no such module"
+        raise UsageError(f"{name} cannot be loaded: {missing}.", "package.module, from the folder that it is in.") from None
+    except ChorosError:
+        raise
+    except Exception as error:
+        line = error.__traceback__.tb_lineno if error.__traceback__ else 0
+        raise UsageError(f"{name} cannot be loaded: {type(error).__name__}: {error} (line {line}).") from error
+
+
+def _only_app(module: ModuleType | None) -> App | None:
+    apps = list({id(v): v for v in vars(module).values() if isinstance(v, App)}.values()) if module else []
+    if len(apps) > 1:
+        raise UsageError("There are several Apps in this module.", "name one: module:name.")
+    return apps[0] if apps else None
+
+
+def _none(reference: str, why: str) -> App:
+    raise UsageError(f"{reference}: {why}.", "declare app = App(...), and name it: package.module:app.")

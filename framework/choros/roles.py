@@ -1,0 +1,178 @@
+"""Roles: what one process does of an application. Here, and only here, addresses become adapters."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import AsyncIterator, Awaitable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from choros.errors import UsageError
+from choros.runtime.application import App
+from choros.runtime.client import Client
+from choros.runtime.orchestrator import Orchestrator
+from choros.runtime.participant import Participant
+from choros.runtime.service import Service
+from choros.runtime.subscriber import Subscriber
+from choros.store.addresses import database_at, store_at
+from choros.store.barrier import Database
+from choros.store.port import Store
+from choros.transport.addresses import open_transport
+from choros.transport.port import Transport
+
+DEFAULT_BROKER = "amqp://guest:guest@127.0.0.1:5672/"
+DEFAULT_STORE = "sqlite:///.choros/sagas.db"
+DEFAULT_DATABASE = "sqlite:///.choros/{service}.db"
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where everything is. `{service}` in the database's address stands for the service's name."""
+
+    broker: str = DEFAULT_BROKER
+    store: str = DEFAULT_STORE
+    database: str = DEFAULT_DATABASE
+
+
+class Running(Protocol):
+    """Something with a loop of its own."""
+
+    async def run(self) -> None:
+        """Run until stopped."""
+        ...
+
+    def stop(self) -> Awaitable[None] | None:
+        """Finish what is under way, then let `run` return."""
+        ...
+
+
+@asynccontextmanager
+async def connected(addresses: Addresses, app: App, name: str) -> AsyncIterator[Transport]:
+    """A transport that is connected, and closed at the end; raises BrokerUnreachable or BrokerMisconfigured."""
+    transport = open_transport(addresses.broker, app.namespace, name)
+    try:
+        await transport.connect()
+        yield transport
+    finally:
+        await transport.close()
+
+
+@asynccontextmanager
+async def opened_store(addresses: Addresses, app: App) -> AsyncIterator[Store]:
+    """The saga store, open, and closed at the end; raises StoreUnreachable or StoreMisconfigured."""
+    store = store_at(_with_folder(addresses.store), f"{app.namespace}.{app.name}")
+    try:
+        await store.open()
+        yield store
+    finally:
+        await store.close()
+
+
+@asynccontextmanager
+async def opened_database(addresses: Addresses, app: App, service: Service) -> AsyncIterator[Database]:
+    """A service's own database, open and prepared, and closed at the end."""
+    url = _with_folder(addresses.database.replace("{service}", service.name))
+    database = database_at(url, f"{app.namespace}.{service.name}")
+    try:
+        await database.open()
+        for error in await database.run(list(service.preparations)):
+            if isinstance(error, Exception):
+                raise error
+        yield database
+    finally:
+        await database.close()
+
+
+def _with_folder(url: str) -> str:
+    """A SQLite file needs its folder."""
+    if url.startswith("sqlite:///"):
+        Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    return url
+
+
+@asynccontextmanager
+async def client_of(app: App, addresses: Addresses, *, name: str = "client") -> AsyncIterator[Client]:
+    """A client for starting and following sagas; what it starts is carried on by the orchestrators that run."""
+    async with AsyncExitStack() as stack:
+        transport = await stack.enter_async_context(connected(addresses, app, name))
+        store = await stack.enter_async_context(opened_store(addresses, app))
+        yield await stack.enter_async_context(Client(app, store=store, transport=transport))
+
+
+async def run_role(app: App, role: str, addresses: Addresses) -> None:
+    """Run a role until SIGTERM or SIGINT: `orchestrator`, `service:NAME`, `subscriber:NAME` or `all`."""
+    async with AsyncExitStack() as stack:
+        parts = await open_role(app, role, addresses, stack)
+        with _stopping_by_signal(parts):
+            await run_together(parts)
+
+
+async def open_role(app: App, role: str, addresses: Addresses, stack: AsyncExitStack) -> list[Running]:
+    """Connect what a role needs; `stack` closes it. Raises UsageError for a role that the application has not."""
+    transport = await stack.enter_async_context(connected(addresses, app, f"{app.namespace}.{role}"))
+    kind, _, name = role.partition(":")
+    parts: list[Running] = []
+    if kind == "all" and not name:
+        services = [s for s in app.services.values() if s.handlers or s.reactions]
+        for service in services:
+            parts += await _open_service(app, service, addresses, transport, stack)
+    elif kind in ("service", "subscriber"):
+        parts += await _open_service(app, app.service(name), addresses, transport, stack, kind)
+    elif role != "orchestrator":
+        raise UsageError(f"There is no role {role!r}.", "orchestrator, service:NAME, subscriber:NAME or all.")
+    if role == "orchestrator" or (kind == "all" and app.sagas):
+        store = await stack.enter_async_context(opened_store(addresses, app))
+        parts.append(Orchestrator(app, transport=transport, store=store))
+    return parts
+
+
+async def _open_service(
+    app: App, service: Service, addresses: Addresses, transport: Transport, stack: AsyncExitStack, kind: str = ""
+) -> list[Running]:
+    database = await stack.enter_async_context(opened_database(addresses, app, service))
+    parts: list[Running] = []
+    if service.commands and kind != "subscriber":
+        parts.append(Participant(service, namespace=app.namespace, transport=transport, database=database))
+    if service.facts and kind != "service":
+        parts.append(Subscriber(service, namespace=app.namespace, transport=transport, database=database))
+    if not parts:
+        raise UsageError(f"service {service.name!r} has nothing to do as {kind}.", "look at: choros check.")
+    return parts
+
+
+async def run_together(parts: list[Running]) -> None:
+    """Run all until one ends, then stop the others; raises what ended it."""
+    tasks = [asyncio.create_task(part.run()) for part in parts]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        await stop_all(parts)
+        await asyncio.wait(tasks, timeout=30)
+    for task in tasks:
+        task.cancel()
+        if task.done() and not task.cancelled() and (error := task.exception()):
+            raise error
+
+
+async def stop_all(parts: list[Running]) -> None:
+    """Ask all to finish."""
+    for part in parts:
+        stopping = part.stop()
+        if stopping is not None:
+            await stopping
+
+
+@contextlib.contextmanager
+def _stopping_by_signal(parts: list[Running]) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, lambda: asyncio.ensure_future(stop_all(parts)))
+    try:
+        yield
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)

@@ -1,0 +1,65 @@
+"""Answers to commands: the reply envelopes, and the rows that keep them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from choros.envelope import Envelope, Outcome
+from choros.ids import fresh_id
+from choros.messages import Failure, Reply
+from choros.store.barrier import Row
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A reply to send, and the rows that are marked once the broker has confirmed it (none: it is not stored)."""
+
+    reply: Envelope
+    keys: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Unsettled:
+    """An intent: a provider may have been called (or, if the row is fresh, is now to be called for the first time)."""
+
+    row: Row
+    fresh: bool = False
+
+
+def stored(row: Row, *more: str) -> Answer:
+    """The answer that a row keeps."""
+    return Answer(Envelope.loads(row.reply), (row.key, *more))
+
+
+def answer(command: Envelope, source: str, now: float, body: Reply, outcome: Outcome = "ok") -> Envelope:
+    """The reply to a command: to whoever sent it, under its key, caused by it."""
+    return Envelope(
+        id=fresh_id(),
+        kind="reply",
+        type=body.type_name,
+        source=source,
+        time=now,
+        data=body.to_json(),
+        to=command.reply_to,
+        subject=command.subject,
+        correlation_id=command.correlation_id,
+        causation_id=command.id,
+        key=command.key,
+        saga=command.saga,
+        saga_version=command.saga_version,
+        step=command.step,
+        attempt=command.attempt,
+        outcome=outcome,
+        traceparent=command.traceparent,
+        tracestate=command.tracestate,
+    )
+
+
+def refusal(command: Envelope, code: str, detail: str = "") -> Failure:
+    """The body of a definite no."""
+    return Failure(code=code, detail=detail, step=command.step, kind="refused")
+
+
+def failure(command: Envelope, error: BaseException) -> Failure:
+    """The body of "it did not work, it may be tried again": what the exception said stays here."""
+    return Failure(code=type(error).__name__, step=command.step, kind="failed")

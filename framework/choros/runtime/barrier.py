@@ -1,0 +1,119 @@
+"""The barrier's decisions: what the rows of an effect say about the next command on it. Pure.
+
+`carrying_out.py` acts on them inside a transaction, `settling.py` outside of one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from choros.store.barrier import Row
+
+CLOCK_SKEW = 60.0
+"""Seconds by which the clocks of two processes of one service may differ."""
+REFUSAL_MARGIN = 86_400.0
+"""Seconds that a refusal outlives its own deadline. A later send of the same command has a later deadline, which this
+row cannot know; forgotten too early, the row would let that send through after the saga took the refusal as final.
+(Tombstones need no margin: an undo carries the greatest deadline ever sent.)"""
+
+
+class BrokenBarrier(Exception):
+    """A row that no protocol step can have left; nothing is done about its command."""
+
+
+@dataclass(frozen=True, slots=True)
+class Repeat:
+    """Answered before: the stored answer again."""
+
+    row: Row
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """A provider may have been called: first find out."""
+
+    row: Row
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """It must not happen any more."""
+
+    code: Literal["expired", "cancelled"]
+    row: Row | None = None
+    """The tombstone, where there is one."""
+
+
+@dataclass(frozen=True, slots=True)
+class CarryOut:
+    """Nothing stands in the way: run the handler."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeaveAlone:
+    """There is no effect to undo, and from now on there must never be one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shut:
+    """Not answered yet, and from now on it must never be carried out."""
+
+
+def on_do(done: Row | None, not_after: float | None, now: float) -> Repeat | Settle | Refuse | CarryOut:
+    """A `do` arrived. The row comes before the deadline: what was answered in time stays answered."""
+    if done is None:
+        return Refuse("expired") if not_after is not None and now > not_after else CarryOut()
+    if done.state == "intent":
+        return Settle(done)
+    if done.reply:
+        return Repeat(done)
+    if done.state == "tombstone":
+        return Refuse("cancelled", done)
+    raise BrokenBarrier
+
+
+def on_undo(done: Row | None, undone: Row | None) -> Repeat | Settle | LeaveAlone | CarryOut:
+    """An `undo` arrived: its own row first, then what became of the `do`."""
+    if undone is not None:
+        return _on_undo_again(undone)
+    if done is None or done.state in ("refused", "tombstone"):
+        return LeaveAlone()
+    if done.state == "intent":
+        return Settle(done)
+    if done.state == "ok":
+        return CarryOut()
+    raise BrokenBarrier
+
+
+def _on_undo_again(undone: Row) -> Repeat | Settle | LeaveAlone:
+    if undone.state == "intent":
+        return Settle(undone)
+    if undone.reply:
+        return Repeat(undone)
+    if undone.state == "tombstone":
+        return LeaveAlone()
+    raise BrokenBarrier
+
+
+def on_close(target: Row | None, closed: Row | None) -> Repeat | Settle | Shut:
+    """A `close` arrived; `target` is the row of the command that it closes."""
+    if closed is not None:
+        return Repeat(closed)
+    if target is not None and target.state == "intent":
+        return Settle(target)
+    if target is not None and target.state in ("ok", "refused"):
+        return Repeat(target)
+    return Shut()
+
+
+def tombstone_until(not_after: float | None, skew: float, standing: Row | None = None) -> float | None:
+    """When a tombstone may be forgotten: never before a row that already stands there; None is never."""
+    if not_after is None or (standing is not None and standing.prune_at is None):
+        return None
+    return max(not_after + skew, standing.prune_at or 0.0) if standing else not_after + skew
+
+
+def refusal_until(not_after: float | None, skew: float) -> float | None:
+    """When a refusal may be forgotten; None is never."""
+    return None if not_after is None else not_after + skew + REFUSAL_MARGIN

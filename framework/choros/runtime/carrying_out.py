@@ -1,0 +1,188 @@
+"""Carrying a command out behind the barrier: row, effect and reply in one local transaction."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+
+from choros.envelope import Envelope
+from choros.errors import Refused
+from choros.messages import Close, Closed, NothingToUndo, Reply
+from choros.runtime.answering import Answer, Unsettled, answer, refusal, stored
+from choros.runtime.barrier import (
+    CarryOut,
+    LeaveAlone,
+    Refuse,
+    Repeat,
+    Settle,
+    on_close,
+    on_do,
+    on_undo,
+    refusal_until,
+    tombstone_until,
+)
+from choros.runtime.reading import Received, call_of
+from choros.runtime.service import Handler
+from choros.runtime.telemetry import speaking_of
+from choros.store.barrier import Job, Row, Transaction
+
+
+class WrongReply(Exception):
+    """A handler returned something that is not its command's reply: a bug."""
+
+
+class HandlerCancelled(Exception):
+    """A handler awaited something that was cancelled: its affair, not an order to stop."""
+
+
+class Barrier:
+    """What one command does to its rows; nothing here touches anything but the transaction it is given."""
+
+    def __init__(self, source: str, *, clock: Callable[[], float], clock_skew: float, handler_timeout: float) -> None:
+        self.source = source
+        self.clock = clock
+        self._skew = clock_skew
+        self._timeout = handler_timeout
+
+    def job(self, received: Received) -> Job:
+        """The command as a job for `Database.run`: its result is an Answer, or an intent to settle."""
+        received.failure = None
+        operations = {"do": self._do, "undo": self._undo, "close": self._close}
+        return partial(operations[received.key.operation], received)
+
+    # --- the three operations ---
+
+    async def _do(self, received: Received, transaction: Transaction) -> Answer | Unsettled:
+        envelope, key = received.envelope, received.envelope.key
+        match on_do(await transaction.read_row(key), envelope.not_after, self.clock()):
+            case Repeat(row):
+                return stored(row)
+            case Settle(row):
+                return Unsettled(row)
+            case Refuse(code, tombstone):
+                row = tombstone or self.refused_row(envelope)
+                return await _keep(transaction, row, self._reply(envelope, Refused(code)))
+            case CarryOut():
+                return await self._carry_out(received, transaction)
+
+    async def _undo(self, received: Received, transaction: Transaction) -> Answer | Unsettled:
+        envelope, key = received.envelope, received.envelope.key
+        done = await transaction.read_row(str(received.key.of("do")))
+        undone = await transaction.read_row(key)
+        match on_undo(done, undone):
+            case Repeat(row):
+                return stored(row)
+            case Settle(row):
+                return Unsettled(row)
+            case LeaveAlone():
+                await self._bury(received, transaction, done)
+                reply = self._reply(envelope, NothingToUndo())
+                return await _keep(transaction, undone or Row(key=key, state="ok"), reply)
+            case CarryOut():
+                return await self._carry_out(received, transaction)
+
+    async def _close(self, received: Received, transaction: Transaction) -> Answer | Unsettled:
+        envelope, close = received.envelope, Row(key=received.envelope.key, state="ok")
+        done = await transaction.read_row(str(received.key.of("do")))
+        undone = await transaction.read_row(str(received.key.of("undo")))
+        closes_undo = isinstance(received.message, Close) and received.message.of == "undo"
+        match on_close(undone if closes_undo else done, await transaction.read_row(close.key)):
+            case Repeat(row) if row.key == close.key:
+                return stored(row)
+            case Repeat(row):
+                return await _keep(transaction, close, Envelope.loads(row.reply), row.key)
+            case Settle(row):
+                return Unsettled(row)
+        await self._bury(received, transaction, done)
+        if closes_undo:
+            await transaction.write_row(Row(key=str(received.key.of("undo")), state="tombstone"))
+        return await _keep(transaction, close, self._reply(envelope, Closed()))
+
+    # --- what they are made of ---
+
+    async def _carry_out(self, received: Received, transaction: Transaction) -> Answer | Unsettled:
+        envelope, key = received.envelope, received.envelope.key
+        assert received.handler is not None
+        if received.handler.provider:
+            return await self._intend(received, transaction)
+        # First of all: whoever comes second, in whatever process, meets this row.
+        await transaction.write_row(Row(key=key, state="running"))
+        try:
+            async with transaction.savepoint():
+                reply = await self.call(received, received.handler, transaction)
+        except Refused as refused:
+            if not may_refuse(received, refused):
+                raise
+            return await _keep(transaction, self.refused_row(envelope), self._reply(envelope, refused))
+        assert reply is not None
+        return await _keep(transaction, Row(key=key, state="ok"), self._reply(envelope, reply))
+
+    async def _intend(self, received: Received, transaction: Transaction) -> Unsettled:
+        """The intent keeps the command, so that whoever finds it can ask the provider the same question."""
+        row = Row(key=received.envelope.key, state="intent", reply=received.envelope.dumps())
+        await transaction.write_row(row)
+        return Unsettled(row, fresh=True)
+
+    async def _bury(self, received: Received, transaction: Transaction, done: Row | None) -> None:
+        """From now on the `do` must never be carried out, for as long as one may still arrive."""
+        until = tombstone_until(received.envelope.not_after, self._skew, done)
+        if done is None:
+            key = str(received.key.of("do"))
+            await transaction.write_row(Row(key=key, state="tombstone", prune_at=until))
+        elif done.state in ("refused", "tombstone") and until != done.prune_at:
+            await transaction.write_row(Row(key=done.key, state=done.state, reply=done.reply, prune_at=until))
+
+    def refused_row(self, command: Envelope) -> Row:
+        """The row of a refusal, without its reply."""
+        return Row(key=command.key, state="refused", prune_at=refusal_until(command.not_after, self._skew))
+
+    def _reply(self, command: Envelope, body: Reply | Refused) -> Envelope:
+        if isinstance(body, Refused):
+            no = refusal(command, body.code, body.detail)
+            return answer(command, self.source, self.clock(), no, "refused")
+        return answer(command, self.source, self.clock(), body)
+
+    async def finish(self, received: Received, outcome: Reply | Refused, transaction: Transaction) -> Answer:
+        """Put a provider's answer into the row of its intent; an answer that somebody else put there first wins."""
+        command = received.envelope
+        row = await transaction.read_row(command.key)
+        if row is not None and row.state != "intent":
+            return stored(row)
+        settled = self.refused_row(command) if isinstance(outcome, Refused) else Row(key=command.key, state="ok")
+        return await _keep(transaction, settled, self._reply(command, outcome))
+
+    async def call(self, received: Received, handler: Handler, transaction: Transaction | None) -> Reply | None:
+        """Run a handler, for so long at most; None only where that is an answer (of an `ask`)."""
+        try:
+            reply = await self._called(received, handler, transaction)
+        except Exception as error:
+            received.failure = error
+            raise
+        return reply
+
+    async def _called(self, received: Received, handler: Handler, transaction: Transaction | None) -> Reply | None:
+        call = call_of(received.envelope)
+        with speaking_of(received.envelope):
+            try:
+                async with asyncio.timeout(self._timeout):
+                    reply = await handler(received.message, transaction, call)
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if task is not None and task.cancelling():
+                    raise
+                raise HandlerCancelled from None
+        asked = received.handler is not handler
+        if type(reply) is not type(received.message).reply_type and not (asked and reply is None):
+            raise WrongReply
+        return reply
+
+
+async def _keep(transaction: Transaction, row: Row, reply: Envelope, *more: str) -> Answer:
+    await transaction.write_row(Row(key=row.key, state=row.state, reply=reply.dumps(), prune_at=row.prune_at))
+    return Answer(reply, (row.key, *more))
+
+
+def may_refuse(received: Received, refused: Refused) -> bool:
+    """Whether the command declares this refusal; an undo is never refused."""
+    return received.key.operation == "do" and refused.code in received.message.refusals

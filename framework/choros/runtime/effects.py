@@ -1,0 +1,36 @@
+"""Which effects are being worked on in this process: what a `do`, its `undo` and its `close` share, one at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+
+class Effects:
+    """One queue per effect, in order of arrival; an effect that nobody works on takes no memory."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def enter(self, effect: str) -> asyncio.Future[None] | None:
+        """Take the effect, or a place in its queue: then await what is returned. Either way, `leave` afterwards."""
+        queue = self._waiting.get(effect)
+        if queue is None:
+            self._waiting[effect] = deque()
+            return None
+        turn = asyncio.get_running_loop().create_future()
+        queue.append(turn)
+        return turn
+
+    def leave(self, effect: str) -> None:
+        """Hand the effect to the next in its queue."""
+        queue = self._waiting[effect]
+        while queue:
+            turn = queue.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        del self._waiting[effect]

@@ -1,0 +1,192 @@
+"""A participant: carries the commands of one service out, each at most once, and answers them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from choros.errors import MessageRejected, Misconfigured, Refused, StoreUnreachable
+from choros.runtime.answering import Answer, Unsettled, answer, failure
+from choros.runtime.barrier import CLOCK_SKEW
+from choros.runtime.carrying_out import Barrier, may_refuse
+from choros.runtime.checking import check
+from choros.runtime.effects import Effects
+from choros.runtime.intake import Intake
+from choros.runtime.reading import Received, read_command
+from choros.runtime.reply_outbox import Outgoing, ReplyOutbox
+from choros.runtime.service import Service
+from choros.runtime.settling import Settling
+from choros.runtime.telemetry import about, described, get_logger
+from choros.runtime.transacting import Transacting, unreachable
+from choros.store.barrier import Database
+from choros.transport.backoff import full_jitter
+from choros.transport.port import Delivery, Transport
+from choros.transport.topology import Names
+
+log = get_logger(__name__)
+
+Work = tuple[Received, Delivery]
+
+
+class Participant:
+    """Runs a service's command handlers, on a connected transport whose topology is declared, and an open database.
+
+    Commands whose effect is in the database are carried out in batches, each in a transaction of its own as far as
+    its effects go; those of providers run beside each other. Commit, reply with confirm, then acknowledge.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        *,
+        namespace: str,
+        transport: Transport,
+        database: Database,
+        prefetch: int = 64,
+        clock: Callable[[], float] = time.time,
+        clock_skew: float = CLOCK_SKEW,
+        handler_timeout: float = 300.0,
+        scan_every: float = 30.0,
+        prune_every: float = 60.0,
+        drain: float = 10.0,
+    ) -> None:
+        self.counts: Counter[str] = Counter()
+        """What became of the commands so far: ok, refused, failed, repeated, parked; and replies unconfirmed."""
+        self._service = service
+        self._names = Names(namespace)
+        self._database = database
+        self._clock = clock
+        self._every = scan_every, prune_every
+        source = f"/{namespace}/{service.name}"
+        self._barrier = Barrier(source, clock=clock, clock_skew=clock_skew, handler_timeout=handler_timeout)
+        self._transacting = Transacting(database)
+        self._settling = Settling(service, self._barrier, database, self._transacting)
+        self._replies = ReplyOutbox(transport, database, self.counts)
+        self._effects = Effects()
+        self._intake = Intake(transport, self._names.service_queue(service.name), prefetch, drain)
+
+    async def run(self) -> None:
+        """Carry commands out until stopped; raises DeclarationError or Misconfigured where that cannot work."""
+        check(self._service, self._service.handlers.values(), self._database)
+        log.info("choros.participant.started", queue=self._names.service_queue(self._service.name))
+        scan_every, prune_every = self._every
+        await self._intake.run(self._take, self._replies.keep_scanning(scan_every), self._keep_pruning(prune_every))
+        log.info("choros.participant.stopped")
+
+    async def stop(self) -> None:
+        """Receive no more, finish what is under way, and return; what did not finish in time comes again."""
+        await self._intake.stop()
+
+    # --- taking commands in ---
+
+    async def _take(self, deliveries: Sequence[Delivery]) -> None:
+        batch: list[Work] = []
+        for delivery in deliveries:
+            try:
+                received = read_command(delivery.wire, self._service, self._names)
+            except MessageRejected as rejected:
+                self._park(delivery, rejected.sentence)
+                continue
+            turn = self._effects.enter(received.key.effect)
+            if turn is None and not received.provided:
+                batch.append((received, delivery))
+            else:
+                self._intake.spawn(self._alone(received, delivery, turn))
+        await self._together(batch)
+
+    def _park(self, delivery: Delivery, reason: str) -> None:
+        self.counts["parked"] += 1
+        log.warning("choros.command.parked", reason=reason)
+        self._intake.spawn(delivery.dead_letter(reason))
+
+    # --- carrying them out ---
+
+    async def _together(self, batch: Sequence[Work]) -> None:
+        """Until the database has done all of them; a few that it keeps failing do not hold up the others."""
+        delays = full_jitter()
+        while batch:
+            left = await self._round(batch)
+            if left and len(left) < len(batch):
+                self._intake.spawn(self._later(left))
+                return
+            if left:
+                await asyncio.sleep(next(delays))
+            batch = left
+
+    async def _later(self, batch: Sequence[Work]) -> None:
+        await asyncio.sleep(next(full_jitter()))
+        await self._together(batch)
+
+    async def _round(self, batch: Sequence[Work]) -> Sequence[Work]:
+        """One transaction, or one for each, as the database likes; says what it did not do."""
+        works = [received for received, _ in batch]
+        results = await self._transacting.attempt(works, [self._barrier.job(received) for received in works])
+        left: list[Work] = []
+        outgoing: list[Outgoing] = []
+        for (received, delivery), result in zip(batch, results, strict=True):
+            if unreachable(received, result):
+                left.append((received, delivery))
+            elif isinstance(result, Unsettled):
+                self._intake.spawn(self._alone(received, delivery, None, result))
+            else:
+                self._effects.leave(received.key.effect)
+                outgoing.append(Outgoing(self._answer(received, result), delivery))
+        if outgoing:
+            self._intake.spawn(self._replies.deliver(outgoing))
+        return left
+
+    async def _alone(
+        self,
+        received: Received,
+        delivery: Delivery,
+        turn: asyncio.Future[None] | None,
+        found: Unsettled | None = None,
+    ) -> None:
+        """One command whose provider may have to be called, or whose effect was just being worked on."""
+        if turn is not None:
+            await turn
+        result: Any
+        try:
+            result = await self._settling.carry_out(received, found)
+        except Exception as error:
+            if isinstance(error, Misconfigured) and error is not received.failure:
+                raise
+            result = error
+        finally:
+            self._effects.leave(received.key.effect)
+        await self._replies.deliver([Outgoing(self._answer(received, result), delivery)])
+
+    # --- answering them ---
+
+    def _answer(self, received: Received, result: Any) -> Answer:
+        if isinstance(result, Answer):
+            self._count(received, result)
+            return result
+        self.counts["failed"] += 1
+        self._say_why(received, result)
+        body = failure(received.envelope, result)
+        return Answer(answer(received.envelope, self._barrier.source, self._clock(), body, "failed"))
+
+    def _count(self, received: Received, result: Answer) -> None:
+        reply = result.reply
+        repeated = reply.causation_id != received.envelope.id
+        self.counts["repeated" if repeated else reply.outcome] += 1
+        if reply.outcome == "refused" and not repeated:
+            log.info("choros.command.refused", type=received.envelope.type, **about(received.envelope))
+
+    def _say_why(self, received: Received, error: BaseException) -> None:
+        undeclared = isinstance(error, Refused) and not may_refuse(received, error)
+        event = "choros.command.undeclared_refusal" if undeclared else "choros.command.failed"
+        say = log.error if undeclared else log.warning
+        say(event, type=received.envelope.type, **described(error), **about(received.envelope))
+
+    async def _keep_pruning(self, every: float) -> None:
+        while True:
+            try:
+                await self._database.prune(self._clock())
+            except StoreUnreachable as error:
+                log.warning("choros.database.unreachable", error=type(error).__name__)
+            await asyncio.sleep(every)

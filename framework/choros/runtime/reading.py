@@ -1,0 +1,85 @@
+"""Commands and facts off the wire: what a service may act on; everything else is rejected, and parked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from choros.envelope import Envelope, Wire, decode
+from choros.errors import MessageRejected
+from choros.keys import CommandKey
+from choros.messages import Close, Command
+from choros.runtime.service import Handler, Service
+from choros.transport.port import Delivery
+from choros.transport.topology import Names
+
+
+@dataclass(slots=True, eq=False)
+class Received:
+    """A command that was understood."""
+
+    envelope: Envelope
+    key: CommandKey
+    message: Command[Any]
+    handler: Handler | None
+    """Who carries it out; None for a `close`, which choros itself answers."""
+    delivery: Delivery | None = None
+    """What is settled once it is answered; None where it was read from the row of an intent."""
+    failure: BaseException | None = None
+    """What its handler raised last, to tell that from an error of the database."""
+
+    @property
+    def provided(self) -> bool:
+        """Whether its effect lies outside the service's database."""
+        return self.handler is not None and self.handler.provider
+
+
+def read_command(wire: Wire, service: Service, names: Names) -> Received:
+    """Read and check a command; raises MessageRejected, which never repeats what the message said."""
+    envelope = read_envelope(wire)
+    if envelope.kind != "command":
+        raise MessageRejected(f"A {envelope.kind} came to a service queue.")
+    received = understood(envelope, service)
+    if received.key.saga_id != envelope.correlation_id:
+        raise MessageRejected("The correlation id is not the one of the idempotency key.")
+    _check_step(received)
+    _check_reply_to(envelope, names)
+    return received
+
+
+def read_envelope(wire: Wire) -> Envelope:
+    """Decode a message; whatever a hostile one makes the decoder raise counts as a rejection."""
+    try:
+        return decode(wire)
+    except MessageRejected:
+        raise
+    except Exception as error:
+        raise MessageRejected(f"The message cannot be read ({type(error).__name__}).") from None
+
+
+def understood(envelope: Envelope, service: Service) -> Received:
+    """The command in an envelope of a known type; raises MessageRejected."""
+    handler = service.handlers.get(envelope.type)
+    if handler is None and envelope.type != Close.type_name:
+        raise MessageRejected(f"The service {service.name} has no handler for this type of command.")
+    key = CommandKey.parse(envelope.key)
+    if str(key) != envelope.key:  # 'x:y:01:do' would be the same command under another row
+        raise MessageRejected("The idempotency key is not written in its one form.")
+    wanted: Any = handler.message if handler else Close
+    return Received(envelope, key, wanted.from_json(envelope.data), handler)
+
+
+def _check_step(received: Received) -> None:
+    """A path is the name of its step, behind where it stands and before an item's index, if it has those."""
+    step = received.key.path.rsplit(".", 1)[-1].split("[", 1)[0]
+    if received.envelope.step not in (received.key.path, step):
+        raise MessageRejected("The step is not the one of the idempotency key.")
+    if (received.key.operation == "close") is not isinstance(received.message, Close):
+        raise MessageRejected("The type of the command does not fit the operation of its idempotency key.")
+
+
+def _check_reply_to(envelope: Envelope, names: Names) -> None:
+    if not envelope.reply_to:
+        raise MessageRejected("The message lacks reply_to.")
+    if not envelope.reply_to.startswith(f"{names.replies}."):
+        raise MessageRejected("The reply_to is no reply queue of this namespace.")

@@ -1,0 +1,121 @@
+"""Replies on their way: published with confirm, then the command is acknowledged; what a crash left is sent again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from choros.envelope import Envelope
+from choros.errors import StoreUnreachable
+from choros.runtime.answering import Answer
+from choros.runtime.telemetry import about, get_logger
+from choros.store.barrier import Database
+from choros.transport.backoff import full_jitter
+from choros.transport.port import Delivery, Published, Transport
+
+log = get_logger(__name__)
+
+SCAN_LIMIT = 500
+UNROUTABLE_AFTER = 300.0
+"""Seconds after which a command is parked whose reply no queue takes: else it would hold its place for ever. Its
+stored reply stays in the scan."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A reply, and the delivery that it settles."""
+
+    answer: Answer
+    delivery: Delivery | None = None
+
+
+class ReplyOutbox:
+    """Sends replies until each is confirmed. Only then is its command acknowledged (semantics 14)."""
+
+    def __init__(self, transport: Transport, database: Database, counts: Counter[str]) -> None:
+        self._transport = transport
+        self._database = database
+        self._counts = counts
+        self._in_flight: Counter[str] = Counter()
+        self._seen: set[str] | None = None
+
+    async def deliver(self, outgoing: Sequence[Outgoing]) -> None:
+        """Send these, again and again until the broker has them all; later ones do not wait for them."""
+        keys = [key for one in outgoing for key in one.answer.keys]
+        self._in_flight.update(keys)
+        try:
+            await self._until_confirmed(list(outgoing))
+        finally:
+            self._in_flight.subtract(keys)
+            self._in_flight = +self._in_flight
+
+    async def _until_confirmed(self, left: list[Outgoing]) -> None:
+        delays, loop = full_jitter(), asyncio.get_running_loop()
+        until = loop.time() + UNROUTABLE_AFTER
+        while left:
+            published = await self._send(left)
+            failed = [(one, fate) for one, fate in zip(left, published, strict=True) if fate is not Published.CONFIRMED]
+            self._note(failed)
+            left = [one for one, _ in failed]
+            if left and loop.time() >= until:
+                left = await self._park_unroutable(failed)
+            if left:
+                await asyncio.sleep(next(delays))
+
+    async def _send(self, outgoing: Sequence[Outgoing]) -> Sequence[Published]:
+        """Send once, and settle what the broker has confirmed."""
+        published = await self._transport.send([one.answer.reply for one in outgoing])
+        sent: list[str] = []
+        for one, fate in zip(outgoing, published, strict=True):
+            if fate is Published.CONFIRMED:
+                sent += one.answer.keys
+                if one.delivery is not None:
+                    await one.delivery.ack()
+        await self._mark(sent)
+        return published
+
+    async def _mark(self, keys: Sequence[str]) -> None:
+        if keys:
+            try:
+                await self._database.mark_sent(keys)
+            except StoreUnreachable as error:  # they are sent once more, which does no harm
+                log.warning("choros.database.unreachable", error=type(error).__name__)
+
+    def _note(self, failed: Sequence[tuple[Outgoing, Published]]) -> None:
+        for one, fate in failed:
+            self._counts["unconfirmed"] += 1
+            log.warning("choros.reply.unconfirmed", published=fate.value, **about(one.answer.reply))
+
+    async def _park_unroutable(self, failed: Sequence[tuple[Outgoing, Published]]) -> list[Outgoing]:
+        left: list[Outgoing] = []
+        for one, fate in failed:
+            if fate is Published.RETURNED and one.delivery is not None:
+                self._counts["parked"] += 1
+                await one.delivery.dead_letter("No queue takes the reply.")
+            else:
+                left.append(one)
+        return left
+
+    # --- what a crash left ---
+
+    async def keep_scanning(self, every: float) -> None:
+        """Send stored replies that were never confirmed: all at the start, later those that lie there for long."""
+        while True:
+            try:
+                await self.scan()
+            except StoreUnreachable as error:
+                log.warning("choros.database.unreachable", error=type(error).__name__)
+            await asyncio.sleep(every)
+
+    async def scan(self) -> None:
+        """Send what was already there at the last scan and is not on its way; the first time, everything."""
+        rows = await self._database.unsent(SCAN_LIMIT)
+        due = [row for row in rows if not self._in_flight[row.key] and (self._seen is None or row.key in self._seen)]
+        self._seen = {row.key for row in rows}
+        await self._mark([row.key for row in due if row.state == "intent"])  # these keep a command, not a reply
+        left = [Outgoing(Answer(Envelope.loads(row.reply), (row.key,))) for row in due if row.state != "intent"]
+        if left:
+            log.info("choros.reply.resent", count=len(left))
+            await self._send(left)

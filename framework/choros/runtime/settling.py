@@ -1,0 +1,85 @@
+"""Settling: what is outside the database is found out at its provider, under the command's own key.
+
+An `intent` row was committed before the first call, so whoever comes after a crash knows that a call may have happened.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from functools import partial
+from typing import Any
+
+from choros.envelope import Envelope
+from choros.errors import Refused, StoreUnreachable
+from choros.messages import Reply
+from choros.runtime.answering import Answer, Unsettled
+from choros.runtime.barrier import BrokenBarrier
+from choros.runtime.carrying_out import Barrier, may_refuse
+from choros.runtime.reading import Received, understood
+from choros.runtime.service import Handler, Service
+from choros.runtime.transacting import Transacting
+from choros.store.barrier import Database
+
+_MOST_INTENTS = 4
+"""A command meets two intents at most, the `do`'s and its own; more means that rows change behind its back."""
+
+
+class Settling:
+    """Brings commands that met an intent to their answer. The caller holds the effect."""
+
+    def __init__(self, service: Service, barrier: Barrier, database: Database, transacting: Transacting) -> None:
+        self._service = service
+        self._barrier = barrier
+        self._database = database
+        self._transacting = transacting
+
+    async def carry_out(self, received: Received, found: Answer | Unsettled | None = None) -> Answer:
+        """Carry a command out from where it stands; raises what its handler or its provider raised."""
+        for _ in range(_MOST_INTENTS):
+            if found is None:
+                found = await self._transacting.insist(received, self._barrier.job(received))
+            if isinstance(found, Answer):
+                return found
+            settled = await self._settle(received, found)
+            if settled.reply.key == received.envelope.key:
+                return settled
+            found = None
+        raise BrokenBarrier
+
+    async def _settle(self, received: Received, intent: Unsettled) -> Answer:
+        command = received
+        if intent.fresh:
+            with contextlib.suppress(StoreUnreachable):  # what an intent keeps is the command, not a reply to send
+                await self._database.mark_sent([intent.row.key])
+        else:
+            command = understood(Envelope.loads(intent.row.reply), self._service)
+        try:
+            outcome = await self._outcome(command, intent.fresh)
+        except Exception:
+            received.failure = command.failure
+            raise
+        finish: Any = partial(self._barrier.finish, command, outcome)
+        answer: Answer = await self._transacting.insist(command, finish)
+        return answer
+
+    async def _outcome(self, command: Received, fresh: bool) -> Reply | Refused:
+        handler = _provider(command)
+        try:
+            if handler.ask is not None and not fresh:
+                known = await self._barrier.call(command, handler.ask, None)
+                if known is not None:
+                    return known
+            reply = await self._barrier.call(command, handler, None)
+        except Refused as refused:
+            if may_refuse(command, refused):
+                return refused
+            raise
+        assert reply is not None
+        return reply
+
+
+def _provider(command: Received) -> Handler:
+    """The handler; one that has since become transactional cannot say what its predecessor did."""
+    if command.handler is None or not command.handler.provider:
+        raise BrokenBarrier
+    return command.handler

@@ -1,0 +1,67 @@
+"""What waits at the same moment is done together: fewer trips the more there is to do, and no delay for one alone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+Asked = TypeVar("Asked")
+Answer = TypeVar("Answer")
+
+
+class Together(Generic[Asked, Answer]):
+    """Collects what is asked while earlier questions are under way, and asks it in one go."""
+
+    def __init__(
+        self,
+        ask_all: Callable[[Sequence[Asked]], Awaitable[Sequence[Answer]]],
+        *,
+        under_way: int = 1,
+        at_most: int = 256,
+    ) -> None:
+        self._ask_all, self._under_way, self._at_most = ask_all, under_way, at_most
+        self._waiting: list[tuple[Asked, asyncio.Future[Answer]]] = []
+        self._working = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def ask(self, asked: Asked) -> Answer:
+        """The answer, or the error of the trip it was on. What is under way goes on if the caller is cancelled."""
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._waiting.append((asked, future))
+        if self._working < self._under_way:
+            self._working += 1
+            task = asyncio.create_task(self._work())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        return await future
+
+    async def close(self) -> None:
+        """Wait for what is under way."""
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _work(self) -> None:
+        try:
+            while self._waiting:
+                taken = [(asked, future) for asked, future in self._waiting[: self._at_most] if not future.done()]
+                del self._waiting[: self._at_most]
+                if taken:
+                    await self._trip([asked for asked, _ in taken], [future for _, future in taken])
+        finally:
+            self._working -= 1  # in the same breath as the last look: nobody is left waiting
+
+    async def _trip(self, asked: Sequence[Asked], futures: Sequence[asyncio.Future[Answer]]) -> None:
+        try:
+            answers = await self._ask_all(asked)
+        except Exception as error:
+            for future in futures:
+                if not future.done():
+                    future.set_exception(error)
+            return
+        except BaseException:
+            for future in futures:
+                future.cancel()
+            raise
+        for future, answer in zip(futures, answers, strict=True):
+            if not future.done():
+                future.set_result(answer)

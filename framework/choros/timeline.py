@@ -1,0 +1,79 @@
+"""A saga instance's history as lines that a person reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from choros.runtime.client import Account, events_of
+from choros.saga.declaration import Saga
+from choros.saga.steps import Publish
+
+_MARKS = {
+    "replied": "✔", "undone": "↩", "refused": "✖", "failed": "!", "timed_out": "!", "retry_scheduled": "…",
+    "late_reply": "·", "undeclared_refusal": "!", "parked": "■", "unparked": "▶", "skipped": "»", "paused": "‖",
+    "resumed": "▶", "wanted": "·", "too_late": "·", "fact_published": "◇", "fact_held": "·", "fact_dropped": "·",
+}  # fmt: skip
+_WORDS = {
+    "failed": "failed", "timed_out": "no answer in time", "late_reply": "late reply, changes nothing",
+    "undeclared_refusal": "refused with a code that the command does not declare", "parked": "waits for a person",
+    "unparked": "goes on", "skipped": "skipped by a person", "paused": "paused", "resumed": "resumed",
+    "wanted": "wanted, if the pivot is refused", "too_late": "too late", "fact_held": "held until the pivot",
+    "fact_dropped": "dropped, it did not come true",
+}  # fmt: skip
+
+
+def timeline(account: Account, saga: Saga[Any]) -> Iterator[str]:
+    """The head line, then a line for everything that happened."""
+    record = account.record
+    took = (record.updated_at - record.started_at) * 1000
+    ended = f"{record.status} in {took:.0f} ms" if account.instance.terminal else record.status
+    yield f"{record.key}  {ended}  (saga {record.saga} v{record.saga_version}, {record.saga_id})"
+    sent: dict[tuple[str, str], float] = {}
+    for row in account.history:
+        for event in events_of(row):
+            kind, step, operation = event["kind"], event.get("step", ""), event.get("operation", "")
+            if kind == "sent":
+                sent.setdefault((step, operation), row.at)
+            elif kind in _MARKS:
+                yield _line(event, saga, row.at - sent.get((step, operation), row.at))
+
+
+def _line(event: dict[str, Any], saga: Saga[Any], seconds: float) -> str:
+    kind, step = event["kind"], event.get("step", "")
+    name, service = _name(event, saga), _service(saga, step)
+    took = f"{seconds * 1000:7.0f} ms" if kind in ("replied", "undone", "refused", "failed") else " " * 10
+    return f"  {_MARKS[kind]} {name:<22} {service:<12} {took}   {_words(event, step)}".rstrip()
+
+
+def _name(event: dict[str, Any], saga: Saga[Any]) -> str:
+    step = str(event.get("step", ""))
+    if event["kind"] in ("fact_published", "fact_held", "fact_dropped"):
+        return f"fact {event.get('code', '')}"
+    planned = saga.plan.find(step)
+    if event.get("operation") == "undo" and planned and planned.undo:
+        return planned.undo.function.__name__
+    return step or str(event.get("code", ""))
+
+
+def _service(saga: Saga[Any], step: str) -> str:
+    planned = saga.plan.find(step)
+    return "" if planned is None or isinstance(planned.node, Publish) else planned.node.to
+
+
+def _words(event: dict[str, Any], step: str) -> str:
+    kind, code, attempt = event["kind"], event.get("code", ""), event.get("attempt", 0)
+    again = f"attempt {attempt}" if attempt > 1 else ""
+    match kind:
+        case "replied":
+            return again
+        case "undone":
+            return f"undo of {step} {again}".strip()
+        case "refused":
+            return f"refused: {code}, not retried"
+        case "retry_scheduled":
+            return f"attempt {attempt} in {event.get('seconds', 0):.1f} s"
+        case "fact_published":
+            return "published, tracked by nobody"
+        case _:
+            return f"{_WORDS.get(kind, kind)}{f': {code}' if code and code != step else ''}"

@@ -1,0 +1,1 @@
+"""Holds the pieces of an order, article by article."""

@@ -1,0 +1,1 @@
+"""The front door: takes orders over HTTP, and declares the saga that carries them out."""

@@ -1,0 +1,1 @@
+"""Books parcels at a carrier."""

@@ -1,0 +1,184 @@
+"""Rules 3 and 4: deadlines, timeouts, and how often a command is tried again."""
+
+from datetime import timedelta
+
+import pytest
+
+from choros.saga.declaration import Saga
+from choros.saga.inputs import TimerFired
+from choros.saga.policy import RetryPolicy
+from choros.saga.steps import Pivot, Step
+from tests.saga.driving import START, Run, at_pivot, commands
+from tests.saga.shop import (
+    CHARGED,
+    SHIPPED,
+    PlaceOrder,
+    charge_payment,
+    make_order_saga,
+    parcel_saga,
+    refund_payment,
+    ship_parcel,
+)
+
+STEADY = RetryPolicy(initial=timedelta(seconds=8), jitter=0, total=timedelta(seconds=100), attempts=None)
+
+
+def test_rule_4_every_command_and_undo_has_a_timeout() -> None:
+    run = Run()
+    assert run.leg.due == START + 30
+    run.cancel()
+    assert run.leg.due == START + 30
+
+
+def test_rule_4_silence_is_followed_by_the_same_command_at_once() -> None:
+    run = Run()
+    run.fire()
+    assert run.kinds == ["timed_out", "sent"]
+    assert (run.leg.attempt, run.leg.due) == (2, START + 60)
+
+
+def test_rule_4_a_failure_is_followed_by_a_wait_that_can_be_seen() -> None:
+    run = Run(make_order_saga(STEADY))
+    run.fail("ConnectionError")
+    assert (run.kinds, run.last.sends) == (["failed", "retry_scheduled"], ())
+    scheduled = run.last.events[-1]
+    assert (scheduled.seconds, scheduled.attempt, run.instance.wake_at) == (8, 2, START + 8)
+    run.fire()
+    assert (run.kinds, run.leg.attempt, run.leg.waiting) == (["sent"], 2, False)
+    assert run.leg.due == START + 38
+
+
+def test_rule_4_the_wait_grows_until_its_time_is_up() -> None:
+    run = Run(make_order_saga(STEADY))
+    waits = []
+    while run.instance.status == "running":
+        run.fail()
+        waits.append(run.last.events[1].seconds)
+        run.fire()
+    assert waits == [8, 16, 32, 0]  # the fourth would have come after 56 + 64 seconds
+
+
+def test_rule_4_silence_counts_the_time_from_the_first_attempt() -> None:
+    run = Run(make_order_saga(STEADY))
+    run.time_out(3)
+    assert (run.leg.attempt, run.instance.status) == (4, "running")
+    run.fire()
+    assert (run.now, run.instance.status) == (START + 120, "compensating")
+
+
+@pytest.mark.parametrize("waiting", [True, False])
+def test_rule_4_while_the_command_cannot_leave_no_attempt_is_counted(waiting: bool) -> None:
+    run = Run()
+    if waiting:
+        run.fail()
+    run.fire(unsent=True)
+    assert (run.last.sends, run.last.events) == ((), ())
+    assert (run.leg.attempt, run.leg.due) == (1, run.now + 30)
+
+
+def test_a_timer_that_fires_too_early_does_nothing() -> None:
+    run = Run()
+    before = run.instance
+    run.give(TimerFired(), at=START + 29)
+    assert (run.instance, run.last.events) == (before, ())
+
+
+def test_attempts_used_up_before_the_pivot_undo_the_step_itself_too() -> None:
+    run = Run()
+    run.ok(CHARGED)
+    run.time_out(2)
+    assert run.progress() == ["ok", "in_doubt", "pending"]
+    assert commands(run)[-1] == "reserve_inventory:1:undo#1"
+    run.ok()
+    assert commands(run)[-1] == "charge_payment:1:undo#1"
+
+
+def test_rule_3_a_step_is_sent_with_a_deadline_that_no_attempt_outlives() -> None:
+    run = Run(make_order_saga(STEADY))
+    assert run.sent.not_after == START + 100
+    run.time_out(3)
+    assert run.sent.not_after == START + 120
+
+
+def test_rule_3_the_undo_carries_the_greatest_deadline_ever_sent() -> None:
+    run = Run(make_order_saga(STEADY))
+    run.time_out(3)
+    greatest = run.sent.not_after
+    run.time_out(1)
+    assert (commands(run)[-1], run.sent.not_after) == ("charge_payment:1:undo#1", greatest)
+
+
+def test_rule_3_a_step_tried_again_by_a_person_gets_a_fresh_deadline() -> None:
+    run = Run(make_order_saga(RetryPolicy(attempts=1, exhausted="park"), deadline=None))
+    run.fire()
+    first = run.sent.not_after
+    run.now += 10_000
+    run.retry("charge_payment")
+    assert (first, run.sent.not_after) == (START + 900, run.now + 900)
+
+
+def test_rule_3_pivot_and_retriable_carry_none() -> None:
+    run = Run(parcel_saga)
+    run.ok(CHARGED)
+    run.ok(SHIPPED)
+    assert [send.not_after is None for send in run.sends] == [False, True, True]
+
+
+def test_a_step_has_its_own_timeout_and_its_undo_its_own_policy() -> None:
+    step = Step(
+        charge_payment,
+        to="payment",
+        compensation=refund_payment,
+        timeout=timedelta(seconds=5),
+        retry=RetryPolicy(attempts=1),
+        undo_retry=RetryPolicy(attempts=3),
+    )
+    run = Run(Saga("slow", start=PlaceOrder, steps=(step, Pivot(ship_parcel, to="shipping"))))
+    run.fire()
+    assert commands(run) == ["charge_payment:1:do#1", "charge_payment:1:undo#1"]
+    run.time_out(2)
+    assert (commands(run)[-1], run.now) == ("charge_payment:1:undo#3", START + 15)
+    run.fire()
+    assert run.instance.status == "parked"
+
+
+def test_the_deadline_of_the_saga_undoes_it() -> None:
+    run = Run(make_order_saga(deadline=timedelta(seconds=45)))
+    run.ok(CHARGED)
+    run.time_out(2)
+    assert run.now == START + 45
+    assert run.kinds == ["compensating", "sent"]
+    assert run.progress() == ["ok", "in_doubt", "pending"]
+    assert '"code":"deadline"' in run.instance.failure
+    assert run.instance.deadline is None
+
+
+def test_past_the_deadline_no_step_is_tried_again() -> None:
+    run = Run(make_order_saga(deadline=timedelta(seconds=30)))
+    run.fire()
+    assert commands(run) == ["charge_payment:1:do#1", "charge_payment:1:undo#1"]
+
+
+def test_the_deadline_ends_with_the_pivot() -> None:
+    run = at_pivot()
+    assert run.instance.deadline is not None
+    run.ok(SHIPPED)
+    assert run.instance.deadline is None
+
+
+def test_the_deadline_holds_for_a_parked_step_too() -> None:
+    run = Run(make_order_saga(RetryPolicy(attempts=1, exhausted="park")))
+    run.fire()
+    assert (run.instance.status, run.instance.wake_at) == ("parked", START + 3600)
+    run.fire()
+    assert run.instance.status == "compensating"
+    run.ok()
+    assert (run.instance.status, run.instance.wake_at) == ("compensated", None)
+
+
+def test_an_undo_has_no_deadline_but_its_own_timer() -> None:
+    run = Run()
+    run.cancel()
+    assert run.instance.wake_at == START + 30
+    run.time_out(1)
+    assert commands(run)[-1] == "charge_payment:1:undo#2"

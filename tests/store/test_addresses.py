@@ -1,0 +1,50 @@
+"""From an address to an adapter."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from choros.errors import UsageError
+from choros.store.addresses import database_at, store_at
+from choros.store.barrier_memory import MemoryDatabase
+from choros.store.barrier_redis import RedisDatabase
+from choros.store.barrier_sqlite import SqliteDatabase
+from choros.store.memory import MemoryStore
+from choros.store.redis import RedisStore
+from choros.store.sqlite import SqliteStore
+
+
+def test_each_scheme_has_its_adapters() -> None:
+    assert isinstance(store_at("memory://"), MemoryStore)
+    assert isinstance(database_at("memory://"), MemoryDatabase)
+    assert isinstance(store_at("redis://localhost:6379/0", "shop"), RedisStore)
+    assert isinstance(database_at("rediss://localhost:6379/0", "shop.payment"), RedisDatabase)
+
+
+def test_sqlite_paths_are_relative_or_absolute() -> None:
+    near, far = store_at("sqlite:///shop.db"), database_at("sqlite:////var/my%20shop.db")
+    assert isinstance(near, SqliteStore)
+    assert isinstance(far, SqliteDatabase)
+    assert (near.path, far.path) == (Path("shop.db"), Path("/var/my shop.db"))
+
+
+@pytest.mark.parametrize(
+    "address", ["", "shop.db", "mysql://root:secret@localhost/shop", "secret!://x", "sqlite://", "sqlite://shop.db"]
+)
+@pytest.mark.parametrize("finding", [store_at, database_at])
+def test_what_means_nothing_is_a_usage_error_with_a_hint(address: str, finding: object) -> None:
+    assert callable(finding)
+    with pytest.raises(UsageError, match="Try: ") as caught:
+        finding(address)
+    assert "secret" not in str(caught.value)
+
+
+def test_redis_is_imported_only_when_it_is_used() -> None:
+    use = "from choros.store.addresses import store_at; store_at('sqlite:///x')"
+    look = f"import sys; {use}; print('redis' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", look], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "False"

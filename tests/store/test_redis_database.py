@@ -1,0 +1,165 @@
+"""What only a participant's Redis can do wrong: conflicts, lost answers, writes that fail in the middle."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from choros.errors import StoreMisconfigured, StoreUnreachable, UsageError
+from choros.store.barrier_redis import RedisDatabase
+from choros.store.redis_transaction import RedisTransaction
+from choros.testing.barrier import a_row, row_of
+from tests.private_servers import PrivateRedis
+from tests.store.conftest import Opening
+from tests.store.proxy import LossyProxy
+
+pytestmark = pytest.mark.servers
+
+
+async def charge(tx: RedisTransaction) -> str:
+    """A handler with the barrier."""
+    if await tx.read_row("k1"):
+        return "duplicate"
+    await tx.incrby("charged")
+    await tx.write_row(a_row("k1", reply="r"))
+    return "done"
+
+
+async def test_a_lost_answer_to_the_exec_is_settled_by_the_row(
+    opened: Opening, ruinable: Redis, proxy: LossyProxy
+) -> None:
+    database = await opened(RedisDatabase(f"redis://127.0.0.1:{proxy.port}/0"))
+    proxy.lose("EXEC")
+    assert list(await database.run([charge])) == ["done"]
+    assert (proxy.lost, await ruinable.get("charged")) == (1, b"1")
+    assert list(await database.run([charge])) == ["duplicate"]
+
+
+async def test_without_a_row_a_lost_answer_stays_unknown(opened: Opening, ruinable: Redis, proxy: LossyProxy) -> None:
+    async def job(tx: RedisTransaction) -> None:
+        await tx.set("a", 1)
+
+    database = await opened(RedisDatabase(f"redis://127.0.0.1:{proxy.port}/0"))
+    proxy.lose("EXEC")
+    (answer,) = await database.run([job])
+    assert isinstance(answer, StoreUnreachable)
+
+
+async def test_a_job_runs_again_when_what_it_read_has_changed(
+    private_redis: PrivateRedis, ruinable: Redis, opened: Opening
+) -> None:
+    runs = []
+
+    async def job(tx: RedisTransaction) -> str | None:
+        stock = await tx.get("stock")
+        runs.append(stock)
+        if len(runs) == 1:
+            await ruinable.set("stock", 5)
+        await tx.set("seen", stock or "nothing")
+        return stock
+
+    database = await opened(RedisDatabase(private_redis.url))
+    assert list(await database.run([job])) == ["5"]
+    assert (runs, await ruinable.get("seen")) == ([None, "5"], b"5")
+
+
+async def test_a_job_that_always_meets_others_gives_up(
+    private_redis: PrivateRedis, ruinable: Redis, opened: Opening, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def job(tx: RedisTransaction) -> None:
+        await tx.get("stock")
+        await ruinable.incr("stock")
+        await tx.set("never", 1)
+
+    monkeypatch.setattr("choros.store.barrier_redis._ATTEMPTS", 3)
+    database = await opened(RedisDatabase(private_redis.url))
+    (answer,) = await database.run([job])
+    assert isinstance(answer, StoreUnreachable)
+    assert (await ruinable.get("never"), await ruinable.get("stock")) == (None, b"3")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda tx: tx.hset("text", {"a": 1}),
+        lambda tx: tx.incrby("text"),
+        lambda tx: tx.hincrby("hash", "name", 1),
+        lambda tx: tx.rpush("hash", 1),
+        lambda tx: tx.sadd("text", 1),
+        lambda tx: tx.incrby("huge", 1),
+    ],
+)
+async def test_a_write_that_would_fail_leaves_nothing_of_the_transaction(
+    private_redis: PrivateRedis, ruinable: Redis, opened: Opening, wrong: Any
+) -> None:
+    await ruinable.set("text", "words")
+    await ruinable.set("huge", 2**63 - 1)
+    await ruinable.hset("hash", "name", "words")
+
+    async def job(tx: RedisTransaction) -> None:
+        await tx.set("effect", 1)
+        await wrong(tx)
+        await tx.write_row(a_row("k1"))
+
+    database = await opened(RedisDatabase(private_redis.url))
+    (answer,) = await database.run([job])
+    assert isinstance(answer, UsageError)
+    assert (await ruinable.get("effect"), await row_of(database, "k1")) == (None, None)
+
+
+async def test_all_reads_and_writes_do_what_they_are_named_for(
+    private_redis: PrivateRedis, ruinable: Redis, opened: Opening
+) -> None:
+    async def write(tx: RedisTransaction) -> None:
+        await tx.set("s", "Zoë")
+        await tx.set("n", 1)
+        await tx.incrby("n", 4)
+        await tx.hset("h", {"a": "1", "b": "x"})
+        await tx.hincrby("h", "a", -3)
+        await tx.rpush("l", "x", "y")
+        await tx.sadd("m", "x", "y")
+        await tx.set("gone", 1)
+        await tx.delete("gone")
+
+    async def read(tx: RedisTransaction) -> list[Any]:
+        values: list[Any] = [await tx.get("s"), await tx.get("n"), await tx.hget("h", "a"), await tx.hgetall("h")]
+        values += [await tx.lrange("l"), await tx.smembers("m"), await tx.sismember("m", "x")]
+        return [*values, await tx.exists("gone"), await tx.get("gone")]
+
+    database = await opened(RedisDatabase(private_redis.url))
+    assert list(await database.run([write])) == [None]
+    (values,) = await database.run([read])
+    assert values == ["Zoë", "5", "-2", {"a": "-2", "b": "x"}, ["x", "y"], {"x", "y"}, True, False, None]
+
+
+async def test_no_memory_refuses_the_transaction_whole(
+    private_redis: PrivateRedis, ruinable: Redis, opened: Opening
+) -> None:
+    database = await opened(RedisDatabase(private_redis.url))
+    await ruinable.config_set("maxmemory", 1)
+    (answer,) = await database.run([charge])
+    assert isinstance(answer, StoreUnreachable)
+    await ruinable.config_set("maxmemory", 0)
+    assert (await ruinable.get("charged"), list(await database.run([charge]))) == (None, ["done"])
+
+
+async def test_a_transaction_is_of_no_use_after_its_handler(private_redis: PrivateRedis, opened: Opening) -> None:
+    async def job(tx: RedisTransaction) -> RedisTransaction:
+        return tx
+
+    database = await opened(RedisDatabase(private_redis.url))
+    (tx,) = await database.run([job])
+    with pytest.raises(UsageError, match="ended"):
+        await tx.get("a")
+    with pytest.raises(UsageError, match="ended"):
+        await tx.set("a", 1)
+
+
+async def test_a_server_that_evicts_is_refused(private_redis: PrivateRedis, ruinable: Redis) -> None:
+    await ruinable.config_set("maxmemory-policy", "allkeys-random")
+    database = RedisDatabase(private_redis.url)
+    with pytest.raises(StoreMisconfigured):
+        await database.open()
+    await database.close()

@@ -1,0 +1,191 @@
+"""What only the Redis store can do wrong: a server that forgets, a lost answer, no memory, no permission."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+from structlog.testing import capture_logs
+
+from choros.errors import StoreMisconfigured, StoreUnreachable, UsageError
+from choros.store.port import Committed
+from choros.store.redis import RedisStore
+from choros.store.redis_server import masked
+from choros.testing.store import after, command, creation, stored, waiting
+from tests.private_servers import PrivateRedis
+from tests.store.conftest import Opening
+from tests.store.proxy import LossyProxy
+
+pytestmark = pytest.mark.servers
+
+
+async def test_an_eviction_policy_is_refused(private_redis: PrivateRedis, ruinable: Redis) -> None:
+    await ruinable.config_set("maxmemory-policy", "allkeys-lru")
+    store = RedisStore(private_redis.url)
+    with pytest.raises(StoreMisconfigured, match=r"allkeys-lru.*Try: CONFIG SET maxmemory-policy noeviction"):
+        await store.open()
+    await store.close()
+
+
+async def test_it_is_refused_without_permission_for_config_too(private_redis: PrivateRedis, ruinable: Redis) -> None:
+    await ruinable.acl_setuser(
+        "app", enabled=True, passwords=["+pw"], categories=["+@all"], commands=["-config"], keys=["*"]
+    )
+    url = f"redis://app:pw@127.0.0.1:{private_redis.port}/0"
+    allowed, refused = RedisStore(url), RedisStore(url)
+    await allowed.open()
+    await stored(allowed, creation())
+    await allowed.close()
+    await ruinable.config_set("maxmemory-policy", "volatile-ttl")
+    with pytest.raises(StoreMisconfigured, match="volatile-ttl"):
+        await refused.open()
+    await refused.close()
+
+
+async def test_weak_persistence_is_warned_about(private_redis: PrivateRedis, ruinable: Redis, opened: Opening) -> None:
+    with capture_logs() as logs:
+        await opened(RedisStore(private_redis.url))
+    assert not logs
+    await ruinable.config_set("appendfsync", "everysec")
+    with capture_logs() as logs:
+        await opened(RedisStore(private_redis.url))
+    await ruinable.config_set("appendfsync", "always")
+    assert [(log["event"], log["log_level"]) for log in logs] == [("store.redis.not_durable", "warning")]
+
+
+async def test_a_wrong_password_is_a_misconfiguration_and_never_shown(
+    private_redis: PrivateRedis, ruinable: Redis
+) -> None:
+    await ruinable.config_set("requirepass", "right")
+    for login in (":wr0ng@", "someone:wr0ng@", ""):
+        store = RedisStore(f"redis://{login}127.0.0.1:{private_redis.port}/0")
+        with pytest.raises(StoreMisconfigured, match="user and password") as caught:
+            await store.open()
+        assert "wr0ng" not in str(caught.value)
+        await store.close()
+
+
+async def test_nobody_at_this_port_is_unreachable() -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        store = RedisStore(f"redis://127.0.0.1:{probe.getsockname()[1]}/0")
+        with pytest.raises(StoreUnreachable, match="does not answer"):
+            await store.open()
+        await store.close()
+
+
+async def test_a_server_that_never_answers_is_given_up(opened: Opening) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        store = RedisStore(f"redis://127.0.0.1:{silent.getsockname()[1]}/0", timeout=0.3)
+        begun = time.monotonic()
+        with pytest.raises(StoreUnreachable):
+            await store.open()
+        assert time.monotonic() - begun < 2
+        await store.close()
+
+
+def test_a_nonsense_address_is_a_usage_error() -> None:
+    with pytest.raises(UsageError):
+        RedisStore("redis://localhost/0?socket_timeout=soon")
+
+
+def test_passwords_are_masked() -> None:
+    assert masked("redis://user:secret@host:6379/2?password=secret") == "redis://host:6379/2"
+
+
+async def test_no_memory_refuses_a_transition_whole(
+    private_redis: PrivateRedis, ruinable: Redis, opened: Opening
+) -> None:
+    store = await opened(RedisStore(private_redis.url))
+    made = creation("s1", command("c1"))
+    await stored(store, made)
+    await ruinable.config_set("maxmemory", 1)
+    with pytest.raises(StoreUnreachable, match="refused the write whole"):
+        await store.commit([after(made, command("c2")), creation("s2")])
+    await store.mark_sent([("s1", "c1")])  # what only removes still works
+    await ruinable.config_set("maxmemory", 0)
+    assert (set(await store.load(["s1", "s2"])), await waiting(store)) == ({"s1"}, [])
+    await stored(store, after(made))
+
+
+async def test_forgotten_scripts_are_sent_again(private_redis: PrivateRedis, ruinable: Redis, opened: Opening) -> None:
+    store = await opened(RedisStore(private_redis.url))
+    made = creation("s1", command("c1"))
+    await stored(store, made)
+    await ruinable.script_flush()
+    assert list(await store.commit([after(made), creation("s2"), creation("s1")])) == [
+        Committed.OK,
+        Committed.OK,
+        Committed.CONFLICT,
+    ]
+    await ruinable.script_flush()
+    assert set(await store.load(["s1", "s2"])) == {"s1", "s2"}
+
+
+async def test_a_commit_whose_answer_is_lost_is_recognised(opened: Opening, ruinable: Redis, proxy: LossyProxy) -> None:
+    store = await opened(RedisStore(f"redis://127.0.0.1:{proxy.port}/0"))
+    await stored(store, creation("warm"))
+    mine = creation("s1", command("c1"), received=("m1",))
+    proxy.lose("s1-t1")
+    with pytest.raises(StoreUnreachable):
+        await store.commit([mine])
+    assert proxy.lost == 1
+    assert list(await store.commit([mine])) == [Committed.CONFLICT]
+    loaded = (await store.load(["s1"]))["s1"]
+    assert (loaded.record, loaded.unsent) == (mine.record, frozenset({"c1"}))
+    assert [row.version for row in await store.history("s1")] == [1]
+
+
+async def test_a_restart_of_the_server_is_survived(
+    private_redis: PrivateRedis, ruinable: Redis, opened: Opening
+) -> None:
+    store = await opened(RedisStore(private_redis.url))
+    made = creation("s1", command("c1"))
+    await stored(store, made)
+    await asyncio.to_thread(private_redis.kill)
+    with pytest.raises(StoreUnreachable):
+        await store.load(["s1"])
+    private_redis.start()  # in this thread: it would end with any other
+    assert (await store.load(["s1"]))["s1"].record == made.record
+    await stored(store, after(made))
+
+
+async def test_all_keys_share_one_hash_tag_and_none_expires(
+    private_redis: PrivateRedis, ruinable: Redis, opened: Opening
+) -> None:
+    store = await opened(RedisStore(private_redis.url, "shop"))
+    await stored(store, creation("s1", command("c1"), wake_at=5.0))
+    keys: list[Any] = await ruinable.keys()
+    assert len(keys) == 7
+    assert all(key.startswith(b"{shop}:") for key in keys)
+    assert [await ruinable.ttl(key) for key in keys] == [-1] * 7
+
+
+async def test_the_clock_is_the_servers(
+    private_redis: PrivateRedis, ruinable: Redis, opened: Opening, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = await opened(RedisStore(private_redis.url))
+    right, real = store.now(), time.time
+    monkeypatch.setattr(time, "time", lambda: real() + 3600)
+    await store.due(0.0, [("order", 1)], 1)
+    assert abs(store.now() - right) < 5
+
+
+async def test_a_clock_that_runs_back_keeps_the_order_of_one_saga(
+    private_redis: PrivateRedis, ruinable: Redis, opened: Opening
+) -> None:
+    store = await opened(RedisStore(private_redis.url, "shop"))
+    made = creation("s1", command("z"))
+    await stored(store, made)
+    ahead = int((store.now() + 30) * 1_000_000)
+    await ruinable.hset("{shop}:saga:s1", "clock", str(ahead))
+    second = after(made, command("y"))
+    await stored(store, second)
+    await stored(store, after(second, command("a")))
+    assert await waiting(store) == ["z", "y", "a"]

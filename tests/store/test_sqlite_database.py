@@ -1,0 +1,116 @@
+"""What only a participant's SQLite file can do wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from choros.errors import StoreMisconfigured, StoreUnreachable, UsageError
+from choros.store.barrier_rows import SqliteTransaction
+from choros.store.barrier_sqlite import SqliteDatabase
+from choros.testing.barrier import a_row, row_of, unsent_keys, writing
+from tests.store.conftest import Opening, eventually
+
+
+@pytest.fixture
+async def database(tmp_path: Path, opened: Opening) -> SqliteDatabase:
+    database: SqliteDatabase = await opened(SqliteDatabase(tmp_path / "shop.db"))
+
+    async def job(tx: SqliteTransaction) -> None:
+        await tx.execute("CREATE TABLE stock (sku TEXT PRIMARY KEY, amount INTEGER CHECK (amount >= 0))")
+        await tx.execute("INSERT INTO stock VALUES ('lamp', 3), ('sofa', 1)")
+
+    assert list(await database.run([job])) == [None]  # type: ignore[list-item] # it is an SqliteTransaction
+    return database
+
+
+async def test_handlers_read_and_write_their_own_tables(database: SqliteDatabase) -> None:
+    async def job(tx: SqliteTransaction) -> list[object]:
+        changed = await tx.execute("UPDATE stock SET amount = amount - :n WHERE sku = :sku", {"n": 1, "sku": "lamp"})
+        rows = await tx.fetch("SELECT sku, amount FROM stock ORDER BY sku")
+        return [changed, rows, await tx.fetchone("SELECT amount FROM stock WHERE sku = ?", ("chair",))]
+
+    assert list(await database.run([job])) == [[1, [("lamp", 2), ("sofa", 1)], None]]  # type: ignore[list-item]
+
+
+async def test_errors_of_statements_are_the_handlers_own(database: SqliteDatabase) -> None:
+    async def job(tx: SqliteTransaction) -> None:
+        await tx.execute("UPDATE stock SET amount = -1")
+
+    answers = await database.run([job, writing(a_row("k1"))])  # type: ignore[list-item]
+    assert isinstance(answers[0], sqlite3.IntegrityError)
+    assert await row_of(database, "k1") is not None
+
+
+@pytest.mark.parametrize("statement", ["COMMIT", " rollback", "BEGIN", "End transaction", "SAVEPOINT x"])
+async def test_a_handler_cannot_end_the_transaction(database: SqliteDatabase, statement: str) -> None:
+    async def job(tx: SqliteTransaction) -> None:
+        await tx.execute(statement)
+
+    (answer,) = await database.run([job])  # type: ignore[list-item]
+    assert isinstance(answer, UsageError)
+
+
+async def test_a_transaction_is_of_no_use_after_its_handler(database: SqliteDatabase) -> None:
+    async def job(tx: SqliteTransaction) -> SqliteTransaction:
+        return tx
+
+    (tx,) = await database.run([job])  # type: ignore[list-item]
+    with pytest.raises(UsageError, match="ended"):
+        await tx.execute("DELETE FROM stock")
+
+
+async def test_a_full_disk_takes_the_whole_group_back(database: SqliteDatabase) -> None:
+    connection = database._checked_open()
+    pages = connection.execute("PRAGMA page_count").fetchone()[0]
+    connection.execute(f"PRAGMA max_page_count = {pages}")
+
+    async def stubborn(tx: SqliteTransaction) -> None:
+        try:
+            await tx.execute("INSERT INTO stock VALUES (?, 1)", ("x" * 100_000,))
+        except sqlite3.OperationalError:
+            await tx.execute("DELETE FROM stock")
+
+    answers = await database.run([writing(a_row("k1")), stubborn, writing(a_row("k2"))])  # type: ignore[list-item]
+    assert [type(answer) for answer in answers] == [StoreUnreachable] * 3
+    connection.execute("PRAGMA max_page_count = 1000000")
+    assert [await row_of(database, key) for key in ("k1", "k2")] == [None, None]
+    assert connection.execute("SELECT count(*) FROM stock").fetchone() == (2,)
+
+
+async def test_marks_reach_the_disk_without_a_job(database: SqliteDatabase, opened: Opening) -> None:
+    other = await opened(SqliteDatabase(database.path))
+    await database.run([writing(a_row("k1", reply="r"))])
+    await database.mark_sent(["k1"])
+
+    async def written() -> bool:
+        return not await unsent_keys(other)
+
+    await eventually(written)
+
+
+async def test_cancelling_during_the_commit_leaves_all_or_nothing(database: SqliteDatabase) -> None:
+    for number in range(40):
+        jobs = [writing(a_row(f"{number}-{one}")) for one in range(3)]
+        task = asyncio.ensure_future(database.run(jobs))
+        await asyncio.sleep(number * 0.00005)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        rows = [await row_of(database, f"{number}-{one}") for one in range(3)]
+        assert len({row is None for row in rows}) == 1
+
+
+async def test_a_table_of_another_make_is_refused(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "shop.db") as connection:
+        connection.execute("CREATE TABLE choros_barrier (key TEXT, state TEXT, unsent INTEGER, prune_at REAL)")
+    connection.close()
+    with pytest.raises(StoreMisconfigured, match="columns"):
+        await SqliteDatabase(tmp_path / "shop.db").open()
+
+
+async def test_a_folder_that_is_not_there_is_unreachable(tmp_path: Path) -> None:
+    with pytest.raises(StoreUnreachable, match="cannot be opened"):
+        await SqliteDatabase(tmp_path / "nowhere" / "shop.db").open()
