@@ -1,4 +1,4 @@
-"""choros at work on the same saga: orchestrator, three participants and a subscriber on one event loop."""
+"""choros at work on the order saga: orchestrator, three participants and a subscriber on one event loop."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from datetime import timedelta
 from benchmarks.measuring import Arrivals
 from benchmarks.shop import order, shop
 from choros.roles import Running, stop_all
-from choros.runtime.application import App
 from choros.runtime.client import Client
 from choros.runtime.orchestrator import Orchestrator
 from choros.runtime.participant import Participant
@@ -27,10 +26,10 @@ _LONG = timedelta(minutes=5)
 
 @dataclass(frozen=True)
 class Adapters:
-    """What the application runs on: nothing opened yet, but the transport connected by whoever made it."""
+    """How to make what the application runs on; nothing is connected yet."""
 
-    transport: Transport
-    store: Store
+    transport: Callable[[], Transport]
+    store: Callable[[], Store]
     database: Callable[[str], Database]
     """The database of a service, by its name."""
 
@@ -51,7 +50,7 @@ class RunningShop:
 
 @dataclass(frozen=True)
 class Engine:
-    """A contestant: the whole application on these adapters."""
+    """A contestant: the whole application in this process, as `choros run --role all` has it."""
 
     name: str
     namespace: str
@@ -59,32 +58,28 @@ class Engine:
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[RunningShop]:
-        """Everything that one process of `choros run --role all` does."""
+        """Everything connected and running; stopped and closed at the end."""
         arrivals = Arrivals()
         app = shop(self.namespace, arrivals.heard)
-        transport, store = self.adapters.transport, self.adapters.store
+        transport, store = self.adapters.transport(), self.adapters.store()
         async with AsyncExitStack() as stack:
-            await store.open()
+            stack.push_async_callback(transport.close)
+            await transport.connect()
             stack.push_async_callback(store.close)
+            await store.open()
             orchestrator = Orchestrator(app, transport=transport, store=store)
             await orchestrator.declare()
-            parts = [orchestrator, *[await self._service(one, stack) for one in app.services.values()]]
-            await stack.enter_async_context(_running(parts))
-            yield RunningShop(await _client(app, self.adapters, orchestrator, stack), arrivals)
+            services = [await self._service(one, transport, stack) for one in app.services.values()]
+            await stack.enter_async_context(_running([orchestrator, *services]))
+            client = Client(app, store=store, transport=transport, decider=orchestrator.decider, timeout=_LONG)
+            yield RunningShop(client, arrivals)
 
-    async def _service(self, service: Service, stack: AsyncExitStack) -> Running:
+    async def _service(self, service: Service, transport: Transport, stack: AsyncExitStack) -> Running:
         database = self.adapters.database(service.name)
-        await database.open()
         stack.push_async_callback(database.close)
+        await database.open()
         kind = Participant if service.commands else Subscriber
-        return kind(service, namespace=self.namespace, transport=self.adapters.transport, database=database)
-
-
-async def _client(app: App, adapters: Adapters, orchestrator: Orchestrator, stack: AsyncExitStack) -> Client:
-    client = Client(
-        app, store=adapters.store, transport=adapters.transport, decider=orchestrator.decider, timeout=_LONG
-    )
-    return await stack.enter_async_context(client)
+        return kind(service, namespace=self.namespace, transport=transport, database=database)
 
 
 @asynccontextmanager
@@ -93,5 +88,7 @@ async def _running(parts: Sequence[Running]) -> AsyncIterator[None]:
     async with asyncio.TaskGroup() as group:
         for part in parts:
             group.create_task(part.run())
-        yield
-        await stop_all(list(parts))
+        try:
+            yield
+        finally:
+            await stop_all(list(parts))

@@ -41,8 +41,7 @@ class _Recorder(MemoryTransport):
 async def take_samples(namespace: str, saga: str) -> Samples:
     """Run one saga in memory and keep its messages."""
     transport = _Recorder(namespace)
-    await transport.connect()
-    adapters = Adapters(transport, MemoryStore(), lambda _: MemoryDatabase())
+    adapters = Adapters(lambda: transport, MemoryStore, lambda _: MemoryDatabase())
     async with Engine("samples", namespace, adapters).opened() as shop:
         await shop.carry_out(saga)
         await shop.arrivals.reach(1)

@@ -16,7 +16,7 @@ from choros.errors import ChorosError, MessageRejected, UsageError
 from choros.loading import load_app
 from choros.roles import DEFAULT_BROKER, DEFAULT_DATABASE, DEFAULT_STORE, Addresses, client_of, opened_store, run_role
 from choros.runtime.application import App
-from choros.runtime.client import Client, Outcome, events_of
+from choros.runtime.client import Account, Client, Outcome, account_of, events_of
 from choros.runtime.telemetry import configure_logging
 from choros.saga.diagram import mermaid, outline
 from choros.store.port import Record
@@ -203,15 +203,16 @@ def saga_show(application: AppName, saga_id: SagaId, store: StoreUrl = DEFAULT_S
     """Show what became of a saga instance."""
     loaded = load_app(application)
 
-    async def look(client: Client, _: App) -> None:
-        account = await client.show(saga_id)
-        if output == "json":
-            history = [{"version": row.version, "at": row.at, "events": events_of(row)} for row in account.history]
-            print(json.dumps({"saga_id": saga_id, "status": account.record.status, "history": history}))
-            return
-        print("\n".join(timeline(account, loaded.sagas[account.record.saga, account.record.saga_version])))
+    async def look() -> Account:
+        async with opened_store(Addresses(store=store), loaded) as opened:
+            return await account_of(opened, saga_id)
 
-    _with_client(application, Addresses("memory://", store), look)
+    account = _run(look())
+    if output == "json":
+        history = [{"version": row.version, "at": row.at, "events": events_of(row)} for row in account.history]
+        print(json.dumps({"saga_id": saga_id, "status": account.record.status, "history": history}))
+    else:
+        print("\n".join(timeline(account, loaded.sagas[account.record.saga, account.record.saga_version])))
 
 
 @saga_commands.command("cancel")

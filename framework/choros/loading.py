@@ -12,8 +12,14 @@ from choros.runtime.application import App
 
 
 def load_app(reference: str) -> App:
-    """Import the module (or its submodule `app`) and return its App; raises UsageError, or the module's own
-    DeclarationError."""
+    """Import the module (or its submodule `app`) and return its App, under the namespace of CHOROS_NAMESPACE if that
+    is set. Raises UsageError, or the module's own DeclarationError."""
+    app = _load(reference)
+    namespace = os.environ.get("CHOROS_NAMESPACE")
+    return app.within(namespace) if namespace else app
+
+
+def _load(reference: str) -> App:
     module_name, _, attribute = reference.partition(":")
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())  # a user's own modules, as with `python -m`

@@ -7,7 +7,7 @@ from choros.store.barrier_rows import SqliteTransaction
 from reference_services.contracts import ChargePayment, PaymentCharged, PaymentRefunded, RefundPayment
 from reference_services.payment import ledger
 
-CREDIT_LIMIT = 100_000
+CREDIT_LIMIT = 35_000
 """The most that one order may cost, in pence."""
 
 

@@ -51,12 +51,12 @@ class TestSqliteDatabase(Suite):
 
     @pytest.fixture
     async def another(self, opened: Opening, tmp_path: Path) -> Another:
-        async def prepare(tx: SqliteTransaction) -> None:
+        async def prepare(tx: Any) -> None:
             await tx.execute("CREATE TABLE IF NOT EXISTS counter (amount INTEGER)")
 
         async def another() -> Database:
             database: Database = await opened(SqliteDatabase(tmp_path / "shop.db"))
-            assert list(await database.run([prepare])) == [None]  # type: ignore[list-item] # it is an SqliteTransaction
+            assert list(await database.run([prepare])) == [None]
             return database
 
         return another

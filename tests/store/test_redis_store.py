@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from choros.errors import StoreMisconfigured, StoreUnreachable, UsageError
 from choros.store.port import Committed
 from choros.store.redis import RedisStore
-from choros.store.redis_server import masked
+from choros.store.redis_errors import masked
 from choros.testing.store import after, command, creation, stored, waiting
 from tests.private_servers import PrivateRedis
 from tests.store.conftest import Opening

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +17,11 @@ from choros.testing.barrier import a_row, row_of, unsent_keys, writing
 from tests.store.conftest import Opening, eventually
 
 
+async def run(database: SqliteDatabase, *jobs: Callable[[Any], Awaitable[Any]]) -> list[Any]:
+    """The answers to jobs that want a SqliteTransaction."""
+    return list(await database.run(jobs))
+
+
 @pytest.fixture
 async def database(tmp_path: Path, opened: Opening) -> SqliteDatabase:
     database: SqliteDatabase = await opened(SqliteDatabase(tmp_path / "shop.db"))
@@ -23,7 +30,7 @@ async def database(tmp_path: Path, opened: Opening) -> SqliteDatabase:
         await tx.execute("CREATE TABLE stock (sku TEXT PRIMARY KEY, amount INTEGER CHECK (amount >= 0))")
         await tx.execute("INSERT INTO stock VALUES ('lamp', 3), ('sofa', 1)")
 
-    assert list(await database.run([job])) == [None]  # type: ignore[list-item] # it is an SqliteTransaction
+    assert await run(database, job) == [None]
     return database
 
 
@@ -33,14 +40,14 @@ async def test_handlers_read_and_write_their_own_tables(database: SqliteDatabase
         rows = await tx.fetch("SELECT sku, amount FROM stock ORDER BY sku")
         return [changed, rows, await tx.fetchone("SELECT amount FROM stock WHERE sku = ?", ("chair",))]
 
-    assert list(await database.run([job])) == [[1, [("lamp", 2), ("sofa", 1)], None]]  # type: ignore[list-item]
+    assert await run(database, job) == [[1, [("lamp", 2), ("sofa", 1)], None]]
 
 
 async def test_errors_of_statements_are_the_handlers_own(database: SqliteDatabase) -> None:
     async def job(tx: SqliteTransaction) -> None:
         await tx.execute("UPDATE stock SET amount = -1")
 
-    answers = await database.run([job, writing(a_row("k1"))])  # type: ignore[list-item]
+    answers = await run(database, job, writing(a_row("k1")))
     assert isinstance(answers[0], sqlite3.IntegrityError)
     assert await row_of(database, "k1") is not None
 
@@ -50,7 +57,7 @@ async def test_a_handler_cannot_end_the_transaction(database: SqliteDatabase, st
     async def job(tx: SqliteTransaction) -> None:
         await tx.execute(statement)
 
-    (answer,) = await database.run([job])  # type: ignore[list-item]
+    (answer,) = await run(database, job)
     assert isinstance(answer, UsageError)
 
 
@@ -58,7 +65,7 @@ async def test_a_transaction_is_of_no_use_after_its_handler(database: SqliteData
     async def job(tx: SqliteTransaction) -> SqliteTransaction:
         return tx
 
-    (tx,) = await database.run([job])  # type: ignore[list-item]
+    (tx,) = await run(database, job)
     with pytest.raises(UsageError, match="ended"):
         await tx.execute("DELETE FROM stock")
 
@@ -74,7 +81,7 @@ async def test_a_full_disk_takes_the_whole_group_back(database: SqliteDatabase) 
         except sqlite3.OperationalError:
             await tx.execute("DELETE FROM stock")
 
-    answers = await database.run([writing(a_row("k1")), stubborn, writing(a_row("k2"))])  # type: ignore[list-item]
+    answers = await run(database, writing(a_row("k1")), stubborn, writing(a_row("k2")))
     assert [type(answer) for answer in answers] == [StoreUnreachable] * 3
     connection.execute("PRAGMA max_page_count = 1000000")
     assert [await row_of(database, key) for key in ("k1", "k2")] == [None, None]

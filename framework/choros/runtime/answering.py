@@ -16,6 +16,7 @@ class Answer:
 
     reply: Envelope
     keys: tuple[str, ...] = ()
+    repeated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +27,9 @@ class Unsettled:
     fresh: bool = False
 
 
-def stored(row: Row, *more: str) -> Answer:
+def stored(row: Row) -> Answer:
     """The answer that a row keeps."""
-    return Answer(Envelope.loads(row.reply), (row.key, *more))
+    return Answer(Envelope.loads(row.reply), (row.key,), repeated=True)
 
 
 def answer(command: Envelope, source: str, now: float, body: Reply, outcome: Outcome = "ok") -> Envelope:

@@ -37,6 +37,11 @@ class App:
         for saga in self.sagas.values():
             _check_handled(saga, self.services)
 
+    def within(self, namespace: str) -> App:
+        """The same application under another namespace, so that it is apart on a shared broker and store."""
+        name = "" if self.name == self.namespace else self.name
+        return App(namespace, sagas=self.sagas.values(), services=self.services.values(), name=name)
+
     def saga(self, name: str) -> Saga[Any]:
         """The newest version of a saga; raises UsageError if there is none of this name."""
         versions = [saga for (known, _), saga in self.sagas.items() if known == name]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from functools import partial
 
@@ -22,18 +21,14 @@ from choros.runtime.barrier import (
     refusal_until,
     tombstone_until,
 )
-from choros.runtime.reading import Received, call_of
+from choros.runtime.calling import call_handler
+from choros.runtime.reading import Received
 from choros.runtime.service import Handler
-from choros.runtime.telemetry import speaking_of
 from choros.store.barrier import Job, Row, Transaction
 
 
 class WrongReply(Exception):
     """A handler returned something that is not its command's reply: a bug."""
-
-
-class HandlerCancelled(Exception):
-    """A handler awaited something that was cancelled: its affair, not an order to stop."""
 
 
 class Barrier:
@@ -153,28 +148,15 @@ class Barrier:
         return await _keep(transaction, settled, self._reply(command, outcome))
 
     async def call(self, received: Received, handler: Handler, transaction: Transaction | None) -> Reply | None:
-        """Run a handler, for so long at most; None only where that is an answer (of an `ask`)."""
+        """Run a handler; None only where that is an answer (of an `ask`)."""
         try:
-            reply = await self._called(received, handler, transaction)
+            reply = await call_handler(handler, received.envelope, received.message, transaction, self._timeout)
+            asked = handler is not received.handler
+            if type(reply) is not type(received.message).reply_type and not (asked and reply is None):
+                raise WrongReply
         except Exception as error:
             received.failure = error
             raise
-        return reply
-
-    async def _called(self, received: Received, handler: Handler, transaction: Transaction | None) -> Reply | None:
-        call = call_of(received.envelope)
-        with speaking_of(received.envelope):
-            try:
-                async with asyncio.timeout(self._timeout):
-                    reply = await handler(received.message, transaction, call)
-            except asyncio.CancelledError:
-                task = asyncio.current_task()
-                if task is not None and task.cancelling():
-                    raise
-                raise HandlerCancelled from None
-        asked = received.handler is not handler
-        if type(reply) is not type(received.message).reply_type and not (asked and reply is None):
-            raise WrongReply
         return reply
 
 

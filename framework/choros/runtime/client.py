@@ -158,18 +158,11 @@ class Client:
 
     async def outcome(self, saga_id: str) -> Outcome:
         """How far the saga is; raises SagaNotFound."""
-        return _outcome(Instance.loads((await self._record(saga_id)).state))
+        return _outcome(Instance.loads((await _record(self._store, saga_id)).state))
 
     async def show(self, saga_id: str) -> Account:
         """Everything that is known of a saga instance; raises SagaNotFound."""
-        record = await self._record(saga_id)
-        return Account(record, Instance.loads(record.state), tuple(await self._store.history(saga_id)))
-
-    async def _record(self, saga_id: str) -> Record:
-        loaded = (await self._store.load([saga_id])).get(saga_id)
-        if loaded is None:
-            raise SagaNotFound(f"There is no saga instance {saga_id}.", "choros saga list.")
-        return loaded.record
+        return await account_of(self._store, saga_id)
 
     async def cancel(self, saga_id: str) -> str:
         """Ask for the saga to be undone. Answers 'compensating'; 'wanted' while the pivot is in flight, when it only
@@ -206,6 +199,19 @@ class Client:
                 f"The store did not take the request within {self._timeout:g} s; it may still.",
                 "ask again under the same key.",
             ) from None
+
+
+async def account_of(store: Store, saga_id: str) -> Account:
+    """Everything that a store knows of a saga instance; raises SagaNotFound."""
+    record = await _record(store, saga_id)
+    return Account(record, Instance.loads(record.state), tuple(await store.history(saga_id)))
+
+
+async def _record(store: Store, saga_id: str) -> Record:
+    loaded = (await store.load([saga_id])).get(saga_id)
+    if loaded is None:
+        raise SagaNotFound(f"There is no saga instance {saga_id}.", "choros saga list.")
+    return loaded.record
 
 
 def _outcome(instance: Instance) -> Outcome:

@@ -11,6 +11,7 @@ import structlog
 from choros.envelope import decode
 from choros.errors import MessageRejected, StoreUnreachable
 from choros.runtime.application import App
+from choros.runtime.client import Client
 from choros.runtime.decider import Decider
 from choros.runtime.replies import read_reply
 from choros.runtime.transition import Transitions
@@ -91,6 +92,10 @@ class Orchestrator:
         deciding.cancel()
         await self.decider.close(self._drain)
         log.info("choros.orchestrator.stopped", application=self._app.name)
+
+    def client(self) -> Client:
+        """A client that starts and follows sagas through this orchestrator, in its own batches."""
+        return Client(self._app, store=self._store, transport=self._transport, decider=self.decider)
 
     def stop(self) -> None:
         """Let `run` finish what is under way and return."""

@@ -20,15 +20,12 @@ from choros.runtime.reply_outbox import Outgoing, ReplyOutbox
 from choros.runtime.service import Service
 from choros.runtime.settling import Settling
 from choros.runtime.telemetry import about, described, get_logger
-from choros.runtime.transacting import Transacting, unreachable
+from choros.runtime.transacting import Transacting
 from choros.store.barrier import Database
-from choros.transport.backoff import full_jitter
 from choros.transport.port import Delivery, Transport
 from choros.transport.topology import Names
 
 log = get_logger(__name__)
-
-Work = tuple[Received, Delivery]
 
 
 class Participant:
@@ -83,19 +80,20 @@ class Participant:
     # --- taking commands in ---
 
     async def _take(self, deliveries: Sequence[Delivery]) -> None:
-        batch: list[Work] = []
+        batch: list[Received] = []
         for delivery in deliveries:
             try:
                 received = read_command(delivery.wire, self._service, self._names)
             except MessageRejected as rejected:
                 self._park(delivery, rejected.sentence)
                 continue
+            received.delivery = delivery
             turn = self._effects.enter(received.key.effect)
             if turn is None and not received.provided:
-                batch.append((received, delivery))
+                batch.append(received)
             else:
-                self._intake.spawn(self._alone(received, delivery, turn))
-        await self._together(batch)
+                self._intake.spawn(self._alone(received, turn))
+        await self._transacting.together(batch, self._barrier.job, self._done, self._intake.spawn)
 
     def _park(self, delivery: Delivery, reason: str) -> None:
         self.counts["parked"] += 1
@@ -104,46 +102,19 @@ class Participant:
 
     # --- carrying them out ---
 
-    async def _together(self, batch: Sequence[Work]) -> None:
-        """Until the database has done all of them; a few that it keeps failing do not hold up the others."""
-        delays = full_jitter()
-        while batch:
-            left = await self._round(batch)
-            if left and len(left) < len(batch):
-                self._intake.spawn(self._later(left))
-                return
-            if left:
-                await asyncio.sleep(next(delays))
-            batch = left
-
-    async def _later(self, batch: Sequence[Work]) -> None:
-        await asyncio.sleep(next(full_jitter()))
-        await self._together(batch)
-
-    async def _round(self, batch: Sequence[Work]) -> Sequence[Work]:
-        """One transaction, or one for each, as the database likes; says what it did not do."""
-        works = [received for received, _ in batch]
-        results = await self._transacting.attempt(works, [self._barrier.job(received) for received in works])
-        left: list[Work] = []
+    def _done(self, finished: Sequence[tuple[Received, Any]]) -> None:
         outgoing: list[Outgoing] = []
-        for (received, delivery), result in zip(batch, results, strict=True):
-            if unreachable(received, result):
-                left.append((received, delivery))
-            elif isinstance(result, Unsettled):
-                self._intake.spawn(self._alone(received, delivery, None, result))
+        for received, result in finished:
+            if isinstance(result, Unsettled):
+                self._intake.spawn(self._alone(received, None, result))
             else:
                 self._effects.leave(received.key.effect)
-                outgoing.append(Outgoing(self._answer(received, result), delivery))
+                outgoing.append(Outgoing(self._answer(received, result), received.delivery))
         if outgoing:
             self._intake.spawn(self._replies.deliver(outgoing))
-        return left
 
     async def _alone(
-        self,
-        received: Received,
-        delivery: Delivery,
-        turn: asyncio.Future[None] | None,
-        found: Unsettled | None = None,
+        self, received: Received, turn: asyncio.Future[None] | None, found: Unsettled | None = None
     ) -> None:
         """One command whose provider may have to be called, or whose effect was just being worked on."""
         if turn is not None:
@@ -157,7 +128,7 @@ class Participant:
             result = error
         finally:
             self._effects.leave(received.key.effect)
-        await self._replies.deliver([Outgoing(self._answer(received, result), delivery)])
+        await self._replies.deliver([Outgoing(self._answer(received, result), received.delivery)])
 
     # --- answering them ---
 
@@ -172,9 +143,8 @@ class Participant:
 
     def _count(self, received: Received, result: Answer) -> None:
         reply = result.reply
-        repeated = reply.causation_id != received.envelope.id
-        self.counts["repeated" if repeated else reply.outcome] += 1
-        if reply.outcome == "refused" and not repeated:
+        self.counts["repeated" if result.repeated else reply.outcome] += 1
+        if reply.outcome == "refused" and not result.repeated:
             log.info("choros.command.refused", type=received.envelope.type, **about(received.envelope))
 
     def _say_why(self, received: Received, error: BaseException) -> None:

@@ -5,30 +5,29 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 
 from choros.envelope import Envelope
-from choros.errors import MessageRejected
+from choros.errors import MessageRejected, Misconfigured
 from choros.messages import Message
+from choros.runtime.calling import call_handler
 from choros.runtime.checking import check
 from choros.runtime.effects import Effects
 from choros.runtime.intake import Intake
-from choros.runtime.reading import call_of, read_envelope
+from choros.runtime.reading import read_envelope
 from choros.runtime.service import Handler, Service
-from choros.runtime.telemetry import about, described, get_logger, speaking_of
+from choros.runtime.telemetry import about, described, get_logger
 from choros.runtime.transacting import Transacting
-from choros.store.barrier import Database, Row, Transaction
+from choros.store.barrier import Database, Job, Row, Transaction
 from choros.transport.port import Delivery, Transport
 from choros.transport.topology import RETRY_LADDER, Names
 
 log = get_logger(__name__)
 
-_DONE = object()
-"""What a job answers when there was nothing left to do, or when it was done."""
-_OPEN = object()
-"""What a look into the inbox answers when the fact is new."""
+Fate = Literal["handled", "repeated", "new"]
 
 
 @dataclass(slots=True, eq=False)
@@ -69,7 +68,9 @@ class Subscriber:
     ) -> None:
         self.counts: Counter[str] = Counter()
         """What became of the facts so far: handled, repeated, retried, parked, or not for us (passed)."""
-        self.clock = clock
+        self.lag = 0.0
+        """Seconds from the publication of the last fact that was handled to its end."""
+        self._clock = clock
         self._service = service
         self._database = database
         self._attempts = attempts
@@ -101,15 +102,14 @@ class Subscriber:
             if told is None:
                 continue
             turn = self._facts.enter(told.key)
-            if turn is None and told.handler.transaction is not None:
+            if turn is None:
                 batch.append(told)
             else:
-                self._intake.spawn(self._alone(told, turn))
-        if batch:
-            await self._together(batch)
+                self._intake.spawn(self._in_turn(told, turn))
+        await self._together(batch)
 
     def _read(self, delivery: Delivery) -> _Told | None:
-        """What is not for us is passed over, where it is the exchange that put it here; all else is parked."""
+        """What is not for us is passed over, where it is the fan-out that put it here; all else is parked."""
         try:
             envelope = read_envelope(delivery.wire)
             if envelope.kind != "fact":
@@ -126,22 +126,78 @@ class Subscriber:
         self._settle("passed", delivery.ack())
         return None
 
-    def _settle(self, fate: str, settling: Awaitable[None]) -> None:
+    def _settle(self, fate: str, settling: Coroutine[Any, Any, None]) -> None:
         self.counts[fate] += 1
-        self._intake.spawn(_awaited(settling))
+        self._intake.spawn(settling)
 
     # --- handling them ---
 
     async def _together(self, batch: Sequence[_Told]) -> None:
-        """Those with a transaction, once each; what the database does not do now is tried again, fact by fact."""
-        results = await self._transacting.attempt(batch, [self._job(told) for told in batch])
-        for told, result in zip(batch, results, strict=True):
-            if result is _DONE:
-                self._facts.leave(told.key)
-                self._settle("handled", told.delivery.ack())
+        await self._transacting.together(batch, self._job, self._done, self._intake.spawn)
+
+    async def _in_turn(self, told: _Told, turn: asyncio.Future[None]) -> None:
+        await turn
+        await self._together([told])
+
+    def _job(self, told: _Told) -> Job:
+        told.failure = None
+        return partial(self._react, told)
+
+    async def _react(self, told: _Told, transaction: Transaction) -> Fate:
+        """Inbox row and effect together; for a handler without transaction only a look into the inbox."""
+        if await transaction.read_row(told.key) is not None:
+            return "repeated"
+        if told.handler.transaction is None:
+            return "new"
+        await transaction.write_row(Row(key=told.key, state="ok"))
+        await self._call(told, transaction)
+        return "handled"
+
+    async def _call(self, told: _Told, transaction: Transaction | None) -> None:
+        try:
+            await call_handler(told.handler, told.envelope, told.fact, transaction, self._timeout)
+        except Exception as error:
+            told.failure = error
+            raise
+
+    def _done(self, finished: Sequence[tuple[_Told, Any]]) -> None:
+        for told, result in finished:
+            if result == "new":
+                self._intake.spawn(self._outside(told))
             else:
-                self._intake.spawn(self._finish(told, result))
+                self._end(told, result)
 
-    async def _finish(self, told: _Told, result: Any) -> None: ...
+    async def _outside(self, told: _Told) -> None:
+        """No transaction holds this together: after a crash in between, the handler runs again."""
+        result: Fate | Exception = "handled"
+        try:
+            await self._call(told, None)
+            await self._transacting.insist(told, partial(_remember, told.key))
+        except Exception as error:
+            if isinstance(error, Misconfigured) and error is not told.failure:
+                raise
+            result = error
+        self._end(told, result)
 
-    async def _alone(self, told: _Told, turn: asyncio.Future[None] | None) -> None: ...
+    def _end(self, told: _Told, result: Fate | Exception) -> None:
+        self._facts.leave(told.key)
+        if isinstance(result, Exception):
+            self._failed(told, result)
+        else:
+            self.lag = self._clock() - told.envelope.time
+            self._settle(result, told.delivery.ack())
+
+    def _failed(self, told: _Told, error: Exception) -> None:
+        tried, words = told.delivery.retries + 1, described(error) | about(told.envelope)
+        if tried >= self._attempts:
+            log.error("choros.fact.parked", type=told.envelope.type, **words)
+            reason = f"handler failed {tried} times: {type(error).__name__}"
+            self._settle("parked", told.delivery.dead_letter(reason))
+            return
+        after = RETRY_LADDER[min(tried, len(RETRY_LADDER)) - 1]
+        log.warning("choros.fact.failed", type=told.envelope.type, retries=tried, retry_in=after, **words)
+        self._settle("retried", told.delivery.retry(after))
+
+
+async def _remember(key: str, transaction: Transaction) -> None:
+    await transaction.write_row(Row(key=key, state="ok"))

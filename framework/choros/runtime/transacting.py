@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Protocol, TypeVar
 
 from choros.errors import Misconfigured, StoreUnreachable
 from choros.runtime.telemetry import get_logger
@@ -18,6 +18,11 @@ class Failing(Protocol):
     """What a job is for; it remembers what its handler raised."""
 
     failure: BaseException | None
+
+
+W = TypeVar("W", bound=Failing)
+Done = Callable[[list[tuple[W, Any]]], None]
+Spawn = Callable[[Coroutine[Any, Any, None]], Any]
 
 
 class Transacting:
@@ -41,6 +46,28 @@ class Transacting:
                 raise result
         self._note(lost, len(jobs))
         return results
+
+    async def together(self, works: Sequence[W], job: Callable[[W], Job], done: Done[W], spawn: Spawn) -> None:
+        """Run a batch until the database has done all of it, telling `done` what came of each.
+
+        While it does none of them, this waits; a few that it keeps failing do not hold up what comes after."""
+        delays = full_jitter()
+        while works:
+            results = await self.attempt(works, [job(work) for work in works])
+            pairs = list(zip(works, results, strict=True))
+            left = [work for work, result in pairs if unreachable(work, result)]
+            if finished := [(work, result) for work, result in pairs if not unreachable(work, result)]:
+                done(finished)
+            if left and finished:
+                spawn(self._later(left, job, done, spawn))
+                return
+            if left:
+                await asyncio.sleep(next(delays))
+            works = left
+
+    async def _later(self, works: Sequence[W], job: Callable[[W], Job], done: Done[W], spawn: Spawn) -> None:
+        await asyncio.sleep(next(full_jitter()))
+        await self.together(works, job, done, spawn)
 
     async def insist(self, work: Failing, job: Job) -> Any:
         """Run one job, again and again until the database has done it; raises what the job raised."""

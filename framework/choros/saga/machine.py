@@ -78,7 +78,7 @@ def _take(turn: Turn, given: Input) -> None:
             _pause(turn, isinstance(given, PauseRequested))
         case RetryRequested():
             _retry(turn, given)
-        case SkipRequested():
+        case _:
             _skip(turn, given)
 
 

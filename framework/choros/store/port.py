@@ -129,7 +129,9 @@ class Store(Protocol):
         ...
 
     async def mark_sent(self, sent: Sequence[tuple[str, str]]) -> None:
-        """Take (saga_id, entry id) pairs out of their outboxes. Never changes a record's version."""
+        """Take (saga_id, entry id) pairs out of their outboxes. Never changes a record's version.
+
+        Other processes may see it late, and a crash may undo it: a message sent twice does no harm."""
         ...
 
     async def unsent(self, channel: Channel, before: float, known: Known, limit: int) -> Sequence[Entry]:
@@ -141,9 +143,7 @@ class Store(Protocol):
         """Ids of records whose `wake_at` is not after `now`, most overdue first."""
         ...
 
-    async def find(
-        self, *, saga: str = "", status: str = "", limit: int = 50, cursor: str = ""
-    ) -> Page:
+    async def find(self, *, saga: str = "", status: str = "", limit: int = 50, cursor: str = "") -> Page:
         """Records, last started first."""
         ...
 

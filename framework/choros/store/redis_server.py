@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager, contextmanager
 from itertools import islice
 from math import inf
 from typing import Any
-from urllib.parse import urlsplit
 
 import structlog
 from redis import exceptions as redis_errors
@@ -18,7 +17,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.maint_notifications import MaintNotificationsConfig
 
-from choros.errors import ChorosError, StoreMisconfigured, StoreUnreachable, UsageError
+from choros.errors import ChorosError, StoreMisconfigured, UsageError
+from choros.store.redis_errors import masked, named
 from choros.store.together import Together
 
 Command = Sequence[str | int | float | bytes]
@@ -50,7 +50,7 @@ class Server:
     def __init__(self, url: str, connections: int, timeout: float) -> None:
         self.name = masked(url)
         self._timeout = timeout
-        self._together = Together(self._talk_for_all, under_way=_TRIPS)
+        self._together = Together(self._talk_for_all, weigh=len, under_way=_TRIPS)
         try:
             self._pool = BlockingConnectionPool.from_url(
                 url,
@@ -92,8 +92,16 @@ class Server:
         """The same on a connection of one's own, shared with nobody."""
         with self.naming_errors():
             await connection.send_packed_command(connection.pack_commands(commands))
-            async with asyncio.timeout(self._timeout):
-                return [await _answer(connection) for _ in commands]
+            return await self._answers(connection, len(commands))
+
+    async def _answers(self, connection: Connection, count: int) -> list[Any]:
+        answers = []
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(self._timeout) as patience:
+            for _ in range(count):
+                answers.append(await _answer(connection))
+                patience.reschedule(loop.time() + self._timeout)  # many answers may take long, each may not
+        return answers
 
     async def ask(self, *command: str | int | float) -> Any:
         """The answer to one command."""
@@ -146,13 +154,15 @@ class Server:
             )
 
     async def _settings(self) -> Mapping[str, str]:
-        commands: list[Command] = [("CONFIG", "GET", name) for name in _SETTINGS]
-        answers = await self.talk([*commands, ("INFO", "memory"), ("INFO", "persistence")])
-        configuration, sections = answers[: len(_SETTINGS)], answers[len(_SETTINGS) :]
-        if not any(isinstance(answer, redis_errors.ResponseError) for answer in configuration):
-            return {name: value for answer in configuration for name, value in answer.items()}
+        configuration = await self.talk([("CONFIG", "GET", name) for name in _SETTINGS])
+        settings = {
+            name: value for answer in configuration if isinstance(answer, dict) for name, value in answer.items()
+        }
+        if "maxmemory-policy" in settings:
+            return settings
         # CONFIG is often closed on hosted servers; INFO says nearly the same.
-        report = dict(_lines("".join(self.checked(section) for section in sections)))
+        sections = [self.checked(one) for one in await self.talk([("INFO", "memory"), ("INFO", "persistence")])]
+        report = dict(_lines("".join(sections)))
         appendonly = "yes" if report.get("aof_enabled") == "1" else "no"
         return {"maxmemory-policy": report.get("maxmemory_policy", "unknown"), "appendonly": appendonly}
 
@@ -164,7 +174,7 @@ class Server:
 
 async def _answer(connection: Connection) -> Any:
     try:
-        return await connection.read_response(timeout=inf)  # one timeout is around all answers
+        return await connection.read_response(timeout=inf)  # the caller has one around all answers
     except redis_errors.ResponseError as error:
         return error  # the next answers still wait on the wire
 
@@ -174,53 +184,3 @@ def _lines(report: str) -> Iterable[tuple[str, str]]:
         name, colon, value = line.partition(":")
         if colon:
             yield name, value
-
-
-def masked(url: str) -> str:
-    """The address without user, password and options, fit for errors and logs."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-
-
-_BAD_LOGIN = (
-    "does not accept this user and password",
-    "check them in the address, and the user's permissions.",
-)
-_FULL = ("is out of memory and refused the write whole", "raise maxmemory; choros goes on by itself.")
-_NOT_PRIMARY = (
-    "is a replica and takes no writes",
-    "the address of the primary; after a failover, just wait.",
-)
-_MEANINGS: tuple[tuple[type[Exception], type[ChorosError], tuple[str, str]], ...] = (
-    (redis_errors.AuthenticationError, StoreMisconfigured, _BAD_LOGIN),
-    (redis_errors.AuthorizationError, StoreMisconfigured, _BAD_LOGIN),
-    (redis_errors.AuthenticationWrongNumberOfArgsError, StoreMisconfigured, _BAD_LOGIN),
-    (redis_errors.NoPermissionError, StoreMisconfigured, _BAD_LOGIN),
-    (redis_errors.OutOfMemoryError, StoreUnreachable, _FULL),
-    (redis_errors.ReadOnlyError, StoreUnreachable, _NOT_PRIMARY),
-    (redis_errors.BusyLoadingError, StoreUnreachable, ("is still loading its data", "wait.")),
-    (redis_errors.MovedError, StoreMisconfigured, ("is part of a cluster", "a single primary.")),
-)
-
-
-def named(error: Exception, server: str) -> ChorosError:
-    """The error of ours that says what Redis means; never with what was sent."""
-    for kind, ours, (what, hint) in _MEANINGS:
-        if isinstance(error, kind):
-            return ours(f"Redis at {server} {what}.", hint)
-    if isinstance(error, redis_errors.ResponseError):
-        return _named_by_code(str(error).partition(" ")[0], server)
-    return StoreUnreachable(f"Redis at {server} does not answer.", "start it, or check the address.")
-
-
-def _named_by_code(code: str, server: str) -> ChorosError:
-    if code in ("OOM", "EXECABORT"):
-        return StoreUnreachable(f"Redis at {server} {_FULL[0]}.", _FULL[1])
-    if code in ("NOAUTH", "WRONGPASS", "NOPERM"):
-        return StoreMisconfigured(f"Redis at {server} {_BAD_LOGIN[0]}.", _BAD_LOGIN[1])
-    if code in ("MISCONF", "BUSY", "MASTERDOWN", "NOREPLICAS", "UNBLOCKED", "TRYAGAIN", "CLUSTERDOWN"):
-        return StoreUnreachable(f"Redis at {server} takes no writes now ({code}).", "look into its log.")
-    code = code if code.isupper() else "an error"
-    return StoreMisconfigured(
-        f"Redis at {server} refused a command ({code}).", "a namespace that no other application writes to."
-    )

@@ -36,7 +36,7 @@ class _Opened:
             raise
         self.writer = Writer(writing, path)
         self.reader = ThreadPoolExecutor(1, thread_name_prefix="choros-sqlite-reader")
-        self.loads = Together(self._load_for_all)
+        self.loads = Together(self._load_for_all, weigh=len)
 
     async def _load_for_all(self, asked: Sequence[Sequence[str]]) -> Sequence[Mapping[str, Loaded]]:
         ids = list({saga_id for saga_ids in asked for saga_id in saga_ids})

@@ -40,7 +40,7 @@ def write(connection: sqlite3.Connection, transition: Transition, now: float) ->
 
 def _write_record(connection: sqlite3.Connection, transition: Transition) -> bool:
     record = transition.record
-    if record.version == 1:
+    if record.version == 1 and not transition.previous:
         return connection.execute(_INSERT, _from_record(record)).rowcount == 1
     expected = (record.saga_id, record.version - 1, transition.previous)
     return connection.execute(_UPDATE, (*_from_record(record), *expected)).rowcount == 1

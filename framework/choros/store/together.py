@@ -17,10 +17,13 @@ class Together(Generic[Asked, Answer]):
         self,
         ask_all: Callable[[Sequence[Asked]], Awaitable[Sequence[Answer]]],
         *,
+        weigh: Callable[[Asked], int],
         under_way: int = 1,
-        at_most: int = 256,
+        at_most: int = 500,
     ) -> None:
-        self._ask_all, self._under_way, self._at_most = ask_all, under_way, at_most
+        """`at_most` this weight goes on one trip, unless a single question is heavier."""
+        self._ask_all, self._weigh = ask_all, weigh
+        self._under_way, self._at_most = under_way, at_most
         self._waiting: list[tuple[Asked, asyncio.Future[Answer]]] = []
         self._working = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -43,12 +46,22 @@ class Together(Generic[Asked, Answer]):
     async def _work(self) -> None:
         try:
             while self._waiting:
-                taken = [(asked, future) for asked, future in self._waiting[: self._at_most] if not future.done()]
-                del self._waiting[: self._at_most]
+                taken = self._take()
                 if taken:
                     await self._trip([asked for asked, _ in taken], [future for _, future in taken])
         finally:
             self._working -= 1  # in the same breath as the last look: nobody is left waiting
+
+    def _take(self) -> list[tuple[Asked, asyncio.Future[Answer]]]:
+        weight = count = 0
+        for asked, _ in self._waiting:
+            weight += self._weigh(asked)
+            if count and weight > self._at_most:
+                break
+            count += 1
+        taken = [(asked, future) for asked, future in self._waiting[:count] if not future.done()]
+        del self._waiting[:count]
+        return taken
 
     async def _trip(self, asked: Sequence[Asked], futures: Sequence[asyncio.Future[Answer]]) -> None:
         try:

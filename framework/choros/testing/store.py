@@ -120,6 +120,10 @@ class CommitConformance:
         await stored(store, first)
         assert list(await store.commit([after(after(first))])) == [CONFLICT]
 
+    async def test_a_creation_that_names_a_predecessor_is_a_conflict(self, store: Store) -> None:
+        assert list(await store.commit([replace(creation(), previous="t0")])) == [CONFLICT]
+        assert not await store.load(["s1"])
+
     async def test_an_update_of_nothing_is_a_conflict(self, store: Store) -> None:
         assert list(await store.commit([after(creation())])) == [CONFLICT]
         assert not await store.load(["s1"])

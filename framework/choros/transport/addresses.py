@@ -12,8 +12,8 @@ _memory_brokers: dict[str, MemoryBroker] = {}
 def open_transport(url: str, namespace: str, name: str) -> Transport:
     """The transport for `memory://NAME`, `amqp://...` or `amqps://...`, not yet connected.
 
-    `name` is how the broker shows the connections. All who open the same `memory://NAME` in this process share one
-    broker. Raises UsageError for any other address.
+    `name` is how the broker shows the connections. All who open the same `memory://NAME` in this process
+    share one broker. Raises UsageError for any other address.
     """
     scheme, _, rest = url.partition("://")
     if scheme == "memory":

@@ -1,4 +1,4 @@
-"""How long to wait before the next try: exponential, with full jitter, so that many clients do not come back at once."""
+"""How long to wait before the next try: exponential with full jitter, so that not all come back at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A delivery that one adapter's consumer holds on a lease: the three ways to settle it, the same for every adapter."""
+"""A delivery that a consumer holds on a lease: the three ways to settle it, the same for every adapter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The transport port: what choros asks of a message broker. `choros.testing.transport` holds its conformance suite."""
+"""The transport port: what choros asks of a broker. Its conformance suite: `choros.testing.transport`."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Published(Enum):
 class Delivery(Protocol):
     """One message handed over by the broker; settled exactly once, by one of its three verbs.
 
-    A delivery that is never settled, or whose connection is lost before, comes again. Settling never raises for a
-    lost connection: the broker will deliver again, and the receiver's inbox absorbs it.
+    A delivery that is never settled, or whose connection is lost before, comes again. Settling never raises
+    for a lost connection: the broker will deliver again, and the receiver's inbox absorbs it.
     """
 
     @property
@@ -85,16 +85,22 @@ class Transport(Protocol):
         ...
 
     async def send(self, messages: Sequence[Envelope]) -> Sequence[Published]:
-        """Send commands and replies, all confirms in flight together; one answer for each, in order. Never raises
-        for I/O, and never waits longer than the transport's publish timeout."""
+        """Send commands and replies, all confirms in flight together; one answer for each, in order.
+
+        Never raises for I/O, and never waits longer than the transport's publish timeout.
+        """
         ...
 
     async def publish(self, facts: Sequence[Envelope]) -> Sequence[Published]:
-        """Publish facts to the fan-out exchange, in order, apart from commands. RETURNED means: no queue is bound."""
+        """Publish facts to the fan-out exchange, each stream in order, apart from commands.
+
+        RETURNED means: no queue is bound. After a fact that is not taken, the rest of its stream is not sent
+        (UNKNOWN).
+        """
         ...
 
     async def consume(self, queue: str, prefetch: int) -> Consumer:
-        """Subscribe to a queue; the broker keeps at most `prefetch` unsettled deliveries with this consumer."""
+        """Subscribe to a queue; at most `prefetch` unsettled deliveries are with this consumer."""
         ...
 
     @property

@@ -1,4 +1,4 @@
-"""What has to exist on the broker, as data: the names and arguments of `docs/protocol.md`, nothing connected."""
+"""What has to exist on the broker, as data: names and arguments as in `docs/protocol.md`; no connection."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 RETRY_LADDER = (1, 5, 30, 120, 600)
 """Seconds that a failed fact waits before its next delivery; one queue for each."""
 DELIVERY_LIMIT = 20
-"""Deliveries of one message before the broker itself parks it: the last net for a handler that kills its process."""
+"""Deliveries of one message before the broker itself parks it: the last net for a handler that kills its
+process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +131,7 @@ def _exchanges(names: Names) -> Topology:
 def _working_queue(names: Names, queue: str, binding: Binding) -> Topology:
     """A quorum queue with its dead-letter queue: at-least-once dead-lettering needs `reject-publish`."""
     dead = names.dead_queue(queue)
-    working = {
+    working: dict[str, str | int] = {
         "x-queue-type": "quorum",
         "x-delivery-limit": DELIVERY_LIMIT,
         "x-dead-letter-exchange": names.dead,
@@ -146,7 +147,7 @@ def _working_queue(names: Names, queue: str, binding: Binding) -> Topology:
 
 
 def _ladder(names: Names, queue: str) -> Topology:
-    """One queue per delay (a TTL per message would block at the head), dead-lettering back to this queue alone."""
+    """One queue per delay (a TTL per message would block at the head), leading back to this queue alone."""
     rungs = tuple(
         Queue(
             names.retry_queue(queue, seconds),
@@ -161,6 +162,6 @@ def _ladder(names: Names, queue: str) -> Topology:
         )
         for seconds in RETRY_LADDER
     )
-    # Bound under their own names, so that nobody needs to write to the default exchange (which is: to any queue).
+    # Bound under their own names, so that nobody needs the default exchange, which leads to any queue.
     entries = tuple(Binding(names.retry, rung.name, rung.name) for rung in rungs)
     return Topology(names.namespace, queues=rungs, bindings=(Binding(names.retry, queue, queue), *entries))

@@ -1,4 +1,4 @@
-"""A broker in memory, for one process: a product with the semantics of the real one, and faults on request."""
+"""A broker in memory, for one process: a product with the real semantics, and with faults on request."""
 
 from choros.transport.memory.broker import MemoryBroker
 from choros.transport.memory.transport import MemoryTransport

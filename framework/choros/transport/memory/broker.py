@@ -55,7 +55,7 @@ class MemoryBroker:
         return Published.CONFIRMED if all(taken) else Published.NACKED
 
     def subscribe(self, queue: str, prefetch: int) -> Line:
-        """Open a line from a queue to a new consumer; raises BrokerMisconfigured if there is no such queue."""
+        """Open a line from a queue to a new consumer; raises BrokerMisconfigured if there is none."""
         found = self._queues.get(queue)
         if found is None:
             raise BrokerMisconfigured(
@@ -100,11 +100,11 @@ class MemoryBroker:
         self._running = None
         self._hold_up(False)
 
-    async def ready(self, timeout: float) -> bool:
+    async def ready(self, patience: float) -> bool:
         """Wait until the broker is not paused; False if that takes too long."""
         if self._running is not None:
             try:
-                await asyncio.wait_for(self._running.wait(), timeout)
+                await asyncio.wait_for(self._running.wait(), patience)
             except TimeoutError:
                 return False
         return True

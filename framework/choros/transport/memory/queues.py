@@ -1,4 +1,4 @@
-"""One queue in memory, with the manners of a quorum queue: nothing is lost, and what is given back comes again first."""
+"""One queue in memory, with the manners of a quorum queue: what is given back comes again first."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Line:
         return len(self._unsettled) < self._prefetch
 
     def hand(self, held: Held) -> None:
-        """Give the consumer a message; its number is never used again, so a stale settlement finds nothing."""
+        """Give the consumer a message; numbers are never used twice, so a stale settlement finds nothing."""
         self._tag += 1
         self._unsettled[self._tag] = held
         self.inbox.append((self._tag, held))

@@ -100,7 +100,7 @@ class MemoryTransport:
         return await self.put([(exchanges[m.kind], m.to, _unshared(encode(m))) for m in messages])
 
     async def publish(self, facts: Sequence[Envelope]) -> Sequence[Published]:
-        """Publish facts in order; after one that is not taken, the rest of its stream waits for the next try."""
+        """Publish facts in order; after one that is not taken, the rest of its stream is not sent."""
         answers: list[Published] = []
         stopped: set[tuple[str, str]] = set()
         for fact in facts:

@@ -1,7 +1,7 @@
-"""Consuming a queue: a channel of its own on whatever connection there is, subscribed again whenever it is lost.
+"""Consuming a queue: a channel of its own on whatever connection there is, opened again whenever it is lost.
 
-aiormq's callback only puts the delivery into our inbox: it runs in a task of the client's, which is cancelled when the
-connection drops.
+aiormq's callback only puts the delivery into our inbox: it runs in a task of the client's, which is
+cancelled when the connection drops.
 """
 
 from __future__ import annotations
@@ -46,6 +46,11 @@ class RabbitConsumer:
         self._fault: BrokerMisconfigured | None = None
         self._closed = False
         self._lease: RabbitLease | None = None
+
+    @property
+    def over(self) -> bool:
+        """Whether it is closed and has nothing left to settle."""
+        return self._closed and self._lease is None
 
     async def receive(self, limit: int) -> Sequence[LeasedDelivery]:
         """Wait for at least one delivery, then take all that are waiting, at most `limit`."""
@@ -103,9 +108,10 @@ class RabbitConsumer:
         finally:
             # What still waits will be delivered again, and what was received can no longer be settled.
             self._lease = None
+            lease.alive = False
             self._inbox.clear()
             await end({writer})
-            await lease.end()
+            await lease.close()
 
     async def _watch(self, lease: RabbitLease, writer: asyncio.Task[None]) -> None:
         ends: set[asyncio.Future[Any]] = {lease.channel.closing, lease.ended, writer}

@@ -27,7 +27,7 @@ async def brief_channel(connection: AbstractConnection) -> AsyncIterator[Abstrac
         yield channel
     finally:
         with suppress(*CONNECTION_FAILURES):
-            await channel.close(timeout=RPC_SECONDS)
+            await channel.close()
 
 
 class Declarer:
@@ -52,7 +52,7 @@ class Declarer:
                 _log.error("broker.misconfigured", why=str(fault))
 
     async def restore_queue(self, connection: AbstractConnection, name: str) -> None:
-        """Create one queue again with its bindings; raises BrokerMisconfigured if it has changed or is unknown."""
+        """Create one queue again with its bindings; raises BrokerMisconfigured if it cannot be."""
         known = self._remembered
         part = Topology(
             known.namespace,
@@ -116,7 +116,8 @@ async def _bind(channel: AbstractChannel, binding: Binding) -> None:
 
 
 async def _verify(connection: AbstractConnection, topology: Topology) -> None:
-    for thing in (*topology.exchanges, *topology.queues):
+    things: tuple[Exchange | Queue, ...] = (*topology.exchanges, *topology.queues)
+    for thing in things:
         if await _missing(connection, thing):
             raise BrokerMisconfigured(
                 f"The {_named(thing)} does not exist, and this user may not create it.",

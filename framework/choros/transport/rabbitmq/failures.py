@@ -10,6 +10,7 @@ from aiormq.exceptions import (
     ConnectionClosed,
     ConnectionNotAllowed,
     IncompatibleProtocolError,
+    InvalidFrameError,
     ProbableAuthenticationError,
     ProtocolSyntaxError,
 )
@@ -31,7 +32,7 @@ def explained(failure: BaseException, address: URL) -> ChorosError:
             f"The broker at {where} refuses this user or password.",
             "check both; the user 'guest' is only accepted from the broker's own machine.",
         )
-    if isinstance(failure, ConnectionNotAllowed) or failure.args[:1] == (_NOT_ALLOWED,):
+    if _is_virtual_host_refused(failure):
         return BrokerMisconfigured(
             f"The broker at {where} has no such virtual host, or this user may not enter it.",
             "rabbitmqctl add_vhost, then rabbitmqctl set_permissions.",
@@ -45,6 +46,12 @@ def explained(failure: BaseException, address: URL) -> ChorosError:
     return BrokerUnreachable(
         f"The broker at {where} does not answer ({_why(failure)}).", "is it running there?"
     )
+
+
+def _is_virtual_host_refused(failure: BaseException) -> bool:
+    # aiormq 7.2 reports the broker's Connection.Close as an unexpected frame here, without the code
+    closed_instead = isinstance(failure, InvalidFrameError) and "Connection.Close" in str(failure)
+    return closed_instead or isinstance(failure, ConnectionNotAllowed) or failure.args[:1] == (_NOT_ALLOWED,)
 
 
 def _why(failure: BaseException) -> str:

@@ -49,9 +49,8 @@ def publish_frames(
     if len(frames[1]) > frame_max:
         raise ValueError("The headers do not fit into one frame.")
     step = frame_max - _FRAME_OVERHEAD
-    for start in range(0, len(wire.body), step):
-        frames.append(pamqp.frame.marshal(ContentBody(wire.body[start : start + step]), channel))
-    return frames
+    parts = (wire.body[start : start + step] for start in range(0, len(wire.body), step))
+    return frames + [pamqp.frame.marshal(ContentBody(part), channel) for part in parts]
 
 
 def republishable(headers: Mapping[str, Any]) -> dict[str, Any]:

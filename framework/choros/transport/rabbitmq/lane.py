@@ -1,8 +1,8 @@
 """A lane: one confirmed channel for one kind of message, so that no kind can stop another.
 
 All that is waiting is written in one go and all confirms are in flight together, up to a window. aiormq's own
-`basic_publish` costs a task, a lock and several futures for each message: four times the processor time of this
-(measured). Its bookkeeping of confirms and returns is used as it is: `delivery_tag`, `confirmations`,
+`basic_publish` costs a task, a lock and several futures for each message, in all four times the processor
+time (measured). Its bookkeeping of confirms and returns is used as it is: `delivery_tag`, `confirmations`,
 `message_id_delivery_tag` and `write_queue` of `aiormq.Channel`.
 """
 
@@ -140,8 +140,10 @@ class Lane:
             try:
                 await asyncio.wait({writer, closing}, return_when=asyncio.FIRST_COMPLETED)
             finally:
-                await end({writer})
-                self._give_up_flying()
+                try:
+                    await end({writer})
+                finally:  # the link may cancel us right here
+                    self._give_up_flying()
             _log.warning("broker.publish_channel_lost", lane=self.name, why=_why(closing))
             await asyncio.sleep(random.uniform(*_REOPEN_SECONDS))
             await self._repair(connection)

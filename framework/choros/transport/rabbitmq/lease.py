@@ -1,4 +1,4 @@
-"""One consumer on one channel: what was delivered through it can be settled through it, and through nothing else."""
+"""One consumer on one channel: what was delivered through it is settled through it or not at all."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from typing import cast
 
+from aiormq import Channel
 from aiormq.abc import AbstractChannel, ChannelFrame, DeliveredMessage
 
 from choros.envelope import Wire
@@ -65,11 +67,10 @@ class RabbitLease:
         self._stopped = True
         self._end_if_all_settled()
 
-    async def end(self) -> None:
-        """The channel is lost, or to be closed."""
-        self.alive = False
+    async def close(self) -> None:
+        """Close the channel, if there still is one."""
         with suppress(*CONNECTION_FAILURES):
-            await self.channel.close(timeout=_FLUSH_SECONDS)
+            await self.channel.close()
 
     def acknowledge(self, tag: int) -> None:
         """Tell the broker to forget the delivery."""
@@ -85,13 +86,13 @@ class RabbitLease:
 
     async def write(self) -> None:
         """Write settlements, as many at once as have come together; each delivery has its own frame."""
-        loop = asyncio.get_running_loop()
+        loop, channel = asyncio.get_running_loop(), cast(Channel, self.channel)
         while True:
             await self._wake.wait()
             self._wake.clear()
             frames, self._out = b"".join(self._out), []
             drained = loop.create_future()
-            await self.channel.write_queue.put(ChannelFrame(frames, should_close=False, drain_future=drained))
+            await channel.write_queue.put(ChannelFrame(frames, should_close=False, drain_future=drained))
             await drained
             if not self._out:
                 self._flushed.set()

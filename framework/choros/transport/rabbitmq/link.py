@@ -1,4 +1,4 @@
-"""A supervised connection: dial, prepare, serve its residents, watch; whatever happens, tear down and start again."""
+"""A supervised connection: dial, prepare, serve its residents, watch; when lost, start again."""
 
 from __future__ import annotations
 

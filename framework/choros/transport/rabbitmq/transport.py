@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from choros.envelope import Envelope, Wire
@@ -21,7 +22,7 @@ from choros.transport.topology import Names, Topology
 
 
 class RabbitMQTransport:
-    """Two supervised connections, one to publish and one to consume: a blocked publisher must not stop the acks."""
+    """Two supervised connections, to publish and to consume: a blocked publisher must not stop the acks."""
 
     def __init__(
         self,
@@ -75,9 +76,10 @@ class RabbitMQTransport:
     async def consume(self, queue: str, prefetch: int) -> RabbitConsumer:
         """Subscribe to a queue; returns when that is done, or when it takes too long to wait for."""
         consumer = RabbitConsumer(queue, prefetch, self.names, self._declarer, self._copy)
-        self._consumers.append(consumer)
+        self._consumers = [other for other in self._consumers if not other.over] + [consumer]
         self._in.add(consumer)
-        await asyncio.wait([asyncio.ensure_future(consumer.settled.wait())], timeout=self._connect_timeout)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(consumer.settled.wait(), self._connect_timeout)
         return consumer
 
     @property
@@ -106,8 +108,9 @@ class RabbitMQTransport:
         self._lanes = [Lane(lane, restore) for lane in ("orders", "facts", "copies")]
         self._orders, self._facts, self._copies = self._lanes
         self._blocked = BlockedWatch()
-        for resident in (*self._lanes, self._blocked):
-            self._out.add(resident)
+        for lane in self._lanes:
+            self._out.add(lane)
+        self._out.add(self._blocked)
 
     async def _publish(self, lane: Lane, posts: Sequence[Post]) -> list[Published]:
         if self._closed:

@@ -1,0 +1,5 @@
+"""`python -m choros` is the `choros` command."""
+
+from choros.cli import main
+
+main()

@@ -1,0 +1,59 @@
+"""What Redis says when it refuses, as errors of ours; never with what was sent, and never with a password."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from redis import exceptions as redis_errors
+
+from choros.errors import ChorosError, StoreMisconfigured, StoreUnreachable
+
+
+def masked(url: str) -> str:
+    """The address without user, password and options, fit for errors and logs."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+_BAD_LOGIN = (
+    "does not accept this user and password",
+    "check them in the address, and the user's permissions.",
+)
+_FULL = ("is out of memory and refused the write whole", "raise maxmemory; choros goes on by itself.")
+_NOT_PRIMARY = (
+    "is a replica and takes no writes",
+    "the address of the primary; after a failover, just wait.",
+)
+_MEANINGS: tuple[tuple[type[Exception], type[ChorosError], tuple[str, str]], ...] = (
+    (redis_errors.AuthenticationError, StoreMisconfigured, _BAD_LOGIN),
+    (redis_errors.AuthorizationError, StoreMisconfigured, _BAD_LOGIN),
+    (redis_errors.AuthenticationWrongNumberOfArgsError, StoreMisconfigured, _BAD_LOGIN),
+    (redis_errors.NoPermissionError, StoreMisconfigured, _BAD_LOGIN),
+    (redis_errors.OutOfMemoryError, StoreUnreachable, _FULL),
+    (redis_errors.ReadOnlyError, StoreUnreachable, _NOT_PRIMARY),
+    (redis_errors.BusyLoadingError, StoreUnreachable, ("is still loading its data", "wait.")),
+    (redis_errors.MovedError, StoreMisconfigured, ("is part of a cluster", "a single primary.")),
+)
+
+
+def named(error: Exception, server: str) -> ChorosError:
+    """The error of ours that says what Redis means; never with what was sent."""
+    for kind, ours, (what, hint) in _MEANINGS:
+        if isinstance(error, kind):
+            return ours(f"Redis at {server} {what}.", hint)
+    if isinstance(error, redis_errors.ResponseError):
+        return _named_by_code(str(error).partition(" ")[0], server)
+    return StoreUnreachable(f"Redis at {server} does not answer.", "start it, or check the address.")
+
+
+def _named_by_code(code: str, server: str) -> ChorosError:
+    if code in ("OOM", "EXECABORT"):
+        return StoreUnreachable(f"Redis at {server} {_FULL[0]}.", _FULL[1])
+    if code in ("NOAUTH", "WRONGPASS", "NOPERM"):
+        return StoreMisconfigured(f"Redis at {server} {_BAD_LOGIN[0]}.", _BAD_LOGIN[1])
+    if code in ("MISCONF", "BUSY", "MASTERDOWN", "NOREPLICAS", "UNBLOCKED", "TRYAGAIN", "CLUSTERDOWN"):
+        return StoreUnreachable(f"Redis at {server} takes no writes now ({code}).", "look into its log.")
+    code = code if code.isupper() else "an error"
+    return StoreMisconfigured(
+        f"Redis at {server} refused a command ({code}).", "a namespace that no other application writes to."
+    )

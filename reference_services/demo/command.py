@@ -1,0 +1,171 @@
+"""`choros demo`: its options, and the run from the first order to the balanced books."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from choros.errors import UsageError
+from choros.roles import Addresses
+from choros.runtime.telemetry import configure_logging
+from reference_services.books import Books, read_books
+from reference_services.contracts import PlaceOrder
+from reference_services.demo.one_process import one_process
+from reference_services.demo.processes import ROLES, Processes, processes
+from reference_services.demo.report import Report
+from reference_services.demo.shop import Placed, Shop
+from reference_services.demo.tidy import tidy
+from reference_services.orders import OrderFile, read_orders
+from reference_services.sample_orders import sample_orders
+
+DRAIN_SECONDS = 60.0
+_demo = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What was asked for."""
+
+    orders: Path | None
+    count: int
+    seed: int
+    addresses: Addresses
+    folder: Path
+    concurrency: int
+    kill: Sequence[str]
+    outcomes: Path | None
+    own_processes: bool
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the demo with command-line arguments; returns the exit code, raises ChorosError."""
+    result = typer.main.get_command(_demo).main(list(arguments), prog_name="choros demo", standalone_mode=False)
+    return int(result or 0)
+
+
+@_demo.command()
+def demo(
+    orders: Annotated[Path | None, typer.Option(help="a CSV file of invoices; without it, orders are made up")] = None,
+    count: Annotated[int, typer.Option(min=1, max=100_000, help="how many orders to make up")] = 60,
+    seed: Annotated[int, typer.Option(help="what the made-up orders follow from")] = 7,
+    broker: Annotated[str, typer.Option(help="memory:// (one process) or amqp://... (a process for each part)")] = "memory://",
+    store: Annotated[str, typer.Option(help="sqlite:///file, redis://... or memory://; in the folder if not given")] = "",
+    folder: Annotated[Path | None, typer.Option(help="where the databases and logs go; a fresh one if not given")] = None,
+    concurrency: Annotated[int, typer.Option(min=1, max=1000, help="orders under way at once")] = 50,
+    kill: Annotated[list[str] | None, typer.Option(help=f"kill -9 a process in mid-run: {', '.join(ROLES)}")] = None,
+    outcomes: Annotated[Path | None, typer.Option(help="write every order's outcome to this file, as JSON")] = None,
+) -> int:
+    """Place orders with the whole shop, then balance the books."""
+    own_processes = not broker.startswith("memory:")
+    kills = tuple(kill or ())
+    _check(own_processes, store, kills)
+    target = folder or Path(".choros") / f"demo-{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:4]}"
+    if target.exists() and any(target.iterdir()):
+        raise UsageError(f"The folder {target} is not empty.", "another --folder; old books would not balance with new orders.")
+    target.mkdir(parents=True, exist_ok=True)
+    target = target.resolve()
+    addresses = Addresses(broker, store or f"sqlite:///{target}/sagas.db", f"sqlite:///{target}/{{service}}.db")
+    configure_logging("demo", level="ERROR")
+    return asyncio.run(
+        _run(Options(orders, count, seed, addresses, target, concurrency, kills, outcomes, own_processes))
+    )
+
+
+def _check(own_processes: bool, store: str, kills: Sequence[str]) -> None:
+    if own_processes and store.startswith("memory:"):
+        raise UsageError("Processes cannot share a store in memory.", "--store redis://... or sqlite:///file.")
+    for role in kills:
+        if role not in ROLES:
+            raise UsageError(f"There is no process {role!r} to kill.", f"one of: {', '.join(ROLES)}.")
+        if not own_processes:
+            raise UsageError("In one process there is nothing to kill.", "--broker amqp://...")
+
+
+async def _run(options: Options) -> int:
+    file = read_orders(options.orders) if options.orders else OrderFile(sample_orders(options.count, options.seed), (), ())
+    report = Report(sys.stdout)
+    report.opening(options.addresses, file, options.own_processes)
+    async with _open_shop(options) as shop:
+        started = time.perf_counter()
+        placed = await _trade(shop, options, file.orders, report)
+        seconds = time.perf_counter() - started
+        books = await _balanced(options.folder, file.orders, placed)
+        report.story(await _story(shop, placed))
+    report.closing(placed, books, seconds, options.folder)
+    if options.outcomes:
+        options.outcomes.write_text(json.dumps({p.order_id: p.outcome for p in placed}, indent=1, sort_keys=True))
+    return 0 if books.balanced else 1
+
+
+@asynccontextmanager
+async def _open_shop(options: Options) -> AsyncIterator[Shop]:
+    """A namespace of its own keeps this run apart from others on a shared broker and store."""
+    if not options.own_processes:
+        async with one_process(options.folder, options.addresses, "shop") as shop:
+            yield shop
+        return
+    namespace = f"shop-{uuid.uuid4().hex[:8]}"
+    try:
+        async with processes(options.folder, options.addresses, namespace) as many:
+            yield many
+    finally:
+        await tidy(options.addresses, namespace)
+
+
+async def _trade(shop: Shop, options: Options, orders: Sequence[PlaceOrder], report: Report) -> list[Placed]:
+    """Place all orders, so many at once; processes are killed when a third of them is done."""
+    slots, placed = asyncio.Semaphore(options.concurrency), list[Placed]()
+    third = asyncio.Event()
+
+    async def place(order: PlaceOrder) -> None:
+        async with slots:
+            placed.append(await shop.place(order))
+            report.progress(len(placed), len(orders))
+            if len(placed) * 3 >= len(orders):
+                third.set()
+
+    async with asyncio.TaskGroup() as group:
+        if isinstance(shop, Processes):
+            group.create_task(_kill(shop, options.kill, third, report))
+        for order in orders:
+            group.create_task(place(order))
+        if not orders:
+            third.set()
+    return sorted(placed, key=lambda one: one.order_id)
+
+
+async def _kill(shop: Processes, roles: Sequence[str], third: asyncio.Event, report: Report) -> None:
+    await third.wait()
+    for role in roles:
+        await shop.kill(role)
+        report.killed(role)
+        await asyncio.sleep(1)
+        await shop.start(role)
+
+
+async def _balanced(folder: Path, orders: Sequence[PlaceOrder], placed: Sequence[Placed]) -> Books:
+    """Nobody tells when subscribers are through with their facts, so look until the books balance, or give up."""
+    statuses = {one.order_id: one.status for one in placed}
+    give_up = time.monotonic() + DRAIN_SECONDS
+    while True:
+        books = await asyncio.to_thread(read_books, folder, orders, statuses)
+        if books.balanced or time.monotonic() > give_up:
+            return books
+        await asyncio.sleep(0.3)
+
+
+async def _story(shop: Shop, placed: Sequence[Placed]) -> Sequence[str]:
+    """One compensated order, a damaged parcel if there is one."""
+    undone = [one for one in placed if one.status == "compensated"]
+    chosen = next((one for one in undone if one.reason == "damaged_in_transit"), undone[0] if undone else None)
+    return await shop.timeline(chosen.saga_id) if chosen else ()

@@ -1,0 +1,80 @@
+"""The whole shop in this process: the memory broker, SQLite, no server of any kind."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from choros import App, Client, Orchestrator
+from choros.roles import Addresses, open_role, run_together, stop_all
+from choros.timeline import timeline
+from reference_services.analytics.service import analytics_service
+from reference_services.contracts import PlaceOrder
+from reference_services.demo.mails import caught_mails
+from reference_services.demo.shop import Placed
+from reference_services.inventory.catalogue import opening_stock
+from reference_services.inventory.service import inventory_service
+from reference_services.inventory.stock import Stock
+from reference_services.notifications.mails import SentMails
+from reference_services.notifications.service import notifications_service
+from reference_services.notifications.smtp import SmtpMailer
+from reference_services.order.saga import order_saga
+from reference_services.payment.service import CREDIT_LIMIT, payment_service
+from reference_services.shipping.carrier.ledger import CarrierLedger
+from reference_services.shipping.carriers import LocalCarrier
+from reference_services.shipping.service import shipping_service
+
+PATIENCE = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True)
+class OneProcess:
+    """A shop whose parts share an event loop."""
+
+    client: Client
+
+    async def place(self, order: PlaceOrder) -> Placed:
+        """Place an order and wait until it has ended."""
+        outcome = await self.client.run(order_saga, order, timeout=PATIENCE)
+        reason = outcome.failure.code if outcome.failure else outcome.parked
+        return Placed(order.order_id, outcome.saga_id, outcome.status, reason)
+
+    async def timeline(self, saga_id: str) -> Sequence[str]:
+        """What happened to an order, as lines."""
+        return list(timeline(await self.client.show(saga_id), order_saga))
+
+
+@asynccontextmanager
+async def one_process(folder: Path, addresses: Addresses, namespace: str) -> AsyncIterator[OneProcess]:
+    """Open the shop, and close it when everything under way is done."""
+    async with AsyncExitStack() as stack:
+        smtp = await stack.enter_async_context(caught_mails(folder))
+        app = _whole_shop(folder, smtp).within(namespace)
+        parts = await open_role(app, "all", addresses, stack)
+        orchestrator = next(part for part in parts if isinstance(part, Orchestrator))
+        await orchestrator.declare()  # every queue, before anybody starts
+        running = asyncio.create_task(run_together(parts))
+        try:
+            yield OneProcess(orchestrator.client())
+        finally:
+            await stop_all(parts)
+            await running
+
+
+def _whole_shop(folder: Path, smtp: str) -> App:
+    return App(
+        "shop",
+        name="order",
+        sagas=(order_saga,),
+        services=(
+            payment_service(CREDIT_LIMIT),
+            inventory_service(Stock(folder / "stock.db", opening_stock)),
+            shipping_service(LocalCarrier(CarrierLedger(folder / "carrier.db"))),
+            notifications_service(SmtpMailer.at(smtp), SentMails(folder / "mails.db")),
+            analytics_service(),
+        ),
+    )

@@ -1,0 +1,120 @@
+"""What the demo prints."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TextIO
+
+from choros.roles import Addresses
+from choros.version import __version__
+from reference_services.books import Books
+from reference_services.demo.shop import Placed
+from reference_services.orders import OrderFile
+
+_WIDTH = 30
+
+
+class Report:
+    """Writes to a terminal, or plainly to anything else."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._live = out.isatty()
+        self._tenth = -1
+
+    def _say(self, *lines: str) -> None:
+        for line in lines:
+            self._out.write(line + "\n")
+        self._out.flush()
+
+    def opening(self, addresses: Addresses, file: OrderFile, own_processes: bool) -> None:
+        """Where everything runs, and what was not placed and why."""
+        layout = "a process for each part, two orchestrators" if own_processes else "one process"
+        self._say(
+            f"choros {__version__} · broker {_masked(addresses.broker)} · store {_masked(addresses.store)} · {layout}",
+            "commanded, tracked:    payment, inventory, shipping",
+            "event-driven, untracked: notifications, analytics",
+        )
+        self._named("dropped lines", file.dropped_lines)
+        self._named("rejected invoices", file.rejected)
+        self._say("", f"placing {len(file.orders)} orders")
+
+    def _named(self, what: str, items: Sequence[object]) -> None:
+        if items:
+            self._say("", f"{len(items)} {what}:", *(f"  {item}" for item in items))
+
+    def progress(self, done: int, total: int) -> None:
+        """How far it is: a bar on a terminal, a line for every tenth elsewhere."""
+        tenth = done * 10 // total
+        if self._live:
+            filled = done * _WIDTH // total
+            self._out.write(f"\r  {'━' * filled}{'─' * (_WIDTH - filled)} {done}/{total} ")
+            self._out.write("\n" if done == total else "")
+            self._out.flush()
+        elif tenth != self._tenth:
+            self._tenth = tenth
+            self._say(f"  {done}/{total}")
+
+    def killed(self, role: str) -> None:
+        """A process was killed on purpose."""
+        self._say(f"  kill -9 {role}; it is started again")
+
+    def story(self, lines: Iterable[str]) -> None:
+        """One order's timeline."""
+        self._say("", *lines)
+
+    def closing(self, placed: Sequence[Placed], books: Books, seconds: float, folder: Path) -> None:
+        """The outcomes, the books, and what to do next."""
+        reasons = Counter(one.reason for one in placed if one.status == "compensated")
+        statuses = Counter(one.status for one in placed)
+        rate = len(placed) / seconds if seconds else 0.0
+        self._say(
+            "",
+            f"outcomes  {len(placed)} orders in {seconds:.1f} s ({rate:.0f} a second): "
+            + ", ".join(f"{count} {status}" for status, count in sorted(statuses.items())),
+            *(f"          {count:4} undone: {reason}" for reason, count in sorted(reasons.items())),
+            "",
+            *_lines(books),
+            "",
+            *(["leaks     0: the books balance to the penny"] if books.balanced else _leaks(books)),
+            "",
+            f"next      the databases and logs are in {_near(folder)}",
+            f"          .venv/bin/choros saga list reference_services.order --store sqlite:///{_near(folder)}/sagas.db",
+            "          .venv/bin/choros check reference_services.order",
+            "          README.md: your own saga, and the same on RabbitMQ and Redis",
+        )
+
+
+def _lines(books: Books) -> list[str]:
+    return [
+        "books     read back from the services' own databases",
+        f"  ledger    charged {_money(books.charged_pence)} - refunded {_money(books.refunded_pence)}"
+        f" = {_money(books.charged_pence - books.refunded_pence)} sold; accounts sum to {_money(books.ledger_pence)}",
+        f"  stock     held {books.held_pieces} - given back inside inventory {books.given_back_pieces}"
+        f" - released by the saga {books.released_pieces}"
+        f" = {books.held_pieces - books.given_back_pieces - books.released_pieces} pieces sold",
+        f"  parcels   {books.parcels_delivered} delivered, {books.parcels_refused} refused",
+        f"  mails     {books.mails} sent ({books.completed} confirmed, {books.compensated} rejected)",
+        f"  revenue   {_money(books.revenue_pence)} by day and country",
+    ]
+
+
+def _leaks(books: Books) -> list[str]:
+    return [f"leaks     {len(books.leaks)}:", *(f"  ✖ {leak}" for leak in books.leaks)]
+
+
+def _money(pence: int) -> str:
+    return f"£{pence / 100:,.2f}"
+
+
+def _masked(url: str) -> str:
+    return re.sub(r"//[^@/]*@", "//…@", url)
+
+
+def _near(folder: Path) -> str:
+    """The folder as it is written from here, if it lies below."""
+    here = Path.cwd()
+    return str(folder.relative_to(here)) if folder.is_relative_to(here) else str(folder)

@@ -1,0 +1,57 @@
+"""The front door's process: here, and only here, adapters are chosen."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+import uvicorn
+
+from choros.errors import ChorosError, UsageError
+from choros.roles import DEFAULT_BROKER, DEFAULT_STORE, Addresses, client_of
+from reference_services.order.app import app
+from reference_services.order.book import OrderBook
+from reference_services.order.http import order_http
+from reference_services.order.saga_desk import SagaDesk
+
+
+def main() -> int:
+    """Serve until told to stop; returns the exit code."""
+    options = _options().parse_args()
+    try:
+        asyncio.run(_serve(options))
+    except ChorosError as error:
+        print(f"order: {error}", file=sys.stderr)  # noqa: T201 (one line for whoever started it)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+async def _serve(options: argparse.Namespace) -> None:
+    addresses = Addresses(broker=options.broker, store=options.store)
+    book = OrderBook(_file(options.database))
+    async with client_of(app, addresses, name="order") as client:
+        http = order_http(SagaDesk(client), book)
+        config = uvicorn.Config(http, host=options.host, port=options.port, log_level="warning")
+        await uvicorn.Server(config).serve()
+
+
+def _file(address: str) -> Path:
+    if not address.startswith("sqlite:///"):
+        raise UsageError("The order book's address is no SQLite file.", "--database sqlite:///.choros/order.db")
+    return Path(address.removeprefix("sqlite:///"))
+
+
+def _options() -> argparse.ArgumentParser:
+    setting = os.environ.get
+    parser = argparse.ArgumentParser(prog="order", description="The front door of the shop: orders over HTTP.")
+    parser.add_argument("--broker", default=setting("CHOROS_BROKER") or setting("AMQP_URL") or DEFAULT_BROKER)
+    parser.add_argument("--store", default=setting("CHOROS_STORE") or setting("REDIS_URL") or DEFAULT_STORE)
+    parser.add_argument("--database", default=setting("CHOROS_DATABASE") or "sqlite:///.choros/order.db")
+    parser.add_argument("--host", default=setting("CHOROS_HOST") or "127.0.0.1")
+    parser.add_argument("--port", type=int, default=setting("CHOROS_PORT") or "8000")
+    return parser

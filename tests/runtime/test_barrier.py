@@ -1,0 +1,104 @@
+"""The barrier's decisions, every combination of rows: pure."""
+
+from __future__ import annotations
+
+import pytest
+
+from choros.runtime.barrier import (
+    REFUSAL_MARGIN,
+    BrokenBarrier,
+    CarryOut,
+    LeaveAlone,
+    Refuse,
+    Repeat,
+    Settle,
+    Shut,
+    on_close,
+    on_do,
+    on_undo,
+    refusal_until,
+    tombstone_until,
+)
+from choros.store.barrier import Row
+
+OK = Row(key="s:a:1:do", state="ok", reply="{}")
+REFUSED = Row(key="s:a:1:do", state="refused", reply="{}", prune_at=50.0)
+INTENT = Row(key="s:a:1:do", state="intent", reply="{}")
+RUNNING = Row(key="s:a:1:do", state="running")
+TOMB = Row(key="s:a:1:do", state="tombstone")
+ANSWERED_TOMB = Row(key="s:a:1:do", state="tombstone", reply="{}")
+
+
+@pytest.mark.parametrize(
+    ("row", "not_after", "expected"),
+    [
+        (None, 100.0, CarryOut()),
+        (None, None, CarryOut()),
+        (None, 9.0, Refuse("expired")),
+        (None, 10.0, CarryOut()),
+        (OK, 9.0, Repeat(OK)),  # the row comes before the deadline
+        (REFUSED, 9.0, Repeat(REFUSED)),
+        (INTENT, 9.0, Settle(INTENT)),
+        (TOMB, 100.0, Refuse("cancelled", TOMB)),
+        (ANSWERED_TOMB, 100.0, Repeat(ANSWERED_TOMB)),
+    ],
+)
+def test_do(row: Row | None, not_after: float | None, expected: object) -> None:
+    assert on_do(row, not_after, now=10.0) == expected
+
+
+@pytest.mark.parametrize(
+    ("done", "undone", "expected"),
+    [
+        (None, None, LeaveAlone()),
+        (REFUSED, None, LeaveAlone()),
+        (TOMB, None, LeaveAlone()),
+        (INTENT, None, Settle(INTENT)),
+        (OK, None, CarryOut()),
+        (OK, OK, Repeat(OK)),
+        (INTENT, OK, Repeat(OK)),
+        (OK, INTENT, Settle(INTENT)),
+        (OK, TOMB, LeaveAlone()),
+        (OK, ANSWERED_TOMB, Repeat(ANSWERED_TOMB)),
+    ],
+)
+def test_undo(done: Row | None, undone: Row | None, expected: object) -> None:
+    assert on_undo(done, undone) == expected
+
+
+@pytest.mark.parametrize(
+    ("target", "closed", "expected"),
+    [
+        (None, None, Shut()),
+        (TOMB, None, Shut()),
+        (OK, None, Repeat(OK)),
+        (REFUSED, None, Repeat(REFUSED)),
+        (INTENT, None, Settle(INTENT)),
+        (INTENT, OK, Repeat(OK)),
+    ],
+)
+def test_close(target: Row | None, closed: Row | None, expected: object) -> None:
+    assert on_close(target, closed) == expected
+
+
+def test_a_row_that_nothing_can_have_left_is_acted_on_by_nobody() -> None:
+    for decide in (
+        lambda: on_do(RUNNING, None, 0.0),
+        lambda: on_undo(RUNNING, None),
+        lambda: on_undo(OK, RUNNING),
+    ):
+        with pytest.raises(BrokenBarrier):
+            decide()
+
+
+def test_a_tombstone_lives_as_long_as_its_do_may_arrive() -> None:
+    assert tombstone_until(100.0, 60.0) == 160.0
+    assert tombstone_until(None, 60.0) is None
+    assert tombstone_until(100.0, 60.0, REFUSED) == 160.0
+    assert tombstone_until(-100.0, 60.0, REFUSED) == 50.0  # never shortened
+    assert tombstone_until(100.0, 60.0, TOMB) is None
+
+
+def test_a_refusal_outlives_the_later_deadlines_that_it_cannot_know() -> None:
+    assert refusal_until(100.0, 60.0) == 160.0 + REFUSAL_MARGIN
+    assert refusal_until(None, 60.0) is None

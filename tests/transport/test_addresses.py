@@ -1,0 +1,52 @@
+"""From an address to a transport."""
+
+from __future__ import annotations
+
+import pytest
+from pamqp import commands, frame
+
+from choros.errors import UsageError
+from choros.testing.stage import command, receive_and_ack
+from choros.transport.addresses import open_transport
+from choros.transport.memory import MemoryTransport
+from choros.transport.port import Published
+from choros.transport.rabbitmq import RabbitMQTransport
+from choros.transport.rabbitmq.address import dialled, shown
+from choros.transport.rabbitmq.frames import ack_frame, requeue_frame
+from choros.transport.topology import topology
+
+
+async def test_memory_addresses_with_the_same_name_meet() -> None:
+    first, second = (open_transport("memory://meet", "ns", name) for name in ("a", "b"))
+    other = open_transport("memory://elsewhere", "ns", "c")
+    for transport in (first, second, other):
+        await transport.connect()
+    await first.declare(topology("ns", services=["payment"]))
+    assert await second.send([command()]) == [Published.CONFIRMED]
+    assert await other.send([command()]) == [Published.UNKNOWN]
+    await receive_and_ack(await first.consume("ns.payment", 1))
+    assert isinstance(first, MemoryTransport)
+
+
+def test_amqp_addresses() -> None:
+    for scheme in ("amqp", "amqps"):
+        assert isinstance(open_transport(f"{scheme}://u:p@host/v", "ns", "me"), RabbitMQTransport)
+
+
+@pytest.mark.parametrize("url", ["", "localhost", "http://localhost", "amqp://", "amqp://host:port"])
+def test_other_addresses(url: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        open_transport(url, "ns", "me")
+    assert "amqp://" in refused.value.hint
+
+
+def test_what_is_shown_of_an_address() -> None:
+    address = dialled("amqp://user:hunter2@host/v?heartbeat=3", "me")
+    assert dict(address.query) == {"heartbeat": "3", "name": "me"}
+    assert shown(address) == "amqp://user:***@host/v"
+
+
+def test_settlement_frames_are_those_of_the_client() -> None:
+    for tag in (1, 2**40):
+        assert ack_frame(7, tag) == frame.marshal(commands.Basic.Ack(tag), 7)
+        assert requeue_frame(7, tag) == frame.marshal(commands.Basic.Nack(tag, requeue=True), 7)
