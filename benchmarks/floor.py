@@ -166,7 +166,10 @@ async def _confirmed(connection: AbstractConnection) -> AbstractChannel:
 
 
 async def _consume(
-    connection: AbstractConnection, queue: str, prefetch: int, take: Callable[[AbstractIncomingMessage], Awaitable[None]]
+    connection: AbstractConnection,
+    queue: str,
+    prefetch: int,
+    take: Callable[[AbstractIncomingMessage], Awaitable[None]],
 ) -> None:
     """One channel for each queue, as choros has it."""
     channel = await connection.channel(publisher_confirms=False)

@@ -46,9 +46,7 @@ _LINES = tuple(
 def order(order_id: str) -> PlaceOrder:
     """An order of this id."""
     placed_at = "2010-12-01T08:26:00Z"
-    return PlaceOrder(
-        order_id=order_id, customer="17850", country="United Kingdom", placed_at=placed_at, lines=_LINES
-    )
+    return PlaceOrder(order_id=order_id, customer="17850", country="United Kingdom", placed_at=placed_at, lines=_LINES)
 
 
 def shop(namespace: str, heard: Callable[[str], object]) -> App:

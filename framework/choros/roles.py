@@ -23,6 +23,7 @@ from choros.store.barrier import Database
 from choros.store.port import Store
 from choros.transport.addresses import open_transport
 from choros.transport.port import Transport
+from choros.transport.topology import topology
 
 DEFAULT_BROKER = "amqp://guest:guest@127.0.0.1:5672/"
 DEFAULT_STORE = "sqlite:///.choros/sagas.db"
@@ -136,8 +137,10 @@ async def _open_service(
     database = await stack.enter_async_context(opened_database(addresses, app, service))
     parts: list[Running] = []
     if service.commands and kind != "subscriber":
+        await transport.declare(topology(app.namespace, services=[service.name]))
         parts.append(Participant(service, namespace=app.namespace, transport=transport, database=database))
     if service.facts and kind != "service":
+        await transport.declare(topology(app.namespace, subscribers=[service.name]))
         parts.append(Subscriber(service, namespace=app.namespace, transport=transport, database=database))
     if not parts:
         raise UsageError(f"service {service.name!r} has nothing to do as {kind}.", "look at: choros check.")

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -73,14 +74,16 @@ class Processes:
 
     async def ready(self) -> None:
         """Wait until the order service answers; raises ChorosError if a process has ended before."""
-        async with asyncio.timeout(START_SECONDS):
-            while not (await self._answers(self.order_url) and await self._answers(self.carrier_url)):
-                self._check_alive()
-                await asyncio.sleep(0.1)
+        give_up = time.monotonic() + START_SECONDS
+        while not (await self._answers(f"{self.order_url}/readyz") and await self._answers(f"{self.carrier_url}/livez")):
+            self._check_alive()
+            if time.monotonic() > give_up:
+                raise ChorosError(f"The shop is not open after {START_SECONDS:g} s.", f"the logs in {self.folder}.")
+            await asyncio.sleep(0.1)
 
     async def _answers(self, url: str) -> bool:
         try:
-            return (await self.http.get(f"{url}/readyz")).status_code == 200
+            return (await self.http.get(url)).status_code == 200
         except httpx.TransportError:
             return False
 

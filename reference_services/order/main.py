@@ -11,8 +11,8 @@ from pathlib import Path
 import uvicorn
 
 from choros.errors import ChorosError, UsageError
+from choros.loading import load_app
 from choros.roles import DEFAULT_BROKER, DEFAULT_STORE, Addresses, client_of
-from reference_services.order.app import app
 from reference_services.order.book import OrderBook
 from reference_services.order.http import order_http
 from reference_services.order.saga_desk import SagaDesk
@@ -34,6 +34,7 @@ def main() -> int:
 async def _serve(options: argparse.Namespace) -> None:
     addresses = Addresses(broker=options.broker, store=options.store)
     book = OrderBook(_file(options.database))
+    app = load_app("reference_services.order")
     async with client_of(app, addresses, name="order") as client:
         http = order_http(SagaDesk(client), book)
         config = uvicorn.Config(http, host=options.host, port=options.port, log_level="warning")

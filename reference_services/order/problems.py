@@ -31,8 +31,7 @@ def add_problems(http: FastAPI) -> None:
     @http.exception_handler(ValidationError)
     @http.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: ValidationError | RequestValidationError) -> JSONResponse:
-        errors = [{"detail": str(fault["msg"]), "pointer": _pointer(fault["loc"])} for fault in error.errors()]
-        return problem(422, "This is no order.", errors=errors)
+        return problem(422, "This is no order.", errors=_errors(error))
 
     @http.exception_handler(ChorosError)
     async def refused(request: Request, error: ChorosError) -> JSONResponse:
@@ -52,6 +51,13 @@ def add_problems(http: FastAPI) -> None:
     @http.exception_handler(HTTPException)
     async def other(request: Request, error: HTTPException) -> JSONResponse:
         return problem(error.status_code, str(error.detail))
+
+
+def _errors(error: ValidationError | RequestValidationError) -> list[dict[str, str]]:
+    found = [{"detail": str(fault["msg"]), "pointer": _pointer(fault["loc"])} for fault in error.errors()]
+    # Wrong items are missing from their list, which then seems too short: that is no second mistake.
+    within = {other["pointer"].rpartition("/")[0].rpartition("/")[0] for other in found}
+    return [one for one in found if not one["pointer"] or one["pointer"] not in within]
 
 
 def _pointer(location: tuple[int | str, ...]) -> str:

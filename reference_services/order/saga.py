@@ -60,9 +60,7 @@ def order_confirmed(order: PlaceOrder, shipped: OrderShipped) -> OrderConfirmed:
 
 def order_rejected(order: PlaceOrder, failure: Failure) -> OrderRejected:
     """Told to whoever subscribes, when all is undone."""
-    return OrderRejected(
-        order_id=order.order_id, customer=order.customer, country=order.country, reason=failure.code
-    )
+    return OrderRejected(order_id=order.order_id, customer=order.customer, country=order.country, reason=failure.code)
 
 
 order_saga = Saga(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -53,3 +54,37 @@ def test_every_record_is_in_the_index() -> None:
     records = {page.name for page in folder.glob("[0-9]*.md")}
     assert records == set(_LINK.findall((folder / "README.md").read_text()))
     assert len({name[:4] for name in records}) == len(records)
+
+
+def rules() -> list[list[str]]:
+    lines = (ROOT / "docs" / "decisions" / "0001-rules.md").read_text().splitlines()
+    return [re.split(r"(?<!\\)\|", line.strip("|")) for line in lines if re.match(r"\| \d+ ", line)]
+
+
+def test_the_rules_are_numbered_from_1_to_27() -> None:
+    assert [int(row[0]) for row in rules()] == list(range(1, 28))
+
+
+def test_what_holds_a_rule_exists() -> None:
+    for row in rules():
+        for name in re.findall(r"`([^`]+)`", row[2]):
+            found(name)
+
+
+def found(name: str) -> object:
+    """What a dotted name below `choros` stands for."""
+    words = name.split(".")
+    for length in range(len(words), 0, -1):
+        try:
+            thing: object = import_module(f"choros.{'.'.join(words[:length])}")
+        except ModuleNotFoundError:
+            continue
+        for word in words[length:]:
+            thing = getattr(thing, word)
+        return thing
+    raise AssertionError(f"choros has no {name}")
+
+
+def test_a_record_is_short() -> None:
+    for page in (ROOT / "docs" / "decisions").glob("*.md"):
+        assert len(page.read_text().splitlines()) <= 40, named(page)

@@ -7,7 +7,7 @@ import asyncio
 import json
 import re
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -34,7 +34,7 @@ from choros.transport import copies
 from choros.transport.rabbitmq import RabbitMQTransport
 from choros.transport.topology import DELIVERY_LIMIT, RETRY_LADDER, topology
 from tests.docs import foreign_participant
-from tests.docs.foreign_participant import No, Participant
+from tests.docs.foreign_participant import Body, Handler, No, Participant
 
 PAGE = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text()
 
@@ -216,19 +216,19 @@ def sale(timeout: timedelta = PATIENT) -> Saga[Buy]:
     )
 
 
-def do_charge(rows: sqlite3.Connection, body: foreign_participant.Body) -> tuple[str, foreign_participant.Body]:
+def do_charge(rows: sqlite3.Connection, body: Body) -> tuple[str, Body]:
     rows.execute("INSERT INTO ledger VALUES (?, ?)", (body["order"], body["amount"]))
     if body["amount"] > 1000:
         raise No("card_declined")
     return "charged.v1", {"payment": f"p-{body['order']}"}
 
 
-def do_refund(rows: sqlite3.Connection, body: foreign_participant.Body) -> tuple[str, foreign_participant.Body]:
+def do_refund(rows: sqlite3.Connection, body: Body) -> tuple[str, Body]:
     rows.execute("INSERT INTO ledger SELECT name, -amount FROM ledger WHERE name = ?", (body["order"],))
     return "choros.done.v1", {}
 
 
-def do_send(rows: sqlite3.Connection, body: foreign_participant.Body) -> tuple[str, foreign_participant.Body]:
+def do_send(rows: sqlite3.Connection, body: Body) -> tuple[str, Body]:
     if body["order"].startswith("nowhere"):
         raise No("no_such_address")
     return "choros.done.v1", {}
@@ -273,11 +273,10 @@ class Shop:
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(PATIENT.total_seconds()):
-        while not condition():
+        while True:
+            if condition():
+                return
             await asyncio.sleep(0.01)
-
-
-Open = Callable[..., Awaitable[Shop]]
 
 
 @asynccontextmanager
@@ -285,7 +284,7 @@ async def opened(url: str, namespace: str, path: Path, saga: Saga[Buy]) -> Async
     service = Service("shop", commands=[Charge, Refund, Send])
     app = App(namespace, sagas=[saga], services=[service])
     transport, store = RabbitMQTransport(url, namespace, "orchestrator"), MemoryStore()
-    handlers = {"charge.v1": do_charge, "refund.v1": do_refund, "send.v1": do_send}
+    handlers: dict[str, Handler] = {"charge.v1": do_charge, "refund.v1": do_refund, "send.v1": do_send}
     participant = Participant(url, namespace, "shop", str(path / "shop.db"), handlers)
     participant.rows.execute("CREATE TABLE ledger (name TEXT, amount INTEGER)")
     await transport.connect()
@@ -431,5 +430,5 @@ def stubborn() -> Saga[Buy]:
     return Saga("sale", start=Buy, key=lambda buy: buy.order, steps=steps, completed=bought)
 
 
-def out_of_order(rows: sqlite3.Connection, body: foreign_participant.Body) -> tuple[str, foreign_participant.Body]:
+def out_of_order(rows: sqlite3.Connection, body: Body) -> tuple[str, Body]:
     raise RuntimeError("the franking machine is broken")

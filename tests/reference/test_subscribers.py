@@ -46,8 +46,8 @@ async def test_revenue_by_day_and_country(desk: Desk) -> None:
 
 async def test_one_mail_for_a_fact_however_often_it_comes(desk: Desk, tmp_path: Path) -> None:
     mailer = Outbox()
+    service = notifications_service(mailer, SentMails(tmp_path / "mails.db"))
     for _ in range(3):
-        service = notifications_service(mailer, SentMails(tmp_path / "mails.db"))
         await desk.give(service, confirmed(order("1")))
     await desk.give(service, rejected(order("2")))
     assert [mail["Message-ID"] for mail in mailer.mails] == [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,13 +23,11 @@ from tests.runtime.participant_stage import (
     Charge,
     Charged,
     Refund,
-    Refunded,
     Stage,
     close,
     command,
     eventually,
     make_service,
-    replace,
     stage_for,
     unsettled,
 )
@@ -84,8 +83,7 @@ async def test_another_round_is_another_command(stage: Stage) -> None:
 async def test_undo_takes_back_once(stage: Stage) -> None:
     undo = command(Refund(order="o1"), "undo")
     _, undone, again = await stage.ask(command(Charge(order="o1")), undo, undo)
-    assert Refunded.from_json(undone.data)
-    assert (undone == again, await stage.effects()) == (True, {})
+    assert (undone.type, undone == again, await stage.effects()) == ("refunded.v1", True, {})
 
 
 async def test_undo_before_do_leaves_a_tombstone_that_refuses_the_do(stage: Stage, calls: list[str]) -> None:
@@ -270,7 +268,8 @@ async def test_a_handler_for_another_database_does_not_start() -> None:
     service = Service("payment")
 
     @service.handles(Charge)
-    async def charge(command: Charge, db: SqliteTransaction) -> Charged: ...
+    async def charge(command: Charge, db: SqliteTransaction) -> Charged:
+        return Charged(payment="")
 
     async with stage_for(service, MemoryDatabase(), start=False) as stage:
         with pytest.raises(DeclarationError, match="charge takes a SqliteTransaction"):

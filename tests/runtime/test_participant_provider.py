@@ -1,4 +1,4 @@
-"""Effects outside the database (semantics 16): an intent first, the same key on every call, settled before anything else."""
+"""Effects outside the database (semantics 16): an intent first, the same key on every call, settled before all else."""
 
 from __future__ import annotations
 
@@ -162,7 +162,6 @@ async def test_an_undo_settles_what_may_have_happened_and_then_takes_it_back(sta
 
 async def test_an_undo_that_cannot_settle_says_neither_no_nor_nothing(stage: Stage, bank: Bank) -> None:
     bank.lost.append(TimeoutError())
-    bank.failures += []
     (failed,) = await stage.ask(DO)
     bank.ledger.clear()  # the provider does not know (yet), so it must be called again, and that fails
     bank.failures.append(ConnectionError())

@@ -7,6 +7,7 @@ import io
 import json
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -27,7 +28,6 @@ from tests.runtime.participant_stage import (
     eventually,
     fact,
     misbehave,
-    replace,
     stage_for,
 )
 

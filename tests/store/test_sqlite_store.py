@@ -46,14 +46,19 @@ def committer(path: Path, name: str) -> subprocess.Popen[str]:
     return subprocess.Popen([sys.executable, "-c", COMMITTER, str(path), name], stdout=subprocess.PIPE, text=True)
 
 
+def lines_of(process: subprocess.Popen[str], count: int) -> str:
+    """The first lines it prints, however slowly it starts."""
+    assert process.stdout is not None
+    return "".join(process.stdout.readline() for _ in range(count))
+
+
 async def test_kill_9_loses_no_acknowledged_commit(tmp_path: Path, opened: Opening) -> None:
     path = tmp_path / "sagas.db"
     processes = [committer(path, name) for name in "ab"]
-    await asyncio.sleep(2.0)
-    printed = []
+    begun = [await asyncio.to_thread(lines_of, process, 500) for process in processes]
     for process in processes:
         os.kill(process.pid, signal.SIGKILL)
-        printed.append((await asyncio.to_thread(process.communicate))[0])
+    printed = [text + process.communicate()[0] for text, process in zip(begun, processes, strict=True)]
     acknowledged: dict[str, int] = {}
     for line in (line for text in printed for line in text.split("\n")[:-1]):  # the last one may be cut off
         saga_id, _, number = line.partition(" ")

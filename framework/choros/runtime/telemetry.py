@@ -12,7 +12,6 @@ import logging
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
-from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from types import TracebackType
@@ -49,14 +48,19 @@ def get_logger(name: str) -> Logger:
     return cast(Logger, structlog.get_logger(name))
 
 
-@contextmanager
-def speaking_of(envelope: Envelope) -> Iterator[None]:
+class speaking_of:  # noqa: N801 - read as a word: `with speaking_of(envelope):`
     """While the block runs, everything logged in this task carries the ids of this message."""
-    token = _current.set(envelope)
-    try:
-        yield
-    finally:
-        _current.reset(token)
+
+    __slots__ = ("_envelope", "_token")
+
+    def __init__(self, envelope: Envelope) -> None:
+        self._envelope = envelope
+
+    def __enter__(self) -> None:
+        self._token = _current.set(self._envelope)
+
+    def __exit__(self, *_: object) -> None:
+        _current.reset(self._token)
 
 
 def about(envelope: Envelope) -> dict[str, Any]:

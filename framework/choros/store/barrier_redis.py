@@ -14,6 +14,8 @@ from choros.store.barrier import Database, Job, Row, Transaction
 from choros.store.redis_server import Script, Server
 from choros.store.redis_transaction import Conflict, RedisTransaction, to_row
 
+__all__ = ["RedisDatabase", "RedisTransaction"]
+
 _ATTEMPTS = 40
 _PRUNE_AT_ONCE = 200
 """Rows that one script forgets: a script blocks the server while it runs."""

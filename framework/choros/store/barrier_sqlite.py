@@ -17,6 +17,8 @@ from choros.store.barrier import Database, Job, Row, Transaction
 from choros.store.barrier_rows import SqliteTransaction
 from choros.store.sqlite_file import in_transaction, is_of_the_file, named, patiently, roll_back
 
+__all__ = ["SqliteDatabase", "SqliteTransaction"]
+
 FLUSH_SECONDS = 0.5
 """How long marks of sent replies may wait for a group to ride with."""
 T = TypeVar("T")

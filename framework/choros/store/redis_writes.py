@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from choros.errors import UsageError
-from choros.store.redis_server import Command
 
+Command = Sequence[str | int | float]
 KeyType = Literal["string", "hash", "list", "set", "none"]
 Cell = tuple[str, ...]
 """The command that reads one value: GET of a key, HGET of a field."""

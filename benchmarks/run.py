@@ -1,0 +1,104 @@
+"""Sagas per second beside the floor of the broker itself: `make bench`, or with options `make bench ARGS="--quick"`.
+
+It needs AMQP_URL and REDIS_URL, which tests/servers.py sets, and talks to nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import importlib.util
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+if not __package__:  # run as a script: make the repository importable
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.campaign import DEFAULT, QUICK, Campaign, Plan
+from benchmarks.contestants import arena
+from benchmarks.measuring import SagasLost
+from benchmarks.report import as_json, as_table, machine
+from choros.runtime.telemetry import configure_logging
+
+LOOPS = ("uvloop", "asyncio")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Measure and print; 1 if a saga was lost, 2 if there are no servers."""
+    options = parse(arguments)
+    missing = [name for name in ("AMQP_URL", "REDIS_URL") if not os.environ.get(name)]
+    if missing:
+        print(f"{' and '.join(missing)} must be set. Try: make bench.", file=sys.stderr)
+        return 2
+    with open(os.devnull, "w") as nowhere, asyncio.Runner(loop_factory=loop_factory(options.loop)) as runner:
+        configure_logging("bench", level=options.log_level, stream=nowhere, json=True)
+        try:
+            figures, table = runner.run(bench(plan(options), options.loop))
+        except SagasLost as lost:
+            print(lost, file=sys.stderr)
+            return 1
+    print(table)
+    if options.json:
+        Path(options.json).write_text(json.dumps(figures, indent=2) + "\n")
+    return 0
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """The command line."""
+    installed = LOOPS if importlib.util.find_spec("uvloop") else LOOPS[1:]
+    parser = argparse.ArgumentParser(prog="make bench", description="Sagas per second beside the floor.")
+    parser.add_argument("--quick", action="store_true", help="one round of few sagas: under a minute")
+    parser.add_argument("--rounds", type=int, help="how often everything is measured")
+    parser.add_argument("--sagas", type=int, help="at most so many sagas in a measurement")
+    parser.add_argument("--in-flight", type=int, nargs="+", metavar="N", help="only these levels of 1, 10, 100, 1000")
+    parser.add_argument("--loop", choices=installed, default=installed[0], help="the event loop, of all rows alike")
+    parser.add_argument("--log-level", default="INFO", help="of choros (default: INFO, as shipped)")
+    parser.add_argument("--json", metavar="PATH", help="write every figure of every round there")
+    return parser.parse_args(arguments)
+
+
+def plan(options: argparse.Namespace) -> Plan:
+    """How much to measure."""
+    chosen = QUICK if options.quick else DEFAULT
+    wanted = options.in_flight or list(chosen.levels)
+    levels = {level: sagas for level, sagas in chosen.levels.items() if level in wanted}
+    whole = Plan(levels, options.rounds or chosen.rounds, chosen.seconds)
+    return whole.capped(options.sagas) if options.sagas else whole
+
+
+def loop_factory(loop: str) -> Callable[[], asyncio.AbstractEventLoop]:
+    """What makes the event loop."""
+    if loop == "asyncio":
+        return asyncio.new_event_loop
+    import uvloop
+
+    return uvloop.new_event_loop
+
+
+async def bench(plan: Plan, loop: str) -> tuple[dict[str, Any], str]:
+    """The figures, as JSON and as a table."""
+    amqp_url, redis_url = os.environ["AMQP_URL"], os.environ["REDIS_URL"]
+    this = await machine(amqp_url, redis_url, loop)
+    with tempfile.TemporaryDirectory(prefix="choros-bench-") as folder:
+        async with arena(amqp_url, redis_url, Path(folder)) as here:
+            say = lambda line: print(line, file=sys.stderr, flush=True)  # noqa: E731
+            results = await Campaign(here, plan, server_processes(), say).run()
+    return as_json(results, this), as_table(results, this)
+
+
+def server_processes() -> dict[str, int]:
+    """The process ids of private servers; none if somebody else's are used."""
+    description = os.environ.get("CHOROS_TEST_SERVERS")
+    if not description or not Path("/proc/self/stat").exists():
+        return {}
+    found = json.loads(Path(description).read_text())
+    return {"rabbitmq": found["rabbitmq_pid"], "redis": found["redis_pid"]}
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

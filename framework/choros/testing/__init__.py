@@ -1,0 +1,1 @@
+"""For tests of sagas and of adapters: what is in here is shipped."""

@@ -1,0 +1,196 @@
+"""`SagaTest`: a test of a saga that reads as a dialogue. No broker, no store, and a clock that the test moves.
+
+test = SagaTest(order_saga)
+test.start(PlaceOrder(...))
+test.expect_command(ChargePayment, to="payment").reply(PaymentCharged(...))
+test.expect_command(ReserveInventory).refuse("sold_out")
+test.expect_compensation(RefundPayment).reply(Done())
+test.expect_facts(OrderRejected)
+assert test.status == "compensated"
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+from choros.keys import Operation
+from choros.messages import SYSTEM_REFUSALS, Command, Done, Fact, Failure, Message, Reply
+from choros.saga.declaration import Saga
+from choros.saga.inputs import Answered, CancelRequested, Decision, Event, Input, Release, Send, TimerFired
+from choros.saga.instance import Instance, Status
+from choros.saga.machine import begin, decide
+
+
+class SagaTest:
+    """One instance of a saga, talked to in place of its participants. Every failure is an AssertionError in words."""
+
+    def __init__(self, saga: Saga[Any]) -> None:
+        self.saga = saga
+        self.now = 0.0
+        """Seconds since the test began."""
+        self._instance: Instance | None = None
+        self._commands: list[Send] = []
+        self._facts: list[Release] = []
+        self._history: list[Event] = []
+        self._replies = 0
+        steps = saga.plan.steps
+        builders = [b for planned in steps for b in (planned.action, planned.undo) if b]
+        closing = (*saga.plan.completed, *saga.plan.compensated)
+        self._types: dict[str, type[Message]] = {b.builds.type_name: b.builds for b in (*builders, *closing)}
+
+    def start(self, message: Message) -> None:
+        """Start the saga."""
+        if self._instance is not None:
+            self._fail("A saga can be started once only")
+        if not isinstance(message, self.saga.start):
+            self._fail(f"The saga starts with {self.saga.start.__name__}, not with {type(message).__name__}")
+        self._take(begin(self.saga, "saga", message.to_json(), self.now, cause="start"))
+
+    @property
+    def instance(self) -> Instance:
+        """The state of the saga."""
+        if self._instance is None:
+            raise AssertionError("The saga was not started: call start() first.")
+        return self._instance
+
+    @property
+    def status(self) -> Status:
+        """Where the saga stands."""
+        return self.instance.status
+
+    def expect_command(self, command: type[Command[Any]] | Command[Any], to: str = "") -> Exchange:
+        """The saga commands this now: of this type, or equal to this message; to that service, if it is named."""
+        return self._expect("do", "command", command, to)
+
+    def expect_compensation(self, command: type[Command[Any]] | Command[Any], to: str = "") -> Exchange:
+        """The saga undoes a step with this now."""
+        return self._expect("undo", "compensation", command, to)
+
+    def expect_facts(self, *facts: type[Fact] | Fact) -> list[Any]:
+        """The saga has published exactly these since they were last asked for, in this order; returns them."""
+        published = [self._read(fact.type, fact.data) for fact in self._facts]
+        if len(published) != len(facts) or not all(map(_fits, published, facts)):
+            self._fail(f"Expected {_listed(facts, 'no facts')}, but the saga published {_listed(published, 'none')}")
+        self._facts.clear()
+        return published
+
+    def expect_nothing(self) -> None:
+        """The saga neither commands nor publishes anything that was not asked for."""
+        sent = [self._read(send.type, send.data) for send in self._commands]
+        published = [self._read(fact.type, fact.data) for fact in self._facts]
+        if sent or published:
+            self._fail(f"Expected nothing, but the saga sent {_listed([*sent, *published], 'nothing')}")
+
+    def advance(self, duration: timedelta) -> None:
+        """Let time pass; timers that come due fire one after the other."""
+        end = self.now + duration.total_seconds()
+        while (due := self.instance.wake_at) is not None and due <= end:
+            self.now = max(self.now, due)
+            self._decide(TimerFired())
+        self.now = end
+
+    def cancel(self) -> None:
+        """Ask for the saga to be undone."""
+        self._decide(CancelRequested("cancel"))
+
+    def _expect(self, operation: Operation, shown: str, wanted: type[Command[Any]] | Command[Any], to: str) -> Exchange:
+        state = f"the saga is {self.status}"
+        if not self._commands:
+            self._fail(f"Expected the {shown} {_named(wanted)}, but nothing was sent: {state}")
+        send = self._commands[0]
+        message = self._read(send.type, send.data)
+        said = f"the {'compensation' if send.key.operation == 'undo' else 'command'} {_named(message)} to {send.to!r}"
+        if send.key.operation != operation or not _fits(message, wanted) or to not in ("", send.to):
+            aim = f" to {to!r}" if to else ""
+            self._fail(f"Expected the {shown} {_named(wanted)}{aim}, but the saga sent {said}")
+        self._commands.pop(0)
+        return Exchange(self, send, message)
+
+    def _answer(self, send: Send, outcome: Any, data: Reply, code: str = "") -> None:
+        self._replies += 1
+        answer = Answered(f"reply-{self._replies}", send.key, send.attempt, outcome, data.to_json(), code)
+        self._decide(answer)
+
+    def _decide(self, given: Input) -> None:
+        self._take(decide(self.saga, self.instance, [given], self.now))
+
+    def _take(self, decision: Decision) -> None:
+        self._instance = decision.instance
+        self._commands += decision.sends
+        self._facts += decision.facts
+        self._history += decision.events
+
+    def _read(self, type_name: str, data: str) -> Message:
+        return self._types[type_name].from_json(data)
+
+    def _fail(self, sentence: str) -> None:
+        history = "\n".join(f"  {_told(event)}" for event in self._history) or "  nothing"
+        raise AssertionError(f"{sentence}.\nWhat happened in saga {self.saga.name!r}:\n{history}")
+
+
+class Exchange:
+    """A command that the saga sent, to be answered in the place of its participant."""
+
+    def __init__(self, test: SagaTest, send: Send, message: Message) -> None:
+        self._test = test
+        self._send = send
+        self.message: Any = message
+        """The command itself."""
+        self.attempt = send.attempt
+        self.key = send.key
+
+    def reply(self, reply: Reply | None = None) -> None:
+        """It was carried out; `Done()` unless another reply is given. May be repeated, and may come late."""
+        answer = reply or Done()
+        declared = type(self.message).reply_type
+        if self._send.key.operation == "do" and not isinstance(answer, declared):
+            self._test._fail(f"{_named(self.message)} is answered by {declared.__name__}, not by {_named(answer)}")
+        self._test._answer(self._send, "ok", answer)
+
+    def refuse(self, code: str, detail: str = "") -> None:
+        """It was definitely not carried out, and never will be."""
+        declared = type(self.message).refusals
+        if code not in (*declared, *SYSTEM_REFUSALS):
+            known = ", ".join(declared) or "nothing"
+            self._test._fail(f"{_named(self.message)} may not be refused with {code!r}; it declares {known}")
+        self._test._answer(self._send, "refused", Failure(code=code, detail=detail), code)
+
+    def fail(self, code: str) -> None:
+        """Its handler raised an exception of this name; the saga may try again."""
+        self._test._answer(self._send, "failed", Failure(code=code, kind="failed"), code)
+
+    def time_out(self) -> None:
+        """Nobody answers, until this attempt's timer has fired."""
+        due = self._due()
+        if due is None:
+            self._test._fail(f"Nobody waits for {_named(self.message)} any more, so it cannot time out")
+            return
+        self._test.advance(timedelta(seconds=max(0.0, due - self._test.now)))
+
+    def _due(self) -> float | None:
+        planned = self._test.saga.plan.find(self.key.path)
+        leg = self._test.instance.steps[planned.index].leg if planned else None
+        awaited = leg is not None and (leg.operation, leg.attempt) == (self.key.operation, self.attempt)
+        return leg.due if leg and awaited else None
+
+
+def _fits(message: Message, wanted: type[Message] | Message) -> bool:
+    return isinstance(message, wanted) if isinstance(wanted, type) else message == wanted
+
+
+def _named(wanted: type[Message] | Message) -> str:
+    return wanted.__name__ if isinstance(wanted, type) else repr(wanted)
+
+
+def _listed(messages: Sequence[type[Message] | Message], none: str) -> str:
+    return ", ".join(map(_named, messages)) or none
+
+
+def _told(event: Event) -> str:
+    """One line of the history."""
+    attempt = f"attempt {event.attempt}" if event.attempt else ""
+    wait = f"in {event.seconds:g} s" if event.seconds else ""
+    parts = (event.kind.replace("_", " "), event.step, event.operation, attempt, event.code, wait)
+    return " ".join(part for part in parts if part)

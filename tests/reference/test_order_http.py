@@ -1,0 +1,164 @@
+"""The front door: what customers may say, and what they are told."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from choros import SagaNotFound, StartConflict
+from choros.errors import StoreUnreachable
+from reference_services.contracts import PlaceOrder
+from reference_services.order.book import OrderBook
+from reference_services.order.desk import Progress, StepProgress
+from reference_services.order.http import MOST_BYTES, order_http
+from tests.reference.conftest import order
+
+
+class MemoryDesk:
+    """An order desk whose sagas end when somebody waits for them."""
+
+    def __init__(self) -> None:
+        self.orders: dict[str, PlaceOrder] = {}
+        self.waited: set[str] = set()
+        self.outcome = Progress("", "completed", steps=(StepProgress("charge_payment", "ok"),))
+        self.down = False
+
+    async def place(self, order: PlaceOrder) -> str:
+        self._check()
+        saga_id = f"saga-{order.order_id}"
+        if self.orders.setdefault(saga_id, order) != order:
+            raise StartConflict("Another order.")
+        return saga_id
+
+    async def wait(self, saga_id: str, seconds: float) -> None:
+        self.waited.add(saga_id)
+
+    async def progress(self, saga_id: str) -> Progress:
+        self._check()
+        if saga_id not in self.orders:
+            raise SagaNotFound("No such saga.")
+        if saga_id not in self.waited:
+            return Progress(saga_id, "running")
+        return Progress(saga_id, self.outcome.status, self.outcome.reason, self.outcome.steps)
+
+    def _check(self) -> None:
+        if self.down:
+            raise StoreUnreachable("The store at redis://:secret@host does not answer.")
+
+
+@pytest.fixture
+def desk() -> MemoryDesk:
+    return MemoryDesk()
+
+
+@pytest.fixture
+async def client(desk: MemoryDesk, tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
+    http = order_http(desk, OrderBook(tmp_path / "order.db"))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(http), base_url="http://order") as client:
+        yield client
+
+
+def body(of: PlaceOrder, **changed: Any) -> dict[str, Any]:
+    return {**of.model_dump(mode="json"), **changed}
+
+
+def assert_problem(response: httpx.Response, status: int) -> dict[str, Any]:
+    assert response.status_code == status
+    assert response.headers["content-type"] == "application/problem+json"
+    found: dict[str, Any] = response.json()
+    assert found["status"] == status
+    return found
+
+
+async def test_an_order_is_accepted_at_once(client: httpx.AsyncClient) -> None:
+    response = await client.post("/orders", json=body(order("1")))
+    assert response.status_code == 202
+    assert response.headers["location"] == "/orders/1"
+    assert response.json() == {"order_id": "1", "saga_id": "saga-1", "status": "running", "total": 300}
+
+
+async def test_the_synchronous_style_answers_with_the_outcome(client: httpx.AsyncClient, desk: MemoryDesk) -> None:
+    desk.outcome = Progress("", "compensated", "damaged_in_transit")
+    response = await client.post("/orders?wait=5", json=body(order("1")))
+    assert response.status_code == 200
+    assert response.json()["status"] == "compensated"
+    assert response.json()["reason"] == "damaged_in_transit"
+
+
+async def test_a_parked_order_is_accepted_but_has_no_outcome(client: httpx.AsyncClient, desk: MemoryDesk) -> None:
+    desk.outcome = Progress("", "parked")
+    response = await client.post("/orders?wait=5", json=body(order("1")))
+    assert (response.status_code, response.json()["status"]) == (202, "parked")
+
+
+async def test_the_same_order_again_is_the_same_order(client: httpx.AsyncClient, desk: MemoryDesk) -> None:
+    answers = [await client.post("/orders", json=body(order("1"))) for _ in range(3)]
+    assert {(answer.status_code, answer.json()["saga_id"]) for answer in answers} == {(202, "saga-1")}
+    assert len(desk.orders) == 1
+
+
+async def test_another_order_with_the_same_id_conflicts(client: httpx.AsyncClient, desk: MemoryDesk) -> None:
+    await client.post("/orders", json=body(order("1")))
+    assert_problem(await client.post("/orders", json=body(order("1", ("A", 9, 9)))), 409)
+    desk.orders["saga-2"] = order("2")  # started, but a crash kept it out of the order book
+    assert_problem(await client.post("/orders", json=body(order("2", ("A", 9, 9)))), 409)
+
+
+async def test_how_far_an_order_is(client: httpx.AsyncClient) -> None:
+    await client.post("/orders?wait=1", json=body(order("1")))
+    response = await client.get("/orders/1")
+    assert response.json()["status"] == "completed"
+    assert response.json()["steps"] == [{"name": "charge_payment", "progress": "ok"}]
+    assert_problem(await client.get("/orders/2"), 404)
+
+
+@pytest.mark.parametrize(
+    ("changed", "pointer"),
+    [
+        ({"order_id": ""}, "/order_id"),
+        ({"order_id": "../1"}, "/order_id"),
+        ({"customer": "a b\nBcc: c"}, "/customer"),
+        ({"lines": []}, "/lines"),
+        ({"lines": [{"article": "A", "quantity": 0, "unit_price": 1}]}, "/lines/0/quantity"),
+        ({"lines": [{"article": "A", "quantity": "1", "unit_price": 1}]}, "/lines/0/quantity"),
+        ({"lines": [{"article": "A", "quantity": 1, "unit_price": 1.5}]}, "/lines/0/unit_price"),
+        ({"placed_at": "yesterday"}, "/placed_at"),
+        ({"placed_at": "2010-13-01T00:00:00"}, "/placed_at"),
+        ({"a/b": 1}, "/a~1b"),
+    ],
+)
+async def test_a_mistake_is_pointed_at(client: httpx.AsyncClient, changed: dict[str, Any], pointer: str) -> None:
+    found = assert_problem(await client.post("/orders", json=body(order("1"), **changed)), 422)
+    assert [error["pointer"] for error in found["errors"]] == [pointer]
+    assert all(error["detail"] for error in found["errors"])
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"[" * 5000, b'{"order_id": NaN}', b"\xff"])
+async def test_rubbish_is_a_problem(client: httpx.AsyncClient, content: bytes) -> None:
+    assert assert_problem(await client.post("/orders", content=content), 422)["errors"]
+
+
+async def test_limits(client: httpx.AsyncClient) -> None:
+    assert_problem(await client.post("/orders", content=b" " * (MOST_BYTES + 1)), 413)
+    for wait in ("-1", "61", "nan", "soon"):
+        assert_problem(await client.post(f"/orders?wait={wait}", json=body(order("1"))), 422)
+    assert_problem(await client.get("/elsewhere"), 404)
+    assert_problem(await client.delete("/orders"), 405)
+
+
+async def test_a_store_that_is_down_tells_no_address(client: httpx.AsyncClient, desk: MemoryDesk) -> None:
+    assert (await client.get("/readyz")).status_code == 200
+    desk.down = True
+    response = await client.post("/orders", json=body(order("1")))
+    assert_problem(response, 503)
+    assert response.headers["retry-after"] == "1"
+    assert "secret" not in response.text
+    assert_problem(await client.get("/readyz"), 503)
+    assert (await client.get("/livez")).status_code == 200
+
+
+async def test_it_documents_itself(client: httpx.AsyncClient) -> None:
+    post = (await client.get("/openapi.json")).json()["paths"]["/orders"]["post"]
+    assert "order_id" in post["requestBody"]["content"]["application/json"]["schema"]["properties"]
