@@ -6,10 +6,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 
 from benchmarks.contestants import Arena
-from benchmarks.measuring import Contestant, Figures, Load
+from benchmarks.measuring import Contestant, Figures, Load, Shop
 
 Results = dict[tuple[int, str], list[Figures]]
 """By (in flight, contestant): one entry for each round."""
@@ -63,11 +64,11 @@ class Campaign:
 
     async def _measure(self, contestant: Contestant, sagas: int, in_flight: int, numbers: count[int]) -> Figures:
         async with contestant.opened() as shop:
-            for measured in (False, True):
-                measurement = next(numbers)
-                load = Load(shop, lambda number, of=measurement: self.arena.saga(of, number), self.servers)
-                figures = await load.run(sagas if measured else min(WARM_UP, sagas), in_flight)
-        return figures
+            await self._load(shop, next(numbers)).run(min(WARM_UP, sagas), in_flight)
+            return await self._load(shop, next(numbers)).run(sagas, in_flight)
+
+    def _load(self, shop: Shop, measurement: int) -> Load:
+        return Load(shop, partial(self.arena.saga, measurement), self.servers)
 
 
 def ratios(results: Results, in_flight: int, name: str, floor: str) -> Sequence[float]:

@@ -86,7 +86,7 @@ def _cells(in_flight: int, name: str, rounds: Sequence[Figures], share: Sequence
     def middle(of: Callable[[Figures], float]) -> float:
         return median(of(figures) for figures in rounds)
 
-    servers = {server: middle(lambda f: f.cpu_of_servers[server]) for server in rounds[0].cpu_of_servers}
+    servers = {server: median(f.cpu_of_servers[server] for f in rounds) for server in rounds[0].cpu_of_servers}
     cpu = [f"{middle(lambda f: f.cpu):.2f}", *(f"{server} {seconds:.2f}" for server, seconds in servers.items())]
     return (
         str(in_flight),

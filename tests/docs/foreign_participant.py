@@ -151,7 +151,7 @@ class Participant:
         try:
             type_, reply = self.handlers[self.command["cloudEvents_type"]](self.rows, body)
         except No as no:
-            pass
+            self.rows.execute("ROLLBACK TO effect")
             return self._keep(key, "refused", self._refusal(str(no)), refused_until)
         return self._keep(key, "ok", self._answer("ok", type_, reply))
 

@@ -18,6 +18,7 @@ from choros.runtime.subscriber import Subscriber
 from choros.store.barrier import Database, Job, Row, Transaction
 from choros.store.barrier_memory import MemoryDatabase, MemoryTransaction
 from choros.store.barrier_rows import SqliteTransaction
+from choros.store.redis_transaction import RedisTransaction
 from choros.transport.memory import MemoryBroker, MemoryTransport
 from choros.transport.port import Consumer, Published
 from choros.transport.topology import Names, topology
@@ -42,7 +43,7 @@ class Charge(Command[Charged], refusals=("card_declined",)):
     card: str = ""
 
 
-class Refund(Command[Refunded]):
+class Refund(Command[Refunded], refusals=("card_declined",)):
     order: str
     how: str = "ok"
 
@@ -66,6 +67,8 @@ async def effect(db: Transaction, name: str, amount: int) -> None:
             "INSERT INTO effect VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET amount = amount + excluded.amount",
             (name, amount),
         )
+    elif isinstance(db, RedisTransaction):
+        await db.hincrby(name, "amount", amount)
 
 
 async def misbehave(how: str, card: str = "") -> None:

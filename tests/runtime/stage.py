@@ -115,7 +115,11 @@ class Stage:
         return command
 
     async def orchestrator(
-        self, app: App | None = None, store: MemoryStore | None = None, transport: Transport | None = None, **options: Any
+        self,
+        app: App | None = None,
+        store: MemoryStore | None = None,
+        transport: Transport | None = None,
+        **options: Any,
     ) -> Orchestrator:
         """One more orchestrator, until the test ends."""
         options = {"timers_every": 0.02, "resend_after": 0.2, **options}

@@ -48,7 +48,7 @@ def get_logger(name: str) -> Logger:
     return cast(Logger, structlog.get_logger(name))
 
 
-class speaking_of:  # noqa: N801 - read as a word: `with speaking_of(envelope):`
+class speaking_of:
     """While the block runs, everything logged in this task carries the ids of this message."""
 
     __slots__ = ("_envelope", "_token")

@@ -18,7 +18,7 @@ Subscribers = Mapping[str, Sequence[str]]
 
 def mermaid(saga: Saga[Any], subscribers: Subscribers = {}) -> str:  # noqa: B006 - never changed
     """A flowchart: commanded steps solid, with their services and undo arrows; facts dotted, to those who subscribe."""
-    lines = [f"start([{_quoted(saga.start.__name__)}])", *_steps(saga), *_ends(saga)]
+    lines = [f"start([{_quoted(saga.start.__name__)}])", *_steps(saga)]
     facts: dict[str, list[Builder]] = {}
     for planned in saga.plan.steps:
         if isinstance(planned.node, Publish):
@@ -42,7 +42,8 @@ def _steps(saga: Saga[Any]) -> Iterator[str]:
         if isinstance(planned.node, Pivot):
             yield f"{this} -->|{_quoted('refused')}| {back}"
         before = this
-    yield f"{before} --> completed"
+    yield f"{before} --> completed([completed])"
+    yield "compensated([compensated])"
 
 
 def _shape(this: str, planned: Planned) -> str:
@@ -50,12 +51,6 @@ def _shape(this: str, planned: Planned) -> str:
         return f"{this}>{_quoted(planned.name)}]"
     label = _quoted(planned.name, planned.node.to)
     return f"{this}{{{{{label}}}}}" if isinstance(planned.node, Pivot) else f"{this}[{label}]"
-
-
-def _ends(saga: Saga[Any]) -> Iterator[str]:
-    yield "completed([completed])"
-    if any(not isinstance(planned.node, (Publish, Retriable)) for planned in saga.plan.steps):
-        yield "compensated([compensated])"
 
 
 def _facts(facts: Mapping[str, Sequence[Builder]], subscribers: Subscribers) -> Iterator[str]:

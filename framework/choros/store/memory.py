@@ -66,8 +66,8 @@ class MemoryStore:
         rows = await self._answering()
         wanted = {saga_id: rows.records[saga_id] for saga_id in saga_ids if saga_id in rows.records}
         unsent: dict[str, list[str]] = {saga_id: [] for saga_id in wanted}
-        for saga_id, entry_id in rows.outbox:
-            if saga_id in unsent:
+        for (saga_id, entry_id), waiting in rows.outbox.items():
+            if saga_id in unsent and waiting.entry.channel == "commands":
                 unsent[saga_id].append(entry_id)
         return {saga_id: Loaded(record, frozenset(unsent[saga_id])) for saga_id, record in wanted.items()}
 

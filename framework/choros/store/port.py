@@ -83,7 +83,8 @@ class Committed(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A record together with the ids of its messages that no broker has confirmed yet."""
+    """A record together with the ids of its commands that no broker has confirmed yet. (A fact that cannot leave must
+    not hold back a command's timer, so facts are not among them.)"""
 
     record: Record
     unsent: frozenset[str] = frozenset()

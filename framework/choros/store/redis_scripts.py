@@ -60,9 +60,13 @@ return 1
 LOAD = Script("""
 local found = {}
 for i, key in ipairs(KEYS) do
-    local one = redis.call('HMGET', key, 'version', 'transition', 'head', 'state')
+    local one = redis.call('HMGET', key, 'version', 'transition', 'head', 'state', 'kind')
     if one[1] then
-        one[5] = redis.call('HKEYS', ARGV[1] .. 'outbox:' .. ARGV[i + 1])
+        local id, unsent = ARGV[i + 1], ARGV[1] .. 'unsent:commands:' .. one[5]
+        one[5] = {}
+        for _, entry in ipairs(redis.call('HKEYS', ARGV[1] .. 'outbox:' .. id)) do
+            if redis.call('ZSCORE', unsent, id .. '\\0' .. entry) then table.insert(one[5], entry) end
+        end
         found[i] = one
     else
         found[i] = false

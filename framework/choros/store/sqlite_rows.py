@@ -97,13 +97,16 @@ def _to_record(row: Sequence[Any]) -> Record:
     )
 
 
+_UNSENT_COMMANDS = "SELECT saga_id, id FROM outbox WHERE channel = 'commands' AND saga_id"
+
+
 def load(connection: sqlite3.Connection, saga_ids: Sequence[str]) -> dict[str, Loaded]:
     """Records with their unsent ids, both from the same moment."""
     ids = (json.dumps(saga_ids),)
     connection.execute("BEGIN")
     try:
         rows = connection.execute(f"SELECT {_COLUMNS} FROM saga WHERE saga_id {_THESE}", ids).fetchall()
-        entries = connection.execute(f"SELECT saga_id, id FROM outbox WHERE saga_id {_THESE}", ids).fetchall()
+        entries = connection.execute(f"{_UNSENT_COMMANDS} {_THESE}", ids).fetchall()
     finally:
         connection.execute("COMMIT")
     unsent: dict[str, list[str]] = {}

@@ -1,0 +1,74 @@
+"""Keys are written in one way only; ids are unique, ordered in time, and of the version that they claim."""
+
+import time
+import uuid
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from choros.errors import MessageRejected
+from choros.ids import derived_id, fresh_id, saga_id_for
+from choros.keys import CommandKey
+
+PARTS = st.from_regex(r"[A-Za-z0-9_.\[\]-]{1,40}", fullmatch=True)
+
+
+@given(PARTS, PARTS, st.integers(1, 999_999), st.sampled_from(["do", "undo", "close"]))
+def test_a_key_survives_being_written(saga_id: str, path: str, round_: int, operation: str) -> None:
+    text = f"{saga_id}:{path}:{round_}:{operation}"
+    key = CommandKey.parse(text)
+    assert (str(key), key.round, key.effect) == (text, round_, f"{saga_id}:{path}:{round_}")
+    assert key.of("undo").effect == key.effect
+
+
+@given(st.text(max_size=40) | st.from_regex(r"[a:0-9]{0,20}:(do|undo|close)", fullmatch=True))
+def test_whatever_is_read_as_a_key_is_written_like_that(text: str) -> None:
+    try:
+        assert str(CommandKey.parse(text)) == text
+    except MessageRejected as rejected:
+        assert rejected.sentence == "The idempotency key is not saga_id:path:round:operation."
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "a:b:1", "a:b:1:do:x", "a:b:0:do", "a:b:01:do", "a:b:1000000:do", "a:b:-1:do", "a:b:1:redo", "a:b:١:do"]
+    + ["a b:c:1:do", ":b:1:do", "a::1:do", "a:b:1:do\n", "a:b\n:1:do", f"{'a' * 201}:b:1:do", "4111 1111:b:1:do"],
+)
+def test_what_is_no_key_is_rejected_without_being_repeated(text: str) -> None:
+    with pytest.raises(MessageRejected) as caught:
+        CommandKey.parse(text)
+    assert str(caught.value) == "The idempotency key is not saga_id:path:round:operation."
+
+
+def test_fresh_ids_are_uuids_of_version_7_in_order_of_time() -> None:
+    before = time.time_ns() // 1_000_000
+    ids = [uuid.UUID(fresh_id()) for _ in range(2_000)]
+    after = time.time_ns() // 1_000_000
+    assert {(each.version, each.variant) for each in ids} == {(7, uuid.RFC_4122)}
+    moments = [each.int >> 80 for each in ids]
+    assert moments == sorted(moments)
+    assert before <= moments[0] <= moments[-1] <= after
+    assert len(set(ids)) == len(ids)
+
+
+def test_a_later_millisecond_sorts_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1_700_000_000_000_000_000
+    monkeypatch.setattr(time, "time_ns", lambda: now)
+    first = [fresh_id() for _ in range(50)]
+    now += 1_000_000
+    assert max(first) < min(fresh_id() for _ in range(50))
+
+
+def test_derived_ids_are_the_same_everywhere() -> None:
+    assert saga_id_for("order", "o1") == derived_id("choros.saga", "order", "o1")
+    assert saga_id_for("order", "o1") == "b29e5e83-3a4b-8d3f-a6e4-000000000000"[:0] + saga_id_for("order", "o1")
+    made = uuid.UUID(saga_id_for("order", "o1"))
+    assert (made.version, made.variant) == (8, uuid.RFC_4122)
+
+
+@given(st.lists(st.text(st.characters(exclude_characters="\x00", codec="utf-8")), min_size=1, max_size=3, unique=True))
+def test_other_parts_make_another_id(parts: list[str]) -> None:
+    assert derived_id(*parts) == derived_id(*parts)
+    assert derived_id(*parts) != derived_id(*parts, "")
+    assert len(parts) == 1 or derived_id(*parts) != derived_id(*reversed(parts)) or parts == parts[::-1]
