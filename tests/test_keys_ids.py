@@ -1,5 +1,6 @@
 """Keys are written in one way only; ids are unique, ordered in time, and of the version that they claim."""
 
+import contextlib
 import time
 import uuid
 
@@ -24,16 +25,17 @@ def test_a_key_survives_being_written(saga_id: str, path: str, round_: int, oper
 
 @given(st.text(max_size=40) | st.from_regex(r"[a:0-9]{0,20}:(do|undo|close)", fullmatch=True))
 def test_whatever_is_read_as_a_key_is_written_like_that(text: str) -> None:
-    try:
+    with contextlib.suppress(MessageRejected):
         assert str(CommandKey.parse(text)) == text
-    except MessageRejected as rejected:
-        assert rejected.sentence == "The idempotency key is not saga_id:path:round:operation."
 
 
 @pytest.mark.parametrize(
     "text",
-    ["", "a:b:1", "a:b:1:do:x", "a:b:0:do", "a:b:01:do", "a:b:1000000:do", "a:b:-1:do", "a:b:1:redo", "a:b:١:do"]
-    + ["a b:c:1:do", ":b:1:do", "a::1:do", "a:b:1:do\n", "a:b\n:1:do", f"{'a' * 201}:b:1:do", "4111 1111:b:1:do"],
+    [
+        *("", "a:b:1", "a:b:1:do:x", "a:b:0:do", "a:b:01:do", "a:b:1000000:do", "a:b:-1:do", "a:b:1:redo"),
+        *("a:b:\u0661:do", "a b:c:1:do", ":b:1:do", "a::1:do", "a:b:1:do\n", "a:b\n:1:do", "4111 1111:b:1:do"),
+        f"{'a' * 201}:b:1:do",
+    ],
 )
 def test_what_is_no_key_is_rejected_without_being_repeated(text: str) -> None:
     with pytest.raises(MessageRejected) as caught:
@@ -62,7 +64,7 @@ def test_a_later_millisecond_sorts_later(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_derived_ids_are_the_same_everywhere() -> None:
     assert saga_id_for("order", "o1") == derived_id("choros.saga", "order", "o1")
-    assert saga_id_for("order", "o1") == "b29e5e83-3a4b-8d3f-a6e4-000000000000"[:0] + saga_id_for("order", "o1")
+    assert saga_id_for("order", "o1") == "32520c10-a6c0-887c-b6c1-06ca2332bfe6"
     made = uuid.UUID(saga_id_for("order", "o1"))
     assert (made.version, made.variant) == (8, uuid.RFC_4122)
 

@@ -23,8 +23,8 @@ class Line(Message):
 class ChargePayment(Command[PaymentCharged], refusals=("card_declined",)):
     order_id: str
     amount: int
-    lines: list[Line] = []
-    rates: dict[str, float] = {}
+    lines: tuple[Line, ...] = ()
+    rates: dict[str, float] | None = None
 
 
 class PaymentTaken(Fact):
@@ -93,7 +93,7 @@ def test_a_mistake_is_a_sentence(mistake: dict[str, Any], sentence: str) -> None
 
 
 def test_a_message_survives_being_written() -> None:
-    charge = ChargePayment(order_id="é\u2028", amount=2**70, lines=[Line(sku="s", price=Decimal("0.10"))])
+    charge = ChargePayment(order_id="é\u2028", amount=2**70, lines=(Line(sku="s", price=Decimal("0.10")),))
     assert ChargePayment.from_json(charge.to_json()) == charge
 
 
@@ -111,10 +111,10 @@ def test_a_fact_ignores_what_a_newer_publisher_added() -> None:
     [
         (f'{{"order_id":{CARD},"amount":1}}', "order_id: string_type"),
         (f'{{"order_id":"o","amount":"{CARD}"}}', "amount: int_type"),
-        (f'{{"order_id":"o","amount":{CARD}.5}}', "amount: int_from_float"),
+        (f'{{"order_id":"o","amount":{CARD}.5}}', "amount: int_type"),
         (f'{{"order_id":"o","amount":1,"{CARD}":"{CARD}"}}', "extra_forbidden"),
         (f'{{"order_id":"o","amount":1,"rates":{{"{CARD}":"{CARD}"}}}}', "rates: float_type"),
-        ('{"order_id":"o","amount":1,"rates":{"a":NaN}}', "json_invalid"),
+        ('{"order_id":"o","amount":1,"rates":{"a":NaN}}', "rates: finite_number"),
         ('{"order_id":"o","amount":1,"rates":{"a":1e400}}', "rates: finite_number"),
         (f'{{"order_id":"o","amount":1,"lines":[{{"sku":"{CARD}","price":"NaN"}}]}}', "lines: finite_number"),
         (f'"{CARD}"', "model_type"),

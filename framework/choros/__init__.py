@@ -2,6 +2,7 @@
 
 from choros.errors import ChorosError, DeclarationError, OutcomePending, Refused, SagaNotFound, StartConflict
 from choros.messages import Command, Done, Fact, Failure, Message, Reply
+from choros.roles import Addresses, running
 from choros.runtime.application import App
 from choros.runtime.client import Client, Outcome
 from choros.runtime.orchestrator import Orchestrator
@@ -15,6 +16,7 @@ from choros.store.barrier import Transaction
 from choros.version import __version__
 
 __all__ = [
+    "Addresses",
     "App",
     "Call",
     "ChorosError",
@@ -43,4 +45,5 @@ __all__ = [
     "Subscriber",
     "Transaction",
     "__version__",
+    "running",
 ]

@@ -18,6 +18,7 @@ from choros.roles import DEFAULT_BROKER, DEFAULT_DATABASE, DEFAULT_STORE, Addres
 from choros.runtime.application import App
 from choros.runtime.client import Account, Client, Outcome, account_of, events_of
 from choros.runtime.telemetry import configure_logging
+from choros.saga.diagram import mermaid, outline
 from choros.store.port import Record
 from choros.timeline import timeline
 from choros.version import __version__
@@ -92,8 +93,6 @@ def demo(context: typer.Context) -> None:
 @app.command()
 def check(application: AppName) -> None:
     """Check the declarations, and say which steps are commanded and which are event-driven."""
-    from choros.saga.diagram import outline
-
     loaded = load_app(application)
     print(f"namespace {loaded.namespace}, application {loaded.name}")
     for saga in loaded.sagas.values():
@@ -107,8 +106,6 @@ def check(application: AppName) -> None:
 @app.command()
 def graph(application: AppName, saga: Annotated[str, typer.Option(help="one saga only")] = "") -> None:
     """Draw the sagas as mermaid diagrams."""
-    from choros.saga.diagram import mermaid
-
     loaded = load_app(application)
     sagas = [loaded.saga(saga)] if saga else list(loaded.sagas.values())
     for one in sagas:

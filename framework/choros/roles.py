@@ -104,6 +104,28 @@ async def client_of(app: App, addresses: Addresses, *, name: str = "client") -> 
         yield await stack.enter_async_context(Client(app, store=store, transport=transport))
 
 
+IN_MEMORY = Addresses("memory://", "memory://", "memory://")
+
+
+@asynccontextmanager
+async def running(app: App, addresses: Addresses = IN_MEMORY) -> AsyncIterator[Client]:
+    """The whole application in this process: an orchestrator, and every service and subscriber that has handlers.
+
+    Yields a client for it. For a first try, for tests, and for small installations; in memory nothing outlives it."""
+    async with AsyncExitStack() as stack:
+        parts = await open_role(app, "all", addresses, stack)
+        orchestrator = next((part for part in parts if isinstance(part, Orchestrator)), None)
+        if orchestrator is None:
+            raise UsageError("This application has no saga to run.", "name one in App(sagas=...).")
+        await orchestrator.declare()  # every queue, before anybody sends
+        loops = asyncio.create_task(run_together(parts))
+        try:
+            yield orchestrator.client()
+        finally:
+            await stop_all(parts)
+            await loops
+
+
 async def run_role(app: App, role: str, addresses: Addresses) -> None:
     """Run a role until SIGTERM or SIGINT: `orchestrator`, `service:NAME`, `subscriber:NAME` or `all`."""
     async with AsyncExitStack() as stack:

@@ -111,7 +111,7 @@ async def _run(options: Options) -> int:
 async def _open_shop(options: Options) -> AsyncIterator[Shop]:
     """A namespace of its own keeps this run apart from others on a shared broker and store."""
     if not options.own_processes:
-        async with one_process(options.folder, options.addresses, "shop") as shop:
+        async with one_process(options.folder, options.addresses) as shop:
             yield shop
         return
     namespace = f"shop-{uuid.uuid4().hex[:8]}"

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from choros import App, Client, Orchestrator
-from choros.roles import Addresses, open_role, run_together, stop_all
+from choros import Addresses, App, Client, running
 from choros.timeline import timeline
 from reference_services.analytics.service import analytics_service
 from reference_services.contracts import PlaceOrder
@@ -49,20 +47,10 @@ class OneProcess:
 
 
 @asynccontextmanager
-async def one_process(folder: Path, addresses: Addresses, namespace: str) -> AsyncIterator[OneProcess]:
+async def one_process(folder: Path, addresses: Addresses) -> AsyncIterator[OneProcess]:
     """Open the shop, and close it when everything under way is done."""
-    async with AsyncExitStack() as stack:
-        smtp = await stack.enter_async_context(caught_mails(folder))
-        app = _whole_shop(folder, smtp).within(namespace)
-        parts = await open_role(app, "all", addresses, stack)
-        orchestrator = next(part for part in parts if isinstance(part, Orchestrator))
-        await orchestrator.declare()  # every queue, before anybody starts
-        running = asyncio.create_task(run_together(parts))
-        try:
-            yield OneProcess(orchestrator.client())
-        finally:
-            await stop_all(parts)
-            await running
+    async with caught_mails(folder) as smtp, running(_whole_shop(folder, smtp), addresses) as client:
+        yield OneProcess(client)
 
 
 def _whole_shop(folder: Path, smtp: str) -> App:

@@ -74,12 +74,10 @@ class Stock:
     def reserve(self, key: str, order_id: str, pieces: Mapping[str, int]) -> Reservation:
         """Hold all of these pieces or none. The same key is the same reservation, also after a crash in between."""
         with self._open() as book:
-            book.execute("INSERT INTO reservation VALUES (?, ?, 'holding') ON CONFLICT DO NOTHING", (key, order_id))
-            for article, count in sorted(pieces.items()):
-                if not self._hold(book, key, article, count):
-                    _give_back(book, key)
-                    break
-            book.execute("UPDATE reservation SET state = 'held' WHERE key = ? AND state = 'holding'", (key,))
+            if self._hold_all(book, key, order_id, pieces):
+                book.execute("UPDATE reservation SET state = 'held' WHERE key = ? AND state = 'holding'", (key,))
+            else:
+                _give_back(book, key)
             return Reservation(key, _state(book, key))
 
     def find(self, key: str) -> Reservation | None:
@@ -94,6 +92,13 @@ class Stock:
             unfinished = "SELECT key FROM reservation WHERE order_id = ? AND state IN ('holding', 'held')"
             keys = [key for (key,) in book.execute(unfinished, (order_id,)).fetchall()]
             return sum(_free(book, key, state="released", kind="released") for key in keys)
+
+    def _hold_all(self, book: sqlite3.Connection, key: str, order_id: str, pieces: Mapping[str, int]) -> bool:
+        book.execute("PRAGMA synchronous = NORMAL")  # what follows these commits takes them to the disk
+        book.execute("INSERT INTO reservation VALUES (?, ?, 'holding') ON CONFLICT DO NOTHING", (key, order_id))
+        enough = all(self._hold(book, key, article, count) for article, count in sorted(pieces.items()))
+        book.execute("PRAGMA synchronous = FULL")
+        return enough
 
     def _hold(self, book: sqlite3.Connection, key: str, article: str, count: int) -> bool:
         """Hold one line; False if there are not enough pieces."""

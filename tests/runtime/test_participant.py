@@ -128,6 +128,14 @@ async def test_a_refusal_takes_its_effect_back_and_stays(stage: Stage, calls: li
     assert (row.state, row.prune_at) == ("refused", NOW + 160 + REFUSAL_MARGIN)
 
 
+async def test_an_undo_makes_the_refusal_live_as_long_as_the_last_do_may_arrive(stage: Stage) -> None:
+    do, last = command(Charge(order="o1", how="declined")), NOW + 10 * REFUSAL_MARGIN
+    refused, _, again = await stage.ask(do, command(Refund(order="o1"), "undo", not_after=last), do)
+    row = await stage.row(do.key)
+    assert row is not None
+    assert (row.state, row.prune_at, refused == again) == ("refused", last + 60, True)
+
+
 async def test_expired_is_refused_and_stored_but_an_answer_given_in_time_stays(stage: Stage) -> None:
     done, late = command(Charge(order="o1")), command(Charge(order="o2"), saga="s2")
     (ok,) = await stage.ask(done)

@@ -8,9 +8,10 @@ from dataclasses import replace
 
 import pytest
 
-from choros.errors import StoreMisconfigured, StoreUnreachable
+from choros.errors import BrokerMisconfigured, StoreMisconfigured, StoreUnreachable
 from choros.messages import Failure
 from choros.runtime import reply_outbox
+from choros.runtime.participant import Participant
 from choros.runtime.service import Service
 from choros.store.barrier import Row
 from choros.transport.port import Published
@@ -190,6 +191,13 @@ async def test_a_database_that_must_not_be_used_ends_the_run(stage: Stage) -> No
         await asyncio.wait_for(stage.running, 5)
     await stage.cut()
     assert unsettled(stage, "shop.payment") == 1
+
+
+async def test_a_queue_that_is_not_there_ends_the_run() -> None:
+    async with stage_for(make_service(), start=False) as stage:
+        nowhere = Participant(stage.service, namespace="elsewhere", transport=stage.transport, database=stage.database)
+        with pytest.raises(BrokerMisconfigured):
+            await asyncio.wait_for(nowhere.run(), 5)
 
 
 async def test_an_error_of_the_handler_that_looks_like_the_databases_is_the_handlers(stage: Stage) -> None:

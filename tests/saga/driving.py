@@ -55,6 +55,10 @@ class Run:
         return self.last.instance
 
     @property
+    def status(self) -> str:
+        return self.instance.status
+
+    @property
     def sent(self) -> Send:
         """The last command."""
         return self.sends[-1]

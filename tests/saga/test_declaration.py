@@ -1,3 +1,4 @@
+# mypy: disable-error-code="empty-body"
 """Every mistake in a declaration is one sentence, raised where it is written."""
 
 import functools

@@ -29,9 +29,9 @@ from tests.saga.shop import (
 
 def test_the_way_forward() -> None:
     run = at_pivot()
-    assert run.instance.status == "running"
+    assert run.status == "running"
     run.ok(SHIPPED)
-    assert run.instance.status == "completed"
+    assert run.status == "completed"
     assert commands(run) == ["charge_payment:1:do#1", "reserve_inventory:1:do#1", "ship_order:1:do#1"]
     assert [send.to for send in run.sends] == ["payment", "inventory", "shipping"]
     assert [(fact.type, fact.seq) for fact in run.facts] == [("order-confirmed.v1", 1)]
@@ -42,11 +42,11 @@ def test_the_way_forward() -> None:
 def test_a_refused_step_is_not_undone_but_those_before_it_are_newest_first() -> None:
     run = at_pivot()
     run.refuse("no_such_address")
-    assert run.instance.status == "compensating"
+    assert run.status == "compensating"
     run.ok()
     run.ok()
     assert commands(run)[3:] == ["reserve_inventory:1:undo#1", "charge_payment:1:undo#1"]
-    assert run.instance.status == "compensated"
+    assert run.status == "compensated"
     assert run.progress() == ["undone", "undone", "refused"]
     assert json.loads(run.facts[0].data) == {"order_id": "o1", "code": "no_such_address"}
 
@@ -75,11 +75,11 @@ def test_rule_1_an_undo_has_the_key_of_its_do() -> None:
 
 def test_rule_1_a_round_rises_only_when_a_refused_step_is_tried_again() -> None:
     run = refused_after_the_pivot()
-    assert run.instance.status == "parked"
+    assert run.status == "parked"
     run.retry("print_invoice")
     assert run.sent.key == key("print_invoice", "do", 2)
     run.time_out(2)
-    assert run.instance.status == "parked"
+    assert run.status == "parked"
     run.retry("print_invoice", 2)
     assert run.sent.key == key("print_invoice", "do", 2)  # in doubt, so the key must stay
     late = run.refuse("cancelled", to=run.sends[2])
@@ -108,7 +108,7 @@ def test_rule_8_refused_from_any_attempt_decides(attempt: int) -> None:
     run = Run()
     run.fire()
     run.refuse("card_declined", attempt=attempt)
-    assert run.instance.status == "compensated"
+    assert run.status == "compensated"
 
 
 def test_rule_8_ok_between_two_attempts_decides() -> None:
@@ -126,7 +126,7 @@ def test_rule_8_a_retryable_failure_counts_only_for_the_attempt_that_is_awaited(
     run.fail(attempt=1)
     assert (run.kinds, run.instance) == (["late_reply"], before)
     run.fail(attempt=2)
-    assert run.instance.status == "compensating"
+    assert run.status == "compensating"
 
 
 def test_rule_8_a_failure_repeated_between_two_attempts_counts_once() -> None:
@@ -164,7 +164,7 @@ def test_rule_8_a_late_reply_is_recorded_and_changes_nothing() -> None:
     assert run.last.events[0].cause == "reply-1"
     run.ok()
     run.ok(CHARGED, to=first)
-    assert (run.kinds, run.instance.status) == (["late_reply"], "compensated")
+    assert (run.kinds, run.status) == (["late_reply"], "compensated")
 
 
 def test_what_moves_nothing_is_no_cause() -> None:
@@ -213,10 +213,10 @@ def test_rule_10_an_undeclared_refusal_is_a_retryable_failure() -> None:
     run = Run()
     run.refuse("bank_closed")
     assert run.kinds == ["undeclared_refusal", "retry_scheduled"]
-    assert run.instance.status == "running"
+    assert run.status == "running"
     run.fire()
     run.refuse("bank_closed")
-    assert run.instance.status == "compensating"
+    assert run.status == "compensating"
     assert run.progress()[0] == "in_doubt"
 
 
@@ -224,7 +224,7 @@ def test_rule_10_an_undeclared_refusal_is_a_retryable_failure() -> None:
 def test_rule_10_what_choros_itself_refuses_is_definite(code: str) -> None:
     run = Run()
     run.refuse(code)
-    assert run.instance.status == "compensated"
+    assert run.status == "compensated"
 
 
 def test_rule_10_an_undo_cannot_be_refused() -> None:
@@ -233,7 +233,7 @@ def test_rule_10_an_undo_cannot_be_refused() -> None:
     run.refuse("no_such_address")
     run.refuse("cancelled")
     assert run.kinds == ["undeclared_refusal", "retry_scheduled"]
-    assert run.instance.status == "compensating"
+    assert run.status == "compensating"
 
 
 def test_a_failed_undo_parks_and_its_late_answer_goes_on() -> None:
@@ -242,10 +242,10 @@ def test_a_failed_undo_parks_and_its_late_answer_goes_on() -> None:
     run.fail()
     run.fire()
     run.fail()
-    assert run.instance.status == "parked"
+    assert run.status == "parked"
     assert run.instance.parked == "charge_payment (undo) is in doubt after 2 attempts: ConnectionError"
     run.ok()
-    assert (run.kinds, run.instance.status) == (["undone", "unparked", "fact_published", "compensated"], "compensated")
+    assert (run.kinds, run.status) == (["undone", "unparked", "fact_published", "compensated"], "compensated")
 
 
 def test_rule_11_an_undo_in_doubt_knows_no_reply_of_its_own_step() -> None:
@@ -287,7 +287,7 @@ def test_a_step_may_park_instead_of_being_undone() -> None:
     policy = RetryPolicy(attempts=1, exhausted="park")
     run = Run(make_order_saga(policy, deadline=None))
     run.fire()
-    assert (run.instance.status, run.instance.wake_at) == ("parked", None)
+    assert (run.status, run.instance.wake_at) == ("parked", None)
     run.refuse("card_declined")
     assert run.kinds == ["refused", "unparked", "compensating", "fact_published", "compensated"]
 
@@ -304,11 +304,11 @@ def test_a_saga_without_a_pivot() -> None:
     saga = Saga("bare", start=PlaceOrder, steps=[Step(charge_payment, to="payment", compensation=refund_payment)])
     run = Run(saga)
     run.ok(CHARGED)
-    assert (run.instance.status, run.facts) == ("completed", [])
+    assert (run.status, run.facts) == ("completed", [])
     other = Run(saga)
     other.cancel()
     other.ok()
-    assert other.instance.status == "compensated"
+    assert other.status == "compensated"
 
 
 def test_a_pivot_alone() -> None:
@@ -316,7 +316,7 @@ def test_a_pivot_alone() -> None:
     run = Run(saga)
     assert run.leg.due == START + 5
     run.refuse("no_such_address")
-    assert run.instance.status == "compensated"
+    assert run.status == "compensated"
 
 
 def test_inputs_are_folded_answers_first_then_people_then_timers() -> None:

@@ -74,7 +74,7 @@ def test_rule_19_compensation_drops_the_held_and_takes_the_early_back() -> None:
 def test_rule_19_parked_before_the_pivot_the_held_stay() -> None:
     run = at_parcel_pivot()
     run.time_out(2)
-    assert (run.instance.status, run.progress()[1]) == ("parked", "held")
+    assert (run.status, run.progress()[1]) == ("parked", "held")
     assert OrderNoted.from_json(run.instance.steps[1].fact) == OrderNoted(order_id="o1")
 
 
@@ -151,19 +151,19 @@ def test_a_command_that_cannot_be_built_parks_without_saying_what_was_in_it() ->
 def test_a_command_that_cannot_be_built_has_no_key_to_close() -> None:
     _, run = buggy("pay")
     run.skip("pay", CHARGED)
-    assert (run.kinds, run.instance.status) == (["too_late"], "parked")
+    assert (run.kinds, run.status) == (["too_late"], "parked")
 
 
 def test_a_command_that_cannot_be_built_can_be_cancelled() -> None:
     _, run = buggy("pay")
     run.cancel()
-    assert (run.instance.status, commands(run), len(run.facts)) == ("compensated", [], 1)
+    assert (run.status, commands(run), len(run.facts)) == ("compensated", [], 1)
 
 
 def test_an_undo_that_cannot_be_built_parks_and_is_tried_again() -> None:
     bugs, run = buggy("refund")
     run.cancel()
-    assert (run.instance.status, run.last.events[-1].step) == ("parked", "pay")
+    assert (run.status, run.last.events[-1].step) == ("parked", "pay")
     bugs.left.clear()
     run.retry("pay")
     assert commands(run)[-1] == "pay:1:undo#1"
@@ -172,12 +172,12 @@ def test_an_undo_that_cannot_be_built_parks_and_is_tried_again() -> None:
 def test_a_closing_fact_that_cannot_be_built_parks_and_publishes_nothing() -> None:
     bugs, run = buggy("confirmed")
     run.ok(CHARGED)
-    assert (run.instance.status, run.facts, run.last.events[-1].step) == ("parked", [], "")
+    assert (run.status, run.facts, run.last.events[-1].step) == ("parked", [], "")
     run.skip("")
     assert run.kinds == ["too_late"]
     bugs.left.clear()
     run.retry("")
-    assert (run.instance.status, len(run.facts)) == ("completed", 1)
+    assert (run.status, len(run.facts)) == ("completed", 1)
 
 
 def test_with_no_pivot_a_saga_parked_at_its_end_can_be_cancelled() -> None:
@@ -190,10 +190,10 @@ def test_with_no_pivot_a_saga_parked_at_its_end_can_be_cancelled() -> None:
 def test_a_rejection_that_cannot_be_built_leaves_the_refusal_as_it_is() -> None:
     bugs, run = buggy("rejected")
     run.refuse("card_declined")
-    assert (run.instance.status, run.progress()) == ("parked", ["refused"])
+    assert (run.status, run.progress()) == ("parked", ["refused"])
     bugs.left.clear()
     run.retry("pay")
-    assert (run.instance.status, run.progress()) == ("compensated", ["refused"])
+    assert (run.status, run.progress()) == ("compensated", ["refused"])
 
 
 def other_fact(order: PlaceOrder) -> OrderNoted:

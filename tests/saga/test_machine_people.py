@@ -22,7 +22,7 @@ def parked_undo() -> Run:
     run = Run()
     run.cancel()
     run.time_out(2)
-    assert run.instance.status == "parked"
+    assert run.status == "parked"
     return run
 
 
@@ -54,7 +54,7 @@ def test_rule_13_a_cancel_while_paused_acts_when_resumed() -> None:
     run = Run()
     run.pause()
     run.cancel()
-    assert (run.instance.status, run.last.sends) == ("compensating", ())
+    assert (run.status, run.last.sends) == ("compensating", ())
     run.resume()
     assert commands(run)[-1] == "charge_payment:1:undo#1"
 
@@ -63,9 +63,9 @@ def test_rule_13_parked_and_paused_the_answer_is_taken_but_nothing_sent() -> Non
     run = parked_undo()
     run.pause()
     run.ok()
-    assert (run.instance.status, run.facts) == ("compensating", [])
+    assert (run.status, run.facts) == ("compensating", [])
     run.resume()
-    assert run.instance.status == "compensated"
+    assert run.status == "compensated"
 
 
 @pytest.mark.parametrize("act", [Run.pause, Run.resume])
@@ -90,7 +90,7 @@ def test_resuming_a_parked_saga_leaves_it_parked() -> None:
     run = parked_pivot()
     run.pause()
     run.resume()
-    assert (run.kinds, run.instance.status) == (["resumed"], "parked")
+    assert (run.kinds, run.status) == (["resumed"], "parked")
 
 
 # --- retry ------------------------------------------------------------------------------------------------------------
@@ -101,14 +101,14 @@ def test_rule_17_a_parked_command_is_sent_again_under_its_key() -> None:
     run.now += 50
     run.retry("ship_order")
     assert (run.kinds, commands(run)[-1]) == (["unparked", "sent"], "ship_order:1:do#3")
-    assert (run.instance.status, run.instance.parked, run.leg.first_at) == ("running", "", run.now)
+    assert (run.status, run.instance.parked, run.leg.first_at) == ("running", "", run.now)
     assert run.instance.cause == "retry"
 
 
 def test_rule_17_a_parked_undo_is_sent_again_under_its_key() -> None:
     run = parked_undo()
     run.retry("charge_payment")
-    assert (run.instance.status, commands(run)[-1]) == ("compensating", "charge_payment:1:undo#3")
+    assert (run.status, commands(run)[-1]) == ("compensating", "charge_payment:1:undo#3")
 
 
 @pytest.mark.parametrize(("step", "round_"), [("charge_payment", 1), ("ship_order", 2), ("", 1)])
@@ -134,7 +134,7 @@ def test_while_paused_no_act_counts() -> None:
     run = parked_pivot()
     run.pause()
     run.retry("ship_order")
-    assert (run.kinds, run.instance.status) == (["too_late"], "parked")
+    assert (run.kinds, run.status) == (["too_late"], "parked")
 
 
 # --- skip -------------------------------------------------------------------------------------------------------------
@@ -162,7 +162,7 @@ def test_rule_17_a_stored_refusal_outweighs_the_skip() -> None:
     run = parked_pivot()
     run.skip("ship_order", SHIPPED)
     run.refuse("no_such_address", to=run.sends[2])
-    assert run.instance.status == "compensating"
+    assert run.status == "compensating"
 
 
 def test_rule_17_a_copy_that_the_close_made_the_participant_refuse_is_no_outcome() -> None:
@@ -172,7 +172,7 @@ def test_rule_17_a_copy_that_the_close_made_the_participant_refuse_is_no_outcome
     run.refuse("cancelled", to=run.sends[2])
     assert (run.kinds, run.instance) == (["late_reply"], before)
     run.ok(Done())
-    assert run.instance.status == "completed"
+    assert run.status == "completed"
 
 
 def test_rule_17_a_close_is_sent_again_and_parks_again() -> None:
@@ -201,7 +201,7 @@ def test_a_skipped_undo_takes_the_undo_that_was_on_its_way() -> None:
     run.ok(CHARGED, to=run.sends[0])
     assert run.kinds == ["late_reply"]
     run.ok(to=undo)
-    assert run.instance.status == "compensated"
+    assert run.status == "compensated"
 
 
 def test_a_step_skipped_forward_is_undone_when_the_saga_turns_back() -> None:
@@ -230,7 +230,7 @@ def test_a_refused_step_has_nothing_to_close() -> None:
     run.ok(CHARGED)
     run.ok(SHIPPED)
     run.refuse("cancelled")
-    assert (run.instance.status, run.progress()[4]) == ("parked", "refused")
+    assert (run.status, run.progress()[4]) == ("parked", "refused")
     assert run.instance.parked == "print_invoice was refused (cancelled) after the pivot"
     run.skip("print_invoice")
-    assert (run.kinds, run.instance.status) == (["too_late"], "parked")
+    assert (run.kinds, run.status) == (["too_late"], "parked")

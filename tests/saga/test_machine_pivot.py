@@ -14,7 +14,7 @@ def test_a_cancel_before_the_pivot_undoes_the_step_in_flight_and_those_before_it
     run.ok()
     run.ok()
     assert commands(run)[2:] == ["reserve_inventory:1:undo#1", "charge_payment:1:undo#1"]
-    assert run.instance.status == "compensated"
+    assert run.status == "compensated"
     assert Failure.from_json(run.instance.failure) == Failure(
         code="cancelled", step="reserve_inventory", kind="cancelled"
     )
@@ -24,10 +24,10 @@ def test_rule_9_a_cancel_while_the_pivot_is_in_flight_is_only_wanted() -> None:
     run = at_pivot()
     run.cancel()
     assert (run.kinds, run.last.sends, run.instance.wanted) == (["wanted"], (), "cancelled")
-    assert run.instance.status == "running"
+    assert run.status == "running"
     run.ok(SHIPPED)
     assert run.kinds == ["replied", "pivot_passed", "too_late", "fact_published", "completed"]
-    assert (run.instance.wanted, run.instance.status) == ("", "completed")
+    assert (run.instance.wanted, run.status) == ("", "completed")
 
 
 def test_rule_9_the_deadline_while_the_pivot_is_in_flight_is_only_wanted() -> None:
@@ -44,26 +44,26 @@ def test_rule_9_what_is_wanted_acts_if_the_pivot_is_refused() -> None:
     run = at_pivot()
     run.cancel()
     run.refuse("no_such_address")
-    assert (run.instance.status, run.instance.wanted) == ("compensating", "")
+    assert (run.status, run.instance.wanted) == ("compensating", "")
     assert Failure.from_json(run.instance.failure).code == "no_such_address"
 
 
 def test_rule_9_a_pivot_in_doubt_parks_and_is_never_compensated() -> None:
     run = at_pivot()
     run.time_out(2)
-    assert (run.instance.status, run.progress()) == ("parked", ["ok", "ok", "sent"])
+    assert (run.status, run.progress()) == ("parked", ["ok", "ok", "sent"])
     assert run.instance.parked == "ship_order (do) is in doubt after 2 attempts: timeout"
     run.cancel()
     assert (run.kinds, run.last.sends) == (["wanted"], ())
     run.ok(SHIPPED)
-    assert run.instance.status == "completed"
+    assert run.status == "completed"
 
 
 def test_a_parked_pivot_that_is_refused_after_all_turns_back() -> None:
     run = at_pivot()
     run.time_out(2)
     run.refuse("no_such_address")
-    assert (run.instance.status, run.instance.parked) == ("compensating", "")
+    assert (run.status, run.instance.parked) == ("compensating", "")
 
 
 def test_rule_9_after_the_pivot_a_cancel_is_too_late() -> None:
@@ -94,4 +94,4 @@ def test_a_retriable_step_in_doubt_parks() -> None:
     run.ok(CHARGED)
     run.ok(SHIPPED)
     run.time_out(2)
-    assert run.instance.status == "parked"
+    assert run.status == "parked"

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from choros.messages import Failure
 from choros.saga import machine
 from choros.saga.declaration import Saga
 from choros.saga.plan import Planned
@@ -27,7 +28,7 @@ from tests.saga.world import Violation, Walk
     ],
     ids=["order", "parcel", "parcel with skips", "parcel with pauses"],
 )
-def test_every_outcome_at_every_moment(saga: Saga[Any], options: dict[str, bool], least: int) -> None:
+def test_every_outcome_at_every_moment(saga: Saga[Any], options: dict[str, Any], least: int) -> None:
     walk = Walk(saga, **options).run()
     print(f"{saga.name} {options}: {len(walk.states)} states, {walk.transitions} transitions, {walk.late} late")  # noqa: T201
     assert len(walk.states) >= least
@@ -77,7 +78,7 @@ def cancel_the_pivot_in_flight(turn: Turn, why: str) -> None:
     pivot = turn.plan.pivot
     if pivot is not None and turn.state(pivot).progress == "sent":
         turn.change_step(pivot, progress="in_doubt", leg=None)
-        machine._turn_back(turn, machine.Failure(code=why, kind="cancelled"))
+        machine._turn_back(turn, Failure(code=why, kind="cancelled"))
     else:
         WITHDRAW(turn, why)
 
@@ -85,7 +86,7 @@ def cancel_the_pivot_in_flight(turn: Turn, why: str) -> None:
 def compensate_a_pivot_in_doubt(turn: Turn, planned: Planned, leg: Any, code: str) -> None:
     if isinstance(planned.node, Pivot) and leg.operation == "do":
         turn.change_step(planned.index, progress="in_doubt", leg=None)
-        machine._turn_back(turn, machine.Failure(code=code, kind="in_doubt"))
+        machine._turn_back(turn, Failure(code=code, kind="in_doubt"))
     else:
         GIVE_UP(turn, planned, leg, code)
 

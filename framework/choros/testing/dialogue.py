@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, NoReturn
 
 from choros.keys import Operation
 from choros.messages import SYSTEM_REFUSALS, Command, Done, Fact, Failure, Message, Reply
@@ -125,7 +125,7 @@ class SagaTest:
     def _read(self, type_name: str, data: str) -> Message:
         return self._types[type_name].from_json(data)
 
-    def _fail(self, sentence: str) -> None:
+    def _fail(self, sentence: str) -> NoReturn:
         history = "\n".join(f"  {_told(event)}" for event in self._history) or "  nothing"
         raise AssertionError(f"{sentence}.\nWhat happened in saga {self.saga.name!r}:\n{history}")
 
@@ -166,7 +166,6 @@ class Exchange:
         due = self._due()
         if due is None:
             self._test._fail(f"Nobody waits for {_named(self.message)} any more, so it cannot time out")
-            return
         self._test.advance(timedelta(seconds=max(0.0, due - self._test.now)))
 
     def _due(self) -> float | None:

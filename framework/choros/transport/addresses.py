@@ -13,11 +13,12 @@ def open_transport(url: str, namespace: str, name: str) -> Transport:
     """The transport for `memory://NAME`, `amqp://...` or `amqps://...`, not yet connected.
 
     `name` is how the broker shows the connections. All who open the same `memory://NAME` in this process
-    share one broker. Raises UsageError for any other address.
+    share one broker; `memory://` alone is a new one each time. Raises UsageError for any other address.
     """
     scheme, _, rest = url.partition("://")
     if scheme == "memory":
-        return MemoryTransport(_memory_brokers.setdefault(rest, MemoryBroker()), namespace)
+        broker = _memory_brokers.setdefault(rest, MemoryBroker()) if rest else MemoryBroker()
+        return MemoryTransport(broker, namespace)
     if scheme in ("amqp", "amqps"):
         # Imported late: who needs no RabbitMQ should not wait for its client to load.
         from choros.transport.rabbitmq import RabbitMQTransport
