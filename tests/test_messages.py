@@ -1,7 +1,7 @@
 """Messages: their names, their replies and refusals; and what is said about one that does not fit."""
 
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -47,6 +47,13 @@ class Plain(Command[Done]):
     pass
 
 
+R = TypeVar("R", bound=Reply)
+
+
+class Undecided(Command[R]):
+    """A family of commands, whose reply is named by its members."""
+
+
 @pytest.mark.parametrize(
     ("message", "name"),
     [
@@ -67,6 +74,7 @@ def test_a_command_names_its_reply_and_what_it_may_refuse() -> None:
     assert (Plain.reply_type, Plain.refusals) == (Done, ())
     assert ChargeLater.reply_type is PaymentCharged
     assert Command.reply_type is Done
+    assert Undecided.reply_type is Done
 
 
 def declare(name: str = "", version: int = 1, refusals: Any = ()) -> None:

@@ -43,6 +43,7 @@ def make_app(*sagas: Saga[Any]) -> App:
             Service("payment", commands=(shop.ChargePayment, shop.RefundPayment)),
             Service("inventory", commands=(shop.ReserveInventory, shop.ReleaseInventory)),
             Service("shipping", commands=(shop.ShipOrder,)),
+            Service("printing", commands=(shop.PrintInvoice,)),
             Service("notifications", facts=(shop.OrderConfirmed, shop.OrderRejected)),
         ),
     )

@@ -15,7 +15,7 @@ from choros.runtime.client import Client, events_of
 from choros.saga.policy import RetryPolicy
 from choros.store.memory import MemoryStore
 from choros.store.port import Committed, Transition
-from choros.transport.memory import MemoryTransport
+from choros.transport.memory import MemoryBroker, MemoryTransport
 from choros.transport.port import Published
 
 from ..saga import shop
@@ -416,3 +416,50 @@ async def test_an_unknown_reply_id_is_fresh_work_only_once(stage: Stage) -> None
     await stage.command("inventory")
     received = (await stage.store.load([saga_id]))[saga_id].record.received
     assert received.count(one_id) == 1
+
+
+# --- facts in order -------------------------------------------------------------------------------------------------
+
+
+class DropsFacts(MemoryTransport):
+    """Loses the first publish of facts, and keeps a record of what leaves."""
+
+    def __init__(self, broker: MemoryBroker) -> None:
+        super().__init__(broker, "shop")
+        self.lost = 1
+        self.left: list[int] = []
+
+    async def publish(self, facts: Sequence[Envelope]) -> Sequence[Published]:
+        if self.lost:
+            self.lost -= 1
+            return [Published.UNKNOWN] * len(facts)
+        self.left += [fact.seq for fact in facts]
+        return await super().publish(facts)
+
+
+async def test_a_fact_that_did_not_leave_holds_back_the_later_ones_and_no_command() -> None:
+    saga = shop.parcel_saga
+    async with staged(saga) as stage:
+        transport = DropsFacts(stage.broker)
+        await transport.connect()
+        orchestrator = await stage.orchestrator(transport=transport, resend_after=60)
+        await orchestrator.client().start(saga, shop.ORDER, key="o1")
+        for command in ("payment", "shipping", "printing"):
+            await stage.carry_out(command)
+        async with asyncio.timeout(5):
+            while len(transport.left) < 4:
+                await asyncio.sleep(0.01)
+        assert transport.left == [1, 2, 3, 4]
+
+
+async def test_a_refusal_nobody_declared_is_taken_in_again_when_it_comes_again(stage: Stage) -> None:
+    await stage.orchestrator()
+    client = await stage.client()
+    saga_id = await client.start(shop.order_saga, shop.ORDER)
+    charge = await stage.command("payment")
+    stored = refusal_of(charge, "never_declared")
+    await stage.answer(stored)
+    async with asyncio.timeout(5):
+        while "undeclared_refusal" not in await events(client, saga_id):
+            await asyncio.sleep(0.01)
+    assert stored.id not in (await stage.store.load([saga_id]))[saga_id].record.received

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -82,6 +83,23 @@ async def test_a_commit_that_fails_is_tried_again_and_nothing_is_acknowledged_un
     assert (unsettled(stage, "shop.payment"), stage.transport.sent) == (2, [])
     assert {reply.outcome for reply in await stage.replies(2)} == {"ok"}
     assert await stage.effects() == {"o1": 1, "o2": 1}
+
+
+async def test_one_that_takes_its_whole_group_down_holds_up_nobody_else() -> None:
+    """A disk that one effect is too large for: SQLite rolls the whole group back."""
+    async with stage_for(make_service(), start=False) as stage:
+        inner, poison = stage.database.run, "s3"
+
+        async def run(jobs: Sequence[Any]) -> Sequence[Any]:
+            if any(poison == job.args[0].key.saga_id for job in jobs):
+                return [StoreUnreachable("The disk is full.")] * len(jobs)
+            return await inner(jobs)
+
+        stage.database.run = run  # type: ignore[method-assign]
+        await stage.send(*(command(Charge(order=f"o{n}"), saga=f"s{n}") for n in range(5)))
+        stage.start()
+        assert {reply.correlation_id for reply in await stage.replies(4)} == {"s0", "s1", "s2", "s4"}
+        await eventually(lambda: unsettled(stage, "shop.payment") == 1)
 
 
 async def test_a_database_that_is_away_for_good_acknowledges_nothing(stage: Stage) -> None:

@@ -117,7 +117,9 @@ class Decider:
         settled = [f for saga_id, f in folded.items() if f.transition is None or saga_id in committed]
         for fold in settled:
             await self._settle(fold)
-        self._dispatch([entry for transition in committed.values() for entry in transition.outbox])
+        for saga_id, transition in committed.items():
+            before = loaded[saga_id].unsent_facts if saga_id in loaded else frozenset()
+            self._dispatch(transition.outbox, before.difference(transition.sent))
         return {i: by_saga[i] for i, f in folded.items() if f.transition is not None and i not in committed}
 
     def _fold(self, works: Sequence[Work], loaded: Loaded | None, now: float) -> Folded:
@@ -152,9 +154,11 @@ class Decider:
             else:
                 relay.give_back(transition.record.saga_id, transition.sent)
 
-    def _dispatch(self, entries: Sequence[Entry]) -> None:
-        for relay, channel in ((self.commands, "commands"), (self.facts, "facts")):
-            relay.dispatch([entry for entry in entries if entry.channel == channel])
+    def _dispatch(self, entries: Sequence[Entry], earlier_facts: frozenset[str]) -> None:
+        """Facts that another orchestrator has not brought out yet go first: then the scan sends them all in order."""
+        self.commands.dispatch([entry for entry in entries if entry.channel == "commands"])
+        if self.facts.holds(earlier_facts):
+            self.facts.dispatch([entry for entry in entries if entry.channel == "facts"])
 
     async def _settle(self, folded: Folded) -> None:
         """The commit is there: tell whoever waits, and let the broker forget."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 
 import structlog
 
@@ -47,24 +47,39 @@ class Relay:
         self._waiting: list[Entry] = []
         self._held: set[str] = set()
         self._confirmed: dict[str, list[str]] = {}
+        self._behind: dict[str, list[Entry]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._failed_scan = False
 
     def dispatch(self, entries: Sequence[Entry]) -> None:
-        """Publish these soon; returns at once."""
+        """Publish these soon; returns at once. A fact waits behind an earlier one of its saga that has not left."""
         fresh = [entry for entry in entries if entry.id not in self._held]
-        if not fresh:
-            return
         self._held.update(entry.id for entry in fresh)
-        if not self._waiting:
+        self._publish_soon(fresh)
+
+    def holds(self, ids: Collection[str]) -> bool:
+        """Whether all of these are in this relay's hands."""
+        return self._held.issuperset(ids)
+
+    def _publish_soon(self, entries: Sequence[Entry]) -> None:
+        if entries and not self._waiting:
             task = asyncio.create_task(self._drain())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        self._waiting += fresh
+        self._waiting += entries
+
+    def _again(self) -> None:
+        """Facts that did not leave, and those behind them."""
+        behind, self._behind = self._behind, {}
+        self._publish_soon([entry for entries in behind.values() for entry in entries])
 
     async def _drain(self) -> None:
         async with self._slots:
-            entries, self._waiting = self._waiting, []
+            waiting, self._waiting = self._waiting, []
+            entries = [entry for entry in waiting if entry.saga_id not in self._behind]
+            for entry in waiting:
+                if entry.saga_id in self._behind:
+                    self._behind[entry.saga_id].append(entry)
             results = await self._publish([Envelope.loads(entry.envelope) for entry in entries])
         for entry, result in zip(entries, results, strict=True):
             self._settle(entry, result)
@@ -73,6 +88,8 @@ class Relay:
         unbound = self._channel == "facts" and result is Published.RETURNED
         if result is Published.CONFIRMED or unbound:
             self._confirmed.setdefault(entry.saga_id, []).append(entry.id)
+        elif self._channel == "facts":
+            self._behind.setdefault(entry.saga_id, []).append(entry)
         else:
             self._held.discard(entry.id)  # the scan finds it again
         if result is not Published.CONFIRMED:
@@ -98,6 +115,7 @@ class Relay:
         while True:
             await asyncio.sleep(self._scan_every)
             try:
+                self._again()
                 await self.flush()
                 if scan:
                     await self._scan()

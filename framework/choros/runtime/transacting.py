@@ -14,6 +14,10 @@ from choros.transport.backoff import full_jitter
 log = get_logger(__name__)
 
 
+_TOGETHER = 3
+"""How often a batch that the database did not do is tried again as a whole."""
+
+
 class Failing(Protocol):
     """What a job is for; it remembers what its handler raised."""
 
@@ -50,24 +54,26 @@ class Transacting:
     async def together(self, works: Sequence[W], job: Callable[[W], Job], done: Done[W], spawn: Spawn) -> None:
         """Run a batch until the database has done all of it, telling `done` what came of each.
 
-        While it does none of them, this waits; a few that it keeps failing do not hold up what comes after."""
-        delays = full_jitter()
-        while works:
-            results = await self.attempt(works, [job(work) for work in works])
+        While it does none of them, this waits, a few times. Then each is tried on its own: one that the database
+        never does (or that takes its whole group down) shall not hold up the others, nor what comes after."""
+        for tried, delay in enumerate(full_jitter()):
+            results = await self.attempt(works, [job(work) for work in works]) if works else []
             pairs = list(zip(works, results, strict=True))
             left = [work for work, result in pairs if unreachable(work, result)]
             if finished := [(work, result) for work, result in pairs if not unreachable(work, result)]:
                 done(finished)
-            if left and finished:
-                spawn(self._later(left, job, done, spawn))
+            if not left:
                 return
-            if left:
-                await asyncio.sleep(next(delays))
+            if len(works) > 1 and (finished or tried >= _TOGETHER):
+                for work in left:
+                    spawn(self._later(work, job, done, spawn))
+                return
+            await asyncio.sleep(delay)
             works = left
 
-    async def _later(self, works: Sequence[W], job: Callable[[W], Job], done: Done[W], spawn: Spawn) -> None:
+    async def _later(self, work: W, job: Callable[[W], Job], done: Done[W], spawn: Spawn) -> None:
         await asyncio.sleep(next(full_jitter()))
-        await self.together(works, job, done, spawn)
+        await self.together([work], job, done, spawn)
 
     async def insist(self, work: Failing, job: Job) -> Any:
         """Run one job, again and again until the database has done it; raises what the job raised."""

@@ -120,7 +120,7 @@ class Transitions:
             state=instance.dumps(),
             updated_at=now,
             wake_at=instance.wake_at,
-            received=record.received + tuple(work.id for work in works if work.id),
+            received=record.received + _decided(works, decision),
             undecided=(),
         )
         commands = [self._command(after, decision, index, now) for index in range(len(decision.sends))]
@@ -207,6 +207,13 @@ def _input(work: Work, loaded: Loaded) -> Input:
         return TimerFired(unsent=bool(loaded.unsent))
     assert not isinstance(given, Start)  # _sort takes these out: a stored saga has begun
     return given
+
+
+def _decided(works: Sequence[Work], decision: Decision) -> tuple[str, ...]:
+    """The ids taken in. A refusal that nobody declared decides nothing: the participant keeps it as its answer, and once
+    it is declared the same answer must count."""
+    undecided = {event.cause for event in decision.events if event.kind == "undeclared_refusal"}
+    return tuple(work.id for work in works if work.id and work.id not in undecided)
 
 
 def _history(decision: Decision, facts: Sequence[Envelope]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -65,11 +65,14 @@ class MemoryStore:
         """The records that exist among these."""
         rows = await self._answering()
         wanted = {saga_id: rows.records[saga_id] for saga_id in saga_ids if saga_id in rows.records}
-        unsent: dict[str, list[str]] = {saga_id: [] for saga_id in wanted}
+        unsent: dict[tuple[str, Channel], set[str]] = defaultdict(set)
         for (saga_id, entry_id), waiting in rows.outbox.items():
-            if saga_id in unsent and waiting.entry.channel == "commands":
-                unsent[saga_id].append(entry_id)
-        return {saga_id: Loaded(record, frozenset(unsent[saga_id])) for saga_id, record in wanted.items()}
+            if saga_id in wanted:
+                unsent[saga_id, waiting.entry.channel].add(entry_id)
+        return {
+            saga_id: Loaded(record, frozenset(unsent[saga_id, "commands"]), frozenset(unsent[saga_id, "facts"]))
+            for saga_id, record in wanted.items()
+        }
 
     async def commit(self, batch: Sequence[Transition]) -> Sequence[Committed]:
         """Store each transition whole or not at all."""

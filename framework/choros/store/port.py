@@ -83,11 +83,13 @@ class Committed(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A record together with the ids of its commands that no broker has confirmed yet. (A fact that cannot leave must
-    not hold back a command's timer, so facts are not among them.)"""
+    """A record together with the ids of its messages that no broker has confirmed yet."""
 
     record: Record
     unsent: frozenset[str] = frozenset()
+    """Commands."""
+    unsent_facts: frozenset[str] = frozenset()
+    """Facts, apart: one that cannot leave must not hold back a command's timer, only the facts behind it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -192,7 +192,9 @@ def _head(record: Record) -> str:
     )
 
 
-def _to_loaded(saga_id: str, version: str, transition: str, head: str, state: str, unsent: Sequence[str]) -> Loaded:
+def _to_loaded(
+    saga_id: str, version: str, transition: str, head: str, state: str, commands: Sequence[str], facts: Sequence[str]
+) -> Loaded:
     saga, saga_version, key, digest, application, status, *times, received, undecided = json.loads(head)
     started_at, updated_at, wake_at = times
     record = Record(
@@ -212,4 +214,4 @@ def _to_loaded(saga_id: str, version: str, transition: str, head: str, state: st
         received=tuple(received),
         undecided=tuple(undecided),
     )
-    return Loaded(record, frozenset(unsent))
+    return Loaded(record, frozenset(commands), frozenset(facts))

@@ -63,9 +63,10 @@ for i, key in ipairs(KEYS) do
     local one = redis.call('HMGET', key, 'version', 'transition', 'head', 'state', 'kind')
     if one[1] then
         local id, unsent = ARGV[i + 1], ARGV[1] .. 'unsent:commands:' .. one[5]
-        one[5] = {}
+        one[5], one[6] = {}, {}
         for _, entry in ipairs(redis.call('HKEYS', ARGV[1] .. 'outbox:' .. id)) do
-            if redis.call('ZSCORE', unsent, id .. '\\0' .. entry) then table.insert(one[5], entry) end
+            local command = redis.call('ZSCORE', unsent, id .. '\\0' .. entry)
+            table.insert(command and one[5] or one[6], entry)
         end
         found[i] = one
     else

@@ -132,7 +132,7 @@ class SqliteStore:
 
 
 def _without(marks: frozenset[tuple[str, str]], loaded: Loaded) -> Loaded:
-    if not marks or not loaded.unsent:
+    if not marks:
         return loaded
-    saga_id = loaded.record.saga_id
-    return Loaded(loaded.record, frozenset(one for one in loaded.unsent if (saga_id, one) not in marks))
+    marked = frozenset(one for saga_id, one in marks if saga_id == loaded.record.saga_id)
+    return Loaded(loaded.record, loaded.unsent - marked, loaded.unsent_facts - marked)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from choros.store.paging import Position, page_of
@@ -97,22 +98,24 @@ def _to_record(row: Sequence[Any]) -> Record:
     )
 
 
-_UNSENT_COMMANDS = "SELECT saga_id, id FROM outbox WHERE channel = 'commands' AND saga_id"
-
-
 def load(connection: sqlite3.Connection, saga_ids: Sequence[str]) -> dict[str, Loaded]:
     """Records with their unsent ids, both from the same moment."""
     ids = (json.dumps(saga_ids),)
     connection.execute("BEGIN")
     try:
         rows = connection.execute(f"SELECT {_COLUMNS} FROM saga WHERE saga_id {_THESE}", ids).fetchall()
-        entries = connection.execute(f"{_UNSENT_COMMANDS} {_THESE}", ids).fetchall()
+        entries = connection.execute(f"SELECT saga_id, channel, id FROM outbox WHERE saga_id {_THESE}", ids).fetchall()
     finally:
         connection.execute("COMMIT")
-    unsent: dict[str, list[str]] = {}
-    for saga_id, entry_id in entries:
-        unsent.setdefault(saga_id, []).append(entry_id)
-    return {row[0]: Loaded(_to_record(row), frozenset(unsent.get(row[0], ()))) for row in rows}
+    unsent: dict[tuple[str, Channel], set[str]] = defaultdict(set)
+    for saga_id, channel, entry_id in entries:
+        unsent[saga_id, channel].add(entry_id)
+    return {row[0]: _to_loaded(_to_record(row), unsent) for row in rows}
+
+
+def _to_loaded(record: Record, unsent: Mapping[tuple[str, Channel], set[str]]) -> Loaded:
+    commands, facts = unsent.get((record.saga_id, "commands"), ()), unsent.get((record.saga_id, "facts"), ())
+    return Loaded(record, frozenset(commands), frozenset(facts))
 
 
 def unsent(
