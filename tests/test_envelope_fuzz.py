@@ -12,7 +12,7 @@ from choros.errors import MessageRejected
 from tests.test_envelope import COMMAND, FACT
 
 CARD = "4111111111111111"
-FAST = settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+FAST = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 scalars = (
     st.none()

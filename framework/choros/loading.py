@@ -27,7 +27,8 @@ def _load(reference: str) -> App:
     if attribute:
         found = getattr(module, attribute, None)
         return found if isinstance(found, App) else _none(reference, f"{attribute} is no App")
-    return _only_app(module) or _only_app(_import(f"{module_name}.app", optional=True)) or _none(reference, "no App in it")
+    found = _only_app(module) or _only_app(_import(f"{module_name}.app", optional=True))
+    return found or _none(reference, "no App in it")
 
 
 def _import(name: str, *, optional: bool = False) -> ModuleType | None:
@@ -36,8 +37,9 @@ def _import(name: str, *, optional: bool = False) -> ModuleType | None:
     except ModuleNotFoundError as error:
         if optional and error.name in (name, name.rpartition(".")[0]):
             return None
-        missing = f"it needs {error.name!r}, which is not installed" if error.name != name else "there is no such module"
-        raise UsageError(f"{name} cannot be loaded: {missing}.", "package.module, from the folder that it is in.") from None
+        missing = "there is no such module" if error.name == name else f"it needs {error.name!r}"
+        hint = "package.module, from the folder that it is in."
+        raise UsageError(f"{name} cannot be loaded: {missing}.", hint) from None
     except ChorosError:
         raise
     except Exception as error:

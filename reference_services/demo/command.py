@@ -58,9 +58,11 @@ def demo(
     orders: Annotated[Path | None, typer.Option(help="a CSV file of invoices; without it, orders are made up")] = None,
     count: Annotated[int, typer.Option(min=1, max=100_000, help="how many orders to make up")] = 60,
     seed: Annotated[int, typer.Option(help="what the made-up orders follow from")] = 7,
-    broker: Annotated[str, typer.Option(help="memory:// (one process) or amqp://... (a process for each part)")] = "memory://",
-    store: Annotated[str, typer.Option(help="sqlite:///file, redis://... or memory://; in the folder if not given")] = "",
-    folder: Annotated[Path | None, typer.Option(help="where the databases and logs go; a fresh one if not given")] = None,
+    broker: Annotated[str, typer.Option(help="memory:// (one process) or amqp://... (many)")] = "memory://",
+    store: Annotated[str, typer.Option(help="sqlite:///file, redis://... or memory://; in the folder by default")] = "",
+    folder: Annotated[
+        Path | None, typer.Option(help="where the databases and logs go; a fresh one if not given")
+    ] = None,
     concurrency: Annotated[int, typer.Option(min=1, max=1000, help="orders under way at once")] = 50,
     kill: Annotated[list[str] | None, typer.Option(help=f"kill -9 a process in mid-run: {', '.join(ROLES)}")] = None,
     outcomes: Annotated[Path | None, typer.Option(help="write every order's outcome to this file, as JSON")] = None,
@@ -71,7 +73,7 @@ def demo(
     _check(own_processes, store, kills)
     target = folder or Path(".choros") / f"demo-{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:4]}"
     if target.exists() and any(target.iterdir()):
-        raise UsageError(f"The folder {target} is not empty.", "another --folder; old books would not balance with new orders.")
+        raise UsageError(f"The folder {target} is not empty.", "another --folder: old books do not balance with new.")
     target.mkdir(parents=True, exist_ok=True)
     target = target.resolve()
     addresses = Addresses(broker, store or f"sqlite:///{target}/sagas.db", f"sqlite:///{target}/{{service}}.db")
@@ -92,7 +94,7 @@ def _check(own_processes: bool, store: str, kills: Sequence[str]) -> None:
 
 
 async def _run(options: Options) -> int:
-    file = read_orders(options.orders) if options.orders else OrderFile(sample_orders(options.count, options.seed), (), ())
+    file = read_orders(options.orders) if options.orders else _made_up(options)
     report = Report(sys.stdout)
     report.opening(options.addresses, file, options.own_processes)
     async with _open_shop(options) as shop:
@@ -105,6 +107,10 @@ async def _run(options: Options) -> int:
     if options.outcomes:
         options.outcomes.write_text(json.dumps({p.order_id: p.outcome for p in placed}, indent=1, sort_keys=True))
     return 0 if books.balanced else 1
+
+
+def _made_up(options: Options) -> OrderFile:
+    return OrderFile(sample_orders(options.count, options.seed), (), ())
 
 
 @asynccontextmanager

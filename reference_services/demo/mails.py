@@ -18,7 +18,7 @@ class _Keeper:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802 - aiosmtpd's
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
         """Called by aiosmtpd for each mail."""
         mail = message_from_bytes(envelope.original_content or b"")
         kept = {"to": envelope.rcpt_tos, "subject": mail["Subject"], "id": mail["Message-ID"]}

@@ -75,7 +75,8 @@ class Processes:
     async def ready(self) -> None:
         """Wait until the order service answers; raises ChorosError if a process has ended before."""
         give_up = time.monotonic() + START_SECONDS
-        while not (await self._answers(f"{self.order_url}/readyz") and await self._answers(f"{self.carrier_url}/livez")):
+        doors = (f"{self.order_url}/readyz", f"{self.carrier_url}/livez")
+        while not all([await self._answers(door) for door in doors]):
             self._check_alive()
             if time.monotonic() > give_up:
                 raise ChorosError(f"The shop is not open after {START_SECONDS:g} s.", f"the logs in {self.folder}.")

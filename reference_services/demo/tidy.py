@@ -12,9 +12,7 @@ from reference_services.order.app import app
 
 async def tidy(addresses: Addresses, namespace: str) -> None:
     """Delete the queues, exchanges and keys of this namespace; whatever cannot be reached stays."""
-    whole = topology(
-        namespace, services=app.participants, applications=[app.name], subscribers=app.subscribers
-    )
+    whole = topology(namespace, services=app.participants, applications=[app.name], subscribers=app.subscribers)
     try:
         await _tidy_broker(addresses.broker, whole)
     except (aio_pika.exceptions.AMQPError, OSError):

@@ -325,7 +325,7 @@ def unsettled(stage: Stage, queue: str) -> int:
 async def eventually(check: Callable[[], bool]) -> None:
     """Return once it is so."""
     async with asyncio.timeout(PATIENCE):
-        while not check():  # noqa: ASYNC110 - there is no event to wait for: it looks at whatever a test asks
+        while not check():
             await asyncio.sleep(0.005)
 
 

@@ -78,7 +78,13 @@ def test_undo(done: Row | None, undone: Row | None, expected: object) -> None:
     ],
 )
 def test_close(target: Row | None, closed: Row | None, expected: object) -> None:
-    assert on_close(target, closed) == expected
+    assert on_close(target, None, closed, "do") == expected
+    assert on_close(None, target, closed, "undo") == expected
+
+
+def test_what_there_was_to_undo_is_settled_before_the_undo_is_closed() -> None:
+    assert on_close(INTENT, None, None, "undo") == Settle(INTENT)
+    assert on_close(INTENT, OK, None, "undo") == Settle(INTENT)
 
 
 def test_a_row_that_nothing_can_have_left_is_acted_on_by_nobody() -> None:

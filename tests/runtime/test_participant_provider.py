@@ -219,6 +219,15 @@ async def test_an_expired_do_that_never_came_calls_nobody(stage: Stage, bank: Ba
     assert (reply.outcome, bank.calls) == ("refused", [])
 
 
+async def test_closing_an_undo_settles_the_do_first(stage: Stage, bank: Bank) -> None:
+    """Otherwise a late copy of the `do` would call the provider after the saga was skipped past its undo."""
+    await stage.database.run([lambda db: db.write_row(Row(key=DO.key, state="intent", reply=DO.dumps()))])
+    (closed,) = await stage.ask(close("undo"))
+    late, undone = await stage.ask(DO, UNDO)
+    assert (closed.type, late.type, undone.type) == ("choros.closed.v1", "charged.v1", "choros.nothing-to-undo.v1")
+    assert bank.balance == 1
+
+
 async def test_close_settles_first(stage: Stage, bank: Bank) -> None:
     bank.lost.append(TimeoutError())
     _, closed = await stage.ask(DO, close("do"))

@@ -5,15 +5,17 @@ from datetime import timedelta
 from choros.saga.declaration import Saga
 from choros.saga.inputs import TimerFired
 from choros.saga.policy import RetryPolicy
-from choros.saga.steps import Pivot, Step
-from tests.saga.driving import START, Run, at_pivot, commands
+from choros.saga.steps import Pivot, Publish, Retriable, Step
+from tests.saga.driving import START, Run, commands
 from tests.saga.shop import (
     CHARGED,
     SHIPPED,
     PlaceOrder,
     charge_payment,
     make_order_saga,
+    order_noted,
     parcel_saga,
+    print_invoice,
     refund_payment,
     ship_parcel,
 )
@@ -127,6 +129,14 @@ def test_rule_3_a_step_tried_again_by_a_person_gets_a_fresh_deadline() -> None:
     assert (first, run.sent.not_after) == (START + 900, run.now + 900)
 
 
+def test_rule_3_a_clock_that_was_set_back_lowers_no_deadline() -> None:
+    run = Run(make_order_saga(RetryPolicy(attempts=1, exhausted="park"), deadline=None))
+    run.fire()
+    run.now = START - 500
+    run.retry("charge_payment")
+    assert run.sent.not_after == START + 900
+
+
 def test_rule_3_pivot_and_retriable_carry_none() -> None:
     run = Run(parcel_saga)
     run.ok(CHARGED)
@@ -170,10 +180,18 @@ def test_past_the_deadline_no_step_is_tried_again() -> None:
 
 
 def test_the_deadline_ends_with_the_pivot() -> None:
-    run = at_pivot()
-    assert run.instance.deadline is not None
+    steps = (Pivot(ship_parcel, to="shipping"), Publish(order_noted), Retriable(print_invoice, to="printing"))
+    run = Run(Saga("dated", start=PlaceOrder, steps=steps, deadline=timedelta(seconds=10)))
+    assert run.instance.wake_at == START + 10
     run.ok(SHIPPED)
-    assert run.instance.deadline is None
+    assert (run.status, run.instance.deadline, run.instance.wake_at) == ("running", None, START + 30)
+
+
+def test_rule_19_a_fact_after_the_pivot_waits_for_nothing() -> None:
+    steps = (Pivot(ship_parcel, to="shipping"), Publish(order_noted), Retriable(print_invoice, to="printing"))
+    run = Run(Saga("dated", start=PlaceOrder, steps=steps))
+    run.ok(SHIPPED)
+    assert [(fact.type, fact.seq) for fact in run.last.facts] == [("order-noted.v1", 1)]
 
 
 def test_the_deadline_holds_for_a_parked_step_too() -> None:

@@ -52,14 +52,14 @@ async def on_the_broker(url: str, act: Callable[[AbstractChannel], Awaitable[obj
 async def until(condition: Callable[[], bool], seconds: float = 15) -> None:
     """Wait for it."""
     async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110  # nobody tells us
+        while not condition():  # nobody tells us
             await asyncio.sleep(0.01)
 
 
 async def until_sent(transport: RabbitMQTransport) -> None:
     """Send until a command is confirmed."""
     async with asyncio.timeout(15):
-        while await transport.send([command()]) != [Published.CONFIRMED]:  # noqa: ASYNC110  # as a relay does
+        while await transport.send([command()]) != [Published.CONFIRMED]:  # as a relay does
             await asyncio.sleep(0.05)
 
 

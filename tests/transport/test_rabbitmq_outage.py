@@ -36,7 +36,7 @@ async def opened(broker: PrivateRabbitMQ, namespace: str) -> RabbitMQTransport:
 async def sent_again(transport: RabbitMQTransport) -> None:
     """Send as a relay does: until it is confirmed."""
     async with asyncio.timeout(60):
-        while await transport.send([command()]) != [Published.CONFIRMED]:  # noqa: ASYNC110
+        while await transport.send([command()]) != [Published.CONFIRMED]:
             await asyncio.sleep(0.1)
 
 

@@ -134,9 +134,7 @@ def _commands(planned: Planned) -> list[type[Command[Any]]]:
     return [planned.command, *([planned.compensation] if planned.compensation else [])]
 
 
-def _check_command(
-    saga: str, step: str, command: type[Command[Any]], to: str, services: Mapping[str, Service]
-) -> None:
+def _check_command(saga: str, step: str, command: type[Command[Any]], to: str, services: Mapping[str, Service]) -> None:
     if to not in services:
         raise DeclarationError(
             f"saga {saga!r}: {step} goes to {to!r}, which no service is called.", f"declare Service({to!r})."

@@ -96,12 +96,16 @@ def _on_undo_again(undone: Row) -> Repeat | Settle | LeaveAlone:
     raise BrokenBarrier
 
 
-def on_close(target: Row | None, closed: Row | None) -> Repeat | Settle | Shut:
-    """A `close` arrived; `target` is the row of the command that it closes."""
+def on_close(
+    done: Row | None, undone: Row | None, closed: Row | None, of: Literal["do", "undo"]
+) -> Repeat | Settle | Shut:
+    """A `close` arrived. Before an undo is closed it must be known what there was to undo."""
     if closed is not None:
         return Repeat(closed)
-    if target is not None and target.state == "intent":
-        return Settle(target)
+    target = undone if of == "undo" else done
+    for row in (target, done):
+        if row is not None and row.state == "intent":
+            return Settle(row)
     if target is not None and target.state in ("ok", "refused"):
         return Repeat(target)
     return Shut()

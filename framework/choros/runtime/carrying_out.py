@@ -81,8 +81,8 @@ class Barrier:
         envelope, close = received.envelope, Row(key=received.envelope.key, state="ok")
         done = await transaction.read_row(str(received.key.of("do")))
         undone = await transaction.read_row(str(received.key.of("undo")))
-        closes_undo = isinstance(received.message, Close) and received.message.of == "undo"
-        match on_close(undone if closes_undo else done, await transaction.read_row(close.key)):
+        of = received.message.of if isinstance(received.message, Close) else "do"
+        match on_close(done, undone, await transaction.read_row(close.key), of):
             case Repeat(row) if row.key == close.key:
                 return stored(row)
             case Repeat(row):
@@ -90,7 +90,7 @@ class Barrier:
             case Settle(row):
                 return Unsettled(row)
         await self._bury(received, transaction, done)
-        if closes_undo:
+        if of == "undo":
             await transaction.write_row(Row(key=str(received.key.of("undo")), state="tombstone"))
         return await _keep(transaction, close, self._reply(envelope, Closed()))
 

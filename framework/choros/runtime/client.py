@@ -114,14 +114,11 @@ class Client:
         if self._app.sagas.get((saga.name, saga.version)) is not saga:
             raise UsageError(f"saga {saga.name!r} is not part of this application.", "name it in App(sagas=...).")
         if type(message) is not saga.start:
-            raise UsageError(
-                f"saga {saga.name!r} starts with {saga.start.__name__}, not {type(message).__name__}."
-            )
+            raise UsageError(f"saga {saga.name!r} starts with {saga.start.__name__}, not {type(message).__name__}.")
         found = key if key is not None else saga.key(message) if saga.key else ""
         if not found or len(found) > 200:
-            raise UsageError(
-                f"saga {saga.name!r} needs a start key of 1 to 200 characters.", "declare Saga(..., key=...) or pass key=."
-            )
+            hint = "declare Saga(..., key=...) or pass key=."
+            raise UsageError(f"saga {saga.name!r} needs a start key of 1 to 200 characters.", hint)
         return found
 
     async def run(

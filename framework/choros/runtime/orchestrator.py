@@ -40,9 +40,7 @@ class Orchestrator:
         resend_after: float = 5.0,
         drain: float = 10.0,
     ) -> None:
-        self.decider = Decider(
-            Transitions(app).make, tuple(app.sagas), store, transport, resend_after=resend_after
-        )
+        self.decider = Decider(Transitions(app).make, tuple(app.sagas), store, transport, resend_after=resend_after)
         self._app = app
         self._transport = transport
         self._store = store
@@ -57,9 +55,7 @@ class Orchestrator:
         reaches only the queues that are bound when it is published."""
         app = self._app
         await self._transport.declare(
-            topology(
-                app.namespace, services=app.participants, applications=[app.name], subscribers=app.subscribers
-            )
+            topology(app.namespace, services=app.participants, applications=[app.name], subscribers=app.subscribers)
         )
 
     async def run(self) -> None:

@@ -167,7 +167,7 @@ class _Reading:
             self.arguments[name], self.transaction = "transaction", kind
         elif kind is Call:
             self.arguments[name] = "call"
-        elif hint is message or message in getattr(hint, "__args__", ()) or kind is not None and issubclass(message, kind):
+        elif hint is message or message in getattr(hint, "__args__", ()) or (kind and issubclass(message, kind)):
             self.arguments[name] = "message"
         else:
             raise DeclarationError(

@@ -43,7 +43,8 @@ class _Told:
     @property
     def key(self) -> str:
         """Its row in the inbox."""
-        return f"fact:{self.envelope.source}:{self.envelope.stream}:{self.envelope.seq}"
+        # No attribute may hold a control character, so no two facts share a key.
+        return "\x1f".join(("fact", self.envelope.source, self.envelope.stream, str(self.envelope.seq)))
 
 
 class Subscriber:

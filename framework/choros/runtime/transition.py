@@ -1,4 +1,4 @@
-"""From what is stored and what came in to what shall be stored and sent: the machine's decision in the store's terms."""
+"""From what is stored and what came in to what shall be stored and sent: a decision in the store's terms."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from choros.saga.instance import Instance
 from choros.saga.machine import begin, decide
 from choros.store.port import Entry, Loaded, Record, Transition
 from choros.transport.topology import Names
-
 
 _PROGRESS = frozenset({"replied", "refused", "failed", "undone", "skipped"})
 """Events after which no command sent so far is wanted any more: one that is still in the outbox leaves it."""
@@ -48,7 +47,8 @@ class Transitions:
         inputs = [*self._undecided(record), *(_input(work, loaded) for work in fresh)]
         decision = decide(saga, instance, inputs, now)
         strays = frozenset(decision.strays)
-        rejected += [(w, MessageRejected("No command of this saga asked for this reply.")) for w in fresh if w.id in strays]
+        stray = MessageRejected("No command of this saga asked for this reply.")
+        rejected += [(work, stray) for work in fresh if work.id in strays]
         done = [work for work in fresh if work.id not in strays]
         if decision.instance == instance and not decision.events and not record.undecided:
             return Folded(done, repeated, rejected, instance)
@@ -77,7 +77,12 @@ class Transitions:
         return Folded(same, (), others + conflicting, decision.instance, decision.events, transition)
 
     def _set_aside(
-        self, record: Record, fresh: list[Work], repeated: list[Work], rejected: list[tuple[Work, ChorosError]], now: float
+        self,
+        record: Record,
+        fresh: list[Work],
+        repeated: list[Work],
+        rejected: list[tuple[Work, ChorosError]],
+        now: float,
     ) -> Folded:
         """A version that this worker does not know: keep the replies undecided, for a worker that does."""
         replies = [work for work in fresh if work.envelope]
@@ -210,8 +215,8 @@ def _input(work: Work, loaded: Loaded) -> Input:
 
 
 def _decided(works: Sequence[Work], decision: Decision) -> tuple[str, ...]:
-    """The ids taken in. A refusal that nobody declared decides nothing: the participant keeps it as its answer, and once
-    it is declared the same answer must count."""
+    """The ids taken in. A refusal that nobody declared decides nothing: the participant keeps it as its answer, and
+    once it is declared the same answer must count."""
     undecided = {event.cause for event in decision.events if event.kind == "undeclared_refusal"}
     return tuple(work.id for work in works if work.id and work.id not in undecided)
 

@@ -85,7 +85,7 @@ class Instance:
         if self.terminal:
             return None
         times = [state.leg.due for state in self.steps if state.leg and state.leg.due is not None]
-        if self.deadline is not None and not self.backward:
+        if self.deadline is not None:
             times.append(self.deadline)
         return min(times, default=None)
 

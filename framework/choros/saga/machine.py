@@ -359,7 +359,7 @@ def _retry(turn: Turn, act: RetryRequested) -> None:
         again = replace(state.leg, attempt=state.leg.attempt + 1, first_at=turn.now)
         turn.send(turn.plan.steps[index], again)
     elif state.progress == "refused" and not turn.instance.backward:
-        turn.change_step(index, progress="pending", round=state.round + 1, not_after=None)
+        turn.change_step(index, progress="pending", round=state.round + 1)
     _go_on(turn)
 
 

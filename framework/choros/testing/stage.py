@@ -47,9 +47,7 @@ class Stage:
 
     def shop(self) -> Topology:
         """A service, an application and two subscribers."""
-        return topology(
-            self.namespace, services=["payment"], applications=["app"], subscribers=["one", "two"]
-        )
+        return topology(self.namespace, services=["payment"], applications=["app"], subscribers=["one", "two"])
 
 
 def command(to: str = "payment", number: int = 0) -> Envelope:

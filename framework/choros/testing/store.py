@@ -187,7 +187,11 @@ class CommitConformance:
         await store.close()
         again = await another()
         loaded = (await again.load(["s1"]))["s1"]
-        assert (loaded.record, loaded.unsent, loaded.unsent_facts) == (made.record, {"c2"}, {"f1"})
+        assert (loaded.record, loaded.unsent, loaded.unsent_facts) == (
+            made.record,
+            frozenset({"c2"}),
+            frozenset({"f1"}),
+        )
         assert list(await again.due(8.0, KNOWN, 10)) == ["s1"]
         assert [row.events for row in await again.history("s1")] == ['["started"]']
 
@@ -207,7 +211,7 @@ class OutboxConformance:
     async def test_load_tells_what_is_unsent(self, store: Store) -> None:
         await stored(store, creation("s1", command("c1"), fact("f1")), creation("s2"))
         loaded = await store.load(["s1", "s2"])
-        assert (loaded["s1"].unsent, loaded["s1"].unsent_facts) == ({"c1"}, {"f1"})
+        assert (loaded["s1"].unsent, loaded["s1"].unsent_facts) == (frozenset({"c1"}), frozenset({"f1"}))
         assert (loaded["s2"].unsent, loaded["s2"].unsent_facts) == (frozenset(), frozenset())
 
     async def test_commands_and_facts_are_apart(self, store: Store) -> None:

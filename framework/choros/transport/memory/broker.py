@@ -58,9 +58,7 @@ class MemoryBroker:
         """Open a line from a queue to a new consumer; raises BrokerMisconfigured if there is none."""
         found = self._queues.get(queue)
         if found is None:
-            raise BrokerMisconfigured(
-                f"The queue '{queue}' does not exist.", "declare the topology before consuming."
-            )
+            raise BrokerMisconfigured(f"The queue '{queue}' does not exist.", "declare the topology before consuming.")
         line = Line(found, prefetch)
         found.lines.append(line)
         found.hand_out()
@@ -136,9 +134,7 @@ class MemoryBroker:
         bound = self._exchanges.get(binding.source)
         known = self._exchanges if binding.to_exchange else self._queues
         if bound is None or binding.destination not in known:
-            raise BrokerMisconfigured(
-                f"'{binding.source}' or '{binding.destination}' does not exist.", "declare both."
-            )
+            raise BrokerMisconfigured(f"'{binding.source}' or '{binding.destination}' does not exist.", "declare both.")
         if binding not in bound.bindings:
             bound.bindings.append(binding)
 

@@ -76,9 +76,7 @@ class MemoryConsumer:
 class MemoryTransport:
     """A connection to a `MemoryBroker`."""
 
-    def __init__(
-        self, broker: MemoryBroker, namespace: str = "choros", *, publish_timeout: float = 10.0
-    ) -> None:
+    def __init__(self, broker: MemoryBroker, namespace: str = "choros", *, publish_timeout: float = 10.0) -> None:
         self.names = Names(namespace)
         """Where messages go."""
         self._broker = broker

@@ -85,11 +85,7 @@ class RabbitConsumer:
             except BrokerMisconfigured as fault:
                 self._fail(fault)
             except ChannelAccessRefused as failure:
-                self._fail(
-                    BrokerMisconfigured(
-                        f"The queue '{self.queue}' may not be read ({failure}).", "ask for it."
-                    )
-                )
+                self._fail(BrokerMisconfigured(f"The queue '{self.queue}' may not be read ({failure}).", "ask for it."))
             except (AMQPChannelError, ChannelInvalidStateError) as failure:
                 _log.warning("broker.consumer_lost", queue=self.queue, why=str(failure))
             if not self._closed:

@@ -62,9 +62,7 @@ class Declarer:
         if part.queues:
             await _declare(connection, part)
         elif await _missing(connection, Queue(name)):
-            raise BrokerMisconfigured(
-                f"The queue '{name}' does not exist.", "declare the topology before consuming."
-            )
+            raise BrokerMisconfigured(f"The queue '{name}' does not exist.", "declare the topology before consuming.")
 
 
 async def _declare(connection: AbstractConnection, topology: Topology) -> None:
@@ -88,13 +86,9 @@ async def _declare_on(channel: AbstractChannel, topology: Topology) -> None:
 async def _declare_one(channel: AbstractChannel, thing: Exchange | Queue) -> None:
     try:
         if isinstance(thing, Exchange):
-            await channel.exchange_declare(
-                thing.name, exchange_type=thing.kind, durable=True, timeout=RPC_SECONDS
-            )
+            await channel.exchange_declare(thing.name, exchange_type=thing.kind, durable=True, timeout=RPC_SECONDS)
         else:
-            await channel.queue_declare(
-                thing.name, durable=True, arguments=dict(thing.arguments), timeout=RPC_SECONDS
-            )
+            await channel.queue_declare(thing.name, durable=True, arguments=dict(thing.arguments), timeout=RPC_SECONDS)
     except ChannelPreconditionFailed as failure:
         raise BrokerMisconfigured(
             f"The {_named(thing)} exists with other arguments ({failure}).",
@@ -134,9 +128,7 @@ async def _missing(connection: AbstractConnection, thing: Exchange | Queue) -> b
             else:
                 await channel.queue_declare(thing.name, passive=True, timeout=RPC_SECONDS)
     except ChannelNotFoundEntity as failure:
-        return "no queue" in str(failure) or "no exchange" in str(
-            failure
-        )  # else it is only down for the moment
+        return "no queue" in str(failure) or "no exchange" in str(failure)  # else it is only down for the moment
     except ChannelAccessRefused:
         return False
     return False

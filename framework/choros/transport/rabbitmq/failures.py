@@ -43,9 +43,7 @@ def explained(failure: BaseException, address: URL) -> ChorosError:
         )
     if isinstance(failure, (IncompatibleProtocolError, ProtocolSyntaxError)):
         return BrokerMisconfigured(f"What answers at {where} does not speak AMQP 0-9-1.", "check the port.")
-    return BrokerUnreachable(
-        f"The broker at {where} does not answer ({_why(failure)}).", "is it running there?"
-    )
+    return BrokerUnreachable(f"The broker at {where} does not answer ({_why(failure)}).", "is it running there?")
 
 
 def _is_virtual_host_refused(failure: BaseException) -> bool:

@@ -38,9 +38,7 @@ def requeue_frame(channel: int, tag: int) -> bytes:
     return _ACK.pack(_METHOD, channel, _ARGUMENTS, _BASIC, _BASIC_NACK, tag, _REQUEUE, _END)
 
 
-def publish_frames(
-    channel: int, frame_max: int, exchange: str, key: str, wire: Wire, message_id: str
-) -> list[bytes]:
+def publish_frames(channel: int, frame_max: int, exchange: str, key: str, wire: Wire, message_id: str) -> list[bytes]:
     """`basic.publish`, persistent and mandatory, with header and body; raises one of UNENCODABLE."""
     if len(wire.body) > LARGEST_BODY:
         raise ValueError(f"The body is larger than {LARGEST_BODY} bytes.")

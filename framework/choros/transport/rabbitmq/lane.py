@@ -218,9 +218,7 @@ class Lane:
             frame_max = channel.connection.connection_tune.frame_max
             frames = publish_frames(channel.number, frame_max, exchange, key, wire, ticket.message_id)
         except UNENCODABLE as failure:
-            _log.error(
-                "broker.message_unsendable", lane=self.name, exchange=exchange, why=type(failure).__name__
-            )
+            _log.error("broker.message_unsendable", lane=self.name, exchange=exchange, why=type(failure).__name__)
             self.settle(ticket, Published.NACKED)
             return []
         self._expect_answer(channel, ticket)

@@ -1,0 +1,89 @@
+"""Real orders through the whole shop: the same outcome for each on every broker and store, also when parts are killed."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from reference_services.demo.processes import ROLES
+from tests.end_to_end.order_files import COUNT, DROPPED, REJECTED, Invoices, write_invoices
+from tests.end_to_end.shop import Ended, choros, left_behind
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(150)]
+
+
+@pytest.fixture
+def invoices(tmp_path: Path) -> Invoices:
+    return write_invoices(tmp_path / "invoices.csv")
+
+
+def demo(invoices: Invoices, folder: Path, *more: str) -> Ended:
+    """Run the demo on these invoices; its outcomes are in `folder`.json."""
+    paths = ("--orders", str(invoices.path), "--folder", str(folder), "--outcomes", f"{folder}.json")
+    return choros("demo", *paths, *more, cwd=invoices.path.parent, within=140)
+
+
+def outcomes(folder: Path) -> dict[str, str]:
+    found: dict[str, str] = json.loads(Path(f"{folder}.json").read_text())
+    return found
+
+
+def namespace_of(folder: Path) -> str:
+    """The demo makes up a name of its own for what it declares; its processes log it."""
+    found = {name for log in folder.glob("*.log") for name in re.findall(r"\bshop-[0-9a-f]{8}\b", log.read_text())}
+    assert len(found) == 1
+    return found.pop()
+
+
+def balanced(ended: Ended) -> None:
+    assert ended.code == 0, ended.out[-3000:] + ended.err[-3000:]
+    assert "leaks     0: the books balance to the penny" in ended.lines
+    assert "Traceback" not in ended.out + ended.err
+    assert ended.err == ""
+
+
+async def test_every_order_ends_the_same_on_servers_and_in_one_process(
+    invoices: Invoices, tmp_path: Path, amqp_url: str, redis_url: str
+) -> None:
+    """Twice on the same servers: a run leaves nothing that the next could stumble over."""
+    for name in ("first", "second"):
+        ended = demo(invoices, tmp_path / name, "--broker", amqp_url, "--store", redis_url)
+        balanced(ended)
+        counted(ended)
+        assert outcomes(tmp_path / name) == invoices.outcomes
+        assert await left_behind(amqp_url, redis_url, namespace_of(tmp_path / name)) == []
+    store = f"sqlite:///{tmp_path}/sagas.db"
+    ended = demo(invoices, tmp_path / "alone", "--broker", "memory://", "--store", store)
+    balanced(ended)
+    counted(ended)
+    assert Path(f"{tmp_path}/alone.json").read_text() == Path(f"{tmp_path}/first.json").read_text()
+
+
+def counted(ended: Ended) -> None:
+    """Whatever was not placed is counted and named."""
+    lines = ended.lines
+    assert f"{DROPPED} dropped lines:" in lines
+    assert f"{len(REJECTED)} rejected invoices:" in lines
+    assert f"placing {COUNT} orders" in lines
+    for order_id, reason in zip(REJECTED, ("is a cancellation", "has no line that can be sold"), strict=True):
+        assert f"  order {order_id}: {reason}" in lines
+    for reason in ("Quantity is 0, not above zero", "UnitPrice is -1.25, not above zero", "'POST' is not goods"):
+        assert sum(line.endswith(reason) for line in lines) == 1, reason
+
+
+@pytest.mark.parametrize("role", [role for role in ROLES if role != "orchestrator-2"])
+async def test_a_killed_process_changes_nothing(
+    role: str, invoices: Invoices, tmp_path: Path, amqp_url: str, redis_url: str
+) -> None:
+    """kill -9 with two thirds of the orders to come, a few at a time so that it hits some of them in the middle."""
+    where = ("--broker", amqp_url, "--store", redis_url, "--concurrency", "12")
+    ended = demo(invoices, tmp_path / "run", *where, "--kill", role)
+    balanced(ended)
+    assert f"  kill -9 {role}; it is started again" in ended.lines
+    done_before = int(ended.lines[ended.lines.index(f"  kill -9 {role}; it is started again") - 1].split("/")[0])
+    assert done_before < COUNT / 2
+    assert outcomes(tmp_path / "run") == invoices.outcomes
+    assert await left_behind(amqp_url, redis_url, namespace_of(tmp_path / "run")) == []
