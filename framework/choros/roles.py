@@ -120,7 +120,7 @@ async def running(app: App, addresses: Addresses = IN_MEMORY) -> AsyncIterator[C
         await orchestrator.declare()  # every queue, before anybody sends
         loops = asyncio.create_task(run_together(parts))
         try:
-            yield orchestrator.client()
+            yield Client(app, store=orchestrator.store, transport=orchestrator.transport, decider=orchestrator.decider)
         finally:
             await stop_all(parts)
             await loops

@@ -37,7 +37,7 @@ ROLES: dict[str, Sequence[str]] = {
     "orchestrator-2": (*CHOROS, "reference_services.order", "--role", "orchestrator"),
     "order": (sys.executable, "-m", "reference_services.order"),
 }
-START_SECONDS = 40.0
+START_SECONDS = 120.0
 WAIT_SECONDS = 60
 
 

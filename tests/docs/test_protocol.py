@@ -21,12 +21,12 @@ from choros import messages
 from choros.envelope import _ATTRIBUTES, _REQUIRED, MAX_BODY, MAX_DEPTH, MAX_HEADERS, Wire, decode, encode
 from choros.ids import fresh_id
 from choros.messages import Command, Done, Fact, Failure, Message, Reply
+from choros.names import RESERVED_NAMES
 from choros.runtime.application import App
 from choros.runtime.client import Client, Outcome
 from choros.runtime.orchestrator import Orchestrator
 from choros.runtime.service import Service
 from choros.saga.declaration import Saga
-from choros.saga.plan import RESERVED_NAMES
 from choros.saga.policy import RetryPolicy
 from choros.saga.steps import Pivot, Step
 from choros.store.memory import MemoryStore

@@ -443,7 +443,8 @@ async def test_a_fact_that_did_not_leave_holds_back_the_later_ones_and_no_comman
         transport = DropsFacts(stage.broker)
         await transport.connect()
         orchestrator = await stage.orchestrator(transport=transport, resend_after=60)
-        await orchestrator.client().start(saga, shop.ORDER, key="o1")
+        client = Client(stage.app, store=stage.store, transport=transport, decider=orchestrator.decider)
+        await client.start(saga, shop.ORDER, key="o1")
         for command in ("payment", "shipping", "printing"):
             await stage.carry_out(command)
         async with asyncio.timeout(5):

@@ -7,9 +7,10 @@ from typing import Any
 
 from choros.errors import DeclarationError, UsageError
 from choros.messages import Command, Fact, Message
+from choros.names import RESERVED_NAMES, valid_name
 from choros.runtime.service import Service
 from choros.saga.declaration import Saga
-from choros.saga.plan import RESERVED_NAMES, Planned, valid_name
+from choros.saga.plan import Planned
 from choros.saga.steps import Publish
 
 

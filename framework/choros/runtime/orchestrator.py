@@ -11,7 +11,6 @@ import structlog
 from choros.envelope import decode
 from choros.errors import MessageRejected, StoreUnreachable
 from choros.runtime.application import App
-from choros.runtime.client import Client
 from choros.runtime.decider import Decider
 from choros.runtime.replies import read_reply
 from choros.runtime.transition import Transitions
@@ -42,8 +41,8 @@ class Orchestrator:
     ) -> None:
         self.decider = Decider(Transitions(app).make, tuple(app.sagas), store, transport, resend_after=resend_after)
         self._app = app
-        self._transport = transport
-        self._store = store
+        self.transport = transport
+        self.store = store
         self._prefetch = prefetch
         self._timers_every = timers_every
         self._drain = drain
@@ -54,14 +53,14 @@ class Orchestrator:
         """Create everything that the application needs on the broker, subscribers' queues first of all: a fact
         reaches only the queues that are bound when it is published."""
         app = self._app
-        await self._transport.declare(
+        await self.transport.declare(
             topology(app.namespace, services=app.participants, applications=[app.name], subscribers=app.subscribers)
         )
 
     async def run(self) -> None:
         """Run until stopped; raises Misconfigured where the broker or the store cannot be used at all."""
         await self.declare()
-        consumer = await self._transport.consume(Names(self._app.namespace).reply_queue(self._app.name), self._prefetch)
+        consumer = await self.transport.consume(Names(self._app.namespace).reply_queue(self._app.name), self._prefetch)
         jobs = (self._receive(consumer), self._timers(), self.decider.commands.run(), self.decider.facts.run())
         tasks = [asyncio.create_task(job) for job in jobs]
         deciding = asyncio.create_task(self.decider.run())
@@ -89,10 +88,6 @@ class Orchestrator:
         await self.decider.close(self._drain)
         log.info("choros.orchestrator.stopped", application=self._app.name)
 
-    def client(self) -> Client:
-        """A client that starts and follows sagas through this orchestrator, in its own batches."""
-        return Client(self._app, store=self._store, transport=self._transport, decider=self.decider)
-
     def stop(self) -> None:
         """Let `run` finish what is under way and return."""
         self._stopping.set()
@@ -104,7 +99,7 @@ class Orchestrator:
     def _read(self, delivery: Delivery) -> Work | None:
         try:
             envelope = decode(delivery.wire)
-            answer = read_reply(self._app, envelope)
+            answer = read_reply(self._app.sagas, envelope)
         except MessageRejected as rejected:
             log.warning("choros.reply.parked", reason=rejected.sentence)
             self.decider.background(delivery.dead_letter(rejected.sentence))
@@ -124,4 +119,4 @@ class Orchestrator:
         while True:
             await asyncio.sleep(self._timers_every)
             with contextlib.suppress(StoreUnreachable):  # the decider says so, and this comes round again
-                self.decider.fire(await self._store.due(self._store.now(), self._known, DUE_LIMIT))
+                self.decider.fire(await self.store.due(self.store.now(), self._known, DUE_LIMIT))

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from choros.envelope import Envelope
 from choros.errors import MessageRejected
 from choros.keys import CommandKey
 from choros.messages import Closed, Failure, NothingToUndo, Reply
-from choros.runtime.application import App
 from choros.saga.declaration import Saga
 from choros.saga.inputs import Answered
 from choros.saga.plan import Planned
 from choros.saga.steps import Publish
 
+Sagas = Mapping[tuple[str, int], Saga[Any]]
+"""Declarations by name and version."""
 
-def read_reply(app: App, envelope: Envelope) -> Answered | None:
+
+def read_reply(sagas: Sagas, envelope: Envelope) -> Answered | None:
     """The input that this reply stands for; None if this worker does not know the saga's version.
 
     Raises MessageRejected where no command of the saga can have asked for it."""
@@ -24,7 +27,7 @@ def read_reply(app: App, envelope: Envelope) -> Answered | None:
     key = CommandKey.parse(envelope.key)
     if key.saga_id != envelope.correlation_id:
         raise MessageRejected("The correlation id is not the one of the idempotency key.")
-    saga = app.sagas.get((envelope.saga, envelope.saga_version))
+    saga = sagas.get((envelope.saga, envelope.saga_version))
     if saga is None:
         return None
     return _answer(envelope, key, _asked(saga, key))

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar, get_type_hints
 
 from choros.errors import DeclarationError
 from choros.messages import Command, Fact, Message
-from choros.saga.plan import RESERVED_NAMES, valid_name
+from choros.names import RESERVED_NAMES, valid_name
 from choros.store.barrier import Transaction
 
 F = TypeVar("F", bound=Callable[..., Awaitable[Any]])

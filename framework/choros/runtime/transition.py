@@ -108,7 +108,7 @@ class Transitions:
         inputs: list[Input] = []
         for text in record.undecided:
             try:
-                answer = read_reply(self._app, Envelope.loads(text))
+                answer = read_reply(self._app.sagas, Envelope.loads(text))
             except MessageRejected:
                 continue  # it stays in the history of the worker that took it in, and can decide nothing
             if answer:

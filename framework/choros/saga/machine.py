@@ -39,7 +39,7 @@ def begin(
     instance = Instance(
         saga_id, start, steps, deadline=deadline, cause=cause, traceparent=traceparent, tracestate=tracestate
     )
-    turn = Turn(saga, instance, now)
+    turn = Turn(saga.plan, instance, now)
     turn.note("started")
     _go_on(turn)
     return turn.decision()
@@ -47,7 +47,7 @@ def begin(
 
 def decide(saga: Saga[Any], instance: Instance, inputs: Sequence[Input], now: float) -> Decision:
     """Fold all inputs into one decision: answers first, then what people want, then the timers."""
-    turn = Turn(saga, instance, now)
+    turn = Turn(saga.plan, instance, now)
     for given in sorted(inputs, key=_precedence):
         _apply(turn, given)
     return turn.decision()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -11,12 +10,9 @@ from typing import Any, cast
 
 from choros.errors import DeclarationError
 from choros.messages import Command, Fact, Message, Reply
+from choros.names import RESERVED_NAMES, valid_name
 from choros.saga.parameters import Known, Need, needs_of, signature_of
 from choros.saga.steps import CommandBuilder, FactBuilder, Node, Pivot, Publish, Retriable, Step
-
-_NAME = re.compile(r"[a-z][a-z0-9]*(?:[_-][a-z0-9]+)*")
-RESERVED_NAMES = frozenset({"commands", "replies", "facts", "retry", "dead", "log", "orchestrator"})
-"""Names that stand for something else on the broker, so no service or subscriber may bear them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +51,7 @@ class Planned:
 class Plan:
     """A saga that has passed every check."""
 
+    start: type[Message]
     steps: tuple[Planned, ...]
     completed: tuple[Builder, ...]
     compensated: tuple[Builder, ...]
@@ -64,11 +61,6 @@ class Plan:
     def find(self, name: str) -> Planned | None:
         """The step of this name."""
         return next((planned for planned in self.steps if planned.name == name), None)
-
-
-def valid_name(name: str) -> bool:
-    """Whether a saga, step, service, subscriber or application may be called so."""
-    return bool(_NAME.fullmatch(name)) and len(name) <= 60
 
 
 def make_plan(
@@ -92,6 +84,7 @@ def make_plan(
     done = Known(saga, start, tuple(replies))
     undone = Known(saga, start, (), tuple(replies), failure=True)
     return Plan(
+        start,
         tuple(steps),
         tuple(_fact_builder(saga, function, done) for function in completed),
         tuple(_fact_builder(saga, function, undone) for function in compensated),

@@ -8,7 +8,6 @@ from typing import Any, cast
 from choros.errors import MessageRejected
 from choros.keys import CommandKey
 from choros.messages import Close, Failure, Message
-from choros.saga.declaration import Saga
 from choros.saga.inputs import Decision, Event, EventKind, Release, Send
 from choros.saga.instance import Instance, Leg, StepState
 from choros.saga.parameters import Need
@@ -24,9 +23,8 @@ class BuildFailed(Exception):
 class Turn:
     """Mutable while a decision is made, and never seen outside it."""
 
-    def __init__(self, saga: Saga[Any], instance: Instance, now: float) -> None:
-        self.plan: Plan = saga.plan
-        self.start = saga.start
+    def __init__(self, plan: Plan, instance: Instance, now: float) -> None:
+        self.plan = plan
         self.instance = instance
         self.now = now
         self._sends: list[Send] = []

@@ -21,7 +21,7 @@ def open_transport(url: str, namespace: str, name: str) -> Transport:
         return MemoryTransport(broker, namespace)
     if scheme in ("amqp", "amqps"):
         # Imported late: who needs no RabbitMQ should not wait for its client to load.
-        from choros.transport.rabbitmq import RabbitMQTransport
+        from choros.transport.rabbitmq.transport import RabbitMQTransport
 
         return RabbitMQTransport(url, namespace, name)
     raise UsageError(

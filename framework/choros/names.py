@@ -1,0 +1,15 @@
+"""What sagas, steps, services, subscribers and applications may be called."""
+
+from __future__ import annotations
+
+import re
+
+_NAME = re.compile(r"[a-z][a-z0-9]*(?:[_-][a-z0-9]+)*")
+RESERVED_NAMES = frozenset({"commands", "replies", "facts", "retry", "dead", "log", "orchestrator"})
+"""Names that stand for something else on the broker, so no service or subscriber may bear them."""
+
+
+def valid_name(name: str) -> bool:
+    """Whether a saga, step, service, subscriber or application may be called so: at most 60 lower-case letters and
+    digits, in words joined by '-' or '_'."""
+    return bool(_NAME.fullmatch(name)) and len(name) <= 60

@@ -1,0 +1,152 @@
+"""The README's code and commands, run as they stand there."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from choros.envelope import Envelope
+from choros.transport.addresses import open_transport
+from choros.transport.port import Published
+from reference_services.contracts import OrderConfirmed
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text()
+BIN = str(Path(sys.executable).parent)
+
+
+def fences(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+
+
+def code_with(words: str, language: str = "python") -> str:
+    (found,) = [code for code in fences(language) if words in code]
+    return found
+
+
+def run(command: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """A command line of the README, with .venv/bin for wherever the tests run from."""
+    line = command.replace(".venv/bin", BIN)
+    return subprocess.run(
+        ["bash", "-c", line], cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        capture_output=True, text=True, timeout=100, check=False,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """A user's folder, with the README's files in it."""
+    (tmp_path / "first_saga.py").write_text(code_with("order_saga = Saga("))
+    (tmp_path / "test_first_saga.py").write_text(code_with("SagaTest(order_saga)"))
+    (tmp_path / "loyalty.py").write_text(code_with('Service("loyalty")'))
+    yield tmp_path
+
+
+def test_the_first_saga_runs_and_tells(folder: Path) -> None:
+    for command in code_with("first_saga.py", "console").splitlines():
+        ended = run(command.removeprefix("$ "), folder)
+        assert ended.returncode == 0, ended.stderr
+        if "choros" not in command:
+            assert "o1 completed" in ended.stdout
+            assert "o2 compensated" in ended.stdout
+            assert "notified: order_id='o2' reason='damaged_in_transit'" in ended.stdout
+        elif "check" in command:
+            assert "charge_payment: ChargePayment to payment (step), undone by RefundPayment" in ended.stdout
+            assert "OrderRejected (when compensated): notifications" in ended.stdout
+        else:
+            assert ended.stdout.startswith("flowchart LR")
+
+
+def test_the_mistake_is_the_sentence_that_the_readme_shows(folder: Path) -> None:
+    saga = folder / "first_saga.py"
+    saga.write_text(saga.read_text().replace("        Step(charge_payment", "        # Step(charge_payment"))
+    ended = run(".venv/bin/choros check first_saga", folder)
+    assert ended.returncode == 1
+    (sentence,) = re.findall(r"\*(saga 'order': .*?)\*", README.replace("\n", " "))
+    assert sentence in ended.stderr
+
+
+def test_the_dialogue_passes(folder: Path) -> None:
+    ended = run(".venv/bin/python -m pytest -q -p no:cacheprovider test_first_saga.py", folder)
+    assert ended.returncode == 0, ended.stdout
+    assert "1 passed" in ended.stdout
+
+
+async def publish_a_confirmed_order(amqp_url: str, namespace: str) -> None:
+    fact = OrderConfirmed(
+        order_id="o1", customer="12347", country="Norway", placed_at="2010-12-01T08:26:00", total=4200, tracking="t1"
+    )
+    envelope = Envelope(
+        id="f1", kind="fact", type=fact.type_name, source="/shop/order", time=time.time(), data=fact.to_json(),
+        stream="s1", seq=1,
+    )  # fmt: skip
+    transport = open_transport(amqp_url, namespace, "test")
+    await transport.connect()
+    assert await transport.publish([envelope]) == [Published.CONFIRMED]
+    await transport.close()
+
+
+def test_one_more_subscriber_is_under_ten_lines_and_hears_of_an_order(
+    folder: Path, amqp_url: str, namespace: str
+) -> None:
+    assert len([line for line in code_with('Service("loyalty")').splitlines() if line.strip()]) < 10
+    command = code_with("subscriber:loyalty", "sh").strip().replace(".venv/bin", BIN)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "AMQP_URL": amqp_url, "CHOROS_NAMESPACE": namespace}
+    environment["PYTHONUNBUFFERED"] = "1"
+    with subprocess.Popen(
+        ["bash", "-c", f"exec {command}"], cwd=folder, env=environment, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert "choros.subscriber.started" in process.stdout.readline()
+        asyncio.run(publish_a_confirmed_order(amqp_url, namespace))
+        assert process.stdout.readline() == "12347 earns 42 points\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_the_demo_on_servers(folder: Path, amqp_url: str, redis_url: str) -> None:
+    command = code_with("--kill payment", "sh").strip()
+    ended = run(f"{command} --count 25", folder, AMQP_URL=amqp_url, REDIS_URL=redis_url)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "the books balance to the penny" in ended.stdout
+
+
+@pytest.mark.timeout(120)
+def test_an_application_of_ones_own_as_processes(folder: Path, amqp_url: str, redis_url: str, namespace: str) -> None:
+    script = code_with("service:payment", "sh")
+    started = time.monotonic()
+    ended = run(
+        f"set -m; trap 'kill $(jobs -p); wait' EXIT\n{script}", folder,
+        AMQP_URL=amqp_url, REDIS_URL=redis_url, CHOROS_NAMESPACE=namespace,
+    )  # fmt: skip
+    assert " completed" in ended.stdout, ended.stdout + ended.stderr
+    assert "o3" in ended.stdout
+    assert time.monotonic() - started < 90
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_make_demo() -> None:
+    """`make demo` as it stands in the README, in the checkout that is being tested."""
+    assert "$ make demo\n" in README
+    ended = subprocess.run(["make", "demo"], cwd=ROOT, capture_output=True, text=True, timeout=280, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    for words in ("placing 60 orders", "refused: damaged_in_transit, not retried", "leaks     0"):
+        assert words in ended.stdout
+
+
+def test_every_make_target_it_names_exists() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for target in set(re.findall(r"`make ([a-z-]+)`", README)):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
