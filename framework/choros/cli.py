@@ -18,6 +18,7 @@ from choros.roles import DEFAULT_BROKER, DEFAULT_DATABASE, DEFAULT_STORE, Addres
 from choros.runtime.application import App
 from choros.runtime.client import Account, Client, Outcome, account_of, events_of
 from choros.runtime.telemetry import configure_logging
+from choros.saga.declaration import Saga
 from choros.saga.diagram import mermaid, outline
 from choros.store.port import Record
 from choros.timeline import timeline
@@ -189,6 +190,8 @@ def saga_list(
 ) -> None:
     """List saga instances, last started first."""
 
+    _log_apart()
+
     async def find() -> list[Record]:
         async with opened_store(Addresses(store=store), load_app(application)) as opened:
             return list((await opened.find(saga=saga, status=status, limit=limit)).records)
@@ -201,6 +204,7 @@ def saga_list(
 @saga_commands.command("show")
 def saga_show(application: AppName, saga_id: SagaId, store: StoreUrl = DEFAULT_STORE, output: Output = "table") -> None:
     """Show what became of a saga instance."""
+    _log_apart()
     loaded = load_app(application)
 
     async def look() -> Account:
@@ -212,7 +216,7 @@ def saga_show(application: AppName, saga_id: SagaId, store: StoreUrl = DEFAULT_S
         history = [{"version": row.version, "at": row.at, "events": events_of(row)} for row in account.history]
         print(json.dumps({"saga_id": saga_id, "status": account.record.status, "history": history}))
     else:
-        print("\n".join(timeline(account, loaded.sagas[account.record.saga, account.record.saga_version])))
+        print("\n".join(timeline(account, _declared(loaded, account.record))))
 
 
 @saga_commands.command("cancel")
@@ -236,6 +240,19 @@ def saga_retry(
     print(_with_client(application, Addresses(broker, store), lambda client, _: client.retry(saga_id, step, round)))
 
 
+def _declared(loaded: App, record: Record) -> Saga[Any]:
+    saga = loaded.sagas.get((record.saga, record.saga_version))
+    if saga is None:
+        what = f"saga {record.saga!r} in version {record.saga_version}"
+        raise UsageError(f"This application does not know {what}.", "the application that started it, or -o json.")
+    return saga
+
+
+def _log_apart() -> None:
+    """What stands on stdout is the answer."""
+    configure_logging("cli", level="WARNING", stream=sys.stderr)
+
+
 def _message(start: type[T], given: str) -> T:
     text = sys.stdin.read() if given == "-" else given
     try:
@@ -246,7 +263,7 @@ def _message(start: type[T], given: str) -> T:
 
 def _with_client(application: str, addresses: Addresses, act: Any) -> Any:
     loaded = load_app(application)
-    configure_logging("cli", level="WARNING")
+    _log_apart()
 
     async def call() -> Any:
         async with client_of(loaded, addresses) as client:

@@ -37,14 +37,16 @@ def _import(name: str, *, optional: bool = False) -> ModuleType | None:
     except ModuleNotFoundError as error:
         if optional and error.name in (name, name.rpartition(".")[0]):
             return None
-        missing = "there is no such module" if error.name == name else f"it needs {error.name!r}"
+        absent = f"{name}.".startswith(f"{error.name}.")
+        missing = "there is no such module" if absent else f"it needs {error.name!r}"
         hint = "package.module, from the folder that it is in."
         raise UsageError(f"{name} cannot be loaded: {missing}.", hint) from None
     except ChorosError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         line = error.__traceback__.tb_lineno if error.__traceback__ else 0
-        raise UsageError(f"{name} cannot be loaded: {type(error).__name__}: {error} (line {line}).") from error
+        what = f"{type(error).__name__}: {error} (line {line})"
+        raise UsageError(f"{name} cannot be loaded: {what}.", f"python -c 'import {name}' shows all of it.") from error
 
 
 def _only_app(module: ModuleType | None) -> App | None:

@@ -91,7 +91,11 @@ async def opened_database(addresses: Addresses, app: App, service: Service) -> A
 def _with_folder(url: str) -> str:
     """A SQLite file needs its folder."""
     if url.startswith("sqlite:///"):
-        Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(url.removeprefix("sqlite:///")).parent
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"The folder {folder} cannot be made: {error.strerror}.", "one to write to.") from None
     return url
 
 

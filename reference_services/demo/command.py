@@ -72,15 +72,33 @@ def demo(
     kills = tuple(kill or ())
     _check(own_processes, store, kills)
     target = folder or Path(".choros") / f"demo-{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:4]}"
-    if target.exists() and any(target.iterdir()):
-        raise UsageError(f"The folder {target} is not empty.", "another --folder: old books do not balance with new.")
-    target.mkdir(parents=True, exist_ok=True)
+    _make_empty(target)
     target = target.resolve()
+    if outcomes:
+        _check_writable(outcomes)
     addresses = Addresses(broker, store or f"sqlite:///{target}/sagas.db", f"sqlite:///{target}/{{service}}.db")
     configure_logging("demo", level="ERROR")
     return asyncio.run(
         _run(Options(orders, count, seed, addresses, target, concurrency, kills, outcomes, own_processes))
     )
+
+
+def _make_empty(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        empty = not any(folder.iterdir())
+    except OSError as error:
+        raise UsageError(f"The folder {folder} cannot be used: {error.strerror}.", "another --folder.") from None
+    if not empty:
+        raise UsageError(f"The folder {folder} is not empty.", "another --folder: old books do not balance with new.")
+
+
+def _check_writable(path: Path) -> None:
+    """Before the run: it would be a pity to find out afterwards."""
+    try:
+        path.open("a").close()
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}.", "another path for --outcomes.") from None
 
 
 def _check(own_processes: bool, store: str, kills: Sequence[str]) -> None:

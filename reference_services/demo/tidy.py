@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import aio_pika
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
 from choros.roles import Addresses
 from choros.transport.topology import Topology, topology
@@ -13,12 +16,11 @@ from reference_services.order.app import app
 async def tidy(addresses: Addresses, namespace: str) -> None:
     """Delete the queues, exchanges and keys of this namespace; whatever cannot be reached stays."""
     whole = topology(namespace, services=app.participants, applications=[app.name], subscribers=app.subscribers)
-    try:
+    with suppress(aio_pika.exceptions.AMQPError, OSError):
         await _tidy_broker(addresses.broker, whole)
-    except (aio_pika.exceptions.AMQPError, OSError):
-        return
     if addresses.store.startswith("redis"):
-        await _tidy_redis(addresses.store, namespace)
+        with suppress(RedisError, OSError):
+            await _tidy_redis(addresses.store, namespace)
 
 
 async def _tidy_broker(url: str, whole: Topology) -> None:

@@ -13,6 +13,7 @@ import uvicorn
 from choros.errors import ChorosError, UsageError
 from choros.loading import load_app
 from choros.roles import DEFAULT_BROKER, DEFAULT_STORE, Addresses, client_of
+from choros.runtime.telemetry import configure_logging
 from reference_services.order.book import OrderBook
 from reference_services.order.http import order_http
 from reference_services.order.saga_desk import SagaDesk
@@ -21,6 +22,7 @@ from reference_services.order.saga_desk import SagaDesk
 def main() -> int:
     """Serve until told to stop; returns the exit code."""
     options = _options().parse_args()
+    configure_logging("order")
     try:
         asyncio.run(_serve(options))
     except ChorosError as error:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -464,3 +465,60 @@ async def test_a_refusal_nobody_declared_is_taken_in_again_when_it_comes_again(s
         while "undeclared_refusal" not in await events(client, saga_id):
             await asyncio.sleep(0.01)
     assert stored.id not in (await stage.store.load([saga_id]))[saga_id].record.received
+
+
+async def test_a_key_that_no_header_can_carry_is_refused(stage: Stage) -> None:
+    client = await stage.client()
+    for key in ("new\nline", "\udc80", "x" * 201):
+        with pytest.raises(UsageError, match="printable"):
+            await client.start(shop.order_saga, shop.ORDER, key=key)
+
+
+async def test_a_parked_step_is_skipped_only_once_its_key_is_closed() -> None:
+    saga = shop.make_order_saga(RetryPolicy(attempts=1, exhausted="park"))
+    async with staged(saga) as stage:
+        await stage.orchestrator()
+        client = await stage.client()
+        saga_id = await client.start(saga, shop.ORDER)
+        charge = await stage.command("payment")
+        await stage.answer(reply_to(charge, Failure(code="Boom", kind="failed"), "failed"))
+        assert (await client.wait(saga_id)).status == "parked"
+        with pytest.raises(UsageError, match="answered with OrderShipped"):
+            await client.skip(saga_id, "charge_payment", shop.SHIPPED)
+        assert await client.skip(saga_id, "charge_payment", shop.CHARGED) == "unparked"
+        await stage.nothing(NAMES.service_queue("inventory"))
+        close = await stage.carry_out("payment")
+        assert (close.type, close.key.rsplit(":", 1)[1]) == ("choros.close.v1", "close")
+        await stage.carry_out("inventory")
+
+
+async def test_a_parked_step_is_tried_again_under_its_key() -> None:
+    saga = shop.make_order_saga(RetryPolicy(attempts=1, exhausted="park"))
+    async with staged(saga) as stage:
+        await stage.orchestrator()
+        client = await stage.client()
+        saga_id = await client.start(saga, shop.ORDER)
+        charge = await stage.command("payment")
+        await stage.answer(reply_to(charge, Failure(code="Boom", kind="failed"), "failed"))
+        assert (await client.wait(saga_id)).status == "parked"
+        assert await client.retry(saga_id, "reserve_inventory") == "too_late"
+        assert await client.retry(saga_id, "charge_payment") == "unparked"
+        again = await stage.carry_out("payment")
+        assert (again.key, again.attempt) == (charge.key, 2)
+        await stage.carry_out("inventory")
+
+
+async def test_a_bug_that_one_saga_meets_does_not_stop_the_others(stage: Stage) -> None:
+    orchestrator = await stage.orchestrator()
+    client = await stage.client()
+    broken = await client.start(shop.order_saga, shop.ORDER)
+    charge = await stage.command("payment")
+    rows = stage.store._rows.records
+    rows[broken] = replace(rows[broken], state="{}", wake_at=0.0)
+    await stage.answer(reply_to(charge))
+    assert "bug" in await stage.dead(REPLIES)
+    await client.start(shop.order_saga, shop.PlaceOrder(order_id="o2", total=1))
+    await stage.carry_out("payment")
+    await stage.carry_out("inventory")
+    orchestrator.decider.fire([broken])
+    assert not orchestrator.decider._firing

@@ -116,9 +116,9 @@ class Client:
         if type(message) is not saga.start:
             raise UsageError(f"saga {saga.name!r} starts with {saga.start.__name__}, not {type(message).__name__}.")
         found = key if key is not None else saga.key(message) if saga.key else ""
-        if not found or len(found) > 200:
+        if not (0 < len(found) <= 200 and found.isprintable()):
             hint = "declare Saga(..., key=...) or pass key=."
-            raise UsageError(f"saga {saga.name!r} needs a start key of 1 to 200 characters.", hint)
+            raise UsageError(f"saga {saga.name!r} needs a start key of 1 to 200 printable characters.", hint)
         return found
 
     async def run(
@@ -179,7 +179,12 @@ class Client:
         return await self._act(saga_id, RetryRequested(fresh_id(), step, round))
 
     async def skip(self, saga_id: str, step: str, reply: Message, round: int = 1) -> str:
-        """Close the parked step's command and go on as if it had been answered with `reply`."""
+        """Close the parked step's command and go on as if it had been answered with `reply`, which must be of the type
+        that the command declares."""
+        record = (await self.show(saga_id)).record
+        planned = self._app.sagas[record.saga, record.saga_version].plan.find(step)
+        if planned is None or type(reply) is not planned.command.reply_type:
+            raise UsageError(f"saga {record.saga!r} has no step {step!r} that is answered with {type(reply).__name__}.")
         return await self._act(saga_id, SkipRequested(fresh_id(), step, round, reply.to_json()))
 
     async def _act(self, saga_id: str, act: Input) -> str:

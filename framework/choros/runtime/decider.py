@@ -21,6 +21,8 @@ log = structlog.get_logger("choros.orchestrator")
 
 Fold = Callable[[Sequence[Work], Loaded | None, float], Folded]
 """Folds the work on one saga into one transition: `Transitions.make`."""
+BROKEN_FOR = 60.0
+"""Seconds for which the timers of a saga whose decision failed are left alone."""
 BATCH = 256
 """Inputs decided together at most."""
 
@@ -37,6 +39,7 @@ class Decider:
         self.facts = Relay("facts", transport.publish, store, known, resend_after=resend_after)
         self._inbox: asyncio.Queue[Work | None] = asyncio.Queue()
         self._firing: set[str] = set()
+        self._broken: dict[str, float] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._watchers: dict[str, set[asyncio.Future[Done]]] = defaultdict(set)
 
@@ -47,7 +50,8 @@ class Decider:
 
     def fire(self, saga_ids: Iterable[str]) -> None:
         """The timers of these are due; one that still waits to be decided is not taken in twice."""
-        fresh = [saga_id for saga_id in saga_ids if saga_id not in self._firing]
+        now = self._store.now()
+        fresh = [i for i in saga_ids if i not in self._firing and self._broken.get(i, 0.0) <= now]
         self._firing.update(fresh)
         self.submit(Work(saga_id, TimerFired()) for saga_id in fresh)
 
@@ -128,6 +132,7 @@ class Decider:
             return self._make(works, loaded, now)
         except Exception as error:
             log.exception("choros.decision.failed", saga_id=works[0].saga_id)
+            self._broken[works[0].saga_id] = now + BROKEN_FOR
             reason = ChorosError(f"Deciding failed with {type(error).__name__}; this is a bug in choros.")
             return Folded(rejected=[(work, reason) for work in works])
 

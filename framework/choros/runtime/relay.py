@@ -80,7 +80,11 @@ class Relay:
             for entry in waiting:
                 if entry.saga_id in self._behind:
                     self._behind[entry.saga_id].append(entry)
-            results = await self._publish([Envelope.loads(entry.envelope) for entry in entries])
+            results: Sequence[Published] = [Published.UNKNOWN] * len(entries)
+            try:
+                results = await self._publish([Envelope.loads(entry.envelope) for entry in entries])
+            except Exception:
+                log.exception("choros.publish.failed", count=len(entries), channel=self._channel)
         for entry, result in zip(entries, results, strict=True):
             self._settle(entry, result)
 
