@@ -8,10 +8,11 @@ import sys
 from collections.abc import Coroutine
 from datetime import timedelta
 from importlib.metadata import entry_points
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
 import typer
 
+from choros.envelope import rfc3339
 from choros.errors import ChorosError, MessageRejected, UsageError
 from choros.loading import load_app
 from choros.roles import DEFAULT_BROKER, DEFAULT_DATABASE, DEFAULT_STORE, Addresses, client_of, opened_store, run_role
@@ -20,11 +21,13 @@ from choros.runtime.client import Account, Client, Outcome, account_of, events_o
 from choros.runtime.telemetry import configure_logging
 from choros.saga.declaration import Saga
 from choros.saga.diagram import mermaid, outline
+from choros.saga.instance import Status
 from choros.store.port import Record
 from choros.timeline import timeline
 from choros.version import __version__
 
 T = TypeVar("T")
+STATUSES: tuple[str, ...] = get_args(Status)
 app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, add_completion=True, help="Sagas and facts on RabbitMQ."
 )
@@ -196,8 +199,16 @@ def saga_list(
         async with opened_store(Addresses(store=store), load_app(application)) as opened:
             return list((await opened.find(saga=saga, status=status, limit=limit)).records)
 
+    if status and status not in STATUSES:
+        raise UsageError(f"There is no status {status!r}.", f"one of: {', '.join(STATUSES)}.")
     for record in _run(find()):
-        row = {"saga_id": record.saga_id, "saga": record.saga, "key": record.key, "status": record.status}
+        row = {
+            "saga_id": record.saga_id,
+            "saga": record.saga,
+            "key": record.key,
+            "status": record.status,
+            "started": rfc3339(record.started_at),
+        }
         print(json.dumps(row) if output == "json" else "  ".join(f"{value:<12}" for value in row.values()).rstrip())
 
 

@@ -247,5 +247,5 @@ def _handle(target: TextIO, level: str, formatter: logging.Formatter) -> None:
         inherited = logging.getLogger(name)
         inherited.handlers.clear()
         inherited.propagate = True
-    for chatty in ("aio_pika", "aiormq"):
-        logging.getLogger(chatty).setLevel(max(logging.WARNING, root.level))
+    for chatty in ("aio_pika", "aiormq"):  # a lost connection is told by the transport, in words
+        logging.getLogger(chatty).setLevel(logging.CRITICAL)
