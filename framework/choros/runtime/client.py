@@ -49,6 +49,11 @@ class Outcome:
         """Whether it is completed or compensated; a parked saga is neither."""
         return self.status in ("completed", "compensated")
 
+    @property
+    def settled(self) -> bool:
+        """Whether it goes no further by itself: it has ended, or waits for a person."""
+        return self.ended or self.status == "parked"
+
 
 @dataclass(frozen=True, slots=True)
 class Account:
@@ -102,13 +107,18 @@ class Client:
         """Start a saga and return its id as soon as it is in the store; from then on it will end.
 
         The same key with the same message is the same saga; with another message it raises StartConflict."""
+        work = self._start(saga, message, key, traceparent, tracestate)
+        await self._ask(work)
+        return work.saga_id
+
+    def _start(
+        self, saga: Saga[Any], message: Message, key: str | None, traceparent: str = "", tracestate: str = ""
+    ) -> Work:
         key = self._key(saga, message, key)
         body = message.to_json()
         digest = hashlib.sha256(body.encode()).hexdigest()
         start = Start(fresh_id(), saga.name, saga.version, key, body, digest, traceparent, tracestate)
-        saga_id = saga_id_for(f"{self._app.namespace}.{self._app.name}.{saga.name}", key)
-        await self._ask(Work(saga_id, start, start.id))
-        return saga_id
+        return Work(saga_id_for(f"{self._app.namespace}.{self._app.name}.{saga.name}", key), start, start.id)
 
     def _key(self, saga: Saga[Any], message: Message, key: str | None) -> str:
         if self._app.sagas.get((saga.name, saga.version)) is not saga:
@@ -125,33 +135,44 @@ class Client:
         self, saga: Saga[Any], message: Message, *, key: str | None = None, timeout: timedelta | None = None
     ) -> Outcome:
         """Start a saga and wait for its outcome (the synchronous style); raises OutcomePending past the timeout."""
-        return await self.wait(await self.start(saga, message, key=key), timeout=timeout)
+        work = self._start(saga, message, key)
+        watching = self._decider.watch(work.saga_id)  # before it can end
+        try:
+            done = await self._ask(work)
+            return await self._within(work.saga_id, watching, timeout, look=done.repeated)
+        finally:
+            watching.cancel()
 
     async def wait(self, saga_id: str, *, timeout: timedelta | None = None) -> Outcome:
         """Wait until the saga has ended or is parked; raises OutcomePending past the timeout, SagaNotFound."""
-        seconds = timeout.total_seconds() if timeout else self._timeout
         watching = self._decider.watch(saga_id)
         try:
+            return await self._within(saga_id, watching, timeout, look=True)
+        finally:
+            watching.cancel()
+
+    async def _within(
+        self, saga_id: str, watching: asyncio.Future[Done], timeout: timedelta | None, *, look: bool
+    ) -> Outcome:
+        seconds = timeout.total_seconds() if timeout else self._timeout
+        try:
             async with asyncio.timeout(seconds):
-                return await self._follow(saga_id, watching)
+                return await self._follow(saga_id, watching, look)
         except TimeoutError:
             raise OutcomePending(
                 f"saga {saga_id} has not ended within {seconds:g} s; it goes on.", f"choros saga show {saga_id}."
             ) from None
-        finally:
-            watching.cancel()
 
-    async def _follow(self, saga_id: str, watching: asyncio.Future[Done]) -> Outcome:
-        """Another process may end the saga, so look into the store now and then."""
-        pause = POLL_FIRST
+    async def _follow(self, saga_id: str, watching: asyncio.Future[Done], look: bool) -> Outcome:
+        """Another process may end the saga, so look into the store now and then: often, if this one cannot end any."""
+        pause = POLL_FIRST if self._own else POLL_MOST
         while True:
-            outcome = await self.outcome(saga_id)
-            if outcome.ended or outcome.status == "parked":
+            if look and (outcome := await self.outcome(saga_id)).settled:
                 return outcome
             await asyncio.wait([watching], timeout=pause)
             if watching.done():
                 return _outcome(watching.result().instance)
-            pause = min(pause * 1.5, POLL_MOST)
+            look, pause = True, min(pause * 1.5, POLL_MOST)
 
     async def outcome(self, saga_id: str) -> Outcome:
         """How far the saga is; raises SagaNotFound."""

@@ -23,6 +23,8 @@ Fold = Callable[[Sequence[Work], Loaded | None, float], Folded]
 """Folds the work on one saga into one transition: `Transitions.make`."""
 BROKEN_FOR = 60.0
 """Seconds for which the timers of a saga whose decision failed are left alone."""
+_ROUTINE = frozenset({"sent", "replied", "pivot_passed", "fact_held", "fact_published"})
+"""What happens in every saga that goes well: logged for who debugs, kept in the history for everybody."""
 BATCH = 256
 """Inputs decided together at most."""
 
@@ -191,7 +193,8 @@ class Decider:
 
     def _tell(self, folded: Folded) -> None:
         for event in folded.events:
-            log.info(
+            tell = log.debug if event.kind in _ROUTINE else log.info
+            tell(
                 f"choros.saga.{event.kind}", step=event.step, attempt=event.attempt, code=event.code,
                 saga_id=folded.instance.saga_id if folded.instance else "",
             )  # fmt: skip

@@ -82,7 +82,7 @@ class Relay:
                     self._behind[entry.saga_id].append(entry)
             results: Sequence[Published] = [Published.UNKNOWN] * len(entries)
             try:
-                results = await self._publish([Envelope.loads(entry.envelope) for entry in entries])
+                results = await self._publish([entry.message or Envelope.loads(entry.envelope) for entry in entries])
             except Exception:
                 log.exception("choros.publish.failed", count=len(entries), channel=self._channel)
         for entry, result in zip(entries, results, strict=True):

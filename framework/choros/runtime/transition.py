@@ -130,8 +130,8 @@ class Transitions:
         )
         commands = [self._command(after, decision, index, now) for index in range(len(decision.sends))]
         facts = [self._fact(after, decision, index, now) for index in range(len(decision.facts))]
-        outbox = [Entry(e.id, "commands", e.dumps(), after.saga_id) for e in commands]
-        outbox += [Entry(e.id, "facts", e.dumps(), after.saga_id) for e in facts]
+        outbox = [Entry(e.id, "commands", e.dumps(), after.saga_id, e) for e in commands]
+        outbox += [Entry(e.id, "facts", e.dumps(), after.saga_id, e) for e in facts]
         return Transition(after, record.transition, tuple(outbox), (), _history(decision, facts))
 
     def _envelope(self, record: Record, instance: Instance, now: float, **more: Any) -> Envelope:

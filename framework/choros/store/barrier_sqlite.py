@@ -15,7 +15,7 @@ from choros.errors import ChorosError, StoreUnreachable
 from choros.store import barrier_rows as rows
 from choros.store.barrier import Database, Job, Row, Transaction
 from choros.store.barrier_rows import SqliteTransaction
-from choros.store.sqlite_file import in_transaction, is_of_the_file, named, patiently, roll_back
+from choros.store.sqlite_file import LOCK_SECONDS, in_transaction, is_of_the_file, named, patiently, roll_back
 
 __all__ = ["SqliteDatabase", "SqliteTransaction"]
 
@@ -71,7 +71,9 @@ class SqliteDatabase(Database):
             if not jobs and not marks:
                 return []
             try:
-                await self._in_thread(lambda: _begin(connection, marks))
+                if not _begun_at_once(connection):
+                    await self._in_thread(lambda: patiently(lambda: connection.execute("BEGIN IMMEDIATE")))
+                rows.mark_sent(connection, marks)  # first of all: a job may give one of these rows a new reply
                 answers = [await self._run_one(connection, job) for job in jobs]
                 await self._in_thread(lambda: connection.execute("COMMIT"))
             except BaseException as error:
@@ -151,7 +153,13 @@ class SqliteDatabase(Database):
             raise named(error, self.path) from error
 
 
-def _begin(connection: sqlite3.Connection, marks: frozenset[str]) -> None:
-    patiently(lambda: connection.execute("BEGIN IMMEDIATE"))
-    # First of all: a job of this group may give one of these rows a new reply.
-    rows.mark_sent(connection, marks)
+def _begun_at_once(connection: sqlite3.Connection) -> bool:
+    """Whether nobody else holds the file; where somebody does, waiting is for the thread."""
+    connection.execute("PRAGMA busy_timeout = 0")
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError:
+        return False
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {LOCK_SECONDS * 1000:.0f}")
+    return True

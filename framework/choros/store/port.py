@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Literal, Protocol
 
+from choros.envelope import Envelope
+
 Channel = Literal["commands", "facts"]
 Known = Collection[tuple[str, int]]
 """The (saga, version) pairs that a worker knows; it is handed no other record."""
@@ -56,6 +58,8 @@ class Entry:
     """The envelope as `Envelope.dumps` wrote it."""
     saga_id: str = ""
     """Filled in by the store when it hands the entry out."""
+    message: Envelope | None = field(default=None, compare=False, repr=False)
+    """The same envelope, unwritten: only until the entry has been through a store."""
 
 
 @dataclass(frozen=True, slots=True)

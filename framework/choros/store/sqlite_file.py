@@ -12,6 +12,8 @@ from typing import TypeVar
 
 from choros.errors import ChorosError, StoreMisconfigured, StoreUnreachable
 
+LOCK_SECONDS = 5.0
+"""How long SQLite itself waits for a lock."""
 BUSY_SECONDS = 30.0
 """How long another process may hold the file before a write gives up."""
 T = TypeVar("T")
@@ -19,7 +21,7 @@ T = TypeVar("T")
 
 def connect(path: Path, *, reading: bool = False) -> sqlite3.Connection:
     """A connection in autocommit mode; raises sqlite3.Error or StoreMisconfigured."""
-    connection = sqlite3.connect(path, timeout=5.0, isolation_level=None, check_same_thread=False)
+    connection = sqlite3.connect(path, timeout=LOCK_SECONDS, isolation_level=None, check_same_thread=False)
     try:
         if patiently(lambda: connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]) != "wal":
             raise StoreMisconfigured(

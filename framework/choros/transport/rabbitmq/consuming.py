@@ -20,11 +20,14 @@ from choros.errors import BrokerMisconfigured
 from choros.transport.leased import LeasedDelivery
 from choros.transport.rabbitmq.declaring import RPC_SECONDS, Declarer
 from choros.transport.rabbitmq.lease import CopyTo, RabbitLease
+from choros.transport.rabbitmq.pace import Pace
 from choros.transport.rabbitmq.tasks import end
 from choros.transport.topology import Names
 
 WATCH_SECONDS = 30.0
 """Between two looks at whether the broker still counts us among the queue's consumers."""
+BURST_SECONDS, BURST_LOOKS = 0.002, 5
+"""How long to wait for the next delivery of a burst, and how often."""
 _RESUBSCRIBE_SECONDS = (0.05, 0.5)
 
 _log = structlog.get_logger(__name__)
@@ -42,6 +45,7 @@ class RabbitConsumer:
         self._declarer = declarer
         self._copy_to = copy_to
         self._inbox: deque[LeasedDelivery] = deque()
+        self._pace = Pace()
         self._arrived = asyncio.Event()
         self._fault: BrokerMisconfigured | None = None
         self._closed = False
@@ -59,8 +63,19 @@ class RabbitConsumer:
                 raise self._fault
             self._arrived.clear()
             await self._arrived.wait()
+        if self._pace.busy:
+            await self._end_of_burst(limit)
         count = 0 if self._closed else min(limit, len(self._inbox))
+        self._pace.count(count)
         return [self._inbox.popleft() for _ in range(count)]
+
+    async def _end_of_burst(self, limit: int) -> None:
+        """The client hands deliveries over one by one; larger batches cost less for each."""
+        for _ in range(BURST_LOOKS):
+            seen = len(self._inbox)
+            await asyncio.sleep(BURST_SECONDS)
+            if not seen < len(self._inbox) < limit:
+                return
 
     async def close(self) -> None:
         """Ask the broker for no more; what was received can still be settled."""
