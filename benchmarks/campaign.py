@@ -64,7 +64,7 @@ class Campaign:
 
     async def _measure(self, contestant: Contestant, sagas: int, in_flight: int, numbers: count[int]) -> Figures:
         async with contestant.opened() as shop:
-            await self._load(shop, next(numbers)).run(min(WARM_UP, sagas), in_flight)
+            await self._load(shop, next(numbers)).run(min(max(WARM_UP, in_flight), sagas), in_flight)
             return await self._load(shop, next(numbers)).run(sagas, in_flight)
 
     def _load(self, shop: Shop, measurement: int) -> Load:

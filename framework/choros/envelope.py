@@ -71,7 +71,7 @@ class Envelope:
     def dumps(self) -> str:
         """The envelope as one JSON text, for stores."""
         fields = ((name, getattr(self, name)) for name in _DEFAULTS)
-        return json.dumps({name: value for name, value in fields if value != _DEFAULTS[name]}, separators=(",", ":"))
+        return _encode({name: value for name, value in fields if value != _DEFAULTS[name]})
 
     @staticmethod
     def loads(text: str | bytes) -> Envelope:
@@ -79,6 +79,7 @@ class Envelope:
         return Envelope(**json.loads(text))
 
 
+_encode = json.JSONEncoder(separators=(",", ":")).encode  # json.dumps would make one for each call
 _DEFAULTS = {field.name: field.default for field in dataclasses.fields(Envelope)}
 
 

@@ -19,7 +19,7 @@ from aio_pika.exceptions import ChannelNotFoundEntity
 from redis.asyncio import Redis
 
 from choros.roles import Addresses
-from choros.transport.topology import topology
+from choros.transport.topology import Topology, topology
 from reference_services.demo.processes import Processes, processes
 from reference_services.demo.tidy import tidy
 from reference_services.order.app import app
@@ -110,6 +110,16 @@ async def queue_depth(url: str, queue: str) -> int:
             declared = await channel.declare_queue(queue, passive=True)
             return int(declared.declaration_result.message_count or 0)
     return -1
+
+
+async def remove(url: str, whole: Topology) -> None:
+    """Delete queues and exchanges; those that are not there do not matter."""
+    async with await aio_pika.connect(url) as connection:
+        channel = await connection.channel()
+        for queue in whole.queues:
+            await channel.queue_delete(queue.name)
+        for exchange in whole.exchanges:
+            await channel.exchange_delete(exchange.name)
 
 
 async def left_behind(broker: str, store: str, namespace: str) -> list[str]:

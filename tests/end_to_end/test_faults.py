@@ -14,8 +14,9 @@ from pathlib import Path
 import aio_pika
 import pytest
 
+from choros.transport.topology import topology
 from reference_services.sample_orders import sample_orders
-from tests.end_to_end.shop import APP, Ended, choros
+from tests.end_to_end.shop import APP, SERVICES, SUBSCRIBERS, Ended, choros, remove
 from tests.private_servers import PrivateRedis, answer_to
 
 FAILED, MEANINGLESS, UNREACHABLE = 1, 2, 4
@@ -68,13 +69,7 @@ async def place(tmp_path: Path, amqp_url: str, namespace: str, closed_port: int)
     """RabbitMQ, and SQLite for the rest."""
     files = f"sqlite:///{tmp_path}/sagas.db", f"sqlite:///{tmp_path}/{{service}}.db"
     yield Place(tmp_path, amqp_url, *files, namespace, closed_port)
-    async with await aio_pika.connect(amqp_url) as connection:
-        channel = await connection.channel()
-        for queue in (f"{namespace}.payment", f"{namespace}.replies.order"):
-            await channel.queue_delete(queue)
-            await channel.queue_delete(f"{queue}.dead")
-        for exchange in ("commands", "replies", "facts", "facts.by-type", "retry", "dead"):
-            await channel.exchange_delete(f"{namespace}.{exchange}")
+    await remove(amqp_url, topology(namespace, services=SERVICES, applications=["order"], subscribers=SUBSCRIBERS))
 
 
 def refused(ended: Ended, code: int, *words: str) -> None:

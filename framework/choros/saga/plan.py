@@ -194,9 +194,15 @@ def _plan_node(
 
 def _check_commanded(saga: str, name: str, node: Step | Pivot | Retriable) -> None:
     if not valid_name(node.to):
-        raise DeclarationError(f"saga {saga!r}: {name} goes to {node.to!r}, which is no name for a service.")
+        raise DeclarationError(
+            f"saga {saga!r}: {name} goes to {node.to!r}, which is no name for a service.",
+            "use lower-case words joined by '-' or '_'.",
+        )
     if node.to in RESERVED_NAMES:
-        raise DeclarationError(f"saga {saga!r}: {name} goes to {node.to!r}, a name that choros keeps for itself.")
+        raise DeclarationError(
+            f"saga {saga!r}: {name} goes to {node.to!r}, a name that choros keeps for itself.",
+            "give the service another name.",
+        )
     if node.timeout <= timedelta(0):
         raise DeclarationError(f"saga {saga!r}: {name} has no time to answer.", "give it a timeout above zero.")
 
