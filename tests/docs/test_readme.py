@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -43,14 +42,15 @@ def run(command: str, folder: Path, **environment: str) -> subprocess.CompletedP
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
+def folder(tmp_path: Path) -> Path:
     """A user's folder, with the README's files in it."""
     (tmp_path / "first_saga.py").write_text(code_with("order_saga = Saga("))
     (tmp_path / "test_first_saga.py").write_text(code_with("SagaTest(order_saga)"))
     (tmp_path / "loyalty.py").write_text(code_with('Service("loyalty")'))
-    yield tmp_path
+    return tmp_path
 
 
+@pytest.mark.slow
 def test_the_first_saga_runs_and_tells(folder: Path) -> None:
     for command in code_with("first_saga.py", "console").splitlines():
         ended = run(command.removeprefix("$ "), folder)
@@ -66,6 +66,7 @@ def test_the_first_saga_runs_and_tells(folder: Path) -> None:
             assert ended.stdout.startswith("flowchart LR")
 
 
+@pytest.mark.slow
 def test_the_mistake_is_the_sentence_that_the_readme_shows(folder: Path) -> None:
     saga = folder / "first_saga.py"
     saga.write_text(saga.read_text().replace("        Step(charge_payment", "        # Step(charge_payment"))
@@ -75,6 +76,7 @@ def test_the_mistake_is_the_sentence_that_the_readme_shows(folder: Path) -> None
     assert sentence in ended.stderr
 
 
+@pytest.mark.slow
 def test_the_dialogue_passes(folder: Path) -> None:
     ended = run(".venv/bin/python -m pytest -q -p no:cacheprovider test_first_saga.py", folder)
     assert ended.returncode == 0, ended.stdout
