@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from choros.errors import UsageError
+from choros.errors import ChorosError, UsageError
 from choros.roles import Addresses
 from choros.runtime.telemetry import configure_logging
 from reference_services.books import Books, read_books
@@ -121,7 +121,7 @@ async def _run(options: Options) -> int:
         seconds = time.perf_counter() - started
         books = await _balanced(options.folder, file.orders, placed)
         report.story(await _story(shop, placed))
-    report.closing(placed, books, seconds, options.folder)
+    report.closing(placed, books, seconds, options.folder, options.addresses.store)
     if options.outcomes:
         options.outcomes.write_text(json.dumps({p.order_id: p.outcome for p in placed}, indent=1, sort_keys=True))
     return 0 if books.balanced else 1
@@ -148,6 +148,16 @@ async def _open_shop(options: Options) -> AsyncIterator[Shop]:
 
 async def _trade(shop: Shop, options: Options, orders: Sequence[PlaceOrder], report: Report) -> list[Placed]:
     """Place all orders, so many at once; processes are killed when a third of them is done."""
+    try:
+        return await _place_all(shop, options, orders, report)
+    except ExceptionGroup as group:
+        known = group.subgroup(ChorosError)
+        if known is None:
+            raise
+        raise known.exceptions[0] from None  # one is enough to say what is wrong
+
+
+async def _place_all(shop: Shop, options: Options, orders: Sequence[PlaceOrder], report: Report) -> list[Placed]:
     slots, placed = asyncio.Semaphore(options.concurrency), list[Placed]()
     third = asyncio.Event()
 

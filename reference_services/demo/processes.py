@@ -130,7 +130,8 @@ class Processes:
                 process.send_signal(signal.SIGTERM)
         for process in self.running.values():
             try:
-                await asyncio.wait_for(process.wait(), 15)
+                async with asyncio.timeout(15):
+                    await process.wait()
             except TimeoutError:
                 process.kill()
                 await process.wait()

@@ -66,7 +66,7 @@ class Report:
         """One order's timeline."""
         self._say("", *lines)
 
-    def closing(self, placed: Sequence[Placed], books: Books, seconds: float, folder: Path) -> None:
+    def closing(self, placed: Sequence[Placed], books: Books, seconds: float, folder: Path, store: str) -> None:
         """The outcomes, the books, and what to do next."""
         reasons = Counter(one.reason for one in placed if one.status == "compensated")
         statuses = Counter(one.status for one in placed)
@@ -82,7 +82,7 @@ class Report:
             *(["leaks     0: the books balance to the penny"] if books.balanced else _leaks(books)),
             "",
             f"next      the databases and logs are in {_near(folder)}",
-            f"          .venv/bin/choros saga list reference_services.order --store sqlite:///{_near(folder)}/sagas.db",
+            *_saga_list(store),
             "          .venv/bin/choros check reference_services.order",
             "          README.md: your own saga, and the same on RabbitMQ and Redis",
         )
@@ -100,6 +100,14 @@ def _lines(books: Books) -> list[str]:
         f"  mails     {books.mails} sent ({books.completed} confirmed, {books.compensated} rejected)",
         f"  revenue   {_money(books.revenue_pence)} by day and country",
     ]
+
+
+def _saga_list(store: str) -> list[str]:
+    """Only a file outlives the run: on a server it is tidied away."""
+    if not store.startswith("sqlite:///"):
+        return []
+    path = _near(Path(store.removeprefix("sqlite:///")))
+    return [f"          .venv/bin/choros saga list reference_services.order --store sqlite:///{path}"]
 
 
 def _leaks(books: Books) -> list[str]:

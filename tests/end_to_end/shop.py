@@ -82,7 +82,7 @@ def choros(*arguments: str, cwd: Path, within: float = PATIENCE, given: str | No
 async def until(what: str, check: Callable[[], Awaitable[Any]], seconds: float = PATIENCE) -> Any:
     """Return the first answer that counts as true; fails the test past the limit."""
     give_up = time.monotonic() + seconds
-    while not (answer := await check()):
+    while not (answer := await check()):  # there is no event to wait for: it looks at whatever a test asks
         assert time.monotonic() < give_up, f"waited {seconds:g} s in vain: {what}"
         await asyncio.sleep(0.05)
     return answer
@@ -94,7 +94,7 @@ async def until(what: str, check: Callable[[], Awaitable[Any]], seconds: float =
 @asynccontextmanager
 async def open_shop(folder: Path, addresses: Addresses, namespace: str) -> AsyncIterator[Processes]:
     """Every role as a process of its own; afterwards nothing is left on the broker and in the store."""
-    folder.mkdir(parents=True, exist_ok=True)
+    await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
     try:
         async with processes(folder, addresses, namespace) as shop:
             yield shop

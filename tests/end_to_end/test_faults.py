@@ -278,9 +278,7 @@ def test_a_demo_that_cannot_write(place: Place) -> None:
 
 @pytest.mark.parametrize("fault", ["no broker", "no Redis"])
 @pytest.mark.slow
-def test_a_demo_whose_servers_cannot_be_used(
-    place: Place, fault: str, redis_url: str
-) -> None:
+def test_a_demo_whose_servers_cannot_be_used(place: Place, fault: str, redis_url: str) -> None:
     """It starts nine processes and must end them all again."""
     broker, store = {
         "no broker": (f"amqp://guest:opensesame@127.0.0.1:{place.closed}/", redis_url),

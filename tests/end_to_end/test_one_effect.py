@@ -190,7 +190,7 @@ class Desk:
         if self.database_url.startswith("sqlite"):
             return await asyncio.to_thread(self._rows)
         async with Redis.from_url(self.database_url, decode_responses=True) as client:
-            found = list(await client.lrange(f"{self.purse}:entries", 0, -1))
+            found = [str(entry) for entry in await client.lrange(f"{self.purse}:entries", 0, -1)]
             assert int(await client.get(f"{self.purse}:sum") or 0) == found.count("paid back") - found.count("paid")
             return found
 
@@ -454,9 +454,7 @@ async def test_a_reply_twice(amqp_url: str, database_url: str, namespace: str, r
         assert (await round_.events(saga_id)).count("replied") == 2
 
 
-async def test_a_reply_after_the_timeout(
-    amqp_url: str, database_url: str, namespace: str, redis_client: Redis
-) -> None:
+async def test_a_reply_after_the_timeout(amqp_url: str, database_url: str, namespace: str, redis_client: Redis) -> None:
     """The first attempt answers while later ones are already under way: it decides, and all of them are one."""
     held = asyncio.Event()
     async with open_desk(amqp_url, database_url, namespace, payment_service(held)) as desk, open_round(desk) as round_:
@@ -472,7 +470,8 @@ async def test_a_reply_after_the_saga_has_given_up(
 ) -> None:
     """The step in doubt is undone: its undo waits behind it, and nothing remains."""
     held = asyncio.Event()
-    async with open_desk(amqp_url, database_url, namespace, payment_service(held)) as desk, open_round(desk, 0.5) as round_:
+    service = payment_service(held)
+    async with open_desk(amqp_url, database_url, namespace, service) as desk, open_round(desk, 0.5) as round_:
         saga_id = await round_.start()
 
         async def undoing() -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import pytest
@@ -11,12 +10,22 @@ from reference_services.order import app as order_app
 from reference_services.order import saga as order_saga
 from tests.end_to_end.shop import Ended, choros
 
+pytestmark = pytest.mark.slow
 SAGA, APP = (Path(str(module.__file__)).read_text() for module in (order_saga, order_app))
 PAYMENT = 'Step(charge_payment, to="payment", compensation=refund_payment),'
 INVENTORY = 'Step(reserve_inventory, to="inventory", compensation=release_inventory),'
-SHIP = "def ship_order(order: PlaceOrder, reserved: InventoryReserved) -> ShipOrder:"
 STEPS_END = "    ),\n    completed="
-MORE = "class {0}(Command[Done]{1}):\n    order_id: str\n\n\ndef {2}(order: PlaceOrder) -> {0}:\n    return {0}(order_id=order.order_id)\n\n\n"
+MORE = """class {0}(Command[Done]{1}):
+    order_id: str
+
+
+def {2}(order: PlaceOrder) -> {0}:
+    return {0}(order_id=order.order_id)
+
+
+"""
+MAYBE = MORE.format("MaybeRelease", ", refusals=('no',)", "maybe_release")
+RESERVE, RELEASE = "def reserve_inventory(order: PlaceOrder", "def release_inventory(order: PlaceOrder"
 
 # What is wrong: (old text, new text), ..., and what the sentence must name.
 MISTAKES: dict[str, tuple[list[tuple[str, str]], str]] = {
@@ -64,12 +73,12 @@ MISTAKES: dict[str, tuple[list[tuple[str, str]], str]] = {
     "a compensation that may be refused": (
         [
             ("compensation=release_inventory", "compensation=maybe_release"),
-            ("order_saga = Saga(", MORE.format("MaybeRelease", ", refusals=('no',)", "maybe_release") + "order_saga = Saga("),
+            ("order_saga = Saga(", MAYBE + "order_saga = Saga("),
         ],
         "MaybeRelease undoes reserve_inventory, but may be refused (no)",
     ),
     "a reply that no earlier step gives": (
-        [("def reserve_inventory(order: PlaceOrder)", "def reserve_inventory(order: PlaceOrder, shipped: OrderShipped)")],
+        [(RESERVE, f"{RESERVE}, shipped: OrderShipped")],
         "reserve_inventory needs OrderShipped, which no earlier step replies with",
     ),
     "steps in the wrong order": (
@@ -77,7 +86,7 @@ MISTAKES: dict[str, tuple[list[tuple[str, str]], str]] = {
         "ship_order needs InventoryReserved, which no earlier step replies with",
     ),
     "an undo that counts on its own reply": (
-        [("def release_inventory(order: PlaceOrder)", "def release_inventory(order: PlaceOrder, r: InventoryReserved)")],
+        [(RELEASE, f"{RELEASE}, reserved: InventoryReserved")],
         "release_inventory needs InventoryReserved, which may not be known by then",
     ),
     "two steps of one name": (
@@ -138,8 +147,8 @@ def test_the_unspoilt_copy_passes(tmp_path: Path) -> None:
     ended = check(tmp_path, [])
     assert (ended.code, ended.err) == (0, "")
     lines = [line.strip() for line in ended.lines]
-    assert any(re.match(r"charge_payment: ChargePayment to payment \(step\), undone by RefundPayment", x) for x in lines)
-    assert any(re.match(r"ship_order: ShipOrder to shipping \(pivot", line) for line in lines)
+    assert any(line.startswith("charge_payment: ChargePayment to payment (step), undone by Refund") for line in lines)
+    assert any(line.startswith("ship_order: ShipOrder to shipping (pivot") for line in lines)
     assert "OrderConfirmed (when completed): notifications, analytics" in lines
     assert "OrderRejected (when compensated): notifications" in lines
 
@@ -156,6 +165,6 @@ def test_a_planted_mistake_is_refused(tmp_path: Path, mistake: str) -> None:
     assert "Try: " in ended.err
 
 
-def test_all_mistakes_differ(tmp_path: Path) -> None:
+def test_all_mistakes_differ() -> None:
     sentences = [words for _, words in MISTAKES.values()]
     assert len(set(sentences)) == len(sentences) >= 20

@@ -110,7 +110,7 @@ def anywhere(base: Envelope) -> Iterator[Rubbish]:
     yield changed("no id", id=None)
     yield changed("no kind", sagakind=None)
     yield changed("time without a zone", time="2010-12-01T08:00:00")
-    yield changed("binary id", id=b"\xff\xfe\x00")
+    yield changed("binary id", id=bytearray(b"\xff\xfe\x00"))
     yield changed("a table as id", id={CARD: CARD})
     yield changed("long id", id=CARD * 100)
     yield Rubbish("no properties", wire.body, {})
@@ -138,7 +138,7 @@ def for_commands(base: Envelope) -> Iterator[Rubbish]:
     yield forged("a step that is not the key's", step=f"s{CARD}")
     yield forged("reply to a stranger", reply_to=f"stranger.{CARD}")
     yield as_rubbish("reply to nobody", base, reply_to=None)
-    yield forged("a close that closes nothing", key=base.key.replace(":do", ":close"))
+    yield forged("a close that closes nothing", key=f"{base.key.rpartition(':')[0]}:close")
     yield forged("a fact", kind="fact", stream="s", seq=1)
     yield forged("attempt 0", attempt=-1)
 

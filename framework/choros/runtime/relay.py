@@ -156,4 +156,5 @@ class Relay:
         if self._tasks:
             await asyncio.wait(set(self._tasks), timeout=within)
         with contextlib.suppress(StoreUnreachable, TimeoutError):
-            await asyncio.wait_for(self.flush(), within)
+            async with asyncio.timeout(within):
+                await self.flush()

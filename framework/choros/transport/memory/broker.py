@@ -102,7 +102,8 @@ class MemoryBroker:
         """Wait until the broker is not paused; False if that takes too long."""
         if self._running is not None:
             try:
-                await asyncio.wait_for(self._running.wait(), patience)
+                async with asyncio.timeout(patience):
+                    await self._running.wait()
             except TimeoutError:
                 return False
         return True

@@ -32,7 +32,8 @@ class BlockedWatch:
 
 async def _is_blocked(connection: AbstractConnection) -> bool:
     try:
-        await asyncio.wait_for(connection.ready(), _ANSWER_SECONDS)
+        async with asyncio.timeout(_ANSWER_SECONDS):
+            await connection.ready()
     except TimeoutError:
         return True
     return False

@@ -58,16 +58,25 @@ class RabbitConsumer:
 
     async def receive(self, limit: int) -> Sequence[LeasedDelivery]:
         """Wait for at least one delivery, then take all that are waiting, at most `limit`."""
+        taken: list[LeasedDelivery] = []
+        while not taken and not self._closed:
+            await self._arrival()
+            if self._pace.busy:
+                await self._end_of_burst(limit)  # meanwhile a lost connection may have taken everything away again
+            taken = self._take(limit)
+        self._pace.count(len(taken))
+        return taken
+
+    def _take(self, limit: int) -> list[LeasedDelivery]:
+        count = 0 if self._closed else min(limit, len(self._inbox))
+        return [self._inbox.popleft() for _ in range(count)]
+
+    async def _arrival(self) -> None:
         while not self._inbox and not self._closed:
             if self._fault is not None:
                 raise self._fault
             self._arrived.clear()
             await self._arrived.wait()
-        if self._pace.busy:
-            await self._end_of_burst(limit)
-        count = 0 if self._closed else min(limit, len(self._inbox))
-        self._pace.count(count)
-        return [self._inbox.popleft() for _ in range(count)]
 
     async def _end_of_burst(self, limit: int) -> None:
         """The client hands deliveries over one by one; larger batches cost less for each."""

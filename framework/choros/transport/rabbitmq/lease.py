@@ -101,7 +101,8 @@ class RabbitLease:
     async def flush(self) -> None:
         """Return when every settlement so far has been written, or cannot be."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._flushed.wait(), _FLUSH_SECONDS)
+            async with asyncio.timeout(_FLUSH_SECONDS):
+                await self._flushed.wait()
 
     def _settle(self, frame: bytes) -> None:
         if self.alive:

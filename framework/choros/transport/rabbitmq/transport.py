@@ -78,8 +78,9 @@ class RabbitMQTransport:
         consumer = RabbitConsumer(queue, prefetch, self.names, self._declarer, self._copy)
         self._consumers = [other for other in self._consumers if not other.over] + [consumer]
         self._in.add(consumer)
-        with suppress(TimeoutError):
-            await asyncio.wait_for(consumer.settled.wait(), self._connect_timeout)
+        with suppress(TimeoutError):  # not wait_for: before Python 3.12 it may lose a cancellation
+            async with asyncio.timeout(self._connect_timeout):
+                await consumer.settled.wait()
         return consumer
 
     @property
