@@ -22,7 +22,7 @@ test: $(VENV)/.dev ## the whole suite, beside a private RabbitMQ and Redis
 	$(SERVERS) $(BIN)/pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 test-fast: $(VENV)/.dev ## only what is pure or in memory: seconds
-	$(BIN)/pytest -n $(WORKERS) -m "not servers and not slow" $(ARGS)
+	$(BIN)/pytest -n auto -m "not servers and not slow" $(ARGS)
 
 check: $(VENV)/.dev ## style, types, architecture, budgets
 	$(BIN)/ruff check .
