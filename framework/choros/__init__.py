@@ -13,6 +13,7 @@ from choros.saga.declaration import Saga
 from choros.saga.policy import RetryPolicy
 from choros.saga.steps import Pivot, Publish, Retriable, Step
 from choros.store.barrier import Transaction
+from choros.store.barrier_rows import SqliteTransaction
 from choros.version import __version__
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "Saga",
     "SagaNotFound",
     "Service",
+    "SqliteTransaction",
     "StartConflict",
     "Step",
     "Subscriber",

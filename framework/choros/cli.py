@@ -22,6 +22,7 @@ from choros.runtime.telemetry import configure_logging
 from choros.saga.declaration import Saga
 from choros.saga.diagram import mermaid, outline
 from choros.saga.instance import Status
+from choros.saga.steps import Publish
 from choros.store.port import Record
 from choros.timeline import timeline
 from choros.version import __version__
@@ -249,6 +250,44 @@ def saga_retry(
 ) -> None:
     """Try the step again at which a saga is parked."""
     print(_with_client(application, Addresses(broker, store), lambda client, _: client.retry(saga_id, step, round)))
+
+
+@saga_commands.command("skip")
+def saga_skip(
+    application: AppName,
+    saga_id: SagaId,
+    step: Annotated[str, typer.Option(help="the step at which it is parked")],
+    given: Annotated[str, typer.Option("-i", "--input", help="the reply to go on with, as JSON; - for standard input")],
+    round: Annotated[int, typer.Option(help="the round that the step is in")] = 1,
+    broker: Broker = DEFAULT_BROKER,
+    store: StoreUrl = DEFAULT_STORE,
+) -> None:
+    """Close the command of the step at which a saga is parked, and go on as if it had been answered so."""
+
+    async def skip(client: Client, loaded: App) -> str:
+        record = (await client.show(saga_id)).record
+        planned = _declared(loaded, record).plan.find(step)
+        if planned is None or isinstance(planned.node, Publish):
+            raise UsageError(f"saga {record.saga!r} commands no step {step!r}.", "choros check.")
+        return await client.skip(saga_id, step, _message(planned.command.reply_type, given), round)
+
+    print(_with_client(application, Addresses(broker, store), skip))
+
+
+@saga_commands.command("pause")
+def saga_pause(
+    application: AppName, saga_id: SagaId, broker: Broker = DEFAULT_BROKER, store: StoreUrl = DEFAULT_STORE
+) -> None:
+    """Send nothing more for this saga until it is resumed."""
+    print(_with_client(application, Addresses(broker, store), lambda client, _: client.pause(saga_id)))
+
+
+@saga_commands.command("resume")
+def saga_resume(
+    application: AppName, saga_id: SagaId, broker: Broker = DEFAULT_BROKER, store: StoreUrl = DEFAULT_STORE
+) -> None:
+    """Go on with a paused saga."""
+    print(_with_client(application, Addresses(broker, store), lambda client, _: client.resume(saga_id)))
 
 
 def _declared(loaded: App, record: Record) -> Saga[Any]:

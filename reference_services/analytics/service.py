@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from choros import Service
-from choros.store.barrier_rows import SqliteTransaction
+from choros import Service, SqliteTransaction
 from reference_services.contracts import OrderConfirmed
 
 _TABLE = """

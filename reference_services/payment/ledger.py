@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from choros.store.barrier_rows import SqliteTransaction
+from choros import SqliteTransaction
 
 _SCHEMA = (
     """CREATE TABLE IF NOT EXISTS account (

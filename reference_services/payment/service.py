@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from choros import Call, Refused, Service
-from choros.store.barrier_rows import SqliteTransaction
+from choros import Call, Refused, Service, SqliteTransaction
 from reference_services.contracts import ChargePayment, PaymentCharged, PaymentRefunded, RefundPayment
 from reference_services.payment import ledger
 

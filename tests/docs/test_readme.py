@@ -152,3 +152,18 @@ def test_every_make_target_it_names_exists() -> None:
     makefile = (ROOT / "Makefile").read_text()
     for target in set(re.findall(r"`make ([a-z-]+)`", README)):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+@pytest.mark.slow
+def test_the_guide_is_a_program(tmp_path: Path) -> None:
+    guide = (ROOT / "docs" / "guide.md").read_text()
+    code = "\n\n".join(re.findall(r"^```python\n(.*?)^```$", guide, re.DOTALL | re.MULTILINE))
+    (tmp_path / "trip.py").write_text(code)
+    ended = run(".venv/bin/python trip.py", tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    told = [line for line in ended.stdout.splitlines() if line[:1].isdigit() or line == "completed"]
+    assert [line.strip() for line in told if " [" not in line] == [
+        "1 completed", "2 completed", "3 compensated no_room", "completed",
+    ]  # fmt: skip
+    assert "news: trip_id='trip-3' outcome='no_room'" in ended.stdout
+    assert run(".venv/bin/choros check trip", tmp_path).returncode == 0
