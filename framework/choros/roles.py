@@ -189,10 +189,8 @@ async def run_together(parts: list[Running]) -> None:
 
 async def stop_all(parts: list[Running]) -> None:
     """Ask all to finish."""
-    for part in parts:
-        stopping = part.stop()
-        if stopping is not None:
-            await stopping
+    stopping = [waiting for part in parts if (waiting := part.stop()) is not None]
+    await asyncio.gather(*stopping)
 
 
 @contextlib.contextmanager

@@ -94,6 +94,8 @@ def make_service(calls: list[str] | None = None) -> Service:
         seen.append(call.key)
         await effect(db, command.order, 1)  # before the failures: they must take it back
         await misbehave(command.how, command.card)
+        if command.how == "huge":
+            return Charged(payment="x" * 2_000_000)
         return Refunded(payment="?") if command.how == "wrong" else Charged(payment=call.key)  # type: ignore[return-value]
 
     @service.handles(Refund)

@@ -522,3 +522,19 @@ async def test_a_bug_that_one_saga_meets_does_not_stop_the_others(stage: Stage) 
     await stage.carry_out("inventory")
     orchestrator.decider.fire([broken])
     assert not orchestrator.decider._firing
+
+
+async def test_a_start_again_of_a_version_that_this_process_has_dropped_is_answered(stage: Stage) -> None:
+    """A rolling deploy: the instance runs elsewhere in the version that it started with."""
+    client = await stage.client()
+    saga_id = await client.start(shop.order_saga, shop.ORDER)
+    newer = shop.make_order_saga()
+    newer.version = 2
+    again = await stage.client(app=make_app(newer))
+    assert await again.start(newer, shop.ORDER) == saga_id
+
+
+async def test_a_message_that_no_broker_takes_is_refused_or_parks(stage: Stage) -> None:
+    client = await stage.client()
+    with pytest.raises(UsageError, match="bytes at most"):
+        await client.start(shop.order_saga, shop.PlaceOrder(order_id="x" * 2_000_000, total=1), key="big")

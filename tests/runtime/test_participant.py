@@ -282,3 +282,9 @@ async def test_a_handler_for_another_database_does_not_start() -> None:
     async with stage_for(service, MemoryDatabase(), start=False) as stage:
         with pytest.raises(DeclarationError, match="charge takes a SqliteTransaction"):
             await stage.runner.run()
+
+
+async def test_a_reply_that_no_broker_would_take_fails_its_command_and_leaves_no_effect(stage: Stage) -> None:
+    (failed,) = await stage.ask(command(Charge(order="o1", how="huge")))
+    assert (failed.outcome, Failure.from_json(failed.data).code) == ("failed", "ReplyTooLarge")
+    assert await stage.row(failed.key) is None

@@ -121,3 +121,18 @@ async def test_a_table_of_another_make_is_refused(tmp_path: Path) -> None:
 async def test_a_folder_that_is_not_there_is_unreachable(tmp_path: Path) -> None:
     with pytest.raises(StoreUnreachable, match="cannot be opened"):
         await SqliteDatabase(tmp_path / "nowhere" / "shop.db").open()
+
+
+async def test_an_error_of_another_file_is_the_handlers_own_affair(database: SqliteDatabase, tmp_path: Path) -> None:
+    """Taken for ours, it would look as if this database were away, and be tried again for ever."""
+    holder = sqlite3.connect(tmp_path / "other.db", isolation_level=None)
+    holder.execute("CREATE TABLE t (x)")
+    holder.execute("BEGIN IMMEDIATE")
+
+    async def job(tx: SqliteTransaction) -> None:
+        await tx.execute("UPDATE stock SET amount = 0")
+        sqlite3.connect(tmp_path / "other.db", timeout=0).execute("INSERT INTO t VALUES (1)")
+
+    (answer,) = await run(database, job)
+    assert isinstance(answer, sqlite3.OperationalError)
+    holder.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from choros.envelope import Envelope, Outcome
+from choros.envelope import MAX_BODY, Envelope, Outcome
 from choros.ids import fresh_id
 from choros.messages import Failure, Reply
 from choros.store.barrier import Row
@@ -27,20 +27,27 @@ class Unsettled:
     fresh: bool = False
 
 
+class ReplyTooLarge(Exception):
+    """A reply that no broker would take: a bug of its handler, so the command fails and leaves no effect."""
+
+
 def stored(row: Row) -> Answer:
     """The answer that a row keeps."""
     return Answer(Envelope.loads(row.reply), (row.key,), repeated=True)
 
 
 def answer(command: Envelope, source: str, now: float, body: Reply, outcome: Outcome = "ok") -> Envelope:
-    """The reply to a command: to whoever sent it, under its key, caused by it."""
+    """The reply to a command: to whoever sent it, under its key, caused by it. Raises ReplyTooLarge."""
+    data = body.to_json()
+    if len(data.encode()) > MAX_BODY:
+        raise ReplyTooLarge
     return Envelope(
         id=fresh_id(),
         kind="reply",
         type=body.type_name,
         source=source,
         time=now,
-        data=body.to_json(),
+        data=data,
         to=command.reply_to,
         subject=command.subject,
         correlation_id=command.correlation_id,

@@ -10,6 +10,7 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self
 
+from choros.envelope import MAX_BODY
 from choros.errors import OutcomePending, SagaNotFound, StoreUnreachable, UsageError
 from choros.ids import fresh_id, saga_id_for
 from choros.messages import Failure, Message
@@ -83,12 +84,12 @@ class Client:
         self._decider = decider or Decider(Transitions(app).make, tuple(app.sagas), store, transport)
         self._timeout = timeout.total_seconds()
         self._deciding: asyncio.Task[None] | None = None
-        self._marking: asyncio.Task[None] | None = None
+        self._marking: asyncio.Future[tuple[None, None]] | None = None
 
     async def __aenter__(self) -> Self:
         if self._own:
             self._deciding = asyncio.create_task(self._decider.run())
-            self._marking = asyncio.create_task(self._decider.commands.run(scan=False))
+            self._marking = asyncio.gather(self._decider.commands.run(scan=False), self._decider.facts.run(scan=False))
         return self
 
     async def __aexit__(
@@ -99,6 +100,7 @@ class Client:
             await asyncio.wait([self._deciding], timeout=self._timeout)
             self._deciding.cancel()
             self._marking.cancel()
+            await asyncio.wait([self._marking])
             await self._decider.close(self._timeout)
 
     async def start(
@@ -116,6 +118,9 @@ class Client:
     ) -> Work:
         key = self._key(saga, message, key)
         body = message.to_json()
+        if len(body.encode()) > MAX_BODY:
+            hint = "keep the bulk elsewhere, and send its id."
+            raise UsageError(f"A start message may have {MAX_BODY} bytes at most.", hint)
         digest = hashlib.sha256(body.encode()).hexdigest()
         start = Start(fresh_id(), saga.name, saga.version, key, body, digest, traceparent, tracestate)
         return Work(saga_id_for(f"{self._app.namespace}.{self._app.name}.{saga.name}", key), start, start.id)

@@ -48,6 +48,7 @@ class Relay:
         self._held: set[str] = set()
         self._confirmed: dict[str, list[str]] = {}
         self._behind: dict[str, list[Entry]] = {}
+        self._failing: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._failed_scan = False
 
@@ -71,7 +72,11 @@ class Relay:
     def _again(self) -> None:
         """Facts that did not leave, and those behind them."""
         behind, self._behind = self._behind, {}
-        self._publish_soon([entry for entries in behind.values() for entry in entries])
+        earlier = [entry for entries in behind.values() for entry in entries]
+        if self._waiting:  # their task is there already; it takes the earlier ones first
+            self._waiting = earlier + self._waiting
+        else:
+            self._publish_soon(earlier)
 
     async def _drain(self) -> None:
         async with self._slots:
@@ -96,6 +101,7 @@ class Relay:
             self._behind.setdefault(entry.saga_id, []).append(entry)
         else:
             self._held.discard(entry.id)  # the scan finds it again
+            self._failing.add(entry.id)
         if result is not Published.CONFIRMED:
             event = "choros.fact.unbound" if unbound else "choros.publish.unconfirmed"
             log.warning(event, saga_id=entry.saga_id, message_id=entry.id, outcome=result.value)
@@ -145,7 +151,10 @@ class Relay:
 
     async def _scan(self) -> None:
         before = self._store.now() - self._resend_after
-        left = await self._store.unsent(self._channel, before, self._known, SCAN_LIMIT)
+        # Commands that nobody takes stay the oldest: the scan has to look past them.
+        limit = SCAN_LIMIT + len(self._failing)
+        left = await self._store.unsent(self._channel, before, self._known, limit)
+        self._failing.intersection_update(entry.id for entry in left)
         fresh = [entry for entry in left if entry.id not in self._held]
         if fresh:
             log.info("choros.outbox.resent", count=len(fresh), channel=self._channel)

@@ -64,7 +64,7 @@ class Transacting:
                 done(finished)
             if not left:
                 return
-            if len(works) > 1 and (finished or tried >= _TOGETHER):
+            if finished or tried >= _TOGETHER:
                 for work in left:
                     spawn(self._later(work, job, done, spawn))
                 return
@@ -72,8 +72,12 @@ class Transacting:
             works = left
 
     async def _later(self, work: W, job: Callable[[W], Job], done: Done[W], spawn: Spawn) -> None:
-        await asyncio.sleep(next(full_jitter()))
-        await self.together([work], job, done, spawn)
+        for delay in full_jitter():
+            await asyncio.sleep(delay)
+            (result,) = await self.attempt([work], [job(work)])
+            if not unreachable(work, result):
+                done([(work, result)])
+                return
 
     async def insist(self, work: Failing, job: Job) -> Any:
         """Run one job, again and again until the database has done it; raises what the job raised."""

@@ -92,7 +92,7 @@ class Transitions:
         )
         rejected += [(work, error) for work in fresh if not work.envelope and work.id]
         if not replies:
-            return Folded((), repeated, rejected)
+            return Folded((), repeated, rejected, Instance.loads(record.state) if repeated else None)
         after = replace(
             record,
             version=record.version + 1,

@@ -111,7 +111,7 @@ def _forward(turn: Turn) -> None:
         if turn.state(planned.index).leg:
             return
         if not isinstance(planned.node, Publish):
-            _send_first(turn, planned, "do", turn.build(planned.action).to_json())
+            _send_first(turn, planned, "do", turn.build_body(planned.action))
             turn.change_step(planned.index, progress="sent")
             return
         _publish(turn, planned, planned.node.early)
@@ -125,7 +125,7 @@ def _send_first(turn: Turn, planned: Planned, operation: Any, command: str) -> N
 
 def _publish(turn: Turn, planned: Planned, early: bool) -> None:
     """Facts before the pivot wait for it; with no pivot, for the end."""
-    fact = turn.build(planned.action).to_json()
+    fact = turn.build_body(planned.action)
     passed = turn.plan.pivot is not None and planned.index > turn.plan.pivot
     if early or passed:
         turn.release(planned.action.builds.type_name, fact, planned.name)
@@ -143,10 +143,10 @@ def _backward(turn: Turn) -> None:
         if state.leg:
             return
         if state.progress in ("ok", "in_doubt") and planned.undo:
-            _send_first(turn, planned, "undo", turn.build(planned.undo).to_json())
+            _send_first(turn, planned, "undo", turn.build_body(planned.undo))
             return
         if state.progress == "published" and planned.undo:
-            turn.release(planned.undo.builds.type_name, turn.build(planned.undo).to_json(), planned.name)
+            turn.release(planned.undo.builds.type_name, turn.build_body(planned.undo), planned.name)
             turn.change_step(index, progress="retracted")
     _finish(turn)
 
@@ -154,7 +154,7 @@ def _backward(turn: Turn) -> None:
 def _finish(turn: Turn) -> None:
     backward = turn.instance.backward
     closing = turn.plan.compensated if backward else turn.plan.completed
-    facts = [(builder.builds.type_name, turn.build(builder).to_json()) for builder in closing]
+    facts = [(builder.builds.type_name, turn.build_body(builder)) for builder in closing]
     turn.release_held()
     for type_name, data in facts:
         turn.release(type_name, data)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, cast
 
+from choros.envelope import MAX_BODY
 from choros.errors import MessageRejected
 from choros.keys import CommandKey
 from choros.messages import Close, Failure, Message
@@ -57,6 +58,13 @@ class Turn:
     def stray(self, reply_id: str) -> None:
         """Note a reply that nothing here asked for."""
         self._strays.append(reply_id)
+
+    def build_body(self, builder: Builder) -> str:
+        """The body of the message that a function of the declaration builds; raises BuildFailed."""
+        body = self.build(builder).to_json()
+        if len(body.encode()) > MAX_BODY:
+            raise BuildFailed(f"{builder.function.__name__} built a message of more than {MAX_BODY} bytes")
+        return body
 
     def build(self, builder: Builder) -> Message:
         """Call a function of the declaration with the messages that it names; raises BuildFailed."""

@@ -41,6 +41,8 @@ class SqliteTransaction(Transaction):
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         self._connection, self._path = connection, path
         self._ended = False
+        self.raised: sqlite3.Error | None = None
+        """The last error of this database; a handler may raise others, of files that are its own affair."""
 
     async def execute(self, sql: str, parameters: Parameters = ()) -> int:
         """Run one statement; says how many rows it changed. Errors of the statement are those of sqlite3."""
@@ -59,13 +61,13 @@ class SqliteTransaction(Transaction):
 
     async def read_row(self, key: str) -> Row | None:
         """The barrier row of this key; the transaction holds the write lock, so nobody else can write it."""
-        found = self._checked.execute(_READ, (key,)).fetchone()
+        found = self._execute(_READ, (key,)).fetchone()
         return _to_row(found) if found else None
 
     async def write_row(self, row: Row) -> None:
         """Insert or replace a barrier row."""
         values = {"key": row.key, "state": row.state, "reply": row.reply, "prune_at": row.prune_at}
-        self._checked.execute(_WRITE, values)
+        self._execute(_WRITE, values)
 
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
@@ -87,7 +89,14 @@ class SqliteTransaction(Transaction):
     def _run(self, sql: str, parameters: Parameters) -> sqlite3.Cursor:
         if _ENDS_OUR_TRANSACTION.match(sql):
             raise UsageError("A handler cannot begin or end transactions.", "async with db.savepoint(): ...")
-        return self._checked.execute(sql, parameters)
+        return self._execute(sql, parameters)
+
+    def _execute(self, sql: str, parameters: Parameters) -> sqlite3.Cursor:
+        try:
+            return self._checked.execute(sql, parameters)
+        except sqlite3.Error as error:
+            self.raised = error
+            raise
 
     @property
     def _checked(self) -> sqlite3.Connection:

@@ -92,7 +92,7 @@ class SqliteDatabase(Database):
         except Exception as error:
             if not connection.in_transaction:
                 raise self._lost(error) from error
-            if isinstance(error, sqlite3.Error) and is_of_the_file(error):
+            if isinstance(error, sqlite3.Error) and error is transaction.raised and is_of_the_file(error):
                 return named(error, self.path)
             return error
         finally:

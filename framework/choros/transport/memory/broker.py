@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -73,7 +72,7 @@ class MemoryBroker:
 
     def waiting(self, queue: str) -> Sequence[Wire]:
         """What lies in a queue right now and is with no consumer."""
-        return [copy.deepcopy(held.wire) for held in self._queues[queue].ready]
+        return [held.wire for held in self._queues[queue].ready]
 
     # Faults on request.
 

@@ -48,11 +48,12 @@ class Post(NamedTuple):
 class _Batch:
     """The answers of one call, in order."""
 
-    __slots__ = ("_left", "answers", "done")
+    __slots__ = ("_left", "answers", "done", "expired")
 
     def __init__(self, size: int) -> None:
         self.answers: list[Published | None] = [None] * size
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.expired = False
         self._left = size
 
     def answer(self, position: int, published: Published) -> None:
@@ -65,6 +66,7 @@ class _Batch:
     def expire(self) -> None:
         """Time is up: what has no answer yet is unknown."""
         self.answers = [answer or Published.UNKNOWN for answer in self.answers]
+        self.expired = True
         self._finish()
 
     def _finish(self) -> None:
@@ -129,7 +131,16 @@ class Lane:
             await batch.done
         finally:
             timer.cancel()
+            if batch.expired:
+                self._forget(batch)
         return [answer or Published.UNKNOWN for answer in batch.answers]
+
+    def _forget(self, batch: _Batch) -> None:
+        """Nobody waits for these any more; while there is no connection they would only pile up."""
+        late = [ticket for ticket in self._waiting if ticket.batch is batch]
+        self._waiting = deque(ticket for ticket in self._waiting if ticket.batch is not batch)
+        for ticket in late:
+            self.settle(ticket, Published.UNKNOWN)
 
     async def serve(self, connection: AbstractConnection) -> None:
         """Publish on this connection; a channel that the broker closes is opened again."""
