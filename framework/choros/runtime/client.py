@@ -84,23 +84,25 @@ class Client:
         self._decider = decider or Decider(Transitions(app).make, tuple(app.sagas), store, transport)
         self._timeout = timeout.total_seconds()
         self._deciding: asyncio.Task[None] | None = None
-        self._marking: asyncio.Future[tuple[None, None]] | None = None
+        self._marking: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
         if self._own:
             self._deciding = asyncio.create_task(self._decider.run())
-            self._marking = asyncio.gather(self._decider.commands.run(scan=False), self._decider.facts.run(scan=False))
+            relays = (self._decider.commands, self._decider.facts)
+            self._marking = [asyncio.create_task(relay.run(scan=False)) for relay in relays]
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._deciding and self._marking:
+        if self._deciding:
             self._decider.stop()
             await asyncio.wait([self._deciding], timeout=self._timeout)
             self._deciding.cancel()
-            self._marking.cancel()
-            await asyncio.wait([self._marking])
+            for marking in self._marking:
+                marking.cancel()
+            await asyncio.wait(self._marking)
             await self._decider.close(self._timeout)
 
     async def start(
