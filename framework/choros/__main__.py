@@ -1,5 +1,10 @@
 """`python -m choros` is the `choros` command."""
 
-from choros.cli import main
+import sys
+
+try:
+    from choros.cli import main
+except KeyboardInterrupt:  # Ctrl-C before there is anything to stop
+    sys.exit(130)
 
 main()

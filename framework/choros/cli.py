@@ -12,8 +12,19 @@ from typing import Annotated, Any, TypeVar, get_args
 
 import typer
 
+from choros.cli_words import (
+    answer,
+    command,
+    existing,
+    format_named,
+    interrupted,
+    lasting,
+    message_of,
+    seconds,
+    status_named,
+)
 from choros.envelope import rfc3339
-from choros.errors import ChorosError, MessageRejected, UsageError
+from choros.errors import ChorosError, OutcomePending, SagaNotFound, UsageError
 from choros.loading import load_app
 from choros.roles import DEFAULT_BROKER, DEFAULT_DATABASE, DEFAULT_STORE, Addresses, client_of, opened_store, run_role
 from choros.runtime.application import App
@@ -29,6 +40,7 @@ from choros.version import __version__
 
 T = TypeVar("T")
 STATUSES: tuple[str, ...] = get_args(Status)
+DEMO_HINT = "pip install 'choros[demo]', or '.[demo]' in a checkout."
 app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, add_completion=True, help="Sagas and facts on RabbitMQ."
 )
@@ -43,7 +55,7 @@ StoreUrl = Annotated[
 Database = Annotated[
     str, typer.Option(envvar=["CHOROS_DATABASE"], help="A service's own database; {service} stands for its name.")
 ]
-Output = Annotated[str, typer.Option("-o", "--output", help="table or json")]
+Output = Annotated[str, typer.Option("-o", "--output", help="table, json or jsonl")]
 SagaName = Annotated[str, typer.Argument(metavar="SAGA", help="the saga's name")]
 SagaId = Annotated[str, typer.Argument(metavar="SAGA_ID")]
 Input = Annotated[str, typer.Option("-i", "--input", help="the start message as JSON; - for standard input")]
@@ -85,11 +97,11 @@ def demo(context: typer.Context) -> None:
     """Run the reference shop on generated or real orders (`choros demo --help` lists its options)."""
     found = next(iter(entry_points(group="choros.demos")), None)
     if found is None:
-        raise UsageError("The reference services are not installed.", "pip install 'choros[demo]'.")
+        raise UsageError("The reference services are not installed.", DEMO_HINT)
     try:
         run = found.load()
     except ModuleNotFoundError as error:
-        raise UsageError(f"The demo needs {error.name!r}.", "pip install 'choros[demo]'.") from None
+        raise UsageError(f"The demo needs {error.name!r}.", DEMO_HINT) from None
     code = run(context.args)
     if code:
         raise typer.Exit(code)
@@ -136,7 +148,14 @@ def run(
     """Run a role of an application until it is told to stop (SIGTERM, Ctrl-C)."""
     configure_logging(role)
     loaded = load_app(application)
+    if role == "all" and not _has_work(loaded):
+        hint = "name a saga in App(sagas=...), or a service with handlers in App(services=...)."
+        raise UsageError(f"{application} has nothing to run: no saga, and no service with handlers.", hint)
     _run(run_role(loaded, role, Addresses(broker, store, database)))
+
+
+def _has_work(loaded: App) -> bool:
+    return bool(loaded.sagas) or any(service.handlers or service.reactions for service in loaded.services.values())
 
 
 # --- choros saga ----------------------------------------------------------------------------------------------------
@@ -155,7 +174,7 @@ def saga_start(
 
     async def start(client: Client, loaded: App) -> str:
         saga = loaded.saga(name)
-        return await client.start(saga, _message(saga.start, given), key=key)
+        return await client.start(saga, message_of(saga.start, given), key=key)
 
     print(_with_client(application, Addresses(broker, store), start))
 
@@ -172,11 +191,25 @@ def saga_run(
 ) -> None:
     """Start a saga and wait for its outcome; exits with 3 if it was undone."""
 
+    wait, started = timedelta(seconds=seconds(timeout)), [""]
+
     async def start(client: Client, loaded: App) -> Outcome:
         saga = loaded.saga(name)
-        return await client.run(saga, _message(saga.start, given), key=key, timeout=timedelta(seconds=timeout))
+        started[0] = await client.start(saga, message_of(saga.start, given), key=key)
+        return await client.wait(started[0], timeout=wait)
 
-    outcome = _with_client(application, Addresses(broker, store), start)
+    try:
+        outcome = _with_client(application, Addresses(broker, store), start)
+    except OutcomePending as error:
+        raise OutcomePending(error.sentence, command("show", application, store, started[0])) from None
+    except KeyboardInterrupt:
+        look = ("show", application, store, started[0]) if started[0] else ("list", application, store)
+        print(interrupted(started[0], command(*look)), file=sys.stderr)
+        raise typer.Exit(130) from None
+    _tell_outcome(outcome)
+
+
+def _tell_outcome(outcome: Outcome) -> None:
     why = f" ({outcome.failure.code} at {outcome.failure.step})" if outcome.failure else ""
     print(f"{outcome.saga_id} {outcome.status}{why}{f': {outcome.parked}' if outcome.parked else ''}")
     if outcome.status != "completed":
@@ -188,43 +221,56 @@ def saga_list(
     application: AppName,
     status: Annotated[str, typer.Option(help="running, compensating, completed, compensated or parked")] = "",
     saga: Annotated[str, typer.Option(help="one saga only")] = "",
-    limit: int = 50,
+    limit: Annotated[int, typer.Option(min=1, help="how many at most")] = 50,
     store: StoreUrl = DEFAULT_STORE,
     output: Output = "table",
 ) -> None:
     """List saga instances, last started first."""
-
     _log_apart()
+    shape = format_named(output)
+    status_named(status, STATUSES)
+    loaded = load_app(application)
+    name = loaded.saga(saga).name if saga else ""
 
     async def find() -> list[Record]:
-        async with opened_store(Addresses(store=store), load_app(application)) as opened:
-            return list((await opened.find(saga=saga, status=status, limit=limit)).records)
+        async with opened_store(Addresses(store=existing(store)), loaded) as opened:
+            return list((await opened.find(saga=name, status=status, limit=limit)).records)
 
-    if status and status not in STATUSES:
-        raise UsageError(f"There is no status {status!r}.", f"one of: {', '.join(STATUSES)}.")
-    for record in _run(find()):
-        row = {
-            "saga_id": record.saga_id,
-            "saga": record.saga,
-            "key": record.key,
-            "status": record.status,
-            "started": rfc3339(record.started_at),
-        }
-        print(json.dumps(row) if output == "json" else "  ".join(f"{value:<12}" for value in row.values()).rstrip())
+    _tell_rows([_row(record) for record in _run(find())], shape)
+
+
+def _row(record: Record) -> dict[str, str]:
+    return {
+        "saga_id": record.saga_id,
+        "saga": record.saga,
+        "key": record.key,
+        "status": record.status,
+        "started": rfc3339(record.started_at),
+    }
+
+
+def _tell_rows(rows: list[dict[str, str]], shape: str) -> None:
+    if shape == "json":
+        print(json.dumps(rows, indent=1))
+    for row in rows if shape != "json" else ():
+        print(json.dumps(row) if shape == "jsonl" else "  ".join(f"{value:<12}" for value in row.values()).rstrip())
+    if not rows:
+        print("no saga instances", file=sys.stderr)
 
 
 @saga_commands.command("show")
 def saga_show(application: AppName, saga_id: SagaId, store: StoreUrl = DEFAULT_STORE, output: Output = "table") -> None:
     """Show what became of a saga instance."""
     _log_apart()
+    shape = format_named(output)
     loaded = load_app(application)
 
     async def look() -> Account:
-        async with opened_store(Addresses(store=store), loaded) as opened:
+        async with opened_store(Addresses(store=existing(store)), loaded) as opened:
             return await account_of(opened, saga_id)
 
-    account = _run(look())
-    if output == "json":
+    account = _found(look(), application, store)
+    if shape != "table":
         history = [{"version": row.version, "at": row.at, "events": events_of(row)} for row in account.history]
         print(json.dumps({"saga_id": saga_id, "status": account.record.status, "history": history}))
     else:
@@ -236,7 +282,7 @@ def saga_cancel(
     application: AppName, saga_id: SagaId, broker: Broker = DEFAULT_BROKER, store: StoreUrl = DEFAULT_STORE
 ) -> None:
     """Ask for a saga to be undone; it says what that comes to."""
-    print(_with_client(application, Addresses(broker, store), lambda client, _: client.cancel(saga_id)))
+    _act("cancel", application, Addresses(broker, store), lambda client, _: client.cancel(saga_id))
 
 
 @saga_commands.command("retry")
@@ -249,7 +295,7 @@ def saga_retry(
     store: StoreUrl = DEFAULT_STORE,
 ) -> None:
     """Try the step again at which a saga is parked."""
-    print(_with_client(application, Addresses(broker, store), lambda client, _: client.retry(saga_id, step, round)))
+    _act("retry", application, Addresses(broker, store), lambda client, _: client.retry(saga_id, step, round))
 
 
 @saga_commands.command("skip")
@@ -268,10 +314,10 @@ def saga_skip(
         record = (await client.show(saga_id)).record
         planned = _declared(loaded, record).plan.find(step)
         if planned is None or isinstance(planned.node, Publish):
-            raise UsageError(f"saga {record.saga!r} commands no step {step!r}.", "choros check.")
-        return await client.skip(saga_id, step, _message(planned.command.reply_type, given), round)
+            raise UsageError(f"saga {record.saga!r} commands no step {step!r}.", f"choros check {application}")
+        return await client.skip(saga_id, step, message_of(planned.command.reply_type, given), round)
 
-    print(_with_client(application, Addresses(broker, store), skip))
+    _act("skip", application, Addresses(broker, store), skip)
 
 
 @saga_commands.command("pause")
@@ -279,7 +325,7 @@ def saga_pause(
     application: AppName, saga_id: SagaId, broker: Broker = DEFAULT_BROKER, store: StoreUrl = DEFAULT_STORE
 ) -> None:
     """Send nothing more for this saga until it is resumed."""
-    print(_with_client(application, Addresses(broker, store), lambda client, _: client.pause(saga_id)))
+    _act("pause", application, Addresses(broker, store), lambda client, _: client.pause(saga_id))
 
 
 @saga_commands.command("resume")
@@ -287,7 +333,7 @@ def saga_resume(
     application: AppName, saga_id: SagaId, broker: Broker = DEFAULT_BROKER, store: StoreUrl = DEFAULT_STORE
 ) -> None:
     """Go on with a paused saga."""
-    print(_with_client(application, Addresses(broker, store), lambda client, _: client.resume(saga_id)))
+    _act("resume", application, Addresses(broker, store), lambda client, _: client.resume(saga_id))
 
 
 def _declared(loaded: App, record: Record) -> Saga[Any]:
@@ -303,15 +349,16 @@ def _log_apart() -> None:
     configure_logging("cli", level="WARNING", stream=sys.stderr)
 
 
-def _message(start: type[T], given: str) -> T:
-    text = sys.stdin.read() if given == "-" else given
-    try:
-        return start.from_json(text)  # type: ignore[attr-defined, no-any-return]  # T is a Message here
-    except MessageRejected as error:
-        raise UsageError(error.sentence, "choros check, and the fields of the start message.") from None
+def _act(verb: str, application: str, addresses: Addresses, act: Any) -> None:
+    """Do it and say what it came to; exits with 1 if nothing was done."""
+    word = _with_client(application, addresses, act)
+    print(answer(verb, word))
+    if word == "too_late":
+        raise typer.Exit(1)
 
 
 def _with_client(application: str, addresses: Addresses, act: Any) -> Any:
+    lasting(addresses.store)
     loaded = load_app(application)
     _log_apart()
 
@@ -319,4 +366,12 @@ def _with_client(application: str, addresses: Addresses, act: Any) -> Any:
         async with client_of(loaded, addresses) as client:
             return await act(client, loaded)
 
-    return _run(call())
+    return _found(call(), application, addresses.store)
+
+
+def _found(coroutine: Coroutine[Any, Any, T], application: str, store: str) -> T:
+    """Run it; where there is no such saga, say how to find those that there are."""
+    try:
+        return _run(coroutine)
+    except SagaNotFound as error:
+        raise SagaNotFound(error.sentence, command("list", application, store)) from None

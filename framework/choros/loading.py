@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import traceback
 from types import ModuleType
 
 from choros.errors import ChorosError, UsageError
@@ -21,6 +22,7 @@ def load_app(reference: str) -> App:
 
 def _load(reference: str) -> App:
     module_name, _, attribute = reference.partition(":")
+    _check_name(reference, module_name)
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())  # a user's own modules, as with `python -m`
     module = _import(module_name)
@@ -44,9 +46,29 @@ def _import(name: str, *, optional: bool = False) -> ModuleType | None:
     except ChorosError:
         raise
     except (Exception, SystemExit) as error:
-        line = error.__traceback__.tb_lineno if error.__traceback__ else 0
-        what = f"{type(error).__name__}: {error} (line {line})"
-        raise UsageError(f"{name} cannot be loaded: {what}.", f"python -c 'import {name}' shows all of it.") from error
+        hint = f"python -c 'import {name}' shows all of it."
+        raise UsageError(f"{name} cannot be loaded: {_what_happened(error)}.", hint) from error
+
+
+def _check_name(reference: str, module: str) -> None:
+    """A path, or nothing at all, is no module; say what was meant."""
+    path = module.removesuffix(".py")
+    if path != module or "/" in module:
+        parts = os.path.relpath(path or ".").split("/")
+        meant = parts[-1] if ".." in parts else ".".join(parts)
+        raise UsageError(f"{reference} is a path; a module is wanted.", f"{meant}{reference[len(module) :]}")
+    if not all(module.split(".")):
+        raise UsageError(f"{reference!r} names no module.", "package.module, or package.module:name.")
+
+
+def _what_happened(error: BaseException) -> str:
+    """On one line, and where: a SyntaxError says so itself."""
+    said = " ".join(str(error).split())
+    what = f"{type(error).__name__}: {said}" if said else type(error).__name__
+    frames = traceback.extract_tb(error.__traceback__)
+    if isinstance(error, SyntaxError) or not frames:
+        return what
+    return f"{what} ({frames[-1].filename}:{frames[-1].lineno})"
 
 
 def _only_app(module: ModuleType | None) -> App | None:

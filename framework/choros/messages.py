@@ -116,7 +116,20 @@ def _reply_type(cls: type[Command[Any]]) -> type[Reply]:
         for argument in metadata.get("args") or get_args(base):
             if isinstance(argument, type) and issubclass(argument, Reply):
                 return argument
+    _check_argument(cls)
     return Done
+
+
+def _check_argument(cls: type[Command[Any]]) -> None:
+    """A command without a reply type is answered with Done; one with anything else in its place is a mistake."""
+    for base in cls.__bases__:
+        metadata: dict[str, Any] = base.__dict__.get("__pydantic_generic_metadata__") or {}
+        for argument in metadata.get("args", ()):
+            if metadata["origin"] is Command and not isinstance(argument, TypeVar):
+                raise DeclarationError(
+                    f"{cls.__name__} is a Command[{getattr(argument, '__name__', argument)}], which is no reply type.",
+                    "derive the reply from choros.Reply and declare it before, or write Command[Done].",
+                )
 
 
 SYSTEM_REFUSALS = ("expired", "cancelled")

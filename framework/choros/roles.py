@@ -9,15 +9,20 @@ from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Protocol
+
+import structlog
 
 from choros.errors import UsageError
 from choros.runtime.application import App
+from choros.runtime.checking import check, check_preparations
 from choros.runtime.client import Client
 from choros.runtime.orchestrator import Orchestrator
 from choros.runtime.participant import Participant
 from choros.runtime.service import Service
 from choros.runtime.subscriber import Subscriber
+from choros.runtime.telemetry import configure_logging
 from choros.store.addresses import database_at, store_at
 from choros.store.barrier import Database
 from choros.store.port import Store
@@ -80,6 +85,8 @@ async def opened_database(addresses: Addresses, app: App, service: Service) -> A
     database = database_at(url, f"{app.namespace}.{service.name}")
     try:
         await database.open()
+        check(service, [*service.handlers.values(), *service.reactions.values()], database)
+        check_preparations(service, database)
         for error in await database.run(list(service.preparations)):
             if isinstance(error, Exception):
                 raise error
@@ -108,15 +115,18 @@ async def client_of(app: App, addresses: Addresses, *, name: str = "client") -> 
         yield await stack.enter_async_context(Client(app, store=store, transport=transport))
 
 
-IN_MEMORY = Addresses("memory://", "memory://", "memory://")
-
-
 @asynccontextmanager
-async def running(app: App, addresses: Addresses = IN_MEMORY) -> AsyncIterator[Client]:
+async def running(app: App, addresses: Addresses | None = None) -> AsyncIterator[Client]:
     """The whole application in this process: an orchestrator, and every service and subscriber that has handlers.
 
-    Yields a client for it. For a first try, for tests, and for small installations; in memory nothing outlives it."""
+    Yields a client for it. For a first try, for tests, and for small installations. Without addresses nothing outlives
+    it: broker and store are in memory, and the services' databases SQLite files in a temporary folder."""
     async with AsyncExitStack() as stack:
+        if addresses is None:
+            folder = stack.enter_context(TemporaryDirectory(prefix="choros-"))
+            addresses = Addresses("memory://", "memory://", f"sqlite:///{folder}/{{service}}.db")
+        if not structlog.is_configured():
+            configure_logging(app.name, level="WARNING")
         parts = await open_role(app, "all", addresses, stack)
         orchestrator = next((part for part in parts if isinstance(part, Orchestrator)), None)
         if orchestrator is None:

@@ -16,12 +16,14 @@ from typing import Annotated
 import typer
 
 from choros.errors import ChorosError, UsageError
+from choros.loading import load_app
 from choros.roles import Addresses
+from choros.runtime.service import Service
 from choros.runtime.telemetry import configure_logging
 from reference_services.books import Books, read_books
 from reference_services.contracts import PlaceOrder
 from reference_services.demo.one_process import one_process
-from reference_services.demo.processes import ROLES, Processes, processes
+from reference_services.demo.processes import ROLES, Plugged, Processes, processes
 from reference_services.demo.report import Report
 from reference_services.demo.shop import Placed, Shop
 from reference_services.demo.tidy import tidy
@@ -45,6 +47,7 @@ class Options:
     kill: Sequence[str]
     outcomes: Path | None
     own_processes: bool
+    plugs: Sequence[str]
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -65,6 +68,7 @@ def demo(
     ] = None,
     concurrency: Annotated[int, typer.Option(min=1, max=1000, help="orders under way at once")] = 50,
     kill: Annotated[list[str] | None, typer.Option(help=f"kill -9 a process in mid-run: {', '.join(ROLES)}")] = None,
+    plug: Annotated[list[str] | None, typer.Option(help="package.module of a subscriber of your own")] = None,
     outcomes: Annotated[Path | None, typer.Option(help="write every order's outcome to this file, as JSON")] = None,
 ) -> int:
     """Place orders with the whole shop, then balance the books."""
@@ -79,7 +83,11 @@ def demo(
     addresses = Addresses(broker, store or f"sqlite:///{target}/sagas.db", f"sqlite:///{target}/{{service}}.db")
     configure_logging("demo", level="ERROR")
     return asyncio.run(
-        _run(Options(orders, count, seed, addresses, target, concurrency, kills, outcomes, own_processes))
+        _run(
+            Options(
+                orders, count, seed, addresses, target, concurrency, kills, outcomes, own_processes, tuple(plug or ())
+            )
+        )
     )
 
 
@@ -113,9 +121,10 @@ def _check(own_processes: bool, store: str, kills: Sequence[str]) -> None:
 
 async def _run(options: Options) -> int:
     file = read_orders(options.orders) if options.orders else _made_up(options)
+    plugged = {plug: _subscribers(plug) for plug in options.plugs}
     report = Report(sys.stdout)
     report.opening(options.addresses, file, options.own_processes)
-    async with _open_shop(options) as shop:
+    async with _open_shop(options, plugged) as shop:
         started = time.perf_counter()
         placed = await _trade(shop, options, file.orders, report)
         seconds = time.perf_counter() - started
@@ -132,18 +141,27 @@ def _made_up(options: Options) -> OrderFile:
 
 
 @asynccontextmanager
-async def _open_shop(options: Options) -> AsyncIterator[Shop]:
+async def _open_shop(options: Options, plugged: Plugged) -> AsyncIterator[Shop]:
     """A namespace of its own keeps this run apart from others on a shared broker and store."""
+    services = [service for several in plugged.values() for service in several]
     if not options.own_processes:
-        async with one_process(options.folder, options.addresses) as shop:
+        async with one_process(options.folder, options.addresses, services) as shop:
             yield shop
         return
     namespace = f"shop-{uuid.uuid4().hex[:8]}"
     try:
-        async with processes(options.folder, options.addresses, namespace) as many:
+        async with processes(options.folder, options.addresses, namespace, plugged) as many:
             yield many
     finally:
-        await tidy(options.addresses, namespace)
+        await tidy(options.addresses, namespace, [service.name for service in services])
+
+
+def _subscribers(plug: str) -> Sequence[Service]:
+    """The subscribers of an application of the user's."""
+    found = [service for service in load_app(plug).services.values() if service.reactions]
+    if not found:
+        raise UsageError(f"{plug} has no subscriber.", "@service.on(OrderConfirmed), see README.md.")
+    return found
 
 
 async def _trade(shop: Shop, options: Options, orders: Sequence[PlaceOrder], report: Report) -> list[Placed]:

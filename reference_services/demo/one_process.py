@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from choros import Addresses, App, Client, running
+from choros import Addresses, App, Client, Service, running
 from choros.timeline import timeline
 from reference_services.analytics.service import analytics_service
 from reference_services.contracts import PlaceOrder
@@ -47,13 +47,13 @@ class OneProcess:
 
 
 @asynccontextmanager
-async def one_process(folder: Path, addresses: Addresses) -> AsyncIterator[OneProcess]:
-    """Open the shop, and close it when everything under way is done."""
-    async with caught_mails(folder) as smtp, running(_whole_shop(folder, smtp), addresses) as client:
+async def one_process(folder: Path, addresses: Addresses, plugged: Sequence[Service]) -> AsyncIterator[OneProcess]:
+    """Open the shop, with subscribers plugged in, and close it when everything under way is done."""
+    async with caught_mails(folder) as smtp, running(_whole_shop(folder, smtp, plugged), addresses) as client:
         yield OneProcess(client)
 
 
-def _whole_shop(folder: Path, smtp: str) -> App:
+def _whole_shop(folder: Path, smtp: str, plugged: Sequence[Service]) -> App:
     return App(
         "shop",
         name="order",
@@ -64,5 +64,6 @@ def _whole_shop(folder: Path, smtp: str) -> App:
             shipping_service(LocalCarrier(CarrierLedger(folder / "carrier.db"))),
             notifications_service(SmtpMailer.at(smtp), SentMails(folder / "mails.db")),
             analytics_service(),
+            *plugged,
         ),
     )

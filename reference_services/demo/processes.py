@@ -8,17 +8,20 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 import httpx
 
 from choros.errors import ChorosError
-from choros.roles import Addresses, opened_store
+from choros.roles import Addresses, connected, opened_store
 from choros.runtime.client import account_of
+from choros.runtime.service import Service
 from choros.timeline import timeline
+from choros.transport.topology import topology
 from reference_services.contracts import PlaceOrder
 from reference_services.demo.mails import caught_mails
 from reference_services.demo.shop import Placed
@@ -37,6 +40,8 @@ ROLES: dict[str, Sequence[str]] = {
     "orchestrator-2": (*CHOROS, "reference_services.order", "--role", "orchestrator"),
     "order": (sys.executable, "-m", "reference_services.order"),
 }
+Plugged = Mapping[str, Sequence[Service]]
+"""Subscribers of the user's own, by the module of their application."""
 START_SECONDS = 120.0
 WAIT_SECONDS = 60
 
@@ -51,6 +56,7 @@ class Processes:
     environment: dict[str, str]
     order_url: str
     carrier_url: str
+    roles: Mapping[str, Sequence[str]]
     running: dict[str, asyncio.subprocess.Process] = field(default_factory=dict)
     http: httpx.AsyncClient = field(default_factory=lambda: httpx.AsyncClient(timeout=WAIT_SECONDS + 30))
 
@@ -60,11 +66,10 @@ class Processes:
         environment = dict(self.environment)
         if role in ports:
             environment["CHOROS_PORT"] = ports[role].rpartition(":")[2]
-        database = f"sqlite:///{self.folder}/{role}.db" if role in ROLES else ""
-        environment["CHOROS_DATABASE"] = database
+        environment["CHOROS_DATABASE"] = f"sqlite:///{self.folder}/{role}.db"
         with (self.folder / f"{role}.log").open("ab") as log:
             self.running[role] = await asyncio.create_subprocess_exec(
-                *ROLES[role], env=environment, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log
+                *self.roles[role], env=environment, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log
             )
 
     async def kill(self, role: str) -> None:
@@ -139,8 +144,14 @@ class Processes:
 
 
 @asynccontextmanager
-async def processes(folder: Path, addresses: Addresses, namespace: str) -> AsyncIterator[Processes]:
+async def processes(
+    folder: Path, addresses: Addresses, namespace: str, plugged: Plugged = MappingProxyType({})
+) -> AsyncIterator[Processes]:
     """Start every role as a process of its own, and end them all."""
+    roles = dict(ROLES)
+    for module, services in plugged.items():
+        roles |= {one.name: (*CHOROS, module, "--role", f"subscriber:{one.name}") for one in services}
+    await _look(addresses, namespace, [one.name for services in plugged.values() for one in services])
     async with caught_mails(folder) as smtp:
         order_url, carrier_url = (f"http://127.0.0.1:{port}" for port in _free_ports(2))
         shop = Processes(folder, addresses, namespace, {
@@ -151,14 +162,21 @@ async def processes(folder: Path, addresses: Addresses, namespace: str) -> Async
             "CHOROS_CARRIER_URL": carrier_url,
             "CHOROS_SMTP": smtp,
             "CHOROS_HOST": "127.0.0.1",
-        }, order_url, carrier_url)  # fmt: skip
+        }, order_url, carrier_url, roles)  # fmt: skip
         try:
-            for role in ROLES:
+            for role in roles:
                 await shop.start(role)
             await shop.ready()
             yield shop
         finally:
             await shop.stop()
+
+
+async def _look(addresses: Addresses, namespace: str, subscribers: Sequence[str]) -> None:
+    """Before ten processes find out one by one: whether the servers can be used. Queues come before the first fact."""
+    app = order_app.within(namespace)
+    async with opened_store(addresses, app), connected(addresses, app, "demo") as transport:
+        await transport.declare(topology(namespace, subscribers=subscribers))
 
 
 def _free_ports(count: int) -> list[int]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -26,9 +29,14 @@ class Report:
         self._tenth = -1
 
     def _say(self, *lines: str) -> None:
-        for line in lines:
-            self._out.write(line + "\n")
-        self._out.flush()
+        self._write("".join(line + "\n" for line in lines))
+
+    def _write(self, text: str) -> None:
+        try:
+            self._out.write(text)
+            self._out.flush()
+        except BrokenPipeError:  # whoever read has seen enough; the run goes on to its end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._out.fileno())
 
     def opening(self, addresses: Addresses, file: OrderFile, own_processes: bool) -> None:
         """Where everything runs, and what was not placed and why."""
@@ -51,9 +59,8 @@ class Report:
         tenth = done * 10 // total
         if self._live:
             filled = done * _WIDTH // total
-            self._out.write(f"\r  {'━' * filled}{'─' * (_WIDTH - filled)} {done}/{total} ")
-            self._out.write("\n" if done == total else "")
-            self._out.flush()
+            end = "\n" if done == total else ""
+            self._write(f"\r  {'━' * filled}{'─' * (_WIDTH - filled)} {done}/{total} {end}")
         elif tenth != self._tenth:
             self._tenth = tenth
             self._say(f"  {done}/{total}")
@@ -83,7 +90,7 @@ class Report:
             "",
             f"next      the databases and logs are in {_near(folder)}",
             *_saga_list(store),
-            "          .venv/bin/choros check reference_services.order",
+            f"          {_command()} check reference_services.order",
             "          README.md: your own saga, and the same on RabbitMQ and Redis",
         )
 
@@ -107,7 +114,15 @@ def _saga_list(store: str) -> list[str]:
     if not store.startswith("sqlite:///"):
         return []
     path = _near(Path(store.removeprefix("sqlite:///")))
-    return [f"          .venv/bin/choros saga list reference_services.order --store sqlite:///{path}"]
+    return [f"          {_command()} saga list reference_services.order --store sqlite:///{path}"]
+
+
+def _command() -> str:
+    """How `choros` can be called from here."""
+    if shutil.which("choros"):
+        return "choros"
+    beside = Path(sys.executable).with_name("choros")
+    return _near(beside) if beside.exists() else f"{_near(Path(sys.executable))} -m choros"
 
 
 def _leaks(books: Books) -> list[str]:

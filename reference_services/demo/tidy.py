@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 
 import aio_pika
@@ -13,9 +14,11 @@ from choros.transport.topology import Topology, topology
 from reference_services.order.app import app
 
 
-async def tidy(addresses: Addresses, namespace: str) -> None:
+async def tidy(addresses: Addresses, namespace: str, plugged: Sequence[str] = ()) -> None:
     """Delete the queues, exchanges and keys of this namespace; whatever cannot be reached stays."""
-    whole = topology(namespace, services=app.participants, applications=[app.name], subscribers=app.subscribers)
+    whole = topology(
+        namespace, services=app.participants, applications=[app.name], subscribers=[*app.subscribers, *plugged]
+    )
     with suppress(aio_pika.exceptions.AMQPError, OSError):
         await _tidy_broker(addresses.broker, whole)
     if addresses.store.startswith("redis"):

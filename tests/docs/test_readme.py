@@ -52,7 +52,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.mark.slow
 def test_the_first_saga_runs_and_tells(folder: Path) -> None:
-    for command in code_with("first_saga.py", "console").splitlines():
+    for command in code_with("python first_saga.py", "console").splitlines():
         ended = run(command.removeprefix("$ "), folder)
         assert ended.returncode == 0, ended.stderr
         if "choros" not in command:
@@ -78,9 +78,19 @@ def test_the_mistake_is_the_sentence_that_the_readme_shows(folder: Path) -> None
 
 @pytest.mark.slow
 def test_the_dialogue_passes(folder: Path) -> None:
-    ended = run(".venv/bin/python -m pytest -q -p no:cacheprovider test_first_saga.py", folder)
+    _install, command = code_with("pytest test_first_saga.py", "console").splitlines()  # the tests have pytest already
+    ended = run(command.removeprefix("$ "), folder)
     assert ended.returncode == 0, ended.stdout
     assert "1 passed" in ended.stdout
+
+
+@pytest.mark.slow
+def test_one_more_subscriber_in_the_demo(folder: Path) -> None:
+    ended = run(code_with("demo --plug", "console").strip().removeprefix("$ "), folder)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    points = len(re.findall(r" earns \d+ points", ended.stdout))
+    (completed,) = re.findall(r"(\d+) completed", ended.stdout)
+    assert points == int(completed)
 
 
 async def publish_a_confirmed_order(amqp_url: str, namespace: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 from choros.envelope import Envelope
-from choros.errors import Refused
+from choros.errors import ChorosError, Refused
 from choros.messages import Close, Closed, NothingToUndo, Reply
 from choros.runtime.answering import Answer, Unsettled, answer, refusal, stored
 from choros.runtime.barrier import (
@@ -27,7 +27,7 @@ from choros.runtime.service import Handler
 from choros.store.barrier import Job, Row, Transaction
 
 
-class WrongReply(Exception):
+class WrongReply(ChorosError):
     """A handler returned something that is not its command's reply: a bug."""
 
 
@@ -153,7 +153,8 @@ class Barrier:
             reply = await call_handler(handler, received.envelope, received.message, transaction, self._timeout)
             asked = handler is not received.handler
             if type(reply) is not type(received.message).reply_type and not (asked and reply is None):
-                raise WrongReply
+                wanted = type(received.message).reply_type.__name__
+                raise WrongReply(f"{handler.function.__name__} returned {type(reply).__name__}, not {wanted}.")
         except Exception as error:
             received.failure = error
             raise

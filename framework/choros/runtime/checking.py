@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any, get_type_hints
 
 from choros.errors import DeclarationError
 from choros.runtime.service import Handler, Service
-from choros.store.barrier import Database
+from choros.store.barrier import Database, Transaction
 
 
 def check(service: Service, handlers: Iterable[Handler], database: Database) -> None:
@@ -18,14 +19,24 @@ def check(service: Service, handlers: Iterable[Handler], database: Database) -> 
             "import the module that registers it.",
         )
     for handler in handlers:
-        _check_transaction(service, handler, database)
+        _check_transaction(service, handler.function, handler.transaction, database)
 
 
-def _check_transaction(service: Service, handler: Handler, database: Database) -> None:
-    wanted, given = handler.transaction, database.transaction_type
+def check_preparations(service: Service, database: Database) -> None:
+    """Raises DeclarationError where what the service prepares is written for another database."""
+    for function in service.preparations:
+        for hint in get_type_hints(function).values():
+            if isinstance(hint, type) and issubclass(hint, Transaction):
+                _check_transaction(service, function, hint, database)
+
+
+def _check_transaction(
+    service: Service, function: Callable[..., Any], wanted: type[Transaction] | None, database: Database
+) -> None:
+    given = database.transaction_type
     if wanted is not None and not issubclass(given, wanted):
         raise DeclarationError(
-            f"service {service.name!r}: {handler.function.__name__} takes a {wanted.__name__}, and its database gives"
+            f"service {service.name!r}: {function.__name__} takes a {wanted.__name__}, and its database gives"
             f" a {given.__name__}.",
-            "give the service the database that its handlers are written for.",
+            "give the service the database that it is written for: --database sqlite:///file or redis://...",
         )

@@ -9,6 +9,7 @@ runs of digits as long as a card's, wherever they stand.
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
@@ -20,6 +21,7 @@ from typing import Any, TextIO, cast
 import structlog
 
 from choros.envelope import Envelope
+from choros.errors import ChorosError, Refused
 from choros.version import __version__
 
 Logger = structlog.stdlib.BoundLogger
@@ -32,12 +34,13 @@ ALLOWED = frozenset({
     "message_id", "correlation_id", "causation_id", "trace_id", "span_id", "trace_flags", "stream", "seq",
     "reason", "error", "frames", "why", "count", "retries", "retry_in", "seconds", "duration_s",
     "application", "namespace", "queue", "exchange", "key", "connection", "lane", "channel", "published",
-    "server", "appendonly", "appendfsync", "advice",
+    "text", "server", "appendonly", "appendfsync", "advice",
 })  # fmt: skip
 """Keys whose values are logged. Text under them is masked (see `mask`); all other keys are dropped."""
 
 _TRUSTED_TEXT = ("uvicorn",)
 """Loggers of others whose messages are worth nothing without their arguments, and quote no payload."""
+_CODE = re.compile(r"[a-z_]{1,60}")
 _CARD = re.compile(r"(?<![0-9A-Za-z])\d(?:[ -]?\d){12,18}(?![0-9A-Za-z])")
 _PASSWORD = re.compile(r"(?<=://)[^/\s@]+@")
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
@@ -81,8 +84,18 @@ def about(envelope: Envelope) -> dict[str, Any]:
 
 
 def described(error: BaseException) -> dict[str, Any]:
-    """An exception without its words: `error` and `frames`, ready to be logged."""
-    return {"error": type(error).__name__, "frames": frames(error.__traceback__)}
+    """An exception as it may be logged: `error` and `frames`, and its words only where they are choros's own."""
+    return {"error": type(error).__name__, "frames": frames(error.__traceback__), **words(error)}
+
+
+def words(error: BaseException) -> dict[str, str]:
+    """What an exception says. That of a handler may quote a message, a card number too, so it is left out unless
+    CHOROS_LOG_ERROR_TEXT=1 asks for it: for a developer's own machine."""
+    if isinstance(error, ChorosError):
+        return {"text": error.sentence}
+    if isinstance(error, Refused) and _CODE.fullmatch(error.code):
+        return {"code": error.code}
+    return {"text": str(error)} if os.environ.get("CHOROS_LOG_ERROR_TEXT") == "1" else {}
 
 
 def frames(traceback: TracebackType | None, most: int = 20) -> list[str]:
@@ -127,7 +140,7 @@ def add_exception(_logger: Any, _method: str, entry: Entry) -> Entry:
 def _chain(error: BaseException, most: int = 5) -> Iterator[dict[str, Any]]:
     following: BaseException | None = error
     while following is not None and most > 0:
-        yield {"type": type(following).__name__, "frames": frames(following.__traceback__)}
+        yield {"type": type(following).__name__, "frames": frames(following.__traceback__), **words(following)}
         hidden = following.__suppress_context__
         following, most = following.__cause__ or (None if hidden else following.__context__), most - 1
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from choros.messages import Message
+from choros.saga.checks import check_head, check_start, listed
 from choros.saga.plan import make_plan
 from choros.saga.steps import FactBuilder, Node
 
@@ -38,11 +39,15 @@ class Saga(Generic[S]):
         self.start = start
         self.key = key
         self.deadline = deadline
-        self.plan = make_plan(name, version, start, tuple(steps), _several(completed), _several(compensated))
+        check_head(name, version, start)
+        check_start(name, key, deadline)
+        nodes = listed(f"saga {name!r}: steps", steps)
+        self.plan = make_plan(name, start, nodes, _several(completed), _several(compensated))
 
     def __repr__(self) -> str:
         return f"Saga({self.name!r}, version={self.version})"
 
 
-def _several(facts: FactBuilder | Sequence[FactBuilder]) -> tuple[FactBuilder, ...]:
-    return (facts,) if callable(facts) else tuple(facts)
+def _several(facts: object) -> tuple[Any, ...]:
+    """One function or several; what is neither is refused when the plan is made."""
+    return tuple(facts) if isinstance(facts, Sequence) and not isinstance(facts, str) else (facts,)

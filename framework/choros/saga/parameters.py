@@ -35,6 +35,8 @@ class Known:
     maybe: Sequence[tuple[int, str, type[Reply]]] = ()
     """Replies that may be known: asked for as `Reply | None` only."""
     failure: bool = False
+    no_failure: str = "only the facts of compensated=... can have one"
+    """Why there is none, if there is none."""
 
 
 def signature_of(function: Callable[..., Any], saga: str) -> tuple[Mapping[str, Any], Any]:
@@ -42,19 +44,27 @@ def signature_of(function: Callable[..., Any], saga: str) -> tuple[Mapping[str, 
     name = getattr(function, "__name__", repr(function))
     if inspect.iscoroutinefunction(function):
         raise DeclarationError(f"saga {saga!r}: {name} is async, but it only builds a message.", "write a plain def.")
-    try:
-        hints = get_type_hints(function)
-    except (NameError, AttributeError) as error:
-        raise DeclarationError(
-            f"saga {saga!r}: {name} is annotated with {error.name}, which is not known.",
-            "import the message at module level.",
-        ) from None
+    hints = hints_of(function, f"saga {saga!r}: {name}")
     parameters = inspect.signature(function).parameters
     for parameter in parameters.values():
         _check_parameter(saga, name, parameter, hints)
     if "return" not in hints:
         raise DeclarationError(f"saga {saga!r}: {name} does not say what it returns.", "annotate it: -> SomeMessage.")
     return {p: hints[p] for p in parameters}, hints["return"]
+
+
+def hints_of(function: Callable[..., Any], where: str) -> Mapping[str, Any]:
+    """The annotations of a function, evaluated; raises DeclarationError for one that says nothing."""
+    try:
+        return get_type_hints(function)
+    except (NameError, AttributeError) as error:
+        raise DeclarationError(
+            f"{where} is annotated with {error.name}, which is not known.", "import the message at module level."
+        ) from None
+    except (TypeError, SyntaxError):
+        raise DeclarationError(
+            f"{where} has an annotation that is no type.", "annotate it with message classes."
+        ) from None
 
 
 def _check_parameter(saga: str, name: str, parameter: inspect.Parameter, hints: Mapping[str, Any]) -> None:
@@ -115,6 +125,11 @@ def _reply(function: str, parameter: str, wanted: type[Reply], known: Known) -> 
                 f"saga {known.saga!r}: {function} needs {wanted.__name__}, which several steps reply with.",
                 "name the parameter after the step.",
             )
+    if not candidates and wanted is Failure:
+        raise DeclarationError(
+            f"saga {known.saga!r}: {function} takes a Failure, but {known.no_failure}.",
+            f"leave {parameter!r} out; a fact in compensated=... may take it.",
+        )
     if not candidates:
         raise DeclarationError(
             f"saga {known.saga!r}: {function} needs {wanted.__name__}, which no earlier step replies with.",

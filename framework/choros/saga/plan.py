@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any, cast
 
 from choros.errors import DeclarationError
 from choros.messages import Command, Fact, Message, Reply
-from choros.names import RESERVED_NAMES, valid_name
+from choros.saga.checks import check_commanded, check_function, check_steps, is_a, is_name, shown
 from choros.saga.parameters import Known, Need, needs_of, signature_of
 from choros.saga.steps import CommandBuilder, FactBuilder, Node, Pivot, Publish, Retriable, Step
 
@@ -65,14 +63,13 @@ class Plan:
 
 def make_plan(
     saga: str,
-    version: int,
     start: type[Message],
     nodes: Sequence[Node],
     completed: Sequence[FactBuilder],
     compensated: Sequence[FactBuilder],
 ) -> Plan:
     """Read and check a declaration; raises DeclarationError."""
-    _check_head(saga, version, start, nodes)
+    check_steps(saga, nodes)
     names = _names(saga, nodes)
     pivot = _check_order(saga, nodes, names)
     replies: list[tuple[int, str, type[Reply]]] = []
@@ -81,7 +78,7 @@ def make_plan(
         steps.append(_plan_node(saga, start, index, names[index], node, tuple(replies)))
         if not isinstance(node, Publish):
             replies.append((index, names[index], steps[-1].command.reply_type))
-    done = Known(saga, start, tuple(replies))
+    done = Known(saga, start, tuple(replies), no_failure="a completed saga has no failure")
     undone = Known(saga, start, (), tuple(replies), failure=True)
     return Plan(
         start,
@@ -92,36 +89,34 @@ def make_plan(
     )
 
 
-def _check_head(saga: str, version: int, start: type[Message], nodes: Sequence[Node]) -> None:
-    if not valid_name(saga):
-        raise DeclarationError(f"{saga!r} is no name for a saga.", "use lower-case words joined by '-' or '_'.")
-    if version < 1:
-        raise DeclarationError(f"saga {saga!r}: version {version} is less than 1.", "count versions from 1.")
-    if not _is_message(start):
-        raise DeclarationError(f"saga {saga!r}: start={start!r} is no message type.", "derive it from choros.Message.")
-    if not any(isinstance(node, (Step, Pivot, Retriable)) for node in nodes):
-        raise DeclarationError(f"saga {saga!r} commands nobody.", "give it at least one Step, Pivot or Retriable.")
-
-
-def _is_message(value: object) -> bool:
-    return isinstance(value, type) and issubclass(value, Message)
-
-
 def _names(saga: str, nodes: Sequence[Node]) -> list[str]:
     names = [_name(saga, node) for node in nodes]
     for name in names:
-        if not valid_name(name):
-            raise DeclarationError(f"saga {saga!r}: {name!r} is no name for a step.", "give it one: name='...'.")
         if names.count(name) > 1:
             raise DeclarationError(f"saga {saga!r}: two steps are called {name}.", "give one of them name='...'.")
     return names
 
 
 def _name(saga: str, node: Node) -> str:
-    if not isinstance(node, (Step, Pivot, Retriable, Publish)):
-        raise DeclarationError(f"saga {saga!r}: {node!r} is no step.", "use Step, Pivot, Retriable or Publish.")
-    function = node.fact if isinstance(node, Publish) else node.action
-    return node.name or str(getattr(function, "__name__", ""))
+    function: Callable[..., Message] = node.fact if isinstance(node, Publish) else node.action
+    check_function(saga, function, "a Fact" if isinstance(node, Publish) else "a Command")
+    name = node.name or function.__name__
+    if not is_name(name):
+        raise DeclarationError(f"saga {saga!r}: {name!r} is no name for a step.", "give it one: name='...'.")
+    if isinstance(node, Publish):
+        _check_published(saga, node)
+    return name
+
+
+def _check_published(saga: str, node: Publish) -> None:
+    """Told before anything else of the node: a command in a `Publish` often stands beside its own Step."""
+    _, returned = signature_of(node.fact, saga)
+    if is_a(returned, Command):
+        raise DeclarationError(
+            f"saga {saga!r}: Publish takes a function that returns a Fact, but {shown(node.fact)} returns"
+            f" {returned.__name__}, a Command.",
+            "publish a Fact, or make it a Step with to='...'.",
+        )
 
 
 def _check_order(saga: str, nodes: Sequence[Node], names: Sequence[str]) -> int | None:
@@ -173,7 +168,7 @@ def _plan_node(
     if isinstance(node, Publish):
         retraction = _fact_builder(saga, node.retraction, known) if node.retraction else None
         return Planned(index, name, node, _fact_builder(saga, node.fact, known), retraction)
-    _check_commanded(saga, name, node)
+    check_commanded(saga, name, node)
     action = _command_builder(saga, node.action, known)
     planned = Planned(index, name, node, action)
     if isinstance(node, Retriable) and planned.command.refusals:
@@ -190,21 +185,6 @@ def _plan_node(
     planned = Planned(index, name, node, action, undo)
     _check_compensation(saga, planned)
     return planned
-
-
-def _check_commanded(saga: str, name: str, node: Step | Pivot | Retriable) -> None:
-    if not valid_name(node.to):
-        raise DeclarationError(
-            f"saga {saga!r}: {name} goes to {node.to!r}, which is no name for a service.",
-            "use lower-case words joined by '-' or '_'.",
-        )
-    if node.to in RESERVED_NAMES:
-        raise DeclarationError(
-            f"saga {saga!r}: {name} goes to {node.to!r}, a name that choros keeps for itself.",
-            "give the service another name.",
-        )
-    if node.timeout <= timedelta(0):
-        raise DeclarationError(f"saga {saga!r}: {name} has no time to answer.", "give it a timeout above zero.")
 
 
 def _check_compensation(saga: str, planned: Planned) -> None:
@@ -224,13 +204,12 @@ def _fact_builder(saga: str, function: Callable[..., Message], known: Known) -> 
     return _builder(saga, function, known, Fact, "a Fact")
 
 
-def _builder(saga: str, function: Callable[..., Message], known: Known, wanted: type[Message], shown: str) -> Builder:
-    if not inspect.isroutine(function):  # a partial or a class has no annotations of its own to read
-        raise DeclarationError(f"saga {saga!r}: {function!r} is no function.", f"write one that returns {shown}.")
+def _builder(saga: str, function: Callable[..., Message], known: Known, wanted: type[Message], kind: str) -> Builder:
+    check_function(saga, function, kind)
     _, returned = signature_of(function, saga)
-    if not (isinstance(returned, type) and issubclass(returned, wanted)):
+    if not is_a(returned, wanted):
         raise DeclarationError(
-            f"saga {saga!r}: {function.__name__} returns {getattr(returned, '__name__', returned)}, not {shown}.",
-            f"let it return {shown}.",
+            f"saga {saga!r}: {function.__name__} returns {getattr(returned, '__name__', returned)}, not {kind}.",
+            f"let it return {kind}.",
         )
     return Builder(function, needs_of(function, known), returned)

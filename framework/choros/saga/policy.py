@@ -5,12 +5,47 @@ from __future__ import annotations
 import zlib
 from dataclasses import dataclass
 from datetime import timedelta
+from types import NoneType
 from typing import Literal
 
 from choros.errors import DeclarationError
 
 DEFAULT_TIMEOUT = timedelta(seconds=30)
 """How long one attempt of a command may go unanswered."""
+
+
+def check_timedelta(where: str, name: str, value: object) -> None:
+    """Refuse a bare number: it does not say of what."""
+    if not isinstance(value, timedelta):
+        seconds = value if isinstance(value, (int, float)) else 30
+        raise DeclarationError(
+            f"{where}: {name}={value!r} is no timedelta.", f"write {name}=timedelta(seconds={seconds})."
+        )
+
+
+def _check_kinds(policy: RetryPolicy) -> None:
+    for name in ("initial", "max", "total"):
+        check_timedelta("RetryPolicy", name, getattr(policy, name))
+    _check_number("factor", policy.factor, (int, float))
+    _check_number("jitter", policy.jitter, (int, float))
+    _check_number("attempts", policy.attempts, (int, NoneType))
+    _check_codes(policy.non_retryable)
+    if policy.exhausted not in ("compensate", "park"):
+        raise DeclarationError(
+            f"RetryPolicy: exhausted={policy.exhausted!r} means nothing.", "write 'compensate' or 'park'."
+        )
+
+
+def _check_number(name: str, value: object, kinds: tuple[type, ...]) -> None:
+    if not isinstance(value, kinds):
+        raise DeclarationError(f"RetryPolicy: {name}={value!r} is no number.", f"write {name}=2, for example.")
+
+
+def _check_codes(codes: object) -> None:
+    if not isinstance(codes, (tuple, list, set, frozenset)) or not all(isinstance(code, str) for code in codes):
+        raise DeclarationError(
+            f"RetryPolicy: non_retryable={codes!r} is no tuple of names.", "write non_retryable=('ValueError',)."
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +70,7 @@ class RetryPolicy:
     exhausted: Literal["compensate", "park"] = "compensate"
 
     def __post_init__(self) -> None:
+        _check_kinds(self)
         if not (timedelta(0) < self.initial <= self.max and 1 <= self.factor <= 1000):
             raise DeclarationError(
                 f"RetryPolicy(initial={self.initial}, factor={self.factor}, max={self.max}) does not grow.",

@@ -1,0 +1,124 @@
+"""What the command says: answers as sentences, hints that can be pasted, and what is wrong with what was typed."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import shlex
+import sys
+from collections.abc import Sequence
+from typing import Any, TypeVar
+from urllib.parse import unquote, urlsplit
+
+from choros.errors import MessageRejected, UsageError
+from choros.messages import Message
+
+M = TypeVar("M", bound=Message)
+FORMATS = ("table", "json", "jsonl")
+LONGEST = 1e8
+"""Seconds that anybody may wait: three years."""
+
+_ANSWERS = {
+    "compensating": "it is being undone",
+    "wanted": "the pivot is in flight; it is undone only if the pivot is refused",
+    "unparked": "it goes on",
+    "skip unparked": "the step's command is closed first, then it goes on with this reply",
+    "cancel unparked": "it is being undone",
+    "paused": "nothing more is sent for it until it is resumed",
+    "resumed": "it goes on",
+    "repeated": "this was asked for before, and counts once",
+    "cancel too_late": "it has passed its pivot, is being undone already, or has ended",
+    "retry too_late": "it is not parked at this step and round, or it is paused",
+    "skip too_late": "it is not parked at this step and round with a command that can be closed, or it is paused",
+    "pause too_late": "it is paused already, or has ended",
+    "resume too_late": "it is not paused, or has ended",
+}
+
+
+def answer(verb: str, word: str) -> str:
+    """A sentence that starts with the word, so that a script can go by it."""
+    meaning = _ANSWERS.get(f"{verb} {word}") or _ANSWERS.get(word)
+    return f"{word}: {meaning}" if meaning else word
+
+
+def command(verb: str, application: str, store: str, *more: str) -> str:
+    """A `choros saga` command to be pasted. An address that may hold a password is left for the user to fill in."""
+    address = "..." if "@" in store or "?" in store else shlex.quote(store)
+    return " ".join(["choros saga", verb, *map(shlex.quote, (application, *more)), "--store", address])
+
+
+def interrupted(saga_id: str, hint: str) -> str:
+    """What Ctrl-C means for a saga: nothing."""
+    if not saga_id:
+        return "Stopped. Once started, a saga goes on; whether it was: " + hint
+    return f"Stopped waiting; saga {saga_id} goes on. Try: {hint}"
+
+
+# --- what was typed ---------------------------------------------------------------------------------------------------
+
+
+def format_named(output: str) -> str:
+    """The output format; raises UsageError for one that there is not."""
+    if output not in FORMATS:
+        raise UsageError(f"There is no output format {output!r}.", f"one of: {', '.join(FORMATS)}.")
+    return output
+
+
+def status_named(status: str, known: Sequence[str]) -> str:
+    """The status, or nothing; raises UsageError for one that there is not."""
+    if status and status not in known:
+        raise UsageError(f"There is no status {status!r}.", f"one of: {', '.join(known)}.")
+    return status
+
+
+def seconds(timeout: float) -> float:
+    """A time to wait; raises UsageError for what is none."""
+    if not (math.isfinite(timeout) and 0 < timeout <= LONGEST):
+        raise UsageError(f"--timeout {timeout:g} is no time to wait.", "seconds, more than 0.")
+    return timeout
+
+
+def lasting(store: str) -> str:
+    """The store's address; raises UsageError if it ends with this command."""
+    if store.startswith("memory:"):
+        hint = "--store sqlite:///file or redis://..., as the application runs with."
+        raise UsageError("A store in memory ends with this command.", hint)
+    return store
+
+
+def existing(store: str) -> str:
+    """The store's address; raises UsageError if it is a file that is not there, which looking would create."""
+    if lasting(store).startswith("sqlite:///"):
+        path = unquote(urlsplit(store).path[1:])
+        if path and not os.path.exists(path):
+            hint = "the folder and the --store that the application runs with."
+            raise UsageError(f"There is no store {path!r}.", hint)
+    return store
+
+
+def message_of(kind: type[M], given: str) -> M:
+    """The message typed, or on standard input (`-`); raises UsageError, which names the fields."""
+    try:
+        return kind.from_json(sys.stdin.read() if given == "-" else given)
+    except UnicodeError:
+        raise UsageError("The message is no UTF-8 text.", _fields(kind)) from None
+    except MessageRejected as error:
+        if "json_invalid" in error.sentence:
+            what = "that is no JSON; give the message itself, or - for standard input"
+            raise UsageError(f"-i: {what}.", _fields(kind)) from None
+        raise UsageError(error.sentence, _fields(kind)) from None
+
+
+def _fields(kind: type[Message]) -> str:
+    shown = [
+        f"{name}: {_type_shown(field.annotation)}{'' if field.is_required() else ' (optional)'}"
+        for name, field in kind.model_fields.items()
+    ]
+    return f"a JSON object with the fields of {kind.__name__}: {', '.join(shown) or 'none'}."
+
+
+def _type_shown(annotation: Any) -> str:
+    """Without the modules that the types are in."""
+    plain = isinstance(annotation, type) and not hasattr(annotation, "__args__")
+    return annotation.__name__ if plain else re.sub(r"(?<!['\w])(?:\w+\.)+(?=\w)", "", str(annotation))

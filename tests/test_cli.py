@@ -1,0 +1,345 @@
+"""The command line without servers: what a newcomer mistypes, and what each verb says."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from choros import cli
+from choros.cli_words import answer, command, message_of
+from choros.errors import UsageError
+from choros.messages import Message
+from choros.runtime.client import Client
+
+TRAVEL = """
+from choros import App, Command, Done, Message, Pivot, Saga, Service
+
+class Trip(Message, name="travel.trip"):
+    who: str
+    nights: int = 1
+
+class Book(Command[Done]):
+    who: str
+
+hotel = Service("hotel")
+
+@hotel.handles(Book)
+async def book(command: Book) -> Done:
+    return Done()
+
+def book_it(trip: Trip) -> Book:
+    return Book(who=trip.who)
+
+app = App("travel", sagas=[Saga("trip", start=Trip, key=lambda trip: trip.who, steps=(Pivot(book_it, to="hotel"),))],
+          services=[hotel])
+"""
+TRIP = '{"who": "Ada"}'
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a command came to."""
+
+    code: int
+    out: str
+    err: str
+
+
+Choros = Callable[..., Said]
+
+
+@pytest.fixture
+def choros(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Choros:
+    """Types a command in a folder with `travel.py`, in this process."""
+    (tmp_path / "travel.py").write_text(TRAVEL)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "travel", raising=False)
+    monkeypatch.setattr(cli, "configure_logging", lambda *_, **__: None)
+    for name in ("CHOROS_BROKER", "CHOROS_STORE", "CHOROS_NAMESPACE", "AMQP_URL", "REDIS_URL"):
+        monkeypatch.delenv(name, raising=False)
+
+    def type_(*arguments: str) -> Said:
+        monkeypatch.setattr(sys, "argv", ["choros", *arguments])
+        code: object = 0
+        try:
+            cli.main()
+        except SystemExit as ended:
+            code = ended.code or 0
+        finally:
+            sys.modules.pop("travel", None)
+        said = capsys.readouterr()
+        return Said(int(str(code)), said.out, said.err)
+
+    return type_
+
+
+STORE = ("--store", "sqlite:///sagas.db")
+SERVERS = ("--broker", "memory://", *STORE)
+
+
+def started(choros: Choros) -> str:
+    said = choros("saga", "start", "travel", "trip", "-i", TRIP, *SERVERS)
+    assert (said.code, said.err) == (0, "")
+    return said.out.strip()
+
+
+# --- loading ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_module_that_fails_says_where(choros: Choros, tmp_path: Path) -> None:
+    (tmp_path / "broken_where.py").write_text("\n\ndef f():\n    return 1 / 0\n\nf()\n")
+    said = choros("check", "broken_where")
+    assert said.code == 2
+    assert f"ZeroDivisionError: division by zero ({tmp_path}/broken_where.py:4)." in said.err
+
+
+def test_a_syntax_error_says_itself_where(choros: Choros, tmp_path: Path) -> None:
+    (tmp_path / "broken_syntax.py").write_text("x = 1\ny = = 2\n")
+    said = choros("check", "broken_syntax")
+    assert "SyntaxError: invalid syntax (broken_syntax.py, line 2). Try: " in said.err
+
+
+@pytest.mark.parametrize(
+    ("reference", "words"),
+    [
+        (":app", "':app' names no module. Try: package.module"),
+        ("", "'' names no module"),
+        (".travel", "'.travel' names no module"),
+        ("travel.py", "Try: travel\n"),
+        ("./travel.py", "./travel.py is a path; a module is wanted. Try: travel\n"),
+        ("./travel.py:app", "Try: travel:app\n"),
+        ("shop/travel", "Try: shop.travel\n"),
+        ("../else/travel.py", "Try: travel\n"),
+        (".py", "is a path"),
+    ],
+)
+def test_a_reference_that_is_no_module(choros: Choros, reference: str, words: str) -> None:
+    said = choros("check", reference)
+    assert said.code == 2
+    assert words in said.err
+
+
+def test_an_application_with_nothing_to_run(choros: Choros, tmp_path: Path) -> None:
+    (tmp_path / "emptyapp.py").write_text("from choros import App, Service\napp = App('x', services=[Service('y')])\n")
+    said = choros("run", "emptyapp")
+    assert (said.code, said.out) == (2, "")
+    assert said.err.startswith("✖ emptyapp has nothing to run: ")
+
+
+# --- what was typed ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("timeout", ["nan", "-3", "0", "inf", "1e300"])
+def test_a_timeout_is_a_time(choros: Choros, timeout: str) -> None:
+    said = choros("saga", "run", "travel", "trip", "-i", TRIP, *SERVERS, "--timeout", timeout)
+    assert said.code == 2
+    assert "is no time to wait. Try: seconds, more than 0." in said.err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("start", "travel", "trip", "-i", TRIP),
+        ("run", "travel", "trip", "-i", TRIP),
+        ("cancel", "travel", "1"),
+        ("retry", "travel", "1", "--step", "book_it"),
+        ("skip", "travel", "1", "--step", "book_it", "-i", "{}"),
+        ("pause", "travel", "1"),
+        ("resume", "travel", "1"),
+        ("list", "travel"),
+        ("show", "travel", "1"),
+    ],
+    ids=lambda words: str(words[0]),
+)
+def test_a_store_in_memory_is_no_use_to_a_command(choros: Choros, words: tuple[str, ...]) -> None:
+    said = choros("saga", *words, "--store", "memory://")
+    assert (said.code, said.out) == (2, "")
+    assert said.err.startswith("✖ A store in memory ends with this command. Try: --store sqlite:///file or redis://")
+
+
+@pytest.mark.parametrize("words", [("list", "travel"), ("show", "travel", "1")], ids=["list", "show"])
+def test_looking_into_a_store_does_not_create_it(choros: Choros, tmp_path: Path, words: tuple[str, ...]) -> None:
+    said = choros("saga", *words, "--store", "sqlite:///new/sagas.db")
+    assert (said.code, said.out) == (2, "")
+    assert "There is no store 'new/sagas.db'. Try: " in said.err
+    assert not (tmp_path / "new").exists()
+
+
+class Plan(Message, name="test.plan"):
+    """A start message of several types."""
+
+    who: str
+    stops: tuple[EntryPoint | None, ...] | None = None
+    tags: list[str]
+
+    model_config = {"arbitrary_types_allowed": True}
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ("missing.json", "-i: that is no JSON; give the message itself, or - for standard input."),
+        ("{}", "The body is no test.plan.v1: who: missing, tags: missing."),
+        ("\udcff", "The message is no UTF-8 text."),
+    ],
+)
+def test_a_message_that_is_none(given: str, why: str) -> None:
+    with pytest.raises(UsageError) as error:
+        message_of(Plan, given)
+    fields = "who: str, stops: tuple[EntryPoint | None, ...] | None (optional), tags: list[str]"
+    assert str(error.value) == f"{why} Try: a JSON object with the fields of Plan: {fields}."
+
+
+def test_the_fields_of_a_start_message(choros: Choros) -> None:
+    said = choros("saga", "start", "travel", "trip", "-i", "trip.json", *SERVERS)
+    assert said.code == 2
+    assert "that is no JSON" in said.err
+    assert "Trip: who: str, nights: int (optional)." in said.err
+
+
+# --- the verbs --------------------------------------------------------------------------------------------------------
+
+
+def test_the_verbs_answer_with_sentences(choros: Choros) -> None:
+    saga_id = started(choros)
+    for verb, more, code, words in (
+        ("pause", (), 0, "paused: nothing more is sent"),
+        ("pause", (), 1, "too_late: it is paused already"),
+        ("resume", (), 0, "resumed: it goes on"),
+        ("resume", (), 1, "too_late: it is not paused"),
+        ("retry", ("--step", "book_it"), 1, "too_late: it is not parked"),
+        ("skip", ("--step", "book_it", "-i", "{}"), 1, "too_late: it is not parked"),
+        ("cancel", (), 0, "wanted: the pivot is in flight; it is undone only if the pivot is refused"),
+    ):
+        said = choros("saga", verb, "travel", saga_id, *more, *SERVERS)
+        assert (said.code, said.err) == (code, ""), verb
+        assert said.out.startswith(words)
+
+
+def test_a_word_that_is_not_known_stays_a_word() -> None:
+    assert answer("cancel", "compensating") == "compensating: it is being undone"
+    assert answer("retry", "unparked") == "unparked: it goes on"
+    assert answer("cancel", "something") == "something"
+
+
+def test_a_hint_can_be_pasted_and_tells_no_password(choros: Choros) -> None:
+    started(choros)
+    said = choros("saga", "show", "travel", "nothing", *STORE)
+    assert said.code == 1
+    assert said.err.endswith("Try: choros saga list travel --store sqlite:///sagas.db\n")
+    assert choros("saga", "list", "travel", *STORE).code == 0
+    said = choros("saga", "cancel", "travel", "nothing", *SERVERS)
+    assert said.err.endswith("Try: choros saga list travel --store sqlite:///sagas.db\n")
+    assert command("list", "travel", "redis://:opensesame@host/0") == "choros saga list travel --store ..."
+
+
+def test_a_wait_that_is_over_says_how_to_look(choros: Choros) -> None:
+    saga_id = started(choros)
+    said = choros("saga", "run", "travel", "trip", "-i", TRIP, *SERVERS, "--timeout", "0.05")
+    assert said.code == 1
+    assert said.err.endswith(f"Try: choros saga show travel {saga_id} --store sqlite:///sagas.db\n")
+
+
+# --- list and show ----------------------------------------------------------------------------------------------------
+
+
+def test_the_list_in_its_formats(choros: Choros) -> None:
+    saga_id = started(choros)
+    listed = ("saga", "list", "travel", *STORE)
+    (row,) = json.loads(choros(*listed, "-o", "json").out)
+    assert (row["saga_id"], row["saga"], row["key"]) == (saga_id, "trip", "Ada")
+    assert json.loads(choros(*listed, "-o", "jsonl").out) == row
+    assert choros(*listed).out.startswith(saga_id)
+    shown = choros("saga", "show", "travel", saga_id, *STORE, "-o", "json")
+    assert json.loads(shown.out)["saga_id"] == saga_id
+    for verb in (listed, ("saga", "show", "travel", saga_id, *STORE)):
+        said = choros(*verb, "-o", "yaml")
+        assert (said.code, said.err) == (2, "✖ There is no output format 'yaml'. Try: one of: table, json, jsonl.\n")
+
+
+def test_an_empty_list_says_so_where_it_is_not_read(choros: Choros) -> None:
+    started(choros)
+    listed = ("saga", "list", "travel", *STORE, "--status", "completed")
+    assert choros(*listed) == Said(0, "", "no saga instances\n")
+    assert choros(*listed, "-o", "jsonl") == Said(0, "", "no saga instances\n")
+    assert json.loads(choros(*listed, "-o", "json").out) == []
+
+
+def test_what_a_list_cannot_be_asked(choros: Choros) -> None:
+    started(choros)
+    said = choros("saga", "list", "travel", *STORE, "--saga", "trips")
+    assert (said.code, said.err) == (2, "✖ There is no saga 'trips' in this application. Try: one of: trip.\n")
+    assert choros("saga", "list", "travel", *STORE, "--limit", "0").code == 2
+    assert "no status 'done'" in choros("saga", "list", "travel", *STORE, "--status", "done").err
+
+
+# --- Ctrl-C -----------------------------------------------------------------------------------------------------------
+
+
+def test_ctrl_c_while_a_saga_is_awaited(choros: Choros, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The saga goes on, and the person is told which it is."""
+
+    async def wait(self: Client, saga_id: str, **_: Any) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        await asyncio.sleep(10)
+
+    monkeypatch.setattr(Client, "wait", wait)
+    said = choros("saga", "run", "travel", "trip", "-i", TRIP, *SERVERS)
+    assert (said.code, said.out) == (130, "")
+    with closing(sqlite3.connect("sagas.db")):
+        (row,) = json.loads(choros("saga", "list", "travel", *STORE, "-o", "json").out)
+    show = f"choros saga show travel {row['saga_id']} --store sqlite:///sagas.db"
+    assert said.err == f"Stopped waiting; saga {row['saga_id']} goes on. Try: {show}\n"
+
+
+def test_ctrl_c_before_the_id_is_known(choros: Choros, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def start(self: Client, *_: Any, **__: Any) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        await asyncio.sleep(10)
+
+    monkeypatch.setattr(Client, "start", start)
+    said = choros("saga", "run", "travel", "trip", "-i", TRIP, *SERVERS)
+    assert said.code == 130
+    assert said.err.endswith("choros saga list travel --store sqlite:///sagas.db\n")
+
+
+def test_ctrl_c_while_a_module_is_imported(tmp_path: Path) -> None:
+    """No traceback: nothing has gone wrong."""
+    (tmp_path / "slow.py").write_text("import pathlib, time\npathlib.Path('here').touch()\ntime.sleep(30)\n")
+    words = [sys.executable, "-m", "choros", "check", "slow"]
+    with subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        give_up = time.monotonic() + 20
+        while not (tmp_path / "here").exists():
+            assert time.monotonic() < give_up
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        _, complaints = process.communicate(timeout=10)
+    assert (process.returncode, complaints) == (130, "")
+
+
+# --- the demo ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_demo_that_is_not_installed(choros: Choros, monkeypatch: pytest.MonkeyPatch) -> None:
+    hint = "Try: pip install 'choros[demo]', or '.[demo]' in a checkout.\n"
+    monkeypatch.setattr(cli, "entry_points", lambda **_: [])
+    said = choros("demo")
+    assert (said.code, said.err) == (2, f"✖ The reference services are not installed. {hint}")
+    absent = EntryPoint("shop", "no_such_module_at_all:run", "choros.demos")
+    monkeypatch.setattr(cli, "entry_points", lambda **_: [absent])
+    assert choros("demo").err == f"✖ The demo needs 'no_such_module_at_all'. {hint}"
