@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ConfigDict
+from structlog.testing import capture_logs
 
 from choros import cli
 from choros.cli_words import answer, command, message_of
@@ -77,7 +78,8 @@ def choros(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
         monkeypatch.setattr(sys, "argv", ["choros", *arguments])
         code: object = 0
         try:
-            cli.main()
+            with capture_logs():
+                cli.main()
         except SystemExit as ended:
             code = ended.code or 0
         finally:
@@ -187,7 +189,7 @@ class Plan(Message, name="test.plan"):
     stops: tuple[EntryPoint | None, ...] | None = None
     tags: list[str]
 
-    model_config = {"arbitrary_types_allowed": True}
+    model_config = ConfigDict(arbitrary_types_allowed=True)
 
 
 @pytest.mark.parametrize(
@@ -195,10 +197,11 @@ class Plan(Message, name="test.plan"):
     [
         ("missing.json", "-i: that is no JSON; give the message itself, or - for standard input."),
         ("{}", "The body is no test.plan.v1: who: missing, tags: missing."),
-        ("\udcff", "The message is no UTF-8 text."),
+        ("-", "The message is no UTF-8 text."),
     ],
 )
-def test_a_message_that_is_none(given: str, why: str) -> None:
+def test_a_message_that_is_none(given: str, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\xff"), encoding="utf-8"))
     with pytest.raises(UsageError) as error:
         message_of(Plan, given)
     fields = "who: str, stops: tuple[EntryPoint | None, ...] | None (optional), tags: list[str]"
@@ -206,7 +209,8 @@ def test_a_message_that_is_none(given: str, why: str) -> None:
 
 
 def test_the_fields_of_a_start_message(choros: Choros) -> None:
-    said = choros("saga", "start", "travel", "trip", "-i", "trip.json", *SERVERS)
+    """Told before a server is asked."""
+    said = choros("saga", "start", "travel", "trip", "-i", "trip.json", "--broker", "amqp://127.0.0.1:1/", *STORE)
     assert said.code == 2
     assert "that is no JSON" in said.err
     assert "Trip: who: str, nights: int (optional)." in said.err
@@ -301,8 +305,7 @@ def test_ctrl_c_while_a_saga_is_awaited(choros: Choros, monkeypatch: pytest.Monk
     monkeypatch.setattr(Client, "wait", wait)
     said = choros("saga", "run", "travel", "trip", "-i", TRIP, *SERVERS)
     assert (said.code, said.out) == (130, "")
-    with closing(sqlite3.connect("sagas.db")):
-        (row,) = json.loads(choros("saga", "list", "travel", *STORE, "-o", "json").out)
+    (row,) = json.loads(choros("saga", "list", "travel", *STORE, "-o", "json").out)
     show = f"choros saga show travel {row['saga_id']} --store sqlite:///sagas.db"
     assert said.err == f"Stopped waiting; saga {row['saga_id']} goes on. Try: {show}\n"
 

@@ -26,6 +26,7 @@ from choros.cli_words import (
 from choros.envelope import rfc3339
 from choros.errors import ChorosError, OutcomePending, SagaNotFound, UsageError
 from choros.loading import load_app
+from choros.messages import Message
 from choros.roles import DEFAULT_BROKER, DEFAULT_DATABASE, DEFAULT_STORE, Addresses, client_of, opened_store, run_role
 from choros.runtime.application import App
 from choros.runtime.client import Account, Client, Outcome, account_of, events_of
@@ -171,10 +172,10 @@ def saga_start(
     store: StoreUrl = DEFAULT_STORE,
 ) -> None:
     """Start a saga and print its id; it is in the store by then, and will end."""
+    saga, message = _typed(application, name, given, store)
 
-    async def start(client: Client, loaded: App) -> str:
-        saga = loaded.saga(name)
-        return await client.start(saga, message_of(saga.start, given), key=key)
+    async def start(client: Client, _: App) -> str:
+        return await client.start(saga, message, key=key)
 
     print(_with_client(application, Addresses(broker, store), start))
 
@@ -192,10 +193,10 @@ def saga_run(
     """Start a saga and wait for its outcome; exits with 3 if it was undone."""
 
     wait, started = timedelta(seconds=seconds(timeout)), [""]
+    saga, message = _typed(application, name, given, store)
 
-    async def start(client: Client, loaded: App) -> Outcome:
-        saga = loaded.saga(name)
-        started[0] = await client.start(saga, message_of(saga.start, given), key=key)
+    async def start(client: Client, _: App) -> Outcome:
+        started[0] = await client.start(saga, message, key=key)
         return await client.wait(started[0], timeout=wait)
 
     try:
@@ -347,6 +348,13 @@ def _declared(loaded: App, record: Record) -> Saga[Any]:
 def _log_apart() -> None:
     """What stands on stdout is the answer."""
     configure_logging("cli", level="WARNING", stream=sys.stderr)
+
+
+def _typed(application: str, name: str, given: str, store: str) -> tuple[Saga[Any], Message]:
+    """What is to be started, checked before any server is asked."""
+    lasting(store)
+    saga = load_app(application).saga(name)
+    return saga, message_of(saga.start, given)
 
 
 def _act(verb: str, application: str, addresses: Addresses, act: Any) -> None:

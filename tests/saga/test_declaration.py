@@ -7,13 +7,16 @@ from typing import Any, Union
 
 import pytest
 
+from choros.envelope import MAX_BODY
 from choros.errors import DeclarationError
 from choros.ids import saga_id_for
 from choros.messages import Command, Failure, Reply
 from choros.saga.declaration import Saga
+from choros.saga.instance import Instance
 from choros.saga.parameters import Known, needs_of
 from choros.saga.policy import RetryPolicy
 from choros.saga.steps import Pivot, Publish, Retriable, Step
+from choros.saga.turn import BuildFailed, Turn
 from tests.saga.driving import at_pivot
 from tests.saga.shop import (
     ORDER,
@@ -76,6 +79,17 @@ def might_not(order: PlaceOrder) -> MightNot: ...
 def sure_of_it(charged: PaymentCharged) -> RefundPayment: ...
 def two_replies(order: PlaceOrder, charged: PaymentCharged) -> ShipOrder: ...
 def failed(failure: Failure) -> OrderConfirmed: ...
+def failing(failure: Failure) -> ChargePayment: ...
+def no_type(order: "5 | None") -> ChargePayment: ...  # type: ignore[valid-type]
+
+
+class Shipping:
+    """Looks like a service, which this layer does not know."""
+
+    name = "shipping"
+
+    def __repr__(self) -> str:
+        return f"Service({self.name!r})"
 
 
 MISTAKES: list[tuple[Any, str]] = [
@@ -173,8 +187,40 @@ MISTAKES: list[tuple[Any, str]] = [
     ),
     (
         lambda: declare(SHIP, completed=failed),
-        "saga 'order': failed needs Failure, which no earlier step replies with.",
+        "saga 'order': failed takes a Failure, but a completed saga has no failure.",
     ),
+    (lambda: pay_with(failing), "saga 'order': failing takes a Failure, but only the facts of compensated=... can"),
+    (lambda: Saga("order", start=PlaceOrder, steps=SHIP), "saga 'order': steps=Pivot(ship_parcel) is no sequence."),  # type: ignore[arg-type]
+    (lambda: Saga("order", start=PlaceOrder, steps="ship"), "saga 'order': steps='ship' is no sequence."),  # type: ignore[arg-type]
+    (lambda: declare(charge_payment), "saga 'order': charge_payment is no step."),
+    (lambda: Saga(5, start=PlaceOrder, steps=(PAY,)), "5 is no name for a saga."),  # type: ignore[arg-type]
+    (lambda: declare(PAY, version="2"), "saga 'order': version '2' is no whole number."),
+    (lambda: declare(PAY, key="order_id"), "saga 'order': key='order_id' is no function."),
+    (lambda: declare(PAY, key=5), "saga 'order': key=5 is no function."),
+    (lambda: declare(PAY, deadline=5), "saga 'order': deadline=5 is no timedelta."),
+    (lambda: declare(PAY, deadline="soon"), "saga 'order': deadline='soon' is no timedelta."),
+    (lambda: pay_with(charge_payment, name=5), "saga 'order': 5 is no name for a step."),
+    (lambda: pay_with(charge_payment, timeout=3), "saga 'order': charge_payment: timeout=3 is no timedelta."),
+    (lambda: pay_with(charge_payment, retry=3), "saga 'order': charge_payment: retry=3 is no RetryPolicy."),
+    (lambda: pay_with(charge_payment, undo_retry=3), "saga 'order': charge_payment: undo_retry=3 is no RetryPolicy."),
+    (
+        lambda: declare(Pivot(ship_parcel, to=Shipping())),  # type: ignore[arg-type]
+        "saga 'order': ship_parcel goes to Service('shipping'), which is not the name of a service.",
+    ),
+    (
+        lambda: declare(Pivot(ship_parcel, to=5)),  # type: ignore[arg-type]
+        "saga 'order': ship_parcel goes to 5, which is not the name of a service.",
+    ),
+    (
+        lambda: declare(PAY, Publish(charge_payment)),  # type: ignore[arg-type]
+        "saga 'order': Publish takes a function that returns a Fact, but charge_payment returns ChargePayment, a Comm",
+    ),
+    (lambda: declare(PAY, Publish(OrderConfirmed)), f"saga 'order': {OrderConfirmed!r} is no function."),
+    (lambda: declare(PAY, completed=5), "saga 'order': 5 is no function."),
+    (lambda: declare(PAY, completed="noted"), "saga 'order': 'noted' is no function."),
+    (lambda: declare(PAY, completed=Publish(order_noted)), "saga 'order': Publish(order_noted) is no function."),
+    (lambda: declare(PAY, "ship" * 30), f"saga 'order': '{'ship' * 19}... is no step."),
+    (lambda: pay_with(no_type), "saga 'order': no_type has an annotation that is no type."),
 ]
 
 
@@ -250,6 +296,16 @@ def test_messages_reach_the_parameters_that_name_them() -> None:
     assert ShipOrder.from_json(run.sent.data) == ShipOrder(order_id="o1", reservation_id="r1")
 
 
+def test_a_message_that_no_broker_would_take_is_not_built() -> None:
+    def verbose(order: PlaceOrder) -> ChargePayment:
+        return ChargePayment(order_id=order.order_id * MAX_BODY, amount=1)
+
+    plan = pay_with(verbose).plan
+    turn = Turn(plan, Instance("s1", ORDER.to_json(), ()), 0.0)
+    with pytest.raises(BuildFailed, match=f"verbose built a message of more than {MAX_BODY} bytes"):
+        turn.build_body(plan.steps[0].action)
+
+
 # --- the retry policy -------------------------------------------------------------------------------------------------
 
 
@@ -278,6 +334,43 @@ def test_a_policy_must_grow(wrong: dict[str, Any]) -> None:
 def test_a_policy_has_bounds(wrong: dict[str, Any]) -> None:
     with pytest.raises(DeclarationError, match="RetryPolicy needs 0 <= jitter <= 1, total > 0 and attempts >= 1"):
         RetryPolicy(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ({"initial": 0.2}, "initial=0.2 is no timedelta. Try: write initial=timedelta(seconds=0.2)."),
+        ({"max": 60}, "max=60 is no timedelta. Try: write max=timedelta(seconds=60)."),
+        ({"total": None}, "total=None is no timedelta. Try: write total=timedelta(seconds=30)."),
+        ({"factor": "2"}, "factor='2' is no number. Try: write factor=1, for example."),
+        ({"attempts": 1.5}, "attempts=1.5 is no number. Try: write attempts=1, for example."),
+        ({"non_retryable": "TypeError"}, "non_retryable='TypeError' is no tuple of names."),
+        ({"non_retryable": (TypeError,)}, "is no tuple of names. Try: write non_retryable=('ValueError',)."),
+        ({"exhausted": "foo"}, "exhausted='foo' means nothing. Try: write 'compensate' or 'park'."),
+    ],
+    ids=str,
+)
+def test_a_policy_is_made_of_what_it_says(wrong: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(DeclarationError) as caught:
+        RetryPolicy(**wrong)
+    assert str(caught.value).startswith("RetryPolicy: ")
+    assert sentence in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("mistake", "hint"),
+    [
+        (lambda: Saga("order", start=PlaceOrder, steps=SHIP), "write steps=(...,), with a comma, or [...]."),  # type: ignore[arg-type]
+        (lambda: declare(charge_payment), "wrap the function: Step(charge_payment, to='...', compensation=...)."),
+        (lambda: declare(Pivot(ship_parcel, to=Shipping())), "write the name itself: to='shipping'."),  # type: ignore[arg-type]
+        (lambda: pay_with(charge_payment, timeout=3), "write timeout=timedelta(seconds=3)."),
+        (lambda: declare(PAY, key="order_id"), "write key=lambda start: start.order_id."),
+    ],
+)
+def test_a_hint_can_be_copied(mistake: Any, hint: str) -> None:
+    with pytest.raises(DeclarationError) as caught:
+        mistake()
+    assert caught.value.hint == hint
 
 
 def test_delays_double_up_to_the_most() -> None:

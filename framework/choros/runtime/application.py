@@ -7,8 +7,9 @@ from typing import Any
 
 from choros.errors import DeclarationError, UsageError
 from choros.messages import Command, Fact, Message
-from choros.names import RESERVED_NAMES, valid_name
+from choros.names import RESERVED_NAMES
 from choros.runtime.service import Service
+from choros.saga.checks import is_name, listed, shown
 from choros.saga.declaration import Saga
 from choros.saga.plan import Planned
 from choros.saga.steps import Publish
@@ -31,8 +32,8 @@ class App:
     ) -> None:
         self.namespace = namespace
         self.name = name or namespace
-        self.sagas: Mapping[tuple[str, int], Saga[Any]] = _by_version(sagas)
-        self.services: Mapping[str, Service] = _by_name(services)
+        self.sagas: Mapping[tuple[str, int], Saga[Any]] = _by_version(_members("sagas", sagas, Saga))
+        self.services: Mapping[str, Service] = _by_name(_members("services", services, Service))
         _check_names(self)
         _check_type_names(self)
         for saga in self.sagas.values():
@@ -73,6 +74,16 @@ class App:
         return [service.name for service in self.services.values() if fact in service.facts]
 
 
+def _members(what: str, value: object, kind: type) -> tuple[Any, ...]:
+    members = listed(what, value)
+    for member in members:
+        if not isinstance(member, kind):
+            raise DeclarationError(
+                f"{what} holds {shown(member)}, which is no {kind.__name__}.", f"name what {kind.__name__}(...) made."
+            )
+    return members
+
+
 def _by_version(sagas: Iterable[Saga[Any]]) -> dict[tuple[str, int], Saga[Any]]:
     found: dict[tuple[str, int], Saga[Any]] = {}
     for saga in sagas:
@@ -95,8 +106,10 @@ def _by_name(services: Iterable[Service]) -> dict[str, Service]:
 
 def _check_names(app: App) -> None:
     for what, name in (("namespace", app.namespace), ("application", app.name)):
-        if not valid_name(name) or name in RESERVED_NAMES:
-            raise DeclarationError(f"{name!r} is no name for {what}.", "use lower-case words joined by '-' or '_'.")
+        if not is_name(name) or name in RESERVED_NAMES:
+            raise DeclarationError(
+                f"{shown(name)} is no name for {what}.", "use lower-case words joined by '-' or '_'."
+            )
 
 
 def _check_type_names(app: App) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar, get_type_hints
+from typing import Any, Literal, TypeVar, get_args
 
 from choros.errors import DeclarationError
-from choros.messages import Command, Fact, Message
-from choros.names import RESERVED_NAMES, valid_name
+from choros.messages import Command, Fact, Message, Reply
+from choros.names import RESERVED_NAMES
+from choros.saga.checks import is_a, is_name, listed, shown
+from choros.saga.parameters import hints_of
 from choros.store.barrier import Transaction
 
 F = TypeVar("F", bound=Callable[..., Awaitable[Any]])
@@ -63,14 +65,14 @@ class Service:
     """
 
     def __init__(self, name: str, *, commands: Iterable[type[Command[Any]]] = (), facts: Iterable[type[Fact]] = ()):
-        if not valid_name(name) or name in RESERVED_NAMES:
+        if not is_name(name) or name in RESERVED_NAMES:
             raise DeclarationError(
-                f"{name!r} is no name for a service.",
+                f"{shown(name)} is no name for a service.",
                 f"use lower-case words joined by '-' or '_', none of {', '.join(sorted(RESERVED_NAMES))}.",
             )
         self.name = name
-        self._commands = tuple(commands)
-        self._facts = tuple(facts)
+        self._commands = _declared(name, "commands", commands, Command)
+        self._facts = _declared(name, "facts", facts, Fact)
         self.handlers: dict[str, Handler] = {}
         """The command handlers, by type name."""
         self.reactions: dict[str, Handler] = {}
@@ -98,9 +100,10 @@ class Service:
 
         The handler returns the reply, or raises `Refused`; any other exception is retried by the saga. It names what
         it takes: the command, a `Transaction`, the `Call`."""
+        _check_message(self.name, "handles", command, Command)
 
         def register(function: F) -> F:
-            self._add(self.handlers, _handler(self.name, command, Command, function))
+            self._add(self.handlers, _handler(self.name, command, function))
             return function
 
         return register
@@ -113,10 +116,11 @@ class Service:
         It must pass `call.key` on as idempotency key: after a crash it is called again under the same key. `ask`
         finds out what became of an earlier call instead: it returns the reply, raises `Refused`, or returns None
         where the provider has never seen the key."""
+        _check_message(self.name, "provider", command, Command)
 
         def register(function: F) -> F:
-            asking = _handler(self.name, command, Command, ask, provider=True) if ask else None
-            self._add(self.handlers, _handler(self.name, command, Command, function, provider=True, ask=asking))
+            asking = _handler(self.name, command, ask, provider=True) if ask else None
+            self._add(self.handlers, _handler(self.name, command, function, provider=True, ask=asking))
             return function
 
         return register
@@ -124,10 +128,12 @@ class Service:
     def on(self, *facts: type[Fact]) -> Callable[[F], F]:
         """Register a reaction to facts. Nobody waits for it. Handled exactly once where it writes through the
         `Transaction` that it names, at least once otherwise."""
+        for fact in facts or (None,):
+            _check_message(self.name, "on", fact, Fact)
 
         def register(function: F) -> F:
             for fact in facts:
-                self._add(self.reactions, _handler(self.name, fact, Fact, function))
+                self._add(self.reactions, _handler(self.name, fact, function))
             return function
 
         return register
@@ -135,6 +141,7 @@ class Service:
     def prepares(self, function: P) -> P:
         """Register what must be there before the first message, such as tables: an async function of a `Transaction`.
         It runs at every start, in a transaction of its own, so it must be repeatable."""
+        _check_preparation(self.name, function)
         self.preparations.append(function)
         return function
 
@@ -177,28 +184,80 @@ class _Reading:
             )
 
 
-def _is_a(value: object, wanted: type[Message]) -> bool:
-    return isinstance(value, type) and issubclass(value, wanted)
+def _declared(service: str, what: str, messages: object, wanted: type[Message]) -> tuple[Any, ...]:
+    members = listed(f"service {service!r}: {what}", messages)
+    for member in members:
+        if not is_a(member, wanted):
+            raise DeclarationError(
+                f"service {service!r}: {what} holds {shown(member)}, which is no {wanted.__name__}.",
+                f"name classes that are derived from choros.{wanted.__name__}.",
+            )
+    return members
+
+
+def _check_message(service: str, decorator: str, message: object, wanted: type[Message]) -> None:
+    """A decorator without parentheses is given its function in the place of a message type."""
+    if not is_a(message, wanted):
+        given = "nothing" if message is None else shown(message)
+        raise DeclarationError(
+            f"service {service!r}: {decorator} is given {given}, which is no {wanted.__name__}.",
+            f"write @{service}.{decorator}(Some{wanted.__name__}) above an async def, with a class of your own.",
+        )
+
+
+def _check_async(service: str, function: object) -> None:
+    if not inspect.iscoroutinefunction(function):
+        raise DeclarationError(f"service {service!r}: {shown(function)} is not async.", "write async def.")
+
+
+def _check_preparation(service: str, function: Callable[..., Any]) -> None:
+    """It is called with a transaction and nothing else."""
+    _check_async(service, function)
+    where = f"service {service!r}: {function.__name__}"
+    try:
+        given = inspect.signature(function).bind(None)
+    except TypeError:
+        given = None
+    hints = hints_of(function, where)
+    wrong = [hint for hint in map(hints.get, given.arguments if given else ()) if not _may_be_transaction(hint)]
+    if given is None or wrong:
+        raise DeclarationError(
+            f"{where} prepares the service, so it is called with a Transaction and nothing else.",
+            f"write async def {function.__name__}(db: SqliteTransaction) -> None, or another Transaction.",
+        )
+
+
+def _may_be_transaction(hint: object) -> bool:
+    return not isinstance(hint, type) or issubclass(hint, Transaction) or hint is object
+
+
+def _check_return(where: str, command: type[Command[Any]], returned: object) -> None:
+    """An annotation that is there must not promise another reply than the command's."""
+    replies = [hint for hint in (returned, *get_args(returned)) if is_a(hint, Reply)]
+    if replies and not any(issubclass(command.reply_type, reply) for reply in replies):
+        raise DeclarationError(
+            f"{where} returns {replies[0].__name__}, but {command.__name__} is answered with"
+            f" {command.reply_type.__name__}.",
+            f"return {command.reply_type.__name__}, or declare {command.__name__}(Command[{replies[0].__name__}]).",
+        )
 
 
 def _handler(
     service: str,
     message: type[Message],
-    wanted: type[Message],
     function: Callable[..., Awaitable[Any]],
     *,
     provider: bool = False,
     ask: Handler | None = None,
 ) -> Handler:
-    name = getattr(function, "__name__", repr(function))
-    if not _is_a(message, wanted):
-        raise DeclarationError(f"service {service!r}: {name} is registered for {message!r}, no {wanted.__name__}.")
-    if not inspect.iscoroutinefunction(function):
-        raise DeclarationError(f"service {service!r}: {name} is not async.", "write async def.")
-    hints = get_type_hints(function)
+    _check_async(service, function)
+    name = function.__name__
+    hints = hints_of(function, f"service {service!r}: {name}")
     reading = _Reading(service, name)
     for parameter in inspect.signature(function).parameters:
         reading.read(parameter, hints.get(parameter), message)
+    if issubclass(message, Command):
+        _check_return(f"service {service!r}: {name}", message, hints.get("return"))
     if provider and reading.transaction:
         raise DeclarationError(
             f"service {service!r}: {name} is a provider's handler, so no transaction is open while it runs.",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from typing import Any, Generic, TypeVar
 
@@ -50,4 +50,4 @@ class Saga(Generic[S]):
 
 def _several(facts: object) -> tuple[Any, ...]:
     """One function or several; what is neither is refused when the plan is made."""
-    return tuple(facts) if isinstance(facts, Sequence) and not isinstance(facts, str) else (facts,)
+    return tuple(facts) if isinstance(facts, Iterable) and not isinstance(facts, str) else (facts,)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import inspect
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, cast
 
 from choros.errors import DeclarationError
 from choros.messages import Command, Fact, Message, Reply
-from choros.saga.checks import check_commanded, check_function, check_steps, is_a, is_name, shown
+from choros.names import RESERVED_NAMES, valid_name
+from choros.saga.checks import check_function, is_a, is_name, shown
 from choros.saga.parameters import Known, Need, needs_of, signature_of
-from choros.saga.steps import CommandBuilder, FactBuilder, Node, Pivot, Publish, Retriable, Step
+from choros.saga.policy import RetryPolicy, check_timedelta
+from choros.saga.steps import CommandBuilder, Commanded, FactBuilder, Node, Pivot, Publish, Retriable, Step
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +73,7 @@ def make_plan(
     compensated: Sequence[FactBuilder],
 ) -> Plan:
     """Read and check a declaration; raises DeclarationError."""
-    check_steps(saga, nodes)
+    _check_steps(saga, nodes)
     names = _names(saga, nodes)
     pivot = _check_order(saga, nodes, names)
     replies: list[tuple[int, str, type[Reply]]] = []
@@ -87,6 +91,23 @@ def make_plan(
         tuple(_fact_builder(saga, function, undone) for function in compensated),
         pivot,
     )
+
+
+def _check_steps(saga: str, nodes: Iterable[object]) -> None:
+    """Whether all are steps, and one of them commands somebody."""
+    commands = False
+    for node in nodes:
+        if not isinstance(node, (Step, Pivot, Retriable, Publish)):
+            raise DeclarationError(f"saga {saga!r}: {shown(node)} is no step.", _wrapped(node))
+        commands = commands or not isinstance(node, Publish)
+    if not commands:
+        raise DeclarationError(f"saga {saga!r} commands nobody.", "give it at least one Step, Pivot or Retriable.")
+
+
+def _wrapped(node: object) -> str:
+    if inspect.isroutine(node):
+        return f"wrap the function: Step({node.__name__}, to='...', compensation=...)."
+    return "use Step, Pivot, Retriable or Publish."
 
 
 def _names(saga: str, nodes: Sequence[Node]) -> list[str]:
@@ -168,7 +189,7 @@ def _plan_node(
     if isinstance(node, Publish):
         retraction = _fact_builder(saga, node.retraction, known) if node.retraction else None
         return Planned(index, name, node, _fact_builder(saga, node.fact, known), retraction)
-    check_commanded(saga, name, node)
+    _check_commanded(saga, name, node)
     action = _command_builder(saga, node.action, known)
     planned = Planned(index, name, node, action)
     if isinstance(node, Retriable) and planned.command.refusals:
@@ -185,6 +206,44 @@ def _plan_node(
     planned = Planned(index, name, node, action, undo)
     _check_compensation(saga, planned)
     return planned
+
+
+def _check_commanded(saga: str, name: str, node: Commanded) -> None:
+    """Where a command goes, and how long it is waited for."""
+    _check_destination(saga, name, node.to)
+    where = f"saga {saga!r}: {name}"
+    check_timedelta(where, "timeout", node.timeout)
+    if node.timeout <= timedelta(0):
+        raise DeclarationError(f"{where} has no time to answer.", "give it a timeout above zero.")
+    _check_retry(where, "retry", node.retry)
+    if isinstance(node, Step):
+        _check_retry(where, "undo_retry", node.undo_retry)
+
+
+def _check_destination(saga: str, name: str, to: object) -> None:
+    if not isinstance(to, str):
+        called = getattr(to, "name", "...")
+        raise DeclarationError(
+            f"saga {saga!r}: {name} goes to {shown(to)}, which is not the name of a service.",
+            f"write the name itself: to={called!r}.",
+        )
+    if not valid_name(to):
+        raise DeclarationError(
+            f"saga {saga!r}: {name} goes to {to!r}, which is no name for a service.",
+            "use lower-case words joined by '-' or '_'.",
+        )
+    if to in RESERVED_NAMES:
+        raise DeclarationError(
+            f"saga {saga!r}: {name} goes to {to!r}, a name that choros keeps for itself.",
+            "give the service another name.",
+        )
+
+
+def _check_retry(where: str, name: str, retry: object) -> None:
+    if not isinstance(retry, RetryPolicy):
+        raise DeclarationError(
+            f"{where}: {name}={shown(retry)} is no RetryPolicy.", f"write {name}=RetryPolicy(attempts=3), for example."
+        )
 
 
 def _check_compensation(saga: str, planned: Planned) -> None:

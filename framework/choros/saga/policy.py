@@ -38,7 +38,7 @@ def _check_kinds(policy: RetryPolicy) -> None:
 
 def _check_number(name: str, value: object, kinds: tuple[type, ...]) -> None:
     if not isinstance(value, kinds):
-        raise DeclarationError(f"RetryPolicy: {name}={value!r} is no number.", f"write {name}=2, for example.")
+        raise DeclarationError(f"RetryPolicy: {name}={value!r} is no number.", f"write {name}=1, for example.")
 
 
 def _check_codes(codes: object) -> None:
