@@ -12,7 +12,7 @@ from pathlib import Path
 import aio_pika
 from redis.asyncio import Redis
 
-from benchmarks.engine import Adapters, Engine
+from benchmarks.application import Adapters, Application
 from benchmarks.floor import Floor
 from benchmarks.measuring import Contestant
 from benchmarks.samples import take_samples
@@ -45,16 +45,16 @@ class Arena:
         sqlite, memory = "sqlite:///{folder}/{namespace}-{service}.db", "memory://"
         return [
             floor,
-            self._engine("rabbitmq+redis, services on sqlite", "q", self.amqp_url, self.redis_url, sqlite),
-            self._engine("rabbitmq+redis, services in memory", "m", self.amqp_url, self.redis_url, memory),
-            self._engine("memory+sqlite, services on sqlite", "l", "memory://bench", "", sqlite),
+            self._application("rabbitmq+redis, services on sqlite", "q", self.amqp_url, self.redis_url, sqlite),
+            self._application("rabbitmq+redis, services in memory", "m", self.amqp_url, self.redis_url, memory),
+            self._application("memory+sqlite, services on sqlite", "l", "memory://bench", "", sqlite),
         ]
 
     def _namespace(self, letter: str) -> str:
         self.namespaces.append(f"bench-{self.run}-{letter}")  # of one length: the names stand in the messages
         return self.namespaces[-1]
 
-    def _engine(self, name: str, letter: str, broker: str, store: str, database: str) -> Engine:
+    def _application(self, name: str, letter: str, broker: str, store: str, database: str) -> Application:
         namespace = self._namespace(letter)
         store = store or f"sqlite:///{self.folder}/{namespace}.db"
         where = {"folder": str(self.folder), "namespace": namespace}
@@ -63,7 +63,7 @@ class Arena:
             partial(store_at, store, f"{namespace}.{APPLICATION}"),
             lambda service: database_at(database.format(service=service, **where)),
         )
-        return Engine(name, namespace, adapters)
+        return Application(name, namespace, adapters)
 
     async def clean(self) -> None:
         """Take everything off the broker and out of Redis again."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmarks.engine import Adapters, Engine
+from benchmarks.application import Adapters, Application
 from choros.envelope import Envelope, Wire, encode
 from choros.store.barrier_memory import MemoryDatabase
 from choros.store.memory import MemoryStore
@@ -42,7 +42,7 @@ async def take_samples(namespace: str, saga: str) -> Samples:
     """Run one saga in memory and keep its messages."""
     transport = _Recorder(namespace)
     adapters = Adapters(lambda: transport, MemoryStore, lambda _: MemoryDatabase())
-    async with Engine("samples", namespace, adapters).opened() as shop:
+    async with Application("samples", namespace, adapters).opened() as shop:
         await shop.carry_out(saga)
         await shop.arrivals.reach(1)
     commands = [message for message in transport.seen if message.kind == "command"]

@@ -49,7 +49,7 @@ class RunningShop:
 
 
 @dataclass(frozen=True)
-class Engine:
+class Application:
     """A contestant: the whole application in this process, as `choros run --role all` has it."""
 
     name: str
