@@ -123,7 +123,7 @@ MISTAKES: dict[str, tuple[list[tuple[str, str]], str]] = {
     ),
     "a completed fact that needs the failure": (
         [("completed=order_confirmed", "completed=order_rejected")],
-        "order_rejected needs Failure",
+        "order_rejected takes a Failure, but a completed saga has no failure",
     ),
 }
 
