@@ -218,24 +218,33 @@ def decode(wire: Wire) -> Envelope:
 def _check_size(wire: Wire) -> None:
     if len(wire.body) > MAX_BODY:
         raise MessageRejected(f"The body is larger than {MAX_BODY} bytes.")
-    if sum(map(_size, wire.headers.items())) > MAX_HEADERS:
+    if _size(wire.headers) > MAX_HEADERS:
         raise MessageRejected(f"The headers are larger than {MAX_HEADERS} bytes.")
 
 
-def _size(header: tuple[Any, Any]) -> int:
+def _size(headers: Mapping[Any, Any]) -> int:
     """Characters, roughly; the broker's own (x-death) are not counted, tables and arrays are never read."""
-    name, value = header
-    if isinstance(name, str) and name.startswith("x-"):
-        return 0
-    return sum(len(part) for part in (name, value) if isinstance(part, (str, bytes)))
+    size = 0
+    for name, value in headers.items():
+        if isinstance(name, (str, bytes)):
+            if isinstance(name, str) and name.startswith("x-"):
+                continue
+            size += len(name)
+        if isinstance(value, (str, bytes)):
+            size += len(value)
+    return size
 
 
 def _binary(headers: Mapping[Any, Any]) -> dict[str, Any]:
-    names = [(name, value) for name, value in headers.items() if isinstance(name, str)]
-    found = {p: {k[len(p) :]: v for k, v in names if k.startswith(p)} for p in _PREFIXES}
-    if all(found.values()):
+    written: dict[str, Any] = {}
+    other: dict[str, Any] = {}
+    for name, value in headers.items():
+        if isinstance(name, str) and name.startswith("cloudEvents"):
+            found = written if name.startswith(_PREFIXES[0]) else other if name.startswith(_PREFIXES[1]) else {}
+            found[name[len(_PREFIXES[0]) :]] = value
+    if written and other:
         raise MessageRejected("The headers mix the prefixes 'cloudEvents_' and 'cloudEvents:'.")
-    return found[_PREFIXES[0]] or found[_PREFIXES[1]]
+    return written or other
 
 
 def _text(body: bytes) -> str:
@@ -281,11 +290,12 @@ def _structured(body: bytes) -> tuple[dict[str, Any], str]:
 def _fields(attributes: Mapping[str, Any]) -> dict[str, Any]:
     if attributes.get("specversion") not in ("1.0", b"1.0"):
         raise MessageRejected("The message is no CloudEvent of specversion 1.0.")
-    return {
-        field: _checked(attribute, read, attributes[attribute])
-        for field, (attribute, read) in _ATTRIBUTES.items()
-        if attributes.get(attribute) is not None
-    }
+    fields: dict[str, Any] = {}
+    for field, (attribute, read) in _ATTRIBUTES.items():
+        value = attributes.get(attribute)
+        if value is not None:
+            fields[field] = _checked(attribute, read, value)
+    return fields
 
 
 def _checked(attribute: str, read: Callable[[Any], Any], value: Any) -> Any:
