@@ -6,6 +6,7 @@ Both take the subscribers of each fact by its type name, such as `{"order-confir
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from choros.saga.declaration import Saga
@@ -16,7 +17,7 @@ from choros.saga.turn import commanded
 Subscribers = Mapping[str, Sequence[str]]
 
 
-def mermaid(saga: Saga[Any], subscribers: Subscribers = {}) -> str:  # noqa: B006 - never changed
+def mermaid(saga: Saga[Any], subscribers: Subscribers = MappingProxyType({})) -> str:
     """A flowchart: commanded steps solid, with their services and undo arrows; facts dotted, to those who subscribe."""
     lines = [f"start([{_quoted(saga.start.__name__)}])", *_steps(saga)]
     facts: dict[str, list[Builder]] = {}
@@ -72,7 +73,7 @@ def _quoted(*lines: str) -> str:
     return '"' + "<br/>".join(line.translate(codes) for line in lines) + '"'
 
 
-def outline(saga: Saga[Any], subscribers: Subscribers = {}) -> list[str]:  # noqa: B006 - never changed
+def outline(saga: Saga[Any], subscribers: Subscribers = MappingProxyType({})) -> list[str]:
     """Lines of text: which steps are commanded, and which facts anybody may react to."""
     steps = saga.plan.steps
     lines = [f"saga {saga.name!r}, version {saga.version}, starts with {saga.start.__name__}"]

@@ -41,11 +41,11 @@ class TransportConformance:
 
     def open(self, namespace: str) -> Transport:
         """A new transport for this namespace, on always the same broker, not yet connected."""
-        raise NotImplementedError
+        raise NotImplementedError  # the one thing that a subclass must say
 
     async def publish_raw(self, exchange: str, key: str, wire: Wire) -> None:
         """Put on the broker what no transport of choros would send."""
-        raise NotImplementedError
+        raise NotImplementedError  # only the subclass knows its broker's own client
 
     async def clean(self, namespace: str) -> None:
         """Remove what a test has left on the broker, if that matters."""
