@@ -21,7 +21,7 @@ from pydantic import ConfigDict
 from structlog.testing import capture_logs
 
 from choros import cli
-from choros.cli_words import answer, command, message_of
+from choros.cli.words import answer, command, message_of
 from choros.errors import UsageError
 from choros.messages import Message
 from choros.runtime.client import Client
@@ -70,7 +70,8 @@ def choros(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "travel", raising=False)
-    monkeypatch.setattr(cli, "configure_logging", lambda *_, **__: None)
+    monkeypatch.setattr(cli.asking, "configure_logging", lambda *_, **__: None)
+    monkeypatch.setattr(cli.application, "configure_logging", lambda *_, **__: None)
     for name in ("CHOROS_BROKER", "CHOROS_STORE", "CHOROS_NAMESPACE", "AMQP_URL", "REDIS_URL"):
         monkeypatch.delenv(name, raising=False)
 
@@ -340,9 +341,9 @@ def test_ctrl_c_while_a_module_is_imported(tmp_path: Path) -> None:
 
 def test_a_demo_that_is_not_installed(choros: Choros, monkeypatch: pytest.MonkeyPatch) -> None:
     hint = "Try: pip install 'choros[demo]', or '.[demo]' in a checkout.\n"
-    monkeypatch.setattr(cli, "entry_points", lambda **_: [])
+    monkeypatch.setattr(cli.application, "entry_points", lambda **_: [])
     said = choros("demo")
     assert (said.code, said.err) == (2, f"✖ The reference services are not installed. {hint}")
     absent = EntryPoint("shop", "no_such_module_at_all:run", "choros.demos")
-    monkeypatch.setattr(cli, "entry_points", lambda **_: [absent])
+    monkeypatch.setattr(cli.application, "entry_points", lambda **_: [absent])
     assert choros("demo").err == f"✖ The demo needs 'no_such_module_at_all'. {hint}"

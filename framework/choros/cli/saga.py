@@ -1,18 +1,16 @@
-"""The `choros` command."""
+"""`choros saga`: start sagas, look at them, act on them."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
-from collections.abc import Coroutine
 from datetime import timedelta
-from importlib.metadata import entry_points
-from typing import Annotated, Any, TypeVar, get_args
+from typing import Annotated, Any, get_args
 
 import typer
 
-from choros.cli_words import (
+from choros.cli.asking import AppName, Broker, StoreUrl, found, log_apart, run_until_done, with_client
+from choros.cli.words import (
     answer,
     command,
     existing,
@@ -24,38 +22,21 @@ from choros.cli_words import (
     status_named,
 )
 from choros.envelope import rfc3339
-from choros.errors import ChorosError, OutcomePending, SagaNotFound, UsageError
+from choros.errors import OutcomePending, UsageError
 from choros.loading import load_app
 from choros.messages import Message
-from choros.roles import DEFAULT_BROKER, DEFAULT_DATABASE, DEFAULT_STORE, Addresses, client_of, opened_store, run_role
+from choros.roles import DEFAULT_BROKER, DEFAULT_STORE, Addresses, opened_store
 from choros.runtime.application import App
 from choros.runtime.client import Account, Client, Outcome, account_of, events_of
-from choros.runtime.telemetry import configure_logging
 from choros.saga.declaration import Saga
-from choros.saga.diagram import mermaid, outline
 from choros.saga.instance import Status
 from choros.saga.steps import Publish
 from choros.store.port import Record
 from choros.timeline import timeline
-from choros.version import __version__
 
-T = TypeVar("T")
 STATUSES: tuple[str, ...] = get_args(Status)
-DEMO_HINT = "pip install 'choros[demo]', or '.[demo]' in a checkout."
-app = typer.Typer(
-    no_args_is_help=True, pretty_exceptions_enable=False, add_completion=True, help="Sagas and facts on RabbitMQ."
-)
-saga_commands = typer.Typer(no_args_is_help=True, help="Start sagas and see what became of them.")
-app.add_typer(saga_commands, name="saga")
+app = typer.Typer(no_args_is_help=True, help="Start sagas and see what became of them.")
 
-AppName = Annotated[str, typer.Argument(metavar="APP", help="package.module, or package.module:name")]
-Broker = Annotated[str, typer.Option(envvar=["CHOROS_BROKER", "AMQP_URL"], help="amqp://... or memory://")]
-StoreUrl = Annotated[
-    str, typer.Option("--store", envvar=["CHOROS_STORE", "REDIS_URL"], help="sqlite:///file, redis://... or memory://")
-]
-Database = Annotated[
-    str, typer.Option(envvar=["CHOROS_DATABASE"], help="A service's own database; {service} stands for its name.")
-]
 Output = Annotated[str, typer.Option("-o", "--output", help="table, json or jsonl")]
 SagaName = Annotated[str, typer.Argument(metavar="SAGA", help="the saga's name")]
 SagaId = Annotated[str, typer.Argument(metavar="SAGA_ID")]
@@ -63,106 +44,7 @@ Input = Annotated[str, typer.Option("-i", "--input", help="the start message as 
 Key = Annotated[str | None, typer.Option(help="start key, where the saga does not derive one")]
 
 
-def main() -> None:
-    """Run the command; an error is one line with a hint, and an exit code."""
-    try:
-        app()
-    except ChorosError as error:
-        sys.exit(_say(error))
-    except KeyboardInterrupt:
-        sys.exit(130)
-
-
-def _say(error: ChorosError) -> int:
-    print(f"✖ {error}", file=sys.stderr)
-    return error.exit_code
-
-
-def _run(coroutine: Coroutine[Any, Any, T]) -> T:
-    """On uvloop where it is installed."""
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.run(coroutine)
-    return uvloop.run(coroutine)
-
-
-@app.command()
-def version() -> None:
-    """Print the version."""
-    print(f"choros {__version__}")
-
-
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
-def demo(context: typer.Context) -> None:
-    """Run the reference shop on generated or real orders (`choros demo --help` lists its options)."""
-    found = next(iter(entry_points(group="choros.demos")), None)
-    if found is None:
-        raise UsageError("The reference services are not installed.", DEMO_HINT)
-    try:
-        run = found.load()
-    except ModuleNotFoundError as error:
-        raise UsageError(f"The demo needs {error.name!r}.", DEMO_HINT) from None
-    code = run(context.args)
-    if code:
-        raise typer.Exit(code)
-
-
-@app.command()
-def check(application: AppName) -> None:
-    """Check the declarations, and say which steps are commanded and which are event-driven."""
-    loaded = load_app(application)
-    print(f"namespace {loaded.namespace}, application {loaded.name}")
-    for saga in loaded.sagas.values():
-        print("\n".join(outline(saga, _subscribers(loaded))))
-    for service in loaded.services.values():
-        kinds = [*(c.__name__ for c in service.commands), *(f.__name__ for f in service.facts)]
-        print(f"service {service.name}: {', '.join(kinds) or 'nothing'}")
-    print("✔ everything fits together")
-
-
-@app.command()
-def graph(application: AppName, saga: Annotated[str, typer.Option(help="one saga only")] = "") -> None:
-    """Draw the sagas as mermaid diagrams."""
-    loaded = load_app(application)
-    sagas = [loaded.saga(saga)] if saga else list(loaded.sagas.values())
-    for one in sagas:
-        print(mermaid(one, _subscribers(loaded)))
-
-
-def _subscribers(loaded: App) -> dict[str, list[str]]:
-    names: dict[str, list[str]] = {}
-    for service in loaded.services.values():
-        for fact in service.facts:
-            names.setdefault(fact.type_name, []).append(service.name)
-    return names
-
-
-@app.command()
-def run(
-    application: AppName,
-    role: Annotated[str, typer.Option(help="orchestrator, service:NAME, subscriber:NAME or all")] = "all",
-    broker: Broker = DEFAULT_BROKER,
-    store: StoreUrl = DEFAULT_STORE,
-    database: Database = DEFAULT_DATABASE,
-) -> None:
-    """Run a role of an application until it is told to stop (SIGTERM, Ctrl-C)."""
-    configure_logging(role)
-    loaded = load_app(application)
-    if role == "all" and not _has_work(loaded):
-        hint = "name a saga in App(sagas=...), or a service with handlers in App(services=...)."
-        raise UsageError(f"{application} has nothing to run: no saga, and no service with handlers.", hint)
-    _run(run_role(loaded, role, Addresses(broker, store, database)))
-
-
-def _has_work(loaded: App) -> bool:
-    return bool(loaded.sagas) or any(service.handlers or service.reactions for service in loaded.services.values())
-
-
-# --- choros saga ----------------------------------------------------------------------------------------------------
-
-
-@saga_commands.command("start")
+@app.command("start")
 def saga_start(
     application: AppName,
     name: SagaName,
@@ -177,10 +59,10 @@ def saga_start(
     async def start(client: Client, _: App) -> str:
         return await client.start(saga, message, key=key)
 
-    print(_with_client(application, Addresses(broker, store), start))
+    print(with_client(application, Addresses(broker, store), start))
 
 
-@saga_commands.command("run")
+@app.command("run")
 def saga_run(
     application: AppName,
     name: SagaName,
@@ -200,7 +82,7 @@ def saga_run(
         return await client.wait(started[0], timeout=wait)
 
     try:
-        outcome = _with_client(application, Addresses(broker, store), start)
+        outcome = with_client(application, Addresses(broker, store), start)
     except OutcomePending as error:
         raise OutcomePending(error.sentence, command("show", application, store, started[0])) from None
     except KeyboardInterrupt:
@@ -217,7 +99,7 @@ def _tell_outcome(outcome: Outcome) -> None:
         raise typer.Exit(3 if outcome.status == "compensated" else 1)
 
 
-@saga_commands.command("list")
+@app.command("list")
 def saga_list(
     application: AppName,
     status: Annotated[str, typer.Option(help="running, compensating, completed, compensated or parked")] = "",
@@ -227,7 +109,7 @@ def saga_list(
     output: Output = "table",
 ) -> None:
     """List saga instances, last started first."""
-    _log_apart()
+    log_apart()
     shape = format_named(output)
     status_named(status, STATUSES)
     loaded = load_app(application)
@@ -237,7 +119,7 @@ def saga_list(
         async with opened_store(Addresses(store=existing(store)), loaded) as opened:
             return list((await opened.find(saga=name, status=status, limit=limit)).records)
 
-    _tell_rows([_row(record) for record in _run(find())], shape)
+    _tell_rows([_row(record) for record in run_until_done(find())], shape)
 
 
 def _row(record: Record) -> dict[str, str]:
@@ -259,10 +141,10 @@ def _tell_rows(rows: list[dict[str, str]], shape: str) -> None:
         print("no saga instances", file=sys.stderr)
 
 
-@saga_commands.command("show")
+@app.command("show")
 def saga_show(application: AppName, saga_id: SagaId, store: StoreUrl = DEFAULT_STORE, output: Output = "table") -> None:
     """Show what became of a saga instance."""
-    _log_apart()
+    log_apart()
     shape = format_named(output)
     loaded = load_app(application)
 
@@ -270,7 +152,7 @@ def saga_show(application: AppName, saga_id: SagaId, store: StoreUrl = DEFAULT_S
         async with opened_store(Addresses(store=existing(store)), loaded) as opened:
             return await account_of(opened, saga_id)
 
-    account = _found(look(), application, store)
+    account = found(look(), application, store)
     if shape != "table":
         history = [{"version": row.version, "at": row.at, "events": events_of(row)} for row in account.history]
         print(json.dumps({"saga_id": saga_id, "status": account.record.status, "history": history}))
@@ -278,7 +160,7 @@ def saga_show(application: AppName, saga_id: SagaId, store: StoreUrl = DEFAULT_S
         print("\n".join(timeline(account, _declared(loaded, account.record))))
 
 
-@saga_commands.command("cancel")
+@app.command("cancel")
 def saga_cancel(
     application: AppName, saga_id: SagaId, broker: Broker = DEFAULT_BROKER, store: StoreUrl = DEFAULT_STORE
 ) -> None:
@@ -286,7 +168,7 @@ def saga_cancel(
     _act("cancel", application, Addresses(broker, store), lambda client, _: client.cancel(saga_id))
 
 
-@saga_commands.command("retry")
+@app.command("retry")
 def saga_retry(
     application: AppName,
     saga_id: SagaId,
@@ -299,7 +181,7 @@ def saga_retry(
     _act("retry", application, Addresses(broker, store), lambda client, _: client.retry(saga_id, step, round))
 
 
-@saga_commands.command("skip")
+@app.command("skip")
 def saga_skip(
     application: AppName,
     saga_id: SagaId,
@@ -321,7 +203,7 @@ def saga_skip(
     _act("skip", application, Addresses(broker, store), skip)
 
 
-@saga_commands.command("pause")
+@app.command("pause")
 def saga_pause(
     application: AppName, saga_id: SagaId, broker: Broker = DEFAULT_BROKER, store: StoreUrl = DEFAULT_STORE
 ) -> None:
@@ -329,7 +211,7 @@ def saga_pause(
     _act("pause", application, Addresses(broker, store), lambda client, _: client.pause(saga_id))
 
 
-@saga_commands.command("resume")
+@app.command("resume")
 def saga_resume(
     application: AppName, saga_id: SagaId, broker: Broker = DEFAULT_BROKER, store: StoreUrl = DEFAULT_STORE
 ) -> None:
@@ -345,11 +227,6 @@ def _declared(loaded: App, record: Record) -> Saga[Any]:
     return saga
 
 
-def _log_apart() -> None:
-    """What stands on stdout is the answer."""
-    configure_logging("cli", level="WARNING", stream=sys.stderr)
-
-
 def _typed(application: str, name: str, given: str, store: str) -> tuple[Saga[Any], Message]:
     """What is to be started, checked before any server is asked."""
     lasting(store)
@@ -359,27 +236,7 @@ def _typed(application: str, name: str, given: str, store: str) -> tuple[Saga[An
 
 def _act(verb: str, application: str, addresses: Addresses, act: Any) -> None:
     """Do it and say what it came to; exits with 1 if nothing was done."""
-    word = _with_client(application, addresses, act)
+    word = with_client(application, addresses, act)
     print(answer(verb, word))
     if word == "too_late":
         raise typer.Exit(1)
-
-
-def _with_client(application: str, addresses: Addresses, act: Any) -> Any:
-    lasting(addresses.store)
-    loaded = load_app(application)
-    _log_apart()
-
-    async def call() -> Any:
-        async with client_of(loaded, addresses) as client:
-            return await act(client, loaded)
-
-    return _found(call(), application, addresses.store)
-
-
-def _found(coroutine: Coroutine[Any, Any, T], application: str, store: str) -> T:
-    """Run it; where there is no such saga, say how to find those that there are."""
-    try:
-        return _run(coroutine)
-    except SagaNotFound as error:
-        raise SagaNotFound(error.sentence, command("list", application, store)) from None

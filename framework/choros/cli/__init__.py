@@ -1,0 +1,31 @@
+"""The `choros` command."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from choros.cli import application, saga
+from choros.errors import ChorosError
+
+app = typer.Typer(
+    no_args_is_help=True, pretty_exceptions_enable=False, add_completion=True, help="Sagas and facts on RabbitMQ."
+)
+app.add_typer(application.app)
+app.add_typer(saga.app, name="saga")
+
+
+def main() -> None:
+    """Run the command; an error is one line with a hint, and an exit code."""
+    try:
+        app()
+    except ChorosError as error:
+        sys.exit(_say(error))
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _say(error: ChorosError) -> int:
+    print(f"✖ {error}", file=sys.stderr)
+    return error.exit_code

@@ -1,0 +1,92 @@
+"""Commands on an application: check it, draw it, run it."""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+from typing import Annotated
+
+import typer
+
+from choros.cli.asking import AppName, Broker, Database, StoreUrl, run_until_done
+from choros.errors import UsageError
+from choros.loading import load_app
+from choros.roles import DEFAULT_BROKER, DEFAULT_DATABASE, DEFAULT_STORE, Addresses, run_role
+from choros.runtime.application import App
+from choros.runtime.telemetry import configure_logging
+from choros.saga.diagram import mermaid, outline
+from choros.version import __version__
+
+DEMO_HINT = "pip install 'choros[demo]', or '.[demo]' in a checkout."
+app = typer.Typer()
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    print(f"choros {__version__}")
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
+def demo(context: typer.Context) -> None:
+    """Run the reference shop on generated or real orders (`choros demo --help` lists its options)."""
+    found = next(iter(entry_points(group="choros.demos")), None)
+    if found is None:
+        raise UsageError("The reference services are not installed.", DEMO_HINT)
+    try:
+        run = found.load()
+    except ModuleNotFoundError as error:
+        raise UsageError(f"The demo needs {error.name!r}.", DEMO_HINT) from None
+    code = run(context.args)
+    if code:
+        raise typer.Exit(code)
+
+
+@app.command()
+def check(application: AppName) -> None:
+    """Check the declarations, and say which steps are commanded and which are event-driven."""
+    loaded = load_app(application)
+    print(f"namespace {loaded.namespace}, application {loaded.name}")
+    for saga in loaded.sagas.values():
+        print("\n".join(outline(saga, _subscribers(loaded))))
+    for service in loaded.services.values():
+        kinds = [*(c.__name__ for c in service.commands), *(f.__name__ for f in service.facts)]
+        print(f"service {service.name}: {', '.join(kinds) or 'nothing'}")
+    print("✔ everything fits together")
+
+
+@app.command()
+def graph(application: AppName, saga: Annotated[str, typer.Option(help="one saga only")] = "") -> None:
+    """Draw the sagas as mermaid diagrams."""
+    loaded = load_app(application)
+    sagas = [loaded.saga(saga)] if saga else list(loaded.sagas.values())
+    for one in sagas:
+        print(mermaid(one, _subscribers(loaded)))
+
+
+def _subscribers(loaded: App) -> dict[str, list[str]]:
+    names: dict[str, list[str]] = {}
+    for service in loaded.services.values():
+        for fact in service.facts:
+            names.setdefault(fact.type_name, []).append(service.name)
+    return names
+
+
+@app.command()
+def run(
+    application: AppName,
+    role: Annotated[str, typer.Option(help="orchestrator, service:NAME, subscriber:NAME or all")] = "all",
+    broker: Broker = DEFAULT_BROKER,
+    store: StoreUrl = DEFAULT_STORE,
+    database: Database = DEFAULT_DATABASE,
+) -> None:
+    """Run a role of an application until it is told to stop (SIGTERM, Ctrl-C)."""
+    configure_logging(role)
+    loaded = load_app(application)
+    if role == "all" and not _has_work(loaded):
+        hint = "name a saga in App(sagas=...), or a service with handlers in App(services=...)."
+        raise UsageError(f"{application} has nothing to run: no saga, and no service with handlers.", hint)
+    run_until_done(run_role(loaded, role, Addresses(broker, store, database)))
+
+
+def _has_work(loaded: App) -> bool:
+    return bool(loaded.sagas) or any(service.handlers or service.reactions for service in loaded.services.values())

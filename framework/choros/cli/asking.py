@@ -1,0 +1,63 @@
+"""What the commands share: their options, and how they ask a broker and a store."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Coroutine
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from choros.cli.words import command, lasting
+from choros.errors import SagaNotFound
+from choros.loading import load_app
+from choros.roles import Addresses, client_of
+from choros.runtime.telemetry import configure_logging
+
+T = TypeVar("T")
+
+AppName = Annotated[str, typer.Argument(metavar="APP", help="package.module, or package.module:name")]
+Broker = Annotated[str, typer.Option(envvar=["CHOROS_BROKER", "AMQP_URL"], help="amqp://... or memory://")]
+StoreUrl = Annotated[
+    str, typer.Option("--store", envvar=["CHOROS_STORE", "REDIS_URL"], help="sqlite:///file, redis://... or memory://")
+]
+Database = Annotated[
+    str, typer.Option(envvar=["CHOROS_DATABASE"], help="A service's own database; {service} stands for its name.")
+]
+Output = Annotated[str, typer.Option("-o", "--output", help="table, json or jsonl")]
+
+
+def run_until_done(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run it, on uvloop where it is installed."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(coroutine)
+    return uvloop.run(coroutine)
+
+
+def log_apart() -> None:
+    """What stands on stdout is the answer; the log goes to stderr."""
+    configure_logging("cli", level="WARNING", stream=sys.stderr)
+
+
+def with_client(application: str, addresses: Addresses, act: Any) -> Any:
+    """Call `act(client, app)` with a client of this application, and return what it returns."""
+    lasting(addresses.store)
+    loaded = load_app(application)
+    log_apart()
+
+    async def call() -> Any:
+        async with client_of(loaded, addresses) as client:
+            return await act(client, loaded)
+
+    return found(call(), application, addresses.store)
+
+
+def found(coroutine: Coroutine[Any, Any, T], application: str, store: str) -> T:
+    """Run it; where there is no such saga, say how to find those that there are."""
+    try:
+        return run_until_done(coroutine)
+    except SagaNotFound as error:
+        raise SagaNotFound(error.sentence, command("list", application, store)) from None
