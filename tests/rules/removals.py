@@ -1,0 +1,217 @@
+"""What is taken out: an edit for each rule of `docs/decisions/0001-rules.md`, and the tests that notice it."""
+
+from tests.rules.removal import Removal
+
+ANSWERS = "tests/saga/test_machine_answers.py"
+FACTS = "tests/saga/test_machine_facts.py"
+PEOPLE = "tests/saga/test_machine_people.py"
+PIVOT = "tests/saga/test_machine_pivot.py"
+TIMERS = "tests/saga/test_machine_timers.py"
+DECLARATION = "tests/saga/test_declaration.py"
+ORCHESTRATOR = "tests/runtime/test_orchestrator.py"
+PARTICIPANT = "tests/runtime/test_participant.py"
+OUTBOX = "tests/runtime/test_participant_outbox.py"
+PROVIDER = "tests/runtime/test_participant_provider.py"
+SUBSCRIBER = "tests/runtime/test_subscriber.py"
+BARRIER = "tests/runtime/test_barrier.py"
+
+REMOVALS = (
+    Removal(
+        1, "a retry keeps its key", "saga.turn.Turn.send", "state.round, leg.operation", "leg.attempt, leg.operation",
+        (f"{ANSWERS}::test_rule_1_a_retry_keeps_the_key_and_the_body",),
+    ),
+    Removal(
+        1, "an undo shares the key of its do", "saga.turn.Turn.send", "state.round, leg.operation",
+        'state.round + (leg.operation == "undo"), leg.operation',
+        (f"{ANSWERS}::test_rule_1_an_undo_has_the_key_of_its_do",),
+    ),
+    Removal(
+        1, "the round rises after a refusal", "saga.machine._retry", "state.round + 1", "state.round",
+        (f"{ANSWERS}::test_rule_1_a_round_rises_only_when_a_refused_step_is_tried_again",),
+    ),
+    Removal(
+        3, "the row is read before the deadline", "runtime.barrier.on_do", "if done is None:\n        return",
+        "if done is None or (not_after is not None and now > not_after):\n        return",
+        (f"{PARTICIPANT}::test_expired_is_refused_and_stored_but_an_answer_given_in_time_stays",),
+    ),
+    Removal(
+        3, "an expired do is refused", "runtime.barrier.on_do", "now > not_after", "now < not_after - 1e9",
+        (f"{PARTICIPANT}::test_expired_is_refused_and_stored_but_an_answer_given_in_time_stays",),
+    ),
+    Removal(
+        3, "an undo carries the greatest deadline", "saga.turn.Turn.send",
+        "max(not_after or 0.0, leg.due or 0.0, budget)",
+        "leg.due",
+        (f"{TIMERS}::test_rule_3_a_clock_that_was_set_back_lowers_no_deadline",),
+    ),
+    Removal(
+        3, "a tombstone outlives the last do", "runtime.barrier.tombstone_until",
+        "return max(not_after + skew, standing.prune_at or 0.0) if standing else not_after + skew",
+        "return not_after",
+        (f"{BARRIER}::test_a_tombstone_lives_as_long_as_its_do_may_arrive",),
+    ),
+    Removal(
+        4, "a command that cannot leave counts no attempt", "saga.machine._timer_fired",
+        "(fired.unsent and not leg.waiting)", "False",
+        (f"{TIMERS}::test_rule_4_while_the_command_cannot_leave_no_attempt_is_counted",),
+    ),
+    Removal(
+        4, "a paused step counts no attempt", "saga.machine._timer_fired", "turn.instance.paused or", "",
+        (f"{PEOPLE}::test_rule_13_paused_a_command_keeps_its_timer_and_counts_no_attempt",),
+    ),
+    Removal(
+        4, "every command has a timer", "saga.turn.Turn.send", "due=self.now + node.timeout.total_seconds()",
+        "due=None",
+        (f"{TIMERS}::test_rule_4_every_command_and_undo_has_a_timeout",),
+    ),
+    Removal(
+        5, "the saga's id follows from its key", "ids.saga_id_for",
+        'derived_id("choros.saga", saga, key)', "fresh_id()",
+        (f"{ORCHESTRATOR}::test_the_same_key_and_body_is_the_same_saga_also_at_once",),
+    ),
+    Removal(
+        5, "another body under the same key is an error", "runtime.transition._conflict", "start.digest == digest",
+        "True",
+        (f"{ORCHESTRATOR}::test_the_same_key_with_another_body_is_a_conflict",),
+    ),
+    Removal(
+        6, "an event's id survives resends", "runtime.relay.Relay._drain",
+        "entry.message or Envelope.loads(entry.envelope)",
+        "Envelope(**{**__import__('json').loads(entry.envelope), 'id': entry.id[::-1]})",
+        (f"{ORCHESTRATOR}::test_what_a_crash_left_in_the_outbox_is_sent_under_its_own_id",),
+    ),
+    Removal(
+        7, "inputs of one saga are folded", "runtime.decider.Decider.run", "[first, *self._waiting()]", "[first]",
+        (f"{ORCHESTRATOR}::test_inputs_of_one_saga_in_a_batch_are_one_transition",),
+    ),
+    Removal(
+        7, "what was mine is known by its id", "runtime.transition._sort", "work.id in known or", "",
+        (f"{ORCHESTRATOR}::test_a_commit_whose_answer_is_lost_is_recognised_as_its_own",),
+    ),
+    Removal(
+        8, "a failure counts only for its own attempt", "saga.machine._failed",
+        "(answer.key.operation, answer.attempt)",
+        "(answer.key.operation, leg.attempt)",
+        (f"{ANSWERS}::test_rule_8_a_retryable_failure_counts_only_for_the_attempt_that_is_awaited",),
+    ),
+    Removal(
+        8, "a late reply changes nothing", "saga.machine._is_awaited", "return answer.key.round ==",
+        "return True or 0 ==",
+        ("tests/saga/test_walk.py",),
+    ),
+    Removal(
+        9, "a cancel in the pivot's flight is only wanted", "saga.machine._withdraw",
+        'elif progress == "sent":', "elif False:",
+        (f"{PIVOT}::test_rule_9_a_cancel_while_the_pivot_is_in_flight_is_only_wanted",),
+    ),
+    Removal(
+        9, "a pivot in doubt parks", "saga.machine._give_up", "not isinstance(node, Step) or", "",
+        (f"{PIVOT}::test_rule_9_a_pivot_in_doubt_parks_and_is_never_compensated",),
+    ),
+    Removal(
+        10, "an undeclared refusal is no refusal", "saga.machine._may_refuse", "and code in", "or code in",
+        (f"{ANSWERS}::test_rule_10_an_undeclared_refusal_is_a_retryable_failure",),
+    ),
+    Removal(
+        10, "an undeclared refusal is not stored", "runtime.carrying_out.may_refuse", "and refused.code in",
+        "or refused.code in",
+        (PARTICIPANT,),
+    ),
+    Removal(
+        10, "a retriable step has no refusals", "saga.plan._plan_node", "isinstance(node, Retriable) and",
+        "False and",
+        (DECLARATION,),
+    ),
+    Removal(
+        11, "an undo takes its own reply only as optional", "saga.parameters._need",
+        "not sure and not optional", "False",
+        (DECLARATION,),
+    ),
+    Removal(
+        12, "a reply to an unknown version is set aside", "runtime.transition.Transitions._set_aside",
+        "undecided=record.undecided + tuple(work.envelope for work in replies)", "undecided=record.undecided",
+        (f"{ORCHESTRATOR}::test_a_reply_to_a_version_unknown_here_is_kept_for_a_worker_that_knows_it",),
+    ),
+    Removal(
+        12, "an envelope names its saga's version", "runtime.transition.Transitions._envelope",
+        "saga_version=record.saga_version", "saga_version=record.saga_version + 1",
+        (f"{ORCHESTRATOR}::test_every_message_names_its_saga_and_its_cause",),
+    ),
+    Removal(
+        13, "nothing is sent while paused", "saga.machine._go_on", "instance.paused or", "",
+        (f"{PEOPLE}::test_rule_13_paused_nothing_is_sent_until_resumed",),
+    ),
+    Removal(
+        14, "a participant acknowledges after the confirm", "runtime.reply_outbox.ReplyOutbox._send",
+        "if fate is Published.CONFIRMED:", "if True:",
+        (f"{OUTBOX}::test_nothing_is_acknowledged_before_its_reply_is_confirmed", OUTBOX),
+    ),
+    Removal(
+        14, "stored replies are scanned at the start", "runtime.reply_outbox.ReplyOutbox.scan",
+        "self._seen is None or", "",
+        (f"{OUTBOX}::test_stored_replies_are_scanned_at_the_start",),
+    ),
+    Removal(
+        14, "the outbox is scanned", "runtime.relay.Relay._scan", "if fresh:", "if False:",
+        (f"{ORCHESTRATOR}::test_what_a_crash_left_in_the_outbox_is_sent_under_its_own_id",),
+    ),
+    Removal(
+        15, "a refusal takes the effect back", "runtime.carrying_out.Barrier._carry_out",
+        "async with transaction.savepoint():",
+        "if True:",
+        (f"{PARTICIPANT}::test_a_refusal_takes_its_effect_back_and_stays",),
+    ),
+    Removal(
+        15, "a refusal is stored", "runtime.carrying_out.Barrier._carry_out",
+        "return await _keep(transaction, self.refused_row(envelope), self._reply(envelope, refused))",
+        "return Answer(self._reply(envelope, refused), ())",
+        (f"{PARTICIPANT}::test_a_refusal_takes_its_effect_back_and_stays",),
+    ),
+    Removal(
+        16, "an undo settles an intent first", "runtime.barrier.on_undo",
+        'if done.state == "intent":\n        return Settle(done)',
+        'if done.state == "intent":\n        return LeaveAlone()',
+        (f"{PROVIDER}::test_an_undo_settles_what_may_have_happened_and_then_takes_it_back",),
+    ),
+    Removal(
+        16, "a duplicate settles an intent first", "runtime.barrier.on_do", 'if done.state == "intent":', "if False:",
+        (f"{PROVIDER}::test_a_crash_between_call_and_result_calls_again_under_the_same_key",),
+    ),
+    Removal(
+        17, "a skip closes the key first", "saga.machine._skip", 'Leg("close", closes', 'Leg("do", closes',
+        (f"{PEOPLE}::test_rule_17_a_skip_closes_the_key_before_it_counts",),
+    ),
+    Removal(
+        17, "an act is refused once the saga has moved on", "saga.machine._still_parked",
+        "and (act.step, act.round) == (_current(turn), round_)", "",
+        (f"{PEOPLE}::test_rule_17_an_act_on_what_is_not_parked_comes_too_late", PEOPLE),
+    ),
+    Removal(
+        18, "facts are numbered", "saga.turn.Turn.release", "self.instance.seq + 1", "1",
+        (f"{FACTS}::test_rule_18_a_number_is_given_at_release_not_while_held", FACTS),
+    ),
+    Removal(
+        18, "identity is source, stream and number", "runtime.subscriber._Told.key", "str(self.envelope.seq)",
+        "self.envelope.id",
+        (f"{SUBSCRIBER}::test_identity_is_source_stream_and_number",),
+    ),
+    Removal(
+        19, "a fact before the pivot is held", "saga.machine._publish", "early or passed", "True",
+        (f"{FACTS}::test_rule_19_a_fact_before_the_pivot_is_held_and_an_early_one_is_not",),
+    ),
+    Removal(
+        19, "undoing drops what was held", "saga.machine._turn_back", "turn.drop_held()", "pass",
+        (f"{FACTS}::test_rule_19_compensation_drops_the_held_and_takes_the_early_back",),
+    ),
+    Removal(
+        19, "an early fact needs a retraction", "saga.plan._check_place",
+        "node.early and node.retraction is None", "False",
+        (DECLARATION,),
+    ),
+    Removal(
+        24, "nothing but the service is bound to its commands", "transport.topology.topology",
+        "whole += _working_queue(names, queue, Binding(names.facts, queue)) + _ladder(names, queue)",
+        "whole += _working_queue(names, queue, Binding(names.commands, queue, 'payment')) + _ladder(names, queue)",
+        ("tests/transport/test_topology.py",),
+    ),
+)  # fmt: skip
