@@ -1,42 +1,26 @@
 """Whatever arrives, `decode` gives an envelope that can be written again, or MessageRejected; nothing else."""
 
+import contextlib
 import json
+import time
+import tracemalloc
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from choros.envelope import _ATTRIBUTES, Envelope, Wire, decode, encode
+from choros.envelope import _ATTRIBUTES, MAX_BODY, Envelope, Wire, decode, encode
 from choros.errors import MessageRejected
 from tests.test_envelope import COMMAND, FACT
+from tests.wires import CARD, Heap, damaged, heaps, names, nested, noise, values
 
-CARD = "4111111111111111"
-FAST = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+FAST = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+SECONDS = 5.0
+"""Of the processor, for the worst body: it takes some hundredths, and hours where something is tried over and over."""
+MEMORY = 48 * MAX_BODY
+"""Bytes, for the worst body: a list of empty objects, of which each takes 64 bytes."""
 
-scalars = (
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats()
-    | st.text(max_size=20)
-    | st.binary(max_size=20)
-    | st.datetimes()
-    | st.datetimes(timezones=st.timezones())
-    | st.sampled_from([CARD, CARD.encode(), int(CARD), 10**300, "9999-12-31T23:59:59Z"])
-)
-
-
-def nested(inner: Any) -> Any:
-    return st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3)
-
-
-values = st.recursive(scalars, nested)
-attributes = [f"cloudEvents_{attribute}" for attribute, _ in _ATTRIBUTES.values()] + ["cloudEvents_specversion"]
-names = st.sampled_from([*attributes, "cloudEvents:id", "x-death", "traceparent", CARD])
-content_types = st.sampled_from(
-    [None, "application/json", "application/cloudevents+json", "APPLICATION/CLOUDEVENTS", "x"]
-)
 text = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), min_size=1, max_size=40)
 moments = st.integers(0, 4_000_000_000).map(float) | st.sampled_from([0.25, 1_785_585_600.5])
 
@@ -56,14 +40,52 @@ def check(wire: Wire) -> None:
 
 
 @FAST
-@given(
-    st.binary(max_size=200),
-    st.dictionaries(names | st.text() | st.integers(), values, max_size=5),
-    content_types,
-    st.none() | st.text(),
-)
-def test_whatever_arrives(body: bytes, headers: Any, content_type: str | None, reply_to: str | None) -> None:
-    check(Wire(body, headers, content_type, reply_to))
+@given(noise)
+def test_whatever_arrives(wire: Wire) -> None:
+    check(wire)
+
+
+@FAST
+@given(damaged(COMMAND, FACT))
+def test_a_message_that_was_damaged(wire: Wire) -> None:
+    check(wire)
+
+
+def structured(body: bytes) -> Wire:
+    return Wire(body, {}, "application/cloudevents+json")
+
+
+WORST = Heap(b'{"data":[', b"{},", MAX_BODY // 3 - 4)
+
+
+def refused_or_read(heap: Heap) -> None:
+    body = heap.body()
+    for wire in (Wire(body, {}, "application/cloudevents+json"), Wire(body, encode(COMMAND).headers)):
+        with contextlib.suppress(MessageRejected):
+            decode(wire)
+
+
+@settings(FAST, max_examples=20)
+@given(heaps)
+@example(WORST)
+@example(WORST._replace(piece=b"[1],"))
+def test_no_body_takes_long(heap: Heap) -> None:
+    began = time.process_time()
+    refused_or_read(heap)
+    assert time.process_time() - began < SECONDS
+
+
+@settings(FAST, max_examples=5)
+@given(heaps)
+@example(WORST)
+def test_no_body_takes_much_memory(heap: Heap) -> None:
+    tracemalloc.start()
+    try:
+        refused_or_read(heap)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < MEMORY
 
 
 @FAST

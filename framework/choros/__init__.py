@@ -14,6 +14,7 @@ from choros.saga.policy import RetryPolicy
 from choros.saga.steps import Pivot, Publish, Retriable, Step
 from choros.store.barrier import Transaction
 from choros.store.barrier_rows import SqliteTransaction
+from choros.transport.fact_log import FactLog
 from choros.version import __version__
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "DeclarationError",
     "Done",
     "Fact",
+    "FactLog",
     "Failure",
     "Message",
     "Orchestrator",

@@ -3,28 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import time
 import uuid
 
-_pool: list[bytes] = []
-os.register_at_fork(after_in_child=_pool.clear)  # a child must not give out the ids of its parent
-
-
-def _random_bytes() -> bytes:
-    """Ten bytes; the system is asked for many at once."""
-    try:
-        return _pool.pop()
-    except IndexError:
-        block = os.urandom(2560)
-        _pool.extend(block[start : start + 10] for start in range(10, 2560, 10))
-        return block[:10]
+from choros.sources import source
 
 
 def fresh_id() -> str:
     """A UUIDv7 as text: unique, and increasing with time to the millisecond."""
-    milliseconds = time.time_ns() // 1_000_000
-    random = int.from_bytes(_random_bytes(), "big")
+    given = source.get()
+    milliseconds = int(given.now() * 1000)
+    random = int.from_bytes(given.ten_bytes(), "big")
     value = (milliseconds << 80) | random
     value = (value & ~(0xF << 76)) | (0x7 << 76)
     value = (value & ~(0x3 << 62)) | (0x2 << 62)

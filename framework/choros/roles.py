@@ -18,6 +18,7 @@ from choros.errors import UsageError
 from choros.runtime.application import App
 from choros.runtime.checking import check, check_preparations
 from choros.runtime.client import Client
+from choros.runtime.health import Vitals
 from choros.runtime.orchestrator import Orchestrator
 from choros.runtime.participant import Participant
 from choros.runtime.service import Service
@@ -33,6 +34,8 @@ from choros.transport.topology import topology
 DEFAULT_BROKER = "amqp://guest:guest@127.0.0.1:5672/"
 DEFAULT_STORE = "sqlite:///.choros/sagas.db"
 DEFAULT_DATABASE = "sqlite:///.choros/{service}.db"
+HANDLER_SECONDS = 60.0
+"""A handler may hold its service's SQLite file so long before the file counts as away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,11 @@ class Addresses:
 
 class Running(Protocol):
     """Something with a loop of its own."""
+
+    @property
+    def last_delivery(self) -> float | None:
+        """When the last delivery came, in seconds since the epoch."""
+        ...
 
     async def run(self) -> None:
         """Run until stopped."""
@@ -140,43 +148,64 @@ async def running(app: App, addresses: Addresses | None = None) -> AsyncIterator
             await loops
 
 
-async def run_role(app: App, role: str, addresses: Addresses) -> None:
-    """Run a role until SIGTERM or SIGINT: `orchestrator`, `service:NAME`, `subscriber:NAME` or `all`."""
+async def run_role(app: App, role: str, addresses: Addresses, *, health_file: Path | None = None) -> None:
+    """Run a role until SIGTERM or SIGINT: `orchestrator`, `service:NAME`, `subscriber:NAME` or `all`.
+
+    Every few seconds it writes to `health_file`, if given, how it is; `choros health FILE` reads that."""
+    vitals = Vitals(role, path=health_file)
     async with AsyncExitStack() as stack:
-        parts = await open_role(app, role, addresses, stack)
-        with _stopping_by_signal(parts):
-            await run_together(parts)
+        parts = await open_role(app, role, addresses, stack, vitals)
+        vitals.watch_receivers(parts)
+        watching = asyncio.create_task(vitals.run())
+        try:
+            with _stopping_by_signal(parts):
+                await run_together(parts)
+        finally:
+            watching.cancel()
+            await asyncio.wait({watching})
 
 
-async def open_role(app: App, role: str, addresses: Addresses, stack: AsyncExitStack) -> list[Running]:
+async def open_role(
+    app: App, role: str, addresses: Addresses, stack: AsyncExitStack, vitals: Vitals | None = None
+) -> list[Running]:
     """Connect what a role needs; `stack` closes it. Raises UsageError for a role that the application has not."""
+    vitals = vitals or Vitals(role)
     transport = await stack.enter_async_context(connected(addresses, app, f"{app.namespace}.{role}"))
+    vitals.watch_broker(transport)
     kind, _, name = role.partition(":")
     parts: list[Running] = []
     if kind == "all" and not name:
         services = [s for s in app.services.values() if s.handlers or s.reactions]
         for service in services:
-            parts += await _open_service(app, service, addresses, transport, stack)
+            parts += await _open_service(app, service, addresses, transport, stack, vitals)
     elif kind in ("service", "subscriber"):
-        parts += await _open_service(app, app.service(name), addresses, transport, stack, kind)
+        parts += await _open_service(app, app.service(name), addresses, transport, stack, vitals, kind)
     elif role != "orchestrator":
         raise UsageError(f"There is no role {role!r}.", "orchestrator, service:NAME, subscriber:NAME or all.")
     if role == "orchestrator" or (kind == "all" and app.sagas):
         store = await stack.enter_async_context(opened_store(addresses, app))
+        vitals.watch_store("saga store", lambda: store.due(0.0, tuple(app.sagas), 1))
         parts.append(Orchestrator(app, transport=transport, store=store))
     return parts
 
 
 async def _open_service(
-    app: App, service: Service, addresses: Addresses, transport: Transport, stack: AsyncExitStack, kind: str = ""
+    app: App,
+    service: Service,
+    addresses: Addresses,
+    transport: Transport,
+    stack: AsyncExitStack,
+    vitals: Vitals,
+    kind: str = "",
 ) -> list[Running]:
     database = await stack.enter_async_context(opened_database(addresses, app, service))
+    vitals.watch_store(f"database of {service.name}", lambda: database.unsent(1), HANDLER_SECONDS)
     parts: list[Running] = []
     if service.commands and kind != "subscriber":
         await transport.declare(topology(app.namespace, services=[service.name]))
         parts.append(Participant(service, namespace=app.namespace, transport=transport, database=database))
     if service.facts and kind != "service":
-        await transport.declare(topology(app.namespace, subscribers=[service.name]))
+        await transport.declare(topology(app.namespace, subscribers=[service.subscription], fact_log=app.fact_log))
         parts.append(Subscriber(service, namespace=app.namespace, transport=transport, database=database))
     if not parts:
         raise UsageError(f"service {service.name!r} has nothing to do as {kind}.", "look at: choros check.")

@@ -68,7 +68,8 @@ class Participant:
         ns, name = self.namespace, f"{self.namespace}.{self.service}"
         for exchange in ("commands", "replies", "dead"):
             await channel.declare_exchange(f"{ns}.{exchange}", aio_pika.ExchangeType.DIRECT, durable=True)
-        parking = await channel.declare_queue(f"{name}.dead", durable=True, arguments={"x-queue-type": "quorum"})
+        for_ever: dict[str, Any] = {"x-queue-type": "quorum", "x-delivery-limit": 1_000_000_000}
+        parking = await channel.declare_queue(f"{name}.dead", durable=True, arguments=for_ever)
         await parking.bind(f"{ns}.dead", name)
         queue = await channel.declare_queue(name, durable=True, arguments=quorum(name, ns))
         await queue.bind(f"{ns}.commands", self.service)
@@ -95,7 +96,7 @@ class Participant:
         if (
             headers["cloudEvents_specversion"] != "1.0"
             or headers["cloudEvents_sagakind"] != "command"
-            or headers["cloudEvents_correlationid"] != saga_id
+            or (operation == "do" and headers["cloudEvents_correlationid"] != saga_id)
             or headers["cloudEvents_sagastep"] != path
             or operation not in ("do", "undo", "close")
             or of_close is not (operation == "close")
@@ -170,7 +171,7 @@ class Participant:
         return self._keep(key, "ok", self._answer("ok", type_, reply))
 
     def _close(self, effect: str, body: Body) -> dict[str, Any]:
-        key, target = f"{effect}:close", f"{effect}:{body['of']}"
+        key, target = f"{effect}:close:{body['of']}", f"{effect}:{body['of']}"
         _, stored = self._row(key)
         if stored:
             return stored

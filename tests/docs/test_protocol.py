@@ -31,8 +31,9 @@ from choros.saga.policy import RetryPolicy
 from choros.saga.steps import Pivot, Step
 from choros.store.memory import MemoryStore
 from choros.transport import copies
+from choros.transport.fact_log import FactLog
 from choros.transport.rabbitmq import RabbitMQTransport
-from choros.transport.topology import DELIVERY_LIMIT, RETRY_LADDER, topology
+from choros.transport.topology import DELIVERY_LIMIT, RETRY_LADDER, Names, topology
 from tests.docs import foreign_participant
 from tests.docs.foreign_participant import Body, Handler, No, Participant
 
@@ -75,9 +76,10 @@ def arguments_on_the_page() -> dict[str, list[str]]:
 
 def test_the_queue_arguments_are_those_of_the_topology() -> None:
     page = arguments_on_the_page()
-    shop = topology("shop", services=["payment"], applications=["orders"], subscribers=["mail"])
+    shop = topology("shop", services=["payment"], applications=["orders"], subscribers=["mail"], fact_log=FactLog())
     for queue in shop.queues:
-        column = 2 if queue.name.endswith(".dead") else 1 if ".retry." in queue.name else 0
+        log = queue.name == Names("shop").facts_log
+        column = 3 if log else 2 if queue.name.endswith(".dead") else 1 if ".retry." in queue.name else 0
         own = queue.name.split(".retry.")[0]
         seconds = queue.name.rpartition(".")[2].removesuffix("s")
         words = {
@@ -95,14 +97,16 @@ def test_the_queue_arguments_are_those_of_the_topology() -> None:
 
 
 def test_the_names_are_those_of_the_topology() -> None:
-    rows = {code(row[1].split(" for ")[0]): row for row in table_after("## 1. Names on the broker")}
-    shop = topology("<ns>", services=["<service>"], applications=["<application>"], subscribers=["<subscriber>"])
+    rows = {code(row[1].split(" for ")[0].split(", ")[0]): row for row in table_after("## 1. Names on the broker")}
+    shop = topology(
+        "<ns>", services=["<service>"], applications=["<application>"], subscribers=["<subscriber>"], fact_log=FactLog()
+    )
     for exchange in shop.exchanges:
         assert rows[exchange.name][2] == exchange.kind
     for queue in shop.queues:
         name = re.sub(r"^.*\.dead$", "<queue>.dead", queue.name)
         assert re.sub(r"^.*\.retry\.\d+s$", "<queue>.retry.<seconds>s", name) in rows
-    assert len(rows) == len(shop.exchanges) + 5
+    assert len(rows) == len(shop.exchanges) + 6
     bound = [(b.source, b.destination, b.key) for b in shop.bindings]
     assert ("<ns>.commands", "<ns>.<service>", "<service>") in bound
     assert ("<ns>.replies", "<ns>.replies.<application>", "<ns>.replies.<application>") in bound
@@ -110,6 +114,8 @@ def test_the_names_are_those_of_the_topology() -> None:
     assert ("<ns>.retry", "<ns>.facts.<subscriber>", "<ns>.facts.<subscriber>") in bound
     assert ("<ns>.retry", "<ns>.facts.<subscriber>.retry.5s", "<ns>.facts.<subscriber>.retry.5s") in bound
     assert ("<ns>.facts", "<ns>.facts.by-type", "") in bound
+    assert ("<ns>.facts", "<ns>.facts.log", "") in bound
+    assert ("<ns>.retry", "<ns>.facts.log", "<ns>.facts.log") in bound
     assert ("<ns>.dead", "<ns>.<service>.dead", "<ns>.<service>") in bound
 
 

@@ -191,8 +191,8 @@ REMOVALS = (
         (f"{FACTS}::test_rule_18_a_number_is_given_at_release_not_while_held", FACTS),
     ),
     Removal(
-        18, "identity is source, stream and number", "runtime.subscriber._Told.key", "str(self.envelope.seq)",
-        "self.envelope.id",
+        18, "identity is source, stream and number", "runtime.inbox.inbox_key", "str(fact.seq)",
+        "fact.id",
         (f"{SUBSCRIBER}::test_identity_is_source_stream_and_number",),
     ),
     Removal(
@@ -213,5 +213,48 @@ REMOVALS = (
         "whole += _working_queue(names, queue, Binding(names.facts, queue)) + _ladder(names, queue)",
         "whole += _working_queue(names, queue, Binding(names.commands, queue, 'payment')) + _ladder(names, queue)",
         ("tests/transport/test_topology.py",),
+    ),
+    Removal(
+        2, "an undo reaches what was taken over under its original key", "saga.turn.Turn.send", "state.owner or ", "",
+        ("tests/saga/test_machine_rerun.py::test_rule_2_its_undo_reaches_what_it_keeps_under_the_original_keys",),
+    ),
+    Removal(
+        2, "a saga that has not ended cannot be run again", "saga.rerun.why_not", "if not instance.terminal:",
+        "if False:",
+        ("tests/saga/test_machine_rerun.py::test_rule_2_only_from_its_end",),
+    ),
+    Removal(
+        2, "a saga has one successor", "saga.rerun.why_not", "if instance.successor:", "if False:",
+        ("tests/saga/test_machine_rerun.py::test_rule_2_it_has_one_successor_and_no_second",),
+    ),
+    Removal(
+        20, "facts come out again under their old identity", "runtime.republishing._facts",
+        'Envelope.loads(event["envelope"])',
+        """Envelope(**{**json.loads(event["envelope"]), "seq": 1})""",
+        ("tests/facts/test_republishing.py::test_every_fact_since_then_comes_out_under_its_old_identity",),
+    ),
+    Removal(
+        20, "a queue behind the fan-out never rejects", "transport.topology._subscribed", '"x-overflow": "drop-head"',
+        '"x-overflow": "reject-publish"',
+        ("tests/facts/test_rule_20.py",),
+    ),
+    Removal(
+        20, "a fact that no queue takes counts as sent", "runtime.relay.Relay._settle", "or unbound", "",
+        ("tests/runtime/test_relay.py::test_what_no_queue_takes_counts_as_sent_only_if_it_is_a_fact",),
+    ),
+    Removal(
+        21, "never a lower number after a higher one", "runtime.ordering.is_overtaken",
+        "int(mark.reply) > fact.seq", "False",
+        ("tests/facts/test_ordering.py::test_a_lower_number_after_a_higher_one_is_parked_and_not_handled",),
+    ),
+    Removal(
+        22, "a late subscriber reads the log", "runtime.catching_up.CatchUp.begin",
+        "if place is None and not from_start:", "if True:",
+        ("tests/facts/test_late_subscriber.py",),
+    ),
+    Removal(
+        23, "an undo that overtakes its fact leaves a tombstone", "runtime.reactions._admits_undo", 'state="tombstone"',
+        'state="ok"',
+        ("tests/runtime/test_reactions.py::test_rule_23_a_fact_that_was_taken_back_before_it_came_is_not_handled",),
     ),
 )  # fmt: skip

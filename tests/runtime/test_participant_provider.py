@@ -258,3 +258,19 @@ async def test_a_slow_provider_holds_nobody_up(stage: Stage, bank: Bank) -> None
     assert {reply.outcome for reply in await stage.replies(20)} == {"ok"}
     await eventually(lambda: unsettled(stage, "shop.payment") == 0)
     assert len(stage.runner._effects) == 0  # type: ignore[union-attr]
+
+
+async def test_a_later_attempt_is_told_which_one_it_is() -> None:
+    service, attempts = Service("payment"), list[int]()
+
+    @service.provider(Charge)
+    async def charge(command: Charge, call: Call) -> Charged:
+        attempts.append(call.attempt)
+        if call.attempt < 3:
+            raise TimeoutError
+        return Charged(payment=call.key)
+
+    async with stage_for(service) as stage:
+        replies = await stage.ask(*(command(Charge(order="o1"), attempt=number) for number in (1, 2, 3)))
+    assert attempts == [1, 2, 3]
+    assert [(reply.outcome, reply.attempt) for reply in replies] == [("failed", 1), ("failed", 2), ("ok", 3)]

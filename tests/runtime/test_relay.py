@@ -104,3 +104,18 @@ async def test_a_publisher_that_breaks_loses_nothing(store: MemoryStore) -> None
         await until(lambda: calls == ["c1", "c1"])
     finally:
         running.cancel()
+
+
+@pytest.mark.parametrize(("channel", "leaves"), [("facts", True), ("commands", False)])
+async def test_what_no_queue_takes_counts_as_sent_only_if_it_is_a_fact(
+    store: MemoryStore, channel: Channel, leaves: bool
+) -> None:
+    await store.commit([creation("s1", entry(channel, "s1", "e1"))])
+
+    async def publish(messages: Sequence[Envelope]) -> Sequence[Published]:
+        return [Published.RETURNED for _ in messages]
+
+    sending = Relay(channel, publish, store, KNOWN)
+    sending.dispatch(await store.unsent(channel, 9e9, KNOWN, 10))
+    await sending.close(1.0)
+    assert bool(await store.unsent(channel, 9e9, KNOWN, 10)) is not leaves

@@ -86,7 +86,7 @@ async def test_a_fact_is_handled_once_with_its_effect(stage: Stage) -> None:
     await handled(stage, handled=1, repeated=3)
     assert await stage.effects() == {"o1": 1}
     row = await stage.row("fact\x1f/shop/order\x1fs1\x1f1")
-    assert row == Row(key="fact\x1f/shop/order\x1fs1\x1f1", state="ok")
+    assert row == Row(key="fact\x1f/shop/order\x1fs1\x1f1", state="handled")
     await stage.idle(QUEUE)
     assert stage.runner.lag == 0.0  # type: ignore[union-attr]
 

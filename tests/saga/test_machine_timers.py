@@ -73,6 +73,17 @@ def test_rule_4_while_the_command_cannot_leave_no_attempt_is_counted() -> None:
     assert (run.leg.attempt, run.leg.due) == (1, run.now + 30)
 
 
+def test_rule_4_an_outage_as_long_as_the_retries_uses_none_of_their_time_up() -> None:
+    run = Run(make_order_saga(STEADY, deadline=None))
+    for _ in range(20):
+        run.fire(unsent=True)
+    assert run.now == START + 600  # six times what the policy allows in all
+    run.time_out(3)
+    assert (run.leg.attempt, run.status) == (4, "running")
+    run.fire()
+    assert (run.now, run.status) == (START + 720, "compensating")
+
+
 def test_between_two_attempts_no_command_waits_so_nothing_unsent_holds_the_next_one_back() -> None:
     run = Run()
     run.fail()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import aio_pika
 
-from choros.transport.topology import Topology, topology
+from choros.transport.topology import Names, Topology, topology
 
 SERVICES, APPLICATIONS, SUBSCRIBERS = ("payment",), ("app",), ("one", "two")
 
@@ -20,7 +20,7 @@ async def delete_namespace(url: str, namespace: str) -> None:
     connection = await aio_pika.connect(url)
     async with connection:
         channel = await connection.channel()
-        for queue in declared.queues:
-            await channel.queue_delete(queue.name)
+        for name in (*(queue.name for queue in declared.queues), Names(namespace).facts_log):
+            await channel.queue_delete(name)
         for exchange in declared.exchanges:
             await channel.exchange_delete(exchange.name)

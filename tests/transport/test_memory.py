@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from choros.envelope import Wire
+from choros.testing.fact_log import FactLogConformance
 from choros.testing.stage import assert_silent, command, fact, receive, receive_and_ack
 from choros.testing.transport import TransportConformance
 from choros.transport.memory import MemoryBroker, MemoryTransport
@@ -14,7 +15,7 @@ from choros.transport.port import Published
 from choros.transport.topology import Binding, Exchange, Names, Queue, Topology, topology
 
 
-class TestMemory(TransportConformance):
+class TestMemory(TransportConformance, FactLogConformance):
     """Every test of the suite, on a broker of its own."""
 
     @pytest.fixture(autouse=True)

@@ -6,6 +6,7 @@ import aio_pika
 import pytest
 
 from choros.envelope import Wire
+from choros.testing.fact_log import FactLogConformance
 from choros.testing.transport import TransportConformance
 from choros.transport.rabbitmq import RabbitMQTransport
 
@@ -13,7 +14,7 @@ from .brokers import delete_namespace
 
 
 @pytest.mark.servers
-class TestRabbitMQ(TransportConformance):
+class TestRabbitMQ(TransportConformance, FactLogConformance):
     """Every test of the suite, on a real broker."""
 
     @pytest.fixture(autouse=True)

@@ -225,6 +225,29 @@ async def test_a_full_queue_is_nacked_and_the_stream_waits(amqp_url: str, names:
     await transport.close()
 
 
+async def test_nodes_that_are_away_are_passed_over(amqp_url: str, names: Names, unused_tcp_port: int) -> None:
+    """The first connection, and every one after it, goes to whichever node of the list answers."""
+    async with proxied(amqp_url) as (proxy, one), proxied(amqp_url) as (other, two):
+        ports = [str(URL(url).port) for url in (one, two)]
+        url = one.replace(ports[0], f"{ports[0]},127.0.0.1:{unused_tcp_port},127.0.0.1:{ports[1]}")
+        other.open = False
+        transport = await opened(url, names)
+        assert await transport.send([command()]) == [Published.CONFIRMED]
+        proxy.open, other.open = False, True
+        proxy.cut()
+        await until(lambda: not transport.connected)
+        await until(lambda: transport.connected)
+        assert await transport.send([command()]) == [Published.CONFIRMED]
+        await transport.close()
+
+
+async def test_no_node_answers(unused_tcp_port_factory: Callable[[], int]) -> None:
+    ports = unused_tcp_port_factory(), unused_tcp_port_factory()
+    transport = RabbitMQTransport(f"amqp://guest:guest@127.0.0.1:{ports[0]},127.0.0.1:{ports[1]}/", "ns")
+    with pytest.raises(BrokerUnreachable, match="does not answer"):
+        await transport.connect()
+
+
 async def test_publishing_without_a_connection_gives_up_in_time(amqp_url: str, names: Names) -> None:
     async with proxied(amqp_url) as (proxy, url):
         transport = await opened(url, names, publish_timeout=0.5)

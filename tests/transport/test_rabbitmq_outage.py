@@ -48,7 +48,7 @@ async def test_an_alarm_stops_publishing_but_no_ack(broker: PrivateRabbitMQ, nam
     await asyncio.to_thread(broker.ctl, "set_vm_memory_high_watermark", "0.0001")
     try:
         async with asyncio.timeout(20):
-            while not transport.blocked:
+            while transport.health.state != "blocked":
                 assert set(await transport.send([command()])) <= {Published.UNKNOWN, Published.CONFIRMED}
         assert await transport.send([command()]) == [Published.UNKNOWN]
         await held.ack()

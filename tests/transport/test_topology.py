@@ -18,6 +18,9 @@ KNOWN = {
     "x-message-ttl",
     "x-max-age",
     "x-max-length-bytes",
+    "x-stream-max-segment-size-bytes",
+    "x-single-active-consumer",
+    "x-max-length",
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -18,6 +19,10 @@ from choros.version import __version__
 
 DEMO_HINT = "pip install 'choros[demo]', or '.[demo]' in a checkout."
 app = typer.Typer()
+HealthFile = Annotated[
+    Path | None,
+    typer.Option(envvar=["CHOROS_HEALTH_FILE"], help="where to write every few seconds how it is, for choros health"),
+]
 
 
 @app.command()
@@ -78,6 +83,7 @@ def run(
     broker: Broker = DEFAULT_BROKER,
     store: StoreUrl = DEFAULT_STORE,
     database: Database = DEFAULT_DATABASE,
+    health_file: HealthFile = None,
 ) -> None:
     """Run a role of an application until it is told to stop (SIGTERM, Ctrl-C)."""
     configure_logging(role)
@@ -85,7 +91,7 @@ def run(
     if role == "all" and not _has_work(loaded):
         hint = "name a saga in App(sagas=...), or a service with handlers in App(services=...)."
         raise UsageError(f"{application} has nothing to run: no saga, and no service with handlers.", hint)
-    run_until_done(run_role(loaded, role, Addresses(broker, store, database)))
+    run_until_done(run_role(loaded, role, Addresses(broker, store, database), health_file=health_file))
 
 
 def _has_work(loaded: App) -> bool:

@@ -203,6 +203,18 @@ def saga_skip(
     _act("skip", application, Addresses(broker, store), skip)
 
 
+@app.command("rerun")
+def saga_rerun(
+    application: AppName,
+    saga_id: SagaId,
+    step: Annotated[str, typer.Option("--from", help="the first step that is carried out again")],
+    broker: Broker = DEFAULT_BROKER,
+    store: StoreUrl = DEFAULT_STORE,
+) -> None:
+    """Run a saga that has ended again from a step; it keeps what came before. Prints the id of the new instance."""
+    print(with_client(application, Addresses(broker, store), lambda client, _: client.rerun(saga_id, step)))
+
+
 @app.command("pause")
 def saga_pause(
     application: AppName, saga_id: SagaId, broker: Broker = DEFAULT_BROKER, store: StoreUrl = DEFAULT_STORE

@@ -13,13 +13,16 @@ from choros.saga.checks import is_name, listed, shown
 from choros.saga.declaration import Saga
 from choros.saga.plan import Planned
 from choros.saga.steps import Publish
+from choros.transport.fact_log import FactLog
+from choros.transport.topology import Topology, topology
 
 
 class App:
     """Everything that belongs together on one broker; raises DeclarationError where it cannot work.
 
     `namespace` is the prefix of every name on the broker; `name` is the orchestrator application, which has a reply
-    queue of its own (several applications may share a namespace).
+    queue of its own (several applications may share a namespace). With a `fact_log` the broker keeps what is
+    published, for subscribers that come late or whose queue is bounded.
     """
 
     def __init__(
@@ -29,20 +32,24 @@ class App:
         sagas: Iterable[Saga[Any]] = (),
         services: Iterable[Service] = (),
         name: str = "",
+        fact_log: FactLog | None = None,
     ) -> None:
         self.namespace = namespace
+        self.fact_log = fact_log
         self.name = name or namespace
         self.sagas: Mapping[tuple[str, int], Saga[Any]] = _by_version(_members("sagas", sagas, Saga))
         self.services: Mapping[str, Service] = _by_name(_members("services", services, Service))
         _check_names(self)
         _check_type_names(self)
+        _check_fact_log(self)
         for saga in self.sagas.values():
             _check_handled(saga, self.services)
 
     def within(self, namespace: str) -> App:
         """The same application under another namespace, so that it is apart on a shared broker and store."""
         name = "" if self.name == self.namespace else self.name
-        return App(namespace, sagas=self.sagas.values(), services=self.services.values(), name=name)
+        sagas, services = self.sagas.values(), self.services.values()
+        return App(namespace, sagas=sagas, services=services, name=name, fact_log=self.fact_log)
 
     def saga(self, name: str) -> Saga[Any]:
         """The newest version of a saga; raises UsageError if there is none of this name."""
@@ -58,6 +65,19 @@ class App:
             known = ", ".join(sorted(self.services)) or "none"
             raise UsageError(f"There is no service {name!r} in this application.", f"one of: {known}.")
         return self.services[name]
+
+    @property
+    def topology(self) -> Topology:
+        """Everything that it needs on the broker. To be declared before anybody sends: a fact reaches only the queues
+        that are bound when it is published."""
+        subscriptions = [service.subscription for service in self.services.values() if service.facts]
+        return topology(
+            self.namespace,
+            services=self.participants,
+            applications=[self.name],
+            subscribers=subscriptions,
+            fact_log=self.fact_log,
+        )
 
     @property
     def participants(self) -> Sequence[str]:
@@ -109,6 +129,20 @@ def _check_names(app: App) -> None:
         if not is_name(name) or name in RESERVED_NAMES:
             raise DeclarationError(
                 f"{shown(name)} is no name for {what}.", "use lower-case words joined by '-' or '_'."
+            )
+
+
+def _check_fact_log(app: App) -> None:
+    for service in app.services.values():
+        if service.needs_log and app.fact_log is None:
+            raise DeclarationError(
+                f"service {service.name!r} reads the fact log, and the application keeps none.",
+                "App(..., fact_log=FactLog()).",
+            )
+        if app.fact_log and service.facts and service.remember and service.remember < app.fact_log.max_age:
+            raise DeclarationError(
+                f"service {service.name!r} forgets facts that are still in the fact log.",
+                "a `remember` longer than the log's max_age.",
             )
 
 

@@ -78,10 +78,11 @@ class Barrier:
                 return await self._carry_out(received, transaction)
 
     async def _close(self, received: Received, transaction: Transaction) -> Answer | Unsettled:
-        envelope, close = received.envelope, Row(key=received.envelope.key, state="ok")
+        envelope, of = received.envelope, received.message.of if isinstance(received.message, Close) else "do"
+        # Both closes of an effect have one key, but each its own answer: a person may close the `do`, later the `undo`.
+        close = Row(key=envelope.key if of == "do" else f"{envelope.key}:{of}", state="ok")
         done = await transaction.read_row(str(received.key.of("do")))
         undone = await transaction.read_row(str(received.key.of("undo")))
-        of = received.message.of if isinstance(received.message, Close) else "do"
         match on_close(done, undone, await transaction.read_row(close.key), of):
             case Repeat(row) if row.key == close.key:
                 return stored(row)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, get_type_hints
 
 from choros.errors import DeclarationError
+from choros.runtime.reactions import check_reactions
 from choros.runtime.service import Handler, Service
 from choros.store.barrier import Database, Transaction
 
@@ -18,6 +19,7 @@ def check(service: Service, handlers: Iterable[Handler], database: Database) -> 
             f"service {service.name!r} has no handler for {', '.join(missing)}.",
             "import the module that registers it.",
         )
+    check_reactions(service)
     for handler in handlers:
         _check_transaction(service, handler.function, handler.transaction, database)
 

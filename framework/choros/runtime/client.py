@@ -16,6 +16,7 @@ from choros.ids import fresh_id, saga_id_for
 from choros.messages import Failure, Message
 from choros.runtime.application import App
 from choros.runtime.decider import Decider
+from choros.runtime.rerunning import rerun
 from choros.runtime.transition import Transitions
 from choros.runtime.work import Done, Start, Work
 from choros.saga.declaration import Saga
@@ -91,6 +92,7 @@ class Client:
             self._deciding = asyncio.create_task(self._decider.run())
             relays = (self._decider.commands, self._decider.facts)
             self._marking = [asyncio.create_task(relay.run(scan=False)) for relay in relays]
+            await asyncio.sleep(0)  # a client that was closed before is at work again only once these have begun
         return self
 
     async def __aexit__(
@@ -214,6 +216,11 @@ class Client:
         if planned is None or type(reply) is not planned.command.reply_type:
             raise UsageError(f"saga {record.saga!r} has no step {step!r} that is answered with {type(reply).__name__}.")
         return await self._act(saga_id, SkipRequested(fresh_id(), step, round, reply.to_json()))
+
+    async def rerun(self, saga_id: str, step: str) -> str:
+        """Run a saga that has ended again from a step, and return the id of the new instance, which takes over the
+        steps before it. Raises UsageError where that would leave an effect twice or nobody's, and SagaNotFound."""
+        return await rerun(self._app, await _record(self._store, saga_id), step, self._ask)
 
     async def _act(self, saga_id: str, act: Input) -> str:
         act_id = getattr(act, "id", "")

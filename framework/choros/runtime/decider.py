@@ -6,6 +6,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import structlog
@@ -33,15 +34,24 @@ class Decider:
     """One loop over an inbox of work. Safety is the store's compare-and-set alone, so any number of these may run."""
 
     def __init__(
-        self, fold: Fold, known: Known, store: Store, transport: Transport, *, resend_after: float = 5.0
+        self,
+        fold: Fold,
+        known: Known,
+        store: Store,
+        transport: Transport,
+        *,
+        resend_after: float = 5.0,
+        scan_every: float = 1.0,
     ) -> None:
         self._store = store
         self._make = fold
-        self.commands = Relay("commands", transport.send, store, known, resend_after=resend_after)
-        self.facts = Relay("facts", transport.publish, store, known, resend_after=resend_after)
+        relay = partial(Relay, store=store, known=known, resend_after=resend_after, scan_every=scan_every)
+        self.commands = relay("commands", transport.send)
+        self.facts = relay("facts", transport.publish)
         self._inbox: asyncio.Queue[Work | None] = asyncio.Queue()
         self._firing: set[str] = set()
         self._broken: dict[str, float] = {}
+        self._over: Exception | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._watchers: dict[str, set[asyncio.Future[Done]]] = defaultdict(set)
 
@@ -53,12 +63,15 @@ class Decider:
     def fire(self, saga_ids: Iterable[str]) -> None:
         """The timers of these are due; one that still waits to be decided is not taken in twice."""
         now = self._store.now()
-        fresh = [i for i in saga_ids if i not in self._firing and self._broken.get(i, 0.0) <= now]
+        self._broken = {saga_id: until for saga_id, until in self._broken.items() if until > now}
+        fresh = [i for i in saga_ids if i not in self._firing and i not in self._broken]
         self._firing.update(fresh)
         self.submit(Work(saga_id, TimerFired()) for saga_id in fresh)
 
     async def ask(self, work: Work) -> Done:
-        """Take one input in and wait until it is committed; raises what it was rejected with."""
+        """Take one input in and wait until it is committed; raises what it was rejected with, or what ended `run`."""
+        if self._over is not None:
+            raise self._over
         work.waiter = asyncio.get_running_loop().create_future()
         self.submit([work])
         return await work.waiter
@@ -77,12 +90,27 @@ class Decider:
             self._watchers.pop(saga_id, None)
 
     async def run(self) -> None:
-        """Decide until stopped."""
-        while True:
-            first = await self._inbox.get()
-            if first is None:
-                return
-            await self._process([first, *self._waiting()])
+        """Decide until stopped; nobody waits in vain for a decider that has ended, however it did."""
+        self._over = None
+        over: Exception = ChorosError("Nothing is decided here any more: this client or orchestrator was stopped.")
+        batch: Sequence[Work] = ()
+        try:
+            while (first := await self._inbox.get()) is not None:
+                batch = [first, *self._waiting()]
+                await self._process(batch)
+        except Exception as error:
+            over = error
+            raise
+        finally:
+            self._over = over
+            self._dismiss(batch, over)
+
+    def _dismiss(self, batch: Sequence[Work], over: Exception) -> None:
+        for work in batch:
+            work.fail(over)
+        while not self._inbox.empty():
+            if (left := self._inbox.get_nowait()) is not None:
+                left.fail(over)
 
     def _waiting(self) -> list[Work]:
         """What else is there already; the stop sign stays where it is."""

@@ -11,6 +11,7 @@ class Effects:
 
     def __init__(self) -> None:
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
+        self._abandoned: set[str] = set()
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -23,7 +24,19 @@ class Effects:
             return None
         turn = asyncio.get_running_loop().create_future()
         queue.append(turn)
+        if effect in self._abandoned:
+            turn.cancel()
         return turn
+
+    def behind(self, effect: str) -> int:
+        """How many wait for it."""
+        return len(self._waiting[effect])
+
+    def abandon(self, effect: str) -> None:
+        """Nobody shall take it any more: cancel all who wait, and who will."""
+        self._abandoned.add(effect)
+        for turn in self._waiting[effect]:
+            turn.cancel()
 
     def leave(self, effect: str) -> None:
         """Hand the effect to the next in its queue."""

@@ -6,9 +6,11 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
-from choros.transport.port import Delivery, Transport
+from choros.sources import now
+from choros.transport.port import Consumer, Delivery, Transport
 
 Take = Callable[[Sequence[Delivery]], Awaitable[None]]
+First = Callable[[], Awaitable[None]]
 
 
 class Intake:
@@ -17,24 +19,34 @@ class Intake:
     Tasks are not counted: each holds at least one unsettled delivery, so the prefetch bounds them.
     """
 
-    def __init__(self, transport: Transport, queue: str, prefetch: int, drain: float) -> None:
+    def __init__(
+        self, transport: Transport, queue: str, prefetch: int, drain: float, *, together: bool = False
+    ) -> None:
+        """With `together`, nothing goes back to the queue before all that is under way has ended: then everything that
+        is unsettled goes back at once, in its order."""
         self._transport = transport
         self._queue = queue
         self._prefetch = prefetch
         self._drain = drain
+        self._together = together
+        self._kept: Consumer | None = None
         self._working: set[asyncio.Task[None]] = set()
         self._background: set[asyncio.Task[None]] = set()
         self._stopping = asyncio.Event()
         self._ended = asyncio.Event()
         self._started = False
         self._failure: BaseException | None = None
+        self.last_delivery: float | None = None
+        """When the last one came, in seconds since the epoch."""
 
-    async def run(self, take: Take, *background: Coroutine[Any, Any, None]) -> None:
-        """Hand every batch to `take` until stopped; raises the first error that is nobody else's affair."""
+    async def run(self, take: Take, *background: Coroutine[Any, Any, None], first: First | None = None) -> None:
+        """Hand every batch to `take` until stopped; raises the first error that is nobody else's affair.
+
+        `first` comes before the queue is consumed."""
         self._started = True
         for coroutine in background:
             self._start(coroutine, self._background)
-        receiving = self.spawn(self._receive(take))
+        receiving = self.spawn(self._receive(take, first))
         try:
             await self._stopping.wait()
         except asyncio.CancelledError:
@@ -45,6 +57,11 @@ class Intake:
         if self._failure is not None:
             raise self._failure
 
+    @property
+    def stopping(self) -> bool:
+        """Whether nothing more is to be received."""
+        return self._stopping.is_set()
+
     async def stop(self) -> None:
         """Receive no more, let what is under way finish, and return when `run` is about to."""
         self._stopping.set()
@@ -54,6 +71,10 @@ class Intake:
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Work on something beside the batches; its errors end `run`."""
         return self._start(coroutine, self._working)
+
+    def accompany(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Do something beside the batches that ends, unfinished, when nothing more is to be received."""
+        self._start(coroutine, self._background)
 
     def _start(self, coroutine: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> asyncio.Task[None]:
         task = asyncio.create_task(coroutine)
@@ -67,15 +88,27 @@ class Intake:
             self._failure = self._failure or error
             self._stopping.set()
 
-    async def _receive(self, take: Take) -> None:
-        consumer = await self._transport.consume(self._queue, self._prefetch)
+    async def _receive(self, take: Take, first: First | None) -> None:
+        try:
+            if first is not None:
+                await first()
+            if not self._stopping.is_set():
+                consumer = await self._transport.consume(self._queue, self._prefetch)
+                if self._together:
+                    self._kept = consumer
+                await self.read(_Kept(consumer) if self._together else consumer, take)
+        finally:
+            self._stopping.set()
+
+    async def read(self, consumer: Consumer, take: Take) -> None:
+        """Hand every batch of a consumer to `take` until it is closed, which stopping does."""
         closing = asyncio.create_task(self._close_on_stop(consumer.close))
         try:
             while deliveries := await consumer.receive(self._prefetch):
+                self.last_delivery = now()
                 await take(deliveries)
         finally:
             closing.cancel()
-            self._stopping.set()
             await consumer.close()
 
     async def _close_on_stop(self, close: Callable[[], Awaitable[None]]) -> None:
@@ -91,7 +124,33 @@ class Intake:
                 await asyncio.wait(set(self._working), timeout=left, return_when=asyncio.FIRST_COMPLETED)
         finally:
             await _cancel({receiving, *self._working, *self._background})
+            if self._kept is not None:
+                await self._kept.drop()
             self._ended.set()
+
+
+class _Kept:
+    """A consumer that receives no more when it is closed, and still holds its queue."""
+
+    def __init__(self, consumer: Consumer) -> None:
+        self._consumer = consumer
+        self._closed = asyncio.Event()
+
+    async def receive(self, limit: int) -> Sequence[Delivery]:
+        receiving = asyncio.ensure_future(self._consumer.receive(limit))
+        closing = asyncio.ensure_future(self._closed.wait())
+        try:
+            await asyncio.wait({receiving, closing}, return_when=asyncio.FIRST_COMPLETED)
+            return receiving.result() if receiving.done() else []
+        finally:
+            receiving.cancel()
+            closing.cancel()
+
+    async def close(self) -> None:
+        self._closed.set()
+
+    async def drop(self) -> None:
+        await self._consumer.drop()
 
 
 async def _cancel(tasks: set[asyncio.Task[None]]) -> None:

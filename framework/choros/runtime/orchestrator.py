@@ -16,9 +16,10 @@ from choros.runtime.replies import read_reply
 from choros.runtime.transition import Transitions
 from choros.runtime.work import Work
 from choros.saga.inputs import TimerFired
+from choros.sources import now
 from choros.store.port import Store
 from choros.transport.port import Consumer, Delivery, Transport
-from choros.transport.topology import Names, topology
+from choros.transport.topology import Names
 
 log = structlog.get_logger("choros.orchestrator")
 
@@ -37,9 +38,12 @@ class Orchestrator:
         prefetch: int = 500,
         timers_every: float = 0.2,
         resend_after: float = 5.0,
+        scan_every: float = 1.0,
         drain: float = 10.0,
     ) -> None:
-        self.decider = Decider(Transitions(app).make, tuple(app.sagas), store, transport, resend_after=resend_after)
+        self.decider = Decider(
+            Transitions(app).make, tuple(app.sagas), store, transport, resend_after=resend_after, scan_every=scan_every
+        )
         self._app = app
         self.transport = transport
         self.store = store
@@ -48,14 +52,12 @@ class Orchestrator:
         self._drain = drain
         self._known = tuple(app.sagas)
         self._stopping = asyncio.Event()
+        self.last_delivery: float | None = None
+        """When the last reply came, in seconds since the epoch."""
 
     async def declare(self) -> None:
-        """Create everything that the application needs on the broker, subscribers' queues first of all: a fact
-        reaches only the queues that are bound when it is published."""
-        app = self._app
-        await self.transport.declare(
-            topology(app.namespace, services=app.participants, applications=[app.name], subscribers=app.subscribers)
-        )
+        """Create everything that the application needs on the broker, before anybody sends."""
+        await self.transport.declare(self._app.topology)
 
     async def run(self) -> None:
         """Run until stopped; raises Misconfigured where the broker or the store cannot be used at all."""
@@ -94,6 +96,7 @@ class Orchestrator:
 
     async def _receive(self, consumer: Consumer) -> None:
         while deliveries := await consumer.receive(self._prefetch):
+            self.last_delivery = now()
             self.decider.submit(work for delivery in deliveries if (work := self._read(delivery)))
 
     def _read(self, delivery: Delivery) -> Work | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -21,6 +20,7 @@ from choros.runtime.service import Service
 from choros.runtime.settling import Settling
 from choros.runtime.telemetry import about, described, get_logger
 from choros.runtime.transacting import Transacting
+from choros.sources import now
 from choros.store.barrier import Database
 from choros.transport.port import Delivery, Transport
 from choros.transport.topology import Names
@@ -43,7 +43,7 @@ class Participant:
         transport: Transport,
         database: Database,
         prefetch: int = 64,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = now,
         clock_skew: float = CLOCK_SKEW,
         handler_timeout: float = 300.0,
         scan_every: float = 30.0,
@@ -76,6 +76,11 @@ class Participant:
     async def stop(self) -> None:
         """Receive no more, finish what is under way, and return; what did not finish in time comes again."""
         await self._intake.stop()
+
+    @property
+    def last_delivery(self) -> float | None:
+        """When the last delivery came, in seconds since the epoch."""
+        return self._intake.last_delivery
 
     # --- taking commands in ---
 

@@ -25,7 +25,8 @@ def read_reply(sagas: Sagas, envelope: Envelope) -> Answered | None:
     if envelope.kind != "reply":
         raise MessageRejected(f"A {envelope.kind} came to a reply queue.")
     key = CommandKey.parse(envelope.key)
-    if key.saga_id != envelope.correlation_id:
+    # Whose effect an undo reaches, the machine knows: it takes only the keys that it sends.
+    if key.saga_id != envelope.correlation_id and key.operation == "do":
         raise MessageRejected("The correlation id is not the one of the idempotency key.")
     saga = sagas.get((envelope.saga, envelope.saga_version))
     if saga is None:

@@ -18,9 +18,11 @@ from choros.transport.port import Delivery, Published, Transport
 log = get_logger(__name__)
 
 SCAN_LIMIT = 500
-UNROUTABLE_AFTER = 300.0
-"""Seconds after which a command is parked whose reply no queue takes: else it would hold its place for ever. Its
-stored reply stays in the scan."""
+UNROUTABLE_AFTER = 20.0
+"""Seconds after which a command is parked whose reply no queue takes: else it would hold its place for ever, and with
+it the commands of others. Its stored reply stays in the scan."""
+UNROUTABLE_FOR = 60.0
+"""Seconds for which replies to such a queue are then not waited for at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,8 @@ class ReplyOutbox:
         self._counts = counts
         self._in_flight: Counter[str] = Counter()
         self._seen: set[str] | None = None
+        self._failing: set[str] = set()
+        self._gone: dict[str, float] = {}
 
     async def deliver(self, outgoing: Sequence[Outgoing]) -> None:
         """Send these, again and again until the broker has them all; later ones do not wait for them."""
@@ -53,14 +57,15 @@ class ReplyOutbox:
 
     async def _until_confirmed(self, left: list[Outgoing]) -> None:
         delays, loop = full_jitter(), asyncio.get_running_loop()
-        until = loop.time() + UNROUTABLE_AFTER
+        missed: float | None = None
         while left:
             published = await self._send(left)
             failed = [(one, fate) for one, fate in zip(left, published, strict=True) if fate is not Published.CONFIRMED]
             self._note(failed)
-            left = [one for one, _ in failed]
-            if left and loop.time() >= until:
-                left = await self._park_unroutable(failed)
+            now = loop.time()
+            returned = any(fate is Published.RETURNED for _, fate in failed)
+            missed = (now if missed is None else missed) if returned else None
+            left = await self._park_unroutable(failed, now, missed is not None and now - missed >= UNROUTABLE_AFTER)
             if left:
                 await asyncio.sleep(next(delays))
 
@@ -71,6 +76,7 @@ class ReplyOutbox:
         for one, fate in zip(outgoing, published, strict=True):
             if fate is Published.CONFIRMED:
                 sent += one.answer.keys
+                self._gone.pop(one.answer.reply.to, None)
                 if one.delivery is not None:
                     await one.delivery.ack()
         await self._mark(sent)
@@ -88,10 +94,17 @@ class ReplyOutbox:
             self._counts["unconfirmed"] += 1
             log.warning("choros.reply.unconfirmed", published=fate.value, **about(one.answer.reply))
 
-    async def _park_unroutable(self, failed: Sequence[tuple[Outgoing, Published]]) -> list[Outgoing]:
+    async def _park_unroutable(
+        self, failed: Sequence[tuple[Outgoing, Published]], now: float, waited: bool
+    ) -> list[Outgoing]:
+        """Who has waited long enough finds out that a queue is gone; whoever comes next need not."""
         left: list[Outgoing] = []
         for one, fate in failed:
-            if fate is Published.RETURNED and one.delivery is not None:
+            to = one.answer.reply.to
+            if fate is Published.RETURNED and one.delivery is not None and (waited or self._gone.get(to, 0.0) > now):
+                if waited:
+                    self._gone = {name: until for name, until in self._gone.items() if until > now}
+                    self._gone[to] = now + UNROUTABLE_FOR
                 self._counts["parked"] += 1
                 await one.delivery.dead_letter("No queue takes the reply.")
             else:
@@ -111,11 +124,15 @@ class ReplyOutbox:
 
     async def scan(self) -> None:
         """Send what was already there at the last scan and is not on its way; the first time, everything."""
-        rows = await self._database.unsent(SCAN_LIMIT)
+        # Replies that nobody takes stay the oldest: the scan has to look past them.
+        rows = await self._database.unsent(SCAN_LIMIT + len(self._failing))
         due = [row for row in rows if not self._in_flight[row.key] and (self._seen is None or row.key in self._seen)]
         self._seen = {row.key for row in rows}
+        self._failing &= self._seen
         await self._mark([row.key for row in due if row.state == "intent"])  # these keep a command, not a reply
         left = [Outgoing(Answer(Envelope.loads(row.reply), (row.key,))) for row in due if row.state != "intent"]
         if left:
             log.info("choros.reply.resent", count=len(left))
-            await self._send(left)
+            published = await self._send(left)
+            lost = [one for one, fate in zip(left, published, strict=True) if fate is not Published.CONFIRMED]
+            self._failing.update(key for one in lost for key in one.answer.keys)

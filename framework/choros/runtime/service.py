@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Any, Literal, TypeVar, get_args
 
 from choros.errors import DeclarationError
@@ -13,6 +14,10 @@ from choros.names import RESERVED_NAMES
 from choros.saga.checks import is_a, is_name, listed, shown
 from choros.saga.parameters import hints_of
 from choros.store.barrier import Transaction
+from choros.transport.topology import Subscription
+
+SHORTEST_MEMORY = timedelta(hours=1)
+"""A fact that fails is on its way for half of that."""
 
 F = TypeVar("F", bound=Callable[..., Awaitable[Any]])
 P = TypeVar("P", bound=Callable[[Any], Awaitable[Any]])
@@ -51,6 +56,8 @@ class Handler:
     """Whether its effect lies outside the service's database."""
     ask: Handler | None = None
     """For a provider: finds out what became of a call under the same key."""
+    undoes: type[Fact] | None = None
+    """For a reaction: the fact whose reaction it takes back."""
 
     async def __call__(self, message: Message, transaction: Transaction | None, call: Call) -> Any:
         given = {"message": message, "transaction": transaction, "call": call}
@@ -62,15 +69,34 @@ class Service:
 
     `commands` and `facts` say what the service deals with where its handlers are elsewhere, in a process of their
     own; `choros check` reads them.
+
+    As a subscriber it may want more than the facts from now on, each by itself. `from_start`: those in the fact log
+    too. `ordered`: those of one stream in order, a failing one holding back the later ones of its stream.
+    `queue_limit`: no more than so many facts may wait for it; what is dropped it finds in the fact log. `remember`: how
+    long its inbox knows a fact, by the time that is written in the fact (without it, for ever); an older one is parked.
     """
 
-    def __init__(self, name: str, *, commands: Iterable[type[Command[Any]]] = (), facts: Iterable[type[Fact]] = ()):
+    def __init__(
+        self,
+        name: str,
+        *,
+        commands: Iterable[type[Command[Any]]] = (),
+        facts: Iterable[type[Fact]] = (),
+        from_start: bool = False,
+        ordered: bool = False,
+        queue_limit: int = 0,
+        remember: timedelta | None = None,
+    ):
         if not is_name(name) or name in RESERVED_NAMES:
             raise DeclarationError(
                 f"{shown(name)} is no name for a service.",
                 f"use lower-case words joined by '-' or '_', none of {', '.join(sorted(RESERVED_NAMES))}.",
             )
         self.name = name
+        self.from_start = from_start
+        self.remember = _remember(name, remember)
+        self.subscription = _subscription(name, ordered, queue_limit)
+        """How its queue of facts is declared."""
         self._commands = _declared(name, "commands", commands, Command)
         self._facts = _declared(name, "facts", facts, Fact)
         self.handlers: dict[str, Handler] = {}
@@ -88,6 +114,11 @@ class Service:
         """The commands that it carries out."""
         handled: list[Any] = [handler.message for handler in self.handlers.values()]
         return tuple(dict.fromkeys([*self._commands, *handled]))
+
+    @property
+    def needs_log(self) -> bool:
+        """Whether it reads the fact log."""
+        return self.from_start or self.subscription.at_most > 0
 
     @property
     def facts(self) -> tuple[type[Fact], ...]:
@@ -125,15 +156,18 @@ class Service:
 
         return register
 
-    def on(self, *facts: type[Fact]) -> Callable[[F], F]:
+    def on(self, *facts: type[Fact], undoes: type[Fact] | None = None) -> Callable[[F], F]:
         """Register a reaction to facts. Nobody waits for it. Handled exactly once where it writes through the
-        `Transaction` that it names, at least once otherwise."""
-        for fact in facts or (None,):
+        `Transaction` that it names, at least once otherwise.
+
+        With `undoes` it takes back this service's reaction to that other fact of the same saga. It is called only if
+        that was handled; where it comes first, that is never handled. Both take a `Transaction`."""
+        for fact in (*(facts or (None,)), *([undoes] if undoes is not None else [])):
             _check_message(self.name, "on", fact, Fact)
 
         def register(function: F) -> F:
             for fact in facts:
-                self._add(self.reactions, _handler(self.name, fact, function))
+                self._add(self.reactions, replace(_handler(self.name, fact, function), undoes=undoes))
             return function
 
         return register
@@ -182,6 +216,25 @@ class _Reading:
                 " a Transaction nor a Call.",
                 "annotate its parameters with what they are.",
             )
+
+
+def _subscription(service: str, ordered: bool, queue_limit: int) -> Subscription:
+    if queue_limit < 0:
+        raise DeclarationError(f"service {service!r}: queue_limit is {queue_limit}.", "0 for no limit.")
+    if ordered and queue_limit:
+        raise DeclarationError(
+            f"service {service!r}: what a bounded queue drops comes back later, out of order.",
+            "ordered=True or queue_limit, not both.",
+        )
+    return Subscription(service, ordered, queue_limit)
+
+
+def _remember(service: str, wanted: timedelta | None) -> timedelta | None:
+    if wanted is not None and wanted < SHORTEST_MEMORY:
+        raise DeclarationError(
+            f"service {service!r} forgets facts while they may still be on their way.", "remember=timedelta(days=30)."
+        )
+    return wanted
 
 
 def _declared(service: str, what: str, messages: object, wanted: type[Message]) -> tuple[Any, ...]:

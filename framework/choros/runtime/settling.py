@@ -51,7 +51,7 @@ class Settling:
         if intent.fresh:
             with contextlib.suppress(StoreUnreachable):  # what an intent keeps is the command, not a reply to send
                 await self._database.mark_sent([intent.row.key])
-        else:
+        elif intent.row.key != received.envelope.key:  # else this attempt asks the same, with a later deadline
             command = understood(Envelope.loads(intent.row.reply), self._service)
         try:
             outcome = await self._outcome(command, intent.fresh)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
@@ -14,20 +13,36 @@ from choros.envelope import Envelope
 from choros.errors import MessageRejected, Misconfigured
 from choros.messages import Message
 from choros.runtime.calling import call_handler
+from choros.runtime.catching_up import CLOCK_SKEW, CatchUp
 from choros.runtime.checking import check
 from choros.runtime.effects import Effects
+from choros.runtime.inbox import inbox_key, keep_pruning, stream_key
 from choros.runtime.intake import Intake
+from choros.runtime.ordering import HeldBack, is_overtaken, remember
+from choros.runtime.reactions import admits
 from choros.runtime.reading import read_envelope
 from choros.runtime.service import Handler, Service
 from choros.runtime.telemetry import about, described, get_logger
 from choros.runtime.transacting import Transacting
-from choros.store.barrier import Database, Job, Row, Transaction
+from choros.sources import now
+from choros.store.barrier import Database, Job, Transaction
 from choros.transport.port import Delivery, Transport
 from choros.transport.topology import RETRY_LADDER, Names
 
 log = get_logger(__name__)
 
-Fate = Literal["handled", "repeated", "new"]
+REREAD_SECONDS = 60.0
+"""How often a subscriber with a bounded queue looks into the fact log for what its queue has dropped."""
+PUBLISH_SECONDS = 10.0
+"""How long a publisher of facts waits for the broker's answer before it publishes again."""
+PRUNE_SECONDS = 60.0
+OVERTAKEN = "a later fact of its stream was handled before it came"
+TOO_OLD = "it is older than what this service remembers, so it may have been handled"
+CROWDED = "too many facts waited behind it"
+UNHANDLED: dict[str, str] = {"overtaken": OVERTAKEN, "too old": TOO_OLD}
+"""Fates that leave a fact to a person, and why."""
+
+Fate = Literal["handled", "repeated", "overtaken", "too old", "withdrawn", "new"]
 
 
 @dataclass(slots=True, eq=False)
@@ -38,20 +53,18 @@ class _Told:
     envelope: Envelope
     fact: Message
     handler: Handler
+    lane: str
+    """What it must not be worked on together with."""
     failure: BaseException | None = None
-
-    @property
-    def key(self) -> str:
-        """Its row in the inbox."""
-        # No attribute may hold a control character, so no two facts share a key.
-        return "\x1f".join(("fact", self.envelope.source, self.envelope.stream, str(self.envelope.seq)))
+    tried: int = 0
+    """How often its handler has failed while it was held back here."""
 
 
 class Subscriber:
     """Runs a service's reactions, on a connected transport whose topology is declared, and an open database.
 
     A fact whose handler fails goes through the ladder of delays and is parked after so many `attempts`; it never
-    holds up another one.
+    holds up another one. In an ordered service it waits the same delays in its place, and holds back its own stream.
     """
 
     def __init__(
@@ -63,12 +76,16 @@ class Subscriber:
         database: Database,
         prefetch: int = 64,
         attempts: int = 6,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = now,
         handler_timeout: float = 300.0,
         drain: float = 10.0,
+        delays: Sequence[float] = RETRY_LADDER,
+        publish_timeout: float = PUBLISH_SECONDS,
+        reread_every: float = REREAD_SECONDS,
     ) -> None:
         self.counts: Counter[str] = Counter()
-        """What became of the facts so far: handled, repeated, retried, parked, or not for us (passed)."""
+        """What became of the facts so far: handled, repeated, retried, held back, overtaken, withdrawn (taken
+        back before it came, or nothing to take back), parked, or not for us (passed)."""
         self.lag = 0.0
         """Seconds from the publication of the last fact that was handled to its end."""
         self._clock = clock
@@ -81,18 +98,44 @@ class Subscriber:
         self._transacting = Transacting(database)
         self._facts = Effects()
         self._queue = names.subscriber_queue(service.name)
-        self._intake = Intake(transport, self._queue, prefetch, drain)
+        self._intake = Intake(transport, self._queue, prefetch, drain, together=service.subscription.ordered)
+        self._delays = delays
+        self._reread_every = reread_every
+        self._ordered = service.subscription.ordered
+        self._memory = service.remember.total_seconds() if service.remember else 0.0
+        self._held = HeldBack(self._facts, room=prefetch // 2)
+        self._catching_up = CatchUp(
+            transport, names, self._queue, self._intake, database,
+            prefetch=prefetch, publish_timeout=publish_timeout, clock=clock,
+        )  # fmt: skip
 
     async def run(self) -> None:
         """React to facts until stopped; raises DeclarationError or Misconfigured where that cannot work."""
         check(self._service, self._service.reactions.values(), self._database)
         log.info("choros.subscriber.started", queue=self._queue)
-        await self._intake.run(self._take)
+        background = [keep_pruning(self._database, self._clock, PRUNE_SECONDS)] if self._memory else []
+        if self._service.needs_log:
+            await self._run_with_log(background)
+        else:
+            await self._intake.run(self._take, *background)
         log.info("choros.subscriber.stopped")
+
+    async def _run_with_log(self, background: list[Coroutine[Any, Any, None]]) -> None:
+        bounded = self._service.subscription.at_most > 0
+        first = partial(self._catching_up.begin, self._take, from_start=self._service.from_start, bounded=bounded)
+        if bounded:
+            background.append(self._catching_up.sweep(self._take, self._reread_every))
+        await self._intake.run(self._take, *background, first=first)
 
     async def stop(self) -> None:
         """Receive no more, finish what is under way, and return; what did not finish in time comes again."""
+        self._held.close()
         await self._intake.stop()
+
+    @property
+    def last_delivery(self) -> float | None:
+        """When the last delivery came, in seconds since the epoch."""
+        return self._intake.last_delivery
 
     # --- taking facts in ---
 
@@ -102,11 +145,12 @@ class Subscriber:
             told = self._read(delivery)
             if told is None:
                 continue
-            turn = self._facts.enter(told.key)
+            turn = self._facts.enter(told.lane)
             if turn is None:
                 batch.append(told)
             else:
                 self._intake.spawn(self._in_turn(told, turn))
+                self._held.look()
         await self._together(batch)
 
     def _read(self, delivery: Delivery) -> _Told | None:
@@ -117,7 +161,8 @@ class Subscriber:
                 raise MessageRejected(f"A {envelope.kind} came to a subscriber's queue.")
             handler = self._service.reactions.get(envelope.type)
             if handler is not None:
-                return _Told(delivery, envelope, handler.message.from_json(envelope.data), handler)
+                lane = stream_key(envelope) if self._ordered else inbox_key(envelope)
+                return _Told(delivery, envelope, handler.message.from_json(envelope.data), handler, lane)
             if delivery.exchange not in self._fan_out:
                 raise MessageRejected(f"The service {self._service.name} has no handler for this type of fact.")
         except MessageRejected as rejected:
@@ -146,13 +191,23 @@ class Subscriber:
 
     async def _react(self, told: _Told, transaction: Transaction) -> Fate:
         """Inbox row and effect together; for a handler without transaction only a look into the inbox."""
-        if await transaction.read_row(told.key) is not None:
+        if await transaction.read_row(inbox_key(told.envelope)) is not None:
             return "repeated"
+        if self._memory and told.envelope.time + self._memory <= self._clock():
+            return "too old"
+        if self._ordered and await is_overtaken(told.envelope, transaction):
+            return "overtaken"
         if told.handler.transaction is None:
             return "new"
-        await transaction.write_row(Row(key=told.key, state="ok"))
+        await self._remember(told, transaction)
+        if not await admits(self._service, told.handler, told.envelope, transaction):
+            return "withdrawn"
         await self._call(told, transaction)
         return "handled"
+
+    async def _remember(self, told: _Told, transaction: Transaction) -> None:
+        until = told.envelope.time + self._memory + CLOCK_SKEW if self._memory else None
+        await remember(told.envelope, transaction, ordered=self._ordered, until=until)
 
     async def _call(self, told: _Told, transaction: Transaction | None) -> None:
         try:
@@ -173,7 +228,7 @@ class Subscriber:
         result: Fate | Exception = "handled"
         try:
             await self._call(told, None)
-            await self._transacting.insist(told, partial(_remember, told.key))
+            await self._transacting.insist(told, partial(self._remember, told))
         except Exception as error:
             if isinstance(error, Misconfigured) and error is not told.failure:
                 raise
@@ -181,24 +236,56 @@ class Subscriber:
         self._end(told, result)
 
     def _end(self, told: _Told, result: Fate | Exception) -> None:
-        self._facts.leave(told.key)
+        if isinstance(result, Exception) and self._ordered:
+            self._hold_back(told, result)
+            return
+        self._facts.leave(told.lane)
         if isinstance(result, Exception):
             self._failed(told, result)
+        elif result in UNHANDLED:
+            log.warning("choros.fact.parked", type=told.envelope.type, reason=UNHANDLED[result], **about(told.envelope))
+            self._settle(result, told.delivery.dead_letter(UNHANDLED[result]))
         else:
             self.lag = self._clock() - told.envelope.time
             self._settle(result, told.delivery.ack())
 
     def _failed(self, told: _Told, error: Exception) -> None:
-        tried, words = told.delivery.retries + 1, described(error) | about(told.envelope)
+        tried = told.delivery.retries + 1
         if tried >= self._attempts:
-            log.error("choros.fact.parked", type=told.envelope.type, **words)
-            reason = f"handler failed {tried} times: {type(error).__name__}"
-            self._settle("parked", told.delivery.dead_letter(reason))
+            self._give_up(told, tried, error)
             return
         after = RETRY_LADDER[min(tried, len(RETRY_LADDER)) - 1]
+        words = described(error) | about(told.envelope)
         log.warning("choros.fact.failed", type=told.envelope.type, retries=tried, retry_in=after, **words)
         self._settle("retried", told.delivery.retry(after))
 
+    def _give_up(self, told: _Told, tried: int, error: BaseException, more: str = "") -> None:
+        log.error("choros.fact.parked", type=told.envelope.type, **(described(error) | about(told.envelope)))
+        reason = f"handler failed {tried} times: {type(error).__name__}{more}"
+        self._settle("parked", told.delivery.dead_letter(reason))
 
-async def _remember(key: str, transaction: Transaction) -> None:
-    await transaction.write_row(Row(key=key, state="ok"))
+    # --- in order ---
+
+    def _hold_back(self, told: _Told, error: Exception) -> None:
+        """It keeps its lane, so whatever comes behind it in its stream waits."""
+        told.tried += 1
+        tried = told.delivery.retries + told.tried
+        if tried >= self._attempts:
+            self._facts.leave(told.lane)
+            self._give_up(told, tried, error)
+            return
+        after = self._delays[min(tried, len(self._delays)) - 1]
+        words = described(error) | about(told.envelope)
+        log.warning("choros.fact.held_back", type=told.envelope.type, retries=tried, retry_in=after, **words)
+        self.counts["held back"] += 1
+        self._intake.spawn(self._again(told, after, tried, error))
+
+    async def _again(self, told: _Told, after: float, tried: int, error: Exception) -> None:
+        waited = await self._held.wait(told.lane, after)
+        if waited == "again":
+            await self._together([told])
+        elif waited == "crowded":
+            self._facts.leave(told.lane)
+            self._give_up(told, tried, error, f", and {CROWDED}")
+        else:
+            self._facts.abandon(told.lane)

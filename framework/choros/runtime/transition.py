@@ -66,7 +66,7 @@ class Transitions:
         saga = self._app.sagas[start.saga, start.version]
         decision = begin(
             saga, first.saga_id, start.body, now,
-            cause=start.id, traceparent=start.traceparent, tracestate=start.tracestate,
+            cause=start.id, traceparent=start.traceparent, tracestate=start.tracestate, kept=start.kept,
         )  # fmt: skip
         blank = Record(
             saga_id=first.saga_id, saga=start.saga, saga_version=start.version, key=start.key, digest=start.digest,

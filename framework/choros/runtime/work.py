@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from choros.errors import ChorosError
 from choros.saga.inputs import Event, Input
-from choros.saga.instance import Instance
+from choros.saga.instance import Instance, StepState
 from choros.store.port import Transition
 from choros.transport.port import Delivery
 
@@ -25,6 +25,8 @@ class Start:
     digest: str
     traceparent: str = ""
     tracestate: str = ""
+    kept: tuple[StepState, ...] = ()
+    """The first steps, where it takes over those of another instance."""
 
 
 @dataclass(frozen=True, slots=True)

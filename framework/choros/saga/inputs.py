@@ -72,7 +72,18 @@ class ResumeRequested:
     id: str
 
 
-Input = Answered | TimerFired | CancelRequested | RetryRequested | SkipRequested | PauseRequested | ResumeRequested
+@dataclass(frozen=True, slots=True)
+class RerunRequested:
+    """A person wants the saga, which has ended, run again from a step."""
+
+    id: str
+    step: str
+    successor: str
+    """The id of the instance that will take it over."""
+
+
+Act = CancelRequested | RetryRequested | SkipRequested | PauseRequested | ResumeRequested | RerunRequested
+Input = Answered | TimerFired | Act
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +111,7 @@ class Release:
 EventKind = Literal[
     "started", "sent", "retry_scheduled", "timed_out", "replied", "refused", "failed", "late_reply", "undone",
     "pivot_passed", "compensating", "fact_held", "fact_published", "fact_dropped", "parked", "unparked",
-    "wanted", "too_late", "paused", "resumed", "skipped", "undeclared_refusal", "completed", "compensated",
+    "wanted", "too_late", "paused", "resumed", "skipped", "undeclared_refusal", "completed", "compensated", "rerun",
 ]  # fmt: skip
 
 

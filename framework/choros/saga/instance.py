@@ -42,6 +42,10 @@ class StepState:
     leg: Leg | None = None
     not_after: float | None = None
     """The greatest deadline that any `do` was sent with."""
+    skipped: bool = False
+    """Whether a person supplied the reply: the participant has promised that there is no effect."""
+    owner: str = ""
+    """The saga whose id is in the key of a step that was taken over; empty for its own."""
     fact: str = ""
     """The body of a fact that is held, or was published early."""
 
@@ -69,6 +73,10 @@ class Instance:
     """Why it waits for a person."""
     seq: int = 0
     """The number of the last fact released."""
+    successor: str = ""
+    """The instance that this one was run again as; it has taken over the steps that it kept."""
+    rerun_from: str = ""
+    """The step that the successor began with."""
     cause: str = ""
     """The id of the last message that moved the saga."""
     traceparent: str = ""

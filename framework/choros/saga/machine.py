@@ -19,6 +19,7 @@ from choros.saga.inputs import (
     Decision,
     Input,
     PauseRequested,
+    RerunRequested,
     ResumeRequested,
     RetryRequested,
     SkipRequested,
@@ -26,19 +27,24 @@ from choros.saga.inputs import (
 )
 from choros.saga.instance import Instance, Leg, StepState
 from choros.saga.plan import Planned
+from choros.saga.rerun import why_not
 from choros.saga.steps import Publish, Retriable, Step
 from choros.saga.turn import BuildFailed, Turn, commanded, retry_policy
 
 
 def begin(
-    saga: Saga[Any], saga_id: str, start: str, now: float, *, cause: str, traceparent: str = "", tracestate: str = ""
-) -> Decision:
-    """The first decision of a saga instance; `cause` is the id that the start message goes by."""
-    deadline = now + saga.deadline.total_seconds() if saga.deadline else None
-    steps = (StepState(),) * len(saga.plan.steps)
+    saga: Saga[Any], saga_id: str, start: str, now: float, *,
+    cause: str, traceparent: str = "", tracestate: str = "", kept: tuple[StepState, ...] = (),
+) -> Decision:  # fmt: skip
+    """The first decision of a saga instance; `cause` is the id that the start message goes by, `kept` are the first
+    steps of an instance that this one takes over."""
+    passed = saga.plan.pivot is not None and len(kept) > saga.plan.pivot
+    deadline = now + saga.deadline.total_seconds() if saga.deadline and not passed else None
+    steps = kept + (StepState(),) * (len(saga.plan.steps) - len(kept))
     instance = Instance(
-        saga_id, start, steps, deadline=deadline, cause=cause, traceparent=traceparent, tracestate=tracestate
-    )
+        saga_id, start, steps, cursor=len(kept), deadline=deadline,
+        cause=cause, traceparent=traceparent, tracestate=tracestate,
+    )  # fmt: skip
     turn = Turn(saga.plan, instance, now)
     turn.note("started")
     _go_on(turn)
@@ -78,6 +84,8 @@ def _take(turn: Turn, given: Input) -> None:
             _pause(turn, isinstance(given, PauseRequested))
         case RetryRequested():
             _retry(turn, given)
+        case RerunRequested():
+            _hand_over(turn, given)
         case _:
             _skip(turn, given)
 
@@ -189,7 +197,8 @@ def _note(turn: Turn, kind: Any, planned: Planned, answer: Answered) -> None:
 def _was_sent(turn: Turn, planned: Planned, answer: Answered) -> bool:
     """Whether this saga ever sent that command; a forged reply names one that it did not."""
     state, key = turn.state(planned.index), answer.key
-    if isinstance(planned.node, Publish) or key.saga_id != turn.instance.saga_id or key.round > state.round:
+    owner = state.owner or turn.instance.saga_id
+    if isinstance(planned.node, Publish) or key.saga_id != owner or key.round > state.round:
         return False
     if key.round < state.round or key.operation == "close":
         return True
@@ -223,7 +232,7 @@ def _accept(turn: Turn, planned: Planned, leg: Leg, answer: Answered) -> None:
         turn.change_step(planned.index, progress="undone", leg=None)
     else:
         reply = leg.closing if skipped else answer.data
-        turn.change_step(planned.index, progress="ok", reply=reply, leg=None)
+        turn.change_step(planned.index, progress="ok", reply=reply, skipped=skipped, leg=None)
         turn.change(cursor=planned.index + 1)
         if planned.index == turn.plan.pivot:
             _pass_pivot(turn, planned)
@@ -298,10 +307,12 @@ def _timer_fired(turn: Turn, fired: TimerFired) -> None:
 
 
 def _leg_due(turn: Turn, planned: Planned, leg: Leg, *, held: bool) -> None:
-    """Time for the next attempt, or no answer came. While the command cannot leave, that counts no attempt."""
+    """Time for the next attempt, or no answer came. While the command cannot leave, that counts no attempt, and no
+    time: else an outage as long as the policy's `total` would leave one attempt, and then a parked saga."""
     if held:
-        timeout = commanded(planned).timeout.total_seconds()
-        turn.change_step(planned.index, leg=replace(leg, due=turn.now + timeout))
+        due = turn.now + commanded(planned).timeout.total_seconds()
+        first_at = leg.first_at + due - (leg.due or due)
+        turn.change_step(planned.index, leg=replace(leg, due=due, first_at=first_at))
         return
     if not leg.waiting:
         turn.note("timed_out", planned.name, operation=leg.operation, attempt=leg.attempt)
@@ -374,3 +385,12 @@ def _skip(turn: Turn, act: SkipRequested) -> None:
     turn.unpark()
     closes = Close(of="undo" if turn.instance.backward else "do").to_json()
     turn.send(planned, Leg("close", closes, attempt=1, first_at=turn.now, due=None, closing=act.reply))
+
+
+def _hand_over(turn: Turn, act: RerunRequested) -> None:
+    """Note the one successor, before that begins: two must never own the same effects."""
+    if why_not(turn.plan, turn.instance, act.step):
+        turn.note("too_late", act.step, code="rerun")
+        return
+    turn.change(successor=act.successor, rerun_from=act.step)
+    turn.note("rerun", act.step, code=act.successor)

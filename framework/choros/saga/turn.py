@@ -97,7 +97,7 @@ class Turn:
             budget = leg.first_at + node.retry.total.total_seconds()
             not_after = max(not_after or 0.0, leg.due or 0.0, budget)
         self.change_step(planned.index, leg=leg, not_after=not_after)
-        key = CommandKey(self.instance.saga_id, planned.name, state.round, leg.operation)
+        key = CommandKey(state.owner or self.instance.saga_id, planned.name, state.round, leg.operation)
         type_name = _command_type(planned, leg)
         self._sends.append(Send(node.to, key, type_name, leg.command, leg.attempt, not_after))
         self.note("sent", planned.name, operation=leg.operation, attempt=leg.attempt)

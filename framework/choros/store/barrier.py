@@ -12,7 +12,9 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-RowState = Literal["running", "intent", "ok", "refused", "tombstone"]
+RowState = Literal["running", "intent", "ok", "refused", "tombstone", "handled", "mark"]
+FORGETTABLE: frozenset[RowState] = frozenset({"refused", "tombstone", "handled", "mark"})
+"""Rows that may be forgotten when their time has come; what was done for somebody never is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,11 +25,17 @@ class Row:
     """The full idempotency key with its operation."""
     state: RowState
     """running: inserted, the handler is at work in this very transaction; intent: a provider may have been called;
-    ok, refused: answered; tombstone: undone or closed before it was done, so it must never be done."""
+    ok, refused: answered; tombstone: undone or closed before it was done, so it must never be done. Of a
+    subscriber: handled: a fact; mark: how far it has come, with the number in the place of the reply."""
     reply: str = ""
     """The answer, as `Envelope.dumps` wrote it; empty where none is owed."""
     prune_at: float | None = None
-    """When this row may be forgotten; None is never. Only refusals and tombstones are ever forgotten."""
+    """When this row may be forgotten; None is never. Of an `ok`, an `intent` and a `running` it means nothing."""
+
+    @property
+    def owes_reply(self) -> bool:
+        """Whether it holds an answer that somebody waits for."""
+        return bool(self.reply) and self.state != "mark"
 
 
 class Transaction(ABC):
@@ -39,7 +47,7 @@ class Transaction(ABC):
 
     @abstractmethod
     async def write_row(self, row: Row) -> None:
-        """Insert or replace a row. One with a reply counts as unsent until `Database.mark_sent`."""
+        """Insert or replace a row. One that owes a reply counts as unsent until `Database.mark_sent`."""
 
     @abstractmethod
     def savepoint(self) -> AbstractAsyncContextManager[None]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from choros.errors import StoreUnreachable
-from choros.store.barrier import Database, Job, Row, Transaction
+from choros.store.barrier import FORGETTABLE, Database, Job, Row, Transaction
 
 _ABSENT = object()
 
@@ -53,7 +53,7 @@ class MemoryTransaction(Transaction):
         """Insert or replace a barrier row."""
         self._write(self._tables.rows, row.key, row)
         self._tables.written += 1
-        self._write(self._tables.unsent, row.key, self._tables.written if row.reply else _ABSENT)
+        self._write(self._tables.unsent, row.key, self._tables.written if row.owes_reply else _ABSENT)
 
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
@@ -156,4 +156,4 @@ class MemoryDatabase(Database):
 
 
 def _may_go(row: Row, now: float) -> bool:
-    return row.prune_at is not None and row.prune_at <= now and row.state in ("refused", "tombstone")
+    return row.prune_at is not None and row.prune_at <= now and row.state in FORGETTABLE

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from choros.errors import StoreMisconfigured, StoreUnreachable, UsageError
-from choros.store.barrier import Row, Transaction
+from choros.store.barrier import FORGETTABLE, Row, Transaction
 from choros.store.sqlite_file import connect, in_transaction
 
 Parameters = Sequence[Any] | Mapping[str, Any]
@@ -20,18 +20,17 @@ _TABLES = (
     """CREATE TABLE IF NOT EXISTS choros_barrier (
         key TEXT PRIMARY KEY, state TEXT NOT NULL, reply TEXT NOT NULL, prune_at REAL, unsent INTEGER) WITHOUT ROWID""",
     """CREATE INDEX IF NOT EXISTS choros_barrier_unsent ON choros_barrier (unsent) WHERE unsent IS NOT NULL""",
-    """CREATE INDEX IF NOT EXISTS choros_barrier_prune_at ON choros_barrier (prune_at)
-        WHERE prune_at IS NOT NULL AND state IN ('refused', 'tombstone')""",
+    """CREATE INDEX IF NOT EXISTS choros_barrier_forget_at ON choros_barrier (prune_at) WHERE prune_at IS NOT NULL""",
 )
 _READ = "SELECT key, state, reply, prune_at FROM choros_barrier WHERE key = ?"
 _WRITE = """INSERT INTO choros_barrier (key, state, reply, prune_at, unsent)
-    VALUES (:key, :state, :reply, :prune_at, CASE WHEN :reply = '' THEN NULL ELSE
+    VALUES (:key, :state, :reply, :prune_at, CASE WHEN NOT :owed THEN NULL ELSE
         (SELECT coalesce(max(unsent), 0) + 1 FROM choros_barrier WHERE unsent IS NOT NULL) END)
     ON CONFLICT (key) DO UPDATE SET
         state = excluded.state, reply = excluded.reply, prune_at = excluded.prune_at, unsent = excluded.unsent"""
 _UNSENT = "SELECT key, state, reply, prune_at FROM choros_barrier WHERE unsent IS NOT NULL ORDER BY unsent LIMIT ?"
 _SENT = "UPDATE choros_barrier SET unsent = NULL WHERE key = ?"
-_PRUNE = "DELETE FROM choros_barrier WHERE prune_at <= ? AND state IN ('refused', 'tombstone')"
+_PRUNE = f"DELETE FROM choros_barrier WHERE prune_at <= ? AND state IN ({', '.join(map(repr, sorted(FORGETTABLE)))})"
 _ENDS_OUR_TRANSACTION = re.compile(r"\s*(begin|commit|end|rollback|savepoint|release|attach|detach|vacuum)\b", re.I)
 
 
@@ -67,6 +66,7 @@ class SqliteTransaction(Transaction):
     async def write_row(self, row: Row) -> None:
         """Insert or replace a barrier row."""
         values = {"key": row.key, "state": row.state, "reply": row.reply, "prune_at": row.prune_at}
+        values["owed"] = row.owes_reply
         self._execute(_WRITE, values)
 
     @asynccontextmanager

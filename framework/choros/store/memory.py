@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from choros.errors import StoreUnreachable
+from choros.sources import now
 from choros.store.paging import Position, page_of
 from choros.store.port import (
     Channel,
@@ -39,12 +39,14 @@ class _Rows:
     records: dict[str, Record] = field(default_factory=dict)
     outbox: dict[tuple[str, str], _Waiting] = field(default_factory=dict)
     history: dict[str, list[HistoryRow]] = field(default_factory=dict)
+    last_fact: dict[str, str] = field(default_factory=dict)
+    """Saga id -> id of the last fact that it let go."""
 
 
 class MemoryStore:
     """Saga instances in this process; `sharing` another store, it works on the same ones."""
 
-    def __init__(self, sharing: MemoryStore | None = None, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, sharing: MemoryStore | None = None, clock: Callable[[], float] = now) -> None:
         self._rows: _Rows = sharing._rows if sharing else _Rows()
         self._clock = clock
         self._open = False
@@ -87,12 +89,21 @@ class MemoryStore:
         self._rows.records[record.saga_id] = record
         self._forget((record.saga_id, entry_id) for entry_id in transition.sent)
         for entry in transition.outbox:
-            waiting = _Waiting(replace(entry, saga_id=record.saga_id), self.now())
+            waiting = _Waiting(replace(entry, saga_id=record.saga_id), self._committed_at(record.saga_id, entry))
             self._rows.outbox[record.saga_id, entry.id] = waiting
         if transition.history:
             row = HistoryRow(record.version, record.updated_at, transition.history)
             self._rows.history.setdefault(record.saga_id, []).append(row)
         return Committed.OK
+
+    def _committed_at(self, saga_id: str, entry: Entry) -> float:
+        """Now; but whatever the clock does, no fact is taken for older than one of its saga that has not left."""
+        if entry.channel != "facts":
+            return self.now()
+        rows = self._rows
+        last = rows.outbox.get((saga_id, rows.last_fact.get(saga_id, "")))
+        rows.last_fact[saga_id] = entry.id
+        return max(self.now(), last.at if last else 0.0)
 
     def _forget(self, sent: Iterable[tuple[str, str]]) -> None:
         for pair in sent:
@@ -127,13 +138,18 @@ class MemoryStore:
         )
         return [saga_id for _, saga_id in due[:limit]]
 
-    async def find(self, *, saga: str = "", status: str = "", limit: int = 50, cursor: str = "") -> Page:
+    async def find(
+        self, *, saga: str = "", status: str = "", since: float = 0.0, limit: int = 50, cursor: str = ""
+    ) -> Page:
         """Records, last started first."""
         rows, after = await self._answering(), Position.parse(cursor)
         found = [
             record
             for record in rows.records.values()
-            if saga in ("", record.saga) and status in ("", record.status) and after.precedes(record)
+            if saga in ("", record.saga)
+            and status in ("", record.status)
+            and record.updated_at >= since
+            and after.precedes(record)
         ]
         return page_of(found, limit)
 

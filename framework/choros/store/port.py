@@ -150,8 +150,13 @@ class Store(Protocol):
         """Ids of records whose `wake_at` is not after `now`, most overdue first."""
         ...
 
-    async def find(self, *, saga: str = "", status: str = "", limit: int = 50, cursor: str = "") -> Page:
-        """Records, last started first."""
+    async def find(
+        self, *, saga: str = "", status: str = "", since: float = 0.0, limit: int = 50, cursor: str = ""
+    ) -> Page:
+        """Records, last started first; with `since` only those that have changed at that moment or later.
+
+        No adapter has an index on the change: it would cost every commit, for a question of emergencies. So a look
+        with `since` reads every record once (measured in docs/decisions; see `runtime.republishing`)."""
         ...
 
     async def counts(self) -> Mapping[tuple[str, str], int]:

@@ -132,7 +132,9 @@ class RedisStore:
         answers = await self._server.talk(commands) if commands else []
         return [self._server.checked(answer) for answer in answers]
 
-    async def find(self, *, saga: str = "", status: str = "", limit: int = 50, cursor: str = "") -> Page:
+    async def find(
+        self, *, saga: str = "", status: str = "", since: float = 0.0, limit: int = 50, cursor: str = ""
+    ) -> Page:
         """Records, last started first."""
         after = Position.parse(cursor)
         groups = [
@@ -140,9 +142,15 @@ class RedisStore:
             for one_saga, one_status in await self.counts()
             if saga in ("", one_saga) and status in ("", one_status)
         ]
-        places = sorted(await self._started(groups, after, limit + 1), reverse=True)[: limit + 1]
-        loaded = await self.load([saga_id for _, saga_id in places])
-        return page_of((one.record for one in loaded.values()), limit)
+        found: list[Record] = []
+        while len(found) <= limit:
+            places = sorted(await self._started(groups, after, limit + 1), reverse=True)[: limit + 1]
+            loaded = await self.load([saga_id for _, saga_id in places])
+            found += [one.record for one in loaded.values() if one.record.updated_at >= since]
+            if not since or len(places) <= limit:
+                break
+            after = Position(*places[-1])
+        return page_of(found, limit)
 
     async def _started(self, groups: Sequence[str], after: Position, count: int) -> list[tuple[float, str]]:
         """Of each group those after this place; those started at the very same moment are told apart by id."""

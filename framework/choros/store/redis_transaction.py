@@ -12,7 +12,7 @@ from redis.asyncio import Connection
 
 from choros.errors import StoreMisconfigured, StoreUnreachable, UsageError
 from choros.ids import fresh_id
-from choros.store.barrier import Row, Transaction
+from choros.store.barrier import FORGETTABLE, Row, Transaction
 from choros.store.redis_server import Command, Server
 from choros.store.redis_writes import Cell, Trial, Write
 
@@ -184,10 +184,10 @@ class RedisTransaction(Transaction):
     def _row_commands(self, row: Row) -> list[Command]:
         stored = json.dumps((row.state, row.reply, row.prune_at, self._token))
         unsent, prune = f"{self._prefix}unsent", f"{self._prefix}prune"
-        may_go = row.prune_at is not None and row.state in ("refused", "tombstone")
+        may_go = row.prune_at is not None and row.state in FORGETTABLE
         return [
             ("SET", f"{self._prefix}row:{row.key}", stored),
-            ("ZADD", unsent, time.time_ns() // 1000, row.key) if row.reply else ("ZREM", unsent, row.key),
+            ("ZADD", unsent, time.time_ns() // 1000, row.key) if row.owes_reply else ("ZREM", unsent, row.key),
             ("ZADD", prune, repr(row.prune_at), row.key) if may_go else ("ZREM", prune, row.key),
         ]
 

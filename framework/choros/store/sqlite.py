@@ -104,10 +104,12 @@ class SqliteStore:
         """Ids of records whose timer is due, most overdue first."""
         return await self._read(lambda connection: rows.due(connection, now, known, limit))
 
-    async def find(self, *, saga: str = "", status: str = "", limit: int = 50, cursor: str = "") -> Page:
+    async def find(
+        self, *, saga: str = "", status: str = "", since: float = 0.0, limit: int = 50, cursor: str = ""
+    ) -> Page:
         """Records, last started first."""
         after = Position.parse(cursor)
-        return await self._read(lambda connection: rows.find(connection, saga, status, limit, after))
+        return await self._read(lambda connection: rows.find(connection, saga, status, since, limit, after))
 
     async def counts(self) -> Mapping[tuple[str, str], int]:
         """How many records there are by (saga, status)."""

@@ -184,6 +184,12 @@ class BarrierConformance(ABC):
         assert await unsent_keys(database, limit=2) == ["c", "b"]
         assert await row_of(database, "a") == a_row("a", reply="to a")
 
+    async def test_a_mark_is_kept_and_nobody_is_owed_it(self, database: Database) -> None:
+        await database.run([writing(a_row("place", "mark", "17"), a_row("other place", "mark", "1"))])
+        await database.run([writing(a_row("place", "mark", "18"))])
+        assert await row_of(database, "place") == a_row("place", "mark", "18")
+        assert await unsent_keys(database) == []
+
     async def test_a_reply_written_anew_is_unsent_again(self, database: Database) -> None:
         await database.run([writing(a_row("a", reply="one"))])
         await database.mark_sent(["a"])
@@ -192,13 +198,15 @@ class BarrierConformance(ABC):
         await database.run([writing(a_row("a", "tombstone"))])
         assert not await database.unsent(10)
 
-    async def test_only_old_refusals_and_tombstones_are_forgotten(self, database: Database) -> None:
+    async def test_only_what_is_old_and_owed_to_nobody_is_forgotten(self, database: Database) -> None:
         kept = [a_row("ok", "ok", "r", 1.0), a_row("intent", "intent", "", 1.0), a_row("young", "refused", "r", 9.5)]
         kept += [a_row("ever", "tombstone"), a_row("ever refused", "refused", "r")]
+        kept += [a_row("fact", "handled"), a_row("place", "mark", "7"), a_row("later fact", "handled", "", 9.5)]
         old = [a_row("refused", "refused", "r", 9.0), a_row("tombstone", "tombstone", "", 8.0)]
+        old += [a_row("old fact", "handled", "", 8.5), a_row("old place", "mark", "7", 8.5)]
         await database.run([writing(*kept, *old)])
-        assert (await database.prune(9.0), await database.prune(9.0)) == (2, 0)
-        assert [await row_of(database, row.key) for row in [*kept, *old]] == [*kept, None, None]
+        assert (await database.prune(9.0), await database.prune(9.0)) == (4, 0)
+        assert [await row_of(database, row.key) for row in [*kept, *old]] == [*kept, *[None] * 4]
         assert "refused" not in await unsent_keys(database)
 
     async def test_a_row_that_has_become_ok_is_not_forgotten(self, database: Database) -> None:

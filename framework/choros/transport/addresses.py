@@ -10,7 +10,8 @@ _memory_brokers: dict[str, MemoryBroker] = {}
 
 
 def open_transport(url: str, namespace: str, name: str) -> Transport:
-    """The transport for `memory://NAME`, `amqp://...` or `amqps://...`, not yet connected.
+    """The transport for `memory://NAME`, `amqp://...` or `amqps://...` (of a cluster: `...@one:5672,two:5672/vhost`),
+    not yet connected.
 
     `name` is how the broker shows the connections. All who open the same `memory://NAME` in this process
     share one broker; `memory://` alone is a new one each time. Raises UsageError for any other address.

@@ -5,12 +5,12 @@ A copy is a new publish, so whatever the broker itself would act on or writes by
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from choros.envelope import Wire, rfc3339
+from choros.sources import now
 from choros.transport.topology import RETRY_LADDER
 
 RETRIES = "x-choros-retries"
@@ -20,7 +20,7 @@ ORIGINAL_QUEUE = "x-choros-original-queue"
 
 _MOST_RETRIES = 1_000_000
 # CC and BCC would route the copy to further queues; the others are the broker's own notes.
-_NOT_COPIED = frozenset({"CC", "BCC", "x-death", "x-delivery-count", "x-acquired-count"})
+_NOT_COPIED = frozenset({"CC", "BCC", "x-death", "x-delivery-count", "x-acquired-count", "x-stream-offset"})
 _NOT_COPIED_PREFIXES = ("x-first-death-", "x-last-death-", "x-opt-")
 
 
@@ -43,7 +43,7 @@ def retry_copy(wire: Wire) -> Wire:
 
 def dead_copy(wire: Wire, reason: str, queue: str) -> Wire:
     """The message as it is parked for a person."""
-    notes = {REASON: reason[:500], FAILED_AT: rfc3339(time.time()), ORIGINAL_QUEUE: queue}
+    notes = {REASON: reason[:500], FAILED_AT: rfc3339(now()), ORIGINAL_QUEUE: queue}
     return replace(wire, headers={**_copied(wire.headers), **notes})
 
 

@@ -59,6 +59,11 @@ class LeasedDelivery:
         """How often this message has been through `retry` for this queue."""
         return retries_of(self.wire.headers)
 
+    @property
+    def lost(self) -> bool:
+        """Whether the connection that it came through is gone."""
+        return not self._lease.alive
+
     async def ack(self) -> None:
         """Done with: the broker forgets it."""
         if self._claim():

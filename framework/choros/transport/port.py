@@ -7,6 +7,7 @@ from enum import Enum
 from typing import Protocol
 
 from choros.envelope import Envelope, Wire
+from choros.transport.health import Health
 from choros.transport.topology import Topology
 
 
@@ -44,6 +45,11 @@ class Delivery(Protocol):
         """How often this message has been through `retry` for this queue."""
         ...
 
+    @property
+    def lost(self) -> bool:
+        """Whether the connection that it came through is gone: settling it does nothing, it comes again."""
+        ...
+
     async def ack(self) -> None:
         """Done with: the broker forgets it."""
         ...
@@ -70,6 +76,11 @@ class Consumer(Protocol):
 
     async def close(self) -> None:
         """Ask the broker for no more; what was received can still be settled."""
+        ...
+
+    async def drop(self) -> None:
+        """Let go of the queue at once: all that is not settled goes back to it together, before anything behind it
+        is delivered to another consumer."""
         ...
 
 
@@ -103,9 +114,29 @@ class Transport(Protocol):
         """Subscribe to a queue; at most `prefetch` unsettled deliveries are with this consumer."""
         ...
 
+    async def replay(self, queue: str, prefetch: int, since: float | None = None) -> Consumer:
+        """Read the fact log from its first entry, or from a moment on (some earlier ones may come too), disturbing
+        nobody; it goes on with what comes after.
+
+        A delivery is settled as if it had come from `queue`, which has a ladder of delays: `ack` only asks for more,
+        `retry` puts a copy into the ladder, `dead_letter` parks one. After a lost connection it goes on with the
+        first that was not settled. The consumer raises BrokerMisconfigured if there is no log.
+        """
+        ...
+
+    async def mark(self, text: str) -> Published:
+        """Put a mark into the fact log. It is delivered by `replay` with the text in its header `fact_log.MARK`,
+        behind everything that was in the log before; RETURNED means: there is no log."""
+        ...
+
     @property
     def connected(self) -> bool:
         """Whether the broker is reachable right now."""
+        ...
+
+    @property
+    def health(self) -> Health:
+        """Whether it is connected, blocked or away, since when and why; every change is logged by the transport."""
         ...
 
     async def close(self) -> None:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+
+from choros.transport.fact_log import FactLog
 
 RETRY_LADDER = (1, 5, 30, 120, 600)
 """Seconds that a failed fact waits before its next delivery; one queue for each."""
 DELIVERY_LIMIT = 20
 """Deliveries of one message before the broker itself parks it: the last net for a handler that kills its
 process."""
+PARKING_LIMIT = 1_000_000_000
+"""Deliveries of a parked message before the broker drops it, which is to say never. RabbitMQ 4 puts a limit of 20 on a
+quorum queue that declares none, so looking at what is parked would in the end destroy it; 3.10 takes no -1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +60,26 @@ class Topology:
             tuple(dict.fromkeys(self.bindings + other.bindings)),
         )
 
+    def only(self, queue: str) -> Topology:
+        """This queue alone, with its bindings; no queue if it is not known here."""
+        return Topology(
+            self.namespace,
+            queues=tuple(known for known in self.queues if known.name == queue),
+            bindings=tuple(binding for binding in self.bindings if binding.destination == queue),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """How a subscriber wants its queue."""
+
+    name: str
+    ordered: bool = False
+    """One consumer at a time, so that no replica overtakes another."""
+    at_most: int = 0
+    """How many facts may wait: beyond that the oldest are dropped, and the subscriber finds them in the log. 0 is no
+    bound."""
+
 
 class Names:
     """Every name on the broker, from the namespace."""
@@ -65,6 +90,7 @@ class Names:
         self.replies = f"{namespace}.replies"
         self.facts = f"{namespace}.facts"
         self.facts_by_type = f"{namespace}.facts.by-type"
+        self.facts_log = f"{namespace}.facts.log"
         self.retry = f"{namespace}.retry"
         self.dead = f"{namespace}.dead"
 
@@ -96,7 +122,8 @@ def topology(
     *,
     services: Iterable[str] = (),
     applications: Iterable[str] = (),
-    subscribers: Iterable[str] = (),
+    subscribers: Iterable[str | Subscription] = (),
+    fact_log: FactLog | None = None,
 ) -> Topology:
     """Everything that these services, orchestrator applications and subscribers need on the broker."""
     names = Names(namespace)
@@ -108,9 +135,10 @@ def topology(
         queue = names.reply_queue(application)
         whole += _working_queue(names, queue, Binding(names.replies, queue, queue))
     for subscriber in subscribers:
-        queue = names.subscriber_queue(subscriber)
-        whole += _working_queue(names, queue, Binding(names.facts, queue)) + _ladder(names, queue)
-    return whole
+        wanted = Subscription(subscriber) if isinstance(subscriber, str) else subscriber
+        queue = names.subscriber_queue(wanted.name)
+        whole += _subscribed(names, queue, wanted) + _ladder(names, queue)
+    return whole + _log(names, fact_log) if fact_log else whole
 
 
 def _exchanges(names: Names) -> Topology:
@@ -141,9 +169,29 @@ def _working_queue(names: Names, queue: str, binding: Binding) -> Topology:
     }
     return Topology(
         names.namespace,
-        queues=(Queue(dead, {"x-queue-type": "quorum"}), Queue(queue, working)),
+        queues=(Queue(dead, {"x-queue-type": "quorum", "x-delivery-limit": PARKING_LIMIT}), Queue(queue, working)),
         bindings=(Binding(names.dead, dead, queue), binding),
     )
+
+
+def _subscribed(names: Names, queue: str, wanted: Subscription) -> Topology:
+    """A subscriber's queue. A bounded one drops its oldest and has no dead-letter exchange: with `drop-head` that would
+    be at most once at best, and would only move what is dropped into a queue without a bound."""
+    usual = _working_queue(names, queue, Binding(names.facts, queue))
+    arguments = dict(usual.queues[-1].arguments)
+    if wanted.ordered:
+        arguments["x-single-active-consumer"] = True
+    if wanted.at_most:
+        arguments = {name: value for name, value in arguments.items() if not name.startswith("x-dead-letter-")}
+        arguments |= {"x-max-length": wanted.at_most, "x-overflow": "drop-head"}
+    return replace(usual, queues=(*usual.queues[:-1], Queue(queue, arguments)))
+
+
+def _log(names: Names, fact_log: FactLog) -> Topology:
+    """The log, where marks reach it through the retry exchange, and nothing else but the facts."""
+    log = names.facts_log
+    bindings = (Binding(names.facts, log), Binding(names.retry, log, log))
+    return Topology(names.namespace, queues=(Queue(log, fact_log.arguments),), bindings=bindings)
 
 
 def _ladder(names: Names, queue: str) -> Topology:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from choros.envelope import Wire
 from choros.errors import BrokerMisconfigured
-from choros.transport.memory.queues import Line, MemoryQueue
+from choros.transport.memory.log import MemoryLog
+from choros.transport.memory.queues import Held, Letter, Line, MemoryQueue
 from choros.transport.port import Published
 from choros.transport.topology import Binding, Exchange, Queue, Topology
 
@@ -27,8 +28,10 @@ class MemoryBroker:
         self._exchanges: dict[str, _Bound] = {}
         self._queues: dict[str, MemoryQueue] = {}
         self._routes: dict[tuple[str, str], tuple[MemoryQueue, ...]] = {}
-        self._undeliverable: list[tuple[str, str, Wire]] = []
+        self._undeliverable: list[Letter] = []
         self._running: asyncio.Event | None = None
+        self.watchers: list[Callable[[], None]] = []
+        """Called after `pause` and `resume`."""
 
     def declare(self, topology: Topology) -> None:
         """Create what is missing; raises BrokerMisconfigured for what exists in another form."""
@@ -45,13 +48,18 @@ class MemoryBroker:
         """Put a message, of any shape, into every queue that is bound for it."""
         if exchange not in self._exchanges:
             return Published.UNKNOWN
-        queues = self._routes.get((exchange, key))
-        if queues is None:
-            queues = self._routes[exchange, key] = tuple(dict.fromkeys(self._route(exchange, key)))
+        queues = self.bound(exchange, key)
         if not queues:
             return Published.RETURNED
         taken = [queue.put(wire, exchange) for queue in queues]
         return Published.CONFIRMED if all(taken) else Published.NACKED
+
+    def bound(self, exchange: str, key: str) -> Sequence[MemoryQueue]:
+        """The queues that a message to this exchange goes into."""
+        queues = self._routes.get((exchange, key))
+        if queues is None:
+            queues = self._routes[exchange, key] = tuple(dict.fromkeys(self._route(exchange, key)))
+        return queues
 
     def subscribe(self, queue: str, prefetch: int) -> Line:
         """Open a line from a queue to a new consumer; raises BrokerMisconfigured if there is none."""
@@ -62,6 +70,13 @@ class MemoryBroker:
         found.lines.append(line)
         found.hand_out()
         return line
+
+    def replay(self, log: str, prefetch: int, since: float | None) -> Line:
+        """Open a line from a log to a new reader; raises BrokerMisconfigured if there is none."""
+        found = self._queues.get(log)
+        if not isinstance(found, MemoryLog):
+            raise BrokerMisconfigured(f"The queue '{log}' does not exist.", "declare the topology with a fact log.")
+        return found.open(prefetch, since)
 
     @staticmethod
     def unsubscribe(line: Line) -> None:
@@ -89,6 +104,7 @@ class MemoryBroker:
         """Stop delivering and confirming, as a broker under a memory alarm does."""
         self._running = asyncio.Event()
         self._hold_up(True)
+        self._tell()
 
     def resume(self) -> None:
         """Go on after `pause`."""
@@ -96,6 +112,16 @@ class MemoryBroker:
             self._running.set()
         self._running = None
         self._hold_up(False)
+        self._tell()
+
+    @property
+    def paused(self) -> bool:
+        """Whether it takes and delivers nothing now."""
+        return self._running is not None
+
+    def _tell(self) -> None:
+        for watcher in list(self.watchers):
+            watcher()
 
     async def ready(self, patience: float) -> bool:
         """Wait until the broker is not paused; False if that takes too long."""
@@ -123,12 +149,17 @@ class MemoryBroker:
     def _declare_queue(self, queue: Queue) -> None:
         found = self._queues.get(queue.name)
         if found is None:
-            self._queues[queue.name] = MemoryQueue(queue, self._dead_letter)
+            self._queues[queue.name] = self._new_queue(queue)
         elif found.arguments != dict(queue.arguments):
             raise BrokerMisconfigured(
                 f"The queue '{queue.name}' exists with other arguments.",
                 "choose another namespace, or empty and delete the queue.",
             )
+
+    def _new_queue(self, queue: Queue) -> MemoryQueue:
+        if queue.arguments.get("x-queue-type") == "stream":
+            return MemoryLog(queue)
+        return MemoryQueue(queue, self._give_up)
 
     def _bind(self, binding: Binding) -> None:
         bound = self._exchanges.get(binding.source)
@@ -148,15 +179,20 @@ class MemoryBroker:
             else:
                 yield self._queues[binding.destination]
 
-    def _dead_letter(self, exchange: str, key: str, wire: Wire) -> None:
+    def _give_up(self, queue: MemoryQueue, held: Held, why: str) -> None:
+        letter = queue.letter(held, why)
+        if letter is not None:
+            self._dead_letter(letter)
+
+    def _dead_letter(self, letter: Letter) -> None:
         """At least once: what cannot be delivered yet is kept until it can."""
-        if self.publish(exchange, key, wire) is not Published.CONFIRMED:
-            self._undeliverable.append((exchange, key, wire))
+        if self.publish(*letter) is not Published.CONFIRMED:
+            self._undeliverable.append(letter)
 
     def _deliver_leftovers(self) -> None:
         leftovers, self._undeliverable = self._undeliverable, []
-        for exchange, key, wire in leftovers:
-            self._dead_letter(exchange, key, wire)
+        for letter in leftovers:
+            self._dead_letter(letter)
 
 
 def _matches(kind: str, pattern: str, key: str) -> bool:

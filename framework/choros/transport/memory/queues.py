@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
 from choros.envelope import Wire
 from choros.transport.topology import Queue
 
-DeadLetter = Callable[[str, str, Wire], None]
-"""Where a queue sends what it gives up: exchange, key, message."""
+Letter = tuple[str, str, Wire]
+"""What a queue gives up, and where it goes: exchange, key, message."""
 
 
 @dataclass(slots=True, eq=False)
@@ -39,6 +39,10 @@ class Line:
     def has_room(self) -> bool:
         """Whether the consumer may be handed one more."""
         return len(self._unsettled) < self._prefetch
+
+    def unsettled(self) -> Collection[Held]:
+        """What is out on this line."""
+        return self._unsettled.values()
 
     def hand(self, held: Held) -> None:
         """Give the consumer a message; numbers are never used twice, so a stale settlement finds nothing."""
@@ -77,29 +81,30 @@ class Line:
 class MemoryQueue:
     """A queue and the lines of its consumers."""
 
-    def __init__(self, declared: Queue, dead_letter: DeadLetter) -> None:
+    def __init__(self, declared: Queue, give_up: Callable[[MemoryQueue, Held, str], None]) -> None:
         self.arguments: Mapping[str, str | int] = dict(declared.arguments)
         self.ready: deque[Held] = deque()
         self.lines: deque[Line] = deque()
         self.duplicates = 0
         self.held_up = False
-        self._dead_letter = dead_letter
+        self._give_up = give_up
         self._ttl = self._number("x-message-ttl")
         self._limit = self._number("x-delivery-limit")
         self._length = self._number("x-max-length")
 
     def put(self, wire: Wire, exchange: str) -> bool:
         """Take a message; False if the queue is full and says so."""
-        if self._length is not None and len(self.ready) >= self._length:
-            if self.arguments.get("x-overflow") == "reject-publish":
-                return False
-            self._give_up(self.ready.popleft(), "maxlen")
-        held = Held(wire, exchange)
+        if not self._has_room():
+            return False
+        self.admit(Held(wire, exchange))
+        return True
+
+    def admit(self, held: Held) -> None:
+        """Let a message wait behind all others."""
         self.ready.append(held)
         if self._ttl is not None:
             self._expire_later(held, self._ttl / 1000)
         self.hand_out()
-        return True
 
     def hand_out(self) -> None:
         """Give what is ready to the consumers with room, in turn."""
@@ -111,19 +116,40 @@ class MemoryQueue:
             line.hand(held)
             if self.duplicates:
                 self.duplicates -= 1
-                self.ready.appendleft(Held(held.wire, held.exchange))
+                self.ready.appendleft(self._twin(held))
 
-    def take_back(self, returned: list[Held]) -> None:
+    def take_back(self, returned: list[Held], *, counted: bool = True) -> None:
         """To the front, in order; a message that comes back too often is parked."""
         for held in reversed(returned):
-            held.returns += 1
+            held.returns += counted
             if self._limit is not None and held.returns > self._limit:
-                self._give_up(held, "delivery_limit")
+                self._give_up(self, held, "delivery_limit")
             else:
                 self.ready.appendleft(held)
         self.hand_out()
 
+    def letter(self, held: Held, why: str) -> Letter | None:
+        """How this is dead-lettered; None if the queue has no dead-letter exchange."""
+        exchange = self.arguments.get("x-dead-letter-exchange")
+        if exchange is None:
+            return None
+        key = str(self.arguments.get("x-dead-letter-routing-key", ""))
+        return str(exchange), key, replace(held.wire, headers={"x-first-death-reason": why, **held.wire.headers})
+
+    def _has_room(self) -> bool:
+        """Whether one more may come in; the oldest makes room for it, if that was declared."""
+        if self._length is not None and len(self.ready) >= self._length:
+            if self.arguments.get("x-overflow") == "reject-publish":
+                return False
+            self._give_up(self, self.ready.popleft(), "maxlen")
+        return True
+
+    def _twin(self, held: Held) -> Held:
+        return Held(held.wire, held.exchange)
+
     def _next_line(self) -> Line | None:
+        if self.arguments.get("x-single-active-consumer"):
+            return self.lines[0] if self.lines and self.lines[0].has_room else None
         for _ in range(len(self.lines)):
             line = self.lines[0]
             self.lines.rotate(-1)
@@ -138,14 +164,7 @@ class MemoryQueue:
 
     def _expire(self, moment: float) -> None:
         while self.ready and self.ready[0].due <= moment:
-            self._give_up(self.ready.popleft(), "expired")
-
-    def _give_up(self, held: Held, why: str) -> None:
-        exchange = self.arguments.get("x-dead-letter-exchange")
-        if exchange is not None:
-            key = str(self.arguments.get("x-dead-letter-routing-key", ""))
-            headers = {"x-first-death-reason": why, **held.wire.headers}
-            self._dead_letter(str(exchange), key, replace(held.wire, headers=headers))
+            self._give_up(self, self.ready.popleft(), "expired")
 
     def _number(self, argument: str) -> int | None:
         value = self.arguments.get(argument)

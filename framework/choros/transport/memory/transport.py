@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
 from choros.envelope import Envelope, Wire, encode
 from choros.errors import BrokerMisconfigured
+from choros.transport.fact_log import MARK
+from choros.transport.health import Health, HealthRecord
 from choros.transport.leased import LeasedDelivery
 from choros.transport.memory.broker import MemoryBroker
 from choros.transport.memory.queues import Line
@@ -66,7 +68,15 @@ class MemoryConsumer:
             MemoryBroker.unsubscribe(self._lease.line)
             self._lease.line.arrived.set()
 
-    def drop(self) -> None:
+    async def drop(self) -> None:
+        """Let go of the queue: everything unsettled goes back."""
+        self._closed = True
+        if isinstance(self._lease, _MemoryLease):
+            self._lease.line.arrived.set()
+            self.lose()
+            MemoryBroker.unsubscribe(self._lease.line)
+
+    def lose(self) -> None:
         """Lose the connection for good: everything unsettled goes back."""
         if isinstance(self._lease, _MemoryLease):
             self._lease.alive = False
@@ -83,10 +93,17 @@ class MemoryTransport:
         self._timeout = publish_timeout
         self._connected = False
         self._consumers: list[MemoryConsumer] = []
+        self._health = HealthRecord("memory")
 
     async def connect(self) -> None:
         """Connect; there is nothing that could fail."""
         self._connected = True
+        if self._reassess not in self._broker.watchers:
+            self._broker.watchers.append(self._reassess)
+        self._reassess()
+
+    def _reassess(self) -> None:
+        self._health.note(*(("blocked", "it is paused") if self._broker.paused else ("connected", "")))
 
     async def declare(self, topology: Topology) -> None:
         """Create what is missing; raises BrokerMisconfigured."""
@@ -95,7 +112,7 @@ class MemoryTransport:
     async def send(self, messages: Sequence[Envelope]) -> Sequence[Published]:
         """Send commands and replies; one answer for each, in order."""
         exchanges = {"command": self.names.commands, "reply": self.names.replies, "fact": self.names.facts}
-        return await self.put([(exchanges[m.kind], m.to, _unshared(encode(m))) for m in messages])
+        return await self.put([(exchanges[m.kind], m.to, unshared(encode(m))) for m in messages])
 
     async def publish(self, facts: Sequence[Envelope]) -> Sequence[Published]:
         """Publish facts in order; after one that is not taken, the rest of its stream is not sent."""
@@ -106,7 +123,7 @@ class MemoryTransport:
             if stream in stopped:
                 answers.append(Published.UNKNOWN)
                 continue
-            answers += await self.put([(self.names.facts, fact.type, _unshared(encode(fact)))])
+            answers += await self.put([(self.names.facts, fact.type, unshared(encode(fact)))])
             if answers[-1] not in (Published.CONFIRMED, Published.RETURNED):
                 stopped.add(stream)
         return answers
@@ -125,8 +142,19 @@ class MemoryTransport:
 
     async def consume(self, queue: str, prefetch: int) -> MemoryConsumer:
         """Subscribe to a queue."""
+        return self._consumer(queue, lambda: self._broker.subscribe(queue, prefetch))
+
+    async def replay(self, queue: str, prefetch: int, since: float | None = None) -> MemoryConsumer:
+        """Read the fact log on behalf of a subscriber's queue."""
+        return self._consumer(queue, lambda: self._broker.replay(self.names.facts_log, prefetch, since))
+
+    async def mark(self, text: str) -> Published:
+        """Put a mark into the fact log."""
+        return (await self.put([(self.names.retry, self.names.facts_log, Wire(b"{}", {MARK: text}))]))[0]
+
+    def _consumer(self, queue: str, line_to: Callable[[], Line]) -> MemoryConsumer:
         try:
-            line = self._broker.subscribe(queue, prefetch)
+            line = line_to()
         except BrokerMisconfigured as refused:
             return MemoryConsumer(refused)
         consumer = MemoryConsumer(_MemoryLease(self, queue, line))
@@ -138,16 +166,24 @@ class MemoryTransport:
         """Whether `connect` was called, and `close` was not."""
         return self._connected
 
+    @property
+    def health(self) -> Health:
+        """Connected, or blocked while the broker is paused."""
+        return self._health.now
+
     async def close(self) -> None:
         """Close every consumer; unsettled deliveries go back to their queues."""
         self._connected = False
+        self._health.end()
+        if self._reassess in self._broker.watchers:
+            self._broker.watchers.remove(self._reassess)
         for consumer in self._consumers:
             await consumer.close()
-            consumer.drop()
+            consumer.lose()
         self._consumers.clear()
 
 
-def _unshared(wire: Wire) -> Wire:
+def unshared(wire: Wire) -> Wire:
     """A message that several queues can hold without one reader changing what another sees."""
     headers: Mapping[str, Any] = MappingProxyType(dict(wire.headers))
     return Wire(

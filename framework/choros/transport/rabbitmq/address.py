@@ -1,6 +1,9 @@
-"""The address of a broker: what is added to it, and what of it may be shown."""
+"""The address of a broker, or of the nodes of a cluster: what is added to it, and what of it may be shown."""
 
 from __future__ import annotations
+
+import random
+import re
 
 from yarl import URL
 
@@ -8,21 +11,65 @@ from choros.errors import UsageError
 
 HEARTBEAT = 10
 """Seconds; a silent peer is given up after three of them, and one second each."""
+_PARTS = re.compile(r"(?P<before>amqps?://(?:[^/?#]*@)?)(?P<hosts>[^/?#@]+)(?P<after>.*)", re.DOTALL)
 
 
-def dialled(url: str, name: str) -> URL:
-    """The address with our defaults; raises UsageError if it is none."""
+def dialled(url: str, name: str) -> tuple[URL, ...]:
+    """One address with our defaults for each host of `amqp://user:password@one:5672,two:5672/vhost`.
+
+    Raises UsageError if it is none.
+    """
+    parts = _PARTS.fullmatch(url)
+    if parts is None:
+        raise _unusable()
+    return tuple(_dialled(parts["before"] + host + parts["after"], name) for host in parts["hosts"].split(","))
+
+
+def _dialled(url: str, name: str) -> URL:
     try:
         address = URL(url)
     except ValueError:
-        address = URL()
-    if address.scheme not in ("amqp", "amqps") or not address.host:
-        raise UsageError("The broker's address is not usable.", "amqp://user:password@host:5672/vhost")
+        raise _unusable() from None
+    if not address.host:
+        raise _unusable()
     defaults = {"heartbeat": str(HEARTBEAT), "name": name}
     return address.with_query({**defaults, **dict(address.query)})
+
+
+def heartbeat_of(address: URL) -> float:
+    """Seconds between two looks at the broker: its heartbeat (`?heartbeat=2`), or ours where that is switched off."""
+    given = address.query.get("heartbeat", "")
+    return float(given) if given.isdecimal() and int(given) else float(HEARTBEAT)
+
+
+def _unusable() -> UsageError:
+    return UsageError(
+        "The broker's address is not usable.",
+        "amqp://user:password@host:5672/vhost, or with the nodes of a cluster: ...@one:5672,two:5672/vhost",
+    )
 
 
 def shown(address: URL) -> str:
     """The address without its password and options."""
     bare = address.with_query(None)
     return str(bare.with_password("***") if bare.password else bare)
+
+
+class Round:
+    """The nodes to dial, one after the other without end; it begins anywhere, so that clients spread over them."""
+
+    def __init__(self, addresses: tuple[URL, ...]) -> None:
+        self._addresses = addresses
+        self._place = random.randrange(len(addresses))
+
+    def __len__(self) -> int:
+        return len(self._addresses)
+
+    @property
+    def address(self) -> URL:
+        """The one whose turn it is."""
+        return self._addresses[self._place]
+
+    def turn(self) -> None:
+        """It is the next one's turn."""
+        self._place = (self._place + 1) % len(self._addresses)

@@ -3,31 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
-import structlog
 from aiormq.abc import AbstractConnection
 
 _LOOK_SECONDS = 1.0
 _ANSWER_SECONDS = 0.05
 
-_log = structlog.get_logger(__name__)
-
 
 class BlockedWatch:
-    """Says in the log when publishing is blocked, and when it is not any more."""
+    """Knows whether publishing is blocked, and tells when that changes."""
 
-    def __init__(self) -> None:
+    def __init__(self, changed: Callable[[], None]) -> None:
         self.blocked = False
         """As of the last look."""
+        self._changed = changed
 
     async def serve(self, connection: AbstractConnection) -> None:
         """Look once in a while."""
-        while True:
-            await asyncio.sleep(_LOOK_SECONDS)
-            blocked = await _is_blocked(connection)
-            if blocked is not self.blocked:
-                self.blocked = blocked
-                _log.warning("broker.blocked" if blocked else "broker.unblocked")
+        try:
+            while True:
+                self._note(await _is_blocked(connection))
+                await asyncio.sleep(_LOOK_SECONDS)
+        finally:
+            self.blocked = False  # whether the next connection is, shows when something is published on it
+
+    def _note(self, blocked: bool) -> None:
+        if blocked is not self.blocked:
+            self.blocked = blocked
+            self._changed()
 
 
 async def _is_blocked(connection: AbstractConnection) -> bool:

@@ -9,23 +9,23 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import structlog
-from aiormq.abc import AbstractConnection
+from aiormq.abc import AbstractChannel, AbstractConnection
 from aiormq.exceptions import AMQPChannelError, ChannelAccessRefused, ChannelInvalidStateError
 
 from choros.errors import BrokerMisconfigured
 from choros.transport.leased import LeasedDelivery
-from choros.transport.rabbitmq.declaring import RPC_SECONDS, Declarer
+from choros.transport.rabbitmq.declaring import Declarer
 from choros.transport.rabbitmq.lease import CopyTo, RabbitLease
 from choros.transport.rabbitmq.pace import Pace
 from choros.transport.rabbitmq.tasks import end
 from choros.transport.topology import Names
 
-WATCH_SECONDS = 30.0
-"""Between two looks at whether the broker still counts us among the queue's consumers."""
+WATCH_SECONDS = 10.0
+"""Between two looks at whether the broker still counts any consumer of the queue."""
 BURST_SECONDS, BURST_LOOKS = 0.002, 5
 """How long to wait for the next delivery of a burst, and how often."""
 _RESUBSCRIBE_SECONDS = (0.05, 0.5)
@@ -36,7 +36,17 @@ _log = structlog.get_logger(__name__)
 class RabbitConsumer:
     """A subscription to one queue; it survives lost connections by itself."""
 
-    def __init__(self, queue: str, prefetch: int, names: Names, declarer: Declarer, copy_to: CopyTo) -> None:
+    def __init__(
+        self,
+        queue: str,
+        prefetch: int,
+        names: Names,
+        declarer: Declarer,
+        copy_to: CopyTo,
+        *,
+        watch_every: float = WATCH_SECONDS,
+        changed: Callable[[], None] = lambda: None,
+    ) -> None:
         self.queue = queue
         self.settled = asyncio.Event()
         """Set once it is known whether the queue can be consumed."""
@@ -44,6 +54,8 @@ class RabbitConsumer:
         self._names = names
         self._declarer = declarer
         self._copy_to = copy_to
+        self._watch_every = watch_every
+        self._changed = changed
         self._inbox: deque[LeasedDelivery] = deque()
         self._pace = Pace()
         self._arrived = asyncio.Event()
@@ -55,6 +67,11 @@ class RabbitConsumer:
     def over(self) -> bool:
         """Whether it is closed and has nothing left to settle."""
         return self._closed and self._lease is None
+
+    @property
+    def lost(self) -> bool:
+        """Whether the broker should be delivering, and is not."""
+        return self.settled.is_set() and self._lease is None and not self._closed
 
     async def receive(self, limit: int) -> Sequence[LeasedDelivery]:
         """Wait for at least one delivery, then take all that are waiting, at most `limit`."""
@@ -95,6 +112,14 @@ class RabbitConsumer:
         if self._lease is not None:
             await self._lease.stop(self._inbox)
 
+    async def drop(self) -> None:
+        """Let go of the queue: the channel is closed, and the broker takes back all that is unsettled in one go."""
+        self._closed = True
+        self._arrived.set()
+        if self._lease is not None:
+            await self._lease.flush()
+            self._lease.end()
+
     async def flush(self) -> None:
         """Return when all acknowledgements are on their way."""
         if self._lease is not None:
@@ -116,37 +141,45 @@ class RabbitConsumer:
                 await asyncio.sleep(random.uniform(*_RESUBSCRIBE_SECONDS))
 
     async def _hold(self, connection: AbstractConnection) -> None:
-        channel = await connection.channel(publisher_confirms=False, timeout=RPC_SECONDS)
-        lease = RabbitLease(channel, self.queue, self._names, self._copy_to)
+        patience = self._declarer.patience
+        channel = await connection.channel(publisher_confirms=False, timeout=patience)
+        lease = self._lease_on(channel, patience)
         writer = asyncio.create_task(lease.write())
         try:
-            await channel.basic_qos(prefetch_count=self._prefetch, timeout=RPC_SECONDS)
+            await channel.basic_qos(prefetch_count=self._prefetch, timeout=patience)
             await lease.start(self._inbox, self._arrived)
             self._lease = lease
             self.settled.set()
-            await self._watch(lease, writer)
+            self._changed()
+            await self._watch(connection, lease, writer)
         finally:
             # What still waits will be delivered again, and what was received can no longer be settled.
             self._lease = None
+            self._changed()
             lease.alive = False
             self._inbox.clear()
             await end({writer})
             await lease.close()
 
-    async def _watch(self, lease: RabbitLease, writer: asyncio.Task[None]) -> None:
+    async def _watch(self, connection: AbstractConnection, lease: RabbitLease, writer: asyncio.Task[None]) -> None:
+        """Once in a while ask whether the broker counts any consumer: it may have dropped us without a word."""
         ends: set[asyncio.Future[Any]] = {lease.channel.closing, lease.ended, writer}
         while True:
-            done, _ = await asyncio.wait(ends, timeout=WATCH_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-            if done:
-                break
-            declared = await lease.channel.queue_declare(self.queue, passive=True, timeout=RPC_SECONDS)
-            if not declared.consumer_count:
+            done, _ = await asyncio.wait(ends, timeout=self._watch_every, return_when=asyncio.FIRST_COMPLETED)
+            if done or await self._forgotten(connection):
                 break
         if not self._closed:
             _log.warning("broker.consumer_lost", queue=self.queue)
+
+    def _lease_on(self, channel: AbstractChannel, patience: float) -> RabbitLease:
+        return RabbitLease(channel, self.queue, self._names, self._copy_to, patience)
+
+    async def _forgotten(self, connection: AbstractConnection) -> bool:
+        return await self._declarer.consumers_of(connection, self.queue) == 0
 
     def _fail(self, fault: BrokerMisconfigured) -> None:
         _log.error("broker.misconfigured", queue=self.queue, why=str(fault))
         self._fault = fault
         self.settled.set()
+        self._changed()
         self._arrived.set()

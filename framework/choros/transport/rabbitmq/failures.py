@@ -19,8 +19,9 @@ from yarl import URL
 from choros.errors import BrokerMisconfigured, BrokerUnreachable, ChorosError
 from choros.transport.rabbitmq.address import shown
 
-CONNECTION_FAILURES = (AMQPError, OSError, TimeoutError, RuntimeError, EOFError)
-"""Whatever aio-pika and aiormq raise when a connection or channel is not, or no longer, to be had."""
+CONNECTION_FAILURES = (AMQPError, OSError, TimeoutError, RuntimeError, EOFError, StopAsyncIteration)
+"""Whatever aio-pika and aiormq raise when a connection or channel is not, or no longer, to be had. (The last one: the
+stream has ended in the middle of the handshake. It must not leave an async generator, which would hide it.)"""
 _NOT_ALLOWED = 530
 
 
@@ -55,7 +56,7 @@ def _is_virtual_host_refused(failure: BaseException) -> bool:
 def _why(failure: BaseException) -> str:
     if isinstance(failure, TimeoutError):
         return "no answer in time"
-    if isinstance(failure, ConnectionClosed):
+    if isinstance(failure, (ConnectionClosed, StopAsyncIteration)):
         return "it closed the connection"
     cause = failure.__cause__ or failure
     return cause.strerror or type(cause).__name__ if isinstance(cause, OSError) else type(cause).__name__

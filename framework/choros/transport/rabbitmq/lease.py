@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import cast
+from typing import Any, cast
 
 from aiormq import Channel
 from aiormq.abc import AbstractChannel, ChannelFrame, DeliveredMessage
@@ -14,28 +14,36 @@ from aiormq.abc import AbstractChannel, ChannelFrame, DeliveredMessage
 from choros.envelope import Wire
 from choros.transport.leased import LeasedDelivery
 from choros.transport.port import Published
-from choros.transport.rabbitmq.declaring import RPC_SECONDS
+from choros.transport.rabbitmq.declaring import RPC_SECONDS, close_channel
 from choros.transport.rabbitmq.failures import CONNECTION_FAILURES
 from choros.transport.rabbitmq.frames import ack_frame, received, requeue_frame
 from choros.transport.topology import Names
 
 CopyTo = Callable[[str, str, Wire], Awaitable[Published]]
 """Publishes a copy: exchange, key, message."""
-_FLUSH_SECONDS = 5.0
+FAREWELL_SECONDS = 5.0
+"""How long each step of a farewell may take; a broker that does not answer delivers again anyway."""
 
 
 class RabbitLease:
     """Deliveries and settlements of one channel."""
 
-    def __init__(self, channel: AbstractChannel, queue: str, names: Names, copy_to: CopyTo) -> None:
+    def __init__(
+        self, channel: AbstractChannel, queue: str, names: Names, copy_to: CopyTo, patience: float = RPC_SECONDS
+    ) -> None:
         self.channel = channel
         self.queue = queue
+        self.source = queue
+        """What is consumed, if it is not the queue that the deliveries are settled for."""
+        self.arguments: dict[str, Any] = {}
+        """Of the consumer."""
         self.names = names
         self.alive = True
         """Until the channel is gone; settling does nothing from then on."""
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done when the broker has cancelled the consumer, or when we have stopped and all is settled."""
         self._copy_to = copy_to
+        self._patience = patience
         self._number = channel.number
         self._unsettled = 0
         self._stopped = False
@@ -51,17 +59,22 @@ class RabbitLease:
         async def take(message: DeliveredMessage) -> None:
             if (tag := message.delivery_tag) is not None:
                 self._unsettled += 1
-                inbox.append(LeasedDelivery(self, tag, received(message), message.exchange or ""))
+                wire = received(message)
+                self.handed(tag, wire)
+                inbox.append(LeasedDelivery(self, tag, wire, message.exchange or ""))
                 arrived.set()
 
-        self.channel.on_consumer_cancel_callbacks.add(lambda _: self._end())
-        started = await self.channel.basic_consume(self.queue, take, timeout=RPC_SECONDS)
+        self.channel.on_consumer_cancel_callbacks.add(lambda _: self.end())
+        started = await self.channel.basic_consume(self.source, take, arguments=self.arguments, timeout=self._patience)
         self._tag = started.consumer_tag or ""
+
+    def handed(self, tag: int, wire: Wire) -> None:
+        """This one is being handed over."""
 
     async def stop(self, inbox: deque[LeasedDelivery]) -> None:
         """Ask for no more, and give back what nobody has received."""
         with suppress(*CONNECTION_FAILURES):
-            await self.channel.basic_cancel(self._tag, timeout=RPC_SECONDS)
+            await self.channel.basic_cancel(self._tag, timeout=min(self._patience, FAREWELL_SECONDS))
         while inbox:
             inbox.popleft().give_back()
         self._stopped = True
@@ -69,8 +82,7 @@ class RabbitLease:
 
     async def close(self) -> None:
         """Close the channel, if there still is one."""
-        with suppress(*CONNECTION_FAILURES):
-            await self.channel.close()
+        await close_channel(self.channel, min(self._patience, FAREWELL_SECONDS))
 
     def acknowledge(self, tag: int) -> None:
         """Tell the broker to forget the delivery."""
@@ -101,7 +113,7 @@ class RabbitLease:
     async def flush(self) -> None:
         """Return when every settlement so far has been written, or cannot be."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(_FLUSH_SECONDS):
+            async with asyncio.timeout(min(self._patience, FAREWELL_SECONDS)):
                 await self._flushed.wait()
 
     def _settle(self, frame: bytes) -> None:
@@ -113,8 +125,9 @@ class RabbitLease:
 
     def _end_if_all_settled(self) -> None:
         if self._stopped and self._flushed.is_set() and not self._unsettled:
-            self._end()
+            self.end()
 
-    def _end(self) -> None:
+    def end(self) -> None:
+        """Let the channel be closed."""
         if not self.ended.done():
             self.ended.set_result(None)

@@ -12,7 +12,9 @@ from aio_pika.abc import AbstractConnection as PikaConnection
 from aiormq.abc import AbstractConnection
 from yarl import URL
 
+from choros.errors import BrokerUnreachable
 from choros.transport.backoff import full_jitter
+from choros.transport.rabbitmq.address import Round
 from choros.transport.rabbitmq.failures import CONNECTION_FAILURES, explained
 from choros.transport.rabbitmq.tasks import end
 
@@ -33,13 +35,18 @@ class Link:
     """One connection to the broker, replaced whenever it is lost."""
 
     def __init__(
-        self, address: URL, prepare: Callable[[AbstractConnection], Awaitable[None]], connect_timeout: float
+        self,
+        addresses: tuple[URL, ...],
+        prepare: Callable[[AbstractConnection], Awaitable[None]],
+        connect_timeout: float,
+        changed: Callable[[], None] = lambda: None,
     ) -> None:
         self.connection: AbstractConnection | None = None
         """The connection of the moment."""
-        self._address = address
+        self._nodes = Round(addresses)
         self._prepare = prepare
         self._connect_timeout = connect_timeout
+        self._changed = changed
         self._residents: list[Resident] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._closings: set[asyncio.Task[None]] = set()
@@ -51,12 +58,17 @@ class Link:
     @property
     def name(self) -> str:
         """As the broker shows it."""
-        return self._address.query["name"]
+        return self._nodes.address.query["name"]
+
+    @property
+    def address(self) -> URL:
+        """The node that was dialled last."""
+        return self._nodes.address
 
     async def open(self) -> None:
-        """Connect for the first time; raises BrokerUnreachable or BrokerMisconfigured."""
+        """Connect for the first time, to whichever node answers; raises BrokerUnreachable or BrokerMisconfigured."""
         if self._supervisor is None and not self._closed:
-            first = await self._dial()
+            first = await self._dial_all()
             self._supervisor = asyncio.create_task(self._supervise(first), name=f"choros link {self.name}")
             up = asyncio.create_task(self._up.wait())
             await asyncio.wait({up}, timeout=self._connect_timeout)
@@ -74,7 +86,7 @@ class Link:
         self._broken.set()  # in case the cancellation is swallowed on its way
         if self._supervisor is not None:
             self._supervisor.cancel()
-            await asyncio.wait({self._supervisor})
+            await asyncio.wait({self._supervisor}, timeout=_CLOSE_SECONDS)
         if self._closings:
             await asyncio.wait(self._closings, timeout=_CLOSE_SECONDS)
 
@@ -84,6 +96,8 @@ class Link:
                 await self._live(connection)
             except CONNECTION_FAILURES as failure:
                 _log.warning("broker.setup_failed", connection=self.name, why=type(failure).__name__)
+            except Exception:  # without its supervisor the connection would be away for ever
+                _log.exception("broker.setup_crashed", connection=self.name)
             finally:
                 await self._tear_down(connection)
             if self._closed:
@@ -97,6 +111,7 @@ class Link:
         await self._prepare(amqp)
         self.connection = amqp
         self._up.set()
+        self._changed()
         for resident in list(self._residents):
             self._house(resident, amqp)
         broken = asyncio.create_task(self._broken.wait())
@@ -128,6 +143,7 @@ class Link:
 
     async def _tear_down(self, connection: PikaConnection) -> None:
         self.connection = None
+        self._changed()
         await end(self._tasks)
         self._broken.clear()
         closing = asyncio.create_task(_closed(connection))
@@ -136,6 +152,7 @@ class Link:
 
     async def _redial(self) -> PikaConnection:
         for seconds in full_jitter():
+            self._nodes.turn()  # the node that was lost is the last to be asked again
             await asyncio.sleep(seconds)
             try:
                 connection = await self._dial()
@@ -146,12 +163,21 @@ class Link:
                 return connection
         raise AssertionError("unreachable")
 
+    async def _dial_all(self) -> PikaConnection:
+        for _ in range(len(self._nodes) - 1):
+            try:
+                return await self._dial()
+            except BrokerUnreachable as failure:
+                _log.warning("broker.unreachable", connection=self.name, why=str(failure))
+                self._nodes.turn()
+        return await self._dial()
+
     async def _dial(self) -> PikaConnection:
         try:
             async with asyncio.timeout(self._connect_timeout):
-                return await aio_pika.connect(self._address)
+                return await aio_pika.connect(self.address)
         except CONNECTION_FAILURES as failure:
-            raise explained(failure, self._address) from failure
+            raise explained(failure, self.address) from failure
 
 
 async def _closed(connection: PikaConnection) -> None:

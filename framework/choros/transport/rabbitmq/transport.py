@@ -3,26 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
+from aiormq.abc import AbstractConnection
+
 from choros.envelope import Envelope, Wire
 from choros.errors import BrokerUnreachable
+from choros.transport.fact_log import MARK
+from choros.transport.health import Health, HealthRecord
 from choros.transport.port import Published
-from choros.transport.rabbitmq.address import dialled, shown
+from choros.transport.rabbitmq.address import dialled, heartbeat_of, shown
 from choros.transport.rabbitmq.blocked import BlockedWatch
 from choros.transport.rabbitmq.consuming import RabbitConsumer
-from choros.transport.rabbitmq.declaring import Declarer
+from choros.transport.rabbitmq.declaring import RPC_SECONDS, Declarer
 from choros.transport.rabbitmq.failures import CONNECTION_FAILURES, explained
 from choros.transport.rabbitmq.frames import republishable
 from choros.transport.rabbitmq.lane import Lane, Post
-from choros.transport.rabbitmq.link import Link
+from choros.transport.rabbitmq.link import Link, Resident
+from choros.transport.rabbitmq.probing import Probe, by_asking, by_publishing
+from choros.transport.rabbitmq.replaying import RabbitReplay
 from choros.transport.topology import Names, Topology
 
 
 class RabbitMQTransport:
-    """Two supervised connections, to publish and to consume: a blocked publisher must not stop the acks."""
+    """Two supervised connections, to publish and to consume: a blocked publisher must not stop the acks.
+
+    The address may name several nodes of a cluster (`amqp://user:password@one:5672,two:5672/vhost`): each connection
+    is to any one of them, and moves to another when it is lost.
+    """
 
     def __init__(
         self,
@@ -32,13 +42,16 @@ class RabbitMQTransport:
         *,
         publish_timeout: float = 10.0,
         connect_timeout: float = 5.0,
+        rpc_timeout: float = RPC_SECONDS,
     ) -> None:
         self.names = Names(namespace)
         """Where messages go."""
-        self._address = dialled(url, name)
+        self._addresses = dialled(url, name)
         self._publish_timeout = publish_timeout
         self._connect_timeout = connect_timeout
-        self._declarer = Declarer(namespace)
+        self._declarer = Declarer(namespace, rpc_timeout)
+        self._heartbeat = heartbeat_of(self._addresses[0])
+        self._health = HealthRecord(name)
         self._consumers: list[RabbitConsumer] = []
         self._closed = False
         self._make_links(name)
@@ -55,11 +68,11 @@ class RabbitMQTransport:
         """Create what is missing and remember it for every reconnection; raises BrokerMisconfigured."""
         connection = self._in.connection or self._out.connection
         if connection is None:
-            raise BrokerUnreachable(f"There is no connection to {shown(self._address)}.", "connect() first.")
+            raise BrokerUnreachable(f"There is no connection to {shown(self._in.address)}.", "connect() first.")
         try:
             await self._declarer.declare(connection, topology)
         except CONNECTION_FAILURES as failure:
-            raise explained(failure, self._address) from failure
+            raise explained(failure, self._in.address) from failure
 
     async def send(self, messages: Sequence[Envelope]) -> Sequence[Published]:
         """Send commands and replies, all confirms in flight together; one answer for each, in order."""
@@ -75,13 +88,36 @@ class RabbitMQTransport:
 
     async def consume(self, queue: str, prefetch: int) -> RabbitConsumer:
         """Subscribe to a queue; returns when that is done, or when it takes too long to wait for."""
-        consumer = RabbitConsumer(queue, prefetch, self.names, self._declarer, self._copy)
+        consumer = RabbitConsumer(
+            queue,
+            prefetch,
+            self.names,
+            self._declarer,
+            self._copy,
+            watch_every=self._heartbeat,
+            changed=self._reassess,
+        )
+        await self._settle_in(consumer)
+        return consumer
+
+    async def replay(self, queue: str, prefetch: int, since: float | None = None) -> RabbitReplay:
+        """Read the fact log on behalf of a subscriber's queue."""
+        reader = RabbitReplay(
+            queue, prefetch, self.names, self._declarer, self._copy, since=since, changed=self._reassess
+        )
+        await self._settle_in(reader)
+        return reader
+
+    async def mark(self, text: str) -> Published:
+        """Put a mark into the fact log."""
+        return await self._copy(self.names.retry, self.names.facts_log, Wire(b"{}", {MARK: text}))
+
+    async def _settle_in(self, consumer: RabbitConsumer) -> None:
         self._consumers = [other for other in self._consumers if not other.over] + [consumer]
         self._in.add(consumer)
         with suppress(TimeoutError):  # not wait_for: before Python 3.12 it may lose a cancellation
             async with asyncio.timeout(self._connect_timeout):
                 await consumer.settled.wait()
-        return consumer
 
     @property
     def connected(self) -> bool:
@@ -89,13 +125,27 @@ class RabbitMQTransport:
         return self._out.connection is not None and self._in.connection is not None
 
     @property
-    def blocked(self) -> bool:
-        """Whether the broker has stopped taking what we publish (memory or disk alarm)."""
-        return self._blocked.blocked
+    def health(self) -> Health:
+        """How the broker is, as far as this process knows."""
+        return self._health.now
+
+    def _reassess(self) -> None:
+        lost = [consumer.queue for consumer in self._consumers if consumer.lost]
+        if self._closed:
+            return
+        if not self.connected:
+            self._health.note("away", "no connection")
+        elif lost:
+            self._health.note("away", f"{lost[0]} is not being consumed")
+        elif self._blocked.blocked:
+            self._health.note("blocked", "it takes nothing: a memory or disk alarm")
+        else:
+            self._health.note("connected")
 
     async def close(self) -> None:
         """Close every consumer and connection; unsettled deliveries go back to their queues."""
         self._closed = True
+        self._health.end()
         await asyncio.gather(*(consumer.close() for consumer in self._consumers))
         await asyncio.gather(*(consumer.flush() for consumer in self._consumers))
         await asyncio.gather(self._in.close(), self._out.close())
@@ -104,14 +154,19 @@ class RabbitMQTransport:
 
     def _make_links(self, name: str) -> None:
         restore = self._declarer.restore
-        self._out = Link(self._address.update_query(name=f"{name} publish"), restore, self._connect_timeout)
-        self._in = Link(self._address.update_query(name=f"{name} consume"), restore, self._connect_timeout)
+        self._out, self._in = (self._link(f"{name} {way}", restore) for way in ("publish", "consume"))
         self._lanes = [Lane(lane, restore) for lane in ("orders", "facts", "copies")]
         self._orders, self._facts, self._copies = self._lanes
-        self._blocked = BlockedWatch()
-        for lane in self._lanes:
-            self._out.add(lane)
-        self._out.add(self._blocked)
+        self._blocked = BlockedWatch(self._reassess)
+        probe = Probe(by_publishing(self.names.retry), self._heartbeat, lambda: self._blocked.blocked)
+        residents: list[Resident] = [*self._lanes, self._blocked, probe]
+        for resident in residents:
+            self._out.add(resident)
+        self._in.add(Probe(by_asking, self._heartbeat))
+
+    def _link(self, name: str, restore: Callable[[AbstractConnection], Awaitable[None]]) -> Link:
+        named = tuple(address.update_query(name=name) for address in self._addresses)
+        return Link(named, restore, self._connect_timeout, self._reassess)
 
     async def _publish(self, lane: Lane, posts: Sequence[Post]) -> list[Published]:
         if self._closed:

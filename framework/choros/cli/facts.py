@@ -1,0 +1,189 @@
+"""Commands on facts: put them out again, and see who lacks them."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Annotated
+
+import typer
+
+from choros.cli.asking import AppName, Broker, Database, StoreUrl, log_apart, run_until_done
+from choros.cli.words import existing
+from choros.envelope import Envelope, rfc3339
+from choros.errors import UsageError
+from choros.loading import load_app
+from choros.roles import DEFAULT_BROKER, DEFAULT_DATABASE, DEFAULT_STORE, Addresses, connected, opened_store
+from choros.runtime.application import App
+from choros.runtime.inbox import not_handled
+from choros.runtime.republishing import put_out, released
+from choros.runtime.service import Service
+from choros.store.addresses import database_at
+from choros.store.barrier import Database as ServiceDatabase
+from choros.store.port import Store
+from choros.transport.port import Published
+
+app = typer.Typer(no_args_is_help=True, help="Put facts out again, and see who lacks them.")
+
+Since = Annotated[str, typer.Option(help="from when on: '2h', '7d', or 2026-11-22T12:00 (local time without a zone)")]
+OneSaga = Annotated[str, typer.Option(help="one saga only")]
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_DURATION = re.compile(r"(?:\d+[smhd])+")
+_PART = re.compile(r"(\d+)([smhd])")
+
+
+def moment(text: str, now: float) -> float:
+    """The moment that was typed, in seconds since the epoch; raises UsageError."""
+    if _DURATION.fullmatch(text):
+        return max(0.0, now - sum(int(count) * _UNITS[unit] for count, unit in _PART.findall(text)))
+    try:
+        found = datetime.fromisoformat(text).astimezone().timestamp()
+    except (ValueError, OverflowError, OSError):
+        found = -1.0
+    if found < 0:
+        raise UsageError(f"--since {text!r} is no time.", "2h, 30m, 7d, 1d12h, or 2026-11-22T12:00:00Z.")
+    return found
+
+
+@app.command()
+def republish(
+    application: AppName,
+    since: Since = "",
+    saga: OneSaga = "",
+    saga_id: Annotated[str, typer.Option(help="one saga instance only")] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="only count")] = False,
+    broker: Broker = DEFAULT_BROKER,
+    store: StoreUrl = DEFAULT_STORE,
+) -> None:
+    """Put facts out again from the store's history, under their old identity: after the broker was emptied.
+
+    Who has handled a fact passes over it, so this may be repeated, and may reach further back than needed."""
+    log_apart()
+    loaded = load_app(application)
+    name = loaded.saga(saga).name if saga else ""
+    if not since and not saga_id:
+        raise UsageError("From when on?", "--since 2h, or --saga-id ID for all of one saga.")
+    if saga and saga_id:
+        raise UsageError("--saga and --saga-id do not go together.", "the id alone.")
+    addresses = Addresses(broker, existing(store))
+    run_until_done(_republish(loaded, addresses, since, name, saga_id, dry_run))
+
+
+async def _republish(loaded: App, addresses: Addresses, since: str, saga: str, saga_id: str, dry_run: bool) -> None:
+    async with opened_store(addresses, loaded) as store:
+        start = moment(since, store.now()) if since else 0.0
+        told = _Told(f"since {rfc3339(start)}" if since else f"of saga {saga_id}")
+        if dry_run:
+            async for facts in released(store, start, saga=saga, saga_id=saga_id):
+                told.count(facts, Counter())
+            print(f"{told.total} were released {told.which}; nothing was put out")
+            return
+        async with connected(addresses, loaded, "republish") as transport:
+            await transport.declare(loaded.topology)  # every queue first: a fact reaches those that are bound
+            async for facts in released(store, start, saga=saga, saga_id=saga_id):
+                told.count(facts, await put_out(transport, facts))
+        told.end()
+        print(f"✔ {told.total} put out again, released {told.which}{told.unbound}")
+
+
+class _Told:
+    """What was done so far, told to a person who waits."""
+
+    def __init__(self, which: str) -> None:
+        self.which = which
+        self._facts = 0
+        self._outcome: Counter[Published] = Counter()
+        self._sagas: set[str] = set()
+
+    def count(self, facts: Sequence[Envelope], outcome: Counter[Published]) -> None:
+        """Some more."""
+        self._facts += len(facts)
+        self._sagas.update(fact.stream for fact in facts)
+        self._outcome += outcome
+        if sys.stderr.isatty():
+            print(f"\r  {self.total} ...", end="", file=sys.stderr, flush=True)
+
+    def end(self) -> None:
+        """The answer comes on a line of its own."""
+        if sys.stderr.isatty():
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+    @property
+    def total(self) -> str:
+        """In words."""
+        return f"{_many(self._facts, 'fact')} of {_many(len(self._sagas), 'saga')}"
+
+    @property
+    def unbound(self) -> str:
+        """Those that no queue took, if there are any."""
+        count = self._outcome[Published.RETURNED]
+        return f"; {count} of them reached no queue: no subscriber is bound" if count else ""
+
+
+@app.command()
+def missed(
+    application: AppName,
+    since: Since,
+    saga: OneSaga = "",
+    store: StoreUrl = DEFAULT_STORE,
+    database: Database = DEFAULT_DATABASE,
+) -> None:
+    """Say which facts of the store's history each subscriber has not handled; exits with 1 if there are any.
+
+    It reads the inboxes in the databases at the address given. A fact that is missing there may have been lost with
+    the broker, may still wait in a queue, or may be parked."""
+    log_apart()
+    loaded = load_app(application)
+    name = loaded.saga(saga).name if saga else ""
+    addresses = Addresses(store=existing(store), database=database)
+    if run_until_done(_missed(loaded, addresses, since, name)):
+        raise typer.Exit(1)
+
+
+async def _missed(loaded: App, addresses: Addresses, since: str, saga: str) -> int:
+    services = [service for service in loaded.services.values() if service.facts]
+    lacking = 0
+    async with opened_store(addresses, loaded) as store:
+        start = moment(since, store.now())
+        for service in services:
+            async with _inbox(loaded, addresses, service) as inbox:
+                lacking += await _missed_by(service, inbox, store, start, saga)
+    if not services:
+        print("no subscribers", file=sys.stderr)
+    return lacking
+
+
+@asynccontextmanager
+async def _inbox(loaded: App, addresses: Addresses, service: Service) -> AsyncIterator[ServiceDatabase]:
+    """A subscriber's database as it is: nothing is prepared, and no file is made."""
+    url = existing(addresses.database.replace("{service}", service.name))
+    database = database_at(url, f"{loaded.namespace}.{service.name}")
+    try:
+        await database.open()
+        yield database
+    finally:
+        await database.close()
+
+
+async def _missed_by(service: Service, inbox: ServiceDatabase, store: Store, start: float, saga: str) -> int:
+    wanted = {fact.type_name for fact in service.facts}
+    if service.remember and start < (known := store.now() - service.remember.total_seconds()):
+        print(f"{service.name} remembers facts since {rfc3339(known)}", file=sys.stderr)
+        start = known
+    total, lacking = 0, 0
+    async for facts in released(store, start, saga=saga):
+        mine = [fact for fact in facts if fact.type in wanted]
+        without = await not_handled(inbox, mine)
+        total, lacking = total + len(mine), lacking + len(without)
+        for fact in without:
+            print(f"{service.name}  {fact.type}  {fact.subject}  {fact.stream} {fact.seq}  {rfc3339(fact.time)}")
+    print(f"{service.name}: {lacking} missed of {_many(total, 'fact')}")
+    return lacking
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"

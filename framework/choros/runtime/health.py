@@ -1,0 +1,192 @@
+"""How this process is: broker, stores, event loop; logged on change, and written to a file for its supervisor."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from choros.errors import ChorosError
+from choros.runtime.telemetry import get_logger
+from choros.sources import now
+from choros.transport.health import Health, HealthRecord
+
+log = get_logger(__name__)
+
+EVERY = 5.0
+"""Seconds between two reports."""
+LAG = 10.0
+"""Seconds for which the event loop may stand still without a word: past a heartbeat or two the broker gives us up, and
+what was being handled comes again."""
+STALE_AFTER = 3
+"""Reports that may be missing before a process counts as hung."""
+_TICK = 0.5
+
+Look = Callable[[], Awaitable[object]]
+"""A small question to a store; it raises, or never answers, where the store is away."""
+
+
+class Receiver(Protocol):
+    """Something that takes deliveries."""
+
+    @property
+    def last_delivery(self) -> float | None:
+        """When the last one came, in seconds since the epoch."""
+        ...
+
+
+class Broker(Protocol):
+    """A transport, as far as its health goes."""
+
+    @property
+    def health(self) -> Health:
+        """How it is."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a process says about itself. Times are seconds since the epoch."""
+
+    role: str
+    pid: int
+    at: float
+    every: float
+    """Seconds to the next report."""
+    broker: Health
+    store: Health
+    loop_lag: float
+    """Seconds for which the event loop stood still at most since the report before."""
+    last_delivery: float | None
+    """None until something was delivered; at rest nothing is, so age alone means nothing."""
+
+    @classmethod
+    def read(cls, path: Path) -> Report:
+        """The last report of a process; raises ChorosError where there is none."""
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            return cls(**{**found, "broker": Health(**found["broker"]), "store": Health(**found["store"])})
+        except OSError as error:
+            hint = "has the process been started with --health-file?"
+            raise ChorosError(f"There is no health report at {path} ({error.strerror}).", hint) from None
+        except (ValueError, TypeError, KeyError):
+            raise ChorosError(f"{path} is no health report.", "the file that --health-file names.") from None
+
+    def complaints(self, at: float, *, alive_only: bool = False) -> Sequence[str]:
+        """What is wrong, in sentences; nothing if all is well. `alive_only` asks for the process alone."""
+        age, found = at - self.at, []
+        if age > STALE_AFTER * self.every:
+            found.append(f"It has said nothing for {age:.0f} s: it hangs, or is gone.")
+        for name, health in () if alive_only else (("broker", self.broker), ("store", self.store)):
+            if health.state != "connected":
+                why = f": {health.detail}" if health.detail else ""
+                found.append(f"The {name} is {health.state} since {at - health.since:.0f} s{why}.")
+        return found
+
+
+class Vitals:
+    """Watches this process, and reports."""
+
+    def __init__(self, role: str, *, path: Path | None = None, every: float = EVERY, lag: float = LAG) -> None:
+        self._role = role
+        self._path = path
+        self._every = every
+        self._lag_limit = lag
+        self._lag = 0.0
+        self._broker: Broker | None = None
+        self._looks: dict[str, tuple[Look, float]] = {}
+        self._asking: dict[str, tuple[asyncio.Task[object], float]] = {}
+        self._store = HealthRecord("store", subject="store")
+        self._receivers: Sequence[Receiver] = ()
+
+    def watch_broker(self, broker: Broker) -> None:
+        """Report how this transport is."""
+        self._broker = broker
+
+    def watch_store(self, name: str, look: Look, patience: float = 0.0) -> None:
+        """Ask this store once for each report; its answer may take one report's time, or `patience` seconds."""
+        self._looks[name] = look, max(patience, self._every)
+
+    def watch_receivers(self, receivers: Sequence[Receiver]) -> None:
+        """Report when these last received anything."""
+        self._receivers = receivers
+
+    async def run(self) -> None:
+        """Watch and report until cancelled; then the file goes, since nobody speaks for it any more."""
+        ticking = asyncio.create_task(self._tick())
+        try:
+            while True:
+                await self._ask_stores()
+                self._write()
+                await asyncio.sleep(self._every)
+        except Exception:
+            log.exception("choros.health.crashed")
+            raise
+        finally:
+            ticking.cancel()
+            for asking, _ in self._asking.values():
+                asking.cancel()
+            if self._path is not None:
+                with suppress(OSError):
+                    self._path.unlink()
+
+    def report(self) -> Report:
+        """How it is now."""
+        lag, self._lag = self._lag, 0.0
+        broker = self._broker.health if self._broker else Health("connected", now(), "none is used")
+        times = [at for receiver in self._receivers if (at := receiver.last_delivery) is not None]
+        last = max(times, default=None)
+        return Report(self._role, os.getpid(), now(), self._every, broker, self._store.now, lag, last)
+
+    async def _tick(self) -> None:
+        """Notice that the loop stood still: a handler computes, or blocks, where it should await."""
+        loop = asyncio.get_running_loop()
+        while True:
+            before = loop.time()
+            await asyncio.sleep(_TICK)
+            lag = max(0.0, loop.time() - before - _TICK)
+            self._lag = max(self._lag, lag)
+            if lag > self._lag_limit:
+                advice = "Blocking and computing belong into a thread (asyncio.to_thread)."
+                log.error("choros.loop.blocked", seconds=round(lag, 1), advice=advice)
+
+    async def _ask_stores(self) -> None:
+        answers = await asyncio.gather(*map(self._answers, self._looks))
+        silent = [name for name, answered in zip(self._looks, answers, strict=True) if not answered]
+        self._store.note("away" if silent else "connected", f"no answer from the {silent[0]}" if silent else "")
+
+    async def _answers(self, name: str) -> bool:
+        """One question at a time: those that hang must not pile up."""
+        loop, (look, patience) = asyncio.get_running_loop(), self._looks[name]
+        if name not in self._asking:
+            self._asking[name] = asyncio.create_task(_asked(look)), loop.time()
+        asking, since = self._asking[name]
+        done, _ = await asyncio.wait({asking}, timeout=self._every)
+        if not done:
+            return loop.time() - since < patience
+        del self._asking[name]
+        return asking.result() is None
+
+    def _write(self) -> None:
+        if self._path is None:
+            return
+        draft = self._path.with_name(f"{self._path.name}.{os.getpid()}.new")
+        try:
+            draft.write_text(json.dumps(asdict(self.report())), encoding="utf-8")
+            draft.replace(self._path)  # whoever reads finds the old one or the new one, whole
+        except OSError as error:
+            log.warning("choros.health.unwritable", error=type(error).__name__)
+
+
+async def _asked(look: Look) -> Any:
+    """None, or what went wrong."""
+    try:
+        await look()
+    except Exception as error:
+        return error
+    return None

@@ -1,0 +1,90 @@
+"""Reactions that can be undone: a fact and the fact that takes it back, under one barrier in the subscriber's database.
+
+A fact that fails waits in the ladder of delays, so what takes it back may overtake it. Then there is nothing to undo
+yet; what remains is a tombstone, and the fact is not handled any more when it comes. The rows have the keys of
+`CommandKey`: correlation id, reaction, round, do or undo. The reaction is named after the type of its fact and, in
+brackets, the step that published it: a saga may publish two facts of one type, each with a retraction of its own.
+"""
+
+from __future__ import annotations
+
+from choros.envelope import Envelope
+from choros.errors import DeclarationError
+from choros.keys import CommandKey
+from choros.messages import Message
+from choros.runtime.service import Handler, Service
+from choros.store.barrier import Row, Transaction
+
+ROUND = 1
+"""A saga publishes a fact once, and takes it back once."""
+
+
+def check_reactions(service: Service) -> None:
+    """Raises DeclarationError where a reaction is undone that the service does not have, or not in its database."""
+    seen: dict[type[Message], str] = {}
+    for undo in service.reactions.values():
+        if undo.undoes is None:
+            continue
+        name, undone = undo.function.__name__, undo.undoes.__name__
+        other = seen.setdefault(undo.undoes, undo.message.__name__)
+        if other != undo.message.__name__:
+            raise DeclarationError(
+                f"service {service.name!r}: what was done about {undone} is undone twice, about"
+                f" {other} and {undo.message.__name__}.",
+                "keep one: a saga that is undone publishes both.",
+            )
+        done = service.reactions.get(undo.undoes.type_name)
+        if done is None:
+            raise DeclarationError(
+                f"service {service.name!r}: {name} undoes what was done about {undone}, which nothing handles.",
+                f"register a handler with @{service.name}.on({undone}).",
+            )
+        for handler in (done, undo):
+            if handler.transaction is None:
+                raise DeclarationError(
+                    f"service {service.name!r}: {handler.function.__name__} takes no Transaction, so nothing can hold"
+                    f" {undone} and its undo apart.",
+                    "write its effect through the service's own transaction.",
+                )
+
+
+async def admits(service: Service, handler: Handler, fact: Envelope, transaction: Transaction) -> bool:
+    """Whether the handler of this fact is to be called, in this transaction; notes what that means for its undo."""
+    if handler.undoes is not None:
+        return await _admits_undo(_effect(handler.undoes, fact), transaction)
+    if any(other.undoes is handler.message for other in service.reactions.values()):
+        return await _admits_do(_effects(handler.message, fact), transaction)
+    return True
+
+
+async def _admits_do(effects: list[CommandKey], transaction: Transaction) -> bool:
+    for effect in effects:
+        done = await transaction.read_row(str(effect))
+        undone = await transaction.read_row(str(effect.of("undo")))
+        if undone is not None or (done is not None and done.state == "tombstone"):
+            return False
+    for effect in effects:
+        await transaction.write_row(Row(key=str(effect), state="ok"))
+    return True
+
+
+async def _admits_undo(effect: CommandKey, transaction: Transaction) -> bool:
+    done = await transaction.read_row(str(effect))
+    undone = await transaction.read_row(str(effect.of("undo")))
+    if done is None:
+        await transaction.write_row(Row(key=str(effect), state="tombstone"))
+    elif done.state == "ok" and undone is None:
+        await transaction.write_row(Row(key=str(effect.of("undo")), state="ok"))
+        return True
+    return False
+
+
+def _effect(done: type[Message], fact: Envelope) -> CommandKey:
+    """What this fact takes back: of its own step, or, as a closing fact, of the saga."""
+    return _effects(done, fact)[-1]
+
+
+def _effects(done: type[Message], fact: Envelope) -> list[CommandKey]:
+    """What a fact does may be taken back by its own step's retraction, or by a closing fact, which has no step."""
+    paths = [done.type_name, *([f"{done.type_name}[{fact.step}]"] if fact.step else [])]
+    return [CommandKey(fact.correlation_id, path, ROUND, "do") for path in paths]

@@ -1,0 +1,79 @@
+"""Facts out of the store's history: putting them out again after their broker was emptied, and seeing who lacks them.
+
+The history holds every fact that was released, as the envelope that went out. It is published again as it was: same
+id, source, stream and number, so an inbox takes it for the same fact.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+
+from choros.envelope import Envelope
+from choros.errors import BrokerUnreachable
+from choros.store.port import HistoryRow, Record, Store
+from choros.transport.backoff import full_jitter
+from choros.transport.port import Published, Transport
+
+PAGE = 200
+"""Sagas that are looked at together."""
+CLOCK_SKEW = 60.0
+"""Seconds that the clocks of two processes may differ: a later change may be noted under an earlier time."""
+_ROUNDS = 6
+"""How often in a row the broker may take nothing before we give up."""
+_OUT = (Published.CONFIRMED, Published.RETURNED)
+
+
+async def released(
+    store: Store, since: float, *, saga: str = "", saga_id: str = ""
+) -> AsyncIterator[Sequence[Envelope]]:
+    """The facts that were released at that moment or later, some sagas at a time; of one saga in order, all together.
+
+    Raises StoreUnreachable. An unknown `saga_id` has no facts."""
+    async for records in _records(store, since, saga, saga_id):
+        histories = await asyncio.gather(*(store.history(record.saga_id) for record in records))
+        facts = [fact for rows in histories for row in rows if row.at >= since for fact in _facts(row)]
+        if facts:
+            yield facts
+
+
+async def _records(store: Store, since: float, saga: str, saga_id: str) -> AsyncIterator[Sequence[Record]]:
+    if saga_id:
+        yield [one.record for one in (await store.load([saga_id])).values()]
+        return
+    cursor, more = "", True
+    while more:
+        page = await store.find(saga=saga, since=max(0.0, since - CLOCK_SKEW), limit=PAGE, cursor=cursor)
+        yield page.records
+        cursor, more = page.cursor, bool(page.cursor)
+
+
+def _facts(row: HistoryRow) -> list[Envelope]:
+    events = json.loads(row.events) if row.events else []
+    return [Envelope.loads(event["envelope"]) for event in events if event.get("kind") == "fact"]
+
+
+async def put_out(transport: Transport, facts: Sequence[Envelope]) -> Counter[Published]:
+    """Publish facts until each is confirmed or no queue takes it; how many met which end.
+
+    Those of one stream leave in the order given. Raises BrokerUnreachable where the broker takes none for too long."""
+    outcome: Counter[Published] = Counter()
+    left, rounds = list(facts), 0
+    delays = full_jitter()
+    while left:
+        answers = await transport.publish(left)
+        outcome.update(answer for answer in answers if answer in _OUT)
+        still = [fact for fact, answer in zip(left, answers, strict=True) if answer not in _OUT]
+        if not still:
+            break
+        rounds = 0 if len(still) < len(left) else rounds + 1
+        if rounds >= _ROUNDS:
+            raise BrokerUnreachable(
+                f"The broker did not take {len(still)} facts.",
+                "the same command again: what is out already does no harm.",
+            )
+        left = still
+        await asyncio.sleep(next(delays))
+    return outcome

@@ -1,0 +1,28 @@
+"""How far an exploration goes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from choros.testing.exploration.choices import Act
+from choros.testing.exploration.states import Left
+
+SHORT, LONG = Left(1, 1, 1), Left(2, 2, 1)
+"""Budgets: duplicates, crashes, retries."""
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """How far an exploration goes."""
+
+    budgets: Left = SHORT
+    acts: frozenset[Act] = frozenset({"cancel", "pause", "retry", "skip"})
+    """What people do besides."""
+    providers: frozenset[str] = frozenset()
+    """Steps whose effect is at a provider, outside of the participant's database."""
+    refusals: int = 1
+    """Declared refusals of each command that are tried; 0 is all. One stands for all: no rule reads the code."""
+    most_states: int = 5_000_000
+    reduce: bool = True
+    """Off, nothing is left out: for checking that what is left out makes no difference."""
+    seed: int = 0

@@ -1,0 +1,22 @@
+"""One state of an exploration: everything that lasts, and what is left of the budgets."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class World(NamedTuple):
+    """One state of everything, in numbers; `stored` is -1 before the saga is started."""
+
+    stored: int
+    accounts: int
+    network: int = 0
+    outbox: int = 0
+
+
+class Left(NamedTuple):
+    """What is left of the budgets."""
+
+    duplicates: int
+    crashes: int
+    retries: int

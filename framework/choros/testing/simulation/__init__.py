@@ -1,0 +1,34 @@
+"""The simulated world: the real runtime on virtual time, with faults as data. Same seed, same trace.
+
+    from choros.testing.simulation import Scene, simulate
+
+    result = simulate(app, seed=7)              # one run of your application, with whatever that seed brings
+    assert not result.violations, result.story
+
+    scene = Scene(app, starts=[(my_saga, MyStart(...))])   # made once, for many runs
+    for seed in range(300):
+        assert not scene.examine(plan_for(seed, scene.setting)).violations
+
+The services are played: each command has an effect in a ledger, and goes well, is refused, fails or hangs as the seed
+says. Messages are made up from their fields where none are given. `choros sim run APP` does the same from a shell.
+"""
+
+from __future__ import annotations
+
+from choros.runtime.application import App
+from choros.testing.simulation.campaign import Tally, campaign
+from choros.testing.simulation.examining import Result, Scene, Starts
+from choros.testing.simulation.faults import Fault
+from choros.testing.simulation.planning import plan_for
+from choros.testing.simulation.script import Act, Line, Plan
+from choros.testing.simulation.shrinking import shrink
+
+__all__ = [
+    "Act", "Fault", "Line", "Plan", "Result", "Scene", "Tally", "campaign", "plan_for", "shrink", "simulate",
+]  # fmt: skip
+
+
+def simulate(app: App, seed: int, *, starts: Starts = ()) -> Result:
+    """One run of an application in a simulated world, with its story."""
+    scene = Scene(app, starts=starts)
+    return scene.examine(plan_for(seed, scene.setting), story=True)

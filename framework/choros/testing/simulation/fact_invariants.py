@@ -1,0 +1,87 @@
+"""What must hold of facts and of acknowledgements in every run."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+
+from choros.testing.simulation.evidence import Evidence
+
+_LEFT = ("confirmed", "returned")
+"""What the broker says of a fact that has left: one that no queue takes counts as sent."""
+_BEYOND = ("empty", "lose")
+"""Faults after which facts have to be put out again from the history, by hand."""
+
+
+def fact_violations(run: Evidence) -> Iterator[str]:
+    """8. Every fact under one identity, in order, in every queue that is bound; 11. no ack before its commit."""
+    if run.were("lose"):
+        return
+    for invariant in (_numbers, _order, _once, _closing, _acks):
+        yield from invariant(run)
+
+
+def _numbers(run: Evidence) -> Iterator[str]:
+    by_saga: dict[str, list[int]] = defaultdict(list)
+    for fact in run.facts.values():
+        by_saga[fact.stream].append(fact.seq)
+    for saga_id, numbers in by_saga.items():
+        if numbers != list(range(1, len(numbers) + 1)):
+            yield f"8: the facts of {run.name(saga_id)} are numbered {numbers}."
+
+
+def _order(run: Evidence) -> Iterator[str]:
+    """Each for the first time in order; a repeated one may come later."""
+    seen: dict[str, list[int]] = defaultdict(list)
+    published = {entry.message for entry in run.ledger.entries if entry.what == "published"}
+    for entry in run.ledger.entries:
+        fact = run.facts.get(entry.message)
+        if fact and entry.what == "published" and entry.note in _LEFT and fact.seq not in seen[fact.stream]:
+            seen[fact.stream].append(fact.seq)
+    for saga_id, numbers in seen.items():
+        if numbers != sorted(numbers):
+            yield f"8: the facts of {run.name(saga_id)} left in the order {numbers}."
+    for index, effect in enumerate(run.effects):
+        if effect.kind == "fact" and effect.what not in run.facts:
+            yield f"8: a fact that no commit let go was told (line {index}); {len(published)} messages in all."
+
+
+def _once(run: Evidence) -> Iterator[str]:
+    told = Counter((effect.service, effect.what) for effect in run.effects if effect.kind == "fact")
+    expected = run.quiet and not run.were(*_BEYOND)
+    # What no queue takes counts as sent: nobody was bound, as far as anybody could tell.
+    unbound = {e.message for e in run.ledger.entries if e.what == "answered" and e.note == "returned"}
+    for service in run.app.services.values():
+        types = {fact.type_name for fact in service.facts}
+        for fact_id, fact in run.facts.items():
+            times = told[service.name, fact_id]
+            missing = fact.type in types and times < 1 and expected and fact_id not in unbound
+            if times > 1 or missing:
+                name = f"{fact.type} of {run.name(fact.stream)}"
+                yield f"8: {service.name} reacted to {name} {times} times."
+
+
+def _closing(run: Evidence) -> Iterator[str]:
+    """A saga that has ended has published what it ends with, once, and one that has not has not."""
+    published = Counter((fact.stream, fact.type) for fact in run.facts.values())
+    for record in run.records.values():
+        plan = run.app.sagas[record.saga, record.saga_version].plan
+        for status, builders in (("completed", plan.completed), ("compensated", plan.compensated)):
+            for builder in builders:
+                times = published[record.saga_id, builder.builds.type_name]
+                if times != (record.status == status):
+                    name = run.name(record.saga_id)
+                    yield f"8: {name} is {record.status}, and has published {builder.builds.type_name} {times} times."
+
+
+def _acks(run: Evidence) -> Iterator[str]:
+    """A reply that was acknowledged is in the record by then; a command's answer is on the broker by then."""
+    taken: dict[str, float] = {}
+    for commit in run.commits:
+        for received in commit.transition.record.received:
+            taken.setdefault(received, commit.at)
+    replies = f"{run.app.namespace}.replies."
+    for entry in run.ledger.entries:
+        reply = entry.what == "acked" and entry.queue.startswith(replies) and ".dead" not in entry.queue
+        if reply and taken.get(entry.message, entry.at + 1) > entry.at:
+            yield f"11: the reply {entry.message} was acknowledged at {entry.at:.4f}, and is not in the store by then."

@@ -1,0 +1,100 @@
+"""Faults as data: each strikes once, so a list of them can be printed, replayed, and shrunk by leaving some out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+MessageFault = Literal["duplicate", "delay", "reorder", "cut_before", "cut_after", "return", "nack"]
+"""Counted by the messages that the target process publishes. duplicate: it arrives twice; delay: `amount` seconds late,
+though confirmed at once; reorder: ahead of what waits; cut_before, cut_after: the process loses its connection before
+or after the broker has the message, and gets no answer; return, nack: the broker does not take it."""
+ProcessFault = Literal["crash", "pause"]
+"""Counted by the steps that the target process makes. crash: no `finally` runs, it starts again `amount` seconds later
+from what is durable; pause: it stands still for `amount` seconds."""
+StoreFault = Literal["refuse", "unknown", "stall", "lose"]
+"""Counted by the writes to the target store or database. refuse: nothing happens, and the caller is told so; unknown:
+it happens, but the caller hears of an error; stall: the answer takes `amount` seconds; lose: after this write the last
+`amount` commits are gone, as with Redis `everysec` or after a failover."""
+TimedFault = Literal["skew", "jump", "block", "restart", "empty", "cancel", "ack_timeout", "full"]
+"""`nth` is a second of virtual time. skew, jump: the target process's clock is `amount` seconds off from the start, or
+from then on; block: the broker takes nothing for `amount` seconds (an alarm); restart: it is away for `amount`
+seconds and keeps what it confirmed; empty: it comes back with no queue and no message; cancel: the target queue's
+consumers are cancelled; ack_timeout: what is unsettled on the target queue has been so for too long; full: the target
+queue refuses for `amount` seconds."""
+Kind = MessageFault | ProcessFault | StoreFault | TimedFault
+
+KINDS: tuple[str, ...] = tuple(kind for group in get_args(Kind) for kind in get_args(group))
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Fault:
+    """One thing that goes wrong: at the nth occasion on the target, counted from 1."""
+
+    kind: Kind
+    target: str
+    """The process, store or queue by its name in the world."""
+    nth: int
+    amount: float = 0.0
+
+    def __str__(self) -> str:
+        amount = f" ({self.amount:g})" if self.amount else ""
+        return f"{self.kind} {self.target} at {self.nth}{amount}"
+
+
+class Faults:
+    """A list of faults during one run: counts the occasions, and says when one of them strikes."""
+
+    def __init__(self, planned: Iterable[Fault] = ()) -> None:
+        self._by_occasion: dict[tuple[str, int], list[Fault]] = {}
+        self._occasions: Counter[str] = Counter()
+        self.timed: list[Fault] = []
+        """Those that strike by the clock, soonest first."""
+        self.struck: list[Fault] = []
+        """What has struck so far, in order."""
+        self.calm = False
+        """Once set, nothing strikes any more: what must still happen, must happen now."""
+        self.planned = tuple(planned)
+        """All of them, as they were given."""
+        for fault in self.planned:
+            if fault.kind in get_args(TimedFault):
+                self.timed.append(fault)
+            else:
+                self._by_occasion.setdefault((_occasion(fault.kind, fault.target), fault.nth), []).append(fault)
+        self.timed.sort(key=lambda fault: (fault.nth, fault))
+
+    def message(self, process: str) -> Sequence[Fault]:
+        """This process publishes a message: what strikes it."""
+        return self._count(f"message {process}")
+
+    def step(self, process: str) -> Sequence[Fault]:
+        """This process makes a step."""
+        return self._count(f"step {process}")
+
+    def write(self, store: str) -> Sequence[Fault]:
+        """Something is written to this store."""
+        return self._count(f"write {store}")
+
+    def strike(self, fault: Fault) -> None:
+        """A timed fault strikes."""
+        self.struck.append(fault)
+
+    def occasions(self) -> dict[str, int]:
+        """How often each could have struck, by 'message NAME', 'step NAME', 'write NAME'."""
+        return dict(self._occasions)
+
+    def _count(self, occasion: str) -> Sequence[Fault]:
+        self._occasions[occasion] += 1
+        if self.calm or not self._by_occasion:
+            return ()
+        struck = self._by_occasion.get((occasion, self._occasions[occasion]), ())
+        self.struck.extend(struck)
+        return struck
+
+
+def _occasion(kind: Kind, target: str) -> str:
+    if kind in get_args(MessageFault):
+        return f"message {target}"
+    return f"step {target}" if kind in get_args(ProcessFault) else f"write {target}"

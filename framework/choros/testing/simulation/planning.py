@@ -1,0 +1,173 @@
+"""From a seed to a plan: how many of everything, what the participants do, what people want, and what goes wrong."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast, get_args
+
+from choros.runtime.application import App
+from choros.saga.declaration import Saga
+from choros.saga.plan import Planned
+from choros.saga.steps import Publish
+from choros.testing.simulation.faults import KINDS, Fault, Kind, ProcessFault, StoreFault, TimedFault
+from choros.testing.simulation.script import Act, Line, Outcome, Plan, Verb
+
+MOST_SAGAS = 4
+MOST_ORCHESTRATORS = 3
+_OVERTAKING = ("delay", "delay", "delay", "reorder", "duplicate", "pause")
+"""What lets a message come after one that was sent later: on top of somebody who changes their mind."""
+_REFUSING = ("full", "full", "full", "nack", "nack", "cut_before")
+"""What keeps one orchestrator from bringing out what another one's messages have to wait for."""
+_UNDO_OUTCOMES: tuple[Outcome, ...] = ("transient", "transient", "slow", "stuck")
+_VERBS: tuple[Verb, ...] = ("cancel", "cancel", "cancel", "pause", "retry", "skip")
+_BROKER_WIDE = ("block", "restart", "empty")
+_SPANS: Mapping[str, tuple[float, float]] = {
+    "delay": (0.05, 60.0), "crash": (0.05, 20.0), "pause": (0.05, 40.0), "stall": (0.05, 20.0), "skew": (-30.0, 30.0),
+    "jump": (-30.0, 3600.0), "block": (0.5, 40.0), "restart": (0.2, 20.0), "empty": (0.2, 5.0), "full": (0.5, 40.0),
+    "lose": (1.0, 4.0),
+}  # fmt: skip
+"""How much of each; a fault that is not here has no amount."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What there is to strike in an application, and how often it could be struck in an undisturbed run."""
+
+    app: App
+    sagas: Sequence[Saga[Any]]
+    processes: Sequence[str]
+    queues: Sequence[str]
+    occasions: Mapping[str, int]
+
+    @property
+    def stores(self) -> list[str]:
+        """The saga store, and each service's database."""
+        return ["store", *(f"{name} database" for name in self.app.services)]
+
+
+def plan_for(seed: int, setting: Setting) -> Plan:
+    """The plan of this seed: always the same for the same application."""
+    chance = random.Random(f"{seed} plan")
+    sagas = chance.choice((1, 1, 1, 1, 1, 1, 2, 2, 3, MOST_SAGAS))
+    liveness = chance.random() < 0.5
+    processes = chance.choice((1, 2, 2, MOST_ORCHESTRATORS))
+    theme = chance.random()
+    overtaking, refusing = theme < 0.12, 0.12 <= theme < 0.22
+    second = chance.randint(1, 3)
+    starts = tuple(round(max(0.0, second - chance.uniform(0, 0.4)), 3) for _ in range(sagas))
+    script = tuple(line for index in range(sagas) for line in _lines(chance, index, _saga(setting, index)))
+    return Plan(
+        seed=seed,
+        broker=chance.choice(("3.10", "4.3")),
+        orchestrators=processes,
+        starts=tuple(sorted(starts)),
+        script=script,
+        acts=_acts(chance, starts) if overtaking or chance.random() < 0.3 else (),
+        faults=_faults(chance, setting, processes, sagas, _OVERTAKING if overtaking else _REFUSING if refusing else ()),
+        calm_at=round(chance.uniform(2.0, 60.0), 1) if liveness else None,
+        a_step=chance.choice((1e-5, 1e-4, 1e-3, 1e-2)),
+        stays=chance.choice((0.0, 0.0, 0.5, 0.9)),
+        every=chance.choice((3.0, 8.0)),
+    )
+
+
+def _saga(setting: Setting, index: int) -> Saga[Any]:
+    return setting.sagas[index % len(setting.sagas)]
+
+
+# --- what the participants do -----------------------------------------------------------------------------------------
+
+
+def _lines(chance: random.Random, index: int, saga: Saga[Any]) -> list[Line]:
+    """In half of the sagas all goes well; in the others one or two commands do not, or one and an undo before it."""
+    steps = [planned for planned in saga.plan.steps if not isinstance(planned.node, Publish)]
+    if chance.random() < 0.45:
+        return []
+    troubled = chance.choice(steps)
+    lines = [_line(chance, index, troubled)]
+    before = [planned for planned in steps[: steps.index(troubled)] if planned.undo]
+    if before and chance.random() < 0.4:
+        undone = chance.choice([*before, troubled] if troubled.undo else before)
+        outcome = chance.choice(_UNDO_OUTCOMES)
+        lines.append(Line(index, undone.name, "undo", outcome, _amount(chance, outcome)))
+    return lines
+
+
+def _line(chance: random.Random, index: int, planned: Planned) -> Line:
+    outcomes: list[Outcome] = ["transient", "slow", "stuck", "landed"]
+    codes = planned.command.refusals
+    outcome = chance.choice([*outcomes, *(["refused"] * 3 if codes else [])])
+    code = chance.choice(codes) if outcome == "refused" else ""
+    return Line(index, planned.name, "do", cast(Outcome, outcome), _amount(chance, outcome), code)
+
+
+def _amount(chance: random.Random, outcome: str) -> float:
+    return round(chance.uniform(0.1, 45.0), 1) if outcome == "slow" else float(chance.randint(1, 3))
+
+
+def _acts(chance: random.Random, starts: Sequence[float]) -> tuple[Act, ...]:
+    """Soon after the saga's start, most of them, while it is in the middle of something."""
+    index = chance.randrange(len(starts))
+    verb = chance.choice(_VERBS)
+    at = round(max(starts) + 6.0 * chance.random() ** 4, 3)
+    if verb != "pause":
+        return (Act(at, index, verb),)
+    return (Act(at, index, "pause"), Act(round(at + chance.uniform(0.5, 30.0), 2), index, "resume"))
+
+
+# --- what goes wrong --------------------------------------------------------------------------------------------------
+
+
+def _faults(
+    chance: random.Random, setting: Setting, orchestrators: int, sagas: int, kinds: Sequence[str]
+) -> tuple[Fault, ...]:
+    """A few kinds at a time, again and again: that goes deeper than a little of everything."""
+    number = chance.choice((0, 1, 1, 2, 2, 3, 4, 6, 10)) + len(kinds)
+    present = [p for p in setting.processes if not p.startswith("orchestrator-")]
+    present += [f"orchestrator-{number}" for number in range(1, orchestrators + 1)]
+    kinds = kinds or chance.sample(KINDS, chance.choice((1, 2, 3, 6, len(KINDS))))
+    return tuple(_fault(chance, setting, chance.choice(kinds), present, sagas) for _ in range(number))
+
+
+def _fault(chance: random.Random, setting: Setting, kind: str, present: Sequence[str], sagas: int) -> Fault:
+    if kind in get_args(TimedFault):
+        return _timed(chance, setting, kind, present)
+    if kind in get_args(ProcessFault):
+        return _counted(chance, setting, kind, "step", present, sagas)
+    if kind in get_args(StoreFault):
+        return _counted(chance, setting, kind, "write", setting.stores, sagas)
+    return _counted(chance, setting, kind, "message", _publishers(present), sagas)
+
+
+def _publishers(processes: Sequence[str]) -> list[str]:
+    return [name for name in processes if not name.startswith("subscriber:")]
+
+
+def _counted(
+    chance: random.Random, setting: Setting, kind: str, what: str, targets: Sequence[str], sagas: int
+) -> Fault:
+    target = chance.choice(targets)
+    if kind == "lose" and chance.random() < 0.7:
+        target = "store"
+    usual = setting.occasions.get(f"{what} {target}", 20) * sagas
+    nth = 1 + int(chance.random() ** 1.5 * max(usual, 3))
+    return Fault(cast(Kind, kind), target, nth, _how_much(chance, kind, target))
+
+
+def _timed(chance: random.Random, setting: Setting, kind: str, processes: Sequence[str]) -> Fault:
+    target = (
+        "broker" if kind in _BROKER_WIDE else chance.choice(processes if kind in ("skew", "jump") else setting.queues)
+    )
+    return Fault(cast(Kind, kind), target, chance.choice((1, 1, 2, 2, 3, 3, 5, 9)), _how_much(chance, kind, target))
+
+
+def _how_much(chance: random.Random, kind: str, target: str) -> float:
+    if kind not in _SPANS:
+        return 0.0
+    low, high = _SPANS[kind]
+    if kind in ("skew", "jump") and target.startswith("orchestrator"):
+        low, high = low * 10, high * (10 if kind == "skew" else 1)
+    amount = low + (high - low) * chance.random() ** 2 if low > 0 else chance.uniform(low, high)
+    return float(int(amount)) if kind == "lose" else round(amount, 2)

@@ -1,0 +1,64 @@
+"""`python -m tests.chaos --minutes 15`: exit code 0 if nothing was lost, doubled, left standing or stuck; else 1."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import sys
+import tempfile
+from pathlib import Path
+
+from tests import servers
+from tests.chaos import report
+from tests.chaos.campaign import Campaign, Plan
+from tests.chaos.cluster_field import clustered
+
+
+def main() -> int:
+    """Run one campaign and say what it came to."""
+    options = _options().parse_args()
+    if servers.missing() and servers.can_install():
+        servers.install()
+    if servers.missing():
+        _say(f"Install {' and '.join(servers.missing())} first.")
+        return 2
+    plan = plan_of(options.minutes, options.seed or random.randrange(1, 10**6))
+    folder = Path(options.folder or tempfile.mkdtemp(prefix="choros-chaos-")).resolve()
+    campaign = clustered(plan, folder, _say) if options.cluster else Campaign(plan, folder, _say)
+    result = asyncio.run(campaign.run())
+    nodes = "three RabbitMQ nodes with quorum queues" if options.cluster else "one RabbitMQ node"
+    written = report.as_json(result, f"{nodes}, one Redis with appendfsync always")
+    report.write(Path(options.report or folder / "report.json"), written)
+    lines = list(report.evidence(result))
+    (folder / "evidence.txt").write_text("\n".join(lines))
+    for line in [*report.summary(written), *lines, f"artefacts: {folder}"]:
+        _say(line)
+    return 1 if result.verdict.violations or not result.drained or written["hung"] else 0
+
+
+def plan_of(minutes: float, seed: int) -> Plan:
+    """Short ones are denser, so that every kind of fault has its turn."""
+    if minutes <= 5:
+        return Plan(minutes, seed, small_every=1.5, big_every=1.5, pace=0.4)
+    return Plan(minutes, seed)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)  # noqa: T201 (this is a command)
+
+
+def _options() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=15.0, help="how long the faults go on (15)")
+    parser.add_argument("--seed", type=int, default=0, help="of scripts and faults; chosen if not given")
+    parser.add_argument(
+        "--cluster", action="store_true", help="on three RabbitMQ nodes, which are killed and cut off too"
+    )
+    parser.add_argument("--report", default="", help="where the JSON report goes")
+    parser.add_argument("--folder", default="", help="where everything is kept; a new temporary one if not given")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

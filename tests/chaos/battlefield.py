@@ -1,0 +1,190 @@
+"""Where the broker and the store are, and how to hurt them. The rest of the package knows no other way to them.
+
+A cluster takes the place of `Single` by offering the same: see `Battlefield`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import aio_pika
+
+from tests.chaos.rooms import Room
+from tests.private_servers import PrivateRabbitMQ, PrivateRedis, PrivateServer, find_program
+
+Address = tuple[str, int]
+STORE = "redis"
+
+
+class Battlefield(Protocol):
+    """Servers by name: the broker's nodes, and the store, whose name is `STORE`.
+
+    Everything blocks for seconds, so whoever calls `start`, `kill` or `ctl` from an event loop uses `in_thread`.
+    """
+
+    folder: Path
+    rooms: Mapping[str, Room]
+    """Small file systems by the name of the server whose files they hold; empty where none can be mounted."""
+
+    @property
+    def nodes(self) -> Sequence[str]:
+        """Names of the broker's nodes."""
+        ...
+
+    def address(self, server: str) -> Address:
+        """Where a server listens; the same for its whole life."""
+        ...
+
+    def open(self) -> None:
+        """Start everything and wait until it answers."""
+        ...
+
+    def close(self) -> None:
+        """End everything; the files stay."""
+        ...
+
+    def start(self, server: str) -> None:
+        """Start a server that is down and wait until it answers; nothing happens to one that is up."""
+        ...
+
+    def kill(self, server: str) -> None:
+        """kill -9."""
+        ...
+
+    def pause(self, server: str) -> None:
+        """SIGSTOP: from outside it looks half-open."""
+        ...
+
+    def resume(self, server: str) -> None:
+        """SIGCONT."""
+        ...
+
+    def ctl(self, node: str, *arguments: str) -> str:
+        """What `rabbitmqctl` prints."""
+        ...
+
+    def redis(self, *command: str) -> str:
+        """What `redis-cli` prints."""
+        ...
+
+    def empty(self) -> None:
+        """Take everything away from the broker, queues, exchanges and messages, and start it again."""
+        ...
+
+    def delete(self, queue: str) -> None:
+        """Delete one queue with all that is in it."""
+        ...
+
+    def depths(self) -> Mapping[str, int]:
+        """Messages by queue, ready and unacknowledged."""
+        ...
+
+    def versions(self) -> Mapping[str, str]:
+        """Of RabbitMQ, Erlang and Redis."""
+        ...
+
+
+class Single:
+    """One RabbitMQ node and one Redis with its file synced at every write."""
+
+    def __init__(self, folder: Path, rooms: Mapping[str, Room]) -> None:
+        """Choose the ports; nothing is started yet."""
+        self.folder, self.rooms = folder, rooms
+        self.broker = PrivateRabbitMQ(rooms["rabbit"].path if "rabbit" in rooms else folder / "rabbit")
+        self.store = PrivateRedis(rooms[STORE].path if STORE in rooms else folder / STORE)
+        self._servers: dict[str, PrivateServer] = {"rabbit": self.broker, STORE: self.store}
+
+    @property
+    def nodes(self) -> Sequence[str]:
+        return ("rabbit",)
+
+    def address(self, server: str) -> Address:
+        return ("127.0.0.1", self.broker.port if server == "rabbit" else self.store.port)
+
+    def open(self) -> None:
+        for server in self._servers.values():
+            server.start()
+
+    def close(self) -> None:
+        for server in self._servers.values():
+            if server.process is not None:
+                os.kill(server.pid, signal.SIGCONT)
+            server.stop()
+
+    def start(self, server: str) -> None:
+        if not self._servers[server].running:
+            self._servers[server].kill()  # collects what ended by itself
+            self._servers[server].start()
+
+    def kill(self, server: str) -> None:
+        self._servers[server].kill()
+
+    def pause(self, server: str) -> None:
+        os.kill(self._servers[server].pid, signal.SIGSTOP)
+
+    def resume(self, server: str) -> None:
+        os.kill(self._servers[server].pid, signal.SIGCONT)
+
+    def ctl(self, node: str, *arguments: str) -> str:
+        return self.broker.ctl(*arguments)
+
+    def redis(self, *command: str) -> str:
+        return redis_cli(self.store.port, *command)
+
+    def empty(self) -> None:
+        self.broker.kill()
+        subprocess.run(["rm", "-rf", str(self.broker.folder / "data")], check=True)
+        self.broker.start()
+
+    def delete(self, queue: str) -> None:
+        delete_queue(self.broker.url, queue)
+
+    def depths(self) -> Mapping[str, int]:
+        return depths_of(self.broker.ctl("--formatter", "json", "list_queues", "name", "messages"))
+
+    def versions(self) -> Mapping[str, str]:
+        return versions_of(self.broker, self.store)
+
+
+def redis_cli(port: int, *command: str) -> str:
+    """Ask Redis on this port of loopback."""
+    program = [str(find_program("redis-cli")), "-p", str(port), *command]
+    return subprocess.run(program, check=True, capture_output=True, text=True, timeout=30).stdout
+
+
+def delete_queue(url: str, queue: str) -> None:
+    """Over AMQP, which is much quicker than `rabbitmqctl`; call it in a thread."""
+
+    async def delete() -> None:
+        async with await aio_pika.connect(url, timeout=10) as connection, connection.channel() as channel:
+            await channel.queue_delete(queue)
+
+    asyncio.run(delete())
+
+
+def depths_of(listing: str) -> dict[str, int]:
+    """The answer of `list_queues name messages` as JSON."""
+    return {str(row["name"]): int(row["messages"] or 0) for row in json.loads(listing or "[]")}
+
+
+def versions_of(broker: PrivateRabbitMQ, store: PrivateRedis) -> dict[str, str]:
+    """What runs here."""
+    erlang = broker.ctl("eval", "erlang:system_info(otp_release).").strip().strip('"')
+    facts = dict(line.split(":", 1) for line in redis_cli(store.port, "INFO", "server").splitlines() if ":" in line)
+    rabbit = broker.ctl("version").strip()
+    return {"rabbitmq": rabbit, "erlang": erlang, "redis": facts["redis_version"].strip()}
+
+
+async def in_thread(act: Callable[..., object], *arguments: str) -> str:
+    """Call something that blocks."""
+    return str(await asyncio.to_thread(act, *arguments))
+
+
+__all__ = ["STORE", "Address", "Battlefield", "Single", "in_thread"]

@@ -1,0 +1,173 @@
+"""Starts voyages at a steady rate, and keeps a log of what `start()` accepted: one line each, synced to the disk.
+
+    python -m tests.chaos.load FOLDER SEED RATE IN_FLIGHT
+
+A line is `ask NUMBER TIME` before the call and `took NUMBER SAGA TIME` after it; `twice NUMBER SAGA SAGA` where two
+concurrent calls were answered differently. Killed or answered with an error, it asks again under the same key.
+SIGUSR1 is a burst, SIGTERM the end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import sys
+import time
+from collections import deque
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from choros import Addresses, ChorosError, Client
+from choros.roles import client_of, opened_store
+from choros.runtime.telemetry import configure_logging
+from choros.store.port import Store
+from tests.chaos.scripts import script_of
+from tests.chaos.voyages import Embark, app, voyage
+
+BURST = 200
+TWICE = 0.03
+"""The share of starts that are asked for twice at the same moment."""
+_CANCEL_SECONDS = 3.0
+
+
+@dataclass
+class StartLog:
+    """The append-only log, and what a former life of this process left in it."""
+
+    path: Path
+    next_number: int = 1
+    unanswered: deque[int] = field(default_factory=deque)
+
+    def __post_init__(self) -> None:
+        asked, taken = read_starts(self.path)
+        self.unanswered.extend(sorted(asked - taken.keys()))
+        self.next_number = max(asked, default=0) + 1
+        self._file = self.path.open("ab", buffering=0)
+
+    def write(self, *words: object) -> None:
+        """One line, on the disk when this returns."""
+        self._file.write(" ".join(str(word) for word in (*words, f"{time.time():.3f}\n")).encode())
+        os.fsync(self._file.fileno())
+
+    def take(self) -> int:
+        """The number of the next voyage to ask for."""
+        if self.unanswered:
+            return self.unanswered.popleft()
+        self.next_number += 1
+        return self.next_number - 1
+
+
+def read_starts(path: Path) -> tuple[set[int], dict[int, str]]:
+    """The numbers asked for, and the saga ids by number of those that were accepted."""
+    asked: set[int] = set()
+    taken: dict[int, str] = {}
+    lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []  # what follows the last newline is torn
+    for words in (line.decode().split() for line in lines):
+        if words[0] == "ask":
+            asked.add(int(words[1]))
+        elif words[0] == "took":
+            taken[int(words[1])] = words[2]
+    return asked, taken
+
+
+@dataclass
+class Load:
+    """The rate, adapted to what is in flight."""
+
+    client: Client
+    store: Store
+    log: StartLog
+    seed: int
+    rate: float
+    most: int
+    budget: float = 0.0
+    in_flight: int = 0
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Start voyages until told to stop, then finish what is under way."""
+        counting = asyncio.create_task(self._count())
+        last = time.monotonic()
+        while not stopping.is_set():
+            await asyncio.sleep(0.05)
+            now = time.monotonic()
+            self.budget, last = min(self.budget + (now - last) * self.rate, BURST + self.rate), now
+            while self.budget >= 1 and self.in_flight + len(self.tasks) < self.most:
+                self.budget -= 1
+                self.in_flight += 1
+                self._spawn(self._start(self.log.take()))
+        counting.cancel()
+        if self.tasks:
+            await asyncio.wait(self.tasks, timeout=40)
+
+    def burst(self) -> None:
+        """Many at once."""
+        for _ in range(BURST):
+            self._spawn(self._start(self.log.take()))
+
+    async def _count(self) -> None:
+        """How many have started and not ended. The store is believed here: it only steers the rate."""
+        while True:
+            try:
+                counts = await self.store.counts()
+                self.in_flight = sum(n for (_, status), n in counts.items() if status in ("running", "compensating"))
+            except ChorosError:
+                self.in_flight = self.most
+            await asyncio.sleep(0.5)
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    async def _start(self, number: int) -> None:
+        script = script_of(self.seed, number)
+        start = Embark(number=number, script=script)
+        self.log.write("ask", number)
+        try:
+            saga_id = await self.client.start(voyage, start)
+            self.log.write("took", number, saga_id)
+            if random.random() < TWICE:
+                await self._again(start, saga_id)
+        except ChorosError as error:
+            self.log.write("unknown", number, type(error).__name__)
+            self.log.unanswered.append(number)
+            return
+        if script == "cancel":
+            await asyncio.sleep(random.uniform(0, _CANCEL_SECONDS))
+            await self._cancel(number, saga_id)
+
+    async def _again(self, start: Embark, saga_id: str) -> None:
+        for other in await asyncio.gather(*(self.client.start(voyage, start) for _ in range(2))):
+            if other != saga_id:
+                self.log.write("twice", start.number, saga_id, other)
+
+    async def _cancel(self, number: int, saga_id: str) -> None:
+        try:
+            self.log.write("cancel", number, await self.client.cancel(saga_id))
+        except ChorosError as error:
+            self.log.write("cancel", number, type(error).__name__)
+
+
+async def main(folder: Path, seed: int, rate: float, most: int) -> None:
+    """Run until SIGTERM."""
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, stopping.set)
+    addresses = Addresses(broker=os.environ["CHOROS_BROKER"], store=os.environ["CHOROS_STORE"])
+    async with client_of(app, addresses, name="load") as client, opened_store(addresses, app) as store:
+        load = Load(client, store, StartLog(folder / "starts.log"), seed, rate, most)
+        loop.add_signal_handler(signal.SIGUSR1, load.burst)
+        await load.run(stopping)
+
+
+if __name__ == "__main__":
+    configure_logging("load")
+    try:
+        asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4])))
+    except ChorosError as failed:
+        print(failed, file=sys.stderr)  # noqa: T201 (for the log of this process)
+        sys.exit(failed.exit_code)

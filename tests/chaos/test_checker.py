@@ -1,0 +1,99 @@
+"""The judge of the chaos must itself be judged: every wrong that it is there for is planted, and found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from tests.chaos.checker import Verdict, Word, judge
+from tests.chaos.ledgers import Dossier, Entry
+
+COMPLETED = ("fare+", "cabin+", "sail+", "miles+")
+COMPENSATED = ("fare+", "cabin+", "cabin-", "fare-")
+
+
+def dossier(script: str, effects: Sequence[str], told: Sequence[str]) -> Dossier:
+    """A voyage with these effects (`fare+` is done, `fare-` undone), and these facts in both subscribers' books."""
+    found = Dossier(7, script, "saga-7")
+    for at, effect in enumerate(effects):
+        found.effects.append(Entry("any", effect[:-1], {"+": "do", "-": "undo"}[effect[-1]], "key", 1, 100.0 + at))
+    for book in ("journal", "gazette"):
+        found.told += [Entry(book, fact, "told", "id", 1, 110.0) for fact in told]
+    return found
+
+
+def verdict(
+    one: Dossier, status: str, parked: str = "", *, lossy: Sequence[tuple[float, float]] = (), complete: bool = False
+) -> Verdict:
+    return judge({7: one}, {7: Word("saga-7", status, parked)}, lossy, complete)
+
+
+def kinds(found: Verdict) -> set[str]:
+    return {one.kind for one in found.violations}
+
+
+@pytest.mark.parametrize(
+    ("script", "effects", "told", "status", "parked"),
+    [
+        ("plain", COMPLETED, ("held", "done"), "completed", ""),
+        ("refuse sail", COMPENSATED, ("off",), "compensated", ""),
+        ("refuse fare", (), ("off",), "compensated", ""),
+        ("cancel", COMPLETED, ("held", "done"), "completed", ""),
+        ("cancel", ("fare+", "fare-"), ("off",), "compensated", ""),
+        ("stuck refund", ("fare+", "cabin+", "cabin-"), (), "parked", "Hopeless"),
+    ],
+)
+def test_what_went_as_written_is_no_violation(
+    script: str, effects: Sequence[str], told: Sequence[str], status: str, parked: str
+) -> None:
+    assert verdict(dossier(script, effects, told), status, parked).violations == []
+
+
+@pytest.mark.parametrize(
+    ("script", "effects", "told", "status", "kind"),
+    [
+        ("plain", (*COMPLETED, "fare+"), ("held", "done"), "completed", "doubled"),
+        ("refuse sail", (*COMPENSATED, "fare-"), ("off",), "compensated", "doubled"),
+        ("refuse fare", ("fare-",), ("off",), "compensated", "doubled"),
+        ("refuse sail", ("fare+", "cabin+", "cabin-"), ("off",), "compensated", "standing"),
+        ("plain", ("fare+", "cabin+", "sail+"), ("held", "done"), "completed", "lost"),
+        ("plain", ("fare+", "cabin+", "cabin-", "sail+", "miles+"), ("held", "done"), "completed", "lost"),
+        ("plain", ("fare+",), (), "running", "stuck"),
+        ("plain", ("fare+", "cabin+"), (), "parked", "stuck"),
+        ("plain", COMPENSATED, ("off",), "compensated", "unexpected"),
+        ("plain", (), ("held", "done"), "completed", "unexpected"),
+        ("plain", COMPLETED, ("held", "done", "off"), "completed", "unexpected"),
+        ("plain", COMPLETED, ("held", "done", "done"), "completed", "facts"),
+        ("plain", COMPLETED, ("done",), "completed", "facts"),
+        ("refuse sail", COMPENSATED, (), "compensated", "facts"),
+    ],
+)
+def test_a_planted_wrong_is_found(
+    script: str, effects: Sequence[str], told: Sequence[str], status: str, kind: str
+) -> None:
+    assert kind in kinds(verdict(dossier(script, effects, told), status))
+
+
+def test_an_accepted_start_that_the_store_does_not_know_is_lost() -> None:
+    found = judge({7: dossier("plain", (), ())}, {}, (), complete=False)
+    assert "lost" in kinds(found)
+
+
+def test_a_start_that_was_never_accepted_and_is_not_there_is_nothing() -> None:
+    found = judge({7: Dossier(7, "plain")}, {}, (), complete=False)
+    assert (found.violations, found.outcomes["never started"]) == ([], 1)
+
+
+def test_a_start_that_was_never_accepted_but_is_there_must_end_like_any_other() -> None:
+    unaccepted = dossier("plain", ("fare+",), ())
+    unaccepted.saga_id = ""
+    assert kinds(verdict(unaccepted, "running")) == {"stuck", "standing"}
+
+
+def test_a_fact_may_be_missing_only_where_a_queue_was_deleted_since_and_nothing_was_published_again() -> None:
+    quiet = dossier("plain", COMPLETED, ())
+    assert kinds(verdict(quiet, "completed", lossy=[(104.0, 105.0)])) == set()
+    assert kinds(verdict(quiet, "completed", lossy=[(50.0, 51.0)])) == {"facts"}
+    assert kinds(verdict(quiet, "completed", lossy=[(104.0, 105.0)], complete=True)) == {"facts"}
+    assert len(verdict(quiet, "completed", lossy=[(104.0, 105.0)]).missing_facts) == 2

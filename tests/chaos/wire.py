@@ -1,0 +1,65 @@
+"""The other end of `proxy`: starts it, and tells it what to do to which link."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from tests.private_servers import die_with_parent
+
+
+class Wire:
+    """A running proxy. Links are named `client.server`, and chosen by patterns such as `*.redis`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._control = folder / "proxy.sock"
+        self._log = folder / "proxy.log"
+        self._process: asyncio.subprocess.Process | None = None
+        self._reader: asyncio.StreamReader | None = None
+        self._writer: asyncio.StreamWriter | None = None
+        self._one_at_a_time = asyncio.Lock()
+
+    async def open(self) -> None:
+        """Start the process and reach it."""
+        with self._log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "tests.chaos.proxy", str(self._control),
+                stdout=log, stderr=log, preexec_fn=die_with_parent,
+            )  # fmt: skip
+        async with asyncio.timeout(60):
+            while self._writer is None:
+                await asyncio.sleep(0.05)
+                with suppress(OSError):  # it does not listen yet
+                    self._reader, self._writer = await asyncio.open_unix_connection(str(self._control))
+
+    async def close(self) -> None:
+        """End it, and every connection with it."""
+        if self._writer is not None:
+            self._writer.close()
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()
+            await self._process.wait()
+
+    async def link(self, name: str, targets: Sequence[tuple[str, int]]) -> int:
+        """Open a link; returns its port."""
+        return int((await self._ask(do="open", link=name, targets=list(targets)))["port"])
+
+    async def set(self, links: str, mood: str, **more: float) -> int:
+        """Change the mood of these links; returns how many they are."""
+        return int((await self._ask(do="set", links=links, mood=mood, **more))["links"])
+
+    async def cut(self, links: str) -> int:
+        """Cut these links' connections; returns how many there were."""
+        return int((await self._ask(do="cut", links=links))["cut"])
+
+    async def _ask(self, **order: Any) -> dict[str, int]:
+        assert self._reader is not None and self._writer is not None, "open() first"
+        async with self._one_at_a_time:
+            self._writer.write(json.dumps(order).encode() + b"\n")
+            answer: dict[str, int] = json.loads(await self._reader.readline())
+            return answer

@@ -1,0 +1,57 @@
+"""docs/testing.md is run as it stands: its files, its commands, its tests."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "testing.md").read_text()
+CODE = re.findall(r"^```python\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
+COMMANDS = re.findall(r"^\$ (.+)$", PAGE, re.MULTILINE)
+NAMED = re.findall(r"`(choros verify trip[^`]*)`", PAGE)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "trip.py").write_text(next(code for code in CODE if "app = App(" in code))
+    (tmp_path / "test_trip.py").write_text(next(code for code in CODE if "def test_" in code))
+    return tmp_path
+
+
+def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    line = re.sub(r"^choros ", f"{sys.executable} -m choros ", command)
+    return subprocess.run(
+        ["bash", "-c", line], cwd=folder, env={**os.environ, "PYTHONPATH": "."},
+        capture_output=True, text=True, timeout=55, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", [*COMMANDS, *NAMED])
+def test_a_command_of_the_page_does_what_it_says(command: str, folder: Path) -> None:
+    ended = run(command, folder)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "✖" not in ended.stdout
+
+
+@pytest.mark.slow
+def test_the_figures_are_those_of_the_page(folder: Path) -> None:
+    shown = next(line for line in PAGE.splitlines() if line.startswith("saga trip (version 1)"))
+    states = re.search(r"[\d,]+ states, [\d,]+ transitions", shown)
+    assert states
+    assert states.group() in run("choros verify trip", folder).stdout
+
+
+@pytest.mark.slow
+def test_the_tests_of_the_page_pass(folder: Path) -> None:
+    ended = run(f"{sys.executable} -m pytest -q -p no:cacheprovider test_trip.py", folder)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+def test_there_is_something_to_run() -> None:
+    assert len(COMMANDS) == 3
+    assert len(NAMED) >= 2

@@ -1,0 +1,138 @@
+"""Negative controls: without any one of the rules a saga breaks, and the exploration tells how."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from choros.runtime import barrier
+from choros.saga import machine
+from choros.saga.turn import Turn
+from choros.testing.exploration import MUTANTS, Bounds, Exploration, Left, Mutant, try_mutant
+from choros.testing.exploration.trial import LONGEST_STORY, Tried
+from tests.exploration.trips import trip_saga
+from tests.saga.shop import order_saga, parcel_saga
+
+TEN = (
+    "no dedupe", "key per attempt", "undo only what completed", "no tombstone", "no outbox", "late OK accepted",
+    "barrier rows expire", "refusal not stored", "ack before commit", "not folded",
+)  # fmt: skip
+BROKEN: dict[str, int] = {
+    "no dedupe": 1, "key per attempt": 1, "undo only what completed": 3, "no tombstone": 3, "no outbox": 5,
+    "late OK accepted": 8, "barrier rows expire": 1, "refusal not stored": 1, "ack before commit": 11, "not folded": 9,
+}  # fmt: skip
+"""Which promise breaks first."""
+
+
+def mutant(name: str) -> Mutant:
+    return next(one for one in MUTANTS if one.name == name)
+
+
+def tried(name: str, saga: Any = order_saga) -> Tried:
+    return try_mutant(mutant(name), Exploration(saga, Bounds()))
+
+
+def told(name: str, saga: Any = order_saga) -> str:
+    found = tried(name, saga).report
+    assert found
+    return "\n".join(found.story)
+
+
+@pytest.mark.parametrize("name", TEN)
+def test_each_of_the_ten_is_caught_on_the_order_saga(name: str) -> None:
+    found = tried(name).report
+    assert found
+    assert found.invariant == BROKEN[name]
+    assert 1 <= len(found.story) <= LONGEST_STORY
+
+
+@pytest.mark.parametrize("one", MUTANTS, ids=lambda one: one.name)
+def test_every_mutant_is_caught_on_a_saga_with_every_kind_of_node(one: Mutant) -> None:
+    result = try_mutant(one, Exploration(parcel_saga, Bounds()))
+    assert result.caught, result.lines()
+    assert (result.report is None) == (one.needs == "two steps"), "this saga has all but a second step to undo"
+
+
+@pytest.mark.parametrize("name", ["undo does not wait", "undo oldest first"])
+def test_the_order_of_undoing_is_held_on_a_saga_with_two_steps_to_undo(name: str) -> None:
+    result = tried(name)
+    assert result.report
+    assert result.caught
+
+
+def test_a_saga_is_not_tried_on_rules_that_do_not_concern_it() -> None:
+    result = tried("held facts leave early", trip_saga)
+    assert result.report is None
+    assert result.caught
+    assert "nothing in this saga is about that" in result.lines()[0]
+
+
+def test_a_mutant_gets_the_budget_that_it_needs() -> None:
+    result = try_mutant(mutant("no dedupe"), Exploration(trip_saga, Bounds(Left(0, 0, 0))))
+    assert result.report
+    assert result.report.violation
+
+
+def test_a_mutant_that_is_not_caught_says_so() -> None:
+    harmless = Mutant("harmless", (), "Nothing is left out.")
+    result = try_mutant(harmless, Exploration(trip_saga, Bounds(Left(0, 0, 0))))
+    assert not result.caught
+    assert "NOT caught" in result.lines()[1]
+
+
+def test_the_machine_is_whole_again_after_a_mutant() -> None:
+    def parts() -> list[Callable[..., Any]]:
+        swaps = [(owner, name) for one in MUTANTS for owner, name, _ in one.swaps]
+        return [getattr(owner, name) for owner, name in swaps] + [barrier.on_do, machine.decide, Turn.send]
+
+    before = parts()
+    for one in MUTANTS:
+        with one.applied():
+            pass
+        with pytest.raises(ZeroDivisionError), one.applied():
+            _ = 1 // 0
+    assert parts() == before
+
+
+# --- the stories are true, and a person can follow them ---------------------------------------------------------------
+
+
+def test_the_story_of_a_missing_tombstone() -> None:
+    assert told("no tombstone", trip_saga).splitlines() == [
+        "The saga is started. The orchestrator sends book_room (do).",
+        "Somebody cancels the saga. The orchestrator turns back; sends cancel_room (undo of book_room).",
+        "hotel gets cancel_room (undo of book_room) and finds nothing to undo; it answers so.",
+        "hotel carries book_room (do) out, and answers ok.",
+        "The ok for cancel_room (undo of book_room) arrives. The orchestrator publishes trip-off.v1; marks the saga"
+        " compensated.",
+    ]
+
+
+def test_the_story_of_a_second_effect() -> None:
+    assert told("no dedupe", trip_saga).splitlines() == [
+        "The saga is started. The orchestrator sends book_room (do).",
+        "hotel carries book_room (do) out, and answers ok. The broker has a second copy of this command.",
+        "hotel carries book_room (do) out, and answers ok.",
+    ]
+
+
+def test_the_story_of_an_outbox_in_memory() -> None:
+    assert "it crashes before any of it leaves" in told("no outbox")
+
+
+def test_the_story_of_an_undo_with_a_deadline_of_its_own_forgets_too_early() -> None:
+    story = told("undo carries its own deadline", parcel_saga)
+    assert "forgets its rows for charge_payment whose time has passed" in story
+    assert story.index("forgets its rows") < story.index("payment carries charge_payment (do) out")
+
+
+def test_a_command_refused_as_expired_does_not_come_in_time_later() -> None:
+    story = told("expired not stored")
+    assert "charge_payment (do) reaches payment after its deadline" in story
+    assert "charge_payment (do, attempt 2) out" in story, "only a later send, with a later deadline, is in time"
+
+
+def test_the_story_of_two_decisions_on_one_version() -> None:
+    story = told("not folded")
+    assert "Two inputs in one batch: " in story
+    assert ", and from the same version it " in story

@@ -1,0 +1,119 @@
+"""Sagas explored to the end within their budgets, with nothing broken on the way."""
+
+from typing import Any
+
+import pytest
+
+from choros import Saga, Step
+from choros.testing.exploration import LONG, Bounds, Exploration, Left, explore, lines, report
+from reference_services.order.saga import order_saga as reference_saga
+from tests.exploration.trips import BookRoom, BookTrip, cancel_room, five_saga, trip_saga
+from tests.saga.shop import order_saga, parcel_saga
+
+
+@pytest.mark.parametrize(
+    ("saga", "least"),
+    [(trip_saga, 500), (order_saga, 3_000), (parcel_saga, 3_000)],
+    ids=["two steps", "the order", "every kind of node"],
+)
+def test_every_interleaving_of_a_saga_keeps_every_promise(saga: Saga[Any], least: int) -> None:
+    found = explore(saga)
+    print("\n".join(lines(found)))  # noqa: T201
+    assert found.complete, found.story
+    assert found.states >= least
+    assert {"completed", "compensated", "parked"} == set(found.ends)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_the_reference_saga_is_explored_within_two_gibibytes() -> None:
+    found = explore(reference_saga)
+    assert found.complete, found.story
+    assert found.states > 10_000
+    assert found.peak_mib < 2_048
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_two_duplicates_and_two_crashes_break_nothing_either() -> None:
+    found = explore(trip_saga, Bounds(LONG))
+    assert found.complete, found.story
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_five_steps_are_explored_to_the_end() -> None:
+    found = explore(five_saga, Bounds(acts=frozenset({"cancel", "retry"})))
+    assert found.complete, found.story
+    assert found.states > 5_000
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("saga", [trip_saga, parcel_saga], ids=["two steps", "every kind of node"])
+def test_effects_at_providers_keep_every_promise(saga: Saga[Any]) -> None:
+    names = frozenset(planned.name for planned in saga.plan.steps)
+    found = explore(saga, Bounds(providers=names))
+    assert found.complete, found.story
+
+
+def test_every_declared_refusal_is_as_good_as_one() -> None:
+    one, all_ = (explore(trip_saga, Bounds(refusals=number)) for number in (1, 0))
+    assert one.complete
+    assert (one.states, one.transitions) == (all_.states, all_.transitions)
+
+
+def test_a_deadline_of_the_saga_may_pass_at_every_moment() -> None:
+    within = explore(order_saga, Bounds(acts=frozenset()))
+    without = explore(replaced(order_saga, deadline=None), Bounds(acts=frozenset()))
+    assert within.complete
+    assert within.states > without.states
+
+
+def replaced(saga: Saga[Any], **changes: Any) -> Saga[Any]:
+    nodes = [planned.node for planned in saga.plan.steps]
+    return Saga(saga.name, start=saga.start, steps=nodes, **changes)
+
+
+def test_what_is_capped_is_not_called_complete() -> None:
+    found = explore(trip_saga, Bounds(most_states=50))
+    assert not found.complete
+    assert not found.violation
+    assert "NOT complete" in lines(found)[-1]
+
+
+def test_a_seed_changes_the_order_and_nothing_else() -> None:
+    plain, shuffled = (explore(trip_saga, Bounds(seed=seed)) for seed in (0, 7))
+    assert shuffled.complete
+    assert shuffled.depth == plain.depth
+    assert shuffled.ends.keys() == plain.ends.keys()
+
+
+def test_no_budget_at_all_still_explores_refusals_timers_and_cancels() -> None:
+    found = explore(trip_saga, Bounds(Left(0, 0, 0)))
+    assert found.complete
+    assert set(found.ends) == {"completed", "compensated", "parked"}
+
+
+def book_nothing(trip: BookTrip) -> BookRoom:
+    raise ValueError(trip.trip)
+
+
+def test_a_function_that_raises_is_told_of() -> None:
+    saga = Saga("odd", start=BookTrip, steps=(Step(book_nothing, to="hotel", compensation=cancel_room),))
+    found = explore(saga)
+    assert found.notes == ["book_nothing raised ValueError"]
+    assert any("--start" in line for line in lines(found))
+
+
+def test_the_messages_may_be_given() -> None:
+    told: set[str] = set()
+
+    def book(trip: BookTrip) -> BookRoom:
+        told.add(trip.trip)
+        return BookRoom(trip=trip.trip)
+
+    saga = Saga("odd", start=BookTrip, steps=(Step(book, to="hotel", compensation=cancel_room),))
+    exploration = Exploration(saga, Bounds(Left(0, 0, 0)), start='{"trip": "Delphi"}', replies={"choros.done.v1": "{}"})
+    assert report(exploration, exploration.run()).complete
+    assert told == {"Delphi"}

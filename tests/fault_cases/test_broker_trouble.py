@@ -1,0 +1,289 @@
+"""A broker of one's own: stopped, alarmed, impatient, misconfigured, strict (cases 16, 18, 20, 23, 32, 34, 36)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+
+import aio_pika
+import pytest
+from aio_pika.abc import AbstractChannel
+from aio_pika.exceptions import ChannelClosed, ChannelPreconditionFailed
+from aiormq.exceptions import ChannelAccessRefused
+
+from choros.errors import BrokerMisconfigured
+from choros.testing.stage import command, receive_and_ack
+from choros.transport.port import Published
+from choros.transport.rabbitmq import RabbitMQTransport
+from choros.transport.topology import Names
+from tests.end_to_end.shop import until
+from tests.fault_cases.conftest import MakeTrip
+from tests.fault_cases.world import COMPLETED, open_world
+from tests.private_servers import PrivateRabbitMQ
+from tests.transport.brokers import shop
+from tests.transport.proxy import proxied
+
+pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(150)]
+HEARTBEAT = 1
+NOTICED = 3 * (HEARTBEAT + 1)
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateRabbitMQ]:
+    """A RabbitMQ for this module alone."""
+    private = PrivateRabbitMQ(tmp_path_factory.mktemp("rabbitmq"))
+    private.start()
+    yield private
+    os.kill(private.pid, signal.SIGCONT)
+    private.kill(epmd=True)
+
+
+@asynccontextmanager
+async def raw(url: str) -> AsyncIterator[AbstractChannel]:
+    """A channel past the framework."""
+    async with await aio_pika.connect(url) as connection:
+        yield await connection.channel()
+
+
+async def at_rest(url: str, namespace: str) -> RabbitMQTransport:
+    """Connected, and then nothing is asked of it."""
+    transport = RabbitMQTransport(f"{url}?heartbeat={HEARTBEAT}", namespace, publish_timeout=1, connect_timeout=1)
+    await transport.connect()
+    await transport.declare(shop(namespace))
+    await asyncio.sleep(HEARTBEAT)
+    return transport
+
+
+async def noticed(transport: RabbitMQTransport) -> float:
+    """How long it takes to see that nobody answers."""
+    started = time.monotonic()
+    async with asyncio.timeout(NOTICED + 5):
+        while transport.connected:
+            await asyncio.sleep(0.05)
+    return time.monotonic() - started
+
+
+async def works_again(transport: RabbitMQTransport, namespace: str) -> None:
+    async with asyncio.timeout(60):
+        while await transport.send([command()]) != [Published.CONFIRMED]:
+            await asyncio.sleep(0.1)
+    await receive_and_ack(await transport.consume(f"{namespace}.payment", 1))
+    await transport.close()
+
+
+# --- 18: half-open ----------------------------------------------------------------------------------------------------
+
+
+async def test_a_broker_that_is_stopped_is_noticed_by_a_process_at_rest(
+    broker: PrivateRabbitMQ, namespace: str
+) -> None:
+    transport = await at_rest(broker.url, namespace)
+    os.kill(broker.pid, signal.SIGSTOP)
+    try:
+        assert await noticed(transport) <= NOTICED + 1
+    finally:
+        os.kill(broker.pid, signal.SIGCONT)
+    await works_again(transport, namespace)
+
+
+async def test_a_black_hole_is_noticed_by_a_process_at_rest(broker: PrivateRabbitMQ, namespace: str) -> None:
+    async with proxied(broker.url) as (proxy, url):
+        transport = await at_rest(url, namespace)
+        proxy.silent = True
+        assert await noticed(transport) <= NOTICED + 1
+        proxy.silent = False
+        proxy.cut()
+        await works_again(transport, namespace)
+
+
+# --- 16: unroutable ---------------------------------------------------------------------------------------------------
+
+
+async def test_a_command_that_no_queue_takes_waits_says_so_and_leaves_later(make_trip: MakeTrip, amqp_url: str) -> None:
+    trip = make_trip(timeout=1.0)
+    names = Names(trip.namespace)
+    async with open_world(trip) as world, world.here("till", "packer", "van"):
+        orchestrator = await world.spawn("orchestrator")
+        async with raw(amqp_url) as channel:
+            queue = await channel.get_queue(names.service_queue("till"), ensure=False)
+            await queue.unbind(names.commands, "till")
+            saga_id = await world.start("t1")
+
+            async def complains() -> bool:
+                said = [e for e in orchestrator.events if e["event"] == "choros.publish.unconfirmed"]
+                return any(entry["outcome"] == "returned" for entry in said)
+
+            await until("the orchestrator says that nobody takes it", complains)
+            assert (await world.events(saga_id))["timed_out"] == 0  # an unsent command counts no attempt
+            await queue.bind(names.commands, "till")
+        assert (await world.outcome(saga_id)).status == "completed"
+        assert world.effects("t1") == COMPLETED
+
+
+# --- 20: alarms -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("on", "off"),
+    [
+        (("set_disk_free_limit", "9000GB"), ("set_disk_free_limit", "50MB")),
+        (("set_vm_memory_high_watermark", "0.0001"), ("set_vm_memory_high_watermark", "0.6")),
+    ],
+    ids=["disk", "memory"],
+)
+async def test_an_alarm_stops_the_sagas_and_times_nothing_out(
+    make_trip: MakeTrip, broker: PrivateRabbitMQ, on: tuple[str, str], off: tuple[str, str]
+) -> None:
+    """Commands that could not leave count no attempt, however short their timeout is."""
+    trip = make_trip(broker=broker.url, timeout=0.5)
+    async with open_world(trip) as world, world.here("orchestrator", "till", "packer", "van"):
+        await asyncio.to_thread(broker.ctl, *on)
+        try:
+            ids = [await world.start(f"t{number}") for number in range(5)]
+            await asyncio.sleep(3)
+            for saga_id in ids:
+                events = await world.events(saga_id)
+                assert (events["sent"], events["timed_out"], events["completed"]) == (1, 0, 0)
+        finally:
+            await asyncio.to_thread(broker.ctl, *off)
+        for number, saga_id in enumerate(ids):
+            assert (await world.outcome(saga_id)).status == "completed"
+            assert world.effects(f"t{number}") == COMPLETED
+
+
+# --- 23: ack timeout --------------------------------------------------------------------------------------------------
+
+
+async def test_a_handler_slower_than_the_broker_waits_for_its_ack(make_trip: MakeTrip, broker: PrivateRabbitMQ) -> None:
+    """The channel is closed under it and the command delivered again; its effect is there once."""
+    await asyncio.to_thread(consumer_timeout, broker, 1000, 500)
+    try:
+        trip = make_trip(broker=broker.url, slow=3.5, timeout=20.0)
+        async with open_world(trip) as world, world.here("orchestrator", "packer", "van"):
+            till = await world.spawn("till")
+            saga_id = await world.start("t1")
+            assert (await world.outcome(saga_id)).status == "completed"
+            assert world.effects("t1") == COMPLETED
+            assert till.said("broker.consumer_lost") >= 1
+    finally:
+        await asyncio.to_thread(consumer_timeout, broker, 1800_000, 60_000)
+
+
+def consumer_timeout(broker: PrivateRabbitMQ, timeout: int, look: int) -> None:
+    """Milliseconds; for channels that are opened from now on."""
+    for name, value in (("consumer_timeout", timeout), ("channel_tick_interval", look)):
+        broker.ctl("eval", f"application:set_env(rabbit, {name}, {value}).")
+
+
+# --- 32: one subscriber's queue is full -------------------------------------------------------------------------------
+
+
+async def test_a_full_queue_of_one_subscriber_stops_no_saga_and_doubles_nothing(
+    make_trip: MakeTrip, broker: PrivateRabbitMQ
+) -> None:
+    """The broker nacks the facts, although the other queue has taken them: its subscriber sees them again and again."""
+    trip = make_trip(broker=broker.url)
+    full = Names(trip.namespace).subscriber_queue("log-book").replace(".", "\\.")
+    await asyncio.to_thread(broker.ctl, "set_policy", "--apply-to", "queues", "full", f"^{full}$", '{"max-length": 1}')
+    try:
+        async with open_world(trip) as world, world.here("till", "packer", "van", "diary"):
+            orchestrator = await world.spawn("orchestrator")
+            ids = [await world.start(f"t{number}") for number in range(4)]
+            for number, saga_id in enumerate(ids):
+                assert (await world.outcome(saga_id)).status == "completed"
+                assert world.effects(f"t{number}") == COMPLETED
+
+            async def nacked() -> bool:
+                return orchestrator.said("choros.publish.unconfirmed") > 2
+
+            await until("facts are nacked", nacked)
+            async with world.here("log-book"):
+                for number in range(4):
+                    await world.told(f"t{number}", "log-book")
+                    await world.told(f"t{number}")
+    finally:
+        await asyncio.to_thread(broker.ctl, "clear_policy", "full")
+
+
+# --- 34: no dead-letter exchange --------------------------------------------------------------------------------------
+
+
+async def test_a_message_that_comes_back_too_often_waits_for_its_dead_letter_exchange(
+    broker: PrivateRabbitMQ, namespace: str
+) -> None:
+    confirm = "dead_letter_worker_publisher_confirm_timeout"
+    await asyncio.to_thread(broker.ctl, "eval", f"application:set_env(rabbit, {confirm}, 2000).")
+    names, declared = Names(namespace), shop(namespace)
+    transport = RabbitMQTransport(broker.url, namespace)
+    await transport.connect()
+    await transport.declare(declared)
+    async with raw(broker.url) as channel:
+        await channel.exchange_delete(names.dead)
+        await transport.send([command()])
+        queue = await channel.get_queue(names.service_queue("payment"), ensure=False)
+        dead = await channel.get_queue(names.dead_queue(names.service_queue("payment")), ensure=False)
+        given_back = 0
+        async with asyncio.timeout(30):
+            while given_back <= 20:
+                if message := await queue.get(fail=False):
+                    await message.nack(requeue=True)
+                    given_back += 1
+        await asyncio.sleep(1)
+        assert await queue.get(fail=False) is None
+        assert await dead.get(fail=False) is None
+        await transport.declare(declared)
+        async with asyncio.timeout(60):
+            while not (parked := await dead.get(fail=False)):
+                await asyncio.sleep(0.2)
+        await parked.ack()
+    await transport.close()
+
+
+# --- 36: who may do what ----------------------------------------------------------------------------------------------
+
+
+async def test_a_service_with_least_privilege_reads_and_writes_only_what_is_its_own(
+    broker: PrivateRabbitMQ, namespace: str
+) -> None:
+    names = Names(namespace)
+    admin = RabbitMQTransport(broker.url, namespace)
+    await admin.connect()
+    await admin.declare(shop(namespace))
+    reads, writes = names.service_queue("payment"), names.replies
+    await asyncio.to_thread(broker.ctl, "add_user", namespace, "secret")
+    await asyncio.to_thread(broker.ctl, "set_permissions", namespace, "^$", exactly(writes), exactly(reads))
+    url = broker.url.replace("guest:guest", f"{namespace}:secret")
+    service = RabbitMQTransport(url, namespace)
+    await service.connect()
+    await service.declare(shop(namespace))
+    assert await admin.send([command()]) == [Published.CONFIRMED]
+    await receive_and_ack(await service.consume(reads, 1))
+    with pytest.raises(BrokerMisconfigured, match="may not be read"):
+        await (await service.consume(names.reply_queue("app"), 1)).receive(1)
+    await service.close()
+    await admin.close()
+    await forge(url, names)
+
+
+def exactly(name: str) -> str:
+    """As a pattern."""
+    return "^" + name.replace(".", "\\.") + "$"
+
+
+async def forge(url: str, names: Names) -> None:
+    """Past the framework, as somebody would who has got hold of the service's password."""
+    reply_queue = names.reply_queue("app")
+    async with raw(url) as channel:
+        replies = await channel.get_exchange(names.replies, ensure=False)
+        await replies.publish(aio_pika.Message(b"{}", user_id=names.namespace), reply_queue)
+        with pytest.raises((ChannelClosed, ChannelPreconditionFailed), match="user_id"):
+            await replies.publish(aio_pika.Message(b"{}", user_id="guest"), reply_queue)
+    for exchange in (names.commands, names.facts, ""):
+        async with raw(url) as channel:
+            to = await channel.get_exchange(exchange, ensure=False) if exchange else channel.default_exchange
+            with pytest.raises((ChannelClosed, ChannelAccessRefused), match="access to exchange"):
+                await to.publish(aio_pika.Message(b"{}"), "payment" if exchange else reply_queue)

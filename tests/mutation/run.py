@@ -1,0 +1,191 @@
+"""Mutation testing of the decisions that must not be wrong: `python tests/mutation/run.py [--since REF] [PATTERN...]`.
+
+mutmut wants a `src` layout and writes beside what it mutates, so it works on a copy of this tree in its own folder.
+Every mutant meets the tests that reach its function, until one fails; a loop without end is cut off. A group with
+fewer than 90 % killed, or an entry of `equivalent.toml` that names no survivor, is a failure. Survivors are
+shown as diffs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+EQUIVALENT = Path(__file__).with_name("equivalent.toml")
+LEAST = 90.0
+GROUPS: Mapping[str, tuple[str, ...]] = {
+    "saga": ("choros/saga/*.py",),
+    "barrier": (
+        "choros/runtime/barrier.py",
+        "choros/runtime/carrying_out.py",
+        "choros/runtime/settling.py",
+        "choros/store/barrier_memory.py",
+    ),
+}
+TESTS: Mapping[str, tuple[str, ...]] = {
+    "saga": ("tests/saga",),
+    "barrier": (
+        "tests/runtime/test_barrier.py",
+        "tests/runtime/test_carrying_out.py",
+        "tests/runtime/test_participant.py",
+        "tests/runtime/test_participant_provider.py",
+        "tests/runtime/test_settling.py",
+        "tests/store/test_databases.py::TestMemoryDatabase",
+    ),
+}
+CAUGHT = {"killed", "timeout", "segfault", "suspicious"}
+
+
+@dataclass
+class Result:
+    """What became of the mutants of one file."""
+
+    killed: int = 0
+    survivors: list[str] = field(default_factory=list)
+    """mutmut's names of them."""
+
+
+def main() -> int:
+    """Run the groups that are asked for; the number of groups that fell short."""
+    parser = argparse.ArgumentParser(description="Mutation testing of saga/ and the barrier.")
+    parser.add_argument("patterns", nargs="*", help="only files like these, as choros/saga/turn.py")
+    parser.add_argument("--since", metavar="REF", help="only files that differ from this commit")
+    parser.add_argument("--workers", type=int, default=2)
+    given = parser.parse_args()
+    failures = 0
+    for group in GROUPS:
+        files = sorted(_files(group, given.patterns, given.since))
+        if files:
+            failures += not _group(group, files, given.workers)
+    return failures
+
+
+def _files(group: str, patterns: Sequence[str], since: str | None) -> Iterable[str]:
+    framework = ROOT / "framework"
+    changed = None if since is None else _changed(since)
+    for pattern in GROUPS[group]:
+        for path in framework.glob(pattern):
+            name = path.relative_to(framework).as_posix()
+            wanted = not patterns or any(fnmatch.fnmatch(name, one) for one in patterns)
+            if wanted and (changed is None or f"framework/{name}" in changed):
+                yield name
+
+
+def _changed(since: str) -> set[str]:
+    listed = subprocess.run(
+        ["git", "diff", "--name-only", since, "--", "framework"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return set(listed.stdout.split())
+
+
+def _group(group: str, files: list[str], workers: int) -> bool:
+    with tempfile.TemporaryDirectory(prefix="choros-mutants-") as folder:
+        tree = Path(folder)
+        _copy(tree, group, files)
+        subprocess.run([*_mutmut(), "run", "--max-children", str(workers)], cwd=tree, check=True, stdout=sys.stderr)
+        results = _results(tree, files)
+        return _report(group, results, _diffs(tree, results))
+
+
+def _mutmut() -> list[str]:
+    return [sys.executable, "-m", "mutmut"]
+
+
+def _copy(tree: Path, group: str, files: list[str]) -> None:
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "framework", tree / "src", ignore=ignored)
+    for name in ("tests", "reference_services"):
+        shutil.copytree(ROOT / name, tree / name, ignore=ignored)
+    tests = [test for test in TESTS[group] if (ROOT / test.split("::")[0]).exists()]
+    settings = (
+        f'\n[tool.mutmut]\nsource_paths = ["src"]\nonly_mutate = {[f"src/{name}" for name in files]}\n'
+        f'pytest_add_cli_args_test_selection = {tests}\npytest_add_cli_args = ["-m", "not servers"]\n'
+        'also_copy = ["src", "tests", "reference_services"]\n'
+    )
+    (tree / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text() + settings)
+
+
+def _results(tree: Path, files: list[str]) -> dict[str, Result]:
+    listed = subprocess.run(
+        [*_mutmut(), "results", "--all", "true"], cwd=tree, capture_output=True, text=True, check=True
+    )
+    results: dict[str, Result] = {name: Result() for name in files}
+    for line in listed.stdout.splitlines():
+        mutant, separator, status = line.strip().partition(": ")
+        if not separator:
+            continue
+        module = mutant.rsplit(".", 1)[0]
+        result = results[f"{module.replace('.', '/')}.py"]
+        if status in CAUGHT:
+            result.killed += 1
+        else:
+            result.survivors.append(mutant)
+    return results
+
+
+def _diffs(tree: Path, results: Mapping[str, Result]) -> dict[str, str]:
+    """Each survivor as the lines that it changes."""
+
+    def lines_of(mutant: str) -> str:
+        shown = subprocess.run([*_mutmut(), "show", mutant], cwd=tree, capture_output=True, text=True, check=True)
+        lines = shown.stdout.splitlines()
+        return "\n".join(line for line in lines if line[:1] in "+-" and line[:3] not in ("+++", "---"))
+
+    survivors = [mutant for result in results.values() for mutant in result.survivors]
+    with ThreadPoolExecutor(2) as several:
+        return dict(zip(survivors, several.map(lines_of, survivors), strict=True))
+
+
+def _report(group: str, results: Mapping[str, Result], diffs: Mapping[str, str]) -> bool:
+    """Print the figures and the survivors; whether the group is good enough."""
+    excused = _excused(results)
+    used: Counter[tuple[str, str]] = Counter()
+    total: dict[str, int] = defaultdict(int)
+    for name, result in results.items():
+        equivalent = 0
+        for mutant in result.survivors:
+            key = (name, _bare(diffs[mutant]))
+            if key in excused:
+                used[key] += 1
+                equivalent += 1
+            else:
+                print(f"\n{mutant} survived in {name}:\n{diffs[mutant]}")
+        total["killed"] += result.killed
+        total["alive"] += len(result.survivors) - equivalent
+        _line(name, result.killed, len(result.survivors) - equivalent, equivalent)
+    stale = [key for key in excused if key not in used]
+    for name, lines in stale:
+        print(f"\n{EQUIVALENT.name} lists a mutant of {name} that is killed, or not there any more:\n{lines}")
+    share = _line(group, total["killed"], total["alive"], sum(used.values()))
+    return share >= LEAST and not stale
+
+
+def _line(name: str, killed: int, alive: int, equivalent: int) -> float:
+    share = 100.0 * killed / (killed + alive) if killed + alive else 100.0
+    print(f"{name:<36} {killed:5} killed {alive:4} survived {equivalent:3} equivalent {share:6.1f} %")
+    return share
+
+
+def _excused(results: Mapping[str, Result]) -> dict[tuple[str, str], str]:
+    """Why a survivor is no gap: nothing that anybody can see tells it from the original."""
+    listed = tomllib.loads(EQUIVALENT.read_text())["mutant"]
+    return {(one["file"], _bare(one["lines"])): one["reason"] for one in listed if one["file"] in results}
+
+
+def _bare(lines: str) -> str:
+    return "\n".join(f"{line[0]} {line[1:].strip()}" for line in lines.strip().splitlines())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,260 @@
+"""A machine that finds nothing proves little until it has found something: each rule taken out, each must be caught."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis.errors import Flaky
+
+from choros.runtime import barrier, carrying_out
+from choros.runtime.relay import Relay
+from choros.saga import machine
+from choros.saga.inputs import Input
+from choros.saga.turn import Turn
+from choros.store.barrier import Row
+from choros.store.memory import MemoryStore
+from choros.store.port import Committed, Entry, Known, Loaded, Transition
+from choros.testing.exploration.mutated import always_awaited, undo_what_is_known, undo_without_waiting
+from choros.transport.port import Published
+from tests.properties.barrier_machine import BarrierMachine
+from tests.properties.machines import explore
+from tests.properties.relay_machine import RelayMachine
+from tests.properties.saga_machine import SagaMachine
+from tests.properties.store_machine import Opening, StoreMachine
+from tests.properties.test_databases import in_memory, look
+from tests.saga.shop import order_saga
+
+pytestmark = pytest.mark.usefixtures("quiet")
+
+
+def caught(make: Callable[[], Any], examples: int = 300, steps: int = 40) -> None:
+    with pytest.raises((AssertionError, Flaky, ExceptionGroup)):
+        explore(make, examples, steps, shrink=False)
+
+
+# --- stores -----------------------------------------------------------------------------------------------------------
+
+
+class HalfATransition(MemoryStore):
+    async def commit(self, batch: Sequence[Transition]) -> Sequence[Committed]:
+        return await super().commit([replace(one, outbox=one.outbox[:1]) for one in batch])
+
+
+class NoCompareAndSet(MemoryStore):
+    async def commit(self, batch: Sequence[Transition]) -> Sequence[Committed]:
+        now = self._rows.records
+        return await super().commit([replace(t, previous=_last(now.get(t.record.saga_id))) for t in batch])
+
+
+def _last(record: Any) -> str:
+    return record.transition if record else ""
+
+
+class OneTimerTooMany(MemoryStore):
+    async def due(self, now: float, known: Known, limit: int) -> Sequence[str]:
+        return await super().due(now + 20, known, limit)
+
+
+class NewestFirst(MemoryStore):
+    async def unsent(self, channel: Any, before: float, known: Known, limit: int) -> Sequence[Entry]:
+        return (await super().unsent(channel, before, known, 1000))[::-1][:limit]
+
+
+class FactsAreForgotten(MemoryStore):
+    async def load(self, saga_ids: Sequence[str]) -> dict[str, Loaded]:
+        return {
+            one: replace(loaded, unsent_facts=frozenset()) for one, loaded in (await super().load(saga_ids)).items()
+        }
+
+
+@pytest.mark.parametrize("broken", [HalfATransition, NoCompareAndSet, OneTimerTooMany, NewestFirst, FactsAreForgotten])
+def test_a_broken_store_is_caught(broken: type[MemoryStore]) -> None:
+    def opening() -> Opening:
+        first = broken()
+
+        async def opens() -> MemoryStore:
+            store = broken(sharing=first)
+            await store.open()
+            return store
+
+        return opens
+
+    caught(lambda: StoreMachine(opening()))
+
+
+# --- the barrier ------------------------------------------------------------------------------------------------------
+
+ON_DO, ON_UNDO, BURY = barrier.on_do, barrier.on_undo, carrying_out.Barrier._bury
+
+
+def no_dedupe(done: Row | None, *rest: Any) -> Any:
+    return ON_DO(None if done and done.state == "ok" else done, *rest)
+
+
+def refusal_not_stored(done: Row | None, *rest: Any) -> Any:
+    return ON_DO(None if done and done.state == "refused" else done, *rest)
+
+
+def deadline_ignored(done: Row | None, not_after: float | None, now: float) -> Any:
+    return ON_DO(done, None, now)
+
+
+def undo_whatever_is_there(done: Row | None, undone: Row | None) -> Any:
+    return barrier.CarryOut() if undone is None else ON_UNDO(done, undone)
+
+
+def undo_again(done: Row | None, undone: Row | None) -> Any:
+    return ON_UNDO(done, None)
+
+
+async def no_tombstone(*_: Any) -> None:
+    return None
+
+
+def forgotten_at_once(not_after: float | None, skew: float, standing: Row | None = None) -> float | None:
+    return None if not_after is None else 0.0
+
+
+def a_refusal_without_a_margin(not_after: float | None, skew: float) -> float | None:
+    return None if not_after is None else not_after + skew
+
+
+DECLINED_THEN_TAKEN = ["send_do", "mood declined", "deliver", "mood ok", "deliver"]
+BARRIER_MUTANTS: list[tuple[str, Any, list[str]]] = [
+    ("on_do", no_dedupe, ["send_do", "deliver", "deliver"]),
+    ("on_do", refusal_not_stored, DECLINED_THEN_TAKEN),
+    ("on_do", deadline_ignored, ["send_do", "send_undo", "deliver", "later 161", "deliver 1"]),
+    ("on_undo", undo_whatever_is_there, ["send_undo", "deliver"]),
+    ("on_undo", undo_again, ["send_do", "deliver", "send_undo", "deliver", "deliver"]),
+    ("Barrier._bury", no_tombstone, ["send_do", "send_undo", "deliver", "deliver 1"]),
+    ("tombstone_until", forgotten_at_once, ["send_do", "send_undo", "deliver", "later 0.5", "deliver 1"]),
+    (
+        "refusal_until",
+        a_refusal_without_a_margin,
+        ["mood declined", "send_do", "deliver", "send_do 900", "later 161", "mood ok", "deliver"],
+    ),
+]
+
+
+def live(story: list[str]) -> None:
+    """A life of the barrier's machine, told step by step; some are too rare to wait for."""
+    machine = BarrierMachine(in_memory(), look)
+    steps: dict[str, Callable[[str], None]] = {
+        "send_do": lambda valid_for: machine.send_do(saga="s0", valid_for=float(valid_for or 100)),
+        "send_undo": lambda _: machine.send_undo(saga="s0"),
+        "mood": lambda mood: machine.change_the_mood(mood=mood),
+        "later": lambda seconds: machine.prune_later(seconds=float(seconds), handle=0),
+        "deliver": lambda pick: machine.deliver(handle=0, picks=[(int(pick or 0), False)]),
+    }
+    machine.open_both()
+    try:
+        for word, _, argument in (step.partition(" ") for step in story):
+            steps[word](argument)
+            machine.every_effect_is_single_and_none_stands_that_must_not()
+    finally:
+        machine.teardown()
+
+
+@pytest.mark.parametrize(("name", "mutant", "story"), BARRIER_MUTANTS, ids=[one[1].__name__ for one in BARRIER_MUTANTS])
+def test_a_broken_barrier_is_caught(name: str, mutant: Any, story: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    live(story)
+    monkeypatch.setattr(f"choros.runtime.carrying_out.{name}", mutant)
+    with pytest.raises(AssertionError):
+        live(story)
+
+
+@pytest.mark.parametrize(("name", "mutant"), [("on_do", no_dedupe), ("on_undo", undo_whatever_is_there)])
+def test_a_random_life_finds_it_too(name: str, mutant: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(f"choros.runtime.carrying_out.{name}", mutant)
+    caught(lambda: BarrierMachine(in_memory(), look))
+
+
+# --- the relay --------------------------------------------------------------------------------------------------------
+
+
+class MarksWhatItSent(Relay):
+    def _settle(self, entry: Entry, result: Published) -> None:
+        super()._settle(entry, Published.CONFIRMED)
+
+
+class NeverScans(Relay):
+    async def _scan(self) -> None:
+        return None
+
+
+class LetsFactsOvertake(Relay):
+    late: tuple[Entry, ...] = ()
+
+    def _settle(self, entry: Entry, result: Published) -> None:
+        super()._settle(entry, result)
+        self.late += tuple(self._behind.pop(entry.saga_id, ()))
+
+    def _again(self) -> None:
+        late, self.late = self.late, ()
+        self._publish_soon(late)
+
+
+@pytest.mark.parametrize("broken", [MarksWhatItSent, NeverScans])
+def test_a_broken_relay_is_caught(broken: type[Relay]) -> None:
+    caught(lambda: RelayMachine(broken))
+
+
+def overtake(relay: type[Relay]) -> None:
+    """The first fact does not leave; the second is decided before it is tried again."""
+    machine = RelayMachine(relay)
+    machine.start()
+    try:
+        machine.change_the_weather(fates=["unknown"], stalls=0)
+        for _ in range(2):
+            machine.commit(process=0, saga_id="s0", kinds=["facts"], crash=False)
+            machine.wait(turns=8)
+            machine.nothing_left_the_outbox_that_was_not_taken()
+    finally:
+        machine.teardown()
+
+
+def test_a_fact_that_overtakes_another_is_caught() -> None:
+    overtake(Relay)
+    with pytest.raises(AssertionError):
+        overtake(LetsFactsOvertake)
+
+
+# --- the machine ------------------------------------------------------------------------------------------------------
+
+
+def cancel_the_pivot_in_flight(turn: Turn, why: str) -> None:
+    pivot = turn.plan.pivot
+    if pivot is not None and turn.state(pivot).progress == "sent":
+        turn.change_step(pivot, progress="in_doubt", leg=None)
+    WITHDRAW(turn, why)
+
+
+def count_no_fact(turn: Turn, type_name: str, data: str, step: str = "") -> None:
+    RELEASE(turn, type_name, data, step)
+    turn.change(seq=turn.instance.seq - 1)
+
+
+WITHDRAW, RELEASE = machine._withdraw, Turn.release
+SAGA_MUTANTS = [
+    ("machine._is_awaited", always_awaited),
+    ("machine._backward", undo_what_is_known),
+    ("machine._backward", undo_without_waiting),
+    ("machine._withdraw", cancel_the_pivot_in_flight),
+    ("turn.Turn.release", count_no_fact),
+]
+
+
+@pytest.mark.parametrize(("name", "mutant"), SAGA_MUTANTS, ids=lambda value: getattr(value, "__name__", ""))
+def test_a_broken_machine_is_caught(name: str, mutant: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(f"choros.saga.{name}", mutant)
+    caught(lambda: SagaMachine(order_saga), 500, 60)
+
+
+def test_inputs_that_are_folded_wrongly_are_caught() -> None:
+    def only_the_first(saga: Any, instance: Any, inputs: Sequence[Input], now: float) -> Any:
+        return machine.decide(saga, instance, inputs[:1], now)
+
+    caught(lambda: SagaMachine(order_saga, only_the_first), 500, 60)

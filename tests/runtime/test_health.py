@@ -1,0 +1,194 @@
+"""A process says how it is: to its log, and to a file that a supervisor can read."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+from typer.testing import CliRunner
+
+from choros.cli import app
+from choros.errors import ChorosError, StoreUnreachable
+from choros.runtime.health import Report, Vitals
+from choros.transport.memory import MemoryBroker, MemoryTransport
+
+EVERY = 0.05
+
+
+@dataclass
+class Receiver:
+    """Something that has received something."""
+
+    last_delivery: float | None
+
+
+async def a_store_that_answers() -> None:
+    return None
+
+
+@asynccontextmanager
+async def watched(vitals: Vitals) -> AsyncIterator[None]:
+    running = asyncio.create_task(vitals.run())
+    try:
+        yield
+    finally:
+        running.cancel()
+        await asyncio.wait({running})
+
+
+async def until(path: Path, is_so: Callable[[Report], bool]) -> Report:
+    """Read the file, as a supervisor does, until it says so."""
+    async with asyncio.timeout(10):
+        while (report := reported(path)) is None or not is_so(report):  # the file tells nobody that it is new
+            await asyncio.sleep(0.01)
+    return report
+
+
+def reported(path: Path) -> Report | None:
+    return Report.read(path) if path.exists() else None
+
+
+def vitals_of(path: Path, broker: MemoryTransport, look: Callable[[], Awaitable[object]], **more: float) -> Vitals:
+    vitals = Vitals("service:payment", path=path, every=EVERY, **more)
+    vitals.watch_broker(broker)
+    vitals.watch_store("saga store", look)
+    return vitals
+
+
+async def test_the_file_says_who_how_and_since_when(tmp_path: Path) -> None:
+    path = tmp_path / "health.json"
+    transport = MemoryTransport(MemoryBroker())
+    await transport.connect()
+    vitals = vitals_of(path, transport, a_store_that_answers)
+    vitals.watch_receivers([Receiver(None), Receiver(12.5), Receiver(11.0)])
+    async with watched(vitals):
+        report = await until(path, lambda found: found.store.state == "connected")
+        assert (report.role, report.broker.state, report.last_delivery) == ("service:payment", "connected", 12.5)
+        assert not report.complaints(time.time())
+        assert os.listdir(tmp_path) == ["health.json"]  # no half-written one beside it
+    assert reported(path) is None  # nobody speaks for it any more
+
+
+async def test_a_blocked_broker_shows_in_the_file_until_it_goes_on(tmp_path: Path) -> None:
+    path, broker = tmp_path / "health.json", MemoryBroker()
+    transport = MemoryTransport(broker)
+    await transport.connect()
+    async with watched(vitals_of(path, transport, a_store_that_answers)):
+        await until(path, lambda found: found.broker.state == "connected")
+        broker.pause()
+        report = await until(path, lambda found: found.broker.state == "blocked")
+        assert any("blocked" in sentence for sentence in report.complaints(time.time()))
+        assert not report.complaints(time.time(), alive_only=True)
+        broker.resume()
+        await until(path, lambda found: found.broker.state == "connected")
+
+
+@pytest.mark.parametrize("hangs", [False, True])
+async def test_a_store_that_is_away_shows_and_is_said_once(tmp_path: Path, hangs: bool) -> None:
+    path, transport = tmp_path / "health.json", MemoryTransport(MemoryBroker())
+    await transport.connect()
+    away = False
+    asked = 0
+    back = asyncio.Event()
+
+    async def look() -> None:
+        nonlocal asked
+        asked += 1
+        if away and hangs:
+            await back.wait()
+        elif away:
+            raise StoreUnreachable("It does not answer.")
+
+    with capture_logs() as logs:
+        async with watched(vitals_of(path, transport, look)):
+            await until(path, lambda found: found.store.state == "connected")
+            away, before = True, asked
+            report = await until(path, lambda found: found.store.state == "away")
+            assert "saga store" in report.store.detail
+            assert any("store is away" in sentence for sentence in report.complaints(time.time()))
+            await asyncio.sleep(5 * EVERY)
+            assert asked == before + 1 if hangs else asked > before  # questions that hang do not pile up
+            away = False
+            back.set()
+            await until(path, lambda found: found.store.state == "connected")
+    said = [entry["event"] for entry in logs]
+    assert said == ["choros.store.away", "choros.store.back"]
+
+
+async def test_a_loop_that_stands_still_is_said_loudly_and_shown(tmp_path: Path) -> None:
+    path, transport = tmp_path / "health.json", MemoryTransport(MemoryBroker())
+    await transport.connect()
+    with capture_logs() as logs:
+        async with watched(vitals_of(path, transport, a_store_that_answers, lag=0.3)):
+            await until(path, lambda found: found.store.state == "connected")
+            await asyncio.sleep(0)
+            time.sleep(1.2)  # noqa: ASYNC251  # the mistake that is to be noticed
+            await until(path, lambda found: found.loop_lag > 0.3)
+    (said,) = [entry for entry in logs if entry["event"] == "choros.loop.blocked"]
+    assert said["log_level"] == "error"
+    assert said["seconds"] > 0.3
+
+
+async def test_a_file_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
+    transport = MemoryTransport(MemoryBroker())
+    await transport.connect()
+    with capture_logs() as logs:
+        async with watched(vitals_of(tmp_path / "no such folder" / "health", transport, a_store_that_answers)):
+            await asyncio.sleep(3 * EVERY)
+    assert {entry["event"] for entry in logs} == {"choros.health.unwritable"}
+
+
+# --- choros health ----------------------------------------------------------------------------------------------------
+
+
+def written(path: Path, *, age: float = 0.0, broker: str = "connected", store: str = "connected") -> Path:
+    now = time.time()
+    health = {"since": now - 7, "detail": ""}
+    report = {
+        "role": "orchestrator",
+        "pid": 1,
+        "at": now - age,
+        "every": 5.0,
+        "broker": {"state": broker, **health},
+        "store": {"state": store, **health},
+        "loop_lag": 0.0,
+        "last_delivery": None,
+    }
+    path.write_text(json.dumps(report))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("wrong", "word", "alive"),
+    [
+        ({}, "all is well", True),
+        ({"age": 60.0}, "hangs", False),
+        ({"broker": "away"}, "broker is away", True),
+        ({"broker": "blocked"}, "broker is blocked", True),
+        ({"store": "away"}, "store is away", True),
+    ],
+)
+def test_a_probe_goes_by_the_exit_code(tmp_path: Path, wrong: dict[str, float], word: str, alive: bool) -> None:
+    path = str(written(tmp_path / "health.json", **wrong))  # type: ignore[arg-type]  # one keyword at a time
+    result = CliRunner().invoke(app, ["health", path])
+    assert (result.exit_code, word in result.output) == (1 if wrong else 0, True)
+    assert CliRunner().invoke(app, ["health", path, "--alive"]).exit_code == (0 if alive else 1)
+
+
+@pytest.mark.parametrize("content", [None, "", "{}", '{"broker": 1, "store": 2}', "[]"])
+def test_a_missing_or_foreign_file_is_not_healthy(tmp_path: Path, content: str | None) -> None:
+    path = tmp_path / "health.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(ChorosError) as raised:
+        Report.read(path)
+    assert raised.value.exit_code == 1
+    assert raised.value.hint

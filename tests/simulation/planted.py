@@ -1,0 +1,135 @@
+"""Bugs to plant into the runtime: each takes out one thing that the promise rests on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pytest
+
+from choros.runtime import carrying_out
+from choros.runtime.barrier import CarryOut
+from choros.runtime.carrying_out import Barrier
+from choros.runtime.decider import Decider
+from choros.runtime.orchestrator import Orchestrator
+from choros.runtime.relay import Relay
+from choros.runtime.work import Work
+from choros.saga import machine
+from choros.saga.turn import Turn
+from choros.store.port import Entry
+from choros.transport.port import Published
+
+Plant = Callable[[pytest.MonkeyPatch], None]
+
+
+def acknowledged_before_the_commit(patch: pytest.MonkeyPatch) -> None:
+    """The orchestrator lets the broker forget a reply before it is in the store."""
+    rounds = Decider._round
+
+    async def early(self: Decider, by_saga: Mapping[str, list[Work]]) -> dict[str, list[Work]]:
+        for work in (work for works in by_saga.values() for work in works):
+            if work.delivery:
+                await work.delivery.ack()
+        return await rounds(self, by_saga)
+
+    patch.setattr(Decider, "_round", early)
+
+
+def no_scan_of_the_outbox(patch: pytest.MonkeyPatch) -> None:
+    """What a crash left in the outbox stays there."""
+
+    async def nothing(self: Relay) -> None:
+        await asyncio.sleep(0)
+
+    patch.setattr(Relay, "_scan", nothing)
+
+
+def no_dedupe(patch: pytest.MonkeyPatch) -> None:
+    """A participant carries every copy of a command out."""
+    patch.setattr(carrying_out, "on_do", lambda *_: CarryOut())
+
+
+def sent_before_it_is_confirmed(patch: pytest.MonkeyPatch) -> None:
+    """Whatever the broker says, a message counts as sent."""
+    settle = Relay._settle
+
+    def gullible(self: Relay, entry: Entry, result: Published) -> None:
+        settle(self, entry, Published.CONFIRMED)
+
+    patch.setattr(Relay, "_settle", gullible)
+
+
+def timers_that_give_up(patch: pytest.MonkeyPatch) -> None:
+    """After the first look for due timers nobody looks again."""
+    timers = Orchestrator._timers
+
+    async def once(self: Orchestrator) -> None:
+        try:
+            async with asyncio.timeout(self._timers_every * 1.5):
+                await timers(self)
+        except TimeoutError:
+            await asyncio.Event().wait()
+
+    patch.setattr(Orchestrator, "_timers", once)
+
+
+def fact_numbers_that_start_again(patch: pytest.MonkeyPatch) -> None:
+    """The number of a saga's last fact is forgotten between two decisions."""
+    begin = Turn.__init__
+
+    def forgetful(self: Turn, plan: Any, instance: Any, now: float) -> None:
+        begin(self, plan, instance, now)
+        self.change(seq=0)
+
+    patch.setattr(Turn, "__init__", forgetful)
+
+
+def no_tombstone(patch: pytest.MonkeyPatch) -> None:
+    """An undo that finds nothing leaves nothing behind."""
+
+    async def nothing(self: Barrier, *_: object) -> None:
+        await asyncio.sleep(0)
+
+    patch.setattr(Barrier, "_bury", nothing)
+
+
+def a_step_in_doubt_is_left_alone(patch: pytest.MonkeyPatch) -> None:
+    """Only what was answered is undone."""
+    change = Turn.change_step
+
+    def certain(self: Turn, index: int, **changes: Any) -> None:
+        if changes.get("progress") == "in_doubt":
+            changes["progress"] = "refused"
+        change(self, index, **changes)
+
+    patch.setattr(Turn, "change_step", certain)
+
+
+def facts_that_overtake(patch: pytest.MonkeyPatch) -> None:
+    """A fact leaves although another orchestrator still has an earlier one of its saga."""
+    patch.setattr(Relay, "holds", lambda self, ids: True)
+
+
+def a_late_answer_counts(patch: pytest.MonkeyPatch) -> None:
+    """An OK that comes while its step is being undone counts as the undo's."""
+    awaited = machine._is_awaited
+
+    def anything(turn: Any, planned: Any, leg: Any, answer: Any) -> bool:
+        return bool(answer.key.operation == "do" or awaited(turn, planned, leg, answer))
+
+    patch.setattr(machine, "_is_awaited", anything)
+
+
+PLANTS: Sequence[Plant] = (
+    acknowledged_before_the_commit,
+    no_scan_of_the_outbox,
+    no_dedupe,
+    sent_before_it_is_confirmed,
+    timers_that_give_up,
+    fact_numbers_that_start_again,
+    no_tombstone,
+    a_step_in_doubt_is_left_alone,
+    facts_that_overtake,
+    a_late_answer_counts,
+)

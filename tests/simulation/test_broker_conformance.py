@@ -1,0 +1,49 @@
+"""The simulated broker passes the suite that real RabbitMQ passes, as 3.10 and as 4.3, on either kind of loop."""
+
+from __future__ import annotations
+
+import pytest
+
+from choros.envelope import Wire
+from choros.testing.fact_log import FactLogConformance
+from choros.testing.simulation.broker import SimBroker
+from choros.testing.simulation.broker_queue import Mode
+from choros.testing.simulation.transport import SimTransport
+from choros.testing.transport import TransportConformance
+from tests.simulation.broker_stage import MODES, simulated
+
+SUITES = (TransportConformance, FactLogConformance)
+PARTS = sorted(name for suite in SUITES for name in vars(suite) if name.startswith("test_"))
+
+
+class Simulated(TransportConformance, FactLogConformance):
+    """Every test of the suite, on a broker of its own."""
+
+    mode: Mode
+
+    @pytest.fixture(autouse=True)
+    def _broker(self) -> None:
+        self.broker = SimBroker(mode=self.mode)
+
+    def open(self, namespace: str) -> SimTransport:
+        return SimTransport(self.broker, namespace, publish_timeout=1)
+
+    async def publish_raw(self, exchange: str, key: str, wire: Wire) -> None:
+        self.broker.publish(exchange, key, wire)
+
+
+class TestAs43(Simulated):
+    """On asyncio's own loop, in the time of this machine."""
+
+    mode = "4.3"
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("part", PARTS)
+def test_the_suite_in_virtual_time(part: str, mode: Mode) -> None:
+    async def main() -> None:
+        suite = Simulated()
+        suite.broker = SimBroker(mode=mode)
+        await getattr(suite, part)()
+
+    simulated(main)

@@ -1,0 +1,57 @@
+"""A short campaign in every test run: no promise is broken. The long one is a command: `choros sim run`."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from choros.testing.simulation import Plan, Scene, campaign, plan_for
+from choros.testing.simulation.campaign import sometimes
+from choros.testing.simulation.report import as_data, failed, failure, summary
+from tests.simulation.trip import app
+
+
+@pytest.fixture(scope="module")
+def scene() -> Scene:
+    return Scene(app)
+
+
+def test_a_few_seeds_break_no_promise(scene: Scene) -> None:
+    tally = campaign(scene, range(1, 61))
+    assert [failure(result) for result in tally.failures] == []
+    assert tally.runs == 60 and sum(tally.statuses.values()) > 60
+
+
+@pytest.mark.slow
+def test_three_hundred_seeds_break_no_promise(scene: Scene) -> None:
+    tally = campaign(scene, range(1001, 1301), workers=2)
+    assert ["\n".join(failure(result)) for result in tally.failures] == []
+    assert len(tally.struck) > 15 and not failed(tally, scene)
+
+
+def test_several_workers_come_to_the_same(scene: Scene) -> None:
+    alone, together = campaign(scene, range(1, 61)), campaign(scene, range(1, 61), workers=2)
+    assert alone == together
+
+
+def test_a_plan_survives_json(scene: Scene) -> None:
+    for seed in range(20):
+        plan = plan_for(seed, scene.setting)
+        assert Plan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
+
+
+def test_what_never_happened_fails_a_long_campaign(scene: Scene) -> None:
+    tally = campaign(scene, range(1, 6))
+    assert not failed(tally, scene)
+    tally.runs = 1000
+    assert failed(tally, scene)
+    assert any(line.startswith("  never:  fault ") for line in summary(tally, scene, 1.0))
+    assert as_data(tally, scene, 1.0)["never"] == tally.missing(scene)
+
+
+def test_the_trip_should_see_every_kind_of_move(scene: Scene) -> None:
+    expected = sometimes([saga for saga, _ in scene.starts])
+    assert {"step published -> retracted", "step held -> pending", "step closed", "saga parked -> running"} <= {
+        *expected
+    }

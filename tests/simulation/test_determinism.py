@@ -1,0 +1,55 @@
+"""Same seed, same trace: in one process, and in two whose hashes differ."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from choros.testing.simulation import Scene, plan_for
+from tests.simulation.trip import app
+
+ROOT = Path(__file__).parents[2]
+SEEDS = range(1, 25)
+DIGESTS = f"""
+from choros.testing.simulation import Scene, plan_for
+from tests.simulation.trip import app
+scene = Scene(app)
+for seed in range({SEEDS.start}, {SEEDS.stop}):
+    print(scene.examine(plan_for(seed, scene.setting), story=True).digest)
+"""
+
+
+@pytest.fixture(scope="module")
+def scene() -> Scene:
+    return Scene(app)
+
+
+def digests(hash_seed: str) -> list[str]:
+    """The traces as another process makes them."""
+    environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", DIGESTS]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=50)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+def test_the_same_plan_gives_the_same_run(scene: Scene) -> None:
+    plans = [plan_for(seed, scene.setting) for seed in SEEDS]
+    first = [scene.examine(plan, story=True) for plan in plans]
+    again = [scene.examine(plan, story=True) for plan in plans]
+    assert [run.story for run in first] == [run.story for run in again]
+    assert [run.digest for run in first] == [run.digest for run in again]
+
+
+def test_another_seed_gives_another_run(scene: Scene) -> None:
+    assert len({scene.examine(plan_for(seed, scene.setting), story=True).digest for seed in SEEDS}) == len(SEEDS)
+
+
+def test_the_hash_seed_changes_nothing() -> None:
+    here = digests("1")
+    assert len(here) == len(SEEDS)
+    assert digests("4242") == here

@@ -1,0 +1,118 @@
+"""Every kind of fault strikes in the world as it was planned, and the saga ends all the same."""
+
+from __future__ import annotations
+
+import pytest
+
+from choros.testing.simulation import Act, Fault, Line, Plan, Scene
+from choros.testing.simulation.examining import Result
+from choros.testing.simulation.faults import KINDS, Kind
+from tests.simulation.trip import app
+
+TARGETS: dict[Kind, str] = {
+    "refuse": "store", "unknown": "railway database", "stall": "store", "lose": "store",
+    "skew": "orchestrator-1", "jump": "service:hotel", "block": "broker", "restart": "broker", "empty": "broker",
+    "cancel": "travel.railway", "ack_timeout": "travel.replies.travel", "full": "travel.hotel",
+    "crash": "service:hotel", "pause": "orchestrator-1",
+}  # fmt: skip
+TIMED = ("skew", "jump", "block", "restart", "empty", "cancel", "ack_timeout", "full")
+
+
+@pytest.fixture(scope="module")
+def scene() -> Scene:
+    return Scene(app)
+
+
+def run(scene: Scene, *faults: Fault, **more: object) -> Result:
+    """A slow saga, so that whatever goes by the clock finds it in the middle of something."""
+    plan = {"seed": 3, "starts": (0.9,), "a_step": 5e-3, "faults": faults, **more}
+    return scene.examine(Plan(**plan), story=True)  # type: ignore[arg-type]  # the names are those of a plan
+
+
+def ended(result: Result) -> str:
+    assert result.violations == ()
+    (status,) = result.statuses
+    return status
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_strikes_once_and_the_saga_ends(scene: Scene, kind: Kind) -> None:
+    nth = 1 if kind in TIMED else 3
+    result = run(scene, Fault(kind, TARGETS.get(kind, "orchestrator-1"), nth, 3.0))
+    assert ended(result) == "completed"
+    assert result.struck == {kind: 1}
+
+
+def test_a_crashed_process_starts_again_when_it_was_said(scene: Scene) -> None:
+    result = run(scene, Fault("crash", "service:hotel", 12, 7.0))
+    assert any("crash of service:hotel/1 for 7 s" in line for line in result.story)
+    crash = next(float(line.split()[0]) for line in result.story if "crash of" in line)
+    hotel = [float(line.split()[0]) for line in result.story if "hotel: do took effect" in line]
+    assert ended(result) == "completed" and len(hotel) == 1
+    assert not crash < hotel[0] < crash + 7
+
+
+def test_a_paused_orchestrator_decides_nothing(scene: Scene) -> None:
+    result = run(scene, Fault("pause", "orchestrator-1", 40, 30.0))
+    paused = next(float(line.split()[0]) for line in result.story if "pause of" in line)
+    commits = [float(line.split()[0]) for line in result.story if " orchestrator-1: saga" in line]
+    assert ended(result) == "completed"
+    assert not [at for at in commits if paused < at < paused + 30]
+
+
+def test_a_clock_that_jumps_takes_its_deadlines_with_it(scene: Scene) -> None:
+    """Three hours ahead the orchestrator takes the saga's own deadline for passed, so it is undone."""
+    slow = Line(0, "hold_room", "do", "slow", 8)
+    assert ended(run(scene, script=(slow,))) == "completed"
+    assert ended(run(scene, Fault("jump", "orchestrator-1", 3, 10_800.0), script=(slow,))) == "compensated"
+
+
+def test_a_saga_that_a_store_forgot_is_started_again(scene: Scene) -> None:
+    result = run(scene, Fault("lose", "store", 1, 1))
+    assert ended(result) == "completed"
+    assert sum("saga 0 v1: started" in line for line in result.story) == 2
+
+
+def test_an_emptied_broker_loses_no_saga(scene: Scene) -> None:
+    assert ended(run(scene, Fault("empty", "broker", 1, 2.0))) == "completed"
+
+
+def test_faults_end_where_the_calm_begins(scene: Scene) -> None:
+    late = tuple(Fault("restart", "broker", second, 1.0) for second in (1, 4, 5, 6))
+    result = run(scene, *late, calm_at=3.0)
+    assert result.struck == {"restart": 1} and ended(result) == "completed"
+
+
+# --- the script -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [
+        (Line(0, "hold_room", "do", "refused", code="no_room"), "compensated"),
+        (Line(0, "hold_room", "do", "transient", 2), "completed"),
+        (Line(0, "hold_room", "do", "stuck"), "compensated"),
+        (Line(0, "hold_room", "do", "slow", 15), "completed"),
+        (Line(0, "take_money", "do", "landed", 2), "completed"),
+        (Line(0, "take_money", "do", "refused", code="card_declined"), "compensated"),
+        (Line(0, "take_money", "do", "stuck"), "parked"),
+        (Line(0, "send_tickets", "do", "stuck"), "parked"),
+    ],
+    ids=str,
+)
+def test_participants_do_what_the_script_says(scene: Scene, line: Line, status: str) -> None:
+    assert ended(run(scene, script=(line,))) == status
+
+
+def test_an_undo_that_never_works_parks_the_saga(scene: Scene) -> None:
+    refused = Line(0, "take_money", "do", "refused", code="card_declined")
+    assert ended(run(scene, script=(refused, Line(0, "reserve_seat", "undo", "stuck")))) == "parked"
+
+
+def test_a_person_who_skips_the_parked_step_lets_it_go_on(scene: Scene) -> None:
+    stuck = (Line(0, "send_tickets", "do", "stuck"),)
+    assert ended(run(scene, script=stuck, acts=(Act(1.0, 0, "skip"),))) == "completed"
+
+
+def test_a_person_who_cancels_has_it_undone(scene: Scene) -> None:
+    assert ended(run(scene, acts=(Act(1.1, 0, "cancel"),))) == "compensated"

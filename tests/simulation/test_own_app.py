@@ -1,0 +1,147 @@
+"""The simulated world on applications of users: with played services, with their own handlers, from the shell."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Literal
+
+import pytest
+from pydantic import Field
+from typer.testing import CliRunner
+
+from choros import App, Done, Message, Service
+from choros.cli.sim import app as command_line
+from choros.errors import UsageError
+from choros.store.barrier_sqlite import SqliteTransaction
+from choros.testing.simulation import Fault, Line, Plan, Scene, campaign, simulate
+from choros.testing.simulation.inventing import invent
+from tests.simulation import library, trip
+from tests.simulation.planted import no_dedupe
+
+LIBRARY = "tests.simulation.library"
+
+
+def test_one_call_simulates_an_application() -> None:
+    result = simulate(library.app, seed=7)
+    assert result.violations == () and result.story
+
+
+def test_start_messages_can_be_given() -> None:
+    result = simulate(library.app, seed=1, starts=[(library.lending, library.Borrow(title="Emma"))])
+    assert result.violations == ()
+
+
+def test_a_services_own_handlers_run_and_change_its_own_tables() -> None:
+    scene = Scene(library.app, own=["shelf"])
+    world = scene.world(Plan(seed=1, starts=(0.0, 0.0, 0.0, 0.0, 0.0)))
+    try:
+        assert world.run(scene.horizon)
+        assert world.databases["shelf"].items["a1"] == 3
+        statuses = sorted(record.status for record in world.store.records().values())
+        assert statuses == ["compensated"] * 2 + ["completed"] * 3
+    finally:
+        world.end()
+
+
+def test_own_handlers_break_no_promise_either() -> None:
+    tally = campaign(Scene(library.app, own=["shelf", "desk"]), range(1, 41))
+    assert [result.violations for result in tally.failures] == []
+
+
+def test_a_service_that_does_not_exist_cannot_be_its_own() -> None:
+    with pytest.raises(UsageError, match="There is no service"):
+        Scene(library.app, own=["nobody"])
+
+
+def test_a_handler_for_another_database_is_refused() -> None:
+    shelf = Service("shelf")
+
+    @shelf.handles(library.TakeBook)
+    async def take_book(command: library.TakeBook, db: SqliteTransaction) -> Done:
+        return Done()
+
+    @shelf.handles(library.PutBookBack)
+    async def put_book_back(command: library.PutBookBack) -> Done:
+        return Done()
+
+    with pytest.raises(UsageError, match="take_book of shelf takes a SqliteTransaction"):
+        Scene(App("library", sagas=[library.lending], services=[shelf, library.desk]), own=["shelf"])
+
+
+def test_a_service_whose_handlers_are_elsewhere_cannot_be_its_own() -> None:
+    from reference_services.order.app import app
+
+    with pytest.raises(UsageError, match="payment has no handlers here"):
+        Scene(app, own=["payment"])
+
+
+def test_the_reference_order_saga_can_be_simulated() -> None:
+    from reference_services.order.app import app
+
+    tally = campaign(Scene(app), range(1, 16))
+    assert [result.violations for result in tally.failures] == []
+
+
+# --- messages made up -------------------------------------------------------------------------------------------------
+
+
+class Everything(Message):
+    name: str
+    short: Annotated[str, Field(max_length=2)]
+    day: date
+    kind: Literal["a", "b"]
+    number: Annotated[int, Field(ge=100)]
+    maybe: int | None
+    several: Annotated[tuple[str, ...], Field(min_length=1)]
+    given: int = 3
+
+
+class Impossible(Message):
+    code: Annotated[str, Field(pattern="^Q{7}$")]
+
+
+def test_messages_are_made_up_from_their_fields() -> None:
+    made = invent(Everything, 2)
+    assert made == Everything.from_json(made.to_json())
+    assert invent(Everything, 3).name != made.name
+
+
+def test_what_cannot_be_made_up_is_said() -> None:
+    with pytest.raises(UsageError, match=r"Impossible\.code"):
+        invent(Impossible)
+
+
+# --- from the shell ---------------------------------------------------------------------------------------------------
+
+
+def test_the_command_runs_a_campaign(tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    ran = CliRunner().invoke(command_line, ["run", LIBRARY, "--campaigns", "20", "--json", str(report)])
+    assert ran.exit_code == 0, ran.output
+    assert "20 runs" in ran.output and '"failed": 0' in report.read_text()
+
+
+def test_the_command_replays_a_seed() -> None:
+    first, again = (CliRunner().invoke(command_line, ["replay", "5", LIBRARY]) for _ in range(2))
+    assert first.exit_code == 0 and first.output == again.output
+    assert "trace " in first.output and "started" in first.output
+
+
+def test_a_violation_is_told_with_its_seed_and_fails_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    no_dedupe(monkeypatch)
+    ran = CliRunner().invoke(command_line, ["run", LIBRARY, "--campaigns", "25", "--workers", "1"])
+    assert ran.exit_code == 1
+    assert "is 2." in ran.output and "choros sim replay" in ran.output and "faults" in ran.output
+
+
+def test_an_application_without_a_saga_is_refused() -> None:
+    ran = CliRunner().invoke(command_line, ["run", "tests.simulation.no_saga"])
+    assert isinstance(ran.exception, UsageError)
+
+
+def test_the_example_of_the_page_works() -> None:
+    plan = Plan(seed=1, faults=(Fault("empty", "broker", 1, 2.0),), script=(Line(0, "hold_room", "do", "slow", 5.0),))
+    result = Scene(trip.app).examine(plan, story=True)
+    assert not result.violations, "\n".join(result.story)
+    assert result.statuses == {"completed": 1}
