@@ -13,7 +13,7 @@ SERVERS := $(BIN)/python tests/servers.py --
 MADE_FROM := pyproject.toml framework/choros/version.py
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
 
 demo: $(VENV)/.demo ## run the shop in one process: no broker, no Docker (ARGS="--orders file.csv" for more)
 	$(BIN)/choros demo $(ARGS)
@@ -31,6 +31,21 @@ check: $(VENV)/.dev ## style, types, architecture, budgets
 	$(BIN)/lint-imports
 	$(BIN)/python tests/budgets.py
 	$(BIN)/yamllint --strict .yamllint.yaml deploy .github
+
+verify: $(VENV)/.dev ## every interleaving of the order saga, each rule taken out, every combination of outcomes
+	$(BIN)/choros verify reference_services.order --mutants --real-code $(ARGS)
+
+simulate: $(VENV)/.dev ## the order application under 20,000 seeds in a simulated world
+	$(BIN)/choros sim run reference_services.order --campaigns 20000 $(ARGS)
+
+chaos: $(VENV)/.dev ## kill, cut, fill and empty real processes for 15 minutes (ARGS="--minutes 3", ARGS=--cluster)
+	$(BIN)/python -m tests.chaos $(ARGS)
+
+mutate: $(VENV)/.dev ## whether a test notices each small change of saga/ and the barrier (ARGS="--since HEAD~1")
+	$(BIN)/python tests/mutation/run.py $(ARGS)
+
+reliability-report: $(VENV)/.dev ## measure what has not been measured here, and write docs/reliability-report.md
+	$(BIN)/python -m tests.reliability $(ARGS)
 
 bench: $(VENV)/.dev ## sagas per second beside the floor of the broker itself
 	$(SERVERS) $(BIN)/python benchmarks/run.py $(ARGS)
@@ -50,4 +65,4 @@ $(VENV)/.dev: $(MADE_FROM) | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@ $(VENV)/.demo
 
-.PHONY: help demo test test-fast check bench clean
+.PHONY: help demo test test-fast check verify simulate chaos mutate reliability-report bench clean

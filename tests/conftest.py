@@ -8,6 +8,9 @@ from collections.abc import AsyncIterator
 import pytest
 from redis.asyncio import Redis
 
+# Before anything imports them, so that a failing suite says what it compared.
+pytest.register_assert_rewrite(*(f"choros.testing.{suite}" for suite in ("store", "barrier", "transport", "fact_log")))
+
 
 def from_environment(variable: str) -> str:
     address = os.environ.get(variable)

@@ -43,6 +43,7 @@ def test_every_row_has_figures_and_no_saga_is_lost(amqp_url: str, redis_url: str
         assert row["ratio"][0] > 0
 
 
+@pytest.mark.slow
 def test_it_says_what_is_missing_without_servers() -> None:
     environment = {name: value for name, value in os.environ.items() if name not in ("AMQP_URL", "REDIS_URL")}
     command = [sys.executable, str(ROOT / "benchmarks" / "run.py")]

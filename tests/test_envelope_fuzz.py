@@ -39,6 +39,7 @@ def check(wire: Wire) -> None:
     assert CARD not in reason
 
 
+@pytest.mark.slow
 @FAST
 @given(noise)
 def test_whatever_arrives(wire: Wire) -> None:
@@ -75,6 +76,7 @@ def test_no_body_takes_long(heap: Heap) -> None:
     assert time.process_time() - began < SECONDS
 
 
+@pytest.mark.slow
 @settings(FAST, max_examples=5)
 @given(heaps)
 @example(WORST)

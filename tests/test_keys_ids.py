@@ -3,6 +3,7 @@
 import contextlib
 import time
 import uuid
+from contextvars import copy_context
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from choros.errors import MessageRejected
 from choros.ids import derived_id, fresh_id, saga_id_for
 from choros.keys import CommandKey
+from choros.sources import Source, source
 
 PARTS = st.from_regex(r"[A-Za-z0-9_.\[\]-]{1,40}", fullmatch=True)
 
@@ -54,12 +56,23 @@ def test_fresh_ids_are_uuids_of_version_7_in_order_of_time() -> None:
     assert len(set(ids)) == len(ids)
 
 
-def test_a_later_millisecond_sorts_later(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 1_700_000_000_000_000_000
-    monkeypatch.setattr(time, "time_ns", lambda: now)
-    first = [fresh_id() for _ in range(50)]
-    now += 1_000_000
-    assert max(first) < min(fresh_id() for _ in range(50))
+class At(Source):
+    """Stands still."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def now(self) -> float:
+        return self.seconds
+
+
+def test_a_later_millisecond_sorts_later() -> None:
+    def ids_at(seconds: float) -> list[str]:
+        source.set(At(seconds))
+        return [fresh_id() for _ in range(50)]
+
+    first, second = (copy_context().run(ids_at, 1_700_000_000.0 + after) for after in (0.0, 0.001))
+    assert max(first) < min(second)
 
 
 def test_derived_ids_are_the_same_everywhere() -> None:

@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -84,6 +85,7 @@ def check_reply(wire: Wire) -> None:
     assert read_reply(SAGAS, read_envelope(encode(envelope))) == answered
 
 
+@pytest.mark.slow
 @FAST
 @given(damaged(*COMMANDS) | noise)
 def test_a_service_reads_a_command_or_rejects_it(wire: Wire) -> None:
@@ -96,6 +98,7 @@ def test_a_service_reads_a_key_or_rejects_it(envelope: Envelope, key: str, step:
     check_command(encode(replace(envelope, key=key, step=step)))
 
 
+@pytest.mark.slow
 @FAST
 @given(damaged(ANSWER, replace(ANSWER, outcome="failed"), replace(ANSWER, saga_version=7)) | noise)
 def test_an_orchestrator_reads_a_reply_or_rejects_it(wire: Wire) -> None:
@@ -145,6 +148,7 @@ def could_come_off_a_wire(wire: Wire) -> bool:
     return all(isinstance(name, str) for name in wire.headers)
 
 
+@pytest.mark.slow
 @settings(FAST, max_examples=10)
 @given(st.lists(damaged(fact(Paid(order=CARD))) | noise.filter(could_come_off_a_wire), min_size=5, max_size=30))
 def test_a_subscriber_reads_a_fact_or_parks_it(wires: list[Wire]) -> None:

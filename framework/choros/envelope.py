@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import accumulate
 from typing import Any, Literal
 
 from pydantic_core import from_json
@@ -260,17 +261,15 @@ def _check_depth(body: bytes) -> None:
     """Bound the nesting before any parser sees it; brackets inside strings may only make the bound stricter."""
     if body.count(b"[") + body.count(b"{") <= MAX_DEPTH:
         return
-    depth = 0
-    for match in _STRUCTURE.finditer(body):
-        token = match.group()
-        depth += token in b"[{"
-        depth -= token in b"]}"
-        if depth > MAX_DEPTH:
-            raise MessageRejected(f"The body is nested deeper than {MAX_DEPTH} levels.")
+    brackets = _STRING.sub(b"", body).translate(None, _NO_BRACKETS)
+    if max(accumulate(map(_DEEPER.__getitem__, brackets)), default=0) > MAX_DEPTH:
+        raise MessageRejected(f"The body is nested deeper than {MAX_DEPTH} levels.")
 
 
 # An unclosed string runs to the end and nothing is tried twice, so no body makes this slow.
-_STRUCTURE = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
+_DEEPER = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
+_NO_BRACKETS = bytes(byte for byte in range(256) if byte not in _DEEPER)
 
 
 def _structured(body: bytes) -> tuple[dict[str, Any], str]:

@@ -217,8 +217,11 @@ async def _full(scene: Scene, name: str, leave: int = 0) -> str:
         seconds = await scene.lasting(2, 8)
     finally:
         room.clear()
+    if name in scene.battlefield.nodes:
+        # What an operator does: after a few of these, RabbitMQ 3.10 gives up its Raft log until it is restarted.
+        await in_thread(scene.battlefield.kill, name)
     if name in (STORE, *scene.battlefield.nodes):
-        await in_thread(scene.battlefield.start, name)  # a server may well have ended of it
+        await in_thread(scene.battlefield.start, name)  # the store may well have ended of it
     return f"{room.mebibytes} MiB under {name} full for {seconds:.1f} s"
 
 

@@ -11,6 +11,7 @@ from tests.exploration.trips import BookRoom, BookTrip, cancel_room, five_saga, 
 from tests.saga.shop import order_saga, parcel_saga
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("saga", "least"),
     [(trip_saga, 500), (order_saga, 3_000), (parcel_saga, 3_000)],

@@ -1,7 +1,7 @@
 """The orchestrator on the memory transport and store, rule by rule. The services are played by the tests."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
@@ -15,7 +15,7 @@ from choros.runtime.application import App
 from choros.runtime.client import Client, events_of
 from choros.saga.policy import RetryPolicy
 from choros.store.memory import MemoryStore
-from choros.store.port import Committed, Transition
+from choros.store.port import Committed, Loaded, Transition
 from choros.transport.memory import MemoryBroker, MemoryTransport
 from choros.transport.port import Published
 
@@ -219,6 +219,38 @@ async def test_work_that_waits_together_is_committed_together(stage: Stage) -> N
     orders = [shop.PlaceOrder(order_id=f"o{n}", total=1) for n in range(50)]
     await asyncio.gather(*(client.start(shop.order_saga, order) for order in orders))
     assert max(store.sizes) > 10 and sum(store.sizes) == 50
+
+
+class AwayAWhile(MemoryStore):
+    """Fails so many reads, as a pool does whose connections have gone stale."""
+
+    def __init__(self, sharing: MemoryStore) -> None:
+        super().__init__(sharing)
+        self.failing = 0
+
+    async def load(self, saga_ids: Sequence[str]) -> Mapping[str, Loaded]:
+        if self.failing:
+            self.failing -= 1
+            raise StoreUnreachable("The connection was stale.")
+        return await super().load(saga_ids)
+
+
+async def test_who_waits_for_an_outcome_waits_for_the_store_too(stage: Stage) -> None:
+    store = AwayAWhile(stage.store)
+    await store.open()
+    await stage.orchestrator()
+    client = await stage.client(store)
+    saga_id = await client.start(shop.order_saga, shop.ORDER)
+    store.failing = 3
+    for service in ("payment", "inventory", "shipping"):
+        await stage.carry_out(service)
+    assert (await client.wait(saga_id)).status == "completed"
+    assert store.failing == 0
+    store.failing = 1_000_000
+    with pytest.raises(OutcomePending):
+        await client.wait(saga_id, timeout=timedelta(seconds=0.1))
+    with pytest.raises(StoreUnreachable):
+        await client.outcome(saga_id)
 
 
 class LosesAnswer(MemoryStore):

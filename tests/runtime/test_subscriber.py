@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -160,6 +161,15 @@ async def test_what_is_no_fact_of_ours_is_parked(stage: Stage) -> None:
     await eventually(lambda: len(stage.parked(QUEUE)) == 4)
     assert not any("4111" in reason for reason in stage.parked(QUEUE))
     assert await stage.effects() == {}
+
+
+async def test_a_header_whose_name_is_no_string_stops_nobody(stage: Stage) -> None:
+    wire = encode(fact(Paid(order="o1")))
+    odd: dict[Any, Any] = {**wire.headers, 5: "five"}
+    await stage.put(replace(wire, body=b"{", headers=odd), NAMES.facts, "")
+    await eventually(lambda: len(stage.parked(QUEUE)) == 1)
+    await stage.publish(fact(Paid(order="o2"), 2))
+    await handled(stage, parked=1, handled=1)
 
 
 def _back_door() -> Topology:

@@ -382,6 +382,12 @@ def test_delays_stay_finite_however_many_attempts() -> None:
     assert RetryPolicy(jitter=0, factor=1000).delay(10**9, "k") == 60
 
 
+def test_delays_that_grow_slowly_grow_up_to_the_most_too() -> None:
+    policy = RetryPolicy(jitter=0, factor=1.01)
+    assert policy.delay(66, "k") == pytest.approx(1.01**65)
+    assert (policy.delay(412, "k") < 60, policy.delay(413, "k")) == (True, 60)
+
+
 def test_jitter_shortens_a_delay_by_its_share_and_can_be_computed_again() -> None:
     policy = RetryPolicy(jitter=0.5, initial=timedelta(seconds=10))
     delays = {policy.delay(1, f"key-{number}") for number in range(200)}

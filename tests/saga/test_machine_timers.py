@@ -84,6 +84,15 @@ def test_rule_4_an_outage_as_long_as_the_retries_uses_none_of_their_time_up() ->
     assert (run.now, run.status) == (START + 720, "compensating")
 
 
+def test_rule_4_the_clock_of_another_orchestrator_gives_the_retries_no_more_time() -> None:
+    run = Run(make_order_saga(STEADY, deadline=None))
+    run.give(TimerFired(unsent=True), at=START + 3_000)  # its clock is ahead by 3000 s
+    assert run.leg.due == START + 3_030
+    run.now = START + 125  # 100 s and the one timeout for which it was held are not over after the next wait
+    run.fail()
+    assert (run.now, run.status, run.kinds) == (START + 125, "compensating", ["failed", "compensating", "sent"])
+
+
 def test_between_two_attempts_no_command_waits_so_nothing_unsent_holds_the_next_one_back() -> None:
     run = Run()
     run.fail()

@@ -11,6 +11,7 @@ from choros.testing.exploration import MUTANTS, Bounds, Exploration, Left, explo
 from tests.saga.shop import order_saga, parcel_saga
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("saga", "least"), [(order_saga, 1_000), (parcel_saga, 1_000)], ids=["order", "parcel"])
 def test_every_outcome_at_every_moment(saga: Saga[Any], least: int) -> None:
     found = explore(saga, Bounds(Left(1, 0, 1)))

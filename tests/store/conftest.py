@@ -12,8 +12,6 @@ from redis.asyncio import Redis
 from tests.private_servers import PrivateRedis
 from tests.store.proxy import LossyProxy
 
-pytest.register_assert_rewrite("choros.testing.store", "choros.testing.barrier")
-
 Opening = Callable[[Any], Awaitable[Any]]
 
 

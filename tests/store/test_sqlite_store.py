@@ -52,6 +52,7 @@ def lines_of(process: subprocess.Popen[str], count: int) -> str:
     return "".join(process.stdout.readline() for _ in range(count))
 
 
+@pytest.mark.slow
 async def test_kill_9_loses_no_acknowledged_commit(tmp_path: Path, opened: Opening) -> None:
     path = tmp_path / "sagas.db"
     processes = [committer(path, name) for name in "ab"]

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable
+
 import aio_pika
 import pytest
+from aiormq.abc import AbstractConnection
+from yarl import URL
 
 from choros import Addresses
 from choros.errors import BrokerUnreachable
 from choros.roles import connected
+from choros.transport.rabbitmq.link import Link
 from tests.chaos.voyages import app
 
 
@@ -23,3 +29,111 @@ async def test_a_stream_that_ends_within_the_handshake_is_an_unreachable_broker(
     with pytest.raises(BrokerUnreachable, match=r"does not answer \(it closed the connection\)"):
         async with connected(Addresses("amqp://127.0.0.1:1/"), app, "test"):
             pass
+
+
+async def cancelled_by_the_client() -> None:
+    """What aiormq does to a future of its own, while somebody awaits it."""
+    inner = asyncio.get_running_loop().create_future()
+    inner.cancel()
+    await inner
+
+
+class Wire:
+    """As much of a connection as a link looks at."""
+
+    def __init__(self) -> None:
+        self.closing = asyncio.get_running_loop().create_future()
+        self.is_closed = False
+        self.connection = self
+        self.transport = self
+
+    async def close(self) -> None:
+        self.is_closed = True
+
+
+class Dialling:
+    """Plays `aio_pika.connect`: each dial is met by the next of these, then by a connection."""
+
+    def __init__(self, *met: Awaitable[None]) -> None:
+        self.met = list(met)
+        self.made: list[Wire] = []
+
+    async def connect(self, *_: object) -> Wire:
+        if self.made and self.met:
+            await self.met.pop(0)
+        self.made.append(Wire())
+        return self.made[-1]
+
+
+async def nothing(_: AbstractConnection) -> None:
+    """Prepare nothing."""
+
+
+async def until(dialling: Dialling, connections: int) -> None:
+    async with asyncio.timeout(10):
+        while len(dialling.made) < connections:
+            await asyncio.sleep(0.01)
+
+
+async def test_a_cancellation_that_nobody_asked_for_ends_no_link(monkeypatch: pytest.MonkeyPatch) -> None:
+    dialling = Dialling(cancelled_by_the_client(), cancelled_by_the_client())
+    monkeypatch.setattr(aio_pika, "connect", dialling.connect)
+    link = Link((URL("amqp://127.0.0.1:1/?name=test"),), nothing, 5.0)
+    await link.open()
+    dialling.made[0].closing.set_result(None)
+    await until(dialling, 2)
+    assert dialling.met == []
+    await link.close()
+    assert dialling.made[1].is_closed
+
+
+async def test_a_cancellation_that_nobody_asked_for_costs_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    dialling = Dialling()
+    monkeypatch.setattr(aio_pika, "connect", dialling.connect)
+    trouble = [cancelled_by_the_client(), cancelled_by_the_client()]
+    served: list[AbstractConnection] = []
+
+    async def prepare(_: AbstractConnection) -> None:
+        if len(dialling.made) == 1:
+            await trouble.pop()
+
+    class Guest:
+        async def serve(self, connection: AbstractConnection) -> None:
+            served.append(connection)
+            if len(dialling.made) == 2:
+                await trouble.pop()
+            await asyncio.Event().wait()
+
+    link = Link((URL("amqp://127.0.0.1:1/?name=test"),), prepare, 5.0)
+    link.add(Guest())
+    await link.open()
+    await until(dialling, 3)
+    async with asyncio.timeout(5):
+        while len(served) < 2:
+            await asyncio.sleep(0.01)
+    assert (trouble, link.connection is served[1]) == ([], True)
+    await link.close()
+
+
+async def test_a_link_that_is_closed_while_it_dials_is_closed_even_if_that_is_swallowed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """`wait_for` of Python 3.11, which aiormq uses, can swallow a cancellation."""
+    dialled = asyncio.Event()
+
+    async def swallowing() -> None:
+        dialled.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise OSError("away") from None
+
+    dialling = Dialling(swallowing())
+    monkeypatch.setattr(aio_pika, "connect", dialling.connect)
+    link = Link((URL("amqp://127.0.0.1:1/?name=test"),), nothing, 5.0)
+    await link.open()
+    dialling.made[0].closing.set_result(None)
+    await dialled.wait()
+    await link.close()
+    assert link._supervisor is not None and link._supervisor.done()
+    assert len(dialling.made) == 1

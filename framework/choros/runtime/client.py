@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from types import TracebackType
@@ -153,7 +154,8 @@ class Client:
             watching.cancel()
 
     async def wait(self, saga_id: str, *, timeout: timedelta | None = None) -> Outcome:
-        """Wait until the saga has ended or is parked; raises OutcomePending past the timeout, SagaNotFound."""
+        """Wait until the saga has ended or is parked; raises OutcomePending past the timeout, SagaNotFound. A store
+        that is away meanwhile is waited for."""
         watching = self._decider.watch(saga_id)
         try:
             return await self._within(saga_id, watching, timeout, look=True)
@@ -176,19 +178,21 @@ class Client:
         """Another process may end the saga, so look into the store now and then: often, if this one cannot end any."""
         pause = POLL_FIRST if self._own else POLL_MOST
         while True:
-            if look and (outcome := await self.outcome(saga_id)).settled:
-                return outcome
+            if look:
+                with suppress(StoreUnreachable):  # it may be back before the time is up
+                    if (outcome := await self.outcome(saga_id)).settled:
+                        return outcome
             await asyncio.wait([watching], timeout=pause)
             if watching.done():
                 return _outcome(watching.result().instance)
             look, pause = True, min(pause * 1.5, POLL_MOST)
 
     async def outcome(self, saga_id: str) -> Outcome:
-        """How far the saga is; raises SagaNotFound."""
+        """How far the saga is; raises SagaNotFound, and StoreUnreachable at once."""
         return _outcome(Instance.loads((await _record(self._store, saga_id)).state))
 
     async def show(self, saga_id: str) -> Account:
-        """Everything that is known of a saga instance; raises SagaNotFound."""
+        """Everything that is known of a saga instance; raises SagaNotFound, and StoreUnreachable at once."""
         return await account_of(self._store, saga_id)
 
     async def cancel(self, saga_id: str) -> str:

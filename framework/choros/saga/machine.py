@@ -308,11 +308,12 @@ def _timer_fired(turn: Turn, fired: TimerFired) -> None:
 
 def _leg_due(turn: Turn, planned: Planned, leg: Leg, *, held: bool) -> None:
     """Time for the next attempt, or no answer came. While the command cannot leave, that counts no attempt, and no
-    time: else an outage as long as the policy's `total` would leave one attempt, and then a parked saga."""
+    time: else an outage as long as the policy's `total` would leave one attempt, and then a parked saga. What it adds
+    is one timeout, not what the clock says has passed: another orchestrator's clock may have set the timer."""
     if held:
-        due = turn.now + commanded(planned).timeout.total_seconds()
-        first_at = leg.first_at + due - (leg.due or due)
-        turn.change_step(planned.index, leg=replace(leg, due=due, first_at=first_at))
+        timeout = commanded(planned).timeout.total_seconds()
+        again = replace(leg, due=turn.now + timeout, first_at=leg.first_at + timeout)
+        turn.change_step(planned.index, leg=again)
         return
     if not leg.waiting:
         turn.note("timed_out", planned.name, operation=leg.operation, attempt=leg.attempt)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from types import NoneType
@@ -81,9 +82,9 @@ class RetryPolicy:
 
     def delay(self, attempt: int, seed: str) -> float:
         """Seconds between this attempt and the next; the jitter follows from `seed`, so it can be computed again."""
-        ceiling = self.max.total_seconds()
-        # 64 doublings are past any ceiling; without the bound a float overflows after about a thousand attempts.
-        delay = min(self.initial.total_seconds() * self.factor ** min(attempt - 1, 64), ceiling)
+        delay = self.max.total_seconds()
+        with suppress(OverflowError):  # past any float, it is past the ceiling too
+            delay = min(self.initial.total_seconds() * float(self.factor) ** (attempt - 1), delay)
         return delay * (1 - self.jitter * (zlib.crc32(f"{seed}:{attempt}".encode()) / 2**32))
 
     def allows(self, attempt: int, first_at: float, at: float, code: str = "") -> bool:

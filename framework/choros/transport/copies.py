@@ -48,8 +48,9 @@ def dead_copy(wire: Wire, reason: str, queue: str) -> Wire:
 
 
 def _copied(headers: Mapping[str, Any]) -> dict[str, Any]:
+    # A name that is no string cannot come over AMQP, but from an adapter that believes its caller.
     return {
         name: value
         for name, value in headers.items()
-        if name not in _NOT_COPIED and not name.startswith(_NOT_COPIED_PREFIXES)
+        if name not in _NOT_COPIED and not str(name).startswith(_NOT_COPIED_PREFIXES)
     }

@@ -16,7 +16,7 @@ from choros.errors import BrokerUnreachable
 from choros.transport.backoff import full_jitter
 from choros.transport.rabbitmq.address import Round
 from choros.transport.rabbitmq.failures import CONNECTION_FAILURES, explained
-from choros.transport.rabbitmq.tasks import end
+from choros.transport.rabbitmq.tasks import asked_for, end
 
 _CLOSE_SECONDS = 5.0
 
@@ -108,7 +108,8 @@ class Link:
         assert connection.transport is not None
         amqp = connection.transport.connection
         closing = amqp.closing
-        await self._prepare(amqp)
+        with asked_for():
+            await self._prepare(amqp)
         self.connection = amqp
         self._up.set()
         self._changed()
@@ -130,7 +131,8 @@ class Link:
     async def _serve(self, resident: Resident, connection: AbstractConnection) -> None:
         """A resident that fails costs the connection: starting again is the one repair there is."""
         try:
-            await resident.serve(connection)
+            with asked_for():
+                await resident.serve(connection)
         except CONNECTION_FAILURES as failure:
             if not connection.is_closed:
                 _log.warning("broker.resident_failed", connection=self.name, why=repr(failure))
@@ -154,6 +156,8 @@ class Link:
         for seconds in full_jitter():
             self._nodes.turn()  # the node that was lost is the last to be asked again
             await asyncio.sleep(seconds)
+            if self._closed:
+                raise asyncio.CancelledError  # the one that was asked for has been swallowed on its way
             try:
                 connection = await self._dial()
             except Exception as failure:
@@ -174,8 +178,9 @@ class Link:
 
     async def _dial(self) -> PikaConnection:
         try:
-            async with asyncio.timeout(self._connect_timeout):
-                return await aio_pika.connect(self.address)
+            with asked_for():
+                async with asyncio.timeout(self._connect_timeout):
+                    return await aio_pika.connect(self.address)
         except CONNECTION_FAILURES as failure:
             raise explained(failure, self.address) from failure
 

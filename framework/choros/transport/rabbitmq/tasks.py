@@ -1,9 +1,10 @@
-"""Ending tasks."""
+"""Ending tasks, and going on where nobody wants a task to end."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 _AGAIN_SECONDS = 0.5
@@ -16,3 +17,16 @@ async def end(tasks: Iterable[asyncio.Task[Any]]) -> None:
         for task in left:
             task.cancel()
         _, left = await asyncio.wait(left, timeout=_AGAIN_SECONDS)
+
+
+@contextmanager
+def asked_for() -> Iterator[None]:
+    """Let only a cancellation of this very task through: aiormq also cancels what it awaits itself, when a connection
+    goes away, and that is a ConnectionError."""
+    try:
+        yield
+    except asyncio.CancelledError as stray:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise ConnectionError("the client gave its own work up") from stray
