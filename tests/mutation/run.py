@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import fnmatch
+import json
 import shutil
 import subprocess
 import sys
@@ -56,19 +57,32 @@ class Result:
     """mutmut's names of them."""
 
 
+@dataclass(frozen=True)
+class Figures:
+    """What became of a group's mutants."""
+
+    killed: int
+    survived: int
+    equivalent: int
+    """Survivors that nothing visible tells from the original."""
+    share: float
+    """Killed, in per cent of all that are not equivalent."""
+    good: bool
+
+
 def main() -> int:
     """Run the groups that are asked for; the number of groups that fell short."""
     parser = argparse.ArgumentParser(description="Mutation testing of saga/ and the barrier.")
     parser.add_argument("patterns", nargs="*", help="only files like these, as choros/saga/turn.py")
     parser.add_argument("--since", metavar="REF", help="only files that differ from this commit")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="where to write the figures")
     given = parser.parse_args()
-    failures = 0
-    for group in GROUPS:
-        files = sorted(_files(group, given.patterns, given.since))
-        if files:
-            failures += not _group(group, files, given.workers)
-    return failures
+    chosen = {group: sorted(_files(group, given.patterns, given.since)) for group in GROUPS}
+    figures = {group: _group(group, files, given.workers) for group, files in chosen.items() if files}
+    if given.json:
+        given.json.write_text(json.dumps({"groups": {group: vars(one) for group, one in figures.items()}}, indent=2))
+    return sum(not one.good for one in figures.values())
 
 
 def _files(group: str, patterns: Sequence[str], since: str | None) -> Iterable[str]:
@@ -89,7 +103,7 @@ def _changed(since: str) -> set[str]:
     return set(listed.stdout.split())
 
 
-def _group(group: str, files: list[str], workers: int) -> bool:
+def _group(group: str, files: list[str], workers: int) -> Figures:
     with tempfile.TemporaryDirectory(prefix="choros-mutants-") as folder:
         tree = Path(folder)
         _copy(tree, group, files)
@@ -147,8 +161,8 @@ def _diffs(tree: Path, results: Mapping[str, Result]) -> dict[str, str]:
         return dict(zip(survivors, several.map(lines_of, survivors), strict=True))
 
 
-def _report(group: str, results: Mapping[str, Result], diffs: Mapping[str, str]) -> bool:
-    """Print the figures and the survivors; whether the group is good enough."""
+def _report(group: str, results: Mapping[str, Result], diffs: Mapping[str, str]) -> Figures:
+    """Print the figures and the survivors."""
     excused = _excused(results)
     used: Counter[tuple[str, str]] = Counter()
     total: dict[str, int] = defaultdict(int)
@@ -167,8 +181,9 @@ def _report(group: str, results: Mapping[str, Result], diffs: Mapping[str, str])
     stale = [key for key in excused if key not in used]
     for name, lines in stale:
         print(f"\n{EQUIVALENT.name} lists a mutant of {name} that is killed, or not there any more:\n{lines}")
-    share = _line(group, total["killed"], total["alive"], sum(used.values()))
-    return share >= LEAST and not stale
+    equivalent = sum(used.values())
+    share = _line(group, total["killed"], total["alive"], equivalent)
+    return Figures(total["killed"], total["alive"], equivalent, share, share >= LEAST and not stale)
 
 
 def _line(name: str, killed: int, alive: int, equivalent: int) -> float:

@@ -4,12 +4,25 @@ from __future__ import annotations
 
 import pytest
 
+from choros.saga.declaration import Saga
 from choros.saga.inputs import CancelRequested, Decision, RerunRequested
 from choros.saga.instance import Instance
 from choros.saga.machine import begin, decide
 from choros.saga.rerun import kept_by, stands, why_not
+from choros.saga.steps import Pivot, Publish
 from tests.saga.driving import START, Run, at_pivot, commands, key
-from tests.saga.shop import CHARGED, ORDER, RESERVED, SHIPPED, parcel_saga
+from tests.saga.shop import (
+    CHARGED,
+    ORDER,
+    RESERVED,
+    SHIPPED,
+    PlaceOrder,
+    order_announced,
+    order_noted,
+    order_withdrawn,
+    parcel_saga,
+    ship_parcel,
+)
 
 
 def skipped_pivot() -> Run:
@@ -98,6 +111,20 @@ def test_rule_2_what_is_undone_begins_anew() -> None:
     again = Again(compensated(), "charge_payment")
     assert (commands(again), str(again.sent.key)) == (["charge_payment:1:do#1"], "s2:charge_payment:1:do")
     assert again.instance.deadline == again.now + 3600
+
+
+def test_rule_2_facts_that_the_old_one_dropped_or_took_back_come_out_anew() -> None:
+    steps = (
+        Publish(order_noted),
+        Publish(order_announced, early=True, retraction=order_withdrawn),
+        Pivot(ship_parcel, to="shipping"),
+    )
+    run = Run(Saga("told", start=PlaceOrder, steps=steps))
+    run.refuse("no_such_address")
+    assert (run.status, run.progress()) == ("compensated", ["pending", "retracted", "refused"])
+    again = Again(run, "ship_parcel")
+    again.ok(SHIPPED)
+    assert [fact.type for fact in again.facts] == ["order-announced.v1", "order-noted.v1"]
 
 
 def test_a_new_one_behind_the_pivot_has_no_deadline_and_cannot_be_undone() -> None:

@@ -45,7 +45,11 @@ def stands(state: StepState) -> bool:
 
 
 def kept_by(plan: Plan, instance: Instance, step: str) -> tuple[StepState, ...]:
-    """The steps before this one, as the new instance takes them over."""
+    """The steps before this one, as the new instance takes them over; not the facts just before it that an undone saga
+    dropped or took back, since they come out anew."""
     start = plan.find(step)
     assert start is not None
-    return tuple(replace(state, owner=state.owner or instance.saga_id) for state in instance.steps[: start.index])
+    count = start.index
+    while count and instance.steps[count - 1].progress in ("pending", "retracted"):
+        count -= 1
+    return tuple(replace(state, owner=state.owner or instance.saga_id) for state in instance.steps[:count])

@@ -11,6 +11,7 @@ as simple as their ports promise. `choros verify APP` does the same from a shell
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from choros.saga.declaration import Saga
@@ -27,7 +28,10 @@ __all__ = [
 ]  # fmt: skip
 
 
-def explore(saga: Saga[Any], bounds: Bounds | None = None, *, start: str = "") -> Report:
-    """Explore one saga; `start` is the body of its start message, made up if empty. Raises UsageError."""
-    exploration = Exploration(saga, bounds or Bounds(), start=start)
+def explore(
+    saga: Saga[Any], bounds: Bounds | None = None, *, start: str = "", replies: Mapping[str, str] | None = None
+) -> Report:
+    """Explore one saga; `start` is the body of its start message, `replies` are bodies by type name; what is missing is
+    made up. Raises UsageError."""
+    exploration = Exploration(saga, bounds or Bounds(), start=start, replies=replies or {})
     return report(exploration, exploration.run())

@@ -22,13 +22,14 @@ from choros.testing.simulation.faults import Fault
 from choros.testing.simulation.planning import plan_for
 from choros.testing.simulation.script import Act, Line, Plan
 from choros.testing.simulation.shrinking import shrink
+from choros.testing.simulation.stage import Replies
 
 __all__ = [
     "Act", "Fault", "Line", "Plan", "Result", "Scene", "Tally", "campaign", "plan_for", "shrink", "simulate",
 ]  # fmt: skip
 
 
-def simulate(app: App, seed: int, *, starts: Starts = ()) -> Result:
-    """One run of an application in a simulated world, with its story."""
-    scene = Scene(app, starts=starts)
+def simulate(app: App, seed: int, *, starts: Starts = (), replies: Replies | None = None) -> Result:
+    """One run of an application in a simulated world, with its story. Raises UsageError."""
+    scene = Scene(app, starts=starts, replies=replies)
     return scene.examine(plan_for(seed, scene.setting), story=True)

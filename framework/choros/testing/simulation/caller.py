@@ -9,13 +9,12 @@ from datetime import timedelta
 from typing import Any
 
 from choros.errors import ChorosError, StoreUnreachable
-from choros.messages import Message
+from choros.messages import Message, Reply
 from choros.runtime.application import App
 from choros.runtime.client import Client
 from choros.saga.declaration import Saga
 from choros.saga.instance import TERMINAL
 from choros.store.port import Record
-from choros.testing.simulation.inventing import invent
 from choros.testing.simulation.script import Act, Plan
 from choros.testing.simulation.stores import SimStore
 from choros.transport.port import Transport
@@ -35,6 +34,8 @@ class Wishes:
     records: Callable[[], Mapping[str, Record]]
     """What is in the store right now."""
     note: Callable[[str], None]
+    example: Callable[[type[Reply]], Reply]
+    """The reply that a person goes on with who skips a step."""
 
     def start(self, index: int) -> tuple[Saga[Any], Message]:
         """The saga of this number, and its start message."""
@@ -130,6 +131,7 @@ class Caller:
                 answer = await client.retry(saga_id, planned.name, round_)
             else:
                 self.skipped.add((saga_id, planned.name))
-                answer = await client.skip(saga_id, planned.name, invent(planned.command.reply_type), round_)
+                reply = self.wishes.example(planned.command.reply_type)
+                answer = await client.skip(saga_id, planned.name, reply, round_)
             self.wishes.note(f"client: {act.verb} {planned.name} of saga {act.saga}: {answer}")
             return

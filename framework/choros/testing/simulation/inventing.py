@@ -14,6 +14,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from choros.errors import UsageError
+from choros.messages import Reply
 
 M = TypeVar("M", bound=BaseModel)
 _MOMENT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -22,9 +23,22 @@ _MOMENT = datetime(2026, 1, 1, tzinfo=UTC)
 def invent(model: type[M], number: int = 1) -> M:
     """A valid message of this type; another number gives another one. Raises UsageError where nothing fits."""
     fields = model.model_fields.items()
-    return model(
-        **{field.alias or name: _value(model, name, field, number) for name, field in fields if _needed(field)}
-    )
+    made = {field.alias or name: _value(model, name, field, number) for name, field in fields if _needed(field)}
+    try:
+        return model(**made)
+    except ValidationError as error:  # a validator of the whole model, or one that no field's annotation tells of
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise _nothing(model, where, first["msg"].removeprefix("Value error, ")) from None
+
+
+def _nothing(model: type[BaseModel], where: str, why: str) -> UsageError:
+    name = f"{model.__name__}.{where}" if where else model.__name__
+    if issubclass(model, Reply):
+        hint = f"--reply '{model.type_name}={{...}}' with its JSON, or Scene(replies=...) in a test."
+    else:
+        hint = "--start with a start message of yours as JSON, or Scene(starts=...) in a test."
+    return UsageError(f"No value for {name} comes to mind{f': {why}' if why else ''}.", hint)
 
 
 def _needed(field: FieldInfo) -> bool:
@@ -39,9 +53,7 @@ def _value(model: type[BaseModel], name: str, field: FieldInfo, number: int) -> 
             return adapter.validate_python(candidate)
         except ValidationError:
             continue
-    raise UsageError(
-        f"No value for {model.__name__}.{name} comes to mind.", "give start messages and replies of your own."
-    )
+    raise _nothing(model, name, "")
 
 
 def _candidates(hint: Any, number: int) -> Iterator[Any]:

@@ -18,6 +18,7 @@ from choros.errors import Refused, UsageError
 from choros.messages import Command, Reply
 from choros.runtime.application import App
 from choros.runtime.service import Call, Handler, Service
+from choros.saga.steps import Publish
 from choros.testing.simulation.inventing import invent
 from choros.testing.simulation.script import Line
 from choros.testing.simulation.stores import SimTransaction
@@ -119,15 +120,35 @@ class Troupe:
 
     def __init__(self, app: App, *, own: Collection[str] = (), replies: Replies | None = None) -> None:
         self._replies = replies or {}
-        self._invented: dict[type[Reply], Reply] = {}
+        self._examples: dict[type[Reply], Reply] = {}
         self.stage: Stage | None = None
         """Where they play right now."""
         for name in own:
             app.service(name)
+        self._check_replies(app, own)
         services = [self._own(s) if s.name in own else self._play(s) for s in app.services.values()]
         self.app = App(app.namespace, sagas=app.sagas.values(), services=services, name=app.name, fact_log=app.fact_log)
         self.topology = self.app.topology
         """What it needs on the broker."""
+
+    def _check_replies(self, app: App, own: Collection[str]) -> None:
+        """Whether there is an answer to whatever the sagas command; without one every run would look like an outage."""
+        for kind, answer in self._replies.items():
+            if not callable(answer):
+                hint = f"replies={{{kind.__name__}: lambda command: {kind.__name__}(...)}}."
+                raise UsageError(f"The reply given for {kind.__name__} is no function.", hint)
+        planned = [step for saga in app.sagas.values() for step in saga.plan.steps if not isinstance(step.node, Publish)]
+        commanded = {command for step in planned for command in (step.command, step.compensation)}
+        for service in (service for service in app.services.values() if service.name not in own):
+            for command in commanded.intersection(service.commands):
+                if command and command.reply_type not in self._replies:
+                    self.example(command.reply_type)
+
+    def example(self, kind: type[Reply]) -> Reply:
+        """A reply of this type: one that was given, or else made up. Raises UsageError where none comes to mind."""
+        if kind not in self._examples:
+            self._examples[kind] = invent(kind)
+        return self._examples[kind]
 
     @property
     def _on(self) -> Stage:
@@ -199,8 +220,8 @@ class Troupe:
 
     def _reply(self, command: Command[Any]) -> Reply:
         kind = type(command).reply_type
-        if kind in self._replies:
-            return self._replies[kind](command)
-        if kind not in self._invented:
-            self._invented[kind] = invent(kind)
-        return self._invented[kind]
+        if kind not in self._replies:
+            return self.example(kind)
+        reply = self._replies[kind](command)
+        self._examples.setdefault(kind, reply)
+        return reply

@@ -62,7 +62,8 @@ class World:
         by_command = {(self.saga_ids[line.saga], line.step, str(line.operation)): line for line in plan.script}
         self.stage = troupe.stage = Stage(self.loop, self._outside, by_command)
         records = self.store.records
-        self.caller = Caller(Wishes(self.app, plan, self.starts, self.saga_ids, records, self.observer.note))
+        wishes = Wishes(self.app, plan, self.starts, self.saga_ids, records, self.observer.note, troupe.example)
+        self.caller = Caller(wishes)
         self._declare_processes()
 
     def _chance(self, what: str) -> random.Random:
