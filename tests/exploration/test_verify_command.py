@@ -1,6 +1,7 @@
 """`choros verify`, as somebody types it in a folder with a saga of their own."""
 
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -90,6 +91,7 @@ def test_every_mutant_is_caught_and_told(verify: Verify, tmp_path: Path) -> None
     assert "✔ mutant 'no tombstone': An undo that finds nothing leaves no trace." in said.out
     assert "So the saga is compensated, but book_room still stands (invariant 3)." in said.out
     assert "✖" not in said.out
+    assert re.search(r"✔ all \d+ mutants caught$", said.out)
     mutants = json.loads((tmp_path / "found.json").read_text())["sagas"][0]["mutants"]
     assert all(one["caught"] for one in mutants)
     assert max(len(one["report"]["story"]) for one in mutants if one["report"]) <= 12
@@ -130,6 +132,9 @@ def test_a_saga_that_breaks_a_promise_exits_with_one_and_tells_the_story(
         (("nowhere",), "there is no such module"),
         (("travel", "--saga", "trap"), "There is no saga 'trap'"),
         (("travel", "--reply", "nonsense"), "is not TYPE=JSON"),
+        (("travel", "--reply", "nonsense.v1={}"), "No step is answered with 'nonsense.v1'"),
+        (("travel", "--reply", 'choros.done.v1={"more": 1}'), "--reply choros.done.v1: The body is no choros.done.v1"),
+        (("travel", "--json", "nowhere/found.json"), "No file can be written at nowhere/found.json"),
         (("travel", "--duplicates", "9"), "--duplicates"),
     ],
 )
@@ -141,8 +146,8 @@ def test_what_means_nothing_exits_with_two(verify: Verify, arguments: tuple[str,
 
 def test_a_start_message_that_does_not_fit_is_refused(verify: Verify) -> None:
     said = verify("travel", "--start", '{"nonsense": 1}')
-    assert said.code == 1
-    assert "The body is no book-trip.v1" in said.err
+    assert said.code == 2
+    assert "--start: The body is no book-trip.v1" in said.err and "the fields of BookTrip" in said.err
 
 
 def test_messages_can_be_given(verify: Verify) -> None:

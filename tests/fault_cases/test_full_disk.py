@@ -79,8 +79,8 @@ async def test_under_the_broker(tmp_path: Path, namespace: str) -> None:
             await transport.connect()
             await transport.declare(shop(namespace))
             assert await transport.send([command()]) == [Published.CONFIRMED]
-            # Less than the broker's limit, so it raises its alarm, which it looks for only every few seconds; enough for
-            # what it takes until then: with none left its log of quorum queues dies, and only a restart helps (3.10).
+            # Less than the broker's limit, so it raises its alarm. It looks only every few seconds: until then there
+            # must be room, or its log of quorum queues dies, and nothing but a restart helps (3.10).
             disk.fill(leave=30 << 20)
             async with asyncio.timeout(110):
                 while transport.health.state != "blocked":

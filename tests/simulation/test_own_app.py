@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
-from pydantic import Field
+from pydantic import Field, field_validator
 from typer.testing import CliRunner
 
-from choros import App, Done, Message, Service
+from choros import App, Command, Done, Message, Pivot, Reply, Saga, Service
 from choros.cli.sim import app as command_line
 from choros.errors import UsageError
 from choros.store.barrier_sqlite import SqliteTransaction
-from choros.testing.simulation import Fault, Line, Plan, Scene, campaign, simulate
+from choros.testing.simulation import Act, Fault, Line, Plan, Scene, campaign, simulate
 from choros.testing.simulation.inventing import invent
+from choros.testing.simulation.report import summary
 from tests.simulation import library, trip
 from tests.simulation.planted import no_dedupe
 
@@ -83,6 +84,22 @@ def test_the_reference_order_saga_can_be_simulated() -> None:
     assert [result.violations for result in tally.failures] == []
 
 
+@pytest.mark.parametrize(
+    ("plan", "words"),
+    [
+        (Plan(seed=1, script=(Line(0, "takke", "do", "slow"),)), "step 'takke' is not known"),
+        (Plan(seed=1, script=(Line(0, "take", "do", "slowly"),)), "outcome 'slowly'"),  # type: ignore[arg-type]
+        (Plan(seed=1, script=(Line(0, "take", "do", "refused", code="away"),)), "code 'away'"),
+        (Plan(seed=1, script=(Line(1, "take", "do", "slow"),)), "this plan starts 1 sagas"),
+        (Plan(seed=1, faults=(Fault("crash", "service:shell", 1),)), "target 'service:shell'"),
+        (Plan(seed=1, faults=(Fault("emptied", "broker", 1),)), "kind of fault 'emptied'"),  # type: ignore[arg-type]
+    ],
+)
+def test_a_plan_of_what_is_not_there_is_refused(plan: Plan, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        Scene(library.app).examine(plan)
+
+
 # --- messages made up -------------------------------------------------------------------------------------------------
 
 
@@ -112,6 +129,59 @@ def test_what_cannot_be_made_up_is_said() -> None:
         invent(Impossible)
 
 
+class Numbered(Reply):
+    number: str
+
+    @field_validator("number")
+    @classmethod
+    def of_the_bank(cls, value: str) -> str:
+        if not value.startswith("BNK-"):
+            raise ValueError("a number of the bank starts with BNK-")
+        return value
+
+
+class Hold(Command[Numbered]):
+    deposit: str
+
+
+class Ask(Message):
+    deposit: str
+
+
+def hold(asked: Ask) -> Hold:
+    return Hold(deposit=asked.deposit)
+
+
+deposit = Saga("deposit", start=Ask, key=lambda asked: asked.deposit, steps=(Pivot(hold, to="bank"),))
+vault = App("vault", sagas=[deposit], services=[Service("bank", commands=(Hold,))])
+
+
+def test_a_reply_that_a_validator_refuses_is_asked_for_before_anything_runs() -> None:
+    with pytest.raises(UsageError, match=r"Numbered\.number comes to mind: a number of the bank starts with BNK-"):
+        Scene(vault)
+
+
+def test_a_campaign_in_which_nothing_is_ever_completed_says_so() -> None:
+    def fails(_: Hold) -> Numbered:
+        raise KeyError("number")
+
+    scene = Scene(vault, replies={Numbered: fails})
+    assert any("no saga was completed in any run" in line for line in summary(campaign(scene, range(3)), scene, 1.0))
+
+
+def test_a_reply_where_a_function_is_wanted_is_refused() -> None:
+    given: Any = {Numbered: Numbered(number="BNK-1")}
+    with pytest.raises(UsageError, match="The reply given for Numbered is no function"):
+        Scene(vault, replies=given)
+
+
+def test_whoever_skips_a_step_goes_on_with_the_reply_that_was_given() -> None:
+    stuck = Plan(seed=1, script=(Line(0, "hold", "do", "stuck"),), acts=(Act(1.0, 0, "skip"),))
+    result = Scene(vault, replies={Numbered: lambda _: Numbered(number="BNK-1")}).examine(stuck, story=True)
+    assert not result.violations, "\n".join(result.story)
+    assert result.statuses == {"completed": 1}
+
+
 # --- from the shell ---------------------------------------------------------------------------------------------------
 
 
@@ -120,6 +190,20 @@ def test_the_command_runs_a_campaign(tmp_path: Path) -> None:
     ran = CliRunner().invoke(command_line, ["run", LIBRARY, "--campaigns", "20", "--json", str(report)])
     assert ran.exit_code == 0, ran.output
     assert "20 runs" in ran.output and '"failed": 0' in report.read_text()
+
+
+def test_messages_that_nobody_can_make_up_are_given_to_the_command() -> None:
+    arguments = ["replay", "5", "tests.simulation.test_own_app:vault"]
+    assert isinstance(CliRunner().invoke(command_line, arguments).exception, UsageError)
+    given = ["--start", '{"deposit": "d-77"}', "--reply", 'numbered.v1={"number": "BNK-1"}']
+    ran = CliRunner().invoke(command_line, [*arguments, *given])
+    assert ran.exit_code == 0 and "do hold replied" in ran.output
+
+
+@pytest.mark.parametrize(("text", "words"), [("other={}", "is for no saga"), ("{}", "deposit: missing")])
+def test_a_start_message_that_means_nothing_is_refused(text: str, words: str) -> None:
+    ran = CliRunner().invoke(command_line, ["run", "tests.simulation.test_own_app:vault", "--start", text])
+    assert isinstance(ran.exception, UsageError) and words in ran.exception.sentence
 
 
 def test_the_command_replays_a_seed() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
 
 import aio_pika
 import pytest
@@ -13,6 +13,7 @@ from yarl import URL
 from choros import Addresses
 from choros.errors import BrokerUnreachable
 from choros.roles import connected
+from choros.transport.rabbitmq import link as link_module
 from choros.transport.rabbitmq.link import Link
 from tests.chaos.voyages import app
 
@@ -112,6 +113,30 @@ async def test_a_cancellation_that_nobody_asked_for_costs_the_connection(monkeyp
         while len(served) < 2:
             await asyncio.sleep(0.01)
     assert (trouble, link.connection is served[1]) == ([], True)
+    await link.close()
+
+
+@pytest.mark.parametrize(("stable", "begun_anew"), [(60.0, 1), (0.0, 4)])
+async def test_the_pauses_grow_while_no_connection_lasts(
+    monkeypatch: pytest.MonkeyPatch, stable: float, begun_anew: int
+) -> None:
+    """Else a broker that takes connections and drops them at once is dialled many times a second."""
+    dialling, begun = Dialling(), []
+
+    def delays() -> Iterator[float]:
+        begun.append(True)
+        return iter([0.0] * 9)
+
+    monkeypatch.setattr(aio_pika, "connect", dialling.connect)
+    monkeypatch.setattr(link_module, "full_jitter", delays)
+    monkeypatch.setattr(link_module, "_STABLE_SECONDS", stable)
+    link = Link((URL("amqp://127.0.0.1:1/?name=test"),), nothing, 5.0)
+    await link.open()
+    for number in (1, 2, 3):
+        await asyncio.sleep(0.01)
+        dialling.made[-1].closing.set_result(None)
+        await until(dialling, number + 1)
+    assert len(begun) == begun_anew
     await link.close()
 
 

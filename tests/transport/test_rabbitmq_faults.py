@@ -7,15 +7,18 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
 import aio_pika
 import pytest
 from aiormq.abc import AbstractChannel
+from pamqp.commands import Basic
 from yarl import URL
 
 from choros.envelope import decode
 from choros.errors import BrokerMisconfigured, BrokerUnreachable, UsageError
 from choros.testing.stage import command, fact, receive, receive_and_ack
+from choros.transport.copies import REASON
 from choros.transport.port import Published
 from choros.transport.rabbitmq import RabbitMQTransport
 from choros.transport.topology import Names, Queue
@@ -286,6 +289,25 @@ async def test_a_message_that_amqp_cannot_carry_stops_no_other(amqp_url: str, na
         Published.NACKED,
         Published.CONFIRMED,
     ]
+    await transport.close()
+
+
+async def test_a_message_whose_headers_leave_no_room_for_more_can_be_parked(amqp_url: str, names: Names) -> None:
+    async def publish(channel: AbstractChannel) -> None:
+        room = channel.connection.connection_tune.frame_max - 100
+        headers: dict[str, Any] = {"large": "x" * room, "small": "y"}
+        properties = Basic.Properties(headers=headers, delivery_mode=2)
+        await channel.basic_publish(b"{}", exchange=names.commands, routing_key="payment", properties=properties)
+
+    transport = await opened(amqp_url, names)
+    await on_the_broker(amqp_url, publish)
+    (delivery,) = await receive(await transport.consume(names.service_queue("payment"), 1), 1)
+    async with asyncio.timeout(10):
+        await delivery.dead_letter("it is too large")
+    (parked,) = await receive(await transport.consume(names.dead_queue(names.service_queue("payment")), 1), 1)
+    assert "large" in delivery.wire.headers and "large" not in parked.wire.headers
+    assert (parked.wire.headers["small"], parked.wire.headers[REASON]) == ("y", "it is too large")
+    await parked.ack()
     await transport.close()
 
 

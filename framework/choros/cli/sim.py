@@ -4,40 +4,51 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from choros.cli.asking import AppName
+from choros.cli.given import given_replies, given_starts
+from choros.cli.interrupts import ends_when_told
+from choros.cli.words import writable
 from choros.errors import UsageError
 from choros.loading import load_app
 from choros.runtime.application import App
 from choros.testing.simulation.campaign import Tally, campaign
 from choros.testing.simulation.examining import Result, Scene
+from choros.testing.simulation.inventing import invent
 from choros.testing.simulation.planning import plan_for
 from choros.testing.simulation.report import as_data, failed, failure, summary
 from choros.testing.simulation.shrinking import shrink
 
 app = typer.Typer(no_args_is_help=True, help="An application in a simulated world, with faults.")
 BAR = 40
+Starts = Annotated[list[str], typer.Option(help="A start message as JSON (or SAGA=JSON), if none can be made up.")]
+Replies = Annotated[list[str], typer.Option(help="TYPE=JSON, a reply if none can be made up.")]
 MOST_TOLD = 3
 """Failures told in full."""
 
 
 @app.command()
+@ends_when_told()
 def run(
     application: AppName,
     campaigns: Annotated[int, typer.Option(min=1, help="How many runs, each with a seed of its own.")] = 1000,
     seed: Annotated[int, typer.Option(help="The first seed.")] = 1,
     workers: Annotated[int, typer.Option(min=1, help="How many at the same time.")] = os.cpu_count() or 1,
     report: Annotated[Path | None, typer.Option("--json", help="Where to write the figures as JSON.")] = None,
+    start: Starts = [],  # noqa: B006
+    reply: Replies = [],  # noqa: B006
 ) -> None:
     """Run an application under so many seeds, and check every promise in every run."""
-    scene = _scene(load_app(application))
+    writable(report)
+    scene = _scene(load_app(application), start, reply)
     began = time.monotonic()
     tally = campaign(scene, range(seed, seed + campaigns), workers=workers, on_progress=_bar(campaigns))
     took = time.monotonic() - began
@@ -45,22 +56,25 @@ def run(
     if report:
         report.write_text(json.dumps(as_data(tally, scene, took), indent=2), encoding="utf-8")
     for result in tally.failures[:MOST_TOLD]:
-        _tell(scene, result, application)
+        _tell(scene, result, [application, *_again(start, reply)])
     if failed(tally, scene):
         raise typer.Exit(1)
 
 
 @app.command()
+@ends_when_told()
 def replay(
     seed: Annotated[int, typer.Argument(help="The seed of the run.")],
     application: AppName,
     whole: Annotated[bool, typer.Option("--whole", help="Tell it as it was, without leaving anything out.")] = False,
+    start: Starts = [],  # noqa: B006
+    reply: Replies = [],  # noqa: B006
 ) -> None:
     """Run one seed again, and tell what happened; of a failure only what it takes."""
-    scene = _scene(load_app(application))
+    scene = _scene(load_app(application), start, reply)
     result = scene.examine(plan_for(seed, scene.setting), story=True)
     if result.violations and not whole:
-        _tell(scene, result, application)
+        _tell(scene, result, [application, *_again(start, reply)])
     else:
         print("\n".join([f"seed {seed}: {fault}" for fault in result.plan.faults]))
         print("\n".join([*result.story, *(f"✖ {violation}" for violation in result.violations)]))
@@ -69,16 +83,27 @@ def replay(
         raise typer.Exit(1)
 
 
-def _scene(loaded: App) -> Scene:
+def _scene(loaded: App, starts: Sequence[str], replies: Sequence[str]) -> Scene:
     if not loaded.sagas:
         raise UsageError("This application has no saga to simulate.", "name one in App(sagas=...).")
-    return Scene(loaded)
+    sagas = [loaded.saga(name) for name in dict.fromkeys(saga.name for saga in loaded.sagas.values())]
+    given = given_starts(sagas, starts)
+    messages = [(saga, given.get(saga.name) or invent(saga.start)) for saga in sagas]
+    answers = given_replies(sagas, replies).values()
+    return Scene(loaded, starts=messages, replies={type(one): lambda _, one=one: one for one in answers})  # type: ignore[misc]
 
 
-def _tell(scene: Scene, result: Result, application: str) -> None:
+def _again(starts: Sequence[str], replies: Sequence[str]) -> Iterator[str]:
+    """The same options once more, for a shell."""
+    for option, texts in (("--start", starts), ("--reply", replies)):
+        for text in texts:
+            yield f"{option} {shlex.quote(text)}"
+
+
+def _tell(scene: Scene, result: Result, words: Sequence[str]) -> None:
     small = scene.examine(shrink(scene, result).plan, story=True)
     print("\n".join(failure(small, shrunk_from=len(result.plan.faults))))
-    print(f"  again: choros sim replay {result.plan.seed} {application}")
+    print(f"  again: choros sim replay {result.plan.seed} {' '.join(words)}")
 
 
 def _bar(whole: int) -> Callable[[Tally], None]:

@@ -10,6 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
+from choros.cli.given import given_replies, given_start
+from choros.cli.interrupts import ends_when_told
+from choros.cli.words import writable
 from choros.errors import UsageError
 from choros.loading import load_app
 from choros.runtime.application import App
@@ -29,6 +32,7 @@ Count = Annotated[int | None, typer.Option(min=0, max=5, help="instead of the us
 
 
 @app.command()
+@ends_when_told()
 def verify(
     application: Annotated[str, typer.Argument(metavar="APP", help="package.module, or package.module:name")],
     saga: Annotated[str, typer.Option(help="one saga only")] = "",
@@ -53,10 +57,14 @@ def verify(
     given = zip((duplicates, crashes, retries), usual, strict=True)
     budgets = Left(*(most if asked is None else asked for asked, most in given))
     loaded = load_app(application)
+    writable(written)
     told: list[dict[str, Any]] = []
-    for one in _chosen(loaded, saga):
+    chosen = _chosen(loaded, saga)
+    replies = {name: given.to_json() for name, given in given_replies(chosen, reply).items()}
+    for one in chosen:
         bounds = Bounds(budgets, providers=at_providers(loaded, one), most_states=most_states, seed=seed)
-        exploration = Exploration(one, bounds, start=_body(one, start), replies=_replies(reply))
+        body = given_start(one, start).to_json() if start else ""
+        exploration = Exploration(one, bounds, start=body, replies=replies)
         told.append(_verified(loaded, exploration, mutants=mutants, real_code=real_code))
     if written:
         written.write_text(json.dumps({"schema": SCHEMA, "sagas": told}, indent=2), encoding="utf-8")
@@ -70,19 +78,6 @@ def _chosen(loaded: App, name: str) -> Sequence[Saga[Any]]:
     return [loaded.saga(name)] if name else list(loaded.sagas.values())
 
 
-def _body(saga: Saga[Any], text: str) -> str:
-    """The start message, checked; raises MessageRejected."""
-    return saga.start.from_json(text).to_json() if text else ""
-
-
-def _replies(given: Sequence[str]) -> dict[str, str]:
-    pairs = [text.partition("=") for text in given]
-    for text, (name, _, body) in zip(given, pairs, strict=True):
-        if not name or not body.strip().startswith("{"):
-            raise UsageError(f"--reply {text!r} is not TYPE=JSON.", """--reply 'seat-booked.v1={"seat": "1A"}'.""")
-    return {name: body for name, _, body in pairs}
-
-
 def _verified(loaded: App, exploration: Exploration, *, mutants: bool, real_code: bool) -> dict[str, Any]:
     """Verify one saga, print what was found, and give it back for the report."""
     if _on_a_terminal():
@@ -94,6 +89,8 @@ def _verified(loaded: App, exploration: Exploration, *, mutants: bool, real_code
     if mutants:
         tried = [_print_tried(one) for one in try_mutants(exploration)]
         _clear(exploration)
+        missed = sum(not one.caught for one in tried)
+        print(f"✖ {missed} of {len(tried)} mutants NOT caught" if missed else f"✔ all {len(tried)} mutants caught")
         told["mutants"] = [one.to_json() for one in tried]
         told["held"] &= all(one.caught for one in tried)
     if real_code:

@@ -8,6 +8,7 @@ import re
 import shlex
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
@@ -97,20 +98,27 @@ def existing(store: str) -> str:
     return store
 
 
+def writable(path: Path | None) -> None:
+    """Raises UsageError if no file can be written there, before hours of work are lost."""
+    if path and (path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK)):
+        raise UsageError(f"No file can be written at {path}.", "a file in a folder that is there.")
+
+
 def message_of(kind: type[M], given: str) -> M:
     """The message typed, or on standard input (`-`); raises UsageError, which names the fields."""
     try:
         return kind.from_json(sys.stdin.read() if given == "-" else given)
     except UnicodeError:
-        raise UsageError("The message is no UTF-8 text.", _fields(kind)) from None
+        raise UsageError("The message is no UTF-8 text.", fields_of(kind)) from None
     except MessageRejected as error:
         if "json_invalid" in error.sentence:
             what = "that is no JSON; give the message itself, or - for standard input"
-            raise UsageError(f"-i: {what}.", _fields(kind)) from None
-        raise UsageError(error.sentence, _fields(kind)) from None
+            raise UsageError(f"-i: {what}.", fields_of(kind)) from None
+        raise UsageError(error.sentence, fields_of(kind)) from None
 
 
-def _fields(kind: type[Message]) -> str:
+def fields_of(kind: type[Message]) -> str:
+    """A hint: what a message of this type is made of."""
     shown = [
         f"{name}: {_type_shown(field.annotation)}{'' if field.is_required() else ' (optional)'}"
         for name, field in kind.model_fields.items()

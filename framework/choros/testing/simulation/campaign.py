@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import multiprocessing
+import os
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -92,8 +94,17 @@ _here: list[Scene] = []
 def _adopt(scene: Scene) -> None:
     """In a worker: the scene that it was forked with. What is there now stays, so nobody need look for it."""
     _here[:] = [scene]
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     gc.disable()
     gc.freeze()
+
+
+def _end_with_parent() -> None:
+    """However the parent ends, also by a signal: a worker that waits for more work would wait for ever."""
+    parent = multiprocessing.parent_process()
+    if parent:
+        parent.join()
+        os._exit(1)
 
 
 def _examine_here(seeds: Sequence[int]) -> Tally:

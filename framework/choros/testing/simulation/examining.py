@@ -22,6 +22,7 @@ from choros.testing.simulation.fact_invariants import fact_violations
 from choros.testing.simulation.invariants import INVARIANTS, unfinished
 from choros.testing.simulation.inventing import invent
 from choros.testing.simulation.loop import OutOfSteps
+from choros.testing.simulation.plan_checks import check_plan
 from choros.testing.simulation.planning import Setting
 from choros.testing.simulation.script import Plan
 from choros.testing.simulation.stage import Replies, Troupe
@@ -93,7 +94,8 @@ class Scene:
         return max(_longest(saga) for saga, _ in self.starts) + SLACK
 
     def examine(self, plan: Plan, *, story: bool = False) -> Result:
-        """Run a plan, and check everything."""
+        """Run a plan, and check everything. Raises UsageError for a plan that speaks of what is not there."""
+        check_plan(plan, self.setting)
         with quietly():
             world = self.world(plan)
             try:

@@ -1,7 +1,7 @@
 """What must hold in every run, whatever strikes it. Read from the services' ledgers, the store's commits and the
 broker's books, never from what an orchestrator says of itself.
 
-The numbers are those of the list in `docs/reliability.md`. Where a run's faults go beyond what is promised (a store
+The numbers are those of the list in `docs/simulation.md`. Where a run's faults go beyond what is promised (a store
 that loses what it acknowledged, an emptied broker), the clauses that depend on it are left out, and no others.
 """
 

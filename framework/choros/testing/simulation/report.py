@@ -36,6 +36,8 @@ def summary(tally: Tally, scene: Scene, took: float) -> Iterator[str]:
     yield f"  moves:  {_listed(tally.edges)}"
     for missing in tally.missing(scene):
         yield f"  never:  {missing}"
+    if sagas and not tally.statuses["completed"]:
+        yield "ℹ no saga was completed in any run: does a handler or a reply of yours always fail?"
     if tally.failed:
         yield f"✖ {tally.failed} of {tally.runs} runs broke a promise"
     else:

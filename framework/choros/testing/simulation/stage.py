@@ -133,15 +133,17 @@ class Troupe:
 
     def _check_replies(self, app: App, own: Collection[str]) -> None:
         """Whether there is an answer to whatever the sagas command; without one every run would look like an outage."""
-        for kind, answer in self._replies.items():
+        given: Mapping[type[Reply], object] = self._replies
+        for kind, answer in given.items():
             if not callable(answer):
                 hint = f"replies={{{kind.__name__}: lambda command: {kind.__name__}(...)}}."
                 raise UsageError(f"The reply given for {kind.__name__} is no function.", hint)
-        planned = [step for saga in app.sagas.values() for step in saga.plan.steps if not isinstance(step.node, Publish)]
+        nodes = [step for saga in app.sagas.values() for step in saga.plan.steps]
+        planned = [step for step in nodes if not isinstance(step.node, Publish)]
         commanded = {command for step in planned for command in (step.command, step.compensation)}
         for service in (service for service in app.services.values() if service.name not in own):
-            for command in commanded.intersection(service.commands):
-                if command and command.reply_type not in self._replies:
+            for command in service.commands:
+                if command in commanded and command.reply_type not in self._replies:
                     self.example(command.reply_type)
 
     def example(self, kind: type[Reply]) -> Reply:

@@ -21,6 +21,8 @@ UNENCODABLE = (TypeError, ValueError, OverflowError, struct.error)
 """What encoding raises for a value that AMQP cannot carry."""
 LARGEST_BODY = 16 * 1024 * 1024
 """Bytes; RabbitMQ 4 closes the channel above this, and with it everything else in flight there."""
+LARGEST_HEADERS = 64 * 1024
+"""Bytes, of the headers of a copy: all of them go into one frame, of 128 KiB as RabbitMQ is shipped."""
 _FRAME_OVERHEAD = 8
 _SHORT_STRING = 255
 _ACK = struct.Struct(">BHIHHQBB")
@@ -52,8 +54,16 @@ def publish_frames(channel: int, frame_max: int, exchange: str, key: str, wire: 
 
 
 def republishable(headers: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of the headers that can be sent again; the others are dropped."""
-    return {name: value for name, value in headers.items() if _encodes(name, value)}
+    """Those of the headers that can be sent again; of too many, the smallest. A message that could not be sent again
+    could never be parked, and would hold its place for ever."""
+    sizes = [(size, name) for name, value in headers.items() if (size := _encoded_size(name, value)) is not None]
+    kept: dict[str, Any] = {}
+    left = LARGEST_HEADERS
+    for size, name in sorted(sizes):
+        left -= size
+        if left >= 0:
+            kept[name] = headers[name]
+    return kept
 
 
 def received(message: DeliveredMessage) -> Wire:
@@ -98,9 +108,9 @@ def _publish_frame(channel: int, exchange: str, key: str) -> bytes:
     return pamqp.frame.marshal(publish, channel)
 
 
-def _encodes(name: str, value: Any) -> bool:
+def _encoded_size(name: str, value: Any) -> int | None:
+    """None for what AMQP cannot carry."""
     try:
-        pamqp.encode.field_table({name: value})
+        return len(pamqp.encode.field_table({name: value}))
     except UNENCODABLE:
-        return False
-    return True
+        return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Protocol
 
 import aio_pika
@@ -19,6 +19,8 @@ from choros.transport.rabbitmq.failures import CONNECTION_FAILURES, explained
 from choros.transport.rabbitmq.tasks import asked_for, end
 
 _CLOSE_SECONDS = 5.0
+_STABLE_SECONDS = 10.0
+"""A connection that lived for so long was a good one: the next is dialled without much of a pause."""
 
 _log = structlog.get_logger(__name__)
 
@@ -91,7 +93,9 @@ class Link:
             await asyncio.wait(self._closings, timeout=_CLOSE_SECONDS)
 
     async def _supervise(self, connection: PikaConnection) -> None:
+        delays = full_jitter()
         while True:
+            begun = asyncio.get_running_loop().time()
             try:
                 await self._live(connection)
             except CONNECTION_FAILURES as failure:
@@ -102,7 +106,9 @@ class Link:
                 await self._tear_down(connection)
             if self._closed:
                 return
-            connection = await self._redial()
+            if asyncio.get_running_loop().time() - begun > _STABLE_SECONDS:
+                delays = full_jitter()  # else a broker that only takes connections would be dialled without a pause
+            connection = await self._redial(delays)
 
     async def _live(self, connection: PikaConnection) -> None:
         assert connection.transport is not None
@@ -152,8 +158,8 @@ class Link:
         self._closings.add(closing)
         closing.add_done_callback(self._closings.discard)
 
-    async def _redial(self) -> PikaConnection:
-        for seconds in full_jitter():
+    async def _redial(self, delays: Iterator[float]) -> PikaConnection:
+        for seconds in delays:
             self._nodes.turn()  # the node that was lost is the last to be asked again
             await asyncio.sleep(seconds)
             if self._closed:
