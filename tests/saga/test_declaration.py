@@ -34,6 +34,7 @@ from tests.saga.shop import (
     order_noted,
     order_rejected,
     order_saga,
+    order_withdrawn,
     print_invoice,
     refund_payment,
     ship_order,
@@ -124,6 +125,12 @@ MISTAKES: list[tuple[Any, str]] = [
     (
         lambda: declare(PAY, Publish(order_announced, early=True)),
         "saga 'order': order_announced is published early, but nothing takes it back when the saga is undone.",
+    ),
+    (
+        lambda: declare(
+            PAY, Publish(order_announced, early=True, retraction=order_withdrawn), compensated=order_withdrawn
+        ),
+        "saga 'order': OrderWithdrawn takes back what order_announced published, and is published again at the end.",
     ),
     (
         lambda: declare(SHIP, Retriable(charge_payment, to="payment")),

@@ -84,13 +84,23 @@ def make_plan(
             replies.append((index, names[index], steps[-1].command.reply_type))
     done = Known(saga, start, tuple(replies), no_failure="a completed saga has no failure")
     undone = Known(saga, start, (), tuple(replies), failure=True)
+    closing = tuple(_fact_builder(saga, function, undone) for function in compensated)
+    _check_taken_back_once(saga, steps, closing)
     return Plan(
-        start,
-        tuple(steps),
-        tuple(_fact_builder(saga, function, done) for function in completed),
-        tuple(_fact_builder(saga, function, undone) for function in compensated),
-        pivot,
+        start, tuple(steps), tuple(_fact_builder(saga, function, done) for function in completed), closing, pivot
     )
+
+
+def _check_taken_back_once(saga: str, steps: Iterable[Planned], closing: Iterable[Builder]) -> None:
+    """A reaction that is undone about the retraction must not be undone about the closing fact again."""
+    last = {builder.builds for builder in closing}
+    for planned in steps:
+        if isinstance(planned.node, Publish) and planned.undo and planned.undo.builds in last:
+            raise DeclarationError(
+                f"saga {saga!r}: {planned.undo.builds.__name__} takes back what {planned.name} published, and is"
+                " published again at the end.",
+                "give the closing fact a type of its own.",
+            )
 
 
 def _check_steps(saga: str, nodes: Iterable[object]) -> None:
