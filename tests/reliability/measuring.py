@@ -14,6 +14,11 @@ APP = "reference_services.order"
 CHOROS = (sys.executable, "-m", "choros")
 
 
+def _commit() -> str:
+    asked = subprocess.run(["git", "describe", "--always", "--dirty=+"], cwd=ROOT, capture_output=True, text=True)
+    return asked.stdout.strip() or "unknown"
+
+
 @dataclass(frozen=True)
 class Measurement:
     """One command."""
@@ -32,7 +37,10 @@ class Measurement:
         """Measure. A violation is a result too, so the exit code is not looked at; a crash leaves no file."""
         FOLDER.mkdir(parents=True, exist_ok=True)
         self.path.unlink(missing_ok=True)
+        commit = _commit()  # before: a run takes long, and somebody may commit meanwhile
         subprocess.run([part.replace("FILE", str(self.path)) for part in self.command], cwd=ROOT, check=False)
+        if figures := self.figures():
+            self.path.write_text(json.dumps({"commit": commit, **figures}, indent=2))
 
     def figures(self) -> Mapping[str, Any] | None:
         """What was measured; None if it was not."""
@@ -48,6 +56,7 @@ MEASUREMENTS = (
     Measurement("verify-long", (*CHOROS, "verify", APP, "--long", "--max-states", "3000000", "--json", "FILE"), 10),
     Measurement("simulation", (*CHOROS, "sim", "run", APP, "--campaigns", "20000", "--json", "FILE"), 5),
     Measurement("mutation", (sys.executable, "tests/mutation/run.py", "--json", "FILE"), 20),
+    Measurement("losing", (sys.executable, "-m", "tests.reliability.losing", "FILE"), 1),
     Measurement("chaos", (sys.executable, "-m", "tests.chaos", "--minutes", "15", "--report", "FILE"), 20),
     Measurement(
         "cluster", (sys.executable, "-m", "tests.chaos", "--cluster", "--minutes", "15", "--report", "FILE"), 20
