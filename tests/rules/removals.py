@@ -209,9 +209,8 @@ REMOVALS = (
         (DECLARATION,),
     ),
     Removal(
-        24, "nothing but the service is bound to its commands", "transport.topology.topology",
-        "whole += _working_queue(names, queue, Binding(names.facts, queue)) + _ladder(names, queue)",
-        "whole += _working_queue(names, queue, Binding(names.commands, queue, 'payment')) + _ladder(names, queue)",
+        24, "nothing but the service is bound to its commands", "transport.topology._subscribed",
+        "Binding(names.facts, queue)", "Binding(names.commands, queue, 'payment')",
         ("tests/transport/test_topology.py",),
     ),
     Removal(
