@@ -91,7 +91,7 @@ def test_every_mutant_is_caught_and_told(verify: Verify, tmp_path: Path) -> None
     assert "✔ mutant 'no tombstone': An undo that finds nothing leaves no trace." in said.out
     assert "So the saga is compensated, but book_room still stands (invariant 3)." in said.out
     assert "✖" not in said.out
-    assert re.search(r"✔ all \d+ mutants caught$", said.out)
+    assert re.search(r"✔ all \d+ mutants that concern this saga caught$", said.out)
     mutants = json.loads((tmp_path / "found.json").read_text())["sagas"][0]["mutants"]
     assert all(one["caught"] for one in mutants)
     assert max(len(one["report"]["story"]) for one in mutants if one["report"]) <= 12

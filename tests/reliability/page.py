@@ -68,11 +68,10 @@ def _explored(*runs: Figures | None) -> Iterator[str]:
     yield from _table(head, *rows)
     mutants = [mutant for saga in sagas for mutant in saga.get("mutants", ())]
     if mutants:
-        caught = [mutant for mutant in mutants if mutant["caught"]]
-        longest = max(len(mutant["story"]) for mutant in caught)
+        stories = [len(mutant["report"]["story"]) for mutant in mutants if mutant["report"]]
         yield ""
-        yield f"Negative controls: {len(caught)} of {len(mutants)} protocols with a part taken out were caught;"
-        yield f"the longest story had {longest} events."
+        yield f"Negative controls: of {len(mutants)} protocols with a part taken out, {len(stories)} were caught, with"
+        yield f"stories of at most {max(stories)} events; the others take out what this saga does not have."
 
 
 def _real_code(run: Figures | None) -> Iterator[str]:

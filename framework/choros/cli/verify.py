@@ -89,8 +89,9 @@ def _verified(loaded: App, exploration: Exploration, *, mutants: bool, real_code
     if mutants:
         tried = [_print_tried(one) for one in try_mutants(exploration)]
         _clear(exploration)
-        missed = sum(not one.caught for one in tried)
-        print(f"✖ {missed} of {len(tried)} mutants NOT caught" if missed else f"✔ all {len(tried)} mutants caught")
+        concerned = [one for one in tried if one.report]
+        missed, of = sum(not one.caught for one in tried), f"{len(concerned)} mutants that concern this saga"
+        print(f"✖ {missed} of the {of} NOT caught" if missed else f"✔ all {of} caught")
         told["mutants"] = [one.to_json() for one in tried]
         told["held"] &= all(one.caught for one in tried)
     if real_code:
