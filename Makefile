@@ -21,8 +21,11 @@ demo: $(VENV)/.demo ## run the shop in one process: no broker, no Docker (ARGS="
 test: $(VENV)/.dev ## the whole suite, beside a private RabbitMQ and Redis
 	$(SERVERS) $(BIN)/pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
-test-fast: $(VENV)/.dev ## only what is pure or in memory: seconds
-	$(BIN)/pytest -n auto -m "not servers and not slow" $(ARGS)
+# What tries every case, or many random ones, takes its time even in memory: simulation, exploration, properties, fuzzing.
+EXHAUSTIVE := tests/simulation tests/exploration tests/properties tests/test_envelope_fuzz.py tests/test_reading_fuzz.py
+
+test-fast: $(VENV)/.dev ## only what is pure or in memory, and not exhaustive: seconds
+	$(BIN)/pytest -n auto -m "not servers and not slow" $(EXHAUSTIVE:%=--ignore=%) $(ARGS)
 
 check: $(VENV)/.dev ## style, types, architecture, budgets
 	$(BIN)/ruff check .
