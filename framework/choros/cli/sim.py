@@ -26,11 +26,14 @@ from choros.testing.simulation.inventing import invent
 from choros.testing.simulation.planning import plan_for
 from choros.testing.simulation.report import as_data, failed, failure, summary
 from choros.testing.simulation.shrinking import shrink
+from choros.testing.simulation.stage import always
 
 app = typer.Typer(no_args_is_help=True, help="An application in a simulated world, with faults.")
 BAR = 40
-Starts = Annotated[list[str], typer.Option(help="A start message as JSON (or SAGA=JSON), if none can be made up.")]
-Replies = Annotated[list[str], typer.Option(help="TYPE=JSON, a reply if none can be made up.")]
+Starts = Annotated[
+    list[str] | None, typer.Option(help="A start message as JSON (or SAGA=JSON), if none can be made up.")
+]
+Replies = Annotated[list[str] | None, typer.Option(help="TYPE=JSON, a reply if none can be made up.")]
 MOST_TOLD = 3
 """Failures told in full."""
 
@@ -43,12 +46,12 @@ def run(
     seed: Annotated[int, typer.Option(help="The first seed.")] = 1,
     workers: Annotated[int, typer.Option(min=1, help="How many at the same time.")] = os.cpu_count() or 1,
     report: Annotated[Path | None, typer.Option("--json", help="Where to write the figures as JSON.")] = None,
-    start: Starts = [],  # noqa: B006
-    reply: Replies = [],  # noqa: B006
+    start: Starts = None,
+    reply: Replies = None,
 ) -> None:
     """Run an application under so many seeds, and check every promise in every run."""
     writable(report)
-    scene = _scene(load_app(application), start, reply)
+    scene = _scene(load_app(application), start or (), reply or ())
     began = time.monotonic()
     tally = campaign(scene, range(seed, seed + campaigns), workers=workers, on_progress=_bar(campaigns))
     took = time.monotonic() - began
@@ -56,7 +59,7 @@ def run(
     if report:
         report.write_text(json.dumps(as_data(tally, scene, took), indent=2), encoding="utf-8")
     for result in tally.failures[:MOST_TOLD]:
-        _tell(scene, result, [application, *_again(start, reply)])
+        _tell(scene, result, [application, *_again(start or (), reply or ())])
     if failed(tally, scene):
         raise typer.Exit(1)
 
@@ -67,14 +70,14 @@ def replay(
     seed: Annotated[int, typer.Argument(help="The seed of the run.")],
     application: AppName,
     whole: Annotated[bool, typer.Option("--whole", help="Tell it as it was, without leaving anything out.")] = False,
-    start: Starts = [],  # noqa: B006
-    reply: Replies = [],  # noqa: B006
+    start: Starts = None,
+    reply: Replies = None,
 ) -> None:
     """Run one seed again, and tell what happened; of a failure only what it takes."""
-    scene = _scene(load_app(application), start, reply)
+    scene = _scene(load_app(application), start or (), reply or ())
     result = scene.examine(plan_for(seed, scene.setting), story=True)
     if result.violations and not whole:
-        _tell(scene, result, [application, *_again(start, reply)])
+        _tell(scene, result, [application, *_again(start or (), reply or ())])
     else:
         print("\n".join([f"seed {seed}: {fault}" for fault in result.plan.faults]))
         print("\n".join([*result.story, *(f"✖ {violation}" for violation in result.violations)]))
@@ -90,7 +93,7 @@ def _scene(loaded: App, starts: Sequence[str], replies: Sequence[str]) -> Scene:
     given = given_starts(sagas, starts)
     messages = [(saga, given.get(saga.name) or invent(saga.start)) for saga in sagas]
     answers = given_replies(sagas, replies).values()
-    return Scene(loaded, starts=messages, replies={type(one): lambda _, one=one: one for one in answers})  # type: ignore[misc]
+    return Scene(loaded, starts=messages, replies={type(one): always(one) for one in answers})
 
 
 def _again(starts: Sequence[str], replies: Sequence[str]) -> Iterator[str]:

@@ -43,7 +43,7 @@ def verify(
     most_states: Annotated[int, typer.Option("--max-states", min=1, help="stop there, incomplete")] = 5_000_000,
     seed: Annotated[int, typer.Option(help="order of the walk within a level; first seed of --real-code")] = 0,
     start: Annotated[str, typer.Option(help="the start message as JSON, if none can be made up")] = "",
-    reply: Annotated[list[str], typer.Option(help="TYPE=JSON, a reply if none can be made up")] = [],  # noqa: B006
+    reply: Annotated[list[str] | None, typer.Option(help="TYPE=JSON, a reply if none can be made up")] = None,
     mutants: Annotated[bool, typer.Option("--mutants", help="also without each rule: all must be caught")] = False,
     real_code: Annotated[bool, typer.Option("--real-code", help="also each combination, through the runtime")] = False,
     written: Annotated[Path | None, typer.Option("--json", help="where to write the report as JSON")] = None,
@@ -60,7 +60,7 @@ def verify(
     writable(written)
     told: list[dict[str, Any]] = []
     chosen = _chosen(loaded, saga)
-    replies = {name: given.to_json() for name, given in given_replies(chosen, reply).items()}
+    replies = {name: given.to_json() for name, given in given_replies(chosen, reply or ()).items()}
     for one in chosen:
         bounds = Bounds(budgets, providers=at_providers(loaded, one), most_states=most_states, seed=seed)
         body = given_start(one, start).to_json() if start else ""

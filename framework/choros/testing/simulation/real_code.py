@@ -19,7 +19,7 @@ from choros.testing.simulation.loop import OutOfSteps
 from choros.testing.simulation.real_code_cases import MOST, Case, cases, commanded, look_every, must_end
 from choros.testing.simulation.real_code_director import Director
 from choros.testing.simulation.script import Plan
-from choros.testing.simulation.stage import Replies
+from choros.testing.simulation.stage import Replies, always
 from choros.testing.simulation.world import World
 
 _COLLECT_EVERY = 50
@@ -117,7 +117,7 @@ def fixed_replies(saga: Saga[Any], bodies: Mapping[str, str]) -> Replies:
     commands = [command for planned in commanded(saga) for command in (planned.command, planned.compensation)]
     types = dict.fromkeys(command.reply_type for command in commands if command)
     fixed = {known: known.from_json(bodies[known.type_name]) for known in types if known.type_name in bodies}
-    return {reply_type: lambda _, reply=reply: reply for reply_type, reply in fixed.items()}  # type: ignore[misc]
+    return {reply_type: always(reply) for reply_type, reply in fixed.items()}
 
 
 def run_case(scene: Scene, saga: Saga[Any], case: Case, seed: int) -> tuple[str, Sequence[str]]:

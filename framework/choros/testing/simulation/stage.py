@@ -28,6 +28,11 @@ Replies = Mapping[type[Reply], Callable[[Any], Reply]]
 """How to answer a command, by the type of the reply, where a made-up one will not do."""
 
 
+def always(reply: Reply) -> Callable[[Any], Reply]:
+    """Answers every command with this."""
+    return lambda _: reply
+
+
 @dataclass(frozen=True, slots=True)
 class Effect:
     """One line of a ledger."""
