@@ -50,11 +50,6 @@ class SimLine(Line):
         if held is not None:
             self.queue.take_back([held], counted=self.channel.setting.mode == "3.10")
 
-    def stop(self) -> None:
-        """Hand out no more."""
-        if self in self.queue.lines:
-            self.queue.lines.remove(self)
-
     def cancel(self) -> None:
         """End the consumer from the broker's side; what is out may still be settled."""
         self.stop()

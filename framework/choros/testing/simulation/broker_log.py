@@ -64,11 +64,6 @@ class SimLogLine(LogLine):
         """Read on from here again."""
         self.give_back(tag)
 
-    def stop(self) -> None:
-        """Hand out no more."""
-        if self in self.queue.lines:
-            self.queue.lines.remove(self)
-
     def cancel(self) -> None:
         """End the reader from the broker's side."""
         self.stop()

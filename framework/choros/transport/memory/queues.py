@@ -64,6 +64,11 @@ class Line:
         if held is not None:
             self.queue.take_back([held])
 
+    def stop(self) -> None:
+        """Hand out no more."""
+        if self in self.queue.lines:
+            self.queue.lines.remove(self)
+
     def give_back_unread(self) -> None:
         """Return what was never received."""
         tags = [tag for tag, _ in self.inbox]
