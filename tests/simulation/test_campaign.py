@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import sys
+from collections.abc import Sequence
 
 import pytest
 
 from choros.testing.simulation import Plan, Scene, campaign, plan_for
-from choros.testing.simulation.campaign import sometimes
+from choros.testing.simulation.campaign import CHUNK, Tally, sometimes
 from choros.testing.simulation.report import as_data, failed, failure, summary
 from tests.simulation.trip import app
 
@@ -23,7 +26,7 @@ def test_a_few_seeds_break_no_promise(scene: Scene) -> None:
     assert tally.runs == 60 and sum(tally.statuses.values()) > 60
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_three_hundred_seeds_break_no_promise(scene: Scene) -> None:
     tally = campaign(scene, range(1001, 1301), workers=2)
     assert ["\n".join(failure(result)) for result in tally.failures] == []
@@ -33,6 +36,21 @@ def test_three_hundred_seeds_break_no_promise(scene: Scene) -> None:
 def test_several_workers_come_to_the_same(scene: Scene) -> None:
     alone, together = campaign(scene, range(1, 61)), campaign(scene, range(1, 61), workers=2)
     assert alone == together
+
+
+def test_the_seeds_order_decides_not_the_workers(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sums of floats depend on the order: 0.1 + 0.2 + 0.3 is not 0.3 + 0.2 + 0.1."""
+    overtaken = multiprocessing.get_context("fork").Event()
+
+    def examine(_scene: Scene, seeds: Sequence[int]) -> Tally:
+        assert seeds[0] != 0 or overtaken.wait(30)
+        overtaken.set()
+        return Tally(len(seeds), seconds=float(seeds[0]))
+
+    monkeypatch.setattr(sys.modules[Tally.__module__], "_examine", examine)
+    seen: list[float] = []
+    campaign(scene, range(4 * CHUNK), workers=2, on_progress=lambda tally: seen.append(tally.seconds))
+    assert seen == [0, CHUNK, 3 * CHUNK, 6 * CHUNK]
 
 
 def test_a_plan_survives_json(scene: Scene) -> None:

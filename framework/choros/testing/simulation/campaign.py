@@ -85,7 +85,7 @@ def _tallies(scene: Scene, seeds: Sequence[int], workers: int) -> Iterator[Tally
             yield _examine(scene, chunk)
         return
     with multiprocessing.get_context("fork").Pool(workers, _adopt, (scene,)) as pool:
-        yield from pool.imap_unordered(_examine_here, chunks)
+        yield from pool.imap(_examine_here, chunks)  # in order: sums of floats depend on it
 
 
 _here: list[Scene] = []
