@@ -18,14 +18,17 @@ help: ## this list
 demo: $(VENV)/.demo ## run the shop in one process: no broker, no Docker (ARGS="--orders file.csv" for more)
 	$(BIN)/choros demo $(ARGS)
 
-test: $(VENV)/.dev ## the whole suite, beside a private RabbitMQ and Redis
-	$(SERVERS) $(BIN)/pytest -n $(WORKERS) --dist worksteal $(ARGS)
+test: $(VENV)/.dev ## the suite, beside a private RabbitMQ and Redis
+	$(SERVERS) $(BIN)/pytest -n $(WORKERS) --dist worksteal -m "not long" $(ARGS)
+
+test-long: $(VENV)/.dev ## the rest of the suite: what takes too long for every day
+	$(SERVERS) $(BIN)/pytest -n $(WORKERS) --dist worksteal -m long $(ARGS)
 
 # What tries every case, or many random ones, takes its time even in memory: simulation, exploration, properties, fuzzing.
 EXHAUSTIVE := tests/simulation tests/exploration tests/properties tests/test_envelope_fuzz.py tests/test_reading_fuzz.py
 
 test-fast: $(VENV)/.dev ## only what is pure or in memory, and not exhaustive: seconds
-	$(BIN)/pytest -n auto -m "not servers and not slow" $(EXHAUSTIVE:%=--ignore=%) $(ARGS)
+	$(BIN)/pytest -n auto -m "not servers and not slow and not long" $(EXHAUSTIVE:%=--ignore=%) $(ARGS)
 
 check: $(VENV)/.dev ## style, types, architecture, budgets
 	$(BIN)/ruff check .
@@ -68,4 +71,4 @@ $(VENV)/.dev: $(MADE_FROM) | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@ $(VENV)/.demo
 
-.PHONY: help demo test test-fast check verify simulate chaos mutate reliability-report bench clean
+.PHONY: help demo test test-long test-fast check verify simulate chaos mutate reliability-report bench clean
