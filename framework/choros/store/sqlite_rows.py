@@ -20,9 +20,10 @@ _INSERT = f"INSERT INTO saga ({_COLUMNS}) VALUES ({_MARKS}) ON CONFLICT (saga_id
 _UPDATE = f"UPDATE saga SET ({_COLUMNS}) = ({_MARKS}) WHERE saga_id = ? AND version = ? AND transition_id = ?"
 _HISTORY = "INSERT INTO history (saga_id, version, at, events) VALUES (?, ?, ?, ?)"
 _ENTRY = """INSERT OR REPLACE INTO outbox (saga_id, id, channel, saga, saga_version, at, envelope)
-    VALUES (?1, ?2, ?3, ?4, ?5,
-        iif(?3 = 'facts',
-            max(?6, coalesce((SELECT max(at) FROM outbox WHERE saga_id = ?1 AND channel = ?3), 0)), ?6), ?7)"""
+    WITH new (saga_id, id, channel, saga, saga_version, at, envelope) AS (VALUES (?, ?, ?, ?, ?, ?, ?))
+    SELECT saga_id, id, channel, saga, saga_version,
+        iif(channel = 'facts', max(at, coalesce((SELECT max(outbox.at) FROM outbox
+            WHERE outbox.saga_id = new.saga_id AND outbox.channel = new.channel), 0)), at), envelope FROM new"""
 """Whatever the clock does, no fact is taken for older than one of its saga that has not left."""
 _SENT = "DELETE FROM outbox WHERE saga_id = ? AND id = ?"
 _THESE = "IN (SELECT value FROM json_each(?))"  # one statement for any number of ids
