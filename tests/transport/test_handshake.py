@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterator
+import gc
+import warnings
+from collections.abc import AsyncIterator, Awaitable, Iterator
+from contextlib import asynccontextmanager
 
-import aio_pika
+import aiormq
 import pytest
 from aiormq.abc import AbstractConnection
 from yarl import URL
@@ -26,7 +29,7 @@ async def test_a_stream_that_ends_within_the_handshake_is_an_unreachable_broker(
     async def ended(*_: object) -> None:
         raise StopAsyncIteration
 
-    monkeypatch.setattr(aio_pika, "connect", ended)
+    monkeypatch.setattr(aiormq, "connect", ended)
     with pytest.raises(BrokerUnreachable, match=r"does not answer \(it closed the connection\)"):
         async with connected(Addresses("amqp://127.0.0.1:1/"), app, "test"):
             pass
@@ -45,15 +48,13 @@ class Wire:
     def __init__(self) -> None:
         self.closing = asyncio.get_running_loop().create_future()
         self.is_closed = False
-        self.connection = self
-        self.transport = self
 
-    async def close(self) -> None:
+    async def close(self, _: object) -> None:
         self.is_closed = True
 
 
 class Dialling:
-    """Plays `aio_pika.connect`: each dial is met by the next of these, then by a connection."""
+    """Plays `aiormq.connect`: each dial is met by the next of these, then by a connection."""
 
     def __init__(self, *met: Awaitable[None]) -> None:
         self.met = list(met)
@@ -78,7 +79,7 @@ async def until(dialling: Dialling, connections: int) -> None:
 
 async def test_a_cancellation_that_nobody_asked_for_ends_no_link(monkeypatch: pytest.MonkeyPatch) -> None:
     dialling = Dialling(cancelled_by_the_client(), cancelled_by_the_client())
-    monkeypatch.setattr(aio_pika, "connect", dialling.connect)
+    monkeypatch.setattr(aiormq, "connect", dialling.connect)
     link = Link((URL("amqp://127.0.0.1:1/?name=test"),), nothing, 5.0)
     await link.open()
     dialling.made[0].closing.set_result(None)
@@ -90,7 +91,7 @@ async def test_a_cancellation_that_nobody_asked_for_ends_no_link(monkeypatch: py
 
 async def test_a_cancellation_that_nobody_asked_for_costs_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     dialling = Dialling()
-    monkeypatch.setattr(aio_pika, "connect", dialling.connect)
+    monkeypatch.setattr(aiormq, "connect", dialling.connect)
     trouble = [cancelled_by_the_client(), cancelled_by_the_client()]
     served: list[AbstractConnection] = []
 
@@ -127,7 +128,7 @@ async def test_the_pauses_grow_while_no_connection_lasts(
         begun.append(True)
         return iter([0.0] * 9)
 
-    monkeypatch.setattr(aio_pika, "connect", dialling.connect)
+    monkeypatch.setattr(aiormq, "connect", dialling.connect)
     monkeypatch.setattr(link_module, "full_jitter", delays)
     monkeypatch.setattr(link_module, "_STABLE_SECONDS", stable)
     link = Link((URL("amqp://127.0.0.1:1/?name=test"),), nothing, 5.0)
@@ -154,7 +155,7 @@ async def test_a_link_that_is_closed_while_it_dials_is_closed_even_if_that_is_sw
             raise OSError("away") from None
 
     dialling = Dialling(swallowing())
-    monkeypatch.setattr(aio_pika, "connect", dialling.connect)
+    monkeypatch.setattr(aiormq, "connect", dialling.connect)
     link = Link((URL("amqp://127.0.0.1:1/?name=test"),), nothing, 5.0)
     await link.open()
     dialling.made[0].closing.set_result(None)
@@ -162,3 +163,35 @@ async def test_a_link_that_is_closed_while_it_dials_is_closed_even_if_that_is_sw
     await link.close()
     assert link._supervisor is not None and link._supervisor.done()
     assert len(dialling.made) == 1
+
+
+@asynccontextmanager
+async def hanging_up() -> AsyncIterator[tuple[URL, list[int]]]:
+    """A broker that takes connections and cuts them; what it has taken is counted."""
+    taken: list[int] = []
+
+    async def cut(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        taken.append(len(await reader.read(1 + len(taken))))
+        writer.transport.abort()
+
+    server = await asyncio.start_server(cut, "127.0.0.1", 0)
+    async with server:
+        yield URL(f"amqp://127.0.0.1:{server.sockets[0].getsockname()[1]}/?name=test"), taken
+
+
+async def test_a_connection_that_did_not_come_up_leaves_nothing_to_do_for_whoever_collects_it() -> None:
+    """aio-pika's begins to close itself then; collected in a thread, nobody awaits that."""
+    async with hanging_up() as (address, taken):
+        away = Link((URL("amqp://127.0.0.1:1/?name=test"), address), nothing, 5.0)
+        gc.disable()
+        try:
+            for _ in range(4):
+                with pytest.raises(BrokerUnreachable):
+                    await away.open()
+            with warnings.catch_warnings(record=True) as said:
+                warnings.simplefilter("always")
+                await asyncio.to_thread(gc.collect)
+        finally:
+            gc.enable()
+    assert len(taken) == 4
+    assert [str(one.message) for one in said] == []

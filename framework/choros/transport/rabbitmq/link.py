@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Protocol
 
-import aio_pika
+import aiormq
 import structlog
-from aio_pika.abc import AbstractConnection as PikaConnection
 from aiormq.abc import AbstractConnection
+from aiormq.exceptions import ConnectionClosed
 from yarl import URL
 
 from choros.errors import BrokerUnreachable
@@ -92,7 +92,7 @@ class Link:
         if self._closings:
             await asyncio.wait(self._closings, timeout=_CLOSE_SECONDS)
 
-    async def _supervise(self, connection: PikaConnection) -> None:
+    async def _supervise(self, connection: AbstractConnection) -> None:
         delays = full_jitter()
         while True:
             begun = asyncio.get_running_loop().time()
@@ -110,17 +110,15 @@ class Link:
                 delays = full_jitter()  # else a broker that only takes connections would be dialled without a pause
             connection = await self._redial(delays)
 
-    async def _live(self, connection: PikaConnection) -> None:
-        assert connection.transport is not None
-        amqp = connection.transport.connection
-        closing = amqp.closing
+    async def _live(self, connection: AbstractConnection) -> None:
+        closing = connection.closing
         with asked_for():
-            await self._prepare(amqp)
-        self.connection = amqp
+            await self._prepare(connection)
+        self.connection = connection
         self._up.set()
         self._changed()
         for resident in list(self._residents):
-            self._house(resident, amqp)
+            self._house(resident, connection)
         broken = asyncio.create_task(self._broken.wait())
         try:
             await asyncio.wait({closing, broken}, return_when=asyncio.FIRST_COMPLETED)
@@ -149,7 +147,7 @@ class Link:
         else:
             self._residents.remove(resident)
 
-    async def _tear_down(self, connection: PikaConnection) -> None:
+    async def _tear_down(self, connection: AbstractConnection) -> None:
         self.connection = None
         self._changed()
         await end(self._tasks)
@@ -158,7 +156,7 @@ class Link:
         self._closings.add(closing)
         closing.add_done_callback(self._closings.discard)
 
-    async def _redial(self, delays: Iterator[float]) -> PikaConnection:
+    async def _redial(self, delays: Iterator[float]) -> AbstractConnection:
         for seconds in delays:
             self._nodes.turn()  # the node that was lost is the last to be asked again
             await asyncio.sleep(seconds)
@@ -173,7 +171,7 @@ class Link:
                 return connection
         raise AssertionError("unreachable")
 
-    async def _dial_all(self) -> PikaConnection:
+    async def _dial_all(self) -> AbstractConnection:
         for _ in range(len(self._nodes) - 1):
             try:
                 return await self._dial()
@@ -182,18 +180,19 @@ class Link:
                 self._nodes.turn()
         return await self._dial()
 
-    async def _dial(self) -> PikaConnection:
+    async def _dial(self) -> AbstractConnection:
+        """Not by aio-pika, whose connection closes itself when it is collected, wherever that happens to be."""
         try:
             with asked_for():
                 async with asyncio.timeout(self._connect_timeout):
-                    return await aio_pika.connect(self.address)
+                    return await aiormq.connect(self.address)
         except CONNECTION_FAILURES as failure:
             raise explained(failure, self.address) from failure
 
 
-async def _closed(connection: PikaConnection) -> None:
+async def _closed(connection: AbstractConnection) -> None:
     try:
         async with asyncio.timeout(_CLOSE_SECONDS):
-            await connection.close()
+            await connection.close(ConnectionClosed)
     except CONNECTION_FAILURES as failure:
         _log.debug("broker.close_failed", why=type(failure).__name__)
