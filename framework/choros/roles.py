@@ -184,7 +184,7 @@ async def open_role(
         raise UsageError(f"There is no role {role!r}.", "orchestrator, service:NAME, subscriber:NAME or all.")
     if role == "orchestrator" or (kind == "all" and app.sagas):
         store = await stack.enter_async_context(opened_store(addresses, app))
-        vitals.watch_store("saga store", lambda: store.due(0.0, tuple(app.sagas), 1))
+        vitals.watch_store("saga store", lambda: store.due(0.0, app.kinds, 1))
         parts.append(Orchestrator(app, transport=transport, store=store))
     return parts
 

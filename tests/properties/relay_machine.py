@@ -22,7 +22,6 @@ from choros.testing.store import a_record
 from choros.transport.port import Published
 from tests.properties.machines import AsyncMachine
 
-KNOWN = (("order", 1),)
 RESEND_AFTER = 5.0
 CHANNELS: tuple[Channel, ...] = ("commands", "facts")
 FATES = ("confirmed", "confirmed", "silent", "unknown", "returned", "broken")
@@ -61,7 +60,7 @@ class RelayMachine(AsyncMachine):
 
     def _pair(self) -> dict[Channel, Relay]:
         return {
-            channel: self._relay(channel, self._publisher(channel), self.store, KNOWN, resend_after=RESEND_AFTER)
+            channel: self._relay(channel, self._publisher(channel), self.store, resend_after=RESEND_AFTER)
             for channel in CHANNELS
         }
 
@@ -71,7 +70,7 @@ class RelayMachine(AsyncMachine):
         self.stalls = 0
         for _ in range(4):
             await self._pass_time(RESEND_AFTER + 1)
-        left = [entry.id for one in CHANNELS for entry in await self.store.unsent(one, self.now + 1, KNOWN, 10_000)]
+        left = [entry.id for one in CHANNELS for entry in await self.store.unsent(one, self.now + 1, 10_000)]
         assert not left, f"{left} never left"
         assert not self.overtaken
         assert {entry for _, _, entry in self.committed} <= set(self.arrived) | self.settled
@@ -210,6 +209,6 @@ class RelayMachine(AsyncMachine):
 
     async def _check_outbox(self) -> None:
         for channel in CHANNELS:
-            left = [entry.id for entry in await self.store.unsent(channel, self.now + 1, KNOWN, 10_000)]
+            left = [entry.id for entry in await self.store.unsent(channel, self.now + 1, 10_000)]
             gone = {one for _, kind, one in self.committed if kind == channel} - set(left)
             assert gone <= self.settled, f"{gone - self.settled} left the outbox unconfirmed"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, precondition, rule
 
-from choros.store.port import Channel, Committed, Entry, HistoryRow, Record, Store, Transition
+from choros.store.port import Channel, Committed, Entry, HistoryRow, Kind, Record, Store, Transition, handed_out
 from choros.testing.store import LATER, a_record
 from tests.properties.machines import AsyncMachine, cut_off
 
@@ -17,7 +17,13 @@ Opening = Callable[[], Awaitable[Store]]
 OK, CONFLICT = Committed.OK, Committed.CONFLICT
 IDS = [f"s{number}" for number in range(4)]
 SAGAS = {"s0": ("order", 1), "s1": ("order", 2), "s2": ("return", 1), "s3": ("order", 1)}
-KNOWNS = [[("order", 1)], [("order", 2), ("return", 1)], sorted(set(SAGAS.values())), []]
+PRINTS = ["", "a", "b"]
+KNOWNS = [
+    [Kind("order", 1, "a")],
+    [Kind("order", 2, "b"), Kind("return", 1, "a")],
+    [Kind(*saga, one) for saga in sorted(set(SAGAS.values())) for one in PRINTS],
+    [],
+]
 CHANNELS: tuple[Channel, ...] = ("commands", "facts")
 
 ids = st.sampled_from(IDS)
@@ -25,7 +31,9 @@ handles = st.integers(0, 1)
 statuses = st.sampled_from(["running", "compensating", "completed", "parked"])
 times = st.none() | st.sampled_from([0.0, 1.5, 7.25, 7.25, 50.125]) | st.floats(0, 100, width=32)
 channels = st.lists(st.sampled_from(CHANNELS), max_size=3)
-changes = st.fixed_dictionaries({"status": statuses, "wake_at": times, "state": st.text(max_size=8)})
+changes = st.fixed_dictionaries(
+    {"status": statuses, "wake_at": times, "state": st.text(max_size=8), "fingerprint": st.sampled_from(PRINTS)}
+)
 
 
 @dataclass
@@ -195,22 +203,22 @@ class StoreMachine(AsyncMachine):
         for saga_id, one in loaded.items():
             for channel, unsent in (("commands", one.unsent), ("facts", one.unsent_facts)):
                 self._check_unsent(handle, [(saga_id, entry_id) for entry_id in unsent], channel, [saga_id])
+        await self._check_outbox(store, handle)
         for number, known in enumerate(KNOWNS):
-            await self._check_outbox(store, handle, known)
             await self._check_due(store, known, 25.0 * number, number + 1)
         await self._check_lists(store)
 
-    async def _check_outbox(self, store: Store, handle: int, known: list[tuple[str, int]]) -> None:
-        until, sagas = store.now() + LATER, [saga_id for saga_id in IDS if SAGAS[saga_id] in known]
+    async def _check_outbox(self, store: Store, handle: int) -> None:
+        until = store.now() + LATER
         for channel in CHANNELS:
-            found = await store.unsent(channel, until, known, 1000)
+            found = await store.unsent(channel, until, 1000)
             seen = [(entry.saga_id, entry.id) for entry in found]
-            self._check_unsent(handle, seen, channel, sagas)
-            by_pair = {(i, entry.id): entry for i in sagas if i in self.told for entry in self.told[i].outbox}
+            self._check_unsent(handle, seen, channel, IDS)
+            by_pair = {(i, entry.id): entry for i in IDS if i in self.told for entry in self.told[i].outbox}
             assert list(found) == [by_pair[pair] for pair in seen], "an entry is not as it was committed"
             assert seen == sorted(seen, key=self.order.index), "not in the order of the commits"
-            assert list(await store.unsent(channel, until, known, 2)) == list(found)[:2]
-            assert not await store.unsent(channel, store.now() - LATER, known, 1000)
+            assert list(await store.unsent(channel, until, 2)) == list(found)[:2]
+            assert not await store.unsent(channel, store.now() - LATER, 1000)
 
     def _check_unsent(self, handle: int, seen: list[tuple[str, str]], channel: str, sagas: list[str]) -> None:
         """Nothing that is not marked may be missing; what this very handle marked must be."""
@@ -225,11 +233,11 @@ class StoreMachine(AsyncMachine):
         may = {pair for pair in waiting if self.marked.get(pair) != handle}
         assert must <= set(seen) <= may and len(seen) == len(set(seen)), (must, seen, may)
 
-    async def _check_due(self, store: Store, known: list[tuple[str, int]], now: float, limit: int) -> None:
+    async def _check_due(self, store: Store, known: list[Kind], now: float, limit: int) -> None:
         due = sorted(
             (told.record.wake_at, saga_id)
             for saga_id, told in self.told.items()
-            if told.record.wake_at is not None and told.record.wake_at <= now and SAGAS[saga_id] in known
+            if told.record.wake_at is not None and told.record.wake_at <= now and told.record.kind in handed_out(known)
         )
         assert list(await store.due(now, known, limit)) == [saga_id for _, saga_id in due][:limit]
 

@@ -59,8 +59,8 @@ class OneTimerTooMany(MemoryStore):
 
 
 class NewestFirst(MemoryStore):
-    async def unsent(self, channel: Any, before: float, known: Known, limit: int) -> Sequence[Entry]:
-        return (await super().unsent(channel, before, known, 1000))[::-1][:limit]
+    async def unsent(self, channel: Any, before: float, limit: int) -> Sequence[Entry]:
+        return (await super().unsent(channel, before, 1000))[::-1][:limit]
 
 
 class FactsAreForgotten(MemoryStore):

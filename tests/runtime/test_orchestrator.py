@@ -310,10 +310,19 @@ async def test_what_a_crash_left_in_the_outbox_is_sent_under_its_own_id(stage: S
     await transport.connect()
     async with Client(stage.app, store=stage.store, transport=transport) as client:
         await client.start(shop.order_saga, shop.ORDER)
-    left = await stage.store.unsent("commands", stage.store.now() + 1, tuple(stage.app.sagas), 10)
+    left = await stage.store.unsent("commands", stage.store.now() + 1, 10)
     await stage.orchestrator()
     charge = await stage.command("payment")
     assert [entry.id for entry in left] == [charge.id]
+
+
+async def test_what_a_removed_version_left_in_the_outbox_leaves(stage: Stage) -> None:
+    transport = Refusing(stage.broker, "shop")
+    await transport.connect()
+    async with Client(stage.app, store=stage.store, transport=transport) as client:
+        await client.start(shop.order_saga, shop.ORDER)
+    await stage.orchestrator(App("shop"))
+    assert (await stage.command("payment")).saga_version == 1
 
 
 async def test_facts_that_cannot_leave_do_not_stop_commands(stage: Stage) -> None:

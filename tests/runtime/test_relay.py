@@ -14,8 +14,6 @@ from choros.store.memory import MemoryStore
 from choros.store.port import Channel, Entry, Record, Transition
 from choros.transport.port import Published
 
-KNOWN = (("order", 1),)
-
 
 def entry(channel: Channel, saga_id: str, entry_id: str, to: str = "payment") -> Entry:
     envelope = Envelope(id=entry_id, kind="command", type="t.v1", source="/s", time=1.0, data="{}", to=to)
@@ -55,7 +53,7 @@ async def test_facts_that_come_again_go_before_those_that_wait(store: MemoryStor
         left.extend(fact.id for fact in facts)
         return [fates.pop() if fates else Published.CONFIRMED for _ in facts]
 
-    facts = Relay("facts", publish, store, KNOWN)
+    facts = Relay("facts", publish, store)
     facts.dispatch([entry("facts", "s1", "first")])
     await until(lambda: left == ["first"])
     facts.dispatch([entry("facts", "s2", "other")])
@@ -79,7 +77,7 @@ async def test_the_scan_looks_past_commands_that_nobody_takes(
         taken.extend(message.id for message in messages if message.to == "payment")
         return [Published.CONFIRMED if message.to == "payment" else Published.RETURNED for message in messages]
 
-    commands = Relay("commands", publish, store, KNOWN, scan_every=0.01, resend_after=0.0)
+    commands = Relay("commands", publish, store, scan_every=0.01, resend_after=0.0)
     running = asyncio.create_task(commands.run())
     try:
         await until(lambda: taken)
@@ -98,7 +96,7 @@ async def test_a_publisher_that_breaks_loses_nothing(store: MemoryStore) -> None
             raise RuntimeError
         return [Published.CONFIRMED for _ in messages]
 
-    commands = Relay("commands", publish, store, KNOWN, scan_every=0.01, resend_after=0.0)
+    commands = Relay("commands", publish, store, scan_every=0.01, resend_after=0.0)
     running = asyncio.create_task(commands.run())
     try:
         await until(lambda: calls == ["c1", "c1"])
@@ -115,7 +113,7 @@ async def test_what_no_queue_takes_counts_as_sent_only_if_it_is_a_fact(
     async def publish(messages: Sequence[Envelope]) -> Sequence[Published]:
         return [Published.RETURNED for _ in messages]
 
-    sending = Relay(channel, publish, store, KNOWN)
-    sending.dispatch(await store.unsent(channel, 9e9, KNOWN, 10))
+    sending = Relay(channel, publish, store)
+    sending.dispatch(await store.unsent(channel, 9e9, 10))
     await sending.close(1.0)
-    assert bool(await store.unsent(channel, 9e9, KNOWN, 10)) is not leaves
+    assert bool(await store.unsent(channel, 9e9, 10)) is not leaves

@@ -50,7 +50,7 @@ async def test_what_waited_behind_the_work_that_killed_it_is_told_too(monkeypatc
         raise StoreMisconfigured("The store must not be used like this.")
 
     store.load = load  # type: ignore[method-assign,assignment]
-    decider = Decider(lambda *_: Folded(), (), store, MemoryTransport(MemoryBroker()))
+    decider = Decider(lambda *_: Folded(), store, MemoryTransport(MemoryBroker()))
     asking = [asyncio.create_task(decider.ask(Work(f"s{n}", TimerFired()))) for n in range(3)]
     await asyncio.sleep(0)
     with pytest.raises(StoreMisconfigured):
@@ -80,7 +80,7 @@ async def test_a_saga_that_could_not_be_decided_is_forgotten_when_it_may_fire_ag
     def fold(*_: Any) -> Folded:
         raise ZeroDivisionError
 
-    decider = Decider(fold, (), store, MemoryTransport(MemoryBroker()))
+    decider = Decider(fold, store, MemoryTransport(MemoryBroker()))
     running = asyncio.create_task(decider.run())
     with pytest.raises(ChorosError):
         await decider.ask(Work("s1", TimerFired()))

@@ -11,29 +11,29 @@ import pytest
 
 from choros.errors import StoreUnreachable
 from choros.store.barrier import Database, Transaction
-from choros.store.port import Committed
+from choros.store.port import Committed, Store
 from choros.testing.barrier import BarrierConformance
 from choros.testing.simulation.faults import Fault, Faults
 from choros.testing.simulation.loop import SimLoop
 from choros.testing.simulation.processes import Clock, Process, context_of
 from choros.testing.simulation.stores import SimDatabase, SimStore, SimTransaction
-from choros.testing.store import StoreConformance, creation
+from choros.testing.store import Another, StoreConformance, creation
 
 
 class TestSimStore(StoreConformance):
     @pytest.fixture
-    async def another(self) -> Callable[[], Awaitable[SimStore]]:
+    async def another(self) -> Another:
         first = SimStore(Faults())
 
-        async def open_one() -> SimStore:
-            store = SimStore(Faults(), first)
+        async def open_one(namespace: str = "green") -> SimStore:
+            store = SimStore(Faults(), first, namespace=namespace)
             await store.open()
             return store
 
         return open_one
 
     @pytest.fixture
-    async def store(self, another: Callable[[], Awaitable[SimStore]]) -> SimStore:
+    async def store(self, another: Another) -> Store:
         return await another()
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from choros.store.memory import MemoryStore
-from choros.store.port import Entry, Record, Store, Transition
+from choros.store.port import Entry, Kind, Record, Store, Transition
 from choros.store.redis import RedisStore
 from choros.store.sqlite import SqliteStore
 from choros.testing.store import KNOWN, LATER, a_record
@@ -42,6 +42,7 @@ class Life:
             wake_at=choose.choice((None, choose.uniform(0, 100))),
             received=(*(old.received if old else ()), f"m{number}"),
             updated_at=float(number),
+            fingerprint=choose.choice(("", "a", "b")),
         )
         previous = choose.choice((old.transition if old else "",) * 5 + ("other",))
         outbox = tuple(
@@ -60,9 +61,10 @@ async def looks(store: Store) -> list[object]:
     """All that can be seen."""
     until = store.now() + LATER
     seen: list[object] = [await store.load(IDS), await store.counts()]
-    for known in (KNOWN, [("return", 1)], [("order", 1), ("return", 1)]):
-        seen += [list(await store.due(50.0, known, 3)), list(await store.unsent("facts", until, known, 99))]
-        seen.append([(e.saga_id, e.id) for e in await store.unsent("commands", until, known, 5)])
+    for known in (KNOWN, [Kind("return", 1, "b")], [Kind("order", 1, "a"), Kind("order", 1, "b"), Kind("return", 1)]):
+        seen += [list(await store.due(50.0, known, 3))]
+    seen.append(list(await store.unsent("facts", until, 99)))
+    seen.append([(e.saga_id, e.id) for e in await store.unsent("commands", until, 5)])
     for saga, status in (("", ""), ("order", ""), ("", "parked"), ("return", "completed")):
         first = await store.find(saga=saga, status=status, limit=2)
         rest = await store.find(saga=saga, status=status, limit=9, cursor=first.cursor) if first.cursor else None

@@ -10,7 +10,7 @@ import pytest
 from choros.store.memory import MemoryStore
 from choros.store.port import Store
 from choros.store.sqlite import SqliteStore
-from choros.testing.store import KNOWN, after, creation, fact, stored
+from choros.testing.store import after, creation, fact, stored
 from tests.store.conftest import Opening
 
 NOW = 1_790_000_000.0
@@ -32,14 +32,14 @@ async def released_while_the_clock_is_set_back(store: Store, clock: Clock) -> li
     await stored(store, first)
     clock.says -= 3600
     await stored(store, after(first, fact("f2")))
-    return [entry.id for entry in await store.unsent("facts", clock.says + 60, KNOWN, 10)]
+    return [entry.id for entry in await store.unsent("facts", clock.says + 60, 10)]
 
 
 async def test_in_memory_a_later_fact_is_never_older_than_an_earlier_one(opened: Opening) -> None:
     clock = Clock()
     store = await opened(MemoryStore(clock=clock.time))
     assert await released_while_the_clock_is_set_back(store, clock) == []
-    assert [entry.id for entry in await store.unsent("facts", NOW + 60, KNOWN, 10)] == ["f1", "f2"]
+    assert [entry.id for entry in await store.unsent("facts", NOW + 60, 10)] == ["f1", "f2"]
 
 
 async def test_in_sqlite_a_later_fact_is_never_older_than_an_earlier_one(
@@ -49,4 +49,4 @@ async def test_in_sqlite_a_later_fact_is_never_older_than_an_earlier_one(
     monkeypatch.setattr("choros.store.sqlite_writer.time", clock)
     store = await opened(SqliteStore(tmp_path / "sagas.db"))
     assert await released_while_the_clock_is_set_back(store, clock) == []
-    assert [entry.id for entry in await store.unsent("facts", NOW + 60, KNOWN, 10)] == ["f1", "f2"]
+    assert [entry.id for entry in await store.unsent("facts", NOW + 60, 10)] == ["f1", "f2"]

@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
 from choros.errors import StoreMisconfigured, StoreUnreachable, UsageError
-from choros.store.port import Committed
+from choros.store.port import Committed, Kind
 from choros.store.redis import RedisStore
 from choros.store.redis_errors import masked
 from choros.testing.store import after, command, creation, stored, waiting
@@ -162,9 +162,9 @@ async def test_all_keys_share_one_hash_tag_and_none_expires(
     store = await opened(RedisStore(private_redis.url, "shop"))
     await stored(store, creation("s1", command("c1"), wake_at=5.0))
     keys: list[Any] = await ruinable.keys()
-    assert len(keys) == 7
+    assert len(keys) == 8
     assert all(key.startswith(b"{shop}:") for key in keys)
-    assert [await ruinable.ttl(key) for key in keys] == [-1] * 7
+    assert [await ruinable.ttl(key) for key in keys] == [-1] * 8
 
 
 async def test_the_clock_is_the_servers(
@@ -173,7 +173,7 @@ async def test_the_clock_is_the_servers(
     store = await opened(RedisStore(private_redis.url))
     right, real = store.now(), time.time
     monkeypatch.setattr(time, "time", lambda: real() + 3600)
-    await store.due(0.0, [("order", 1)], 1)
+    await store.due(0.0, [Kind("order", 1)], 1)
     assert abs(store.now() - right) < 5
 
 

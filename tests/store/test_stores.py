@@ -31,8 +31,8 @@ class TestMemoryStore(Suite):
     async def another(self, opened: Opening) -> Another:
         first = MemoryStore()
 
-        async def another() -> Store:
-            return await opened(MemoryStore(sharing=first))  # type: ignore[no-any-return] # what goes in comes out
+        async def another(namespace: str = "green") -> Store:
+            return await opened(MemoryStore(sharing=first, namespace=namespace))  # type: ignore[no-any-return] # what goes in comes out
 
         return another
 
@@ -42,8 +42,8 @@ class TestSqliteStore(Suite):
 
     @pytest.fixture
     async def another(self, opened: Opening, tmp_path: Path) -> Another:
-        async def another() -> Store:
-            return await opened(SqliteStore(tmp_path / "sagas.db"))  # type: ignore[no-any-return] # as above
+        async def another(namespace: str = "green") -> Store:
+            return await opened(SqliteStore(tmp_path / "sagas.db", namespace))  # type: ignore[no-any-return] # as above
 
         return another
 
@@ -53,7 +53,9 @@ class TestRedisStore(Suite):
 
     @pytest.fixture
     async def another(self, opened: Opening, redis_url: str, namespace: str, redis_client: object) -> Another:
-        async def another() -> Store:
-            return await opened(RedisStore(redis_url, namespace))  # type: ignore[no-any-return] # as above
+        prefix = namespace
+
+        async def another(namespace: str = "green") -> Store:
+            return await opened(RedisStore(redis_url, f"{prefix}.{namespace}"))  # type: ignore[no-any-return] # as above
 
         return another

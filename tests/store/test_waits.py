@@ -18,12 +18,13 @@ from choros.store import barrier_sqlite, sqlite_file
 from choros.store.barrier import Row, Transaction
 from choros.store.barrier_redis import RedisDatabase
 from choros.store.barrier_sqlite import SqliteDatabase
+from choros.store.port import Kind
 from choros.store.redis import RedisStore
 from choros.store.sqlite import SqliteStore
 from choros.testing.store import creation
 from tests.transport.black_hole import BlackHole, black_hole
 
-KNOWN = [("order", 1)]
+KNOWN = [Kind("order", 1)]
 PATIENCE = 0.5
 BOUND = 4.0
 """Seconds: the pool's wait for a connection (four times the patience), one answer, and air."""
@@ -33,7 +34,7 @@ STORE_ASKS: dict[str, Ask] = {
     "load": lambda store: store.load(["s1"]),
     "commit": lambda store: store.commit([creation()]),
     "mark sent": lambda store: store.mark_sent([("s1", "e1")]),
-    "unsent": lambda store: store.unsent("commands", 1e10, KNOWN, 10),
+    "unsent": lambda store: store.unsent("commands", 1e10, 10),
     "due": lambda store: store.due(1e10, KNOWN, 10),
     "find": lambda store: store.find(),
     "counts": lambda store: store.counts(),

@@ -13,6 +13,7 @@ from choros.saga.checks import is_name, listed, shown
 from choros.saga.declaration import Saga
 from choros.saga.plan import Planned
 from choros.saga.steps import Publish
+from choros.store.port import Kind
 from choros.transport.fact_log import FactLog
 from choros.transport.topology import Topology, topology
 
@@ -65,6 +66,11 @@ class App:
             known = ", ".join(sorted(self.services)) or "none"
             raise UsageError(f"There is no service {name!r} in this application.", f"one of: {known}.")
         return self.services[name]
+
+    @property
+    def kinds(self) -> Sequence[Kind]:
+        """The kinds of records that this declaration decides."""
+        return [Kind(name, version) for name, version in self.sagas]
 
     @property
     def topology(self) -> Topology:

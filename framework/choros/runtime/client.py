@@ -83,7 +83,7 @@ class Client:
         self._app = app
         self._store = store
         self._own = decider is None
-        self._decider = decider or Decider(Transitions(app).make, tuple(app.sagas), store, transport)
+        self._decider = decider or Decider(Transitions(app).make, store, transport)
         self._timeout = timeout.total_seconds()
         self._deciding: asyncio.Task[None] | None = None
         self._marking: list[asyncio.Task[None]] = []

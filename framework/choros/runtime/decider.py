@@ -15,7 +15,7 @@ from choros.errors import ChorosError, StoreUnreachable
 from choros.runtime.relay import Relay
 from choros.runtime.work import Done, Folded, Work
 from choros.saga.inputs import TimerFired
-from choros.store.port import Committed, Entry, Known, Loaded, Store, Transition
+from choros.store.port import Committed, Entry, Loaded, Store, Transition
 from choros.transport.port import Transport
 
 log = structlog.get_logger("choros.orchestrator")
@@ -36,7 +36,6 @@ class Decider:
     def __init__(
         self,
         fold: Fold,
-        known: Known,
         store: Store,
         transport: Transport,
         *,
@@ -45,7 +44,7 @@ class Decider:
     ) -> None:
         self._store = store
         self._make = fold
-        relay = partial(Relay, store=store, known=known, resend_after=resend_after, scan_every=scan_every)
+        relay = partial(Relay, store=store, resend_after=resend_after, scan_every=scan_every)
         self.commands = relay("commands", transport.send)
         self.facts = relay("facts", transport.publish)
         self._inbox: asyncio.Queue[Work | None] = asyncio.Queue()

@@ -42,7 +42,7 @@ class Orchestrator:
         drain: float = 10.0,
     ) -> None:
         self.decider = Decider(
-            Transitions(app).make, tuple(app.sagas), store, transport, resend_after=resend_after, scan_every=scan_every
+            Transitions(app).make, store, transport, resend_after=resend_after, scan_every=scan_every
         )
         self._app = app
         self.transport = transport
@@ -50,7 +50,7 @@ class Orchestrator:
         self._prefetch = prefetch
         self._timers_every = timers_every
         self._drain = drain
-        self._known = tuple(app.sagas)
+        self._known = app.kinds
         self._stopping = asyncio.Event()
         self.last_delivery: float | None = None
         """When the last reply came, in seconds since the epoch."""

@@ -13,7 +13,7 @@ import structlog
 
 from choros.envelope import Envelope
 from choros.errors import StoreUnreachable
-from choros.store.port import Channel, Entry, Known, Store
+from choros.store.port import Channel, Entry, Store
 from choros.transport.port import Published
 
 log = structlog.get_logger("choros.relay")
@@ -30,7 +30,6 @@ class Relay:
         channel: Channel,
         publish: Publisher,
         store: Store,
-        known: Known,
         *,
         scan_every: float = 1.0,
         resend_after: float = 5.0,
@@ -39,7 +38,6 @@ class Relay:
         self._channel: Channel = channel
         self._publish = publish
         self._store = store
-        self._known = known
         self._scan_every = scan_every
         self._resend_after = resend_after
         # Facts of one saga leave in order, so their batches must not overtake each other.
@@ -153,7 +151,7 @@ class Relay:
         before = self._store.now() - self._resend_after
         # Commands that nobody takes stay the oldest: the scan has to look past them.
         limit = SCAN_LIMIT + len(self._failing)
-        left = await self._store.unsent(self._channel, before, self._known, limit)
+        left = await self._store.unsent(self._channel, before, limit)
         self._failing.intersection_update(entry.id for entry in left)
         fresh = [entry for entry in left if entry.id not in self._held]
         if fresh:

@@ -12,16 +12,16 @@ _HINT = "memory://, sqlite:///path/to/file.db or redis://host:6379/0."
 
 
 def store_at(url: str, namespace: str = "choros") -> Store:
-    """The store at this address, not opened yet. `namespace` is for servers that several applications share."""
+    """The store at this address, not opened yet. `namespace` keeps apart the applications that share it."""
     match _scheme(url):
         case "memory":
             from choros.store.memory import MemoryStore
 
-            return MemoryStore()
+            return MemoryStore(namespace=namespace)
         case "sqlite":
             from choros.store.sqlite import SqliteStore
 
-            return SqliteStore(_path(url))
+            return SqliteStore(_path(url), namespace)
         case _:
             from choros.store.redis import RedisStore
 

@@ -21,6 +21,7 @@ from choros.store.port import (
     Page,
     Record,
     Transition,
+    handed_out,
 )
 
 
@@ -44,10 +45,15 @@ class _Rows:
 
 
 class MemoryStore:
-    """Saga instances in this process; `sharing` another store, it works on the same ones."""
+    """Saga instances in this process; `sharing` another store, it works on the same ones.
 
-    def __init__(self, sharing: MemoryStore | None = None, clock: Callable[[], float] = now) -> None:
-        self._rows: _Rows = sharing._rows if sharing else _Rows()
+    `namespace` keeps applications apart that share them."""
+
+    def __init__(
+        self, sharing: MemoryStore | None = None, clock: Callable[[], float] = now, *, namespace: str = "choros"
+    ) -> None:
+        self._shared: defaultdict[str, _Rows] = sharing._shared if sharing else defaultdict(_Rows)
+        self._rows = self._shared[namespace]
         self._clock = clock
         self._open = False
 
@@ -114,27 +120,23 @@ class MemoryStore:
         await self._answering()
         self._forget(sent)
 
-    async def unsent(self, channel: Channel, before: float, known: Known, limit: int) -> Sequence[Entry]:
+    async def unsent(self, channel: Channel, before: float, limit: int) -> Sequence[Entry]:
         """Outbox entries of this channel, oldest first."""
         rows = await self._answering()
         waiting = (
             waiting.entry
             for waiting in rows.outbox.values()
-            if waiting.entry.channel == channel and waiting.at < before and self._knows(known, waiting.entry.saga_id)
+            if waiting.entry.channel == channel and waiting.at < before
         )
         return list(islice(waiting, limit))
 
-    def _knows(self, known: Known, saga_id: str) -> bool:
-        record = self._rows.records[saga_id]
-        return (record.saga, record.saga_version) in known
-
     async def due(self, now: float, known: Known, limit: int) -> Sequence[str]:
         """Ids of records whose timer is due, most overdue first."""
-        rows = await self._answering()
+        rows, kinds = await self._answering(), handed_out(known)
         due = sorted(
             (record.wake_at, saga_id)
             for saga_id, record in rows.records.items()
-            if record.wake_at is not None and record.wake_at <= now and self._knows(known, saga_id)
+            if record.wake_at is not None and record.wake_at <= now and record.kind in kinds
         )
         return [saga_id for _, saga_id in due[:limit]]
 

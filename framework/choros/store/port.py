@@ -14,8 +14,20 @@ from typing import Literal, Protocol
 from choros.envelope import Envelope
 
 Channel = Literal["commands", "facts"]
-Known = Collection[tuple[str, int]]
-"""The (saga, version) pairs that a worker knows; it is handed no other record."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Kind:
+    """What decides who may decide a record: the declaration that it was begun with."""
+
+    saga: str
+    version: int
+    fingerprint: str = ""
+    """Of the declaration, as a hash; on a record empty where it was written before there were any."""
+
+
+Known = Collection[Kind]
+"""The declarations that a worker has. Its timers are those of records with the same fingerprint, or with none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +57,13 @@ class Record:
     """Ids of every input folded in so far."""
     undecided: tuple[str, ...] = ()
     """Inputs that were taken in by a worker that does not know this saga version."""
+    fingerprint: str = ""
+    """Of the declaration that it follows; empty on an old record, until its next commit."""
+
+    @property
+    def kind(self) -> Kind:
+        """Who may decide it."""
+        return Kind(self.saga, self.saga_version, self.fingerprint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +94,11 @@ class Transition:
     """Ids of entries known to be confirmed: they leave the outbox with this commit."""
     history: str = ""
     """What happened, as a JSON array; kept for good under (saga_id, version)."""
+
+
+def handed_out(known: Known) -> Collection[Kind]:
+    """The kinds of records whose timers a worker is handed: its own, and those of old records of the same versions."""
+    return {*known, *(Kind(kind.saga, kind.version) for kind in known)}
 
 
 class Committed(Enum):
@@ -115,7 +139,9 @@ class Page:
 
 
 class Store(Protocol):
-    """A database of saga instances. Every method may raise StoreUnreachable; `commit` may then have happened."""
+    """The saga instances of one application, on a database that others may use too: it sees nothing of theirs.
+
+    Every method may raise StoreUnreachable; `commit` may then have happened."""
 
     async def open(self) -> None:
         """Connect and prepare; raises StoreUnreachable or StoreMisconfigured."""
@@ -141,13 +167,13 @@ class Store(Protocol):
         Other processes may see it late, and a crash may undo it: a message sent twice does no harm."""
         ...
 
-    async def unsent(self, channel: Channel, before: float, known: Known, limit: int) -> Sequence[Entry]:
+    async def unsent(self, channel: Channel, before: float, limit: int) -> Sequence[Entry]:
         """Outbox entries of this channel committed before that moment, oldest first, and of one saga in the order
-        in which they were committed."""
+        in which they were committed. Of every saga version: to send what is committed nobody has to know it."""
         ...
 
     async def due(self, now: float, known: Known, limit: int) -> Sequence[str]:
-        """Ids of records whose `wake_at` is not after `now`, most overdue first."""
+        """Ids of records that this worker may decide and whose `wake_at` is not after `now`, most overdue first."""
         ...
 
     async def find(

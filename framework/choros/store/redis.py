@@ -10,7 +10,20 @@ from itertools import islice
 from typing import Any
 
 from choros.store.paging import Position, page_of
-from choros.store.port import Channel, Committed, Entry, HistoryRow, Known, Loaded, Page, Record, Transition
+from choros.store.port import (
+    Channel,
+    Committed,
+    Entry,
+    HistoryRow,
+    Kind,
+    Known,
+    Loaded,
+    Page,
+    Record,
+    Transition,
+    handed_out,
+)
+from choros.store.redis_schema import prepare
 from choros.store.redis_scripts import COMMIT, LOAD, MARK_SENT
 from choros.store.redis_server import Command, Server
 
@@ -34,6 +47,7 @@ class RedisStore:
         """Connect, and refuse a server that could forget what it acknowledged."""
         await self._server.check()
         self._set_clock(await self._server.ask("TIME"), time.time())
+        await prepare(self._server, self._prefix)
 
     async def close(self) -> None:
         """Close every connection."""
@@ -81,7 +95,7 @@ class RedisStore:
             record.transition,
             _head(record),
             record.state,
-            _kind(record.saga, record.saga_version),
+            _named(record.kind),
             f"{record.saga}/{record.status}",
             repr(record.started_at),
             "" if record.wake_at is None else repr(record.wake_at),
@@ -100,10 +114,10 @@ class RedisStore:
         if calls:
             await self._server.run(MARK_SENT, calls)
 
-    async def unsent(self, channel: Channel, before: float, known: Known, limit: int) -> Sequence[Entry]:
+    async def unsent(self, channel: Channel, before: float, limit: int) -> Sequence[Entry]:
         """Outbox entries of this channel, oldest first."""
         until = f"({before * 1_000_000:.0f}"
-        found = await self._ranges([f"unsent:{channel}:{_kind(*pair)}" for pair in known], until, limit)
+        found = await self._ranges([f"unsent:{channel}"], until, limit)
         pairs = [member.split("\0", 1) for _, member in found]
         asked: list[Command] = [("HGET", f"{self._prefix}outbox:{saga_id}", one) for saga_id, one in pairs]
         envelopes = await self._all(asked)
@@ -115,7 +129,7 @@ class RedisStore:
 
     async def due(self, now: float, known: Known, limit: int) -> Sequence[str]:
         """Ids of records whose timer is due, most overdue first."""
-        found = await self._ranges([f"due:{_kind(*pair)}" for pair in known], repr(now), limit)
+        found = await self._ranges([f"due:{_named(kind)}" for kind in handed_out(known)], repr(now), limit)
         return [saga_id for _, saga_id in found]
 
     async def _ranges(self, names: Sequence[str], until: str, limit: int) -> list[tuple[float, str]]:
@@ -176,8 +190,9 @@ class RedisStore:
         return [HistoryRow(int(version), float(at), events) for version, at, events in split]
 
 
-def _kind(saga: str, saga_version: int) -> str:
-    return f"{saga}:{saga_version}"
+def _named(kind: Kind) -> str:
+    """As the indexes have it."""
+    return f"{kind.saga}:{kind.version}" + (f":{kind.fingerprint}" if kind.fingerprint else "")
 
 
 def _head(record: Record) -> str:
@@ -195,6 +210,7 @@ def _head(record: Record) -> str:
             record.wake_at,
             record.received,
             record.undecided,
+            record.fingerprint,
         ),
         separators=(",", ":"),
     )
@@ -203,8 +219,8 @@ def _head(record: Record) -> str:
 def _to_loaded(
     saga_id: str, version: str, transition: str, head: str, state: str, commands: Sequence[str], facts: Sequence[str]
 ) -> Loaded:
-    saga, saga_version, key, digest, application, status, *times, received, undecided = json.loads(head)
-    started_at, updated_at, wake_at = times
+    saga, saga_version, key, digest, application, status, started_at, *later = json.loads(head)
+    updated_at, wake_at, received, undecided, *fingerprint = later
     record = Record(
         saga_id=saga_id,
         saga=saga,
@@ -221,5 +237,6 @@ def _to_loaded(
         wake_at=wake_at,
         received=tuple(received),
         undecided=tuple(undecided),
+        fingerprint=fingerprint[0] if fingerprint else "",  # schema version 1 had none
     )
     return Loaded(record, frozenset(commands), frozenset(facts))

@@ -7,17 +7,18 @@ each of them.)
     saga:<id>                hash     version, transition, head and state (the record), kind, group, clock
     outbox:<id>              hash     entry id -> envelope
     history:<id>             list     "version at events"
-    unsent:<channel>:<kind>  zset     saga id NUL entry id, by the microsecond of its commit; kind = saga:version
-    due:<kind>               zset     saga id, by wake-up time
+    unsent:<channel>         zset     saga id NUL entry id, by the microsecond of its commit
+    due:<kind>               zset     saga id, by wake-up time; kind = saga:version[:fingerprint]
     started:<group>          zset     saga id, by start; group = saga/status
     counts                   hash     group -> number of records
+    schema                   string   the version of all this
 """
 
 from choros.store.redis_server import Script
 
 COMMIT = Script("""
 local prefix, id = ARGV[1], ARGV[2]
-local old = redis.call('HMGET', KEYS[1], 'version', 'transition', 'group', 'clock')
+local old = redis.call('HMGET', KEYS[1], 'version', 'transition', 'group', 'clock', 'kind')
 if (old[1] or '0') ~= ARGV[3] or (old[2] or '') ~= ARGV[4] then return 0 end
 local kind, group = ARGV[9], ARGV[10]
 local outbox, sent_end = prefix .. 'outbox:' .. id, 14 + tonumber(ARGV[14])
@@ -29,17 +30,17 @@ if old[4] and clock <= tonumber(old[4]) then clock = tonumber(old[4]) + 1 end
 
 for i = 15, sent_end do
     redis.call('HDEL', outbox, ARGV[i])
-    redis.call('ZREM', prefix .. 'unsent:commands:' .. kind, id .. '\\0' .. ARGV[i])
-    redis.call('ZREM', prefix .. 'unsent:facts:' .. kind, id .. '\\0' .. ARGV[i])
+    redis.call('ZREM', prefix .. 'unsent:commands', id .. '\\0' .. ARGV[i])
+    redis.call('ZREM', prefix .. 'unsent:facts', id .. '\\0' .. ARGV[i])
 end
 for i = sent_end + 1, #ARGV, 3 do
     redis.call('HSET', outbox, ARGV[i + 1], ARGV[i + 2])
-    redis.call('ZADD', prefix .. 'unsent:' .. ARGV[i] .. ':' .. kind,
-        string.format('%.0f', clock), id .. '\\0' .. ARGV[i + 1])
+    redis.call('ZADD', prefix .. 'unsent:' .. ARGV[i], string.format('%.0f', clock), id .. '\\0' .. ARGV[i + 1])
     clock = clock + 1
 end
 redis.call('HSET', KEYS[1], 'version', ARGV[5], 'transition', ARGV[6], 'head', ARGV[7], 'state', ARGV[8],
     'kind', kind, 'group', group, 'clock', string.format('%.0f', clock))
+if old[5] and old[5] ~= kind then redis.call('ZREM', prefix .. 'due:' .. old[5], id) end
 if ARGV[12] == '' then
     redis.call('ZREM', prefix .. 'due:' .. kind, id)
 else
@@ -60,9 +61,9 @@ return 1
 LOAD = Script("""
 local found = {}
 for i, key in ipairs(KEYS) do
-    local one = redis.call('HMGET', key, 'version', 'transition', 'head', 'state', 'kind')
+    local one = redis.call('HMGET', key, 'version', 'transition', 'head', 'state')
     if one[1] then
-        local id, unsent = ARGV[i + 1], ARGV[1] .. 'unsent:commands:' .. one[5]
+        local id, unsent = ARGV[i + 1], ARGV[1] .. 'unsent:commands'
         one[5], one[6] = {}, {}
         for _, entry in ipairs(redis.call('HKEYS', ARGV[1] .. 'outbox:' .. id)) do
             local command = redis.call('ZSCORE', unsent, id .. '\\0' .. entry)
@@ -77,12 +78,11 @@ return found
 """)
 
 MARK_SENT = Script("""
-local prefix, id, kind = ARGV[1], ARGV[2], redis.call('HGET', KEYS[1], 'kind')
-if not kind then return 0 end
+local prefix, id = ARGV[1], ARGV[2]
 for i = 3, #ARGV do
     redis.call('HDEL', prefix .. 'outbox:' .. id, ARGV[i])
-    redis.call('ZREM', prefix .. 'unsent:commands:' .. kind, id .. '\\0' .. ARGV[i])
-    redis.call('ZREM', prefix .. 'unsent:facts:' .. kind, id .. '\\0' .. ARGV[i])
+    redis.call('ZREM', prefix .. 'unsent:commands', id .. '\\0' .. ARGV[i])
+    redis.call('ZREM', prefix .. 'unsent:facts', id .. '\\0' .. ARGV[i])
 end
 return 1
 """)

@@ -26,7 +26,7 @@ T = TypeVar("T")
 class _Opened:
     """One writer and one reader, each with a thread and a connection: neither blocks the event loop or the other."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, scope: str) -> None:
         writing = connect(path)
         try:
             prepare(writing, path)
@@ -34,14 +34,17 @@ class _Opened:
         except BaseException:
             writing.close()
             raise
-        self.writer = Writer(writing, path)
+        self._scope = scope
+        self.writer = Writer(writing, path, scope)
         self.reader = ThreadPoolExecutor(1, thread_name_prefix="choros-sqlite-reader")
         self.loads = Together(self._load_for_all, weigh=len)
 
     async def _load_for_all(self, asked: Sequence[Sequence[str]]) -> Sequence[Mapping[str, Loaded]]:
         ids = list({saga_id for saga_ids in asked for saga_id in saga_ids})
         marks = self.writer.marks()
-        loaded = await asyncio.get_running_loop().run_in_executor(self.reader, rows.load, self.reading, ids)
+        loaded = await asyncio.get_running_loop().run_in_executor(
+            self.reader, rows.load, self.reading, self._scope, ids
+        )
         wanted = ({one: loaded[one] for one in saga_ids if one in loaded} for saga_ids in asked)
         return [{one: _without(marks, it) for one, it in found.items()} for found in wanted]
 
@@ -54,17 +57,20 @@ class _Opened:
 
 
 class SqliteStore:
-    """Saga instances in a SQLite file. A commit it has answered survives a crash and a power cut."""
+    """Saga instances in a SQLite file. A commit it has answered survives a crash and a power cut.
 
-    def __init__(self, path: str | PathLike[str]) -> None:
+    `namespace` keeps applications apart that share the file."""
+
+    def __init__(self, path: str | PathLike[str], namespace: str = "choros") -> None:
         self.path = Path(path)
+        self._scope = namespace
         self._opened: _Opened | None = None
 
     async def open(self) -> None:
         """Open or create the file."""
         if self._opened is None:
             try:
-                self._opened = await asyncio.to_thread(_Opened, self.path)
+                self._opened = await asyncio.to_thread(_Opened, self.path, self._scope)
             except sqlite3.Error as error:
                 raise named(error, self.path) from error
 
@@ -93,31 +99,33 @@ class SqliteStore:
         """Take entries out of their outboxes: at once for this object, on disk with the next commit or soon."""
         self._open.writer.mark_sent(sent)
 
-    async def unsent(self, channel: Channel, before: float, known: Known, limit: int) -> Sequence[Entry]:
+    async def unsent(self, channel: Channel, before: float, limit: int) -> Sequence[Entry]:
         """Outbox entries of this channel, oldest first."""
         marks = self._open.writer.marks()
         wanted = limit + len(marks)
-        entries = await self._read(lambda connection: rows.unsent(connection, channel, before, known, wanted))
+        entries = await self._read(lambda connection: rows.unsent(connection, self._scope, channel, before, wanted))
         return [entry for entry in entries if (entry.saga_id, entry.id) not in marks][:limit]
 
     async def due(self, now: float, known: Known, limit: int) -> Sequence[str]:
         """Ids of records whose timer is due, most overdue first."""
-        return await self._read(lambda connection: rows.due(connection, now, known, limit))
+        return await self._read(lambda connection: rows.due(connection, self._scope, now, known, limit))
 
     async def find(
         self, *, saga: str = "", status: str = "", since: float = 0.0, limit: int = 50, cursor: str = ""
     ) -> Page:
         """Records, last started first."""
         after = Position.parse(cursor)
-        return await self._read(lambda connection: rows.find(connection, saga, status, since, limit, after))
+        return await self._read(
+            lambda connection: rows.find(connection, self._scope, saga, status, since, limit, after)
+        )
 
     async def counts(self) -> Mapping[tuple[str, str], int]:
         """How many records there are by (saga, status)."""
-        return await self._read(rows.counts)
+        return await self._read(lambda connection: rows.counts(connection, self._scope))
 
     async def history(self, saga_id: str) -> Sequence[HistoryRow]:
         """What happened to a record, oldest first."""
-        return await self._read(lambda connection: rows.history(connection, saga_id))
+        return await self._read(lambda connection: rows.history(connection, self._scope, saga_id))
 
     @property
     def _open(self) -> _Opened:

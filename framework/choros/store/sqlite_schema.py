@@ -6,27 +6,30 @@ import sqlite3
 from pathlib import Path
 
 from choros.errors import StoreMisconfigured
+from choros.store.schema import other_schema
 from choros.store.sqlite_file import in_transaction
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _TABLES = (
-    """CREATE TABLE saga (
-        saga_id TEXT PRIMARY KEY, saga TEXT NOT NULL, saga_version INTEGER NOT NULL, start_key TEXT NOT NULL,
-        digest TEXT NOT NULL, application TEXT NOT NULL, version INTEGER NOT NULL, transition_id TEXT NOT NULL,
-        status TEXT NOT NULL, state TEXT NOT NULL, started_at REAL NOT NULL, updated_at REAL NOT NULL,
-        wake_at REAL, received TEXT NOT NULL, undecided TEXT NOT NULL)""",
-    "CREATE INDEX saga_by_wake_at ON saga (wake_at, saga_id) WHERE wake_at IS NOT NULL",
-    "CREATE INDEX saga_by_status ON saga (status, started_at, saga_id, saga)",
-    "CREATE INDEX saga_by_started_at ON saga (started_at, saga_id)",
+    # Scope: namespace and name of the application, for files that several share.
+    """CREATE TABLE record (
+        scope TEXT NOT NULL, saga_id TEXT NOT NULL, saga TEXT NOT NULL, saga_version INTEGER NOT NULL,
+        start_key TEXT NOT NULL, digest TEXT NOT NULL, application TEXT NOT NULL, version INTEGER NOT NULL,
+        transition_id TEXT NOT NULL, status TEXT NOT NULL, state TEXT NOT NULL, started_at REAL NOT NULL,
+        updated_at REAL NOT NULL, wake_at REAL, received TEXT NOT NULL, undecided TEXT NOT NULL,
+        fingerprint TEXT NOT NULL, PRIMARY KEY (scope, saga_id))""",
+    """CREATE INDEX record_by_wake_at ON record (scope, saga, saga_version, fingerprint, wake_at, saga_id)
+        WHERE wake_at IS NOT NULL""",
+    "CREATE INDEX record_by_status ON record (scope, status, started_at, saga_id, saga)",
+    "CREATE INDEX record_by_started_at ON record (scope, started_at, saga_id)",
     # The number keeps the order of commits, whatever the clock does.
     """CREATE TABLE outbox (
-        number INTEGER PRIMARY KEY, saga_id TEXT NOT NULL, id TEXT NOT NULL, channel TEXT NOT NULL,
-        saga TEXT NOT NULL, saga_version INTEGER NOT NULL, at REAL NOT NULL, envelope TEXT NOT NULL,
-        UNIQUE (saga_id, id))""",
-    "CREATE INDEX outbox_by_channel ON outbox (channel, number)",
+        number INTEGER PRIMARY KEY, scope TEXT NOT NULL, saga_id TEXT NOT NULL, id TEXT NOT NULL,
+        channel TEXT NOT NULL, at REAL NOT NULL, envelope TEXT NOT NULL, UNIQUE (scope, saga_id, id))""",
+    "CREATE INDEX outbox_by_channel ON outbox (scope, channel, number)",
     """CREATE TABLE history (
-        saga_id TEXT NOT NULL, version INTEGER NOT NULL, at REAL NOT NULL, events TEXT NOT NULL,
-        PRIMARY KEY (saga_id, version)) WITHOUT ROWID""",
+        scope TEXT NOT NULL, saga_id TEXT NOT NULL, version INTEGER NOT NULL, at REAL NOT NULL, events TEXT NOT NULL,
+        PRIMARY KEY (scope, saga_id, version)) WITHOUT ROWID""",
 )
 
 
@@ -41,10 +44,7 @@ def _create(connection: sqlite3.Connection, path: Path) -> None:
     if version == SCHEMA_VERSION:
         return
     if version:
-        raise StoreMisconfigured(
-            f"The saga store {path} has schema version {version}; this choros knows version {SCHEMA_VERSION}.",
-            "the version of choros that wrote it, or a new file.",
-        )
+        raise other_schema(f"The saga store {path}", version, SCHEMA_VERSION, f"--store sqlite:///{path}")
     if connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
         raise StoreMisconfigured(f"The database {path} holds something else than sagas.", "a file of its own.")
     for statement in _TABLES:

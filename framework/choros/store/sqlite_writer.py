@@ -42,8 +42,8 @@ _Item = _Request | _Wake
 class Writer:
     """The thread that owns the write connection."""
 
-    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
-        self._connection, self._path = connection, path
+    def __init__(self, connection: sqlite3.Connection, path: Path, scope: str) -> None:
+        self._connection, self._path, self._scope = connection, path, scope
         self._waiting: SimpleQueue[_Item] = SimpleQueue()
         self._marks: set[tuple[str, str]] = set()
         self._lock = threading.Lock()
@@ -110,8 +110,8 @@ class Writer:
 
     def _apply(self, requests: Sequence[_Request], marks: Sent) -> list[list[Committed]]:
         now = time.time()
-        rows.delete_sent(self._connection, marks)
-        return [[rows.write(self._connection, one, now) for one in request.batch] for request in requests]
+        rows.delete_sent(self._connection, self._scope, marks)
+        return [[rows.write(self._connection, self._scope, one, now) for one in request.batch] for request in requests]
 
     def _not_written(self, requests: Sequence[_Request], error: Exception) -> None:
         of_the_file = isinstance(error, sqlite3.Error) and is_of_the_file(error)

@@ -2,7 +2,8 @@
 
     class TestMyStore(StoreConformance):
         @pytest.fixture
-        async def another(self): ...   # a function `await another()`: one more open Store on the same database
+        async def another(self): ...   # a function `await another()`: one more open Store on the same database,
+                                       # and `await another("blue")`: one with that for its namespace
 
         @pytest.fixture
         async def store(self, another):
@@ -14,68 +15,29 @@ The database is empty when a test starts. For readable failures: pytest.register
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
-from choros.store.port import Channel, Committed, Entry, Record, Store, Transition
+from choros.store.port import Entry, Kind, Store
+from choros.testing.records import (
+    CONFLICT,
+    KNOWN,
+    LATER,
+    OK,
+    Another,
+    a_record,
+    after,
+    command,
+    creation,
+    fact,
+    stored,
+    waiting,
+)
+from choros.testing.store_apart import ApartConformance
 
-Another = Callable[[], Awaitable[Store]]
-KNOWN = (("order", 1), ("order", 2))
-LATER = 60.0
-OK, CONFLICT = Committed.OK, Committed.CONFLICT
-
-
-def a_record(saga_id: str = "s1", **changes: object) -> Record:
-    """A record as a creation would write it."""
-    record = Record(
-        saga_id=saga_id,
-        saga="order",
-        saga_version=1,
-        key="order-17",
-        digest="d1",
-        application="shop",
-        version=1,
-        transition=f"{saga_id}-t1",
-        status="running",
-        state='{"step": "payment", "note": "Grüße \\u0000"}',
-        started_at=1_700_000_000.25,
-        updated_at=1_700_000_000.5,
-    )
-    return replace(record, **changes)  # type: ignore[arg-type]  # the names are checked by replace itself
-
-
-def creation(saga_id: str = "s1", *outbox: Entry, **changes: object) -> Transition:
-    """The first transition of a record."""
-    return Transition(a_record(saga_id, **changes), outbox=outbox, history='["started"]')
-
-
-def after(before: Transition, *outbox: Entry, sent: tuple[str, ...] = (), **changes: object) -> Transition:
-    """The transition that follows another one."""
-    old = before.record
-    version = old.version + 1
-    fresh: dict[str, object] = {"version": version, "transition": f"{old.saga_id}-t{version}", **changes}
-    record = replace(old, **fresh)  # type: ignore[arg-type]  # the names are checked by replace itself
-    return Transition(record, old.transition, outbox, sent, f'["event {version}"]')
-
-
-def command(entry_id: str) -> Entry:
-    """A command for the outbox."""
-    return Entry(entry_id, "commands", f'{{"id":"{entry_id}"}}')
-
-
-def fact(entry_id: str) -> Entry:
-    """A fact for the outbox."""
-    return Entry(entry_id, "facts", f'{{"id":"{entry_id}"}}')
-
-
-async def stored(store: Store, *batch: Transition) -> None:
-    """Commit transitions that nothing stands against."""
-    assert list(await store.commit(batch)) == [OK] * len(batch)
-
-
-async def waiting(store: Store, channel: Channel = "commands", limit: int = 100) -> list[str]:
-    """The ids of what is unsent."""
-    return [entry.id for entry in await store.unsent(channel, store.now() + LATER, KNOWN, limit)]
+__all__ = [
+    "CONFLICT", "KNOWN", "LATER", "OK", "Another", "StoreConformance", "a_record", "after", "command", "creation",
+    "fact", "stored", "waiting",
+]  # fmt: skip
 
 
 class CommitConformance:
@@ -206,7 +168,7 @@ class OutboxConformance:
     async def test_entries_come_back_whole(self, store: Store) -> None:
         entry = Entry("c1", "commands", '{"data":"{\\"name\\": \\"Zoë\\"}"}')
         await stored(store, creation("s1", entry))
-        assert list(await store.unsent("commands", store.now() + LATER, KNOWN, 10)) == [replace(entry, saga_id="s1")]
+        assert list(await store.unsent("commands", store.now() + LATER, 10)) == [replace(entry, saga_id="s1")]
 
     async def test_load_tells_what_is_unsent(self, store: Store) -> None:
         await stored(store, creation("s1", command("c1"), fact("f1")), creation("s2"))
@@ -233,21 +195,15 @@ class OutboxConformance:
 
     async def test_only_what_was_committed_before_that_moment(self, store: Store) -> None:
         await stored(store, creation("s1", command("c1")))
-        assert not await store.unsent("commands", store.now() - LATER, KNOWN, 10)
+        assert not await store.unsent("commands", store.now() - LATER, 10)
         assert await waiting(store) == ["c1"]
 
-    async def test_only_sagas_that_are_known(self, store: Store) -> None:
+    async def test_what_is_committed_leaves_whoever_knows_its_saga(self, store: Store) -> None:
         await stored(store, creation("s1", command("c1")), creation("s2", command("c2"), saga_version=2))
-        await stored(store, creation("s3", command("c3"), saga="return"))
-        until = store.now() + LATER
-        seen = {known: await store.unsent("commands", until, [known], 10) for known in (("order", 2), ("return", 1))}
-        assert [[entry.id for entry in entries] for entries in seen.values()] == [["c2"], ["c3"]]
-        assert not await store.unsent("commands", until, [], 10)
-
-    async def test_unknown_sagas_do_not_use_up_the_limit(self, store: Store) -> None:
-        await stored(store, *(creation(f"s{n}", command(f"c{n}"), saga_version=9) for n in range(5)))
-        await stored(store, creation("mine", command("mine")))
-        assert await waiting(store, limit=1) == ["mine"]
+        await stored(store, creation("s3", fact("closing"), saga="removed", fingerprint="f", status="completed"))
+        assert (await waiting(store), await waiting(store, "facts")) == (["c1", "c2"], ["closing"])
+        await store.mark_sent([("s2", "c2"), ("s3", "closing")])
+        assert (await waiting(store), await waiting(store, "facts")) == (["c1"], [])
 
     async def test_marked_entries_leave_and_the_version_stays(self, store: Store) -> None:
         made = creation("s1", command("c1"), command("c2"), fact("f1"))
@@ -268,7 +224,7 @@ class OutboxConformance:
     async def test_the_same_entry_id_in_two_sagas_is_two_entries(self, store: Store) -> None:
         await stored(store, creation("s1", command("c")), creation("s2", command("c")))
         await store.mark_sent([("s1", "c")])
-        entries = await store.unsent("commands", store.now() + LATER, KNOWN, 10)
+        entries = await store.unsent("commands", store.now() + LATER, 10)
         assert [(entry.saga_id, entry.id) for entry in entries] == [("s2", "c")]
 
 
@@ -285,8 +241,39 @@ class LookConformance:
     async def test_only_known_sagas_are_due(self, store: Store) -> None:
         await stored(store, creation("old", wake_at=1.0, saga_version=7), creation("s1", wake_at=2.0))
         assert list(await store.due(5.0, KNOWN, 1)) == ["s1"]
-        assert list(await store.due(5.0, [("order", 7)], 10)) == ["old"]
+        assert list(await store.due(5.0, [Kind("order", 7)], 10)) == ["old"]
         assert not await store.due(5.0, [], 10)
+
+    async def test_only_records_of_the_same_declaration_are_due(self, store: Store) -> None:
+        made = [creation(one, wake_at=1.0, fingerprint=one) for one in ("b", "a", "c")]
+        await stored(store, *made, creation("other version", wake_at=1.0, fingerprint="a", saga_version=2))
+        assert list(await store.due(5.0, [Kind("order", 1, "a")], 10)) == ["a"]
+        assert list(await store.due(5.0, [Kind("order", 1, "b"), Kind("order", 1, "c")], 10)) == ["b", "c"]
+        assert not await store.due(5.0, [Kind("order", 1, "d"), Kind("order", 1)], 10)
+
+    async def test_a_record_without_fingerprint_is_handed_to_whoever_knows_its_version(self, store: Store) -> None:
+        old = creation("old", wake_at=2.0)
+        await stored(
+            store, old, creation("mine", wake_at=1.0, fingerprint="a"), creation("two", wake_at=1.0, saga_version=2)
+        )
+        mine, other = [Kind("order", 1, "a")], [Kind("order", 1, "b"), Kind("order", 1, "c")]
+        assert (list(await store.due(5.0, mine, 10)), list(await store.due(5.0, other, 10))) == (
+            ["mine", "old"],
+            ["old"],
+        )
+        assert list(await store.due(5.0, mine, 1)) == ["mine"]
+
+    async def test_a_record_gets_its_fingerprint_with_a_commit(self, store: Store) -> None:
+        old = creation("old", command("c1"), wake_at=2.0)
+        await stored(store, old)
+        made = after(old, fingerprint="a", wake_at=3.0)
+        await stored(store, made)
+        assert not await store.due(5.0, [Kind("order", 1, "b")], 10)
+        assert list(await store.due(5.0, [Kind("order", 1, "a")], 10)) == ["old"]
+        loaded = (await store.load(["old"]))["old"]
+        assert (loaded.record, loaded.unsent) == (made.record, frozenset({"c1"}))
+        await stored(store, after(made, fingerprint="b", wake_at=None))
+        assert not await store.due(5.0, [Kind("order", 1, "a"), Kind("order", 1, "b")], 10)
 
     async def test_a_timer_is_moved_and_taken_away(self, store: Store) -> None:
         first = creation(wake_at=10.0)
@@ -377,5 +364,5 @@ class LookConformance:
         assert before < store.now() < before + LATER
 
 
-class StoreConformance(CommitConformance, OutboxConformance, LookConformance):
+class StoreConformance(CommitConformance, OutboxConformance, LookConformance, ApartConformance):
     """All that `choros.store.port.Store` promises."""

@@ -50,9 +50,15 @@ class SimStore(MemoryStore):
     """One process's view of the saga store. `sharing` another one, it works on the same records."""
 
     def __init__(
-        self, faults: Faults, sharing: SimStore | None = None, *, name: str = "store", on_commit: OnCommit | None = None
+        self,
+        faults: Faults,
+        sharing: SimStore | None = None,
+        *,
+        name: str = "store",
+        on_commit: OnCommit | None = None,
+        namespace: str = "choros",
     ) -> None:
-        super().__init__(sharing)
+        super().__init__(sharing, namespace=namespace)
         self._faults = faults
         self._name = name
         self._on_commit = on_commit

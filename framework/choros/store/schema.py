@@ -1,0 +1,18 @@
+"""Schema versions: what is said of a database that another version of choros has laid out."""
+
+from __future__ import annotations
+
+from choros.errors import StoreMisconfigured
+
+
+def other_schema(what: str, found: int, known: int, option: str) -> StoreMisconfigured:
+    """The error for `what`, which has another schema than this choros: older, with what upgrades it, or newer."""
+    if found > known:
+        return StoreMisconfigured(
+            f"{what} has schema version {found}; this choros knows version {known}.",
+            "the choros that wrote it, or a newer one.",
+        )
+    return StoreMisconfigured(
+        f"{what} has schema version {found}; this choros needs version {known}.",
+        f"stop every process that uses it, then: choros schema upgrade APP {option}.",
+    )
