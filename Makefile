@@ -9,6 +9,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= 4
 SERVERS := $(BIN)/python tests/servers.py --
+# The suite starts hundreds of processes: without bytecode on the disk each would compile everything again.
+unexport PYTHONDONTWRITEBYTECODE
 # A newer setting of the dependencies makes the stamps stale; anything else leaves the second run instant.
 MADE_FROM := pyproject.toml framework/choros/version.py
 
@@ -23,6 +25,9 @@ test: $(VENV)/.dev ## the suite, beside a private RabbitMQ and Redis
 
 test-long: $(VENV)/.dev ## the rest of the suite: what takes too long for every day
 	$(SERVERS) $(BIN)/pytest -n $(WORKERS) --dist worksteal -m long $(ARGS)
+
+test-loaded: $(VENV)/.dev ## `make test` beside two busy loops and a disk writer: no test may depend on a quiet machine
+	$(BIN)/python tests/loaded.py -- $(MAKE) test
 
 # What tries every case, or many random ones, takes its time even in memory: simulation, exploration, properties, fuzzing.
 EXHAUSTIVE := tests/simulation tests/exploration tests/properties tests/test_envelope_fuzz.py tests/test_reading_fuzz.py
@@ -71,4 +76,4 @@ $(VENV)/.dev: $(MADE_FROM) | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@ $(VENV)/.demo
 
-.PHONY: help demo test test-long test-fast check verify simulate chaos mutate reliability-report bench clean
+.PHONY: help demo test test-long test-loaded test-fast check verify simulate chaos mutate reliability-report bench clean

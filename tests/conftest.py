@@ -3,7 +3,9 @@ does not get it fails, since a suite that skips its hard half looks green."""
 
 import os
 import uuid
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator
+from itertools import chain
 
 import pytest
 from redis.asyncio import Redis
@@ -55,3 +57,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if SERVER_FIXTURES & set(getattr(item, "fixturenames", ())):
             item.add_marker("servers")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The suite says where its own time goes, so that growth is seen: seconds of all workers together, by folder."""
+    seconds: defaultdict[str, float] = defaultdict(float)
+    tests: Counter[str] = Counter()
+    for report in chain.from_iterable(terminalreporter.stats.values()):
+        if isinstance(report, pytest.TestReport):
+            folder = report.nodeid.split("::")[0].rpartition("/")[0]
+            seconds[folder] += report.duration
+            tests[folder] += report.when == "call"
+    if len(seconds) > 1:
+        terminalreporter.section("time by folder")
+        for folder, spent in sorted(seconds.items(), key=lambda one: -one[1]):
+            terminalreporter.write_line(f"{spent:8.1f} s {tests[folder]:6} tests  {folder}")
+        terminalreporter.write_line(f"{sum(seconds.values()):8.1f} s {tests.total():6} tests")

@@ -24,7 +24,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-BOOT_SECONDS = 60.0
+BOOT_SECONDS = 240.0
 LINUX = sys.platform == "linux"
 LIBC = ctypes.CDLL(None, use_errno=True)
 SET_PARENT_DEATH_SIGNAL = 1  # of prctl(2)

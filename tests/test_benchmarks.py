@@ -18,10 +18,9 @@ LEVELS = (1, 10, 100, 1000)
 
 def bench(*arguments: str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, str(ROOT / "benchmarks" / "run.py"), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.slow
 def test_every_row_has_figures_and_no_saga_is_lost(amqp_url: str, redis_url: str, tmp_path: Path) -> None:
     path = tmp_path / "figures.json"
@@ -48,7 +47,7 @@ def test_it_says_what_is_missing_without_servers() -> None:
     environment = {name: value for name, value in os.environ.items() if name not in ("AMQP_URL", "REDIS_URL")}
     command = [sys.executable, str(ROOT / "benchmarks" / "run.py")]
 
-    done = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False, env=environment)
 
     assert done.returncode == 2
     assert done.stderr == "AMQP_URL and REDIS_URL must be set. Try: make bench.\n"

@@ -25,6 +25,7 @@ from choros.cli.words import answer, command, message_of
 from choros.errors import UsageError
 from choros.messages import Message
 from choros.runtime.client import Client
+from tests.patience import PATIENCE
 
 TRAVEL = """
 from choros import App, Command, Done, Message, Pivot, Saga, Service
@@ -327,12 +328,12 @@ def test_ctrl_c_while_a_module_is_imported(tmp_path: Path) -> None:
     (tmp_path / "slow.py").write_text("import pathlib, time\npathlib.Path('here').touch()\ntime.sleep(30)\n")
     words = [sys.executable, "-m", "choros", "check", "slow"]
     with subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
-        give_up = time.monotonic() + 20
+        give_up = time.monotonic() + PATIENCE
         while not (tmp_path / "here").exists():
             assert time.monotonic() < give_up
             time.sleep(0.02)
         process.send_signal(signal.SIGINT)
-        _, complaints = process.communicate(timeout=10)
+        _, complaints = process.communicate(timeout=PATIENCE)
     assert (process.returncode, complaints) == (130, "")
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import PATIENCE
+
 MODULE = """
 import os
 from pathlib import Path
@@ -40,16 +42,16 @@ def test_it_ends_in_one_line_and_takes_its_workers_with_it(
         command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         try:
-            give_up = time.monotonic() + 30
+            give_up = time.monotonic() + PATIENCE
             while not list(tmp_path.glob(seen)):
                 assert time.monotonic() < give_up and process.poll() is None
                 time.sleep(0.02)
             process.send_signal(sign)
-            said = process.communicate(timeout=15)
+            said = process.communicate(timeout=PATIENCE)
         finally:
             process.kill()
     assert (process.returncode, *said) == (128 + sign, "", "✖ Interrupted.\n")
-    give_up = time.monotonic() + 15
+    give_up = time.monotonic() + PATIENCE
     while any(lives(int(worker.name.partition("-")[2])) for worker in tmp_path.glob("worker-*")):
         assert time.monotonic() < give_up
         time.sleep(0.05)

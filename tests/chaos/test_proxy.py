@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.wire import Wire
+from tests.patience import PATIENCE
 
-PATIENCE = 10.0
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 

@@ -26,7 +26,7 @@ def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
     line = re.sub(r"^choros ", f"{sys.executable} -m choros ", command)
     return subprocess.run(
         ["bash", "-c", line], cwd=folder, env={**os.environ, "PYTHONPATH": "."},
-        capture_output=True, text=True, timeout=55, check=False,
+        capture_output=True, text=True, timeout=280, check=False,
     )  # fmt: skip
 
 

@@ -23,10 +23,10 @@ from choros.transport.topology import Topology, topology
 from reference_services.demo.processes import Processes, processes
 from reference_services.demo.tidy import tidy
 from reference_services.order.app import app
+from tests.patience import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 APP = "reference_services.order"
-PATIENCE = 30.0
 SERVICES, SUBSCRIBERS = ("payment", "inventory", "shipping"), ("notifications", "analytics")
 _OURS = ("AMQP_URL", "REDIS_URL", "CHOROS_BROKER", "CHOROS_STORE", "CHOROS_DATABASE", "CHOROS_NAMESPACE")
 

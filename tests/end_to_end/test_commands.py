@@ -19,7 +19,7 @@ from reference_services.sample_orders import sample_orders
 from tests.end_to_end.order_files import STORIES
 from tests.end_to_end.shop import APP, Ended, choros, open_shop, until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.slow
 ORDERS = sample_orders(20, seed=21)
 GOOD = [order for index, order in enumerate(ORDERS) if index not in STORIES]
 BAD = {reason: ORDERS[index] for index, reason in STORIES.items()}
@@ -38,7 +38,7 @@ class Terminal:
 
     async def type(self, *arguments: str, given: str | None = None, code: int = 0, complains: bool = True) -> Ended:
         """Run a command; it must end with this exit code, and complain only if that is not 0 or 3."""
-        ended = await asyncio.to_thread(choros, *arguments, cwd=self.folder, within=60, given=given, **self.settings)
+        ended = await asyncio.to_thread(choros, *arguments, cwd=self.folder, within=240, given=given, **self.settings)
         assert ended.code == code, ended
         assert len(ended.complaints) == (1 if complains and code not in (0, 3) else 0), ended.err
         assert "Traceback" not in ended.err
@@ -165,7 +165,7 @@ def test_a_store_may_hold_sagas_of_an_application_that_is_not_this_one(tmp_path:
     """A SQLite file that two applications use: `show` says so, and JSON works all the same."""
     (tmp_path / "other.py").write_text(OTHER)
     store = f"sqlite:///{tmp_path}/sagas.db"
-    ran = choros("run", "other:once", cwd=tmp_path, CHOROS_STORE=store, CHOROS_BROKER="memory://", within=30)
+    ran = choros("run", "other:once", cwd=tmp_path, CHOROS_STORE=store, CHOROS_BROKER="memory://", within=240)
     assert ran.code == 2  # `once` is no App: it ran while the module was loaded
     (row,) = json.loads(choros("saga", "list", APP, "-o", "json", "--store", store, cwd=tmp_path).out)
     shown = choros("saga", "show", APP, row["saga_id"], "--store", store, cwd=tmp_path)

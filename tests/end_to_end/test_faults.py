@@ -20,10 +20,9 @@ from tests.end_to_end.shop import APP, SERVICES, SUBSCRIBERS, Ended, choros, rem
 from tests.private_servers import PrivateRedis, answer_to
 
 FAILED, MEANINGLESS, UNREACHABLE = 1, 2, 4
-SECONDS = 45.0
+SECONDS = 150.0
 """20 on a quiet machine; a hang has no end."""
 ORDER = sample_orders(1)[0].to_json()
-pytestmark = pytest.mark.timeout(180)
 ORCHESTRATOR = ("run", APP, "--role", "orchestrator")
 PAYMENT = ("run", "reference_services.payment", "--role", "service:payment")
 START = ("saga", "start", APP, "order", "-i", ORDER)
@@ -284,7 +283,7 @@ def test_a_demo_whose_servers_cannot_be_used(place: Place, fault: str, redis_url
         "no broker": (f"amqp://guest:opensesame@127.0.0.1:{place.closed}/", redis_url),
         "no Redis": (place.broker, f"redis://:opensesame@127.0.0.1:{place.closed}/0"),
     }[fault]
-    ended = place.run("demo", "--count", "3", "--broker", broker, "--store", store, within=150)
+    ended = place.run("demo", "--count", "3", "--broker", broker, "--store", store, within=280)
     refused(replace(ended, seconds=0), ended.code, fault.split()[1])
     assert ended.code in (FAILED, UNREACHABLE)
     assert "opensesame" not in ended.out + ended.err

@@ -90,7 +90,6 @@ async def test_exactly_as_many_orders_win_as_there_are_pieces(tmp_path: Path) ->
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(90)
 async def test_orders_that_hold_and_give_back_each_other_s_pieces(tmp_path: Path) -> None:
     """Lines in crossing order, local compensations, and parcels that are damaged while others wait for their pieces."""
     articles = ("11111", "22222", "33333")

@@ -46,9 +46,8 @@ from choros.store.redis_transaction import RedisTransaction
 from choros.transport.addresses import open_transport
 from choros.transport.port import Consumer, Published, Transport
 from choros.transport.topology import Names, topology
-from tests.end_to_end.shop import PATIENCE, remove, until
-
-pytestmark = pytest.mark.timeout(120)
+from tests.end_to_end.shop import remove, until
+from tests.patience import PATIENCE
 
 
 class Paid(Reply):

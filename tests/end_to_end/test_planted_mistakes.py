@@ -140,7 +140,7 @@ def check(folder: Path, changes: list[tuple[str, str]]) -> Ended:
         texts = {name: text.replace(old, new) for name, text in texts.items()}
     for name, text in texts.items():
         (package / name).write_text(text.replace("reference_services.order.saga", "copied.saga"))
-    return choros("check", "copied", cwd=folder, within=60)
+    return choros("check", "copied", cwd=folder, within=240)
 
 
 def test_the_unspoilt_copy_passes(tmp_path: Path) -> None:

@@ -18,9 +18,10 @@ from reference_services.demo.processes import Processes
 from reference_services.demo.shop import Placed
 from reference_services.sample_orders import sample_orders
 from tests.end_to_end.shop import entries, open_shop, until
+from tests.patience import LATE, PATIENCE
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
-BOUND = 20.0
+pytestmark = pytest.mark.slow
+BOUND = 20.0 + LATE
 AT_ONCE = 12
 
 
@@ -56,7 +57,7 @@ class Customers:
         async def enough() -> bool:
             return len(self.placed) >= target
 
-        await until(f"{more} more orders end", enough, 60)
+        await until(f"{more} more orders end", enough, 240)
 
 
 async def at_work(shop: Processes, role: str) -> None:
@@ -65,7 +66,7 @@ async def at_work(shop: Processes, role: str) -> None:
     async def says_so() -> bool:
         return any(entry["event"].endswith(".started") for entry in entries(shop.folder / f"{role}.log"))
 
-    await until(f"{role} is at work", says_so, 60)
+    await until(f"{role} is at work", says_so, PATIENCE)
 
 
 async def stop(shop: Processes, role: str, sign: signal.Signals) -> float:
@@ -104,7 +105,7 @@ async def test_a_process_that_is_asked_to_end_loses_nothing(
             books = await asyncio.to_thread(read_books, tmp_path, customers.orders, statuses)
             return books if books.balanced else None
 
-        await until("the books balance", balanced, 60)
+        await until("the books balance", balanced, PATIENCE)
         assert set(statuses.values()) == {"completed", "compensated"}
 
 

@@ -26,7 +26,6 @@ def test_every_interleaving_of_a_saga_keeps_every_promise(saga: Saga[Any], least
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
 def test_the_reference_saga_is_explored_within_two_gibibytes() -> None:
     found = explore(reference_saga)
     assert found.complete, found.story
@@ -35,14 +34,12 @@ def test_the_reference_saga_is_explored_within_two_gibibytes() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
 def test_two_duplicates_and_two_crashes_break_nothing_either() -> None:
     found = explore(trip_saga, Bounds(LONG))
     assert found.complete, found.story
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
 def test_five_steps_are_explored_to_the_end() -> None:
     found = explore(five_saga, Bounds(acts=frozenset({"cancel", "retry"})))
     assert found.complete, found.story
@@ -50,7 +47,6 @@ def test_five_steps_are_explored_to_the_end() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
 @pytest.mark.parametrize("saga", [trip_saga, parcel_saga], ids=["two steps", "every kind of node"])
 def test_effects_at_providers_keep_every_promise(saga: Saga[Any]) -> None:
     names = frozenset(planned.name for planned in saga.plan.steps)

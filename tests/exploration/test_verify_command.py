@@ -98,7 +98,6 @@ def test_every_mutant_is_caught_and_told(verify: Verify, tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
 def test_every_combination_through_the_real_runtime(verify: Verify, tmp_path: Path) -> None:
     said = verify("travel", *FEW, "--real-code", "--json", "found.json")
     assert said.code == 0

@@ -19,8 +19,8 @@ from choros.transport.fact_log import FactLog
 from choros.transport.memory import MemoryBroker, MemoryTransport
 from choros.transport.port import Published, Transport
 from choros.transport.topology import Names, topology
+from tests.patience import PATIENCE
 
-PATIENCE = 20.0
 QUICK = (0.01, 0.02, 0.03, 0.04, 0.05)
 """Delays of an ordered subscriber, for tests."""
 

@@ -62,7 +62,6 @@ async def empty_when(broker: PrivateRabbitMQ, ready: asyncio.Event) -> None:
 
 @pytest.mark.servers
 @pytest.mark.slow
-@pytest.mark.timeout(180)
 async def test_no_saga_is_lost_and_every_lost_fact_is_brought_back_and_handled_once(tmp_path: Path) -> None:
     broker = PrivateRabbitMQ(tmp_path / "rabbitmq")
     await asyncio.to_thread(broker.start)
@@ -110,4 +109,4 @@ def create_archive(folder: Path) -> None:
 
 
 def choros_in(folder: Path, verb: str, *more: str) -> Ended:
-    return choros("facts", verb, APP, "--since", "1h", *more, cwd=folder, within=60)
+    return choros("facts", verb, APP, "--since", "1h", *more, cwd=folder, within=240)

@@ -18,6 +18,7 @@ from choros.transport.fact_log import FactLog
 from choros.transport.memory import MemoryBroker, MemoryTransport
 from choros.transport.topology import Names
 from tests.facts.stage import Moved, Seen, Stopped, World, eventually, ledger, moved, world
+from tests.patience import PATIENCE
 
 QUEUE = "shop.facts.ledger"
 
@@ -184,7 +185,7 @@ async def test_a_stop_while_it_catches_up_is_no_wait() -> None:
         await stage.publish(moved(1))
         subscriber = await stage.start(ledger(Seen(), from_start=True), publish_timeout=60.0)
         await written(stage, s1=(1,))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             await stage.stop(subscriber)
         assert not await _noted(stage)
 

@@ -20,6 +20,7 @@ from choros.store.barrier import Database, Transaction
 from choros.store.barrier_memory import MemoryDatabase
 from choros.store.barrier_sqlite import SqliteDatabase
 from tests.facts.stage import Moved, Seen, eventually, ledger, moved, world
+from tests.patience import PATIENCE
 
 QUEUE = "shop.facts.ledger"
 
@@ -137,7 +138,7 @@ async def test_a_stop_takes_no_time_and_what_was_held_back_comes_again_in_order(
         await eventually("it is held back", lambda: first.counts["held back"] == 1)
         assert second.counts == {}
         seen.failing.clear()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             await stage.stop(first)
         await eventually("the other one goes on", lambda: stage.written() == {"s1": tuple(range(1, 9))})
         assert second.counts["overtaken"] == 0

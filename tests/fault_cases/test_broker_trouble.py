@@ -23,11 +23,12 @@ from choros.transport.topology import Names
 from tests.end_to_end.shop import until
 from tests.fault_cases.conftest import MakeTrip
 from tests.fault_cases.world import COMPLETED, open_world
+from tests.patience import LATE, PATIENCE
 from tests.private_servers import PrivateRabbitMQ
 from tests.transport.brokers import shop
 from tests.transport.proxy import proxied
 
-pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.servers, pytest.mark.slow]
 HEARTBEAT = 1
 NOTICED = 3 * (HEARTBEAT + 1)
 
@@ -61,14 +62,14 @@ async def at_rest(url: str, namespace: str) -> RabbitMQTransport:
 async def noticed(transport: RabbitMQTransport) -> float:
     """How long it takes to see that nobody answers."""
     started = time.monotonic()
-    async with asyncio.timeout(NOTICED + 5):
+    async with asyncio.timeout(PATIENCE):
         while transport.connected:
             await asyncio.sleep(0.05)
     return time.monotonic() - started
 
 
 async def works_again(transport: RabbitMQTransport, namespace: str) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         while await transport.send([command()]) != [Published.CONFIRMED]:
             await asyncio.sleep(0.1)
     await receive_and_ack(await transport.consume(f"{namespace}.payment", 1))
@@ -84,7 +85,7 @@ async def test_a_broker_that_is_stopped_is_noticed_by_a_process_at_rest(
     transport = await at_rest(broker.url, namespace)
     os.kill(broker.pid, signal.SIGSTOP)
     try:
-        assert await noticed(transport) <= NOTICED + 1
+        assert await noticed(transport) <= NOTICED + LATE
     finally:
         os.kill(broker.pid, signal.SIGCONT)
     await works_again(transport, namespace)
@@ -94,7 +95,7 @@ async def test_a_black_hole_is_noticed_by_a_process_at_rest(broker: PrivateRabbi
     async with proxied(broker.url) as (proxy, url):
         transport = await at_rest(url, namespace)
         proxy.silent = True
-        assert await noticed(transport) <= NOTICED + 1
+        assert await noticed(transport) <= NOTICED + LATE
         proxy.silent = False
         proxy.cut()
         await works_again(transport, namespace)
@@ -227,7 +228,7 @@ async def test_a_message_that_comes_back_too_often_waits_for_its_dead_letter_exc
         queue = await channel.get_queue(names.service_queue("payment"), ensure=False)
         dead = await channel.get_queue(names.dead_queue(names.service_queue("payment")), ensure=False)
         given_back = 0
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             while given_back <= 20:
                 if message := await queue.get(fail=False):
                     await message.nack(requeue=True)
@@ -236,7 +237,7 @@ async def test_a_message_that_comes_back_too_often_waits_for_its_dead_letter_exc
         assert await queue.get(fail=False) is None
         assert await dead.get(fail=False) is None
         await transport.declare(declared)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE):
             while not (parked := await dead.get(fail=False)):
                 await asyncio.sleep(0.2)
         await parked.ack()

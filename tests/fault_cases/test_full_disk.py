@@ -14,10 +14,11 @@ from tests.fault_cases.conftest import MakeTrip
 from tests.fault_cases.small_disk import SmallDisk, small_disk
 from tests.fault_cases.trip import Trip
 from tests.fault_cases.world import COMPLETED, World, open_world
+from tests.patience import PATIENCE
 from tests.private_servers import PrivateRabbitMQ, PrivateRedis
 from tests.transport.brokers import shop
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(260)]
+pytestmark = pytest.mark.slow
 
 
 async def filled_in_mid_saga(trip: Trip, disk: SmallDisk, redis: PrivateRedis | None = None) -> None:
@@ -82,12 +83,12 @@ async def test_under_the_broker(tmp_path: Path, namespace: str) -> None:
             # Less than the broker's limit, so it raises its alarm. It looks only every few seconds: until then there
             # must be room, or its log of quorum queues dies, and nothing but a restart helps (3.10).
             disk.fill(leave=30 << 20)
-            async with asyncio.timeout(110):
+            async with asyncio.timeout(PATIENCE):
                 while transport.health.state != "blocked":
                     await transport.send([command()])
             assert await transport.send([command()]) == [Published.UNKNOWN]
             disk.clear()
-            async with asyncio.timeout(110):
+            async with asyncio.timeout(PATIENCE):
                 while await transport.send([command()]) != [Published.CONFIRMED]:
                     await asyncio.sleep(0.1)
             await receive_and_ack(await transport.consume(f"{namespace}.payment", 10), 2)

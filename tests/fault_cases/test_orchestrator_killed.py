@@ -9,7 +9,7 @@ from tests.fault_cases.conftest import MakeTrip
 from tests.fault_cases.trip import Trip
 from tests.fault_cases.world import COMPLETED, EVERYBODY, open_world
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.slow
 
 
 POINTS = ["commit.before@2", "commit.after@2", "send.before@1", "send.after@1", "ack.before@2", "mark_sent.before@1"]

@@ -13,7 +13,7 @@ from tests.end_to_end.shop import until
 from tests.fault_cases.conftest import MakeTrip
 from tests.fault_cases.world import COMPLETED, World, open_world
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize("failpoint", ["run.within", "run.after", "send.before", "send.after", "ack.after"])

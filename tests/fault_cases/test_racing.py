@@ -16,7 +16,7 @@ from tests.fault_cases.conftest import MakeTrip
 from tests.fault_cases.trip import Plan, make_app
 from tests.fault_cases.world import COMPLETED, EVERYBODY, World, open_world
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(150)]
+pytestmark = pytest.mark.slow
 
 
 async def test_five_orchestrators_race_on_every_timer_and_reply(make_trip: MakeTrip, store_url: str) -> None:

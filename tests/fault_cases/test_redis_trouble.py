@@ -19,7 +19,7 @@ from tests.fault_cases.world import COMPLETED, EVERYBODY, World, open_world
 from tests.private_servers import PrivateRedis
 from tests.transport.proxy import proxied
 
-pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.servers, pytest.mark.slow]
 
 
 @pytest.fixture

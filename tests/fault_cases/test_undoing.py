@@ -8,7 +8,7 @@ from tests.end_to_end.shop import until
 from tests.fault_cases.conftest import MakeTrip
 from tests.fault_cases.world import open_world
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.slow
 UNDONE = {"paid": 1, "packed": 1, "unpacked": 1, "paid back": 1}
 
 

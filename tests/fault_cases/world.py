@@ -26,9 +26,9 @@ from tests.end_to_end.shop import remove, until
 from tests.fault_cases.failpoints import Failpoint
 from tests.fault_cases.process import open_part
 from tests.fault_cases.trip import Plan, Trip, make_app
+from tests.patience import PATIENCE
 from tests.private_servers import die_with_parent
 
-PATIENCE = 40.0
 T = TypeVar("T")
 COMPLETED = {"paid": 1, "packed": 1, "shipped by road 1": 1}
 EVERYBODY = ("till", "packer", "van", "diary", "log-book")

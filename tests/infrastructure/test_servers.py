@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests import servers
+from tests.patience import PATIENCE
 from tests.servers import MARK, PrivateRabbitMQ, marked, missing
 
 SCRIPT = Path(__file__).parents[1] / "servers.py"
@@ -19,7 +20,6 @@ SCRIPT = Path(__file__).parents[1] / "servers.py"
 pytestmark = [
     pytest.mark.servers,
     pytest.mark.slow,
-    pytest.mark.timeout(180),
     pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc"),
     pytest.mark.skipif(bool(missing()), reason="this run uses servers of yours, so there is nothing to start"),
 ]
@@ -35,7 +35,7 @@ class Launched:
 
     def started(self, path: Path) -> None:
         """Wait until the command has written this file."""
-        wait_until(path.exists, 90)
+        wait_until(path.exists, 240)
 
     def left(self) -> list[int]:
         """Processes that carry the mark of this run."""
@@ -58,16 +58,16 @@ def test_nothing_is_left_when_a_signal_ends_it(tmp_path: Path, sign: signal.Sign
     launched.started(ready)
     assert len(launched.left()) >= 5  # RabbitMQ, epmd, Redis, the shell and its sleep
     launched.process.send_signal(sign)
-    assert launched.process.wait(30) == (-sign if sign == signal.SIGKILL else 128 + sign)
-    wait_until(lambda: not launched.left(), 10)
-    wait_until(lambda: not list(folder.iterdir()), 10)
+    assert launched.process.wait(PATIENCE) == (-sign if sign == signal.SIGKILL else 128 + sign)
+    wait_until(lambda: not launched.left(), PATIENCE)
+    wait_until(lambda: not list(folder.iterdir()), PATIENCE)
 
 
 def test_passes_on_the_exit_code_and_describes_the_servers(tmp_path: Path) -> None:
     """Three facts of one run, since a run takes seconds."""
     copy = tmp_path / "servers.json"
     launched = Launched(tmp_path, "sh", "-c", f'cp "${MARK}" {copy}; test -n "$AMQP_URL" && exit 7')
-    assert launched.process.wait(120) == 7
+    assert launched.process.wait(280) == 7
     assert not launched.left()
     described: Mapping[str, object] = json.loads(copy.read_text())
     assert {"amqp_url", "redis_url", "rabbitmq_pid", "redis_pid", "redis_port", "node", "home"} <= set(described)

@@ -1,10 +1,6 @@
-"""Takes one rule out of the running code, so that a test can show that it was held: a mutant written by hand.
-
-As a pytest plugin (`-p tests.rules.removal`) it takes out the rule that CHOROS_WITHOUT_RULE names.
-"""
+"""Takes one rule out of the running code, so that a test can show that it was held: a mutant written by hand."""
 
 import inspect
-import os
 import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -60,13 +56,3 @@ def _code(source: str, function: Callable[..., Any]) -> CodeType:
     exec(compile("from __future__ import annotations\n" + "".join(lines[start:]), "<removal>", "exec"), names)
     code: CodeType = names[function.__name__].__code__
     return code
-
-
-def _chosen() -> Removal:
-    from tests.rules.removals import REMOVALS
-
-    return {str(removal): removal for removal in REMOVALS}[os.environ["CHOROS_WITHOUT_RULE"]]
-
-
-if "CHOROS_WITHOUT_RULE" in os.environ:
-    _chosen().apply()

@@ -1,30 +1,30 @@
 """Each rule is held by a test that fails when the rule is taken out. Run with -s to see which."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 
+from tests.rules.nursery import Nursery
 from tests.rules.removal import Removal
 from tests.rules.removals import REMOVALS
 
-ROOT = Path(__file__).parents[2]
 FAILED = 1
 """pytest's exit code where tests ran and failed; a removal that breaks the import would give another."""
 
 
+@pytest.fixture(scope="module")
+def nursery() -> Iterator[Nursery]:
+    nursery = Nursery()
+    yield nursery
+    nursery.close()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("removal", REMOVALS, ids=str)
-def test_a_rule_that_is_taken_out_is_missed(removal: Removal) -> None:
-    command = (sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-p", "tests.rules.removal")
-    done = subprocess.run(
-        [*command, *removal.killed_by],
-        cwd=ROOT, env={**os.environ, "CHOROS_WITHOUT_RULE": str(removal)}, capture_output=True, text=True, timeout=50,
-    )  # fmt: skip
-    assert done.returncode == FAILED, done.stdout + done.stderr
-    assert " failed" in done.stdout, done.stdout
+def test_a_rule_that_is_taken_out_is_missed(nursery: Nursery, removal: Removal) -> None:
+    code, said = nursery.without(removal)
+    assert code == FAILED, said
+    assert " failed" in said, said
 
 
 def test_every_rule_but_those_of_composites_is_taken_out_once() -> None:

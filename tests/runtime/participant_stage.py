@@ -22,11 +22,11 @@ from choros.store.redis_transaction import RedisTransaction
 from choros.transport.memory import MemoryBroker, MemoryTransport
 from choros.transport.port import Consumer, Published
 from choros.transport.topology import Names, topology
+from tests.patience import PATIENCE
 
 NAMES = Names("shop")
 REPLY_TO = NAMES.reply_queue("order")
 NOW = 1_700_000_000.0
-PATIENCE = 5.0
 
 
 class Charged(Reply):

@@ -21,12 +21,11 @@ from choros.store.memory import MemoryStore
 from choros.transport.memory import MemoryBroker, MemoryTransport
 from choros.transport.port import Consumer, Published, Transport
 from choros.transport.topology import Names, topology
+from tests.patience import PATIENCE
 
 from ..saga import shop
 
 NAMES = Names("shop")
-PATIENCE = 5.0
-"""Seconds that a test waits for what must come."""
 REPLIES = {
     "charge-payment.v1": shop.CHARGED,
     "reserve-inventory.v1": shop.RESERVED,

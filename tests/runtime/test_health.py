@@ -19,6 +19,7 @@ from choros.cli import app
 from choros.errors import ChorosError, StoreUnreachable
 from choros.runtime.health import Report, Vitals
 from choros.transport.memory import MemoryBroker, MemoryTransport
+from tests.patience import PATIENCE
 
 EVERY = 0.05
 
@@ -46,7 +47,7 @@ async def watched(vitals: Vitals) -> AsyncIterator[None]:
 
 async def until(path: Path, is_so: Callable[[Report], bool]) -> Report:
     """Read the file, as a supervisor does, until it says so."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while (report := reported(path)) is None or not is_so(report):  # the file tells nobody that it is new
             await asyncio.sleep(0.01)
     return report

@@ -18,6 +18,7 @@ from choros.store.memory import MemoryStore
 from choros.store.port import Committed, Loaded, Transition
 from choros.transport.memory import MemoryBroker, MemoryTransport
 from choros.transport.port import Published
+from tests.patience import PATIENCE
 
 from ..saga import shop
 from .stage import NAMES, Stage, forged, kinds, make_app, refusal_of, reply_to, staged
@@ -440,7 +441,7 @@ async def test_a_reply_to_a_version_unknown_here_is_kept_for_a_worker_that_knows
     charge = await stage.command("payment")
     stranger = await stage.orchestrator(App("shop"))
     await stage.answer(reply_to(charge))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while not (await stage.store.load([saga_id]))[saga_id].record.undecided:
             await asyncio.sleep(0.01)
     assert stage.broker.waiting(REPLIES) == []
@@ -491,7 +492,7 @@ async def test_a_fact_that_did_not_leave_holds_back_the_later_ones_and_no_comman
         await client.start(saga, shop.ORDER, key="o1")
         for command in ("payment", "shipping", "printing"):
             await stage.carry_out(command)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             while len(transport.left) < 4:
                 await asyncio.sleep(0.01)
         assert transport.left == [1, 2, 3, 4]
@@ -504,7 +505,7 @@ async def test_a_refusal_nobody_declared_is_taken_in_again_when_it_comes_again(s
     charge = await stage.command("payment")
     stored = refusal_of(charge, "never_declared")
     await stage.answer(stored)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while "undeclared_refusal" not in await events(client, saga_id):
             await asyncio.sleep(0.01)
     assert stored.id not in (await stage.store.load([saga_id]))[saga_id].record.received

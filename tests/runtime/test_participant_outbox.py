@@ -16,6 +16,7 @@ from choros.runtime.participant import Participant
 from choros.runtime.service import Service
 from choros.store.barrier import Row
 from choros.transport.port import Published
+from tests.patience import PATIENCE
 from tests.runtime.participant_stage import (
     Charge,
     Refund,
@@ -176,9 +177,9 @@ async def test_stop_finishes_what_is_under_way(stage: Stage) -> None:
     await stage.send(command(Charge(order="o2"), saga="s2"))
     assert not stopping.done()
     stage.transport.held.set()
-    await asyncio.wait_for(stopping, 2)
+    await asyncio.wait_for(stopping, PATIENCE)
     assert stage.running is not None
-    await asyncio.wait_for(stage.running, 2)
+    await asyncio.wait_for(stage.running, PATIENCE)
     await stage.cut()
     assert (await stage.effects(), unsettled(stage, "shop.payment")) == ({"o1": 1}, 1)
 
@@ -187,7 +188,7 @@ async def test_stop_waits_no_longer_than_its_deadline() -> None:
     async with stage_for(make_service(), drain=0.1) as stage:
         await stage.send(command(Charge(order="o1", how="slow")))
         await eventually(lambda: bool(stage.database.runs))
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(PATIENCE):
             await stage.runner.stop()
         await stage.cut()
         assert (await stage.effects(), unsettled(stage, "shop.payment")) == ({}, 1)
@@ -195,7 +196,7 @@ async def test_stop_waits_no_longer_than_its_deadline() -> None:
 
 async def test_stop_before_run_returns_at_once() -> None:
     async with stage_for(make_service(), start=False) as stage:
-        await asyncio.wait_for(stage.runner.stop(), 1)
+        await asyncio.wait_for(stage.runner.stop(), PATIENCE)
 
 
 async def test_a_database_that_must_not_be_used_ends_the_run(stage: Stage) -> None:
@@ -206,7 +207,7 @@ async def test_a_database_that_must_not_be_used_ends_the_run(stage: Stage) -> No
     await stage.send(DO)
     assert stage.running is not None
     with pytest.raises(StoreMisconfigured):
-        await asyncio.wait_for(stage.running, 5)
+        await asyncio.wait_for(stage.running, PATIENCE)
     await stage.cut()
     assert unsettled(stage, "shop.payment") == 1
 
@@ -215,7 +216,7 @@ async def test_a_queue_that_is_not_there_ends_the_run() -> None:
     async with stage_for(make_service(), start=False) as stage:
         nowhere = Participant(stage.service, namespace="elsewhere", transport=stage.transport, database=stage.database)
         with pytest.raises(BrokerMisconfigured):
-            await asyncio.wait_for(nowhere.run(), 5)
+            await asyncio.wait_for(nowhere.run(), PATIENCE)
 
 
 async def test_an_error_of_the_handler_that_looks_like_the_databases_is_the_handlers(stage: Stage) -> None:

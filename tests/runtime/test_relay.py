@@ -13,6 +13,7 @@ from choros.runtime.relay import Relay
 from choros.store.memory import MemoryStore
 from choros.store.port import Channel, Entry, Record, Transition
 from choros.transport.port import Published
+from tests.patience import PATIENCE
 
 
 def entry(channel: Channel, saga_id: str, entry_id: str, to: str = "payment") -> Entry:
@@ -36,7 +37,7 @@ async def store() -> AsyncIterator[MemoryStore]:
     await made.close()
 
 
-async def until(what: object, seconds: float = 5.0) -> None:
+async def until(what: object, seconds: float = PATIENCE) -> None:
     async with asyncio.timeout(seconds):
         while not (callable(what) and what()):
             await asyncio.sleep(0.005)

@@ -13,6 +13,7 @@ from choros.runtime.client import Client
 from choros.saga.instance import Instance
 from choros.saga.policy import RetryPolicy
 from choros.store.port import Committed, Transition
+from tests.patience import PATIENCE
 from tests.runtime.participant_stage import Charge, Refund, command, make_service, stage_for
 from tests.runtime.stage import Stage, refusal_of, reply_to, staged
 
@@ -82,7 +83,7 @@ async def test_rule_2_a_crash_between_the_two_commits_leaves_nothing_that_a_repe
 
         stage.store.commit = dies  # type: ignore[method-assign]
         rerunning = asyncio.create_task(client.rerun(old, "ship_order"))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             while count < 2:  # the old one has noted its successor, which cannot begin
                 await asyncio.sleep(0.01)
         rerunning.cancel()

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from choros.store.together import Together
+from tests.patience import PATIENCE
 
 
 class Far:
@@ -52,7 +53,7 @@ async def test_a_trip_carries_no_more_than_it_may_unless_one_is_heavier_alone() 
 
 async def test_nobody_is_left_waiting_between_two_trips() -> None:
     asking = together(Far())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         for _ in range(200):
             await asyncio.gather(*(asking.ask(1) for _ in range(3)))
 

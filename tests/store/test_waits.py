@@ -22,12 +22,13 @@ from choros.store.port import Kind
 from choros.store.redis import RedisStore
 from choros.store.sqlite import SqliteStore
 from choros.testing.store import creation
+from tests.patience import LATE
 from tests.transport.black_hole import BlackHole, black_hole
 
 KNOWN = [Kind("order", 1)]
 PATIENCE = 0.5
-BOUND = 4.0
-"""Seconds: the pool's wait for a connection (four times the patience), one answer, and air."""
+BOUND = 4.0 + LATE
+"""Seconds: the pool's wait for a connection (four times the patience), one answer, and air for a busy machine."""
 Ask = Callable[[Any], Awaitable[object]]
 
 STORE_ASKS: dict[str, Ask] = {

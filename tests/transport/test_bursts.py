@@ -8,6 +8,7 @@ from typing import Any
 from choros.transport.rabbitmq import RabbitMQTransport
 from choros.transport.rabbitmq.consuming import RabbitConsumer
 from choros.transport.rabbitmq.pace import BUSY_RATE, WINDOW_SECONDS, Pace
+from tests.patience import PATIENCE
 
 
 def test_the_pace_is_the_rate_of_the_last_window() -> None:
@@ -35,6 +36,6 @@ async def test_a_connection_lost_within_a_burst_does_not_look_like_the_end() -> 
     assert not receiving.done()
     inbox.append(second)
     consumer._arrived.set()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         assert await receiving == [second]
     await transport.close()

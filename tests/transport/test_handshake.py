@@ -19,6 +19,7 @@ from choros.roles import connected
 from choros.transport.rabbitmq import link as link_module
 from choros.transport.rabbitmq.link import Link
 from tests.chaos.voyages import app
+from tests.patience import PATIENCE
 
 
 async def test_a_stream_that_ends_within_the_handshake_is_an_unreachable_broker(
@@ -72,7 +73,7 @@ async def nothing(_: AbstractConnection) -> None:
 
 
 async def until(dialling: Dialling, connections: int) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while len(dialling.made) < connections:
             await asyncio.sleep(0.01)
 
@@ -110,7 +111,7 @@ async def test_a_cancellation_that_nobody_asked_for_costs_the_connection(monkeyp
     link.add(Guest())
     await link.open()
     await until(dialling, 3)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while len(served) < 2:
             await asyncio.sleep(0.01)
     assert (trouble, link.connection is served[1]) == ([], True)

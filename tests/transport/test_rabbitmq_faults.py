@@ -22,6 +22,7 @@ from choros.transport.copies import REASON
 from choros.transport.port import Published
 from choros.transport.rabbitmq import RabbitMQTransport
 from choros.transport.topology import Names, Queue
+from tests.patience import LATE, PATIENCE
 
 from .brokers import delete_namespace, shop
 from .proxy import proxied
@@ -52,7 +53,7 @@ async def on_the_broker(url: str, act: Callable[[AbstractChannel], Awaitable[obj
         await act(await channel.get_underlay_channel())
 
 
-async def until(condition: Callable[[], bool], seconds: float = 15) -> None:
+async def until(condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
     """Wait for it."""
     async with asyncio.timeout(seconds):
         while not condition():  # nobody tells us
@@ -61,7 +62,7 @@ async def until(condition: Callable[[], bool], seconds: float = 15) -> None:
 
 async def until_sent(transport: RabbitMQTransport) -> None:
     """Send until a command is confirmed."""
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(PATIENCE):
         while await transport.send([command()]) != [Published.CONFIRMED]:  # as a relay does
             await asyncio.sleep(0.05)
 
@@ -82,7 +83,7 @@ async def test_somebody_listens_and_says_nothing() -> None:
     started = time.monotonic()
     with pytest.raises(BrokerUnreachable):
         await RabbitMQTransport(f"amqp://127.0.0.1:{port}/", "ns", connect_timeout=0.3).connect()
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 2 + LATE
     for writer in writers:
         writer.transport.abort()
     server.close()
@@ -193,7 +194,7 @@ async def test_the_queue_is_replaced_by_another_kind(amqp_url: str, names: Names
 
     await on_the_broker(amqp_url, replace_it)
     with pytest.raises(BrokerMisconfigured, match=queue):
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(PATIENCE):
             await consumer.receive(1)
     await transport.close()
 
@@ -218,7 +219,7 @@ async def test_a_full_queue_is_nacked_and_the_stream_waits(amqp_url: str, names:
     )
     await transport.declare(replace(declared, queues=queues))
     answers: list[Published] = []
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(PATIENCE):
         while Published.NACKED not in answers:  # a quorum queue finds out a little late
             answers = list(await transport.publish([fact(seq) for seq in range(4)]))
     refused = answers.index(Published.NACKED)
@@ -259,7 +260,7 @@ async def test_publishing_without_a_connection_gives_up_in_time(amqp_url: str, n
         started = time.monotonic()
         assert await transport.send([command()]) == [Published.UNKNOWN]
         assert await transport.publish([fact()]) == [Published.UNKNOWN]
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 2 + LATE
         proxy.open = True
         await until(lambda: transport.connected)
         assert await transport.send([command()]) == [Published.CONFIRMED]
@@ -302,7 +303,7 @@ async def test_a_message_whose_headers_leave_no_room_for_more_can_be_parked(amqp
     transport = await opened(amqp_url, names)
     await on_the_broker(amqp_url, publish)
     (delivery,) = await receive(await transport.consume(names.service_queue("payment"), 1), 1)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         await delivery.dead_letter("it is too large")
     (parked,) = await receive(await transport.consume(names.dead_queue(names.service_queue("payment")), 1), 1)
     assert "large" in delivery.wire.headers and "large" not in parked.wire.headers
@@ -322,7 +323,7 @@ async def test_parking_waits_for_its_queue(amqp_url: str, names: Names) -> None:
     await asyncio.sleep(0.3)
     assert not parking.done()
     await transport.declare(shop(names.namespace))
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(PATIENCE):
         await parking
     await receive_and_ack(await transport.consume(names.dead_queue(queue), 1))
     await transport.close()

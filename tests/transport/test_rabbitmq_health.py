@@ -19,6 +19,7 @@ from choros.transport.rabbitmq import RabbitMQTransport
 from choros.transport.rabbitmq.address import HEARTBEAT, dialled, heartbeat_of
 from choros.transport.rabbitmq.probing import PROBE_KEY
 from choros.transport.topology import Names
+from tests.patience import LATE, PATIENCE
 from tests.private_servers import PrivateRabbitMQ
 
 from .black_hole import REQUESTS, BlackHole, black_hole
@@ -55,7 +56,7 @@ async def at_rest(amqp_url: str, names: Names) -> AsyncIterator[tuple[BlackHole,
             await transport.close()
 
 
-async def until_state(transport: RabbitMQTransport, state: str, seconds: float = 20) -> float:
+async def until_state(transport: RabbitMQTransport, state: str, seconds: float = PATIENCE) -> float:
     """Wait for it, and say how long that took."""
     started = time.monotonic()
     async with asyncio.timeout(seconds):
@@ -84,7 +85,7 @@ async def test_a_half_open_connection_is_noticed_in_time_and_said(amqp_url: str,
         assert transport.health.state == "connected"
         with capture_logs() as logs:
             hole.everywhere = True
-            assert await until_state(transport, "away") < NOTICED_WITHIN
+            assert await until_state(transport, "away") < NOTICED_WITHIN + LATE
             hole.mend()
             await until_state(transport, "connected")
         said = [entry["event"] for entry in logs]
@@ -99,7 +100,7 @@ async def test_one_half_open_connection_of_the_two_is_enough(amqp_url: str, name
     async with at_rest(amqp_url, names) as (hole, transport):
         hole.swallow(REQUESTS[request_by], everywhere=False)
         with capture_logs() as logs:
-            assert await until_state(transport, "away") < NOTICED_WITHIN
+            assert await until_state(transport, "away") < NOTICED_WITHIN + LATE
             hole.mend()
         assert "broker.silent" in [entry["event"] for entry in logs]
         await until_state(transport, "connected")
@@ -181,9 +182,9 @@ async def test_connecting_into_a_black_hole_fails_in_time(amqp_url: str, names: 
         started = time.monotonic()
         with pytest.raises(BrokerUnreachable):
             await connecting(transport, names)
-        assert time.monotonic() - started < 4
+        assert time.monotonic() - started < 4 + LATE
         await transport.close()
-        assert time.monotonic() - started < 12
+        assert time.monotonic() - started < 12 + LATE
 
 
 @pytest.mark.slow
@@ -211,11 +212,11 @@ async def test_asking_into_a_black_hole_ends_in_time(
             result = await act(transport, names)
         except BrokerUnreachable:
             result = BrokerUnreachable
-        assert time.monotonic() - started < seconds
+        assert time.monotonic() - started < seconds + LATE
         assert result == expected
         closing = time.monotonic()
         await transport.close()
-        assert time.monotonic() - closing < 10
+        assert time.monotonic() - closing < 10 + LATE
 
 
 @pytest.mark.slow
@@ -230,7 +231,7 @@ async def test_closing_into_a_black_hole_ends_in_time(amqp_url: str, names: Name
         receiving: asyncio.Task[object] = asyncio.create_task(received(consumer))
         started = time.monotonic()
         await transport.close()
-        assert time.monotonic() - started < 10
+        assert time.monotonic() - started < 10 + LATE
         assert await receiving == []
 
 
@@ -247,7 +248,7 @@ async def test_parking_and_retrying_into_a_black_hole_end_in_time(amqp_url: str,
         hole.swallow(b"")
         started = time.monotonic()
         await asyncio.gather(first.dead_letter("nobody hears this"), second.retry(1))
-        assert time.monotonic() - started < NOTICED_WITHIN + 4
+        assert time.monotonic() - started < NOTICED_WITHIN + LATE
 
 
 # --- a memory alarm ---------------------------------------------------------------------------------------------------
@@ -264,7 +265,6 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateRabbitMQ
 
 @pytest.mark.servers
 @pytest.mark.slow
-@pytest.mark.timeout(120)
 async def test_an_alarm_is_noticed_by_who_publishes_nothing(broker: PrivateRabbitMQ, namespace: str) -> None:
     names = Names(namespace)
     transport = impatient(broker.url, names)

@@ -10,11 +10,12 @@ import pytest
 from choros.testing.stage import command, receive, receive_and_ack
 from choros.transport.port import Published
 from choros.transport.rabbitmq import RabbitMQTransport
+from tests.patience import PATIENCE
 from tests.private_servers import PrivateRabbitMQ
 
 from .brokers import shop
 
-pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.servers, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,7 @@ async def opened(broker: PrivateRabbitMQ, namespace: str) -> RabbitMQTransport:
 
 async def sent_again(transport: RabbitMQTransport) -> None:
     """Send as a relay does: until it is confirmed."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         while await transport.send([command()]) != [Published.CONFIRMED]:
             await asyncio.sleep(0.1)
 
@@ -47,7 +48,7 @@ async def test_an_alarm_stops_publishing_but_no_ack(broker: PrivateRabbitMQ, nam
     (held,) = await receive(consumer)
     await asyncio.to_thread(broker.ctl, "set_vm_memory_high_watermark", "0.0001")
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while transport.health.state != "blocked":
                 assert set(await transport.send([command()])) <= {Published.UNKNOWN, Published.CONFIRMED}
         assert await transport.send([command()]) == [Published.UNKNOWN]
