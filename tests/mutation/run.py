@@ -1,9 +1,9 @@
-"""Mutation testing of the decisions that must not be wrong: `python tests/mutation/run.py [--since REF] [PATTERN...]`.
+"""Mutation testing of what must not decide wrongly: `python tests/mutation/run.py [--since REF] [--most N] [PATTERN...]`.
 
 mutmut wants a `src` layout and writes beside what it mutates, so it works on a copy of this tree in its own folder.
 Every mutant meets the tests that reach its function, until one fails; a loop without end is cut off. A group with
 fewer than 90 % killed, or an entry of `equivalent.toml` that names no survivor, is a failure. Survivors are
-shown as diffs.
+shown as diffs. With `--most`, and more mutants than that in a group, chance decides which are tried, and it says so.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from __future__ import annotations
 import argparse
 import fnmatch
 import json
+import os
+import random
 import shutil
 import subprocess
 import sys
@@ -46,6 +48,8 @@ TESTS: Mapping[str, tuple[str, ...]] = {
     ),
 }
 CAUGHT = {"killed", "timeout", "segfault", "suspicious"}
+NONE_OF_THEM = "none"
+IMPATIENT = {"CHOROS_PATIENCE": "5"}  # a mutant often shows by what does not come
 
 
 @dataclass
@@ -75,11 +79,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Mutation testing of saga/ and the barrier.")
     parser.add_argument("patterns", nargs="*", help="only files like these, as choros/saga/turn.py")
     parser.add_argument("--since", metavar="REF", help="only files that differ from this commit")
+    parser.add_argument("--most", type=int, metavar="N", help="at most so many mutants of a group, drawn by chance")
+    parser.add_argument("--seed", type=int, default=random.randrange(1_000_000), help="of that draw")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--json", type=Path, metavar="FILE", help="where to write the figures")
     given = parser.parse_args()
     chosen = {group: sorted(_files(group, given.patterns, given.since)) for group in GROUPS}
-    figures = {group: _group(group, files, given.workers) for group, files in chosen.items() if files}
+    figures = {group: _group(group, files, given) for group, files in chosen.items() if files}
     if given.json:
         given.json.write_text(json.dumps({"groups": {group: vars(one) for group, one in figures.items()}}, indent=2))
     return sum(not one.good for one in figures.values())
@@ -103,17 +109,36 @@ def _changed(since: str) -> set[str]:
     return set(listed.stdout.split())
 
 
-def _group(group: str, files: list[str], workers: int) -> Figures:
+def _group(group: str, files: list[str], given: argparse.Namespace) -> Figures:
     with tempfile.TemporaryDirectory(prefix="choros-mutants-") as folder:
         tree = Path(folder)
         _copy(tree, group, files)
-        subprocess.run([*_mutmut(), "run", "--max-children", str(workers)], cwd=tree, check=True, stdout=sys.stderr)
-        results = _results(tree, files)
-        return _report(group, results, _diffs(tree, results))
+        drawn = _drawn(tree, group, given.most, given.seed)
+        _mutmut(tree, "run", "--max-children", str(given.workers), *drawn)
+        results = _results(tree, files, drawn)
+        return _report(group, results, _diffs(tree, results), whole=not drawn)
 
 
-def _mutmut() -> list[str]:
-    return [sys.executable, "-m", "mutmut"]
+def _drawn(tree: Path, group: str, most: int | None, seed: int) -> list[str]:
+    """Which mutants are tried; nothing stands for all of them."""
+    if most is None:
+        return []
+    _mutmut(tree, "run", NONE_OF_THEM, check=False)  # which makes them all, then says that none has this name
+    names = sorted(mutant for mutant, _ in _statuses(tree))
+    if len(names) <= most:
+        return []
+    print(f"{group}: {most} of {len(names)} mutants, drawn with --seed {seed}; the others were not tried.", flush=True)
+    return random.Random(seed).sample(names, most)
+
+
+def _mutmut(tree: Path, *arguments: str, check: bool = True, capture: bool = False) -> str:
+    """Run it and return what it says, if that is not for the person who waits."""
+    done = subprocess.run(
+        [sys.executable, "-m", "mutmut", *arguments], cwd=tree, env={**os.environ, **IMPATIENT}, check=check, text=True,
+        stdout=subprocess.PIPE if capture else sys.stderr if check else subprocess.DEVNULL,
+        stderr=None if check else subprocess.DEVNULL,
+    )  # fmt: skip
+    return done.stdout if capture else ""
 
 
 def _copy(tree: Path, group: str, files: list[str]) -> None:
@@ -124,20 +149,23 @@ def _copy(tree: Path, group: str, files: list[str]) -> None:
     tests = [test for test in TESTS[group] if (ROOT / test.split("::")[0]).exists()]
     settings = (
         f'\n[tool.mutmut]\nsource_paths = ["src"]\nonly_mutate = {[f"src/{name}" for name in files]}\n'
-        f'pytest_add_cli_args_test_selection = {tests}\npytest_add_cli_args = ["-m", "not servers"]\n'
+        f'pytest_add_cli_args_test_selection = {tests}\npytest_add_cli_args = ["-m", "not servers and not long"]\n'
         'also_copy = ["src", "tests", "reference_services"]\n'
     )
     (tree / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text() + settings)
 
 
-def _results(tree: Path, files: list[str]) -> dict[str, Result]:
-    listed = subprocess.run(
-        [*_mutmut(), "results", "--all", "true"], cwd=tree, capture_output=True, text=True, check=True
-    )
-    results: dict[str, Result] = {name: Result() for name in files}
-    for line in listed.stdout.splitlines():
+def _statuses(tree: Path) -> Iterable[tuple[str, str]]:
+    for line in _mutmut(tree, "results", "--all", "true", capture=True).splitlines():
         mutant, separator, status = line.strip().partition(": ")
-        if not separator:
+        if separator:
+            yield mutant, status
+
+
+def _results(tree: Path, files: list[str], drawn: list[str]) -> dict[str, Result]:
+    results: dict[str, Result] = {name: Result() for name in files}
+    for mutant, status in _statuses(tree):
+        if drawn and mutant not in drawn:
             continue
         module = mutant.rsplit(".", 1)[0]
         result = results[f"{module.replace('.', '/')}.py"]
@@ -152,8 +180,7 @@ def _diffs(tree: Path, results: Mapping[str, Result]) -> dict[str, str]:
     """Each survivor as the lines that it changes."""
 
     def lines_of(mutant: str) -> str:
-        shown = subprocess.run([*_mutmut(), "show", mutant], cwd=tree, capture_output=True, text=True, check=True)
-        lines = shown.stdout.splitlines()
+        lines = _mutmut(tree, "show", mutant, capture=True).splitlines()
         return "\n".join(line for line in lines if line[:1] in "+-" and line[:3] not in ("+++", "---"))
 
     survivors = [mutant for result in results.values() for mutant in result.survivors]
@@ -161,8 +188,8 @@ def _diffs(tree: Path, results: Mapping[str, Result]) -> dict[str, str]:
         return dict(zip(survivors, several.map(lines_of, survivors), strict=True))
 
 
-def _report(group: str, results: Mapping[str, Result], diffs: Mapping[str, str]) -> Figures:
-    """Print the figures and the survivors."""
+def _report(group: str, results: Mapping[str, Result], diffs: Mapping[str, str], *, whole: bool) -> Figures:
+    """Print the figures and the survivors. Only a whole run can say that an excuse is no longer needed."""
     excused = _excused(results)
     used: Counter[tuple[str, str]] = Counter()
     total: dict[str, int] = defaultdict(int)
@@ -178,7 +205,7 @@ def _report(group: str, results: Mapping[str, Result], diffs: Mapping[str, str])
         total["killed"] += result.killed
         total["alive"] += len(result.survivors) - equivalent
         _line(name, result.killed, len(result.survivors) - equivalent, equivalent)
-    stale = [key for key in excused if key not in used]
+    stale = [key for key in excused if whole and key not in used]
     for name, lines in stale:
         print(f"\n{EQUIVALENT.name} lists a mutant of {name} that is killed, or not there any more:\n{lines}")
     equivalent = sum(used.values())
