@@ -14,7 +14,7 @@ from choros.transport.rabbitmq import RabbitMQTransport
 from tests.chaos.cluster import Cluster, cluster
 from tests.transport.brokers import shop
 
-pytestmark = [pytest.mark.servers, pytest.mark.slow]
+pytestmark = [pytest.mark.servers, pytest.mark.long]
 
 
 @pytest.fixture(scope="module")

@@ -128,7 +128,7 @@ def test_one_more_subscriber_is_under_ten_lines_and_hears_of_an_order(
         assert process.wait(PATIENCE) == 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_demo_on_servers(folder: Path, amqp_url: str, redis_url: str) -> None:
     command = code_with("--kill payment", "sh").strip()
     ended = run(f"{command} --count 25", folder, AMQP_URL=amqp_url, REDIS_URL=redis_url)

@@ -48,6 +48,7 @@ def balanced(ended: Ended) -> None:
     assert ended.err == ""
 
 
+@pytest.mark.long
 async def test_every_order_ends_the_same_on_servers_and_in_one_process(
     invoices: Invoices, tmp_path: Path, amqp_url: str, redis_url: str
 ) -> None:
@@ -79,18 +80,19 @@ def counted(ended: Ended) -> None:
         assert sum(line.endswith(reason) for line in lines) == 1, reason
 
 
-ALL_BUT_ONE = (
-    ("payment", "inventory", "order"),
-    ("shipping", "carrier", "notifications", "analytics"),
-    ("orchestrator-1",),
-)
+EVERY_DAY = (("payment", "inventory", "order"),)
+ALL_BUT_ONE = (*EVERY_DAY, ("shipping", "carrier", "notifications", "analytics"), ("orchestrator-1",))
 
 
 def test_every_process_is_killed_in_one_run_or_another() -> None:
     assert {role for roles in ALL_BUT_ONE for role in roles} == ROLES.keys() - {"orchestrator-2"}
 
 
-@pytest.mark.parametrize("roles", ALL_BUT_ONE, ids="+".join)
+@pytest.mark.parametrize(
+    "roles",
+    [pytest.param(roles, marks=() if roles in EVERY_DAY else pytest.mark.long) for roles in ALL_BUT_ONE],
+    ids="+".join,
+)
 async def test_killed_processes_change_nothing(
     roles: tuple[str, ...], invoices: Invoices, tmp_path: Path, amqp_url: str, redis_url: str
 ) -> None:

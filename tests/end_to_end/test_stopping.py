@@ -82,7 +82,7 @@ async def stop(shop: Processes, role: str, sign: signal.Signals) -> float:
     return time.monotonic() - started
 
 
-@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("sign", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)])
 async def test_a_process_that_is_asked_to_end_loses_nothing(
     tmp_path: Path, amqp_url: str, redis_url: str, namespace: str, sign: signal.Signals
 ) -> None:

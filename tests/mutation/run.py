@@ -1,4 +1,4 @@
-"""Mutation testing of what must not decide wrongly: `python tests/mutation/run.py [--since REF] [--most N] [PATTERN...]`.
+"""Mutation testing of what must not decide wrongly: `python tests/mutation/run.py [--since REF] [PATTERN...]`.
 
 mutmut wants a `src` layout and writes beside what it mutates, so it works on a copy of this tree in its own folder.
 Every mutant meets the tests that reach its function, until one fails; a loop without end is cut off. A group with

@@ -117,8 +117,8 @@ def test_all_pairs_of_the_order_saga_hold_and_every_end_occurs() -> None:
     assert report.to_json()["complete"] is False
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.long
+@pytest.mark.timeout(1800)
 def test_every_combination_of_the_order_saga_holds() -> None:
     report = every_combination(app, order_saga, seed=2)
     assert report.violations == []
