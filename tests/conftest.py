@@ -11,7 +11,8 @@ import pytest
 from redis.asyncio import Redis
 
 # Before anything imports them, so that a failing suite says what it compared.
-pytest.register_assert_rewrite(*(f"choros.testing.{suite}" for suite in ("store", "barrier", "transport", "fact_log")))
+SUITES = ("store", "barrier", "barrier_apart", "barrier_lost", "transport", "fact_log")
+pytest.register_assert_rewrite(*(f"choros.testing.{suite}" for suite in SUITES))
 
 
 def from_environment(variable: str) -> str:

@@ -78,7 +78,7 @@ async def test_a_subscriber_prunes_its_inbox_by_itself(monkeypatch: pytest.Monke
         await stage.publish(moved(1))
         await settled(subscriber, handled=1)
         clock[0] = 40 * DAY
-        tables = stage.database._tables.rows  # type: ignore[attr-defined] # it is the one in memory
+        tables = stage.database._rows.rows  # type: ignore[attr-defined] # it is the one in memory
         await eventually("it is forgotten", lambda: not tables)
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from choros.runtime import subscriber as subscribing
 from choros.runtime.effects import Effects
+from choros.runtime.inbox import stream_key
 from choros.runtime.intake import Intake
 from choros.runtime.ordering import HeldBack
 from choros.runtime.service import Call, Service
@@ -233,7 +234,7 @@ async def test_the_mark_rolls_back_with_the_effect() -> None:
         await eventually("it is tried", lambda: seen.of("s1") == [5])
 
         async def look(transaction: Transaction) -> Any:
-            return await transaction.read_row("stream\x1f/shop/order\x1fs1")
+            return await transaction.read_row(stream_key("ledger", moved(5)))
 
         assert await stage.database.run([look]) == [None]
 

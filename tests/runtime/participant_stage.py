@@ -15,7 +15,7 @@ from choros.messages import Close, Command, Fact, Message, Reply
 from choros.runtime.participant import Participant
 from choros.runtime.service import Call, Service
 from choros.runtime.subscriber import Subscriber
-from choros.store.barrier import Database, Job, Row, Transaction
+from choros.store.barrier import Carry, Database, Job, Row, Transaction
 from choros.store.barrier_memory import MemoryDatabase, MemoryTransaction
 from choros.store.barrier_rows import SqliteTransaction
 from choros.store.redis_transaction import RedisTransaction
@@ -170,6 +170,12 @@ class Faulty(Database):
 
     async def open(self) -> None:
         await self.inner.open()
+
+    async def schema_version(self) -> int:
+        return await self.inner.schema_version()
+
+    async def upgrade(self, carry: Carry) -> int:
+        return await self.inner.upgrade(carry)
 
     async def close(self) -> None:
         await self.inner.close()

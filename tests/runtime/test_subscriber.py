@@ -86,8 +86,8 @@ async def test_a_fact_is_handled_once_with_its_effect(stage: Stage) -> None:
     await stage.publish(paid)
     await handled(stage, handled=1, repeated=3)
     assert await stage.effects() == {"o1": 1}
-    row = await stage.row("fact\x1f/shop/order\x1fs1\x1f1")
-    assert row == Row(key="fact\x1f/shop/order\x1fs1\x1f1", state="handled")
+    row = await stage.row("fact\x1fnotifications\x1f/shop/order\x1fs1\x1f1")
+    assert row == Row(key="fact\x1fnotifications\x1f/shop/order\x1fs1\x1f1", state="handled")
     await stage.idle(QUEUE)
     assert stage.runner.lag == 0.0  # type: ignore[union-attr]
 
@@ -104,14 +104,14 @@ async def test_a_handler_without_transaction_runs_at_least_once(stage: Stage, se
     await stage.publish(unpaid, unpaid)
     await handled(stage, handled=1, repeated=1)
     assert seen.outside == ["o1"]
-    assert await stage.row("fact\x1f/shop/order\x1fs1\x1f1")
+    assert await stage.row("fact\x1fnotifications\x1f/shop/order\x1fs1\x1f1")
 
 
 async def test_a_failing_handler_without_transaction_leaves_no_row(stage: Stage, seen: Seen) -> None:
     seen.how = "broken"
     await stage.publish(fact(Unpaid(order="o1")))
     await handled(stage, retried=1)
-    assert await stage.row("fact\x1f/shop/order\x1fs1\x1f1") is None
+    assert await stage.row("fact\x1fnotifications\x1f/shop/order\x1fs1\x1f1") is None
 
 
 @pytest.mark.parametrize("how", ["broken", "declined", "cancelled"])

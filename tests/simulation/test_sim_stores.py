@@ -39,19 +39,23 @@ class TestSimStore(StoreConformance):
 
 class TestSimDatabase(BarrierConformance):
     @pytest.fixture
-    async def another(self) -> Callable[[], Awaitable[SimDatabase]]:
+    async def another(self) -> Callable[..., Awaitable[SimDatabase]]:
         first = SimDatabase(Faults())
 
-        async def open_one() -> SimDatabase:
-            database = SimDatabase(Faults(), first)
+        async def open_one(namespace: str = "choros") -> SimDatabase:
+            database = SimDatabase(Faults(), first, namespace=namespace)
             await database.open()
             return database
 
         return open_one
 
     @pytest.fixture
-    async def database(self, another: Callable[[], Awaitable[SimDatabase]]) -> SimDatabase:
+    async def database(self, another: Callable[..., Awaitable[SimDatabase]]) -> SimDatabase:
         return await another()
+
+    async def lose(self, tx: SimTransaction) -> None:
+        tx.standing.lose(StoreUnreachable("It is away."))
+        await tx.get("any")
 
     async def add(self, tx: SimTransaction, amount: int) -> None:
         await tx.put("total", await tx.get("total", 0) + amount)

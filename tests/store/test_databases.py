@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from choros.errors import StoreUnreachable
 from choros.store.barrier import Database
 from choros.store.barrier_memory import MemoryDatabase, MemoryTransaction
 from choros.store.barrier_redis import RedisDatabase
@@ -34,10 +35,14 @@ class TestMemoryDatabase(Suite):
     async def another(self, opened: Opening) -> Another:
         first = MemoryDatabase()
 
-        async def another() -> Database:
-            return await opened(MemoryDatabase(sharing=first))  # type: ignore[no-any-return] # what goes in comes out
+        async def another(namespace: str = "choros") -> Database:
+            return await opened(MemoryDatabase(sharing=first, namespace=namespace))  # type: ignore[no-any-return] # what goes in comes out
 
         return another
+
+    async def lose(self, tx: MemoryTransaction) -> None:
+        tx.standing.lose(StoreUnreachable("It is away."))
+        await tx.get("any")
 
     async def add(self, tx: MemoryTransaction, amount: int) -> None:
         await tx.put("total", await tx.get("total", 0) + amount)
@@ -54,12 +59,19 @@ class TestSqliteDatabase(Suite):
         async def prepare(tx: Any) -> None:
             await tx.execute("CREATE TABLE IF NOT EXISTS counter (amount INTEGER)")
 
-        async def another() -> Database:
-            database: Database = await opened(SqliteDatabase(tmp_path / "shop.db"))
+        async def another(namespace: str = "choros") -> Database:
+            database: Database = await opened(SqliteDatabase(tmp_path / "shop.db", namespace))
             assert list(await database.run([prepare])) == [None]
             return database
 
         return another
+
+    async def lose(self, tx: SqliteTransaction) -> None:
+        await tx.execute("PRAGMA max_page_count = 1")  # it cannot be less than there are
+        try:
+            await tx.execute("INSERT INTO counter VALUES (zeroblob(1000000))")
+        finally:
+            tx._connection.execute("PRAGMA max_page_count = 1000000")
 
     async def add(self, tx: SqliteTransaction, amount: int) -> None:
         assert await tx.execute("INSERT INTO counter VALUES (?)", (amount,)) == 1
@@ -77,12 +89,17 @@ class TestRedisDatabase(Suite):
 
     @pytest.fixture
     async def another(self, opened: Opening, redis_url: str, namespace: str, redis_client: object) -> Another:
-        self.counter = f"{namespace}:total"
+        mine, self.counter = namespace, f"{namespace}:total"
 
-        async def another() -> Database:
-            return await opened(RedisDatabase(redis_url, namespace))  # type: ignore[no-any-return] # as above
+        async def another(namespace: str = "choros") -> Database:
+            return await opened(RedisDatabase(redis_url, f"{mine}.{namespace}"))  # type: ignore[no-any-return] # as above
 
         return another
+
+    async def lose(self, tx: RedisTransaction) -> None:
+        (number,) = await tx._server.talk_on(tx._connection, [("CLIENT", "ID")])
+        await tx._server.ask("CLIENT", "KILL", "ID", number)
+        await tx.get("any")
 
     async def add(self, tx: RedisTransaction, amount: int) -> None:
         await tx.incrby(self.counter, amount)

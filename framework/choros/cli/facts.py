@@ -177,7 +177,7 @@ async def _missed_by(service: Service, inbox: ServiceDatabase, store: Store, sta
     total, lacking = 0, 0
     async for facts in released(store, start, saga=saga):
         mine = [fact for fact in facts if fact.type in wanted]
-        without = await not_handled(inbox, mine)
+        without = await not_handled(inbox, service.name, mine)
         total, lacking = total + len(mine), lacking + len(without)
         for fact in without:
             print(f"{service.name}  {fact.type}  {fact.subject}  {fact.stream} {fact.seq}  {rfc3339(fact.time)}")

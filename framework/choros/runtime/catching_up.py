@@ -15,6 +15,7 @@ from typing import Any
 from choros.envelope import Wire
 from choros.errors import StoreUnreachable
 from choros.ids import fresh_id
+from choros.runtime.inbox import log_key
 from choros.runtime.intake import Intake, Take
 from choros.runtime.telemetry import get_logger
 from choros.store.barrier import Database, Row, Transaction
@@ -49,7 +50,7 @@ class CatchUp:
         self._transport, self._names, self._queue = transport, names, queue
         self._intake, self._database, self._prefetch = intake, database, prefetch
         self._patience, self._clock = publish_timeout, clock
-        self._key = f"log\x1f{queue}"
+        self._key = log_key(queue)
 
     async def begin(self, take: Take, *, from_start: bool, bounded: bool) -> None:
         """Before the queue is consumed: hand all to `take` that the log holds and the queue may lack."""

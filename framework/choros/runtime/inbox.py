@@ -1,4 +1,7 @@
-"""The rows that a subscriber keeps in its own database: which facts it has handled, and how far it has come."""
+"""The rows that a subscriber keeps in a database: which facts it has handled, and how far it has come.
+
+Every key names the subscriber: others may keep their rows in the same place, and hear the same facts.
+"""
 
 from __future__ import annotations
 
@@ -8,23 +11,54 @@ from functools import partial
 
 from choros.envelope import Envelope
 from choros.errors import StoreUnreachable
+from choros.keys import CommandKey
 from choros.runtime.telemetry import get_logger
-from choros.store.barrier import Database, Transaction
+from choros.store.barrier import Database, Row, Transaction
 
 log = get_logger(__name__)
 
 _AT_ONCE = 500
 
 
-def inbox_key(fact: Envelope) -> str:
+_BETWEEN = "\x1f"
+_FACT, _STREAM, _REACTION, _LOG = "fact", "stream", "reaction", "log"
+
+
+def inbox_key(subscriber: str, fact: Envelope) -> str:
     """The row of one fact."""
-    # No attribute may hold a control character, so no two facts share a key.
-    return "\x1f".join(("fact", fact.source, fact.stream, str(fact.seq)))
+    return _joined(_FACT, subscriber, fact.source, fact.stream, str(fact.seq))
 
 
-def stream_key(fact: Envelope) -> str:
+def stream_key(subscriber: str, fact: Envelope) -> str:
     """The row that says how far an ordered subscriber has come in the stream of this fact."""
-    return "\x1f".join(("stream", fact.source, fact.stream))
+    return _joined(_STREAM, subscriber, fact.source, fact.stream)
+
+
+def reaction_key(subscriber: str, effect: CommandKey) -> str:
+    """The row of a reaction that can be undone, or of its undo. A command's key could be the same text."""
+    return _joined(_REACTION, subscriber, str(effect))
+
+
+def log_key(queue: str) -> str:
+    """The row that says how far a subscriber has come in the fact log; its queue bears its name."""
+    return _joined(_LOG, queue)
+
+
+def carried_over(subscriber: str, row: Row) -> list[str]:
+    """The keys that a row of the barrier's first schema has now, in the database of this service.
+
+    Then a reaction's row could not be told from a command's. It has no reply; where that is so, it becomes both."""
+    kind, *parts = row.key.split(_BETWEEN)
+    if (kind, len(parts)) in ((_FACT, 3), (_STREAM, 2)):
+        return [_joined(kind, subscriber, *parts)]
+    if not parts and not row.reply:
+        return [row.key, _joined(_REACTION, subscriber, row.key)]
+    return [row.key]
+
+
+def _joined(*parts: str) -> str:
+    # No attribute may hold a control character, so no two facts share a key.
+    return _BETWEEN.join(parts)
 
 
 async def keep_pruning(database: Database, clock: Callable[[], float], every: float) -> None:
@@ -37,16 +71,16 @@ async def keep_pruning(database: Database, clock: Callable[[], float], every: fl
         await asyncio.sleep(every)
 
 
-async def not_handled(database: Database, facts: Sequence[Envelope]) -> list[Envelope]:
-    """Those of the facts that this inbox does not hold; raises StoreUnreachable."""
+async def not_handled(database: Database, subscriber: str, facts: Sequence[Envelope]) -> list[Envelope]:
+    """Those of the facts that the inbox of this subscriber does not hold; raises StoreUnreachable."""
     lacking: list[Envelope] = []
     for start in range(0, len(facts), _AT_ONCE):
-        (answer,) = await database.run([partial(_lacking, facts[start : start + _AT_ONCE])])
+        (answer,) = await database.run([partial(_lacking, subscriber, facts[start : start + _AT_ONCE])])
         if isinstance(answer, StoreUnreachable):
             raise answer
         lacking += answer
     return lacking
 
 
-async def _lacking(facts: Sequence[Envelope], transaction: Transaction) -> list[Envelope]:
-    return [fact for fact in facts if await transaction.read_row(inbox_key(fact)) is None]
+async def _lacking(subscriber: str, facts: Sequence[Envelope], transaction: Transaction) -> list[Envelope]:
+    return [fact for fact in facts if await transaction.read_row(inbox_key(subscriber, fact)) is None]

@@ -17,17 +17,20 @@ from choros.store.barrier import Row, Transaction
 Wait = Literal["again", "crowded", "stopped"]
 
 
-async def is_overtaken(fact: Envelope, transaction: Transaction) -> bool:
+async def is_overtaken(subscriber: str, fact: Envelope, transaction: Transaction) -> bool:
     """Whether a later fact of its stream has been handled."""
-    mark = await transaction.read_row(stream_key(fact))
+    mark = await transaction.read_row(stream_key(subscriber, fact))
     return mark is not None and int(mark.reply) > fact.seq
 
 
-async def remember(fact: Envelope, transaction: Transaction, *, ordered: bool, until: float | None = None) -> None:
+async def remember(
+    subscriber: str, fact: Envelope, transaction: Transaction, *, ordered: bool, until: float | None = None
+) -> None:
     """Write that a fact is handled, to be known for ever or until that moment."""
-    await transaction.write_row(Row(key=inbox_key(fact), state="handled", prune_at=until))
+    await transaction.write_row(Row(key=inbox_key(subscriber, fact), state="handled", prune_at=until))
     if ordered:
-        await transaction.write_row(Row(key=stream_key(fact), state="mark", reply=str(fact.seq), prune_at=until))
+        mark = Row(key=stream_key(subscriber, fact), state="mark", reply=str(fact.seq), prune_at=until)
+        await transaction.write_row(mark)
 
 
 class HeldBack:

@@ -1,9 +1,10 @@
 """Reactions that can be undone: a fact and the fact that takes it back, under one barrier in the subscriber's database.
 
 A fact that fails waits in the ladder of delays, so what takes it back may overtake it. Then there is nothing to undo
-yet; what remains is a tombstone, and the fact is not handled any more when it comes. The rows have the keys of
-`CommandKey`: correlation id, reaction, round, do or undo. The reaction is named after the type of its fact and, in
-brackets, the step that published it: a saga may publish two facts of one type, each with a retraction of its own.
+yet; what remains is a tombstone, and the fact is not handled any more when it comes. The rows have the name of the
+subscriber and a `CommandKey`: correlation id, reaction, round, do or undo. The reaction is named after the type of its
+fact and, in brackets, the step that published it: a saga may publish two facts of one type, each with a retraction of
+its own.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from choros.envelope import Envelope
 from choros.errors import DeclarationError
 from choros.keys import CommandKey
 from choros.messages import Message
+from choros.runtime.inbox import reaction_key
 from choros.runtime.service import Handler, Service
-from choros.store.barrier import Row, Transaction
+from choros.store.barrier import Row, RowState, Transaction
 
 ROUND = 1
 """A saga publishes a fact once, and takes it back once."""
@@ -50,31 +52,43 @@ def check_reactions(service: Service) -> None:
 
 async def admits(service: Service, handler: Handler, fact: Envelope, transaction: Transaction) -> bool:
     """Whether the handler of this fact is to be called, in this transaction; notes what that means for its undo."""
+    rows = _Rows(service.name, transaction)
     if handler.undoes is not None:
-        return await _admits_undo(_effect(handler.undoes, fact), transaction)
+        return await _admits_undo(_effect(handler.undoes, fact), rows)
     if any(other.undoes is handler.message for other in service.reactions.values()):
-        return await _admits_do(_effects(handler.message, fact), transaction)
+        return await _admits_do(_effects(handler.message, fact), rows)
     return True
 
 
-async def _admits_do(effects: list[CommandKey], transaction: Transaction) -> bool:
+class _Rows:
+    """What this subscriber has done, of all that the database holds."""
+
+    def __init__(self, subscriber: str, transaction: Transaction) -> None:
+        self._subscriber, self._transaction = subscriber, transaction
+
+    async def read(self, effect: CommandKey) -> Row | None:
+        return await self._transaction.read_row(reaction_key(self._subscriber, effect))
+
+    async def write(self, effect: CommandKey, state: RowState) -> None:
+        await self._transaction.write_row(Row(key=reaction_key(self._subscriber, effect), state=state))
+
+
+async def _admits_do(effects: list[CommandKey], rows: _Rows) -> bool:
     for effect in effects:
-        done = await transaction.read_row(str(effect))
-        undone = await transaction.read_row(str(effect.of("undo")))
+        done, undone = await rows.read(effect), await rows.read(effect.of("undo"))
         if undone is not None or (done is not None and done.state == "tombstone"):
             return False
     for effect in effects:
-        await transaction.write_row(Row(key=str(effect), state="ok"))
+        await rows.write(effect, "ok")
     return True
 
 
-async def _admits_undo(effect: CommandKey, transaction: Transaction) -> bool:
-    done = await transaction.read_row(str(effect))
-    undone = await transaction.read_row(str(effect.of("undo")))
+async def _admits_undo(effect: CommandKey, rows: _Rows) -> bool:
+    done, undone = await rows.read(effect), await rows.read(effect.of("undo"))
     if done is None:
-        await transaction.write_row(Row(key=str(effect), state="tombstone"))
+        await rows.write(effect, "tombstone")
     elif done.state == "ok" and undone is None:
-        await transaction.write_row(Row(key=str(effect.of("undo")), state="ok"))
+        await rows.write(effect.of("undo"), "ok")
         return True
     return False
 

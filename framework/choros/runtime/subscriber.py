@@ -161,7 +161,7 @@ class Subscriber:
                 raise MessageRejected(f"A {envelope.kind} came to a subscriber's queue.")
             handler = self._service.reactions.get(envelope.type)
             if handler is not None:
-                lane = stream_key(envelope) if self._ordered else inbox_key(envelope)
+                lane = (stream_key if self._ordered else inbox_key)(self._service.name, envelope)
                 return _Told(delivery, envelope, handler.message.from_json(envelope.data), handler, lane)
             if delivery.exchange not in self._fan_out:
                 raise MessageRejected(f"The service {self._service.name} has no handler for this type of fact.")
@@ -191,11 +191,11 @@ class Subscriber:
 
     async def _react(self, told: _Told, transaction: Transaction) -> Fate:
         """Inbox row and effect together; for a handler without transaction only a look into the inbox."""
-        if await transaction.read_row(inbox_key(told.envelope)) is not None:
+        if await transaction.read_row(inbox_key(self._service.name, told.envelope)) is not None:
             return "repeated"
         if self._memory and told.envelope.time + self._memory <= self._clock():
             return "too old"
-        if self._ordered and await is_overtaken(told.envelope, transaction):
+        if self._ordered and await is_overtaken(self._service.name, told.envelope, transaction):
             return "overtaken"
         if told.handler.transaction is None:
             return "new"
@@ -207,7 +207,7 @@ class Subscriber:
 
     async def _remember(self, told: _Told, transaction: Transaction) -> None:
         until = told.envelope.time + self._memory + CLOCK_SKEW if self._memory else None
-        await remember(told.envelope, transaction, ordered=self._ordered, until=until)
+        await remember(self._service.name, told.envelope, transaction, ordered=self._ordered, until=until)
 
     async def _call(self, told: _Told, transaction: Transaction | None) -> None:
         try:

@@ -34,11 +34,11 @@ def database_at(url: str, namespace: str = "choros") -> Database:
         case "memory":
             from choros.store.barrier_memory import MemoryDatabase
 
-            return MemoryDatabase()
+            return MemoryDatabase(namespace=namespace)
         case "sqlite":
             from choros.store.barrier_sqlite import SqliteDatabase
 
-            return SqliteDatabase(_path(url))
+            return SqliteDatabase(_path(url), namespace)
         case _:
             from choros.store.barrier_redis import RedisDatabase
 

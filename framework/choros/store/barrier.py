@@ -55,13 +55,32 @@ class Transaction(ABC):
 
 
 Job = Callable[[Transaction], Awaitable[Any]]
+Carry = Callable[[Row], Sequence[str]]
+"""The keys under which a row of an older schema is kept now. For a row that has been carried over, its own."""
+SCHEMA_VERSION = 2
+"""1: the keys of a subscriber did not name it, and services that shared a SQLite file shared its rows."""
 
 
 class Database(Protocol):
-    """A participant's or subscriber's own database."""
+    """A participant's or subscriber's own database.
+
+    The user's tables are shared by all who work on it; the barrier's rows are those of one `namespace` (by default
+    "<namespace>.<service>"): whoever has another one never sees them, their unsent replies, or their being forgotten.
+    """
 
     async def open(self) -> None:
-        """Connect and create the barrier's own tables; raises StoreUnreachable or StoreMisconfigured."""
+        """Connect and create the barrier's own tables; raises StoreUnreachable or StoreMisconfigured, the latter also
+        where rows of an older schema are there: they are not upgraded behind the back of older replicas."""
+        ...
+
+    async def schema_version(self) -> int:
+        """Which schema the barrier's rows have, 0 where there are none yet. It need not be open."""
+        ...
+
+    async def upgrade(self, carry: Carry) -> int:
+        """Bring the rows of an older schema to this one, whole or not at all as far as `open` sees; says how many.
+
+        It need not be open. No process of an older choros may use the database meanwhile, or afterwards."""
         ...
 
     @property

@@ -3,77 +3,105 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from choros.errors import StoreUnreachable
-from choros.store.barrier import FORGETTABLE, Database, Job, Row, Transaction
+from choros.store.barrier import FORGETTABLE, SCHEMA_VERSION, Carry, Database, Job, Row, Transaction
+from choros.store.standing import Standing
 
 _ABSENT = object()
+Undo = list[Callable[[], None]]
+"""What takes back each write of a run, in their order."""
 
 
 @dataclass(slots=True)
-class _Tables:
-    """What several MemoryDatabase objects may share; the lock makes their transactions follow one another."""
+class Rows:
+    """The barrier's rows of one namespace."""
 
-    items: dict[Any, Any] = field(default_factory=dict)
     rows: dict[str, Row] = field(default_factory=dict)
     unsent: dict[str, int] = field(default_factory=dict)
     """Key -> number of the write, which is the order in which replies go out."""
+
+
+@dataclass(slots=True)
+class Tables:
+    """What several MemoryDatabase objects may share; the lock makes their transactions follow one another."""
+
+    items: dict[Any, Any] = field(default_factory=dict)
+    barrier: dict[str, Rows] = field(default_factory=lambda: defaultdict(Rows))
     written: int = 0
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def copied(self) -> Tables:
+        """All that is there right now."""
+        barrier = {name: Rows(dict(one.rows), dict(one.unsent)) for name, one in self.barrier.items()}
+        return Tables(dict(self.items), defaultdict(Rows, barrier))
 
 
 class MemoryTransaction(Transaction):
     """Effects are written to one dictionary. Values are kept as they are given: put new ones, change none."""
 
-    def __init__(self, tables: _Tables) -> None:
-        self._tables = tables
-        self._undo: list[Callable[[], None]] = []
+    def __init__(self, tables: Tables, rows: Rows, undo: Undo) -> None:
+        self._tables, self._rows, self._undo = tables, rows, undo
+        self.standing = Standing()
 
     async def get(self, key: Any, default: Any = None) -> Any:
         """The value of this key."""
+        self._call()
         return self._tables.items.get(key, default)
 
     async def put(self, key: Any, value: Any) -> None:
         """Set the value of this key."""
+        self._call()
         self._write(self._tables.items, key, value)
 
     async def delete(self, key: Any) -> None:
         """Take this key out."""
+        self._call()
         self._write(self._tables.items, key, _ABSENT)
 
     async def read_row(self, key: str) -> Row | None:
         """The barrier row of this key."""
-        return self._tables.rows.get(key)
+        self.standing.check()
+        return self._rows.rows.get(key)
 
     async def write_row(self, row: Row) -> None:
         """Insert or replace a barrier row."""
-        self._write(self._tables.rows, row.key, row)
+        self.standing.check()
+        self._write(self._rows.rows, row.key, row)
         self._tables.written += 1
-        self._write(self._tables.unsent, row.key, self._tables.written if row.owes_reply else _ABSENT)
+        self._write(self._rows.unsent, row.key, self._tables.written if row.owes_reply else _ABSENT)
 
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
         """A block whose writes are taken back when an exception leaves it."""
-        mark = len(self._undo)
+        mark, written = self.standing.enter(), len(self._undo)
         try:
             yield
         except BaseException:
-            self.take_back(mark)
+            if self.standing.leave(mark):
+                take_back(self._undo, written)
             raise
+        self.standing.leave(mark)
 
-    def take_back(self, mark: int = 0) -> None:
-        """Undo all writes since the mark, the last one first."""
-        while len(self._undo) > mark:
-            self._undo.pop()()
+    def _call(self) -> None:
+        """A call of the handler begins; here it cannot fail."""
+        self.standing.check()
 
     def _write(self, table: dict[Any, Any], key: Any, value: Any) -> None:
         old = table.get(key, _ABSENT)
         self._undo.append(lambda: _set(table, key, old))
         _set(table, key, value)
+
+
+def take_back(undo: Undo, since: int = 0) -> None:
+    """Undo all writes but the first so many, the last one first."""
+    while len(undo) > since:
+        undo.pop()()
 
 
 def _set(table: dict[Any, Any], key: Any, value: Any) -> None:
@@ -86,8 +114,9 @@ def _set(table: dict[Any, Any], key: Any, value: Any) -> None:
 class MemoryDatabase(Database):
     """A participant's tables in this process; `sharing` another database, it works on the same ones."""
 
-    def __init__(self, sharing: MemoryDatabase | None = None) -> None:
-        self._tables: _Tables = sharing._tables if sharing else _Tables()
+    def __init__(self, sharing: MemoryDatabase | None = None, *, namespace: str = "choros") -> None:
+        self._tables: Tables = sharing._tables if sharing else Tables()
+        self._namespace = namespace
         self._open = False
 
     @property
@@ -96,7 +125,11 @@ class MemoryDatabase(Database):
         return self._tables.items
 
     @property
-    def transaction_type(self) -> type[Transaction]:
+    def _rows(self) -> Rows:
+        return self._tables.barrier[self._namespace]
+
+    @property
+    def transaction_type(self) -> type[MemoryTransaction]:
         """What handlers get."""
         return MemoryTransaction
 
@@ -104,55 +137,69 @@ class MemoryDatabase(Database):
         """Let it answer."""
         self._open = True
 
+    async def schema_version(self) -> int:
+        """What is in memory was written by this choros."""
+        return SCHEMA_VERSION
+
+    async def upgrade(self, carry: Carry) -> int:
+        """Nothing is ever older."""
+        return 0
+
     async def close(self) -> None:
         """Stop answering; what is written stays."""
         self._open = False
 
     async def run(self, jobs: Sequence[Job]) -> Sequence[Any]:
         """Run the jobs one after another; all of them are taken back if it is cancelled."""
-        tables = self._answering()
-        async with tables.lock:
-            group = MemoryTransaction(tables)
-            async with group.savepoint():
-                return [await self._run_one(group, job) for job in jobs]
+        self._check_open()
+        async with self._tables.lock:
+            undo: Undo = []
+            try:
+                return [await self._run_one(undo, job) for job in jobs]
+            except BaseException:
+                take_back(undo)
+                raise
 
-    async def _run_one(self, group: MemoryTransaction, job: Job) -> Any:
+    async def _run_one(self, undo: Undo, job: Job) -> Any:
         # A real database answers later: whoever else is ready runs in between, as it would there.
         await asyncio.sleep(0)
+        transaction, written = self.transaction_type(self._tables, self._rows, undo), len(undo)
         try:
-            async with group.savepoint():
-                return await job(group)
+            with transaction.standing.judging():
+                return await job(transaction)
         except Exception as error:
+            take_back(undo, written)
             return error
+        finally:
+            transaction.standing.end()
 
     async def unsent(self, limit: int) -> Sequence[Row]:
         """Rows whose reply has not been confirmed, oldest first."""
-        tables = self._answering()
-        async with tables.lock:
-            oldest = sorted(tables.unsent, key=tables.unsent.__getitem__)
-            return [tables.rows[key] for key in oldest[:limit]]
+        self._check_open()
+        async with self._tables.lock:
+            rows, unsent = self._rows.rows, self._rows.unsent
+            return [rows[key] for key in sorted(unsent, key=unsent.__getitem__)[:limit]]
 
     async def mark_sent(self, keys: Sequence[str]) -> None:
         """The replies of these rows are confirmed."""
-        tables = self._answering()
-        async with tables.lock:
+        self._check_open()
+        async with self._tables.lock:
             for key in keys:
-                tables.unsent.pop(key, None)
+                self._rows.unsent.pop(key, None)
 
     async def prune(self, now: float) -> int:
         """Forget refusals and tombstones whose time has passed."""
-        tables = self._answering()
-        async with tables.lock:
-            old = [row.key for row in tables.rows.values() if _may_go(row, now)]
+        self._check_open()
+        async with self._tables.lock:
+            old = [row.key for row in self._rows.rows.values() if _may_go(row, now)]
             for key in old:
-                del tables.rows[key]
-                tables.unsent.pop(key, None)
+                del self._rows.rows[key]
+                self._rows.unsent.pop(key, None)
         return len(old)
 
-    def _answering(self) -> _Tables:
+    def _check_open(self) -> None:
         if not self._open:
             raise StoreUnreachable("This database is not open.", "await database.open() before using it.")
-        return self._tables
 
 
 def _may_go(row: Row, now: float) -> bool:

@@ -10,7 +10,8 @@ from typing import Any
 from redis.asyncio import Connection
 
 from choros.errors import StoreUnreachable
-from choros.store.barrier import Database, Job, Row, Transaction
+from choros.store.barrier import Carry, Database, Job, Row, Transaction
+from choros.store.barrier_redis_schema import RedisSchema
 from choros.store.redis_server import Script, Server
 from choros.store.redis_transaction import Conflict, RedisTransaction, to_row
 
@@ -39,6 +40,7 @@ class RedisDatabase(Database):
     def __init__(self, url: str, namespace: str = "choros", *, connections: int = 16, timeout: float = 5.0) -> None:
         self._server = Server(url, connections + 2, timeout)  # two for what is not a job
         self._prefix = f"{{{namespace}}}:barrier:"
+        self._schema = RedisSchema(self._server, self._prefix)
         self._places = asyncio.Semaphore(connections)
 
     @property
@@ -49,6 +51,15 @@ class RedisDatabase(Database):
     async def open(self) -> None:
         """Connect, and refuse a server that could forget what it acknowledged."""
         await self._server.check()
+        await self._schema.prepare()
+
+    async def schema_version(self) -> int:
+        """Which schema the rows of this namespace have, 0 where there are none yet."""
+        return await self._schema.version()
+
+    async def upgrade(self, carry: Carry) -> int:
+        """Bring the rows of an older schema to this one; says how many keys have changed."""
+        return await self._schema.upgrade(carry)
 
     async def close(self) -> None:
         """Close every connection."""
@@ -86,14 +97,12 @@ class RedisDatabase(Database):
     async def _attempt(self, job: Job, connection: Connection) -> Any:
         transaction = RedisTransaction(self._server, connection, self._prefix)
         try:
-            answer = await job(transaction)
+            with transaction.standing.judging():
+                answer = await job(transaction)
             await transaction.commit()
         except BaseException:
-            if transaction.watching:  # the next user of this connection must not go on watching
-                await connection.disconnect(nowait=True)
+            await transaction.abandon()
             raise
-        finally:
-            transaction.end()
         if transaction.watching:
             await self._server.talk_on(connection, [("UNWATCH",)])
         return answer

@@ -1,148 +1,138 @@
-"""What a SQLite handler works with, and the statements on the table of the barrier."""
+"""What a SQLite handler works with, and the statements on the rows of one namespace of the barrier."""
 
 from __future__ import annotations
 
+import itertools
 import re
 import sqlite3
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from choros.errors import StoreMisconfigured, StoreUnreachable, UsageError
+from choros.errors import StoreUnreachable, UsageError
 from choros.store.barrier import FORGETTABLE, Row, Transaction
-from choros.store.sqlite_file import connect, in_transaction
+from choros.store.sqlite_file import is_of_the_file, named
+from choros.store.standing import Standing
 
 Parameters = Sequence[Any] | Mapping[str, Any]
-_COLUMNS = ["key", "state", "reply", "prune_at", "unsent"]
-_TABLES = (
-    # `unsent` numbers the replies that no broker has confirmed, in the order of their writing.
-    """CREATE TABLE IF NOT EXISTS choros_barrier (
-        key TEXT PRIMARY KEY, state TEXT NOT NULL, reply TEXT NOT NULL, prune_at REAL, unsent INTEGER) WITHOUT ROWID""",
-    """CREATE INDEX IF NOT EXISTS choros_barrier_unsent ON choros_barrier (unsent) WHERE unsent IS NOT NULL""",
-    """CREATE INDEX IF NOT EXISTS choros_barrier_forget_at ON choros_barrier (prune_at) WHERE prune_at IS NOT NULL""",
-)
-_READ = "SELECT key, state, reply, prune_at FROM choros_barrier WHERE key = ?"
-_WRITE = """INSERT INTO choros_barrier (key, state, reply, prune_at, unsent)
-    VALUES (:key, :state, :reply, :prune_at, CASE WHEN NOT :owed THEN NULL ELSE
-        (SELECT coalesce(max(unsent), 0) + 1 FROM choros_barrier WHERE unsent IS NOT NULL) END)
-    ON CONFLICT (key) DO UPDATE SET
+_READ = "SELECT key, state, reply, prune_at FROM choros_barrier WHERE namespace = ? AND key = ?"
+_WRITE = """INSERT INTO choros_barrier (namespace, key, state, reply, prune_at, unsent)
+    VALUES (:namespace, :key, :state, :reply, :prune_at, CASE WHEN NOT :owed THEN NULL ELSE
+        (SELECT coalesce(max(unsent), 0) + 1 FROM choros_barrier
+            WHERE namespace = :namespace AND unsent IS NOT NULL) END)
+    ON CONFLICT (namespace, key) DO UPDATE SET
         state = excluded.state, reply = excluded.reply, prune_at = excluded.prune_at, unsent = excluded.unsent"""
-_UNSENT = "SELECT key, state, reply, prune_at FROM choros_barrier WHERE unsent IS NOT NULL ORDER BY unsent LIMIT ?"
-_SENT = "UPDATE choros_barrier SET unsent = NULL WHERE key = ?"
-_PRUNE = f"DELETE FROM choros_barrier WHERE prune_at <= ? AND state IN ({', '.join(map(repr, sorted(FORGETTABLE)))})"
-_ENDS_OUR_TRANSACTION = re.compile(r"\s*(begin|commit|end|rollback|savepoint|release|attach|detach|vacuum)\b", re.I)
+_UNSENT = """SELECT key, state, reply, prune_at FROM choros_barrier
+    WHERE namespace = ? AND unsent IS NOT NULL ORDER BY unsent LIMIT ?"""
+_SENT = "UPDATE choros_barrier SET unsent = NULL WHERE namespace = ? AND key = ?"
+_PRUNE = f"""DELETE FROM choros_barrier
+    WHERE namespace = ? AND prune_at <= ? AND state IN ({", ".join(map(repr, sorted(FORGETTABLE)))})"""
+_ENDS_OUR_TRANSACTION = re.compile(
+    r"(?:[\s\ufeff]|--[^\n]*(?:\n|$)|/\*.*?\*/)*"  # what SQLite passes over
+    r"(?:begin|commit|end|rollback|savepoint|release|attach|detach|vacuum)\b",
+    re.I | re.S,
+)
 
 
 class SqliteTransaction(Transaction):
     """The participant's own database, inside the transaction that also holds the barrier row."""
 
-    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
-        self._connection, self._path = connection, path
-        self._ended = False
-        self.raised: sqlite3.Error | None = None
-        """The last error of this database; a handler may raise others, of files that are its own affair."""
+    def __init__(self, connection: sqlite3.Connection, path: Path, namespace: str) -> None:
+        self._connection, self._path, self._namespace = connection, path, namespace
+        self._numbers = itertools.count(1)
+        self.standing = Standing()
 
     async def execute(self, sql: str, parameters: Parameters = ()) -> int:
         """Run one statement; says how many rows it changed. Errors of the statement are those of sqlite3."""
-        return self._run(sql, parameters).rowcount
+        with self._statement(sql) as connection:
+            return connection.execute(sql, parameters).rowcount
 
     async def fetch(self, sql: str, parameters: Parameters = ()) -> list[tuple[Any, ...]]:
         """All rows of a query."""
-        return self._run(sql, parameters).fetchall()
+        with self._statement(sql) as connection:
+            return connection.execute(sql, parameters).fetchall()
 
     async def fetchone(self, sql: str, parameters: Parameters = ()) -> tuple[Any, ...] | None:
         """The first row of a query, or None."""
-        cursor = self._run(sql, parameters)
-        row: tuple[Any, ...] | None = cursor.fetchone()
-        cursor.close()
-        return row
+        with self._statement(sql) as connection:
+            cursor = connection.execute(sql, parameters)
+            row: tuple[Any, ...] | None = cursor.fetchone()
+            cursor.close()
+            return row
 
     async def read_row(self, key: str) -> Row | None:
         """The barrier row of this key; the transaction holds the write lock, so nobody else can write it."""
-        found = self._execute(_READ, (key,)).fetchone()
+        with self._calling() as connection:
+            found = connection.execute(_READ, (self._namespace, key)).fetchone()
         return _to_row(found) if found else None
 
     async def write_row(self, row: Row) -> None:
         """Insert or replace a barrier row."""
         values = {"key": row.key, "state": row.state, "reply": row.reply, "prune_at": row.prune_at}
-        values["owed"] = row.owes_reply
-        self._execute(_WRITE, values)
+        with self._calling() as connection:
+            connection.execute(_WRITE, values | {"namespace": self._namespace, "owed": row.owes_reply})
 
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
         """A block whose writes are taken back when an exception leaves it."""
-        self._checked.execute("SAVEPOINT choros")
+        mark, name = self.standing.enter(), f"choros_{next(self._numbers)}"
+        with self._calling() as connection:
+            connection.execute(f"SAVEPOINT {name}")
         try:
             yield
         except BaseException:
-            with suppress(sqlite3.Error):  # where SQLite has rolled back all by itself
-                self._connection.execute("ROLLBACK TO choros")
-                self._connection.execute("RELEASE choros")
+            if self.standing.leave(mark):
+                self._leave(f"ROLLBACK TO {name}", f"RELEASE {name}")
             raise
-        self._connection.execute("RELEASE choros")
+        if self.standing.leave(mark):
+            self._leave(f"RELEASE {name}")
 
-    def end(self) -> None:
-        """From here on nothing can be written through it."""
-        self._ended = True
+    def _leave(self, *statements: str) -> None:
+        try:
+            with self._calling() as connection:
+                for statement in statements:
+                    connection.execute(statement)
+        except sqlite3.Error:  # what is left of the block's writes, nobody knows
+            self.standing.spoil("was in a savepoint that SQLite could not end")
 
-    def _run(self, sql: str, parameters: Parameters) -> sqlite3.Cursor:
+    @contextmanager
+    def _statement(self, sql: str) -> Iterator[sqlite3.Connection]:
         if _ENDS_OUR_TRANSACTION.match(sql):
             raise UsageError("A handler cannot begin or end transactions.", "async with db.savepoint(): ...")
-        return self._execute(sql, parameters)
+        with self._calling() as connection:
+            yield connection
 
-    def _execute(self, sql: str, parameters: Parameters) -> sqlite3.Cursor:
+    @contextmanager
+    def _calling(self) -> Iterator[sqlite3.Connection]:
+        """One call on the connection, while the transaction stands."""
+        self.standing.check()
+        if not self._connection.in_transaction:  # a write now would be committed on its own
+            self.standing.lose(StoreUnreachable(f"The database {self._path} rolled back.", "see the error before."))
+            self.standing.check()
         try:
-            return self._checked.execute(sql, parameters)
+            yield self._connection
         except sqlite3.Error as error:
-            self.raised = error
+            if is_of_the_file(error):
+                self.standing.lose(named(error, self._path))
+            elif not self._connection.in_transaction:  # as by ON CONFLICT ROLLBACK
+                self.standing.spoil("ran a statement that rolled the whole transaction back")
             raise
 
-    @property
-    def _checked(self) -> sqlite3.Connection:
-        if self._ended:
-            raise UsageError("This transaction has ended.", "use it inside its handler only.")
-        if not self._connection.in_transaction:  # a write now would be committed on its own
-            raise StoreUnreachable(f"The database {self._path} rolled back.", "let the error before this one pass.")
-        return self._connection
 
-
-def opened(path: Path) -> sqlite3.Connection:
-    """A connection to a file that has the table of the barrier."""
-    connection = connect(path)
-    try:
-        in_transaction(connection, lambda: _create(connection, path))
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _create(connection: sqlite3.Connection, path: Path) -> None:
-    for statement in _TABLES:
-        connection.execute(statement)
-    # The file is the participant's: its user_version is not ours to use.
-    columns = [column[1] for column in connection.execute("PRAGMA table_info(choros_barrier)")]
-    if columns != _COLUMNS:
-        raise StoreMisconfigured(
-            f"The table choros_barrier in {path} has columns that this choros does not know.",
-            "the version of choros that created it.",
-        )
-
-
-def unsent(connection: sqlite3.Connection, limit: int) -> list[Row]:
+def unsent(connection: sqlite3.Connection, namespace: str, limit: int) -> list[Row]:
     """Rows with an unconfirmed reply, oldest first."""
-    return [_to_row(found) for found in connection.execute(_UNSENT, (limit,))]
+    return [_to_row(found) for found in connection.execute(_UNSENT, (namespace, limit))]
 
 
-def mark_sent(connection: sqlite3.Connection, keys: Iterable[str]) -> None:
+def mark_sent(connection: sqlite3.Connection, namespace: str, keys: Iterable[str]) -> None:
     """Their replies are confirmed."""
-    connection.executemany(_SENT, [(key,) for key in keys])
+    connection.executemany(_SENT, [(namespace, key) for key in keys])
 
 
-def prune(connection: sqlite3.Connection, now: float) -> int:
+def prune(connection: sqlite3.Connection, namespace: str, now: float) -> int:
     """Forget refusals and tombstones whose time has passed."""
-    return connection.execute(_PRUNE, (now,)).rowcount
+    return connection.execute(_PRUNE, (namespace, now)).rowcount
 
 
 def _to_row(found: Sequence[Any]) -> Row:

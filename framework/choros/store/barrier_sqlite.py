@@ -6,16 +6,17 @@ import asyncio
 import sqlite3
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from os import PathLike
 from pathlib import Path
 from typing import Any, TypeVar
 
-from choros.errors import ChorosError, StoreUnreachable
+from choros.errors import ChorosError, Misconfigured, StoreUnreachable, Unreachable, UsageError
 from choros.store import barrier_rows as rows
-from choros.store.barrier import Database, Job, Row, Transaction
+from choros.store import barrier_schema as schema
+from choros.store.barrier import Carry, Database, Job, Row, Transaction
 from choros.store.barrier_rows import SqliteTransaction
-from choros.store.sqlite_file import LOCK_SECONDS, in_transaction, is_of_the_file, named, patiently, roll_back
+from choros.store.sqlite_file import LOCK_SECONDS, connect, in_transaction, named, patiently, roll_back
 
 __all__ = ["SqliteDatabase", "SqliteTransaction"]
 
@@ -25,14 +26,15 @@ T = TypeVar("T")
 
 
 class SqliteDatabase(Database):
-    """A SQLite file with the participant's own tables and the table of the barrier.
+    """A SQLite file with the participant's own tables and those of the barrier; of these, it sees one `namespace`.
 
     What may wait for another process or for the disk (begin, commit) happens in a thread; the statements of handlers
     do not, so they should be short. While a group of jobs runs, the file is locked for other writers.
     """
 
-    def __init__(self, path: str | PathLike[str]) -> None:
+    def __init__(self, path: str | PathLike[str], namespace: str = "choros") -> None:
         self.path = Path(path)
+        self._namespace = namespace
         self._connection: sqlite3.Connection | None = None
         self._thread: ThreadPoolExecutor | None = None
         self._lock = asyncio.Lock()
@@ -45,11 +47,39 @@ class SqliteDatabase(Database):
         return SqliteTransaction
 
     async def open(self) -> None:
-        """Open or create the file and the table of the barrier."""
+        """Open or create the file and the tables of the barrier."""
         async with self._lock:
             if self._connection is None:
-                self._thread = ThreadPoolExecutor(1, thread_name_prefix="choros-sqlite-barrier")
-                self._connection = await self._in_thread(lambda: rows.opened(self.path))
+                self._thread = self._thread or ThreadPoolExecutor(1, thread_name_prefix="choros-sqlite-barrier")
+                self._connection = await self._in_thread(self._opened)
+
+    def _opened(self) -> sqlite3.Connection:
+        connection = connect(self.path)
+        try:
+            in_transaction(connection, lambda: schema.prepare(connection, self.path, self._namespace))
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    async def schema_version(self) -> int:
+        """Which schema this namespace has in the file; 0 where there is no file."""
+        if not self.path.exists():
+            return 0
+        return await self._once(lambda connection: schema.version_of(connection, self.path, self._namespace))
+
+    async def upgrade(self, carry: Carry) -> int:
+        """Give this namespace its own copy of the rows of version 1; they stay for others, in `choros_barrier_1`."""
+        return await self._once(lambda connection: schema.upgrade(connection, self.path, self._namespace, carry))
+
+    async def _once(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Do this in a transaction, on a connection of its own."""
+
+        def done() -> T:
+            with closing(connect(self.path)) as connection:
+                return in_transaction(connection, lambda: work(connection))
+
+        return await self._in_thread(done)
 
     async def close(self) -> None:
         """Write what waits and let go of the file."""
@@ -63,6 +93,7 @@ class SqliteDatabase(Database):
             await self._in_thread(connection.close)
         if self._thread is not None:
             self._thread.shutdown()
+            self._thread = None
 
     async def run(self, jobs: Sequence[Job]) -> Sequence[Any]:
         """Run the jobs one after another and commit them together; all are rolled back if it is cancelled."""
@@ -73,42 +104,48 @@ class SqliteDatabase(Database):
             try:
                 if not _begun_at_once(connection):
                     await self._in_thread(lambda: patiently(lambda: connection.execute("BEGIN IMMEDIATE")))
-                rows.mark_sent(connection, marks)  # first of all: a job may give one of these rows a new reply
-                answers = [await self._run_one(connection, job) for job in jobs]
+                # First of all: a job may give one of these rows a new reply.
+                rows.mark_sent(connection, self._namespace, marks)
+                answers = [await self._run_one(connection, job, alone=len(jobs) == 1) for job in jobs]
                 await self._in_thread(lambda: connection.execute("COMMIT"))
             except BaseException as error:
                 await self._in_thread(lambda: roll_back(connection))
                 if not isinstance(error, (sqlite3.Error, ChorosError)):
                     raise
-                return [error] * len(jobs)
+                return [named(error, self.path) if isinstance(error, sqlite3.Error) else error] * len(jobs)
             self._marks -= marks
             return answers
 
-    async def _run_one(self, connection: sqlite3.Connection, job: Job) -> Any:
-        transaction = SqliteTransaction(connection, self.path)
+    async def _run_one(self, connection: sqlite3.Connection, job: Job, *, alone: bool) -> Any:
+        transaction = SqliteTransaction(connection, self.path, self._namespace)
+        connection.execute("SAVEPOINT choros_job")
         try:
-            async with transaction.savepoint():
-                return await job(transaction)
+            with transaction.standing.judging():
+                answer = await job(transaction)
         except Exception as error:
-            if not connection.in_transaction:
-                raise self._lost(error) from error
-            if isinstance(error, sqlite3.Error) and error is transaction.raised and is_of_the_file(error):
-                return named(error, self.path)
-            return error
+            answer = error
         finally:
-            transaction.end()
+            transaction.standing.end()
+        if not connection.in_transaction:
+            raise self._rolled_back(answer, alone)
+        if isinstance(answer, Exception):
+            connection.execute("ROLLBACK TO choros_job")
+        connection.execute("RELEASE choros_job")
+        return answer
 
-    def _lost(self, error: Exception) -> ChorosError:
-        """SQLite has rolled back on its own, as it does when the disk is full: the whole group is lost."""
-        if isinstance(error, sqlite3.Error):
-            return named(error, self.path)
+    def _rolled_back(self, answer: Any, alone: bool) -> ChorosError:
+        """Why the whole group is lost: SQLite did so, as when the disk is full, or a statement of this job."""
+        if isinstance(answer, (Unreachable, Misconfigured)):
+            return answer
+        if alone:
+            return UsageError("A handler ran a statement that rolled its whole transaction back.", "another one.")
         return StoreUnreachable(f"The database {self.path} rolled back.", "see the errors before this one.")
 
     async def unsent(self, limit: int) -> Sequence[Row]:
         """Rows whose reply has not been confirmed, oldest first."""
         async with self._lock:
             connection, marks = self._checked_open(), frozenset(self._marks)
-            found = await self._in_thread(lambda: rows.unsent(connection, limit + len(marks)))
+            found = await self._in_thread(lambda: rows.unsent(connection, self._namespace, limit + len(marks)))
         return [row for row in found if row.key not in marks][:limit]
 
     async def mark_sent(self, keys: Sequence[str]) -> None:
@@ -127,7 +164,9 @@ class SqliteDatabase(Database):
         """Forget refusals and tombstones whose time has passed."""
         async with self._lock:
             connection = self._checked_open()
-            return await self._in_thread(lambda: in_transaction(connection, lambda: rows.prune(connection, now)))
+            return await self._in_thread(
+                lambda: in_transaction(connection, lambda: rows.prune(connection, self._namespace, now))
+            )
 
     def _checked_open(self) -> sqlite3.Connection:
         if self._connection is None:

@@ -89,9 +89,12 @@ class Server:
         return [list(islice(answers, len(commands))) for commands in asked]
 
     async def talk_on(self, connection: Connection, commands: Sequence[Command]) -> list[Any]:
-        """The same on a connection of one's own, shared with nobody."""
+        """The same on a connection of one's own, shared with nobody. One that was lost stays lost: a new one in its
+        place, as redis-py would make it, watches nothing."""
         with self.naming_errors():
-            await connection.send_packed_command(connection.pack_commands(commands))
+            if not connection.is_connected:
+                raise redis_errors.ConnectionError
+            await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
             return await self._answers(connection, len(commands))
 
     async def _answers(self, connection: Connection, count: int) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -10,11 +11,12 @@ from typing import Any, cast
 
 from redis.asyncio import Connection
 
-from choros.errors import StoreMisconfigured, StoreUnreachable, UsageError
+from choros.errors import StoreMisconfigured, StoreUnreachable
 from choros.ids import fresh_id
 from choros.store.barrier import FORGETTABLE, Row, Transaction
 from choros.store.redis_server import Command, Server
 from choros.store.redis_writes import Cell, Trial, Write
+from choros.store.standing import Standing
 
 Value = str | int | float
 
@@ -36,7 +38,8 @@ class RedisTransaction(Transaction):
         self._watched: set[str] = set()
         self._writes: list[Write] = []
         self._rows: dict[str, Row] = {}
-        self._ended = False
+        self._turn = asyncio.Lock()
+        self.standing = Standing()
 
     # --- reads ---
 
@@ -112,32 +115,36 @@ class RedisTransaction(Transaction):
 
     async def write_row(self, row: Row) -> None:
         """Insert or replace a barrier row."""
-        self._alive()
+        self.standing.check()
         self._rows = {**self._rows, row.key: row}
 
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
         """A block whose writes are taken back when an exception leaves it."""
-        self._alive()
-        queued, rows = len(self._writes), self._rows
+        mark, queued, rows = self.standing.enter(), len(self._writes), self._rows
         try:
             yield
         except BaseException:
-            del self._writes[queued:]
-            self._rows = rows
+            if self.standing.leave(mark):
+                del self._writes[queued:]
+                self._rows = rows
             raise
-
-    def end(self) -> None:
-        """From here on nothing can be read or written through it."""
-        self._ended = True
+        self.standing.leave(mark)
 
     async def commit(self) -> None:
         """Try the writes out, then send them all; raises Conflict if something read has changed."""
+        async with self._turn:  # a task that the handler has left behind has its answer first
+            self.standing.check()
+            self.standing.end()
+            await self._commit()
+
+    async def _commit(self) -> None:
         trial = Trial(self._writes)
         keys = [*trial.keys, *(f"{self._prefix}row:{key}" for key in self._rows)]
         if not keys:
             return
         answers = await self._server.talk_on(self._connection, [self._watch(keys), *trial.questions()])
+        self._server.checked(answers[0])  # a WATCH that was refused guards nothing
         trial.judge(answers[1:])
         rows = [command for row in self._rows.values() for command in self._row_commands(row)]
         commands = [("MULTI",), *(write.command for write in self._writes), *rows, ("EXEC",)]
@@ -148,6 +155,14 @@ class RedisTransaction(Transaction):
             await self._settle()
             return
         self._check(answers)
+
+    async def abandon(self) -> None:
+        """Nothing of it is kept, and whoever uses this connection next must not go on watching."""
+        self.standing.end()
+        if self.watching or self._turn.locked():
+            await self._connection.disconnect(nowait=True)
+        async with self._turn:  # whoever was still reading has found out
+            pass
 
     @property
     def watching(self) -> bool:
@@ -198,17 +213,29 @@ class RedisTransaction(Transaction):
         return ("WATCH", *fresh) if fresh else ("PING",)
 
     async def _read(self, command: str, key: str, *arguments: Value) -> Any:
-        self._alive()
-        answers = await self._server.talk_on(self._connection, [self._watch([key]), (command, key, *arguments)])
-        return [self._server.checked(answer) for answer in answers][1]
+        async with self._turn:  # two tasks on one connection would read each other's answers
+            self.standing.check()
+            try:
+                answers = await self._server.talk_on(self._connection, [self._watch([key]), (command, key, *arguments)])
+                self._server.checked(answers[0])  # a WATCH that was refused guards nothing
+            except StoreUnreachable as error:
+                self.standing.lose(error)
+                raise
+            except BaseException:
+                self.standing.spoil("had a call on its transaction cut short")
+                raise
+            return self._answer(answers[1])
+
+    def _answer(self, answer: Any) -> Any:
+        try:
+            return self._server.checked(answer)
+        except StoreUnreachable as error:  # as from one that has become a replica
+            self.standing.lose(error)
+            raise
 
     def _queue(self, write: Write) -> None:
-        self._alive()
+        self.standing.check()
         self._writes.append(write)
-
-    def _alive(self) -> None:
-        if self._ended:
-            raise UsageError("This transaction has ended.", "use it inside its handler only.")
 
 
 def to_row(key: str, stored: Any) -> Row | None:

@@ -114,9 +114,16 @@ _NAMES: dict[int, tuple[type[ChorosError], str, str]] = {
 }
 
 
+_OF_THE_STATEMENT = frozenset(
+    {0, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH}
+    | {sqlite3.SQLITE_MISUSE, sqlite3.SQLITE_AUTH, sqlite3.SQLITE_RANGE, sqlite3.SQLITE_EMPTY, sqlite3.SQLITE_SCHEMA}
+)
+"""Answers: the statement was taken back, and whatever else the transaction holds stands. 0: of Python's own."""
+
+
 def is_of_the_file(error: sqlite3.Error) -> bool:
     """Whether the file is at fault and not the statement."""
-    return _code(error) in _NAMES
+    return _code(error) not in _OF_THE_STATEMENT
 
 
 def named(error: sqlite3.Error, path: Path) -> ChorosError:

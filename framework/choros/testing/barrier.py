@@ -2,7 +2,7 @@
 
     class TestMyDatabase(BarrierConformance):
         @pytest.fixture
-        async def another(self): ...   # a function `await another()`: one more open Database on the same tables
+        async def another(self): ...   # `await another(namespace="choros")`: one more open Database on the same tables
 
         @pytest.fixture
         async def database(self, another):
@@ -10,6 +10,7 @@
 
         async def add(self, tx, amount): ...      # an effect, through the transaction: add to a counter of your own
         async def total(self, database): ...      # what the counter says, 0 at first
+        async def lose(self, tx): ...             # a call that fails because the database goes away under it
 
 For readable failures: pytest.register_assert_rewrite("choros.testing.barrier").
 """
@@ -17,69 +18,17 @@ For readable failures: pytest.register_assert_rewrite("choros.testing.barrier").
 from __future__ import annotations
 
 import asyncio
-from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable
-from typing import Any
 
 from choros.errors import Refused
-from choros.store.barrier import Database, Job, Row, RowState, Transaction
+from choros.store.barrier import Database, Row, Transaction
+from choros.testing.barrier_apart import Another, NamespacesApart, a_row, row_of, unsent_keys, writing
+from choros.testing.barrier_lost import NothingAfterALostCall
 
-Another = Callable[[], Awaitable[Database]]
-
-
-def a_row(key: str = "k1", state: RowState = "ok", reply: str = "", prune_at: float | None = None) -> Row:
-    """A row of the barrier."""
-    return Row(key=key, state=state, reply=reply, prune_at=prune_at)
+__all__ = ["Another", "BarrierConformance", "a_row", "row_of", "unsent_keys", "writing"]
 
 
-def writing(*rows: Row) -> Job:
-    """A job that writes rows and nothing else."""
-
-    async def job(tx: Transaction) -> None:
-        for row in rows:
-            await tx.write_row(row)
-
-    return job
-
-
-async def row_of(database: Database, key: str) -> Row | None:
-    """The row as a later transaction sees it."""
-
-    async def job(tx: Transaction) -> Row | None:
-        return await tx.read_row(key)
-
-    (row,) = await database.run([job])
-    assert row is None or isinstance(row, Row)
-    return row
-
-
-async def unsent_keys(database: Database, limit: int = 100) -> list[str]:
-    """Keys of the rows whose reply has not been confirmed."""
-    return [row.key for row in await database.unsent(limit)]
-
-
-class BarrierConformance(ABC):
+class BarrierConformance(NamespacesApart, NothingAfterALostCall):
     """All that `choros.store.barrier.Database` promises."""
-
-    @abstractmethod
-    async def add(self, tx: Any, amount: int) -> None:
-        """The effect of a handler: add to the one counter of this test."""
-
-    @abstractmethod
-    async def total(self, database: Database) -> int:
-        """What the counter says."""
-
-    def once(self, key: str, amount: int = 1) -> Job:
-        """The handler that all of this is about: the effect happens if the row is not there yet."""
-
-        async def job(tx: Transaction) -> str:
-            if await tx.read_row(key) is not None:
-                return "duplicate"
-            await tx.write_row(a_row(key, reply=f"reply to {key}"))
-            await self.add(tx, amount)
-            return "done"
-
-        return job
 
     async def test_a_row_comes_back_as_it_was_written(self, database: Database) -> None:
         rows = [a_row("a", "tombstone", prune_at=7.25), a_row("b", "ok", '{"name": "Zoë"}'), a_row("c", "intent")]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from choros.errors import StoreUnreachable
-from choros.store.barrier import Job, Row, Transaction
-from choros.store.barrier_memory import MemoryDatabase, MemoryTransaction
+from choros.store.barrier import Job, Row
+from choros.store.barrier_memory import MemoryDatabase, MemoryTransaction, Undo, take_back
 from choros.store.memory import MemoryStore
 from choros.store.port import Committed, Record, Transition
 from choros.testing.simulation.faults import Fault, Faults
@@ -175,8 +176,10 @@ class SimTransaction(MemoryTransaction):
 class SimDatabase(MemoryDatabase):
     """One process's view of a service's database. `sharing` another one, it works on the same tables."""
 
-    def __init__(self, faults: Faults, sharing: SimDatabase | None = None, *, name: str = "database") -> None:
-        super().__init__(sharing)
+    def __init__(
+        self, faults: Faults, sharing: SimDatabase | None = None, *, name: str = "database", namespace: str = "choros"
+    ) -> None:
+        super().__init__(sharing, namespace=namespace)
         if sharing is None:
             self._tables.lock = Turnstile()
         self._faults = faults
@@ -185,7 +188,7 @@ class SimDatabase(MemoryDatabase):
         self._loses = any(fault.kind == "lose" and fault.target == name for fault in faults.planned)
 
     @property
-    def transaction_type(self) -> type[Transaction]:
+    def transaction_type(self) -> type[SimTransaction]:
         """What handlers get."""
         return SimTransaction
 
@@ -197,16 +200,19 @@ class SimDatabase(MemoryDatabase):
 
     async def run(self, jobs: Sequence[Job]) -> Sequence[Any]:
         """Run the jobs as one transaction; a fault may strike as it is committed, or after."""
-        tables = self._answering()
-        async with tables.lock:
+        self._check_open()
+        async with self._tables.lock:
             self._remember()
-            group = SimTransaction(tables)
-            self.turnstile.writing(group.take_back)
-            async with group.savepoint():
-                results = [await self._run_one(group, job) for job in jobs]
+            undo: Undo = []
+            self.turnstile.writing(partial(take_back, undo))
+            try:
+                results = [await self._run_one(undo, job) for job in jobs]
                 struck = self._faults.write(self._name)
                 if _refused(struck):
                     raise _away(self._name, "refuses")
+            except BaseException:
+                take_back(undo)
+                raise
             self.turnstile.writing(_nothing)  # it is committed
             await _after(self._name, struck, self._lose)
             return results
@@ -221,11 +227,11 @@ class SimDatabase(MemoryDatabase):
 
     def owes(self) -> bool:
         """Whether a reply is not confirmed."""
-        return bool(self._tables.unsent)
+        return bool(self._rows.unsent)
 
     def rows(self) -> Mapping[str, Row]:
         """The barrier's rows right now, for whoever looks from outside."""
-        return self._tables.rows
+        return self._rows.rows
 
     def crashed(self, process: Process) -> None:
         """Take back what a process was in the middle of."""
@@ -234,13 +240,12 @@ class SimDatabase(MemoryDatabase):
     def _remember(self) -> None:
         if not self._loses:
             return
-        tables = self._tables
-        before = dict(tables.items), dict(tables.rows), dict(tables.unsent)
+        before = self._tables.copied()
 
-        def take_back() -> None:
-            tables.items, tables.rows, tables.unsent = before
+        def restore() -> None:
+            self._tables.items, self._tables.barrier = before.items, before.barrier
 
-        self._past.append(take_back)
+        self._past.append(restore)
 
     def _lose(self, commits: int) -> None:
         for _ in range(min(commits, len(self._past))):

@@ -1,0 +1,81 @@
+"""Which schema the rows of one namespace have in Redis, and the way up from the first one, which nothing noted."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+
+from choros.store.barrier import SCHEMA_VERSION, Carry
+from choros.store.redis_server import Script, Server
+from choros.store.redis_transaction import to_row
+from choros.store.schema import other_schema
+
+_SCAN_COUNT = 1000
+# What is copied owes nobody a reply: of an old row only the key that it keeps may be unsent.
+_CARRY = Script("""
+local old = ARGV[2]
+local stored = redis.call('GET', ARGV[1] .. 'row:' .. old)
+local prune_at = redis.call('ZSCORE', ARGV[1] .. 'prune', old)
+if not stored then return 0 end
+local stays = false
+for i = 3, #ARGV do
+    stays = stays or ARGV[i] == old
+    redis.call('SET', ARGV[1] .. 'row:' .. ARGV[i], stored)
+    if prune_at then redis.call('ZADD', ARGV[1] .. 'prune', prune_at, ARGV[i]) end
+end
+if not stays then
+    redis.call('DEL', ARGV[1] .. 'row:' .. old)
+    redis.call('ZREM', ARGV[1] .. 'prune', old)
+    redis.call('ZREM', ARGV[1] .. 'unsent', old)
+end
+return 1
+""")
+
+
+class RedisSchema:
+    """The schema of the rows behind one prefix."""
+
+    def __init__(self, server: Server, prefix: str) -> None:
+        self._server, self._prefix = server, prefix
+        self._noted = f"{prefix}schema"
+
+    async def version(self) -> int:
+        """What is noted; where nothing is, 1 if there are rows, else 0."""
+        noted = await self._server.ask("GET", self._noted)
+        if noted is not None:
+            return int(noted)
+        return 1 if [key async for key in self._rows(only_one=True)] else 0
+
+    async def prepare(self) -> None:
+        """Note the schema where there are no rows yet; raises StoreMisconfigured where they have another one."""
+        version = await self.version()
+        if version not in (0, SCHEMA_VERSION):
+            name = self._server.name
+            raise other_schema(f"The barrier in Redis at {name}", version, SCHEMA_VERSION, f"--database {name}")
+        if version == 0:
+            await self._server.ask("SET", self._noted, SCHEMA_VERSION, "NX")
+
+    async def upgrade(self, carry: Carry) -> int:
+        """Carry each row over; what an interrupted upgrade has done is met again as it is now."""
+        if await self.version() != 1:
+            await self.prepare()
+            return 0
+        count = 0
+        async for key in self._rows():
+            row = to_row(key, await self._server.ask("GET", f"{self._prefix}row:{key}"))
+            if row is None or (kept := list(carry(row))) == [key]:
+                continue
+            await self._server.run(_CARRY, [_CARRY.call([self._noted], self._prefix, key, *kept)])
+            count += 1
+        await self._server.ask("SET", self._noted, SCHEMA_VERSION)
+        return count
+
+    async def _rows(self, *, only_one: bool = False) -> AsyncIterator[str]:
+        """Keys of rows. A scan of all that Redis holds: there is no list of them, and it is done once."""
+        start = f"{self._prefix}row:"
+        pattern, cursor, more = re.sub(r"([*?\[\]\\])", r"\\\1", start) + "*", "0", True
+        while more:
+            cursor, keys = await self._server.ask("SCAN", cursor, "MATCH", pattern, "COUNT", _SCAN_COUNT)
+            for key in keys:
+                yield key.removeprefix(start)
+            more = cursor != "0" and not (only_one and keys)

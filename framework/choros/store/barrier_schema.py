@@ -1,0 +1,100 @@
+"""The tables of the barrier in a participant's SQLite file, which schema each namespace has there, and the way up.
+
+The file is the participant's, so its `user_version` is not ours to use. Rows of version 1 belong to nobody in
+particular: several services may have written them. They stay, and each namespace takes its own copy of all of them.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from choros.errors import ChorosError, StoreMisconfigured
+from choros.store.barrier import SCHEMA_VERSION, Carry, Row
+from choros.store.schema import other_schema
+
+_COLUMNS = ["namespace", "key", "state", "reply", "prune_at", "unsent"]
+_COLUMNS_1 = ["key", "state", "reply", "prune_at", "unsent"]
+_TABLES = (
+    # `unsent` numbers the replies that no broker has confirmed, in the order of their writing.
+    """CREATE TABLE IF NOT EXISTS choros_barrier (
+        namespace TEXT NOT NULL, key TEXT NOT NULL, state TEXT NOT NULL, reply TEXT NOT NULL, prune_at REAL,
+        unsent INTEGER, PRIMARY KEY (namespace, key)) WITHOUT ROWID""",
+    """CREATE INDEX IF NOT EXISTS choros_barrier_unsent ON choros_barrier (namespace, unsent)
+        WHERE unsent IS NOT NULL""",
+    """CREATE INDEX IF NOT EXISTS choros_barrier_forget_at ON choros_barrier (namespace, prune_at)
+        WHERE prune_at IS NOT NULL""",
+    """CREATE TABLE IF NOT EXISTS choros_schema (
+        namespace TEXT PRIMARY KEY, version INTEGER NOT NULL) WITHOUT ROWID""",
+)
+_SET_OLD_ASIDE = (
+    "DROP INDEX IF EXISTS choros_barrier_unsent",
+    "DROP INDEX IF EXISTS choros_barrier_forget_at",
+    "ALTER TABLE choros_barrier RENAME TO choros_barrier_1",
+)
+_OLD = ("choros_barrier", "choros_barrier_1")
+"""Where rows of version 1 lie: as they were written, or set aside when the first namespace was upgraded."""
+
+
+def prepare(connection: sqlite3.Connection, path: Path, namespace: str) -> None:
+    """In a transaction: create what is missing; raises StoreMisconfigured where this namespace is to be upgraded."""
+    version = version_of(connection, path, namespace)
+    if version not in (0, SCHEMA_VERSION):
+        raise other_schema(f"The barrier in {path}", version, SCHEMA_VERSION, f"--database sqlite:///{path}")
+    if version == 0:
+        _create(connection, path, namespace)
+
+
+def version_of(connection: sqlite3.Connection, path: Path, namespace: str) -> int:
+    """Which schema this namespace has in the file; 0 where it has none yet, and there are no rows to take over."""
+    noted: tuple[int] | None = None
+    if _columns(connection, "choros_schema"):
+        noted = connection.execute("SELECT version FROM choros_schema WHERE namespace = ?", (namespace,)).fetchone()
+    if noted is not None:
+        return noted[0]
+    if _columns(connection, "choros_barrier") not in ([], _COLUMNS, _COLUMNS_1):
+        raise _foreign(path)
+    return 1 if any(True for table in _OLD for _ in _old_rows(connection, table, limit=1)) else 0
+
+
+def upgrade(connection: sqlite3.Connection, path: Path, namespace: str, carry: Carry) -> int:
+    """In a transaction: give this namespace the rows of version 1, under the keys of this one; says how many."""
+    if version_of(connection, path, namespace) != 1:
+        prepare(connection, path, namespace)
+        return 0
+    _create(connection, path, namespace)
+    count = 0
+    for key, state, reply, prune_at, unsent in _old_rows(connection, "choros_barrier_1"):
+        for new in carry(Row(key=key, state=state, reply=reply, prune_at=prune_at)):
+            values = (namespace, new, state, reply, prune_at, unsent if new == key else None)
+            connection.execute("INSERT OR REPLACE INTO choros_barrier VALUES (?, ?, ?, ?, ?, ?)", values)
+        count += 1
+    return count
+
+
+def _create(connection: sqlite3.Connection, path: Path, namespace: str) -> None:
+    aside = _SET_OLD_ASIDE if _columns(connection, "choros_barrier") == _COLUMNS_1 else ()
+    for statement in (*aside, *_TABLES):
+        connection.execute(statement)
+    if _columns(connection, "choros_barrier") != _COLUMNS:
+        raise _foreign(path)
+    connection.execute("INSERT INTO choros_schema VALUES (?, ?)", (namespace, SCHEMA_VERSION))
+
+
+def _columns(connection: sqlite3.Connection, table: str) -> list[str]:
+    return [column[1] for column in connection.execute(f"PRAGMA table_info({table})")]
+
+
+def _old_rows(connection: sqlite3.Connection, table: str, limit: int = -1) -> Sequence[tuple[Any, ...]]:
+    if _columns(connection, table) != _COLUMNS_1:
+        return ()
+    return connection.execute(f"SELECT {', '.join(_COLUMNS_1)} FROM {table} LIMIT ?", (limit,)).fetchall()
+
+
+def _foreign(path: Path) -> ChorosError:
+    return StoreMisconfigured(
+        f"The table choros_barrier in {path} has columns that this choros does not know.",
+        "the version of choros that created it.",
+    )

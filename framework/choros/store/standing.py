@@ -1,0 +1,81 @@
+"""Whether a transaction still stands: it has not ended, and no call on it has failed on its way or was cut short.
+
+A handler may catch what a call raises and go on. It then works on half of what it asked for, and the connection may
+be another one, on which nothing guards what was read. So after such a call nothing more is done and nothing is kept.
+What the database has *answered* is no such failure, a violated constraint for example: the statement was taken back
+and all else stands. Nor is what was refused before it reached the database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from choros.errors import ChorosError, UsageError
+
+
+class Standing:
+    """How one transaction stands. Each call of its handler asks `check` first."""
+
+    def __init__(self) -> None:
+        self._ended = False
+        self._lost: ChorosError | None = None
+        self._spoilt: ChorosError | None = None
+        self._savepoints: list[object] = []
+
+    def check(self) -> None:
+        """Raises UsageError where the transaction has ended or is spoilt, and anew what it was lost by."""
+        if self._ended:
+            raise UsageError("This transaction has ended.", "use it inside its handler only.")
+        if failure := self._failure():
+            raise failure
+
+    @property
+    def fallen(self) -> bool:
+        """Whether nothing of it may be kept."""
+        return (self._lost or self._spoilt) is not None
+
+    def lose(self, error: ChorosError) -> None:
+        """The database did not do a call: that is what became of the job, whatever its handler makes of it."""
+        self._lost = self._lost or error
+
+    def spoil(self, how: str) -> None:
+        """It was misused, or a call was cut short: that is its handler's own affair."""
+        self._spoilt = self._spoilt or UsageError(
+            f"A handler {how}, and went on.", "let what it caught leave the handler; nothing was written."
+        )
+
+    def end(self) -> None:
+        """From here on nothing can be read or written through it."""
+        self._ended = True
+
+    def enter(self) -> object:
+        """A savepoint begins."""
+        self.check()
+        self._savepoints.append(mark := object())
+        return mark
+
+    def leave(self, mark: object) -> bool:
+        """A savepoint ends; whether it is still for its block to take back what was written since."""
+        if self._ended or self.fallen:
+            return False
+        if self._savepoints.pop() is not mark:  # two tasks, each in a savepoint: what is whose, nobody can say
+            self.spoil("used its transaction from two tasks, in savepoints that overlap")
+        return not self.fallen
+
+    @contextmanager
+    def judging(self) -> Iterator[None]:
+        """Around a job: what leaves this block is what became of the job."""
+        try:
+            yield
+        except Exception as error:
+            if self._lost is not None and (failure := self._failure()):
+                raise failure from error
+            raise
+        if failure := self._failure():
+            raise failure
+
+    def _failure(self) -> ChorosError | None:
+        """Made anew each time: what a handler has seen could be taken for what it has raised."""
+        first = self._lost or self._spoilt
+        return type(first)(first.sentence, first.hint) if first is not None else None
