@@ -1,6 +1,7 @@
 # mypy: disable-error-code="empty-body"
 """Every mistake in a service, an application or a command is one sentence, raised where it is written."""
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -99,6 +100,8 @@ MISTAKES: list[tuple[Any, str]] = [
     (lambda: service().handles("Book"), "service 'bank': handles is given 'Book', which is no Command."),
     (lambda: service().handles(Book)(in_a_hurry), "service 'bank': in_a_hurry is not async."),
     (lambda: service().handles(Book)(5), "service 'bank': 5 is not async."),
+    (lambda: service().handles(Book)(partial(booked)), "service 'bank': functools.partial(<function booked"),
+    (lambda: service().prepares(partial(tables)), "service 'bank': functools.partial(<function tables"),
     (lambda: service().handles(Book)(elsewhere), "elsewhere is annotated with Elsewhere, which is not known."),
     (lambda: service().handles(Book)(no_type), "service 'bank': no_type has an annotation that is no type."),
     (lambda: service().handles(Book)(lost), "service 'bank': lost returns Lost, but Book is answered with Booked."),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +132,8 @@ async def test_an_error_of_another_file_is_the_handlers_own_affair(database: Sql
 
     async def job(tx: SqliteTransaction) -> None:
         await tx.execute("UPDATE stock SET amount = 0")
-        sqlite3.connect(tmp_path / "other.db", timeout=0).execute("INSERT INTO t VALUES (1)")
+        with closing(sqlite3.connect(tmp_path / "other.db", timeout=0)) as other:
+            other.execute("INSERT INTO t VALUES (1)")
 
     (answer,) = await run(database, job)
     assert isinstance(answer, sqlite3.OperationalError)

@@ -261,6 +261,8 @@ def _check_message(service: str, decorator: str, message: object, wanted: type[M
 def _check_async(service: str, function: object) -> None:
     if not inspect.iscoroutinefunction(function):
         raise DeclarationError(f"service {service!r}: {shown(function)} is not async.", "write async def.")
+    if not hasattr(function, "__name__"):  # a partial of one
+        raise DeclarationError(f"service {service!r}: {shown(function)} has no name.", "write an async def around it.")
 
 
 def _check_preparation(service: str, function: Callable[..., Any]) -> None:

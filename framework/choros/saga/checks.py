@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable
-from typing import Any
+from functools import partial
+from types import FunctionType
+from typing import Any, TypeGuard
 
 from choros.errors import DeclarationError
 from choros.messages import Message
@@ -15,9 +17,9 @@ from choros.saga.policy import check_timedelta
 def shown(value: object) -> str:
     """A value as a newcomer would write it, in one short line."""
     function = getattr(value, "action", None) or getattr(value, "fact", None)
-    if inspect.isroutine(function):
+    if is_function(function):
         return f"{type(value).__name__}({function.__name__})"
-    if inspect.isroutine(value):
+    if is_function(value):
         return value.__name__
     text = " ".join(repr(value).split())
     return text if len(text) <= 80 else f"{text[:77]}..."
@@ -29,6 +31,11 @@ def listed(what: str, value: object) -> tuple[Any, ...]:
         return tuple(value)
     name = what.rpartition(" ")[2]
     raise DeclarationError(f"{what}={shown(value)} is no sequence.", f"write {name}=(...,), with a comma, or [...].")
+
+
+def is_function(value: object) -> TypeGuard[FunctionType]:
+    """Whether it is a function with a name of its own; Python 3.14 takes a partial, which has none, for a routine."""
+    return inspect.isroutine(value) and not isinstance(value, partial)
 
 
 def is_name(value: object) -> bool:
@@ -68,5 +75,5 @@ def check_start(saga: str, key: object, deadline: object) -> None:
 
 def check_function(saga: str, function: object, wanted: str) -> None:
     """Whether it is a plain function: a partial or a class has no annotations of its own to read."""
-    if not inspect.isroutine(function):
+    if not is_function(function):
         raise DeclarationError(f"saga {saga!r}: {shown(function)} is no function.", f"write one that returns {wanted}.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -11,7 +10,7 @@ from typing import Any, cast
 from choros.errors import DeclarationError
 from choros.messages import Command, Fact, Message, Reply
 from choros.names import RESERVED_NAMES, valid_name
-from choros.saga.checks import check_function, is_a, is_name, shown
+from choros.saga.checks import check_function, is_a, is_function, is_name, shown
 from choros.saga.parameters import Known, Need, needs_of, signature_of
 from choros.saga.policy import RetryPolicy, check_timedelta
 from choros.saga.steps import CommandBuilder, Commanded, FactBuilder, Node, Pivot, Publish, Retriable, Step
@@ -115,7 +114,7 @@ def _check_steps(saga: str, nodes: Iterable[object]) -> None:
 
 
 def _wrapped(node: object) -> str:
-    if inspect.isroutine(node):
+    if is_function(node):
         return f"wrap the function: Step({node.__name__}, to='...', compensation=...)."
     return "use Step, Pivot, Retriable or Publish."
 
