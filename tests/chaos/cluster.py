@@ -32,6 +32,11 @@ TICK_SECONDS = 8
 the same, or the node that it asks takes it for gone while it waits."""
 CTL_SECONDS = 60.0
 _LEADER = re.compile(r"\{'?%2F_([^',\s]+)'?,\s*\{'?[^',\s]+'?,\s*(rabbit@node\d)\}")
+RUNNING = """case erlang:function_exported(rabbit_nodes, list_running, 0) of
+    true -> rabbit_nodes:list_running();
+    false -> rabbit_mnesia:cluster_nodes(running)
+end."""
+"""In Erlang; Mnesia went with RabbitMQ 4.3, and 3.10 does not have the newer name yet."""
 
 
 class ClusterNode(PrivateRabbitMQ):
@@ -71,7 +76,7 @@ class ClusterNode(PrivateRabbitMQ):
 
     def sees(self) -> set[str]:
         """The nodes that this one counts as running, itself included."""
-        listed = self.ctl("eval", "rabbit_mnesia:cluster_nodes(running).")
+        listed = self.ctl("eval", RUNNING)
         return {f"rabbit@node{number}" for number in NUMBERS if f"rabbit@node{number}" in listed}
 
     def pause(self) -> None:

@@ -12,6 +12,7 @@ from choros.testing.stage import command
 from choros.transport.port import Consumer, Published
 from choros.transport.rabbitmq import RabbitMQTransport
 from tests.chaos.cluster import Cluster, cluster
+from tests.patience import PATIENCE
 from tests.transport.brokers import shop
 
 pytestmark = [pytest.mark.servers, pytest.mark.long]
@@ -47,7 +48,7 @@ class Traffic:
 
     async def flows(self) -> None:
         """Until fifty more are confirmed and everything confirmed so far has come."""
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE):
             enough = len(self.confirmed) + 50
             while len(self.confirmed) < enough:
                 await asyncio.sleep(0.05)
