@@ -293,7 +293,7 @@ class PrivateRabbitMQ(PrivateServer):
             "log.console.level": "warning",
         }
         (self.folder / "rabbitmq.conf").write_text("".join(f"{key} = {value}\n" for key, value in settings.items()))
-        # From 4.3 on, a cluster keeps what a lost node's consumers hold for a minute (3.10 has no such setting to name).
+        # A cluster of 4.3 keeps what a lost node's consumers hold for a minute; older ones do not know the setting.
         (self.folder / "advanced.config").write_text("[{rabbit, [{consumer_disconnected_timeout, 5000}]}].\n")
         (self.folder / "enabled_plugins").write_text("[].\n")
 
