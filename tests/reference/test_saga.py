@@ -7,6 +7,7 @@ import pytest
 
 from choros import App, Failure
 from choros.errors import UsageError
+from choros.testing.pins import assert_pinned
 from reference_services.contracts import InventoryReserved, OrderShipped
 from reference_services.inventory.app import stock_path
 from reference_services.notifications.app import mails_path
@@ -71,3 +72,9 @@ def test_a_limit_that_is_no_number_is_a_sentence(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("CHOROS_CREDIT_LIMIT", "much")
     with pytest.raises(UsageError, match="CHOROS_CREDIT_LIMIT"):
         credit_limit()
+
+
+def test_no_saga_is_changed_under_the_version_that_orders_under_way_began_with() -> None:
+    """If this fails, give the changed saga a new version beside the old one, then pin it: `choros check
+    reference_services.order tests/reference/order.pins --pin`."""
+    assert_pinned(app, Path(__file__).with_name("order.pins"))

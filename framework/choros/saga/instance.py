@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
-from pydantic import TypeAdapter
+from pydantic import ConfigDict, TypeAdapter
 
 Status = Literal["running", "compensating", "completed", "compensated", "parked"]
 TERMINAL: tuple[Status, ...] = ("completed", "compensated")
+_STRICT = ConfigDict(extra="forbid")
+"""A field that is not known here was written by a newer choros: to drop it with the next commit would lose it."""
 Progress = Literal["pending", "sent", "ok", "refused", "in_doubt", "undone", "held", "published", "retracted"]
 
 
@@ -16,6 +18,7 @@ Progress = Literal["pending", "sent", "ok", "refused", "in_doubt", "undone", "he
 class Leg:
     """The command that a step awaits an answer to, over all its attempts. Times are seconds since the epoch."""
 
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     operation: Literal["do", "undo", "close"]
     command: str
     """The command's body, frozen when it was first sent."""
@@ -34,6 +37,7 @@ class Leg:
 class StepState:
     """How far one step is."""
 
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     progress: Progress = "pending"
     round: int = 1
     """Rises when a person retries a step that was definitely refused, closed or undone."""
@@ -54,6 +58,7 @@ class StepState:
 class Instance:
     """One run of a saga."""
 
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     saga_id: str
     start: str
     """The start message's body."""
@@ -77,6 +82,8 @@ class Instance:
     """The instance that this one was run again as; it has taken over the steps that it kept."""
     rerun_from: str = ""
     """The step that the successor began with."""
+    moved_from: tuple[int, ...] = ()
+    """The versions of the declaration that it was moved away from; replies may still name them."""
     cause: str = ""
     """The id of the last message that moved the saga."""
     traceparent: str = ""
@@ -103,7 +110,7 @@ class Instance:
 
     @staticmethod
     def loads(text: str) -> Instance:
-        """Read what `dumps` wrote."""
+        """Read what `dumps` wrote; raises ValueError where that is of another format."""
         return _JSON.validate_json(text)
 
 

@@ -1,0 +1,127 @@
+"""Two fingerprints side by side: in which way they differ, as a sentence; and whether an instance may go from one
+declaration to the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from choros.saga.instance import Instance, StepState
+
+_MOST = 3
+"""Paths named in one sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """The text of a fingerprint, taken apart; what a newer choros has written into it is a line like any other."""
+
+    rules: str
+    start: str
+    nodes: tuple[tuple[str, str], ...]
+    """(path, all that is said of it)."""
+    closings: tuple[str, ...]
+
+    @property
+    def paths(self) -> list[str]:
+        return [path for path, _ in self.nodes]
+
+
+def _shape(text: str) -> _Shape:
+    blocks: list[str] = []
+    for line in text.splitlines():
+        if line.startswith("  ") and blocks:
+            blocks[-1] += f"; {line.strip()}"
+        else:
+            blocks.append(line)
+    nodes = [(path, said) for path, _, said in (block.partition(": ") for block in blocks) if " " not in path]
+    return _Shape(
+        rules=" ".join(block.rpartition(", ")[2] for block in blocks if block.startswith("saga ")),
+        start=" ".join(block for block in blocks if block.startswith("start ")),
+        nodes=tuple((path, said) for path, said in nodes if said),
+        closings=tuple(block for block in blocks if block.startswith("when ")),
+    )
+
+
+def difference(here: str, there: str, where: str = "in the record") -> str:
+    """How the declaration here differs from another one's text, such as "3 steps here, 4 in the record: ship_order is
+    not in this declaration"; empty where nothing of it matters."""
+    mine, other = _shape(here), _shape(there)
+    return (
+        _other_paths(mine, other, where)
+        or _first_other(_lines(mine), _lines(other), where)
+        or _unlike("closing facts", mine.closings, other.closings, where)
+    )
+
+
+def _lines(shape: _Shape) -> Sequence[tuple[str, str]]:
+    return [("choros has", shape.rules), ("it begins with", shape.start.removeprefix("start ")), *shape.nodes]
+
+
+def _other_paths(mine: _Shape, other: _Shape, where: str) -> str:
+    missing, added = _without(other.paths, mine.paths), _without(mine.paths, other.paths)
+    if missing or added:
+        said = [f"{_listed(missing)} not in this declaration"] if missing else []
+        said += [f"{_listed(added)} not {where}"] if added else []
+        return f"{_counted(mine.paths)} here, {len(other.paths)} {where}: {', '.join(said)}"
+    return _unlike("the order of the steps is", mine.paths, other.paths, where)
+
+
+def _first_other(mine: Iterable[tuple[str, str]], other: Iterable[tuple[str, str]], where: str) -> str:
+    theirs = dict(other)
+    for name, said in mine:
+        if said != theirs[name]:
+            return f"{name}: {said or 'nothing'} here, {theirs[name] or 'nothing'} {where}"
+    return ""
+
+
+def _unlike(what: str, mine: Sequence[str], other: Sequence[str], where: str) -> str:
+    if list(mine) == list(other):
+        return ""
+    return f"{what} {', '.join(mine) or 'none'} here, {', '.join(other) or 'none'} {where}"
+
+
+def _without(these: Sequence[str], those: Sequence[str]) -> list[str]:
+    return [one for one in these if one not in those]
+
+
+def _listed(paths: Sequence[str]) -> str:
+    more = len(paths) - _MOST
+    shown = ", ".join(paths[:_MOST]) + (f" and {more} more" if more > 0 else "")
+    return f"{shown} {'is' if len(paths) == 1 else 'are'}"
+
+
+def _counted(paths: Sequence[str]) -> str:
+    return f"{len(paths)} step{'' if len(paths) == 1 else 's'}"
+
+
+# --- from one declaration to another ----------------------------------------------------------------------------------
+
+
+def touched(instance: Instance) -> int:
+    """How many of the first steps have begun, or are passed."""
+    begun = [index + 1 for index, state in enumerate(instance.steps) if state != StepState()]
+    return max([instance.cursor, *begun])
+
+
+def why_not_moved(instance: Instance, here: str, there: str) -> str:
+    """Why an instance that was begun under the text `there` cannot go on under the text `here`; empty if it can.
+
+    All that it has touched must be the same, in the same order: its undo, and what later functions ask for. So must its
+    start and its ends. What it has not come to may be anything."""
+    mine, other = _shape(here), _shape(there)
+    count = touched(instance)
+    if sentence := _first_other(_lines(mine)[:2], _lines(other)[:2], "there"):
+        return sentence
+    for number, (path, said) in enumerate(other.nodes[:count]):
+        now = mine.nodes[number] if number < len(mine.nodes) else ("nothing", "")
+        if now != (path, said):
+            return f"it has come as far as {path} ({said}), and there stands {now[0]} ({now[1]}) in the other version"
+    return _unlike("closing facts", mine.closings, other.closings, "there")
+
+
+def carried_over(instance: Instance, steps: int, version: int) -> Instance:
+    """The instance as it goes on under a declaration of so many steps, moved away from this version."""
+    count = min(touched(instance), steps)
+    states = instance.steps[:count] + (StepState(),) * (steps - count)
+    return replace(instance, steps=states, moved_from=(*instance.moved_from, version))
