@@ -3,13 +3,14 @@ answers, crashes. After every step all that a store can be asked is asked."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, precondition, rule
 
-from choros.store.port import Channel, Committed, Entry, HistoryRow, Kind, Record, Store, Transition, handed_out
+from choros.store.port import LIVE, Channel, Committed, Entry, HistoryRow, Kind, Record, Store, Transition, handed_out
 from choros.testing.store import LATER, a_record
 from tests.properties.machines import AsyncMachine, cut_off
 
@@ -257,3 +258,4 @@ class StoreMachine(AsyncMachine):
         for record in records:
             counted[record.saga, record.status] = counted.get((record.saga, record.status), 0) + 1
         assert dict(await store.counts()) == counted
+        assert dict(await store.live()) == Counter(record.kind for record in records if record.status in LIVE)

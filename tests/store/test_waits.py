@@ -39,6 +39,7 @@ STORE_ASKS: dict[str, Ask] = {
     "due": lambda store: store.due(1e10, KNOWN, 10),
     "find": lambda store: store.find(),
     "counts": lambda store: store.counts(),
+    "live": lambda store: store.live(),
     "history": lambda store: store.history("s1"),
 }
 

@@ -12,10 +12,12 @@ from choros.errors import StoreUnreachable
 from choros.sources import now
 from choros.store.paging import Position, page_of
 from choros.store.port import (
+    LIVE,
     Channel,
     Committed,
     Entry,
     HistoryRow,
+    Kind,
     Known,
     Loaded,
     Page,
@@ -159,6 +161,11 @@ class MemoryStore:
         """How many records there are by (saga, status)."""
         rows = await self._answering()
         return Counter((record.saga, record.status) for record in rows.records.values())
+
+    async def live(self) -> Mapping[Kind, int]:
+        """How many records that have not ended there are of each kind."""
+        rows = await self._answering()
+        return Counter(record.kind for record in rows.records.values() if record.status in LIVE)
 
     async def history(self, saga_id: str) -> Sequence[HistoryRow]:
         """What happened to a record, oldest first."""

@@ -101,6 +101,10 @@ def handed_out(known: Known) -> Collection[Kind]:
     return {*known, *(Kind(kind.saga, kind.version) for kind in known)}
 
 
+LIVE = ("running", "compensating", "parked")
+"""The statuses of a record that has not ended."""
+
+
 class Committed(Enum):
     """The answer to one transition of a batch."""
 
@@ -187,6 +191,11 @@ class Store(Protocol):
 
     async def counts(self) -> Mapping[tuple[str, str], int]:
         """How many records there are by (saga, status)."""
+        ...
+
+    async def live(self) -> Mapping[Kind, int]:
+        """How many records that have not ended there are of each kind. Asked for again and again: it must not cost
+        what all records cost."""
         ...
 
     async def history(self, saga_id: str) -> Sequence[HistoryRow]:

@@ -183,11 +183,22 @@ class RedisStore:
         split = ((group.rpartition("/"), int(count)) for group, count in counts.items())
         return {(saga, status): count for (saga, _, status), count in split if count}
 
+    async def live(self) -> Mapping[Kind, int]:
+        """How many records that have not ended there are of each kind."""
+        counts = await self._server.ask("HGETALL", f"{self._prefix}live")
+        return {_kind(name): int(count) for name, count in counts.items() if int(count)}
+
     async def history(self, saga_id: str) -> Sequence[HistoryRow]:
         """What happened to a record, oldest first."""
         rows = await self._server.ask("LRANGE", f"{self._prefix}history:{saga_id}", 0, -1)
         split = (row.split(" ", 2) for row in rows)
         return [HistoryRow(int(version), float(at), events) for version, at, events in split]
+
+
+def _kind(name: str) -> Kind:
+    """The kind of this name."""
+    saga, version, *fingerprint = name.split(":")
+    return Kind(saga, int(version), *fingerprint)
 
 
 def _named(kind: Kind) -> str:

@@ -11,12 +11,14 @@ each of them.)
     due:<kind>               zset     saga id, by wake-up time; kind = saga:version[:fingerprint]
     started:<group>          zset     saga id, by start; group = saga/status
     counts                   hash     group -> number of records
+    live                     hash     kind -> number of records that have not ended
     schema                   string   the version of all this
 """
 
 from choros.store.redis_server import Script
 
 COMMIT = Script("""
+local live = {running = true, compensating = true, parked = true}
 local prefix, id = ARGV[1], ARGV[2]
 local old = redis.call('HMGET', KEYS[1], 'version', 'transition', 'group', 'clock', 'kind')
 if (old[1] or '0') ~= ARGV[3] or (old[2] or '') ~= ARGV[4] then return 0 end
@@ -45,6 +47,11 @@ if ARGV[12] == '' then
     redis.call('ZREM', prefix .. 'due:' .. kind, id)
 else
     redis.call('ZADD', prefix .. 'due:' .. kind, ARGV[12], id)
+end
+local lived, lives = old[3] and live[string.match(old[3], '[^/]*$')], live[string.match(group, '[^/]*$')]
+if old[5] ~= kind or lived ~= lives then
+    if lived then redis.call('HINCRBY', prefix .. 'live', old[5], -1) end
+    if lives then redis.call('HINCRBY', prefix .. 'live', kind, 1) end
 end
 if ARGV[13] ~= '' then redis.call('RPUSH', prefix .. 'history:' .. id, ARGV[13]) end
 if old[3] ~= group then

@@ -14,7 +14,7 @@ from typing import TypeVar
 from choros.errors import StoreUnreachable
 from choros.store import sqlite_rows as rows
 from choros.store.paging import Position
-from choros.store.port import Channel, Committed, Entry, HistoryRow, Known, Loaded, Page, Transition
+from choros.store.port import Channel, Committed, Entry, HistoryRow, Kind, Known, Loaded, Page, Transition
 from choros.store.sqlite_file import connect, named
 from choros.store.sqlite_schema import prepare
 from choros.store.sqlite_writer import Writer
@@ -122,6 +122,10 @@ class SqliteStore:
     async def counts(self) -> Mapping[tuple[str, str], int]:
         """How many records there are by (saga, status)."""
         return await self._read(lambda connection: rows.counts(connection, self._scope))
+
+    async def live(self) -> Mapping[Kind, int]:
+        """How many records that have not ended there are of each kind."""
+        return await self._read(lambda connection: rows.live(connection, self._scope))
 
     async def history(self, saga_id: str) -> Sequence[HistoryRow]:
         """What happened to a record, oldest first."""

@@ -346,6 +346,16 @@ class LookConformance:
         await stored(store, after(second, status="completed"))
         assert await store.counts() == {("order", "completed"): 2, ("return", "running"): 1}
 
+    async def test_the_live_are_counted_by_kind(self, store: Store) -> None:
+        first, second = creation("a", fingerprint="f1"), creation("b", status="parked")
+        await stored(store, first, second, creation("c", status="completed"), creation("d", saga="return"))
+        kinds = {Kind("order", 1, "f1"): 1, Kind("order", 1): 1, Kind("return", 1): 1}
+        assert await store.live() == kinds
+        await stored(store, after(second, status="compensating", fingerprint="f1"))
+        assert await store.live() == {Kind("order", 1, "f1"): 2, Kind("return", 1): 1}
+        await stored(store, after(first, status="compensated"))
+        assert await store.live() == {Kind("order", 1, "f1"): 1, Kind("return", 1): 1}
+
     async def test_history_is_kept_oldest_first(self, store: Store) -> None:
         last = creation(updated_at=1.5)
         await stored(store, last)

@@ -50,6 +50,7 @@ async def everything(store: Store) -> list[object]:
         await store.load(ids),
         list(await store.due(until, KNOWN, 10)),
         await store.counts(),
+        await store.live(),
         found,
         history,
         outboxes,
