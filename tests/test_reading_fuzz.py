@@ -15,7 +15,7 @@ from choros.errors import MessageRejected
 from choros.keys import CommandKey
 from choros.messages import Close
 from choros.runtime.reading import Received, read_command, read_envelope
-from choros.runtime.replies import read_reply
+from choros.runtime.replies import judge, read_reply
 from choros.runtime.service import Service
 from choros.runtime.subscriber import Subscriber
 from choros.saga.inputs import Answered
@@ -33,12 +33,11 @@ from tests.runtime.participant_stage import (
     make_service,
     stage_for,
 )
-from tests.saga.shop import CHARGED, order_saga, parcel_saga
+from tests.saga.shop import CHARGED, order_saga
 from tests.wires import CARD, damaged, noise
 
 FAST = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 NAMES, SERVICE = Names("shop"), make_service()
-SAGAS: Any = {("order", 1): order_saga, ("parcel", 1): parcel_saga}
 COMMANDS = [command(Charge(order=CARD)), command(Refund(order="o1"), "undo"), close("do"), close("undo")]
 ANSWER = Envelope(
     id="r1", kind="reply", type=CHARGED.type_name, source="/shop/payment", time=NOW, data=CHARGED.to_json(),
@@ -74,15 +73,14 @@ def check_command(wire: Wire) -> None:
 def check_reply(wire: Wire) -> None:
     try:
         envelope = read_envelope(wire)
-        answered = read_reply(SAGAS, envelope)
+        read_reply(envelope)
+        answered = judge(order_saga, (1,), envelope)
     except MessageRejected as rejected:
         _check_words(rejected)
         return
-    if answered is None:
-        assert (envelope.saga, envelope.saga_version) not in SAGAS
-        return
+    assert (envelope.saga, envelope.saga_version) == ("order", 1)
     assert (answered.id, str(answered.key), answered.outcome) == (envelope.id, envelope.key, envelope.outcome)
-    assert read_reply(SAGAS, read_envelope(encode(envelope))) == answered
+    assert judge(order_saga, (1,), read_envelope(encode(envelope))) == answered
 
 
 @pytest.mark.slow
@@ -114,7 +112,7 @@ def test_an_orchestrator_reads_a_key_or_rejects_it(key: str, outcome: Any, type_
 def test_what_is_right_is_read() -> None:
     received = [read_command(encode(one), SERVICE, NAMES) for one in COMMANDS]
     assert all(isinstance(one, Received) for one in received)
-    answered = read_reply(SAGAS, read_envelope(encode(ANSWER)))
+    answered = judge(order_saga, (1,), read_reply(read_envelope(encode(ANSWER))))
     assert isinstance(answered, Answered)
     assert answered.key == CommandKey("s1", "charge_payment", 1, "do")
     assert REPLY_TO.startswith("shop.replies.")

@@ -3,6 +3,7 @@
 ChorosError
 ├── DeclarationError          a saga, service or message that cannot work (raised at import)
 ├── UsageError                a command line, setting or address that means nothing
+│   └── DeclaredOtherwise     an act on a saga that this process does not know as it was begun
 ├── MessageRejected           a message off the wire that is not acceptable; it is parked, never raised to users
 ├── StartConflict             the same start key with another body
 ├── SagaNotFound              no saga instance has this id
@@ -42,6 +43,10 @@ class UsageError(ChorosError):
     """A command line, setting or address that means nothing."""
 
     exit_code = 2
+
+
+class DeclaredOtherwise(UsageError):
+    """A saga instance that this process must not decide: it has another declaration, version or format than it."""
 
 
 class MessageRejected(ChorosError):

@@ -185,7 +185,9 @@ async def open_role(
     if role == "orchestrator" or (kind == "all" and app.sagas):
         store = await stack.enter_async_context(opened_store(addresses, app))
         vitals.watch_store("saga store", lambda: store.due(0.0, app.kinds, 1))
-        parts.append(Orchestrator(app, transport=transport, store=store))
+        orchestrator = Orchestrator(app, transport=transport, store=store)
+        vitals.watch_stranded(lambda: orchestrator.stranded.count)
+        parts.append(orchestrator)
     return parts
 
 

@@ -14,6 +14,7 @@ OUTBOX = "tests/runtime/test_participant_outbox.py"
 PROVIDER = "tests/runtime/test_participant_provider.py"
 SUBSCRIBER = "tests/runtime/test_subscriber.py"
 BARRIER = "tests/runtime/test_barrier.py"
+DRIFT = "tests/runtime/test_drift.py"
 
 REMOVALS = (
     Removal(
@@ -128,8 +129,8 @@ REMOVALS = (
         (DECLARATION,),
     ),
     Removal(
-        12, "a reply to an unknown version is set aside", "runtime.transition.Transitions._set_aside",
-        "undecided=record.undecided + tuple(work.envelope for work in replies)", "undecided=record.undecided",
+        12, "a reply to an unknown version is set aside", "runtime.transition.Transitions._after",
+        "undecided=record.undecided + kept", "undecided=record.undecided",
         (f"{ORCHESTRATOR}::test_a_reply_to_a_version_unknown_here_is_kept_for_a_worker_that_knows_it",),
     ),
     Removal(
@@ -259,5 +260,27 @@ REMOVALS = (
         23, "an undo that overtakes its fact leaves a tombstone", "runtime.reactions._admits_undo", '"tombstone"',
         '"ok"',
         ("tests/runtime/test_reactions.py::test_rule_23_a_fact_that_was_taken_back_before_it_came_is_not_handled",),
+    ),
+    Removal(
+        42, "the declarations are compared", "runtime.recognising.recognise",
+        'record.fingerprint not in ("", saga.fingerprint.hash)', "False",
+        (f"{DRIFT}::test_rule_42_while_both_are_at_work_only_one_decides",),
+    ),
+    Removal(
+        42, "what is stored must be readable", "runtime.recognising.recognise", "_check_body(message, body)", "pass",
+        (f"{DRIFT}::test_rule_42_what_cannot_be_read_is_left_to_who_can",),
+    ),
+    Removal(
+        42, "every commit carries the fingerprint", "runtime.transition.Transitions._transition",
+        "fingerprint=saga.fingerprint.hash", "fingerprint=record.fingerprint",
+        (f"{DRIFT}::test_rule_42_an_old_record_gets_its_fingerprint_with_its_next_commit",),
+    ),
+    Removal(
+        42, "a move needs all that was touched", "saga.difference.why_not_moved", "now != (path, said)", "False",
+        (f"{DRIFT}::test_rule_42_no_instance_moves_where_anything_that_it_has_come_to_differs",),
+    ),
+    Removal(
+        42, "timers are handed out by fingerprint", "runtime.application.App.kinds", "saga.fingerprint.hash", '""',
+        (f"{DRIFT}::test_rule_42_no_timer_of_another_declaration_fires",),
     ),
 )  # fmt: skip

@@ -193,3 +193,21 @@ def test_a_missing_or_foreign_file_is_not_healthy(tmp_path: Path, content: str |
         Report.read(path)
     assert raised.value.exit_code == 1
     assert raised.value.hint
+
+
+async def test_sagas_that_are_left_alone_are_remarked_and_restart_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "health.json"
+    vitals = Vitals("orchestrator", path=path, every=EVERY)
+    vitals.watch_stranded(lambda: 12)
+    async with watched(vitals):
+        await until(path, lambda report: report.stranded == 12)
+        said = CliRunner().invoke(app, ["health", str(path)])
+    assert said.exit_code == 0
+    assert "12 live sagas are left alone" in said.output and "all is well" not in said.output
+
+
+def test_a_report_of_a_choros_that_counted_no_sagas_is_read(tmp_path: Path) -> None:
+    path = written(tmp_path / "health.json")
+    old = {name: value for name, value in json.loads(path.read_text()).items() if name != "stranded"}
+    path.write_text(json.dumps(old))
+    assert Report.read(path).stranded == 0

@@ -26,4 +26,7 @@ def health(
         print(f"✖ {report.role}: {sentence}", file=sys.stderr)
     if found:
         raise typer.Exit(1)
-    print(f"✔ {report.role}: all is well")
+    for sentence in report.remarks:
+        print(f"! {report.role}: {sentence}")
+    if not report.remarks:
+        print(f"✔ {report.role}: all is well")

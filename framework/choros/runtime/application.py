@@ -70,7 +70,7 @@ class App:
     @property
     def kinds(self) -> Sequence[Kind]:
         """The kinds of records that this declaration decides."""
-        return [Kind(name, version) for name, version in self.sagas]
+        return [Kind(saga.name, saga.version, saga.fingerprint.hash) for saga in self.sagas.values()]
 
     @property
     def topology(self) -> Topology:

@@ -5,21 +5,31 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+from collections.abc import Awaitable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from choros.envelope import MAX_BODY
-from choros.errors import OutcomePending, SagaNotFound, StoreUnreachable, UsageError
+from choros.errors import (
+    ChorosError,
+    DeclaredOtherwise,
+    OutcomePending,
+    SagaNotFound,
+    StoreUnreachable,
+    UsageError,
+)
 from choros.ids import fresh_id, saga_id_for
 from choros.messages import Failure, Message
 from choros.runtime.application import App
 from choros.runtime.decider import Decider
+from choros.runtime.recognising import as_stored, recognise
 from choros.runtime.rerunning import rerun
+from choros.runtime.stuck import declared_in, why_stuck
 from choros.runtime.transition import Transitions
-from choros.runtime.work import Done, Start, Work
+from choros.runtime.work import Done, Move, Start, Work
 from choros.saga.declaration import Saga
 from choros.saga.inputs import (
     CancelRequested,
@@ -33,6 +43,7 @@ from choros.saga.instance import Instance, Status
 from choros.store.port import HistoryRow, Record, Store
 from choros.transport.port import Transport
 
+T = TypeVar("T")
 POLL_FIRST, POLL_MOST = 0.02, 0.5
 
 
@@ -171,8 +182,17 @@ class Client:
                 return await self._follow(saga_id, watching, look)
         except TimeoutError:
             raise OutcomePending(
-                f"saga {saga_id} has not ended within {seconds:g} s; it goes on.", f"choros saga show {saga_id}."
+                f"saga {saga_id} has not ended within {seconds:g} s; {await self._way(saga_id)}.",
+                f"choros saga show {saga_id}.",
             ) from None
+
+    async def _way(self, saga_id: str) -> str:
+        """What becomes of a saga that has not ended, as far as this application knows."""
+        with suppress(ChorosError, TimeoutError):
+            async with asyncio.timeout(1.0):
+                if why := await self.why_stuck(saga_id):
+                    return f"here it is stuck: {why}"
+        return "it goes on"
 
     async def _follow(self, saga_id: str, watching: asyncio.Future[Done], look: bool) -> Outcome:
         """Another process may end the saga, so look into the store now and then: often, if this one cannot end any."""
@@ -189,11 +209,17 @@ class Client:
 
     async def outcome(self, saga_id: str) -> Outcome:
         """How far the saga is; raises SagaNotFound, and StoreUnreachable at once."""
-        return _outcome(Instance.loads((await _record(self._store, saga_id)).state))
+        return _outcome(as_stored(await _record(self._store, saga_id)))
 
     async def show(self, saga_id: str) -> Account:
         """Everything that is known of a saga instance; raises SagaNotFound, and StoreUnreachable at once."""
         return await account_of(self._store, saga_id)
+
+    async def why_stuck(self, saga_id: str) -> str:
+        """Why no worker of this application decides anything for the saga, with the difference between its declaration
+        and ours named; empty where they do. Raises SagaNotFound, and StoreUnreachable at once."""
+        account = await self.show(saga_id)
+        return why_stuck(self._app.sagas, account.record, account.history)
 
     async def cancel(self, saga_id: str) -> str:
         """Ask for the saga to be undone. Answers 'compensating'; 'wanted' while the pivot is in flight, when it only
@@ -215,21 +241,49 @@ class Client:
     async def skip(self, saga_id: str, step: str, reply: Message, round: int = 1) -> str:
         """Close the parked step's command and go on as if it had been answered with `reply`, which must be of the type
         that the command declares."""
-        record = (await self.show(saga_id)).record
-        planned = self._app.sagas[record.saga, record.saga_version].plan.find(step)
+        saga = await self._naming(saga_id, self._declared(saga_id))
+        planned = saga.plan.find(step)
         if planned is None or type(reply) is not planned.command.reply_type:
-            raise UsageError(f"saga {record.saga!r} has no step {step!r} that is answered with {type(reply).__name__}.")
+            raise UsageError(f"saga {saga.name!r} has no step {step!r} that is answered with {type(reply).__name__}.")
         return await self._act(saga_id, SkipRequested(fresh_id(), step, round, reply.to_json()))
 
     async def rerun(self, saga_id: str, step: str) -> str:
         """Run a saga that has ended again from a step, and return the id of the new instance, which takes over the
         steps before it. Raises UsageError where that would leave an effect twice or nobody's, and SagaNotFound."""
-        return await rerun(self._app, await _record(self._store, saga_id), step, self._ask)
+        record = await _record(self._store, saga_id)
+        return await self._naming(saga_id, rerun(self._app, record, step, self._ask))
 
-    async def _act(self, saga_id: str, act: Input) -> str:
+    async def move(self, saga_id: str, version: int) -> str:
+        """Let the saga go on under the declaration that this application has of it in that version. Answers 'moved';
+        raises UsageError where the two differ in anything that it has come to, or in the closing facts."""
+        account = await self.show(saga_id)
+        record = account.record
+        begun = self._app.sagas.get((record.saga, record.saga_version))
+        # An old record has no fingerprint, and its history no text: it follows what is declared as its version.
+        text = declared_in(account.history) or (begun.fingerprint.text if begun and not record.fingerprint else "")
+        if not text:
+            raise UsageError(
+                f"Nothing says how version {record.saga_version} of saga {record.saga!r} was declared.",
+                "an application that still has that version, for once.",
+            )
+        return await self._act(saga_id, Move(fresh_id(), version, text))
+
+    async def _act(self, saga_id: str, act: Input | Move) -> str:
         act_id = getattr(act, "id", "")
-        done = await self._ask(Work(saga_id, act, act_id))
+        done = await self._naming(saga_id, self._ask(Work(saga_id, act, act_id)))
         return str(done.events[0].kind) if done.events else "repeated"
+
+    async def _declared(self, saga_id: str) -> Saga[Any]:
+        return recognise(self._app.sagas, await _record(self._store, saga_id))[0]
+
+    async def _naming(self, saga_id: str, asked: Awaitable[T]) -> T:
+        """Its answer; where the saga is declared otherwise here, the error names the difference: that stands in the
+        history, which nobody loads for a decision."""
+        try:
+            return await asked
+        except DeclaredOtherwise as unlike:
+            why = await self.why_stuck(saga_id)
+            raise DeclaredOtherwise(f"Saga {saga_id} is stuck here: {why}.", unlike.hint) if why else unlike from None
 
     async def _ask(self, work: Work) -> Done:
         try:
@@ -245,7 +299,7 @@ class Client:
 async def account_of(store: Store, saga_id: str) -> Account:
     """Everything that a store knows of a saga instance; raises SagaNotFound."""
     record = await _record(store, saga_id)
-    return Account(record, Instance.loads(record.state), tuple(await store.history(saga_id)))
+    return Account(record, as_stored(record), tuple(await store.history(saga_id)))
 
 
 async def _record(store: Store, saga_id: str) -> Record:

@@ -23,7 +23,7 @@ log = structlog.get_logger("choros.orchestrator")
 Fold = Callable[[Sequence[Work], Loaded | None, float], Folded]
 """Folds the work on one saga into one transition: `Transitions.make`."""
 BROKEN_FOR = 60.0
-"""Seconds for which the timers of a saga whose decision failed are left alone."""
+"""Seconds for which the timers of a saga whose decision failed, or is not ours, are left alone."""
 _ROUTINE = frozenset({"sent", "replied", "pivot_passed", "fact_held", "fact_published"})
 """What happens in every saga that goes well: logged for who debugs, kept in the history for everybody."""
 BATCH = 256
@@ -66,6 +66,11 @@ class Decider:
         fresh = [i for i in saga_ids if i not in self._firing and i not in self._broken]
         self._firing.update(fresh)
         self.submit(Work(saga_id, TimerFired()) for saga_id in fresh)
+
+    @property
+    def left_alone(self) -> int:
+        """How many due sagas are passed over for now; they must not fill the look for those that are due."""
+        return len(self._broken)
 
     async def ask(self, work: Work) -> Done:
         """Take one input in and wait until it is committed; raises what it was rejected with, or what ended `run`."""
@@ -150,6 +155,11 @@ class Decider:
         settled = [f for saga_id, f in folded.items() if f.transition is None or saga_id in committed]
         for fold in settled:
             await self._settle(fold)
+        for saga_id, fold in folded.items():
+            if fold.stuck:
+                self._leave(saga_id, fold, by_saga[saga_id], now)
+            elif saga_id in committed:
+                self._broken.pop(saga_id, None)
         for saga_id, transition in committed.items():
             before = loaded[saga_id].unsent_facts if saga_id in loaded else frozenset()
             self._dispatch(transition.outbox, before.difference(transition.sent))
@@ -205,6 +215,13 @@ class Decider:
         for work, error in folded.rejected:
             self._reject(work, error)
         self._tell(folded)
+
+    def _leave(self, saga_id: str, folded: Folded, works: Sequence[Work], now: float) -> None:
+        """Another worker knows it. Where its timer is handed to us all the same, look at it once in a while only."""
+        if saga_id not in self._broken:
+            log.warning("choros.saga.stuck", saga_id=saga_id, reason=folded.stuck)
+        if any(isinstance(work.given, TimerFired) for work in works):
+            self._broken[saga_id] = now + BROKEN_FOR
 
     def _reject(self, work: Work, error: ChorosError) -> None:
         work.fail(error)

@@ -64,6 +64,8 @@ class Report:
     """Seconds for which the event loop stood still at most since the report before."""
     last_delivery: float | None
     """None until something was delivered; at rest nothing is, so age alone means nothing."""
+    stranded: int = 0
+    """Live sagas that this process leaves alone, because it has another declaration of them."""
 
     @classmethod
     def read(cls, path: Path) -> Report:
@@ -88,6 +90,15 @@ class Report:
                 found.append(f"The {name} is {health.state} since {at - health.since:.0f} s{why}.")
         return found
 
+    @property
+    def remarks(self) -> Sequence[str]:
+        """What somebody should know, though a restart would mend nothing of it."""
+        if not self.stranded:
+            return ()
+        return [
+            f"{self.stranded} live sagas are left alone: declared otherwise here. Try: choros check APP --store ..."
+        ]
+
 
 class Vitals:
     """Watches this process, and reports."""
@@ -103,6 +114,7 @@ class Vitals:
         self._asking: dict[str, tuple[asyncio.Task[object], float]] = {}
         self._store = HealthRecord("store", subject="store")
         self._receivers: Sequence[Receiver] = ()
+        self._stranded: Callable[[], int] = int
 
     def watch_broker(self, broker: Broker) -> None:
         """Report how this transport is."""
@@ -115,6 +127,10 @@ class Vitals:
     def watch_receivers(self, receivers: Sequence[Receiver]) -> None:
         """Report when these last received anything."""
         self._receivers = receivers
+
+    def watch_stranded(self, count: Callable[[], int]) -> None:
+        """Report how many sagas this process leaves alone."""
+        self._stranded = count
 
     async def run(self) -> None:
         """Watch and report until cancelled; then the file goes, since nobody speaks for it any more."""
@@ -141,7 +157,7 @@ class Vitals:
         broker = self._broker.health if self._broker else Health("connected", now(), "none is used")
         times = [at for receiver in self._receivers if (at := receiver.last_delivery) is not None]
         last = max(times, default=None)
-        return Report(self._role, os.getpid(), now(), self._every, broker, self._store.now, lag, last)
+        return Report(self._role, os.getpid(), now(), self._every, broker, self._store.now, lag, last, self._stranded())
 
     async def _tick(self) -> None:
         """Notice that the loop stood still: a handler computes, or blocks, where it should await."""

@@ -13,9 +13,9 @@ from choros.errors import MessageRejected, StoreUnreachable
 from choros.runtime.application import App
 from choros.runtime.decider import Decider
 from choros.runtime.replies import read_reply
+from choros.runtime.stuck import Watch
 from choros.runtime.transition import Transitions
 from choros.runtime.work import Work
-from choros.saga.inputs import TimerFired
 from choros.sources import now
 from choros.store.port import Store
 from choros.transport.port import Consumer, Delivery, Transport
@@ -24,6 +24,7 @@ from choros.transport.topology import Names
 log = structlog.get_logger("choros.orchestrator")
 
 DUE_LIMIT = 500
+SURVEY_EVERY = 60.0
 
 
 class Orchestrator:
@@ -51,6 +52,8 @@ class Orchestrator:
         self._timers_every = timers_every
         self._drain = drain
         self._known = app.kinds
+        self.stranded = Watch(app.sagas, app.kinds, store)
+        """What it leaves alone."""
         self._stopping = asyncio.Event()
         self.last_delivery: float | None = None
         """When the last reply came, in seconds since the epoch."""
@@ -62,8 +65,15 @@ class Orchestrator:
     async def run(self) -> None:
         """Run until stopped; raises Misconfigured where the broker or the store cannot be used at all."""
         await self.declare()
+        await self._look_for_stranded()
         consumer = await self.transport.consume(Names(self._app.namespace).reply_queue(self._app.name), self._prefetch)
-        jobs = (self._receive(consumer), self._timers(), self.decider.commands.run(), self.decider.facts.run())
+        jobs = (
+            self._receive(consumer),
+            self._timers(),
+            self._survey(),
+            self.decider.commands.run(),
+            self.decider.facts.run(),
+        )
         tasks = [asyncio.create_task(job) for job in jobs]
         deciding = asyncio.create_task(self.decider.run())
         stopping = asyncio.create_task(self._stopping.wait())
@@ -101,25 +111,27 @@ class Orchestrator:
 
     def _read(self, delivery: Delivery) -> Work | None:
         try:
-            envelope = decode(delivery.wire)
-            answer = read_reply(self._app.sagas, envelope)
+            reply = read_reply(decode(delivery.wire))
         except MessageRejected as rejected:
             log.warning("choros.reply.parked", reason=rejected.sentence)
             self.decider.background(delivery.dead_letter(rejected.sentence))
             return None
-        # A version that only other workers know: its record is set aside with the reply, and nothing is decided here.
-        return Work(
-            envelope.correlation_id,
-            answer or TimerFired(),
-            envelope.id,
-            envelope="" if answer else envelope.dumps(),
-            saga_version=envelope.saga_version,
-            delivery=delivery,
-        )
+        return Work(reply.correlation_id, reply, reply.id, delivery=delivery)
+
+    async def _survey(self) -> None:
+        """Now and then look for what is left alone: an instance may stand that gets no reply and no timer."""
+        while True:
+            await asyncio.sleep(SURVEY_EVERY)
+            await self._look_for_stranded()
+
+    async def _look_for_stranded(self) -> None:
+        with contextlib.suppress(StoreUnreachable):  # said where sagas are decided; the next look is not far
+            await self.stranded.look()
 
     async def _timers(self) -> None:
         """Hand every due saga to the decider; the compare-and-set makes one orchestrator win."""
         while True:
             await asyncio.sleep(self._timers_every)
             with contextlib.suppress(StoreUnreachable):  # the decider says so, and this comes round again
-                self.decider.fire(await self.store.due(self.store.now(), self._known, DUE_LIMIT))
+                limit = DUE_LIMIT + self.decider.left_alone
+                self.decider.fire(await self.store.due(self.store.now(), self._known, limit))

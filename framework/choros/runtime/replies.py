@@ -1,8 +1,11 @@
-"""Replies off the wire: what may become an input of the machine, and what is parked."""
+"""Replies off the wire: what may become an input of the machine, and what is parked.
+
+A reply is read without any declaration, and judged only behind the load of its saga's record: a worker that does not
+know the instance's declaration must not judge its replies by another one."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection
 from typing import Any
 
 from choros.envelope import Envelope
@@ -14,23 +17,25 @@ from choros.saga.inputs import Answered
 from choros.saga.plan import Planned
 from choros.saga.steps import Publish
 
-Sagas = Mapping[tuple[str, int], Saga[Any]]
-"""Declarations by name and version."""
 
-
-def read_reply(sagas: Sagas, envelope: Envelope) -> Answered | None:
-    """The input that this reply stands for; None if this worker does not know the saga's version.
-
-    Raises MessageRejected where no command of the saga can have asked for it."""
+def read_reply(envelope: Envelope) -> Envelope:
+    """The same envelope; raises MessageRejected where it can be no reply of any saga."""
     if envelope.kind != "reply":
         raise MessageRejected(f"A {envelope.kind} came to a reply queue.")
     key = CommandKey.parse(envelope.key)
     # Whose effect an undo reaches, the machine knows: it takes only the keys that it sends.
     if key.saga_id != envelope.correlation_id and key.operation == "do":
         raise MessageRejected("The correlation id is not the one of the idempotency key.")
-    saga = sagas.get((envelope.saga, envelope.saga_version))
-    if saga is None:
-        return None
+    return envelope
+
+
+def judge(saga: Saga[Any], versions: Collection[int], envelope: Envelope) -> Answered:
+    """The input that this reply to an instance of the saga stands for; `versions` are those that it was ever of.
+
+    Raises MessageRejected where no command of the saga can have asked for it."""
+    if envelope.saga != saga.name or envelope.saga_version not in versions:
+        raise MessageRejected("The reply names another saga, or another version of this one.")
+    key = CommandKey.parse(envelope.key)
     return _answer(envelope, key, _asked(saga, key))
 
 

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from choros.errors import UsageError
 from choros.ids import derived_id, fresh_id
 from choros.runtime.application import App
+from choros.runtime.recognising import recognise
 from choros.runtime.work import Done, Start, Work
 from choros.saga.inputs import RerunRequested
 from choros.saga.instance import Instance
@@ -23,12 +24,8 @@ async def rerun(app: App, record: Record, step: str, ask: Ask) -> str:
     """Run the saga of this record again from a step; returns the id of the new instance. Raises UsageError.
 
     The id follows from the old one's. After a crash between the two commits the same call goes on where it stopped."""
-    saga = app.sagas.get((record.saga, record.saga_version))
-    if saga is None:
-        what = f"saga {record.saga!r} in version {record.saga_version}"
-        raise UsageError(f"This application does not know {what}.", "the application that started it.")
+    saga, instance = recognise(app.sagas, record)
     successor = derived_id("choros.rerun", record.saga_id)
-    instance = Instance.loads(record.state)
     if not _handed_over(instance, step):
         _check(saga.plan, instance, step)
         act = RerunRequested(fresh_id(), step, successor)

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any
 
 from choros.envelope import Envelope
-from choros.errors import ChorosError, MessageRejected, SagaNotFound, StartConflict, UsageError
+from choros.errors import (
+    ChorosError,
+    DeclaredOtherwise,
+    MessageRejected,
+    SagaNotFound,
+    StartConflict,
+    UsageError,
+)
 from choros.ids import fresh_id
 from choros.runtime.application import App
-from choros.runtime.replies import read_reply
-from choros.runtime.work import Folded, Start, Work
+from choros.runtime.moving import moved
+from choros.runtime.recognising import DECLARATION, as_stored, instance_of, recognise
+from choros.runtime.replies import judge
+from choros.runtime.work import Folded, Move, Start, Work
+from choros.saga.declaration import Saga
 from choros.saga.inputs import Decision, Event, Input, TimerFired
 from choros.saga.instance import Instance
 from choros.saga.machine import begin, decide
@@ -37,25 +48,41 @@ class Transitions:
         """Fold the work on one saga into one transition."""
         if loaded is None:
             return self._begin(works, now)
+        sorted_ = _sort(works, loaded.record)
+        move = next((work for work in sorted_.fresh if isinstance(work.given, Move)), None)
+        if move:
+            try:
+                return self._move(loaded.record, sorted_, move, now)
+            except UsageError as refused:
+                rest = self.make([work for work in works if work is not move], loaded, now)
+                return replace(rest, rejected=[*rest.rejected, (move, refused)])
+        try:
+            saga, instance = recognise(self._app.sagas, loaded.record)
+            return self._decide(saga, instance, loaded, sorted_, now)
+        except DeclaredOtherwise as unlike:
+            return self._set_aside(loaded.record, sorted_, unlike, now)
+
+    def _decide(self, saga: Saga[Any], before: Instance, loaded: Loaded, given: _Sorted, now: float) -> Folded:
         record = loaded.record
-        known = frozenset(record.received)
-        fresh, repeated, rejected = _sort(works, record, known)
-        saga = self._app.sagas.get((record.saga, record.saga_version))
-        if saga is None:
-            return self._set_aside(record, fresh, repeated, rejected, now)
-        instance = Instance.loads(record.state)
-        inputs = [*self._undecided(record), *(_input(work, loaded) for work in fresh)]
-        decision = decide(saga, instance, inputs, now)
+        versions = (record.saga_version, *before.moved_from)
+        inputs, fresh, rejected = self._undecided(saga, versions, record), [], list(given.rejected)
+        for work in given.fresh:
+            try:
+                inputs.append(_input(work, saga, versions, loaded))
+                fresh.append(work)
+            except MessageRejected as unfit:
+                rejected.append((work, unfit))
+        decision = decide(saga, before, inputs, now)
         strays = frozenset(decision.strays)
         stray = MessageRejected("No command of this saga asked for this reply.")
         rejected += [(work, stray) for work in fresh if work.id in strays]
         done = [work for work in fresh if work.id not in strays]
-        if decision.instance == instance and not decision.events and not record.undecided:
-            return Folded(done, repeated, rejected, instance)
-        transition = self._transition(record, decision, done, now)
+        if decision.instance == before and not decision.events and not record.undecided:
+            return Folded(done, given.repeated, rejected, before)
+        transition = self._transition(record, saga, decision, done, now)
         if any(event.kind in _PROGRESS for event in decision.events):
             transition = replace(transition, sent=tuple(loaded.unsent))
-        return Folded(done, repeated, rejected, decision.instance, decision.events, transition)
+        return Folded(done, given.repeated, rejected, decision.instance, decision.events, transition)
 
     def _begin(self, works: Sequence[Work], now: float) -> Folded:
         first = next((work for work in works if isinstance(work.given, Start)), None)
@@ -73,49 +100,62 @@ class Transitions:
             application=self._app.name, version=0, transition="", status="", state="", started_at=now, updated_at=now,
         )  # fmt: skip
         same, conflicting = _same_start([w for w in works if isinstance(w.given, Start)], start.digest)
-        transition = self._transition(blank, decision, same, now)
+        transition = self._transition(blank, saga, decision, same, now)
         return Folded(same, (), others + conflicting, decision.instance, decision.events, transition)
 
-    def _set_aside(
-        self,
-        record: Record,
-        fresh: list[Work],
-        repeated: list[Work],
-        rejected: list[tuple[Work, ChorosError]],
-        now: float,
-    ) -> Folded:
-        """A version that this worker does not know: keep the replies undecided, for a worker that does."""
-        replies = [work for work in fresh if work.envelope]
-        error = UsageError(
-            f"This process does not know saga {record.saga!r} version {record.saga_version}.",
-            "ask an orchestrator that runs that version.",
-        )
-        rejected += [(work, error) for work in fresh if not work.envelope and work.id]
+    def _set_aside(self, record: Record, given: _Sorted, unlike: DeclaredOtherwise, now: float) -> Folded:
+        """Not ours to decide: keep the replies, unjudged and undecided, for a worker that knows it."""
+        replies = [work for work in given.fresh if isinstance(work.given, Envelope)]
+        rejected = [*given.rejected, *((w, unlike) for w in given.fresh if w not in replies and w.id)]
+        known = as_stored(record)
         if not replies:
-            return Folded((), repeated, rejected, Instance.loads(record.state) if repeated else None)
-        after = replace(
+            return Folded((), given.repeated, rejected, known, stuck=unlike.sentence)
+        after = self._after(record, replies, replies, now)
+        transition = Transition(replace(after, wake_at=now), record.transition, history=_SET_ASIDE)
+        return Folded(replies, given.repeated, rejected, known, (), transition, unlike.sentence)
+
+    def _move(self, record: Record, given: _Sorted, move: Work, now: float) -> Folded:
+        """Replies that came with it are kept for whoever knows the declaration that it follows from now on.
+
+        Raises UsageError where it must not be moved."""
+        assert isinstance(move.given, Move)
+        others = [work for work in given.fresh if work is not move and work.id]
+        replies = [work for work in others if isinstance(work.given, Envelope)]
+        busy = UsageError(f"Saga {record.saga_id} is being moved to another version.", "the same again.")
+        rejected = [*given.rejected, *((work, busy) for work in others if work not in replies)]
+        saga = self._app.sagas.get((record.saga, move.given.version))
+        goes_on, instance = moved(saga, record, instance_of(record), move.given)
+        recognise(self._app.sagas, goes_on)  # its classes must read what is stored, too
+        after = self._after(goes_on, [move, *replies], replies, now)
+        if after.undecided:
+            after = replace(after, wake_at=now)
+        event = Event("moved", code=f"version {move.given.version}", cause=move.id)
+        text = self._app.sagas[after.saga, after.saga_version].fingerprint.text
+        transition = Transition(after, record.transition, history=_history([event], (), text))
+        return Folded([move, *replies], given.repeated, rejected, instance, (event,), transition)
+
+    def _after(self, record: Record, taken: Sequence[Work], undecided: Sequence[Work], now: float) -> Record:
+        """The record with its inputs taken in, some of them for later."""
+        kept = tuple(work.given.dumps() for work in undecided if isinstance(work.given, Envelope))
+        return replace(
             record,
             version=record.version + 1,
             transition=self._new_id(),
-            received=record.received + tuple(work.id for work in replies),
-            undecided=record.undecided + tuple(work.envelope for work in replies),
-            wake_at=now,
+            received=record.received + tuple(work.id for work in taken),
+            undecided=record.undecided + kept,
             updated_at=now,
         )
-        return Folded(replies, repeated, rejected, None, (), Transition(after, record.transition, history=_SET_ASIDE))
 
-    def _undecided(self, record: Record) -> list[Input]:
+    def _undecided(self, saga: Saga[Any], versions: Collection[int], record: Record) -> list[Input]:
         inputs: list[Input] = []
-        for text in record.undecided:
-            try:
-                answer = read_reply(self._app.sagas, Envelope.loads(text))
-            except MessageRejected:
-                continue  # it stays in the history of the worker that took it in, and can decide nothing
-            if answer:
-                inputs.append(answer)
+        for reply in map(_kept, record.undecided):
+            with suppress(MessageRejected):  # it stays among what was received, and decides nothing
+                inputs.append(judge(saga, versions, reply))
         return inputs
 
-    def _transition(self, record: Record, decision: Decision, works: Sequence[Work], now: float) -> Transition:
+    def _transition(
+        self, record: Record, saga: Saga[Any], decision: Decision, works: Sequence[Work], now: float
+    ) -> Transition:
         instance = decision.instance
         after = replace(
             record,
@@ -127,12 +167,14 @@ class Transitions:
             wake_at=instance.wake_at,
             received=record.received + _decided(works, decision),
             undecided=(),
+            fingerprint=saga.fingerprint.hash,
         )
         commands = [self._command(after, decision, index, now) for index in range(len(decision.sends))]
         facts = [self._fact(after, decision, index, now) for index in range(len(decision.facts))]
         outbox = [Entry(e.id, "commands", e.dumps(), after.saga_id, e) for e in commands]
         outbox += [Entry(e.id, "facts", e.dumps(), after.saga_id, e) for e in facts]
-        return Transition(after, record.transition, tuple(outbox), (), _history(decision, facts))
+        declared = "" if record.fingerprint else saga.fingerprint.text
+        return Transition(after, record.transition, tuple(outbox), (), _history(decision.events, facts, declared))
 
     def _envelope(self, record: Record, instance: Instance, now: float, **more: Any) -> Envelope:
         return Envelope(
@@ -165,10 +207,17 @@ class Transitions:
         )  # fmt: skip
 
 
-def _sort(
-    works: Sequence[Work], record: Record, known: frozenset[str]
-) -> tuple[list[Work], list[Work], list[tuple[Work, ChorosError]]]:
+@dataclass(frozen=True, slots=True)
+class _Sorted:
     """Fresh work, work that was taken in before, and work that must not be taken in."""
+
+    fresh: Sequence[Work]
+    repeated: Sequence[Work]
+    rejected: Sequence[tuple[Work, ChorosError]]
+
+
+def _sort(works: Sequence[Work], record: Record) -> _Sorted:
+    known = frozenset(record.received)
     fresh: dict[str, Work] = {}
     repeated: list[Work] = []
     rejected: list[tuple[Work, ChorosError]] = []
@@ -176,13 +225,21 @@ def _sort(
         if isinstance(work.given, Start):
             conflict = _conflict(work.given, record.digest)
             (rejected.append((work, conflict)) if conflict else repeated.append(work))
-        elif work.saga_version and work.saga_version != record.saga_version:
-            rejected.append((work, MessageRejected("The reply names another version of this saga.")))
         elif work.id and (work.id in known or work.id in fresh):
             repeated.append(work)
         else:
             fresh[work.id or f"timer {len(fresh)}"] = work
-    return list(fresh.values()), repeated, rejected
+    return _Sorted(list(fresh.values()), repeated, rejected)
+
+
+def _kept(text: str) -> Envelope:
+    """A reply that was set aside; raises DeclaredOtherwise where a newer choros did so."""
+    try:
+        return Envelope.loads(text)
+    except (ValueError, TypeError):
+        raise DeclaredOtherwise(
+            "A reply was set aside in a format that this choros does not know.", "the choros that wrote it."
+        ) from None
 
 
 def _same_start(works: Sequence[Work], digest: str) -> tuple[list[Work], list[tuple[Work, ChorosError]]]:
@@ -206,11 +263,14 @@ def _not_found(work: Work) -> ChorosError:
     return SagaNotFound(f"There is no saga instance {work.saga_id}.", "choros saga list.")
 
 
-def _input(work: Work, loaded: Loaded) -> Input:
+def _input(work: Work, saga: Saga[Any], versions: Collection[int], loaded: Loaded) -> Input:
+    """What a piece of work means to this declaration; raises MessageRejected for a reply that nothing asked for."""
     given = work.given
     if isinstance(given, TimerFired):
         return TimerFired(unsent=bool(loaded.unsent))
-    assert not isinstance(given, Start)  # _sort takes these out: a stored saga has begun
+    if isinstance(given, Envelope):
+        return judge(saga, versions, given)
+    assert not isinstance(given, Start | Move)  # a stored saga has begun, and a move is no input of the machine
     return given
 
 
@@ -221,8 +281,12 @@ def _decided(works: Sequence[Work], decision: Decision) -> tuple[str, ...]:
     return tuple(work.id for work in works if work.id and work.id not in undecided)
 
 
-def _history(decision: Decision, facts: Sequence[Envelope]) -> str:
-    rows: list[dict[str, Any]] = [_event(event) for event in decision.events]
+def _history(events: Sequence[Event], facts: Sequence[Envelope], declared: str = "") -> str:
+    """What happened; where the instance takes a declaration on, its text, once: only so can a difference be named."""
+    rows: list[dict[str, Any]] = [_event(event) for event in events]
+    if declared:
+        first = rows.pop(0) if rows else {"kind": "declared"}
+        rows.insert(0, {**first, DECLARATION: declared})
     rows += [{"kind": "fact", "envelope": fact.dumps()} for fact in facts]
     return json.dumps(rows, separators=(",", ":"))
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from choros.envelope import Envelope
 from choros.errors import ChorosError
 from choros.saga.inputs import Event, Input
 from choros.saga.instance import Instance, StepState
@@ -30,6 +31,16 @@ class Start:
 
 
 @dataclass(frozen=True, slots=True)
+class Move:
+    """A person wants the saga to go on under the declaration of this version here."""
+
+    id: str
+    version: int
+    text: str
+    """The fingerprint's text of the declaration that it follows so far, as its history has it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Done:
     """What became of a piece of work, once it is committed."""
 
@@ -44,12 +55,10 @@ class Work:
     """One input, and where its acknowledgement goes: to a delivery, to a waiting caller, or nowhere (a timer)."""
 
     saga_id: str
-    given: Input | Start
+    given: Input | Start | Envelope | Move
+    """An envelope is a reply, not judged yet: that takes the declaration of the saga that is loaded."""
     id: str = ""
     """The input's id, kept among the received ones; empty for a timer."""
-    envelope: str = ""
-    """The message as it came, for a worker that knows the saga's version."""
-    saga_version: int = 0
     delivery: Delivery | None = None
     waiter: asyncio.Future[Done] | None = field(default=None)
 
@@ -77,3 +86,5 @@ class Folded:
     events: Sequence[Event] = ()
     transition: Transition | None = None
     """None where there is nothing to store."""
+    stuck: str = ""
+    """Why this worker decides nothing for the saga."""

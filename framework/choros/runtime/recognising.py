@@ -1,0 +1,101 @@
+"""Whether this worker may decide a record: only with the declaration that the instance was begun with.
+
+All that is compared is in the loaded record, so the answer holds for the commit that is decided on it: no rolling
+deploy of two declarations ever decides one instance in turns. Who does not recognise a record counts as one that does
+not know its version: it sets replies aside for who does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, cast
+
+from choros.errors import DeclaredOtherwise, MessageRejected
+from choros.messages import Close, Failure, Message
+from choros.saga.declaration import Saga
+from choros.saga.instance import Instance, Status, StepState
+from choros.saga.plan import Plan, Planned
+from choros.store.port import Record
+
+Sagas = Mapping[tuple[str, int], Saga[Any]]
+"""Declarations by name and version."""
+
+DECLARATION = "declaration"
+"""Key in the history: an event has the text of the declaration that the instance follows from then on."""
+
+
+def recognise(sagas: Sagas, record: Record) -> tuple[Saga[Any], Instance]:
+    """The declaration and the state of the instance in this record; raises DeclaredOtherwise, which says why not."""
+    saga = sagas.get((record.saga, record.saga_version))
+    if saga is None:
+        raise DeclaredOtherwise(
+            f"This process does not know saga {record.saga!r} version {record.saga_version}.",
+            "ask an orchestrator that runs that version.",
+        )
+    if record.fingerprint not in ("", saga.fingerprint.hash):
+        raise _otherwise(record)
+    instance = instance_of(record)
+    if len(instance.steps) != len(saga.plan.steps):  # an old record, which has no fingerprint yet
+        raise _otherwise(record)
+    for message, body in _bodies(saga.plan, instance):
+        _check_body(message, body)
+    return saga, instance
+
+
+def instance_of(record: Record) -> Instance:
+    """The state of the instance; raises DeclaredOtherwise where a newer choros has written it."""
+    try:
+        return Instance.loads(record.state)
+    except ValueError:
+        raise DeclaredOtherwise(
+            f"Saga {record.saga_id} is stored in a format that this choros does not know.", "the choros that wrote it."
+        ) from None
+
+
+def as_stored(record: Record) -> Instance:
+    """The instance for whoever asks how it is; of a format that is not known here, what the record itself says."""
+    try:
+        return instance_of(record)
+    except DeclaredOtherwise:
+        return Instance(record.saga_id, "", (), status=cast(Status, record.status))
+
+
+def _otherwise(record: Record) -> DeclaredOtherwise:
+    return DeclaredOtherwise(
+        f"Saga {record.saga!r} version {record.saga_version} is declared otherwise here than where {record.saga_id}"
+        " began.",
+        "deploy the declaration that it began with, or give the new one a version and: choros saga move.",
+    )
+
+
+def _check_body(message: type[Message], body: str) -> None:
+    try:
+        message.from_json(body)
+    except MessageRejected as rejected:
+        raise DeclaredOtherwise(
+            f"The classes of this process cannot read what is stored: {rejected.sentence}",
+            "deploy those that wrote it; a changed message needs a version of its own.",
+        ) from None
+
+
+def _bodies(plan: Plan, instance: Instance) -> Iterator[tuple[type[Message], str]]:
+    """All that is stored of messages, with what this declaration would read each as."""
+    yield plan.start, instance.start
+    if instance.failure:
+        yield Failure, instance.failure
+    for planned, state in zip(plan.steps, instance.steps, strict=True):
+        if state.fact:
+            yield planned.action.builds, state.fact
+        if state.reply:
+            yield planned.command.reply_type, state.reply
+        yield from _in_flight(planned, state)
+
+
+def _in_flight(planned: Planned, state: StepState) -> Iterator[tuple[type[Message], str]]:
+    if state.leg is None:
+        return
+    builder = planned.undo if state.leg.operation == "undo" else planned.action
+    if state.leg.operation == "close":
+        yield Close, state.leg.command
+    elif builder is not None:
+        yield builder.builds, state.leg.command
