@@ -13,7 +13,7 @@ _MARKS = {
     "replied": "✔", "undone": "↩", "refused": "✖", "failed": "!", "timed_out": "!", "retry_scheduled": "…",
     "late_reply": "·", "undeclared_refusal": "!", "parked": "■", "unparked": "▶", "skipped": "»", "paused": "‖",
     "resumed": "▶", "wanted": "·", "too_late": "·", "fact_published": "◇", "fact_held": "·", "fact_dropped": "·",
-    "rerun": "▶",
+    "rerun": "▶", "moved": "▶",
 }  # fmt: skip
 _WORDS = {
     "failed": "failed", "timed_out": "no answer in time", "late_reply": "late reply, changes nothing",
@@ -21,11 +21,12 @@ _WORDS = {
     "unparked": "goes on", "skipped": "skipped by a person", "paused": "paused", "resumed": "resumed",
     "wanted": "wanted, if the pivot is refused", "too_late": "too late", "fact_held": "held until the pivot",
     "fact_dropped": "dropped, it did not come true", "rerun": "run again from here, as",
+    "moved": "goes on as",
 }  # fmt: skip
 
 
-def timeline(account: Account, saga: Saga[Any]) -> Iterator[str]:
-    """The head line, then a line for everything that happened."""
+def timeline(account: Account, saga: Saga[Any] | None) -> Iterator[str]:
+    """The head line, then a line for everything that happened; without the declaration, in the words of the history."""
     record = account.record
     took = (record.updated_at - record.started_at) * 1000
     ended = f"{record.status} in {took:.0f} ms" if account.instance.terminal else record.status
@@ -40,25 +41,25 @@ def timeline(account: Account, saga: Saga[Any]) -> Iterator[str]:
                 yield _line(event, saga, row.at - sent.get((step, operation), row.at))
 
 
-def _line(event: dict[str, Any], saga: Saga[Any], seconds: float) -> str:
+def _line(event: dict[str, Any], saga: Saga[Any] | None, seconds: float) -> str:
     kind, step = event["kind"], event.get("step", "")
     name, service = _name(event, saga), _service(saga, step)
     took = f"{seconds * 1000:7.0f} ms" if kind in ("replied", "undone", "refused", "failed") else " " * 10
     return f"  {_MARKS[kind]} {name:<22} {service:<12} {took}   {_words(event, step)}".rstrip()
 
 
-def _name(event: dict[str, Any], saga: Saga[Any]) -> str:
+def _name(event: dict[str, Any], saga: Saga[Any] | None) -> str:
     step = str(event.get("step", ""))
     if event["kind"] in ("fact_published", "fact_held", "fact_dropped"):
         return f"fact {event.get('code', '')}"
-    planned = saga.plan.find(step)
+    planned = saga.plan.find(step) if saga else None
     if event.get("operation") == "undo" and planned and planned.undo:
         return planned.undo.function.__name__
     return step or str(event.get("code", ""))
 
 
-def _service(saga: Saga[Any], step: str) -> str:
-    planned = saga.plan.find(step)
+def _service(saga: Saga[Any] | None, step: str) -> str:
+    planned = saga.plan.find(step) if saga else None
     return "" if planned is None or isinstance(planned.node, Publish) else planned.node.to
 
 

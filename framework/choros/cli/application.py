@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from choros.cli.asking import AppName, Broker, Database, StoreUrl, run_until_done
+from choros.cli.drift import pinned, stranded_in
 from choros.errors import UsageError
 from choros.loading import load_app
 from choros.roles import DEFAULT_BROKER, DEFAULT_DATABASE, DEFAULT_STORE, Addresses, run_role
@@ -47,16 +48,32 @@ def demo(context: typer.Context) -> None:
 
 
 @app.command()
-def check(application: AppName) -> None:
-    """Check the declarations, and say which steps are commanded and which are event-driven."""
+def check(
+    application: AppName,
+    file: Annotated[Path | None, typer.Argument(metavar="PINS", help="the pin file; NAME.pins if not given")] = None,
+    pin: Annotated[bool, typer.Option("--pin", help="write the pin file: what the sagas are made of now")] = False,
+    store: Annotated[
+        str, typer.Option(help="a saga store whose live instances have to go on: sqlite:///file or redis://...")
+    ] = "",
+) -> None:
+    """Check the declarations, and say which steps are commanded and which are event-driven.
+
+    Where there is a pin file they must be as it says; with --store every live instance there must be known."""
     loaded = load_app(application)
+    _tell_declarations(loaded)
+    pinned(loaded, application, file, write=pin)
+    if store:
+        stranded_in(loaded, store)
+    print("✔ everything fits together")
+
+
+def _tell_declarations(loaded: App) -> None:
     print(f"namespace {loaded.namespace}, application {loaded.name}")
     for saga in loaded.sagas.values():
         print("\n".join(outline(saga, _subscribers(loaded))))
     for service in loaded.services.values():
         kinds = [*(c.__name__ for c in service.commands), *(f.__name__ for f in service.facts)]
         print(f"service {service.name}: {', '.join(kinds) or 'nothing'}")
-    print("✔ everything fits together")
 
 
 @app.command()

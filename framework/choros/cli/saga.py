@@ -28,6 +28,8 @@ from choros.messages import Message
 from choros.roles import DEFAULT_BROKER, DEFAULT_STORE, Addresses, opened_store
 from choros.runtime.application import App
 from choros.runtime.client import Account, Client, Outcome, account_of, events_of
+from choros.runtime.recognising import recognise
+from choros.runtime.stuck import why_stuck, whys_stuck
 from choros.saga.declaration import Saga
 from choros.saga.instance import Status
 from choros.saga.steps import Publish
@@ -115,21 +117,24 @@ def saga_list(
     loaded = load_app(application)
     name = loaded.saga(saga).name if saga else ""
 
-    async def find() -> list[Record]:
+    async def find() -> list[dict[str, str]]:
         async with opened_store(Addresses(store=existing(store)), loaded) as opened:
-            return list((await opened.find(saga=name, status=status, limit=limit)).records)
+            records = (await opened.find(saga=name, status=status, limit=limit)).records
+            whys = await whys_stuck(loaded.sagas, opened, records)
+            return [_row(record, whys.get(record.saga_id, "")) for record in records]
 
-    _tell_rows([_row(record) for record in run_until_done(find())], shape)
+    _tell_rows(run_until_done(find()), shape)
 
 
-def _row(record: Record) -> dict[str, str]:
-    return {
+def _row(record: Record, why: str) -> dict[str, str]:
+    row = {
         "saga_id": record.saga_id,
         "saga": record.saga,
         "key": record.key,
         "status": record.status,
         "started": rfc3339(record.started_at),
     }
+    return row | ({"stuck": f"stuck: {why}"} if why else {})
 
 
 def _tell_rows(rows: list[dict[str, str]], shape: str) -> None:
@@ -153,11 +158,15 @@ def saga_show(application: AppName, saga_id: SagaId, store: StoreUrl = DEFAULT_S
             return await account_of(opened, saga_id)
 
     account = found(look(), application, store)
+    why = why_stuck(loaded.sagas, account.record, account.history)
     if shape != "table":
         history = [{"version": row.version, "at": row.at, "events": events_of(row)} for row in account.history]
-        print(json.dumps({"saga_id": saga_id, "status": account.record.status, "history": history}))
-    else:
-        print("\n".join(timeline(account, _declared(loaded, account.record))))
+        told = {"saga_id": saga_id, "status": account.record.status, "stuck": why, "history": history}
+        print(json.dumps(told if why else {name: value for name, value in told.items() if name != "stuck"}))
+        return
+    print("\n".join(timeline(account, loaded.sagas.get((account.record.saga, account.record.saga_version)))))
+    if why:
+        print(f"stuck: {why}")
 
 
 @app.command("cancel")
@@ -195,7 +204,7 @@ def saga_skip(
 
     async def skip(client: Client, loaded: App) -> str:
         record = (await client.show(saga_id)).record
-        planned = _declared(loaded, record).plan.find(step)
+        planned = recognise(loaded.sagas, record)[0].plan.find(step)
         if planned is None or isinstance(planned.node, Publish):
             raise UsageError(f"saga {record.saga!r} commands no step {step!r}.", f"choros check {application}")
         return await client.skip(saga_id, step, message_of(planned.command.reply_type, given), round)
@@ -215,6 +224,18 @@ def saga_rerun(
     print(with_client(application, Addresses(broker, store), lambda client, _: client.rerun(saga_id, step)))
 
 
+@app.command("move")
+def saga_move(
+    application: AppName,
+    saga_id: SagaId,
+    version: Annotated[int, typer.Option("--to-version", help="the version under which it goes on")],
+    broker: Broker = DEFAULT_BROKER,
+    store: StoreUrl = DEFAULT_STORE,
+) -> None:
+    """Let a stuck saga go on as another version, where both agree on all that it has come to."""
+    _act("move", application, Addresses(broker, store), lambda client, _: client.move(saga_id, version))
+
+
 @app.command("pause")
 def saga_pause(
     application: AppName, saga_id: SagaId, broker: Broker = DEFAULT_BROKER, store: StoreUrl = DEFAULT_STORE
@@ -229,14 +250,6 @@ def saga_resume(
 ) -> None:
     """Go on with a paused saga."""
     _act("resume", application, Addresses(broker, store), lambda client, _: client.resume(saga_id))
-
-
-def _declared(loaded: App, record: Record) -> Saga[Any]:
-    saga = loaded.sagas.get((record.saga, record.saga_version))
-    if saga is None:
-        what = f"saga {record.saga!r} in version {record.saga_version}"
-        raise UsageError(f"This application does not know {what}.", "the application that started it, or -o json.")
-    return saga
 
 
 def _typed(application: str, name: str, given: str, store: str) -> tuple[Saga[Any], Message]:

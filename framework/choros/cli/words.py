@@ -28,6 +28,7 @@ _ANSWERS = {
     "cancel unparked": "it is being undone",
     "paused": "nothing more is sent for it until it is resumed",
     "resumed": "it goes on",
+    "moved": "it goes on as this version",
     "repeated": "this was asked for before, and counts once",
     "cancel too_late": "it has passed its pivot, is being undone already, or has ended",
     "retry too_late": "it is not parked at this step and round, or it is paused",
