@@ -8,16 +8,19 @@ from typing import Any
 
 import pytest
 
-from choros.runtime import carrying_out
+from choros.runtime import carrying_out, transition
 from choros.runtime.barrier import CarryOut
 from choros.runtime.carrying_out import Barrier
 from choros.runtime.decider import Decider
 from choros.runtime.orchestrator import Orchestrator
+from choros.runtime.recognising import Sagas, instance_of
 from choros.runtime.relay import Relay
 from choros.runtime.work import Work
 from choros.saga import machine
+from choros.saga.declaration import Saga
+from choros.saga.instance import Instance
 from choros.saga.turn import Turn
-from choros.store.port import Entry
+from choros.store.port import Entry, Record
 from choros.transport.port import Published
 
 Plant = Callable[[pytest.MonkeyPatch], None]
@@ -121,7 +124,17 @@ def a_late_answer_counts(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(machine, "_is_awaited", anything)
 
 
+def declarations_that_are_not_compared(patch: pytest.MonkeyPatch) -> None:
+    """Whatever is declared under the name and version of the saga decides the instance."""
+
+    def by_name_alone(sagas: Sagas, record: Record) -> tuple[Saga[Any], Instance]:
+        return sagas[record.saga, record.saga_version], instance_of(record)
+
+    patch.setattr(transition, "recognise", by_name_alone)
+
+
 PLANTS: Sequence[Plant] = (
+    declarations_that_are_not_compared,
     acknowledged_before_the_commit,
     no_scan_of_the_outbox,
     no_dedupe,

@@ -15,7 +15,7 @@ TARGETS: dict[Kind, str] = {
     "cancel": "travel.railway", "ack_timeout": "travel.replies.travel", "full": "travel.hotel",
     "crash": "service:hotel", "pause": "orchestrator-1",
 }  # fmt: skip
-TIMED = ("skew", "jump", "block", "restart", "empty", "cancel", "ack_timeout", "full")
+TIMED = ("skew", "jump", "block", "restart", "empty", "cancel", "ack_timeout", "full", "deploy")
 
 
 @pytest.fixture(scope="module")

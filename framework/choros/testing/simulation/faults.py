@@ -18,12 +18,13 @@ StoreFault = Literal["refuse", "unknown", "stall", "lose"]
 """Counted by the writes to the target store or database. refuse: nothing happens, and the caller is told so; unknown:
 it happens, but the caller hears of an error; stall: the answer takes `amount` seconds; lose: after this write the last
 `amount` commits are gone, as with Redis `everysec` or after a failover."""
-TimedFault = Literal["skew", "jump", "block", "restart", "empty", "cancel", "ack_timeout", "full"]
+TimedFault = Literal["skew", "jump", "block", "restart", "empty", "cancel", "ack_timeout", "full", "deploy"]
 """`nth` is a second of virtual time. skew, jump: the target process's clock is `amount` seconds off from the start, or
 from then on; block: the broker takes nothing for `amount` seconds (an alarm); restart: it is away for `amount`
 seconds and keeps what it confirmed; empty: it comes back with no queue and no message; cancel: the target queue's
 consumers are cancelled; ack_timeout: what is unsettled on the target queue has been so for too long; full: the target
-queue refuses for `amount` seconds."""
+queue refuses for `amount` seconds; deploy: the target orchestrator runs for `amount` seconds with its sagas declared
+otherwise under the same versions."""
 Kind = MessageFault | ProcessFault | StoreFault | TimedFault
 
 KINDS: tuple[str, ...] = tuple(kind for group in get_args(Kind) for kind in get_args(group))

@@ -128,6 +128,15 @@ def versions(run: Evidence) -> Iterator[str]:
         last[record.saga_id] = record.version, record.transition
 
 
+def declarations(run: Evidence) -> Iterator[str]:
+    """42. An instance is decided by the declaration that it was begun with, whoever is deployed meanwhile."""
+    own = {(saga.name, saga.version): saga.fingerprint.hash for saga in run.app.sagas.values()}
+    for commit in run.commits:
+        record = commit.transition.record
+        if record.fingerprint != own[record.saga, record.saga_version]:
+            yield f"42: {commit.process} decided {run.name(record.saga_id)} by another declaration."
+
+
 def closed_keys(run: Evidence) -> Iterator[str]:
     """10. What was refused, or undone before it was done, never happens."""
     if run.effects_lost:
@@ -163,5 +172,5 @@ def trouble(run: Evidence) -> Iterator[str]:
 
 
 INVARIANTS: tuple[Invariant, ...] = (
-    net_effect, ends, undo_order, woken, versions, closed_keys, starts, books, trouble,
+    net_effect, ends, undo_order, woken, versions, declarations, closed_keys, starts, books, trouble,
 )  # fmt: skip

@@ -26,7 +26,7 @@ _BROKER_WIDE = ("block", "restart", "empty")
 _SPANS: Mapping[str, tuple[float, float]] = {
     "delay": (0.05, 60.0), "crash": (0.05, 20.0), "pause": (0.05, 40.0), "stall": (0.05, 20.0), "skew": (-30.0, 30.0),
     "jump": (-30.0, 3600.0), "block": (0.5, 40.0), "restart": (0.2, 20.0), "empty": (0.2, 5.0), "full": (0.5, 40.0),
-    "lose": (1.0, 4.0),
+    "lose": (1.0, 4.0), "deploy": (0.5, 40.0),
 }  # fmt: skip
 """How much of each; a fault that is not here has no amount."""
 
@@ -157,10 +157,16 @@ def _counted(
 
 
 def _timed(chance: random.Random, setting: Setting, kind: str, processes: Sequence[str]) -> Fault:
-    target = (
-        "broker" if kind in _BROKER_WIDE else chance.choice(processes if kind in ("skew", "jump") else setting.queues)
-    )
+    target = _target(chance, setting, kind, processes)
     return Fault(cast(Kind, kind), target, chance.choice((1, 1, 2, 2, 3, 3, 5, 9)), _how_much(chance, kind, target))
+
+
+def _target(chance: random.Random, setting: Setting, kind: str, processes: Sequence[str]) -> str:
+    if kind in _BROKER_WIDE:
+        return "broker"
+    if kind == "deploy":
+        return chance.choice([name for name in processes if name.startswith("orchestrator-")])
+    return chance.choice(processes if kind in ("skew", "jump") else setting.queues)
 
 
 def _how_much(chance: random.Random, kind: str, target: str) -> float:

@@ -17,6 +17,7 @@ from choros.runtime.subscriber import Subscriber
 from choros.saga.declaration import Saga
 from choros.testing.simulation.broker import SimBroker
 from choros.testing.simulation.caller import Caller, Wishes
+from choros.testing.simulation.drifting import drifted
 from choros.testing.simulation.evidence import Evidence, settled
 from choros.testing.simulation.faults import Fault, Faults
 from choros.testing.simulation.loop import SimLoop
@@ -50,6 +51,9 @@ class World:
         self._processes: dict[str, Process] = {}
         self._mains: dict[str, Main] = {}
         self._offsets: dict[str, float] = {}
+        self._deployed: set[str] = set()
+        """Orchestrators that have another declaration just now."""
+        self._drifted = drifted(self.app, self._chance("declaration"))
         self._outside = self._context(self.loop.outside)
         self._outside.run(lambda: self._set_up(troupe))
 
@@ -97,11 +101,12 @@ class World:
     def _orchestrator(self, name: str) -> Main:
         async def main() -> None:
             transport, store = self._transport(name), self._open_store()
+            app = self._drifted if name in self._deployed else self.app
             await transport.connect()
             await store.open()
             every = self.plan.every
             await Orchestrator(
-                self.app, transport=transport, store=store, timers_every=every, scan_every=every, resend_after=every * 2
+                app, transport=transport, store=store, timers_every=every, scan_every=every, resend_after=every * 2
             ).run()
 
         return main
@@ -192,10 +197,25 @@ class World:
             return
         self.faults.strike(fault)
         self.observer.note(f"{fault.kind} {fault.target} ({fault.amount:g})")
-        if fault.kind in _BY_THE_WORLD:
+        if fault.kind == "deploy":
+            self._deploy(fault.target, fault.amount)
+        elif fault.kind in _BY_THE_WORLD:
             self._offsets[fault.target] = self._offsets.get(fault.target, 0.0) + fault.amount
         else:
             self.broker.strike(fault)
+
+    def _deploy(self, name: str, seconds: float) -> None:
+        """A rolling deploy reaches this orchestrator: another declaration, and some time later its own again."""
+        self._deployed.add(name)
+        self._start_anew(name)
+        self._later(seconds, lambda: self._deployed.discard(name))
+        self._later(seconds, lambda: self._start_anew(name))
+
+    def _start_anew(self, name: str) -> None:
+        process = self._processes[name]
+        if process.alive:  # else it starts soon, with what is deployed by then
+            self._bury(process)
+            self._later(RESTART_AFTER, lambda: self._boot(name))
 
     # --- the run ---
 
