@@ -32,8 +32,9 @@ test-loaded: $(VENV)/.dev ## `make test` beside two busy loops and a disk writer
 # What tries every case, or many random ones, takes its time even in memory: simulation, exploration, properties, fuzzing.
 EXHAUSTIVE := tests/simulation tests/exploration tests/properties tests/test_envelope_fuzz.py tests/test_reading_fuzz.py
 
+# Three workers: each has everything to import, and on two processors some wait while others compute.
 test-fast: $(VENV)/.dev ## only what is pure or in memory, and not exhaustive: seconds
-	$(BIN)/pytest -n auto -m "not servers and not slow and not long" $(EXHAUSTIVE:%=--ignore=%) $(ARGS)
+	$(BIN)/pytest -n 3 -m "not servers and not slow and not long" $(EXHAUSTIVE:%=--ignore=%) $(ARGS)
 
 check: $(VENV)/.dev ## style, types, architecture, budgets
 	$(BIN)/ruff check .

@@ -4,11 +4,15 @@ does not get it fails, since a suite that skips its hard half looks green."""
 import os
 import uuid
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from itertools import chain
 
 import pytest
 from redis.asyncio import Redis
+
+from choros.sources import Source
+from tests import virtual_time
+from tests.virtual_time import VirtualTimeLoop
 
 # Before anything imports them, so that a failing suite says what it compared.
 SUITES = ("store", "barrier", "barrier_apart", "barrier_lost", "transport", "fact_log")
@@ -48,6 +52,19 @@ async def redis_client(redis_url: str, namespace: str) -> AsyncIterator[Redis]:
         keys = [key async for key in client.scan_iter(match=f"*{namespace}*", count=1000)]
         if keys:
             await client.delete(*keys)
+
+
+def pytest_asyncio_loop_factories() -> Mapping[str, type[VirtualTimeLoop]]:
+    """Tests do not wait where there is nothing to wait for."""
+    return {"virtual": VirtualTimeLoop}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _wall_clock() -> Iterator[None]:
+    """The wall clock goes with the loop's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Source, "now", lambda _: virtual_time.now())
+        yield
 
 
 SERVER_FIXTURES = {"amqp_url", "redis_url", "redis_client"}

@@ -300,6 +300,7 @@ def test_the_mistake_of_one_start_does_not_reach_the_next(place: Place) -> None:
     assert (again.code, again.out) == (0, first.out)
 
 
+@pytest.mark.slow
 def test_the_silent_server_is_really_silent(silent_port: int) -> None:
     """Or the test above would show nothing."""
     answers: list[bytes] = []

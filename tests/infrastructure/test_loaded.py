@@ -14,7 +14,10 @@ from tests.loaded import load
 from tests.patience import PATIENCE
 
 SCRIPT = Path(__file__).parents[1] / "loaded.py"
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc"),
+]
 
 
 def until(what: str, condition: Callable[[], object]) -> None:
