@@ -161,8 +161,8 @@ def test_check_and_graph(tmp_path: Path) -> None:
         assert words in drawn.out
 
 
-def test_a_store_may_hold_sagas_of_an_application_that_is_not_this_one(tmp_path: Path) -> None:
-    """A SQLite file that two applications use: `show` says so, and JSON works all the same."""
+def test_a_store_may_hold_sagas_that_the_application_does_not_declare(tmp_path: Path) -> None:
+    """Those of another deployment under the same name: `show` says so, and JSON works all the same."""
     (tmp_path / "other.py").write_text(OTHER)
     store = f"sqlite:///{tmp_path}/sagas.db"
     ran = choros("run", "other:once", cwd=tmp_path, CHOROS_STORE=store, CHOROS_BROKER="memory://", within=240)
@@ -194,7 +194,7 @@ def move_it(go: Go) -> Move:
     return Move(n=go.n)
 
 saga = Saga("other", start=Go, key=lambda go: str(go.n), steps=(Pivot(move_it, to="mover"),))
-app = App("other", sagas=[saga], services=[service])
+app = App("shop", name="order", sagas=[saga], services=[service])
 
 async def main():
     async with running(app, Addresses("memory://", os.environ["CHOROS_STORE"], "memory://")) as client:
