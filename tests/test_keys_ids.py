@@ -6,7 +6,7 @@ import uuid
 from contextvars import copy_context
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from choros.errors import MessageRejected
@@ -15,8 +15,10 @@ from choros.keys import CommandKey
 from choros.sources import Source, source
 
 PARTS = st.from_regex(r"[A-Za-z0-9_.\[\]-]{1,40}", fullmatch=True)
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
+@UNHURRIED
 @given(PARTS, PARTS, st.integers(1, 999_999), st.sampled_from(["do", "undo", "close"]))
 def test_a_key_survives_being_written(saga_id: str, path: str, round_: int, operation: str) -> None:
     text = f"{saga_id}:{path}:{round_}:{operation}"
@@ -25,6 +27,7 @@ def test_a_key_survives_being_written(saga_id: str, path: str, round_: int, oper
     assert key.of("undo").effect == key.effect
 
 
+@UNHURRIED
 @given(st.text(max_size=40) | st.from_regex(r"[a:0-9]{0,20}:(do|undo|close)", fullmatch=True))
 def test_whatever_is_read_as_a_key_is_written_like_that(text: str) -> None:
     with contextlib.suppress(MessageRejected):
@@ -82,6 +85,7 @@ def test_derived_ids_are_the_same_everywhere() -> None:
     assert (made.version, made.variant) == (8, uuid.RFC_4122)
 
 
+@UNHURRIED
 @given(st.lists(st.text(st.characters(exclude_characters="\x00", codec="utf-8")), min_size=1, max_size=3, unique=True))
 def test_other_parts_make_another_id(parts: list[str]) -> None:
     assert derived_id(*parts) == derived_id(*parts)

@@ -47,7 +47,7 @@ async def started_until_full(world: World, first: int) -> list[str]:
     ids: list[str] = []
     for number in range(first, 300):
         try:
-            async with asyncio.timeout(2):
+            async with asyncio.timeout(5):
                 ids.append(await world.start(f"t{number}"))
         except TimeoutError:
             return ids
