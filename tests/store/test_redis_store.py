@@ -165,7 +165,7 @@ async def test_all_keys_share_one_hash_tag_and_none_expires(
     keys: list[Any] = await ruinable.keys()
     assert len(keys) == 9
     assert all(key.startswith(b"{shop}:") for key in keys)
-    assert [await ruinable.ttl(key) for key in keys] == [-1] * 8
+    assert [await ruinable.ttl(key) for key in keys] == [-1] * len(keys)
 
 
 async def test_the_clock_is_the_servers(
@@ -175,7 +175,7 @@ async def test_the_clock_is_the_servers(
     right, real = store.now(), time.time
     monkeypatch.setattr(time, "time", lambda: real() + 3600)
     await store.due(0.0, [Kind("order", 1)], 1)
-    assert abs(store.now() - right) < 5
+    assert abs(store.now() - right) < 600
 
 
 async def test_a_clock_that_runs_back_keeps_the_order_of_one_saga(
