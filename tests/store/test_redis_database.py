@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -163,3 +166,114 @@ async def test_a_server_that_evicts_is_refused(private_redis: PrivateRedis, ruin
     with pytest.raises(StoreMisconfigured):
         await database.open()
     await database.close()
+
+
+# --- a connection that is lost under a handler ------------------------------------------------------------------------
+
+
+async def killed(tx: RedisTransaction, admin: Redis) -> None:
+    """The server closes the connection; the handler takes its cache for empty and goes on."""
+    (number,) = await tx._server.talk_on(tx._connection, [("CLIENT", "ID")])
+    await admin.client_kill_filter(_id=str(number))
+    with suppress(StoreUnreachable):
+        await tx.get("cache")
+
+
+async def timed_out(tx: RedisTransaction, admin: Redis) -> None:
+    """The server is slow, and the handler does not wait for its cache."""
+    await admin.client_pause(300)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await tx.get("cache")
+
+
+async def refused(tx: RedisTransaction, admin: Redis) -> None:
+    """The server does not let it watch any more."""
+    await admin.acl_setuser("default", enabled=True, nopass=True, categories=["+@all"], commands=["-watch"], keys=["*"])
+    with suppress(StoreMisconfigured):
+        await tx.get("cache")
+    await admin.acl_setuser("default", enabled=True, nopass=True, categories=["+@all"], commands=["+watch"], keys=["*"])
+
+
+@pytest.mark.parametrize("options", ["", "?health_check_interval=1&retry_on_timeout=true"], ids=["plain", "options"])
+@pytest.mark.parametrize("how", [killed, timed_out, refused])
+async def test_a_rival_has_the_effect_and_who_has_lost_its_watch_has_none(
+    private_redis: PrivateRedis, ruinable: Redis, opened: Opening,
+    how: Callable[[RedisTransaction, Redis], Awaitable[None]], options: str,
+) -> None:  # fmt: skip
+    lost, done = asyncio.Event(), asyncio.Event()
+
+    async def goes_on(tx: RedisTransaction) -> str:
+        if lost.is_set():
+            return await charge(tx)
+        await tx.read_row("k1")
+        await how(tx, ruinable)
+        lost.set()
+        await done.wait()
+        with suppress(Exception):
+            await tx.get("cache")
+        with suppress(Exception):
+            await tx.incrby("charged")
+            await tx.write_row(a_row("k1", reply="r"))
+        return "done"
+
+    first, second = [await opened(RedisDatabase(private_redis.url + options)) for _ in range(2)]
+    running = asyncio.ensure_future(first.run([goes_on]))
+    await lost.wait()
+    assert list(await second.run([charge])) == ["done"]
+    done.set()
+    (answer,) = await running
+    assert isinstance(answer, StoreUnreachable if how is killed else UsageError)
+    assert list(await first.run([goes_on])) == ["duplicate"]
+    assert await ruinable.get("charged") == b"1"
+
+
+async def test_a_watch_that_is_refused_at_the_commit_commits_nothing(
+    private_redis: PrivateRedis, ruinable: Redis, opened: Opening
+) -> None:
+    """The rights of one key: MULTI and EXEC are allowed, and would go through."""
+    await ruinable.acl_setuser(
+        "app", enabled=True, passwords=["+pw"], categories=["+@all"], commands=["-watch"], keys=["*"]
+    )
+    database = await opened(RedisDatabase(f"redis://app:pw@127.0.0.1:{private_redis.port}/0"))
+
+    async def blind(tx: RedisTransaction) -> None:
+        await tx.incrby("charged")
+
+    (answer,) = await database.run([blind])
+    assert isinstance(answer, StoreMisconfigured)
+    assert await ruinable.get("charged") is None
+
+
+async def test_an_answer_that_says_no_is_an_answer(
+    private_redis: PrivateRedis, ruinable: Redis, opened: Opening
+) -> None:
+    await ruinable.set("text", "words")
+
+    async def job(tx: RedisTransaction) -> str:
+        with suppress(StoreMisconfigured):
+            await tx.smembers("text")
+        return await charge(tx)
+
+    database = await opened(RedisDatabase(private_redis.url))
+    assert list(await database.run([job])) == ["done"]
+
+
+async def test_a_task_that_is_left_reading_does_not_read_the_answers_of_the_next(
+    private_redis: PrivateRedis, ruinable: Redis, opened: Opening
+) -> None:
+    await ruinable.set("slow", "words")
+    tasks: list[asyncio.Task[str | None]] = []
+
+    async def leaves(tx: RedisTransaction) -> None:
+        await tx.read_row("k1")
+        await ruinable.client_pause(200)
+        tasks.append(asyncio.create_task(tx.get("slow")))
+        await asyncio.sleep(0.01)
+        raise ValueError
+
+    database = await opened(RedisDatabase(private_redis.url, connections=1))
+    assert [type(one) for one in await database.run([leaves])] == [ValueError]
+    assert list(await database.run([charge] * 5)) == ["done", *["duplicate"] * 4]
+    (left,) = await asyncio.gather(*tasks, return_exceptions=True)
+    assert isinstance(left, (StoreUnreachable, UsageError))

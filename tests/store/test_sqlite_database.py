@@ -53,13 +53,61 @@ async def test_errors_of_statements_are_the_handlers_own(database: SqliteDatabas
     assert await row_of(database, "k1") is not None
 
 
-@pytest.mark.parametrize("statement", ["COMMIT", " rollback", "BEGIN", "End transaction", "SAVEPOINT x"])
+BEHIND_COMMENTS = ["/* ; */ COMMIT", "-- x\n--\n\ufeffRELEASE choros_job"]
+
+
+@pytest.mark.parametrize(
+    "statement", ["COMMIT", " rollback", "BEGIN", "End transaction", "SAVEPOINT x", *BEHIND_COMMENTS]
+)
 async def test_a_handler_cannot_end_the_transaction(database: SqliteDatabase, statement: str) -> None:
     async def job(tx: SqliteTransaction) -> None:
         await tx.execute(statement)
 
     (answer,) = await run(database, job)
     assert isinstance(answer, UsageError)
+
+
+async def test_what_the_database_has_answered_ends_nothing(database: SqliteDatabase) -> None:
+    """A violated constraint takes its statement back, and nothing else; so does what never reaches the file."""
+
+    async def job(tx: SqliteTransaction) -> str:
+        await tx.write_row(a_row("k1", reply="r"))
+        for wrong in ("UPDATE stock SET amount = -1", "INSERT INTO stock VALUES ('lamp', 1)", "SELECT nothing"):
+            with pytest.raises(sqlite3.Error):
+                await tx.execute(wrong)
+        with pytest.raises(UsageError):
+            await tx.execute("COMMIT")
+        await tx.execute("UPDATE stock SET amount = 7")
+        return "done"
+
+    assert await run(database, job) == ["done"]
+    assert database._checked_open().execute("SELECT DISTINCT amount FROM stock").fetchall() == [(7,)]
+    assert await unsent_keys(database) == ["k1"]
+
+
+@pytest.mark.parametrize("goes_on", [True, False])
+async def test_a_statement_that_rolls_all_back_is_its_handlers_own_failure(
+    database: SqliteDatabase, goes_on: bool
+) -> None:
+    """Taken for a database that is away, it would be tried again for ever."""
+
+    async def job(tx: SqliteTransaction) -> str:
+        await tx.execute("UPDATE stock SET amount = 0")
+        try:
+            await tx.execute("INSERT OR ROLLBACK INTO stock VALUES ('lamp', 1)")
+        except sqlite3.IntegrityError:
+            if not goes_on:
+                raise
+            with pytest.raises(UsageError):
+                await tx.execute("DELETE FROM stock")
+        return "done"
+
+    (answer,) = await run(database, job)
+    assert isinstance(answer, UsageError)
+    answers = await run(database, writing(a_row("k1")), job)  # in a group, the others are done again, without it
+    assert [type(one) for one in answers] == [StoreUnreachable] * 2
+    assert await row_of(database, "k1") is None
+    assert database._checked_open().execute("SELECT sum(amount) FROM stock").fetchone() == (4,)
 
 
 async def test_a_transaction_is_of_no_use_after_its_handler(database: SqliteDatabase) -> None:
