@@ -108,7 +108,7 @@ def _with_folder(url: str) -> str:
     if url.startswith("sqlite:///"):
         folder = Path(url.removeprefix("sqlite:///")).parent
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise UsageError(f"The folder {folder} cannot be made: {error.strerror}.", "one to write to.") from None
     return url

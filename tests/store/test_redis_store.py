@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
 from choros.errors import StoreMisconfigured, StoreUnreachable, UsageError
+from choros.store.barrier_redis import RedisDatabase
 from choros.store.port import Committed, Kind
 from choros.store.redis import RedisStore
 from choros.store.redis_errors import masked
@@ -56,6 +57,43 @@ async def test_weak_persistence_is_warned_about(private_redis: PrivateRedis, rui
         await opened(RedisStore(private_redis.url))
     await ruinable.config_set("appendfsync", "always")
     assert [(log["event"], log["log_level"]) for log in logs] == [("store.redis.not_durable", "warning")]
+
+
+@pytest.mark.parametrize("closed", [["-config"], ["-config", "-info"]], ids=["CONFIG", "CONFIG and INFO"])
+@pytest.mark.parametrize("made", [RedisStore, RedisDatabase])
+async def test_what_a_server_does_not_tell_is_warned_about(
+    private_redis: PrivateRedis, ruinable: Redis, opened: Opening, closed: list[str], made: Any
+) -> None:
+    """INFO has no appendfsync: this server syncs every second, and looks like one that always does."""
+    await ruinable.config_set("appendfsync", "everysec")
+    await ruinable.acl_setuser(
+        "blind", enabled=True, reset_passwords=True, passwords=["+pw"], categories=["+@all"], commands=closed,
+        keys=["*"],
+    )  # fmt: skip
+    with capture_logs() as logs:
+        await opened(made(f"redis://blind:pw@127.0.0.1:{private_redis.port}/0"))
+    await ruinable.acl_deluser("blind")
+    await ruinable.config_set("appendfsync", "always")
+    ((event, level, fsync, policy),) = [
+        (log["event"], log["log_level"], log["appendfsync"], log["maxmemory_policy"]) for log in logs
+    ]
+    assert (event, level, fsync) == ("store.redis.unchecked", "warning", "unknown")
+    assert policy == ("unknown" if "-info" in closed else "noeviction")
+
+
+async def test_what_info_tells_of_weak_persistence_is_warned_about(
+    private_redis: PrivateRedis, ruinable: Redis, opened: Opening
+) -> None:
+    await ruinable.config_set("appendonly", "no")
+    await ruinable.acl_setuser(
+        "blind", enabled=True, reset_passwords=True, passwords=["+pw"], categories=["+@all"], commands=["-config"],
+        keys=["*"],
+    )  # fmt: skip
+    with capture_logs() as logs:
+        await opened(RedisStore(f"redis://blind:pw@127.0.0.1:{private_redis.port}/0"))
+    await ruinable.acl_deluser("blind")
+    await ruinable.config_set("appendonly", "yes")
+    assert [(log["event"], log["appendonly"]) for log in logs] == [("store.redis.not_durable", "no")]
 
 
 async def test_a_wrong_password_is_a_misconfiguration_and_never_shown(

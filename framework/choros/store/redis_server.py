@@ -26,6 +26,8 @@ _TRIPS = 2
 """Round trips under way at once: while one is on the wire, the next is written."""
 _log = structlog.get_logger(__name__)
 _SETTINGS = ("maxmemory-policy", "appendonly", "appendfsync")
+_IN_INFO = {"maxmemory_policy": "maxmemory-policy", "aof_enabled": "appendonly"}
+_AS_CONFIG = {"1": "yes", "0": "no"}
 
 
 class Script:
@@ -139,35 +141,42 @@ class Server:
             raise self.named(error) from error
 
     async def check(self) -> None:
-        """Refuse a server that may forget what it was given; warn about one that a power cut sets back."""
+        """Refuse a server that may forget what it was given; warn about one that a power cut sets back, and where it
+        does not tell: CONFIG is often closed on hosted servers, and INFO says a part only."""
         settings = await self._settings()
-        policy = settings.get("maxmemory-policy", "unknown")
+        policy = settings.get("maxmemory-policy", "noeviction")
         if policy != "noeviction":
             raise StoreMisconfigured(
                 f"Redis at {self.name} may evict keys (maxmemory-policy is {policy}).",
                 "CONFIG SET maxmemory-policy noeviction, and the same in redis.conf.",
             )
-        if (settings.get("appendonly"), settings.get("appendfsync", "always")) != ("yes", "always"):
+        told = {name: settings.get(name, "unknown") for name in _SETTINGS}
+        if told["appendonly"] == "no" or told["appendfsync"] not in ("always", "unknown"):
             _log.warning(
                 "store.redis.not_durable",
                 server=self.name,
-                appendonly=settings.get("appendonly", "unknown"),
-                appendfsync=settings.get("appendfsync", "unknown"),
                 advice="Acknowledged sagas can be lost in a crash: set appendonly yes and appendfsync always.",
+                **_worded(told),
+            )
+        elif "unknown" in told.values():
+            _log.warning(
+                "store.redis.unchecked",
+                server=self.name,
+                advice="It does not say whether it keeps what it acknowledges: see that it has maxmemory-policy"
+                " noeviction, appendonly yes and appendfsync always.",
+                **_worded(told),
             )
 
     async def _settings(self) -> Mapping[str, str]:
-        configuration = await self.talk([("CONFIG", "GET", name) for name in _SETTINGS])
-        settings = {
-            name: value for answer in configuration if isinstance(answer, dict) for name, value in answer.items()
-        }
-        if "maxmemory-policy" in settings:
-            return settings
-        # CONFIG is often closed on hosted servers; INFO says nearly the same.
-        sections = [self.checked(one) for one in await self.talk([("INFO", "memory"), ("INFO", "persistence")])]
-        report = dict(_lines("".join(sections)))
-        appendonly = "yes" if report.get("aof_enabled") == "1" else "no"
-        return {"maxmemory-policy": report.get("maxmemory_policy", "unknown"), "appendonly": appendonly}
+        questions = [("CONFIG", "GET", name) for name in _SETTINGS]
+        answers = await self.talk([*questions, ("INFO", "memory"), ("INFO", "persistence")])
+        told = [one for one in answers if not _is_closed(one) and self.checked(one) is not None]
+        report = dict(_lines("\n".join(one for one in told if isinstance(one, str))))
+        settings = {ours: _AS_CONFIG.get(report[its], report[its]) for its, ours in _IN_INFO.items() if its in report}
+        for answer in told:
+            if isinstance(answer, dict):
+                settings.update(answer)
+        return settings
 
     async def close(self) -> None:
         """Let what is under way arrive, then close every connection."""
@@ -180,6 +189,17 @@ async def _answer(connection: Connection) -> Any:
         return await connection.read_response(timeout=inf)  # the caller has one around all answers
     except redis_errors.ResponseError as error:
         return error  # the next answers still wait on the wire
+
+
+def _is_closed(answer: Any) -> bool:
+    """Whether this one command is not for us; a server whose commands are all closed has something else to say."""
+    return isinstance(answer, redis_errors.NoPermissionError) or (
+        isinstance(answer, redis_errors.ResponseError) and "unknown command" in str(answer)
+    )
+
+
+def _worded(settings: Mapping[str, str]) -> dict[str, str]:
+    return {name.replace("-", "_"): value for name, value in settings.items()}
 
 
 def _lines(report: str) -> Iterable[tuple[str, str]]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
 import sqlite3
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -20,7 +22,10 @@ T = TypeVar("T")
 
 
 def connect(path: Path, *, reading: bool = False) -> sqlite3.Connection:
-    """A connection in autocommit mode; raises sqlite3.Error or StoreMisconfigured."""
+    """A connection in autocommit mode; raises sqlite3.Error or StoreMisconfigured.
+
+    A file that is not there yet becomes its owner's alone, as the write-ahead log beside it does after its example."""
+    _create_private(path)
     connection = sqlite3.connect(path, timeout=LOCK_SECONDS, isolation_level=None, check_same_thread=False)
     try:
         if patiently(lambda: connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]) != "wal":
@@ -35,6 +40,16 @@ def connect(path: Path, *, reading: bool = False) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+_creating = threading.Lock()
+"""To close a file gives up every lock that the process has on it: nobody may have it open by then."""
+
+
+def _create_private(path: Path) -> None:
+    with _creating, suppress(OSError):  # what is wrong with the path, SQLite says
+        if str(path) != ":memory:" and not path.exists():
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
 
 
 def patiently(call: Callable[[], T]) -> T:
