@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from choros.runtime import carrying_out, transition
+from choros.runtime import carrying_out, ordering, subscriber, transition
 from choros.runtime.barrier import CarryOut
 from choros.runtime.carrying_out import Barrier
 from choros.runtime.decider import Decider
+from choros.runtime.inbox import inbox_key
 from choros.runtime.orchestrator import Orchestrator
 from choros.runtime.recognising import Sagas, instance_of
 from choros.runtime.relay import Relay
@@ -21,6 +22,7 @@ from choros.saga.declaration import Saga
 from choros.saga.instance import Instance
 from choros.saga.turn import Turn
 from choros.store.port import Entry, Record
+from choros.store.standing import Standing
 from choros.transport.port import Published
 
 Plant = Callable[[pytest.MonkeyPatch], None]
@@ -133,6 +135,17 @@ def declarations_that_are_not_compared(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(transition, "recognise", by_name_alone)
 
 
+def a_handler_that_goes_on(patch: pytest.MonkeyPatch) -> None:
+    """A transaction that has lost a call is committed if its handler did not mind."""
+    patch.setattr(Standing, "lose", lambda *_: None)
+
+
+def an_inbox_for_all(patch: pytest.MonkeyPatch) -> None:
+    """What one subscriber has heard counts as heard by those beside it."""
+    patch.setattr(subscriber, "inbox_key", lambda _, fact: inbox_key("all", fact))
+    patch.setattr(ordering, "inbox_key", lambda _, fact: inbox_key("all", fact))
+
+
 PLANTS: Sequence[Plant] = (
     declarations_that_are_not_compared,
     acknowledged_before_the_commit,
@@ -145,4 +158,6 @@ PLANTS: Sequence[Plant] = (
     a_step_in_doubt_is_left_alone,
     facts_that_overtake,
     a_late_answer_counts,
+    a_handler_that_goes_on,
+    an_inbox_for_all,
 )

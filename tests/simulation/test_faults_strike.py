@@ -10,7 +10,7 @@ from choros.testing.simulation.faults import KINDS, Kind
 from tests.simulation.trip import app
 
 TARGETS: dict[Kind, str] = {
-    "refuse": "store", "unknown": "railway database", "stall": "store", "lose": "store",
+    "refuse": "store", "unknown": "railway database", "stall": "store", "lose": "store", "away": "hotel database",
     "skew": "orchestrator-1", "jump": "service:hotel", "block": "broker", "restart": "broker", "empty": "broker",
     "cancel": "travel.railway", "ack_timeout": "travel.replies.travel", "full": "travel.hotel",
     "crash": "service:hotel", "pause": "orchestrator-1",
@@ -37,7 +37,7 @@ def ended(result: Result) -> str:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_kind_strikes_once_and_the_saga_ends(scene: Scene, kind: Kind) -> None:
-    nth = 1 if kind in TIMED else 3
+    nth = 1 if kind in (*TIMED, "away") else 3
     result = run(scene, Fault(kind, TARGETS.get(kind, "orchestrator-1"), nth, 3.0))
     assert ended(result) == "completed"
     assert result.struck == {kind: 1}

@@ -129,7 +129,7 @@ class MemoryDatabase(Database):
         return self._tables.barrier[self._namespace]
 
     @property
-    def transaction_type(self) -> type[MemoryTransaction]:
+    def transaction_type(self) -> type[Transaction]:
         """What handlers get."""
         return MemoryTransaction
 
@@ -163,7 +163,7 @@ class MemoryDatabase(Database):
     async def _run_one(self, undo: Undo, job: Job) -> Any:
         # A real database answers later: whoever else is ready runs in between, as it would there.
         await asyncio.sleep(0)
-        transaction, written = self.transaction_type(self._tables, self._rows, undo), len(undo)
+        transaction, written = self._begin(undo), len(undo)
         try:
             with transaction.standing.judging():
                 return await job(transaction)
@@ -172,6 +172,9 @@ class MemoryDatabase(Database):
             return error
         finally:
             transaction.standing.end()
+
+    def _begin(self, undo: Undo) -> MemoryTransaction:
+        return MemoryTransaction(self._tables, self._rows, undo)
 
     async def unsent(self, limit: int) -> Sequence[Row]:
         """Rows whose reply has not been confirmed, oldest first."""

@@ -18,6 +18,8 @@ StoreFault = Literal["refuse", "unknown", "stall", "lose"]
 """Counted by the writes to the target store or database. refuse: nothing happens, and the caller is told so; unknown:
 it happens, but the caller hears of an error; stall: the answer takes `amount` seconds; lose: after this write the last
 `amount` commits are gone, as with Redis `everysec` or after a failover."""
+CallFault = Literal["away"]
+"""Counted by the calls that handlers make on the target database. away: the call fails, and the handler goes on."""
 TimedFault = Literal["skew", "jump", "block", "restart", "empty", "cancel", "ack_timeout", "full", "deploy"]
 """`nth` is a second of virtual time. skew, jump: the target process's clock is `amount` seconds off from the start, or
 from then on; block: the broker takes nothing for `amount` seconds (an alarm); restart: it is away for `amount`
@@ -25,7 +27,7 @@ seconds and keeps what it confirmed; empty: it comes back with no queue and no m
 consumers are cancelled; ack_timeout: what is unsettled on the target queue has been so for too long; full: the target
 queue refuses for `amount` seconds; deploy: the target orchestrator runs for `amount` seconds with its sagas declared
 otherwise under the same versions."""
-Kind = MessageFault | ProcessFault | StoreFault | TimedFault
+Kind = MessageFault | ProcessFault | StoreFault | CallFault | TimedFault
 
 KINDS: tuple[str, ...] = tuple(kind for group in get_args(Kind) for kind in get_args(group))
 
@@ -78,12 +80,16 @@ class Faults:
         """Something is written to this store."""
         return self._count(f"write {store}")
 
+    def call(self, database: str) -> Sequence[Fault]:
+        """A handler makes a call on this database."""
+        return self._count(f"call {database}")
+
     def strike(self, fault: Fault) -> None:
         """A timed fault strikes."""
         self.struck.append(fault)
 
     def occasions(self) -> dict[str, int]:
-        """How often each could have struck, by 'message NAME', 'step NAME', 'write NAME'."""
+        """How often each could have struck, by 'message NAME', 'step NAME', 'write NAME', 'call NAME'."""
         return dict(self._occasions)
 
     def _count(self, occasion: str) -> Sequence[Fault]:
@@ -98,4 +104,6 @@ class Faults:
 def _occasion(kind: Kind, target: str) -> str:
     if kind in get_args(MessageFault):
         return f"message {target}"
+    if kind in get_args(CallFault):
+        return f"call {target}"
     return f"step {target}" if kind in get_args(ProcessFault) else f"write {target}"

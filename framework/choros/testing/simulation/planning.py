@@ -11,7 +11,7 @@ from choros.runtime.application import App
 from choros.saga.declaration import Saga
 from choros.saga.plan import Planned
 from choros.saga.steps import Publish
-from choros.testing.simulation.faults import KINDS, Fault, Kind, ProcessFault, StoreFault, TimedFault
+from choros.testing.simulation.faults import KINDS, CallFault, Fault, Kind, ProcessFault, StoreFault, TimedFault
 from choros.testing.simulation.script import Act, Line, Outcome, Plan, Verb
 
 MOST_SAGAS = 4
@@ -20,6 +20,8 @@ _OVERTAKING = ("delay", "delay", "delay", "reorder", "duplicate", "pause")
 """What lets a message come after one that was sent later: on top of somebody who changes their mind."""
 _REFUSING = ("full", "full", "full", "nack", "nack", "cut_before")
 """What keeps one orchestrator from bringing out what another one's messages have to wait for."""
+_MIXED = tuple(kind for kind in KINDS if kind not in get_args(CallFault))
+"""What is drawn a few kinds at a time; the others come on top, by a chance of their own."""
 _UNDO_OUTCOMES: tuple[Outcome, ...] = ("transient", "transient", "slow", "stuck")
 _VERBS: tuple[Verb, ...] = ("cancel", "cancel", "cancel", "pause", "retry", "skip")
 _BROKER_WIDE = ("block", "restart", "empty")
@@ -44,7 +46,12 @@ class Setting:
     @property
     def stores(self) -> list[str]:
         """The saga store, and each service's database."""
-        return ["store", *(f"{name} database" for name in self.app.services)]
+        return ["store", *self.databases]
+
+    @property
+    def databases(self) -> list[str]:
+        """Each service's database."""
+        return [f"{name} database" for name in self.app.services]
 
 
 def plan_for(seed: int, setting: Setting) -> Plan:
@@ -55,6 +62,7 @@ def plan_for(seed: int, setting: Setting) -> Plan:
     processes = chance.choice((1, 2, 2, MOST_ORCHESTRATORS))
     theme = chance.random()
     overtaking, refusing = theme < 0.12, 0.12 <= theme < 0.22
+    themed = _OVERTAKING if overtaking else _REFUSING if refusing else ()
     second = chance.randint(1, 3)
     starts = tuple(round(max(0.0, second - chance.uniform(0, 0.4)), 3) for _ in range(sagas))
     script = tuple(line for index in range(sagas) for line in _lines(chance, index, _saga(setting, index)))
@@ -65,11 +73,12 @@ def plan_for(seed: int, setting: Setting) -> Plan:
         starts=tuple(sorted(starts)),
         script=script,
         acts=_acts(chance, starts) if overtaking or chance.random() < 0.3 else (),
-        faults=_faults(chance, setting, processes, sagas, _OVERTAKING if overtaking else _REFUSING if refusing else ()),
+        faults=(*_faults(chance, setting, processes, sagas, themed), *_calls(seed, setting, sagas)),
         calm_at=round(chance.uniform(2.0, 60.0), 1) if liveness else None,
         a_step=chance.choice((1e-5, 1e-4, 1e-3, 1e-2)),
         stays=chance.choice((0.0, 0.0, 0.5, 0.9)),
         every=chance.choice((3.0, 8.0)),
+        together=random.Random(f"{seed} together").random() < 0.25,
     )
 
 
@@ -127,8 +136,15 @@ def _faults(
     number = chance.choice((0, 1, 1, 2, 2, 3, 4, 6, 10)) + len(kinds)
     present = [p for p in setting.processes if not p.startswith("orchestrator-")]
     present += [f"orchestrator-{number}" for number in range(1, orchestrators + 1)]
-    kinds = kinds or chance.sample(KINDS, chance.choice((1, 2, 3, 6, len(KINDS))))
+    kinds = kinds or chance.sample(_MIXED, chance.choice((1, 2, 3, 6, len(_MIXED))))
     return tuple(_fault(chance, setting, chance.choice(kinds), present, sagas) for _ in range(number))
+
+
+def _calls(seed: int, setting: Setting, sagas: int) -> tuple[Fault, ...]:
+    """In some runs handlers lose their database in the middle, and do not notice."""
+    chance = random.Random(f"{seed} calls")
+    number = chance.choice((0, 0, 0, 0, 1, 2))
+    return tuple(_counted(chance, setting, "away", "call", setting.databases, sagas) for _ in range(number))
 
 
 def _fault(chance: random.Random, setting: Setting, kind: str, present: Sequence[str], sagas: int) -> Fault:

@@ -65,6 +65,8 @@ class Plan:
     """How likely the process that made a step makes the next one as well."""
     every: float = 2.0
     """Seconds between two looks for timers, and two scans of an outbox."""
+    together: bool = False
+    """Whether all subscribers keep their inboxes in one database, beside each other."""
 
     def to_json(self) -> dict[str, Any]:
         """As plain data."""

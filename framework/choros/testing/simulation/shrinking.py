@@ -84,7 +84,14 @@ def _without_saga(plan: Plan, gone: int) -> Plan:
 def _simpler(plan: Plan, breaks: Breaks) -> None:
     """One orchestrator, an even pace, no moment of calm."""
     wishes: list[dict[str, Any]] = [{"orchestrators": n} for n in range(1, plan.orchestrators)]
-    wishes += [{"calm_at": None}, {"stays": 0.0}, {"a_step": 1e-4}, {"every": 2.0}, {"broker": "4.3"}]
+    wishes += [
+        {"calm_at": None},
+        {"stays": 0.0},
+        {"a_step": 1e-4},
+        {"every": 2.0},
+        {"broker": "4.3"},
+        {"together": False},
+    ]
     wishes.append({"starts": tuple(float(int(start)) for start in plan.starts)})
     for wish in wishes:
         simpler = replace(plan, **wish)

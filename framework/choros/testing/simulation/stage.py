@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping
+from contextlib import suppress
 from contextvars import Context
 from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
-from choros.errors import Refused, UsageError
+from choros.errors import Refused, StoreUnreachable, UsageError
 from choros.messages import Command, Reply
 from choros.runtime.application import App
 from choros.runtime.service import Call, Handler, Service
@@ -222,8 +223,13 @@ class Troupe:
 
     @staticmethod
     async def _keep(db: SimTransaction, effect: Effect) -> None:
+        """The worst of handlers: what it cannot read it takes for empty, what it cannot write for written."""
         await asyncio.sleep(0)
-        await db.put(LEDGER, (*await db.get(LEDGER, ()), effect))
+        lines: tuple[Effect, ...] = ()
+        with suppress(StoreUnreachable):
+            lines = await db.get(LEDGER, ())
+        with suppress(StoreUnreachable):
+            await db.put(LEDGER, (*lines, effect))
 
     def _reply(self, command: Command[Any]) -> Reply:
         kind = type(command).reply_type

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from choros.errors import StoreUnreachable
-from choros.store.barrier import Job, Row
+from choros.store.barrier import Job, Row, Transaction
 from choros.store.barrier_memory import MemoryDatabase, MemoryTransaction, Undo, take_back
 from choros.store.memory import MemoryStore
 from choros.store.port import Committed, Record, Transition
@@ -170,7 +170,17 @@ class Turnstile(asyncio.Lock):
 
 
 class SimTransaction(MemoryTransaction):
-    """What handlers of a simulated service get."""
+    """What handlers of a simulated service get; a fault may strike at each of their calls."""
+
+    on_call: Callable[[], None] = staticmethod(_nothing)
+
+    def _call(self) -> None:
+        self.standing.check()
+        try:
+            self.on_call()
+        except StoreUnreachable as error:
+            self.standing.lose(error)
+            raise
 
 
 class SimDatabase(MemoryDatabase):
@@ -188,7 +198,7 @@ class SimDatabase(MemoryDatabase):
         self._loses = any(fault.kind == "lose" and fault.target == name for fault in faults.planned)
 
     @property
-    def transaction_type(self) -> type[SimTransaction]:
+    def transaction_type(self) -> type[Transaction]:
         """What handlers get."""
         return SimTransaction
 
@@ -216,6 +226,15 @@ class SimDatabase(MemoryDatabase):
             self.turnstile.writing(_nothing)  # it is committed
             await _after(self._name, struck, self._lose)
             return results
+
+    def _begin(self, undo: Undo) -> SimTransaction:
+        transaction = SimTransaction(self._tables, self._rows, undo)
+        transaction.on_call = self._on_call
+        return transaction
+
+    def _on_call(self) -> None:
+        if self._faults.call(self._name):
+            raise _away(self._name, "has lost a call")
 
     async def mark_sent(self, keys: Sequence[str]) -> None:
         """The replies of these rows are confirmed; a fault may strike before, or after."""

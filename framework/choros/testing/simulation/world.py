@@ -62,6 +62,12 @@ class World:
         self.broker = SimBroker(self.faults, plan.broker, chance=self._chance("broker"))
         self.store = SimStore(self.faults, on_commit=self.observer.committed)
         self.databases = {s.name: SimDatabase(self.faults, name=f"{s.name} database") for s in self._services()}
+        self.inboxes = self.databases
+        """By service: where its subscriber keeps its rows and its effects."""
+        if plan.together:
+            together = SimDatabase(self.faults, name="database of all subscribers")
+            self.inboxes = dict.fromkeys(self.databases, together)
+            self.databases = {**self.databases, "all subscribers": together}
         self.saga_ids = [self._saga_id(index) for index in range(len(plan.starts))]
         by_command = {(self.saga_ids[line.saga], line.step, str(line.operation)): line for line in plan.script}
         self.stage = troupe.stage = Stage(self.loop, self._outside, by_command)
@@ -113,7 +119,7 @@ class World:
 
     def _participant(self, service: Service) -> Main:
         async def main() -> None:
-            transport, database = await self._open(f"service:{service.name}", service)
+            transport, database = await self._open(f"service:{service.name}", service, self.databases)
             namespace, every = self.app.namespace, max(10.0, self.plan.every)
             await Participant(
                 service, namespace=namespace, transport=transport, database=database, scan_every=every
@@ -123,14 +129,16 @@ class World:
 
     def _subscriber(self, service: Service) -> Main:
         async def main() -> None:
-            transport, database = await self._open(f"subscriber:{service.name}", service)
+            transport, database = await self._open(f"subscriber:{service.name}", service, self.inboxes)
             await Subscriber(service, namespace=self.app.namespace, transport=transport, database=database).run()
 
         return main
 
-    async def _open(self, process: str, service: Service) -> tuple[SimTransport, SimDatabase]:
+    async def _open(
+        self, process: str, service: Service, databases: Mapping[str, SimDatabase]
+    ) -> tuple[SimTransport, SimDatabase]:
         transport = self._transport(process)
-        database = SimDatabase(self.faults, self.databases[service.name], name=f"{service.name} database")
+        database = SimDatabase(self.faults, databases[service.name], name=f"{service.name} database")
         await transport.connect()
         await transport.declare(self._topology)
         await database.open()
