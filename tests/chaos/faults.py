@@ -308,6 +308,20 @@ async def delete_queues(scene: Scene) -> str:
     return ", ".join(chosen)
 
 
+async def silent_queue(scene: Scene) -> str:
+    """One that does not answer: its Raft process is suspended."""
+    node, queue = scene.dice.choice(list(scene.battlefield.nodes)), scene.dice.choice(_queues())
+    # it may be gone already, and may have been started anew meanwhile: then there is nothing to suspend, or to resume
+    suspended = await in_thread(scene.battlefield.ctl, node, "eval", f"catch sys:suspend('%2F_{queue}').")
+    if suspended.strip() != "ok":
+        return ""
+    try:
+        seconds = await scene.lasting(5, 25)
+    finally:
+        await in_thread(scene.battlefield.ctl, node, "eval", f"catch sys:resume('%2F_{queue}').")
+    return f"{queue} on {node} for {seconds:.1f} s"
+
+
 async def empty_broker(scene: Scene) -> str:
     await in_thread(scene.battlefield.empty)
     return "everything gone"
@@ -333,6 +347,7 @@ BIG: dict[str, Fault] = {
     "kill everybody": kill_everybody,
     "race of five": race,
     "burst": burst,
+    "a queue that does not answer": silent_queue,
     "delete queues": delete_queues,
     "empty the broker": empty_broker,
 }
