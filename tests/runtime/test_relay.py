@@ -118,3 +118,27 @@ async def test_what_no_queue_takes_counts_as_sent_only_if_it_is_a_fact(
     sending.dispatch(await store.unsent(channel, 9e9, 10))
     await sending.close(1.0)
     assert bool(await store.unsent(channel, 9e9, 10)) is not leaves
+
+
+async def test_commands_to_a_destination_that_does_not_answer_take_no_others_place(
+    store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay, "PLACE_SECONDS", 0.01)
+    never, left = asyncio.Event(), list[str]()
+
+    async def publish(messages: Sequence[Envelope]) -> Sequence[Published]:
+        if any(message.to == "nobody" for message in messages):
+            await never.wait()
+        left.extend(message.id for message in messages)
+        return [Published.CONFIRMED for _ in messages]
+
+    commands = Relay("commands", publish, store, concurrency=2)
+    for number in range(5):
+        commands.dispatch([entry("commands", f"s{number}", f"stuck-{number}", "nobody")])
+        await asyncio.sleep(0)  # a batch of its own
+    await until(lambda: not commands._waiting)
+    commands.dispatch([entry("commands", "well", "healthy")])
+    await until(lambda: left == ["healthy"])
+    never.set()
+    await until(lambda: len(left) == 6)
+    assert commands._slots._value == 2  # each place was given back once

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 
 import structlog
 
@@ -20,6 +20,8 @@ log = structlog.get_logger("choros.relay")
 
 Publisher = Callable[[Sequence[Envelope]], Awaitable[Sequence[Published]]]
 SCAN_LIMIT = 500
+PLACE_SECONDS = 1.0
+"""A batch of commands whose confirms take longer lets another one begin: its destination may not answer at all."""
 
 
 class Relay:
@@ -77,7 +79,7 @@ class Relay:
             self._publish_soon(earlier)
 
     async def _drain(self) -> None:
-        async with self._slots:
+        async with self._place():
             waiting, self._waiting = self._waiting, []
             entries = [entry for entry in waiting if entry.saga_id not in self._behind]
             for entry in waiting:
@@ -90,6 +92,21 @@ class Relay:
                 log.exception("choros.publish.failed", count=len(entries), channel=self._channel)
         for entry, result in zip(entries, results, strict=True):
             self._settle(entry, result)
+
+    @contextlib.asynccontextmanager
+    async def _place(self) -> AsyncIterator[None]:
+        """A place among those who publish; of commands, one that is given up early where confirms are slow."""
+        await self._slots.acquire()
+        held = [self._slots.release]
+        early = asyncio.get_running_loop().call_later(PLACE_SECONDS, lambda: held and held.pop()())
+        if self._channel == "facts":
+            early.cancel()
+        try:
+            yield
+        finally:
+            early.cancel()
+            if held:
+                held.pop()()
 
     def _settle(self, entry: Entry, result: Published) -> None:
         unbound = self._channel == "facts" and result is Published.RETURNED
