@@ -79,7 +79,10 @@ def test_the_queue_arguments_are_those_of_the_topology() -> None:
     shop = topology("shop", services=["payment"], applications=["orders"], subscribers=["mail"], fact_log=FactLog())
     for queue in shop.queues:
         log = queue.name == Names("shop").facts_log
-        column = 3 if log else 2 if queue.name.endswith(".dead") else 1 if ".retry." in queue.name else 0
+        detour = queue.name == Names("shop").facts_detour
+        column = (
+            4 if detour else 3 if log else 2 if queue.name.endswith(".dead") else 1 if ".retry." in queue.name else 0
+        )
         own = queue.name.split(".retry.")[0]
         seconds = queue.name.rpartition(".")[2].removesuffix("s")
         words = {
@@ -88,6 +91,7 @@ def test_the_queue_arguments_are_those_of_the_topology() -> None:
             "seconds × 1000": f"{seconds}000",
             "<ns>.dead": "shop.dead",
             "<ns>.retry": "shop.retry",
+            "<ns>.facts": "shop.facts",
         }
         written = {name: words.get(cells[column], cells[column]) for name, cells in page.items()}
         assert {name: value for name, value in written.items() if value} == {

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from choros.cli import app
 from choros.errors import ChorosError, StoreUnreachable
 from choros.runtime.health import Report, Vitals
+from choros.transport.health import HealthRecord
 from choros.transport.memory import MemoryBroker, MemoryTransport
 from tests.patience import PATIENCE
 
@@ -90,6 +91,27 @@ async def test_a_blocked_broker_shows_in_the_file_until_it_goes_on(tmp_path: Pat
         assert not report.complaints(time.time(), alive_only=True)
         broker.resume()
         await until(path, lambda found: found.broker.state == "connected")
+
+
+async def test_a_destination_that_does_not_confirm_shows_in_the_file_until_it_does(tmp_path: Path) -> None:
+    path, transport = tmp_path / "health.json", MemoryTransport(MemoryBroker())
+    await transport.connect()
+    record = HealthRecord("order")
+    record.note("connected")
+    transport._health = record
+    async with watched(vitals_of(path, transport, a_store_that_answers)):
+        for destination in ("shop.commands:payment", "shop.facts:placed.v1"):
+            record.note_destination(destination, confirms=False)
+        record.note_destination("shop.facts:placed.v1", confirms=True)
+        report = await until(path, lambda found: found.broker.unconfirmed == ("shop.commands:payment",))
+        assert report.broker.state == "connected"
+        (sentence,) = report.complaints(time.time())
+        assert sentence.startswith("shop.commands:payment does not confirm")
+        assert not report.complaints(time.time(), alive_only=True)
+        record.note("away", "no connection")  # it is still known afterwards
+        assert record.now.unconfirmed == ("shop.commands:payment",)
+        record.note_destination("shop.commands:payment", confirms=True)
+        await until(path, lambda found: found.broker.unconfirmed == ())
 
 
 @pytest.mark.parametrize("hangs", [False, True])

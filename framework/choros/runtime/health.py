@@ -72,7 +72,7 @@ class Report:
         """The last report of a process; raises ChorosError where there is none."""
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
-            return cls(**{**found, "broker": Health(**found["broker"]), "store": Health(**found["store"])})
+            return cls(**{**found, "broker": _health(found["broker"]), "store": _health(found["store"])})
         except OSError as error:
             hint = "has the process been started with --health-file?"
             raise ChorosError(f"There is no health report at {path} ({error.strerror}).", hint) from None
@@ -88,7 +88,8 @@ class Report:
             if health.state != "connected":
                 why = f": {health.detail}" if health.detail else ""
                 found.append(f"The {name} is {health.state} since {at - health.since:.0f} s{why}.")
-        return found
+        silent = () if alive_only else self.broker.unconfirmed
+        return [*found, *(f"{one} does not confirm what is published: a queue does not answer." for one in silent)]
 
     @property
     def remarks(self) -> Sequence[str]:
@@ -197,6 +198,10 @@ class Vitals:
             draft.replace(self._path)  # whoever reads finds the old one or the new one, whole
         except OSError as error:
             log.warning("choros.health.unwritable", error=type(error).__name__)
+
+
+def _health(found: dict[str, Any]) -> Health:
+    return Health(**{**found, "unconfirmed": tuple(found.get("unconfirmed", ()))})
 
 
 async def _asked(look: Look) -> Any:

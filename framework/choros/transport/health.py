@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import structlog
@@ -25,6 +25,9 @@ class Health:
     """Seconds since the epoch, by this machine's clock."""
     detail: str = ""
     """Why, in a few words; never an address or a message."""
+    unconfirmed: tuple[str, ...] = ()
+    """Destinations (exchange, colon, routing key) that do not confirm what is published to them: a queue behind them
+    does not answer. Other destinations are not touched by it."""
 
 
 class HealthRecord:
@@ -44,7 +47,7 @@ class HealthRecord:
         """This is how it is."""
         if state == self.now.state:
             return
-        before, self.now = self.now, Health(state, self._clock(), detail)
+        before, self.now = self.now, Health(state, self._clock(), detail, self.now.unconfirmed)
         if state == "connected":
             if self._begun:  # the first connection is no news
                 seconds = round(self.now.since - before.since, 1)
@@ -52,6 +55,15 @@ class HealthRecord:
             self._begun = True
         else:
             _log.error(f"choros.{self._subject}.{state}", connection=self._name, why=detail)
+
+    def note_destination(self, destination: str, confirms: bool) -> None:
+        """This destination has stopped to confirm, or does it again; said as `choros.destination.silent` and `back`."""
+        others = tuple(other for other in self.now.unconfirmed if other != destination)
+        self.now = replace(self.now, unconfirmed=others if confirms else (*others, destination))
+        if confirms:
+            _log.warning("choros.destination.back", connection=self._name, destination=destination)
+        else:
+            _log.error("choros.destination.silent", connection=self._name, destination=destination)
 
     def end(self) -> None:
         """It was closed on purpose."""

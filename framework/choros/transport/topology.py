@@ -92,6 +92,7 @@ class Names:
         self.facts_by_type = f"{namespace}.facts.by-type"
         self.facts_log = f"{namespace}.facts.log"
         self.retry = f"{namespace}.retry"
+        self.facts_detour = f"{namespace}.retry.facts"
         self.dead = f"{namespace}.dead"
 
     def service_queue(self, service: str) -> str:
@@ -142,6 +143,13 @@ def topology(
 
 
 def _exchanges(names: Names) -> Topology:
+    """With the detour of facts: a queue that nothing stays in. What the broker itself takes out of it and publishes to
+    the facts exchange waits for no queue there, as a publisher's channel does for one that does not answer."""
+    detour: dict[str, str | int] = {
+        "x-queue-type": "quorum",
+        "x-message-ttl": 0,
+        "x-dead-letter-exchange": names.facts,
+    }
     return Topology(
         names.namespace,
         exchanges=(
@@ -151,8 +159,13 @@ def _exchanges(names: Names) -> Topology:
             Exchange(names.facts_by_type, "topic"),
             Exchange(names.retry, "direct"),
             Exchange(names.dead, "direct"),
+            Exchange(names.facts_detour, "fanout"),
         ),
-        bindings=(Binding(names.facts, names.facts_by_type, to_exchange=True),),
+        queues=(Queue(names.facts_detour, detour),),
+        bindings=(
+            Binding(names.facts, names.facts_by_type, to_exchange=True),
+            Binding(names.facts_detour, names.facts_detour),
+        ),
     )
 
 

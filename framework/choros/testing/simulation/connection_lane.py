@@ -1,4 +1,6 @@
-"""A lane of a simulated transport: one confirmed channel for one kind of message."""
+"""A lane of a simulated transport: publishes of one kind, each destination on a confirmed channel of its own.
+
+It has no detour: a simulated queue always answers, so nobody stands behind one that does not."""
 
 from __future__ import annotations
 
@@ -13,9 +15,8 @@ from choros.testing.simulation.broker import SimBroker
 from choros.testing.simulation.broker_latency import Road
 from choros.testing.simulation.broker_queue import Copy
 from choros.testing.simulation.faults import Fault
+from choros.transport.doubt import PROBE_SECONDS, SETTLED_WELL, Doubt
 from choros.transport.port import Published
-
-_SETTLED_WELL = (Published.CONFIRMED, Published.RETURNED)
 
 
 class Post(NamedTuple):
@@ -30,10 +31,12 @@ class Post(NamedTuple):
 class _Batch:
     """The answers of one call, in order."""
 
-    def __init__(self, size: int) -> None:
-        self.answers: list[Published | None] = [None] * size
+    def __init__(self, posts: Sequence[Post], patience: float) -> None:
+        self.answers: list[Published | None] = [None] * len(posts)
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._left = size
+        self.patience = patience
+        self.tickets = [_Ticket(post, self, position) for position, post in enumerate(posts)]
+        self._left = len(posts)
 
     def answer(self, position: int, published: Published) -> None:
         if self.answers[position] is None:
@@ -56,21 +59,47 @@ class _Ticket:
     faults: Sequence[Fault] = ()
     copies: list[Copy] = field(default_factory=list)
     """What the broker made of it, as long as it has not said so."""
+    sent_at: float = 0.0
+    queued: bool = False
+    settled: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class _Way:
+    """One destination and its channel."""
+
+    doubt: Doubt
+    waiting: deque[_Ticket] = field(default_factory=deque)
+    flying: dict[_Ticket, None] = field(default_factory=dict)
+    open: bool = True
+
+    def land(self, ticket: _Ticket) -> None:
+        self.flying.pop(ticket, None)
+        if not self.flying:
+            self.doubt.nothing_flies()
 
 
 class SimLane:
     """Publishes while there is a connection; what is in flight when it is lost gets no answer."""
 
-    def __init__(self, broker: SimBroker, process: str, repair: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        broker: SimBroker,
+        process: str,
+        repair: Callable[[], None],
+        doubted: Callable[[str, bool], None] = lambda destination, doubted: None,
+    ) -> None:
         self._broker = broker
         self._process = process
         self._repair = repair
+        self._doubted = doubted
         self._up = False
         self._dead = False
         self._severed = False
         self._generation = 0
-        self._waiting: deque[_Ticket] = deque()
-        self._flying: dict[_Ticket, None] = {}
+        self._ways: dict[tuple[str, str], _Way] = {}
+        self._refused: deque[_Ticket] = deque()
+        self._refusing = False
         self._tails: dict[tuple[str, str], _Ticket] = {}
         network = broker.network
         self._out: Road[_Ticket] = Road(network, network.latency.publish, self._reach_broker)
@@ -80,10 +109,9 @@ class SimLane:
         """One answer for each, in order, within so many seconds. Cancelling the call cancels no publish."""
         if not posts:
             return []
-        batch = _Batch(len(posts))
-        for position, post in enumerate(posts):
-            self._queue(_Ticket(post, batch, position))
-        self._write()
+        batch = _Batch(posts, patience)
+        for ticket in batch.tickets:
+            self._queue(ticket)
         timer = asyncio.get_running_loop().call_later(patience, self._expire, batch)
         try:
             await batch.done
@@ -98,7 +126,9 @@ class SimLane:
         self._severed = False
         if self._broker.blocked:
             self._out.shut()
-        self._write()
+        for way in list(self._ways.values()):
+            way.open = True
+            self._write(way)
 
     def evicted(self, keep: bool) -> None:
         """The connection is lost: some of what was on its way may still have arrived, and nobody will ever know."""
@@ -122,8 +152,9 @@ class SimLane:
 
     def close(self) -> None:
         """Answer all who still wait: unknown."""
-        while self._waiting:
-            self._settle(self._waiting.popleft(), Published.UNKNOWN)
+        for way in list(self._ways.values()):
+            while way.waiting:
+                self._settle(way.waiting.popleft(), Published.UNKNOWN)
 
     def die(self) -> None:
         """The process is gone: some of what it has sent may arrive, and nobody is told anything."""
@@ -140,46 +171,94 @@ class SimLane:
             if tail is not None:
                 tail.follower = ticket
                 return
-        self._waiting.append(ticket)
+        self._put(ticket)
 
-    def _write(self) -> None:
-        while self._up and self._waiting:
-            ticket = self._waiting.popleft()
+    def _put(self, ticket: _Ticket) -> None:
+        ticket.queued = True
+        way = self._way(ticket)
+        if ticket.batch.done.done() or way.doubt.refuses:
+            self._refuse(ticket)
+        else:
+            way.waiting.append(ticket)
+            self._write(way)
+
+    def _way(self, ticket: _Ticket) -> _Way:
+        destination = ticket.post.exchange, ticket.post.key
+        if destination not in self._ways:
+            self._ways[destination] = _Way(Doubt(lambda held: self._doubted(":".join(destination), held)))
+        return self._ways[destination]
+
+    def _write(self, way: _Way) -> None:
+        while self._up and way.open and way.waiting and len(way.flying) < way.doubt.window:
+            ticket = way.waiting.popleft()
             if ticket.batch.done.done():
                 self._settle(ticket, Published.UNKNOWN)
                 continue
             ticket.faults = self._broker.strikes(self._process, ticket.post.wire)
             if self._dead:  # that was what struck it
                 return
-            self._flying[ticket] = None
-            self._out.send(ticket)
+            self._send(way, ticket)
+
+    def _send(self, way: _Way, ticket: _Ticket) -> None:
+        ticket.sent_at = self._broker.network.now
+        way.flying[ticket] = None
+        if way.doubt.held:
+            self._broker.network.later(PROBE_SECONDS, lambda: self._look_at_probe(way, ticket))
+        self._out.send(ticket)
+
+    def _look_at_probe(self, way: _Way, probe: _Ticket) -> None:
+        if probe in way.flying and way.doubt.held and not self._dead:
+            self._refuse(probe)
+            self._late(way)
+
+    def _late(self, way: _Way) -> None:
+        way.doubt.late()
+        waiting, way.waiting = way.waiting, deque()
+        for ticket in waiting:
+            self._refuse(ticket)
+
+    def _refuse(self, ticket: _Ticket) -> None:
+        """It is unknown; those that follow it come here in their turn."""
+        self._refused.append(ticket)
+        if self._refusing:
+            return
+        self._refusing = True
+        while self._refused:
+            self._settle(self._refused.popleft(), Published.UNKNOWN)
+        self._refusing = False
 
     def _reach_broker(self, ticket: _Ticket) -> None:
         kinds = [fault.kind for fault in ticket.faults]
         if "cut_before" in kinds:
             self._sever()
-        if self._severed:
+        way = self._way(ticket)
+        if self._severed or ticket not in way.flying:  # its channel is gone
             return
         post = ticket.post
         published, ticket.copies = self._broker.arrive(self._process, post.exchange, post.key, post.wire, ticket.faults)
         if "cut_after" in kinds:
             self._sever()
         elif published is Published.UNKNOWN:
-            self._fail_channel()
+            self._fail_channel(way)
         else:
             self._back.send((ticket, published))
 
     def _hear(self, heard: tuple[_Ticket, Published]) -> None:
         ticket, published = heard
         ticket.copies = []
+        way = self._way(ticket)
+        if ticket not in way.flying:
+            return
         self._broker.note_message("answered", self._process, ticket.post.wire, published)
+        way.land(ticket)
+        way.doubt.answered(published)
         self._settle(ticket, published)
-        self._write()
+        self._write(way)
 
     def _settle(self, ticket: _Ticket, published: Published) -> None:
-        if self._dead:
+        if self._dead or ticket.settled:
             return
-        self._flying.pop(ticket, None)
+        ticket.settled = True
         ticket.batch.answer(ticket.position, published)
         if ticket.post.order is not None:
             self._let_follow(ticket, ticket.post.order, published)
@@ -187,12 +266,12 @@ class SimLane:
     def _let_follow(self, ticket: _Ticket, order: tuple[str, str], published: Published) -> None:
         """After a failure the rest of the same batch must not overtake it: it fails as well, unsent."""
         follower = ticket.follower
-        if published not in _SETTLED_WELL:
+        if published not in SETTLED_WELL:
             while follower is not None and follower.batch is ticket.batch:
                 follower.batch.answer(follower.position, Published.UNKNOWN)
                 follower = follower.follower
         if follower is not None:
-            self._waiting.append(follower)
+            self._put(follower)
         else:
             self._tails.pop(order, None)
 
@@ -201,24 +280,29 @@ class SimLane:
         if self._dead:
             return
         batch.finish()
-        late = [ticket for ticket in self._waiting if ticket.batch is batch]
-        self._waiting = deque(ticket for ticket in self._waiting if ticket.batch is not batch)
+        late = [ticket for ticket in batch.tickets if ticket.queued and not ticket.settled]
+        for way in dict.fromkeys(map(self._way, late)):
+            way.waiting = deque(ticket for ticket in way.waiting if ticket.batch is not batch)
+            oldest = next(iter(way.flying), None)
+            if oldest is None or self._broker.blocked:
+                continue
+            if way.doubt.is_due(self._broker.network.now - oldest.sent_at, batch.patience):
+                self._late(way)
         for ticket in late:
-            self._settle(ticket, Published.UNKNOWN)
+            self._refuse(ticket)
 
-    def _fail_channel(self) -> None:
+    def _fail_channel(self, way: _Way) -> None:
         """There is no such exchange: that costs the channel, with all that is in flight on it."""
-        self._up = False
-        self._severed = True
-        self._out.cut()
-        self._give_up_flying()
+        way.open = False
+        self._give_up(way)
         network, generation = self._broker.network, self._generation
-        network.later(network.seconds(network.latency.resubscribe), lambda: self._reopen(generation))
+        network.later(network.seconds(network.latency.resubscribe), lambda: self._reopen(way, generation))
 
-    def _reopen(self, generation: int) -> None:
+    def _reopen(self, way: _Way, generation: int) -> None:
         if generation == self._generation and not self._dead:
             self._repair()
-            self.housed()
+            way.open = True
+            self._write(way)
 
     def _sever(self) -> None:
         """The process loses this connection, and perhaps the other one too."""
@@ -227,5 +311,10 @@ class SimLane:
 
     def _give_up_flying(self) -> None:
         self._back.cut()
-        for ticket in list(self._flying):
+        for way in list(self._ways.values()):
+            self._give_up(way)
+
+    def _give_up(self, way: _Way) -> None:
+        for ticket in list(way.flying):
+            way.land(ticket)
             self._settle(ticket, Published.UNKNOWN)

@@ -25,7 +25,7 @@ _log = structlog.get_logger(__name__)
 
 
 class SimTransport:
-    """Two connections, to publish and to consume; each may be lost, and comes back by itself."""
+    """Three connections, to publish, to consume and for facts; each may be lost, and comes back by itself."""
 
     def __init__(
         self,
@@ -50,16 +50,19 @@ class SimTransport:
         self._consumers: list[SimConsumer] = []
         self._out = SimConnection(broker, self._restore, self._reassess)
         self._in = SimConnection(broker, self._restore, self._reassess)
-        self._orders, self._facts, self._copies = (SimLane(broker, process, self._restore) for _ in range(3))
+        self._telling = SimConnection(broker, self._restore, self._reassess)
+        self._orders, self._facts, self._copies = (self._lane() for _ in range(3))
         self._lanes = (self._orders, self._facts, self._copies)
-        for lane in self._lanes:
-            self._out.add(lane)
+        self._out.add(self._orders)
+        self._out.add(self._copies)
+        self._telling.add(self._facts)
 
     async def connect(self) -> None:
         """Connect for the first time; raises BrokerUnreachable while the broker is away."""
         await self._call()
         self._out.open()
         self._in.open()
+        self._telling.open()
         self._broker.join(self)
         self._reassess()
 
@@ -97,8 +100,8 @@ class SimTransport:
 
     @property
     def connected(self) -> bool:
-        """Whether both connections are up."""
-        return self._out.up and self._in.up
+        """Whether all connections are up."""
+        return self._out.up and self._in.up and self._telling.up
 
     @property
     def blocked(self) -> bool:
@@ -129,6 +132,7 @@ class SimTransport:
         """Its connections are lost."""
         if publishing:
             self._out.lose(keep)
+            self._telling.lose(keep)
         if consuming:
             self._in.lose(keep)
         self._reassess()
@@ -162,9 +166,18 @@ class SimTransport:
         else:
             self._health.note("connected")
 
+    def _lane(self) -> SimLane:
+        return SimLane(
+            self._broker,
+            self.process,
+            self._restore,
+            lambda destination, doubted: self._health.note_destination(destination, not doubted),
+        )
+
     def _end(self) -> None:
         self._in.close()
         self._out.close()
+        self._telling.close()
         for lane in self._lanes:
             lane.close()
         self._broker.leave(self)

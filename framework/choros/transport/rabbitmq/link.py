@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
+from itertools import chain
 from typing import Protocol
 
 import aiormq
@@ -76,6 +77,16 @@ class Link:
             await asyncio.wait({up}, timeout=self._connect_timeout)
             up.cancel()
 
+    def open_soon(self) -> None:
+        """Connect without anybody waiting for it, however long it takes."""
+        if self._supervisor is None and not self._closed:
+            self._supervisor = asyncio.create_task(self._begin(), name=f"choros link {self.name}")
+
+    @property
+    def lost(self) -> bool:
+        """Whether there was a connection, and is none."""
+        return self._up.is_set() and self.connection is None
+
     def add(self, resident: Resident) -> None:
         """Let somebody live here from now on."""
         self._residents.append(resident)
@@ -91,6 +102,9 @@ class Link:
             await asyncio.wait({self._supervisor}, timeout=_CLOSE_SECONDS)
         if self._closings:
             await asyncio.wait(self._closings, timeout=_CLOSE_SECONDS)
+
+    async def _begin(self) -> None:
+        await self._supervise(await self._redial(chain([0.0], full_jitter())))
 
     async def _supervise(self, connection: AbstractConnection) -> None:
         delays = full_jitter()

@@ -28,7 +28,8 @@ from choros.transport.topology import Names, Topology
 
 
 class RabbitMQTransport:
-    """Two supervised connections, to publish and to consume: a blocked publisher must not stop the acks.
+    """Three supervised connections: to publish and to consume, since a blocked publisher must not stop the acks; and,
+    opened with the first of them, one for facts, which must not stop commands.
 
     The address may name several nodes of a cluster (`amqp://user:password@one:5672,two:5672/vhost`): each connection
     is to any one of them, and moves to another when it is lost.
@@ -53,7 +54,7 @@ class RabbitMQTransport:
         self._heartbeat = heartbeat_of(self._addresses[0])
         self._health = HealthRecord(name)
         self._consumers: list[RabbitConsumer] = []
-        self._closed = False
+        self._begun = self._closed = False
         self._make_links(name)
 
     async def connect(self) -> None:
@@ -63,6 +64,7 @@ class RabbitMQTransport:
         if failures:
             await self.close()
             raise failures[0]
+        self._begun = True
 
     async def declare(self, topology: Topology) -> None:
         """Create what is missing and remember it for every reconnection; raises BrokerMisconfigured."""
@@ -83,6 +85,8 @@ class RabbitMQTransport:
     async def publish(self, facts: Sequence[Envelope]) -> Sequence[Published]:
         """Publish facts, those of one stream in order: each waits for the confirm of the one before."""
         exchange = self.names.facts
+        if self._begun:
+            self._telling.open_soon()
         posts = [Post(exchange, fact.type, fact, (fact.source, fact.stream)) for fact in facts]
         return await self._publish(self._facts, posts)
 
@@ -121,8 +125,8 @@ class RabbitMQTransport:
 
     @property
     def connected(self) -> bool:
-        """Whether both connections are up."""
-        return self._out.connection is not None and self._in.connection is not None
+        """Whether all connections are up."""
+        return self._out.connection is not None and self._in.connection is not None and not self._telling.lost
 
     @property
     def health(self) -> Health:
@@ -137,7 +141,7 @@ class RabbitMQTransport:
             self._health.note("away", "no connection")
         elif lost:
             self._health.note("away", f"{lost[0]} is not being consumed")
-        elif self._blocked.blocked:
+        elif self._is_blocked():
             self._health.note("blocked", "it takes nothing: a memory or disk alarm")
         else:
             self._health.note("connected")
@@ -148,21 +152,40 @@ class RabbitMQTransport:
         self._health.end()
         await asyncio.gather(*(consumer.close() for consumer in self._consumers))
         await asyncio.gather(*(consumer.flush() for consumer in self._consumers))
-        await asyncio.gather(self._in.close(), self._out.close())
+        await asyncio.gather(self._in.close(), self._out.close(), self._telling.close())
         for lane in self._lanes:
             lane.close()
 
     def _make_links(self, name: str) -> None:
         restore = self._declarer.restore
-        self._out, self._in = (self._link(f"{name} {way}", restore) for way in ("publish", "consume"))
-        self._lanes = [Lane(lane, restore) for lane in ("orders", "facts", "copies")]
+        links = (self._link(f"{name} {way}", restore) for way in ("publish", "consume", "facts"))
+        self._out, self._in, self._telling = links
+        self._lanes = [self._lane(lane, restore) for lane in ("orders", "facts", "copies")]
         self._orders, self._facts, self._copies = self._lanes
-        self._blocked = BlockedWatch(self._reassess)
-        probe = Probe(by_publishing(self.names.retry), self._heartbeat, lambda: self._blocked.blocked)
-        residents: list[Resident] = [*self._lanes, self._blocked, probe]
-        for resident in residents:
-            self._out.add(resident)
+        self._watches = [self._publish_on(self._out, self._orders, self._copies)]
+        self._watches.append(self._publish_on(self._telling, self._facts))
         self._in.add(Probe(by_asking, self._heartbeat))
+
+    def _lane(self, name: str, restore: Callable[[AbstractConnection], Awaitable[None]]) -> Lane:
+        detour = self.names.facts_detour if name == "facts" else ""
+        return Lane(
+            name,
+            restore,
+            doubted=lambda destination, doubted: self._health.note_destination(destination, not doubted),
+            may_doubt=lambda: not self._is_blocked(),  # an alarm stops them all, and is no destination's fault
+            detour=detour,
+        )
+
+    def _publish_on(self, link: Link, *lanes: Lane) -> BlockedWatch:
+        watch = BlockedWatch(self._reassess)
+        probe = Probe(by_publishing(self.names.retry), self._heartbeat, lambda: watch.blocked)
+        residents: list[Resident] = [*lanes, watch, probe]
+        for resident in residents:
+            link.add(resident)
+        return watch
+
+    def _is_blocked(self) -> bool:
+        return any(watch.blocked for watch in self._watches)
 
     def _link(self, name: str, restore: Callable[[AbstractConnection], Awaitable[None]]) -> Link:
         named = tuple(address.update_query(name=name) for address in self._addresses)
