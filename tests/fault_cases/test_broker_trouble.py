@@ -199,7 +199,8 @@ async def test_a_full_queue_of_one_subscriber_stops_no_saga_and_doubles_nothing(
                 assert world.effects(f"t{number}") == COMPLETED
 
             async def nacked() -> bool:
-                return orchestrator.said("choros.publish.unconfirmed") > 2
+                said = [e for e in orchestrator.events if e["event"] == "choros.publish.unconfirmed"]
+                return sum(int(entry["count"]) for entry in said) > 2
 
             await until("facts are nacked", nacked)
             async with world.here("log-book"):

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, rule
 
 from choros.envelope import Envelope, Kind
+from choros.runtime.backing_off import MOST_SECONDS
 from choros.runtime.relay import Publisher, Relay
 from choros.store.memory import MemoryStore
 from choros.store.port import Channel, Committed, Entry, Record, Transition
@@ -60,7 +61,9 @@ class RelayMachine(AsyncMachine):
 
     def _pair(self) -> dict[Channel, Relay]:
         return {
-            channel: self._relay(channel, self._publisher(channel), self.store, resend_after=RESEND_AFTER)
+            channel: self._relay(
+                channel, self._publisher(channel), self.store, resend_after=RESEND_AFTER, clock=lambda: self.now
+            )
             for channel in CHANNELS
         }
 
@@ -69,7 +72,7 @@ class RelayMachine(AsyncMachine):
         self.fates.clear()
         self.stalls = 0
         for _ in range(4):
-            await self._pass_time(RESEND_AFTER + 1)
+            await self._pass_time(RESEND_AFTER + max(MOST_SECONDS.values()))
         left = [entry.id for one in CHANNELS for entry in await self.store.unsent(one, self.now + 1, 10_000)]
         assert not left, f"{left} never left"
         assert not self.overtaken

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
+from structlog.testing import capture_logs
 
 from choros.envelope import Envelope
 from choros.runtime import relay
+from choros.runtime.backing_off import MOST_SECONDS, TELL_EVERY
 from choros.runtime.relay import Relay
 from choros.store.memory import MemoryStore
 from choros.store.port import Channel, Entry, Record, Transition
 from choros.transport.port import Published
 from tests.patience import PATIENCE
+
+MOST = max(MOST_SECONDS.values())
 
 
 def entry(channel: Channel, saga_id: str, entry_id: str, to: str = "payment") -> Entry:
@@ -37,6 +42,48 @@ async def store() -> AsyncIterator[MemoryStore]:
     await made.close()
 
 
+class Clock:
+    """Stands still unless the test moves it."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Street:
+    """Everybody to whom commands go, and what each does with them."""
+
+    def __init__(self) -> None:
+        self.fates: dict[str, Published] = {}
+        """By destination or by message; all others take what comes."""
+        self.came: Counter[str] = Counter()
+        """Messages, also those that nobody took."""
+
+    async def publish(self, messages: Sequence[Envelope]) -> Sequence[Published]:
+        self.came.update(message.id for message in messages)
+        return [self.fates.get(message.id, self.fates.get(message.to, Published.CONFIRMED)) for message in messages]
+
+
+class Shift:
+    """A relay whose turns the test counts: one a second, as `Relay.run` has it."""
+
+    def __init__(self, channel: Channel, store: MemoryStore, street: Street) -> None:
+        self.clock = Clock()
+        self.relay = Relay(channel, street.publish, store, resend_after=0.0, clock=self.clock)
+
+    async def work(self, seconds: int) -> None:
+        for _ in range(seconds):
+            self.clock.now += 1.0
+            self.relay._complaints.tell()
+            self.relay._again()
+            await self.relay.flush()
+            await self.relay._scan()
+            while self.relay._tasks:
+                await asyncio.wait(set(self.relay._tasks))
+
+
 async def until(what: object, seconds: float = PATIENCE) -> None:
     async with asyncio.timeout(seconds):
         while not (callable(what) and what()):
@@ -54,9 +101,11 @@ async def test_facts_that_come_again_go_before_those_that_wait(store: MemoryStor
         left.extend(fact.id for fact in facts)
         return [fates.pop() if fates else Published.CONFIRMED for _ in facts]
 
-    facts = Relay("facts", publish, store)
+    clock = Clock()
+    facts = Relay("facts", publish, store, clock=clock)
     facts.dispatch([entry("facts", "s1", "first")])
     await until(lambda: left == ["first"])
+    clock.now += MOST
     facts.dispatch([entry("facts", "s2", "other")])
     await asyncio.sleep(0.01)
     facts.dispatch([entry("facts", "s1", "second")])
@@ -142,3 +191,80 @@ async def test_commands_to_a_destination_that_does_not_answer_take_no_others_pla
     never.set()
     await until(lambda: len(left) == 6)
     assert commands._slots._value == 2  # each place was given back once
+
+
+@pytest.mark.parametrize("fate", [Published.RETURNED, Published.UNKNOWN, Published.NACKED])
+async def test_many_commands_that_nobody_takes_cost_little(store: MemoryStore, fate: Published) -> None:
+    """One publish for each, and then about one at a time; and no line in the log for each."""
+    street = Street()
+    street.fates["nobody"] = fate
+    await store.commit([creation(f"s{n}", entry("commands", f"s{n}", f"c{n}", "nobody")) for n in range(300)])
+    shift = Shift("commands", store, street)
+    with capture_logs() as lines:
+        await shift.work(100)
+        await shift.relay.close(1.0)
+    said = [line for line in lines if line["event"] == "choros.publish.unconfirmed"]
+    assert 300 < street.came.total() < 300 + 60
+    assert len(said) <= 100 / TELL_EVERY + 2
+    assert (sum(line["count"] for line in said), said[0]["to"]) == (street.came.total(), "nobody")
+
+
+@pytest.mark.parametrize("fate", [Published.RETURNED, Published.UNKNOWN, Published.NACKED])
+async def test_all_of_them_leave_soon_once_one_is_taken(store: MemoryStore, fate: Published) -> None:
+    street = Street()
+    street.fates["nobody"] = fate
+    await store.commit([creation(f"s{n}", entry("commands", f"s{n}", f"c{n}", "nobody")) for n in range(300)])
+    shift = Shift("commands", store, street)
+    await shift.work(100)
+    street.fates.clear()
+    shift.relay.dispatch([entry("commands", "fresh", "fresh", "nobody")])
+    await until(lambda: not shift.relay._tasks)
+    await shift.work(2)
+    left = await store.unsent("commands", 9e9, 300)
+    assert len(left) <= (0 if fate is Published.RETURNED else 40)  # those that were tried last may be at fault
+    await shift.work(int(MOST))
+    assert not await store.unsent("commands", 9e9, 10)
+
+
+async def test_without_anything_fresh_they_leave_within_the_longest_pause(store: MemoryStore) -> None:
+    street = Street()
+    street.fates["nobody"] = Published.RETURNED
+    await store.commit([creation(f"s{n}", entry("commands", f"s{n}", f"c{n}", "nobody")) for n in range(30)])
+    shift = Shift("commands", store, street)
+    await shift.work(100)
+    street.fates.clear()
+    await shift.work(int(MOST) + 2)
+    assert not await store.unsent("commands", 9e9, 10)
+
+
+async def test_a_command_that_is_itself_at_fault_holds_no_other_up_and_is_seldom_tried(store: MemoryStore) -> None:
+    """It stays the oldest, and a command to the same service leaves every second."""
+    street = Street()
+    street.fates |= {"bad": Published.NACKED, "worse": Published.UNKNOWN}
+    await store.commit([creation(name, entry("commands", name, name)) for name in ("bad", "worse")])
+    shift = Shift("commands", store, street)
+    for n in range(60):
+        await store.commit([creation(f"s{n}", entry("commands", f"s{n}", f"good-{n}"))])
+        await shift.work(1)
+    await shift.work(int(MOST))
+    assert all(street.came[f"good-{n}"] == 1 for n in range(60))
+    assert street.came["bad"] < 20 and street.came["worse"] < 40
+
+
+@pytest.mark.parametrize("fate", [Published.UNKNOWN, Published.NACKED])
+async def test_facts_that_do_not_leave_cost_little_and_keep_their_order(store: MemoryStore, fate: Published) -> None:
+    street = Street()
+    street.fates[""] = fate
+    sagas = [creation(f"s{n}", *(entry("facts", f"s{n}", f"f{n}-{k}", "") for k in "ab")) for n in range(100)]
+    await store.commit(sagas)
+    shift = Shift("facts", store, street)
+    with capture_logs() as lines:
+        await shift.work(100)
+    assert 200 <= street.came.total() < 200 + 2 * 60
+    assert len([line for line in lines if line["event"] == "choros.publish.unconfirmed"]) <= 100 / TELL_EVERY + 2
+    before = street.came.copy()
+    street.fates.clear()
+    await shift.work(int(MOST) + 3)
+    assert not await store.unsent("facts", 9e9, 10)
+    again = list(street.came - before)
+    assert all(again.index(f"f{n}-a") < again.index(f"f{n}-b") for n in range(100))

@@ -8,11 +8,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from dataclasses import replace
 
 import structlog
 
 from choros.envelope import Envelope
 from choros.errors import StoreUnreachable
+from choros.runtime.backing_off import BackingOff, Clock, Complaints, monotonic
 from choros.store.port import Channel, Entry, Store
 from choros.transport.port import Published
 
@@ -36,6 +38,7 @@ class Relay:
         scan_every: float = 1.0,
         resend_after: float = 5.0,
         concurrency: int = 8,
+        clock: Clock = monotonic,
     ) -> None:
         self._channel: Channel = channel
         self._publish = publish
@@ -48,7 +51,8 @@ class Relay:
         self._held: set[str] = set()
         self._confirmed: dict[str, list[str]] = {}
         self._behind: dict[str, list[Entry]] = {}
-        self._failing: set[str] = set()
+        self._failing = BackingOff(clock)
+        self._complaints = Complaints(clock)
         self._tasks: set[asyncio.Task[None]] = set()
         self._failed_scan = False
 
@@ -70,9 +74,10 @@ class Relay:
         self._waiting += entries
 
     def _again(self) -> None:
-        """Facts that did not leave, and those behind them."""
-        behind, self._behind = self._behind, {}
-        earlier = [entry for entries in behind.values() for entry in entries]
+        """Facts that did not leave, and those behind them; of each saga its first decides when."""
+        due = self._failing.due(entries[0].id for entries in self._behind.values())
+        sagas = [saga_id for saga_id, entries in self._behind.items() if entries[0].id in due]
+        earlier = [entry for saga_id in sagas for entry in self._behind.pop(saga_id)]
         if self._waiting:  # their task is there already; it takes the earlier ones first
             self._waiting = earlier + self._waiting
         else:
@@ -87,7 +92,9 @@ class Relay:
                     self._behind[entry.saga_id].append(entry)
             results: Sequence[Published] = [Published.UNKNOWN] * len(entries)
             try:
-                results = await self._publish([entry.message or Envelope.loads(entry.envelope) for entry in entries])
+                entries = [entry if entry.message else _read(entry) for entry in entries]
+                if entries:
+                    results = await self._publish([entry.message for entry in entries if entry.message])
             except Exception:
                 log.exception("choros.publish.failed", count=len(entries), channel=self._channel)
         for entry, result in zip(entries, results, strict=True):
@@ -109,17 +116,20 @@ class Relay:
                 held.pop()()
 
     def _settle(self, entry: Entry, result: Published) -> None:
+        to = entry.message.to if entry.message else ""
         unbound = self._channel == "facts" and result is Published.RETURNED
         if result is Published.CONFIRMED or unbound:
             self._confirmed.setdefault(entry.saga_id, []).append(entry.id)
-        elif self._channel == "facts":
-            self._behind.setdefault(entry.saga_id, []).append(entry)
+            self._failing.left(entry.id, to)
         else:
-            self._held.discard(entry.id)  # the scan finds it again
-            self._failing.add(entry.id)
+            self._failing.failed(entry.id, to, result)
+            if self._channel == "facts":
+                self._behind.setdefault(entry.saga_id, []).append(entry)
+            else:
+                self._held.discard(entry.id)  # the scan finds it again
         if result is not Published.CONFIRMED:
             event = "choros.fact.unbound" if unbound else "choros.publish.unconfirmed"
-            log.warning(event, saga_id=entry.saga_id, message_id=entry.id, outcome=result.value)
+            self._complaints.note(event, to, result, saga_id=entry.saga_id, message_id=entry.id)
 
     def take_confirmed(self, saga_id: str) -> tuple[str, ...]:
         """Entries of this saga that are confirmed; the caller takes them out of the outbox with its commit."""
@@ -139,6 +149,7 @@ class Relay:
         """Mark what is confirmed, and scan for what nobody sent; until cancelled."""
         while True:
             await asyncio.sleep(self._scan_every)
+            self._complaints.tell()
             try:
                 self._again()
                 await self.flush()
@@ -169,8 +180,10 @@ class Relay:
         # Commands that nobody takes stay the oldest: the scan has to look past them.
         limit = SCAN_LIMIT + len(self._failing)
         left = await self._store.unsent(self._channel, before, limit)
-        self._failing.intersection_update(entry.id for entry in left)
-        fresh = [entry for entry in left if entry.id not in self._held]
+        if self._channel == "commands":
+            self._failing.keep([entry.id for entry in left])
+        due = self._failing.due(entry.id for entry in left if entry.id not in self._held)
+        fresh = [entry for entry in left if entry.id in due]
         if fresh:
             log.info("choros.outbox.resent", count=len(fresh), channel=self._channel)
             self.dispatch(fresh)
@@ -179,6 +192,11 @@ class Relay:
         """Let what is being published finish, for so many seconds at most, and mark it."""
         if self._tasks:
             await asyncio.wait(set(self._tasks), timeout=within)
+        self._complaints.tell(all_of_them=True)
         with contextlib.suppress(StoreUnreachable, TimeoutError):
             async with asyncio.timeout(within):
                 await self.flush()
+
+
+def _read(entry: Entry) -> Entry:
+    return replace(entry, message=Envelope.loads(entry.envelope))
