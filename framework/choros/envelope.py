@@ -26,6 +26,8 @@ MAX_BODY = 1024 * 1024
 """Bytes; RabbitMQ 4 itself stops at 16 MiB."""
 MAX_HEADERS = 8 * 1024
 MAX_DEPTH = 100
+UNREADABLE = "x-choros-unreadable"
+"""The header that an adapter adds to a message whose properties or headers it could not decode: those bytes."""
 _PREFIXES = ("cloudEvents_", "cloudEvents:")
 _TEXT = re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,512}")  # CloudEvents' own rule for a String
 _COUNT = re.compile(r"[0-9]{1,19}", re.ASCII)
@@ -201,6 +203,8 @@ def encode(envelope: Envelope) -> Wire:
 
 def decode(wire: Wire) -> Envelope:
     """Read an envelope, believing nothing; raises MessageRejected, which never repeats what the message said."""
+    if UNREADABLE in wire.headers:
+        raise MessageRejected("The properties or headers of the message cannot be decoded.")
     _check_size(wire)
     content_type = (wire.content_type or "application/json").lower()
     if content_type.startswith("application/cloudevents"):

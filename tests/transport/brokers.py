@@ -16,11 +16,15 @@ def shop(namespace: str) -> Topology:
 
 async def delete_namespace(url: str, namespace: str) -> None:
     """Remove the queues and exchanges of `shop`."""
-    declared = shop(namespace)
+    await delete(url, shop(namespace))
+
+
+async def delete(url: str, declared: Topology) -> None:
+    """Remove all of it, and the fact log."""
     connection = await aio_pika.connect(url)
     async with connection:
         channel = await connection.channel()
-        for name in (*(queue.name for queue in declared.queues), Names(namespace).facts_log):
+        for name in (*(queue.name for queue in declared.queues), Names(declared.namespace).facts_log):
             await channel.queue_delete(name)
         for exchange in declared.exchanges:
             await channel.exchange_delete(exchange.name)

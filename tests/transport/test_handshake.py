@@ -27,7 +27,7 @@ async def test_a_stream_that_ends_within_the_handshake_is_an_unreachable_broker(
 ) -> None:
     """aiormq then raises StopAsyncIteration, which an async generator on its way turns into a RuntimeError."""
 
-    async def ended(*_: object) -> None:
+    async def ended(*_: object, **__: object) -> None:
         raise StopAsyncIteration
 
     monkeypatch.setattr(aiormq, "connect", ended)
@@ -61,7 +61,7 @@ class Dialling:
         self.met = list(met)
         self.made: list[Wire] = []
 
-    async def connect(self, *_: object) -> Wire:
+    async def connect(self, *_: object, **__: object) -> Wire:
         if self.made and self.met:
             await self.met.pop(0)
         self.made.append(Wire())

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from hashlib import sha256
 from typing import Any
 
-from choros.envelope import Wire, rfc3339
+from choros.envelope import MAX_BODY, Wire, rfc3339
 from choros.sources import now
 from choros.transport.topology import RETRY_LADDER
 
@@ -17,6 +18,10 @@ RETRIES = "x-choros-retries"
 REASON = "x-choros-reason"
 FAILED_AT = "x-choros-failed-at"
 ORIGINAL_QUEUE = "x-choros-original-queue"
+BODY_SIZE = "x-choros-body-size"
+BODY_SHA256 = "x-choros-body-sha256"
+LARGEST_BODY = 16 * 1024 * 1024
+"""Bytes; RabbitMQ 4 closes the channel above this, and with it everything else in flight there."""
 
 _MOST_RETRIES = 1_000_000
 # CC and BCC would route the copy to further queues; the others are the broker's own notes.
@@ -45,6 +50,12 @@ def dead_copy(wire: Wire, reason: str, queue: str) -> Wire:
     """The message as it is parked for a person."""
     notes = {REASON: reason[:500], FAILED_AT: rfc3339(now()), ORIGINAL_QUEUE: queue}
     return replace(wire, headers={**_copied(wire.headers), **notes})
+
+
+def shortened(wire: Wire) -> Wire:
+    """The beginning of a message that is too large to be sent again, with the size and the digest of the whole."""
+    notes = {BODY_SIZE: len(wire.body), BODY_SHA256: sha256(wire.body).hexdigest()}
+    return replace(wire, body=wire.body[:MAX_BODY], headers={**wire.headers, **notes})
 
 
 def _copied(headers: Mapping[str, Any]) -> dict[str, Any]:

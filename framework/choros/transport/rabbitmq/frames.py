@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import struct
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import pamqp.encode
 import pamqp.frame
@@ -15,29 +16,47 @@ from pamqp import commands
 from pamqp.body import ContentBody
 from pamqp.header import ContentHeader
 
-from choros.envelope import Wire
+from choros.envelope import UNREADABLE, Wire
+from choros.transport.copies import LARGEST_BODY
+from choros.transport.rabbitmq.properties import read_properties
+from choros.transport.rabbitmq.reader import SEAL
 
-UNENCODABLE = (TypeError, ValueError, OverflowError, struct.error)
+UNENCODABLE = (TypeError, ValueError, ArithmeticError, AttributeError, LookupError, RecursionError, struct.error)
 """What encoding raises for a value that AMQP cannot carry."""
-LARGEST_BODY = 16 * 1024 * 1024
-"""Bytes; RabbitMQ 4 closes the channel above this, and with it everything else in flight there."""
+LARGEST_UNREADABLE = 24 * 1024
+"""Bytes of properties that are kept as they came."""
 LARGEST_HEADERS = 64 * 1024
 """Bytes, of the headers of a copy: all of them go into one frame, of 128 KiB as RabbitMQ is shipped."""
 _FRAME_OVERHEAD = 8
 _SHORT_STRING = 255
-_ACK = struct.Struct(">BHIHHQBB")
-_METHOD, _BASIC, _BASIC_ACK, _BASIC_NACK, _REQUEUE, _END = 1, 60, 80, 120, 2, 0xCE
+_SETTLE = struct.Struct(">BHIHHQBB")
+_METHOD, _BASIC, _ACK, _REJECT, _NACK, _END = 1, 60, 80, 90, 120, 0xCE
+_REQUEUE_REJECTED, _REQUEUE_NACKED = 1, 2
 _ARGUMENTS = 13
 
 
 def ack_frame(channel: int, tag: int) -> bytes:
     """`basic.ack` of one delivery."""
-    return _ACK.pack(_METHOD, channel, _ARGUMENTS, _BASIC, _BASIC_ACK, tag, 0, _END)
+    return _settlement(channel, _ACK, tag, 0)
 
 
 def requeue_frame(channel: int, tag: int) -> bytes:
-    """`basic.nack` of one delivery, back into its queue."""
-    return _ACK.pack(_METHOD, channel, _ARGUMENTS, _BASIC, _BASIC_NACK, tag, _REQUEUE, _END)
+    """`basic.reject` of one delivery, back into its queue: every RabbitMQ counts it toward the delivery limit."""
+    return _settlement(channel, _REJECT, tag, _REQUEUE_REJECTED)
+
+
+def untouched_frame(channel: int, tag: int) -> bytes:
+    """`basic.nack` of one delivery, back into its queue: RabbitMQ 4.3 does not count it toward the delivery limit."""
+    return _settlement(channel, _NACK, tag, _REQUEUE_NACKED)
+
+
+def reject_frame(channel: int, tag: int) -> bytes:
+    """`basic.reject` of one delivery, to where its queue dead-letters to."""
+    return _settlement(channel, _REJECT, tag, 0)
+
+
+def _settlement(channel: int, method: int, tag: int, flags: int) -> bytes:
+    return _SETTLE.pack(_METHOD, channel, _ARGUMENTS, _BASIC, method, tag, flags, _END)
 
 
 def publish_frames(channel: int, frame_max: int, exchange: str, key: str, wire: Wire, message_id: str) -> list[bytes]:
@@ -67,18 +86,22 @@ def republishable(headers: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def received(message: DeliveredMessage) -> Wire:
-    """A delivered message, nothing in it believed."""
-    properties = message.header.properties
-    timestamp = properties.timestamp
+    """A delivered message as our reader has sealed it, nothing in it believed; raises nothing."""
+    sealed = bytes(cast(bytearray, (message.header.properties.headers or {}).get(SEAL, b"")))
+    found, whole = read_properties(sealed)
+    headers = found.get("headers", {})
+    if not whole:
+        headers[UNREADABLE] = base64.b64encode(sealed[:LARGEST_UNREADABLE]).decode()
+    timestamp = found.get("timestamp")
     return Wire(
         message.body,
-        properties.headers or {},
-        properties.content_type,
-        properties.reply_to,
-        properties.correlation_id,
-        properties.message_type,
-        properties.app_id,
-        int(timestamp.timestamp()) if isinstance(timestamp, datetime) else None,
+        headers,
+        found.get("content_type"),
+        found.get("reply_to"),
+        found.get("correlation_id"),
+        found.get("message_type"),
+        found.get("app_id"),
+        None if timestamp is None else int(timestamp.timestamp()),
     )
 
 

@@ -17,6 +17,7 @@ from choros.errors import BrokerUnreachable
 from choros.transport.backoff import full_jitter
 from choros.transport.rabbitmq.address import Round
 from choros.transport.rabbitmq.failures import CONNECTION_FAILURES, explained
+from choros.transport.rabbitmq.reader import Guarded
 from choros.transport.rabbitmq.tasks import asked_for, end
 
 _CLOSE_SECONDS = 5.0
@@ -199,7 +200,7 @@ class Link:
         try:
             with asked_for():
                 async with asyncio.timeout(self._connect_timeout):
-                    return await aiormq.connect(self.address)
+                    return await aiormq.connect(self.address, transport_factory=Guarded())
         except CONNECTION_FAILURES as failure:
             raise explained(failure, self.address) from failure
 
