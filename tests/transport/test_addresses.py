@@ -12,7 +12,7 @@ from choros.transport.memory import MemoryTransport
 from choros.transport.port import Published
 from choros.transport.rabbitmq import RabbitMQTransport
 from choros.transport.rabbitmq.address import Round, dialled, shown
-from choros.transport.rabbitmq.frames import ack_frame, requeue_frame
+from choros.transport.rabbitmq.frames import ack_frame, reject_frame, requeue_frame, untouched_frame
 from choros.transport.topology import topology
 
 
@@ -73,4 +73,6 @@ def test_every_node_has_its_turn() -> None:
 def test_settlement_frames_are_those_of_the_client() -> None:
     for tag in (1, 2**40):
         assert ack_frame(7, tag) == frame.marshal(commands.Basic.Ack(tag), 7)
-        assert requeue_frame(7, tag) == frame.marshal(commands.Basic.Nack(tag, requeue=True), 7)
+        assert requeue_frame(7, tag) == frame.marshal(commands.Basic.Reject(tag, requeue=True), 7)
+        assert reject_frame(7, tag) == frame.marshal(commands.Basic.Reject(tag, requeue=False), 7)
+        assert untouched_frame(7, tag) == frame.marshal(commands.Basic.Nack(tag, requeue=True), 7)

@@ -9,7 +9,7 @@ import structlog
 
 from choros.envelope import Wire
 from choros.transport.backoff import full_jitter
-from choros.transport.copies import dead_copy, retries_of, retry_copy, rung
+from choros.transport.copies import LARGEST_BODY, dead_copy, retries_of, retry_copy, rung, shortened
 from choros.transport.port import Published
 from choros.transport.topology import Names
 
@@ -32,7 +32,16 @@ class Lease(Protocol):
         ...
 
     def give_back(self, tag: int) -> None:
-        """Put the delivery back into its queue; nothing happens once the lease is gone."""
+        """Put the delivery back into its queue, which counts as one of its deliveries; nothing happens once the lease
+        is gone."""
+        ...
+
+    def give_back_unread(self, tag: int) -> None:
+        """The same for one that nobody has looked at: it does not count, where the broker knows the difference."""
+        ...
+
+    def leave_to_broker(self, tag: int) -> bool:
+        """Let the broker park the delivery by itself, whole; False if it would only drop it."""
         ...
 
     async def copy(self, exchange: str, key: str, wire: Wire) -> Published:
@@ -83,15 +92,24 @@ class LeasedDelivery:
             asyncio.get_running_loop().call_later(after, lease.give_back, self._tag)
 
     async def dead_letter(self, reason: str) -> None:
-        """Park it for a person, with the reason; returns once the broker has confirmed the parked copy."""
-        if self._claim():
-            names, queue = self._lease.names, self._lease.queue
-            await self._put(names.dead, queue, dead_copy(self.wire, reason, queue), Published.CONFIRMED)
+        """Park it for a person, with the reason; returns once the broker has confirmed the parked copy.
+
+        What is too large for a copy the broker parks by itself, whole and without the reason; where it cannot, the
+        copy has the beginning of it."""
+        if not self._claim():
+            return
+        wire, names, queue = self.wire, self._lease.names, self._lease.queue
+        if len(wire.body) > LARGEST_BODY:
+            if self._lease.leave_to_broker(self._tag):
+                _log.warning("broker.parked_without_reason", queue=queue, size=len(wire.body), reason=reason)
+                return
+            wire = shortened(wire)
+        await self._put(names.dead, queue, dead_copy(wire, reason, queue), Published.CONFIRMED)
 
     def give_back(self) -> None:
-        """Never mind: put it back into its queue at once."""
+        """Never mind: put it back into its queue at once, unread."""
         if self._claim():
-            self._lease.give_back(self._tag)
+            self._lease.give_back_unread(self._tag)
 
     def _claim(self) -> bool:
         """The first to settle wins: a second acknowledgement would cost the whole channel."""

@@ -43,12 +43,12 @@ class SimLine(Line):
             self.channel.setting.note("acked", self.source.name, held, self.channel.process)
         self.settle(tag)
 
-    def nacked(self, tag: int) -> None:
-        """The consumer puts it back. Since 4.3 that no longer counts towards the delivery limit."""
+    def given_back(self, tag: int, *, counted: bool) -> None:
+        """The consumer puts it back. Since 4.3 a nack no longer counts towards the delivery limit."""
         self._since.pop(tag, None)
         held = self._unsettled.pop(tag, None)
         if held is not None:
-            self.queue.take_back([held], counted=self.channel.setting.mode == "3.10")
+            self.queue.take_back([held], counted=counted or self.channel.setting.mode == "3.10")
 
     def cancel(self) -> None:
         """End the consumer from the broker's side; what is out may still be settled."""
@@ -131,9 +131,9 @@ class SimChannel:
         """Tell the broker to forget a delivery."""
         self._settlements.send(lambda: line.acknowledged(tag))
 
-    def give_back(self, line: ChannelLine, tag: int) -> None:
-        """Put a delivery back into its queue."""
-        self._settlements.send(lambda: line.nacked(tag))
+    def give_back(self, line: ChannelLine, tag: int, *, counted: bool) -> None:
+        """Put a delivery back into its queue, by `basic.reject` if it is to count and by `basic.nack` if not."""
+        self._settlements.send(lambda: line.given_back(tag, counted=counted))
 
     def close(self) -> None:
         """Close it after what was settled has arrived."""

@@ -26,7 +26,7 @@ class ChannelLine(Protocol):
         """The consumer is done with a delivery."""
         ...
 
-    def nacked(self, tag: int) -> None:
+    def given_back(self, tag: int, *, counted: bool) -> None:
         """The consumer puts a delivery back."""
         ...
 

@@ -60,8 +60,8 @@ class SimLogLine(LogLine):
         """The reader may be sent one more."""
         self.settle(tag)
 
-    def nacked(self, tag: int) -> None:
-        """Read on from here again."""
+    def given_back(self, tag: int, *, counted: bool) -> None:
+        """Read on from here again; a log counts nothing."""
         self.give_back(tag)
 
     def cancel(self) -> None:

@@ -42,7 +42,14 @@ class _Lease:
 
     def give_back(self, tag: int) -> None:
         if self.alive and self.line is not None:
-            self._channel.give_back(self.line, tag)
+            self._channel.give_back(self.line, tag, counted=True)
+
+    def give_back_unread(self, tag: int) -> None:
+        if self.alive and self.line is not None:
+            self._channel.give_back(self.line, tag, counted=False)
+
+    def leave_to_broker(self, _: int) -> bool:
+        return False
 
     async def copy(self, exchange: str, key: str, wire: Wire) -> Published:
         return await self._copy_to(exchange, key, wire)

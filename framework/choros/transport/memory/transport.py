@@ -38,6 +38,11 @@ class _MemoryLease:
     def give_back(self, tag: int) -> None:
         self.line.give_back(tag)
 
+    give_back_unread = give_back
+
+    def leave_to_broker(self, _: int) -> bool:
+        return False
+
     async def copy(self, exchange: str, key: str, wire: Wire) -> Published:
         return (await self._transport.put([(exchange, key, wire)]))[0]
 

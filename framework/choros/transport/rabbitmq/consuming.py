@@ -172,7 +172,9 @@ class RabbitConsumer:
             _log.warning("broker.consumer_lost", queue=self.queue)
 
     def _lease_on(self, channel: AbstractChannel, patience: float) -> RabbitLease:
-        return RabbitLease(channel, self.queue, self._names, self._copy_to, patience)
+        lease = RabbitLease(channel, self.queue, self._names, self._copy_to, patience)
+        lease.dead_letters = self._declarer.dead_letters(self.queue)
+        return lease
 
     async def _forgotten(self, connection: AbstractConnection) -> bool:
         return await self._declarer.consumers_of(connection, self.queue) == 0

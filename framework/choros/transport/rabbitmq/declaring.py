@@ -69,6 +69,11 @@ class Declarer:
         elif await self._missing(connection, Queue(name)):
             raise BrokerMisconfigured(f"The queue '{name}' does not exist.", "declare the topology before consuming.")
 
+    def dead_letters(self, queue: str) -> bool:
+        """Whether the broker moves what is rejected from this queue to its dead letters, without a loss on the way."""
+        known = self._remembered.only(queue).queues
+        return any(one.arguments.get("x-dead-letter-strategy") == "at-least-once" for one in known)
+
     async def consumers_of(self, connection: AbstractConnection, queue: str) -> int | None:
         """How many the broker counts; None if this user may not ask. Raises AMQPChannelError if it is not there."""
         channel = self._counting.get(queue)

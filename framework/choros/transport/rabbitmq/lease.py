@@ -16,7 +16,7 @@ from choros.transport.leased import LeasedDelivery
 from choros.transport.port import Published
 from choros.transport.rabbitmq.declaring import RPC_SECONDS, close_channel
 from choros.transport.rabbitmq.failures import CONNECTION_FAILURES
-from choros.transport.rabbitmq.frames import ack_frame, received, requeue_frame
+from choros.transport.rabbitmq.frames import ack_frame, received, reject_frame, requeue_frame, untouched_frame
 from choros.transport.topology import Names
 
 CopyTo = Callable[[str, str, Wire], Awaitable[Published]]
@@ -37,6 +37,8 @@ class RabbitLease:
         """What is consumed, if it is not the queue that the deliveries are settled for."""
         self.arguments: dict[str, Any] = {}
         """Of the consumer."""
+        self.dead_letters = False
+        """Whether the broker parks what is rejected."""
         self.names = names
         self.alive = True
         """Until the channel is gone; settling does nothing from then on."""
@@ -89,8 +91,18 @@ class RabbitLease:
         self._settle(ack_frame(self._number, tag))
 
     def give_back(self, tag: int) -> None:
-        """Put the delivery back into its queue."""
+        """Put the delivery back into its queue, counted: what makes its consumer fail must not come for ever."""
         self._settle(requeue_frame(self._number, tag))
+
+    def give_back_unread(self, tag: int) -> None:
+        """Put it back as if it had not been delivered: it has only waited behind others."""
+        self._settle(untouched_frame(self._number, tag))
+
+    def leave_to_broker(self, tag: int) -> bool:
+        """Reject it, which puts it whole into the dead letters of the queue, if it has any."""
+        if self.dead_letters:
+            self._settle(reject_frame(self._number, tag))
+        return self.dead_letters
 
     async def copy(self, exchange: str, key: str, wire: Wire) -> Published:
         """Publish a copy, confirmed."""
