@@ -34,7 +34,8 @@ def main() -> int:
     (folder / "evidence.txt").write_text("\n".join(lines))
     for line in [*report.summary(written), *lines, f"artefacts: {folder}"]:
         _say(line)
-    return 1 if result.verdict.violations or not result.drained or written["hung"] else 0
+    failed = result.verdict.violations or result.strangers.missing or written["hung"]
+    return 1 if failed or not result.drained else 0
 
 
 def plan_of(minutes: float, seed: int) -> Plan:

@@ -24,6 +24,7 @@ from tests.chaos.faults import LOSES_FACTS, Scene
 from tests.chaos.ledgers import Dossier, read_dossiers
 from tests.chaos.nemesis import Nemesis
 from tests.chaos.rooms import Room
+from tests.chaos.strangers import Account, account, look
 from tests.chaos.voyages import app
 from tests.chaos.wire import Wire
 
@@ -63,6 +64,7 @@ class Result:
     depths: Mapping[str, int]
     stops: Mapping[str, float]
     drained: bool
+    strangers: Account
     histories: dict[int, list[str]] = field(default_factory=dict)
 
 
@@ -128,10 +130,11 @@ class Campaign:
         ticking.cancel()
         depths = self._field.depths()
         stops = await self.crew.close()
+        strangers = await self._strangers(depths)
         verdict, dossiers, histories = await self._judge(republished)
         return Result(
             self.plan, self.folder, seconds, drain_seconds, self.nemesis, self.crew, verdict, dossiers, versions,
-            depths, stops, drained, histories,
+            depths, stops, drained, strangers, histories,
         )  # fmt: skip
 
     async def _heal(self) -> None:
@@ -212,6 +215,11 @@ class Campaign:
             guilty = sorted({one.number for one in verdict.violations})[:20]
             histories = {number: await _history(store, words[number].saga_id) for number in guilty if number in words}
         return verdict, dossiers, histories
+
+    async def _strangers(self, depths: Mapping[str, int]) -> Account:
+        host, port = self._field.address(self._field.nodes[0])
+        parked = await look(f"amqp://guest:guest@{host}:{port}/", depths)
+        return account(self.nemesis.scene.thrown, parked, self._lossy)
 
     def _keep_books(self) -> None:
         """What lies in a room goes with it; the services' books stay."""

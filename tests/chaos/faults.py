@@ -11,13 +11,22 @@ import random
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from choros.transport.topology import topology
 from tests.chaos.battlefield import STORE, Battlefield, in_thread
 from tests.chaos.crew import LOAD, RACING, Crew, Member
 from tests.chaos.voyages import NAMESPACE, app
 from tests.chaos.wire import Wire
+
+
+@dataclass(frozen=True)
+class Thrown:
+    """A stranger's message that the broker has taken: its name, which is its body, and the queues it went to."""
+
+    name: str
+    queues: tuple[str, ...]
+    at: float
 
 
 @dataclass
@@ -30,6 +39,8 @@ class Scene:
     dice: random.Random
     pace: float = 1.0
     """Below 1, faults are shorter."""
+    thrown: list[Thrown] = field(default_factory=list)
+    """What strangers have sent: see `strangers`."""
 
     def seconds(self, least: float, most: float) -> float:
         """Some time."""

@@ -12,6 +12,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from tests.chaos.faults import BIG, NEEDS_ROOM, SMALL, Fault, Scene
+from tests.chaos.strangers import STRANGERS
+
+_SMALL = {**SMALL, **STRANGERS}
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class Nemesis:
     @property
     def not_done(self) -> list[str]:
         """Kinds that would be possible, but whose turn did not come."""
-        possible = {*BIG, *self.extra, *SMALL} - set(self.impossible)
+        possible = {*BIG, *self.extra, *_SMALL} - set(self.impossible)
         return sorted(possible - {one.kind for one in self.done})
 
     @property
@@ -65,12 +68,12 @@ class Nemesis:
 
     async def _small(self, seconds: float) -> None:
         until, under_way = time.monotonic() + seconds, set[asyncio.Task[None]]()
-        kinds, weights = list(SMALL), [weight for _, weight in SMALL.values()]
+        kinds, weights = list(_SMALL), [weight for _, weight in _SMALL.values()]
         dice = self.scene.dice
         while time.monotonic() < until:
             await asyncio.sleep(min(dice.expovariate(1 / self.small_every), 4 * self.small_every))
             kind = dice.choices(kinds, weights)[0]
-            task = asyncio.create_task(self._do(kind, SMALL[kind][0], big=False))
+            task = asyncio.create_task(self._do(kind, _SMALL[kind][0], big=False))
             under_way.add(task)
             task.add_done_callback(under_way.discard)
         if under_way:

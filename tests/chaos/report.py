@@ -19,6 +19,7 @@ The report's fields, all times in seconds:
     dead_letters    {queue: count}
     exits           {process and exit code: count}: ends that nobody ordered; stop_seconds: slowest orderly stop;
                     hung: processes that had to be killed at the end
+    strangers       {thrown, parked, more_than_once, missing}: messages whose properties cannot be decoded
     violations      [{kind, number, what}]
 """
 
@@ -91,6 +92,7 @@ def as_json(result: Result, battlefield: str) -> dict[str, Any]:
         "exits": dict(result.crew.ended),
         "stop_seconds": round(max(result.stops.values(), default=0.0), 1),
         "hung": sorted(name for name, seconds in result.stops.items() if seconds >= STOP_SECONDS),
+        "strangers": vars(result.strangers),
         "violations": [vars(one) for one in verdict.violations],
     }
 
@@ -139,6 +141,7 @@ def summary(report: dict[str, Any]) -> Iterator[str]:
     if report["impossible"]:
         yield f"  not possible on this machine, so not done: {', '.join(report['impossible'])}"
     yield ", ".join(f"{count} {kind}" for kind, count in report["zeros"].items()) + _bound(report)
+    yield f"messages that cannot be decoded: {report['strangers']}"
     yield f"recovery after a big fault: {report['recovery']}"
     for name in ("parked", "missing_facts", "dead_letters", "leftovers", "exits", "hung", "failed_faults", "not_done"):
         if report[name]:

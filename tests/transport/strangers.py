@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import struct
-from collections.abc import Iterable
+from collections.abc import Collection
+from typing import cast
 
 import aiormq
 import pamqp.frame
+from aiormq import Channel
 from aiormq.abc import ChannelFrame
 from pamqp.body import ContentBody
 
@@ -93,13 +96,15 @@ def deliver(channel: int, exchange: bytes, key: bytes, properties: bytes, body: 
     return method(channel, 60, 60, arguments) + content(channel, properties, body)
 
 
-async def throw(url: str, exchange: str, key: bytes, messages: Iterable[bytes], body: bytes = b"{}") -> None:
-    """Publish them, and wait until the broker has had them all; raises what it says against that."""
+async def throw(url: str, exchange: str, key: bytes, messages: Collection[bytes], body: bytes = b"{}") -> None:
+    """Publish them; returns once the broker has them all, and raises what it says against that."""
     connection = await aiormq.connect(url)
     try:
-        channel = await connection.channel(publisher_confirms=False)
+        channel = await connection.channel(timeout=10)
+        confirms = [asyncio.get_running_loop().create_future() for _ in messages]
+        cast(Channel, channel).confirmations.update(enumerate(confirms, 1))  # aiormq settles them
         frames = b"".join(publish(channel.number, exchange, key, properties, body) for properties in messages)
         await connection.write_queue.put(ChannelFrame(frames, should_close=False))
-        await channel.basic_qos(prefetch_count=1, timeout=10)  # answered in its turn
+        await asyncio.wait_for(asyncio.gather(*confirms), 10)
     finally:
         await connection.close()
