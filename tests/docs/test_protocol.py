@@ -18,7 +18,7 @@ import aio_pika
 import pytest
 
 from choros import messages
-from choros.envelope import _ATTRIBUTES, _REQUIRED, MAX_BODY, MAX_DEPTH, MAX_HEADERS, Wire, decode, encode
+from choros.envelope import _ATTRIBUTES, _REQUIRED, MAX_BODY, MAX_DEPTH, MAX_HEADERS, UNREADABLE, Wire, decode, encode
 from choros.ids import fresh_id
 from choros.messages import Command, Done, Fact, Failure, Message, Reply
 from choros.names import RESERVED_NAMES
@@ -33,6 +33,7 @@ from choros.store.memory import MemoryStore
 from choros.transport import copies
 from choros.transport.fact_log import FactLog
 from choros.transport.rabbitmq import RabbitMQTransport
+from choros.transport.rabbitmq.frames import LARGEST_UNREADABLE
 from choros.transport.topology import DELIVERY_LIMIT, RETRY_LADDER, Names, topology
 from tests.docs import foreign_participant
 from tests.docs.foreign_participant import Body, Handler, No, Participant
@@ -132,7 +133,9 @@ def test_the_limits_the_ladder_and_the_parking_headers_are_those_of_the_code() -
     assert RETRY_LADDER == (1, 5, 30, 120, 600)
     assert f"After {DELIVERY_LIMIT} deliveries" in PAGE
     headers = [code(row[0]) for row in table_after("## 9. Parking")]
-    assert headers == [copies.REASON, copies.FAILED_AT, copies.ORIGINAL_QUEUE, copies.RETRIES]
+    always = [copies.REASON, copies.FAILED_AT, copies.ORIGINAL_QUEUE, copies.RETRIES]
+    assert headers == [*always, UNREADABLE, copies.BODY_SIZE, copies.BODY_SHA256]
+    assert f"first {LARGEST_UNREADABLE // 1024} KiB" in PAGE
     assert all(f"`{name}`" in PAGE for name in (*copies._NOT_COPIED, *copies._NOT_COPIED_PREFIXES, *RESERVED_NAMES))
 
 

@@ -41,7 +41,7 @@ async def next_of(consumer: Consumer) -> LeasedDelivery:
 
 
 @pytest.mark.parametrize(("mode", "deliveries"), [("3.10", 4), ("4.3", 10)])
-def test_giving_back_counts_towards_the_limit_in_3_10_alone(mode: Mode, deliveries: int) -> None:
+def test_giving_back_unread_counts_towards_the_limit_in_3_10_alone(mode: Mode, deliveries: int) -> None:
     stage = Shop(mode=mode, declared=limited(3))
 
     async def main() -> int:
@@ -56,6 +56,25 @@ def test_giving_back_counts_towards_the_limit_in_3_10_alone(mode: Mode, deliveri
         return 10
 
     assert simulated(main) == deliveries
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_what_goes_back_because_it_failed_counts_towards_the_limit(mode: Mode) -> None:
+    """A queue of commands has no ladder, so `retry` gives it back."""
+    stage = Shop(mode=mode, declared=limited(3))
+
+    async def main() -> int:
+        client = await stage.process("client")
+        consumer = await client.consume(PAYMENT, 1)
+        await client.send([command()])
+        for count in range(10):
+            if stage.broker.waiting(DEAD_PAYMENT):
+                return count
+            await (await next_of(consumer)).retry(0.0)
+            await asyncio.sleep(1)
+        return 10
+
+    assert simulated(main) == 4
 
 
 @pytest.mark.parametrize("mode", MODES)

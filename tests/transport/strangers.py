@@ -85,8 +85,8 @@ def method(channel: int, klass: int, number: int, arguments: bytes) -> bytes:
 
 
 def publish(channel: int, exchange: str, key: bytes, properties: bytes, body: bytes = b"{}") -> bytes:
-    """`basic.publish` with its content."""
-    arguments = b"\0\0" + short(exchange.encode()) + short(key) + b"\0"
+    """`basic.publish`, mandatory, with its content."""
+    arguments = b"\0\0" + short(exchange.encode()) + short(key) + b"\1"
     return method(channel, 60, 40, arguments) + content(channel, properties, body)
 
 
@@ -97,7 +97,9 @@ def deliver(channel: int, exchange: bytes, key: bytes, properties: bytes, body: 
 
 
 async def throw(url: str, exchange: str, key: bytes, messages: Collection[bytes], body: bytes = b"{}") -> None:
-    """Publish them; returns once the broker has them all, and raises what it says against that."""
+    """Publish them; returns once the broker has put them all into a queue, and raises what it says against that.
+
+    What comes back, since no queue takes it, costs this connection: it is no guarded one."""
     connection = await aiormq.connect(url)
     try:
         channel = await connection.channel(timeout=10)
@@ -105,6 +107,10 @@ async def throw(url: str, exchange: str, key: bytes, messages: Collection[bytes]
         cast(Channel, channel).confirmations.update(enumerate(confirms, 1))  # aiormq settles them
         frames = b"".join(publish(channel.number, exchange, key, properties, body) for properties in messages)
         await connection.write_queue.put(ChannelFrame(frames, should_close=False))
-        await asyncio.wait_for(asyncio.gather(*confirms), 10)
+        confirmed = asyncio.gather(*confirms)
+        await asyncio.wait({confirmed, connection.closing}, timeout=10, return_when=asyncio.FIRST_COMPLETED)
+        if not confirmed.done():
+            confirmed.cancel()
+            raise ConnectionError("not all of them were taken")
     finally:
         await connection.close()
