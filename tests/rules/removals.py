@@ -77,8 +77,8 @@ REMOVALS = (
     ),
     Removal(
         6, "an event's id survives resends", "runtime.relay.Relay._drain",
-        "entry.message or Envelope.loads(entry.envelope)",
-        "Envelope(**{**__import__('json').loads(entry.envelope), 'id': entry.id[::-1]})",
+        "entry if entry.message else _read(entry)",
+        "replace(entry, message=replace(_read(entry).message, id=entry.id[::-1]))",
         (f"{ORCHESTRATOR}::test_what_a_crash_left_in_the_outbox_is_sent_under_its_own_id",),
     ),
     Removal(

@@ -107,10 +107,10 @@ async def throw(url: str, exchange: str, key: bytes, messages: Collection[bytes]
         cast(Channel, channel).confirmations.update(enumerate(confirms, 1))  # aiormq settles them
         frames = b"".join(publish(channel.number, exchange, key, properties, body) for properties in messages)
         await connection.write_queue.put(ChannelFrame(frames, should_close=False))
-        confirmed = asyncio.gather(*confirms)
-        await asyncio.wait({confirmed, connection.closing}, timeout=10, return_when=asyncio.FIRST_COMPLETED)
-        if not confirmed.done():
-            confirmed.cancel()
-            raise ConnectionError("not all of them were taken")
+        everything = asyncio.ensure_future(asyncio.wait(confirms))
+        await asyncio.wait({everything, connection.closing}, timeout=10, return_when=asyncio.FIRST_COMPLETED)
+        if not everything.cancel() and all(confirm.exception() is None for confirm in confirms):
+            return
+        raise ConnectionError("not all of them were taken")
     finally:
         await connection.close()
