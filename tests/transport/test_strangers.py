@@ -68,9 +68,9 @@ async def test_what_its_consumer_gives_back_is_parked_in_the_end(amqp_url: str, 
     transport = await opened(amqp_url, declared)
     async with await aio_pika.connect(amqp_url) as connection:
         channel = await connection.channel()
+        await transport.publish([fact()])  # over a connection that first restores what is missing
         await channel.queue_delete(names.retry_queue(queue, 1))
         consumer = await transport.consume(queue, 1)
-        await transport.publish([fact()])
         for _ in range(DELIVERY_LIMIT + 1):
             (delivery,) = await receive(consumer)
             await delivery.retry(0.0)

@@ -182,7 +182,8 @@ class Link:
             except Exception as failure:
                 _log.warning("broker.unreachable", connection=self.name, why=str(failure))
             else:
-                _log.info("broker.connected_again", connection=self.name)
+                if self._up.is_set():
+                    _log.info("broker.connected_again", connection=self.name)
                 return connection
         raise AssertionError("unreachable")
 
