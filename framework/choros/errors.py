@@ -20,6 +20,8 @@ Refused                       raised by handlers: a definite business "no" (not 
 
 from __future__ import annotations
 
+from choros.masking import masked
+
 
 class ChorosError(Exception):
     """Any error of choros: a sentence, and a hint what to do about it."""
@@ -27,8 +29,8 @@ class ChorosError(Exception):
     exit_code = 1
 
     def __init__(self, sentence: str, hint: str = "") -> None:
-        super().__init__(sentence)
-        self.sentence = sentence
+        self.sentence = masked(sentence)  # it may quote an address that was typed
+        super().__init__(self.sentence)
         self.hint = hint
 
     def __str__(self) -> str:

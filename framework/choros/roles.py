@@ -15,6 +15,7 @@ from typing import Protocol
 import structlog
 
 from choros.errors import UsageError
+from choros.masking import shown
 from choros.runtime.application import App
 from choros.runtime.checking import check, check_preparations
 from choros.runtime.client import Client
@@ -45,6 +46,9 @@ class Addresses:
     broker: str = DEFAULT_BROKER
     store: str = DEFAULT_STORE
     database: str = DEFAULT_DATABASE
+
+    def __repr__(self) -> str:
+        return f"Addresses({shown(self.broker)!r}, {shown(self.store)!r}, {shown(self.database)!r})"
 
 
 class Running(Protocol):

@@ -15,7 +15,6 @@ from choros.errors import StoreMisconfigured, StoreUnreachable, UsageError
 from choros.store.barrier_redis import RedisDatabase
 from choros.store.port import Committed, Kind
 from choros.store.redis import RedisStore
-from choros.store.redis_errors import masked
 from choros.testing.store import after, command, creation, stored, waiting
 from tests.patience import LATE
 from tests.private_servers import PrivateRedis
@@ -132,10 +131,6 @@ async def test_a_server_that_never_answers_is_given_up(opened: Opening) -> None:
 def test_a_nonsense_address_is_a_usage_error() -> None:
     with pytest.raises(UsageError):
         RedisStore("redis://localhost/0?socket_timeout=soon")
-
-
-def test_passwords_are_masked() -> None:
-    assert masked("redis://user:secret@host:6379/2?password=secret") == "redis://host:6379/2"
 
 
 async def test_no_memory_refuses_a_transition_whole(

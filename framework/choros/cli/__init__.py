@@ -3,14 +3,46 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
 from choros.cli import application, facts, health, saga, sim, verify
 from choros.errors import ChorosError
+from choros.masking import masked
+
+
+class _Masking(TyperGroup):
+    """What is wrong with a command line is quoted, and an address may stand anywhere in one."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        with _masking():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, *args: Any, **kwargs: Any) -> Any:
+        with _masking():
+            return super().invoke(*args, **kwargs)
+
+
+@contextmanager
+def _masking() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        if isinstance(message := getattr(error, "message", None), str):
+            error.message = masked(message)  # type: ignore[attr-defined] # typer's own errors, which it does not export
+        raise
+
 
 app = typer.Typer(
-    no_args_is_help=True, pretty_exceptions_enable=False, add_completion=True, help="Sagas and facts on RabbitMQ."
+    cls=_Masking,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=True,
+    help="Sagas and facts on RabbitMQ.",
 )
 app.add_typer(application.app)
 app.add_typer(health.app)

@@ -22,6 +22,7 @@ import structlog
 
 from choros.envelope import Envelope
 from choros.errors import ChorosError, Refused
+from choros.masking import masked
 from choros.version import __version__
 
 Logger = structlog.stdlib.BoundLogger
@@ -42,7 +43,6 @@ _TRUSTED_TEXT = ("uvicorn",)
 """Loggers of others whose messages are worth nothing without their arguments, and quote no payload."""
 _CODE = re.compile(r"[a-z_]{1,60}")
 _CARD = re.compile(r"(?<![0-9A-Za-z])\d(?:[ -]?\d){12,18}(?![0-9A-Za-z])")
-_PASSWORD = re.compile(r"(?<=://)[^/\s@]+@")
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 _current: ContextVar[Envelope | None] = ContextVar("choros_message", default=None)
 
@@ -110,7 +110,7 @@ def frames(traceback: TracebackType | None, most: int = 20) -> list[str]:
 
 def mask(text: str) -> str:
     """The text without passwords in addresses and without numbers that could be a card's."""
-    return _PASSWORD.sub("***@", _CARD.sub("[number]", text))
+    return _CARD.sub("[number]", masked(text))
 
 
 # --- processors -----------------------------------------------------------------------------------------------------

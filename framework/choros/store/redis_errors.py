@@ -2,18 +2,9 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
 from redis import exceptions as redis_errors
 
 from choros.errors import ChorosError, StoreMisconfigured, StoreUnreachable
-
-
-def masked(url: str) -> str:
-    """The address without user, password and options, fit for errors and logs."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-
 
 _BAD_LOGIN = (
     "does not accept this user and password",

@@ -18,12 +18,14 @@ from redis.backoff import NoBackoff
 from redis.maint_notifications import MaintNotificationsConfig
 
 from choros.errors import ChorosError, StoreMisconfigured, UsageError
-from choros.store.redis_errors import masked, named
+from choros.masking import shown
+from choros.store.redis_errors import named
 from choros.store.together import Together
 
 Command = Sequence[str | int | float | bytes]
 _TRIPS = 2
 """Round trips under way at once: while one is on the wire, the next is written."""
+_ADDRESS_HINT = "redis://:password@host:6379/0; / in a password is %2F, @ is %40."
 _log = structlog.get_logger(__name__)
 _SETTINGS = ("maxmemory-policy", "appendonly", "appendfsync")
 _IN_INFO = {"maxmemory_policy": "maxmemory-policy", "aof_enabled": "appendonly"}
@@ -50,7 +52,7 @@ class Server:
     """
 
     def __init__(self, url: str, connections: int, timeout: float) -> None:
-        self.name = masked(url)
+        self.name = shown(url)
         self._timeout = timeout
         self._together = Together(self._talk_for_all, weigh=len, under_way=_TRIPS)
         try:
@@ -66,7 +68,7 @@ class Server:
                 maint_notifications_config=MaintNotificationsConfig(enabled=False),
             )
         except ValueError:
-            raise UsageError(f"The address {self.name} means nothing.", "redis://host:6379/0") from None
+            raise UsageError(f"The address {self.name} means nothing.", _ADDRESS_HINT) from None
 
     @asynccontextmanager
     async def link(self) -> AsyncIterator[Connection]:

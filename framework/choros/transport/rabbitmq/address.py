@@ -20,7 +20,7 @@ def dialled(url: str, name: str) -> tuple[URL, ...]:
     Raises UsageError if it is none.
     """
     parts = _PARTS.fullmatch(url)
-    if parts is None:
+    if parts is None or "@" in parts["after"].partition("?")[0]:  # a `/` in a password cuts it short
         raise _unusable()
     return tuple(_dialled(parts["before"] + host + parts["after"], name) for host in parts["hosts"].split(","))
 
@@ -45,14 +45,9 @@ def heartbeat_of(address: URL) -> float:
 def _unusable() -> UsageError:
     return UsageError(
         "The broker's address is not usable.",
-        "amqp://user:password@host:5672/vhost, or with the nodes of a cluster: ...@one:5672,two:5672/vhost",
+        "amqp://user:password@host:5672/vhost, or with the nodes of a cluster: ...@one:5672,two:5672/vhost;"
+        " / in a password is %2F, @ is %40.",
     )
-
-
-def shown(address: URL) -> str:
-    """The address without its password and options."""
-    bare = address.with_query(None)
-    return str(bare.with_password("***") if bare.password else bare)
 
 
 class Round:

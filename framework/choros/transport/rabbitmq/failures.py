@@ -17,7 +17,7 @@ from aiormq.exceptions import (
 from yarl import URL
 
 from choros.errors import BrokerMisconfigured, BrokerUnreachable, ChorosError
-from choros.transport.rabbitmq.address import shown
+from choros.masking import shown
 
 CONNECTION_FAILURES = (AMQPError, OSError, TimeoutError, RuntimeError, EOFError, StopAsyncIteration)
 """Whatever aio-pika and aiormq raise when a connection or channel is not, or no longer, to be had. (The last one: the
@@ -27,7 +27,7 @@ _NOT_ALLOWED = 530
 
 def explained(failure: BaseException, address: URL) -> ChorosError:
     """The error for a first connection that failed with this."""
-    where = shown(address)
+    where = shown(str(address))
     if isinstance(failure, (ProbableAuthenticationError, AuthenticationError)):
         return BrokerMisconfigured(
             f"The broker at {where} refuses this user or password.",

@@ -11,10 +11,11 @@ from aiormq.abc import AbstractConnection
 
 from choros.envelope import Envelope, Wire
 from choros.errors import BrokerUnreachable
+from choros.masking import shown
 from choros.transport.fact_log import MARK
 from choros.transport.health import Health, HealthRecord
 from choros.transport.port import Published
-from choros.transport.rabbitmq.address import dialled, heartbeat_of, shown
+from choros.transport.rabbitmq.address import dialled, heartbeat_of
 from choros.transport.rabbitmq.blocked import BlockedWatch
 from choros.transport.rabbitmq.consuming import RabbitConsumer
 from choros.transport.rabbitmq.declaring import RPC_SECONDS, Declarer
@@ -70,7 +71,7 @@ class RabbitMQTransport:
         """Create what is missing and remember it for every reconnection; raises BrokerMisconfigured."""
         connection = self._in.connection or self._out.connection
         if connection is None:
-            raise BrokerUnreachable(f"There is no connection to {shown(self._in.address)}.", "connect() first.")
+            raise BrokerUnreachable(f"There is no connection to {shown(str(self._in.address))}.", "connect() first.")
         try:
             await self._declarer.declare(connection, topology)
         except CONNECTION_FAILURES as failure:
