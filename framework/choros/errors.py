@@ -5,6 +5,7 @@ ChorosError
 ├── UsageError                a command line, setting or address that means nothing
 │   └── DeclaredOtherwise     an act on a saga that this process does not know as it was begun
 ├── MessageRejected           a message off the wire that is not acceptable; it is parked, never raised to users
+├── MessageUnwritable         a message whose own model fails to write it
 ├── StartConflict             the same start key with another body
 ├── SagaNotFound              no saga instance has this id
 ├── OutcomePending            `run` gave up waiting; the saga itself goes on
@@ -22,11 +23,16 @@ from __future__ import annotations
 
 from choros.masking import masked
 
+EXITS = (SystemExit, KeyboardInterrupt)
+"""What is no failure of whoever raises it, but the wish that the process ends; the role at work stops in order."""
+
 
 class ChorosError(Exception):
     """Any error of choros: a sentence, and a hint what to do about it."""
 
     exit_code = 1
+    sentence = ""
+    hint = ""
 
     def __init__(self, sentence: str, hint: str = "") -> None:
         self.sentence = masked(sentence)  # it may quote an address that was typed
@@ -53,6 +59,10 @@ class DeclaredOtherwise(UsageError):
 
 class MessageRejected(ChorosError):
     """A message off the wire that cannot be accepted. The reason never repeats what the message said."""
+
+
+class MessageUnwritable(ChorosError):
+    """A message that its own model fails to write as JSON: a bug of whoever made it."""
 
 
 class StartConflict(ChorosError):
@@ -96,10 +106,24 @@ class StoreMisconfigured(Misconfigured):
 class Refused(Exception):
     """A definite business "no" of a participant: the step is undone by nobody and never retried.
 
-    `code` must be one that the command declares (`refusals=`); `detail` travels in the reply and is never logged.
+    `code` must be one that the command declares (`refusals=`), as text or as a member of a `str` enum; raises
+    UsageError for anything else. `detail` travels in the reply, shortened if it is long, and is never logged.
     """
 
+    code = ""
+    detail = ""
+
     def __init__(self, code: str, detail: str = "") -> None:
-        super().__init__(code)
-        self.code = code
+        self.code = _text_of(code)
+        super().__init__(self.code)
         self.detail = detail
+
+
+def _text_of(code: object) -> str:
+    """Checked here, where the traceback still names the line that is wrong."""
+    if isinstance(code, str):
+        return str.__str__(code)  # of an enum's member its value, not its name
+    raise UsageError(
+        f"Refused is given a code of the type {type(code).__name__}.",
+        "Refused('card_declined'): a text that the command declares; of an enum that is no str, the member's value.",
+    )

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from contextlib import suppress
+from contextvars import copy_context
 from typing import Any, ClassVar, Generic, Literal, Self, TypeVar, Unpack, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from choros.errors import DeclarationError, MessageRejected
+from choros.errors import EXITS, DeclarationError, MessageRejected, MessageUnwritable
 
 _NAME = re.compile(r"[a-z0-9]+(?:[.-][a-z0-9]+)*")
 _CODE = re.compile(r"[a-z][a-z0-9_]*")
@@ -29,16 +31,25 @@ class Message(BaseModel):
         cls.type_name = _type_name(cls.__name__, name, version)
 
     def to_json(self) -> str:
-        """The message as JSON text."""
-        return self.model_dump_json()
+        """The message as JSON text; raises MessageUnwritable, whatever its model raised."""
+        try:
+            return copy_context().run(self.model_dump_json)
+        except EXITS:
+            raise
+        except BaseException as error:
+            raise MessageUnwritable(f"A {self.type_name} cannot be written ({type(error).__name__}).") from error
 
     @classmethod
     def from_json(cls, data: str | bytes) -> Self:
-        """Read the message strictly; raises MessageRejected, which names fields but never their values."""
+        """Read the message strictly; raises MessageRejected, which names fields but never their values.
+
+        A model's own validators may raise anything, not only what pydantic knows."""
         try:
-            return cls.model_validate_json(data, strict=True)
-        except ValidationError as error:
-            raise MessageRejected(f"The body is no {cls.type_name}: {_faults(error)}.") from None
+            return copy_context().run(cls.model_validate_json, data, strict=True)
+        except EXITS:
+            raise
+        except BaseException as error:
+            raise MessageRejected(f"The body is no {cls.type_name}: {_why(error)}.") from None
 
 
 def _type_name(class_name: str, name: str, version: int) -> str:
@@ -51,6 +62,13 @@ def _type_name(class_name: str, name: str, version: int) -> str:
     if version < 1:
         raise DeclarationError(f"Message {class_name} has version {version}.", "count versions from 1.")
     return f"{stem}.v{version}"
+
+
+def _why(error: BaseException) -> str:
+    if isinstance(error, ValidationError):
+        with suppress(Exception):  # its sentences may be a user's own
+            return _faults(error)
+    return f"its model raised {type(error).__name__}"
 
 
 def _faults(error: ValidationError, most: int = 3) -> str:

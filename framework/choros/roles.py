@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import AsyncIterator, Awaitable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Protocol
+from typing import Any, Protocol
 
 import structlog
 
 from choros.errors import UsageError
 from choros.masking import shown
 from choros.runtime.application import App
+from choros.runtime.calling import ExitWanted, apart, in_order, plainly
 from choros.runtime.checking import check, check_preparations
 from choros.runtime.client import Client
 from choros.runtime.health import Vitals
@@ -26,7 +27,7 @@ from choros.runtime.service import Service
 from choros.runtime.subscriber import Subscriber
 from choros.runtime.telemetry import configure_logging
 from choros.store.addresses import database_at, store_at
-from choros.store.barrier import Database
+from choros.store.barrier import Database, Job
 from choros.store.port import Store
 from choros.transport.addresses import open_transport
 from choros.transport.port import Transport
@@ -99,12 +100,16 @@ async def opened_database(addresses: Addresses, app: App, service: Service) -> A
         await database.open()
         check(service, [*service.handlers.values(), *service.reactions.values()], database)
         check_preparations(service, database)
-        for error in await database.run(list(service.preparations)):
+        for error in await database.run([_prepared(function) for function in service.preparations]):
             if isinstance(error, Exception):
-                raise error
+                raise plainly(error)
         yield database
     finally:
         await database.close()
+
+
+def _prepared(function: Callable[[Any], Awaitable[Any]]) -> Job:
+    return lambda transaction: apart(function(transaction))
 
 
 def _with_folder(url: str) -> str:
@@ -144,12 +149,15 @@ async def running(app: App, addresses: Addresses | None = None) -> AsyncIterator
         if orchestrator is None:
             raise UsageError("This application has no saga to run.", "name one in App(sagas=...).")
         await orchestrator.declare()  # every queue, before anybody sends
-        loops = asyncio.create_task(run_together(parts))
+        loops = asyncio.create_task(in_order(run_together(parts)))
         try:
             yield Client(app, store=orchestrator.store, transport=orchestrator.transport, decider=orchestrator.decider)
         finally:
             await stop_all(parts)
-            await loops
+            try:
+                await loops
+            except ExitWanted as error:
+                raise error.wanted from None
 
 
 async def run_role(app: App, role: str, addresses: Addresses, *, health_file: Path | None = None) -> None:
@@ -220,7 +228,7 @@ async def _open_service(
 
 async def run_together(parts: list[Running]) -> None:
     """Run all until one ends, then stop the others; raises what ended it."""
-    tasks = [asyncio.create_task(part.run()) for part in parts]
+    tasks = [asyncio.create_task(in_order(part.run())) for part in parts]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -229,7 +237,7 @@ async def run_together(parts: list[Running]) -> None:
     for task in tasks:
         task.cancel()
         if task.done() and not task.cancelled() and (error := task.exception()):
-            raise error
+            raise plainly(error)
 
 
 async def stop_all(parts: list[Running]) -> None:

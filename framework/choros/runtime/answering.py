@@ -9,6 +9,10 @@ from choros.ids import fresh_id
 from choros.messages import Failure, Reply
 from choros.store.barrier import Row
 
+MOST_DETAIL = 4000
+"""Characters of a refusal's detail that travel; the rest is cut off."""
+MOST_CODE = 200
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -63,11 +67,20 @@ def answer(command: Envelope, source: str, now: float, body: Reply, outcome: Out
     )
 
 
-def refusal(command: Envelope, code: str, detail: str = "") -> Failure:
-    """The body of a definite no."""
-    return Failure(code=code, detail=detail, step=command.step, kind="refused")
+def refusal(command: Envelope, code: str, detail: object = "") -> Failure:
+    """The body of a definite no, which it stays whatever a handler gave as its detail."""
+    return Failure(code=code, detail=_fit(detail), step=command.step, kind="refused")
+
+
+def _fit(detail: object) -> str:
+    """As text that fits into a reply."""
+    try:
+        text = "" if detail is None else str(detail)
+    except Exception:
+        return ""
+    return text[:MOST_DETAIL].encode("utf-8", "replace").decode()
 
 
 def failure(command: Envelope, error: BaseException) -> Failure:
     """The body of "it did not work, it may be tried again": what the exception said stays here."""
-    return Failure(code=type(error).__name__, step=command.step, kind="failed")
+    return Failure(code=type(error).__name__[:MOST_CODE], step=command.step, kind="failed")

@@ -9,16 +9,15 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import structlog
-
 from choros.errors import ChorosError, StoreUnreachable
 from choros.runtime.relay import Relay
+from choros.runtime.telemetry import get_logger
 from choros.runtime.work import Done, Folded, Work
 from choros.saga.inputs import TimerFired
 from choros.store.port import Committed, Entry, Loaded, Store, Transition
 from choros.transport.port import Transport
 
-log = structlog.get_logger("choros.orchestrator")
+log = get_logger("choros.orchestrator")
 
 Fold = Callable[[Sequence[Work], Loaded | None, float], Folded]
 """Folds the work on one saga into one transition: `Transitions.make`."""

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
+from choros.runtime.calling import in_order, plainly
 from choros.sources import now
 from choros.transport.port import Consumer, Delivery, Transport
 
@@ -55,7 +56,7 @@ class Intake:
         finally:
             await self._end(receiving)
         if self._failure is not None:
-            raise self._failure
+            raise plainly(self._failure)
 
     @property
     def stopping(self) -> bool:
@@ -67,6 +68,11 @@ class Intake:
         self._stopping.set()
         if self._started:
             await self._ended.wait()
+
+    def fail(self, error: BaseException) -> None:
+        """Receive no more, and let `run` raise this once what is under way has finished."""
+        self._failure = self._failure or error
+        self._stopping.set()
 
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Work on something beside the batches; its errors end `run`."""
@@ -85,8 +91,7 @@ class Intake:
 
     def _check(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._failure = self._failure or error
-            self._stopping.set()
+            self.fail(error)
 
     async def _receive(self, take: Take, first: First | None) -> None:
         try:
@@ -106,7 +111,7 @@ class Intake:
         try:
             while deliveries := await consumer.receive(self._prefetch):
                 self.last_delivery = now()
-                await take(deliveries)
+                await in_order(take(deliveries))
         finally:
             closing.cancel()
             await consumer.close()
@@ -123,7 +128,9 @@ class Intake:
             while self._working and (left := deadline - asyncio.get_running_loop().time()) > 0:
                 await asyncio.wait(set(self._working), timeout=left, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            await _cancel({receiving, *self._working, *self._background})
+            while self._working or not receiving.done():  # what is cut off may begin something in its last breath
+                await _cancel({receiving, *self._working})
+            await _cancel(self._background)
             if self._kept is not None:
                 await self._kept.drop()
             self._ended.set()

@@ -6,14 +6,14 @@ import asyncio
 import contextlib
 from collections.abc import Sequence
 
-import structlog
-
-from choros.envelope import decode
 from choros.errors import MessageRejected, StoreUnreachable
 from choros.runtime.application import App
+from choros.runtime.calling import in_order, plainly
 from choros.runtime.decider import Decider
+from choros.runtime.reading import read_envelope
 from choros.runtime.replies import read_reply
 from choros.runtime.stuck import Watch
+from choros.runtime.telemetry import get_logger
 from choros.runtime.transition import Transitions
 from choros.runtime.work import Work
 from choros.sources import now
@@ -21,7 +21,7 @@ from choros.store.port import Store
 from choros.transport.port import Consumer, Delivery, Transport
 from choros.transport.topology import Names
 
-log = structlog.get_logger("choros.orchestrator")
+log = get_logger("choros.orchestrator")
 
 DUE_LIMIT = 500
 SURVEY_EVERY = 60.0
@@ -68,14 +68,14 @@ class Orchestrator:
         await self._look_for_stranded()
         consumer = await self.transport.consume(Names(self._app.namespace).reply_queue(self._app.name), self._prefetch)
         jobs = (
-            self._receive(consumer),
+            in_order(self._receive(consumer)),
             self._timers(),
             self._survey(),
             self.decider.commands.run(),
             self.decider.facts.run(),
         )
         tasks = [asyncio.create_task(job) for job in jobs]
-        deciding = asyncio.create_task(self.decider.run())
+        deciding = asyncio.create_task(in_order(self.decider.run()))
         stopping = asyncio.create_task(self._stopping.wait())
         log.info("choros.orchestrator.started", application=self._app.name)
         try:
@@ -84,7 +84,7 @@ class Orchestrator:
             await self._wind_down(consumer, [*tasks, stopping], deciding)
         for task in (*tasks, deciding):
             if task.done() and not task.cancelled() and (error := task.exception()):
-                raise error
+                raise plainly(error)
 
     async def _wind_down(
         self, consumer: Consumer, tasks: Sequence[asyncio.Task[object]], deciding: asyncio.Task[None]
@@ -111,7 +111,7 @@ class Orchestrator:
 
     def _read(self, delivery: Delivery) -> Work | None:
         try:
-            reply = read_reply(decode(delivery.wire))
+            reply = read_reply(read_envelope(delivery.wire))
         except MessageRejected as rejected:
             log.warning("choros.reply.parked", reason=rejected.sentence)
             self.decider.background(delivery.dead_letter(rejected.sentence))

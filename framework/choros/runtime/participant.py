@@ -10,6 +10,7 @@ from typing import Any
 from choros.errors import MessageRejected, Misconfigured, Refused, StoreUnreachable
 from choros.runtime.answering import Answer, Unsettled, answer, failure
 from choros.runtime.barrier import CLOCK_SKEW
+from choros.runtime.calling import ExitWanted, HandlerBroke, plainly
 from choros.runtime.carrying_out import Barrier, may_refuse
 from choros.runtime.checking import check
 from choros.runtime.effects import Effects
@@ -114,7 +115,7 @@ class Participant:
                 self._intake.spawn(self._alone(received, None, result))
             else:
                 self._effects.leave(received.key.effect)
-                outgoing.append(Outgoing(self._answer(received, result), received.delivery))
+                outgoing += self._outgoing(received, result)
         if outgoing:
             self._intake.spawn(self._replies.deliver(outgoing))
 
@@ -133,17 +134,29 @@ class Participant:
             result = error
         finally:
             self._effects.leave(received.key.effect)
-        await self._replies.deliver([Outgoing(self._answer(received, result), received.delivery)])
+        await self._replies.deliver(self._outgoing(received, result))
 
     # --- answering them ---
+
+    def _outgoing(self, received: Received, result: Any) -> list[Outgoing]:
+        """The answer to send; none where the process is to end (the command comes again), or the handler was closed."""
+        if isinstance(result, ExitWanted):
+            self._intake.fail(result)
+            return []
+        if isinstance(result, HandlerBroke) and isinstance(result.raised, GeneratorExit):
+            assert received.delivery is not None
+            self._park(received.delivery, "Its handler raised GeneratorExit, which is never an answer.")
+            return []
+        return [Outgoing(self._answer(received, result), received.delivery)]
 
     def _answer(self, received: Received, result: Any) -> Answer:
         if isinstance(result, Answer):
             self._count(received, result)
             return result
         self.counts["failed"] += 1
-        self._say_why(received, result)
-        body = failure(received.envelope, result)
+        error = plainly(result)
+        self._say_why(received, error)
+        body = failure(received.envelope, error)
         return Answer(answer(received.envelope, self._barrier.source, self._clock(), body, "failed"))
 
     def _count(self, received: Received, result: Answer) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from choros.envelope import Envelope
 from choros.errors import MessageRejected, Misconfigured
 from choros.messages import Message
-from choros.runtime.calling import call_handler
+from choros.runtime.calling import ExitWanted, call_handler, plainly
 from choros.runtime.catching_up import CLOCK_SKEW, CatchUp
 from choros.runtime.checking import check
 from choros.runtime.effects import Effects
@@ -236,6 +236,10 @@ class Subscriber:
         self._end(told, result)
 
     def _end(self, told: _Told, result: Fate | Exception) -> None:
+        if isinstance(result, ExitWanted):
+            self._facts.abandon(told.lane)  # it comes again, and what is behind it in its stream
+            self._intake.fail(result)
+            return
         if isinstance(result, Exception) and self._ordered:
             self._hold_back(told, result)
             return
@@ -255,13 +259,13 @@ class Subscriber:
             self._give_up(told, tried, error)
             return
         after = RETRY_LADDER[min(tried, len(RETRY_LADDER)) - 1]
-        words = described(error) | about(told.envelope)
+        words = described(plainly(error)) | about(told.envelope)
         log.warning("choros.fact.failed", type=told.envelope.type, retries=tried, retry_in=after, **words)
         self._settle("retried", told.delivery.retry(after))
 
     def _give_up(self, told: _Told, tried: int, error: BaseException, more: str = "") -> None:
-        log.error("choros.fact.parked", type=told.envelope.type, **(described(error) | about(told.envelope)))
-        reason = f"handler failed {tried} times: {type(error).__name__}{more}"
+        log.error("choros.fact.parked", type=told.envelope.type, **(described(plainly(error)) | about(told.envelope)))
+        reason = f"handler failed {tried} times: {type(plainly(error)).__name__}{more}"
         self._settle("parked", told.delivery.dead_letter(reason))
 
     # --- in order ---
@@ -275,7 +279,7 @@ class Subscriber:
             self._give_up(told, tried, error)
             return
         after = self._delays[min(tried, len(self._delays)) - 1]
-        words = described(error) | about(told.envelope)
+        words = described(plainly(error)) | about(told.envelope)
         log.warning("choros.fact.held_back", type=told.envelope.type, retries=tried, retry_in=after, **words)
         self.counts["held back"] += 1
         self._intake.spawn(self._again(told, after, tried, error))

@@ -8,6 +8,7 @@ runs of digits as long as a card's, wherever they stand.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
@@ -49,7 +50,23 @@ _current: ContextVar[Envelope | None] = ContextVar("choros_message", default=Non
 
 def get_logger(name: str) -> Logger:
     """The logger of a module, on `configure_logging` or on whatever the process configures."""
-    return cast(Logger, structlog.get_logger(name))
+    return cast(Logger, _Unfailing(structlog.get_logger(name)))
+
+
+class _Unfailing:
+    """A logger that never fails whoever logs: what it writes to may be gone, a processor of the host's may raise."""
+
+    def __init__(self, logger: Any) -> None:
+        self._logger = logger
+
+    def __getattr__(self, name: str) -> Any:
+        say = getattr(self._logger, name)
+
+        def safely(*args: Any, **kwargs: Any) -> Any:
+            with contextlib.suppress(Exception):
+                return say(*args, **kwargs)
+
+        return safely
 
 
 class speaking_of:
@@ -93,9 +110,11 @@ def words(error: BaseException) -> dict[str, str]:
     CHOROS_LOG_ERROR_TEXT=1 asks for it: for a developer's own machine."""
     if isinstance(error, ChorosError):
         return {"text": error.sentence}
-    if isinstance(error, Refused) and _CODE.fullmatch(error.code):
+    if isinstance(error, Refused) and _CODE.fullmatch(str(error.code)):  # a subclass may have set anything
         return {"code": error.code}
-    return {"text": str(error)} if os.environ.get("CHOROS_LOG_ERROR_TEXT") == "1" else {}
+    with contextlib.suppress(Exception):  # a handler's own may not even have words
+        return {"text": str(error)} if os.environ.get("CHOROS_LOG_ERROR_TEXT") == "1" else {}
+    return {}
 
 
 def frames(traceback: TracebackType | None, most: int = 20) -> list[str]:

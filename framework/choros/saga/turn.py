@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from contextvars import copy_context
 from dataclasses import replace
 from typing import Any, cast
 
 from choros.envelope import MAX_BODY
-from choros.errors import MessageRejected
+from choros.errors import EXITS, MessageRejected, MessageUnwritable
 from choros.keys import CommandKey
 from choros.messages import Close, Failure, Message
 from choros.saga.inputs import Decision, Event, EventKind, Release, Send
@@ -61,7 +62,10 @@ class Turn:
 
     def build_body(self, builder: Builder) -> str:
         """The body of the message that a function of the declaration builds; raises BuildFailed."""
-        body = self.build(builder).to_json()
+        try:
+            body = self.build(builder).to_json()
+        except MessageUnwritable as error:
+            raise BuildFailed(f"{builder.function.__name__} built what cannot be written: {error.sentence}") from error
         if len(body.encode()) > MAX_BODY:
             raise BuildFailed(f"{builder.function.__name__} built a message of more than {MAX_BODY} bytes")
         return body
@@ -70,10 +74,13 @@ class Turn:
         """Call a function of the declaration with the messages that it names; raises BuildFailed."""
         name = builder.function.__name__
         try:
-            message = builder.function(**{need.parameter: self._message(need) for need in builder.needs})
+            given = {need.parameter: self._message(need) for need in builder.needs}
+            message = copy_context().run(builder.function, **given)
         except MessageRejected as error:
             raise BuildFailed(f"a stored message no longer fits what {name} takes: {error.sentence}") from None
-        except Exception as error:
+        except EXITS:
+            raise
+        except BaseException as error:
             raise BuildFailed(f"{name} raised {type(error).__name__}") from error
         if type(message) is not builder.builds:
             raise BuildFailed(f"{name} returned {type(message).__name__}, not {builder.builds.__name__}")
