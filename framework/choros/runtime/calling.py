@@ -1,7 +1,7 @@
 """Calling what a user wrote: for so long at most, with the ids of its message on everything that it logs.
 
-A call is a task of its own. What it leaves in its context (a tenant, a request id, the precision of decimals), or does
-to its task, nobody else meets; and when it is cancelled, it is plain by whom.
+A call is a task of its own. What it leaves in its context (a tenant, a request id, what a logger binds), or does to its
+task, nobody else meets; and when it is cancelled, it is plain by whom.
 """
 
 from __future__ import annotations

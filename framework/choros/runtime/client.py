@@ -146,8 +146,8 @@ class Client:
             raise UsageError(f"saga {saga.name!r} is not part of this application.", "name it in App(sagas=...).")
         if type(message) is not saga.start:
             raise UsageError(f"saga {saga.name!r} starts with {saga.start.__name__}, not {type(message).__name__}.")
-        found = key if key is not None else saga.key(message) if saga.key else ""
-        if not (0 < len(found) <= 200 and found.isprintable()):
+        found: object = key if key is not None else saga.key(message) if saga.key else ""
+        if not (isinstance(found, str) and 0 < len(found) <= 200 and found.isprintable()):
             hint = "declare Saga(..., key=...) or pass key=."
             raise UsageError(f"saga {saga.name!r} needs a start key of 1 to 200 printable characters.", hint)
         return found
