@@ -237,6 +237,16 @@ def test_the_verbs_answer_with_sentences(choros: Choros) -> None:
         assert said.out.startswith(words)
 
 
+def test_a_step_is_not_skipped_without_a_reply(choros: Choros) -> None:
+    """Only an undo goes on without one."""
+    said = choros("saga", "skip", "travel", started(choros), "--step", "book_it", *SERVERS)
+    assert (said.code, said.out) == (2, "")
+    assert said.err == (
+        "✖ book_it of saga 'trip' goes on with a reply, and -i gives none."
+        " Try: a JSON object with the fields of Done: none.\n"
+    )
+
+
 def test_a_word_that_is_not_known_stays_a_word() -> None:
     assert answer("cancel", "compensating") == "compensating: it is being undone"
     assert answer("retry", "unparked") == "unparked: it goes on"

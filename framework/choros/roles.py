@@ -217,7 +217,9 @@ async def _open_service(
     parts: list[Running] = []
     if service.commands and kind != "subscriber":
         await transport.declare(topology(app.namespace, services=[service.name]))
-        parts.append(Participant(service, namespace=app.namespace, transport=transport, database=database))
+        parts.append(
+            Participant(service, namespace=app.namespace, transport=transport, database=database, sagas=app.sagas)
+        )
     if service.facts and kind != "service":
         await transport.declare(topology(app.namespace, subscribers=[service.subscription], fact_log=app.fact_log))
         parts.append(Subscriber(service, namespace=app.namespace, transport=transport, database=database))

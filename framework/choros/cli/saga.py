@@ -14,6 +14,7 @@ from choros.cli.words import (
     answer,
     command,
     existing,
+    fields_of,
     format_named,
     interrupted,
     lasting,
@@ -28,11 +29,9 @@ from choros.messages import Message
 from choros.roles import DEFAULT_BROKER, DEFAULT_STORE, Addresses, opened_store
 from choros.runtime.application import App
 from choros.runtime.client import Account, Client, Outcome, account_of, events_of
-from choros.runtime.recognising import recognise
 from choros.runtime.stuck import why_stuck, whys_stuck
 from choros.saga.declaration import Saga
 from choros.saga.instance import Status
-from choros.saga.steps import Publish
 from choros.store.port import Record
 from choros.timeline import timeline
 
@@ -195,19 +194,22 @@ def saga_skip(
     application: AppName,
     saga_id: SagaId,
     step: Annotated[str, typer.Option(help="the step at which it is parked")],
-    given: Annotated[str, typer.Option("-i", "--input", help="the reply to go on with, as JSON; - for standard input")],
+    given: Annotated[
+        str | None,
+        typer.Option("-i", "--input", help="the reply to go on with, as JSON; - for standard input; none for an undo"),
+    ] = None,
     round: Annotated[int, typer.Option(help="the round that the step is in")] = 1,
     broker: Broker = DEFAULT_BROKER,
     store: StoreUrl = DEFAULT_STORE,
 ) -> None:
     """Close the command of the step at which a saga is parked, and go on as if it had been answered so."""
 
-    async def skip(client: Client, loaded: App) -> str:
-        record = (await client.show(saga_id)).record
-        planned = recognise(loaded.sagas, record)[0].plan.find(step)
-        if planned is None or isinstance(planned.node, Publish):
-            raise UsageError(f"saga {record.saga!r} commands no step {step!r}.", f"choros check {application}")
-        return await client.skip(saga_id, step, message_of(planned.command.reply_type, given), round)
+    async def skip(client: Client, _: App) -> str:
+        wanted = await client.skippable(saga_id, step)
+        if given is None and not wanted.undo:
+            raise UsageError(f"{wanted.what} goes on with a reply, and -i gives none.", fields_of(wanted.reply))
+        reply = message_of(wanted.reply, given) if given is not None else None
+        return await client.skip(saga_id, step, reply, round)
 
     _act("skip", application, Addresses(broker, store), skip)
 

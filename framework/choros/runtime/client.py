@@ -27,6 +27,7 @@ from choros.runtime.application import App
 from choros.runtime.decider import Decider
 from choros.runtime.recognising import as_stored, recognise
 from choros.runtime.rerunning import rerun
+from choros.runtime.skipping import Skippable, skippable
 from choros.runtime.stuck import declared_in, why_stuck
 from choros.runtime.transition import Transitions
 from choros.runtime.work import Done, Move, Start, Work
@@ -238,14 +239,20 @@ class Client:
         """Try the step again at which the saga is parked. Answers 'unparked' or 'too_late'."""
         return await self._act(saga_id, RetryRequested(fresh_id(), step, round))
 
-    async def skip(self, saga_id: str, step: str, reply: Message, round: int = 1) -> str:
+    async def skip(self, saga_id: str, step: str, reply: Message | None = None, round: int = 1) -> str:
         """Close the parked step's command and go on as if it had been answered with `reply`, which must be of the type
-        that the command declares."""
-        saga = await self._naming(saga_id, self._declared(saga_id))
-        planned = saga.plan.find(step)
-        if planned is None or type(reply) is not planned.command.reply_type:
-            raise UsageError(f"saga {saga.name!r} has no step {step!r} that is answered with {type(reply).__name__}.")
-        return await self._act(saga_id, SkipRequested(fresh_id(), step, round, reply.to_json()))
+        that the command declares. The answer to an undo tells nobody anything, so it may be left out."""
+        wanted = await self.skippable(saga_id, step)
+        if type(reply) is not wanted.reply and not (reply is None and wanted.undo):
+            raise UsageError(
+                f"{wanted.what} is not answered with {type(reply).__name__}.", f"a {wanted.reply.__name__}."
+            )
+        return await self._act(saga_id, SkipRequested(fresh_id(), step, round, reply.to_json() if reply else ""))
+
+    async def skippable(self, saga_id: str, step: str) -> Skippable:
+        """What skipping this step of this saga closes now; raises UsageError where nothing of it is commanded."""
+        saga, instance = await self._naming(saga_id, self._declared(saga_id))
+        return skippable(saga, instance, step)
 
     async def rerun(self, saga_id: str, step: str) -> str:
         """Run a saga that has ended again from a step, and return the id of the new instance, which takes over the
@@ -273,8 +280,8 @@ class Client:
         done = await self._naming(saga_id, self._ask(Work(saga_id, act, act_id)))
         return str(done.events[0].kind) if done.events else "repeated"
 
-    async def _declared(self, saga_id: str) -> Saga[Any]:
-        return recognise(self._app.sagas, await _record(self._store, saga_id))[0]
+    async def _declared(self, saga_id: str) -> tuple[Saga[Any], Instance]:
+        return recognise(self._app.sagas, await _record(self._store, saga_id))
 
     async def _naming(self, saga_id: str, asked: Awaitable[T]) -> T:
         """Its answer; where the saga is declared otherwise here, the error names the difference: that stands in the

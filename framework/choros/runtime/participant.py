@@ -15,7 +15,8 @@ from choros.runtime.carrying_out import Barrier, may_refuse
 from choros.runtime.checking import check
 from choros.runtime.effects import Effects
 from choros.runtime.intake import Intake
-from choros.runtime.reading import Received, read_command
+from choros.runtime.operations import Sagas
+from choros.runtime.reading import NO_SAGAS, Received, read_command
 from choros.runtime.reply_outbox import Outgoing, ReplyOutbox
 from choros.runtime.service import Service
 from choros.runtime.settling import Settling
@@ -50,10 +51,13 @@ class Participant:
         scan_every: float = 30.0,
         prune_every: float = 60.0,
         drain: float = 10.0,
+        sagas: Sagas = NO_SAGAS,
     ) -> None:
+        """A command of one of these `sagas` is parked where its type does not fit the operation of its key."""
         self.counts: Counter[str] = Counter()
         """What became of the commands so far: ok, refused, failed, repeated, parked; and replies unconfirmed."""
         self._service = service
+        self._sagas = sagas
         self._names = Names(namespace)
         self._database = database
         self._clock = clock
@@ -89,7 +93,7 @@ class Participant:
         batch: list[Received] = []
         for delivery in deliveries:
             try:
-                received = read_command(delivery.wire, self._service, self._names)
+                received = read_command(delivery.wire, self._service, self._names, self._sagas)
             except MessageRejected as rejected:
                 self._park(delivery, rejected.sentence)
                 continue

@@ -131,7 +131,7 @@ class Caller:
                 answer = await client.retry(saga_id, planned.name, round_)
             else:
                 self.skipped.add((saga_id, planned.name))
-                reply = self.wishes.example(planned.command.reply_type)
+                reply = self.wishes.example((await client.skippable(saga_id, planned.name)).reply)
                 answer = await client.skip(saga_id, planned.name, reply, round_)
             self.wishes.note(f"client: {act.verb} {planned.name} of saga {act.saga}: {answer}")
             return

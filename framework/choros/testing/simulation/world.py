@@ -122,7 +122,12 @@ class World:
             transport, database = await self._open(f"service:{service.name}", service, self.databases)
             namespace, every = self.app.namespace, max(10.0, self.plan.every)
             await Participant(
-                service, namespace=namespace, transport=transport, database=database, scan_every=every
+                service,
+                namespace=namespace,
+                transport=transport,
+                database=database,
+                scan_every=every,
+                sagas=self.app.sagas,
             ).run()
 
         return main
