@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from choros.envelope import MAX_BODY, Envelope, Outcome
+from choros.envelope import MAX_BODY, Envelope, Kind, Outcome, decode, encode
 from choros.ids import fresh_id
 from choros.messages import Failure, Reply
 from choros.store.barrier import Row
@@ -35,9 +35,26 @@ class ReplyTooLarge(Exception):
     """A reply that no broker would take: a bug of its handler, so the command fails and leaves no effect."""
 
 
+class UnreadableRow(Exception):
+    """What a row keeps is nothing that this version knows: a newer one has written it. It is left to that one."""
+
+
+def kept(row: Row, kind: Kind = "reply") -> Envelope:
+    """The message that a row keeps, read as if it came from outside; raises UnreadableRow."""
+    try:
+        envelope = Envelope.loads(row.reply)
+        readable = decode(encode(envelope)).kind == kind and isinstance(envelope.to, str)
+        envelope.to.encode()
+    except Exception:
+        raise UnreadableRow from None
+    if not readable:
+        raise UnreadableRow
+    return envelope
+
+
 def stored(row: Row) -> Answer:
-    """The answer that a row keeps."""
-    return Answer(Envelope.loads(row.reply), (row.key,), repeated=True)
+    """The answer that a row keeps; raises UnreadableRow."""
+    return Answer(kept(row), (row.key,), repeated=True)
 
 
 def answer(command: Envelope, source: str, now: float, body: Reply, outcome: Outcome = "ok") -> Envelope:

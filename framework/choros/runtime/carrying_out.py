@@ -8,7 +8,7 @@ from functools import partial
 from choros.envelope import Envelope
 from choros.errors import ChorosError, Refused
 from choros.messages import Close, Closed, NothingToUndo, Reply
-from choros.runtime.answering import Answer, Unsettled, answer, refusal, stored
+from choros.runtime.answering import Answer, Unsettled, answer, kept, refusal, stored
 from choros.runtime.barrier import (
     CarryOut,
     LeaveAlone,
@@ -87,7 +87,7 @@ class Barrier:
             case Repeat(row) if row.key == close.key:
                 return stored(row)
             case Repeat(row):
-                return await _keep(transaction, close, Envelope.loads(row.reply), row.key)
+                return await _keep(transaction, close, kept(row), row.key)
             case Settle(row):
                 return Unsettled(row)
         await self._bury(received, transaction, done)

@@ -7,11 +7,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from choros.envelope import Envelope
 from choros.errors import StoreUnreachable
-from choros.runtime.answering import Answer
+from choros.runtime.answering import Answer, UnreadableRow, stored
 from choros.runtime.telemetry import about, get_logger
-from choros.store.barrier import Database
+from choros.store.barrier import Database, Row
 from choros.transport.backoff import full_jitter
 from choros.transport.port import Delivery, Published, Transport
 
@@ -43,6 +42,7 @@ class ReplyOutbox:
         self._in_flight: Counter[str] = Counter()
         self._seen: set[str] | None = None
         self._failing: set[str] = set()
+        self._unreadable: set[str] = set()
         self._gone: dict[str, float] = {}
 
     async def deliver(self, outgoing: Sequence[Outgoing]) -> None:
@@ -124,15 +124,29 @@ class ReplyOutbox:
 
     async def scan(self) -> None:
         """Send what was already there at the last scan and is not on its way; the first time, everything."""
-        # Replies that nobody takes stay the oldest: the scan has to look past them.
-        rows = await self._database.unsent(SCAN_LIMIT + len(self._failing))
+        # Replies that nobody takes, or reads, stay the oldest: the scan has to look past them.
+        rows = await self._database.unsent(SCAN_LIMIT + len(self._failing | self._unreadable))
         due = [row for row in rows if not self._in_flight[row.key] and (self._seen is None or row.key in self._seen)]
         self._seen = {row.key for row in rows}
         self._failing &= self._seen
+        self._unreadable &= self._seen
         await self._mark([row.key for row in due if row.state == "intent"])  # these keep a command, not a reply
-        left = [Outgoing(Answer(Envelope.loads(row.reply), (row.key,))) for row in due if row.state != "intent"]
+        left = self._readable([row for row in due if row.state != "intent"])
         if left:
             log.info("choros.reply.resent", count=len(left))
             published = await self._send(left)
             lost = [one for one, fate in zip(left, published, strict=True) if fate is not Published.CONFIRMED]
             self._failing.update(key for one in lost for key in one.answer.keys)
+
+    def _readable(self, rows: Sequence[Row]) -> list[Outgoing]:
+        """Those that this version can send; each other one is named once, and stays for a version that knows it."""
+        left: list[Outgoing] = []
+        for row in rows:
+            try:
+                left.append(Outgoing(stored(row)))
+            except UnreadableRow:
+                if row.key not in self._unreadable:
+                    self._counts["unreadable"] += 1
+                    log.error("choros.reply.unreadable", key=row.key)
+                self._unreadable.add(row.key)
+        return left

@@ -9,10 +9,9 @@ import contextlib
 from functools import partial
 from typing import Any
 
-from choros.envelope import Envelope
 from choros.errors import Refused, StoreUnreachable
 from choros.messages import Reply
-from choros.runtime.answering import Answer, Unsettled
+from choros.runtime.answering import Answer, Unsettled, kept
 from choros.runtime.barrier import BrokenBarrier
 from choros.runtime.carrying_out import Barrier, may_refuse
 from choros.runtime.reading import Received, understood
@@ -52,7 +51,7 @@ class Settling:
             with contextlib.suppress(StoreUnreachable):  # what an intent keeps is the command, not a reply to send
                 await self._database.mark_sent([intent.row.key])
         elif intent.row.key != received.envelope.key:  # else this attempt asks the same, with a later deadline
-            command = understood(Envelope.loads(intent.row.reply), self._service)
+            command = understood(kept(intent.row, "command"), self._service)
         try:
             outcome = await self._outcome(command, intent.fresh)
         except Exception:
