@@ -90,15 +90,14 @@ async def put(stage: Stage, *rows: Row) -> None:
     assert await stage.database.inner.run([write]) == [None]
 
 
-@pytest.mark.parametrize("what", DAMAGED)
-def test_what_is_kept_is_read_whole_or_not_at_all(what: str) -> None:
-    """What can be read can be sent, too: nothing of it is lost on the way."""
-    try:
-        envelope = stored(Row(key="k", state="ok", reply=DAMAGED[what])).reply
-    except UnreadableRow:
-        return
-    assert json.loads(DAMAGED[what]).keys() <= {field.name for field in dataclasses.fields(Envelope)}
-    assert kept(Row(key="k", state="ok", reply=envelope.dumps())) == envelope
+def test_what_is_kept_is_read_whole_or_not_at_all() -> None:
+    """Nothing of it is lost on the way."""
+    read = [text for text in DAMAGED.values() if readable(Row(key="k", state="ok", reply=text))]
+    assert 0 < len(read) < len(DAMAGED) / 4
+    for text in read:
+        envelope = stored(Row(key="k", state="ok", reply=text)).reply
+        assert json.loads(text).keys() <= {field.name for field in dataclasses.fields(Envelope)}
+        assert kept(Row(key="k", state="ok", reply=envelope.dumps())) == envelope
 
 
 async def test_every_unreadable_reply_at_once(stage: Stage) -> None:
