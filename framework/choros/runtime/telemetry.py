@@ -8,7 +8,6 @@ runs of digits as long as a card's, wherever they stand.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import re
@@ -22,7 +21,7 @@ from typing import Any, TextIO, cast
 import structlog
 
 from choros.envelope import Envelope
-from choros.errors import ChorosError, Refused
+from choros.errors import EXITS, ChorosError, Refused
 from choros.masking import masked
 from choros.version import __version__
 
@@ -63,8 +62,12 @@ class _Unfailing:
         say = getattr(self._logger, name)
 
         def safely(*args: Any, **kwargs: Any) -> Any:
-            with contextlib.suppress(Exception):
+            try:
                 return say(*args, **kwargs)
+            except EXITS:
+                raise
+            except BaseException:
+                return None
 
         return safely
 
@@ -112,9 +115,16 @@ def words(error: BaseException) -> dict[str, str]:
         return {"text": error.sentence}
     if isinstance(error, Refused) and _CODE.fullmatch(str(error.code)):  # a subclass may have set anything
         return {"code": error.code}
-    with contextlib.suppress(Exception):  # a handler's own may not even have words
-        return {"text": str(error)} if os.environ.get("CHOROS_LOG_ERROR_TEXT") == "1" else {}
-    return {}
+    return {"text": _said(error)} if os.environ.get("CHOROS_LOG_ERROR_TEXT") == "1" else {}
+
+
+def _said(error: BaseException) -> str:
+    try:
+        return str(error)
+    except EXITS:
+        raise
+    except BaseException:  # a handler's own may not even have words
+        return ""
 
 
 def frames(traceback: TracebackType | None, most: int = 20) -> list[str]:
