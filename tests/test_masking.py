@@ -11,8 +11,7 @@ import pytest
 from redis import exceptions as redis_errors
 
 from choros.cli import main
-from choros.errors import ChorosError, UsageError
-from choros.masking import masked, shown
+from choros.errors import ChorosError, UsageError, masked, shown
 from choros.roles import Addresses
 from choros.runtime.telemetry import mask
 from choros.store.addresses import database_at, store_at

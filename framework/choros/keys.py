@@ -31,6 +31,11 @@ class CommandKey:
         """The key without its operation: what a `do`, its `undo` and its `close` share."""
         return f"{self.saga_id}:{self.path}:{self.round}"
 
+    @property
+    def step(self) -> str:
+        """The name of the step: behind where that stands in the path, and before an item's index, if it has those."""
+        return self.path.rsplit(".", 1)[-1].split("[", 1)[0]
+
     def of(self, operation: Operation) -> CommandKey:
         """The key of another operation on the same effect."""
         return CommandKey(self.saga_id, self.path, self.round, operation)

@@ -14,8 +14,7 @@ from typing import Any, Protocol
 
 import structlog
 
-from choros.errors import UsageError
-from choros.masking import shown
+from choros.errors import UsageError, shown
 from choros.runtime.application import App
 from choros.runtime.calling import ExitWanted, apart, in_order, plainly
 from choros.runtime.checking import check, check_preparations

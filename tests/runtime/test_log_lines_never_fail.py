@@ -52,11 +52,13 @@ async def test_work_goes_on_where_the_log_is_broken() -> None:
     """By a processor of the host's, or because what it writes to is gone."""
     gone = io.StringIO()
     gone.close()
-    for configure in (
-        lambda: structlog.configure(processors=[fails]),
-        lambda: structlog.configure(logger_factory=structlog.PrintLoggerFactory(gone)),
-    ):
-        configure()
+    broken: tuple[dict[str, Any], ...] = (
+        dict(processors=[fails]),
+        dict(logger_factory=structlog.PrintLoggerFactory(gone)),
+    )
+    for configuration in broken:
+        structlog.reset_defaults()
+        structlog.configure(**configuration)
         service = Service("payment")
 
         @service.handles(Do)

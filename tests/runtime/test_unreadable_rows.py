@@ -19,9 +19,9 @@ from choros.store.barrier import Database, Row
 from choros.store.barrier_memory import MemoryDatabase
 from choros.store.barrier_redis import RedisDatabase
 from choros.store.barrier_sqlite import SqliteDatabase
+from tests.patience import PATIENCE
 from tests.runtime.participant_stage import (
     NOW,
-    PATIENCE,
     Charge,
     Charged,
     Refund,

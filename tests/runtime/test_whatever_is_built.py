@@ -24,6 +24,7 @@ from choros.store.memory import MemoryStore
 from choros.transport.addresses import _memory_brokers
 from choros.transport.memory import MemoryBroker, MemoryTransport
 from choros.transport.topology import Names
+from tests.patience import PATIENCE
 from tests.runtime.participant_stage import eventually
 from tests.runtime.whatever import EVERYTHING, bang
 
@@ -155,7 +156,7 @@ async def test_a_function_of_the_declaration(where: str) -> None:
         bad = [await client.start(saga, Go(id=f"bad{n}", where=where, how=str(n))) for n in ALL]
         good = [await client.start(saga, Go(id=f"good{n}", where=where)) for n in ALL[::8]]
         for saga_id in bad:
-            outcome = await client.wait(saga_id, timeout=timedelta(seconds=20))
+            outcome = await client.wait(saga_id, timeout=timedelta(seconds=PATIENCE))
             assert outcome.status == "parked"
             assert f"{where} " in outcome.parked
         for saga_id in good:
@@ -214,7 +215,7 @@ async def test_an_exit_stops_the_orchestrator_in_order() -> None:
     async with orchestrated(MemoryStore()) as (orchestrator, client):
         run = asyncio.create_task(exit_of(orchestrator))
         starting = asyncio.create_task(client.start(saga, Go(id="1", where="work", how="exit")))
-        assert await asyncio.wait_for(run, 10) == 3
+        assert await asyncio.wait_for(run, PATIENCE) == 3
         with pytest.raises(Exception, match="stopped"):
             await starting
 

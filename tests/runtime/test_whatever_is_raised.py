@@ -22,6 +22,7 @@ from choros.runtime.subscriber import Subscriber
 from choros.store.barrier import Database, Transaction
 from choros.store.barrier_memory import MemoryDatabase
 from choros.store.barrier_sqlite import SqliteDatabase
+from tests.patience import PATIENCE
 from tests.runtime.participant_stage import Stage, command, fact, stage_for
 from tests.runtime.whatever import EVERYTHING, Panic, bang
 
@@ -391,7 +392,7 @@ async def test_a_drain_cuts_a_handler_off_unanswered(database: Database) -> None
 
     async with stage_for(service, database, drain=0.01) as stage:
         await stage.send(command(Do(how="x")))
-        await asyncio.wait_for(begun.wait(), 5)
+        await asyncio.wait_for(begun.wait(), PATIENCE)
         await stage.runner.stop()
         await stage.cut()
         assert (cut, len(stage.broker.waiting("shop.payment")), stage.counts) == (["x"], 1, {})

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 from pamqp import commands, frame
 
-from choros.errors import UsageError
-from choros.masking import shown
+from choros.errors import UsageError, shown
 from choros.testing.stage import command, receive_and_ack
 from choros.transport.addresses import open_transport
 from choros.transport.memory import MemoryTransport

@@ -11,8 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from choros.cli import application, facts, health, saga, sim, verify
-from choros.errors import ChorosError
-from choros.masking import masked
+from choros.errors import ChorosError, masked
 
 
 class _Masking(TyperGroup):

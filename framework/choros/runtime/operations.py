@@ -5,23 +5,18 @@ A saga of another application, or of a version that is not deployed here yet, sa
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
+from types import MappingProxyType
 
 from choros.envelope import Envelope
 from choros.errors import MessageRejected
 from choros.keys import CommandKey
-from choros.saga.declaration import Saga
+from choros.runtime.recognising import Sagas
 from choros.saga.plan import Planned
 from choros.saga.steps import Publish
 
-Sagas = Mapping[tuple[str, int], Saga[Any]]
-"""Declarations by name and version."""
-
-
-def step_of(path: str) -> str:
-    """The name of the step that a path ends in: behind where it stands, and before an item's index, if it has those."""
-    return path.rsplit(".", 1)[-1].split("[", 1)[0]
+NO_SAGAS: Sagas = MappingProxyType({})
+"""Of a service that is declared on its own: which operation a type stands for, nobody knows."""
 
 
 def check_operation(envelope: Envelope, key: CommandKey, sagas: Sagas) -> None:
@@ -32,7 +27,7 @@ def check_operation(envelope: Envelope, key: CommandKey, sagas: Sagas) -> None:
     sent = [one for planned in saga.plan.steps for one in _sent(planned) if one[2] == _unversioned(envelope.type)]
     if not sent:  # the declaration here does not have it: it is not the one that the command was sent by
         return
-    step = step_of(key.path)
+    step = key.step
     here = [one for one in sent if one[0] == step] if saga.plan.find(step) else sent
     if not any(operation == key.operation for _, operation, _ in here):
         raise MessageRejected("The type of the command does not fit the step and operation of its idempotency key.")

@@ -15,8 +15,9 @@ from choros.runtime.carrying_out import Barrier, may_refuse
 from choros.runtime.checking import check
 from choros.runtime.effects import Effects
 from choros.runtime.intake import Intake
-from choros.runtime.operations import Sagas
-from choros.runtime.reading import NO_SAGAS, Received, read_command
+from choros.runtime.operations import NO_SAGAS, check_operation
+from choros.runtime.reading import Received, read_command
+from choros.runtime.recognising import Sagas
 from choros.runtime.reply_outbox import Outgoing, ReplyOutbox
 from choros.runtime.service import Service
 from choros.runtime.settling import Settling
@@ -93,7 +94,8 @@ class Participant:
         batch: list[Received] = []
         for delivery in deliveries:
             try:
-                received = read_command(delivery.wire, self._service, self._names, self._sagas)
+                received = read_command(delivery.wire, self._service, self._names)
+                check_operation(received.envelope, received.key, self._sagas)
             except MessageRejected as rejected:
                 self._park(delivery, rejected.sentence)
                 continue

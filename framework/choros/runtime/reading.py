@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any
 
 from choros.envelope import Envelope, Wire, decode
 from choros.errors import MessageRejected
 from choros.keys import CommandKey
 from choros.messages import Close, Command
-from choros.runtime.operations import Sagas, check_operation, step_of
 from choros.runtime.service import Handler, Service
 from choros.transport.port import Delivery
 from choros.transport.topology import Names
-
-NO_SAGAS: Sagas = MappingProxyType({})
-"""Of a service that is declared on its own: which operation a type stands for, nobody knows."""
 
 
 @dataclass(slots=True, eq=False)
@@ -39,7 +34,7 @@ class Received:
         return self.handler is not None and self.handler.provider
 
 
-def read_command(wire: Wire, service: Service, names: Names, sagas: Sagas = NO_SAGAS) -> Received:
+def read_command(wire: Wire, service: Service, names: Names) -> Received:
     """Read and check a command; raises MessageRejected, which never repeats what the message said."""
     envelope = read_envelope(wire)
     if envelope.kind != "command":
@@ -49,7 +44,6 @@ def read_command(wire: Wire, service: Service, names: Names, sagas: Sagas = NO_S
     if received.key.saga_id != envelope.correlation_id and received.key.operation == "do":
         raise MessageRejected("The correlation id is not the one of the idempotency key.")
     _check_step(received)
-    check_operation(envelope, received.key, sagas)
     _check_reply_to(envelope, names)
     return received
 
@@ -75,7 +69,7 @@ def understood(envelope: Envelope, service: Service) -> Received:
 
 
 def _check_step(received: Received) -> None:
-    if received.envelope.step not in (received.key.path, step_of(received.key.path)):
+    if received.envelope.step not in (received.key.path, received.key.step):
         raise MessageRejected("The step is not the one of the idempotency key.")
     if (received.key.operation == "close") is not isinstance(received.message, Close):
         raise MessageRejected("The type of the command does not fit the operation of its idempotency key.")

@@ -12,7 +12,6 @@ from choros.envelope import Envelope
 from choros.errors import MessageRejected
 from choros.keys import CommandKey
 from choros.messages import Closed, Failure, NothingToUndo, Reply
-from choros.runtime.operations import Sagas
 from choros.saga.declaration import Saga
 from choros.saga.inputs import Answered
 from choros.saga.plan import Planned

@@ -21,8 +21,7 @@ from typing import Any, TextIO, cast
 import structlog
 
 from choros.envelope import Envelope
-from choros.errors import EXITS, ChorosError, Refused
-from choros.masking import masked
+from choros.errors import EXITS, ChorosError, Refused, masked
 from choros.version import __version__
 
 Logger = structlog.stdlib.BoundLogger

@@ -17,8 +17,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.maint_notifications import MaintNotificationsConfig
 
-from choros.errors import ChorosError, StoreMisconfigured, UsageError
-from choros.masking import shown
+from choros.errors import ChorosError, StoreMisconfigured, UsageError, shown
 from choros.store.redis_errors import named
 from choros.store.together import Together
 

@@ -16,8 +16,7 @@ from aiormq.exceptions import (
 )
 from yarl import URL
 
-from choros.errors import BrokerMisconfigured, BrokerUnreachable, ChorosError
-from choros.masking import shown
+from choros.errors import BrokerMisconfigured, BrokerUnreachable, ChorosError, shown
 
 CONNECTION_FAILURES = (AMQPError, OSError, TimeoutError, RuntimeError, EOFError, StopAsyncIteration)
 """Whatever aio-pika and aiormq raise when a connection or channel is not, or no longer, to be had. (The last one: the

@@ -10,8 +10,7 @@ from dataclasses import replace
 from aiormq.abc import AbstractConnection
 
 from choros.envelope import Envelope, Wire
-from choros.errors import BrokerUnreachable
-from choros.masking import shown
+from choros.errors import BrokerUnreachable, shown
 from choros.transport.fact_log import MARK
 from choros.transport.health import Health, HealthRecord
 from choros.transport.port import Published
