@@ -8,6 +8,7 @@ import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Protocol
@@ -108,7 +109,7 @@ async def opened_database(addresses: Addresses, app: App, service: Service) -> A
 
 
 def _prepared(function: Callable[[Any], Awaitable[Any]]) -> Job:
-    return lambda transaction: apart(function(transaction))
+    return lambda transaction: apart(partial(function, transaction))
 
 
 def _with_folder(url: str) -> str:
@@ -148,7 +149,7 @@ async def running(app: App, addresses: Addresses | None = None) -> AsyncIterator
         if orchestrator is None:
             raise UsageError("This application has no saga to run.", "name one in App(sagas=...).")
         await orchestrator.declare()  # every queue, before anybody sends
-        loops = asyncio.create_task(in_order(run_together(parts)))
+        loops = asyncio.create_task(in_order(partial(run_together, parts)))
         try:
             yield Client(app, store=orchestrator.store, transport=orchestrator.transport, decider=orchestrator.decider)
         finally:
@@ -229,7 +230,7 @@ async def _open_service(
 
 async def run_together(parts: list[Running]) -> None:
     """Run all until one ends, then stop the others; raises what ended it."""
-    tasks = [asyncio.create_task(in_order(part.run())) for part in parts]
+    tasks = [asyncio.create_task(in_order(part.run)) for part in parts]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:

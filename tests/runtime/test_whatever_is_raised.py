@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import gc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from pydantic import field_validator, model_serializer
 from choros.envelope import Envelope
 from choros.errors import Refused, UsageError
 from choros.messages import Command, Fact, Failure, Reply
+from choros.runtime.calling import apart
 from choros.runtime.service import Service
 from choros.runtime.subscriber import Subscriber
 from choros.store.barrier import Database, Transaction
@@ -396,6 +398,20 @@ async def test_a_drain_cuts_a_handler_off_unanswered(database: Database) -> None
         await stage.runner.stop()
         await stage.cut()
         assert (cut, len(stage.broker.waiting("shop.payment")), stage.counts) == (["x"], 1, {})
+
+
+async def test_a_call_that_is_cut_off_before_it_begins_leaves_nothing_behind() -> None:
+    """No coroutine that nobody awaited: a warning is an error here."""
+
+    async def work() -> None:
+        raise AssertionError("it never begins")
+
+    calling = asyncio.create_task(apart(work))
+    await asyncio.sleep(0)  # the call is a task by now, which has not had its turn
+    calling.cancel()
+    await asyncio.wait({calling})
+    del calling
+    gc.collect()
 
 
 async def test_a_handler_that_takes_too_long_still_says_so(database: Database) -> None:

@@ -7,7 +7,8 @@ task, nobody else meets; and when it is cancelled, it is plain by whom.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, TypeVar
 
 from choros.envelope import Envelope
@@ -45,10 +46,10 @@ async def call_handler(
 ) -> Any:
     """What the handler returns; raises what it raises, as an Exception, and TimeoutError if it takes longer."""
     with speaking_of(envelope):
-        return await apart(handler(message, transaction, call_of(envelope)), seconds)
+        return await apart(partial(handler, message, transaction, call_of(envelope)), seconds)
 
 
-async def apart(work: Awaitable[Any], seconds: float | None = None) -> Any:
+async def apart(work: Callable[[], Awaitable[Any]], seconds: float | None = None) -> Any:
     """What it comes to, in a task and context of its own; raises what it raises, as an Exception, and TimeoutError."""
     caller = asyncio.current_task()
     assert caller is not None
@@ -65,10 +66,11 @@ async def apart(work: Awaitable[Any], seconds: float | None = None) -> Any:
     return result
 
 
-async def _ended(work: Awaitable[Any]) -> tuple[Any, Exception | None]:
-    """What it came to. An exit must not leave the task; that the coroutine is closed comes to no answer at all."""
+async def _ended(work: Callable[[], Awaitable[Any]]) -> tuple[Any, Exception | None]:
+    """What it came to; an exit must not leave the task. It is called only here: a task may be cut off before it begins,
+    and would leave a coroutine that nobody awaits."""
     try:
-        return await work, None
+        return await work(), None
     except asyncio.CancelledError:
         raise
     except EXITS as wanted:
@@ -79,10 +81,10 @@ async def _ended(work: Awaitable[Any]) -> tuple[Any, Exception | None]:
         return None, HandlerBroke(error)
 
 
-async def in_order(work: Awaitable[T]) -> T:
+async def in_order(work: Callable[[], Awaitable[T]]) -> T:
     """Await it; who wants the process to end gets ExitWanted out of it."""
     try:
-        return await work
+        return await work()
     except EXITS as wanted:
         raise ExitWanted(wanted) from None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any
 
 from choros.runtime.calling import in_order, plainly
@@ -111,7 +112,7 @@ class Intake:
         try:
             while deliveries := await consumer.receive(self._prefetch):
                 self.last_delivery = now()
-                await in_order(take(deliveries))
+                await in_order(partial(take, deliveries))
         finally:
             closing.cancel()
             await consumer.close()

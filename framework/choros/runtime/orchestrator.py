@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Sequence
+from functools import partial
 
 from choros.errors import MessageRejected, StoreUnreachable
 from choros.runtime.application import App
@@ -68,14 +69,14 @@ class Orchestrator:
         await self._look_for_stranded()
         consumer = await self.transport.consume(Names(self._app.namespace).reply_queue(self._app.name), self._prefetch)
         jobs = (
-            in_order(self._receive(consumer)),
+            in_order(partial(self._receive, consumer)),
             self._timers(),
             self._survey(),
             self.decider.commands.run(),
             self.decider.facts.run(),
         )
         tasks = [asyncio.create_task(job) for job in jobs]
-        deciding = asyncio.create_task(in_order(self.decider.run()))
+        deciding = asyncio.create_task(in_order(self.decider.run))
         stopping = asyncio.create_task(self._stopping.wait())
         log.info("choros.orchestrator.started", application=self._app.name)
         try:
