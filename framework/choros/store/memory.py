@@ -25,6 +25,9 @@ from choros.store.port import (
     Transition,
     handed_out,
 )
+from choros.store.schema import Upgraded
+
+SCHEMA_VERSION = 2
 
 
 @dataclass(slots=True)
@@ -66,6 +69,14 @@ class MemoryStore:
     async def close(self) -> None:
         """Stop answering; the instances stay for whoever shares them, and for the next `open`."""
         self._open = False
+
+    async def schema_version(self) -> int:
+        """What is in memory was written by this choros."""
+        return SCHEMA_VERSION
+
+    async def upgrade(self) -> Upgraded:
+        """Nothing is ever older."""
+        return Upgraded(SCHEMA_VERSION)
 
     def now(self) -> float:
         """The clock it was given."""

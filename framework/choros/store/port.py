@@ -12,6 +12,7 @@ from enum import Enum
 from typing import Literal, Protocol
 
 from choros.envelope import Envelope
+from choros.store.schema import Upgraded
 
 Channel = Literal["commands", "facts"]
 
@@ -148,7 +149,16 @@ class Store(Protocol):
     Every method may raise StoreUnreachable; `commit` may then have happened."""
 
     async def open(self) -> None:
-        """Connect and prepare; raises StoreUnreachable or StoreMisconfigured."""
+        """Connect and prepare; raises StoreUnreachable or StoreMisconfigured, the latter also for another schema."""
+        ...
+
+    async def schema_version(self) -> int:
+        """How what is stored is laid out, 0 where nothing is. It need not be open."""
+        ...
+
+    async def upgrade(self) -> Upgraded:
+        """Lay out anew what an older choros has stored: `open` refuses it, so that none is upgraded behind the back of
+        older processes. None may use the database meanwhile, or afterwards. It need not be open."""
         ...
 
     def now(self) -> float:

@@ -9,6 +9,7 @@ from heapq import merge
 from itertools import islice
 from typing import Any
 
+from choros.store import redis_schema
 from choros.store.paging import Position, page_of
 from choros.store.port import (
     Channel,
@@ -23,9 +24,9 @@ from choros.store.port import (
     Transition,
     handed_out,
 )
-from choros.store.redis_schema import prepare
 from choros.store.redis_scripts import COMMIT, LOAD, MARK_SENT
 from choros.store.redis_server import Command, Server
+from choros.store.schema import Upgraded
 
 _LOAD_AT_ONCE = 64
 """Records that one script reads: a script blocks the server while it runs."""
@@ -47,7 +48,15 @@ class RedisStore:
         """Connect, and refuse a server that could forget what it acknowledged."""
         await self._server.check()
         self._set_clock(await self._server.ask("TIME"), time.time())
-        await prepare(self._server, self._prefix)
+        await redis_schema.prepare(self._server, self._prefix)
+
+    async def schema_version(self) -> int:
+        """How what is stored is laid out, 0 where nothing is."""
+        return await redis_schema.version_of(self._server, self._prefix)
+
+    async def upgrade(self) -> Upgraded:
+        """Lay out anew what an older choros has stored; interrupted, it goes on when asked again."""
+        return await redis_schema.upgrade(self._server, self._prefix)
 
     async def close(self) -> None:
         """Close every connection."""

@@ -1,11 +1,20 @@
-"""The layout of the Redis store, by a key that says which one it is."""
+"""The layout of the Redis store, which a key of its own says, and the way up from the first one, which had none."""
 
 from __future__ import annotations
 
-from choros.store.redis_server import Server
-from choros.store.schema import other_schema
+import re
+
+from choros.store.redis_server import Script, Server
+from choros.store.schema import Upgraded, other_schema
 
 SCHEMA_VERSION = 2
+_SCAN_COUNT = 1000
+# The first layout had an outbox for each saga version; records need no change, for what they lack is empty.
+_MERGE = Script("""
+redis.call('ZUNIONSTORE', KEYS[1], 2, KEYS[1], KEYS[2], 'AGGREGATE', 'MAX')
+redis.call('DEL', KEYS[2])
+return 1
+""")
 
 
 async def prepare(server: Server, prefix: str) -> None:
@@ -22,3 +31,29 @@ async def version_of(server: Server, prefix: str) -> int:
     """The layout of what is there; 0 for nothing. The first one had no such key."""
     noted, records = await server.talk([("GET", f"{prefix}schema"), ("EXISTS", f"{prefix}counts")])
     return int(server.checked(noted) or server.checked(records))
+
+
+async def upgrade(server: Server, prefix: str) -> Upgraded:
+    """Lay out anew what is there. Each step is whole or not at all; interrupted, it goes on where it was."""
+    found = await version_of(server, prefix)
+    if found != 1:
+        await prepare(server, prefix)
+        return Upgraded(found)
+    for channel in ("commands", "facts"):
+        merged = f"{prefix}unsent:{channel}"
+        calls = [_MERGE.call([merged, old]) for old in await _keys(server, f"{merged}:")]
+        if calls:
+            await server.run(_MERGE, calls)
+    counts = await server.ask("HVALS", f"{prefix}counts")
+    await server.ask("SET", f"{prefix}schema", SCHEMA_VERSION)
+    return Upgraded(found, sum(map(int, counts)))
+
+
+async def _keys(server: Server, start: str) -> list[str]:
+    """Those that start so: by a scan of all that Redis holds, for there is no list of them."""
+    pattern, cursor, found = re.sub(r"([*?\[\]\\])", r"\\\1", start) + "*", "0", set[str]()
+    while True:
+        cursor, keys = await server.ask("SCAN", cursor, "MATCH", pattern, "COUNT", _SCAN_COUNT)
+        found.update(keys)
+        if cursor == "0":
+            return sorted(found)

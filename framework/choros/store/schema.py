@@ -2,7 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
 from choros.errors import StoreMisconfigured
+
+
+@dataclass(frozen=True, slots=True)
+class Upgraded:
+    """What an upgrade came to."""
+
+    found: int
+    """The schema version that was there; 0 for an empty database."""
+    records: int = 0
+    """How many were carried over."""
+    others: Mapping[str, int] = field(default_factory=dict)
+    """How many wait for the upgrade of another application, by its name."""
 
 
 def other_schema(what: str, found: int, known: int, option: str) -> StoreMisconfigured:

@@ -7,16 +7,18 @@ import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from os import PathLike
 from pathlib import Path
 from typing import TypeVar
 
 from choros.errors import StoreUnreachable
 from choros.store import sqlite_rows as rows
+from choros.store import sqlite_schema
 from choros.store.paging import Position
 from choros.store.port import Channel, Committed, Entry, HistoryRow, Kind, Known, Loaded, Page, Transition
+from choros.store.schema import Upgraded
 from choros.store.sqlite_file import connect, named
-from choros.store.sqlite_schema import prepare
 from choros.store.sqlite_writer import Writer
 from choros.store.together import Together
 
@@ -29,7 +31,7 @@ class _Opened:
     def __init__(self, path: Path, scope: str) -> None:
         writing = connect(path)
         try:
-            prepare(writing, path)
+            sqlite_schema.prepare(writing, path, scope)
             self.reading = connect(path, reading=True)
         except BaseException:
             writing.close()
@@ -73,6 +75,26 @@ class SqliteStore:
                 self._opened = await asyncio.to_thread(_Opened, self.path, self._scope)
             except sqlite3.Error as error:
                 raise named(error, self.path) from error
+
+    async def schema_version(self) -> int:
+        """How this application's records are laid out, 0 for an empty file."""
+        return await self._apart(sqlite_schema.version_of)
+
+    async def upgrade(self) -> Upgraded:
+        """Take over what an older choros has stored, in one transaction."""
+        return await self._apart(sqlite_schema.upgrade)
+
+    async def _apart(self, ask: Callable[[sqlite3.Connection, Path, str], T]) -> T:
+        """Ask on a connection for this alone: it may be a file that cannot be opened yet."""
+
+        def asking() -> T:
+            with closing(connect(self.path)) as connection:
+                return ask(connection, self.path, self._scope)
+
+        try:
+            return await asyncio.to_thread(asking)
+        except sqlite3.Error as error:
+            raise named(error, self.path) from error
 
     async def close(self) -> None:
         """Write what waits and let go of the file."""
