@@ -32,3 +32,8 @@ def derived_id(*parts: str) -> str:
 def saga_id_for(saga: str, key: str) -> str:
     """The id of the one saga instance that this start key stands for."""
     return derived_id("choros.saga", saga, key)
+
+
+def rerun_id_for(saga_id: str) -> str:
+    """The id of the one instance that this one can be run again as."""
+    return derived_id("choros.rerun", saga_id)

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Awaitable, Callable
 
 from choros.errors import UsageError
-from choros.ids import derived_id, fresh_id
+from choros.ids import fresh_id, rerun_id_for
 from choros.runtime.application import App
 from choros.runtime.recognising import recognise
 from choros.runtime.work import Done, Start, Work
@@ -25,7 +25,7 @@ async def rerun(app: App, record: Record, step: str, ask: Ask) -> str:
 
     The id follows from the old one's. After a crash between the two commits the same call goes on where it stopped."""
     saga, instance = recognise(app.sagas, record)
-    successor = derived_id("choros.rerun", record.saga_id)
+    successor = rerun_id_for(record.saga_id)
     if not _handed_over(instance, step):
         _check(saga.plan, instance, step)
         act = RerunRequested(fresh_id(), step, successor)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Mapping
 
-from choros.ids import saga_id_for
+from choros.ids import rerun_id_for, saga_id_for
 
 _SET_ASIDE = (
     *(f"DROP INDEX {name}" for name in ("saga_by_wake_at", "saga_by_status", "saga_by_started_at")),
@@ -43,8 +43,14 @@ def ids_of(connection: sqlite3.Connection, scope: str) -> list[str]:
     if not _exists(connection):
         return []
     name = scope.rpartition(".")[2]
-    rows = connection.execute("SELECT saga_id, saga, start_key FROM saga_1 WHERE application = ?", (name,))
-    return [saga_id for saga_id, saga, key in rows if saga_id == saga_id_for(f"{scope}.{saga}", key)]
+    rows = connection.execute("SELECT saga_id, saga, start_key FROM saga_1 WHERE application = ?", (name,)).fetchall()
+    there = {saga_id for saga_id, _, _ in rows}
+    mine: list[str] = []
+    found = [saga_id for saga_id, saga, key in rows if saga_id == saga_id_for(f"{scope}.{saga}", key)]
+    while found:
+        mine += found
+        found = [one for saga_id in found if (one := rerun_id_for(saga_id)) in there]
+    return mine
 
 
 def take_over(connection: sqlite3.Connection, scope: str) -> int:
