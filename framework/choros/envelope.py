@@ -12,9 +12,11 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from itertools import accumulate
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import from_json
 
 from choros.errors import MessageRejected
@@ -39,6 +41,7 @@ _YEAR_10000 = 253402300800
 class Envelope:
     """One message with everything that is said about it. Times are seconds since the epoch."""
 
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
     id: str
     """The event's identity: survives every resend. (The AMQP message_id is another, fresh for every publish.)"""
     kind: Kind
@@ -78,8 +81,25 @@ class Envelope:
 
     @staticmethod
     def loads(text: str | bytes) -> Envelope:
-        """Read what `dumps` wrote."""
-        return Envelope(**json.loads(text))
+        """Read what `dumps` wrote; raises ValueError where it is anything else, or says what only a newer choros knows.
+
+        What was read can be sent."""
+        try:
+            envelope = _stored().validate_json(text)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+            where = ".".join(map(str, first["loc"])) or "the whole"
+            raise ValueError(f"{where}: {first['type']}") from None
+        try:
+            encode(envelope)
+        except (ValueError, OverflowError, OSError):
+            raise ValueError("a time that no calendar has") from None
+        return envelope
+
+
+@cache
+def _stored() -> TypeAdapter[Envelope]:
+    return TypeAdapter(Envelope)
 
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode  # json.dumps would make one for each call

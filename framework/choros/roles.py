@@ -199,6 +199,7 @@ async def open_role(
         vitals.watch_store("saga store", lambda: store.due(0.0, app.kinds, 1))
         orchestrator = Orchestrator(app, transport=transport, store=store)
         vitals.watch_stranded(lambda: orchestrator.stranded.count)
+        vitals.watch_unreadable(lambda: orchestrator.decider.unreadable)
         parts.append(orchestrator)
     return parts
 

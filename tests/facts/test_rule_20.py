@@ -11,7 +11,7 @@ from choros.envelope import Envelope
 from choros.runtime import republishing
 from choros.runtime.republishing import put_out, released
 from choros.store.memory import MemoryStore
-from choros.store.port import HistoryRow
+from choros.store.port import HistoryRow, Record
 from choros.transport import topology as declaring
 from choros.transport.port import Published
 from choros.transport.topology import Names, Queue, Subscription, Topology, topology
@@ -48,8 +48,8 @@ async def test_what_is_put_out_again_is_handled_once() -> None:
 async def test_under_another_identity_it_would_be_handled_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     real = republishing._facts
 
-    def renumbered(row: HistoryRow) -> list[Envelope]:
-        return [replace(fact, seq=fact.seq + 1000) for fact in real(row)]
+    def renumbered(record: Record, row: HistoryRow) -> list[Envelope]:
+        return [replace(fact, seq=fact.seq + 1000) for fact in real(record, row)]
 
     monkeypatch.setattr(republishing, "_facts", renumbered)
     async with world() as stage:

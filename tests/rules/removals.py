@@ -76,9 +76,9 @@ REMOVALS = (
         (f"{ORCHESTRATOR}::test_the_same_key_with_another_body_is_a_conflict",),
     ),
     Removal(
-        6, "an event's id survives resends", "runtime.relay.Relay._drain",
-        "entry if entry.message else _read(entry)",
-        "replace(entry, message=replace(_read(entry).message, id=entry.id[::-1]))",
+        6, "an event's id survives resends", "runtime.relay.Relay._read",
+        "entry.message or Envelope.loads(entry.envelope)",
+        "Envelope(**{**__import__('json').loads(entry.envelope), 'id': entry.id[::-1]})",
         (f"{ORCHESTRATOR}::test_what_a_crash_left_in_the_outbox_is_sent_under_its_own_id",),
     ),
     Removal(
@@ -234,7 +234,7 @@ REMOVALS = (
     Removal(
         20, "facts come out again under their old identity", "runtime.republishing._facts",
         'Envelope.loads(event["envelope"])',
-        """Envelope(**{**json.loads(event["envelope"]), "seq": 1})""",
+        """Envelope(**{**__import__('json').loads(event["envelope"]), "seq": 1})""",
         ("tests/facts/test_republishing.py::test_every_fact_since_then_comes_out_under_its_old_identity",),
     ),
     Removal(

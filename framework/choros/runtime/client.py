@@ -47,6 +47,9 @@ from choros.transport.port import Transport
 T = TypeVar("T")
 POLL_FIRST, POLL_MOST = 0.02, 0.5
 
+UNREADABLE = "unreadable"
+"""The kind of event that stands for a row of the history that somebody has changed."""
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -322,5 +325,11 @@ def _outcome(instance: Instance) -> Outcome:
 
 
 def events_of(row: HistoryRow) -> list[dict[str, Any]]:
-    """The events of a history row, as plain dictionaries."""
-    return list(json.loads(row.events)) if row.events else []
+    """The events of a history row, as plain dictionaries; one that says so where the row cannot be read."""
+    try:
+        events: Any = json.loads(row.events) if row.events else []
+    except (ValueError, TypeError):
+        events = None
+    if isinstance(events, list) and all(isinstance(one, dict) and isinstance(one.get("kind"), str) for one in events):
+        return events
+    return [{"kind": UNREADABLE}]

@@ -9,12 +9,12 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from choros.errors import ChorosError, StoreUnreachable
+from choros.errors import ChorosError, StoreMisconfigured, StoreUnreachable
 from choros.runtime.relay import Relay
 from choros.runtime.telemetry import get_logger
 from choros.runtime.work import Done, Folded, Work
 from choros.saga.inputs import TimerFired
-from choros.store.port import Committed, Entry, Loaded, Store, Transition
+from choros.store.port import Committed, Entry, Loaded, Record, Store, Transition
 from choros.transport.port import Transport
 
 log = get_logger("choros.orchestrator")
@@ -49,6 +49,7 @@ class Decider:
         self._inbox: asyncio.Queue[Work | None] = asyncio.Queue()
         self._firing: set[str] = set()
         self._broken: dict[str, float] = {}
+        self._illegible: set[str] = set()
         self._over: Exception | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._watchers: dict[str, set[asyncio.Future[Done]]] = defaultdict(set)
@@ -147,10 +148,14 @@ class Decider:
 
     async def _round(self, by_saga: Mapping[str, list[Work]]) -> dict[str, list[Work]]:
         """One pass: returns what met a conflict."""
-        loaded = await self._store.load(list(by_saga))
+        loaded = self._told_apart(await self._store.load(list(by_saga)))
         now = self._store.now()
         folded = {saga_id: self._fold(works, loaded.get(saga_id), now) for saga_id, works in by_saga.items()}
-        committed = await self._commit([self._with_sent(f.transition) for f in folded.values() if f.transition])
+        transitions = [self._with_sent(f.transition) for f in folded.values() if f.transition]
+        answers = await self._commit(transitions)
+        committed = {t.record.saga_id: t for t in transitions if answers[t.record.saga_id] is Committed.OK}
+        refused = [saga_id for saga_id, answer in answers.items() if answer is Committed.REFUSED]
+        folded.update({saga_id: self._refused(by_saga[saga_id], now) for saga_id in refused})
         settled = [f for saga_id, f in folded.items() if f.transition is None or saga_id in committed]
         for fold in settled:
             await self._settle(fold)
@@ -164,31 +169,61 @@ class Decider:
             self._dispatch(transition.outbox, before.difference(transition.sent))
         return {i: by_saga[i] for i, f in folded.items() if f.transition is not None and i not in committed}
 
+    def _told_apart(self, loaded: Mapping[str, Loaded]) -> Mapping[str, Loaded]:
+        """Which commands are unsent because nobody here can read them."""
+        unreadable = self.commands.unreadable
+        if not unreadable:
+            return loaded
+        return {i: replace(one, unreadable=one.unsent.intersection(unreadable)) for i, one in loaded.items()}
+
     def _fold(self, works: Sequence[Work], loaded: Loaded | None, now: float) -> Folded:
-        """A bug that one saga meets must not stop the others."""
+        """A bug that one saga meets must not stop the others, nor a record that cannot be read."""
+        if loaded and loaded.record.unreadable:
+            return self._cannot_read(works, loaded.record, now)
+        self._illegible.discard(works[0].saga_id)
         try:
             return self._make(works, loaded, now)
         except Exception as error:
             log.exception("choros.decision.failed", saga_id=works[0].saga_id)
-            self._broken[works[0].saga_id] = now + BROKEN_FOR
             reason = ChorosError(f"Deciding failed with {type(error).__name__}; this is a bug in choros.")
-            return Folded(rejected=[(work, reason) for work in works])
+            return self._left_alone(works, reason, now)
+
+    def _left_alone(self, works: Sequence[Work], reason: ChorosError, now: float) -> Folded:
+        """Nothing can be done for this saga for now: what came for it is given back with the reason."""
+        self._broken[works[0].saga_id] = now + BROKEN_FOR
+        return Folded(rejected=[(work, reason) for work in works])
+
+    def _refused(self, works: Sequence[Work], now: float) -> Folded:
+        sentence = f"The store cannot take what was decided for saga {works[0].saga_id}."
+        return self._left_alone(works, StoreMisconfigured(sentence, "look into the log, and at what is stored."), now)
+
+    @property
+    def unreadable(self) -> int:
+        """How many records and messages of the outbox could not be read when they were last looked at."""
+        return len(self._illegible) + len(self.commands.unreadable) + len(self.facts.unreadable)
+
+    def _cannot_read(self, works: Sequence[Work], record: Record, now: float) -> Folded:
+        """To commit it would overwrite what is still there."""
+        self._illegible.add(record.saga_id)
+        log.error("choros.record.unreadable", saga_id=record.saga_id, fields=record.unreadable)
+        sentence = f"The record of saga {record.saga_id} cannot be read ({record.unreadable})."
+        return self._left_alone(works, StoreMisconfigured(sentence, "restore it from a backup."), now)
 
     def _with_sent(self, transition: Transition) -> Transition:
         saga_id = transition.record.saga_id
         sent = {*transition.sent, *self.commands.take_confirmed(saga_id), *self.facts.take_confirmed(saga_id)}
         return replace(transition, sent=tuple(sent))
 
-    async def _commit(self, batch: Sequence[Transition]) -> dict[str, Transition]:
-        """Returns what is committed, by saga; the rest met a conflict."""
-        committed: dict[str, Transition] = {}
+    async def _commit(self, batch: Sequence[Transition]) -> dict[str, Committed]:
+        """What became of each, by saga."""
+        answers: dict[str, Committed] = {}
         try:
             results = await self._store.commit(batch) if batch else ()
-            committed = {t.record.saga_id: t for t, r in zip(batch, results, strict=True) if r is Committed.OK}
+            answers = {t.record.saga_id: r for t, r in zip(batch, results, strict=True)}
         finally:
             for transition in batch:
-                self._mark(transition, transition.record.saga_id in committed)
-        return committed
+                self._mark(transition, answers.get(transition.record.saga_id) is Committed.OK)
+        return answers
 
     def _mark(self, transition: Transition, committed: bool) -> None:
         for relay in (self.commands, self.facts):

@@ -66,6 +66,8 @@ class Report:
     """None until something was delivered; at rest nothing is, so age alone means nothing."""
     stranded: int = 0
     """Live sagas that this process leaves alone, because it has another declaration of them."""
+    unreadable: int = 0
+    """Stored messages and records that this process cannot read, and leaves where they are."""
 
     @classmethod
     def read(cls, path: Path) -> Report:
@@ -94,11 +96,15 @@ class Report:
     @property
     def remarks(self) -> Sequence[str]:
         """What somebody should know, though a restart would mend nothing of it."""
-        if not self.stranded:
-            return ()
-        return [
-            f"{self.stranded} live sagas are left alone: declared otherwise here. Try: choros check APP --store ..."
-        ]
+        found = []
+        if self.stranded:
+            hint = "Try: choros check APP --store ..."
+            found.append(f"{self.stranded} live sagas are left alone: declared otherwise here. {hint}")
+        if self.unreadable:
+            found.append(
+                f"{self.unreadable} stored messages or sagas cannot be read here, and wait; the log names them."
+            )
+        return found
 
 
 class Vitals:
@@ -116,6 +122,7 @@ class Vitals:
         self._store = HealthRecord("store", subject="store")
         self._receivers: Sequence[Receiver] = ()
         self._stranded: Callable[[], int] = int
+        self._unreadable: Callable[[], int] = int
 
     def watch_broker(self, broker: Broker) -> None:
         """Report how this transport is."""
@@ -132,6 +139,10 @@ class Vitals:
     def watch_stranded(self, count: Callable[[], int]) -> None:
         """Report how many sagas this process leaves alone."""
         self._stranded = count
+
+    def watch_unreadable(self, count: Callable[[], int]) -> None:
+        """Report how much is stored that this process cannot read."""
+        self._unreadable = count
 
     async def run(self) -> None:
         """Watch and report until cancelled; then the file goes, since nobody speaks for it any more."""
@@ -158,7 +169,8 @@ class Vitals:
         broker = self._broker.health if self._broker else Health("connected", now(), "none is used")
         times = [at for receiver in self._receivers if (at := receiver.last_delivery) is not None]
         last = max(times, default=None)
-        return Report(self._role, os.getpid(), now(), self._every, broker, self._store.now, lag, last, self._stranded())
+        left_alone = self._stranded(), self._unreadable()
+        return Report(self._role, os.getpid(), now(), self._every, broker, self._store.now, lag, last, *left_alone)
 
     async def _tick(self) -> None:
         """Notice that the loop stood still: a handler computes, or blocks, where it should await."""

@@ -53,14 +53,35 @@ class Relay:
         self._behind: dict[str, list[Entry]] = {}
         self._failing = BackingOff(clock)
         self._complaints = Complaints(clock)
+        self._unreadable: dict[str, str] = {}
+        self._passed_over = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._failed_scan = False
 
     def dispatch(self, entries: Sequence[Entry]) -> None:
         """Publish these soon; returns at once. A fact waits behind an earlier one of its saga that has not left."""
         fresh = [entry for entry in entries if entry.id not in self._held]
-        self._held.update(entry.id for entry in fresh)
-        self._publish_soon(fresh)
+        ready = [read for entry in fresh if (read := self._read(entry))]
+        self._held.update(entry.id for entry in ready)
+        self._publish_soon(ready)
+
+    def _read(self, entry: Entry) -> Entry | None:
+        """The entry with its message. One that cannot be read stays in the outbox, for a newer choros or a person; a
+        fact behind one stays there too, for it must not overtake it."""
+        if entry.id in self._unreadable or (self._channel == "facts" and entry.saga_id in self._unreadable.values()):
+            return None
+        try:
+            return replace(entry, message=entry.message or Envelope.loads(entry.envelope))
+        except Exception as error:  # whatever is stored there: the others go out
+            self._unreadable[entry.id] = entry.saga_id
+            reason = str(error) if isinstance(error, ValueError) else type(error).__name__
+            log.error("choros.outbox.unreadable", saga_id=entry.saga_id, message_id=entry.id, reason=reason)
+            return None
+
+    @property
+    def unreadable(self) -> Collection[str]:
+        """Ids of entries that were found at the last scan and cannot be read here."""
+        return self._unreadable.keys()
 
     def holds(self, ids: Collection[str]) -> bool:
         """Whether all of these are in this relay's hands."""
@@ -92,7 +113,6 @@ class Relay:
                     self._behind[entry.saga_id].append(entry)
             results: Sequence[Published] = [Published.UNKNOWN] * len(entries)
             try:
-                entries = [entry if entry.message else _read(entry) for entry in entries]
                 if entries:
                     results = await self._publish([entry.message for entry in entries if entry.message])
             except Exception:
@@ -178,15 +198,18 @@ class Relay:
     async def _scan(self) -> None:
         before = self._store.now() - self._resend_after
         # Commands that nobody takes stay the oldest: the scan has to look past them.
-        limit = SCAN_LIMIT + len(self._failing)
+        limit = SCAN_LIMIT + len(self._failing) + self._passed_over
         left = await self._store.unsent(self._channel, before, limit)
+        ids = {entry.id for entry in left}
+        self._unreadable = {one: saga_id for one, saga_id in self._unreadable.items() if one in ids}
         if self._channel == "commands":
-            self._failing.keep([entry.id for entry in left])
+            self._failing.keep(ids)
         due = self._failing.due(entry.id for entry in left if entry.id not in self._held)
         fresh = [entry for entry in left if entry.id in due]
-        if fresh:
-            log.info("choros.outbox.resent", count=len(fresh), channel=self._channel)
-            self.dispatch(fresh)
+        self.dispatch(fresh)
+        self._passed_over = sum(entry.id not in self._held for entry in fresh)
+        if resent := len(fresh) - self._passed_over:
+            log.info("choros.outbox.resent", count=resent, channel=self._channel)
 
     async def close(self, within: float) -> None:
         """Let what is being published finish, for so many seconds at most, and mark it."""
@@ -196,7 +219,3 @@ class Relay:
         with contextlib.suppress(StoreUnreachable, TimeoutError):
             async with asyncio.timeout(within):
                 await self.flush()
-
-
-def _read(entry: Entry) -> Entry:
-    return replace(entry, message=Envelope.loads(entry.envelope))

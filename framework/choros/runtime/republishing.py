@@ -7,15 +7,19 @@ id, source, stream and number, so an inbox takes it for the same fact.
 from __future__ import annotations
 
 import asyncio
-import json
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+
+import structlog
 
 from choros.envelope import Envelope
 from choros.errors import BrokerUnreachable
+from choros.runtime.client import UNREADABLE, events_of
 from choros.store.port import HistoryRow, Record, Store
 from choros.transport.backoff import full_jitter
 from choros.transport.port import Published, Transport
+
+log = structlog.get_logger(__name__)
 
 PAGE = 200
 """Sagas that are looked at together."""
@@ -34,7 +38,8 @@ async def released(
     Raises StoreUnreachable. An unknown `saga_id` has no facts."""
     async for records in _records(store, since, saga, saga_id):
         histories = await asyncio.gather(*(store.history(record.saga_id) for record in records))
-        facts = [fact for rows in histories for row in rows if row.at >= since for fact in _facts(row)]
+        pairs = zip(records, histories, strict=True)
+        facts = [fact for record, rows in pairs for row in rows if row.at >= since for fact in _facts(record, row)]
         if facts:
             yield facts
 
@@ -50,9 +55,16 @@ async def _records(store: Store, since: float, saga: str, saga_id: str) -> Async
         cursor, more = page.cursor, bool(page.cursor)
 
 
-def _facts(row: HistoryRow) -> list[Envelope]:
-    events = json.loads(row.events) if row.events else []
-    return [Envelope.loads(event["envelope"]) for event in events if event.get("kind") == "fact"]
+def _facts(record: Record, row: HistoryRow) -> Iterator[Envelope]:
+    """One that cannot be read is named, and passed over."""
+    for event in events_of(row):
+        try:
+            if event["kind"] == UNREADABLE:
+                raise ValueError("the row is no list of events")
+            if event["kind"] == "fact":
+                yield Envelope.loads(event["envelope"])
+        except (ValueError, KeyError) as error:
+            log.warning("choros.fact.unreadable", saga_id=record.saga_id, version=row.version, reason=str(error))
 
 
 async def put_out(transport: Transport, facts: Sequence[Envelope]) -> Counter[Published]:

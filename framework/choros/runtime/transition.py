@@ -267,7 +267,7 @@ def _input(work: Work, saga: Saga[Any], versions: Collection[int], loaded: Loade
     """What a piece of work means to this declaration; raises MessageRejected for a reply that nothing asked for."""
     given = work.given
     if isinstance(given, TimerFired):
-        return TimerFired(unsent=bool(loaded.unsent))
+        return TimerFired(unsent=bool(loaded.unsent - loaded.unreadable))
     if isinstance(given, Envelope):
         return judge(saga, versions, given)
     assert not isinstance(given, Start | Move)  # a stored saga has begun, and a move is no input of the machine

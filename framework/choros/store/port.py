@@ -60,6 +60,9 @@ class Record:
     """Inputs that were taken in by a worker that does not know this saga version."""
     fingerprint: str = ""
     """Of the declaration that it follows; empty on an old record, until its next commit."""
+    unreadable: str = ""
+    """Names the fields that the store cannot read, as when somebody has changed them. Nothing else is to be believed
+    then, and the record must not be committed: that would lose what is still there."""
 
     @property
     def kind(self) -> Kind:
@@ -112,6 +115,8 @@ class Committed(Enum):
     OK = "ok"
     CONFLICT = "conflict"
     """Another transition came first (or this very one, whose answer was lost): load again and decide again."""
+    REFUSED = "refused"
+    """This transition alone the database cannot take, now or later; nothing of it is stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +128,8 @@ class Loaded:
     """Commands."""
     unsent_facts: frozenset[str] = frozenset()
     """Facts, apart: one that cannot leave must not hold back a command's timer, only the facts behind it."""
+    unreadable: frozenset[str] = frozenset()
+    """Those of the commands that this worker cannot read, as it tells itself: they hold back no timer."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,8 @@ from heapq import merge
 from itertools import islice
 from typing import Any
 
+import structlog
+
 from choros.store import redis_schema
 from choros.store.paging import Position, page_of
 from choros.store.port import (
@@ -24,10 +26,16 @@ from choros.store.port import (
     Transition,
     handed_out,
 )
+from choros.store.reading import history_row_of, listed, number_in, record_of, unreadable
+from choros.store.redis_errors import is_of_what_is_stored
 from choros.store.redis_scripts import COMMIT, LOAD, MARK_SENT
 from choros.store.redis_server import Command, Server
 from choros.store.schema import Upgraded
 
+log = structlog.get_logger(__name__)
+
+_HEAD = 12
+"""Values in the head of a record."""
 _LOAD_AT_ONCE = 64
 """Records that one script reads: a script blocks the server while it runs."""
 
@@ -88,8 +96,14 @@ class RedisStore:
     async def commit(self, batch: Sequence[Transition]) -> Sequence[Committed]:
         """Store each transition whole or not at all. Where the answer is lost it may have happened."""
         calls = [self._commit_call(transition) for transition in batch]
-        answers = await self._server.run(COMMIT, calls) if calls else []
-        return [Committed.OK if answer else Committed.CONFLICT for answer in answers]
+        answers = await self._server.run_each(COMMIT, calls) if calls else []
+        return [self._became(one, answer) for one, answer in zip(batch, answers, strict=True)]
+
+    def _became(self, transition: Transition, answer: Any) -> Committed:
+        if is_of_what_is_stored(answer):
+            log.error("choros.store.refused", saga_id=transition.record.saga_id, error=type(answer).__name__)
+            return Committed.REFUSED
+        return Committed.OK if self._server.checked(answer) else Committed.CONFLICT
 
     def _commit_call(self, transition: Transition) -> Command:
         record, sent, outbox = transition.record, transition.sent, transition.outbox
@@ -190,7 +204,7 @@ class RedisStore:
         """How many records there are by (saga, status)."""
         counts = await self._server.ask("HGETALL", f"{self._prefix}counts")
         split = ((group.rpartition("/"), int(count)) for group, count in counts.items())
-        return {(saga, status): count for (saga, _, status), count in split if count}
+        return {(saga, status): count for (saga, _, status), count in split if count > 0}
 
     async def live(self) -> Mapping[Kind, int]:
         """How many records that have not ended there are of each kind."""
@@ -200,8 +214,8 @@ class RedisStore:
     async def history(self, saga_id: str) -> Sequence[HistoryRow]:
         """What happened to a record, oldest first."""
         rows = await self._server.ask("LRANGE", f"{self._prefix}history:{saga_id}", 0, -1)
-        split = (row.split(" ", 2) for row in rows)
-        return [HistoryRow(int(version), float(at), events) for version, at, events in split]
+        split = ([*row.split(" ", 2), "", ""] for row in rows)
+        return [history_row_of(number_in(version), number_in(at), events) for version, at, events, *_ in split]
 
 
 def _kind(name: str) -> Kind:
@@ -239,24 +253,13 @@ def _head(record: Record) -> str:
 def _to_loaded(
     saga_id: str, version: str, transition: str, head: str, state: str, commands: Sequence[str], facts: Sequence[str]
 ) -> Loaded:
-    saga, saga_version, key, digest, application, status, started_at, *later = json.loads(head)
-    updated_at, wake_at, received, undecided, *fingerprint = later
-    record = Record(
-        saga_id=saga_id,
-        saga=saga,
-        saga_version=saga_version,
-        key=key,
-        digest=digest,
-        application=application,
-        version=int(version),
-        transition=transition,
-        status=status,
-        state=state,
-        started_at=started_at,
-        updated_at=updated_at,
-        wake_at=wake_at,
-        received=tuple(received),
-        undecided=tuple(undecided),
-        fingerprint=fingerprint[0] if fingerprint else "",  # schema version 1 had none
-    )
-    return Loaded(record, frozenset(commands), frozenset(facts))
+    return Loaded(_to_record(saga_id, version, transition, head, state), frozenset(commands), frozenset(facts))
+
+
+def _to_record(saga_id: str, version: str, transition: str, head: str, state: str) -> Record:
+    found = listed(head)
+    if not (isinstance(found, list) and len(found) in (_HEAD - 1, _HEAD) and version.isdecimal()):
+        return unreadable(saga_id, ["head"])
+    saga, saga_version, key, digest, application, status, *later = found
+    values = [saga, saga_version, key, digest, application, int(version), transition, status, state, *later]
+    return record_of(saga_id, [*values, ""] if len(found) < _HEAD else values)  # schema version 1 had no fingerprint

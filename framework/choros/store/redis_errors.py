@@ -37,6 +37,14 @@ def named(error: Exception, server: str) -> ChorosError:
     return StoreUnreachable(f"Redis at {server} does not answer.", "start it, or check the address.")
 
 
+def is_of_what_is_stored(error: object) -> bool:
+    """Whether a script met something in its keys that it cannot work with: no other call is concerned."""
+    if type(error) is not redis_errors.ResponseError or "@user_script" not in str(error):
+        return False
+    code = str(error).partition(" ")[0]  # redis-py takes "ERR" away; what else has one means the server
+    return code in ("ERR", "WRONGTYPE") or not code.isupper()
+
+
 def _named_by_code(code: str, server: str) -> ChorosError:
     if code in ("OOM", "EXECABORT"):
         return StoreUnreachable(f"Redis at {server} {_FULL[0]}.", _FULL[1])

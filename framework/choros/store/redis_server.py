@@ -115,13 +115,17 @@ class Server:
 
     async def run(self, script: Script, calls: Sequence[Command]) -> list[Any]:
         """Run calls of one script in one round trip; where Redis has forgotten it, those that did not run once more."""
+        return [self.checked(answer) for answer in await self.run_each(script, calls)]
+
+    async def run_each(self, script: Script, calls: Sequence[Command]) -> list[Any]:
+        """The same; an error answer is returned in its place, not raised."""
         answers = await self.talk(calls)
         forgotten = [i for i, answer in enumerate(answers) if isinstance(answer, redis_errors.NoScriptError)]
         if forgotten:
             again = await self.talk([("SCRIPT", "LOAD", script.text), *(calls[i] for i in forgotten)])
             for i, answer in zip(forgotten, again[1:], strict=True):
                 answers[i] = answer
-        return [self.checked(answer) for answer in answers]
+        return answers
 
     def checked(self, answer: Any) -> Any:
         """The answer, unless it is an error: then it is raised as one of ours."""

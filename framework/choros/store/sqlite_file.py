@@ -136,6 +136,13 @@ _OF_THE_STATEMENT = frozenset(
 """Answers: the statement was taken back, and whatever else the transaction holds stands. 0: of Python's own."""
 
 
+def is_of_what_was_given(error: Exception) -> bool:
+    """Whether it is the values that SQLite cannot take, not the file or the statement that is at fault."""
+    codes = (sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_TOOBIG)
+    given = (UnicodeError, OverflowError, sqlite3.InterfaceError, sqlite3.DataError)
+    return isinstance(error, given) or (isinstance(error, sqlite3.Error) and _code(error) in codes)
+
+
 def is_of_the_file(error: sqlite3.Error) -> bool:
     """Whether the file is at fault and not the statement."""
     return _code(error) not in _OF_THE_STATEMENT

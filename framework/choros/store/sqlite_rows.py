@@ -25,6 +25,7 @@ from choros.store.port import (
     Transition,
     handed_out,
 )
+from choros.store.reading import history_row_of, listed, record_of
 
 _COLUMNS = (
     "saga_id, saga, saga_version, start_key, digest, application, version, transition_id, "
@@ -105,26 +106,8 @@ def _from_record(record: Record) -> tuple[object, ...]:
 
 
 def _to_record(row: Sequence[Any]) -> Record:
-    saga_id, saga, saga_version, key, digest, application, version, transition, *rest = row
-    status, state, started_at, updated_at, wake_at, received, undecided, fingerprint = rest
-    return Record(
-        saga_id=saga_id,
-        saga=saga,
-        saga_version=saga_version,
-        key=key,
-        digest=digest,
-        application=application,
-        version=version,
-        transition=transition,
-        status=status,
-        state=state,
-        started_at=started_at,
-        updated_at=updated_at,
-        wake_at=wake_at,
-        received=tuple(json.loads(received)),
-        undecided=tuple(json.loads(undecided)),
-        fingerprint=fingerprint,
-    )
+    saga_id, *values, received, undecided, fingerprint = row
+    return record_of(saga_id, [*values, listed(received), listed(undecided), fingerprint])
 
 
 def load(connection: sqlite3.Connection, scope: str, saga_ids: Sequence[str]) -> dict[str, Loaded]:
@@ -200,4 +183,4 @@ def live(connection: sqlite3.Connection, scope: str) -> dict[Kind, int]:
 def history(connection: sqlite3.Connection, scope: str, saga_id: str) -> Sequence[HistoryRow]:
     """One row for each transition that said something."""
     statement = "SELECT version, at, events FROM history WHERE scope = ? AND saga_id = ? ORDER BY version"
-    return [HistoryRow(*row) for row in connection.execute(statement, (scope, saga_id))]
+    return [history_row_of(*row) for row in connection.execute(statement, (scope, saga_id))]

@@ -9,13 +9,18 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
+
+import structlog
 
 from choros.errors import StoreUnreachable
 from choros.store import sqlite_rows as rows
 from choros.store.port import Committed, Transition
-from choros.store.sqlite_file import in_transaction, is_of_the_file, named
+from choros.store.sqlite_file import in_transaction, is_of_what_was_given, named
+
+log = structlog.get_logger(__name__)
 
 FLUSH_SECONDS = 0.5
 """How long marks of sent entries may wait for a commit to ride with."""
@@ -114,14 +119,36 @@ class Writer:
         return [[rows.write(self._connection, self._scope, one, now) for one in request.batch] for request in requests]
 
     def _not_written(self, requests: Sequence[_Request], error: Exception) -> None:
-        of_the_file = isinstance(error, sqlite3.Error) and is_of_the_file(error)
-        if len(requests) > 1 and not of_the_file:
-            # One of them holds what SQLite cannot take: alone it harms no other.
+        if is_of_what_was_given(error):
             for request in requests:
-                self._write([request])
+                self._write_apart(request)
             return
         meant = named(error, self._path) if isinstance(error, sqlite3.Error) else error
         _tell([_failing(request, meant) for request in requests])
+
+    def _write_apart(self, request: _Request) -> None:
+        """One of them holds what SQLite cannot take: alone it harms no other."""
+        try:
+            answer = [self._alone(one) for one in request.batch]
+        except Exception as error:
+            meant = named(error, self._path) if isinstance(error, sqlite3.Error) else error
+            _tell([_failing(request, meant)])
+        else:
+            _tell([_answering(request, answer)])
+
+    def _alone(self, transition: Transition) -> Committed:
+        work = partial(rows.write, self._connection, self._scope, transition, time.time())
+        try:
+            return in_transaction(self._connection, work)
+        except Exception as error:
+            if not is_of_what_was_given(error):
+                raise
+            log.error("choros.store.refused", saga_id=transition.record.saga_id, error=_name_of(error))
+            return Committed.REFUSED
+
+
+def _name_of(error: Exception) -> str:
+    return str(getattr(error, "sqlite_errorname", type(error).__name__))
 
 
 _Telling = tuple[asyncio.AbstractEventLoop, Callable[[], None]]

@@ -1,0 +1,123 @@
+"""Every field that a store keeps, with something in it that no choros has written: the others go on, and it stays."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from choros.errors import StoreMisconfigured
+from choros.runtime.client import UNREADABLE, events_of
+from choros.runtime.republishing import released
+from choros.store.port import Store
+from choros.store.redis import RedisStore
+from choros.store.sqlite import SqliteStore
+from choros.transport.memory import MemoryBroker
+from choros.transport.topology import Names
+from tests.runtime.parcel import APP, at_work, begun, ended, until
+
+WELL = ["well-1", "well-2"]
+JUNK: tuple[object, ...] = ("x", b"\xff", -1)
+HASH = ("version", "transition", "state", "kind", "group", "clock")
+IDENTITY = {"scope", "saga_id", "number"}
+REPLIES = Names("shop").reply_queue(APP.name)
+
+
+def columns(path: Path) -> Iterator[tuple[str, str, object]]:
+    """Every column of the file that may hold something else, with what it shall hold."""
+    with closing(sqlite3.connect(path)) as file:
+        for table in ("record", "outbox", "history"):
+            for row in file.execute(f"PRAGMA table_info({table})").fetchall():
+                yield from ((table, row[1], junk) for junk in JUNK if row[1] not in IDENTITY)
+
+
+def write(path: Path, saga_id: str, table: str, column: str, junk: object) -> None:
+    with closing(sqlite3.connect(path)) as file, file:
+        assert file.execute(f"UPDATE {table} SET {column} = ? WHERE saga_id = ?", (junk, saga_id)).rowcount
+
+
+def rows_of(path: Path, saga_id: str) -> list[object]:
+    with closing(sqlite3.connect(path)) as file:
+        return file.execute("SELECT * FROM record WHERE saga_id = ?", (saga_id,)).fetchall()
+
+
+async def all_go_on(store: Store, broker: MemoryBroker, well: Sequence[str], sick: Sequence[str]) -> list[str]:
+    """Those that are well end; returns those of the others whose record nobody can read any more."""
+    async with at_work(store, broker) as (client, orchestrator):
+        await ended(client, well)
+        loaded = await store.load(sick)
+        assert set(loaded) == set(sick)
+        unread = [saga_id for saga_id, one in loaded.items() if one.record.unreadable]
+        await until(lambda: orchestrator.decider.unreadable >= len(unread))
+        await until(lambda: parked(broker) >= set(unread))
+        for saga_id in unread:
+            with pytest.raises(StoreMisconfigured, match="cannot be read"):
+                await client.cancel(saga_id)
+    facts = [fact.subject async for some in released(store, 0.0) for fact in some]
+    assert set(WELL) <= set(facts)
+    assert {record.saga_id for record in (await store.find(limit=1000)).records} >= set(well)
+    assert sum((await store.counts()).values()) >= len([*well, *sick])
+    kinds = {event["kind"] for one in sick for row in await store.history(one) for event in events_of(row)}
+    assert {"sent", UNREADABLE} <= kinds
+    return unread
+
+
+def parked(broker: MemoryBroker) -> set[str | None]:
+    """Whose replies are kept with a reason."""
+    return {wire.correlation_id for wire in broker.waiting(Names("shop").dead_queue(REPLIES))}
+
+
+async def test_whatever_a_column_holds_the_others_go_on(tmp_path: Path) -> None:
+    path = tmp_path / "sagas.db"
+    store, broker = SqliteStore(path, "shop.shop"), MemoryBroker()
+    await store.open()
+    well = await begun(store, WELL)
+    changes = list(columns(path))
+    sick = await begun(store, [f"{table}.{column}.{junk!r}" for table, column, junk in changes])
+    for saga_id, change in zip(sick, changes, strict=True):
+        write(path, saga_id, *change)
+    before = {saga_id: rows_of(path, saga_id) for saga_id in sick}
+    unread = await all_go_on(store, broker, well, sick)
+    await store.close()
+    assert len(unread) > len(JUNK)
+    assert all(rows_of(path, saga_id) == before[saga_id] for saga_id in unread)
+
+
+def junk_at(number: int) -> Callable[[list[object]], object]:
+    return lambda head: [*head[:number], {"junk": 1}, *head[number + 1 :]]
+
+
+HEAD: dict[str, Callable[[list[object]], object]] = {
+    "lacks one": lambda head: head[1:],
+    "has one more": lambda head: [*head, "newer"],
+    "is no list": lambda head: {"head": head},
+    **{f"has junk at {number}": junk_at(number) for number in range(12)},
+}
+
+
+async def test_whatever_a_hash_holds_the_others_go_on(redis_url: str, namespace: str, redis_client: Any) -> None:
+    store, broker = RedisStore(redis_url, namespace), MemoryBroker()
+    await store.open()
+    well = await begun(store, WELL)
+    sick = await begun(store, [*HEAD, *(f"junk in {one}" for one in HASH)])
+    keys = [f"{{{namespace}}}:saga:{saga_id}" for saga_id in sick]
+    for key, spoil in zip(keys, HEAD.values(), strict=False):
+        head = json.loads(await redis_client.hget(key, "head"))
+        await redis_client.hset(key, "head", json.dumps(spoil(head)))
+    for key, field in zip(keys[len(HEAD) :], HASH, strict=True):
+        await redis_client.hset(key, field, "junk")
+    for saga_id in sick[:3]:
+        await redis_client.rpush(f"{{{namespace}}}:history:{saga_id}", "junk", "2 x []")
+    before = [await redis_client.hgetall(key) for key in keys]
+    unread = await all_go_on(store, broker, well, sick)
+    await store.close()
+    assert set(sick[: len(HEAD)]) <= set(unread)
+    left = [await redis_client.hgetall(key) for key in keys]
+    assert [new for one, new in zip(sick, left, strict=True) if one in unread] == [
+        old for one, old in zip(sick, before, strict=True) if one in unread
+    ]
