@@ -2,69 +2,122 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from typing import Annotated
+from functools import partial
+from typing import Annotated, TypeVar
+from urllib.parse import unquote, urlsplit
 
 import typer
 
 from choros.cli.asking import AppName, log_apart, run_until_done
-from choros.cli.words import existing
+from choros.cli.words import lasting
 from choros.loading import load_app
-from choros.roles import DEFAULT_STORE
+from choros.roles import DEFAULT_DATABASE, DEFAULT_STORE
 from choros.runtime.application import App
-from choros.store.addresses import store_at
+from choros.runtime.inbox import carried_over
+from choros.store.addresses import database_at, store_at
+from choros.store.barrier import Database as ServiceDatabase
 from choros.store.port import Store
 from choros.store.schema import Upgraded
 
+Closable = TypeVar("Closable", Store, ServiceDatabase)
 app = typer.Typer(no_args_is_help=True, help="How stores and databases are laid out; bring them up to this choros.")
 StoreUrl = Annotated[
     str, typer.Option("--store", envvar=["CHOROS_STORE", "REDIS_URL"], help="sqlite:///file or redis://...")
 ]
+Database = Annotated[
+    str, typer.Option(envvar=["CHOROS_DATABASE"], help="A service's own database; {service} stands for its name.")
+]
 
 
 @app.command()
-def show(application: AppName, store: StoreUrl = "") -> None:
-    """Say which schema version a store has."""
-    run_until_done(_show(load_app(application), store or DEFAULT_STORE))
+def show(application: AppName, store: StoreUrl = "", database: Database = "") -> None:
+    """Say which schema version the saga store and the services' databases have. Without options: the default ones."""
+    log_apart()
+    loaded = load_app(application)
+    run_until_done(_show(loaded, *_addresses(store, database)))
 
 
-async def _show(loaded: App, store: str) -> None:
-    async with _store(loaded, store) as found:
-        print(f"saga store: schema version {await found.schema_version()}")
+async def _show(loaded: App, store: str, database: str) -> None:
+    async for found in _stores(loaded, store):
+        print(f"saga store: {_version(await found.schema_version())}")
+    async for name, its in _databases(loaded, database):
+        print(f"database of {name}: {_version(await its.schema_version())}")
+
+
+def _version(number: int) -> str:
+    return f"schema version {number}" if number else "empty"
 
 
 @app.command()
-def upgrade(application: AppName, store: StoreUrl = "") -> None:
+def upgrade(application: AppName, store: StoreUrl = "", database: Database = "") -> None:
     """Bring what an older choros has stored to this one's schema. First stop every process that uses it.
 
-    It may be repeated: what is done is passed over. Where several applications share a file, each is upgraded."""
+    It may be repeated: what is done is passed over. Applications that share a file are upgraded one by one."""
     log_apart()
-    run_until_done(_upgrade(load_app(application), store or DEFAULT_STORE))
+    loaded = load_app(application)
+    run_until_done(_upgrade(loaded, *_addresses(store, database)))
 
 
-async def _upgrade(loaded: App, store: str) -> None:
-    async with _store(loaded, store) as found:
-        print("\n".join(_told(loaded, await found.upgrade(), await found.schema_version())))
-
-
-@asynccontextmanager
-async def _store(loaded: App, url: str) -> AsyncIterator[Store]:
-    """A store that may not be opened yet."""
-    store = store_at(existing(url), f"{loaded.namespace}.{loaded.name}")
-    try:
-        yield store
-    finally:
-        await store.close()
+async def _upgrade(loaded: App, store: str, database: str) -> None:
+    async for found in _stores(loaded, store):
+        done = await found.upgrade()
+        print("\n".join(_told(loaded, done, await found.schema_version())))
+    async for name, its in _databases(loaded, database):
+        before, rows = await its.schema_version(), await its.upgrade(partial(carried_over, name))
+        print(f"database of {name}: {_became(before, await its.schema_version(), rows, 'rows')}")
 
 
 def _told(loaded: App, done: Upgraded, version: int) -> Iterator[str]:
-    if done.found == version:
-        yield f"saga store: has schema version {version} already"
-    elif done.found == 0:
-        yield f"saga store: is empty, and has schema version {version} now"
-    else:
-        yield f"saga store: {done.records} sagas brought from schema version {done.found} to {version}"
+    yield f"saga store: {_became(done.found, version, done.records, 'sagas')}"
     for name, count in done.others.items():
-        whose = f"application {name} in another namespace" if name == loaded.name else f"application {name}"
-        yield f"saga store: {count} sagas of {whose} wait for its own: choros schema upgrade"
+        whose = f"{name} in another namespace" if name == loaded.name else name
+        yield f"saga store: {count} sagas of application {whose} wait for an upgrade of their own"
+
+
+def _became(before: int, now: int, count: int, what: str) -> str:
+    if before == now:
+        return f"has schema version {now} already"
+    return f"{count} {what} brought from schema version {before} to {now}" if before else f"empty, schema version {now}"
+
+
+# --- what there is ----------------------------------------------------------------------------------------------------
+
+
+def _addresses(store: str, database: str) -> tuple[str, str]:
+    """Where neither is given, both are where a role without options has them."""
+    return (store, database) if store or database else (DEFAULT_STORE, DEFAULT_DATABASE)
+
+
+async def _stores(loaded: App, url: str) -> AsyncIterator[Store]:
+    """The saga store, unless none is asked for. It may not be opened yet."""
+    if url and _is_there("saga store", url):
+        async with _closing(store_at(url, f"{loaded.namespace}.{loaded.name}")) as store:
+            yield store
+
+
+@asynccontextmanager
+async def _closing(one: Closable) -> AsyncIterator[Closable]:
+    try:
+        yield one
+    finally:
+        await one.close()
+
+
+async def _databases(loaded: App, url: str) -> AsyncIterator[tuple[str, ServiceDatabase]]:
+    for service in loaded.services.values() if url else ():
+        its = url.replace("{service}", service.name)
+        if (service.handlers or service.reactions) and _is_there(f"database of {service.name}", its):
+            async with _closing(database_at(its, f"{loaded.namespace}.{service.name}")) as database:
+                yield service.name, database
+
+
+def _is_there(what: str, url: str) -> bool:
+    """Whether there is anything to look at; a look must not make a file."""
+    path = unquote(urlsplit(lasting(url)).path[1:])
+    missing = url.startswith("sqlite:///") and not os.path.exists(path)
+    if missing:
+        print(f"{what}: there is none at {path}")
+    return not missing

@@ -1,0 +1,218 @@
+"""What each landed version left behind is named, brought up to this one, and carried on to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack, closing
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+from typer.testing import CliRunner
+
+from choros.cli.schema import app as schema_command
+from choros.envelope import Envelope, Wire, decode, encode
+from choros.errors import StoreMisconfigured
+from choros.roles import Addresses, opened_database, opened_store
+from choros.runtime.inbox import carried_over
+from choros.saga.instance import TERMINAL
+from choros.store.addresses import database_at, store_at
+from choros.store.port import Record
+from tests.carried.trips import PARTICIPANTS, SUBSCRIBERS, app
+from tests.carried.writing import EVERYBODY, Desk
+from tests.private_servers import PrivateRedis
+
+HERE = Path(__file__).parent
+VERSIONS = sorted(folder.name for folder in HERE.iterdir() if (folder / "sagas.json").exists())
+OUTDATED = [version for version in VERSIONS if version in ("3bacf40",)]
+"""Those whose stores have an older schema."""
+APP = "tests.carried.trips"
+SERVICES = (*PARTICIPANTS, *SUBSCRIBERS)
+
+
+def read(version: str, name: str) -> Any:
+    return json.loads((HERE / version / name).read_text(encoding="utf-8"))
+
+
+@dataclass(frozen=True)
+class Carried:
+    """One version's stores, as they were."""
+
+    version: str
+    addresses: Addresses
+    effects: Callable[[], list[str]]
+
+
+@pytest.fixture(params=["sqlite", pytest.param("redis", marks=pytest.mark.servers)])
+def carried(request: pytest.FixtureRequest, version: str, tmp_path: Path) -> Iterator[Carried]:
+    if request.param == "sqlite":
+        yield in_files(version, tmp_path)
+        return
+    server = PrivateRedis(tmp_path / "redis")
+    server.start()
+    try:
+        asyncio.run(put_into(server.url, read(version, "redis.json")))
+        yield Carried(version, Addresses("", server.url, server.url), partial(effects_in, server.url))
+    finally:
+        server.kill()
+
+
+def in_files(version: str, folder: Path) -> Carried:
+    for script in (HERE / version).glob("*.sql"):
+        with closing(sqlite3.connect(folder / f"{script.stem}.db")) as file:
+            file.executescript(script.read_text(encoding="utf-8"))
+    addresses = Addresses("", f"sqlite:///{folder}/sagas.db", f"sqlite:///{folder}/{{service}}.db")
+
+    def effects() -> list[str]:
+        found: list[str] = []
+        for service in SERVICES:
+            with closing(sqlite3.connect(folder / f"{service.name}.db")) as file:
+                found += [f"{what} {who}" for what, who in file.execute("SELECT what, who FROM effect")]
+        return found
+
+    return Carried(version, addresses, effects)
+
+
+async def put_into(url: str, keys: list[dict[str, Any]]) -> None:
+    async with Redis.from_url(url) as client:
+        writing: dict[str, Callable[[str, Any], Any]] = {
+            "string": client.set,
+            "hash": lambda key, value: client.hset(key, mapping=value),
+            "list": lambda key, value: client.rpush(key, *value),
+            "zset": lambda key, value: client.zadd(key, dict(value)),
+        }
+        for one in keys:
+            await writing[one["type"]](one["key"], one["value"])
+
+
+async def effects_of(url: str) -> list[str]:
+    async with Redis.from_url(url, decode_responses=True) as client:
+        return [str(one) for one in await client.lrange("carried:effects", 0, -1)]
+
+
+def effects_in(url: str) -> list[str]:
+    return asyncio.run(effects_of(url))
+
+
+# --- named, and upgraded by the command -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("version", OUTDATED)
+def test_an_outdated_store_is_named_with_the_command(carried: Carried) -> None:
+    asyncio.run(refused(carried.addresses))
+
+
+async def refused(addresses: Addresses) -> None:
+    whose = r"schema version 1; this choros needs version \d"
+    command = "stop every process .*choros schema upgrade APP --"
+    with pytest.raises(StoreMisconfigured, match=f"saga store .*{whose}.*{command}store "):
+        async with opened_store(addresses, app):
+            pass
+    for service in SERVICES:
+        with pytest.raises(StoreMisconfigured, match=f"barrier .*{whose}.*{command}database "):
+            async with opened_database(addresses, app, service):
+                pass
+
+
+@pytest.mark.parametrize("version", OUTDATED)
+def test_the_command_says_what_it_did_and_may_be_repeated(carried: Carried) -> None:
+    where = ["--store", carried.addresses.store, "--database", carried.addresses.database]
+    count = len(read(carried.version, "sagas.json"))
+    assert said("show", *where)[0] == "saga store: schema version 1"
+    first = said("upgrade", *where)
+    assert first[0] == f"saga store: {count} sagas brought from schema version 1 to 2"
+    assert [line.split(":")[0] for line in first[1:]] == [f"database of {one.name}" for one in SERVICES]
+    assert all("rows brought from schema version 1 to 2" in line for line in first[1:])
+    assert all(line.endswith("has schema version 2 already") for line in said("upgrade", *where))
+    assert all(line.endswith("schema version 2") for line in said("show", *where))
+
+
+def said(verb: str, *options: str) -> list[str]:
+    result = CliRunner().invoke(schema_command, [verb, APP, *options], catch_exceptions=False)
+    assert result.exit_code == 0
+    return result.stdout.splitlines()
+
+
+# --- carried on -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_every_saga_comes_to_its_end(carried: Carried) -> None:
+    sagas = read(carried.version, "sagas.json")
+    asyncio.run(upgraded(carried.addresses))
+    records = asyncio.run(ended(carried.addresses, sagas))
+    effects = Counter(carried.effects())
+    tries = Counter("poor" if who.startswith("poor") else who for who in sagas)
+    ends = {name: record.status for name, record in records.items()}
+    assert set(ends.values()) == {"completed", "compensated"}
+    for who in sagas.keys() - {"poor", "poor again"}:
+        done = ends[who] == "completed"
+        assert effects[f"reserve {who}"] - effects[f"release {who}"] == done, who
+        assert effects[f"pay {who}"] == done, who
+        assert (effects[f"TripBooked {who}"], effects[f"TripFailed {who}"]) == (done, not done), who
+        assert (effects[f"congratulate {who}"], effects[f"apologize {who}"]) in ((1, not done), (0, 0)), who
+    assert effects["TripFailed poor"] == tries["poor"] == effects["reserve poor"] == effects["release poor"]
+
+
+async def upgraded(addresses: Addresses) -> None:
+    store = store_at(addresses.store, f"{app.namespace}.{app.name}")
+    await store.upgrade()
+    await store.close()
+    for service in SERVICES:
+        url = addresses.database.replace("{service}", service.name)
+        database = database_at(url, f"{app.namespace}.{service.name}")
+        await database.upgrade(partial(carried_over, service.name))
+        await database.close()
+
+
+async def ended(addresses: Addresses, sagas: dict[str, str]) -> dict[str, Record]:
+    """Everybody is at work until all have ended and nothing is left to be sent."""
+    async with AsyncExitStack() as stack:
+        desk = Desk(addresses, await stack.enter_async_context(opened_store(addresses, app)), stack)
+        await desk.transport.connect()
+        await desk.transport.declare(app.topology)
+        async with desk.at_work(*EVERYBODY) as client, asyncio.timeout(30):
+            await client.resume(sagas["paused"])
+            await client.retry(sagas["parked"], "pay")
+            while not await finished(desk, sagas):
+                await asyncio.sleep(0.05)
+            await asyncio.sleep(0.5)  # the last facts are handled
+        loaded = await desk.store.load(list(sagas.values()))
+    return {name: loaded[saga_id].record for name, saga_id in sagas.items()}
+
+
+async def finished(desk: Desk, sagas: dict[str, str]) -> bool:
+    """Whether all have ended, and every fact has left."""
+    loaded = await desk.store.load(list(sagas.values()))
+    facts = await desk.store.unsent("facts", desk.store.now() + 60, 10)
+    return all(one.record.status in TERMINAL for one in loaded.values()) and not facts
+
+
+# --- messages and queues ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_every_message_is_read_as_it_was_meant(version: str) -> None:
+    messages = read(version, "messages.json")
+    assert {Envelope.loads(one["stored"]).kind for one in messages} == {"command", "reply", "fact"}
+    for one in messages:
+        stored = Envelope.loads(one["stored"])
+        wire = Wire(**{**one["wire"], "body": one["wire"]["body"].encode()})
+        read_back = decode(wire)
+        assert encode(read_back) == encode(stored) == wire
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_what_was_declared_on_the_broker_may_be_declared_again(version: str) -> None:
+    """A queue that is there with other arguments is refused by RabbitMQ: then no new process could start."""
+    before, now = read(version, "topology.json"), json.loads(json.dumps(asdict(app.topology)))
+    for what in ("exchanges", "queues"):
+        new = {one["name"]: one for one in now[what]}
+        assert [new.get(one["name"], one) for one in before[what]] == before[what]
