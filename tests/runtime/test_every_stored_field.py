@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import dataclasses
 import json
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +16,7 @@ import pytest
 from choros.errors import StoreMisconfigured
 from choros.runtime.client import UNREADABLE, events_of
 from choros.runtime.republishing import released
+from choros.saga.instance import Instance, Leg, StepState
 from choros.store.port import Store
 from choros.store.redis import RedisStore
 from choros.store.sqlite import SqliteStore
@@ -121,3 +124,59 @@ async def test_whatever_a_hash_holds_the_others_go_on(redis_url: str, namespace:
     assert [new for one, new in zip(sick, left, strict=True) if one in unread] == [
         old for one, old in zip(sick, before, strict=True) if one in unread
     ]
+
+
+# --- the state of an instance -----------------------------------------------------------------------------------------
+
+
+def of_step(state: dict[str, Any]) -> dict[str, Any]:
+    return next(step for step in state["steps"] if step.get("leg"))
+
+
+PLACES: dict[str, tuple[type, Callable[[dict[str, Any]], dict[str, Any]]]] = {
+    "instance": (Instance, lambda state: state),
+    "step": (StepState, of_step),
+    "leg": (Leg, lambda state: of_step(state)["leg"]),
+}
+
+
+def spoilt_states(state: str) -> Iterator[str]:
+    """Every field of an instance with another type, each that is needed missing, and a newer one beside them."""
+    for kind, place in PLACES.values():
+        names = [field.name for field in dataclasses.fields(kind)]
+        needed = [field.name for field in dataclasses.fields(kind) if field.default is dataclasses.MISSING]
+        for name in [*names, "newer"]:
+            spoilt = json.loads(state)
+            place(spoilt)[name] = {"junk": 1}
+            yield json.dumps(spoilt)
+        for name in needed:
+            spoilt = json.loads(state)
+            del place(spoilt)[name]
+            yield json.dumps(spoilt)
+
+
+async def test_whatever_a_state_holds_its_replies_are_set_aside(tmp_path: Path) -> None:
+    path = tmp_path / "sagas.db"
+    store, broker = SqliteStore(path, "shop.shop"), MemoryBroker()
+    await store.open()
+    well = await begun(store, WELL)
+    whole = (await store.load(well))[well[0]].record.state
+    states = list(spoilt_states(whole))
+    newer = json.dumps(['{"id":"r1","newer":1}'])
+    sick = await begun(store, [f"sick-{number}" for number in range(len(states) + 1)])
+    for saga_id, state in zip(sick, states, strict=False):
+        with pytest.raises(ValueError, match=r"."):
+            Instance.loads(state)
+        write(path, saga_id, "record", "state", state)
+    write(path, sick[-1], "record", "undecided", newer)
+    async with at_work(store, broker) as (client, _):
+        await ended(client, well)
+        async with asyncio.timeout(30):
+            while not all(len(one.record.received) > 1 for one in (await store.load(sick)).values()):
+                await asyncio.sleep(0.02)
+    records = [(await store.load(sick))[saga_id].record for saga_id in sick]
+    await store.close()
+    assert [record.state for record in records[:-1]] == states
+    assert [len(record.undecided) for record in records] == [1] * len(states) + [2]
+    assert records[-1].undecided[0] == json.loads(newer)[0]
+    assert not parked(broker)
