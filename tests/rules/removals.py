@@ -153,7 +153,7 @@ REMOVALS = (
         (f"{OUTBOX}::test_stored_replies_are_scanned_at_the_start",),
     ),
     Removal(
-        14, "the outbox is scanned", "runtime.relay.Relay._scan", "if fresh:", "if False:",
+        14, "the outbox is scanned", "runtime.relay.Relay._scan", "self.dispatch(fresh)", "pass",
         (f"{ORCHESTRATOR}::test_what_a_crash_left_in_the_outbox_is_sent_under_its_own_id",),
     ),
     Removal(

@@ -219,17 +219,21 @@ def test_a_missing_or_foreign_file_is_not_healthy(tmp_path: Path, content: str |
 
 async def test_sagas_that_are_left_alone_are_remarked_and_restart_nothing(tmp_path: Path) -> None:
     path = tmp_path / "health.json"
-    vitals = Vitals("orchestrator", path=path, every=EVERY)
+    vitals = Vitals("orchestrator", path=path)
     vitals.watch_stranded(lambda: 12)
+    vitals.watch_unreadable(lambda: 3)
     async with watched(vitals):
-        await until(path, lambda report: report.stranded == 12)
+        await until(path, lambda report: (report.stranded, report.unreadable) == (12, 3))
         said = CliRunner().invoke(app, ["health", str(path)])
     assert said.exit_code == 0
     assert "12 live sagas are left alone" in said.output and "all is well" not in said.output
+    assert "3 stored messages or sagas cannot be read here" in said.output
 
 
 def test_a_report_of_a_choros_that_counted_no_sagas_is_read(tmp_path: Path) -> None:
     path = written(tmp_path / "health.json")
-    old = {name: value for name, value in json.loads(path.read_text()).items() if name != "stranded"}
+    old = {
+        name: value for name, value in json.loads(path.read_text()).items() if name not in ("stranded", "unreadable")
+    }
     path.write_text(json.dumps(old))
-    assert Report.read(path).stranded == 0
+    assert (Report.read(path).stranded, Report.read(path).unreadable) == (0, 0)
