@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 
+from choros.store.port import LIVE
 from choros.store.redis_server import Script, Server
 from choros.store.schema import Upgraded, other_schema
 
@@ -44,9 +46,22 @@ async def upgrade(server: Server, prefix: str) -> Upgraded:
         calls = [_MERGE.call([merged, old]) for old in await _keys(server, f"{merged}:")]
         if calls:
             await server.run(_MERGE, calls)
+    await _count_live(server, prefix)
     counts = await server.ask("HVALS", f"{prefix}counts")
     await server.ask("SET", f"{prefix}schema", SCHEMA_VERSION)
     return Upgraded(found, sum(map(int, counts)))
+
+
+async def _count_live(server: Server, prefix: str) -> None:
+    """The first layout did not count what has not ended, by kind."""
+    live: Counter[str] = Counter()
+    for group in await _keys(server, f"{prefix}started:"):
+        if group.rpartition("/")[2] in LIVE:
+            ids = await server.ask("ZRANGE", group, 0, -1)
+            kinds = await server.talk([("HGET", f"{prefix}saga:{saga_id}", "kind") for saga_id in ids])
+            live.update(str(server.checked(kind)) for kind in kinds)
+    for kind, count in live.items():
+        await server.ask("HSET", f"{prefix}live", kind, count)
 
 
 async def _keys(server: Server, start: str) -> list[str]:
