@@ -29,6 +29,9 @@ test-long: $(VENV)/.dev ## the rest of the suite: what takes too long for every 
 test-loaded: $(VENV)/.dev ## `make test` beside two busy loops and a disk writer: no test may depend on a quiet machine
 	$(BIN)/python tests/loaded.py -- $(MAKE) test
 
+test-versions: ## the suite and a minute of chaos on other versions, as root on Debian (ARGS="trixie forky 3.12")
+	.ci/versions $(ARGS)
+
 # What tries every case, or many random ones, takes its time even in memory: simulation, exploration, properties, fuzzing.
 EXHAUSTIVE := tests/simulation tests/exploration tests/properties tests/test_envelope_fuzz.py tests/test_reading_fuzz.py
 
@@ -43,6 +46,7 @@ check: $(VENV)/.dev ## style, types, architecture, budgets
 	$(BIN)/lint-imports
 	$(BIN)/python tests/budgets.py
 	$(BIN)/yamllint --strict .yamllint.yaml deploy .github
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
 
 verify: $(VENV)/.dev ## every interleaving of the order saga, each rule taken out, every combination of outcomes
 	$(BIN)/choros verify reference_services.order --mutants --real-code $(ARGS)
@@ -77,4 +81,4 @@ $(VENV)/.dev: $(MADE_FROM) | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@ $(VENV)/.demo
 
-.PHONY: help demo test test-long test-loaded test-fast check verify simulate chaos mutate reliability-report bench clean
+.PHONY: help demo test test-long test-loaded test-fast test-versions check verify simulate chaos mutate reliability-report bench clean
