@@ -156,13 +156,18 @@ class Campaign:
     async def _still(self) -> bool:
         try:
             counts = await self._counts()
-            if counts.get("running", 0) + counts.get("compensating", 0):
+            if counts.get("running", 0) + counts.get("compensating", 0) or await self._owing():
                 return False
             depths = await asyncio.to_thread(self._field.depths)
         except Exception as error:  # a server that comes back late
             self._say(f"  not drained yet: {error!r}")
             return False
         return not any(count for queue, count in depths.items() if not queue.endswith(".dead"))
+
+    async def _owing(self) -> bool:
+        """Whether a fact has not left yet: one that was not confirmed is published again only after a while."""
+        async with opened_store(self._addresses, app) as store:
+            return bool(await store.unsent("facts", time.time() + 3600, 1))
 
     async def _republish(self) -> bool:
         """Put the facts out again that were lost with their queues; whether none may be missing from now on."""
