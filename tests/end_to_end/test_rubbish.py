@@ -75,7 +75,7 @@ def good(kind: Any, message: Message, namespace: str, saga_id: str, key: str = "
 
 
 def as_rubbish(case: str, envelope: Envelope, **properties: Any) -> Rubbish:
-    """An envelope that is well written, but must not be believed. Its id is its own, or it might pass for a duplicate."""
+    """An envelope that is well written, but must not be believed. Its id is its own, or it may pass for a duplicate."""
     wire = encode(replace(envelope, id=fresh_id()))
     return Rubbish(case, wire.body, dict(wire.headers), {"reply_to": wire.reply_to} | properties)
 
