@@ -133,7 +133,7 @@ async def test_a_stop_takes_no_time_and_what_was_held_back_comes_again_in_order(
     async with world() as stage:
         seen, service = Seen(failing={("s1", 2)}), None
         service = ledger(seen, ordered=True)
-        first = await stage.start(service, delays=(3600,), prefetch=4)
+        first = await stage.start(service, delays=(3600,), prefetch=16)  # room for all of the stream
         second = await stage.start(service)  # waits for its turn: one consumer at a time
         await stage.publish(*(moved(seq) for seq in range(1, 9)))
         await eventually("it is held back", lambda: first.counts["held back"] == 1)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -186,6 +187,19 @@ async def test_a_forged_reply_is_parked_and_the_saga_goes_on(stage: Stage, chang
     assert (await client.show(saga_id)).instance.cursor == 0
     await stage.answer(real)
     await stage.command("inventory")
+
+
+async def test_what_is_forged_under_a_good_replys_id_does_not_take_its_place(stage: Stage) -> None:
+    """Decided in one batch, the first must not make the second a repetition."""
+    client = await stage.client()
+    saga_id = await client.start(shop.order_saga, shop.ORDER)
+    real = reply_to(await stage.command("payment"))
+    await stage.answer(replace(real, key=f"{saga_id}:nobody:1:do"), replace(real, saga_version=99), real, real)
+    await stage.orchestrator()
+    await stage.command("inventory")
+    assert await stage.dead(REPLIES)
+    assert await stage.dead(REPLIES)
+    assert (await stage.store.load([saga_id]))[saga_id].record.received.count(real.id) == 1
 
 
 # --- rules 6 and 7: commits -----------------------------------------------------------------------------------------

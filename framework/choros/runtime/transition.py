@@ -65,24 +65,20 @@ class Transitions:
     def _decide(self, saga: Saga[Any], before: Instance, loaded: Loaded, given: _Sorted, now: float) -> Folded:
         record = loaded.record
         versions = (record.saga_version, *before.moved_from)
-        inputs, fresh, rejected = self._undecided(saga, versions, record), [], list(given.rejected)
-        for work in given.fresh:
-            try:
-                inputs.append(_input(work, saga, versions, loaded))
-                fresh.append(work)
-            except MessageRejected as unfit:
-                rejected.append((work, unfit))
+        fresh, repeated, rejected = _judged(given, saga, versions, loaded)
+        inputs = [*self._undecided(saga, versions, record), *fresh.values()]
         decision = decide(saga, before, inputs, now)
         strays = frozenset(decision.strays)
         stray = MessageRejected("No command of this saga asked for this reply.")
-        rejected += [(work, stray) for work in fresh if work.id in strays]
+        rejected += [(work, stray) for work in (*fresh, *repeated) if work.id in strays]
+        repeated = [*given.repeated, *(work for work in repeated if work.id not in strays)]
         done = [work for work in fresh if work.id not in strays]
         if decision.instance == before and not decision.events and not record.undecided:
-            return Folded(done, given.repeated, rejected, before)
+            return Folded(done, repeated, rejected, before)
         transition = self._transition(record, saga, decision, done, now)
         if any(event.kind in _PROGRESS for event in decision.events):
             transition = replace(transition, sent=tuple(loaded.unsent))
-        return Folded(done, given.repeated, rejected, decision.instance, decision.events, transition)
+        return Folded(done, repeated, rejected, decision.instance, decision.events, transition)
 
     def _begin(self, works: Sequence[Work], now: float) -> Folded:
         first = next((work for work in works if isinstance(work.given, Start)), None)
@@ -218,18 +214,40 @@ class _Sorted:
 
 def _sort(works: Sequence[Work], record: Record) -> _Sorted:
     known = frozenset(record.received)
-    fresh: dict[str, Work] = {}
+    fresh: dict[str, list[Work]] = {}
     repeated: list[Work] = []
     rejected: list[tuple[Work, ChorosError]] = []
     for work in works:
         if isinstance(work.given, Start):
             conflict = _conflict(work.given, record.digest)
             (rejected.append((work, conflict)) if conflict else repeated.append(work))
-        elif work.id and (work.id in known or work.id in fresh):
+        elif work.id and (work.id in known or any(work.given == twin.given for twin in fresh.get(work.id, ()))):
+            repeated.append(work)
+        else:  # also what is another message under the same id: one of them may be forged
+            fresh.setdefault(work.id, []).append(work)
+    return _Sorted([work for twins in fresh.values() for work in twins], repeated, rejected)
+
+
+def _judged(
+    given: _Sorted, saga: Saga[Any], versions: Collection[int], loaded: Loaded
+) -> tuple[dict[Work, Input], list[Work], list[tuple[Work, ChorosError]]]:
+    """What each means to this declaration; what repeats one that counts; what nothing can have asked for."""
+    fresh: dict[Work, Input] = {}
+    repeated: list[Work] = []
+    rejected = list(given.rejected)
+    taken: set[str] = set()
+    for work in given.fresh:
+        try:
+            meant = _input(work, saga, versions, loaded)
+        except MessageRejected as unfit:
+            rejected.append((work, unfit))
+            continue
+        if work.id in taken:
             repeated.append(work)
         else:
-            fresh[work.id or f"timer {len(fresh)}"] = work
-    return _Sorted(list(fresh.values()), repeated, rejected)
+            fresh[work] = meant
+            taken.update([work.id] if work.id else [])
+    return fresh, repeated, rejected
 
 
 def _kept(text: str) -> Envelope:
