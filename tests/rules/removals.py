@@ -3,6 +3,7 @@
 from tests.rules.removal import Removal
 
 ANSWERS = "tests/saga/test_machine_answers.py"
+APART = "tests/facts/test_apart.py"
 FACTS = "tests/saga/test_machine_facts.py"
 PEOPLE = "tests/saga/test_machine_people.py"
 PIVOT = "tests/saga/test_machine_pivot.py"
@@ -198,7 +199,7 @@ REMOVALS = (
     ),
     Removal(
         18, "an inbox is its subscriber's own", "runtime.inbox.inbox_key", "_FACT, subscriber, ", "_FACT, ",
-        ("tests/facts/test_apart.py::test_every_subscriber_hears_every_fact_once",),
+        (f"{APART}::test_every_subscriber_hears_every_fact_once[subscribers in one scope-sqlite-plain]",),
     ),
     Removal(
         19, "a fact before the pivot is held", "saga.machine._publish", "early or passed", "True",
