@@ -144,8 +144,9 @@ def _check_argument(cls: type[Command[Any]]) -> None:
         metadata: dict[str, Any] = base.__dict__.get("__pydantic_generic_metadata__") or {}
         for argument in metadata.get("args", ()):
             if metadata["origin"] is Command and not isinstance(argument, TypeVar):
+                what = argument.__name__ if isinstance(argument, type) else argument
                 raise DeclarationError(
-                    f"{cls.__name__} is a Command[{getattr(argument, '__name__', argument)}], which is no reply type.",
+                    f"{cls.__name__} is a Command[{what}], which is no reply type.",
                     "derive the reply from choros.Reply and declare it before, or write Command[Done].",
                 )
 

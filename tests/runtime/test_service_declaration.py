@@ -126,6 +126,7 @@ MISTAKES: list[tuple[Any, str]] = [
     (lambda: App(5), "5 is no name for namespace."),  # type: ignore[arg-type]
     (lambda: answered_with(str), "Ask is a Command[str], which is no reply type."),
     (lambda: answered_with(TripBooked), "Ask is a Command[TripBooked], which is no reply type."),
+    (lambda: answered_with(Booked | None), f"Ask is a Command[{Booked | None}], which is no reply type."),
     (lambda: answered_with("Later"), "which is no reply type."),
     (lambda: answered_with(None), "which is no reply type."),
 ]

@@ -276,8 +276,9 @@ def _builder(saga: str, function: Callable[..., Message], known: Known, wanted: 
     check_function(saga, function, kind)
     _, returned = signature_of(function, saga)
     if not is_a(returned, wanted):
+        what = returned.__name__ if isinstance(returned, type) else returned  # a union has a name in Python 3.14
         raise DeclarationError(
-            f"saga {saga!r}: {function.__name__} returns {getattr(returned, '__name__', returned)}, not {kind}.",
+            f"saga {saga!r}: {function.__name__} returns {what}, not {kind}.",
             f"let it return {kind}.",
         )
     return Builder(function, needs_of(function, known), returned)
