@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:[_-][a-z0-9]+)*")
+LONGEST_NAME = 60
 RESERVED_NAMES = frozenset({"commands", "replies", "facts", "retry", "dead", "log", "orchestrator"})
 """Names that stand for something else on the broker, so no service or subscriber may bear them."""
 
@@ -12,4 +13,4 @@ RESERVED_NAMES = frozenset({"commands", "replies", "facts", "retry", "dead", "lo
 def valid_name(name: str) -> bool:
     """Whether a saga, step, service, subscriber or application may be called so: at most 60 lower-case letters and
     digits, in words joined by '-' or '_'."""
-    return bool(_NAME.fullmatch(name)) and len(name) <= 60
+    return bool(_NAME.fullmatch(name)) and len(name) <= LONGEST_NAME

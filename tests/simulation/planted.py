@@ -23,6 +23,7 @@ from choros.saga.instance import Instance
 from choros.saga.turn import Turn
 from choros.store.port import Entry, Record
 from choros.store.standing import Standing
+from choros.testing.simulation.stores import SimDatabase, SimStore
 from choros.transport.port import Published
 
 Plant = Callable[[pytest.MonkeyPatch], None]
@@ -146,6 +147,26 @@ def an_inbox_for_all(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(ordering, "inbox_key", lambda _, fact: inbox_key("all", fact))
 
 
+def a_store_without_scopes(patch: pytest.MonkeyPatch) -> None:
+    """Whoever works on the saga store sees what everybody has there, whatever the namespace."""
+    begin = SimStore.__init__
+
+    def unscoped(self: SimStore, *given: Any, namespace: str, **more: Any) -> None:
+        begin(self, *given, namespace="everybody", **more)
+
+    patch.setattr(SimStore, "__init__", unscoped)
+
+
+def a_database_without_scopes(patch: pytest.MonkeyPatch) -> None:
+    """A service finds the barrier rows of every application in its database, and their unsent replies."""
+    begin = SimDatabase.__init__
+
+    def unscoped(self: SimDatabase, *given: Any, namespace: str, **more: Any) -> None:
+        begin(self, *given, namespace="everybody", **more)
+
+    patch.setattr(SimDatabase, "__init__", unscoped)
+
+
 PLANTS: Sequence[Plant] = (
     declarations_that_are_not_compared,
     acknowledged_before_the_commit,
@@ -160,4 +181,6 @@ PLANTS: Sequence[Plant] = (
     a_late_answer_counts,
     a_handler_that_goes_on,
     an_inbox_for_all,
+    a_store_without_scopes,
+    a_database_without_scopes,
 )

@@ -61,6 +61,8 @@ class Evidence:
     notes: Sequence[Note]
     trouble: Sequence[str]
     """What nobody caught."""
+    strangers: frozenset[str] = frozenset()
+    """Processes of the application beside this one."""
 
     def name(self, saga_id: str) -> str:
         """What to call a saga."""

@@ -53,10 +53,22 @@ class Result:
     """Told only where it was asked for."""
 
 
-def violations(run: Evidence, ended: bool) -> list[str]:
-    """Every sentence that says what went wrong; none if nothing did. `ended`: the run came to an end by itself."""
-    found = [sentence for invariant in (*INVARIANTS, fact_violations) for sentence in invariant(run)]
-    return found if ended else [*found, *unfinished(run)]
+def judged(world: World, until: float) -> list[str]:
+    """Run this world; every sentence that says what went wrong, none if nothing did."""
+    try:
+        ended, found = world.run(until), list[str]()
+    except OutOfSteps as endless:
+        ended, found = False, [f"5: {endless}"]
+    for run in world.evidence():
+        found += _violations(run, ended)
+    return list(dict.fromkeys(found))
+
+
+def _violations(run: Evidence, ended: bool) -> Iterator[str]:
+    for invariant in (*INVARIANTS, fact_violations):
+        yield from invariant(run)
+    if not ended:
+        yield from unfinished(run)
 
 
 class Scene:
@@ -104,17 +116,13 @@ class Scene:
                 world.end()
 
     def _examined(self, world: World, story: bool) -> Result:
-        try:
-            ended = world.run(self.horizon + _late(world.plan))
-            found = violations(world.evidence(), ended)
-        except OutOfSteps as endless:
-            found = [f"5: {endless}", *unfinished(world.evidence())]
+        found = judged(world, self.horizon + _late(world.plan))
         return Result(
             world.plan,
             tuple(found),
             world.loop.steps,
             world.loop.time(),
-            Counter(record.status for record in world.store.records().values()),
+            Counter(world.statuses()),
             Counter(fault.kind for fault in world.faults.struck),
             world.observer.edges(),
             _digest(world) if story or found else "",

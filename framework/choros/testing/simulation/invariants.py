@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 
+from choros.envelope import Envelope
 from choros.keys import CommandKey
 from choros.store.port import Record
 from choros.testing.simulation.evidence import Evidence, settled
@@ -87,9 +88,9 @@ def unfinished(run: Evidence) -> Iterator[str]:
     for index in sorted(run.accepted):
         record = records.get(run.saga_ids[index])
         if record is None:
-            yield f"5: saga {index} was accepted, and is not there."
+            yield f"5: {run.name(run.saga_ids[index])} was accepted, and is not there."
         elif not settled(record):
-            yield f"5: saga {index} is still {record.status} after {run.seconds:.0f} s."
+            yield f"5: {run.name(run.saga_ids[index])} is still {record.status} after {run.seconds:.0f} s."
     if not run.started:
         yield f"5: not every saga could be started: {sorted(run.accepted)} of {len(run.saga_ids)}."
     if run.outbox:
@@ -137,6 +138,35 @@ def declarations(run: Evidence) -> Iterator[str]:
             yield f"42: {commit.process} decided {run.name(record.saga_id)} by another declaration."
 
 
+def apart(run: Evidence) -> Iterator[str]:
+    """14. Nobody of the application beside this one decides its sagas, sends their messages or has their effects."""
+    if not run.strangers:
+        return
+    for commit in run.commits:
+        if commit.process in run.strangers:
+            yield f"14: {commit.process} decided {run.name(commit.transition.record.saga_id)}."
+    for effect in run.effects:
+        if effect.by in run.strangers:
+            yield f"14: {effect.by} did something for {run.name(effect.saga_id)}: {effect.kind} {effect.what}."
+    own = _messages(run)
+    for entry in run.ledger.entries:
+        if entry.what == "published" and entry.process in run.strangers and entry.message in own:
+            yield f"14: {entry.process} sent the {own[entry.message]}."
+
+
+def _messages(run: Evidence) -> dict[str, str]:
+    """What this application is to send, by the message's id: the orchestrators' outboxes, and the services' replies."""
+    own: dict[str, str] = {}
+    for commit in run.commits:
+        name = run.name(commit.transition.record.saga_id)
+        own.update((entry.id, f"{entry.channel} of {name}") for entry in commit.transition.outbox)
+    for row in (row for rows in run.rows.values() for row in rows.values() if row.owes_reply):
+        saga_id = CommandKey.parse(row.key).saga_id
+        if saga_id in run.saga_ids:
+            own[Envelope.loads(row.reply).id] = f"reply for {run.name(saga_id)}"
+    return own
+
+
 def closed_keys(run: Evidence) -> Iterator[str]:
     """10. What was refused, or undone before it was done, never happens."""
     if run.effects_lost:
@@ -172,5 +202,5 @@ def trouble(run: Evidence) -> Iterator[str]:
 
 
 INVARIANTS: tuple[Invariant, ...] = (
-    net_effect, ends, undo_order, woken, versions, declarations, closed_keys, starts, books, trouble,
+    net_effect, ends, undo_order, woken, versions, declarations, apart, closed_keys, starts, books, trouble,
 )  # fmt: skip

@@ -10,14 +10,15 @@ from choros.saga.declaration import Saga
 from choros.saga.steps import Publish
 from choros.testing.simulation.faults import KINDS
 from choros.testing.simulation.planning import Setting
-from choros.testing.simulation.script import Line, Outcome, Plan
+from choros.testing.simulation.script import BESIDE, Line, Outcome, Plan
 
 
 def check_plan(plan: Plan, setting: Setting) -> None:
     """Raises UsageError for a step, an outcome, a code, a kind of fault or a target that there is not."""
     for line in plan.script:
         _check_line(line, setting.sagas, len(plan.starts))
-    targets = ["broker", *setting.processes, *setting.stores, *setting.queues]
+    beside = [f"{BESIDE}{name}" for name in setting.processes if plan.beside]
+    targets = ["broker", *setting.processes, *setting.stores, *setting.queues, *beside]
     for fault in plan.faults:
         _known(f"{fault}: kind of fault", fault.kind, KINDS)
         if not fault.target.startswith("orchestrator-") and ".retry." not in fault.target:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast, get_args
 
 from choros.runtime.application import App
@@ -12,7 +12,7 @@ from choros.saga.declaration import Saga
 from choros.saga.plan import Planned
 from choros.saga.steps import Publish
 from choros.testing.simulation.faults import KINDS, CallFault, Fault, Kind, ProcessFault, StoreFault, TimedFault
-from choros.testing.simulation.script import Act, Line, Outcome, Plan, Verb
+from choros.testing.simulation.script import BESIDE, Act, Line, Outcome, Plan, Verb
 
 MOST_SAGAS = 4
 MOST_ORCHESTRATORS = 3
@@ -66,6 +66,7 @@ def plan_for(seed: int, setting: Setting) -> Plan:
     second = chance.randint(1, 3)
     starts = tuple(round(max(0.0, second - chance.uniform(0, 0.4)), 3) for _ in range(sagas))
     script = tuple(line for index in range(sagas) for line in _lines(chance, index, _saga(setting, index)))
+    beside = random.Random(f"{seed} beside").random() < 0.12
     return Plan(
         seed=seed,
         broker=chance.choice(("3.10", "4.3")),
@@ -73,12 +74,17 @@ def plan_for(seed: int, setting: Setting) -> Plan:
         starts=tuple(sorted(starts)),
         script=script,
         acts=_acts(chance, starts) if overtaking or chance.random() < 0.3 else (),
-        faults=(*_faults(chance, setting, processes, sagas, themed), *_calls(seed, setting, sagas)),
+        faults=(
+            *_faults(chance, setting, processes, sagas, themed),
+            *_calls(seed, setting, sagas),
+            *(_faults_beside(seed, setting) if beside else ()),
+        ),
         calm_at=round(chance.uniform(2.0, 60.0), 1) if liveness else None,
         a_step=chance.choice((1e-5, 1e-4, 1e-3, 1e-2)),
         stays=chance.choice((0.0, 0.0, 0.5, 0.9)),
         every=chance.choice((3.0, 8.0)),
         together=random.Random(f"{seed} together").random() < 0.25,
+        beside=beside,
     )
 
 
@@ -145,6 +151,14 @@ def _calls(seed: int, setting: Setting, sagas: int) -> tuple[Fault, ...]:
     chance = random.Random(f"{seed} calls")
     number = chance.choice((0, 0, 0, 0, 1, 2))
     return tuple(_counted(chance, setting, "away", "call", setting.databases, sagas) for _ in range(number))
+
+
+def _faults_beside(seed: int, setting: Setting) -> tuple[Fault, ...]:
+    """What goes wrong with the second application alone, on top of what both share."""
+    chance = random.Random(f"{seed} faults beside")
+    kinds, present = ("crash", "pause", "cut_before", "nack", "delay"), [n for n in setting.processes if n != "client"]
+    drawn = (_fault(chance, setting, chance.choice(kinds), present, 1) for _ in range(chance.choice((0, 1, 2))))
+    return tuple(replace(fault, target=f"{BESIDE}{fault.target}") for fault in drawn)
 
 
 def _fault(chance: random.Random, setting: Setting, kind: str, present: Sequence[str], sagas: int) -> Fault:

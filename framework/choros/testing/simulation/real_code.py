@@ -12,10 +12,8 @@ from typing import Any
 from choros.messages import Message
 from choros.runtime.application import App
 from choros.saga.declaration import Saga
-from choros.testing.simulation.examining import Scene, quietly, violations
-from choros.testing.simulation.invariants import unfinished
+from choros.testing.simulation.examining import Scene, judged, quietly
 from choros.testing.simulation.inventing import invent
-from choros.testing.simulation.loop import OutOfSteps
 from choros.testing.simulation.real_code_cases import MOST, Case, cases, commanded, look_every, must_end
 from choros.testing.simulation.real_code_director import Director
 from choros.testing.simulation.script import Plan
@@ -133,11 +131,7 @@ def run_case(scene: Scene, saga: Saga[Any], case: Case, seed: int) -> tuple[str,
 
 
 def _examined(world: World, scene: Scene, saga: Saga[Any], case: Case) -> tuple[str, Sequence[str]]:
-    try:
-        ended = world.run(scene.horizon)
-        found = violations(world.evidence(), ended)
-    except OutOfSteps as endless:
-        found = [f"5: {endless}", *unfinished(world.evidence())]
+    found = judged(world, scene.horizon)
     record = world.store.records().get(world.saga_ids[0])
     status = record.status if record else "missing"
     wanted = must_end(case, saga)

@@ -63,7 +63,8 @@ def failure(result: Result, *, shrunk_from: int = 0) -> Iterator[str]:
     yield from (f"    {fault}" for fault in plan.faults)
     yield from (f"    {line}" for line in plan.script)
     yield from (f"    {act}" for act in plan.acts)
-    yield f"  {len(plan.starts)} sagas, {plan.orchestrators} orchestrators, RabbitMQ {plan.broker}"
+    beside = ", a second application beside it" if plan.beside else ""
+    yield f"  {len(plan.starts)} sagas, {plan.orchestrators} orchestrators, RabbitMQ {plan.broker}{beside}"
     yield from (f"  {line}" for line in result.story)
 
 

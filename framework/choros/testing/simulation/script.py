@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
@@ -13,6 +14,8 @@ Outcome = Literal["refused", "transient", "stuck", "slow", "landed"]
 (at a provider): happens, and then fails `amount` times."""
 Verb = Literal["cancel", "pause", "resume", "retry", "skip"]
 Mode = Literal["3.10", "4.3"]
+BESIDE = "beside:"
+"""Before the name of a process of the second application."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -67,6 +70,8 @@ class Plan:
     """Seconds between two looks for timers, and two scans of an outbox."""
     together: bool = False
     """Whether all subscribers keep their inboxes in one database, beside each other."""
+    beside: bool = False
+    """Whether a second application, the same under another namespace, works on the same store and databases."""
 
     def to_json(self) -> dict[str, Any]:
         """As plain data."""
@@ -81,3 +86,8 @@ class Plan:
         for name, kind in kinds.items():
             read[name] = tuple(kind(**one) for one in given.get(name, ()))
         return Plan(**{**read, "starts": tuple(given.get("starts", (0.0,)))})
+
+
+def chance_of(plan: Plan, what: str) -> random.Random:
+    """A source of chance for this alone, so that another one changes nothing about it."""
+    return random.Random(f"{plan.seed} {what}")

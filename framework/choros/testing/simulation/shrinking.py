@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from choros.testing.simulation.examining import Result, Scene
-from choros.testing.simulation.script import Plan
+from choros.testing.simulation.script import BESIDE, Plan
 
 T = TypeVar("T")
 Breaks = Callable[[Plan], bool]
@@ -82,7 +82,7 @@ def _without_saga(plan: Plan, gone: int) -> Plan:
 
 
 def _simpler(plan: Plan, breaks: Breaks) -> None:
-    """One orchestrator, an even pace, no moment of calm."""
+    """One orchestrator, an even pace, no moment of calm, nobody beside."""
     wishes: list[dict[str, Any]] = [{"orchestrators": n} for n in range(1, plan.orchestrators)]
     wishes += [
         {"calm_at": None},
@@ -91,6 +91,7 @@ def _simpler(plan: Plan, breaks: Breaks) -> None:
         {"every": 2.0},
         {"broker": "4.3"},
         {"together": False},
+        {"beside": False, "faults": tuple(f for f in plan.faults if not f.target.startswith(BESIDE))},
     ]
     wishes.append({"starts": tuple(float(int(start)) for start in plan.starts)})
     for wish in wishes:

@@ -13,16 +13,20 @@ from contextlib import suppress
 from contextvars import Context
 from copy import copy
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from choros.errors import Refused, StoreUnreachable, UsageError
 from choros.messages import Command, Reply
+from choros.names import LONGEST_NAME
 from choros.runtime.application import App
 from choros.runtime.service import Call, Handler, Service
 from choros.saga.steps import Publish
 from choros.testing.simulation.inventing import invent
+from choros.testing.simulation.processes import running
 from choros.testing.simulation.script import Line
 from choros.testing.simulation.stores import SimTransaction
+from choros.transport.topology import Topology
 
 LEDGER = "choros.simulation.ledger"
 Replies = Mapping[type[Reply], Callable[[Any], Reply]]
@@ -47,6 +51,8 @@ class Effect:
     """The command's key, or the id of a fact."""
     kind: str
     """do, undo, or fact."""
+    by: str
+    """The process that did it, or had it done."""
 
 
 def _blank(service: Service) -> Service:
@@ -54,6 +60,11 @@ def _blank(service: Service) -> Service:
     blank = copy(service)
     blank.handlers, blank.reactions, blank.preparations = {}, {}, []
     return blank
+
+
+def _here() -> str:
+    process = running.get()
+    return process.name if process else "world"
 
 
 async def _leave_alone(_: Call) -> None: ...
@@ -77,11 +88,11 @@ class Stage:
         self.provided: dict[str, Effect] = {}
         """What the outside providers have done, by idempotency key."""
 
-    def effect(self, service: str, call: Call, kind: str) -> Effect:
+    def effect(self, service: str, call: Call, kind: str, by: str = "") -> Effect:
         """A line for the ledger."""
         self._numbered += 1
         what = call.message_id if kind == "fact" else call.key
-        return Effect(self._numbered, self.loop.time(), service, call.correlation_id, what, kind)
+        return Effect(self._numbered, self.loop.time(), service, call.correlation_id, what, kind, by or _here())
 
     async def perform(self, command: Command[Any], call: Call) -> None:
         """What the script says about this command; raises it."""
@@ -105,7 +116,7 @@ class Stage:
         if call.key not in self.provided:
             await self.perform(command, call)
             answered: asyncio.Future[None] = self.loop.create_future()
-            self.loop.call_later(0.01, self._land, service, call, answered, context=self._outside)
+            self.loop.call_later(0.01, self._land, service, call, _here(), answered, context=self._outside)
             await answered
             await self.meddle(call)
         line = self._line(call)
@@ -114,9 +125,9 @@ class Stage:
             if self._tried[call.key] <= line.amount:
                 raise Trouble
 
-    def _land(self, service: str, call: Call, answered: asyncio.Future[None]) -> None:
+    def _land(self, service: str, call: Call, by: str, answered: asyncio.Future[None]) -> None:
         if call.key not in self.provided:
-            self.provided[call.key] = self.effect(service, call, call.key.rpartition(":")[2])
+            self.provided[call.key] = self.effect(service, call, call.key.rpartition(":")[2], by)
         if not answered.done():
             answered.set_result(None)
 
@@ -136,6 +147,12 @@ class Troupe:
         self.app = App(app.namespace, sagas=app.sagas.values(), services=services, name=app.name, fact_log=app.fact_log)
         self.topology = self.app.topology
         """What it needs on the broker."""
+
+    @cached_property
+    def beside(self) -> tuple[App, Topology]:
+        """The same under another namespace, and what that needs on the broker."""
+        app = self.app.within(f"beside-{self.app.namespace}"[:LONGEST_NAME].rstrip("_-"))
+        return app, app.topology
 
     def _check_replies(self, app: App, own: Collection[str]) -> None:
         """Whether there is an answer to whatever the sagas command; without one every run would look like an outage."""

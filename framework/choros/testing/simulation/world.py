@@ -1,34 +1,28 @@
-"""The world: an application's orchestrators, services, subscribers and a client as processes that may crash."""
+"""The world: an application's processes, which may crash, at times with those of another application beside them."""
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import Context
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
-from choros.ids import saga_id_for
 from choros.messages import Message
 from choros.runtime.application import App
-from choros.runtime.orchestrator import Orchestrator
-from choros.runtime.participant import Participant
-from choros.runtime.service import Service
-from choros.runtime.subscriber import Subscriber
 from choros.saga.declaration import Saga
 from choros.testing.simulation.broker import SimBroker
 from choros.testing.simulation.caller import Caller, Wishes
-from choros.testing.simulation.drifting import drifted
-from choros.testing.simulation.evidence import Evidence, settled
+from choros.testing.simulation.evidence import Evidence
 from choros.testing.simulation.faults import Fault, Faults
 from choros.testing.simulation.loop import SimLoop
 from choros.testing.simulation.observer import Observer
 from choros.testing.simulation.processes import Clock, Process, context_of
-from choros.testing.simulation.script import Plan
+from choros.testing.simulation.script import BESIDE, Line, Plan, chance_of
 from choros.testing.simulation.stage import LEDGER, Effect, Stage, Troupe
-from choros.testing.simulation.stores import SimDatabase, SimStore
+from choros.testing.simulation.tenant import Ground, Main, Part, Tenant
 from choros.testing.simulation.transport import SimTransport
 
-Main = Callable[[], Coroutine[Any, Any, None]]
 RESTART_AFTER = 1.0
 """Seconds until a process that ended is started again."""
 MOST_STEPS = 400_000
@@ -41,120 +35,53 @@ class World:
     def __init__(self, troupe: Troupe, starts: Sequence[tuple[Saga[Any], Message]], plan: Plan) -> None:
         self.plan = plan
         self.app: App = troupe.app
-        self.starts = starts
-        self._topology = troupe.topology
         self._stepping = {fault.target for fault in plan.faults if fault.kind in ("crash", "pause")}
         self.faults = Faults(plan.faults)
-        self.loop = SimLoop(self._chance("order"), a_step=plan.a_step, stays=plan.stays, most_steps=MOST_STEPS)
+        self.loop = SimLoop(chance_of(plan, "order"), a_step=plan.a_step, stays=plan.stays, most_steps=MOST_STEPS)
         self.loop.before_step = self._before_step
         self.observer = Observer(self.loop.time)
         self._processes: dict[str, Process] = {}
         self._mains: dict[str, Main] = {}
         self._offsets: dict[str, float] = {}
-        self._deployed: set[str] = set()
-        """Orchestrators that have another declaration just now."""
-        self._drifted = drifted(self.app, self._chance("declaration"))
         self._outside = self._context(self.loop.outside)
-        self._outside.run(lambda: self._set_up(troupe))
+        self._outside.run(lambda: self._set_up(troupe, starts))
 
-    def _set_up(self, troupe: Troupe) -> None:
-        plan = self.plan
-        self.broker = SimBroker(self.faults, plan.broker, chance=self._chance("broker"))
-        self.store = SimStore(self.faults, on_commit=self.observer.committed)
-        self.databases = {s.name: SimDatabase(self.faults, name=f"{s.name} database") for s in self._services()}
-        self.inboxes = self.databases
-        """By service: where its subscriber keeps its rows and its effects."""
-        if plan.together:
-            together = SimDatabase(self.faults, name="database of all subscribers")
-            self.inboxes = dict.fromkeys(self.databases, together)
-            self.databases = {**self.databases, "all subscribers": together}
-        self.saga_ids = [self._saga_id(index) for index in range(len(plan.starts))]
-        by_command = {(self.saga_ids[line.saga], line.step, str(line.operation)): line for line in plan.script}
-        self.stage = troupe.stage = Stage(self.loop, self._outside, by_command)
-        records = self.store.records
-        wishes = Wishes(self.app, plan, self.starts, self.saga_ids, records, self.observer.note, troupe.example)
-        self.caller = Caller(wishes)
-        self._declare_processes()
+    def _set_up(self, troupe: Troupe, starts: Sequence[tuple[Saga[Any], Message]]) -> None:
+        self.broker = SimBroker(self.faults, self.plan.broker, chance=chance_of(self.plan, "broker"))
+        self._ground = Ground(partial(SimTransport, self.broker), self.faults, self.observer)
+        first = Tenant(self._ground, Part(troupe.app, troupe.topology, starts, self.plan))
+        self.tenants = [first]
+        """The application, and whoever is beside it."""
+        if self.plan.beside:
+            app, topology = troupe.beside
+            part = Part(app, topology, starts, _less(self.plan), BESIDE)
+            self.tenants.append(Tenant(self._ground, part, beside=first))
+        self.store, self.databases, self.saga_ids = first.store, first.databases, first.saga_ids
+        self._callers = {tenant.client: self._caller(tenant, troupe) for tenant in self.tenants}
+        self.caller = self._callers[first.client]
+        self.stage = troupe.stage = Stage(self.loop, self._outside, self._script())
+        for tenant in self.tenants:
+            self._mains |= {**tenant.mains, tenant.client: self._client(tenant)}
 
-    def _chance(self, what: str) -> random.Random:
-        return random.Random(f"{self.plan.seed} {what}")
+    def _script(self) -> dict[tuple[str, str, str], Line]:
+        return {
+            (tenant.saga_ids[line.saga], line.step, str(line.operation)): line
+            for tenant in self.tenants
+            for line in tenant.plan.script
+        }
 
-    def _saga_id(self, index: int) -> str:
-        saga, _ = self.starts[index % len(self.starts)]
-        return saga_id_for(f"{self.app.namespace}.{self.app.name}.{saga.name}", f"sim-{index}")
+    def _caller(self, tenant: Tenant, troupe: Troupe) -> Caller:
+        note, records = self.observer.note, tenant.store.records
+        return Caller(Wishes(tenant.app, tenant.plan, tenant.starts, tenant.saga_ids, records, note, troupe.example))
 
-    def _services(self) -> list[Service]:
-        return list(self.app.services.values())
-
-    # --- who there is ---
-
-    def _declare_processes(self) -> None:
-        for number in range(1, self.plan.orchestrators + 1):
-            self._mains[f"orchestrator-{number}"] = self._orchestrator(f"orchestrator-{number}")
-        for service in self._services():
-            if service.commands:
-                self._mains[f"service:{service.name}"] = self._participant(service)
-            if service.facts:
-                self._mains[f"subscriber:{service.name}"] = self._subscriber(service)
-        self._mains["client"] = lambda: self.caller.run(self._transport("client"), self._open_store())
-
-    def _transport(self, process: str) -> SimTransport:
-        return SimTransport(self.broker, self.app.namespace, process)
-
-    def _open_store(self) -> SimStore:
-        return SimStore(self.faults, self.store, on_commit=self.observer.committed)
-
-    def _orchestrator(self, name: str) -> Main:
-        async def main() -> None:
-            transport, store = self._transport(name), self._open_store()
-            app = self._drifted if name in self._deployed else self.app
-            await transport.connect()
-            await store.open()
-            every = self.plan.every
-            await Orchestrator(
-                app, transport=transport, store=store, timers_every=every, scan_every=every, resend_after=every * 2
-            ).run()
-
-        return main
-
-    def _participant(self, service: Service) -> Main:
-        async def main() -> None:
-            transport, database = await self._open(f"service:{service.name}", service, self.databases)
-            namespace, every = self.app.namespace, max(10.0, self.plan.every)
-            await Participant(
-                service,
-                namespace=namespace,
-                transport=transport,
-                database=database,
-                scan_every=every,
-                sagas=self.app.sagas,
-            ).run()
-
-        return main
-
-    def _subscriber(self, service: Service) -> Main:
-        async def main() -> None:
-            transport, database = await self._open(f"subscriber:{service.name}", service, self.inboxes)
-            await Subscriber(service, namespace=self.app.namespace, transport=transport, database=database).run()
-
-        return main
-
-    async def _open(
-        self, process: str, service: Service, databases: Mapping[str, SimDatabase]
-    ) -> tuple[SimTransport, SimDatabase]:
-        transport = self._transport(process)
-        database = SimDatabase(self.faults, databases[service.name], name=f"{service.name} database")
-        await transport.connect()
-        await transport.declare(self._topology)
-        await database.open()
-        await database.run(list(service.preparations))
-        return transport, database
+    def _client(self, tenant: Tenant) -> Main:
+        return lambda: self._callers[tenant.client].run(tenant.transport(tenant.client), tenant.view())
 
     # --- their lives ---
 
     def _context(self, process: Process) -> Context:
         name = process.name
-        chance = self._chance(f"{name}/{process.life}")
+        chance = chance_of(self.plan, f"{name}/{process.life}")
         return context_of(process, Clock(self.loop.time, chance, lambda: self._offsets.get(name, 0.0)))
 
     def _boot(self, name: str) -> None:
@@ -167,7 +94,7 @@ class World:
     def _ended(self, process: Process, task: Any) -> None:
         """A process came to its own end: whatever supervises it starts it again."""
         error = None if task.cancelled() else task.exception()
-        if error is None and process.name == "client":
+        if error is None and process.name in self._callers:
             return
         self.observer.note(f"{process} ended: {type(error).__name__}: {error}")
         self._bury(process)
@@ -219,9 +146,9 @@ class World:
 
     def _deploy(self, name: str, seconds: float) -> None:
         """A rolling deploy reaches this orchestrator: another declaration, and some time later its own again."""
-        self._deployed.add(name)
+        self._ground.deployed.add(name)
         self._start_anew(name)
-        self._later(seconds, lambda: self._deployed.discard(name))
+        self._later(seconds, lambda: self._ground.deployed.discard(name))
         self._later(seconds, lambda: self._start_anew(name))
 
     def _start_anew(self, name: str) -> None:
@@ -260,10 +187,8 @@ class World:
     def quiet(self) -> bool:
         """Whether all that was to happen has happened."""
         return (
-            not self.store.outbox()
-            and self.caller.done
-            and all(map(settled, self.store.records().values()))
-            and not any(database.owes() for database in self.databases.values())
+            all(tenant.quiet() for tenant in self.tenants)
+            and all(caller.done for caller in self._callers.values())
             and not any(queue.contents() for queue in self.working_queues())
         )
 
@@ -271,20 +196,30 @@ class World:
         """The broker's queues, except those in which messages are parked for a person."""
         return [queue for queue in self.broker.queues() if not queue.name.endswith(".dead")]
 
-    def evidence(self) -> Evidence:
-        """All that invariants are checked against."""
+    def evidence(self) -> list[Evidence]:
+        """All that invariants are checked against, for each application."""
+        return [self._evidence(tenant, self._others(tenant)) for tenant in self.tenants]
+
+    def _others(self, tenant: Tenant) -> list[Tenant]:
+        return [other for other in self.tenants if other is not tenant]
+
+    def _evidence(self, of: Tenant, others: Sequence[Tenant]) -> Evidence:
+        foreign = {saga_id for other in others for saga_id in other.saga_ids}
+        caller = self._callers[of.client]
         contents = ((queue.name, len(queue.contents())) for queue in self.working_queues())
         return Evidence(
-            app=self.app, saga_ids=self.saga_ids, names=self.names, seconds=self.loop.time(),
-            struck=self.faults.struck, effects=self.effects(),
-            rows={name: database.rows() for name, database in self.databases.items()},
-            commits=self.observer.commits, records=self.store.records(),
+            app=of.app, saga_ids=of.saga_ids, names=of.names, seconds=self.loop.time(),
+            struck=self.faults.struck,
+            effects=[effect for effect in self.effects() if effect.saga_id not in foreign],
+            rows={name: database.rows() for name, database in of.databases.items()},
+            commits=[one for one in self.observer.commits if one.transition.record.saga_id not in foreign],
+            records={saga_id: one for saga_id, one in of.store.records().items() if saga_id not in foreign},
             ledger=self.broker.ledger, account=self.broker.account(),
-            accepted=sorted(self.caller.accepted), skipped=frozenset(self.caller.skipped),
-            refused=self.caller.refused, started=self.caller.done, outbox=len(self.store.outbox()),
-            owing=[name for name, database in self.databases.items() if database.owes()],
+            accepted=sorted(caller.accepted), skipped=frozenset(caller.skipped),
+            refused=caller.refused, started=caller.done, outbox=len(of.store.outbox()), owing=of.owing(),
             left={name: count for name, count in contents if count},
             notes=self.observer.notes, trouble=self.loop.trouble,
+            strangers=frozenset(name for other in others for name in (*other.mains, other.client)),
         )  # fmt: skip
 
     def effects(self) -> list[Effect]:
@@ -292,11 +227,21 @@ class World:
         lines = [effect for database in self.databases.values() for effect in database.items.get(LEDGER, ())]
         return sorted([*lines, *self.stage.provided.values()], key=lambda effect: effect.number)
 
+    def statuses(self) -> Iterator[str]:
+        """How far each saga is."""
+        return (record.status for tenant in self.tenants for record in tenant.store.records().values())
+
     @property
     def names(self) -> Mapping[str, str]:
         """What to call each saga in a story."""
-        return {saga_id: f"saga {index}" for index, saga_id in enumerate(self.saga_ids)}
+        return {saga_id: name for tenant in self.tenants for saga_id, name in tenant.names.items()}
 
     def end(self) -> None:
         """Let go of everything."""
         self.loop.end()
+
+
+def _less(plan: Plan) -> Plan:
+    """What the second application does: its first saga is started under the same key, and meets with the same."""
+    script = tuple(line for line in plan.script if line.saga == 0)
+    return replace(plan, orchestrators=1, starts=plan.starts[:1], script=script, acts=())
