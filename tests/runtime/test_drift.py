@@ -18,6 +18,7 @@ from choros.runtime.orchestrator import Orchestrator
 from choros.runtime.service import Service
 from choros.runtime.stuck import stranded
 from choros.saga.declaration import Saga
+from choros.saga.instance import Instance
 from choros.saga.steps import Node, Pivot, Step
 from choros.store.memory import MemoryStore
 from choros.store.port import Record
@@ -467,6 +468,22 @@ async def test_rule_42_where_nothing_says_how_it_was_declared_nothing_is_moved(s
     rewrite(stage, saga_id, fingerprint="")  # an old one, and an application that still has its version
     both = app_of(shop.order_saga, order_saga(CHARGE, RESERVE, SHIP, version=2))
     assert await (await stage.client(app=both)).move(saga_id, 2) == "moved"
+
+
+async def test_rule_42_no_old_instance_is_moved_by_a_text_that_it_cannot_have_begun_with(stage: Stage) -> None:
+    saga_id = await (await stage.client()).start(shop.order_saga, shop.ORDER)
+    orchestrator = await stage.orchestrator()
+    for service in ("payment", "inventory"):
+        await stage.carry_out(service)
+    await stage.command("shipping")
+    orchestrator.stop()
+    await until(lambda: is_over(orchestrator))
+    stage.store._rows.history.clear()
+    rewrite(stage, saga_id, fingerprint="")  # begun with three steps, by a choros that noted no text
+    fewer = app_of(*(order_saga(CHARGE, RESERVE, completed=(), version=version) for version in (1, 2)))
+    with pytest.raises(UsageError, match="2 steps there, 3 in the record"):
+        await (await stage.client(app=fewer)).move(saga_id, 2)
+    assert len(Instance.loads((await record_of(stage, saga_id)).state).steps) == 3
 
 
 # --- what is said of it -----------------------------------------------------------------------------------------------

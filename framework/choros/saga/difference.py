@@ -111,6 +111,8 @@ def why_not_moved(instance: Instance, here: str, there: str) -> str:
     start and its ends. What it has not come to may be anything."""
     mine, other = _shape(here), _shape(there)
     count = touched(instance)
+    if len(other.nodes) != len(instance.steps):  # an old record, of which nothing says how it was declared
+        return f"{_counted(other.paths)} there, {len(instance.steps)} in the record"
     if sentence := _first_other(_lines(mine)[:2], _lines(other)[:2], "there"):
         return sentence
     for number, (path, said) in enumerate(other.nodes[:count]):
