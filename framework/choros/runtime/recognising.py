@@ -8,10 +8,13 @@ not know its version: it sets replies aside for who does.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any, cast
 
+from pydantic import ValidationError
+
 from choros.errors import DeclaredOtherwise, MessageRejected
-from choros.messages import Close, Failure, Message
+from choros.messages import Close, Command, Fact, Failure, Message
 from choros.saga.declaration import Saga
 from choros.saga.instance import Instance, Status, StepState
 from choros.saga.plan import Plan, Planned
@@ -38,8 +41,28 @@ def recognise(sagas: Sagas, record: Record) -> tuple[Saga[Any], Instance]:
     if len(instance.steps) != len(saga.plan.steps):  # an old record, which has no fingerprint yet
         raise _otherwise(record)
     for message, body in _bodies(saga.plan, instance):
-        _check_body(message, body)
+        if _mark(message, body) not in _readable:
+            _check_body(message, body)
+            _readable[_mark(message, body)] = None
     return saga, instance
+
+
+_Mark = tuple[type[Message], int, int]
+_readable: dict[_Mark, None] = {}
+"""Bodies that a class of this process has read or written, oldest first: most records come back to whoever has decided
+them before, and to read everything each time would cost a tenth of all that a saga costs."""
+_REMEMBERED = 16_384
+
+
+def _mark(message: type[Message], body: str) -> _Mark:
+    return message, hash(body), len(body)
+
+
+def vouch(saga: Saga[Any], instance: Instance) -> None:
+    """All that is in this state was read or written here, so that it need not be read for the next decision."""
+    _readable.update(dict.fromkeys(_mark(message, body) for message, body in _bodies(saga.plan, instance)))
+    while len(_readable) > _REMEMBERED:
+        del _readable[next(iter(_readable))]
 
 
 def instance_of(record: Record) -> Instance:
@@ -72,10 +95,27 @@ def _check_body(message: type[Message], body: str) -> None:
     try:
         message.from_json(body)
     except MessageRejected as rejected:
+        if _faults(rejected) <= (_OF_THE_VALUE if issubclass(message, Command | Fact) else _OF_THE_MOMENT):
+            return
         raise DeclaredOtherwise(
             f"The classes of this process cannot read what is stored: {rejected.sentence}",
             "deploy those that wrote it; a changed message needs a version of its own.",
         ) from None
+
+
+_OF_THE_MOMENT = frozenset({"date_future", "date_past", "datetime_future", "datetime_past"})
+"""Faults of a value that was right when it was written: they say nothing of the class."""
+_OF_THE_VALUE = _OF_THE_MOMENT | {"value_error", "assertion_error", "raised"}
+"""Of what is only sent on, and read by others, a class has to know the shape: its validators may ask for anything."""
+
+
+def _faults(rejected: MessageRejected) -> frozenset[str]:
+    error = rejected.__context__
+    with suppress(Exception):  # its sentences may be a user's own
+        if isinstance(error, ValidationError):
+            found = error.errors(include_url=False, include_context=False, include_input=False)
+            return frozenset(fault["type"] for fault in found)
+    return frozenset({"raised"})
 
 
 def _bodies(plan: Plan, instance: Instance) -> Iterator[tuple[type[Message], str]]:

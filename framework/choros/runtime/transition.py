@@ -20,7 +20,7 @@ from choros.errors import (
 from choros.ids import fresh_id
 from choros.runtime.application import App
 from choros.runtime.moving import moved
-from choros.runtime.recognising import DECLARATION, as_stored, instance_of, recognise
+from choros.runtime.recognising import DECLARATION, as_stored, instance_of, recognise, vouch
 from choros.runtime.replies import judge
 from choros.runtime.work import Folded, Move, Start, Work
 from choros.saga.declaration import Saga
@@ -153,6 +153,7 @@ class Transitions:
         self, record: Record, saga: Saga[Any], decision: Decision, works: Sequence[Work], now: float
     ) -> Transition:
         instance = decision.instance
+        vouch(saga, instance)
         after = replace(
             record,
             version=record.version + 1,

@@ -1,0 +1,129 @@
+"""What a worker asks of stored bodies before it decides: that its classes are those that wrote them, and no more."""
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pydantic
+import pytest
+
+from choros.errors import DeclaredOtherwise
+from choros.messages import Command, Done, Message
+from choros.runtime import recognising
+from choros.runtime.recognising import recognise
+from choros.saga.declaration import Saga
+from choros.saga.machine import begin
+from choros.saga.steps import Pivot
+from choros.store.port import Record
+
+closed = False
+
+
+class Order(Message):
+    order_id: str
+    wanted: pydantic.AwareDatetime
+
+
+class Early(Message, name="order"):
+    order_id: str
+    wanted: pydantic.FutureDatetime
+
+
+class Checked(Message, name="order"):
+    order_id: str
+    wanted: datetime
+
+    @pydantic.field_validator("order_id")
+    @classmethod
+    def known(cls, value: str) -> str:
+        raise ValueError
+
+
+class Book(Command[Done]):
+    until: pydantic.FutureDatetime
+
+
+class Ask(Command[Done]):
+    counter: int
+
+    @pydantic.field_validator("counter")
+    @classmethod
+    def is_open(cls, value: int) -> int:
+        if closed:
+            raise KeyError(value)
+        return value
+
+
+def book(order: Order) -> Book:
+    return Book.model_construct(until=datetime(2001, 2, 3, tzinfo=UTC))
+
+
+def ask(order: Order) -> Ask:
+    return Ask(counter=7)
+
+
+def saga_of(builder: Callable[..., Any], start: type[Message] = Order) -> Saga[Any]:
+    builder.__annotations__["order"] = start
+    return Saga("order", start=start, steps=[Pivot(builder, to="desk", name="ask")])
+
+
+def record_of(saga: Saga[Any], start: Message) -> Record:
+    instance = begin(saga, "s1", start.to_json(), 0.0, cause="c").instance
+    assert instance.status == "running"
+    return Record(
+        saga_id="s1", saga=saga.name, saga_version=1, key="k", digest="d", application="shop", version=1,
+        transition="t", status=instance.status, state=instance.dumps(), started_at=0.0, updated_at=0.0,
+        fingerprint=saga.fingerprint.hash,
+    )  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def fresh_process() -> Iterator[None]:
+    """Nothing has been read yet."""
+    global closed
+    recognising._readable.clear()
+    yield
+    recognising._readable.clear()
+    closed = False
+
+
+ORDER = Order(order_id="o1", wanted=datetime(2001, 2, 3, tzinfo=UTC))
+
+
+def test_a_command_in_flight_may_have_been_true_for_a_moment_only() -> None:
+    saga = saga_of(book)
+    assert recognise({("order", 1): saga}, record_of(saga, ORDER))
+
+
+def test_a_command_in_flight_is_read_by_others_so_what_its_model_asks_for_is_theirs_to_judge() -> None:
+    global closed
+    saga = saga_of(ask)
+    record = record_of(saga, ORDER)
+    closed = True
+    assert recognise({("order", 1): saga}, record)
+
+
+def test_a_start_that_was_true_when_it_was_written_is_still_the_same_start() -> None:
+    saga = saga_of(ask, Early)
+    record = record_of(saga_of(ask), ORDER)
+    assert recognise({("order", 1): saga}, record)
+
+
+def test_a_start_that_a_model_refuses_is_of_another_class() -> None:
+    record = record_of(saga_of(ask), ORDER)
+    with pytest.raises(DeclaredOtherwise, match="order_id: value_error"):
+        recognise({("order", 1): saga_of(ask, Checked)}, record)
+
+
+def test_what_was_read_once_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    saga = saga_of(ask)
+    record = record_of(saga, ORDER)
+    recognise({("order", 1): saga}, record)
+    later = Order(order_id="o2", wanted=datetime.now(UTC) + timedelta(days=1))
+    other = record_of(saga, later)
+    monkeypatch.setattr(Ask, "from_json", None)
+    monkeypatch.setattr(recognising, "_REMEMBERED", 2)
+    recognise({("order", 1): saga}, record)
+    recognise({("order", 1): saga}, other)  # another start is read; the command is the same
+    recognising.vouch(saga, recognise({("order", 1): saga}, other)[1])
+    assert len(recognising._readable) == 2
