@@ -10,6 +10,7 @@ import pytest
 from choros.messages import Command, Done, Fact, Failure, Message, Reply
 from choros.saga.declaration import Saga, hash_of
 from choros.saga.difference import difference
+from choros.saga.pin import pins_of
 from choros.saga.policy import RetryPolicy
 from choros.saga.steps import Node, Pivot, Publish, Retriable, Step
 
@@ -262,3 +263,30 @@ def test_what_a_newer_choros_says_of_a_step_is_a_difference_like_any_other() -> 
     newer = text.replace("to bank,", "to bank or till,").replace("rules 1", "rules 1")
     assert "pay: pivot; do keep(buy) to bank or till" in difference(newer, text)
     assert difference(text.replace("rules 1", "rules 2"), text) == "choros has: rules 2 here, rules 1 in the record"
+
+
+class Tracked(Step):
+    """A step with what an application adds to it."""
+
+
+def test_a_step_of_a_kind_of_ones_own_is_a_step() -> None:
+    mine = Tracked(TAKE.action, to=TAKE.to, compensation=TAKE.compensation)
+    assert saga_of(mine, PAY).fingerprint == saga_of(TAKE, PAY).fingerprint
+
+
+class Opaque:
+    """A type that pydantic cannot describe."""
+
+
+class Parcel(Message, arbitrary_types_allowed=True):
+    id: str
+    inside: Opaque | None = None
+
+
+def test_a_start_message_without_a_schema_is_pinned_by_its_fields() -> None:
+    saga = Saga("sale", start=Parcel, steps=(Pivot(pack, to="shop"),))
+    assert pins_of([saga])["sale", 1].model
+
+
+def pack(parcel: Parcel) -> Take:
+    return Take(id=parcel.id)

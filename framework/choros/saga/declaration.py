@@ -102,7 +102,7 @@ def _type(message: type[Message]) -> str:
 
 def _nodes(plan: Plan) -> Iterator[str]:
     for planned in plan.steps:
-        yield f"{planned.name}: {_KINDS[type(planned.node)]}"
+        yield f"{planned.name}: {next(word for kind, word in _KINDS.items() if isinstance(planned.node, kind))}"
         lines = (
             _published(plan, planned, planned.node)
             if isinstance(planned.node, Publish)

@@ -93,7 +93,10 @@ def _changed(pin: Pin, pinned: Pin) -> Iterator[str]:
 
 
 def _model_digest(start: type[Message]) -> str:
-    return _digest(json.dumps(_bare(start.model_json_schema())))
+    try:
+        return _digest(json.dumps(_bare(start.model_json_schema())))
+    except Exception:  # a field may be of a type that has no schema, or whose own functions write it
+        return _digest(json.dumps(list(start.model_fields)))
 
 
 def _bare(schema: Any, *, names: bool = False) -> Any:
