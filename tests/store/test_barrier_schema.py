@@ -224,6 +224,23 @@ async def test_an_upgrade_of_redis_may_be_interrupted_and_done_again(
 
 
 @pytest.mark.servers
+async def test_a_row_that_nobody_can_read_stops_no_upgrade_of_redis(
+    fill: Filling, redis_url: str, namespace: str, redis_client: Redis, opened: Opening
+) -> None:
+    await fill(OLD)
+    row = f"{{{namespace}.mail}}:barrier:row:"
+    await redis_client.set(f"{row}s9:charge:1:do", "no JSON")
+    await redis_client.set(f"{row}fact\x1f/shop/order\x1fs9\x1f1", '["handled"]')
+    upgrading = RedisDatabase(redis_url, f"{namespace}.mail")
+    await upgrading.upgrade(partial(carried_over, "mail"))
+    await upgrading.close()
+    database = await opened(RedisDatabase(redis_url, f"{namespace}.mail"))
+    assert await all_of(database, new("mail")) == new("mail")
+    assert await redis_client.get(f"{row}s9:charge:1:do") == b"no JSON"
+    assert await redis_client.get(f"{row}{inbox_key('mail', fact(1, 's9'))}") == b'["handled"]'
+
+
+@pytest.mark.servers
 async def test_other_namespaces_in_redis_are_not_looked_at(
     fill: Filling, redis_url: str, namespace: str, opened: Opening
 ) -> None:

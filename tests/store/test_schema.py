@@ -164,6 +164,25 @@ async def test_an_upgrade_of_redis_goes_on_where_it_was(
     assert ((await again.upgrade()).found, await again.schema_version()) == (2, 2)
 
 
+async def test_an_old_process_after_an_interrupted_upgrade_of_redis_hides_nothing_from_the_next(
+    redis_url: str, namespace: str, redis_client: Redis, opened: Opening
+) -> None:
+    store = await opened(RedisStore(redis_url, namespace))
+    await stored(store, *(creation(f"s{n}", command(f"c{n}")) for n in range(4)))
+    prefix = f"{{{namespace}}}:"
+    await redis_client.delete(f"{prefix}schema")
+    for n in range(3):  # the old one sends them, and takes them out of the outboxes that it knows
+        await redis_client.hdel(f"{prefix}outbox:s{n}", f"c{n}")
+    await redis_client.hset(f"{prefix}live", "order:7", 5)
+    await redis_client.delete(f"{prefix}saga:s3")  # and somebody has taken a record away
+    again = RedisStore(redis_url, namespace)
+    await again.upgrade()
+    await opened(again)
+    await again.unsent("commands", 1e12, 3)
+    assert [entry.id for entry in await again.unsent("commands", 1e12, 3)] == ["c3"]
+    assert [(kind.saga, count) for kind, count in (await again.live()).items()] == [("order", 3)]
+
+
 async def test_a_newer_redis_is_said_to_be_newer(redis_url: str, namespace: str, redis_client: Redis) -> None:
     await redis_client.set(f"{{{namespace}}}:schema", "3")
     store = RedisStore(redis_url, namespace)

@@ -13,7 +13,7 @@ from choros.errors import StoreUnreachable
 from choros.store.barrier import Carry, Database, Job, Row, Transaction
 from choros.store.barrier_redis_schema import RedisSchema
 from choros.store.redis_server import Script, Server
-from choros.store.redis_transaction import Conflict, RedisTransaction, to_row
+from choros.store.redis_transaction import Conflict, RedisTransaction, readable
 
 __all__ = ["RedisDatabase", "RedisTransaction"]
 
@@ -113,7 +113,7 @@ class RedisDatabase(Database):
         if not keys:
             return []
         stored = await self._server.ask("MGET", *(f"{self._prefix}row:{key}" for key in keys))
-        rows = (_readable(key, one) for key, one in zip(keys, stored, strict=True))
+        rows = (readable(key, one) for key, one in zip(keys, stored, strict=True))
         return [row for row in rows if row is not None]
 
     async def mark_sent(self, keys: Sequence[str]) -> None:
@@ -129,11 +129,3 @@ class RedisDatabase(Database):
             (count,) = await self._server.run(_PRUNE, [call])
             forgotten, more = forgotten + count, count == _PRUNE_AT_ONCE
         return forgotten
-
-
-def _readable(key: str, stored: Any) -> Row | None:
-    """A row that a newer version wrote must not hide the others: it is handed out as it is, for its reader to judge."""
-    try:
-        return to_row(key, stored)
-    except (ValueError, TypeError):
-        return Row(key=key, state="ok", reply=str(stored))

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 from choros.store.barrier import SCHEMA_VERSION, Carry
 from choros.store.redis_server import Script, Server
-from choros.store.redis_transaction import to_row
+from choros.store.redis_transaction import readable
 from choros.store.schema import other_schema
 
 _SCAN_COUNT = 1000
@@ -62,7 +62,7 @@ class RedisSchema:
             return 0
         count = 0
         async for key in self._rows():
-            row = to_row(key, await self._server.ask("GET", f"{self._prefix}row:{key}"))
+            row = readable(key, await self._server.ask("GET", f"{self._prefix}row:{key}"))
             if row is None or (kept := list(carry(row))) == [key]:
                 continue
             await self._server.run(_CARRY, [_CARRY.call([self._noted], self._prefix, key, *kept)])

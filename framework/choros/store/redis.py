@@ -144,10 +144,13 @@ class RedisStore:
         pairs = [member.split("\0", 1) for _, member in found]
         asked: list[Command] = [("HGET", f"{self._prefix}outbox:{saga_id}", one) for saga_id, one in pairs]
         envelopes = await self._all(asked)
+        gone = [f"{pairs[i][0]}\0{pairs[i][1]}" for i, envelope in enumerate(envelopes) if envelope is None]
+        if gone:  # sent in the meantime, or by an old process that looks elsewhere: those that stay fill every look
+            await self._server.ask("ZREM", f"{self._prefix}unsent:{channel}", *gone)
         return [
             Entry(entry_id, channel, envelope, saga_id)
             for (saga_id, entry_id), envelope in zip(pairs, envelopes, strict=True)
-            if envelope is not None  # sent in the meantime
+            if envelope is not None
         ]
 
     async def due(self, now: float, known: Known, limit: int) -> Sequence[str]:

@@ -59,7 +59,8 @@ async def _count_live(server: Server, prefix: str) -> None:
         if group.rpartition("/")[2] in LIVE:
             ids = await server.ask("ZRANGE", group, 0, -1)
             kinds = await server.talk([("HGET", f"{prefix}saga:{saga_id}", "kind") for saga_id in ids])
-            live.update(str(server.checked(kind)) for kind in kinds)
+            live.update(kind for kind in map(server.checked, kinds) if kind is not None)
+    await server.ask("DEL", f"{prefix}live")  # an old process may have been at work since an upgrade was interrupted
     for kind, count in live.items():
         await server.ask("HSET", f"{prefix}live", kind, count)
 

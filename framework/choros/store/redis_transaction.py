@@ -244,3 +244,11 @@ def to_row(key: str, stored: Any) -> Row | None:
         return None
     state, reply, prune_at, _ = json.loads(stored)
     return Row(key=key, state=state, reply=reply, prune_at=prune_at)
+
+
+def readable(key: str, stored: Any) -> Row | None:
+    """A row that a newer version wrote must not hide the others: it is handed out as it is, for its reader to judge."""
+    try:
+        return to_row(key, stored)
+    except (ValueError, TypeError):
+        return Row(key=key, state="ok", reply=str(stored))
