@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -286,6 +288,19 @@ class Parcel(Message, arbitrary_types_allowed=True):
 def test_a_start_message_without_a_schema_is_pinned_by_its_fields() -> None:
     saga = Saga("sale", start=Parcel, steps=(Pivot(pack, to="shop"),))
     assert pins_of([saga])["sale", 1].model
+
+
+def keyed(key: Any) -> str:
+    return pins_of([Saga("sale", start=Buy, steps=(PAY,), key=key)])["sale", 1].key
+
+
+def prefixed(prefix: str, buy: Buy) -> str:
+    return prefix + buy.id
+
+
+def test_a_key_without_source_of_its_own_is_pinned_by_what_it_was_made_of() -> None:
+    assert keyed(attrgetter("id")) == keyed(attrgetter("id")) != keyed(attrgetter("name"))
+    assert keyed(partial(prefixed, "a")) == keyed(partial(prefixed, "a")) != keyed(partial(prefixed, "b"))
 
 
 def pack(parcel: Parcel) -> Take:

@@ -10,6 +10,7 @@ import ast
 import hashlib
 import inspect
 import json
+import re
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -118,12 +119,19 @@ def _source(function: Callable[..., str]) -> str:
     try:
         source = textwrap.dedent(inspect.getsource(function)).strip()
     except (OSError, TypeError):
-        return getattr(function, "__qualname__", type(function).__qualname__)
+        return _named(function)
     # The source of a lambda is whole lines: an argument of the call that it stands in, as often as not.
     for text in (source, f"_({source.rstrip(',')}\n)"):
         with suppress(SyntaxError):
             return ast.unparse(_itself(ast.parse(text), getattr(function, "__code__", None)))
     return " ".join(source.split())
+
+
+def _named(function: Callable[..., str]) -> str:
+    """What is called, where it has no source: an attrgetter or a partial shows what it was made of, and its address."""
+    if type(function).__repr__ is object.__repr__:
+        return type(function).__qualname__
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(function))
 
 
 def _itself(tree: ast.AST, code: CodeType | None) -> ast.AST:
