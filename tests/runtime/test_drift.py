@@ -511,6 +511,21 @@ async def test_an_orchestrator_says_at_its_start_what_it_will_leave_alone(stage:
     assert orchestrator.stranded.count == 0
 
 
+@pytest.mark.parametrize("events", ['[{"declaration":"sa', '"declaration"', '[["declaration"],{"declaration":7}]'])
+async def test_a_history_that_nobody_can_read_stops_no_orchestrator(stage: Stage, events: str) -> None:
+    saga_id = await (await stage.client()).start(shop.order_saga, shop.ORDER)
+    rows = stage.store._rows.history[saga_id]
+    rows[:] = [replace(rows[0], events=events)]
+    app = app_with(DRIFTS["a step removed"][0])
+    orchestrator = await stage.orchestrator(app)
+    await until(lambda: counts(orchestrator))
+    assert await (await stage.client(app=app)).why_stuck(saga_id)
+
+
+async def counts(orchestrator: Orchestrator) -> bool:
+    return orchestrator.stranded.count == 1
+
+
 async def test_a_store_that_is_away_at_the_start_stops_no_orchestrator(stage: Stage) -> None:
     away = MemoryStore(sharing=stage.store)  # not open yet
     client = await stage.client()

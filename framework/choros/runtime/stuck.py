@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from choros.runtime.recognising import DECLARATION, Sagas, recognise
 from choros.saga.difference import difference
 from choros.saga.instance import TERMINAL
 from choros.store.port import LIVE, HistoryRow, Kind, Known, Record, Store, handed_out
+from choros.store.reading import listed
 
 log = structlog.get_logger("choros.orchestrator")
 
@@ -39,8 +39,9 @@ def declared_in(history: Sequence[HistoryRow]) -> str:
     """The text of the declaration that an instance follows; empty where its history does not say it."""
     for row in reversed(history):
         if DECLARATION in row.events:  # most rows need not be read
-            for event in reversed(json.loads(row.events)):
-                if DECLARATION in event:
+            events = listed(row.events)
+            for event in reversed(events) if isinstance(events, list) else ():
+                if isinstance(event, dict) and DECLARATION in event:
                     return str(event[DECLARATION])
     return ""
 
