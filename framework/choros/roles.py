@@ -198,7 +198,7 @@ async def open_role(
         store = await stack.enter_async_context(opened_store(addresses, app))
         vitals.watch_store("saga store", lambda: store.due(0.0, app.kinds, 1))
         orchestrator = Orchestrator(app, transport=transport, store=store)
-        vitals.watch_stranded(lambda: orchestrator.stranded.count)
+        vitals.watch_stranded(lambda: orchestrator.stranded.count + orchestrator.decider.unlike)
         vitals.watch_unreadable(lambda: orchestrator.decider.unreadable)
         parts.append(orchestrator)
     return parts

@@ -346,10 +346,12 @@ async def test_rule_42_what_cannot_be_read_is_left_to_who_can(stage: Stage, what
         return orchestrator.decider.left_alone == 1
 
     await until(left_alone)  # its timer is due, and is not looked at for a while
+    assert orchestrator.decider.unlike == 1
     rewrite(stage, saga_id, state=written)
     orchestrator.decider._broken.clear()
     await stage.carry_out("shipping")
     assert (await client.wait(saga_id)).status == "completed"
+    assert orchestrator.decider.unlike == 0
 
 
 async def test_rule_42_a_reply_that_a_newer_choros_set_aside_is_left_to_it(stage: Stage) -> None:

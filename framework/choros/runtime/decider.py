@@ -49,6 +49,7 @@ class Decider:
         self._inbox: asyncio.Queue[Work | None] = asyncio.Queue()
         self._firing: set[str] = set()
         self._broken: dict[str, float] = {}
+        self._unlike: set[str] = set()
         self._illegible: set[str] = set()
         self._over: Exception | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -63,6 +64,7 @@ class Decider:
         """The timers of these are due; one that still waits to be decided is not taken in twice."""
         now = self._store.now()
         self._broken = {saga_id: until for saga_id, until in self._broken.items() if until > now}
+        self._unlike.intersection_update(self._broken)
         fresh = [i for i in saga_ids if i not in self._firing and i not in self._broken]
         self._firing.update(fresh)
         self.submit(Work(saga_id, TimerFired()) for saga_id in fresh)
@@ -71,6 +73,11 @@ class Decider:
     def left_alone(self) -> int:
         """How many due sagas are passed over for now; they must not fill the look for those that are due."""
         return len(self._broken)
+
+    @property
+    def unlike(self) -> int:
+        """How many of them are of a declaration that is known here, and hold what its classes here cannot read."""
+        return len(self._unlike.intersection(self._broken))
 
     async def ask(self, work: Work) -> Done:
         """Take one input in and wait until it is committed; raises what it was rejected with, or what ended `run`."""
@@ -256,6 +263,7 @@ class Decider:
             log.warning("choros.saga.stuck", saga_id=saga_id, reason=folded.stuck)
         if any(isinstance(work.given, TimerFired) for work in works):
             self._broken[saga_id] = now + BROKEN_FOR
+            self._unlike.add(saga_id)
 
     def _reject(self, work: Work, error: ChorosError) -> None:
         work.fail(error)
