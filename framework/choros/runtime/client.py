@@ -292,8 +292,8 @@ class Client:
         try:
             return await asked
         except DeclaredOtherwise as unlike:
-            why = await self.why_stuck(saga_id)
-            raise DeclaredOtherwise(f"Saga {saga_id} is stuck here: {why.removesuffix('.')}.", unlike.hint) if why else unlike from None
+            why = (await self.why_stuck(saga_id)).removesuffix(".")
+            raise DeclaredOtherwise(f"Saga {saga_id} is stuck here: {why}.", unlike.hint) if why else unlike from None
 
     async def _ask(self, work: Work) -> Done:
         try:
