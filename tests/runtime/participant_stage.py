@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from choros.envelope import Envelope, Wire, decode
@@ -19,6 +19,7 @@ from choros.store.barrier import Carry, Database, Job, Row, Transaction
 from choros.store.barrier_memory import MemoryDatabase, MemoryTransaction
 from choros.store.barrier_rows import SqliteTransaction
 from choros.store.redis_transaction import RedisTransaction
+from choros.transport.health import Health
 from choros.transport.memory import MemoryBroker, MemoryTransport
 from choros.transport.port import Consumer, Published
 from choros.transport.topology import Names, topology
@@ -217,10 +218,17 @@ class Deaf:
         self._inner = inner
         self.fates: list[Published] = []
         self.held: asyncio.Event | None = None
+        self.silent = ""
+        """A reply queue that does not answer, as the transport has found out."""
         self.sent: list[Envelope] = []
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
+
+    @property
+    def health(self) -> Health:
+        health = self._inner.health
+        return replace(health, unconfirmed=(f"{NAMES.replies}:{self.silent}",)) if self.silent else health
 
     async def send(self, messages: Sequence[Envelope]) -> Sequence[Published]:
         if self.held is not None:
@@ -228,7 +236,8 @@ class Deaf:
         self.sent += messages
         if self.fates:
             return [self.fates.pop(0)] * len(messages)
-        return await self._inner.send(messages)
+        answered = iter(await self._inner.send([one for one in messages if one.to != self.silent]))
+        return [Published.UNKNOWN if one.to == self.silent else next(answered) for one in messages]
 
 
 @dataclass

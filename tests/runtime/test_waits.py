@@ -113,6 +113,20 @@ async def test_a_reply_queue_that_is_gone_holds_places_once_and_not_again(monkey
         assert len(await stage.database.unsent(100)) == 15  # and every one of the replies is still there to be sent
 
 
+async def test_a_reply_queue_that_does_not_answer_does_not_stop_the_service_for_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its replies stay unconfirmed, and no queue is missing: with a place each they would take all there are."""
+    monkeypatch.setattr(reply_outbox, "UNROUTABLE_AFTER", 0.1)
+    async with stage_for(make_service(), prefetch=3, scan_every=0.05) as stage:
+        stage.transport.silent = "shop.replies.gone"
+        await stage.send(*(lost(n) for n in range(10)))
+        await stage.ask(command(Charge(order="well")))
+        await eventually(lambda: unsettled(stage, "shop.payment") == 0)
+        assert set(stage.parked()) == {"The queue of the reply does not answer."}
+        assert len(await stage.database.unsent(100)) == 10  # and every one of the replies is still there to be sent
+
+
 async def test_a_broker_that_was_away_for_long_is_no_reason_to_park(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reply_outbox, "UNROUTABLE_AFTER", 1000.0)
     async with stage_for(make_service()) as stage:

@@ -67,7 +67,7 @@ class Participant:
         self._barrier = Barrier(source, clock=clock, clock_skew=clock_skew, handler_timeout=handler_timeout)
         self._transacting = Transacting(database)
         self._settling = Settling(service, self._barrier, database, self._transacting)
-        self._replies = ReplyOutbox(transport, database, self.counts)
+        self._replies = ReplyOutbox(transport, database, self.counts, self._names.replies)
         self._effects = Effects()
         self._intake = Intake(transport, self._names.service_queue(service.name), prefetch, drain)
 

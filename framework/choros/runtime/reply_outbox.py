@@ -18,8 +18,8 @@ log = get_logger(__name__)
 
 SCAN_LIMIT = 500
 UNROUTABLE_AFTER = 20.0
-"""Seconds after which a command is parked whose reply no queue takes: else it would hold its place for ever, and with
-it the commands of others. Its stored reply stays in the scan."""
+"""Seconds after which a command is parked whose reply no queue takes, or one that does not answer: else it would hold
+its place for ever, and with it the commands of others. Its stored reply stays in the scan."""
 UNROUTABLE_FOR = 60.0
 """Seconds for which replies to such a queue are then not waited for at all."""
 
@@ -35,8 +35,10 @@ class Outgoing:
 class ReplyOutbox:
     """Sends replies until each is confirmed. Only then is its command acknowledged (semantics 14)."""
 
-    def __init__(self, transport: Transport, database: Database, counts: Counter[str]) -> None:
+    def __init__(self, transport: Transport, database: Database, counts: Counter[str], exchange: str) -> None:
+        """`exchange` is the one that replies go to."""
         self._transport = transport
+        self._exchange = exchange
         self._database = database
         self._counts = counts
         self._in_flight: Counter[str] = Counter()
@@ -63,8 +65,8 @@ class ReplyOutbox:
             failed = [(one, fate) for one, fate in zip(left, published, strict=True) if fate is not Published.CONFIRMED]
             self._note(failed)
             now = loop.time()
-            returned = any(fate is Published.RETURNED for _, fate in failed)
-            missed = (now if missed is None else missed) if returned else None
+            stuck = any(self._why_stuck(one, fate) for one, fate in failed)
+            missed = (now if missed is None else missed) if stuck else None
             left = await self._park_unroutable(failed, now, missed is not None and now - missed >= UNROUTABLE_AFTER)
             if left:
                 await asyncio.sleep(next(delays))
@@ -100,16 +102,23 @@ class ReplyOutbox:
         """Who has waited long enough finds out that a queue is gone; whoever comes next need not."""
         left: list[Outgoing] = []
         for one, fate in failed:
-            to = one.answer.reply.to
-            if fate is Published.RETURNED and one.delivery is not None and (waited or self._gone.get(to, 0.0) > now):
+            to, why = one.answer.reply.to, self._why_stuck(one, fate)
+            if why and one.delivery is not None and (waited or self._gone.get(to, 0.0) > now):
                 if waited:
                     self._gone = {name: until for name, until in self._gone.items() if until > now}
                     self._gone[to] = now + UNROUTABLE_FOR
                 self._counts["parked"] += 1
-                await one.delivery.dead_letter("No queue takes the reply.")
+                await one.delivery.dead_letter(why)
             else:
                 left.append(one)
         return left
+
+    def _why_stuck(self, one: Outgoing, fate: Published) -> str:
+        """Why only this reply's queue is to blame; empty where it may be the broker, for whose return all wait."""
+        if fate is Published.RETURNED:
+            return "No queue takes the reply."
+        silent = f"{self._exchange}:{one.answer.reply.to}" in self._transport.health.unconfirmed
+        return "The queue of the reply does not answer." if silent and fate is Published.UNKNOWN else ""
 
     # --- what a crash left ---
 
