@@ -90,6 +90,29 @@ async def test_a_cancellation_that_nobody_asked_for_ends_no_link(monkeypatch: py
     assert dialling.made[1].is_closed
 
 
+async def test_a_connection_that_could_never_be_had_counts_as_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one for facts is opened when the others are there already; the broker may allow this user no third."""
+    dialling, refused = Dialling(), True
+
+    async def connect(*of: object, **more: object) -> Wire:
+        if refused:
+            raise ConnectionRefusedError
+        return await dialling.connect(*of, **more)
+
+    monkeypatch.setattr(aiormq, "connect", connect)
+    changes: list[bool] = []
+    link = Link((URL("amqp://127.0.0.1:1/?name=test"),), nothing, 5.0, lambda: changes.append(link.lost))
+    link.open_soon()
+    async with asyncio.timeout(PATIENCE):
+        while not changes:
+            await asyncio.sleep(0.01)
+        assert set(changes) == {True}
+        refused = False
+        while changes[-1]:
+            await asyncio.sleep(0.01)
+    await link.close()
+
+
 async def test_a_cancellation_that_nobody_asked_for_costs_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     dialling = Dialling()
     monkeypatch.setattr(aiormq, "connect", dialling.connect)

@@ -56,7 +56,7 @@ class Link:
         self._closings: set[asyncio.Task[None]] = set()
         self._supervisor: asyncio.Task[None] | None = None
         self._broken = asyncio.Event()
-        self._closed = False
+        self._closed = self._denied = False
         self._up = asyncio.Event()
 
     @property
@@ -85,8 +85,8 @@ class Link:
 
     @property
     def lost(self) -> bool:
-        """Whether there was a connection, and is none."""
-        return self._up.is_set() and self.connection is None
+        """Whether there is none, and it was lost or could not be had."""
+        return (self._up.is_set() or self._denied) and self.connection is None
 
     def add(self, resident: Resident) -> None:
         """Let somebody live here from now on."""
@@ -164,12 +164,17 @@ class Link:
 
     async def _tear_down(self, connection: AbstractConnection) -> None:
         self.connection = None
-        self._changed()
+        self._miss()
         await end(self._tasks)
         self._broken.clear()
         closing = asyncio.create_task(_closed(connection))
         self._closings.add(closing)
         closing.add_done_callback(self._closings.discard)
+
+    def _miss(self) -> None:
+        """There is none, and there should be."""
+        self._denied = True
+        self._changed()
 
     async def _redial(self, delays: Iterator[float]) -> AbstractConnection:
         for seconds in delays:
@@ -181,6 +186,7 @@ class Link:
                 connection = await self._dial()
             except Exception as failure:
                 _log.warning("broker.unreachable", connection=self.name, why=str(failure))
+                self._miss()
             else:
                 if self._up.is_set():
                     _log.info("broker.connected_again", connection=self.name)
