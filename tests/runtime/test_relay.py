@@ -268,3 +268,33 @@ async def test_facts_that_do_not_leave_cost_little_and_keep_their_order(store: M
     assert not await store.unsent("facts", 9e9, 10)
     again = list(street.came - before)
     assert all(again.index(f"f{n}-a") < again.index(f"f{n}-b") for n in range(100))
+
+
+async def test_a_kind_of_fact_that_nobody_takes_delays_no_other(store: MemoryStore) -> None:
+    """A queue that wants some types alone may be full; one fact of another type has met a lost connection."""
+
+    def told(saga_id: str, type_name: str) -> Transition:
+        envelope = Envelope(id=saga_id, kind="fact", type=type_name, source="/s", time=1.0, data="{}")
+        return creation(saga_id, Entry(saga_id, "facts", envelope.dumps(), saga_id))
+
+    street = Street()
+    street.fates |= {f"s{n}": Published.NACKED for n in range(100)} | {"well": Published.UNKNOWN}
+    await store.commit([*(told(f"s{n}", "full.v1") for n in range(100)), told("well", "well.v1")])
+    shift = Shift("facts", store, street)
+    await shift.work(60)
+    del street.fates["well"]
+    await shift.work(int(MOST_SECONDS[Published.UNKNOWN]) + 2)
+    assert "well" not in {left.id for left in await store.unsent("facts", 9e9, 200)}
+
+
+async def test_who_does_not_scan_keeps_no_account_of_commands_that_did_not_leave(store: MemoryStore) -> None:
+    """A client starts sagas for as long as it lives, and orchestrators send what it could not."""
+    street = Street()
+    street.fates["payment"] = Published.UNKNOWN
+    relay = Relay("commands", street.publish, store, scan_every=1.0)
+    running = asyncio.create_task(relay.run(scan=False))
+    relay.dispatch([entry("commands", f"s{n}", f"c{n}") for n in range(100)])
+    await until(lambda: street.came.total() == 100)
+    await asyncio.sleep(2.0)
+    running.cancel()
+    assert (len(relay._failing), relay._held) == (0, set())

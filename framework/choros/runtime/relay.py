@@ -136,7 +136,7 @@ class Relay:
                 held.pop()()
 
     def _settle(self, entry: Entry, result: Published) -> None:
-        to = entry.message.to if entry.message else ""
+        to = entry.message.to or entry.message.type if entry.message else ""  # a fact goes where its type leads
         unbound = self._channel == "facts" and result is Published.RETURNED
         if result is Published.CONFIRMED or unbound:
             self._confirmed.setdefault(entry.saga_id, []).append(entry.id)
@@ -175,6 +175,8 @@ class Relay:
                 await self.flush()
                 if scan:
                     await self._scan()
+                elif self._channel == "commands":
+                    self._failing.keep(())  # what did not leave is the affair of those who scan
                 self._failed_scan = False
             except StoreUnreachable as error:
                 if not self._failed_scan:
