@@ -121,6 +121,26 @@ async def test_a_service_whose_queue_does_not_answer_stops_no_other(amqp_url: st
         assert said == [("choros.destination.silent", destination), ("choros.destination.back", destination)]
 
 
+# --- consumers --------------------------------------------------------------------------------------------------------
+
+
+async def test_whoever_consumes_a_queue_that_does_not_answer_keeps_its_place_and_its_connection(
+    amqp_url: str, names: Names
+) -> None:
+    """The broker counts no consumer of it then; to subscribe anew would cost all the others theirs."""
+    url = f"{amqp_url}?heartbeat=1"
+    async with opened(url, names) as transport:
+        consumer = await transport.consume(names.service_queue("payment"), 10)
+        with capture_logs() as logs:
+            async with silent(names.service_queue("payment")):
+                await asyncio.sleep(4)  # some looks
+                assert transport.health.state == "connected"
+            assert await transport.send([command()]) == [Published.CONFIRMED]
+            async with asyncio.timeout(PATIENCE):
+                assert len(await receive_and_ack(consumer)) == 1
+        assert "broker.consumer_lost" not in {log["event"] for log in logs}
+
+
 # --- facts ------------------------------------------------------------------------------------------------------------
 
 

@@ -16,6 +16,8 @@ from choros.transport.topology import Binding, Exchange, Queue, Topology
 
 RPC_SECONDS = 30.0
 """How long the broker may take to answer one question (creating a quorum queue on a busy cluster takes seconds)."""
+SILENT_SECONDS = 0.2
+"""A quorum queue that does not answer within 250 ms has, for the broker, no message and no consumer."""
 
 _log = structlog.get_logger(__name__)
 
@@ -75,16 +77,19 @@ class Declarer:
         return any(one.arguments.get("x-dead-letter-strategy") == "at-least-once" for one in known)
 
     async def consumers_of(self, connection: AbstractConnection, queue: str) -> int | None:
-        """How many the broker counts; None if this user may not ask. Raises AMQPChannelError if it is not there."""
+        """How many the broker counts; None if this user may not ask, or if none may only mean that the queue did not
+        answer. Raises AMQPChannelError if it is not there."""
         channel = self._counting.get(queue)
         if channel is None or channel.is_closed or channel.connection is not connection:
             channel = await connection.channel(publisher_confirms=False, timeout=self.patience)
             self._counting[queue] = channel  # kept: the client leaks a little with every channel
+        asked = asyncio.get_running_loop().time()
         try:
             declared = await channel.queue_declare(queue, passive=True, timeout=self.patience)
         except ChannelAccessRefused:
             return None
-        return declared.consumer_count
+        at_once = asyncio.get_running_loop().time() - asked < SILENT_SECONDS
+        return declared.consumer_count if declared.consumer_count or at_once else None
 
     async def _declare(self, connection: AbstractConnection, topology: Topology) -> None:
         try:
