@@ -13,15 +13,15 @@ from choros.envelope import Envelope
 from choros.errors import DeclaredOtherwise, OutcomePending, UsageError
 from choros.messages import Command, Done, Fact
 from choros.runtime.application import App
-from choros.runtime.client import Client, events_of
+from choros.runtime.client import UNREADABLE, Client, events_of
 from choros.runtime.orchestrator import Orchestrator
 from choros.runtime.service import Service
-from choros.runtime.stuck import stranded
+from choros.runtime.stuck import declared_in, stranded
 from choros.saga.declaration import Saga
 from choros.saga.instance import Instance
 from choros.saga.steps import Node, Pivot, Step
 from choros.store.memory import MemoryStore
-from choros.store.port import Record
+from choros.store.port import HistoryRow, Record
 from choros.transport.memory import MemoryTransport
 from choros.transport.port import Published
 from tests.patience import PATIENCE
@@ -526,6 +526,16 @@ async def test_a_history_that_nobody_can_read_stops_no_orchestrator(stage: Stage
 
 async def counts(orchestrator: Orchestrator) -> bool:
     return orchestrator.stranded.count == 1
+
+
+@pytest.mark.parametrize("events", ['[{"declaration":', "{}", "7", '["declaration"]', '{"declaration": 1}', "[" * 100_000])
+def test_a_row_of_the_history_that_cannot_be_read_stops_nobody_who_looks_for_a_declaration(events: str) -> None:
+    """An orchestrator looks at its start, and would never come to it again."""
+    good = HistoryRow(1, 1.0, '[{"kind":"started","declaration":"text"}]')
+    bad = HistoryRow(2, 2.0, f'{events} "declaration"')
+    assert declared_in([good, bad, HistoryRow(3, 3.0, events)]) == "text"
+    assert declared_in([bad]) == ""
+    assert kinds(events_of(bad)) == [UNREADABLE]
 
 
 async def test_a_store_that_is_away_at_the_start_stops_no_orchestrator(stage: Stage) -> None:

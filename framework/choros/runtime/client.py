@@ -328,7 +328,7 @@ def events_of(row: HistoryRow) -> list[dict[str, Any]]:
     """The events of a history row, as plain dictionaries; one that says so where the row cannot be read."""
     try:
         events: Any = json.loads(row.events) if row.events else []
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         events = None
     if isinstance(events, list) and all(isinstance(one, dict) and isinstance(one.get("kind"), str) for one in events):
         return events
