@@ -19,7 +19,7 @@ from choros.store.barrier import Carry, Database, Job, Row, Transaction
 from choros.store.barrier_memory import MemoryDatabase, MemoryTransaction
 from choros.store.barrier_rows import SqliteTransaction
 from choros.store.redis_transaction import RedisTransaction
-from choros.transport.health import Health
+from choros.transport.health import Health, State
 from choros.transport.memory import MemoryBroker, MemoryTransport
 from choros.transport.port import Consumer, Published
 from choros.transport.topology import Names, topology
@@ -220,6 +220,7 @@ class Deaf:
         self.held: asyncio.Event | None = None
         self.silent = ""
         """A reply queue that does not answer, as the transport has found out."""
+        self.state: State = "connected"
         self.sent: list[Envelope] = []
 
     def __getattr__(self, name: str) -> Any:
@@ -227,8 +228,8 @@ class Deaf:
 
     @property
     def health(self) -> Health:
-        health = self._inner.health
-        return replace(health, unconfirmed=(f"{NAMES.replies}:{self.silent}",)) if self.silent else health
+        silent = (f"{NAMES.replies}:{self.silent}",) if self.silent else ()
+        return replace(self._inner.health, state=self.state, unconfirmed=silent)
 
     async def send(self, messages: Sequence[Envelope]) -> Sequence[Published]:
         if self.held is not None:

@@ -528,7 +528,10 @@ async def counts(orchestrator: Orchestrator) -> bool:
     return orchestrator.stranded.count == 1
 
 
-@pytest.mark.parametrize("events", ['[{"declaration":', "{}", "7", '["declaration"]', '{"declaration": 1}', "[" * 100_000])
+@pytest.mark.parametrize(
+    "events",
+    ['[{"declaration":', "{}", "7", '["declaration"]', '{"declaration": 1}', pytest.param("[" * 100_000, id="deep")],
+)
 def test_a_row_of_the_history_that_cannot_be_read_stops_nobody_who_looks_for_a_declaration(events: str) -> None:
     """An orchestrator looks at its start, and would never come to it again."""
     good = HistoryRow(1, 1.0, '[{"kind":"started","declaration":"text"}]')

@@ -127,6 +127,19 @@ async def test_a_reply_queue_that_does_not_answer_does_not_stop_the_service_for_
         assert len(await stage.database.unsent(100)) == 10  # and every one of the replies is still there to be sent
 
 
+async def test_a_queue_that_may_not_be_to_blame_for_its_silence_is_no_reason_to_park(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reply_outbox, "UNROUTABLE_AFTER", 0.0)
+    async with stage_for(make_service()) as stage:
+        stage.transport.silent, stage.transport.state = "shop.replies.gone", "blocked"
+        await stage.send(lost(1))
+        await eventually(lambda: stage.counts.get("unconfirmed", 0) >= 3)
+        assert stage.parked() == []
+        stage.transport.state = "connected"
+        await eventually(lambda: len(stage.parked()) == 1)
+
+
 async def test_a_broker_that_was_away_for_long_is_no_reason_to_park(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reply_outbox, "UNROUTABLE_AFTER", 1000.0)
     async with stage_for(make_service()) as stage:

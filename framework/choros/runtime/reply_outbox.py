@@ -117,8 +117,9 @@ class ReplyOutbox:
         """Why only this reply's queue is to blame; empty where it may be the broker, for whose return all wait."""
         if fate is Published.RETURNED:
             return "No queue takes the reply."
-        silent = f"{self._exchange}:{one.answer.reply.to}" in self._transport.health.unconfirmed
-        return "The queue of the reply does not answer." if silent and fate is Published.UNKNOWN else ""
+        health, queue = self._transport.health, f"{self._exchange}:{one.answer.reply.to}"
+        silent = fate is Published.UNKNOWN and health.state == "connected" and queue in health.unconfirmed
+        return "The queue of the reply does not answer." if silent else ""
 
     # --- what a crash left ---
 

@@ -70,7 +70,7 @@ def listed(text: object) -> object:
     """What a JSON text holds; None where it is none."""
     try:
         return json.loads(text) if isinstance(text, str) else None
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 
