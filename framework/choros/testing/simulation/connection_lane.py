@@ -110,8 +110,8 @@ class SimLane:
         if not posts:
             return []
         batch = _Batch(posts, patience)
-        for ticket in batch.tickets:
-            self._queue(ticket)
+        for ticket in [ticket for ticket in batch.tickets if self._line_up(ticket)]:
+            self._put(ticket)
         timer = asyncio.get_running_loop().call_later(patience, self._expire, batch)
         try:
             await batch.done
@@ -164,14 +164,15 @@ class SimLane:
         self._out.cut(arriving=self._broker.network.how_many(len(self._out)) if readable else 0)
         self._back.cut()
 
-    def _queue(self, ticket: _Ticket) -> None:
+    def _line_up(self, ticket: _Ticket) -> bool:
+        """Behind the last of the same order; whether it is the first of it."""
         order = ticket.post.order
-        if order is not None:
-            tail, self._tails[order] = self._tails.get(order), ticket
-            if tail is not None:
-                tail.follower = ticket
-                return
-        self._put(ticket)
+        if order is None:
+            return True
+        tail, self._tails[order] = self._tails.get(order), ticket
+        if tail is not None:
+            tail.follower = ticket
+        return tail is None
 
     def _put(self, ticket: _Ticket) -> None:
         ticket.queued = True

@@ -60,8 +60,9 @@ class Lane:
         if not posts:
             return []
         batch = Batch(posts, patience)
-        for ticket in batch.tickets:
-            self._queue(ticket)
+        # All of them in line before the first is put: that one may be refused on the spot, and none may overtake it.
+        for ticket in [ticket for ticket in batch.tickets if self._line_up(ticket)]:
+            self._put(ticket)
         timer = asyncio.get_running_loop().call_later(patience, self._expire, batch)
         try:
             await batch.done
@@ -133,14 +134,15 @@ class Lane:
 
     # --- order ---
 
-    def _queue(self, ticket: Ticket) -> None:
+    def _line_up(self, ticket: Ticket) -> bool:
+        """Behind the last of the same order; whether it is the first of it."""
         order = ticket.post.order
-        if order is not None:
-            tail, self._tails[order] = self._tails.get(order), ticket
-            if tail is not None:
-                tail.follower = ticket
-                return
-        self._put(ticket)
+        if order is None:
+            return True
+        tail, self._tails[order] = self._tails.get(order), ticket
+        if tail is not None:
+            tail.follower = ticket
+        return tail is None
 
     def _let_follow(self, ticket: Ticket, order: tuple[str, str], published: Published) -> None:
         """After a failure the rest of the same batch must not overtake it: it fails as well, unsent."""
