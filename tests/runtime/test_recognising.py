@@ -9,8 +9,7 @@ import pytest
 
 from choros.errors import DeclaredOtherwise
 from choros.messages import Command, Done, Message
-from choros.runtime import recognising
-from choros.runtime.recognising import recognise
+from choros.runtime.recognising import Bodies, recognise
 from choros.saga.declaration import Saga
 from choros.saga.machine import begin
 from choros.saga.steps import Pivot
@@ -78,12 +77,10 @@ def record_of(saga: Saga[Any], start: Message) -> Record:
 
 
 @pytest.fixture(autouse=True)
-def fresh_process() -> Iterator[None]:
-    """Nothing has been read yet."""
+def open_desk() -> Iterator[None]:
+    """The desk is open again."""
     global closed
-    recognising._readable.clear()
     yield
-    recognising._readable.clear()
     closed = False
 
 
@@ -116,14 +113,14 @@ def test_a_start_that_a_model_refuses_is_of_another_class() -> None:
 
 
 def test_what_was_read_once_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    saga = saga_of(ask)
+    saga, bodies = saga_of(ask), Bodies(most=2)
     record = record_of(saga, ORDER)
-    recognise({("order", 1): saga}, record)
+    recognise({("order", 1): saga}, record, bodies)
     later = Order(order_id="o2", wanted=datetime.now(UTC) + timedelta(days=1))
     other = record_of(saga, later)
     monkeypatch.setattr(Ask, "from_json", None)
-    monkeypatch.setattr(recognising, "_REMEMBERED", 2)
-    recognise({("order", 1): saga}, record)
-    recognise({("order", 1): saga}, other)  # another start is read; the command is the same
-    recognising.vouch(saga, recognise({("order", 1): saga}, other)[1])
-    assert len(recognising._readable) == 2
+    recognise({("order", 1): saga}, record, bodies)
+    bodies.vouch(saga, recognise({("order", 1): saga}, other, bodies)[1])  # its start is read; the command is the same
+    assert len(bodies) == 2
+    with pytest.raises(TypeError):
+        recognise({("order", 1): saga}, record)

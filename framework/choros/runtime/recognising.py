@@ -27,8 +27,10 @@ DECLARATION = "declaration"
 """Key in the history: an event has the text of the declaration that the instance follows from then on."""
 
 
-def recognise(sagas: Sagas, record: Record) -> tuple[Saga[Any], Instance]:
-    """The declaration and the state of the instance in this record; raises DeclaredOtherwise, which says why not."""
+def recognise(sagas: Sagas, record: Record, bodies: Bodies | None = None) -> tuple[Saga[Any], Instance]:
+    """The declaration and the state of the instance in this record; raises DeclaredOtherwise, which says why not.
+
+    `bodies` are those that need not be read again."""
     saga = sagas.get((record.saga, record.saga_version))
     if saga is None:
         raise DeclaredOtherwise(
@@ -40,29 +42,34 @@ def recognise(sagas: Sagas, record: Record) -> tuple[Saga[Any], Instance]:
     instance = instance_of(record)
     if len(instance.steps) != len(saga.plan.steps):  # an old record, which has no fingerprint yet
         raise _otherwise(record)
-    for message, body in _bodies(saga.plan, instance):
-        if _mark(message, body) not in _readable:
-            _check_body(message, body)
-            _readable[_mark(message, body)] = None
+    (Bodies() if bodies is None else bodies).check(saga, instance)
     return saga, instance
 
 
-_Mark = tuple[type[Message], int, int]
-_readable: dict[_Mark, None] = {}
-"""Bodies that a class of this process has read or written, oldest first: most records come back to whoever has decided
-them before, and to read everything each time would cost a tenth of all that a saga costs."""
-_REMEMBERED = 16_384
+class Bodies:
+    """Bodies that a class of this process has read or written: most records come back to whoever has decided them
+    before, and to read everything each time would cost a tenth of all that a saga costs."""
 
+    def __init__(self, most: int = 16_384) -> None:
+        self._most = most
+        self._marks: dict[tuple[type[Message], int, int], None] = {}  # the oldest first
 
-def _mark(message: type[Message], body: str) -> _Mark:
-    return message, hash(body), len(body)
+    def __len__(self) -> int:
+        return len(self._marks)
 
+    def check(self, saga: Saga[Any], instance: Instance) -> None:
+        """Read what has not been read yet; raises DeclaredOtherwise where other classes than these wrote it."""
+        for message, body in _bodies(saga.plan, instance):
+            if (message, hash(body), len(body)) not in self._marks:
+                _check_body(message, body)
+        self.vouch(saga, instance)
 
-def vouch(saga: Saga[Any], instance: Instance) -> None:
-    """All that is in this state was read or written here, so that it need not be read for the next decision."""
-    _readable.update(dict.fromkeys(_mark(message, body) for message, body in _bodies(saga.plan, instance)))
-    while len(_readable) > _REMEMBERED:
-        del _readable[next(iter(_readable))]
+    def vouch(self, saga: Saga[Any], instance: Instance) -> None:
+        """All that is in this state was read or written here, so it need not be read for the next decision."""
+        for message, body in _bodies(saga.plan, instance):
+            self._marks[message, hash(body), len(body)] = None
+        while len(self._marks) > self._most:
+            del self._marks[next(iter(self._marks))]
 
 
 def instance_of(record: Record) -> Instance:

@@ -20,7 +20,7 @@ from choros.errors import (
 from choros.ids import fresh_id
 from choros.runtime.application import App
 from choros.runtime.moving import moved
-from choros.runtime.recognising import DECLARATION, as_stored, instance_of, recognise, vouch
+from choros.runtime.recognising import DECLARATION, Bodies, as_stored, instance_of, recognise
 from choros.runtime.replies import judge
 from choros.runtime.work import Folded, Move, Start, Work
 from choros.saga.declaration import Saga
@@ -41,6 +41,7 @@ class Transitions:
     def __init__(self, app: App, new_id: Callable[[], str] = fresh_id) -> None:
         self._app = app
         self._new_id = new_id
+        self._bodies = Bodies()
         self._source = f"/{app.namespace}/{app.name}"
         self._reply_to = Names(app.namespace).reply_queue(app.name)
 
@@ -57,7 +58,7 @@ class Transitions:
                 rest = self.make([work for work in works if work is not move], loaded, now)
                 return replace(rest, rejected=[*rest.rejected, (move, refused)])
         try:
-            saga, instance = recognise(self._app.sagas, loaded.record)
+            saga, instance = recognise(self._app.sagas, loaded.record, self._bodies)
             return self._decide(saga, instance, loaded, sorted_, now)
         except DeclaredOtherwise as unlike:
             return self._set_aside(loaded.record, sorted_, unlike, now)
@@ -121,7 +122,7 @@ class Transitions:
         rejected = [*given.rejected, *((work, busy) for work in others if work not in replies)]
         saga = self._app.sagas.get((record.saga, move.given.version))
         goes_on, instance = moved(saga, record, instance_of(record), move.given)
-        recognise(self._app.sagas, goes_on)  # its classes must read what is stored, too
+        recognise(self._app.sagas, goes_on, self._bodies)  # its classes must read what is stored, too
         after = self._after(goes_on, [move, *replies], replies, now)
         if after.undecided:
             after = replace(after, wake_at=now)
@@ -153,7 +154,7 @@ class Transitions:
         self, record: Record, saga: Saga[Any], decision: Decision, works: Sequence[Work], now: float
     ) -> Transition:
         instance = decision.instance
-        vouch(saga, instance)
+        self._bodies.vouch(saga, instance)
         after = replace(
             record,
             version=record.version + 1,
