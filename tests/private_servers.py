@@ -289,6 +289,7 @@ class PrivateRabbitMQ(PrivateServer):
             "listeners.tcp.local": f"127.0.0.1:{self.port}",
             "disk_free_limit.absolute": "50MB",
             "vm_memory_high_watermark.relative": "0.6",
+            "max_message_size": "134217728",  # as 3.10 has it; 4.0 and newer take 16 MiB unless told otherwise
             "raft.wal_max_size_bytes": "67108864",  # the default preallocates half a gigabyte
             "log.console.level": "warning",
         }

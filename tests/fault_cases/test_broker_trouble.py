@@ -232,7 +232,7 @@ async def test_a_message_that_comes_back_too_often_waits_for_its_dead_letter_exc
         async with asyncio.timeout(PATIENCE):
             while given_back <= 20:
                 if message := await queue.get(fail=False):
-                    await message.nack(requeue=True)
+                    await message.reject(requeue=True)  # RabbitMQ 4.3 does not count a nack
                     given_back += 1
         await asyncio.sleep(1)
         assert await queue.get(fail=False) is None
