@@ -153,7 +153,7 @@ MISTAKES: list[tuple[Any, str]] = [
     (lambda: pay_with(ChargePayment, name="pay"), f"saga 'order': {ChargePayment!r} is no function."),
     (
         lambda: pay_with(says_so),
-        "saga 'order': says_so returns NoneType, not a Command.",
+        "saga 'order': says_so returns None, not a Command.",
     ),
     (lambda: pay_with(a_fact), "saga 'order': a_fact returns OrderNoted, not a Command."),
     (lambda: declare(PAY, completed=charge_payment), "saga 'order': charge_payment returns ChargePayment, not a Fact."),

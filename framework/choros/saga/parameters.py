@@ -91,7 +91,7 @@ def _need(function: str, parameter: str, hint: Any, known: Known) -> Need:
         return Need(parameter, "failure", Failure)
     if not (isinstance(wanted, type) and issubclass(wanted, Reply)):
         raise DeclarationError(
-            f"saga {known.saga!r}: {function} needs {_shown(wanted)} for {parameter!r},"
+            f"saga {known.saga!r}: {function} needs {shown_type(wanted)} for {parameter!r},"
             f" which is neither {known.start.__name__} nor a reply.",
             f"take {known.start.__name__} or the reply of an earlier step.",
         )
@@ -105,13 +105,22 @@ def _need(function: str, parameter: str, hint: Any, known: Known) -> Need:
 
 
 def _without_none(hint: Any) -> tuple[Any, bool]:
-    if get_origin(hint) in (Union, types.UnionType):
+    if _is_union(hint):
         rest = [argument for argument in get_args(hint) if argument is not types.NoneType]
         return (rest[0], True) if len(rest) == 1 else (hint, False)
     return hint, False
 
 
-def _shown(hint: Any) -> str:
+def _is_union(hint: Any) -> bool:
+    return get_origin(hint) in (Union, types.UnionType)
+
+
+def shown_type(hint: Any) -> str:
+    """A type as one writes it; what Python itself calls a union depends on its version."""
+    if _is_union(hint):
+        return " | ".join(map(shown_type, get_args(hint)))
+    if hint is types.NoneType:
+        return "None"
     return hint.__name__ if isinstance(hint, type) else str(hint)
 
 

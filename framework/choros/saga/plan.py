@@ -11,7 +11,7 @@ from choros.errors import DeclarationError
 from choros.messages import Command, Fact, Message, Reply
 from choros.names import RESERVED_NAMES, valid_name
 from choros.saga.checks import check_function, is_a, is_function, is_name, shown
-from choros.saga.parameters import Known, Need, needs_of, signature_of
+from choros.saga.parameters import Known, Need, needs_of, shown_type, signature_of
 from choros.saga.policy import RetryPolicy, check_timedelta
 from choros.saga.steps import CommandBuilder, Commanded, FactBuilder, Node, Pivot, Publish, Retriable, Step
 
@@ -276,9 +276,8 @@ def _builder(saga: str, function: Callable[..., Message], known: Known, wanted: 
     check_function(saga, function, kind)
     _, returned = signature_of(function, saga)
     if not is_a(returned, wanted):
-        what = returned.__name__ if isinstance(returned, type) else returned  # a union has a name in Python 3.14
         raise DeclarationError(
-            f"saga {saga!r}: {function.__name__} returns {what}, not {kind}.",
+            f"saga {saga!r}: {function.__name__} returns {shown_type(returned)}, not {kind}.",
             f"let it return {kind}.",
         )
     return Builder(function, needs_of(function, known), returned)
