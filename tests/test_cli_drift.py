@@ -9,8 +9,6 @@ from typing import Any
 
 import pytest
 
-from choros.saga.pin import changes, dumps, loads, pins_of
-from tests.saga.shop import order_saga, parcel_saga
 from tests.test_cli import SERVERS, STORE, TRAVEL, Choros, choros, started
 
 __all__ = ["choros"]  # the fixture
@@ -108,13 +106,3 @@ def test_a_stuck_saga_is_moved_where_that_is_safe(choros: Choros) -> None:
         "history"
     ]
     assert [event["kind"] for row in history for event in row["events"]] == ["started", "sent", "moved"]
-
-
-# --- the pin file -----------------------------------------------------------------------------------------------------
-
-
-def test_a_pin_file_reads_as_it_was_written() -> None:
-    pins = pins_of([order_saga, parcel_saga])
-    assert loads(dumps(pins)) == pins
-    assert list(changes(pins, loads(dumps(pins)))) == []
-    assert "charge_payment: step\n  do charge-payment" in dumps(pins)
