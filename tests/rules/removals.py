@@ -268,7 +268,7 @@ REMOVALS = (
         (f"{DRIFT}::test_rule_42_while_both_are_at_work_only_one_decides",),
     ),
     Removal(
-        42, "what is stored must be readable", "runtime.recognising.recognise", "_check_body(message, body)", "pass",
+        42, "what is stored must be readable", "runtime.recognising.Bodies.check", "_check_body(message, body)", "pass",
         (f"{DRIFT}::test_rule_42_what_cannot_be_read_is_left_to_who_can",),
     ),
     Removal(
