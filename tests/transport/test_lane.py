@@ -35,3 +35,14 @@ async def test_a_fact_of_another_stream_does_not_wait() -> None:
     lane._way(posts[0]).doubt.late()
     assert await lane.publish(posts, 0.05) == [Published.UNKNOWN] * 2
     assert ("facts", "b.v1") in lane._ways
+
+
+async def test_whoever_tries_again_at_once_does_not_stop_everything_else() -> None:
+    """The confirm that ends the doubt has to be read in between."""
+    post, read = Post("commands", "payment", fact()), asyncio.Event()
+    lane = Lane("orders", nothing)
+    lane._way(post).doubt.late()
+    asyncio.get_running_loop().call_soon(read.set)
+    for _ in range(100):
+        assert await lane.publish([post], 60.0) == [Published.UNKNOWN]
+    assert read.is_set()
