@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -21,6 +22,7 @@ from tests.private_servers import PrivateRabbitMQ, PrivateRedis, PrivateServer, 
 
 Address = tuple[str, int]
 STORE = "redis"
+_LOOKS = 10
 
 
 class Battlefield(Protocol):
@@ -80,6 +82,11 @@ class Battlefield(Protocol):
 
     def delete(self, queue: str) -> None:
         """Delete one queue with all that is in it."""
+        ...
+
+    def delete_given_up(self, node: str) -> list[str]:
+        """What an operator does after a full disk: a quorum queue that was declared while it was full has an empty
+        Raft configuration there, and RabbitMQ never starts it again; returns those that it deleted."""
         ...
 
     def depths(self) -> Mapping[str, int]:
@@ -146,6 +153,17 @@ class Single:
     def delete(self, queue: str) -> None:
         delete_queue(self.broker.url, queue)
 
+    def delete_given_up(self, node: str) -> list[str]:
+        down: list[str] = []
+        for _ in range(_LOOKS):  # one that has no leader yet is down as well
+            down = queues_down(self.broker.ctl("--formatter", "json", "list_queues", "name", "state"))
+            if not down:
+                return []
+            time.sleep(1)
+        for queue in down:
+            self.delete(queue)
+        return down
+
     def depths(self) -> Mapping[str, int]:
         return depths_of(self.broker.ctl("--formatter", "json", "list_queues", "name", "messages"))
 
@@ -172,6 +190,11 @@ def delete_queue(url: str, queue: str) -> None:
 def depths_of(listing: str) -> dict[str, int]:
     """The answer of `list_queues name messages` as JSON."""
     return {str(row["name"]): int(row["messages"] or 0) for row in json.loads(listing or "[]")}
+
+
+def queues_down(listing: str) -> list[str]:
+    """In the answer of `list_queues name state` as JSON: those without a Raft process."""
+    return [str(row["name"]) for row in json.loads(listing or "[]") if row["state"] == "down"]
 
 
 def versions_of(broker: PrivateRabbitMQ, store: PrivateRedis) -> dict[str, str]:

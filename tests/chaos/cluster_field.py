@@ -103,6 +103,9 @@ class Clustered:
     def delete(self, queue: str) -> None:
         self._ask("delete_queue", queue)
 
+    def delete_given_up(self, node: str) -> list[str]:
+        return []  # the other nodes still have it
+
     def depths(self) -> Mapping[str, int]:
         return depths_of(self._ask("--formatter", "json", "list_queues", "name", "messages"))
 

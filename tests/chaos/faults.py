@@ -41,6 +41,8 @@ class Scene:
     """Below 1, faults are shorter."""
     thrown: list[Thrown] = field(default_factory=list)
     """What strangers have sent: see `strangers`."""
+    given_up: list[str] = field(default_factory=list)
+    """Queues that the broker could not start again, and an operator had to delete."""
 
     def seconds(self, least: float, most: float) -> float:
         """Some time."""
@@ -233,6 +235,8 @@ async def _full(scene: Scene, name: str, leave: int = 0) -> str:
         await in_thread(scene.battlefield.kill, name)
     if name in (STORE, *scene.battlefield.nodes):
         await in_thread(scene.battlefield.start, name)  # the store may well have ended of it
+    if name in scene.battlefield.nodes:
+        scene.given_up += await asyncio.to_thread(scene.battlefield.delete_given_up, name)
     return f"{room.mebibytes} MiB under {name} full for {seconds:.1f} s"
 
 
@@ -373,5 +377,6 @@ KILLS = {
     "kill a node", "kill a leader", "kill two nodes", "kill all nodes",
 }  # fmt: skip
 CUTS = {"cut", "cut in the middle", "cut everything", "half-open", "broker half-open", "store half-open"}
-LOSES_FACTS = {"delete queues", "empty the broker"}
+GIVEN_UP = "a queue that the broker gave up"
+LOSES_FACTS = {"delete queues", "empty the broker", GIVEN_UP}
 """Afterwards facts may be missing until they are published again."""

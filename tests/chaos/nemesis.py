@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from tests.chaos.faults import BIG, NEEDS_ROOM, SMALL, Fault, Scene
+from tests.chaos.faults import BIG, GIVEN_UP, NEEDS_ROOM, SMALL, Fault, Scene
 from tests.chaos.strangers import STRANGERS
 
 _SMALL = {**SMALL, **STRANGERS}
@@ -102,6 +102,9 @@ class Nemesis:
             self.say(f"  ! {kind} could not be done: {error!r}")
         if did:
             self._note(Done(at, time.time(), kind, did, big))
+        if self.scene.given_up:
+            queues, self.scene.given_up = self.scene.given_up, []
+            self._note(Done(at, time.time(), GIVEN_UP, ", ".join(queues), big=False))
 
     def _note(self, one: Done) -> None:
         self.done.append(one)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import pytest
+from structlog.testing import capture_logs
 
 from choros.testing.stage import command, receive, receive_and_ack
 from choros.transport.port import Published
 from choros.transport.rabbitmq import RabbitMQTransport
+from tests.chaos.battlefield import delete_queue
 from tests.patience import PATIENCE
 from tests.private_servers import PrivateRabbitMQ
 
@@ -76,3 +78,29 @@ async def test_kill_9_and_start_again(broker: PrivateRabbitMQ, namespace: str) -
     received = await receive_and_ack(consumer, 21)
     assert {envelope.id for envelope in sent} <= {envelope.id for envelope in received}
     await transport.close()
+
+
+async def test_a_queue_that_the_broker_cannot_start_again_is_named(broker: PrivateRabbitMQ, namespace: str) -> None:
+    """Declared while the disk was full, its Raft configuration is empty, and RabbitMQ never starts it again."""
+    broker.kill()
+    broker.start()  # it ended with the thread that started it last: see above
+    transport = await opened(broker, namespace)
+    queue = f"{namespace}.payment"
+    consumer = await transport.consume(queue, 1)
+    await asyncio.to_thread(broker.kill)
+    configurations = (broker.folder / "data").glob("**/quorum/**/config")
+    (own,) = [one for one in configurations if f'"{queue}"' in one.read_text()]
+    own.write_text("")
+    with capture_logs() as logs:
+        await asyncio.to_thread(broker.start)
+        async with asyncio.timeout(PATIENCE):
+            while {"event": "broker.queue_failed", "queue": queue} not in [_of(log, "event", "queue") for log in logs]:
+                await asyncio.sleep(0.05)
+    await asyncio.to_thread(delete_queue, broker.url, queue)  # what the log entry says
+    await sent_again(transport)
+    await receive_and_ack(consumer)
+    await transport.close()
+
+
+def _of(log: Mapping[str, object], *names: str) -> dict[str, object]:
+    return {name: log[name] for name in names if name in log}

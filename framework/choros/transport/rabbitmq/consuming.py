@@ -14,7 +14,12 @@ from typing import Any
 
 import structlog
 from aiormq.abc import AbstractChannel, AbstractConnection
-from aiormq.exceptions import AMQPChannelError, ChannelAccessRefused, ChannelInvalidStateError
+from aiormq.exceptions import (
+    AMQPChannelError,
+    ChannelAccessRefused,
+    ChannelInvalidStateError,
+    ConnectionInternalError,
+)
 
 from choros.errors import BrokerMisconfigured
 from choros.transport.leased import LeasedDelivery
@@ -29,6 +34,10 @@ WATCH_SECONDS = 10.0
 BURST_SECONDS, BURST_LOOKS = 0.002, 5
 """How long to wait for the next delivery of a burst, and how often."""
 _RESUBSCRIBE_SECONDS = (0.05, 0.5)
+_BROKERS_FAULT = (
+    "The broker failed (INTERNAL_ERROR) when asked for this queue; if that goes on and `rabbitmqctl list_queues name "
+    "state` calls it down, delete it: it is declared again, and what is owed is sent again."
+)
 
 _log = structlog.get_logger(__name__)
 
@@ -137,6 +146,9 @@ class RabbitConsumer:
                 self._fail(BrokerMisconfigured(f"The queue '{self.queue}' may not be read ({failure}).", "ask for it."))
             except (AMQPChannelError, ChannelInvalidStateError) as failure:
                 _log.warning("broker.consumer_lost", queue=self.queue, why=str(failure))
+            except ConnectionInternalError:
+                _log.error("broker.queue_failed", queue=self.queue, why=_BROKERS_FAULT)
+                raise
             if not self._closed:
                 await asyncio.sleep(random.uniform(*_RESUBSCRIBE_SECONDS))
 
