@@ -177,11 +177,15 @@ class Desk:
         return found
 
     async def ask(self, *commands: Envelope) -> list[Envelope]:
-        """Send them one after the other's reply."""
+        """Send them one after the other's reply.
+
+        What is delivered again after a cut is answered again, and not counted here."""
         found = []
         for command in commands:
             await self.send(command)
-            found += await self.replies(1)
+            while (reply := (await self.replies(1))[0]).key != command.key:
+                pass
+            found.append(reply)
         return found
 
     async def entries(self) -> list[str]:
