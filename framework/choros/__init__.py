@@ -8,6 +8,7 @@ from choros.runtime.client import Client, Outcome
 from choros.runtime.orchestrator import Orchestrator
 from choros.runtime.participant import Participant
 from choros.runtime.service import Call, Service
+from choros.runtime.settings import Settings
 from choros.runtime.subscriber import Subscriber
 from choros.saga.declaration import Saga
 from choros.saga.policy import RetryPolicy
@@ -43,6 +44,7 @@ __all__ = [
     "Saga",
     "SagaNotFound",
     "Service",
+    "Settings",
     "SqliteTransaction",
     "StartConflict",
     "Step",

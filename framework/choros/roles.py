@@ -24,6 +24,7 @@ from choros.runtime.health import Vitals
 from choros.runtime.orchestrator import Orchestrator
 from choros.runtime.participant import Participant
 from choros.runtime.service import Service
+from choros.runtime.settings import NOTHING_SET, Settings
 from choros.runtime.subscriber import Subscriber
 from choros.runtime.telemetry import configure_logging
 from choros.store.addresses import database_at, store_at
@@ -133,18 +134,21 @@ async def client_of(app: App, addresses: Addresses, *, name: str = "client") -> 
 
 
 @asynccontextmanager
-async def running(app: App, addresses: Addresses | None = None) -> AsyncIterator[Client]:
+async def running(
+    app: App, addresses: Addresses | None = None, *, settings: Settings = NOTHING_SET
+) -> AsyncIterator[Client]:
     """The whole application in this process: an orchestrator, and every service and subscriber that has handlers.
 
     Yields a client for it. For a first try, for tests, and for small installations. Without addresses nothing outlives
-    it: broker and store are in memory, and the services' databases SQLite files in a temporary folder."""
+    it: broker and store are in memory, and the services' databases SQLite files in a temporary folder. `settings` go
+    before those of each service."""
     async with AsyncExitStack() as stack:
         if addresses is None:
             folder = stack.enter_context(TemporaryDirectory(prefix="choros-"))
             addresses = Addresses("memory://", "memory://", f"sqlite:///{folder}/{{service}}.db")
         if not structlog.is_configured():
             configure_logging(app.name, level="WARNING")
-        parts = await open_role(app, "all", addresses, stack)
+        parts = await open_role(app, "all", addresses, stack, settings=settings)
         orchestrator = next((part for part in parts if isinstance(part, Orchestrator)), None)
         if orchestrator is None:
             raise UsageError("This application has no saga to run.", "name one in App(sagas=...).")
@@ -160,13 +164,17 @@ async def running(app: App, addresses: Addresses | None = None) -> AsyncIterator
                 raise error.wanted from None
 
 
-async def run_role(app: App, role: str, addresses: Addresses, *, health_file: Path | None = None) -> None:
+async def run_role(
+    app: App, role: str, addresses: Addresses, *, health_file: Path | None = None, settings: Settings = NOTHING_SET
+) -> None:
     """Run a role until SIGTERM or SIGINT: `orchestrator`, `service:NAME`, `subscriber:NAME` or `all`.
+
+    `settings` go before those of each service.
 
     Every few seconds it writes to `health_file`, if given, how it is; `choros health FILE` reads that."""
     vitals = Vitals(role, path=health_file)
     async with AsyncExitStack() as stack:
-        parts = await open_role(app, role, addresses, stack, vitals)
+        parts = await open_role(app, role, addresses, stack, vitals, settings)
         vitals.watch_receivers(parts)
         watching = asyncio.create_task(vitals.run())
         try:
@@ -178,7 +186,12 @@ async def run_role(app: App, role: str, addresses: Addresses, *, health_file: Pa
 
 
 async def open_role(
-    app: App, role: str, addresses: Addresses, stack: AsyncExitStack, vitals: Vitals | None = None
+    app: App,
+    role: str,
+    addresses: Addresses,
+    stack: AsyncExitStack,
+    vitals: Vitals | None = None,
+    settings: Settings = NOTHING_SET,
 ) -> list[Running]:
     """Connect what a role needs; `stack` closes it. Raises UsageError for a role that the application has not."""
     vitals = vitals or Vitals(role)
@@ -189,15 +202,15 @@ async def open_role(
     if kind == "all" and not name:
         services = [s for s in app.services.values() if s.handlers or s.reactions]
         for service in services:
-            parts += await _open_service(app, service, addresses, transport, stack, vitals)
+            parts += await _open_service(app, service, addresses, transport, stack, vitals, settings)
     elif kind in ("service", "subscriber"):
-        parts += await _open_service(app, app.service(name), addresses, transport, stack, vitals, kind)
+        parts += await _open_service(app, app.service(name), addresses, transport, stack, vitals, settings, kind)
     elif role != "orchestrator":
         raise UsageError(f"There is no role {role!r}.", "orchestrator, service:NAME, subscriber:NAME or all.")
     if role == "orchestrator" or (kind == "all" and app.sagas):
         store = await stack.enter_async_context(opened_store(addresses, app))
         vitals.watch_store("saga store", lambda: store.due(0.0, app.kinds, 1))
-        orchestrator = Orchestrator(app, transport=transport, store=store)
+        orchestrator = Orchestrator(app, transport=transport, store=store, drain=settings.seconds("drain"))
         vitals.watch_stranded(lambda: orchestrator.stranded.count + orchestrator.decider.unlike)
         vitals.watch_unreadable(lambda: orchestrator.decider.unreadable)
         parts.append(orchestrator)
@@ -211,19 +224,19 @@ async def _open_service(
     transport: Transport,
     stack: AsyncExitStack,
     vitals: Vitals,
+    settings: Settings,
     kind: str = "",
 ) -> list[Running]:
     database = await stack.enter_async_context(opened_database(addresses, app, service))
     vitals.watch_store(f"database of {service.name}", lambda: database.unsent(1), HANDLER_SECONDS)
     parts: list[Running] = []
+    given: Any = {"namespace": app.namespace, "transport": transport, "database": database, "settings": settings}
     if service.commands and kind != "subscriber":
         await transport.declare(topology(app.namespace, services=[service.name]))
-        parts.append(
-            Participant(service, namespace=app.namespace, transport=transport, database=database, sagas=app.sagas)
-        )
+        parts.append(Participant(service, sagas=app.sagas, **given))
     if service.facts and kind != "service":
         await transport.declare(topology(app.namespace, subscribers=[service.subscription], fact_log=app.fact_log))
-        parts.append(Subscriber(service, namespace=app.namespace, transport=transport, database=database))
+        parts.append(Subscriber(service, **given))
     if not parts:
         raise UsageError(f"service {service.name!r} has nothing to do as {kind}.", "look at: choros check.")
     return parts

@@ -20,6 +20,7 @@ from choros.transport.memory import MemoryBroker, MemoryTransport
 from choros.transport.port import Published, Transport
 from choros.transport.topology import Names, topology
 from tests.patience import PATIENCE
+from tests.runtime.participant_stage import set_by
 
 QUICK = (0.01, 0.02, 0.03, 0.04, 0.05)
 """Delays of an ordered subscriber, for tests."""
@@ -98,7 +99,7 @@ class World:
         await transport.connect()
         whole = topology(self.names.namespace, subscribers=[service.subscription], fact_log=FactLog())
         await transport.declare(whole)
-        settings = {"publish_timeout": 0.05, "delays": QUICK, **options}
+        settings = set_by({"publish_timeout": 0.05, "delays": QUICK, **options})
         subscriber = Subscriber(
             service, namespace=self.names.namespace, transport=transport, database=self.database, **settings
         )

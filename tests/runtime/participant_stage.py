@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Any
 
 from choros.envelope import Envelope, Wire, decode
@@ -14,6 +15,7 @@ from choros.ids import fresh_id
 from choros.messages import Close, Command, Fact, Message, Reply
 from choros.runtime.participant import Participant
 from choros.runtime.service import Call, Service
+from choros.runtime.settings import Settings
 from choros.runtime.subscriber import Subscriber
 from choros.store.barrier import Carry, Database, Job, Row, Transaction
 from choros.store.barrier_memory import MemoryDatabase, MemoryTransaction
@@ -334,6 +336,14 @@ class Stage:
         self.running = asyncio.create_task(self.runner.run())
 
 
+def set_by(given: dict[str, Any]) -> dict[str, Any]:
+    """Options of a role, those of them that are settings (times in seconds) as settings."""
+    kinds: dict[str, Callable[[float], Any]] = {"prefetch": int}
+    kinds |= {"handler_time": lambda s: timedelta(seconds=s), "drain": lambda s: timedelta(seconds=s)}
+    values = {name: kind(given[name]) for name, kind in kinds.items() if name in given}
+    return {name: value for name, value in given.items() if name not in kinds} | {"settings": Settings(**values)}
+
+
 def unsettled(stage: Stage, queue: str) -> int:
     """Messages of a queue that nobody has settled yet."""
     held = stage.broker._queues[queue]
@@ -380,13 +390,13 @@ async def stage_for(
         topology("shop", services=[service.name], applications=["order"], subscribers=[service.name, "other"])
     )
     await faulty.open()
-    settings: dict[str, Any] = {
+    usual: dict[str, Any] = {
         "namespace": "shop",
         "transport": transport,
         "database": faulty,
         "clock": lambda: clock[0],
     }
-    runner = kind(service, **(settings | more))
+    runner = kind(service, **(usual | set_by(more)))
     inbox = await outside.consume(REPLY_TO, 1000)
     stage = Stage(broker, outside, transport, faulty, service, runner, inbox, clock)
     if start:

@@ -182,7 +182,7 @@ async def test_a_failed_undo_is_never_an_answer(stage: Stage) -> None:
 
 
 async def test_a_handler_that_never_ends_fails_and_lets_others_through(tmp_path: Path) -> None:
-    async with stage_for(make_service(), SqliteDatabase(tmp_path / "p.db"), handler_timeout=0.05) as stage:
+    async with stage_for(make_service(), SqliteDatabase(tmp_path / "p.db"), handler_time=0.05) as stage:
         await stage.send(command(Charge(order="o1", how="slow")), command(Charge(order="o2"), saga="s2"))
         outcomes = {reply.key[:2]: reply for reply in await stage.replies(2)}
         assert Failure.from_json(outcomes["s1"].data).code == "TimeoutError"

@@ -425,7 +425,7 @@ async def test_a_handler_that_takes_too_long_still_says_so(database: Database) -
             bang(command.how)
         return Told()
 
-    async with stage_for(service, database, handler_timeout=0.01) as stage:
+    async with stage_for(service, database, handler_time=0.01) as stage:
         slow, loud = command(Do()), command(Do(how=str(next(n for n, one in enumerate(EVERYTHING) if one is Panic))))
         assert [Failure.from_json(reply.data).code for reply in await stage.ask(slow, loud)] == [
             "TimeoutError",

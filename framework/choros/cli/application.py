@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -14,6 +14,7 @@ from choros.errors import UsageError
 from choros.loading import load_app
 from choros.roles import DEFAULT_BROKER, DEFAULT_DATABASE, DEFAULT_STORE, Addresses, run_role
 from choros.runtime.application import App
+from choros.runtime.settings import SETTINGS, Settings
 from choros.runtime.telemetry import configure_logging
 from choros.saga.diagram import mermaid, outline
 from choros.version import __version__
@@ -24,6 +25,16 @@ HealthFile = Annotated[
     Path | None,
     typer.Option(envvar=["CHOROS_HEALTH_FILE"], help="where to write every few seconds how it is, for choros health"),
 ]
+Set = str | None
+
+
+def _setting(name: str) -> Any:
+    """The option that sets this."""
+    setting = SETTINGS[name]
+    unit = " s" if setting.kind == "time" else ""
+    return typer.Option(
+        setting.flag, envvar=[setting.variable], help=f"{setting.says} ({setting.default:g}{unit})", show_default=False
+    )
 
 
 @app.command()
@@ -101,14 +112,19 @@ def run(
     store: StoreUrl = DEFAULT_STORE,
     database: Database = DEFAULT_DATABASE,
     health_file: HealthFile = None,
+    prefetch: Annotated[Set, _setting("prefetch")] = None,
+    handler_time: Annotated[Set, _setting("handler_time")] = None,
+    drain: Annotated[Set, _setting("drain")] = None,
 ) -> None:
     """Run a role of an application until it is told to stop (SIGTERM, Ctrl-C)."""
+    settings = Settings.read({"prefetch": prefetch, "handler_time": handler_time, "drain": drain})
     configure_logging(role)
     loaded = load_app(application)
     if role == "all" and not _has_work(loaded):
         hint = "name a saga in App(sagas=...), or a service with handlers in App(services=...)."
         raise UsageError(f"{application} has nothing to run: no saga, and no service with handlers.", hint)
-    run_until_done(run_role(loaded, role, Addresses(broker, store, database), health_file=health_file))
+    addresses = Addresses(broker, store, database)
+    run_until_done(run_role(loaded, role, addresses, health_file=health_file, settings=settings))
 
 
 def _has_work(loaded: App) -> bool:

@@ -151,7 +151,9 @@ class Barrier:
     async def call(self, received: Received, handler: Handler, transaction: Transaction | None) -> Reply | None:
         """Run a handler; None only where that is an answer (of an `ask`)."""
         try:
-            reply = await call_handler(handler, received.envelope, received.message, transaction, self._timeout)
+            reply = await call_handler(
+                handler, received.envelope, received.message, transaction, handler.seconds(self._timeout)
+            )
             asked = handler is not received.handler
             if type(reply) is not type(received.message).reply_type and not (asked and reply is None):
                 wanted = type(received.message).reply_type.__name__

@@ -20,6 +20,7 @@ from choros.runtime.reading import Received, read_command
 from choros.runtime.recognising import Sagas
 from choros.runtime.reply_outbox import Outgoing, ReplyOutbox
 from choros.runtime.service import Service
+from choros.runtime.settings import NOTHING_SET, Settings
 from choros.runtime.settling import Settling
 from choros.runtime.telemetry import about, described, get_logger
 from choros.runtime.transacting import Transacting
@@ -45,16 +46,16 @@ class Participant:
         namespace: str,
         transport: Transport,
         database: Database,
-        prefetch: int = 64,
+        settings: Settings = NOTHING_SET,
         clock: Callable[[], float] = now,
         clock_skew: float = CLOCK_SKEW,
-        handler_timeout: float = 300.0,
         scan_every: float = 30.0,
         prune_every: float = 60.0,
-        drain: float = 10.0,
         sagas: Sagas = NO_SAGAS,
     ) -> None:
-        """A command of one of these `sagas` is parked where its type does not fit the operation of its key."""
+        """A command of one of these `sagas` is parked where its type does not fit the operation of its key.
+        `settings` go before those of the service."""
+        settings = settings.over(service.settings)
         self.counts: Counter[str] = Counter()
         """What became of the commands so far: ok, refused, failed, repeated, parked; and replies unconfirmed."""
         self._service = service
@@ -64,12 +65,19 @@ class Participant:
         self._clock = clock
         self._every = scan_every, prune_every
         source = f"/{namespace}/{service.name}"
-        self._barrier = Barrier(source, clock=clock, clock_skew=clock_skew, handler_timeout=handler_timeout)
+        self._barrier = Barrier(
+            source, clock=clock, clock_skew=clock_skew, handler_timeout=settings.seconds("handler_time")
+        )
         self._transacting = Transacting(database)
         self._settling = Settling(service, self._barrier, database, self._transacting)
         self._replies = ReplyOutbox(transport, database, self.counts, self._names.replies)
         self._effects = Effects()
-        self._intake = Intake(transport, self._names.service_queue(service.name), prefetch, drain)
+        self._intake = Intake(
+            transport,
+            self._names.service_queue(service.name),
+            settings.number("prefetch"),
+            settings.seconds("drain"),
+        )
 
     async def run(self) -> None:
         """Carry commands out until stopped; raises DeclarationError or Misconfigured where that cannot work."""

@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar, get_args
 from choros.errors import DeclarationError
 from choros.messages import Command, Fact, Message, Reply
 from choros.names import RESERVED_NAMES
+from choros.runtime.settings import NOTHING_SET, Settings
 from choros.saga.checks import is_a, is_name, listed, shown
 from choros.saga.parameters import hints_of
 from choros.store.barrier import Transaction
@@ -58,6 +59,18 @@ class Handler:
     """For a provider: finds out what became of a call under the same key."""
     undoes: type[Fact] | None = None
     """For a reaction: the fact whose reaction it takes back."""
+    settings: Settings = NOTHING_SET
+    """What is set for its calls alone: `handler_time`."""
+
+    @property
+    def name(self) -> str:
+        """As its author calls it."""
+        return self.function.__name__
+
+    def seconds(self, otherwise: float) -> float:
+        """How long a call may take: what it says itself, or what holds for its service."""
+        said = self.settings.handler_time
+        return otherwise if said is None else said.total_seconds()
 
     async def __call__(self, message: Message, transaction: Transaction | None, call: Call) -> Any:
         given = {"message": message, "transaction": transaction, "call": call}
@@ -74,6 +87,8 @@ class Service:
     too. `ordered`: those of one stream in order, a failing one holding back the later ones of its stream.
     `queue_limit`: no more than so many facts may wait for it; what is dropped it finds in the fact log. `remember`: how
     long its inbox knows a fact, by the time that is written in the fact (without it, for ever); an older one is parked.
+
+    `settings` say how it runs where nobody sets that from outside.
     """
 
     def __init__(
@@ -86,6 +101,7 @@ class Service:
         ordered: bool = False,
         queue_limit: int = 0,
         remember: timedelta | None = None,
+        settings: Settings = NOTHING_SET,
     ):
         if not is_name(name) or name in RESERVED_NAMES:
             raise DeclarationError(
@@ -93,6 +109,7 @@ class Service:
                 f"use lower-case words joined by '-' or '_', none of {', '.join(sorted(RESERVED_NAMES))}.",
             )
         self.name = name
+        self.settings = settings
         self.from_start = from_start
         self.remember = _remember(name, remember)
         self.subscription = _subscription(name, ordered, queue_limit)
@@ -126,48 +143,65 @@ class Service:
         handled: list[Any] = [handler.message for handler in self.reactions.values()]
         return tuple(dict.fromkeys([*self._facts, *handled]))
 
-    def handles(self, command: type[Command[Any]]) -> Callable[[F], F]:
+    def handles(self, command: type[Command[Any]], *, handler_time: timedelta | None = None) -> Callable[[F], F]:
         """Register the handler of a command whose effect is in the service's own database.
 
         The handler returns the reply, or raises `Refused`; any other exception is retried by the saga. It names what
-        it takes: the command, a `Transaction`, the `Call`."""
+        it takes: the command, a `Transaction`, the `Call`. One that takes longer than `handler_time` is cancelled, and
+        fails."""
         _check_message(self.name, "handles", command, Command)
+        settings = Settings(handler_time=handler_time)
 
         def register(function: F) -> F:
-            self._add(self.handlers, _handler(self.name, command, function))
+            self._add(self.handlers, replace(_handler(self.name, command, function), settings=settings))
             return function
 
         return register
 
     def provider(
-        self, command: type[Command[Any]], *, ask: Callable[..., Awaitable[Any]] | None = None
+        self,
+        command: type[Command[Any]],
+        *,
+        ask: Callable[..., Awaitable[Any]] | None = None,
+        handler_time: timedelta | None = None,
     ) -> Callable[[F], F]:
         """Register the handler of a command whose effect lies outside the service's database, such as a bank's.
 
         It must pass `call.key` on as idempotency key: after a crash it is called again under the same key. `ask`
         finds out what became of an earlier call instead: it returns the reply, raises `Refused`, or returns None
-        where the provider has never seen the key."""
+        where the provider has never seen the key. `handler_time` as for `handles`."""
         _check_message(self.name, "provider", command, Command)
+        settings = Settings(handler_time=handler_time)
 
         def register(function: F) -> F:
-            asking = _handler(self.name, command, ask, provider=True) if ask else None
-            self._add(self.handlers, _handler(self.name, command, function, provider=True, ask=asking))
+            asking = replace(_handler(self.name, command, ask, provider=True), settings=settings) if ask else None
+            handler = _handler(self.name, command, function, provider=True, ask=asking)
+            self._add(self.handlers, replace(handler, settings=settings))
             return function
 
         return register
 
-    def on(self, *facts: type[Fact], undoes: type[Fact] | None = None) -> Callable[[F], F]:
+    def on(
+        self,
+        *facts: type[Fact],
+        undoes: type[Fact] | None = None,
+        handler_time: timedelta | None = None,
+    ) -> Callable[[F], F]:
         """Register a reaction to facts. Nobody waits for it. Handled exactly once where it writes through the
         `Transaction` that it names, at least once otherwise.
 
         With `undoes` it takes back this service's reaction to that other fact of the same saga. It is called only if
-        that was handled; where it comes first, that is never handled. Both take a `Transaction`."""
+        that was handled; where it comes first, that is never handled. Both take a `Transaction`.
+        `handler_time` as for `handles`."""
+        settings = Settings(handler_time=handler_time)
         for fact in (*(facts or (None,)), *([undoes] if undoes is not None else [])):
             _check_message(self.name, "on", fact, Fact)
 
         def register(function: F) -> F:
             for fact in facts:
-                self._add(self.reactions, replace(_handler(self.name, fact, function), undoes=undoes))
+                self._add(
+                    self.reactions, replace(_handler(self.name, fact, function), undoes=undoes, settings=settings)
+                )
             return function
 
         return register

@@ -22,6 +22,7 @@ from choros.runtime.ordering import HeldBack, is_overtaken, remember
 from choros.runtime.reactions import admits
 from choros.runtime.reading import read_envelope
 from choros.runtime.service import Handler, Service
+from choros.runtime.settings import NOTHING_SET, Settings
 from choros.runtime.telemetry import about, described, get_logger
 from choros.runtime.transacting import Transacting
 from choros.sources import now
@@ -74,15 +75,15 @@ class Subscriber:
         namespace: str,
         transport: Transport,
         database: Database,
-        prefetch: int = 64,
+        settings: Settings = NOTHING_SET,
         attempts: int = 6,
         clock: Callable[[], float] = now,
-        handler_timeout: float = 300.0,
-        drain: float = 10.0,
         delays: Sequence[float] = RETRY_LADDER,
         publish_timeout: float = PUBLISH_SECONDS,
         reread_every: float = REREAD_SECONDS,
     ) -> None:
+        settings = settings.over(service.settings)
+        prefetch = settings.number("prefetch")
         self.counts: Counter[str] = Counter()
         """What became of the facts so far: handled, repeated, retried, held back, overtaken, withdrawn (taken
         back before it came, or nothing to take back), parked, or not for us (passed)."""
@@ -92,13 +93,15 @@ class Subscriber:
         self._service = service
         self._database = database
         self._attempts = attempts
-        self._timeout = handler_timeout
+        self._timeout = settings.seconds("handler_time")
         names = Names(namespace)
         self._fan_out = frozenset((names.facts, names.facts_by_type, names.retry))
         self._transacting = Transacting(database)
         self._facts = Effects()
         self._queue = names.subscriber_queue(service.name)
-        self._intake = Intake(transport, self._queue, prefetch, drain, together=service.subscription.ordered)
+        self._intake = Intake(
+            transport, self._queue, prefetch, settings.seconds("drain"), together=service.subscription.ordered
+        )
         self._delays = delays
         self._reread_every = reread_every
         self._ordered = service.subscription.ordered
@@ -211,7 +214,7 @@ class Subscriber:
 
     async def _call(self, told: _Told, transaction: Transaction | None) -> None:
         try:
-            await call_handler(told.handler, told.envelope, told.fact, transaction, self._timeout)
+            await call_handler(told.handler, told.envelope, told.fact, transaction, told.handler.seconds(self._timeout))
         except Exception as error:
             told.failure = error
             raise

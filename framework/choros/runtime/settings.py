@@ -1,0 +1,124 @@
+"""What may be set about a running service: in its declaration, by environment, by flags of `choros run`.
+
+Whoever is closer to the machine wins: a flag over the environment, both over `Service(settings=...)`, that over the
+default. What a single handler says of itself (`handles(..., handler_time=)`) stands.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from datetime import timedelta
+from typing import Any, Literal
+
+from choros.errors import UsageError
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
+_TIME = re.compile(rf"(?:{_PART.pattern})+")
+_NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One thing that may be set."""
+
+    name: str
+    kind: Literal["number", "time"]
+    default: float
+    """Of a time, in seconds, like its bounds."""
+    least: float
+    most: float
+    says: str
+
+    @property
+    def variable(self) -> str:
+        """The environment variable that sets it."""
+        return f"CHOROS_{self.name.upper()}"
+
+    @property
+    def flag(self) -> str:
+        """The option of `choros run` that sets it."""
+        return f"--{self.name.replace('_', '-')}"
+
+    def read(self, text: str) -> Any:
+        """From what was typed; raises UsageError."""
+        try:
+            seconds = seconds_of(text)
+            value = timedelta(seconds=seconds) if self.kind == "time" else int(text)
+        except (ValueError, OverflowError):
+            raise self._wrong(text) from None
+        return self.checked(value)
+
+    def checked(self, value: Any) -> Any:
+        """The value, if it is one; raises UsageError."""
+        size = value.total_seconds() if isinstance(value, timedelta) else value
+        fits = isinstance(value, timedelta if self.kind == "time" else int) and not isinstance(value, bool)
+        if not fits or not self.least <= size <= self.most:
+            raise self._wrong(value)
+        return value
+
+    def _wrong(self, value: object) -> UsageError:
+        unit = " s" if self.kind == "time" else ""
+        given = "a time, such as 500ms, 30s or 1h30m," if self.kind == "time" else "a whole number"
+        hint = f"{given} from {self.least:g}{unit} to {self.most:g}{unit}; the default is {self.default:g}{unit}."
+        return UsageError(f"{self.flag} (settings, {self.variable}): {value!r} is not allowed.", hint)
+
+
+_ALL = (
+    Setting("prefetch", "number", 64, 1, 65_535, "messages that may be with a service unsettled"),
+    Setting("handler_time", "time", 300, 0.001, 604_800, "how long one call of a handler may take"),
+    Setting("drain", "time", 10, 0, 86_400, "how long what is under way may take to finish when the role stops"),
+)
+SETTINGS: Mapping[str, Setting] = {setting.name: setting for setting in _ALL}
+"""All of them, by name: a field of `Settings`, an option of `choros run`, and a row of the guide's table each."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What somebody has set; None is: nothing said. Raises UsageError for a value that cannot be."""
+
+    prefetch: int | None = None
+    handler_time: timedelta | None = None
+    drain: timedelta | None = None
+
+    def __post_init__(self) -> None:
+        for name, setting in SETTINGS.items():
+            if (value := getattr(self, name)) is not None:
+                setting.checked(value)
+
+    @classmethod
+    def read(cls, given: Mapping[str, str | None]) -> Settings:
+        """From texts by name; one that is empty or None says nothing."""
+        return cls(**{name: SETTINGS[name].read(text.strip()) for name, text in given.items() if text})
+
+    def over(self, other: Settings) -> Settings:
+        """As here, and what is not said here, as there."""
+        return Settings(**{one.name: _first(getattr(self, one.name), getattr(other, one.name)) for one in fields(self)})
+
+    def number(self, name: str) -> int:
+        """How many, or the default."""
+        return int(_first(getattr(self, name), SETTINGS[name].default))
+
+    def seconds(self, name: str) -> float:
+        """How long, or the default."""
+        time: timedelta | None = getattr(self, name)
+        return SETTINGS[name].default if time is None else time.total_seconds()
+
+
+NOTHING_SET = Settings()
+"""As the defaults are."""
+
+
+def seconds_of(text: str) -> float:
+    """`30`, `1.5s`, `500ms`, `1h30m`, `30d` in seconds; raises ValueError."""
+    if _TIME.fullmatch(text):
+        return sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
+    if _NUMBER.fullmatch(text):
+        return float(text)
+    raise ValueError(text)
+
+
+def _first(here: Any, there: Any) -> Any:
+    return there if here is None else here
