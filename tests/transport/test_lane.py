@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from functools import partial
+from typing import cast
+from unittest.mock import AsyncMock, Mock
 
-from aiormq.abc import AbstractConnection
+from aiormq.abc import AbstractConnection, ChannelFrame
+from aiormq.exceptions import DeliveryError
+from pamqp import commands
 
 from choros.testing.stage import fact
 from choros.transport.port import Published
 from choros.transport.rabbitmq.lane import Lane, Post
+from choros.transport.rabbitmq.tasks import end
 
 
 async def nothing(_: AbstractConnection) -> None:
@@ -46,3 +52,41 @@ async def test_whoever_tries_again_at_once_does_not_stop_everything_else() -> No
     for _ in range(100):
         assert await lane.publish([post], 60.0) == [Published.UNKNOWN]
     assert read.is_set()
+
+
+class RefusingAtFirst:
+    """A connection whose first channel nacks whatever is published, and whose second confirms it."""
+
+    def __init__(self) -> None:
+        self.channels: list[Mock] = []
+
+    async def channel(self, **_: object) -> Mock:
+        channel = Mock(number=1, delivery_tag=0, confirmations={}, message_id_delivery_tag={})
+        channel.closing = asyncio.get_running_loop().create_future()
+        channel.connection.connection_tune.frame_max = 1 << 17
+        channel.write_queue.put = partial(self.answer, channel)
+        channel.close = AsyncMock()
+        self.channels.append(channel)
+        return channel
+
+    async def answer(self, channel: Mock, frame: ChannelFrame) -> None:
+        assert frame.drain_future is not None
+        frame.drain_future.set_result(None)
+        for ticket in channel.confirmations.values():
+            if channel is self.channels[0]:
+                ticket.set_exception(DeliveryError(None, commands.Basic.Nack()))
+            else:
+                ticket.set_result(commands.Basic.Ack())
+        channel.confirmations.clear()
+
+
+async def test_a_channel_that_refuses_everything_is_replaced() -> None:
+    post, connection, lane = Post("commands", "payment", fact()), RefusingAtFirst(), Lane("orders", nothing)
+    serving = asyncio.create_task(lane.serve(cast(AbstractConnection, connection)))
+    answers = []
+    while Published.CONFIRMED not in answers:
+        answers += await lane.publish([post], 60.0)
+        await asyncio.sleep(0.1)
+    assert len(connection.channels) == 2
+    assert 5 < answers.count(Published.NACKED) < 15  # not at the first: a refusal alone is no reason
+    await end({serving})

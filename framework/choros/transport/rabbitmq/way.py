@@ -32,6 +32,9 @@ _OPEN_SECONDS = 10.0
 _REOPEN_SECONDS = (0.05, 0.3)
 _RENEW_SECONDS = 90.0
 """A probe without an answer for so long is sent again on another channel; the broker itself gives up after 65 s."""
+_REFUSED_SECONDS = 1.0
+"""A channel that refuses everything for so long is replaced: one that was opened while a quorum queue had lost its
+leader refuses for ever, in RabbitMQ 3.10, though the queue has long had another (seen with a cluster)."""
 
 _log = structlog.get_logger(__name__)
 # Unique without asking the system for every message: aiormq matches returns by this id.
@@ -78,6 +81,8 @@ class Way:
         self._flying: dict[Ticket, None] = {}  # the oldest first
         self._wake = asyncio.Event()
         self._retired = False
+        self._refused_since: float | None = None
+        """Since when this channel has answered with nothing but refusals."""
 
     @property
     def waiting(self) -> bool:
@@ -115,6 +120,10 @@ class Way:
 
     def hear(self, ticket: Ticket, published: Published) -> None:
         """The broker has answered."""
+        if published is not Published.NACKED:
+            self._refused_since = None
+        elif self._refused_since is None:
+            self._refused_since = asyncio.get_running_loop().time()
         self._land(ticket)
         self.doubt.answered(published)
         self._owner.settle(ticket, published)
@@ -136,6 +145,7 @@ class Way:
         while not self._retired:
             channel = cast(Channel, await connection.channel(on_return_raises=False, timeout=_OPEN_SECONDS))
             closing = channel.closing
+            self._refused_since = None
             writer = asyncio.create_task(self._write(channel))
             try:
                 await asyncio.wait({writer, closing}, return_when=asyncio.FIRST_COMPLETED)
@@ -172,7 +182,7 @@ class Way:
             self._late()
 
     async def _write(self, channel: Channel) -> None:
-        """Until it is retired, or has been silent for too long."""
+        """Until it is retired, or has been silent or refusing for too long."""
         loop = asyncio.get_running_loop()
         while not self._retired and not self._stale(loop.time()):
             chunk = self._next_chunk(channel)
@@ -185,6 +195,8 @@ class Way:
             await drained
 
     def _stale(self, now: float) -> bool:
+        if self._refused_since is not None and now - self._refused_since > _REFUSED_SECONDS:
+            return True
         return self.doubt.refuses and all(now - ticket.sent_at > _RENEW_SECONDS for ticket in self._flying)
 
     def _next_chunk(self, channel: Channel) -> bytes:
