@@ -144,8 +144,8 @@ class Participant:
             return stored
         if state == "tombstone":
             return self._keep(key, "tombstone", self._refusal("cancelled"), self._kept_until(key))
-        refused_until = None if deadline is None else deadline + CLOCK_SKEW + ONE_DAY
-        if deadline is not None and datetime.now(UTC).timestamp() > deadline:
+        refused_until = None if deadline is None else deadline + 2 * CLOCK_SKEW + ONE_DAY
+        if deadline is not None and datetime.now(UTC).timestamp() > deadline + CLOCK_SKEW:
             return self._keep(key, "refused", self._refusal("expired"), refused_until)
         self.rows.execute("INSERT INTO barrier VALUES (?, 'running', '', NULL)", (key,))
         self.rows.execute("SAVEPOINT effect")
@@ -186,7 +186,7 @@ class Participant:
     def _bury(self, effect: str) -> None:
         """A tombstone for the `do`, or a longer life for the row that is there."""
         key, deadline = f"{effect}:do", self._expiry()
-        until = None if deadline is None else deadline + CLOCK_SKEW
+        until = None if deadline is None else deadline + 2 * CLOCK_SKEW
         state, _ = self._row(key)
         if not state:
             self.rows.execute("INSERT INTO barrier VALUES (?, 'tombstone', '', ?)", (key, until))

@@ -74,12 +74,20 @@ class BarrierMachine(AsyncMachine):
         super().__init__()
         self._opening, self._looking, self._prefix = opening, looking, prefix
         self.now = NOW
+        self.off = [0.0, 0.0]
+        """How far the clock of each process is ahead of the orchestrator's."""
         self.network: list[Envelope] = []
         """Every command that was ever sent: it may arrive at any time, any number of times, or never."""
         self.effects = {saga: Effect() for saga in IDS}
         self.mood = "ok"
         self.service = self._make_service()
-        self.barrier = Barrier("/shop/payment", clock=lambda: self.now, clock_skew=SKEW, handler_timeout=300.0)
+        self.barriers = [self._make_barrier(0), self._make_barrier(1)]
+
+    def _make_barrier(self, handle: int) -> Barrier:
+        def clock() -> float:
+            return self.now + self.off[handle]
+
+        return Barrier("/shop/payment", clock=clock, clock_skew=SKEW, handler_timeout=300.0)
 
     def _make_service(self) -> Service:
         service = Service("payment")
@@ -147,7 +155,7 @@ class BarrierMachine(AsyncMachine):
     def deliver(self, handle: int, picks: list[tuple[int, bool]]) -> None:
         """Some commands in one run; a process that crashes before its commit leaves nothing."""
         commands = [(self.network[-1 - pick % len(self.network)], crash) for pick, crash in picks]
-        results = self.run(self._delivered(handle, [self._job(one, crash) for one, crash in commands]))
+        results = self.run(self._delivered(handle, [self._job(handle, one, crash) for one, crash in commands]))
         for (one, crash), result in zip(commands, results, strict=True):
             if isinstance(result, Answer) and not crash:
                 self._check_answer(one, result.reply)
@@ -157,8 +165,8 @@ class BarrierMachine(AsyncMachine):
     async def _delivered(self, handle: int, jobs: list[Job]) -> list[Any]:
         return list(await self.databases[handle].run(jobs))
 
-    def _job(self, envelope: Envelope, crash: bool = False) -> Job:
-        job = self.barrier.job(understood(envelope, self.service))
+    def _job(self, handle: int, envelope: Envelope, crash: bool = False) -> Job:
+        job = self.barriers[handle].job(understood(envelope, self.service))
 
         async def crashing(transaction: Transaction) -> None:
             with contextlib.suppress(Refused, ValueError):
@@ -173,24 +181,29 @@ class BarrierMachine(AsyncMachine):
         """Nobody knows whether it was done; it comes again, to another process."""
         one = self.network[-1 - pick % len(self.network)]
         self.run(self._crashes(handle, one, after))
-        (result,) = self.run(self._delivered(1 - handle, [self._job(one)]))
+        (result,) = self.run(self._delivered(1 - handle, [self._job(1 - handle, one)]))
         if isinstance(result, Answer):
             self._check_answer(one, result.reply)
         else:
             assert isinstance(result, (Refused, ValueError)), result
 
     async def _crashes(self, handle: int, envelope: Envelope, after: int) -> None:
-        await cut_off(self.databases[handle].run([self._job(envelope)]), after)
+        await cut_off(self.databases[handle].run([self._job(handle, envelope)]), after)
         await self.databases[handle].close()
         self.databases[handle] = await self._opening()
 
-    @rule(seconds=st.sampled_from([0.5, 99.0, 161.0, 1000.0, 90_000.0]), handle=handles)
+    @rule(handle=handles, off=st.sampled_from([-SKEW / 2, 0.0, SKEW / 2]))
+    def set_a_clock(self, handle: int, off: float) -> None:
+        """No two clocks differ by more than the skew."""
+        self.off[handle] = off
+
+    @rule(seconds=st.sampled_from([0.5, 61.0, 99.0, 161.0, 221.0, 1000.0, 90_000.0]), handle=handles)
     def prune_later(self, seconds: float, handle: int) -> None:
         self.now += seconds
         self.run(self._pruned(handle))
 
     async def _pruned(self, handle: int) -> None:
-        await self.databases[handle].prune(self.now)
+        await self.databases[handle].prune(self.now + self.off[handle])
 
     @rule(handle=handles)
     def send_what_is_unsent(self, handle: int) -> None:

@@ -54,8 +54,8 @@ def _last(record: Any) -> str:
 
 
 class OneTimerTooMany(MemoryStore):
-    async def due(self, now: float, known: Known, limit: int) -> Sequence[str]:
-        return await super().due(now + 20, known, limit)
+    async def due(self, now: float, known: Known, limit: int, **more: Any) -> Sequence[str]:
+        return await super().due(now + 20, known, limit, **more)
 
 
 class NewestFirst(MemoryStore):
@@ -126,7 +126,7 @@ DECLINED_THEN_TAKEN = ["send_do", "mood declined", "deliver", "mood ok", "delive
 BARRIER_MUTANTS: list[tuple[str, Any, list[str]]] = [
     ("on_do", no_dedupe, ["send_do", "deliver", "deliver"]),
     ("on_do", refusal_not_stored, DECLINED_THEN_TAKEN),
-    ("on_do", deadline_ignored, ["send_do", "send_undo", "deliver", "later 161", "deliver 1"]),
+    ("on_do", deadline_ignored, ["send_do", "send_undo", "deliver", "later 221", "deliver 1"]),
     ("on_undo", undo_whatever_is_there, ["send_undo", "deliver"]),
     ("on_undo", undo_again, ["send_do", "deliver", "send_undo", "deliver", "deliver"]),
     ("Barrier._bury", no_tombstone, ["send_do", "send_undo", "deliver", "deliver 1"]),

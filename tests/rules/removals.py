@@ -48,8 +48,7 @@ REMOVALS = (
     ),
     Removal(
         3, "a tombstone outlives the last do", "runtime.barrier.tombstone_until",
-        "return max(not_after + skew, standing.prune_at or 0.0) if standing else not_after + skew",
-        "return not_after",
+        "until = not_after + 2 * skew", "until = not_after + skew",
         (f"{BARRIER}::test_a_tombstone_lives_as_long_as_its_do_may_arrive",),
     ),
     Removal(

@@ -98,13 +98,13 @@ def test_a_row_that_nothing_can_have_left_is_acted_on_by_nobody() -> None:
 
 
 def test_a_tombstone_lives_as_long_as_its_do_may_arrive() -> None:
-    assert tombstone_until(100.0, 60.0) == 160.0
+    assert tombstone_until(100.0, 60.0) == 220.0
     assert tombstone_until(None, 60.0) is None
-    assert tombstone_until(100.0, 60.0, REFUSED) == 160.0
+    assert tombstone_until(100.0, 60.0, REFUSED) == 220.0
     assert tombstone_until(-100.0, 60.0, REFUSED) == 50.0  # never shortened
     assert tombstone_until(100.0, 60.0, TOMB) is None
 
 
 def test_a_refusal_outlives_the_later_deadlines_that_it_cannot_know() -> None:
-    assert refusal_until(100.0, 60.0) == 160.0 + REFUSAL_MARGIN
+    assert refusal_until(100.0, 60.0) == 220.0 + REFUSAL_MARGIN
     assert refusal_until(None, 60.0) is None

@@ -106,7 +106,7 @@ async def test_a_close_that_finds_an_answer_marks_both_rows(desk: Desk) -> None:
     [
         ([pay()], {DO: "ok"}),
         ([pay("declined")], {DO: "refused"}),
-        ([pay(not_after=NOW - 1)], {DO: "refused"}),
+        ([pay(not_after=NOW - SKEW - 1)], {DO: "refused"}),
         ([repay()], {DO: "tombstone", UNDO: "ok"}),
         ([repay(), pay()], {DO: "tombstone", UNDO: "ok"}),
         ([pay(), repay()], {DO: "ok", UNDO: "ok"}),
@@ -128,7 +128,7 @@ async def test_what_commands_leave(desk: Desk, commands: list[Envelope], rows: d
 async def test_an_undo_lengthens_the_life_of_what_stands_there(desk: Desk, state: Any) -> None:
     await desk.write(Row(key=DO, state=state, reply="{}", prune_at=NOW + 50))
     await desk.answered(repay(not_after=NOW + 1000))
-    assert await desk.row(DO) == Row(key=DO, state=state, reply="{}", prune_at=NOW + 1000 + SKEW)
+    assert await desk.row(DO) == Row(key=DO, state=state, reply="{}", prune_at=NOW + 1000 + 2 * SKEW)
 
 
 async def test_an_undo_leaves_an_effect_its_row(desk: Desk) -> None:
@@ -146,7 +146,7 @@ async def test_what_stands_long_enough_is_not_written_again(desk: Desk) -> None:
     assert [row.key for row in await desk.database.unsent(9)] == [UNDO]
     refused = await desk.row(DO)
     assert refused is not None
-    assert refused.prune_at == NOW + 100 + SKEW + REFUSAL_MARGIN
+    assert refused.prune_at == NOW + 100 + 2 * SKEW + REFUSAL_MARGIN
 
 
 async def test_the_row_says_running_while_the_handler_runs(desk: Desk) -> None:

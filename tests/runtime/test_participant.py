@@ -101,9 +101,9 @@ async def test_the_tombstone_outlives_the_last_do(stage: Stage) -> None:
     do = command(Charge(order="o1"))
     row = await stage.row(do.key)
     assert row is not None
-    assert (row.state, row.prune_at) == ("tombstone", NOW + 100 + 60)
-    assert await stage.database.prune(NOW + 159) == 0
-    stage.clock[0] = NOW + 161
+    assert (row.state, row.prune_at) == ("tombstone", NOW + 100 + 120)
+    assert await stage.database.prune(NOW + 219) == 0
+    stage.clock[0] = NOW + 221
     assert await stage.database.prune(stage.clock[0]) == 1
     (refused,) = await stage.ask(do)
     assert (refused.outcome, await stage.effects()) == ("refused", {})
@@ -125,7 +125,7 @@ async def test_a_refusal_takes_its_effect_back_and_stays(stage: Stage, calls: li
     assert nothing.type == "choros.nothing-to-undo.v1"
     row = await stage.row(do.key)
     assert row is not None
-    assert (row.state, row.prune_at) == ("refused", NOW + 160 + REFUSAL_MARGIN)
+    assert (row.state, row.prune_at) == ("refused", NOW + 220 + REFUSAL_MARGIN)
 
 
 async def test_an_undo_makes_the_refusal_live_as_long_as_the_last_do_may_arrive(stage: Stage) -> None:
@@ -133,17 +133,38 @@ async def test_an_undo_makes_the_refusal_live_as_long_as_the_last_do_may_arrive(
     refused, _, again = await stage.ask(do, command(Refund(order="o1"), "undo", not_after=last), do)
     row = await stage.row(do.key)
     assert row is not None
-    assert (row.state, row.prune_at, refused == again) == ("refused", last + 60, True)
+    assert (row.state, row.prune_at, refused == again) == ("refused", last + 120, True)
 
 
 async def test_expired_is_refused_and_stored_but_an_answer_given_in_time_stays(stage: Stage) -> None:
     done, late = command(Charge(order="o1")), command(Charge(order="o2"), saga="s2")
     (ok,) = await stage.ask(done)
-    stage.clock[0] = NOW + 101
+    stage.clock[0] = NOW + 161
     refused, still_ok, resent = await stage.ask(late, done, replace(late, not_after=NOW + 999))
     assert (refused.outcome, Failure.from_json(refused.data).code) == ("refused", "expired")
     assert (still_ok, resent) == (ok, refused)
     assert await stage.effects() == {"o1": 1}
+
+
+@pytest.mark.parametrize("ahead", [12.0, -12.0, 59.0, -59.0])
+async def test_a_clock_that_is_off_refuses_nothing_that_is_in_time(stage: Stage, ahead: float) -> None:
+    """The orchestrator's clock set the deadline, 10 s ahead; the participant's is another."""
+    stage.clock[0] = NOW + ahead
+    do, last = command(Charge(order="o1"), not_after=NOW + 10), command(Charge(order="o2"), saga="s2", not_after=NOW)
+    taken, too = await stage.ask(do, last)
+    assert (taken.outcome, too.outcome) == ("ok", "ok")
+    assert await stage.effects() == {"o1": 1, "o2": 1}
+
+
+async def test_what_one_replica_may_still_take_no_other_one_forgets(stage: Stage) -> None:
+    """The clock that prunes may be ahead by the skew of the one that takes, and that behind by as much."""
+    do = command(Charge(order="o1"), not_after=NOW + 10)
+    await stage.ask(command(Refund(order="o1"), "undo", not_after=NOW + 10))
+    await stage.database.prune(NOW + 10 + 2 * 60 - 1)
+    stage.clock[0] = NOW + 10 + 60 - 1
+    (refused,) = await stage.ask(do)
+    assert (refused.outcome, Failure.from_json(refused.data).code) == ("refused", "cancelled")
+    assert await stage.effects() == {}
 
 
 async def test_a_command_without_deadline_never_expires(stage: Stage) -> None:

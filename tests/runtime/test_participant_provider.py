@@ -208,13 +208,13 @@ async def test_a_refusal_found_by_asking_is_stored(bank: Bank) -> None:
 async def test_an_expired_do_that_may_have_happened_is_settled(stage: Stage, bank: Bank) -> None:
     bank.lost.append(TimeoutError())
     await stage.ask(DO)
-    stage.clock[0] = NOW + 101
+    stage.clock[0] = NOW + 161
     (reply,) = await stage.ask(DO)
     assert (reply.outcome, bank.balance) == ("ok", 1)
 
 
 async def test_an_expired_do_that_never_came_calls_nobody(stage: Stage, bank: Bank) -> None:
-    stage.clock[0] = NOW + 101
+    stage.clock[0] = NOW + 161
     (reply,) = await stage.ask(DO)
     assert (reply.outcome, bank.calls) == ("refused", [])
 

@@ -11,7 +11,8 @@ from typing import Literal
 from choros.store.barrier import Row
 
 CLOCK_SKEW = 60.0
-"""Seconds by which the clocks of two processes of one service may differ."""
+"""Seconds by which the clocks of any two processes may differ: of two replicas of a service, and of a service and the
+orchestrator that sets its deadlines."""
 REFUSAL_MARGIN = 86_400.0
 """Seconds that a refusal outlives its own deadline. A later send of the same command has a later deadline, which this
 row cannot know; forgotten too early, the row would let that send through after the saga took the refusal as final.
@@ -60,8 +61,13 @@ class Shut:
     """Not answered yet, and from now on it must never be carried out."""
 
 
+def taken_until(not_after: float | None, skew: float) -> float | None:
+    """Until when a participant takes a `do` by its own clock: one that is ahead must not refuse what is in time."""
+    return None if not_after is None else not_after + skew
+
+
 def on_do(done: Row | None, not_after: float | None, now: float) -> Repeat | Settle | Refuse | CarryOut:
-    """A `do` arrived. The row comes before the deadline: what was answered in time stays answered."""
+    """A `do` arrived, good until then. The row comes before the deadline: what was answered in time stays answered."""
     if done is None:
         return Refuse("expired") if not_after is not None and now > not_after else CarryOut()
     if done.state == "intent":
@@ -112,12 +118,15 @@ def on_close(
 
 
 def tombstone_until(not_after: float | None, skew: float, standing: Row | None = None) -> float | None:
-    """When a tombstone may be forgotten: never before a row that already stands there; None is never."""
+    """When a tombstone may be forgotten: never before a row that already stands there; None is never.
+
+    Another replica may take the `do` until `not_after` + skew, by a clock that is behind by as much again."""
     if not_after is None or (standing is not None and standing.prune_at is None):
         return None
-    return max(not_after + skew, standing.prune_at or 0.0) if standing else not_after + skew
+    until = not_after + 2 * skew
+    return max(until, standing.prune_at or 0.0) if standing else until
 
 
 def refusal_until(not_after: float | None, skew: float) -> float | None:
     """When a refusal may be forgotten; None is never."""
-    return None if not_after is None else not_after + skew + REFUSAL_MARGIN
+    return None if not_after is None else not_after + 2 * skew + REFUSAL_MARGIN

@@ -19,6 +19,7 @@ from choros.runtime.barrier import (
     on_do,
     on_undo,
     refusal_until,
+    taken_until,
     tombstone_until,
 )
 from choros.runtime.calling import call_handler
@@ -50,7 +51,8 @@ class Barrier:
 
     async def _do(self, received: Received, transaction: Transaction) -> Answer | Unsettled:
         envelope, key = received.envelope, received.envelope.key
-        match on_do(await transaction.read_row(key), envelope.not_after, self.clock()):
+        until = taken_until(envelope.not_after, self._skew)
+        match on_do(await transaction.read_row(key), until, self.clock()):
             case Repeat(row):
                 return stored(row)
             case Settle(row):

@@ -196,7 +196,7 @@ class Subscriber:
         """Inbox row and effect together; for a handler without transaction only a look into the inbox."""
         if await transaction.read_row(inbox_key(self._service.name, told.envelope)) is not None:
             return "repeated"
-        if self._memory and told.envelope.time + self._memory <= self._clock():
+        if self._memory and told.envelope.time + self._memory + CLOCK_SKEW <= self._clock():
             return "too old"
         if self._ordered and await is_overtaken(self._service.name, told.envelope, transaction):
             return "overtaken"
@@ -209,7 +209,7 @@ class Subscriber:
         return "handled"
 
     async def _remember(self, told: _Told, transaction: Transaction) -> None:
-        until = told.envelope.time + self._memory + CLOCK_SKEW if self._memory else None
+        until = told.envelope.time + self._memory + 2 * CLOCK_SKEW if self._memory else None
         await remember(self._service.name, told.envelope, transaction, ordered=self._ordered, until=until)
 
     async def _call(self, told: _Told, transaction: Transaction | None) -> None:
