@@ -209,12 +209,24 @@ async def open_role(
         raise UsageError(f"There is no role {role!r}.", "orchestrator, service:NAME, subscriber:NAME or all.")
     if role == "orchestrator" or (kind == "all" and app.sagas):
         store = await stack.enter_async_context(opened_store(addresses, app))
-        vitals.watch_store("saga store", lambda: store.due(0.0, app.kinds, 1))
+        vitals.watch_store("saga store", partial(_look_into_store, store, app))
         orchestrator = Orchestrator(app, transport=transport, store=store, drain=settings.seconds("drain"))
         vitals.watch_stranded(lambda: orchestrator.stranded.count + orchestrator.decider.unlike)
         vitals.watch_unreadable(lambda: orchestrator.decider.unreadable)
         parts.append(orchestrator)
     return parts
+
+
+async def _look_into_store(store: Store, app: App) -> None:
+    """Read, and write what changes nothing: a replica reads as well as ever."""
+    await store.due(0.0, app.kinds, 1)
+    await store.mark_sent([("", "")])
+
+
+async def _look_into_database(database: Database) -> None:
+    """The same."""
+    await database.unsent(1)
+    await database.mark_sent([""])
 
 
 async def _open_service(
@@ -228,7 +240,7 @@ async def _open_service(
     kind: str = "",
 ) -> list[Running]:
     database = await stack.enter_async_context(opened_database(addresses, app, service))
-    vitals.watch_store(f"database of {service.name}", lambda: database.unsent(1), HANDLER_SECONDS)
+    vitals.watch_store(f"database of {service.name}", partial(_look_into_database, database), HANDLER_SECONDS)
     parts: list[Running] = []
     given: Any = {"namespace": app.namespace, "transport": transport, "database": database, "settings": settings}
     if service.commands and kind != "subscriber":

@@ -33,6 +33,10 @@ class LossyProxy:
         """Lose the answer to the next request with this word."""
         self._word = word.encode()
 
+    def lead_to(self, port: int) -> None:
+        """What connects from now on reaches another server; what is connected stays where it is."""
+        self._target = port
+
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.create_task(self._serve(reader, writer))
         self._tasks.add(task)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -29,6 +30,7 @@ from choros.runtime.recognising import as_stored, recognise
 from choros.runtime.rerunning import rerun
 from choros.runtime.skipping import Skippable, skippable
 from choros.runtime.stuck import declared_in, why_stuck
+from choros.runtime.telemetry import get_logger
 from choros.runtime.transition import Transitions
 from choros.runtime.work import Done, Move, Start, Work
 from choros.saga.declaration import Saga
@@ -42,7 +44,10 @@ from choros.saga.inputs import (
 )
 from choros.saga.instance import Instance, Status
 from choros.store.port import HistoryRow, Record, Store
+from choros.transport.backoff import full_jitter
 from choros.transport.port import Transport
+
+log = get_logger(__name__)
 
 T = TypeVar("T")
 POLL_FIRST, POLL_MOST = 0.02, 0.5
@@ -105,9 +110,9 @@ class Client:
 
     async def __aenter__(self) -> Self:
         if self._own:
-            self._deciding = asyncio.create_task(self._decider.run())
+            self._deciding = asyncio.create_task(_kept_up(self._decider.run))
             relays = (self._decider.commands, self._decider.facts)
-            self._marking = [asyncio.create_task(relay.run(scan=False)) for relay in relays]
+            self._marking = [asyncio.create_task(_kept_up(partial(relay.run, scan=False))) for relay in relays]
             await asyncio.sleep(0)  # a client that was closed before is at work again only once these have begun
         return self
 
@@ -300,10 +305,31 @@ class Client:
             async with asyncio.timeout(self._timeout):
                 return await self._decider.ask(work)
         except TimeoutError:
-            raise StoreUnreachable(
-                f"The store did not take the request within {self._timeout:g} s; it may still.",
-                "ask again under the same key.",
-            ) from None
+            raise _not_taken(work, self._timeout) from None
+
+
+async def _kept_up(job: Callable[[], Awaitable[None]]) -> None:
+    """Run a job until it returns, again whatever ends it: nobody supervises a client as a process is supervised.
+
+    Who waits is told the error by the decider itself; one that passes, as a password is changed, passes."""
+    delays = full_jitter(most=1.0)
+    while True:
+        try:
+            return await job()
+        except ChorosError as error:
+            log.error("choros.client.begins_again", reason=error.sentence)
+            await asyncio.sleep(next(delays))
+        except Exception as error:
+            log.exception("choros.client.begins_again", error=type(error).__name__)
+            await asyncio.sleep(next(delays))
+
+
+def _not_taken(work: Work, seconds: float) -> StoreUnreachable:
+    """It is told apart: what was never handed to the store is dropped, and does not begin behind the caller's back."""
+    said = f"The store did not take the request within {seconds:g} s"
+    if work.handed_over:
+        return StoreUnreachable(f"{said}; it may have been taken all the same.", "ask again under the same key.")
+    return StoreUnreachable(f"{said}; it is dropped.", "ask again when the store answers.")
 
 
 async def account_of(store: Store, saga_id: str) -> Account:

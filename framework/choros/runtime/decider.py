@@ -27,6 +27,8 @@ _ROUTINE = frozenset({"sent", "replied", "pivot_passed", "fact_held", "fact_publ
 """What happens in every saga that goes well: logged for who debugs, kept in the history for everybody."""
 BATCH = 256
 """Inputs decided together at most."""
+MOST_WAITING = 10_000
+"""Inputs that may wait to be decided before whoever asks for one more is sent away: the store is away, or too slow."""
 
 
 class Decider:
@@ -83,6 +85,8 @@ class Decider:
         """Take one input in and wait until it is committed; raises what it was rejected with, or what ended `run`."""
         if self._over is not None:
             raise self._over
+        if self._inbox.qsize() >= MOST_WAITING:
+            raise StoreUnreachable(f"{MOST_WAITING} requests wait for the store already.", "wait, then ask again.")
         work.waiter = asyncio.get_running_loop().create_future()
         self.submit([work])
         return await work.waiter
@@ -105,23 +109,26 @@ class Decider:
         self._over = None
         over: Exception = ChorosError("Nothing is decided here any more: this client or orchestrator was stopped.")
         batch: Sequence[Work] = ()
+        broken = False
         try:
             while (first := await self._inbox.get()) is not None:
                 batch = [first, *self._waiting()]
                 await self._process(batch)
         except Exception as error:
-            over = error
+            over, broken = error, True
             raise
         finally:
             self._over = over
-            self._dismiss(batch, over)
+            if self._dismiss(batch, over) and broken:
+                self.stop()  # whoever runs it again must find the sign
 
-    def _dismiss(self, batch: Sequence[Work], over: Exception) -> None:
-        for work in batch:
-            work.fail(over)
-        while not self._inbox.empty():
-            if (left := self._inbox.get_nowait()) is not None:
-                left.fail(over)
+    def _dismiss(self, batch: Sequence[Work], over: Exception) -> bool:
+        """Tell all that wait; whether a stop sign was among them."""
+        left = [self._inbox.get_nowait() for _ in range(self._inbox.qsize())]
+        for work in (*batch, *left):
+            if work is not None:
+                work.fail(over)
+        return None in left
 
     def _waiting(self) -> list[Work]:
         """What else is there already; the stop sign stays where it is."""
@@ -152,13 +159,24 @@ class Decider:
                 log.warning("choros.store.unreachable", error=error.sentence, retry_in=pause)
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 5.0)
+                self._forget_unwanted()
 
-    async def _round(self, by_saga: Mapping[str, list[Work]]) -> dict[str, list[Work]]:
+    def _forget_unwanted(self) -> None:
+        """While the store is away, what nobody waits for any more must not pile up."""
+        for _ in range(self._inbox.qsize()):
+            work = self._inbox.get_nowait()
+            if work is None or work.wanted:
+                self._inbox.put_nowait(work)
+
+    async def _round(self, asked: Mapping[str, list[Work]]) -> dict[str, list[Work]]:
         """One pass: returns what met a conflict."""
-        loaded = self._told_apart(await self._store.load(list(by_saga)))
+        loaded = self._told_apart(await self._store.load(list(asked)))
+        by_saga = {saga_id: wanted for saga_id, works in asked.items() if (wanted := [w for w in works if w.wanted])}
         now = self._store.now()
         folded = {saga_id: self._fold(works, loaded.get(saga_id), now) for saga_id, works in by_saga.items()}
         transitions = [self._with_sent(f.transition) for f in folded.values() if f.transition]
+        for folded_work in (work for fold in folded.values() if fold.transition for work in fold.done):
+            folded_work.handed_over = True
         answers = await self._commit(transitions)
         committed = {t.record.saga_id: t for t in transitions if answers[t.record.saga_id] is Committed.OK}
         refused = [saga_id for saga_id, answer in answers.items() if answer is Committed.REFUSED]

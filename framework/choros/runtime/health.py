@@ -149,12 +149,12 @@ class Vitals:
         ticking = asyncio.create_task(self._tick())
         try:
             while True:
-                await self._ask_stores()
-                self._write()
+                try:
+                    await self._ask_stores()
+                    self._write()
+                except Exception:  # a look that is at fault must not end all that come after it
+                    log.exception("choros.health.failed")
                 await asyncio.sleep(self._every)
-        except Exception:
-            log.exception("choros.health.crashed")
-            raise
         finally:
             ticking.cancel()
             for asking, _ in self._asking.values():

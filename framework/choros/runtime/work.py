@@ -61,6 +61,13 @@ class Work:
     """The input's id, kept among the received ones; empty for a timer."""
     delivery: Delivery | None = None
     waiter: asyncio.Future[Done] | None = field(default=None)
+    handed_over: bool = False
+    """Whether the store was asked to take it: then nobody knows that it has not, until it answers."""
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anybody still waits for it: who has been told that it failed must not see it happen later."""
+        return self.waiter is None or not self.waiter.done()
 
     def finish(self, done: Done) -> None:
         """Tell the caller."""

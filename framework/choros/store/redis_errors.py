@@ -23,6 +23,8 @@ _MEANINGS: tuple[tuple[type[Exception], type[ChorosError], tuple[str, str]], ...
     (redis_errors.OutOfMemoryError, StoreUnreachable, _FULL),
     (redis_errors.ReadOnlyError, StoreUnreachable, _NOT_PRIMARY),
     (redis_errors.BusyLoadingError, StoreUnreachable, ("is still loading its data", "wait.")),
+    (redis_errors.MasterDownError, StoreUnreachable, _NOT_PRIMARY),
+    (redis_errors.ClusterDownError, StoreUnreachable, ("takes no writes now (CLUSTERDOWN)", "look into its log.")),
     (redis_errors.MovedError, StoreMisconfigured, ("is part of a cluster", "a single primary.")),
 )
 
@@ -43,6 +45,25 @@ def is_of_what_is_stored(error: object) -> bool:
         return False
     code = str(error).partition(" ")[0]  # redis-py takes "ERR" away; what else has one means the server
     return code in ("ERR", "WRONGTYPE") or not code.isupper()
+
+
+_ELSEWHERE = frozenset({"READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "NOREPLICAS", "NOAUTH"})
+"""What a server says that is no primary, or none any more, or whose users have changed: the same address may lead to
+another one by now, which a connection that is kept never finds out."""
+_ELSEWHERE_KINDS = (
+    redis_errors.ReadOnlyError,
+    redis_errors.BusyLoadingError,
+    redis_errors.MasterDownError,
+    redis_errors.ClusterDownError,
+    redis_errors.AuthenticationError,
+)
+
+
+def leads_elsewhere(answer: object) -> bool:
+    """Whether a new connection may reach a server that says otherwise."""
+    if isinstance(answer, _ELSEWHERE_KINDS):
+        return True
+    return isinstance(answer, redis_errors.ResponseError) and str(answer).partition(" ")[0] in _ELSEWHERE
 
 
 def _named_by_code(code: str, server: str) -> ChorosError:

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, contextmanager
 from itertools import islice
 from math import inf
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import structlog
 from redis import exceptions as redis_errors
@@ -18,7 +19,7 @@ from redis.backoff import NoBackoff
 from redis.maint_notifications import MaintNotificationsConfig
 
 from choros.errors import ChorosError, StoreMisconfigured, UsageError, shown
-from choros.store.redis_errors import named
+from choros.store.redis_errors import leads_elsewhere, named
 from choros.store.together import Together
 
 Command = Sequence[str | int | float | bytes]
@@ -54,6 +55,9 @@ class Server:
         self.name = shown(url)
         self._timeout = timeout
         self._together = Together(self._talk_for_all, weigh=len, under_way=_TRIPS)
+        self._moved = 0
+        """How often the address may have come to lead elsewhere."""
+        self._made: WeakKeyDictionary[Connection, int] = WeakKeyDictionary()
         try:
             self._pool = BlockingConnectionPool.from_url(
                 url,
@@ -75,9 +79,18 @@ class Server:
         with self.naming_errors():
             connection: Connection = await self._pool.get_connection()  # type: ignore[no-untyped-call] # redis-py has no types here
         try:
+            await self._renewed(connection)
             yield connection
         finally:
             await self._pool.release(connection)
+
+    async def _renewed(self, connection: Connection) -> None:
+        """One from before the address may have come to lead elsewhere is made anew before it is used again."""
+        if self._made.setdefault(connection, self._moved) != self._moved:
+            with self.naming_errors():
+                await connection.disconnect(nowait=True)
+                await connection.connect()  # type: ignore[no-untyped-call] # redis-py has no types here
+            self._made[connection] = self._moved
 
     async def talk(self, commands: Sequence[Command]) -> list[Any]:
         """Send all, then read all, in one round trip that is shared with whoever else is waiting.
@@ -98,7 +111,23 @@ class Server:
             if not connection.is_connected:
                 raise redis_errors.ConnectionError
             await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
-            return await self._answers(connection, len(commands))
+            try:
+                answers = await self._answers(connection, len(commands))
+            except redis_errors.ConnectionError as error:  # redis-py raises some answers as if the connection were lost
+                self._look(error)
+                raise
+            if any(self._look(answer) for answer in answers):
+                await connection.disconnect(nowait=True)
+            return answers
+
+    def _look(self, answer: object) -> bool:
+        """Whether the address may lead to another server by now, as after a failover by DNS or a load balancer. Then
+        every connection made so far is let go of: they lead to the old primary for as long as it lives."""
+        elsewhere = leads_elsewhere(answer)
+        if elsewhere:
+            _log.warning("store.redis.let_go", server=self.name, why=type(answer).__name__)
+            self._moved += 1
+        return elsewhere
 
     async def _answers(self, connection: Connection, count: int) -> list[Any]:
         answers = []
