@@ -66,6 +66,9 @@ reliability-report: $(VENV)/.dev ## measure what has not been measured here, and
 bench: $(VENV)/.dev ## sagas per second beside the floor of the broker itself
 	$(SERVERS) $(BIN)/python benchmarks/run.py $(ARGS)
 
+growth: $(VENV)/.dev ## bytes that sagas leave behind with retention on, and what looks cost in a store of 200,000
+	$(SERVERS) $(BIN)/python -m benchmarks.growth $(ARGS)
+
 clean: ## remove what was made here, .venv included
 	rm -rf $(VENV) .choros .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -81,4 +84,4 @@ $(VENV)/.dev: $(MADE_FROM) | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@ $(VENV)/.demo
 
-.PHONY: help demo test test-long test-loaded test-fast test-versions check verify simulate chaos mutate reliability-report bench clean
+.PHONY: help demo test test-long test-loaded test-fast test-versions check verify simulate chaos mutate reliability-report bench growth clean

@@ -23,6 +23,7 @@ from choros.runtime.client import Client
 from choros.runtime.health import Vitals
 from choros.runtime.orchestrator import Orchestrator
 from choros.runtime.participant import Participant
+from choros.runtime.retention import Retention
 from choros.runtime.service import Service
 from choros.runtime.settings import NOTHING_SET, Settings
 from choros.runtime.subscriber import Subscriber
@@ -210,7 +211,14 @@ async def open_role(
     if role == "orchestrator" or (kind == "all" and app.sagas):
         store = await stack.enter_async_context(opened_store(addresses, app))
         vitals.watch_store("saga store", partial(_look_into_store, store, app))
-        orchestrator = Orchestrator(app, transport=transport, store=store, drain=settings.seconds("drain"))
+        vitals.watch_room("saga store", store.room)
+        orchestrator = Orchestrator(
+            app,
+            transport=transport,
+            store=store,
+            drain=settings.seconds("drain"),
+            retention=Retention(settings.age("keep_sagas"), settings.age("keep_start_keys")),
+        )
         vitals.watch_stranded(lambda: orchestrator.stranded.count + orchestrator.decider.unlike)
         vitals.watch_unreadable(lambda: orchestrator.decider.unreadable)
         parts.append(orchestrator)

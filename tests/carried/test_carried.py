@@ -24,15 +24,19 @@ from choros.roles import Addresses, opened_database, opened_store
 from choros.runtime.inbox import carried_over
 from choros.saga.instance import TERMINAL
 from choros.store.addresses import database_at, store_at
+from choros.store.barrier import SCHEMA_VERSION as BARRIER_VERSION
 from choros.store.port import Record
+from choros.store.schema import SCHEMA_VERSION
 from tests.carried.trips import PARTICIPANTS, SUBSCRIBERS, app
 from tests.carried.writing import EVERYBODY, Desk
 from tests.private_servers import PrivateRedis
 
 HERE = Path(__file__).parent
 VERSIONS = sorted(folder.name for folder in HERE.iterdir() if (folder / "sagas.json").exists())
-OUTDATED = [version for version in VERSIONS if version in ("3bacf40",)]
-"""Those whose stores have an older schema."""
+WROTE = {"3bacf40": (1, 1), "9e10a05": (2, 2), "635b56d": (2, 2)}
+"""The schema versions of what each left behind: of the saga store, and of the services' databases."""
+NOW = SCHEMA_VERSION, BARRIER_VERSION
+OUTDATED = [version for version in VERSIONS if WROTE.get(version, NOW) != NOW]
 APP = "tests.carried.trips"
 SERVICES = (*PARTICIPANTS, *SUBSCRIBERS)
 
@@ -106,16 +110,18 @@ def effects_in(url: str) -> list[str]:
 
 @pytest.mark.parametrize("version", OUTDATED)
 def test_an_outdated_store_is_named_with_the_command(carried: Carried) -> None:
-    asyncio.run(refused(carried.addresses))
+    asyncio.run(refused(carried.addresses, *WROTE[carried.version]))
 
 
-async def refused(addresses: Addresses) -> None:
-    whose = r"schema version 1; this choros needs version \d"
+async def refused(addresses: Addresses, store: int, barrier: int) -> None:
     command = "stop every process .*choros schema upgrade APP --"
-    with pytest.raises(StoreMisconfigured, match=f"saga store .*{whose}.*{command}store "):
-        async with opened_store(addresses, app):
-            pass
-    for service in SERVICES:
+    if store < SCHEMA_VERSION:
+        whose = f"schema version {store}; this choros needs version {SCHEMA_VERSION}"
+        with pytest.raises(StoreMisconfigured, match=f"saga store .*{whose}.*{command}store "):
+            async with opened_store(addresses, app):
+                pass
+    whose = f"schema version {barrier}; this choros needs version {BARRIER_VERSION}"
+    for service in SERVICES if barrier < BARRIER_VERSION else ():
         with pytest.raises(StoreMisconfigured, match=f"barrier .*{whose}.*{command}database "):
             async with opened_database(addresses, app, service):
                 pass
@@ -124,14 +130,18 @@ async def refused(addresses: Addresses) -> None:
 @pytest.mark.parametrize("version", OUTDATED)
 def test_the_command_says_what_it_did_and_may_be_repeated(carried: Carried) -> None:
     where = ["--store", carried.addresses.store, "--database", carried.addresses.database]
-    count = len(read(carried.version, "sagas.json"))
-    assert said("show", *where)[0] == "saga store: schema version 1"
+    count, (store, barrier) = len(read(carried.version, "sagas.json")), WROTE[carried.version]
+    assert said("show", *where)[0] == f"saga store: schema version {store}"
     first = said("upgrade", *where)
-    assert first[0] == f"saga store: {count} sagas brought from schema version 1 to 2"
+    assert first[0] == f"saga store: {count} sagas brought from schema version {store} to {SCHEMA_VERSION}"
     assert [line.split(":")[0] for line in first[1:]] == [f"database of {one.name}" for one in SERVICES]
-    assert all("rows brought from schema version 1 to 2" in line for line in first[1:])
-    assert all(line.endswith("has schema version 2 already") for line in said("upgrade", *where))
-    assert all(line.endswith("schema version 2") for line in said("show", *where))
+    became = f"rows brought from schema version {barrier} to {BARRIER_VERSION}"
+    there = f"has schema version {barrier} already"
+    assert all(became in line or (barrier == BARRIER_VERSION and there in line) for line in first[1:])
+    again = said("upgrade", *where)
+    assert again[0].endswith(f"has schema version {SCHEMA_VERSION} already")
+    assert all(line.endswith(f"has schema version {BARRIER_VERSION} already") for line in again[1:])
+    assert [line.rpartition(" ")[2] for line in said("show", *where)[1:]] == [str(BARRIER_VERSION)] * len(SERVICES)
 
 
 def said(verb: str, *options: str) -> list[str]:

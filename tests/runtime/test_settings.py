@@ -77,6 +77,18 @@ def test_empty_says_nothing() -> None:
     assert Settings.read({"prefetch": "", "drain": None}) == NOTHING_SET
 
 
+def test_an_age_may_be_for_ever_and_nothing_else_may() -> None:
+    kept = Settings.read({"keep_sagas": "forever", "keep_start_keys": "2d"})
+    assert (kept.age("keep_sagas"), kept.age("keep_start_keys")) == (None, timedelta(days=2))
+    assert (NOTHING_SET.age("keep_sagas"), NOTHING_SET.age("keep_start_keys")) == (
+        timedelta(days=30),
+        timedelta(days=365),
+    )
+    with pytest.raises(UsageError, match="drain") as raised:
+        Settings.read({"drain": "forever"})
+    assert "from 0 s to 1 d; the default is 10 s" in raised.value.hint
+
+
 def test_a_handler_may_have_settings_of_its_own() -> None:
     service = Service("laundry")
     service.handles(Wash, handler_time=timedelta(seconds=3))(wash)
@@ -107,8 +119,11 @@ def test_flags_and_environment_reach_the_role(monkeypatch: pytest.MonkeyPatch) -
     command = ["run", "reference_services.payment", "--role", "service:payment", "--drain", "1m"]
     result = CliRunner().invoke(cli, command, catch_exceptions=False)
     assert result.exit_code == 0, result.output
-    wanted = {"prefetch": 7, "handler_time": timedelta(seconds=7), "drain": timedelta(minutes=1)}
-    assert seen == [Settings(**wanted)]  # type: ignore[arg-type]
+    seven = timedelta(seconds=7)
+    wanted = Settings(
+        prefetch=7, handler_time=seven, drain=timedelta(minutes=1), keep_sagas=seven, keep_start_keys=seven
+    )
+    assert seen == [wanted]
 
 
 def test_a_bad_flag_ends_the_command_before_anything_is_connected() -> None:

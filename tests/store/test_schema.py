@@ -62,7 +62,7 @@ async def test_an_upgrade_takes_what_is_provably_its_own(tmp_path: Path, opened:
     green, blue = SqliteStore(path, "green.shop"), SqliteStore(path, "blue.shop")
     assert (await green.upgrade()).records == 4
     done = await green.upgrade()
-    assert (done.found, done.records, done.others) == (2, 0, {"shop": 2, "desk": 2})
+    assert (done.found, done.records, done.others) == (3, 0, {"shop": 2, "desk": 2})
     await opened(green)
     mine = {saga_id for name, saga_id in ids.items() if name.startswith("green.shop")}
     assert set(await green.load(list(ids.values()))) == mine
@@ -71,7 +71,7 @@ async def test_an_upgrade_takes_what_is_provably_its_own(tmp_path: Path, opened:
     with pytest.raises(StoreMisconfigured, match="schema version 1"):
         await blue.open()
     assert await blue.schema_version() == 1
-    assert ((await blue.upgrade()).others, await blue.schema_version()) == ({"desk": 2}, 2)
+    assert ((await blue.upgrade()).others, await blue.schema_version()) == ({"desk": 2}, 3)
     await opened(blue)
     assert len((await blue.find()).records) == 2
     assert (await SqliteStore(path, "green.desk").upgrade()).others == {}
@@ -117,10 +117,10 @@ async def test_an_upgrade_that_fails_leaves_the_file_as_it_was(tmp_path: Path, m
 async def test_a_newer_file_is_said_to_be_newer(tmp_path: Path) -> None:
     path = tmp_path / "sagas.db"
     with closing(sqlite3.connect(path)) as file:
-        file.execute("PRAGMA user_version = 3")
+        file.execute("PRAGMA user_version = 4")
     store = SqliteStore(path)
     for doing in (store.open, store.upgrade):
-        with pytest.raises(StoreMisconfigured, match="schema version 3; this choros knows version 2") as refused:
+        with pytest.raises(StoreMisconfigured, match="schema version 4; this choros knows version 3") as refused:
             await doing()
         assert "newer" in refused.value.hint
 
@@ -161,7 +161,7 @@ async def test_an_upgrade_of_redis_goes_on_where_it_was(
     await opened(again)
     assert await waiting(again) == ["c0", "c1", "c2", "c3"]
     assert (await again.load(["s2"]))["s2"].unsent == {"c2"}
-    assert ((await again.upgrade()).found, await again.schema_version()) == (2, 2)
+    assert ((await again.upgrade()).found, await again.schema_version()) == (3, 3)
 
 
 async def test_an_old_process_after_an_interrupted_upgrade_of_redis_hides_nothing_from_the_next(
@@ -184,9 +184,9 @@ async def test_an_old_process_after_an_interrupted_upgrade_of_redis_hides_nothin
 
 
 async def test_a_newer_redis_is_said_to_be_newer(redis_url: str, namespace: str, redis_client: Redis) -> None:
-    await redis_client.set(f"{{{namespace}}}:schema", "3")
+    await redis_client.set(f"{{{namespace}}}:schema", "4")
     store = RedisStore(redis_url, namespace)
     for doing in (store.open, store.upgrade):
-        with pytest.raises(StoreMisconfigured, match="schema version 3; this choros knows version 2"):
+        with pytest.raises(StoreMisconfigured, match="schema version 4; this choros knows version 3"):
             await doing()
     await store.close()

@@ -31,9 +31,11 @@ Set = str | None
 def _setting(name: str) -> Any:
     """The option that sets this."""
     setting = SETTINGS[name]
-    unit = " s" if setting.kind == "time" else ""
     return typer.Option(
-        setting.flag, envvar=[setting.variable], help=f"{setting.says} ({setting.default:g}{unit})", show_default=False
+        setting.flag,
+        envvar=[setting.variable],
+        help=f"{setting.says} ({setting.shown(setting.default)})",
+        show_default=False,
     )
 
 
@@ -115,9 +117,12 @@ def run(
     prefetch: Annotated[Set, _setting("prefetch")] = None,
     handler_time: Annotated[Set, _setting("handler_time")] = None,
     drain: Annotated[Set, _setting("drain")] = None,
+    keep_sagas: Annotated[Set, _setting("keep_sagas")] = None,
+    keep_start_keys: Annotated[Set, _setting("keep_start_keys")] = None,
 ) -> None:
     """Run a role of an application until it is told to stop (SIGTERM, Ctrl-C)."""
-    settings = Settings.read({"prefetch": prefetch, "handler_time": handler_time, "drain": drain})
+    given = {"prefetch": prefetch, "handler_time": handler_time, "drain": drain}
+    settings = Settings.read({**given, "keep_sagas": keep_sagas, "keep_start_keys": keep_start_keys})
     configure_logging(role)
     loaded = load_app(application)
     if role == "all" and not _has_work(loaded):

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from choros.cli.asking import AppName, Broker, Database, StoreUrl, log_apart, run_until_done
-from choros.cli.words import existing
+from choros.cli.words import existing, tell_beyond
 from choros.envelope import Envelope, rfc3339
 from choros.errors import UsageError
 from choros.loading import load_app
@@ -21,6 +21,7 @@ from choros.roles import DEFAULT_BROKER, DEFAULT_DATABASE, DEFAULT_STORE, Addres
 from choros.runtime.application import App
 from choros.runtime.inbox import not_handled
 from choros.runtime.republishing import put_out, released
+from choros.runtime.retention import gone, warning
 from choros.runtime.service import Service
 from choros.store.addresses import database_at
 from choros.store.barrier import Database as ServiceDatabase
@@ -76,6 +77,7 @@ def republish(
 async def _republish(loaded: App, addresses: Addresses, since: str, saga: str, saga_id: str, dry_run: bool) -> None:
     async with opened_store(addresses, loaded) as store:
         start = moment(since, store.now()) if since else 0.0
+        tell_beyond(await _beyond(store, start, saga_id))
         told = _Told(f"since {rfc3339(start)}" if since else f"of saga {saga_id}")
         if dry_run:
             async for facts in released(store, start, saga=saga, saga_id=saga_id):
@@ -88,6 +90,14 @@ async def _republish(loaded: App, addresses: Addresses, since: str, saga: str, s
                 told.count(facts, await put_out(transport, facts))
         told.end()
         print(f"✔ {told.total} put out again, released {told.which}{told.unbound}")
+
+
+async def _beyond(store: Store, start: float, saga_id: str) -> str:
+    """What the store does not know any more of what was asked for; raises SagaNotFound for a saga that was deleted."""
+    known = (await store.load([saga_id])).get(saga_id) if saga_id else None
+    if known and known.record.gone:
+        raise gone(known.record)
+    return "" if known else warning(await store.forgotten(), start)
 
 
 class _Told:
@@ -149,6 +159,7 @@ async def _missed(loaded: App, addresses: Addresses, since: str, saga: str) -> i
     lacking = 0
     async with opened_store(addresses, loaded) as store:
         start = moment(since, store.now())
+        tell_beyond(warning(await store.forgotten(), start))
         for service in services:
             async with _inbox(loaded, addresses, service) as inbox:
                 lacking += await _missed_by(service, inbox, store, start, saga)

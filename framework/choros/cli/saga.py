@@ -10,6 +10,7 @@ from typing import Annotated, Any, get_args
 import typer
 
 from choros.cli.asking import AppName, Broker, StoreUrl, found, log_apart, run_until_done, with_client
+from choros.cli.facts import moment
 from choros.cli.words import (
     answer,
     command,
@@ -21,6 +22,7 @@ from choros.cli.words import (
     message_of,
     seconds,
     status_named,
+    tell_beyond,
 )
 from choros.envelope import rfc3339
 from choros.errors import OutcomePending, UsageError
@@ -29,6 +31,8 @@ from choros.messages import Message
 from choros.roles import DEFAULT_BROKER, DEFAULT_STORE, Addresses, opened_store
 from choros.runtime.application import App
 from choros.runtime.client import Account, Client, Outcome, account_of, events_of
+from choros.runtime.exporting import exported
+from choros.runtime.retention import warning
 from choros.runtime.stuck import why_stuck, whys_stuck
 from choros.saga.declaration import Saga
 from choros.saga.instance import Status
@@ -116,13 +120,16 @@ def saga_list(
     loaded = load_app(application)
     name = loaded.saga(saga).name if saga else ""
 
-    async def find() -> list[dict[str, str]]:
+    async def find() -> tuple[list[dict[str, str]], str]:
         async with opened_store(Addresses(store=existing(store)), loaded) as opened:
-            records = (await opened.find(saga=name, status=status, limit=limit)).records
-            whys = await whys_stuck(loaded.sagas, opened, records)
-            return [_row(record, whys.get(record.saga_id, "")) for record in records]
+            page = await opened.find(saga=name, status=status, limit=limit)
+            whys = await whys_stuck(loaded.sagas, opened, page.records)
+            rows = [_row(record, whys.get(record.saga_id, "")) for record in page.records]
+            return rows, "" if page.cursor else warning(await opened.forgotten())
 
-    _tell_rows(run_until_done(find()), shape)
+    rows, beyond = run_until_done(find())
+    _tell_rows(rows, shape)
+    tell_beyond(beyond)
 
 
 def _row(record: Record, why: str) -> dict[str, str]:
@@ -157,6 +164,9 @@ def saga_show(application: AppName, saga_id: SagaId, store: StoreUrl = DEFAULT_S
             return await account_of(opened, saga_id)
 
     account = found(look(), application, store)
+    if account.record.gone:
+        _tell_gone(account.record, shape)
+        return
     why = why_stuck(loaded.sagas, account.record, account.history)
     if shape != "table":
         history = [{"version": row.version, "at": row.at, "events": events_of(row)} for row in account.history]
@@ -166,6 +176,38 @@ def saga_show(application: AppName, saga_id: SagaId, store: StoreUrl = DEFAULT_S
     print("\n".join(timeline(account, loaded.sagas.get((account.record.saga, account.record.saga_version)))))
     if why:
         print(f"stuck: {why}")
+
+
+def _tell_gone(record: Record, shape: str) -> None:
+    if shape == "table":
+        print(f"{record.saga_id}  {record.status} at {rfc3339(record.updated_at)}  (saga {record.saga}); deleted since")
+        return
+    ended = {"saga_id": record.saga_id, "status": record.status, "ended_at": record.updated_at}
+    print(json.dumps({**ended, "deleted": True, "history": []}))
+
+
+@app.command("export")
+def saga_export(
+    application: AppName,
+    status: Annotated[str, typer.Option(help="running, compensating, completed, compensated or parked")] = "",
+    saga: Annotated[str, typer.Option(help="one saga only")] = "",
+    since: Annotated[str, typer.Option(help="only what has changed since: '1d', or 2026-11-22T12:00")] = "",
+    store: StoreUrl = DEFAULT_STORE,
+) -> None:
+    """Write saga instances out, each with all that is known of it as one line of JSON: before they are deleted."""
+    log_apart()
+    status_named(status, STATUSES)
+    loaded = load_app(application)
+    name = loaded.saga(saga).name if saga else ""
+
+    async def export() -> str:
+        async with opened_store(Addresses(store=existing(store)), loaded) as opened:
+            start = moment(since, opened.now()) if since else None
+            async for line in exported(opened, saga=name, status=status, since=start):
+                print(json.dumps(line))
+            return warning(await opened.forgotten(), start or 0.0)
+
+    tell_beyond(run_until_done(export()))
 
 
 @app.command("cancel")

@@ -57,6 +57,12 @@ def interrupted(saga_id: str, hint: str) -> str:
     return f"Stopped waiting; saga {saga_id} goes on. Try: {hint}"
 
 
+def tell_beyond(warned: str) -> None:
+    """Say on stderr what the answer does not reach."""
+    if warned:
+        print(f"! {warned}", file=sys.stderr)
+
+
 # --- what was typed ---------------------------------------------------------------------------------------------------
 
 

@@ -28,6 +28,7 @@ from choros.runtime.application import App
 from choros.runtime.decider import Decider
 from choros.runtime.recognising import as_stored, recognise
 from choros.runtime.rerunning import rerun
+from choros.runtime.retention import gone, warning
 from choros.runtime.skipping import Skippable, skippable
 from choros.runtime.stuck import declared_in, why_stuck
 from choros.runtime.telemetry import get_logger
@@ -217,8 +218,8 @@ class Client:
             look, pause = True, min(pause * 1.5, POLL_MOST)
 
     async def outcome(self, saga_id: str) -> Outcome:
-        """How far the saga is; raises SagaNotFound, and StoreUnreachable at once."""
-        return _outcome(as_stored(await _record(self._store, saga_id)))
+        """How far the saga is, or was when it ended; raises SagaNotFound, and StoreUnreachable at once."""
+        return _outcome(as_stored(await _known(self._store, saga_id)))
 
     async def show(self, saga_id: str) -> Account:
         """Everything that is known of a saga instance; raises SagaNotFound, and StoreUnreachable at once."""
@@ -272,6 +273,8 @@ class Client:
         """Let the saga go on under the declaration that this application has of it in that version. Answers 'moved';
         raises UsageError where the two differ in anything that it has come to, or in the closing facts."""
         account = await self.show(saga_id)
+        if account.record.gone:
+            raise gone(account.record)
         record = account.record
         begun = self._app.sagas.get((record.saga, record.saga_version))
         # An old record has no fingerprint, and its history no text: it follows what is declared as its version.
@@ -333,15 +336,23 @@ def _not_taken(work: Work, seconds: float) -> StoreUnreachable:
 
 
 async def account_of(store: Store, saga_id: str) -> Account:
-    """Everything that a store knows of a saga instance; raises SagaNotFound."""
-    record = await _record(store, saga_id)
+    """Everything that a store knows of a saga instance; of one that was deleted that is little. Raises SagaNotFound."""
+    record = await _known(store, saga_id)
     return Account(record, as_stored(record), tuple(await store.history(saga_id)))
 
 
 async def _record(store: Store, saga_id: str) -> Record:
+    record = await _known(store, saga_id)
+    if record.gone:
+        raise gone(record)
+    return record
+
+
+async def _known(store: Store, saga_id: str) -> Record:
     loaded = (await store.load([saga_id])).get(saga_id)
     if loaded is None:
-        raise SagaNotFound(f"There is no saga instance {saga_id}.", "choros saga list.")
+        since = warning(await store.forgotten())
+        raise SagaNotFound(f"There is no saga instance {saga_id}{since and f'; {since}'}.", "choros saga list.")
     return loaded.record
 
 

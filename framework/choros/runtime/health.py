@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from choros.errors import ChorosError
+from choros.runtime.rooms import Ask, Rooms
 from choros.runtime.telemetry import get_logger
 from choros.sources import now
 from choros.transport.health import Health, HealthRecord
@@ -68,6 +69,8 @@ class Report:
     """Live sagas that this process leaves alone, because it has another declaration of them."""
     unreadable: int = 0
     """Stored messages and records that this process cannot read, and leaves where they are."""
+    filling: Sequence[str] = ()
+    """What is nearly full, in sentences: when it is full, nothing can be written."""
 
     @classmethod
     def read(cls, path: Path) -> Report:
@@ -104,7 +107,7 @@ class Report:
             found.append(
                 f"{self.unreadable} stored messages or sagas cannot be read here, and wait; the log names them."
             )
-        return found
+        return [*found, *self.filling]
 
 
 class Vitals:
@@ -123,6 +126,7 @@ class Vitals:
         self._receivers: Sequence[Receiver] = ()
         self._stranded: Callable[[], int] = int
         self._unreadable: Callable[[], int] = int
+        self._rooms = Rooms()
 
     def watch_broker(self, broker: Broker) -> None:
         """Report how this transport is."""
@@ -131,6 +135,10 @@ class Vitals:
     def watch_store(self, name: str, look: Look, patience: float = 0.0) -> None:
         """Ask this store once for each report; its answer may take one report's time, or `patience` seconds."""
         self._looks[name] = look, max(patience, self._every)
+
+    def watch_room(self, name: str, ask: Ask) -> None:
+        """Ask with each report how full it is what this store fills."""
+        self._rooms.watch(name, ask)
 
     def watch_receivers(self, receivers: Sequence[Receiver]) -> None:
         """Report when these last received anything."""
@@ -151,6 +159,7 @@ class Vitals:
             while True:
                 try:
                     await self._ask_stores()
+                    await self._rooms.look(self._every)
                     self._write()
                 except Exception:  # a look that is at fault must not end all that come after it
                     log.exception("choros.health.failed")
@@ -170,7 +179,8 @@ class Vitals:
         times = [at for receiver in self._receivers if (at := receiver.last_delivery) is not None]
         last = max(times, default=None)
         left_alone = self._stranded(), self._unreadable()
-        return Report(self._role, os.getpid(), now(), self._every, broker, self._store.now, lag, last, *left_alone)
+        about = self._role, os.getpid(), now(), self._every, broker, self._store.now, lag, last
+        return Report(*about, *left_alone, self._rooms.filling)
 
     async def _tick(self) -> None:
         """Notice that the loop stood still: a handler computes, or blocks, where it should await."""

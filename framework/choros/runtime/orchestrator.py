@@ -13,6 +13,7 @@ from choros.runtime.calling import in_order, plainly
 from choros.runtime.decider import Decider
 from choros.runtime.reading import read_envelope
 from choros.runtime.replies import read_reply
+from choros.runtime.retention import SWEEP_EVERY, Retention, Sweep
 from choros.runtime.stuck import Watch
 from choros.runtime.telemetry import get_logger
 from choros.runtime.transition import Transitions
@@ -26,6 +27,7 @@ log = get_logger("choros.orchestrator")
 
 DUE_LIMIT = 500
 SURVEY_EVERY = 60.0
+DEFAULT = Retention()
 
 
 class Orchestrator:
@@ -42,6 +44,8 @@ class Orchestrator:
         resend_after: float = 5.0,
         scan_every: float = 1.0,
         drain: float = 10.0,
+        retention: Retention = DEFAULT,
+        sweep_every: float = SWEEP_EVERY,
     ) -> None:
         self.decider = Decider(
             Transitions(app).make, store, transport, resend_after=resend_after, scan_every=scan_every
@@ -53,6 +57,8 @@ class Orchestrator:
         self._timers_every = timers_every
         self._drain = drain
         self._known = app.kinds
+        self.sweep = Sweep(store, retention, sweep_every)
+        """Deletes what has ended and is old enough."""
         self.stranded = Watch(app.sagas, app.kinds, store)
         """What it leaves alone."""
         self._stopping = asyncio.Event()
@@ -72,6 +78,7 @@ class Orchestrator:
             in_order(partial(self._receive, consumer)),
             self._timers(),
             self._survey(),
+            self.sweep.run(),
             self.decider.commands.run(),
             self.decider.facts.run(),
         )

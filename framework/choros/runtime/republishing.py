@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from functools import partial
 
 import structlog
 
 from choros.envelope import Envelope
 from choros.errors import BrokerUnreachable
 from choros.runtime.client import UNREADABLE, events_of
-from choros.store.port import HistoryRow, Record, Store
+from choros.store.port import LIVE, HistoryRow, Page, Record, Store
 from choros.transport.backoff import full_jitter
 from choros.transport.port import Published, Transport
 
@@ -46,11 +47,30 @@ async def released(
 
 async def _records(store: Store, since: float, saga: str, saga_id: str) -> AsyncIterator[Sequence[Record]]:
     if saga_id:
-        yield [one.record for one in (await store.load([saga_id])).values()]
+        yield [one.record for one in (await store.load([saga_id])).values() if not one.record.gone]
         return
+    async for records in changed(store, max(0.0, since - CLOCK_SKEW)):
+        yield [record for record in records if saga in ("", record.saga)]
+
+
+async def changed(store: Store, since: float, page: int = PAGE) -> AsyncIterator[Sequence[Record]]:
+    """The records that have changed at that moment or later, each once: first those that have not ended, all of which
+    it reads, then the others, by an index. One that ends meanwhile is no less found, since it is ahead."""
+    seen: set[str] = set()
+    for status in LIVE:
+        async for records in pages(partial(store.find, status=status, limit=page)):
+            fresh = [one for one in records if one.updated_at >= since and one.saga_id not in seen]
+            seen.update(one.saga_id for one in fresh)
+            yield fresh
+    async for records in pages(partial(store.ended, since, limit=page)):
+        yield [record for record in records if record.saga_id not in seen]
+
+
+async def pages(look: Callable[..., Awaitable[Page]]) -> AsyncIterator[Sequence[Record]]:
+    """All records of a look that is taken page by page."""
     cursor, more = "", True
     while more:
-        page = await store.find(saga=saga, since=max(0.0, since - CLOCK_SKEW), limit=PAGE, cursor=cursor)
+        page = await look(cursor=cursor)
         yield page.records
         cursor, more = page.cursor, bool(page.cursor)
 

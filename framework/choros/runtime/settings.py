@@ -18,6 +18,8 @@ _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
 _TIME = re.compile(rf"(?:{_PART.pattern})+")
 _NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
+FOREVER = 100 * 365 * 86_400.0
+"""An age of so many seconds, typed as `forever`, is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,7 @@ class Setting:
     def read(self, text: str) -> Any:
         """From what was typed; raises UsageError."""
         try:
-            seconds = seconds_of(text)
+            seconds = FOREVER if text == "forever" and self.most == FOREVER else seconds_of(text)
             value = timedelta(seconds=seconds) if self.kind == "time" else int(text)
         except (ValueError, OverflowError):
             raise self._wrong(text) from None
@@ -59,10 +61,18 @@ class Setting:
             raise self._wrong(value)
         return value
 
+    def shown(self, value: float) -> str:
+        """One of its values, for a person."""
+        if self.kind == "number":
+            return f"{value:g}"
+        if value == FOREVER:
+            return "forever"
+        return f"{value:g} s" if value % 86_400 or not value else f"{value / 86_400:g} d"
+
     def _wrong(self, value: object) -> UsageError:
-        unit = " s" if self.kind == "time" else ""
         given = "a time, such as 500ms, 30s or 1h30m," if self.kind == "time" else "a whole number"
-        hint = f"{given} from {self.least:g}{unit} to {self.most:g}{unit}; the default is {self.default:g}{unit}."
+        least, most, default = map(self.shown, (self.least, self.most, self.default))
+        hint = f"{given} from {least} to {most}; the default is {default}."
         return UsageError(f"{self.flag} (settings, {self.variable}): {value!r} is not allowed.", hint)
 
 
@@ -70,6 +80,8 @@ _ALL = (
     Setting("prefetch", "number", 64, 1, 65_535, "messages that may be with a service unsettled"),
     Setting("handler_time", "time", 300, 0.001, 604_800, "how long one call of a handler may take"),
     Setting("drain", "time", 10, 0, 86_400, "how long what is under way may take to finish when the role stops"),
+    Setting("keep_sagas", "time", 30 * 86_400, 0, FOREVER, "how long sagas are kept after their end, or forever"),
+    Setting("keep_start_keys", "time", 365 * 86_400, 0, FOREVER, "how long the start keys of deleted sagas are, too"),
 )
 SETTINGS: Mapping[str, Setting] = {setting.name: setting for setting in _ALL}
 """All of them, by name: a field of `Settings`, an option of `choros run`, and a row of the guide's table each."""
@@ -82,6 +94,8 @@ class Settings:
     prefetch: int | None = None
     handler_time: timedelta | None = None
     drain: timedelta | None = None
+    keep_sagas: timedelta | None = None
+    keep_start_keys: timedelta | None = None
 
     def __post_init__(self) -> None:
         for name, setting in SETTINGS.items():
@@ -105,6 +119,11 @@ class Settings:
         """How long, or the default."""
         time: timedelta | None = getattr(self, name)
         return SETTINGS[name].default if time is None else time.total_seconds()
+
+    def age(self, name: str) -> timedelta | None:
+        """How old something may become; None for ever."""
+        seconds = self.seconds(name)
+        return None if seconds >= FOREVER else timedelta(seconds=seconds)
 
 
 NOTHING_SET = Settings()

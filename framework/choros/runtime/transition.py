@@ -22,16 +22,22 @@ from choros.runtime.application import App
 from choros.runtime.moving import moved
 from choros.runtime.recognising import DECLARATION, Bodies, as_stored, instance_of, recognise
 from choros.runtime.replies import judge
+from choros.runtime.retention import gone
 from choros.runtime.work import Folded, Move, Start, Work
 from choros.saga.declaration import Saga
 from choros.saga.inputs import Decision, Event, Input, TimerFired
 from choros.saga.instance import Instance
 from choros.saga.machine import begin, decide
-from choros.store.port import Entry, Loaded, Record, Transition
+from choros.store.port import ENDED, Entry, Loaded, Record, Transition
 from choros.transport.topology import Names
 
 _PROGRESS = frozenset({"replied", "refused", "failed", "undone", "skipped"})
 """Events after which no command sent so far is wanted any more: one that is still in the outbox leaves it."""
+MOST_LATE = 16
+"""Late replies that a saga's history has at most."""
+MOST_ATTEMPTS = 100
+"""Attempts of one command that its history tells one by one."""
+_TRIES = frozenset({"sent", "timed_out", "failed", "undeclared_refusal", "retry_scheduled"})
 _SET_ASIDE = '[{"kind":"set_aside"}]'
 
 
@@ -49,6 +55,8 @@ class Transitions:
         """Fold the work on one saga into one transition."""
         if loaded is None:
             return self._begin(works, now)
+        if loaded.record.gone:
+            return _over(works, loaded.record)
         sorted_ = _sort(works, loaded.record)
         move = next((work for work in sorted_.fresh if isinstance(work.given, Move)), None)
         if move:
@@ -74,9 +82,11 @@ class Transitions:
         rejected += [(work, stray) for work in (*fresh, *repeated) if work.id in strays]
         repeated = [*given.repeated, *(work for work in repeated if work.id not in strays)]
         done = [work for work in fresh if work.id not in strays]
-        if decision.instance == before and not decision.events and not record.undecided:
+        told, late = _told(decision.events, record.late)
+        if decision.instance == before and not told and not record.undecided:
             return Folded(done, repeated, rejected, before)
-        transition = self._transition(record, saga, decision, done, now)
+        after = replace(record, late=late)
+        transition = self._transition(after, saga, replace(decision, events=told), _kept_ids(done, decision, told), now)
         if any(event.kind in _PROGRESS for event in decision.events):
             transition = replace(transition, sent=tuple(loaded.unsent))
         return Folded(done, repeated, rejected, decision.instance, decision.events, transition)
@@ -97,7 +107,7 @@ class Transitions:
             application=self._app.name, version=0, transition="", status="", state="", started_at=now, updated_at=now,
         )  # fmt: skip
         same, conflicting = _same_start([w for w in works if isinstance(w.given, Start)], start.digest)
-        transition = self._transition(blank, saga, decision, same, now)
+        transition = self._transition(blank, saga, decision, _kept_ids(same, decision, decision.events), now)
         return Folded(same, (), others + conflicting, decision.instance, decision.events, transition)
 
     def _set_aside(self, record: Record, given: _Sorted, unlike: DeclaredOtherwise, now: float) -> Folded:
@@ -105,8 +115,8 @@ class Transitions:
         replies = [work for work in given.fresh if isinstance(work.given, Envelope)]
         rejected = [*given.rejected, *((w, unlike) for w in given.fresh if w not in replies and w.id)]
         known = as_stored(record)
-        if not replies:
-            return Folded((), given.repeated, rejected, known, stuck=unlike.sentence)
+        if not replies or record.status in ENDED:  # to one that has ended any reply is late
+            return Folded(replies, given.repeated, rejected, known, stuck=unlike.sentence)
         after = self._after(record, replies, replies, now)
         transition = Transition(replace(after, wake_at=now), record.transition, history=_SET_ASIDE)
         return Folded(replies, given.repeated, rejected, known, (), transition, unlike.sentence)
@@ -151,7 +161,7 @@ class Transitions:
         return inputs
 
     def _transition(
-        self, record: Record, saga: Saga[Any], decision: Decision, works: Sequence[Work], now: float
+        self, record: Record, saga: Saga[Any], decision: Decision, taken: Sequence[str], now: float
     ) -> Transition:
         instance = decision.instance
         self._bodies.vouch(saga, instance)
@@ -163,7 +173,7 @@ class Transitions:
             state=instance.dumps(),
             updated_at=now,
             wake_at=instance.wake_at,
-            received=record.received + _decided(works, decision),
+            received=(*record.received, *taken),
             undecided=(),
             fingerprint=saga.fingerprint.hash,
         )
@@ -294,21 +304,55 @@ def _input(work: Work, saga: Saga[Any], versions: Collection[int], loaded: Loade
     return given
 
 
-def _decided(works: Sequence[Work], decision: Decision) -> tuple[str, ...]:
-    """The ids taken in. A refusal that nobody declared decides nothing: the participant keeps it as its answer, and
-    once it is declared the same answer must count."""
-    undecided = {event.cause for event in decision.events if event.kind == "undeclared_refusal"}
-    return tuple(work.id for work in works if work.id and work.id not in undecided)
+def _over(works: Sequence[Work], record: Record) -> Folded:
+    """Its record was deleted long after it had ended: the same start is the same saga, over; a reply is late."""
+    repeated, rejected = [], []
+    for work in works:
+        error = _conflict(work.given, record.digest) if isinstance(work.given, Start) else None
+        if error is None and work.waiter and not isinstance(work.given, Start):
+            error = gone(record)
+        (rejected.append((work, error)) if error else repeated.append(work))
+    return Folded((), repeated, rejected, as_stored(record))
+
+
+def _told(events: Sequence[Event], late: int) -> tuple[tuple[Event, ...], int]:
+    """The events that are kept, and how many late replies the history has then: those beyond the bound change nothing,
+    and anybody may send any number of them."""
+    told: list[Event] = []
+    for event in events:
+        if event.kind == "late_reply":
+            if late >= MOST_LATE:
+                continue
+            late += 1
+        told.append(event)
+    return tuple(told), late
+
+
+def _kept_ids(works: Sequence[Work], decision: Decision, told: Sequence[Event]) -> tuple[str, ...]:
+    """The ids taken in, by which an input that comes again, or whose commit was not answered, is known.
+
+    Not kept is what is known without: late replies beyond the bound, and failures of high attempts, since the attempt
+    that is awaited answers for them. A refusal that nobody declared decides nothing: the participant keeps it as its
+    answer, and once it is declared the same answer must count."""
+    lost = {event.cause for event in decision.events if event not in told or event.kind == "undeclared_refusal"}
+    lost |= {event.cause for event in told if event.kind == "failed" and event.attempt > MOST_ATTEMPTS}
+    return tuple(work.id for work in works if work.id and work.id not in lost)
+
+
+def _is_kept(event: Event) -> bool:
+    """Of a command that is tried for ever, the history tells the first attempts, and then ever fewer."""
+    attempt = event.attempt
+    return event.kind not in _TRIES or attempt <= MOST_ATTEMPTS or not attempt & (attempt - 1)
 
 
 def _history(events: Sequence[Event], facts: Sequence[Envelope], declared: str = "") -> str:
     """What happened; where the instance takes a declaration on, its text, once: only so can a difference be named."""
-    rows: list[dict[str, Any]] = [_event(event) for event in events]
+    rows: list[dict[str, Any]] = [_event(event) for event in events if _is_kept(event)]
     if declared:
         first = rows.pop(0) if rows else {"kind": "declared"}
         rows.insert(0, {**first, DECLARATION: declared})
     rows += [{"kind": "fact", "envelope": fact.dumps()} for fact in facts]
-    return json.dumps(rows, separators=(",", ":"))
+    return json.dumps(rows, separators=(",", ":")) if rows else ""
 
 
 def _event(event: Event) -> dict[str, Any]:

@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import ChainMap, Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from choros.errors import StoreUnreachable
+from choros.ids import rerun_id_for
 from choros.sources import now
-from choros.store.paging import Position, page_of
+from choros.store.paging import Position, end_of, page_of, page_of_ended
 from choros.store.port import (
+    ENDED,
     LIVE,
     Channel,
     Committed,
     Entry,
+    Forgotten,
     HistoryRow,
     Kind,
     Known,
     Loaded,
     Page,
     Record,
+    Room,
     Transition,
     handed_out,
 )
-from choros.store.schema import Upgraded
-
-SCHEMA_VERSION = 2
+from choros.store.reading import left_of
+from choros.store.schema import SCHEMA_VERSION, Upgraded
 
 
 @dataclass(slots=True)
@@ -47,6 +50,9 @@ class _Rows:
     history: dict[str, list[HistoryRow]] = field(default_factory=dict)
     last_fact: dict[str, str] = field(default_factory=dict)
     """Saga id -> id of the last fact that it let go."""
+    start_keys: dict[str, Record] = field(default_factory=dict)
+    """What is left of records that were forgotten."""
+    forgotten: float = 0.0
 
 
 class MemoryStore:
@@ -85,7 +91,8 @@ class MemoryStore:
     async def load(self, saga_ids: Sequence[str]) -> Mapping[str, Loaded]:
         """The records that exist among these."""
         rows = await self._answering()
-        wanted = {saga_id: rows.records[saga_id] for saga_id in saga_ids if saga_id in rows.records}
+        known = ChainMap(rows.records, rows.start_keys)
+        wanted = {saga_id: known[saga_id] for saga_id in saga_ids if saga_id in known}
         unsent: dict[tuple[str, Channel], set[str]] = defaultdict(set)
         for (saga_id, entry_id), waiting in rows.outbox.items():
             if saga_id in wanted:
@@ -104,6 +111,8 @@ class MemoryStore:
         record, stored = transition.record, self._rows.records.get(transition.record.saga_id)
         expected = (record.version - 1, transition.previous)
         if expected != ((stored.version, stored.transition) if stored else (0, "")):
+            return Committed.CONFLICT
+        if record.saga_id in self._rows.start_keys:
             return Committed.CONFLICT
         self._rows.records[record.saga_id] = record
         self._forget((record.saga_id, entry_id) for entry_id in transition.sent)
@@ -153,20 +162,20 @@ class MemoryStore:
         )
         return [saga_id for _, saga_id in due[:limit]]
 
-    async def find(
-        self, *, saga: str = "", status: str = "", since: float = 0.0, limit: int = 50, cursor: str = ""
-    ) -> Page:
+    async def find(self, *, saga: str = "", status: str = "", limit: int = 50, cursor: str = "") -> Page:
         """Records, last started first."""
         rows, after = await self._answering(), Position.parse(cursor)
         found = [
             record
             for record in rows.records.values()
-            if saga in ("", record.saga)
-            and status in ("", record.status)
-            and record.updated_at >= since
-            and after.precedes(record)
+            if saga in ("", record.saga) and status in ("", record.status) and after.precedes(record)
         ]
         return page_of(found, limit)
+
+    async def ended(self, since: float, *, limit: int = 50, cursor: str = "") -> Page:
+        """Records that have ended, the oldest change first."""
+        rows, after = await self._answering(), Position.after(since, cursor)
+        return page_of_ended((one for one in _over(rows) if end_of(one) > after), limit)
 
     async def counts(self) -> Mapping[tuple[str, str], int]:
         """How many records there are by (saga, status)."""
@@ -183,9 +192,47 @@ class MemoryStore:
         rows = await self._answering()
         return list(rows.history.get(saga_id, ()))
 
+    async def forget(self, before: float, *, keys_before: float = 0.0, skip: int = 0, limit: int = 64) -> Forgotten:
+        """Delete records that have ended before that moment."""
+        rows = await self._answering()
+        return self._forget_ended(rows, before, keys_before, skip, limit)
+
+    def _forget_ended(self, rows: _Rows, before: float, keys_before: float, skip: int, limit: int) -> Forgotten:
+        old = sorted((record for record in _over(rows) if record.updated_at < before), key=end_of)
+        looked = old[skip : skip + limit]
+        busy = {saga_id for saga_id, _ in rows.outbox}
+        deleted = [one for one in looked if one.saga_id not in busy and rerun_id_for(one.saga_id) not in rows.records]
+        for record in deleted:
+            self._delete(rows, record)
+        expired = [saga_id for saga_id, one in rows.start_keys.items() if one.updated_at < keys_before]
+        for saga_id in expired:
+            del rows.start_keys[saga_id]
+        return Forgotten(len(looked), len(deleted), len(looked) - len(deleted), len(expired))
+
+    def _delete(self, rows: _Rows, record: Record) -> None:
+        del rows.records[record.saga_id]
+        rows.history.pop(record.saga_id, None)
+        rows.last_fact.pop(record.saga_id, None)
+        rows.start_keys[record.saga_id] = left_of(
+            record.saga_id, record.saga, record.digest, record.status, record.updated_at
+        )
+        rows.forgotten = max(rows.forgotten, record.updated_at)
+
+    async def forgotten(self) -> float:
+        """The latest end of all records that were deleted."""
+        return (await self._answering()).forgotten
+
+    async def room(self) -> Room | None:
+        """Memory has no limit of its own here."""
+        return None
+
     async def _answering(self) -> _Rows:
         # A real database answers later: whoever else is ready runs in between, as it would there.
         await asyncio.sleep(0)
         if not self._open:
             raise StoreUnreachable("This saga store is not open.", "await store.open() before using it.")
         return self._rows
+
+
+def _over(rows: _Rows) -> Iterator[Record]:
+    return (record for record in rows.records.values() if record.status in ENDED)

@@ -1,4 +1,4 @@
-"""Paging through records, last started first: a cursor is the place of the last record handed out."""
+"""Paging through records: a cursor is the place of the last record handed out."""
 
 from __future__ import annotations
 
@@ -12,21 +12,31 @@ from choros.store.port import Page, Record
 
 @dataclass(frozen=True, slots=True, order=True)
 class Position:
-    """A place in the order; ids decide between records started at the same moment."""
+    """A place in the order; ids decide between records of the same moment."""
 
-    started_at: float
+    at: float
     saga_id: str
+
+    @property
+    def cursor(self) -> str:
+        """What stands for it."""
+        return f"{self.at!r}@{self.saga_id}"
 
     @staticmethod
     def parse(cursor: str) -> Position:
         """The place a cursor stands for; before all records for an empty one."""
         if not cursor:
             return Position(inf, "")
-        started_at, _, saga_id = cursor.partition("@")
+        at, _, saga_id = cursor.partition("@")
         try:
-            return Position(float(started_at), saga_id)
+            return Position(float(at), saga_id)
         except ValueError:
             raise UsageError("This cursor is none of ours.", "start again without a cursor.") from None
+
+    @staticmethod
+    def after(since: float, cursor: str) -> Position:
+        """The place a cursor stands for, the oldest first; for an empty one before all from that moment on."""
+        return Position.parse(cursor) if cursor else Position(since, "")
 
     def precedes(self, record: Record) -> bool:
         """Whether the record comes after this place."""
@@ -44,4 +54,16 @@ def page_of(records: Iterable[Record], limit: int) -> Page:
     shown = ordered[:limit]
     if len(ordered) <= limit or not shown:
         return Page(shown)
-    return Page(shown, f"{shown[-1].started_at!r}@{shown[-1].saga_id}")
+    return Page(shown, place_of(shown[-1]).cursor)
+
+
+def end_of(record: Record) -> Position:
+    """Where a record that has ended stands among those, by its last change."""
+    return Position(record.updated_at, record.saga_id)
+
+
+def page_of_ended(records: Iterable[Record], limit: int) -> Page:
+    """The first `limit` of these, the oldest first, and a cursor, where there are more of them than that."""
+    ordered = sorted(records, key=end_of)
+    shown = ordered[:limit]
+    return Page(shown, end_of(shown[-1]).cursor if len(ordered) > limit and shown else "")

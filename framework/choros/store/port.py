@@ -60,6 +60,11 @@ class Record:
     """Inputs that were taken in by a worker that does not know this saga version."""
     fingerprint: str = ""
     """Of the declaration that it follows; empty on an old record, until its next commit."""
+    late: int = 0
+    """How many replies that came too late its history has; beyond a bound they leave no trace."""
+    gone: bool = False
+    """Whether the record itself was deleted after its retention. What is left answers for its start key: whose it was,
+    the digest, how and when (`updated_at`) it ended. It must not be committed."""
     unreadable: str = ""
     """Names the fields that the store cannot read, as when somebody has changed them. Nothing else is to be believed
     then, and the record must not be committed: that would lose what is still there."""
@@ -97,7 +102,7 @@ class Transition:
     sent: tuple[str, ...] = ()
     """Ids of entries known to be confirmed: they leave the outbox with this commit."""
     history: str = ""
-    """What happened, as a JSON array; kept for good under (saga_id, version)."""
+    """What happened, as a JSON array, kept under (saga_id, version) as long as the record; empty for nothing."""
 
 
 def handed_out(known: Known) -> Collection[Kind]:
@@ -107,6 +112,8 @@ def handed_out(known: Known) -> Collection[Kind]:
 
 LIVE = ("running", "compensating", "parked")
 """The statuses of a record that has not ended."""
+ENDED = ("completed", "compensated")
+"""The statuses of one that has: no commit will ever make it live again."""
 
 
 class Committed(Enum):
@@ -150,6 +157,34 @@ class Page:
     cursor: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """What one call of `forget` came to."""
+
+    looked: int = 0
+    """How many records old enough it has looked at."""
+    records: int = 0
+    """How many of them it has deleted."""
+    left: int = 0
+    """How many it had to leave; the others had been deleted by somebody else meanwhile."""
+    keys: int = 0
+    """How many start keys it has deleted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How much there is of what a store fills, and how much of it is used, in bytes."""
+
+    what: str
+    used: int
+    total: int
+
+    @property
+    def share(self) -> float:
+        """The part that is used, from 0 to 1."""
+        return self.used / self.total if self.total else 0.0
+
+
 class Store(Protocol):
     """The saga instances of one application, on a database that others may use too: it sees nothing of theirs.
 
@@ -173,7 +208,7 @@ class Store(Protocol):
         ...
 
     async def load(self, saga_ids: Sequence[str]) -> Mapping[str, Loaded]:
-        """The records that exist among these."""
+        """The records that exist among these; also what is left of those that were forgotten, marked `gone`."""
         ...
 
     async def commit(self, batch: Sequence[Transition]) -> Sequence[Committed]:
@@ -197,13 +232,13 @@ class Store(Protocol):
         """Ids of records that this worker may decide and whose `wake_at` is not after `now`, most overdue first."""
         ...
 
-    async def find(
-        self, *, saga: str = "", status: str = "", since: float = 0.0, limit: int = 50, cursor: str = ""
-    ) -> Page:
-        """Records, last started first; with `since` only those that have changed at that moment or later.
+    async def find(self, *, saga: str = "", status: str = "", limit: int = 50, cursor: str = "") -> Page:
+        """Records, last started first."""
+        ...
 
-        No adapter has an index on the change: it would cost every commit, for a question of emergencies. So a look
-        with `since` reads every record once (measured in docs/decisions; see `runtime.republishing`)."""
+    async def ended(self, since: float, *, limit: int = 50, cursor: str = "") -> Page:
+        """Records that have ended and were changed last at that moment or later, the oldest change first: one that
+        changes meanwhile is still ahead."""
         ...
 
     async def counts(self) -> Mapping[tuple[str, str], int]:
@@ -217,6 +252,22 @@ class Store(Protocol):
 
     async def history(self, saga_id: str) -> Sequence[HistoryRow]:
         """What happened to a record, oldest first."""
+        ...
+
+    async def forget(self, before: float, *, keys_before: float = 0.0, skip: int = 0, limit: int = 64) -> Forgotten:
+        """Delete records with their histories that have ended, with the last change before that moment; the oldest
+        first. Of each its start key stays, unless it ended before `keys_before`: such keys are deleted too.
+
+        Left where they are: those with a message in the outbox, and those that were run again as a record that is
+        there. Looks at `limit` records (and start keys) at most, past the `skip` oldest ones that were left before."""
+        ...
+
+    async def forgotten(self) -> float:
+        """The latest end of all records that were deleted, 0 for none: what ended up to then may be gone."""
+        ...
+
+    async def room(self) -> Room | None:
+        """What this store fills, where it can tell and there is a limit."""
         ...
 
     async def close(self) -> None:

@@ -45,6 +45,7 @@ _FIELDS: dict[str, Callable[[object], bool]] = {
     "received": _are_texts,
     "undecided": _are_texts,
     "fingerprint": _is_text,
+    "late": _is_count,
 }
 
 
@@ -63,6 +64,14 @@ def unreadable(saga_id: str, fields: Iterable[str]) -> Record:
     return Record(
         saga_id=saga_id, saga="", saga_version=0, key="", digest="", application="", version=0, transition="",
         status="unreadable", state="", started_at=0.0, updated_at=0.0, unreadable=", ".join(fields),
+    )  # fmt: skip
+
+
+def left_of(saga_id: str, saga: str, digest: str, status: str, ended_at: float) -> Record:
+    """In the place of a record that was deleted after its retention."""
+    return Record(
+        saga_id=saga_id, saga=saga, saga_version=0, key="", digest=digest, application="", version=0, transition="",
+        status=status, state="", started_at=0.0, updated_at=ended_at, gone=True,
     )  # fmt: skip
 
 

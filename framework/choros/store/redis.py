@@ -11,31 +11,37 @@ from typing import Any
 
 import structlog
 
+from choros.ids import rerun_id_for
 from choros.store import redis_schema
-from choros.store.paging import Position, page_of
+from choros.store.paging import Position, end_of, page_of
 from choros.store.port import (
     Channel,
     Committed,
     Entry,
+    Forgotten,
     HistoryRow,
     Kind,
     Known,
     Loaded,
     Page,
     Record,
+    Room,
     Transition,
     handed_out,
 )
-from choros.store.reading import history_row_of, listed, number_in, record_of, unreadable
+from choros.store.reading import history_row_of, left_of, listed, number_in, record_of, unreadable
 from choros.store.redis_errors import is_of_what_is_stored
-from choros.store.redis_scripts import COMMIT, LOAD, MARK_SENT
+from choros.store.redis_scripts import COMMIT, FORGET, LOAD, MARK_SENT
 from choros.store.redis_server import Command, Server
 from choros.store.schema import Upgraded
 
 log = structlog.get_logger(__name__)
 
-_HEAD = 12
+_HEAD = 13
 """Values in the head of a record."""
+_LATER = ("", 0)
+"""What the last of them are where an older choros wrote it: schema version 1 had no fingerprint, 2 no count of late
+replies."""
 _LOAD_AT_ONCE = 64
 """Records that one script reads: a script blocks the server while it runs."""
 
@@ -84,7 +90,7 @@ class RedisStore:
         calls = [LOAD.call([self._saga(one) for one in chunk], self._prefix, *chunk) for chunk in chunks]
         answers = await self._server.run(LOAD, calls) if calls else []
         return {
-            saga_id: _to_loaded(saga_id, *found)
+            saga_id: _left(saga_id, found) if isinstance(found, str) else _to_loaded(saga_id, *found)
             for chunk, answer in zip(chunks, answers, strict=True)
             for saga_id, found in zip(chunk, answer, strict=True)
             if found
@@ -123,6 +129,7 @@ class RedisStore:
             repr(record.started_at),
             "" if record.wake_at is None else repr(record.wake_at),
             f"{record.version} {record.updated_at!r} {history}" if history else "",
+            repr(record.updated_at),
             len(sent),
             *sent,
             *(part for entry in outbox for part in (entry.channel, entry.id, entry.envelope)),
@@ -172,36 +179,45 @@ class RedisStore:
         answers = await self._server.talk(commands) if commands else []
         return [self._server.checked(answer) for answer in answers]
 
-    async def find(
-        self, *, saga: str = "", status: str = "", since: float = 0.0, limit: int = 50, cursor: str = ""
-    ) -> Page:
+    async def find(self, *, saga: str = "", status: str = "", limit: int = 50, cursor: str = "") -> Page:
         """Records, last started first."""
-        after = Position.parse(cursor)
         groups = [
             f"started:{one_saga}/{one_status}"
             for one_saga, one_status in await self.counts()
             if saga in ("", one_saga) and status in ("", one_status)
         ]
-        found: list[Record] = []
-        while len(found) <= limit:
-            places = sorted(await self._started(groups, after, limit + 1), reverse=True)[: limit + 1]
-            loaded = await self.load([saga_id for _, saga_id in places])
-            found += [one.record for one in loaded.values() if one.record.updated_at >= since]
-            if not since or len(places) <= limit:
-                break
-            after = Position(*places[-1])
-        return page_of(found, limit)
+        places = sorted(await self._started(groups, Position.parse(cursor), limit + 1), reverse=True)[: limit + 1]
+        return page_of(await self._records([saga_id for _, saga_id in places]), limit)
+
+    async def _records(self, saga_ids: Sequence[str]) -> list[Record]:
+        """Those that are still there."""
+        return [one.record for one in (await self.load(saga_ids)).values() if not one.record.gone]
+
+    async def ended(self, since: float, *, limit: int = 50, cursor: str = "") -> Page:
+        """Records that have ended, the oldest change first."""
+        after = Position.after(since, cursor)
+        key, moment = f"{self._prefix}ended", repr(after.at)
+        same, later = await self._all(
+            [
+                ("ZRANGEBYSCORE", key, moment, moment, "WITHSCORES"),
+                ("ZRANGEBYSCORE", key, f"({moment}", "+inf", "WITHSCORES", "LIMIT", 0, limit + 1),
+            ]
+        )
+        found = ((score, saga_id) for saga_id, score in (*same, *later))
+        places = [place for place in found if place > (after.at, after.saga_id)]
+        records = await self._records([saga_id for _, saga_id in places[:limit]])
+        return Page(sorted(records, key=end_of), Position(*places[limit - 1]).cursor if len(places) > limit else "")
 
     async def _started(self, groups: Sequence[str], after: Position, count: int) -> list[tuple[float, str]]:
         """Of each group those after this place; those started at the very same moment are told apart by id."""
-        moment = repr(after.started_at)
+        moment = repr(after.at)
         commands: list[Command] = []
         for name in groups:
             key = self._prefix + name
             commands.append(("ZRANGEBYSCORE", key, moment, moment, "WITHSCORES"))
             commands.append(("ZREVRANGEBYSCORE", key, f"({moment}", "-inf", "WITHSCORES", "LIMIT", 0, count))
         found = ((score, saga_id) for one in await self._all(commands) for saga_id, score in one)
-        return [place for place in found if place < (after.started_at, after.saga_id)]
+        return [place for place in found if place < (after.at, after.saga_id)]
 
     async def counts(self) -> Mapping[tuple[str, str], int]:
         """How many records there are by (saga, status)."""
@@ -219,6 +235,35 @@ class RedisStore:
         rows = await self._server.ask("LRANGE", f"{self._prefix}history:{saga_id}", 0, -1)
         split = ([*row.split(" ", 2), "", ""] for row in rows)
         return [history_row_of(number_in(version), number_in(at), events) for version, at, events, *_ in split]
+
+    async def forget(self, before: float, *, keys_before: float = 0.0, skip: int = 0, limit: int = 64) -> Forgotten:
+        """Delete records that have ended before that moment, each in a script of its own. Start keys expire by
+        themselves, as `keys_before` was when their record was deleted."""
+        old = ("ZRANGEBYSCORE", f"{self._prefix}ended", "-inf", f"({before!r}", "LIMIT", skip, limit)
+        looked = await self._server.ask(*old)
+        calls = [
+            FORGET.call([self._saga(one)], self._prefix, one, rerun_id_for(one), repr(before), repr(keys_before))
+            for one in looked
+        ]
+        answers = [self._left_it(one) for one in await self._server.run_each(FORGET, calls)] if calls else []
+        return Forgotten(len(looked), answers.count(1), answers.count(-1))
+
+    def _left_it(self, answer: Any) -> Any:
+        """What somebody has changed so that a script cannot work with it stays where it is."""
+        return -1 if is_of_what_is_stored(answer) else self._server.checked(answer)
+
+    async def forgotten(self) -> float:
+        """The latest end of all records that were deleted."""
+        return float(await self._server.ask("GET", f"{self._prefix}forgotten") or 0)
+
+    async def room(self) -> Room | None:
+        """The server's memory, where it has a limit and tells."""
+        return await self._server.room()
+
+
+def _left(saga_id: str, over: str) -> Loaded:
+    digest, status, ended_at, saga = over.split(" ", 3)
+    return Loaded(left_of(saga_id, saga, digest, status, float(ended_at)))
 
 
 def _kind(name: str) -> Kind:
@@ -248,6 +293,7 @@ def _head(record: Record) -> str:
             record.received,
             record.undecided,
             record.fingerprint,
+            record.late,
         ),
         separators=(",", ":"),
     )
@@ -261,8 +307,9 @@ def _to_loaded(
 
 def _to_record(saga_id: str, version: str, transition: str, head: str, state: str) -> Record:
     found = listed(head)
-    if not (isinstance(found, list) and len(found) in (_HEAD - 1, _HEAD) and version.isdecimal()):
+    if not (isinstance(found, list) and _HEAD - len(_LATER) <= len(found) <= _HEAD and version.isdecimal()):
         return unreadable(saga_id, ["head"])
+    found += _LATER[len(found) - _HEAD :] if len(found) < _HEAD else ()
     saga, saga_version, key, digest, application, status, *later = found
     values = [saga, saga_version, key, digest, application, int(version), transition, status, state, *later]
-    return record_of(saga_id, [*values, ""] if len(found) < _HEAD else values)  # schema version 1 had no fingerprint
+    return record_of(saga_id, values)

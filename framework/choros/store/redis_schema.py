@@ -5,16 +5,25 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-from choros.store.port import LIVE
+from choros.store.port import ENDED, LIVE
 from choros.store.redis_server import Script, Server
-from choros.store.schema import Upgraded, other_schema
+from choros.store.schema import SCHEMA_VERSION, Upgraded, other_schema
 
-SCHEMA_VERSION = 2
 _SCAN_COUNT = 1000
 # The first layout had an outbox for each saga version; records need no change, for what they lack is empty.
 _MERGE = Script("""
 redis.call('ZUNIONSTORE', KEYS[1], 2, KEYS[1], KEYS[2], 'AGGREGATE', 'MAX')
 redis.call('DEL', KEYS[2])
+return 1
+""")
+_AT_ONCE = 64
+_ORDER = Script("""
+for i = 2, #ARGV do
+    local readable, head = pcall(cjson.decode, redis.call('HGET', ARGV[1] .. 'saga:' .. ARGV[i], 'head') or '')
+    readable = readable and type(head) == 'table' and type(head[8]) == 'number'
+    local at = readable and string.format('%.17g', head[8])
+    redis.call('ZADD', KEYS[1], at or redis.call('ZSCORE', KEYS[2], ARGV[i]), ARGV[i])
+end
 return 1
 """)
 
@@ -38,18 +47,36 @@ async def version_of(server: Server, prefix: str) -> int:
 async def upgrade(server: Server, prefix: str) -> Upgraded:
     """Lay out anew what is there. Each step is whole or not at all; interrupted, it goes on where it was."""
     found = await version_of(server, prefix)
-    if found != 1:
+    if found not in (1, 2):
         await prepare(server, prefix)
         return Upgraded(found)
+    if found == 1:
+        await _merge_outboxes(server, prefix)
+        await _count_live(server, prefix)
+    await _order_ended(server, prefix)
+    counts = await server.ask("HVALS", f"{prefix}counts")
+    await server.ask("SET", f"{prefix}schema", SCHEMA_VERSION)
+    return Upgraded(found, sum(map(int, counts)))
+
+
+async def _merge_outboxes(server: Server, prefix: str) -> None:
     for channel in ("commands", "facts"):
         merged = f"{prefix}unsent:{channel}"
         calls = [_MERGE.call([merged, old]) for old in await _keys(server, f"{merged}:")]
         if calls:
             await server.run(_MERGE, calls)
-    await _count_live(server, prefix)
-    counts = await server.ask("HVALS", f"{prefix}counts")
-    await server.ask("SET", f"{prefix}schema", SCHEMA_VERSION)
-    return Upgraded(found, sum(map(int, counts)))
+
+
+async def _order_ended(server: Server, prefix: str) -> None:
+    """Schema version 2 did not know in which order sagas had ended."""
+    for group in await _keys(server, f"{prefix}started:"):
+        if group.rpartition("/")[2] not in ENDED:
+            continue
+        ids = await server.ask("ZRANGE", group, 0, -1)
+        chunks = [ids[first : first + _AT_ONCE] for first in range(0, len(ids), _AT_ONCE)]
+        calls = [_ORDER.call([f"{prefix}ended", group], prefix, *chunk) for chunk in chunks]
+        if calls:
+            await server.run(_ORDER, calls)
 
 
 async def _count_live(server: Server, prefix: str) -> None:

@@ -10,6 +10,9 @@ each of them.)
     unsent:<channel>         zset     saga id NUL entry id, by the microsecond of its commit
     due:<kind>               zset     saga id, by wake-up time; kind = saga:version[:fingerprint]
     started:<group>          zset     saga id, by start; group = saga/status
+    ended                    zset     saga id of a record that has ended, by its last change
+    over:<id>                string   "digest status end saga" of a record that was forgotten; expires
+    forgotten                string   the latest end of those
     counts                   hash     group -> number of records
     live                     hash     kind -> number of records that have not ended
     schema                   string   the version of all this
@@ -22,15 +25,16 @@ local live = {running = true, compensating = true, parked = true}
 local prefix, id = ARGV[1], ARGV[2]
 local old = redis.call('HMGET', KEYS[1], 'version', 'transition', 'group', 'clock', 'kind')
 if (old[1] or '0') ~= ARGV[3] or (old[2] or '') ~= ARGV[4] then return 0 end
+if not old[1] and redis.call('EXISTS', prefix .. 'over:' .. id) == 1 then return 0 end
 local kind, group = ARGV[9], ARGV[10]
-local outbox, sent_end = prefix .. 'outbox:' .. id, 14 + tonumber(ARGV[14])
+local outbox, sent_end = prefix .. 'outbox:' .. id, 15 + tonumber(ARGV[15])
 
 -- The clock of one saga never stands still or runs back: it keeps its messages in the order of their commits.
 local time = redis.call('TIME')
 local clock = time[1] * 1000000 + time[2]
 if old[4] and clock <= tonumber(old[4]) then clock = tonumber(old[4]) + 1 end
 
-for i = 15, sent_end do
+for i = 16, sent_end do
     redis.call('HDEL', outbox, ARGV[i])
     redis.call('ZREM', prefix .. 'unsent:commands', id .. '\\0' .. ARGV[i])
     redis.call('ZREM', prefix .. 'unsent:facts', id .. '\\0' .. ARGV[i])
@@ -62,6 +66,7 @@ if old[3] ~= group then
     redis.call('ZADD', prefix .. 'started:' .. group, ARGV[11], id)
     redis.call('HINCRBY', prefix .. 'counts', group, 1)
 end
+if not lives then redis.call('ZADD', prefix .. 'ended', ARGV[14], id) end
 return 1
 """)
 
@@ -78,7 +83,7 @@ for i, key in ipairs(KEYS) do
         end
         found[i] = one
     else
-        found[i] = false
+        found[i] = redis.call('GET', ARGV[1] .. 'over:' .. ARGV[i + 1])
     end
 end
 return found
@@ -90,6 +95,37 @@ for i = 3, #ARGV do
     redis.call('HDEL', prefix .. 'outbox:' .. id, ARGV[i])
     redis.call('ZREM', prefix .. 'unsent:commands', id .. '\\0' .. ARGV[i])
     redis.call('ZREM', prefix .. 'unsent:facts', id .. '\\0' .. ARGV[i])
+end
+return 1
+""")
+
+# What frees memory comes first: a script whose first write does may go on to others where Redis is out of memory.
+FORGET = Script("""
+local live = {running = true, compensating = true, parked = true}
+local prefix, id = ARGV[1], ARGV[2]
+local old = redis.call('HMGET', KEYS[1], 'group', 'kind', 'head')
+local at = redis.call('ZSCORE', prefix .. 'ended', id)
+if not old[1] or not old[2] or not at then return 0 end
+local status = string.match(old[1], '[^/]*$')
+local readable, head = pcall(cjson.decode, old[3] or '')
+readable = readable and type(head) == 'table' and type(head[4]) == 'string'
+if live[status] or tonumber(at) >= tonumber(ARGV[4]) or not readable
+    or redis.call('EXISTS', prefix .. 'outbox:' .. id) == 1
+    or redis.call('EXISTS', prefix .. 'saga:' .. ARGV[3]) == 1 then return -1 end
+redis.call('UNLINK', KEYS[1], prefix .. 'history:' .. id)
+redis.call('ZREM', prefix .. 'ended', id)
+redis.call('ZREM', prefix .. 'started:' .. old[1], id)
+redis.call('ZREM', prefix .. 'due:' .. old[2], id)
+redis.call('HINCRBY', prefix .. 'counts', old[1], -1)
+local over = head[4] .. ' ' .. status .. ' ' .. at .. ' ' .. string.match(old[1], '^(.*)/')
+local left = math.ceil((tonumber(at) - tonumber(ARGV[5])) * 1000)
+if ARGV[5] == '0.0' then
+    redis.call('SET', prefix .. 'over:' .. id, over)
+elseif left > 0 then
+    redis.call('SET', prefix .. 'over:' .. id, over, 'PX', string.format('%.0f', left))
+end
+if tonumber(redis.call('GET', prefix .. 'forgotten') or '0') < tonumber(at) then
+    redis.call('SET', prefix .. 'forgotten', at)
 end
 return 1
 """)

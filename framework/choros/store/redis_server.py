@@ -19,6 +19,7 @@ from redis.backoff import NoBackoff
 from redis.maint_notifications import MaintNotificationsConfig
 
 from choros.errors import ChorosError, StoreMisconfigured, UsageError, shown
+from choros.store.port import Room
 from choros.store.redis_errors import leads_elsewhere, named
 from choros.store.together import Together
 
@@ -211,6 +212,16 @@ class Server:
             if isinstance(answer, dict):
                 settings.update(answer)
         return settings
+
+    async def room(self) -> Room | None:
+        """How full its memory is; None where that has no limit, or where it does not tell."""
+        (answer,) = await self.talk([("INFO", "memory")])
+        if _is_closed(answer):
+            return None
+        told = dict(_lines(str(self.checked(answer))))
+        total = int(told.get("maxmemory", 0))
+        used = int(told.get("used_memory", 0)) - int(told.get("mem_not_counted_for_evict", 0))
+        return Room(f"The memory of Redis at {self.name}", used, total) if total else None
 
     async def close(self) -> None:
         """Let what is under way arrive, then close every connection."""

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 
 from choros.errors import StoreMisconfigured
 
+SCHEMA_VERSION = 3
+"""How this choros lays out a saga store, on every adapter."""
+
 
 @dataclass(frozen=True, slots=True)
 class Upgraded:

@@ -13,10 +13,25 @@ from pathlib import Path
 from typing import TypeVar
 
 from choros.errors import StoreUnreachable
+from choros.store import sqlite_forgetting as forgetting
+from choros.store import sqlite_looks as looks
 from choros.store import sqlite_rows as rows
 from choros.store import sqlite_schema
 from choros.store.paging import Position
-from choros.store.port import Channel, Committed, Entry, HistoryRow, Kind, Known, Loaded, Page, Transition
+from choros.store.port import (
+    Channel,
+    Committed,
+    Entry,
+    Forgotten,
+    HistoryRow,
+    Kind,
+    Known,
+    Loaded,
+    Page,
+    Room,
+    Transition,
+)
+from choros.store.room import room_on_disk
 from choros.store.schema import Upgraded
 from choros.store.sqlite_file import connect, named
 from choros.store.sqlite_writer import Writer
@@ -132,22 +147,36 @@ class SqliteStore:
         """Ids of records whose timer is due, most overdue first."""
         return await self._read(lambda connection: rows.due(connection, self._scope, now, known, limit))
 
-    async def find(
-        self, *, saga: str = "", status: str = "", since: float = 0.0, limit: int = 50, cursor: str = ""
-    ) -> Page:
+    async def find(self, *, saga: str = "", status: str = "", limit: int = 50, cursor: str = "") -> Page:
         """Records, last started first."""
         after = Position.parse(cursor)
-        return await self._read(
-            lambda connection: rows.find(connection, self._scope, saga, status, since, limit, after)
-        )
+        return await self._read(lambda connection: looks.find(connection, self._scope, saga, status, limit, after))
+
+    async def ended(self, since: float, *, limit: int = 50, cursor: str = "") -> Page:
+        """Records that have ended, the oldest change first."""
+        after = Position.after(since, cursor)
+        return await self._read(lambda connection: looks.ended(connection, self._scope, limit, after))
 
     async def counts(self) -> Mapping[tuple[str, str], int]:
         """How many records there are by (saga, status)."""
-        return await self._read(lambda connection: rows.counts(connection, self._scope))
+        return await self._read(lambda connection: looks.counts(connection, self._scope))
 
     async def live(self) -> Mapping[Kind, int]:
         """How many records that have not ended there are of each kind."""
-        return await self._read(lambda connection: rows.live(connection, self._scope))
+        return await self._read(lambda connection: looks.live(connection, self._scope))
+
+    async def forget(self, before: float, *, keys_before: float = 0.0, skip: int = 0, limit: int = 64) -> Forgotten:
+        """Delete records that have ended before that moment, in one short transaction of its own."""
+        given = before, keys_before, skip, limit
+        return await self._open.writer.do(lambda connection: forgetting.forget(connection, self._scope, *given))
+
+    async def forgotten(self) -> float:
+        """The latest end of all records that were deleted."""
+        return await self._read(lambda connection: forgetting.forgotten(connection, self._scope))
+
+    async def room(self) -> Room | None:
+        """The disk that the file lies on."""
+        return await asyncio.to_thread(room_on_disk, self.path)
 
     async def history(self, saga_id: str) -> Sequence[HistoryRow]:
         """What happened to a record, oldest first."""

@@ -10,30 +10,21 @@ from heapq import merge
 from itertools import islice
 from typing import Any
 
-from choros.store.paging import Position, page_of
-from choros.store.port import (
-    LIVE,
-    Channel,
-    Committed,
-    Entry,
-    HistoryRow,
-    Kind,
-    Known,
-    Loaded,
-    Page,
-    Record,
-    Transition,
-    handed_out,
-)
-from choros.store.reading import history_row_of, listed, record_of
+from choros.store.port import Channel, Committed, Entry, HistoryRow, Known, Loaded, Record, Transition, handed_out
+from choros.store.reading import history_row_of, left_of, listed, record_of
 
-_COLUMNS = (
+COLUMNS = (
     "saga_id, saga, saga_version, start_key, digest, application, version, transition_id, "
-    "status, state, started_at, updated_at, wake_at, received, undecided, fingerprint"
+    "status, state, started_at, updated_at, wake_at, received, undecided, fingerprint, late"
 )
-_MARKS = ", ".join("?" * 17)
-_INSERT = f"INSERT INTO record (scope, {_COLUMNS}) VALUES ({_MARKS}) ON CONFLICT (scope, saga_id) DO NOTHING"
-_UPDATE = f"""UPDATE record SET (scope, {_COLUMNS}) = ({_MARKS})
+_MARKS = ", ".join("?" * 18)
+# What was forgotten must not begin anew as long as its start key is kept.
+_INSERT = f"""INSERT INTO record (scope, {COLUMNS}) SELECT {_MARKS}
+    WHERE NOT EXISTS (SELECT 1 FROM start_key WHERE scope = ? AND saga_id = ?)
+    ON CONFLICT (scope, saga_id) DO NOTHING"""
+# Only what can change: an index on anything else is left alone.
+_UPDATE = """UPDATE record SET (saga_version, version, transition_id, status, state, updated_at, wake_at, received,
+    undecided, fingerprint, late) = (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     WHERE scope = ? AND saga_id = ? AND version = ? AND transition_id = ?"""
 _HISTORY = "INSERT INTO history (scope, saga_id, version, at, events) VALUES (?, ?, ?, ?, ?)"
 _ENTRY = """INSERT OR REPLACE INTO outbox (scope, saga_id, id, channel, at, envelope)
@@ -43,7 +34,11 @@ _ENTRY = """INSERT OR REPLACE INTO outbox (scope, saga_id, id, channel, at, enve
         :envelope)"""
 """Whatever the clock does, no fact is taken for older than one of its saga that has not left."""
 _SENT = "DELETE FROM outbox WHERE scope = ? AND saga_id = ? AND id = ?"
-_THESE = "scope = ? AND saga_id IN (SELECT value FROM json_each(?))"  # one statement for any number of ids
+THESE = "scope = ? AND saga_id IN (SELECT value FROM json_each(?))"
+"""One statement for any number of ids."""
+_RECORDS = f"SELECT {COLUMNS} FROM record WHERE {THESE}"
+_OUTBOX = f"SELECT saga_id, channel, id FROM outbox WHERE {THESE}"
+_KEYS = f"SELECT saga_id, saga, digest, status, ended_at FROM start_key WHERE {THESE}"
 
 
 def write(connection: sqlite3.Connection, scope: str, transition: Transition, now: float) -> Committed:
@@ -63,9 +58,10 @@ def write(connection: sqlite3.Connection, scope: str, transition: Transition, no
 def _write_record(connection: sqlite3.Connection, scope: str, transition: Transition) -> bool:
     record = transition.record
     if record.version == 1 and not transition.previous:
-        return connection.execute(_INSERT, (scope, *_from_record(record))).rowcount == 1
+        values = (scope, *_from_record(record), scope, record.saga_id)
+        return connection.execute(_INSERT, values).rowcount == 1
     expected = (scope, record.saga_id, record.version - 1, transition.previous)
-    return connection.execute(_UPDATE, (scope, *_from_record(record), *expected)).rowcount == 1
+    return connection.execute(_UPDATE, (*_changing(record), *expected)).rowcount == 1
 
 
 def delete_sent(connection: sqlite3.Connection, scope: str, sent: Iterable[tuple[str, str]]) -> None:
@@ -102,27 +98,47 @@ def _from_record(record: Record) -> tuple[object, ...]:
         json.dumps(record.received),
         json.dumps(record.undecided),
         record.fingerprint,
+        record.late,
     )
 
 
-def _to_record(row: Sequence[Any]) -> Record:
-    saga_id, *values, received, undecided, fingerprint = row
-    return record_of(saga_id, [*values, listed(received), listed(undecided), fingerprint])
+def _changing(record: Record) -> tuple[object, ...]:
+    return (
+        record.saga_version,
+        record.version,
+        record.transition,
+        record.status,
+        record.state,
+        record.updated_at,
+        record.wake_at,
+        json.dumps(record.received),
+        json.dumps(record.undecided),
+        record.fingerprint,
+        record.late,
+    )
+
+
+def to_record(row: Sequence[Any]) -> Record:
+    """The record in a row of `COLUMNS`."""
+    saga_id, *values, received, undecided, fingerprint, late = row
+    return record_of(saga_id, [*values, listed(received), listed(undecided), fingerprint, late])
 
 
 def load(connection: sqlite3.Connection, scope: str, saga_ids: Sequence[str]) -> dict[str, Loaded]:
-    """Records with their unsent ids, both from the same moment."""
+    """Records with their unsent ids, and what is left of forgotten ones, all from the same moment."""
     ids = (scope, json.dumps(saga_ids))
     connection.execute("BEGIN")
     try:
-        rows = connection.execute(f"SELECT {_COLUMNS} FROM record WHERE {_THESE}", ids).fetchall()
-        entries = connection.execute(f"SELECT saga_id, channel, id FROM outbox WHERE {_THESE}", ids).fetchall()
+        rows = connection.execute(_RECORDS, ids).fetchall()
+        entries = connection.execute(_OUTBOX, ids).fetchall()
+        keys = connection.execute(_KEYS, ids).fetchall() if len(rows) < len(saga_ids) else ()
     finally:
         connection.execute("COMMIT")
     unsent: dict[tuple[str, Channel], set[str]] = defaultdict(set)
     for saga_id, channel, entry_id in entries:
         unsent[saga_id, channel].add(entry_id)
-    return {row[0]: _to_loaded(_to_record(row), unsent) for row in rows}
+    left = {key[0]: Loaded(left_of(*key)) for key in keys}
+    return left | {row[0]: _to_loaded(to_record(row), unsent) for row in rows}
 
 
 def _to_loaded(record: Record, unsent: Mapping[tuple[str, Channel], set[str]]) -> Loaded:
@@ -148,36 +164,6 @@ def due(connection: sqlite3.Connection, scope: str, now: float, known: Known, li
     asked = [(scope, kind.saga, kind.version, kind.fingerprint, now, limit) for kind in handed_out(known)]
     found = merge(*(connection.execute(statement, values).fetchall() for values in asked))
     return [saga_id for _, saga_id in islice(found, limit)]
-
-
-def find(
-    connection: sqlite3.Connection, scope: str, saga: str, status: str, since: float, limit: int, after: Position
-) -> Page:
-    """A page, and one record more to know whether another page follows."""
-    conditions: dict[str, str | float] = {"saga = ?": saga, "status = ?": status, "updated_at >= ?": since}
-    chosen = {condition: value for condition, value in conditions.items() if value}
-    where = " AND ".join(["scope = ?", "(started_at, saga_id) < (?, ?)", *chosen])
-    statement = f"SELECT {_COLUMNS} FROM record WHERE {where} ORDER BY started_at DESC, saga_id DESC LIMIT ?"
-    values = (scope, after.started_at, after.saga_id, *chosen.values(), limit + 1)
-    return page_of(map(_to_record, connection.execute(statement, values)), limit)
-
-
-def counts(connection: sqlite3.Connection, scope: str) -> dict[tuple[str, str], int]:
-    """Records by saga and status."""
-    rows = connection.execute(
-        "SELECT saga, status, count(*) FROM record WHERE scope = ? GROUP BY saga, status", (scope,)
-    )
-    return {(saga, status): count for saga, status, count in rows}
-
-
-def live(connection: sqlite3.Connection, scope: str) -> dict[Kind, int]:
-    """Records that have not ended, by kind; found by the index of statuses, so those that have ended cost nothing."""
-    rows = connection.execute(
-        "SELECT saga, saga_version, fingerprint, count(*) FROM record INDEXED BY record_by_status"
-        " WHERE scope = ? AND status IN (SELECT value FROM json_each(?)) GROUP BY saga, saga_version, fingerprint",
-        (scope, json.dumps(LIVE)),
-    )
-    return {Kind(saga, version, fingerprint): count for saga, version, fingerprint, count in rows}
 
 
 def history(connection: sqlite3.Connection, scope: str, saga_id: str) -> Sequence[HistoryRow]:

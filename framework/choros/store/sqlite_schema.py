@@ -7,14 +7,18 @@ used it, each takes over what is its own by an upgrade of its own; `scope` notes
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterable
 from pathlib import Path
 
 from choros.errors import StoreMisconfigured
 from choros.store import sqlite_version_1 as version_1
-from choros.store.schema import Upgraded, other_schema
+from choros.store.schema import SCHEMA_VERSION, Upgraded, other_schema
 from choros.store.sqlite_file import in_transaction
+from choros.store.sqlite_looks import HAS_ENDED
 
-SCHEMA_VERSION = 2
+_MORE = """INSERT OR IGNORE INTO tally VALUES (NEW.scope, NEW.saga, NEW.status, 0);
+    UPDATE tally SET count = count + 1 WHERE scope = NEW.scope AND saga = NEW.saga AND status = NEW.status;"""
+_LESS = "UPDATE tally SET count = count - 1 WHERE scope = OLD.scope AND saga = OLD.saga AND status = OLD.status;"
 _TABLES = (
     # Scope: namespace and name of the application, for files that several share.
     """CREATE TABLE record (
@@ -22,10 +26,9 @@ _TABLES = (
         start_key TEXT NOT NULL, digest TEXT NOT NULL, application TEXT NOT NULL, version INTEGER NOT NULL,
         transition_id TEXT NOT NULL, status TEXT NOT NULL, state TEXT NOT NULL, started_at REAL NOT NULL,
         updated_at REAL NOT NULL, wake_at REAL, received TEXT NOT NULL, undecided TEXT NOT NULL,
-        fingerprint TEXT NOT NULL, PRIMARY KEY (scope, saga_id))""",
+        fingerprint TEXT NOT NULL, late INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (scope, saga_id))""",
     """CREATE INDEX record_by_wake_at ON record (scope, saga, saga_version, fingerprint, wake_at, saga_id)
         WHERE wake_at IS NOT NULL""",
-    "CREATE INDEX record_by_status ON record (scope, status, started_at, saga_id, saga)",
     "CREATE INDEX record_by_started_at ON record (scope, started_at, saga_id)",
     # The number keeps the order of commits, whatever the clock does.
     """CREATE TABLE outbox (
@@ -35,13 +38,38 @@ _TABLES = (
     """CREATE TABLE history (
         scope TEXT NOT NULL, saga_id TEXT NOT NULL, version INTEGER NOT NULL, at REAL NOT NULL, events TEXT NOT NULL,
         PRIMARY KEY (scope, saga_id, version)) WITHOUT ROWID""",
-    "CREATE TABLE scope (name TEXT PRIMARY KEY) WITHOUT ROWID",
+    # How far retention has come: the latest end of what was deleted.
+    "CREATE TABLE scope (name TEXT PRIMARY KEY, forgotten REAL NOT NULL DEFAULT 0) WITHOUT ROWID",
+)
+_SINCE_3 = (
+    "CREATE INDEX record_by_group ON record (scope, saga, status, started_at, saga_id)",
+    f"CREATE INDEX record_by_end ON record (scope, updated_at, saga_id) WHERE {HAS_ENDED}",
+    # What is left of a record that was deleted.
+    """CREATE TABLE start_key (
+        scope TEXT NOT NULL, saga_id TEXT NOT NULL, saga TEXT NOT NULL, digest TEXT NOT NULL, status TEXT NOT NULL,
+        ended_at REAL NOT NULL, PRIMARY KEY (scope, saga_id)) WITHOUT ROWID""",
+    "CREATE INDEX start_key_by_end ON start_key (scope, ended_at)",
+    # Records by saga and status, whoever writes them.
+    """CREATE TABLE tally (
+        scope TEXT NOT NULL, saga TEXT NOT NULL, status TEXT NOT NULL, count INTEGER NOT NULL,
+        PRIMARY KEY (scope, saga, status)) WITHOUT ROWID""",
+    f"CREATE TRIGGER record_begins AFTER INSERT ON record BEGIN {_MORE} END",
+    f"CREATE TRIGGER record_goes AFTER DELETE ON record BEGIN {_LESS} END",
+    f"CREATE TRIGGER record_moves AFTER UPDATE OF status ON record WHEN OLD.status IS NOT NEW.status "
+    f"BEGIN {_LESS} {_MORE} END",
+)
+_FROM_2 = (
+    "DROP INDEX record_by_status",
+    "ALTER TABLE record ADD COLUMN late INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE scope ADD COLUMN forgotten REAL NOT NULL DEFAULT 0",
+    *_SINCE_3,
+    "INSERT INTO tally SELECT scope, saga, status, count(*) FROM record GROUP BY scope, saga, status",
 )
 
 
 def prepare(connection: sqlite3.Connection, path: Path, scope: str) -> None:
     """Create the tables in an empty file; refuse a file with anything else, or with what is to be upgraded first."""
-    if not _is_noted(connection, scope):
+    if _layout(connection) != SCHEMA_VERSION or not _is_noted(connection, scope):
         in_transaction(connection, lambda: _prepare(connection, path, scope))
 
 
@@ -59,7 +87,7 @@ def version_of(connection: sqlite3.Connection, path: Path, scope: str) -> int:
     layout = _layout(connection)
     if layout == 0 and connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
         raise StoreMisconfigured(f"The database {path} holds something else than sagas.", "a file of its own.")
-    if layout == SCHEMA_VERSION and not _is_noted(connection, scope) and version_1.ids_of(connection, scope):
+    if layout in (2, SCHEMA_VERSION) and not _is_noted(connection, scope) and version_1.ids_of(connection, scope):
         return 1
     return layout
 
@@ -70,20 +98,34 @@ def upgrade(connection: sqlite3.Connection, path: Path, scope: str) -> Upgraded:
 
 
 def _upgrade(connection: sqlite3.Connection, path: Path, scope: str) -> Upgraded:
-    found, layout = version_of(connection, path, scope), _layout(connection)
-    if found != 1:
+    found = version_of(connection, path, scope)
+    records = _bring_up(connection, _layout(connection), scope)
+    if found not in (1, 2):
         _prepare(connection, path, scope)
         return Upgraded(found, others=version_1.left(connection))
-    if layout == 1:
-        version_1.set_aside(connection)
-        _create(connection)
-    records = version_1.take_over(connection, scope)
+    if found == 1:
+        records = version_1.take_over(connection, scope)
     _note(connection, scope)
     return Upgraded(found, records, version_1.left(connection))
 
 
+def _bring_up(connection: sqlite3.Connection, layout: int, scope: str) -> int:
+    """The file's tables, which all applications share; says how many records of this one were in version 2's."""
+    if layout == 1:
+        version_1.set_aside(connection)
+        _create(connection)
+    if layout != 2:
+        return 0
+    _execute(connection, _FROM_2)
+    return int(connection.execute("SELECT count(*) FROM record WHERE scope = ?", (scope,)).fetchone()[0])
+
+
 def _create(connection: sqlite3.Connection) -> None:
-    for statement in _TABLES:
+    _execute(connection, (*_TABLES, *_SINCE_3))
+
+
+def _execute(connection: sqlite3.Connection, statements: Iterable[str]) -> None:
+    for statement in statements:
         connection.execute(statement)
     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
@@ -93,10 +135,10 @@ def _layout(connection: sqlite3.Connection) -> int:
 
 
 def _is_noted(connection: sqlite3.Connection, scope: str) -> bool:
-    if _layout(connection) != SCHEMA_VERSION:
+    if _layout(connection) not in (2, SCHEMA_VERSION):
         return False
     return bool(connection.execute("SELECT count(*) FROM scope WHERE name = ?", (scope,)).fetchone()[0])
 
 
 def _note(connection: sqlite3.Connection, scope: str) -> None:
-    connection.execute("INSERT OR IGNORE INTO scope VALUES (?)", (scope,))
+    connection.execute("INSERT OR IGNORE INTO scope (name) VALUES (?)", (scope,))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
+from typing import Any, TypeVar
 
 import structlog
 
@@ -25,6 +26,7 @@ log = structlog.get_logger(__name__)
 FLUSH_SECONDS = 0.5
 """How long marks of sent entries may wait for a commit to ride with."""
 Sent = frozenset[tuple[str, str]]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,16 @@ class _Wake:
     stop: bool
 
 
-_Item = _Request | _Wake
+@dataclass(frozen=True, slots=True)
+class _Errand:
+    """Something else to be written, in a transaction of its own."""
+
+    work: Callable[[sqlite3.Connection], Any]
+    loop: asyncio.AbstractEventLoop
+    answer: asyncio.Future[Any]
+
+
+_Item = _Request | _Errand | _Wake
 
 
 class Writer:
@@ -58,12 +69,24 @@ class Writer:
 
     async def commit(self, batch: Sequence[Transition]) -> Sequence[Committed]:
         """Queue the batch and wait for the commit that holds it."""
-        if self._stopped:
-            raise StoreUnreachable(f"The saga store {self._path} is closed.", "await store.open() before using it.")
+        self._check_open()
         loop = asyncio.get_running_loop()
         request = _Request(batch, loop, loop.create_future())
         self._waiting.put(request)
         return await request.answer
+
+    async def do(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Queue something that is no commit, and wait until it is done; commits that wait go first."""
+        self._check_open()
+        loop = asyncio.get_running_loop()
+        errand = _Errand(work, loop, loop.create_future())
+        self._waiting.put(errand)
+        done: T = await errand.answer
+        return done
+
+    def _check_open(self) -> None:
+        if self._stopped:
+            raise StoreUnreachable(f"The saga store {self._path} is closed.", "await store.open() before using it.")
 
     def mark_sent(self, sent: Sequence[tuple[str, str]]) -> None:
         """Note what is sent; it is written with the next commit, or soon."""
@@ -90,6 +113,9 @@ class Writer:
             items = self._take()
             stop = any(isinstance(item, _Wake) and item.stop for item in items)
             self._write([item for item in items if isinstance(item, _Request)])
+            for errand in items:
+                if isinstance(errand, _Errand):
+                    self._run(errand)
         self._connection.close()
 
     def _take(self) -> list[_Item]:
@@ -117,6 +143,14 @@ class Writer:
         now = time.time()
         rows.delete_sent(self._connection, self._scope, marks)
         return [[rows.write(self._connection, self._scope, one, now) for one in request.batch] for request in requests]
+
+    def _run(self, errand: _Errand) -> None:
+        try:
+            done = in_transaction(self._connection, lambda: errand.work(self._connection))
+        except Exception as error:
+            _tell([_failing(errand, named(error, self._path) if isinstance(error, sqlite3.Error) else error)])
+        else:
+            _tell([_answering(errand, done)])
 
     def _not_written(self, requests: Sequence[_Request], error: Exception) -> None:
         if is_of_what_was_given(error):
@@ -154,7 +188,7 @@ def _name_of(error: Exception) -> str:
 _Telling = tuple[asyncio.AbstractEventLoop, Callable[[], None]]
 
 
-def _answering(request: _Request, answer: Sequence[Committed]) -> _Telling:
+def _answering(request: _Request | _Errand, answer: Any) -> _Telling:
     def tell() -> None:
         if not request.answer.done():
             request.answer.set_result(answer)
@@ -162,7 +196,7 @@ def _answering(request: _Request, answer: Sequence[Committed]) -> _Telling:
     return request.loop, tell
 
 
-def _failing(request: _Request, error: Exception) -> _Telling:
+def _failing(request: _Request | _Errand, error: Exception) -> _Telling:
     def tell() -> None:
         if not request.answer.done():
             request.answer.set_exception(error)

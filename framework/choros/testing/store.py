@@ -33,6 +33,7 @@ from choros.testing.records import (
     waiting,
 )
 from choros.testing.store_apart import ApartConformance
+from choros.testing.store_forgetting import ForgetConformance
 
 __all__ = [
     "CONFLICT", "KNOWN", "LATER", "OK", "Another", "StoreConformance", "a_record", "after", "command", "creation",
@@ -44,7 +45,7 @@ class CommitConformance:
     """Transitions: whole or not at all, and only on the version they were decided on."""
 
     async def test_a_record_comes_back_as_it_was_stored(self, store: Store) -> None:
-        made = creation("s1", received=("m1", "m2"), undecided=("u1",), wake_at=1_700_000_007.125)
+        made = creation("s1", received=("m1", "m2"), undecided=("u1",), wake_at=1_700_000_007.125, late=3)
         await stored(store, made)
         assert (await store.load(["s1"]))["s1"].record == made.record
 
@@ -315,22 +316,6 @@ class LookConformance:
         assert list(found.records) == [creation("b", status="parked").record]
         assert not (await store.find(saga="nothing")).records
 
-    async def test_find_pages_through_what_has_changed_since(self, store: Store) -> None:
-        old = creation("old", started_at=1.0, updated_at=1.0)
-        batch = [creation(f"s{n}", started_at=10.0 + n, updated_at=50.0 + n % 2) for n in range(9)]
-        await stored(store, old, *batch, creation("other", saga="return", started_at=5.0, updated_at=99.0))
-        assert [record.saga_id for record in (await store.find(saga="order", since=51.0)).records] == [
-            "s7", "s5", "s3", "s1",
-        ]  # fmt: skip
-        await stored(store, after(old, updated_at=60.0))
-        seen, cursor, pages = [], "", 0
-        while pages == 0 or cursor:
-            page = await store.find(since=51.0, limit=2, cursor=cursor)
-            seen += [record.saga_id for record in page.records]
-            cursor, pages = page.cursor, pages + 1
-        assert (seen, pages) == (["s7", "s5", "s3", "s1", "other", "old"], 3)
-        assert not (await store.find(since=99.5)).records
-
     async def test_find_follows_a_change_of_status(self, store: Store) -> None:
         first = creation()
         await stored(store, first)
@@ -374,5 +359,5 @@ class LookConformance:
         assert before < store.now() < before + LATER
 
 
-class StoreConformance(CommitConformance, OutboxConformance, LookConformance, ApartConformance):
+class StoreConformance(CommitConformance, OutboxConformance, LookConformance, ForgetConformance, ApartConformance):
     """All that `choros.store.port.Store` promises."""

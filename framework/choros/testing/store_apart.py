@@ -39,11 +39,21 @@ class ApartConformance:
         assert [record.saga_id for record in (await store.find(limit=1)).records] == ["mine"]
         assert not (await store.find(limit=1)).cursor
 
+    async def test_forgetting_leaves_another_application_alone(self, store: Store, another: Another) -> None:
+        other = await another("blue")
+        await stored(other, creation("s1", status="completed"))
+        await stored(store, creation("s1", status="completed"))
+        before = await everything(other)
+        assert (await store.forget(store.now())).records == 1
+        assert await everything(other) == before
+        assert (await store.load(["s1"]))["s1"].record.gone
+        await stored(other, creation("s2", status="completed"))
+
 
 async def everything(store: Store) -> list[object]:
     """What every question that there is brings to light."""
     ids, until = ["s1", "s2"], store.now() + LATER
-    found = [await store.find(), await store.find(saga="order"), await store.find(status="running", since=1.0)]
+    found = [await store.find(), await store.find(saga="order"), await store.find(status="running")]
     history = [list(await store.history(saga_id)) for saga_id in ids]
     outboxes = [await waiting(store), await waiting(store, "facts")]
     return [
@@ -51,6 +61,8 @@ async def everything(store: Store) -> list[object]:
         list(await store.due(until, KNOWN, 10)),
         await store.counts(),
         await store.live(),
+        await store.ended(0.0),
+        await store.forgotten(),
         found,
         history,
         outboxes,
