@@ -147,6 +147,7 @@ class SimBroker(MemoryBroker):
     def note_message(self, what: What, process: str, wire: Wire, verdict: Published) -> None:
         """Write down what the broker said of a message, or what its publisher heard."""
         self.ledger.entries.append(Entry(self.network.now, what, message_of(wire), "", 0, process, verdict.value))
+        self.ledger.about[message_of(wire)] = wire
 
     def account(self) -> Account:
         """The sum of the ledger against what is here."""

@@ -64,6 +64,8 @@ class Ledger:
 
     def __init__(self) -> None:
         self.entries: list[Entry] = []
+        self.about: dict[str, Wire] = {}
+        """Every message that was published, by its id."""
 
     def account(self, present: int) -> Account:
         """The sum, given how many copies the broker still holds."""

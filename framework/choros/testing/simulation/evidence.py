@@ -14,6 +14,7 @@ from choros.testing.simulation.broker_ledger import Account, Ledger
 from choros.testing.simulation.faults import Fault
 from choros.testing.simulation.observer import Commit, Note
 from choros.testing.simulation.stage import Effect
+from choros.testing.simulation.stores import Deleted
 
 SETTLED = ("completed", "compensated", "parked")
 
@@ -41,6 +42,8 @@ class Evidence:
     """The barrier's rows, by service."""
     commits: Sequence[Commit]
     records: Mapping[str, Record]
+    """Also what retention has deleted, as it was."""
+    deleted: Mapping[str, Deleted]
     ledger: Ledger
     """The broker's."""
     account: Account

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 
+from choros.runtime.transition import MOST_ATTEMPTS, MOST_LATE
+from choros.testing.simulation.broker_ledger import Entry
 from choros.testing.simulation.evidence import Evidence
 
 _LEFT = ("confirmed", "returned")
@@ -74,6 +76,15 @@ def _closing(run: Evidence) -> Iterator[str]:
                     yield f"8: {name} is {record.status}, and has published {builder.builds.type_name} {times} times."
 
 
+def _too_late(run: Evidence, entry: Entry) -> bool:
+    """Whether its saga was deleted by then, or has had as many late replies, or attempts of a command, as are noted."""
+    wire = run.ledger.about[entry.message]
+    attempt = int(str(wire.headers.get("cloudEvents_sagaattempt", 0)))
+    deleted, record = run.deleted.get(wire.correlation_id or ""), run.records.get(wire.correlation_id or "")
+    late = record is not None and record.late >= MOST_LATE
+    return attempt > MOST_ATTEMPTS or late or (deleted is not None and deleted.at <= entry.at)
+
+
 def _acks(run: Evidence) -> Iterator[str]:
     """A reply that was acknowledged is in the record by then; a command's answer is on the broker by then."""
     taken: dict[str, float] = {}
@@ -83,5 +94,5 @@ def _acks(run: Evidence) -> Iterator[str]:
     replies = f"{run.app.namespace}.replies."
     for entry in run.ledger.entries:
         reply = entry.what == "acked" and entry.queue.startswith(replies) and ".dead" not in entry.queue
-        if reply and taken.get(entry.message, entry.at + 1) > entry.at:
+        if reply and taken.get(entry.message, entry.at + 1) > entry.at and not _too_late(run, entry):
             yield f"11: the reply {entry.message} was acknowledged at {entry.at:.4f}, and is not in the store by then."

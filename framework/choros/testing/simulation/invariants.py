@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 from choros.envelope import Envelope
 from choros.keys import CommandKey
-from choros.store.port import Record
+from choros.store.port import ENDED, Record
 from choros.testing.simulation.evidence import Evidence, settled
 from choros.testing.simulation.stage import Effect
 
@@ -193,6 +193,16 @@ def books(run: Evidence) -> Iterator[str]:
         yield from (f"6: the confirmed message {message} vanished." for message in run.ledger.vanished())
 
 
+def retention(run: Evidence) -> Iterator[str]:
+    """15. Only what has ended and has nothing to send any more is deleted; and it does not come back."""
+    for saga_id, one in run.deleted.items():
+        if one.record.status not in ENDED or one.sends:
+            yield f"15: {run.name(saga_id)} was deleted while it was {one.record.status}, sends: {one.sends}."
+        later = [commit for commit in run.commits if commit.transition.record.saga_id == saga_id and commit.at > one.at]
+        if later and not run.store_lost:
+            yield f"15: {run.name(saga_id)} went on after it had been deleted."
+
+
 def trouble(run: Evidence) -> Iterator[str]:
     """Nothing is left to asyncio to complain about, and no process ends by itself."""
     yield from (f"0: nobody caught: {said}" for said in run.trouble)
@@ -202,5 +212,5 @@ def trouble(run: Evidence) -> Iterator[str]:
 
 
 INVARIANTS: tuple[Invariant, ...] = (
-    net_effect, ends, undo_order, woken, versions, declarations, apart, closed_keys, starts, books, trouble,
+    net_effect, ends, undo_order, woken, versions, declarations, apart, closed_keys, starts, books, retention, trouble,
 )  # fmt: skip

@@ -85,7 +85,13 @@ def plan_for(seed: int, setting: Setting) -> Plan:
         every=chance.choice((3.0, 8.0)),
         together=random.Random(f"{seed} together").random() < 0.25,
         beside=beside,
+        keep=_keep(random.Random(f"{seed} keep")),
     )
+
+
+def _keep(chance: random.Random) -> float | None:
+    """In a third of the runs what has ended is soon deleted, while messages of it are still on their way."""
+    return chance.choice((0.0, 1.0, 15.0, 120.0)) if chance.random() < 0.35 else None
 
 
 def _saga(setting: Setting, index: int) -> Saga[Any]:

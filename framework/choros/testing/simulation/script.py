@@ -72,6 +72,8 @@ class Plan:
     """Whether all subscribers keep their inboxes in one database, beside each other."""
     beside: bool = False
     """Whether a second application, the same under another namespace, works on the same store and databases."""
+    keep: float | None = None
+    """Seconds that sagas are kept after their end; None: for ever. Their start keys are kept."""
 
     def to_json(self) -> dict[str, Any]:
         """As plain data."""

@@ -91,6 +91,7 @@ def _simpler(plan: Plan, breaks: Breaks) -> None:
         {"every": 2.0},
         {"broker": "4.3"},
         {"together": False},
+        {"keep": None},
         {"beside": False, "faults": tuple(f for f in plan.faults if not f.target.startswith(BESIDE))},
     ]
     wishes.append({"starts": tuple(float(int(start)) for start in plan.starts)})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -12,7 +13,7 @@ from choros.errors import StoreUnreachable
 from choros.store.barrier import Job, Row, Transaction
 from choros.store.barrier_memory import MemoryDatabase, MemoryTransaction, Undo, take_back
 from choros.store.memory import MemoryStore
-from choros.store.port import Committed, Record, Transition
+from choros.store.port import Committed, Forgotten, Record, Transition
 from choros.testing.simulation.faults import Fault, Faults
 from choros.testing.simulation.processes import Process, running
 
@@ -44,6 +45,17 @@ def _refused(struck: Sequence[Fault]) -> bool:
     return any(fault.kind == "refuse" for fault in struck)
 
 
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """A record that retention has deleted."""
+
+    at: float
+    """By the loop's clock."""
+    record: Record
+    sends: bool
+    """Whether a message of it had not left."""
+
+
 # --- the saga store ---------------------------------------------------------------------------------------------------
 
 
@@ -64,6 +76,7 @@ class SimStore(MemoryStore):
         self._name = name
         self._on_commit = on_commit
         self._past: deque[Callable[[], None]] = sharing._past if sharing else deque(maxlen=MOST_LOST)
+        self._deleted: dict[str, Deleted] = sharing._deleted if sharing else {}
         self._loses = any(fault.kind == "lose" and fault.target == name for fault in faults.planned)
 
     async def commit(self, batch: Sequence[Transition]) -> Sequence[Committed]:
@@ -90,9 +103,28 @@ class SimStore(MemoryStore):
         await super().mark_sent(sent)
         await _after(self._name, struck, self._lose)
 
+    async def forget(self, before: float, *, keys_before: float = 0.0, skip: int = 0, limit: int = 64) -> Forgotten:
+        """Delete records that have ended before that moment; a fault may strike before, or after."""
+        struck = self._faults.write(self._name)
+        if _refused(struck):
+            raise _away(self._name, "refuses")
+        self._remember()
+        done = await super().forget(before, keys_before=keys_before, skip=skip, limit=limit)
+        await _after(self._name, struck, self._lose)
+        return done
+
+    def _delete(self, rows: Any, record: Record) -> None:
+        sends = any(saga_id == record.saga_id for saga_id, _ in rows.outbox)
+        self._deleted[record.saga_id] = Deleted(asyncio.get_running_loop().time(), record, sends)
+        super()._delete(rows, record)
+
+    def deleted(self) -> Mapping[str, Deleted]:
+        """What retention has deleted, as it was, also of applications beside this one."""
+        return {saga_id: one for saga_id, one in self._deleted.items() if saga_id in self._rows.start_keys}
+
     def records(self) -> Mapping[str, Record]:
-        """What is there right now, for whoever looks from outside."""
-        return self._rows.records
+        """What there is and what was deleted, as it was, for whoever looks from outside."""
+        return {saga_id: one.record for saga_id, one in self.deleted().items()} | self._rows.records
 
     def outbox(self) -> Collection[tuple[str, str]]:
         """(saga id, entry id) of all that no broker has confirmed."""
@@ -102,10 +134,11 @@ class SimStore(MemoryStore):
         if not self._loses:
             return
         rows = self._rows
-        before = dict(rows.records), dict(rows.outbox), {key: list(value) for key, value in rows.history.items()}
+        histories = {key: list(value) for key, value in rows.history.items()}
+        before = dict(rows.records), dict(rows.outbox), histories, dict(rows.start_keys)
 
         def take_back() -> None:
-            rows.records, rows.outbox, rows.history = before
+            rows.records, rows.outbox, rows.history, rows.start_keys = before
 
         self._past.append(take_back)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import cached_property, partial
 from typing import Any
 
@@ -12,6 +13,7 @@ from choros.messages import Message
 from choros.runtime.application import App
 from choros.runtime.orchestrator import Orchestrator
 from choros.runtime.participant import Participant
+from choros.runtime.retention import Retention
 from choros.runtime.service import Service
 from choros.runtime.subscriber import Subscriber
 from choros.saga.declaration import Saga
@@ -124,8 +126,13 @@ class Tenant:
         await store.open()
         every = self.plan.every
         await Orchestrator(
-            app, transport=transport, store=store, timers_every=every, scan_every=every, resend_after=every * 2
-        ).run()
+            app, transport=transport, store=store, timers_every=every, scan_every=every, resend_after=every * 2,
+            retention=self._retention, sweep_every=every,
+        ).run()  # fmt: skip
+
+    @property
+    def _retention(self) -> Retention:
+        return Retention(None if self.plan.keep is None else timedelta(seconds=self.plan.keep), None)
 
     async def _participate(self, service: Service, name: str) -> None:
         transport, database = await self._open(name, service, self.databases)

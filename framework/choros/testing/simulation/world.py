@@ -214,7 +214,7 @@ class World:
             rows={name: database.rows() for name, database in of.databases.items()},
             commits=[one for one in self.observer.commits if one.transition.record.saga_id not in foreign],
             records={saga_id: one for saga_id, one in of.store.records().items() if saga_id not in foreign},
-            ledger=self.broker.ledger, account=self.broker.account(),
+            deleted=of.store.deleted(), ledger=self.broker.ledger, account=self.broker.account(),
             accepted=sorted(caller.accepted), skipped=frozenset(caller.skipped),
             refused=caller.refused, started=caller.done, outbox=len(of.store.outbox()), owing=of.owing(),
             left={name: count for name, count in contents if count},
