@@ -68,6 +68,9 @@ class Envelope:
     reply_to: str = ""
     not_after: float | None = None
     """A participant refuses the command past this moment."""
+    began: float | None = None
+    """Of a command: when the first `do` of its effect was sent. Of a fact of a saga: when that began. It is the same in
+    all messages about one thing, so whoever has forgotten old things can tell what it may have forgotten."""
     stream: str = ""
     """With `seq`, the identity of a fact at its source."""
     seq: int = 0
@@ -187,6 +190,7 @@ _ATTRIBUTES: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "attempt": ("sagaattempt", _read_count),
     "outcome": ("sagaoutcome", _one_of("ok", "refused", "failed")),
     "not_after": ("expirytime", _read_time),
+    "began": ("begantime", _read_time),
     "stream": ("factstream", _read_text),
     "seq": ("factseq", _read_count),
     "traceparent": ("traceparent", _read_traceparent),

@@ -153,6 +153,8 @@ def _check_argument(cls: type[Command[Any]]) -> None:
 
 SYSTEM_REFUSALS = ("expired", "cancelled")
 """Codes that choros itself refuses a command with: past its deadline; after its own undo or close."""
+FORGOTTEN = "forgotten"
+"""The code of a failure that no retry mends: its participant may have forgotten what became of so old a command."""
 
 
 class Fact(Message):

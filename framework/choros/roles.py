@@ -24,7 +24,7 @@ from choros.runtime.health import Vitals
 from choros.runtime.orchestrator import Orchestrator
 from choros.runtime.participant import Participant
 from choros.runtime.retention import Retention
-from choros.runtime.service import Service
+from choros.runtime.service import Service, memory_for
 from choros.runtime.settings import NOTHING_SET, Settings
 from choros.runtime.subscriber import Subscriber
 from choros.runtime.telemetry import configure_logging
@@ -256,7 +256,7 @@ async def _open_service(
         parts.append(Participant(service, sagas=app.sagas, **given))
     if service.facts and kind != "service":
         await transport.declare(topology(app.namespace, subscribers=[service.subscription], fact_log=app.fact_log))
-        parts.append(Subscriber(service, **given))
+        parts.append(Subscriber(service, **given, memory=memory_for(service, settings, app.fact_log)))
     if not parts:
         raise UsageError(f"service {service.name!r} has nothing to do as {kind}.", "look at: choros check.")
     return parts

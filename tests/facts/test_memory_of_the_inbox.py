@@ -1,4 +1,4 @@
-"""Rule 22: what the inbox has forgotten is never handled again, because by then it is too old."""
+"""Rules 3 and 22: what the inbox has forgotten is never handled again: it lies behind the horizon, and is parked."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from choros.errors import DeclarationError
-from choros.runtime import subscriber as subscribing
 from choros.runtime.application import App
-from choros.runtime.catching_up import CLOCK_SKEW
-from choros.runtime.service import Service
+from choros.runtime.forgetting import sweep
+from choros.runtime.service import Service, memory_for
+from choros.runtime.settings import NOTHING_SET, Settings
 from choros.runtime.subscriber import TOO_OLD, Subscriber
 from choros.transport.fact_log import FactLog
 from tests.facts.stage import Moved, Seen, World, eventually, ledger, moved, world
@@ -29,7 +29,7 @@ async def settled(subscriber: Subscriber, **counts: int) -> None:
 
 
 async def forget(stage: World, now: float) -> int:
-    return await stage.database.prune(now)
+    return await sweep(stage.database, now, {"facts": 30 * DAY})
 
 
 @pytest.mark.parametrize("ordered", [False, True])
@@ -37,57 +37,75 @@ async def test_a_fact_that_was_forgotten_is_parked_and_not_handled_again(ordered
     clock = [5.0]
     async with world() as stage:
         subscriber = await stage.start(remembering(Seen(), ordered=ordered), clock=lambda: clock[0])
-        await stage.publish(moved(1), moved(2, time=10 * DAY))
+        await stage.publish(moved(1))
+        await settled(subscriber, handled=1)
+        clock[0] = 10 * DAY
+        await stage.publish(moved(2, time=10 * DAY))
         await settled(subscriber, handled=2)
-        clock[0] = 31 * DAY
-        assert await forget(stage, clock[0]) == 1  # in order the mark of the stream has moved on with the second
+        assert await forget(stage, 31 * DAY) == 1  # in order the mark of the stream has moved on with the second
         await stage.publish(moved(1), moved(2, time=10 * DAY))
         await settled(subscriber, **{"handled": 2, "too old": 1, "repeated": 1})
         assert stage.written() == {"s1": (1, 2)}
         assert await stage.parked(QUEUE) == [(1, TOO_OLD)]
 
 
-async def test_without_the_look_at_its_age_it_would_be_handled_twice() -> None:
-    """The rule taken out."""
-    clock = [5.0]
-    async with world() as stage:
-        subscriber = await stage.start(remembering(Seen()), clock=lambda: clock[0])
-        await stage.publish(moved(1))
-        await settled(subscriber, handled=1)
-        await forget(stage, 31 * DAY)
-        clock[0] = 5.0  # as if nobody looked
-        await stage.publish(moved(1))
-        await settled(subscriber, handled=2)
-        assert stage.written() == {"s1": (1, 1)}
-
-
-async def test_a_row_is_kept_until_nobody_could_take_its_fact_for_young() -> None:
+async def test_a_row_is_kept_for_so_long_and_no_longer() -> None:
     async with world() as stage:
         subscriber = await stage.start(remembering(Seen()), clock=lambda: 5.0)
         await stage.publish(moved(1))
         await settled(subscriber, handled=1)
-        assert await forget(stage, 1.0 + 30 * DAY + 2 * CLOCK_SKEW - 1) == 0
-        assert await forget(stage, 1.0 + 30 * DAY + 2 * CLOCK_SKEW) == 1
+        assert await forget(stage, 5.0 + 30 * DAY) == 0
+        assert await forget(stage, 5.1 + 30 * DAY) == 1
 
 
-async def test_a_subscriber_prunes_its_inbox_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(subscribing, "PRUNE_SECONDS", 0.02)
-    clock = [5.0]
+@pytest.mark.parametrize(("options", "days"), [({"remember": timedelta(days=30)}, 30), ({}, 8)])
+async def test_a_subscriber_forgets_by_itself(options: dict[str, Any], days: int) -> None:
+    clock = [0.0]
     async with world() as stage:
-        subscriber = await stage.start(remembering(Seen()), clock=lambda: clock[0])
+        subscriber = await stage.start(ledger(Seen(), **options), clock=lambda: clock[0], prune_every=0.02)
         await stage.publish(moved(1))
         await settled(subscriber, handled=1)
-        clock[0] = 40 * DAY
+        clock[0] = DAY
+        await stage.publish(moved(2))
+        await settled(subscriber, handled=2)
         tables = stage.database._rows.rows  # type: ignore[attr-defined] # it is the one in memory
-        await eventually("it is forgotten", lambda: not tables)
+        clock[0] = days * DAY + 1
+        await eventually("the first is forgotten", lambda: len(tables) == 1)
 
 
-async def test_without_remember_no_fact_is_too_old() -> None:
+async def test_a_longer_memory_does_not_bring_back_what_was_forgotten() -> None:
+    """By its own age the fact would be young enough; that it was forgotten is what counts."""
     async with world() as stage:
-        subscriber = await stage.start(ledger(Seen()), clock=lambda: 1e9)
+        subscriber = await stage.start(ledger(Seen()), clock=lambda: 5.0)
         await stage.publish(moved(1))
         await settled(subscriber, handled=1)
-        assert await forget(stage, 1e12) == 0
+        assert await sweep(stage.database, 2 * DAY, {"facts": DAY}) == 1
+        await stage.publish(moved(1))
+        await settled(subscriber, **{"handled": 1, "too old": 1})
+        assert stage.written() == {"s1": (1,)}
+
+
+async def test_a_subscriber_that_was_away_for_long_has_missed_nothing() -> None:
+    """What it never heard is younger than all that it has forgotten, however old it has become in the queue."""
+    async with world() as stage:
+        first = await stage.start(ledger(Seen()), clock=lambda: 5.0)
+        await stage.publish(moved(1))
+        await settled(first, handled=1)
+        await stage.stop(first)
+        await stage.publish(moved(2, time=2.0))
+        assert await forget(stage, 100 * DAY) == 1
+        late = await stage.start(ledger(Seen()), clock=lambda: 100 * DAY)
+        await settled(late, handled=1)
+        assert stage.written() == {"s1": (1, 2)}
+
+
+def test_an_inbox_is_kept_for_a_day_longer_than_the_log() -> None:
+    service = ledger(Seen())
+    assert memory_for(service, NOTHING_SET, FactLog(max_age=timedelta(days=3))) == timedelta(days=4)
+    assert memory_for(service, NOTHING_SET) == timedelta(days=8)
+    assert memory_for(remembering(Seen()), NOTHING_SET) == timedelta(days=30)
+    with pytest.raises(DeclarationError, match="still in the fact log"):
+        memory_for(service, Settings(remember=timedelta(days=6)), FactLog())
 
 
 def test_an_inbox_outlives_the_log() -> None:

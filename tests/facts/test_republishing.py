@@ -11,7 +11,8 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, closing
-from datetime import datetime, timedelta
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from choros.errors import BrokerUnreachable, UsageError
 from choros.roles import Addresses, client_of, open_role, run_together, stop_all
 from choros.runtime import republishing
 from choros.runtime.inbox import inbox_key, not_handled
+from choros.runtime.ordering import remember
 from choros.runtime.republishing import put_out, released
 from choros.runtime.service import Service
 from choros.store.barrier import Row, Transaction
@@ -157,14 +159,16 @@ async def test_an_inbox_says_what_it_has_not_handled() -> None:
 async def test_what_an_inbox_has_forgotten_is_not_called_missed(capsys: pytest.CaptureFixture[str]) -> None:
     database, now = MemoryDatabase(), time.time()
     await database.open()
-    service = Service("late", facts=[Moved], remember=timedelta(hours=1))
+    service = Service("late", facts=[Moved])
     async with opened() as store:
-        await stored(store, "old", (now - 7200, [moved(1, "old")]))
-        await stored(store, "new", (now - 60, [moved(1, "new")]))
+        await stored(store, "old", (now - 7200, [moved(1, "old", time=now - 7200)]))
+        await stored(store, "new", (now - 60, [moved(1, "new", time=now - 60)]))
+        assert await cli.facts._missed_by(service, database, store, 0.0, "") == 2
+        heard = partial(remember, "late", moved(2, "old", time=now - 7200), ordered=False, now=now - 7200)
+        await database.run([heard])
+        assert await database.forget("facts", now - 3600) == 1
         assert await cli.facts._missed_by(service, database, store, 0.0, "") == 1
-        forgetful = Service("late", facts=[Moved])
-        assert await cli.facts._missed_by(forgetful, database, store, 0.0, "") == 2
-    assert "late remembers facts since" in capsys.readouterr().err
+    assert "late has forgotten which facts it handled up to" in capsys.readouterr().err
 
 
 # --- the command ------------------------------------------------------------------------------------------------------

@@ -15,6 +15,9 @@ OUTBOX = "tests/runtime/test_participant_outbox.py"
 PROVIDER = "tests/runtime/test_participant_provider.py"
 SUBSCRIBER = "tests/runtime/test_subscriber.py"
 BARRIER = "tests/runtime/test_barrier.py"
+FORGETTING = "tests/runtime/test_forgetting.py"
+FORGOTTEN = "tests/saga/test_machine_forgotten.py"
+REACTIONS = "tests/runtime/test_reactions.py"
 DRIFT = "tests/runtime/test_drift.py"
 
 REMOVALS = (
@@ -50,6 +53,29 @@ REMOVALS = (
         3, "a tombstone outlives the last do", "runtime.barrier.tombstone_until",
         "until = not_after + 2 * skew", "until = not_after + skew",
         (f"{BARRIER}::test_a_tombstone_lives_as_long_as_its_do_may_arrive",),
+    ),
+    Removal(
+        3, "a late do is not done again", "runtime.barrier.on_do", "if done is None and behind:", "if False:",
+        (f"{FORGETTING}::test_rule_3_a_late_do_is_not_done_again",),
+    ),
+    Removal(
+        3, "a late undo does not say that there was nothing", "runtime.barrier.on_undo",
+        "if behind and", "if False and",
+        (f"{FORGETTING}::test_rule_3_a_late_undo_does_not_say_that_there_was_nothing",),
+    ),
+    Removal(
+        3, "every command carries when its do was first sent", "saga.turn.Turn.send",
+        'self.now if state.progress == "pending" else state.began', "self.now",
+        (f"{FORGOTTEN}::test_rule_3_every_command_says_when_its_do_was_first_sent",),
+    ),
+    Removal(
+        3, "what is forgotten parks at once", "saga.machine._failed", "answer.code == FORGOTTEN", "False",
+        (f"{FORGOTTEN}::test_rule_3_what_its_participant_has_forgotten_parks_at_once",),
+    ),
+    Removal(
+        3, "a reaction does not call nothing what it has forgotten", "runtime.reactions._admits_undo",
+        "await rows.behind()", "False",
+        (f"{REACTIONS}::test_rule_3_what_a_reaction_has_forgotten_is_parked_and_neither_done_nor_called_nothing",),
     ),
     Removal(
         4, "a command that cannot leave counts no attempt", "saga.machine._timer_fired",
@@ -170,8 +196,8 @@ REMOVALS = (
     ),
     Removal(
         16, "an undo settles an intent first", "runtime.barrier.on_undo",
-        'if done.state == "intent":\n        return Settle(done)',
-        'if done.state == "intent":\n        return LeaveAlone()',
+        'done.state == "intent":\n        return Settle(done)',
+        'done.state == "intent":\n        return LeaveAlone()',
         (f"{PROVIDER}::test_an_undo_settles_what_may_have_happened_and_then_takes_it_back",),
     ),
     Removal(
@@ -184,7 +210,7 @@ REMOVALS = (
     ),
     Removal(
         17, "an act is refused once the saga has moved on", "saga.machine._still_parked",
-        "and (act.step, act.round) == (_current(turn), round_)", "",
+        "and (act.step, act.round) == (turn.at_work, round_)", "",
         (f"{PEOPLE}::test_rule_17_an_act_on_what_is_not_parked_comes_too_late", PEOPLE),
     ),
     Removal(
@@ -201,7 +227,8 @@ REMOVALS = (
         (f"{APART}::test_every_subscriber_hears_every_fact_once[subscribers in one scope-sqlite-plain]",),
     ),
     Removal(
-        19, "a fact before the pivot is held", "saga.machine._publish", "early or passed", "True",
+        19, "a fact before the pivot is held", "saga.machine._publish",
+        "early or (turn.plan.pivot is not None and planned.index > turn.plan.pivot)", "True",
         (f"{FACTS}::test_rule_19_a_fact_before_the_pivot_is_held_and_an_early_one_is_not",),
     ),
     Removal(

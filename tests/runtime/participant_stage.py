@@ -17,7 +17,7 @@ from choros.runtime.participant import Participant
 from choros.runtime.service import Call, Service
 from choros.runtime.settings import Settings
 from choros.runtime.subscriber import Subscriber
-from choros.store.barrier import Carry, Database, Job, Row, Transaction
+from choros.store.barrier import Carry, Database, Job, Memory, Row, Transaction
 from choros.store.barrier_memory import MemoryDatabase, MemoryTransaction
 from choros.store.barrier_rows import SqliteTransaction
 from choros.store.redis_transaction import RedisTransaction
@@ -212,6 +212,9 @@ class Faulty(Database):
     async def prune(self, now: float) -> int:
         return await self.inner.prune(now)
 
+    async def forget(self, memory: Memory, before: float) -> int:
+        return await self.inner.forget(memory, before)
+
 
 class Deaf:
     """A transport that answers sends with what it is told to, as long as it is told to; the rest is real."""
@@ -339,7 +342,7 @@ class Stage:
 def set_by(given: dict[str, Any]) -> dict[str, Any]:
     """Options of a role, those of them that are settings (times in seconds) as settings."""
     kinds: dict[str, Callable[[float], Any]] = {"prefetch": int}
-    kinds |= {"handler_time": lambda s: timedelta(seconds=s), "drain": lambda s: timedelta(seconds=s)}
+    kinds |= dict.fromkeys(("handler_time", "drain", "forget_after"), lambda s: timedelta(seconds=s))
     values = {name: kind(given[name]) for name, kind in kinds.items() if name in given}
     return {name: value for name, value in given.items() if name not in kinds} | {"settings": Settings(**values)}
 

@@ -8,6 +8,7 @@ from choros.runtime.barrier import (
     REFUSAL_MARGIN,
     BrokenBarrier,
     CarryOut,
+    Forgotten,
     LeaveAlone,
     Refuse,
     Repeat,
@@ -80,6 +81,54 @@ def test_undo(done: Row | None, undone: Row | None, expected: object) -> None:
 def test_close(target: Row | None, closed: Row | None, expected: object) -> None:
     assert on_close(target, None, closed, "do") == expected
     assert on_close(None, target, closed, "undo") == expected
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        (None, Forgotten()),
+        (OK, Repeat(OK)),
+        (REFUSED, Repeat(REFUSED)),
+        (INTENT, Settle(INTENT)),
+        (TOMB, Refuse("cancelled", TOMB)),
+    ],
+)
+def test_a_do_behind_the_horizon_is_not_done_where_its_row_may_be_gone(row: Row | None, expected: object) -> None:
+    assert on_do(row, 100.0, now=10.0, behind=True) == expected
+    assert on_do(row, 9.0, now=10.0, behind=True) == expected  # nor is it refused as if it had never been done
+
+
+@pytest.mark.parametrize(
+    ("done", "undone", "expected"),
+    [
+        (None, None, Forgotten()),
+        (OK, None, Forgotten()),  # it may have been undone, and the row of that be gone first
+        (REFUSED, None, LeaveAlone()),
+        (TOMB, None, LeaveAlone()),
+        (INTENT, None, Settle(INTENT)),
+        (None, OK, Repeat(OK)),
+        (None, INTENT, Settle(INTENT)),
+    ],
+)
+def test_an_undo_behind_the_horizon_says_nothing_that_it_does_not_know(
+    done: Row | None, undone: Row | None, expected: object
+) -> None:
+    assert on_undo(done, undone, behind=True) == expected
+
+
+@pytest.mark.parametrize(
+    ("target", "closed", "expected"),
+    [
+        (None, None, Forgotten()),
+        (TOMB, None, Shut()),
+        (OK, None, Repeat(OK)),
+        (INTENT, None, Settle(INTENT)),
+        (None, OK, Repeat(OK)),
+    ],
+)
+def test_a_close_behind_the_horizon_promises_nothing(target: Row | None, closed: Row | None, expected: object) -> None:
+    assert on_close(target, None, closed, "do", behind=True) == expected
+    assert on_close(OK, target, closed, "undo", behind=True) == expected
 
 
 def test_what_there_was_to_undo_is_settled_before_the_undo_is_closed() -> None:

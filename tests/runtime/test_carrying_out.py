@@ -160,7 +160,7 @@ async def test_the_row_says_running_while_the_handler_runs(desk: Desk) -> None:
 
     desk.service = service
     await desk.answered(pay())
-    assert seen == [Row(key=DO, state="running")]
+    assert seen == [Row(key=DO, state="running", since=NOW)]
 
 
 async def test_what_a_handler_raised_is_remembered_until_the_next_try(desk: Desk) -> None:
@@ -205,7 +205,7 @@ async def test_an_intent_keeps_its_command(desk: Desk) -> None:
     desk.service, sent = service, pay()
     fresh = await desk.result(sent)
     assert isinstance(fresh, Unsettled)
-    assert (fresh.fresh, fresh.row) == (True, Row(key=DO, state="intent", reply=sent.dumps()))
+    assert (fresh.fresh, fresh.row) == (True, Row(key=DO, state="intent", reply=sent.dumps(), since=NOW))
     again = await desk.result(sent)
     assert isinstance(again, Unsettled)
     assert (again.fresh, again.row) == (False, fresh.row)

@@ -101,7 +101,7 @@ async def test_the_tombstone_outlives_the_last_do(stage: Stage) -> None:
     do = command(Charge(order="o1"))
     row = await stage.row(do.key)
     assert row is not None
-    assert (row.state, row.prune_at) == ("tombstone", NOW + 100 + 120)
+    assert (row.state, row.prune_at) == ("tombstone", NOW + 100 + 2 * 60)
     assert await stage.database.prune(NOW + 219) == 0
     stage.clock[0] = NOW + 221
     assert await stage.database.prune(stage.clock[0]) == 1
@@ -133,7 +133,7 @@ async def test_an_undo_makes_the_refusal_live_as_long_as_the_last_do_may_arrive(
     refused, _, again = await stage.ask(do, command(Refund(order="o1"), "undo", not_after=last), do)
     row = await stage.row(do.key)
     assert row is not None
-    assert (row.state, row.prune_at, refused == again) == ("refused", last + 120, True)
+    assert (row.state, row.prune_at, refused == again) == ("refused", last + 2 * 60, True)
 
 
 async def test_expired_is_refused_and_stored_but_an_answer_given_in_time_stays(stage: Stage) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,7 @@ from choros.store.barrier import Database, Transaction
 from choros.store.barrier_memory import MemoryDatabase
 from choros.store.barrier_redis import RedisDatabase
 from choros.store.barrier_sqlite import SqliteDatabase
-from tests.runtime.participant_stage import Stage, effect, eventually, fact, stage_for
+from tests.runtime.participant_stage import NOW, Stage, effect, eventually, fact, stage_for
 
 
 class ParcelAnnounced(Fact):
@@ -148,6 +148,22 @@ async def test_a_closing_fact_takes_back_what_any_step_announced(stage: Stage, s
     await stage.publish(fact(ParcelAnnounced(order="o9"), 2, step="late", stream="s9", correlation_id="s9"))
     await fates(stage, handled=2, withdrawn=2)
     assert await net(stage) == {}
+
+
+async def test_rule_3_what_a_reaction_has_forgotten_is_parked_and_neither_done_nor_called_nothing(
+    stage: Stage, seen: Seen
+) -> None:
+    """All facts of a saga carry when it began."""
+    announced, withdrawn = replace(ANNOUNCED, began=NOW), replace(WITHDRAWN, began=NOW)
+    await stage.publish(announced)
+    await fates(stage, handled=1)
+    assert await stage.database.forget("commands", NOW + 1) == 2  # for its step, and for the whole saga
+    await stage.publish(withdrawn)
+    await stage.publish(replace(announced, seq=9))
+    await fates(stage, **{"handled": 1, "too old": 2})
+    assert (seen.calls, await net(stage)) == (["announce"], {"o1": 1})
+    await stage.publish(announced, replace(announced, seq=1, stream="s2", correlation_id="s2", began=NOW + 1))
+    await fates(stage, **{"handled": 2, "too old": 2, "repeated": 1})
 
 
 @pytest.mark.parametrize("first", ["announced", "withdrawn"])

@@ -1,11 +1,13 @@
-"""Rows of the barrier's first schema: refused until they are upgraded, then under the keys of this one."""
+"""Rows of older schemas of the barrier: refused until they are upgraded, then under the keys of now, growing old."""
 
 from __future__ import annotations
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -15,10 +17,10 @@ from redis.asyncio import Redis
 from choros.errors import StoreMisconfigured
 from choros.keys import CommandKey
 from choros.runtime.inbox import carried_over, inbox_key, log_key, reaction_key, stream_key
-from choros.store.barrier import Database, Row
+from choros.store.barrier import SCHEMA_VERSION, Database, Row
 from choros.store.barrier_redis import RedisDatabase
 from choros.store.barrier_sqlite import SqliteDatabase
-from choros.testing.barrier import a_row, row_of, unsent_keys
+from choros.testing.barrier import a_row, row_of, unsent_keys, writing
 from choros.testing.stage import fact
 from tests.store.conftest import Opening
 
@@ -45,7 +47,7 @@ def new(subscriber: str) -> list[Row]:
     parcel = CommandKey("s1", "shop.parcel", 1, "do")
     return [
         *OLD[:3],
-        a_row(inbox_key(subscriber, FACT), "handled", "", 9.5),
+        a_row(inbox_key(subscriber, FACT), "handled"),
         a_row(stream_key(subscriber, FACT), "mark", "7"),
         a_row(log_key("shop.facts.mail"), "mark", "5.0"),
         a_row(reaction_key(subscriber, parcel), "ok"),
@@ -64,7 +66,12 @@ def old_file(path: Path, rows: list[Row]) -> None:
 
 
 async def all_of(database: Database, rows: list[Row]) -> list[Row | None]:
-    return [await row_of(database, row.key) for row in rows]
+    """Those of the facts without when they began to grow old: with the upgrade."""
+    found = [await row_of(database, row.key) for row in rows]
+    for row in found:
+        assert row is None or (row.began is not None) == (row.state == "handled")
+        assert row is None or row.began is None or time.time() - 60 < row.began == row.since <= time.time()
+    return [row and replace(row, began=None, since=0.0) for row in found]
 
 
 @pytest.mark.parametrize("rows", [OLD, OLD[:1], OLD[3:4]], ids=["all", "a command", "a fact"])
@@ -84,7 +91,7 @@ async def test_a_file_with_old_rows_is_refused_with_the_command_to_run(tmp_path:
 async def test_an_old_file_without_rows_is_taken_as_new(tmp_path: Path, opened: Opening) -> None:
     old_file(tmp_path / "shop.db", [])
     database = await opened(SqliteDatabase(tmp_path / "shop.db", "shop.mail"))
-    assert await database.schema_version() == 2
+    assert await database.schema_version() == SCHEMA_VERSION
     assert await SqliteDatabase(tmp_path / "none.db").schema_version() == 0
     assert not (tmp_path / "none.db").exists()
 
@@ -130,7 +137,7 @@ async def test_an_upgrade_that_fails_leaves_the_file_as_it_was(tmp_path: Path) -
     assert await database.schema_version() == 1
 
 
-@pytest.mark.parametrize("version", [3, 12])
+@pytest.mark.parametrize("version", [4, 12])
 async def test_a_newer_file_is_left_to_a_newer_choros(tmp_path: Path, opened: Opening, version: int) -> None:
     await opened(SqliteDatabase(tmp_path / "shop.db", "shop.mail"))
     with closing(sqlite3.connect(tmp_path / "shop.db")) as connection, connection:
@@ -146,6 +153,55 @@ def test_what_was_carried_over_stays_where_it_is() -> None:
     for row in new("mail"):
         assert row.key in carried_over("mail", row)
         assert set(carried_over("mail", row)) <= {row.key, reaction_key("mail", CommandKey("s2", "charge", 1, "do"))}
+
+
+OLD_TABLES_2 = """CREATE TABLE choros_barrier (
+    namespace TEXT NOT NULL, key TEXT NOT NULL, state TEXT NOT NULL, reply TEXT NOT NULL, prune_at REAL,
+    unsent INTEGER, PRIMARY KEY (namespace, key)) WITHOUT ROWID;
+CREATE INDEX choros_barrier_unsent ON choros_barrier (namespace, unsent) WHERE unsent IS NOT NULL;
+CREATE INDEX choros_barrier_forget_at ON choros_barrier (namespace, prune_at) WHERE prune_at IS NOT NULL;
+CREATE TABLE choros_schema (namespace TEXT PRIMARY KEY, version INTEGER NOT NULL) WITHOUT ROWID;
+INSERT INTO choros_schema VALUES ('shop.mail', 2), ('shop.stats', 2);"""
+WRITE_2 = "INSERT INTO choros_barrier (namespace, key, state, reply, prune_at, unsent) VALUES (?, ?, ?, ?, ?, ?)"
+
+
+def second_file(path: Path) -> None:
+    """A file as the second schema had it, with rows of two services."""
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.executescript(OLD_TABLES_2)
+        for name in ("mail", "stats"):
+            for row in [*OLD[:3], *new(name)[3:]]:
+                prune_at = 9.5 if row.state == "handled" else row.prune_at
+                values = (f"shop.{name}", row.key, row.state, row.reply, prune_at, 4 if row is DONE else None)
+                connection.execute(WRITE_2, values)
+
+
+async def test_a_file_of_the_second_schema_is_upgraded_service_by_service(tmp_path: Path, opened: Opening) -> None:
+    path = tmp_path / "shop.db"
+    second_file(path)
+    with pytest.raises(StoreMisconfigured, match="schema version 2"):
+        await SqliteDatabase(path, "shop.mail").open()
+    assert await SqliteDatabase(path, "shop.mail").upgrade(partial(carried_over, "mail")) == len(OLD)
+    assert await SqliteDatabase(path, "shop.mail").upgrade(partial(carried_over, "mail")) == 0
+    mail = await opened(SqliteDatabase(path, "shop.mail"))
+    assert await all_of(mail, new("mail")) == new("mail")
+    assert await unsent_keys(mail) == [DONE.key]
+    assert await mail.forget("commands", time.time() + 1) == 0  # who knows when their sagas began
+    assert await mail.forget("facts", time.time() + 1) == 1
+    assert await SqliteDatabase(path, "shop.stats").schema_version() == 2
+    with closing(sqlite3.connect(path)) as connection, connection:  # a process of the older choros goes on
+        connection.execute(WRITE_2, ("shop.stats", "s9:charge:1:do", "ok", "", None, None))
+    assert await SqliteDatabase(path, "shop.stats").upgrade(partial(carried_over, "stats")) == len(OLD) + 1
+    stats = await opened(SqliteDatabase(path, "shop.stats"))
+    assert await all_of(stats, new("stats")) == new("stats")
+
+
+async def test_a_new_service_may_come_into_a_file_of_the_second_schema(tmp_path: Path, opened: Opening) -> None:
+    second_file(tmp_path / "shop.db")
+    late = await opened(SqliteDatabase(tmp_path / "shop.db", "shop.late"))
+    await late.run([writing(DONE)])
+    assert await row_of(late, DONE.key) == DONE
+    assert await SqliteDatabase(tmp_path / "shop.db", "shop.mail").schema_version() == 2
 
 
 # --- Redis ------------------------------------------------------------------------------------------------------------
@@ -197,7 +253,33 @@ async def test_old_rows_in_redis_are_kept_under_the_keys_of_now(
     assert await all_of(database, new("mail")) == new("mail")
     assert await all_of(database, OLD[3:5]) == [None, None]
     assert await unsent_keys(database) == [DONE.key]
-    assert await database.prune(9.5) == 4  # refusal, tombstone, what it became as a reaction's, and the fact
+    assert await database.prune(9.5) == 3  # refusal, tombstone, what that became as a reaction's
+    assert await database.forget("facts", time.time() + 1) == 1
+
+
+@pytest.mark.servers
+async def test_rows_of_the_second_schema_in_redis_grow_old_from_the_upgrade_on(
+    fill: Filling, redis_url: str, namespace: str, redis_client: Redis, opened: Opening
+) -> None:
+    name = f"{namespace}.mail"
+    prefix = f"{{{name}}}:barrier:"
+    await fill([*OLD[:3], *new("mail")[3:]])
+    await redis_client.set(f"{prefix}schema", 2)
+    await redis_client.zadd(f"{prefix}prune", {inbox_key("mail", FACT): 9.5})
+    await redis_client.set(f"{prefix}row:s9:charge:1:do", "no JSON")
+    upgrading = RedisDatabase(redis_url, name)
+    with pytest.raises(StoreMisconfigured, match="schema version 2"):
+        await upgrading.open()
+    assert await upgrading.upgrade(partial(carried_over, "mail")) == len(OLD) + 1
+    assert await upgrading.upgrade(partial(carried_over, "mail")) == 0
+    await upgrading.close()
+    database = await opened(RedisDatabase(redis_url, name))
+    assert await all_of(database, new("mail")) == new("mail")
+    assert await unsent_keys(database) == [DONE.key]
+    assert await database.prune(9.5) == 2
+    assert await database.forget("commands", time.time() + 1) == 0
+    assert await database.forget("facts", time.time() + 1) == 1
+    assert await redis_client.get(f"{prefix}row:s9:charge:1:do") == b"no JSON"
 
 
 @pytest.mark.servers
@@ -246,4 +328,4 @@ async def test_other_namespaces_in_redis_are_not_looked_at(
 ) -> None:
     await fill(OLD)
     for name in ("stats", "mai?", "[m]ail", "*"):
-        assert await (await opened(RedisDatabase(redis_url, f"{namespace}.{name}"))).schema_version() == 2
+        assert await (await opened(RedisDatabase(redis_url, f"{namespace}.{name}"))).schema_version() == SCHEMA_VERSION

@@ -19,6 +19,7 @@ from choros.errors import UsageError
 from choros.loading import load_app
 from choros.roles import DEFAULT_BROKER, DEFAULT_DATABASE, DEFAULT_STORE, Addresses, connected, opened_store
 from choros.runtime.application import App
+from choros.runtime.forgetting import forgotten_until
 from choros.runtime.inbox import not_handled
 from choros.runtime.republishing import put_out, released
 from choros.runtime.retention import gone, warning
@@ -182,12 +183,12 @@ async def _inbox(loaded: App, addresses: Addresses, service: Service) -> AsyncIt
 
 async def _missed_by(service: Service, inbox: ServiceDatabase, store: Store, start: float, saga: str) -> int:
     wanted = {fact.type_name for fact in service.facts}
-    if service.remember and start < (known := store.now() - service.remember.total_seconds()):
-        print(f"{service.name} remembers facts since {rfc3339(known)}", file=sys.stderr)
-        start = known
+    known = await forgotten_until(inbox, "facts")
+    if start <= known:
+        print(f"{service.name} has forgotten which facts it handled up to {rfc3339(known)}", file=sys.stderr)
     total, lacking = 0, 0
     async for facts in released(store, start, saga=saga):
-        mine = [fact for fact in facts if fact.type in wanted]
+        mine = [fact for fact in facts if fact.type in wanted and fact.time > known]
         without = await not_handled(inbox, service.name, mine)
         total, lacking = total + len(mine), lacking + len(without)
         for fact in without:

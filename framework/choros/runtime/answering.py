@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from choros.envelope import MAX_BODY, Envelope, Kind, Outcome, decode, encode
 from choros.ids import fresh_id
-from choros.messages import Failure, Reply
+from choros.messages import FORGOTTEN, Failure, Reply
 from choros.store.barrier import Row
 
 MOST_DETAIL = 4000
@@ -37,6 +37,10 @@ class ReplyTooLarge(Exception):
 
 class UnreadableRow(Exception):
     """What a row keeps is nothing that this version knows: a newer one has written it. It is left to that one."""
+
+
+class ForgottenEffect(Exception):
+    """The command lies behind the horizon, and has no row: its answer, if there was one, is not known any more."""
 
 
 def kept(row: Row, kind: Kind = "reply") -> Envelope:
@@ -99,4 +103,5 @@ def _fit(detail: object) -> str:
 
 def failure(command: Envelope, error: BaseException) -> Failure:
     """The body of "it did not work, it may be tried again": what the exception said stays here."""
-    return Failure(code=type(error).__name__[:MOST_CODE], step=command.step, kind="failed")
+    code = FORGOTTEN if isinstance(error, ForgottenEffect) else type(error).__name__[:MOST_CODE]
+    return Failure(code=code, step=command.step, kind="failed")

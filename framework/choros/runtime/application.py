@@ -8,7 +8,8 @@ from typing import Any
 from choros.errors import DeclarationError, UsageError
 from choros.messages import Command, Fact, Message
 from choros.names import RESERVED_NAMES
-from choros.runtime.service import Service
+from choros.runtime.service import Service, memory_for
+from choros.runtime.settings import NOTHING_SET
 from choros.saga.checks import is_name, listed, shown
 from choros.saga.declaration import Saga
 from choros.saga.plan import Planned
@@ -145,11 +146,8 @@ def _check_fact_log(app: App) -> None:
                 f"service {service.name!r} reads the fact log, and the application keeps none.",
                 "App(..., fact_log=FactLog()).",
             )
-        if app.fact_log and service.facts and service.remember and service.remember < app.fact_log.max_age:
-            raise DeclarationError(
-                f"service {service.name!r} forgets facts that are still in the fact log.",
-                "a `remember` longer than the log's max_age.",
-            )
+        if service.facts:
+            memory_for(service, NOTHING_SET, app.fact_log)
 
 
 def _check_type_names(app: App) -> None:

@@ -14,8 +14,9 @@ CLOCK_SKEW = 60.0
 """Seconds by which the clocks of any two processes may differ: of two replicas of a service, and of a service and the
 orchestrator that sets its deadlines."""
 REFUSAL_MARGIN = 86_400.0
-"""Seconds that a refusal outlives its own deadline. A later send of the same command has a later deadline, which this
-row cannot know; forgotten too early, the row would let that send through after the saga took the refusal as final.
+"""Seconds that a refusal outlives its own deadline, besides the skew. A later send of the same command has a later
+deadline, which this row cannot know; forgotten too early, the row would let that send through after the saga took the
+refusal as final.
 (Tombstones need no margin: an undo carries the greatest deadline ever sent.)"""
 
 
@@ -47,6 +48,11 @@ class Refuse:
 
 
 @dataclass(frozen=True, slots=True)
+class Forgotten:
+    """There is no row, and there may have been one: nothing that is said about the effect would be known to be true."""
+
+
+@dataclass(frozen=True, slots=True)
 class CarryOut:
     """Nothing stands in the way: run the handler."""
 
@@ -66,8 +72,13 @@ def taken_until(not_after: float | None, skew: float) -> float | None:
     return None if not_after is None else not_after + skew
 
 
-def on_do(done: Row | None, not_after: float | None, now: float) -> Repeat | Settle | Refuse | CarryOut:
-    """A `do` arrived, good until then. The row comes before the deadline: what was answered in time stays answered."""
+def on_do(
+    done: Row | None, not_after: float | None, now: float, *, behind: bool = False
+) -> Repeat | Settle | Refuse | CarryOut | Forgotten:
+    """A `do` arrived, good until then. The row comes before the deadline: what was answered in time stays answered.
+    `behind`: the effect lies behind the horizon."""
+    if done is None and behind:
+        return Forgotten()
     if done is None:
         return Refuse("expired") if not_after is not None and now > not_after else CarryOut()
     if done.state == "intent":
@@ -79,14 +90,19 @@ def on_do(done: Row | None, not_after: float | None, now: float) -> Repeat | Set
     raise BrokenBarrier
 
 
-def on_undo(done: Row | None, undone: Row | None) -> Repeat | Settle | LeaveAlone | CarryOut:
-    """An `undo` arrived: its own row first, then what became of the `do`."""
+def on_undo(
+    done: Row | None, undone: Row | None, *, behind: bool = False
+) -> Repeat | Settle | LeaveAlone | CarryOut | Forgotten:
+    """An `undo` arrived: its own row first, then what became of the `do`. Behind the horizon a `do` that stands says
+    nothing of whether it was undone, since the row of that may be gone first."""
     if undone is not None:
         return _on_undo_again(undone)
+    if done is not None and done.state == "intent":
+        return Settle(done)
+    if behind and (done is None or done.state == "ok"):
+        return Forgotten()
     if done is None or done.state in ("refused", "tombstone"):
         return LeaveAlone()
-    if done.state == "intent":
-        return Settle(done)
     if done.state == "ok":
         return CarryOut()
     raise BrokenBarrier
@@ -103,8 +119,8 @@ def _on_undo_again(undone: Row) -> Repeat | Settle | LeaveAlone:
 
 
 def on_close(
-    done: Row | None, undone: Row | None, closed: Row | None, of: Literal["do", "undo"]
-) -> Repeat | Settle | Shut:
+    done: Row | None, undone: Row | None, closed: Row | None, of: Literal["do", "undo"], *, behind: bool = False
+) -> Repeat | Settle | Shut | Forgotten:
     """A `close` arrived. Before an undo is closed it must be known what there was to undo."""
     if closed is not None:
         return Repeat(closed)
@@ -114,11 +130,11 @@ def on_close(
             return Settle(row)
     if target is not None and target.state in ("ok", "refused"):
         return Repeat(target)
-    return Shut()
+    return Forgotten() if target is None and behind else Shut()
 
 
 def tombstone_until(not_after: float | None, skew: float, standing: Row | None = None) -> float | None:
-    """When a tombstone may be forgotten: never before a row that already stands there; None is never.
+    """When a tombstone may be forgotten: never before a row that already stands there; None is never, but for its age.
 
     Another replica may take the `do` until `not_after` + skew, by a clock that is behind by as much again."""
     if not_after is None or (standing is not None and standing.prune_at is None):
@@ -128,5 +144,5 @@ def tombstone_until(not_after: float | None, skew: float, standing: Row | None =
 
 
 def refusal_until(not_after: float | None, skew: float) -> float | None:
-    """When a refusal may be forgotten; None is never."""
+    """When a refusal may be forgotten; None is never, but for its age."""
     return None if not_after is None else not_after + 2 * skew + REFUSAL_MARGIN

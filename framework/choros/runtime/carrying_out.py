@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 from choros.envelope import Envelope
 from choros.errors import ChorosError, Refused
 from choros.messages import Close, Closed, NothingToUndo, Reply
-from choros.runtime.answering import Answer, Unsettled, answer, kept, refusal, stored
+from choros.runtime.answering import Answer, ForgottenEffect, Unsettled, answer, kept, refusal, stored
 from choros.runtime.barrier import (
     CarryOut,
+    Forgotten,
     LeaveAlone,
     Refuse,
     Repeat,
@@ -25,7 +27,7 @@ from choros.runtime.barrier import (
 from choros.runtime.calling import call_handler
 from choros.runtime.reading import Received
 from choros.runtime.service import Handler
-from choros.store.barrier import Job, Row, Transaction
+from choros.store.barrier import Job, Row, RowState, Transaction
 
 
 class WrongReply(ChorosError):
@@ -51,8 +53,8 @@ class Barrier:
 
     async def _do(self, received: Received, transaction: Transaction) -> Answer | Unsettled:
         envelope, key = received.envelope, received.envelope.key
-        until = taken_until(envelope.not_after, self._skew)
-        match on_do(await transaction.read_row(key), until, self.clock()):
+        until, done = taken_until(envelope.not_after, self._skew), await transaction.read_row(key)
+        match on_do(done, until, self.clock(), behind=await _behind(envelope, transaction)):
             case Repeat(row):
                 return stored(row)
             case Settle(row):
@@ -60,6 +62,8 @@ class Barrier:
             case Refuse(code, tombstone):
                 row = tombstone or self.refused_row(envelope)
                 return await _keep(transaction, row, self._reply(envelope, Refused(code)))
+            case Forgotten():
+                raise ForgottenEffect
             case CarryOut():
                 return await self._carry_out(received, transaction)
 
@@ -67,7 +71,7 @@ class Barrier:
         envelope, key = received.envelope, received.envelope.key
         done = await transaction.read_row(str(received.key.of("do")))
         undone = await transaction.read_row(key)
-        match on_undo(done, undone):
+        match on_undo(done, undone, behind=await _behind(envelope, transaction)):
             case Repeat(row):
                 return stored(row)
             case Settle(row):
@@ -75,37 +79,42 @@ class Barrier:
             case LeaveAlone():
                 await self._bury(received, transaction, done)
                 reply = self._reply(envelope, NothingToUndo())
-                return await _keep(transaction, undone or Row(key=key, state="ok"), reply)
+                return await _keep(transaction, undone or self._row(envelope), reply)
+            case Forgotten():
+                raise ForgottenEffect
             case CarryOut():
                 return await self._carry_out(received, transaction)
 
     async def _close(self, received: Received, transaction: Transaction) -> Answer | Unsettled:
         envelope, of = received.envelope, received.message.of if isinstance(received.message, Close) else "do"
         # Both closes of an effect have one key, but each its own answer: a person may close the `do`, later the `undo`.
-        close = Row(key=envelope.key if of == "do" else f"{envelope.key}:{of}", state="ok")
+        close = self._row(envelope, key=envelope.key if of == "do" else f"{envelope.key}:{of}")
         done = await transaction.read_row(str(received.key.of("do")))
         undone = await transaction.read_row(str(received.key.of("undo")))
-        match on_close(done, undone, await transaction.read_row(close.key), of):
+        closed = await transaction.read_row(close.key)
+        match on_close(done, undone, closed, of, behind=await _behind(envelope, transaction)):
             case Repeat(row) if row.key == close.key:
                 return stored(row)
             case Repeat(row):
                 return await _keep(transaction, close, kept(row), row.key)
             case Settle(row):
                 return Unsettled(row)
+            case Forgotten():
+                raise ForgottenEffect
         await self._bury(received, transaction, done)
         if of == "undo":
-            await transaction.write_row(Row(key=str(received.key.of("undo")), state="tombstone"))
+            await transaction.write_row(self._row(envelope, "tombstone", key=str(received.key.of("undo"))))
         return await _keep(transaction, close, self._reply(envelope, Closed()))
 
     # --- what they are made of ---
 
     async def _carry_out(self, received: Received, transaction: Transaction) -> Answer | Unsettled:
-        envelope, key = received.envelope, received.envelope.key
+        envelope = received.envelope
         assert received.handler is not None
         if received.handler.provider:
             return await self._intend(received, transaction)
         # First of all: whoever comes second, in whatever process, meets this row.
-        await transaction.write_row(Row(key=key, state="running"))
+        await transaction.write_row(self._row(envelope, "running"))
         try:
             async with transaction.savepoint():
                 reply = await self.call(received, received.handler, transaction)
@@ -114,11 +123,11 @@ class Barrier:
                 raise
             return await _keep(transaction, self.refused_row(envelope), self._reply(envelope, refused))
         assert reply is not None
-        return await _keep(transaction, Row(key=key, state="ok"), self._reply(envelope, reply))
+        return await _keep(transaction, self._row(envelope), self._reply(envelope, reply))
 
     async def _intend(self, received: Received, transaction: Transaction) -> Unsettled:
         """The intent keeps the command, so that whoever finds it can ask the provider the same question."""
-        row = Row(key=received.envelope.key, state="intent", reply=received.envelope.dumps())
+        row = replace(self._row(received.envelope, "intent"), reply=received.envelope.dumps())
         await transaction.write_row(row)
         return Unsettled(row, fresh=True)
 
@@ -126,14 +135,18 @@ class Barrier:
         """From now on the `do` must never be carried out, for as long as one may still arrive."""
         until = tombstone_until(received.envelope.not_after, self._skew, done)
         if done is None:
-            key = str(received.key.of("do"))
-            await transaction.write_row(Row(key=key, state="tombstone", prune_at=until))
+            tombstone = self._row(received.envelope, "tombstone", key=str(received.key.of("do")))
+            await transaction.write_row(replace(tombstone, prune_at=until))
         elif done.state in ("refused", "tombstone") and until != done.prune_at:
-            await transaction.write_row(Row(key=done.key, state=done.state, reply=done.reply, prune_at=until))
+            await transaction.write_row(replace(done, prune_at=until))
+
+    def _row(self, command: Envelope, state: RowState = "ok", *, key: str = "") -> Row:
+        """A row about the effect of this command, under its key or another one of the same effect."""
+        return Row(key=key or command.key, state=state, began=command.began, since=self.clock())
 
     def refused_row(self, command: Envelope) -> Row:
         """The row of a refusal, without its reply."""
-        return Row(key=command.key, state="refused", prune_at=refusal_until(command.not_after, self._skew))
+        return replace(self._row(command, "refused"), prune_at=refusal_until(command.not_after, self._skew))
 
     def _reply(self, command: Envelope, body: Reply | Refused) -> Envelope:
         if isinstance(body, Refused):
@@ -147,7 +160,7 @@ class Barrier:
         row = await transaction.read_row(command.key)
         if row is not None and row.state != "intent":
             return stored(row)
-        settled = self.refused_row(command) if isinstance(outcome, Refused) else Row(key=command.key, state="ok")
+        settled = self.refused_row(command) if isinstance(outcome, Refused) else self._row(command)
         return await _keep(transaction, settled, self._reply(command, outcome))
 
     async def call(self, received: Received, handler: Handler, transaction: Transaction | None) -> Reply | None:
@@ -166,8 +179,14 @@ class Barrier:
         return reply
 
 
+async def _behind(command: Envelope, transaction: Transaction) -> bool:
+    """Whether rows of its effect may have been forgotten. One that says nothing of its time comes from an orchestrator
+    whose commands never did; their rows never grow old. To be asked after the rows were read."""
+    return command.began is not None and command.began <= await transaction.horizon("commands")
+
+
 async def _keep(transaction: Transaction, row: Row, reply: Envelope, *more: str) -> Answer:
-    await transaction.write_row(Row(key=row.key, state=row.state, reply=reply.dumps(), prune_at=row.prune_at))
+    await transaction.write_row(replace(row, reply=reply.dumps()))
     return Answer(reply, (row.key, *more))
 
 

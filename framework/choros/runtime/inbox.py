@@ -5,21 +5,15 @@ Every key names the subscriber: others may keep their rows in the same place, an
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 from choros.envelope import Envelope
 from choros.errors import StoreUnreachable
 from choros.keys import CommandKey
-from choros.runtime.telemetry import get_logger
 from choros.store.barrier import Database, Row, Transaction
 
-log = get_logger(__name__)
-
 _AT_ONCE = 500
-
-
 _BETWEEN = "\x1f"
 _FACT, _STREAM, _REACTION, _LOG = "fact", "stream", "reaction", "log"
 
@@ -59,16 +53,6 @@ def carried_over(subscriber: str, row: Row) -> list[str]:
 def _joined(*parts: str) -> str:
     # No attribute may hold a control character, so no two facts share a key.
     return _BETWEEN.join(parts)
-
-
-async def keep_pruning(database: Database, clock: Callable[[], float], every: float) -> None:
-    """Forget what may be forgotten, again and again."""
-    while True:
-        try:
-            await database.prune(clock())
-        except StoreUnreachable as error:
-            log.warning("choros.database.unreachable", error=type(error).__name__)
-        await asyncio.sleep(every)
 
 
 async def not_handled(database: Database, subscriber: str, facts: Sequence[Envelope]) -> list[Envelope]:

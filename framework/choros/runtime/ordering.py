@@ -10,6 +10,7 @@ import asyncio
 from typing import Literal
 
 from choros.envelope import Envelope
+from choros.runtime.barrier import CLOCK_SKEW
 from choros.runtime.effects import Effects
 from choros.runtime.inbox import inbox_key, stream_key
 from choros.store.barrier import Row, Transaction
@@ -23,14 +24,12 @@ async def is_overtaken(subscriber: str, fact: Envelope, transaction: Transaction
     return mark is not None and int(mark.reply) > fact.seq
 
 
-async def remember(
-    subscriber: str, fact: Envelope, transaction: Transaction, *, ordered: bool, until: float | None = None
-) -> None:
-    """Write that a fact is handled, to be known for ever or until that moment."""
-    await transaction.write_row(Row(key=inbox_key(subscriber, fact), state="handled", prune_at=until))
+async def remember(subscriber: str, fact: Envelope, transaction: Transaction, *, ordered: bool, now: float) -> None:
+    """Write that a fact is handled. With its mark, what came before it in its stream is forgotten, by any clock."""
+    await transaction.write_row(Row(key=inbox_key(subscriber, fact), state="handled", began=fact.time, since=now))
     if ordered:
-        mark = Row(key=stream_key(subscriber, fact), state="mark", reply=str(fact.seq), prune_at=until)
-        await transaction.write_row(mark)
+        key, began = stream_key(subscriber, fact), fact.time + CLOCK_SKEW
+        await transaction.write_row(Row(key=key, state="mark", reply=str(fact.seq), began=began, since=now))
 
 
 class HeldBack:

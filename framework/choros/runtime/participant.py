@@ -7,13 +7,14 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from choros.errors import MessageRejected, Misconfigured, Refused, StoreUnreachable
+from choros.errors import MessageRejected, Misconfigured, Refused
 from choros.runtime.answering import Answer, Unsettled, answer, failure
 from choros.runtime.barrier import CLOCK_SKEW
 from choros.runtime.calling import ExitWanted, HandlerBroke, plainly
 from choros.runtime.carrying_out import Barrier, may_refuse
 from choros.runtime.checking import check
 from choros.runtime.effects import Effects
+from choros.runtime.forgetting import SWEEP_SECONDS, Ages, keep_forgetting
 from choros.runtime.intake import Intake
 from choros.runtime.operations import NO_SAGAS, check_operation
 from choros.runtime.reading import Received, read_command
@@ -50,8 +51,9 @@ class Participant:
         clock: Callable[[], float] = now,
         clock_skew: float = CLOCK_SKEW,
         scan_every: float = 30.0,
-        prune_every: float = 60.0,
+        prune_every: float = SWEEP_SECONDS,
         sagas: Sagas = NO_SAGAS,
+        ages: Ages | None = None,
     ) -> None:
         """A command of one of these `sagas` is parked where its type does not fit the operation of its key.
         `settings` go before those of the service."""
@@ -64,6 +66,7 @@ class Participant:
         self._database = database
         self._clock = clock
         self._every = scan_every, prune_every
+        self._ages: Ages = ages or {"commands": settings.seconds("forget_after")}
         source = f"/{namespace}/{service.name}"
         self._barrier = Barrier(
             source, clock=clock, clock_skew=clock_skew, handler_timeout=settings.seconds("handler_time")
@@ -84,7 +87,8 @@ class Participant:
         check(self._service, self._service.handlers.values(), self._database)
         log.info("choros.participant.started", queue=self._names.service_queue(self._service.name))
         scan_every, prune_every = self._every
-        await self._intake.run(self._take, self._replies.keep_scanning(scan_every), self._keep_pruning(prune_every))
+        forgetting = keep_forgetting(self._database, self._clock, self._ages, prune_every)
+        await self._intake.run(self._take, self._replies.keep_scanning(scan_every), forgetting)
         log.info("choros.participant.stopped")
 
     async def stop(self) -> None:
@@ -184,11 +188,3 @@ class Participant:
         event = "choros.command.undeclared_refusal" if undeclared else "choros.command.failed"
         say = log.error if undeclared else log.warning
         say(event, type=received.envelope.type, **described(error), **about(received.envelope))
-
-    async def _keep_pruning(self, every: float) -> None:
-        while True:
-            try:
-                await self._database.prune(self._clock())
-            except StoreUnreachable as error:
-                log.warning("choros.database.unreachable", error=type(error).__name__)
-            await asyncio.sleep(every)

@@ -9,6 +9,8 @@ its own.
 
 from __future__ import annotations
 
+from typing import Literal
+
 from choros.envelope import Envelope
 from choros.errors import DeclarationError
 from choros.keys import CommandKey
@@ -17,6 +19,7 @@ from choros.runtime.inbox import reaction_key
 from choros.runtime.service import Handler, Service
 from choros.store.barrier import Row, RowState, Transaction
 
+Admitted = Literal["yes", "withdrawn", "too old"]
 ROUND = 1
 """A saga publishes a fact once, and takes it back once."""
 
@@ -50,47 +53,58 @@ def check_reactions(service: Service) -> None:
                 )
 
 
-async def admits(service: Service, handler: Handler, fact: Envelope, transaction: Transaction) -> bool:
-    """Whether the handler of this fact is to be called, in this transaction; notes what that means for its undo."""
-    rows = _Rows(service.name, transaction)
+async def admits(service: Service, handler: Handler, fact: Envelope, transaction: Transaction, now: float) -> Admitted:
+    """Whether the handler of this fact is to be called, in this transaction; notes what that means for its undo. Where
+    it is too old, nothing is written."""
+    rows = _Rows(service.name, fact, transaction, now)
     if handler.undoes is not None:
         return await _admits_undo(_effect(handler.undoes, fact), rows)
     if any(other.undoes is handler.message for other in service.reactions.values()):
         return await _admits_do(_effects(handler.message, fact), rows)
-    return True
+    return "yes"
 
 
 class _Rows:
-    """What this subscriber has done, of all that the database holds."""
+    """What this subscriber has done about the saga of a fact, of all that the database holds."""
 
-    def __init__(self, subscriber: str, transaction: Transaction) -> None:
+    def __init__(self, subscriber: str, fact: Envelope, transaction: Transaction, now: float) -> None:
         self._subscriber, self._transaction = subscriber, transaction
+        self._began, self._now = fact.began, now
 
     async def read(self, effect: CommandKey) -> Row | None:
         return await self._transaction.read_row(reaction_key(self._subscriber, effect))
 
     async def write(self, effect: CommandKey, state: RowState) -> None:
-        await self._transaction.write_row(Row(key=reaction_key(self._subscriber, effect), state=state))
+        key = reaction_key(self._subscriber, effect)
+        await self._transaction.write_row(Row(key=key, state=state, began=self._began, since=self._now))
+
+    async def behind(self) -> bool:
+        """Whether rows about this saga may have been forgotten; to be asked after they were read."""
+        return self._began is not None and self._began <= await self._transaction.horizon("commands")
 
 
-async def _admits_do(effects: list[CommandKey], rows: _Rows) -> bool:
+async def _admits_do(effects: list[CommandKey], rows: _Rows) -> Admitted:
     for effect in effects:
         done, undone = await rows.read(effect), await rows.read(effect.of("undo"))
         if undone is not None or (done is not None and done.state == "tombstone"):
-            return False
+            return "withdrawn"
+    if await rows.behind():
+        return "too old"
     for effect in effects:
         await rows.write(effect, "ok")
-    return True
+    return "yes"
 
 
-async def _admits_undo(effect: CommandKey, rows: _Rows) -> bool:
+async def _admits_undo(effect: CommandKey, rows: _Rows) -> Admitted:
     done, undone = await rows.read(effect), await rows.read(effect.of("undo"))
+    if undone is None and (done is None or done.state == "ok") and await rows.behind():
+        return "too old"
     if done is None:
         await rows.write(effect, "tombstone")
     elif done.state == "ok" and undone is None:
         await rows.write(effect.of("undo"), "ok")
-        return True
-    return False
+        return "yes"
+    return "withdrawn"
 
 
 def _effect(done: type[Message], fact: Envelope) -> CommandKey:

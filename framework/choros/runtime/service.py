@@ -15,6 +15,7 @@ from choros.runtime.settings import NOTHING_SET, Settings
 from choros.saga.checks import is_a, is_name, listed, shown
 from choros.saga.parameters import hints_of
 from choros.store.barrier import Transaction
+from choros.transport.fact_log import FactLog
 from choros.transport.topology import Subscription
 
 SHORTEST_MEMORY = timedelta(hours=1)
@@ -86,7 +87,8 @@ class Service:
     As a subscriber it may want more than the facts from now on, each by itself. `from_start`: those in the fact log
     too. `ordered`: those of one stream in order, a failing one holding back the later ones of its stream.
     `queue_limit`: no more than so many facts may wait for it; what is dropped it finds in the fact log. `remember`: how
-    long its inbox knows a fact, by the time that is written in the fact (without it, for ever); an older one is parked.
+    long its inbox knows a fact, by the time that is written in the fact (without it, a day longer than the fact log);
+    one as old as what it has forgotten is parked.
 
     `settings` say how it runs where nobody sets that from outside.
     """
@@ -269,6 +271,17 @@ def _remember(service: str, wanted: timedelta | None) -> timedelta | None:
             f"service {service!r} forgets facts while they may still be on their way.", "remember=timedelta(days=30)."
         )
     return wanted
+
+
+def memory_for(service: Service, settings: Settings, log: FactLog | None = None) -> timedelta:
+    """How long a subscriber knows what it has handled; where nobody says, a day longer than the fact log knows it."""
+    memory = settings.over(service.settings).remember or service.remember
+    if memory and log and memory < log.max_age:
+        raise DeclarationError(
+            f"service {service.name!r} forgets facts that are still in the fact log.",
+            "a `remember` longer than the log's max_age.",
+        )
+    return memory or (log or FactLog()).max_age + timedelta(days=1)
 
 
 def _declared(service: str, what: str, messages: object, wanted: type[Message]) -> tuple[Any, ...]:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from choros.errors import UsageError
 
+_DAY = 86_400.0
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
 _TIME = re.compile(rf"(?:{_PART.pattern})+")
@@ -79,10 +80,18 @@ class Setting:
 _ALL = (
     Setting("prefetch", "number", 64, 1, 65_535, "messages that may be with a service unsettled"),
     Setting("handler_time", "time", 300, 0.001, 604_800, "how long one call of a handler may take"),
+    Setting(
+        "forget_after", "time", 90 * _DAY, 3600, FOREVER,
+        "how long a participant knows what it has done, from the first sending of a command",
+    ),
+    Setting(
+        "remember", "time", 8 * _DAY, 3600, FOREVER,
+        "how long a subscriber knows what it has handled; where nobody says, a day longer than the fact log is kept",
+    ),
     Setting("drain", "time", 10, 0, 86_400, "how long what is under way may take to finish when the role stops"),
-    Setting("keep_sagas", "time", 30 * 86_400, 0, FOREVER, "how long sagas are kept after their end, or forever"),
-    Setting("keep_start_keys", "time", 365 * 86_400, 0, FOREVER, "how long the start keys of deleted sagas are, too"),
-)
+    Setting("keep_sagas", "time", 30 * _DAY, 0, FOREVER, "how long sagas are kept after their end, or forever"),
+    Setting("keep_start_keys", "time", 365 * _DAY, 0, FOREVER, "how long the start keys of deleted sagas are, too"),
+)  # fmt: skip
 SETTINGS: Mapping[str, Setting] = {setting.name: setting for setting in _ALL}
 """All of them, by name: a field of `Settings`, an option of `choros run`, and a row of the guide's table each."""
 
@@ -93,6 +102,8 @@ class Settings:
 
     prefetch: int | None = None
     handler_time: timedelta | None = None
+    forget_after: timedelta | None = None
+    remember: timedelta | None = None
     drain: timedelta | None = None
     keep_sagas: timedelta | None = None
     keep_start_keys: timedelta | None = None

@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from typing import Any, Literal
 
@@ -13,15 +14,16 @@ from choros.envelope import Envelope
 from choros.errors import MessageRejected, Misconfigured
 from choros.messages import Message
 from choros.runtime.calling import ExitWanted, call_handler, plainly
-from choros.runtime.catching_up import CLOCK_SKEW, CatchUp
+from choros.runtime.catching_up import CatchUp
 from choros.runtime.checking import check
 from choros.runtime.effects import Effects
-from choros.runtime.inbox import inbox_key, keep_pruning, stream_key
+from choros.runtime.forgetting import SWEEP_SECONDS, Ages, keep_forgetting
+from choros.runtime.inbox import inbox_key, stream_key
 from choros.runtime.intake import Intake
 from choros.runtime.ordering import HeldBack, is_overtaken, remember
 from choros.runtime.reactions import admits
 from choros.runtime.reading import read_envelope
-from choros.runtime.service import Handler, Service
+from choros.runtime.service import Handler, Service, memory_for
 from choros.runtime.settings import NOTHING_SET, Settings
 from choros.runtime.telemetry import about, described, get_logger
 from choros.runtime.transacting import Transacting
@@ -36,9 +38,8 @@ REREAD_SECONDS = 60.0
 """How often a subscriber with a bounded queue looks into the fact log for what its queue has dropped."""
 PUBLISH_SECONDS = 10.0
 """How long a publisher of facts waits for the broker's answer before it publishes again."""
-PRUNE_SECONDS = 60.0
 OVERTAKEN = "a later fact of its stream was handled before it came"
-TOO_OLD = "it is older than what this service remembers, so it may have been handled"
+TOO_OLD = "it is no younger than what this service has forgotten, so it may have been handled"
 CROWDED = "too many facts waited behind it"
 UNHANDLED: dict[str, str] = {"overtaken": OVERTAKEN, "too old": TOO_OLD}
 """Fates that leave a fact to a person, and why."""
@@ -81,7 +82,11 @@ class Subscriber:
         delays: Sequence[float] = RETRY_LADDER,
         publish_timeout: float = PUBLISH_SECONDS,
         reread_every: float = REREAD_SECONDS,
+        prune_every: float = SWEEP_SECONDS,
+        memory: timedelta | None = None,
+        ages: Ages | None = None,
     ) -> None:
+        """What was handled is known for so long as `memory` says, else the service itself."""
         settings = settings.over(service.settings)
         prefetch = settings.number("prefetch")
         self.counts: Counter[str] = Counter()
@@ -105,7 +110,11 @@ class Subscriber:
         self._delays = delays
         self._reread_every = reread_every
         self._ordered = service.subscription.ordered
-        self._memory = service.remember.total_seconds() if service.remember else 0.0
+        self._prune_every = prune_every
+        self._ages: Ages = ages or {
+            "facts": (memory or memory_for(service, settings)).total_seconds(),
+            "commands": settings.seconds("forget_after"),
+        }
         self._held = HeldBack(self._facts, room=prefetch // 2)
         self._catching_up = CatchUp(
             transport, names, self._queue, self._intake, database,
@@ -116,7 +125,7 @@ class Subscriber:
         """React to facts until stopped; raises DeclarationError or Misconfigured where that cannot work."""
         check(self._service, self._service.reactions.values(), self._database)
         log.info("choros.subscriber.started", queue=self._queue)
-        background = [keep_pruning(self._database, self._clock, PRUNE_SECONDS)] if self._memory else []
+        background = [keep_forgetting(self._database, self._clock, self._ages, self._prune_every)]
         if self._service.needs_log:
             await self._run_with_log(background)
         else:
@@ -196,21 +205,24 @@ class Subscriber:
         """Inbox row and effect together; for a handler without transaction only a look into the inbox."""
         if await transaction.read_row(inbox_key(self._service.name, told.envelope)) is not None:
             return "repeated"
-        if self._memory and told.envelope.time + self._memory + CLOCK_SKEW <= self._clock():
+        if told.envelope.time <= await transaction.horizon("facts"):
             return "too old"
         if self._ordered and await is_overtaken(self._service.name, told.envelope, transaction):
             return "overtaken"
         if told.handler.transaction is None:
             return "new"
+        admitted = await admits(self._service, told.handler, told.envelope, transaction, self._clock())
+        if admitted == "too old":
+            return admitted
         await self._remember(told, transaction)
-        if not await admits(self._service, told.handler, told.envelope, transaction):
-            return "withdrawn"
+        if admitted == "withdrawn":
+            return admitted
         await self._call(told, transaction)
         return "handled"
 
     async def _remember(self, told: _Told, transaction: Transaction) -> None:
-        until = told.envelope.time + self._memory + 2 * CLOCK_SKEW if self._memory else None
-        await remember(self._service.name, told.envelope, transaction, ordered=self._ordered, until=until)
+        now = self._clock()
+        await remember(self._service.name, told.envelope, transaction, ordered=self._ordered, now=now)
 
     async def _call(self, told: _Told, transaction: Transaction | None) -> None:
         try:

@@ -204,7 +204,7 @@ class Transitions:
         return self._envelope(
             record, decision.instance, now,
             kind="command", type=send.type, data=send.data, to=send.to, key=str(send.key), step=send.key.path,
-            attempt=send.attempt, not_after=send.not_after, reply_to=self._reply_to,
+            attempt=send.attempt, not_after=send.not_after, began=send.began, reply_to=self._reply_to,
         )  # fmt: skip
 
     def _fact(self, record: Record, decision: Decision, index: int, now: float) -> Envelope:
@@ -212,6 +212,7 @@ class Transitions:
         return self._envelope(
             record, decision.instance, now,
             kind="fact", type=fact.type, data=fact.data, step=fact.step, stream=record.saga_id, seq=fact.seq,
+            began=record.started_at,
         )  # fmt: skip
 
 

@@ -96,6 +96,7 @@ class Send:
     data: str
     attempt: int
     not_after: float | None
+    began: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

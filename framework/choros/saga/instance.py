@@ -31,6 +31,8 @@ class Leg:
     """True between two attempts; False while an answer is awaited."""
     closing: str = ""
     """For a close: the reply that a person supplies if there is no effect."""
+    forgotten: bool = False
+    """Whether the participant has said that it would not know any more: then it never carries it out either."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,8 @@ class StepState:
     leg: Leg | None = None
     not_after: float | None = None
     """The greatest deadline that any `do` was sent with."""
+    began: float | None = None
+    """When the `do` of this round was first sent; None where an older choros did that."""
     skipped: bool = False
     """Whether a person supplied the reply: the participant has promised that there is no effect."""
     owner: str = ""

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from choros.messages import SYSTEM_REFUSALS, Close, Failure
+from choros.messages import FORGOTTEN, SYSTEM_REFUSALS, Close, Failure
 from choros.saga.declaration import Saga
 from choros.saga.inputs import (
     Answered,
@@ -104,13 +104,7 @@ def _go_on(turn: Turn) -> None:
         else:
             _forward(turn)
     except BuildFailed as failed:
-        turn.park(str(failed), _current(turn))
-
-
-def _current(turn: Turn) -> str:
-    """The name of the step at work; empty when only the closing facts are left."""
-    cursor = turn.instance.cursor
-    return turn.plan.steps[cursor].name if cursor < len(turn.plan.steps) else ""
+        turn.park(str(failed), turn.at_work)
 
 
 def _forward(turn: Turn) -> None:
@@ -134,8 +128,7 @@ def _send_first(turn: Turn, planned: Planned, operation: Any, command: str) -> N
 def _publish(turn: Turn, planned: Planned, early: bool) -> None:
     """Facts before the pivot wait for it; with no pivot, for the end."""
     fact = turn.build_body(planned.action)
-    passed = turn.plan.pivot is not None and planned.index > turn.plan.pivot
-    if early or passed:
+    if early or (turn.plan.pivot is not None and planned.index > turn.plan.pivot):
         turn.release(planned.action.builds.type_name, fact, planned.name)
         turn.change_step(planned.index, progress="published", fact=fact)
     else:
@@ -227,11 +220,14 @@ def _may_refuse(planned: Planned, leg: Leg, code: str) -> bool:
 def _accept(turn: Turn, planned: Planned, leg: Leg, answer: Answered) -> None:
     skipped = answer.key.operation == "close"
     _note(turn, "skipped" if skipped else "undone" if turn.instance.backward else "replied", planned, answer)
+    _settled(turn, planned, leg.closing if skipped else answer.data, skipped)
+
+
+def _settled(turn: Turn, planned: Planned, reply: str, skipped: bool) -> None:
     turn.unpark()
     if turn.instance.backward:
         turn.change_step(planned.index, progress="undone", leg=None)
     else:
-        reply = leg.closing if skipped else answer.data
         turn.change_step(planned.index, progress="ok", reply=reply, skipped=skipped, leg=None)
         turn.change(cursor=planned.index + 1)
         if planned.index == turn.plan.pivot:
@@ -266,11 +262,13 @@ def _failed(turn: Turn, planned: Planned, leg: Leg, answer: Answered) -> None:
     _note(turn, "undeclared_refusal" if answer.outcome == "refused" else "failed", planned, answer)
     policy = retry_policy(planned, leg)
     delay = policy.delay(leg.attempt, str(answer.key))
-    if not policy.allows(leg.attempt, leg.first_at, turn.now + delay, answer.code):
+    if answer.code == FORGOTTEN:
+        turn.forgotten(planned, leg)
+    elif not policy.allows(leg.attempt, leg.first_at, turn.now + delay, answer.code):
         _give_up(turn, planned, leg, answer.code)
-        return
-    turn.change_step(planned.index, leg=replace(leg, waiting=True, due=turn.now + delay))
-    turn.note("retry_scheduled", planned.name, operation=leg.operation, attempt=leg.attempt + 1, seconds=delay)
+    else:
+        turn.change_step(planned.index, leg=replace(leg, waiting=True, due=turn.now + delay))
+        turn.note("retry_scheduled", planned.name, operation=leg.operation, attempt=leg.attempt + 1, seconds=delay)
 
 
 def _give_up(turn: Turn, planned: Planned, leg: Leg, code: str) -> None:
@@ -336,7 +334,7 @@ def _withdraw(turn: Turn, why: str) -> None:
         turn.change(wanted=why)
         turn.note("wanted", code=why)
     else:
-        step = _current(turn)
+        step = turn.at_work
         if instance.cursor < len(instance.steps) and turn.state(instance.cursor).progress == "sent":
             turn.change_step(instance.cursor, progress="in_doubt", leg=None)
         _turn_back(turn, Failure(code=why, step=step, kind="cancelled"))
@@ -355,7 +353,7 @@ def _still_parked(turn: Turn, act: RetryRequested | SkipRequested) -> bool:
     """Whether the saga still waits where the act says; otherwise the act comes too late."""
     instance = turn.instance
     round_ = instance.steps[instance.cursor].round if instance.cursor < len(instance.steps) else 1
-    if instance.status == "parked" and not instance.paused and (act.step, act.round) == (_current(turn), round_):
+    if instance.status == "parked" and not instance.paused and (act.step, act.round) == (turn.at_work, round_):
         return True
     turn.note("too_late", act.step, code="skip" if isinstance(act, SkipRequested) else "retry")
     return False
@@ -376,16 +374,21 @@ def _retry(turn: Turn, act: RetryRequested) -> None:
 
 
 def _skip(turn: Turn, act: SkipRequested) -> None:
-    """Close the command's key first: only when the participant promises that it has no effect does the act count."""
+    """Close the key first: only if the participant promises that there is no effect does the act count. What it has
+    forgotten it never does again; whether it did, only the person can know."""
     if not _still_parked(turn, act):
         return
     planned = turn.plan.steps[turn.instance.cursor] if act.step else None
-    if planned is None or turn.state(planned.index).leg is None:
+    leg = turn.state(planned.index).leg if planned else None
+    if planned is None or leg is None:
         turn.note("too_late", act.step, code="skip")
-        return
-    turn.unpark()
-    closes = Close(of="undo" if turn.instance.backward else "do").to_json()
-    turn.send(planned, Leg("close", closes, attempt=1, first_at=turn.now, due=None, closing=act.reply))
+    elif leg.forgotten:
+        turn.note("skipped", act.step, operation=leg.operation, code=FORGOTTEN)
+        _settled(turn, planned, act.reply, skipped=False)
+    else:
+        turn.unpark()
+        closes = Close(of="undo" if turn.instance.backward else "do").to_json()
+        turn.send(planned, Leg("close", closes, attempt=1, first_at=turn.now, due=None, closing=act.reply))
 
 
 def _hand_over(turn: Turn, act: RerunRequested) -> None:

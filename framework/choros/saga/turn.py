@@ -103,10 +103,11 @@ class Turn:
         if leg.operation == "do" and isinstance(node, Step):
             budget = leg.first_at + node.retry.total.total_seconds()
             not_after = max(not_after or 0.0, leg.due or 0.0, budget)
-        self.change_step(planned.index, leg=leg, not_after=not_after)
+        began = self.now if state.progress == "pending" else state.began
+        self.change_step(planned.index, leg=leg, not_after=not_after, began=began)
         key = CommandKey(state.owner or self.instance.saga_id, planned.name, state.round, leg.operation)
         type_name = _command_type(planned, leg)
-        self._sends.append(Send(node.to, key, type_name, leg.command, leg.attempt, not_after))
+        self._sends.append(Send(node.to, key, type_name, leg.command, leg.attempt, not_after, began))
         self.note("sent", planned.name, operation=leg.operation, attempt=leg.attempt)
 
     def release(self, type_name: str, data: str, step: str = "") -> None:
@@ -137,6 +138,18 @@ class Turn:
                 self.change_step(index, leg=replace(state.leg, due=None, waiting=False))
         self.change(status="parked", parked=reason)
         self.note("parked", step, code=reason)
+
+    def forgotten(self, planned: Planned, leg: Leg) -> None:
+        """Its participant cannot tell any more what became of the command, and never will: a person has to look."""
+        self.change_step(planned.index, leg=replace(leg, forgotten=True))
+        what = f"{planned.name} ({leg.operation}): {commanded(planned).to} has forgotten what became of it"
+        self.park(f"{what}; look there, then skip it", planned.name)
+
+    @property
+    def at_work(self) -> str:
+        """The name of the step at work; empty when only the closing facts are left."""
+        cursor = self.instance.cursor
+        return self.plan.steps[cursor].name if cursor < len(self.plan.steps) else ""
 
     def unpark(self) -> None:
         """Go on after a park."""

@@ -7,14 +7,22 @@ has its effect and its answer both or neither. `choros.testing.barrier` holds th
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
 RowState = Literal["running", "intent", "ok", "refused", "tombstone", "handled", "mark"]
-FORGETTABLE: frozenset[RowState] = frozenset({"refused", "tombstone", "handled", "mark"})
-"""Rows that may be forgotten when their time has come; what was done for somebody never is."""
+Memory = Literal["commands", "facts"]
+"""What is kept for one and the same time, and has one horizon."""
+MEMORIES: tuple[Memory, ...] = ("commands", "facts")
+FORGETTABLE: frozenset[RowState] = frozenset({"refused", "tombstone"})
+"""Rows that may be forgotten at a moment of their own: nothing is lost by that, so it moves no horizon."""
+_MEMORIES: Mapping[RowState, Memory] = {
+    "ok": "commands", "refused": "commands", "tombstone": "commands", "handled": "facts", "mark": "facts",
+}  # fmt: skip
+AT_ONCE = 200
+"""Rows that are forgotten in one go: nobody else writes meanwhile."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +38,18 @@ class Row:
     reply: str = ""
     """The answer, as `Envelope.dumps` wrote it; empty where none is owed."""
     prune_at: float | None = None
-    """When this row may be forgotten; None is never. Of an `ok`, an `intent` and a `running` it means nothing."""
+    """When a refusal or a tombstone may be forgotten, whatever its age. Of other rows it means nothing."""
+    began: float | None = None
+    """What its messages are compared with the horizon by: all messages about one effect, or one fact, carry the same
+    moment. None: they carry none, so it is never forgotten for its age."""
+    since: float = 0.0
+    """What its age is counted from: when it was written, by this side's clock."""
+
+    @property
+    def memory(self) -> Memory | None:
+        """Where it is forgotten for its age; None for nowhere: what is open, and what has a moment of its own."""
+        own = self.prune_at is not None and self.state in FORGETTABLE
+        return None if own or self.began is None else _MEMORIES.get(self.state)
 
     @property
     def owes_reply(self) -> bool:
@@ -50,6 +69,11 @@ class Transaction(ABC):
         """Insert or replace a row. One that owes a reply counts as unsent until `Database.mark_sent`."""
 
     @abstractmethod
+    async def horizon(self, memory: Memory) -> float:
+        """How far rows are forgotten: none that began later than this is. To be asked after the row was looked for,
+        else that may have been forgotten in between. Before all time where nothing ever was forgotten."""
+
+    @abstractmethod
     def savepoint(self) -> AbstractAsyncContextManager[None]:
         """A block whose writes are taken back when an exception leaves it; the transaction itself goes on."""
 
@@ -57,8 +81,20 @@ class Transaction(ABC):
 Job = Callable[[Transaction], Awaitable[Any]]
 Carry = Callable[[Row], Sequence[str]]
 """The keys under which a row of an older schema is kept now. For a row that has been carried over, its own."""
-SCHEMA_VERSION = 2
-"""1: the keys of a subscriber did not name it, and services that shared a SQLite file shared its rows."""
+SCHEMA_VERSION = 3
+"""1: the keys of a subscriber did not name it, and services that shared a SQLite file shared its rows. 2: no row knew
+when it began, so none was ever forgotten for its age."""
+NEVER = float("-inf")
+"""The horizon before anything was forgotten."""
+
+
+def grown_old(row: Row, now: float) -> Row | None:
+    """An inbox row of an older schema as it is kept now; None for a row that stays as it is.
+
+    When its fact was published, it does not say; to take the fact for younger than it is only keeps the row for longer.
+    Of a command's row that would be wrong: messages that carry no time could not be compared with it."""
+    timed = row.state == "handled" or (row.state == "mark" and row.prune_at is not None)
+    return replace(row, began=now, since=now, prune_at=None) if timed and row.began is None else None
 
 
 class Database(Protocol):
@@ -106,7 +142,15 @@ class Database(Protocol):
         ...
 
     async def prune(self, now: float) -> int:
-        """Forget rows whose `prune_at` has passed; says how many."""
+        """Forget refusals and tombstones whose `prune_at` has passed; says how many."""
+        ...
+
+    async def forget(self, memory: Memory, before: float) -> int:
+        """Forget rows whose `since` lies before that moment, the oldest first, `AT_ONCE` at most; says how many, 0
+        where there is none left.
+
+        No commit forgets a row without moving the horizon to when that began, and the horizon never moves back. Rows
+        whose reply is not confirmed stay. Several processes may do this at once."""
         ...
 
     async def close(self) -> None:

@@ -10,7 +10,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from choros.errors import StoreUnreachable
-from choros.store.barrier import FORGETTABLE, SCHEMA_VERSION, Carry, Database, Job, Row, Transaction
+from choros.store.barrier import (
+    AT_ONCE,
+    FORGETTABLE,
+    NEVER,
+    SCHEMA_VERSION,
+    Carry,
+    Database,
+    Job,
+    Memory,
+    Row,
+    Transaction,
+)
 from choros.store.standing import Standing
 
 _ABSENT = object()
@@ -25,6 +36,18 @@ class Rows:
     rows: dict[str, Row] = field(default_factory=dict)
     unsent: dict[str, int] = field(default_factory=dict)
     """Key -> number of the write, which is the order in which replies go out."""
+    horizons: dict[Memory, float] = field(default_factory=dict)
+
+    def copied(self) -> Rows:
+        """All that is there right now."""
+        return Rows(dict(self.rows), dict(self.unsent), dict(self.horizons))
+
+    def drop(self, keys: Sequence[str]) -> int:
+        """Take these out; says how many."""
+        for key in keys:
+            del self.rows[key]
+            self.unsent.pop(key, None)
+        return len(keys)
 
 
 @dataclass(slots=True)
@@ -38,7 +61,7 @@ class Tables:
 
     def copied(self) -> Tables:
         """All that is there right now."""
-        barrier = {name: Rows(dict(one.rows), dict(one.unsent)) for name, one in self.barrier.items()}
+        barrier = {name: one.copied() for name, one in self.barrier.items()}
         return Tables(dict(self.items), defaultdict(Rows, barrier))
 
 
@@ -75,6 +98,11 @@ class MemoryTransaction(Transaction):
         self._write(self._rows.rows, row.key, row)
         self._tables.written += 1
         self._write(self._rows.unsent, row.key, self._tables.written if row.owes_reply else _ABSENT)
+
+    async def horizon(self, memory: Memory) -> float:
+        """How far rows are forgotten."""
+        self.standing.check()
+        return self._rows.horizons.get(memory, NEVER)
 
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
@@ -194,11 +222,18 @@ class MemoryDatabase(Database):
         """Forget refusals and tombstones whose time has passed."""
         self._check_open()
         async with self._tables.lock:
-            old = [row.key for row in self._rows.rows.values() if _may_go(row, now)]
-            for key in old:
-                del self._rows.rows[key]
-                self._rows.unsent.pop(key, None)
-        return len(old)
+            return self._rows.drop([row.key for row in self._rows.rows.values() if _may_go(row, now)])
+
+    async def forget(self, memory: Memory, before: float) -> int:
+        """Forget the oldest rows of before that moment, and move the horizon to them."""
+        self._check_open()
+        async with self._tables.lock:
+            rows = self._rows
+            aged = [row for row in rows.rows.values() if row.memory == memory and row.key not in rows.unsent]
+            old = sorted((row for row in aged if row.since < before), key=lambda row: row.since)[:AT_ONCE]
+            moments = [rows.horizons.get(memory, NEVER), *(row.began for row in old if row.began is not None)]
+            rows.horizons[memory] = max(moments)
+            return rows.drop([row.key for row in old])
 
     def _check_open(self) -> None:
         if not self._open:

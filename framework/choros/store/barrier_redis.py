@@ -10,7 +10,7 @@ from typing import Any
 from redis.asyncio import Connection
 
 from choros.errors import StoreUnreachable
-from choros.store.barrier import Carry, Database, Job, Row, Transaction
+from choros.store.barrier import AT_ONCE, Carry, Database, Job, Memory, Row, Transaction
 from choros.store.barrier_redis_schema import RedisSchema
 from choros.store.redis_server import Script, Server
 from choros.store.redis_transaction import Conflict, RedisTransaction, readable
@@ -18,8 +18,6 @@ from choros.store.redis_transaction import Conflict, RedisTransaction, readable
 __all__ = ["RedisDatabase", "RedisTransaction"]
 
 _ATTEMPTS = 40
-_PRUNE_AT_ONCE = 200
-"""Rows that one script forgets: a script blocks the server while it runs."""
 _PRUNE = Script("""
 local keys = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[2], 'LIMIT', 0, ARGV[3])
 for _, key in ipairs(keys) do
@@ -28,6 +26,25 @@ for _, key in ipairs(keys) do
     redis.call('ZREM', KEYS[1], key)
 end
 return #keys
+""")
+# Those that owe a reply are passed over; how many they are is told, for whoever wants to look past them.
+_FORGET = Script("""
+local found = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', '(' .. ARGV[2], 'LIMIT', ARGV[3], ARGV[4])
+local keys, at = {}, redis.call('GET', KEYS[2])
+for _, key in ipairs(found) do
+    if not redis.call('ZSCORE', ARGV[1] .. 'unsent', key) then
+        local row = cjson.decode(redis.call('GET', ARGV[1] .. 'row:' .. key) or '[]')
+        local began = row[5]
+        if began and (not at or tonumber(at) < tonumber(began)) then at = began end
+        keys[#keys + 1] = key
+    end
+end
+if at then redis.call('SET', KEYS[2], at) end
+for _, key in ipairs(keys) do
+    redis.call('DEL', ARGV[1] .. 'row:' .. key)
+    redis.call('ZREM', KEYS[1], key)
+end
+return {#keys, #found - #keys}
 """)
 
 
@@ -125,7 +142,17 @@ class RedisDatabase(Database):
         """Forget refusals and tombstones whose time has passed; only such are in the index."""
         forgotten, more = 0, True
         while more:
-            call = _PRUNE.call([f"{self._prefix}prune"], self._prefix, repr(now), _PRUNE_AT_ONCE)
+            call = _PRUNE.call([f"{self._prefix}prune"], self._prefix, repr(now), AT_ONCE)
             (count,) = await self._server.run(_PRUNE, [call])
-            forgotten, more = forgotten + count, count == _PRUNE_AT_ONCE
+            forgotten, more = forgotten + count, count == AT_ONCE
         return forgotten
+
+    async def forget(self, memory: Memory, before: float) -> int:
+        """Forget the oldest rows of before that moment; one script moves the horizon, and deletes."""
+        names, passed_over = [f"{self._prefix}aging:{memory}", f"{self._prefix}horizon:{memory}"], 0
+        while True:
+            call = _FORGET.call(names, self._prefix, repr(before), passed_over, AT_ONCE)
+            ((count, owing),) = await self._server.run(_FORGET, [call])
+            passed_over += owing
+            if count or owing < AT_ONCE:
+                return int(count)

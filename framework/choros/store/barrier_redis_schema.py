@@ -1,13 +1,15 @@
-"""Which schema the rows of one namespace have in Redis, and the way up from the first one, which nothing noted."""
+"""Which schema the rows of one namespace have in Redis, and the way up; the first one was noted by nothing."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
-from choros.store.barrier import SCHEMA_VERSION, Carry
-from choros.store.redis_server import Script, Server
-from choros.store.redis_transaction import readable
+from choros.ids import fresh_id
+from choros.sources import now
+from choros.store.barrier import SCHEMA_VERSION, Carry, Row, grown_old
+from choros.store.redis_server import Command, Script, Server
+from choros.store.redis_transaction import aging, readable, to_stored
 from choros.store.schema import other_schema
 
 _SCAN_COUNT = 1000
@@ -44,7 +46,7 @@ class RedisSchema:
         noted = await self._server.ask("GET", self._noted)
         if noted is not None:
             return int(noted)
-        return 1 if [key async for key in self._rows(only_one=True)] else 0
+        return 1 if [key async for keys in self._pages(only_one=True) for key in keys] else 0
 
     async def prepare(self) -> None:
         """Note the schema where there are no rows yet; raises StoreMisconfigured where they have another one."""
@@ -57,25 +59,50 @@ class RedisSchema:
 
     async def upgrade(self, carry: Carry) -> int:
         """Carry each row over; what an interrupted upgrade has done is met again as it is now."""
-        if await self.version() != 1:
+        version, count = await self.version(), 0
+        if version not in (1, 2):
             await self.prepare()
             return 0
-        count = 0
-        async for key in self._rows():
-            row = readable(key, await self._server.ask("GET", f"{self._prefix}row:{key}"))
-            if row is None or (kept := list(carry(row))) == [key]:
-                continue
-            await self._server.run(_CARRY, [_CARRY.call([self._noted], self._prefix, key, *kept)])
-            count += 1
+        if version == 1:
+            count = await self._carry_over(carry)
+        async for keys in self._pages():
+            aged = [row for row in await self._read(keys) if row is not None]
+            await self._server.talk([command for row in aged for command in self._grown_old(row)] or [("PING",)])
+            count += len(aged) if version == 2 else 0
         await self._server.ask("SET", self._noted, SCHEMA_VERSION)
         return count
 
-    async def _rows(self, *, only_one: bool = False) -> AsyncIterator[str]:
+    async def _carry_over(self, carry: Carry) -> int:
+        """Rows of version 1 under the keys of now; says how many keys have changed."""
+        count = 0
+        async for keys in self._pages():
+            for row in await self._read(keys):
+                if row is None or (kept := list(carry(row))) == [row.key]:
+                    continue
+                await self._server.run(_CARRY, [_CARRY.call([self._noted], self._prefix, row.key, *kept)])
+                count += 1
+        return count
+
+    def _grown_old(self, row: Row) -> list[Command]:
+        """What lets a row grow old from now on, if it may. What was done before an interruption is not done again."""
+        aged = grown_old(row, now())
+        if aged is None:
+            return []
+        stored = to_stored(aged, fresh_id())
+        index: list[Command] = [("ZREM", f"{self._prefix}prune", row.key), *aging(self._prefix, aged)]
+        return [*index, ("SET", f"{self._prefix}row:{row.key}", stored)]
+
+    async def _read(self, keys: Sequence[str]) -> list[Row | None]:
+        if not keys:
+            return []
+        stored = await self._server.ask("MGET", *(f"{self._prefix}row:{key}" for key in keys))
+        return [readable(key, one) for key, one in zip(keys, stored, strict=True)]
+
+    async def _pages(self, *, only_one: bool = False) -> AsyncIterator[list[str]]:
         """Keys of rows. A scan of all that Redis holds: there is no list of them, and it is done once."""
         start = f"{self._prefix}row:"
         pattern, cursor, more = re.sub(r"([*?\[\]\\])", r"\\\1", start) + "*", "0", True
         while more:
             cursor, keys = await self._server.ask("SCAN", cursor, "MATCH", pattern, "COUNT", _SCAN_COUNT)
-            for key in keys:
-                yield key.removeprefix(start)
+            yield [key.removeprefix(start) for key in keys]
             more = cursor != "0" and not (only_one and keys)

@@ -11,23 +11,31 @@ from pathlib import Path
 from typing import Any
 
 from choros.errors import StoreUnreachable, UsageError
-from choros.store.barrier import FORGETTABLE, Row, Transaction
+from choros.store.barrier import AT_ONCE, FORGETTABLE, NEVER, Memory, Row, Transaction
 from choros.store.sqlite_file import is_of_the_file, named
 from choros.store.standing import Standing
 
 Parameters = Sequence[Any] | Mapping[str, Any]
-_READ = "SELECT key, state, reply, prune_at FROM choros_barrier WHERE namespace = ? AND key = ?"
-_WRITE = """INSERT INTO choros_barrier (namespace, key, state, reply, prune_at, unsent)
-    VALUES (:namespace, :key, :state, :reply, :prune_at, CASE WHEN NOT :owed THEN NULL ELSE
+_ROW = "key, state, reply, prune_at, began, since"
+_READ = f"SELECT {_ROW} FROM choros_barrier WHERE namespace = ? AND key = ?"
+_WRITE = """INSERT INTO choros_barrier (namespace, key, state, reply, prune_at, began, since, memory, unsent)
+    VALUES (:namespace, :key, :state, :reply, :prune_at, :began, :since, :memory, CASE WHEN NOT :owed THEN NULL ELSE
         (SELECT coalesce(max(unsent), 0) + 1 FROM choros_barrier
             WHERE namespace = :namespace AND unsent IS NOT NULL) END)
     ON CONFLICT (namespace, key) DO UPDATE SET
-        state = excluded.state, reply = excluded.reply, prune_at = excluded.prune_at, unsent = excluded.unsent"""
-_UNSENT = """SELECT key, state, reply, prune_at FROM choros_barrier
+        state = excluded.state, reply = excluded.reply, prune_at = excluded.prune_at, began = excluded.began,
+        since = excluded.since, memory = excluded.memory, unsent = excluded.unsent"""
+_UNSENT = f"""SELECT {_ROW} FROM choros_barrier
     WHERE namespace = ? AND unsent IS NOT NULL ORDER BY unsent LIMIT ?"""
 _SENT = "UPDATE choros_barrier SET unsent = NULL WHERE namespace = ? AND key = ?"
-_PRUNE = f"""DELETE FROM choros_barrier
-    WHERE namespace = ? AND prune_at <= ? AND state IN ({", ".join(map(repr, sorted(FORGETTABLE)))})"""
+_PASSED = f"""SELECT key FROM choros_barrier
+    WHERE namespace = ? AND prune_at <= ? AND state IN ({", ".join(map(repr, sorted(FORGETTABLE)))}) LIMIT {AT_ONCE}"""
+_OLD = f"""SELECT key, began FROM choros_barrier
+    WHERE namespace = ? AND memory = ? AND since < ? AND unsent IS NULL ORDER BY since LIMIT {AT_ONCE}"""
+_DELETE = "DELETE FROM choros_barrier WHERE namespace = ? AND key = ?"
+_HORIZON = "SELECT at FROM choros_horizon WHERE namespace = ? AND memory = ?"
+_MOVE = """INSERT INTO choros_horizon (namespace, memory, at) VALUES (?, ?, ?)
+    ON CONFLICT (namespace, memory) DO UPDATE SET at = max(at, excluded.at)"""
 _ENDS_OUR_TRANSACTION = re.compile(
     r"(?:[\s\ufeff]|--[^\n]*(?:\n|$)|/\*.*?\*/)*"  # what SQLite passes over
     r"(?:begin|commit|end|rollback|savepoint|release|attach|detach|vacuum)\b",
@@ -70,8 +78,15 @@ class SqliteTransaction(Transaction):
     async def write_row(self, row: Row) -> None:
         """Insert or replace a barrier row."""
         values = {"key": row.key, "state": row.state, "reply": row.reply, "prune_at": row.prune_at}
+        values |= {"began": row.began, "since": row.since, "memory": row.memory}
         with self._calling() as connection:
             connection.execute(_WRITE, values | {"namespace": self._namespace, "owed": row.owes_reply})
+
+    async def horizon(self, memory: Memory) -> float:
+        """How far rows are forgotten; nobody else can move it while this transaction holds the write lock."""
+        with self._calling() as connection:
+            found = connection.execute(_HORIZON, (self._namespace, memory)).fetchone()
+        return float(found[0]) if found else NEVER
 
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
@@ -131,10 +146,21 @@ def mark_sent(connection: sqlite3.Connection, namespace: str, keys: Iterable[str
 
 
 def prune(connection: sqlite3.Connection, namespace: str, now: float) -> int:
-    """Forget refusals and tombstones whose time has passed."""
-    return connection.execute(_PRUNE, (namespace, now)).rowcount
+    """Forget some refusals and tombstones whose time has passed; says how many."""
+    passed = connection.execute(_PASSED, (namespace, now)).fetchall()
+    connection.executemany(_DELETE, [(namespace, key) for (key,) in passed])
+    return len(passed)
+
+
+def forget(connection: sqlite3.Connection, namespace: str, memory: Memory, before: float) -> int:
+    """In a transaction: forget the oldest rows of before that moment, and move the horizon to them."""
+    old = connection.execute(_OLD, (namespace, memory, before)).fetchall()
+    if old:
+        connection.execute(_MOVE, (namespace, memory, max(began for _, began in old)))
+        connection.executemany(_DELETE, [(namespace, key) for key, _ in old])
+    return len(old)
 
 
 def _to_row(found: Sequence[Any]) -> Row:
-    key, state, reply, prune_at = found
-    return Row(key=key, state=state, reply=reply, prune_at=prune_at)
+    key, state, reply, prune_at, began, since = found
+    return Row(key=key, state=state, reply=reply, prune_at=prune_at, began=began, since=since or 0.0)

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from choros.errors import ChorosError, Misconfigured, StoreUnreachable, Unreachable, UsageError
 from choros.store import barrier_rows as rows
 from choros.store import barrier_schema as schema
-from choros.store.barrier import Carry, Database, Job, Row, Transaction
+from choros.store.barrier import AT_ONCE, Carry, Database, Job, Memory, Row, Transaction
 from choros.store.barrier_rows import SqliteTransaction
 from choros.store.sqlite_file import LOCK_SECONDS, connect, in_transaction, named, patiently, roll_back
 
@@ -69,7 +69,7 @@ class SqliteDatabase(Database):
         return await self._once(lambda connection: schema.version_of(connection, self.path, self._namespace))
 
     async def upgrade(self, carry: Carry) -> int:
-        """Give this namespace its own copy of the rows of version 1; they stay for others, in `choros_barrier_1`."""
+        """Bring the rows of this namespace up. Those of version 1 stay for others too, in `choros_barrier_1`."""
         return await self._once(lambda connection: schema.upgrade(connection, self.path, self._namespace, carry))
 
     async def _once(self, work: Callable[[sqlite3.Connection], T]) -> T:
@@ -161,12 +161,22 @@ class SqliteDatabase(Database):
             await self.run(())
 
     async def prune(self, now: float) -> int:
-        """Forget refusals and tombstones whose time has passed."""
+        """Forget refusals and tombstones whose time has passed, some at a time."""
+        gone, more = 0, True
+        while more:
+            count = await self._apart(lambda connection: rows.prune(connection, self._namespace, now))
+            gone, more = gone + count, count == AT_ONCE
+        return gone
+
+    async def forget(self, memory: Memory, before: float) -> int:
+        """Forget the oldest rows of before that moment; the horizon moves in the same transaction."""
+        return await self._apart(lambda connection: rows.forget(connection, self._namespace, memory, before))
+
+    async def _apart(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Do this in a transaction of its own, between two groups."""
         async with self._lock:
             connection = self._checked_open()
-            return await self._in_thread(
-                lambda: in_transaction(connection, lambda: rows.prune(connection, self._namespace, now))
-            )
+            return await self._in_thread(lambda: in_transaction(connection, lambda: work(connection)))
 
     def _checked_open(self) -> sqlite3.Connection:
         if self._connection is None:

@@ -13,7 +13,7 @@ from redis.asyncio import Connection
 
 from choros.errors import StoreMisconfigured, StoreUnreachable
 from choros.ids import fresh_id
-from choros.store.barrier import FORGETTABLE, Row, Transaction
+from choros.store.barrier import FORGETTABLE, MEMORIES, NEVER, Memory, Row, Transaction
 from choros.store.redis_server import Command, Server
 from choros.store.redis_writes import Cell, Trial, Write
 from choros.store.standing import Standing
@@ -38,6 +38,7 @@ class RedisTransaction(Transaction):
         self._watched: set[str] = set()
         self._writes: list[Write] = []
         self._rows: dict[str, Row] = {}
+        self._horizons: dict[Memory, float] = {}
         self._turn = asyncio.Lock()
         self.standing = Standing()
 
@@ -111,7 +112,16 @@ class RedisTransaction(Transaction):
         """The barrier row of this key, with what this transaction has written to it."""
         if key in self._rows:
             return self._rows[key]
-        return to_row(key, await self._read("GET", f"{self._prefix}row:{key}"))
+        name = f"{self._prefix}row:{key}"
+        # The row first: whoever forgets it in between has moved the horizon by then.
+        stored, horizons = await self._ask([name], ("GET", name), ("MGET", *horizon_keys(self._prefix)))
+        self._horizons = {memory: float(at or NEVER) for memory, at in zip(MEMORIES, horizons, strict=True)}
+        return to_row(key, stored)
+
+    async def horizon(self, memory: Memory) -> float:
+        """How far rows are forgotten, as it was right after the last row was read."""
+        self.standing.check()
+        return self._horizons.get(memory, NEVER)
 
     async def write_row(self, row: Row) -> None:
         """Insert or replace a barrier row."""
@@ -197,13 +207,13 @@ class RedisTransaction(Transaction):
         )
 
     def _row_commands(self, row: Row) -> list[Command]:
-        stored = json.dumps((row.state, row.reply, row.prune_at, self._token))
         unsent, prune = f"{self._prefix}unsent", f"{self._prefix}prune"
         may_go = row.prune_at is not None and row.state in FORGETTABLE
         return [
-            ("SET", f"{self._prefix}row:{row.key}", stored),
+            ("SET", f"{self._prefix}row:{row.key}", to_stored(row, self._token)),
             ("ZADD", unsent, time.time_ns() // 1000, row.key) if row.owes_reply else ("ZREM", unsent, row.key),
             ("ZADD", prune, repr(row.prune_at), row.key) if may_go else ("ZREM", prune, row.key),
+            *aging(self._prefix, row),
         ]
 
     def _watch(self, keys: list[str]) -> Command:
@@ -213,10 +223,14 @@ class RedisTransaction(Transaction):
         return ("WATCH", *fresh) if fresh else ("PING",)
 
     async def _read(self, command: str, key: str, *arguments: Value) -> Any:
+        return (await self._ask([key], (command, key, *arguments)))[0]
+
+    async def _ask(self, keys: list[str], *commands: Command) -> list[Any]:
+        """Watch these keys, and ask."""
         async with self._turn:  # two tasks on one connection would read each other's answers
             self.standing.check()
             try:
-                answers = await self._server.talk_on(self._connection, [self._watch([key]), (command, key, *arguments)])
+                answers = await self._server.talk_on(self._connection, [self._watch(keys), *commands])
                 self._server.checked(answers[0])  # a WATCH that was refused guards nothing
             except StoreUnreachable as error:
                 self.standing.lose(error)
@@ -224,7 +238,7 @@ class RedisTransaction(Transaction):
             except BaseException:
                 self.standing.spoil("had a call on its transaction cut short")
                 raise
-            return self._answer(answers[1])
+            return [self._answer(answer) for answer in answers[1:]]
 
     def _answer(self, answer: Any) -> Any:
         try:
@@ -242,8 +256,29 @@ def to_row(key: str, stored: Any) -> Row | None:
     """The row that was stored as this text."""
     if stored is None:
         return None
-    state, reply, prune_at, _ = json.loads(stored)
-    return Row(key=key, state=state, reply=reply, prune_at=prune_at)
+    values = json.loads(stored)
+    state, reply, prune_at, _, began, since = values if len(values) == 6 else (*values, None, 0.0)
+    moment = None if began is None else float(began)
+    return Row(key=key, state=state, reply=reply, prune_at=prune_at, began=moment, since=since)
+
+
+def to_stored(row: Row, token: str) -> str:
+    """The text that a row is stored as; the token says which transaction wrote it. A script has to read when it began:
+    as a number, that would be rounded."""
+    age = () if row.began is None else (repr(row.began), row.since)
+    return json.dumps((row.state, row.reply, row.prune_at, token, *age))
+
+
+def aging(prefix: str, row: Row) -> list[Command]:
+    """What puts a row into the index by age, or takes it out."""
+    if row.memory:
+        return [("ZADD", f"{prefix}aging:{row.memory}", repr(row.since), row.key)]
+    return [("ZREM", f"{prefix}aging:{memory}", row.key) for memory in MEMORIES]
+
+
+def horizon_keys(prefix: str) -> list[str]:
+    """Where the horizons are, one for each of `MEMORIES`."""
+    return [f"{prefix}horizon:{memory}" for memory in MEMORIES]
 
 
 def readable(key: str, stored: Any) -> Row | None:

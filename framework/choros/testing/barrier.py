@@ -21,19 +21,21 @@ import asyncio
 
 from choros.errors import Refused
 from choros.store.barrier import Database, Row, Transaction
+from choros.testing.barrier_aged import ForgettingByAge, aged
 from choros.testing.barrier_apart import Another, NamespacesApart, a_row, row_of, unsent_keys, writing
 from choros.testing.barrier_lost import NothingAfterALostCall
 
 __all__ = ["Another", "BarrierConformance", "a_row", "row_of", "unsent_keys", "writing"]
 
 
-class BarrierConformance(NamespacesApart, NothingAfterALostCall):
+class BarrierConformance(NamespacesApart, NothingAfterALostCall, ForgettingByAge):
     """All that `choros.store.barrier.Database` promises."""
 
     async def test_a_row_comes_back_as_it_was_written(self, database: Database) -> None:
         rows = [a_row("a", "tombstone", prune_at=7.25), a_row("b", "ok", '{"name": "Zoë"}'), a_row("c", "intent")]
+        rows += [aged("f", 1700000000.123457), aged("g", 0.1, "mark", "7")]
         await database.run([writing(*rows)])
-        assert [await row_of(database, key) for key in ("a", "b", "c", "d")] == [*rows, None]
+        assert [await row_of(database, key) for key in ("a", "b", "c", "f", "g", "d")] == [*rows, None]
 
     async def test_a_row_written_in_this_transaction_is_read_by_it(self, database: Database) -> None:
         async def job(tx: Transaction) -> Row | None:
@@ -150,12 +152,11 @@ class BarrierConformance(NamespacesApart, NothingAfterALostCall):
     async def test_only_what_is_old_and_owed_to_nobody_is_forgotten(self, database: Database) -> None:
         kept = [a_row("ok", "ok", "r", 1.0), a_row("intent", "intent", "", 1.0), a_row("young", "refused", "r", 9.5)]
         kept += [a_row("ever", "tombstone"), a_row("ever refused", "refused", "r")]
-        kept += [a_row("fact", "handled"), a_row("place", "mark", "7"), a_row("later fact", "handled", "", 9.5)]
+        kept += [a_row("fact", "handled"), a_row("place", "mark", "7"), aged("old", 1.0)]
         old = [a_row("refused", "refused", "r", 9.0), a_row("tombstone", "tombstone", "", 8.0)]
-        old += [a_row("old fact", "handled", "", 8.5), a_row("old place", "mark", "7", 8.5)]
         await database.run([writing(*kept, *old)])
-        assert (await database.prune(9.0), await database.prune(9.0)) == (4, 0)
-        assert [await row_of(database, row.key) for row in [*kept, *old]] == [*kept, *[None] * 4]
+        assert (await database.prune(9.0), await database.prune(9.0)) == (2, 0)
+        assert [await row_of(database, row.key) for row in [*kept, *old]] == [*kept, *[None] * 2]
         assert "refused" not in await unsent_keys(database)
 
     async def test_a_row_that_has_become_ok_is_not_forgotten(self, database: Database) -> None:

@@ -99,9 +99,9 @@ class NamespacesApart(Tested):
     async def test_no_namespace_forgets_for_another(self, another: Another) -> None:
         blue, green = await another("blue"), await another("green")
         for one in (blue, green):
-            await one.run([writing(a_row("k1", "handled", "", 5.0))])
+            await one.run([writing(a_row("k1", "refused", "", 5.0))])
         assert (await green.prune(9.0), await green.prune(9.0)) == (1, 0)
-        assert await row_of(blue, "k1") == a_row("k1", "handled", "", 5.0)
+        assert await row_of(blue, "k1") == a_row("k1", "refused", "", 5.0)
 
     async def test_what_is_there_has_the_schema_of_this_choros(self, another: Another) -> None:
         for namespace in ("blue", "green"):
