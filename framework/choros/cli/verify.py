@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,9 +18,9 @@ from choros.errors import UsageError
 from choros.loading import load_app
 from choros.runtime.application import App
 from choros.saga.declaration import Saga
-from choros.testing.exploration.bounds import LONG, SHORT, Bounds
+from choros.testing.exploration.bounds import AGED, LONG, SHORT, Bounds
 from choros.testing.exploration.explore import Exploration, at_providers
-from choros.testing.exploration.report import SCHEMA, lines, report
+from choros.testing.exploration.report import SCHEMA, Report, lines, report
 from choros.testing.exploration.states import Left
 from choros.testing.exploration.trial import Tried, try_mutants
 from choros.testing.simulation.real_code import RealCodeReport, every_combination, fixed_replies
@@ -54,7 +55,7 @@ def verify(
     retried or skipped at every moment; duplicates, crashes and retries are counted by the budgets.
     """
     usual = LONG if long else SHORT
-    given = zip((duplicates, crashes, retries), usual, strict=True)
+    given = zip((duplicates, crashes, retries, 0), usual, strict=True)
     budgets = Left(*(most if asked is None else asked for asked, most in given))
     loaded = load_app(application)
     writable(written)
@@ -85,7 +86,9 @@ def _verified(loaded: App, exploration: Exploration, *, mutants: bool, real_code
     found = report(exploration, exploration.run())
     _clear(exploration)
     print("\n".join(lines(found)), flush=True)
-    told: dict[str, Any] = {**found.to_json(), "held": not found.violation}
+    aged = _aged(exploration)
+    held = not (found.violation or aged.violation)
+    told: dict[str, Any] = {**found.to_json(), "held": held, "aged": aged.to_json()}
     if mutants:
         tried = [_print_tried(one) for one in try_mutants(exploration)]
         _clear(exploration)
@@ -100,6 +103,15 @@ def _verified(loaded: App, exploration: Exploration, *, mutants: bool, real_code
         told["real_code"] = real.to_json()
         told["held"] &= not real.violations
     return told
+
+
+def _aged(exploration: Exploration) -> Report:
+    """The same with participants that forget, within budgets of its own: that would multiply all the rest."""
+    forgetful = replace(exploration, bounds=replace(exploration.bounds, budgets=AGED))
+    found = report(forgetful, forgetful.run())
+    _clear(exploration)
+    print("\n".join(lines(found)), flush=True)
+    return found
 
 
 def _through_the_runtime(loaded: App, exploration: Exploration) -> RealCodeReport:

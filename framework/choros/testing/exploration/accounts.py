@@ -28,13 +28,15 @@ class Accounts:
     """All participants together are one number; behind it is a tuple with the books of each step."""
 
     def __init__(
-        self, carry_out: CarryingOut, orchestrator: Deciding, protocol: Protocol, wire: Wire, names: list[str]
-    ) -> None:
+        self, carry_out: CarryingOut, orchestrator: Deciding, protocol: Protocol, wire: Wire, names: list[str],
+        grow_old: bool = False,
+    ) -> None:  # fmt: skip
         self._carry_out = carry_out
         self._orchestrator = orchestrator
         self._protocol = protocol
         self._wire = wire
         self._names = names
+        self._grow_old = grow_old
         self.books: list[tuple[Books, ...]] = []
         self._numbers: dict[tuple[Books, ...], int] = {}
         self._carried: dict[tuple[int, int], list[Carried]] = {}
@@ -165,6 +167,8 @@ class Accounts:
         yield without(books, "ahead"), ordered._replace(deadline=past)
         if self._protocol.rows_expire:
             yield without(books, "all"), ordered
+        if self._grow_old:
+            yield books.forget(ordered.round), ordered
 
 
 def _commands(like: Ordered) -> Iterator[Ordered]:

@@ -46,6 +46,10 @@ class Books(NamedTuple):
     undone: int = 0
     refused: bool = False
     """Whether it was ever definitely refused."""
+    taken_over: bool = False
+    """Whether a close was there that is forgotten by now."""
+    horizon: int = 0
+    """The last round that lies behind the participant's horizon."""
 
     @property
     def stands(self) -> bool:
@@ -55,7 +59,7 @@ class Books(NamedTuple):
     @property
     def closed(self) -> bool:
         """Whether a person has taken the step over."""
-        return any(kept.operation == "close" for kept in self.rows)
+        return self.taken_over or any(kept.operation == "close" for kept in self.rows)
 
     def find(self, effect: Effect, operation: Operation, of: Literal["do", "undo"] = "do") -> Kept | None:
         """The row of this command."""
@@ -76,6 +80,11 @@ class Books(NamedTuple):
     def undo(self) -> Books:
         """With the effect undone (once more)."""
         return self._replace(undone=self.undone + 1)
+
+    def forget(self, round_: int) -> Books:
+        """With the rows of that round and before forgotten, but for open ones, and the horizon moved there."""
+        kept = tuple(row for row in self.rows if row.effect.round > round_ or row.state == "intent")
+        return self._replace(rows=kept, horizon=max(self.horizon, round_), taken_over=self.closed)
 
     def wrong(self, name: str) -> str:
         """What must never be, if it is: the net effect of a step is nothing or one, and a refusal is final."""

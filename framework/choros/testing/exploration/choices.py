@@ -121,7 +121,9 @@ class Choices:
         planned, round_ = steps[instance.cursor], instance.steps[instance.cursor].round
         if "retry" in self._acts:
             yield Given((RetryRequested("retry", planned.name, round_),))
-        if "skip" in self._acts and not isinstance(planned.node, Publish):
+        leg = instance.steps[instance.cursor].leg
+        looked = leg is not None and leg.forgotten  # what a person finds and does there is no part of the walk
+        if "skip" in self._acts and not looked and not isinstance(planned.node, Publish):
             yield Given((SkipRequested("skip", planned.name, round_, self._example(planned)),))
 
     def _example(self, planned: Planned) -> str:

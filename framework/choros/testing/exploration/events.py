@@ -14,7 +14,7 @@ Trouble = Literal["", "duplicate", "crash", "crash, publishes twice"]
 class Event(NamedTuple):
     """What happened, for the story."""
 
-    kind: Literal["decided", "carried", "scanned", "expired", "forgotten"]
+    kind: Literal["decided", "carried", "scanned", "expired", "forgotten", "horizon"]
     given: tuple[Given, ...] = ()
     decided: Decided | None = None
     other: Decided | None = None

@@ -47,7 +47,8 @@ class Exploration:
         orchestrator = Orchestrator(saga, self.protocol, wire, self.start or invent(saga.start).to_json(), replies)
         participants = Participants(saga, self.protocol, replies, self.bounds.providers, self.bounds.refusals)
         names = [planned.name for planned in saga.plan.steps]
-        accounts = Accounts(participants.carry_out, orchestrator, self.protocol, wire, names)
+        grow_old = self.bounds.budgets.horizons > 0
+        accounts = Accounts(participants.carry_out, orchestrator, self.protocol, wire, names, grow_old)
         moves = Moves(orchestrator, accounts, self.protocol, wire, self.bounds.acts, self.bounds.reduce)
         search = Search(
             moves, self.bounds.budgets, most_states=self.bounds.most_states, seed=self.bounds.seed,

@@ -165,9 +165,20 @@ class Moves:
             network = put(world.network, number)
             after = world._replace(network=network, outbox=world.outbox & ~every(number))
             yield Event("scanned", ordered=ordered), after, left
-        if self._protocol.rows_expire or self._accounts.forgetful(world.accounts):
-            for step in range(len(self._plan.steps)):
+        for step in range(len(self._plan.steps)):
+            if self._protocol.rows_expire or self._accounts.forgetful(world.accounts):
                 yield from self._forget(world, left, step)
+            if left.horizons:
+                yield from self._grow_old(world, left._replace(horizons=left.horizons - 1), step)
+
+    def _grow_old(self, world: World, left: Left, step: int) -> Iterator[Move]:
+        """All that was ever sent for a step is older than what its participant remembers, and some is still coming."""
+        coming = self._wire.content(world.network | world.outbox)
+        rounds = [one.round for one in coming if isinstance(one, Ordered) and one.step == step]
+        books = self._accounts.books[world.accounts][step]
+        if rounds and (after := books.forget(max(rounds))) != books:
+            accounts = self._accounts.replaced(world.accounts, step, after)
+            yield Event("horizon", step=step), world._replace(accounts=accounts), left
 
     def _forget(self, world: World, left: Left, step: int) -> Iterator[Move]:
         """Deadlines pass, and rows that may be forgotten by then are, while a command is on its way to meet that."""

@@ -37,6 +37,8 @@ class Mutant:
     """What a saga must have for the rule to matter to it: a step, a pivot, a held fact, an early fact; or nothing."""
     providers: bool = False
     """Whether the rule is about effects at a provider."""
+    ages: bool = False
+    """Whether the rule is about what participants forget."""
 
     def applies(self, plan: Plan) -> bool:
         """Whether this saga has what the rule is about."""
@@ -67,21 +69,31 @@ class Mutant:
 # --- mutants of the barrier -------------------------------------------------------------------------------------------
 
 
-def _do_again(done: Row | None, not_after: float | None, now: float) -> Any:
-    return CarryOut() if done is not None and done.state == "ok" else real_on_do(done, not_after, now)
+def _do_again(done: Row | None, not_after: float | None, now: float, *, behind: bool) -> Any:
+    again = done is not None and done.state == "ok"
+    return CarryOut() if again else real_on_do(done, not_after, now, behind=behind)
 
 
-def _undo_again(done: Row | None, undone: Row | None) -> Any:
-    return real_on_undo(done, None)
+def _undo_again(done: Row | None, undone: Row | None, *, behind: bool) -> Any:
+    return real_on_undo(done, None, behind=behind)
 
 
-def _deadline_first(done: Row | None, not_after: float | None, now: float) -> Any:
+def _deadline_first(done: Row | None, not_after: float | None, now: float, *, behind: bool) -> Any:
     late = not_after is not None and now > not_after
-    return Refuse("expired") if late else real_on_do(done, not_after, now)
+    return Refuse("expired") if late else real_on_do(done, not_after, now, behind=behind)
 
 
-def _nothing_but_an_intent(done: Row | None, undone: Row | None) -> Any:
-    return LeaveAlone() if done is not None and done.state == "intent" else real_on_undo(done, undone)
+def _nothing_but_an_intent(done: Row | None, undone: Row | None, *, behind: bool) -> Any:
+    intent = done is not None and done.state == "intent"
+    return LeaveAlone() if intent else real_on_undo(done, undone, behind=behind)
+
+
+def _late_do(done: Row | None, not_after: float | None, now: float, *, behind: bool) -> Any:
+    return real_on_do(done, not_after, now)
+
+
+def _late_undo(done: Row | None, undone: Row | None, *, behind: bool) -> Any:
+    return real_on_undo(done, undone)
 
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -109,6 +121,10 @@ MUTANTS: tuple[Mutant, ...] = (
            Protocol(on_do=_deadline_first), needs="step"),
     Mutant("expired not stored", (3,), "A command refused as expired leaves no row.",
            Protocol(keeps_expired=False), needs="step"),
+    Mutant("late do carried out", (3,), "A command as old as what its participant has forgotten is carried out.",
+           Protocol(on_do=_late_do), ages=True),
+    Mutant("late undo finds nothing", (3,), "An undo as old as what was forgotten is told that nothing is there.",
+           Protocol(on_undo=_late_undo), needs="step", ages=True),
     Mutant("undo carries its own deadline", (3,), "An undo carries the deadline of its own send, not the greatest.",
            swaps=mutated.undo_carries_its_own_deadline, needs="step"),
     Mutant("unsent attempts count", (4,), "A timer counts an attempt although its command has not left yet.",

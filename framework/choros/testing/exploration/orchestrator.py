@@ -164,4 +164,4 @@ def _taken_over(orders: Sequence[Ordered]) -> int:
 
 def _is_bug(reason: str) -> bool:
     """Whether a saga is parked because a function of its declaration raised, or built what it must not."""
-    return not (" is in doubt after " in reason or " was refused (" in reason)
+    return not any(words in reason for words in (" is in doubt after ", " was refused (", " has forgotten "))

@@ -14,8 +14,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 from choros.keys import CommandKey, Operation
-from choros.messages import Closed, Done, Failure, NothingToUndo
-from choros.runtime.barrier import CarryOut, LeaveAlone, Refuse, Repeat, Settle, Shut
+from choros.messages import FORGOTTEN, Closed, Done, Failure, NothingToUndo
+from choros.runtime.barrier import CarryOut, Forgotten, LeaveAlone, Refuse, Repeat, Settle, Shut
 from choros.saga.declaration import Saga
 from choros.saga.inputs import Answered
 from choros.saga.steps import Publish
@@ -53,7 +53,9 @@ class Participants:
         not_after = NOT_AFTER if ordered.deadline else None
         for now in moments:
             done = books.find(self._effect(ordered), "do")
-            match self._protocol.on_do(done and done.row(), not_after, now):
+            match self._protocol.on_do(done and done.row(), not_after, now, behind=_behind(books, ordered)):
+                case Forgotten():
+                    yield self._forgotten(books, ordered)
                 case Repeat():
                     yield self._again(books, ordered, done)
                 case Settle():
@@ -64,6 +66,9 @@ class Participants:
                     yield Outcome(books, self._reply(ordered, "refused", code), "cancelled")
                 case _:
                     yield from self._handle(books, ordered)
+
+    def _forgotten(self, books: Books, ordered: Ordered) -> Outcome:
+        return Outcome(books, self._reply(ordered, "failed", FORGOTTEN), "forgotten")
 
     def _expired(self, books: Books, ordered: Ordered) -> Outcome:
         reply = self._reply(ordered, "refused", "expired")
@@ -134,7 +139,9 @@ class Participants:
     def _undo(self, books: Books, ordered: Ordered) -> Iterator[Outcome]:
         effect = self._effect(ordered)
         done, undone = books.find(effect, "do"), books.find(effect, "undo")
-        match self._protocol.on_undo(done and done.row(), undone and undone.row()):
+        match self._protocol.on_undo(done and done.row(), undone and undone.row(), behind=_behind(books, ordered)):
+            case Forgotten():
+                yield self._forgotten(books, ordered)
             case Repeat():
                 yield self._again(books, ordered, undone)
             case Settle(row):
@@ -155,7 +162,10 @@ class Participants:
     def _close(self, books: Books, ordered: Ordered) -> Iterator[Outcome]:
         effect, of = self._effect(ordered), ordered.of or "do"
         done, undone, closed = books.find(effect, "do"), books.find(effect, "undo"), books.find(effect, "close", of)
-        match self._protocol.on_close(*(kept and kept.row() for kept in (done, undone, closed)), of):
+        rows = [kept and kept.row() for kept in (done, undone, closed)]
+        match self._protocol.on_close(*rows, of, behind=_behind(books, ordered)):
+            case Forgotten():
+                yield self._forgotten(books, ordered)
             case Repeat(row):
                 found = closed if row.key == "close" else books.find(effect, _operation(row))
                 after = books.keep(Kept(effect, "close", "ok", found and found.reply, of=of))
@@ -196,6 +206,10 @@ class Participants:
         if ordered.operation == "do":
             return self._replies[planned.command.reply_type.type_name]
         return (Closed() if ordered.operation == "close" else NothingToUndo() if nothing else Done()).to_json()
+
+
+def _behind(books: Books, ordered: Ordered) -> bool:
+    return ordered.round <= books.horizon
 
 
 def _operation(row: Row) -> Operation:

@@ -41,6 +41,7 @@ class Report:
     duplicates: int
     crashes: int
     retries: int
+    horizons: int
     seed: int
     ends: Mapping[str, int]
     """States in which the saga is at rest, by status."""
@@ -73,6 +74,7 @@ def report(exploration: Explored, found: Found[Event]) -> Report:
         duplicates=bounds.budgets.duplicates,
         crashes=bounds.budgets.crashes,
         retries=bounds.budgets.retries,
+        horizons=bounds.budgets.horizons,
         seed=bounds.seed,
         ends=dict(sorted(found.ends.items())),
         violation=violation.sentence if violation else "",
@@ -89,6 +91,7 @@ def lines(told: Report) -> list[str]:
             _count(told.duplicates, "duplicate"),
             _count(told.crashes, "crash", "crashes"),
             _count(told.retries, "retry", "retries"),
+            *([_count(told.horizons, "horizon")] if told.horizons else ()),
         )
     )
     out = [

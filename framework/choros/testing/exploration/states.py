@@ -20,3 +20,5 @@ class Left(NamedTuple):
     duplicates: int
     crashes: int
     retries: int
+    horizons: int = 0
+    """How often a participant may forget all that it has done about a step, but not how far."""

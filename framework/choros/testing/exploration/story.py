@@ -21,6 +21,7 @@ _CARRIED = {
     "refused": "{to} refuses {command} for good ({code})",
     "expired": "{command} reaches {to} after its deadline, which refuses it (expired)",
     "cancelled": "{command} reaches {to} after it was undone, which refuses it (cancelled)",
+    "forgotten": "{to} gets {command}, which is as old as what it has forgotten; it says so, and does nothing",
     "again": "{to} gets {command} again, does nothing, and answers as before",
     "failed": "{to} fails to carry {command} out for now, leaves no effect, and says so",
     "failed there": "{to} calls its provider for {command}, which does it, but gets no answer, and says it failed",
@@ -71,6 +72,8 @@ class Teller:
         name = self._saga.plan.steps[event.step].name
         if event.kind == "forgotten":
             return f"{self._to(event.step)} forgets its rows for {name} whose time has passed"
+        if event.kind == "horizon":
+            return f"{self._to(event.step)} forgets its old rows for {name}, and knows how far it has forgotten"
         return f"{self._to(event.step)} forgets its rows for {name}"
 
     # --- participants -------------------------------------------------------------------------------------------------

@@ -58,4 +58,5 @@ def _timeless_step(state: StepState) -> StepState:
     leg = state.leg
     if leg:
         leg = replace(leg, first_at=0.0, due=None if leg.due is None else DUE)
-    return replace(state, leg=leg, not_after=None if state.not_after is None else NOT_AFTER)
+    began = None if state.began is None else 0.0
+    return replace(state, leg=leg, not_after=None if state.not_after is None else NOT_AFTER, began=began)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from choros.testing.exploration.bounds import SHORT
+from choros.testing.exploration.bounds import AGED, SHORT
 from choros.testing.exploration.explore import Exploration, commanded_names
 from choros.testing.exploration.mutants import MUTANTS, Mutant
 from choros.testing.exploration.report import Report, report
@@ -55,7 +55,7 @@ def try_mutant(mutant: Mutant, exploration: Exploration) -> Tried:
 def _changed(exploration: Exploration, mutant: Mutant) -> Exploration:
     """The same exploration, under the mutant's protocol, with one of each budget at least."""
     names = frozenset(commanded_names(exploration.saga)) if mutant.providers else exploration.bounds.providers
-    enough = Left(*map(max, exploration.bounds.budgets, SHORT))
+    enough = AGED if mutant.ages else Left(*map(max, exploration.bounds.budgets, SHORT))
     bounds = replace(exploration.bounds, budgets=enough, providers=names)
     return replace(exploration, bounds=bounds, protocol=mutant.protocol)
 

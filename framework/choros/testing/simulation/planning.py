@@ -67,7 +67,7 @@ def plan_for(seed: int, setting: Setting) -> Plan:
     starts = tuple(round(max(0.0, second - chance.uniform(0, 0.4)), 3) for _ in range(sagas))
     script = tuple(line for index in range(sagas) for line in _lines(chance, index, _saga(setting, index)))
     beside = random.Random(f"{seed} beside").random() < 0.12
-    return Plan(
+    plan = Plan(
         seed=seed,
         broker=chance.choice(("3.10", "4.3")),
         orchestrators=processes,
@@ -87,6 +87,13 @@ def plan_for(seed: int, setting: Setting) -> Plan:
         beside=beside,
         keep=_keep(random.Random(f"{seed} keep")),
     )
+    return replace(plan, forgets=_forgets(plan))
+
+
+def _forgets(plan: Plan) -> float:
+    """Not where a store loses what it acknowledged: a saga that is begun anew does not know when it first began."""
+    loses = any(fault.kind == "lose" for fault in plan.faults)
+    return 0.0 if loses else random.Random(f"{plan.seed} forgets").choice((0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 4.0, 20.0))
 
 
 def _keep(chance: random.Random) -> float | None:

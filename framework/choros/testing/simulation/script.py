@@ -75,6 +75,9 @@ class Plan:
     keep: float | None = None
     """Seconds that sagas are kept after their end; None: for ever. Their start keys are kept."""
 
+    forgets: float = 0.0
+    """Seconds after which services forget what they have done; 0 for longer than a run lasts."""
+
     def to_json(self) -> dict[str, Any]:
         """As plain data."""
         return asdict(self)

@@ -11,6 +11,7 @@ from typing import Any
 from choros.ids import saga_id_for
 from choros.messages import Message
 from choros.runtime.application import App
+from choros.runtime.forgetting import Ages
 from choros.runtime.orchestrator import Orchestrator
 from choros.runtime.participant import Participant
 from choros.runtime.retention import Retention
@@ -28,6 +29,8 @@ from choros.transport.topology import Topology
 
 Main = Callable[[], Coroutine[Any, Any, None]]
 _ALL = "all subscribers"
+LATEST = 900.0
+"""Seconds that a fact may be on its way in a run: the ladder of delays, and what holds a message up."""
 
 
 @dataclass(frozen=True)
@@ -143,12 +146,22 @@ class Tenant:
             transport=transport,
             database=database,
             scan_every=every,
+            prune_every=every,
             sagas=self.app.sagas,
+            ages=self._ages,
         ).run()
 
     async def _subscribe(self, service: Service, name: str) -> None:
         transport, database = await self._open(name, service, self.inboxes)
-        await Subscriber(service, namespace=self.app.namespace, transport=transport, database=database).run()
+        namespace, every = self.app.namespace, max(10.0, self.plan.every)
+        await Subscriber(
+            service, namespace=namespace, transport=transport, database=database, prune_every=every, ages=self._ages
+        ).run()
+
+    @property
+    def _ages(self) -> Ages | None:
+        """A fact may be long on its way; what comes later than that is parked, and not told."""
+        return {"commands": self.plan.forgets, "facts": self.plan.forgets + LATEST} if self.plan.forgets else None
 
     async def _open(
         self, process: str, service: Service, databases: Mapping[str, SimDatabase]
