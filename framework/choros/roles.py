@@ -219,7 +219,7 @@ async def open_role(
             drain=settings.seconds("drain"),
             retention=Retention(settings.age("keep_sagas"), settings.age("keep_start_keys")),
         )
-        vitals.watch_stranded(lambda: orchestrator.stranded.count + orchestrator.decider.unlike)
+        vitals.watch_stranded(lambda: orchestrator.stranded.count + orchestrator.decider.timers.strange)
         vitals.watch_unreadable(lambda: orchestrator.decider.unreadable)
         parts.append(orchestrator)
     return parts

@@ -182,6 +182,23 @@ async def upgraded(addresses: Addresses) -> None:
         await database.close()
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+def test_every_timer_is_still_set(carried: Carried) -> None:
+    asyncio.run(upgraded(carried.addresses))
+    set_for, found = asyncio.run(timers(carried.addresses))
+    assert found and found == set_for
+
+
+async def timers(addresses: Addresses) -> tuple[list[str], list[str]]:
+    """The records that have one, by time, and those that are handed out."""
+    async with opened_store(addresses, app) as store:
+        records = [one for one in (await store.find(limit=500)).records if one.wake_at is not None]
+        known = {one.kind for one in records}
+        by_time = sorted((one.wake_at, one.saga_id) for one in records)
+        assert await store.next_due(known) == by_time[0][0]
+        return [saga_id for _, saga_id in by_time], list(await store.due(1e12, known, 500))
+
+
 async def ended(addresses: Addresses, sagas: dict[str, str]) -> dict[str, Record]:
     """Everybody is at work until all have ended and nothing is left to be sent."""
     async with AsyncExitStack() as stack:

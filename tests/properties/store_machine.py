@@ -10,7 +10,19 @@ from dataclasses import dataclass, field, replace
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, precondition, rule
 
-from choros.store.port import LIVE, Channel, Committed, Entry, HistoryRow, Kind, Record, Store, Transition, handed_out
+from choros.store.port import (
+    LIVE,
+    Channel,
+    Committed,
+    Entry,
+    HistoryRow,
+    Kind,
+    PutOff,
+    Record,
+    Store,
+    Transition,
+    handed_out,
+)
 from choros.testing.store import LATER, a_record
 from tests.properties.machines import AsyncMachine, cut_off
 
@@ -31,6 +43,7 @@ ids = st.sampled_from(IDS)
 handles = st.integers(0, 1)
 statuses = st.sampled_from(["running", "compensating", "completed", "parked"])
 times = st.none() | st.sampled_from([0.0, 1.5, 7.25, 7.25, 50.125]) | st.floats(0, 100, width=32)
+moments = st.sampled_from([0.0, 7.25, 30.0, 60.0, 100.0])
 channels = st.lists(st.sampled_from(CHANNELS), max_size=3)
 changes = st.fixed_dictionaries(
     {"status": statuses, "wake_at": times, "state": st.text(max_size=8), "fingerprint": st.sampled_from(PRINTS)}
@@ -57,6 +70,8 @@ class StoreMachine(AsyncMachine):
         self.told: dict[str, Told] = {}
         self.order: list[tuple[str, str]] = []
         """Every entry there ever was, in the order of the commits."""
+        self.claims: dict[str, float] = {}
+        """When timers count as due that were claimed or put off."""
         self.marked: dict[tuple[str, str], int] = {}
         """By which handle; the other one may see it late, and a crash may undo it."""
 
@@ -104,6 +119,7 @@ class StoreMachine(AsyncMachine):
         entries = [replace(entry, saga_id=saga_id) for entry in made.outbox]
         self.told[saga_id] = Told(made.record, made, history, left + entries)
         self.order += [(saga_id, entry.id) for entry in entries]
+        self.claims.pop(saga_id, None)
 
     def _commit(self, handle: int, *batch: Transition) -> list[Committed]:
         return list(self.run(self._committing(handle, *batch)))
@@ -185,6 +201,32 @@ class StoreMachine(AsyncMachine):
     async def _marking(self, handle: int, pairs: list[tuple[str, str]]) -> None:
         await self.stores[handle].mark_sent(pairs)
 
+    @rule(
+        handle=handles, known=st.sampled_from(KNOWNS), now=moments, length=st.sampled_from([0.5, 20.0, 200.0]),
+        limit=st.integers(1, 3), over=st.lists(ids, max_size=2),
+    )  # fmt: skip
+    def claim(self, handle: int, known: list[Kind], now: float, length: float, limit: int, over: list[str]) -> None:
+        until = now + length
+        wanted = [saga_id for saga_id in self._due(known, now) if saga_id not in over][:limit]
+        assert self.run(self._claimed(handle, known, now, limit, until, over)) == wanted
+        self.claims |= dict.fromkeys(wanted, until)
+
+    async def _claimed(
+        self, handle: int, known: list[Kind], now: float, limit: int, until: float, over: list[str]
+    ) -> list[str]:
+        return list(await self.stores[handle].due(now, known, limit, claim_until=until, passing_over=over))
+
+    @rule(handle=handles, claimed=moments, until=moments, right=st.booleans())
+    def put_off(self, handle: int, claimed: float, until: float, right: bool) -> None:
+        """All of them at once; those that are not claimed so stay."""
+        set_for = {saga_id: at for at, saga_id in self._timers(KNOWNS[2])}
+        timers = [PutOff(one, set_for.get(one, claimed) if right else claimed, until) for one in IDS]
+        self.run(self._putting_off(handle, timers))
+        self.claims |= {one.saga_id: until for one in timers if set_for.get(one.saga_id) == one.claimed}
+
+    async def _putting_off(self, handle: int, timers: list[PutOff]) -> None:
+        await self.stores[handle].put_off(timers)
+
     @rule(handle=handles)
     def reopen(self, handle: int) -> None:
         self.run(self._reopened(handle))
@@ -235,12 +277,19 @@ class StoreMachine(AsyncMachine):
         assert must <= set(seen) <= may and len(seen) == len(set(seen)), (must, seen, may)
 
     async def _check_due(self, store: Store, known: list[Kind], now: float, limit: int) -> None:
-        due = sorted(
-            (told.record.wake_at, saga_id)
-            for saga_id, told in self.told.items()
-            if told.record.wake_at is not None and told.record.wake_at <= now and told.record.kind in handed_out(known)
+        assert list(await store.due(now, known, limit)) == self._due(known, now)[:limit]
+        assert await store.next_due(known) == min((at for at, _ in self._timers(known)), default=None)
+
+    def _due(self, known: list[Kind], now: float) -> list[str]:
+        return [saga_id for at, saga_id in self._timers(known) if at <= now]
+
+    def _timers(self, known: list[Kind]) -> list[tuple[float, str]]:
+        records = [(told.record, saga_id) for saga_id, told in self.told.items()]
+        return sorted(
+            (self.claims.get(saga_id, record.wake_at), saga_id)
+            for record, saga_id in records
+            if record.wake_at is not None and record.kind in handed_out(known)
         )
-        assert list(await store.due(now, known, limit)) == [saga_id for _, saga_id in due][:limit]
 
     async def _check_lists(self, store: Store) -> None:
         records = sorted((t.record for t in self.told.values()), key=lambda r: (r.started_at, r.saga_id), reverse=True)

@@ -58,6 +58,11 @@ class OneTimerTooMany(MemoryStore):
         return await super().due(now + 20, known, limit, **more)
 
 
+class ClaimsNothing(MemoryStore):
+    async def due(self, now: float, known: Known, limit: int, **more: Any) -> Sequence[str]:
+        return await super().due(now, known, limit, **{**more, "claim_until": None})
+
+
 class NewestFirst(MemoryStore):
     async def unsent(self, channel: Any, before: float, limit: int) -> Sequence[Entry]:
         return (await super().unsent(channel, before, 1000))[::-1][:limit]
@@ -70,7 +75,9 @@ class FactsAreForgotten(MemoryStore):
         }
 
 
-@pytest.mark.parametrize("broken", [HalfATransition, NoCompareAndSet, OneTimerTooMany, NewestFirst, FactsAreForgotten])
+@pytest.mark.parametrize(
+    "broken", [HalfATransition, NoCompareAndSet, OneTimerTooMany, ClaimsNothing, NewestFirst, FactsAreForgotten]
+)
 def test_a_broken_store_is_caught(broken: type[MemoryStore]) -> None:
     def opening() -> Opening:
         first = broken()

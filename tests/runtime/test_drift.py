@@ -343,15 +343,14 @@ async def test_rule_42_what_cannot_be_read_is_left_to_who_can(stage: Stage, what
         await client.cancel(saga_id)
 
     async def left_alone() -> bool:
-        return orchestrator.decider.left_alone == 1
+        return orchestrator.decider.timers.strange == 1
 
     await until(left_alone)  # its timer is due, and is not looked at for a while
-    assert orchestrator.decider.unlike == 1
     rewrite(stage, saga_id, state=written)
-    orchestrator.decider._broken.clear()
+    orchestrator.decider.timers._strange.clear()
     await stage.carry_out("shipping")
     assert (await client.wait(saga_id)).status == "completed"
-    assert orchestrator.decider.unlike == 0
+    assert orchestrator.decider.timers.strange == 0
 
 
 async def test_rule_42_a_reply_that_a_newer_choros_set_aside_is_left_to_it(stage: Stage) -> None:
@@ -368,7 +367,7 @@ async def test_rule_42_a_reply_that_a_newer_choros_set_aside_is_left_to_it(stage
 async def test_rule_42_many_that_are_left_alone_do_not_fill_the_look_for_timers(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("choros.runtime.orchestrator.DUE_LIMIT", 2)
+    monkeypatch.setattr("choros.runtime.timers.IN_HAND", 2)
     app = app_of(order_saga(replace(CHARGE, timeout=timedelta(milliseconds=30)), RESERVE, SHIP))
     client = await stage.client(app=app)
     for number in range(5):

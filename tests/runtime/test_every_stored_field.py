@@ -45,8 +45,12 @@ def write(path: Path, saga_id: str, table: str, column: str, junk: object) -> No
 
 
 def rows_of(path: Path, saga_id: str) -> list[object]:
+    """The record; when its timer counts as due, which whoever has claimed it may put off, is none of it."""
     with closing(sqlite3.connect(path)) as file:
-        return file.execute("SELECT * FROM record WHERE saga_id = ?", (saga_id,)).fetchall()
+        file.row_factory = sqlite3.Row
+        found = file.execute("SELECT * FROM record WHERE saga_id = ?", (saga_id,)).fetchall()
+    named = (zip(row.keys(), row, strict=True) for row in found)
+    return [{name: value for name, value in row if name != "due_at"} for row in named]
 
 
 async def all_go_on(store: Store, broker: MemoryBroker, well: Sequence[str], sick: Sequence[str]) -> list[str]:

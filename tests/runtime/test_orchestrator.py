@@ -572,7 +572,7 @@ async def test_a_parked_step_is_tried_again_under_its_key() -> None:
 async def test_a_bug_that_one_saga_meets_does_not_stop_the_others(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    orchestrator = await stage.orchestrator()
+    await stage.orchestrator()
     client = await stage.client()
     broken = await client.start(shop.order_saga, shop.ORDER)
     charge = await stage.command("payment")
@@ -587,8 +587,6 @@ async def test_a_bug_that_one_saga_meets_does_not_stop_the_others(
     await client.start(shop.order_saga, shop.PlaceOrder(order_id="o2", total=1))
     await stage.carry_out("payment")
     await stage.carry_out("inventory")
-    orchestrator.decider.fire([broken])
-    assert not orchestrator.decider._firing
 
 
 async def test_a_start_again_of_a_version_that_this_process_has_dropped_is_answered(stage: Stage) -> None:

@@ -71,28 +71,6 @@ async def test_a_client_that_was_closed_says_so() -> None:
         assert await client.start(shop.order_saga, shop.ORDER)
 
 
-async def test_a_saga_that_could_not_be_decided_is_forgotten_when_it_may_fire_again(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(decider_module, "BROKEN_FOR", 0.05)
-    store = MemoryStore()
-    await store.open()
-
-    def fold(*_: Any) -> Folded:
-        raise ZeroDivisionError
-
-    decider = Decider(fold, store, MemoryTransport(MemoryBroker()))
-    running = asyncio.create_task(decider.run())
-    with pytest.raises(ChorosError):
-        await decider.ask(Work("s1", TimerFired()))
-    assert list(decider._broken) == ["s1"]
-    await asyncio.sleep(0.1)
-    decider.fire(["s2"])
-    assert "s1" not in decider._broken
-    decider.stop()
-    await running
-
-
 # --- a reply queue that is gone ---------------------------------------------------------------------------------------
 
 

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from math import inf
 from typing import Any
 
 from choros.errors import ChorosError, StoreMisconfigured, StoreUnreachable
+from choros.runtime.bell import SOON
 from choros.runtime.relay import Relay
 from choros.runtime.telemetry import get_logger
+from choros.runtime.timers import Timers
 from choros.runtime.work import Done, Folded, Work
 from choros.saga.inputs import TimerFired
-from choros.store.port import Committed, Entry, Loaded, Record, Store, Transition
+from choros.store.port import Committed, Loaded, Record, Store, Transition
 from choros.transport.port import Transport
 
 log = get_logger("choros.orchestrator")
 
 Fold = Callable[[Sequence[Work], Loaded | None, float], Folded]
 """Folds the work on one saga into one transition: `Transitions.make`."""
-BROKEN_FOR = 60.0
-"""Seconds for which the timers of a saga whose decision failed, or is not ours, are left alone."""
 _ROUTINE = frozenset({"sent", "replied", "pivot_passed", "fact_held", "fact_published"})
 """What happens in every saga that goes well: logged for who debugs, kept in the history for everybody."""
 BATCH = 256
@@ -49,9 +50,7 @@ class Decider:
         self.commands = relay("commands", transport.send)
         self.facts = relay("facts", transport.publish)
         self._inbox: asyncio.Queue[Work | None] = asyncio.Queue()
-        self._firing: set[str] = set()
-        self._broken: dict[str, float] = {}
-        self._unlike: set[str] = set()
+        self.timers = Timers(store, self.fire)
         self._illegible: set[str] = set()
         self._over: Exception | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -63,23 +62,8 @@ class Decider:
             self._inbox.put_nowait(work)
 
     def fire(self, saga_ids: Iterable[str]) -> None:
-        """The timers of these are due; one that still waits to be decided is not taken in twice."""
-        now = self._store.now()
-        self._broken = {saga_id: until for saga_id, until in self._broken.items() if until > now}
-        self._unlike.intersection_update(self._broken)
-        fresh = [i for i in saga_ids if i not in self._firing and i not in self._broken]
-        self._firing.update(fresh)
-        self.submit(Work(saga_id, TimerFired()) for saga_id in fresh)
-
-    @property
-    def left_alone(self) -> int:
-        """How many due sagas are passed over for now; they must not fill the look for those that are due."""
-        return len(self._broken)
-
-    @property
-    def unlike(self) -> int:
-        """How many of them are of a declaration that is known here, and hold what its classes here cannot read."""
-        return len(self._unlike.intersection(self._broken))
+        """The timers of these are due."""
+        self.submit(Work(saga_id, TimerFired()) for saga_id in saga_ids)
 
     async def ask(self, work: Work) -> Done:
         """Take one input in and wait until it is committed; raises what it was rejected with, or what ended `run`."""
@@ -150,7 +134,6 @@ class Decider:
         by_saga: dict[str, list[Work]] = defaultdict(list)
         for work in batch:
             by_saga[work.saga_id].append(work)
-        self._firing.difference_update(by_saga)
         pause = 0.1
         while by_saga:
             try:
@@ -170,7 +153,7 @@ class Decider:
 
     async def _round(self, asked: Mapping[str, list[Work]]) -> dict[str, list[Work]]:
         """One pass: returns what met a conflict."""
-        loaded = self._told_apart(await self._store.load(list(asked)))
+        loaded = await self._load(asked)
         by_saga = {saga_id: wanted for saga_id, works in asked.items() if (wanted := [w for w in works if w.wanted])}
         now = self._store.now()
         folded = {saga_id: self._fold(works, loaded.get(saga_id), now) for saga_id, works in by_saga.items()}
@@ -180,59 +163,78 @@ class Decider:
         answers = await self._commit(transitions)
         committed = {t.record.saga_id: t for t in transitions if answers[t.record.saga_id] is Committed.OK}
         refused = [saga_id for saga_id, answer in answers.items() if answer is Committed.REFUSED]
-        folded.update({saga_id: self._refused(by_saga[saga_id], now) for saga_id in refused})
+        folded.update({saga_id: self._refused(by_saga[saga_id]) for saga_id in refused})
         settled = [f for saga_id, f in folded.items() if f.transition is None or saga_id in committed]
         for fold in settled:
             await self._settle(fold)
-        for saga_id, fold in folded.items():
-            if fold.stuck:
-                self._leave(saga_id, fold, by_saga[saga_id], now)
-            elif saga_id in committed:
-                self._broken.pop(saga_id, None)
         for saga_id, transition in committed.items():
             before = loaded[saga_id].unsent_facts if saga_id in loaded else frozenset()
-            self._dispatch(transition.outbox, before.difference(transition.sent))
+            self._dispatch(transition, before.difference(transition.sent), now)
+        await self._let_go_of_timers(folded, committed)
         return {i: by_saga[i] for i, f in folded.items() if f.transition is not None and i not in committed}
 
-    def _told_apart(self, loaded: Mapping[str, Loaded]) -> Mapping[str, Loaded]:
-        """Which commands are unsent because nobody here can read them."""
+    async def _load(self, asked: Mapping[str, list[Work]]) -> Mapping[str, Loaded]:
+        """The records. What was confirmed while they were on their way counts for those whose timers have fired."""
+        fired = [saga_id for saga_id, works in asked.items() if any(isinstance(w.given, TimerFired) for w in works)]
+        confirmed = self.commands.confirmed(fired)
+        loaded = await self._store.load(list(asked))
+        return self._told_apart(loaded, confirmed | self.commands.confirmed(fired))
+
+    async def _let_go_of_timers(self, folded: Mapping[str, Folded], committed: Collection[str]) -> None:
+        for saga_id, fold in folded.items():
+            if fold.stuck:
+                self._leave(saga_id, fold)
+            elif saga_id in committed:
+                self.timers.committed(saga_id)
+            elif fold.transition is None:
+                self.timers.moved_nothing(saga_id, fold.instance.wake_at if fold.instance else None)
+        await self.timers.give_back()
+
+    def _told_apart(self, loaded: Mapping[str, Loaded], confirmed: Collection[str]) -> Mapping[str, Loaded]:
+        """Which commands are unsent because nobody here can read them. Those that have left, and are not marked yet,
+        are not unsent: else no timer would fire before they are."""
         unreadable = self.commands.unreadable
-        if not unreadable:
+        if not unreadable and not confirmed:
             return loaded
-        return {i: replace(one, unreadable=one.unsent.intersection(unreadable)) for i, one in loaded.items()}
+        return {
+            i: replace(one, unsent=one.unsent.difference(confirmed), unreadable=one.unsent.intersection(unreadable))
+            for i, one in loaded.items()
+        }
 
     def _fold(self, works: Sequence[Work], loaded: Loaded | None, now: float) -> Folded:
         """A bug that one saga meets must not stop the others, nor a record that cannot be read."""
         if loaded and loaded.record.unreadable:
-            return self._cannot_read(works, loaded.record, now)
+            return self._cannot_read(works, loaded.record)
         self._illegible.discard(works[0].saga_id)
         try:
             return self._make(works, loaded, now)
         except Exception as error:
-            log.exception("choros.decision.failed", saga_id=works[0].saga_id)
+            told = works[0].saga_id in self.timers.failing  # one that fails again and again would fill the log
+            tell = log.warning if told else log.exception
+            tell("choros.decision.failed", saga_id=works[0].saga_id)
             reason = ChorosError(f"Deciding failed with {type(error).__name__}; this is a bug in choros.")
-            return self._left_alone(works, reason, now)
+            return self._left_alone(works, reason)
 
-    def _left_alone(self, works: Sequence[Work], reason: ChorosError, now: float) -> Folded:
+    def _left_alone(self, works: Sequence[Work], reason: ChorosError) -> Folded:
         """Nothing can be done for this saga for now: what came for it is given back with the reason."""
-        self._broken[works[0].saga_id] = now + BROKEN_FOR
+        self.timers.failed(works[0].saga_id)
         return Folded(rejected=[(work, reason) for work in works])
 
-    def _refused(self, works: Sequence[Work], now: float) -> Folded:
+    def _refused(self, works: Sequence[Work]) -> Folded:
         sentence = f"The store cannot take what was decided for saga {works[0].saga_id}."
-        return self._left_alone(works, StoreMisconfigured(sentence, "look into the log, and at what is stored."), now)
+        return self._left_alone(works, StoreMisconfigured(sentence, "look into the log, and at what is stored."))
 
     @property
     def unreadable(self) -> int:
         """How many records and messages of the outbox could not be read when they were last looked at."""
         return len(self._illegible) + len(self.commands.unreadable) + len(self.facts.unreadable)
 
-    def _cannot_read(self, works: Sequence[Work], record: Record, now: float) -> Folded:
+    def _cannot_read(self, works: Sequence[Work], record: Record) -> Folded:
         """To commit it would overwrite what is still there."""
         self._illegible.add(record.saga_id)
         log.error("choros.record.unreadable", saga_id=record.saga_id, fields=record.unreadable)
         sentence = f"The record of saga {record.saga_id} cannot be read ({record.unreadable})."
-        return self._left_alone(works, StoreMisconfigured(sentence, "restore it from a backup."), now)
+        return self._left_alone(works, StoreMisconfigured(sentence, "restore it from a backup."))
 
     def _with_sent(self, transition: Transition) -> Transition:
         saga_id = transition.record.saga_id
@@ -257,9 +259,14 @@ class Decider:
             else:
                 relay.give_back(transition.record.saga_id, transition.sent)
 
-    def _dispatch(self, entries: Sequence[Entry], earlier_facts: frozenset[str]) -> None:
-        """Facts that another orchestrator has not brought out yet go first: then the scan sends them all in order."""
-        self.commands.dispatch([entry for entry in entries if entry.channel == "commands"])
+    def _dispatch(self, transition: Transition, earlier_facts: frozenset[str], now: float) -> None:
+        """Facts that another orchestrator has not brought out yet go first: then the scan sends them all in order.
+        Whoever fires a timer that is near must find on record that its command has left."""
+        entries, wake_at = transition.outbox, transition.record.wake_at
+        left = inf if wake_at is None else wake_at - now
+        if left < SOON:
+            self.timers.expect(left)
+        self.commands.dispatch([entry for entry in entries if entry.channel == "commands"], note_within=left / 2)
         if self.facts.holds(earlier_facts):
             self.facts.dispatch([entry for entry in entries if entry.channel == "facts"])
 
@@ -275,13 +282,10 @@ class Decider:
             self._reject(work, error)
         self._tell(folded)
 
-    def _leave(self, saga_id: str, folded: Folded, works: Sequence[Work], now: float) -> None:
+    def _leave(self, saga_id: str, folded: Folded) -> None:
         """Another worker knows it. Where its timer is handed to us all the same, look at it once in a while only."""
-        if saga_id not in self._broken:
-            log.warning("choros.saga.stuck", saga_id=saga_id, reason=folded.stuck)
-        if any(isinstance(work.given, TimerFired) for work in works):
-            self._broken[saga_id] = now + BROKEN_FOR
-            self._unlike.add(saga_id)
+        log.warning("choros.saga.stuck", saga_id=saga_id, reason=folded.stuck)
+        self.timers.belongs_elsewhere(saga_id)
 
     def _reject(self, work: Work, error: ChorosError) -> None:
         work.fail(error)

@@ -25,7 +25,6 @@ from choros.transport.topology import Names
 
 log = get_logger("choros.orchestrator")
 
-DUE_LIMIT = 500
 SURVEY_EVERY = 60.0
 DEFAULT = Retention()
 
@@ -137,9 +136,5 @@ class Orchestrator:
             await self.stranded.look()
 
     async def _timers(self) -> None:
-        """Hand every due saga to the decider; the compare-and-set makes one orchestrator win."""
-        while True:
-            await asyncio.sleep(self._timers_every)
-            with contextlib.suppress(StoreUnreachable):  # the decider says so, and this comes round again
-                limit = DUE_LIMIT + self.decider.left_alone
-                self.decider.fire(await self.store.due(self.store.now(), self._known, limit))
+        """Hand every due saga to the decider; each is claimed, and the compare-and-set makes one orchestrator win."""
+        await self.decider.timers.run(self._known, self._timers_every)

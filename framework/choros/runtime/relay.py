@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import replace
+from math import inf
 
 import structlog
 
@@ -50,6 +51,11 @@ class Relay:
         self._waiting: list[Entry] = []
         self._held: set[str] = set()
         self._confirmed: dict[str, list[str]] = {}
+        self._being_marked: dict[str, list[str]] = {}
+        self._pressing: dict[str, float] = {}
+        """By when it shall be marked that these have left."""
+        self._early: asyncio.TimerHandle | None = None
+        self._flushing = asyncio.Lock()
         self._behind: dict[str, list[Entry]] = {}
         self._failing = BackingOff(clock)
         self._complaints = Complaints(clock)
@@ -58,10 +64,14 @@ class Relay:
         self._tasks: set[asyncio.Task[None]] = set()
         self._failed_scan = False
 
-    def dispatch(self, entries: Sequence[Entry]) -> None:
-        """Publish these soon; returns at once. A fact waits behind an earlier one of its saga that has not left."""
+    def dispatch(self, entries: Sequence[Entry], *, note_within: float = inf) -> None:
+        """Publish these soon; returns at once. A fact waits behind an earlier one of its saga that has not left.
+        In so many seconds it shall be marked that they have left, where that is sooner than anyway."""
         fresh = [entry for entry in entries if entry.id not in self._held]
         ready = [read for entry in fresh if (read := self._read(entry))]
+        if note_within < self._scan_every:
+            by = asyncio.get_running_loop().time() + max(0.0, note_within)
+            self._pressing.update((entry.id, by) for entry in ready)
         self._held.update(entry.id for entry in ready)
         self._publish_soon(ready)
 
@@ -138,9 +148,11 @@ class Relay:
     def _settle(self, entry: Entry, result: Published) -> None:
         to = entry.message.to or entry.message.type if entry.message else ""  # a fact goes where its type leads
         unbound = self._channel == "facts" and result is Published.RETURNED
+        by = self._pressing.pop(entry.id, None)
         if result is Published.CONFIRMED or unbound:
             self._confirmed.setdefault(entry.saga_id, []).append(entry.id)
             self._failing.left(entry.id, to)
+            self._flush_by(by)
         else:
             self._failing.failed(entry.id, to, result)
             if self._channel == "facts":
@@ -150,6 +162,28 @@ class Relay:
         if result is not Published.CONFIRMED:
             event = "choros.fact.unbound" if unbound else "choros.publish.unconfirmed"
             self._complaints.note(event, to, result, saga_id=entry.saga_id, message_id=entry.id)
+
+    def _flush_by(self, moment: float | None) -> None:
+        if moment is None or (self._early and self._early.when() <= moment):
+            return
+        if self._early:
+            self._early.cancel()
+        self._early = asyncio.get_running_loop().call_at(moment, self._flush_early)
+
+    def _flush_early(self) -> None:
+        self._early = None
+        task = asyncio.create_task(self._flush_quietly())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _flush_quietly(self) -> None:
+        with contextlib.suppress(StoreUnreachable):  # it is tried again, where that is said
+            await self.flush()
+
+    def confirmed(self, saga_ids: Iterable[str]) -> set[str]:
+        """Those entries of these sagas that have left, as far as that is known here and not marked yet."""
+        known = self._confirmed, self._being_marked
+        return {entry for saga_id in saga_ids for entries in known for entry in entries.get(saga_id, ())}
 
     def take_confirmed(self, saga_id: str) -> tuple[str, ...]:
         """Entries of this saga that are confirmed; the caller takes them out of the outbox with its commit."""
@@ -185,17 +219,21 @@ class Relay:
 
     async def flush(self) -> None:
         """Take what is confirmed out of the outbox."""
-        confirmed, self._confirmed = self._confirmed, {}
-        pairs = [(saga_id, entry) for saga_id, entries in confirmed.items() for entry in entries]
-        if not pairs:
-            return
-        try:
-            await self._store.mark_sent(pairs)
-        except StoreUnreachable:
-            for saga_id, entries in confirmed.items():
-                self.give_back(saga_id, entries)
-            raise
-        self.forget([entry for _, entry in pairs])
+        async with self._flushing:
+            confirmed, self._confirmed = self._confirmed, {}
+            pairs = [(saga_id, entry) for saga_id, entries in confirmed.items() for entry in entries]
+            if not pairs:
+                return
+            self._being_marked = confirmed
+            try:
+                await self._store.mark_sent(pairs)
+            except StoreUnreachable:
+                for saga_id, entries in confirmed.items():
+                    self.give_back(saga_id, entries)
+                raise
+            finally:
+                self._being_marked = {}
+            self.forget([entry for _, entry in pairs])
 
     async def _scan(self) -> None:
         before = self._store.now() - self._resend_after
@@ -215,6 +253,8 @@ class Relay:
 
     async def close(self, within: float) -> None:
         """Let what is being published finish, for so many seconds at most, and mark it."""
+        if self._early:
+            self._early.cancel()
         if self._tasks:
             await asyncio.wait(set(self._tasks), timeout=within)
         self._complaints.tell(all_of_them=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import ChainMap, Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
@@ -24,6 +24,7 @@ from choros.store.port import (
     Known,
     Loaded,
     Page,
+    PutOff,
     Record,
     Room,
     Transition,
@@ -48,6 +49,8 @@ class _Rows:
     records: dict[str, Record] = field(default_factory=dict)
     outbox: dict[tuple[str, str], _Waiting] = field(default_factory=dict)
     history: dict[str, list[HistoryRow]] = field(default_factory=dict)
+    claims: dict[str, float] = field(default_factory=dict)
+    """Saga id -> when its timer counts as due, where that is not its `wake_at`."""
     last_fact: dict[str, str] = field(default_factory=dict)
     """Saga id -> id of the last fact that it let go."""
     start_keys: dict[str, Record] = field(default_factory=dict)
@@ -115,6 +118,7 @@ class MemoryStore:
         if record.saga_id in self._rows.start_keys:
             return Committed.CONFLICT
         self._rows.records[record.saga_id] = record
+        self._rows.claims.pop(record.saga_id, None)
         self._forget((record.saga_id, entry_id) for entry_id in transition.sent)
         for entry in transition.outbox:
             waiting = _Waiting(replace(entry, saga_id=record.saga_id), self._committed_at(record.saga_id, entry))
@@ -152,15 +156,46 @@ class MemoryStore:
         )
         return list(islice(waiting, limit))
 
-    async def due(self, now: float, known: Known, limit: int) -> Sequence[str]:
+    async def due(
+        self,
+        now: float,
+        known: Known,
+        limit: int,
+        *,
+        claim_until: float | None = None,
+        passing_over: Collection[str] = (),
+    ) -> Sequence[str]:
         """Ids of records whose timer is due, most overdue first."""
-        rows, kinds = await self._answering(), handed_out(known)
-        due = sorted(
-            (record.wake_at, saga_id)
-            for saga_id, record in rows.records.items()
-            if record.wake_at is not None and record.wake_at <= now and record.kind in kinds
-        )
-        return [saga_id for _, saga_id in due[:limit]]
+        await self._answering()
+        due = sorted(one for one in self._timers(known) if one[0] <= now and one[1] not in passing_over)
+        found = [saga_id for _, saga_id in due[:limit]]
+        if claim_until is not None:
+            self._rows.claims.update(dict.fromkeys(found, claim_until))
+        return found
+
+    def _timers(self, known: Known) -> Iterator[tuple[float, str]]:
+        """When each timer counts as due that this worker may be handed."""
+        kinds = handed_out(known)
+        for saga_id, record in self._rows.records.items():
+            if record.kind in kinds and (at := self._due_at(saga_id, record)) is not None:
+                yield at, saga_id
+
+    def _due_at(self, saga_id: str, record: Record | None) -> float | None:
+        if record is None or record.wake_at is None:
+            return None
+        return self._rows.claims.get(saga_id, record.wake_at)
+
+    async def put_off(self, timers: Sequence[PutOff]) -> None:
+        """Set timers that are still claimed so."""
+        rows = await self._answering()
+        for one in timers:
+            if self._due_at(one.saga_id, rows.records.get(one.saga_id)) == one.claimed:
+                rows.claims[one.saga_id] = one.until
+
+    async def next_due(self, known: Known) -> float | None:
+        """When the next timer is due."""
+        await self._answering()
+        return min(self._timers(known), default=(None, ""))[0]
 
     async def find(self, *, saga: str = "", status: str = "", limit: int = 50, cursor: str = "") -> Page:
         """Records, last started first."""

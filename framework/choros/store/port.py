@@ -116,6 +116,16 @@ ENDED = ("completed", "compensated")
 """The statuses of one that has: no commit will ever make it live again."""
 
 
+@dataclass(frozen=True, slots=True)
+class PutOff:
+    """A claimed timer that nothing came of: when it is due now."""
+
+    saga_id: str
+    claimed: float
+    """Until when it was claimed: a commit in between has set the timer anew, and that counts."""
+    until: float
+
+
 class Committed(Enum):
     """The answer to one transition of a batch."""
 
@@ -228,8 +238,29 @@ class Store(Protocol):
         in which they were committed. Of every saga version: to send what is committed nobody has to know it."""
         ...
 
-    async def due(self, now: float, known: Known, limit: int) -> Sequence[str]:
-        """Ids of records that this worker may decide and whose `wake_at` is not after `now`, most overdue first."""
+    async def due(
+        self,
+        now: float,
+        known: Known,
+        limit: int,
+        *,
+        claim_until: float | None = None,
+        passing_over: Collection[str] = (),
+    ) -> Sequence[str]:
+        """Ids of records that this worker may decide and whose `wake_at` is not after `now`, most overdue first, but
+        none of those that it passes over.
+
+        With `claim_until` nobody is handed them again before that moment, unless a commit or `put_off` sets their
+        timer anew: of several workers each gets others. That never changes a record, only when its timer counts as due;
+        without it this is a mere look."""
+        ...
+
+    async def put_off(self, timers: Sequence[PutOff]) -> None:
+        """Set timers that are still claimed so."""
+        ...
+
+    async def next_due(self, known: Known) -> float | None:
+        """When the next timer is due that this worker may be handed; None where none is set."""
         ...
 
     async def find(self, *, saga: str = "", status: str = "", limit: int = 50, cursor: str = "") -> Page:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
-from heapq import merge
-from itertools import islice
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -24,6 +22,7 @@ from choros.store.port import (
     Known,
     Loaded,
     Page,
+    PutOff,
     Record,
     Room,
     Transition,
@@ -31,7 +30,7 @@ from choros.store.port import (
 )
 from choros.store.reading import history_row_of, left_of, listed, number_in, record_of, unreadable
 from choros.store.redis_errors import is_of_what_is_stored
-from choros.store.redis_scripts import COMMIT, FORGET, LOAD, MARK_SENT
+from choros.store.redis_scripts import COMMIT, DUE, FORGET, LOAD, MARK_SENT, PUT_OFF
 from choros.store.redis_server import Command, Server
 from choros.store.schema import Upgraded
 
@@ -61,7 +60,8 @@ class RedisStore:
     async def open(self) -> None:
         """Connect, and refuse a server that could forget what it acknowledged."""
         await self._server.check()
-        self._set_clock(await self._server.ask("TIME"), time.time())
+        asked_at = time.time()
+        self._set_clock(await self._server.ask("TIME"), asked_at, first=True)
         await redis_schema.prepare(self._server, self._prefix)
 
     async def schema_version(self) -> int:
@@ -80,9 +80,11 @@ class RedisStore:
         """The server's clock: this machine's and a difference that every look for due timers measures anew."""
         return time.time() + self._clock_ahead
 
-    def _set_clock(self, answer: Sequence[str], asked_at: float) -> None:
-        middle = (asked_at + time.time()) / 2
-        self._clock_ahead = int(answer[0]) + int(answer[1]) / 1_000_000 - middle
+    def _set_clock(self, answer: Sequence[str], asked_at: float, *, first: bool = False) -> None:
+        """The server said this at some moment since then; a difference that fits stays, however long that took."""
+        server, answered_at = int(answer[0]) + int(answer[1]) / 1_000_000, time.time()
+        least, most = sorted((server - answered_at, server - asked_at))
+        self._clock_ahead = (least + most) / 2 if first else min(max(self._clock_ahead, least), most)
 
     async def load(self, saga_ids: Sequence[str]) -> Mapping[str, Loaded]:
         """The records that exist among these."""
@@ -147,33 +149,55 @@ class RedisStore:
     async def unsent(self, channel: Channel, before: float, limit: int) -> Sequence[Entry]:
         """Outbox entries of this channel, oldest first."""
         until = f"({before * 1_000_000:.0f}"
-        found = await self._ranges([f"unsent:{channel}"], until, limit)
-        pairs = [member.split("\0", 1) for _, member in found]
+        key = f"{self._prefix}unsent:{channel}"
+        members = await self._server.ask("ZRANGEBYSCORE", key, "-inf", until, "LIMIT", 0, limit)
+        pairs = [member.split("\0", 1) for member in members]
         asked: list[Command] = [("HGET", f"{self._prefix}outbox:{saga_id}", one) for saga_id, one in pairs]
         envelopes = await self._all(asked)
         gone = [f"{pairs[i][0]}\0{pairs[i][1]}" for i, envelope in enumerate(envelopes) if envelope is None]
         if gone:  # sent in the meantime, or by an old process that looks elsewhere: those that stay fill every look
-            await self._server.ask("ZREM", f"{self._prefix}unsent:{channel}", *gone)
+            await self._server.ask("ZREM", key, *gone)
         return [
             Entry(entry_id, channel, envelope, saga_id)
             for (saga_id, entry_id), envelope in zip(pairs, envelopes, strict=True)
             if envelope is not None
         ]
 
-    async def due(self, now: float, known: Known, limit: int) -> Sequence[str]:
-        """Ids of records whose timer is due, most overdue first."""
-        found = await self._ranges([f"due:{_named(kind)}" for kind in handed_out(known)], repr(now), limit)
-        return [saga_id for _, saga_id in found]
-
-    async def _ranges(self, names: Sequence[str], until: str, limit: int) -> list[tuple[float, str]]:
-        """The lowest members of several sorted sets, and on the way the server's time."""
-        commands: list[Command] = [
-            ("ZRANGEBYSCORE", self._prefix + name, "-inf", until, "WITHSCORES", "LIMIT", 0, limit) for name in names
-        ]
+    async def due(
+        self,
+        now: float,
+        known: Known,
+        limit: int,
+        *,
+        claim_until: float | None = None,
+        passing_over: Collection[str] = (),
+    ) -> Sequence[str]:
+        """Ids of records whose timer is due, most overdue first; on the way the server's time."""
+        claim = "" if claim_until is None else repr(claim_until)
         asked_at = time.time()
-        clock, *ranges = await self._all([("TIME",), *commands])
-        self._set_clock(clock, asked_at)
-        return list(islice(merge(*(((score, member) for member, score in one) for one in ranges)), limit))
+        (answer,) = await self._server.run(
+            DUE, [DUE.call(self._due_keys(known), repr(now), limit, claim, *passing_over)]
+        )
+        self._set_clock(answer[:2], asked_at)
+        found: Sequence[str] = answer[2]
+        return found
+
+    def _due_keys(self, known: Known) -> list[str]:
+        return [f"{self._prefix}due:{_named(kind)}" for kind in handed_out(known)]
+
+    async def put_off(self, timers: Sequence[PutOff]) -> None:
+        """Set timers that are still claimed so."""
+        calls = [
+            PUT_OFF.call([self._saga(one.saga_id)], self._prefix, one.saga_id, repr(one.claimed), repr(one.until))
+            for one in timers
+        ]
+        if calls:
+            await self._server.run(PUT_OFF, calls)
+
+    async def next_due(self, known: Known) -> float | None:
+        """When the next timer is due."""
+        answers = await self._all([("ZRANGE", key, 0, 0, "WITHSCORES") for key in self._due_keys(known)])
+        return min((score for answer in answers for _, score in answer), default=None)
 
     async def _all(self, commands: Sequence[Command]) -> list[Any]:
         answers = await self._server.talk(commands) if commands else []

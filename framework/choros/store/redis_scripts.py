@@ -8,7 +8,7 @@ each of them.)
     outbox:<id>              hash     entry id -> envelope
     history:<id>             list     "version at events"
     unsent:<channel>         zset     saga id NUL entry id, by the microsecond of its commit
-    due:<kind>               zset     saga id, by wake-up time; kind = saga:version[:fingerprint]
+    due:<kind>               zset     saga id, by wake-up time, or till then claimed; kind = saga:version[:fingerprint]
     started:<group>          zset     saga id, by start; group = saga/status
     ended                    zset     saga id of a record that has ended, by its last change
     over:<id>                string   "digest status end saga" of a record that was forgotten; expires
@@ -127,5 +127,34 @@ end
 if tonumber(redis.call('GET', prefix .. 'forgotten') or '0') < tonumber(at) then
     redis.call('SET', prefix .. 'forgotten', at)
 end
+return 1
+""")
+
+DUE = Script("""
+local now, limit, claim_until = ARGV[1], tonumber(ARGV[2]), ARGV[3]
+local passed, found = {}, {}
+for i = 4, #ARGV do passed[ARGV[i]] = true end
+for _, key in ipairs(KEYS) do
+    local range = redis.call('ZRANGEBYSCORE', key, '-inf', now, 'WITHSCORES', 'LIMIT', 0, limit + #ARGV - 3)
+    for i = 1, #range, 2 do
+        if not passed[range[i]] then table.insert(found, {key, range[i], tonumber(range[i + 1])}) end
+    end
+end
+if #KEYS > 1 then
+    table.sort(found, function(a, b) return a[3] < b[3] or (a[3] == b[3] and a[2] < b[2]) end)
+end
+local ids = {}
+for i = 1, math.min(limit, #found) do
+    if claim_until ~= '' then redis.call('ZADD', found[i][1], claim_until, found[i][2]) end
+    ids[i] = found[i][2]
+end
+local time = redis.call('TIME')
+return {time[1], time[2], ids}
+""")
+
+PUT_OFF = Script("""
+local due = ARGV[1] .. 'due:' .. (redis.call('HGET', KEYS[1], 'kind') or '')
+local score = redis.call('ZSCORE', due, ARGV[2])
+if score and tonumber(score) == tonumber(ARGV[3]) then redis.call('ZADD', due, ARGV[4], ARGV[2]) end
 return 1
 """)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from os import PathLike
@@ -28,6 +28,7 @@ from choros.store.port import (
     Known,
     Loaded,
     Page,
+    PutOff,
     Room,
     Transition,
 )
@@ -143,9 +144,36 @@ class SqliteStore:
         entries = await self._read(lambda connection: rows.unsent(connection, self._scope, channel, before, wanted))
         return [entry for entry in entries if (entry.saga_id, entry.id) not in marks][:limit]
 
-    async def due(self, now: float, known: Known, limit: int) -> Sequence[str]:
+    async def due(
+        self,
+        now: float,
+        known: Known,
+        limit: int,
+        *,
+        claim_until: float | None = None,
+        passing_over: Collection[str] = (),
+    ) -> Sequence[str]:
         """Ids of records whose timer is due, most overdue first."""
-        return await self._read(lambda connection: rows.due(connection, self._scope, now, known, limit))
+
+        def look(connection: sqlite3.Connection) -> Sequence[str]:
+            return rows.due(connection, self._scope, now, known, limit, passing_over)
+
+        def claim(connection: sqlite3.Connection) -> Sequence[str]:
+            found = look(connection)
+            rows.claim(connection, self._scope, found, claim_until)
+            return found
+
+        found = await self._read(look)  # mostly nothing is due, and then nothing is written
+        return await self._open.writer.do(claim) if found and claim_until is not None else found
+
+    async def put_off(self, timers: Sequence[PutOff]) -> None:
+        """Set timers that are still claimed so."""
+        if timers:
+            await self._open.writer.do(lambda connection: rows.put_off(connection, self._scope, timers))
+
+    async def next_due(self, known: Known) -> float | None:
+        """When the next timer is due."""
+        return await self._read(lambda connection: rows.next_due(connection, self._scope, known))
 
     async def find(self, *, saga: str = "", status: str = "", limit: int = 50, cursor: str = "") -> Page:
         """Records, last started first."""

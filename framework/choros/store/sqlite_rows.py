@@ -5,26 +5,37 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from heapq import merge
 from itertools import islice
 from typing import Any
 
-from choros.store.port import Channel, Committed, Entry, HistoryRow, Known, Loaded, Record, Transition, handed_out
+from choros.store.port import (
+    Channel,
+    Committed,
+    Entry,
+    HistoryRow,
+    Known,
+    Loaded,
+    PutOff,
+    Record,
+    Transition,
+    handed_out,
+)
 from choros.store.reading import history_row_of, left_of, listed, record_of
 
 COLUMNS = (
     "saga_id, saga, saga_version, start_key, digest, application, version, transition_id, "
-    "status, state, started_at, updated_at, wake_at, received, undecided, fingerprint, late"
+    "status, state, started_at, updated_at, wakes_at, received, undecided, fingerprint, late"
 )
-_MARKS = ", ".join("?" * 18)
+_MARKS = ", ".join("?" * 19)
 # What was forgotten must not begin anew as long as its start key is kept.
-_INSERT = f"""INSERT INTO record (scope, {COLUMNS}) SELECT {_MARKS}
+_INSERT = f"""INSERT INTO record (scope, {COLUMNS}, due_at) SELECT {_MARKS}
     WHERE NOT EXISTS (SELECT 1 FROM start_key WHERE scope = ? AND saga_id = ?)
     ON CONFLICT (scope, saga_id) DO NOTHING"""
 # Only what can change: an index on anything else is left alone.
-_UPDATE = """UPDATE record SET (saga_version, version, transition_id, status, state, updated_at, wake_at, received,
-    undecided, fingerprint, late) = (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+_UPDATE = """UPDATE record SET (saga_version, version, transition_id, status, state, updated_at, wakes_at, received,
+    undecided, fingerprint, late, due_at) = (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     WHERE scope = ? AND saga_id = ? AND version = ? AND transition_id = ?"""
 _HISTORY = "INSERT INTO history (scope, saga_id, version, at, events) VALUES (?, ?, ?, ?, ?)"
 _ENTRY = """INSERT OR REPLACE INTO outbox (scope, saga_id, id, channel, at, envelope)
@@ -58,10 +69,10 @@ def write(connection: sqlite3.Connection, scope: str, transition: Transition, no
 def _write_record(connection: sqlite3.Connection, scope: str, transition: Transition) -> bool:
     record = transition.record
     if record.version == 1 and not transition.previous:
-        values = (scope, *_from_record(record), scope, record.saga_id)
+        values = (scope, *_from_record(record), record.wake_at, scope, record.saga_id)
         return connection.execute(_INSERT, values).rowcount == 1
     expected = (scope, record.saga_id, record.version - 1, transition.previous)
-    return connection.execute(_UPDATE, (*_changing(record), *expected)).rowcount == 1
+    return connection.execute(_UPDATE, (*_changing(record), record.wake_at, *expected)).rowcount == 1
 
 
 def delete_sent(connection: sqlite3.Connection, scope: str, sent: Iterable[tuple[str, str]]) -> None:
@@ -155,15 +166,39 @@ def unsent(connection: sqlite3.Connection, scope: str, channel: Channel, before:
     return [Entry(*row) for row in connection.execute(statement, (scope, channel, before, limit))]
 
 
-def due(connection: sqlite3.Connection, scope: str, now: float, known: Known, limit: int) -> Sequence[str]:
+_OF_A_KIND = "record INDEXED BY record_by_due_at WHERE scope = ? AND saga = ? AND saga_version = ? AND fingerprint = ?"
+_DUE = f"""SELECT due_at, saga_id FROM {_OF_A_KIND} AND due_at <= ?
+    AND saga_id NOT IN (SELECT value FROM json_each(?)) ORDER BY due_at, saga_id LIMIT ?"""
+_NEXT = f"SELECT min(due_at) FROM {_OF_A_KIND} AND due_at IS NOT NULL"
+_CLAIM = f"UPDATE record SET due_at = ? WHERE {THESE}"
+_PUT_OFF = "UPDATE record SET due_at = ? WHERE scope = ? AND saga_id = ? AND due_at = ?"
+
+
+def due(
+    connection: sqlite3.Connection, scope: str, now: float, known: Known, limit: int, passing_over: Collection[str]
+) -> Sequence[str]:
     """Ids, most overdue first. Asked kind by kind: those that nobody may decide here are never read."""
-    statement = (
-        "SELECT wake_at, saga_id FROM record INDEXED BY record_by_wake_at WHERE scope = ? AND saga = ? "
-        "AND saga_version = ? AND fingerprint = ? AND wake_at <= ? ORDER BY wake_at, saga_id LIMIT ?"
-    )
-    asked = [(scope, kind.saga, kind.version, kind.fingerprint, now, limit) for kind in handed_out(known)]
-    found = merge(*(connection.execute(statement, values).fetchall() for values in asked))
+    bounds = now, json.dumps(list(passing_over)), limit
+    asked = [(scope, kind.saga, kind.version, kind.fingerprint, *bounds) for kind in handed_out(known)]
+    found = merge(*(connection.execute(_DUE, values).fetchall() for values in asked))
     return [saga_id for _, saga_id in islice(found, limit)]
+
+
+def claim(connection: sqlite3.Connection, scope: str, saga_ids: Sequence[str], until: float | None) -> None:
+    """Their timers do not count as due before that moment."""
+    connection.execute(_CLAIM, (until, scope, json.dumps(saga_ids)))
+
+
+def put_off(connection: sqlite3.Connection, scope: str, timers: Sequence[PutOff]) -> None:
+    """Set timers that are still claimed so."""
+    connection.executemany(_PUT_OFF, [(one.until, scope, one.saga_id, one.claimed) for one in timers])
+
+
+def next_due(connection: sqlite3.Connection, scope: str, known: Known) -> float | None:
+    """When the next timer is due."""
+    asked = [(scope, kind.saga, kind.version, kind.fingerprint) for kind in handed_out(known)]
+    found = (connection.execute(_NEXT, values).fetchone()[0] for values in asked)
+    return min((at for at in found if at is not None), default=None)
 
 
 def history(connection: sqlite3.Connection, scope: str, saga_id: str) -> Sequence[HistoryRow]:

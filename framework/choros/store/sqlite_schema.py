@@ -25,10 +25,8 @@ _TABLES = (
         scope TEXT NOT NULL, saga_id TEXT NOT NULL, saga TEXT NOT NULL, saga_version INTEGER NOT NULL,
         start_key TEXT NOT NULL, digest TEXT NOT NULL, application TEXT NOT NULL, version INTEGER NOT NULL,
         transition_id TEXT NOT NULL, status TEXT NOT NULL, state TEXT NOT NULL, started_at REAL NOT NULL,
-        updated_at REAL NOT NULL, wake_at REAL, received TEXT NOT NULL, undecided TEXT NOT NULL,
-        fingerprint TEXT NOT NULL, late INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (scope, saga_id))""",
-    """CREATE INDEX record_by_wake_at ON record (scope, saga, saga_version, fingerprint, wake_at, saga_id)
-        WHERE wake_at IS NOT NULL""",
+        updated_at REAL NOT NULL, wakes_at REAL, received TEXT NOT NULL, undecided TEXT NOT NULL,
+        fingerprint TEXT NOT NULL, late INTEGER NOT NULL DEFAULT 0, due_at REAL, PRIMARY KEY (scope, saga_id))""",
     "CREATE INDEX record_by_started_at ON record (scope, started_at, saga_id)",
     # The number keeps the order of commits, whatever the clock does.
     """CREATE TABLE outbox (
@@ -42,6 +40,9 @@ _TABLES = (
     "CREATE TABLE scope (name TEXT PRIMARY KEY, forgotten REAL NOT NULL DEFAULT 0) WITHOUT ROWID",
 )
 _SINCE_3 = (
+    # A timer is due when it wakes its saga; one that is claimed or was put off, later.
+    """CREATE INDEX record_by_due_at ON record (scope, saga, saga_version, fingerprint, due_at, saga_id)
+        WHERE due_at IS NOT NULL""",
     "CREATE INDEX record_by_group ON record (scope, saga, status, started_at, saga_id)",
     f"CREATE INDEX record_by_end ON record (scope, updated_at, saga_id) WHERE {HAS_ENDED}",
     # What is left of a record that was deleted.
@@ -60,6 +61,11 @@ _SINCE_3 = (
 )
 _FROM_2 = (
     "DROP INDEX record_by_status",
+    "DROP INDEX record_by_wake_at",
+    # It has another name now, so that an old process that still runs can commit nothing.
+    "ALTER TABLE record RENAME COLUMN wake_at TO wakes_at",
+    "ALTER TABLE record ADD COLUMN due_at REAL",
+    "UPDATE record SET due_at = wakes_at WHERE wakes_at IS NOT NULL",
     "ALTER TABLE record ADD COLUMN late INTEGER NOT NULL DEFAULT 0",
     "ALTER TABLE scope ADD COLUMN forgotten REAL NOT NULL DEFAULT 0",
     *_SINCE_3,

@@ -20,10 +20,11 @@ _SET_ASIDE = (
 _MINE = "saga_id IN (SELECT saga_id FROM temp.mine)"
 _RECORD = (
     "saga_id, saga, saga_version, start_key, digest, application, version, transition_id, "
-    "status, state, started_at, updated_at, wake_at, received, undecided"
+    "status, state, started_at, updated_at, {}, received, undecided"
 )
+_FROM, _TO = _RECORD.format("wake_at, wake_at"), _RECORD.format("wakes_at, due_at")
 _TAKE_OVER = (
-    f"INSERT INTO record (scope, {_RECORD}, fingerprint) SELECT :scope, {_RECORD}, '' FROM saga_1 WHERE {_MINE}",
+    f"INSERT INTO record (scope, {_TO}, fingerprint) SELECT :scope, {_FROM}, '' FROM saga_1 WHERE {_MINE}",
     f"""INSERT INTO outbox (scope, saga_id, id, channel, at, envelope)
         SELECT :scope, saga_id, id, channel, at, envelope FROM outbox_1 WHERE {_MINE} ORDER BY number""",
     f"""INSERT INTO history (scope, saga_id, version, at, events)

@@ -23,7 +23,7 @@ from choros.store.sqlite_file import in_transaction, is_of_what_was_given, named
 
 log = structlog.get_logger(__name__)
 
-FLUSH_SECONDS = 0.5
+FLUSH_SECONDS = 0.05
 """How long marks of sent entries may wait for a commit to ride with."""
 Sent = frozenset[tuple[str, str]]
 T = TypeVar("T")

@@ -34,6 +34,7 @@ from choros.testing.records import (
 )
 from choros.testing.store_apart import ApartConformance
 from choros.testing.store_forgetting import ForgetConformance
+from choros.testing.store_timers import TimersConformance
 
 __all__ = [
     "CONFLICT", "KNOWN", "LATER", "OK", "Another", "StoreConformance", "a_record", "after", "command", "creation",
@@ -359,5 +360,7 @@ class LookConformance:
         assert before < store.now() < before + LATER
 
 
-class StoreConformance(CommitConformance, OutboxConformance, LookConformance, ForgetConformance, ApartConformance):
+class StoreConformance(
+    CommitConformance, OutboxConformance, LookConformance, ForgetConformance, TimersConformance, ApartConformance
+):
     """All that `choros.store.port.Store` promises."""

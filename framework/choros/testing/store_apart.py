@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from choros.store.port import Store
+from choros.store.port import PutOff, Store
 from choros.testing.records import KNOWN, LATER, Another, after, command, creation, fact, stored, waiting
 
 
@@ -30,6 +30,15 @@ class ApartConformance:
         await stored(store, after(mine, sent=("c1",)))
         assert await waiting(other) == []
         assert [row.version for row in await other.history("s1")] == [1, 2]
+
+    async def test_a_claim_is_of_one_application(self, store: Store, another: Another) -> None:
+        other = await another("blue")
+        await stored(store, creation("s1", wake_at=1.0))
+        await stored(other, creation("s1", wake_at=1.0))
+        assert list(await other.due(5.0, KNOWN, 10, claim_until=9.0)) == ["s1"]
+        await other.put_off([PutOff("s1", 9.0, 99.0)])
+        assert (await other.next_due(KNOWN), await store.next_due(KNOWN)) == (99.0, 1.0)
+        assert list(await store.due(5.0, KNOWN, 10, claim_until=9.0)) == ["s1"]
 
     async def test_their_dead_letters_do_not_use_up_a_limit(self, store: Store, another: Another) -> None:
         other = await another("blue")

@@ -35,8 +35,8 @@ BURST_SECONDS, BURST_LOOKS = 0.002, 5
 """How long to wait for the next delivery of a burst, and how often."""
 _RESUBSCRIBE_SECONDS = (0.05, 0.5)
 _BROKERS_FAULT = (
-    "The broker failed (INTERNAL_ERROR) while it was asked for this queue; if that goes on and `rabbitmqctl "
-    "list_queues name state` calls it down, delete it: it is declared again, and what is owed is sent again."
+    "The broker failed (INTERNAL_ERROR) when asked for this queue; if that goes on and `rabbitmqctl list_queues name "
+    "state` calls it down, delete it: it is declared again, and what is owed is sent again."
 )
 
 _log = structlog.get_logger(__name__)
@@ -71,8 +71,6 @@ class RabbitConsumer:
         self._fault: BrokerMisconfigured | None = None
         self._closed = False
         self._lease: RabbitLease | None = None
-        self._asking = False
-        """Whether the broker has yet to say that it delivers."""
 
     @property
     def over(self) -> bool:
@@ -140,7 +138,6 @@ class RabbitConsumer:
         """Consume on this connection until it is lost or the consumer is closed."""
         while not self._closed and self._fault is None:
             try:
-                self._asking = True
                 await self._declarer.restore_queue(connection, self.queue)
                 await self._hold(connection)
             except BrokerMisconfigured as fault:
@@ -149,8 +146,8 @@ class RabbitConsumer:
                 self._fail(BrokerMisconfigured(f"The queue '{self.queue}' may not be read ({failure}).", "ask for it."))
             except (AMQPChannelError, ChannelInvalidStateError) as failure:
                 _log.warning("broker.consumer_lost", queue=self.queue, why=str(failure))
-            except (ConnectionInternalError, asyncio.CancelledError):  # the link may end us before we are told
-                self._blame(connection)
+            except ConnectionInternalError:
+                _log.error("broker.queue_failed", queue=self.queue, why=_BROKERS_FAULT)
                 raise
             if not self._closed:
                 await asyncio.sleep(random.uniform(*_RESUBSCRIBE_SECONDS))
@@ -163,7 +160,7 @@ class RabbitConsumer:
         try:
             await channel.basic_qos(prefetch_count=self._prefetch, timeout=patience)
             await lease.start(self._inbox, self._arrived)
-            self._lease, self._asking = lease, False
+            self._lease = lease
             self.settled.set()
             self._changed()
             await self._watch(connection, lease, writer)
@@ -193,13 +190,6 @@ class RabbitConsumer:
 
     async def _forgotten(self, connection: AbstractConnection) -> bool:
         return await self._declarer.consumers_of(connection, self.queue) == 0
-
-    def _blame(self, connection: AbstractConnection) -> None:
-        """Name the queue, if the broker has failed while it was asked for it."""
-        closing = connection.closing
-        why = closing.exception() if closing.done() and not closing.cancelled() else None
-        if self._asking and isinstance(why, ConnectionInternalError):
-            _log.error("broker.queue_failed", queue=self.queue, why=_BROKERS_FAULT)
 
     def _fail(self, fault: BrokerMisconfigured) -> None:
         _log.error("broker.misconfigured", queue=self.queue, why=str(fault))
