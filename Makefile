@@ -68,6 +68,7 @@ bench: $(VENV)/.dev ## sagas per second beside the floor of the broker itself
 
 growth: $(VENV)/.dev ## bytes that sagas leave behind with retention on, and what looks cost in a store of 200,000
 	$(SERVERS) $(BIN)/python -m benchmarks.growth $(ARGS)
+	$(SERVERS) $(BIN)/python -m benchmarks.growth_of_services
 
 clean: ## remove what was made here, .venv included
 	rm -rf $(VENV) .choros .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage build dist

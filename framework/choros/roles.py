@@ -221,6 +221,8 @@ async def open_role(
         )
         vitals.watch_stranded(lambda: orchestrator.stranded.count + orchestrator.decider.timers.strange)
         vitals.watch_unreadable(lambda: orchestrator.decider.unreadable)
+        memories = [settings.over(service.settings).seconds("forget_after") for service in app.services.values()]
+        vitals.watch_oldest(lambda: orchestrator.oldest, min(memories, default=settings.seconds("forget_after")))
         parts.append(orchestrator)
     return parts
 

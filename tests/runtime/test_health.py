@@ -237,3 +237,12 @@ def test_a_report_of_a_choros_that_counted_no_sagas_is_read(tmp_path: Path) -> N
     }
     path.write_text(json.dumps(old))
     assert (Report.read(path).stranded, Report.read(path).unreadable) == (0, 0)
+
+
+def test_a_saga_that_outlasts_what_services_remember_is_named() -> None:
+    vitals, began = Vitals("orchestrator"), [time.time() - 89 * 86_400]
+    vitals.watch_oldest(lambda: began[0], 90 * 86_400)
+    assert vitals.report().remarks == []
+    began[0] -= 2 * 86_400
+    (remark,) = vitals.report().remarks
+    assert "for 91 days, longer than a service remembers" in remark

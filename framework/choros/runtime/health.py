@@ -69,6 +69,8 @@ class Report:
     """Live sagas that this process leaves alone, because it has another declaration of them."""
     unreadable: int = 0
     """Stored messages and records that this process cannot read, and leaves where they are."""
+    outlasting: float = 0.0
+    """Seconds for which a saga has not ended, where that is longer than a service remembers; else 0."""
     filling: Sequence[str] = ()
     """What is nearly full, in sentences: when it is full, nothing can be written."""
 
@@ -107,6 +109,11 @@ class Report:
             found.append(
                 f"{self.unreadable} stored messages or sagas cannot be read here, and wait; the log names them."
             )
+        if self.outlasting:
+            found.append(
+                f"A saga has not ended for {self.outlasting / 86_400:.0f} days, longer than a service remembers what it"
+                " did for it. Try: choros saga list --status parked"
+            )
         return [*found, *self.filling]
 
 
@@ -126,6 +133,7 @@ class Vitals:
         self._receivers: Sequence[Receiver] = ()
         self._stranded: Callable[[], int] = int
         self._unreadable: Callable[[], int] = int
+        self._oldest: Callable[[], tuple[float | None, float]] = lambda: (None, 0.0)
         self._rooms = Rooms()
 
     def watch_broker(self, broker: Broker) -> None:
@@ -147,6 +155,10 @@ class Vitals:
     def watch_stranded(self, count: Callable[[], int]) -> None:
         """Report how many sagas this process leaves alone."""
         self._stranded = count
+
+    def watch_oldest(self, oldest: Callable[[], float | None], memory: float) -> None:
+        """Report a saga that has not ended for longer than `memory`, given when the oldest began."""
+        self._oldest = lambda: (oldest(), memory)
 
     def watch_unreadable(self, count: Callable[[], int]) -> None:
         """Report how much is stored that this process cannot read."""
@@ -180,7 +192,11 @@ class Vitals:
         last = max(times, default=None)
         left_alone = self._stranded(), self._unreadable()
         about = self._role, os.getpid(), now(), self._every, broker, self._store.now, lag, last
-        return Report(*about, *left_alone, self._rooms.filling)
+        return Report(*about, *left_alone, self._outlasting(), self._rooms.filling)
+
+    def _outlasting(self) -> float:
+        began, memory = self._oldest()
+        return age if began is not None and (age := now() - began) > memory else 0.0
 
     async def _tick(self) -> None:
         """Notice that the loop stood still: a handler computes, or blocks, where it should await."""

@@ -60,6 +60,8 @@ class Orchestrator:
         """Deletes what has ended and is old enough."""
         self.stranded = Watch(app.sagas, app.kinds, store)
         """What it leaves alone."""
+        self.oldest: float | None = None
+        """When the saga began that has not ended and is the oldest; None where all have."""
         self._stopping = asyncio.Event()
         self.last_delivery: float | None = None
         """When the last reply came, in seconds since the epoch."""
@@ -134,6 +136,7 @@ class Orchestrator:
     async def _look_for_stranded(self) -> None:
         with contextlib.suppress(StoreUnreachable):  # said where sagas are decided; the next look is not far
             await self.stranded.look()
+            self.oldest = await self.store.oldest()
 
     async def _timers(self) -> None:
         """Hand every due saga to the decider; each is claimed, and the compare-and-set makes one orchestrator win."""

@@ -222,6 +222,11 @@ class MemoryStore:
         rows = await self._answering()
         return Counter(record.kind for record in rows.records.values() if record.status in LIVE)
 
+    async def oldest(self) -> float | None:
+        """When the first of the records began that have not ended."""
+        rows = await self._answering()
+        return min((record.started_at for record in rows.records.values() if record.status in LIVE), default=None)
+
     async def history(self, saga_id: str) -> Sequence[HistoryRow]:
         """What happened to a record, oldest first."""
         rows = await self._answering()

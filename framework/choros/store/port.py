@@ -281,6 +281,10 @@ class Store(Protocol):
         what all records cost."""
         ...
 
+    async def oldest(self) -> float | None:
+        """When the first of the records began that have not ended; None where all have. It costs what `counts` does."""
+        ...
+
     async def history(self, saga_id: str) -> Sequence[HistoryRow]:
         """What happened to a record, oldest first."""
         ...

@@ -13,6 +13,7 @@ from choros.ids import rerun_id_for
 from choros.store import redis_schema
 from choros.store.paging import Position, end_of, page_of
 from choros.store.port import (
+    LIVE,
     Channel,
     Committed,
     Entry,
@@ -253,6 +254,12 @@ class RedisStore:
         """How many records that have not ended there are of each kind."""
         counts = await self._server.ask("HGETALL", f"{self._prefix}live")
         return {_kind(name): int(count) for name, count in counts.items() if int(count)}
+
+    async def oldest(self) -> float | None:
+        """When the first of the records began that have not ended."""
+        groups = [f"{self._prefix}started:{saga}/{status}" for saga, status in await self.counts() if status in LIVE]
+        firsts = await self._all([("ZRANGE", group, 0, 0, "WITHSCORES") for group in groups]) if groups else []
+        return min((float(score) for first in firsts for _, score in first), default=None)
 
     async def history(self, saga_id: str) -> Sequence[HistoryRow]:
         """What happened to a record, oldest first."""

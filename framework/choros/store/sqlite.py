@@ -193,6 +193,10 @@ class SqliteStore:
         """How many records that have not ended there are of each kind."""
         return await self._read(lambda connection: looks.live(connection, self._scope))
 
+    async def oldest(self) -> float | None:
+        """When the first of the records began that have not ended."""
+        return await self._read(lambda connection: looks.oldest(connection, self._scope))
+
     async def forget(self, before: float, *, keys_before: float = 0.0, skip: int = 0, limit: int = 64) -> Forgotten:
         """Delete records that have ended before that moment, in one short transaction of its own."""
         given = before, keys_before, skip, limit

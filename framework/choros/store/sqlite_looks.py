@@ -20,6 +20,8 @@ _OF_A_GROUP = (
 )
 _LIVE = """SELECT saga_version, fingerprint, count(*) FROM record INDEXED BY record_by_group
     WHERE scope = ? AND saga = ? AND status = ? GROUP BY saga_version, fingerprint"""
+_FIRST = """SELECT min(started_at) FROM record INDEXED BY record_by_group
+    WHERE scope = ? AND saga = ? AND status = ?"""
 HAS_ENDED = f"status IN {ENDED}"
 """Word for word as the index on ended records has it."""
 _ENDED = f"""SELECT {COLUMNS} FROM record INDEXED BY record_by_end
@@ -62,3 +64,10 @@ def live(connection: sqlite3.Connection, scope: str) -> dict[Kind, int]:
             kind = Kind(saga, version, fingerprint)
             found[kind] = found.get(kind, 0) + count
     return found
+
+
+def oldest(connection: sqlite3.Connection, scope: str) -> float | None:
+    """When the first of the records began that have not ended."""
+    groups = [group for group in counts(connection, scope) if group[1] in LIVE]
+    firsts = [connection.execute(_FIRST, (scope, *group)).fetchone()[0] for group in groups]
+    return min((first for first in firsts if first is not None), default=None)

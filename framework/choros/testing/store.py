@@ -342,6 +342,14 @@ class LookConformance:
         await stored(store, after(first, status="compensated"))
         assert await store.live() == {Kind("order", 1, "f1"): 1, Kind("return", 1): 1}
 
+    async def test_the_oldest_that_has_not_ended_is_known(self, store: Store) -> None:
+        assert await store.oldest() is None
+        first, second = creation("a", started_at=3.25), creation("b", started_at=5.5, status="parked")
+        await stored(store, first, second, creation("c", started_at=1.0, status="completed"))
+        assert await store.oldest() == 3.25
+        await stored(store, after(first, status="compensated"))
+        assert await store.oldest() == 5.5
+
     async def test_history_is_kept_oldest_first(self, store: Store) -> None:
         last = creation(updated_at=1.5)
         await stored(store, last)
