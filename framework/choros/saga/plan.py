@@ -40,12 +40,12 @@ class Planned:
     @property
     def command(self) -> type[Command[Any]]:
         """The type of the command; only for commanded steps."""
-        return cast(type[Command[Any]], self.action.builds)
+        return cast("type[Command[Any]]", self.action.builds)  # as text: pydantic would build it at every call
 
     @property
     def compensation(self) -> type[Command[Any]] | None:
         """The type of the command that undoes it, if any."""
-        return cast(type[Command[Any]], self.undo.builds) if self.undo else None
+        return cast("type[Command[Any]]", self.undo.builds) if self.undo else None
 
 
 @dataclass(frozen=True, slots=True)
