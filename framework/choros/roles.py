@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -248,10 +248,9 @@ async def _open_service(
     vitals: Vitals,
     settings: Settings,
     kind: str = "",
-) -> list[Running]:
+) -> Sequence[Running]:
     database = await stack.enter_async_context(opened_database(addresses, app, service))
-    vitals.watch_store(f"database of {service.name}", partial(_look_into_database, database), HANDLER_SECONDS)
-    parts: list[Running] = []
+    parts: list[Participant | Subscriber] = []
     given: Any = {"namespace": app.namespace, "transport": transport, "database": database, "settings": settings}
     if service.commands and kind != "subscriber":
         await transport.declare(topology(app.namespace, services=[service.name]))
@@ -261,6 +260,11 @@ async def _open_service(
         parts.append(Subscriber(service, **given, memory=memory_for(service, settings, app.fact_log)))
     if not parts:
         raise UsageError(f"service {service.name!r} has nothing to do as {kind}.", "look at: choros check.")
+    calls = [part.calls for part in parts]
+    look = partial(_look_into_database, database)
+    vitals.watch_store(f"database of {service.name}", look, HANDLER_SECONDS, calls)
+    for one in calls:
+        vitals.watch_calls(one)
     return parts
 
 

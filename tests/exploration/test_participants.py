@@ -13,6 +13,7 @@ from choros.envelope import Envelope
 from choros.messages import Failure
 from choros.runtime import transition
 from choros.runtime.answering import Answer
+from choros.runtime.calls import Calls
 from choros.runtime.carrying_out import Barrier
 from choros.runtime.reading import understood
 from choros.store.barrier_memory import MemoryDatabase, MemoryTransaction
@@ -56,7 +57,7 @@ class Hotel:
         self.service = Service("payment")
         self.service.handles(BookRoom)(self.book)
         self.service.handles(CancelRoom)(self.cancel)
-        self.barrier = Barrier("/travel/hotel", clock=lambda: self.now, clock_skew=0.0, handler_timeout=300.0)
+        self.barrier = Barrier("/travel/hotel", clock=lambda: self.now, clock_skew=0.0, calls=Calls())
 
     async def book(self, message: BookRoom, db: MemoryTransaction, call: Call) -> Done:
         return await self._change(db, 1)

@@ -19,6 +19,7 @@ from choros.envelope import Envelope
 from choros.errors import Refused
 from choros.messages import Closed
 from choros.runtime.answering import Answer
+from choros.runtime.calls import Calls
 from choros.runtime.carrying_out import Barrier
 from choros.runtime.reading import understood
 from choros.runtime.service import Call, Service
@@ -87,7 +88,7 @@ class BarrierMachine(AsyncMachine):
         def clock() -> float:
             return self.now + self.off[handle]
 
-        return Barrier("/shop/payment", clock=clock, clock_skew=SKEW, handler_timeout=300.0)
+        return Barrier("/shop/payment", clock=clock, clock_skew=SKEW, calls=Calls())
 
     def _make_service(self) -> Service:
         service = Service("payment")

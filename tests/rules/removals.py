@@ -97,8 +97,8 @@ REMOVALS = (
         (f"{ORCHESTRATOR}::test_the_same_key_and_body_is_the_same_saga_also_at_once",),
     ),
     Removal(
-        5, "another body under the same key is an error", "runtime.transition._says_the_same",
-        "record.digest == start.digest", "True",
+        5, "another body under the same key is an error", "runtime.transition._conflict", "start.digest == digest",
+        "True",
         (f"{ORCHESTRATOR}::test_the_same_key_with_another_body_is_a_conflict",),
     ),
     Removal(
@@ -190,7 +190,7 @@ REMOVALS = (
     ),
     Removal(
         15, "a refusal is stored", "runtime.carrying_out.Barrier._carry_out",
-        "return await _keep(transaction, self.refused_row(envelope), self._reply(envelope, refused))",
+        "return await self._settled(envelope, refused, transaction)",
         "return Answer(self._reply(envelope, refused), ())",
         (f"{PARTICIPANT}::test_a_refusal_takes_its_effect_back_and_stays",),
     ),

@@ -341,7 +341,7 @@ class Stage:
 
 def set_by(given: dict[str, Any]) -> dict[str, Any]:
     """Options of a role, those of them that are settings (times in seconds) as settings."""
-    kinds: dict[str, Callable[[float], Any]] = {"prefetch": int}
+    kinds: dict[str, Callable[[float], Any]] = {"prefetch": int, "concurrency": int}
     kinds |= dict.fromkeys(("handler_time", "drain", "forget_after"), lambda s: timedelta(seconds=s))
     values = {name: kind(given[name]) for name, kind in kinds.items() if name in given}
     return {name: value for name, value in given.items() if name not in kinds} | {"settings": Settings(**values)}

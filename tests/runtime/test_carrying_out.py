@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -12,9 +13,11 @@ from choros.envelope import Envelope
 from choros.errors import Refused, StoreUnreachable
 from choros.runtime.answering import Answer, Unsettled
 from choros.runtime.barrier import REFUSAL_MARGIN
+from choros.runtime.calls import Calls
 from choros.runtime.carrying_out import Barrier, WrongReply, may_refuse
 from choros.runtime.reading import understood
 from choros.runtime.service import Service
+from choros.runtime.settings import Settings
 from choros.store.barrier import Row, Transaction
 from choros.store.barrier_memory import MemoryDatabase, MemoryTransaction
 from tests.runtime.participant_stage import NOW, Charge, Charged, Refund, close, command, make_service
@@ -31,7 +34,12 @@ class Desk:
         self.database = MemoryDatabase()
         self.calls: list[str] = []
         self.service = make_service(self.calls)
-        self.barrier = Barrier("/shop/payment", clock=lambda: self.now, clock_skew=SKEW, handler_timeout=5.0)
+        self.barrier = Barrier(
+            "/shop/payment",
+            clock=lambda: self.now,
+            clock_skew=SKEW,
+            calls=Calls(Settings(handler_time=timedelta(seconds=5))),
+        )
 
     async def result(self, envelope: Envelope) -> Any:
         (result,) = await self.database.run([self.barrier.job(understood(envelope, self.service))])

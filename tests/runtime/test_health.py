@@ -17,10 +17,15 @@ from typer.testing import CliRunner
 
 from choros.cli import app
 from choros.errors import ChorosError, StoreUnreachable
+from choros.runtime import calls
 from choros.runtime.health import Report, Vitals
+from choros.runtime.participant import Participant
+from choros.runtime.service import Service
+from choros.store.barrier import Transaction
 from choros.transport.health import HealthRecord
 from choros.transport.memory import MemoryBroker, MemoryTransport
 from tests.patience import PATIENCE
+from tests.runtime.participant_stage import Charge, Charged, command, eventually, stage_for
 
 EVERY = 0.05
 
@@ -246,3 +251,66 @@ def test_a_saga_that_outlasts_what_services_remember_is_named() -> None:
     began[0] -= 2 * 86_400
     (remark,) = vitals.report().remarks
     assert "for 91 days, longer than a service remembers" in remark
+
+
+async def test_a_handler_that_hangs_is_named_and_its_database_is_not_called_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever asks a database whose transaction a handler holds waits for the handler."""
+    monkeypatch.setattr(calls, "HANGS_AFTER", 0.1)
+    monkeypatch.setattr(calls, "HOLDS_AFTER", 0.0)
+    service, begun, go_on = Service("payment"), asyncio.Event(), asyncio.Event()
+
+    @service.handles(Charge)
+    async def charge(command: Charge, db: Transaction) -> Charged:
+        begun.set()
+        await go_on.wait()
+        return Charged(payment=command.order)
+
+    path, slow = tmp_path / "health.json", command(Charge(order="o"))
+    async with stage_for(service) as stage:
+        vitals = Vitals("service:payment", path=path, every=EVERY)
+        assert isinstance(stage.runner, Participant)
+        vitals.watch_store("database", lambda: stage.database.unsent(1), users=[stage.runner.calls])
+        vitals.watch_calls(stage.runner.calls)
+        await stage.send(slow)
+        await begun.wait()
+        async with watched(vitals):
+            report = await until(path, lambda report: bool(report.hanging))
+            await asyncio.sleep(EVERY * 4)
+            report = await until(path, lambda now: now.at > report.at)
+            assert report.complaints(report.at) == []
+            (said,) = report.remarks
+            assert said.startswith("The handler charge is at work for")
+            assert said.endswith(f"on {slow.key}.")
+            go_on.set()
+            await until(path, lambda report: not report.hanging)
+
+
+def test_a_handler_that_cannot_be_stopped_is_a_complaint() -> None:
+    connected = HealthRecord("broker").now
+    left = calls.Hanging("charge", "s1:charge:1:do", connected.since, left_behind=True)
+    report = Report("service:payment", 1, connected.since, EVERY, connected, connected, 0.0, None, hanging=[left])
+    said = report.complaints(connected.since + 70)[-1]
+    assert said.startswith("The handler charge is at work for 70 s on s1:charge:1:do: it was cancelled")
+    assert report.complaints(connected.since, alive_only=True) == []
+
+
+async def test_a_call_that_takes_long_is_named_in_the_log_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calls, "HANGS_AFTER", 0.02)
+    monkeypatch.setattr(calls, "LOOK_EVERY", 0.01)
+    service, go_on = Service("payment"), asyncio.Event()
+
+    @service.handles(Charge)
+    async def charge(command: Charge) -> Charged:
+        await go_on.wait()
+        return Charged(payment=command.order)
+
+    with capture_logs() as logs:
+        async with stage_for(service) as stage:
+            await stage.send(command(Charge(order="o")))
+            await eventually(lambda: any(line["event"] == "choros.handler.hangs" for line in logs))
+            await asyncio.sleep(0.05)
+            go_on.set()
+            await stage.replies(1)
+    assert [line["handler"] for line in logs if line["event"] == "choros.handler.hangs"] == ["charge"]

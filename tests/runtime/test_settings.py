@@ -91,11 +91,11 @@ def test_an_age_may_be_for_ever_and_nothing_else_may() -> None:
 
 def test_a_handler_may_have_settings_of_its_own() -> None:
     service = Service("laundry")
-    service.handles(Wash, handler_time=timedelta(seconds=3))(wash)
-    assert service.handlers["wash.v1"].settings == Settings(handler_time=timedelta(seconds=3))
+    service.handles(Wash, concurrency=2, handler_time=timedelta(seconds=3))(wash)
+    assert service.handlers["wash.v1"].settings == Settings(concurrency=2, handler_time=timedelta(seconds=3))
     for register in (service.handles, service.provider):
         with pytest.raises(UsageError):
-            register(Wash, handler_time=timedelta(0))
+            register(Wash, concurrency=0)
 
 
 def test_every_setting_is_a_field_a_flag_and_a_row_of_the_guide() -> None:
@@ -116,12 +116,17 @@ def test_flags_and_environment_reach_the_role(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(application, "configure_logging", lambda _: None)
     for setting in SETTINGS.values():
         monkeypatch.setenv(setting.variable, "7")
-    command = ["run", "reference_services.payment", "--role", "service:payment", "--drain", "1m"]
+    command = ["run", "reference_services.payment", "--role", "service:payment", "--drain", "1m", "--concurrency", "3"]
     result = CliRunner().invoke(cli, command, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     seven = timedelta(seconds=7)
     wanted = Settings(
-        prefetch=7, handler_time=seven, drain=timedelta(minutes=1), keep_sagas=seven, keep_start_keys=seven
+        prefetch=7,
+        concurrency=3,
+        handler_time=seven,
+        drain=timedelta(minutes=1),
+        keep_sagas=seven,
+        keep_start_keys=seven,
     )
     assert seen == [wanted]
 

@@ -115,13 +115,14 @@ def run(
     database: Database = DEFAULT_DATABASE,
     health_file: HealthFile = None,
     prefetch: Annotated[Set, _setting("prefetch")] = None,
+    concurrency: Annotated[Set, _setting("concurrency")] = None,
     handler_time: Annotated[Set, _setting("handler_time")] = None,
     drain: Annotated[Set, _setting("drain")] = None,
     keep_sagas: Annotated[Set, _setting("keep_sagas")] = None,
     keep_start_keys: Annotated[Set, _setting("keep_start_keys")] = None,
 ) -> None:
     """Run a role of an application until it is told to stop (SIGTERM, Ctrl-C)."""
-    given = {"prefetch": prefetch, "handler_time": handler_time, "drain": drain}
+    given = {"prefetch": prefetch, "concurrency": concurrency, "handler_time": handler_time, "drain": drain}
     settings = Settings.read({**given, "keep_sagas": keep_sagas, "keep_start_keys": keep_start_keys})
     configure_logging(role)
     loaded = load_app(application)

@@ -9,7 +9,7 @@ from functools import partial
 from choros.envelope import Envelope
 from choros.errors import ChorosError, Refused
 from choros.messages import Close, Closed, NothingToUndo, Reply
-from choros.runtime.answering import Answer, ForgottenEffect, Unsettled, answer, kept, refusal, stored
+from choros.runtime.answering import Answer, ForgottenEffect, Outside, Unsettled, answer, kept, refusal, stored
 from choros.runtime.barrier import (
     CarryOut,
     Forgotten,
@@ -24,7 +24,7 @@ from choros.runtime.barrier import (
     taken_until,
     tombstone_until,
 )
-from choros.runtime.calling import call_handler
+from choros.runtime.calls import Calls
 from choros.runtime.reading import Received
 from choros.runtime.service import Handler
 from choros.store.barrier import Job, Row, RowState, Transaction
@@ -37,24 +37,25 @@ class WrongReply(ChorosError):
 class Barrier:
     """What one command does to its rows; nothing here touches anything but the transaction it is given."""
 
-    def __init__(self, source: str, *, clock: Callable[[], float], clock_skew: float, handler_timeout: float) -> None:
+    def __init__(self, source: str, *, clock: Callable[[], float], clock_skew: float, calls: Calls) -> None:
         self.source = source
         self.clock = clock
         self._skew = clock_skew
-        self._timeout = handler_timeout
+        self._calls = calls
 
     def job(self, received: Received) -> Job:
-        """The command as a job for `Database.run`: its result is an Answer, or an intent to settle."""
+        """The command as a job for `Database.run`: its result is an Answer, or what has to be done outside of it."""
         received.failure = None
         operations = {"do": self._do, "undo": self._undo, "close": self._close}
         return partial(operations[received.key.operation], received)
 
     # --- the three operations ---
 
-    async def _do(self, received: Received, transaction: Transaction) -> Answer | Unsettled:
+    async def _do(self, received: Received, transaction: Transaction) -> Answer | Unsettled | Outside:
         envelope, key = received.envelope, received.envelope.key
         until, done = taken_until(envelope.not_after, self._skew), await transaction.read_row(key)
-        match on_do(done, until, self.clock(), behind=await _behind(envelope, transaction)):
+        now = self.clock() if received.begun is None else received.begun
+        match on_do(done, until, now, behind=await _behind(envelope, transaction)):
             case Repeat(row):
                 return stored(row)
             case Settle(row):
@@ -67,7 +68,7 @@ class Barrier:
             case CarryOut():
                 return await self._carry_out(received, transaction)
 
-    async def _undo(self, received: Received, transaction: Transaction) -> Answer | Unsettled:
+    async def _undo(self, received: Received, transaction: Transaction) -> Answer | Unsettled | Outside:
         envelope, key = received.envelope, received.envelope.key
         done = await transaction.read_row(str(received.key.of("do")))
         undone = await transaction.read_row(key)
@@ -108,11 +109,13 @@ class Barrier:
 
     # --- what they are made of ---
 
-    async def _carry_out(self, received: Received, transaction: Transaction) -> Answer | Unsettled:
+    async def _carry_out(self, received: Received, transaction: Transaction) -> Answer | Unsettled | Outside:
         envelope = received.envelope
         assert received.handler is not None
         if received.handler.provider:
             return await self._intend(received, transaction)
+        if received.handler.transaction is None:
+            return await self._without_transaction(received, transaction)
         # First of all: whoever comes second, in whatever process, meets this row.
         await transaction.write_row(self._row(envelope, "running"))
         try:
@@ -121,9 +124,20 @@ class Barrier:
         except Refused as refused:
             if not may_refuse(received, refused):
                 raise
-            return await _keep(transaction, self.refused_row(envelope), self._reply(envelope, refused))
+            return await self._settled(envelope, refused, transaction)
         assert reply is not None
-        return await _keep(transaction, self._row(envelope), self._reply(envelope, reply))
+        return await self._settled(envelope, reply, transaction)
+
+    async def _without_transaction(self, received: Received, transaction: Transaction) -> Answer | Outside:
+        """Look first, write down afterwards: in between, its handler keeps nobody from the database."""
+        if received.outcome is not None:
+            return await self._settled(received.envelope, received.outcome, transaction)
+        received.begun = self.clock()
+        return Outside()
+
+    async def _settled(self, command: Envelope, outcome: Reply | Refused, transaction: Transaction) -> Answer:
+        row = self.refused_row(command) if isinstance(outcome, Refused) else self._row(command)
+        return await _keep(transaction, row, self._reply(command, outcome))
 
     async def _intend(self, received: Received, transaction: Transaction) -> Unsettled:
         """The intent keeps the command, so that whoever finds it can ask the provider the same question."""
@@ -160,15 +174,12 @@ class Barrier:
         row = await transaction.read_row(command.key)
         if row is not None and row.state != "intent":
             return stored(row)
-        settled = self.refused_row(command) if isinstance(outcome, Refused) else self._row(command)
-        return await _keep(transaction, settled, self._reply(command, outcome))
+        return await self._settled(command, outcome, transaction)
 
     async def call(self, received: Received, handler: Handler, transaction: Transaction | None) -> Reply | None:
         """Run a handler; None only where that is an answer (of an `ask`)."""
         try:
-            reply = await call_handler(
-                handler, received.envelope, received.message, transaction, handler.seconds(self._timeout)
-            )
+            reply = await self._calls.call(handler, received.envelope, received.message, transaction)
             asked = handler is not received.handler
             if type(reply) is not type(received.message).reply_type and not (asked and reply is None):
                 wanted = type(received.message).reply_type.__name__

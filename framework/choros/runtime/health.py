@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from choros.errors import ChorosError
+from choros.runtime.calls import Calls, Hanging
 from choros.runtime.rooms import Ask, Rooms
 from choros.runtime.telemetry import get_logger
 from choros.sources import now
@@ -73,13 +74,17 @@ class Report:
     """Seconds for which a saga has not ended, where that is longer than a service remembers; else 0."""
     filling: Sequence[str] = ()
     """What is nearly full, in sentences: when it is full, nothing can be written."""
+    hanging: Sequence[Hanging] = ()
+    """Handlers that take long, or were cut off and go on."""
 
     @classmethod
     def read(cls, path: Path) -> Report:
         """The last report of a process; raises ChorosError where there is none."""
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
-            return cls(**{**found, "broker": _health(found["broker"]), "store": _health(found["store"])})
+            broker, store = _health(found["broker"]), _health(found["store"])
+            hanging = tuple(Hanging(**one) for one in found.get("hanging", ()))
+            return cls(**{**found, "broker": broker, "store": store, "hanging": hanging})
         except OSError as error:
             hint = "has the process been started with --health-file?"
             raise ChorosError(f"There is no health report at {path} ({error.strerror}).", hint) from None
@@ -96,12 +101,14 @@ class Report:
                 why = f": {health.detail}" if health.detail else ""
                 found.append(f"The {name} is {health.state} since {at - health.since:.0f} s{why}.")
         silent = () if alive_only else self.broker.unconfirmed
-        return [*found, *(f"{one} does not confirm what is published: a queue does not answer." for one in silent)]
+        found += [f"{one} does not confirm what is published: a queue does not answer." for one in silent]
+        stuck = [one for one in self.hanging if one.left_behind and not alive_only]
+        return [*found, *(f"{_about(one, at)}: it was cancelled, and goes on. Restart the process." for one in stuck)]
 
     @property
     def remarks(self) -> Sequence[str]:
         """What somebody should know, though a restart would mend nothing of it."""
-        found = []
+        found = [f"{_about(one, self.at)}." for one in self.hanging if not one.left_behind]
         if self.stranded:
             hint = "Try: choros check APP --store ..."
             found.append(f"{self.stranded} live sagas are left alone: declared otherwise here. {hint}")
@@ -127,7 +134,7 @@ class Vitals:
         self._lag_limit = lag
         self._lag = 0.0
         self._broker: Broker | None = None
-        self._looks: dict[str, tuple[Look, float]] = {}
+        self._looks: dict[str, tuple[Look, float, Sequence[Calls]]] = {}
         self._asking: dict[str, tuple[asyncio.Task[object], float]] = {}
         self._store = HealthRecord("store", subject="store")
         self._receivers: Sequence[Receiver] = ()
@@ -135,14 +142,20 @@ class Vitals:
         self._unreadable: Callable[[], int] = int
         self._oldest: Callable[[], tuple[float | None, float]] = lambda: (None, 0.0)
         self._rooms = Rooms()
+        self._calls: list[Calls] = []
 
     def watch_broker(self, broker: Broker) -> None:
         """Report how this transport is."""
         self._broker = broker
 
-    def watch_store(self, name: str, look: Look, patience: float = 0.0) -> None:
-        """Ask this store once for each report; its answer may take one report's time, or `patience` seconds."""
-        self._looks[name] = look, max(patience, self._every)
+    def watch_store(self, name: str, look: Look, patience: float = 0.0, users: Sequence[Calls] = ()) -> None:
+        """Ask this store once for each report; its answer may take one report's time, or `patience` seconds, and as
+        long as a handler of one of these users holds it."""
+        self._looks[name] = look, max(patience, self._every), users
+
+    def watch_calls(self, calls: Calls) -> None:
+        """Report which handlers hang."""
+        self._calls.append(calls)
 
     def watch_room(self, name: str, ask: Ask) -> None:
         """Ask with each report how full it is what this store fills."""
@@ -192,7 +205,8 @@ class Vitals:
         last = max(times, default=None)
         left_alone = self._stranded(), self._unreadable()
         about = self._role, os.getpid(), now(), self._every, broker, self._store.now, lag, last
-        return Report(*about, *left_alone, self._outlasting(), self._rooms.filling)
+        hanging = [one for calls in self._calls for one in calls.hanging]
+        return Report(*about, *left_alone, self._outlasting(), self._rooms.filling, hanging)
 
     def _outlasting(self) -> float:
         began, memory = self._oldest()
@@ -217,13 +231,13 @@ class Vitals:
 
     async def _answers(self, name: str) -> bool:
         """One question at a time: those that hang must not pile up."""
-        loop, (look, patience) = asyncio.get_running_loop(), self._looks[name]
+        loop, (look, patience, users) = asyncio.get_running_loop(), self._looks[name]
         if name not in self._asking:
             self._asking[name] = asyncio.create_task(_asked(look)), loop.time()
         asking, since = self._asking[name]
         done, _ = await asyncio.wait({asking}, timeout=self._every)
         if not done:
-            return loop.time() - since < patience
+            return loop.time() - since < patience or any(calls.hold for calls in users)
         del self._asking[name]
         return asking.result() is None
 
@@ -236,6 +250,10 @@ class Vitals:
             draft.replace(self._path)  # whoever reads finds the old one or the new one, whole
         except OSError as error:
             log.warning("choros.health.unwritable", error=type(error).__name__)
+
+
+def _about(one: Hanging, at: float) -> str:
+    return f"The handler {one.handler} is at work for {at - one.since:.0f} s on {one.key}"
 
 
 def _health(found: dict[str, Any]) -> Health:

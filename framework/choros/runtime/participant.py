@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from choros.errors import MessageRejected, Misconfigured, Refused
-from choros.runtime.answering import Answer, Unsettled, answer, failure
+from choros.runtime.answering import Answer, answer, failure
 from choros.runtime.barrier import CLOCK_SKEW
 from choros.runtime.calling import ExitWanted, HandlerBroke, plainly
+from choros.runtime.calls import Calls
 from choros.runtime.carrying_out import Barrier, may_refuse
 from choros.runtime.checking import check
 from choros.runtime.effects import Effects
@@ -25,6 +27,7 @@ from choros.runtime.settings import NOTHING_SET, Settings
 from choros.runtime.settling import Settling
 from choros.runtime.telemetry import about, described, get_logger
 from choros.runtime.transacting import Transacting
+from choros.runtime.under_way import UnderWay
 from choros.sources import now
 from choros.store.barrier import Database
 from choros.transport.port import Delivery, Transport
@@ -36,8 +39,8 @@ log = get_logger(__name__)
 class Participant:
     """Runs a service's command handlers, on a connected transport whose topology is declared, and an open database.
 
-    Commands whose effect is in the database are carried out in batches, each in a transaction of its own as far as
-    its effects go; those of providers run beside each other. Commit, reply with confirm, then acknowledge.
+    Commands are carried out side by side, those on one effect one after another; with a transaction, as many at a time
+    as the database allows. Commit, reply with confirm, then acknowledge.
     """
 
     def __init__(
@@ -48,6 +51,9 @@ class Participant:
         transport: Transport,
         database: Database,
         settings: Settings = NOTHING_SET,
+        prefetch: int | None = None,
+        handler_timeout: float | None = None,
+        drain: float | None = None,
         clock: Callable[[], float] = now,
         clock_skew: float = CLOCK_SKEW,
         scan_every: float = 30.0,
@@ -56,10 +62,13 @@ class Participant:
         ages: Ages | None = None,
     ) -> None:
         """A command of one of these `sagas` is parked where its type does not fit the operation of its key.
-        `settings` go before those of the service."""
-        settings = settings.over(service.settings)
+        `settings` go before those of the service, and before them the arguments of their own."""
+        settings = Settings.of(prefetch, handler_timeout, drain).over(settings).over(service.settings)
         self.counts: Counter[str] = Counter()
-        """What became of the commands so far: ok, refused, failed, repeated, parked; and replies unconfirmed."""
+        """What became of the commands so far: ok, refused, failed, repeated, parked, copies of what is under way; and
+        replies unconfirmed."""
+        self.calls = Calls(settings)
+        """The handlers that are at work."""
         self._service = service
         self._sagas = sagas
         self._names = Names(namespace)
@@ -68,13 +77,14 @@ class Participant:
         self._every = scan_every, prune_every
         self._ages: Ages = ages or {"commands": settings.seconds("forget_after")}
         source = f"/{namespace}/{service.name}"
-        self._barrier = Barrier(
-            source, clock=clock, clock_skew=clock_skew, handler_timeout=settings.seconds("handler_time")
-        )
+        self._barrier = Barrier(source, clock=clock, clock_skew=clock_skew, calls=self.calls)
         self._transacting = Transacting(database)
         self._settling = Settling(service, self._barrier, database, self._transacting)
         self._replies = ReplyOutbox(transport, database, self.counts, self._names.replies)
         self._effects = Effects()
+        self._under_way = UnderWay()
+        self._answered: list[Outgoing] = []
+        self._leaving = False
         self._intake = Intake(
             transport,
             self._names.service_queue(service.name),
@@ -88,7 +98,8 @@ class Participant:
         log.info("choros.participant.started", queue=self._names.service_queue(self._service.name))
         scan_every, prune_every = self._every
         forgetting = keep_forgetting(self._database, self._clock, self._ages, prune_every)
-        await self._intake.run(self._take, self._replies.keep_scanning(scan_every), forgetting)
+        background = self._replies.keep_scanning(scan_every), forgetting, self.calls.keep_watching()
+        await self._intake.run(self._take, *background)
         log.info("choros.participant.stopped")
 
     async def stop(self) -> None:
@@ -103,21 +114,25 @@ class Participant:
     # --- taking commands in ---
 
     async def _take(self, deliveries: Sequence[Delivery]) -> None:
-        batch: list[Received] = []
         for delivery in deliveries:
-            try:
-                received = read_command(delivery.wire, self._service, self._names)
-                check_operation(received.envelope, received.key, self._sagas)
-            except MessageRejected as rejected:
-                self._park(delivery, rejected.sentence)
+            received = self._read(delivery)
+            if received is None:
                 continue
-            received.delivery = delivery
-            turn = self._effects.enter(received.key.effect)
-            if turn is None and not received.provided:
-                batch.append(received)
+            if (spare := self._under_way.join(received)) is not None:
+                self.counts["copies"] += 1
+                await spare.ack()
             else:
-                self._intake.spawn(self._alone(received, turn))
-        await self._transacting.together(batch, self._barrier.job, self._done, self._intake.spawn)
+                self._intake.spawn(self._carry_out(received, self._effects.enter(received.key.effect)))
+
+    def _read(self, delivery: Delivery) -> Received | None:
+        try:
+            received = read_command(delivery.wire, self._service, self._names)
+            check_operation(received.envelope, received.key, self._sagas)
+        except MessageRejected as rejected:
+            self._park(delivery, rejected.sentence)
+            return None
+        received.delivery = delivery
+        return received
 
     def _park(self, delivery: Delivery, reason: str) -> None:
         self.counts["parked"] += 1
@@ -126,33 +141,34 @@ class Participant:
 
     # --- carrying them out ---
 
-    def _done(self, finished: Sequence[tuple[Received, Any]]) -> None:
-        outgoing: list[Outgoing] = []
-        for received, result in finished:
-            if isinstance(result, Unsettled):
-                self._intake.spawn(self._alone(received, None, result))
-            else:
-                self._effects.leave(received.key.effect)
-                outgoing += self._outgoing(received, result)
-        if outgoing:
-            self._intake.spawn(self._replies.deliver(outgoing))
-
-    async def _alone(
-        self, received: Received, turn: asyncio.Future[None] | None, found: Unsettled | None = None
-    ) -> None:
-        """One command whose provider may have to be called, or whose effect was just being worked on."""
+    async def _carry_out(self, received: Received, turn: asyncio.Future[None] | None) -> None:
+        """One command, once nobody works on its effect, and there is a place."""
         if turn is not None:
             await turn
-        result: Any
         try:
-            result = await self._settling.carry_out(received, found)
+            result = await self._result(received)
+        finally:
+            self._effects.leave(received.key.effect)
+        self._answered += self._outgoing(received, result)
+        if self._answered and not self._leaving:
+            self._leaving = True
+            self._intake.spawn(self._deliver())
+
+    async def _result(self, received: Received) -> Any:
+        await self.calls.enter(received.handler)
+        try:
+            return await self._settling.carry_out(received)
         except Exception as error:
             if isinstance(error, Misconfigured) and error is not received.failure:
                 raise
-            result = error
+            return error
         finally:
-            self._effects.leave(received.key.effect)
-        await self._replies.deliver(self._outgoing(received, result))
+            self.calls.leave(received.handler)
+
+    async def _deliver(self) -> None:
+        """Send the answers that are there by now, together."""
+        self._leaving, outgoing, self._answered = False, self._answered, []
+        await self._replies.deliver(outgoing)
 
     # --- answering them ---
 
@@ -162,10 +178,13 @@ class Participant:
             self._intake.fail(result)
             return []
         if isinstance(result, HandlerBroke) and isinstance(result.raised, GeneratorExit):
-            assert received.delivery is not None
-            self._park(received.delivery, "Its handler raised GeneratorExit, which is never an answer.")
+            delivery = self._under_way.leave(received)
+            assert delivery is not None
+            self._park(delivery, "Its handler raised GeneratorExit, which is never an answer.")
             return []
-        return [Outgoing(self._answer(received, result), received.delivery)]
+        if not isinstance(result, Answer):
+            self._under_way.leave(received)  # the next attempt asks for more than this answer
+        return [Outgoing(self._answer(received, result), partial(self._under_way.leave, received))]
 
     def _answer(self, received: Received, result: Any) -> Answer:
         if isinstance(result, Answer):

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from choros.envelope import Envelope, Wire, decode
-from choros.errors import MessageRejected
+from choros.errors import MessageRejected, Refused
 from choros.keys import CommandKey
-from choros.messages import Close, Command
+from choros.messages import Close, Command, Reply
 from choros.runtime.service import Handler, Service
 from choros.transport.port import Delivery
 from choros.transport.topology import Names
@@ -27,6 +27,10 @@ class Received:
     """What is settled once it is answered; None where it was read from the row of an intent."""
     failure: BaseException | None = None
     """What its handler raised last, to tell that from an error of the database."""
+    outcome: Reply | Refused | None = None
+    """What a handler without a transaction came to, before it is written down."""
+    begun: float | None = None
+    """When it was found to be in time, by our clock: what takes long is not late."""
 
     @property
     def provided(self) -> bool:

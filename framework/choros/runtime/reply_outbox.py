@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from choros.envelope import is_sendable
 from choros.errors import StoreUnreachable
 from choros.runtime.answering import Answer, UnreadableRow, stored
 from choros.runtime.telemetry import about, get_logger
@@ -25,12 +24,17 @@ UNROUTABLE_FOR = 60.0
 """Seconds for which replies to such a queue are then not waited for at all."""
 
 
+def _nothing() -> None:
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A reply, and the delivery that it settles."""
+    """A reply, and what it settles."""
 
     answer: Answer
-    delivery: Delivery | None = None
+    release: Callable[[], Delivery | None] = _nothing
+    """Called once it is done with, for the delivery to settle; None where none waits."""
 
 
 class ReplyOutbox:
@@ -80,8 +84,8 @@ class ReplyOutbox:
             if fate is Published.CONFIRMED:
                 sent += one.answer.keys
                 self._gone.pop(one.answer.reply.to, None)
-                if one.delivery is not None:
-                    await one.delivery.ack()
+                if (delivery := one.release()) is not None:
+                    await delivery.ack()
         await self._mark(sent)
         return published
 
@@ -104,12 +108,12 @@ class ReplyOutbox:
         left: list[Outgoing] = []
         for one, fate in failed:
             to, why = one.answer.reply.to, self._why_stuck(one, fate)
-            if why and one.delivery is not None and (waited or self._gone.get(to, 0.0) > now):
+            if why and (waited or self._gone.get(to, 0.0) > now) and (delivery := one.release()) is not None:
                 if waited:
                     self._gone = {name: until for name, until in self._gone.items() if until > now}
                     self._gone[to] = now + UNROUTABLE_FOR
                 self._counts["parked"] += 1
-                await one.delivery.dead_letter(why)
+                await delivery.dead_letter(why)
             else:
                 left.append(one)
         return left
@@ -118,8 +122,6 @@ class ReplyOutbox:
         """Why only this reply's queue is to blame; empty where it may be the broker, for whose return all wait."""
         if fate is Published.RETURNED:
             return "No queue takes the reply."
-        if fate is Published.NACKED and not is_sendable(one.answer.reply):
-            return "The reply cannot be sent."
         health, queue = self._transport.health, f"{self._exchange}:{one.answer.reply.to}"
         silent = fate is Published.UNKNOWN and health.state == "connected" and queue in health.unconfirmed
         return "The queue of the reply does not answer." if silent else ""

@@ -14,7 +14,6 @@ from choros.names import RESERVED_NAMES
 from choros.runtime.settings import NOTHING_SET, Settings
 from choros.saga.checks import is_a, is_name, listed, shown
 from choros.saga.parameters import hints_of
-from choros.saga.policy import check_duration
 from choros.store.barrier import Transaction
 from choros.transport.fact_log import FactLog
 from choros.transport.topology import Subscription
@@ -62,17 +61,12 @@ class Handler:
     undoes: type[Fact] | None = None
     """For a reaction: the fact whose reaction it takes back."""
     settings: Settings = NOTHING_SET
-    """What is set for its calls alone: `handler_time`."""
+    """What is set for its calls alone: `concurrency` and `handler_time`."""
 
     @property
     def name(self) -> str:
         """As its author calls it."""
         return self.function.__name__
-
-    def seconds(self, otherwise: float) -> float:
-        """How long a call may take: what it says itself, or what holds for its service."""
-        said = self.settings.handler_time
-        return otherwise if said is None else said.total_seconds()
 
     async def __call__(self, message: Message, transaction: Transaction | None, call: Call) -> Any:
         given = {"message": message, "transaction": transaction, "call": call}
@@ -146,14 +140,16 @@ class Service:
         handled: list[Any] = [handler.message for handler in self.reactions.values()]
         return tuple(dict.fromkeys([*self._facts, *handled]))
 
-    def handles(self, command: type[Command[Any]], *, handler_time: timedelta | None = None) -> Callable[[F], F]:
+    def handles(
+        self, command: type[Command[Any]], *, concurrency: int | None = None, handler_time: timedelta | None = None
+    ) -> Callable[[F], F]:
         """Register the handler of a command whose effect is in the service's own database.
 
         The handler returns the reply, or raises `Refused`; any other exception is retried by the saga. It names what
-        it takes: the command, a `Transaction`, the `Call`. One that takes longer than `handler_time` is cancelled, and
-        fails."""
+        it takes: the command, a `Transaction`, the `Call`. No more than `concurrency` calls of it are at work at a
+        time; one that takes longer than `handler_time` is cancelled, and fails."""
         _check_message(self.name, "handles", command, Command)
-        settings = Settings(handler_time=handler_time)
+        settings = Settings(concurrency=concurrency, handler_time=handler_time)
 
         def register(function: F) -> F:
             self._add(self.handlers, replace(_handler(self.name, command, function), settings=settings))
@@ -166,15 +162,16 @@ class Service:
         command: type[Command[Any]],
         *,
         ask: Callable[..., Awaitable[Any]] | None = None,
+        concurrency: int | None = None,
         handler_time: timedelta | None = None,
     ) -> Callable[[F], F]:
         """Register the handler of a command whose effect lies outside the service's database, such as a bank's.
 
         It must pass `call.key` on as idempotency key: after a crash it is called again under the same key. `ask`
         finds out what became of an earlier call instead: it returns the reply, raises `Refused`, or returns None
-        where the provider has never seen the key. `handler_time` as for `handles`."""
+        where the provider has never seen the key. `concurrency` and `handler_time` as for `handles`."""
         _check_message(self.name, "provider", command, Command)
-        settings = Settings(handler_time=handler_time)
+        settings = Settings(concurrency=concurrency, handler_time=handler_time)
 
         def register(function: F) -> F:
             asking = replace(_handler(self.name, command, ask, provider=True), settings=settings) if ask else None
@@ -188,6 +185,7 @@ class Service:
         self,
         *facts: type[Fact],
         undoes: type[Fact] | None = None,
+        concurrency: int | None = None,
         handler_time: timedelta | None = None,
     ) -> Callable[[F], F]:
         """Register a reaction to facts. Nobody waits for it. Handled exactly once where it writes through the
@@ -195,8 +193,8 @@ class Service:
 
         With `undoes` it takes back this service's reaction to that other fact of the same saga. It is called only if
         that was handled; where it comes first, that is never handled. Both take a `Transaction`.
-        `handler_time` as for `handles`."""
-        settings = Settings(handler_time=handler_time)
+        `concurrency` and `handler_time` as for `handles`."""
+        settings = Settings(concurrency=concurrency, handler_time=handler_time)
         for fact in (*(facts or (None,)), *([undoes] if undoes is not None else [])):
             _check_message(self.name, "on", fact, Fact)
 
@@ -267,8 +265,6 @@ def _subscription(service: str, ordered: bool, queue_limit: int) -> Subscription
 
 
 def _remember(service: str, wanted: timedelta | None) -> timedelta | None:
-    if wanted is not None:
-        check_duration(f"service {service!r}", "remember", wanted)
     if wanted is not None and wanted < SHORTEST_MEMORY:
         raise DeclarationError(
             f"service {service!r} forgets facts while they may still be on their way.", "remember=timedelta(days=30)."

@@ -1,7 +1,7 @@
 """What may be set about a running service: in its declaration, by environment, by flags of `choros run`.
 
 Whoever is closer to the machine wins: a flag over the environment, both over `Service(settings=...)`, that over the
-default. What a single handler says of itself (`handles(..., handler_time=)`) stands.
+default. What a single handler says of itself (`handles(..., concurrency=, handler_time=)`) stands.
 """
 
 from __future__ import annotations
@@ -79,6 +79,7 @@ class Setting:
 
 _ALL = (
     Setting("prefetch", "number", 64, 1, 65_535, "messages that may be with a service unsettled"),
+    Setting("concurrency", "number", 64, 1, 65_535, "handlers of a service that may be at work at the same time"),
     Setting("handler_time", "time", 300, 0.001, 604_800, "how long one call of a handler may take"),
     Setting(
         "forget_after", "time", 90 * _DAY, 3600, FOREVER,
@@ -101,6 +102,7 @@ class Settings:
     """What somebody has set; None is: nothing said. Raises UsageError for a value that cannot be."""
 
     prefetch: int | None = None
+    concurrency: int | None = None
     handler_time: timedelta | None = None
     forget_after: timedelta | None = None
     remember: timedelta | None = None
@@ -117,6 +119,14 @@ class Settings:
     def read(cls, given: Mapping[str, str | None]) -> Settings:
         """From texts by name; one that is empty or None says nothing."""
         return cls(**{name: SETTINGS[name].read(text.strip()) for name, text in given.items() if text})
+
+    @classmethod
+    def of(
+        cls, prefetch: int | None = None, handler_timeout: float | None = None, drain: float | None = None
+    ) -> Settings:
+        """As the arguments of a role say it, with times in seconds."""
+        time = None if handler_timeout is None else timedelta(seconds=handler_timeout)
+        return cls(prefetch=prefetch, handler_time=time, drain=None if drain is None else timedelta(seconds=drain))
 
     def over(self, other: Settings) -> Settings:
         """As here, and what is not said here, as there."""

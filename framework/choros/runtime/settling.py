@@ -11,7 +11,7 @@ from typing import Any
 
 from choros.errors import Refused, StoreUnreachable
 from choros.messages import Reply
-from choros.runtime.answering import Answer, Unsettled, kept
+from choros.runtime.answering import Answer, Outside, Unsettled, kept
 from choros.runtime.barrier import BrokenBarrier
 from choros.runtime.carrying_out import Barrier, may_refuse
 from choros.runtime.reading import Received, understood
@@ -32,17 +32,18 @@ class Settling:
         self._database = database
         self._transacting = transacting
 
-    async def carry_out(self, received: Received, found: Answer | Unsettled | None = None) -> Answer:
-        """Carry a command out from where it stands; raises what its handler or its provider raised."""
+    async def carry_out(self, received: Received) -> Answer:
+        """Carry a command out; raises what its handler or its provider raised."""
         for _ in range(_MOST_INTENTS):
-            if found is None:
-                found = await self._transacting.insist(received, self._barrier.job(received))
+            found = await self._transacting.insist(received, self._barrier.job(received))
             if isinstance(found, Answer):
                 return found
+            if isinstance(found, Outside):
+                received.outcome = await self._outcome(received, received.handler, fresh=True)
+                continue
             settled = await self._settle(received, found)
             if settled.reply.key == received.envelope.key:
                 return settled
-            found = None
         raise BrokenBarrier
 
     async def _settle(self, received: Received, intent: Unsettled) -> Answer:
@@ -53,7 +54,7 @@ class Settling:
         elif intent.row.key != received.envelope.key:  # else this attempt asks the same, with a later deadline
             command = understood(kept(intent.row, "command"), self._service)
         try:
-            outcome = await self._outcome(command, intent.fresh)
+            outcome = await self._outcome(command, _provider(command), intent.fresh)
         except Exception:
             received.failure = command.failure
             raise
@@ -61,8 +62,8 @@ class Settling:
         answer: Answer = await self._transacting.insist(command, finish)
         return answer
 
-    async def _outcome(self, command: Received, fresh: bool) -> Reply | Refused:
-        handler = _provider(command)
+    async def _outcome(self, command: Received, handler: Handler | None, fresh: bool) -> Reply | Refused:
+        assert handler is not None
         try:
             if handler.ask is not None and not fresh:
                 known = await self._barrier.call(command, handler.ask, None)

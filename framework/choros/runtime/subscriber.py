@@ -13,7 +13,8 @@ from typing import Any, Literal
 from choros.envelope import Envelope
 from choros.errors import MessageRejected, Misconfigured
 from choros.messages import Message
-from choros.runtime.calling import ExitWanted, call_handler, plainly
+from choros.runtime.calling import ExitWanted, plainly
+from choros.runtime.calls import Calls
 from choros.runtime.catching_up import CatchUp
 from choros.runtime.checking import check
 from choros.runtime.effects import Effects
@@ -27,6 +28,7 @@ from choros.runtime.service import Handler, Service, memory_for
 from choros.runtime.settings import NOTHING_SET, Settings
 from choros.runtime.telemetry import about, described, get_logger
 from choros.runtime.transacting import Transacting
+from choros.runtime.under_way import UnderWay
 from choros.sources import now
 from choros.store.barrier import Database, Job, Transaction
 from choros.transport.port import Delivery, Transport
@@ -77,6 +79,9 @@ class Subscriber:
         transport: Transport,
         database: Database,
         settings: Settings = NOTHING_SET,
+        prefetch: int | None = None,
+        handler_timeout: float | None = None,
+        drain: float | None = None,
         attempts: int = 6,
         clock: Callable[[], float] = now,
         delays: Sequence[float] = RETRY_LADDER,
@@ -87,7 +92,7 @@ class Subscriber:
         ages: Ages | None = None,
     ) -> None:
         """What was handled is known for so long as `memory` says, else the service itself."""
-        settings = settings.over(service.settings)
+        settings = Settings.of(prefetch, handler_timeout, drain).over(settings).over(service.settings)
         prefetch = settings.number("prefetch")
         self.counts: Counter[str] = Counter()
         """What became of the facts so far: handled, repeated, retried, held back, overtaken, withdrawn (taken
@@ -98,7 +103,9 @@ class Subscriber:
         self._service = service
         self._database = database
         self._attempts = attempts
-        self._timeout = settings.seconds("handler_time")
+        self.calls = Calls(settings)
+        """The handlers that are at work."""
+        self._under_way = UnderWay()
         names = Names(namespace)
         self._fan_out = frozenset((names.facts, names.facts_by_type, names.retry))
         self._transacting = Transacting(database)
@@ -126,6 +133,7 @@ class Subscriber:
         check(self._service, self._service.reactions.values(), self._database)
         log.info("choros.subscriber.started", queue=self._queue)
         background = [keep_forgetting(self._database, self._clock, self._ages, self._prune_every)]
+        background.append(self.calls.keep_watching())
         if self._service.needs_log:
             await self._run_with_log(background)
         else:
@@ -152,18 +160,17 @@ class Subscriber:
     # --- taking facts in ---
 
     async def _take(self, deliveries: Sequence[Delivery]) -> None:
-        batch: list[_Told] = []
         for delivery in deliveries:
             told = self._read(delivery)
             if told is None:
                 continue
+            if not self._service.needs_log and (spare := self._under_way.join(told)) is not None:
+                self._settle("repeated", spare.ack())
+                continue
             turn = self._facts.enter(told.lane)
-            if turn is None:
-                batch.append(told)
-            else:
-                self._intake.spawn(self._in_turn(told, turn))
+            self._intake.spawn(self._work(told, turn))
+            if turn is not None:
                 self._held.look()
-        await self._together(batch)
 
     def _read(self, delivery: Delivery) -> _Told | None:
         """What is not for us is passed over, where it is the fan-out that put it here; all else is parked."""
@@ -190,12 +197,22 @@ class Subscriber:
 
     # --- handling them ---
 
-    async def _together(self, batch: Sequence[_Told]) -> None:
-        await self._transacting.together(batch, self._job, self._done, self._intake.spawn)
+    async def _work(self, told: _Told, turn: asyncio.Future[None] | None = None) -> None:
+        if turn is not None:
+            await turn
+        self._end(told, await self._result(told))
 
-    async def _in_turn(self, told: _Told, turn: asyncio.Future[None]) -> None:
-        await turn
-        await self._together([told])
+    async def _result(self, told: _Told) -> Fate | Exception:
+        await self.calls.enter(told.handler)
+        try:
+            fate: Fate = await self._transacting.insist(told, self._job(told))
+            return await self._outside(told) if fate == "new" else fate
+        except Exception as error:
+            if isinstance(error, Misconfigured) and error is not told.failure:
+                raise
+            return error
+        finally:
+            self.calls.leave(told.handler)
 
     def _job(self, told: _Told) -> Job:
         told.failure = None
@@ -226,29 +243,16 @@ class Subscriber:
 
     async def _call(self, told: _Told, transaction: Transaction | None) -> None:
         try:
-            await call_handler(told.handler, told.envelope, told.fact, transaction, told.handler.seconds(self._timeout))
+            await self.calls.call(told.handler, told.envelope, told.fact, transaction)
         except Exception as error:
             told.failure = error
             raise
 
-    def _done(self, finished: Sequence[tuple[_Told, Any]]) -> None:
-        for told, result in finished:
-            if result == "new":
-                self._intake.spawn(self._outside(told))
-            else:
-                self._end(told, result)
-
-    async def _outside(self, told: _Told) -> None:
+    async def _outside(self, told: _Told) -> Fate:
         """No transaction holds this together: after a crash in between, the handler runs again."""
-        result: Fate | Exception = "handled"
-        try:
-            await self._call(told, None)
-            await self._transacting.insist(told, partial(self._remember, told))
-        except Exception as error:
-            if isinstance(error, Misconfigured) and error is not told.failure:
-                raise
-            result = error
-        self._end(told, result)
+        await self._call(told, None)
+        await self._transacting.insist(told, partial(self._remember, told))
+        return "handled"
 
     def _end(self, told: _Told, result: Fate | Exception) -> None:
         if isinstance(result, ExitWanted):
@@ -258,7 +262,7 @@ class Subscriber:
         if isinstance(result, Exception) and self._ordered:
             self._hold_back(told, result)
             return
-        self._facts.leave(told.lane)
+        self._leave(told)
         if isinstance(result, Exception):
             self._failed(told, result)
         elif result in UNHANDLED:
@@ -267,6 +271,10 @@ class Subscriber:
         else:
             self.lag = self._clock() - told.envelope.time
             self._settle(result, told.delivery.ack())
+
+    def _leave(self, told: _Told) -> None:
+        self._facts.leave(told.lane)
+        self._under_way.leave(told)
 
     def _failed(self, told: _Told, error: Exception) -> None:
         tried = told.delivery.retries + 1
@@ -290,7 +298,7 @@ class Subscriber:
         told.tried += 1
         tried = told.delivery.retries + told.tried
         if tried >= self._attempts:
-            self._facts.leave(told.lane)
+            self._leave(told)
             self._give_up(told, tried, error)
             return
         after = self._delays[min(tried, len(self._delays)) - 1]
@@ -302,9 +310,9 @@ class Subscriber:
     async def _again(self, told: _Told, after: float, tried: int, error: Exception) -> None:
         waited = await self._held.wait(told.lane, after)
         if waited == "again":
-            await self._together([told])
+            await self._work(told)
         elif waited == "crowded":
-            self._facts.leave(told.lane)
+            self._leave(told)
             self._give_up(told, tried, error, f", and {CROWDED}")
         else:
             self._facts.abandon(told.lane)

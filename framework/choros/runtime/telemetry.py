@@ -34,7 +34,7 @@ ALLOWED = frozenset({
     "message_id", "correlation_id", "causation_id", "trace_id", "span_id", "trace_flags", "stream", "seq",
     "reason", "error", "frames", "why", "count", "retries", "retry_in", "seconds", "duration_s",
     "application", "namespace", "queue", "exchange", "key", "connection", "lane", "channel", "published",
-    "text", "server", "appendonly", "appendfsync", "advice",
+    "text", "handler", "server", "appendonly", "appendfsync", "advice",
 })  # fmt: skip
 """Keys whose values are logged. Text under them is masked (see `mask`); all other keys are dropped."""
 

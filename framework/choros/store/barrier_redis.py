@@ -54,7 +54,7 @@ class RedisDatabase(Database):
     Give every service a `namespace` of its own: its unsent replies are found by it.
     """
 
-    def __init__(self, url: str, namespace: str = "choros", *, connections: int = 16, timeout: float = 5.0) -> None:
+    def __init__(self, url: str, namespace: str = "choros", *, connections: int = 64, timeout: float = 5.0) -> None:
         self._server = Server(url, connections + 2, timeout)  # two for what is not a job
         self._prefix = f"{{{namespace}}}:barrier:"
         self._schema = RedisSchema(self._server, self._prefix)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import sqlite3
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,9 @@ from typing import Any
 from choros.errors import StoreUnreachable, UsageError
 from choros.store.barrier import AT_ONCE, FORGETTABLE, NEVER, Memory, Row, Transaction
 from choros.store.sqlite_file import is_of_the_file, named
+from choros.store.sqlite_said import How, Parameters, Said
 from choros.store.standing import Standing
 
-Parameters = Sequence[Any] | Mapping[str, Any]
 _ROW = "key, state, reply, prune_at, began, since"
 _READ = f"SELECT {_ROW} FROM choros_barrier WHERE namespace = ? AND key = ?"
 _WRITE = """INSERT INTO choros_barrier (namespace, key, state, reply, prune_at, began, since, memory, unsent)
@@ -46,77 +46,78 @@ _ENDS_OUR_TRANSACTION = re.compile(
 class SqliteTransaction(Transaction):
     """The participant's own database, inside the transaction that also holds the barrier row."""
 
-    def __init__(self, connection: sqlite3.Connection, path: Path, namespace: str) -> None:
+    def __init__(self, connection: sqlite3.Connection, path: Path, namespace: str, *, movable: bool = False) -> None:
+        """One that is `movable` can be moved into another SQLite transaction while its handler waits for something."""
         self._connection, self._path, self._namespace = connection, path, namespace
         self._numbers = itertools.count(1)
         self.standing = Standing()
+        self.said = Said(connection, self.standing) if movable else None
+        """What was said in it so far."""
 
     async def execute(self, sql: str, parameters: Parameters = ()) -> int:
         """Run one statement; says how many rows it changed. Errors of the statement are those of sqlite3."""
-        with self._statement(sql) as connection:
-            return connection.execute(sql, parameters).rowcount
+        changed: int = await self._statement(sql, parameters, _changed)
+        return changed
 
     async def fetch(self, sql: str, parameters: Parameters = ()) -> list[tuple[Any, ...]]:
         """All rows of a query."""
-        with self._statement(sql) as connection:
-            return connection.execute(sql, parameters).fetchall()
+        found: list[tuple[Any, ...]] = await self._statement(sql, parameters, sqlite3.Cursor.fetchall)
+        return found
 
     async def fetchone(self, sql: str, parameters: Parameters = ()) -> tuple[Any, ...] | None:
         """The first row of a query, or None."""
-        with self._statement(sql) as connection:
-            cursor = connection.execute(sql, parameters)
-            row: tuple[Any, ...] | None = cursor.fetchone()
-            cursor.close()
-            return row
+        row: tuple[Any, ...] | None = await self._statement(sql, parameters, _first)
+        return row
 
     async def read_row(self, key: str) -> Row | None:
         """The barrier row of this key; the transaction holds the write lock, so nobody else can write it."""
-        with self._calling() as connection:
-            found = connection.execute(_READ, (self._namespace, key)).fetchone()
+        found = await self._say(_READ, (self._namespace, key), _first)
         return _to_row(found) if found else None
 
     async def write_row(self, row: Row) -> None:
         """Insert or replace a barrier row."""
         values = {"key": row.key, "state": row.state, "reply": row.reply, "prune_at": row.prune_at}
         values |= {"began": row.began, "since": row.since, "memory": row.memory}
-        with self._calling() as connection:
-            connection.execute(_WRITE, values | {"namespace": self._namespace, "owed": row.owes_reply})
+        await self._say(_WRITE, values | {"namespace": self._namespace, "owed": row.owes_reply}, _changed)
 
     async def horizon(self, memory: Memory) -> float:
         """How far rows are forgotten; nobody else can move it while this transaction holds the write lock."""
-        with self._calling() as connection:
-            found = connection.execute(_HORIZON, (self._namespace, memory)).fetchone()
+        found = await self._say(_HORIZON, (self._namespace, memory), _first)
         return float(found[0]) if found else NEVER
 
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
         """A block whose writes are taken back when an exception leaves it."""
         mark, name = self.standing.enter(), f"choros_{next(self._numbers)}"
-        with self._calling() as connection:
-            connection.execute(f"SAVEPOINT {name}")
+        await self._say(f"SAVEPOINT {name}", (), _changed)
         try:
             yield
         except BaseException:
             if self.standing.leave(mark):
-                self._leave(f"ROLLBACK TO {name}", f"RELEASE {name}")
+                await self._leave(f"ROLLBACK TO {name}", f"RELEASE {name}")
             raise
         if self.standing.leave(mark):
-            self._leave(f"RELEASE {name}")
+            await self._leave(f"RELEASE {name}")
 
-    def _leave(self, *statements: str) -> None:
+    async def _leave(self, *statements: str) -> None:
         try:
-            with self._calling() as connection:
-                for statement in statements:
-                    connection.execute(statement)
+            for statement in statements:
+                await self._say(statement, (), _changed)
         except sqlite3.Error:  # what is left of the block's writes, nobody knows
             self.standing.spoil("was in a savepoint that SQLite could not end")
 
-    @contextmanager
-    def _statement(self, sql: str) -> Iterator[sqlite3.Connection]:
+    async def _statement(self, sql: str, parameters: Parameters, how: How) -> Any:
         if _ENDS_OUR_TRANSACTION.match(sql):
             raise UsageError("A handler cannot begin or end transactions.", "async with db.savepoint(): ...")
+        return await self._say(sql, parameters, how)
+
+    async def _say(self, sql: str, parameters: Parameters, how: How) -> Any:
+        if self.said is not None:
+            await self.said.still()
         with self._calling() as connection:
-            yield connection
+            if self.said is not None:
+                return self.said.say(sql, parameters, how)
+            return how(connection.execute(sql, parameters))
 
     @contextmanager
     def _calling(self) -> Iterator[sqlite3.Connection]:
@@ -133,6 +134,16 @@ class SqliteTransaction(Transaction):
             elif not self._connection.in_transaction:  # as by ON CONFLICT ROLLBACK
                 self.standing.spoil("ran a statement that rolled the whole transaction back")
             raise
+
+
+def _changed(cursor: sqlite3.Cursor) -> int:
+    return cursor.rowcount
+
+
+def _first(cursor: sqlite3.Cursor) -> Any:
+    row = cursor.fetchone()
+    cursor.close()
+    return row
 
 
 def unsent(connection: sqlite3.Connection, namespace: str, limit: int) -> list[Row]:

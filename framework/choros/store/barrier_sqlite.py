@@ -17,8 +17,10 @@ from choros.store import barrier_schema as schema
 from choros.store.barrier import AT_ONCE, Carry, Database, Job, Memory, Row, Transaction
 from choros.store.barrier_rows import SqliteTransaction
 from choros.store.sqlite_file import LOCK_SECONDS, connect, in_transaction, named, patiently, roll_back
+from choros.store.sqlite_turns import RolledBack, Turn, Turns
 
 __all__ = ["SqliteDatabase", "SqliteTransaction"]
+
 
 FLUSH_SECONDS = 0.5
 """How long marks of sent replies may wait for a group to ride with."""
@@ -39,7 +41,9 @@ class SqliteDatabase(Database):
         self._thread: ThreadPoolExecutor | None = None
         self._lock = asyncio.Lock()
         self._marks: set[str] = set()
+        self._marking: frozenset[str] = frozenset()
         self._flush: asyncio.Task[None] | None = None
+        self._turns = Turns(self, self._lock)
 
     @property
     def transaction_type(self) -> type[Transaction]:
@@ -88,6 +92,7 @@ class SqliteDatabase(Database):
         if self._flush is not None:
             self._flush.cancel()
         await self.run(())
+        await self._turns.close()
         async with self._lock:
             connection, self._connection = self._connection, None
             await self._in_thread(connection.close)
@@ -96,42 +101,95 @@ class SqliteDatabase(Database):
             self._thread = None
 
     async def run(self, jobs: Sequence[Job]) -> Sequence[Any]:
-        """Run the jobs one after another and commit them together; all are rolled back if it is cancelled."""
-        async with self._lock:
-            connection, marks = self._checked_open(), frozenset(self._marks)
-            if not jobs and not marks:
-                return []
-            try:
-                if not _begun_at_once(connection):
-                    await self._in_thread(lambda: patiently(lambda: connection.execute("BEGIN IMMEDIATE")))
-                # First of all: a job may give one of these rows a new reply.
-                rows.mark_sent(connection, self._namespace, marks)
-                answers = [await self._run_one(connection, job, alone=len(jobs) == 1) for job in jobs]
-                await self._in_thread(lambda: connection.execute("COMMIT"))
-            except BaseException as error:
-                await self._in_thread(lambda: roll_back(connection))
-                if not isinstance(error, (sqlite3.Error, ChorosError)):
-                    raise
-                return [named(error, self.path) if isinstance(error, sqlite3.Error) else error] * len(jobs)
-            self._marks -= marks
-            return answers
+        """Run the jobs one after another and commit them together, with those of other calls that wait meanwhile; these
+        are rolled back if this call is cancelled."""
+        self._checked_open()
+        if not jobs and not self._marks:
+            return []
+        try:
+            return await self._turns.take(jobs)
+        except ChorosError as error:
+            return [error] * len(jobs)
 
-    async def _run_one(self, connection: sqlite3.Connection, job: Job, *, alone: bool) -> Any:
-        transaction = SqliteTransaction(connection, self.path, self._namespace)
+    async def serve(self, turn: Turn) -> Sequence[Any]:
+        """Do the jobs of one call; what they wrote is taken back if it is cancelled."""
+        try:
+            return await self._served(turn)
+        except sqlite3.Error as error:
+            raise RolledBack(named(error, self.path)) from None
+
+    async def _served(self, turn: Turn) -> Sequence[Any]:
+        if len(turn.jobs) == 1:
+            return [await self._run_one(turn, turn.jobs[0])]
+        connection = self._checked_open()
+        connection.execute("SAVEPOINT choros_turn")
+        try:
+            answers = [await self._run_one(turn, job) for job in turn.jobs]
+        except BaseException:
+            _take_back(connection, "choros_turn")
+            raise
+        connection.execute("RELEASE choros_turn")
+        return answers
+
+    async def _run_one(self, turn: Turn, job: Job) -> Any:
+        connection, only = self._checked_open(), len(turn.jobs) == 1
+        transaction = SqliteTransaction(connection, self.path, self._namespace, movable=only and turn.shared)
         connection.execute("SAVEPOINT choros_job")
+        turn.slow = transaction.said
+        try:
+            answer = await self._judged(transaction, job)
+        except BaseException:
+            if not (transaction.said and transaction.said.held):
+                _take_back(connection, "choros_job")
+            raise
+        finally:
+            turn.slow = None
+            transaction.standing.end()
+        if not connection.in_transaction:
+            raise RolledBack(self._rolled_back(answer, only and not turn.shared))
+        if isinstance(answer, Exception):
+            connection.execute("ROLLBACK TO choros_job")
+        connection.execute("RELEASE choros_job")
+        return answer
+
+    async def _judged(self, transaction: SqliteTransaction, job: Job) -> Any:
         try:
             with transaction.standing.judging():
                 answer = await job(transaction)
         except Exception as error:
             answer = error
-        finally:
-            transaction.standing.end()
-        if not connection.in_transaction:
-            raise self._rolled_back(answer, alone)
-        if isinstance(answer, Exception):
-            connection.execute("ROLLBACK TO choros_job")
-        connection.execute("RELEASE choros_job")
+        if transaction.said is not None:
+            await transaction.said.still()
         return answer
+
+    # --- the transaction that turns share ---
+
+    async def begin(self) -> None:
+        """Open it, and write down first which replies were sent: a job may give one of these rows a new one."""
+        connection = self._checked_open()
+        try:
+            if not _begun_at_once(connection):
+                await self._in_thread(lambda: patiently(lambda: connection.execute("BEGIN IMMEDIATE")))
+            self._marking = frozenset(self._marks)
+            rows.mark_sent(connection, self._namespace, self._marking)
+        except BaseException as error:
+            await self.roll_back()
+            raise (named(error, self.path) if isinstance(error, sqlite3.Error) else error) from None
+
+    async def commit(self) -> None:
+        """All of it is there to stay, or nothing of it."""
+        connection = self._checked_open()
+        try:
+            await self._in_thread(lambda: connection.execute("COMMIT"))
+        except BaseException:
+            await self.roll_back()
+            raise
+        self._marks -= self._marking
+
+    async def roll_back(self) -> None:
+        """Nothing of it stays."""
+        connection = self._checked_open()
+        await self._in_thread(lambda: roll_back(connection))
 
     def _rolled_back(self, answer: Any, alone: bool) -> ChorosError:
         """Why the whole group is lost: SQLite did so, as when the disk is full, or a statement of this job."""
@@ -200,6 +258,12 @@ class SqliteDatabase(Database):
             return future.result()
         except sqlite3.Error as error:
             raise named(error, self.path) from error
+
+
+def _take_back(connection: sqlite3.Connection, savepoint: str) -> None:
+    if connection.in_transaction:
+        connection.execute(f"ROLLBACK TO {savepoint}")
+        connection.execute(f"RELEASE {savepoint}")
 
 
 def _begun_at_once(connection: sqlite3.Connection) -> bool:

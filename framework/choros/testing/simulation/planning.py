@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 from choros.runtime.application import App
 from choros.saga.declaration import Saga
@@ -72,7 +72,7 @@ def plan_for(seed: int, setting: Setting) -> Plan:
         broker=chance.choice(("3.10", "4.3")),
         orchestrators=processes,
         starts=tuple(sorted(starts)),
-        script=script,
+        script=(*script, *_hanging(seed, setting, script, sagas)),
         acts=_acts(chance, starts) if overtaking or chance.random() < 0.3 else (),
         faults=(
             *_faults(chance, setting, processes, sagas, themed),
@@ -129,6 +129,23 @@ def _line(chance: random.Random, index: int, planned: Planned) -> Line:
     outcome = chance.choice([*outcomes, *(["refused"] * 3 if codes else [])])
     code = chance.choice(codes) if outcome == "refused" else ""
     return Line(index, planned.name, "do", cast(Outcome, outcome), _amount(chance, outcome), code)
+
+
+def _hanging(seed: int, setting: Setting, script: Sequence[Line], sagas: int) -> tuple[Line, ...]:
+    """In some runs a handler says nothing for as long as anybody lets it."""
+    chance = random.Random(f"{seed} hanging")
+    index = chance.randrange(sagas)
+    steps = [planned for planned in _saga(setting, index).plan.steps if not isinstance(planned.node, Publish)]
+    planned, operation = chance.choice(steps), chance.choice(("do", "do", "undo"))
+    taken = {(line.saga, line.step, line.operation) for line in script}
+    if (
+        chance.random() > 0.15
+        or (operation == "undo" and not planned.undo)
+        or (index, planned.name, operation) in taken
+    ):
+        return ()
+    outcome: Outcome = "hangs" if chance.random() < 0.5 else "deaf"
+    return (Line(index, planned.name, cast(Literal["do", "undo"], operation), outcome, float(chance.randint(1, 2))),)
 
 
 def _amount(chance: random.Random, outcome: str) -> float:

@@ -9,9 +9,10 @@ from typing import Any, Literal
 
 from choros.testing.simulation.faults import Fault
 
-Outcome = Literal["refused", "transient", "stuck", "slow", "landed"]
+Outcome = Literal["refused", "transient", "stuck", "slow", "landed", "hangs", "deaf"]
 """refused: a definite no; transient: fails `amount` times; stuck: fails for ever; slow: takes `amount` seconds; landed
-(at a provider): happens, and then fails `amount` times."""
+(at a provider): happens, and then fails `amount` times; hangs: says nothing, `amount` times, until it is cancelled;
+deaf: the same, and it passes over being cancelled and comes back late."""
 Verb = Literal["cancel", "pause", "resume", "retry", "skip"]
 Mode = Literal["3.10", "4.3"]
 BESIDE = "beside:"

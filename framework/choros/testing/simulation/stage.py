@@ -29,6 +29,10 @@ from choros.testing.simulation.stores import SimTransaction
 from choros.transport.topology import Topology
 
 LEDGER = "choros.simulation.ledger"
+HANDLER_SECONDS = 50.0
+"""How long a handler may take: longer than one that is scripted to be slow."""
+LATE = 20.0
+"""Seconds by which one comes back too late that passes over being cancelled."""
 Replies = Mapping[type[Reply], Callable[[Any], Reply]]
 """How to answer a command, by the type of the reply, where a made-up one will not do."""
 
@@ -103,10 +107,22 @@ class Stage:
         self._tried[call.key] += 1
         if line.outcome == "slow":
             await asyncio.sleep(line.amount)
+        elif line.outcome in ("hangs", "deaf"):
+            await self._hang(line, self._tried[call.key])
         elif line.outcome == "refused":
             raise Refused(line.code)
         elif line.outcome == "stuck" or (line.outcome == "transient" and self._tried[call.key] <= line.amount):
             raise Trouble
+
+    async def _hang(self, line: Line, tried: int) -> None:
+        if tried > line.amount:
+            return
+        if line.outcome == "hangs":
+            await asyncio.Event().wait()
+        late = self.loop.time() + HANDLER_SECONDS + LATE
+        while (left := late - self.loop.time()) > 0:
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(left)
 
     def _line(self, call: Call) -> Line | None:
         return self._script.get((call.correlation_id, call.step, call.key.rpartition(":")[2]))

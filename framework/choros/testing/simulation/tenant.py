@@ -23,6 +23,7 @@ from choros.testing.simulation.evidence import settled
 from choros.testing.simulation.faults import Faults
 from choros.testing.simulation.observer import Observer
 from choros.testing.simulation.script import Plan, chance_of
+from choros.testing.simulation.stage import HANDLER_SECONDS
 from choros.testing.simulation.stores import SimDatabase, SimStore
 from choros.transport.port import Transport
 from choros.transport.topology import Topology
@@ -149,6 +150,7 @@ class Tenant:
             prune_every=every,
             sagas=self.app.sagas,
             ages=self._ages,
+            handler_timeout=HANDLER_SECONDS,
         ).run()
 
     async def _subscribe(self, service: Service, name: str) -> None:

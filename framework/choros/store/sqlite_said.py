@@ -1,0 +1,72 @@
+"""What a handler has said to SQLite so far, so that it can be said again in another transaction, unnoticed."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from choros.errors import StoreUnreachable
+from choros.store.standing import Standing
+
+Parameters = Sequence[Any] | Mapping[str, Any]
+How = Callable[[sqlite3.Cursor], Any]
+"""What is taken from a cursor."""
+
+
+class Said:
+    """The statements of one job, with what was answered. If the same is not answered again, the job has to run again:
+    another process has written in between."""
+
+    def __init__(self, connection: sqlite3.Connection, standing: Standing) -> None:
+        self._connection, self._standing = connection, standing
+        self._said: list[tuple[str, Parameters, How, Any]] = []
+        self._held: asyncio.Event | None = None
+
+    @property
+    def held(self) -> bool:
+        """Whether its writes are taken back at the moment."""
+        return self._held is not None
+
+    async def still(self) -> None:
+        """Wait until it may go on."""
+        if self._held is not None:
+            await self._held.wait()
+
+    def say(self, sql: str, parameters: Parameters, how: How) -> Any:
+        """Run one statement, and note it."""
+        kept = dict(parameters) if isinstance(parameters, Mapping) else tuple(parameters)
+        try:
+            answer = how(self._connection.execute(sql, kept))
+        except sqlite3.Error as error:
+            self._said.append((sql, kept, how, type(error)))
+            raise
+        self._said.append((sql, kept, how, list(answer) if isinstance(answer, list) else answer))
+        return answer
+
+    def take_back(self) -> None:
+        """Take back what it has written, and keep it from going on."""
+        self._held = asyncio.Event()
+        self._connection.execute("ROLLBACK TO choros_job")
+        self._connection.execute("RELEASE choros_job")
+
+    def write_again(self, error: Exception | None) -> None:
+        """Write it again, unless there is no transaction for this reason, and let it go on."""
+        held, self._held = self._held, None
+        if error is None and not self._again():
+            error = StoreUnreachable("Another process has written beside a slow handler.", "it runs again by itself.")
+        if error is not None:
+            self._standing.lose(error if isinstance(error, StoreUnreachable) else StoreUnreachable(str(error)))
+        if held is not None:
+            held.set()
+
+    def _again(self) -> bool:
+        self._connection.execute("SAVEPOINT choros_job")
+        return all(self._answer(sql, kept, how) == answer for sql, kept, how, answer in self._said)
+
+    def _answer(self, sql: str, kept: Parameters, how: How) -> Any:
+        try:
+            return how(self._connection.execute(sql, kept))
+        except sqlite3.Error as error:
+            return type(error)
