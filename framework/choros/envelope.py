@@ -35,6 +35,11 @@ _TEXT = re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,512}")  # CloudEvents'
 _COUNT = re.compile(r"[0-9]{1,19}", re.ASCII)
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _YEAR_10000 = 253402300800
+LAST_MOMENT = _YEAR_10000 - 2.0
+"""The latest time that can be written and read; a deadline behind it is as good as none."""
+_MOST_DIGITS = 4300
+"""Digits of a whole number that Python and pydantic read."""
+_LONG_NUMBER = re.compile(rb"[0-9]{%d}" % (_MOST_DIGITS + 1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,8 +216,8 @@ def encode(envelope: Envelope) -> Wire:
         if value != _DEFAULTS[field]:
             headers[f"cloudEvents_{attribute}"] = rfc3339(value) if read is _read_time else value
     for name in ("traceparent", "tracestate"):
-        if getattr(envelope, name):
-            headers[name] = getattr(envelope, name)
+        if text := getattr(envelope, name):
+            _write_trace(headers, name, _ATTRIBUTES[name][1](text))
     return Wire(
         body=envelope.data.encode(),
         headers=headers,
@@ -223,6 +228,20 @@ def encode(envelope: Envelope) -> Wire:
         app_id=envelope.source.rsplit("/", 1)[-1],
         timestamp=int(envelope.time),
     )
+
+
+def _write_trace(headers: dict[str, Any], name: str, text: str) -> None:
+    """Twice: for who reads CloudEvents, and for who reads W3C's trace context."""
+    if text:
+        headers[name] = text
+    else:  # a receiver would leave it out, or for its sake park the message
+        del headers[f"cloudEvents_{name}"]
+
+
+def trace_context(traceparent: str, tracestate: str) -> tuple[str, str]:
+    """What of a trace can be sent; what cannot be read is as good as absent, and without a parent the state is."""
+    parent = _read_traceparent(traceparent)
+    return parent, _read_trace(tracestate) if parent else ""
 
 
 def decode(wire: Wire) -> Envelope:
@@ -249,6 +268,31 @@ def _check_size(wire: Wire) -> None:
         raise MessageRejected(f"The body is larger than {MAX_BODY} bytes.")
     if _size(wire.headers) > MAX_HEADERS:
         raise MessageRejected(f"The headers are larger than {MAX_HEADERS} bytes.")
+
+
+def why_unreadable(body: str) -> str:
+    """Why no receiver would take this body, as the end of a sentence; empty where it would."""
+    data = body.encode()
+    if len(data) > MAX_BODY:
+        return f"has more than {MAX_BODY} bytes"
+    if len(data) > _MOST_DIGITS and _LONG_NUMBER.search(data) and _LONG_NUMBER.search(_STRING.sub(b"", data)):
+        return f"has a number of more than {_MOST_DIGITS} digits"
+    try:
+        _check_depth(data)
+    except MessageRejected:
+        return f"is nested deeper than {MAX_DEPTH} levels"
+    return ""
+
+
+def is_sendable(envelope: Envelope) -> bool:
+    """Whether it can be written, and what is written of it can be read."""
+    try:
+        wire = encode(envelope)
+        _check_size(wire)
+        _fields(_binary(wire.headers))
+    except (ValueError, OverflowError, OSError, MessageRejected):
+        return False
+    return True
 
 
 def _size(headers: Mapping[Any, Any]) -> int:

@@ -7,17 +7,39 @@ or given: `class ChargePayment(Command[PaymentCharged], name="shop.payment.charg
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from contextvars import copy_context
+from functools import partial
 from typing import Any, ClassVar, Generic, Literal, Self, TypeVar, Unpack, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import from_json
 
+from choros.comparison import first_difference
 from choros.errors import EXITS, DeclarationError, MessageRejected, MessageUnwritable
+from choros.exactness import read_exactly
+from choros.fidelity import Fidelity, judge
 
 _NAME = re.compile(r"[a-z0-9]+(?:[.-][a-z0-9]+)*")
 _CODE = re.compile(r"[a-z][a-z0-9_]*")
+LONGEST_TYPE = 255
+"""Bytes of a type name: it is the routing key of a fact."""
+_HINT = "what a message may hold stands in the guide."
+M = TypeVar("M", bound="Message")
+
+
+def fidelity_of(message: type[Message]) -> Fidelity:
+    """Whether what it writes is what it reads; raises DeclarationError where that can never be."""
+    if message._fidelity is not None:
+        return message._fidelity
+    found = judge(message.__pydantic_core_schema__, first_difference)
+    for fault in found.faults:
+        raise DeclarationError(f"Message {message.__name__}: {fault.place or 'it'} {fault.what}.", fault.hint)
+    if message.model_dump_json is not BaseModel.model_dump_json:
+        found.doubtful = True
+    message._fidelity = found
+    return found
 
 
 class Message(BaseModel):
@@ -25,16 +47,33 @@ class Message(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
     type_name: ClassVar[str] = ""
+    _fidelity: ClassVar[Fidelity | None] = None
+    """None until pydantic has made the schema, which waits for names that are not known yet."""
 
     def __init_subclass__(cls, *, name: str = "", version: int = 1, **config: Unpack[ConfigDict]) -> None:
         super().__init_subclass__(**config)
         cls.type_name = _type_name(cls.__name__, name, version)
+        cls._fidelity = None
+
+    @classmethod
+    def __pydantic_on_complete__(cls) -> None:
+        """Refuse a class whose messages can never be read as they were; called by pydantic."""
+        super().__pydantic_on_complete__()
+        fidelity_of(cls)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy; raises MessageUnwritable for changes that its fields do not take, which pydantic would not notice."""
+        copy = super().model_copy(update=update, deep=deep)
+        if update and not fidelity_of(type(self)).doubtful:  # else it is looked at when it is written
+            _written(copy)
+        return copy
 
     def to_json(self) -> str:
-        """The message as JSON text; raises MessageUnwritable, whatever its model raised."""
+        """The message as JSON text that is read back as this message; raises MessageUnwritable, whatever its model
+        raised."""
         try:
-            return copy_context().run(self.model_dump_json)
-        except EXITS:
+            return _directly(self) or copy_context().run(_written, self)
+        except (*EXITS, MessageUnwritable):
             raise
         except BaseException as error:
             raise MessageUnwritable(f"A {self.type_name} cannot be written ({type(error).__name__}).") from error
@@ -45,11 +84,52 @@ class Message(BaseModel):
 
         A model's own validators may raise anything, not only what pydantic knows."""
         try:
+            if (fidelity := cls._fidelity) is None or fidelity.decimals:
+                return copy_context().run(_read, cls, data)
             return copy_context().run(cls.model_validate_json, data, strict=True)
         except EXITS:
             raise
         except BaseException as error:
             raise MessageRejected(f"The body is no {cls.type_name}: {_why(error)}.") from None
+
+
+def _directly(message: Message) -> str:
+    """What is written of a message that is sure to survive; empty where that has to be looked at. Nothing of a user's
+    own runs here."""
+    fidelity = type(message)._fidelity
+    if fidelity is None or fidelity.doubtful:
+        return ""
+    body: str = message.__pydantic_serializer__.to_json(message).decode()
+    return "" if fidelity.doubts(body) else body
+
+
+def _written(message: Message) -> str:
+    fidelity_of(type(message))
+    body = message.model_dump_json(warnings=False)
+    _check_read(message, body)
+    return body
+
+
+def _check_read(message: Message, body: str) -> None:
+    """Raises MessageUnwritable where the body is not read as the same message."""
+    name = message.type_name
+    try:
+        from_json(body, allow_inf_nan=False)
+        read = _read(type(message), body)
+    except Exception as error:
+        sentence = f"A {name} cannot be read back from what it is written as: {_why(error)}."
+        raise MessageUnwritable(sentence, _HINT) from error
+    place = first_difference(message, read)
+    if place is not None:
+        sentence = f"A {name} is read back with another {place[1:] or 'value'} than it is written with."
+        raise MessageUnwritable(sentence, _HINT)
+
+
+def _read(message: type[M], data: str | bytes) -> M:
+    fidelity = message._fidelity or fidelity_of(message)
+    if fidelity.decimals:
+        return read_exactly(partial(message.model_validate_json, strict=True), data)
+    return message.model_validate_json(data, strict=True)
 
 
 def _type_name(class_name: str, name: str, version: int) -> str:
@@ -59,9 +139,14 @@ def _type_name(class_name: str, name: str, version: int) -> str:
             f"Message type name {name!r} is not lower-case words joined by '.' or '-'.",
             "name it like shop.payment.charge.",
         )
-    if version < 1:
+    if isinstance(version, bool) or version < 1:
         raise DeclarationError(f"Message {class_name} has version {version}.", "count versions from 1.")
-    return f"{stem}.v{version}"
+    whole = f"{stem}.v{version}"
+    if len(whole.encode()) > LONGEST_TYPE:
+        raise DeclarationError(
+            f"The type name of message {class_name[:60]}... is longer than {LONGEST_TYPE} bytes.", "name='...'."
+        )
+    return whole
 
 
 def _why(error: BaseException) -> str:

@@ -97,8 +97,8 @@ REMOVALS = (
         (f"{ORCHESTRATOR}::test_the_same_key_and_body_is_the_same_saga_also_at_once",),
     ),
     Removal(
-        5, "another body under the same key is an error", "runtime.transition._conflict", "start.digest == digest",
-        "True",
+        5, "another body under the same key is an error", "runtime.transition._says_the_same",
+        "record.digest == start.digest", "True",
         (f"{ORCHESTRATOR}::test_the_same_key_with_another_body_is_a_conflict",),
     ),
     Removal(

@@ -172,6 +172,10 @@ class Answer(Reply):
         bang(how)
         return how
 
+    def to_json(self) -> str:
+        """As another version of this class would, which sees nothing wrong in it."""
+        return self.model_dump_json()
+
 
 class Asked(Command[Answer]):
     how: str
@@ -187,7 +191,7 @@ async def test_a_model_that_reads_a_reply() -> None:
 
     @helper.handles(Asked)
     async def answered(command: Asked) -> Answer:
-        return Answer.model_construct(how=command.how)  # as another version of this model would have it
+        return Answer.model_construct(how=command.how)
 
     step = Pivot(ask, to="svc", timeout=timedelta(hours=1))
     asking = Saga("asking", start=Go, key=lambda go: go.id, steps=(step,))

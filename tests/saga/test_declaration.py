@@ -309,7 +309,7 @@ def test_a_message_that_no_broker_would_take_is_not_built() -> None:
 
     plan = pay_with(verbose).plan
     turn = Turn(plan, Instance("s1", ORDER.to_json(), ()), 0.0)
-    with pytest.raises(BuildFailed, match=f"verbose built a message of more than {MAX_BODY} bytes"):
+    with pytest.raises(BuildFailed, match=f"verbose built a message that has more than {MAX_BODY} bytes"):
         turn.build_body(plan.steps[0].action)
 
 

@@ -40,9 +40,9 @@ _PART = re.compile(r"(\d+)([smhd])")
 
 def moment(text: str, now: float) -> float:
     """The moment that was typed, in seconds since the epoch; raises UsageError."""
-    if _DURATION.fullmatch(text):
-        return max(0.0, now - sum(int(count) * _UNITS[unit] for count, unit in _PART.findall(text)))
     try:
+        if _DURATION.fullmatch(text):
+            return max(0.0, now - sum(int(count) * _UNITS[unit] for count, unit in _PART.findall(text)))
         found = datetime.fromisoformat(text).astimezone().timestamp()
     except (ValueError, OverflowError, OSError):
         found = -1.0

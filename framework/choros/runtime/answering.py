@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from choros.envelope import MAX_BODY, Envelope, Kind, Outcome, decode, encode
+from choros.envelope import MAX_BODY, Envelope, Kind, Outcome, decode, encode, why_unreadable
+from choros.errors import MessageUnwritable
 from choros.ids import fresh_id
 from choros.messages import FORGOTTEN, Failure, Reply
 from choros.store.barrier import Row
@@ -66,10 +67,13 @@ def stored(row: Row) -> Answer:
 
 
 def answer(command: Envelope, source: str, now: float, body: Reply, outcome: Outcome = "ok") -> Envelope:
-    """The reply to a command: to whoever sent it, under its key, caused by it. Raises ReplyTooLarge."""
+    """The reply to a command: to whoever sent it, under its key, caused by it. Raises ReplyTooLarge, or
+    MessageUnwritable for another reason why nobody could read it."""
     data = body.to_json()
     if len(data.encode()) > MAX_BODY:
         raise ReplyTooLarge
+    if why := why_unreadable(data):
+        raise MessageUnwritable(f"A {body.type_name} {why}.")
     return Envelope(
         id=fresh_id(),
         kind="reply",

@@ -13,7 +13,8 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from choros.envelope import MAX_BODY
+from choros.canonical import canonical
+from choros.envelope import trace_context, why_unreadable
 from choros.errors import (
     ChorosError,
     DeclaredOtherwise,
@@ -52,6 +53,7 @@ log = get_logger(__name__)
 
 T = TypeVar("T")
 POLL_FIRST, POLL_MOST = 0.02, 0.5
+_LONGEST_ID = 200
 
 UNREADABLE = "unreadable"
 """The kind of event that stands for a row of the history that somebody has changed."""
@@ -105,7 +107,7 @@ class Client:
         self._store = store
         self._own = decider is None
         self._decider = decider or Decider(Transitions(app).make, store, transport)
-        self._timeout = timeout.total_seconds()
+        self._timeout = _seconds(timeout)
         self._deciding: asyncio.Task[None] | None = None
         self._marking: list[asyncio.Task[None]] = []
 
@@ -143,12 +145,11 @@ class Client:
         self, saga: Saga[Any], message: Message, key: str | None, traceparent: str = "", tracestate: str = ""
     ) -> Work:
         key = self._key(saga, message, key)
-        body = message.to_json()
-        if len(body.encode()) > MAX_BODY:
-            hint = "keep the bulk elsewhere, and send its id."
-            raise UsageError(f"A start message may have {MAX_BODY} bytes at most.", hint)
-        digest = hashlib.sha256(body.encode()).hexdigest()
-        start = Start(fresh_id(), saga.name, saga.version, key, body, digest, traceparent, tracestate)
+        body = _sendable(message)
+        said = canonical(message, body)
+        digest = hashlib.sha256(said.encode()).hexdigest()
+        trace = trace_context(traceparent, tracestate)
+        start = Start(fresh_id(), saga.name, saga.version, key, body, digest, *trace, said=said)
         return Work(saga_id_for(f"{self._app.namespace}.{self._app.name}.{saga.name}", key), start, start.id)
 
     def _key(self, saga: Saga[Any], message: Message, key: str | None) -> str:
@@ -186,7 +187,7 @@ class Client:
     async def _within(
         self, saga_id: str, watching: asyncio.Future[Done], timeout: timedelta | None, *, look: bool
     ) -> Outcome:
-        seconds = timeout.total_seconds() if timeout else self._timeout
+        seconds = self._timeout if timeout is None else _seconds(timeout)
         try:
             async with asyncio.timeout(seconds):
                 return await self._follow(saga_id, watching, look)
@@ -256,7 +257,8 @@ class Client:
             raise UsageError(
                 f"{wanted.what} is not answered with {type(reply).__name__}.", f"a {wanted.reply.__name__}."
             )
-        return await self._act(saga_id, SkipRequested(fresh_id(), step, round, reply.to_json() if reply else ""))
+        body = _sendable(reply) if reply else ""
+        return await self._act(saga_id, SkipRequested(fresh_id(), step, round, body))
 
     async def skippable(self, saga_id: str, step: str) -> Skippable:
         """What skipping this step of this saga closes now; raises UsageError where nothing of it is commanded."""
@@ -287,6 +289,7 @@ class Client:
         return await self._act(saga_id, Move(fresh_id(), version, text))
 
     async def _act(self, saga_id: str, act: Input | Move) -> str:
+        _check_id(saga_id)
         act_id = getattr(act, "id", "")
         done = await self._naming(saga_id, self._ask(Work(saga_id, act, act_id)))
         return str(done.events[0].kind) if done.events else "repeated"
@@ -335,6 +338,13 @@ def _not_taken(work: Work, seconds: float) -> StoreUnreachable:
     return StoreUnreachable(f"{said}; it is dropped.", "ask again when the store answers.")
 
 
+def _sendable(message: Message) -> str:
+    body = message.to_json()
+    if why := why_unreadable(body):
+        raise UsageError(f"The {message.type_name} {why}.", "keep the bulk elsewhere, and send its id.")
+    return body
+
+
 async def account_of(store: Store, saga_id: str) -> Account:
     """Everything that a store knows of a saga instance; of one that was deleted that is little. Raises SagaNotFound."""
     record = await _known(store, saga_id)
@@ -349,11 +359,24 @@ async def _record(store: Store, saga_id: str) -> Record:
 
 
 async def _known(store: Store, saga_id: str) -> Record:
+    _check_id(saga_id)
     loaded = (await store.load([saga_id])).get(saga_id)
     if loaded is None:
         since = warning(await store.forgotten())
         raise SagaNotFound(f"There is no saga instance {saga_id}{since and f'; {since}'}.", "choros saga list.")
     return loaded.record
+
+
+def _seconds(timeout: object) -> float:
+    if not isinstance(timeout, timedelta):
+        raise UsageError(f"timeout={timeout!r} is no timedelta.", "timedelta(seconds=30), for example.")
+    return timeout.total_seconds()
+
+
+def _check_id(saga_id: object) -> None:
+    """What no store could look for is the id of no saga, and must not come near the work of others."""
+    if not (isinstance(saga_id, str) and 0 < len(saga_id) <= _LONGEST_ID and saga_id.isprintable()):
+        raise SagaNotFound("There is no saga instance of such an id.", "choros saga list.")
 
 
 def _outcome(instance: Instance) -> Outcome:

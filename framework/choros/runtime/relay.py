@@ -13,7 +13,7 @@ from math import inf
 
 import structlog
 
-from choros.envelope import Envelope
+from choros.envelope import Envelope, is_sendable
 from choros.errors import StoreUnreachable
 from choros.runtime.backing_off import BackingOff, Clock, Complaints, monotonic
 from choros.store.port import Channel, Entry, Store
@@ -83,10 +83,12 @@ class Relay:
         try:
             return replace(entry, message=entry.message or Envelope.loads(entry.envelope))
         except Exception as error:  # whatever is stored there: the others go out
-            self._unreadable[entry.id] = entry.saga_id
-            reason = str(error) if isinstance(error, ValueError) else type(error).__name__
-            log.error("choros.outbox.unreadable", saga_id=entry.saga_id, message_id=entry.id, reason=reason)
+            self._pass_over(entry, str(error) if isinstance(error, ValueError) else type(error).__name__)
             return None
+
+    def _pass_over(self, entry: Entry, reason: str) -> None:
+        self._unreadable[entry.id] = entry.saga_id
+        log.error("choros.outbox.unreadable", saga_id=entry.saga_id, message_id=entry.id, reason=reason)
 
     @property
     def unreadable(self) -> Collection[str]:
@@ -121,14 +123,26 @@ class Relay:
             for entry in waiting:
                 if entry.saga_id in self._behind:
                     self._behind[entry.saga_id].append(entry)
-            results: Sequence[Published] = [Published.UNKNOWN] * len(entries)
-            try:
-                if entries:
-                    results = await self._publish([entry.message for entry in entries if entry.message])
-            except Exception:
-                log.exception("choros.publish.failed", count=len(entries), channel=self._channel)
+            results = await self._sent(entries) if entries else ()
         for entry, result in zip(entries, results, strict=True):
             self._settle(entry, result)
+
+    async def _sent(self, entries: Sequence[Entry]) -> Sequence[Published]:
+        """What became of each. Where the transport fails over one of them, each goes by itself; a fact does not follow
+        one of its saga that has not left."""
+        try:
+            return await self._publish([entry.message for entry in entries if entry.message])
+        except Exception:
+            log.exception("choros.publish.failed", count=len(entries), channel=self._channel)
+        if len(entries) == 1:
+            return [Published.UNKNOWN]
+        results: list[Published] = []
+        stopped: set[str] = set()
+        for entry in entries:
+            results += [Published.UNKNOWN] if entry.saga_id in stopped else await self._sent([entry])
+            if self._channel == "facts" and results[-1] not in (Published.CONFIRMED, Published.RETURNED):
+                stopped.add(entry.saga_id)
+        return results
 
     @contextlib.asynccontextmanager
     async def _place(self) -> AsyncIterator[None]:
@@ -153,6 +167,9 @@ class Relay:
             self._confirmed.setdefault(entry.saga_id, []).append(entry.id)
             self._failing.left(entry.id, to)
             self._flush_by(by)
+        elif result is not Published.RETURNED and entry.message and not is_sendable(entry.message):
+            self._pass_over(entry, "it cannot be sent")
+            self._held.discard(entry.id)
         else:
             self._failing.failed(entry.id, to, result)
             if self._channel == "facts":

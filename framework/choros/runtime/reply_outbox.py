@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from choros.envelope import is_sendable
 from choros.errors import StoreUnreachable
 from choros.runtime.answering import Answer, UnreadableRow, stored
 from choros.runtime.telemetry import about, get_logger
@@ -122,6 +123,8 @@ class ReplyOutbox:
         """Why only this reply's queue is to blame; empty where it may be the broker, for whose return all wait."""
         if fate is Published.RETURNED:
             return "No queue takes the reply."
+        if fate is Published.NACKED and not is_sendable(one.answer.reply):
+            return "The reply cannot be sent."
         health, queue = self._transport.health, f"{self._exchange}:{one.answer.reply.to}"
         silent = fate is Published.UNKNOWN and health.state == "connected" and queue in health.unconfirmed
         return "The queue of the reply does not answer." if silent else ""

@@ -14,6 +14,7 @@ from choros.names import RESERVED_NAMES
 from choros.runtime.settings import NOTHING_SET, Settings
 from choros.saga.checks import is_a, is_name, listed, shown
 from choros.saga.parameters import hints_of
+from choros.saga.policy import check_duration
 from choros.store.barrier import Transaction
 from choros.transport.fact_log import FactLog
 from choros.transport.topology import Subscription
@@ -265,6 +266,8 @@ def _subscription(service: str, ordered: bool, queue_limit: int) -> Subscription
 
 
 def _remember(service: str, wanted: timedelta | None) -> timedelta | None:
+    if wanted is not None:
+        check_duration(f"service {service!r}", "remember", wanted)
     if wanted is not None and wanted < SHORTEST_MEMORY:
         raise DeclarationError(
             f"service {service!r} forgets facts while they may still be on their way.", "remember=timedelta(days=30)."

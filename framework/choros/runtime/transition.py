@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
+from choros.canonical import canonical
 from choros.envelope import Envelope
 from choros.errors import (
     ChorosError,
     DeclaredOtherwise,
     MessageRejected,
+    MessageUnwritable,
     SagaNotFound,
     StartConflict,
     UsageError,
@@ -20,7 +23,7 @@ from choros.errors import (
 from choros.ids import fresh_id
 from choros.runtime.application import App
 from choros.runtime.moving import moved
-from choros.runtime.recognising import DECLARATION, Bodies, as_stored, instance_of, recognise
+from choros.runtime.recognising import DECLARATION, Bodies, Sagas, as_stored, instance_of, recognise
 from choros.runtime.replies import judge
 from choros.runtime.retention import gone
 from choros.runtime.work import Folded, Move, Start, Work
@@ -56,8 +59,8 @@ class Transitions:
         if loaded is None:
             return self._begin(works, now)
         if loaded.record.gone:
-            return _over(works, loaded.record)
-        sorted_ = _sort(works, loaded.record)
+            return _over(works, loaded.record, self._app.sagas)
+        sorted_ = _sort(works, loaded.record, self._app.sagas)
         move = next((work for work in sorted_.fresh if isinstance(work.given, Move)), None)
         if move:
             try:
@@ -225,14 +228,14 @@ class _Sorted:
     rejected: Sequence[tuple[Work, ChorosError]]
 
 
-def _sort(works: Sequence[Work], record: Record) -> _Sorted:
+def _sort(works: Sequence[Work], record: Record, sagas: Sagas) -> _Sorted:
     known = frozenset(record.received)
     fresh: dict[str, list[Work]] = {}
     repeated: list[Work] = []
     rejected: list[tuple[Work, ChorosError]] = []
     for work in works:
         if isinstance(work.given, Start):
-            conflict = _conflict(work.given, record.digest)
+            conflict = None if _says_the_same(work.given, record, sagas) else _conflict(work.given)
             (rejected.append((work, conflict)) if conflict else repeated.append(work))
         elif work.id and (work.id in known or any(work.given == twin.given for twin in fresh.get(work.id, ()))):
             repeated.append(work)
@@ -275,13 +278,27 @@ def _kept(text: str) -> Envelope:
 
 def _same_start(works: Sequence[Work], digest: str) -> tuple[list[Work], list[tuple[Work, ChorosError]]]:
     same = [w for w in works if isinstance(w.given, Start) and w.given.digest == digest]
-    other = [(w, e) for w in works if isinstance(w.given, Start) and (e := _conflict(w.given, digest))]
+    other = [(w, _conflict(w.given)) for w in works if isinstance(w.given, Start) and w.given.digest != digest]
     return same, other
 
 
-def _conflict(start: Start, digest: str) -> ChorosError | None:
-    if start.digest == digest:
-        return None
+def _says_the_same(start: Start, record: Record, sagas: Sagas) -> bool:
+    """Whether the saga was begun with the same message, written in whatever way. An older choros made its digest of
+    the text as it was sent, whatever the order of a set in it; of a deleted saga only that is left."""
+    if record.digest == start.digest:
+        return True
+    saga = sagas.get((start.saga, start.version))
+    if not start.said or saga is None:
+        return False
+    if record.digest == hashlib.sha256(start.body.encode()).hexdigest():
+        return True
+    with suppress(DeclaredOtherwise, MessageRejected, MessageUnwritable):
+        begun = saga.start.from_json(instance_of(record).start)
+        return canonical(begun, begun.to_json()) == start.said
+    return False
+
+
+def _conflict(start: Start) -> ChorosError:
     return StartConflict(
         f"saga {start.saga!r} was started under this key with another body.",
         "use another key, or send the same body.",
@@ -305,13 +322,13 @@ def _input(work: Work, saga: Saga[Any], versions: Collection[int], loaded: Loade
     return given
 
 
-def _over(works: Sequence[Work], record: Record) -> Folded:
+def _over(works: Sequence[Work], record: Record, sagas: Sagas) -> Folded:
     """Its record was deleted long after it had ended: the same start is the same saga, over; a reply is late."""
     repeated, rejected = [], []
     for work in works:
-        error = _conflict(work.given, record.digest) if isinstance(work.given, Start) else None
-        if error is None and work.waiter and not isinstance(work.given, Start):
-            error = gone(record)
+        error: ChorosError | None = gone(record) if work.waiter else None
+        if isinstance(work.given, Start):
+            error = None if _says_the_same(work.given, record, sagas) else _conflict(work.given)
         (rejected.append((work, error)) if error else repeated.append(work))
     return Folded((), repeated, rejected, as_stored(record))
 

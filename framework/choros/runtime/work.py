@@ -28,6 +28,8 @@ class Start:
     tracestate: str = ""
     kept: tuple[StepState, ...] = ()
     """The first steps, where it takes over those of another instance."""
+    said: str = ""
+    """The canonical text of the body, by which it is compared where the digests differ; empty where they decide."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable
+from datetime import timedelta
 from functools import partial
 from types import FunctionType
 from typing import Any, TypeGuard
@@ -11,7 +12,10 @@ from typing import Any, TypeGuard
 from choros.errors import DeclarationError
 from choros.messages import Message
 from choros.names import valid_name
-from choros.saga.policy import check_timedelta
+from choros.saga.policy import check_duration
+
+HIGHEST_VERSION = 2**31 - 1
+"""What CloudEvents calls an Integer."""
 
 
 def shown(value: object) -> str:
@@ -52,10 +56,12 @@ def check_head(saga: object, version: object, start: object) -> None:
     """What a saga is called, counted as and started with."""
     if not is_name(saga):
         raise DeclarationError(f"{shown(saga)} is no name for a saga.", "use lower-case words joined by '-' or '_'.")
-    if not isinstance(version, int):
+    if not isinstance(version, int) or isinstance(version, bool):
         raise DeclarationError(f"saga {saga!r}: version {shown(version)} is no whole number.", "count from 1.")
     if version < 1:
         raise DeclarationError(f"saga {saga!r}: version {version} is less than 1.", "count versions from 1.")
+    if version > HIGHEST_VERSION:
+        raise DeclarationError(f"saga {saga!r}: version {version} is too high to be sent.", "count versions from 1.")
     if not is_a(start, Message):
         raise DeclarationError(
             f"saga {saga!r}: start={shown(start)} is no message type.", "derive it from choros.Message."
@@ -70,7 +76,7 @@ def check_start(saga: str, key: object, deadline: object) -> None:
             f"saga {saga!r}: key={shown(key)} is no function.", f"write key=lambda start: start.{field}."
         )
     if deadline is not None:
-        check_timedelta(f"saga {saga!r}", "deadline", deadline)
+        check_duration(f"saga {saga!r}", "deadline", deadline, least=timedelta(microseconds=1))
 
 
 def check_function(saga: str, function: object, wanted: str) -> None:

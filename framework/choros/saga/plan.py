@@ -12,7 +12,7 @@ from choros.messages import Command, Fact, Message, Reply
 from choros.names import RESERVED_NAMES, valid_name
 from choros.saga.checks import check_function, is_a, is_function, is_name, shown
 from choros.saga.parameters import Known, Need, needs_of, shown_type, signature_of
-from choros.saga.policy import RetryPolicy, check_timedelta
+from choros.saga.policy import RetryPolicy, check_duration
 from choros.saga.steps import CommandBuilder, Commanded, FactBuilder, Node, Pivot, Publish, Retriable, Step
 
 
@@ -221,7 +221,7 @@ def _check_commanded(saga: str, name: str, node: Commanded) -> None:
     """Where a command goes, and how long it is waited for."""
     _check_destination(saga, name, node.to)
     where = f"saga {saga!r}: {name}"
-    check_timedelta(where, "timeout", node.timeout)
+    check_duration(where, "timeout", node.timeout)
     if node.timeout <= timedelta(0):
         raise DeclarationError(f"{where} has no time to answer.", "give it a timeout above zero.")
     _check_retry(where, "retry", node.retry)

@@ -13,20 +13,28 @@ from choros.errors import DeclarationError
 
 DEFAULT_TIMEOUT = timedelta(seconds=30)
 """How long one attempt of a command may go unanswered."""
+LONGEST = timedelta(days=36_500)
+"""A hundred years: as good as for ever, and no sum of a few of them is past the last year that a calendar has."""
 
 
-def check_timedelta(where: str, name: str, value: object) -> None:
-    """Refuse a bare number: it does not say of what."""
+def check_duration(where: str, name: str, value: object, *, least: timedelta = timedelta.min) -> None:
+    """Raises DeclarationError for a bare number, which does not say of what, and for what is no time to wait."""
     if not isinstance(value, timedelta):
         seconds = value if isinstance(value, (int, float)) else 30
         raise DeclarationError(
             f"{where}: {name}={value!r} is no timedelta.", f"write {name}=timedelta(seconds={seconds})."
         )
+    if value > LONGEST:
+        raise DeclarationError(
+            f"{where}: {name} is longer than a hundred years.", f"{name}=timedelta(days={LONGEST.days}) is for ever."
+        )
+    if value < least:
+        raise DeclarationError(f"{where}: {name}={value} is no time to wait.", f"write {name}=timedelta(seconds=30).")
 
 
 def _check_kinds(policy: RetryPolicy) -> None:
     for name in ("initial", "max", "total"):
-        check_timedelta("RetryPolicy", name, getattr(policy, name))
+        check_duration("RetryPolicy", name, getattr(policy, name))
     _check_number("factor", policy.factor, (int, float))
     _check_number("jitter", policy.jitter, (int, float))
     _check_number("attempts", policy.attempts, (int, NoneType))

@@ -6,7 +6,7 @@ from contextvars import copy_context
 from dataclasses import replace
 from typing import Any, cast
 
-from choros.envelope import MAX_BODY
+from choros.envelope import LAST_MOMENT, why_unreadable
 from choros.errors import EXITS, MessageRejected, MessageUnwritable
 from choros.keys import CommandKey
 from choros.messages import Close, Failure, Message
@@ -65,9 +65,9 @@ class Turn:
         try:
             body = self.build(builder).to_json()
         except MessageUnwritable as error:
-            raise BuildFailed(f"{builder.function.__name__} built what cannot be written: {error.sentence}") from error
-        if len(body.encode()) > MAX_BODY:
-            raise BuildFailed(f"{builder.function.__name__} built a message of more than {MAX_BODY} bytes")
+            raise BuildFailed(f"{builder.function.__name__} built what cannot be sent: {error.sentence}") from error
+        if why := why_unreadable(body):
+            raise BuildFailed(f"{builder.function.__name__} built a message that {why}")
         return body
 
     def build(self, builder: Builder) -> Message:
@@ -103,6 +103,8 @@ class Turn:
         if leg.operation == "do" and isinstance(node, Step):
             budget = leg.first_at + node.retry.total.total_seconds()
             not_after = max(not_after or 0.0, leg.due or 0.0, budget)
+        if not_after is not None:  # also one that an older choros has stored
+            not_after = min(not_after, LAST_MOMENT)
         began = self.now if state.progress == "pending" else state.began
         self.change_step(planned.index, leg=leg, not_after=not_after, began=began)
         key = CommandKey(state.owner or self.instance.saga_id, planned.name, state.round, leg.operation)

@@ -103,6 +103,16 @@ class TransportConformance:
             consumer = await later.consume(stage.names.service_queue("payment"), 1)
             await receive_and_ack(consumer)
 
+    async def test_a_message_that_cannot_be_written_holds_no_other(self) -> None:
+        async with self.stage() as stage:
+            transport = await stage.transport(stage.shop())
+            sent = [command(number=0), replace(command(number=1), not_after=9e13), command(number=2)]
+            assert await transport.send(sent) == [Published.CONFIRMED, Published.NACKED, Published.CONFIRMED]
+            facts = [replace(fact(1, "a"), time=9e13), fact(2, "a"), fact(1, "b")]
+            bad, behind, other = await transport.publish(facts)
+            assert (bad, other) == (Published.NACKED, Published.CONFIRMED)
+            assert behind in (Published.NACKED, Published.UNKNOWN)
+
     async def test_no_messages_have_no_answers(self) -> None:
         async with self.stage() as stage:
             transport = await stage.transport(stage.shop())

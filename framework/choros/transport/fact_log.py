@@ -9,6 +9,7 @@ from datetime import timedelta
 from choros.errors import DeclarationError
 
 GIB = 1024**3
+_LONGEST_AGE = timedelta(days=36_500)
 _SEGMENTS = 8
 _SMALLEST_SEGMENT, _LARGEST_SEGMENT = 64 * 1024, 64 * 1024 * 1024
 MARK = "x-choros-mark"
@@ -29,6 +30,8 @@ class FactLog:
     max_bytes: int = GIB
 
     def __post_init__(self) -> None:
+        if self.max_age > _LONGEST_AGE:
+            raise DeclarationError("The fact log: max_age is longer than a hundred years.", "timedelta(days=7).")
         if self.max_age < timedelta(seconds=1):
             raise DeclarationError("The fact log keeps nothing: max_age is under a second.", "timedelta(days=7).")
         if self.max_bytes < _SEGMENTS * _SMALLEST_SEGMENT:

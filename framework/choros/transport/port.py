@@ -98,7 +98,8 @@ class Transport(Protocol):
     async def send(self, messages: Sequence[Envelope]) -> Sequence[Published]:
         """Send commands and replies, all confirms in flight together; one answer for each, in order.
 
-        Never raises for I/O, and never waits longer than the transport's publish timeout.
+        Never raises for I/O, nor for a message that cannot be written: that one is NACKED, and the others are sent.
+        Never waits longer than the transport's publish timeout.
         """
         ...
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import structlog
 
-from choros.envelope import Envelope, Wire, encode
+from choros.envelope import Envelope, Wire
 from choros.errors import BrokerMisconfigured, BrokerUnreachable
 from choros.sources import now
 from choros.testing.simulation.broker import SimBroker
@@ -17,7 +17,7 @@ from choros.testing.simulation.connection_lane import Post, SimLane
 from choros.testing.simulation.transport_consumer import Owner, SimConsumer, SimReplay
 from choros.transport.fact_log import MARK
 from choros.transport.health import Health, HealthRecord
-from choros.transport.memory.transport import unshared
+from choros.transport.memory.transport import unshared, written
 from choros.transport.port import Published
 from choros.transport.topology import Names, Topology
 
@@ -77,14 +77,21 @@ class SimTransport:
     async def send(self, messages: Sequence[Envelope]) -> Sequence[Published]:
         """Send commands and replies, all confirms in flight together; one answer for each, in order."""
         exchanges = {"command": self.names.commands, "reply": self.names.replies, "fact": self.names.facts}
-        posts = [Post(exchanges[message.kind], message.to, unshared(encode(message))) for message in messages]
-        return await self._publish(self._orders, posts)
+        pairs = list(zip(messages, written(messages), strict=True))
+        posts = [Post(exchanges[message.kind], message.to, wire) for message, wire in pairs if wire]
+        return _answers(await self._publish(self._orders, posts), [wire for _, wire in pairs])
 
     async def publish(self, facts: Sequence[Envelope]) -> Sequence[Published]:
         """Publish facts, those of one stream in order: each waits for the confirm of the one before."""
         exchange = self.names.facts
-        posts = [Post(exchange, fact.type, unshared(encode(fact)), (fact.source, fact.stream)) for fact in facts]
-        return await self._publish(self._facts, posts)
+        wires = written(facts)
+        stopped = {(fact.source, fact.stream) for fact, wire in zip(facts, wires, strict=True) if wire is None}
+        if stopped:  # none of such a stream leaves, which is strict enough: nothing here makes such a fact
+            keys = [(fact.source, fact.stream) for fact in facts]
+            wires = [None if key in stopped else wire for key, wire in zip(keys, wires, strict=True)]
+        pairs = zip(facts, wires, strict=True)
+        posts = [Post(exchange, fact.type, wire, (fact.source, fact.stream)) for fact, wire in pairs if wire]
+        return _answers(await self._publish(self._facts, posts), wires)
 
     async def consume(self, queue: str, prefetch: int) -> SimConsumer:
         """Subscribe to a queue; returns when that is done, or when it takes too long to wait for."""
@@ -214,3 +221,9 @@ class SimTransport:
 
     async def _copy(self, exchange: str, key: str, wire: Wire) -> Published:
         return (await self._publish(self._copies, [Post(exchange, key, unshared(wire))]))[0]
+
+
+def _answers(sent: Sequence[Published], wires: Sequence[Wire | None]) -> list[Published]:
+    """One for each message; those that cannot be written were not sent."""
+    answers = iter(sent)
+    return [next(answers) if wire else Published.NACKED for wire in wires]

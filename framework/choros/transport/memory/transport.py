@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+import structlog
+
 from choros.envelope import Envelope, Wire, encode
 from choros.errors import BrokerMisconfigured
 from choros.transport.fact_log import MARK
@@ -16,6 +18,8 @@ from choros.transport.memory.broker import MemoryBroker
 from choros.transport.memory.queues import Line
 from choros.transport.port import Published
 from choros.transport.topology import Names, Topology
+
+log = structlog.get_logger(__name__)
 
 _TURN = 64
 """Messages published before the consumers get a turn."""
@@ -117,7 +121,9 @@ class MemoryTransport:
     async def send(self, messages: Sequence[Envelope]) -> Sequence[Published]:
         """Send commands and replies; one answer for each, in order."""
         exchanges = {"command": self.names.commands, "reply": self.names.replies, "fact": self.names.facts}
-        return await self.put([(exchanges[m.kind], m.to, unshared(encode(m))) for m in messages])
+        wires = written(messages)
+        sent = iter(await self.put([(exchanges[m.kind], m.to, w) for m, w in zip(messages, wires, strict=True) if w]))
+        return [next(sent) if wire else Published.NACKED for wire in wires]
 
     async def publish(self, facts: Sequence[Envelope]) -> Sequence[Published]:
         """Publish facts in order; after one that is not taken, the rest of its stream is not sent."""
@@ -128,7 +134,8 @@ class MemoryTransport:
             if stream in stopped:
                 answers.append(Published.UNKNOWN)
                 continue
-            answers += await self.put([(self.names.facts, fact.type, unshared(encode(fact)))])
+            (wire,) = written([fact])
+            answers += await self.put([(self.names.facts, fact.type, wire)]) if wire else [Published.NACKED]
             if answers[-1] not in (Published.CONFIRMED, Published.RETURNED):
                 stopped.add(stream)
         return answers
@@ -186,6 +193,18 @@ class MemoryTransport:
             await consumer.close()
             consumer.lose()
         self._consumers.clear()
+
+
+def written(messages: Sequence[Envelope]) -> list[Wire | None]:
+    """Each as it goes out; None for one that cannot be written, which must not hold the others."""
+    wires: list[Wire | None] = []
+    for message in messages:
+        try:
+            wires.append(unshared(encode(message)))
+        except (ValueError, OverflowError, OSError) as failure:
+            log.error("broker.message_unsendable", to=message.to or message.type, why=type(failure).__name__)
+            wires.append(None)
+    return wires
 
 
 def unshared(wire: Wire) -> Wire:

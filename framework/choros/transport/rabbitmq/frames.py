@@ -21,8 +21,10 @@ from choros.transport.copies import LARGEST_BODY
 from choros.transport.rabbitmq.properties import read_properties
 from choros.transport.rabbitmq.reader import SEAL
 
-UNENCODABLE = (TypeError, ValueError, ArithmeticError, AttributeError, LookupError, RecursionError, struct.error)
-"""What encoding raises for a value that AMQP cannot carry."""
+UNENCODABLE = (
+    TypeError, ValueError, ArithmeticError, AttributeError, LookupError, OSError, RecursionError, struct.error,
+)  # fmt: skip
+"""What encoding raises for a value that AMQP cannot carry, or a time that no calendar has."""
 LARGEST_UNREADABLE = 24 * 1024
 """Bytes of properties that are kept as they came."""
 LARGEST_HEADERS = 64 * 1024
