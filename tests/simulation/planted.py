@@ -53,7 +53,7 @@ def no_scan_of_the_outbox(patch: pytest.MonkeyPatch) -> None:
 
 def no_dedupe(patch: pytest.MonkeyPatch) -> None:
     """A participant carries every copy of a command out."""
-    patch.setattr(carrying_out, "on_do", lambda *_: CarryOut())
+    patch.setattr(carrying_out, "on_do", lambda *_, **__: CarryOut())
 
 
 def sent_before_it_is_confirmed(patch: pytest.MonkeyPatch) -> None:
