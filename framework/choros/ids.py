@@ -20,6 +20,11 @@ def fresh_id() -> str:
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
+def fresh_identity() -> str:
+    """What tells a store from every other one: short enough for a queue's name."""
+    return fresh_id()[-12:]
+
+
 def derived_id(*parts: str) -> str:
     """The same id for the same parts, on every machine: 128 bits of SHA-256, as UUIDv8 text."""
     digest = hashlib.sha256("\x00".join(parts).encode()).digest()[:16]

@@ -254,7 +254,9 @@ async def _open_service(
     given: Any = {"namespace": app.namespace, "transport": transport, "database": database, "settings": settings}
     if service.commands and kind != "subscriber":
         await transport.declare(topology(app.namespace, services=[service.name]))
-        parts.append(Participant(service, sagas=app.sagas, **given))
+        participant = Participant(service, sagas=app.sagas, **given)
+        vitals.watch_noticed(lambda: participant.passing_on.noticed)
+        parts.append(participant)
     if service.facts and kind != "service":
         await transport.declare(topology(app.namespace, subscribers=[service.subscription], fact_log=app.fact_log))
         parts.append(Subscriber(service, **given, memory=memory_for(service, settings, app.fact_log)))

@@ -218,6 +218,19 @@ async def store_out_of_memory(scene: Scene) -> str:
     return f"for {seconds:.1f} s"
 
 
+async def store_fails_over(scene: Scene) -> str:
+    """It has become a replica of nobody that answers: it takes no writes (READONLY), or does not even read."""
+    stale = scene.dice.choice(["yes", "no"])
+    await in_thread(scene.battlefield.redis, "CONFIG", "SET", "replica-serve-stale-data", stale)
+    await in_thread(scene.battlefield.redis, "REPLICAOF", "127.0.0.1", "1")
+    try:
+        seconds = await scene.lasting(2, 8)
+    finally:
+        await in_thread(scene.battlefield.redis, "REPLICAOF", "NO", "ONE")
+        await in_thread(scene.battlefield.redis, "CONFIG", "SET", "replica-serve-stale-data", "yes")
+    return f"{'READONLY' if stale == 'yes' else 'MASTERDOWN'} for {seconds:.1f} s"
+
+
 # --- disks ------------------------------------------------------------------------------------------------------------
 
 
@@ -350,6 +363,7 @@ BIG: dict[str, Fault] = {
     "memory alarm": memory_alarm,
     "disk alarm": disk_alarm,
     "store out of memory": store_out_of_memory,
+    "store fails over": store_fails_over,
     "disk full under the store": store_disk_full,
     "disk full under the services": service_disk_full,
     "disk full under the broker": broker_disk_full,

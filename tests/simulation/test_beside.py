@@ -35,7 +35,7 @@ def test_both_applications_carry_out_their_own_sagas(scene: Scene, together: boo
 
 
 def test_what_strikes_the_shared_store_strikes_both(scene: Scene) -> None:
-    plan = Plan(seed=1, starts=(0.9,), beside=True, faults=(Fault("lose", "store", 2, 2.0),))
+    plan = Plan(seed=1, starts=(0.9,), beside=True, faults=(Fault("lose", "store", 3, 4.0),))
     result = scene.examine(plan, story=True)
     assert result.violations == () and result.statuses == {"completed": 2}
     assert sum("saga 0 v1: started" in line for line in result.story) == 4

@@ -6,17 +6,18 @@ import pytest
 
 from choros.envelope import Wire
 from choros.testing.fact_log import FactLogConformance
+from choros.testing.giving_back import GivingBackConformance
 from choros.testing.simulation.broker import SimBroker
 from choros.testing.simulation.broker_queue import Mode
 from choros.testing.simulation.transport import SimTransport
 from choros.testing.transport import TransportConformance
 from tests.simulation.broker_stage import MODES, simulated
 
-SUITES = (TransportConformance, FactLogConformance)
+SUITES = (TransportConformance, FactLogConformance, GivingBackConformance)
 PARTS = sorted(name for suite in SUITES for name in vars(suite) if name.startswith("test_"))
 
 
-class Simulated(TransportConformance, FactLogConformance):
+class Simulated(TransportConformance, FactLogConformance, GivingBackConformance):
     """Every test of the suite, on a broker of its own."""
 
     mode: Mode

@@ -12,7 +12,7 @@ from tests.simulation.trip import app
 TARGETS: dict[Kind, str] = {
     "refuse": "store", "unknown": "railway database", "stall": "store", "lose": "store", "away": "hotel database",
     "skew": "orchestrator-1", "jump": "service:hotel", "block": "broker", "restart": "broker", "empty": "broker",
-    "cancel": "travel.railway", "ack_timeout": "travel.replies.travel", "full": "travel.hotel",
+    "cancel": "travel.railway", "ack_timeout": "travel.replies.travel.1", "full": "travel.hotel",
     "crash": "service:hotel", "pause": "orchestrator-1",
 }  # fmt: skip
 TIMED = ("skew", "jump", "block", "restart", "empty", "cancel", "ack_timeout", "full", "deploy")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from choros.envelope import MAX_BODY, Envelope, Kind, Outcome, decode, encode, why_unreadable
 from choros.errors import MessageUnwritable
@@ -64,6 +64,13 @@ def kept(row: Row, kind: Kind = "reply") -> Envelope:
 def stored(row: Row) -> Answer:
     """The answer that a row keeps; raises UnreadableRow."""
     return Answer(kept(row), (row.key,), repeated=True)
+
+
+def addressed(given: Answer, command: Envelope) -> Answer:
+    """The answer to whoever asks now: a stored one was made for whoever asked first, whose queue may be gone."""
+    if given.reply.to == command.reply_to:
+        return given
+    return replace(given, reply=replace(given.reply, to=command.reply_to))
 
 
 def answer(command: Envelope, source: str, now: float, body: Reply, outcome: Outcome = "ok") -> Envelope:

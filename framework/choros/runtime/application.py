@@ -16,6 +16,7 @@ from choros.saga.plan import Planned
 from choros.saga.steps import Publish
 from choros.store.port import Kind
 from choros.transport.fact_log import FactLog
+from choros.transport.reply_queues import reply_queues
 from choros.transport.topology import Topology, topology
 
 
@@ -85,6 +86,10 @@ class App:
             subscribers=subscriptions,
             fact_log=self.fact_log,
         )
+
+    def replies_on(self, store: str) -> Topology:
+        """What its replies need on the broker where its sagas are on the store with this identity."""
+        return reply_queues(self.namespace, self.name, store)
 
     @property
     def participants(self) -> Sequence[str]:

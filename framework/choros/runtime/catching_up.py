@@ -52,9 +52,13 @@ class CatchUp:
         self._patience, self._clock = publish_timeout, clock
         self._key = log_key(queue)
 
-    async def begin(self, take: Take, *, from_start: bool, bounded: bool) -> None:
-        """Before the queue is consumed: hand all to `take` that the log holds and the queue may lack."""
-        place = await self._place()
+    async def begin(
+        self, take: Take, *, from_start: bool, bounded: bool, again: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
+        """Before the queue is consumed: hand all to `take` that the log holds and the queue may lack.
+
+        With `again` the whole log is read anew, since the service has gained a type; that is awaited afterwards."""
+        place = None if again else await self._place()
         if place is not None and not bounded:
             return  # it is live: what came since then lies in its queue
         if place is None and not from_start:
@@ -62,7 +66,7 @@ class CatchUp:
             return
         log.info("choros.subscriber.catching_up", queue=self._queue)
         finish = await self._read(take, place, self._patience if place is None else 0.0)
-        self._intake.accompany(self._end(finish, take))
+        self._intake.accompany(self._end(finish, take, again))
 
     async def sweep(self, take: Take, every: float) -> None:
         """For a bounded queue: read on from the last mark, again and again."""
@@ -70,11 +74,18 @@ class CatchUp:
             await asyncio.sleep(every)
             await self._end(await self._read(take, await self._place(), 0.0), take)
 
-    async def _end(self, finish: Callable[[], Awaitable[bool]], take: Take) -> None:
+    async def _end(
+        self,
+        finish: Callable[[], Awaitable[bool]],
+        take: Take,
+        then: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
         """Once all is settled, note how far we are; what a lost connection has torn away is read again."""
         while not self._intake.stopping and not await finish():
-            finish = await self._read(take, await self._place(), 0.0)
+            finish = await self._read(take, None if then else await self._place(), 0.0)
         if not self._intake.stopping:
+            if then:
+                await then()
             log.info("choros.subscriber.caught_up", queue=self._queue)
 
     async def _read(self, take: Take, since: float | None, wait: float) -> Callable[[], Awaitable[bool]]:
@@ -204,6 +215,14 @@ class _Tracked:
         return self._delivery.retries
 
     @property
+    def waits(self) -> int:
+        return self._delivery.waits
+
+    @property
+    def returns(self) -> int:
+        return self._delivery.returns
+
+    @property
     def lost(self) -> bool:
         return self._delivery.lost
 
@@ -212,10 +231,15 @@ class _Tracked:
         await self._delivery.ack()
         self._tell(self, False)
 
-    async def retry(self, after: float) -> None:
+    async def retry(self, after: float, *, tried: bool = True) -> None:
         """Without its connection no copy was made."""
-        await self._delivery.retry(after)
+        await self._delivery.retry(after, tried=tried)
         self._tell(self, self._delivery.lost)
+
+    def pass_on(self, after: float) -> None:
+        """It stays where it is, and nobody can say that it was handled."""
+        self._delivery.pass_on(after)
+        self._tell(self, True)
 
     async def dead_letter(self, reason: str) -> None:
         """The same."""

@@ -16,6 +16,7 @@ from typing import Any, Self, TypeVar
 from choros.canonical import canonical
 from choros.envelope import trace_context, why_unreadable
 from choros.errors import (
+    BrokerMisconfigured,
     ChorosError,
     DeclaredOtherwise,
     OutcomePending,
@@ -105,8 +106,9 @@ class Client:
     ) -> None:
         self._app = app
         self._store = store
+        self._transport = transport
         self._own = decider is None
-        self._decider = decider or Decider(Transitions(app).make, store, transport)
+        self._decider = decider or Decider(Transitions(app, lambda: store.identity).make, store, transport)
         self._timeout = _seconds(timeout)
         self._deciding: asyncio.Task[None] | None = None
         self._marking: list[asyncio.Task[None]] = []
@@ -116,6 +118,8 @@ class Client:
             self._deciding = asyncio.create_task(_kept_up(self._decider.run))
             relays = (self._decider.commands, self._decider.facts)
             self._marking = [asyncio.create_task(_kept_up(partial(relay.run, scan=False))) for relay in relays]
+            with suppress(BrokerMisconfigured):  # an orchestrator on this store declares it as well
+                await self._transport.declare(self._app.replies_on(self._store.identity))
             await asyncio.sleep(0)  # a client that was closed before is at work again only once these have begun
         return self
 

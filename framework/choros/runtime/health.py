@@ -76,6 +76,8 @@ class Report:
     """What is nearly full, in sentences: when it is full, nothing can be written."""
     hanging: Sequence[Hanging] = ()
     """Handlers that take long, or were cut off and go on."""
+    noticed: Sequence[str] = ()
+    """What its parts have noticed lately, in sentences."""
 
     @classmethod
     def read(cls, path: Path) -> Report:
@@ -121,7 +123,7 @@ class Report:
                 f"A saga has not ended for {self.outlasting / 86_400:.0f} days, longer than a service remembers what it"
                 " did for it. Try: choros saga list --status parked"
             )
-        return [*found, *self.filling]
+        return [*found, *self.filling, *self.noticed]
 
 
 class Vitals:
@@ -143,6 +145,7 @@ class Vitals:
         self._oldest: Callable[[], tuple[float | None, float]] = lambda: (None, 0.0)
         self._rooms = Rooms()
         self._calls: list[Calls] = []
+        self._noticing: list[Callable[[], Sequence[str]]] = []
 
     def watch_broker(self, broker: Broker) -> None:
         """Report how this transport is."""
@@ -177,6 +180,10 @@ class Vitals:
         """Report how much is stored that this process cannot read."""
         self._unreadable = count
 
+    def watch_noticed(self, noticed: Callable[[], Sequence[str]]) -> None:
+        """Report what a part of this process has noticed."""
+        self._noticing.append(noticed)
+
     async def run(self) -> None:
         """Watch and report until cancelled; then the file goes, since nobody speaks for it any more."""
         ticking = asyncio.create_task(self._tick())
@@ -206,7 +213,8 @@ class Vitals:
         left_alone = self._stranded(), self._unreadable()
         about = self._role, os.getpid(), now(), self._every, broker, self._store.now, lag, last
         hanging = [one for calls in self._calls for one in calls.hanging]
-        return Report(*about, *left_alone, self._outlasting(), self._rooms.filling, hanging)
+        noticed = [sentence for noticing in self._noticing for sentence in noticing()]
+        return Report(*about, *left_alone, self._outlasting(), self._rooms.filling, hanging, noticed)
 
     def _outlasting(self) -> float:
         began, memory = self._oldest()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 
 from choros.errors import MessageRejected, StoreUnreachable
@@ -21,7 +21,7 @@ from choros.runtime.work import Work
 from choros.sources import now
 from choros.store.port import Store
 from choros.transport.port import Consumer, Delivery, Transport
-from choros.transport.topology import Names
+from choros.transport.reply_queues import reply_queue
 
 log = get_logger("choros.orchestrator")
 
@@ -47,7 +47,11 @@ class Orchestrator:
         sweep_every: float = SWEEP_EVERY,
     ) -> None:
         self.decider = Decider(
-            Transitions(app).make, store, transport, resend_after=resend_after, scan_every=scan_every
+            Transitions(app, lambda: store.identity).make,
+            store,
+            transport,
+            resend_after=resend_after,
+            scan_every=scan_every,
         )
         self._app = app
         self.transport = transport
@@ -68,15 +72,15 @@ class Orchestrator:
 
     async def declare(self) -> None:
         """Create everything that the application needs on the broker, before anybody sends."""
-        await self.transport.declare(self._app.topology)
+        await self.transport.declare(self._app.topology + self._app.replies_on(self.store.identity))
 
     async def run(self) -> None:
         """Run until stopped; raises Misconfigured where the broker or the store cannot be used at all."""
         await self.declare()
         await self._look_for_stranded()
-        consumer = await self.transport.consume(Names(self._app.namespace).reply_queue(self._app.name), self._prefetch)
+        consumers = [await self.transport.consume(queue, self._prefetch) for queue in self._queues()]
         jobs = (
-            in_order(partial(self._receive, consumer)),
+            *(in_order(partial(self._receive, consumer)) for consumer in consumers),
             self._timers(),
             self._survey(),
             self.sweep.run(),
@@ -90,16 +94,22 @@ class Orchestrator:
         try:
             await asyncio.wait([*tasks, deciding, stopping], return_when=asyncio.FIRST_COMPLETED)
         finally:
-            await self._wind_down(consumer, [*tasks, stopping], deciding)
+            await self._wind_down(consumers, [*tasks, stopping], deciding)
         for task in (*tasks, deciding):
             if task.done() and not task.cancelled() and (error := task.exception()):
                 raise plainly(error)
 
+    def _queues(self) -> Collection[str]:
+        """The one of this store; and the one of the application, which older versions of this one have named."""
+        namespace, name, identity = self._app.namespace, self._app.name, self.store.identity
+        return dict.fromkeys([reply_queue(namespace, name, identity), reply_queue(namespace, name, "")])
+
     async def _wind_down(
-        self, consumer: Consumer, tasks: Sequence[asyncio.Task[object]], deciding: asyncio.Task[None]
+        self, consumers: Sequence[Consumer], tasks: Sequence[asyncio.Task[object]], deciding: asyncio.Task[None]
     ) -> None:
         """Take nothing more in, decide what was taken in, publish it; what is left comes again elsewhere."""
-        await consumer.close()
+        for consumer in consumers:
+            await consumer.close()
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks, timeout=self._drain)

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from choros.errors import MessageRejected, Misconfigured, Refused
-from choros.runtime.answering import Answer, answer, failure
+from choros.runtime.answering import Answer, addressed, answer, failure
 from choros.runtime.barrier import CLOCK_SKEW
 from choros.runtime.calling import ExitWanted, HandlerBroke, plainly
 from choros.runtime.calls import Calls
@@ -19,7 +19,8 @@ from choros.runtime.effects import Effects
 from choros.runtime.forgetting import SWEEP_SECONDS, Ages, keep_forgetting
 from choros.runtime.intake import Intake
 from choros.runtime.operations import NO_SAGAS, check_operation
-from choros.runtime.reading import Received, read_command
+from choros.runtime.passing_on import PassingOn
+from choros.runtime.reading import NoHandler, Received, read_command
 from choros.runtime.recognising import Sagas
 from choros.runtime.reply_outbox import Outgoing, ReplyOutbox
 from choros.runtime.service import Service
@@ -65,8 +66,8 @@ class Participant:
         `settings` go before those of the service, and before them the arguments of their own."""
         settings = Settings.of(prefetch, handler_timeout, drain).over(settings).over(service.settings)
         self.counts: Counter[str] = Counter()
-        """What became of the commands so far: ok, refused, failed, repeated, parked, copies of what is under way; and
-        replies unconfirmed."""
+        """What became of the commands so far: ok, refused, failed, repeated, parked, copies of what is under way, or passed
+        on to another replica; and replies unconfirmed."""
         self.calls = Calls(settings)
         """The handlers that are at work."""
         self._service = service
@@ -85,6 +86,8 @@ class Participant:
         self._under_way = UnderWay()
         self._answered: list[Outgoing] = []
         self._leaving = False
+        self.passing_on = PassingOn(service.name, max(1, settings.number("prefetch") // 4), clock)
+        """Commands that this replica does not handle."""
         self._intake = Intake(
             transport,
             self._names.service_queue(service.name),
@@ -129,10 +132,16 @@ class Participant:
             received = read_command(delivery.wire, self._service, self._names)
             check_operation(received.envelope, received.key, self._sagas)
         except MessageRejected as rejected:
-            self._park(delivery, rejected.sentence)
+            self._reject(delivery, rejected)
             return None
         received.delivery = delivery
         return received
+
+    def _reject(self, delivery: Delivery, rejected: MessageRejected) -> None:
+        if isinstance(rejected, NoHandler) and self.passing_on.take(delivery, rejected.kind):
+            self.counts["passed on"] += 1
+        else:
+            self._park(delivery, rejected.sentence)
 
     def _park(self, delivery: Delivery, reason: str) -> None:
         self.counts["parked"] += 1
@@ -189,7 +198,7 @@ class Participant:
     def _answer(self, received: Received, result: Any) -> Answer:
         if isinstance(result, Answer):
             self._count(received, result)
-            return result
+            return addressed(result, received.envelope)
         self.counts["failed"] += 1
         error = plainly(result)
         self._say_why(received, error)

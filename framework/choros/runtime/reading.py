@@ -14,6 +14,15 @@ from choros.transport.port import Delivery
 from choros.transport.topology import Names
 
 
+class NoHandler(MessageRejected):
+    """A command of a type that this replica of its service does not handle; another one may."""
+
+    def __init__(self, service: str, kind: str) -> None:
+        super().__init__(f"The service {service} has no handler for this type of command.")
+        self.kind = kind
+        """The type, as it was sent: not for the reason of a parking."""
+
+
 @dataclass(slots=True, eq=False)
 class Received:
     """A command that was understood."""
@@ -66,7 +75,7 @@ def understood(envelope: Envelope, service: Service) -> Received:
     """The command in an envelope of a known type; raises MessageRejected."""
     handler = service.handlers.get(envelope.type)
     if handler is None and envelope.type != Close.type_name:
-        raise MessageRejected(f"The service {service.name} has no handler for this type of command.")
+        raise NoHandler(service.name, envelope.type)
     key = CommandKey.parse(envelope.key)
     wanted: Any = handler.message if handler else Close
     return Received(envelope, key, wanted.from_json(envelope.data), handler)

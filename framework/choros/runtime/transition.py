@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from choros.canonical import canonical
@@ -32,7 +33,7 @@ from choros.saga.inputs import Decision, Event, Input, TimerFired
 from choros.saga.instance import Instance
 from choros.saga.machine import begin, decide
 from choros.store.port import ENDED, Entry, Loaded, Record, Transition
-from choros.transport.topology import Names
+from choros.transport.reply_queues import reply_queue
 
 _PROGRESS = frozenset({"replied", "refused", "failed", "undone", "skipped"})
 """Events after which no command sent so far is wanted any more: one that is still in the outbox leaves it."""
@@ -47,12 +48,13 @@ _SET_ASIDE = '[{"kind":"set_aside"}]'
 class Transitions:
     """Makes transitions for the sagas of one application. Does no I/O."""
 
-    def __init__(self, app: App, new_id: Callable[[], str] = fresh_id) -> None:
+    def __init__(self, app: App, store_identity: Callable[[], str] = str, new_id: Callable[[], str] = fresh_id) -> None:
+        """The replies to what is sent come to the queue of this application on the store with this identity."""
         self._app = app
+        self._store_identity = store_identity
         self._new_id = new_id
         self._bodies = Bodies()
         self._source = f"/{app.namespace}/{app.name}"
-        self._reply_to = Names(app.namespace).reply_queue(app.name)
 
     def make(self, works: Sequence[Work], loaded: Loaded | None, now: float) -> Folded:
         """Fold the work on one saga into one transition."""
@@ -201,6 +203,11 @@ class Transitions:
             tracestate=instance.tracestate,
             **more,
         )
+
+    @cached_property
+    def _reply_to(self) -> str:
+        """Known once the store is open."""
+        return reply_queue(self._app.namespace, self._app.name, self._store_identity())
 
     def _command(self, record: Record, decision: Decision, index: int, now: float) -> Envelope:
         send = decision.sends[index]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from choros.errors import StoreUnreachable
-from choros.ids import rerun_id_for
+from choros.ids import fresh_identity, rerun_id_for
 from choros.sources import now
 from choros.store.paging import Position, end_of, page_of, page_of_ended
 from choros.store.port import (
@@ -56,6 +56,7 @@ class _Rows:
     start_keys: dict[str, Record] = field(default_factory=dict)
     """What is left of records that were forgotten."""
     forgotten: float = 0.0
+    identity: str = ""
 
 
 class MemoryStore:
@@ -78,6 +79,12 @@ class MemoryStore:
     async def close(self) -> None:
         """Stop answering; the instances stay for whoever shares them, and for the next `open`."""
         self._open = False
+
+    @property
+    def identity(self) -> str:
+        """What tells these instances from those of every other store."""
+        self._rows.identity = self._rows.identity or fresh_identity()
+        return self._rows.identity
 
     async def schema_version(self) -> int:
         """What is in memory was written by this choros."""

@@ -204,6 +204,12 @@ class Store(Protocol):
         """Connect and prepare; raises StoreUnreachable or StoreMisconfigured, the latter also for another schema."""
         ...
 
+    @property
+    def identity(self) -> str:
+        """What tells this store from every other one, once it is open: lower-case letters and digits, made when it was
+        first opened and kept with what it holds, so that a copy of it has the same."""
+        ...
+
     async def schema_version(self) -> int:
         """How what is stored is laid out, 0 where nothing is. It need not be open."""
         ...

@@ -57,6 +57,8 @@ class RedisStore:
         self._server = Server(url, connections, timeout)
         self._prefix = f"{{{namespace}}}:"
         self._clock_ahead = 0.0
+        self.identity = ""
+        """What tells what is stored here from every other store."""
 
     async def open(self) -> None:
         """Connect, and refuse a server that could forget what it acknowledged."""
@@ -64,6 +66,7 @@ class RedisStore:
         asked_at = time.time()
         self._set_clock(await self._server.ask("TIME"), asked_at, first=True)
         await redis_schema.prepare(self._server, self._prefix)
+        self.identity = await redis_schema.identity_of(self._server, self._prefix)
 
     async def schema_version(self) -> int:
         """How what is stored is laid out, 0 where nothing is."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 
+from choros.ids import fresh_identity
 from choros.store.port import ENDED, LIVE
 from choros.store.redis_server import Script, Server
 from choros.store.schema import SCHEMA_VERSION, Upgraded, other_schema
@@ -36,6 +37,12 @@ async def prepare(server: Server, prefix: str) -> None:
         version = await version_of(server, prefix)
     if version != SCHEMA_VERSION:
         raise other_schema(f"The saga store in Redis at {server.name}", version, SCHEMA_VERSION, "--store redis://...")
+
+
+async def identity_of(server: Server, prefix: str) -> str:
+    """What tells what is stored here from every other store; made where there is none yet."""
+    await server.ask("SET", f"{prefix}identity", fresh_identity(), "NX")
+    return str(await server.ask("GET", f"{prefix}identity"))
 
 
 async def version_of(server: Server, prefix: str) -> int:

@@ -16,6 +16,7 @@ each of them.)
     counts                   hash     group -> number of records
     live                     hash     kind -> number of records that have not ended
     schema                   string   the version of all this
+    identity                 string   what tells this store from every other one
 """
 
 from choros.store.redis_server import Script

@@ -48,6 +48,7 @@ class _Opened:
         writing = connect(path)
         try:
             sqlite_schema.prepare(writing, path, scope)
+            self.identity = sqlite_schema.identity_of(writing)
             self.reading = connect(path, reading=True)
         except BaseException:
             writing.close()
@@ -91,6 +92,11 @@ class SqliteStore:
                 self._opened = await asyncio.to_thread(_Opened, self.path, self._scope)
             except sqlite3.Error as error:
                 raise named(error, self.path) from error
+
+    @property
+    def identity(self) -> str:
+        """What tells this file from every other one."""
+        return self._open.identity
 
     async def schema_version(self) -> int:
         """How this application's records are laid out, 0 for an empty file."""

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from choros.errors import StoreMisconfigured
+from choros.ids import fresh_identity
 from choros.store import sqlite_version_1 as version_1
 from choros.store.schema import SCHEMA_VERSION, Upgraded, other_schema
 from choros.store.sqlite_file import in_transaction
@@ -86,6 +87,19 @@ def _prepare(connection: sqlite3.Connection, path: Path, scope: str) -> None:
     if _layout(connection) == 0:
         _create(connection)
     _note(connection, scope)
+
+
+def identity_of(connection: sqlite3.Connection) -> str:
+    """What tells this file from every other one; it gets it where it has none yet. An older choros passes over it."""
+    has = "SELECT count(*) FROM sqlite_schema WHERE name = 'identity'"
+    if not connection.execute(has).fetchone()[0]:
+        in_transaction(connection, lambda: _identify(connection))
+    return str(connection.execute("SELECT id FROM identity").fetchone()[0])
+
+
+def _identify(connection: sqlite3.Connection) -> None:
+    connection.execute("CREATE TABLE IF NOT EXISTS identity (only_one INTEGER PRIMARY KEY, id TEXT NOT NULL)")
+    connection.execute("INSERT OR IGNORE INTO identity VALUES (1, ?)", (fresh_identity(),))
 
 
 def version_of(connection: sqlite3.Connection, path: Path, scope: str) -> int:

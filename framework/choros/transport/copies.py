@@ -15,6 +15,8 @@ from choros.sources import now
 from choros.transport.topology import RETRY_LADDER
 
 RETRIES = "x-choros-retries"
+WAITS = "x-choros-waits"
+RETURNS = "x-delivery-count"
 REASON = "x-choros-reason"
 FAILED_AT = "x-choros-failed-at"
 ORIGINAL_QUEUE = "x-choros-original-queue"
@@ -24,8 +26,9 @@ LARGEST_BODY = 16 * 1024 * 1024
 """Bytes; RabbitMQ 4 closes the channel above this, and with it everything else in flight there."""
 
 _MOST_RETRIES = 1_000_000
+"""A header that says more makes no sense."""
 # CC and BCC would route the copy to further queues; the others are the broker's own notes.
-_NOT_COPIED = frozenset({"CC", "BCC", "x-death", "x-delivery-count", "x-acquired-count", "x-stream-offset"})
+_NOT_COPIED = frozenset({"CC", "BCC", "x-death", RETURNS, "x-acquired-count", "x-stream-offset"})
 _NOT_COPIED_PREFIXES = ("x-first-death-", "x-last-death-", "x-opt-")
 
 
@@ -36,14 +39,29 @@ def rung(after: float) -> int:
 
 def retries_of(headers: Mapping[str, Any]) -> int:
     """How often this message has been through the ladder; 0 for a header that makes no sense."""
-    count = headers.get(RETRIES, 0)
+    return _count(headers, RETRIES)
+
+
+def returns_of(headers: Mapping[str, Any]) -> int:
+    """How often the broker has had this message back, as it says itself."""
+    return _count(headers, RETURNS)
+
+
+def waits_of(headers: Mapping[str, Any]) -> int:
+    """How often it was put off for somebody else to handle."""
+    return _count(headers, WAITS)
+
+
+def _count(headers: Mapping[str, Any], name: str) -> int:
+    count = headers.get(name, 0)
     sane = isinstance(count, int) and not isinstance(count, bool) and 0 <= count <= _MOST_RETRIES
     return count if sane else 0
 
 
-def retry_copy(wire: Wire) -> Wire:
+def retry_copy(wire: Wire, *, tried: bool = True) -> Wire:
     """The message as it goes into the ladder."""
-    return replace(wire, headers={**_copied(wire.headers), RETRIES: retries_of(wire.headers) + 1})
+    counter = RETRIES if tried else WAITS
+    return replace(wire, headers={**_copied(wire.headers), counter: _count(wire.headers, counter) + 1})
 
 
 def dead_copy(wire: Wire, reason: str, queue: str) -> Wire:

@@ -1,4 +1,4 @@
-"""A delivery that a consumer holds on a lease: the three ways to settle it, the same for every adapter."""
+"""A delivery that a consumer holds on a lease: the four ways to settle it, the same for every adapter."""
 
 from __future__ import annotations
 
@@ -9,7 +9,16 @@ import structlog
 
 from choros.envelope import Wire
 from choros.transport.backoff import full_jitter
-from choros.transport.copies import LARGEST_BODY, dead_copy, retries_of, retry_copy, rung, shortened
+from choros.transport.copies import (
+    LARGEST_BODY,
+    dead_copy,
+    retries_of,
+    retry_copy,
+    returns_of,
+    rung,
+    shortened,
+    waits_of,
+)
 from choros.transport.port import Published
 from choros.transport.topology import Names
 
@@ -69,6 +78,16 @@ class LeasedDelivery:
         return retries_of(self.wire.headers)
 
     @property
+    def waits(self) -> int:
+        """How often it has been through `retry` untried."""
+        return waits_of(self.wire.headers)
+
+    @property
+    def returns(self) -> int:
+        """How often it was given back to its queue before."""
+        return returns_of(self.wire.headers)
+
+    @property
     def lost(self) -> bool:
         """Whether the connection that it came through is gone."""
         return not self._lease.alive
@@ -78,8 +97,8 @@ class LeasedDelivery:
         if self._claim():
             self._lease.acknowledge(self._tag)
 
-    async def retry(self, after: float) -> None:
-        """Deliver it to this queue again after about so many seconds.
+    async def retry(self, after: float, *, tried: bool = True) -> None:
+        """Deliver it to this queue again after about so many seconds; `tried` says which of its two numbers rises.
 
         A queue without a ladder gets it back from here, uncounted, when the time has passed.
         """
@@ -87,9 +106,14 @@ class LeasedDelivery:
             return
         lease = self._lease
         step = lease.names.retry_queue(lease.queue, rung(after))
-        published = await self._put(lease.names.retry, step, retry_copy(self.wire), Published.RETURNED)
+        published = await self._put(lease.names.retry, step, retry_copy(self.wire, tried=tried), Published.RETURNED)
         if published is Published.RETURNED:
             asyncio.get_running_loop().call_later(after, lease.give_back, self._tag)
+
+    def pass_on(self, after: float) -> None:
+        """Give it back to its queue in so many seconds, for another consumer of it; the broker counts that."""
+        if self._claim():
+            asyncio.get_running_loop().call_later(after, self._lease.give_back, self._tag)
 
     async def dead_letter(self, reason: str) -> None:
         """Park it for a person, with the reason; returns once the broker has confirmed the parked copy.

@@ -24,7 +24,7 @@ class Published(Enum):
 
 
 class Delivery(Protocol):
-    """One message handed over by the broker; settled exactly once, by one of its three verbs.
+    """One message handed over by the broker; settled exactly once, by one of its four verbs.
 
     A delivery that is never settled, or whose connection is lost before, comes again. Settling never raises
     for a lost connection: the broker will deliver again, and the receiver's inbox absorbs it.
@@ -42,7 +42,18 @@ class Delivery(Protocol):
 
     @property
     def retries(self) -> int:
-        """How often this message has been through `retry` for this queue."""
+        """How often this message has been through `retry` for this queue, tried."""
+        ...
+
+    @property
+    def waits(self) -> int:
+        """The same, untried: nobody who received it could handle it."""
+        ...
+
+    @property
+    def returns(self) -> int:
+        """How often it was given back to its queue before, or its consumer was lost; at `topology.DELIVERY_LIMIT` the
+        broker parks it by itself."""
         ...
 
     @property
@@ -54,8 +65,12 @@ class Delivery(Protocol):
         """Done with: the broker forgets it."""
         ...
 
-    async def retry(self, after: float) -> None:
+    async def retry(self, after: float, *, tried: bool = True) -> None:
         """Deliver it to this queue again after about so many seconds (the broker's ladder of delays)."""
+        ...
+
+    def pass_on(self, after: float) -> None:
+        """Give it back to its queue in so many seconds, for another consumer of it."""
         ...
 
     async def dead_letter(self, reason: str) -> None:

@@ -31,6 +31,7 @@ class Wishes:
     plan: Plan
     starts: Sequence[tuple[Saga[Any], Message]]
     saga_ids: Sequence[str]
+    keys: Sequence[str]
     records: Callable[[], Mapping[str, Record]]
     """What is in the store right now."""
     note: Callable[[str], None]
@@ -94,7 +95,7 @@ class Caller:
         saga, message = self.wishes.start(index)
         while True:
             try:
-                await client.start(saga, message, key=f"sim-{index}")
+                await client.start(saga, message, key=self.wishes.keys[index])
             except StoreUnreachable:
                 await asyncio.sleep(AGAIN_AFTER)
             except ChorosError as error:

@@ -66,6 +66,8 @@ class Evidence:
     """What nobody caught."""
     strangers: frozenset[str] = frozenset()
     """Processes of the application beside this one."""
+    replies: str = ""
+    """Its reply queue."""
 
     def name(self, saga_id: str) -> str:
         """What to call a saga."""

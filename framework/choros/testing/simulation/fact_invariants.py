@@ -91,8 +91,7 @@ def _acks(run: Evidence) -> Iterator[str]:
     for commit in run.commits:
         for received in commit.transition.record.received:
             taken.setdefault(received, commit.at)
-    replies = f"{run.app.namespace}.replies."
     for entry in run.ledger.entries:
-        reply = entry.what == "acked" and entry.queue.startswith(replies) and ".dead" not in entry.queue
-        if reply and taken.get(entry.message, entry.at + 1) > entry.at and not _too_late(run, entry):
+        early = entry.what == "acked" and entry.queue == run.replies and taken.get(entry.message, entry.at + 1) > entry.at
+        if early and not _too_late(run, entry):
             yield f"11: the reply {entry.message} was acknowledged at {entry.at:.4f}, and is not in the store by then."

@@ -150,8 +150,8 @@ def apart(run: Evidence) -> Iterator[str]:
             yield f"14: {effect.by} did something for {run.name(effect.saga_id)}: {effect.kind} {effect.what}."
     own = _messages(run)
     for entry in run.ledger.entries:
-        if entry.what == "published" and entry.process in run.strangers and entry.message in own:
-            yield f"14: {entry.process} sent the {own[entry.message]}."
+        if entry.what in ("published", "delivered") and entry.process in run.strangers and entry.message in own:
+            yield f"14: the {own[entry.message]} was {entry.what} by, or to, {entry.process}."
 
 
 def _messages(run: Evidence) -> dict[str, str]:

@@ -67,6 +67,7 @@ def plan_for(seed: int, setting: Setting) -> Plan:
     starts = tuple(round(max(0.0, second - chance.uniform(0, 0.4)), 3) for _ in range(sagas))
     script = tuple(line for index in range(sagas) for line in _lines(chance, index, _saga(setting, index)))
     beside = random.Random(f"{seed} beside").random() < 0.12
+    rival = not beside and random.Random(f"{seed} rival").random() < 0.08
     plan = Plan(
         seed=seed,
         broker=chance.choice(("3.10", "4.3")),
@@ -86,6 +87,7 @@ def plan_for(seed: int, setting: Setting) -> Plan:
         together=random.Random(f"{seed} together").random() < 0.25,
         beside=beside,
         keep=_keep(random.Random(f"{seed} keep")),
+        rival=rival,
     )
     return replace(plan, forgets=_forgets(plan))
 

@@ -17,6 +17,8 @@ Verb = Literal["cancel", "pause", "resume", "retry", "skip"]
 Mode = Literal["3.10", "4.3"]
 BESIDE = "beside:"
 """Before the name of a process of the second application."""
+RIVAL = "rival:"
+"""Before the name of a process that works on the second store."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -75,6 +77,8 @@ class Plan:
     """Whether a second application, the same under another namespace, works on the same store and databases."""
     keep: float | None = None
     """Seconds that sagas are kept after their end; None: for ever. Their start keys are kept."""
+    rival: bool = False
+    """Whether the same application under the same namespace is run on a second store, too, with the same services."""
 
     forgets: float = 0.0
     """Seconds after which services forget what they have done; 0 for longer than a run lasts."""

@@ -92,6 +92,7 @@ def _simpler(plan: Plan, breaks: Breaks) -> None:
         {"broker": "4.3"},
         {"together": False},
         {"keep": None},
+        {"rival": False},
         {"beside": False, "faults": tuple(f for f in plan.faults if not f.target.startswith(BESIDE))},
     ]
     wishes.append({"starts": tuple(float(int(start)) for start in plan.starts)})

@@ -70,8 +70,10 @@ class SimStore(MemoryStore):
         name: str = "store",
         on_commit: OnCommit | None = None,
         namespace: str = "choros",
+        identity: str = "1",
     ) -> None:
         super().__init__(sharing, namespace=namespace)
+        self._rows.identity = identity  # the same in every run: it is in the name of a queue, which faults may strike
         self._faults = faults
         self._name = name
         self._on_commit = on_commit

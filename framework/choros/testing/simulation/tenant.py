@@ -22,7 +22,7 @@ from choros.testing.simulation.drifting import drifted
 from choros.testing.simulation.evidence import settled
 from choros.testing.simulation.faults import Faults
 from choros.testing.simulation.observer import Observer
-from choros.testing.simulation.script import Plan, chance_of
+from choros.testing.simulation.script import RIVAL, Plan, chance_of
 from choros.testing.simulation.stage import HANDLER_SECONDS
 from choros.testing.simulation.stores import SimDatabase, SimStore
 from choros.transport.port import Transport
@@ -57,16 +57,27 @@ class Part:
     prefix: str = ""
     """Before the names of its processes."""
 
+    @property
+    def rival(self) -> bool:
+        """Whether it has a store of its own, and no services."""
+        return self.prefix == RIVAL
+
+    def key(self, index: int) -> str:
+        """The start key of the saga of this number; that of a rival is another one, or the services would take both
+        for one saga."""
+        return f"{'rival' if self.rival else 'sim'}-{index}"
+
 
 class Tenant:
     """An application with its orchestrators, services and subscribers.
 
-    `beside` another one it works on the same store and databases, under a namespace of its own."""
+    `beside` another one it works on the same store and databases, under a namespace of its own; as a rival of that one
+    on a store of its own, with its services."""
 
     def __init__(self, ground: Ground, part: Part, beside: Tenant | None = None) -> None:
-        self._ground, self._topology, self._prefix = ground, part.topology, part.prefix
+        self._ground, self._topology, self._prefix, self._part = ground, part.topology, part.prefix, part
         self.app, self.starts, self.plan = part.app, part.starts, part.plan
-        self.store: SimStore = self._a_store(beside.store if beside else None)
+        self.store: SimStore = self._a_store(beside.store if beside and not part.rival else None)
         shared: Mapping[str, SimDatabase] = beside.databases if beside else {}
         self.databases: Mapping[str, SimDatabase] = {
             name: self._a_database(f"{name} database", shared.get(name)) for name in self.app.services
@@ -83,15 +94,20 @@ class Tenant:
         """What each of its processes runs, by its name; the client belongs to whoever uses it."""
 
     def _a_store(self, shared: SimStore | None) -> SimStore:
+        """The rival's has a name that no fault names: what strikes the store strikes the other one."""
         ground, scope = self._ground, f"{self.app.namespace}.{self.app.name}"
-        return SimStore(ground.faults, shared, on_commit=ground.observer.committed, namespace=scope)
+        name, identity = (f"{RIVAL}store", "2") if self._part.rival else ("store", "1")
+        on_commit = ground.observer.committed
+        return SimStore(ground.faults, shared, name=name, on_commit=on_commit, namespace=scope, identity=identity)
 
     def _a_database(self, name: str, shared: SimDatabase | None) -> SimDatabase:
+        if shared is not None and self._part.rival:
+            return shared
         return SimDatabase(self._ground.faults, shared, name=name, namespace=self.app.namespace)
 
     def _saga_id(self, index: int) -> str:
         saga, _ = self.starts[index % len(self.starts)]
-        return saga_id_for(f"{self.app.namespace}.{self.app.name}.{saga.name}", f"sim-{index}")
+        return saga_id_for(f"{self.app.namespace}.{self.app.name}.{saga.name}", self._part.key(index))
 
     def _services(self) -> list[Service]:
         return list(self.app.services.values())
@@ -101,7 +117,7 @@ class Tenant:
     def _mains(self) -> Iterator[tuple[str, Main]]:
         for number in range(1, self.plan.orchestrators + 1):
             yield self._main(f"orchestrator-{number}", self._orchestrate)
-        for service in self._services():
+        for service in () if self._part.rival else self._services():
             if service.commands:
                 yield self._main(f"service:{service.name}", partial(self._participate, service))
             if service.facts:
@@ -110,6 +126,20 @@ class Tenant:
     def _main(self, name: str, run: Callable[[str], Coroutine[Any, Any, None]]) -> tuple[str, Main]:
         full = f"{self._prefix}{name}"
         return full, lambda: run(full)
+
+    @property
+    def keys(self) -> list[str]:
+        """The start keys of its sagas."""
+        return [self._part.key(index) for index in range(len(self.plan.starts))]
+
+    @property
+    def deciding(self) -> set[str]:
+        """Names of the processes that decide its sagas."""
+        return {self.client, *(name for name in self.mains if name.startswith(f"{self._prefix}orchestrator-"))}
+
+    def strangers(self, other: Tenant) -> set[str]:
+        """Names of the other one's processes that have nothing to do with this one; rivals share the services."""
+        return other.deciding if self.app.namespace == other.app.namespace else {*other.mains, other.client}
 
     def view(self) -> SimStore:
         """What a process that starts sees of the store."""

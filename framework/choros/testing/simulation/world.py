@@ -18,10 +18,11 @@ from choros.testing.simulation.faults import Fault, Faults
 from choros.testing.simulation.loop import SimLoop
 from choros.testing.simulation.observer import Observer
 from choros.testing.simulation.processes import Clock, Process, context_of
-from choros.testing.simulation.script import BESIDE, Line, Plan, chance_of
+from choros.testing.simulation.script import BESIDE, RIVAL, Line, Plan, chance_of
 from choros.testing.simulation.stage import LEDGER, Effect, Stage, Troupe
 from choros.testing.simulation.tenant import Ground, Main, Part, Tenant
 from choros.testing.simulation.transport import SimTransport
+from choros.transport.reply_queues import reply_queue
 
 RESTART_AFTER = 1.0
 """Seconds until a process that ended is started again."""
@@ -56,6 +57,9 @@ class World:
             app, topology = troupe.beside
             part = Part(app, topology, starts, _less(self.plan), BESIDE)
             self.tenants.append(Tenant(self._ground, part, beside=first))
+        if self.plan.rival:
+            part = Part(troupe.app, troupe.topology, starts, _less(self.plan), RIVAL)
+            self.tenants.append(Tenant(self._ground, part, beside=first))
         self.store, self.databases, self.saga_ids = first.store, first.databases, first.saga_ids
         self._callers = {tenant.client: self._caller(tenant, troupe) for tenant in self.tenants}
         self.caller = self._callers[first.client]
@@ -72,7 +76,11 @@ class World:
 
     def _caller(self, tenant: Tenant, troupe: Troupe) -> Caller:
         note, records = self.observer.note, tenant.store.records
-        return Caller(Wishes(tenant.app, tenant.plan, tenant.starts, tenant.saga_ids, records, note, troupe.example))
+        return Caller(
+            Wishes(
+                tenant.app, tenant.plan, tenant.starts, tenant.saga_ids, tenant.keys, records, note, troupe.example
+            )
+        )  # fmt: skip
 
     def _client(self, tenant: Tenant) -> Main:
         return lambda: self._callers[tenant.client].run(tenant.transport(tenant.client), tenant.view())
@@ -219,7 +227,8 @@ class World:
             refused=caller.refused, started=caller.done, outbox=len(of.store.outbox()), owing=of.owing(),
             left={name: count for name, count in contents if count},
             notes=self.observer.notes, trouble=self.loop.trouble,
-            strangers=frozenset(name for other in others for name in (*other.mains, other.client)),
+            strangers=frozenset(name for other in others for name in of.strangers(other)),
+            replies=reply_queue(of.app.namespace, of.app.name, of.store.identity),
         )  # fmt: skip
 
     def effects(self) -> list[Effect]:

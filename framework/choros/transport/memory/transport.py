@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -11,11 +12,12 @@ import structlog
 
 from choros.envelope import Envelope, Wire, encode
 from choros.errors import BrokerMisconfigured
+from choros.transport.copies import RETURNS
 from choros.transport.fact_log import MARK
 from choros.transport.health import Health, HealthRecord
 from choros.transport.leased import LeasedDelivery
 from choros.transport.memory.broker import MemoryBroker
-from choros.transport.memory.queues import Line
+from choros.transport.memory.queues import Held, Line
 from choros.transport.port import Published
 from choros.transport.topology import Names, Topology
 
@@ -68,7 +70,7 @@ class MemoryConsumer:
             await line.arrived.wait()
         count = 0 if self._closed else min(limit, len(line.inbox))
         received = [line.inbox.popleft() for _ in range(count)]
-        return [LeasedDelivery(self._lease, tag, held.wire, held.exchange) for tag, held in received]
+        return [LeasedDelivery(self._lease, tag, counted(held), held.exchange) for tag, held in received]
 
     async def close(self) -> None:
         """Ask for no more; what was received can still be settled."""
@@ -205,6 +207,11 @@ def written(messages: Sequence[Envelope]) -> list[Wire | None]:
             log.error("broker.message_unsendable", to=message.to or message.type, why=type(failure).__name__)
             wires.append(None)
     return wires
+
+
+def counted(held: Held) -> Wire:
+    """The message, with the number of its returns as a quorum queue notes it."""
+    return replace(held.wire, headers={**held.wire.headers, RETURNS: held.returns}) if held.returns else held.wire
 
 
 def unshared(wire: Wire) -> Wire:
