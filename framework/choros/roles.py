@@ -27,13 +27,15 @@ from choros.runtime.retention import Retention
 from choros.runtime.service import Service, memory_for
 from choros.runtime.settings import NOTHING_SET, Settings
 from choros.runtime.subscriber import Subscriber
-from choros.runtime.telemetry import configure_logging
+from choros.runtime.telemetry import configure_logging, get_logger
 from choros.store.addresses import database_at, store_at
 from choros.store.barrier import Database, Job
 from choros.store.port import Store
 from choros.transport.addresses import open_transport
 from choros.transport.port import Transport
 from choros.transport.topology import topology
+
+log = get_logger(__name__)
 
 DEFAULT_BROKER = "amqp://guest:guest@127.0.0.1:5672/"
 DEFAULT_STORE = "sqlite:///.choros/sagas.db"
@@ -155,6 +157,7 @@ async def running(
             raise UsageError("This application has no saga to run.", "name one in App(sagas=...).")
         await orchestrator.declare()  # every queue, before anybody sends
         loops = asyncio.create_task(in_order(partial(run_together, parts)))
+        loops.add_done_callback(_say_what_ended_it)
         try:
             yield Client(app, store=orchestrator.store, transport=orchestrator.transport, decider=orchestrator.decider)
         finally:
@@ -163,6 +166,14 @@ async def running(
                 await loops
             except ExitWanted as error:
                 raise error.wanted from None
+
+
+def _say_what_ended_it(loops: asyncio.Task[None]) -> None:
+    """At once: it is raised only where `running` ends, which may be long after."""
+    if not loops.cancelled() and (error := loops.exception()) is not None:
+        log.error(
+            "choros.running.ended", error=type(plainly(error)).__name__, reason=getattr(plainly(error), "sentence", "")
+        )
 
 
 async def run_role(

@@ -12,6 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from choros.envelope import decode
+from choros.errors import BrokerMisconfigured
 from choros.ids import fresh_id
 from choros.runtime.client import Client
 from choros.runtime.health import Vitals
@@ -22,7 +23,7 @@ from choros.store.barrier import Transaction
 from choros.store.barrier_memory import MemoryDatabase
 from choros.store.memory import MemoryStore
 from choros.transport.memory import MemoryTransport
-from choros.transport.topology import topology
+from choros.transport.topology import Topology, topology
 from tests.patience import PATIENCE
 from tests.runtime.participant_stage import (
     Charge,
@@ -116,6 +117,23 @@ async def test_what_nobody_asked_for_is_parked_in_the_place_of_the_application()
         assert await stage.dead(SHARED) == "No saga of this id is known here."
         await stage.answer(replace(answered, id=fresh_id(), saga="another"))
         assert "names another saga" in await stage.dead(SHARED)
+
+
+async def test_who_may_make_no_queue_is_answered_at_that_of_the_application() -> None:
+    async with staged() as stage:
+        declare = stage.transport.declare
+
+        async def refusing(wanted: Topology) -> None:
+            if any(stage.store.identity in queue.name for queue in wanted.queues):
+                raise BrokerMisconfigured("It does not exist, and this user may not create it.")
+            await declare(wanted)
+
+        stage.transport.declare = refusing  # type: ignore[method-assign,assignment]
+        await stage.orchestrator(transport=stage.transport)
+        client = await stage.client()
+        await client.start(shop.order_saga, shop.ORDER)
+        assert (await stage.carry_out("payment")).reply_to == SHARED
+        assert (await stage.carry_out("inventory")).reply_to == SHARED
 
 
 async def test_a_client_that_comes_before_any_orchestrator_makes_the_queue() -> None:

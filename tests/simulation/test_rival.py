@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from choros.runtime import orchestrator, transition
+from choros.runtime import return_address
 from choros.testing.simulation import Fault, Line, Plan, Scene, plan_for
 from choros.testing.simulation.report import failure
 from tests.simulation.trip import app
@@ -45,8 +45,7 @@ def test_one_queue_for_both_is_caught(scene: Scene, monkeypatch: pytest.MonkeyPa
     def shared(namespace: str, application: str, store: str) -> str:
         return f"{namespace}.replies.{application}"
 
-    for module in (orchestrator, transition):
-        monkeypatch.setattr(module, "reply_queue", shared)
+    monkeypatch.setattr(return_address, "reply_queue", shared)
     found = [violation for seed in range(5) for violation in scene.examine(Plan(seed=seed, rival=True)).violations]
     assert any(violation.startswith("14: the reply for") for violation in found)
 

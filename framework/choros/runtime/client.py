@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -16,7 +16,7 @@ from typing import Any, Self, TypeVar
 from choros.canonical import canonical
 from choros.envelope import trace_context, why_unreadable
 from choros.errors import (
-    BrokerMisconfigured,
+    BrokerUnreachable,
     ChorosError,
     DeclaredOtherwise,
     OutcomePending,
@@ -28,12 +28,13 @@ from choros.ids import fresh_id, saga_id_for
 from choros.messages import Failure, Message
 from choros.runtime.application import App
 from choros.runtime.decider import Decider
+from choros.runtime.keeping_up import kept_up
 from choros.runtime.recognising import as_stored, recognise
 from choros.runtime.rerunning import rerun
 from choros.runtime.retention import gone, warning
+from choros.runtime.return_address import ReturnAddress
 from choros.runtime.skipping import Skippable, skippable
 from choros.runtime.stuck import declared_in, why_stuck
-from choros.runtime.telemetry import get_logger
 from choros.runtime.transition import Transitions
 from choros.runtime.work import Done, Move, Start, Work
 from choros.saga.declaration import Saga
@@ -47,10 +48,7 @@ from choros.saga.inputs import (
 )
 from choros.saga.instance import Instance, Status
 from choros.store.port import HistoryRow, Record, Store
-from choros.transport.backoff import full_jitter
 from choros.transport.port import Transport
-
-log = get_logger(__name__)
 
 T = TypeVar("T")
 POLL_FIRST, POLL_MOST = 0.02, 0.5
@@ -108,18 +106,19 @@ class Client:
         self._store = store
         self._transport = transport
         self._own = decider is None
-        self._decider = decider or Decider(Transitions(app, lambda: store.identity).make, store, transport)
+        self._address = ReturnAddress(app, store)
+        self._decider = decider or Decider(Transitions(app, lambda: self._address.queue).make, store, transport)
         self._timeout = _seconds(timeout)
         self._deciding: asyncio.Task[None] | None = None
         self._marking: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
         if self._own:
-            self._deciding = asyncio.create_task(_kept_up(self._decider.run))
+            self._deciding = asyncio.create_task(kept_up(self._decider.run))
             relays = (self._decider.commands, self._decider.facts)
-            self._marking = [asyncio.create_task(_kept_up(partial(relay.run, scan=False))) for relay in relays]
-            with suppress(BrokerMisconfigured):  # an orchestrator on this store declares it as well
-                await self._transport.declare(self._app.replies_on(self._store.identity))
+            self._marking = [asyncio.create_task(kept_up(partial(relay.run, scan=False))) for relay in relays]
+            with suppress(BrokerUnreachable):  # an orchestrator on this store declares it as well
+                await self._address.declare(self._transport)
             await asyncio.sleep(0)  # a client that was closed before is at work again only once these have begun
         return self
 
@@ -316,22 +315,6 @@ class Client:
                 return await self._decider.ask(work)
         except TimeoutError:
             raise _not_taken(work, self._timeout) from None
-
-
-async def _kept_up(job: Callable[[], Awaitable[None]]) -> None:
-    """Run a job until it returns, again whatever ends it: nobody supervises a client as a process is supervised.
-
-    Who waits is told the error by the decider itself; one that passes, as a password is changed, passes."""
-    delays = full_jitter(most=1.0)
-    while True:
-        try:
-            return await job()
-        except ChorosError as error:
-            log.error("choros.client.begins_again", reason=error.sentence)
-            await asyncio.sleep(next(delays))
-        except Exception as error:
-            log.exception("choros.client.begins_again", error=type(error).__name__)
-            await asyncio.sleep(next(delays))
 
 
 def _not_taken(work: Work, seconds: float) -> StoreUnreachable:

@@ -15,7 +15,7 @@ from choros.store.barrier import Database, Row, Transaction
 
 _AT_ONCE = 500
 _BETWEEN = "\x1f"
-_FACT, _STREAM, _REACTION, _LOG = "fact", "stream", "reaction", "log"
+_FACT, _STREAM, _REACTION, _LOG, _TYPES = "fact", "stream", "reaction", "log", "types"
 
 
 def inbox_key(subscriber: str, fact: Envelope) -> str:
@@ -36,6 +36,11 @@ def reaction_key(subscriber: str, effect: CommandKey) -> str:
 def log_key(queue: str) -> str:
     """The row that says how far a subscriber has come in the fact log; its queue bears its name."""
     return _joined(_LOG, queue)
+
+
+def types_key(subscriber: str) -> str:
+    """The row that says which types of facts the replicas of a subscriber handle."""
+    return _joined(_TYPES, subscriber)
 
 
 def carried_over(subscriber: str, row: Row) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 from choros.errors import MessageRejected, StoreUnreachable
@@ -14,6 +14,7 @@ from choros.runtime.decider import Decider
 from choros.runtime.reading import read_envelope
 from choros.runtime.replies import read_reply
 from choros.runtime.retention import SWEEP_EVERY, Retention, Sweep
+from choros.runtime.return_address import ReturnAddress
 from choros.runtime.stuck import Watch
 from choros.runtime.telemetry import get_logger
 from choros.runtime.transition import Transitions
@@ -21,7 +22,6 @@ from choros.runtime.work import Work
 from choros.sources import now
 from choros.store.port import Store
 from choros.transport.port import Consumer, Delivery, Transport
-from choros.transport.reply_queues import reply_queue
 
 log = get_logger("choros.orchestrator")
 
@@ -46,8 +46,9 @@ class Orchestrator:
         retention: Retention = DEFAULT,
         sweep_every: float = SWEEP_EVERY,
     ) -> None:
+        self._address = ReturnAddress(app, store)
         self.decider = Decider(
-            Transitions(app, lambda: store.identity).make,
+            Transitions(app, lambda: self._address.queue).make,
             store,
             transport,
             resend_after=resend_after,
@@ -72,13 +73,14 @@ class Orchestrator:
 
     async def declare(self) -> None:
         """Create everything that the application needs on the broker, before anybody sends."""
-        await self.transport.declare(self._app.topology + self._app.replies_on(self.store.identity))
+        await self.transport.declare(self._app.topology)
+        await self._address.declare(self.transport)
 
     async def run(self) -> None:
         """Run until stopped; raises Misconfigured where the broker or the store cannot be used at all."""
         await self.declare()
         await self._look_for_stranded()
-        consumers = [await self.transport.consume(queue, self._prefetch) for queue in self._queues()]
+        consumers = [await self.transport.consume(queue, self._prefetch) for queue in self._address.queues]
         jobs = (
             *(in_order(partial(self._receive, consumer)) for consumer in consumers),
             self._timers(),
@@ -98,11 +100,6 @@ class Orchestrator:
         for task in (*tasks, deciding):
             if task.done() and not task.cancelled() and (error := task.exception()):
                 raise plainly(error)
-
-    def _queues(self) -> Collection[str]:
-        """The one of this store; and the one of the application, which older versions of this one have named."""
-        namespace, name, identity = self._app.namespace, self._app.name, self.store.identity
-        return dict.fromkeys([reply_queue(namespace, name, identity), reply_queue(namespace, name, "")])
 
     async def _wind_down(
         self, consumers: Sequence[Consumer], tasks: Sequence[asyncio.Task[object]], deciding: asyncio.Task[None]

@@ -66,8 +66,8 @@ class Participant:
         `settings` go before those of the service, and before them the arguments of their own."""
         settings = Settings.of(prefetch, handler_timeout, drain).over(settings).over(service.settings)
         self.counts: Counter[str] = Counter()
-        """What became of the commands so far: ok, refused, failed, repeated, parked, copies of what is under way, or passed
-        on to another replica; and replies unconfirmed."""
+        """What became of the commands so far: ok, refused, failed, repeated, parked, copies of what is under way, or
+        passed on to another replica; and replies unconfirmed."""
         self.calls = Calls(settings)
         """The handlers that are at work."""
         self._service = service

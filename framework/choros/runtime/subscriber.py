@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from typing import Any, Literal
 
 from choros.envelope import Envelope
-from choros.errors import MessageRejected, Misconfigured
+from choros.errors import ChorosError, MessageRejected, Misconfigured
 from choros.messages import Message
 from choros.runtime.calling import ExitWanted, plainly
 from choros.runtime.calls import Calls
@@ -19,6 +19,7 @@ from choros.runtime.catching_up import CatchUp
 from choros.runtime.checking import check
 from choros.runtime.effects import Effects
 from choros.runtime.forgetting import SWEEP_SECONDS, Ages, keep_forgetting
+from choros.runtime.heard_types import PASS_ON, HeardTypes, put_off
 from choros.runtime.inbox import inbox_key, stream_key
 from choros.runtime.intake import Intake
 from choros.runtime.ordering import HeldBack, is_overtaken, remember
@@ -46,6 +47,13 @@ CROWDED = "too many facts waited behind it"
 UNHANDLED: dict[str, str] = {"overtaken": OVERTAKEN, "too old": TOO_OLD}
 """Fates that leave a fact to a person, and why."""
 
+
+class HandledElsewhere(ChorosError):
+    """A fact of a type that only another release of this service handles."""
+
+
+NOBODY_ELSE = HandledElsewhere("Another release of this service handles this type of fact, and has not taken this one.")
+
 Fate = Literal["handled", "repeated", "overtaken", "too old", "withdrawn", "new"]
 
 
@@ -55,8 +63,9 @@ class _Told:
 
     delivery: Delivery
     envelope: Envelope
-    fact: Message
-    handler: Handler
+    fact: Message | None
+    handler: Handler | None
+    """None where only another replica handles this type."""
     lane: str
     """What it must not be worked on together with."""
     failure: BaseException | None = None
@@ -96,7 +105,7 @@ class Subscriber:
         prefetch = settings.number("prefetch")
         self.counts: Counter[str] = Counter()
         """What became of the facts so far: handled, repeated, retried, held back, overtaken, withdrawn (taken
-        back before it came, or nothing to take back), parked, or not for us (passed)."""
+        back before it came, or nothing to take back), parked, not for us (passed), or for another replica (put off)."""
         self.lag = 0.0
         """Seconds from the publication of the last fact that was handled to its end."""
         self._clock = clock
@@ -109,6 +118,7 @@ class Subscriber:
         names = Names(namespace)
         self._fan_out = frozenset((names.facts, names.facts_by_type, names.retry))
         self._transacting = Transacting(database)
+        self._heard = HeardTypes(service.name, service.reactions, self._transacting, clock)
         self._facts = Effects()
         self._queue = names.subscriber_queue(service.name)
         self._intake = Intake(
@@ -132,17 +142,22 @@ class Subscriber:
         """React to facts until stopped; raises DeclarationError or Misconfigured where that cannot work."""
         check(self._service, self._service.reactions.values(), self._database)
         log.info("choros.subscriber.started", queue=self._queue)
-        background = [keep_forgetting(self._database, self._clock, self._ages, self._prune_every)]
-        background.append(self.calls.keep_watching())
+        unread = await self._heard.announce()
+        background = [
+            self._heard.keep_announcing(),
+            self.calls.keep_watching(),
+            keep_forgetting(self._database, self._clock, self._ages, self._prune_every),
+        ]
         if self._service.needs_log:
-            await self._run_with_log(background)
+            await self._run_with_log(background, unread)
         else:
             await self._intake.run(self._take, *background)
         log.info("choros.subscriber.stopped")
 
-    async def _run_with_log(self, background: list[Coroutine[Any, Any, None]]) -> None:
-        bounded = self._service.subscription.at_most > 0
-        first = partial(self._catching_up.begin, self._take, from_start=self._service.from_start, bounded=bounded)
+    async def _run_with_log(self, background: list[Coroutine[Any, Any, None]], unread: Collection[str]) -> None:
+        bounded, from_start = self._service.subscription.at_most > 0, self._service.from_start
+        again = partial(self._heard.has_read, unread) if unread and from_start else None
+        first = partial(self._catching_up.begin, self._take, from_start=from_start, bounded=bounded, again=again)
         if bounded:
             background.append(self._catching_up.sweep(self._take, self._reread_every))
         await self._intake.run(self._take, *background, first=first)
@@ -160,10 +175,7 @@ class Subscriber:
     # --- taking facts in ---
 
     async def _take(self, deliveries: Sequence[Delivery]) -> None:
-        for delivery in deliveries:
-            told = self._read(delivery)
-            if told is None:
-                continue
+        for told in await self._concerning([told for delivery in deliveries if (told := self._read(delivery))]):
             if not self._service.needs_log and (spare := self._under_way.join(told)) is not None:
                 self._settle("repeated", spare.ack())
                 continue
@@ -172,24 +184,37 @@ class Subscriber:
             if turn is not None:
                 self._held.look()
 
+    async def _concerning(self, read: Sequence[_Told]) -> list[_Told]:
+        """Those that some replica of this service handles; the others are passed over."""
+        elsewhere = await self._heard.elsewhere(told.envelope.type for told in read if told.handler is None)
+        concerning: list[_Told] = []
+        for told in read:
+            ours = told.handler is not None
+            if ours or told.envelope.type in elsewhere:
+                concerning.append(told)
+            else:
+                self._settle("passed", told.delivery.ack())
+            if not ours:
+                self._heard.tell(told.envelope.type, told.envelope.type in elsewhere)
+        return concerning
+
     def _read(self, delivery: Delivery) -> _Told | None:
-        """What is not for us is passed over, where it is the fan-out that put it here; all else is parked."""
+        """What is not for us came by the fan-out; all else is parked."""
         try:
             envelope = read_envelope(delivery.wire)
             if envelope.kind != "fact":
                 raise MessageRejected(f"A {envelope.kind} came to a subscriber's queue.")
             handler = self._service.reactions.get(envelope.type)
+            lane = (stream_key if self._ordered else inbox_key)(self._service.name, envelope)
             if handler is not None:
-                lane = (stream_key if self._ordered else inbox_key)(self._service.name, envelope)
                 return _Told(delivery, envelope, handler.message.from_json(envelope.data), handler, lane)
-            if delivery.exchange not in self._fan_out:
-                raise MessageRejected(f"The service {self._service.name} has no handler for this type of fact.")
+            if delivery.exchange in self._fan_out:
+                return _Told(delivery, envelope, None, None, lane)
+            raise MessageRejected(f"The service {self._service.name} has no handler for this type of fact.")
         except MessageRejected as rejected:
             log.warning("choros.fact.parked", reason=rejected.sentence)
             self._settle("parked", delivery.dead_letter(rejected.sentence))
             return None
-        self._settle("passed", delivery.ack())
-        return None
 
     def _settle(self, fate: str, settling: Coroutine[Any, Any, None]) -> None:
         self.counts[fate] += 1
@@ -200,7 +225,7 @@ class Subscriber:
     async def _work(self, told: _Told, turn: asyncio.Future[None] | None = None) -> None:
         if turn is not None:
             await turn
-        self._end(told, await self._result(told))
+        self._end(told, await self._result(told) if told.handler else NOBODY_ELSE)
 
     async def _result(self, told: _Told) -> Fate | Exception:
         await self.calls.enter(told.handler)
@@ -226,6 +251,7 @@ class Subscriber:
             return "too old"
         if self._ordered and await is_overtaken(self._service.name, told.envelope, transaction):
             return "overtaken"
+        assert told.handler is not None
         if told.handler.transaction is None:
             return "new"
         admitted = await admits(self._service, told.handler, told.envelope, transaction, self._clock())
@@ -242,6 +268,8 @@ class Subscriber:
         await remember(self._service.name, told.envelope, transaction, ordered=self._ordered, now=now)
 
     async def _call(self, told: _Told, transaction: Transaction | None) -> None:
+        assert told.handler is not None
+        assert told.fact is not None
         try:
             await self.calls.call(told.handler, told.envelope, told.fact, transaction)
         except Exception as error:
@@ -276,7 +304,20 @@ class Subscriber:
         self._facts.leave(told.lane)
         self._under_way.leave(told)
 
+    def _put_off(self, told: _Told) -> None:
+        returns, after = told.delivery.returns, put_off(told.delivery.waits)
+        if after is not None and returns < len(PASS_ON):
+            self.counts["put off"] += 1
+            told.delivery.pass_on(PASS_ON[returns])
+        elif after is None:
+            self._settle("parked", told.delivery.dead_letter(NOBODY_ELSE.sentence))
+        else:
+            self._settle("put off", told.delivery.retry(after, tried=False))
+
     def _failed(self, told: _Told, error: Exception) -> None:
+        if told.handler is None:
+            self._put_off(told)
+            return
         tried = told.delivery.retries + 1
         if tried >= self._attempts:
             self._give_up(told, tried, error)
@@ -289,6 +330,8 @@ class Subscriber:
     def _give_up(self, told: _Told, tried: int, error: BaseException, more: str = "") -> None:
         log.error("choros.fact.parked", type=told.envelope.type, **(described(plainly(error)) | about(told.envelope)))
         reason = f"handler failed {tried} times: {type(plainly(error)).__name__}{more}"
+        if told.handler is None:
+            reason = NOBODY_ELSE.sentence
         self._settle("parked", told.delivery.dead_letter(reason))
 
     # --- in order ---

@@ -7,7 +7,6 @@ import json
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 from choros.canonical import canonical
@@ -33,7 +32,6 @@ from choros.saga.inputs import Decision, Event, Input, TimerFired
 from choros.saga.instance import Instance
 from choros.saga.machine import begin, decide
 from choros.store.port import ENDED, Entry, Loaded, Record, Transition
-from choros.transport.reply_queues import reply_queue
 
 _PROGRESS = frozenset({"replied", "refused", "failed", "undone", "skipped"})
 """Events after which no command sent so far is wanted any more: one that is still in the outbox leaves it."""
@@ -48,10 +46,10 @@ _SET_ASIDE = '[{"kind":"set_aside"}]'
 class Transitions:
     """Makes transitions for the sagas of one application. Does no I/O."""
 
-    def __init__(self, app: App, store_identity: Callable[[], str] = str, new_id: Callable[[], str] = fresh_id) -> None:
-        """The replies to what is sent come to the queue of this application on the store with this identity."""
+    def __init__(self, app: App, reply_to: Callable[[], str] = str, new_id: Callable[[], str] = fresh_id) -> None:
+        """`reply_to` says to which queue the replies to what is sent shall come."""
         self._app = app
-        self._store_identity = store_identity
+        self._reply_to = reply_to
         self._new_id = new_id
         self._bodies = Bodies()
         self._source = f"/{app.namespace}/{app.name}"
@@ -204,17 +202,12 @@ class Transitions:
             **more,
         )
 
-    @cached_property
-    def _reply_to(self) -> str:
-        """Known once the store is open."""
-        return reply_queue(self._app.namespace, self._app.name, self._store_identity())
-
     def _command(self, record: Record, decision: Decision, index: int, now: float) -> Envelope:
         send = decision.sends[index]
         return self._envelope(
             record, decision.instance, now,
             kind="command", type=send.type, data=send.data, to=send.to, key=str(send.key), step=send.key.path,
-            attempt=send.attempt, not_after=send.not_after, began=send.began, reply_to=self._reply_to,
+            attempt=send.attempt, not_after=send.not_after, began=send.began, reply_to=self._reply_to(),
         )  # fmt: skip
 
     def _fact(self, record: Record, decision: Decision, index: int, now: float) -> Envelope:
