@@ -130,7 +130,8 @@ class World:
         """What its history says, counted."""
         account = await self.account(saga_id)
         versions = [row.version for row in account.history]
-        assert versions == list(range(1, len(versions) + 1)), versions
+        # Each once and in order; a commit in which nothing happened to the saga leaves no row.
+        assert versions[0] == 1 and versions == sorted(set(versions)), versions
         return Counter(str(event["kind"]) for row in account.history for event in events_of(row))
 
     async def account(self, saga_id: str) -> Account:
