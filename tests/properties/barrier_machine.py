@@ -18,7 +18,7 @@ from hypothesis.stateful import initialize, invariant, precondition, rule
 from choros.envelope import Envelope
 from choros.errors import Refused
 from choros.messages import Closed
-from choros.runtime.answering import Answer
+from choros.runtime.answering import Answer, ForgottenEffect
 from choros.runtime.calls import Calls
 from choros.runtime.carrying_out import Barrier
 from choros.runtime.reading import understood
@@ -41,6 +41,8 @@ Opening = Callable[[], Awaitable[Database]]
 Looking = Callable[[Database, str], Awaitable[int]]
 """What the handlers have done to this order."""
 
+NO_ANSWER = (Refused, ValueError, ForgottenEffect)
+"""What a handler may raise, and what its participant has forgotten."""
 SKEW, ATTEMPTS_FOR = 60.0, 900.0
 IDS = ["s0", "s1"]
 ids = st.sampled_from(IDS)
@@ -59,6 +61,8 @@ class Effect:
 
     not_after: float = 0.0
     """The greatest deadline ever sent."""
+    began: float = 0.0
+    """When the first command about it was sent."""
     ended: float | None = None
     """When an undo, a close or an answer made it senseless to send the `do` once more."""
     undo_sent: bool = False
@@ -128,14 +132,16 @@ class BarrierMachine(AsyncMachine):
         known, until = self.effects[saga], self.now + valid_for
         if known.ended is None or (not known.undo_sent and self.now < known.ended + ATTEMPTS_FOR):
             known.not_after = max(known.not_after, until)
-            self.network.append(command(Charge(order=self._order(saga)), saga=saga, not_after=until))
+            charge, began = Charge(order=self._order(saga)), self._began(saga)
+            self.network.append(command(charge, saga=saga, not_after=until, began=began))
 
     @rule(saga=ids)
     def send_undo(self, saga: str) -> None:
         known = self.effects[saga]
         known.undo_sent, known.ended = True, known.ended or self.now
         until = known.not_after or None
-        self.network.append(command(Refund(order=self._order(saga)), "undo", saga=saga, not_after=until))
+        refund, began = Refund(order=self._order(saga)), self._began(saga)
+        self.network.append(command(refund, "undo", saga=saga, not_after=until, began=began))
 
     @rule(saga=ids)
     def send_close(self, saga: str) -> None:
@@ -143,7 +149,12 @@ class BarrierMachine(AsyncMachine):
         known = self.effects[saga]
         of = "undo" if known.undo_sent else "do"
         known.ended = self.now - ATTEMPTS_FOR  # what it closes is not sent again after it
-        self.network.append(close(of, saga=saga, not_after=known.not_after or None))
+        self.network.append(close(of, saga=saga, not_after=known.not_after or None, began=self._began(saga)))
+
+    def _began(self, saga: str) -> float:
+        known = self.effects[saga]
+        known.began = known.began or self.now
+        return known.began
 
     # --- the participant ---
 
@@ -161,7 +172,7 @@ class BarrierMachine(AsyncMachine):
             if isinstance(result, Answer) and not crash:
                 self._check_answer(one, result.reply)
             else:
-                assert isinstance(result, Crash if crash else (Refused, ValueError)), result
+                assert isinstance(result, Crash if crash else NO_ANSWER), result
 
     async def _delivered(self, handle: int, jobs: list[Job]) -> list[Any]:
         return list(await self.databases[handle].run(jobs))
@@ -170,7 +181,7 @@ class BarrierMachine(AsyncMachine):
         job = self.barriers[handle].job(understood(envelope, self.service))
 
         async def crashing(transaction: Transaction) -> None:
-            with contextlib.suppress(Refused, ValueError):
+            with contextlib.suppress(*NO_ANSWER):
                 await job(transaction)
             raise Crash
 
@@ -186,7 +197,7 @@ class BarrierMachine(AsyncMachine):
         if isinstance(result, Answer):
             self._check_answer(one, result.reply)
         else:
-            assert isinstance(result, (Refused, ValueError)), result
+            assert isinstance(result, NO_ANSWER), result
 
     async def _crashes(self, handle: int, envelope: Envelope, after: int) -> None:
         await cut_off(self.databases[handle].run([self._job(handle, envelope)]), after)
@@ -205,6 +216,17 @@ class BarrierMachine(AsyncMachine):
 
     async def _pruned(self, handle: int) -> None:
         await self.databases[handle].prune(self.now + self.off[handle])
+
+    @rule(seconds=st.sampled_from([161.0, 90_000.0]), handle=handles)
+    def grow_old(self, seconds: float, handle: int) -> None:
+        """What is settled is forgotten; whatever comes later of it is answered `forgotten`, or as before."""
+        self.now += seconds
+        self.run(self._grown_old(handle))
+
+    async def _grown_old(self, handle: int) -> None:
+        await self._flushed(handle)
+        await self.databases[handle].run([])
+        await self.databases[handle].forget("commands", self.now - 50_000)
 
     @rule(handle=handles)
     def send_what_is_unsent(self, handle: int) -> None:

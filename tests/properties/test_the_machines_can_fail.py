@@ -97,24 +97,32 @@ def test_a_broken_store_is_caught(broken: type[MemoryStore]) -> None:
 ON_DO, ON_UNDO, BURY = barrier.on_do, barrier.on_undo, carrying_out.Barrier._bury
 
 
-def no_dedupe(done: Row | None, *rest: Any) -> Any:
-    return ON_DO(None if done and done.state == "ok" else done, *rest)
+def no_dedupe(done: Row | None, *rest: Any, behind: bool) -> Any:
+    return ON_DO(None if done and done.state == "ok" else done, *rest, behind=behind)
 
 
-def refusal_not_stored(done: Row | None, *rest: Any) -> Any:
-    return ON_DO(None if done and done.state == "refused" else done, *rest)
+def refusal_not_stored(done: Row | None, *rest: Any, behind: bool) -> Any:
+    return ON_DO(None if done and done.state == "refused" else done, *rest, behind=behind)
 
 
-def deadline_ignored(done: Row | None, not_after: float | None, now: float) -> Any:
-    return ON_DO(done, None, now)
+def deadline_ignored(done: Row | None, not_after: float | None, now: float, *, behind: bool) -> Any:
+    return ON_DO(done, None, now, behind=behind)
 
 
-def undo_whatever_is_there(done: Row | None, undone: Row | None) -> Any:
-    return barrier.CarryOut() if undone is None else ON_UNDO(done, undone)
+def no_horizon(done: Row | None, *rest: Any, behind: bool) -> Any:
+    return ON_DO(done, *rest)
 
 
-def undo_again(done: Row | None, undone: Row | None) -> Any:
-    return ON_UNDO(done, None)
+def undo_whatever_is_there(done: Row | None, undone: Row | None, *, behind: bool) -> Any:
+    return barrier.CarryOut() if undone is None else ON_UNDO(done, undone, behind=behind)
+
+
+def undo_again(done: Row | None, undone: Row | None, *, behind: bool) -> Any:
+    return ON_UNDO(done, None, behind=behind)
+
+
+def undo_without_horizon(done: Row | None, undone: Row | None, *, behind: bool) -> Any:
+    return ON_UNDO(done, undone)
 
 
 async def no_tombstone(*_: Any) -> None:
@@ -134,6 +142,8 @@ BARRIER_MUTANTS: list[tuple[str, Any, list[str]]] = [
     ("on_do", no_dedupe, ["send_do", "deliver", "deliver"]),
     ("on_do", refusal_not_stored, DECLINED_THEN_TAKEN),
     ("on_do", deadline_ignored, ["send_do", "send_undo", "deliver", "later 221", "deliver 1"]),
+    ("on_do", no_horizon, ["send_do 200000", "deliver", "grow_old", "deliver"]),
+    ("on_undo", undo_without_horizon, ["send_do 200000", "send_undo", "deliver 1", "grow_old", "deliver"]),
     ("on_undo", undo_whatever_is_there, ["send_undo", "deliver"]),
     ("on_undo", undo_again, ["send_do", "deliver", "send_undo", "deliver", "deliver"]),
     ("Barrier._bury", no_tombstone, ["send_do", "send_undo", "deliver", "deliver 1"]),
@@ -154,6 +164,7 @@ def live(story: list[str]) -> None:
         "send_undo": lambda _: machine.send_undo(saga="s0"),
         "mood": lambda mood: machine.change_the_mood(mood=mood),
         "later": lambda seconds: machine.prune_later(seconds=float(seconds), handle=0),
+        "grow_old": lambda _: machine.grow_old(seconds=90_000.0, handle=0),
         "deliver": lambda pick: machine.deliver(handle=0, picks=[(int(pick or 0), False)]),
     }
     machine.open_both()

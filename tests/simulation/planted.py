@@ -91,6 +91,15 @@ def fact_numbers_that_start_again(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Turn, "__init__", forgetful)
 
 
+def no_horizon(patch: pytest.MonkeyPatch) -> None:
+    """What has no row was never done, however old it is."""
+
+    async def nothing_is(*_: object) -> bool:
+        return False
+
+    patch.setattr(carrying_out, "_behind", nothing_is)
+
+
 def no_tombstone(patch: pytest.MonkeyPatch) -> None:
     """An undo that finds nothing leaves nothing behind."""
 
@@ -175,6 +184,7 @@ PLANTS: Sequence[Plant] = (
     sent_before_it_is_confirmed,
     timers_that_give_up,
     fact_numbers_that_start_again,
+    no_horizon,
     no_tombstone,
     a_step_in_doubt_is_left_alone,
     facts_that_overtake,

@@ -165,8 +165,8 @@ def test_a_saga_with_every_kind_of_node_holds_in_all_pairs() -> None:
 def an_answer_is_given_once(patch: pytest.MonkeyPatch) -> None:
     """A command that was answered before is refused when it comes again."""
 
-    def forgetful(done: Row | None, not_after: float | None, now: float) -> object:
-        decision = barrier.on_do(done, not_after, now)
+    def forgetful(done: Row | None, not_after: float | None, now: float, *, behind: bool) -> object:
+        decision = barrier.on_do(done, not_after, now, behind=behind)
         return Refuse("cancelled", decision.row) if isinstance(decision, Repeat) else decision
 
     patch.setattr(carrying_out, "on_do", forgetful)
