@@ -161,9 +161,10 @@ def _messages(run: Evidence) -> dict[str, str]:
         name = run.name(commit.transition.record.saga_id)
         own.update((entry.id, f"{entry.channel} of {name}") for entry in commit.transition.outbox)
     for row in (row for rows in run.rows.values() for row in rows.values() if row.owes_reply):
-        saga_id = CommandKey.parse(row.key).saga_id
+        kept = Envelope.loads(row.reply)
+        saga_id = CommandKey.parse(kept.key).saga_id  # a row's own key may say more: what a close has closed
         if saga_id in run.saga_ids:
-            own[Envelope.loads(row.reply).id] = f"reply for {run.name(saga_id)}"
+            own[kept.id] = f"reply for {run.name(saga_id)}"
     return own
 
 
