@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from choros.transport.topology import topology
 from tests.chaos.battlefield import STORE, Battlefield, in_thread
 from tests.chaos.crew import LOAD, RACING, Crew, Member
+from tests.chaos.full_store import full_until_freed
 from tests.chaos.voyages import NAMESPACE, app
 from tests.chaos.wire import Wire
 
@@ -231,6 +232,17 @@ async def store_fails_over(scene: Scene) -> str:
     return f"{'READONLY' if stale == 'yes' else 'MASTERDOWN'} for {seconds:.1f} s"
 
 
+async def store_full(scene: Scene) -> str:
+    """The voyages go on because retention makes room, before Redis gets more."""
+    host, port = scene.battlefield.address(STORE)
+    try:
+        did = await full_until_freed(f"redis://{host}:{port}/0", scene.battlefield.redis, scene.seconds(1, 4))
+        await scene.lasting(1, 3)
+    finally:
+        await in_thread(scene.battlefield.redis, "CONFIG", "SET", "maxmemory", "0")
+    return did
+
+
 # --- disks ------------------------------------------------------------------------------------------------------------
 
 
@@ -364,6 +376,7 @@ BIG: dict[str, Fault] = {
     "disk alarm": disk_alarm,
     "store out of memory": store_out_of_memory,
     "store fails over": store_fails_over,
+    "store full, freed by retention": store_full,
     "disk full under the store": store_disk_full,
     "disk full under the services": service_disk_full,
     "disk full under the broker": broker_disk_full,

@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, precondition, rule
 
 from choros.store.port import (
+    ENDED,
     LIVE,
     Channel,
     Committed,
     Entry,
+    Forgotten,
     HistoryRow,
     Kind,
     PutOff,
@@ -226,6 +228,24 @@ class StoreMachine(AsyncMachine):
 
     async def _putting_off(self, handle: int, timers: list[PutOff]) -> None:
         await self.stores[handle].put_off(timers)
+
+    @rule(handle=handles, age=st.integers(0, 12))
+    def forget(self, handle: int, age: int) -> None:
+        """What has ended and has nothing to send is deleted, and may begin anew; nothing else is touched."""
+        before = self.count - age + 0.5
+        done, left = self.run(self._forgetting(handle, before))
+        gone = {saga_id: told for saga_id, told in self.told.items() if saga_id not in left}
+        old = {i: t for i, t in self.told.items() if t.record.status in ENDED and t.record.updated_at < before}
+        assert {saga_id for saga_id, told in old.items() if not told.outbox} <= gone.keys() <= old.keys()
+        assert all((saga_id, one.id) in self.marked for saga_id, told in gone.items() for one in told.outbox)
+        assert (done.looked, done.records, done.left) == (len(old), len(gone), len(old) - len(gone))
+        for saga_id in gone:
+            del self.told[saga_id]
+            self.claims.pop(saga_id, None)
+
+    async def _forgetting(self, handle: int, before: float) -> tuple[Forgotten, set[str]]:
+        done = await self.stores[handle].forget(before, keys_before=1e12)
+        return done, set(await self.stores[handle].load(IDS))
 
     @rule(handle=handles)
     def reopen(self, handle: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,8 @@ from choros.store.port import Store
 from choros.store.redis import RedisStore
 from choros.store.sqlite import SqliteStore
 from choros.testing.records import creation, fact, stored
+from tests.chaos.battlefield import redis_cli
+from tests.chaos.full_store import SAGAS, full_until_freed
 from tests.private_servers import PrivateRedis
 from tests.store.conftest import Opening
 
@@ -143,3 +146,11 @@ async def test_what_redis_has_of_a_deleted_saga_is_its_start_key_alone(
     after = {key async for key in redis_client.scan_iter(match=f"{{{namespace}}}*")}
     assert not [key for key in after if b"s2" in key and b":over:" not in key]
     assert len(before) > len(after - {f"{{{namespace}}}:forgotten".encode()})
+
+
+async def test_what_chaos_fills_redis_with_retention_frees(private_redis: PrivateRedis, ruinable: Redis) -> None:
+    """The fault itself, without voyages: so that a chaos run does not find out that it does nothing."""
+    said = await full_until_freed(private_redis.url, partial(redis_cli, private_redis.port), 0.1)
+    assert said.startswith(f"{SAGAS} old sagas deleted")
+    info = await ruinable.info("memory")
+    assert info["used_memory"] < info["maxmemory"]

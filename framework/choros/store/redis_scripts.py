@@ -67,7 +67,11 @@ if old[3] ~= group then
     redis.call('ZADD', prefix .. 'started:' .. group, ARGV[11], id)
     redis.call('HINCRBY', prefix .. 'counts', group, 1)
 end
-if not lives then redis.call('ZADD', prefix .. 'ended', ARGV[14], id) end
+if not lives then
+    redis.call('ZADD', prefix .. 'ended', ARGV[14], id)
+elseif old[3] and not lived then
+    redis.call('ZREM', prefix .. 'ended', id)
+end
 return 1
 """)
 
