@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 
 from choros.runtime.transition import MOST_ATTEMPTS, MOST_LATE
+from choros.store.port import ENDED
 from choros.testing.simulation.broker_ledger import Entry
 from choros.testing.simulation.evidence import Evidence
 
@@ -85,6 +86,13 @@ def _too_late(run: Evidence, entry: Entry) -> bool:
     return attempt > MOST_ATTEMPTS or late or (deleted is not None and deleted.at <= entry.at)
 
 
+def _ended(run: Evidence, entry: Entry) -> bool:
+    """Whether its saga had ended by then, where workers differ: one with another declaration notes no late reply."""
+    saga_id = run.ledger.about[entry.message].correlation_id
+    ends = (one for one in run.commits if one.transition.record.status in ENDED and one.at <= entry.at)
+    return run.were("deploy") and any(one.transition.record.saga_id == saga_id for one in ends)
+
+
 def _acks(run: Evidence) -> Iterator[str]:
     """A reply that was acknowledged is in the record by then; a command's answer is on the broker by then."""
     taken: dict[str, float] = {}
@@ -95,5 +103,5 @@ def _acks(run: Evidence) -> Iterator[str]:
         early = (
             entry.what == "acked" and entry.queue == run.replies and taken.get(entry.message, entry.at + 1) > entry.at
         )
-        if early and not _too_late(run, entry):
+        if early and not _too_late(run, entry) and not _ended(run, entry):
             yield f"11: the reply {entry.message} was acknowledged at {entry.at:.4f}, and is not in the store by then."
