@@ -49,7 +49,7 @@ TESTS: Mapping[str, tuple[str, ...]] = {
 }
 CAUGHT = {"killed", "timeout", "segfault", "suspicious"}
 NONE_OF_THEM = "none"
-IMPATIENT = {"CHOROS_PATIENCE": "30"}  # a mutant often shows by what does not come; most of it is virtual time
+IMPATIENT = {"CHOROS_PATIENCE": "25"}  # a mutant often shows by what does not come; most of it is virtual time
 
 
 @dataclass
