@@ -14,6 +14,7 @@ from choros.errors import Refused, StoreUnreachable, UsageError
 from choros.store.barrier import Job, Row, Transaction
 from choros.store.barrier_rows import SqliteTransaction
 from choros.store.barrier_sqlite import SqliteDatabase
+from choros.store.sqlite_turns import Slow, Turn
 from tests.patience import PATIENCE
 
 
@@ -133,6 +134,76 @@ async def test_what_another_process_has_written_in_between_makes_it_run_again(da
     assert isinstance(await last, StoreUnreachable)  # whoever asked does so again
     assert outside(database)["slow"] == 9
     other.close()
+
+
+async def test_one_that_ends_while_another_process_writes_what_it_has_read_fails(database: SqliteDatabase) -> None:
+    other, moved = sqlite3.connect(database.path, isolation_level=None, timeout=PATIENCE), asyncio.Event()
+    begin, begun = database.begin, 0
+
+    async def late() -> None:
+        nonlocal begun
+        begun += 1
+        if begun == 2:  # it is being moved
+            other.execute("INSERT INTO stock VALUES ('slow', 9)")
+            moved.set()
+            await asyncio.sleep(0)
+        await begin()
+
+    async def slow(db: Transaction) -> str:
+        assert isinstance(db, SqliteTransaction)
+        await db.write_row(Row(key="before", state="ok"))
+        assert await db.fetchone("SELECT amount FROM stock WHERE name = 'slow'") is None
+        await db.write_row(Row(key="after", state="ok"))
+        await moved.wait()
+        return "done"
+
+    database.begin = late  # type: ignore[method-assign]
+    first, last = await asyncio.gather(*await behind_others(database, slow, others=1))
+    assert first == "o0"
+    assert isinstance(last, StoreUnreachable)  # half of its rows would have been committed under an answer
+    (rows,) = await database.run([_rows_of_the_slow_one])
+    assert rows == [None, None]
+    other.close()
+
+
+async def _rows_of_the_slow_one(db: Transaction) -> list[Row | None]:
+    return [await db.read_row("before"), await db.read_row("after")]
+
+
+async def test_one_that_is_found_slow_as_it_ends_takes_nothing_from_who_comes_next(database: SqliteDatabase) -> None:
+    async def ends(db: Transaction) -> str:
+        await db.write_row(Row(key="ends", state="ok"))
+        database._turns._look(database._turns._now)
+        return "ends"
+
+    assert await asyncio.gather(*await behind_others(database, ends)) == ["o0", "o1", "o2", "ends"]
+    slow = Sleeper()
+    other, last = [asyncio.ensure_future(_one(database, job)) for job in (adding("next"), slow)]
+    async with asyncio.timeout(PATIENCE):
+        assert await other == "next"
+    slow.wake.set()
+    assert await last == "slow"
+
+
+async def test_a_slow_one_whose_statement_has_rolled_all_back_holds_nobody(database: SqliteDatabase) -> None:
+    move, found = database._turns._move, asyncio.Event()
+
+    async def finding(turn: Turn, slow: Slow) -> None:
+        found.set()
+        await move(turn, slow)
+
+    async def bad(db: Transaction) -> None:
+        assert isinstance(db, SqliteTransaction)
+        with suppress(sqlite3.IntegrityError):
+            await db.execute("INSERT OR ROLLBACK INTO stock VALUES ('minus', -1)")
+        await found.wait()
+
+    database._turns._move = finding  # type: ignore[method-assign]
+    async with asyncio.timeout(PATIENCE):
+        first, wrong = await asyncio.gather(*await behind_others(database, bad, others=1))
+        assert await _one(database, adding("next")) == "next"
+    assert isinstance(first, StoreUnreachable)
+    assert isinstance(wrong, UsageError)
 
 
 async def test_a_slow_one_that_is_cancelled_leaves_nothing(database: SqliteDatabase) -> None:

@@ -155,12 +155,18 @@ class SqliteDatabase(Database):
     async def _judged(self, transaction: SqliteTransaction, job: Job) -> Any:
         try:
             with transaction.standing.judging():
-                answer = await job(transaction)
+                answer = await self._waited_for(transaction, job)
         except Exception as error:
             answer = error
-        if transaction.said is not None:
-            await transaction.said.still()
         return answer
+
+    async def _waited_for(self, transaction: SqliteTransaction, job: Job) -> Any:
+        """What it comes to, once nothing of it is being moved: it may be lost by that."""
+        try:
+            return await job(transaction)
+        finally:
+            if transaction.said is not None:
+                await transaction.said.still()
 
     # --- the transaction that turns share ---
 

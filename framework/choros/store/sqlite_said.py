@@ -45,11 +45,15 @@ class Said:
         self._said.append((sql, kept, how, list(answer) if isinstance(answer, list) else answer))
         return answer
 
-    def take_back(self) -> None:
-        """Take back what it has written, and keep it from going on."""
-        self._held = asyncio.Event()
+    def take_back(self) -> bool:
+        """Take back what it has written, and keep it from going on; False where SQLite has rolled all back by itself,
+        which the job meets at its end."""
+        if not self._connection.in_transaction:
+            return False
         self._connection.execute("ROLLBACK TO choros_job")
         self._connection.execute("RELEASE choros_job")
+        self._held = asyncio.Event()
+        return True
 
     def write_again(self, error: Exception | None) -> None:
         """Write it again, unless there is no transaction for this reason, and let it go on."""

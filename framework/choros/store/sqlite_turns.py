@@ -31,8 +31,8 @@ class RolledBack(Exception):
 class Slow(Protocol):
     """The work of a turn that can be moved into another transaction."""
 
-    def take_back(self) -> None:
-        """Take back what it has written, and keep it from going on."""
+    def take_back(self) -> bool:
+        """Take back what it has written, and keep it from going on; False where there is no transaction any more."""
         ...
 
     def write_again(self, error: Exception | None) -> None:
@@ -209,16 +209,22 @@ class Turns:
 
     async def _move(self, turn: Turn, slow: Slow) -> None:
         """Commit what the others have done, and go on with this one in a transaction of its own."""
-        slow.take_back()
+        try:
+            if turn.slow is slow and slow.take_back():  # else it has just ended
+                error = await self._anew()
+                if turn.slow is slow:  # else it was cancelled meanwhile
+                    slow.write_again(error)
+        finally:
+            self._moving = None
+
+    async def _anew(self) -> Exception | None:
+        """Commit, and open the next transaction; what stood in the way."""
         await self._commit()
-        error: Exception | None = None
         try:
             await self._connection.begin()
-        except Exception as failed:
-            error = failed
-        self._moving = None
-        if turn.slow is slow:  # else it was cancelled meanwhile
-            slow.write_again(error)
+        except Exception as error:
+            return error
+        return None
 
 
 def _uncancel() -> None:
