@@ -9,7 +9,8 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, Field, RootModel, computed_field
+from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from choros.canonical import canonical
 from choros.messages import Message
@@ -108,6 +109,63 @@ def test_a_moment_at_the_end_of_the_calendar_stays_as_it_is() -> None:
 def test_most_messages_are_their_own_canonical_text(message: Message) -> None:
     """So an older choros, which has no other, digests them to the same."""
     assert canonical(message, message.to_json()) == message.to_json()
+
+
+class Tags(RootModel[frozenset[int]]):
+    pass
+
+
+class Prices(RootModel[dict[str, Decimal]]):
+    pass
+
+
+class Open(BaseModel, extra="allow"):
+    __pydantic_extra__: dict[str, frozenset[int]]
+
+
+class Counted(BaseModel):
+    tags: frozenset[int]
+
+    @computed_field  # type: ignore[prop-decorator] # pydantic's own way
+    @property
+    def also(self) -> frozenset[int]:
+        return self.tags
+
+
+@pydantic_dataclass(config=ConfigDict(serialize_by_alias=True))
+class Renamed:
+    tags: frozenset[int] = Field(alias="Tags")
+
+
+class Sloppy(Message):
+    total: Decimal = 0  # type: ignore[assignment] # as people do
+    rates: tuple[Decimal, ...] = (1,)  # type: ignore[assignment]
+    limit: Decimal | None = 0  # type: ignore[assignment]
+
+
+ONE, OTHER = frozenset([0, 8]), frozenset([8, 0])
+ALIKE: list[tuple[Any, Any, Any]] = [
+    (Tags, Tags(ONE), Tags(OTHER)),
+    (Prices, Prices({"a": Decimal("1")}), Prices({"a": Decimal("1.0")})),
+    (Open, Open(x=ONE), Open(x=OTHER)),  # type: ignore[call-arg]
+    (Counted, Counted(tags=ONE), Counted(tags=OTHER)),
+    (Renamed, Renamed(Tags=ONE), Renamed(Tags=OTHER)),
+]
+
+
+@pytest.mark.parametrize(("kind", "one", "other"), ALIKE)
+def test_so_it_is_within_whatever_pydantic_knows(kind: Any, one: Any, other: Any) -> None:
+    message: Any = type("Held", (Message,), {"__annotations__": {"f": kind}, "__module__": __name__})
+    first, second = message(f=one), message(f=other)
+    assert first == second
+    assert first.to_json() != second.to_json()
+    assert canonical(first, first.to_json()) == canonical(second, second.to_json())
+
+
+def test_a_default_of_another_type_says_what_it_is_read_as() -> None:
+    left, given = Sloppy(), Sloppy(total=Decimal(0), rates=(Decimal("1.0"),), limit=Decimal("0.0"))
+    assert left == given
+    assert canonical(left, left.to_json()) == canonical(given, given.to_json())
 
 
 def test_the_order_of_a_set_says_nothing() -> None:

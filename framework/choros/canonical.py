@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, RootModel
 from pydantic_core import from_json, to_json, to_jsonable_python
 
 from choros.messages import Message, fidelity_of
@@ -25,9 +25,12 @@ _MOST_DIGITS = 60
 
 def canonical(message: Message, body: str) -> str:
     """The canonical text of a message that is written as `body`."""
-    if fidelity_of(type(message)).plain:
+    fidelity = fidelity_of(type(message))
+    if fidelity.plain:
         return body
-    return copy_context().run(_text, _said(message, from_json(body)))
+    # A default may stand for another value, as a 0 for a Decimal; what was read is what it is.
+    said = type(message).from_json(body) if fidelity.doubtful else message
+    return copy_context().run(_text, _said(said, from_json(body)))
 
 
 def _text(value: Any) -> str:
@@ -37,6 +40,8 @@ def _text(value: Any) -> str:
 def _said(value: Any, written: Any) -> Any:
     """What was written, as it would have been in the one form; where a serializer of the user's own has made something
     else of it, that."""
+    if isinstance(value, RootModel):
+        value = value.root
     if isinstance(written, dict):
         return _of_object(value, written)
     if isinstance(written, list):
@@ -51,13 +56,14 @@ def _said(value: Any, written: Any) -> Any:
 
 
 def _of_object(value: Any, written: dict[str, Any]) -> Any:
-    """Fields stay in the order of their class, whatever else there is goes by its name."""
+    """Fields stay in the order of their class, whatever else there is goes by its name; what is computed from them says
+    nothing more."""
     if isinstance(value, Mapping):
         return _of_mapping(value, written)
-    fields = _fields(value)
+    fields, extra = _fields(value, written), getattr(value, "__pydantic_extra__", None) or {}
     held = {name: one for name, one in written.items() if name in fields}
-    more = {name: written[name] for name in sorted(written.keys() - held.keys())}
-    return {name: _said(fields.get(name), one) for name, one in {**held, **more}.items()}
+    more = {name: written[name] for name in sorted(written.keys() - held.keys() - _computed(type(value)))}
+    return {name: _said(fields.get(name, extra.get(name)), one) for name, one in {**held, **more}.items()}
 
 
 def _of_mapping(value: Mapping[Any, Any], written: dict[str, Any]) -> Any:
@@ -77,15 +83,23 @@ def _of_array(value: Any, written: list[Any]) -> Any:
     return sorted(said, key=_text) if isinstance(value, (set, frozenset)) else said
 
 
-def _fields(value: Any) -> Mapping[str, Any]:
+def _fields(value: Any, written: Mapping[str, Any]) -> Mapping[str, Any]:
     """The values of a class's fields, by the names that they are written as."""
     if isinstance(value, BaseModel):
         aliases = ((name, one.serialization_alias or name) for name, one in type(value).__pydantic_fields__.items())
         by_alias = type(value).model_config.get("serialize_by_alias", False)
         return {alias if by_alias else name: getattr(value, name, None) for name, alias in aliases}
     if dataclasses.is_dataclass(value):
-        return {one.name: getattr(value, one.name, None) for one in dataclasses.fields(value)}
+        held = {one.name: getattr(value, one.name, None) for one in dataclasses.fields(value)}
+        return held if len(held) != len(written) else dict(zip(written, held.values(), strict=True))
     return {}
+
+
+def _computed(model: type) -> set[str]:
+    """The names of its computed fields, as they are written or could be."""
+    decorators = getattr(model, "__pydantic_decorators__", None)
+    found = decorators.computed_fields if decorators else {}
+    return {name for known, one in found.items() for name in (known, one.info.alias) if name}
 
 
 def _of_decimal(value: Decimal) -> str:

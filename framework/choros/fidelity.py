@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import uuid4
 
 from pydantic import Secret, SecretBytes, SecretStr
 from pydantic_core import SchemaSerializer, SchemaValidator
@@ -22,12 +23,11 @@ Compare = Callable[[Any, Any], str | None]
 _HIDDEN = "declare it as str with Field(repr=False), or send where the secret is kept."
 _PLAIN = frozenset({"str", "int", "bool", "none", "date", "uuid", "bytes"})
 """Of these, equal values are one text."""
-_LOOSE = frozenset({"float", "decimal", "time", "timedelta"})
+_LOOSE = frozenset({"float", "decimal", "timedelta"})
 """These survive, too, but equal values may be several texts."""
 _ITEMS = frozenset({"list", "tuple", "set", "frozenset", "deque"})
 _UNFIT_KEYS = frozenset({"tuple", "named-tuple", "none", "list", "set", "frozenset", "dict", "model", "dataclass"})
 _FIT_KEYS = frozenset({"str", "int", "bool", "decimal", "date", "time", "timedelta", "uuid", "bytes"})
-_UNREADABLE = frozenset({"is-instance", "is-subclass", "callable"})
 _AROUND = frozenset({"function-before", "function-wrap", "function-plain"})
 """They may read what the schema within does not."""
 _SHAPES = {
@@ -37,6 +37,8 @@ _SHAPES = {
     "dict": "object", "model": "object", "dataclass": "object", "typed-dict": "object",
 }  # fmt: skip
 _SECRETS = (SecretStr, SecretBytes, Secret)
+_MAKERS = (list, dict, set, frozenset, tuple, str, int, float, bool, uuid4)
+"""Of what these make for a default, one is as good as another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +131,7 @@ class _Judging:
                 self._doubt()
         elif kind == "bytes":
             self._bytes(place, config)
-        elif kind in ("date", "time", "timedelta"):
+        elif kind in ("date", "timedelta"):
             self._moment(config)
 
     def _bytes(self, place: str, config: Node) -> None:
@@ -142,7 +144,7 @@ class _Judging:
         if config.keys() & {"ser_json_timedelta", "ser_json_temporal", "val_temporal_unit"}:
             self._doubt()
 
-    def _datetime(self, node: Node, place: str, config: Node) -> None:
+    def _clock(self, node: Node, place: str, config: Node) -> None:
         """An offset is written without its seconds; only what has none is sure to survive."""
         self._moment(config)
         if node.get("tz_constraint") != "naive":
@@ -228,12 +230,11 @@ class _Judging:
     def _fields(self, node: Node, place: str, config: Node) -> None:
         config = {**config, **node.get("config", {})}
         extra = node.get("extra_behavior") or config.get("extra_fields_behavior", "ignore")
-        if extra == "allow":
+        if node["type"] == "typed-dict" or node.get("computed_fields"):
+            self.found.plain = False
+        # By which of its names pydantic writes the field of a TypedDict, is not the same everywhere.
+        if extra == "allow" or (node["type"] == "typed-dict" and config.get("serialize_by_alias")):
             self._doubt()
-        if node["type"] == "typed-dict":
-            self.found.plain = False
-        if node.get("computed_fields"):
-            self.found.plain = False
         if extra != "ignore":
             for one in node.get("computed_fields", ()):
                 hint = "make it a plain property, or a field."
@@ -276,8 +277,11 @@ class _Judging:
         """A default is not validated, so it may be anything. Where a user's own code would have a say it is not tried,
         and is in doubt anyhow."""
         self._within(node, place, config)
-        tried = "default" in node and not self.found.doubtful
-        if tried and not self._keeps(node["schema"], node["default"], config):
+        if self.found.doubtful:
+            return
+        make = node.get("default_factory")
+        known = make is None or make in _MAKERS
+        if not (known and self._keeps(node["schema"], make() if make else node["default"], config)):
             self._doubt()
 
     def _keeps(self, node: Node, value: Any, config: Node) -> bool:
@@ -329,14 +333,15 @@ class _Judging:
         self._fault(place, "is used up when it is written", "declare a tuple.")
 
     def _unknown(self, node: Node, place: str, config: Node) -> None:
-        if node["type"] in _UNREADABLE:
+        if node["type"] in ("is-instance", "is-subclass", "callable"):
             self._fault(place, "is of a kind that no JSON is read as", "a pydantic model, or a field of plain values.")
         self._doubt()
 
 
 _Look = Callable[[_Judging, Node, str, Node], None]
 _LOOK: dict[str, _Look] = {
-    "datetime": _Judging._datetime,
+    "datetime": _Judging._clock,
+    "time": _Judging._clock,
     "literal": _Judging._finite,
     "enum": _Judging._finite,
     "dict": _Judging._dict,
@@ -349,10 +354,7 @@ _LOOK: dict[str, _Look] = {
     "dataclass-args": _Judging._fields,
     "nullable": _Judging._within,
     "default": _Judging._default,
-    "function-after": _Judging._function,
-    "function-before": _Judging._function,
-    "function-wrap": _Judging._function,
-    "function-plain": _Judging._function,
+    **dict.fromkeys(("function-after", *_AROUND), _Judging._function),
     "lax-or-strict": _Judging._branch,
     "json-or-python": _Judging._branch,
     "chain": _Judging._branch,
