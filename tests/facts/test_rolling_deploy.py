@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from choros.runtime.heard_types import ANNOUNCED_FOR, put_off
 from choros.runtime.service import Call, Service
-from choros.runtime.subscriber import NOBODY_ELSE
+from choros.runtime.subscriber import MOST_WAYS, NOBODY_ELSE
 from choros.store.barrier import Transaction
 from choros.store.barrier_memory import MemoryTransaction
 from tests.facts.stage import Seen, Stopped, World, eventually, ledger, moved, world
@@ -97,18 +97,35 @@ async def test_a_release_that_runs_on_says_so_again() -> None:
         assert not old.counts["passed"]
 
 
-async def test_an_ordered_old_replica_holds_the_stream_back_until_a_new_one_takes_over() -> None:
+async def test_an_ordered_old_replica_gives_way_to_a_new_one_however_much_there_is_of_the_new_type() -> None:
+    """What it parks instead cannot be put back: later facts of its stream have overtaken it."""
     async with world() as stage:
-        old = await stage.start(ledger(Seen(), ordered=True), delays=(60.0,) * 5)
+        old = await stage.start(ledger(Seen(), ordered=True))
         new = await stage.start(new_ledger(seen := Seen(), ordered=True))
         await asyncio.sleep(0.1)
+        await stage.publish(*(fact for n in range(100) for fact in (moved(1, f"s{n}"), stopped(2, f"s{n}"))))
+        await stage.publish(*(moved(3, f"s{n}") for n in range(100)))
+        await eventually("all is heard", lambda: stops(stage) == 100 and sum(stage.written().get("s99", ())) == 4)
+        assert {stage.written()[f"s{n}"] for n in range(100)} == {(1, 3)}
+        assert seen.of("s99") == [1, 3]
+        assert (old.counts["gave way"], new.counts["overtaken"], new.counts["gave way"]) == (1, 0, 0)
+        assert await stage.parked(QUEUE) == []
+        await stage.stop(new)
+        await stage.publish(moved(4, "s1"))
+        await eventually("the old one goes on", lambda: stage.written()["s1"] == (1, 3, 4))
+
+
+async def test_an_ordered_replica_that_nobody_takes_over_from_gives_way_only_so_often() -> None:
+    async with world() as stage:
+        old = await stage.start(ledger(Seen(), ordered=True))
+        new = await stage.start(new_ledger(Seen(), ordered=True))
+        await asyncio.sleep(0.1)
+        await stage.stop(new)
         await stage.publish(moved(1), stopped(2), moved(3), moved(1, "s2"))
         await eventually("the other stream goes on", lambda: stage.written() == {"s1": (1,), "s2": (1,)})
-        await stage.stop(old)
-        await eventually("all is heard", lambda: stage.written().get("s1") == (1, 3) and stops(stage) == 1)
-        assert not new.counts["overtaken"]
-        assert seen.of("s1") == [3]
-        assert await stage.parked(QUEUE) == []
+        await eventually("the stream goes on", lambda: stage.written().get("s1") == (1, 3))
+        assert old.counts["gave way"] == MOST_WAYS
+        assert await stage.parked(QUEUE) == [(2, NOBODY_ELSE.sentence)]
 
 
 async def test_one_that_reads_from_the_start_reads_the_log_anew_for_a_type_that_it_gains() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -31,7 +32,8 @@ class Intake:
         self._prefetch = prefetch
         self._drain = drain
         self._together = together
-        self._kept: Consumer | None = None
+        self._kept: _Kept | None = None
+        self._away: tuple[float, Callable[[], None]] | None = None
         self._working: set[asyncio.Task[None]] = set()
         self._background: set[asyncio.Task[None]] = set()
         self._stopping = asyncio.Event()
@@ -44,7 +46,7 @@ class Intake:
     async def run(self, take: Take, *background: Coroutine[Any, Any, None], first: First | None = None) -> None:
         """Hand every batch to `take` until stopped; raises the first error that is nobody else's affair.
 
-        `first` comes before the queue is consumed."""
+        `first` comes before the queue is consumed for the first time."""
         self._started = True
         for coroutine in background:
             self._start(coroutine, self._background)
@@ -58,6 +60,11 @@ class Intake:
             await self._end(receiving)
         if self._failure is not None:
             raise plainly(self._failure)
+
+    @property
+    def gives_way(self) -> bool:
+        """Whether it is letting go of the queue."""
+        return self._away is not None
 
     @property
     def stopping(self) -> bool:
@@ -74,6 +81,13 @@ class Intake:
         """Receive no more, and let `run` raise this once what is under way has finished."""
         self._failure = self._failure or error
         self._stopping.set()
+
+    def give_way(self, seconds: float, then: Callable[[], None]) -> None:
+        """Let another consumer of the queue have its turn: receive no more, once all that is under way has ended let go
+        of the queue, call `then`, and consume it again after so many seconds. Only `together`."""
+        assert self._kept is not None
+        self._away = seconds, then
+        self._kept.finish()
 
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Work on something beside the batches; its errors end `run`."""
@@ -98,13 +112,29 @@ class Intake:
         try:
             if first is not None:
                 await first()
-            if not self._stopping.is_set():
+            while not self._stopping.is_set():
                 consumer = await self._transport.consume(self._queue, self._prefetch)
-                if self._together:
-                    self._kept = consumer
-                await self.read(_Kept(consumer) if self._together else consumer, take)
+                self._kept = _Kept(consumer) if self._together else None
+                await self.read(self._kept or consumer, take)
+                if self._away is None:
+                    break
+                await self._let_go()
         finally:
             self._stopping.set()
+
+    async def _let_go(self) -> None:
+        """Of the queue, for a while; what is unsettled goes back together."""
+        while others := self._working - {asyncio.current_task()}:
+            await asyncio.wait(others)
+        kept, self._kept = self._kept, None
+        assert kept is not None
+        await kept.drop()
+        assert self._away is not None
+        (seconds, then), self._away = self._away, None
+        then()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
 
     async def read(self, consumer: Consumer, take: Take) -> None:
         """Hand every batch of a consumer to `take` until it is closed, which stopping does."""
@@ -154,8 +184,11 @@ class _Kept:
             receiving.cancel()
             closing.cancel()
 
-    async def close(self) -> None:
+    def finish(self) -> None:
         self._closed.set()
+
+    async def close(self) -> None:
+        self.finish()
 
     async def drop(self) -> None:
         await self._consumer.drop()

@@ -41,6 +41,10 @@ REREAD_SECONDS = 60.0
 """How often a subscriber with a bounded queue looks into the fact log for what its queue has dropped."""
 PUBLISH_SECONDS = 10.0
 """How long a publisher of facts waits for the broker's answer before it publishes again."""
+GIVE_WAY_FOR = 5.0
+"""Seconds for which an ordered replica lets go of the queue, for one that handles a type that it does not."""
+MOST_WAYS, GAVE_WAY_WITHIN = 3, 600.0
+"""How often it does so within how many seconds."""
 OVERTAKEN = "a later fact of its stream was handled before it came"
 TOO_OLD = "it is no younger than what this service has forgotten, so it may have been handled"
 CROWDED = "too many facts waited behind it"
@@ -105,7 +109,8 @@ class Subscriber:
         prefetch = settings.number("prefetch")
         self.counts: Counter[str] = Counter()
         """What became of the facts so far: handled, repeated, retried, held back, overtaken, withdrawn (taken
-        back before it came, or nothing to take back), parked, not for us (passed), or for another replica (put off)."""
+        back before it came, or nothing to take back), parked, not for us (passed), or for another replica (put off);
+        and how often this one gave way to another."""
         self.lag = 0.0
         """Seconds from the publication of the last fact that was handled to its end."""
         self._clock = clock
@@ -114,12 +119,13 @@ class Subscriber:
         self._attempts = attempts
         self.calls = Calls(settings)
         """The handlers that are at work."""
-        self._under_way = UnderWay()
         names = Names(namespace)
         self._fan_out = frozenset((names.facts, names.facts_by_type, names.retry))
         self._transacting = Transacting(database)
         self._heard = HeardTypes(service.name, service.reactions, self._transacting, clock)
-        self._facts = Effects()
+        self._gave_way: list[float] = []
+        self._room = prefetch // 2
+        self._begin_lanes()
         self._queue = names.subscriber_queue(service.name)
         self._intake = Intake(
             transport, self._queue, prefetch, settings.seconds("drain"), together=service.subscription.ordered
@@ -132,11 +138,14 @@ class Subscriber:
             "facts": (memory or memory_for(service, settings)).total_seconds(),
             "commands": settings.seconds("forget_after"),
         }
-        self._held = HeldBack(self._facts, room=prefetch // 2)
         self._catching_up = CatchUp(
             transport, names, self._queue, self._intake, database,
             prefetch=prefetch, publish_timeout=publish_timeout, clock=clock,
         )  # fmt: skip
+
+    def _begin_lanes(self) -> None:
+        self._facts, self._under_way = Effects(), UnderWay()
+        self._held = HeldBack(self._facts, room=self._room)
 
     async def run(self) -> None:
         """React to facts until stopped; raises DeclarationError or Misconfigured where that cannot work."""
@@ -338,6 +347,9 @@ class Subscriber:
 
     def _hold_back(self, told: _Told, error: Exception) -> None:
         """It keeps its lane, so whatever comes behind it in its stream waits."""
+        if told.handler is None and self._gives_way():
+            self._facts.abandon(told.lane)
+            return
         told.tried += 1
         tried = told.delivery.retries + told.tried
         if tried >= self._attempts:
@@ -349,6 +361,21 @@ class Subscriber:
         log.warning("choros.fact.held_back", type=told.envelope.type, retries=tried, retry_in=after, **words)
         self.counts["held back"] += 1
         self._intake.spawn(self._again(told, after, tried, error))
+
+    def _gives_way(self) -> bool:
+        """One replica at a time has the queue of an ordered service, and this is not the one that handles all of it. If
+        no other takes it, it comes back: so not again and again. What comes from the log has no other consumer."""
+        if self._intake.gives_way:
+            return True
+        now = self._clock()
+        self._gave_way = [at for at in self._gave_way if at > now - GAVE_WAY_WITHIN]
+        if self._service.needs_log or len(self._gave_way) >= MOST_WAYS:
+            return False
+        self._gave_way.append(now)
+        self.counts["gave way"] += 1
+        self._held.close()  # what is held back goes to the other, too
+        self._intake.give_way(GIVE_WAY_FOR, self._begin_lanes)
+        return True
 
     async def _again(self, told: _Told, after: float, tried: int, error: Exception) -> None:
         waited = await self._held.wait(told.lane, after)
