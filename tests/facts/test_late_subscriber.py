@@ -82,8 +82,8 @@ async def test_a_mark_that_is_put_at_once_misses_a_publish_under_way(monkeypatch
     """The rule taken out: without the wait for the publish timeout the test above fails."""
     read = catching_up.CatchUp._read
 
-    async def at_once(self: catching_up.CatchUp, take: Any, since: float | None, wait: float) -> Any:
-        return await read(self, take, since, 0.0)
+    async def at_once(self: catching_up.CatchUp, take: Any, since: float | None, wait: float, **more: Any) -> Any:
+        return await read(self, take, since, 0.0, **more)
 
     monkeypatch.setattr(catching_up.CatchUp, "_read", at_once)
     async with world() as stage:

@@ -145,6 +145,24 @@ async def test_one_that_reads_from_the_start_reads_the_log_anew_for_a_type_that_
         assert not again.counts  # and not once more
 
 
+async def test_what_is_read_anew_and_long_forgotten_is_no_affair_of_a_persons() -> None:
+    async with world() as stage:
+        clock = [1000.0]
+        await stage.publish(*(moved(1, f"s{n}") for n in range(50)))
+        old = await stage.start(ledger(Seen(), from_start=True), clock=lambda: clock[0], prune_every=1.0)
+        await eventually("all is handled", lambda: old.counts["handled"] == 50)
+        await asyncio.sleep(5)
+        clock[0] += 20 * 86_400
+        await asyncio.sleep(5)
+        await stage.stop(old)
+        await stage.publish(stopped(1, "z", time=clock[0]))
+        new = await stage.start(new_ledger(seen := Seen(), from_start=True), clock=lambda: clock[0])
+        await eventually("the stop is heard", lambda: stops(stage) == 1)
+        await eventually("all is read", lambda: new.counts["passed"] == 50)
+        assert not seen.tried
+        assert await stage.parked(QUEUE) == []
+
+
 async def test_reading_anew_that_was_cut_off_is_begun_again() -> None:
     async with world() as stage:
         old = await stage.start(ledger(Seen(), from_start=True))

@@ -65,7 +65,7 @@ class CatchUp:
             await self._remember(self._clock() - self._patience)
             return
         log.info("choros.subscriber.catching_up", queue=self._queue)
-        finish = await self._read(take, place, self._patience if place is None else 0.0)
+        finish = await self._read(take, place, self._patience if place is None else 0.0, anew=bool(again))
         self._intake.accompany(self._end(finish, take, again))
 
     async def sweep(self, take: Take, every: float) -> None:
@@ -82,16 +82,18 @@ class CatchUp:
     ) -> None:
         """Once all is settled, note how far we are; what a lost connection has torn away is read again."""
         while not self._intake.stopping and not await finish():
-            finish = await self._read(take, None if then else await self._place(), 0.0)
+            finish = await self._read(take, None if then else await self._place(), 0.0, anew=bool(then))
         if not self._intake.stopping:
             if then:
                 await then()
             log.info("choros.subscriber.caught_up", queue=self._queue)
 
-    async def _read(self, take: Take, since: float | None, wait: float) -> Callable[[], Awaitable[bool]]:
+    async def _read(
+        self, take: Take, since: float | None, wait: float, *, anew: bool = False
+    ) -> Callable[[], Awaitable[bool]]:
         """Hand everything to `take`, up to a mark that is put after so many seconds; what is returned waits until all
         of it is settled, and says whether it is."""
-        reading = _Reading(self._transport, self._names, take)
+        reading = _Reading(self._transport, self._names, take, ReadAnew if anew else _Tracked)
         until = self._clock() + wait - self._patience - CLOCK_SKEW
         while not reading.met and not self._intake.stopping:
             reader = await self._transport.replay(self._queue, self._prefetch, since)
@@ -141,8 +143,8 @@ class CatchUp:
 class _Reading:
     """One way through the log: what is under way, and whether the mark was met."""
 
-    def __init__(self, transport: Transport, names: Names, take: Take) -> None:
-        self._transport, self._names, self._take = transport, names, take
+    def __init__(self, transport: Transport, names: Names, take: Take, kind: type[_Tracked]) -> None:
+        self._transport, self._names, self._take, self._kind = transport, names, take, kind
         self._marks: set[str] = set()
         self.met = False
         """Whether a mark of ours has come."""
@@ -176,7 +178,7 @@ class _Reading:
                 self.met = self.met or delivery.wire.headers.get(MARK) in self._marks
                 await delivery.ack()
             else:
-                facts.append(_Tracked(delivery, self._settled))
+                facts.append(self._kind(delivery, self._settled))
         self._open.update(facts)
         self._taken += len(deliveries)
         if self.met:
@@ -246,3 +248,8 @@ class _Tracked:
         """The same."""
         await self._delivery.dead_letter(reason)
         self._tell(self, self._delivery.lost)
+
+
+class ReadAnew(_Tracked):
+    """One of a log that is read anew. A broker drops old facts by whole segments only, so many of them may be older
+    than the log is meant to hold, and were handled when they were young."""

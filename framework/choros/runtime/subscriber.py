@@ -15,7 +15,7 @@ from choros.errors import ChorosError, MessageRejected, Misconfigured
 from choros.messages import Message
 from choros.runtime.calling import ExitWanted, plainly
 from choros.runtime.calls import Calls
-from choros.runtime.catching_up import CatchUp
+from choros.runtime.catching_up import CatchUp, ReadAnew
 from choros.runtime.checking import check
 from choros.runtime.effects import Effects
 from choros.runtime.forgetting import SWEEP_SECONDS, Ages, keep_forgetting
@@ -302,6 +302,8 @@ class Subscriber:
         self._leave(told)
         if isinstance(result, Exception):
             self._failed(told, result)
+        elif result == "too old" and isinstance(told.delivery, ReadAnew):
+            self._settle("passed", told.delivery.ack())
         elif result in UNHANDLED:
             log.warning("choros.fact.parked", type=told.envelope.type, reason=UNHANDLED[result], **about(told.envelope))
             self._settle(result, told.delivery.dead_letter(UNHANDLED[result]))
