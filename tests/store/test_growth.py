@@ -50,6 +50,18 @@ async def test_no_statement_of_the_sqlite_store_reads_all_records(name: str, tmp
         assert "USE TEMP B-TREE FOR ORDER BY" not in step, f"{text}: {step}"
 
 
+async def test_what_a_fact_costs_does_not_depend_on_how_many_have_not_left(tmp_path: Path) -> None:
+    """Its order is that of its own saga, so nothing else is looked at: the broker may be away for long."""
+    store = SqliteStore(tmp_path / "sagas.db")
+    await store.open()
+    await store.close()
+    values = dict.fromkeys(("scope", "saga_id", "id", "channel", "now", "envelope"))
+    with closing(sqlite3.connect(tmp_path / "sagas.db")) as file:
+        plan = file.execute(f"EXPLAIN QUERY PLAN {sqlite_rows._ENTRY}", values).fetchall()
+    looks = [step for *_, step in plan if "outbox" in step]
+    assert looks and all("saga_id=?" in step for step in looks)
+
+
 async def grown(store: Store, sizes: list[int], seen: list[int], growing: Growing) -> None:
     for size in sizes:
         await growing.to(size)

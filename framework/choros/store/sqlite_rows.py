@@ -40,10 +40,11 @@ _UPDATE = """UPDATE record SET (saga_version, version, transition_id, status, st
 _HISTORY = "INSERT INTO history (scope, saga_id, version, at, events) VALUES (?, ?, ?, ?, ?)"
 _ENTRY = """INSERT OR REPLACE INTO outbox (scope, saga_id, id, channel, at, envelope)
     VALUES (:scope, :saga_id, :id, :channel,
-        iif(:channel = 'facts', max(:now, coalesce(
-            (SELECT max(at) FROM outbox WHERE scope = :scope AND saga_id = :saga_id AND channel = :channel), 0)), :now),
+        iif(:channel = 'facts', max(:now, coalesce((SELECT max(at) FROM outbox
+            WHERE scope = :scope AND saga_id = :saga_id AND +channel = :channel), 0)), :now),
         :envelope)"""
-"""Whatever the clock does, no fact is taken for older than one of its saga that has not left."""
+"""Whatever the clock does, no fact is taken for older than one of its saga that has not left. The plus keeps SQLite
+from reading all that have not left, of all sagas."""
 _SENT = "DELETE FROM outbox WHERE scope = ? AND saga_id = ? AND id = ?"
 THESE = "scope = ? AND saga_id IN (SELECT value FROM json_each(?))"
 """One statement for any number of ids."""
