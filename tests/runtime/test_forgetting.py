@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
@@ -10,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from choros.envelope import Envelope
-from choros.errors import UsageError
+from choros.errors import StoreMisconfigured, UsageError
 from choros.messages import FORGOTTEN, Failure
-from choros.runtime.forgetting import Ages, forgotten_until, sweep
+from choros.runtime.forgetting import Ages, forgotten_until, keep_forgetting, sweep
 from choros.runtime.settings import NOTHING_SET, Settings
 from choros.store.barrier import NEVER, Database
 from choros.store.barrier_memory import MemoryDatabase
@@ -151,3 +152,28 @@ def test_too_short_a_memory_is_refused() -> None:
 
 async def test_where_nothing_was_ever_forgotten_there_is_no_horizon(stage: Stage) -> None:
     assert await forgotten_until(stage.database, "commands") == NEVER
+
+
+async def test_what_a_clock_that_was_ahead_has_begun_does_not_stop_what_begins_now(stage: Stage) -> None:
+    await stage.ask(do("ahead", began=NOW + 3650 * DAY))
+    await later(stage, 91)
+    (reply,) = await stage.ask(do("fresh", began=NOW + 91 * DAY))
+    assert (reply.outcome, await stage.effects()) == ("ok", {"ahead": 1, "fresh": 1})
+
+
+async def test_a_database_that_refuses_to_forget_stops_no_service() -> None:
+    """As where its password is being changed: it comes round again."""
+
+    class Refusing(MemoryDatabase):
+        tried = 0
+
+        async def prune(self, now: float) -> int:
+            self.tried += 1
+            raise StoreMisconfigured("It does not accept this user.", "another password.")
+
+    database = Refusing()
+    forgetting = asyncio.create_task(keep_forgetting(database, lambda: NOW, AGES, every=0.0))
+    while database.tried < 3 and not forgetting.done():
+        await asyncio.sleep(0)
+    assert not forgetting.done()
+    forgetting.cancel()

@@ -14,6 +14,8 @@ from choros.errors import StoreMisconfigured, StoreUnreachable, UsageError
 from choros.store.barrier_redis import RedisDatabase
 from choros.store.redis_transaction import RedisTransaction
 from choros.testing.barrier import a_row, row_of
+from choros.testing.barrier_aged import aged, horizon_of
+from choros.testing.barrier_apart import writing
 from tests.private_servers import PrivateRedis
 from tests.store.conftest import Opening
 from tests.store.proxy import LossyProxy
@@ -277,3 +279,28 @@ async def test_a_task_that_is_left_reading_does_not_read_the_answers_of_the_next
     assert list(await database.run([charge] * 5)) == ["done", *["duplicate"] * 4]
     (left,) = await asyncio.gather(*tasks, return_exceptions=True)
     assert isinstance(left, (StoreUnreachable, UsageError))
+
+
+async def test_where_redis_is_full_what_is_old_is_forgotten_all_the_same(
+    private_redis: PrivateRedis, ruinable: Redis, opened: Opening
+) -> None:
+    database = await opened(RedisDatabase(private_redis.url))
+    await database.run([writing(*(aged(f"k{n}", float(n)) for n in range(30)))])
+    await ruinable.config_set("maxmemory", 1)
+    try:
+        assert await database.forget("commands", 50.0) == 30
+    finally:
+        await ruinable.config_set("maxmemory", 0)
+    assert await horizon_of(database) == 29.0
+
+
+@pytest.mark.parametrize("stored", ["no JSON", "7", "[]", '["ok","",null,"t","x",1]', None])
+async def test_a_row_that_nobody_can_read_keeps_no_other(
+    private_redis: PrivateRedis, ruinable: Redis, opened: Opening, stored: str | None
+) -> None:
+    database, name = await opened(RedisDatabase(private_redis.url)), "{choros}:barrier:row:k1"
+    await database.run([writing(*(aged(f"k{n}", float(n)) for n in range(3)))])
+    await ruinable.delete(name)
+    await (ruinable.set(name, stored) if stored is not None else ruinable.hset(name, "of", "another type"))
+    assert (await database.forget("commands", 50.0), await database.forget("commands", 50.0)) == (2, 0)
+    assert (await horizon_of(database), await ruinable.exists(name)) == (2.0, 1)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 
-from choros.errors import StoreUnreachable
+from choros.errors import ChorosError
 from choros.runtime.telemetry import get_logger
 from choros.store.barrier import Database, Memory, Transaction
 
@@ -30,8 +30,8 @@ async def keep_forgetting(database: Database, clock: Callable[[], float], ages: 
             gone = await sweep(database, clock(), ages)
             if gone:
                 log.info("choros.rows.forgotten", count=gone)
-        except StoreUnreachable as error:
-            log.warning("choros.database.unreachable", error=type(error).__name__)
+        except ChorosError as error:  # it is away, or does not let us: that stops no service, and it comes round again
+            log.warning("choros.rows.put_off", error=error.sentence)
         await asyncio.sleep(every)
 
 

@@ -83,7 +83,7 @@ _ALL = (
     Setting("handler_time", "time", 300, 0.001, 604_800, "how long one call of a handler may take"),
     Setting(
         "forget_after", "time", 90 * _DAY, 3600, FOREVER,
-        "how long a participant knows what it has done, from the first sending of a command",
+        "how long a participant knows what it has done, from when it did it",
     ),
     Setting(
         "remember", "time", 8 * _DAY, 3600, FOREVER,

@@ -43,13 +43,19 @@ class Row:
     """What its messages are compared with the horizon by: all messages about one effect, or one fact, carry the same
     moment. None: they carry none, so it is never forgotten for its age."""
     since: float = 0.0
-    """What its age is counted from: when it was written, by this side's clock."""
+    """When it was written, by this side's clock."""
 
     @property
     def memory(self) -> Memory | None:
         """Where it is forgotten for its age; None for nowhere: what is open, and what has a moment of its own."""
         own = self.prune_at is not None and self.state in FORGETTABLE
         return None if own or self.began is None else _MEMORIES.get(self.state)
+
+    @property
+    def ages_from(self) -> float:
+        """What its age is counted from. A clock that is ahead may have said when it began: were it forgotten before
+        that, the horizon would lie behind what begins now, and nothing would be carried out any more."""
+        return self.since if self.began is None else max(self.since, self.began)
 
     @property
     def owes_reply(self) -> bool:
@@ -146,11 +152,12 @@ class Database(Protocol):
         ...
 
     async def forget(self, memory: Memory, before: float) -> int:
-        """Forget rows whose `since` lies before that moment, the oldest first, `AT_ONCE` at most; says how many, 0
+        """Forget rows whose age counts from before that moment, the oldest first, `AT_ONCE` at most; says how many, 0
         where there is none left.
 
-        No commit forgets a row without moving the horizon to when that began, and the horizon never moves back. Rows
-        whose reply is not confirmed stay. Several processes may do this at once."""
+        No commit forgets a row without moving the horizon to when that began, and the horizon never moves back, nor
+        beyond that moment. Rows whose reply is not confirmed stay, and those that cannot be read: when these began,
+        nobody knows. Several processes may do this at once."""
         ...
 
     async def close(self) -> None:

@@ -230,7 +230,7 @@ class MemoryDatabase(Database):
         async with self._tables.lock:
             rows = self._rows
             aged = [row for row in rows.rows.values() if row.memory == memory and row.key not in rows.unsent]
-            old = sorted((row for row in aged if row.since < before), key=lambda row: row.since)[:AT_ONCE]
+            old = sorted((row for row in aged if row.ages_from < before), key=lambda row: row.ages_from)[:AT_ONCE]
             moments = [rows.horizons.get(memory, NEVER), *(row.began for row in old if row.began is not None)]
             rows.horizons[memory] = max(moments)
             return rows.drop([row.key for row in old])

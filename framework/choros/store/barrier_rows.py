@@ -77,7 +77,7 @@ class SqliteTransaction(Transaction):
     async def write_row(self, row: Row) -> None:
         """Insert or replace a barrier row."""
         values = {"key": row.key, "state": row.state, "reply": row.reply, "prune_at": row.prune_at}
-        values |= {"began": row.began, "since": row.since, "memory": row.memory}
+        values |= {"began": row.began, "since": row.ages_from, "memory": row.memory}
         await self._say(_WRITE, values | {"namespace": self._namespace, "owed": row.owes_reply}, _changed)
 
     async def horizon(self, memory: Memory) -> float:

@@ -272,7 +272,7 @@ def to_stored(row: Row, token: str) -> str:
 def aging(prefix: str, row: Row) -> list[Command]:
     """What puts a row into the index by age, or takes it out."""
     if row.memory:
-        return [("ZADD", f"{prefix}aging:{row.memory}", repr(row.since), row.key)]
+        return [("ZADD", f"{prefix}aging:{row.memory}", repr(row.ages_from), row.key)]
     return [("ZREM", f"{prefix}aging:{memory}", row.key) for memory in MEMORIES]
 
 

@@ -42,6 +42,13 @@ class ForgettingByAge:
         assert await database.forget("commands", 20.0) == 2
         assert (await horizon_of(database), await row_of(database, "c")) == (7.25, rows[2])
 
+    async def test_the_horizon_never_passes_the_moment_before_which_is_forgotten(self, database: Database) -> None:
+        """Whatever a clock that was ahead has said: else nothing that begins now would be carried out any more."""
+        await database.run([writing(aged("ahead", 1e9, since=5.0), aged("a", 4.0))])
+        assert (await database.forget("commands", 50.0), await horizon_of(database)) == (1, 4.0)
+        assert await row_of(database, "ahead") is not None
+        assert (await database.forget("commands", 1e9 + 1), await horizon_of(database)) == (1, 1e9)
+
     async def test_where_nothing_is_old_the_horizon_stays(self, database: Database) -> None:
         await database.run([writing(aged("a", 9.0))])
         assert await database.forget("commands", 9.0) == 0
