@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,7 @@ from tests.runtime.participant_stage import (
     Charge,
     Charged,
     Refund,
+    Refunded,
     close,
     command,
     make_service,
@@ -188,6 +190,21 @@ async def test_a_command_that_only_the_new_replica_knows_comes_to_it() -> None:
         assert not stage.parked()
         assert stage.counts["passed on"] > 0
         assert not new.counts["passed on"]
+
+
+async def test_of_a_burst_that_only_a_busy_new_replica_knows_hardly_any_is_parked() -> None:
+    new_service, number = Service("payment"), count()
+
+    @new_service.handles(Refund)
+    async def refund(command: Refund) -> Refunded:
+        await asyncio.sleep(0.05 + next(number) % 7 / 100)
+        return Refunded(payment="p")
+
+    async with stage_for(old_service()) as stage, beside(stage, new_service):
+        for saga in (f"s{n}" for n in range(600)):
+            await stage.send(command(Refund(order="o"), saga=saga, key=f"{saga}:give_back:1:do", step="give_back"))
+        assert {one.outcome for one in await stage.replies(585)} == {"ok"}
+        assert len(stage.parked()) < 15  # without a pause it is most of them
 
 
 async def test_what_no_replica_knows_is_parked_after_a_while_and_named_once(tmp_path: Path) -> None:

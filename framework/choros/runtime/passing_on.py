@@ -16,6 +16,9 @@ log = get_logger(__name__)
 RETURN_AFTER = (0.1, 0.1, 0.2, 0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 5.0)
 """Seconds until each return. Fewer than the broker allows; what nobody takes meanwhile is parked, and its saga sends it
 again."""
+CROWDED_LEAST = 0.1
+"""Where many wait already, it is a fifth of that, and at least so much. At once it would come back at once: in a burst,
+ten times before the replica that handles it has a place."""
 NOTICED_FOR = 600.0
 MOST_TYPES, LONGEST_TYPE = 20, 80
 """Types of which the log and the report speak, and characters of each: anybody may have sent them."""
@@ -25,7 +28,7 @@ class PassingOn:
     """What a participant passes on, and what it has noticed by that."""
 
     def __init__(self, service: str, room: int, clock: Callable[[], float]) -> None:
-        """`room` is how many may wait here for their return: they hold the places of commands that are ours."""
+        """`room` is how many may wait here for long: they hold the places of commands that are ours."""
         self._service, self._room, self._clock = service, room, clock
         self._waiting = 0
         self._seen: dict[str, float] = {}
@@ -37,7 +40,7 @@ class PassingOn:
             return False
         after = RETURN_AFTER[delivery.returns]
         if self._waiting >= self._room:
-            after = 0.0
+            after = max(CROWDED_LEAST, after / 5)
         self._waiting += 1
         asyncio.get_running_loop().call_later(after, self._leave)
         delivery.pass_on(after)
