@@ -1,0 +1,55 @@
+"""What is asked of every run: a reply that was acknowledged is in the record by then, where somebody has to note it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from choros.testing.records import creation
+from choros.testing.simulation.broker_ledger import Entry
+from choros.testing.simulation.fact_invariants import fact_violations
+from choros.testing.simulation.faults import Fault
+from choros.testing.simulation.observer import Commit
+
+ENDED_AT, ACKED_AT = 5.0, 7.0
+
+
+def evidence(status: str, *struck: Fault, saga_id: str = "s1", acked_at: float = ACKED_AT) -> Any:
+    """A saga came to that at `ENDED_AT`, and a reply to it, which no commit has taken in, was acknowledged."""
+    ended = creation(saga_id, status=status)
+    wire = SimpleNamespace(correlation_id="s1", headers={})
+    ledger = SimpleNamespace(entries=[Entry(acked_at, "acked", "reply", "replies")], about={"reply": wire})
+    return SimpleNamespace(
+        were=lambda *kinds: any(fault.kind in kinds for fault in struck),
+        commits=[Commit(ENDED_AT, "orchestrator", replace(ended, record=replace(ended.record, version=2)))],
+        app=SimpleNamespace(services={}), facts={}, effects=[], records={}, deleted={}, quiet=True,
+        ledger=ledger, replies="replies", name=str,
+    )  # fmt: skip
+
+
+DEPLOY = Fault("deploy", "orchestrator", 1)
+
+
+@pytest.mark.parametrize("status", ["completed", "compensated"])
+def test_a_worker_with_another_declaration_need_not_note_a_late_reply_to_what_has_ended(status: str) -> None:
+    assert list(fact_violations(evidence(status, DEPLOY))) == []
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        evidence("completed"),
+        evidence("completed", Fault("crash", "orchestrator", 1)),
+        evidence("running", DEPLOY),
+        evidence("parked", DEPLOY),
+        evidence("completed", DEPLOY, acked_at=ENDED_AT - 1),
+        evidence("completed", DEPLOY, saga_id="s2"),
+    ],
+    ids=["no deploy", "another fault", "running", "parked", "before its end", "another saga"],
+)
+def test_any_other_reply_that_is_acknowledged_and_in_no_record_is_a_violation(run: Any) -> None:
+    (violation,) = fact_violations(run)
+    assert violation.startswith("11: the reply reply was acknowledged")
