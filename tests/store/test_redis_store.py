@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
 from choros.errors import StoreMisconfigured, StoreUnreachable, UsageError
+from choros.runtime.retention import BATCH, Retention, Sweep
 from choros.store.barrier_redis import RedisDatabase
 from choros.store.port import Committed, Kind
 from choros.store.redis import RedisStore
@@ -223,3 +225,14 @@ async def test_a_clock_that_runs_back_keeps_the_order_of_one_saga(
     await stored(store, second)
     await stored(store, after(second, command("a")))
     assert await waiting(store) == ["z", "y", "a"]
+
+
+async def test_what_somebody_has_deleted_by_hand_does_not_stop_retention(
+    private_redis: PrivateRedis, ruinable: Redis, opened: Opening
+) -> None:
+    store = await opened(RedisStore(private_redis.url))
+    ids = [f"s{number:03}" for number in range(3 * BATCH)]
+    await store.commit([creation(one, status="completed", updated_at=float(n)) for n, one in enumerate(ids)])
+    await ruinable.delete(*(f"{{choros}}:saga:{one}" for one in ids[:BATCH]))
+    assert await Sweep(store, Retention(timedelta(days=1))).once() == len(ids)
+    assert await ruinable.zcard("{choros}:ended") == 0

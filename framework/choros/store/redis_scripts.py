@@ -110,7 +110,13 @@ local live = {running = true, compensating = true, parked = true}
 local prefix, id = ARGV[1], ARGV[2]
 local old = redis.call('HMGET', KEYS[1], 'group', 'kind', 'head')
 local at = redis.call('ZSCORE', prefix .. 'ended', id)
-if not old[1] or not old[2] or not at then return 0 end
+if not at then return 0 end
+if redis.call('EXISTS', KEYS[1]) == 0 then -- deleted by hand: what is left of it must not fill every look
+    redis.call('UNLINK', prefix .. 'history:' .. id)
+    redis.call('ZREM', prefix .. 'ended', id)
+    return 1
+end
+if not old[1] or not old[2] then return -1 end
 local status = string.match(old[1], '[^/]*$')
 local readable, head = pcall(cjson.decode, old[3] or '')
 readable = readable and type(head) == 'table' and type(head[4]) == 'string'
