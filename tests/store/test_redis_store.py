@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 from choros.errors import StoreMisconfigured, StoreUnreachable, UsageError
 from choros.runtime.retention import BATCH, Retention, Sweep
 from choros.store.barrier_redis import RedisDatabase
-from choros.store.port import Committed, Kind
+from choros.store.port import Committed, Kind, PutOff
 from choros.store.redis import RedisStore
 from choros.testing.store import after, command, creation, stored, waiting
 from tests.patience import LATE
@@ -236,3 +236,22 @@ async def test_what_somebody_has_deleted_by_hand_does_not_stop_retention(
     await ruinable.delete(*(f"{{choros}}:saga:{one}" for one in ids[:BATCH]))
     assert await Sweep(store, Retention(timedelta(days=1))).once() == len(ids)
     assert await ruinable.zcard("{choros}:ended") == 0
+
+
+@pytest.mark.parametrize("name", ["saga", "outbox"])
+async def test_a_record_of_another_type_holds_no_other(
+    private_redis: PrivateRedis, ruinable: Redis, opened: Opening, name: str
+) -> None:
+    """Not the reading, not the timers of the others."""
+    store = await opened(RedisStore(private_redis.url))
+    sagas = [creation(one, wake_at=1.0) for one in ("s1", "s2", "s3")]
+    await store.commit(sagas)
+    await ruinable.delete(f"{{choros}}:{name}:s2")
+    await ruinable.set(f"{{choros}}:{name}:s2", "no hash")
+    loaded = await store.load(["s1", "s2", "s3"])
+    assert [bool(loaded[one].record.unreadable) for one in ("s1", "s2", "s3")] == [False, True, False]
+    kinds = [sagas[0].record.kind]
+    claimed = await store.due(2.0, kinds, 10, claim_until=9.0)
+    assert sorted(claimed) == ["s1", "s2", "s3"]
+    await store.put_off([PutOff(one, 9.0, 3.0) for one in claimed])
+    assert {"s1", "s3"} <= set(await store.due(4.0, kinds, 10))

@@ -195,8 +195,8 @@ class RedisStore:
             PUT_OFF.call([self._saga(one.saga_id)], self._prefix, one.saga_id, repr(one.claimed), repr(one.until))
             for one in timers
         ]
-        if calls:
-            await self._server.run(PUT_OFF, calls)
+        for answer in await self._server.run_each(PUT_OFF, calls) if calls else ():
+            self._left_it(answer)
 
     async def next_due(self, known: Known) -> float | None:
         """When the next timer is due."""

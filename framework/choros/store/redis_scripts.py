@@ -75,14 +75,17 @@ end
 return 1
 """)
 
+# What is of another type than it should be makes this one record unreadable, and holds no other.
 LOAD = Script("""
 local found = {}
 for i, key in ipairs(KEYS) do
-    local one = redis.call('HMGET', key, 'version', 'transition', 'head', 'state')
+    local one = redis.pcall('HMGET', key, 'version', 'transition', 'head', 'state')
+    local entries = redis.pcall('HKEYS', ARGV[1] .. 'outbox:' .. ARGV[i + 1])
+    if one.err or entries.err then one, entries = {'', '', '', ''}, {} end
     if one[1] then
         local id, unsent = ARGV[i + 1], ARGV[1] .. 'unsent:commands'
         one[5], one[6] = {}, {}
-        for _, entry in ipairs(redis.call('HKEYS', ARGV[1] .. 'outbox:' .. id)) do
+        for _, entry in ipairs(entries) do
             local command = redis.call('ZSCORE', unsent, id .. '\\0' .. entry)
             table.insert(command and one[5] or one[6], entry)
         end
