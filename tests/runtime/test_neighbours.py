@@ -138,6 +138,15 @@ async def test_who_may_make_no_queue_is_answered_at_that_of_the_application() ->
         assert (await stage.carry_out("inventory")).reply_to == SHARED
 
 
+async def test_the_queue_of_a_store_in_memory_goes_soon_after_its_process() -> None:
+    """Each start has a new one: a month of them would lie on the broker."""
+    async with staged() as stage:
+        client = await stage.client()  # it declares the queue before it is there
+        await client.start(shop.order_saga, shop.ORDER)
+        own = f"{SHARED}.{stage.store.identity}"
+        assert stage.broker._queues[own].arguments["x-expires"] == 3_600_000
+
+
 async def test_a_client_that_comes_before_any_orchestrator_makes_the_queue() -> None:
     """Else the participant could not get rid of its answer."""
     async with staged() as stage:

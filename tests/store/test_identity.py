@@ -29,6 +29,8 @@ async def test_a_file_keeps_its_identity_and_its_copy_has_it_too(tmp_path: Path,
     again, replica, copy, other = [await opened(SqliteStore(tmp_path / name, "shop.shop")) for name in names]
     assert again.identity == replica.identity == copy.identity == identity
     assert FORM.fullmatch(other.identity)
+    assert other.lasting
+    assert not MemoryStore().lasting
     assert other.identity != identity
 
 

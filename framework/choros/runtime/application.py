@@ -87,9 +87,9 @@ class App:
             fact_log=self.fact_log,
         )
 
-    def replies_on(self, store: str) -> Topology:
+    def replies_on(self, store: str, lasting: bool = True) -> Topology:
         """What its replies need on the broker where its sagas are on the store with this identity."""
-        return reply_queues(self.namespace, self.name, store)
+        return reply_queues(self.namespace, self.name, store, lasting)
 
     @property
     def participants(self) -> Sequence[str]:

@@ -25,7 +25,7 @@ class ReturnAddress:
         """Make the queues. Whoever may not, and finds no queue of the store, is answered at that of the application, as
         every store was before: where nobody may make queues, nobody brings a second store either."""
         try:
-            await transport.declare(self._app.replies_on(self._store.identity))
+            await transport.declare(self._app.replies_on(self._store.identity, self._store.lasting))
         except BrokerMisconfigured as fault:
             self._shared = True
             log.warning("choros.replies.shared", queue=self.queue, reason=fault.sentence)

@@ -64,6 +64,9 @@ class MemoryStore:
 
     `namespace` keeps applications apart that share them."""
 
+    lasting = False
+    """Whether what it holds, and its identity, outlive the process."""
+
     def __init__(
         self, sharing: MemoryStore | None = None, clock: Callable[[], float] = now, *, namespace: str = "choros"
     ) -> None:

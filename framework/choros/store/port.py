@@ -210,6 +210,11 @@ class Store(Protocol):
         first opened and kept with what it holds, so that a copy of it has the same."""
         ...
 
+    @property
+    def lasting(self) -> bool:
+        """Whether what it holds, and its identity, outlive the process."""
+        ...
+
     async def schema_version(self) -> int:
         """How what is stored is laid out, 0 where nothing is. It need not be open."""
         ...

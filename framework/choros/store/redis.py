@@ -53,6 +53,9 @@ class RedisStore:
     crash and a power cut; a failover to a replica may take acknowledged sagas back to an earlier state.
     """
 
+    lasting = True
+    """Whether what it holds, and its identity, outlive the process."""
+
     def __init__(self, url: str, namespace: str = "choros", *, connections: int = 4, timeout: float = 5.0) -> None:
         self._server = Server(url, connections, timeout)
         self._prefix = f"{{{namespace}}}:"

@@ -80,6 +80,9 @@ class SqliteStore:
 
     `namespace` keeps applications apart that share the file."""
 
+    lasting = True
+    """Whether what it holds, and its identity, outlive the process."""
+
     def __init__(self, path: str | PathLike[str], namespace: str = "choros") -> None:
         self.path = Path(path)
         self._scope = namespace

@@ -13,6 +13,8 @@ from choros.transport.topology import Binding, Names, Queue, Topology, topology
 UNUSED_FOR = 30 * 86_400_000
 """Milliseconds after which the broker deletes a reply queue that nobody has consumed: its store may be gone for good.
 A reply that is lost with it is asked for again by the timers of its saga."""
+UNUSED_FOR_A_WHILE = 3_600_000
+"""The same where a store is gone with its process: there is a new one with each start."""
 
 
 def reply_queue(namespace: str, application: str, store: str) -> str:
@@ -21,12 +23,13 @@ def reply_queue(namespace: str, application: str, store: str) -> str:
     return f"{queue}.{store}" if store else queue
 
 
-def reply_queues(namespace: str, application: str, store: str) -> Topology:
+def reply_queues(namespace: str, application: str, store: str, lasting: bool = True) -> Topology:
     """The queue of this store and that of the application, whose dead-letter queue they share."""
     names, own = Names(namespace), reply_queue(namespace, application, store)
     shared = topology(namespace, applications=[application])
     if own == names.reply_queue(application):
         return shared
-    arguments = {**shared.queues[-1].arguments, "x-dead-letter-routing-key": own, "x-expires": UNUSED_FOR}
+    unused = UNUSED_FOR if lasting else UNUSED_FOR_A_WHILE
+    arguments = {**shared.queues[-1].arguments, "x-dead-letter-routing-key": own, "x-expires": unused}
     bound = Binding(names.dead, names.dead_queue(names.reply_queue(application)), own), Binding(names.replies, own, own)
     return replace(shared, queues=(*shared.queues, Queue(own, arguments)), bindings=(*shared.bindings, *bound))
