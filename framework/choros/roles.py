@@ -23,7 +23,7 @@ from choros.runtime.client import Client
 from choros.runtime.health import Vitals
 from choros.runtime.orchestrator import Orchestrator
 from choros.runtime.participant import Participant
-from choros.runtime.retention import Retention
+from choros.runtime.retention import Retention, too_short
 from choros.runtime.service import Service, memory_for
 from choros.runtime.settings import NOTHING_SET, Settings
 from choros.runtime.subscriber import Subscriber
@@ -223,17 +223,16 @@ async def open_role(
         store = await stack.enter_async_context(opened_store(addresses, app))
         vitals.watch_store("saga store", partial(_look_into_store, store, app))
         vitals.watch_room("saga store", store.room)
+        retention = Retention(settings.age("keep_sagas"), settings.age("keep_start_keys"))
         orchestrator = Orchestrator(
-            app,
-            transport=transport,
-            store=store,
-            drain=settings.seconds("drain"),
-            retention=Retention(settings.age("keep_sagas"), settings.age("keep_start_keys")),
+            app, transport=transport, store=store, drain=settings.seconds("drain"), retention=retention
         )
         vitals.watch_stranded(lambda: orchestrator.stranded.count + orchestrator.decider.timers.strange)
         vitals.watch_unreadable(lambda: orchestrator.decider.unreadable)
         memories = [settings.over(service.settings).seconds("forget_after") for service in app.services.values()]
         vitals.watch_oldest(lambda: orchestrator.oldest, min(memories, default=settings.seconds("forget_after")))
+        vitals.watch_noticed(lambda: too_short(retention, max(memories, default=0.0)))
+        vitals.watch_noticed(lambda: orchestrator.decider.timers.noticed)
         parts.append(orchestrator)
     return parts
 

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from choros.errors import SagaNotFound, StartConflict, StoreUnreachable, UsageError
 from choros.messages import Failure
 from choros.runtime.client import Client
-from choros.runtime.retention import BATCH, Retention, Sweep
+from choros.runtime.retention import BATCH, Retention, Sweep, too_short
 from choros.saga.policy import RetryPolicy
 from choros.store.memory import MemoryStore
 from choros.store.port import Forgotten, Transition
@@ -245,3 +245,12 @@ async def test_what_cannot_be_kept_so_is_refused() -> None:
         Retention(timedelta(days=30), timedelta(days=29))
     Retention(None, timedelta(days=1))
     Retention(timedelta(0), None)
+
+
+async def test_it_is_said_where_start_keys_go_before_what_services_remember() -> None:
+    """Else the same start would be a new saga, answered with what was done for the old one."""
+    keys = timedelta(days=40)
+    (said,) = too_short(Retention(timedelta(days=1), keys), 90 * 86_400.0)
+    assert "40.0 days" in said and "90.0 days" in said
+    assert not too_short(Retention(timedelta(days=1), keys), keys.total_seconds())
+    assert not too_short(Retention(None, None), 1e9)

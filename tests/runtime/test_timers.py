@@ -282,8 +282,10 @@ def test_timers_that_fail_are_tried_less_and_less_often_and_go_on_once_they_can(
     async def play(stage: Stage) -> None:
         await overdue(stage, 1)
         await stage.command("payment")
-        await at_work(stage)
+        orchestrator, _ = await at_work(stage)
         await asyncio.sleep(600)
+        (said,) = orchestrator.decider.timers.noticed
+        assert said == "Sagas that are due and cannot be decided: 1. The log names them."
         pauses = gaps(tried)
         assert pauses[0] < 1.5 and max(pauses) <= LONGEST_PAUSE + EVERY
         assert len(tried) < 20 and pauses == sorted(pauses[:7]) + pauses[7:]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -60,6 +61,18 @@ def warning(forgotten: float, since: float = 0.0) -> str:
     if forgotten <= since:
         return ""
     return f"sagas that ended until {rfc3339(forgotten)} may be deleted: nothing is known of them and their facts"
+
+
+def too_short(retention: Retention, memory: float) -> Sequence[str]:
+    """What is to be said where services know for so many seconds what they did, and start keys go before that."""
+    keys = retention.start_keys
+    if keys is None or not retention.deletes or keys.total_seconds() >= memory:
+        return ()
+    return [
+        f"Start keys go {keys.total_seconds() / 86_400:.1f} days after their sagas, but services know for"
+        f" {memory / 86_400:.1f} days what they did: the same start in between is a new saga in which nothing is done"
+        " again. Keep them for longer (--keep-start-keys)."
+    ]
 
 
 class Sweep:

@@ -53,6 +53,12 @@ class Timers:
         """Those that are due, and whose decision failed last."""
         return self._failing.keys()
 
+    @property
+    def noticed(self) -> Sequence[str]:
+        """A sentence where there are such: nothing but the log names them."""
+        failing = len(self._failing)
+        return [f"Sagas that are due and cannot be decided: {failing}. The log names them."] if failing else ()
+
     async def run(self, known: Known, every: float) -> None:
         """Look for what is due until cancelled: now and then, when the next is due, and when more can be taken."""
         wait = every
