@@ -68,9 +68,10 @@ class Pattern:
 
 def _reply_to(command: Envelope, reply: Reply) -> Envelope:
     return Envelope(
-        id=fresh_id(), kind="reply", type=reply.type_name, source="/growth/service", time=0.0, data=reply.to_json(),
-        to=command.reply_to, correlation_id=command.correlation_id, causation_id=command.id, key=command.key,
-        saga=command.saga, saga_version=command.saga_version, step=command.step, attempt=command.attempt, outcome="ok",
+        id=fresh_id(), kind="reply", type=reply.type_name, source=f"/growth/{command.to}", time=0.0,
+        data=reply.to_json(), to=command.reply_to, correlation_id=command.correlation_id, causation_id=command.id,
+        key=command.key, saga=command.saga, saga_version=command.saga_version, step=command.step,
+        attempt=command.attempt, outcome="ok",
     )  # fmt: skip
 
 

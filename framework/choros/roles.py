@@ -7,7 +7,7 @@ import contextlib
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -32,8 +32,9 @@ from choros.store.addresses import database_at, store_at
 from choros.store.barrier import Database, Job
 from choros.store.port import Store
 from choros.transport.addresses import open_transport
+from choros.transport.permissions import participant, subscriber
 from choros.transport.port import Transport
-from choros.transport.topology import topology
+from choros.transport.topology import Names, topology
 
 log = get_logger(__name__)
 
@@ -262,13 +263,17 @@ async def _open_service(
     database = await stack.enter_async_context(opened_database(addresses, app, service))
     parts: list[Participant | Subscriber] = []
     given: Any = {"namespace": app.namespace, "transport": transport, "database": database, "settings": settings}
+    names = Names(app.namespace)
     if service.commands and kind != "subscriber":
-        await transport.declare(topology(app.namespace, services=[service.name]))
-        participant = Participant(service, sagas=app.sagas, **given)
-        vitals.watch_noticed(lambda: participant.passing_on.noticed)
-        parts.append(participant)
+        rights = participant(names, service.name)
+        await transport.declare(replace(topology(app.namespace, services=[service.name]), writes=rights.writes))
+        commanded = Participant(service, sagas=app.sagas, **given)
+        vitals.watch_noticed(lambda: commanded.passing_on.noticed)
+        parts.append(commanded)
     if service.facts and kind != "service":
-        await transport.declare(topology(app.namespace, subscribers=[service.subscription], fact_log=app.fact_log))
+        rights = subscriber(names, service.subscription, reads_log=service.needs_log)
+        needed = topology(app.namespace, subscribers=[service.subscription], fact_log=app.fact_log)
+        await transport.declare(replace(needed, writes=rights.writes))
         parts.append(Subscriber(service, **given, memory=memory_for(service, settings, app.fact_log)))
     if not parts:
         raise UsageError(f"service {service.name!r} has nothing to do as {kind}.", "look at: choros check.")

@@ -30,7 +30,7 @@ NUMBERS = (1, 2, 3)
 TICK_SECONDS = 8
 """After about so long without an answer a node counts as gone (RabbitMQ's default is a minute). `rabbitmqctl` must say
 the same, or the node that it asks takes it for gone while it waits."""
-CTL_SECONDS = 60.0
+CTL_SECONDS = 180.0
 _LEADER = re.compile(r"\{'?%2F_([^',\s]+)'?,\s*\{'?[^',\s]+'?,\s*(rabbit@node\d)\}")
 RUNNING = """case erlang:function_exported(rabbit_nodes, list_running, 0) of
     true -> rabbit_nodes:list_running();

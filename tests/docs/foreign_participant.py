@@ -51,6 +51,7 @@ class Participant:
         self.commands: list[AbstractIncomingMessage] = []
         self.before: Callable[[str], Awaitable[None]] | None = None
         """Called with the operation before a command is looked at, for tests that reorder."""
+        self.answers_through = f"{namespace}.{service}.replies"
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -59,8 +60,8 @@ class Participant:
             channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
             await channel.set_qos(prefetch_count=10)
             queue = await self._declare(channel)
-            self.replies = await channel.get_exchange(f"{self.namespace}.replies", ensure=False)
-            self.dead = await channel.get_exchange(f"{self.namespace}.dead", ensure=False)
+            self.replies = await channel.get_exchange(self.answers_through, ensure=False)
+            self.dead = await channel.get_exchange(f"{self.namespace}.{self.service}.dead", ensure=False)
             await queue.consume(self._receive)
             await asyncio.Future()
 
@@ -68,9 +69,13 @@ class Participant:
         ns, name = self.namespace, f"{self.namespace}.{self.service}"
         for exchange in ("commands", "replies", "dead"):
             await channel.declare_exchange(f"{ns}.{exchange}", aio_pika.ExchangeType.DIRECT, durable=True)
+        own = [f"{name}.replies", f"{name}.dead"]
+        replies, dead = [await channel.declare_exchange(one, aio_pika.ExchangeType.FANOUT, durable=True) for one in own]
+        await replies.bind(f"{ns}.replies")
         for_ever: dict[str, Any] = {"x-queue-type": "quorum", "x-delivery-limit": 1_000_000_000}
         parking = await channel.declare_queue(f"{name}.dead", durable=True, arguments=for_ever)
         await parking.bind(f"{ns}.dead", name)
+        await parking.bind(dead)
         queue = await channel.declare_queue(name, durable=True, arguments=quorum(name, ns))
         await queue.bind(f"{ns}.commands", self.service)
         return queue

@@ -30,11 +30,11 @@ from choros.saga.declaration import Saga
 from choros.saga.policy import RetryPolicy
 from choros.saga.steps import Pivot, Step
 from choros.store.memory import MemoryStore
-from choros.transport import copies
+from choros.transport import copies, permissions
 from choros.transport.fact_log import FactLog
 from choros.transport.rabbitmq import RabbitMQTransport
 from choros.transport.rabbitmq.frames import LARGEST_UNREADABLE
-from choros.transport.topology import DELIVERY_LIMIT, RETRY_LADDER, Names, topology
+from choros.transport.topology import DELIVERY_LIMIT, RETRY_LADDER, Names, Subscription, topology
 from tests.docs import foreign_participant
 from tests.docs.foreign_participant import Body, Handler, No, Participant
 
@@ -80,7 +80,7 @@ def test_the_queue_arguments_are_those_of_the_topology() -> None:
     shop = topology("shop", services=["payment"], applications=["orders"], subscribers=["mail"], fact_log=FactLog())
     for queue in shop.queues:
         log = queue.name == Names("shop").facts_log
-        detour = queue.name == Names("shop").facts_detour
+        detour = queue.name.endswith(".detour")
         column = (
             4 if detour else 3 if log else 2 if queue.name.endswith(".dead") else 1 if ".retry." in queue.name else 0
         )
@@ -92,7 +92,7 @@ def test_the_queue_arguments_are_those_of_the_topology() -> None:
             "seconds × 1000": f"{seconds}000",
             "<ns>.dead": "shop.dead",
             "<ns>.retry": "shop.retry",
-            "<ns>.facts": "shop.facts",
+            "<ns>.<application>.facts": "shop.orders.facts",
         }
         written = {name: words.get(cells[column], cells[column]) for name, cells in page.items()}
         assert {name: value for name, value in written.items() if value} == {
@@ -102,16 +102,17 @@ def test_the_queue_arguments_are_those_of_the_topology() -> None:
 
 
 def test_the_names_are_those_of_the_topology() -> None:
-    rows = {code(row[1].split(" for ")[0].split(", ")[0]): row for row in table_after("## 1. Names on the broker")}
+    named = [(code(row[1].split(" for ")[0].split(", ")[0]), row) for row in table_after("## 1. Names on the broker")]
+    rows = dict(named)
+    assert len(rows) == len(named)
     shop = topology(
         "<ns>", services=["<service>"], applications=["<application>"], subscribers=["<subscriber>"], fact_log=FactLog()
     )
+    shared = Names("<ns>").dead
     for exchange in shop.exchanges:
-        assert rows[exchange.name][2] == exchange.kind
-    for queue in shop.queues:
-        name = re.sub(r"^.*\.dead$", "<queue>.dead", queue.name)
-        assert re.sub(r"^.*\.retry\.\d+s$", "<queue>.retry.<seconds>s", name) in rows
-    assert len(rows) == len(shop.exchanges) + 6
+        assert rows[exchange.name if exchange.name == shared else written(exchange.name)][2] == exchange.kind
+    everything = [*(one.name for one in shop.exchanges), *(one.name for one in shop.queues)]
+    assert {shared, *(written(name) for name in everything if name != shared)} == set(rows)
     bound = [(b.source, b.destination, b.key) for b in shop.bindings]
     assert ("<ns>.commands", "<ns>.<service>", "<service>") in bound
     assert ("<ns>.replies", "<ns>.replies.<application>", "<ns>.replies.<application>") in bound
@@ -120,8 +121,37 @@ def test_the_names_are_those_of_the_topology() -> None:
     assert ("<ns>.retry", "<ns>.facts.<subscriber>.retry.5s", "<ns>.facts.<subscriber>.retry.5s") in bound
     assert ("<ns>.facts", "<ns>.facts.by-type", "") in bound
     assert ("<ns>.facts", "<ns>.facts.log", "") in bound
-    assert ("<ns>.retry", "<ns>.facts.log", "<ns>.facts.log") in bound
+    assert ("<ns>.log.marks", "<ns>.facts.log", "<ns>.facts.log") in bound
     assert ("<ns>.dead", "<ns>.<service>.dead", "<ns>.<service>") in bound
+    assert ("<ns>.<service>.dead", "<ns>.<service>.dead", "") in bound
+    assert ("<ns>.<service>.replies", "<ns>.replies", "") in bound
+    assert ("<ns>.<application>.facts", "<ns>.facts", "") in bound
+    entry = "<ns>.facts.<subscriber>.retry"
+    assert (entry, "<ns>.facts.<subscriber>.retry.5s", "<ns>.facts.<subscriber>.retry.5s") in bound
+
+
+def written(name: str) -> str:
+    """As the page writes it."""
+    name = re.sub(r"^.*\.dead$", "<queue>.dead", name)
+    return re.sub(r"^.*\.retry\.\d+s$", "<queue>.retry.<seconds>s", name)
+
+
+def test_who_may_write_where_is_what_the_permissions_say() -> None:
+    names, mail = Names("<ns>"), Subscription("<subscriber>")
+    detour = {"its detour": Names.detour_of(names.facts_of("<application>")), "probe": names.probe}
+    words = {**detour, "its queue": names.subscriber_queue("<subscriber>")}
+    roles = {
+        "orchestrator": permissions.orchestrator(names, "<application>"),
+        "client (starts sagas)": permissions.client(names, "<application>"),
+        "service": permissions.participant(names, "<service>"),
+        "subscriber": permissions.subscriber(names, mail, reads_log=True),
+    }
+    table = {row[0]: [cells(cell, words) for cell in row[1:]] for row in table_after("### Who may write where")}
+    assert table == {role: [set(rights.writes), set(rights.reads)] for role, rights in roles.items()}
+
+
+def cells(cell: str, words: Mapping[str, str]) -> set[str]:
+    return set(re.findall(r"`([^`]+)`", cell)) | {name for word, name in words.items() if word in cell}
 
 
 def test_the_limits_the_ladder_and_the_parking_headers_are_those_of_the_code() -> None:

@@ -161,7 +161,7 @@ async def world(open_transport: Callable[[], Transport] | None = None, namespace
 
     publisher, database = open_transport(), MemoryDatabase()
     await publisher.connect()
-    await publisher.declare(topology(namespace, fact_log=FactLog()))
+    await publisher.declare(topology(namespace, applications=["order"], fact_log=FactLog()))
     await database.open()
     made = World(open_transport, Names(namespace), database, publisher)
     try:

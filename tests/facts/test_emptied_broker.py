@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, closing
 from functools import partial
 from pathlib import Path
 
+import aio_pika
 import pytest
 
 from choros.roles import Addresses, client_of, open_role, run_together, stop_all
@@ -40,13 +41,20 @@ def told(folder: Path, by: str = "news") -> list[str]:
         return [who for (who,) in database.execute("SELECT who FROM told ORDER BY who")]
 
 
-async def start_all(client: Client, empty: asyncio.Event) -> list[Outcome]:
-    """Start sagas one after another; say so when some have ended."""
+async def fact_waits(broker: PrivateRabbitMQ) -> bool:
+    """Whether a confirmed fact lies in the subscriber's queue."""
+    async with await aio_pika.connect(broker.url) as connection, connection.channel() as channel:
+        queue = await channel.declare_queue(f"{newsroom.app.namespace}.facts.news", passive=True)
+        return bool(queue.declaration_result.message_count)
+
+
+async def start_all(client: Client, broker: PrivateRabbitMQ, empty: asyncio.Event) -> list[Outcome]:
+    """Start sagas one after another; say so when there is something to lose."""
     ids = []
     for number in range(SAGAS):
         ids.append(await client.start(newsroom.trip_saga, newsroom.Trip(who=f"{number:03}")))
         if number == SAGAS // 2:
-            await client.wait(ids[0])
+            await until("there is a fact to lose", partial(fact_waits, broker))
             empty.set()
         await asyncio.sleep(0.02)
     return [await client.wait(saga_id) for saga_id in ids]
@@ -70,7 +78,7 @@ async def test_no_saga_is_lost_and_every_lost_fact_is_brought_back_and_handled_o
         async with roles(addresses, "orchestrator", "service:hotel", "service:bank"):
             async with client_of(newsroom.app, addresses) as client:
                 ready = asyncio.Event()
-                outcomes, _ = await asyncio.gather(start_all(client, ready), empty_when(broker, ready))
+                outcomes, _ = await asyncio.gather(start_all(client, broker, ready), empty_when(broker, ready))
             assert {outcome.status for outcome in outcomes} == {"completed"}
 
             store = ("--store", addresses.store)

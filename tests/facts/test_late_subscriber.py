@@ -272,7 +272,7 @@ async def test_the_log_in_memory_is_bounded_by_size() -> None:
     transport = MemoryTransport(broker, "shop")
     await transport.connect()
     log = FactLog(max_bytes=512 * 1024)
-    await transport.declare(App("shop", fact_log=log).topology)
+    await transport.declare(App("shop", name="order", fact_log=log).topology)
     facts = [replace(moved(seq), data=f'{{"step":{seq},"x":"{"x" * 100_000}"}}') for seq in range(1, 11)]
     await transport.publish(facts)
     reader = await transport.replay(QUEUE, 100)

@@ -70,7 +70,7 @@ async def test_a_subscriber_forgets_by_itself(options: dict[str, Any], days: int
         await stage.publish(moved(2))
         await settled(subscriber, handled=2)
         tables = stage.database._rows.rows  # type: ignore[attr-defined] # it is the one in memory
-        clock[0] = days * DAY + 1
+        clock[0] = days * DAY + 6.0
         await eventually("the first is forgotten", lambda: len(tables.keys() - {types_key("ledger")}) == 1)
 
 

@@ -33,7 +33,7 @@ async def stage(amqp_url: str, namespace: str) -> AsyncIterator[World]:
 
 
 async def delete(url: str, namespace: str) -> None:
-    whole = topology(namespace, subscribers=["ledger"])
+    whole = topology(namespace, applications=["order"], subscribers=["ledger"])
     async with await aio_pika.connect(url) as connection:
         channel = await connection.channel()
         for name in (*(queue.name for queue in whole.queues), f"{namespace}.facts.log"):

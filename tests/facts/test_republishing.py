@@ -119,7 +119,7 @@ async def moody(*moods: Published, subscribers: Sequence[str] = ("one",)) -> tup
     transport = Moody(broker, "shop")
     transport.moods = list(moods)
     await transport.connect()
-    await transport.declare(topology("shop", subscribers=subscribers))
+    await transport.declare(topology("shop", applications=["app"], subscribers=subscribers))
     return broker, transport
 
 

@@ -62,7 +62,9 @@ async def test_under_another_identity_it_would_be_handled_twice(monkeypatch: pyt
 
 async def full(stage: World) -> list[Published]:
     """Ten facts for a queue with room for three."""
-    await stage.publisher.declare(topology("shop", subscribers=[Subscription("few", at_most=3), "other"]))
+    await stage.publisher.declare(
+        topology("shop", applications=["order"], subscribers=[Subscription("few", at_most=3), "other"])
+    )
     return list(await stage.publisher.publish([moved(1, str(number)) for number in range(10)]))
 
 

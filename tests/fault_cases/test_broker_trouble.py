@@ -8,15 +8,17 @@ import signal
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import aio_pika
 import pytest
 from aio_pika.abc import AbstractChannel
-from aio_pika.exceptions import ChannelClosed, ChannelPreconditionFailed
+from aio_pika.exceptions import ChannelClosed
 from aiormq.exceptions import ChannelAccessRefused
 
 from choros.errors import BrokerMisconfigured
-from choros.testing.stage import command, receive_and_ack
+from choros.testing.stage import command, receive_and_ack, reply
+from choros.transport.permissions import participant
 from choros.transport.port import Published
 from choros.transport.rabbitmq import RabbitMQTransport
 from choros.transport.topology import Names
@@ -255,37 +257,61 @@ async def test_a_service_with_least_privilege_reads_and_writes_only_what_is_its_
     admin = RabbitMQTransport(broker.url, namespace)
     await admin.connect()
     await admin.declare(shop(namespace))
-    reads, writes = names.service_queue("payment"), names.replies
+    rights = participant(names, "payment")
     await asyncio.to_thread(broker.ctl, "add_user", namespace, "secret")
-    await asyncio.to_thread(broker.ctl, "set_permissions", namespace, "^$", exactly(writes), exactly(reads))
+    await asyncio.to_thread(broker.ctl, "set_permissions", namespace, *rights.patterns)
     url = broker.url.replace("guest:guest", f"{namespace}:secret")
     service = RabbitMQTransport(url, namespace)
     await service.connect()
-    await service.declare(shop(namespace))
+    await service.declare(replace(shop(namespace), writes=rights.writes))
     assert await admin.send([command()]) == [Published.CONFIRMED]
-    await receive_and_ack(await service.consume(reads, 1))
-    with pytest.raises(BrokerMisconfigured, match="may not be read"):
+    assert await service.send([reply(names.reply_queue("app"))]) == [Published.CONFIRMED]
+    await receive_and_ack(await service.consume(names.service_queue("payment"), 1))
+    with pytest.raises(BrokerMisconfigured, match="may not read the queue"):
         await (await service.consume(names.reply_queue("app"), 1)).receive(1)
+    with pytest.raises(BrokerMisconfigured, match="may not configure the exchange"):
+        await service.declare(shop(namespace), strictly=True)
+    await outlives_a_deletion(broker, admin, service, names)
+    await loses_its_voice(broker, service, names)
     await service.close()
     await admin.close()
     await forge(url, names)
 
 
-def exactly(name: str) -> str:
-    """As a pattern."""
-    return "^" + name.replace(".", "\\.") + "$"
+async def outlives_a_deletion(
+    broker: PrivateRabbitMQ, admin: RabbitMQTransport, service: RabbitMQTransport, names: Names
+) -> None:
+    """Its queue is gone for a while, and it may not create it: it waits for somebody who may."""
+    consumer = await service.consume(queue := names.service_queue("payment"), 1)
+    async with raw(broker.url) as channel:
+        await channel.queue_delete(queue)
+
+    async def noticed() -> bool:
+        return consumer.lost
+
+    await until("it has noticed", noticed)
+    await asyncio.sleep(1)
+    await admin.declare(shop(names.namespace))
+    assert await admin.send([command()]) == [Published.CONFIRMED]
+    await receive_and_ack(consumer)
+    await consumer.close()
+
+
+async def loses_its_voice(broker: PrivateRabbitMQ, service: RabbitMQTransport, names: Names) -> None:
+    """What it may no longer say ends it, with the sentence, at the first try."""
+    consumer = await service.consume(names.service_queue("payment"), 1)
+    await asyncio.to_thread(broker.ctl, "set_permissions", names.namespace, "^$", "^$", ".*")
+    await service.send([reply(names.reply_queue("app"))])
+    with pytest.raises(BrokerMisconfigured, match=r"may not write to the exchange '.*payment\.replies'"):
+        async with asyncio.timeout(PATIENCE):
+            await consumer.receive(1)
 
 
 async def forge(url: str, names: Names) -> None:
     """Past the framework, as somebody would who has got hold of the service's password."""
-    reply_queue = names.reply_queue("app")
-    async with raw(url) as channel:
-        replies = await channel.get_exchange(names.replies, ensure=False)
-        await replies.publish(aio_pika.Message(b"{}", user_id=names.namespace), reply_queue)
-        with pytest.raises((ChannelClosed, ChannelPreconditionFailed), match="user_id"):
-            await replies.publish(aio_pika.Message(b"{}", user_id="guest"), reply_queue)
-    for exchange in (names.commands, names.facts, ""):
+    others = (names.commands, names.facts, names.replies, names.replies_of("shipping"), names.retry, names.dead, "")
+    for exchange in others:
         async with raw(url) as channel:
             to = await channel.get_exchange(exchange, ensure=False) if exchange else channel.default_exchange
             with pytest.raises((ChannelClosed, ChannelAccessRefused), match="access to exchange"):
-                await to.publish(aio_pika.Message(b"{}"), "payment" if exchange else reply_queue)
+                await to.publish(aio_pika.Message(b"{}"), "payment" if exchange else names.reply_queue("app"))

@@ -117,7 +117,7 @@ def command(message: Message, operation: str = "do", *, saga: str = "s1", round_
         "id": fresh_id(),
         "kind": "command",
         "type": message.type_name,
-        "source": "/shop/order",
+        "source": "/shop/payment" if more.get("kind") == "reply" else "/shop/order",
         "time": NOW,
         "data": message.to_json(),
         "to": "payment",
@@ -233,7 +233,7 @@ class Deaf:
 
     @property
     def health(self) -> Health:
-        silent = (f"{NAMES.replies}:{self.silent}",) if self.silent else ()
+        silent = (f"{NAMES.replies_of('payment')}:{self.silent}",) if self.silent else ()
         return replace(self._inner.health, state=self.state, unconfirmed=silent)
 
     async def send(self, messages: Sequence[Envelope]) -> Sequence[Published]:
@@ -390,7 +390,7 @@ async def stage_for(
     faulty = Faulty(database or MemoryDatabase())
     await transport.connect()
     await transport.declare(
-        topology("shop", services=[service.name], applications=["order"], subscribers=[service.name, "other"])
+        topology("shop", services=[service.name], applications=["order", "other"], subscribers=[service.name, "other"])
     )
     await faulty.open()
     usual: dict[str, Any] = {

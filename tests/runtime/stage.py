@@ -26,6 +26,13 @@ from tests.patience import PATIENCE
 from ..saga import shop
 
 NAMES = Names("shop")
+SERVICES = {
+    "charge_payment": "payment",
+    "reserve_inventory": "inventory",
+    "ship_order": "shipping",
+    "ship_parcel": "shipping",
+    "print_invoice": "printing",
+}
 REPLIES = {
     "charge-payment.v1": shop.CHARGED,
     "reserve-inventory.v1": shop.RESERVED,
@@ -51,8 +58,9 @@ def make_app(*sagas: Saga[Any]) -> App:
 def reply_to(command: Envelope, reply: Message | None = None, outcome: Outcome = "ok", **more: Any) -> Envelope:
     """The envelope of a reply to a command."""
     message = reply or REPLIES.get(command.type, Done())
+    source = f"/shop/{SERVICES.get(command.step, 'payment')}"
     fields: dict[str, Any] = dict(
-        id=fresh_id(), kind="reply", type=message.type_name, source="/shop/test", time=time.time(),
+        id=fresh_id(), kind="reply", type=message.type_name, source=source, time=time.time(),
         data=message.to_json(), to=command.reply_to, correlation_id=command.correlation_id, causation_id=command.id,
         key=command.key, saga=command.saga, saga_version=command.saga_version, step=command.step,
         attempt=command.attempt, outcome=outcome,

@@ -13,7 +13,6 @@ import pytest
 from structlog.testing import capture_logs
 
 from choros.envelope import decode
-from choros.errors import BrokerMisconfigured
 from choros.ids import fresh_id
 from choros.runtime.client import Client
 from choros.runtime.health import Vitals
@@ -24,6 +23,7 @@ from choros.store.barrier import Transaction
 from choros.store.barrier_memory import MemoryDatabase
 from choros.store.memory import MemoryStore
 from choros.transport.memory import MemoryTransport
+from choros.transport.refusals import NotDeclared
 from choros.transport.topology import Topology, topology
 from tests.patience import PATIENCE
 from tests.runtime.participant_stage import (
@@ -127,7 +127,7 @@ async def test_who_may_make_no_queue_is_answered_at_that_of_the_application() ->
 
         async def refusing(wanted: Topology) -> None:
             if any(stage.store.identity in queue.name for queue in wanted.queues):
-                raise BrokerMisconfigured("It does not exist, and this user may not create it.")
+                raise NotDeclared("It does not exist, and this user may not create it.")
             await declare(wanted)
 
         stage.transport.declare = refusing  # type: ignore[method-assign,assignment]

@@ -16,7 +16,7 @@ CONFIRMED = Published.CONFIRMED
 
 
 def test_a_reader_of_the_log_goes_on_after_a_lost_connection_with_the_first_it_did_not_settle() -> None:
-    shop = Shop(declared=topology("ns", subscribers=["one"], fact_log=FactLog()))
+    shop = Shop(declared=topology("ns", applications=["app"], subscribers=["one"], fact_log=FactLog()))
 
     async def main() -> None:
         client, service = await shop.process("client"), await shop.process("service")
@@ -36,7 +36,7 @@ def test_a_reader_of_the_log_goes_on_after_a_lost_connection_with_the_first_it_d
 
 
 def test_an_emptied_log_is_read_again_from_its_end() -> None:
-    shop = Shop(declared=topology("ns", subscribers=["one"], fact_log=FactLog()))
+    shop = Shop(declared=topology("ns", applications=["app"], subscribers=["one"], fact_log=FactLog()))
 
     async def main() -> None:
         client = await shop.process("client")

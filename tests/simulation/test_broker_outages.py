@@ -364,7 +364,7 @@ def test_a_missing_exchange_costs_the_channel_and_is_repaired() -> None:
 
 
 def test_an_ordered_subscriber_has_one_active_consumer_and_the_next_takes_over() -> None:
-    shop = Shop(declared=topology("ns", subscribers=[Subscription("one", ordered=True)]))
+    shop = Shop(declared=topology("ns", applications=["app"], subscribers=[Subscription("one", ordered=True)]))
 
     async def main() -> None:
         first, second = await shop.process("first"), await shop.process("second")

@@ -30,8 +30,8 @@ OLD = [
     DONE,
     a_row("s1:hold:1:do", "refused", "the refusal", 9.5),
     a_row("s2:charge:1:do", "tombstone", "", 9.5),
-    a_row("fact\x1f/shop/order\x1fs1\x1f7", "handled", "", 9.5),
-    a_row("stream\x1f/shop/order\x1fs1", "mark", "7"),
+    a_row("fact\x1f/shop/app\x1fs1\x1f7", "handled", "", 9.5),
+    a_row("stream\x1f/shop/app\x1fs1", "mark", "7"),
     a_row("log\x1fshop.facts.mail", "mark", "5.0"),
     a_row("s1:shop.parcel:1:do", "ok"),
 ]
@@ -312,7 +312,7 @@ async def test_a_row_that_nobody_can_read_stops_no_upgrade_of_redis(
     await fill(OLD)
     row = f"{{{namespace}.mail}}:barrier:row:"
     await redis_client.set(f"{row}s9:charge:1:do", "no JSON")
-    await redis_client.set(f"{row}fact\x1f/shop/order\x1fs9\x1f1", '["handled"]')
+    await redis_client.set(f"{row}fact\x1f/shop/app\x1fs9\x1f1", '["handled"]')
     upgrading = RedisDatabase(redis_url, f"{namespace}.mail")
     await upgrading.upgrade(partial(carried_over, "mail"))
     await upgrading.close()

@@ -18,7 +18,7 @@ from choros.store import barrier_sqlite, sqlite_file
 from choros.store.barrier import Row, Transaction
 from choros.store.barrier_redis import RedisDatabase
 from choros.store.barrier_sqlite import SqliteDatabase
-from choros.store.port import Kind, PutOff
+from choros.store.port import Kind
 from choros.store.redis import RedisStore
 from choros.store.sqlite import SqliteStore
 from choros.testing.store import creation
@@ -37,8 +37,6 @@ STORE_ASKS: dict[str, Ask] = {
     "mark sent": lambda store: store.mark_sent([("s1", "e1")]),
     "unsent": lambda store: store.unsent("commands", 1e10, 10),
     "due": lambda store: store.due(1e10, KNOWN, 10),
-    "put off": lambda store: store.put_off([PutOff("s1", 1.0, 2.0)]),
-    "next due": lambda store: store.next_due(KNOWN),
     "find": lambda store: store.find(),
     "counts": lambda store: store.counts(),
     "live": lambda store: store.live(),

@@ -6,7 +6,7 @@ import aio_pika
 
 from choros.transport.topology import Names, Topology, topology
 
-SERVICES, APPLICATIONS, SUBSCRIBERS = ("payment",), ("app",), ("one", "two")
+SERVICES, APPLICATIONS, SUBSCRIBERS = ("payment", "shipping"), ("app",), ("one", "two")
 
 
 def shop(namespace: str) -> Topology:

@@ -16,6 +16,7 @@ from choros.testing.stage import fact
 from choros.transport.port import Published
 from choros.transport.rabbitmq.lane import Lane, Post
 from choros.transport.rabbitmq.tasks import end
+from choros.transport.topology import Names
 
 
 async def nothing(_: AbstractConnection) -> None:
@@ -26,11 +27,11 @@ async def test_a_fact_behind_one_that_is_refused_on_the_spot_does_not_overtake_i
     """They are of two types, so of two destinations, and only the first of those is doubted."""
     first, second = replace(fact(), type="a.v1"), replace(fact(), id="second", type="b.v1", seq=2)
     posts = [Post("facts", one.type, one, (one.source, one.stream)) for one in (first, second)]
-    lane = Lane("facts", nothing, detour="detour")
+    lane = Lane("facts", nothing, detour=Names.detour_of)
     lane._way(posts[0]).doubt.late()
     publishing = asyncio.create_task(lane.publish(posts, 60.0))
     await asyncio.sleep(0)
-    assert lane._ways.keys() == {("facts", "a.v1"), ("detour", "a.v1")}
+    assert lane._ways.keys() == {("facts", "a.v1"), ("facts.detour", "a.v1")}
     assert await publishing == [Published.UNKNOWN] * 2
 
 

@@ -32,7 +32,7 @@ class TestMemory(TransportConformance, FactLogConformance, GivingBackConformance
 
 def declared(broker: MemoryBroker) -> Names:
     """The shop, on this broker."""
-    broker.declare(topology("ns", services=["payment"], subscribers=["one"]))
+    broker.declare(topology("ns", services=["payment"], applications=["app"], subscribers=["one"]))
     return Names("ns")
 
 
@@ -85,7 +85,7 @@ async def test_a_missing_exchange_is_unknown() -> None:
 
 async def test_a_full_queue_nacks_and_the_stream_waits() -> None:
     broker = MemoryBroker()
-    whole = topology("ns", subscribers=["one"])
+    whole = topology("ns", applications=["app"], subscribers=["one"])
     queues = tuple(Queue(q.name, {**q.arguments, "x-max-length": 1}) for q in whole.queues)
     broker.declare(replace(whole, queues=queues))
     answers = await (await connected(broker)).publish([fact(1), fact(2), fact(3), fact(1, "other")])
@@ -94,7 +94,7 @@ async def test_a_full_queue_nacks_and_the_stream_waits() -> None:
 
 async def test_nothing_is_shared_by_reference() -> None:
     broker = MemoryBroker()
-    broker.declare(topology("ns", subscribers=["one", "two"]))
+    broker.declare(topology("ns", applications=["app"], subscribers=["one", "two"]))
     transport = await connected(broker)
     await transport.publish([fact()])
     (delivery,) = await receive(await transport.consume("ns.facts.one", 1))

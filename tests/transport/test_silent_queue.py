@@ -18,7 +18,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from choros.envelope import Envelope, encode
-from choros.testing.stage import command, fact, receive_and_ack
+from choros.testing.stage import command, fact, receive_and_ack, reply
 from choros.transport.port import Consumer, Published
 from choros.transport.rabbitmq import RabbitMQTransport
 from choros.transport.topology import Names, topology
@@ -100,8 +100,7 @@ async def left_of(
 @pytest.mark.parametrize("warm", [False, pytest.param(True, marks=pytest.mark.long)], ids=["cold", "warm"])
 async def test_a_service_whose_queue_does_not_answer_stops_no_other(amqp_url: str, names: Names, warm: bool) -> None:
     """A channel that has never led there waits at its first message; one that has, after some hundreds."""
-    destination, to_others = f"{names.commands}:payment", command(to=names.reply_queue("app"))
-    other = partial(replace, to_others, kind="reply", key="saga-1:charge:0:do")
+    destination, other = f"{names.commands}:payment", partial(reply, names.reply_queue("app"))
     async with opened(amqp_url, names) as transport:
         if warm:
             assert await transport.send([command()]) == [Published.CONFIRMED]
@@ -169,7 +168,7 @@ async def test_a_subscriber_whose_queue_does_not_answer_silences_no_other(
             for _ in range(4):
                 assert set(await transport.publish(facts)) == {Published.UNKNOWN}
                 assert await transport.send([command()]) == [Published.CONFIRMED]
-            assert unconfirmed(transport) == [f"{names.facts}:{facts[0].type}"]
+            assert unconfirmed(transport) == [f"{names.facts_of('app')}:{facts[0].type}"]
             copies = await heard(healthy, everyone)
             assert copies.total() <= 2 * MANY, "sent into the same hole again and again"
         left = facts
@@ -192,7 +191,7 @@ async def test_the_detour_leads_to_every_bound_queue_with_the_key_of_the_fact(am
         channel = await connection.channel()
         queue = await channel.declare_queue(exclusive=True)
         await queue.bind(names.facts_by_type, wanted.type)
-        detour = await channel.get_exchange(names.facts_detour)
+        detour = await channel.get_exchange(Names.detour_of(names.facts_of("app")))
         for one in (other, wanted):
             wire = encode(one)
             message = aio_pika.Message(wire.body, headers=dict(wire.headers), content_type=wire.content_type)
@@ -213,8 +212,7 @@ async def test_more_destinations_than_channels(amqp_url: str, names: Names, monk
         await transport.declare(whole)
         for _ in range(3):
             for application in applications:
-                reply = replace(command(to=names.reply_queue(application)), kind="reply")
-                assert await transport.send([reply]) == [Published.CONFIRMED]
+                assert await transport.send([reply(names.reply_queue(application))]) == [Published.CONFIRMED]
         assert len(transport._orders._at_work) <= 3  # the one that makes room, and two
         async with await aio_pika.connect(amqp_url) as connection:
             channel = await connection.channel()

@@ -27,7 +27,9 @@ TOO_LARGE = b"x" * (LARGEST_BODY + 1)
 async def declared(amqp_url: str, namespace: str) -> AsyncIterator[Topology]:
     """Removed afterwards."""
     bounded = Subscription("bounded", at_most=100)
-    whole = topology(namespace, services=["payment"], subscribers=["one", bounded], fact_log=FactLog())
+    whole = topology(
+        namespace, services=["payment"], applications=["app"], subscribers=["one", bounded], fact_log=FactLog()
+    )
     yield whole
     await delete(amqp_url, whole)
 

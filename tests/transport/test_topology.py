@@ -37,7 +37,7 @@ def test_no_queue_has_an_argument_that_rabbitmq_4_denies(queue: Queue) -> None:
 
 @pytest.mark.parametrize("queue", WHOLE.queues, ids=lambda queue: queue.name)
 def test_dead_lettering_is_at_least_once_but_for_the_detour(queue: Queue) -> None:
-    if queue.name == "shop.retry.facts":  # at least once would wait for a queue that does not answer
+    if queue.name == "shop.app.facts.detour":  # at least once would wait for a queue that does not answer
         assert "x-dead-letter-strategy" not in queue.arguments
     elif "x-dead-letter-exchange" in queue.arguments:
         assert queue.arguments["x-dead-letter-strategy"] == "at-least-once"
@@ -66,12 +66,23 @@ def test_nothing_but_the_service_is_bound_to_its_commands() -> None:
     assert [b.destination for b in WHOLE.bindings if b.source == names.replies] == [names.reply_queue("app")]
 
 
+def test_what_is_published_to_an_exchange_of_ones_own_goes_where_that_of_all_leads() -> None:
+    own = {(b.source, b.destination) for b in WHOLE.bindings if b.to_exchange}
+    replies = {(f"shop.{service}.replies", "shop.replies") for service in ("payment", "shipping")}
+    assert own == {*replies, ("shop.app.facts", "shop.facts"), ("shop.facts", "shop.facts.by-type")}
+
+
+@pytest.mark.parametrize("queue", [queue.name for queue in WHOLE.queues if queue.name.endswith(".dead")])
+def test_who_may_park_for_one_queue_reaches_no_other(queue: str) -> None:
+    assert [b.destination for b in WHOLE.bindings if b.source == queue] == [queue]
+
+
 def test_the_ladder_leads_back_to_one_queue_and_never_to_the_facts() -> None:
     names = Names("shop")
     queue = names.subscriber_queue("one")
     for seconds in RETRY_LADDER:
         rung = names.retry_queue(queue, seconds)
-        assert sources(WHOLE, rung) == {names.retry}
+        assert sources(WHOLE, rung) == {names.retry, names.retry_exchange(queue)}
     assert sources(WHOLE, queue) == {names.facts, names.retry}
 
 

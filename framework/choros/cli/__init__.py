@@ -10,7 +10,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from choros.cli import application, facts, health, saga, schema, sim, verify
+from choros.cli import application, facts, health, saga, schema, sim, topology, verify
 from choros.errors import ChorosError, masked
 
 
@@ -50,6 +50,7 @@ app.add_typer(saga.app, name="saga")
 app.add_typer(facts.app, name="facts")
 app.add_typer(schema.app, name="schema")
 app.add_typer(sim.app, name="sim")
+app.add_typer(topology.app, name="topology")
 
 
 def main() -> None:

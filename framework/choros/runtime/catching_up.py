@@ -174,7 +174,7 @@ class _Reading:
         """Hand on the facts; close the reader where a mark of ours is among them."""
         facts: list[_Tracked] = []
         for delivery in deliveries:
-            if delivery.exchange == self._names.retry:
+            if delivery.exchange in (self._names.marks, self._names.retry):
                 self.met = self.met or delivery.wire.headers.get(MARK) in self._marks
                 await delivery.ack()
             else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 from choros.errors import MessageRejected, StoreUnreachable
@@ -21,7 +22,9 @@ from choros.runtime.transition import Transitions
 from choros.runtime.work import Work
 from choros.sources import now
 from choros.store.port import Store
+from choros.transport.permissions import orchestrator
 from choros.transport.port import Consumer, Delivery, Transport
+from choros.transport.topology import Names
 
 log = get_logger("choros.orchestrator")
 
@@ -55,6 +58,7 @@ class Orchestrator:
             scan_every=scan_every,
         )
         self._app = app
+        self._names = Names(app.namespace)
         self.transport = transport
         self.store = store
         self._prefetch = prefetch
@@ -73,7 +77,8 @@ class Orchestrator:
 
     async def declare(self) -> None:
         """Create everything that the application needs on the broker, before anybody sends."""
-        await self.transport.declare(self._app.topology)
+        writes = orchestrator(self._names, self._app.name).writes
+        await self.transport.declare(replace(self._app.topology, writes=writes))
         await self._address.declare(self.transport)
 
     async def run(self) -> None:
@@ -127,7 +132,7 @@ class Orchestrator:
 
     def _read(self, delivery: Delivery) -> Work | None:
         try:
-            reply = read_reply(read_envelope(delivery.wire))
+            reply = read_reply(read_envelope(delivery.wire), delivery.exchange, self._names)
         except MessageRejected as rejected:
             log.warning("choros.reply.parked", reason=rejected.sentence)
             self.decider.background(delivery.dead_letter(rejected.sentence))

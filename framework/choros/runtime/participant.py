@@ -81,7 +81,7 @@ class Participant:
         self._barrier = Barrier(source, clock=clock, clock_skew=clock_skew, calls=self.calls)
         self._transacting = Transacting(database)
         self._settling = Settling(service, self._barrier, database, self._transacting)
-        self._replies = ReplyOutbox(transport, database, self.counts, self._names.replies)
+        self._replies = ReplyOutbox(transport, database, self.counts, self._names.replies_of(service.name))
         self._effects = Effects()
         self._under_way = UnderWay()
         self._answered: list[Outgoing] = []

@@ -71,6 +71,16 @@ def read_envelope(wire: Wire) -> Envelope:
         raise MessageRejected(f"The message cannot be read ({type(error).__name__}).") from None
 
 
+def is_fanned_out(exchange: str, source: str, names: Names) -> bool:
+    """Whether a fact came the way of facts; raises MessageRejected where that is the way of another publisher than its
+    source. Past the publishers' own exchanges comes what is put back, and what those send who know of none."""
+    if exchange == names.way_of("fact", source):
+        return True
+    if names.is_way_of_facts(exchange):
+        raise MessageRejected(f"It came through {exchange}, which is not the way of the publisher that it names.")
+    return exchange in (names.facts, names.facts_by_type, names.retry)
+
+
 def understood(envelope: Envelope, service: Service) -> Received:
     """The command in an envelope of a known type; raises MessageRejected."""
     handler = service.handlers.get(envelope.type)

@@ -6,6 +6,7 @@ know the instance's declaration must not judge its replies by another one."""
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Any
 
 from choros.envelope import Envelope
@@ -16,17 +17,29 @@ from choros.saga.declaration import Saga
 from choros.saga.inputs import Answered
 from choros.saga.plan import Planned
 from choros.saga.steps import Publish
+from choros.transport.topology import Names
 
 
-def read_reply(envelope: Envelope) -> Envelope:
-    """The same envelope; raises MessageRejected where it can be no reply of any saga."""
+def read_reply(envelope: Envelope, exchange: str, names: Names) -> Envelope:
+    """The envelope with a source that can be believed, or none; raises MessageRejected where it can be no reply of any
+    saga, or came by the way of another service than it names."""
     if envelope.kind != "reply":
         raise MessageRejected(f"A {envelope.kind} came to a reply queue.")
     key = CommandKey.parse(envelope.key)
     # Whose effect an undo reaches, the machine knows: it takes only the keys that it sends.
     if key.saga_id != envelope.correlation_id and key.operation == "do":
         raise MessageRejected("The correlation id is not the one of the idempotency key.")
-    return envelope
+    return _believed(envelope, exchange, names)
+
+
+def _believed(envelope: Envelope, exchange: str, names: Names) -> Envelope:
+    """Only the service itself may write to its exchange. Past it come the replies of services from before it had one
+    and what an administrator has put back; who may write there may speak for everybody."""
+    if exchange == names.way_of("reply", envelope.source):
+        return envelope
+    if exchange in (names.replies, ""):
+        return replace(envelope, source="")
+    raise MessageRejected(f"It came through {exchange}, which is not the way of the service that it names.")
 
 
 def judge(saga: Saga[Any], versions: Collection[int], envelope: Envelope) -> Answered:
@@ -36,7 +49,9 @@ def judge(saga: Saga[Any], versions: Collection[int], envelope: Envelope) -> Ans
     if envelope.saga != saga.name or envelope.saga_version not in versions:
         raise MessageRejected("The reply names another saga, or another version of this one.")
     key = CommandKey.parse(envelope.key)
-    return _answer(envelope, key, _asked(saga, key))
+    planned = _asked(saga, key)
+    _check_speaker(envelope, planned)
+    return _answer(envelope, key, planned)
 
 
 def _asked(saga: Saga[Any], key: CommandKey) -> Planned:
@@ -46,6 +61,12 @@ def _asked(saga: Saga[Any], key: CommandKey) -> Planned:
     if key.operation == "undo" and planned.compensation is None:
         raise MessageRejected("The idempotency key names the undo of a step that has none.")
     return planned
+
+
+def _check_speaker(envelope: Envelope, planned: Planned) -> None:
+    assert not isinstance(planned.node, Publish)
+    if envelope.source and envelope.source.rpartition("/")[2] != planned.node.to:
+        raise MessageRejected(f"The reply is of another service than {planned.node.to}, which was commanded.")
 
 
 def _answer(envelope: Envelope, key: CommandKey, planned: Planned) -> Answered:

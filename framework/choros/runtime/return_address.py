@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from choros.errors import BrokerMisconfigured
 from choros.runtime.application import App
 from choros.runtime.telemetry import get_logger
 from choros.store.port import Store
 from choros.transport.port import Transport
+from choros.transport.refusals import NotDeclared
 from choros.transport.reply_queues import reply_queue
 
 log = get_logger(__name__)
@@ -26,7 +26,7 @@ class ReturnAddress:
         every store was before: where nobody may make queues, nobody brings a second store either."""
         try:
             await transport.declare(self._app.replies_on(self._store.identity, self._store.lasting))
-        except BrokerMisconfigured as fault:
+        except NotDeclared as fault:
             self._shared = True
             log.warning("choros.replies.shared", queue=self.queue, reason=fault.sentence)
 

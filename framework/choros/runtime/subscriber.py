@@ -24,7 +24,7 @@ from choros.runtime.inbox import inbox_key, stream_key
 from choros.runtime.intake import Intake
 from choros.runtime.ordering import HeldBack, is_overtaken, remember
 from choros.runtime.reactions import admits
-from choros.runtime.reading import read_envelope
+from choros.runtime.reading import is_fanned_out, read_envelope
 from choros.runtime.service import Handler, Service, memory_for
 from choros.runtime.settings import NOTHING_SET, Settings
 from choros.runtime.telemetry import about, described, get_logger
@@ -120,7 +120,7 @@ class Subscriber:
         self.calls = Calls(settings)
         """The handlers that are at work."""
         names = Names(namespace)
-        self._fan_out = frozenset((names.facts, names.facts_by_type, names.retry))
+        self._names = names
         self._transacting = Transacting(database)
         self._heard = HeardTypes(service.name, service.reactions, self._transacting, clock)
         self._gave_way: list[float] = []
@@ -213,11 +213,12 @@ class Subscriber:
             envelope = read_envelope(delivery.wire)
             if envelope.kind != "fact":
                 raise MessageRejected(f"A {envelope.kind} came to a subscriber's queue.")
+            fanned_out = is_fanned_out(delivery.exchange, envelope.source, self._names)
             handler = self._service.reactions.get(envelope.type)
             lane = (stream_key if self._ordered else inbox_key)(self._service.name, envelope)
             if handler is not None:
                 return _Told(delivery, envelope, handler.message.from_json(envelope.data), handler, lane)
-            if delivery.exchange in self._fan_out:
+            if fanned_out:
                 return _Told(delivery, envelope, None, None, lane)
             raise MessageRejected(f"The service {self._service.name} has no handler for this type of fact.")
         except MessageRejected as rejected:

@@ -51,12 +51,13 @@ class FactLogConformance:
 
     async def test_the_log_alone_takes_a_fact(self) -> None:
         async with self.stage() as stage:
-            transport = await stage.transport(topology(stage.namespace, fact_log=FactLog()))
+            transport = await stage.transport(topology(stage.namespace, applications=["app"], fact_log=FactLog()))
             assert await transport.publish([fact()]) == [Published.CONFIRMED]
 
     async def test_a_full_queue_elsewhere_keeps_nothing_from_the_log(self) -> None:
         async with self.stage() as stage:
-            subscribed = topology(stage.namespace, subscribers=[Subscription("few", at_most=2)], fact_log=FactLog())
+            few = Subscription("few", at_most=2)
+            subscribed = topology(stage.namespace, applications=["app"], subscribers=[few], fact_log=FactLog())
             transport = await stage.transport(subscribed)
             facts = [fact(seq) for seq in range(1, 7)]
             assert await transport.publish(facts) == [Published.CONFIRMED] * 6
@@ -149,7 +150,9 @@ class FactLogConformance:
         self,
     ) -> None:
         async with self.stage() as stage:
-            subscribed = topology(stage.namespace, subscribers=[Subscription("one", ordered=True)])
+            subscribed = topology(
+                stage.namespace, applications=["app"], subscribers=[Subscription("one", ordered=True)]
+            )
             first, second = await stage.transport(subscribed), await stage.transport()
             queue = stage.names.subscriber_queue("one")
             mine, other = await first.consume(queue, 4), await second.consume(queue, 100)

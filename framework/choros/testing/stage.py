@@ -46,8 +46,9 @@ class Stage:
             await transport.close()
 
     def shop(self) -> Topology:
-        """A service, an application and two subscribers."""
-        return topology(self.namespace, services=["payment"], applications=["app"], subscribers=["one", "two"])
+        """Two services, an application and two subscribers."""
+        services, subscribers = ["payment", "shipping"], ["one", "two"]
+        return topology(self.namespace, services=services, applications=["app"], subscribers=subscribers)
 
 
 def command(to: str = "payment", number: int = 0) -> Envelope:
@@ -56,7 +57,7 @@ def command(to: str = "payment", number: int = 0) -> Envelope:
         id=fresh_id(),
         kind="command",
         type="shop.payment.charge",
-        source="/shop/order",
+        source="/shop/app",
         time=1_790_000_000.123456,
         data=f'{{"number":{number},"text":"naïve ☕"}}',
         to=to,
@@ -75,9 +76,9 @@ def command(to: str = "payment", number: int = 0) -> Envelope:
     )
 
 
-def reply(to: str) -> Envelope:
+def reply(to: str, service: str = "payment") -> Envelope:
     """A reply to that command."""
-    return replace(command(), kind="reply", to=to, reply_to="", outcome="ok", not_after=None)
+    return replace(command(), kind="reply", to=to, source=f"/shop/{service}", reply_to="", outcome="ok", not_after=None)
 
 
 def fact(seq: int = 1, stream: str = "saga-1") -> Envelope:
@@ -86,7 +87,7 @@ def fact(seq: int = 1, stream: str = "saga-1") -> Envelope:
         id=fresh_id(),
         kind="fact",
         type="shop.order.confirmed",
-        source="/shop/order",
+        source="/shop/app",
         time=1_790_000_000.0,
         data=f'{{"seq":{seq}}}',
         stream=stream,

@@ -76,9 +76,22 @@ class TransportConformance:
             transport = await stage.transport(stage.shop())
             queue = stage.names.reply_queue("app")
             consumer = await transport.consume(queue, 10)
-            assert await transport.send([reply(queue)]) == [Published.CONFIRMED]
-            (received,) = await receive_and_ack(consumer)
-            assert received.outcome == "ok"
+            for service in ("payment", "shipping"):  # who answers is known by the exchange
+                sent = [reply(queue, service), reply(stage.names.reply_queue("nobody"), service)]
+                assert await transport.send(sent) == [Published.CONFIRMED, Published.RETURNED]
+                (delivery,) = await receive(consumer)
+                assert (decode(delivery.wire).outcome, delivery.exchange) == ("ok", stage.names.replies_of(service))
+                await delivery.ack()
+
+    async def test_who_tells_is_known_by_the_exchange_at_first_and_by_that_of_retries_later(self) -> None:
+        async with self.stage() as stage:
+            transport = await stage.transport(stage.shop())
+            consumer = await transport.consume(stage.names.subscriber_queue("one"), 10)
+            await transport.publish([fact()])
+            for exchange in (stage.names.facts_of("app"), stage.names.retry):
+                (delivery,) = await receive(consumer)
+                assert delivery.exchange == exchange
+                await (delivery.retry(1) if delivery.retries == 0 else delivery.ack())
 
     async def test_a_fact_arrives_with_every_field(self) -> None:
         async with self.stage() as stage:
@@ -130,7 +143,7 @@ class TransportConformance:
 
     async def test_a_fact_without_any_queue_is_returned(self) -> None:
         async with self.stage() as stage:
-            transport = await stage.transport(topology(stage.namespace, services=["payment"]))
+            transport = await stage.transport(topology(stage.namespace, applications=["app"]))
             assert await transport.publish([fact()]) == [Published.RETURNED]
 
     async def test_facts_of_a_stream_stay_in_order(self) -> None:

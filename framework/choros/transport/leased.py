@@ -105,9 +105,10 @@ class LeasedDelivery:
         if not self._claim():
             return
         lease = self._lease
+        ladder = lease.names.retry_exchange(lease.queue)
         step = lease.names.retry_queue(lease.queue, rung(after))
-        published = await self._put(lease.names.retry, step, retry_copy(self.wire, tried=tried), Published.RETURNED)
-        if published is Published.RETURNED:
+        copy = retry_copy(self.wire, tried=tried)
+        if not ladder or await self._put(ladder, step, copy, Published.RETURNED) is Published.RETURNED:
             asyncio.get_running_loop().call_later(after, lease.give_back, self._tag)
 
     def pass_on(self, after: float) -> None:
@@ -122,13 +123,14 @@ class LeasedDelivery:
         copy has the beginning of it."""
         if not self._claim():
             return
-        wire, names, queue = self.wire, self._lease.names, self._lease.queue
+        wire, queue = self.wire, self._lease.queue
         if len(wire.body) > LARGEST_BODY:
             if self._lease.leave_to_broker(self._tag):
                 _log.warning("broker.parked_without_reason", queue=queue, size=len(wire.body), reason=reason)
                 return
             wire = shortened(wire)
-        await self._put(names.dead, queue, dead_copy(wire, reason, queue), Published.CONFIRMED)
+        parking = self._lease.names.parking_exchange(queue)
+        await self._put(parking, queue, dead_copy(wire, reason, queue), Published.CONFIRMED)
 
     def give_back(self) -> None:
         """Never mind: put it back into its queue at once, unread."""

@@ -106,8 +106,10 @@ class Transport(Protocol):
         """Connect for the first time; raises BrokerUnreachable or BrokerMisconfigured."""
         ...
 
-    async def declare(self, topology: Topology) -> None:
-        """Create what is missing and remember it for every reconnection; raises BrokerMisconfigured."""
+    async def declare(self, topology: Topology, *, strictly: bool = False) -> None:
+        """Create what is missing and remember it for every reconnection; raises BrokerMisconfigured.
+
+        Where this user may not create anything it is enough that all is there, unless `strictly`."""
         ...
 
     async def send(self, messages: Sequence[Envelope]) -> Sequence[Published]:

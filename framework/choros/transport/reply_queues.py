@@ -27,9 +27,11 @@ def reply_queues(namespace: str, application: str, store: str, lasting: bool = T
     """The queue of this store and that of the application, whose dead-letter queue they share."""
     names, own = Names(namespace), reply_queue(namespace, application, store)
     shared = topology(namespace, applications=[application])
-    if own == names.reply_queue(application):
+    common = names.reply_queue(application)
+    if own == common:
         return shared
+    usual = next(queue.arguments for queue in shared.queues if queue.name == common)
     unused = UNUSED_FOR if lasting else UNUSED_FOR_A_WHILE
-    arguments = {**shared.queues[-1].arguments, "x-dead-letter-routing-key": own, "x-expires": unused}
-    bound = Binding(names.dead, names.dead_queue(names.reply_queue(application)), own), Binding(names.replies, own, own)
+    arguments = {**usual, "x-dead-letter-routing-key": own, "x-expires": unused}
+    bound = Binding(names.dead, names.dead_queue(common), own), Binding(names.replies, own, own)
     return replace(shared, queues=(*shared.queues, Queue(own, arguments)), bindings=(*shared.bindings, *bound))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from choros.transport.fact_log import FactLog
@@ -51,6 +51,8 @@ class Topology:
     exchanges: tuple[Exchange, ...] = ()
     queues: tuple[Queue, ...] = ()
     bindings: tuple[Binding, ...] = ()
+    writes: tuple[str, ...] = ()
+    """Exchanges that whoever declares it publishes to, and so must be permitted to write to."""
 
     def __add__(self, other: Topology) -> Topology:
         return Topology(
@@ -58,6 +60,7 @@ class Topology:
             tuple(dict.fromkeys(self.exchanges + other.exchanges)),
             self.queues + tuple(q for q in other.queues if q not in self.queues),
             tuple(dict.fromkeys(self.bindings + other.bindings)),
+            tuple(dict.fromkeys(self.writes + other.writes)),
         )
 
     def only(self, queue: str) -> Topology:
@@ -66,6 +69,15 @@ class Topology:
             self.namespace,
             queues=tuple(known for known in self.queues if known.name == queue),
             bindings=tuple(binding for binding in self.bindings if binding.destination == queue),
+        )
+
+    def without(self, queues: Collection[Queue]) -> Topology:
+        """The rest, without what leads to these."""
+        gone = {queue.name for queue in queues}
+        return replace(
+            self,
+            queues=tuple(queue for queue in self.queues if queue.name not in gone),
+            bindings=tuple(one for one in self.bindings if one.to_exchange or one.destination not in gone),
         )
 
 
@@ -82,7 +94,10 @@ class Subscription:
 
 
 class Names:
-    """Every name on the broker, from the namespace."""
+    """Every name on the broker, from the namespace.
+
+    Who may write to an exchange of its own, and to no other, can speak for nobody else: a delivery names the exchange
+    that it was published to, wherever that leads."""
 
     def __init__(self, namespace: str) -> None:
         self.namespace = namespace
@@ -92,8 +107,9 @@ class Names:
         self.facts_by_type = f"{namespace}.facts.by-type"
         self.facts_log = f"{namespace}.facts.log"
         self.retry = f"{namespace}.retry"
-        self.facts_detour = f"{namespace}.retry.facts"
         self.dead = f"{namespace}.dead"
+        self.probe = f"{namespace}.retry.probe"
+        self.marks = f"{namespace}.log.marks"
 
     def service_queue(self, service: str) -> str:
         """Where a service's commands wait."""
@@ -107,6 +123,35 @@ class Names:
         """Where a subscriber's facts wait."""
         return f"{self.facts}.{subscriber}"
 
+    def replies_of(self, service: str) -> str:
+        """The exchange that this service answers through, and nobody else."""
+        return f"{self.namespace}.{service}.replies"
+
+    def facts_of(self, publisher: str) -> str:
+        """The exchange that this application publishes its facts to, and nobody else."""
+        return f"{self.namespace}.{publisher}.facts"
+
+    def way_of(self, kind: str, source: str) -> str:
+        """The exchange that a message of this kind from this source is published to."""
+        if kind == "command":
+            return self.commands
+        speaker = source.rpartition("/")[2]
+        return self.replies_of(speaker) if kind == "reply" else self.facts_of(speaker)
+
+    def is_way_of_facts(self, exchange: str) -> bool:
+        """Whether this is some publisher's own exchange."""
+        return exchange.endswith(".facts") and exchange.startswith(f"{self.namespace}.") and exchange != self.facts
+
+    @staticmethod
+    def detour_of(exchange: str) -> str:
+        """The way around a queue that does not answer, for what is published to this exchange: an exchange and a queue
+        of this name."""
+        return f"{exchange}.detour"
+
+    def retry_exchange(self, queue: str) -> str:
+        """Where the owner of a queue puts what shall come to it again later; empty if the queue has no such thing."""
+        return f"{queue}.retry" if queue.startswith(f"{self.facts}.") else ""
+
     @staticmethod
     def retry_queue(queue: str, seconds: int) -> str:
         """Where a message waits before it goes back to `queue`."""
@@ -116,6 +161,12 @@ class Names:
     def dead_queue(queue: str) -> str:
         """Where what could not be handled from `queue` is parked for a person."""
         return f"{queue}.dead"
+
+    def parking_exchange(self, queue: str) -> str:
+        """What the owner of a queue parks through; the reply queues of all stores have that of their application."""
+        if queue.startswith(f"{self.replies}."):
+            queue = self.reply_queue(queue.removeprefix(f"{self.replies}.").partition(".")[0])
+        return self.dead_queue(queue)
 
 
 def topology(
@@ -132,9 +183,12 @@ def topology(
     for service in services:
         queue = names.service_queue(service)
         whole += _working_queue(names, queue, Binding(names.commands, queue, service))
+        whole += _own_way(names, names.replies_of(service), names.replies)
     for application in applications:
         queue = names.reply_queue(application)
         whole += _working_queue(names, queue, Binding(names.replies, queue, queue))
+        whole += _own_way(names, names.facts_of(application), names.facts)
+        whole += _detour(names, names.facts_of(application))
     for subscriber in subscribers:
         wanted = Subscription(subscriber) if isinstance(subscriber, str) else subscriber
         queue = names.subscriber_queue(wanted.name)
@@ -143,13 +197,8 @@ def topology(
 
 
 def _exchanges(names: Names) -> Topology:
-    """With the detour of facts: a queue that nothing stays in. What the broker itself takes out of it and publishes to
-    the facts exchange waits for no queue there, as a publisher's channel does for one that does not answer."""
-    detour: dict[str, str | int] = {
-        "x-queue-type": "quorum",
-        "x-message-ttl": 0,
-        "x-dead-letter-exchange": names.facts,
-    }
+    """What all share. Only the orchestrator writes to `commands`, everybody to `probe`, which leads nowhere, and to the
+    others nobody but the broker: they are what the exchanges of each lead to."""
     return Topology(
         names.namespace,
         exchanges=(
@@ -159,18 +208,39 @@ def _exchanges(names: Names) -> Topology:
             Exchange(names.facts_by_type, "topic"),
             Exchange(names.retry, "direct"),
             Exchange(names.dead, "direct"),
-            Exchange(names.facts_detour, "fanout"),
+            Exchange(names.probe, "fanout"),
+            Exchange(names.marks, "direct"),
         ),
-        queues=(Queue(names.facts_detour, detour),),
-        bindings=(
-            Binding(names.facts, names.facts_by_type, to_exchange=True),
-            Binding(names.facts_detour, names.facts_detour),
-        ),
+        bindings=(Binding(names.facts, names.facts_by_type, to_exchange=True),),
+    )
+
+
+def _own_way(names: Names, own: str, hub: str) -> Topology:
+    """An exchange that only one role may write to. It keeps the routing key, so the hub routes as if it had got the
+    message itself."""
+    return Topology(
+        names.namespace, exchanges=(Exchange(own, "fanout"),), bindings=(Binding(own, hub, to_exchange=True),)
+    )
+
+
+def _detour(names: Names, facts: str) -> Topology:
+    """A queue that nothing stays in. What the broker itself takes out of it and publishes to the facts exchange waits
+    for no queue there, as a publisher's channel does for one that does not answer."""
+    detour = names.detour_of(facts)
+    arguments: dict[str, str | int] = {
+        "x-queue-type": "quorum",
+        "x-message-ttl": 0,
+        "x-dead-letter-exchange": facts,
+    }
+    return Topology(
+        names.namespace, (Exchange(detour, "fanout"),), (Queue(detour, arguments),), (Binding(detour, detour),)
     )
 
 
 def _working_queue(names: Names, queue: str, binding: Binding) -> Topology:
-    """A quorum queue with its dead-letter queue: at-least-once dead-lettering needs `reject-publish`."""
+    """A quorum queue with its dead-letter queue: at-least-once dead-lettering needs `reject-publish`.
+
+    The broker parks through the exchange of all, who reads the queue through one that leads to this parking alone."""
     dead = names.dead_queue(queue)
     working: dict[str, str | int] = {
         "x-queue-type": "quorum",
@@ -182,8 +252,9 @@ def _working_queue(names: Names, queue: str, binding: Binding) -> Topology:
     }
     return Topology(
         names.namespace,
+        exchanges=(Exchange(dead, "fanout"),),
         queues=(Queue(dead, {"x-queue-type": "quorum", "x-delivery-limit": PARKING_LIMIT}), Queue(queue, working)),
-        bindings=(Binding(names.dead, dead, queue), binding),
+        bindings=(Binding(names.dead, dead, queue), Binding(dead, dead), binding),
     )
 
 
@@ -201,14 +272,19 @@ def _subscribed(names: Names, queue: str, wanted: Subscription) -> Topology:
 
 
 def _log(names: Names, fact_log: FactLog) -> Topology:
-    """The log, where marks reach it through the retry exchange, and nothing else but the facts."""
+    """The log, where marks reach it through an exchange of their own (of a process before there was one: through the
+    retry exchange), and nothing else but the facts."""
     log = names.facts_log
-    bindings = (Binding(names.facts, log), Binding(names.retry, log, log))
+    bindings = (Binding(names.facts, log), Binding(names.marks, log, log), Binding(names.retry, log, log))
     return Topology(names.namespace, queues=(Queue(log, fact_log.arguments),), bindings=bindings)
 
 
 def _ladder(names: Names, queue: str) -> Topology:
-    """One queue per delay (a TTL per message would block at the head), leading back to this queue alone."""
+    """One queue per delay (a TTL per message would block at the head), leading back to this queue alone.
+
+    The broker leads back through the exchange of all, and who reads the queue goes in through one of its own. Processes
+    from before there was one go in through that of all as well."""
+    own = names.retry_exchange(queue)
     rungs = tuple(
         Queue(
             names.retry_queue(queue, seconds),
@@ -224,5 +300,5 @@ def _ladder(names: Names, queue: str) -> Topology:
         for seconds in RETRY_LADDER
     )
     # Bound under their own names, so that nobody needs the default exchange, which leads to any queue.
-    entries = tuple(Binding(names.retry, rung.name, rung.name) for rung in rungs)
-    return Topology(names.namespace, queues=rungs, bindings=(Binding(names.retry, queue, queue), *entries))
+    entries = tuple(Binding(entry, rung.name, rung.name) for entry in (own, names.retry) for rung in rungs)
+    return Topology(names.namespace, (Exchange(own, "direct"),), rungs, (Binding(names.retry, queue, queue), *entries))

@@ -66,7 +66,7 @@ class SimTransport:
         self._broker.join(self)
         self._reassess()
 
-    async def declare(self, topology: Topology) -> None:
+    async def declare(self, topology: Topology, *, strictly: bool = False) -> None:
         """Create what is missing and remember it for every reconnection; raises BrokerMisconfigured."""
         await self._call()
         if not self._in.up and not self._out.up:
@@ -76,21 +76,25 @@ class SimTransport:
 
     async def send(self, messages: Sequence[Envelope]) -> Sequence[Published]:
         """Send commands and replies, all confirms in flight together; one answer for each, in order."""
-        exchanges = {"command": self.names.commands, "reply": self.names.replies, "fact": self.names.facts}
+        way = self.names.way_of
         pairs = list(zip(messages, written(messages), strict=True))
-        posts = [Post(exchanges[message.kind], message.to, wire) for message, wire in pairs if wire]
+        posts = [Post(way(message.kind, message.source), message.to, wire) for message, wire in pairs if wire]
         return _answers(await self._publish(self._orders, posts), [wire for _, wire in pairs])
 
     async def publish(self, facts: Sequence[Envelope]) -> Sequence[Published]:
         """Publish facts, those of one stream in order: each waits for the confirm of the one before."""
-        exchange = self.names.facts
+        way = self.names.way_of
         wires = written(facts)
         stopped = {(fact.source, fact.stream) for fact, wire in zip(facts, wires, strict=True) if wire is None}
         if stopped:  # none of such a stream leaves, which is strict enough: nothing here makes such a fact
             keys = [(fact.source, fact.stream) for fact in facts]
             wires = [None if key in stopped else wire for key, wire in zip(keys, wires, strict=True)]
         pairs = zip(facts, wires, strict=True)
-        posts = [Post(exchange, fact.type, wire, (fact.source, fact.stream)) for fact, wire in pairs if wire]
+        posts = [
+            Post(way(fact.kind, fact.source), fact.type, wire, (fact.source, fact.stream))
+            for fact, wire in pairs
+            if wire
+        ]
         return _answers(await self._publish(self._facts, posts), wires)
 
     async def consume(self, queue: str, prefetch: int) -> SimConsumer:
@@ -103,7 +107,7 @@ class SimTransport:
 
     async def mark(self, text: str) -> Published:
         """Put a mark into the fact log."""
-        return await self._copy(self.names.retry, self.names.facts_log, Wire(b"{}", {MARK: text}))
+        return await self._copy(self.names.marks, self.names.facts_log, Wire(b"{}", {MARK: text}))
 
     @property
     def connected(self) -> bool:

@@ -116,15 +116,16 @@ class MemoryTransport:
     def _reassess(self) -> None:
         self._health.note(*(("blocked", "it is paused") if self._broker.paused else ("connected", "")))
 
-    async def declare(self, topology: Topology) -> None:
+    async def declare(self, topology: Topology, *, strictly: bool = False) -> None:
         """Create what is missing; raises BrokerMisconfigured."""
         self._broker.declare(topology)
 
     async def send(self, messages: Sequence[Envelope]) -> Sequence[Published]:
         """Send commands and replies; one answer for each, in order."""
-        exchanges = {"command": self.names.commands, "reply": self.names.replies, "fact": self.names.facts}
+        way = self.names.way_of
         wires = written(messages)
-        sent = iter(await self.put([(exchanges[m.kind], m.to, w) for m, w in zip(messages, wires, strict=True) if w]))
+        posts = [(way(m.kind, m.source), m.to, wire) for m, wire in zip(messages, wires, strict=True) if wire]
+        sent = iter(await self.put(posts))
         return [next(sent) if wire else Published.NACKED for wire in wires]
 
     async def publish(self, facts: Sequence[Envelope]) -> Sequence[Published]:
@@ -137,7 +138,8 @@ class MemoryTransport:
                 answers.append(Published.UNKNOWN)
                 continue
             (wire,) = written([fact])
-            answers += await self.put([(self.names.facts, fact.type, wire)]) if wire else [Published.NACKED]
+            way = self.names.way_of(fact.kind, fact.source)
+            answers += await self.put([(way, fact.type, wire)]) if wire else [Published.NACKED]
             if answers[-1] not in (Published.CONFIRMED, Published.RETURNED):
                 stopped.add(stream)
         return answers
@@ -164,7 +166,7 @@ class MemoryTransport:
 
     async def mark(self, text: str) -> Published:
         """Put a mark into the fact log."""
-        return (await self.put([(self.names.retry, self.names.facts_log, Wire(b"{}", {MARK: text}))]))[0]
+        return (await self.put([(self.names.marks, self.names.facts_log, Wire(b"{}", {MARK: text}))]))[0]
 
     def _consumer(self, queue: str, line_to: Callable[[], Line]) -> MemoryConsumer:
         try:

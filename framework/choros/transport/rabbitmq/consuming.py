@@ -27,6 +27,7 @@ from choros.transport.rabbitmq.declaring import Declarer
 from choros.transport.rabbitmq.lease import CopyTo, RabbitLease
 from choros.transport.rabbitmq.pace import Pace
 from choros.transport.rabbitmq.tasks import end
+from choros.transport.refusals import NotDeclared, denied
 from choros.transport.topology import Names
 
 WATCH_SECONDS = 10.0
@@ -34,9 +35,10 @@ WATCH_SECONDS = 10.0
 BURST_SECONDS, BURST_LOOKS = 0.002, 5
 """How long to wait for the next delivery of a burst, and how often."""
 _RESUBSCRIBE_SECONDS = (0.05, 0.5)
+_MISSING_SECONDS = 2.0
 _BROKERS_FAULT = (
-    "The broker failed (INTERNAL_ERROR) when asked for this queue; if that goes on and `rabbitmqctl list_queues name "
-    "state` calls it down, delete it: it is declared again, and what is owed is sent again."
+    "The broker failed (INTERNAL_ERROR) while it was asked for this queue; if that goes on and `rabbitmqctl "
+    "list_queues name state` calls it down, delete it: it is declared again, and what is owed is sent again."
 )
 
 _log = structlog.get_logger(__name__)
@@ -71,6 +73,9 @@ class RabbitConsumer:
         self._fault: BrokerMisconfigured | None = None
         self._closed = False
         self._lease: RabbitLease | None = None
+        self._held = False
+        self._asking = False
+        """Whether the broker has yet to say that it delivers."""
 
     @property
     def over(self) -> bool:
@@ -138,19 +143,28 @@ class RabbitConsumer:
         """Consume on this connection until it is lost or the consumer is closed."""
         while not self._closed and self._fault is None:
             try:
+                self._asking = True
                 await self._declarer.restore_queue(connection, self.queue)
                 await self._hold(connection)
             except BrokerMisconfigured as fault:
-                self._fail(fault)
+                await self._wait_or_fail(fault)
             except ChannelAccessRefused as failure:
-                self._fail(BrokerMisconfigured(f"The queue '{self.queue}' may not be read ({failure}).", "ask for it."))
+                self.fail(denied(failure, "read"))
             except (AMQPChannelError, ChannelInvalidStateError) as failure:
                 _log.warning("broker.consumer_lost", queue=self.queue, why=str(failure))
-            except ConnectionInternalError:
-                _log.error("broker.queue_failed", queue=self.queue, why=_BROKERS_FAULT)
+            except (ConnectionInternalError, asyncio.CancelledError):  # the link may end us before we are told
+                self._blame(connection)
                 raise
             if not self._closed:
                 await asyncio.sleep(random.uniform(*_RESUBSCRIBE_SECONDS))
+
+    async def _wait_or_fail(self, fault: BrokerMisconfigured) -> None:
+        """What was there is waited for, if somebody else has to create it again."""
+        if not (self._held and isinstance(fault, NotDeclared)):
+            self.fail(fault)
+            return
+        _log.error("broker.misconfigured", queue=self.queue, why=str(fault))
+        await asyncio.sleep(_MISSING_SECONDS)
 
     async def _hold(self, connection: AbstractConnection) -> None:
         patience = self._declarer.patience
@@ -160,7 +174,7 @@ class RabbitConsumer:
         try:
             await channel.basic_qos(prefetch_count=self._prefetch, timeout=patience)
             await lease.start(self._inbox, self._arrived)
-            self._lease = lease
+            self._lease, self._held, self._asking = lease, True, False
             self.settled.set()
             self._changed()
             await self._watch(connection, lease, writer)
@@ -191,7 +205,15 @@ class RabbitConsumer:
     async def _forgotten(self, connection: AbstractConnection) -> bool:
         return await self._declarer.consumers_of(connection, self.queue) == 0
 
-    def _fail(self, fault: BrokerMisconfigured) -> None:
+    def _blame(self, connection: AbstractConnection) -> None:
+        """Name the queue, if the broker has failed while it was asked for it."""
+        closing = connection.closing
+        why = closing.exception() if closing.done() and not closing.cancelled() else None
+        if self._asking and isinstance(why, ConnectionInternalError):
+            _log.error("broker.queue_failed", queue=self.queue, why=_BROKERS_FAULT)
+
+    def fail(self, fault: BrokerMisconfigured) -> None:
+        """Let whoever receives know that this cannot go on."""
         _log.error("broker.misconfigured", queue=self.queue, why=str(fault))
         self._fault = fault
         self.settled.set()

@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import sys
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from typing import TypeVar
 
 import structlog
 from aiormq.abc import AbstractChannel, AbstractConnection
-from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity, ChannelPreconditionFailed
+from aiormq.exceptions import (
+    ChannelAccessRefused,
+    ChannelInvalidStateError,
+    ChannelNotFoundEntity,
+    ChannelPreconditionFailed,
+)
 
 from choros.errors import BrokerMisconfigured
 from choros.transport.rabbitmq.failures import CONNECTION_FAILURES
+from choros.transport.refusals import NotDeclared, denied
 from choros.transport.topology import Binding, Exchange, Queue, Topology
 
 RPC_SECONDS = 30.0
 """How long the broker may take to answer one question (creating a quorum queue on a busy cluster takes seconds)."""
 SILENT_SECONDS = 0.2
 """A quorum queue that does not answer within 250 ms has, for the broker, no message and no consumer."""
+
+Thing = TypeVar("Thing", bound=Exchange | Queue)
 
 _log = structlog.get_logger(__name__)
 
@@ -48,20 +59,36 @@ class Declarer:
         self._remembered = Topology(namespace)
         self._one_at_a_time = asyncio.Lock()
         self._counting: dict[str, AbstractChannel] = {}
+        self._only_looks = False
 
-    async def declare(self, connection: AbstractConnection, topology: Topology) -> None:
-        """Create what is missing, and remember it; raises BrokerMisconfigured."""
+    async def declare(self, connection: AbstractConnection, topology: Topology, *, strictly: bool = False) -> None:
+        """Create what is missing, and remember it; raises BrokerMisconfigured, also where this user may not write to
+        what the topology says it does. `strictly`: where it may not create, too."""
         async with self._one_at_a_time:
-            await self._declare(connection, topology)
+            await self._declare(connection, topology, strictly)
+            await self._check_writes(connection, topology.writes)
         self._remembered = self._remembered + topology
 
-    async def restore(self, connection: AbstractConnection) -> None:
-        """Create again what may be gone; what does not fit is only logged, the rest of the work goes on."""
+    async def restore(self, connection: AbstractConnection) -> bool:
+        """Create again what may be gone; what does not fit is only logged, the rest of the work goes on. Whether all
+        is there."""
         async with self._one_at_a_time:
-            try:
-                await self._declare(connection, self._remembered)
-            except BrokerMisconfigured as fault:
-                _log.error("broker.misconfigured", why=str(fault))
+            return await self._restored(connection, self._remembered)
+
+    async def restore_ways(self, connection: AbstractConnection) -> bool:
+        """The same, but leave queues that are gone to those who consume them: where a queue is created again at once,
+        RabbitMQ may not tell its consumers that the old one was deleted (seen with 3.10)."""
+        async with self._one_at_a_time:
+            gone = await self._missing_of(connection, self._remembered.queues)
+            return await self._restored(connection, self._remembered.without(gone))
+
+    async def _restored(self, connection: AbstractConnection, topology: Topology) -> bool:
+        try:
+            await self._declare(connection, topology)
+        except BrokerMisconfigured as fault:
+            _log.error("broker.misconfigured", why=str(fault))
+            return False
+        return True
 
     async def restore_queue(self, connection: AbstractConnection, name: str) -> None:
         """Create one queue again with its bindings; raises BrokerMisconfigured if it cannot be."""
@@ -91,36 +118,73 @@ class Declarer:
         at_once = asyncio.get_running_loop().time() - asked < SILENT_SECONDS
         return declared.consumer_count if declared.consumer_count or at_once else None
 
-    async def _declare(self, connection: AbstractConnection, topology: Topology) -> None:
-        try:
-            async with brief_channel(connection, self.patience) as channel:
-                await _declare_on(channel, topology, self.patience)
-        except ChannelAccessRefused:
-            # An administrator creates the topology and services only use it: then it is enough that it is there.
+    async def _declare(self, connection: AbstractConnection, topology: Topology, strictly: bool = False) -> None:
+        if strictly or not self._only_looks:
+            try:
+                async with brief_channel(connection, self.patience) as channel:
+                    await _declare_on(channel, topology, self.patience)
+            except ChannelAccessRefused as failure:
+                if strictly:
+                    raise denied(failure, "configure") from failure
+                self._only_looks = True  # and not ask for it every time: each refusal stands in the broker's log
+        if self._only_looks:
             await self._verify(connection, topology)
 
     async def _verify(self, connection: AbstractConnection, topology: Topology) -> None:
-        things: tuple[Exchange | Queue, ...] = (*topology.exchanges, *topology.queues)
-        for thing in things:
-            if await self._missing(connection, thing):
-                raise BrokerMisconfigured(
-                    f"The {_named(thing)} does not exist, and this user may not create it.",
-                    "let an administrator apply the topology first.",
-                )
+        """An administrator creates the topology and services only use it: then it is enough that it is there."""
+        things: list[Exchange | Queue] = [*topology.exchanges, *topology.queues]
+        missing = await self._missing_of(connection, things, most=1)
+        if missing:
+            self._only_looks = False  # who is given the right in the meantime shall have it
+            raise NotDeclared(
+                f"The {_named(missing[0])} does not exist, and this user may not create it.",
+                "let an administrator declare everything first: choros topology apply APP.",
+            )
 
     async def _missing(self, connection: AbstractConnection, thing: Exchange | Queue) -> bool:
+        return bool(await self._missing_of(connection, [thing]))
+
+    async def _missing_of(
+        self, connection: AbstractConnection, things: Sequence[Thing], most: int = sys.maxsize
+    ) -> list[Thing]:
         """Ask passively, which needs no right to configure; who may not even ask is told that it is there."""
-        try:
-            async with brief_channel(connection, self.patience) as channel:
-                if isinstance(thing, Exchange):
-                    await channel.exchange_declare(thing.name, passive=True, timeout=self.patience)
-                else:
-                    await channel.queue_declare(thing.name, passive=True, timeout=self.patience)
-        except ChannelNotFoundEntity as failure:
-            return "no queue" in str(failure) or "no exchange" in str(failure)  # else it is only down for the moment
-        except ChannelAccessRefused:
-            return False
-        return False
+        left, missing = deque(things), list[Thing]()
+        while left and len(missing) < most:
+            try:
+                async with brief_channel(connection, self.patience) as channel:  # until an answer ends it
+                    while left:
+                        await _look_for(channel, left[0], self.patience)
+                        left.popleft()
+            except ChannelNotFoundEntity as failure:
+                asked = left.popleft()
+                if "no queue" in str(failure) or "no exchange" in str(failure):  # else it is down for the moment
+                    missing.append(asked)
+            except ChannelAccessRefused:
+                left.popleft()
+        return missing
+
+    async def _check_writes(self, connection: AbstractConnection, exchanges: Sequence[str]) -> None:
+        """Publish to each and take it back: the broker looks at the permission, and nothing goes anywhere."""
+        if not exchanges:
+            return
+        async with brief_channel(connection, self.patience) as channel:
+            closing = channel.closing
+            try:
+                await channel.tx_select(timeout=self.patience)
+                for exchange in exchanges:
+                    await channel.basic_publish(b"", exchange=exchange, timeout=self.patience)
+                await channel.tx_rollback(timeout=self.patience)
+            except (ChannelAccessRefused, ChannelInvalidStateError) as failure:
+                await asyncio.wait({closing}, timeout=self.patience)  # the client may say only that the channel is gone
+                why = closing.exception() if closing.done() and not closing.cancelled() else None
+                if isinstance(refusal := why or failure, ChannelAccessRefused):
+                    raise denied(refusal, "write") from failure
+                raise
+
+
+async def _look_for(channel: AbstractChannel, thing: Exchange | Queue, patience: float) -> None:
+    declare = channel.exchange_declare if isinstance(thing, Exchange) else channel.queue_declare
+    await declare(thing.name, passive=True, timeout=patience)
 
 
 async def _declare_on(channel: AbstractChannel, topology: Topology, patience: float) -> None:

@@ -27,24 +27,27 @@ CHANNELS = 64
 class Lane:
     """Publishes on whatever connection it is served with.
 
-    With a `detour`, an exchange from which another way leads to where the messages go, what a destination leaves
+    With a `detour`, which names for an exchange another one that leads to the same places, what a destination leaves
     unanswered is also sent there, once and without waiting: it stays unknown, and is published again.
     """
 
     def __init__(
         self,
         name: str,
-        repair: Callable[[AbstractConnection], Awaitable[None]],
+        repair: Callable[[AbstractConnection], Awaitable[object]],
         *,
         doubted: Callable[[str, bool], None] = lambda destination, doubted: None,
         may_doubt: Callable[[], bool] = lambda: True,
-        detour: str = "",
+        denied: Callable[[BaseException], None] = lambda failure: None,
+        detour: Callable[[str], str] | None = None,
     ) -> None:
         self.name = name
         self._repair = repair
         self._doubted = doubted
         self._may_doubt = may_doubt
+        self._denied = denied
         self._detour = detour
+        self._detours: set[str] = set()
         self._ways: dict[tuple[str, str], Way] = {}
         self._at_work: dict[Way, asyncio.Task[None]] = {}
         self._closings: set[asyncio.Task[None]] = set()
@@ -124,6 +127,10 @@ class Lane:
         way.sent_past.clear()
         self._doubted(way.name, doubted)
 
+    def denied(self, failure: BaseException) -> None:
+        """This user may not write to a destination."""
+        self._denied(failure)
+
     def part(self, channel: Channel) -> None:
         """Close a channel that is no longer used; the broker may take a minute for it."""
         closing = asyncio.create_task(close_channel(channel, RPC_SECONDS))
@@ -191,11 +198,12 @@ class Lane:
         """Whoever else is bound shall hear of it now; a receiver knows it again when it is published again."""
         exchange, key, message, _ = ticket.post
         way = self._way(ticket.post)
-        if not self._detour or exchange == self._detour or not way.doubt.held:
+        if self._detour is None or exchange in self._detours or not way.doubt.held:
             return
         if isinstance(message, Envelope) and message.id not in way.sent_past:
             way.sent_past.add(message.id)
-            (past,) = Batch([Post(self._detour, key, message)], 0).tickets
+            self._detours.add(detour := self._detour(exchange))
+            (past,) = Batch([Post(detour, key, message)], 0).tickets
             self._put(past)
 
     # --- channels ---

@@ -41,7 +41,7 @@ class Link:
     def __init__(
         self,
         addresses: tuple[URL, ...],
-        prepare: Callable[[AbstractConnection], Awaitable[None]],
+        prepare: Callable[[AbstractConnection], Awaitable[object]],
         connect_timeout: float,
         changed: Callable[[], None] = lambda: None,
     ) -> None:

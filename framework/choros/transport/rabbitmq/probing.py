@@ -1,11 +1,10 @@
 """Asking the broker every heartbeat whether it is still there, and whether it takes what we publish.
 
 A half-open connection says nothing, and RabbitMQ tells only those who publish that it is blocked: a process at rest
-would learn of neither. So the publishing connection sends a *probe*, an empty message to `<ns>.retry` under a key that
-nobody binds: it ends nowhere, and confirm and return come at once. Not to `commands`, `replies` or `facts`, whose rates
-people watch, nor to `dead`, where an alert may stand. Where this user may not write there, or it does not exist yet,
-the refusal is an answer as well: it closes only the channel of the probe. The consuming connection is asked by
-`basic.qos`, which needs no permission.
+would learn of neither. So the publishing connection sends a *probe*, an empty message to `<ns>.retry.probe`, to which
+nothing is bound: it ends nowhere, and confirm and return come at once. Where this user may not write there, or it does
+not exist yet, the refusal is an answer as well: it closes only the channel of the probe. The consuming connection is
+asked by `basic.qos`, which needs no permission.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from aiormq.abc import AbstractChannel, AbstractConnection
 from aiormq.exceptions import AMQPChannelError, ChannelInvalidStateError
 
 PROBE_KEY = "probe"
-"""No queue is bound under it: the keys of the retry exchange are names of queues, and those have the namespace."""
+"""Says what it is, to whoever traces messages."""
 Ask = Callable[[AbstractChannel, float], Awaitable[object]]
 """A question to the broker, and how many seconds it may take."""
 

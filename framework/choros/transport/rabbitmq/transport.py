@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
+import structlog
 from aiormq.abc import AbstractConnection
 
 from choros.envelope import Envelope, Wire
@@ -22,9 +23,14 @@ from choros.transport.rabbitmq.failures import CONNECTION_FAILURES, explained
 from choros.transport.rabbitmq.frames import republishable
 from choros.transport.rabbitmq.lane import Lane, Post
 from choros.transport.rabbitmq.link import Link, Resident
+from choros.transport.rabbitmq.mending import Mending
 from choros.transport.rabbitmq.probing import Probe, by_asking, by_publishing
 from choros.transport.rabbitmq.replaying import RabbitReplay
+from choros.transport.rabbitmq.tasks import end
+from choros.transport.refusals import denied
 from choros.transport.topology import Names, Topology
+
+_log = structlog.get_logger(__name__)
 
 
 class RabbitMQTransport:
@@ -55,6 +61,8 @@ class RabbitMQTransport:
         self._health = HealthRecord(name)
         self._consumers: list[RabbitConsumer] = []
         self._begun = self._closed = False
+        self._mending = Mending(self._declarer.restore_ways, publish_timeout)
+        self._looking: asyncio.Task[bool] | None = None
         self._make_links(name)
 
     async def connect(self) -> None:
@@ -66,29 +74,48 @@ class RabbitMQTransport:
             raise failures[0]
         self._begun = True
 
-    async def declare(self, topology: Topology) -> None:
+    async def declare(self, topology: Topology, *, strictly: bool = False) -> None:
         """Create what is missing and remember it for every reconnection; raises BrokerMisconfigured."""
         connection = self._in.connection or self._out.connection
         if connection is None:
             raise BrokerUnreachable(f"There is no connection to {shown(str(self._in.address))}.", "connect() first.")
         try:
-            await self._declarer.declare(connection, topology)
+            await self._declarer.declare(connection, topology, strictly=strictly)
         except CONNECTION_FAILURES as failure:
             raise explained(failure, self._in.address) from failure
 
     async def send(self, messages: Sequence[Envelope]) -> Sequence[Published]:
         """Send commands and replies, all confirms in flight together; one answer for each, in order."""
-        exchanges = {"command": self.names.commands, "reply": self.names.replies, "fact": self.names.facts}
-        posts = [Post(exchanges[message.kind], message.to, message) for message in messages]
-        return await self._publish(self._orders, posts)
+        way = self.names.way_of
+        posts = [Post(way(message.kind, message.source), message.to, message) for message in messages]
+        began = asyncio.get_running_loop().time()
+        answers = await self._publish(self._orders, posts)
+        if Published.RETURNED in answers and (self._looking is None or self._looking.done()):
+            # Whoever sends them will send them again, and need not wait for this.
+            self._looking = asyncio.create_task(self._mending.look(self._out.connection, began))
+        return answers
 
     async def publish(self, facts: Sequence[Envelope]) -> Sequence[Published]:
         """Publish facts, those of one stream in order: each waits for the confirm of the one before."""
-        exchange = self.names.facts
         if self._begun:
             self._telling.open_soon()
-        posts = [Post(exchange, fact.type, fact, (fact.source, fact.stream)) for fact in facts]
-        return await self._publish(self._facts, posts)
+        way = self.names.way_of
+        posts = [Post(way(fact.kind, fact.source), fact.type, fact, (fact.source, fact.stream)) for fact in facts]
+        began = asyncio.get_running_loop().time()
+        answers = await self._publish(self._facts, posts)
+        return await self._again(posts, answers, began) if Published.RETURNED in answers else answers
+
+    async def _again(self, facts: Sequence[Post], answers: list[Published], began: float) -> list[Published]:
+        """Nobody is bound to the facts, or somebody has deleted what they go through: that must not count as sent."""
+        returned = [place for place, answer in enumerate(answers) if answer is Published.RETURNED]
+        if await self._mending.look(self._out.connection, began):
+            again = await self._publish(self._facts, [facts[place] for place in returned])
+            answers = [*answers]
+            for place, answer in zip(returned, again, strict=True):
+                answers[place] = answer
+        if not self._mending.whole:
+            return [Published.UNKNOWN if answer is Published.RETURNED else answer for answer in answers]
+        return answers
 
     async def consume(self, queue: str, prefetch: int) -> RabbitConsumer:
         """Subscribe to a queue; returns when that is done, or when it takes too long to wait for."""
@@ -114,7 +141,7 @@ class RabbitMQTransport:
 
     async def mark(self, text: str) -> Published:
         """Put a mark into the fact log."""
-        return await self._copy(self.names.retry, self.names.facts_log, Wire(b"{}", {MARK: text}))
+        return await self._copy(self.names.marks, self.names.facts_log, Wire(b"{}", {MARK: text}))
 
     async def _settle_in(self, consumer: RabbitConsumer) -> None:
         self._consumers = [other for other in self._consumers if not other.over] + [consumer]
@@ -152,6 +179,8 @@ class RabbitMQTransport:
         self._health.end()
         await asyncio.gather(*(consumer.close() for consumer in self._consumers))
         await asyncio.gather(*(consumer.flush() for consumer in self._consumers))
+        if self._looking is not None:
+            await end({self._looking})
         await asyncio.gather(self._in.close(), self._out.close(), self._telling.close())
         for lane in self._lanes:
             lane.close()
@@ -166,19 +195,27 @@ class RabbitMQTransport:
         self._watches.append(self._publish_on(self._telling, self._facts))
         self._in.add(Probe(by_asking, self._heartbeat))
 
-    def _lane(self, name: str, restore: Callable[[AbstractConnection], Awaitable[None]]) -> Lane:
-        detour = self.names.facts_detour if name == "facts" else ""
+    def _lane(self, name: str, restore: Callable[[AbstractConnection], Awaitable[object]]) -> Lane:
         return Lane(
             name,
             restore,
             doubted=lambda destination, doubted: self._health.note_destination(destination, not doubted),
             may_doubt=lambda: not self._is_blocked(),  # an alarm stops them all, and is no destination's fault
-            detour=detour,
+            denied=self._denied,
+            detour=Names.detour_of if name == "facts" else None,
         )
+
+    def _denied(self, failure: BaseException) -> None:
+        """A role that may not say what it has to is of no use; who only starts sagas finds this in the log."""
+        fault = denied(failure, "write")
+        if not self._consumers:
+            _log.error("broker.misconfigured", why=str(fault))
+        for consumer in self._consumers:
+            consumer.fail(fault)
 
     def _publish_on(self, link: Link, *lanes: Lane) -> BlockedWatch:
         watch = BlockedWatch(self._reassess)
-        probe = Probe(by_publishing(self.names.retry), self._heartbeat, lambda: watch.blocked)
+        probe = Probe(by_publishing(self.names.probe), self._heartbeat, lambda: watch.blocked)
         residents: list[Resident] = [*lanes, watch, probe]
         for resident in residents:
             link.add(resident)
@@ -187,7 +224,7 @@ class RabbitMQTransport:
     def _is_blocked(self) -> bool:
         return any(watch.blocked for watch in self._watches)
 
-    def _link(self, name: str, restore: Callable[[AbstractConnection], Awaitable[None]]) -> Link:
+    def _link(self, name: str, restore: Callable[[AbstractConnection], Awaitable[object]]) -> Link:
         named = tuple(address.update_query(name=name) for address in self._addresses)
         return Link(named, restore, self._connect_timeout, self._reassess)
 

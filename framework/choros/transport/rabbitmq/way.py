@@ -18,6 +18,7 @@ from typing import Any, Protocol, cast
 import structlog
 from aiormq import Channel
 from aiormq.abc import AbstractConnection, ChannelFrame
+from aiormq.exceptions import ChannelAccessRefused
 
 from choros.envelope import Wire, encode
 from choros.transport.doubt import PROBE_SECONDS, Doubt
@@ -56,6 +57,10 @@ class Owner(Protocol):
 
     def doubted(self, way: Way, doubted: bool) -> None:
         """The destination has stopped to confirm, or does it again."""
+        ...
+
+    def denied(self, failure: BaseException) -> None:
+        """This user may not write to the destination."""
         ...
 
     def part(self, channel: Channel) -> None:
@@ -156,6 +161,8 @@ class Way:
                     self.give_up()
             if closing.done():
                 _log.warning("broker.publish_channel_lost", destination=self.name, why=_why(closing))
+                if isinstance(_reason(closing), ChannelAccessRefused):
+                    self._owner.denied(cast(ChannelAccessRefused, _reason(closing)))
                 await asyncio.sleep(random.uniform(*_REOPEN_SECONDS))
                 await self._owner.repair(connection)
             else:
@@ -237,6 +244,10 @@ class Way:
             loop.call_later(PROBE_SECONDS, self._look_at_probe, ticket)
 
 
+def _reason(closing: asyncio.Future[Any]) -> BaseException | None:
+    return closing.exception() if closing.done() and not closing.cancelled() else None
+
+
 def _why(closing: asyncio.Future[Any]) -> str:
-    reason = closing.exception() if closing.done() and not closing.cancelled() else None
+    reason = _reason(closing)
     return f"{type(reason).__name__}: {reason}"

@@ -1,0 +1,115 @@
+"""`choros topology`: what an application needs on the broker, and who may do what there."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator, Mapping
+from typing import Annotated
+
+import typer
+
+from choros.cli.asking import AppName, Broker, log_apart, run_until_done
+from choros.errors import UsageError
+from choros.loading import load_app
+from choros.roles import DEFAULT_BROKER, DEFAULT_STORE, Addresses, connected, opened_store
+from choros.runtime.application import App
+from choros.transport.permissions import Rights, before, client, orchestrator, participant, subscriber
+from choros.transport.topology import Names, Topology
+
+app = typer.Typer(no_args_is_help=True, help="What an application needs on the broker, and who may do what there.")
+ItsStore = Annotated[
+    str | None,
+    typer.Option("--store", envvar=["CHOROS_STORE"], help="the saga store, whose reply queue is declared as well"),
+]
+Users = Annotated[
+    str, typer.Option(help="what the users are called: {role}, {namespace} and {application} stand for those")
+]
+
+
+@app.command()
+def apply(application: AppName, broker: Broker = DEFAULT_BROKER, store: ItsStore = None) -> None:
+    """Declare everything that the application needs, as a user who may: then its roles need not be permitted to.
+
+    It may be repeated; nothing is deleted. The replies to each store have a queue of their own: name the store to have
+    it declared."""
+    log_apart()
+    loaded = load_app(application)
+    whole = run_until_done(_apply(loaded, Addresses(broker, store or DEFAULT_STORE), with_store=store is not None))
+    counts = f"{len(whole.exchanges)} exchanges, {len(whole.queues)} queues and {len(whole.bindings)} bindings"
+    print(f"✔ {counts} of {loaded.namespace} are declared")
+    if loaded.sagas and store is None:
+        print("without the reply queue of a store: its replies share that of the application. Try: --store ADDRESS.")
+
+
+async def _apply(loaded: App, addresses: Addresses, *, with_store: bool) -> Topology:
+    whole = loaded.topology
+    if loaded.sagas and with_store:
+        async with opened_store(addresses, loaded) as store:
+            whole += loaded.replies_on(store.identity, store.lasting)
+    async with connected(addresses, loaded, "topology") as transport:
+        await transport.declare(whole, strictly=True)
+    return whole
+
+
+@app.command()
+def permissions(
+    application: AppName,
+    users: Users = "{role}",
+    vhost: Annotated[str, typer.Option(help="the virtual host")] = "/",
+    as_json: Annotated[bool, typer.Option("--json", help="as definitions for rabbitmqctl import_definitions")] = False,
+    with_old: Annotated[
+        bool, typer.Option("--with-old", help="also what processes need that know of no exchanges of their own")
+    ] = False,
+) -> None:
+    """Print the least that each role has to be permitted, once everything is declared (topology apply).
+
+    The roles are orchestrator, client (which starts sagas, and reads nothing), and each service by its name, for its
+    commands and its facts."""
+    loaded = load_app(application)
+    names = Names(loaded.namespace)
+    granted = [(role, rights | before(names, rights) if with_old else rights) for role, rights in rights_of(loaded)]
+    named = {_user(users, role, loaded): rights for role, rights in granted}
+    if len(named) < len(granted):
+        raise UsageError(f"--users {users!r} calls several roles the same.", "--users '{namespace}-{role}'.")
+    print(_definitions(named, vhost) if as_json else _commands(named, vhost))
+
+
+def rights_of(loaded: App) -> list[tuple[str, Rights]]:
+    """What each role of an application needs, by its name."""
+    names = Names(loaded.namespace)
+    found: list[tuple[str, Rights]] = []
+    if loaded.sagas:
+        found += [("orchestrator", orchestrator(names, loaded.name)), ("client", client(names, loaded.name))]
+    for service in loaded.services.values():
+        rights = participant(names, service.name) if service.commands else Rights()
+        if service.facts:
+            rights |= subscriber(names, service.subscription, reads_log=service.needs_log)
+        found.append((service.name, rights))
+    return [(role, rights) for role, rights in found if rights != Rights()]
+
+
+def _user(pattern: str, role: str, loaded: App) -> str:
+    try:
+        return pattern.format(role=role, namespace=loaded.namespace, application=loaded.name)
+    except (LookupError, ValueError, AttributeError):
+        raise UsageError(f"--users {pattern!r} is no name for a user.", "--users '{namespace}-{role}'.") from None
+
+
+def _definitions(named: Mapping[str, Rights], vhost: str) -> str:
+    rows = [
+        dict(zip(("user", "vhost", "configure", "write", "read"), (user, vhost, *rights.patterns), strict=True))
+        for user, rights in named.items()
+    ]
+    return json.dumps({"permissions": rows}, indent=2)
+
+
+def _commands(named: Mapping[str, Rights], vhost: str) -> str:
+    return "\n".join(_lines(named, vhost))
+
+
+def _lines(named: Mapping[str, Rights], vhost: str) -> Iterator[str]:
+    for user, rights in named.items():
+        yield f"# rabbitmqctl add_user {shlex.quote(user)}    (once; it asks for the password)"
+        arguments = ["--vhost", vhost, user, *rights.patterns]
+        yield f"rabbitmqctl set_permissions {' '.join(map(shlex.quote, arguments))}"

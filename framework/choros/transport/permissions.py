@@ -1,0 +1,76 @@
+"""Who needs to do what on the broker: the least that each role runs with, once its topology is declared.
+
+Nobody configures anything, so nobody can bind a queue of his own to what others say. Each writes only to exchanges that
+are his own, whose name a receiver trusts, and reads only his own queues."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from choros.transport.reply_queues import reply_queue
+from choros.transport.topology import Names, Subscription
+
+NOTHING = "^$"
+"""RabbitMQ's pattern that fits no name of ours."""
+EVERY_STORE = "<store>"
+"""Stands in a name for the identity of a store, whichever it is: permissions outlive a store that is set up anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rights:
+    """What a role may do: the exchanges that it writes to, and the queues that it reads."""
+
+    writes: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
+
+    def __or__(self, other: Rights) -> Rights:
+        return Rights(tuple(dict.fromkeys(self.writes + other.writes)), tuple(dict.fromkeys(self.reads + other.reads)))
+
+    @property
+    def patterns(self) -> tuple[str, str, str]:
+        """As RabbitMQ takes them: configure, write, read."""
+        return NOTHING, pattern(self.writes), pattern(self.reads)
+
+
+def pattern(names: Iterable[str]) -> str:
+    """A regular expression that fits exactly these names."""
+    fitting = sorted(name.replace(".", r"\.").replace(EVERY_STORE, "[0-9a-f]{12}") for name in names)
+    if len(fitting) == 1:
+        return f"^{fitting[0]}$"
+    return f"^({'|'.join(fitting)})$" if fitting else NOTHING
+
+
+def participant(names: Names, service: str) -> Rights:
+    """Reads its commands, answers them, parks what it cannot read."""
+    queue = names.service_queue(service)
+    return Rights((names.replies_of(service), Names.dead_queue(queue), names.probe), (queue,))
+
+
+def subscriber(names: Names, subscription: Subscription, *, reads_log: bool = False) -> Rights:
+    """Reads its facts, puts those that fail aside, parks what it cannot handle; some read the log up to a mark."""
+    queue = names.subscriber_queue(subscription.name)
+    aside = Rights((names.retry_exchange(queue), Names.dead_queue(queue), names.probe), (queue,))
+    return aside | Rights((names.marks,), (names.facts_log,)) if reads_log else aside
+
+
+def client(names: Names, application: str) -> Rights:
+    """Starts sagas: sends their first commands, and the facts of those that end at once. It reads nothing."""
+    facts = names.facts_of(application)
+    return Rights((names.commands, facts, Names.detour_of(facts), names.probe))
+
+
+def orchestrator(names: Names, application: str, store: str = EVERY_STORE) -> Rights:
+    """Commands, tells, reads the replies to its application and to its store, parks what is none."""
+    queues = tuple(dict.fromkeys(reply_queue(names.namespace, application, one) for one in ("", store)))
+    return client(names, application) | Rights((names.parking_exchange(queues[0]),), queues)
+
+
+def before(names: Names, rights: Rights) -> Rights:
+    """What a process from before there were exchanges of each needs besides, to do the same."""
+    own = {name.removeprefix(f"{names.namespace}.").rpartition(".")[2] for name in rights.writes}
+    hubs = {"replies": names.replies, "facts": names.facts, "dead": names.dead, "retry": names.retry}
+    shared = {hub for word, hub in hubs.items() if word in own}
+    log = {names.retry} if names.facts_log in rights.reads else set()
+    detour = {f"{names.retry}.facts"} if names.facts in shared else set()
+    return Rights(tuple(sorted(shared | log | detour | {names.retry})))
