@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from tests.private_servers import die_with_parent
@@ -17,7 +18,8 @@ class Wire:
     """A running proxy. Links are named `client.server`, and chosen by patterns such as `*.redis`."""
 
     def __init__(self, folder: Path) -> None:
-        self._control = folder / "proxy.sock"
+        self._folder = TemporaryDirectory(prefix="wire-")  # the address of a socket has room for 107 characters
+        self._control = Path(self._folder.name) / "proxy.sock"
         self._log = folder / "proxy.log"
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.StreamReader | None = None
@@ -34,6 +36,7 @@ class Wire:
         async with asyncio.timeout(60):
             while self._writer is None:
                 await asyncio.sleep(0.05)
+                assert self._process.returncode is None, self._log.read_text(encoding="utf-8")
                 with suppress(OSError):  # it does not listen yet
                     self._reader, self._writer = await asyncio.open_unix_connection(str(self._control))
 
@@ -44,6 +47,7 @@ class Wire:
         if self._process is not None and self._process.returncode is None:
             self._process.kill()
             await self._process.wait()
+        self._folder.cleanup()
 
     async def link(self, name: str, targets: Sequence[tuple[str, int]]) -> int:
         """Open a link; returns its port."""
