@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import shutil
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from choros import Addresses, ChorosError
+from choros import ChorosError
 from choros.roles import opened_store
 from choros.saga.instance import Instance
 from choros.store.port import Store
 from tests.chaos import rooms
+from tests.chaos.administrator import APP, Administrator, Refused
 from tests.chaos.battlefield import STORE, Battlefield, Single, in_thread
 from tests.chaos.checker import Verdict, Word, judge
 from tests.chaos.crew import LOAD, Crew
@@ -46,6 +45,8 @@ class Plan:
     small_every: float = 2.5
     big_every: float = 8.0
     pace: float = 1.0
+    permits: bool = False
+    """Each role with what `choros topology permissions` prints for it, and nothing else."""
 
 
 @dataclass
@@ -94,8 +95,10 @@ class Campaign:
         self._services.mkdir(exist_ok=True)
         self._wire = Wire(folder)
         load = (str(folder), str(plan.seed), str(plan.rate), str(plan.in_flight))
-        self.crew = Crew(folder, self._services, self._field, self._wire, load)
-        scene = Scene(self._field, self.crew, self._wire, random.Random(plan.seed), plan.pace)
+        self.administrator = Administrator(self._field, folder, permits=plan.permits)
+        self.crew = Crew(folder, self._services, self._field, self.administrator, self._wire, load)
+        dice = random.Random(plan.seed)
+        scene = Scene(self._field, self.crew, self.administrator, self._wire, dice, plan.pace)
         self.nemesis = Nemesis(scene, folder / "nemesis.jsonl", plan.small_every, plan.big_every, say)
         self.nemesis.each_once = plan.minutes >= EACH_ONCE_MINUTES
 
@@ -105,6 +108,7 @@ class Campaign:
             self._field.open()
             versions = self._field.versions()
             await self._wire.open()
+            await self.administrator.open()
             await self.crew.open()
             return await self._run(versions)
         finally:
@@ -116,7 +120,8 @@ class Campaign:
     async def _run(self, versions: Mapping[str, str]) -> Result:
         began = time.monotonic()
         await asyncio.sleep(3)  # something to hurt
-        self._say(f"chaos for {self.plan.minutes:g} minutes, seed {self.plan.seed}, in {self.folder}")
+        who = "each role under its least permissions" if self.plan.permits else "each role may do everything"
+        self._say(f"chaos for {self.plan.minutes:g} minutes, seed {self.plan.seed}, {who}, in {self.folder}")
         if self.nemesis.impossible:
             self._say(f"  cannot be done here, so not counted: {', '.join(self.nemesis.impossible)} (no mounting)")
         ticking = asyncio.create_task(self._tick())
@@ -166,40 +171,28 @@ class Campaign:
 
     async def _owing(self) -> bool:
         """Whether a fact has not left yet: one that was not confirmed is published again only after a while."""
-        async with opened_store(self._addresses, app) as store:
+        async with opened_store(self.administrator.addresses, app) as store:
             return bool(await store.unsent("facts", time.time() + 3600, 1))
 
     async def _republish(self) -> bool:
         """Put the facts out again that were lost with their queues; whether none may be missing from now on."""
         if not self._lossy:
             return True
-        host, port = self._field.address(self._field.nodes[0])
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "choros", "facts", "republish", "tests.chaos.voyages:app", "--since", "1d",
-            env={
-                **os.environ,
-                "CHOROS_BROKER": f"amqp://guest:guest@{host}:{port}/",
-                "CHOROS_STORE": self._addresses.store,
-            },
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )  # fmt: skip
-        said, _ = await process.communicate()
-        self._say(f"  choros facts republish: {said.decode(errors='replace').strip()[-500:]}")
-        return process.returncode == 0 and (await self._drain())[0]
+        try:  # by a role that may hardly do anything, if there are such
+            said = await self.administrator.choros("facts", "republish", APP, "--since", "1d", role="client")
+        except Refused as refusal:
+            self._say(f"  {refusal}")
+            return False
+        self._say(f"  choros facts republish: {said.strip()[-500:]}")
+        return (await self._drain())[0]
 
     @property
     def _lossy(self) -> list[tuple[float, float]]:
         return [(one.at, one.until) for one in self.nemesis.done if one.kind in LOSES_FACTS]
 
     async def _counts(self) -> dict[str, int]:
-        async with opened_store(self._addresses, app) as store:
+        async with opened_store(self.administrator.addresses, app) as store:
             return {status: count for (_, status), count in (await store.counts()).items()}
-
-    @property
-    def _addresses(self) -> Addresses:
-        host, port = self._field.address(STORE)
-        return Addresses(store=f"redis://{host}:{port}/0")
 
     async def _tick(self) -> None:
         while True:
@@ -213,8 +206,8 @@ class Campaign:
             self._say(f"  {time.strftime('%H:%M:%S')} {shown}; {len(self.nemesis.done)} faults")
 
     async def _judge(self, republished: bool) -> tuple[Verdict, dict[int, Dossier], dict[int, list[str]]]:
-        dossiers = await read_dossiers(self.folder, self._services, self._addresses.store, self.plan.seed)
-        async with opened_store(self._addresses, app) as store:
+        dossiers = await read_dossiers(self.folder, self._services, self.administrator.addresses.store, self.plan.seed)
+        async with opened_store(self.administrator.addresses, app) as store:
             words = await read_words(store)
             verdict = judge(dossiers, words, self._lossy, republished)
             guilty = sorted({one.number for one in verdict.violations})[:20]
@@ -222,8 +215,7 @@ class Campaign:
         return verdict, dossiers, histories
 
     async def _strangers(self, depths: Mapping[str, int]) -> Account:
-        host, port = self._field.address(self._field.nodes[0])
-        parked = await look(f"amqp://guest:guest@{host}:{port}/", depths)
+        parked = await look(self.administrator.addresses.broker, depths)
         return account(self.nemesis.scene.thrown, parked, self._lossy)
 
     def _keep_books(self) -> None:

@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.chaos.administrator import Administrator
 from tests.chaos.battlefield import STORE, Battlefield
 from tests.chaos.wire import Wire
 from tests.private_servers import die_with_parent
@@ -62,6 +63,7 @@ class Crew:
     services: Path
     """Where the SQLite files are."""
     field_: Battlefield
+    administrator: Administrator
     wire: Wire
     load: Sequence[str]
     """Arguments of the load."""
@@ -100,10 +102,11 @@ class Crew:
         brokers = ",".join(f"127.0.0.1:{port}" for port in links)
         store = await self.wire.link(f"{name}.{STORE}", [self.field_.address(STORE)])
         redis, service = f"redis://127.0.0.1:{store}/0", name.partition("-")[0]
+        user = self.administrator.user("client" if name == LOAD else service)
         return {
             **{key: value for key, value in os.environ.items() if not key.startswith("CHOROS_")},
             "PYTHONUNBUFFERED": "1",
-            "CHOROS_BROKER": f"amqp://guest:guest@{brokers}/?heartbeat=5",
+            "CHOROS_BROKER": f"amqp://{user}@{brokers}/?heartbeat=5",
             "CHOROS_STORE": redis,
             "CHOROS_DATABASE": redis if service in ("cabins", "gazette") else f"sqlite:///{self.services}/{service}.db",
             "CHAOS_PROVIDER": str(self.services / "provider.db"),

@@ -13,11 +13,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
-from choros.transport.topology import topology
+from tests.chaos.administrator import Administrator
 from tests.chaos.battlefield import STORE, Battlefield, in_thread
 from tests.chaos.crew import LOAD, RACING, Crew, Member
 from tests.chaos.full_store import full_until_freed
-from tests.chaos.voyages import NAMESPACE, app
 from tests.chaos.wire import Wire
 
 
@@ -36,6 +35,7 @@ class Scene:
 
     battlefield: Battlefield
     crew: Crew
+    administrator: Administrator
     wire: Wire
     dice: random.Random
     pace: float = 1.0
@@ -261,7 +261,10 @@ async def _full(scene: Scene, name: str, leave: int = 0) -> str:
     if name in (STORE, *scene.battlefield.nodes):
         await in_thread(scene.battlefield.start, name)  # the store may well have ended of it
     if name in scene.battlefield.nodes:
-        scene.given_up += await asyncio.to_thread(scene.battlefield.delete_given_up, name)
+        deleted = await asyncio.to_thread(scene.battlefield.delete_given_up, name)
+        scene.given_up += deleted
+        if deleted:
+            await _mended(scene)
     return f"{room.mebibytes} MiB under {name} full for {seconds:.1f} s"
 
 
@@ -332,25 +335,26 @@ async def burst(scene: Scene) -> str:
 # --- queues -----------------------------------------------------------------------------------------------------------
 
 
-def _queues() -> list[str]:
-    whole = topology(
-        NAMESPACE, services=["fares", "cabins", "harbour"], applications=[app.name], subscribers=app.subscribers
-    )
-    return [queue.name for queue in whole.queues if ".retry." not in queue.name and not queue.name.endswith(".dead")]
+async def _mended(scene: Scene) -> None:
+    """Who may create again does so; for those who may not it takes the administrator a while."""
+    if scene.administrator.permits:
+        await scene.lasting(0, 6)
+        await scene.administrator.mend()
 
 
 async def delete_queues(scene: Scene) -> str:
-    """Some, which their consumers create again."""
-    chosen = scene.dice.sample(_queues(), scene.dice.randint(1, 3))
+    """Some, which their consumers create again, or the administrator."""
+    chosen = scene.dice.sample(scene.administrator.queues, scene.dice.randint(1, 3))
     for queue in chosen:
         with suppress(Exception):  # it may be gone already
             await in_thread(scene.battlefield.delete, queue)
+    await _mended(scene)
     return ", ".join(chosen)
 
 
 async def silent_queue(scene: Scene) -> str:
     """One that does not answer: its Raft process is suspended."""
-    node, queue = scene.dice.choice(list(scene.battlefield.nodes)), scene.dice.choice(_queues())
+    node, queue = scene.dice.choice(list(scene.battlefield.nodes)), scene.dice.choice(scene.administrator.queues)
     # it may be gone already, and may have been started anew meanwhile: then there is nothing to suspend, or to resume
     suspended = await in_thread(scene.battlefield.ctl, node, "eval", f"catch sys:suspend('%2F_{queue}').")
     if suspended.strip() != "ok":
@@ -364,6 +368,7 @@ async def silent_queue(scene: Scene) -> str:
 
 async def empty_broker(scene: Scene) -> str:
     await in_thread(scene.battlefield.empty)
+    await _mended(scene)
     return "everything gone"
 
 

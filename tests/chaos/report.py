@@ -4,7 +4,7 @@ The report's fields, all times in seconds:
 
     kind            "chaos"
     commit, versions{choros, python, aio-pika, rabbitmq, erlang, redis}, battlefield, at (ISO, UTC)
-    seed, minutes, seconds, drain_seconds, drained
+    seed, least_permissions, minutes, seconds, drain_seconds, drained
     sagas           accepted starts; never_started: asked for, refused by a fault, and indeed not there
     outcomes        {status: count} as the store has them; parked {script and reason: count}
     effects         entries in the services' books
@@ -66,6 +66,7 @@ def as_json(result: Result, battlefield: str) -> dict[str, Any]:
         },
         "battlefield": battlefield,
         "seed": result.plan.seed,
+        "least_permissions": result.plan.permits,
         "minutes": result.plan.minutes,
         "seconds": round(result.seconds, 1),
         "drain_seconds": round(result.drain_seconds, 1),
