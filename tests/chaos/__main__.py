@@ -1,4 +1,4 @@
-"""`python -m tests.chaos --minutes 15`: exit code 0 if sagas ran, and none was lost, doubled, left standing or stuck."""
+"""`python -m tests.chaos --minutes 15`: exit code 0 if sagas ran and none was lost, doubled, left standing or stuck."""
 
 from __future__ import annotations
 
