@@ -14,6 +14,7 @@ from choros import App, FactLog, Service
 from choros.cli.topology import app as topology_command
 from choros.cli.topology import rights_of
 from choros.errors import UsageError
+from choros.loading import load_app
 from choros.transport.permissions import NOTHING, pattern
 from tests.saga import shop
 
@@ -63,7 +64,21 @@ def test_a_service_that_carries_out_and_reacts_has_both_and_a_reader_of_the_log_
     assert {"shop.both.replies", "shop.both.dead", "shop.facts.both.dead", "shop.log.marks"} < set(rights.writes)
 
 
-@pytest.mark.parametrize("users", ["{application}", "{nobody}", "{role", "one"])
+def test_a_service_called_client_is_not_the_one_who_starts_sagas() -> None:
+    whole = load_app(SHOP)
+    crm = Service("client", facts=[shop.OrderConfirmed])
+    roles = dict(rights_of(App("shop", sagas=whole.sagas.values(), services=[*whole.services.values(), crm])))
+    assert roles["client"].reads == ()
+    assert roles["client-service"].reads == ("shop.facts.client",)
+
+
+@pytest.mark.parametrize("where", ["--broker", "--store"])
+def test_what_is_in_memory_is_not_declared_for_anybody(where: str) -> None:
+    with pytest.raises(UsageError, match="in memory ends with this command"):
+        CliRunner().invoke(topology_command, ["apply", SHOP, where, "memory://"], catch_exceptions=False)
+
+
+@pytest.mark.parametrize("users", ["{application}", "{nobody}", "{role", "one", " "])
 def test_users_that_are_one_or_none_are_refused(users: str) -> None:
     with pytest.raises(UsageError, match="--users"):
         said(SHOP, "--users", users)

@@ -21,6 +21,7 @@ from choros.testing.stage import command, receive_and_ack, reply
 from choros.transport.permissions import participant
 from choros.transport.port import Published
 from choros.transport.rabbitmq import RabbitMQTransport
+from choros.transport.reply_queues import reply_queues
 from choros.transport.topology import Names
 from tests.end_to_end.shop import until
 from tests.fault_cases.conftest import MakeTrip
@@ -269,8 +270,10 @@ async def test_a_service_with_least_privilege_reads_and_writes_only_what_is_its_
     await receive_and_ack(await service.consume(names.service_queue("payment"), 1))
     with pytest.raises(BrokerMisconfigured, match="may not read the queue"):
         await (await service.consume(names.reply_queue("app"), 1)).receive(1)
-    with pytest.raises(BrokerMisconfigured, match="may not configure the exchange"):
+    with pytest.raises(BrokerMisconfigured, match=r"may not configure the exchange.* Try: as an administrator"):
         await service.declare(shop(namespace), strictly=True)
+    with pytest.raises(BrokerMisconfigured, match="choros topology apply APP --store ADDRESS"):
+        await service.declare(reply_queues(namespace, "app", "0123456789ab"))
     await outlives_a_deletion(broker, admin, service, names)
     await loses_its_voice(broker, service, names)
     await service.close()

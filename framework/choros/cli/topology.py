@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from choros.cli.asking import AppName, Broker, log_apart, run_until_done
+from choros.cli.words import lasting
 from choros.errors import UsageError
 from choros.loading import load_app
 from choros.roles import DEFAULT_BROKER, DEFAULT_STORE, Addresses, connected, opened_store
@@ -22,6 +23,8 @@ ItsStore = Annotated[
     str | None,
     typer.Option("--store", envvar=["CHOROS_STORE"], help="the saga store, whose reply queue is declared as well"),
 ]
+CLIENT = "client"
+"""A role, though a service may be called so as well."""
 Users = Annotated[
     str, typer.Option(help="what the users are called: {role}, {namespace} and {application} stand for those")
 ]
@@ -33,6 +36,10 @@ def apply(application: AppName, broker: Broker = DEFAULT_BROKER, store: ItsStore
 
     It may be repeated; nothing is deleted. The replies to each store have a queue of their own: name the store to have
     it declared."""
+    if store is not None:
+        lasting(store)
+    if broker.startswith("memory:"):
+        raise UsageError("A broker in memory ends with this command.", "--broker amqp://...")
     log_apart()
     loaded = load_app(application)
     whole = run_until_done(_apply(loaded, Addresses(broker, store or DEFAULT_STORE), with_store=store is not None))
@@ -80,20 +87,23 @@ def rights_of(loaded: App) -> list[tuple[str, Rights]]:
     names = Names(loaded.namespace)
     found: list[tuple[str, Rights]] = []
     if loaded.sagas:
-        found += [("orchestrator", orchestrator(names, loaded.name)), ("client", client(names, loaded.name))]
+        found += [("orchestrator", orchestrator(names, loaded.name)), (CLIENT, client(names, loaded.name))]
     for service in loaded.services.values():
         rights = participant(names, service.name) if service.commands else Rights()
         if service.facts:
             rights |= subscriber(names, service.subscription, reads_log=service.needs_log)
-        found.append((service.name, rights))
+        found.append((f"{service.name}-service" if service.name == CLIENT else service.name, rights))
     return [(role, rights) for role, rights in found if rights != Rights()]
 
 
 def _user(pattern: str, role: str, loaded: App) -> str:
     try:
-        return pattern.format(role=role, namespace=loaded.namespace, application=loaded.name)
+        name = pattern.format(role=role, namespace=loaded.namespace, application=loaded.name)
     except (LookupError, ValueError, AttributeError):
-        raise UsageError(f"--users {pattern!r} is no name for a user.", "--users '{namespace}-{role}'.") from None
+        name = ""
+    if not name.strip():
+        raise UsageError(f"--users {pattern!r} is no name for a user.", "--users '{namespace}-{role}'.")
+    return name
 
 
 def _definitions(named: Mapping[str, Rights], vhost: str) -> str:

@@ -21,7 +21,7 @@ from aiormq.exceptions import (
 from choros.errors import BrokerMisconfigured
 from choros.transport.rabbitmq.failures import CONNECTION_FAILURES
 from choros.transport.refusals import NotDeclared, denied
-from choros.transport.topology import Binding, Exchange, Queue, Topology
+from choros.transport.topology import Binding, Exchange, Names, Queue, Topology
 
 RPC_SECONDS = 30.0
 """How long the broker may take to answer one question (creating a quorum queue on a busy cluster takes seconds)."""
@@ -56,6 +56,7 @@ class Declarer:
     def __init__(self, namespace: str, patience: float = RPC_SECONDS) -> None:
         self.patience = patience
         """Seconds for each answer of the broker."""
+        self._replies = f"{Names(namespace).replies}."
         self._remembered = Topology(namespace)
         self._one_at_a_time = asyncio.Lock()
         self._counting: dict[str, AbstractChannel] = {}
@@ -136,9 +137,10 @@ class Declarer:
         missing = await self._missing_of(connection, things, most=1)
         if missing:
             self._only_looks = False  # who is given the right in the meantime shall have it
+            whole = "APP --store ADDRESS" if missing[0].name.startswith(self._replies) else "APP"
             raise NotDeclared(
                 f"The {_named(missing[0])} does not exist, and this user may not create it.",
-                "let an administrator declare everything first: choros topology apply APP.",
+                f"let an administrator declare everything first: choros topology apply {whole}.",
             )
 
     async def _missing(self, connection: AbstractConnection, thing: Exchange | Queue) -> bool:
