@@ -64,9 +64,16 @@ async def at_work(shop: Processes, role: str) -> None:
     """Until it says that it has started: before, Python itself may be told to end, or swallow it."""
 
     async def says_so() -> bool:
+        alive(shop)
         return any(entry["event"].endswith(".started") for entry in entries(shop.folder / f"{role}.log"))
 
     await until(f"{role} is at work", says_so, PATIENCE)
+
+
+def alive(shop: Processes) -> None:
+    """Fails the test where a process has ended that nobody asked to: what it owes never comes."""
+    ended = [role for role, process in shop.running.items() if process.returncode is not None]
+    assert not ended, {role: (shop.folder / f"{role}.log").read_text()[-500:] for role in ended}
 
 
 async def stop(shop: Processes, role: str, sign: signal.Signals) -> float:
@@ -102,6 +109,7 @@ async def test_a_process_that_is_asked_to_end_loses_nothing(
         statuses = {one.order_id: one.status for one in customers.placed}
 
         async def balanced() -> Books | None:
+            alive(shop)
             books = await asyncio.to_thread(read_books, tmp_path, customers.orders, statuses)
             return books if books.balanced else None
 

@@ -11,12 +11,14 @@ from contextlib import asynccontextmanager
 import aiormq
 import pytest
 from aiormq.abc import AbstractConnection
+from aiormq.exceptions import AMQPConnectionError
 from yarl import URL
 
 from choros import Addresses
 from choros.errors import BrokerUnreachable
 from choros.roles import connected
 from choros.transport.rabbitmq import link as link_module
+from choros.transport.rabbitmq.failures import explained
 from choros.transport.rabbitmq.link import Link
 from tests.chaos.voyages import app
 from tests.patience import PATIENCE
@@ -76,6 +78,60 @@ async def until(dialling: Dialling, connections: int) -> None:
     async with asyncio.timeout(PATIENCE):
         while len(dialling.made) < connections:
             await asyncio.sleep(0.01)
+
+
+async def test_a_first_connection_has_more_time_than_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without it the process ends: on a machine on which everything starts at once, a broker answers late."""
+    dialling = Dialling()
+
+    async def slowly(*_: object, **__: object) -> Wire:
+        await asyncio.sleep(12.0)
+        return await dialling.connect()
+
+    monkeypatch.setattr(aiormq, "connect", slowly)
+    link = Link((URL("amqp://127.0.0.1:1/?name=test"),), nothing, 5.0)
+    await link.open()
+    assert link.connection is not None
+    await link.close()
+
+
+async def test_a_broker_that_drops_a_first_connection_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    dialling, drops = Dialling(), [ConnectionResetError()]
+
+    async def dropping(*_: object, **__: object) -> Wire:
+        if drops:
+            raise drops.pop()
+        return await dialling.connect()
+
+    monkeypatch.setattr(aiormq, "connect", dropping)
+    link = Link((URL("amqp://127.0.0.1:1/?name=test"),), nothing, 5.0)
+    await link.open()
+    assert link.connection is not None
+    await link.close()
+
+
+def test_how_a_client_ends_its_work_does_not_hide_why() -> None:
+    failure = AMQPConnectionError("Server connection reset")
+    failure.__cause__ = asyncio.CancelledError()
+    assert "(AMQPConnectionError)" in str(explained(failure, URL("amqp://127.0.0.1:1/")))
+
+
+async def test_a_broker_that_says_nothing_is_said_to_be_too_slow() -> None:
+    gone = asyncio.Event()
+
+    async def hush(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        gone.set()
+
+    silence = await asyncio.start_server(hush, "127.0.0.1", 0)
+    port = silence.sockets[0].getsockname()[1]
+    with pytest.raises(BrokerUnreachable, match=r"does not answer \(no answer in time\)"):
+        await Link((URL(f"amqp://127.0.0.1:{port}/?name=test"),), nothing, 0.05).open()
+    await gone.wait()
+    silence.close()
+    await silence.wait_closed()
 
 
 async def test_a_cancellation_that_nobody_asked_for_ends_no_link(monkeypatch: pytest.MonkeyPatch) -> None:

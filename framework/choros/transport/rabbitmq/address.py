@@ -25,6 +25,12 @@ def dialled(url: str, name: str) -> tuple[URL, ...]:
     return tuple(_dialled(parts["before"] + host + parts["after"], name) for host in parts["hosts"].split(","))
 
 
+def from_anywhere(addresses: tuple[URL, ...]) -> tuple[URL, ...]:
+    """The same round, begun with any of them, so that processes spread over the nodes."""
+    first = random.randrange(len(addresses))
+    return addresses[first:] + addresses[:first]
+
+
 def _dialled(url: str, name: str) -> URL:
     try:
         address = URL(url)
@@ -51,11 +57,11 @@ def _unusable() -> UsageError:
 
 
 class Round:
-    """The nodes to dial, one after the other without end; it begins anywhere, so that clients spread over them."""
+    """The nodes to dial, one after the other without end."""
 
     def __init__(self, addresses: tuple[URL, ...]) -> None:
         self._addresses = addresses
-        self._place = random.randrange(len(addresses))
+        self._place = 0
 
     def __len__(self) -> int:
         return len(self._addresses)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 
 from aiormq.exceptions import (
@@ -58,4 +59,6 @@ def _why(failure: BaseException) -> str:
     if isinstance(failure, (ConnectionClosed, StopAsyncIteration)):
         return "it closed the connection"
     cause = failure.__cause__ or failure
+    if isinstance(cause, asyncio.CancelledError):  # how aiormq ends its own work once it knows the failure
+        cause = failure
     return cause.strerror or type(cause).__name__ if isinstance(cause, OSError) else type(cause).__name__

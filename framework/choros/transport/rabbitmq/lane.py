@@ -42,6 +42,8 @@ class Lane:
         detour: Callable[[str], str] | None = None,
     ) -> None:
         self.name = name
+        self.confirmed = 0
+        """How often a destination has confirmed something."""
         self._repair = repair
         self._doubted = doubted
         self._may_doubt = may_doubt
@@ -91,6 +93,11 @@ class Lane:
                 for way in self._ways.values():
                     way.give_up()
 
+    @property
+    def silent(self) -> bool:
+        """Whether a destination leaves a probe unanswered."""
+        return any(way.doubt.refuses for way in self._ways.values())
+
     def close(self) -> None:
         """Answer all who still wait: unknown."""
         self._closed = True
@@ -104,6 +111,7 @@ class Lane:
         if ticket.settled:
             return
         ticket.settled = True
+        self.confirmed += published is Published.CONFIRMED
         ticket.batch.answer(ticket.position, published)
         if ticket.post.order is not None:
             self._let_follow(ticket, ticket.post.order, published)

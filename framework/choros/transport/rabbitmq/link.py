@@ -23,6 +23,9 @@ from choros.transport.rabbitmq.tasks import asked_for, end
 _CLOSE_SECONDS = 5.0
 _STABLE_SECONDS = 10.0
 """A connection that lived for so long was a good one: the next is dialled without much of a pause."""
+_FIRST_TIMES = 4
+"""Who gets no first connection ends: so one node is asked once more, and may take so many times as long. On a machine
+on which everything starts at once a broker is slow, and may drop somebody in the handshake."""
 
 _log = structlog.get_logger(__name__)
 
@@ -87,6 +90,11 @@ class Link:
     def lost(self) -> bool:
         """Whether there is none, and it was lost or could not be had."""
         return (self._up.is_set() or self._denied) and self.connection is None
+
+    def leave(self) -> None:
+        """Give this connection up, and go to the next node."""
+        if self.connection is not None:
+            self._broken.set()
 
     def add(self, resident: Resident) -> None:
         """Let somebody live here from now on."""
@@ -194,19 +202,19 @@ class Link:
         raise AssertionError("unreachable")
 
     async def _dial_all(self) -> AbstractConnection:
-        for _ in range(len(self._nodes) - 1):
+        for _ in range(len(self._nodes)):
             try:
                 return await self._dial()
             except BrokerUnreachable as failure:
                 _log.warning("broker.unreachable", connection=self.name, why=str(failure))
                 self._nodes.turn()
-        return await self._dial()
+        return await self._dial(_FIRST_TIMES)
 
-    async def _dial(self) -> AbstractConnection:
+    async def _dial(self, times: int = 1) -> AbstractConnection:
         """Not by aio-pika, whose connection closes itself when it is collected, wherever that happens to be."""
         try:
             with asked_for():
-                async with asyncio.timeout(self._connect_timeout):
+                async with asyncio.timeout(times * self._connect_timeout):
                     return await aiormq.connect(self.address, transport_factory=Guarded())
         except CONNECTION_FAILURES as failure:
             raise explained(failure, self.address) from failure

@@ -15,7 +15,7 @@ from choros.errors import BrokerUnreachable, shown
 from choros.transport.fact_log import MARK
 from choros.transport.health import Health, HealthRecord
 from choros.transport.port import Published
-from choros.transport.rabbitmq.address import dialled, heartbeat_of
+from choros.transport.rabbitmq.address import dialled, from_anywhere, heartbeat_of
 from choros.transport.rabbitmq.blocked import BlockedWatch
 from choros.transport.rabbitmq.consuming import RabbitConsumer
 from choros.transport.rabbitmq.declaring import RPC_SECONDS, Declarer
@@ -26,6 +26,7 @@ from choros.transport.rabbitmq.link import Link, Resident
 from choros.transport.rabbitmq.mending import Mending
 from choros.transport.rabbitmq.probing import Probe, by_asking, by_publishing
 from choros.transport.rabbitmq.replaying import RabbitReplay
+from choros.transport.rabbitmq.stranded import Stranded
 from choros.transport.rabbitmq.tasks import end
 from choros.transport.refusals import denied
 from choros.transport.topology import Names, Topology
@@ -38,7 +39,7 @@ class RabbitMQTransport:
     opened with the first of them, one for facts, which must not stop commands.
 
     The address may name several nodes of a cluster (`amqp://user:password@one:5672,two:5672/vhost`): each connection
-    is to any one of them, and moves to another when it is lost.
+    is to any one of them, at first all to the same, and moves to another when it is lost or confirms nothing.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class RabbitMQTransport:
     ) -> None:
         self.names = Names(namespace)
         """Where messages go."""
-        self._addresses = dialled(url, name)
+        self._addresses = from_anywhere(dialled(url, name))
         self._publish_timeout = publish_timeout
         self._connect_timeout = connect_timeout
         self._declarer = Declarer(namespace, rpc_timeout)
@@ -217,9 +218,18 @@ class RabbitMQTransport:
         watch = BlockedWatch(self._reassess)
         probe = Probe(by_publishing(self.names.probe), self._heartbeat, lambda: watch.blocked)
         residents: list[Resident] = [*lanes, watch, probe]
+        if len(self._addresses) > 1:
+            residents.append(Stranded(lanes, lambda: self._leave(link)))
         for resident in residents:
             link.add(resident)
         return watch
+
+    def _leave(self, silent: Link) -> None:
+        """All connections to it: one that only consumes hears nothing there, and cannot tell why."""
+        _log.warning("broker.node_left", connection=silent.name, why="it confirms nothing")
+        for link in (self._out, self._in, self._telling):
+            if link.address.authority == silent.address.authority:
+                link.leave()
 
     def _is_blocked(self) -> bool:
         return any(watch.blocked for watch in self._watches)
