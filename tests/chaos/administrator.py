@@ -33,6 +33,8 @@ class Administrator:
         self.permits = permits
         self.queues: list[str] = []
         """What roles consume, also for the replies to their store."""
+        self.roles: list[str] = []
+        """Those that have a user."""
         self._battlefield = battlefield
         self._definitions = folder / "permissions.json"
 
@@ -55,7 +57,8 @@ class Administrator:
         self.queues = [name for name in names if ".retry." not in name and not name.endswith(".dead")]
         if self.permits:
             permitted = json.loads(await self.choros("topology", "permissions", APP, "--json"))["permissions"]
-            users = [{"name": row["user"], "password": PASSWORD, "tags": ""} for row in permitted]
+            self.roles = [row["user"] for row in permitted]
+            users = [{"name": role, "password": PASSWORD, "tags": ""} for role in self.roles]
             self._definitions.write_text(json.dumps({"users": users, "permissions": permitted}), encoding="utf-8")
             await self.mend()
 
@@ -65,15 +68,20 @@ class Administrator:
         while self.permits:
             try:
                 await self.choros("topology", "apply", APP)
-                await in_thread(
-                    self._battlefield.ctl, self._battlefield.nodes[0], "import_definitions", str(self._definitions)
-                )
+                await self._ctl("import_definitions", str(self._definitions))
             except Exception:
                 if time.monotonic() > until:
                     raise
                 await asyncio.sleep(1)
             else:
                 return
+
+    async def forbid(self, role: str) -> None:
+        """Take everything away from it, until all is mended."""
+        await self._ctl("set_permissions", role, "^$", "^$", "^$")
+
+    async def _ctl(self, *words: str) -> None:
+        await in_thread(self._battlefield.ctl, self._battlefield.nodes[0], *words)
 
     async def choros(self, *words: str, role: str = "") -> str:
         """What this command prints, run as a role or as who may do everything; raises Refused."""

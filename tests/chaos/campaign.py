@@ -19,7 +19,7 @@ from tests.chaos.administrator import APP, Administrator, Refused
 from tests.chaos.battlefield import STORE, Battlefield, Single, in_thread
 from tests.chaos.checker import Verdict, Word, judge
 from tests.chaos.crew import LOAD, Crew
-from tests.chaos.faults import LOSES_FACTS, Scene
+from tests.chaos.faults import LOSES_FACTS, WITH_PERMISSIONS, Scene
 from tests.chaos.ledgers import Dossier, read_dossiers
 from tests.chaos.nemesis import Nemesis
 from tests.chaos.rooms import Room
@@ -100,6 +100,7 @@ class Campaign:
         dice = random.Random(plan.seed)
         scene = Scene(self._field, self.crew, self.administrator, self._wire, dice, plan.pace)
         self.nemesis = Nemesis(scene, folder / "nemesis.jsonl", plan.small_every, plan.big_every, say)
+        self.nemesis.extra = WITH_PERMISSIONS if plan.permits else {}
         self.nemesis.each_once = plan.minutes >= EACH_ONCE_MINUTES
 
     async def run(self) -> Result:

@@ -235,4 +235,5 @@ def clustered(plan: Plan, folder: Path, say: Callable[[str], None]) -> Campaign:
     campaign = Campaign(plan, folder, say, make_field=Clustered)
     rest = campaign.nemesis
     campaign.nemesis = NodeNemesis(rest.scene, rest.path, 2 * rest.small_every, 10 * rest.big_every, say)
+    campaign.nemesis.extra = rest.extra
     return campaign

@@ -372,6 +372,19 @@ async def empty_broker(scene: Scene) -> str:
     return "everything gone"
 
 
+async def forbid(scene: Scene) -> str:
+    """By mistake, as an operator would: whoever writes or reads then ends, or is refused, and goes on afterwards."""
+    role = scene.dice.choice(scene.administrator.roles)
+    await scene.administrator.forbid(role)
+    try:
+        seconds = await scene.lasting(2, 10)
+    finally:
+        await scene.administrator.mend()
+    return f"{role} for {seconds:.1f} s"
+
+
+WITH_PERMISSIONS: dict[str, Fault] = {"permissions taken away": forbid}
+"""Big ones where each role has its own."""
 BIG: dict[str, Fault] = {
     "kill the broker": kill_broker,
     "kill the store": kill_store,

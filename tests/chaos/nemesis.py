@@ -41,7 +41,7 @@ class Nemesis:
     failed: list[str] = field(default_factory=list)
     """Faults that could not be carried out, and why."""
     extra: Mapping[str, Fault] = field(default_factory=dict)
-    """More big ones, of a battlefield that has more to hurt."""
+    """More big ones, where there is more to hurt."""
     each_once: bool = False
     """Go on past the time, twice as long at most, until every kind of big fault has had its turn."""
 
