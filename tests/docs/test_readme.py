@@ -16,6 +16,7 @@ import pytest
 from choros.envelope import Envelope
 from choros.transport.addresses import open_transport
 from choros.transport.port import Published
+from choros.transport.topology import topology
 from reference_services.contracts import OrderConfirmed
 from tests.patience import LATE, PATIENCE
 
@@ -106,6 +107,7 @@ async def publish_a_confirmed_order(amqp_url: str, namespace: str) -> None:
     )  # fmt: skip
     transport = open_transport(amqp_url, namespace, "test")
     await transport.connect()
+    await transport.declare(topology(namespace, applications=["order"]))
     assert await transport.publish([envelope]) == [Published.CONFIRMED]
     await transport.close()
 
@@ -121,11 +123,14 @@ def test_one_more_subscriber_is_under_ten_lines_and_hears_of_an_order(
         ["bash", "-c", f"exec {command}"], cwd=folder, env=environment, stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
-        assert "choros.subscriber.started" in process.stdout.readline()
-        asyncio.run(publish_a_confirmed_order(amqp_url, namespace))
-        assert process.stdout.readline() == "12347 earns 42 points\n"
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(PATIENCE) == 0
+        try:
+            assert "choros.subscriber.started" in process.stdout.readline()
+            asyncio.run(publish_a_confirmed_order(amqp_url, namespace))
+            assert process.stdout.readline() == "12347 earns 42 points\n"
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(PATIENCE) == 0
+        finally:
+            process.kill()
 
 
 @pytest.mark.long

@@ -267,7 +267,9 @@ async def test_a_service_with_least_privilege_reads_and_writes_only_what_is_its_
     await service.declare(replace(shop(namespace), writes=rights.writes))
     assert await admin.send([command()]) == [Published.CONFIRMED]
     assert await service.send([reply(names.reply_queue("app"))]) == [Published.CONFIRMED]
-    await receive_and_ack(await service.consume(names.service_queue("payment"), 1))
+    consumer = await service.consume(names.service_queue("payment"), 1)
+    await receive_and_ack(consumer)
+    await consumer.close()
     with pytest.raises(BrokerMisconfigured, match="may not read the queue"):
         await (await service.consume(names.reply_queue("app"), 1)).receive(1)
     with pytest.raises(BrokerMisconfigured, match=r"may not configure the exchange.* Try: as an administrator"):
