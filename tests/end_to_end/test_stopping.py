@@ -83,6 +83,7 @@ async def stop(shop: Processes, role: str, sign: signal.Signals) -> float:
     process.send_signal(sign)
     async with asyncio.timeout(BOUND):
         code = await process.wait()
+    del shop.running[role]  # it was asked to
     log = entries(shop.folder / f"{role}.log")
     assert code == 0, (role, log[-3:])
     assert "Traceback" not in (shop.folder / f"{role}.log").read_text()
