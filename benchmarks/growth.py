@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import os
 import tempfile
 import time
@@ -17,7 +18,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import structlog
 from redis.asyncio import Redis
 
 from benchmarks.shop import order, shop
@@ -235,7 +235,7 @@ def main() -> None:
     given.add_argument("--sagas", type=int, default=200_000)
     given.add_argument("--stores", default="sqlite,redis")
     options = given.parse_args()
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
+    logging.getLogger("choros").setLevel(logging.CRITICAL)
     with tempfile.TemporaryDirectory(prefix="choros-growth-") as folder:
         for kind in options.stores.split(","):
             asyncio.run(measured(kind, options.sagas, Path(folder)))

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import os
 import tempfile
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
-import structlog
 from redis.asyncio import Redis
 
 from choros.envelope import Envelope
@@ -109,7 +109,7 @@ def main() -> None:
     given.add_argument("--commands", type=int, default=200_000)
     given.add_argument("--databases", default="sqlite,redis")
     options = given.parse_args()
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
+    logging.getLogger("choros").setLevel(logging.CRITICAL)
     for kind in options.databases.split(","):
         with tempfile.TemporaryDirectory(prefix="choros-growth-") as folder:
             sizes = asyncio.run(measured(kind, options.commands, Path(folder)))

@@ -18,13 +18,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from structlog.testing import capture_logs
 
 from choros import cli
+from choros.cli.asking import run_until_done
 from choros.cli.words import answer, command, message_of
 from choros.errors import UsageError
 from choros.messages import Message
 from choros.runtime.client import Client
+from tests.captured import capture_logs
 from tests.patience import PATIENCE
 
 TRAVEL = """
@@ -356,3 +357,15 @@ def test_a_demo_that_is_not_installed(choros: Choros, monkeypatch: pytest.Monkey
     absent = EntryPoint("shop", "no_such_module_at_all:run", "choros.demos")
     monkeypatch.setattr(cli.application, "entry_points", lambda **_: [absent])
     assert choros("demo").err == f"✖ The demo needs 'no_such_module_at_all'. {hint}"
+
+
+def test_a_traceback_ends_with_what_went_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not with how uvloop was looked for."""
+    monkeypatch.setitem(sys.modules, "uvloop", None)
+
+    async def fails() -> None:
+        raise LookupError
+
+    with pytest.raises(LookupError) as raised:
+        run_until_done(fails())
+    assert raised.value.__context__ is None

@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from structlog.testing import capture_logs
 
 from choros.loading import load_app
 from choros.roles import Addresses, running
+from tests.captured import capture_logs
 from tests.test_cli import SERVERS, STORE, Choros, choros, started
 
 __all__ = ["choros"]  # the fixture

@@ -12,8 +12,8 @@ from redis import exceptions as redis_errors
 
 from choros.cli import main
 from choros.errors import ChorosError, UsageError, masked, shown
+from choros.logs import mask
 from choros.roles import Addresses
-from choros.runtime.telemetry import mask
 from choros.store.addresses import database_at, store_at
 from choros.store.redis_errors import named
 from choros.transport.addresses import open_transport

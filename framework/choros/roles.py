@@ -13,9 +13,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
-import structlog
-
 from choros.errors import UsageError, shown
+from choros.logs import get_logger
 from choros.runtime.application import App
 from choros.runtime.calling import ExitWanted, apart, in_order, plainly
 from choros.runtime.checking import check, check_preparations
@@ -27,7 +26,6 @@ from choros.runtime.retention import Retention, too_short
 from choros.runtime.service import Service, memory_for
 from choros.runtime.settings import NOTHING_SET, Settings
 from choros.runtime.subscriber import Subscriber
-from choros.runtime.telemetry import configure_logging, get_logger
 from choros.store.addresses import database_at, store_at
 from choros.store.barrier import Database, Job
 from choros.store.port import Store
@@ -150,8 +148,6 @@ async def running(
         if addresses is None:
             folder = stack.enter_context(TemporaryDirectory(prefix="choros-"))
             addresses = Addresses("memory://", "memory://", f"sqlite:///{folder}/{{service}}.db")
-        if not structlog.is_configured():
-            configure_logging(app.name, level="WARNING")
         parts = await open_role(app, "all", addresses, stack, settings=settings)
         orchestrator = next((part for part in parts if isinstance(part, Orchestrator)), None)
         if orchestrator is None:

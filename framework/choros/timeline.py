@@ -72,10 +72,15 @@ def _words(event: dict[str, Any], step: str) -> str:
         case "undone":
             return f"undo of {step} {again}".strip()
         case "refused":
-            return f"refused: {code}, not retried"
+            return f"refused: {code}{_more(event)}, not retried"
         case "retry_scheduled":
             return f"attempt {attempt} in {event.get('seconds', 0):.1f} s"
         case "fact_published":
             return "published, tracked by nobody"
         case _:
-            return f"{_WORDS.get(kind, kind)}{f': {code}' if code and code != step else ''}"
+            return f"{_WORDS.get(kind, kind)}{f': {code}' if code and code != step else ''}{_more(event)}"
+
+
+def _more(event: dict[str, Any]) -> str:
+    detail = " ".join(str(event.get("detail", "")).split())
+    return f" ({detail})" if detail else ""

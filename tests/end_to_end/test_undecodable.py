@@ -11,7 +11,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from structlog.testing import capture_logs
 
 from choros import Addresses, App, Client, Command, Done, Fact, Message, Pivot, Saga, Service, running
 from choros.envelope import UNREADABLE
@@ -20,6 +19,7 @@ from choros.transport.copies import REASON
 from choros.transport.rabbitmq import RabbitMQTransport
 from choros.transport.rabbitmq.frames import LARGEST_UNREADABLE
 from choros.transport.topology import Names
+from tests.captured import capture_logs
 from tests.transport.brokers import delete
 from tests.transport.strangers import UNDECODABLE, throw
 
@@ -115,5 +115,5 @@ async def test_they_are_parked_and_disturb_nothing(amqp_url: str, namespace: str
                 while len(HEARD) < 2 * SAGAS:
                     await asyncio.sleep(0.01)
     assert set(HEARD.values()) == {1}
-    assert not [line for line in said if line["event"].startswith("broker.")]
+    assert not [line for line in said if line["event"].startswith("choros.broker.")]
     await transport.close()

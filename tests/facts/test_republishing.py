@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from structlog.testing import capture_logs
 
 from choros import cli
 from choros.cli.facts import moment
@@ -37,6 +36,7 @@ from choros.testing.stage import fact
 from choros.transport.memory import MemoryBroker, MemoryTransport
 from choros.transport.port import Published
 from choros.transport.topology import Names, topology
+from tests.captured import capture_logs
 from tests.end_to_end.shop import until
 from tests.facts.stage import Moved, moved
 

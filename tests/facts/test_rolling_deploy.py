@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from structlog.testing import capture_logs
-
 from choros.runtime.heard_types import ANNOUNCED_FOR, put_off
 from choros.runtime.service import Call, Service
 from choros.runtime.subscriber import MOST_WAYS, NOBODY_ELSE
 from choros.store.barrier import Transaction
 from choros.store.barrier_memory import MemoryTransaction
+from tests.captured import capture_logs
 from tests.facts.stage import Seen, Stopped, World, eventually, ledger, moved, world
 
 QUEUE = "shop.facts.ledger"

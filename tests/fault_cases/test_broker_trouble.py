@@ -172,7 +172,7 @@ async def test_a_handler_slower_than_the_broker_waits_for_its_ack(make_trip: Mak
             saga_id = await world.start("t1")
             assert (await world.outcome(saga_id)).status == "completed"
             assert world.effects("t1") == COMPLETED
-            assert till.said("broker.consumer_lost") >= 1
+            assert till.said("choros.broker.consumer_lost") >= 1
     finally:
         await asyncio.to_thread(consumer_timeout, broker, 1800_000, 60_000)
 

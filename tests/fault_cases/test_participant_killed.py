@@ -74,5 +74,5 @@ async def test_a_blocked_event_loop_loses_its_connection_and_no_effect(make_trip
         assert (await world.outcome(saga_id)).status == "completed"
         assert world.effects("t1") == COMPLETED
         await asyncio.sleep(0.2)
-        assert till.said("broker.connection_lost") >= 1
-        assert till.said("broker.connected_again") >= 1
+        assert till.said("choros.broker.connection_lost") >= 1
+        assert till.said("choros.broker.connected_again") >= 1

@@ -6,13 +6,13 @@ import logging
 from collections.abc import Iterator
 
 import pytest
-import structlog
 
 
 @pytest.fixture
 def quiet() -> Iterator[None]:
     """A broken publisher is told at length, each time."""
-    before = structlog.get_config()
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    log = logging.getLogger("choros")
+    before = log.level
+    log.setLevel(logging.CRITICAL)
     yield
-    structlog.configure(**before)
+    log.setLevel(before)

@@ -7,7 +7,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from structlog.testing import capture_logs
 
 from choros.envelope import Envelope
 from choros.errors import DeclaredOtherwise, OutcomePending, UsageError
@@ -24,6 +23,7 @@ from choros.store.memory import MemoryStore
 from choros.store.port import HistoryRow, Record
 from choros.transport.memory import MemoryTransport
 from choros.transport.port import Published
+from tests.captured import capture_logs
 from tests.patience import PATIENCE
 
 from ..saga import shop

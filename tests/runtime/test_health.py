@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from structlog.testing import capture_logs
 from typer.testing import CliRunner
 
 from choros.cli import app
@@ -24,6 +23,7 @@ from choros.runtime.service import Service
 from choros.store.barrier import Transaction
 from choros.transport.health import HealthRecord
 from choros.transport.memory import MemoryBroker, MemoryTransport
+from tests.captured import capture_logs
 from tests.patience import PATIENCE
 from tests.runtime.participant_stage import Charge, Charged, command, eventually, stage_for
 

@@ -10,7 +10,6 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from structlog.testing import capture_logs
 
 from choros.envelope import decode
 from choros.ids import fresh_id
@@ -25,6 +24,7 @@ from choros.store.memory import MemoryStore
 from choros.transport.memory import MemoryTransport
 from choros.transport.refusals import NotDeclared
 from choros.transport.topology import Topology, topology
+from tests.captured import capture_logs
 from tests.patience import PATIENCE
 from tests.runtime.participant_stage import (
     Charge,

@@ -11,7 +11,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from structlog.testing import capture_logs
 
 from choros.envelope import Envelope
 from choros.runtime.relay import Relay
@@ -20,6 +19,7 @@ from choros.store.port import Entry, Transition
 from choros.testing.records import a_record
 from choros.transport.memory import MemoryBroker
 from choros.transport.port import Published
+from tests.captured import capture_logs
 from tests.runtime.parcel import at_work, begun, ended, until
 
 # --- reading one envelope ---------------------------------------------------------------------------------------------

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
-from structlog.testing import capture_logs
 
 from choros.envelope import Envelope
 from choros.runtime import relay
@@ -16,6 +15,7 @@ from choros.runtime.relay import Relay
 from choros.store.memory import MemoryStore
 from choros.store.port import Channel, Entry, Record, Transition
 from choros.transport.port import Published
+from tests.captured import capture_logs
 from tests.patience import PATIENCE
 
 MOST = max(MOST_SECONDS.values())

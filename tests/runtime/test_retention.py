@@ -8,7 +8,6 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from structlog.testing import capture_logs
 
 from choros.errors import SagaNotFound, StartConflict, StoreUnreachable, UsageError
 from choros.messages import Failure
@@ -18,6 +17,7 @@ from choros.saga.policy import RetryPolicy
 from choros.store.memory import MemoryStore
 from choros.store.port import Forgotten, Transition
 from choros.testing.records import creation, fact, stored
+from tests.captured import capture_logs
 
 from ..saga import shop
 from .stage import NAMES, Stage, reply_to, staged

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from structlog.testing import capture_logs
-
 from choros.errors import StoreUnreachable
 from choros.runtime.health import Report, Vitals
 from choros.runtime.rooms import Rooms
 from choros.store.port import Room
 from choros.store.room import room_on_disk
+from tests.captured import capture_logs
 
 
 class Filling:

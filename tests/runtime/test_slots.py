@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from structlog.testing import capture_logs
 
 from choros.envelope import Envelope, decode
 from choros.errors import Refused
@@ -24,6 +23,7 @@ from choros.store.barrier import Database, Row, Transaction
 from choros.store.barrier_memory import MemoryDatabase
 from choros.store.barrier_sqlite import SqliteDatabase
 from choros.transport.port import Delivery
+from tests.captured import capture_logs
 from tests.patience import PATIENCE
 from tests.runtime.participant_stage import (
     NOW,

@@ -14,9 +14,11 @@ import pytest
 import structlog
 
 from choros.envelope import Wire, encode
+from choros.logs import get_logger, mask
+from choros.roles import running
 from choros.runtime.service import Service
 from choros.runtime.subscriber import Subscriber
-from choros.runtime.telemetry import configure_logging, get_logger, mask, speaking_of
+from choros.runtime.telemetry import configure_logging, speaking_of
 from tests.runtime.participant_stage import (
     Charge,
     Charged,
@@ -30,6 +32,7 @@ from tests.runtime.participant_stage import (
     misbehave,
     stage_for,
 )
+from tests.simulation.trip import app
 
 CARD = "4111111111111111"
 SPACED = "4111 1111 1111 1111"
@@ -44,6 +47,7 @@ def configure() -> Iterator[Configure]:
 
     def configured(service: str = "payment", **more: Any) -> Callable[[], list[dict[str, Any]]]:
         stream = io.StringIO()
+        root.handlers[:] = []  # pytest gives each test one; here nobody else has configured anything
         configure_logging(service, stream=stream, **more)
         return lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
 
@@ -68,57 +72,97 @@ def test_a_line_says_when_who_and_about_what(configure: Configure) -> None:
     assert "saga_id" not in outside
 
 
-def test_unknown_keys_are_dropped_and_counted(configure: Configure) -> None:
-    lines = configure(allow=["order"])
-    get_logger("shop").info("charged", card=CARD, order="o1", status=object(), count=int(CARD))
-    (line,) = lines()
-    assert (line["dropped"], line["order"], line["status"], line["count"]) == (1, "o1", "<object>", "<int>")
-    assert CARD not in json.dumps(line)
-
-
-def test_an_exception_is_its_type_and_its_place(configure: Configure) -> None:
+def test_what_may_quote_a_message_is_masked(configure: Configure) -> None:
     lines = configure()
-
-    def pay(card: str) -> None:
-        try:
-            raise KeyError(card)
-        except KeyError as error:
-            raise ValueError(f"cannot charge {card}") from error
-
-    for say in (get_logger("a").exception, logging.getLogger("b").exception):
-        try:
-            pay("secret")
-        except ValueError:
-            say("pay.failed")
-    for line in lines():
-        assert [link["type"] for link in line["exception"]] == ["ValueError", "KeyError"]
-        assert line["exception"][0]["frames"][-1].endswith(" pay")
-        assert line["exception"][0]["frames"][-1].startswith("test_telemetry.py:")
-        assert "secret" not in json.dumps(line)
+    given = {"card": CARD, "status": object(), "count": int(CARD), "many": [SPACED], "name": "x", "long": "x" * 10**6}
+    get_logger("choros.test").info("choros.test.done", **given)
+    (line,) = lines()
+    assert (line["card"], line["status"], line["count"], line["many"]) == (
+        "[number]",
+        "<object>",
+        "<int>",
+        ["[number]"],
+    )
+    assert len(line["long"]) < 10_000
+    assert line["name_"] == "x", "records have a name of their own"
 
 
-def test_other_libraries_say_no_arguments(configure: Configure) -> None:
+def pay(card: str) -> None:
+    try:
+        raise KeyError(card)
+    except KeyError as error:
+        raise ValueError(f"cannot charge {card} by amqp://me:hush@host/") from error
+
+
+@pytest.mark.parametrize("people", [False, True])
+def test_an_exception_has_its_words_and_its_traceback(configure: Configure, people: bool) -> None:
+    configure()
+    stream = io.StringIO()
+    configure_logging("payment", stream=stream, json=not people)
+    with pytest.raises(ValueError, match="cannot charge") as raised:
+        pay(f"sku-7 with {CARD}")
+    get_logger("choros.test").error("choros.test.failed", error=raised.value)
+    said = stream.getvalue()
+    for wanted in ("ValueError", "KeyError", "cannot charge sku-7 with [number]", "in pay", "test_telemetry.py"):
+        assert wanted in said
+    assert CARD not in said
+    assert "hush" not in said
+
+
+def test_the_words_of_exceptions_can_be_turned_off(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHOROS_LOG_ERROR_TEXT", "0")
+    lines = configure()
+    with pytest.raises(ValueError, match="secret") as raised:
+        pay("secret")
+    get_logger("choros.test").error("choros.test.failed", error=raised.value)
+    (line,) = lines()
+    assert line["error"] == "ValueError"
+    assert line["frames"][-1].endswith(" pay")
+    assert "secret" not in json.dumps(line)
+
+
+def test_what_others_say_stays_whole(configure: Configure) -> None:
+    """The application's own logs, by `logging` or structlog, with the ids of the message that is handled."""
     lines = configure(level="DEBUG")
-    logging.getLogger("aio_pika.queue").critical("Cannot parse %r", "secret")
+    shop = logging.getLogger("shop")
+    with speaking_of(command(Charge(order="o1"), id="m1")):
+        shop.info("charged %s for %s", 12, "ada", extra={"card": CARD, "what": {"a": 1}})
+        structlog.get_logger("shop.more").info("charged", sku="sku-7", amount=object)
+    try:
+        pay("secret")
+    except ValueError:
+        shop.exception("it failed")
     logging.getLogger("aiormq").error("frame %r", "secret")  # told by the transport in its own words
     logging.getLogger("uvicorn.access").setLevel(logging.NOTSET)  # another test's server may have silenced it
     logging.getLogger("uvicorn.access").info('%s - "%s"', "1.2.3.4", "GET /livez")
-    broken, access = lines()
-    assert (broken["event"], broken["logger"]) == ("Cannot parse %r", "aio_pika.queue")
+    first, more, failed, access = lines()
+    assert (first["event"], first["card"], first["what"]) == ("charged 12 for ada", CARD, {"a": 1})
+    assert (first["logger"], first["saga_id"], first["message_id"]) == ("shop", "s1", "m1")
+    assert (more["event"], more["sku"], more["amount"], more["saga_id"]) == ("charged", "sku-7", repr(object), "s1")
+    assert "cannot charge secret" in failed["exception"] and "in pay" in failed["exception"]
     assert access["event"] == '1.2.3.4 - "GET /livez"'
 
 
-def test_people_get_text(configure: Configure) -> None:
-    stream = io.StringIO()
-    configure_logging("payment", stream=stream, json=False)
-    try:
-        raise ValueError(CARD)
-    except ValueError:
-        get_logger("a").exception("pay.failed")
-    assert "pay.failed" in stream.getvalue()
-    assert "ValueError at " in stream.getvalue()
-    assert CARD not in stream.getvalue()
-    configure()
+def test_what_the_application_has_configured_stays(configure: Configure) -> None:
+    stream, root = io.StringIO(), logging.getLogger()
+    theirs = logging.StreamHandler(stream)
+    root.handlers[:] = [theirs]
+    root.setLevel(logging.WARNING)
+    configure_logging("payment", stream=io.StringIO())
+    assert (root.handlers, root.level) == ([theirs], logging.WARNING)
+    get_logger("choros.test").warning("choros.test.done", count=3, why="it is so")
+    assert stream.getvalue() == 'choros.test.done count=3 why="it is so"\n'
+
+
+async def test_a_guest_touches_no_logger(capsys: pytest.CaptureFixture[str]) -> None:
+    """An application that runs within another process leaves handlers, levels and structlog as they were."""
+    root, mine = logging.getLogger(), logging.getLogger("myshop")
+    before = root.handlers[:], root.level, structlog.is_configured(), mine.handlers[:], mine.level
+    async with running(app):
+        pass
+    assert before == (root.handlers, root.level, structlog.is_configured(), mine.handlers, mine.level)
+    assert logging.getLogger("choros").handlers == []
+    assert capsys.readouterr().out == ""
 
 
 def test_a_terminal_gets_text_and_a_pipe_gets_json(configure: Configure) -> None:
@@ -126,12 +170,13 @@ def test_a_terminal_gets_text_and_a_pipe_gets_json(configure: Configure) -> None
         def isatty(self) -> bool:
             return True
 
+    configure()
     terminal = Terminal()
     configure_logging("payment", stream=terminal)
-    get_logger("a").info("started")
+    get_logger("choros.a").info("started")
     assert not terminal.getvalue().startswith("{")
     lines = configure()
-    get_logger("a").info("started")
+    get_logger("choros.a").info("started")
     assert lines()
 
 
@@ -156,16 +201,15 @@ async def test_no_card_number_in_any_log_or_dead_letter_reason(
 ) -> None:
     lines = configure(level="DEBUG")
     service = Service("payment")
-    user_log = get_logger("shop.payment")
+    user_log = get_logger("choros.payment")
 
     @service.handles(Charge)
     async def charge(command: Charge) -> Charged:
         user_log.info("payment.charging", card=command.card, count=1)
-        logging.getLogger("shop").info("charging %s", command.card)
         try:
             await misbehave(command.how, command.card)
-        except ValueError:
-            user_log.exception("payment.broken")
+        except ValueError as error:
+            user_log.error("payment.broken", error=error)
             raise
         return Charged(payment=command.card)
 
@@ -212,7 +256,7 @@ async def test_no_card_number_in_any_log_or_dead_letter_reason(
 
 
 async def test_lines_of_handlers_that_run_side_by_side_carry_their_own_ids(configure: Configure) -> None:
-    lines, log = configure(), get_logger("shop")
+    lines, log = configure(), get_logger("choros.shop")
 
     async def work(saga: str) -> None:
         with speaking_of(command(Charge(order="o"), saga=saga)):

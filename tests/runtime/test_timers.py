@@ -15,7 +15,6 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from structlog.testing import capture_logs
 
 from choros.runtime import timers as timing
 from choros.runtime.orchestrator import Orchestrator
@@ -29,6 +28,7 @@ from choros.sources import Source, source
 from choros.store.memory import MemoryStore
 from choros.store.port import Committed, Known, Transition
 from choros.testing.simulation.loop import SimLoop
+from tests.captured import capture_logs
 from tests.runtime.stage import Stage, make_app, reply_to, staged
 
 from ..saga import shop

@@ -248,7 +248,7 @@ async def test_a_reaction(database: Database, ordered: bool, transactional: bool
             await stage.publish(bad, good)
         await stage.idle("shop.facts.payment")
         assert stage.counts == {"handled": len(EVERYTHING), "parked": len(EVERYTHING)}
-        named = {reason.rpartition(" ")[2] for reason in stage.parked("shop.facts.payment")}
+        named = {reason.split(": ")[1] for reason in stage.parked("shop.facts.payment")}
         assert {code_of(number) for number in range(len(EVERYTHING)) if len(code_of(number)) < 200} <= named
 
 

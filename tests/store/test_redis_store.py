@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 from redis.asyncio import Redis
-from structlog.testing import capture_logs
 
 from choros.errors import StoreMisconfigured, StoreUnreachable, UsageError
 from choros.runtime.retention import BATCH, Retention, Sweep
@@ -18,6 +17,7 @@ from choros.store.barrier_redis import RedisDatabase
 from choros.store.port import Committed, Kind, PutOff
 from choros.store.redis import RedisStore
 from choros.testing.store import after, command, creation, stored, waiting
+from tests.captured import capture_logs
 from tests.patience import LATE
 from tests.private_servers import PrivateRedis
 from tests.store.conftest import Opening
@@ -57,7 +57,7 @@ async def test_weak_persistence_is_warned_about(private_redis: PrivateRedis, rui
     with capture_logs() as logs:
         await opened(RedisStore(private_redis.url))
     await ruinable.config_set("appendfsync", "always")
-    assert [(log["event"], log["log_level"]) for log in logs] == [("store.redis.not_durable", "warning")]
+    assert [(log["event"], log["log_level"]) for log in logs] == [("choros.store.not_durable", "warning")]
 
 
 @pytest.mark.parametrize("closed", [["-config"], ["-config", "-info"]], ids=["CONFIG", "CONFIG and INFO"])
@@ -78,7 +78,7 @@ async def test_what_a_server_does_not_tell_is_warned_about(
     ((event, level, fsync, policy),) = [
         (log["event"], log["log_level"], log["appendfsync"], log["maxmemory_policy"]) for log in logs
     ]
-    assert (event, level, fsync) == ("store.redis.unchecked", "warning", "unknown")
+    assert (event, level, fsync) == ("choros.store.unchecked", "warning", "unknown")
     assert policy == ("unknown" if "-info" in closed else "noeviction")
 
 
@@ -94,7 +94,7 @@ async def test_what_info_tells_of_weak_persistence_is_warned_about(
         await opened(RedisStore(f"redis://blind:pw@127.0.0.1:{private_redis.port}/0"))
     await ruinable.acl_deluser("blind")
     await ruinable.config_set("appendonly", "yes")
-    assert [(log["event"], log["appendonly"]) for log in logs] == [("store.redis.not_durable", "no")]
+    assert [(log["event"], log["appendonly"]) for log in logs] == [("choros.store.not_durable", "no")]
 
 
 async def test_a_wrong_password_is_a_misconfiguration_and_never_shown(

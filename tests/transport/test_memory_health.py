@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from structlog.testing import capture_logs
-
 from choros.transport.health import HealthRecord
 from choros.transport.memory import MemoryBroker, MemoryTransport
+from tests.captured import capture_logs
 
 
 def state_of(transport: MemoryTransport) -> str:

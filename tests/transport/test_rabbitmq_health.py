@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 
 import aio_pika
 import pytest
-from structlog.testing import capture_logs
 from yarl import URL
 
 from choros.errors import BrokerUnreachable
@@ -19,6 +18,7 @@ from choros.transport.rabbitmq import RabbitMQTransport
 from choros.transport.rabbitmq.address import HEARTBEAT, dialled, heartbeat_of
 from choros.transport.rabbitmq.probing import PROBE_KEY
 from choros.transport.topology import Names
+from tests.captured import capture_logs
 from tests.patience import LATE, PATIENCE
 from tests.private_servers import PrivateRabbitMQ
 
@@ -102,7 +102,7 @@ async def test_one_half_open_connection_of_the_two_is_enough(amqp_url: str, name
         with capture_logs() as logs:
             assert await until_state(transport, "away") < NOTICED_WITHIN + LATE
             hole.mend()
-        assert "broker.silent" in [entry["event"] for entry in logs]
+        assert "choros.broker.silent" in [entry["event"] for entry in logs]
         await until_state(transport, "connected")
 
 
@@ -145,7 +145,7 @@ async def test_a_consumer_that_the_broker_has_forgotten_is_missed(amqp_url: str,
             async with asyncio.timeout(10 * BEAT):
                 (delivery,) = await consumer.receive(1)
             await delivery.ack()
-        assert "broker.consumer_lost" in [entry["event"] for entry in logs]
+        assert "choros.broker.consumer_lost" in [entry["event"] for entry in logs]
 
 
 # --- a bound on every wait --------------------------------------------------------------------------------------------

@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Iterator, Mapping
 
 import pytest
-from structlog.testing import capture_logs
 
 from choros.testing.stage import command, receive, receive_and_ack
 from choros.transport.port import Published
 from choros.transport.rabbitmq import RabbitMQTransport
+from tests.captured import capture_logs
 from tests.chaos.battlefield import delete_queue
 from tests.patience import PATIENCE
 from tests.private_servers import PrivateRabbitMQ
@@ -94,7 +94,9 @@ async def test_a_queue_that_the_broker_cannot_start_again_is_named(broker: Priva
     with capture_logs() as logs:
         await asyncio.to_thread(broker.start)
         async with asyncio.timeout(PATIENCE):
-            while {"event": "broker.queue_failed", "queue": queue} not in [_of(log, "event", "queue") for log in logs]:
+            while {"event": "choros.broker.queue_failed", "queue": queue} not in [
+                _of(log, "event", "queue") for log in logs
+            ]:
                 await asyncio.sleep(0.05)
     await asyncio.to_thread(delete_queue, broker.url, queue)  # what the log entry says
     await sent_again(transport)

@@ -15,13 +15,13 @@ from pathlib import Path
 
 import aio_pika
 import pytest
-from structlog.testing import capture_logs
 
 from choros.envelope import Envelope, encode
 from choros.testing.stage import command, fact, receive_and_ack, reply
 from choros.transport.port import Consumer, Published
 from choros.transport.rabbitmq import RabbitMQTransport
 from choros.transport.topology import Names, topology
+from tests.captured import capture_logs
 
 from .brokers import delete_namespace, shop
 
@@ -138,7 +138,7 @@ async def test_whoever_consumes_a_queue_that_does_not_answer_keeps_its_place_and
             assert await transport.send([command()]) == [Published.CONFIRMED]
             async with asyncio.timeout(PATIENCE):
                 assert len(await receive_and_ack(consumer)) == 1
-        assert "broker.consumer_lost" not in {log["event"] for log in logs}
+        assert "choros.broker.consumer_lost" not in {log["event"] for log in logs}
 
 
 # --- facts ------------------------------------------------------------------------------------------------------------

@@ -124,8 +124,8 @@ def run(
     """Run a role of an application until it is told to stop (SIGTERM, Ctrl-C)."""
     given = {"prefetch": prefetch, "concurrency": concurrency, "handler_time": handler_time, "drain": drain}
     settings = Settings.read({**given, "keep_sagas": keep_sagas, "keep_start_keys": keep_start_keys})
-    configure_logging(role)
     loaded = load_app(application)
+    configure_logging(role)  # after it: what it has configured stays
     if role == "all" and not _has_work(loaded):
         hint = "name a saga in App(sagas=...), or a service with handlers in App(services=...)."
         raise UsageError(f"{application} has nothing to run: no saga, and no service with handlers.", hint)

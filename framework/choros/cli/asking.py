@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Annotated, Any, TypeVar
 
 import typer
@@ -30,11 +30,16 @@ Output = Annotated[str, typer.Option("-o", "--output", help="table, json or json
 
 def run_until_done(coroutine: Coroutine[Any, Any, T]) -> T:
     """Run it, on uvloop where it is installed."""
+    return _runner()(coroutine)
+
+
+def _runner() -> Callable[[Coroutine[Any, Any, T]], T]:
+    """Not within `except`: each traceback would end with the ImportError."""
     try:
         import uvloop
     except ImportError:
-        return asyncio.run(coroutine)
-    return uvloop.run(coroutine)
+        return asyncio.run
+    return uvloop.run
 
 
 def log_apart() -> None:

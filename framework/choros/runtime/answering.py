@@ -7,12 +7,15 @@ from dataclasses import dataclass, replace
 from choros.envelope import MAX_BODY, Envelope, Kind, Outcome, decode, encode, why_unreadable
 from choros.errors import MessageUnwritable
 from choros.ids import fresh_id
+from choros.logs import words
 from choros.messages import FORGOTTEN, Failure, Reply
 from choros.store.barrier import Row
 
 MOST_DETAIL = 4000
 """Characters of a refusal's detail that travel; the rest is cut off."""
 MOST_CODE = 200
+MOST_SAID = 500
+"""Characters of what an exception says that travel: it is noted for every attempt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +121,7 @@ def _fit(detail: object) -> str:
 
 
 def failure(command: Envelope, error: BaseException) -> Failure:
-    """The body of "it did not work, it may be tried again": what the exception said stays here."""
+    """The body of "it did not work, it may be tried again", with what the exception said, masked."""
     code = FORGOTTEN if isinstance(error, ForgottenEffect) else type(error).__name__[:MOST_CODE]
-    return Failure(code=code, step=command.step, kind="failed")
+    detail = _fit("".join(words(error).values()))[:MOST_SAID]
+    return Failure(code=code, detail=detail, step=command.step, kind="failed")

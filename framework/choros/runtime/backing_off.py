@@ -11,12 +11,11 @@ import asyncio
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
-import structlog
-
+from choros.logs import get_logger
 from choros.sources import uniform
 from choros.transport.port import Published
 
-log = structlog.get_logger("choros.relay")
+log = get_logger("choros.relay")
 
 FIRST_SECONDS = 1.0
 MOST_SECONDS = {Published.RETURNED: 30.0, Published.NACKED: 30.0, Published.UNKNOWN: 5.0}

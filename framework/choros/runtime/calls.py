@@ -10,11 +10,12 @@ from typing import Any
 
 from choros.envelope import Envelope
 from choros.errors import ChorosError
+from choros.logs import get_logger
 from choros.messages import Message
 from choros.runtime.calling import apart
 from choros.runtime.service import Call, Handler
 from choros.runtime.settings import NOTHING_SET, Settings
-from choros.runtime.telemetry import about, get_logger, speaking_of
+from choros.runtime.telemetry import about, speaking_of
 from choros.sources import now
 from choros.store.barrier import Transaction
 

@@ -15,9 +15,9 @@ from typing import Any
 from choros.envelope import Wire
 from choros.errors import StoreUnreachable
 from choros.ids import fresh_id
+from choros.logs import get_logger
 from choros.runtime.inbox import log_key
 from choros.runtime.intake import Intake, Take
-from choros.runtime.telemetry import get_logger
 from choros.store.barrier import Database, Row, Transaction
 from choros.transport.backoff import full_jitter
 from choros.transport.fact_log import MARK

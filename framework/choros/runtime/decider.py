@@ -11,9 +11,9 @@ from math import inf
 from typing import Any
 
 from choros.errors import ChorosError, StoreMisconfigured, StoreUnreachable
+from choros.logs import get_logger
 from choros.runtime.bell import SOON
 from choros.runtime.relay import Relay
-from choros.runtime.telemetry import get_logger
 from choros.runtime.timers import Timers
 from choros.runtime.work import Done, Folded, Work
 from choros.saga.inputs import TimerFired
@@ -210,8 +210,8 @@ class Decider:
             return self._make(works, loaded, now)
         except Exception as error:
             told = works[0].saga_id in self.timers.failing  # one that fails again and again would fill the log
-            tell = log.warning if told else log.exception
-            tell("choros.decision.failed", saga_id=works[0].saga_id)
+            tell = log.warning if told else log.error
+            tell("choros.decision.failed", saga_id=works[0].saga_id, error=type(error).__name__ if told else error)
             reason = ChorosError(f"Deciding failed with {type(error).__name__}; this is a bug in choros.")
             return self._left_alone(works, reason)
 

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 
 from choros.errors import ChorosError
-from choros.runtime.telemetry import get_logger
+from choros.logs import get_logger
 from choros.store.barrier import Database, Memory, Transaction
 
 log = get_logger(__name__)

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from choros.errors import ChorosError
+from choros.logs import get_logger
 from choros.runtime.calls import Calls, Hanging
 from choros.runtime.rooms import Ask, Rooms
-from choros.runtime.telemetry import get_logger
 from choros.sources import now
 from choros.transport.health import Health, HealthRecord
 
@@ -193,8 +193,8 @@ class Vitals:
                     await self._ask_stores()
                     await self._rooms.look(self._every)
                     self._write()
-                except Exception:  # a look that is at fault must not end all that come after it
-                    log.exception("choros.health.failed")
+                except Exception as error:  # a look that is at fault must not end all that come after it
+                    log.error("choros.health.failed", error=error)
                 await asyncio.sleep(self._every)
         finally:
             ticking.cancel()

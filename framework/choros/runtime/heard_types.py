@@ -13,8 +13,8 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import asdict, dataclass, field
 from functools import partial
 
+from choros.logs import get_logger
 from choros.runtime.inbox import types_key
-from choros.runtime.telemetry import get_logger
 from choros.runtime.transacting import Transacting
 from choros.store.barrier import Row, Transaction
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from choros.errors import ChorosError
-from choros.runtime.telemetry import get_logger
+from choros.logs import get_logger
 from choros.transport.backoff import full_jitter
 
 log = get_logger(__name__)
@@ -24,5 +24,5 @@ async def kept_up(job: Callable[[], Awaitable[None]]) -> None:
             log.error("choros.client.begins_again", reason=error.sentence)
             await asyncio.sleep(next(delays))
         except Exception as error:
-            log.exception("choros.client.begins_again", error=type(error).__name__)
+            log.error("choros.client.begins_again", error=error)
             await asyncio.sleep(next(delays))

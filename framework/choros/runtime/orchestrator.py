@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 
 from choros.errors import MessageRejected, StoreUnreachable
+from choros.logs import get_logger
 from choros.runtime.application import App
 from choros.runtime.calling import in_order, plainly
 from choros.runtime.decider import Decider
@@ -17,7 +18,6 @@ from choros.runtime.replies import read_reply
 from choros.runtime.retention import SWEEP_EVERY, Retention, Sweep
 from choros.runtime.return_address import ReturnAddress
 from choros.runtime.stuck import Watch
-from choros.runtime.telemetry import get_logger
 from choros.runtime.transition import Transitions
 from choros.runtime.work import Work
 from choros.sources import now

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from choros.errors import MessageRejected, Misconfigured, Refused
+from choros.logs import get_logger
 from choros.runtime.answering import Answer, addressed, answer, failure
 from choros.runtime.barrier import CLOCK_SKEW
 from choros.runtime.calling import ExitWanted, HandlerBroke, plainly
@@ -26,7 +27,7 @@ from choros.runtime.reply_outbox import Outgoing, ReplyOutbox
 from choros.runtime.service import Service
 from choros.runtime.settings import NOTHING_SET, Settings
 from choros.runtime.settling import Settling
-from choros.runtime.telemetry import about, described, get_logger
+from choros.runtime.telemetry import about
 from choros.runtime.transacting import Transacting
 from choros.runtime.under_way import UnderWay
 from choros.sources import now
@@ -215,4 +216,4 @@ class Participant:
         undeclared = isinstance(error, Refused) and not may_refuse(received, error)
         event = "choros.command.undeclared_refusal" if undeclared else "choros.command.failed"
         say = log.error if undeclared else log.warning
-        say(event, type=received.envelope.type, **described(error), **about(received.envelope))
+        say(event, type=received.envelope.type, error=error, **about(received.envelope))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-from choros.runtime.telemetry import get_logger
+from choros.logs import get_logger
 from choros.transport.port import Delivery
 
 log = get_logger(__name__)

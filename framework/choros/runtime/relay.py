@@ -11,15 +11,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iter
 from dataclasses import replace
 from math import inf
 
-import structlog
-
 from choros.envelope import Envelope, is_sendable
 from choros.errors import StoreUnreachable
+from choros.logs import get_logger
 from choros.runtime.backing_off import BackingOff, Clock, Complaints, monotonic
 from choros.store.port import Channel, Entry, Store
 from choros.transport.port import Published
 
-log = structlog.get_logger("choros.relay")
+log = get_logger("choros.relay")
 
 Publisher = Callable[[Sequence[Envelope]], Awaitable[Sequence[Published]]]
 SCAN_LIMIT = 500
@@ -132,8 +131,8 @@ class Relay:
         one of its saga that has not left."""
         try:
             return await self._publish([entry.message for entry in entries if entry.message])
-        except Exception:
-            log.exception("choros.publish.failed", count=len(entries), channel=self._channel)
+        except Exception as error:
+            log.error("choros.publish.failed", error=error, count=len(entries), channel=self._channel)
         if len(entries) == 1:
             return [Published.UNKNOWN]
         results: list[Published] = []

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 from choros.envelope import is_sendable
 from choros.errors import StoreUnreachable
+from choros.logs import get_logger
 from choros.runtime.answering import Answer, UnreadableRow, stored
-from choros.runtime.telemetry import about, get_logger
+from choros.runtime.telemetry import about
 from choros.store.barrier import Database, Row
 from choros.transport.backoff import full_jitter
 from choros.transport.port import Delivery, Published, Transport

@@ -11,16 +11,15 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from functools import partial
 
-import structlog
-
 from choros.envelope import Envelope
 from choros.errors import BrokerUnreachable
+from choros.logs import get_logger
 from choros.runtime.client import UNREADABLE, events_of
 from choros.store.port import LIVE, HistoryRow, Page, Record, Store
 from choros.transport.backoff import full_jitter
 from choros.transport.port import Published, Transport
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 PAGE = 200
 """Sagas that are looked at together."""

@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from choros.envelope import rfc3339
 from choros.errors import ChorosError, SagaNotFound, UsageError
-from choros.runtime.telemetry import get_logger
+from choros.logs import get_logger
 from choros.sources import uniform
 from choros.store.port import Forgotten, Record, Store
 

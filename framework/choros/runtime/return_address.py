@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from choros.logs import get_logger
 from choros.runtime.application import App
-from choros.runtime.telemetry import get_logger
 from choros.store.port import Store
 from choros.transport.port import Transport
 from choros.transport.refusals import NotDeclared

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 
 from choros.errors import ChorosError
-from choros.runtime.telemetry import get_logger
+from choros.logs import get_logger
 from choros.store.port import Room
 
 log = get_logger(__name__)

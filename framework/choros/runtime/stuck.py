@@ -6,16 +6,15 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-import structlog
-
 from choros.errors import DeclaredOtherwise
+from choros.logs import get_logger
 from choros.runtime.recognising import DECLARATION, Sagas, recognise
 from choros.saga.difference import difference
 from choros.saga.instance import TERMINAL
 from choros.store.port import LIVE, HistoryRow, Kind, Known, Record, Store, handed_out
 from choros.store.reading import listed
 
-log = structlog.get_logger("choros.orchestrator")
+log = get_logger("choros.orchestrator")
 
 PAGE = 200
 _LOOK_AT = 2000

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from choros.envelope import Envelope
 from choros.errors import ChorosError, MessageRejected, Misconfigured
+from choros.logs import get_logger, words
 from choros.messages import Message
 from choros.runtime.calling import ExitWanted, plainly
 from choros.runtime.calls import Calls
@@ -27,7 +28,7 @@ from choros.runtime.reactions import admits
 from choros.runtime.reading import is_fanned_out, read_envelope
 from choros.runtime.service import Handler, Service, memory_for
 from choros.runtime.settings import NOTHING_SET, Settings
-from choros.runtime.telemetry import about, described, get_logger
+from choros.runtime.telemetry import about
 from choros.runtime.transacting import Transacting
 from choros.runtime.under_way import UnderWay
 from choros.sources import now
@@ -335,13 +336,14 @@ class Subscriber:
             self._give_up(told, tried, error)
             return
         after = RETRY_LADDER[min(tried, len(RETRY_LADDER)) - 1]
-        words = described(plainly(error)) | about(told.envelope)
+        words = {"error": plainly(error), **about(told.envelope)}
         log.warning("choros.fact.failed", type=told.envelope.type, retries=tried, retry_in=after, **words)
         self._settle("retried", told.delivery.retry(after))
 
     def _give_up(self, told: _Told, tried: int, error: BaseException, more: str = "") -> None:
-        log.error("choros.fact.parked", type=told.envelope.type, **(described(plainly(error)) | about(told.envelope)))
-        reason = f"handler failed {tried} times: {type(plainly(error)).__name__}{more}"
+        log.error("choros.fact.parked", type=told.envelope.type, error=plainly(error), **about(told.envelope))
+        said = ": ".join([type(plainly(error)).__name__, *words(plainly(error)).values()])
+        reason = f"handler failed {tried} times: {said}{more}"
         if told.handler is None:
             reason = NOBODY_ELSE.sentence
         self._settle("parked", told.delivery.dead_letter(reason))
@@ -360,7 +362,7 @@ class Subscriber:
             self._give_up(told, tried, error)
             return
         after = self._delays[min(tried, len(self._delays)) - 1]
-        words = described(plainly(error)) | about(told.envelope)
+        words = {"error": plainly(error), **about(told.envelope)}
         log.warning("choros.fact.held_back", type=told.envelope.type, retries=tried, retry_in=after, **words)
         self.counts["held back"] += 1
         self._intake.spawn(self._again(told, after, tried, error))

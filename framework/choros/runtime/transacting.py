@@ -6,7 +6,7 @@ import asyncio
 from typing import Any, Protocol
 
 from choros.errors import StoreUnreachable
-from choros.runtime.telemetry import get_logger
+from choros.logs import get_logger
 from choros.store.barrier import Database, Job
 from choros.transport.backoff import full_jitter
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from choros.keys import CommandKey
+from choros.messages import Failure
 from choros.saga.instance import Instance
 
 
@@ -22,6 +23,11 @@ class Answered:
     """The reply's body; a Failure's body unless the outcome is ok."""
     code: str = ""
     """The failure's code."""
+
+    @property
+    def detail(self) -> str:
+        """What more is said of a failure."""
+        return Failure.from_json(self.data).detail if self.outcome != "ok" else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +132,7 @@ class Event:
     operation: str = ""
     attempt: int = 0
     code: str = ""
+    detail: str = ""
     seconds: float = 0.0
     """For a scheduled retry: how long until it."""
     cause: str = ""

@@ -184,7 +184,7 @@ def _answered(turn: Turn, answer: Answered) -> None:
 
 
 def _note(turn: Turn, kind: Any, planned: Planned, answer: Answered) -> None:
-    turn.note(kind, planned.name, operation=answer.key.operation, attempt=answer.attempt, code=answer.code)
+    turn.note_answer(kind, planned.name, answer)
 
 
 def _was_sent(turn: Turn, planned: Planned, answer: Answered) -> bool:
@@ -250,8 +250,7 @@ def _refused(turn: Turn, planned: Planned, answer: Answered) -> None:
         turn.park(f"{planned.name} was refused ({answer.code}) after the pivot", planned.name)
         return
     turn.unpark()
-    detail = Failure.from_json(answer.data).detail
-    _turn_back(turn, Failure(code=answer.code, detail=detail, step=planned.name, kind="refused"))
+    _turn_back(turn, Failure(code=answer.code, detail=answer.detail, step=planned.name, kind="refused"))
 
 
 def _failed(turn: Turn, planned: Planned, leg: Leg, answer: Answered) -> None:
@@ -265,20 +264,21 @@ def _failed(turn: Turn, planned: Planned, leg: Leg, answer: Answered) -> None:
     if answer.code == FORGOTTEN:
         turn.forgotten(planned, leg)
     elif not policy.allows(leg.attempt, leg.first_at, turn.now + delay, answer.code):
-        _give_up(turn, planned, leg, answer.code)
+        _give_up(turn, planned, leg, answer.code, answer.detail)
     else:
         turn.change_step(planned.index, leg=replace(leg, waiting=True, due=turn.now + delay))
         turn.note("retry_scheduled", planned.name, operation=leg.operation, attempt=leg.attempt + 1, seconds=delay)
 
 
-def _give_up(turn: Turn, planned: Planned, leg: Leg, code: str) -> None:
+def _give_up(turn: Turn, planned: Planned, leg: Leg, code: str, detail: str = "") -> None:
     """The outcome stays unknown: a step before the pivot is undone with the others, all else waits for a person."""
     node = planned.node
     if leg.operation != "do" or not isinstance(node, Step) or node.retry.exhausted == "park":
-        turn.park(f"{planned.name} ({leg.operation}) is in doubt after {leg.attempt} attempts: {code}", planned.name)
+        why = f"{code}: {detail}" if detail else code
+        turn.park(f"{planned.name} ({leg.operation}) is in doubt after {leg.attempt} attempts: {why}", planned.name)
         return
     turn.change_step(planned.index, progress="in_doubt", leg=None)
-    _turn_back(turn, Failure(code=code or "unknown", step=planned.name, kind="in_doubt"))
+    _turn_back(turn, Failure(code=code or "unknown", detail=detail, step=planned.name, kind="in_doubt"))
 
 
 def _turn_back(turn: Turn, failure: Failure) -> None:

@@ -10,7 +10,7 @@ from choros.envelope import LAST_MOMENT, why_unreadable
 from choros.errors import EXITS, MessageRejected, MessageUnwritable
 from choros.keys import CommandKey
 from choros.messages import Close, Failure, Message
-from choros.saga.inputs import Decision, Event, EventKind, Release, Send
+from choros.saga.inputs import Answered, Decision, Event, EventKind, Release, Send
 from choros.saga.instance import Instance, Leg, StepState
 from choros.saga.parameters import Need
 from choros.saga.plan import Builder, Plan, Planned
@@ -55,6 +55,11 @@ class Turn:
     def note(self, kind: EventKind, step: str = "", **more: Any) -> None:
         """Write an event into the history."""
         self._events.append(Event(kind, step, cause=self.instance.cause, **more))
+
+    def note_answer(self, kind: EventKind, step: str, answer: Answered) -> None:
+        """Write what came of a command into the history."""
+        key, code, detail = answer.key, answer.code, answer.detail
+        self.note(kind, step, operation=key.operation, attempt=answer.attempt, code=code, detail=detail)
 
     def stray(self, reply_id: str) -> None:
         """Note a reply that nothing here asked for."""

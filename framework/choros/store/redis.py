@@ -7,9 +7,8 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-import structlog
-
 from choros.ids import rerun_id_for
+from choros.logs import get_logger
 from choros.store import redis_schema
 from choros.store.paging import Position, end_of, page_of
 from choros.store.port import (
@@ -35,7 +34,7 @@ from choros.store.redis_scripts import COMMIT, DUE, FORGET, LOAD, MARK_SENT, PUT
 from choros.store.redis_server import Command, Server
 from choros.store.schema import Upgraded
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _HEAD = 13
 """Values in the head of a record."""

@@ -11,7 +11,6 @@ from math import inf
 from typing import Any
 from weakref import WeakKeyDictionary
 
-import structlog
 from redis import exceptions as redis_errors
 from redis.asyncio import BlockingConnectionPool, Connection
 from redis.asyncio.retry import Retry
@@ -19,6 +18,7 @@ from redis.backoff import NoBackoff
 from redis.maint_notifications import MaintNotificationsConfig
 
 from choros.errors import ChorosError, StoreMisconfigured, UsageError, shown
+from choros.logs import get_logger
 from choros.store.port import Room
 from choros.store.redis_errors import leads_elsewhere, named
 from choros.store.together import Together
@@ -31,7 +31,7 @@ Command = Sequence[str | int | float | bytes]
 _TRIPS = 2
 """Round trips under way at once: while one is on the wire, the next is written."""
 _ADDRESS_HINT = "redis://:password@host:6379/0; / in a password is %2F, @ is %40."
-_log = structlog.get_logger(__name__)
+_log = get_logger(__name__)
 _SETTINGS = ("maxmemory-policy", "appendonly", "appendfsync")
 _IN_INFO = {"maxmemory_policy": "maxmemory-policy", "aof_enabled": "appendonly"}
 _AS_CONFIG = {"1": "yes", "0": "no"}
@@ -130,7 +130,7 @@ class Server:
         every connection made so far is let go of: they lead to the old primary for as long as it lives."""
         elsewhere = leads_elsewhere(answer)
         if elsewhere:
-            _log.warning("store.redis.let_go", server=self.name, why=type(answer).__name__)
+            _log.warning("choros.store.let_go", server=self.name, why=type(answer).__name__)
             self._moved += 1
         return elsewhere
 
@@ -192,14 +192,14 @@ class Server:
         told = {name: settings.get(name, "unknown") for name in _SETTINGS}
         if told["appendonly"] == "no" or told["appendfsync"] not in ("always", "unknown"):
             _log.warning(
-                "store.redis.not_durable",
+                "choros.store.not_durable",
                 server=self.name,
                 advice="Acknowledged sagas can be lost in a crash: set appendonly yes and appendfsync always.",
                 **_worded(told),
             )
         elif "unknown" in told.values():
             _log.warning(
-                "store.redis.unchecked",
+                "choros.store.unchecked",
                 server=self.name,
                 advice="It does not say whether it keeps what it acknowledges: see that it has maxmemory-policy"
                 " noeviction, appendonly yes and appendfsync always.",

@@ -14,14 +14,13 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
-import structlog
-
 from choros.errors import StoreUnreachable
+from choros.logs import get_logger
 from choros.store import sqlite_rows as rows
 from choros.store.port import Committed, Transition
 from choros.store.sqlite_file import in_transaction, is_of_what_was_given, named
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 FLUSH_SECONDS = 0.05
 """How long marks of sent entries may wait for a commit to ride with."""

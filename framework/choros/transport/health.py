@@ -6,14 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import structlog
-
+from choros.logs import get_logger
 from choros.sources import now
 
 State = Literal["connected", "blocked", "away"]
 """connected: at work; blocked: there, but it takes nothing that we publish (memory or disk alarm); away: no answer."""
 
-_log = structlog.get_logger(__name__)
+_log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
-import structlog
-
 from choros.envelope import Wire
+from choros.logs import get_logger
 from choros.transport.backoff import full_jitter
 from choros.transport.copies import (
     LARGEST_BODY,
@@ -22,7 +21,7 @@ from choros.transport.copies import (
 from choros.transport.port import Published
 from choros.transport.topology import Names
 
-_log = structlog.get_logger(__name__)
+_log = get_logger(__name__)
 
 
 class Lease(Protocol):
@@ -126,7 +125,7 @@ class LeasedDelivery:
         wire, queue = self.wire, self._lease.queue
         if len(wire.body) > LARGEST_BODY:
             if self._lease.leave_to_broker(self._tag):
-                _log.warning("broker.parked_without_reason", queue=queue, size=len(wire.body), reason=reason)
+                _log.warning("choros.broker.parked_without_reason", queue=queue, size=len(wire.body), reason=reason)
                 return
             wire = shortened(wire)
         parking = self._lease.names.parking_exchange(queue)
@@ -159,6 +158,6 @@ class LeasedDelivery:
             published = await self._lease.copy(exchange, key, copy)
             if published in (Published.CONFIRMED, enough):
                 return published
-            _log.warning("broker.copy_not_taken", exchange=exchange, key=key, published=published.value)
+            _log.warning("choros.broker.copy_not_taken", exchange=exchange, key=key, published=published.value)
             await asyncio.sleep(next(delays))
         return None

@@ -11,8 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import structlog
-
 from choros.messages import Message
 from choros.runtime.application import App
 from choros.saga.declaration import Saga
@@ -29,7 +27,6 @@ from choros.testing.simulation.stage import Replies, Troupe
 from choros.testing.simulation.world import World
 
 Starts = Sequence[tuple[Saga[Any], Message]]
-_SILENT = structlog.make_filtering_bound_logger(logging.CRITICAL)
 SLACK = 900.0
 """Seconds beyond the longest that the sagas' own policies allow."""
 
@@ -169,13 +166,14 @@ def _story(world: World) -> Iterator[str]:
 @contextmanager
 def quietly() -> Iterator[None]:
     """No logs, and no garbage collection in the middle of a run."""
-    before = structlog.get_config()
+    log = logging.getLogger("choros")
+    before = log.level
     collecting = gc.isenabled()
-    structlog.configure(wrapper_class=_SILENT)
+    log.setLevel(logging.CRITICAL + 1)
     gc.disable()
     try:
         yield
     finally:
-        structlog.configure(**before)
+        log.setLevel(before)
         if collecting:
             gc.enable()

@@ -6,10 +6,9 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 
-import structlog
-
 from choros.envelope import Envelope, Wire
 from choros.errors import BrokerMisconfigured, BrokerUnreachable
+from choros.logs import get_logger
 from choros.sources import now
 from choros.testing.simulation.broker import SimBroker
 from choros.testing.simulation.connection import SimConnection
@@ -21,7 +20,7 @@ from choros.transport.memory.transport import unshared, written
 from choros.transport.port import Published
 from choros.transport.topology import Names, Topology
 
-_log = structlog.get_logger(__name__)
+_log = get_logger(__name__)
 
 
 class SimTransport:
@@ -198,7 +197,7 @@ class SimTransport:
         try:
             self._broker.declare(self._remembered)
         except BrokerMisconfigured as fault:
-            _log.error("broker.misconfigured", why=str(fault))
+            _log.error("choros.broker.misconfigured", why=str(fault))
 
     def _restore_queue(self, queue: str) -> None:
         """Create one queue again with its bindings; raises BrokerMisconfigured if it cannot be."""

@@ -8,10 +8,9 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
-import structlog
-
 from choros.envelope import Envelope, Wire, encode
 from choros.errors import BrokerMisconfigured
+from choros.logs import get_logger
 from choros.transport.copies import RETURNS
 from choros.transport.fact_log import MARK
 from choros.transport.health import Health, HealthRecord
@@ -21,7 +20,7 @@ from choros.transport.memory.queues import Held, Line
 from choros.transport.port import Published
 from choros.transport.topology import Names, Topology
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _TURN = 64
 """Messages published before the consumers get a turn."""
@@ -206,7 +205,7 @@ def written(messages: Sequence[Envelope]) -> list[Wire | None]:
         try:
             wires.append(unshared(encode(message)))
         except (ValueError, OverflowError, OSError) as failure:
-            log.error("broker.message_unsendable", to=message.to or message.type, why=type(failure).__name__)
+            log.error("choros.broker.message_unsendable", to=message.to or message.type, why=type(failure).__name__)
             wires.append(None)
     return wires
 

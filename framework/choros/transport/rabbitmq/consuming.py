@@ -12,7 +12,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import structlog
 from aiormq.abc import AbstractChannel, AbstractConnection
 from aiormq.exceptions import (
     AMQPChannelError,
@@ -22,6 +21,7 @@ from aiormq.exceptions import (
 )
 
 from choros.errors import BrokerMisconfigured
+from choros.logs import get_logger
 from choros.transport.leased import LeasedDelivery
 from choros.transport.rabbitmq.declaring import Declarer
 from choros.transport.rabbitmq.lease import CopyTo, RabbitLease
@@ -41,7 +41,7 @@ _BROKERS_FAULT = (
     "list_queues name state` calls it down, delete it: it is declared again, and what is owed is sent again."
 )
 
-_log = structlog.get_logger(__name__)
+_log = get_logger(__name__)
 
 
 class RabbitConsumer:
@@ -151,7 +151,7 @@ class RabbitConsumer:
             except ChannelAccessRefused as failure:
                 self.fail(denied(failure, "read"))
             except (AMQPChannelError, ChannelInvalidStateError) as failure:
-                _log.warning("broker.consumer_lost", queue=self.queue, why=str(failure))
+                _log.warning("choros.broker.consumer_lost", queue=self.queue, why=str(failure))
             except (ConnectionInternalError, asyncio.CancelledError):  # the link may end us before we are told
                 self._blame(connection)
                 raise
@@ -163,7 +163,7 @@ class RabbitConsumer:
         if not (self._held and isinstance(fault, NotDeclared)):
             self.fail(fault)
             return
-        _log.error("broker.misconfigured", queue=self.queue, why=str(fault))
+        _log.error("choros.broker.misconfigured", queue=self.queue, why=str(fault))
         await asyncio.sleep(_MISSING_SECONDS)
 
     async def _hold(self, connection: AbstractConnection) -> None:
@@ -195,7 +195,7 @@ class RabbitConsumer:
             if done or await self._forgotten(connection):
                 break
         if not self._closed:
-            _log.warning("broker.consumer_lost", queue=self.queue)
+            _log.warning("choros.broker.consumer_lost", queue=self.queue)
 
     def _lease_on(self, channel: AbstractChannel, patience: float) -> RabbitLease:
         lease = RabbitLease(channel, self.queue, self._names, self._copy_to, patience)
@@ -210,11 +210,11 @@ class RabbitConsumer:
         closing = connection.closing
         why = closing.exception() if closing.done() and not closing.cancelled() else None
         if self._asking and isinstance(why, ConnectionInternalError):
-            _log.error("broker.queue_failed", queue=self.queue, why=_BROKERS_FAULT)
+            _log.error("choros.broker.queue_failed", queue=self.queue, why=_BROKERS_FAULT)
 
     def fail(self, fault: BrokerMisconfigured) -> None:
         """Let whoever receives know that this cannot go on."""
-        _log.error("broker.misconfigured", queue=self.queue, why=str(fault))
+        _log.error("choros.broker.misconfigured", queue=self.queue, why=str(fault))
         self._fault = fault
         self.settled.set()
         self._changed()

@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import TypeVar
 
-import structlog
 from aiormq.abc import AbstractChannel, AbstractConnection
 from aiormq.exceptions import (
     ChannelAccessRefused,
@@ -19,6 +18,7 @@ from aiormq.exceptions import (
 )
 
 from choros.errors import BrokerMisconfigured
+from choros.logs import get_logger
 from choros.transport.rabbitmq.failures import CONNECTION_FAILURES
 from choros.transport.refusals import NotDeclared, denied
 from choros.transport.topology import Binding, Exchange, Names, Queue, Topology
@@ -30,7 +30,7 @@ SILENT_SECONDS = 0.2
 
 Thing = TypeVar("Thing", bound=Exchange | Queue)
 
-_log = structlog.get_logger(__name__)
+_log = get_logger(__name__)
 
 
 @asynccontextmanager
@@ -87,7 +87,7 @@ class Declarer:
         try:
             await self._declare(connection, topology)
         except BrokerMisconfigured as fault:
-            _log.error("broker.misconfigured", why=str(fault))
+            _log.error("choros.broker.misconfigured", why=str(fault))
             return False
         return True
 

@@ -8,12 +8,12 @@ from itertools import chain
 from typing import Protocol
 
 import aiormq
-import structlog
 from aiormq.abc import AbstractConnection
 from aiormq.exceptions import ConnectionClosed
 from yarl import URL
 
 from choros.errors import BrokerUnreachable
+from choros.logs import get_logger
 from choros.transport.backoff import full_jitter
 from choros.transport.rabbitmq.address import Round
 from choros.transport.rabbitmq.failures import CONNECTION_FAILURES, explained
@@ -27,7 +27,7 @@ _FIRST_TIMES = 4
 """Who gets no first connection ends: so one node is asked once more, and may take so many times as long. On a machine
 on which everything starts at once a broker is slow, and may drop somebody in the handshake."""
 
-_log = structlog.get_logger(__name__)
+_log = get_logger(__name__)
 
 
 class Resident(Protocol):
@@ -122,9 +122,9 @@ class Link:
             try:
                 await self._live(connection)
             except CONNECTION_FAILURES as failure:
-                _log.warning("broker.setup_failed", connection=self.name, why=type(failure).__name__)
-            except Exception:  # without its supervisor the connection would be away for ever
-                _log.exception("broker.setup_crashed", connection=self.name)
+                _log.warning("choros.broker.setup_failed", connection=self.name, why=type(failure).__name__)
+            except Exception as error:  # without its supervisor the connection would be away for ever
+                _log.error("choros.broker.setup_crashed", error=error, connection=self.name)
             finally:
                 await self._tear_down(connection)
             if self._closed:
@@ -148,7 +148,7 @@ class Link:
         finally:
             await end({broken})
         if not self._closed:
-            _log.warning("broker.connection_lost", connection=self.name)
+            _log.warning("choros.broker.connection_lost", connection=self.name)
 
     def _house(self, resident: Resident, connection: AbstractConnection) -> None:
         task = asyncio.create_task(self._serve(resident, connection))
@@ -162,10 +162,10 @@ class Link:
                 await resident.serve(connection)
         except CONNECTION_FAILURES as failure:
             if not connection.is_closed:
-                _log.warning("broker.resident_failed", connection=self.name, why=repr(failure))
+                _log.warning("choros.broker.resident_failed", connection=self.name, why=repr(failure))
             self._broken.set()
-        except Exception:
-            _log.exception("broker.resident_crashed", connection=self.name)
+        except Exception as error:
+            _log.error("choros.broker.resident_crashed", error=error, connection=self.name)
             self._broken.set()
         else:
             self._residents.remove(resident)
@@ -193,11 +193,11 @@ class Link:
             try:
                 connection = await self._dial()
             except Exception as failure:
-                _log.warning("broker.unreachable", connection=self.name, why=str(failure))
+                _log.warning("choros.broker.unreachable", connection=self.name, why=str(failure))
                 self._miss()
             else:
                 if self._up.is_set():
-                    _log.info("broker.connected_again", connection=self.name)
+                    _log.info("choros.broker.connected_again", connection=self.name)
                 return connection
         raise AssertionError("unreachable")
 
@@ -206,7 +206,7 @@ class Link:
             try:
                 return await self._dial()
             except BrokerUnreachable as failure:
-                _log.warning("broker.unreachable", connection=self.name, why=str(failure))
+                _log.warning("choros.broker.unreachable", connection=self.name, why=str(failure))
                 self._nodes.turn()
         return await self._dial(_FIRST_TIMES)
 
@@ -225,4 +225,4 @@ async def _closed(connection: AbstractConnection) -> None:
         async with asyncio.timeout(_CLOSE_SECONDS):
             await connection.close(ConnectionClosed)
     except CONNECTION_FAILURES as failure:
-        _log.debug("broker.close_failed", why=type(failure).__name__)
+        _log.debug("choros.broker.close_failed", why=type(failure).__name__)

@@ -12,16 +12,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-import structlog
 from aiormq.abc import AbstractChannel, AbstractConnection
 from aiormq.exceptions import AMQPChannelError, ChannelInvalidStateError
+
+from choros.logs import get_logger
 
 PROBE_KEY = "probe"
 """Says what it is, to whoever traces messages."""
 Ask = Callable[[AbstractChannel, float], Awaitable[object]]
 """A question to the broker, and how many seconds it may take."""
 
-_log = structlog.get_logger(__name__)
+_log = get_logger(__name__)
 
 
 def by_publishing(exchange: str) -> Ask:
@@ -66,7 +67,7 @@ class Probe:
                 await self._ask(await self._open(connection), self._patience)
         except TimeoutError:
             if not self._is_blocked():
-                _log.warning("broker.silent", seconds=self._patience)
+                _log.warning("choros.broker.silent", seconds=self._patience)
                 raise
         except (AMQPChannelError, ChannelInvalidStateError):
             self._channel = None  # an answer too: only this channel is gone, or the connection, which its link notices

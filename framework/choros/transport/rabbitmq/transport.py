@@ -7,11 +7,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-import structlog
 from aiormq.abc import AbstractConnection
 
 from choros.envelope import Envelope, Wire
 from choros.errors import BrokerUnreachable, shown
+from choros.logs import get_logger
 from choros.transport.fact_log import MARK
 from choros.transport.health import Health, HealthRecord
 from choros.transport.port import Published
@@ -31,7 +31,7 @@ from choros.transport.rabbitmq.tasks import end
 from choros.transport.refusals import denied
 from choros.transport.topology import Names, Topology
 
-_log = structlog.get_logger(__name__)
+_log = get_logger(__name__)
 
 
 class RabbitMQTransport:
@@ -210,7 +210,7 @@ class RabbitMQTransport:
         """A role that may not say what it has to is of no use; who only starts sagas finds this in the log."""
         fault = denied(failure, "write")
         if not self._consumers:
-            _log.error("broker.misconfigured", why=str(fault))
+            _log.error("choros.broker.misconfigured", why=str(fault))
         for consumer in self._consumers:
             consumer.fail(fault)
 
@@ -226,7 +226,7 @@ class RabbitMQTransport:
 
     def _leave(self, silent: Link) -> None:
         """All connections to it: one that only consumes hears nothing there, and cannot tell why."""
-        _log.warning("broker.node_left", connection=silent.name, why="it confirms nothing")
+        _log.warning("choros.broker.node_left", connection=silent.name, why="it confirms nothing")
         for link in (self._out, self._in, self._telling):
             if link.address.authority == silent.address.authority:
                 link.leave()

@@ -15,12 +15,12 @@ from collections import deque
 from itertools import count
 from typing import Any, Protocol, cast
 
-import structlog
 from aiormq import Channel
 from aiormq.abc import AbstractConnection, ChannelFrame
 from aiormq.exceptions import ChannelAccessRefused
 
 from choros.envelope import Wire, encode
+from choros.logs import get_logger
 from choros.transport.doubt import PROBE_SECONDS, Doubt
 from choros.transport.port import Published
 from choros.transport.rabbitmq.frames import UNENCODABLE, publish_frames
@@ -37,7 +37,7 @@ _REFUSED_SECONDS = 1.0
 """A channel that refuses everything for so long is replaced: one that was opened while a quorum queue had lost its
 leader refuses for ever, in RabbitMQ 3.10, though the queue has long had another (seen with a cluster)."""
 
-_log = structlog.get_logger(__name__)
+_log = get_logger(__name__)
 # Unique without asking the system for every message: aiormq matches returns by this id.
 _ids = map(f"{uuid.uuid4().hex[:20]}{{:012x}}".format, count())
 
@@ -160,7 +160,7 @@ class Way:
                 finally:  # we may be cancelled right here
                     self.give_up()
             if closing.done():
-                _log.warning("broker.publish_channel_lost", destination=self.name, why=_why(closing))
+                _log.warning("choros.broker.publish_channel_lost", destination=self.name, why=_why(closing))
                 if isinstance(_reason(closing), ChannelAccessRefused):
                     self._owner.denied(cast(ChannelAccessRefused, _reason(closing)))
                 await asyncio.sleep(random.uniform(*_REOPEN_SECONDS))
@@ -227,7 +227,7 @@ class Way:
             frame_max = channel.connection.connection_tune.frame_max
             frames = publish_frames(channel.number, frame_max, exchange, key, wire, ticket.message_id)
         except UNENCODABLE as failure:
-            _log.error("broker.message_unsendable", to=self.name, why=type(failure).__name__)
+            _log.error("choros.broker.message_unsendable", to=self.name, why=type(failure).__name__)
             self._owner.settle(ticket, Published.NACKED)
             return []
         self._expect_answer(channel, ticket)
