@@ -62,17 +62,17 @@ def _withdraw_at_once(turn: Turn, why: str) -> None:
     machine._turn_back(turn, Failure(code=why, kind="cancelled"))
 
 
-def _give_the_pivot_up(turn: Turn, planned: Planned, leg: Leg, code: str) -> None:
+def _give_the_pivot_up(turn: Turn, planned: Planned, leg: Leg, code: str, detail: str = "") -> None:
     if not isinstance(planned.node, Pivot) or leg.operation != "do":
-        _GIVE_UP(turn, planned, leg, code)
+        _GIVE_UP(turn, planned, leg, code, detail)
         return
     turn.change_step(planned.index, progress="in_doubt", leg=None)
     machine._turn_back(turn, Failure(code=code, kind="in_doubt"))
 
 
-def _take_for_done(turn: Turn, planned: Planned, leg: Leg, code: str) -> None:
+def _take_for_done(turn: Turn, planned: Planned, leg: Leg, code: str, detail: str = "") -> None:
     if leg.operation != "do":
-        _GIVE_UP(turn, planned, leg, code)
+        _GIVE_UP(turn, planned, leg, code, detail)
         return
     reply = planned.command.reply_type.model_construct().to_json()
     turn.change_step(planned.index, progress="ok", reply=reply, leg=None)
