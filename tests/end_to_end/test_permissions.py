@@ -199,7 +199,7 @@ async def parked(url: str, queue: str, count: int) -> list[str]:
 # --- what is missing is named -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.long  # a process for each right of each role
+@pytest.mark.long  # it starts each role once for each of its rights
 async def test_a_role_that_lacks_a_permission_ends_with_a_sentence_that_names_it(shop: Least, tmp_path: Path) -> None:
     """Each right of each role is needed."""
     rows: list[dict[str, str]] = []
