@@ -84,7 +84,14 @@ def refused(ended: Ended, code: int, *words: str) -> None:
     assert ended.seconds < SECONDS
 
 
-@pytest.mark.parametrize("arguments", [ORCHESTRATOR, PAYMENT, START], ids=["orchestrator", "service", "start"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param(ORCHESTRATOR, id="orchestrator"),
+        pytest.param(PAYMENT, id="service", marks=pytest.mark.long),  # a broker that says nothing is waited for
+        pytest.param(START, id="start", marks=pytest.mark.long),
+    ],
+)
 @pytest.mark.parametrize("fault", ["no broker", "silent broker", "wrong password", "wrong vhost", "not AMQP"])
 def test_a_broker_that_cannot_be_used(
     place: Place, fault: str, arguments: tuple[str, ...], redis_url: str, silent_port: int
