@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from choros.envelope import Wire, encode
+from choros.envelope import Envelope, Wire, encode
 from choros.errors import DeclarationError
 from choros.messages import Failure
 from choros.runtime.barrier import REFUSAL_MARGIN
@@ -260,7 +260,6 @@ async def test_closing_an_undo_that_was_answered_gives_the_answer(stage: Stage) 
 CARD = "4111111111111111"
 BAD = {
     "kind": command(Charge(order="o1"), kind="fact", stream="s", seq=1),
-    "type": command(Charge(order="o1"), type=f"pay.{CARD}.v1"),
     "body": command(Charge(order="o1"), data=f'{{"order":{CARD},"{CARD}":1}}'),
     "key": command(Charge(order="o1"), key=f"s1:{CARD}"),
     "other form of the key": command(Charge(order="o1"), key="s1:charge:01:do"),
@@ -275,7 +274,17 @@ BAD = {
 
 @pytest.mark.parametrize("what", BAD)
 async def test_what_makes_no_sense_is_parked_with_a_reason(stage: Stage, what: str) -> None:
-    await stage.put(encode(BAD[what]))
+    await parks(stage, BAD[what])
+
+
+async def test_a_type_that_nobody_handles_is_parked_in_the_end(calls: list[str]) -> None:
+    """After 21 seconds in which a newer replica may take it, so in memory, where time is virtual."""
+    async with stage_for(make_service(calls)) as stage:
+        await parks(stage, command(Charge(order="o1"), type=f"pay.{CARD}.v1"))
+
+
+async def parks(stage: Stage, bad: Envelope) -> None:
+    await stage.put(encode(bad))
     await stage.put(Wire(b"\xff", {}))
     await eventually(lambda: len(stage.parked()) == 2)
     assert all(reason.endswith(".") and CARD not in reason for reason in stage.parked())
