@@ -21,6 +21,7 @@ import socket
 import subprocess
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -88,7 +89,7 @@ def kill_group(process: subprocess.Popen[bytes], sign: signal.Signals = signal.S
 # --- servers ----------------------------------------------------------------------------------------------------------
 
 
-class PrivateServer:
+class PrivateServer(ABC):
     """One server process in a folder of its own, on loopback. Spawn from a thread that outlives it."""
 
     name = "server"
@@ -168,14 +169,16 @@ class PrivateServer:
         lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
         return "\n".join(lines[-25:]) or "(empty)"
 
+    @abstractmethod
     def _command(self) -> list[str]:
-        raise NotImplementedError
+        """The program and its arguments."""
 
     def _environment(self) -> dict[str, str]:
         return dict(os.environ)
 
+    @abstractmethod
     def _answers(self) -> bool:
-        raise NotImplementedError
+        """Whether it is ready."""
 
 
 def answer_to(port: int, question: bytes, length: int) -> bytes:

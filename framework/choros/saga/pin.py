@@ -129,7 +129,7 @@ def _source(function: Callable[..., str]) -> str:
 
 def _named(function: Callable[..., str]) -> str:
     """What is called, where it has no source: an attrgetter or a partial shows what it was made of, and its address."""
-    if getattr(type(function), "__repr__") is object.__repr__:  # noqa: B009 - mypy takes it for the class's own
+    if inspect.getattr_static(type(function), "__repr__") is object.__repr__:
         return type(function).__qualname__
     return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(function))
 

@@ -6,6 +6,7 @@ class TestMyTransport(TransportConformance, GivingBackConformance): ...
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from contextlib import AbstractAsyncContextManager
 
 from choros.envelope import decode
@@ -13,12 +14,12 @@ from choros.testing.stage import Stage, assert_silent, command, fact, receive, r
 from choros.transport.reply_queues import reply_queue, reply_queues
 
 
-class GivingBackConformance:
+class GivingBackConformance(ABC):
     """It comes again, and says how often it has been left."""
 
+    @abstractmethod
     def stage(self) -> AbstractAsyncContextManager[Stage]:
         """As in `TransportConformance`, which stands beside this class."""
-        raise NotImplementedError  # it comes from the class before this one
 
     async def test_what_is_passed_on_comes_to_the_other_consumer_and_says_how_often(self) -> None:
         async with self.stage() as stage:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 from dataclasses import replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from choros.store.port import Channel, Committed, Entry, Kind, Record, Store, Transition
 
@@ -21,7 +21,7 @@ class Another(Protocol):
         ...
 
 
-def a_record(saga_id: str = "s1", **changes: object) -> Record:
+def a_record(saga_id: str = "s1", **changes: Any) -> Record:
     """A record as a creation would write it."""
     record = Record(
         saga_id=saga_id,
@@ -37,20 +37,20 @@ def a_record(saga_id: str = "s1", **changes: object) -> Record:
         started_at=1_700_000_000.25,
         updated_at=1_700_000_000.5,
     )
-    return replace(record, **changes)  # type: ignore[arg-type]  # the names are checked by replace itself
+    return replace(record, **changes)
 
 
-def creation(saga_id: str = "s1", *outbox: Entry, **changes: object) -> Transition:
+def creation(saga_id: str = "s1", *outbox: Entry, **changes: Any) -> Transition:
     """The first transition of a record."""
     return Transition(a_record(saga_id, **changes), outbox=outbox, history='["started"]')
 
 
-def after(before: Transition, *outbox: Entry, sent: tuple[str, ...] = (), **changes: object) -> Transition:
+def after(before: Transition, *outbox: Entry, sent: tuple[str, ...] = (), **changes: Any) -> Transition:
     """The transition that follows another one."""
     old = before.record
     version = old.version + 1
-    fresh: dict[str, object] = {"version": version, "transition": f"{old.saga_id}-t{version}", **changes}
-    record = replace(old, **fresh)  # type: ignore[arg-type]  # the names are checked by replace itself
+    fresh: dict[str, Any] = {"version": version, "transition": f"{old.saga_id}-t{version}", **changes}
+    record = replace(old, **fresh)
     return Transition(record, old.transition, outbox, sent, f'["event {version}"]')
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from choros.errors import DeclarationError
 from choros.runtime.application import App
 from choros.saga.declaration import Saga
+from choros.saga.plan import Builder
 from choros.saga.steps import Node, Publish
 
 Change = Callable[[Sequence[Node]], Sequence[Node]]
@@ -60,6 +61,10 @@ def _with(saga: Saga[Any], nodes: Sequence[Node]) -> Saga[Any]:
     plan = saga.plan
     return Saga(
         saga.name, start=saga.start, steps=nodes, version=saga.version, key=saga.key, deadline=saga.deadline,
-        completed=[builder.function for builder in plan.completed],  # type: ignore[misc]  # a plan calls them messages
-        compensated=[builder.function for builder in plan.compensated],  # type: ignore[misc]  # as above
+        completed=_declared(plan.completed), compensated=_declared(plan.compensated),
     )  # fmt: skip
+
+
+def _declared(builders: Sequence[Builder]) -> list[Callable[..., Any]]:
+    """The functions as the saga got them: a plan knows of them only that they make messages."""
+    return [builder.function for builder in builders]
