@@ -24,6 +24,8 @@ Ids = Callable[[], Mapping[str, Any]]
 
 MOST_TEXT = 4000
 """Characters of one text that are logged; the rest is cut off."""
+MOST_READ = 25 * MOST_TEXT
+"""So many are looked through for what has to be masked: before it is cut, or half of a number would be left."""
 
 _CARD = re.compile(r"(?<![0-9A-Za-z])\d(?:[ -]?\d){12,18}(?![0-9A-Za-z])")
 _PLAIN = re.compile(r"[^\s\"'={}\[\]]+")
@@ -104,7 +106,9 @@ def _record(name: str, level: int, event: str, keys: Mapping[str, Any]) -> loggi
     record.event = event
     if isinstance(error, BaseException) and telling():
         # Formatters write `exc_text` as they would an `exc_info`, which would hand the bare exception to the host.
-        record.exc_text = record.exception = mask("".join(traceback.format_exception(error))[-4 * MOST_TEXT :].rstrip())
+        record.exc_text = record.exception = mask("".join(traceback.format_exception(error))[-MOST_READ:])[
+            -4 * MOST_TEXT :
+        ].rstrip()
     return record
 
 
@@ -117,7 +121,7 @@ def _written(value: Any) -> str:
 def _safe(value: Any) -> Any:
     """Plain data, masked: the repr of an object may quote a message, and a card number may come as a number."""
     if isinstance(value, str):
-        return mask(value[:MOST_TEXT])
+        return cut(value)
     if isinstance(value, Mapping):
         return {mask(str(key)): _safe(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
@@ -148,7 +152,7 @@ def words(error: BaseException) -> dict[str, str]:
         return {"text": error.sentence}
     if isinstance(error, Refused):
         return {"code": mask(_said(error.code))}  # its detail travels, and is not logged
-    return {"text": mask(text[:MOST_TEXT])} if telling() and (text := _said(error)) else {}
+    return {"text": cut(text)} if telling() and (text := _said(error)) else {}
 
 
 def _said(what: object) -> str:
@@ -168,6 +172,11 @@ def frames(traceback: TracebackType | None, most: int = 20) -> list[str]:
         found.append(f"{Path(code.co_filename).name}:{traceback.tb_lineno} {code.co_name}")
         traceback = traceback.tb_next
     return found[-most:]
+
+
+def cut(text: str) -> str:
+    """The beginning of the text, masked."""
+    return mask(text[:MOST_READ])[:MOST_TEXT]
 
 
 def mask(text: str) -> str:

@@ -14,7 +14,7 @@ import pytest
 import structlog
 
 from choros.envelope import Wire, encode
-from choros.logs import get_logger, mask
+from choros.logs import MOST_TEXT, get_logger, mask
 from choros.roles import running
 from choros.runtime.service import Service
 from choros.runtime.subscriber import Subscriber
@@ -85,6 +85,15 @@ def test_what_may_quote_a_message_is_masked(configure: Configure) -> None:
     )
     assert len(line["long"]) < 10_000
     assert line["name_"] == "x", "records have a name of their own"
+
+
+def test_what_is_cut_off_leaves_no_half_of_a_number(configure: Configure) -> None:
+    lines = configure()
+    for before in range(MOST_TEXT - len(CARD), MOST_TEXT):
+        get_logger("choros.test").info("choros.test.done", why="x" * (before - 1) + " " + CARD)
+    assert all("4111" not in line["why"] for line in lines())
+    get_logger("choros.test").error("choros.test.failed", error=ValueError(f"{CARD} " + "x" * (4 * MOST_TEXT - 8)))
+    assert "1111" not in json.dumps(lines()[-1])
 
 
 def pay(card: str) -> None:
