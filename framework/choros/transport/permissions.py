@@ -60,9 +60,9 @@ def client(names: Names, application: str) -> Rights:
     return Rights((names.commands, facts, Names.detour_of(facts), names.probe))
 
 
-def orchestrator(names: Names, application: str, store: str = EVERY_STORE) -> Rights:
+def orchestrator(names: Names, application: str) -> Rights:
     """Commands, tells, reads the replies to its application and to its store, parks what is none."""
-    queues = tuple(dict.fromkeys(reply_queue(names.namespace, application, one) for one in ("", store)))
+    queues = tuple(reply_queue(names.namespace, application, store) for store in ("", EVERY_STORE))
     return client(names, application) | Rights((names.parking_exchange(queues[0]),), queues)
 
 
