@@ -21,7 +21,7 @@ def bench(*arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_every_row_has_figures_and_no_saga_is_lost(amqp_url: str, redis_url: str, tmp_path: Path) -> None:
     path = tmp_path / "figures.json"
 

@@ -306,6 +306,7 @@ def test_what_a_list_cannot_be_asked(choros: Choros) -> None:
 # --- Ctrl-C -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_ctrl_c_while_a_saga_is_awaited(choros: Choros, monkeypatch: pytest.MonkeyPatch) -> None:
     """The saga goes on, and the person is told which it is."""
 

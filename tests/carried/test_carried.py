@@ -155,6 +155,7 @@ def said(verb: str, *options: str) -> list[str]:
 # --- carried on -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", VERSIONS)
 def test_every_saga_comes_to_its_end(carried: Carried) -> None:
     sagas = read(carried.version, "sagas.json")

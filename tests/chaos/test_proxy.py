@@ -11,6 +11,8 @@ import pytest
 from tests.chaos.wire import Wire
 from tests.patience import PATIENCE
 
+pytestmark = pytest.mark.slow  # it waits for what should not come
+
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 

@@ -88,11 +88,22 @@ def refused(ended: Ended, code: int, *words: str) -> None:
     "arguments",
     [
         pytest.param(ORCHESTRATOR, id="orchestrator"),
-        pytest.param(PAYMENT, id="service", marks=pytest.mark.long),  # a broker that says nothing is waited for
+        pytest.param(PAYMENT, id="service", marks=pytest.mark.long),
         pytest.param(START, id="start", marks=pytest.mark.long),
     ],
 )
-@pytest.mark.parametrize("fault", ["no broker", "silent broker", "wrong password", "wrong vhost", "not AMQP"])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "no broker",
+        pytest.param(
+            "silent broker", marks=pytest.mark.long
+        ),  # what says nothing, or nothing to the point, is waited for
+        "wrong password",
+        "wrong vhost",
+        pytest.param("not AMQP", marks=pytest.mark.long),
+    ],
+)
 def test_a_broker_that_cannot_be_used(
     place: Place, fault: str, arguments: tuple[str, ...], redis_url: str, silent_port: int
 ) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
 from choros.runtime.heard_types import ANNOUNCED_FOR, put_off
 from choros.runtime.service import Call, Service
 from choros.runtime.subscriber import MOST_WAYS, NOBODY_ELSE
@@ -85,6 +87,7 @@ async def test_a_release_that_was_taken_back_is_forgotten_after_a_day() -> None:
         await eventually("it is passed over", lambda: old.counts["passed"] == 1)
 
 
+@pytest.mark.slow
 async def test_a_release_that_runs_on_says_so_again() -> None:
     async with world() as stage:
         loop = asyncio.get_running_loop()

@@ -151,6 +151,7 @@ async def test_a_store_that_is_away_shows_and_is_said_once(tmp_path: Path, hangs
     assert said == ["choros.store.away", "choros.store.back"]
 
 
+@pytest.mark.slow
 async def test_a_loop_that_stands_still_is_said_loudly_and_shown(tmp_path: Path) -> None:
     path, transport = tmp_path / "health.json", MemoryTransport(MemoryBroker())
     await transport.connect()

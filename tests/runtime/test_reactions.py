@@ -92,6 +92,7 @@ async def test_rule_23_a_fact_that_was_taken_back_before_it_came_is_not_handled(
     assert (seen.calls, await net(stage)) == ([], {})
 
 
+@pytest.mark.slow
 async def test_rule_23_a_fact_that_waits_in_the_ladder_is_overtaken_by_what_takes_it_back(
     stage: Stage, seen: Seen
 ) -> None:
@@ -118,6 +119,7 @@ async def test_what_is_taken_back_in_order_is_done_once_and_undone_once(stage: S
     assert (seen.calls, await net(stage)) == (["announce", "withdraw"], {})
 
 
+@pytest.mark.slow
 async def test_an_undo_that_fails_is_tried_again_and_counts_once(stage: Stage, seen: Seen) -> None:
     seen.failing["withdraw"] = 1
     await stage.publish(ANNOUNCED)

@@ -69,6 +69,7 @@ async def grown(store: Store, sizes: list[int], seen: list[int], growing: Growin
     assert len((await store.find(limit=10_000)).records) <= growing.window + 64
 
 
+@pytest.mark.slow
 async def test_a_sqlite_file_stays_as_it_is(tmp_path: Path, opened: Opening) -> None:
     store = await opened(SqliteStore(tmp_path / "sagas.db"))
     seen: list[int] = []
@@ -76,6 +77,7 @@ async def test_a_sqlite_file_stays_as_it_is(tmp_path: Path, opened: Opening) -> 
     assert seen[2] <= seen[1] * 1.05
 
 
+@pytest.mark.slow
 async def test_the_memory_of_redis_stays_as_it_is(
     private_redis: PrivateRedis, ruinable: Redis, opened: Opening
 ) -> None:

@@ -137,6 +137,7 @@ async def test_a_full_disk_takes_the_whole_group_back(database: SqliteDatabase) 
     assert connection.execute("SELECT count(*) FROM stock").fetchone() == (2,)
 
 
+@pytest.mark.slow
 async def test_marks_reach_the_disk_without_a_job(database: SqliteDatabase, opened: Opening) -> None:
     other = await opened(SqliteDatabase(database.path))
     await database.run([writing(a_row("k1", reply="r"))])

@@ -219,6 +219,7 @@ async def test_a_slow_one_that_is_cancelled_leaves_nothing(database: SqliteDatab
     assert await _one(database, adding("next")) == "next"
 
 
+@pytest.mark.slow
 async def test_one_that_is_cancelled_amid_being_moved_leaves_nothing_and_holds_nobody(database: SqliteDatabase) -> None:
     for rounds in range(12):
         slow = Sleeper()

@@ -161,6 +161,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sqlite_file, "BUSY_SECONDS", 0.5)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("impatient")
 async def test_a_commit_into_a_locked_file_fails_in_time_and_works_again(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "sagas.db")
@@ -172,6 +173,7 @@ async def test_a_commit_into_a_locked_file_fails_in_time_and_works_again(tmp_pat
     await close_in_time(store)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("impatient")
 async def test_closing_a_locked_file_ends_in_time(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "sagas.db")
@@ -181,6 +183,7 @@ async def test_closing_a_locked_file_ends_in_time(tmp_path: Path) -> None:
         await close_in_time(store)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("impatient")
 async def test_an_effect_into_a_locked_file_fails_in_time_and_works_again(tmp_path: Path) -> None:
     database = SqliteDatabase(tmp_path / "service.db")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -53,10 +54,16 @@ app.add_typer(sim.app, name="sim")
 app.add_typer(topology.app, name="topology")
 
 
+@functools.cache
+def _command() -> Callable[[], object]:
+    """Built once for each process: it takes some milliseconds."""
+    return typer.main.get_command(app)
+
+
 def main() -> None:
     """Run the command; an error is one line with a hint, and an exit code."""
     try:
-        app()
+        _command()()
     except ChorosError as error:
         sys.exit(_say(error))
     except KeyboardInterrupt:
