@@ -9,6 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= 4
 SERVERS := $(BIN)/python tests/servers.py --
+PYTEST := $(BIN)/pytest --strict-config
 # The suite starts hundreds of processes: without bytecode on the disk each would compile everything again.
 unexport PYTHONDONTWRITEBYTECODE
 # A newer setting of the dependencies makes the stamps stale; anything else leaves the second run instant.
@@ -21,10 +22,10 @@ demo: $(VENV)/.demo ## run the shop in one process: no broker, no Docker (ARGS="
 	$(BIN)/choros demo $(ARGS)
 
 test: $(VENV)/.dev ## the suite, beside a private RabbitMQ and Redis
-	$(SERVERS) $(BIN)/pytest -n $(WORKERS) --dist worksteal -m "not long" $(ARGS)
+	$(SERVERS) $(PYTEST) -n $(WORKERS) --dist worksteal -m "not long" $(ARGS)
 
 test-long: $(VENV)/.dev ## the rest of the suite: what takes too long for every day
-	$(SERVERS) $(BIN)/pytest -n $(WORKERS) --dist worksteal -m long $(ARGS)
+	$(SERVERS) $(PYTEST) -n $(WORKERS) --dist worksteal -m long $(ARGS)
 
 test-loaded: $(VENV)/.dev ## `make test` beside two busy loops and a disk writer: no test may depend on a quiet machine
 	$(BIN)/python tests/loaded.py -- $(MAKE) test
@@ -39,7 +40,7 @@ EXHAUSTIVE := tests/simulation tests/exploration tests/properties tests/store/te
 
 # Three workers: each has everything to import, and on two processors some wait while others compute.
 test-fast: $(VENV)/.dev ## only what is pure or in memory, and not exhaustive: seconds
-	$(BIN)/pytest -n 3 -m "not servers and not slow and not long" $(EXHAUSTIVE:%=--ignore=%) $(ARGS)
+	$(PYTEST) -n 3 -m "not servers and not slow and not long" $(EXHAUSTIVE:%=--ignore=%) $(ARGS)
 
 check: $(VENV)/.dev ## style, types, architecture, budgets
 	$(BIN)/ruff check .
@@ -80,11 +81,13 @@ $(BIN)/python:
 	@./.ci/venv $(VENV)
 
 $(VENV)/.demo: $(MADE_FROM) | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo]'
+	@echo "Installing choros, and what the demo needs, into $(VENV): half a minute or less, once ..." >&2
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo]'
 	@touch $@
 
 $(VENV)/.dev: $(MADE_FROM) | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@echo "Installing choros, and what its tests need, into $(VENV): half a minute or so, once ..." >&2
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@ $(VENV)/.demo
 
 .PHONY: help demo test test-long test-loaded test-fast test-versions check verify simulate chaos mutate reliability-report bench growth clean

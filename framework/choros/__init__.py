@@ -2,7 +2,7 @@
 
 from choros.errors import ChorosError, DeclarationError, OutcomePending, Refused, SagaNotFound, StartConflict
 from choros.messages import Command, Done, Fact, Failure, Message, Reply
-from choros.roles import Addresses, running
+from choros.roles import Addresses, client_of, running
 from choros.runtime.application import App
 from choros.runtime.client import Client, Outcome
 from choros.runtime.orchestrator import Orchestrator
@@ -51,5 +51,6 @@ __all__ = [
     "Subscriber",
     "Transaction",
     "__version__",
+    "client_of",
     "running",
 ]

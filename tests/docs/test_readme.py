@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import os
 import re
@@ -78,6 +79,22 @@ def test_the_mistake_is_the_sentence_that_the_readme_shows(folder: Path) -> None
     assert ended.returncode == 1
     (sentence,) = re.findall(r"\*(saga 'order': .*?)\*", README.replace("\n", " "))
     assert sentence in ended.stderr
+
+
+def lines_of_code(source: str) -> int:
+    """Without blank lines, comments and docstrings."""
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    texts = [
+        node.body[0] for node in ast.walk(ast.parse(source)) if isinstance(node, documented) and ast.get_docstring(node)
+    ]
+    told = {line for text in texts for line in range(text.lineno, (text.end_lineno or text.lineno) + 1)}
+    lines = enumerate(source.splitlines(), 1)
+    return sum(number not in told and bool(line.strip()) and line.lstrip()[0] != "#" for number, line in lines)
+
+
+def test_the_order_saga_is_as_long_as_it_says() -> None:
+    ((path, lines),) = re.findall(r"^\| choros: \[`.*?`\]\((.*?)\) \| (\d+) \|", README, re.MULTILINE)
+    assert lines_of_code((ROOT / path).read_text()) == int(lines)
 
 
 @pytest.mark.slow
