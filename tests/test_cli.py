@@ -279,7 +279,7 @@ def test_the_list_in_its_formats(choros: Choros) -> None:
     (row,) = json.loads(choros(*listed, "-o", "json").out)
     assert (row["saga_id"], row["saga"], row["key"]) == (saga_id, "trip", "Ada")
     assert json.loads(choros(*listed, "-o", "jsonl").out) == row
-    assert choros(*listed).out.startswith(saga_id)
+    assert choros(*listed).out == f"{saga_id}\tAda\ttrip\t1\trunning\tbook_it\t\t\t{row['started']}\n"
     shown = choros("saga", "show", "travel", saga_id, *STORE, "-o", "json")
     assert json.loads(shown.out)["saga_id"] == saga_id
     for verb in (listed, ("saga", "show", "travel", saga_id, *STORE)):
@@ -298,9 +298,37 @@ def test_an_empty_list_says_so_where_it_is_not_read(choros: Choros) -> None:
 def test_what_a_list_cannot_be_asked(choros: Choros) -> None:
     started(choros)
     said = choros("saga", "list", "travel", *STORE, "--saga", "trips")
-    assert (said.code, said.err) == (2, "✖ There is no saga 'trips' in this application. Try: one of: trip.\n")
+    assert (said.code, said.err) == (2, "✖ There is no saga 'trips' in this application. Did you mean 'trip'?\n")
     assert choros("saga", "list", "travel", *STORE, "--limit", "0").code == 2
     assert "no status 'done'" in choros("saga", "list", "travel", *STORE, "--status", "done").err
+    assert "--older-than 'soon' is no time" in choros("saga", "list", "travel", *STORE, "--older-than", "soon").err
+
+
+def test_a_list_takes_filters_and_says_what_it_leaves_out(choros: Choros) -> None:
+    for who in ("Ada", "Bob", "Eve"):
+        assert choros("saga", "start", "travel", "trip", "-i", f'{{"who": "{who}"}}', *SERVERS).code == 0
+    assert choros("saga", "pause", "travel", "Bob", *SERVERS).code == 0
+
+    def keys(*options: str) -> list[str]:
+        said = choros("saga", "list", "travel", *STORE, "-o", "jsonl", *options)
+        return [json.loads(line)["key"] for line in said.out.splitlines()]
+
+    assert keys("--paused") == ["Bob"]
+    assert keys("--step", "book_it", "--version", "1", "--newer-than", "1h") == ["Eve", "Bob", "Ada"]
+    assert keys("--older-than", "1h") == keys("--version", "2") == keys("--reason", "timeout") == []
+    said = choros("saga", "list", "travel", *STORE, "--limit", "2")
+    assert (len(said.out.splitlines()), said.err) == (2, "! there are more than these 2; --limit 20 shows more\n")
+
+
+def test_a_saga_goes_by_its_key_and_the_beginning_of_its_id(choros: Choros) -> None:
+    saga_id = started(choros)
+    for typed in (saga_id, saga_id[:8], "Ada"):
+        assert saga_id in choros("saga", "show", "travel", typed, *STORE).out
+    assert choros("saga", "pause", "travel", "Ada", *SERVERS).out.startswith("paused")
+    assert choros("saga", "resume", "travel", saga_id[:8], *SERVERS).out.startswith("resumed")
+    said = choros("saga", "show", "travel", "Bob", *STORE)
+    assert (said.code, said.out) == (1, "")
+    assert said.err.startswith("✖ There is no saga instance with the id or start key 'Bob'. Try: choros saga list")
 
 
 # --- Ctrl-C -----------------------------------------------------------------------------------------------------------

@@ -22,6 +22,8 @@ Refused                       raised by handlers: a definite business "no" (not 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from difflib import get_close_matches
 
 EXITS = (SystemExit, KeyboardInterrupt)
 """What is no failure of whoever raises it, but the wish that the process ends; the role at work stops in order."""
@@ -52,6 +54,15 @@ def shown(address: str) -> str:
     if not scheme or options_hold_it or not _PLACE.fullmatch(place):
         return f"{scheme}{scheme and separator}***"
     return f"{scheme}://{'***@' if at else ''}{place}"
+
+
+def unknown(sentence: str, typed: str, known: Iterable[str], hint: str = "") -> tuple[str, str]:
+    """Sentence and hint for a name that there is not: the one that was probably meant, else all that there are."""
+    names = list(dict.fromkeys(known))
+    near = get_close_matches(typed, names, n=1)
+    if near:
+        return f"{sentence} Did you mean {near[0]!r}?", ""
+    return sentence, hint or f"one of: {', '.join(names) or 'none'}."
 
 
 class ChorosError(Exception):

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from choros import cli
-from choros.cli.facts import moment
+from choros.cli.words import moment
 from choros.envelope import Envelope, decode
 from choros.errors import BrokerUnreachable, UsageError
 from choros.roles import Addresses, client_of, open_role, run_together, stop_all

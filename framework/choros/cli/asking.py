@@ -13,7 +13,10 @@ from choros.cli.words import command, lasting
 from choros.errors import SagaNotFound
 from choros.loading import load_app
 from choros.roles import Addresses, client_of
+from choros.runtime.application import App
+from choros.runtime.reference import referred
 from choros.runtime.telemetry import configure_logging
+from choros.store.port import Store
 
 T = TypeVar("T")
 
@@ -25,7 +28,7 @@ StoreUrl = Annotated[
 Database = Annotated[
     str, typer.Option(envvar=["CHOROS_DATABASE"], help="A service's own database; {service} stands for its name.")
 ]
-Output = Annotated[str, typer.Option("-o", "--output", help="table, json or jsonl")]
+Output = Annotated[str, typer.Option("-o", "--output", metavar="FORMAT", help="table, json or jsonl")]
 
 
 def run_until_done(coroutine: Coroutine[Any, Any, T]) -> T:
@@ -58,6 +61,12 @@ def with_client(application: str, addresses: Addresses, act: Any) -> Any:
             return await act(client, loaded)
 
     return found(call(), application, addresses.store)
+
+
+async def meant(store: Store, application: App, typed: str) -> str:
+    """The id of the saga that was typed by its id, the beginning of that, or its start key."""
+    names = {saga.name for saga in application.sagas.values()}
+    return await referred(store, f"{application.namespace}.{application.name}", typed, names)
 
 
 def found(coroutine: Coroutine[Any, Any, T], application: str, store: str) -> T:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime
 from typing import Annotated
 
 import typer
 
 from choros.cli.asking import AppName, Broker, Database, StoreUrl, log_apart, run_until_done
-from choros.cli.words import existing, tell_beyond
+from choros.cli.words import existing, moment, tell_beyond
 from choros.envelope import Envelope, rfc3339
 from choros.errors import UsageError
 from choros.loading import load_app
@@ -33,22 +31,6 @@ app = typer.Typer(no_args_is_help=True, help="Put facts out again, and see who l
 
 Since = Annotated[str, typer.Option(help="from when on: '2h', '7d', or 2026-11-22T12:00 (local time without a zone)")]
 OneSaga = Annotated[str, typer.Option(help="one saga only")]
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_DURATION = re.compile(r"(?:\d+[smhd])+")
-_PART = re.compile(r"(\d+)([smhd])")
-
-
-def moment(text: str, now: float) -> float:
-    """The moment that was typed, in seconds since the epoch; raises UsageError."""
-    try:
-        if _DURATION.fullmatch(text):
-            return max(0.0, now - sum(int(count) * _UNITS[unit] for count, unit in _PART.findall(text)))
-        found = datetime.fromisoformat(text).astimezone().timestamp()
-    except (ValueError, OverflowError, OSError):
-        found = -1.0
-    if found < 0:
-        raise UsageError(f"--since {text!r} is no time.", "2h, 30m, 7d, 1d12h, or 2026-11-22T12:00:00Z.")
-    return found
 
 
 @app.command()

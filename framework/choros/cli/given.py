@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from choros.cli.words import fields_of
-from choros.errors import MessageRejected, UsageError
+from choros.errors import MessageRejected, UsageError, unknown
 from choros.messages import Message, Reply
 from choros.saga.declaration import Saga
 from choros.saga.steps import Publish
@@ -43,7 +43,7 @@ def given_replies(sagas: Iterable[Saga[Any]], texts: Iterable[str]) -> dict[str,
         if not name or not body.strip().startswith("{"):
             raise UsageError(f"--reply {text!r} is not TYPE=JSON.", """--reply 'seat-booked.v1={"seat": "1A"}'.""")
         if name not in known:
-            raise UsageError(f"No step is answered with {name!r}.", f"one of: {', '.join(sorted(known))}.")
+            raise UsageError(*unknown(f"No step is answered with {name!r}.", name, sorted(known)))
         try:
             found[name] = known[name].from_json(body)
         except MessageRejected as error:

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 
 import typer
 
-from choros.cli.asking import AppName, Broker, StoreUrl, found, log_apart, run_until_done, with_client
-from choros.cli.facts import moment
+from choros.cli.asking import AppName, Broker, Output, StoreUrl, found, log_apart, meant, run_until_done, with_client
+from choros.cli.output import format_named, tell_value
+from choros.cli.overview import saga_list
 from choros.cli.words import (
+    STATUSES,
     answer,
     command,
     existing,
     fields_of,
-    format_named,
     interrupted,
     lasting,
     message_of,
+    moment,
     seconds,
     status_named,
     tell_beyond,
@@ -33,19 +36,17 @@ from choros.runtime.application import App
 from choros.runtime.client import Account, Client, Outcome, account_of, events_of
 from choros.runtime.exporting import exported
 from choros.runtime.retention import warning
-from choros.runtime.stuck import why_stuck, whys_stuck
+from choros.runtime.stuck import why_stuck
 from choros.saga.declaration import Saga
-from choros.saga.instance import Status
 from choros.store.port import Record
 from choros.timeline import timeline
 
-STATUSES: tuple[str, ...] = get_args(Status)
 app = typer.Typer(no_args_is_help=True, help="Start sagas and see what became of them.")
 
-Output = Annotated[str, typer.Option("-o", "--output", help="table, json or jsonl")]
 SagaName = Annotated[str, typer.Argument(metavar="SAGA", help="the saga's name")]
-SagaId = Annotated[str, typer.Argument(metavar="SAGA_ID")]
+SagaId = Annotated[str, typer.Argument(metavar="SAGA", help="its id, the beginning of that, or its start key")]
 Input = Annotated[str, typer.Option("-i", "--input", help="the start message as JSON; - for standard input")]
+Act = Callable[[Client, str], Awaitable[str]]
 Key = Annotated[str | None, typer.Option(help="start key, where the saga does not derive one")]
 
 
@@ -104,52 +105,7 @@ def _tell_outcome(outcome: Outcome) -> None:
         raise typer.Exit(3 if outcome.status == "compensated" else 1)
 
 
-@app.command("list")
-def saga_list(
-    application: AppName,
-    status: Annotated[str, typer.Option(help="running, compensating, completed, compensated or parked")] = "",
-    saga: Annotated[str, typer.Option(help="one saga only")] = "",
-    limit: Annotated[int, typer.Option(min=1, help="how many at most")] = 50,
-    store: StoreUrl = DEFAULT_STORE,
-    output: Output = "table",
-) -> None:
-    """List saga instances, last started first."""
-    log_apart()
-    shape = format_named(output)
-    status_named(status, STATUSES)
-    loaded = load_app(application)
-    name = loaded.saga(saga).name if saga else ""
-
-    async def find() -> tuple[list[dict[str, str]], str]:
-        async with opened_store(Addresses(store=existing(store)), loaded) as opened:
-            page = await opened.find(saga=name, status=status, limit=limit)
-            whys = await whys_stuck(loaded.sagas, opened, page.records)
-            rows = [_row(record, whys.get(record.saga_id, "")) for record in page.records]
-            return rows, "" if page.cursor else warning(await opened.forgotten())
-
-    rows, beyond = run_until_done(find())
-    _tell_rows(rows, shape)
-    tell_beyond(beyond)
-
-
-def _row(record: Record, why: str) -> dict[str, str]:
-    row = {
-        "saga_id": record.saga_id,
-        "saga": record.saga,
-        "key": record.key,
-        "status": record.status,
-        "started": rfc3339(record.started_at),
-    }
-    return row | ({"stuck": f"stuck: {why}"} if why else {})
-
-
-def _tell_rows(rows: list[dict[str, str]], shape: str) -> None:
-    if shape == "json":
-        print(json.dumps(rows, indent=1))
-    for row in rows if shape != "json" else ():
-        print(json.dumps(row) if shape == "jsonl" else "  ".join(f"{value:<12}" for value in row.values()).rstrip())
-    if not rows:
-        print("no saga instances", file=sys.stderr)
+app.command("list")(saga_list)
 
 
 @app.command("show")
@@ -161,7 +117,7 @@ def saga_show(application: AppName, saga_id: SagaId, store: StoreUrl = DEFAULT_S
 
     async def look() -> Account:
         async with opened_store(Addresses(store=existing(store)), loaded) as opened:
-            return await account_of(opened, saga_id)
+            return await account_of(opened, await meant(opened, loaded, saga_id))
 
     account = found(look(), application, store)
     if account.record.gone:
@@ -170,8 +126,8 @@ def saga_show(application: AppName, saga_id: SagaId, store: StoreUrl = DEFAULT_S
     why = why_stuck(loaded.sagas, account.record, account.history)
     if shape != "table":
         history = [{"version": row.version, "at": row.at, "events": events_of(row)} for row in account.history]
-        told = {"saga_id": saga_id, "status": account.record.status, "stuck": why, "history": history}
-        print(json.dumps(told if why else {name: value for name, value in told.items() if name != "stuck"}))
+        told = {"saga_id": account.record.saga_id, "status": account.record.status, "stuck": why, "history": history}
+        tell_value(told if why else {name: value for name, value in told.items() if name != "stuck"}, shape)
         return
     print("\n".join(timeline(account, loaded.sagas.get((account.record.saga, account.record.saga_version)))))
     if why:
@@ -183,7 +139,7 @@ def _tell_gone(record: Record, shape: str) -> None:
         print(f"{record.saga_id}  {record.status} at {rfc3339(record.updated_at)}  (saga {record.saga}); deleted since")
         return
     ended = {"saga_id": record.saga_id, "status": record.status, "ended_at": record.updated_at}
-    print(json.dumps({**ended, "deleted": True, "history": []}))
+    tell_value({**ended, "deleted": True, "history": []}, shape)
 
 
 @app.command("export")
@@ -215,7 +171,7 @@ def saga_cancel(
     application: AppName, saga_id: SagaId, broker: Broker = DEFAULT_BROKER, store: StoreUrl = DEFAULT_STORE
 ) -> None:
     """Ask for a saga to be undone; it says what that comes to."""
-    _act("cancel", application, Addresses(broker, store), lambda client, _: client.cancel(saga_id))
+    _act("cancel", application, saga_id, Addresses(broker, store), lambda client, its: client.cancel(its))
 
 
 @app.command("retry")
@@ -228,7 +184,7 @@ def saga_retry(
     store: StoreUrl = DEFAULT_STORE,
 ) -> None:
     """Try the step again at which a saga is parked."""
-    _act("retry", application, Addresses(broker, store), lambda client, _: client.retry(saga_id, step, round))
+    _act("retry", application, saga_id, Addresses(broker, store), lambda client, its: client.retry(its, step, round))
 
 
 @app.command("skip")
@@ -246,14 +202,14 @@ def saga_skip(
 ) -> None:
     """Close the command of the step at which a saga is parked, and go on as if it had been answered so."""
 
-    async def skip(client: Client, _: App) -> str:
-        wanted = await client.skippable(saga_id, step)
+    async def skip(client: Client, its: str) -> str:
+        wanted = await client.skippable(its, step)
         if given is None and not wanted.undo:
             raise UsageError(f"{wanted.what} goes on with a reply, and -i gives none.", fields_of(wanted.reply))
         reply = message_of(wanted.reply, given) if given is not None else None
-        return await client.skip(saga_id, step, reply, round)
+        return await client.skip(its, step, reply, round)
 
-    _act("skip", application, Addresses(broker, store), skip)
+    _act("skip", application, saga_id, Addresses(broker, store), skip)
 
 
 @app.command("rerun")
@@ -265,7 +221,7 @@ def saga_rerun(
     store: StoreUrl = DEFAULT_STORE,
 ) -> None:
     """Run a saga that has ended again from a step; it keeps what came before. Prints the id of the new instance."""
-    print(with_client(application, Addresses(broker, store), lambda client, _: client.rerun(saga_id, step)))
+    print(with_client(application, Addresses(broker, store), _on(saga_id, lambda client, its: client.rerun(its, step))))
 
 
 @app.command("move")
@@ -277,7 +233,7 @@ def saga_move(
     store: StoreUrl = DEFAULT_STORE,
 ) -> None:
     """Let a stuck saga go on as another version, where both agree on all that it has come to."""
-    _act("move", application, Addresses(broker, store), lambda client, _: client.move(saga_id, version))
+    _act("move", application, saga_id, Addresses(broker, store), lambda client, its: client.move(its, version))
 
 
 @app.command("pause")
@@ -285,7 +241,7 @@ def saga_pause(
     application: AppName, saga_id: SagaId, broker: Broker = DEFAULT_BROKER, store: StoreUrl = DEFAULT_STORE
 ) -> None:
     """Send nothing more for this saga until it is resumed."""
-    _act("pause", application, Addresses(broker, store), lambda client, _: client.pause(saga_id))
+    _act("pause", application, saga_id, Addresses(broker, store), lambda client, its: client.pause(its))
 
 
 @app.command("resume")
@@ -293,7 +249,7 @@ def saga_resume(
     application: AppName, saga_id: SagaId, broker: Broker = DEFAULT_BROKER, store: StoreUrl = DEFAULT_STORE
 ) -> None:
     """Go on with a paused saga."""
-    _act("resume", application, Addresses(broker, store), lambda client, _: client.resume(saga_id))
+    _act("resume", application, saga_id, Addresses(broker, store), lambda client, its: client.resume(its))
 
 
 def _typed(application: str, name: str, given: str, store: str) -> tuple[Saga[Any], Message]:
@@ -303,9 +259,18 @@ def _typed(application: str, name: str, given: str, store: str) -> tuple[Saga[An
     return saga, message_of(saga.start, given)
 
 
-def _act(verb: str, application: str, addresses: Addresses, act: Any) -> None:
+def _on(saga: str, act: Act) -> Callable[[Client, App], Awaitable[str]]:
+    """To do it with the saga that goes by this id or key."""
+
+    async def with_it(client: Client, _: App) -> str:
+        return await act(client, await client.id_of(saga))
+
+    return with_it
+
+
+def _act(verb: str, application: str, saga: str, addresses: Addresses, act: Act) -> None:
     """Do it and say what it came to; exits with 1 if nothing was done."""
-    word = with_client(application, addresses, act)
+    word = with_client(application, addresses, _on(saga, act))
     print(answer(verb, word))
     if word == "too_late":
         raise typer.Exit(1)

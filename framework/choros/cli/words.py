@@ -8,15 +8,21 @@ import re
 import shlex
 import sys
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 from urllib.parse import unquote, urlsplit
 
-from choros.errors import MessageRejected, UsageError
+from choros.cli.output import remark
+from choros.errors import MessageRejected, UsageError, unknown
 from choros.messages import Message
+from choros.saga.instance import Status
 
 M = TypeVar("M", bound=Message)
-FORMATS = ("table", "json", "jsonl")
+STATUSES: tuple[str, ...] = get_args(Status)
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_DURATION = re.compile(r"(?:\d+[smhd])+")
+_PART = re.compile(r"(\d+)([smhd])")
 LONGEST = 1e8
 """Seconds that anybody may wait: three years."""
 
@@ -60,23 +66,16 @@ def interrupted(saga_id: str, hint: str) -> str:
 def tell_beyond(warned: str) -> None:
     """Say on stderr what the answer does not reach."""
     if warned:
-        print(f"! {warned}", file=sys.stderr)
+        remark(f"! {warned}")
 
 
 # --- what was typed ---------------------------------------------------------------------------------------------------
 
 
-def format_named(output: str) -> str:
-    """The output format; raises UsageError for one that there is not."""
-    if output not in FORMATS:
-        raise UsageError(f"There is no output format {output!r}.", f"one of: {', '.join(FORMATS)}.")
-    return output
-
-
 def status_named(status: str, known: Sequence[str]) -> str:
     """The status, or nothing; raises UsageError for one that there is not."""
     if status and status not in known:
-        raise UsageError(f"There is no status {status!r}.", f"one of: {', '.join(known)}.")
+        raise UsageError(*unknown(f"There is no status {status!r}.", status, known))
     return status
 
 
@@ -85,6 +84,19 @@ def seconds(timeout: float) -> float:
     if not (math.isfinite(timeout) and 0 < timeout <= LONGEST):
         raise UsageError(f"--timeout {timeout:g} is no time to wait.", "seconds, more than 0.")
     return timeout
+
+
+def moment(text: str, now: float, option: str = "--since") -> float:
+    """The moment that was typed, in seconds since the epoch; raises UsageError."""
+    try:
+        if _DURATION.fullmatch(text):
+            return max(0.0, now - sum(int(count) * _UNITS[unit] for count, unit in _PART.findall(text)))
+        found = datetime.fromisoformat(text).astimezone().timestamp()
+    except (ValueError, OverflowError, OSError):
+        found = -1.0
+    if found < 0:
+        raise UsageError(f"{option} {text!r} is no time.", "2h, 30m, 7d, 1d12h, or 2026-11-22T12:00:00Z.")
+    return found
 
 
 def lasting(store: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from choros.errors import DeclarationError, UsageError
+from choros.errors import DeclarationError, UsageError, unknown
 from choros.messages import Command, Fact, Message
 from choros.names import RESERVED_NAMES
 from choros.runtime.service import Service, memory_for
@@ -58,15 +58,16 @@ class App:
         """The newest version of a saga; raises UsageError if there is none of this name."""
         versions = [saga for (known, _), saga in self.sagas.items() if known == name]
         if not versions:
-            known = ", ".join(sorted({name for name, _ in self.sagas})) or "none"
-            raise UsageError(f"There is no saga {name!r} in this application.", f"one of: {known}.")
+            known = sorted(known for known, _ in self.sagas)
+            raise UsageError(*unknown(f"There is no saga {name!r} in this application.", name, known))
         return max(versions, key=lambda saga: saga.version)
 
     def service(self, name: str) -> Service:
         """The service of this name; raises UsageError if there is none."""
         if name not in self.services:
-            known = ", ".join(sorted(self.services)) or "none"
-            raise UsageError(f"There is no service {name!r} in this application.", f"one of: {known}.")
+            raise UsageError(
+                *unknown(f"There is no service {name!r} in this application.", name, sorted(self.services))
+            )
         return self.services[name]
 
     @property
@@ -193,9 +194,8 @@ def _commands(planned: Planned) -> list[type[Command[Any]]]:
 
 def _check_command(saga: str, step: str, command: type[Command[Any]], to: str, services: Mapping[str, Service]) -> None:
     if to not in services:
-        raise DeclarationError(
-            f"saga {saga!r}: {step} goes to {to!r}, which no service is called.", f"declare Service({to!r})."
-        )
+        sentence = f"saga {saga!r}: {step} goes to {to!r}, which no service is called."
+        raise DeclarationError(*unknown(sentence, to, services, f"declare Service({to!r})."))
     if command not in services[to].commands:
         raise DeclarationError(
             f"saga {saga!r}: {step} sends {command.__name__} to {to!r}, which nobody there is declared to handle.",

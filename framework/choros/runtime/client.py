@@ -30,6 +30,7 @@ from choros.runtime.application import App
 from choros.runtime.decider import Decider
 from choros.runtime.keeping_up import kept_up
 from choros.runtime.recognising import as_stored, recognise
+from choros.runtime.reference import referred
 from choros.runtime.rerunning import rerun
 from choros.runtime.retention import gone, warning
 from choros.runtime.return_address import ReturnAddress
@@ -228,6 +229,12 @@ class Client:
     async def show(self, saga_id: str) -> Account:
         """Everything that is known of a saga instance; raises SagaNotFound, and StoreUnreachable at once."""
         return await account_of(self._store, saga_id)
+
+    async def id_of(self, reference: str) -> str:
+        """The id of the instance that goes by this id, start key (its last run) or beginning of an id; raises
+        SagaNotFound, and UsageError where that may be several."""
+        names = {saga.name for saga in self._app.sagas.values()}
+        return await referred(self._store, f"{self._app.namespace}.{self._app.name}", reference, names)
 
     async def why_stuck(self, saga_id: str) -> str:
         """Why no worker of this application decides anything for the saga, with the difference between its declaration

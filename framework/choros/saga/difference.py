@@ -43,6 +43,11 @@ def _shape(text: str) -> _Shape:
     )
 
 
+def paths(text: str) -> list[str]:
+    """The steps that a fingerprint's text names, in their order."""
+    return _shape(text).paths
+
+
 def difference(here: str, there: str, where: str = "in the record") -> str:
     """How the declaration here differs from another one's text, such as "3 steps here, 4 in the record: ship_order is
     not in this declaration"; empty where nothing of it matters."""

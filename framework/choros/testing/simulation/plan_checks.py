@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any, get_args
 
-from choros.errors import UsageError
+from choros.errors import UsageError, unknown
 from choros.saga.declaration import Saga
 from choros.saga.steps import Publish
 from choros.testing.simulation.faults import KINDS
@@ -38,4 +38,4 @@ def _check_line(line: Line, sagas: Sequence[Saga[Any]], started: int) -> None:
 
 def _known(what: str, given: str, known: Collection[str]) -> None:
     if given not in known:
-        raise UsageError(f"{what} {given!r} is not known.", f"one of: {', '.join(known)}.")
+        raise UsageError(*unknown(f"{what} {given!r} is not known.", given, known))

@@ -1,0 +1,82 @@
+"""How far a command is that takes its time: a line on the terminal, on stderr, and nothing anywhere else.
+
+It comes only after half a second, so that what is quick shows nothing, and goes when the command is done. No thread
+draws it: some of these commands fork.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+AFTER = 0.5
+"""Seconds before there is anything to see."""
+EVERY = 0.1
+"""Seconds between two drawings."""
+
+
+class Working:
+    """Where a command says how far it is."""
+
+    def __init__(self, what: str, total: int | None = None) -> None:
+        self._what = what
+        self._total = total
+        self._begun = time.monotonic()
+        self._drawn = 0.0
+        self._bar: Progress | None = None
+
+    def at(self, done: int, total: int | None = None, what: str = "") -> None:
+        """It is so far; `total` and `what` may have changed."""
+        self._what, self._total = what or self._what, total if total is not None else self._total
+        moment = time.monotonic()
+        if moment - self._begun < AFTER or moment - self._drawn < EVERY or not wanted():
+            return
+        self._drawn = moment
+        bar = self._bar = self._bar or self._started()
+        bar.update(bar.task_ids[0], description=self._what, completed=done, total=self._total)
+        bar.refresh()
+
+    def _started(self) -> Progress:
+        columns = [SpinnerColumn(), TextColumn("{task.description}", markup=False)]
+        counted = [BarColumn(bar_width=30), MofNCompleteColumn()] if self._total else [TextColumn("{task.completed:,}")]
+        bar = Progress(
+            *columns, *counted, TimeElapsedColumn(),
+            console=Console(stderr=True), auto_refresh=False, transient=True,
+        )  # fmt: skip
+        bar.add_task(self._what, total=self._total)
+        bar.start()
+        return bar
+
+    def end(self) -> None:
+        """Clear the line: the answer comes in its place."""
+        if self._bar:
+            self._bar.stop()
+            self._bar = None
+
+
+_quiet = {"on": False}
+
+
+def be_quiet(quiet: bool) -> None:
+    """Show no progress from now on."""
+    _quiet["on"] = quiet
+
+
+def wanted() -> bool:
+    """Whether somebody looks."""
+    return not _quiet["on"] and sys.stderr.isatty()
+
+
+@contextmanager
+def working(what: str, total: int | None = None) -> Iterator[Working]:
+    """Within it, say how far it is with `at`."""
+    shown = Working(what, total)
+    try:
+        yield shown
+    finally:
+        shown.end()
