@@ -3,8 +3,8 @@
 import sys
 
 try:
-    from choros.cli import main
+    from choros.cli import process
 except KeyboardInterrupt:  # Ctrl-C before there is anything to stop
     sys.exit(130)
 
-main()
+process()

@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar, Token
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any
 
 from choros.errors import EXITS, ChorosError, Refused, masked
@@ -172,6 +172,16 @@ def frames(traceback: TracebackType | None, most: int = 20) -> list[str]:
         found.append(f"{Path(code.co_filename).name}:{traceback.tb_lineno} {code.co_name}")
         traceback = traceback.tb_next
     return found[-most:]
+
+
+def frames_of(frame: FrameType | None, most: int = 3) -> list[str]:
+    """Where a thread is, innermost last."""
+    found: list[str] = []
+    while frame is not None and len(found) < most:
+        code = frame.f_code
+        found.insert(0, f"{Path(code.co_filename).name}:{frame.f_lineno} {code.co_name}")
+        frame = frame.f_back
+    return found
 
 
 def cut(text: str) -> str:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -53,6 +51,12 @@ class Addresses:
 
     def __repr__(self) -> str:
         return f"Addresses({shown(self.broker)!r}, {shown(self.store)!r}, {shown(self.database)!r})"
+
+
+Unfinished = Callable[[], Sequence[str]]
+"""Names the calls that have not ended, from any thread."""
+Begun = Callable[[Callable[[], None], Unfinished], None]
+"""Told once a role is open: what stops it in order, and what names the calls that have not ended."""
 
 
 class Running(Protocol):
@@ -174,10 +178,17 @@ def _say_what_ended_it(loops: asyncio.Task[None]) -> None:
 
 
 async def run_role(
-    app: App, role: str, addresses: Addresses, *, health_file: Path | None = None, settings: Settings = NOTHING_SET
+    app: App,
+    role: str,
+    addresses: Addresses,
+    *,
+    health_file: Path | None = None,
+    settings: Settings = NOTHING_SET,
+    begun: Begun = lambda *_: None,
 ) -> None:
-    """Run a role until SIGTERM or SIGINT: `orchestrator`, `service:NAME`, `subscriber:NAME` or `all`.
+    """Run a role until it is stopped: `orchestrator`, `service:NAME`, `subscriber:NAME` or `all`.
 
+    Signals are the affair of whoever has the process: once the role is open, `begun` is told how to stop it.
     `settings` go before those of each service.
 
     Every few seconds it writes to `health_file`, if given, how it is; `choros health FILE` reads that."""
@@ -187,11 +198,33 @@ async def run_role(
         vitals.watch_receivers(parts)
         watching = asyncio.create_task(vitals.run())
         try:
-            with _stopping_by_signal(parts):
-                await run_together(parts)
+            begun(partial(_stop_soon, parts), partial(_unfinished, parts))
+            await run_together(parts)
         finally:
             watching.cancel()
             await asyncio.wait({watching})
+
+
+def longest_drain(app: App, settings: Settings) -> float:
+    """How many seconds what is under way may take when a role of it stops."""
+    return max(
+        [settings.seconds("drain"), *(settings.over(s.settings).seconds("drain") for s in app.services.values())]
+    )
+
+
+def _stop_soon(parts: list[Running]) -> None:
+    stopping = asyncio.ensure_future(stop_all(parts))
+    _stopping.add(stopping)
+    stopping.add_done_callback(_stopping.discard)
+
+
+_stopping: set[asyncio.Future[None]] = set()
+"""Held here until they have ended: the loop holds its tasks only weakly."""
+
+
+def _unfinished(parts: Sequence[Running]) -> Sequence[str]:
+    calls = [part.calls for part in parts if isinstance(part, (Participant, Subscriber))]
+    return [name for one in calls for name in one.unfinished]
 
 
 async def open_role(
@@ -299,15 +332,3 @@ async def stop_all(parts: list[Running]) -> None:
     """Ask all to finish."""
     stopping = [waiting for part in parts if (waiting := part.stop()) is not None]
     await asyncio.gather(*stopping)
-
-
-@contextlib.contextmanager
-def _stopping_by_signal(parts: list[Running]) -> Iterator[None]:
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, lambda: asyncio.ensure_future(stop_all(parts)))
-    try:
-        yield
-    finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)

@@ -108,11 +108,10 @@ def test_every_setting_is_a_field_a_flag_and_a_row_of_the_guide() -> None:
 def test_flags_and_environment_reach_the_role(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Settings] = []
 
-    def run_role(*_: Any, settings: Settings, **__: Any) -> None:
+    async def run_role(*_: Any, settings: Settings, **__: Any) -> None:
         seen.append(settings)
 
     monkeypatch.setattr(application, "run_role", run_role)
-    monkeypatch.setattr(application, "run_until_done", lambda _: None)
     monkeypatch.setattr(application, "configure_logging", lambda _: None)
     for setting in SETTINGS.values():
         monkeypatch.setenv(setting.variable, "7")

@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from choros.cli import application, facts, health, saga, schema, sim, topology, verify
+from choros.cli.leaving import Leaving
 from choros.errors import ChorosError, masked
 
 
@@ -58,6 +59,12 @@ app.add_typer(topology.app, name="topology")
 def _command() -> Callable[[], object]:
     """Built once for each process: it takes some milliseconds."""
     return typer.main.get_command(app)
+
+
+def process() -> None:
+    """`main` in a process that has nothing else to do, and may end by force."""
+    Leaving.owns_process = True
+    main()
 
 
 def main() -> None:

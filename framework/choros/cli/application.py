@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,9 +11,10 @@ import typer
 
 from choros.cli.asking import AppName, Broker, Database, StoreUrl, run_until_done
 from choros.cli.drift import pinned, stranded_in
+from choros.cli.leaving import Leaving
 from choros.errors import UsageError
 from choros.loading import load_app
-from choros.roles import DEFAULT_BROKER, DEFAULT_DATABASE, DEFAULT_STORE, Addresses, run_role
+from choros.roles import DEFAULT_BROKER, DEFAULT_DATABASE, DEFAULT_STORE, Addresses, longest_drain, run_role
 from choros.runtime.application import App
 from choros.runtime.settings import SETTINGS, Settings
 from choros.runtime.telemetry import configure_logging
@@ -130,7 +132,9 @@ def run(
         hint = "name a saga in App(sagas=...), or a service with handlers in App(services=...)."
         raise UsageError(f"{application} has nothing to run: no saga, and no service with handlers.", hint)
     addresses = Addresses(broker, store, database)
-    run_until_done(run_role(loaded, role, addresses, health_file=health_file, settings=settings))
+    work = partial(run_role, loaded, role, addresses, health_file=health_file, settings=settings)
+    with Leaving(longest_drain(loaded, settings)) as leaving:
+        run_until_done(leaving.stay(lambda begun: work(begun=begun)))
 
 
 def _has_work(loaded: App) -> bool:

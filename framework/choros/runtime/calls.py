@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -57,6 +58,9 @@ class _Running:
     def key(self) -> str:
         return self.envelope.key or self.envelope.id
 
+    def __str__(self) -> str:
+        return f"{self.handler.name} on {self.key}"
+
 
 @dataclass(slots=True, eq=False)
 class _Limits:
@@ -74,6 +78,7 @@ class Calls:
         self._limits: dict[str, _Limits] = {}
         self._running: set[_Running] = set()
         self._left: set[_Running] = set()
+        self._cut_off: deque[_Running] = deque(maxlen=100)
 
     # --- places ---
 
@@ -128,6 +133,10 @@ class Calls:
             if _age(one) >= limits.seconds:
                 log.error("choros.handler.out_of_time", **_about(one))
             raise
+        except asyncio.CancelledError:  # the role stops, and has waited for as long as it may
+            self._cut_off.append(one)
+            log.warning("choros.handler.cut_off", **_about(one))
+            raise
         finally:
             self._running.discard(one)
 
@@ -165,6 +174,11 @@ class Calls:
         slow = [(one, False) for one in self._running if one not in self._left and _age(one) >= HANGS_AFTER]
         found = sorted([*slow, *((one, True) for one in self._left)], key=lambda pair: pair[0].began)
         return [Hanging(one.handler.name, one.key, now() - _age(one), left) for one, left in found]
+
+    @property
+    def unfinished(self) -> Sequence[str]:
+        """Calls that are at work, and those that were cut off: what one of them has left in a thread may go on."""
+        return [str(one) for one in dict.fromkeys([*self._running, *self._left, *self._cut_off])]
 
     async def keep_watching(self) -> None:
         """Name each call that takes long, once, in the log."""

@@ -29,6 +29,8 @@ from choros.transport.topology import Names
 log = get_logger("choros.orchestrator")
 
 SURVEY_EVERY = 60.0
+LAST_SECONDS = 1.0
+"""What remains at least, when the drain time is over, to note what has been sent."""
 DEFAULT = Retention()
 
 
@@ -114,11 +116,13 @@ class Orchestrator:
             await consumer.close()
         for task in tasks:
             task.cancel()
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._drain
         await asyncio.wait(tasks, timeout=self._drain)
         self.decider.stop()
-        await asyncio.wait([deciding], timeout=self._drain)
+        await asyncio.wait([deciding], timeout=max(LAST_SECONDS, deadline - loop.time()))
         deciding.cancel()
-        await self.decider.close(self._drain)
+        await self.decider.close(max(LAST_SECONDS, deadline - loop.time()))
         log.info("choros.orchestrator.stopped", application=self._app.name)
 
     def stop(self) -> None:
