@@ -1,14 +1,18 @@
 """The envelope: what is written is a CloudEvent by the official SDK's reading, and what the SDK writes can be read."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from cloudevents.core.bindings import rabbitmq
 from cloudevents.core.bindings.amqp import AMQPMessage, from_amqp_event, to_binary_event, to_structured_event
+from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
 
-from choros.envelope import MAX_BODY, Envelope, Wire, decode, encode, rfc3339
+from choros.attributes import rfc3339
+from choros.envelope import MAX_BODY, Envelope, Wire, decode, encode
 from choros.errors import MessageRejected
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-03"
@@ -131,10 +135,14 @@ def check_read(envelope: Envelope) -> None:
 
 def test_we_read_what_the_sdk_writes_in_binary_mode() -> None:
     sent = to_binary_event(sdk_event())
-    headers = dict(sent.application_properties)
-    # A client hands a native AMQP timestamp on as a datetime; the SDK has it as milliseconds.
-    headers["cloudEvents_time"] = datetime.fromtimestamp(headers["cloudEvents_time"] / 1000, UTC)
-    check_read(decode(Wire(sent.application_data, headers, sent.properties["content-type"])))
+    assert sent.application_properties["cloudEvents_time"] == int(NOON * 1000)  # as AMQP 1.0 has it
+    check_read(decode(Wire(sent.application_data, sent.application_properties, sent.properties["content-type"])))
+
+
+def test_we_read_what_the_sdk_writes_in_the_form_of_knative() -> None:
+    sent = rabbitmq.to_binary(sdk_event(), JSONFormat())
+    assert sent.headers["ce-factseq"] == "3"
+    check_read(decode(Wire(sent.body, sent.headers, sent.content_type)))
 
 
 def test_we_read_what_the_sdk_writes_in_structured_mode() -> None:
@@ -152,10 +160,59 @@ def test_both_prefixes_are_read_but_not_mixed() -> None:
     assert rejection(mixed) == "The headers mix the prefixes 'cloudEvents_' and 'cloudEvents:'."
 
 
-@pytest.mark.parametrize("content_type", [None, "", "application/json", "Application/JSON; charset=utf-8"])
-def test_the_content_type_may_be_absent(content_type: str | None) -> None:
+def test_what_else_begins_with_ce_is_passed_over() -> None:
+    sent = encode(COMMAND)
+    beside = {"ce-id": "another", "ce-knativearrivaltime": "2026-08-01T12:00:00Z"}
+    assert decode(Wire(sent.body, {**beside, **sent.headers}, reply_to="shop.replies.order")) == COMMAND
+
+
+JSON_TYPES = [
+    None,
+    "",
+    "application/json",
+    "Application/JSON; charset=utf-8",
+    "text/json",
+    "application/vnd.shop+json ;v=1",
+]
+OTHER_TYPES = ["application/xml", "text/plain", "application/jsonp", "json", "application/json+xml", "4111"]
+
+
+@pytest.mark.parametrize("content_type", JSON_TYPES)
+def test_the_content_type_is_json_or_absent(content_type: str | None) -> None:
     sent = encode(FACT)
     assert decode(Wire(sent.body, sent.headers, content_type)) == FACT
+    assert decode(structured(datacontenttype=content_type)).data == '{"a":1}'
+
+
+@pytest.mark.parametrize("content_type", OTHER_TYPES)
+def test_a_body_of_another_type_is_not_read_as_json(content_type: str) -> None:
+    sent = encode(FACT)
+    assert rejection(Wire(sent.body, sent.headers, content_type)) == "The content type is not JSON."
+    assert rejection(structured(datacontenttype=content_type)) == "The content type is not JSON."
+
+
+def test_the_content_type_of_structured_data_is_text() -> None:
+    assert rejection(structured(datacontenttype=4111)) == "The content type is not JSON."
+
+
+# --- when a command expires -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("operation", "attribute"), [("do", "expirytime"), *[(o, "doexpirytime") for o in ("undo", "close")]]
+)
+def test_only_a_do_may_be_dropped_past_its_time(operation: str, attribute: str) -> None:
+    command = replace(COMMAND, key=f"s1:charge_payment:1:{operation}")
+    headers = encode(command).headers
+    assert {name for name in headers if name.endswith("expirytime")} == {f"cloudEvents_{attribute}"}
+    assert decode(encode(command)) == command
+
+
+def test_an_undo_of_an_older_choros_says_it_as_a_do() -> None:
+    undo = replace(COMMAND, key="s1:charge_payment:1:undo")
+    both = wire(undo, expirytime=rfc3339(NOON + 9), doexpirytime=rfc3339(NOON + 30))
+    assert decode(wire(undo, doexpirytime=None, expirytime=rfc3339(NOON + 30))) == undo == decode(both)
+    assert decode(wire(COMMAND, doexpirytime=rfc3339(NOON + 99))) == COMMAND
 
 
 @pytest.mark.parametrize(
@@ -169,6 +226,12 @@ def test_the_content_type_may_be_absent(content_type: str | None) -> None:
         ({"id": "é".encode()}, "id", "é"),
         ({"time": datetime.fromtimestamp(NOON, UTC)}, "time", NOON),
         ({"time": "2026-08-01T14:00:00+02:00"}, "time", 1_785_585_600),
+        ({"time": "2026-08-01t12:00:00.25z"}, "time", 1_785_585_600.25),
+        ({"time": "2026-08-01 12:00:00.123456789-00:00"}, "time", NOON),
+        ({"time": b"2016-12-31T15:59:60.5-08:00"}, "time", 1_483_228_800.5),
+        ({"time": 1_785_585_600_250}, "time", 1_785_585_600.25),
+        ({"expirytime": 1_785_585_600_250}, "not_after", 1_785_585_600.25),
+        ({"sagaattempt": 2**31 - 1}, "attempt", 2**31 - 1),
         ({"subject": None}, "subject", ""),
         ({"traceparent": TRACE.encode()}, "traceparent", TRACE),
     ],
@@ -205,12 +268,26 @@ def test_headers_of_others_are_left_alone() -> None:
 
 
 NONSENSE: dict[str, list[Any]] = {
-    "id": ["", "4111\n", "4111\x7f", "4111\x85", "\ud800", b"\xff", ["4111"], 4111, "4" * 513],
+    "id": [
+        *("", "4111\n", "4111\x7f", "4111\x85", "\ud800", b"\xff", ["4111"], 4111, "4" * 513),
+        *("4111\ufdd0", "4111\uffff", "4111\U0010fffe"),
+    ],
     "sagakind": ["4111", ["fact"], {"a": "4111"}, 1, b"\xff"],
-    "sagaattempt": [0, -1, 2**63, 10**5000, True, 1.0, "1_0", " 1", "4111x", "\u0663", b"\xff", []],
+    "sagaattempt": [0, -1, 2**31, str(2**31), 2**63, 10**5000, True, 1.0, "1_0", " 1", "4111x", "\u0663", b"\xff", []],
     "time": [
         *("4111", "2026-08-01", "2026-08-01T12:00:00", 4111, "1969-12-31T23:59:59Z", "0001-01-01T00:00:00+23:59"),
         *("9999-12-31T23:59:59.999999Z", "9999-12-31T23:59:59-23:59"),
+        *(
+            "20260801T120000Z",
+            "2026-W31-6T12:00:00Z",
+            "2026-213T12:00:00Z",
+            "2026-08-01x12:00:00Z",
+            "2026-02-30T12:00:00Z",
+        ),
+        *("2026-08-01T12:00Z", "2026-08-01T12:00:00,5Z", "2026-08-01T12:00:00.Z", "2026-08-01T24:00:00Z"),
+        *("2026-08-01T12:00:00+02", "2026-08-01T12:00:00+0200", "2026-08-01T12:00:00+02:00:30", "2026-08-01T12:00:60Z"),
+        *("2026-08-01T12:00:00+24:00", "\u0662026-08-01T12:00:00Z", "2026-08-01T23:59:61Z"),
+        *(True, 2**32 - 1, 1_785_585_600, 253_402_300_799_000, -1_785_585_600_250),
         *(datetime(2026, 8, 1), datetime.max, datetime.min),  # noqa: DTZ001, DTZ901
     ],
     "expirytime": [float("nan"), float("inf"), "never", {}],

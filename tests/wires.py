@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
 
-from choros.envelope import _ATTRIBUTES, MAX_BODY, MAX_DEPTH, Envelope, Wire, encode
+from choros.envelope import _ATTRIBUTES, DO_EXPIRY, MAX_BODY, MAX_DEPTH, Envelope, Wire, encode
 
 CARD = "4111111111111111"
 """What a message said, and no rejection may repeat."""
@@ -33,9 +33,10 @@ def nested(inner: Any) -> Any:
 
 values = st.recursive(scalars, nested)
 attributes = [f"cloudEvents_{attribute}" for attribute, _ in _ATTRIBUTES.values()] + ["cloudEvents_specversion"]
+attributes += [f"cloudEvents_{DO_EXPIRY}", "ce-id"]
 names = st.sampled_from([*attributes, "cloudEvents:id", "x-death", "traceparent", CARD])
 content_types = st.sampled_from(
-    [None, "application/json", "application/cloudevents+json", "APPLICATION/CLOUDEVENTS", "x"]
+    [None, "application/json", "application/cloudevents+json", "APPLICATION/CLOUDEVENTS", "application/xml", "x"]
 )
 
 

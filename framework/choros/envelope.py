@@ -11,7 +11,6 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cache
 from itertools import accumulate
 from typing import Any, ClassVar, Literal
@@ -19,6 +18,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import from_json
 
+from choros.attributes import one_of, read_count, read_text, read_time, read_trace, read_traceparent, rfc3339
 from choros.errors import MessageRejected
 
 Kind = Literal["command", "reply", "fact"]
@@ -31,12 +31,9 @@ MAX_DEPTH = 100
 UNREADABLE = "x-choros-unreadable"
 """The header that an adapter adds to a message whose properties or headers it could not decode: those bytes."""
 _PREFIXES = ("cloudEvents_", "cloudEvents:")
-_TEXT = re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,512}")  # CloudEvents' own rule for a String
-_COUNT = re.compile(r"[0-9]{1,19}", re.ASCII)
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
-_YEAR_10000 = 253402300800
-LAST_MOMENT = _YEAR_10000 - 2.0
-"""The latest time that can be written and read; a deadline behind it is as good as none."""
+_KNATIVE = "ce-"
+"""How the RabbitMQ binding of Knative begins the same headers."""
+_JSON = re.compile(r"[^/;\s]+/(?:[^/;\s]+\+)?json")
 _MOST_DIGITS = 4300
 """Digits of a whole number that Python and pydantic read."""
 _LONG_NUMBER = re.compile(rb"[0-9]{%d}" % (_MOST_DIGITS + 1))
@@ -128,79 +125,31 @@ class Wire:
     timestamp: int | None = None
 
 
-def rfc3339(seconds: float) -> str:
-    """The moment as RFC 3339 text in UTC, to the microsecond."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-
-
-def _read_text(value: Any) -> str:
-    if isinstance(value, bytes):
-        value = value.decode("utf-8")
-    if not isinstance(value, str) or not _TEXT.fullmatch(value):
-        raise ValueError
-    return value
-
-
-def _read_count(value: Any) -> int:
-    if isinstance(value, (str, bytes)) and _COUNT.fullmatch(text := _read_text(value)):
-        value = int(text)
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value < 2**63:
-        raise ValueError
-    return value
-
-
-def _read_time(value: Any) -> float:
-    """A moment that can be written again: with its zone, from 1970 on and before the year 10000."""
-    moment = value if isinstance(value, datetime) else datetime.fromisoformat(_read_text(value))
-    if moment.tzinfo is None or not 0 <= (seconds := moment.timestamp()) < _YEAR_10000 - 1:
-        raise ValueError
-    return seconds
-
-
-def _one_of(*words: str) -> Callable[[Any], str]:
-    def read(value: Any) -> str:
-        if (word := _read_text(value)) not in words:
-            raise ValueError
-        return word
-
-    return read
-
-
-def _read_trace(value: Any) -> str:
-    """What cannot be read of a trace is as good as absent: a tracer's mistake must not stop a saga."""
-    try:
-        return _read_text(value)
-    except ValueError:
-        return ""
-
-
-def _read_traceparent(value: Any) -> str:
-    text = _read_trace(value)
-    return text if _TRACEPARENT.fullmatch(text) else ""
-
-
 _ATTRIBUTES: dict[str, tuple[str, Callable[[Any], Any]]] = {
-    "id": ("id", _read_text),
-    "kind": ("sagakind", _one_of("command", "reply", "fact")),
-    "type": ("type", _read_text),
-    "source": ("source", _read_text),
-    "time": ("time", _read_time),
-    "subject": ("subject", _read_text),
-    "correlation_id": ("correlationid", _read_text),
-    "causation_id": ("causationid", _read_text),
-    "key": ("idempotencykey", _read_text),
-    "saga": ("saganame", _read_text),
-    "saga_version": ("sagaversion", _read_count),
-    "step": ("sagastep", _read_text),
-    "attempt": ("sagaattempt", _read_count),
-    "outcome": ("sagaoutcome", _one_of("ok", "refused", "failed")),
-    "not_after": ("expirytime", _read_time),
-    "began": ("begantime", _read_time),
-    "stream": ("factstream", _read_text),
-    "seq": ("factseq", _read_count),
-    "traceparent": ("traceparent", _read_traceparent),
-    "tracestate": ("tracestate", _read_trace),
+    "id": ("id", read_text),
+    "kind": ("sagakind", one_of("command", "reply", "fact")),
+    "type": ("type", read_text),
+    "source": ("source", read_text),
+    "time": ("time", read_time),
+    "subject": ("subject", read_text),
+    "correlation_id": ("correlationid", read_text),
+    "causation_id": ("causationid", read_text),
+    "key": ("idempotencykey", read_text),
+    "saga": ("saganame", read_text),
+    "saga_version": ("sagaversion", read_count),
+    "step": ("sagastep", read_text),
+    "attempt": ("sagaattempt", read_count),
+    "outcome": ("sagaoutcome", one_of("ok", "refused", "failed")),
+    "not_after": ("expirytime", read_time),
+    "began": ("begantime", read_time),
+    "stream": ("factstream", read_text),
+    "seq": ("factseq", read_count),
+    "traceparent": ("traceparent", read_traceparent),
+    "tracestate": ("tracestate", read_trace),
 }
+DO_EXPIRY = "doexpirytime"
+"""`expirytime` tells anybody on the way that a message may be dropped past it, which no undo and no close may be: what
+they say of their `do` has a name of its own. Older ones write `expirytime`; without it they keep a tombstone longer."""
 _REQUIRED: dict[str, tuple[str, ...]] = {
     "command": ("correlation_id", "key", "saga", "saga_version", "step", "attempt"),
     "reply": ("correlation_id", "key", "saga", "saga_version", "step", "attempt", "outcome", "causation_id"),
@@ -214,7 +163,9 @@ def encode(envelope: Envelope) -> Wire:
     for field, (attribute, read) in _ATTRIBUTES.items():
         value = getattr(envelope, field)
         if value != _DEFAULTS[field]:
-            headers[f"cloudEvents_{attribute}"] = rfc3339(value) if read is _read_time else value
+            if field == "not_after" and not _is_do(envelope.key):
+                attribute = DO_EXPIRY
+            headers[f"cloudEvents_{attribute}"] = rfc3339(value) if read is read_time else value
     for name in ("traceparent", "tracestate"):
         if text := getattr(envelope, name):
             _write_trace(headers, name, _ATTRIBUTES[name][1](text))
@@ -238,27 +189,21 @@ def _write_trace(headers: dict[str, Any], name: str, text: str) -> None:
         del headers[f"cloudEvents_{name}"]
 
 
-def trace_context(traceparent: str, tracestate: str) -> tuple[str, str]:
-    """What of a trace can be sent; what cannot be read is as good as absent, and without a parent the state is."""
-    parent = _read_traceparent(traceparent)
-    return parent, _read_trace(tracestate) if parent else ""
-
-
 def decode(wire: Wire) -> Envelope:
     """Read an envelope, believing nothing; raises MessageRejected, which never repeats what the message said."""
     if UNREADABLE in wire.headers:
         raise MessageRejected("The properties or headers of the message cannot be decoded.")
     _check_size(wire)
-    content_type = (wire.content_type or "application/json").lower()
-    if content_type.startswith("application/cloudevents"):
+    if (wire.content_type or "").lower().startswith("application/cloudevents"):
         attributes, data = _structured(wire.body)
     else:
+        _check_json(wire.content_type)
         attributes, data = _binary(wire.headers), _text(wire.body)
         attributes.setdefault("traceparent", wire.headers.get("traceparent"))
         attributes.setdefault("tracestate", wire.headers.get("tracestate"))
     fields = _fields(attributes)
     if wire.reply_to:
-        fields["reply_to"] = _checked("reply_to", _read_text, wire.reply_to)
+        fields["reply_to"] = _checked("reply_to", read_text, wire.reply_to)
     _check_complete(fields)
     return Envelope(data=data, **fields)
 
@@ -268,6 +213,16 @@ def _check_size(wire: Wire) -> None:
         raise MessageRejected(f"The body is larger than {MAX_BODY} bytes.")
     if _size(wire.headers) > MAX_HEADERS:
         raise MessageRejected(f"The headers are larger than {MAX_HEADERS} bytes.")
+
+
+def _check_json(media_type: Any) -> None:
+    """Absent is JSON, and so is every subtype of it, whatever its parameters say."""
+    if media_type and not (isinstance(media_type, str) and _JSON.fullmatch(_bare(media_type))):
+        raise MessageRejected("The content type is not JSON.")
+
+
+def _bare(media_type: str) -> str:
+    return media_type.partition(";")[0].strip().lower()
 
 
 def why_unreadable(body: str) -> str:
@@ -309,15 +264,15 @@ def _size(headers: Mapping[Any, Any]) -> int:
 
 
 def _binary(headers: Mapping[Any, Any]) -> dict[str, Any]:
-    written: dict[str, Any] = {}
-    other: dict[str, Any] = {}
+    found: dict[str, dict[str, Any]] = {prefix: {} for prefix in (*_PREFIXES, _KNATIVE)}
     for name, value in headers.items():
-        if isinstance(name, str) and name.startswith("cloudEvents"):
-            found = written if name.startswith(_PREFIXES[0]) else other if name.startswith(_PREFIXES[1]) else {}
-            found[name[len(_PREFIXES[0]) :]] = value
+        if isinstance(name, str) and name.startswith((*_PREFIXES, _KNATIVE)):
+            prefix = _KNATIVE if name.startswith(_KNATIVE) else name[: len(_PREFIXES[0])]
+            found[prefix][name[len(prefix) :]] = value
+    written, other, knative = found.values()
     if written and other:
         raise MessageRejected("The headers mix the prefixes 'cloudEvents_' and 'cloudEvents:'.")
-    return written or other
+    return written or other or knative
 
 
 def _text(body: bytes) -> str:
@@ -352,6 +307,7 @@ def _structured(body: bytes) -> tuple[dict[str, Any], str]:
         raise MessageRejected("The body is not JSON.") from None
     if not isinstance(event, dict) or "data" not in event:
         raise MessageRejected("The body is no CloudEvent with data.")
+    _check_json(event.get("datacontenttype"))
     try:
         return event, json.dumps(event.pop("data"), allow_nan=False, ensure_ascii=False, separators=(",", ":"))
     except ValueError:
@@ -366,7 +322,13 @@ def _fields(attributes: Mapping[str, Any]) -> dict[str, Any]:
         value = attributes.get(attribute)
         if value is not None:
             fields[field] = _checked(attribute, read, value)
+    if (value := attributes.get(DO_EXPIRY)) is not None and not _is_do(fields.get("key", "")):
+        fields["not_after"] = _checked(DO_EXPIRY, read_time, value)
     return fields
+
+
+def _is_do(key: str) -> bool:
+    return key.endswith(":do")
 
 
 def _checked(attribute: str, read: Callable[[Any], Any], value: Any) -> Any:

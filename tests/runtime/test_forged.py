@@ -16,7 +16,7 @@ from choros.transport.memory.transport import unshared
 from choros.transport.port import Published
 
 from ..saga import shop
-from .participant_stage import Paid, eventually, fact, stage_for
+from .participant_stage import Paid, Unpaid, eventually, fact, stage_for
 from .stage import NAMES, Stage, reply_to, staged
 
 REPLIES = NAMES.reply_queue("shop")
@@ -112,6 +112,22 @@ async def test_a_fact_by_the_way_of_another_publisher_is_parked() -> None:
         assert stage.parked(queue) == [
             "It came through shop.other.facts, which is not the way of the publisher that it names."
         ]
+
+
+async def test_what_is_put_into_the_queue_itself_is_handled_if_it_is_known() -> None:
+    """By the default exchange: so a person puts something back, who may write there."""
+    service = Service("notifications")
+
+    @service.on(Paid)
+    async def paid(told: Paid, db: Transaction) -> None:
+        pass
+
+    queue = NAMES.subscriber_queue("notifications")
+    async with stage_for(service, kind=Subscriber) as stage:
+        for told in (Paid(order="put back"), Unpaid(order="unknown")):
+            stage.broker._queues[queue].put(unshared(encode(fact(told))), "")
+        await eventually(lambda: stage.counts == {"parked": 1, "handled": 1})
+        assert stage.parked(queue) == ["The service notifications has no handler for this type of fact."]
 
 
 # --- nobody puts anything into another's queue ------------------------------------------------------------------------

@@ -10,9 +10,10 @@ from typing import Annotated
 
 import typer
 
+from choros.attributes import rfc3339
 from choros.cli.asking import AppName, Broker, Database, StoreUrl, log_apart, run_until_done
 from choros.cli.words import existing, moment, tell_beyond
-from choros.envelope import Envelope, rfc3339
+from choros.envelope import Envelope
 from choros.errors import UsageError
 from choros.loading import load_app
 from choros.roles import DEFAULT_BROKER, DEFAULT_DATABASE, DEFAULT_STORE, Addresses, connected, opened_store

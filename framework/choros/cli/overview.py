@@ -8,10 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
+from choros.attributes import rfc3339
 from choros.cli.asking import AppName, Output, StoreUrl, log_apart, run_until_done
 from choros.cli.output import Column, ago, field, format_named, remark, status_colour, tell_rows
 from choros.cli.words import STATUSES, existing, moment, status_named
-from choros.envelope import rfc3339
 from choros.loading import load_app
 from choros.roles import DEFAULT_STORE, Addresses, opened_store
 from choros.runtime.overview import Overview, Summary, Wanted, overview

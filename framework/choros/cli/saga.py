@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from choros.attributes import rfc3339
 from choros.cli.asking import AppName, Broker, Output, StoreUrl, found, log_apart, meant, run_until_done, with_client
 from choros.cli.output import format_named, tell_value
 from choros.cli.overview import saga_list
@@ -27,7 +28,6 @@ from choros.cli.words import (
     status_named,
     tell_beyond,
 )
-from choros.envelope import rfc3339
 from choros.errors import OutcomePending, UsageError
 from choros.loading import load_app
 from choros.messages import Message

@@ -13,8 +13,9 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from choros.attributes import trace_context
 from choros.canonical import canonical
-from choros.envelope import trace_context, why_unreadable
+from choros.envelope import why_unreadable
 from choros.errors import (
     BrokerUnreachable,
     ChorosError,

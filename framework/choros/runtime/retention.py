@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from choros.envelope import rfc3339
+from choros.attributes import rfc3339
 from choros.errors import ChorosError, SagaNotFound, UsageError
 from choros.logs import get_logger
 from choros.sources import uniform

@@ -6,7 +6,8 @@ from contextvars import copy_context
 from dataclasses import replace
 from typing import Any, cast
 
-from choros.envelope import LAST_MOMENT, why_unreadable
+from choros.attributes import LAST_MOMENT
+from choros.envelope import why_unreadable
 from choros.errors import EXITS, MessageRejected, MessageUnwritable
 from choros.keys import CommandKey
 from choros.messages import Close, Failure, Message

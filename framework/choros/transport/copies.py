@@ -10,7 +10,8 @@ from dataclasses import replace
 from hashlib import sha256
 from typing import Any
 
-from choros.envelope import MAX_BODY, Wire, rfc3339
+from choros.attributes import rfc3339
+from choros.envelope import MAX_BODY, Wire
 from choros.sources import now
 from choros.transport.topology import RETRY_LADDER
 
