@@ -11,7 +11,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from choros.cli import application, facts, health, saga, schema, sim, topology, verify
+from choros.cli import application, contract, facts, health, saga, schema, sim, topology, verify
 from choros.cli.leaving import Leaving
 from choros.errors import ChorosError, masked
 
@@ -46,6 +46,7 @@ app = typer.Typer(
     help="Sagas and facts on RabbitMQ.",
 )
 app.add_typer(application.app)
+app.add_typer(contract.app)
 app.add_typer(health.app)
 app.add_typer(verify.app)
 app.add_typer(saga.app, name="saga")

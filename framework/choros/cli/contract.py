@@ -1,0 +1,21 @@
+"""`choros contract`: what somebody needs who writes a participant or a subscriber in another language."""
+
+from __future__ import annotations
+
+import json
+
+import typer
+
+from choros.cli.asking import AppName
+from choros.contract import contract
+from choros.loading import load_app
+
+app = typer.Typer()
+
+
+@app.command("contract")
+def show(application: AppName) -> None:
+    """Print every command, reply, refusal code and fact of an application as JSON Schema, for other languages.
+
+    docs/protocol.md says how these travel."""
+    print(json.dumps(contract(load_app(application)), indent=2))
