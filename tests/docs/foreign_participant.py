@@ -213,7 +213,7 @@ class Participant:
         return answer
 
     def _expiry(self) -> float | None:
-        text = self.command.get("cloudEvents_expirytime")
+        text = self.command.get("cloudEvents_doexpirytime", self.command.get("cloudEvents_expirytime"))
         return None if text is None else datetime.fromisoformat(text).timestamp()
 
     # --- answers ---

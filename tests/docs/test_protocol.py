@@ -18,14 +18,28 @@ import aio_pika
 import pytest
 
 from choros import messages
-from choros.envelope import _ATTRIBUTES, _REQUIRED, MAX_BODY, MAX_DEPTH, MAX_HEADERS, UNREADABLE, Wire, decode, encode
+from choros.attributes import MOST
+from choros.envelope import (
+    _ATTRIBUTES,
+    _REQUIRED,
+    DO_EXPIRY,
+    MAX_BODY,
+    MAX_DEPTH,
+    MAX_HEADERS,
+    UNREADABLE,
+    Wire,
+    decode,
+    encode,
+)
 from choros.ids import fresh_id
 from choros.messages import Command, Done, Fact, Failure, Message, Reply
 from choros.names import RESERVED_NAMES
 from choros.runtime.application import App
 from choros.runtime.client import Client, Outcome
 from choros.runtime.orchestrator import Orchestrator
+from choros.runtime.reply_outbox import UNROUTABLE_AFTER
 from choros.runtime.service import Service
+from choros.runtime.settings import SETTINGS
 from choros.saga.declaration import Saga
 from choros.saga.policy import RetryPolicy
 from choros.saga.steps import Pivot, Step
@@ -61,7 +75,7 @@ def code(cell: str) -> str:
 
 def test_the_attributes_are_those_of_the_envelope() -> None:
     names = [code(row[0]) for row in table_after("### Attributes")]
-    assert sorted(names) == sorted(["specversion", *(attribute for attribute, _ in _ATTRIBUTES.values())])
+    assert sorted(names) == sorted(["specversion", DO_EXPIRY, *(attribute for attribute, _ in _ATTRIBUTES.values())])
 
 
 @pytest.mark.parametrize(("kind", "column"), [("command", 2), ("reply", 3), ("fact", 4)])
@@ -161,7 +175,11 @@ def test_the_limits_the_ladder_and_the_parking_headers_are_those_of_the_code() -
     assert limits["nesting of the JSON body"] == f"{MAX_DEPTH} levels"
     assert "1, 5, 30, 120 and 600 seconds" in PAGE
     assert RETRY_LADDER == (1, 5, 30, 120, 600)
-    assert f"After {DELIVERY_LIMIT} deliveries" in PAGE
+    assert f"given back {DELIVERY_LIMIT} times" in PAGE
+    assert f"An *integer* is at most {MOST}." in PAGE
+    assert f"choros: for {UNROUTABLE_AFTER:.0f} s" in PAGE
+    assert f"choros: {SETTINGS['prefetch'].default}" in PAGE
+    assert f"choros: {SETTINGS['handler_time'].default / 60:.0f} minutes a call" in PAGE
     headers = [code(row[0]) for row in table_after("## 9. Parking")]
     always = [copies.REASON, copies.FAILED_AT, copies.ORIGINAL_QUEUE, copies.RETRIES]
     assert headers == [*always, UNREADABLE, copies.BODY_SIZE, copies.BODY_SHA256]
