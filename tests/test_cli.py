@@ -7,6 +7,7 @@ import io
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -225,7 +226,7 @@ def test_the_verbs_answer_with_sentences(choros: Choros) -> None:
     for verb, more, code, words in (
         ("pause", (), 0, "paused: nothing more is sent"),
         ("pause", (), 1, "too_late: it is paused already"),
-        ("resume", (), 0, "resumed: it goes on"),
+        ("resume", (), 0, "resumed: it goes on with book_it"),
         ("resume", (), 1, "too_late: it is not paused"),
         ("retry", ("--step", "book_it"), 1, "too_late: it is not parked"),
         ("skip", ("--step", "book_it", "-i", "{}"), 1, "too_late: it is not parked"),
@@ -234,6 +235,38 @@ def test_the_verbs_answer_with_sentences(choros: Choros) -> None:
         said = choros("saga", verb, "travel", saga_id, *more, *SERVERS)
         assert (said.code, said.err) == (code, ""), verb
         assert said.out.startswith(words)
+
+
+def test_an_act_says_who_and_why(choros: Choros, monkeypatch: pytest.MonkeyPatch) -> None:
+    saga_id = started(choros)
+
+    def acted(*words: str) -> str:
+        assert choros("saga", *words, *SERVERS).code == 0
+        return choros("saga", "show", "travel", saga_id, *STORE).out.splitlines()[-1]
+
+    assert acted("pause", "travel", "Ada", "--by", "bob", "--reason", "look first").endswith(
+        "paused (pause by bob: look first)"
+    )
+    monkeypatch.setenv("CHOROS_BY", "eve")
+    assert acted("resume", "travel", "Ada").endswith("resumed (resume by eve)")
+    monkeypatch.delenv("CHOROS_BY")
+    monkeypatch.setenv("LOGNAME", "ada")
+    assert acted("pause", "travel", "Ada").endswith(f"paused (pause by ada@{socket.gethostname()})")
+    rows = json.loads(choros("saga", "events", "travel", "Ada", *STORE, "-o", "json").out)
+    assert [(row["kind"], row.get("by")) for row in rows[2:4]] == [("paused", "bob"), ("resumed", "eve")]
+    assert "\tpaused\tbook_it\t\t\t\tpause\tbob\tlook first\n" in choros("saga", "events", "travel", "Ada", *STORE).out
+
+
+def test_a_typo_in_a_step_says_what_was_meant(choros: Choros) -> None:
+    saga_id = started(choros)
+    shown = ("saga", "show", "travel", saga_id, *STORE, "-o", "json")
+    before = choros(*shown)
+    for verb, more in (("retry", ()), ("skip", ("-i", "{}"))):
+        said = choros("saga", verb, "travel", saga_id, "--step", "book", *more, *SERVERS)
+        assert (said.code, said.err) == (2, "✖ saga 'trip' has no step 'book'. Did you mean 'book_it'?\n")
+    said = choros("saga", "retry", "travel", saga_id, *SERVERS)
+    assert (said.code, f"Saga {saga_id} is not parked: it is running." in said.err) == (2, True)
+    assert choros(*shown) == before
 
 
 def test_a_step_is_not_skipped_without_a_reply(choros: Choros) -> None:
@@ -249,6 +282,7 @@ def test_a_step_is_not_skipped_without_a_reply(choros: Choros) -> None:
 def test_a_word_that_is_not_known_stays_a_word() -> None:
     assert answer("cancel", "compensating") == "compensating: it is being undone"
     assert answer("retry", "unparked") == "unparked: it goes on"
+    assert answer("retry", "unparked", "book_it") == "unparked: it goes on with book_it"
     assert answer("cancel", "something") == "something"
 
 

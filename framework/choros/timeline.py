@@ -21,7 +21,8 @@ _WORDS = {
     "unparked": "goes on", "skipped": "skipped by a person", "paused": "paused", "resumed": "resumed",
     "wanted": "wanted, if the pivot is refused", "too_late": "too late", "fact_held": "held until the pivot",
     "fact_dropped": "dropped, it did not come true", "rerun": "run again from here, as",
-    "moved": "goes on as", "unreadable": "what happened here cannot be read",
+    "moved": "goes on as", "compensating": "is being undone", "started": "started",
+    "unreadable": "what happened here cannot be read",
 }  # fmt: skip
 
 
@@ -37,7 +38,7 @@ def timeline(account: Account, saga: Saga[Any] | None) -> Iterator[str]:
             kind, step, operation = event["kind"], event.get("step", ""), event.get("operation", "")
             if kind == "sent":
                 sent.setdefault((step, operation), row.at)
-            elif kind in _MARKS:
+            elif kind in _MARKS or "act" in event:
                 yield _line(event, saga, row.at - sent.get((step, operation), row.at))
 
 
@@ -45,7 +46,9 @@ def _line(event: dict[str, Any], saga: Saga[Any] | None, seconds: float) -> str:
     kind, step = event["kind"], event.get("step", "")
     name, service = _name(event, saga), _service(saga, step)
     took = f"{seconds * 1000:7.0f} ms" if kind in ("replied", "undone", "refused", "failed") else " " * 10
-    return f"  {_MARKS[kind]} {name:<22} {service:<12} {took}   {_words(event, step)}".rstrip()
+    return (
+        f"  {_MARKS.get(kind, '·')} {name:<22} {service:<12} {took}   {_words(event, step)}{signature(event)}".rstrip()
+    )
 
 
 def _name(event: dict[str, Any], saga: Saga[Any] | None) -> str:
@@ -79,6 +82,13 @@ def _words(event: dict[str, Any], step: str) -> str:
             return "published, tracked by nobody"
         case _:
             return f"{_WORDS.get(kind, kind)}{f': {code}' if code and code != step else ''}{_more(event)}"
+
+
+def signature(event: dict[str, Any]) -> str:
+    """Who did it, and why, where a person did and said so."""
+    by, reason = event.get("by", ""), event.get("reason", "")
+    who = f" by {by}" if by else ""
+    return f" ({event['act']}{who}{f': {reason}' if reason else ''})" if "act" in event else ""
 
 
 def _more(event: dict[str, Any]) -> str:

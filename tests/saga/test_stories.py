@@ -161,15 +161,15 @@ def test_a_pivot_that_falls_silent_and_a_person_who_helps() -> None:
         "parked ship_order ship_order (do) is in doubt after 2 attempts: timeout <reply-2>",
         "too_late somewhere retry <retry>",
         "too_late somewhere skip <skip>",
-        "paused <pause>",
+        "paused ship_order <pause>",
         "too_late pause <pause>",
-        "resumed <resume>",
-        "unparked <retry>",
+        "resumed ship_order <resume>",
+        "unparked ship_order <retry>",
         "sent ship_order do#3 <retry>",
         "timed_out ship_order do#3 <retry>",
         "parked ship_order ship_order (do) is in doubt after 3 attempts: timeout <retry>",
         "wanted deadline <retry>",
-        "unparked <skip>",
+        "unparked ship_order <skip>",
         "sent ship_order close#1 <skip>",
         "skipped ship_order close#1 <reply-3>",
         "pivot_passed ship_order <reply-3>",
@@ -191,7 +191,7 @@ def test_a_retriable_step_that_was_refused_is_tried_in_a_new_round() -> None:
         "sent print_invoice do#1 <reply-2>",
         "refused print_invoice do#1 expired <reply-3>",
         "parked print_invoice print_invoice was refused (expired) after the pivot <reply-3>",
-        "unparked <retry>",
+        "unparked print_invoice <retry>",
         "sent print_invoice do#1 <retry>",
     ]
     assert (refused.progress, refused.round, again.progress, again.round) == ("refused", 1, "sent", 2)
@@ -308,7 +308,7 @@ def test_a_new_round_that_cannot_be_built_is_pending(monkeypatch: Any) -> None:
     monkeypatch.setattr("choros.saga.turn.Turn._message", refuses_to_be_built)
     run.retry("print_invoice")
     assert [told(event) for event in run.last.events] == [
-        "unparked <retry>",
+        "unparked print_invoice <retry>",
         "parked print_invoice print_invoice raised LookupError <retry>",
     ]
     assert (run.instance.steps[4].progress, run.instance.steps[4].round) == ("pending", 2)

@@ -21,6 +21,7 @@ from choros.store.port import Store
 T = TypeVar("T")
 
 AppName = Annotated[str, typer.Argument(metavar="APP", help="package.module, or package.module:name")]
+SagaId = Annotated[str, typer.Argument(metavar="SAGA", help="its id, the beginning of that, or its start key")]
 Broker = Annotated[str, typer.Option(envvar=["CHOROS_BROKER", "AMQP_URL"], help="amqp://... or memory://")]
 StoreUrl = Annotated[
     str, typer.Option("--store", envvar=["CHOROS_STORE", "REDIS_URL"], help="sqlite:///file, redis://... or memory://")

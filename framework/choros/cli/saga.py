@@ -4,22 +4,32 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Annotated, Any
 
 import typer
 
 from choros.attributes import rfc3339
-from choros.cli.asking import AppName, Broker, Output, StoreUrl, found, log_apart, meant, run_until_done, with_client
+from choros.cli import acts
+from choros.cli.asking import (
+    AppName,
+    Broker,
+    Output,
+    SagaId,
+    StoreUrl,
+    found,
+    log_apart,
+    meant,
+    run_until_done,
+    with_client,
+)
+from choros.cli.events import saga_events
 from choros.cli.output import format_named, tell_value
 from choros.cli.overview import saga_list
 from choros.cli.words import (
     STATUSES,
-    answer,
     command,
     existing,
-    fields_of,
     interrupted,
     lasting,
     message_of,
@@ -28,7 +38,7 @@ from choros.cli.words import (
     status_named,
     tell_beyond,
 )
-from choros.errors import OutcomePending, UsageError
+from choros.errors import OutcomePending
 from choros.loading import load_app
 from choros.messages import Message
 from choros.roles import DEFAULT_BROKER, DEFAULT_STORE, Addresses, opened_store
@@ -41,12 +51,11 @@ from choros.saga.declaration import Saga
 from choros.store.port import Record
 from choros.timeline import timeline
 
-app = typer.Typer(no_args_is_help=True, help="Start sagas and see what became of them.")
+app = typer.Typer(no_args_is_help=True, help="Start sagas, see what became of them, act on them.")
+app.add_typer(acts.app)
 
 SagaName = Annotated[str, typer.Argument(metavar="SAGA", help="the saga's name")]
-SagaId = Annotated[str, typer.Argument(metavar="SAGA", help="its id, the beginning of that, or its start key")]
 Input = Annotated[str, typer.Option("-i", "--input", help="the start message as JSON; - for standard input")]
-Act = Callable[[Client, str], Awaitable[str]]
 Key = Annotated[str | None, typer.Option(help="start key, where the saga does not derive one")]
 
 
@@ -106,6 +115,7 @@ def _tell_outcome(outcome: Outcome) -> None:
 
 
 app.command("list")(saga_list)
+app.command("events")(saga_events)
 
 
 @app.command("show")
@@ -166,111 +176,8 @@ def saga_export(
     tell_beyond(run_until_done(export()))
 
 
-@app.command("cancel")
-def saga_cancel(
-    application: AppName, saga_id: SagaId, broker: Broker = DEFAULT_BROKER, store: StoreUrl = DEFAULT_STORE
-) -> None:
-    """Ask for a saga to be undone; it says what that comes to."""
-    _act("cancel", application, saga_id, Addresses(broker, store), lambda client, its: client.cancel(its))
-
-
-@app.command("retry")
-def saga_retry(
-    application: AppName,
-    saga_id: SagaId,
-    step: Annotated[str, typer.Option(help="the step at which it is parked")],
-    round: Annotated[int, typer.Option(help="the round that the step is in")] = 1,
-    broker: Broker = DEFAULT_BROKER,
-    store: StoreUrl = DEFAULT_STORE,
-) -> None:
-    """Try the step again at which a saga is parked."""
-    _act("retry", application, saga_id, Addresses(broker, store), lambda client, its: client.retry(its, step, round))
-
-
-@app.command("skip")
-def saga_skip(
-    application: AppName,
-    saga_id: SagaId,
-    step: Annotated[str, typer.Option(help="the step at which it is parked")],
-    given: Annotated[
-        str | None,
-        typer.Option("-i", "--input", help="the reply to go on with, as JSON; - for standard input; none for an undo"),
-    ] = None,
-    round: Annotated[int, typer.Option(help="the round that the step is in")] = 1,
-    broker: Broker = DEFAULT_BROKER,
-    store: StoreUrl = DEFAULT_STORE,
-) -> None:
-    """Close the command of the step at which a saga is parked, and go on as if it had been answered so."""
-
-    async def skip(client: Client, its: str) -> str:
-        wanted = await client.skippable(its, step)
-        if given is None and not wanted.undo:
-            raise UsageError(f"{wanted.what} goes on with a reply, and -i gives none.", fields_of(wanted.reply))
-        reply = message_of(wanted.reply, given) if given is not None else None
-        return await client.skip(its, step, reply, round)
-
-    _act("skip", application, saga_id, Addresses(broker, store), skip)
-
-
-@app.command("rerun")
-def saga_rerun(
-    application: AppName,
-    saga_id: SagaId,
-    step: Annotated[str, typer.Option("--from", help="the first step that is carried out again")],
-    broker: Broker = DEFAULT_BROKER,
-    store: StoreUrl = DEFAULT_STORE,
-) -> None:
-    """Run a saga that has ended again from a step; it keeps what came before. Prints the id of the new instance."""
-    print(with_client(application, Addresses(broker, store), _on(saga_id, lambda client, its: client.rerun(its, step))))
-
-
-@app.command("move")
-def saga_move(
-    application: AppName,
-    saga_id: SagaId,
-    version: Annotated[int, typer.Option("--to-version", help="the version under which it goes on")],
-    broker: Broker = DEFAULT_BROKER,
-    store: StoreUrl = DEFAULT_STORE,
-) -> None:
-    """Let a stuck saga go on as another version, where both agree on all that it has come to."""
-    _act("move", application, saga_id, Addresses(broker, store), lambda client, its: client.move(its, version))
-
-
-@app.command("pause")
-def saga_pause(
-    application: AppName, saga_id: SagaId, broker: Broker = DEFAULT_BROKER, store: StoreUrl = DEFAULT_STORE
-) -> None:
-    """Send nothing more for this saga until it is resumed."""
-    _act("pause", application, saga_id, Addresses(broker, store), lambda client, its: client.pause(its))
-
-
-@app.command("resume")
-def saga_resume(
-    application: AppName, saga_id: SagaId, broker: Broker = DEFAULT_BROKER, store: StoreUrl = DEFAULT_STORE
-) -> None:
-    """Go on with a paused saga."""
-    _act("resume", application, saga_id, Addresses(broker, store), lambda client, its: client.resume(its))
-
-
 def _typed(application: str, name: str, given: str, store: str) -> tuple[Saga[Any], Message]:
     """What is to be started, checked before any server is asked."""
     lasting(store)
     saga = load_app(application).saga(name)
     return saga, message_of(saga.start, given)
-
-
-def _on(saga: str, act: Act) -> Callable[[Client, App], Awaitable[str]]:
-    """To do it with the saga that goes by this id or key."""
-
-    async def with_it(client: Client, _: App) -> str:
-        return await act(client, await client.id_of(saga))
-
-    return with_it
-
-
-def _act(verb: str, application: str, saga: str, addresses: Addresses, act: Act) -> None:
-    """Do it and say what it came to; exits with 1 if nothing was done."""
-    word = with_client(application, addresses, _on(saga, act))
-    print(answer(verb, word))
-    if word == "too_late":
-        raise typer.Exit(1)

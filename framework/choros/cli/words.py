@@ -26,14 +26,15 @@ _PART = re.compile(r"(\d+)([smhd])")
 LONGEST = 1e8
 """Seconds that anybody may wait: three years."""
 
+GOES_ON = "it goes on"
 _ANSWERS = {
     "compensating": "it is being undone",
     "wanted": "the pivot is in flight; it is undone only if the pivot is refused",
-    "unparked": "it goes on",
+    "unparked": GOES_ON,
     "skip unparked": "the step's command is closed first, then it goes on with this reply",
     "cancel unparked": "it is being undone",
     "paused": "nothing more is sent for it until it is resumed",
-    "resumed": "it goes on",
+    "resumed": GOES_ON,
     "moved": "it goes on as this version",
     "repeated": "this was asked for before, and counts once",
     "cancel too_late": "it has passed its pivot, is being undone already, or has ended",
@@ -44,10 +45,11 @@ _ANSWERS = {
 }
 
 
-def answer(verb: str, word: str) -> str:
-    """A sentence that starts with the word, so that a script can go by it."""
+def answer(verb: str, word: str, step: str = "") -> str:
+    """A sentence that starts with the word, so that a script can go by it; `step` is the one that it is about."""
     meaning = _ANSWERS.get(f"{verb} {word}") or _ANSWERS.get(word)
-    return f"{word}: {meaning}" if meaning else word
+    where = f" with {step}" if step and meaning == GOES_ON else ""
+    return f"{word}: {meaning}{where}" if meaning else word
 
 
 def command(verb: str, application: str, store: str, *more: str) -> str:

@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Awaitable
 from contextlib import suppress
+from copy import copy
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -30,13 +31,15 @@ from choros.messages import Failure, Message
 from choros.runtime.application import App
 from choros.runtime.decider import Decider
 from choros.runtime.keeping_up import kept_up
+from choros.runtime.parked import meant
 from choros.runtime.recognising import as_stored, recognise
 from choros.runtime.reference import referred
 from choros.runtime.rerunning import rerun
 from choros.runtime.retention import gone, warning
 from choros.runtime.return_address import ReturnAddress
+from choros.runtime.signature import UNSIGNED, Signature
 from choros.runtime.skipping import Skippable, skippable
-from choros.runtime.stuck import declared_in, why_stuck
+from choros.runtime.stuck import followed, why_stuck
 from choros.runtime.transition import Transitions
 from choros.runtime.work import Done, Move, Start, Work
 from choros.saga.declaration import Saga
@@ -113,6 +116,7 @@ class Client:
         self._timeout = _seconds(timeout)
         self._deciding: asyncio.Task[None] | None = None
         self._marking: list[asyncio.Task[None]] = []
+        self._signature = UNSIGNED
 
     async def __aenter__(self) -> Self:
         if self._own:
@@ -243,6 +247,12 @@ class Client:
         account = await self.show(saga_id)
         return why_stuck(self._app.sagas, account.record, account.history)
 
+    def signed(self, by: str, reason: str = "") -> Self:
+        """The same client for a person, whose acts say in the history who wanted them, and why."""
+        client = copy(self)
+        client._signature = Signature(by, reason)
+        return client
+
     async def cancel(self, saga_id: str) -> str:
         """Ask for the saga to be undone. Answers 'compensating'; 'wanted' while the pivot is in flight, when it only
         acts if the pivot is refused; or 'too_late'."""
@@ -256,11 +266,16 @@ class Client:
         """Go on after a pause."""
         return await self._act(saga_id, ResumeRequested(fresh_id()))
 
-    async def retry(self, saga_id: str, step: str, round: int = 1) -> str:
-        """Try the step again at which the saga is parked. Answers 'unparked' or 'too_late'."""
-        return await self._act(saga_id, RetryRequested(fresh_id(), step, round))
+    async def parked_at(self, saga_id: str, step: str | None = None, round: int | None = None) -> tuple[str, int]:
+        """The step that is meant, and its round: without a name the only one at which the saga is parked. Raises
+        UsageError where there is no such step, none is parked, or another one."""
+        return meant(*await self._naming(saga_id, self._declared(saga_id)), step, round)
 
-    async def skip(self, saga_id: str, step: str, reply: Message | None = None, round: int = 1) -> str:
+    async def retry(self, saga_id: str, step: str | None = None, round: int | None = None) -> str:
+        """Try the step again at which the saga is parked. Answers 'unparked' or 'too_late'."""
+        return await self._act(saga_id, RetryRequested(fresh_id(), *await self.parked_at(saga_id, step, round)))
+
+    async def skip(self, saga_id: str, step: str, reply: Message | None = None, round: int | None = None) -> str:
         """Close the parked step's command and go on as if it had been answered with `reply`, which must be of the type
         that the command declares. The answer to an undo tells nobody anything, so it may be left out."""
         wanted = await self.skippable(saga_id, step)
@@ -269,7 +284,7 @@ class Client:
                 f"{wanted.what} is not answered with {type(reply).__name__}.", f"a {wanted.reply.__name__}."
             )
         body = _sendable(reply) if reply else ""
-        return await self._act(saga_id, SkipRequested(fresh_id(), step, round, body))
+        return await self._act(saga_id, SkipRequested(fresh_id(), *await self.parked_at(saga_id, step, round), body))
 
     async def skippable(self, saga_id: str, step: str) -> Skippable:
         """What skipping this step of this saga closes now; raises UsageError where nothing of it is commanded."""
@@ -288,15 +303,7 @@ class Client:
         account = await self.show(saga_id)
         if account.record.gone:
             raise gone(account.record)
-        record = account.record
-        begun = self._app.sagas.get((record.saga, record.saga_version))
-        # An old record has no fingerprint, and its history no text: it follows what is declared as its version.
-        text = declared_in(account.history) or (begun.fingerprint.text if begun and not record.fingerprint else "")
-        if not text:
-            raise UsageError(
-                f"Nothing says how version {record.saga_version} of saga {record.saga!r} was declared.",
-                "an application that still has that version, for once.",
-            )
+        text = followed(self._app.sagas, account.record, account.history)
         return await self._act(saga_id, Move(fresh_id(), version, text))
 
     async def _act(self, saga_id: str, act: Input | Move) -> str:
@@ -318,6 +325,7 @@ class Client:
             raise DeclaredOtherwise(f"Saga {saga_id} is stuck here: {why}.", unlike.hint) if why else unlike from None
 
     async def _ask(self, work: Work) -> Done:
+        work.signature = self._signature
         try:
             async with asyncio.timeout(self._timeout):
                 return await self._decider.ask(work)

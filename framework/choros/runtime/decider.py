@@ -26,6 +26,8 @@ Fold = Callable[[Sequence[Work], Loaded | None, float], Folded]
 """Folds the work on one saga into one transition: `Transitions.make`."""
 _ROUTINE = frozenset({"sent", "replied", "pivot_passed", "fact_held", "fact_published"})
 """What happens in every saga that goes well: logged for who debugs, kept in the history for everybody."""
+_LOUD = {"parked": log.error, "undeclared_refusal": log.warning}
+"""What nobody is told who does not look, and what does not pass by itself."""
 BATCH = 256
 """Inputs decided together at most."""
 MOST_WAITING = 10_000
@@ -301,7 +303,7 @@ class Decider:
 
     def _tell(self, folded: Folded) -> None:
         for event in folded.events:
-            tell = log.debug if event.kind in _ROUTINE else log.info
+            tell = log.debug if event.kind in _ROUTINE else _LOUD.get(event.kind, log.info)
             tell(
                 f"choros.saga.{event.kind}", step=event.step, attempt=event.attempt, code=event.code,
                 saga_id=folded.instance.saga_id if folded.instance else "",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from choros.errors import UsageError
+from choros.errors import UsageError, unknown
 from choros.messages import Reply
 from choros.saga.declaration import Saga
 from choros.saga.instance import Instance
@@ -26,7 +26,8 @@ def skippable(saga: Saga[Any], instance: Instance, step: str) -> Skippable:
     """The command that an instance at this step waits for; raises UsageError where there is none."""
     planned = saga.plan.find(step)
     if planned is None or isinstance(planned.node, Publish):
-        raise UsageError(f"saga {saga.name!r} commands no step {step!r}.", f"choros saga show {instance.saga_id}.")
+        commanded = [one.name for one in saga.plan.steps if not isinstance(one.node, Publish)]
+        raise UsageError(*unknown(f"saga {saga.name!r} commands no step {step!r}.", step, commanded))
     if instance.backward and planned.compensation:
         return Skippable(f"The undo of {step} of saga {saga.name!r}", True, planned.compensation.reply_type)
     return Skippable(f"{step} of saga {saga.name!r}", False, planned.command.reply_type)

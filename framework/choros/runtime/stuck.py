@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from choros.errors import DeclaredOtherwise
+from choros.errors import DeclaredOtherwise, UsageError
 from choros.logs import get_logger
 from choros.runtime.recognising import DECLARATION, Sagas, recognise
 from choros.saga.difference import difference
@@ -43,6 +43,19 @@ def declared_in(history: Sequence[HistoryRow]) -> str:
                 if isinstance(event, dict) and DECLARATION in event:
                     return str(event[DECLARATION])
     return ""
+
+
+def followed(sagas: Sagas, record: Record, history: Sequence[HistoryRow]) -> str:
+    """The text of the declaration that the instance follows; raises UsageError where nothing says it. An old record has
+    no fingerprint, and its history no text: it follows what is declared as its version."""
+    begun = sagas.get((record.saga, record.saga_version))
+    text = declared_in(history) or (begun.fingerprint.text if begun and not record.fingerprint else "")
+    if not text:
+        raise UsageError(
+            f"Nothing says how version {record.saga_version} of saga {record.saga!r} was declared.",
+            "an application that still has that version, for once.",
+        )
+    return text
 
 
 def why_stuck(sagas: Sagas, record: Record, history: Sequence[HistoryRow]) -> str:

@@ -26,6 +26,7 @@ from choros.runtime.moving import moved
 from choros.runtime.recognising import DECLARATION, Bodies, Sagas, as_stored, instance_of, recognise
 from choros.runtime.replies import judge
 from choros.runtime.retention import gone
+from choros.runtime.signature import Signed, sign
 from choros.runtime.work import Folded, Move, Start, Work
 from choros.saga.declaration import Saga
 from choros.saga.inputs import Decision, Event, Input, TimerFired
@@ -89,7 +90,9 @@ class Transitions:
         if decision.instance == before and not told and not record.undecided:
             return Folded(done, repeated, rejected, before)
         after = replace(record, late=late)
-        transition = self._transition(after, saga, replace(decision, events=told), _kept_ids(done, decision, told), now)
+        transition = self._transition(
+            after, saga, replace(decision, events=told), _kept_ids(done, decision, told), now, _signed(done)
+        )
         if any(event.kind in _PROGRESS for event in decision.events):
             transition = replace(transition, sent=tuple(loaded.unsent))
         return Folded(done, repeated, rejected, decision.instance, decision.events, transition)
@@ -110,7 +113,9 @@ class Transitions:
             application=self._app.name, version=0, transition="", status="", state="", started_at=now, updated_at=now,
         )  # fmt: skip
         same, conflicting = _same_start([w for w in works if isinstance(w.given, Start)], start.digest)
-        transition = self._transition(blank, saga, decision, _kept_ids(same, decision, decision.events), now)
+        transition = self._transition(
+            blank, saga, decision, _kept_ids(same, decision, decision.events), now, _signed(same)
+        )
         return Folded(same, (), others + conflicting, decision.instance, decision.events, transition)
 
     def _set_aside(self, record: Record, given: _Sorted, unlike: DeclaredOtherwise, now: float) -> Folded:
@@ -141,7 +146,7 @@ class Transitions:
             after = replace(after, wake_at=now)
         event = Event("moved", code=f"version {move.given.version}", cause=move.id)
         text = self._app.sagas[after.saga, after.saga_version].fingerprint.text
-        transition = Transition(after, record.transition, history=_history([event], (), text))
+        transition = Transition(after, record.transition, history=_history([event], (), text, _signed([move])))
         return Folded([move, *replies], given.repeated, rejected, instance, (event,), transition)
 
     def _after(self, record: Record, taken: Sequence[Work], undecided: Sequence[Work], now: float) -> Record:
@@ -164,7 +169,7 @@ class Transitions:
         return inputs
 
     def _transition(
-        self, record: Record, saga: Saga[Any], decision: Decision, taken: Sequence[str], now: float
+        self, record: Record, saga: Saga[Any], decision: Decision, taken: Sequence[str], now: float, signed: Signed
     ) -> Transition:
         instance = decision.instance
         self._bodies.vouch(saga, instance)
@@ -185,7 +190,9 @@ class Transitions:
         outbox = [Entry(e.id, "commands", e.dumps(), after.saga_id, e) for e in commands]
         outbox += [Entry(e.id, "facts", e.dumps(), after.saga_id, e) for e in facts]
         declared = "" if record.fingerprint else saga.fingerprint.text
-        return Transition(after, record.transition, tuple(outbox), (), _history(decision.events, facts, declared))
+        return Transition(
+            after, record.transition, tuple(outbox), (), _history(decision.events, facts, declared, signed)
+        )
 
     def _envelope(self, record: Record, instance: Instance, now: float, **more: Any) -> Envelope:
         return Envelope(
@@ -363,9 +370,14 @@ def _is_kept(event: Event) -> bool:
     return event.kind not in _TRIES or attempt <= MOST_ATTEMPTS or not attempt & (attempt - 1)
 
 
-def _history(events: Sequence[Event], facts: Sequence[Envelope], declared: str = "") -> str:
+def _signed(works: Sequence[Work]) -> Signed:
+    return {work.id: work.signature.of(work.given) for work in works if work.signature}
+
+
+def _history(events: Sequence[Event], facts: Sequence[Envelope], declared: str, signed: Signed) -> str:
     """What happened; where the instance takes a declaration on, its text, once: only so can a difference be named."""
     rows: list[dict[str, Any]] = [_event(event) for event in events if _is_kept(event)]
+    sign(rows, signed)
     if declared:
         first = rows.pop(0) if rows else {"kind": "declared"}
         rows.insert(0, {**first, DECLARATION: declared})

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from choros.envelope import Envelope
 from choros.errors import ChorosError
+from choros.runtime.signature import UNSIGNED, Signature
 from choros.saga.inputs import Event, Input
 from choros.saga.instance import Instance, StepState
 from choros.store.port import Transition
@@ -63,6 +64,8 @@ class Work:
     """The input's id, kept among the received ones; empty for a timer."""
     delivery: Delivery | None = None
     waiter: asyncio.Future[Done] | None = field(default=None)
+    signature: Signature = UNSIGNED
+    """Of the person who asks for it."""
     handed_over: bool = False
     """Whether the store was asked to take it: then nobody knows that it has not, until it answers."""
 

@@ -345,7 +345,7 @@ def _pause(turn: Turn, paused: bool) -> None:
         turn.note("too_late", code="pause" if paused else "resume")
         return
     turn.change(paused=paused)
-    turn.note("paused" if paused else "resumed")
+    turn.note("paused" if paused else "resumed", turn.at_work)
     _go_on(turn)
 
 

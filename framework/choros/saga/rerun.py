@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from choros.errors import unknown
 from choros.saga.instance import Instance, StepState
 from choros.saga.plan import Plan, Planned
 from choros.saga.steps import Publish
@@ -20,7 +21,8 @@ def why_not(plan: Plan, instance: Instance, step: str) -> str:
     if not instance.terminal:
         return f"The saga is {instance.status}; only one that is completed or compensated can be run again."
     if start is None or isinstance(start.node, Publish):
-        return f"The saga commands no step {step!r}."
+        names = [one.name for one in plan.steps if not isinstance(one.node, Publish)]
+        return unknown(f"The saga commands no step {step!r}.", step, names)[0]
     if instance.successor:
         return f"It was run again from {instance.rerun_from}, as {instance.successor}; that one has taken it over."
     return _in_the_way(plan, instance, start)

@@ -163,7 +163,7 @@ class Turn:
         """Go on after a park."""
         if self.instance.status == "parked":
             self.change(status="compensating" if self.instance.backward else "running", parked="")
-            self.note("unparked")
+            self.note("unparked", self.at_work)
 
 
 def commanded(planned: Planned) -> Commanded:

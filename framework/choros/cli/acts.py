@@ -1,0 +1,183 @@
+"""`choros saga cancel|retry|skip|rerun|move|pause|resume`: what a person does with a saga, signed with a name."""
+
+from __future__ import annotations
+
+import getpass
+import socket
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+from choros.cli.asking import AppName, Broker, SagaId, StoreUrl, with_client
+from choros.cli.words import answer, fields_of, message_of
+from choros.errors import UsageError
+from choros.roles import DEFAULT_BROKER, DEFAULT_STORE, Addresses
+from choros.runtime.application import App
+from choros.runtime.client import Client, events_of
+
+app = typer.Typer()
+Act = Callable[[Client, str], Awaitable[str]]
+"""Does it with the saga of this id, and says what that came to."""
+By = Annotated[str, typer.Option(metavar="NAME", envvar=["CHOROS_BY"], help="who does this; else who is logged in")]
+Reason = Annotated[str, typer.Option(metavar="TEXT", help="why; it is kept in the saga's history")]
+OfStep = Annotated[str | None, typer.Option(metavar="NAME", help="the step; else the only one that is parked")]
+OfRound = Annotated[int | None, typer.Option(metavar="N", help="the round of the step; else the one that it is in")]
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What every act is given."""
+
+    application: str
+    saga: str
+    by: str
+    reason: str
+    broker: str
+    store: str
+
+    def do(self, act: Act) -> str:
+        """Do it, as this person."""
+
+        async def signed(client: Client, _: App) -> str:
+            return await act(client.signed(self.by or whoever(), self.reason), await client.id_of(self.saga))
+
+        return str(with_client(self.application, Addresses(self.broker, self.store), signed))
+
+    def tell(self, verb: str, act: Act) -> None:
+        """Do it and say what it came to; exits with 1 if nothing was done."""
+        word, _, step = self.do(act).partition(" ")
+        print(answer(verb, word, step))
+        if word == "too_late":
+            raise typer.Exit(1)
+
+
+def whoever() -> str:
+    """Who is logged in, and where."""
+    try:
+        return f"{getpass.getuser()}@{socket.gethostname()}"
+    except (OSError, KeyError, ImportError):  # a container's user may have no name
+        return socket.gethostname()
+
+
+@app.command("cancel")
+def cancel(
+    application: AppName,
+    saga: SagaId,
+    by: By = "",
+    reason: Reason = "",
+    broker: Broker = DEFAULT_BROKER,
+    store: StoreUrl = DEFAULT_STORE,
+) -> None:
+    """Ask for a saga to be undone; it says what that comes to."""
+    _Asked(application, saga, by, reason, broker, store).tell("cancel", lambda client, its: client.cancel(its))
+
+
+@app.command("retry")
+def retry(
+    application: AppName,
+    saga: SagaId,
+    step: OfStep = None,
+    round: OfRound = None,
+    by: By = "",
+    reason: Reason = "",
+    broker: Broker = DEFAULT_BROKER,
+    store: StoreUrl = DEFAULT_STORE,
+) -> None:
+    """Try the step again at which a saga is parked."""
+
+    async def again(client: Client, its: str) -> str:
+        name, in_round = await client.parked_at(its, step, round)
+        return f"{await client.retry(its, name, in_round)} {name}"
+
+    _Asked(application, saga, by, reason, broker, store).tell("retry", again)
+
+
+@app.command("skip")
+def skip(
+    application: AppName,
+    saga: SagaId,
+    step: OfStep = None,
+    given: Annotated[
+        str | None,
+        typer.Option("-i", "--input", metavar="JSON", help="the reply to go on with; - for stdin; none for an undo"),
+    ] = None,
+    round: OfRound = None,
+    by: By = "",
+    reason: Reason = "",
+    broker: Broker = DEFAULT_BROKER,
+    store: StoreUrl = DEFAULT_STORE,
+) -> None:
+    """Close the command of the step at which a saga is parked, and go on as if it had been answered so."""
+
+    async def close(client: Client, its: str) -> str:
+        name, in_round = await client.parked_at(its, step, round)
+        wanted = await client.skippable(its, name)
+        if given is None and not wanted.undo:
+            raise UsageError(f"{wanted.what} goes on with a reply, and -i gives none.", fields_of(wanted.reply))
+        reply = message_of(wanted.reply, given) if given is not None else None
+        return f"{await client.skip(its, name, reply, in_round)} {name}"
+
+    _Asked(application, saga, by, reason, broker, store).tell("skip", close)
+
+
+@app.command("rerun")
+def rerun(
+    application: AppName,
+    saga: SagaId,
+    step: Annotated[str, typer.Option("--from", metavar="NAME", help="the first step that is carried out again")],
+    by: By = "",
+    reason: Reason = "",
+    broker: Broker = DEFAULT_BROKER,
+    store: StoreUrl = DEFAULT_STORE,
+) -> None:
+    """Run a saga that has ended again from a step; it keeps what came before. Prints the id of the new instance."""
+    print(_Asked(application, saga, by, reason, broker, store).do(lambda client, its: client.rerun(its, step)))
+
+
+@app.command("move")
+def move(
+    application: AppName,
+    saga: SagaId,
+    version: Annotated[int, typer.Option("--to-version", metavar="N", help="the version under which it goes on")],
+    by: By = "",
+    reason: Reason = "",
+    broker: Broker = DEFAULT_BROKER,
+    store: StoreUrl = DEFAULT_STORE,
+) -> None:
+    """Let a stuck saga go on as another version, where both agree on all that it has come to."""
+    asked = _Asked(application, saga, by, reason, broker, store)
+    asked.tell("move", lambda client, its: client.move(its, version))
+
+
+@app.command("pause")
+def pause(
+    application: AppName,
+    saga: SagaId,
+    by: By = "",
+    reason: Reason = "",
+    broker: Broker = DEFAULT_BROKER,
+    store: StoreUrl = DEFAULT_STORE,
+) -> None:
+    """Send nothing more for this saga until it is resumed."""
+    _Asked(application, saga, by, reason, broker, store).tell("pause", lambda client, its: client.pause(its))
+
+
+@app.command("resume")
+def resume(
+    application: AppName,
+    saga: SagaId,
+    by: By = "",
+    reason: Reason = "",
+    broker: Broker = DEFAULT_BROKER,
+    store: StoreUrl = DEFAULT_STORE,
+) -> None:
+    """Go on with a paused saga."""
+
+    async def go_on(client: Client, its: str) -> str:
+        word = await client.resume(its)
+        happened = [event for row in (await client.show(its)).history for event in events_of(row)]
+        return f"{word} {next((event.get('step', '') for event in reversed(happened) if event['kind'] == word), '')}"
+
+    _Asked(application, saga, by, reason, broker, store).tell("resume", go_on)

@@ -1,0 +1,47 @@
+"""`choros saga events`: all that the history of a saga holds, one event to a line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from choros.attributes import rfc3339
+from choros.cli.asking import AppName, Output, SagaId, StoreUrl, found, log_apart, meant
+from choros.cli.output import Column, field, format_named, tell_rows
+from choros.cli.words import existing
+from choros.loading import load_app
+from choros.roles import DEFAULT_STORE, Addresses, opened_store
+from choros.runtime.client import Account, account_of, events_of
+
+COLUMNS = [
+    Column("AT", field("at"), shown=lambda row: str(row["at"])[11:23]),
+    Column("EVENT", field("kind")),
+    Column("STEP", field("step"), least=10),
+    Column("OPERATION", field("operation")),
+    Column("ATTEMPT", field("attempt")),
+    Column("CODE", field("code"), least=10),
+    Column("ACT", field("act")),
+    Column("BY", field("by"), least=6),
+    Column("REASON", field("reason"), least=8),
+]
+
+
+def saga_events(application: AppName, saga: SagaId, store: StoreUrl = DEFAULT_STORE, output: Output = "table") -> None:
+    """Print all that the history of a saga holds, and who did it where a person did."""
+    log_apart()
+    shape = format_named(output)
+    loaded = load_app(application)
+
+    async def look() -> Account:
+        async with opened_store(Addresses(store=existing(store)), loaded) as opened:
+            return await account_of(opened, await meant(opened, loaded, saga))
+
+    rows = list(events_in(found(look(), application, store)))
+    tell_rows(rows, COLUMNS, shape, none="no events")
+
+
+def events_in(account: Account) -> Iterator[dict[str, Any]]:
+    """Its events as flat rows, each with when it was and the version of the record that it made."""
+    for row in account.history:
+        for event in events_of(row):
+            yield {"at": rfc3339(row.at), "record_version": row.version, **event}
