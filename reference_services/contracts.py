@@ -6,10 +6,9 @@ sum of money below 2**53, so that any language reads it exactly.
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from choros import Command, Fact, Message, Reply, Service
 
@@ -18,18 +17,21 @@ MOST_PIECES = 1_000_000
 MOST_PENCE_A_PIECE = 1_000_000
 
 
-def _is_moment(text: str) -> str:
-    datetime.fromisoformat(text)
-    return text
-
-
 OrderId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,59}$")]
 Customer = Annotated[str, Field(pattern=r"^[A-Za-z0-9]+([._-][A-Za-z0-9]+)*$", max_length=60)]
 Article = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9-]{0,29}$")]
 Description = Annotated[str, Field(max_length=200)]
 Country = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]+$", max_length=60)]
-_MOMENT = r"^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d)?(Z|[+-]\d\d:\d\d)?$"
-Moment = Annotated[str, Field(pattern=_MOMENT), AfterValidator(_is_moment)]
+_YEAR = "(?:[1-9][0-9]{3}|0[1-9][0-9]{2}|00[1-9][0-9]|000[1-9])"
+_LEAP_YEAR = "(?:[0-9]{2}(?:0[48]|[2468][048]|[13579][26])|(?:0[48]|[2468][048]|[13579][26])00)"
+_LONG_MONTH, _SHORT_MONTH = "(?:0[13578]|1[02])", "(?:0[469]|11)"
+_DAY = (
+    f"(?:{_YEAR}-(?:{_LONG_MONTH}-(?:0[1-9]|[12][0-9]|3[01])|{_SHORT_MONTH}-(?:0[1-9]|[12][0-9]|30)"
+    f"|02-(?:0[1-9]|1[0-9]|2[0-8]))|{_LEAP_YEAR}-02-29)"
+)
+_TIME = "(?:[01][0-9]|2[0-3]):[0-5][0-9]"
+Moment = Annotated[str, Field(pattern=f"^{_DAY}T{_TIME}(?::[0-5][0-9])?(?:Z|[+-]{_TIME})?$")]
+"""The pattern alone says what is taken, so that who has only the schema knows it, too."""
 Identifier = Annotated[str, Field(min_length=1, max_length=200)]
 Pieces = Annotated[int, Field(ge=1, le=MOST_PIECES)]
 PencePerPiece = Annotated[int, Field(ge=1, le=MOST_PENCE_A_PIECE)]

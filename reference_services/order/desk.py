@@ -35,8 +35,9 @@ class Progress:
 class OrderDesk(Protocol):
     """Where orders are placed. Everything raises Unreachable where a server does not answer."""
 
-    async def place(self, order: PlaceOrder) -> str:
-        """Start the order's saga and return its id at once; raises StartConflict if the id is another order's."""
+    async def place(self, order: PlaceOrder, *, traceparent: str = "", tracestate: str = "") -> str:
+        """Start the order's saga, as part of this trace, and return its id at once; raises StartConflict if the id is
+        another order's."""
         ...
 
     async def wait(self, saga_id: str, seconds: float) -> None:

@@ -2,27 +2,73 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 
 from choros import SagaNotFound, StartConflict
 from choros.errors import ChorosError, Unreachable
+
+PROBLEM = "application/problem+json"
+MEANINGS = {
+    404: "There is no such order.",
+    405: "The path knows other methods; `Allow` names them.",
+    409: "Another order has this id.",
+    413: "This is more than an order may say.",
+    415: "The body is not called JSON.",
+    422: "This is no order; `errors` points at every mistake.",
+    503: "A server does not answer. Send it again: an order is taken once.",
+}
+"""What each status says to a customer."""
+HEADERS = {405: "Allow", 503: "Retry-After"}
+
+
+class Mistake(BaseModel):
+    """What is wrong with one field."""
+
+    detail: str
+    pointer: str
+    """A JSON pointer to it."""
+
+
+class Problem(BaseModel):
+    """Problem details, without a `type`: the status says it all."""
+
+    title: str
+    status: int
+    detail: str = ""
+    errors: list[Mistake] = []
 
 
 class BodyTooLarge(Exception):
     """More than any order needs."""
 
 
-def problem(status: int, title: str, detail: str = "", **more: Any) -> JSONResponse:
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """For /docs: the problems that may be answered."""
+    schema = Problem.model_json_schema()
+    schema["properties"]["errors"]["items"] = schema.pop("$defs")["Mistake"]
+    return {status: _described(status, schema) for status in statuses}
+
+
+def _described(status: int, schema: dict[str, Any]) -> dict[str, Any]:
+    described = {"description": MEANINGS[status], "content": {PROBLEM: {"schema": schema}}}
+    header = HEADERS.get(status)
+    return described | ({"headers": {header: {"schema": {"type": "string"}}}} if header else {})
+
+
+def problem(
+    status: int, title: str, detail: str = "", headers: Mapping[str, str] | None = None, **more: Any
+) -> JSONResponse:
     """The answer for one problem."""
     content = {"title": title, "status": status, **({"detail": detail} if detail else {}), **more}
-    headers = {"Retry-After": "1"} if status == 503 else None
-    return JSONResponse(content, status, headers, media_type="application/problem+json")
+    waiting = {"Retry-After": "1"} if status == 503 else {}
+    return JSONResponse(content, status, {**waiting, **(headers or {})}, media_type=PROBLEM)
 
 
 def add_problems(http: FastAPI) -> None:
@@ -50,7 +96,7 @@ def add_problems(http: FastAPI) -> None:
 
     @http.exception_handler(HTTPException)
     async def other(request: Request, error: HTTPException) -> JSONResponse:
-        return problem(error.status_code, str(error.detail))
+        return problem(error.status_code, str(error.detail), headers=error.headers)
 
 
 def _errors(error: ValidationError | RequestValidationError) -> list[dict[str, str]]:

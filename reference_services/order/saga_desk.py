@@ -17,8 +17,8 @@ class SagaDesk:
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    async def place(self, order: PlaceOrder) -> str:
-        return await self._client.start(order_saga, order)
+    async def place(self, order: PlaceOrder, *, traceparent: str = "", tracestate: str = "") -> str:
+        return await self._client.start(order_saga, order, traceparent=traceparent, tracestate=tracestate)
 
     async def wait(self, saga_id: str, seconds: float) -> None:
         with suppress(OutcomePending):

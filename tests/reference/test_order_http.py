@@ -1,19 +1,28 @@
 """The front door: what customers may say, and what they are told."""
 
+import re
 from collections.abc import AsyncIterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from choros import SagaNotFound, StartConflict
+from choros import Addresses, SagaNotFound, StartConflict
 from choros.errors import StoreUnreachable
+from choros.loading import load_app
+from choros.roles import client_of
 from reference_services.contracts import PlaceOrder
 from reference_services.order.book import OrderBook
 from reference_services.order.desk import Progress, StepProgress
 from reference_services.order.http import MOST_BYTES, order_http
+from reference_services.order.saga_desk import SagaDesk
 from tests.reference.conftest import order
+
+PLACED_AT = PlaceOrder.model_json_schema()["properties"]["placed_at"]
 
 
 class MemoryDesk:
@@ -24,9 +33,11 @@ class MemoryDesk:
         self.waited: set[str] = set()
         self.outcome = Progress("", "completed", steps=(StepProgress("charge_payment", "ok"),))
         self.down = False
+        self.traces: list[tuple[str, str]] = []
 
-    async def place(self, order: PlaceOrder) -> str:
+    async def place(self, order: PlaceOrder, *, traceparent: str = "", tracestate: str = "") -> str:
         self._check()
+        self.traces.append((traceparent, tracestate))
         saga_id = f"saga-{order.order_id}"
         if self.orders.setdefault(saga_id, order) != order:
             raise StartConflict("Another order.")
@@ -135,6 +146,14 @@ async def test_a_mistake_is_pointed_at(client: httpx.AsyncClient, changed: dict[
     assert all(error["detail"] for error in found["errors"])
 
 
+async def test_a_whole_number_may_be_written_with_a_fraction(client: httpx.AsyncClient) -> None:
+    content = order("1").to_json().replace(":150", ":150.0").encode()
+    assert (await client.post("/orders", content=content)).json()["total"] == 300
+    assert_problem(await client.post("/orders", content=content.replace(b"150.0", b"150.5")), 422)
+    found = assert_problem(await client.post("/orders", content=content.replace(b"France", b"")), 422)
+    assert [error["pointer"] for error in found["errors"]] == ["/country"]
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"[" * 5000, b'{"order_id": NaN}', b"\xff"])
 async def test_rubbish_is_a_problem(client: httpx.AsyncClient, content: bytes) -> None:
     assert assert_problem(await client.post("/orders", content=content), 422)["errors"]
@@ -145,7 +164,98 @@ async def test_limits(client: httpx.AsyncClient) -> None:
     for wait in ("-1", "61", "nan", "soon"):
         assert_problem(await client.post(f"/orders?wait={wait}", json=body(order("1"))), 422)
     assert_problem(await client.get("/elsewhere"), 404)
-    assert_problem(await client.delete("/orders"), 405)
+
+
+# --- what the standards of HTTP ask for -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("path", "allowed"), [("/orders", "POST"), ("/orders/1", "GET"), ("/livez", "GET")])
+async def test_a_method_that_is_not_known_is_told_which_are(client: httpx.AsyncClient, path: str, allowed: str) -> None:
+    for method in ("DELETE", "OPTIONS", "TRACE"):
+        response = await client.request(method, path)
+        assert_problem(response, 405)
+        assert response.headers["allow"] == allowed
+
+
+@pytest.mark.parametrize("media_type", ["text/plain", "application/xml", "application/jsonp", "json"])
+async def test_a_body_of_another_type_is_not_taken(client: httpx.AsyncClient, media_type: str) -> None:
+    content = order("1").to_json().encode()
+    response = await client.post("/orders", content=content, headers={"content-type": media_type})
+    assert_problem(response, 415)
+    assert response.headers["accept"] == "application/json"
+
+
+@pytest.mark.parametrize(
+    "media_type", ["application/json; charset=utf-8", "Application/JSON", "application/a+json", ""]
+)
+async def test_whatever_is_called_json_is_read(client: httpx.AsyncClient, media_type: str) -> None:
+    content = order("1").to_json().encode()
+    assert (await client.post("/orders", content=content, headers={"content-type": media_type})).status_code == 202
+
+
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+async def test_the_trace_of_the_request_is_that_of_the_order(client: httpx.AsyncClient, desk: MemoryDesk) -> None:
+    traced = [("traceparent", TRACE), ("tracestate", "a=1"), ("tracestate", "b=2")]
+    await client.post("/orders", json=body(order("1")), headers=traced)
+    await client.post("/orders", json=body(order("2")))
+    assert desk.traces == [(TRACE, "a=1,b=2"), ("", "")]
+
+
+async def test_the_saga_is_part_of_the_trace() -> None:
+    async with client_of(load_app("reference_services.order"), Addresses("memory://", "memory://")) as client:
+        sagas = [
+            await SagaDesk(client).place(order("1"), traceparent=TRACE, tracestate="a=1"),
+            await SagaDesk(client).place(order("2"), traceparent="no trace", tracestate="a=1"),
+        ]
+        begun = [(await client.show(saga)).instance for saga in sagas]
+    assert [(one.traceparent, one.tracestate) for one in begun] == [(TRACE, "a=1"), ("", "")]
+
+
+PROBLEMS = {
+    "/orders": {"post": {405, 409, 413, 415, 422, 503}},
+    "/orders/{order_id}": {"get": {404, 405, 422, 503}},
+    "/livez": {"get": {405}},
+    "/readyz": {"get": {405, 503}},
+}
+
+
+async def test_every_answer_is_documented_with_its_schema(client: httpx.AsyncClient) -> None:
+    paths = (await client.get("/openapi.json")).json()["paths"]
+    for path, methods in PROBLEMS.items():
+        for method, problems in methods.items():
+            answers = paths[path][method]["responses"]
+            assert {int(status) for status in answers if int(status) >= 400} == problems
+            for status, answer in answers.items():
+                (media_type,) = answer["content"]
+                assert media_type == ("application/problem+json" if int(status) >= 400 else "application/json")
+                assert answer["content"][media_type]["schema"], (path, status)
+    assert paths["/orders"]["post"]["responses"]["405"]["headers"].keys() == {"Allow"}
+
+
+@pytest.mark.slow
+@settings(max_examples=100, deadline=None)
+@given(st.from_regex(re.compile(PLACED_AT["pattern"], re.ASCII), fullmatch=True))
+def test_whatever_fits_the_pattern_of_a_moment_is_one(text: str) -> None:
+    datetime.fromisoformat(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "taken"),
+    [
+        *[(f"{day}T08:26", True) for day in ("2000-02-29", "2024-02-29", "0001-01-01", "9999-12-31", "0400-02-29")],
+        *[(f"{day}T08:26", False) for day in ("1900-02-29", "2023-02-29", "2010-04-31", "0000-01-01", "2010-00-10")],
+        *[(f"2010-12-01T{time}", True) for time in ("23:59:59", "00:00:00Z", "08:26:00-23:59")],
+        *[
+            (f"2010-12-01T{time}", False)
+            for time in ("24:00", "08:60", "08:26:60", "08:26+24:00", "08:26z", "\u0660\u0668:26")
+        ],
+    ],
+)
+async def test_a_moment_is_taken_by_its_pattern(client: httpx.AsyncClient, text: str, taken: bool) -> None:
+    response = await client.post("/orders", json=body(order("1"), placed_at=text))
+    assert response.status_code == (202 if taken else 422)
 
 
 async def test_a_store_that_is_down_tells_no_address(client: httpx.AsyncClient, desk: MemoryDesk) -> None:

@@ -90,6 +90,15 @@ async def test_every_message_names_its_saga_and_its_cause(stage: Stage) -> None:
     assert charge.traceparent == reserve.traceparent == "00-" + "a" * 32 + "-" + "b" * 16 + "-03"
 
 
+async def test_who_runs_a_saga_and_waits_gives_it_a_trace_as_well(stage: Stage) -> None:
+    await stage.orchestrator()
+    client, trace = await stage.client(), "00-" + "a" * 32 + "-" + "b" * 16 + "-03"
+    waiting = asyncio.create_task(client.run(shop.order_saga, shop.ORDER, traceparent=trace, tracestate="a=1"))
+    charge = await stage.command("payment")
+    assert (charge.traceparent, charge.tracestate) == (trace, "a=1")
+    waiting.cancel()
+
+
 # --- rule 5: the start key ------------------------------------------------------------------------------------------
 
 

@@ -173,10 +173,11 @@ class Client:
         return found
 
     async def run(
-        self, saga: Saga[Any], message: Message, *, key: str | None = None, timeout: timedelta | None = None
-    ) -> Outcome:
+        self, saga: Saga[Any], message: Message, *, key: str | None = None, timeout: timedelta | None = None,
+        traceparent: str = "", tracestate: str = "",
+    ) -> Outcome:  # fmt: skip
         """Start a saga and wait for its outcome (the synchronous style); raises OutcomePending past the timeout."""
-        work = self._start(saga, message, key)
+        work = self._start(saga, message, key, traceparent, tracestate)
         watching = self._decider.watch(work.saga_id)  # before it can end
         try:
             done = await self._ask(work)
