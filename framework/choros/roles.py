@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from choros.errors import UsageError, shown
 from choros.logs import get_logger
@@ -17,13 +17,14 @@ from choros.runtime.application import App
 from choros.runtime.calling import ExitWanted, apart, in_order, plainly
 from choros.runtime.checking import check, check_preparations
 from choros.runtime.client import Client
-from choros.runtime.health import Vitals
+from choros.runtime.health import Starting, Vitals
 from choros.runtime.orchestrator import Orchestrator
 from choros.runtime.participant import Participant
 from choros.runtime.retention import Retention, too_short
 from choros.runtime.service import Service, memory_for
 from choros.runtime.settings import NOTHING_SET, Settings
 from choros.runtime.subscriber import Subscriber
+from choros.runtime.waiting import Waiting
 from choros.store.addresses import database_at, store_at
 from choros.store.barrier import Database, Job
 from choros.store.port import Store
@@ -34,6 +35,7 @@ from choros.transport.topology import Names, topology
 
 log = get_logger(__name__)
 
+T = TypeVar("T")
 DEFAULT_BROKER = "amqp://guest:guest@127.0.0.1:5672/"
 DEFAULT_STORE = "sqlite:///.choros/sagas.db"
 DEFAULT_DATABASE = "sqlite:///.choros/{service}.db"
@@ -156,7 +158,7 @@ async def running(
         orchestrator = next((part for part in parts if isinstance(part, Orchestrator)), None)
         if orchestrator is None:
             raise UsageError("This application has no saga to run.", "name one in App(sagas=...).")
-        await orchestrator.declare()  # every queue, before anybody sends
+        await Waiting(settings.seconds("wait")).until(orchestrator.declare)  # every queue, before anybody sends
         loops = asyncio.create_task(in_order(partial(run_together, parts)))
         loops.add_done_callback(_say_what_ended_it)
         try:
@@ -193,16 +195,18 @@ async def run_role(
 
     Every few seconds it writes to `health_file`, if given, how it is; `choros health FILE` reads that."""
     vitals = Vitals(role, path=health_file)
+    vitals.watch_broker(Starting())
     async with AsyncExitStack() as stack:
+        stack.push_async_callback(_end, asyncio.create_task(vitals.run()))
         parts = await open_role(app, role, addresses, stack, vitals, settings)
         vitals.watch_receivers(parts)
-        watching = asyncio.create_task(vitals.run())
-        try:
-            begun(partial(_stop_soon, parts), partial(_unfinished, parts))
-            await run_together(parts)
-        finally:
-            watching.cancel()
-            await asyncio.wait({watching})
+        begun(partial(_stop_soon, parts), partial(_unfinished, parts))
+        await run_together(parts)
+
+
+async def _end(watching: asyncio.Task[None]) -> None:
+    watching.cancel()
+    await asyncio.wait({watching})
 
 
 def longest_drain(app: App, settings: Settings) -> float:
@@ -237,8 +241,9 @@ async def open_role(
 ) -> list[Running]:
     """Connect what a role needs; `stack` closes it. Raises UsageError for a role that the application has not."""
     vitals = vitals or Vitals(role)
-    transport = await stack.enter_async_context(connected(addresses, app, f"{app.namespace}.{role}"))
-    vitals.watch_broker(transport)
+    waiting = Waiting(settings.seconds("wait"))
+    opening = partial(connected, addresses, app, f"{app.namespace}.{role}")
+    transport = await waiting.until(lambda: stack.enter_async_context(opening()))
     kind, _, name = role.partition(":")
     parts: list[Running] = []
     if kind == "all" and not name:
@@ -250,12 +255,17 @@ async def open_role(
     elif role != "orchestrator":
         raise UsageError(f"There is no role {role!r}.", "orchestrator, service:NAME, subscriber:NAME or all.")
     if role == "orchestrator" or (kind == "all" and app.sagas):
-        store = await stack.enter_async_context(opened_store(addresses, app))
+        store = await _entered(addresses.store, partial(opened_store, addresses, app), stack, waiting)
         vitals.watch_store("saga store", partial(_look_into_store, store, app))
         vitals.watch_room("saga store", store.room)
         retention = Retention(settings.age("keep_sagas"), settings.age("keep_start_keys"))
         orchestrator = Orchestrator(
-            app, transport=transport, store=store, drain=settings.seconds("drain"), retention=retention
+            app,
+            transport=transport,
+            store=store,
+            drain=settings.seconds("drain"),
+            wait=settings.seconds("wait"),
+            retention=retention,
         )
         vitals.watch_stranded(lambda: orchestrator.stranded.count + orchestrator.decider.timers.strange)
         vitals.watch_unreadable(lambda: orchestrator.decider.unreadable)
@@ -264,7 +274,16 @@ async def open_role(
         vitals.watch_noticed(lambda: too_short(retention, max(memories, default=0.0)))
         vitals.watch_noticed(lambda: orchestrator.decider.timers.noticed)
         parts.append(orchestrator)
+    vitals.watch_broker(transport)  # from now on the role is open
     return parts
+
+
+async def _entered(
+    url: str, opening: Callable[[], AbstractAsyncContextManager[T]], stack: AsyncExitStack, waiting: Waiting
+) -> T:
+    """Open a store, and wait for its server; a file that cannot be had does not come by waiting."""
+    patience = Waiting() if url.startswith("sqlite:") else waiting
+    return await patience.until(lambda: stack.enter_async_context(opening()))
 
 
 async def _look_into_store(store: Store, app: App) -> None:
@@ -289,20 +308,22 @@ async def _open_service(
     settings: Settings,
     kind: str = "",
 ) -> Sequence[Running]:
-    database = await stack.enter_async_context(opened_database(addresses, app, service))
+    waiting = Waiting(settings.seconds("wait"))
+    database = await _entered(addresses.database, partial(opened_database, addresses, app, service), stack, waiting)
     parts: list[Participant | Subscriber] = []
     given: Any = {"namespace": app.namespace, "transport": transport, "database": database, "settings": settings}
     names = Names(app.namespace)
     if service.commands and kind != "subscriber":
         rights = participant(names, service.name)
-        await transport.declare(replace(topology(app.namespace, services=[service.name]), writes=rights.writes))
+        needed = topology(app.namespace, services=[service.name])
+        await waiting.until(partial(transport.declare, replace(needed, writes=rights.writes)))
         commanded = Participant(service, sagas=app.sagas, **given)
         vitals.watch_noticed(lambda: commanded.passing_on.noticed)
         parts.append(commanded)
     if service.facts and kind != "service":
         rights = subscriber(names, service.subscription, reads_log=service.needs_log)
         needed = topology(app.namespace, subscribers=[service.subscription], fact_log=app.fact_log)
-        await transport.declare(replace(needed, writes=rights.writes))
+        await waiting.until(partial(transport.declare, replace(needed, writes=rights.writes)))
         parts.append(Subscriber(service, **given, memory=memory_for(service, settings, app.fact_log)))
     if not parts:
         raise UsageError(f"service {service.name!r} has nothing to do as {kind}.", "look at: choros check.")

@@ -27,6 +27,7 @@ from reference_services.demo.processes import ROLES, Plugged, Processes, process
 from reference_services.demo.report import Report
 from reference_services.demo.shop import Placed, Shop
 from reference_services.demo.tidy import tidy
+from reference_services.demo.watching import watched
 from reference_services.orders import OrderFile, read_orders
 from reference_services.sample_orders import sample_orders
 
@@ -81,7 +82,7 @@ def demo(
     if outcomes:
         _check_writable(outcomes)
     addresses = Addresses(broker, store or f"sqlite:///{target}/sagas.db", f"sqlite:///{target}/{{service}}.db")
-    configure_logging("demo", level="ERROR")
+    configure_logging("demo", level="CRITICAL" if own_processes else "ERROR")  # each process has a log of its own
     return asyncio.run(
         _run(
             Options(
@@ -124,7 +125,7 @@ async def _run(options: Options) -> int:
     plugged = {plug: _subscribers(plug) for plug in options.plugs}
     report = Report(sys.stdout)
     report.opening(options.addresses, file, options.own_processes)
-    async with _open_shop(options, plugged) as shop:
+    async with _open_shop(options, plugged, report) as shop:
         started = time.perf_counter()
         placed = await _trade(shop, options, file.orders, report)
         seconds = time.perf_counter() - started
@@ -141,7 +142,7 @@ def _made_up(options: Options) -> OrderFile:
 
 
 @asynccontextmanager
-async def _open_shop(options: Options, plugged: Plugged) -> AsyncIterator[Shop]:
+async def _open_shop(options: Options, plugged: Plugged, report: Report) -> AsyncIterator[Shop]:
     """A namespace of its own keeps this run apart from others on a shared broker and store."""
     services = [service for several in plugged.values() for service in several]
     if not options.own_processes:
@@ -150,7 +151,7 @@ async def _open_shop(options: Options, plugged: Plugged) -> AsyncIterator[Shop]:
         return
     namespace = f"shop-{uuid.uuid4().hex[:8]}"
     try:
-        async with processes(options.folder, options.addresses, namespace, plugged) as many:
+        async with processes(options.folder, options.addresses, namespace, plugged) as many, watched(many, report):
             yield many
     finally:
         await tidy(options.addresses, namespace, [service.name for service in services])

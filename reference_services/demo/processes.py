@@ -74,8 +74,9 @@ class Processes:
 
     async def kill(self, role: str) -> None:
         """Kill a process in the middle of whatever it does (SIGKILL)."""
-        self.running[role].kill()
-        await self.running[role].wait()
+        process = self.running.pop(role)  # nobody needs to be told
+        process.kill()
+        await process.wait()
 
     async def ready(self) -> None:
         """Wait until the order service answers; raises ChorosError if a process has ended before."""
@@ -96,8 +97,13 @@ class Processes:
     def _check_alive(self) -> None:
         for role, process in self.running.items():
             if process.returncode is not None:
-                last = (self.folder / f"{role}.log").read_text(errors="replace").strip().splitlines()[-1:]
-                raise ChorosError(f"{role} ended with {process.returncode}: {' '.join(last)}")
+                raise self.ended(role)
+
+    def ended(self, role: str) -> ChorosError:
+        """The error for a process that has ended by itself, with the last that it said."""
+        log = self.folder / f"{role}.log"
+        last = log.read_text(errors="replace").strip().splitlines()[-1:]
+        return ChorosError(f"{role} ended with {self.running[role].returncode}: {' '.join(last)}", f"all of it: {log}")
 
     async def place(self, order: PlaceOrder) -> Placed:
         """Place an order and wait until it has ended; asks again while the order service is away."""

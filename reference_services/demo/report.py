@@ -69,6 +69,14 @@ class Report:
         """A process was killed on purpose."""
         self._say(f"  kill -9 {role}; it is started again")
 
+    def died(self, role: str, how: str) -> None:
+        """A process has died of a signal that nobody here has sent."""
+        self._say(f"  {role} has died ({how}); it is started again")
+
+    def broker(self, what: str) -> None:
+        """The broker went away or came back."""
+        self._say(f"  {what}")
+
     def story(self, lines: Iterable[str]) -> None:
         """One order's timeline."""
         self._say("", *lines)

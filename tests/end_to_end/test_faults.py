@@ -50,6 +50,7 @@ class Place:
             CHOROS_STORE=self.store,
             CHOROS_DATABASE=self.database,
             CHOROS_NAMESPACE=self.namespace,
+            CHOROS_WAIT="0",
         )
 
     def module(self, name: str, text: str) -> None:

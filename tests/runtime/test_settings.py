@@ -124,6 +124,7 @@ def test_flags_and_environment_reach_the_role(monkeypatch: pytest.MonkeyPatch) -
         concurrency=3,
         handler_time=seven,
         drain=timedelta(minutes=1),
+        wait=seven,
         keep_sagas=seven,
         keep_start_keys=seven,
     )

@@ -120,12 +120,13 @@ def run(
     concurrency: Annotated[Set, _setting("concurrency")] = None,
     handler_time: Annotated[Set, _setting("handler_time")] = None,
     drain: Annotated[Set, _setting("drain")] = None,
+    wait: Annotated[Set, _setting("wait")] = None,
     keep_sagas: Annotated[Set, _setting("keep_sagas")] = None,
     keep_start_keys: Annotated[Set, _setting("keep_start_keys")] = None,
 ) -> None:
     """Run a role of an application until it is told to stop (SIGTERM, Ctrl-C)."""
     given = {"prefetch": prefetch, "concurrency": concurrency, "handler_time": handler_time, "drain": drain}
-    settings = Settings.read({**given, "keep_sagas": keep_sagas, "keep_start_keys": keep_start_keys})
+    settings = Settings.read({**given, "wait": wait, "keep_sagas": keep_sagas, "keep_start_keys": keep_start_keys})
     loaded = load_app(application)
     configure_logging(role)  # after it: what it has configured stays
     if role == "all" and not _has_work(loaded):

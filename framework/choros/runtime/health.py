@@ -51,6 +51,13 @@ class Broker(Protocol):
         ...
 
 
+class Starting:
+    """What stands for the broker as long as a role is not open yet."""
+
+    def __init__(self) -> None:
+        self.health = Health("away", now(), "the role is starting")
+
+
 @dataclass(frozen=True, slots=True)
 class Report:
     """What a process says about itself. Times are seconds since the epoch."""

@@ -19,6 +19,7 @@ from choros.runtime.retention import SWEEP_EVERY, Retention, Sweep
 from choros.runtime.return_address import ReturnAddress
 from choros.runtime.stuck import Watch
 from choros.runtime.transition import Transitions
+from choros.runtime.waiting import Waiting
 from choros.runtime.work import Work
 from choros.sources import now
 from choros.store.port import Store
@@ -48,6 +49,7 @@ class Orchestrator:
         resend_after: float = 5.0,
         scan_every: float = 1.0,
         drain: float = 10.0,
+        wait: float = 0.0,
         retention: Retention = DEFAULT,
         sweep_every: float = SWEEP_EVERY,
     ) -> None:
@@ -66,6 +68,7 @@ class Orchestrator:
         self._prefetch = prefetch
         self._timers_every = timers_every
         self._drain = drain
+        self._wait = wait
         self._known = app.kinds
         self.sweep = Sweep(store, retention, sweep_every)
         """Deletes what has ended and is old enough."""
@@ -85,7 +88,7 @@ class Orchestrator:
 
     async def run(self) -> None:
         """Run until stopped; raises Misconfigured where the broker or the store cannot be used at all."""
-        await self.declare()
+        await Waiting(self._wait).until(self.declare)
         await self._look_for_stranded()
         consumers = [await self.transport.consume(queue, self._prefetch) for queue in self._address.queues]
         jobs = (

@@ -90,6 +90,7 @@ _ALL = (
         "how long a subscriber knows what it has handled; where nobody says, a day longer than the fact log is kept",
     ),
     Setting("drain", "time", 10, 0, 86_400, "how long what is under way may take to finish when the role stops"),
+    Setting("wait", "time", 60, 0, 86_400, "how long a role that starts waits for a broker or store that is away"),
     Setting("keep_sagas", "time", 30 * _DAY, 0, FOREVER, "how long sagas are kept after their end, or forever"),
     Setting("keep_start_keys", "time", 365 * _DAY, 0, FOREVER, "how long the start keys of deleted sagas are, too"),
 )  # fmt: skip
@@ -107,6 +108,7 @@ class Settings:
     forget_after: timedelta | None = None
     remember: timedelta | None = None
     drain: timedelta | None = None
+    wait: timedelta | None = None
     keep_sagas: timedelta | None = None
     keep_start_keys: timedelta | None = None
 

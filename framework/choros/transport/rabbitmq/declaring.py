@@ -28,9 +28,16 @@ RPC_SECONDS = 30.0
 SILENT_SECONDS = 0.2
 """A quorum queue that does not answer within 250 ms has, for the broker, no message and no consumer."""
 
+_TIMES = 5
+_AGAIN_SECONDS = 0.2
+
 Thing = TypeVar("Thing", bound=Exchange | Queue)
 
 _log = get_logger(__name__)
+
+
+class Unbound(BrokerMisconfigured):
+    """One end of a binding does not exist."""
 
 
 @asynccontextmanager
@@ -122,14 +129,24 @@ class Declarer:
     async def _declare(self, connection: AbstractConnection, topology: Topology, strictly: bool = False) -> None:
         if strictly or not self._only_looks:
             try:
-                async with brief_channel(connection, self.patience) as channel:
-                    await _declare_on(channel, topology, self.patience)
+                await self._create(connection, topology)
             except ChannelAccessRefused as failure:
                 if strictly:
                     raise denied(failure, "configure") from failure
                 self._only_looks = True  # and not ask for it every time: each refusal stands in the broker's log
         if self._only_looks:
             await self._verify(connection, topology)
+
+    async def _create(self, connection: AbstractConnection, topology: Topology, times: int = _TIMES) -> None:
+        """Somebody may delete a queue right after it was declared and before it is bound: then once more."""
+        try:
+            async with brief_channel(connection, self.patience) as channel:
+                await _declare_on(channel, topology, self.patience)
+        except Unbound:
+            if times == 1:
+                raise
+            await asyncio.sleep(_AGAIN_SECONDS)
+            await self._create(connection, topology, times - 1)
 
     async def _verify(self, connection: AbstractConnection, topology: Topology) -> None:
         """An administrator creates the topology and services only use it: then it is enough that it is there."""
@@ -218,7 +235,7 @@ async def _bind(channel: AbstractChannel, binding: Binding, patience: float) -> 
         bind = channel.exchange_bind if binding.to_exchange else channel.queue_bind
         await bind(binding.destination, binding.source, binding.key, timeout=patience)
     except ChannelNotFoundEntity as failure:
-        raise BrokerMisconfigured(
+        raise Unbound(
             f"'{binding.destination}' cannot be bound to '{binding.source}': one of them does not exist.",
             "declare both in the same topology.",
         ) from failure

@@ -202,13 +202,20 @@ class Link:
         raise AssertionError("unreachable")
 
     async def _dial_all(self) -> AbstractConnection:
-        for _ in range(len(self._nodes)):
+        """That none answers is the affair of whoever asks; that one of several does not, of the log."""
+        failures: list[BrokerUnreachable] = []
+        for times in [1] * len(self._nodes) + [_FIRST_TIMES]:
             try:
-                return await self._dial()
+                connection = await self._dial(times)
             except BrokerUnreachable as failure:
-                _log.warning("choros.broker.unreachable", connection=self.name, why=str(failure))
-                self._nodes.turn()
-        return await self._dial(_FIRST_TIMES)
+                failures.append(failure)
+                if times == 1:
+                    self._nodes.turn()
+            else:
+                for missed in failures:
+                    _log.warning("choros.broker.unreachable", connection=self.name, why=str(missed))
+                return connection
+        raise failures[-1]
 
     async def _dial(self, times: int = 1) -> AbstractConnection:
         """Not by aio-pika, whose connection closes itself when it is collected, wherever that happens to be."""

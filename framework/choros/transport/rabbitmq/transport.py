@@ -79,11 +79,17 @@ class RabbitMQTransport:
         """Create what is missing and remember it for every reconnection; raises BrokerMisconfigured."""
         connection = self._in.connection or self._out.connection
         if connection is None:
-            raise BrokerUnreachable(f"There is no connection to {shown(str(self._in.address))}.", "connect() first.")
+            raise self._away()
         try:
             await self._declarer.declare(connection, topology, strictly=strictly)
         except CONNECTION_FAILURES as failure:
             raise explained(failure, self._in.address) from failure
+
+    def _away(self) -> BrokerUnreachable:
+        where = shown(str(self._in.address))
+        if self._begun:
+            return BrokerUnreachable(f"The connection to the broker at {where} is lost.", "is it running there?")
+        return BrokerUnreachable(f"There is no connection to {where}.", "connect() first.")
 
     async def send(self, messages: Sequence[Envelope]) -> Sequence[Published]:
         """Send commands and replies, all confirms in flight together; one answer for each, in order."""
