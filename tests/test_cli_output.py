@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from rich.cells import cell_len
 
-from choros.cli import progress
+from choros.cli import output, progress
 from choros.cli.output import Column, field, piped, styled, table, tell_rows
 from choros.cli.progress import working
 
@@ -49,7 +49,7 @@ def sit_down(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sit]:
         return screen
 
     yield sit
-    progress.be_quiet(False)
+    output.be_quiet(False)
 
 
 @pytest.mark.parametrize("width", [20, 40, 60, 80, 120, 400])
@@ -134,7 +134,7 @@ def test_what_is_quick_says_nothing(sit_down: Sit) -> None:
 def test_who_asks_for_quiet_has_it(sit_down: Sit, monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = sit_down()
     monkeypatch.setattr(progress, "AFTER", 0.0)
-    progress.be_quiet(True)
+    output.be_quiet(True)
     with working("counting sheep", 40) as so_far:
         so_far.at(17)
     assert terminal.getvalue() == ""

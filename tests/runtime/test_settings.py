@@ -112,7 +112,7 @@ def test_flags_and_environment_reach_the_role(monkeypatch: pytest.MonkeyPatch) -
         seen.append(settings)
 
     monkeypatch.setattr(application, "run_role", run_role)
-    monkeypatch.setattr(application, "configure_logging", lambda _: None)
+    monkeypatch.setattr(application, "configure_logging", lambda *_, **__: None)
     for setting in SETTINGS.values():
         monkeypatch.setenv(setting.variable, "7")
     command = ["run", "reference_services.payment", "--role", "service:payment", "--drain", "1m", "--concurrency", "3"]

@@ -4,45 +4,23 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from choros.cli import application, contract, facts, health, saga, schema, sim, topology, verify
+from choros.cli.everywhere import LogLevel, Quiet, said_outside
 from choros.cli.leaving import Leaving
-from choros.errors import ChorosError, masked
+from choros.cli.output import styled
+from choros.cli.verbs import Verbs
+from choros.errors import ChorosError, UsageError
+from choros.version import __version__
 
-
-class _Masking(TyperGroup):
-    """What is wrong with a command line is quoted, and an address may stand anywhere in one."""
-
-    def make_context(self, *args: Any, **kwargs: Any) -> Any:
-        with _masking():
-            return super().make_context(*args, **kwargs)
-
-    def invoke(self, *args: Any, **kwargs: Any) -> Any:
-        with _masking():
-            return super().invoke(*args, **kwargs)
-
-
-@contextmanager
-def _masking() -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:
-        if isinstance(message := getattr(error, "message", None), str):
-            error.message = masked(message)  # type: ignore[attr-defined] # typer's own errors, which it does not export
-        raise
-
-
-app = typer.Typer(
-    cls=_Masking,
-    no_args_is_help=True,
+app = Verbs(
     pretty_exceptions_enable=False,
-    add_completion=True,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
     help="Sagas and facts on RabbitMQ.",
 )
 app.add_typer(application.app)
@@ -57,7 +35,7 @@ app.add_typer(topology.app, name="topology")
 
 
 @functools.cache
-def _command() -> Callable[[], object]:
+def _command() -> Callable[..., object]:
     """Built once for each process: it takes some milliseconds."""
     return typer.main.get_command(app)
 
@@ -68,16 +46,51 @@ def process() -> None:
     main()
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"choros {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def choros(
+    version: Annotated[
+        bool, typer.Option("--version", "-V", is_eager=True, callback=_print_version, help="print the version")
+    ] = False,
+    quiet: Quiet = False,
+    log_level: LogLevel = "",
+) -> None:
+    """Sagas and facts on RabbitMQ."""
+    said_outside(quiet, log_level)
+
+
 def main() -> None:
     """Run the command; an error is one line with a hint, and an exit code."""
     try:
-        _command()()
+        sys.exit(_run())
     except ChorosError as error:
         sys.exit(_say(error))
     except KeyboardInterrupt:
         sys.exit(130)
 
 
+def _run() -> int:
+    try:
+        code = _command()(standalone_mode=False)
+    except Exception as error:
+        if (said := getattr(error, "format_message", None)) is None:
+            raise
+        raise _in_our_words(str(said()), getattr(error, "ctx", None)) from None
+    return code if isinstance(code, int) else 0
+
+
+def _in_our_words(sentence: str, context: Any) -> UsageError:
+    """What is wrong with a command line typer says, which does not export how: as every error of ours looks."""
+    path = context.command_path if context else "choros"
+    said = " ".join(sentence.split()).rstrip(".")
+    return UsageError(said if said.endswith("?") else f"{said}.", f"{path} --help.")
+
+
 def _say(error: ChorosError) -> int:
-    print(f"✖ {error}", file=sys.stderr)
+    print(f"{styled('✖', 'red', sys.stderr)} {error}", file=sys.stderr)
     return error.exit_code

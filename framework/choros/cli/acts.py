@@ -11,13 +11,14 @@ from typing import Annotated
 import typer
 
 from choros.cli.asking import AppName, Broker, SagaId, StoreUrl, with_client
+from choros.cli.verbs import Verbs
 from choros.cli.words import answer, fields_of, message_of
 from choros.errors import UsageError
 from choros.roles import DEFAULT_BROKER, DEFAULT_STORE, Addresses
 from choros.runtime.application import App
 from choros.runtime.client import Client, events_of
 
-app = typer.Typer()
+app = Verbs()
 Act = Callable[[Client, str], Awaitable[str]]
 """Does it with the saga of this id, and says what that came to."""
 By = Annotated[str, typer.Option(metavar="NAME", envvar=["CHOROS_BY"], help="who does this; else who is logged in")]
@@ -61,7 +62,7 @@ def whoever() -> str:
         return socket.gethostname()
 
 
-@app.command("cancel")
+@app.command("cancel", examples=["saga cancel shop o2 --reason 'the customer called'"])
 def cancel(
     application: AppName,
     saga: SagaId,
@@ -74,7 +75,7 @@ def cancel(
     _Asked(application, saga, by, reason, broker, store).tell("cancel", lambda client, its: client.cancel(its))
 
 
-@app.command("retry")
+@app.command("retry", examples=["saga retry shop o2 --reason 'the bank is back'"])
 def retry(
     application: AppName,
     saga: SagaId,
@@ -94,7 +95,7 @@ def retry(
     _Asked(application, saga, by, reason, broker, store).tell("retry", again)
 
 
-@app.command("skip")
+@app.command("skip", examples=['saga skip shop o2 -i \'{"tracking": "t-17"}\''])
 def skip(
     application: AppName,
     saga: SagaId,
@@ -122,7 +123,7 @@ def skip(
     _Asked(application, saga, by, reason, broker, store).tell("skip", close)
 
 
-@app.command("rerun")
+@app.command("rerun", examples=["saga rerun shop o2 --from ship_order"])
 def rerun(
     application: AppName,
     saga: SagaId,
@@ -136,7 +137,7 @@ def rerun(
     print(_Asked(application, saga, by, reason, broker, store).do(lambda client, its: client.rerun(its, step)))
 
 
-@app.command("move")
+@app.command("move", examples=["saga move shop o2 --to-version 2"])
 def move(
     application: AppName,
     saga: SagaId,
@@ -151,7 +152,7 @@ def move(
     asked.tell("move", lambda client, its: client.move(its, version))
 
 
-@app.command("pause")
+@app.command("pause", examples=["saga pause shop o2 --reason 'look first'"])
 def pause(
     application: AppName,
     saga: SagaId,
@@ -164,7 +165,7 @@ def pause(
     _Asked(application, saga, by, reason, broker, store).tell("pause", lambda client, its: client.pause(its))
 
 
-@app.command("resume")
+@app.command("resume", examples=["saga resume shop o2"])
 def resume(
     application: AppName,
     saga: SagaId,

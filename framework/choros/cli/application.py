@@ -11,7 +11,9 @@ import typer
 
 from choros.cli.asking import AppName, Broker, Database, StoreUrl, run_until_done
 from choros.cli.drift import pinned, stranded_in
+from choros.cli.everywhere import log_level
 from choros.cli.leaving import Leaving
+from choros.cli.verbs import Verbs
 from choros.errors import UsageError
 from choros.loading import load_app
 from choros.roles import DEFAULT_BROKER, DEFAULT_DATABASE, DEFAULT_STORE, Addresses, longest_drain, run_role
@@ -22,10 +24,14 @@ from choros.saga.diagram import mermaid, outline
 from choros.version import __version__
 
 DEMO_HINT = "pip install 'choros[demo]', or '.[demo]' in a checkout."
-app = typer.Typer()
+app = Verbs()
 HealthFile = Annotated[
     Path | None,
-    typer.Option(envvar=["CHOROS_HEALTH_FILE"], help="where to write every few seconds how it is, for choros health"),
+    typer.Option(
+        metavar="FILE",
+        envvar=["CHOROS_HEALTH_FILE"],
+        help="where to write every few seconds how it is, for choros health",
+    ),
 ]
 Set = str | None
 
@@ -35,19 +41,23 @@ def _setting(name: str) -> Any:
     setting = SETTINGS[name]
     return typer.Option(
         setting.flag,
+        metavar="VALUE",
         envvar=[setting.variable],
         help=f"{setting.says} ({setting.shown(setting.default)})",
         show_default=False,
     )
 
 
-@app.command()
+@app.command(examples=["version"])
 def version() -> None:
     """Print the version."""
     print(f"choros {__version__}")
 
 
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
+@app.command(
+    examples=["demo", "demo --orders online_retail.csv", "demo --broker amqp://localhost/ --kill payment"],
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+)
 def demo(context: typer.Context) -> None:
     """Run the reference shop on generated or real orders (`choros demo --help` lists its options)."""
     found = next(iter(entry_points(group="choros.demos")), None)
@@ -62,13 +72,16 @@ def demo(context: typer.Context) -> None:
         raise typer.Exit(code)
 
 
-@app.command()
+@app.command(examples=["check shop", "check shop --pin", "check shop --store redis://127.0.0.1/0"])
 def check(
     application: AppName,
     file: Annotated[Path | None, typer.Argument(metavar="PINS", help="the pin file; NAME.pins if not given")] = None,
     pin: Annotated[bool, typer.Option("--pin", help="write the pin file: what the sagas are made of now")] = False,
     store: Annotated[
-        str, typer.Option(help="a saga store whose live instances have to go on: sqlite:///file or redis://...")
+        str,
+        typer.Option(
+            metavar="URL", help="a saga store whose live instances have to go on: sqlite:///file or redis://..."
+        ),
     ] = "",
 ) -> None:
     """Check the declarations, and say which steps are commanded and which are event-driven.
@@ -91,8 +104,8 @@ def _tell_declarations(loaded: App) -> None:
         print(f"service {service.name}: {', '.join(kinds) or 'nothing'}")
 
 
-@app.command()
-def graph(application: AppName, saga: Annotated[str, typer.Option(help="one saga only")] = "") -> None:
+@app.command(examples=["graph shop > sagas.mmd"])
+def graph(application: AppName, saga: Annotated[str, typer.Option(metavar="NAME", help="one saga only")] = "") -> None:
     """Draw the sagas as mermaid diagrams."""
     loaded = load_app(application)
     sagas = [loaded.saga(saga)] if saga else list(loaded.sagas.values())
@@ -108,7 +121,7 @@ def _subscribers(loaded: App) -> dict[str, list[str]]:
     return names
 
 
-@app.command()
+@app.command(examples=["run shop", "run shop --role service:payment --broker amqp://localhost/"])
 def run(
     application: AppName,
     role: Annotated[str, typer.Option(help="orchestrator, service:NAME, subscriber:NAME or all")] = "all",
@@ -128,7 +141,7 @@ def run(
     given = {"prefetch": prefetch, "concurrency": concurrency, "handler_time": handler_time, "drain": drain}
     settings = Settings.read({**given, "wait": wait, "keep_sagas": keep_sagas, "keep_start_keys": keep_start_keys})
     loaded = load_app(application)
-    configure_logging(role)  # after it: what it has configured stays
+    configure_logging(role, level=log_level("INFO"))  # after it: what it has configured stays
     if role == "all" and not _has_work(loaded):
         hint = "name a saga in App(sagas=...), or a service with handlers in App(services=...)."
         raise UsageError(f"{application} has nothing to run: no saga, and no service with handlers.", hint)

@@ -9,25 +9,33 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
+from choros.cli.everywhere import log_level
 from choros.cli.words import command, lasting
 from choros.errors import SagaNotFound
 from choros.loading import load_app
 from choros.roles import Addresses, client_of
-from choros.runtime.application import App
-from choros.runtime.reference import referred
 from choros.runtime.telemetry import configure_logging
-from choros.store.port import Store
 
 T = TypeVar("T")
 
-AppName = Annotated[str, typer.Argument(metavar="APP", help="package.module, or package.module:name")]
+AppName = Annotated[
+    str, typer.Argument(metavar="APP", envvar=["CHOROS_APP"], help="package.module, or package.module:name")
+]
 SagaId = Annotated[str, typer.Argument(metavar="SAGA", help="its id, the beginning of that, or its start key")]
-Broker = Annotated[str, typer.Option(envvar=["CHOROS_BROKER", "AMQP_URL"], help="amqp://... or memory://")]
+Broker = Annotated[
+    str, typer.Option(metavar="URL", envvar=["CHOROS_BROKER", "AMQP_URL"], help="amqp://... or memory://")
+]
 StoreUrl = Annotated[
-    str, typer.Option("--store", envvar=["CHOROS_STORE", "REDIS_URL"], help="sqlite:///file, redis://... or memory://")
+    str,
+    typer.Option(
+        "--store", metavar="URL", envvar=["CHOROS_STORE", "REDIS_URL"], help="sqlite:///file, redis://... or memory://"
+    ),
 ]
 Database = Annotated[
-    str, typer.Option(envvar=["CHOROS_DATABASE"], help="A service's own database; {service} stands for its name.")
+    str,
+    typer.Option(
+        metavar="URL", envvar=["CHOROS_DATABASE"], help="a service's own database; {service} stands for its name."
+    ),
 ]
 Output = Annotated[str, typer.Option("-o", "--output", metavar="FORMAT", help="table, json or jsonl")]
 
@@ -48,7 +56,7 @@ def _runner() -> Callable[[Coroutine[Any, Any, T]], T]:
 
 def log_apart() -> None:
     """What stands on stdout is the answer; the log goes to stderr."""
-    configure_logging("cli", level="WARNING", stream=sys.stderr)
+    configure_logging("cli", level=log_level("WARNING"), stream=sys.stderr)
 
 
 def with_client(application: str, addresses: Addresses, act: Any) -> Any:
@@ -62,12 +70,6 @@ def with_client(application: str, addresses: Addresses, act: Any) -> Any:
             return await act(client, loaded)
 
     return found(call(), application, addresses.store)
-
-
-async def meant(store: Store, application: App, typed: str) -> str:
-    """The id of the saga that was typed by its id, the beginning of that, or its start key."""
-    names = {saga.name for saga in application.sagas.values()}
-    return await referred(store, f"{application.namespace}.{application.name}", typed, names)
 
 
 def found(coroutine: Coroutine[Any, Any, T], application: str, store: str) -> T:

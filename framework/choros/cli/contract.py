@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 
-import typer
-
 from choros.cli.asking import AppName
+from choros.cli.verbs import Verbs
 from choros.contract import contract
 from choros.loading import load_app
 
-app = typer.Typer()
+app = Verbs()
 
 
-@app.command("contract")
+@app.command("contract", examples=["contract shop > contract.json"])
 def show(application: AppName) -> None:
     """Print every command, reply, refusal code and fact of an application as JSON Schema, for other languages.
 

@@ -6,12 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from choros.attributes import rfc3339
-from choros.cli.asking import AppName, Output, SagaId, StoreUrl, found, log_apart, meant
+from choros.cli.asking import Output, SagaId, StoreUrl, found, log_apart
+from choros.cli.looking import MaybeApp, looking
 from choros.cli.output import Column, field, format_named, tell_rows
-from choros.cli.words import existing
-from choros.loading import load_app
-from choros.roles import DEFAULT_STORE, Addresses, opened_store
-from choros.runtime.client import Account, account_of, events_of
+from choros.roles import DEFAULT_STORE
+from choros.runtime.client import Account, events_of
 
 COLUMNS = [
     Column("AT", field("at"), shown=lambda row: str(row["at"])[11:23]),
@@ -26,15 +25,14 @@ COLUMNS = [
 ]
 
 
-def saga_events(application: AppName, saga: SagaId, store: StoreUrl = DEFAULT_STORE, output: Output = "table") -> None:
+def saga_events(application: MaybeApp, saga: SagaId, store: StoreUrl = DEFAULT_STORE, output: Output = "table") -> None:
     """Print all that the history of a saga holds, and who did it where a person did."""
     log_apart()
     shape = format_named(output)
-    loaded = load_app(application)
 
     async def look() -> Account:
-        async with opened_store(Addresses(store=existing(store)), loaded) as opened:
-            return await account_of(opened, await meant(opened, loaded, saga))
+        async with looking(application, store) as view:
+            return await view.account(saga)
 
     rows = list(events_in(found(look(), application, store)))
     tell_rows(rows, COLUMNS, shape, none="no events")

@@ -12,6 +12,7 @@ import typer
 
 from choros.attributes import rfc3339
 from choros.cli.asking import AppName, Broker, Database, StoreUrl, log_apart, run_until_done
+from choros.cli.verbs import Verbs
 from choros.cli.words import existing, moment, tell_beyond
 from choros.envelope import Envelope
 from choros.errors import UsageError
@@ -28,18 +29,20 @@ from choros.store.barrier import Database as ServiceDatabase
 from choros.store.port import Store
 from choros.transport.port import Published
 
-app = typer.Typer(no_args_is_help=True, help="Put facts out again, and see who lacks them.")
+app = Verbs(help="Put facts out again, and see who lacks them.")
 
-Since = Annotated[str, typer.Option(help="from when on: '2h', '7d', or 2026-11-22T12:00 (local time without a zone)")]
-OneSaga = Annotated[str, typer.Option(help="one saga only")]
+Since = Annotated[
+    str, typer.Option(metavar="WHEN", help="from when on: '2h', '7d', or 2026-11-22T12:00 (local time without a zone)")
+]
+OneSaga = Annotated[str, typer.Option(metavar="NAME", help="one saga only")]
 
 
-@app.command()
+@app.command(examples=["facts republish shop --since 2h --dry-run", "facts republish shop --since 2h"])
 def republish(
     application: AppName,
     since: Since = "",
     saga: OneSaga = "",
-    saga_id: Annotated[str, typer.Option(help="one saga instance only")] = "",
+    saga_id: Annotated[str, typer.Option(metavar="ID", help="one saga instance only")] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="only count")] = False,
     broker: Broker = DEFAULT_BROKER,
     store: StoreUrl = DEFAULT_STORE,
@@ -118,7 +121,7 @@ class _Told:
         return f"; {count} of them reached no queue: no subscriber is bound" if count else ""
 
 
-@app.command()
+@app.command(examples=["facts missed shop --since 1d"])
 def missed(
     application: AppName,
     since: Since,

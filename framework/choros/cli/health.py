@@ -8,13 +8,14 @@ from typing import Annotated
 
 import typer
 
+from choros.cli.verbs import Verbs
 from choros.runtime.health import Report
 from choros.sources import now
 
-app = typer.Typer()
+app = Verbs()
 
 
-@app.command()
+@app.command(examples=["health /run/choros/order.json", "health /run/choros/order.json --alive"])
 def health(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="the --health-file that the role was started with")],
     alive: Annotated[bool, typer.Option("--alive", help="ask only whether the process itself lives")] = False,

@@ -27,6 +27,7 @@ _STATUSES = {
     "completed": "green", "compensated": "yellow", "running": "cyan", "compensating": "yellow", "parked": "red",
     "unreadable": "red",
 }  # fmt: skip
+_quiet = {"on": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +90,19 @@ def tell_value(value: Row, shape: str) -> None:
 
 
 def remark(sentence: str) -> None:
-    """Say on stderr what is no part of the answer."""
-    print(sentence, file=sys.stderr)
+    """Say on stderr what is no part of the answer, unless nobody wants to hear it."""
+    if not is_quiet():
+        print(sentence, file=sys.stderr)
+
+
+def be_quiet(quiet: bool) -> None:
+    """No progress and no remarks from now on."""
+    _quiet["on"] = quiet
+
+
+def is_quiet() -> bool:
+    """Whether only the answer is wanted, and errors."""
+    return _quiet["on"]
 
 
 # --- tables -----------------------------------------------------------------------------------------------------------

@@ -9,11 +9,11 @@ from typing import Annotated, Any
 import typer
 
 from choros.attributes import rfc3339
-from choros.cli.asking import AppName, Output, StoreUrl, log_apart, run_until_done
+from choros.cli.asking import Output, StoreUrl, log_apart, run_until_done
+from choros.cli.looking import MaybeApp, looking
 from choros.cli.output import Column, ago, field, format_named, remark, status_colour, tell_rows
-from choros.cli.words import STATUSES, existing, moment, status_named
-from choros.loading import load_app
-from choros.roles import DEFAULT_STORE, Addresses, opened_store
+from choros.cli.words import STATUSES, moment, status_named
+from choros.roles import DEFAULT_STORE
 from choros.runtime.overview import Overview, Summary, Wanted, overview
 from choros.runtime.retention import warning
 
@@ -40,7 +40,7 @@ New = Annotated[str, typer.Option("--newer-than", metavar="AGE", help="started s
 
 
 def saga_list(
-    application: AppName,
+    application: MaybeApp,
     status: Annotated[str, typer.Option(metavar="STATUS", help=", ".join(STATUSES))] = "",
     saga: Annotated[str, typer.Option(metavar="NAME", help="one saga only")] = "",
     step: Annotated[str, typer.Option(metavar="NAME", help="at this step")] = "",
@@ -49,7 +49,7 @@ def saga_list(
     paused: Annotated[bool, typer.Option("--paused", help="only those that are paused")] = False,
     older: Old = "",
     newer: New = "",
-    limit: Annotated[int, typer.Option(min=1, help="how many at most")] = 50,
+    limit: Annotated[int, typer.Option(metavar="N", min=1, help="how many at most")] = 50,
     store: StoreUrl = DEFAULT_STORE,
     output: Output = "table",
 ) -> None:
@@ -59,21 +59,19 @@ def saga_list(
     log_apart()
     shape = format_named(output)
     status_named(status, STATUSES)
-    loaded = load_app(application)
-    name = loaded.saga(saga).name if saga else ""
 
     async def find() -> tuple[Overview, float, str]:
-        async with opened_store(Addresses(store=existing(store)), loaded) as opened:
-            now = opened.now()
+        async with looking(application, store) as view:
+            now, name = view.store.now(), await view.saga_named(saga)
             before = moment(older, now, "--older-than") if older else inf
             since = moment(newer, now, "--newer-than") if newer else 0.0
             wanted = Wanted(
                 saga=name, status=status, step=step, reason=reason, version=version, paused=paused,
                 since=since, before=before,
             )  # fmt: skip
-            seen = await overview(loaded.sagas, opened, wanted, limit)
+            seen = await overview(view.sagas, view.store, wanted, limit)
             whole = not seen.more and seen.ended_at is None
-            return seen, now, warning(await opened.forgotten(), since) if whole else ""
+            return seen, now, warning(await view.store.forgotten(), since) if whole else ""
 
     seen, now, beyond = run_until_done(find())
     tell_rows([row_of(one) for one in seen.found], columns(now), shape, none="no saga instances")

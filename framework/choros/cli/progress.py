@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from choros.cli.output import is_quiet, is_terminal
+
 AFTER = 0.5
 """Seconds before there is anything to see."""
 EVERY = 0.1
@@ -26,13 +28,18 @@ class Working:
     def __init__(self, what: str, total: int | None = None) -> None:
         self._what = what
         self._total = total
+        self._done = 0
         self._begun = time.monotonic()
         self._drawn = 0.0
         self._bar: Progress | None = None
 
+    def more(self, count: int = 1) -> None:
+        """So many more are done."""
+        self.at(self._done + count)
+
     def at(self, done: int, total: int | None = None, what: str = "") -> None:
         """It is so far; `total` and `what` may have changed."""
-        self._what, self._total = what or self._what, total if total is not None else self._total
+        self._done, self._what, self._total = done, what or self._what, total if total is not None else self._total
         moment = time.monotonic()
         if moment - self._begun < AFTER or moment - self._drawn < EVERY or not wanted():
             return
@@ -59,17 +66,9 @@ class Working:
             self._bar = None
 
 
-_quiet = {"on": False}
-
-
-def be_quiet(quiet: bool) -> None:
-    """Show no progress from now on."""
-    _quiet["on"] = quiet
-
-
 def wanted() -> bool:
     """Whether somebody looks."""
-    return not _quiet["on"] and sys.stderr.isatty()
+    return not is_quiet() and is_terminal(sys.stderr)
 
 
 @contextmanager

@@ -19,17 +19,18 @@ from choros.cli.asking import (
     StoreUrl,
     found,
     log_apart,
-    meant,
     run_until_done,
     with_client,
 )
 from choros.cli.events import saga_events
-from choros.cli.output import format_named, tell_value
+from choros.cli.looking import MaybeApp, looking
+from choros.cli.output import format_named, is_terminal, tell_value
 from choros.cli.overview import saga_list
+from choros.cli.progress import working
+from choros.cli.verbs import Verbs
 from choros.cli.words import (
     STATUSES,
     command,
-    existing,
     interrupted,
     lasting,
     message_of,
@@ -41,25 +42,36 @@ from choros.cli.words import (
 from choros.errors import OutcomePending
 from choros.loading import load_app
 from choros.messages import Message
-from choros.roles import DEFAULT_BROKER, DEFAULT_STORE, Addresses, opened_store
+from choros.roles import DEFAULT_BROKER, DEFAULT_STORE, Addresses
 from choros.runtime.application import App
-from choros.runtime.client import Account, Client, Outcome, account_of, events_of
+from choros.runtime.client import Account, Client, Outcome, events_of
 from choros.runtime.exporting import exported
+from choros.runtime.recognising import Sagas
 from choros.runtime.retention import warning
 from choros.runtime.stuck import why_stuck
 from choros.saga.declaration import Saga
 from choros.store.port import Record
 from choros.timeline import timeline
 
-app = typer.Typer(no_args_is_help=True, help="Start sagas, see what became of them, act on them.")
+app = Verbs(help="Start sagas, see what became of them, act on them.")
 app.add_typer(acts.app)
 
 SagaName = Annotated[str, typer.Argument(metavar="SAGA", help="the saga's name")]
-Input = Annotated[str, typer.Option("-i", "--input", help="the start message as JSON; - for standard input")]
-Key = Annotated[str | None, typer.Option(help="start key, where the saga does not derive one")]
+Input = Annotated[
+    str, typer.Option("-i", "--input", metavar="JSON", help="the start message as JSON; - for standard input")
+]
+Key = Annotated[str | None, typer.Option(metavar="KEY", help="start key, where the saga does not derive one")]
+
+LISTED = [
+    "saga list shop --status parked --older-than 1h",
+    "saga list shop --reason timeout -o json",
+    "saga list --store redis://127.0.0.1/0",
+]
 
 
-@app.command("start")
+@app.command(
+    "start", examples=['saga start shop order -i \'{"order_id": "o2"}\'', "saga start shop order -i - < o2.json"]
+)
 def saga_start(
     application: AppName,
     name: SagaName,
@@ -77,13 +89,13 @@ def saga_start(
     print(with_client(application, Addresses(broker, store), start))
 
 
-@app.command("run")
+@app.command("run", examples=['saga run shop order -i \'{"order_id": "o2"}\' --timeout 10'])
 def saga_run(
     application: AppName,
     name: SagaName,
     given: Input,
     key: Key = None,
-    timeout: Annotated[float, typer.Option(help="seconds to wait for the outcome")] = 60.0,
+    timeout: Annotated[float, typer.Option(metavar="SECONDS", help="seconds to wait for the outcome")] = 60.0,
     broker: Broker = DEFAULT_BROKER,
     store: StoreUrl = DEFAULT_STORE,
 ) -> None:
@@ -114,32 +126,33 @@ def _tell_outcome(outcome: Outcome) -> None:
         raise typer.Exit(3 if outcome.status == "compensated" else 1)
 
 
-app.command("list")(saga_list)
-app.command("events")(saga_events)
+app.command("list", needs_app=False, examples=LISTED)(saga_list)
+app.command("events", needs_app=False, examples=["saga events shop o2", "saga events shop o2 -o json"])(saga_events)
 
 
-@app.command("show")
-def saga_show(application: AppName, saga_id: SagaId, store: StoreUrl = DEFAULT_STORE, output: Output = "table") -> None:
+@app.command("show", needs_app=False, examples=["saga show shop o2", "saga show 3f1c9a2b --store redis://127.0.0.1/0"])
+def saga_show(
+    application: MaybeApp, saga_id: SagaId, store: StoreUrl = DEFAULT_STORE, output: Output = "table"
+) -> None:
     """Show what became of a saga instance."""
     log_apart()
     shape = format_named(output)
-    loaded = load_app(application)
 
-    async def look() -> Account:
-        async with opened_store(Addresses(store=existing(store)), loaded) as opened:
-            return await account_of(opened, await meant(opened, loaded, saga_id))
+    async def look() -> tuple[Account, Sagas]:
+        async with looking(application, store) as view:
+            return await view.account(saga_id), view.sagas
 
-    account = found(look(), application, store)
+    account, sagas = found(look(), application, store)
     if account.record.gone:
         _tell_gone(account.record, shape)
         return
-    why = why_stuck(loaded.sagas, account.record, account.history)
+    why = why_stuck(sagas, account.record, account.history) if sagas else ""
     if shape != "table":
         history = [{"version": row.version, "at": row.at, "events": events_of(row)} for row in account.history]
         told = {"saga_id": account.record.saga_id, "status": account.record.status, "stuck": why, "history": history}
         tell_value(told if why else {name: value for name, value in told.items() if name != "stuck"}, shape)
         return
-    print("\n".join(timeline(account, loaded.sagas.get((account.record.saga, account.record.saga_version)))))
+    print("\n".join(timeline(account, sagas.get((account.record.saga, account.record.saga_version)))))
     if why:
         print(f"stuck: {why}")
 
@@ -152,26 +165,29 @@ def _tell_gone(record: Record, shape: str) -> None:
     tell_value({**ended, "deleted": True, "history": []}, shape)
 
 
-@app.command("export")
+@app.command("export", needs_app=False, examples=["saga export shop --status completed --since 1d > ended.jsonl"])
 def saga_export(
-    application: AppName,
-    status: Annotated[str, typer.Option(help="running, compensating, completed, compensated or parked")] = "",
-    saga: Annotated[str, typer.Option(help="one saga only")] = "",
-    since: Annotated[str, typer.Option(help="only what has changed since: '1d', or 2026-11-22T12:00")] = "",
+    application: MaybeApp,
+    status: Annotated[str, typer.Option(metavar="STATUS", help=", ".join(STATUSES))] = "",
+    saga: Annotated[str, typer.Option(metavar="NAME", help="one saga only")] = "",
+    since: Annotated[
+        str, typer.Option(metavar="WHEN", help="only what has changed since: '1d', or 2026-11-22T12:00")
+    ] = "",
     store: StoreUrl = DEFAULT_STORE,
 ) -> None:
     """Write saga instances out, each with all that is known of it as one line of JSON: before they are deleted."""
     log_apart()
     status_named(status, STATUSES)
-    loaded = load_app(application)
-    name = loaded.saga(saga).name if saga else ""
 
     async def export() -> str:
-        async with opened_store(Addresses(store=existing(store)), loaded) as opened:
-            start = moment(since, opened.now()) if since else None
-            async for line in exported(opened, saga=name, status=status, since=start):
-                print(json.dumps(line))
-            return warning(await opened.forgotten(), start or 0.0)
+        async with looking(application, store) as view:
+            start, name = moment(since, view.store.now()) if since else None, await view.saga_named(saga)
+            with working("sagas written") as so_far:
+                async for line in exported(view.store, saga=name, status=status, since=start):
+                    print(json.dumps(line))
+                    if not is_terminal(sys.stdout):  # there the lines themselves show it
+                        so_far.more()
+            return warning(await view.store.forgotten(), start or 0.0)
 
     tell_beyond(run_until_done(export()))
 

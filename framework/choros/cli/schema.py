@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 import typer
 
 from choros.cli.asking import AppName, log_apart, run_until_done
+from choros.cli.verbs import Verbs
 from choros.cli.words import lasting
 from choros.loading import load_app
 from choros.roles import DEFAULT_DATABASE, DEFAULT_STORE
@@ -23,16 +24,20 @@ from choros.store.port import Store
 from choros.store.schema import Upgraded
 
 Closable = TypeVar("Closable", Store, ServiceDatabase)
-app = typer.Typer(no_args_is_help=True, help="How stores and databases are laid out; bring them up to this choros.")
+app = Verbs(help="How stores and databases are laid out; bring them up to this choros.")
 StoreUrl = Annotated[
-    str, typer.Option("--store", envvar=["CHOROS_STORE", "REDIS_URL"], help="sqlite:///file or redis://...")
+    str,
+    typer.Option("--store", metavar="URL", envvar=["CHOROS_STORE", "REDIS_URL"], help="sqlite:///file or redis://..."),
 ]
 Database = Annotated[
-    str, typer.Option(envvar=["CHOROS_DATABASE"], help="A service's own database; {service} stands for its name.")
+    str,
+    typer.Option(
+        metavar="URL", envvar=["CHOROS_DATABASE"], help="a service's own database; {service} stands for its name"
+    ),
 ]
 
 
-@app.command()
+@app.command(examples=["schema show shop --store redis://127.0.0.1/0"])
 def show(application: AppName, store: StoreUrl = "", database: Database = "") -> None:
     """Say which schema version the saga store and the services' databases have. Without options: the default ones."""
     log_apart()
@@ -51,7 +56,7 @@ def _version(number: int) -> str:
     return f"schema version {number}" if number else "empty"
 
 
-@app.command()
+@app.command(examples=["schema upgrade shop"])
 def upgrade(application: AppName, store: StoreUrl = "", database: Database = "") -> None:
     """Bring what an older choros has stored to this one's schema. First stop every process that uses it.
 

@@ -16,6 +16,7 @@ import typer
 from choros.cli.asking import AppName
 from choros.cli.given import given_replies, given_starts
 from choros.cli.interrupts import ends_when_told
+from choros.cli.verbs import Verbs
 from choros.cli.words import writable
 from choros.errors import UsageError
 from choros.loading import load_app
@@ -28,24 +29,28 @@ from choros.testing.simulation.report import as_data, failed, failure, summary
 from choros.testing.simulation.shrinking import shrink
 from choros.testing.simulation.stage import always
 
-app = typer.Typer(no_args_is_help=True, help="An application in a simulated world, with faults.")
+app = Verbs(help="An application in a simulated world, with faults.")
 BAR = 40
 Starts = Annotated[
-    list[str] | None, typer.Option(help="A start message as JSON (or SAGA=JSON), if none can be made up.")
+    list[str] | None, typer.Option(metavar="JSON", help="a start message, or SAGA=JSON, if none can be made up")
 ]
-Replies = Annotated[list[str] | None, typer.Option(help="TYPE=JSON, a reply if none can be made up.")]
+Replies = Annotated[list[str] | None, typer.Option(metavar="TYPE=JSON", help="a reply if none can be made up")]
 MOST_TOLD = 3
 """Failures told in full."""
 
 
-@app.command()
+@app.command(examples=["sim run shop --campaigns 10000", "sim run shop --seed 5000 --json figures.json"])
 @ends_when_told()
 def run(
     application: AppName,
-    campaigns: Annotated[int, typer.Option(min=1, help="How many runs, each with a seed of its own.")] = 1000,
-    seed: Annotated[int, typer.Option(help="The first seed.")] = 1,
-    workers: Annotated[int, typer.Option(min=1, help="How many at the same time.")] = os.cpu_count() or 1,
-    report: Annotated[Path | None, typer.Option("--json", help="Where to write the figures as JSON.")] = None,
+    campaigns: Annotated[
+        int, typer.Option(metavar="N", min=1, help="how many runs, each with a seed of its own")
+    ] = 1000,
+    seed: Annotated[int, typer.Option(metavar="N", help="the first seed")] = 1,
+    workers: Annotated[int, typer.Option(metavar="N", min=1, help="how many at the same time")] = os.cpu_count() or 1,
+    report: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="where to write the figures as JSON")
+    ] = None,
     start: Starts = None,
     reply: Replies = None,
 ) -> None:
@@ -64,12 +69,12 @@ def run(
         raise typer.Exit(1)
 
 
-@app.command()
+@app.command(examples=["sim replay 4711 shop", "sim replay 4711 shop --whole"])
 @ends_when_told()
 def replay(
-    seed: Annotated[int, typer.Argument(help="The seed of the run.")],
+    seed: Annotated[int, typer.Argument(help="the seed of the run")],
     application: AppName,
-    whole: Annotated[bool, typer.Option("--whole", help="Tell it as it was, without leaving anything out.")] = False,
+    whole: Annotated[bool, typer.Option("--whole", help="tell it as it was, without leaving anything out")] = False,
     start: Starts = None,
     reply: Replies = None,
 ) -> None:

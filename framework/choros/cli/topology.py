@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from choros.cli.asking import AppName, Broker, log_apart, run_until_done
+from choros.cli.verbs import Verbs
 from choros.cli.words import lasting
 from choros.errors import UsageError
 from choros.loading import load_app
@@ -18,19 +19,24 @@ from choros.runtime.application import App
 from choros.transport.permissions import Rights, before, client, orchestrator, participant, subscriber
 from choros.transport.topology import Names, Topology
 
-app = typer.Typer(no_args_is_help=True, help="What an application needs on the broker, and who may do what there.")
+app = Verbs(help="What an application needs on the broker, and who may do what there.")
 ItsStore = Annotated[
     str | None,
-    typer.Option("--store", envvar=["CHOROS_STORE"], help="the saga store, whose reply queue is declared as well"),
+    typer.Option(
+        "--store", metavar="URL", envvar=["CHOROS_STORE"], help="the saga store, whose reply queue is declared as well"
+    ),
 ]
 CLIENT = "client"
 """A role, though a service may be called so as well."""
 Users = Annotated[
-    str, typer.Option(help="what the users are called: {role}, {namespace} and {application} stand for those")
+    str,
+    typer.Option(
+        metavar="PATTERN", help="what the users are called: {role}, {namespace} and {application} stand for those"
+    ),
 ]
 
 
-@app.command()
+@app.command(examples=["topology apply shop --broker amqp://admin@localhost/"])
 def apply(application: AppName, broker: Broker = DEFAULT_BROKER, store: ItsStore = None) -> None:
     """Declare everything that the application needs, as a user who may: then its roles need not be permitted to.
 
@@ -59,7 +65,7 @@ async def _apply(loaded: App, addresses: Addresses, *, with_store: bool) -> Topo
     return whole
 
 
-@app.command()
+@app.command(examples=["topology permissions shop --users '{namespace}-{role}'"])
 def permissions(
     application: AppName,
     users: Users = "{role}",

@@ -11,8 +11,10 @@ from typing import Annotated, Any
 
 import typer
 
+from choros.cli.asking import AppName
 from choros.cli.given import given_replies, given_start
 from choros.cli.interrupts import ends_when_told
+from choros.cli.verbs import Verbs
 from choros.cli.words import writable
 from choros.errors import UsageError
 from choros.loading import load_app
@@ -25,29 +27,37 @@ from choros.testing.exploration.states import Left
 from choros.testing.exploration.trial import Tried, try_mutants
 from choros.testing.simulation.real_code import RealCodeReport, every_combination, fixed_replies
 
-app = typer.Typer()
+app = Verbs()
 BAR = 30
 MOST_TOLD = 3
 """Broken combinations told in full."""
-Count = Annotated[int | None, typer.Option(min=0, max=5, help="instead of the usual budget")]
+Count = Annotated[int | None, typer.Option(metavar="N", min=0, max=5, help="instead of the usual budget, 5 at most")]
 
 
-@app.command()
+@app.command(
+    examples=["verify shop", "verify shop --mutants --real-code", "verify shop --saga order --json report.json"]
+)
 @ends_when_told()
 def verify(
-    application: Annotated[str, typer.Argument(metavar="APP", help="package.module, or package.module:name")],
-    saga: Annotated[str, typer.Option(help="one saga only")] = "",
+    application: AppName,
+    saga: Annotated[str, typer.Option(metavar="NAME", help="one saga only")] = "",
     duplicates: Count = None,
     crashes: Count = None,
     retries: Count = None,
     long: Annotated[bool, typer.Option("--long", help="2 duplicates, 2 crashes, 1 retry; else 1 of each")] = False,
-    most_states: Annotated[int, typer.Option("--max-states", min=1, help="stop there, incomplete")] = 5_000_000,
-    seed: Annotated[int, typer.Option(help="order of the walk within a level; first seed of --real-code")] = 0,
-    start: Annotated[str, typer.Option(help="the start message as JSON, if none can be made up")] = "",
-    reply: Annotated[list[str] | None, typer.Option(help="TYPE=JSON, a reply if none can be made up")] = None,
+    most_states: Annotated[
+        int, typer.Option("--max-states", metavar="N", min=1, help="stop there, incomplete")
+    ] = 5_000_000,
+    seed: Annotated[
+        int, typer.Option(metavar="N", help="order of the walk within a level; first seed of --real-code")
+    ] = 0,
+    start: Annotated[str, typer.Option(metavar="JSON", help="the start message as JSON, if none can be made up")] = "",
+    reply: Annotated[list[str] | None, typer.Option(metavar="TYPE=JSON", help="a reply if none can be made up")] = None,
     mutants: Annotated[bool, typer.Option("--mutants", help="also without each rule: all must be caught")] = False,
     real_code: Annotated[bool, typer.Option("--real-code", help="also each combination, through the runtime")] = False,
-    written: Annotated[Path | None, typer.Option("--json", help="where to write the report as JSON")] = None,
+    written: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="where to write the report as JSON")
+    ] = None,
 ) -> None:
     """Walk through every interleaving of a saga within budgets; exits with 1 if any of them breaks a promise.
 

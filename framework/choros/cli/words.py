@@ -55,7 +55,8 @@ def answer(verb: str, word: str, step: str = "") -> str:
 def command(verb: str, application: str, store: str, *more: str) -> str:
     """A `choros saga` command to be pasted. An address that may hold a password is left for the user to fill in."""
     address = "..." if "@" in store or "?" in store else shlex.quote(store)
-    return " ".join(["choros saga", verb, *map(shlex.quote, (application, *more)), "--store", address])
+    words = [word for word in (application, *more) if word]
+    return " ".join(["choros saga", verb, *map(shlex.quote, words), "--store", address])
 
 
 def interrupted(saga_id: str, hint: str) -> str:

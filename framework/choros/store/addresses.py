@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from urllib.parse import unquote, urlsplit
 
 from choros.errors import UsageError
 from choros.store.barrier import Database
 from choros.store.port import Store
+from choros.store.scopes import in_file, on_redis
 
 _HINT = "memory://, sqlite:///path/to/file.db or redis://host:6379/0."
 
@@ -26,6 +28,17 @@ def store_at(url: str, namespace: str = "choros") -> Store:
             from choros.store.redis import RedisStore
 
             return RedisStore(url, namespace)
+
+
+async def scopes_at(url: str) -> Sequence[str]:
+    """Whose sagas the store at this address holds, as `store_at` names them."""
+    match _scheme(url):
+        case "memory":
+            return []
+        case "sqlite":
+            return await in_file(_path(url))
+        case _:
+            return await on_redis(url)
 
 
 def database_at(url: str, namespace: str = "choros") -> Database:
