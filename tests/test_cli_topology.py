@@ -33,13 +33,15 @@ def rows(*arguments: str) -> dict[str, dict[str, str]]:
 
 def test_nobody_configures_and_each_role_has_a_row() -> None:
     shown = rows(SHOP, "--vhost", "sales")
-    assert list(shown) == ["orchestrator", "client", "payment", "inventory", "shipping", "notifications", "analytics"]
+    assert list(shown) == [
+        "orchestrator", "client", "payment", "inventory", "shipping", "notifications", "analytics", "operator",
+    ]  # fmt: skip
     assert {(row["configure"], row["vhost"]) for row in shown.values()} == {("^$", "sales")}
     assert shown["payment"]["write"] == r"^(shop\.payment\.dead|shop\.payment\.replies|shop\.retry\.probe)$"
     assert shown["payment"]["read"] == r"^shop\.payment$"
     assert shown["client"]["read"] == "^$"
     commanding = {user for user, row in shown.items() if re.fullmatch(row["write"], "shop.commands")}
-    assert commanding == {"orchestrator", "client"}
+    assert commanding == {"orchestrator", "client", "operator"}
 
 
 def test_what_is_pasted_says_the_same() -> None:
@@ -58,10 +60,24 @@ def test_old_processes_need_more_and_only_while_they_run() -> None:
 
 def test_a_service_that_carries_out_and_reacts_has_both_and_a_reader_of_the_log_its_marks() -> None:
     both = Service("both", commands=[shop.ChargePayment], facts=[shop.OrderConfirmed], from_start=True)
-    ((role, rights),) = rights_of(App("shop", services=[both], fact_log=FactLog()))
+    (role, rights), _ = rights_of(App("shop", services=[both], fact_log=FactLog()))
     assert role == "both"
     assert rights.reads == ("shop.both", "shop.facts.both", "shop.facts.log")
     assert {"shop.both.replies", "shop.both.dead", "shop.facts.both.dead", "shop.log.marks"} < set(rights.writes)
+
+
+def test_an_operator_reads_what_is_parked_and_puts_it_back_the_way_it_came() -> None:
+    shown = rows(SHOP)["operator"]
+    queues = ("payment", "inventory", "shipping", "replies.order", "facts.notifications", "facts.analytics")
+    assert {f"shop.{queue}.dead" for queue in queues} | {"shop.dead.acts"} == names(shown["read"])
+    own = {f"shop.{service}.replies" for service in ("payment", "inventory", "shipping")}
+    assert names(shown["write"]) == own | {
+        "shop.commands", "shop.replies", "shop.retry", "shop.dead.acts", "shop.retry.probe",
+    }  # fmt: skip
+
+
+def names(pattern: str) -> set[str]:
+    return set(pattern.strip("^$()").replace("\\", "").split("|"))
 
 
 def test_a_service_called_client_is_not_the_one_who_starts_sagas() -> None:

@@ -29,6 +29,7 @@ from choros.store.addresses import database_at, store_at
 from choros.store.barrier import Database, Job
 from choros.store.port import Store
 from choros.transport.addresses import open_transport
+from choros.transport.looking import LookingTransport
 from choros.transport.permissions import participant, subscriber
 from choros.transport.port import Transport
 from choros.transport.topology import Names, topology
@@ -79,7 +80,7 @@ class Running(Protocol):
 
 
 @asynccontextmanager
-async def connected(addresses: Addresses, app: App, name: str) -> AsyncIterator[Transport]:
+async def connected(addresses: Addresses, app: App, name: str) -> AsyncIterator[LookingTransport]:
     """A transport that is connected, and closed at the end; raises BrokerUnreachable or BrokerMisconfigured."""
     transport = open_transport(addresses.broker, app.namespace, name)
     try:

@@ -48,7 +48,7 @@ from choros.transport import copies, permissions
 from choros.transport.fact_log import FactLog
 from choros.transport.rabbitmq import RabbitMQTransport
 from choros.transport.rabbitmq.frames import LARGEST_UNREADABLE
-from choros.transport.topology import DELIVERY_LIMIT, RETRY_LADDER, Names, Subscription, topology
+from choros.transport.topology import DELIVERY_LIMIT, RETRY_LADDER, Names, Subscription, acts_topology, topology
 from tests.docs import foreign_participant
 from tests.docs.foreign_participant import Body, Handler, No, Participant
 
@@ -153,12 +153,14 @@ def written(name: str) -> str:
 def test_who_may_write_where_is_what_the_permissions_say() -> None:
     names, mail = Names("<ns>"), Subscription("<subscriber>")
     detour = {"its detour": Names.detour_of(names.facts_of("<application>")), "probe": names.probe}
+    whole = topology("<ns>", services=["<service>"], applications=["<application>"], subscribers=["<subscriber>"])
     words = {**detour, "its queue": names.subscriber_queue("<subscriber>")}
     roles = {
         "orchestrator": permissions.orchestrator(names, "<application>"),
         "client (starts sagas)": permissions.client(names, "<application>"),
         "service": permissions.participant(names, "<service>"),
         "subscriber": permissions.subscriber(names, mail, reads_log=True),
+        "operator (acts on dead letters, so may speak for all)": permissions.operator(names, whole),
     }
     table = {row[0]: [cells(cell, words) for cell in row[1:]] for row in table_after("### Who may write where")}
     assert table == {role: [set(rights.writes), set(rights.reads)] for role, rights in roles.items()}
@@ -181,10 +183,18 @@ def test_the_limits_the_ladder_and_the_parking_headers_are_those_of_the_code() -
     assert f"choros: {SETTINGS['prefetch'].default}" in PAGE
     assert f"choros: {SETTINGS['handler_time'].default / 60:.0f} minutes a call" in PAGE
     headers = [code(row[0]) for row in table_after("## 9. Parking")]
-    always = [copies.REASON, copies.FAILED_AT, copies.ORIGINAL_QUEUE, copies.RETRIES]
-    assert headers == [*always, UNREADABLE, copies.BODY_SIZE, copies.BODY_SHA256]
+    always = [copies.REASON, copies.FAILED_AT, copies.ORIGINAL_QUEUE, copies.CAME_THROUGH]
+    assert headers == [*always, copies.RETRIES, copies.REDRIVEN, UNREADABLE, copies.BODY_SIZE, copies.BODY_SHA256]
     assert f"first {LARGEST_UNREADABLE // 1024} KiB" in PAGE
+    assert all(f"`{name}` = {value}" in ACTS or f"`{name}` = `{value}`" in ACTS for name, value in acts_arguments())
     assert all(f"`{name}`" in PAGE for name in (*copies._NOT_COPIED, *copies._NOT_COPIED_PREFIXES, *RESERVED_NAMES))
+
+
+ACTS = re.sub(r"\s+", " ", PAGE).replace("of this name: `quorum`", "of this name: `x-queue-type` = `quorum`")
+
+
+def acts_arguments() -> list[tuple[str, str | int]]:
+    return [(name, value) for queue in acts_topology("x").queues for name, value in queue.arguments.items()]
 
 
 def test_every_type_of_choros_that_the_page_names_exists_and_the_other_way_round() -> None:

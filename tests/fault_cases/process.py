@@ -27,8 +27,8 @@ from tests.fault_cases.trip import Trip, make_app
 async def open_part(trip: Trip, role: str, stack: AsyncExitStack, failpoint: Failpoint) -> Running:
     """A role, connected; `stack` closes it. Quicker than by default with everything that it does now and then."""
     app = make_app(trip)
-    transport = await stack.enter_async_context(connected(trip.addresses, app, role))
-    transport = doomed_transport(transport, failpoint)
+    connection = await stack.enter_async_context(connected(trip.addresses, app, role))
+    transport = doomed_transport(connection, failpoint)
     if role == "orchestrator":
         store = doomed_store(await stack.enter_async_context(opened_store(trip.addresses, app)), failpoint)
         return Orchestrator(app, transport=transport, store=store, timers_every=0.1, resend_after=1.0)

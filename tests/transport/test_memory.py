@@ -9,6 +9,7 @@ import pytest
 from choros.envelope import Wire
 from choros.testing.fact_log import FactLogConformance
 from choros.testing.giving_back import GivingBackConformance
+from choros.testing.looking import LookingConformance
 from choros.testing.stage import assert_silent, command, fact, receive, receive_and_ack
 from choros.testing.transport import TransportConformance
 from choros.transport.memory import MemoryBroker, MemoryTransport
@@ -16,7 +17,7 @@ from choros.transport.port import Published
 from choros.transport.topology import Binding, Exchange, Names, Queue, Topology, topology
 
 
-class TestMemory(TransportConformance, FactLogConformance, GivingBackConformance):
+class TestMemory(TransportConformance, FactLogConformance, GivingBackConformance, LookingConformance):
     """Every test of the suite, on a broker of its own."""
 
     @pytest.fixture(autouse=True)

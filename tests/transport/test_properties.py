@@ -107,7 +107,7 @@ def test_noise_is_read_parked_and_sent_again_without_an_error(raw: bytes) -> Non
     wire = wire_of(raw)
     with pytest.raises(MessageRejected):
         decode(wire)
-    for copy in (dead_copy(wire, "why", "queue"), retry_copy(wire)):
+    for copy in (dead_copy(wire, "why", "queue", "exchange"), retry_copy(wire)):
         copy = Wire(copy.body, republishable(copy.headers), copy.content_type, copy.reply_to, copy.correlation_id)
         frames = publish_frames(1, 131072, "exchange", "key", copy, "m-1")
         assert read_properties(frames[1][7 + 12 : -1]).whole

@@ -8,6 +8,7 @@ import pytest
 from choros.envelope import Wire
 from choros.testing.fact_log import FactLogConformance
 from choros.testing.giving_back import GivingBackConformance
+from choros.testing.looking import LookingConformance
 from choros.testing.transport import TransportConformance
 from choros.transport.rabbitmq import RabbitMQTransport
 
@@ -15,7 +16,7 @@ from .brokers import delete_namespace
 
 
 @pytest.mark.servers
-class TestRabbitMQ(TransportConformance, FactLogConformance, GivingBackConformance):
+class TestRabbitMQ(TransportConformance, FactLogConformance, GivingBackConformance, LookingConformance):
     """Every test of the suite, on a real broker."""
 
     @pytest.fixture(autouse=True)

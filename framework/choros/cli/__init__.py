@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from choros.cli import application, contract, facts, health, saga, schema, sim, topology, verify
+from choros.cli import application, contract, dead, facts, health, saga, schema, sim, topology, verify
 from choros.cli.everywhere import LogLevel, Quiet, said_outside
 from choros.cli.leaving import Leaving
 from choros.cli.output import styled
@@ -29,6 +29,7 @@ app.add_typer(health.app)
 app.add_typer(verify.app)
 app.add_typer(saga.app, name="saga")
 app.add_typer(facts.app, name="facts")
+app.add_typer(dead.app, name="dead")
 app.add_typer(schema.app, name="schema")
 app.add_typer(sim.app, name="sim")
 app.add_typer(topology.app, name="topology")

@@ -16,8 +16,8 @@ from choros.errors import UsageError
 from choros.loading import load_app
 from choros.roles import DEFAULT_BROKER, DEFAULT_STORE, Addresses, connected, opened_store
 from choros.runtime.application import App
-from choros.transport.permissions import Rights, before, client, orchestrator, participant, subscriber
-from choros.transport.topology import Names, Topology
+from choros.transport.permissions import Rights, before, client, operator, orchestrator, participant, subscriber
+from choros.transport.topology import Names, Topology, acts_topology
 
 app = Verbs(help="What an application needs on the broker, and who may do what there.")
 ItsStore = Annotated[
@@ -28,6 +28,8 @@ ItsStore = Annotated[
 ]
 CLIENT = "client"
 """A role, though a service may be called so as well."""
+OPERATOR = "operator"
+"""Likewise: whoever looks at dead letters, and puts them back."""
 Users = Annotated[
     str,
     typer.Option(
@@ -56,7 +58,7 @@ def apply(application: AppName, broker: Broker = DEFAULT_BROKER, store: ItsStore
 
 
 async def _apply(loaded: App, addresses: Addresses, *, with_store: bool) -> Topology:
-    whole = loaded.topology
+    whole = loaded.topology + acts_topology(loaded.namespace)
     if loaded.sagas and with_store:
         async with opened_store(addresses, loaded) as store:
             whole += loaded.replies_on(store.identity, store.lasting)
@@ -77,8 +79,8 @@ def permissions(
 ) -> None:
     """Print the least that each role has to be permitted, once everything is declared (topology apply).
 
-    The roles are orchestrator, client (which starts sagas, and reads nothing), and each service by its name, for its
-    commands and its facts."""
+    The roles are orchestrator, client (which starts sagas, and reads nothing), each service by its name, for its
+    commands and its facts, and operator, who looks at dead letters and puts them back."""
     loaded = load_app(application)
     names = Names(loaded.namespace)
     granted = [(role, rights | before(names, rights) if with_old else rights) for role, rights in rights_of(loaded)]
@@ -98,7 +100,8 @@ def rights_of(loaded: App) -> list[tuple[str, Rights]]:
         rights = participant(names, service.name) if service.commands else Rights()
         if service.facts:
             rights |= subscriber(names, service.subscription, reads_log=service.needs_log)
-        found.append((f"{service.name}-service" if service.name == CLIENT else service.name, rights))
+        found.append((f"{service.name}-service" if service.name in (CLIENT, OPERATOR) else service.name, rights))
+    found.append((OPERATOR, operator(names, loaded.topology)))
     return [(role, rights) for role, rights in found if rights != Rights()]
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from choros.errors import UsageError
+from choros.transport.looking import LookingTransport
 from choros.transport.memory import MemoryBroker, MemoryTransport
-from choros.transport.port import Transport
 
 _memory_brokers: dict[str, MemoryBroker] = {}
 
 
-def open_transport(url: str, namespace: str, name: str) -> Transport:
+def open_transport(url: str, namespace: str, name: str) -> LookingTransport:
     """The transport for `memory://NAME`, `amqp://...` or `amqps://...` (of a cluster: `...@one:5672,two:5672/vhost`),
     not yet connected.
 

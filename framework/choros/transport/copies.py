@@ -1,4 +1,5 @@
-"""The copies a receiver makes of a delivery: one for the ladder of delays, one for the dead letters.
+"""The copies a receiver makes of a delivery: one for the ladder of delays, one for the dead letters; and the one that a
+person puts back.
 
 A copy is a new publish, so whatever the broker itself would act on or writes by itself is left out of it.
 """
@@ -21,6 +22,8 @@ RETURNS = "x-delivery-count"
 REASON = "x-choros-reason"
 FAILED_AT = "x-choros-failed-at"
 ORIGINAL_QUEUE = "x-choros-original-queue"
+CAME_THROUGH = "x-choros-exchange"
+REDRIVEN = "x-choros-redriven"
 BODY_SIZE = "x-choros-body-size"
 BODY_SHA256 = "x-choros-body-sha256"
 LARGEST_BODY = 16 * 1024 * 1024
@@ -30,6 +33,7 @@ _MOST_RETRIES = 1_000_000
 """A header that says more makes no sense."""
 # CC and BCC would route the copy to further queues; the others are the broker's own notes.
 _NOT_COPIED = frozenset({"CC", "BCC", "x-death", RETURNS, "x-acquired-count", "x-stream-offset"})
+_OF_THE_PARKING = frozenset({REASON, FAILED_AT, ORIGINAL_QUEUE, CAME_THROUGH, RETRIES, WAITS})
 _NOT_COPIED_PREFIXES = ("x-first-death-", "x-last-death-", "x-opt-")
 
 
@@ -53,6 +57,11 @@ def waits_of(headers: Mapping[str, Any]) -> int:
     return _count(headers, WAITS)
 
 
+def redriven_of(headers: Mapping[str, Any]) -> int:
+    """How often a person has put it back."""
+    return _count(headers, REDRIVEN)
+
+
 def _count(headers: Mapping[str, Any], name: str) -> int:
     count = headers.get(name, 0)
     sane = isinstance(count, int) and not isinstance(count, bool) and 0 <= count <= _MOST_RETRIES
@@ -62,13 +71,19 @@ def _count(headers: Mapping[str, Any], name: str) -> int:
 def retry_copy(wire: Wire, *, tried: bool = True) -> Wire:
     """The message as it goes into the ladder."""
     counter = RETRIES if tried else WAITS
-    return replace(wire, headers={**_copied(wire.headers), counter: _count(wire.headers, counter) + 1})
+    return replace(wire, headers={**copied(wire.headers), counter: _count(wire.headers, counter) + 1})
 
 
-def dead_copy(wire: Wire, reason: str, queue: str) -> Wire:
-    """The message as it is parked for a person."""
-    notes = {REASON: reason[:500], FAILED_AT: rfc3339(now()), ORIGINAL_QUEUE: queue}
-    return replace(wire, headers={**_copied(wire.headers), **notes})
+def dead_copy(wire: Wire, reason: str, queue: str, exchange: str) -> Wire:
+    """The message as it is parked for a person. Through which exchange it came says who spoke, should it go back."""
+    notes = {REASON: reason[:500], FAILED_AT: rfc3339(now()), ORIGINAL_QUEUE: queue, CAME_THROUGH: exchange}
+    return replace(wire, headers={**copied(wire.headers), **notes})
+
+
+def redriven_copy(wire: Wire) -> Wire:
+    """The message as it goes back to where it was parked from: as if it had never failed, but for a count."""
+    headers = {name: value for name, value in copied(wire.headers).items() if name not in _OF_THE_PARKING}
+    return replace(wire, headers={**headers, REDRIVEN: redriven_of(wire.headers) + 1})
 
 
 def shortened(wire: Wire) -> Wire:
@@ -77,7 +92,8 @@ def shortened(wire: Wire) -> Wire:
     return replace(wire, body=wire.body[:MAX_BODY], headers={**wire.headers, **notes})
 
 
-def _copied(headers: Mapping[str, Any]) -> dict[str, Any]:
+def copied(headers: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the headers that are the sender's or ours."""
     # A name that is no string cannot come over AMQP, but from an adapter that believes its caller.
     return {
         name: value

@@ -129,7 +129,7 @@ class LeasedDelivery:
                 return
             wire = shortened(wire)
         parking = self._lease.names.parking_exchange(queue)
-        await self._put(parking, queue, dead_copy(wire, reason, queue), Published.CONFIRMED)
+        await self._put(parking, queue, dead_copy(wire, reason, queue, self.exchange), Published.CONFIRMED)
 
     def give_back(self) -> None:
         """Never mind: put it back into its queue at once, unread."""

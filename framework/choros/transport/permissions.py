@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from choros.transport.reply_queues import reply_queue
-from choros.transport.topology import Names, Subscription
+from choros.transport.topology import Names, Subscription, Topology
 
 NOTHING = "^$"
 """RabbitMQ's pattern that fits no name of ours."""
@@ -64,6 +64,13 @@ def orchestrator(names: Names, application: str) -> Rights:
     """Commands, tells, reads the replies to its application and to its store, parks what is none."""
     queues = tuple(reply_queue(names.namespace, application, store) for store in ("", EVERY_STORE))
     return client(names, application) | Rights((names.parking_exchange(queues[0]),), queues)
+
+
+def operator(names: Names, declared: Topology) -> Rights:
+    """Reads what is parked, and puts it back by the way it came, so may speak for everybody; and what was done."""
+    dead = [queue.name for queue in declared.queues if names.working_queue(queue.name)]
+    replies = [one.name for one in declared.exchanges if names.is_way_of_replies(one.name)]
+    return Rights((names.commands, names.replies, *replies, names.retry, names.acts, names.probe), (*dead, names.acts))
 
 
 def before(names: Names, rights: Rights) -> Rights:

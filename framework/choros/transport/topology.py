@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from choros.transport.fact_log import FactLog
 
@@ -15,6 +16,10 @@ process."""
 PARKING_LIMIT = 1_000_000_000
 """Deliveries of a parked message before the broker drops it, which is to say never. RabbitMQ 4 puts a limit of 20 on a
 quorum queue that declares none, so looking at what is parked would in the end destroy it; 3.10 takes no -1."""
+
+
+MOST_ACTS, MOST_ACTS_BYTES = 100_000, 256 * 1024**2
+"""How many acts on dead letters are kept, and how much of them; the oldest go first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +115,7 @@ class Names:
         self.dead = f"{namespace}.dead"
         self.probe = f"{namespace}.retry.probe"
         self.marks = f"{namespace}.log.marks"
+        self.acts = f"{namespace}.dead.acts"
 
     def service_queue(self, service: str) -> str:
         """Where a service's commands wait."""
@@ -142,6 +148,10 @@ class Names:
         """Whether this is some publisher's own exchange."""
         return exchange.endswith(".facts") and exchange.startswith(f"{self.namespace}.") and exchange != self.facts
 
+    def is_way_of_replies(self, exchange: str) -> bool:
+        """Whether this is some service's own exchange."""
+        return exchange.endswith(".replies") and exchange.startswith(f"{self.namespace}.") and exchange != self.replies
+
     @staticmethod
     def detour_of(exchange: str) -> str:
         """The way around a queue that does not answer, for what is published to this exchange: an exchange and a queue
@@ -161,6 +171,17 @@ class Names:
     def dead_queue(queue: str) -> str:
         """Where what could not be handled from `queue` is parked for a person."""
         return f"{queue}.dead"
+
+    @staticmethod
+    def working_queue(dead: str) -> str:
+        """The queue whose dead letters come to this one; empty where it is for none."""
+        return dead.removesuffix(".dead") if dead.endswith(".dead") else ""
+
+    def kind_of(self, queue: str) -> Literal["command", "reply", "fact"]:
+        """What waits in a working queue."""
+        if queue.startswith(f"{self.replies}."):
+            return "reply"
+        return "fact" if queue.startswith(f"{self.facts}.") else "command"
 
     def parking_exchange(self, queue: str) -> str:
         """What the owner of a queue parks through; the reply queues of all stores have that of their application."""
@@ -194,6 +215,19 @@ def topology(
         queue = names.subscriber_queue(wanted.name)
         whole += _subscribed(names, queue, wanted) + _ladder(names, queue)
     return whole + _log(names, fact_log) if fact_log else whole
+
+
+def acts_topology(namespace: str) -> Topology:
+    """Where it is kept what people did with dead letters. Only who acts on them needs it."""
+    acts = Names(namespace).acts
+    arguments: dict[str, str | int] = {
+        "x-queue-type": "quorum",
+        "x-delivery-limit": PARKING_LIMIT,
+        "x-max-length": MOST_ACTS,
+        "x-max-length-bytes": MOST_ACTS_BYTES,
+        "x-overflow": "drop-head",
+    }
+    return Topology(namespace, (Exchange(acts, "fanout"),), (Queue(acts, arguments),), (Binding(acts, acts),))
 
 
 def _exchanges(names: Names) -> Topology:

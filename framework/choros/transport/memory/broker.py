@@ -85,6 +85,10 @@ class MemoryBroker:
             line.queue.lines.remove(line)
             line.give_back_unread()
 
+    def queue(self, name: str) -> MemoryQueue | None:
+        """The queue of this name, if there is one."""
+        return self._queues.get(name)
+
     def waiting(self, queue: str) -> Sequence[Wire]:
         """What lies in a queue right now and is with no consumer."""
         return [held.wire for held in self._queues[queue].ready]

@@ -16,6 +16,7 @@ from choros.transport.fact_log import MARK
 from choros.transport.health import Health, HealthRecord
 from choros.transport.leased import LeasedDelivery
 from choros.transport.memory.broker import MemoryBroker
+from choros.transport.memory.looking import MemoryLook
 from choros.transport.memory.queues import Held, Line
 from choros.transport.port import Published
 from choros.transport.topology import Names, Topology
@@ -49,7 +50,7 @@ class _MemoryLease:
         return False
 
     async def copy(self, exchange: str, key: str, wire: Wire) -> Published:
-        return (await self._transport.put([(exchange, key, wire)]))[0]
+        return await self._transport.post(exchange, key, wire)
 
 
 class MemoryConsumer:
@@ -103,6 +104,7 @@ class MemoryTransport:
         self._timeout = publish_timeout
         self._connected = False
         self._consumers: list[MemoryConsumer] = []
+        self._looks: list[MemoryLook] = []
         self._health = HealthRecord("memory")
 
     async def connect(self) -> None:
@@ -163,9 +165,19 @@ class MemoryTransport:
         """Read the fact log on behalf of a subscriber's queue."""
         return self._consumer(queue, lambda: self._broker.replay(self.names.facts_log, prefetch, since))
 
+    async def look(self, queue: str) -> MemoryLook:
+        """Begin to look through a queue."""
+        look = MemoryLook(self.names, queue, self._broker.queue(queue), self.put)
+        self._looks.append(look)
+        return look
+
+    async def post(self, exchange: str, key: str, wire: Wire) -> Published:
+        """Publish a message as it is, anywhere."""
+        return (await self.put([(exchange, key, wire)]))[0]
+
     async def mark(self, text: str) -> Published:
         """Put a mark into the fact log."""
-        return (await self.put([(self.names.marks, self.names.facts_log, Wire(b"{}", {MARK: text}))]))[0]
+        return await self.post(self.names.marks, self.names.facts_log, Wire(b"{}", {MARK: text}))
 
     def _consumer(self, queue: str, line_to: Callable[[], Line]) -> MemoryConsumer:
         try:
@@ -196,6 +208,9 @@ class MemoryTransport:
             await consumer.close()
             consumer.lose()
         self._consumers.clear()
+        for look in self._looks:
+            await look.close()
+        self._looks.clear()
 
 
 def written(messages: Sequence[Envelope]) -> list[Wire | None]:

@@ -33,7 +33,7 @@ _FRAME_OVERHEAD = 8
 _SHORT_STRING = 255
 _SETTLE = struct.Struct(">BHIHHQBB")
 _METHOD, _BASIC, _ACK, _REJECT, _NACK, _END = 1, 60, 80, 90, 120, 0xCE
-_REQUEUE_REJECTED, _REQUEUE_NACKED = 1, 2
+_REQUEUE_REJECTED, _REQUEUE_NACKED, _UP_TO = 1, 2, 1
 _ARGUMENTS = 13
 
 
@@ -50,6 +50,11 @@ def requeue_frame(channel: int, tag: int) -> bytes:
 def untouched_frame(channel: int, tag: int) -> bytes:
     """`basic.nack` of one delivery, back into its queue: RabbitMQ 4.3 does not count it toward the delivery limit."""
     return _settlement(channel, _NACK, tag, _REQUEUE_NACKED)
+
+
+def untouched_up_to_frame(channel: int, tag: int) -> bytes:
+    """The same for all deliveries of a channel up to this one that are not settled."""
+    return _settlement(channel, _NACK, tag, _REQUEUE_NACKED | _UP_TO)
 
 
 def reject_frame(channel: int, tag: int) -> bytes:

@@ -16,7 +16,14 @@ from choros.transport.leased import LeasedDelivery
 from choros.transport.port import Published
 from choros.transport.rabbitmq.declaring import RPC_SECONDS, close_channel
 from choros.transport.rabbitmq.failures import CONNECTION_FAILURES
-from choros.transport.rabbitmq.frames import ack_frame, received, reject_frame, requeue_frame, untouched_frame
+from choros.transport.rabbitmq.frames import (
+    ack_frame,
+    received,
+    reject_frame,
+    requeue_frame,
+    untouched_frame,
+    untouched_up_to_frame,
+)
 from choros.transport.topology import Names
 
 CopyTo = Callable[[str, str, Wire], Awaitable[Published]]
@@ -97,6 +104,10 @@ class RabbitLease:
     def give_back_unread(self, tag: int) -> None:
         """Put it back as if it had not been delivered: it has only waited behind others."""
         self._settle(untouched_frame(self._number, tag))
+
+    def give_back_up_to(self, tag: int) -> None:
+        """The same for everything up to this one that is not settled."""
+        self._settle(untouched_up_to_frame(self._number, tag))
 
     def leave_to_broker(self, tag: int) -> bool:
         """Reject it, which puts it whole into the dead letters of the queue, if it has any."""

@@ -23,6 +23,7 @@ from choros.transport.rabbitmq.failures import CONNECTION_FAILURES, explained
 from choros.transport.rabbitmq.frames import republishable
 from choros.transport.rabbitmq.lane import Lane, Post
 from choros.transport.rabbitmq.link import Link, Resident
+from choros.transport.rabbitmq.looking import RabbitLook
 from choros.transport.rabbitmq.mending import Mending
 from choros.transport.rabbitmq.probing import Probe, by_asking, by_publishing
 from choros.transport.rabbitmq.replaying import RabbitReplay
@@ -145,6 +146,14 @@ class RabbitMQTransport:
         )
         await self._settle_in(reader)
         return reader
+
+    async def look(self, queue: str) -> RabbitLook:
+        """Begin to look through a queue."""
+        return await RabbitLook.begin(self._in.connection, queue, self.names, self._copy)
+
+    async def post(self, exchange: str, key: str, wire: Wire) -> Published:
+        """Publish a message as it is, anywhere."""
+        return await self._copy(exchange, key, wire)
 
     async def mark(self, text: str) -> Published:
         """Put a mark into the fact log."""
