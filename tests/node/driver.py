@@ -25,8 +25,10 @@ from choros.runtime.client import Outcome
 from choros.runtime.orchestrator import Orchestrator
 from choros.saga.declaration import Saga
 from choros.store.memory import MemoryStore
+from choros.transport.permissions import participant, subscriber
 from choros.transport.rabbitmq import RabbitMQTransport
-from choros.transport.topology import Names
+from choros.transport.topology import Names, Subscription
+from tests.end_to_end.least import rabbitmqctl
 from tests.node.shop import PATIENT, SALE, Buy, app
 from tests.patience import PATIENCE
 from tests.transport.brokers import delete
@@ -200,18 +202,31 @@ def _operation(headers: Headers) -> str:
     return str(headers.get(KEY, "")).rpartition(":")[2]
 
 
+def restricted(namespace: str) -> str:
+    """A user who may do what the page says that these two roles need, and no more; as `user:password`."""
+    names = Names(namespace)
+    rights = participant(names, "till") | subscriber(names, Subscription("audit"))
+    rabbitmqctl("add_user", namespace, "pw")
+    rabbitmqctl("set_permissions", namespace, *rights.patterns)
+    return f"{namespace}:pw"
+
+
 @asynccontextmanager
-async def opened(url: str, folder: Path) -> AsyncIterator[Market]:
-    """The participant first, so that what it declares is what choros declares after it."""
+async def opened(url: str, folder: Path, *, least: bool = False) -> AsyncIterator[Market]:
+    """The participant first, so that what it declares is what choros declares after it; unless it may do the `least`
+    that there is: then everything is there before."""
     namespace = f"n{uuid.uuid4().hex[:8]}"
     declared = app(namespace)
     settings = {
-        "url": url, "namespace": namespace, "service": "till", "subscriber": "audit", "gone_after": GONE_AFTER,
+        "url": url.replace("guest:guest", restricted(namespace)) if least else url, "declares": not least,
+        "namespace": namespace, "service": "till", "subscriber": "audit", "gone_after": GONE_AFTER,
         "database": str(folder / f"{namespace}.db"), "contract": contract(declared),
     }  # fmt: skip
     node = Participant(folder, settings)
     transport, store = RabbitMQTransport(url, namespace, "orchestrator"), MemoryStore()
     await transport.connect()
+    if least:
+        await transport.declare(declared.topology)
     await store.open()
     orchestrator = Orchestrator(declared, transport=transport, store=store, timers_every=0.02)
     client = Client(declared, store=store, transport=transport, decider=orchestrator.decider)
@@ -225,4 +240,6 @@ async def opened(url: str, folder: Path) -> AsyncIterator[Market]:
         market.tasks[0].cancel()
         await asyncio.wait(market.tasks, timeout=PATIENCE)
         await transport.close()
+        if least:
+            rabbitmqctl("delete_user", namespace)
         await delete(url, declared.topology + declared.replies_on(store.identity, store.lasting))

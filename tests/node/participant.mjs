@@ -1,7 +1,7 @@
 // A participant and a subscriber as somebody would write them who has never seen choros: amqplib, node:sqlite, what
 // `choros contract` prints, and docs/protocol.md. Numbers in comments are sections and rules of that page.
 //
-//     node participant.mjs SETTINGS        (JSON: url, namespace, service, subscriber, database, contract, gone_after)
+//     node participant.mjs SETTINGS        (JSON: url, declares, namespace, service, subscriber, database, contract, gone_after)
 //
 // What it does it says on stdout, a line of JSON for each; on stdin it is told to let go what it holds, and to forget.
 
@@ -58,6 +58,15 @@ async function declare(channel) {
   await channel.bindQueue(queue, `${ns}.retry`, queue);
   await channel.assertExchange(`${queue}.retry`, "direct", { durable: true });
   for (const seconds of RUNGS) await declareRung(channel, queue, seconds);
+}
+
+// As a user who may configure nothing: to declare what is there would be refused.
+async function look(channel) {
+  const queue = `${ns}.facts.${subscriber}`;
+  for (const name of [`${ns}.${service}`, queue]) await channel.checkQueue(name);
+  for (const name of [`${ns}.${service}.replies`, `${ns}.${service}.dead`, `${queue}.retry`, `${queue}.dead`]) {
+    await channel.checkExchange(name);
+  }
 }
 
 async function declareRung(channel, queue, seconds) {
@@ -248,7 +257,7 @@ connection.on("error", (error) => {
   console.error(error);
   process.exit(1);
 });
-await declare(await connection.createChannel());
+await (settings.declares ? declare : look)(await connection.createChannel());
 const barrier = new Barrier(settings.database, { source: `/${ns}/${service}`, refusals: commands });
 const context = { barrier, publisher: await Publisher.open(connection) };
 await sendUnconfirmed(context);

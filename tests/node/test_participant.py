@@ -9,8 +9,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import aio_pika
 import pytest
 import pytest_asyncio
+from aiormq.exceptions import ChannelAccessRefused
 
 from choros import Done
 from choros.envelope import Wire, decode
@@ -332,6 +334,44 @@ async def test_a_known_fact_is_handled_whichever_way_it_came(market: Market) -> 
     assert await heard(market, "f3", 1) == ["handled"]
     await market.put("", queue, {"order": "f3"}, fact("f3", seq=2, source=source, type="weighed.v1"))
     await market.until(lambda: market.node.heard("parked", reason="It is of an unknown type."))
+
+
+async def test_a_fact_by_type_names_the_exchange_of_its_publisher(market: Market) -> None:
+    async with await aio_pika.connect(market.url) as connection:
+        channel = await connection.channel()
+        queue = await channel.declare_queue(exclusive=True)
+        await queue.bind(market.names.facts_by_type, "bought.*")
+        await sold(market, "by type")
+        async with asyncio.timeout(PATIENCE), queue.iterator(no_ack=True) as facts:
+            fact = await anext(facts)
+    assert (fact.exchange, fact.routing_key) == (market.names.facts_of("market"), "bought.v1")
+
+
+# --- as a user who may do no more than it must ------------------------------------------------------------------------
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def least(market: Market) -> AsyncIterator[Market]:
+    async with opened(market.url, market.node.folder, least=True) as least:
+        yield least
+
+
+async def test_the_permissions_on_the_page_are_enough(least: Market) -> None:
+    done = await sold(least, "o1")
+    await least.send_again(done, b"{", **another(done))
+    await least.until(lambda: least.node.heard("parked"))
+    await told(least, "late-2")
+    assert await heard(least, "late-2", 1) == ["handled"]
+    assert len(await least.dead(least.names.service_queue("till"))) == 1
+
+
+async def test_who_may_not_configure_looks_and_does_not_declare(least: Market) -> None:
+    queue = least.names.service_queue("till")
+    async with await aio_pika.connect(least.node.settings["url"]) as connection:
+        looking, declaring = await connection.channel(), await connection.channel()
+        assert (await looking.declare_queue(queue, passive=True)).name == queue
+        with pytest.raises(ChannelAccessRefused):
+            await declaring.declare_exchange(least.names.replies_of("till"), "fanout", durable=True)
 
 
 # --- at the end, since they count what all others have left -----------------------------------------------------------
