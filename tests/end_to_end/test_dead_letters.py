@@ -207,7 +207,13 @@ async def test_what_is_printed(desk: Desk) -> None:
     (act,) = json.loads((await desk.type("acts", APP, "-o", "json")).stdout)
     assert (act["act"], act["by"], act["reason"], act["body"]) == ("drop", "ada", "it was a test", book.data)
     assert act["letter"]["id"] == rows[0]["id"]
-    assert [row["id"] for row in await desk.rows()] == [row["id"] for row in rows[1:]]
+    refused = await desk.type("edit", APP, rows[1]["id"], "--set", "body.seats=two", "--reason", "why", code=2)
+    assert "It would be parked again: The body is no desk.book.v1: seats: int_type." in str(refused.exception)
+    done = await desk.type("edit", APP, rows[1]["id"], "--set", "body.seats=2", "--reason", "why")
+    assert done.stdout == "✔ 1 edited and put back\n"
+    went = decode((await desk.command()).wire)
+    assert (went.id, went.key, json.loads(went.data)) == ("m1", book.key, {"who": "ada", "seats": 2})
+    assert [row["id"] for row in await desk.rows()] == [rows[2]["id"]]
 
 
 def a_command(desk: Desk) -> Envelope:

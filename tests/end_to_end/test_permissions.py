@@ -19,7 +19,7 @@ from aio_pika.exceptions import ChannelClosed
 from aiormq.exceptions import ChannelAccessRefused
 
 from choros import Addresses, Client
-from choros.cli.dead import acting
+from choros.cli.desk import acting
 from choros.envelope import Envelope, Wire, encode
 from choros.errors import BrokerMisconfigured
 from choros.ids import fresh_id, saga_id_for

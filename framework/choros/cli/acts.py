@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
-import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated
@@ -11,6 +9,7 @@ from typing import Annotated
 import typer
 
 from choros.cli.asking import AppName, Broker, SagaId, StoreUrl, with_client
+from choros.cli.signing import By, whoever
 from choros.cli.verbs import Verbs
 from choros.cli.words import answer, fields_of, message_of
 from choros.errors import UsageError
@@ -21,7 +20,6 @@ from choros.runtime.client import Client, events_of
 app = Verbs()
 Act = Callable[[Client, str], Awaitable[str]]
 """Does it with the saga of this id, and says what that came to."""
-By = Annotated[str, typer.Option(metavar="NAME", envvar=["CHOROS_BY"], help="who does this; else who is logged in")]
 Reason = Annotated[str, typer.Option(metavar="TEXT", help="why; it is kept in the saga's history")]
 OfStep = Annotated[str | None, typer.Option(metavar="NAME", help="the step; else the only one that is parked")]
 OfRound = Annotated[int | None, typer.Option(metavar="N", help="the round of the step; else the one that it is in")]
@@ -52,14 +50,6 @@ class _Asked:
         print(answer(verb, word, step))
         if word == "too_late":
             raise typer.Exit(1)
-
-
-def whoever() -> str:
-    """Who is logged in, and where."""
-    try:
-        return f"{getpass.getuser()}@{socket.gethostname()}"
-    except (OSError, KeyError, ImportError):  # a container's user may have no name
-        return socket.gethostname()
 
 
 @app.command("cancel", examples=["saga cancel shop o2 --reason 'the customer called'"])

@@ -53,12 +53,17 @@ def read_command(wire: Wire, service: Service, names: Names) -> Received:
     if envelope.kind != "command":
         raise MessageRejected(f"A {envelope.kind} came to a service queue.")
     received = understood(envelope, service)
+    check_command(received, names)
+    return received
+
+
+def check_command(received: Received, names: Names) -> None:
+    """Raises MessageRejected where its parts do not go together."""
     # A saga that was run again undoes what it has taken over under the keys of the one before.
-    if received.key.saga_id != envelope.correlation_id and received.key.operation == "do":
+    if received.key.saga_id != received.envelope.correlation_id and received.key.operation == "do":
         raise MessageRejected("The correlation id is not the one of the idempotency key.")
     _check_step(received)
-    _check_reply_to(envelope, names)
-    return received
+    _check_reply_to(received.envelope, names)
 
 
 def read_envelope(wire: Wire) -> Envelope:

@@ -19,6 +19,7 @@ from choros.envelope import Wire
 from choros.ids import fresh_id
 from choros.logs import get_logger
 from choros.runtime.dead_letters import DeadLetter, StaysParked, way_back
+from choros.runtime.editing import edited_letter
 from choros.runtime.parkings import Shown, Wanted, shown
 from choros.runtime.signature import Signature
 from choros.sources import now
@@ -59,7 +60,7 @@ class Acts:
 
     async def edit(self, letter: DeadLetter, delivery: Delivery, edited: Wire) -> Done:
         """Put this back in its place, of which nothing but the body is another."""
-        return await self._put_back("edit", letter, delivery, edited)
+        return await self._put_back("edit", edited_letter(letter, edited), delivery, edited)
 
     async def drop(self, letter: DeadLetter, delivery: Delivery) -> Done:
         """Let go of it; the record keeps the beginning of its body."""

@@ -1,0 +1,107 @@
+"""What the commands on dead letters share: which are meant, and the way to them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from math import inf
+from typing import Annotated
+
+import typer
+
+from choros.cli.words import moment
+from choros.errors import UsageError, unknown
+from choros.roles import Addresses, connected
+from choros.runtime.application import App
+from choros.runtime.parkings import Shown, Wanted, dead_queues, found
+from choros.sources import now
+from choros.transport.looking import LookingTransport
+from choros.transport.permissions import operator
+from choros.transport.topology import Names, acts_topology
+
+KINDS = ("command", "reply", "fact")
+
+Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="as dead list shows them")]
+OneId = Annotated[str, typer.Argument(metavar="ID", help="as dead list shows it")]
+Queue = Annotated[str, typer.Option(metavar="NAME", help="parked from this queue: its name, or the last part of it")]
+OfKind = Annotated[str, typer.Option("--kind", metavar="KIND", help=", ".join(KINDS))]
+OfType = Annotated[str, typer.Option("--type", metavar="TYPE", help="of this type, with or without its version")]
+Because = Annotated[str, typer.Option(metavar="TEXT", help="with this in the reason why it was parked")]
+OfSaga = Annotated[str, typer.Option("--saga", metavar="NAME", help="of this saga: its name, or an instance's id")]
+Step = Annotated[str, typer.Option(metavar="NAME", help="of this step")]
+Old = Annotated[str, typer.Option("--older-than", metavar="AGE", help="parked before: 2h, 7d, or 2026-11-22T12:00")]
+New = Annotated[str, typer.Option("--newer-than", metavar="AGE", help="parked since: 2h, 7d, or 2026-11-22T12:00")]
+All = Annotated[bool, typer.Option("--all", help="all of them, where nothing else says which")]
+Most = Annotated[int | None, typer.Option("--limit", min=1, metavar="N", help="so many at most")]
+Reason = Annotated[str, typer.Option(metavar="TEXT", help="why; it is kept in the record of the act")]
+Yes = Annotated[bool, typer.Option("--yes", help="without being asked")]
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """Where the dead letters of an application are, and who looks at them."""
+
+    transport: LookingTransport
+    queues: Sequence[str]
+    names: Names
+
+
+@asynccontextmanager
+async def desk_of(loaded: App, broker: str) -> AsyncIterator[Desk]:
+    """The desk of an application, for as long as the block runs."""
+    if broker.startswith("memory:"):
+        raise UsageError("A broker in memory ends with this command.", "--broker amqp://...")
+    names = Names(loaded.namespace)
+    async with connected(Addresses(broker), loaded, "dead letters") as transport:
+        yield Desk(transport, dead_queues(loaded.topology, names), names)
+
+
+@asynccontextmanager
+async def acting(loaded: App, broker: str) -> AsyncIterator[Desk]:
+    """A desk whose acts can be put on record, of somebody who may put messages back."""
+    async with desk_of(loaded, broker) as desk:
+        writes = operator(desk.names, loaded.topology).writes
+        await desk.transport.declare(replace(acts_topology(loaded.namespace), writes=writes))
+        yield desk
+
+
+async def letter_of(loaded: App, broker: str, letter_id: str) -> Shown:
+    """One by its id, to be read; raises UsageError where there is none."""
+    async with desk_of(loaded, broker) as desk:
+        one = await found(desk.transport, desk.queues, desk.names, letter_id)
+    if one is None:
+        raise no_such([letter_id])
+    return one
+
+
+def wanted_of(
+    ids: list[str] | None, queue: str, kind: str, type_: str, because: str, saga: str, step: str, older: str, newer: str
+) -> Wanted:
+    """Which are meant; raises UsageError for a kind or a time that there is not."""
+    if kind and kind not in KINDS:
+        raise UsageError(*unknown(f"There is no kind {kind!r}.", kind, KINDS))
+    return Wanted(
+        ids=frozenset(ids or ()),
+        queue=queue,
+        kind=kind,
+        type=type_,
+        reason=because,
+        saga=saga,
+        step=step,
+        before=moment(older, now(), "--older-than") if older else inf,
+        since=moment(newer, now(), "--newer-than") if newer else 0.0,
+    )
+
+
+def check_said(wanted: Wanted, everything: bool) -> None:
+    """Raises UsageError where nothing says which ones, or --all and something else do."""
+    if (wanted == Wanted()) is not everything:
+        what = "Which ones?" if wanted == Wanted() else "--all, and which ones?"
+        raise UsageError(what, "their ids, options such as --queue or --type, or --all alone.")
+
+
+def no_such(ids: Sequence[str]) -> UsageError:
+    """The error for ids that nothing goes by."""
+    what = f"is no dead letter {ids[0]!r}" if len(ids) == 1 else f"are no dead letters {', '.join(ids)}"
+    return UsageError(f"There {what} now.", "choros dead list; or again, if somebody else is looking at them just now.")

@@ -1,0 +1,229 @@
+"""`choros dead redrive|edit|drop`: what a person does with what is parked, on record."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator, Collection, Sequence
+from dataclasses import replace
+from typing import Annotated
+
+import typer
+
+from choros.cli.asking import AppName, Broker, Output, log_apart, run_until_done
+from choros.cli.desk import (
+    All,
+    Because,
+    Ids,
+    Most,
+    New,
+    OfKind,
+    OfSaga,
+    OfType,
+    Old,
+    OneId,
+    Queue,
+    Reason,
+    Step,
+    Yes,
+    acting,
+    check_said,
+    desk_of,
+    letter_of,
+    no_such,
+    wanted_of,
+)
+from choros.cli.editor import edited
+from choros.cli.letters import row_of
+from choros.cli.output import format_named, remark, tell_rows
+from choros.cli.progress import Working, working
+from choros.cli.signing import By, whoever
+from choros.cli.verbs import Verbs
+from choros.errors import MessageRejected, UsageError
+from choros.loading import load_app
+from choros.roles import DEFAULT_BROKER
+from choros.runtime.dead_letters import DeadLetter
+from choros.runtime.editing import body_of, check_taken, with_body
+from choros.runtime.parkings import Listing, Wanted, listing
+from choros.runtime.redriving import Act, Acts, Done, act_on_all
+from choros.runtime.signature import Signature
+from choros.sources import now
+from choros.transport.port import Delivery
+
+app = Verbs()
+
+
+@app.command(
+    "redrive",
+    examples=['dead redrive shop 1d1f5763e636 --reason "deployed 1.4.2"', "dead redrive shop --queue notifications"],
+)
+def dead_redrive(
+    application: AppName,
+    ids: Ids = None,
+    everything: All = False,
+    queue: Queue = "",
+    kind: OfKind = "",
+    type_: OfType = "",
+    because: Because = "",
+    saga: OfSaga = "",
+    step: Step = "",
+    older: Old = "",
+    newer: New = "",
+    limit: Most = None,
+    by: By = "",
+    reason: Reason = "",
+    broker: Broker = DEFAULT_BROKER,
+    output: Output = "table",
+) -> None:
+    """Put dead letters back to where they were parked from: some by their ids, or all that the options say.
+
+    Who has handled one already knows it again, so nothing is done twice. What fails again is parked again."""
+    wanted = wanted_of(ids, queue, kind, type_, because, saga, step, older, newer)
+    check_said(wanted, everything)
+    _act("redrive", application, wanted, Signature(by or whoever(), reason), broker, output, limit)
+
+
+@app.command(
+    "edit",
+    examples=[
+        "dead edit shop 1d1f5763e636 --set body.amount=12.5 --reason typo",
+        'dead edit shop 1d1f5763e636 --body body.json --reason "a new one"',
+    ],
+)
+def dead_edit(
+    application: AppName,
+    letter_id: OneId,
+    reason: Reason,
+    sets: Annotated[
+        list[str] | None, typer.Option("--set", metavar="body.PATH=VALUE", help="a value: JSON, or else a text")
+    ] = None,
+    body: Annotated[str, typer.Option(metavar="FILE", help="the whole body; - for standard input")] = "",
+    by: By = "",
+    broker: Broker = DEFAULT_BROKER,
+) -> None:
+    """Change the body of a dead letter and put it back; without --set and --body in your EDITOR.
+
+    All that its receiver knows it by stays, so who has carried out the first one does nothing again. A body that would
+    be parked again is refused."""
+    log_apart()
+    loaded = load_app(application)
+    letter, delivery = run_until_done(letter_of(loaded, broker, letter_id))
+    before = body_of(delivery.wire)
+    wire = with_body(delivery.wire, edited(before, sets or (), body))
+    try:
+        check_taken(loaded, letter, wire, before)
+    except MessageRejected as rejected:
+        raise UsageError(
+            f"It would be parked again: {rejected.sentence}", "choros dead show, and another value."
+        ) from None
+
+    async def act() -> list[Done]:
+        async with acting(loaded, broker) as desk:
+            acts = Acts(desk.transport, desk.names, Signature(by or whoever(), reason))
+            only = Wanted(ids=frozenset([letter_id]))
+
+            async def edit(letter: DeadLetter, delivery: Delivery) -> Done:
+                return await acts.edit(letter, delivery, wire)
+
+            return [done async for done in act_on_all(desk.transport, desk.queues, desk.names, only, edit, most=1)]
+
+    _tell([letter_id], "edit", run_until_done(act()), "table")
+
+
+@app.command("drop", examples=['dead drop shop 1d1f5763e636 --reason "test data"'])
+def dead_drop(
+    application: AppName,
+    reason: Reason,
+    ids: Ids = None,
+    everything: All = False,
+    queue: Queue = "",
+    kind: OfKind = "",
+    type_: OfType = "",
+    because: Because = "",
+    saga: OfSaga = "",
+    step: Step = "",
+    older: Old = "",
+    newer: New = "",
+    limit: Most = None,
+    yes: Yes = False,
+    by: By = "",
+    broker: Broker = DEFAULT_BROKER,
+    output: Output = "table",
+) -> None:
+    """Let go of dead letters for good. The record of it keeps the beginning of each (`choros dead acts`)."""
+    wanted = wanted_of(ids, queue, kind, type_, because, saga, step, older, newer)
+    check_said(wanted, everything)
+    wanted = replace(wanted, before=min(wanted.before, now()))  # what comes meanwhile nobody has been asked for
+    if not yes:
+        limit = _asked(application, wanted, broker, limit)
+    _act("drop", application, wanted, Signature(by or whoever(), reason), broker, output, limit)
+
+
+# --- acting -----------------------------------------------------------------------------------------------------------
+
+
+def _act(
+    verb: str, application: str, wanted: Wanted, by: Signature, broker: str, output: str, limit: int | None
+) -> None:
+    """Do it to all that are wanted and say what came of it; exits with 1 if any is left, or was not there."""
+    log_apart()
+    shape = format_named(output)
+    loaded = load_app(application)
+
+    async def act(told: Working) -> list[Done]:
+        async with acting(loaded, broker) as desk:
+            acts = Acts(desk.transport, desk.names, by)
+            does: Act = acts.drop if verb == "drop" else acts.redrive
+            return [done async for done in _counted(act_on_all(
+                desk.transport, desk.queues, desk.names, wanted, does, most=limit or sys.maxsize,
+            ), told)]  # fmt: skip
+
+    with working("dead letters") as told:
+        all_done = run_until_done(act(told))
+    _tell(wanted.ids, verb, all_done, shape)
+
+
+async def _counted(doing: AsyncIterator[Done], told: Working) -> AsyncIterator[Done]:
+    count = 0
+    async for done in doing:
+        told.at(count := count + 1)
+        yield done
+
+
+def _tell(ids: Collection[str], verb: str, all_done: Sequence[Done], shape: str) -> None:
+    tell_done(verb, all_done, shape)
+    if lacking := set(ids) - {done.letter.id for done in all_done}:
+        raise no_such(sorted(lacking))
+    if any(done.left for done in all_done):
+        raise typer.Exit(1)
+
+
+_DONE = {"redrive": "put back", "edit": "edited and put back", "drop": "dropped"}
+
+
+def tell_done(verb: str, all_done: Sequence[Done], shape: str) -> None:
+    """What came of it, in one sentence and one for each that is left."""
+    if shape != "table":
+        rows = [row_of(done.letter) | {"done": not done.left, "left": done.left} for done in all_done]
+        tell_rows(rows, (), shape, none="no dead letters")
+        return
+    left = [done for done in all_done if done.left]
+    for done in left:
+        remark(f"✖ {done.letter.id} stays parked: {done.left}")
+    count = len(all_done) - len(left)
+    print(f"{'✖' if left else '✔'} {count} {_DONE[verb]}{f', {len(left)} left' if left else ''}")
+
+
+def _asked(application: str, wanted: Wanted, broker: str, limit: int | None) -> int | None:
+    """Ask on a terminal, with their number; elsewhere nobody can be asked."""
+    if not sys.stdin.isatty():
+        raise UsageError("Nobody can be asked here whether to drop them.", "--yes, if you are sure.")
+    loaded = load_app(application)
+
+    async def count() -> Listing:
+        async with desk_of(loaded, broker) as desk:
+            return await listing(desk.transport, desk.queues, desk.names, wanted, limit=0)
+
+    log_apart()
+    number = min(run_until_done(count()).count, limit or sys.maxsize)
+    typer.confirm(f"Drop {number} dead letter{'' if number == 1 else 's'} for good?", abort=True)
+    return number
