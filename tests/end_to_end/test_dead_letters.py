@@ -61,9 +61,9 @@ class Desk:
     client: Client
     folder: Path
 
-    async def type(self, *arguments: str, code: int = 0) -> Result:
+    async def type(self, *arguments: str, code: int = 0, given: str = "") -> Result:
         """In this process, whose application is in the namespace of the test."""
-        runner = partial(CliRunner().invoke, dead_command, arguments, env=self._settings)
+        runner = partial(CliRunner().invoke, dead_command, arguments, env=self._settings, input=given)
         ended = await asyncio.to_thread(runner)
         failed = ended.exception if isinstance(ended.exception, ChorosError) else None
         assert (failed.exit_code if failed else ended.exit_code) == code, ended.output
@@ -187,7 +187,7 @@ async def parked_again(desk: Desk) -> bool:
     return bool(await desk.rows())
 
 
-async def test_what_is_printed(desk: Desk) -> None:
+async def test_what_is_printed(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     book = replace(decode(encode(a_command(desk))), to="bus")
     for number in range(3):
         wire = encode(replace(book, id=f"m{number}", subject=f"o-{number}"))
@@ -202,9 +202,11 @@ async def test_what_is_printed(desk: Desk) -> None:
     assert "their ids" in str((await desk.type("redrive", APP, code=2)).exception)
     assert "'nope'" in str((await desk.type("show", APP, "nope", code=2)).exception)
     assert "--yes" in str((await desk.type("drop", APP, rows[0]["id"], "--reason", "test", code=2)).exception)
+    await asked_before_it_drops(desk, monkeypatch, rows[0]["id"])
     done = await desk.type("drop", APP, rows[0]["id"], "--reason", "it was a test", "--yes", "--by", "ada")
     assert done.stdout == "✔ 1 dropped\n"
-    (act,) = json.loads((await desk.type("acts", APP, "-o", "json")).stdout)
+    await desk.transport.post(desk.names.acts, "", Wire(b"{", {}))
+    (act,) = json.loads((await desk.type("acts", APP, "--saga", "s1", "-o", "json")).stdout)
     assert (act["act"], act["by"], act["reason"], act["body"]) == ("drop", "ada", "it was a test", book.data)
     assert act["letter"]["id"] == rows[0]["id"]
     refused = await desk.type("edit", APP, rows[1]["id"], "--set", "body.seats=two", "--reason", "why", code=2)
@@ -214,6 +216,16 @@ async def test_what_is_printed(desk: Desk) -> None:
     went = decode((await desk.command()).wire)
     assert (went.id, went.key, json.loads(went.data)) == ("m1", book.key, {"who": "ada", "seats": 2})
     assert [row["id"] for row in await desk.rows()] == [rows[2]["id"]]
+
+
+async def asked_before_it_drops(desk: Desk, monkeypatch: pytest.MonkeyPatch, letter: str) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr("choros.cli.redrive.is_terminal", lambda _: True)
+        said = await desk.type("drop", APP, letter, "--reason", "test", code=1, given="n\n")
+        assert "Drop 1 dead letter for good?" in said.stdout
+        assert "nothing was dropped" in said.stderr
+        assert "no dead letter 'nope'" in str((await desk.type("drop", APP, "nope", "--reason", "x", code=2)).exception)
+    assert len(await desk.rows()) == 3
 
 
 def a_command(desk: Desk) -> Envelope:

@@ -9,6 +9,7 @@ import aio_pika
 import pytest
 
 from choros.envelope import MAX_BODY, UNREADABLE
+from choros.runtime.dead_letters import StaysParked, dead_letter, way_back
 from choros.testing.stage import command, fact, receive, receive_and_ack
 from choros.transport.copies import BODY_SHA256, BODY_SIZE, LARGEST_BODY, REASON
 from choros.transport.fact_log import OFFSET, FactLog
@@ -100,6 +101,14 @@ async def test_what_is_too_large_for_a_copy_is_parked_whole_by_the_broker(amqp_u
         await delivery.dead_letter("It is too large.")
     await transport.send([command()])
     await receive_and_ack(consumer)  # its place is free
+    look = await transport.look(names.dead_queue(queue))
+    shown = await look.take()
+    assert shown
+    letter = dead_letter(shown.wire, names.dead_queue(queue), names)
+    assert (letter.size, letter.reason[:18], letter.exchange) == (len(TOO_LARGE), "It is too large fo", names.commands)
+    with pytest.raises(StaysParked, match="no broker takes again"):
+        way_back(letter, names)
+    await look.close()
     (parked,) = await receive(await transport.consume(names.dead_queue(queue), 1))
     assert (len(parked.wire.body), parked.wire.headers["from"]) == (len(TOO_LARGE), "a stranger")
     assert "x-death" in parked.wire.headers

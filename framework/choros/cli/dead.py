@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
@@ -97,6 +98,7 @@ def dead_show(
 @app.command("acts", examples=["dead acts shop", "dead acts shop -o json"])
 def dead_acts(
     application: AppName,
+    saga: OfSaga = "",
     limit: Annotated[int, typer.Option(min=1, metavar="N", help="how many at most")] = 50,
     broker: Broker = DEFAULT_BROKER,
     output: Output = "table",
@@ -105,16 +107,27 @@ def dead_acts(
     log_apart()
     shape = format_named(output)
     loaded = load_app(application)
-    tell_rows(list(run_until_done(_acts(loaded, broker, limit))), ACTS, shape, none="nobody has done anything")
+    tell_rows(list(run_until_done(_acts(loaded, broker, saga, limit))), ACTS, shape, none="nobody has done anything")
 
 
-async def _acts(loaded: App, broker: str, limit: int) -> deque[dict[str, Any]]:
+def _read(body: bytes) -> dict[str, Any]:
+    """The record of an act; empty for what somebody else has put there."""
+    with suppress(ValueError, RecursionError):
+        act = json.loads(body)
+        if isinstance(act, dict) and isinstance(act.get("letter"), dict):
+            return act | {"letter": {"saga": "", "saga_id": "", **act["letter"]}}
+    return {}
+
+
+async def _acts(loaded: App, broker: str, saga: str, limit: int) -> deque[dict[str, Any]]:
     last: deque[dict[str, Any]] = deque(maxlen=limit)
     async with desk_of(loaded, broker) as desk:
         look = await desk.transport.look(desk.names.acts)
         try:
             while delivery := await look.take():
-                last.append(json.loads(delivery.wire.body))
+                act = _read(delivery.wire.body)
+                if act and saga in ("", act["letter"]["saga"], act["letter"]["saga_id"]):
+                    last.append(act)
         except NotDeclared:
             return last
         finally:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator, Collection, Sequence
-from dataclasses import replace
+from collections.abc import Collection
 from typing import Annotated
 
 import typer
@@ -34,7 +33,7 @@ from choros.cli.desk import (
 )
 from choros.cli.editor import edited
 from choros.cli.letters import row_of
-from choros.cli.output import format_named, remark, tell_rows
+from choros.cli.output import format_named, is_terminal, remark, tell_rows
 from choros.cli.progress import Working, working
 from choros.cli.signing import By, whoever
 from choros.cli.verbs import Verbs
@@ -46,10 +45,11 @@ from choros.runtime.editing import body_of, check_taken, with_body
 from choros.runtime.parkings import Listing, Wanted, listing
 from choros.runtime.redriving import Act, Acts, Done, act_on_all
 from choros.runtime.signature import Signature
-from choros.sources import now
 from choros.transport.port import Delivery
 
 app = Verbs()
+MOST_TOLD = 20
+"""Of those that are left."""
 
 
 @app.command(
@@ -116,7 +116,7 @@ def dead_edit(
             f"It would be parked again: {rejected.sentence}", "choros dead show, and another value."
         ) from None
 
-    async def act() -> list[Done]:
+    async def act() -> None:
         async with acting(loaded, broker) as desk:
             acts = Acts(desk.transport, desk.names, Signature(by or whoever(), reason))
             only = Wanted(ids=frozenset([letter_id]))
@@ -124,9 +124,12 @@ def dead_edit(
             async def edit(letter: DeadLetter, delivery: Delivery) -> Done:
                 return await acts.edit(letter, delivery, wire)
 
-            return [done async for done in act_on_all(desk.transport, desk.queues, desk.names, only, edit, most=1)]
+            async for done in act_on_all(desk.transport, desk.queues, desk.names, only, edit, most=1):
+                tally.add(done)
 
-    _tell([letter_id], "edit", run_until_done(act()), "table")
+    tally = Tally("edit", [letter_id])
+    run_until_done(act())
+    tally.tell("table")
 
 
 @app.command("drop", examples=['dead drop shop 1d1f5763e636 --reason "test data"'])
@@ -152,7 +155,6 @@ def dead_drop(
     """Let go of dead letters for good. The record of it keeps the beginning of each (`choros dead acts`)."""
     wanted = wanted_of(ids, queue, kind, type_, because, saga, step, older, newer)
     check_said(wanted, everything)
-    wanted = replace(wanted, before=min(wanted.before, now()))  # what comes meanwhile nobody has been asked for
     if not yes:
         limit = _asked(application, wanted, broker, limit)
     _act("drop", application, wanted, Signature(by or whoever(), reason), broker, output, limit)
@@ -169,53 +171,64 @@ def _act(
     shape = format_named(output)
     loaded = load_app(application)
 
-    async def act(told: Working) -> list[Done]:
+    async def act(told: Working) -> None:
         async with acting(loaded, broker) as desk:
             acts = Acts(desk.transport, desk.names, by)
             does: Act = acts.drop if verb == "drop" else acts.redrive
-            return [done async for done in _counted(act_on_all(
-                desk.transport, desk.queues, desk.names, wanted, does, most=limit or sys.maxsize,
-            ), told)]  # fmt: skip
+            most = limit or sys.maxsize
+            async for done in act_on_all(desk.transport, desk.queues, desk.names, wanted, does, most=most):
+                tally.add(done)
+                told.at(tally.count)
 
+    tally = Tally(verb, wanted.ids, keep=shape != "table")
     with working("dead letters") as told:
-        all_done = run_until_done(act(told))
-    _tell(wanted.ids, verb, all_done, shape)
+        run_until_done(act(told))
+    tally.tell(shape)
 
 
-async def _counted(doing: AsyncIterator[Done], told: Working) -> AsyncIterator[Done]:
-    count = 0
-    async for done in doing:
-        told.at(count := count + 1)
-        yield done
+class Tally:
+    """What came of it: of very many only how many, and the first that are left."""
 
+    def __init__(self, verb: str, ids: Collection[str] = (), *, keep: bool = False) -> None:
+        self.count = self.left = 0
+        self._verb, self._lacking, self._keep = verb, set(ids), keep
+        self._kept: list[Done] = []
 
-def _tell(ids: Collection[str], verb: str, all_done: Sequence[Done], shape: str) -> None:
-    tell_done(verb, all_done, shape)
-    if lacking := set(ids) - {done.letter.id for done in all_done}:
-        raise no_such(sorted(lacking))
-    if any(done.left for done in all_done):
-        raise typer.Exit(1)
+    def add(self, done: Done) -> None:
+        """One more."""
+        self.count += 1
+        self.left += bool(done.left)
+        self._lacking.discard(done.letter.id)
+        if self._keep or (done.left and self.left <= MOST_TOLD):
+            self._kept.append(done)
+
+    def tell(self, shape: str) -> None:
+        """In one sentence, and one for each that is left; exits with 1 if any is left, or was not there."""
+        if shape == "table":
+            self._tell_people()
+        else:
+            rows = [row_of(done.letter) | {"done": not done.left, "left": done.left} for done in self._kept]
+            tell_rows(rows, (), shape, none="no dead letters")
+        if self._lacking:
+            raise no_such(sorted(self._lacking))
+        if self.left:
+            raise typer.Exit(1)
+
+    def _tell_people(self) -> None:
+        for done in self._kept:
+            remark(f"✖ {done.letter.id} stays parked: {done.left}")
+        if self.left > len(self._kept):
+            remark(f"  and {self.left - len(self._kept):,} more")
+        left = f", {self.left:,} left" if self.left else ""
+        print(f"{'✖' if self.left else '✔'} {self.count - self.left:,} {_DONE[self._verb]}{left}")
 
 
 _DONE = {"redrive": "put back", "edit": "edited and put back", "drop": "dropped"}
 
 
-def tell_done(verb: str, all_done: Sequence[Done], shape: str) -> None:
-    """What came of it, in one sentence and one for each that is left."""
-    if shape != "table":
-        rows = [row_of(done.letter) | {"done": not done.left, "left": done.left} for done in all_done]
-        tell_rows(rows, (), shape, none="no dead letters")
-        return
-    left = [done for done in all_done if done.left]
-    for done in left:
-        remark(f"✖ {done.letter.id} stays parked: {done.left}")
-    count = len(all_done) - len(left)
-    print(f"{'✖' if left else '✔'} {count} {_DONE[verb]}{f', {len(left)} left' if left else ''}")
-
-
 def _asked(application: str, wanted: Wanted, broker: str, limit: int | None) -> int | None:
-    """Ask on a terminal, with their number; elsewhere nobody can be asked."""
-    if not sys.stdin.isatty():
+    """How many to drop: asks on a terminal, with their number. Elsewhere nobody can be asked."""
+    if not is_terminal(sys.stdin):
         raise UsageError("Nobody can be asked here whether to drop them.", "--yes, if you are sure.")
     loaded = load_app(application)
 
@@ -225,5 +238,9 @@ def _asked(application: str, wanted: Wanted, broker: str, limit: int | None) -> 
 
     log_apart()
     number = min(run_until_done(count()).count, limit or sys.maxsize)
-    typer.confirm(f"Drop {number} dead letter{'' if number == 1 else 's'} for good?", abort=True)
+    if not number:
+        raise no_such(sorted(wanted.ids)) if wanted.ids else UsageError("There are no such dead letters.", "dead list.")
+    if not typer.confirm(f"Drop {number} dead letter{'' if number == 1 else 's'} for good?"):
+        remark("nothing was dropped")
+        raise typer.Exit(1)
     return number

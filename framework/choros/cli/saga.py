@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict
 from datetime import timedelta
 from typing import Annotated, Any
 
@@ -25,7 +24,7 @@ from choros.cli.asking import (
 )
 from choros.cli.events import saga_events
 from choros.cli.looking import MaybeApp, looking
-from choros.cli.output import format_named, is_terminal, tell_lines, tell_value
+from choros.cli.output import format_named, is_terminal, tell_value
 from choros.cli.overview import saga_list
 from choros.cli.progress import working
 from choros.cli.verbs import Verbs
@@ -97,13 +96,11 @@ def saga_run(
     given: Input,
     key: Key = None,
     timeout: Annotated[float, typer.Option(metavar="SECONDS", help="seconds to wait for the outcome")] = 60.0,
-    output: Output = "table",
     broker: Broker = DEFAULT_BROKER,
     store: StoreUrl = DEFAULT_STORE,
 ) -> None:
     """Start a saga and wait for its outcome; exits with 3 if it was undone."""
 
-    shape = format_named(output)
     wait, started = timedelta(seconds=seconds(timeout)), [""]
     saga, message = _typed(application, name, given, store)
 
@@ -119,16 +116,12 @@ def saga_run(
         look = ("show", application, store, started[0]) if started[0] else ("list", application, store)
         print(interrupted(started[0], command(*look)), file=sys.stderr)
         raise typer.Exit(130) from None
-    _tell_outcome(outcome, shape)
+    _tell_outcome(outcome)
 
 
-def _tell_outcome(outcome: Outcome, shape: str) -> None:
+def _tell_outcome(outcome: Outcome) -> None:
     why = f" ({outcome.failure.code} at {outcome.failure.step})" if outcome.failure else ""
-    if shape == "table":
-        print(f"{outcome.saga_id} {outcome.status}{why}{f': {outcome.parked}' if outcome.parked else ''}")
-    else:
-        failure = outcome.failure.model_dump(mode="json") if outcome.failure else None
-        tell_value({**asdict(outcome), "failure": failure}, shape)
+    print(f"{outcome.saga_id} {outcome.status}{why}{f': {outcome.parked}' if outcome.parked else ''}")
     if outcome.status != "completed":
         raise typer.Exit(3 if outcome.status == "compensated" else 1)
 
@@ -159,7 +152,7 @@ def saga_show(
         told = {"saga_id": account.record.saga_id, "status": account.record.status, "stuck": why, "history": history}
         tell_value(told if why else {name: value for name, value in told.items() if name != "stuck"}, shape)
         return
-    tell_lines(timeline(account, sagas.get((account.record.saga, account.record.saga_version))))
+    print("\n".join(timeline(account, sagas.get((account.record.saga, account.record.saga_version)))))
     if why:
         print(f"stuck: {why}")
 

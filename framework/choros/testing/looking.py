@@ -5,11 +5,12 @@ class TestMyTransport(TransportConformance, LookingConformance): ...
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
 from contextlib import AbstractAsyncContextManager
 
 from choros.envelope import Wire, decode
-from choros.testing.stage import Stage, assert_silent, command, misconfigured, receive, receive_and_ack
+from choros.testing.stage import PATIENCE, Stage, assert_silent, command, misconfigured, receive, receive_and_ack
 from choros.transport.looking import Look, LookingTransport
 from choros.transport.port import Delivery, Published
 
@@ -59,6 +60,23 @@ class LookingConformance(ABC):
             await look.close()
             look = await transport.look(queue)
             assert [await _number(look) for _ in range(3)] == [0, 2, None]
+
+    async def test_of_very_many_some_are_acknowledged_on_the_way(self) -> None:
+        async with self.stage() as stage:
+            queue = await _with_parked(stage, VERY_MANY)
+            transport = await self.operator(stage)
+            look, left = await transport.look(queue), list[int]()
+            async with asyncio.timeout(PATIENCE):
+                while shown := await look.take():
+                    number = int(decode(shown.wire).subject.removeprefix("order-"))
+                    if number % 3:
+                        await shown.ack()
+                    else:
+                        left.append(number)
+                await look.close()
+            assert left == [*range(0, VERY_MANY, 3)]
+            look = await transport.look(queue)
+            assert {await _number(look) for _ in range(len(left) + 1)} == {*left, None}
 
     async def test_two_who_look_at_once_are_shown_each_message_once(self) -> None:
         async with self.stage() as stage:

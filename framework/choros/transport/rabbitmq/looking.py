@@ -14,8 +14,10 @@ from typing import TypeVar
 from aiormq.abc import AbstractConnection, DeliveredMessage
 from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity
 
+from choros.envelope import Wire
 from choros.errors import BrokerUnreachable
 from choros.transport.leased import LeasedDelivery
+from choros.transport.port import Published
 from choros.transport.rabbitmq.declaring import RPC_SECONDS, SILENT_SECONDS
 from choros.transport.rabbitmq.failures import CONNECTION_FAILURES
 from choros.transport.rabbitmq.frames import received
@@ -24,15 +26,15 @@ from choros.transport.rabbitmq.tasks import end
 from choros.transport.refusals import NotDeclared, denied
 from choros.transport.topology import Names
 
-FIRST_WINDOW, LARGEST_WINDOW = 16, 500
+FIRST_WINDOW, LARGEST_WINDOW = 4, 500
 WINDOW_BYTES = 8 * 1024 * 1024
 """A window holds about so much, as far as the one before it tells."""
 _QUIET_SECONDS = 0.2
 _QUIET_LOOKS = 2
 """Nothing comes, and the broker says so often that nothing waits: somebody else has what was counted."""
 _RETURN_SECONDS = 0.1
-_BACK_AT_ONCE = 30
-"""Of more than 32 that are given back by one frame RabbitMQ keeps no order (seen with 3.10: they are a map to it)."""
+_BACK_AT_ONCE, _FRAMES_AT_ONCE = 30, 8
+_BACK_SECONDS, _BACK_LOOKS = 0.002, 100
 T = TypeVar("T")
 
 
@@ -41,14 +43,16 @@ class RabbitLook:
 
     def __init__(self, lease: RabbitLease) -> None:
         self._lease = lease
+        self.queue, self.names = lease.queue, lease.names
         self._inbox: deque[LeasedDelivery] = deque()
         self._arrived = asyncio.Event()
         self._left: int | None = None
-        self._window, self._room, self._bytes = FIRST_WINDOW, 0, 0
+        self._room, self._bytes, self._handed = FIRST_WINDOW, 0, 0
+        self._window: set[int] = set()
+        """Tags of what is unsettled of it: what is acknowledged makes room for more in it."""
+        self._windows: list[set[int]] = []
+        """Those before."""
         self._consumer = ""
-        self._last_tag = 0
-        self._ends: list[int] = []
-        """The last tag of each window: windows go back one by one."""
         self._writer = asyncio.create_task(lease.write())
         lease.channel.closing.add_done_callback(lambda _: self._over())
 
@@ -76,22 +80,68 @@ class RabbitLook:
 
     async def close(self) -> None:
         """Give all back, as if nobody had looked."""
-        await self._lease.flush()
         if self._consumer and self._lease.alive:
             with suppress(*CONNECTION_FAILURES):
                 await self._lease.channel.basic_cancel(self._consumer, timeout=RPC_SECONDS)
-        for tag in sorted({*self._ends, *range(_BACK_AT_ONCE, self._last_tag, _BACK_AT_ONCE), self._last_tag}):
-            self._lease.give_back_up_to(tag)
-        await self._lease.flush()
+                await self._give_back()
         self._over()
         await end({self._writer})
         await self._lease.close()
+
+    async def _give_back(self) -> None:
+        """In order, as long as nothing was acknowledged: of more than 32 by one frame, and of what the broker puts off
+        since as many frames are under way to its queue, it keeps none (seen with 3.10: they are maps to it)."""
+        await self._lease.flush()
+        back, frames = await self._count() or 0, 0
+        for window in (*self._windows, self._window):
+            held = sorted(window)
+            for start in range(0, len(held), _BACK_AT_ONCE):
+                some = held[start : start + _BACK_AT_ONCE]
+                self._lease.give_back_up_to(some[-1])
+                back, frames = back + len(some), frames + 1
+                if frames % _FRAMES_AT_ONCE == 0:
+                    await self._until_back(back)
+        await self._until_back(back)
+
+    async def _until_back(self, count: int) -> None:
+        """Until so many are ready again; not for ever, since others may take them."""
+        await self._lease.flush()
+        for _ in range(_BACK_LOOKS):
+            if (await self._count() or 0) >= count:
+                return
+            await asyncio.sleep(_BACK_SECONDS)
+
+    # What its deliveries are settled through.
+
+    @property
+    def alive(self) -> bool:
+        """Whether the channel is there."""
+        return self._lease.alive
+
+    def acknowledge(self, tag: int) -> None:
+        """Tell the broker to forget it."""
+        for window in (self._window, *self._windows):
+            window.discard(tag)
+        self._lease.acknowledge(tag)
+
+    def give_back(self, tag: int) -> None:
+        """It goes back when the walk is over."""
+
+    give_back_unread = give_back
+
+    def leave_to_broker(self, _: int) -> bool:
+        """It is parked as anything else."""
+        return False
+
+    async def copy(self, exchange: str, key: str, wire: Wire) -> Published:
+        """Publish a copy, confirmed."""
+        return await self._lease.copy(exchange, key, wire)
 
     async def _arrival(self) -> bool:
         """Whether there is one more, in the end."""
         quiet = 0
         while not self._inbox and quiet < _QUIET_LOOKS:
-            if not self._room:
+            if not self._consumer or len(self._window) >= self._room:
                 await self._asked(self._open_window())
             self._arrived.clear()
             with suppress(TimeoutError):
@@ -121,19 +171,20 @@ class RabbitLook:
         channel = self._lease.channel
         if self._consumer:
             await channel.basic_cancel(self._consumer, timeout=RPC_SECONDS)
-            self._ends.append(self._last_tag)
-            each = max(1, self._bytes // self._window)
-            self._window = max(1, min(LARGEST_WINDOW, 4 * self._window, WINDOW_BYTES // each))
-        self._room, self._bytes = self._window, 0
-        await channel.basic_qos(prefetch_count=self._window, timeout=RPC_SECONDS)
+            each = max(1, self._bytes // max(1, self._handed))
+            self._room = max(1, min(LARGEST_WINDOW, 4 * self._room, WINDOW_BYTES // each))
+            self._windows.append(self._window)
+        self._window, self._bytes, self._handed = set(), 0, 0
+        await channel.basic_qos(prefetch_count=self._room, timeout=RPC_SECONDS)
         started = await channel.basic_consume(self._lease.queue, self._take, timeout=RPC_SECONDS)
         self._consumer = started.consumer_tag or ""
 
     async def _take(self, message: DeliveredMessage) -> None:
-        self._last_tag = message.delivery_tag or 0
-        self._room -= 1
+        tag = message.delivery_tag or 0
+        self._window.add(tag)
+        self._handed += 1
         self._bytes += len(message.body)
-        self._inbox.append(LeasedDelivery(self._lease, self._last_tag, received(message), message.exchange or ""))
+        self._inbox.append(LeasedDelivery(self, tag, received(message), message.exchange or ""))
         self._arrived.set()
 
     async def _asked(self, asking: Awaitable[T]) -> T:
