@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from decimal import Decimal
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -24,8 +24,10 @@ from choros import cli
 from choros.cli.asking import run_until_done
 from choros.cli.words import answer, command, message_of
 from choros.errors import UsageError
-from choros.messages import Message
-from choros.runtime.client import Client
+from choros.messages import Failure, Message
+from choros.runtime.client import Client, Outcome
+from choros.runtime.health import Report
+from choros.transport.health import Health
 from tests.captured import capture_logs
 from tests.patience import PATIENCE
 
@@ -432,3 +434,33 @@ def test_a_traceback_ends_with_what_went_wrong(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(LookupError) as raised:
         run_until_done(fails())
     assert raised.value.__context__ is None
+
+
+# --- answers for programs ---------------------------------------------------------------------------------------------
+
+
+def test_the_answers_as_json(choros: Choros, monkeypatch: pytest.MonkeyPatch) -> None:
+    saga_id = started(choros)
+
+    async def wait(self: Client, saga_id: str, **_: Any) -> Outcome:
+        return Outcome(saga_id, "compensated", Failure(code="no_room", kind="refused", step="book_it"))
+
+    monkeypatch.setattr(Client, "wait", wait)
+    said = choros("saga", "run", "travel", "trip", "-i", TRIP, *SERVERS, "-o", "json")
+    told = json.loads(said.out)
+    assert (said.code, told["saga_id"], told["status"]) == (3, saga_id, "compensated")
+    assert told["failure"]["code"] == "no_room"
+    checked = json.loads(choros("check", "travel", "-o", "json").out)
+    assert (checked["application"], checked["services"][0]["commands"]) == ("travel", ["book.v1"])
+    rows = json.loads(choros("schema", "show", "travel", *STORE, "-o", "json").out)
+    assert [row["what"] for row in rows] == ["saga store"] and rows[0]["schema_version"] > 0
+
+
+def test_health_as_json(choros: Choros, tmp_path: Path) -> None:
+    away = Health("away", 5.0, "refused")
+    report = Report("order", 1, 10.0, 5.0, away, Health("connected", 5.0), 0.0, None)
+    (tmp_path / "health.json").write_text(json.dumps(asdict(report)))
+    said = choros("health", "health.json", "-o", "json")
+    told = json.loads(said.out)
+    assert (said.code, told["well"], told["broker"]["state"]) == (1, False, "away")
+    assert any("The broker is away" in sentence for sentence in told["complaints"])

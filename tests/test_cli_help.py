@@ -43,7 +43,7 @@ def test_there_are_the_commands_that_there_are() -> None:
     assert all(isinstance(one, Verb | Group) for one in EVERY.values()), "and all are of the one kind"
 
 
-@pytest.mark.parametrize("path", [path for path in EVERY if path != ("demo",)], ids=" ".join)
+@pytest.mark.parametrize("path", EVERY, ids=" ".join)
 def test_a_help_page_reads_well_in_eighty_columns(choros: Choros, path: tuple[str, ...]) -> None:
     said = choros(*path, "--help")
     assert (said.code, said.err) == (0, "")
@@ -52,7 +52,7 @@ def test_a_help_page_reads_well_in_eighty_columns(choros: Choros, path: tuple[st
     assert all(len(line) <= 80 for line in lines), max(lines, key=len)
     assert not re.search(r"<\w", said.out), "no type stands for a value"
     assert f"Usage: {' '.join(('choros', *path))} [OPTIONS]" in said.out
-    if isinstance(EVERY[path], Verb):
+    if not hasattr(EVERY[path], "commands"):
         assert f"  $ {' '.join(('choros', *path))}" in said.out, "an example"
 
 

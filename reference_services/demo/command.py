@@ -8,13 +8,16 @@ import sys
 import time
 import uuid
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from choros.cli.everywhere import log_level
+from choros.cli.progress import waiting
+from choros.cli.verbs import Verbs
 from choros.errors import ChorosError, UsageError
 from choros.loading import load_app
 from choros.roles import Addresses
@@ -32,7 +35,8 @@ from reference_services.orders import OrderFile, read_orders
 from reference_services.sample_orders import sample_orders
 
 DRAIN_SECONDS = 60.0
-_demo = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+_demo = Verbs(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+EXAMPLES = ["demo", "demo --orders online_retail.csv", "demo --broker amqp://localhost/ --kill payment"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,20 +61,32 @@ def run(arguments: Sequence[str]) -> int:
     return int(result or 0)
 
 
-@_demo.command()
+@_demo.command(examples=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
 def demo(
-    orders: Annotated[Path | None, typer.Option(help="a CSV file of invoices; without it, orders are made up")] = None,
-    count: Annotated[int, typer.Option(min=1, max=100_000, help="how many orders to make up")] = 60,
-    seed: Annotated[int, typer.Option(help="what the made-up orders follow from")] = 7,
-    broker: Annotated[str, typer.Option(help="memory:// (one process) or amqp://... (many)")] = "memory://",
-    store: Annotated[str, typer.Option(help="sqlite:///file, redis://... or memory://; in the folder by default")] = "",
-    folder: Annotated[
-        Path | None, typer.Option(help="where the databases and logs go; a fresh one if not given")
+    orders: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="a CSV file of invoices; without it, orders are made up")
     ] = None,
-    concurrency: Annotated[int, typer.Option(min=1, max=1000, help="orders under way at once")] = 50,
-    kill: Annotated[list[str] | None, typer.Option(help=f"kill -9 a process in mid-run: {', '.join(ROLES)}")] = None,
-    plug: Annotated[list[str] | None, typer.Option(help="package.module of a subscriber of your own")] = None,
-    outcomes: Annotated[Path | None, typer.Option(help="write every order's outcome to this file, as JSON")] = None,
+    count: Annotated[int, typer.Option(metavar="N", min=1, max=100_000, help="how many orders to make up")] = 60,
+    seed: Annotated[int, typer.Option(metavar="N", help="what the made-up orders follow from")] = 7,
+    broker: Annotated[
+        str, typer.Option(metavar="URL", help="memory:// (one process) or amqp://... (many)")
+    ] = "memory://",
+    store: Annotated[
+        str, typer.Option(metavar="URL", help="sqlite:///file, redis://... or memory://; in the folder by default")
+    ] = "",
+    folder: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="where the databases and logs go; a fresh one if not given")
+    ] = None,
+    concurrency: Annotated[int, typer.Option(metavar="N", min=1, max=1000, help="orders under way at once")] = 50,
+    kill: Annotated[
+        list[str] | None, typer.Option(metavar="ROLE", help=f"kill -9 a process in mid-run: {', '.join(ROLES)}")
+    ] = None,
+    plug: Annotated[
+        list[str] | None, typer.Option(metavar="MODULE", help="package.module of a subscriber of your own")
+    ] = None,
+    outcomes: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="write every order's outcome to this file, as JSON")
+    ] = None,
 ) -> int:
     """Place orders with the whole shop, then balance the books."""
     own_processes = not broker.startswith("memory:")
@@ -82,7 +98,9 @@ def demo(
     if outcomes:
         _check_writable(outcomes)
     addresses = Addresses(broker, store or f"sqlite:///{target}/sagas.db", f"sqlite:///{target}/{{service}}.db")
-    configure_logging("demo", level="CRITICAL" if own_processes else "ERROR")  # each process has a log of its own
+    configure_logging(
+        "demo", level=log_level("CRITICAL" if own_processes else "ERROR")
+    )  # each process has a log of its own
     return asyncio.run(
         _run(
             Options(
@@ -124,12 +142,15 @@ async def _run(options: Options) -> int:
     file = read_orders(options.orders) if options.orders else _made_up(options)
     plugged = {plug: _subscribers(plug) for plug in options.plugs}
     report = Report(sys.stdout)
-    report.opening(options.addresses, file, options.own_processes)
-    async with _open_shop(options, plugged, report) as shop:
+    report.opening(options.addresses, file, options.own_processes, options.folder)
+    async with AsyncExitStack() as stack:
+        async with waiting("opening the shop"):
+            shop = await stack.enter_async_context(_open_shop(options, plugged, report))
         started = time.perf_counter()
         placed = await _trade(shop, options, file.orders, report)
         seconds = time.perf_counter() - started
-        books = await _balanced(options.folder, file.orders, placed)
+        async with waiting("subscribers hear of the last facts; balancing the books"):
+            books = await _balanced(options.folder, file.orders, placed)
         report.story(await _story(shop, placed))
     report.closing(placed, books, seconds, options.folder, options.addresses.store)
     if options.outcomes:
@@ -174,6 +195,8 @@ async def _trade(shop: Shop, options: Options, orders: Sequence[PlaceOrder], rep
         if known is None:
             raise
         raise known.exceptions[0] from None  # one is enough to say what is wrong
+    finally:
+        report.end_progress()
 
 
 async def _place_all(shop: Shop, options: Options, orders: Sequence[PlaceOrder], report: Report) -> list[Placed]:

@@ -11,13 +11,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TextIO
 
+from choros.cli.progress import Working, wanted
 from choros.roles import Addresses
 from choros.version import __version__
 from reference_services.books import Books
 from reference_services.demo.shop import Placed
 from reference_services.orders import OrderFile
-
-_WIDTH = 30
 
 
 class Report:
@@ -25,10 +24,11 @@ class Report:
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
-        self._live = out.isatty()
+        self._so_far = Working("orders")
         self._tenth = -1
 
     def _say(self, *lines: str) -> None:
+        self._so_far.end()  # a bar would stand in the middle of it
         self._write("".join(line + "\n" for line in lines))
 
     def _write(self, text: str) -> None:
@@ -38,7 +38,7 @@ class Report:
         except BrokenPipeError:  # whoever read has seen enough; the run goes on to its end
             os.dup2(os.open(os.devnull, os.O_WRONLY), self._out.fileno())
 
-    def opening(self, addresses: Addresses, file: OrderFile, own_processes: bool) -> None:
+    def opening(self, addresses: Addresses, file: OrderFile, own_processes: bool, folder: Path) -> None:
         """Where everything runs, and what was not placed and why."""
         layout = "a process for each part, two orchestrators" if own_processes else "one process"
         self._say(
@@ -46,24 +46,31 @@ class Report:
             "commanded, tracked:    payment, inventory, shipping",
             "event-driven, untracked: notifications, analytics",
         )
-        self._named("dropped lines", file.dropped_lines)
-        self._named("rejected invoices", file.rejected)
+        self._left_out(file, folder / "not-placed.txt")
         self._say("", f"placing {len(file.orders)} orders")
 
-    def _named(self, what: str, items: Sequence[object]) -> None:
-        if items:
-            self._say("", f"{len(items)} {what}:", *(f"  {item}" for item in items))
+    def _left_out(self, file: OrderFile, path: Path) -> None:
+        """They may be thousands: a count here, and each with its reason in a file."""
+        counts = [f"{len(file.dropped_lines):,} dropped lines"] if file.dropped_lines else []
+        counts += [f"{len(file.rejected):,} rejected invoices"] if file.rejected else []
+        if counts:
+            path.write_text("".join(f"{one}\n" for one in (*file.dropped_lines, *file.rejected)), encoding="utf-8")
+            self._say("", f"not placed: {' and '.join(counts)}; each with its reason:", f"  {_near(path)}")
 
     def progress(self, done: int, total: int) -> None:
         """How far it is: a bar on a terminal, a line for every tenth elsewhere."""
         tenth = done * 10 // total
-        if self._live:
-            filled = done * _WIDTH // total
-            end = "\n" if done == total else ""
-            self._write(f"\r  {'━' * filled}{'─' * (_WIDTH - filled)} {done}/{total} {end}")
+        if wanted():
+            self._so_far.at(done, total)
+            if done == total:
+                self._so_far.end()
         elif tenth != self._tenth:
             self._tenth = tenth
             self._say(f"  {done}/{total}")
+
+    def end_progress(self) -> None:
+        """However the orders ended."""
+        self._so_far.end()
 
     def killed(self, role: str) -> None:
         """A process was killed on purpose."""

@@ -43,7 +43,10 @@ def test_the_figures_are_those_of_the_page(folder: Path) -> None:
     shown = next(line for line in PAGE.splitlines() if line.startswith("saga trip (version 1)"))
     states = re.search(r"[\d,]+ states, [\d,]+ transitions", shown)
     assert states
-    assert states.group() in run("choros verify trip", folder).stdout
+    said = run("choros verify trip", folder).stdout
+    assert states.group() in said
+    shown = PAGE[PAGE.index("  ends: compensated") : PAGE.index("✔ complete: every interleaving")]
+    assert shown in said, "with the word on what is parked"
 
 
 @pytest.mark.slow

@@ -56,26 +56,28 @@ async def test_every_order_ends_the_same_on_servers_and_in_one_process(
     for name in ("first", "second"):
         ended = demo(invoices, tmp_path / name, "--broker", amqp_url, "--store", redis_url)
         balanced(ended)
-        counted(ended)
+        counted(ended, tmp_path / name)
         assert outcomes(tmp_path / name) == invoices.outcomes
         assert await left_behind(amqp_url, redis_url, namespace_of(tmp_path / name)) == []
     store = f"sqlite:///{tmp_path}/sagas.db"
     ended = demo(invoices, tmp_path / "alone", "--broker", "memory://", "--store", store)
     balanced(ended)
-    counted(ended)
+    counted(ended, tmp_path / "alone")
     assert outcomes(tmp_path / "alone") == invoices.outcomes
     listed = [line.strip() for line in ended.lines if "choros saga list" in line]
     assert [line.partition("--store ")[2] for line in listed] == ["sqlite:///sagas.db"]  # seen from here
 
 
-def counted(ended: Ended) -> None:
+def counted(ended: Ended, folder: Path) -> None:
     """Whatever was not placed is counted and named."""
-    lines = ended.lines
-    assert f"{DROPPED} dropped lines:" in lines
-    assert f"{len(REJECTED)} rejected invoices:" in lines
-    assert f"placing {COUNT} orders" in lines
+    told = ended.lines
+    said = f"not placed: {DROPPED} dropped lines and {len(REJECTED)} rejected invoices; each with its reason:"
+    assert told[told.index(said) + 1].endswith(f"{folder.name}/not-placed.txt")
+    assert f"placing {COUNT} orders" in told
+    lines = (folder / "not-placed.txt").read_text().splitlines()
+    assert len(lines) == DROPPED + len(REJECTED)
     for order_id, reason in zip(REJECTED, ("is a cancellation", "has no line that can be sold"), strict=True):
-        assert f"  order {order_id}: {reason}" in lines
+        assert f"order {order_id}: {reason}" in lines
     for reason in ("Quantity is 0, not above zero", "UnitPrice is -1.25, not above zero", "'POST' is not goods"):
         assert sum(line.endswith(reason) for line in lines) == 1, reason
 

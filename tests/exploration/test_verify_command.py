@@ -10,6 +10,7 @@ from typing import NamedTuple
 import pytest
 
 from choros import cli
+from choros.testing.exploration.report import PARKED
 from tests.exploration import trips
 
 FEW = ("--duplicates", "0", "--crashes", "0", "--retries", "0")
@@ -51,12 +52,14 @@ def verify(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
 def test_it_says_what_it_walked_through(verify: Verify) -> None:
     said = verify("travel")
     assert (said.code, said.err) == (0, "")
-    head, budgets, ends, verdict, _, aged, _, verdict_of_the_aged = said.out.splitlines()
+    head, budgets, ends, *parked, verdict, _, aged, _, verdict_of_the_aged = said.out.splitlines()
     assert head.startswith("saga trip (version 1): ")
     for word in ("states", "transitions", " s, ", "MiB at most"):
         assert word in head
     assert "1 duplicate, 1 crash, 1 retry;" in budgets
-    assert "compensated in" in ends
+    assert "compensated in" in ends and "parked in" in ends
+    assert parked == list(PARKED), "what frightens is explained, and once"
+    assert all(len(line) <= 80 for line in parked)
     assert "1 duplicate, 0 crashes, 1 retry, 1 horizon;" in aged
     for one in (verdict, verdict_of_the_aged):
         assert one == "✔ complete: every interleaving within these budgets, and no promise was broken"
@@ -157,7 +160,8 @@ def test_messages_can_be_given(verify: Verify) -> None:
 
 
 def test_on_a_terminal_it_shows_how_far_it_is(verify: Verify, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("choros.cli.verify._on_a_terminal", lambda: True)
+    monkeypatch.setattr("choros.cli.progress.wanted", lambda: True)
+    monkeypatch.setattr("choros.cli.progress.AFTER", 0.0)
     said = verify("travel", *FEW)
-    assert "events deep █" in said.err or "events deep ░" in said.err
+    assert "states of trip" in said.err
     assert "events deep" not in said.out

@@ -9,10 +9,11 @@ from typing import Annotated, Any
 
 import typer
 
-from choros.cli.asking import AppName, Broker, Database, StoreUrl, run_until_done
+from choros.cli.asking import AppName, Broker, Database, Output, StoreUrl, run_until_done
 from choros.cli.drift import pinned, stranded_in
 from choros.cli.everywhere import log_level
 from choros.cli.leaving import Leaving
+from choros.cli.output import format_named, tell_lines, tell_value
 from choros.cli.verbs import Verbs
 from choros.errors import UsageError
 from choros.loading import load_app
@@ -55,11 +56,11 @@ def version() -> None:
 
 
 @app.command(
-    examples=["demo", "demo --orders online_retail.csv", "demo --broker amqp://localhost/ --kill payment"],
+    passes_on=True,
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
 )
 def demo(context: typer.Context) -> None:
-    """Run the reference shop on generated or real orders (`choros demo --help` lists its options)."""
+    """Run the reference shop on generated or real orders."""
     found = next(iter(entry_points(group="choros.demos")), None)
     if found is None:
         raise UsageError("The reference services are not installed.", DEMO_HINT)
@@ -83,16 +84,38 @@ def check(
             metavar="URL", help="a saga store whose live instances have to go on: sqlite:///file or redis://..."
         ),
     ] = "",
+    output: Output = "table",
 ) -> None:
     """Check the declarations, and say which steps are commanded and which are event-driven.
 
     Where there is a pin file they must be as it says; with --store every live instance there must be known."""
+    shape = format_named(output)
     loaded = load_app(application)
-    _tell_declarations(loaded)
+    if shape == "table":
+        _tell_declarations(loaded)
     pinned(loaded, application, file, write=pin)
     if store:
         stranded_in(loaded, store)
-    print("✔ everything fits together")
+    if shape == "table":
+        tell_lines(["✔ everything fits together"])
+    else:
+        tell_value(_declarations(loaded), shape)
+
+
+def _declarations(loaded: App) -> dict[str, Any]:
+    sagas = [
+        {"saga": saga.name, "version": saga.version, "outline": list(outline(saga, _subscribers(loaded)))}
+        for saga in loaded.sagas.values()
+    ]
+    services = [
+        {
+            "service": service.name,
+            "commands": [one.type_name for one in service.commands],
+            "facts": [one.type_name for one in service.facts],
+        }
+        for service in loaded.services.values()
+    ]
+    return {"namespace": loaded.namespace, "application": loaded.name, "sagas": sagas, "services": services}
 
 
 def _tell_declarations(loaded: App) -> None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from choros.attributes import rfc3339
-from choros.cli.asking import AppName, Broker, Database, StoreUrl, log_apart, run_until_done
+from choros.cli.asking import AppName, Broker, Database, Output, StoreUrl, log_apart, run_until_done
+from choros.cli.output import Column, field, format_named, remark, tell_rows
+from choros.cli.progress import Working, working
 from choros.cli.verbs import Verbs
 from choros.cli.words import existing, moment, tell_beyond
 from choros.envelope import Envelope
@@ -65,18 +66,25 @@ async def _republish(loaded: App, addresses: Addresses, since: str, saga: str, s
     async with opened_store(addresses, loaded) as store:
         start = moment(since, store.now()) if since else 0.0
         tell_beyond(await _beyond(store, start, saga_id))
-        told = _Told(f"since {rfc3339(start)}" if since else f"of saga {saga_id}")
+        found = released(store, start, saga=saga, saga_id=saga_id)
+        with working("facts") as so_far:
+            told = _Told(f"since {rfc3339(start)}" if since else f"of saga {saga_id}", so_far)
+            if dry_run:
+                async for facts in found:
+                    told.count(facts, Counter())
+            else:
+                await _put_out(loaded, addresses, found, told)
         if dry_run:
-            async for facts in released(store, start, saga=saga, saga_id=saga_id):
-                told.count(facts, Counter())
             print(f"{told.total} were released {told.which}; nothing was put out")
             return
-        async with connected(addresses, loaded, "republish") as transport:
-            await transport.declare(loaded.topology)  # every queue first: a fact reaches those that are bound
-            async for facts in released(store, start, saga=saga, saga_id=saga_id):
-                told.count(facts, await put_out(transport, facts))
-        told.end()
         print(f"✔ {told.total} put out again, released {told.which}{told.unbound}")
+
+
+async def _put_out(loaded: App, addresses: Addresses, found: AsyncIterator[Sequence[Envelope]], told: _Told) -> None:
+    async with connected(addresses, loaded, "republish") as transport:
+        await transport.declare(loaded.topology)  # every queue first: a fact reaches those that are bound
+        async for facts in found:
+            told.count(facts, await put_out(transport, facts))
 
 
 async def _beyond(store: Store, start: float, saga_id: str) -> str:
@@ -90,8 +98,9 @@ async def _beyond(store: Store, start: float, saga_id: str) -> str:
 class _Told:
     """What was done so far, told to a person who waits."""
 
-    def __init__(self, which: str) -> None:
+    def __init__(self, which: str, so_far: Working) -> None:
         self.which = which
+        self._so_far = so_far
         self._facts = 0
         self._outcome: Counter[Published] = Counter()
         self._sagas: set[str] = set()
@@ -101,13 +110,7 @@ class _Told:
         self._facts += len(facts)
         self._sagas.update(fact.stream for fact in facts)
         self._outcome += outcome
-        if sys.stderr.isatty():
-            print(f"\r  {self.total} ...", end="", file=sys.stderr, flush=True)
-
-    def end(self) -> None:
-        """The answer comes on a line of its own."""
-        if sys.stderr.isatty():
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+        self._so_far.at(self._facts, what=f"facts of {_many(len(self._sagas), 'saga')}")
 
     @property
     def total(self) -> str:
@@ -128,31 +131,50 @@ def missed(
     saga: OneSaga = "",
     store: StoreUrl = DEFAULT_STORE,
     database: Database = DEFAULT_DATABASE,
+    output: Output = "table",
 ) -> None:
     """Say which facts of the store's history each subscriber has not handled; exits with 1 if there are any.
 
     It reads the inboxes in the databases at the address given. A fact that is missing there may have been lost with
     the broker, may still wait in a queue, or may be parked."""
     log_apart()
+    shape = format_named(output)
     loaded = load_app(application)
     name = loaded.saga(saga).name if saga else ""
     addresses = Addresses(store=existing(store), database=database)
-    if run_until_done(_missed(loaded, addresses, since, name)):
+    found = run_until_done(_missed(loaded, addresses, since, name))
+    if shape == "table":
+        _tell_missed(found)
+    else:
+        tell_rows([row for _, _, rows in found for row in rows], COLUMNS, shape, none="no fact is missed")
+    if any(rows for _, _, rows in found):
         raise typer.Exit(1)
 
 
-async def _missed(loaded: App, addresses: Addresses, since: str, saga: str) -> int:
+Missed = tuple[str, int, list[dict[str, Any]]]
+"""Of one subscriber: its name, how many facts there are for it, and those that it has not handled."""
+COLUMNS = [Column(name.upper(), field(name), least=8) for name in ("subscriber", "type", "key", "stream", "seq", "at")]
+
+
+def _tell_missed(found: Sequence[Missed]) -> None:
+    for subscriber, total, rows in found:
+        for row in rows:
+            print("  ".join(str(value) for value in row.values()))
+        print(f"{subscriber}: {len(rows)} missed of {_many(total, 'fact')}")
+    if not found:
+        remark("no subscribers")
+
+
+async def _missed(loaded: App, addresses: Addresses, since: str, saga: str) -> list[Missed]:
     services = [service for service in loaded.services.values() if service.facts]
-    lacking = 0
+    found: list[Missed] = []
     async with opened_store(addresses, loaded) as store:
         start = moment(since, store.now())
         tell_beyond(warning(await store.forgotten(), start))
         for service in services:
             async with _inbox(loaded, addresses, service) as inbox:
-                lacking += await _missed_by(service, inbox, store, start, saga)
-    if not services:
-        print("no subscribers", file=sys.stderr)
-    return lacking
+                found.append(await _missed_by(service, inbox, store, start, saga))
+    return found
 
 
 @asynccontextmanager
@@ -167,20 +189,26 @@ async def _inbox(loaded: App, addresses: Addresses, service: Service) -> AsyncIt
         await database.close()
 
 
-async def _missed_by(service: Service, inbox: ServiceDatabase, store: Store, start: float, saga: str) -> int:
+async def _missed_by(service: Service, inbox: ServiceDatabase, store: Store, start: float, saga: str) -> Missed:
     wanted = {fact.type_name for fact in service.facts}
     known = await forgotten_until(inbox, "facts")
     if start <= known:
-        print(f"{service.name} has forgotten which facts it handled up to {rfc3339(known)}", file=sys.stderr)
-    total, lacking = 0, 0
-    async for facts in released(store, start, saga=saga):
-        mine = [fact for fact in facts if fact.type in wanted and fact.time > known]
-        without = await not_handled(inbox, service.name, mine)
-        total, lacking = total + len(mine), lacking + len(without)
-        for fact in without:
-            print(f"{service.name}  {fact.type}  {fact.subject}  {fact.stream} {fact.seq}  {rfc3339(fact.time)}")
-    print(f"{service.name}: {lacking} missed of {_many(total, 'fact')}")
-    return lacking
+        remark(f"! {service.name} has forgotten which facts it handled up to {rfc3339(known)}")
+    total, rows = 0, list[dict[str, Any]]()
+    with working(f"facts for {service.name}") as so_far:
+        async for facts in released(store, start, saga=saga):
+            mine = [fact for fact in facts if fact.type in wanted and fact.time > known]
+            without = await not_handled(inbox, service.name, mine)
+            total, rows = total + len(mine), [*rows, *(_row(service.name, fact) for fact in without)]
+            so_far.at(total)
+    return service.name, total, rows
+
+
+def _row(subscriber: str, fact: Envelope) -> dict[str, Any]:
+    return {
+        "subscriber": subscriber, "type": fact.type, "key": fact.subject, "stream": fact.stream, "seq": fact.seq,
+        "at": rfc3339(fact.time),
+    }  # fmt: skip
 
 
 def _many(count: int, what: str) -> str:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from choros.cli.asking import Output
+from choros.cli.output import format_named, tell_lines, tell_value
 from choros.cli.verbs import Verbs
 from choros.runtime.health import Report
 from choros.sources import now
@@ -19,15 +22,20 @@ app = Verbs()
 def health(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="the --health-file that the role was started with")],
     alive: Annotated[bool, typer.Option("--alive", help="ask only whether the process itself lives")] = False,
+    output: Output = "table",
 ) -> None:
     """Say how a running role is; exits with 1 if it hangs, or its broker or store is away or blocked."""
+    shape = format_named(output)
     report = Report.read(file)
     found = report.complaints(now(), alive_only=alive)
+    if shape != "table":
+        tell_value({"well": not found, "complaints": found, "remarks": report.remarks, **asdict(report)}, shape)
+        raise typer.Exit(1 if found else 0)
     for sentence in found:
         print(f"✖ {report.role}: {sentence}", file=sys.stderr)
     if found:
         raise typer.Exit(1)
     for sentence in report.remarks:
-        print(f"! {report.role}: {sentence}")
+        tell_lines([f"! {report.role}: {sentence}"])
     if not report.remarks:
-        print(f"✔ {report.role}: all is well")
+        tell_lines([f"✔ {report.role}: all is well"])

@@ -13,6 +13,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
+_SHOW_THE_CURSOR = b"\x1b[?25h\n"
+"""What draws progress has hidden it."""
+
 
 @contextmanager
 def ends_when_told() -> Iterator[None]:
@@ -25,7 +28,7 @@ def ends_when_told() -> Iterator[None]:
                 worker.kill()
             with suppress(Exception):
                 sys.stdout.flush()
-            os.write(2, b"\n" * sys.stderr.isatty() + "✖ Interrupted.\n".encode())
+            os.write(2, _SHOW_THE_CURSOR * sys.stderr.isatty() + "✖ Interrupted.\n".encode())
         os._exit(128 + number)
 
     before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -27,6 +27,9 @@ _STATUSES = {
     "completed": "green", "compensated": "yellow", "running": "cyan", "compensating": "yellow", "parked": "red",
     "unreadable": "red",
 }  # fmt: skip
+_MARKS = {
+    "✔": "green", "✖": "red", "■": "red", "!": "yellow", "↩": "yellow", "‖": "yellow", "▶": "cyan", "◇": "blue",
+}  # fmt: skip
 _quiet = {"on": False}
 
 
@@ -87,6 +90,13 @@ def tell_rows(rows: Sequence[Row], columns: Sequence[Column], shape: str, *, non
 def tell_value(value: Row, shape: str) -> None:
     """Print one thing as JSON; on one line for `jsonl`."""
     print(json.dumps(value, indent=1 if shape == "json" else None, ensure_ascii=False))
+
+
+def tell_lines(lines: Iterable[str]) -> None:
+    """Print sentences; the mark that one begins with has its colour."""
+    for line in lines:
+        mark = line.lstrip()[:1]
+        print(line.replace(mark, styled(mark, _MARKS.get(mark, "")), 1) if mark else line, flush=True)
 
 
 def remark(sentence: str) -> None:

@@ -6,10 +6,11 @@ draws it: some of these commands fork.
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -45,15 +46,16 @@ class Working:
             return
         self._drawn = moment
         bar = self._bar = self._bar or self._started()
-        bar.update(bar.task_ids[0], description=self._what, completed=done, total=self._total)
+        said = f"{done:,} {self._what}" if done and not self._total else self._what
+        bar.update(bar.task_ids[0], description=said, completed=done, total=self._total)
         bar.refresh()
 
     def _started(self) -> Progress:
-        columns = [SpinnerColumn(), TextColumn("{task.description}", markup=False)]
-        counted = [BarColumn(bar_width=30), MofNCompleteColumn()] if self._total else [TextColumn("{task.completed:,}")]
+        counted = (BarColumn(bar_width=30), MofNCompleteColumn()) if self._total else ()
+        said = TextColumn("{task.description}", markup=False)
         bar = Progress(
-            *columns, *counted, TimeElapsedColumn(),
-            console=Console(stderr=True), auto_refresh=False, transient=True,
+            SpinnerColumn(), *counted, said, TimeElapsedColumn(),
+            console=Console(stderr=True, force_terminal=True), auto_refresh=False, transient=True,
         )  # fmt: skip
         bar.add_task(self._what, total=self._total)
         bar.start()
@@ -69,6 +71,23 @@ class Working:
 def wanted() -> bool:
     """Whether somebody looks."""
     return not is_quiet() and is_terminal(sys.stderr)
+
+
+@asynccontextmanager
+async def waiting(what: str) -> AsyncIterator[None]:
+    """While something goes on that does not tell how far it is."""
+    with working(what) as so_far:
+        turning = asyncio.create_task(_turn(so_far))
+        try:
+            yield
+        finally:
+            turning.cancel()
+
+
+async def _turn(so_far: Working) -> None:
+    while True:
+        so_far.at(0)
+        await asyncio.sleep(EVERY)
 
 
 @contextmanager

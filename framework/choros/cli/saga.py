@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from datetime import timedelta
 from typing import Annotated, Any
 
@@ -24,7 +25,7 @@ from choros.cli.asking import (
 )
 from choros.cli.events import saga_events
 from choros.cli.looking import MaybeApp, looking
-from choros.cli.output import format_named, is_terminal, tell_value
+from choros.cli.output import format_named, is_terminal, tell_lines, tell_value
 from choros.cli.overview import saga_list
 from choros.cli.progress import working
 from choros.cli.verbs import Verbs
@@ -96,11 +97,13 @@ def saga_run(
     given: Input,
     key: Key = None,
     timeout: Annotated[float, typer.Option(metavar="SECONDS", help="seconds to wait for the outcome")] = 60.0,
+    output: Output = "table",
     broker: Broker = DEFAULT_BROKER,
     store: StoreUrl = DEFAULT_STORE,
 ) -> None:
     """Start a saga and wait for its outcome; exits with 3 if it was undone."""
 
+    shape = format_named(output)
     wait, started = timedelta(seconds=seconds(timeout)), [""]
     saga, message = _typed(application, name, given, store)
 
@@ -116,12 +119,16 @@ def saga_run(
         look = ("show", application, store, started[0]) if started[0] else ("list", application, store)
         print(interrupted(started[0], command(*look)), file=sys.stderr)
         raise typer.Exit(130) from None
-    _tell_outcome(outcome)
+    _tell_outcome(outcome, shape)
 
 
-def _tell_outcome(outcome: Outcome) -> None:
+def _tell_outcome(outcome: Outcome, shape: str) -> None:
     why = f" ({outcome.failure.code} at {outcome.failure.step})" if outcome.failure else ""
-    print(f"{outcome.saga_id} {outcome.status}{why}{f': {outcome.parked}' if outcome.parked else ''}")
+    if shape == "table":
+        print(f"{outcome.saga_id} {outcome.status}{why}{f': {outcome.parked}' if outcome.parked else ''}")
+    else:
+        failure = outcome.failure.model_dump(mode="json") if outcome.failure else None
+        tell_value({**asdict(outcome), "failure": failure}, shape)
     if outcome.status != "completed":
         raise typer.Exit(3 if outcome.status == "compensated" else 1)
 
@@ -152,7 +159,7 @@ def saga_show(
         told = {"saga_id": account.record.saga_id, "status": account.record.status, "stuck": why, "history": history}
         tell_value(told if why else {name: value for name, value in told.items() if name != "stuck"}, shape)
         return
-    print("\n".join(timeline(account, sagas.get((account.record.saga, account.record.saga_version)))))
+    tell_lines(timeline(account, sagas.get((account.record.saga, account.record.saga_version))))
     if why:
         print(f"stuck: {why}")
 

@@ -6,12 +6,14 @@ import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import typer
 
-from choros.cli.asking import AppName, log_apart, run_until_done
+from choros.cli.asking import AppName, Output, log_apart, run_until_done
+from choros.cli.output import format_named, remark, tell_rows
+from choros.cli.progress import waiting
 from choros.cli.verbs import Verbs
 from choros.cli.words import lasting
 from choros.loading import load_app
@@ -38,18 +40,24 @@ Database = Annotated[
 
 
 @app.command(examples=["schema show shop --store redis://127.0.0.1/0"])
-def show(application: AppName, store: StoreUrl = "", database: Database = "") -> None:
+def show(application: AppName, store: StoreUrl = "", database: Database = "", output: Output = "table") -> None:
     """Say which schema version the saga store and the services' databases have. Without options: the default ones."""
     log_apart()
+    shape = format_named(output)
     loaded = load_app(application)
-    run_until_done(_show(loaded, *_addresses(store, database)))
+    rows = run_until_done(_versions(loaded, *_addresses(store, database)))
+    if shape != "table":
+        tell_rows(rows, (), shape, none="nothing is there")
+    for row in rows if shape == "table" else ():
+        print(f"{row['what']}: {_version(row['schema_version'])}")
 
 
-async def _show(loaded: App, store: str, database: str) -> None:
-    async for found in _stores(loaded, store):
-        print(f"saga store: {_version(await found.schema_version())}")
-    async for name, its in _databases(loaded, database):
-        print(f"database of {name}: {_version(await its.schema_version())}")
+async def _versions(loaded: App, store: str, database: str) -> list[dict[str, Any]]:
+    stores = [("saga store", await found.schema_version()) async for found in _stores(loaded, store)]
+    databases = [
+        (f"database of {name}", await its.schema_version()) async for name, its in _databases(loaded, database)
+    ]
+    return [{"what": what, "schema_version": version} for what, version in (*stores, *databases)]
 
 
 def _version(number: int) -> str:
@@ -68,10 +76,13 @@ def upgrade(application: AppName, store: StoreUrl = "", database: Database = "")
 
 async def _upgrade(loaded: App, store: str, database: str) -> None:
     async for found in _stores(loaded, store):
-        done = await found.upgrade()
+        async with waiting("bringing up the saga store"):
+            done = await found.upgrade()
         print("\n".join(_told(loaded, done, await found.schema_version())))
     async for name, its in _databases(loaded, database):
-        before, rows = await its.schema_version(), await its.upgrade(partial(carried_over, name))
+        before = await its.schema_version()
+        async with waiting(f"bringing up the database of {name}"):
+            rows = await its.upgrade(partial(carried_over, name))
         print(f"database of {name}: {_became(before, await its.schema_version(), rows, 'rows')}")
 
 
@@ -124,5 +135,5 @@ def _is_there(what: str, url: str) -> bool:
     path = unquote(urlsplit(lasting(url)).path[1:])
     missing = url.startswith("sqlite:///") and not os.path.exists(path)
     if missing:
-        print(f"{what}: there is none at {path}")
+        remark(f"{what}: there is none at {path}")
     return not missing

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +15,8 @@ import typer
 from choros.cli.asking import AppName
 from choros.cli.given import given_replies, given_starts
 from choros.cli.interrupts import ends_when_told
+from choros.cli.output import tell_lines
+from choros.cli.progress import working
 from choros.cli.verbs import Verbs
 from choros.cli.words import writable
 from choros.errors import UsageError
@@ -30,7 +31,6 @@ from choros.testing.simulation.shrinking import shrink
 from choros.testing.simulation.stage import always
 
 app = Verbs(help="An application in a simulated world, with faults.")
-BAR = 40
 Starts = Annotated[
     list[str] | None, typer.Option(metavar="JSON", help="a start message, or SAGA=JSON, if none can be made up")
 ]
@@ -58,9 +58,14 @@ def run(
     writable(report)
     scene = _scene(load_app(application), start or (), reply or ())
     began = time.monotonic()
-    tally = campaign(scene, range(seed, seed + campaigns), workers=workers, on_progress=_bar(campaigns))
+    with working("runs", campaigns) as so_far:
+
+        def show(tally: Tally) -> None:
+            so_far.at(tally.runs, what=f"runs, {tally.failed} violations")
+
+        tally = campaign(scene, range(seed, seed + campaigns), workers=workers, on_progress=show)
     took = time.monotonic() - began
-    print("\n".join(summary(tally, scene, took)))
+    tell_lines(summary(tally, scene, took))
     if report:
         report.write_text(json.dumps(as_data(tally, scene, took), indent=2), encoding="utf-8")
     for result in tally.failures[:MOST_TOLD]:
@@ -85,7 +90,7 @@ def replay(
         _tell(scene, result, [application, *_again(start or (), reply or ())])
     else:
         print("\n".join([f"seed {seed}: {fault}" for fault in result.plan.faults]))
-        print("\n".join([*result.story, *(f"✖ {violation}" for violation in result.violations)]))
+        tell_lines([*result.story, *(f"✖ {violation}" for violation in result.violations)])
         print(f"trace {result.digest}")
     if result.violations:
         raise typer.Exit(1)
@@ -110,17 +115,5 @@ def _again(starts: Sequence[str], replies: Sequence[str]) -> Iterator[str]:
 
 def _tell(scene: Scene, result: Result, words: Sequence[str]) -> None:
     small = scene.examine(shrink(scene, result).plan, story=True)
-    print("\n".join(failure(small, shrunk_from=len(result.plan.faults))))
+    tell_lines(failure(small, shrunk_from=len(result.plan.faults)))
     print(f"  again: choros sim replay {result.plan.seed} {' '.join(words)}")
-
-
-def _bar(whole: int) -> Callable[[Tally], None]:
-    """A bar on a terminal, nothing elsewhere."""
-
-    def draw(tally: Tally) -> None:
-        done = tally.runs * BAR // whole
-        end = "\n" if tally.runs >= whole else ""
-        text = f"\r[{'█' * done}{'·' * (BAR - done)}] {tally.runs}/{whole}  {tally.failed} violations{end}"
-        print(text, end="", file=sys.stderr, flush=True)
-
-    return draw if sys.stderr.isatty() else lambda _: None

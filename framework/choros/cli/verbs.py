@@ -70,15 +70,21 @@ class Verbs(typer.Typer):
         super().__init__(**{"cls": Group, **given})
 
     def command(
-        self, name: str | None = None, *, examples: Sequence[str] = (), needs_app: bool = True, **given: Any
+        self,
+        name: str | None = None,
+        *,
+        examples: Sequence[str] = (),
+        needs_app: bool = True,
+        passes_on: bool = False,
+        **given: Any,
     ) -> Callable[..., Any]:
         """Declare a command; `examples` are what stands behind `choros `. One that does not need APP, if it has such an
-        argument, is given an empty one."""
+        argument, is given an empty one; one that passes all on to another command has no options of its own."""
         kind = type("Verb", (Verb,), {"examples": tuple(examples), "needs_app": needs_app})
         declare = super().command(name, cls=kind, **given)
 
         def declared(function: Callable[..., Any]) -> Callable[..., Any]:
-            declare(told_everywhere(function))
+            declare(function if passes_on else told_everywhere(function))
             return function
 
         return declared

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,6 +13,8 @@ import typer
 from choros.cli.asking import AppName
 from choros.cli.given import given_replies, given_start
 from choros.cli.interrupts import ends_when_told
+from choros.cli.output import tell_lines
+from choros.cli.progress import Working, working
 from choros.cli.verbs import Verbs
 from choros.cli.words import writable
 from choros.errors import UsageError
@@ -28,7 +29,6 @@ from choros.testing.exploration.trial import Tried, try_mutants
 from choros.testing.simulation.real_code import RealCodeReport, every_combination, fixed_replies
 
 app = Verbs()
-BAR = 30
 MOST_TOLD = 3
 """Broken combinations told in full."""
 Count = Annotated[int | None, typer.Option(metavar="N", min=0, max=5, help="instead of the usual budget, 5 at most")]
@@ -91,102 +91,70 @@ def _chosen(loaded: App, name: str) -> Sequence[Saga[Any]]:
 
 def _verified(loaded: App, exploration: Exploration, *, mutants: bool, real_code: bool) -> dict[str, Any]:
     """Verify one saga, print what was found, and give it back for the report."""
-    if _on_a_terminal():
-        exploration.progress = _walking(exploration.saga.name)
-    found = report(exploration, exploration.run())
-    _clear(exploration)
-    print("\n".join(lines(found)), flush=True)
-    aged = _aged(exploration)
-    held = not (found.violation or aged.violation)
-    told: dict[str, Any] = {**found.to_json(), "held": held, "aged": aged.to_json()}
-    if mutants:
-        tried = [_print_tried(one) for one in try_mutants(exploration)]
-        _clear(exploration)
-        concerned = [one for one in tried if one.report]
-        missed, of = sum(not one.caught for one in tried), f"{len(concerned)} mutants that concern this saga"
-        print(f"✖ {missed} of the {of} NOT caught" if missed else f"✔ all {of} caught")
-        told["mutants"] = [one.to_json() for one in tried]
-        told["held"] &= all(one.caught for one in tried)
-    if real_code:
-        real = _through_the_runtime(loaded, exploration)
-        _print_real(real)
-        told["real_code"] = real.to_json()
-        told["held"] &= not real.violations
+    with working("") as so_far:
+        exploration.progress = _walking(so_far, exploration.saga.name)
+        found = report(exploration, exploration.run())
+        _print(so_far, lines(found))
+        aged = _aged(so_far, exploration)
+        held = not (found.violation or aged.violation)
+        told: dict[str, Any] = {**found.to_json(), "held": held, "aged": aged.to_json()}
+        if mutants:
+            told["mutants"], caught = _without_rules(so_far, exploration)
+            told["held"] &= caught
+        if real_code:
+            real = _through_the_runtime(so_far, loaded, exploration)
+            _print(so_far, _real(real))
+            told["real_code"] = real.to_json()
+            told["held"] &= not real.violations
     return told
 
 
-def _aged(exploration: Exploration) -> Report:
+def _print(so_far: Working, told: Iterable[str]) -> None:
+    so_far.end()
+    tell_lines(told)
+
+
+def _without_rules(so_far: Working, exploration: Exploration) -> tuple[list[dict[str, Any]], bool]:
+    tried: list[Tried] = []
+    for one in try_mutants(exploration):
+        tried.append(one)
+        _print(so_far, one.lines())
+    missed = sum(not one.caught for one in tried)
+    of = f"{sum(bool(one.report) for one in tried)} mutants that concern this saga"
+    tell_lines([f"✖ {missed} of the {of} NOT caught" if missed else f"✔ all {of} caught"])
+    return [one.to_json() for one in tried], not missed
+
+
+def _aged(so_far: Working, exploration: Exploration) -> Report:
     """The same with participants that forget, within budgets of its own: that would multiply all the rest."""
     forgetful = replace(exploration, bounds=replace(exploration.bounds, budgets=AGED))
     found = report(forgetful, forgetful.run())
-    _clear(exploration)
-    print("\n".join(lines(found)), flush=True)
+    _print(so_far, lines(found, explained=False))
     return found
 
 
-def _through_the_runtime(loaded: App, exploration: Exploration) -> RealCodeReport:
+def _through_the_runtime(so_far: Working, loaded: App, exploration: Exploration) -> RealCodeReport:
     saga, seed = exploration.saga, exploration.bounds.seed
     start = saga.start.from_json(exploration.start) if exploration.start else None
     replies = fixed_replies(saga, exploration.replies)
-    return every_combination(loaded, saga, seed=seed, progress=_counting(), start=start, replies=replies)
+
+    def show(done: int, of: int) -> None:
+        so_far.at(done, of, f"runs of {saga.name}")
+
+    return every_combination(loaded, saga, seed=seed, progress=show, start=start, replies=replies)
 
 
-def _print_tried(tried: Tried) -> Tried:
-    print("\n".join(tried.lines()), flush=True)
-    return tried
-
-
-def _print_real(real: RealCodeReport) -> None:
-    _wipe()
+def _real(real: RealCodeReport) -> Iterator[str]:
     ends = ", ".join(f"{status} {count:,}" for status, count in sorted(real.statuses.items()))
     kind = "every combination of outcomes" if real.complete else f"every pair of outcomes (of {real.possible:,} in all)"
-    print(f"saga {real.saga} through the real runtime: {kind}, {real.runs:,} runs in {real.seconds:.1f} s: {ends}")
+    yield f"saga {real.saga} through the real runtime: {kind}, {real.runs:,} runs in {real.seconds:.1f} s: {ends}"
     for broken in real.violations[:MOST_TOLD]:
-        print(f"✖ {broken.case} (seed {broken.seed})")
-        print("\n".join(f"  {sentence}" for sentence in broken.sentences))
-    if real.violations:
-        print(f"✖ {len(real.violations):,} combinations broke a promise")
-    else:
-        print("✔ no promise was broken")
+        yield f"✖ {broken.case} (seed {broken.seed})"
+        yield from (f"  {sentence}" for sentence in broken.sentences)
+    broken_ones = f"✖ {len(real.violations):,} combinations broke a promise"
+    yield broken_ones if real.violations else "✔ no promise was broken"
 
 
-# --- how far it is ----------------------------------------------------------------------------------------------------
-
-
-def _on_a_terminal() -> bool:
-    return sys.stderr.isatty()
-
-
-def _walking(name: str) -> Callable[[int, int, int], None]:
-    """A line on the terminal. Nobody knows how many states are to come, so the bar is that of one level."""
-    width = {"level": -1, "states": 1}
-
-    def show(states: int, left: int, level: int) -> None:
-        if width["level"] != level:
-            width.update(level=level, states=max(left, 1))
-        filled = BAR * (width["states"] - left) // width["states"]
-        bar = "█" * filled + "░" * (BAR - filled)
-        print(f"\r{name}: {states:,} states, {level} events deep {bar}", end="", file=sys.stderr, flush=True)
-
-    return show
-
-
-def _counting() -> Callable[[int, int], None] | None:
-    if not _on_a_terminal():
-        return None
-
-    def show(done: int, all_: int) -> None:
-        filled = BAR * done // max(all_, 1)
-        print(f"\r{done:,} of {all_:,} runs {'█' * filled}{'░' * (BAR - filled)}", end="", file=sys.stderr, flush=True)
-
-    return show
-
-
-def _clear(exploration: Exploration) -> None:
-    if exploration.progress:
-        _wipe()
-
-
-def _wipe() -> None:
-    if _on_a_terminal():
-        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+def _walking(so_far: Working, name: str) -> Callable[[int, int, int], None]:
+    """Nobody knows how many states are to come, so there is no bar."""
+    return lambda states, left, level: so_far.at(states, what=f"states of {name}, {level} events deep")

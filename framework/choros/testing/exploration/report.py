@@ -84,8 +84,16 @@ def report(exploration: Explored, found: Found[Event]) -> Report:
     )
 
 
-def lines(told: Report) -> list[str]:
-    """The report as a person reads it."""
+PARKED = (
+    "  parked keeps the promise: where nothing may be given up (the pivot, a step",
+    "  behind it, an undo) and the attempts ran out, it waits for a person, who then",
+    "  retries or skips. Each state counts, however rare: here anything may fail.",
+)
+"""Why it is right that sagas end so, and why so many states are of that kind."""
+
+
+def lines(told: Report, *, explained: bool = True) -> list[str]:
+    """The report as a person reads it; with a word on what is parked, if wanted."""
     within = ", ".join(
         (
             _count(told.duplicates, "duplicate"),
@@ -100,6 +108,7 @@ def lines(told: Report) -> list[str]:
         f"  budgets: {within}; refusals, failures, silence, cancel, pause, skip at every moment",
         "  ends: " + (", ".join(f"{status} in {count:,}" for status, count in told.ends.items()) or "none"),
     ]
+    out += PARKED if explained and told.ends.get("parked") else ()
     blame = "such a saga parks. If only the made-up messages are to blame: --start, --reply"
     out += [f"ℹ {note}: {blame}" for note in told.notes]
     if told.violation:
