@@ -456,6 +456,15 @@ def test_the_answers_as_json(choros: Choros, monkeypatch: pytest.MonkeyPatch) ->
     assert [row["what"] for row in rows] == ["saga store"] and rows[0]["schema_version"] > 0
 
 
+def test_acts_as_json(choros: Choros) -> None:
+    saga_id = started(choros)
+    for verb, answer_, code in (("pause", "paused", 0), ("pause", "too_late", 1)):
+        said = choros("saga", verb, "travel", "Ada", *SERVERS, "-o", "json")
+        assert (said.code, json.loads(said.out)) == (code, {"saga_id": saga_id, "act": verb, "answer": answer_})
+    told = json.loads(choros("saga", "resume", "travel", "Ada", *SERVERS, "-o", "json").out)
+    assert told == {"saga_id": saga_id, "act": "resume", "answer": "resumed", "step": "book_it"}
+
+
 def test_health_as_json(choros: Choros, tmp_path: Path) -> None:
     away = Health("away", 5.0, "refused")
     report = Report("order", 1, 10.0, 5.0, away, Health("connected", 5.0), 0.0, None)

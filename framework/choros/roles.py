@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Protocol, TypeVar
 
-from choros.errors import UsageError, shown
+from choros.errors import UsageError, shown, unknown
 from choros.logs import get_logger
 from choros.runtime.application import App
 from choros.runtime.calling import ExitWanted, apart, in_order, plainly
@@ -254,7 +254,8 @@ async def open_role(
     elif kind in ("service", "subscriber"):
         parts += await _open_service(app, app.service(name), addresses, transport, stack, vitals, settings, kind)
     elif role != "orchestrator":
-        raise UsageError(f"There is no role {role!r}.", "orchestrator, service:NAME, subscriber:NAME or all.")
+        hint = "orchestrator, service:NAME, subscriber:NAME or all."
+        raise UsageError(*unknown(f"There is no role {role!r}.", role, ("orchestrator", "all"), hint))
     if role == "orchestrator" or (kind == "all" and app.sagas):
         store = await _entered(addresses.store, partial(opened_store, addresses, app), stack, waiting)
         vitals.watch_store("saga store", partial(_look_into_store, store, app))

@@ -18,7 +18,7 @@ import typer
 from choros.cli.everywhere import log_level
 from choros.cli.progress import waiting
 from choros.cli.verbs import Verbs
-from choros.errors import ChorosError, UsageError
+from choros.errors import ChorosError, UsageError, unknown
 from choros.loading import load_app
 from choros.roles import Addresses
 from choros.runtime.service import Service
@@ -133,7 +133,7 @@ def _check(own_processes: bool, store: str, kills: Sequence[str]) -> None:
         raise UsageError("Processes cannot share a store in memory.", "--store redis://... or sqlite:///file.")
     for role in kills:
         if role not in ROLES:
-            raise UsageError(f"There is no process {role!r} to kill.", f"one of: {', '.join(ROLES)}.")
+            raise UsageError(*unknown(f"There is no process {role!r} to kill.", role, ROLES))
         if not own_processes:
             raise UsageError("In one process there is nothing to kill.", "--broker amqp://...")
 

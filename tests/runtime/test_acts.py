@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from choros.errors import UsageError
+from choros.errors import OutcomePending, UsageError
 from choros.messages import Failure
 from choros.runtime.client import Client, events_of
 from choros.runtime.parked import meant, parked_at
@@ -120,3 +121,13 @@ def test_the_closing_facts_are_parked_under_no_name() -> None:
     assert meant(PARKS, instance, None, None) == ("", 1)
     with pytest.raises(UsageError, match="is parked at its closing facts, not at charge_payment"):
         meant(PARKS, instance, "charge_payment", None)
+
+
+async def test_no_wait_is_shorter_than_none() -> None:
+    async with staged(PARKS) as stage:
+        client = await stage.client()
+        saga_id = await client.start(PARKS, shop.ORDER)
+        with pytest.raises(UsageError, match="is no timedelta of zero or more"):
+            await client.wait(saga_id, timeout=timedelta(seconds=-1))
+        with pytest.raises(OutcomePending):
+            await client.wait(saga_id, timeout=timedelta(0))

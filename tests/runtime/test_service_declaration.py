@@ -61,6 +61,10 @@ async def too_special(command: Book) -> BookedTwice: ...
 async def reacts(fact: TripBooked) -> None: ...
 async def elsewhere(command: "Elsewhere") -> Booked: ...  # type: ignore[name-defined] # noqa: F821
 async def no_type(command: "5 | None") -> Booked: ...  # type: ignore[valid-type]
+async def object_of(command: object) -> Booked: ...
+async def whatever(command: Any) -> Booked: ...
+async def object_fact(fact: object) -> None: ...
+async def any_message(command: Message) -> Booked: ...
 def in_a_hurry(command: Book) -> Booked: ...
 
 
@@ -108,6 +112,12 @@ MISTAKES: list[tuple[Any, str]] = [
     (lambda: service().provider(Book)(lost), "lost returns Lost, but Book is answered with Booked."),
     (lambda: service().provider(Book, ask=perhaps_lost)(lost), "perhaps_lost returns Lost, but Book is answered with"),
     (lambda: service().handles(Book)(too_special), "too_special returns BookedTwice, but Book is answered with Booked"),
+    (lambda: service().handles(Book)(object_of), "object_of takes 'command', which is neither Book, a Transaction"),
+    (lambda: service().handles(Book)(whatever), "whatever takes 'command', which is neither Book, a Transaction"),
+    (lambda: service().on(TripBooked)(object_fact), "object_fact takes 'fact', which is neither TripBooked, a"),
+    (lambda: service().handles(Command), f"service 'bank': handles is given {Command!r}, which is no Command."),
+    (lambda: service().on(Fact), f"service 'bank': on is given {Fact!r}, which is no Fact."),
+    (lambda: Service("bank", facts=[Fact]), f"service 'bank': facts holds {Fact!r}, which is no Fact."),
     (lambda: service().prepares(sync_tables), "service 'bank': sync_tables is not async."),
     (lambda: service().prepares(no_argument), f"service 'bank': no_argument {CALLED_WITH}"),
     (lambda: service().prepares(two_arguments), f"service 'bank': two_arguments {CALLED_WITH}"),
@@ -142,7 +152,9 @@ def test_a_mistake_is_a_sentence(mistake: Any, sentence: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("function", [booked, perhaps, any_reply, anything, silent], ids=lambda f: str(f.__name__))
+@pytest.mark.parametrize(
+    "function", [booked, perhaps, any_reply, anything, silent, any_message], ids=lambda f: str(f.__name__)
+)
 def test_a_handler_may_say_less_than_it_returns(function: Any) -> None:
     assert service().handles(Book)(function) is function
 
@@ -167,3 +179,14 @@ def test_an_application_may_be_empty_and_a_command_may_have_no_reply_type() -> N
     assert (App("x").sagas, App("x").services) == ({}, {})
     assert Shout.reply_type is Done
     assert list(app(sagas=iter([trip]), services={bank}).services) == ["bank"]
+
+
+def test_a_typo_in_a_destination_says_which_service_was_meant() -> None:
+    mistyped = Saga("trip", start=Trip, steps=(Pivot(book, to="bnak"),))
+    with pytest.raises(DeclarationError) as caught:
+        app(sagas=[mistyped], services=[bank])
+    sentence = "saga 'trip': book goes to 'bnak', which no service is called. Did you mean 'bank'?"
+    assert str(caught.value) == sentence, "and not: declare it"
+    elsewhere = Saga("trip", start=Trip, steps=(Pivot(book, to="hotel"),))
+    with pytest.raises(DeclarationError, match=r"Try: declare Service\('hotel'\)"):
+        app(sagas=[elsewhere], services=[bank])

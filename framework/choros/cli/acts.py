@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from choros.cli.asking import AppName, Broker, SagaId, StoreUrl, with_client
+from choros.cli.asking import AppName, Broker, Output, SagaId, StoreUrl, with_client
+from choros.cli.output import format_named, tell_value
 from choros.cli.signing import By, whoever
 from choros.cli.verbs import Verbs
 from choros.cli.words import answer, fields_of, message_of
@@ -35,19 +36,26 @@ class _Asked:
     reason: str
     broker: str
     store: str
+    shape: str
 
-    def do(self, act: Act) -> str:
-        """Do it, as this person."""
+    def do(self, act: Act) -> tuple[str, str]:
+        """Do it, as this person; gives back the saga's id, too."""
 
-        async def signed(client: Client, _: App) -> str:
-            return await act(client.signed(self.by or whoever(), self.reason), await client.id_of(self.saga))
+        async def signed(client: Client, _: App) -> tuple[str, str]:
+            its = await client.id_of(self.saga)
+            return its, await act(client.signed(self.by or whoever(), self.reason), its)
 
-        return str(with_client(self.application, Addresses(self.broker, self.store), signed))
+        found: tuple[str, str] = with_client(self.application, Addresses(self.broker, self.store), signed)
+        return found
 
     def tell(self, verb: str, act: Act) -> None:
         """Do it and say what it came to; exits with 1 if nothing was done."""
-        word, _, step = self.do(act).partition(" ")
-        print(answer(verb, word, step))
+        its, said = self.do(act)
+        word, _, step = said.partition(" ")
+        if self.shape == "table":
+            print(answer(verb, word, step))
+        else:
+            tell_value({"saga_id": its, "act": verb, "answer": word} | ({"step": step} if step else {}), self.shape)
         if word == "too_late":
             raise typer.Exit(1)
 
@@ -60,9 +68,12 @@ def cancel(
     reason: Reason = "",
     broker: Broker = DEFAULT_BROKER,
     store: StoreUrl = DEFAULT_STORE,
+    output: Output = "table",
 ) -> None:
     """Ask for a saga to be undone; it says what that comes to."""
-    _Asked(application, saga, by, reason, broker, store).tell("cancel", lambda client, its: client.cancel(its))
+    _Asked(application, saga, by, reason, broker, store, format_named(output)).tell(
+        "cancel", lambda client, its: client.cancel(its)
+    )
 
 
 @app.command("retry", examples=["saga retry shop o2 --reason 'the bank is back'"])
@@ -75,6 +86,7 @@ def retry(
     reason: Reason = "",
     broker: Broker = DEFAULT_BROKER,
     store: StoreUrl = DEFAULT_STORE,
+    output: Output = "table",
 ) -> None:
     """Try the step again at which a saga is parked."""
 
@@ -82,7 +94,7 @@ def retry(
         name, in_round = await client.parked_at(its, step, round)
         return f"{await client.retry(its, name, in_round)} {name}"
 
-    _Asked(application, saga, by, reason, broker, store).tell("retry", again)
+    _Asked(application, saga, by, reason, broker, store, format_named(output)).tell("retry", again)
 
 
 @app.command("skip", examples=['saga skip shop o2 -i \'{"tracking": "t-17"}\''])
@@ -99,6 +111,7 @@ def skip(
     reason: Reason = "",
     broker: Broker = DEFAULT_BROKER,
     store: StoreUrl = DEFAULT_STORE,
+    output: Output = "table",
 ) -> None:
     """Close the command of the step at which a saga is parked, and go on as if it had been answered so."""
 
@@ -110,7 +123,7 @@ def skip(
         reply = message_of(wanted.reply, given) if given is not None else None
         return f"{await client.skip(its, name, reply, in_round)} {name}"
 
-    _Asked(application, saga, by, reason, broker, store).tell("skip", close)
+    _Asked(application, saga, by, reason, broker, store, format_named(output)).tell("skip", close)
 
 
 @app.command("rerun", examples=["saga rerun shop o2 --from ship_order"])
@@ -122,9 +135,15 @@ def rerun(
     reason: Reason = "",
     broker: Broker = DEFAULT_BROKER,
     store: StoreUrl = DEFAULT_STORE,
+    output: Output = "table",
 ) -> None:
     """Run a saga that has ended again from a step; it keeps what came before. Prints the id of the new instance."""
-    print(_Asked(application, saga, by, reason, broker, store).do(lambda client, its: client.rerun(its, step)))
+    asked = _Asked(application, saga, by, reason, broker, store, format_named(output))
+    before, after = asked.do(lambda client, its: client.rerun(its, step))
+    if asked.shape == "table":
+        print(after)
+    else:
+        tell_value({"saga_id": after, "act": "rerun", "run_again": before}, asked.shape)
 
 
 @app.command("move", examples=["saga move shop o2 --to-version 2"])
@@ -136,9 +155,10 @@ def move(
     reason: Reason = "",
     broker: Broker = DEFAULT_BROKER,
     store: StoreUrl = DEFAULT_STORE,
+    output: Output = "table",
 ) -> None:
     """Let a stuck saga go on as another version, where both agree on all that it has come to."""
-    asked = _Asked(application, saga, by, reason, broker, store)
+    asked = _Asked(application, saga, by, reason, broker, store, format_named(output))
     asked.tell("move", lambda client, its: client.move(its, version))
 
 
@@ -150,9 +170,12 @@ def pause(
     reason: Reason = "",
     broker: Broker = DEFAULT_BROKER,
     store: StoreUrl = DEFAULT_STORE,
+    output: Output = "table",
 ) -> None:
     """Send nothing more for this saga until it is resumed."""
-    _Asked(application, saga, by, reason, broker, store).tell("pause", lambda client, its: client.pause(its))
+    _Asked(application, saga, by, reason, broker, store, format_named(output)).tell(
+        "pause", lambda client, its: client.pause(its)
+    )
 
 
 @app.command("resume", examples=["saga resume shop o2"])
@@ -163,6 +186,7 @@ def resume(
     reason: Reason = "",
     broker: Broker = DEFAULT_BROKER,
     store: StoreUrl = DEFAULT_STORE,
+    output: Output = "table",
 ) -> None:
     """Go on with a paused saga."""
 
@@ -171,4 +195,4 @@ def resume(
         happened = [event for row in (await client.show(its)).history for event in events_of(row)]
         return f"{word} {next((event.get('step', '') for event in reversed(happened) if event['kind'] == word), '')}"
 
-    _Asked(application, saga, by, reason, broker, store).tell("resume", go_on)
+    _Asked(application, saga, by, reason, broker, store, format_named(output)).tell("resume", go_on)

@@ -372,8 +372,8 @@ async def _known(store: Store, saga_id: str) -> Record:
 
 
 def _seconds(timeout: object) -> float:
-    if not isinstance(timeout, timedelta):
-        raise UsageError(f"timeout={timeout!r} is no timedelta.", "timedelta(seconds=30), for example.")
+    if not isinstance(timeout, timedelta) or timeout < timedelta(0):
+        raise UsageError(f"timeout={timeout!r} is no timedelta of zero or more.", "timedelta(seconds=30), for example.")
     return timeout.total_seconds()
 
 

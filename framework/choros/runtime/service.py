@@ -244,7 +244,7 @@ class _Reading:
             self.arguments[name], self.transaction = "transaction", kind
         elif kind is Call:
             self.arguments[name] = "call"
-        elif hint is message or message in getattr(hint, "__args__", ()) or (kind and issubclass(message, kind)):
+        elif hint is message or message in getattr(hint, "__args__", ()) or _is_wider(kind, message):
             self.arguments[name] = "message"
         else:
             raise DeclarationError(
@@ -252,6 +252,11 @@ class _Reading:
                 " a Transaction nor a Call.",
                 "annotate its parameters with what they are.",
             )
+
+
+def _is_wider(kind: type | None, message: type[Message]) -> bool:
+    """Whether a parameter of this kind takes such messages among others; `object` says nothing of what it takes."""
+    return kind is not None and issubclass(kind, Message) and issubclass(message, kind)
 
 
 def _subscription(service: str, ordered: bool, queue_limit: int) -> Subscription:

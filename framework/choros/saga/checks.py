@@ -10,10 +10,11 @@ from types import FunctionType
 from typing import Any, TypeGuard
 
 from choros.errors import DeclarationError
-from choros.messages import Message
+from choros.messages import Command, Fact, Message, Reply
 from choros.names import valid_name
 from choros.saga.policy import check_duration
 
+_BARE = (Message, Command, Reply, Fact)
 HIGHEST_VERSION = 2**31 - 1
 """What CloudEvents calls an Integer."""
 
@@ -48,8 +49,14 @@ def is_name(value: object) -> bool:
 
 
 def is_a(value: object, wanted: type[Message]) -> bool:
-    """Whether it is a message type of this kind."""
-    return isinstance(value, type) and issubclass(value, wanted)
+    """Whether it is a message type of this kind, and not what all of them derive from: that has no name of its own."""
+    return isinstance(value, type) and issubclass(value, wanted) and not is_bare(value)
+
+
+def is_bare(value: type[Message]) -> bool:
+    """Whether messages derive from it, and it is none itself; `Command[Done]` is no more than `Command`."""
+    origin = getattr(value, "__pydantic_generic_metadata__", {}).get("origin")
+    return value in _BARE or origin in _BARE
 
 
 def check_head(saga: object, version: object, start: object) -> None:

@@ -10,7 +10,7 @@ from typing import Any, cast
 from choros.errors import DeclarationError
 from choros.messages import Command, Fact, Message, Reply
 from choros.names import RESERVED_NAMES, valid_name
-from choros.saga.checks import check_function, is_a, is_function, is_name, shown
+from choros.saga.checks import check_function, is_a, is_bare, is_function, is_name, shown
 from choros.saga.parameters import Known, Need, needs_of, shown_type, signature_of
 from choros.saga.policy import RetryPolicy, check_duration
 from choros.saga.steps import CommandBuilder, Commanded, FactBuilder, Node, Pivot, Publish, Retriable, Step
@@ -276,8 +276,10 @@ def _builder(saga: str, function: Callable[..., Message], known: Known, wanted: 
     check_function(saga, function, kind)
     _, returned = signature_of(function, saga)
     if not is_a(returned, wanted):
+        says_nothing = isinstance(returned, type) and is_bare(returned)
         raise DeclarationError(
-            f"saga {saga!r}: {function.__name__} returns {shown_type(returned)}, not {kind}.",
-            f"let it return {kind}.",
+            f"saga {saga!r}: {function.__name__} returns {shown_type(returned)},"
+            f" {'which has no name on the wire' if says_nothing else f'not {kind}'}.",
+            f"let it return {kind} of your own." if says_nothing else f"let it return {kind}.",
         )
     return Builder(function, needs_of(function, known), returned)
