@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from decimal import Decimal
 from importlib.metadata import EntryPoint
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -244,7 +245,8 @@ def test_an_act_says_who_and_why(choros: Choros, monkeypatch: pytest.MonkeyPatch
 
     def acted(*words: str) -> str:
         assert choros("saga", *words, *SERVERS).code == 0
-        return choros("saga", "show", "travel", saga_id, *STORE).out.splitlines()[-1]
+        lines = choros("saga", "show", "travel", saga_id, *STORE).out.splitlines()
+        return list(takewhile(lambda line: not line.startswith("waits"), lines))[-1]
 
     assert acted("pause", "travel", "Ada", "--by", "bob", "--reason", "look first").endswith(
         "paused (pause by bob: look first)"

@@ -275,6 +275,7 @@ async def open_role(
         vitals.watch_oldest(lambda: orchestrator.oldest, min(memories, default=settings.seconds("forget_after")))
         vitals.watch_noticed(lambda: too_short(retention, max(memories, default=0.0)))
         vitals.watch_noticed(lambda: orchestrator.decider.timers.noticed)
+        vitals.watch_noticed(lambda: orchestrator.absent.noticed)
         parts.append(orchestrator)
     vitals.watch_broker(transport)  # from now on the role is open
     return parts

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from choros.repeats import folded
 from choros.runtime.client import Account, events_of
 from choros.saga.declaration import Saga
 from choros.saga.steps import Publish
@@ -33,13 +34,13 @@ def timeline(account: Account, saga: Saga[Any] | None) -> Iterator[str]:
     ended = f"{record.status} in {took:.0f} ms" if account.instance.terminal else record.status
     yield f"{record.key}  {ended}  (saga {record.saga} v{record.saga_version}, {record.saga_id})"
     sent: dict[tuple[str, str], float] = {}
-    for row in account.history:
-        for event in events_of(row):
-            kind, step, operation = event["kind"], event.get("step", ""), event.get("operation", "")
-            if kind == "sent":
-                sent.setdefault((step, operation), row.at)
-            elif kind in _MARKS or "act" in event:
-                yield _line(event, saga, row.at - sent.get((step, operation), row.at))
+    for event, at, times in folded((event, row.at) for row in account.history for event in events_of(row)):
+        kind, step, operation = event["kind"], event.get("step", ""), event.get("operation", "")
+        if kind == "sent":
+            sent.setdefault((step, operation), at)
+        elif kind in _MARKS or "act" in event:
+            line = _line(event, saga, at - sent.get((step, operation), at))
+            yield f"{line} ({times} times so)" if times > 1 else line
 
 
 def _line(event: dict[str, Any], saga: Saga[Any] | None, seconds: float) -> str:

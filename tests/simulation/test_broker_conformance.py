@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from choros.envelope import Wire
+from choros.testing.attendance import AttendanceConformance
 from choros.testing.fact_log import FactLogConformance
 from choros.testing.giving_back import GivingBackConformance
 from choros.testing.simulation.broker import SimBroker
@@ -13,11 +14,11 @@ from choros.testing.simulation.transport import SimTransport
 from choros.testing.transport import TransportConformance
 from tests.simulation.broker_stage import MODES, simulated
 
-SUITES = (TransportConformance, FactLogConformance, GivingBackConformance)
+SUITES = (TransportConformance, FactLogConformance, GivingBackConformance, AttendanceConformance)
 PARTS = sorted(name for suite in SUITES for name in vars(suite) if name.startswith("test_"))
 
 
-class Simulated(TransportConformance, FactLogConformance, GivingBackConformance):
+class Simulated(TransportConformance, FactLogConformance, GivingBackConformance, AttendanceConformance):
     """Every test of the suite, on a broker of its own."""
 
     mode: Mode

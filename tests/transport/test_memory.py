@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from choros.envelope import Wire
+from choros.testing.attendance import AttendanceConformance
 from choros.testing.fact_log import FactLogConformance
 from choros.testing.giving_back import GivingBackConformance
 from choros.testing.looking import LookingConformance
@@ -17,7 +18,9 @@ from choros.transport.port import Published
 from choros.transport.topology import Binding, Exchange, Names, Queue, Topology, topology
 
 
-class TestMemory(TransportConformance, FactLogConformance, GivingBackConformance, LookingConformance):
+class TestMemory(
+    TransportConformance, FactLogConformance, GivingBackConformance, LookingConformance, AttendanceConformance
+):
     """Every test of the suite, on a broker of its own."""
 
     @pytest.fixture(autouse=True)

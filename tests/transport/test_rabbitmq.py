@@ -6,6 +6,7 @@ import aio_pika
 import pytest
 
 from choros.envelope import Wire
+from choros.testing.attendance import AttendanceConformance
 from choros.testing.fact_log import FactLogConformance
 from choros.testing.giving_back import GivingBackConformance
 from choros.testing.looking import LookingConformance
@@ -16,7 +17,9 @@ from .brokers import delete_namespace
 
 
 @pytest.mark.servers
-class TestRabbitMQ(TransportConformance, FactLogConformance, GivingBackConformance, LookingConformance):
+class TestRabbitMQ(
+    TransportConformance, FactLogConformance, GivingBackConformance, LookingConformance, AttendanceConformance
+):
     """Every test of the suite, on a real broker."""
 
     @pytest.fixture(autouse=True)

@@ -29,6 +29,7 @@ from choros.cli.output import format_named, is_terminal, tell_lines, tell_value
 from choros.cli.overview import saga_list
 from choros.cli.progress import working
 from choros.cli.verbs import Verbs
+from choros.cli.waits import Begun, as_data, asking, run_and_tell, waiting_lines
 from choros.cli.words import (
     STATUSES,
     command,
@@ -45,6 +46,7 @@ from choros.loading import load_app
 from choros.messages import Message
 from choros.roles import DEFAULT_BROKER, DEFAULT_STORE, Addresses
 from choros.runtime.application import App
+from choros.runtime.awaited import Awaited, waits_for
 from choros.runtime.client import Account, Client, Outcome, events_of
 from choros.runtime.exporting import exported
 from choros.runtime.recognising import Sagas
@@ -104,20 +106,19 @@ def saga_run(
     """Start a saga and wait for its outcome; exits with 3 if it was undone."""
 
     shape = format_named(output)
-    wait, started = timedelta(seconds=seconds(timeout)), [""]
+    wait, begun = timedelta(seconds=seconds(timeout)), Begun()
     saga, message = _typed(application, name, given, store)
-
-    async def start(client: Client, _: App) -> Outcome:
-        started[0] = await client.start(saga, message, key=key)
-        return await client.wait(started[0], timeout=wait)
-
+    log_apart()
+    running = run_and_tell(load_app(application), Addresses(broker, store), saga, message, key, wait, begun)
     try:
-        outcome = with_client(application, Addresses(broker, store), start)
+        outcome = found(running, application, store)
     except OutcomePending as error:
-        raise OutcomePending(error.sentence, command("show", application, store, started[0])) from None
+        sentence = f"saga {begun.saga_id} has not ended within {timeout:g} s; it {begun.why}." if begun.why else ""
+        hint = command("show", application, store, begun.saga_id)
+        raise OutcomePending(sentence or error.sentence, hint) from None
     except KeyboardInterrupt:
-        look = ("show", application, store, started[0]) if started[0] else ("list", application, store)
-        print(interrupted(started[0], command(*look)), file=sys.stderr)
+        look = ("show", application, store, begun.saga_id) if begun.saga_id else ("list", application, store)
+        print(interrupted(begun.saga_id, command(*look)), file=sys.stderr)
         raise typer.Exit(130) from None
     _tell_outcome(outcome, shape)
 
@@ -139,17 +140,25 @@ app.command("events", needs_app=False, examples=["saga events shop o2", "saga ev
 
 @app.command("show", needs_app=False, examples=["saga show shop o2", "saga show 3f1c9a2b --store redis://127.0.0.1/0"])
 def saga_show(
-    application: MaybeApp, saga_id: SagaId, store: StoreUrl = DEFAULT_STORE, output: Output = "table"
+    application: MaybeApp,
+    saga_id: SagaId,
+    broker: Broker = DEFAULT_BROKER,
+    store: StoreUrl = DEFAULT_STORE,
+    output: Output = "table",
 ) -> None:
-    """Show what became of a saga instance."""
+    """Show what became of a saga instance, and what it waits for."""
     log_apart()
     shape = format_named(output)
 
-    async def look() -> tuple[Account, Sagas]:
+    async def look() -> tuple[Account, Sagas, Awaited | None, float]:
         async with looking(application, store) as view:
-            return await view.account(saga_id), view.sagas
+            account = await view.account(saga_id)
+            namespace = view.scope.partition(".")[0]
+            ask = asking(Addresses(broker), namespace)
+            waits = await waits_for(view.sagas, namespace, view.store, account.record.saga_id, ask)
+            return account, view.sagas, waits, view.store.now()
 
-    account, sagas = found(look(), application, store)
+    account, sagas, waits, now = found(look(), application, store)
     if account.record.gone:
         _tell_gone(account.record, shape)
         return
@@ -157,11 +166,15 @@ def saga_show(
     if shape != "table":
         history = [{"version": row.version, "at": row.at, "events": events_of(row)} for row in account.history]
         told = {"saga_id": account.record.saga_id, "status": account.record.status, "stuck": why, "history": history}
+        told |= as_data(waits)
         tell_value(told if why else {name: value for name, value in told.items() if name != "stuck"}, shape)
         return
     tell_lines(timeline(account, sagas.get((account.record.saga, account.record.saga_version))))
     if why:
         print(f"stuck: {why}")
+    named = application or "APP", store, account.record, account.instance
+    for line in () if why else waiting_lines(*named, waits, now):
+        print(line)
 
 
 def _tell_gone(record: Record, shape: str) -> None:

@@ -10,6 +10,7 @@ from functools import partial
 
 from choros.errors import MessageRejected, StoreUnreachable
 from choros.logs import get_logger
+from choros.runtime.absent import Absent
 from choros.runtime.application import App
 from choros.runtime.calling import in_order, plainly
 from choros.runtime.decider import Decider
@@ -20,9 +21,10 @@ from choros.runtime.return_address import ReturnAddress
 from choros.runtime.stuck import Watch
 from choros.runtime.transition import Transitions
 from choros.runtime.waiting import Waiting
-from choros.runtime.work import Work
+from choros.runtime.work import Folded, Work
+from choros.saga.steps import Publish
 from choros.sources import now
-from choros.store.port import Store
+from choros.store.port import Loaded, Store
 from choros.transport.permissions import orchestrator
 from choros.transport.port import Consumer, Delivery, Transport
 from choros.transport.topology import Names
@@ -54,8 +56,9 @@ class Orchestrator:
         sweep_every: float = SWEEP_EVERY,
     ) -> None:
         self._address = ReturnAddress(app, store)
+        self._make = Transitions(app, lambda: self._address.queue).make
         self.decider = Decider(
-            Transitions(app, lambda: self._address.queue).make,
+            self._decide,
             store,
             transport,
             resend_after=resend_after,
@@ -64,6 +67,8 @@ class Orchestrator:
         self._app = app
         self._names = Names(app.namespace)
         self.transport = transport
+        self.absent = Absent(self._names, transport.attendance)
+        """Services that owe it an answer."""
         self.store = store
         self._prefetch = prefetch
         self._timers_every = timers_every
@@ -96,6 +101,7 @@ class Orchestrator:
             self._timers(),
             self._survey(),
             self.sweep.run(),
+            self.absent.run(),
             self.decider.commands.run(),
             self.decider.facts.run(),
         )
@@ -144,7 +150,19 @@ class Orchestrator:
             log.warning("choros.reply.parked", reason=rejected.sentence)
             self.decider.background(delivery.dead_letter(rejected.sentence))
             return None
+        self.absent.heard(reply.source.rpartition("/")[2])
         return Work(reply.correlation_id, reply, reply.id, delivery=delivery)
+
+    def _decide(self, works: Sequence[Work], loaded: Loaded | None, at: float) -> Folded:
+        """What the declaration makes of it; who lets a command wait too long is noted."""
+        folded = self._make(works, loaded, at)
+        for event in folded.events:
+            if event.kind == "timed_out" and folded.transition:
+                record = folded.transition.record
+                planned = self._app.sagas[record.saga, record.saga_version].plan.find(event.step)
+                if planned and not isinstance(planned.node, Publish):
+                    self.absent.overdue(planned.node.to)
+        return folded
 
     async def _survey(self) -> None:
         """Now and then look for what is left alone: an instance may stand that gets no reply and no timer."""

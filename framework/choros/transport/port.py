@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
+from typing import Literal, Protocol
 
 from choros.envelope import Envelope, Wire
 from choros.transport.health import Health
@@ -21,6 +22,17 @@ class Published(Enum):
     """The broker refused it, or one of several queues did."""
     UNKNOWN = "unknown"
     """No answer: it may or may not be there. Publish it again under the same id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A queue, as its broker tells of it."""
+
+    state: Literal["there", "missing", "silent", "untold"]
+    """silent: its leader does not answer; untold: there is no connection, or this user may not ask."""
+    consumers: int = 0
+    waiting: int = 0
+    """Messages that no consumer has."""
 
 
 class Delivery(Protocol):
@@ -140,6 +152,10 @@ class Transport(Protocol):
         `retry` puts a copy into the ladder, `dead_letter` parks one. After a lost connection it goes on with the
         first that was not settled. The consumer raises BrokerMisconfigured if there is no log.
         """
+        ...
+
+    async def attendance(self, queue: str) -> Seen:
+        """Who consumes a queue, and what waits there, without changing anything; never raises for I/O."""
         ...
 
     async def mark(self, text: str) -> Published:

@@ -17,7 +17,7 @@ from choros.testing.simulation.transport_consumer import Owner, SimConsumer, Sim
 from choros.transport.fact_log import MARK
 from choros.transport.health import Health, HealthRecord
 from choros.transport.memory.transport import unshared, written
-from choros.transport.port import Published
+from choros.transport.port import Published, Seen
 from choros.transport.topology import Names, Topology
 
 _log = get_logger(__name__)
@@ -103,6 +103,11 @@ class SimTransport:
     async def replay(self, queue: str, prefetch: int, since: float | None = None) -> SimConsumer:
         """Read the fact log on behalf of a subscriber's queue."""
         return await self._add(SimReplay(queue, prefetch, self._owner, since))
+
+    async def attendance(self, queue: str) -> Seen:
+        """Who consumes a queue, and what waits there."""
+        await self._call()
+        return self._broker.attendance(queue) if self._in.up or self._out.up else Seen("untold")
 
     async def mark(self, text: str) -> Published:
         """Put a mark into the fact log."""

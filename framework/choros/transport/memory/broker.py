@@ -11,7 +11,7 @@ from choros.envelope import Wire
 from choros.errors import BrokerMisconfigured
 from choros.transport.memory.log import MemoryLog
 from choros.transport.memory.queues import Held, Letter, Line, MemoryQueue
-from choros.transport.port import Published
+from choros.transport.port import Published, Seen
 from choros.transport.topology import Binding, Exchange, Queue, Topology
 
 
@@ -60,6 +60,11 @@ class MemoryBroker:
         if queues is None:
             queues = self._routes[exchange, key] = tuple(dict.fromkeys(self._route(exchange, key)))
         return queues
+
+    def attendance(self, queue: str) -> Seen:
+        """Who consumes a queue, and what waits there."""
+        found = self._queues.get(queue)
+        return Seen("there", len(found.lines), len(found.ready)) if found else Seen("missing")
 
     def subscribe(self, queue: str, prefetch: int) -> Line:
         """Open a line from a queue to a new consumer; raises BrokerMisconfigured if there is none."""

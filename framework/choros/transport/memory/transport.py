@@ -18,7 +18,7 @@ from choros.transport.leased import LeasedDelivery
 from choros.transport.memory.broker import MemoryBroker
 from choros.transport.memory.looking import MemoryLook
 from choros.transport.memory.queues import Held, Line
-from choros.transport.port import Published
+from choros.transport.port import Published, Seen
 from choros.transport.topology import Names, Topology
 
 log = get_logger(__name__)
@@ -174,6 +174,10 @@ class MemoryTransport:
     async def post(self, exchange: str, key: str, wire: Wire) -> Published:
         """Publish a message as it is, anywhere."""
         return (await self.put([(exchange, key, wire)]))[0]
+
+    async def attendance(self, queue: str) -> Seen:
+        """Who consumes a queue, and what waits there."""
+        return self._broker.attendance(queue) if self._connected else Seen("untold")
 
     async def mark(self, text: str) -> Published:
         """Put a mark into the fact log."""

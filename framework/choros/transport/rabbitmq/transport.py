@@ -14,8 +14,9 @@ from choros.errors import BrokerUnreachable, shown
 from choros.logs import get_logger
 from choros.transport.fact_log import MARK
 from choros.transport.health import Health, HealthRecord
-from choros.transport.port import Published
+from choros.transport.port import Published, Seen
 from choros.transport.rabbitmq.address import dialled, from_anywhere, heartbeat_of
+from choros.transport.rabbitmq.attendance import Attendance
 from choros.transport.rabbitmq.blocked import BlockedWatch
 from choros.transport.rabbitmq.consuming import RabbitConsumer
 from choros.transport.rabbitmq.declaring import RPC_SECONDS, Declarer
@@ -64,6 +65,7 @@ class RabbitMQTransport:
         self._consumers: list[RabbitConsumer] = []
         self._begun = self._closed = False
         self._mending = Mending(self._declarer.restore_ways, publish_timeout)
+        self._attendance = Attendance()
         self._looking: asyncio.Task[bool] | None = None
         self._make_links(name)
 
@@ -154,6 +156,10 @@ class RabbitMQTransport:
     async def post(self, exchange: str, key: str, wire: Wire) -> Published:
         """Publish a message as it is, anywhere."""
         return await self._copy(exchange, key, wire)
+
+    async def attendance(self, queue: str) -> Seen:
+        """Who consumes a queue, and what waits there."""
+        return await self._attendance.ask(self._in.connection or self._out.connection, queue)
 
     async def mark(self, text: str) -> Published:
         """Put a mark into the fact log."""

@@ -1,0 +1,164 @@
+"""What a saga waits for, in words: the end of `saga show`, and what `saga run` says while it waits."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from contextlib import suppress
+from dataclasses import asdict
+from datetime import timedelta
+from textwrap import wrap
+from typing import Any
+
+from choros.cli.output import ago
+from choros.cli.words import command
+from choros.errors import ChorosError
+from choros.messages import Message
+from choros.roles import Addresses, connected, opened_store
+from choros.runtime.application import App
+from choros.runtime.awaited import Awaited, waits_for
+from choros.runtime.client import Client, Outcome
+from choros.runtime.presence import Ask, told
+from choros.saga.declaration import Saga
+from choros.saga.instance import Instance
+from choros.store.port import Record, Store
+from choros.transport.addresses import open_transport
+from choros.transport.port import Seen
+
+SOON = 5.0
+"""Seconds after which who waits is told what for."""
+AGAIN = 5.0
+WIDTH = 80
+PATIENCE = 3.0
+"""Seconds for a broker that is asked on the side."""
+
+
+def waiting_lines(
+    application: str, store: str, record: Record, instance: Instance, one: Awaited | None, now: float
+) -> list[str]:
+    """Lines for a person; none where it waits for nothing."""
+    if instance.status == "parked":
+        return _told(f"waits for a person: {instance.parked}", command("retry", application, store, record.key))
+    if instance.paused:
+        return _told("waits to be resumed: nothing is sent", command("resume", application, store, record.key))
+    if one is None:
+        return []
+    nobody = not one.unsent and one.seen.state in ("there", "missing") and not one.seen.consumers
+    run = f"choros run {application} --role service:{one.service}" if nobody else ""
+    return [_head(one, now), f"  {_attempt(one, now)}", *_told(_why(one), run, indent="  ")]
+
+
+def _told(why: str, hint: str, indent: str = "") -> list[str]:
+    lines = wrap(why, WIDTH, initial_indent=indent, subsequent_indent=f"{indent}  ", break_long_words=False)
+    return [*lines, f"  Try: {hint}"] if hint else lines
+
+
+def in_a_sentence(one: Awaited, now: float) -> str:
+    """The same, for the end of a sentence."""
+    return "; ".join(part for part in (_head(one, now), _why(one)) if part)
+
+
+def as_data(one: Awaited | None) -> dict[str, Any]:
+    """The same for programs."""
+    return {"waits": asdict(one)} if one else {}
+
+
+def _head(one: Awaited, now: float) -> str:
+    what = {"undo": "the undo of ", "close": "the end of "}.get(one.operation, "")
+    return f"waits for {what}{one.step} at {one.service}, since {ago(now - one.since)}"
+
+
+def _attempt(one: Awaited, now: float) -> str:
+    limit = f" of {one.attempts}" if one.attempts else ""
+    following = "" if one.next_try is None else f", the next in {ago(one.next_try - now)}"
+    last = f"; it gives up in {ago(one.until - now)}" if one.until > now else "; this is the last"
+    return f"attempt {one.attempt}{limit}{following}{last}"
+
+
+def _why(one: Awaited) -> str:
+    if one.unsent:
+        return _why_unsent(one)
+    if one.answered:
+        return "the last attempt failed, and was answered"
+    if one.seen.state == "untold":
+        return f"whether anybody consumes {one.queue} is not known: the broker did not say (--broker)"
+    return told(one.seen, one.service, one.queue)
+
+
+def _why_unsent(one: Awaited) -> str:
+    if one.seen.state == "missing":
+        return f"its command has not left: {told(one.seen, one.service, one.queue)}"
+    if one.seen.state == "there":
+        full = f"takes nothing more ({one.seen.waiting:,} waiting there)"
+        return f"its command has not left, though the broker answers: it is blocked, or {one.queue} {full}"
+    return "its command has not left: the broker is away, or takes nothing"
+
+
+# --- asking -----------------------------------------------------------------------------------------------------------
+
+
+def asking(addresses: Addresses, namespace: str) -> Ask | None:
+    """A broker to ask, where there is one that answers soon."""
+    if addresses.broker.startswith("memory:"):
+        return None  # another process's is not to be had
+
+    async def ask(queue: str) -> Seen:
+        broker = open_transport(addresses.broker, namespace, "show")
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await broker.connect()
+                return await broker.attendance(queue)
+        except (ChorosError, TimeoutError):
+            return Seen("untold")
+        finally:
+            await broker.close()
+
+    return ask
+
+
+async def run_and_tell(
+    app: App, addresses: Addresses, saga: Saga[Any], message: Message, key: str | None, wait: timedelta, begun: Begun
+) -> Outcome:
+    """Start a saga and wait for its outcome, and say on stderr what it waits for where that takes long."""
+    async with (
+        connected(addresses, app, "client") as broker,
+        opened_store(addresses, app) as store,
+        Client(app, store=store, transport=broker) as client,
+    ):
+        begun.saga_id = await client.start(saga, message, key=key)
+        telling = asyncio.create_task(_keep_telling(app, store, broker.attendance, begun))
+        try:
+            return await client.wait(begun.saga_id, timeout=wait)
+        except ChorosError:
+            with suppress(ChorosError, TimeoutError):
+                async with asyncio.timeout(PATIENCE):
+                    begun.why = await _now(app, store, broker.attendance, begun.saga_id)
+            raise
+        finally:
+            telling.cancel()
+
+
+class Begun:
+    """What is known of a run whose end has not come."""
+
+    saga_id = ""
+    why = ""
+    """What it waits for, in words."""
+
+
+async def _keep_telling(app: App, store: Store, ask: Ask, begun: Begun) -> None:
+    said = ("", "")
+    await asyncio.sleep(SOON)
+    while True:
+        with suppress(ChorosError):
+            one = await waits_for(app.sagas, app.namespace, store, begun.saga_id, ask)
+            why = _why(one) if one else ""
+            if one and (one.step, why) != said:
+                said = one.step, why
+                print(f"… {in_a_sentence(one, store.now())}", file=sys.stderr)
+        await asyncio.sleep(AGAIN)
+
+
+async def _now(app: App, store: Store, ask: Ask, saga_id: str) -> str:
+    one = await waits_for(app.sagas, app.namespace, store, saga_id, ask)
+    return in_a_sentence(one, store.now()) if one else ""

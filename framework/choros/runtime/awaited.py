@@ -1,0 +1,105 @@
+"""What a saga instance waits for: a step's answer, since when, which attempt; and whether anybody is there to give it.
+
+Read from the record and, by one question, from the broker. A command line prints it; whatever else shows sagas has the
+same values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from choros.errors import DeclaredOtherwise
+from choros.runtime.presence import Ask
+from choros.runtime.recognising import Sagas, recognise
+from choros.saga.declaration import Saga
+from choros.saga.instance import Instance, Leg
+from choros.saga.plan import Planned
+from choros.saga.steps import Publish
+from choros.saga.turn import retry_policy
+from choros.store.port import Store
+from choros.transport.port import Seen
+from choros.transport.topology import Names
+
+NOT_ASKED = Seen("untold")
+NOTED_WITHIN = 3.0
+"""Seconds after which a command that has left is noted as sent."""
+Held = Literal["", "paused", "parked"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Awaited:
+    """The answer that an instance cannot go on without. Times are seconds since the epoch."""
+
+    step: str
+    operation: str
+    """do, undo or close."""
+    service: str
+    queue: str
+    """Where its commands go."""
+    since: float
+    """When its first attempt was sent."""
+    attempt: int
+    attempts: int | None
+    """How many there may be in all; None where only the time counts."""
+    until: float
+    """No attempt starts after this moment."""
+    next_try: float | None
+    """When the next attempt is due; None while it is parked."""
+    answered: bool
+    """Whether the last attempt was answered with a failure, so that only the next one is waited for."""
+    unsent: bool
+    """Whether its command has not left yet."""
+    held: Held = ""
+    """What keeps the next attempt from being sent."""
+    seen: Seen = NOT_ASKED
+    """The service's queue, once somebody has looked."""
+
+
+def awaited(saga: Saga[Any], instance: Instance, names: Names, unsent: Collection[str] = ()) -> Awaited | None:
+    """What it waits for; None where it waits for no answer. `unsent`: the ids of its commands that have not left."""
+    if instance.terminal or len(saga.plan.steps) != len(instance.steps):
+        return None
+    for planned in saga.plan.steps:
+        leg = instance.steps[planned.index].leg
+        if leg is not None and not isinstance(planned.node, Publish):
+            return _awaited(planned, leg, instance, names, bool(unsent))
+    return None
+
+
+def _awaited(planned: Planned, leg: Leg, instance: Instance, names: Names, unsent: bool) -> Awaited:
+    assert not isinstance(planned.node, Publish)
+    policy, service = retry_policy(planned, leg), planned.node.to
+    held: Held = "parked" if instance.status == "parked" else "paused" if instance.paused else ""
+    return Awaited(
+        step=planned.name,
+        operation=leg.operation,
+        service=service,
+        queue=names.service_queue(service),
+        since=leg.first_at,
+        attempt=leg.attempt,
+        attempts=policy.attempts,
+        until=leg.first_at + policy.total.total_seconds(),
+        next_try=leg.due,
+        answered=leg.waiting,
+        unsent=unsent,
+        held=held,
+    )
+
+
+async def waits_for(sagas: Sagas, namespace: str, store: Store, saga_id: str, ask: Ask | None = None) -> Awaited | None:
+    """What this instance waits for; None where that is no answer, or where these declarations do not fit it. Costs one
+    record and, with `ask`, one question to the broker. Raises StoreUnreachable."""
+    loaded = (await store.load([saga_id])).get(saga_id)
+    if loaded is None or loaded.record.gone or loaded.record.unreadable:
+        return None
+    try:
+        saga, instance = recognise(sagas, loaded.record)
+    except DeclaredOtherwise:
+        return None
+    settled = store.now() - loaded.record.updated_at > NOTED_WITHIN
+    one = awaited(saga, instance, Names(namespace), loaded.unsent if settled else ())
+    if one is None or one.held or ask is None:
+        return one
+    return replace(one, seen=await ask(one.queue))

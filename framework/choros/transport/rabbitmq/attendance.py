@@ -1,0 +1,54 @@
+"""Asking who consumes a queue: a passive declaration, which changes nothing and needs no right to configure."""
+
+from __future__ import annotations
+
+import asyncio
+
+from aiormq.abc import AbstractChannel, AbstractConnection
+from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity
+
+from choros.transport.port import Seen
+from choros.transport.rabbitmq.declaring import SILENT_SECONDS
+from choros.transport.rabbitmq.failures import CONNECTION_FAILURES
+
+PATIENCE = 5.0
+"""Seconds for an answer."""
+
+
+class Attendance:
+    """One question at a time, on a channel that is kept: the client leaks a little with every channel."""
+
+    def __init__(self) -> None:
+        self._channel: AbstractChannel | None = None
+        self._one_at_a_time = asyncio.Lock()
+
+    async def ask(self, connection: AbstractConnection | None, queue: str) -> Seen:
+        """How it is, as far as the broker says."""
+        if connection is None:
+            return Seen("untold")
+        async with self._one_at_a_time:
+            try:
+                return await self._asked(connection, queue)
+            except ChannelNotFoundEntity as failure:  # of a quorum queue without a leader it says so, too
+                return Seen("missing" if "no queue" in str(failure) else "silent")
+            except ChannelAccessRefused:
+                return Seen("untold")
+            except TimeoutError:
+                return Seen("silent")
+            except CONNECTION_FAILURES:
+                return Seen("untold")
+
+    async def _asked(self, connection: AbstractConnection, queue: str) -> Seen:
+        channel = await self._open(connection)
+        loop = asyncio.get_running_loop()
+        asked = loop.time()
+        declared = await channel.queue_declare(queue, passive=True, timeout=PATIENCE)
+        consumers, waiting = declared.consumer_count or 0, declared.message_count or 0
+        if not consumers and not waiting and loop.time() - asked >= SILENT_SECONDS:
+            return Seen("silent")
+        return Seen("there", consumers, waiting)
+
+    async def _open(self, connection: AbstractConnection) -> AbstractChannel:
+        if self._channel is None or self._channel.is_closed or self._channel.connection is not connection:
+            self._channel = await connection.channel(publisher_confirms=False, timeout=PATIENCE)
+        return self._channel

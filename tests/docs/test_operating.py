@@ -1,0 +1,98 @@
+"""docs/operating.md shows what `choros saga show` says of a saga that does not go on: all of it is made here."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from choros.cli.waits import waiting_lines
+from choros.runtime.awaited import waits_for
+from choros.runtime.client import account_of
+from choros.runtime.stuck import why_stuck
+from choros.timeline import timeline
+from tests.runtime.waiting_shop import TIMEOUT, Shop, application, shop
+
+PAGE = (Path(__file__).parents[2] / "docs" / "operating.md").read_text(encoding="utf-8")
+Case = Callable[[Shop, str], Awaitable[None]]
+
+
+async def away(one: Shop, saga_id: str) -> None:
+    await asyncio.sleep(5 * TIMEOUT + 10)
+
+
+async def hangs(one: Shop, saga_id: str) -> None:
+    consumer = await one.part.transport.consume("shop.payment", 10)
+    await consumer.receive(10)
+    await asyncio.sleep(TIMEOUT - 9)
+
+
+async def slow(one: Shop, saga_id: str) -> None:
+    await one.part.transport.consume("shop.payment", 1)
+    await asyncio.sleep(5 * TIMEOUT + 10)
+
+
+async def full(one: Shop, saga_id: str) -> None:
+    """As a policy makes it, with an order before ours."""
+    queue = one.part.transport._broker._queues["shop.payment"]  # type: ignore[attr-defined] # the broker in memory
+    queue.arguments["x-overflow"], queue._length = "reject-publish", 1
+    await one.start("order-1041")
+    await asyncio.sleep(1)
+
+
+async def parked(one: Shop, saga_id: str) -> None:
+    await asyncio.sleep(3600)
+
+
+async def paused(one: Shop, saga_id: str) -> None:
+    await asyncio.sleep(9)
+    await one.client.pause(saga_id)
+
+
+async def otherwise(one: Shop, saga_id: str) -> None:
+    await asyncio.sleep(9)
+    one.app = application(version=2)
+
+
+CASES: dict[str, Case] = {
+    "The service is not there": away, "Its handler is at work, or hangs": hangs, "It is slow": slow,
+    "Its queue is full": full, "It is parked": parked, "It is paused": paused, "It is declared otherwise": otherwise,
+}  # fmt: skip
+
+
+async def shown(one: Shop, saga_id: str) -> Sequence[str]:
+    """As `choros saga show shop order-1042` prints it."""
+    account = await account_of(one.part.store, saga_id)
+    sagas = one.app.sagas
+    lines = list(timeline(account, sagas.get((account.record.saga, account.record.saga_version))))
+    if why := why_stuck(sagas, account.record, account.history):
+        return [*lines, f"stuck: {why}"]
+    waits = await waits_for(sagas, "shop", one.part.store, saga_id, one.part.transport.attendance)
+    return [
+        *lines,
+        *waiting_lines("shop", "sqlite:///sagas.db", account.record, account.instance, waits, one.part.store.now()),
+    ]
+
+
+@pytest.mark.parametrize("heading", CASES)
+async def test_what_the_page_shows_is_what_is_said(heading: str) -> None:
+    async with shop() as one:
+        if CASES[heading] is full:
+            await full(one, "")
+        saga_id = await one.start()
+        await (asyncio.sleep(9) if CASES[heading] is full else CASES[heading](one, saga_id))
+        lines = "\n".join(await shown(one, saga_id))
+    assert rounded(lines) == rounded(section(heading))
+
+
+def rounded(text: str) -> str:
+    """A busy machine may take a second."""
+    return re.sub(r"\b\d+s\b", "some seconds", text)
+
+
+def section(heading: str) -> str:
+    found = re.search(rf"^### {heading}\n.*?^```text\n(.*?)\n```$", PAGE, re.DOTALL | re.MULTILINE)
+    return found[1] if found else ""
