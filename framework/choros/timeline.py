@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from textwrap import wrap
 from typing import Any
 
 from choros.repeats import folded
@@ -26,30 +27,43 @@ _WORDS = {
     "unreadable": "what happened here cannot be read",
 }  # fmt: skip
 
+_WIDTH, _WORDS_AT = 80, 46
+_INDENT = 6 * " "
+
 
 def timeline(account: Account, saga: Saga[Any] | None) -> Iterator[str]:
-    """The head line, then a line for everything that happened; without the declaration, in the words of the history."""
+    """Two lines of head, then one for everything that happened; without the declaration, in the words of the history.
+    What is too long for a terminal of 80 columns goes on in the next line."""
     record = account.record
     took = (record.updated_at - record.started_at) * 1000
     ended = f"{record.status} in {took:.0f} ms" if account.instance.terminal else record.status
-    yield f"{record.key}  {ended}  (saga {record.saga} v{record.saga_version}, {record.saga_id})"
+    yield f"{record.key}  {ended}"
+    yield f"  saga {record.saga} v{record.saga_version}, {record.saga_id}"
     sent: dict[tuple[str, str], float] = {}
     for event, at, times in folded((event, row.at) for row in account.history for event in events_of(row)):
         kind, step, operation = event["kind"], event.get("step", ""), event.get("operation", "")
         if kind == "sent":
             sent.setdefault((step, operation), at)
         elif kind in _MARKS or "act" in event:
-            line = _line(event, saga, at - sent.get((step, operation), at))
-            yield f"{line} ({times} times so)" if times > 1 else line
+            words = f"{f'{times} × ' if times > 1 else ''}{_words(event, step)}{signature(event)}"
+            yield from _lines(_what(event, saga, at - sent.get((step, operation), at)), words)
 
 
-def _line(event: dict[str, Any], saga: Saga[Any] | None, seconds: float) -> str:
+def _lines(what: str, words: str) -> Iterator[str]:
+    line = f"{what}  {words}".rstrip()
+    if len(line) <= _WIDTH:
+        yield line
+    else:
+        yield what.rstrip()
+        yield from wrap(words, _WIDTH, initial_indent=_INDENT, subsequent_indent=_INDENT, break_long_words=False)
+
+
+def _what(event: dict[str, Any], saga: Saga[Any] | None, seconds: float) -> str:
     kind, step = event["kind"], event.get("step", "")
     name, service = _name(event, saga), _service(saga, step)
-    took = f"{seconds * 1000:7.0f} ms" if kind in ("replied", "undone", "refused", "failed") else " " * 10
-    return (
-        f"  {_MARKS.get(kind, '·')} {name:<22} {service:<12} {took}   {_words(event, step)}{signature(event)}".rstrip()
-    )
+    took = f"{seconds * 1000:6.0f} ms" if kind in ("replied", "undone", "refused", "failed") else ""
+    where = f" {service:<11} {took:>9}" if service or took else ""
+    return f"  {_MARKS.get(kind, '·')} {name:<20}{where}".ljust(_WORDS_AT)
 
 
 def _name(event: dict[str, Any], saga: Saga[Any] | None) -> str:
@@ -76,7 +90,7 @@ def _words(event: dict[str, Any], step: str) -> str:
         case "undone":
             return f"undo of {step} {again}".strip()
         case "refused":
-            return f"refused: {code}{_more(event)}, not retried"
+            return f"refused: {code}{_more(event)}"
         case "retry_scheduled":
             return f"attempt {attempt} in {event.get('seconds', 0):.1f} s"
         case "fact_published":

@@ -42,9 +42,11 @@ class Report:
         """Where everything runs, and what was not placed and why."""
         layout = "a process for each part, two orchestrators" if own_processes else "one process"
         self._say(
-            f"choros {__version__} · broker {_masked(addresses.broker)} · store {_masked(addresses.store)} · {layout}",
-            "commanded, tracked:    payment, inventory, shipping",
-            "event-driven, untracked: notifications, analytics",
+            f"choros {__version__} · {layout}",
+            f"  broker    {_masked(addresses.broker)}",
+            f"  store     {_near_store(_masked(addresses.store))}",
+            "  commanded, tracked       payment, inventory, shipping",
+            "  event-driven, untracked  notifications, analytics",
         )
         self._left_out(file, folder / "not-placed.txt")
         self._say("", f"placing {len(file.orders)} orders")
@@ -111,13 +113,14 @@ class Report:
 
 
 def _lines(books: Books) -> list[str]:
+    held, given_back, released = books.held_pieces, books.given_back_pieces, books.released_pieces
     return [
         "books     read back from the services' own databases",
         f"  ledger    charged {_money(books.charged_pence)} - refunded {_money(books.refunded_pence)}"
-        f" = {_money(books.charged_pence - books.refunded_pence)} sold; accounts sum to {_money(books.ledger_pence)}",
-        f"  stock     held {books.held_pieces} - given back inside inventory {books.given_back_pieces}"
-        f" - released by the saga {books.released_pieces}"
-        f" = {books.held_pieces - books.given_back_pieces - books.released_pieces} pieces sold",
+        f" = {_money(books.charged_pence - books.refunded_pence)} sold",
+        f"            accounts sum to {_money(books.ledger_pence)}",
+        f"  stock     held {held} - given back {given_back} - released {released}"
+        f" = {held - given_back - released} pieces sold",
         f"  parcels   {books.parcels_delivered} delivered, {books.parcels_refused} refused",
         f"  mails     {books.mails} sent ({books.completed} confirmed, {books.compensated} rejected)",
         f"  revenue   {_money(books.revenue_pence)} by day and country",
@@ -128,8 +131,16 @@ def _saga_list(store: str) -> list[str]:
     """Only a file outlives the run: on a server it is tidied away."""
     if not store.startswith("sqlite:///"):
         return []
-    path = _near(Path(store.removeprefix("sqlite:///")))
-    return [f"          {_command()} saga list reference_services.order --store sqlite:///{path}"]
+    return [
+        f"          {_command()} saga list reference_services.order \\",
+        f"            --store {_near_store(store)}",
+    ]
+
+
+def _near_store(address: str) -> str:
+    """A file as it is written from here."""
+    path = address.removeprefix("sqlite:///")
+    return address if path == address else f"sqlite:///{_near(Path(path))}"
 
 
 def _command() -> str:

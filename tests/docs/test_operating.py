@@ -86,6 +86,7 @@ async def test_what_the_page_shows_is_what_is_said(heading: str) -> None:
         await (asyncio.sleep(9) if CASES[heading] is full else CASES[heading](one, saga_id))
         lines = "\n".join(await shown(one, saga_id))
     assert rounded(lines) == rounded(section(heading))
+    assert all(len(line) <= 80 for line in lines.splitlines())
 
 
 def rounded(text: str) -> str:
