@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from choros.cli.letters import row_of
 from choros.envelope import Wire, encode
 from choros.runtime.dead_letters import DeadLetter, StaysParked, dead_letter, way_back
 from choros.runtime.parkings import Wanted, listing, walk
@@ -18,7 +19,7 @@ from choros.runtime.service import Service
 from choros.runtime.signature import Signature
 from choros.runtime.subscriber import Subscriber
 from choros.store.barrier_memory import MemoryTransaction
-from choros.transport.copies import BODY_SIZE, CAME_THROUGH, REASON
+from choros.transport.copies import BODY_SIZE, CAME_THROUGH, FAILED_AT, REASON
 from choros.transport.memory import MemoryBroker, MemoryTransport
 from choros.transport.port import Delivery, Published
 from choros.transport.topology import acts_topology
@@ -267,6 +268,7 @@ async def test_what_came_by_the_way_of_another_is_not_made_believable() -> None:
         ({CAME_THROUGH: NAMES.replies}, NAMES.replies),
         ({REASON: "It came through shop.inventory.replies, which is not the way of the service that it names."}, ""),
         ({CAME_THROUGH: "amq.direct"}, ""),
+        ({CAME_THROUGH: NAMES.replies_of("payment"), REASON: "It came through shop.inventory.replies, which"}, ""),
     ],
 )
 def test_the_way_back_of_a_reply(headers: dict[str, str], way: str) -> None:
@@ -310,6 +312,40 @@ async def test_a_forged_fact_stays_parked() -> None:
         (left,) = await Operator(stage.broker).redrive(FACTS)
         assert left.startswith("It came through shop.other.facts, which is not the way of whom it names")
         assert len(stage.parked(FACTS)) == 1
+
+
+def test_a_forged_fact_that_an_older_choros_has_parked_stays_whatever_exchange_its_sender_has_noted() -> None:
+    sent = encode(fact(Paid(order="forged")))
+    noted = {CAME_THROUGH: NAMES.facts_of("order"), REASON: "It came through shop.other.facts, which is not the way"}
+    letter = dead_letter(replace(sent, headers={**sent.headers, **noted}), NAMES.dead_queue(FACTS), NAMES)
+    with pytest.raises(StaysParked, match="it would be believed"):
+        way_back(letter, NAMES)
+
+
+def test_a_source_is_judged_whole_however_long_it_is() -> None:
+    """Its beginning may name another speaker."""
+    source = f"/{'a' * 494}/evil/order"
+    sent = encode(replace(fact(Paid(order="forged")), source=source))
+    sent = replace(sent, headers={**sent.headers, CAME_THROUGH: NAMES.facts_of("evil")})
+    letter = dead_letter(sent, NAMES.dead_queue(FACTS), NAMES)
+    assert letter.source == source
+    with pytest.raises(StaysParked, match="shop.evil.facts, which is not the way"):
+        way_back(letter, NAMES)
+
+
+def test_an_unreadable_fact_in_the_form_of_knative_goes_back_the_way_it_came() -> None:
+    sent = encode(fact(Paid(order="o")))
+    headers = {name.replace("cloudEvents_", "ce-"): value for name, value in sent.headers.items()}
+    wire = replace(sent, body=b"\xff", headers={**headers, CAME_THROUGH: NAMES.facts_of("order")})
+    letter = dead_letter(wire, NAMES.dead_queue(FACTS), NAMES)
+    assert letter.unreadable
+    assert way_back(letter, NAMES) == (NAMES.retry, FACTS)
+
+
+@pytest.mark.parametrize("noted", ["0001-01-01T00:00:00+01:00", "9999-12-31T23:59:59-12:00", "never"])
+def test_a_time_that_cannot_be_written_is_none(noted: str) -> None:
+    letter = dead_letter(Wire(b"{}", {FAILED_AT: noted}), NAMES.dead_queue(FACTS), NAMES)
+    assert row_of(letter)["parked_at"] is None
 
 
 # --- what cannot go back ----------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from choros.attributes import LAST_MOMENT
 from choros.envelope import Envelope, Kind, Wire
 from choros.errors import ChorosError, MessageRejected
 from choros.runtime.reading import is_fanned_out, read_envelope
@@ -27,9 +28,11 @@ from choros.transport.copies import (
 from choros.transport.topology import DELIVERY_LIMIT, Names
 
 _ID_DIGITS = 12
-_LONGEST = 500
+_LONGEST = 512
+"""As long as an attribute may be: a source that is cut would name another speaker."""
 _FORGED = "It came through "
-"""How the reason begins for what was parked since it came by another's way: of copies that do not say by which."""
+"""How the reason begins for what was parked since it came by another's way. Whoever parked it has written that; whether
+he has written the exchange, too, or left a stranger's header, only a newer choros tells."""
 _BROKERS_REASONS = {
     "delivery_limit": f"The broker gave it up: {DELIVERY_LIMIT} deliveries, and none was acknowledged.",
     "rejected": "It is too large for a copy; its receiver's log says why.",
@@ -119,7 +122,7 @@ def way_back(letter: DeadLetter, names: Names) -> tuple[str, str]:
         raise StaysParked(f"It has more than {LARGEST_BODY} bytes, which no broker takes again.")
     if letter.kind == "command":
         return names.commands, letter.queue.removeprefix(f"{names.namespace}.")
-    if letter.exchange is None and letter.reason.startswith(_FORGED):
+    if letter.reason.startswith(_FORGED):
         raise _forged(letter)
     if letter.kind == "fact":
         return _way_of_fact(letter, names)
@@ -176,7 +179,8 @@ class _Said:
         return int(found) if found.isascii() and found.isdecimal() and len(found) < 20 else 0
 
     def _header(self, attribute: str) -> Any:
-        return self._headers.get(f"cloudEvents_{attribute}") or self._headers.get(f"cloudEvents:{attribute}")
+        written = (self._headers.get(f"{prefix}{attribute}") for prefix in ("cloudEvents_", "cloudEvents:", "ce-"))
+        return next(filter(None, written), None)
 
 
 def _line(value: object) -> str:
@@ -223,9 +227,10 @@ def _parked_at(headers: Mapping[str, Any], death: Mapping[str, Any]) -> float | 
     noted = death.get("time") or headers.get(FAILED_AT)
     try:
         moment = noted if isinstance(noted, datetime) else datetime.fromisoformat(str(noted))
-        return moment.timestamp()
+        seconds = moment.timestamp()
     except (ValueError, OverflowError, OSError):
         return None
+    return seconds if 0 <= seconds <= LAST_MOMENT else None
 
 
 def _exchange(headers: Mapping[str, Any], death: Mapping[str, Any]) -> str | None:
