@@ -33,6 +33,7 @@ from choros.runtime.transacting import Transacting
 from choros.runtime.under_way import UnderWay
 from choros.sources import now
 from choros.store.barrier import Database, Job, Transaction
+from choros.transport.copies import redriven_of
 from choros.transport.port import Delivery, Transport
 from choros.transport.topology import RETRY_LADDER, Names
 
@@ -116,6 +117,7 @@ class Subscriber:
         """Seconds from the publication of the last fact that was handled to its end."""
         self._clock = clock
         self._service = service
+        self._unknown_type = f"The service {service.name} has no handler for this type of fact."
         self._database = database
         self._attempts = attempts
         self.calls = Calls(settings)
@@ -202,6 +204,8 @@ class Subscriber:
             ours = told.handler is not None
             if ours or told.envelope.type in elsewhere:
                 concerning.append(told)
+            elif redriven_of(told.delivery.wire.headers):  # it was put back for this subscriber, not fanned out
+                self._park(told.delivery, self._unknown_type)
             else:
                 self._settle("passed", told.delivery.ack())
             if not ours:
@@ -221,11 +225,14 @@ class Subscriber:
                 return _Told(delivery, envelope, handler.message.from_json(envelope.data), handler, lane)
             if fanned_out:
                 return _Told(delivery, envelope, None, None, lane)
-            raise MessageRejected(f"The service {self._service.name} has no handler for this type of fact.")
+            raise MessageRejected(self._unknown_type)
         except MessageRejected as rejected:
-            log.warning("choros.fact.parked", reason=rejected.sentence)
-            self._settle("parked", delivery.dead_letter(rejected.sentence))
+            self._park(delivery, rejected.sentence)
             return None
+
+    def _park(self, delivery: Delivery, reason: str) -> None:
+        log.warning("choros.fact.parked", reason=reason)
+        self._settle("parked", delivery.dead_letter(reason))
 
     def _settle(self, fate: str, settling: Coroutine[Any, Any, None]) -> None:
         self.counts[fate] += 1
