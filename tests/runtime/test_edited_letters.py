@@ -164,6 +164,8 @@ def test_of_a_whole_cloud_event_only_the_data_changes() -> None:
     assert replace(decode(wire), data="") == replace(decode(new), data="")
     assert decode(new).data == '{"order":"p","at":1.1}'
     assert b"1.10" in new.body
+    with pytest.raises(MessageRejected, match="not JSON"):
+        with_body(wire, b'{"order":"p"},"factseq":2')
     with pytest.raises(UsageError, match="cannot be edited"):
         body_of(replace(wire, body=b"{"))
 

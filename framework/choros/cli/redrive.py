@@ -108,8 +108,8 @@ def dead_edit(
     loaded = load_app(application)
     letter, delivery = run_until_done(letter_of(loaded, broker, letter_id))
     before = body_of(delivery.wire)
-    wire = with_body(delivery.wire, edited(before, sets or (), body))
     try:
+        wire = with_body(delivery.wire, edited(before, sets or (), body))
         check_taken(loaded, letter, wire, before)
     except MessageRejected as rejected:
         raise UsageError(

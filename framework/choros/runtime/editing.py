@@ -40,12 +40,21 @@ def body_of(wire: Wire) -> bytes:
 
 
 def with_body(wire: Wire, body: bytes) -> Wire:
-    """The same message with another body, which is all of it."""
+    """The same message with another body, which is all of it. Raises MessageRejected where the body is none, and would
+    say something of the rest of a whole CloudEvent."""
     if is_structured(wire):
+        _check_json(body)
         event, mark = json.loads(wire.body), "\N{NULL}"
         body = json.dumps(event | {"data": mark}).encode().replace(json.dumps(mark).encode(), body)
     kept = {name: value for name, value in wire.headers.items() if name not in (BODY_SIZE, BODY_SHA256)}
     return replace(wire, body=body, headers=kept)
+
+
+def _check_json(body: bytes) -> None:
+    try:
+        json.loads(body)
+    except (ValueError, RecursionError):
+        raise MessageRejected("The body is not JSON.") from None
 
 
 def edited_letter(letter: DeadLetter, wire: Wire) -> DeadLetter:

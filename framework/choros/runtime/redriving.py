@@ -10,7 +10,8 @@ import base64
 import hashlib
 import json
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -66,6 +67,8 @@ class Acts:
         """Let go of it; the record keeps the beginning of its body."""
         if not await self._note("drop", letter, body=delivery.wire.body):
             return Done(letter, _UNRECORDED)
+        if delivery.lost:
+            return Done(letter, "The connection was lost before it could be taken out.")
         await delivery.ack()
         return self._told("drop", letter)
 
@@ -127,10 +130,20 @@ async def act_on_all(
         try:
             while most and (batch := await _batch(shown(look, queue, names), wanted, most)):
                 most -= len(batch)
-                for done in await asyncio.gather(*(act(letter, delivery) for letter, delivery in batch)):
+                turns: defaultdict[tuple[str, str], asyncio.Lock] = defaultdict(asyncio.Lock)
+                for done in await asyncio.gather(*(_in_turn(one, act, turns) for one in batch)):
                     yield done
         finally:  # which gives back the rest, so not before all of this queue is done
             await look.close()
+
+
+async def _in_turn(one: Shown, act: Act, turns: Mapping[tuple[str, str], asyncio.Lock]) -> Done:
+    """Facts of one stream one after the other: who handles them in order takes no earlier one behind a later."""
+    letter, delivery = one
+    if not letter.stream:
+        return await act(letter, delivery)
+    async with turns[letter.source, letter.stream]:
+        return await act(letter, delivery)
 
 
 async def _batch(letters: AsyncIterator[Shown], wanted: Wanted, most: int) -> list[Shown]:
