@@ -240,6 +240,7 @@ def test_the_verbs_answer_with_sentences(choros: Choros) -> None:
         assert said.out.startswith(words)
 
 
+@pytest.mark.slow
 def test_an_act_says_who_and_why(choros: Choros, monkeypatch: pytest.MonkeyPatch) -> None:
     saga_id = started(choros)
 
@@ -342,6 +343,7 @@ def test_what_a_list_cannot_be_asked(choros: Choros) -> None:
     assert "--older-than 'soon' is no time" in choros("saga", "list", "travel", *STORE, "--older-than", "soon").err
 
 
+@pytest.mark.slow
 def test_a_list_takes_filters_and_says_what_it_leaves_out(choros: Choros) -> None:
     for who in ("Ada", "Bob", "Eve"):
         assert choros("saga", "start", "travel", "trip", "-i", f'{{"who": "{who}"}}', *SERVERS).code == 0
@@ -358,6 +360,7 @@ def test_a_list_takes_filters_and_says_what_it_leaves_out(choros: Choros) -> Non
     assert (len(said.out.splitlines()), said.err) == (2, "! there are more than these 2; --limit 20 shows more\n")
 
 
+@pytest.mark.slow
 def test_a_saga_goes_by_its_key_and_the_beginning_of_its_id(choros: Choros) -> None:
     saga_id = started(choros)
     for typed in (saga_id, saga_id[:8], "Ada"):

@@ -77,7 +77,7 @@ def main() -> None:
 
 def _run() -> int:
     try:
-        code = _command()(standalone_mode=False)
+        code = _command()(standalone_mode=False, prog_name="choros")
     except Exception as error:
         if (said := getattr(error, "format_message", None)) is None:
             raise
