@@ -128,6 +128,8 @@ async def test_an_instance_goes_by_its_id_its_key_and_the_beginning_of_its_id() 
     for typed in ("o3", saga_id[:3], "0" * 8, ""):
         with pytest.raises(SagaNotFound):
             await referred(store, SCOPE, typed)
+    with pytest.raises(SagaNotFound, match=r"'abcdef99', and no id of the last 5,000 begins so\."):
+        await referred(store, SCOPE, "abcdef99")
 
 
 async def test_what_may_be_several_is_refused_with_their_names() -> None:

@@ -26,7 +26,7 @@ from choros.cli.asking import (
 from choros.cli.events import saga_events
 from choros.cli.looking import MaybeApp, looking
 from choros.cli.output import format_named, is_terminal, tell_lines, tell_value
-from choros.cli.overview import saga_list
+from choros.cli.overview import row_of, saga_list
 from choros.cli.progress import working
 from choros.cli.verbs import Verbs
 from choros.cli.waits import Begun, as_data, asking, run_and_tell, waiting_lines
@@ -49,9 +49,9 @@ from choros.runtime.application import App
 from choros.runtime.awaited import Awaited, waits_for
 from choros.runtime.client import Account, Client, Outcome, events_of
 from choros.runtime.exporting import exported
+from choros.runtime.overview import Summary, summary_of
 from choros.runtime.recognising import Sagas
 from choros.runtime.retention import warning
-from choros.runtime.stuck import why_stuck
 from choros.saga.declaration import Saga
 from choros.store.port import Record
 from choros.timeline import timeline
@@ -150,30 +150,28 @@ def saga_show(
     log_apart()
     shape = format_named(output)
 
-    async def look() -> tuple[Account, Sagas, Awaited | None, float]:
+    async def look() -> tuple[Account, Summary, Sagas, Awaited | None, float]:
         async with looking(application, store) as view:
             account = await view.account(saga_id)
             namespace = view.scope.partition(".")[0]
             ask = asking(Addresses(broker), namespace)
             waits = await waits_for(view.sagas, namespace, view.store, account.record.saga_id, ask)
-            return account, view.sagas, waits, view.store.now()
+            summary = await summary_of(view.sagas, view.store, account.record)
+            return account, summary, view.sagas, waits, view.store.now()
 
-    account, sagas, waits, now = found(look(), application, store)
+    account, summary, sagas, waits, now = found(look(), application, store)
     if account.record.gone:
         _tell_gone(account.record, shape)
         return
-    why = why_stuck(sagas, account.record, account.history) if sagas else ""
     if shape != "table":
         history = [{"version": row.version, "at": row.at, "events": events_of(row)} for row in account.history]
-        told = {"saga_id": account.record.saga_id, "status": account.record.status, "stuck": why, "history": history}
-        told |= as_data(waits)
-        tell_value(told if why else {name: value for name, value in told.items() if name != "stuck"}, shape)
+        tell_value({**row_of(summary), **as_data(waits), "history": history}, shape)
         return
     tell_lines(timeline(account, sagas.get((account.record.saga, account.record.saga_version))))
-    if why:
-        print(f"stuck: {why}")
+    if summary.stuck:
+        print(f"stuck: {summary.stuck}")
     named = application or "APP", store, account.record, account.instance
-    for line in () if why else waiting_lines(*named, waits, now):
+    for line in () if summary.stuck else waiting_lines(*named, waits, now):
         print(line)
 
 

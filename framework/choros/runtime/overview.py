@@ -92,6 +92,12 @@ async def overview(sagas: Sagas, store: Store, wanted: Wanted, limit: int, most:
     return seen
 
 
+async def summary_of(sagas: Sagas, store: Store, record: Record) -> Summary:
+    """One instance in a line; raises StoreUnreachable."""
+    whys = await whys_stuck(sagas, store, [record]) if sagas else {}
+    return await _summary(record, _Steps(sagas, store), whys)
+
+
 async def _summaries(
     sagas: Sagas, store: Store, wanted: Wanted, page_size: int
 ) -> AsyncIterator[tuple[Record, Summary | None]]:

@@ -31,9 +31,9 @@ async def referred(store: Store, scope: str, typed: str, sagas: Iterable[str] = 
     if _BEGINNING.fullmatch(typed) and (begun := await _beginning(store, typed)):
         return _only(f"{typed!r} begins the id of", begun)
     since = warning(await store.forgotten())
-    raise SagaNotFound(
-        f"There is no saga instance with the id or start key {typed!r}{since and f'; {since}'}.", "choros saga list."
-    )
+    begins = f", and no id of the last {MOST_LOOKED:,} begins so" if _BEGINNING.fullmatch(typed) else ""
+    sentence = f"There is no saga instance with the id or start key {typed!r}{begins}{since and f'; {since}'}."
+    raise SagaNotFound(sentence, "choros saga list.")
 
 
 def _only(what: str, records: Collection[Record]) -> str:
