@@ -237,6 +237,26 @@ async def test_without_anything_fresh_they_leave_within_the_longest_pause(store:
     assert not await store.unsent("commands", 9e9, 10)
 
 
+async def test_what_does_not_leave_for_long_is_said_less_and_less_often_and_once_when_it_is_over(
+    store: MemoryStore,
+) -> None:
+    street = Street()
+    street.fates["nobody"] = Published.NACKED  # as a full queue
+    await store.commit([creation("s", entry("commands", "s", "c", "nobody"))])
+    shift = Shift("commands", store, street)
+    with capture_logs() as lines:
+        await shift.work(1800)
+        street.fates.clear()
+        await shift.work(2 * int(MOST))
+        shift.relay.dispatch([entry("commands", "later", "later", "nobody")])
+        await shift.work(2)
+    lines = [line for line in lines if line["event"].startswith("choros.publish.")]
+    said = [(line["event"], line["to"]) for line in lines]
+    assert said[-1] == ("choros.publish.leaves_again", "nobody")
+    assert 4 <= said.count(("choros.publish.unconfirmed", "nobody")) == len(said) - 1 <= 9
+    assert lines[-1]["seconds"] > 1700
+
+
 async def test_a_command_that_is_itself_at_fault_holds_no_other_up_and_is_seldom_tried(store: MemoryStore) -> None:
     """It stays the oldest, and a command to the same service leaves every second."""
     street = Street()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from choros.logs import get_logger
@@ -20,8 +21,8 @@ log = get_logger("choros.relay")
 FIRST_SECONDS = 1.0
 MOST_SECONDS = {Published.RETURNED: 30.0, Published.NACKED: 30.0, Published.UNKNOWN: 5.0}
 """The longest wait. Silence mostly ends with the broker's return, for which all are waiting."""
-TELL_EVERY = 10.0
-"""Seconds between two lines of the log about the same destination."""
+TELL_EVERY, TELL_AT_LEAST = 10.0, 600.0
+"""Seconds between two lines of the log about the same destination, at first and at last."""
 Clock = Callable[[], float]
 
 
@@ -70,6 +71,10 @@ class BackingOff:
         self._pauses.pop(destination, None)
         self._forget(message)
 
+    def holds_for(self, destination: str) -> bool:
+        """Whether anything for it has not left."""
+        return destination in self._destination.values()
+
     def keep(self, messages: Collection[str]) -> None:
         """Forget all but these: others have sent them, or nobody wants them any more."""
         for message in self._destination.keys() - set(messages):
@@ -96,14 +101,23 @@ class BackingOff:
         self._refused.pop(message, None)
 
 
+@dataclass(slots=True)
+class _Told:
+    since: float
+    until: float
+    """When it may be said again."""
+    pause: float = TELL_EVERY
+
+
 class Complaints:
-    """Lines of the log, of which many alike become one with their number."""
+    """Lines of the log, of which many alike become one with their number: said at once, then less and less often, and
+    once more when it is over."""
 
     def __init__(self, clock: Clock = monotonic) -> None:
         self._clock = clock
         self._counts: dict[tuple[str, str, str], int] = {}
         self._last: dict[tuple[str, str, str], dict[str, Any]] = {}
-        self._told: dict[tuple[str, str, str], float] = {}
+        self._told: dict[tuple[str, str, str], _Told] = {}
 
     def note(self, event: str, destination: str, outcome: Published, **last: Any) -> None:
         """One more; what is said of the last one goes into the line."""
@@ -114,9 +128,25 @@ class Complaints:
     def tell(self, *, all_of_them: bool = False) -> None:
         """Say what is new, about each destination once in a while."""
         now = self._clock()
+        self._told = {kind: told for kind, told in self._told.items() if kind in self._counts or now < told.until}
         for kind in list(self._counts):
-            if all_of_them or now >= self._told.get(kind, now):
+            told = self._told.get(kind)
+            if all_of_them or told is None or now >= told.until:
                 event, destination, outcome = kind
                 last = self._last.pop(kind)
                 log.warning(event, to=destination, outcome=outcome, count=self._counts.pop(kind), **last)
-                self._told[kind] = now + TELL_EVERY
+                pause = min(TELL_AT_LEAST, 2 * told.pause) if told else TELL_EVERY
+                self._told[kind] = _Told(told.since if told else now, now + pause, pause)
+
+    def complains_of(self, destination: str) -> bool:
+        """Whether it was said that something does not leave for it."""
+        return any(kind[1] == destination for kind in self._told)
+
+    def over(self, destination: str) -> None:
+        """All that did not leave for it has left."""
+        ended = [kind for kind in self._told if kind[1] == destination]
+        since = min((self._told.pop(kind).since for kind in ended), default=self._clock())
+        for kind in ended:
+            self._counts.pop(kind, None)
+            self._last.pop(kind, None)
+        log.info("choros.publish.leaves_again", to=destination, seconds=round(self._clock() - since, 1))

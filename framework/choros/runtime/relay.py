@@ -165,6 +165,8 @@ class Relay:
         if result is Published.CONFIRMED or unbound:
             self._confirmed.setdefault(entry.saga_id, []).append(entry.id)
             self._failing.left(entry.id, to)
+            if not unbound and self._complaints.complains_of(to) and not self._failing.holds_for(to):
+                self._complaints.over(to)
             self._flush_by(by)
         elif result is not Published.RETURNED and entry.message and not is_sendable(entry.message):
             self._pass_over(entry, "it cannot be sent")
