@@ -78,7 +78,7 @@ def refused(ended: Ended, code: int, *words: str) -> None:
     assert len(ended.complaints) == 1, ended
     assert ended.err.splitlines()[-1] == ended.complaints[0]
     assert all(line.startswith("{") for line in ended.err.splitlines()[:-1]), "log entries, and nothing else"
-    assert "Try: " in ended.complaints[0]
+    assert re.search("Try: |Did you mean ", ended.complaints[0])
     for word in words:
         assert word in ended.complaints[0]
     assert ended.code == code
@@ -239,7 +239,7 @@ def test_an_address_that_means_nothing(place: Place, option: str, value: str) ->
         (("saga", "start", APP, "order", "-i", ORDER, "--key", ""), "start key"),
         (("saga", "run", APP, "order", "-i", "NaN"), "shop.order.place.v1"),
         (("saga", "show", APP, "nothing"), "There is no store"),
-        (("saga", "cancel", APP, "nothing"), "There is no saga instance nothing"),
+        (("saga", "cancel", APP, "nothing"), "There is no saga instance with the id or start key 'nothing'"),
     ],
     ids=lambda part: " ".join(part)[:40] if isinstance(part, tuple) else None,
 )
