@@ -143,9 +143,8 @@ async def test_an_id_that_no_store_could_look_for_is_the_id_of_no_saga(client: C
 
 async def test_a_wait_of_no_time_does_not_wait(client: Client) -> None:
     saga_id = await client.start(built, Go(id="1"))
-    for none in (timedelta(0), timedelta(seconds=-1), timedelta.min):
-        with pytest.raises(OutcomePending):
-            await client.wait(saga_id, timeout=none)
+    with pytest.raises(OutcomePending):
+        await client.wait(saga_id, timeout=timedelta(0))
     assert (await client.wait(saga_id, timeout=timedelta.max)).status == "completed"
     with pytest.raises(UsageError, match="no timedelta"):
         await client.wait(saga_id, timeout=5)  # type: ignore[arg-type] # a user's mistake
