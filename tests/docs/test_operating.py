@@ -5,15 +5,22 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from choros.cli.beside import beside_lines
 from choros.cli.waits import waiting_lines
+from choros.envelope import Wire
 from choros.runtime.awaited import waits_for
 from choros.runtime.client import account_of
+from choros.runtime.dead_letters import dead_letter
+from choros.runtime.parkings import Beside
 from choros.runtime.stuck import why_stuck
 from choros.timeline import timeline
+from choros.transport.copies import REASON
+from choros.transport.topology import Names
 from tests.runtime.waiting_shop import TIMEOUT, Shop, application, shop
 
 PAGE = (Path(__file__).parents[2] / "docs" / "operating.md").read_text(encoding="utf-8")
@@ -87,6 +94,13 @@ async def test_what_the_page_shows_is_what_is_said(heading: str) -> None:
         lines = "\n".join(await shown(one, saga_id))
     assert rounded(lines) == rounded(section(heading))
     assert all(len(line) <= 80 for line in lines.splitlines())
+
+
+def test_a_dead_letter_is_named() -> None:
+    reason = {REASON: "The body is no charge.v1: amount: missing.", "cloudEvents_type": "charge.v1"}
+    letter = dead_letter(Wire(b"{}", reason), "shop.payment.dead", Names("shop"))
+    lines = beside_lines("shop", "s1", Beside([replace(letter, id="1d1f5763e636")]))
+    assert "\n".join(lines) == section("A message of it is a dead letter")
 
 
 def rounded(text: str) -> str:

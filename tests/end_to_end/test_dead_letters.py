@@ -20,6 +20,7 @@ from typer.testing import CliRunner, Result
 
 from choros import Addresses, App, Client
 from choros.cli.dead import app as dead_command
+from choros.cli.saga import app as saga_command
 from choros.envelope import Envelope, Wire, decode, encode
 from choros.errors import ChorosError
 from choros.ids import fresh_id
@@ -61,9 +62,9 @@ class Desk:
     client: Client
     folder: Path
 
-    async def type(self, *arguments: str, code: int = 0, given: str = "") -> Result:
+    async def type(self, *arguments: str, code: int = 0, given: str = "", of: Any = dead_command) -> Result:
         """In this process, whose application is in the namespace of the test."""
-        runner = partial(CliRunner().invoke, dead_command, arguments, env=self._settings, input=given)
+        runner = partial(CliRunner().invoke, of, arguments, env=self._settings, input=given)
         ended = await asyncio.to_thread(runner)
         failed = ended.exception if isinstance(ended.exception, ChorosError) else None
         assert (failed.exit_code if failed else ended.exit_code) == code, ended.output
@@ -156,6 +157,7 @@ def answer(desk: Desk, command: Envelope) -> Envelope:
 async def test_every_kind_is_put_back_by_processes_that_are_killed_and_two_at_once_and_handled_once(desk: Desk) -> None:
     await parked_of_every_kind(desk)
     before = await desk.rows()
+    await shown_with_its_saga(desk, "command", next(row for row in before if row["kind"] == "command" and row["step"]))
     assert sorted((row["kind"], row["step"]) for row in before) == [
         ("command", ""), ("command", "book_it"), ("fact", ""), ("reply", "book_it"),
     ]  # fmt: skip
@@ -173,6 +175,17 @@ async def test_every_kind_is_put_back_by_processes_that_are_killed_and_two_at_on
     acts = json.loads((await desk.type("acts", APP, "-o", "json")).stdout)
     assert len(acts) > 4
     assert {act["by"] for act in acts} > {"ada"} or {act["by"] for act in acts} > {"bob"}
+
+
+async def shown_with_its_saga(desk: Desk, who: str, row: dict[str, Any]) -> None:
+    arguments = ("show", APP, who, "--store", desk.addresses.store)
+    ended = await desk.type(*arguments, of=saga_command)
+    assert (
+        f"dead letter {row['id']}: desk.book.v1, from {desk.names.service_queue('bus')}\n  It was early."
+        in ended.stdout
+    )
+    told = json.loads((await desk.type(*arguments, "-o", "json", of=saga_command)).stdout)
+    assert [letter["id"] for letter in told["dead_letters"]] == [row["id"]]
 
 
 async def ended(desk: Desk, who: str) -> bool:

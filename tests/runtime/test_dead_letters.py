@@ -14,7 +14,7 @@ from choros.cli.letters import row_of
 from choros.envelope import Wire, encode
 from choros.messages import Fact
 from choros.runtime.dead_letters import DeadLetter, StaysParked, dead_letter, way_back
-from choros.runtime.parkings import Wanted, listing, walk
+from choros.runtime.parkings import MOST_BESIDE, Beside, Wanted, beside, listing, walk
 from choros.runtime.redriving import Act, Acts, Done, act_on_all
 from choros.runtime.service import Service
 from choros.runtime.signature import Signature
@@ -184,6 +184,18 @@ def test_what_the_broker_has_parked_by_itself_says_so() -> None:
     assert letter.reason == "The broker gave it up: 20 deliveries, and none was acknowledged."
     assert (letter.queue, letter.kind) == (f"{REPLIES}.0a1b", "reply")
     assert way_back(letter, NAMES) == (NAMES.replies_of("payment"), f"{REPLIES}.0a1b")
+
+
+async def test_those_of_a_saga_are_looked_for_where_that_costs_little() -> None:
+    async with stage_for(make_service(), start=False) as stage:
+        dead = NAMES.dead_queue(COMMANDS)
+        for number in range(3):
+            await stage.outside.post(dead, "", encode(command(Charge(order="o"), saga=f"s{number}")))
+        its = await beside(stage.outside, [dead, "not.there"], NAMES, "s1")
+        assert ([letter.saga_id for letter in its.found], its.unread) == (["s1"], {})
+        for _ in range(MOST_BESIDE):
+            await stage.outside.post(dead, "", Wire(b"", {}))
+        assert await beside(stage.outside, [dead], NAMES, "s1") == Beside([], {dead: MOST_BESIDE + 3})
 
 
 # --- a command --------------------------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from choros.cli.asking import (
     run_until_done,
     with_client,
 )
+from choros.cli.beside import beside_data, beside_lines, letters_beside
 from choros.cli.events import saga_events
 from choros.cli.looking import MaybeApp, looking
 from choros.cli.output import format_named, is_terminal, tell_lines, tell_value
@@ -50,6 +51,7 @@ from choros.runtime.awaited import Awaited, waits_for
 from choros.runtime.client import Account, Client, Outcome, events_of
 from choros.runtime.exporting import exported
 from choros.runtime.overview import Summary, summary_of
+from choros.runtime.parkings import Beside
 from choros.runtime.recognising import Sagas
 from choros.runtime.retention import warning
 from choros.saga.declaration import Saga
@@ -150,28 +152,31 @@ def saga_show(
     log_apart()
     shape = format_named(output)
 
-    async def look() -> tuple[Account, Summary, Sagas, Awaited | None, float]:
+    async def look() -> tuple[Account, Summary, Sagas, Awaited | None, Beside, float]:
         async with looking(application, store) as view:
             account = await view.account(saga_id)
             namespace = view.scope.partition(".")[0]
             ask = asking(Addresses(broker), namespace)
             waits = await waits_for(view.sagas, namespace, view.store, account.record.saga_id, ask)
             summary = await summary_of(view.sagas, view.store, account.record)
-            return account, summary, view.sagas, waits, view.store.now()
+            parked = await letters_beside(broker, view.scope, view.sagas, account)
+            return account, summary, view.sagas, waits, parked, view.store.now()
 
-    account, summary, sagas, waits, now = found(look(), application, store)
+    account, summary, sagas, waits, parked, now = found(look(), application, store)
     if account.record.gone:
         _tell_gone(account.record, shape)
         return
     if shape != "table":
         history = [{"version": row.version, "at": row.at, "events": events_of(row)} for row in account.history]
-        tell_value({**row_of(summary), **as_data(waits), "history": history}, shape)
+        tell_value({**row_of(summary), **as_data(waits), **beside_data(parked), "history": history}, shape)
         return
     tell_lines(timeline(account, sagas.get((account.record.saga, account.record.saga_version))))
     if summary.stuck:
         print(f"stuck: {summary.stuck}")
     named = application or "APP", store, account.record, account.instance
     for line in () if summary.stuck else waiting_lines(*named, waits, now):
+        print(line)
+    for line in beside_lines(application or "APP", account.record.saga_id, parked):
         print(line)
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 
+from choros.errors import BrokerMisconfigured
 from choros.runtime.dead_letters import DeadLetter, dead_letter
 from choros.transport.looking import Look, LookingTransport
 from choros.transport.port import Delivery
@@ -13,6 +14,8 @@ from choros.transport.refusals import NotDeclared
 from choros.transport.topology import Names, Topology
 
 Shown = tuple[DeadLetter, Delivery]
+MOST_BESIDE = 200
+"""A queue with no more than so many is looked through where somebody asks for something else."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,3 +125,32 @@ async def found(
         if letter.id == letter_id:
             one = letter, delivery
     return one
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """Dead letters of one saga."""
+
+    found: Sequence[DeadLetter] = ()
+    unread: Mapping[str, int] = field(default_factory=dict)
+    """How many lie in queues that were not looked through."""
+
+
+NONE_BESIDE = Beside()
+
+
+async def beside(transport: LookingTransport, queues: Iterable[str], names: Names, saga_id: str) -> Beside:
+    """Those of one saga, where it costs little to say: who asks for something else must not keep them from others for
+    long. A queue with many, or that this user may not read, is only counted."""
+    its: list[DeadLetter] = []
+    unread: dict[str, int] = {}
+    for dead in queues:
+        seen = await transport.attendance(dead)
+        if not seen.waiting:
+            continue
+        unread[dead] = seen.waiting
+        with suppress(BrokerMisconfigured):
+            if seen.waiting <= MOST_BESIDE:
+                its += (await listing(transport, [dead], names, Wanted(saga=saga_id), limit=MOST_BESIDE)).found
+                del unread[dead]
+    return Beside(its, unread)
