@@ -142,6 +142,16 @@ def test_the_environment_says_which_application(choros: Choros, monkeypatch: pyt
     assert "everything fits together" in choros("check", "travel").out
 
 
+def test_ids_may_follow_where_the_environment_says_the_application(
+    choros: Choros, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    redrive, ids = EVERY["dead", "redrive"], ["1d1f5763e636", "0a1b2c3d4e5f"]
+    monkeypatch.setenv("CHOROS_APP", "travel")
+    for words, application in ((ids, "travel"), (["other", *ids], "other")):
+        given = redrive.make_context("choros", words).params
+        assert (given["application"], list(given["ids"])) == (application, ids)
+
+
 def test_where_the_store_alone_answers_no_application_is_needed(choros: Choros) -> None:
     saga_id = started(choros)
     (row,) = json.loads(choros("saga", "list", *STORE, "-o", "json").out)

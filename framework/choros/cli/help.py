@@ -91,9 +91,13 @@ def _examples(examples: Sequence[str]) -> str:
 
 def _usage(command: Any, context: Any, arguments: Iterable[Any]) -> str:
     words = [context.command_path, "[OPTIONS]"]
-    words += [_name_of(one) if one.required and not one.envvar else f"[{_name_of(one)}]" for one in arguments]
+    words += [_name_of(one) if _needed(one) else f"[{_name_of(one)}]" for one in arguments]
     words += ["COMMAND"] if hasattr(command, "list_commands") else []
     return " ".join(words)
+
+
+def _needed(argument: Any) -> bool:
+    return (argument.required and not argument.envvar) or _name_of(argument).startswith("[")
 
 
 def _commands(command: Any, context: Any) -> Iterator[tuple[str, str]]:

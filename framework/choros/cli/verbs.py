@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from choros.errors import UsageError
 
 APP = "application"
 """The name of the argument that says which application is meant."""
+_ID = re.compile(r"[0-9a-f-]*\d[0-9a-f-]*")
 
 
 class Verb(TyperCommand):
@@ -36,10 +38,12 @@ class Verb(TyperCommand):
         return super().parse_args(ctx, args)
 
     def _lacks_app(self, ctx: Any, args: list[str], names: Sequence[str | None]) -> bool:
+        """There are too few words; or, where any number of ids may follow, the first word is one."""
         values, rest, _ = self.make_parser(ctx).parse_args(args=list(args))
         given = sum(isinstance(values.get(name or ""), str) for name in names) + len(rest)
         needed = [one for one in self.params if one.param_type_name == "argument" and one.required]
-        return given < len(needed)
+        first, any_number = values.get(APP), any(one.nargs < 0 for one in self.params)
+        return given < len(needed) or (any_number and isinstance(first, str) and bool(_ID.fullmatch(first)))
 
     def _app(self) -> str:
         found = os.environ.get("CHOROS_APP", "")
