@@ -127,6 +127,20 @@ async def test_a_second_signal_ends_it_at_once(tmp_path: Path, how: str) -> None
     assert "Told twice" in (tmp_path / "log").read_text()
 
 
+def test_ctrl_c_that_a_whole_group_hears_and_the_sigterm_of_who_leads_it_are_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As where `choros demo` is interrupted: its processes hear both."""
+    exits: list[int] = []
+    monkeypatch.setattr("os._exit", exits.append)
+    with Leaving(3600.0):
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGTERM)
+        assert exits == []
+        signal.raise_signal(signal.SIGTERM)
+        assert exits == [128 + signal.SIGTERM]
+
+
 async def test_what_a_handler_forks_ends_as_any_process_does(tmp_path: Path) -> None:
     """Its signals are its own: the role that it comes from goes on."""
     (tmp_path / "forking.py").write_text(FORKING)

@@ -35,7 +35,8 @@ _LOG_SECONDS = 1.0
 
 
 class Leaving:
-    """Within it a first SIGTERM or Ctrl-C ends the role in order, a second one the process, at once.
+    """Within it a first SIGTERM or Ctrl-C ends the role in order, a second one of the same kind the process, at once.
+    A terminal sends Ctrl-C to a whole group, and whoever leads that then tells the others once more, with SIGTERM.
 
     `owns_process`: whether this process may be ended by force."""
 
@@ -48,7 +49,7 @@ class Leaving:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[object] | None = None
         self._error: Exception | None = None
-        self._told_at: float | None = None
+        self._told_by: set[int] = set()
         self._pid = os.getpid()
         self._heard: queue.SimpleQueue[str] = queue.SimpleQueue()  # the one thing that a signal handler may write to
         self._before: dict[signal.Signals, object] = {}
@@ -71,12 +72,12 @@ class Leaving:
     async def stay(self, role: Callable[[Begun], Awaitable[None]]) -> None:
         """Run the role until it ends, by itself or because it was told to."""
         self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
-        if self._told_at is not None:
+        if self._told_by:
             return
         try:
             await role(self._begun)
         except asyncio.CancelledError:
-            if self._told_at is None:
+            if not self._told_by:
                 raise
         except Exception as error:
             self._error = error
@@ -86,7 +87,7 @@ class Leaving:
 
     def _begun(self, stop: Callable[[], None], unfinished: Unfinished) -> None:
         self._stop, self._unfinished = stop, unfinished
-        if self._told_at is not None:
+        if self._told_by:
             stop()
 
     # --- being told ---
@@ -95,8 +96,8 @@ class Leaving:
         if os.getpid() != self._pid:  # a process that a handler has forked: it has no role to end
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
-        elif self._told_at is None:
-            self._told_at = time.monotonic()
+        elif number not in self._told_by:
+            self._told_by.add(number)
             self._heard.put("told")
         else:
             os.write(2, "✖ Told twice: ended at once.\n".encode())
