@@ -93,7 +93,8 @@ class Orchestrator:
 
     async def run(self) -> None:
         """Run until stopped; raises Misconfigured where the broker or the store cannot be used at all."""
-        await Waiting(self._wait).until(self.declare)
+        if not await self._declared():
+            return
         await self._look_for_stranded()
         consumers = [await self.transport.consume(queue, self._prefetch) for queue in self._address.queues]
         jobs = (
@@ -116,6 +117,19 @@ class Orchestrator:
         for task in (*tasks, deciding):
             if task.done() and not task.cancelled() and (error := task.exception()):
                 raise plainly(error)
+
+    async def _declared(self) -> bool:
+        """Whether all is declared; not where it was stopped while it waited for the broker."""
+        declaring = asyncio.create_task(Waiting(self._wait).until(self.declare))
+        stopping = asyncio.create_task(self._stopping.wait())
+        try:
+            await asyncio.wait([declaring, stopping], return_when=asyncio.FIRST_COMPLETED)
+            if declaring.done():
+                await declaring
+            return declaring.done()
+        finally:
+            declaring.cancel()
+            stopping.cancel()
 
     async def _wind_down(
         self, consumers: Sequence[Consumer], tasks: Sequence[asyncio.Task[object]], deciding: asyncio.Task[None]
