@@ -124,6 +124,19 @@ def test_what_takes_its_time_says_how_far_it_is(sit_down: Sit, monkeypatch: pyte
     assert terminal.getvalue().endswith(("\x1b[2K", "\x1b[?25h", "\x1b[1A\x1b[2K")), "and is gone at the end"
 
 
+def test_a_remark_stands_on_a_line_of_its_own(sit_down: Sit, monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = sit_down()
+    monkeypatch.setattr(progress, "AFTER", 0.0)
+    monkeypatch.setattr(progress, "EVERY", 0.0)
+    with working("counting sheep", 40) as so_far:
+        so_far.at(17)
+        output.remark("one is black")
+        assert terminal.getvalue().endswith("\x1b[2Kone is black\n"), "the bar is cleared before"
+        so_far.at(18)
+        assert "18/40" in terminal.getvalue().rpartition("one is black")[2], "and drawn again behind it"
+    assert output.in_the_way == []
+
+
 def test_what_is_quick_says_nothing(sit_down: Sit) -> None:
     terminal = sit_down()
     with working("counting sheep", 40) as so_far:

@@ -31,6 +31,8 @@ _MARKS = {
     "✔": "green", "✖": "red", "■": "red", "!": "yellow", "↩": "yellow", "‖": "yellow", "▶": "cyan", "◇": "blue",
 }  # fmt: skip
 _quiet = {"on": False}
+in_the_way: list[Callable[[], None]] = []
+"""What clears the line on which a remark is to stand, where something is drawn there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,8 @@ def tell_lines(lines: Iterable[str]) -> None:
 def remark(sentence: str) -> None:
     """Say on stderr what is no part of the answer, unless nobody wants to hear it."""
     if not is_quiet():
+        for clear in tuple(in_the_way):
+            clear()
         print(sentence, file=sys.stderr)
 
 

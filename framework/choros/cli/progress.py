@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager, contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from choros.cli.output import is_quiet, is_terminal
+from choros.cli.output import in_the_way, is_quiet, is_terminal
 
 AFTER = 0.5
 """Seconds before there is anything to see."""
@@ -59,6 +59,7 @@ class Working:
         )  # fmt: skip
         bar.add_task(self._what, total=self._total)
         bar.start()
+        in_the_way.append(self.end)
         return bar
 
     def end(self) -> None:
@@ -66,6 +67,7 @@ class Working:
         if self._bar:
             self._bar.stop()
             self._bar = None
+            in_the_way.remove(self.end)
 
 
 def wanted() -> bool:

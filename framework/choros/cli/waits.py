@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import timedelta
 from textwrap import wrap
 from typing import Any
 
-from choros.cli.output import ago
+from choros.cli.output import ago, remark
+from choros.cli.progress import waiting
 from choros.cli.words import command
 from choros.errors import ChorosError
 from choros.messages import Message
@@ -128,7 +128,8 @@ async def run_and_tell(
         begun.saga_id = await client.start(saga, message, key=key)
         telling = asyncio.create_task(_keep_telling(app, store, broker.attendance, begun))
         try:
-            return await client.wait(begun.saga_id, timeout=wait)
+            async with waiting(f"saga {saga.name} is under way"):
+                return await client.wait(begun.saga_id, timeout=wait)
         except ChorosError:
             with suppress(ChorosError, TimeoutError):
                 async with asyncio.timeout(PATIENCE):
@@ -155,7 +156,7 @@ async def _keep_telling(app: App, store: Store, ask: Ask, begun: Begun) -> None:
             why = _why(one) if one else ""
             if one and (one.step, why) != said:
                 said = one.step, why
-                print(f"… {in_a_sentence(one, store.now())}", file=sys.stderr)
+                remark(f"… {in_a_sentence(one, store.now())}")
         await asyncio.sleep(AGAIN)
 
 
