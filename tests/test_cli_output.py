@@ -11,7 +11,7 @@ import pytest
 from rich.cells import cell_len
 
 from choros.cli import output, progress
-from choros.cli.output import Column, field, piped, styled, table, tell_rows
+from choros.cli.output import Column, field, piped, styled, table, tell_lines, tell_rows
 from choros.cli.progress import working
 
 COLUMNS = [
@@ -158,3 +158,9 @@ def test_a_pipe_sees_no_progress(capsys: pytest.CaptureFixture[str], monkeypatch
     with working("counting sheep", 40) as so_far:
         so_far.at(17)
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_sentence_says_nothing_to_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """It may repeat the words of an exception, or of another service."""
+    tell_lines(["✖ ship_order: refused (\x1b[2Jgone\udcfc)"])
+    assert capsys.readouterr().out == "✖ ship_order: refused ( [2Jgone )\n"

@@ -114,6 +114,13 @@ def test_a_signature_is_a_few_words(said: dict[str, str]) -> None:
         Signature(**said)
 
 
+def test_what_speaks_to_a_terminal_or_cannot_be_shown_on_one_is_no_part_of_a_signature() -> None:
+    """As an escape sequence, or an umlaut in the bytes of another encoding."""
+    said = Signature("ada\x1b[2J", "f\udcfcr\u202eo2\x00").of(None)
+    assert (said["by"], said["reason"]) == ("ada [2J", "f r o2")
+    "".join(said.values()).encode()
+
+
 def test_the_closing_facts_are_parked_under_no_name() -> None:
     steps = (StepState("ok"),) * len(PARKS.plan.steps)
     instance = Instance("s", "{}", steps, status="parked", cursor=len(steps))

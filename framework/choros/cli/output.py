@@ -95,8 +95,8 @@ def tell_value(value: Row, shape: str) -> None:
 
 
 def tell_lines(lines: Iterable[str]) -> None:
-    """Print sentences; the mark that one begins with has its colour."""
-    for line in lines:
+    """Print sentences, which may repeat what others have said; the mark that one begins with has its colour."""
+    for line in map(_on_one_line, lines):
         mark = line.lstrip()[:1]
         print(line.replace(mark, styled(mark, _MARKS.get(mark, "")), 1) if mark else line, flush=True)
 

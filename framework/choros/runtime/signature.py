@@ -64,5 +64,6 @@ def sign(rows: Iterable[dict[str, Any]], signed: Signed) -> None:
 
 
 def _line(text: str) -> str:
-    """On one line, and without numbers of cards: people paste."""
-    return mask(" ".join(text.split()))
+    """On one line, without numbers of cards, and without what speaks to a terminal or, as bytes of another encoding,
+    cannot be written to one: people paste."""
+    return mask(" ".join("".join(one if one.isprintable() else " " for one in text).split()))
