@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +13,7 @@ from choros.errors import DeclarationError
 from choros.messages import Fact
 from choros.runtime import catching_up
 from choros.runtime.application import App
+from choros.runtime.inbox import types_key
 from choros.runtime.service import Service
 from choros.runtime.subscriber import Subscriber
 from choros.transport.fact_log import FactLog
@@ -28,7 +30,11 @@ def handled(subscriber: Subscriber, count: int) -> bool:
 
 
 async def written(world: World, **streams: tuple[int, ...]) -> None:
-    await eventually(f"the ledger holds {streams}", lambda: _sorted(world) == streams)
+    try:
+        await eventually(f"the ledger holds {streams}", lambda: _sorted(world) == streams)
+    except AssertionError:
+        assert _sorted(world) == streams
+        raise
 
 
 def _sorted(world: World) -> dict[str, tuple[int, ...]]:
@@ -101,21 +107,31 @@ async def test_a_second_start_does_not_read_the_log_again() -> None:
         service = ledger(Seen(), from_start=True)
         first = await stage.start(service)
         await written(stage, s1=(1,))
-        await eventually("it knows how far it is", lambda: _noted(stage))
+        await eventually("it knows that it has read all", lambda: _all_read(stage))
         await stage.stop(first)
         await _only_into_the_log(stage, 7)
         second = await stage.start(service)
         await stage.publish(moved(2))
         await written(stage, s1=(1, 2))
-        assert second.counts == {"handled": 1}
+        await eventually("and nothing else", lambda: second.counts == {"handled": 1})
 
 
 async def _noted(stage: World) -> bool:
-    async def look(transaction: Any) -> bool:
-        return await transaction.read_row(f"log\x1f{QUEUE}") is not None
+    return await _row(stage, f"log\x1f{QUEUE}") is not None
 
-    (noted,) = await stage.database.run([look])
-    return bool(noted)
+
+async def _all_read(stage: World) -> bool:
+    """It has noted, too, that nothing in the log is unread of its types: what comes after that is live."""
+    types = await _row(stage, types_key("ledger"))
+    return await _noted(stage) and types is not None and json.loads(types.reply)["unread"] == []
+
+
+async def _row(stage: World, key: str) -> Any:
+    async def look(transaction: Any) -> Any:
+        return await transaction.read_row(key)
+
+    (row,) = await stage.database.run([look])
+    return row
 
 
 async def test_a_crash_while_it_catches_up_starts_it_over_and_doubles_nothing() -> None:
