@@ -8,6 +8,7 @@ import re
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import aio_pika
 import pytest
 from aio_pika.abc import AbstractConnection
 from aio_pika.exceptions import ChannelClosed
-from aiormq.exceptions import ChannelAccessRefused
+from aiormq.exceptions import AMQPConnectionError, ChannelAccessRefused
 
 from choros import Addresses, Client
 from choros.cli.desk import acting
@@ -109,8 +110,23 @@ async def test_whatever_else_somebody_tries_is_refused(shop: Least, names: Names
         **{f"read {queue}": partial(take, queue) for queue in unread},
         **takes_hold(names, sorted(queues)),
     }
-    async with await aio_pika.connect(shop.url_of(user)) as connection:
-        assert [what for what, act in acts.items() if not await refused(connection, act)] == []
+    assert await allowed(shop.url_of(user), acts) == []
+
+
+async def allowed(url: str, acts: dict[str, Act]) -> list[str]:
+    """Which of these acts are not refused. Each leaves a closed channel behind; a broker that has enough of that and
+    closes the connection (seen with 4.0, once) has refused nothing, so it is asked again."""
+    left = dict(acts)
+    found: list[str] = []
+    for _ in range(3):
+        with suppress(AMQPConnectionError):
+            async with await aio_pika.connect(url) as connection:
+                for what in list(left):
+                    if not await refused(connection, left[what]):
+                        found.append(what)
+                    del left[what]
+            return found
+    raise AssertionError(f"The broker closes every connection: {left}")
 
 
 async def refused(connection: AbstractConnection, act: Act) -> bool:
