@@ -38,5 +38,10 @@ class TestRabbitMQ(
             )
             await (await channel.get_exchange(exchange, ensure=False)).publish(message, key)
 
+    @pytest.mark.long
+    async def test_looking_more_often_than_rabbitmq_4_delivers(self) -> None:
+        self.times = 21
+        await self.test_looking_shows_everything_in_order_however_often_and_takes_nothing_out()
+
     async def clean(self, namespace: str) -> None:
         await delete_namespace(self.url, namespace)
