@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,11 @@ async def choros(*words: str) -> Any:
     return await asyncio.to_thread(lambda: CliRunner().invoke(cli, list(words)))
 
 
+def rounded(text: str) -> str:
+    """A busy machine takes its time."""
+    return re.sub(r"\b\d+s\b", "Ns", text)
+
+
 @pytest.fixture
 async def where(tmp_path: Path, amqp_url: str, namespace: str, monkeypatch: pytest.MonkeyPatch) -> Addresses:
     """What an orchestrator would have declared is there; no process of the application runs."""
@@ -44,9 +50,9 @@ async def test_a_run_says_what_it_waits_for_and_ends_with_it(
     ended = await choros("saga", "run", BELL, "ringing", "-i", '{"how": "block"}', "--timeout", "2", *given)
     assert isinstance(ended.exception, OutcomePending)
     because = f"nobody consumes {namespace}.bell, where 1 message waits"
-    assert ended.exception.sentence.endswith(f"it waits for send_ring at bell, since 2s; {because}.")
-    assert [line for line in ended.stderr.splitlines() if line.startswith("…")] == [
-        f"… waits for send_ring at bell, since 0s; {because}"
+    assert rounded(ended.exception.sentence).endswith(f"it waits for send_ring at bell, since Ns; {because}.")
+    assert [line for line in rounded(ended.stderr).splitlines() if line.startswith("…")] == [
+        f"… waits for send_ring at bell, since Ns; {because}"
     ]
     await remove(amqp_url, load_app(BELL).topology)
 
@@ -55,10 +61,10 @@ async def test_show_says_what_a_saga_waits_for(where: Addresses, amqp_url: str, 
     async with client_of(load_app(BELL), where) as client:
         saga_id = await client.start(load_app(BELL).saga("ringing"), Begin(how="block"))
     show = ["saga", "show", BELL, "block", "--broker", where.broker, "--store", where.store]
-    lines = (await choros(*show)).stdout.splitlines()
-    assert lines[1:] == [
-        "waits for send_ring at bell, since 0s",
-        "  attempt 1, the next in 29s; it gives up in 14m",
+    lines = rounded((await choros(*show)).stdout).splitlines()
+    assert lines[-4:] == [
+        "waits for send_ring at bell, since Ns",
+        "  attempt 1, the next in Ns; it gives up in 14m",
         f"  nobody consumes {namespace}.bell, where 1 message waits",
         f"  Try: choros run {BELL} --role service:bell",
     ]
