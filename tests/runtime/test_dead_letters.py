@@ -20,7 +20,7 @@ from choros.runtime.service import Service
 from choros.runtime.signature import Signature
 from choros.runtime.subscriber import Subscriber
 from choros.store.barrier_memory import MemoryTransaction
-from choros.transport.copies import BODY_SIZE, CAME_THROUGH, FAILED_AT, REASON
+from choros.transport.copies import BODY_SIZE, CAME_THROUGH, FAILED_AT, ORIGINAL_QUEUE, REASON
 from choros.transport.memory import MemoryBroker, MemoryTransport
 from choros.transport.port import Delivery, Published
 from choros.transport.topology import acts_topology
@@ -401,6 +401,12 @@ def test_an_unreadable_fact_in_the_form_of_knative_goes_back_the_way_it_came() -
     letter = dead_letter(wire, NAMES.dead_queue(FACTS), NAMES)
     assert letter.unreadable
     assert way_back(letter, NAMES) == (NAMES.retry, FACTS)
+
+
+def test_no_name_that_a_stranger_has_written_speaks_to_the_terminal() -> None:
+    forged = {CAME_THROUGH: "shop.other\x1b[2J.facts", ORIGINAL_QUEUE: f"{REPLIES}.0a\x1b[2J"}
+    letter = dead_letter(Wire(b"{}", forged), NAMES.dead_queue(REPLIES), NAMES)
+    assert (letter.queue, letter.exchange) == (REPLIES, "shop.other [2J.facts")
 
 
 @pytest.mark.parametrize("noted", ["0001-01-01T00:00:00+01:00", "9999-12-31T23:59:59-12:00", "never"])

@@ -174,10 +174,8 @@ def saga_show(
     if summary.stuck:
         print(f"stuck: {summary.stuck}")
     named = application or "APP", store, account.record, account.instance
-    for line in () if summary.stuck else waiting_lines(*named, waits, now):
-        print(line)
-    for line in beside_lines(application or "APP", account.record.saga_id, parked):
-        print(line)
+    tell_lines([] if summary.stuck else waiting_lines(*named, waits, now))
+    tell_lines(beside_lines(application or "APP", account.record.saga_id, parked))
 
 
 def _tell_gone(record: Record, shape: str) -> None:

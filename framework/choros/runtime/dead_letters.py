@@ -212,7 +212,8 @@ def _original(wire: Wire, dead: str, names: Names) -> str:
     """The reply queues of all stores have one queue for their dead letters; of the others it is known."""
     queue = names.working_queue(dead)
     said = _death(wire.headers).get("queue") or wire.headers.get(ORIGINAL_QUEUE)
-    stores = isinstance(said, str) and said.startswith(f"{queue}.") and "." not in said.removeprefix(f"{queue}.")
+    store = said.removeprefix(f"{queue}.") if isinstance(said, str) and said.startswith(f"{queue}.") else "."
+    stores = "." not in store and store.isprintable()
     return str(said) if stores and names.kind_of(queue) == "reply" else queue
 
 
@@ -236,7 +237,7 @@ def _parked_at(headers: Mapping[str, Any], death: Mapping[str, Any]) -> float | 
 def _exchange(headers: Mapping[str, Any], death: Mapping[str, Any]) -> str | None:
     """What the broker notes goes first: it leaves our headers as a stranger may have written them."""
     noted = death.get("exchange") if death else headers.get(CAME_THROUGH)
-    return noted if isinstance(noted, str) else None
+    return _line(noted) if isinstance(noted, str) else None
 
 
 def _size(wire: Wire) -> int:
