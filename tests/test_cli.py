@@ -124,6 +124,19 @@ def test_a_syntax_error_says_itself_where(choros: Choros, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
+    ("role", "complaint"),
+    [
+        ("conductor", "There is no role 'conductor'."),
+        ("service:hotell", "There is no service 'hotell' in this application."),
+    ],
+)
+def test_a_role_that_is_not_there_waits_for_no_server(choros: Choros, role: str, complaint: str) -> None:
+    said = choros("run", "travel", "--role", role, "--broker", "amqp://127.0.0.1:1/")
+    assert said.code == 2
+    assert complaint in said.err
+
+
+@pytest.mark.parametrize(
     ("reference", "words"),
     [
         (":app", "':app' names no module. Try: package.module"),

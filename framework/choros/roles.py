@@ -241,21 +241,18 @@ async def open_role(
     settings: Settings = NOTHING_SET,
 ) -> list[Running]:
     """Connect what a role needs; `stack` closes it. Raises UsageError for a role that the application has not."""
+    kind, _, name = _role_of(app, role)
     vitals = vitals or Vitals(role)
     waiting = Waiting(settings.seconds("wait"))
     opening = partial(connected, addresses, app, f"{app.namespace}.{role}")
     transport = await waiting.until(lambda: stack.enter_async_context(opening()))
-    kind, _, name = role.partition(":")
     parts: list[Running] = []
-    if kind == "all" and not name:
+    if kind == "all":
         services = [s for s in app.services.values() if s.handlers or s.reactions]
         for service in services:
             parts += await _open_service(app, service, addresses, transport, stack, vitals, settings)
     elif kind in ("service", "subscriber"):
         parts += await _open_service(app, app.service(name), addresses, transport, stack, vitals, settings, kind)
-    elif role != "orchestrator":
-        hint = "orchestrator, service:NAME, subscriber:NAME or all."
-        raise UsageError(*unknown(f"There is no role {role!r}.", role, ("orchestrator", "all"), hint))
     if role == "orchestrator" or (kind == "all" and app.sagas):
         store = await _entered(addresses.store, partial(opened_store, addresses, app), stack, waiting)
         vitals.watch_store("saga store", partial(_look_into_store, store, app))
@@ -278,6 +275,17 @@ async def open_role(
         vitals.watch_noticed(lambda: orchestrator.absent.noticed)
         parts.append(orchestrator)
     vitals.watch_broker(transport)  # from now on the role is open
+    return parts
+
+
+def _role_of(app: App, role: str) -> tuple[str, str, str]:
+    """Its parts, known to be there before any server is waited for."""
+    kind, _, name = parts = role.partition(":")
+    if kind in ("service", "subscriber"):
+        app.service(name)
+    elif role not in ("orchestrator", "all"):
+        hint = "orchestrator, service:NAME, subscriber:NAME or all."
+        raise UsageError(*unknown(f"There is no role {role!r}.", role, ("orchestrator", "all"), hint))
     return parts
 
 
