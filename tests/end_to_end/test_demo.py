@@ -64,8 +64,8 @@ async def test_every_order_ends_the_same_on_servers_and_in_one_process(
     balanced(ended)
     counted(ended, tmp_path / "alone")
     assert outcomes(tmp_path / "alone") == invoices.outcomes
-    listed = [line.strip() for line in ended.lines if "choros saga list" in line]
-    assert [line.partition("--store ")[2] for line in listed] == ["sqlite:///sagas.db"]  # seen from here
+    (shown,) = [number for number, line in enumerate(ended.lines) if "choros saga list" in line]
+    assert ended.lines[shown + 1].split() == ["--store", "sqlite:///sagas.db"]  # seen from here
 
 
 def counted(ended: Ended, folder: Path) -> None:
