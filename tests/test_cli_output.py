@@ -8,11 +8,14 @@ import sys
 from collections.abc import Callable, Iterator
 
 import pytest
+import typer
 from rich.cells import cell_len
 
 from choros.cli import output, progress
 from choros.cli.output import Column, field, piped, styled, table, tell_lines, tell_rows
 from choros.cli.progress import working
+from choros.cli.saga import _tell_outcome
+from choros.runtime.client import Outcome
 
 COLUMNS = [
     Column("ID", field("saga_id"), least=8, id=True),
@@ -164,3 +167,10 @@ def test_a_sentence_says_nothing_to_the_terminal(capsys: pytest.CaptureFixture[s
     """It may repeat the words of an exception, or of another service."""
     tell_lines(["✖ ship_order: refused (\x1b[2Jgone\udcfc)"])
     assert capsys.readouterr().out == "✖ ship_order: refused ( [2Jgone )\n"
+
+
+def test_an_outcome_does_not_speak_to_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """It repeats what a handler's exception says."""
+    with pytest.raises(typer.Exit):
+        _tell_outcome(Outcome("s1", "parked", parked="down \x1b[31mfor\nlong"), "table")
+    assert capsys.readouterr().out == "s1 parked: down  [31mfor long\n"

@@ -13,6 +13,7 @@ import pytest
 from choros.cli.beside import beside_lines
 from choros.cli.waits import waiting_lines
 from choros.envelope import Wire
+from choros.roles import stop_all
 from choros.runtime.awaited import waits_for
 from choros.runtime.client import account_of
 from choros.runtime.dead_letters import dead_letter
@@ -35,6 +36,13 @@ async def hangs(one: Shop, saga_id: str) -> None:
     consumer = await one.part.transport.consume("shop.payment", 10)
     await consumer.receive(10)
     await asyncio.sleep(TIMEOUT - 9)
+
+
+async def undecided(one: Shop, saga_id: str) -> None:
+    await one.part.transport.consume("shop.payment", 10)
+    await asyncio.sleep(8)
+    await stop_all([one.part])
+    await asyncio.sleep(1)
 
 
 async def slow(one: Shop, saga_id: str) -> None:
@@ -65,7 +73,8 @@ async def otherwise(one: Shop, saga_id: str) -> None:
 
 
 CASES: dict[str, Case] = {
-    "The service is not there": away, "Its handler is at work, or hangs": hangs, "It is slow": slow,
+    "The service is not there": away, "Its handler is at work, or hangs": hangs,
+    "No orchestrator is at work": undecided, "It is slow": slow,
     "Its queue is full": full, "It is parked": parked, "It is paused": paused, "It is declared otherwise": otherwise,
 }  # fmt: skip
 

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from choros.roles import stop_all
 from choros.runtime.absent import LOOK_EVERY
 from choros.runtime.awaited import waits_for
 from choros.runtime.presence import absent, told
@@ -61,6 +62,30 @@ async def test_what_has_not_left_is_told_apart() -> None:
         assert (await one.waits(saga_id)).unsent
 
 
+async def test_a_store_that_no_orchestrator_serves_is_told_apart() -> None:
+    """However well its services are: an answer would lie there, and nothing is tried again."""
+    async with shop() as one:
+        saga_id = await one.start()
+        await one.part.transport.consume("shop.payment", 10)
+        assert (await one.waits(saga_id)).answers.consumers == 1
+        await stop_all([one.part])
+        await asyncio.sleep(1)
+        assert (await one.waits(saga_id)).answers == Seen("there", 0, 0)
+        told = "\n".join(await one.lines(saga_id))
+        assert "no orchestrator on this store is at work" in told
+        assert "Try: choros run shop --role orchestrator" in told
+
+
+async def test_what_is_parked_and_paused_is_to_be_resumed_first() -> None:
+    async with shop() as one:
+        saga_id = await one.start()
+        await asyncio.sleep(3600)
+        await one.client.pause(saga_id)
+        *why, hint = await one.lines(saga_id)
+        assert why[0].startswith("waits to be resumed, and then for a person: charge (do) is in doubt")
+        assert hint.startswith("  Try: choros saga resume shop order-1042")
+
+
 async def test_an_orchestrator_says_once_that_nobody_is_there_and_once_that_it_is_over() -> None:
     async with shop() as one:
         with capture_logs() as said:
@@ -69,12 +94,14 @@ async def test_an_orchestrator_says_once_that_nobody_is_there_and_once_that_it_i
             assert not one.part.absent.noticed  # nothing is overdue, so nobody has asked
             await asyncio.sleep(300)
             (noticed,) = one.part.absent.noticed
-            assert noticed.startswith("Nobody consumes shop.payment, where ")
-            assert noticed.partition(" (")[0] in " ".join(one.vitals.report().remarks)
+            unanswered, _, why = noticed.partition(": ")
+            assert unanswered.startswith("Unanswered for ")
+            assert why.startswith("nobody consumes shop.payment, where ")
+            assert why in " ".join(one.vitals.report().remarks)
             consumer = await one.part.transport.consume("shop.payment", 1)
             await asyncio.sleep(LOOK_EVERY + 1)
             (noticed,) = one.part.absent.noticed
-            assert noticed.startswith("Shop.payment has 1 consumer, and ")
+            assert ": shop.payment has 1 consumer, and " in noticed
             await consumer.close()
         events = [entry for entry in said if entry["event"].startswith("choros.service.")]
         assert [entry["event"] for entry in events] == ["choros.service.absent", "choros.service.back"]

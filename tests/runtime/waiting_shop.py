@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from choros import Addresses, App, Client, Command, Done, Message, Orchestrator, Pivot, Saga, Service
+from choros.cli.waits import waiting_lines
 from choros.roles import open_role, run_together, stop_all
 from choros.runtime.awaited import Awaited, waits_for
 from choros.runtime.health import Vitals
@@ -49,6 +50,13 @@ class Shop:
         found = await waits_for(self.app.sagas, "shop", self.part.store, saga_id, self.part.transport.attendance)
         assert found is not None
         return found
+
+    async def lines(self, saga_id: str) -> list[str]:
+        """What `saga show` says that it waits for."""
+        account = await self.client.show(saga_id)
+        waits = await waits_for(self.app.sagas, "shop", self.part.store, saga_id, self.part.transport.attendance)
+        store = self.part.store
+        return waiting_lines("shop", "sqlite:///sagas.db", account.record, account.instance, waits, store.now())
 
 
 @asynccontextmanager

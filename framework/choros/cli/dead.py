@@ -73,7 +73,8 @@ def dead_list(
                 )
 
     listed = run_until_done(look())
-    tell_rows([row_of(one) for one in listed.found], columns(now()), shape, none="no dead letters")
+    none = f"none of {listed.looked:,} dead letters is like that" if listed.looked else "no dead letters"
+    tell_rows([row_of(one) for one in listed.found], columns(now()), shape, none=none)
     if listed.count > skip + len(listed.found):
         remark(f"! {listed.count:,} in all; --skip {skip + limit} shows those behind these")
     _tell_missing(listed.missing)

@@ -159,5 +159,6 @@ def at_work() -> list[str]:
 
 
 def _waits(line: str) -> bool:
-    """Whether it is a thread of a pool that has nothing to do, or whoever waits for one."""
-    return line.startswith(("thread.py", "threading.py"))
+    """Whether it is a thread of a pool that has nothing to do (one that is in a function of C is in `run`), or whoever
+    waits for one."""
+    return line.startswith("threading.py") or (line.startswith("thread.py") and line.endswith(" _worker"))

@@ -52,7 +52,7 @@ class Column:
 
     def cell(self, row: Row) -> str:
         """As it stands on a terminal, before it is cut."""
-        return _on_one_line((self.shown or self.of)(row))
+        return on_one_line((self.shown or self.of)(row))
 
 
 def field(name: str) -> Callable[[Row], str]:
@@ -96,7 +96,7 @@ def tell_value(value: Row, shape: str) -> None:
 
 def tell_lines(lines: Iterable[str]) -> None:
     """Print sentences, which may repeat what others have said; the mark that one begins with has its colour."""
-    for line in map(_on_one_line, lines):
+    for line in map(on_one_line, lines):
         mark = line.lstrip()[:1]
         print(line.replace(mark, styled(mark, _MARKS.get(mark, "")), 1) if mark else line, flush=True)
 
@@ -125,7 +125,7 @@ def is_quiet() -> bool:
 def piped(rows: Iterable[Row], columns: Sequence[Column]) -> Iterable[str]:
     """A line for each row: whole values, separated by tabs."""
     for row in rows:
-        yield "\t".join(_on_one_line(column.of(row)) for column in columns)
+        yield "\t".join(on_one_line(column.of(row)) for column in columns)
 
 
 def table(rows: Sequence[Row], columns: Sequence[Column], width: int = 0) -> Iterable[str]:
@@ -143,7 +143,7 @@ def table(rows: Sequence[Row], columns: Sequence[Column], width: int = 0) -> Ite
         yield _line(coloured, width) if sum(widths) <= width else _line(fitted, width)
 
 
-def _on_one_line(value: str) -> str:
+def on_one_line(value: str) -> str:
     """No value may begin a line or a column, or speak to the terminal."""
     return "".join(one if one.isprintable() else " " for one in value)
 

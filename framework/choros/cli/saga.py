@@ -26,7 +26,7 @@ from choros.cli.asking import (
 from choros.cli.beside import beside_data, beside_lines, letters_beside
 from choros.cli.events import saga_events
 from choros.cli.looking import MaybeApp, looking
-from choros.cli.output import format_named, is_terminal, tell_lines, tell_value
+from choros.cli.output import format_named, is_terminal, on_one_line, tell_lines, tell_value
 from choros.cli.overview import row_of, saga_list
 from choros.cli.progress import working
 from choros.cli.verbs import Verbs
@@ -128,7 +128,7 @@ def saga_run(
 def _tell_outcome(outcome: Outcome, shape: str) -> None:
     why = f" ({outcome.failure.code} at {outcome.failure.step})" if outcome.failure else ""
     if shape == "table":
-        print(f"{outcome.saga_id} {outcome.status}{why}{f': {outcome.parked}' if outcome.parked else ''}")
+        print(on_one_line(f"{outcome.saga_id} {outcome.status}{why}{f': {outcome.parked}' if outcome.parked else ''}"))
     else:
         failure = outcome.failure.model_dump(mode="json") if outcome.failure else None
         tell_value({**asdict(outcome), "failure": failure}, shape)

@@ -37,15 +37,27 @@ def waiting_lines(
     application: str, store: str, record: Record, instance: Instance, one: Awaited | None, now: float
 ) -> list[str]:
     """Lines for a person; none where it waits for nothing."""
+    if instance.paused:
+        then = f", and then for a person: {instance.parked}" if instance.status == "parked" else ": nothing is sent"
+        return _told(f"waits to be resumed{then}", command("resume", application, store, record.key))
     if instance.status == "parked":
         return _told(f"waits for a person: {instance.parked}", command("retry", application, store, record.key))
-    if instance.paused:
-        return _told("waits to be resumed: nothing is sent", command("resume", application, store, record.key))
     if one is None:
         return []
-    nobody = not one.unsent and one.seen.state in ("there", "missing") and not one.seen.consumers
-    run = f"choros run {application} --role service:{one.service}" if nobody else ""
+    role = _lacking(one)
+    run = f"choros run {application} --role {role}" if role else ""
     return [_head(one, now), f"  {_attempt(one, now)}", *_told(_why(one), run, indent="  ")]
+
+
+def _lacking(one: Awaited) -> str:
+    """The role that nobody plays."""
+    if not one.unsent and _empty(one.seen):
+        return f"service:{one.service}"
+    return "orchestrator" if _empty(one.answers) else ""
+
+
+def _empty(seen: Seen) -> bool:
+    return seen.state in ("there", "missing") and not seen.consumers
 
 
 def _told(why: str, hint: str, indent: str = "") -> list[str]:
@@ -76,6 +88,14 @@ def _attempt(one: Awaited, now: float) -> str:
 
 
 def _why(one: Awaited) -> str:
+    if not _empty(one.answers):  # somebody takes its answer, and tries again
+        return _why_unanswered(one)
+    if _lacking(one) == "orchestrator":
+        return "no orchestrator on this store is at work: nobody consumes its replies"
+    return f"{_why_unanswered(one)}; no orchestrator on this store is at work, either"
+
+
+def _why_unanswered(one: Awaited) -> str:
     if one.unsent:
         return _why_unsent(one)
     if one.answered:

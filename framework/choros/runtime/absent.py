@@ -56,7 +56,7 @@ class Absent:
         """A sentence for each that does not answer, as of the last look."""
         seen = [(service, one, one.seen) for service, one in self._overdue.items() if one.seen]
         found = [(one, told(its, service, self._queue(service))) for service, one, its in seen]
-        return [f"{why[0].upper()}{why[1:]} (unanswered for {now() - one.since:.0f} s)." for one, why in found if why]
+        return [f"Unanswered for {now() - one.since:.0f} s: {why}." for one, why in found if why]
 
     async def run(self) -> None:
         """Look until cancelled, as long as there is something to look for."""

@@ -6,7 +6,7 @@ same values.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -20,6 +20,7 @@ from choros.saga.steps import Publish
 from choros.saga.turn import retry_policy
 from choros.store.port import Store
 from choros.transport.port import Seen
+from choros.transport.reply_queues import reply_queue
 from choros.transport.topology import Names
 
 NOT_ASKED = Seen("untold")
@@ -55,6 +56,8 @@ class Awaited:
     """What keeps the next attempt from being sent."""
     seen: Seen = NOT_ASKED
     """The service's queue, once somebody has looked."""
+    answers: Seen = NOT_ASKED
+    """The queue that its answers go to, which the orchestrators on its store consume."""
 
 
 def awaited(saga: Saga[Any], instance: Instance, names: Names, unsent: Collection[str] = ()) -> Awaited | None:
@@ -90,7 +93,7 @@ def _awaited(planned: Planned, leg: Leg, instance: Instance, names: Names, unsen
 
 async def waits_for(sagas: Sagas, namespace: str, store: Store, saga_id: str, ask: Ask | None = None) -> Awaited | None:
     """What this instance waits for; None where that is no answer, or where these declarations do not fit it. Costs one
-    record and, with `ask`, one question to the broker. Raises StoreUnreachable."""
+    record and, with `ask`, two or three questions to the broker. Raises StoreUnreachable."""
     loaded = (await store.load([saga_id])).get(saga_id)
     if loaded is None or loaded.record.gone or loaded.record.unreadable:
         return None
@@ -102,4 +105,14 @@ async def waits_for(sagas: Sagas, namespace: str, store: Store, saga_id: str, as
     one = awaited(saga, instance, Names(namespace), loaded.unsent if settled else ())
     if one is None or one.held or ask is None:
         return one
-    return replace(one, seen=await ask(one.queue))
+    mine = [reply_queue(namespace, loaded.record.application, of) for of in (store.identity, "")]
+    return replace(one, seen=await ask(one.queue), answers=await _consumed(ask, mine))
+
+
+async def _consumed(ask: Ask, queues: Sequence[str]) -> Seen:
+    """The first that somebody consumes, or else the first: where nobody may make a store's queue, its orchestrators
+    consume that of the application."""
+    seen = [await ask(queues[0])]
+    if seen[0].state in ("there", "missing") and not seen[0].consumers:
+        seen.append(await ask(queues[1]))
+    return next((one for one in seen if one.consumers or one.state not in ("there", "missing")), seen[0])

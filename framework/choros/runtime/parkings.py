@@ -59,6 +59,8 @@ class Listing:
     found: list[DeadLetter] = field(default_factory=list)
     count: int = 0
     """How many there are, those not among these with them."""
+    looked: int = 0
+    """How many lie there, wanted or not."""
     missing: list[str] = field(default_factory=list)
     """Queues that are not there."""
 
@@ -104,10 +106,11 @@ async def listing(
 ) -> Listing:
     """Those that are wanted, from the `skip`th on, at most so many; `told` how many were looked at. All are: a queue
     that is walked through to its end keeps its order, so the next page is the next."""
-    listed, looked = Listing(), 0
+    listed = Listing()
     async with aclosing(walk(transport, queues, names, listed.missing)) as walking:
         async for letter, _ in walking:
-            told(looked := looked + 1)
+            listed.looked += 1
+            told(listed.looked)
             if not wanted.has(letter):
                 continue
             if listed.count >= skip and len(listed.found) < limit:
