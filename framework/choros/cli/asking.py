@@ -21,7 +21,9 @@ T = TypeVar("T")
 AppName = Annotated[
     str, typer.Argument(metavar="APP", envvar=["CHOROS_APP"], help="package.module, or package.module:name")
 ]
-SagaId = Annotated[str, typer.Argument(metavar="SAGA", help="its id, the beginning of that, or its start key")]
+SagaId = Annotated[
+    str, typer.Argument(metavar="SAGA", help="its id, six or more characters that begin it, or its start key")
+]
 Broker = Annotated[
     str, typer.Option(metavar="URL", envvar=["CHOROS_BROKER", "AMQP_URL"], help="amqp://... or memory://")
 ]

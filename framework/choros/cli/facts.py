@@ -180,7 +180,7 @@ async def _missed(loaded: App, addresses: Addresses, since: str, saga: str) -> l
 @asynccontextmanager
 async def _inbox(loaded: App, addresses: Addresses, service: Service) -> AsyncIterator[ServiceDatabase]:
     """A subscriber's database as it is: nothing is prepared, and no file is made."""
-    url = existing(addresses.database.replace("{service}", service.name))
+    url = existing(addresses.database.replace("{service}", service.name), "database")
     database = database_at(url, f"{loaded.namespace}.{service.name}")
     try:
         await database.open()

@@ -110,13 +110,14 @@ def lasting(store: str) -> str:
     return store
 
 
-def existing(store: str) -> str:
-    """The store's address; raises UsageError if it is a file that is not there, which looking would create."""
+def existing(store: str, what: str = "store") -> str:
+    """The address of a store, or of a database; raises UsageError if it is a file that is not there, which looking
+    would create."""
     if lasting(store).startswith("sqlite:///"):
         path = unquote(urlsplit(store).path[1:])
         if path and not os.path.exists(path):
-            hint = "the folder and the --store that the application runs with."
-            raise UsageError(f"There is no store {path!r}.", hint)
+            hint = f"the folder and the --{what} that the application runs with."
+            raise UsageError(f"There is no {what} {path!r}.", hint)
     return store
 
 
