@@ -36,7 +36,8 @@ class Source:
             return block[:10]
 
 
-source: ContextVar[Source] = ContextVar("choros.source", default=Source())  # noqa: B039  # it has no state of its own
+_system = Source()
+source: ContextVar[Source] = ContextVar("choros.source", default=_system)
 """The source in use; set it in the context that a process begins in."""
 
 

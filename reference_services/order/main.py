@@ -26,7 +26,7 @@ def main() -> int:
     try:
         asyncio.run(_serve(options))
     except ChorosError as error:
-        print(f"order: {error}", file=sys.stderr)  # noqa: T201 (one line for whoever started it)
+        sys.stderr.write(f"order: {error}\n")
         return error.exit_code
     except KeyboardInterrupt:
         return 130

@@ -17,6 +17,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from types import FrameType
+from typing import Any
 
 from choros.logs import frames_of, get_logger
 from choros.roles import Begun, Unfinished
@@ -52,7 +53,7 @@ class Leaving:
         self._told_by: set[int] = set()
         self._pid = os.getpid()
         self._heard: queue.SimpleQueue[str] = queue.SimpleQueue()  # the one thing that a signal handler may write to
-        self._before: dict[signal.Signals, object] = {}
+        self._before: dict[signal.Signals, Any] = {}
         self.watching = threading.Thread(target=self._watch, name="choros-leaving", daemon=True)
         """Counts the time."""
 
@@ -67,7 +68,7 @@ class Leaving:
             return  # what is left in a thread may yet keep the interpreter
         self._heard.put("over")
         for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type] # what `signal` gave back
+            signal.signal(number, handler)
 
     async def stay(self, role: Callable[[Begun], Awaitable[None]]) -> None:
         """Run the role until it ends, by itself or because it was told to."""

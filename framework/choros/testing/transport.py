@@ -1,4 +1,4 @@
-"""What a transport is: a suite of tests that every adapter passes, ours and yours.
+"""What a transport is: tests for every adapter, run by pytest and pytest-asyncio, each in a namespace of its own.
 
     class TestMyTransport(TransportConformance):
         def open(self, namespace: str) -> Transport:
@@ -6,13 +6,12 @@
 
         async def publish_raw(self, exchange: str, key: str, wire: Wire) -> None:
             ...  # by any means: what a stranger could put on the broker
-
-Run it with pytest and pytest-asyncio. Every test takes a namespace of its own.
 """
 
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -35,19 +34,20 @@ from choros.transport.port import Consumer, Delivery, Published, Transport
 from choros.transport.topology import RETRY_LADDER, Queue, Topology, topology
 
 
-class TransportConformance:
+class TransportConformance(ABC):
     """Subclass it, name one way to open a transport, and run it."""
 
+    @abstractmethod
     def open(self, namespace: str) -> Transport:
         """A new transport for this namespace, on always the same broker, not yet connected."""
-        raise NotImplementedError  # the one thing that a subclass must say
 
+    @abstractmethod
     async def publish_raw(self, exchange: str, key: str, wire: Wire) -> None:
-        """Put on the broker what no transport of choros would send."""
-        raise NotImplementedError  # only the subclass knows its broker's own client
+        """Put on the broker what no transport of choros would send: only the subclass knows its broker's own client."""
 
     async def clean(self, namespace: str) -> None:
         """Remove what a test has left on the broker, if that matters."""
+        return
 
     @asynccontextmanager
     async def stage(self) -> AsyncIterator[Stage]:
@@ -67,8 +67,7 @@ class TransportConformance:
             assert await transport.send([sent]) == [Published.CONFIRMED]
             (delivery,) = await receive(consumer)
             assert replace(decode(delivery.wire), to=sent.to) == sent
-            assert delivery.exchange == stage.names.commands
-            assert delivery.retries == 0
+            assert (delivery.exchange, delivery.retries) == (stage.names.commands, 0)
             await delivery.ack()
 
     async def test_a_reply_goes_to_its_application(self) -> None:

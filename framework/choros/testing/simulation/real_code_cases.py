@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
 from math import prod
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 from choros.saga.declaration import Saga
 from choros.saga.plan import Planned
@@ -105,8 +105,8 @@ def cases(saga: Saga[Any], seed: int, most: int = MOST) -> Cases:
 
 
 def _case(names: Sequence[str], row: Sequence[str]) -> Case:
-    *does, undo = row
-    return Case(tuple(zip(names, does, strict=True)), undo)  # type: ignore[arg-type]  # they come from Do and Undo
+    *does, undo = row  # from DOES and UNDOES
+    return Case(tuple((name, cast(Do, do)) for name, do in zip(names, does, strict=True)), cast(Undo, undo))
 
 
 def all_pairs(choices: Sequence[Sequence[str]], chance: random.Random) -> Iterator[tuple[str, ...]]:

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from choros.errors import StoreUnreachable
 from choros.store.barrier import Job, Row, Transaction
@@ -166,7 +166,7 @@ class Turnstile(asyncio.Lock):
         """Whether somebody is inside."""
         return self._inside
 
-    async def acquire(self) -> bool:  # type: ignore[override]  # the answer is True, as asyncio's own
+    async def acquire(self) -> Literal[True]:
         """Enter, once all who came before have left."""
         if not self._inside:
             self._inside, self._holder = True, running.get()

@@ -171,7 +171,7 @@ class World:
         """Run until all is done; False if it was not by that moment. Raises OutOfSteps."""
         for fault in self.faults.timed:
             at = 0.0 if fault.kind == "skew" else float(fault.nth)
-            self._later(at, lambda fault=fault: self._strike_timed(fault))  # type: ignore[misc]
+            self._later(at, partial(self._strike_timed, fault))
         if self.plan.calm_at is not None:
             self._later(self.plan.calm_at, self._calm)
         for name in self._mains:
