@@ -3,9 +3,10 @@
     class TestMyTransport(TransportConformance):
         def open(self, namespace: str) -> Transport:
             return MyTransport(..., namespace)
-
         async def publish_raw(self, exchange: str, key: str, wire: Wire) -> None:
             ...  # by any means: what a stranger could put on the broker
+
+For readable failures: pytest.register_assert_rewrite("choros.testing.transport").
 """
 
 from __future__ import annotations
