@@ -35,7 +35,7 @@ test-versions: ## the suite and a minute of chaos on other versions, as root on 
 
 # What tries every case, or many random ones, takes its time even in memory: simulation, exploration, properties, fuzzing.
 EXHAUSTIVE := tests/simulation tests/exploration tests/properties tests/store/test_agreement.py \
-	tests/transport/test_properties.py tests/test_envelope_fuzz.py tests/test_reading_fuzz.py \
+	tests/transport/test_properties.py tests/wire/test_envelope_fuzz.py tests/messages/test_reading_fuzz.py \
 	$(wildcard tests/*/test_whatever_*.py tests/*/test_every_*.py)
 
 # Three workers: each has everything to import, and on two processors some wait while others compute.

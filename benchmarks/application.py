@@ -10,14 +10,14 @@ from datetime import timedelta
 
 from benchmarks.measuring import Arrivals
 from benchmarks.shop import order, shop
-from choros.roles import Running, stop_all
-from choros.runtime.client import Client
-from choros.runtime.orchestrator import Orchestrator
-from choros.runtime.participant import Participant
-from choros.runtime.service import Service
-from choros.runtime.subscriber import Subscriber
+from choros.app.service import Service
+from choros.roles.roles import Running, stop_all
+from choros.runtime.client.client import Client
+from choros.runtime.orchestrator.orchestrator import Orchestrator
+from choros.runtime.participant.participant import Participant
+from choros.runtime.subscriber.subscriber import Subscriber
 from choros.store.barrier import Database
-from choros.store.port import Store
+from choros.store.sagas import Store
 from choros.transport.port import Transport
 from reference_services.order.saga import order_saga
 

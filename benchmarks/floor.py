@@ -20,9 +20,9 @@ from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange, 
 from benchmarks.measuring import Arrivals
 from benchmarks.samples import Samples
 from benchmarks.shop import APPLICATION, PARTICIPANTS, SUBSCRIBER
-from choros.envelope import Wire
 from choros.transport.rabbitmq import RabbitMQTransport
 from choros.transport.topology import Names, topology
+from choros.wire.envelope import Wire
 
 REPLY_PREFETCH, COMMAND_PREFETCH, FACT_PREFETCH = 500, 64, 64
 """As choros has them."""
@@ -134,8 +134,10 @@ class Floor:
         transport = RabbitMQTransport(self.url, self.namespace, "floor")
         try:
             await transport.connect()
-            parts = {"services": PARTICIPANTS, "applications": (APPLICATION,), "subscribers": (SUBSCRIBER,)}
-            await transport.declare(topology(self.namespace, **parts))
+            declared = topology(
+                self.namespace, services=PARTICIPANTS, applications=(APPLICATION,), subscribers=(SUBSCRIBER,)
+            )
+            await transport.declare(declared)
         finally:
             await transport.close()
 

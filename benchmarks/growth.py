@@ -21,16 +21,16 @@ from typing import Any
 from redis.asyncio import Redis
 
 from benchmarks.shop import order, shop
-from choros.envelope import Envelope
-from choros.ids import fresh_id, saga_id_for
 from choros.messages import Reply
-from choros.runtime.client import Client
-from choros.runtime.transition import Transitions
-from choros.runtime.work import Start, Work
-from choros.store.port import Entry, Loaded, Store, Transition
-from choros.store.redis import RedisStore
-from choros.store.sqlite import SqliteStore
+from choros.runtime.client.client import Client
+from choros.runtime.orchestrator.transition import Transitions
+from choros.runtime.orchestrator.work import Start, Work
+from choros.sources import fresh_id, saga_id_for
+from choros.store.redis.sagas import RedisStore
+from choros.store.sagas import Entry, Loaded, Store, Transition
+from choros.store.sqlite.sagas import SqliteStore
 from choros.transport.memory import MemoryBroker, MemoryTransport
+from choros.wire.envelope import Envelope
 from reference_services.contracts import InventoryReserved, OrderShipped, PaymentCharged
 
 NAMESPACE, AT_ONCE, STEPS = "growth", 250, 10

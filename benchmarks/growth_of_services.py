@@ -17,16 +17,16 @@ from pathlib import Path
 
 from redis.asyncio import Redis
 
-from choros.envelope import Envelope
+from choros.app.service import Service
 from choros.messages import Command, Done
-from choros.runtime.carrying_out import Barrier
-from choros.runtime.forgetting import Ages, sweep
-from choros.runtime.ordering import remember
-from choros.runtime.reading import understood
-from choros.runtime.service import Service
+from choros.runtime.host.admission import understood
+from choros.runtime.host.retention import Ages, sweep
+from choros.runtime.participant.barrier import Barrier
+from choros.runtime.subscriber.order import remember
 from choros.store.barrier import Database, Job
-from choros.store.barrier_redis import RedisDatabase
-from choros.store.barrier_sqlite import SqliteDatabase
+from choros.store.redis.barrier import RedisDatabase
+from choros.store.sqlite.barrier import SqliteDatabase
+from choros.wire.envelope import Envelope
 
 NAMESPACE, AT_ONCE, STEPS = "growth.service", 200, 10
 Bytes = Callable[[], Awaitable[int]]

@@ -23,7 +23,7 @@ from benchmarks.campaign import DEFAULT, QUICK, Campaign, Plan
 from benchmarks.contestants import arena
 from benchmarks.measuring import SagasLost
 from benchmarks.report import as_json, as_table, machine
-from choros.runtime.telemetry import configure_logging
+from choros.telemetry.context import configure_logging
 
 LOOPS = ("uvloop", "asyncio")
 

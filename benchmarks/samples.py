@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks.application import Adapters, Application
-from choros.envelope import Envelope, Wire, encode
-from choros.store.barrier_memory import MemoryDatabase
-from choros.store.memory import MemoryStore
+from choros.store.memory.barrier import MemoryDatabase
+from choros.store.memory.sagas import MemoryStore
 from choros.transport.memory import MemoryBroker, MemoryTransport
 from choros.transport.port import Published
+from choros.wire.envelope import Envelope, Wire, encode
 
 
 @dataclass(frozen=True)

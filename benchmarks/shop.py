@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from choros.runtime.application import App
-from choros.runtime.service import Service
+from choros.app.app import App
+from choros.app.service import Service
 from choros.store.barrier import Transaction
 from reference_services.contracts import (
     ChargePayment,

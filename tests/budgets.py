@@ -22,7 +22,8 @@ import grimp
 
 ROOT = Path(__file__).resolve().parent.parent
 FRAMEWORK = ROOT / "framework" / "choros"
-FOLDERS = (FRAMEWORK, ROOT / "reference_services")
+PROOF = ROOT / "framework" / "choros_verify"
+FOLDERS = (FRAMEWORK, PROOF, ROOT / "reference_services")
 CORE = FRAMEWORK / "saga"
 
 FILE_MEDIAN, FILE_MOST = 120, 400
@@ -240,7 +241,7 @@ def check_core(sources: Sequence[Source], report: Report) -> None:
 def measure() -> Report:
     """All of it."""
     report, sources = Report(), read_sources(FOLDERS)
-    framework = [source for source in sources if source.path.is_relative_to(FRAMEWORK)]
+    framework = [source for source in sources if source.path.is_relative_to(FRAMEWORK.parent)]
     checks: list[Callable[[], None]] = [
         lambda: check_files(sources, report),
         lambda: check_functions(sources, report),

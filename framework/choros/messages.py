@@ -16,10 +16,10 @@ from typing import Any, ClassVar, Generic, Literal, Self, TypeVar, Unpack, get_a
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import from_json
 
-from choros.comparison import first_difference
 from choros.errors import EXITS, DeclarationError, MessageRejected, MessageUnwritable
-from choros.exactness import read_exactly
-from choros.fidelity import Fidelity, judge
+from choros.fidelity.comparison import first_difference
+from choros.fidelity.exactness import read_exactly
+from choros.fidelity.schema import Fidelity, judge
 
 _NAME = re.compile(r"[a-z0-9]+(?:[.-][a-z0-9]+)*")
 _CODE = re.compile(r"[a-z][a-z0-9_]*")

@@ -15,14 +15,14 @@ from typing import Annotated
 
 import typer
 
+from choros.app.service import Service
 from choros.cli.everywhere import log_level
 from choros.cli.progress import waiting
 from choros.cli.verbs import Verbs
 from choros.errors import ChorosError, UsageError, unknown
-from choros.loading import load_app
-from choros.roles import Addresses
-from choros.runtime.service import Service
-from choros.runtime.telemetry import configure_logging
+from choros.roles.loading import load_app
+from choros.roles.roles import Addresses
+from choros.telemetry.context import configure_logging
 from reference_services.books import Books, read_books
 from reference_services.contracts import PlaceOrder
 from reference_services.demo.one_process import one_process

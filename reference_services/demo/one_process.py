@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from choros import Addresses, App, Client, Service, running
-from choros.timeline import timeline
+from choros.desk.timeline import timeline
 from reference_services.analytics.service import analytics_service
 from reference_services.contracts import PlaceOrder
 from reference_services.demo.mails import caught_mails

@@ -16,11 +16,11 @@ from types import MappingProxyType
 
 import httpx
 
+from choros.app.service import Service
+from choros.desk.timeline import timeline
 from choros.errors import ChorosError
-from choros.roles import Addresses, connected, opened_store
-from choros.runtime.client import account_of
-from choros.runtime.service import Service
-from choros.timeline import timeline
+from choros.roles.roles import Addresses, connected, opened_store
+from choros.runtime.client.client import account_of
 from choros.transport.topology import topology
 from reference_services.contracts import PlaceOrder
 from reference_services.demo.mails import caught_mails

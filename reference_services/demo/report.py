@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TextIO
 
 from choros.cli.progress import Working, wanted
-from choros.roles import Addresses
+from choros.roles.roles import Addresses
 from choros.version import __version__
 from reference_services.books import Books
 from reference_services.demo.shop import Placed

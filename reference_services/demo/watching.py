@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Protocol
 
 from choros.errors import BrokerUnreachable
-from choros.roles import connected
+from choros.roles.roles import connected
 from choros.transport.health import Health
 from reference_services.demo.processes import Processes
 from reference_services.demo.report import Report

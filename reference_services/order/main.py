@@ -11,9 +11,9 @@ from pathlib import Path
 import uvicorn
 
 from choros.errors import ChorosError, UsageError
-from choros.loading import load_app
-from choros.roles import DEFAULT_BROKER, DEFAULT_STORE, Addresses, client_of
-from choros.runtime.telemetry import configure_logging
+from choros.roles.loading import load_app
+from choros.roles.roles import DEFAULT_BROKER, DEFAULT_STORE, Addresses, client_of
+from choros.telemetry.context import configure_logging
 from reference_services.order.book import OrderBook
 from reference_services.order.http import order_http
 from reference_services.order.saga_desk import SagaDesk

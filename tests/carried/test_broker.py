@@ -18,12 +18,12 @@ import aio_pika
 import pytest
 from aio_pika.abc import AbstractChannel
 
-from choros.envelope import Envelope, Wire, encode
-from choros.testing.stage import receive, receive_and_ack
+from choros.testing.conformance.stage import receive, receive_and_ack
 from choros.transport.copies import RETRIES
 from choros.transport.port import Published
 from choros.transport.rabbitmq import RabbitMQTransport
 from choros.transport.topology import Binding, Exchange, Names, Queue, Topology, topology
+from choros.wire.envelope import Envelope, Wire, encode
 from tests.carried.test_carried import as_they_should_end, ended, in_files, read, upgraded
 from tests.carried.trips import app
 from tests.end_to_end.least import rabbitmqctl

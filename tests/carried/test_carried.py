@@ -18,16 +18,16 @@ from redis.asyncio import Redis
 from typer.testing import CliRunner
 
 from choros.cli.schema import app as schema_command
-from choros.envelope import DO_EXPIRY, Envelope, Wire, decode, encode
 from choros.errors import StoreMisconfigured
-from choros.roles import Addresses, opened_database, opened_store
-from choros.runtime.client import Client
-from choros.runtime.inbox import carried_over
-from choros.saga.instance import TERMINAL
-from choros.store.addresses import database_at, store_at
+from choros.roles.roles import Addresses, opened_database, opened_store
+from choros.roles.stores import database_at, store_at
+from choros.runtime.client.client import Client
+from choros.runtime.subscriber.inbox import carried_over
+from choros.saga.machine.instance import TERMINAL
 from choros.store.barrier import SCHEMA_VERSION as BARRIER_VERSION
-from choros.store.port import Record, Store
+from choros.store.sagas import Record, Store
 from choros.store.schema import SCHEMA_VERSION
+from choros.wire.envelope import DO_EXPIRY, Envelope, Wire, decode, encode
 from tests.carried.trips import PARTICIPANTS, SUBSCRIBERS, Trip, app
 from tests.carried.writing import EVERYBODY, Desk
 from tests.patience import PATIENCE

@@ -17,11 +17,11 @@ from typing import Any
 from redis.asyncio import Redis
 
 from choros import App, Client, Orchestrator, Participant, Subscriber
-from choros.envelope import Envelope, Wire, encode
-from choros.roles import Addresses, opened_database, opened_store
-from choros.store.port import Store
+from choros.roles.roles import Addresses, opened_database, opened_store
+from choros.store.sagas import Store
 from choros.transport.memory import MemoryBroker, MemoryTransport
 from choros.transport.port import Published
+from choros.wire.envelope import Envelope, Wire, encode
 
 from . import trips
 from .trips import PARTICIPANTS, SAGA, SUBSCRIBERS, Trip, app

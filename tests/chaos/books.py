@@ -12,7 +12,7 @@ from contextlib import closing
 from pathlib import Path
 
 from choros import Call, SqliteTransaction
-from choros.store.barrier_redis import RedisTransaction
+from choros.store.redis.barrier import RedisTransaction
 
 SCHEMA = (
     """CREATE TABLE IF NOT EXISTS book (

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from choros import ChorosError
-from choros.roles import opened_store
-from choros.saga.instance import Instance
-from choros.store.port import Store
+from choros.roles.roles import opened_store
+from choros.saga.machine.instance import Instance
+from choros.store.sagas import Store
 from tests.chaos import rooms
 from tests.chaos.administrator import APP, Administrator, Refused
 from tests.chaos.battlefield import STORE, Battlefield, Single, in_thread

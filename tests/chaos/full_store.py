@@ -8,9 +8,9 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from choros.errors import StoreUnreachable
-from choros.runtime.retention import Retention, Sweep
-from choros.store.redis import RedisStore
-from choros.testing.records import creation
+from choros.runtime.orchestrator.retention import Retention, Sweep
+from choros.store.redis.sagas import RedisStore
+from choros.testing.conformance.records import creation
 
 SAGAS, STATE = 200, '{"x":"' + "x" * 30_000 + '"}'
 TIGHT = 1_000_000

@@ -21,9 +21,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from choros import Addresses, ChorosError, Client
-from choros.roles import client_of, opened_store
-from choros.runtime.telemetry import configure_logging
-from choros.store.port import Store
+from choros.roles.roles import client_of, opened_store
+from choros.store.sagas import Store
+from choros.telemetry.context import configure_logging
 from tests.chaos.scripts import script_of
 from tests.chaos.voyages import Embark, app, voyage
 

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 from choros import App, Call, Done, Fact, Refused, Service, SqliteTransaction
-from choros.store.barrier_redis import RedisTransaction
+from choros.store.redis.barrier import RedisTransaction
 from tests.chaos import books
 from tests.chaos.scripts import STUMBLES
 from tests.chaos.voyages import (

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from choros.envelope import decode
-from choros.testing.stage import command
+from choros.testing.conformance.stage import command
 from choros.transport.port import Consumer, Published
 from choros.transport.rabbitmq import RabbitMQTransport
+from choros.wire.envelope import decode
 from tests.chaos.cluster import Cluster, cluster
 from tests.patience import PATIENCE
 from tests.transport.brokers import shop

@@ -12,16 +12,16 @@ import pytest
 
 from choros.cli.beside import beside_lines
 from choros.cli.waits import waiting_lines
-from choros.envelope import Wire
-from choros.roles import stop_all
-from choros.runtime.awaited import waits_for
-from choros.runtime.client import account_of
-from choros.runtime.dead_letters import dead_letter
-from choros.runtime.parkings import Beside
-from choros.runtime.stuck import why_stuck
-from choros.timeline import timeline
+from choros.desk.awaited import waits_for
+from choros.desk.dead_letters import dead_letter
+from choros.desk.parkings import Beside
+from choros.desk.timeline import timeline
+from choros.roles.roles import stop_all
+from choros.runtime.client.client import account_of
+from choros.runtime.orchestrator.stuck import why_stuck
 from choros.transport.copies import REASON
 from choros.transport.topology import Names
+from choros.wire.envelope import Wire
 from tests.runtime.waiting_shop import TIMEOUT, Shop, application, shop
 
 PAGE = (Path(__file__).parents[2] / "docs" / "operating.md").read_text(encoding="utf-8")

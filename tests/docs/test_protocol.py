@@ -18,8 +18,26 @@ import aio_pika
 import pytest
 
 from choros import messages
-from choros.attributes import MOST
-from choros.envelope import (
+from choros.app.app import App
+from choros.app.service import Service
+from choros.app.settings import SETTINGS
+from choros.messages import Command, Done, Fact, Failure, Message, Reply
+from choros.names import RESERVED_NAMES
+from choros.runtime.client.client import Client, Outcome
+from choros.runtime.orchestrator.orchestrator import Orchestrator
+from choros.runtime.participant.reply_outbox import UNROUTABLE_AFTER
+from choros.saga.nodes.steps import Pivot, Step
+from choros.saga.policy import RetryPolicy
+from choros.saga.saga import Saga
+from choros.sources import fresh_id
+from choros.store.memory.sagas import MemoryStore
+from choros.transport import copies, permissions
+from choros.transport.fact_log import FactLog
+from choros.transport.rabbitmq import RabbitMQTransport
+from choros.transport.rabbitmq.frames import LARGEST_UNREADABLE
+from choros.transport.topology import DELIVERY_LIMIT, RETRY_LADDER, Names, Subscription, acts_topology, topology
+from choros.wire.attributes import MOST
+from choros.wire.envelope import (
     _ATTRIBUTES,
     _REQUIRED,
     DO_EXPIRY,
@@ -31,24 +49,6 @@ from choros.envelope import (
     decode,
     encode,
 )
-from choros.ids import fresh_id
-from choros.messages import Command, Done, Fact, Failure, Message, Reply
-from choros.names import RESERVED_NAMES
-from choros.runtime.application import App
-from choros.runtime.client import Client, Outcome
-from choros.runtime.orchestrator import Orchestrator
-from choros.runtime.reply_outbox import UNROUTABLE_AFTER
-from choros.runtime.service import Service
-from choros.runtime.settings import SETTINGS
-from choros.saga.declaration import Saga
-from choros.saga.policy import RetryPolicy
-from choros.saga.steps import Pivot, Step
-from choros.store.memory import MemoryStore
-from choros.transport import copies, permissions
-from choros.transport.fact_log import FactLog
-from choros.transport.rabbitmq import RabbitMQTransport
-from choros.transport.rabbitmq.frames import LARGEST_UNREADABLE
-from choros.transport.topology import DELIVERY_LIMIT, RETRY_LADDER, Names, Subscription, acts_topology, topology
 from tests.docs import foreign_participant
 from tests.docs.foreign_participant import Body, Handler, No, Participant
 

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from choros.envelope import Envelope
-from choros.transport.addresses import open_transport
+from choros.roles.transports import open_transport
 from choros.transport.port import Published
 from choros.transport.topology import topology
+from choros.wire.envelope import Envelope
 from reference_services.contracts import OrderConfirmed
 from tests.patience import LATE, PATIENCE
 

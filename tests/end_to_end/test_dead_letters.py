@@ -21,14 +21,14 @@ from typer.testing import CliRunner, Result
 from choros import Addresses, App, Client
 from choros.cli.dead import app as dead_command
 from choros.cli.saga import app as saga_command
-from choros.envelope import Envelope, Wire, decode, encode
 from choros.errors import ChorosError
-from choros.ids import fresh_id
-from choros.roles import client_of, connected, open_role, run_together
+from choros.roles.roles import client_of, connected, open_role, run_together
+from choros.sources import fresh_id
 from choros.transport.copies import dead_copy
-from choros.transport.looking import LookingTransport
+from choros.transport.inspection import LookingTransport
 from choros.transport.port import Delivery, Published
 from choros.transport.topology import Names, acts_topology
+from choros.wire.envelope import Envelope, Wire, decode, encode
 from tests.patience import PATIENCE
 from tests.transport.brokers import delete
 

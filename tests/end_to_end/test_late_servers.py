@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from choros import Addresses, App, Command, Done, Service, Settings
-from choros.roles import open_role
-from choros.runtime.health import Report
+from choros.roles.roles import open_role
+from choros.runtime.host.vitals import Report
 from choros.transport.topology import topology
 from tests.captured import capture_logs
 from tests.end_to_end.shop import entries, environment, remove

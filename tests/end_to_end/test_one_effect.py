@@ -34,18 +34,18 @@ from choros import (
     Service,
     Step,
 )
-from choros.envelope import Envelope, decode
-from choros.ids import fresh_id
+from choros.app.service import Call
 from choros.messages import Command, Message, Reply
-from choros.runtime.client import events_of
-from choros.runtime.service import Call
-from choros.store.addresses import database_at, store_at
+from choros.roles.stores import database_at, store_at
+from choros.roles.transports import open_transport
+from choros.runtime.client.client import events_of
+from choros.sources import fresh_id
 from choros.store.barrier import Database, Transaction
-from choros.store.barrier_rows import SqliteTransaction
-from choros.store.redis_transaction import RedisTransaction
-from choros.transport.addresses import open_transport
+from choros.store.redis.transaction import RedisTransaction
+from choros.store.sqlite.transaction import SqliteTransaction
 from choros.transport.port import Consumer, Published, Transport
 from choros.transport.topology import Names, topology
+from choros.wire.envelope import Envelope, decode
 from tests.end_to_end.shop import remove, until
 from tests.patience import PATIENCE
 

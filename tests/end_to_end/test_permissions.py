@@ -21,14 +21,14 @@ from aiormq.exceptions import AMQPConnectionError, ChannelAccessRefused
 
 from choros import Addresses, Client
 from choros.cli.desk import acting
-from choros.envelope import Envelope, Wire, encode
+from choros.desk.parkings import Wanted
+from choros.desk.redrive import Acts, act_on_all
 from choros.errors import BrokerMisconfigured
-from choros.ids import fresh_id, saga_id_for
-from choros.roles import connected
-from choros.runtime.parkings import Wanted
-from choros.runtime.redriving import Acts, act_on_all
-from choros.runtime.signature import Signature
+from choros.roles.roles import connected
+from choros.runtime.orchestrator.signature import Signature
+from choros.sources import fresh_id, saga_id_for
 from choros.transport.topology import Names
+from choros.wire.envelope import Envelope, Wire, encode
 from reference_services.contracts import PaymentCharged
 from reference_services.order.saga import order_saga
 from tests.end_to_end import least

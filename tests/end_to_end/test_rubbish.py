@@ -13,11 +13,11 @@ import aio_pika
 import pytest
 from aio_pika.abc import AbstractChannel
 
-from choros.envelope import Envelope, encode
-from choros.ids import fresh_id
 from choros.messages import Message
-from choros.roles import Addresses
+from choros.roles.roles import Addresses
+from choros.sources import fresh_id
 from choros.transport.topology import Names
+from choros.wire.envelope import Envelope, encode
 from reference_services.contracts import (
     ChargePayment,
     OrderConfirmed,

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from choros import Addresses, App, Client, Command, Done, Fact, Message, Pivot, Saga, Service, running
-from choros.envelope import UNREADABLE
-from choros.testing.stage import receive
+from choros.testing.conformance.stage import receive
 from choros.transport.copies import REASON
 from choros.transport.rabbitmq import RabbitMQTransport
 from choros.transport.rabbitmq.frames import LARGEST_UNREADABLE
 from choros.transport.topology import Names
+from choros.wire.envelope import UNREADABLE
 from tests.captured import capture_logs
 from tests.transport.brokers import delete
 from tests.transport.strangers import UNDECODABLE, throw

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from choros.runtime import barrier
-from choros.saga import machine
-from choros.saga.turn import Turn
-from choros.testing.exploration import MUTANTS, Bounds, Exploration, Left, Mutant, try_mutant
-from choros.testing.exploration.trial import LONGEST_STORY, Tried
+from choros.runtime.host import verdicts as barrier
+from choros.saga.machine import machine
+from choros.saga.machine.turn import Turn
+from choros_verify.exploration import MUTANTS, Bounds, Exploration, Left, Mutant, try_mutant
+from choros_verify.exploration.trial import LONGEST_STORY, Tried
 from tests.exploration.trips import trip_saga
 from tests.saga.shop import order_saga, parcel_saga
 

@@ -9,19 +9,19 @@ from typing import Any, Literal, NamedTuple
 import pytest
 
 from choros import Call, Done, Refused, Service, Transaction
-from choros.envelope import Envelope
 from choros.messages import Failure
-from choros.runtime import transition
-from choros.runtime.answering import Answer
-from choros.runtime.calls import Calls
-from choros.runtime.carrying_out import Barrier
-from choros.runtime.reading import understood
-from choros.store.barrier_memory import MemoryDatabase, MemoryTransaction
-from choros.testing.exploration import orchestrator
-from choros.testing.exploration.books import Books, Effect
-from choros.testing.exploration.participants import TRANSIENT, Participants
-from choros.testing.exploration.protocol import Protocol
-from choros.testing.exploration.wire import Ordered
+from choros.runtime.host.admission import understood
+from choros.runtime.host.slots import Calls
+from choros.runtime.orchestrator import transition
+from choros.runtime.participant.answers import Answer
+from choros.runtime.participant.barrier import Barrier
+from choros.store.memory.barrier import MemoryDatabase, MemoryTransaction
+from choros.wire.envelope import Envelope
+from choros_verify.exploration import orchestrator
+from choros_verify.exploration.books import Books, Effect
+from choros_verify.exploration.participants import TRANSIENT, Participants
+from choros_verify.exploration.protocol import Protocol
+from choros_verify.exploration.wire import Ordered
 from tests.exploration.trips import BookRoom, CancelRoom, trip_saga
 from tests.runtime.participant_stage import close, command
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from choros import Saga
-from choros.testing.exploration import Bounds, Exploration, Left
+from choros_verify.exploration import Bounds, Exploration, Left
 from tests.exploration.trips import trip_saga
 from tests.saga.shop import order_saga, parcel_saga
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from choros import Saga, Step
-from choros.testing.exploration import LONG, Bounds, Exploration, Left, explore, lines, report
+from choros_verify.exploration import LONG, Bounds, Exploration, Left, explore, lines, report
 from reference_services.order.saga import order_saga as reference_saga
 from tests.exploration.trips import BookRoom, BookTrip, cancel_room, five_saga, trip_saga
 from tests.saga.shop import order_saga, parcel_saga

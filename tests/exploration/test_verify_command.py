@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pytest
 
 from choros import cli
-from choros.testing.exploration.report import PARKED
+from choros_verify.exploration.report import PARKED
 from tests.exploration import trips
 
 FEW = ("--duplicates", "0", "--crashes", "0", "--retries", "0")
@@ -116,8 +116,8 @@ def test_every_combination_through_the_real_runtime(verify: Verify, tmp_path: Pa
 def test_a_saga_that_breaks_a_promise_exits_with_one_and_tells_the_story(
     verify: Verify, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from choros.saga import machine
-    from choros.testing.exploration import mutated
+    from choros.saga.machine import machine
+    from choros_verify.exploration import mutated
 
     monkeypatch.setattr(machine, "_is_awaited", mutated.always_awaited)
     said = verify("travel", "--json", "found.json")

@@ -8,17 +8,17 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from choros.envelope import Envelope, decode
-from choros.ids import fresh_id
+from choros.app.service import Call, Service
 from choros.messages import Fact
-from choros.runtime.service import Call, Service
-from choros.runtime.subscriber import Subscriber
+from choros.runtime.subscriber.subscriber import Subscriber
+from choros.sources import fresh_id
 from choros.store.barrier import Database, Transaction
-from choros.store.barrier_memory import MemoryDatabase, MemoryTransaction
+from choros.store.memory.barrier import MemoryDatabase, MemoryTransaction
 from choros.transport.fact_log import FactLog
 from choros.transport.memory import MemoryBroker, MemoryTransport
 from choros.transport.port import Published, Transport
 from choros.transport.topology import Names, topology
+from choros.wire.envelope import Envelope, decode
 from tests.patience import PATIENCE
 from tests.runtime.participant_stage import set_by
 

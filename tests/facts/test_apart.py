@@ -18,20 +18,20 @@ from typing import Any
 import pytest
 
 from choros import cli
-from choros.envelope import Envelope, decode
+from choros.app.service import Service
 from choros.messages import Fact
-from choros.runtime.participant import Participant
-from choros.runtime.service import Service
-from choros.runtime.subscriber import Subscriber
+from choros.runtime.participant.participant import Participant
+from choros.runtime.subscriber.subscriber import Subscriber
 from choros.store.barrier import Database, Row, Transaction
-from choros.store.barrier_memory import MemoryDatabase
-from choros.store.barrier_redis import RedisDatabase
-from choros.store.barrier_sqlite import SqliteDatabase
-from choros.store.memory import MemoryStore
-from choros.testing.barrier import writing
-from choros.testing.stage import reply
+from choros.store.memory.barrier import MemoryDatabase
+from choros.store.memory.sagas import MemoryStore
+from choros.store.redis.barrier import RedisDatabase
+from choros.store.sqlite.barrier import SqliteDatabase
+from choros.testing.conformance.barrier import writing
+from choros.testing.conformance.stage import reply
 from choros.transport.memory import MemoryBroker, MemoryTransport
 from choros.transport.topology import Names, topology
+from choros.wire.envelope import Envelope, decode
 from tests.facts.stage import Moved, eventually, moved, world
 from tests.facts.test_republishing import stored
 from tests.runtime.participant_stage import NOW, Charge, Charged, command

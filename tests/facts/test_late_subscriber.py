@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
+from choros.app.app import App
+from choros.app.service import Service
 from choros.errors import DeclarationError
 from choros.messages import Fact
-from choros.runtime import catching_up
-from choros.runtime.application import App
-from choros.runtime.inbox import types_key
-from choros.runtime.service import Service
-from choros.runtime.subscriber import Subscriber
+from choros.runtime.subscriber import catch_up as catching_up
+from choros.runtime.subscriber.inbox import types_key
+from choros.runtime.subscriber.subscriber import Subscriber
 from choros.transport.fact_log import FactLog
 from choros.transport.memory import MemoryBroker, MemoryTransport
 from choros.transport.topology import Names
@@ -79,7 +79,7 @@ async def _only_into_the_log(stage: World, seq: int) -> None:
 
 
 def _wire(stage: World, seq: int) -> Any:
-    from choros.envelope import encode
+    from choros.wire.envelope import encode
 
     return encode(moved(seq))
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
+from choros.app.app import App
+from choros.app.service import Service, memory_for
+from choros.app.settings import NOTHING_SET, Settings
 from choros.errors import DeclarationError
-from choros.runtime.application import App
-from choros.runtime.forgetting import sweep
-from choros.runtime.inbox import types_key
-from choros.runtime.service import Service, memory_for
-from choros.runtime.settings import NOTHING_SET, Settings
-from choros.runtime.subscriber import TOO_OLD, Subscriber
+from choros.runtime.host.retention import sweep
+from choros.runtime.subscriber.inbox import types_key
+from choros.runtime.subscriber.subscriber import TOO_OLD, Subscriber
 from choros.transport.fact_log import FactLog
 from tests.facts.stage import Moved, Seen, World, eventually, ledger, moved, world
 

@@ -11,7 +11,7 @@ import pytest
 from yarl import URL
 
 from choros.errors import BrokerMisconfigured
-from choros.runtime import catching_up
+from choros.runtime.subscriber import catch_up as catching_up
 from choros.store.barrier import Transaction
 from choros.transport.port import Transport
 from choros.transport.rabbitmq import RabbitMQTransport

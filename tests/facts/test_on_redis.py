@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from choros.runtime.service import Call, Service
+from choros.app.service import Call, Service
 from choros.store.barrier import Transaction
-from choros.store.barrier_redis import RedisDatabase, RedisTransaction
+from choros.store.redis.barrier import RedisDatabase, RedisTransaction
 from tests.facts.stage import Moved, eventually, moved, world
 
 

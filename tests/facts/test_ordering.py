@@ -10,16 +10,16 @@ from typing import Any
 
 import pytest
 
-from choros.runtime import subscriber as subscribing
-from choros.runtime.effects import Effects
-from choros.runtime.inbox import stream_key
-from choros.runtime.intake import Intake
-from choros.runtime.ordering import HeldBack
-from choros.runtime.service import Call, Service
-from choros.runtime.subscriber import CROWDED, OVERTAKEN
+from choros.app.service import Call, Service
+from choros.runtime.host.effects import Effects
+from choros.runtime.host.intake import Intake
+from choros.runtime.subscriber import subscriber as subscribing
+from choros.runtime.subscriber.inbox import stream_key
+from choros.runtime.subscriber.order import HeldBack
+from choros.runtime.subscriber.subscriber import CROWDED, OVERTAKEN
 from choros.store.barrier import Database, Transaction
-from choros.store.barrier_memory import MemoryDatabase
-from choros.store.barrier_sqlite import SqliteDatabase
+from choros.store.memory.barrier import MemoryDatabase
+from choros.store.sqlite.barrier import SqliteDatabase
 from tests.facts.stage import Moved, Seen, eventually, ledger, moved, world
 from tests.patience import PATIENCE
 

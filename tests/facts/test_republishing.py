@@ -19,23 +19,23 @@ from typing import Any
 import pytest
 
 from choros import cli
+from choros.app.service import Service
 from choros.cli.words import moment
-from choros.envelope import Envelope, decode
+from choros.desk import republish as republishing
+from choros.desk.republish import put_out, released
 from choros.errors import BrokerUnreachable, UsageError
-from choros.roles import Addresses, client_of, open_role, run_together, stop_all
-from choros.runtime import republishing
-from choros.runtime.inbox import inbox_key, not_handled
-from choros.runtime.ordering import remember
-from choros.runtime.republishing import put_out, released
-from choros.runtime.service import Service
+from choros.roles.roles import Addresses, client_of, open_role, run_together, stop_all
+from choros.runtime.subscriber.inbox import inbox_key, not_handled
+from choros.runtime.subscriber.order import remember
 from choros.store.barrier import Row, Transaction
-from choros.store.barrier_memory import MemoryDatabase
-from choros.store.memory import MemoryStore
-from choros.store.port import Record, Transition
-from choros.testing.stage import fact
+from choros.store.memory.barrier import MemoryDatabase
+from choros.store.memory.sagas import MemoryStore
+from choros.store.sagas import Record, Transition
+from choros.testing.conformance.stage import fact
 from choros.transport.memory import MemoryBroker, MemoryTransport
 from choros.transport.port import Published
 from choros.transport.topology import Names, topology
+from choros.wire.envelope import Envelope, decode
 from tests.captured import capture_logs
 from tests.end_to_end.shop import until
 from tests.facts.stage import Moved, moved

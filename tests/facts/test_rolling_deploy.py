@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from choros.runtime.heard_types import ANNOUNCED_FOR, put_off
-from choros.runtime.service import Call, Service
-from choros.runtime.subscriber import MOST_WAYS, NOBODY_ELSE
+from choros.app.service import Call, Service
+from choros.runtime.subscriber.heard_types import ANNOUNCED_FOR, put_off
+from choros.runtime.subscriber.subscriber import MOST_WAYS, NOBODY_ELSE
 from choros.store.barrier import Transaction
-from choros.store.barrier_memory import MemoryTransaction
+from choros.store.memory.barrier import MemoryTransaction
 from tests.captured import capture_logs
 from tests.facts.stage import Seen, Stopped, World, eventually, ledger, moved, world
 

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from choros.envelope import Envelope
-from choros.runtime import republishing
-from choros.runtime.republishing import put_out, released
-from choros.store.memory import MemoryStore
-from choros.store.port import HistoryRow, Record
+from choros.desk import republish as republishing
+from choros.desk.republish import put_out, released
+from choros.store.memory.sagas import MemoryStore
+from choros.store.sagas import HistoryRow, Record
 from choros.transport import topology as declaring
 from choros.transport.port import Published
 from choros.transport.topology import Names, Queue, Subscription, Topology, topology
+from choros.wire.envelope import Envelope
 from tests.facts.stage import Seen, World, eventually, ledger, moved, world
 from tests.facts.test_republishing import stored
 

@@ -12,10 +12,10 @@ import signal
 from collections.abc import Sequence
 from typing import Any, cast
 
-from choros.envelope import Envelope
 from choros.store.barrier import Database, Job, Transaction
-from choros.store.port import Store
+from choros.store.sagas import Store
 from choros.transport.port import Consumer, Delivery, Published, Transport
+from choros.wire.envelope import Envelope
 
 WRAPPED = ("commit", "send", "publish", "mark_sent", "ack")
 

@@ -14,11 +14,11 @@ import time
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
-from choros.roles import Running, connected, opened_database, opened_store, run_together, stop_all
-from choros.runtime.orchestrator import Orchestrator
-from choros.runtime.participant import Participant
-from choros.runtime.subscriber import Subscriber
-from choros.runtime.telemetry import configure_logging
+from choros.roles.roles import Running, connected, opened_database, opened_store, run_together, stop_all
+from choros.runtime.orchestrator.orchestrator import Orchestrator
+from choros.runtime.participant.participant import Participant
+from choros.runtime.subscriber.subscriber import Subscriber
+from choros.telemetry.context import configure_logging
 from choros.transport.topology import topology
 from tests.fault_cases.failpoints import Failpoint, doomed_database, doomed_store, doomed_transport
 from tests.fault_cases.trip import Trip, make_app

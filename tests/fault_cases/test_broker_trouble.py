@@ -17,7 +17,7 @@ from aio_pika.exceptions import ChannelClosed
 from aiormq.exceptions import ChannelAccessRefused
 
 from choros.errors import BrokerMisconfigured
-from choros.testing.stage import command, receive_and_ack, reply
+from choros.testing.conformance.stage import command, receive_and_ack, reply
 from choros.transport.permissions import participant
 from choros.transport.port import Published
 from choros.transport.rabbitmq import RabbitMQTransport

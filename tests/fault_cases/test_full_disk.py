@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from choros.testing.stage import command, receive_and_ack
+from choros.testing.conformance.stage import command, receive_and_ack
 from choros.transport.port import Published
 from choros.transport.rabbitmq import RabbitMQTransport
 from tests.fault_cases.conftest import MakeTrip

@@ -28,12 +28,12 @@ ROOT = Path(__file__).resolve().parents[2]
 EQUIVALENT = Path(__file__).with_name("equivalent.toml")
 LEAST = 90.0
 GROUPS: Mapping[str, tuple[str, ...]] = {
-    "saga": ("choros/saga/*.py",),
+    "saga": ("choros/saga/**/*.py",),
     "barrier": (
-        "choros/runtime/barrier.py",
-        "choros/runtime/carrying_out.py",
-        "choros/runtime/settling.py",
-        "choros/store/barrier_memory.py",
+        "choros/runtime/host/verdicts.py",
+        "choros/runtime/participant/barrier.py",
+        "choros/runtime/participant/settlement.py",
+        "choros/store/memory/barrier.py",
     ),
 }
 TESTS: Mapping[str, tuple[str, ...]] = {
@@ -77,7 +77,7 @@ class Figures:
 def main() -> int:
     """Run the groups that are asked for; the number of groups that fell short."""
     parser = argparse.ArgumentParser(description="Mutation testing of saga/ and the barrier.")
-    parser.add_argument("patterns", nargs="*", help="only files like these, as choros/saga/turn.py")
+    parser.add_argument("patterns", nargs="*", help="only files like these, as choros/saga/machine/turn.py")
     parser.add_argument("--since", metavar="REF", help="only files that differ from this commit")
     parser.add_argument("--most", type=int, metavar="N", help="at most so many mutants of a group, drawn by chance")
     parser.add_argument("--seed", type=int, default=random.randrange(1_000_000), help="of that draw")

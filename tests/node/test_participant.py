@@ -15,9 +15,9 @@ import pytest_asyncio
 from aiormq.exceptions import ChannelAccessRefused
 
 from choros import Done
-from choros.envelope import Wire, decode
-from choros.ids import fresh_id
+from choros.sources import fresh_id
 from choros.transport.copies import FAILED_AT, ORIGINAL_QUEUE, REASON
+from choros.wire.envelope import Wire, decode
 from tests.node import driver
 from tests.node.driver import KEY, TYPE, Event, Market, install, opened
 from tests.node.shop import HURRIED

@@ -15,15 +15,15 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, precondition, rule
 
-from choros.envelope import Envelope
+from choros.app.service import Call, Service
 from choros.errors import Refused
 from choros.messages import Closed
-from choros.runtime.answering import Answer, ForgottenEffect
-from choros.runtime.calls import Calls
-from choros.runtime.carrying_out import Barrier
-from choros.runtime.reading import understood
-from choros.runtime.service import Call, Service
+from choros.runtime.host.admission import understood
+from choros.runtime.host.slots import Calls
+from choros.runtime.participant.answers import Answer, ForgottenEffect
+from choros.runtime.participant.barrier import Barrier
 from choros.store.barrier import Database, Job, Transaction
+from choros.wire.envelope import Envelope
 from tests.properties.machines import AsyncMachine, cut_off
 from tests.runtime.participant_stage import (
     NOW,

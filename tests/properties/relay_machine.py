@@ -14,13 +14,13 @@ from dataclasses import replace
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, rule
 
-from choros.envelope import Envelope, Kind
-from choros.runtime.backing_off import MOST_SECONDS
-from choros.runtime.relay import Publisher, Relay
-from choros.store.memory import MemoryStore
-from choros.store.port import Channel, Committed, Entry, Record, Transition
-from choros.testing.store import a_record
+from choros.runtime.host.pacing import MOST_SECONDS
+from choros.runtime.orchestrator.relay import Publisher, Relay
+from choros.store.memory.sagas import MemoryStore
+from choros.store.sagas import Channel, Committed, Entry, Record, Transition
+from choros.testing.conformance.store import a_record
 from choros.transport.port import Published
+from choros.wire.envelope import Envelope, Kind
 from tests.properties.machines import AsyncMachine
 
 RESEND_AFTER = 5.0

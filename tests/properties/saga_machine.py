@@ -1,7 +1,7 @@
 """The life of one saga instance: participants with a barrier, a network that does with messages what it likes, people
 who want things at any moment, clocks that jump; and any of it folded into one decision.
 
-`choros.testing.exploration` walks through all that is small. This goes far: real times, many rounds and attempts.
+`choros_verify.exploration` walks through all that is small. This goes far: real times, many rounds and attempts.
 """
 
 from __future__ import annotations
@@ -14,11 +14,9 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from choros.keys import CommandKey
 from choros.messages import Closed, Done, Failure, NothingToUndo, Reply
-from choros.saga import machine
-from choros.saga.declaration import Saga
-from choros.saga.inputs import (
+from choros.saga.machine import machine
+from choros.saga.machine.inputs import (
     Answered,
     CancelRequested,
     Decision,
@@ -31,9 +29,11 @@ from choros.saga.inputs import (
     SkipRequested,
     TimerFired,
 )
-from choros.saga.instance import Instance
-from choros.saga.steps import Publish
-from choros.testing.exploration.holds import EDGES
+from choros.saga.machine.instance import Instance
+from choros.saga.nodes.steps import Publish
+from choros.saga.saga import Saga
+from choros.wire.command_key import CommandKey
+from choros_verify.exploration.holds import EDGES
 from tests.saga.shop import CHARGED, ORDER, RESERVED, SHIPPED
 
 REPLIES = {reply.type_name: reply for reply in (CHARGED, RESERVED, SHIPPED)}

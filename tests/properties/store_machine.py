@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, precondition, rule
 
-from choros.store.port import (
+from choros.store.sagas import (
     ENDED,
     LIVE,
     Channel,
@@ -25,7 +25,7 @@ from choros.store.port import (
     Transition,
     handed_out,
 )
-from choros.testing.store import LATER, a_record
+from choros.testing.conformance.store import LATER, a_record
 from tests.properties.machines import AsyncMachine, cut_off
 
 Opening = Callable[[], Awaitable[Store]]

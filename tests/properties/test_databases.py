@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from choros.store.barrier import Database
-from choros.store.barrier_memory import MemoryDatabase
-from choros.store.barrier_redis import RedisDatabase
-from choros.store.barrier_sqlite import SqliteDatabase
-from choros.store.redis_transaction import RedisTransaction
+from choros.store.memory.barrier import MemoryDatabase
+from choros.store.redis.barrier import RedisDatabase
+from choros.store.redis.transaction import RedisTransaction
+from choros.store.sqlite.barrier import SqliteDatabase
 from tests.properties.barrier_machine import BarrierMachine, Opening
 from tests.properties.machines import explore
 from tests.runtime.participant_stage import read_effects

@@ -10,9 +10,9 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from choros.canonical import canonical
 from choros.errors import DeclarationError, MessageUnwritable
-from tests.test_fidelity import Card, Colour, Leaf, Method, holding
+from choros.wire.canonical import canonical
+from tests.messages.test_fidelity import Card, Colour, Leaf, Method, holding
 
 _SCALARS: dict[Any, st.SearchStrategy[Any]] = {
     int: st.integers(), float: st.floats(), str: st.text(st.characters(exclude_categories=["Cs"])), bool: st.booleans(),

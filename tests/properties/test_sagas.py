@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from choros.saga.declaration import Saga
+from choros.saga.nodes.steps import Publish, Step
 from choros.saga.policy import RetryPolicy
-from choros.saga.steps import Publish, Step
+from choros.saga.saga import Saga
 from tests.properties.machines import explore
 from tests.properties.saga_machine import SagaMachine
 from tests.saga.shop import (

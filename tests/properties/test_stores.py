@@ -5,10 +5,10 @@ from __future__ import annotations
 import itertools
 from pathlib import Path
 
-from choros.store.memory import MemoryStore
-from choros.store.port import Store
-from choros.store.redis import RedisStore
-from choros.store.sqlite import SqliteStore
+from choros.store.memory.sagas import MemoryStore
+from choros.store.redis.sagas import RedisStore
+from choros.store.sagas import Store
+from choros.store.sqlite.sagas import SqliteStore
 from tests.properties.machines import explore
 from tests.properties.store_machine import Opening, StoreMachine
 

@@ -9,16 +9,17 @@ from typing import Any
 import pytest
 from hypothesis.errors import Flaky
 
-from choros.runtime import barrier, carrying_out
-from choros.runtime.relay import Relay
-from choros.saga import machine
-from choros.saga.inputs import Input
-from choros.saga.turn import Turn
+from choros.runtime.host import verdicts as barrier
+from choros.runtime.orchestrator.relay import Relay
+from choros.runtime.participant import barrier as carrying_out
+from choros.saga.machine import machine
+from choros.saga.machine.inputs import Input
+from choros.saga.machine.turn import Turn
 from choros.store.barrier import Row
-from choros.store.memory import MemoryStore
-from choros.store.port import Committed, Entry, Known, Loaded, Transition
-from choros.testing.exploration.mutated import always_awaited, undo_what_is_known, undo_without_waiting
+from choros.store.memory.sagas import MemoryStore
+from choros.store.sagas import Committed, Entry, Known, Loaded, Transition
 from choros.transport.port import Published
+from choros_verify.exploration.mutated import always_awaited, undo_what_is_known, undo_without_waiting
 from tests.properties.barrier_machine import BarrierMachine
 from tests.properties.machines import explore
 from tests.properties.relay_machine import RelayMachine
@@ -179,14 +180,14 @@ def live(story: list[str]) -> None:
 @pytest.mark.parametrize(("name", "mutant", "story"), BARRIER_MUTANTS, ids=[one[1].__name__ for one in BARRIER_MUTANTS])
 def test_a_broken_barrier_is_caught(name: str, mutant: Any, story: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     live(story)
-    monkeypatch.setattr(f"choros.runtime.carrying_out.{name}", mutant)
+    monkeypatch.setattr(f"choros.runtime.participant.barrier.{name}", mutant)
     with pytest.raises(AssertionError):
         live(story)
 
 
 @pytest.mark.parametrize(("name", "mutant"), [("on_do", no_dedupe), ("on_undo", undo_whatever_is_there)])
 def test_a_random_life_finds_it_too(name: str, mutant: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(f"choros.runtime.carrying_out.{name}", mutant)
+    monkeypatch.setattr(f"choros.runtime.participant.barrier.{name}", mutant)
     caught(lambda: BarrierMachine(in_memory(), look))
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from choros import Call, Message, Service, Transaction
-from choros.runtime.service import Handler
-from choros.store.barrier_sqlite import SqliteDatabase
+from choros.app.service import Handler
+from choros.store.sqlite.barrier import SqliteDatabase
 from reference_services.contracts import OrderConfirmed, OrderLine, OrderRejected, PlaceOrder
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from choros.errors import UsageError
-from choros.store.barrier_sqlite import SqliteDatabase
+from choros.store.sqlite.barrier import SqliteDatabase
 from reference_services.analytics.service import analytics_service
 from reference_services.books import Books, read_books
 from reference_services.contracts import ArticlePieces, ChargePayment, RefundPayment, ReleaseInventory, ReserveInventory

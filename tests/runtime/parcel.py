@@ -8,19 +8,19 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
-from choros.envelope import Envelope
+from choros.app.app import App
+from choros.app.service import Service
 from choros.messages import Command, Done, Fact, Message
-from choros.runtime.application import App
-from choros.runtime.client import Client
-from choros.runtime.orchestrator import Orchestrator
-from choros.runtime.participant import Participant
-from choros.runtime.service import Service
-from choros.saga.declaration import Saga
-from choros.saga.steps import Pivot, Step
-from choros.store.barrier_memory import MemoryDatabase
-from choros.store.port import Store
+from choros.runtime.client.client import Client
+from choros.runtime.orchestrator.orchestrator import Orchestrator
+from choros.runtime.participant.participant import Participant
+from choros.saga.nodes.steps import Pivot, Step
+from choros.saga.saga import Saga
+from choros.store.memory.barrier import MemoryDatabase
+from choros.store.sagas import Store
 from choros.transport.memory import MemoryBroker, MemoryTransport
 from choros.transport.port import Published
+from choros.wire.envelope import Envelope
 
 
 class Order(Message):

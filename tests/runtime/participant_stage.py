@@ -9,22 +9,22 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
-from choros.envelope import Envelope, Wire, decode
+from choros.app.service import Call, Service
+from choros.app.settings import Settings
 from choros.errors import Refused, StoreUnreachable
-from choros.ids import fresh_id
 from choros.messages import Close, Command, Fact, Message, Reply
-from choros.runtime.participant import Participant
-from choros.runtime.service import Call, Service
-from choros.runtime.settings import Settings
-from choros.runtime.subscriber import Subscriber
+from choros.runtime.participant.participant import Participant
+from choros.runtime.subscriber.subscriber import Subscriber
+from choros.sources import fresh_id
 from choros.store.barrier import Carry, Database, Job, Memory, Row, Transaction
-from choros.store.barrier_memory import MemoryDatabase, MemoryTransaction
-from choros.store.barrier_rows import SqliteTransaction
-from choros.store.redis_transaction import RedisTransaction
+from choros.store.memory.barrier import MemoryDatabase, MemoryTransaction
+from choros.store.redis.transaction import RedisTransaction
+from choros.store.sqlite.transaction import SqliteTransaction
 from choros.transport.health import Health, State
 from choros.transport.memory import MemoryBroker, MemoryTransport
 from choros.transport.port import Consumer, Published
 from choros.transport.topology import Names, topology
+from choros.wire.envelope import Envelope, Wire, decode
 from tests.patience import PATIENCE
 
 NAMES = Names("shop")

@@ -9,18 +9,18 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from choros.envelope import Envelope, Outcome, decode
-from choros.ids import fresh_id
+from choros.app.app import App
+from choros.app.service import Service
 from choros.messages import Closed, Done, Failure, Message, Reply
-from choros.runtime.application import App
-from choros.runtime.client import Client
-from choros.runtime.orchestrator import Orchestrator
-from choros.runtime.service import Service
-from choros.saga.declaration import Saga
-from choros.store.memory import MemoryStore
+from choros.runtime.client.client import Client
+from choros.runtime.orchestrator.orchestrator import Orchestrator
+from choros.saga.saga import Saga
+from choros.sources import fresh_id
+from choros.store.memory.sagas import MemoryStore
 from choros.transport.memory import MemoryBroker, MemoryTransport
 from choros.transport.port import Consumer, Published, Transport
 from choros.transport.topology import Names, topology
+from choros.wire.envelope import Envelope, Outcome, decode
 from tests.patience import PATIENCE
 
 from ..saga import shop

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
+from choros.desk.timeline import timeline
 from choros.errors import OutcomePending, UsageError
 from choros.messages import Failure
-from choros.runtime.client import Client, events_of
-from choros.runtime.parked import meant, parked_at
-from choros.runtime.signature import Signature, sign
-from choros.saga.instance import Instance, StepState
+from choros.runtime.client.client import Client, events_of
+from choros.runtime.client.parked import meant, parked_at
+from choros.runtime.orchestrator.signature import Signature, sign
+from choros.saga.machine.instance import Instance, StepState
 from choros.saga.policy import RetryPolicy
-from choros.timeline import timeline
 from tests.captured import capture_logs
 
 from ..saga import shop

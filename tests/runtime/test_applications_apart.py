@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from choros.roles import Addresses, client_of, opened_store
-from choros.runtime.application import App
-from choros.store.port import Store
+from choros.app.app import App
+from choros.roles.roles import Addresses, client_of, opened_store
+from choros.store.sagas import Store
 from tests.runtime.stage import make_app
 
 from ..saga import shop

@@ -6,10 +6,10 @@ import asyncio
 
 import pytest
 
-from choros.roles import stop_all
-from choros.runtime.absent import LOOK_EVERY
-from choros.runtime.awaited import waits_for
-from choros.runtime.presence import absent, told
+from choros.desk.awaited import waits_for
+from choros.roles.roles import stop_all
+from choros.runtime.host.presence import absent, told
+from choros.runtime.orchestrator.absence import LOOK_EVERY
 from choros.transport.port import Seen
 from tests.captured import capture_logs
 from tests.runtime.waiting_shop import TIMEOUT, application, shop

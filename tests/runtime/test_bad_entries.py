@@ -11,21 +11,21 @@ from typing import Any
 import pytest
 from pydantic import JsonValue
 
-from choros.envelope import MAX_DEPTH, Envelope, decode, encode, is_sendable, why_unreadable
+from choros.app.app import App
+from choros.app.service import Service
 from choros.errors import MessageUnwritable, OutcomePending, SagaNotFound, UsageError
 from choros.messages import Command, Done, Message, Reply
-from choros.roles import Addresses, running
-from choros.runtime.application import App
-from choros.runtime.client import Client
-from choros.runtime.relay import Relay
-from choros.runtime.service import Service
-from choros.saga.declaration import Saga
+from choros.roles.roles import Addresses, running
+from choros.runtime.client.client import Client
+from choros.runtime.orchestrator.relay import Relay
+from choros.saga.nodes.steps import Pivot
 from choros.saga.policy import RetryPolicy
-from choros.saga.steps import Pivot
-from choros.store.memory import MemoryStore
-from choros.store.port import Channel, Entry, Record, Transition
+from choros.saga.saga import Saga
+from choros.store.memory.sagas import MemoryStore
+from choros.store.sagas import Channel, Entry, Record, Transition
 from choros.transport.memory import MemoryBroker, MemoryTransport
 from choros.transport.port import Published
+from choros.wire.envelope import MAX_DEPTH, Envelope, decode, encode, is_sendable, why_unreadable
 from tests.runtime.participant_stage import eventually
 
 ONCE = RetryPolicy(attempts=1)

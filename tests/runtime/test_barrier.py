@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from choros.runtime.barrier import (
+from choros.runtime.host.verdicts import (
     REFUSAL_MARGIN,
     BrokenBarrier,
     CarryOut,

@@ -11,12 +11,12 @@ from datetime import timedelta
 import pytest
 
 from choros.messages import Failure
-from choros.runtime.client import events_of
-from choros.runtime.transition import MOST_ATTEMPTS, MOST_LATE, Transitions
-from choros.runtime.work import Work
-from choros.saga.inputs import TimerFired
+from choros.runtime.client.client import events_of
+from choros.runtime.orchestrator.transition import MOST_ATTEMPTS, MOST_LATE, Transitions
+from choros.runtime.orchestrator.work import Work
+from choros.saga.machine.inputs import TimerFired
 from choros.saga.policy import RetryPolicy
-from choros.store.port import Loaded
+from choros.store.sagas import Loaded
 
 from ..saga import shop
 from .stage import Stage, kinds, make_app, reply_to, staged

@@ -9,17 +9,17 @@ from typing import Any
 
 import pytest
 
-from choros.envelope import Envelope
+from choros.app.service import Service
+from choros.app.settings import Settings
 from choros.errors import Refused, StoreUnreachable
-from choros.runtime.answering import Answer, Unsettled
-from choros.runtime.barrier import REFUSAL_MARGIN
-from choros.runtime.calls import Calls
-from choros.runtime.carrying_out import Barrier, WrongReply, may_refuse
-from choros.runtime.reading import understood
-from choros.runtime.service import Service
-from choros.runtime.settings import Settings
+from choros.runtime.host.admission import understood
+from choros.runtime.host.slots import Calls
+from choros.runtime.host.verdicts import REFUSAL_MARGIN
+from choros.runtime.participant.answers import Answer, Unsettled
+from choros.runtime.participant.barrier import Barrier, WrongReply, may_refuse
 from choros.store.barrier import Row, Transaction
-from choros.store.barrier_memory import MemoryDatabase, MemoryTransaction
+from choros.store.memory.barrier import MemoryDatabase, MemoryTransaction
+from choros.wire.envelope import Envelope
 from tests.runtime.participant_stage import NOW, Charge, Charged, Refund, close, command, make_service
 
 SKEW = 7.0

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from choros.errors import StoreMisconfigured, StoreUnreachable
-from choros.runtime import decider as decider_module
-from choros.runtime.client import Client
-from choros.runtime.health import Vitals
-from choros.store.memory import MemoryStore
-from choros.store.port import Committed, Loaded, Transition
+from choros.runtime.client.client import Client
+from choros.runtime.host.vitals import Vitals
+from choros.runtime.orchestrator import decider as decider_module
+from choros.store.memory.sagas import MemoryStore
+from choros.store.sagas import Committed, Loaded, Transition
 from tests.patience import LATE
 from tests.runtime.stage import NAMES, Stage, staged
 

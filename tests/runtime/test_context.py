@@ -12,17 +12,17 @@ import pytest
 import structlog
 from pydantic import field_validator, model_serializer
 
+from choros.app.app import App
+from choros.app.service import Service
 from choros.messages import Command, Fact, Message, Reply
-from choros.roles import Addresses, opened_database, running
-from choros.runtime.application import App
-from choros.runtime.service import Service
-from choros.runtime.subscriber import Subscriber
-from choros.saga.declaration import Saga
-from choros.saga.steps import Pivot
+from choros.roles.roles import Addresses, opened_database, running
+from choros.runtime.subscriber.subscriber import Subscriber
+from choros.saga.nodes.steps import Pivot
+from choros.saga.saga import Saga
 from choros.store.barrier import Database, Transaction
-from choros.store.barrier_memory import MemoryDatabase
-from choros.store.barrier_redis import RedisDatabase
-from choros.store.barrier_sqlite import SqliteDatabase
+from choros.store.memory.barrier import MemoryDatabase
+from choros.store.redis.barrier import RedisDatabase
+from choros.store.sqlite.barrier import SqliteDatabase
 from tests.runtime.participant_stage import command, fact, stage_for
 
 tenant: ContextVar[str] = ContextVar("tenant", default="nobody")

@@ -10,20 +10,20 @@ from typing import Any
 
 import pytest
 
+from choros.app.service import Service
 from choros.cli.letters import row_of
-from choros.envelope import Wire, encode
+from choros.desk.dead_letters import DeadLetter, StaysParked, dead_letter, way_back
+from choros.desk.parkings import MOST_BESIDE, Beside, Wanted, beside, listing, walk
+from choros.desk.redrive import Act, Acts, Done, act_on_all
 from choros.messages import Fact
-from choros.runtime.dead_letters import DeadLetter, StaysParked, dead_letter, way_back
-from choros.runtime.parkings import MOST_BESIDE, Beside, Wanted, beside, listing, walk
-from choros.runtime.redriving import Act, Acts, Done, act_on_all
-from choros.runtime.service import Service
-from choros.runtime.signature import Signature
-from choros.runtime.subscriber import Subscriber
-from choros.store.barrier_memory import MemoryTransaction
+from choros.runtime.orchestrator.signature import Signature
+from choros.runtime.subscriber.subscriber import Subscriber
+from choros.store.memory.barrier import MemoryTransaction
 from choros.transport.copies import BODY_SIZE, CAME_THROUGH, FAILED_AT, ORIGINAL_QUEUE, REASON
 from choros.transport.memory import MemoryBroker, MemoryTransport
 from choros.transport.port import Delivery, Published
 from choros.transport.topology import acts_topology
+from choros.wire.envelope import Wire, encode
 
 from ..saga import shop
 from .participant_stage import Charge, Paid, Stage, command, eventually, fact, make_service, stage_for

@@ -8,21 +8,21 @@ from typing import Any
 
 import pytest
 
-from choros.envelope import Envelope
+from choros.app.app import App
+from choros.app.service import Service
 from choros.errors import DeclaredOtherwise, OutcomePending, UsageError
 from choros.messages import Command, Done, Fact
-from choros.runtime.application import App
-from choros.runtime.client import UNREADABLE, Client, events_of
-from choros.runtime.orchestrator import Orchestrator
-from choros.runtime.service import Service
-from choros.runtime.stuck import declared_in, stranded
-from choros.saga.declaration import Saga
-from choros.saga.instance import Instance
-from choros.saga.steps import Node, Pivot, Step
-from choros.store.memory import MemoryStore
-from choros.store.port import HistoryRow, Record
+from choros.runtime.client.client import UNREADABLE, Client, events_of
+from choros.runtime.orchestrator.orchestrator import Orchestrator
+from choros.runtime.orchestrator.stuck import declared_in, stranded
+from choros.saga.machine.instance import Instance
+from choros.saga.nodes.steps import Node, Pivot, Step
+from choros.saga.saga import Saga
+from choros.store.memory.sagas import MemoryStore
+from choros.store.sagas import HistoryRow, Record
 from choros.transport.memory import MemoryTransport
 from choros.transport.port import Published
+from choros.wire.envelope import Envelope
 from tests.captured import capture_logs
 from tests.patience import PATIENCE
 
@@ -367,7 +367,7 @@ async def test_rule_42_a_reply_that_a_newer_choros_set_aside_is_left_to_it(stage
 async def test_rule_42_many_that_are_left_alone_do_not_fill_the_look_for_timers(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("choros.runtime.timers.IN_HAND", 2)
+    monkeypatch.setattr("choros.runtime.orchestrator.timers.IN_HAND", 2)
     app = app_of(order_saga(replace(CHARGE, timeout=timedelta(milliseconds=30)), RESERVE, SHIP))
     client = await stage.client(app=app)
     for number in range(5):

@@ -11,19 +11,19 @@ from typing import Any
 
 import pytest
 
+from choros.app.app import App
+from choros.app.service import Service
 from choros.cli.bodies import Body
 from choros.cli.editor import edited
-from choros.envelope import Wire, decode, encode
+from choros.desk.dead_letters import DeadLetter, StaysParked, dead_letter
+from choros.desk.editing import body_of, check_taken, with_body
+from choros.desk.parkings import Wanted
+from choros.desk.redrive import Acts, Done, act_on_all
 from choros.errors import MessageRejected, UsageError
-from choros.runtime.application import App
-from choros.runtime.dead_letters import DeadLetter, StaysParked, dead_letter
-from choros.runtime.editing import body_of, check_taken, with_body
-from choros.runtime.parkings import Wanted
-from choros.runtime.redriving import Acts, Done, act_on_all
-from choros.runtime.service import Service
-from choros.runtime.subscriber import Subscriber
+from choros.runtime.subscriber.subscriber import Subscriber
 from choros.transport.copies import BODY_SIZE, CAME_THROUGH, REASON
 from choros.transport.port import Delivery, Published
+from choros.wire.envelope import Wire, decode, encode
 
 from ..saga import shop
 from .participant_stage import Charge, Paid, command, eventually, fact, make_service, stage_for

@@ -12,18 +12,18 @@ from typing import Any
 
 import pytest
 
-from choros.canonical import canonical
+from choros.app.app import App
+from choros.app.service import Service
 from choros.errors import StartConflict
 from choros.messages import Command, Done, Message
-from choros.roles import Addresses, running
-from choros.runtime.application import App
-from choros.runtime.client import Client
-from choros.runtime.service import Service
-from choros.saga.declaration import Saga
-from choros.saga.steps import Pivot
-from choros.store.memory import MemoryStore
-from choros.store.port import Record
+from choros.roles.roles import Addresses, running
+from choros.runtime.client.client import Client
+from choros.saga.nodes.steps import Pivot
+from choros.saga.saga import Saga
+from choros.store.memory.sagas import MemoryStore
+from choros.store.sagas import Record
 from choros.transport.memory import MemoryBroker, MemoryTransport
+from choros.wire.canonical import canonical
 
 
 class Order(Message):

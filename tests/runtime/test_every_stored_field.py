@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
+from choros.desk.republish import released
 from choros.errors import StoreMisconfigured
-from choros.runtime.client import UNREADABLE, events_of
-from choros.runtime.republishing import released
-from choros.saga.instance import Instance, Leg, StepState
-from choros.store.port import Store
-from choros.store.redis import RedisStore
-from choros.store.sqlite import SqliteStore
+from choros.runtime.client.client import UNREADABLE, events_of
+from choros.saga.machine.instance import Instance, Leg, StepState
+from choros.store.redis.sagas import RedisStore
+from choros.store.sagas import Store
+from choros.store.sqlite.sagas import SqliteStore
 from choros.transport.memory import MemoryBroker
 from choros.transport.topology import Names
 from tests.runtime.parcel import APP, at_work, begun, ended, until

@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from choros.envelope import Envelope, encode
-from choros.runtime.application import App
-from choros.runtime.service import Service
-from choros.runtime.subscriber import Subscriber
+from choros.app.app import App
+from choros.app.service import Service
+from choros.runtime.subscriber.subscriber import Subscriber
 from choros.store.barrier import Transaction
 from choros.transport.memory.transport import unshared
 from choros.transport.port import Published
+from choros.wire.envelope import Envelope, encode
 
 from ..saga import shop
 from .participant_stage import Paid, Unpaid, eventually, fact, stage_for

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from choros.envelope import Envelope
+from choros.app.settings import NOTHING_SET, Settings
 from choros.errors import StoreMisconfigured, UsageError
 from choros.messages import FORGOTTEN, Failure
-from choros.runtime.forgetting import Ages, forgotten_until, keep_forgetting, sweep
-from choros.runtime.settings import NOTHING_SET, Settings
+from choros.runtime.host.retention import Ages, forgotten_until, keep_forgetting, sweep
 from choros.store.barrier import NEVER, Database
-from choros.store.barrier_memory import MemoryDatabase
-from choros.store.barrier_sqlite import SqliteDatabase
+from choros.store.memory.barrier import MemoryDatabase
+from choros.store.sqlite.barrier import SqliteDatabase
+from choros.wire.envelope import Envelope
 from tests.runtime.participant_stage import (
     NOW,
     Charge,

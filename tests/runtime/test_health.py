@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from choros.app.service import Service
 from choros.cli import app
 from choros.errors import ChorosError, StoreUnreachable
-from choros.runtime import calls
-from choros.runtime.health import Report, Vitals
-from choros.runtime.participant import Participant
-from choros.runtime.service import Service
+from choros.runtime.host import slots as calls
+from choros.runtime.host.vitals import Report, Vitals
+from choros.runtime.participant.participant import Participant
 from choros.store.barrier import Transaction
 from choros.transport.health import HealthRecord
 from choros.transport.memory import MemoryBroker, MemoryTransport

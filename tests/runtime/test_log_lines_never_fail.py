@@ -8,11 +8,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from choros.logs import described, get_logger
+from choros.app.service import Service
 from choros.messages import Command, Done
-from choros.runtime.service import Service
-from choros.runtime.telemetry import configure_logging
 from choros.store.barrier import Transaction
+from choros.telemetry.context import configure_logging
+from choros.telemetry.logs import described, get_logger
 from tests.runtime.participant_stage import command, stage_for
 from tests.runtime.whatever import EVERYTHING, Panic, bang
 

@@ -11,19 +11,19 @@ from pathlib import Path
 
 import pytest
 
-from choros.envelope import decode
-from choros.ids import fresh_id
-from choros.runtime.client import Client
-from choros.runtime.health import Vitals
-from choros.runtime.participant import Participant
-from choros.runtime.passing_on import RETURN_AFTER
-from choros.runtime.service import Service
+from choros.app.service import Service
+from choros.runtime.client.client import Client
+from choros.runtime.host.vitals import Vitals
+from choros.runtime.participant.participant import Participant
+from choros.runtime.participant.passing_on import RETURN_AFTER
+from choros.sources import fresh_id
 from choros.store.barrier import Transaction
-from choros.store.barrier_memory import MemoryDatabase
-from choros.store.memory import MemoryStore
+from choros.store.memory.barrier import MemoryDatabase
+from choros.store.memory.sagas import MemoryStore
 from choros.transport.memory import MemoryTransport
 from choros.transport.refusals import NotDeclared
 from choros.transport.topology import Topology, topology
+from choros.wire.envelope import decode
 from tests.captured import capture_logs
 from tests.patience import PATIENCE
 from tests.runtime.participant_stage import (

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from choros.envelope import Envelope
-from choros.runtime.relay import Relay
-from choros.store.memory import MemoryStore
-from choros.store.port import Entry, Transition
-from choros.testing.records import a_record
+from choros.runtime.orchestrator.relay import Relay
+from choros.store.memory.sagas import MemoryStore
+from choros.store.sagas import Entry, Transition
+from choros.testing.conformance.records import a_record
 from choros.transport.memory import MemoryBroker
 from choros.transport.port import Published
+from choros.wire.envelope import Envelope
 from tests.captured import capture_logs
 from tests.runtime.parcel import at_work, begun, ended, until
 
@@ -155,7 +155,7 @@ async def test_a_fact_waits_behind_one_of_its_own_saga_only() -> None:
 
 
 async def test_unreadable_entries_do_not_fill_the_look_for_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("choros.runtime.relay.SCAN_LIMIT", 3)
+    monkeypatch.setattr("choros.runtime.orchestrator.relay.SCAN_LIMIT", 3)
     store = MemoryStore(clock=lambda: 0.0)
     await store.open()
     poison = [Entry(f"p{n}", "commands", "{}") for n in range(10)]

@@ -10,17 +10,17 @@ from typing import Any
 
 import pytest
 
-from choros.envelope import Envelope
+from choros.app.app import App
+from choros.app.service import Service
 from choros.errors import MessageRejected, UsageError
-from choros.keys import CommandKey
 from choros.messages import Close, Command, Done, Failure, Message
-from choros.roles import Addresses, open_role
-from choros.runtime.application import App
-from choros.runtime.operations import check_operation
-from choros.runtime.service import Service
-from choros.saga.declaration import Saga
+from choros.roles.roles import Addresses, open_role
+from choros.runtime.participant.operations import check_operation
+from choros.saga.nodes.steps import Step
 from choros.saga.policy import RetryPolicy
-from choros.saga.steps import Step
+from choros.saga.saga import Saga
+from choros.wire.command_key import CommandKey
+from choros.wire.envelope import Envelope
 
 from ..saga import shop
 from .participant_stage import Stage, command, stage_for

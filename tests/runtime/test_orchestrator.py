@@ -8,20 +8,20 @@ from typing import Any
 
 import pytest
 
-from choros.envelope import Envelope
+from choros.app.app import App
 from choros.errors import OutcomePending, SagaNotFound, StartConflict, StoreUnreachable, UsageError
-from choros.ids import fresh_id
 from choros.messages import Failure
-from choros.runtime.application import App
-from choros.runtime.client import Client, events_of
-from choros.saga.inputs import Decision
-from choros.saga.instance import Instance
-from choros.saga.machine import decide
+from choros.runtime.client.client import Client, events_of
+from choros.saga.machine.inputs import Decision
+from choros.saga.machine.instance import Instance
+from choros.saga.machine.machine import decide
 from choros.saga.policy import RetryPolicy
-from choros.store.memory import MemoryStore
-from choros.store.port import Committed, Loaded, Transition
+from choros.sources import fresh_id
+from choros.store.memory.sagas import MemoryStore
+from choros.store.sagas import Committed, Loaded, Transition
 from choros.transport.memory import MemoryBroker, MemoryTransport
 from choros.transport.port import Published
+from choros.wire.envelope import Envelope
 from tests.patience import PATIENCE
 
 from ..saga import shop
@@ -592,7 +592,7 @@ async def test_a_bug_that_one_saga_meets_does_not_stop_the_others(
         assert instance.saga_id != broken, "a bug"
         return decide(saga, instance, *rest)
 
-    monkeypatch.setattr("choros.runtime.transition.decide", with_a_bug)
+    monkeypatch.setattr("choros.runtime.orchestrator.transition.decide", with_a_bug)
     await stage.answer(reply_to(charge))
     assert "bug" in await stage.dead(REPLIES)
     await client.start(shop.order_saga, shop.PlaceOrder(order_id="o2", total=1))

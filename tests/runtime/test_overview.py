@@ -6,16 +6,16 @@ from typing import Any
 
 import pytest
 
+from choros.desk.overview import Overview, Wanted, overview
 from choros.errors import SagaNotFound, UsageError
-from choros.ids import rerun_id_for, saga_id_for
 from choros.messages import Failure
-from choros.runtime.overview import Overview, Wanted, overview
-from choros.runtime.reference import referred
-from choros.saga.instance import Instance, StepState
-from choros.store.memory import MemoryStore
-from choros.store.port import Committed
-from choros.testing.records import creation
-from choros.testing.simulation.inventing import invent
+from choros.runtime.client.reference import referred
+from choros.saga.machine.instance import Instance, StepState
+from choros.sources import rerun_id_for, saga_id_for
+from choros.store.memory.sagas import MemoryStore
+from choros.store.sagas import Committed
+from choros.testing.conformance.records import creation
+from choros_verify.simulation.inventing import invent
 from reference_services.order.app import app
 
 ORDER = app.saga("order")
@@ -110,7 +110,7 @@ async def test_it_says_whether_there_are_more_and_where_it_stopped() -> None:
 
 
 async def test_a_page_ends_where_a_page_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("choros.runtime.overview.PAGE", 1)
+    monkeypatch.setattr("choros.desk.overview.PAGE", 1)
     store = await some()
     assert len((await overview(app.sagas, store, Wanted(), 10)).found) == 6
     assert ids(await overview(app.sagas, store, Wanted(paused=True), 1)) == ["paused"]

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from choros.envelope import Envelope, Wire, encode
+from choros.app.service import Service
 from choros.errors import DeclarationError
 from choros.messages import Failure
-from choros.runtime.barrier import REFUSAL_MARGIN
-from choros.runtime.service import Service
+from choros.runtime.host.verdicts import REFUSAL_MARGIN
 from choros.store.barrier import Database
-from choros.store.barrier_memory import MemoryDatabase
-from choros.store.barrier_rows import SqliteTransaction
-from choros.store.barrier_sqlite import SqliteDatabase
+from choros.store.memory.barrier import MemoryDatabase
+from choros.store.sqlite.barrier import SqliteDatabase
+from choros.store.sqlite.transaction import SqliteTransaction
+from choros.wire.envelope import Envelope, Wire, encode
 from tests.runtime.participant_stage import (
     NOW,
     Charge,

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from choros.app.service import Service
 from choros.errors import BrokerMisconfigured, StoreMisconfigured, StoreUnreachable
 from choros.messages import Failure
-from choros.runtime import reply_outbox
-from choros.runtime.participant import Participant
-from choros.runtime.service import Service
+from choros.runtime.participant import reply_outbox
+from choros.runtime.participant.participant import Participant
 from choros.store.barrier import Row
 from choros.transport.port import Published
 from tests.patience import PATIENCE

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from choros.envelope import Envelope
+from choros.app.service import Call, Service
 from choros.errors import Refused
 from choros.messages import Failure
-from choros.runtime.service import Call, Service
 from choros.store.barrier import Row
+from choros.wire.envelope import Envelope
 from tests.runtime.participant_stage import (
     NOW,
     Charge,

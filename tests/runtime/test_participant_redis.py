@@ -9,7 +9,7 @@ import pytest
 from redis.asyncio import Redis
 
 from choros.messages import Failure
-from choros.store.barrier_redis import RedisDatabase
+from choros.store.redis.barrier import RedisDatabase
 from tests.runtime.participant_stage import Charge, Refund, Stage, close, command, make_service, stage_for
 
 

@@ -7,11 +7,11 @@ import asyncio
 import aio_pika
 import pytest
 
-from choros.runtime.participant import Participant
-from choros.runtime.service import Service
-from choros.runtime.settings import Settings
-from choros.runtime.subscriber import Subscriber
-from choros.store.barrier_memory import MemoryDatabase
+from choros.app.service import Service
+from choros.app.settings import Settings
+from choros.runtime.participant.participant import Participant
+from choros.runtime.subscriber.subscriber import Subscriber
+from choros.store.memory.barrier import MemoryDatabase
 from choros.transport.rabbitmq import RabbitMQTransport
 from choros.transport.topology import Names, topology
 from tests.facts.stage import eventually

@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
+from choros.app.checks import check_reactions
+from choros.app.service import Service
 from choros.errors import DeclarationError
 from choros.messages import Fact
-from choros.runtime.reactions import check_reactions
-from choros.runtime.service import Service
-from choros.runtime.subscriber import Subscriber
+from choros.runtime.subscriber.subscriber import Subscriber
 from choros.store.barrier import Database, Transaction
-from choros.store.barrier_memory import MemoryDatabase
-from choros.store.barrier_redis import RedisDatabase
-from choros.store.barrier_sqlite import SqliteDatabase
+from choros.store.memory.barrier import MemoryDatabase
+from choros.store.redis.barrier import RedisDatabase
+from choros.store.sqlite.barrier import SqliteDatabase
 from tests.runtime.participant_stage import NOW, Stage, effect, eventually, fact, stage_for
 
 

@@ -10,11 +10,11 @@ import pytest
 
 from choros.errors import DeclaredOtherwise
 from choros.messages import Command, Done, Message
-from choros.runtime.recognising import Bodies, recognise
-from choros.saga.declaration import Saga
-from choros.saga.machine import begin
-from choros.saga.steps import Pivot
-from choros.store.port import Record
+from choros.runtime.orchestrator.recognition import Bodies, recognise
+from choros.saga.machine.machine import begin
+from choros.saga.nodes.steps import Pivot
+from choros.saga.saga import Saga
+from choros.store.sagas import Record
 
 closed = False
 

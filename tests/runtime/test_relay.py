@@ -8,13 +8,13 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from choros.envelope import Envelope
-from choros.runtime import relay
-from choros.runtime.backing_off import MOST_SECONDS, TELL_EVERY
-from choros.runtime.relay import Relay
-from choros.store.memory import MemoryStore
-from choros.store.port import Channel, Entry, Record, Transition
+from choros.runtime.host.pacing import MOST_SECONDS, TELL_EVERY
+from choros.runtime.orchestrator import relay
+from choros.runtime.orchestrator.relay import Relay
+from choros.store.memory.sagas import MemoryStore
+from choros.store.sagas import Channel, Entry, Record, Transition
 from choros.transport.port import Published
+from choros.wire.envelope import Envelope
 from tests.captured import capture_logs
 from tests.patience import PATIENCE
 

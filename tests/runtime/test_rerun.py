@@ -9,10 +9,10 @@ import pytest
 
 from choros.errors import StoreUnreachable, UsageError
 from choros.messages import Failure
-from choros.runtime.client import Client
-from choros.saga.instance import Instance
+from choros.runtime.client.client import Client
+from choros.saga.machine.instance import Instance
 from choros.saga.policy import RetryPolicy
-from choros.store.port import Committed, Transition
+from choros.store.sagas import Committed, Transition
 from tests.patience import PATIENCE
 from tests.runtime.participant_stage import Charge, Refund, command, make_service, stage_for
 from tests.runtime.stage import Stage, refusal_of, reply_to, staged

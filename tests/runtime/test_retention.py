@@ -11,12 +11,12 @@ import pytest
 
 from choros.errors import SagaNotFound, StartConflict, StoreUnreachable, UsageError
 from choros.messages import Failure
-from choros.runtime.client import Client
-from choros.runtime.retention import BATCH, Retention, Sweep, too_short
+from choros.runtime.client.client import Client
+from choros.runtime.orchestrator.retention import BATCH, Retention, Sweep, too_short
 from choros.saga.policy import RetryPolicy
-from choros.store.memory import MemoryStore
-from choros.store.port import Forgotten, Transition
-from choros.testing.records import creation, fact, stored
+from choros.store.memory.sagas import MemoryStore
+from choros.store.sagas import Forgotten, Transition
+from choros.testing.conformance.records import creation, fact, stored
 from tests.captured import capture_logs
 
 from ..saga import shop

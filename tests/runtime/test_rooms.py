@@ -6,10 +6,10 @@ import asyncio
 from pathlib import Path
 
 from choros.errors import StoreUnreachable
-from choros.runtime.health import Report, Vitals
-from choros.runtime.rooms import Rooms
-from choros.store.port import Room
+from choros.runtime.host.rooms import Rooms
+from choros.runtime.host.vitals import Report, Vitals
 from choros.store.room import room_on_disk
+from choros.store.sagas import Room
 from tests.captured import capture_logs
 
 

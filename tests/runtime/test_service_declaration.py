@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
+from choros.app.app import App
+from choros.app.service import Call, Service
 from choros.errors import DeclarationError
 from choros.messages import Command, Done, Fact, Message, Reply
-from choros.runtime.application import App
-from choros.runtime.service import Call, Service
-from choros.saga.declaration import Saga
-from choros.saga.steps import Pivot
+from choros.saga.nodes.steps import Pivot
+from choros.saga.saga import Saga
 from choros.store.barrier import Transaction
 
 

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from choros.app.service import Service
+from choros.app.settings import NOTHING_SET, SETTINGS, Settings, seconds_of
 from choros.cli import app as cli
 from choros.cli import application
 from choros.errors import UsageError
 from choros.messages import Command, Done
-from choros.runtime.service import Service
-from choros.runtime.settings import NOTHING_SET, SETTINGS, Settings, seconds_of
 
 GUIDE = Path(__file__).parents[2] / "docs" / "guide.md"
 

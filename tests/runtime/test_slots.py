@@ -10,19 +10,20 @@ from typing import Any, cast
 
 import pytest
 
-from choros.envelope import Envelope, decode
+from choros.app.service import Call, Service
+from choros.app.settings import Settings
 from choros.errors import Refused
-from choros.ids import fresh_id
 from choros.messages import Failure
-from choros.runtime import calling, calls
-from choros.runtime.service import Call, Service
-from choros.runtime.settings import Settings
-from choros.runtime.subscriber import Subscriber
-from choros.runtime.under_way import UnderWay
+from choros.runtime.host import call as calling
+from choros.runtime.host import slots as calls
+from choros.runtime.host.under_way import UnderWay
+from choros.runtime.subscriber.subscriber import Subscriber
+from choros.sources import fresh_id
 from choros.store.barrier import Database, Row, Transaction
-from choros.store.barrier_memory import MemoryDatabase
-from choros.store.barrier_sqlite import SqliteDatabase
+from choros.store.memory.barrier import MemoryDatabase
+from choros.store.sqlite.barrier import SqliteDatabase
 from choros.transport.port import Delivery
+from choros.wire.envelope import Envelope, decode
 from tests.captured import capture_logs
 from tests.patience import PATIENCE
 from tests.runtime.participant_stage import (

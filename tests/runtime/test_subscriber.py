@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from choros.envelope import Wire, encode
-from choros.runtime.service import Service
-from choros.runtime.subscriber import Subscriber
+from choros.app.service import Service
+from choros.runtime.subscriber.subscriber import Subscriber
 from choros.store.barrier import Database, Transaction
-from choros.store.barrier_memory import MemoryDatabase
-from choros.store.barrier_sqlite import SqliteDatabase
+from choros.store.memory.barrier import MemoryDatabase
+from choros.store.sqlite.barrier import SqliteDatabase
 from choros.transport.copies import RETRIES
 from choros.transport.topology import RETRY_LADDER, Binding, Exchange, Topology
+from choros.wire.envelope import Wire, encode
 from tests.runtime.participant_stage import (
     NAMES,
     NOW,

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 import structlog
 
-from choros.envelope import Wire, encode
-from choros.logs import MOST_TEXT, get_logger, mask
-from choros.roles import running
-from choros.runtime.service import Service
-from choros.runtime.subscriber import Subscriber
-from choros.runtime.telemetry import configure_logging, speaking_of
+from choros.app.service import Service
+from choros.roles.roles import running
+from choros.runtime.subscriber.subscriber import Subscriber
+from choros.telemetry.context import configure_logging, speaking_of
+from choros.telemetry.logs import MOST_TEXT, get_logger, mask
+from choros.wire.envelope import Wire, encode
 from tests.runtime.participant_stage import (
     Charge,
     Charged,

@@ -16,18 +16,18 @@ from typing import Any
 
 import pytest
 
-from choros.runtime import timers as timing
-from choros.runtime.orchestrator import Orchestrator
-from choros.runtime.timers import CLAIM_SECONDS, LONGEST_PAUSE
-from choros.runtime.transition import Transitions
-from choros.runtime.work import Work
-from choros.saga.declaration import Saga
+from choros.runtime.orchestrator import timers as timing
+from choros.runtime.orchestrator.orchestrator import Orchestrator
+from choros.runtime.orchestrator.timers import CLAIM_SECONDS, LONGEST_PAUSE
+from choros.runtime.orchestrator.transition import Transitions
+from choros.runtime.orchestrator.work import Work
+from choros.saga.nodes.steps import Pivot, Step
 from choros.saga.policy import RetryPolicy
-from choros.saga.steps import Pivot, Step
+from choros.saga.saga import Saga
 from choros.sources import Source, source
-from choros.store.memory import MemoryStore
-from choros.store.port import Committed, Known, Transition
-from choros.testing.simulation.loop import SimLoop
+from choros.store.memory.sagas import MemoryStore
+from choros.store.sagas import Committed, Known, Transition
+from choros_verify.simulation.loop import SimLoop
 from tests.captured import capture_logs
 from tests.runtime.stage import Stage, make_app, reply_to, staged
 

@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from choros.envelope import Envelope
 from choros.messages import Failure
-from choros.runtime.answering import UnreadableRow, answer, kept, stored
-from choros.runtime.reply_outbox import SCAN_LIMIT
+from choros.runtime.participant.answers import UnreadableRow, answer, kept, stored
+from choros.runtime.participant.reply_outbox import SCAN_LIMIT
 from choros.store.barrier import Database, Row
-from choros.store.barrier_memory import MemoryDatabase
-from choros.store.barrier_redis import RedisDatabase
-from choros.store.barrier_sqlite import SqliteDatabase
+from choros.store.memory.barrier import MemoryDatabase
+from choros.store.redis.barrier import RedisDatabase
+from choros.store.sqlite.barrier import SqliteDatabase
+from choros.wire.envelope import Envelope
 from tests.patience import PATIENCE
 from tests.runtime.participant_stage import (
     NOW,

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from choros.errors import BrokerMisconfigured, BrokerUnreachable, ChorosError, StoreUnreachable
-from choros.runtime.orchestrator import Orchestrator
-from choros.runtime.waiting import LONGEST_PAUSE, Waiting
-from choros.store.memory import MemoryStore
+from choros.runtime.host.patience import LONGEST_PAUSE, Waiting
+from choros.runtime.orchestrator.orchestrator import Orchestrator
+from choros.store.memory.sagas import MemoryStore
 from choros.transport.memory import MemoryBroker, MemoryTransport
 from tests.captured import capture_logs
 

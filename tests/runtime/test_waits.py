@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from choros.errors import ChorosError, StoreMisconfigured
-from choros.runtime import decider as decider_module
-from choros.runtime import reply_outbox
-from choros.runtime.decider import Decider
-from choros.runtime.work import Folded, Work
-from choros.saga.inputs import TimerFired
+from choros.runtime.orchestrator import decider as decider_module
+from choros.runtime.orchestrator.decider import Decider
+from choros.runtime.orchestrator.work import Folded, Work
+from choros.runtime.participant import reply_outbox
+from choros.saga.machine.inputs import TimerFired
 from choros.store.barrier import Job, Row, Transaction
-from choros.store.memory import MemoryStore
+from choros.store.memory.sagas import MemoryStore
 from choros.transport.memory import MemoryBroker, MemoryTransport
 from choros.transport.port import Published
 from tests.patience import LATE, PATIENCE

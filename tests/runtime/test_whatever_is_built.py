@@ -11,17 +11,17 @@ from typing import Any
 import pytest
 from pydantic import field_validator, model_serializer
 
+from choros.app.app import App
+from choros.app.service import Service
 from choros.errors import Refused, UsageError
 from choros.messages import Command, Done, Fact, Message, Reply
-from choros.roles import Addresses, running
-from choros.runtime.application import App
-from choros.runtime.client import Client
-from choros.runtime.orchestrator import Orchestrator
-from choros.runtime.service import Service
-from choros.saga.declaration import Saga
-from choros.saga.steps import Pivot, Publish, Retriable, Step
-from choros.store.memory import MemoryStore
-from choros.transport.addresses import _memory_brokers
+from choros.roles.roles import Addresses, running
+from choros.roles.transports import _memory_brokers
+from choros.runtime.client.client import Client
+from choros.runtime.orchestrator.orchestrator import Orchestrator
+from choros.saga.nodes.steps import Pivot, Publish, Retriable, Step
+from choros.saga.saga import Saga
+from choros.store.memory.sagas import MemoryStore
 from choros.transport.memory import MemoryBroker, MemoryTransport
 from choros.transport.topology import Names
 from tests.patience import PATIENCE

@@ -15,15 +15,15 @@ from typing import Any
 import pytest
 from pydantic import field_validator, model_serializer
 
-from choros.envelope import Envelope
+from choros.app.service import Service
 from choros.errors import Refused, UsageError
 from choros.messages import Command, Fact, Failure, Reply
-from choros.runtime.calling import apart
-from choros.runtime.service import Service
-from choros.runtime.subscriber import Subscriber
+from choros.runtime.host.call import apart
+from choros.runtime.subscriber.subscriber import Subscriber
 from choros.store.barrier import Database, Transaction
-from choros.store.barrier_memory import MemoryDatabase
-from choros.store.barrier_sqlite import SqliteDatabase
+from choros.store.memory.barrier import MemoryDatabase
+from choros.store.sqlite.barrier import SqliteDatabase
+from choros.wire.envelope import Envelope
 from tests.patience import PATIENCE
 from tests.runtime.participant_stage import Stage, command, fact, stage_for
 from tests.runtime.whatever import EVERYTHING, Panic, bang

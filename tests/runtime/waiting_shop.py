@@ -10,9 +10,9 @@ from typing import Any
 
 from choros import Addresses, App, Client, Command, Done, Message, Orchestrator, Pivot, Saga, Service
 from choros.cli.waits import waiting_lines
-from choros.roles import open_role, run_together, stop_all
-from choros.runtime.awaited import Awaited, waits_for
-from choros.runtime.health import Vitals
+from choros.desk.awaited import Awaited, waits_for
+from choros.roles.roles import open_role, run_together, stop_all
+from choros.runtime.host.vitals import Vitals
 from choros.saga.policy import DEFAULT_TIMEOUT
 
 TIMEOUT = DEFAULT_TIMEOUT.total_seconds()

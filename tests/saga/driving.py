@@ -3,10 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from choros.keys import CommandKey
 from choros.messages import Done, Failure, Reply
-from choros.saga.declaration import Saga
-from choros.saga.inputs import (
+from choros.saga.machine.inputs import (
     Answered,
     CancelRequested,
     Decision,
@@ -20,8 +18,10 @@ from choros.saga.inputs import (
     SkipRequested,
     TimerFired,
 )
-from choros.saga.instance import Instance, Leg
-from choros.saga.machine import begin, decide
+from choros.saga.machine.instance import Instance, Leg
+from choros.saga.machine.machine import begin, decide
+from choros.saga.saga import Saga
+from choros.wire.command_key import CommandKey
 from tests.saga.shop import CHARGED, ORDER, RESERVED, order_saga
 
 START = 1_000.0

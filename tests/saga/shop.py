@@ -3,9 +3,9 @@
 from datetime import timedelta
 
 from choros.messages import Command, Done, Fact, Failure, Message, Reply
-from choros.saga.declaration import Saga
+from choros.saga.nodes.steps import Pivot, Publish, Retriable, Step
 from choros.saga.policy import RetryPolicy
-from choros.saga.steps import Pivot, Publish, Retriable, Step
+from choros.saga.saga import Saga
 
 
 class PlaceOrder(Message):

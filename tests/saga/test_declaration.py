@@ -7,16 +7,16 @@ from typing import Any, Union
 
 import pytest
 
-from choros.envelope import MAX_BODY
 from choros.errors import DeclarationError
-from choros.ids import saga_id_for
 from choros.messages import Command, Fact, Failure, Message, Reply
-from choros.saga.declaration import Saga
-from choros.saga.instance import Instance
+from choros.saga.machine.instance import Instance
+from choros.saga.machine.turn import BuildFailed, Turn
+from choros.saga.nodes.steps import Pivot, Publish, Retriable, Step
 from choros.saga.parameters import Known, needs_of
 from choros.saga.policy import RetryPolicy
-from choros.saga.steps import Pivot, Publish, Retriable, Step
-from choros.saga.turn import BuildFailed, Turn
+from choros.saga.saga import Saga
+from choros.sources import saga_id_for
+from choros.wire.envelope import MAX_BODY
 from tests.saga.driving import at_pivot
 from tests.saga.shop import (
     ORDER,

@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-from choros.saga.declaration import Saga
 from choros.saga.diagram import mermaid, outline
-from choros.saga.steps import Publish, Step
+from choros.saga.nodes.steps import Publish, Step
+from choros.saga.saga import Saga
 from tests.saga.shop import (
     PlaceOrder,
     charge_payment,

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from choros.envelope import Envelope, decode, encode
+from choros.app.service import Service
 from choros.errors import DeclarationError
-from choros.runtime.service import Service
-from choros.saga.inputs import CancelRequested, TimerFired
-from choros.saga.machine import begin, decide
+from choros.saga.machine.inputs import CancelRequested, TimerFired
+from choros.saga.machine.machine import begin, decide
+from choros.saga.nodes.steps import Step
 from choros.saga.policy import LONGEST, RetryPolicy
-from choros.saga.steps import Step
 from choros.transport.fact_log import FactLog
+from choros.wire.envelope import Envelope, decode, encode
 from tests.saga.shop import PlaceOrder, charge_payment, refund_payment
 from tests.saga.test_declaration import PAY, declare
 

@@ -11,11 +11,11 @@ import pytest
 from pydantic import PlainValidator
 
 from choros.messages import Command, Done, Fact, Failure, Message, Reply
-from choros.saga.declaration import Saga, hash_of
 from choros.saga.difference import difference
+from choros.saga.nodes.steps import Node, Pivot, Publish, Retriable, Step
 from choros.saga.pin import pins_of
 from choros.saga.policy import RetryPolicy
-from choros.saga.steps import Node, Pivot, Publish, Retriable, Step
+from choros.saga.saga import Saga, hash_of
 
 from . import shop
 

@@ -5,13 +5,13 @@ from datetime import timedelta
 
 import pytest
 
-from choros.keys import CommandKey
 from choros.messages import Failure
-from choros.saga.declaration import Saga
-from choros.saga.inputs import CancelRequested, TimerFired
-from choros.saga.machine import begin
+from choros.saga.machine.inputs import CancelRequested, TimerFired
+from choros.saga.machine.machine import begin
+from choros.saga.nodes.steps import Pivot, Step
 from choros.saga.policy import RetryPolicy
-from choros.saga.steps import Pivot, Step
+from choros.saga.saga import Saga
+from choros.wire.command_key import CommandKey
 from tests.saga.driving import START, Run, at_pivot, commands, key
 from tests.saga.shop import (
     CHARGED,

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from choros.messages import Failure
-from choros.saga.declaration import Saga
-from choros.saga.machine import begin
-from choros.saga.steps import Pivot, Publish, Step
+from choros.saga.machine.machine import begin
+from choros.saga.nodes.steps import Pivot, Publish, Step
+from choros.saga.saga import Saga
 from tests.saga.driving import START, Run, at_pivot, commands
 from tests.saga.shop import (
     CHARGED,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from choros.messages import FORGOTTEN, Done
-from choros.saga.instance import Instance
-from choros.saga.machine import begin
-from choros.saga.rerun import kept_by
+from choros.saga.machine.instance import Instance
+from choros.saga.machine.machine import begin
+from choros.saga.machine.rerun import kept_by
 from tests.saga.driving import START, Run, at_pivot, commands
 from tests.saga.shop import CHARGED, ORDER, SHIPPED, order_saga, parcel_saga
 

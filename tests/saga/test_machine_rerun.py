@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from choros.saga.declaration import Saga
-from choros.saga.inputs import CancelRequested, Decision, RerunRequested
-from choros.saga.instance import Instance
-from choros.saga.machine import begin, decide
-from choros.saga.rerun import kept_by, stands, why_not
-from choros.saga.steps import Pivot, Publish
+from choros.saga.machine.inputs import CancelRequested, Decision, RerunRequested
+from choros.saga.machine.instance import Instance
+from choros.saga.machine.machine import begin, decide
+from choros.saga.machine.rerun import kept_by, stands, why_not
+from choros.saga.nodes.steps import Pivot, Publish
+from choros.saga.saga import Saga
 from tests.saga.driving import START, Run, at_pivot, commands, key
 from tests.saga.shop import (
     CHARGED,

@@ -2,10 +2,10 @@
 
 from datetime import timedelta
 
-from choros.saga.declaration import Saga
-from choros.saga.inputs import TimerFired
+from choros.saga.machine.inputs import TimerFired
+from choros.saga.nodes.steps import Pivot, Publish, Retriable, Step
 from choros.saga.policy import RetryPolicy
-from choros.saga.steps import Pivot, Publish, Retriable, Step
+from choros.saga.saga import Saga
 from tests.saga.driving import START, Run, commands
 from tests.saga.shop import (
     CHARGED,

@@ -17,9 +17,9 @@ import pytest
 from choros.errors import DeclarationError
 from choros.messages import Command, Failure, Message
 from choros.saga.checks import shown
+from choros.saga.nodes.steps import Pivot, Publish, Retriable, Step
 from choros.saga.parameters import Known, Need, needs_of
 from choros.saga.policy import RetryPolicy
-from choros.saga.steps import Pivot, Publish, Retriable, Step
 from tests.saga.shop import (
     InventoryReserved,
     OrderAnnounced,

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from choros.saga.difference import carried_over, difference, touched, why_not_moved
-from choros.saga.instance import Instance, Leg, StepState
+from choros.saga.machine.instance import Instance, Leg, StepState
 
 from .shop import order_saga
 

@@ -9,9 +9,9 @@ from pydantic import Field
 
 from choros.errors import UsageError
 from choros.messages import Command, Done, Message
-from choros.saga.declaration import Saga
+from choros.saga.nodes.steps import Pivot
 from choros.saga.pin import Pin, changes, dumps, loads, pins_of
-from choros.saga.steps import Pivot
+from choros.saga.saga import Saga
 
 from .shop import order_saga, parcel_saga
 

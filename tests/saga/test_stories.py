@@ -10,10 +10,10 @@ from datetime import timedelta
 from typing import Any
 
 from choros.messages import Closed, Failure
-from choros.saga.declaration import Saga
-from choros.saga.inputs import CancelRequested, Event, PauseRequested, SkipRequested, TimerFired
-from choros.saga.instance import Instance
-from choros.saga.steps import Pivot, Publish, Step
+from choros.saga.machine.inputs import CancelRequested, Event, PauseRequested, SkipRequested, TimerFired
+from choros.saga.machine.instance import Instance
+from choros.saga.nodes.steps import Pivot, Publish, Step
+from choros.saga.saga import Saga
 from tests.saga.driving import START, Run, at_pivot
 from tests.saga.shop import (
     CHARGED,
@@ -305,7 +305,7 @@ def test_a_new_round_that_cannot_be_built_is_pending(monkeypatch: Any) -> None:
     run.ok(CHARGED)
     run.ok(SHIPPED)
     run.refuse("expired")
-    monkeypatch.setattr("choros.saga.turn.Turn._message", refuses_to_be_built)
+    monkeypatch.setattr("choros.saga.machine.turn.Turn._message", refuses_to_be_built)
     run.retry("print_invoice")
     assert [told(event) for event in run.last.events] == [
         "unparked print_invoice <retry>",

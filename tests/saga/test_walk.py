@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from choros.saga.declaration import Saga
-from choros.testing.exploration import MUTANTS, Bounds, Exploration, Left, explore, try_mutant
+from choros.saga.saga import Saga
+from choros_verify.exploration import MUTANTS, Bounds, Exploration, Left, explore, try_mutant
 from tests.saga.shop import order_saga, parcel_saga
 
 

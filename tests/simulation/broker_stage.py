@@ -7,15 +7,15 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from choros.envelope import decode
-from choros.testing.simulation.broker import SimBroker
-from choros.testing.simulation.broker_queue import Mode
-from choros.testing.simulation.faults import Fault, Faults
-from choros.testing.simulation.loop import SimLoop
-from choros.testing.simulation.processes import Clock, Process, context_of
-from choros.testing.simulation.transport import SimTransport
 from choros.transport.port import Consumer, Delivery
 from choros.transport.topology import Names, Topology, topology
+from choros.wire.envelope import decode
+from choros_verify.simulation.broker import SimBroker
+from choros_verify.simulation.broker_queue import Mode
+from choros_verify.simulation.faults import Fault, Faults
+from choros_verify.simulation.loop import SimLoop
+from choros_verify.simulation.processes import Clock, Process, context_of
+from choros_verify.simulation.transport import SimTransport
 
 T = TypeVar("T")
 NAMES = Names("ns")

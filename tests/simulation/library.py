@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from choros import App, Command, Done, Message, Refused, Saga, Service, Step
-from choros.store.barrier_memory import MemoryTransaction
+from choros.store.memory.barrier import MemoryTransaction
 
 
 class Borrow(Message):

@@ -8,23 +8,26 @@ from typing import Any
 
 import pytest
 
-from choros.runtime import carrying_out, ordering, subscriber, transition
-from choros.runtime.barrier import CarryOut
-from choros.runtime.carrying_out import Barrier
-from choros.runtime.decider import Decider
-from choros.runtime.inbox import inbox_key
-from choros.runtime.orchestrator import Orchestrator
-from choros.runtime.recognising import Sagas, instance_of
-from choros.runtime.relay import Relay
-from choros.runtime.work import Work
-from choros.saga import machine
-from choros.saga.declaration import Saga
-from choros.saga.instance import Instance
-from choros.saga.turn import Turn
-from choros.store.port import Entry, Record
+from choros.runtime.host.verdicts import CarryOut
+from choros.runtime.orchestrator import transition
+from choros.runtime.orchestrator.decider import Decider
+from choros.runtime.orchestrator.orchestrator import Orchestrator
+from choros.runtime.orchestrator.recognition import instance_of
+from choros.runtime.orchestrator.relay import Relay
+from choros.runtime.orchestrator.work import Work
+from choros.runtime.participant import barrier as carrying_out
+from choros.runtime.participant.barrier import Barrier
+from choros.runtime.subscriber import order as ordering
+from choros.runtime.subscriber import subscriber
+from choros.runtime.subscriber.inbox import inbox_key
+from choros.saga.machine import machine
+from choros.saga.machine.instance import Instance
+from choros.saga.machine.turn import Turn
+from choros.saga.saga import Saga, Sagas
+from choros.store.sagas import Entry, Record
 from choros.store.standing import Standing
-from choros.testing.simulation.stores import SimDatabase, SimStore
 from choros.transport.port import Published
+from choros_verify.simulation.stores import SimDatabase, SimStore
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 

@@ -6,9 +6,9 @@ import pytest
 
 from choros import App
 from choros.errors import UsageError
-from choros.testing.simulation import Fault, Line, Plan, Scene, plan_for
-from choros.testing.simulation.report import failure
-from choros.testing.simulation.stage import Troupe
+from choros_verify.simulation import Fault, Line, Plan, Scene, plan_for
+from choros_verify.simulation.report import failure
+from choros_verify.simulation.stage import Troupe
 from tests.simulation.trip import app
 
 REFUSED = (Line(0, "hold_room", "do", "refused", code="no_room"),)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from choros.envelope import Wire
-from choros.testing.attendance import AttendanceConformance
-from choros.testing.fact_log import FactLogConformance
-from choros.testing.giving_back import GivingBackConformance
-from choros.testing.simulation.broker import SimBroker
-from choros.testing.simulation.broker_queue import Mode
-from choros.testing.simulation.transport import SimTransport
-from choros.testing.transport import TransportConformance
+from choros.testing.conformance.attendance import AttendanceConformance
+from choros.testing.conformance.fact_log import FactLogConformance
+from choros.testing.conformance.giving_back import GivingBackConformance
+from choros.testing.conformance.transport import TransportConformance
+from choros.wire.envelope import Wire
+from choros_verify.simulation.broker import SimBroker
+from choros_verify.simulation.broker_queue import Mode
+from choros_verify.simulation.transport import SimTransport
 from tests.simulation.broker_stage import MODES, simulated
 
 SUITES = (TransportConformance, FactLogConformance, GivingBackConformance, AttendanceConformance)

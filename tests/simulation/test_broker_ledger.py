@@ -8,12 +8,12 @@ from typing import get_args
 
 import pytest
 
-from choros.testing.simulation.broker_ledger import Entry
-from choros.testing.simulation.broker_queue import Copy, SimQueue
-from choros.testing.simulation.faults import Fault, MessageFault
-from choros.testing.simulation.transport import SimTransport
-from choros.testing.stage import command, fact
+from choros.testing.conformance.stage import command, fact
 from choros.transport.port import Consumer, Published
+from choros_verify.simulation.broker_ledger import Entry
+from choros_verify.simulation.broker_queue import Copy, SimQueue
+from choros_verify.simulation.faults import Fault, MessageFault
+from choros_verify.simulation.transport import SimTransport
 from tests.simulation.broker_stage import MODES, NAMES, ONE, PAYMENT, Shop, simulated
 
 TIMED = ("block", "restart", "cancel", "ack_timeout", "full")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
-from choros.envelope import decode
-from choros.testing.simulation.faults import Fault
-from choros.testing.stage import fact
+from choros.testing.conformance.stage import fact
 from choros.transport.fact_log import FactLog
 from choros.transport.port import Published
 from choros.transport.topology import topology
+from choros.wire.envelope import decode
+from choros_verify.simulation.faults import Fault
 from tests.simulation.broker_stage import ONE, Shop, simulated
 
 CONFIRMED = Published.CONFIRMED

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from choros.testing.simulation.faults import Fault, Kind
-from choros.testing.stage import command
+from choros.testing.conformance.stage import command
 from choros.transport.port import Published
+from choros_verify.simulation.faults import Fault, Kind
 from tests.simulation.broker_stage import PAYMENT, Shop, simulated, taken
 
 UNKNOWN, CONFIRMED = Published.UNKNOWN, Published.CONFIRMED

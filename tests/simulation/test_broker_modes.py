@@ -9,15 +9,15 @@ from functools import partial
 
 import pytest
 
-from choros.envelope import Wire
-from choros.testing.simulation.broker import SimBroker
-from choros.testing.simulation.broker_channel import SimChannel
-from choros.testing.simulation.broker_line import Receiver
-from choros.testing.simulation.broker_queue import Mode
-from choros.testing.stage import command
+from choros.testing.conformance.stage import command
 from choros.transport.leased import LeasedDelivery
 from choros.transport.port import Consumer
 from choros.transport.topology import Binding, Exchange, Queue, Topology
+from choros.wire.envelope import Wire
+from choros_verify.simulation.broker import SimBroker
+from choros_verify.simulation.broker_channel import SimChannel
+from choros_verify.simulation.broker_line import Receiver
+from choros_verify.simulation.broker_queue import Mode
 from tests.simulation.broker_stage import MODES, NAMES, PAYMENT, Shop, shop, simulated
 
 QUORUM = {"x-queue-type": "quorum"}

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 
 import pytest
 
-from choros.envelope import Wire
 from choros.errors import BrokerUnreachable
-from choros.testing.simulation.broker import NEVER
-from choros.testing.simulation.faults import Fault, Kind
-from choros.testing.simulation.transport import SimTransport
-from choros.testing.stage import command, fact, misconfigured
+from choros.testing.conformance.stage import command, fact, misconfigured
 from choros.transport.port import Consumer, Published
 from choros.transport.topology import Subscription, topology
+from choros.wire.envelope import Wire
+from choros_verify.simulation.broker import NEVER
+from choros_verify.simulation.faults import Fault, Kind
+from choros_verify.simulation.transport import SimTransport
 from tests.simulation.broker_stage import NAMES, ONE, PAYMENT, Shop, numbers, simulated, taken
 
 UNKNOWN, CONFIRMED, NACKED = Published.UNKNOWN, Published.CONFIRMED, Published.NACKED

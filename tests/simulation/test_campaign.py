@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from choros.testing.simulation import Plan, Scene, campaign, plan_for
-from choros.testing.simulation.campaign import CHUNK, Tally, sometimes
-from choros.testing.simulation.report import as_data, failed, failure, summary
+from choros_verify.simulation import Plan, Scene, campaign, plan_for
+from choros_verify.simulation.campaign import CHUNK, Tally, sometimes
+from choros_verify.simulation.report import as_data, failed, failure, summary
 from tests.simulation.trip import app
 
 

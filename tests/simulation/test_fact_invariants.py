@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from choros.testing.records import creation
-from choros.testing.simulation.broker_ledger import Entry
-from choros.testing.simulation.fact_invariants import fact_violations
-from choros.testing.simulation.faults import Fault
-from choros.testing.simulation.observer import Commit
+from choros.testing.conformance.records import creation
+from choros_verify.simulation.broker_ledger import Entry
+from choros_verify.simulation.fact_invariants import fact_violations
+from choros_verify.simulation.faults import Fault
+from choros_verify.simulation.observer import Commit
 
 ENDED_AT, ACKED_AT = 5.0, 7.0
 

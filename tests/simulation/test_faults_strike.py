@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from choros.testing.simulation import Act, Fault, Line, Plan, Scene
-from choros.testing.simulation.examining import Result
-from choros.testing.simulation.faults import KINDS, Kind
+from choros_verify.simulation import Act, Fault, Line, Plan, Scene
+from choros_verify.simulation.examining import Result
+from choros_verify.simulation.faults import KINDS, Kind
 from tests.simulation.trip import app
 
 TARGETS: dict[Kind, str] = {

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from choros.testing.simulation.loop import OutOfSteps, SimLoop
-from choros.testing.simulation.processes import Clock, Process, context_of
+from choros_verify.simulation.loop import OutOfSteps, SimLoop
+from choros_verify.simulation.processes import Clock, Process, context_of
 
 
 @pytest.fixture

@@ -11,12 +11,12 @@ from pydantic import Field, field_validator
 from typer.testing import CliRunner
 
 from choros import App, Command, Done, Message, Pivot, Reply, Saga, Service
-from choros.cli.sim import app as command_line
 from choros.errors import UsageError
-from choros.store.barrier_sqlite import SqliteTransaction
-from choros.testing.simulation import Act, Fault, Line, Plan, Scene, campaign, simulate
-from choros.testing.simulation.inventing import invent
-from choros.testing.simulation.report import summary
+from choros.store.sqlite.barrier import SqliteTransaction
+from choros_verify.commands.sim import app as command_line
+from choros_verify.simulation import Act, Fault, Line, Plan, Scene, campaign, simulate
+from choros_verify.simulation.inventing import invent
+from choros_verify.simulation.report import summary
 from tests.simulation import library, trip
 from tests.simulation.planted import no_dedupe
 

@@ -9,16 +9,17 @@ from itertools import combinations, product
 import pytest
 
 from choros import App, Pivot, RetryPolicy, Saga, Step
-from choros.runtime import barrier, carrying_out
-from choros.runtime.barrier import Refuse, Repeat
-from choros.saga import machine
+from choros.runtime.host import verdicts as barrier
+from choros.runtime.host.verdicts import Refuse, Repeat
+from choros.runtime.participant import barrier as carrying_out
+from choros.saga.machine import machine
+from choros.saga.machine.turn import Turn
 from choros.saga.plan import Planned
-from choros.saga.turn import Turn
 from choros.store.barrier import Row
-from choros.testing.simulation.examining import Scene
-from choros.testing.simulation.inventing import invent
-from choros.testing.simulation.real_code import every_combination, fixed_replies, run_case
-from choros.testing.simulation.real_code_cases import DOES, UNDOES, Case, Do, Undo, all_pairs, cases, must_end
+from choros_verify.simulation.examining import Scene
+from choros_verify.simulation.inventing import invent
+from choros_verify.simulation.real_code import every_combination, fixed_replies, run_case
+from choros_verify.simulation.real_code_cases import DOES, UNDOES, Case, Do, Undo, all_pairs, cases, must_end
 from reference_services.order.app import app
 from reference_services.order.saga import order_saga
 from tests.simulation import planted, trip

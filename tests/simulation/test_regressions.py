@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from choros.testing.simulation import Fault, Plan, Scene
+from choros_verify.simulation import Fault, Plan, Scene
 from tests.simulation.trip import app
 
 FOUND = {

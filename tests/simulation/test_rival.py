@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from choros.runtime import return_address
-from choros.testing.simulation import Fault, Line, Plan, Scene, plan_for
-from choros.testing.simulation.report import failure
+from choros.runtime.orchestrator import return_address
+from choros_verify.simulation import Fault, Line, Plan, Scene, plan_for
+from choros_verify.simulation.report import failure
 from tests.simulation.trip import app
 
 REFUSED = (Line(0, "hold_room", "do", "refused", code="no_room"),)

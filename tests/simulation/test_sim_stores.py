@@ -11,13 +11,13 @@ import pytest
 
 from choros.errors import StoreUnreachable
 from choros.store.barrier import Database, Transaction
-from choros.store.port import Committed, Store
-from choros.testing.barrier import BarrierConformance
-from choros.testing.simulation.faults import Fault, Faults
-from choros.testing.simulation.loop import SimLoop
-from choros.testing.simulation.processes import Clock, Process, context_of
-from choros.testing.simulation.stores import SimDatabase, SimStore, SimTransaction
-from choros.testing.store import Another, StoreConformance, creation
+from choros.store.sagas import Committed, Store
+from choros.testing.conformance.barrier import BarrierConformance
+from choros.testing.conformance.store import Another, StoreConformance, creation
+from choros_verify.simulation.faults import Fault, Faults
+from choros_verify.simulation.loop import SimLoop
+from choros_verify.simulation.processes import Clock, Process, context_of
+from choros_verify.simulation.stores import SimDatabase, SimStore, SimTransaction
 
 
 class TestSimStore(StoreConformance):

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from choros.store.memory import MemoryStore
-from choros.store.port import Entry, Kind, Record, Store, Transition
-from choros.store.redis import RedisStore
-from choros.store.sqlite import SqliteStore
-from choros.testing.store import KNOWN, LATER, a_record
+from choros.store.memory.sagas import MemoryStore
+from choros.store.redis.sagas import RedisStore
+from choros.store.sagas import Entry, Kind, Record, Store, Transition
+from choros.store.sqlite.sagas import SqliteStore
+from choros.testing.conformance.store import KNOWN, LATER, a_record
 from tests.store.conftest import Opening
 
 IDS = [f"s{number}" for number in range(6)]

@@ -15,13 +15,13 @@ import pytest
 from redis.asyncio import Redis
 
 from choros.errors import StoreMisconfigured
-from choros.keys import CommandKey
-from choros.runtime.inbox import carried_over, inbox_key, log_key, reaction_key, stream_key
+from choros.runtime.subscriber.inbox import carried_over, inbox_key, log_key, reaction_key, stream_key
 from choros.store.barrier import SCHEMA_VERSION, Database, Row
-from choros.store.barrier_redis import RedisDatabase
-from choros.store.barrier_sqlite import SqliteDatabase
-from choros.testing.barrier import a_row, row_of, unsent_keys, writing
-from choros.testing.stage import fact
+from choros.store.redis.barrier import RedisDatabase
+from choros.store.sqlite.barrier import SqliteDatabase
+from choros.testing.conformance.barrier import a_row, row_of, unsent_keys, writing
+from choros.testing.conformance.stage import fact
+from choros.wire.command_key import CommandKey
 from tests.store.conftest import Opening
 
 FACT = fact(7, "s1")

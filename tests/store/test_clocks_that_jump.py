@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from choros.store.memory import MemoryStore
-from choros.store.port import Store
-from choros.store.sqlite import SqliteStore
-from choros.testing.store import after, creation, fact, stored
+from choros.store.memory.sagas import MemoryStore
+from choros.store.sagas import Store
+from choros.store.sqlite.sagas import SqliteStore
+from choros.testing.conformance.store import after, creation, fact, stored
 from tests.store.conftest import Opening
 
 NOW = 1_790_000_000.0
@@ -46,7 +46,7 @@ async def test_in_sqlite_a_later_fact_is_never_older_than_an_earlier_one(
     tmp_path: Path, opened: Opening, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Clock()
-    monkeypatch.setattr("choros.store.sqlite_writer.time", clock)
+    monkeypatch.setattr("choros.store.sqlite.writer.time", clock)
     store = await opened(SqliteStore(tmp_path / "sagas.db"))
     assert await released_while_the_clock_is_set_back(store, clock) == []
     assert [entry.id for entry in await store.unsent("facts", NOW + 60, 10)] == ["f1", "f2"]

@@ -9,12 +9,12 @@ import pytest
 
 from choros.errors import StoreUnreachable
 from choros.store.barrier import Database
-from choros.store.barrier_memory import MemoryDatabase, MemoryTransaction
-from choros.store.barrier_redis import RedisDatabase
-from choros.store.barrier_rows import SqliteTransaction
-from choros.store.barrier_sqlite import SqliteDatabase
-from choros.store.redis_transaction import RedisTransaction
-from choros.testing.barrier import Another, BarrierConformance
+from choros.store.memory.barrier import MemoryDatabase, MemoryTransaction
+from choros.store.redis.barrier import RedisDatabase
+from choros.store.redis.transaction import RedisTransaction
+from choros.store.sqlite.barrier import SqliteDatabase
+from choros.store.sqlite.transaction import SqliteTransaction
+from choros.testing.conformance.barrier import Another, BarrierConformance
 from tests.store.conftest import Opening
 
 

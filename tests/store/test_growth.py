@@ -12,12 +12,14 @@ from redis.asyncio import Redis
 
 from benchmarks.growth import Growing
 from choros.errors import StoreUnreachable
-from choros.store import sqlite_forgetting, sqlite_looks, sqlite_rows
-from choros.store.memory import MemoryStore
-from choros.store.port import Store
-from choros.store.redis import RedisStore
-from choros.store.sqlite import SqliteStore
-from choros.testing.records import creation, fact, stored
+from choros.store.memory.sagas import MemoryStore
+from choros.store.redis.sagas import RedisStore
+from choros.store.sagas import Store
+from choros.store.sqlite import looks as sqlite_looks
+from choros.store.sqlite import retention as sqlite_forgetting
+from choros.store.sqlite import rows as sqlite_rows
+from choros.store.sqlite.sagas import SqliteStore
+from choros.testing.conformance.records import creation, fact, stored
 from tests.chaos.battlefield import redis_cli
 from tests.chaos.full_store import SAGAS, full_until_freed
 from tests.private_servers import PrivateRedis

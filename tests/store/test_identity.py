@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from choros.store.memory import MemoryStore
-from choros.store.redis import RedisStore
-from choros.store.sqlite import SqliteStore
+from choros.store.memory.sagas import MemoryStore
+from choros.store.redis.sagas import RedisStore
+from choros.store.sqlite.sagas import SqliteStore
 from tests.store.conftest import Opening
 
 FORM = re.compile(r"[0-9a-f]{12}")

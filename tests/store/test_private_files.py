@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from choros.roles import Addresses, opened_database, opened_store
-from choros.runtime.application import App
-from choros.runtime.service import Service
-from choros.store.addresses import database_at, store_at
-from choros.store.barrier_sqlite import SqliteDatabase
-from choros.store.sqlite import SqliteStore
-from choros.testing.barrier import a_row, writing
-from choros.testing.store import creation
+from choros.app.app import App
+from choros.app.service import Service
+from choros.roles.roles import Addresses, opened_database, opened_store
+from choros.roles.stores import database_at, store_at
+from choros.store.sqlite.barrier import SqliteDatabase
+from choros.store.sqlite.sagas import SqliteStore
+from choros.testing.conformance.barrier import a_row, writing
+from choros.testing.conformance.store import creation
 
 Written = Callable[[Path], Awaitable[None]]
 

@@ -11,11 +11,11 @@ import pytest
 from redis.asyncio import Redis
 
 from choros.errors import StoreMisconfigured, StoreUnreachable, UsageError
-from choros.store.barrier_redis import RedisDatabase
-from choros.store.redis_transaction import RedisTransaction
-from choros.testing.barrier import a_row, row_of
-from choros.testing.barrier_aged import aged, horizon_of
-from choros.testing.barrier_apart import writing
+from choros.store.redis.barrier import RedisDatabase
+from choros.store.redis.transaction import RedisTransaction
+from choros.testing.conformance.barrier import a_row, row_of
+from choros.testing.conformance.barrier_aged import aged, horizon_of
+from choros.testing.conformance.barrier_apart import writing
 from tests.private_servers import PrivateRedis
 from tests.store.conftest import Opening
 from tests.store.proxy import LossyProxy
@@ -78,7 +78,7 @@ async def test_a_job_that_always_meets_others_gives_up(
         await ruinable.incr("stock")
         await tx.set("never", 1)
 
-    monkeypatch.setattr("choros.store.barrier_redis._ATTEMPTS", 3)
+    monkeypatch.setattr("choros.store.redis.barrier._ATTEMPTS", 3)
     database = await opened(RedisDatabase(private_redis.url))
     (answer,) = await database.run([job])
     assert isinstance(answer, StoreUnreachable)

@@ -13,10 +13,10 @@ from redis.asyncio import Redis
 
 from choros.errors import StoreMisconfigured, StoreUnreachable
 from choros.store.barrier import Row, Transaction
-from choros.store.barrier_redis import RedisDatabase
-from choros.store.redis import RedisStore
-from choros.store.redis_errors import leads_elsewhere, named
-from choros.testing.store import creation, stored
+from choros.store.redis.barrier import RedisDatabase
+from choros.store.redis.errors import leads_elsewhere, named
+from choros.store.redis.sagas import RedisStore
+from choros.testing.conformance.store import creation, stored
 from tests.private_servers import PrivateRedis
 from tests.store.conftest import Opening
 from tests.store.proxy import LossyProxy

@@ -12,11 +12,11 @@ import pytest
 from redis.asyncio import Redis
 
 from choros.errors import StoreMisconfigured, StoreUnreachable, UsageError
-from choros.runtime.retention import BATCH, Retention, Sweep
-from choros.store.barrier_redis import RedisDatabase
-from choros.store.port import Committed, Kind, PutOff
-from choros.store.redis import RedisStore
-from choros.testing.store import after, command, creation, stored, waiting
+from choros.runtime.orchestrator.retention import BATCH, Retention, Sweep
+from choros.store.redis.barrier import RedisDatabase
+from choros.store.redis.sagas import RedisStore
+from choros.store.sagas import Committed, Kind, PutOff
+from choros.testing.conformance.store import after, command, creation, stored, waiting
 from tests.captured import capture_logs
 from tests.patience import LATE
 from tests.private_servers import PrivateRedis

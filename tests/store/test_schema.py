@@ -11,11 +11,12 @@ import pytest
 from redis.asyncio import Redis
 
 from choros.errors import StoreMisconfigured, StoreUnreachable
-from choros.ids import rerun_id_for, saga_id_for
-from choros.store import redis_schema, sqlite_version_1
-from choros.store.redis import RedisStore
-from choros.store.sqlite import SqliteStore
-from choros.testing.records import command, creation, stored, waiting
+from choros.sources import rerun_id_for, saga_id_for
+from choros.store.redis import schema as redis_schema
+from choros.store.redis.sagas import RedisStore
+from choros.store.sqlite import version_1 as sqlite_version_1
+from choros.store.sqlite.sagas import SqliteStore
+from choros.testing.conformance.records import command, creation, stored, waiting
 from tests.store.conftest import Opening
 
 OLD = """

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from choros.store.addresses import scopes_at, store_at
-from choros.store.port import Committed
-from choros.testing.records import creation
+from choros.roles.stores import scopes_at, store_at
+from choros.store.sagas import Committed
+from choros.testing.conformance.records import creation
 
 
 async def fill(url: str, *scopes: str) -> None:

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from choros.errors import StoreMisconfigured, StoreUnreachable, UsageError
-from choros.store.barrier_rows import SqliteTransaction
-from choros.store.barrier_sqlite import SqliteDatabase
-from choros.testing.barrier import a_row, row_of, unsent_keys, writing
+from choros.store.sqlite.barrier import SqliteDatabase
+from choros.store.sqlite.transaction import SqliteTransaction
+from choros.testing.conformance.barrier import a_row, row_of, unsent_keys, writing
 from tests.store.conftest import Opening, eventually
 
 

@@ -15,15 +15,15 @@ from pathlib import Path
 import pytest
 
 from choros.errors import StoreMisconfigured, StoreUnreachable
-from choros.store.port import Committed, Entry
-from choros.store.sqlite import SqliteStore
-from choros.testing.store import after, command, creation, stored
+from choros.store.sagas import Committed, Entry
+from choros.store.sqlite.sagas import SqliteStore
+from choros.testing.conformance.store import after, command, creation, stored
 from tests.store.conftest import Opening, eventually
 
 COMMITTER = """
 import asyncio, sys
-from choros.store.sqlite import SqliteStore
-from choros.testing.store import after, command, creation
+from choros.store.sqlite.sagas import SqliteStore
+from choros.testing.conformance.store import after, command, creation
 
 async def chain(store, saga_id):
     last = creation(saga_id)
@@ -145,7 +145,7 @@ async def test_a_lock_of_another_process_is_waited_for(tmp_path: Path, opened: O
 async def test_a_lock_that_stays_is_reported(tmp_path: Path, opened: Opening, monkeypatch: pytest.MonkeyPatch) -> None:
     store: SqliteStore = await opened(SqliteStore(tmp_path / "sagas.db"))
     store._open.writer._connection.execute("PRAGMA busy_timeout = 1")
-    monkeypatch.setattr("choros.store.sqlite_file.BUSY_SECONDS", 0.1)
+    monkeypatch.setattr("choros.store.sqlite.file.BUSY_SECONDS", 0.1)
     other = sqlite3.connect(tmp_path / "sagas.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(StoreUnreachable, match="locked by another process"):

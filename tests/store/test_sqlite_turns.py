@@ -12,9 +12,9 @@ import pytest
 
 from choros.errors import Refused, StoreUnreachable, UsageError
 from choros.store.barrier import Job, Row, Transaction
-from choros.store.barrier_rows import SqliteTransaction
-from choros.store.barrier_sqlite import SqliteDatabase
-from choros.store.sqlite_turns import Slow, Turn
+from choros.store.sqlite.barrier import SqliteDatabase
+from choros.store.sqlite.transaction import SqliteTransaction
+from choros.store.sqlite.turns import Slow, Turn
 from tests.patience import PATIENCE
 
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from choros.store.memory import MemoryStore
-from choros.store.port import Store
-from choros.store.redis import RedisStore
-from choros.store.sqlite import SqliteStore
-from choros.testing.store import Another, StoreConformance
+from choros.store.memory.sagas import MemoryStore
+from choros.store.redis.sagas import RedisStore
+from choros.store.sagas import Store
+from choros.store.sqlite.sagas import SqliteStore
+from choros.testing.conformance.store import Another, StoreConformance
 from tests.store.conftest import Opening
 
 

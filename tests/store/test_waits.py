@@ -14,14 +14,15 @@ from typing import Any
 import pytest
 
 from choros.errors import StoreUnreachable
-from choros.store import barrier_sqlite, sqlite_file
 from choros.store.barrier import Row, Transaction
-from choros.store.barrier_redis import RedisDatabase
-from choros.store.barrier_sqlite import SqliteDatabase
-from choros.store.port import Kind
-from choros.store.redis import RedisStore
-from choros.store.sqlite import SqliteStore
-from choros.testing.store import creation
+from choros.store.redis.barrier import RedisDatabase
+from choros.store.redis.sagas import RedisStore
+from choros.store.sagas import Kind
+from choros.store.sqlite import barrier as barrier_sqlite
+from choros.store.sqlite import file as sqlite_file
+from choros.store.sqlite.barrier import SqliteDatabase
+from choros.store.sqlite.sagas import SqliteStore
+from choros.testing.conformance.store import creation
 from tests.patience import LATE
 from tests.transport.black_hole import BlackHole, black_hole
 

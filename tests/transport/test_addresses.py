@@ -6,8 +6,8 @@ import pytest
 from pamqp import commands, frame
 
 from choros.errors import UsageError, shown
-from choros.testing.stage import command, receive_and_ack
-from choros.transport.addresses import open_transport
+from choros.roles.transports import open_transport
+from choros.testing.conformance.stage import command, receive_and_ack
 from choros.transport.memory import MemoryTransport
 from choros.transport.port import Published
 from choros.transport.rabbitmq import RabbitMQTransport

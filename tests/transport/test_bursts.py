@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from choros.transport.rabbitmq import RabbitMQTransport
-from choros.transport.rabbitmq.consuming import RabbitConsumer
+from choros.transport.rabbitmq.consumer import RabbitConsumer
 from choros.transport.rabbitmq.pace import BUSY_RATE, WINDOW_SECONDS, Pace
 from tests.patience import PATIENCE
 

@@ -8,7 +8,7 @@ import pytest
 from aiormq.exceptions import ChannelNotFoundEntity
 
 from choros.errors import BrokerUnreachable
-from choros.transport.rabbitmq.declaring import Declarer, Unbound
+from choros.transport.rabbitmq.declarations import Declarer, Unbound
 from choros.transport.rabbitmq.transport import RabbitMQTransport
 from choros.transport.topology import Binding, Exchange, Queue, Topology
 

@@ -12,7 +12,7 @@ from aiormq.abc import AbstractConnection, ChannelFrame
 from aiormq.exceptions import DeliveryError
 from pamqp import commands
 
-from choros.testing.stage import fact
+from choros.testing.conformance.stage import fact
 from choros.transport.port import Published
 from choros.transport.rabbitmq.lane import Lane, Post
 from choros.transport.rabbitmq.tasks import end

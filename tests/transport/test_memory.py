@@ -6,16 +6,16 @@ from dataclasses import replace
 
 import pytest
 
-from choros.envelope import Wire
-from choros.testing.attendance import AttendanceConformance
-from choros.testing.fact_log import FactLogConformance
-from choros.testing.giving_back import GivingBackConformance
-from choros.testing.looking import LookingConformance
-from choros.testing.stage import assert_silent, command, fact, receive, receive_and_ack
-from choros.testing.transport import TransportConformance
+from choros.testing.conformance.attendance import AttendanceConformance
+from choros.testing.conformance.fact_log import FactLogConformance
+from choros.testing.conformance.giving_back import GivingBackConformance
+from choros.testing.conformance.inspection import LookingConformance
+from choros.testing.conformance.stage import assert_silent, command, fact, receive, receive_and_ack
+from choros.testing.conformance.transport import TransportConformance
 from choros.transport.memory import MemoryBroker, MemoryTransport
 from choros.transport.port import Published
 from choros.transport.topology import Binding, Exchange, Names, Queue, Topology, topology
+from choros.wire.envelope import Wire
 
 
 class TestMemory(

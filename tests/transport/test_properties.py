@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from pamqp import commands
 from pamqp.header import ContentHeader
 
-from choros.envelope import MAX_DEPTH, UNREADABLE, Wire, decode
 from choros.errors import MessageRejected
 from choros.transport.copies import dead_copy, retry_copy
 from choros.transport.rabbitmq.frames import LARGEST_UNREADABLE, publish_frames, received, republishable
 from choros.transport.rabbitmq.properties import read_properties
 from choros.transport.rabbitmq.reader import SEAL
+from choros.wire.envelope import MAX_DEPTH, UNREADABLE, Wire, decode
 
 from .strangers import CORRELATION, HEADERS, MESSAGE_ID, ODD, TYPE, UNDECODABLE, deep, flagged, long, short, table
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import aio_pika
 import pytest
 
-from choros.envelope import Wire
-from choros.testing.attendance import AttendanceConformance
-from choros.testing.fact_log import FactLogConformance
-from choros.testing.giving_back import GivingBackConformance
-from choros.testing.looking import LookingConformance
-from choros.testing.transport import TransportConformance
+from choros.testing.conformance.attendance import AttendanceConformance
+from choros.testing.conformance.fact_log import FactLogConformance
+from choros.testing.conformance.giving_back import GivingBackConformance
+from choros.testing.conformance.inspection import LookingConformance
+from choros.testing.conformance.transport import TransportConformance
 from choros.transport.rabbitmq import RabbitMQTransport
+from choros.wire.envelope import Wire
 
 from .brokers import delete_namespace
 

@@ -15,13 +15,13 @@ from aiormq.abc import AbstractChannel
 from pamqp.commands import Basic
 from yarl import URL
 
-from choros.envelope import decode
 from choros.errors import BrokerMisconfigured, BrokerUnreachable, UsageError
-from choros.testing.stage import command, fact, receive, receive_and_ack
+from choros.testing.conformance.stage import command, fact, receive, receive_and_ack
 from choros.transport.copies import REASON
 from choros.transport.port import Published
 from choros.transport.rabbitmq import RabbitMQTransport
 from choros.transport.topology import Names, Queue
+from choros.wire.envelope import decode
 from tests.patience import LATE, PATIENCE
 
 from .brokers import delete_namespace, shop

@@ -12,11 +12,11 @@ import pytest
 from yarl import URL
 
 from choros.errors import BrokerUnreachable
-from choros.testing.stage import command, receive
+from choros.testing.conformance.stage import command, receive
 from choros.transport.port import Consumer, Published
 from choros.transport.rabbitmq import RabbitMQTransport
 from choros.transport.rabbitmq.address import HEARTBEAT, dialled, heartbeat_of
-from choros.transport.rabbitmq.probing import PROBE_KEY
+from choros.transport.rabbitmq.probes import PROBE_KEY
 from choros.transport.topology import Names
 from tests.captured import capture_logs
 from tests.patience import LATE, PATIENCE

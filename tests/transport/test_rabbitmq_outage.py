@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
-from choros.testing.stage import command, receive, receive_and_ack
+from choros.testing.conformance.stage import command, receive, receive_and_ack
 from choros.transport.port import Published
 from choros.transport.rabbitmq import RabbitMQTransport
 from tests.captured import capture_logs

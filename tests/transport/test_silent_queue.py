@@ -16,11 +16,11 @@ from pathlib import Path
 import aio_pika
 import pytest
 
-from choros.envelope import Envelope, encode
-from choros.testing.stage import command, fact, receive_and_ack, reply
+from choros.testing.conformance.stage import command, fact, receive_and_ack, reply
 from choros.transport.port import Consumer, Published
 from choros.transport.rabbitmq import RabbitMQTransport
 from choros.transport.topology import Names, topology
+from choros.wire.envelope import Envelope, encode
 from tests.captured import capture_logs
 
 from .brokers import delete_namespace, shop

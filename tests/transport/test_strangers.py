@@ -8,13 +8,13 @@ from collections.abc import AsyncIterator
 import aio_pika
 import pytest
 
-from choros.envelope import MAX_BODY, UNREADABLE
-from choros.runtime.dead_letters import StaysParked, dead_letter, way_back
-from choros.testing.stage import command, fact, receive, receive_and_ack
+from choros.desk.dead_letters import StaysParked, dead_letter, way_back
+from choros.testing.conformance.stage import command, fact, receive, receive_and_ack
 from choros.transport.copies import BODY_SHA256, BODY_SIZE, LARGEST_BODY, REASON
 from choros.transport.fact_log import OFFSET, FactLog
 from choros.transport.rabbitmq import RabbitMQTransport
 from choros.transport.topology import DELIVERY_LIMIT, Names, Subscription, Topology, topology
+from choros.wire.envelope import MAX_BODY, UNREADABLE
 
 from .brokers import delete
 from .proxy import proxied

@@ -5,11 +5,12 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable
+from importlib.metadata import entry_points
 from typing import Annotated, Any
 
 import typer
 
-from choros.cli import application, contract, dead, facts, health, saga, schema, sim, topology, verify
+from choros.cli import application, contract, dead, facts, health, saga, schema, topology
 from choros.cli.everywhere import LogLevel, Quiet, said_outside
 from choros.cli.leaving import Leaving
 from choros.cli.output import styled
@@ -26,18 +27,18 @@ app = Verbs(
 app.add_typer(application.app)
 app.add_typer(contract.app)
 app.add_typer(health.app)
-app.add_typer(verify.app)
 app.add_typer(saga.app, name="saga")
 app.add_typer(facts.app, name="facts")
 app.add_typer(dead.app, name="dead")
 app.add_typer(schema.app, name="schema")
-app.add_typer(sim.app, name="sim")
 app.add_typer(topology.app, name="topology")
 
 
 @functools.cache
 def _command() -> Callable[..., object]:
-    """Built once for each process: it takes some milliseconds."""
+    """Built once for each process: it takes some milliseconds. Packages beside this one add commands of theirs."""
+    for beside in entry_points(group="choros.commands"):
+        beside.load()(app)
     return typer.main.get_command(app)
 
 

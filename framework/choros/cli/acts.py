@@ -8,15 +8,15 @@ from typing import Annotated
 
 import typer
 
+from choros.app.app import App
 from choros.cli.asking import AppName, Broker, Output, SagaId, StoreUrl, with_client
 from choros.cli.output import format_named, tell_value
 from choros.cli.signing import By, whoever
 from choros.cli.verbs import Verbs
 from choros.cli.words import answer, fields_of, message_of
 from choros.errors import UsageError
-from choros.roles import DEFAULT_BROKER, DEFAULT_STORE, Addresses
-from choros.runtime.application import App
-from choros.runtime.client import Client, events_of
+from choros.roles.roles import DEFAULT_BROKER, DEFAULT_STORE, Addresses
+from choros.runtime.client.client import Client, events_of
 
 app = Verbs()
 Act = Callable[[Client, str], Awaitable[str]]

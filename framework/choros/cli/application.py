@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
+from choros.app.app import App
+from choros.app.settings import SETTINGS, Settings
 from choros.cli.asking import AppName, Broker, Database, Output, StoreUrl, run_until_done
 from choros.cli.drift import pinned, stranded_in
 from choros.cli.everywhere import log_level
@@ -16,12 +18,10 @@ from choros.cli.leaving import Leaving
 from choros.cli.output import format_named, tell_lines, tell_value
 from choros.cli.verbs import Verbs
 from choros.errors import UsageError
-from choros.loading import load_app
-from choros.roles import DEFAULT_BROKER, DEFAULT_DATABASE, DEFAULT_STORE, Addresses, longest_drain, run_role
-from choros.runtime.application import App
-from choros.runtime.settings import SETTINGS, Settings
-from choros.runtime.telemetry import configure_logging
+from choros.roles.loading import load_app
+from choros.roles.roles import DEFAULT_BROKER, DEFAULT_DATABASE, DEFAULT_STORE, Addresses, longest_drain, run_role
 from choros.saga.diagram import mermaid, outline
+from choros.telemetry.context import configure_logging
 from choros.version import __version__
 
 DEMO_HINT = "pip install 'choros[demo]', or '.[demo]' in a checkout."

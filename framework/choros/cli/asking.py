@@ -12,9 +12,9 @@ import typer
 from choros.cli.everywhere import log_level
 from choros.cli.words import command, lasting
 from choros.errors import SagaNotFound
-from choros.loading import load_app
-from choros.roles import Addresses, client_of
-from choros.runtime.telemetry import configure_logging
+from choros.roles.loading import load_app
+from choros.roles.roles import Addresses, client_of
+from choros.telemetry.context import configure_logging
 
 T = TypeVar("T")
 

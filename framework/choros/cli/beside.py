@@ -9,12 +9,12 @@ from urllib.parse import urlsplit
 
 from choros.cli.letters import row_of
 from choros.cli.waits import PATIENCE
+from choros.desk.parkings import NONE_BESIDE, Beside, beside
 from choros.errors import ChorosError
-from choros.runtime.client import Account
-from choros.runtime.parkings import NONE_BESIDE, Beside, beside
-from choros.runtime.recognising import Sagas
-from choros.saga.steps import Publish
-from choros.transport.addresses import open_transport
+from choros.roles.transports import open_transport
+from choros.runtime.client.client import Account
+from choros.saga.nodes.steps import Publish
+from choros.saga.saga import Sagas
 from choros.transport.topology import Names
 
 

@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any
 
-from choros.ids import fresh_id
+from choros.sources import fresh_id
 
 
 class Body:

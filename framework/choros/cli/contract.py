@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 
+from choros.app.contract import contract
 from choros.cli.asking import AppName
 from choros.cli.verbs import Verbs
-from choros.contract import contract
-from choros.loading import load_app
+from choros.roles.loading import load_app
 
 app = Verbs()
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from choros.app.app import App
 from choros.cli import redrive
 from choros.cli.asking import AppName, Broker, Output, log_apart, run_until_done
 from choros.cli.desk import (
@@ -30,10 +31,9 @@ from choros.cli.letters import ACTS, columns, lines_of, row_of, whole_of
 from choros.cli.output import format_named, remark, tell_rows, tell_value
 from choros.cli.progress import working
 from choros.cli.verbs import Verbs
-from choros.loading import load_app
-from choros.roles import DEFAULT_BROKER
-from choros.runtime.application import App
-from choros.runtime.parkings import Listing, listing
+from choros.desk.parkings import Listing, listing
+from choros.roles.loading import load_app
+from choros.roles.roles import DEFAULT_BROKER
 from choros.sources import now
 from choros.transport.refusals import NotDeclared
 

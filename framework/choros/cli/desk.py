@@ -10,13 +10,13 @@ from typing import Annotated
 
 import typer
 
+from choros.app.app import App
 from choros.cli.words import moment
+from choros.desk.parkings import Shown, Wanted, dead_queues, found
 from choros.errors import UsageError, unknown
-from choros.roles import Addresses, connected
-from choros.runtime.application import App
-from choros.runtime.parkings import Shown, Wanted, dead_queues, found
+from choros.roles.roles import Addresses, connected
 from choros.sources import now
-from choros.transport.looking import LookingTransport
+from choros.transport.inspection import LookingTransport
 from choros.transport.permissions import operator
 from choros.transport.topology import Names, acts_topology
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from choros.attributes import rfc3339
 from choros.cli.asking import Output, SagaId, StoreUrl, found, log_apart
 from choros.cli.looking import MaybeApp, looking
 from choros.cli.output import Column, field, format_named, tell_rows
-from choros.roles import DEFAULT_STORE
-from choros.runtime.client import Account, events_of
+from choros.roles.roles import DEFAULT_STORE
+from choros.runtime.client.client import Account, events_of
+from choros.wire.attributes import rfc3339
 
 COLUMNS = [
     Column("AT", field("at"), shown=lambda row: str(row["at"])[11:23]),

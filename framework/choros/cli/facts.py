@@ -9,26 +9,26 @@ from typing import Annotated, Any
 
 import typer
 
-from choros.attributes import rfc3339
+from choros.app.app import App
+from choros.app.service import Service
 from choros.cli.asking import AppName, Broker, Database, Output, StoreUrl, log_apart, run_until_done
 from choros.cli.output import Column, field, format_named, remark, tell_rows
 from choros.cli.progress import Working, working
 from choros.cli.verbs import Verbs
 from choros.cli.words import existing, moment, tell_beyond
-from choros.envelope import Envelope
+from choros.desk.republish import put_out, released
 from choros.errors import UsageError
-from choros.loading import load_app
-from choros.roles import DEFAULT_BROKER, DEFAULT_DATABASE, DEFAULT_STORE, Addresses, connected, opened_store
-from choros.runtime.application import App
-from choros.runtime.forgetting import forgotten_until
-from choros.runtime.inbox import not_handled
-from choros.runtime.republishing import put_out, released
-from choros.runtime.retention import gone, warning
-from choros.runtime.service import Service
-from choros.store.addresses import database_at
+from choros.roles.loading import load_app
+from choros.roles.roles import DEFAULT_BROKER, DEFAULT_DATABASE, DEFAULT_STORE, Addresses, connected, opened_store
+from choros.roles.stores import database_at
+from choros.runtime.host.retention import forgotten_until
+from choros.runtime.orchestrator.retention import gone, warning
+from choros.runtime.subscriber.inbox import not_handled
 from choros.store.barrier import Database as ServiceDatabase
-from choros.store.port import Store
+from choros.store.sagas import Store
 from choros.transport.port import Published
+from choros.wire.attributes import rfc3339
+from choros.wire.envelope import Envelope
 
 app = Verbs(help="Put facts out again, and see who lacks them.")
 

@@ -8,8 +8,8 @@ from typing import Any
 from choros.cli.words import fields_of
 from choros.errors import MessageRejected, UsageError, unknown
 from choros.messages import Message, Reply
-from choros.saga.declaration import Saga
-from choros.saga.steps import Publish
+from choros.saga.nodes.steps import Publish
+from choros.saga.saga import Saga
 
 
 def given_start(saga: Saga[Any], text: str) -> Message:

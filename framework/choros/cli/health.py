@@ -12,7 +12,7 @@ import typer
 from choros.cli.asking import Output
 from choros.cli.output import format_named, tell_lines, tell_value
 from choros.cli.verbs import Verbs
-from choros.runtime.health import Report
+from choros.runtime.host.vitals import Report
 from choros.sources import now
 
 app = Verbs()

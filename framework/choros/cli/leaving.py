@@ -19,8 +19,8 @@ from contextlib import suppress
 from types import FrameType
 from typing import Any
 
-from choros.logs import frames_of, get_logger
-from choros.roles import Begun, Unfinished
+from choros.roles.roles import Begun, Unfinished
+from choros.telemetry.logs import frames_of, get_logger
 
 log = get_logger(__name__)
 

@@ -8,12 +8,12 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
-from choros.attributes import rfc3339
 from choros.cli.bodies import Body
 from choros.cli.output import Column, ago, field, styled
-from choros.envelope import Wire
-from choros.runtime.dead_letters import DeadLetter
+from choros.desk.dead_letters import DeadLetter
 from choros.sources import now
+from choros.wire.attributes import rfc3339
+from choros.wire.envelope import Wire
 
 LONGEST_SHOWN = 4000
 """Characters of a body that are shown to a person; JSON has them all."""

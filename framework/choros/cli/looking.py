@@ -9,16 +9,16 @@ from typing import Annotated
 
 import typer
 
+from choros.app.app import App
 from choros.cli.words import existing
 from choros.errors import UsageError, unknown
-from choros.loading import load_app
-from choros.roles import Addresses, opened_store
-from choros.runtime.application import App
-from choros.runtime.client import Account, account_of
-from choros.runtime.recognising import Sagas
-from choros.runtime.reference import referred
-from choros.store.addresses import scopes_at, store_at
-from choros.store.port import Store
+from choros.roles.loading import load_app
+from choros.roles.roles import Addresses, opened_store
+from choros.roles.stores import scopes_at, store_at
+from choros.runtime.client.client import Account, account_of
+from choros.runtime.client.reference import referred
+from choros.saga.saga import Sagas
+from choros.store.sagas import Store
 
 MaybeApp = Annotated[
     str,

@@ -8,14 +8,14 @@ from typing import Annotated, Any
 
 import typer
 
-from choros.attributes import rfc3339
 from choros.cli.asking import Output, StoreUrl, log_apart, run_until_done
 from choros.cli.looking import MaybeApp, looking
 from choros.cli.output import Column, ago, field, format_named, remark, status_colour, tell_rows
 from choros.cli.words import STATUSES, moment, status_named
-from choros.roles import DEFAULT_STORE
-from choros.runtime.overview import Overview, Summary, Wanted, overview
-from choros.runtime.retention import warning
+from choros.desk.overview import Overview, Summary, Wanted, overview
+from choros.roles.roles import DEFAULT_STORE
+from choros.runtime.orchestrator.retention import warning
+from choros.wire.attributes import rfc3339
 
 
 def columns(now: float) -> list[Column]:

@@ -37,14 +37,14 @@ from choros.cli.output import format_named, is_terminal, remark, tell_rows
 from choros.cli.progress import Working, working
 from choros.cli.signing import By, whoever
 from choros.cli.verbs import Verbs
+from choros.desk.dead_letters import DeadLetter
+from choros.desk.editing import body_of, check_taken, with_body
+from choros.desk.parkings import Listing, Wanted, listing
+from choros.desk.redrive import Act, Acts, Done, act_on_all
 from choros.errors import MessageRejected, UsageError
-from choros.loading import load_app
-from choros.roles import DEFAULT_BROKER
-from choros.runtime.dead_letters import DeadLetter
-from choros.runtime.editing import body_of, check_taken, with_body
-from choros.runtime.parkings import Listing, Wanted, listing
-from choros.runtime.redriving import Act, Acts, Done, act_on_all
-from choros.runtime.signature import Signature
+from choros.roles.loading import load_app
+from choros.roles.roles import DEFAULT_BROKER
+from choros.runtime.orchestrator.signature import Signature
 from choros.transport.port import Delivery
 
 app = Verbs()

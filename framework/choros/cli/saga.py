@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from choros.attributes import rfc3339
+from choros.app.app import App
 from choros.cli import acts
 from choros.cli.asking import (
     AppName,
@@ -42,21 +42,20 @@ from choros.cli.words import (
     status_named,
     tell_beyond,
 )
+from choros.desk.awaited import Awaited, waits_for
+from choros.desk.export import exported
+from choros.desk.overview import Summary, summary_of
+from choros.desk.parkings import Beside
+from choros.desk.timeline import timeline
 from choros.errors import OutcomePending
-from choros.loading import load_app
 from choros.messages import Message
-from choros.roles import DEFAULT_BROKER, DEFAULT_STORE, Addresses
-from choros.runtime.application import App
-from choros.runtime.awaited import Awaited, waits_for
-from choros.runtime.client import Account, Client, Outcome, events_of
-from choros.runtime.exporting import exported
-from choros.runtime.overview import Summary, summary_of
-from choros.runtime.parkings import Beside
-from choros.runtime.recognising import Sagas
-from choros.runtime.retention import warning
-from choros.saga.declaration import Saga
-from choros.store.port import Record
-from choros.timeline import timeline
+from choros.roles.loading import load_app
+from choros.roles.roles import DEFAULT_BROKER, DEFAULT_STORE, Addresses
+from choros.runtime.client.client import Account, Client, Outcome, events_of
+from choros.runtime.orchestrator.retention import warning
+from choros.saga.saga import Saga, Sagas
+from choros.store.sagas import Record
+from choros.wire.attributes import rfc3339
 
 app = Verbs(help="Start sagas, see what became of them, act on them.")
 app.add_typer(acts.app)

@@ -11,18 +11,18 @@ from urllib.parse import unquote, urlsplit
 
 import typer
 
+from choros.app.app import App
 from choros.cli.asking import AppName, Output, log_apart, run_until_done
 from choros.cli.output import format_named, remark, tell_rows
 from choros.cli.progress import waiting
 from choros.cli.verbs import Verbs
 from choros.cli.words import lasting
-from choros.loading import load_app
-from choros.roles import DEFAULT_DATABASE, DEFAULT_STORE
-from choros.runtime.application import App
-from choros.runtime.inbox import carried_over
-from choros.store.addresses import database_at, store_at
+from choros.roles.loading import load_app
+from choros.roles.roles import DEFAULT_DATABASE, DEFAULT_STORE
+from choros.roles.stores import database_at, store_at
+from choros.runtime.subscriber.inbox import carried_over
 from choros.store.barrier import Database as ServiceDatabase
-from choros.store.port import Store
+from choros.store.sagas import Store
 from choros.store.schema import Upgraded
 
 Closable = TypeVar("Closable", Store, ServiceDatabase)

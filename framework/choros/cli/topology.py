@@ -9,13 +9,13 @@ from typing import Annotated
 
 import typer
 
+from choros.app.app import App
 from choros.cli.asking import AppName, Broker, log_apart, run_until_done
 from choros.cli.verbs import Verbs
 from choros.cli.words import lasting
 from choros.errors import UsageError
-from choros.loading import load_app
-from choros.roles import DEFAULT_BROKER, DEFAULT_STORE, Addresses, connected, opened_store
-from choros.runtime.application import App
+from choros.roles.loading import load_app
+from choros.roles.roles import DEFAULT_BROKER, DEFAULT_STORE, Addresses, connected, opened_store
 from choros.transport.permissions import Rights, before, client, operator, orchestrator, participant, subscriber
 from choros.transport.topology import Names, Topology, acts_topology
 

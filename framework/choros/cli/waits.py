@@ -9,20 +9,20 @@ from datetime import timedelta
 from textwrap import wrap
 from typing import Any
 
+from choros.app.app import App
 from choros.cli.output import ago, remark
 from choros.cli.progress import waiting
 from choros.cli.words import command
+from choros.desk.awaited import Awaited, waits_for
 from choros.errors import ChorosError
 from choros.messages import Message
-from choros.roles import Addresses, connected, opened_store
-from choros.runtime.application import App
-from choros.runtime.awaited import Awaited, waits_for
-from choros.runtime.client import Client, Outcome
-from choros.runtime.presence import Ask, told
-from choros.saga.declaration import Saga
-from choros.saga.instance import Instance
-from choros.store.port import Record, Store
-from choros.transport.addresses import open_transport
+from choros.roles.roles import Addresses, connected, opened_store
+from choros.roles.transports import open_transport
+from choros.runtime.client.client import Client, Outcome
+from choros.runtime.host.presence import Ask, told
+from choros.saga.machine.instance import Instance
+from choros.saga.saga import Saga
+from choros.store.sagas import Record, Store
 from choros.transport.port import Seen
 
 SOON = 5.0

@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 from choros.cli.output import remark
 from choros.errors import MessageRejected, UsageError, unknown
 from choros.messages import Message
-from choros.saga.instance import Status
+from choros.saga.machine.instance import Status
 
 M = TypeVar("M", bound=Message)
 STATUSES: tuple[str, ...] = get_args(Status)

@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from choros.saga.declaration import Saga
+from choros.saga.machine.turn import commanded
+from choros.saga.nodes.steps import Pivot, Publish, Retriable, Step
 from choros.saga.plan import Builder, Planned
-from choros.saga.steps import Pivot, Publish, Retriable, Step
-from choros.saga.turn import commanded
+from choros.saga.saga import Saga
 
 Subscribers = Mapping[str, Sequence[str]]
 

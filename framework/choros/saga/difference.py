@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from choros.saga.instance import Instance, StepState
+from choros.saga.machine.instance import Instance, StepState
 
 _MOST = 3
 """Paths named in one sentence."""

@@ -20,8 +20,8 @@ from typing import Any
 
 from choros.errors import UsageError
 from choros.messages import Message
-from choros.saga.declaration import Saga
 from choros.saga.difference import difference
+from choros.saga.saga import Saga
 
 _HEAD = "# What the sagas are made of, for `choros check` to compare. Written by `choros check APP --pin`; commit it.\n"
 _KEY, _MODEL = "pinned key ", "pinned start model "

@@ -11,9 +11,9 @@ from choros.errors import DeclarationError
 from choros.messages import Command, Fact, Message, Reply
 from choros.names import RESERVED_NAMES, valid_name
 from choros.saga.checks import check_function, is_a, is_bare, is_function, is_name, shown
+from choros.saga.nodes.steps import CommandBuilder, Commanded, FactBuilder, Node, Pivot, Publish, Retriable, Step
 from choros.saga.parameters import Known, Need, needs_of, shown_type, signature_of
 from choros.saga.policy import RetryPolicy, check_duration
-from choros.saga.steps import CommandBuilder, Commanded, FactBuilder, Node, Pivot, Publish, Retriable, Step
 
 
 @dataclass(frozen=True, slots=True)

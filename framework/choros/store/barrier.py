@@ -1,7 +1,7 @@
 """The barrier port: what makes a participant's effects single, in the participant's own database.
 
 A row for every command key is written in the *same local transaction* as the effect and the reply, so a command
-has its effect and its answer both or neither. `choros.testing.barrier` holds the conformance suite.
+has its effect and its answer both or neither. `choros.testing.conformance.barrier` holds the conformance suite.
 """
 
 from __future__ import annotations

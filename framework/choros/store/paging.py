@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import inf
 
 from choros.errors import UsageError
-from choros.store.port import Page, Record
+from choros.store.sagas import Page, Record
 
 
 @dataclass(frozen=True, slots=True, order=True)

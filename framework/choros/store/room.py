@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from choros.store.port import Room
+from choros.store.sagas import Room
 
 
 def room_on_disk(path: Path) -> Room | None:

@@ -15,12 +15,12 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, NoReturn
 
-from choros.keys import Operation
 from choros.messages import SYSTEM_REFUSALS, Command, Done, Fact, Failure, Message, Reply
-from choros.saga.declaration import Saga
-from choros.saga.inputs import Answered, CancelRequested, Decision, Event, Input, Release, Send, TimerFired
-from choros.saga.instance import Instance, Status
-from choros.saga.machine import begin, decide
+from choros.saga.machine.inputs import Answered, CancelRequested, Decision, Event, Input, Release, Send, TimerFired
+from choros.saga.machine.instance import Instance, Status
+from choros.saga.machine.machine import begin, decide
+from choros.saga.saga import Saga
+from choros.wire.command_key import Operation
 
 
 class SagaTest:

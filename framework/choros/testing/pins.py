@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from choros.runtime.application import App
+from choros.app.app import App
 from choros.saga.pin import changes, loads, pins_of
 
 

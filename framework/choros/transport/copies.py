@@ -11,10 +11,10 @@ from dataclasses import replace
 from hashlib import sha256
 from typing import Any
 
-from choros.attributes import rfc3339
-from choros.envelope import MAX_BODY, Wire
 from choros.sources import now
 from choros.transport.topology import RETRY_LADDER
+from choros.wire.attributes import rfc3339
+from choros.wire.envelope import MAX_BODY, Wire
 
 RETRIES = "x-choros-retries"
 WAITS = "x-choros-waits"

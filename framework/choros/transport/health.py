@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from choros.logs import get_logger
 from choros.sources import now
+from choros.telemetry.logs import get_logger
 
 State = Literal["connected", "blocked", "away"]
 """connected: at work; blocked: there, but it takes nothing that we publish (memory or disk alarm); away: no answer."""

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
-from choros.envelope import Wire
-from choros.logs import get_logger
-from choros.transport.backoff import full_jitter
+from choros.sources import full_jitter
+from choros.telemetry.logs import get_logger
 from choros.transport.copies import (
     LARGEST_BODY,
     dead_copy,
@@ -20,6 +19,7 @@ from choros.transport.copies import (
 )
 from choros.transport.port import Published
 from choros.transport.topology import Names
+from choros.wire.envelope import Wire
 
 _log = get_logger(__name__)
 

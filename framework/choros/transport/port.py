@@ -1,4 +1,4 @@
-"""The transport port: what choros asks of a broker. Its conformance suite: `choros.testing.transport`."""
+"""The transport port: what choros asks of a broker. Its conformance suite: `choros.testing.conformance.transport`."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Literal, Protocol
 
-from choros.envelope import Envelope, Wire
 from choros.transport.health import Health
 from choros.transport.topology import Topology
+from choros.wire.envelope import Envelope, Wire
 
 
 class Published(Enum):

@@ -7,12 +7,12 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from choros.envelope import Wire
 from choros.errors import BrokerMisconfigured
 from choros.transport.memory.log import MemoryLog
 from choros.transport.memory.queues import Held, Letter, Line, MemoryQueue
 from choros.transport.port import Published, Seen
 from choros.transport.topology import Binding, Exchange, Queue, Topology
+from choros.wire.envelope import Wire
 
 
 @dataclass(slots=True)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import replace
 
-from choros.envelope import Wire
 from choros.sources import now
 from choros.transport.fact_log import OFFSET
 from choros.transport.memory.queues import Held, Line, MemoryQueue
 from choros.transport.topology import Queue
+from choros.wire.envelope import Wire
 
 
 class LogLine(Line):

@@ -7,8 +7,8 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
-from choros.envelope import Wire
 from choros.transport.topology import Queue
+from choros.wire.envelope import Wire
 
 Letter = tuple[str, str, Wire]
 """What a queue gives up, and where it goes: exchange, key, message."""

@@ -8,18 +8,18 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
-from choros.envelope import Envelope, Wire, encode
 from choros.errors import BrokerMisconfigured
-from choros.logs import get_logger
+from choros.telemetry.logs import get_logger
 from choros.transport.copies import RETURNS
 from choros.transport.fact_log import MARK
 from choros.transport.health import Health, HealthRecord
 from choros.transport.leased import LeasedDelivery
 from choros.transport.memory.broker import MemoryBroker
-from choros.transport.memory.looking import MemoryLook
+from choros.transport.memory.inspection import MemoryLook
 from choros.transport.memory.queues import Held, Line
 from choros.transport.port import Published, Seen
 from choros.transport.topology import Names, Topology
+from choros.wire.envelope import Envelope, Wire, encode
 
 log = get_logger(__name__)
 

@@ -8,7 +8,7 @@ from aiormq.abc import AbstractChannel, AbstractConnection
 from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity
 
 from choros.transport.port import Seen
-from choros.transport.rabbitmq.declaring import SILENT_SECONDS
+from choros.transport.rabbitmq.declarations import SILENT_SECONDS
 from choros.transport.rabbitmq.failures import CONNECTION_FAILURES
 
 PATIENCE = 5.0

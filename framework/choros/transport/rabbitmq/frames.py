@@ -16,10 +16,10 @@ from pamqp import commands
 from pamqp.body import ContentBody
 from pamqp.header import ContentHeader
 
-from choros.envelope import UNREADABLE, Wire
 from choros.transport.copies import LARGEST_BODY
 from choros.transport.rabbitmq.properties import read_properties
 from choros.transport.rabbitmq.reader import SEAL
+from choros.wire.envelope import UNREADABLE, Wire
 
 UNENCODABLE = (
     TypeError, ValueError, ArithmeticError, AttributeError, LookupError, OSError, RecursionError, struct.error,

@@ -10,13 +10,13 @@ from functools import partial
 from aiormq import Channel
 from aiormq.abc import AbstractConnection
 
-from choros.envelope import Envelope
 from choros.transport.doubt import SETTLED_WELL
 from choros.transport.port import Published
-from choros.transport.rabbitmq.declaring import RPC_SECONDS, close_channel
-from choros.transport.rabbitmq.posting import Batch, Post, Ticket
+from choros.transport.rabbitmq.declarations import RPC_SECONDS, close_channel
+from choros.transport.rabbitmq.posts import Batch, Post, Ticket
 from choros.transport.rabbitmq.tasks import asked_for, end
 from choros.transport.rabbitmq.way import Way
+from choros.wire.envelope import Envelope
 
 __all__ = ["Lane", "Post"]
 

@@ -11,10 +11,9 @@ from typing import Any, cast
 from aiormq import Channel
 from aiormq.abc import AbstractChannel, ChannelFrame, DeliveredMessage
 
-from choros.envelope import Wire
 from choros.transport.leased import LeasedDelivery
 from choros.transport.port import Published
-from choros.transport.rabbitmq.declaring import RPC_SECONDS, close_channel
+from choros.transport.rabbitmq.declarations import RPC_SECONDS, close_channel
 from choros.transport.rabbitmq.failures import CONNECTION_FAILURES
 from choros.transport.rabbitmq.frames import (
     ack_frame,
@@ -25,6 +24,7 @@ from choros.transport.rabbitmq.frames import (
     untouched_up_to_frame,
 )
 from choros.transport.topology import Names
+from choros.wire.envelope import Wire
 
 CopyTo = Callable[[str, str, Wire], Awaitable[Published]]
 """Publishes a copy: exchange, key, message."""

@@ -13,8 +13,8 @@ from aiormq.exceptions import ConnectionClosed
 from yarl import URL
 
 from choros.errors import BrokerUnreachable
-from choros.logs import get_logger
-from choros.transport.backoff import full_jitter
+from choros.sources import full_jitter
+from choros.telemetry.logs import get_logger
 from choros.transport.rabbitmq.address import Round
 from choros.transport.rabbitmq.failures import CONNECTION_FAILURES, explained
 from choros.transport.rabbitmq.reader import Guarded

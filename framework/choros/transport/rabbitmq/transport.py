@@ -9,29 +9,29 @@ from dataclasses import replace
 
 from aiormq.abc import AbstractConnection
 
-from choros.envelope import Envelope, Wire
 from choros.errors import BrokerUnreachable, shown
-from choros.logs import get_logger
+from choros.telemetry.logs import get_logger
 from choros.transport.fact_log import MARK
 from choros.transport.health import Health, HealthRecord
 from choros.transport.port import Published, Seen
 from choros.transport.rabbitmq.address import dialled, from_anywhere, heartbeat_of
 from choros.transport.rabbitmq.attendance import Attendance
 from choros.transport.rabbitmq.blocked import BlockedWatch
-from choros.transport.rabbitmq.consuming import RabbitConsumer
-from choros.transport.rabbitmq.declaring import RPC_SECONDS, Declarer
+from choros.transport.rabbitmq.consumer import RabbitConsumer
+from choros.transport.rabbitmq.declarations import RPC_SECONDS, Declarer
 from choros.transport.rabbitmq.failures import CONNECTION_FAILURES, explained
 from choros.transport.rabbitmq.frames import republishable
+from choros.transport.rabbitmq.inspection import RabbitLook
 from choros.transport.rabbitmq.lane import Lane, Post
 from choros.transport.rabbitmq.link import Link, Resident
-from choros.transport.rabbitmq.looking import RabbitLook
-from choros.transport.rabbitmq.mending import Mending
-from choros.transport.rabbitmq.probing import Probe, by_asking, by_publishing
-from choros.transport.rabbitmq.replaying import RabbitReplay
+from choros.transport.rabbitmq.probes import Probe, by_asking, by_publishing
+from choros.transport.rabbitmq.repair import Mending
+from choros.transport.rabbitmq.replay import RabbitReplay
 from choros.transport.rabbitmq.stranded import Stranded
 from choros.transport.rabbitmq.tasks import end
 from choros.transport.refusals import denied
 from choros.transport.topology import Names, Topology
+from choros.wire.envelope import Envelope, Wire
 
 _log = get_logger(__name__)
 

@@ -19,13 +19,13 @@ from aiormq import Channel
 from aiormq.abc import AbstractConnection, ChannelFrame
 from aiormq.exceptions import ChannelAccessRefused
 
-from choros.envelope import Wire, encode
-from choros.logs import get_logger
+from choros.telemetry.logs import get_logger
 from choros.transport.doubt import PROBE_SECONDS, Doubt
 from choros.transport.port import Published
 from choros.transport.rabbitmq.frames import UNENCODABLE, publish_frames
-from choros.transport.rabbitmq.posting import Batch, Ticket
+from choros.transport.rabbitmq.posts import Batch, Ticket
 from choros.transport.rabbitmq.tasks import end
+from choros.wire.envelope import Wire, encode
 
 _CHUNK = 64 * 1024
 """Bytes written at once; heartbeats and the other ways come in between."""

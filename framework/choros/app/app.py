@@ -1,0 +1,203 @@
+"""An application: sagas and services under one namespace, checked against each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from choros.app.service import Service, memory_for
+from choros.app.settings import NOTHING_SET
+from choros.errors import DeclarationError, UsageError, unknown
+from choros.messages import Command, Fact, Message
+from choros.names import RESERVED_NAMES
+from choros.saga.checks import is_name, listed, shown
+from choros.saga.nodes.steps import Publish
+from choros.saga.plan import Planned
+from choros.saga.saga import Saga
+from choros.store.sagas import Kind
+from choros.transport.fact_log import FactLog
+from choros.transport.reply_queues import reply_queues
+from choros.transport.topology import Topology, topology
+
+
+class App:
+    """Everything that belongs together on one broker; raises DeclarationError where it cannot work.
+
+    `namespace` is the prefix of every name on the broker; `name` is the orchestrator application, which has a reply
+    queue of its own (several applications may share a namespace). With a `fact_log` the broker keeps what is
+    published, for subscribers that come late or whose queue is bounded.
+    """
+
+    def __init__(
+        self,
+        namespace: str,
+        *,
+        sagas: Iterable[Saga[Any]] = (),
+        services: Iterable[Service] = (),
+        name: str = "",
+        fact_log: FactLog | None = None,
+    ) -> None:
+        self.namespace = namespace
+        self.fact_log = fact_log
+        self.name = name or namespace
+        self.sagas: Mapping[tuple[str, int], Saga[Any]] = _by_version(_members("sagas", sagas, Saga))
+        self.services: Mapping[str, Service] = _by_name(_members("services", services, Service))
+        _check_names(self)
+        _check_type_names(self)
+        _check_fact_log(self)
+        for saga in self.sagas.values():
+            _check_handled(saga, self.services)
+
+    def within(self, namespace: str) -> App:
+        """The same application under another namespace, so that it is apart on a shared broker and store."""
+        name = "" if self.name == self.namespace else self.name
+        sagas, services = self.sagas.values(), self.services.values()
+        return App(namespace, sagas=sagas, services=services, name=name, fact_log=self.fact_log)
+
+    def saga(self, name: str) -> Saga[Any]:
+        """The newest version of a saga; raises UsageError if there is none of this name."""
+        versions = [saga for (known, _), saga in self.sagas.items() if known == name]
+        if not versions:
+            known = sorted(known for known, _ in self.sagas)
+            raise UsageError(*unknown(f"There is no saga {name!r} in this application.", name, known))
+        return max(versions, key=lambda saga: saga.version)
+
+    def service(self, name: str) -> Service:
+        """The service of this name; raises UsageError if there is none."""
+        if name not in self.services:
+            raise UsageError(
+                *unknown(f"There is no service {name!r} in this application.", name, sorted(self.services))
+            )
+        return self.services[name]
+
+    @property
+    def kinds(self) -> Sequence[Kind]:
+        """The kinds of records that this declaration decides."""
+        return [Kind(saga.name, saga.version, saga.fingerprint.hash) for saga in self.sagas.values()]
+
+    @property
+    def topology(self) -> Topology:
+        """Everything that it needs on the broker. To be declared before anybody sends: a fact reaches only the queues
+        that are bound when it is published."""
+        subscriptions = [service.subscription for service in self.services.values() if service.facts]
+        return topology(
+            self.namespace,
+            services=self.participants,
+            applications=[self.name],
+            subscribers=subscriptions,
+            fact_log=self.fact_log,
+        )
+
+    def replies_on(self, store: str, lasting: bool = True) -> Topology:
+        """What its replies need on the broker where its sagas are on the store with this identity."""
+        return reply_queues(self.namespace, self.name, store, lasting)
+
+    @property
+    def participants(self) -> Sequence[str]:
+        """Names of the services that carry out commands."""
+        return [service.name for service in self.services.values() if service.commands]
+
+    @property
+    def subscribers(self) -> Sequence[str]:
+        """Names of the services that react to facts."""
+        return [service.name for service in self.services.values() if service.facts]
+
+    def subscribed(self, fact: type[Fact]) -> Sequence[str]:
+        """Names of the services that react to this fact."""
+        return [service.name for service in self.services.values() if fact in service.facts]
+
+
+def _members(what: str, value: object, kind: type) -> tuple[Any, ...]:
+    members = listed(what, value)
+    for member in members:
+        if not isinstance(member, kind):
+            raise DeclarationError(
+                f"{what} holds {shown(member)}, which is no {kind.__name__}.", f"name what {kind.__name__}(...) made."
+            )
+    return members
+
+
+def _by_version(sagas: Iterable[Saga[Any]]) -> dict[tuple[str, int], Saga[Any]]:
+    found: dict[tuple[str, int], Saga[Any]] = {}
+    for saga in sagas:
+        if (saga.name, saga.version) in found:
+            raise DeclarationError(
+                f"saga {saga.name!r} is declared twice in version {saga.version}.", "raise the version of one."
+            )
+        found[saga.name, saga.version] = saga
+    return found
+
+
+def _by_name(services: Iterable[Service]) -> dict[str, Service]:
+    found: dict[str, Service] = {}
+    for service in services:
+        if service.name in found:
+            raise DeclarationError(f"Two services are called {service.name!r}.", "give each its own name.")
+        found[service.name] = service
+    return found
+
+
+def _check_names(app: App) -> None:
+    for what, name in (("namespace", app.namespace), ("application", app.name)):
+        if not is_name(name) or name in RESERVED_NAMES:
+            raise DeclarationError(
+                f"{shown(name)} is no name for {what}.", "use lower-case words joined by '-' or '_'."
+            )
+
+
+def _check_fact_log(app: App) -> None:
+    for service in app.services.values():
+        if service.needs_log and app.fact_log is None:
+            raise DeclarationError(
+                f"service {service.name!r} reads the fact log, and the application keeps none.",
+                "App(..., fact_log=FactLog()).",
+            )
+        if service.facts:
+            memory_for(service, NOTHING_SET, app.fact_log)
+
+
+def _check_type_names(app: App) -> None:
+    """One type name, one class; otherwise a message would be read as something else."""
+    seen: dict[str, type[Message]] = {}
+    for message in _messages(app):
+        other = seen.setdefault(message.type_name, message)
+        if other is not message:
+            raise DeclarationError(
+                f"{other.__module__}.{other.__name__} and {message.__module__}.{message.__name__} are both"
+                f" {message.type_name} on the wire.",
+                "give one of them name='...'.",
+            )
+
+
+def _messages(app: App) -> Iterable[type[Message]]:
+    for saga in app.sagas.values():
+        yield saga.start
+        for planned in saga.plan.steps:
+            yield from (builder.builds for builder in (planned.action, planned.undo) if builder)
+        yield from (builder.builds for builder in (*saga.plan.completed, *saga.plan.compensated))
+    for service in app.services.values():
+        yield from service.commands
+        yield from service.facts
+
+
+def _check_handled(saga: Saga[Any], services: Mapping[str, Service]) -> None:
+    for planned in saga.plan.steps:
+        if isinstance(planned.node, Publish):
+            continue
+        for command in _commands(planned):
+            _check_command(saga.name, planned.name, command, planned.node.to, services)
+
+
+def _commands(planned: Planned) -> list[type[Command[Any]]]:
+    return [planned.command, *([planned.compensation] if planned.compensation else [])]
+
+
+def _check_command(saga: str, step: str, command: type[Command[Any]], to: str, services: Mapping[str, Service]) -> None:
+    if to not in services:
+        sentence = f"saga {saga!r}: {step} goes to {to!r}, which no service is called."
+        raise DeclarationError(*unknown(sentence, to, services, f"declare Service({to!r})."))
+    if command not in services[to].commands:
+        raise DeclarationError(
+            f"saga {saga!r}: {step} sends {command.__name__} to {to!r}, which nobody there is declared to handle.",
+            f"add @{to}.handles({command.__name__}), or name it in Service({to!r}, commands=...).",
+        )

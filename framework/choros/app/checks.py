@@ -1,0 +1,73 @@
+"""What is checked before a service runs: every declared message has a handler, and every handler its transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, get_type_hints
+
+from choros.app.service import Handler, Service
+from choros.errors import DeclarationError
+from choros.messages import Message
+from choros.store.barrier import Database, Transaction
+
+
+def check(service: Service, handlers: Iterable[Handler], database: Database) -> None:
+    """Raises DeclarationError where the service cannot run on this database."""
+    missing = service.missing()
+    if missing:
+        raise DeclarationError(
+            f"service {service.name!r} has no handler for {', '.join(missing)}.",
+            "import the module that registers it.",
+        )
+    check_reactions(service)
+    for handler in handlers:
+        _check_transaction(service, handler.function, handler.transaction, database)
+
+
+def check_preparations(service: Service, database: Database) -> None:
+    """Raises DeclarationError where what the service prepares is written for another database."""
+    for function in service.preparations:
+        for hint in get_type_hints(function).values():
+            if isinstance(hint, type) and issubclass(hint, Transaction):
+                _check_transaction(service, function, hint, database)
+
+
+def _check_transaction(
+    service: Service, function: Callable[..., Any], wanted: type[Transaction] | None, database: Database
+) -> None:
+    given = database.transaction_type
+    if wanted is not None and not issubclass(given, wanted):
+        raise DeclarationError(
+            f"service {service.name!r}: {function.__name__} takes a {wanted.__name__}, and its database gives"
+            f" a {given.__name__}.",
+            "give the service the database that it is written for: --database sqlite:///file or redis://...",
+        )
+
+
+def check_reactions(service: Service) -> None:
+    """Raises DeclarationError where a reaction is undone that the service does not have, or not in its database."""
+    seen: dict[type[Message], str] = {}
+    for undo in service.reactions.values():
+        if undo.undoes is None:
+            continue
+        name, undone = undo.function.__name__, undo.undoes.__name__
+        other = seen.setdefault(undo.undoes, undo.message.__name__)
+        if other != undo.message.__name__:
+            raise DeclarationError(
+                f"service {service.name!r}: what was done about {undone} is undone twice, about"
+                f" {other} and {undo.message.__name__}.",
+                "keep one: a saga that is undone publishes both.",
+            )
+        done = service.reactions.get(undo.undoes.type_name)
+        if done is None:
+            raise DeclarationError(
+                f"service {service.name!r}: {name} undoes what was done about {undone}, which nothing handles.",
+                f"register a handler with @{service.name}.on({undone}).",
+            )
+        for handler in (done, undo):
+            if handler.transaction is None:
+                raise DeclarationError(
+                    f"service {service.name!r}: {handler.function.__name__} takes no Transaction, so nothing can hold"
+                    f" {undone} and its undo apart.",
+                    "write its effect through the service's own transaction.",
+                )

@@ -1,0 +1,94 @@
+"""What a participant or a subscriber in another language has to know of an application, as JSON: every body as JSON
+Schema (2020-12), what a command may be answered with, and which command goes with which operation of which step.
+
+Of commands and facts the schema says what choros writes, of replies what it reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Literal
+
+from choros.app.app import App
+from choros.app.service import Service
+from choros.messages import SYSTEM_REFUSALS, Close, Closed, Command, Fact, Failure, Message, NothingToUndo
+from choros.saga.nodes.steps import Publish
+from choros.saga.plan import Planned
+from choros.saga.saga import Saga
+
+Json = dict[str, Any]
+
+
+def contract(app: App) -> Json:
+    """Everything that the services of this application are asked and told, and by which steps."""
+    return {
+        "namespace": app.namespace,
+        "application": app.name,
+        "services": {service.name: _service(service, app) for service in app.services.values()},
+        "facts": {fact.type_name: _schema(fact, "serialization") for fact in _facts(app)},
+    }
+
+
+def _service(service: Service, app: App) -> Json:
+    commands = {command.type_name: _command(command, service.name, app) for command in service.commands}
+    if commands:
+        commands[Close.type_name] = {
+            "body": _schema(Close, "serialization"),
+            "ok": {Closed.type_name: _schema(Closed, "validation")},
+        }
+    return {"commands": commands, "facts": [fact.type_name for fact in service.facts]}
+
+
+def _command(command: type[Command[Any]], service: str, app: App) -> Json:
+    sent = [one for saga in app.sagas.values() for one in _sent(saga, command, service)]
+    replies: list[type[Message]] = [command.reply_type]
+    if any(one["operation"] == "undo" for one in sent):
+        replies.append(NothingToUndo)
+    said: Json = {
+        "sent": sent,
+        "body": _schema(command, "serialization"),
+        "ok": {reply.type_name: _schema(reply, "validation") for reply in replies},
+    }
+    if any(one["operation"] == "do" for one in sent):
+        codes = {"enum": [*command.refusals, *SYSTEM_REFUSALS]}
+        said["refused"] = {Failure.type_name: _failure("refused", codes)}
+    return {**said, "failed": {Failure.type_name: _failure("failed", {"type": "string"})}}
+
+
+def _sent(saga: Saga[Any], command: type[Message], service: str) -> Iterator[Json]:
+    for planned in saga.plan.steps:
+        if not isinstance(planned.node, Publish) and planned.node.to == service:
+            for operation in _operations(planned, command):
+                yield {"saga": saga.name, "version": saga.version, "step": planned.name, "operation": operation}
+
+
+def _operations(planned: Planned, command: type[Message]) -> Iterator[str]:
+    if planned.command is command:
+        yield "do"
+    if planned.compensation is command:
+        yield "undo"
+
+
+def _failure(kind: str, codes: Json) -> Json:
+    """A failure of this kind, with one of these codes."""
+    schema = _schema(Failure, "validation")
+    return schema | {"properties": schema["properties"] | {"code": codes, "kind": {"const": kind}}}
+
+
+def _facts(app: App) -> Iterable[type[Fact]]:
+    """Those that anybody publishes, and those that anybody reacts to."""
+    found: list[Any] = [fact for saga in app.sagas.values() for fact in _published(saga)]
+    return dict.fromkeys([*found, *(fact for service in app.services.values() for fact in service.facts)])
+
+
+def _published(saga: Saga[Any]) -> Iterator[type[Message]]:
+    for planned in saga.plan.steps:
+        if isinstance(planned.node, Publish):
+            yield planned.action.builds
+            if planned.undo:
+                yield planned.undo.builds
+    yield from (builder.builds for builder in (*saga.plan.completed, *saga.plan.compensated))
+
+
+def _schema(message: type[Message], mode: Literal["serialization", "validation"]) -> Json:
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **message.model_json_schema(mode=mode)}

@@ -1,0 +1,375 @@
+"""A service: the commands that it carries out, and the facts that it reacts to."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Any, Literal, TypeVar, get_args
+
+from choros.app.settings import NOTHING_SET, Settings
+from choros.errors import DeclarationError
+from choros.messages import Command, Fact, Message, Reply
+from choros.names import RESERVED_NAMES
+from choros.saga.checks import is_a, is_name, listed, shown
+from choros.saga.parameters import hints_of
+from choros.saga.policy import check_duration
+from choros.store.barrier import Transaction
+from choros.transport.fact_log import FactLog
+from choros.transport.topology import Subscription
+
+SHORTEST_MEMORY = timedelta(hours=1)
+"""A fact that fails is on its way for half of that."""
+
+F = TypeVar("F", bound=Callable[..., Awaitable[Any]])
+P = TypeVar("P", bound=Callable[[Any], Awaitable[Any]])
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What a handler may know about its call besides the message."""
+
+    key: str
+    """The idempotency key: the same on every retry. Give it to a provider as its own."""
+    correlation_id: str
+    """The saga's id."""
+    saga: str = ""
+    step: str = ""
+    attempt: int = 1
+    not_after: float | None = None
+    """The deadline, in seconds since the epoch; None for none."""
+    message_id: str = ""
+    traceparent: str = ""
+
+
+Argument = Literal["message", "transaction", "call"]
+
+
+@dataclass(frozen=True, slots=True)
+class Handler:
+    """A function of a service, with what it asks for by naming it."""
+
+    message: type[Message]
+    function: Callable[..., Awaitable[Any]]
+    arguments: Mapping[str, Argument]
+    transaction: type[Transaction] | None = None
+    """The transaction that it asks for, if any."""
+    provider: bool = False
+    """Whether its effect lies outside the service's database."""
+    ask: Handler | None = None
+    """For a provider: finds out what became of a call under the same key."""
+    undoes: type[Fact] | None = None
+    """For a reaction: the fact whose reaction it takes back."""
+    settings: Settings = NOTHING_SET
+    """What is set for its calls alone: `concurrency` and `handler_time`."""
+
+    @property
+    def name(self) -> str:
+        """As its author calls it."""
+        return self.function.__name__
+
+    async def __call__(self, message: Message, transaction: Transaction | None, call: Call) -> Any:
+        given = {"message": message, "transaction": transaction, "call": call}
+        return await self.function(**{name: given[argument] for name, argument in self.arguments.items()})
+
+
+class Service:
+    """A participant, a subscriber, or both, under one name.
+
+    `commands` and `facts` say what the service deals with where its handlers are elsewhere, in a process of their
+    own; `choros check` reads them.
+
+    As a subscriber it may want more than the facts from now on, each by itself. `from_start`: those in the fact log
+    too. `ordered`: those of one stream in order, a failing one holding back the later ones of its stream.
+    `queue_limit`: no more than so many facts may wait for it; what is dropped it finds in the fact log. `remember`: how
+    long its inbox knows a fact, by the time that is written in the fact (without it, a day longer than the fact log);
+    one as old as what it has forgotten is parked.
+
+    `settings` say how it runs where nobody sets that from outside.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        commands: Iterable[type[Command[Any]]] = (),
+        facts: Iterable[type[Fact]] = (),
+        from_start: bool = False,
+        ordered: bool = False,
+        queue_limit: int = 0,
+        remember: timedelta | None = None,
+        settings: Settings = NOTHING_SET,
+    ):
+        if not is_name(name) or name in RESERVED_NAMES:
+            raise DeclarationError(
+                f"{shown(name)} is no name for a service.",
+                f"use lower-case words joined by '-' or '_', none of {', '.join(sorted(RESERVED_NAMES))}.",
+            )
+        self.name = name
+        self.settings = settings
+        self.from_start = from_start
+        self.remember = _remember(name, remember)
+        self.subscription = _subscription(name, ordered, queue_limit)
+        """How its queue of facts is declared."""
+        self._commands = _declared(name, "commands", commands, Command)
+        self._facts = _declared(name, "facts", facts, Fact)
+        self.handlers: dict[str, Handler] = {}
+        """The command handlers, by type name."""
+        self.reactions: dict[str, Handler] = {}
+        """The fact handlers, by type name."""
+        self.preparations: list[Callable[[Any], Awaitable[Any]]] = []
+        """What must be done before the first message."""
+
+    def __repr__(self) -> str:
+        return f"Service({self.name!r})"
+
+    @property
+    def commands(self) -> tuple[type[Command[Any]], ...]:
+        """The commands that it carries out."""
+        handled: list[Any] = [handler.message for handler in self.handlers.values()]
+        return tuple(dict.fromkeys([*self._commands, *handled]))
+
+    @property
+    def needs_log(self) -> bool:
+        """Whether it reads the fact log."""
+        return self.from_start or self.subscription.at_most > 0
+
+    @property
+    def facts(self) -> tuple[type[Fact], ...]:
+        """The facts that it reacts to."""
+        handled: list[Any] = [handler.message for handler in self.reactions.values()]
+        return tuple(dict.fromkeys([*self._facts, *handled]))
+
+    def handles(
+        self, command: type[Command[Any]], *, concurrency: int | None = None, handler_time: timedelta | None = None
+    ) -> Callable[[F], F]:
+        """Register the handler of a command whose effect is in the service's own database.
+
+        The handler returns the reply, or raises `Refused`; any other exception is retried by the saga. It names what
+        it takes: the command, a `Transaction`, the `Call`. No more than `concurrency` calls of it are at work at a
+        time; one that takes longer than `handler_time` is cancelled, and fails."""
+        _check_message(self.name, "handles", command, Command)
+        settings = Settings(concurrency=concurrency, handler_time=handler_time)
+
+        def register(function: F) -> F:
+            self._add(self.handlers, replace(_handler(self.name, command, function), settings=settings))
+            return function
+
+        return register
+
+    def provider(
+        self,
+        command: type[Command[Any]],
+        *,
+        ask: Callable[..., Awaitable[Any]] | None = None,
+        concurrency: int | None = None,
+        handler_time: timedelta | None = None,
+    ) -> Callable[[F], F]:
+        """Register the handler of a command whose effect lies outside the service's database, such as a bank's.
+
+        It must pass `call.key` on as idempotency key: after a crash it is called again under the same key. `ask`
+        finds out what became of an earlier call instead: it returns the reply, raises `Refused`, or returns None
+        where the provider has never seen the key. `concurrency` and `handler_time` as for `handles`."""
+        _check_message(self.name, "provider", command, Command)
+        settings = Settings(concurrency=concurrency, handler_time=handler_time)
+
+        def register(function: F) -> F:
+            asking = replace(_handler(self.name, command, ask, provider=True), settings=settings) if ask else None
+            handler = _handler(self.name, command, function, provider=True, ask=asking)
+            self._add(self.handlers, replace(handler, settings=settings))
+            return function
+
+        return register
+
+    def on(
+        self,
+        *facts: type[Fact],
+        undoes: type[Fact] | None = None,
+        concurrency: int | None = None,
+        handler_time: timedelta | None = None,
+    ) -> Callable[[F], F]:
+        """Register a reaction to facts. Nobody waits for it. Handled exactly once where it writes through the
+        `Transaction` that it names, at least once otherwise.
+
+        With `undoes` it takes back this service's reaction to that other fact of the same saga. It is called only if
+        that was handled; where it comes first, that is never handled. Both take a `Transaction`.
+        `concurrency` and `handler_time` as for `handles`."""
+        settings = Settings(concurrency=concurrency, handler_time=handler_time)
+        for fact in (*(facts or (None,)), *([undoes] if undoes is not None else [])):
+            _check_message(self.name, "on", fact, Fact)
+
+        def register(function: F) -> F:
+            for fact in facts:
+                self._add(
+                    self.reactions, replace(_handler(self.name, fact, function), undoes=undoes, settings=settings)
+                )
+            return function
+
+        return register
+
+    def prepares(self, function: P) -> P:
+        """Register what must be there before the first message, such as tables: an async function of a `Transaction`.
+        It runs at every start, in a transaction of its own, so it must be repeatable."""
+        _check_preparation(self.name, function)
+        self.preparations.append(function)
+        return function
+
+    def _add(self, handlers: dict[str, Handler], handler: Handler) -> None:
+        name = handler.message.type_name
+        if name in handlers:
+            raise DeclarationError(
+                f"service {self.name!r} handles {handler.message.__name__} twice,"
+                f" in {handlers[name].function.__name__} and {handler.function.__name__}.",
+                "keep one.",
+            )
+        handlers[name] = handler
+
+    def missing(self) -> list[str]:
+        """Names of declared messages that no handler is registered for."""
+        have = {*self.handlers, *self.reactions}
+        return [m.__name__ for m in (*self._commands, *self._facts) if m.type_name not in have]
+
+
+@dataclass(slots=True)
+class _Reading:
+    service: str
+    function: str
+    arguments: dict[str, Argument] = field(default_factory=dict)
+    transaction: type[Transaction] | None = None
+
+    def read(self, name: str, hint: Any, message: type[Message]) -> None:
+        kind = hint if isinstance(hint, type) else None
+        if kind is not None and issubclass(kind, Transaction):
+            self.arguments[name], self.transaction = "transaction", kind
+        elif kind is Call:
+            self.arguments[name] = "call"
+        elif hint is message or message in getattr(hint, "__args__", ()) or _is_wider(kind, message):
+            self.arguments[name] = "message"
+        else:
+            raise DeclarationError(
+                f"service {self.service!r}: {self.function} takes {name!r}, which is neither {message.__name__},"
+                " a Transaction nor a Call.",
+                "annotate its parameters with what they are.",
+            )
+
+
+def _is_wider(kind: type | None, message: type[Message]) -> bool:
+    """Whether a parameter of this kind takes such messages among others; `object` says nothing of what it takes."""
+    return kind is not None and issubclass(kind, Message) and issubclass(message, kind)
+
+
+def _subscription(service: str, ordered: bool, queue_limit: int) -> Subscription:
+    if queue_limit < 0:
+        raise DeclarationError(f"service {service!r}: queue_limit is {queue_limit}.", "0 for no limit.")
+    if ordered and queue_limit:
+        raise DeclarationError(
+            f"service {service!r}: what a bounded queue drops comes back later, out of order.",
+            "ordered=True or queue_limit, not both.",
+        )
+    return Subscription(service, ordered, queue_limit)
+
+
+def _remember(service: str, wanted: timedelta | None) -> timedelta | None:
+    if wanted is not None:
+        check_duration(f"service {service!r}", "remember", wanted)
+    if wanted is not None and wanted < SHORTEST_MEMORY:
+        raise DeclarationError(
+            f"service {service!r} forgets facts while they may still be on their way.", "remember=timedelta(days=30)."
+        )
+    return wanted
+
+
+def memory_for(service: Service, settings: Settings, log: FactLog | None = None) -> timedelta:
+    """How long a subscriber knows what it has handled; where nobody says, a day longer than the fact log knows it."""
+    memory = settings.over(service.settings).remember or service.remember
+    if memory and log and memory < log.max_age:
+        raise DeclarationError(
+            f"service {service.name!r} forgets facts that are still in the fact log.",
+            "a `remember` longer than the log's max_age.",
+        )
+    return memory or (log or FactLog()).max_age + timedelta(days=1)
+
+
+def _declared(service: str, what: str, messages: object, wanted: type[Message]) -> tuple[Any, ...]:
+    members = listed(f"service {service!r}: {what}", messages)
+    for member in members:
+        if not is_a(member, wanted):
+            raise DeclarationError(
+                f"service {service!r}: {what} holds {shown(member)}, which is no {wanted.__name__}.",
+                f"name classes that are derived from choros.{wanted.__name__}.",
+            )
+    return members
+
+
+def _check_message(service: str, decorator: str, message: object, wanted: type[Message]) -> None:
+    """A decorator without parentheses is given its function in the place of a message type."""
+    if not is_a(message, wanted):
+        given = "nothing" if message is None else shown(message)
+        raise DeclarationError(
+            f"service {service!r}: {decorator} is given {given}, which is no {wanted.__name__}.",
+            f"write @{service}.{decorator}(Some{wanted.__name__}) above an async def, with a class of your own.",
+        )
+
+
+def _check_async(service: str, function: object) -> None:
+    if not inspect.iscoroutinefunction(function):
+        raise DeclarationError(f"service {service!r}: {shown(function)} is not async.", "write async def.")
+    if not hasattr(function, "__name__"):  # a partial of one
+        raise DeclarationError(f"service {service!r}: {shown(function)} has no name.", "write an async def around it.")
+
+
+def _check_preparation(service: str, function: Callable[..., Any]) -> None:
+    """It is called with a transaction and nothing else."""
+    _check_async(service, function)
+    where = f"service {service!r}: {function.__name__}"
+    try:
+        given = inspect.signature(function).bind(None)
+    except TypeError:
+        given = None
+    hints = hints_of(function, where)
+    wrong = [hint for hint in map(hints.get, given.arguments if given else ()) if not _may_be_transaction(hint)]
+    if given is None or wrong:
+        raise DeclarationError(
+            f"{where} prepares the service, so it is called with a Transaction and nothing else.",
+            f"write async def {function.__name__}(db: SqliteTransaction) -> None, or another Transaction.",
+        )
+
+
+def _may_be_transaction(hint: object) -> bool:
+    return not isinstance(hint, type) or issubclass(hint, Transaction) or hint is object
+
+
+def _check_return(where: str, command: type[Command[Any]], returned: object) -> None:
+    """An annotation that is there must not promise another reply than the command's."""
+    replies = [hint for hint in (returned, *get_args(returned)) if is_a(hint, Reply)]
+    if replies and not any(issubclass(command.reply_type, reply) for reply in replies):
+        raise DeclarationError(
+            f"{where} returns {replies[0].__name__}, but {command.__name__} is answered with"
+            f" {command.reply_type.__name__}.",
+            f"return {command.reply_type.__name__}, or declare {command.__name__}(Command[{replies[0].__name__}]).",
+        )
+
+
+def _handler(
+    service: str,
+    message: type[Message],
+    function: Callable[..., Awaitable[Any]],
+    *,
+    provider: bool = False,
+    ask: Handler | None = None,
+) -> Handler:
+    _check_async(service, function)
+    name = function.__name__
+    hints = hints_of(function, f"service {service!r}: {name}")
+    reading = _Reading(service, name)
+    for parameter in inspect.signature(function).parameters:
+        reading.read(parameter, hints.get(parameter), message)
+    if issubclass(message, Command):
+        _check_return(f"service {service!r}: {name}", message, hints.get("return"))
+    if provider and reading.transaction:
+        raise DeclarationError(
+            f"service {service!r}: {name} is a provider's handler, so no transaction is open while it runs.",
+            "take the Call and use its key, or register it with handles().",
+        )
+    return Handler(message, function, reading.arguments, reading.transaction, provider, ask)

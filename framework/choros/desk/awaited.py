@@ -1,0 +1,118 @@
+"""What a saga instance waits for: a step's answer, since when, which attempt; and whether anybody is there to give it.
+
+Read from the record and, by one question, from the broker. A command line prints it; whatever else shows sagas has the
+same values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from choros.errors import DeclaredOtherwise
+from choros.runtime.host.presence import Ask
+from choros.runtime.orchestrator.recognition import recognise
+from choros.saga.machine.instance import Instance, Leg
+from choros.saga.machine.turn import retry_policy
+from choros.saga.nodes.steps import Publish
+from choros.saga.plan import Planned
+from choros.saga.saga import Saga, Sagas
+from choros.store.sagas import Store
+from choros.transport.port import Seen
+from choros.transport.reply_queues import reply_queue
+from choros.transport.topology import Names
+
+NOT_ASKED = Seen("untold")
+NOTED_WITHIN = 3.0
+"""Seconds after which a command that has left is noted as sent."""
+Held = Literal["", "paused", "parked"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Awaited:
+    """The answer that an instance cannot go on without. Times are seconds since the epoch."""
+
+    step: str
+    operation: str
+    """do, undo or close."""
+    service: str
+    queue: str
+    """Where its commands go."""
+    since: float
+    """When its first attempt was sent."""
+    attempt: int
+    attempts: int | None
+    """How many there may be in all; None where only the time counts."""
+    until: float
+    """No attempt starts after this moment."""
+    next_try: float | None
+    """When the next attempt is due; None while it is parked."""
+    answered: bool
+    """Whether the last attempt was answered with a failure, so that only the next one is waited for."""
+    unsent: bool
+    """Whether its command has not left yet."""
+    held: Held = ""
+    """What keeps the next attempt from being sent."""
+    seen: Seen = NOT_ASKED
+    """The service's queue, once somebody has looked."""
+    answers: Seen = NOT_ASKED
+    """The queue that its answers go to, which the orchestrators on its store consume."""
+
+
+def awaited(saga: Saga[Any], instance: Instance, names: Names, unsent: Collection[str] = ()) -> Awaited | None:
+    """What it waits for; None where it waits for no answer. `unsent`: the ids of its commands that have not left."""
+    if instance.terminal or len(saga.plan.steps) != len(instance.steps):
+        return None
+    for planned in saga.plan.steps:
+        leg = instance.steps[planned.index].leg
+        if leg is not None and not isinstance(planned.node, Publish):
+            return _awaited(planned, leg, instance, names, bool(unsent))
+    return None
+
+
+def _awaited(planned: Planned, leg: Leg, instance: Instance, names: Names, unsent: bool) -> Awaited:
+    assert not isinstance(planned.node, Publish)
+    policy, service = retry_policy(planned, leg), planned.node.to
+    held: Held = "parked" if instance.status == "parked" else "paused" if instance.paused else ""
+    return Awaited(
+        step=planned.name,
+        operation=leg.operation,
+        service=service,
+        queue=names.service_queue(service),
+        since=leg.first_at,
+        attempt=leg.attempt,
+        attempts=policy.attempts,
+        until=leg.first_at + policy.total.total_seconds(),
+        next_try=leg.due,
+        answered=leg.waiting,
+        unsent=unsent,
+        held=held,
+    )
+
+
+async def waits_for(sagas: Sagas, namespace: str, store: Store, saga_id: str, ask: Ask | None = None) -> Awaited | None:
+    """What this instance waits for; None where that is no answer, or where these declarations do not fit it. Costs one
+    record and, with `ask`, two or three questions to the broker. Raises StoreUnreachable."""
+    loaded = (await store.load([saga_id])).get(saga_id)
+    if loaded is None or loaded.record.gone or loaded.record.unreadable:
+        return None
+    try:
+        saga, instance = recognise(sagas, loaded.record)
+    except DeclaredOtherwise:
+        return None
+    settled = store.now() - loaded.record.updated_at > NOTED_WITHIN
+    one = awaited(saga, instance, Names(namespace), loaded.unsent if settled else ())
+    if one is None or one.held or ask is None:
+        return one
+    mine = [reply_queue(namespace, loaded.record.application, of) for of in (store.identity, "")]
+    return replace(one, seen=await ask(one.queue), answers=await _consumed(ask, mine))
+
+
+async def _consumed(ask: Ask, queues: Sequence[str]) -> Seen:
+    """The first that somebody consumes, or else the first: where nobody may make a store's queue, its orchestrators
+    consume that of the application."""
+    seen = [await ask(queues[0])]
+    if seen[0].state in ("there", "missing") and not seen[0].consumers:
+        seen.append(await ask(queues[1]))
+    return next((one for one in seen if one.consumers or one.state not in ("there", "missing")), seen[0])

@@ -1,0 +1,169 @@
+"""What a person looks for among many sagas: where each is, why, and since when; found by all of that.
+
+A store finds by saga, status and time. For the rest its records are read, the last started first, and no more than
+`MOST_LOOKED`: a question must not cost what all that is stored costs. Who asks is told where the look ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from math import inf
+
+from choros.errors import MessageRejected
+from choros.messages import Failure
+from choros.runtime.orchestrator.recognition import as_stored
+from choros.runtime.orchestrator.stuck import declared_in, whys_stuck
+from choros.saga.difference import paths
+from choros.saga.machine.instance import Instance
+from choros.saga.saga import Sagas
+from choros.store.paging import Position
+from choros.store.sagas import Kind, Record, Store
+
+MOST_LOOKED = 10_000
+"""Records that are read for one question."""
+PAGE = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """One saga instance in a line."""
+
+    record: Record
+    step: str
+    """The step that it is at; of one that was undone, the step that failed. Empty once it is completed."""
+    reason: str
+    """Why it waits for a person, is stuck, or is being undone."""
+    paused: bool
+    stuck: str
+    """Why this application leaves it alone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """Which instances are looked for; what is left out, any."""
+
+    saga: str = ""
+    status: str = ""
+    step: str = ""
+    reason: str = ""
+    """A part of the reason, in upper or lower case."""
+    version: int | None = None
+    paused: bool = False
+    since: float = 0.0
+    """Started at this moment or later."""
+    before: float = inf
+    """Started before this moment."""
+
+    def takes(self, one: Summary) -> bool:
+        """Whether it is one of those, as far as the store has not seen to that."""
+        return (
+            self.step in ("", one.step)
+            and self.reason.casefold() in one.reason.casefold()
+            and self.version in (None, one.record.saga_version)
+            and (one.paused or not self.paused)
+        )
+
+
+@dataclass(slots=True)
+class Overview:
+    """What was found."""
+
+    found: list[Summary] = field(default_factory=list)
+    more: bool = False
+    """Whether there are more than were asked for."""
+    ended_at: float | None = None
+    """When the last one that was looked at began, if the look ended there."""
+
+
+async def overview(sagas: Sagas, store: Store, wanted: Wanted, limit: int, most: int = MOST_LOOKED) -> Overview:
+    """Up to `limit` instances, the last started first; raises StoreUnreachable. Without `sagas` it says what the store
+    alone knows."""
+    seen, looked = Overview(), 0
+    async for record, summary in _summaries(sagas, store, wanted, min(limit + 1, PAGE)):
+        if looked == most:
+            seen.ended_at = record.started_at
+            return seen
+        looked += 1
+        if summary and wanted.takes(summary):
+            if len(seen.found) == limit:
+                seen.more = True
+                return seen
+            seen.found.append(summary)
+    return seen
+
+
+async def summary_of(sagas: Sagas, store: Store, record: Record) -> Summary:
+    """One instance in a line; raises StoreUnreachable."""
+    whys = await whys_stuck(sagas, store, [record]) if sagas else {}
+    return await _summary(record, _Steps(sagas, store), whys)
+
+
+async def _summaries(
+    sagas: Sagas, store: Store, wanted: Wanted, page_size: int
+) -> AsyncIterator[tuple[Record, Summary | None]]:
+    steps, cursor = _Steps(sagas, store), _place(wanted)
+    while True:
+        page = await store.find(saga=wanted.saga, status=wanted.status, limit=page_size, cursor=cursor)
+        whys = await whys_stuck(sagas, store, page.records) if sagas else {}
+        for record in page.records:
+            if record.started_at < wanted.since and not record.unreadable:
+                return
+            yield record, await _summary(record, steps, whys)
+        if not (cursor := page.cursor):
+            return
+        page_size = PAGE
+
+
+def _place(wanted: Wanted) -> str:
+    """Looking from a moment on costs no more than looking from the newest on."""
+    return "" if wanted.before == inf else Position(wanted.before, "").cursor
+
+
+async def _summary(record: Record, steps: _Steps, whys: Mapping[str, str]) -> Summary:
+    instance, stuck = as_stored(record), whys.get(record.saga_id, "")
+    failure = failure_of(instance)
+    step = await steps.name(record, instance)
+    if instance.status == "compensated" and failure:
+        step = failure.step
+    return Summary(record, step, _reason(record, instance, failure, stuck), instance.paused, stuck)
+
+
+def _reason(record: Record, instance: Instance, failure: Failure | None, stuck: str) -> str:
+    if record.unreadable:
+        return f"cannot be read: {record.unreadable}"
+    if stuck:
+        return f"stuck: {stuck}"
+    if instance.parked:
+        return instance.parked
+    if failure:
+        return failure.code + (f": {failure.detail}" if failure.detail else "")
+    return f"{instance.wanted}, if the pivot is refused" if instance.wanted else ""
+
+
+def failure_of(instance: Instance) -> Failure | None:
+    """Why it is being undone, or was."""
+    try:
+        return Failure.from_json(instance.failure) if instance.failure else None
+    except MessageRejected:
+        return None
+
+
+class _Steps:
+    """The names of steps; one history for each kind of instance is enough to know them."""
+
+    def __init__(self, sagas: Sagas, store: Store) -> None:
+        self._store = store
+        self._known: dict[Kind, list[str]] = {}
+        for saga in sagas.values():
+            names = [planned.name for planned in saga.plan.steps]
+            self._known[Kind(saga.name, saga.version, saga.fingerprint.hash)] = names
+
+    async def name(self, record: Record, instance: Instance) -> str:
+        """Of the step that the instance is at; its number where nothing says how it is called."""
+        if instance.terminal or instance.cursor >= len(instance.steps):
+            return ""
+        if record.kind not in self._known:
+            self._known[record.kind] = paths(declared_in(await self._store.history(record.saga_id)))
+        names = self._known[record.kind]
+        return names[instance.cursor] if len(names) == len(instance.steps) else f"step {instance.cursor + 1}"

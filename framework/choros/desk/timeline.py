@@ -1,0 +1,111 @@
+"""A saga instance's history as lines that a person reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from textwrap import wrap
+from typing import Any
+
+from choros.desk.repeats import folded
+from choros.runtime.client.client import Account, events_of
+from choros.saga.nodes.steps import Publish
+from choros.saga.saga import Saga
+
+_MARKS = {
+    "replied": "✔", "undone": "↩", "refused": "✖", "failed": "!", "timed_out": "!", "retry_scheduled": "…",
+    "late_reply": "·", "undeclared_refusal": "!", "parked": "■", "unparked": "▶", "skipped": "»", "paused": "‖",
+    "resumed": "▶", "wanted": "·", "too_late": "·", "fact_published": "◇", "fact_held": "·", "fact_dropped": "·",
+    "rerun": "▶", "moved": "▶", "unreadable": "?",
+}  # fmt: skip
+_WORDS = {
+    "failed": "failed", "timed_out": "no answer in time", "late_reply": "late reply, changes nothing",
+    "undeclared_refusal": "refused with a code that the command does not declare", "parked": "waits for a person",
+    "unparked": "goes on", "skipped": "skipped by a person", "paused": "paused", "resumed": "resumed",
+    "wanted": "wanted, if the pivot is refused", "too_late": "too late", "fact_held": "held until the pivot",
+    "fact_dropped": "dropped, it did not come true", "rerun": "run again from here, as",
+    "moved": "goes on as", "compensating": "is being undone", "started": "started",
+    "unreadable": "what happened here cannot be read",
+}  # fmt: skip
+
+_WIDTH, _WORDS_AT = 80, 46
+_INDENT = 6 * " "
+
+
+def timeline(account: Account, saga: Saga[Any] | None) -> Iterator[str]:
+    """Two lines of head, then one for everything that happened; without the declaration, in the words of the history.
+    What is too long for a terminal of 80 columns goes on in the next line."""
+    record = account.record
+    took = (record.updated_at - record.started_at) * 1000
+    ended = f"{record.status} in {took:.0f} ms" if account.instance.terminal else record.status
+    yield f"{record.key}  {ended}"
+    yield f"  saga {record.saga} v{record.saga_version}, {record.saga_id}"
+    sent: dict[tuple[str, str], float] = {}
+    for event, at, times in folded((event, row.at) for row in account.history for event in events_of(row)):
+        kind, step, operation = event["kind"], event.get("step", ""), event.get("operation", "")
+        if kind == "sent":
+            sent.setdefault((step, operation), at)
+        elif kind in _MARKS or "act" in event:
+            words = f"{f'{times} × ' if times > 1 else ''}{_words(event, step)}{signature(event)}"
+            yield from _lines(_what(event, saga, at - sent.get((step, operation), at)), words)
+
+
+def _lines(what: str, words: str) -> Iterator[str]:
+    line = f"{what}  {words}".rstrip()
+    if len(line) <= _WIDTH:
+        yield line
+    else:
+        yield what.rstrip()
+        yield from wrap(words, _WIDTH, initial_indent=_INDENT, subsequent_indent=_INDENT, break_long_words=False)
+
+
+def _what(event: dict[str, Any], saga: Saga[Any] | None, seconds: float) -> str:
+    kind, step = event["kind"], event.get("step", "")
+    name, service = _name(event, saga), _service(saga, step)
+    took = f"{seconds * 1000:6.0f} ms" if kind in ("replied", "undone", "refused", "failed") else ""
+    where = f" {service:<11} {took:>9}" if service or took else ""
+    return f"  {_MARKS.get(kind, '·')} {name:<20}{where}".ljust(_WORDS_AT)
+
+
+def _name(event: dict[str, Any], saga: Saga[Any] | None) -> str:
+    step = str(event.get("step", ""))
+    if event["kind"] in ("fact_published", "fact_held", "fact_dropped"):
+        return f"fact {event.get('code', '')}"
+    planned = saga.plan.find(step) if saga else None
+    if event.get("operation") == "undo" and planned and planned.undo:
+        return planned.undo.function.__name__
+    return step or str(event.get("code", ""))
+
+
+def _service(saga: Saga[Any] | None, step: str) -> str:
+    planned = saga.plan.find(step) if saga else None
+    return "" if planned is None or isinstance(planned.node, Publish) else planned.node.to
+
+
+def _words(event: dict[str, Any], step: str) -> str:
+    kind, code, attempt = event["kind"], event.get("code", ""), event.get("attempt", 0)
+    again = f"attempt {attempt}" if attempt > 1 else ""
+    match kind:
+        case "replied":
+            return again
+        case "undone":
+            return f"undo of {step} {again}".strip()
+        case "refused":
+            return f"refused: {code}{_more(event)}"
+        case "retry_scheduled":
+            return f"attempt {attempt} in {event.get('seconds', 0):.1f} s"
+        case "fact_published":
+            return "published, tracked by nobody"
+        case _:
+            return f"{_WORDS.get(kind, kind)}{f': {code}' if code and code != step else ''}{_more(event)}"
+
+
+def signature(event: dict[str, Any]) -> str:
+    """Who did it, and why, where a person did and said so."""
+    by, reason = event.get("by", ""), event.get("reason", "")
+    who = f" by {by}" if by else ""
+    return f" ({event['act']}{who}{f': {reason}' if reason else ''})" if "act" in event else ""
+
+
+def _more(event: dict[str, Any]) -> str:
+    detail = " ".join(str(event.get("detail", "")).split())
+    return f" ({detail})" if detail else ""

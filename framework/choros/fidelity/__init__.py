@@ -1,0 +1,1 @@
+"""Whether what a message class writes is what it reads back."""

@@ -1,0 +1,366 @@
+"""Roles: what one process does of an application. Here, and only here, addresses become adapters."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Protocol, TypeVar
+
+from choros.app.app import App
+from choros.app.checks import check, check_preparations
+from choros.app.service import Service, memory_for
+from choros.app.settings import NOTHING_SET, Settings
+from choros.errors import UsageError, shown, unknown
+from choros.roles.stores import database_at, store_at
+from choros.roles.transports import open_transport
+from choros.runtime.client.client import Client
+from choros.runtime.host.call import ExitWanted, apart, in_order, plainly
+from choros.runtime.host.patience import Waiting
+from choros.runtime.host.vitals import Starting, Vitals
+from choros.runtime.orchestrator.orchestrator import Orchestrator
+from choros.runtime.orchestrator.retention import Retention, too_short
+from choros.runtime.participant.participant import Participant
+from choros.runtime.subscriber.subscriber import Subscriber
+from choros.store.barrier import Database, Job
+from choros.store.sagas import Store
+from choros.telemetry.logs import get_logger
+from choros.transport.inspection import LookingTransport
+from choros.transport.permissions import participant, subscriber
+from choros.transport.port import Transport
+from choros.transport.topology import Names, topology
+
+log = get_logger(__name__)
+
+T = TypeVar("T")
+DEFAULT_BROKER = "amqp://guest:guest@127.0.0.1:5672/"
+DEFAULT_STORE = "sqlite:///.choros/sagas.db"
+DEFAULT_DATABASE = "sqlite:///.choros/{service}.db"
+HANDLER_SECONDS = 60.0
+"""A handler may hold its service's SQLite file so long before the file counts as away."""
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where everything is. `{service}` in the database's address stands for the service's name."""
+
+    broker: str = DEFAULT_BROKER
+    store: str = DEFAULT_STORE
+    database: str = DEFAULT_DATABASE
+
+    def __repr__(self) -> str:
+        return f"Addresses({shown(self.broker)!r}, {shown(self.store)!r}, {shown(self.database)!r})"
+
+
+Unfinished = Callable[[], Sequence[str]]
+"""Names the calls that have not ended, from any thread."""
+Begun = Callable[[Callable[[], None], Unfinished], None]
+"""Told once a role is open: what stops it in order, and what names the calls that have not ended."""
+
+
+class Running(Protocol):
+    """Something with a loop of its own."""
+
+    @property
+    def last_delivery(self) -> float | None:
+        """When the last delivery came, in seconds since the epoch."""
+        ...
+
+    async def run(self) -> None:
+        """Run until stopped."""
+        ...
+
+    def stop(self) -> Awaitable[None] | None:
+        """Finish what is under way, then let `run` return."""
+        ...
+
+
+@asynccontextmanager
+async def connected(addresses: Addresses, app: App, name: str) -> AsyncIterator[LookingTransport]:
+    """A transport that is connected, and closed at the end; raises BrokerUnreachable or BrokerMisconfigured."""
+    transport = open_transport(addresses.broker, app.namespace, name)
+    try:
+        await transport.connect()
+        yield transport
+    finally:
+        await transport.close()
+
+
+@asynccontextmanager
+async def opened_store(addresses: Addresses, app: App) -> AsyncIterator[Store]:
+    """The saga store, open, and closed at the end; raises StoreUnreachable or StoreMisconfigured."""
+    store = store_at(_with_folder(addresses.store), f"{app.namespace}.{app.name}")
+    try:
+        await store.open()
+        yield store
+    finally:
+        await store.close()
+
+
+@asynccontextmanager
+async def opened_database(addresses: Addresses, app: App, service: Service) -> AsyncIterator[Database]:
+    """A service's own database, open and prepared, and closed at the end."""
+    url = _with_folder(addresses.database.replace("{service}", service.name))
+    database = database_at(url, f"{app.namespace}.{service.name}")
+    try:
+        await database.open()
+        check(service, [*service.handlers.values(), *service.reactions.values()], database)
+        check_preparations(service, database)
+        for error in await database.run([_prepared(function) for function in service.preparations]):
+            if isinstance(error, Exception):
+                raise plainly(error)
+        yield database
+    finally:
+        await database.close()
+
+
+def _prepared(function: Callable[[Any], Awaitable[Any]]) -> Job:
+    return lambda transaction: apart(partial(function, transaction))
+
+
+def _with_folder(url: str) -> str:
+    """A SQLite file needs its folder."""
+    if url.startswith("sqlite:///"):
+        folder = Path(url.removeprefix("sqlite:///")).parent
+        try:
+            folder.mkdir(0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"The folder {folder} cannot be made: {error.strerror}.", "one to write to.") from None
+    return url
+
+
+@asynccontextmanager
+async def client_of(app: App, addresses: Addresses, *, name: str = "client") -> AsyncIterator[Client]:
+    """A client for starting and following sagas; what it starts is carried on by the orchestrators that run."""
+    async with AsyncExitStack() as stack:
+        transport = await stack.enter_async_context(connected(addresses, app, name))
+        store = await stack.enter_async_context(opened_store(addresses, app))
+        yield await stack.enter_async_context(Client(app, store=store, transport=transport))
+
+
+@asynccontextmanager
+async def running(
+    app: App, addresses: Addresses | None = None, *, settings: Settings = NOTHING_SET
+) -> AsyncIterator[Client]:
+    """The whole application in this process: an orchestrator, and every service and subscriber that has handlers.
+
+    Yields a client for it. For a first try, for tests, and for small installations. Without addresses nothing outlives
+    it: broker and store are in memory, and the services' databases SQLite files in a temporary folder. `settings` go
+    before those of each service."""
+    async with AsyncExitStack() as stack:
+        if addresses is None:
+            folder = stack.enter_context(TemporaryDirectory(prefix="choros-"))
+            addresses = Addresses("memory://", "memory://", f"sqlite:///{folder}/{{service}}.db")
+        parts = await open_role(app, "all", addresses, stack, settings=settings)
+        orchestrator = next((part for part in parts if isinstance(part, Orchestrator)), None)
+        if orchestrator is None:
+            raise UsageError("This application has no saga to run.", "name one in App(sagas=...).")
+        await Waiting(settings.seconds("wait")).until(orchestrator.declare)  # every queue, before anybody sends
+        loops = asyncio.create_task(in_order(partial(run_together, parts)))
+        loops.add_done_callback(_say_what_ended_it)
+        try:
+            yield Client(app, store=orchestrator.store, transport=orchestrator.transport, decider=orchestrator.decider)
+        finally:
+            await stop_all(parts)
+            try:
+                await loops
+            except ExitWanted as error:
+                raise error.wanted from None
+
+
+def _say_what_ended_it(loops: asyncio.Task[None]) -> None:
+    """At once: it is raised only where `running` ends, which may be long after."""
+    if not loops.cancelled() and (error := loops.exception()) is not None:
+        log.error(
+            "choros.running.ended", error=type(plainly(error)).__name__, reason=getattr(plainly(error), "sentence", "")
+        )
+
+
+async def run_role(
+    app: App,
+    role: str,
+    addresses: Addresses,
+    *,
+    health_file: Path | None = None,
+    settings: Settings = NOTHING_SET,
+    begun: Begun = lambda *_: None,
+) -> None:
+    """Run a role until it is stopped: `orchestrator`, `service:NAME`, `subscriber:NAME` or `all`.
+
+    Signals are the affair of whoever has the process: once the role is open, `begun` is told how to stop it.
+    `settings` go before those of each service.
+
+    Every few seconds it writes to `health_file`, if given, how it is; `choros health FILE` reads that."""
+    vitals = Vitals(role, path=health_file)
+    vitals.watch_broker(Starting())
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(_end, asyncio.create_task(vitals.run()))
+        parts = await open_role(app, role, addresses, stack, vitals, settings)
+        vitals.watch_receivers(parts)
+        begun(partial(_stop_soon, parts), partial(_unfinished, parts))
+        await run_together(parts)
+
+
+async def _end(watching: asyncio.Task[None]) -> None:
+    watching.cancel()
+    await asyncio.wait({watching})
+
+
+def longest_drain(app: App, settings: Settings) -> float:
+    """How many seconds what is under way may take when a role of it stops."""
+    return max(
+        [settings.seconds("drain"), *(settings.over(s.settings).seconds("drain") for s in app.services.values())]
+    )
+
+
+def _stop_soon(parts: list[Running]) -> None:
+    stopping = asyncio.ensure_future(stop_all(parts))
+    _stopping.add(stopping)
+    stopping.add_done_callback(_stopping.discard)
+
+
+_stopping: set[asyncio.Future[None]] = set()
+"""Held here until they have ended: the loop holds its tasks only weakly."""
+
+
+def _unfinished(parts: Sequence[Running]) -> Sequence[str]:
+    calls = [part.calls for part in parts if isinstance(part, (Participant, Subscriber))]
+    return [name for one in calls for name in one.unfinished]
+
+
+async def open_role(
+    app: App,
+    role: str,
+    addresses: Addresses,
+    stack: AsyncExitStack,
+    vitals: Vitals | None = None,
+    settings: Settings = NOTHING_SET,
+) -> list[Running]:
+    """Connect what a role needs; `stack` closes it. Raises UsageError for a role that the application has not."""
+    kind, _, name = _role_of(app, role)
+    vitals = vitals or Vitals(role)
+    waiting = Waiting(settings.seconds("wait"))
+    opening = partial(connected, addresses, app, f"{app.namespace}.{role}")
+    transport = await waiting.until(lambda: stack.enter_async_context(opening()))
+    parts: list[Running] = []
+    if kind == "all":
+        services = [s for s in app.services.values() if s.handlers or s.reactions]
+        for service in services:
+            parts += await _open_service(app, service, addresses, transport, stack, vitals, settings)
+    elif kind in ("service", "subscriber"):
+        parts += await _open_service(app, app.service(name), addresses, transport, stack, vitals, settings, kind)
+    if role == "orchestrator" or (kind == "all" and app.sagas):
+        store = await _entered(addresses.store, partial(opened_store, addresses, app), stack, waiting)
+        vitals.watch_store("saga store", partial(_look_into_store, store, app))
+        vitals.watch_room("saga store", store.room)
+        retention = Retention(settings.age("keep_sagas"), settings.age("keep_start_keys"))
+        orchestrator = Orchestrator(
+            app,
+            transport=transport,
+            store=store,
+            drain=settings.seconds("drain"),
+            wait=settings.seconds("wait"),
+            retention=retention,
+        )
+        vitals.watch_stranded(lambda: orchestrator.stranded.count + orchestrator.decider.timers.strange)
+        vitals.watch_unreadable(lambda: orchestrator.decider.unreadable)
+        memories = [settings.over(service.settings).seconds("forget_after") for service in app.services.values()]
+        vitals.watch_oldest(lambda: orchestrator.oldest, min(memories, default=settings.seconds("forget_after")))
+        vitals.watch_noticed(lambda: too_short(retention, max(memories, default=0.0)))
+        vitals.watch_noticed(lambda: orchestrator.decider.timers.noticed)
+        vitals.watch_noticed(lambda: orchestrator.absent.noticed)
+        parts.append(orchestrator)
+    vitals.watch_broker(transport)  # from now on the role is open
+    return parts
+
+
+def _role_of(app: App, role: str) -> tuple[str, str, str]:
+    """Its parts, known to be there before any server is waited for."""
+    kind, _, name = parts = role.partition(":")
+    if kind in ("service", "subscriber"):
+        app.service(name)
+    elif role not in ("orchestrator", "all"):
+        hint = "orchestrator, service:NAME, subscriber:NAME or all."
+        raise UsageError(*unknown(f"There is no role {role!r}.", role, ("orchestrator", "all"), hint))
+    return parts
+
+
+async def _entered(
+    url: str, opening: Callable[[], AbstractAsyncContextManager[T]], stack: AsyncExitStack, waiting: Waiting
+) -> T:
+    """Open a store, and wait for its server; a file that cannot be had does not come by waiting."""
+    patience = Waiting() if url.startswith("sqlite:") else waiting
+    return await patience.until(lambda: stack.enter_async_context(opening()))
+
+
+async def _look_into_store(store: Store, app: App) -> None:
+    """Read, and write what changes nothing: a replica reads as well as ever."""
+    await store.due(0.0, app.kinds, 1)
+    await store.mark_sent([("", "")])
+
+
+async def _look_into_database(database: Database) -> None:
+    """The same."""
+    await database.unsent(1)
+    await database.mark_sent([""])
+
+
+async def _open_service(
+    app: App,
+    service: Service,
+    addresses: Addresses,
+    transport: Transport,
+    stack: AsyncExitStack,
+    vitals: Vitals,
+    settings: Settings,
+    kind: str = "",
+) -> Sequence[Running]:
+    waiting = Waiting(settings.seconds("wait"))
+    database = await _entered(addresses.database, partial(opened_database, addresses, app, service), stack, waiting)
+    parts: list[Participant | Subscriber] = []
+    given: Any = {"namespace": app.namespace, "transport": transport, "database": database, "settings": settings}
+    names = Names(app.namespace)
+    if service.commands and kind != "subscriber":
+        rights = participant(names, service.name)
+        needed = topology(app.namespace, services=[service.name])
+        await waiting.until(partial(transport.declare, replace(needed, writes=rights.writes)))
+        commanded = Participant(service, sagas=app.sagas, **given)
+        vitals.watch_noticed(lambda: commanded.passing_on.noticed)
+        parts.append(commanded)
+    if service.facts and kind != "service":
+        rights = subscriber(names, service.subscription, reads_log=service.needs_log)
+        needed = topology(app.namespace, subscribers=[service.subscription], fact_log=app.fact_log)
+        await waiting.until(partial(transport.declare, replace(needed, writes=rights.writes)))
+        parts.append(Subscriber(service, **given, memory=memory_for(service, settings, app.fact_log)))
+    if not parts:
+        raise UsageError(f"service {service.name!r} has nothing to do as {kind}.", "look at: choros check.")
+    calls = [part.calls for part in parts]
+    look = partial(_look_into_database, database)
+    vitals.watch_store(f"database of {service.name}", look, HANDLER_SECONDS, calls)
+    for one in calls:
+        vitals.watch_calls(one)
+    return parts
+
+
+async def run_together(parts: list[Running]) -> None:
+    """Run all until one ends, then stop the others; raises what ended it."""
+    tasks = [asyncio.create_task(in_order(part.run)) for part in parts]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        await stop_all(parts)
+        await asyncio.wait(tasks, timeout=30)
+    for task in tasks:
+        task.cancel()
+        if task.done() and not task.cancelled() and (error := task.exception()):
+            raise plainly(error)
+
+
+async def stop_all(parts: list[Running]) -> None:
+    """Ask all to finish."""
+    stopping = [waiting for part in parts if (waiting := part.stop()) is not None]
+    await asyncio.gather(*stopping)

@@ -1,0 +1,1 @@
+"""The client: starts sagas, acts on them, and tells what became of them."""

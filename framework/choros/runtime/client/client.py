@@ -1,0 +1,399 @@
+"""The client: starts sagas, waits for their outcome, and tells what became of them."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Awaitable
+from contextlib import suppress
+from copy import copy
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from choros.app.app import App
+from choros.errors import (
+    BrokerUnreachable,
+    ChorosError,
+    DeclaredOtherwise,
+    OutcomePending,
+    SagaNotFound,
+    StoreUnreachable,
+    UsageError,
+)
+from choros.messages import Failure, Message
+from choros.runtime.client.parked import meant
+from choros.runtime.client.reference import referred
+from choros.runtime.client.rerun import rerun
+from choros.runtime.client.skip import Skippable, skippable
+from choros.runtime.client.upkeep import kept_up
+from choros.runtime.orchestrator.decider import Decider
+from choros.runtime.orchestrator.recognition import as_stored, recognise
+from choros.runtime.orchestrator.retention import gone, warning
+from choros.runtime.orchestrator.return_address import ReturnAddress
+from choros.runtime.orchestrator.signature import UNSIGNED, Signature
+from choros.runtime.orchestrator.stuck import followed, why_stuck
+from choros.runtime.orchestrator.transition import Transitions
+from choros.runtime.orchestrator.work import Done, Move, Start, Work
+from choros.saga.machine.inputs import (
+    CancelRequested,
+    Input,
+    PauseRequested,
+    ResumeRequested,
+    RetryRequested,
+    SkipRequested,
+)
+from choros.saga.machine.instance import Instance, Status
+from choros.saga.saga import Saga
+from choros.sources import fresh_id, saga_id_for
+from choros.store.sagas import HistoryRow, Record, Store
+from choros.transport.port import Transport
+from choros.wire.attributes import trace_context
+from choros.wire.canonical import canonical
+from choros.wire.envelope import why_unreadable
+
+T = TypeVar("T")
+POLL_FIRST, POLL_MOST = 0.02, 0.5
+_LONGEST_ID = 200
+
+UNREADABLE = "unreadable"
+"""The kind of event that stands for a row of the history that somebody has changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How far a saga instance is, and how it ended if it has."""
+
+    saga_id: str
+    status: Status
+    failure: Failure | None = None
+    """Why it was undone."""
+    parked: str = ""
+    """Why it waits for a person."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is completed or compensated; a parked saga is neither."""
+        return self.status in ("completed", "compensated")
+
+    @property
+    def settled(self) -> bool:
+        """Whether it goes no further by itself: it has ended, or waits for a person."""
+        return self.ended or self.status == "parked"
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Everything that is known of one saga instance."""
+
+    record: Record
+    instance: Instance
+    history: tuple[HistoryRow, ...]
+
+
+class Client:
+    """Starts and follows sagas on an open store. Use it as `async with`, or give it the decider of an orchestrator
+    that runs in the same process. Every call is bounded by `timeout` and raises StoreUnreachable past it."""
+
+    def __init__(
+        self,
+        app: App,
+        *,
+        store: Store,
+        transport: Transport,
+        decider: Decider | None = None,
+        timeout: timedelta = timedelta(seconds=30),
+    ) -> None:
+        self._app = app
+        self._store = store
+        self._transport = transport
+        self._own = decider is None
+        self._address = ReturnAddress(app, store)
+        self._decider = decider or Decider(Transitions(app, lambda: self._address.queue).make, store, transport)
+        self._timeout = _seconds(timeout)
+        self._deciding: asyncio.Task[None] | None = None
+        self._marking: list[asyncio.Task[None]] = []
+        self._signature = UNSIGNED
+
+    async def __aenter__(self) -> Self:
+        if self._own:
+            self._deciding = asyncio.create_task(kept_up(self._decider.run))
+            relays = (self._decider.commands, self._decider.facts)
+            self._marking = [asyncio.create_task(kept_up(partial(relay.run, scan=False))) for relay in relays]
+            with suppress(BrokerUnreachable):  # an orchestrator on this store declares it as well
+                await self._address.declare(self._transport)
+            await asyncio.sleep(0)  # a client that was closed before is at work again only once these have begun
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._deciding:
+            self._decider.stop()
+            await asyncio.wait([self._deciding], timeout=self._timeout)
+            self._deciding.cancel()
+            for marking in self._marking:
+                marking.cancel()
+            await asyncio.wait(self._marking)
+            await self._decider.close(self._timeout)
+
+    async def start(
+        self, saga: Saga[Any], message: Message, *, key: str | None = None, traceparent: str = "", tracestate: str = ""
+    ) -> str:
+        """Start a saga and return its id as soon as it is in the store; from then on it will end.
+
+        The same key with the same message is the same saga; with another message it raises StartConflict."""
+        work = self._start(saga, message, key, traceparent, tracestate)
+        await self._ask(work)
+        return work.saga_id
+
+    def _start(
+        self, saga: Saga[Any], message: Message, key: str | None, traceparent: str = "", tracestate: str = ""
+    ) -> Work:
+        key = self._key(saga, message, key)
+        body = _sendable(message)
+        said = canonical(message, body)
+        digest = hashlib.sha256(said.encode()).hexdigest()
+        trace = trace_context(traceparent, tracestate)
+        start = Start(fresh_id(), saga.name, saga.version, key, body, digest, *trace, said=said)
+        return Work(saga_id_for(f"{self._app.namespace}.{self._app.name}.{saga.name}", key), start, start.id)
+
+    def _key(self, saga: Saga[Any], message: Message, key: str | None) -> str:
+        if self._app.sagas.get((saga.name, saga.version)) is not saga:
+            raise UsageError(f"saga {saga.name!r} is not part of this application.", "name it in App(sagas=...).")
+        if type(message) is not saga.start:
+            raise UsageError(f"saga {saga.name!r} starts with {saga.start.__name__}, not {type(message).__name__}.")
+        found: object = key if key is not None else saga.key(message) if saga.key else ""
+        if not (isinstance(found, str) and 0 < len(found) <= 200 and found.isprintable()):
+            hint = "declare Saga(..., key=...) or pass key=."
+            raise UsageError(f"saga {saga.name!r} needs a start key of 1 to 200 printable characters.", hint)
+        return found
+
+    async def run(
+        self, saga: Saga[Any], message: Message, *, key: str | None = None, timeout: timedelta | None = None,
+        traceparent: str = "", tracestate: str = "",
+    ) -> Outcome:  # fmt: skip
+        """Start a saga and wait for its outcome (the synchronous style); raises OutcomePending past the timeout."""
+        work = self._start(saga, message, key, traceparent, tracestate)
+        watching = self._decider.watch(work.saga_id)  # before it can end
+        try:
+            done = await self._ask(work)
+            return await self._within(work.saga_id, watching, timeout, look=done.repeated)
+        finally:
+            watching.cancel()
+
+    async def wait(self, saga_id: str, *, timeout: timedelta | None = None) -> Outcome:
+        """Wait until the saga has ended or is parked; raises OutcomePending past the timeout, SagaNotFound. A store
+        that is away meanwhile is waited for."""
+        watching = self._decider.watch(saga_id)
+        try:
+            return await self._within(saga_id, watching, timeout, look=True)
+        finally:
+            watching.cancel()
+
+    async def _within(
+        self, saga_id: str, watching: asyncio.Future[Done], timeout: timedelta | None, *, look: bool
+    ) -> Outcome:
+        seconds = self._timeout if timeout is None else _seconds(timeout)
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._follow(saga_id, watching, look)
+        except TimeoutError:
+            raise OutcomePending(
+                f"saga {saga_id} has not ended within {seconds:g} s; {await self._way(saga_id)}.",
+                f"choros saga show {saga_id}.",
+            ) from None
+
+    async def _way(self, saga_id: str) -> str:
+        """What becomes of a saga that has not ended, as far as this application knows."""
+        with suppress(ChorosError, TimeoutError):
+            async with asyncio.timeout(1.0):
+                if why := await self.why_stuck(saga_id):
+                    return f"here it is stuck: {why}"
+        return "it goes on"
+
+    async def _follow(self, saga_id: str, watching: asyncio.Future[Done], look: bool) -> Outcome:
+        """Another process may end the saga, so look into the store now and then: often, if this one cannot end any."""
+        pause = POLL_FIRST if self._own else POLL_MOST
+        while True:
+            if look:
+                with suppress(StoreUnreachable):  # it may be back before the time is up
+                    if (outcome := await self.outcome(saga_id)).settled:
+                        return outcome
+            await asyncio.wait([watching], timeout=pause)
+            if watching.done():
+                return _outcome(watching.result().instance)
+            look, pause = True, min(pause * 1.5, POLL_MOST)
+
+    async def outcome(self, saga_id: str) -> Outcome:
+        """How far the saga is, or was when it ended; raises SagaNotFound, and StoreUnreachable at once."""
+        return _outcome(as_stored(await _known(self._store, saga_id)))
+
+    async def show(self, saga_id: str) -> Account:
+        """Everything that is known of a saga instance; raises SagaNotFound, and StoreUnreachable at once."""
+        return await account_of(self._store, saga_id)
+
+    async def id_of(self, reference: str) -> str:
+        """The id of the instance that goes by this id, start key (its last run) or beginning of an id; raises
+        SagaNotFound, and UsageError where that may be several."""
+        names = {saga.name for saga in self._app.sagas.values()}
+        return await referred(self._store, f"{self._app.namespace}.{self._app.name}", reference, names)
+
+    async def why_stuck(self, saga_id: str) -> str:
+        """Why no worker of this application decides anything for the saga, with the difference between its declaration
+        and ours named; empty where they do. Raises SagaNotFound, and StoreUnreachable at once."""
+        account = await self.show(saga_id)
+        return why_stuck(self._app.sagas, account.record, account.history)
+
+    def signed(self, by: str, reason: str = "") -> Self:
+        """The same client for a person, whose acts say in the history who wanted them, and why."""
+        client = copy(self)
+        client._signature = Signature(by, reason)
+        return client
+
+    async def cancel(self, saga_id: str) -> str:
+        """Ask for the saga to be undone. Answers 'compensating'; 'wanted' while the pivot is in flight, when it only
+        acts if the pivot is refused; or 'too_late'."""
+        return await self._act(saga_id, CancelRequested(fresh_id()))
+
+    async def pause(self, saga_id: str) -> str:
+        """Send nothing more for this saga until it is resumed."""
+        return await self._act(saga_id, PauseRequested(fresh_id()))
+
+    async def resume(self, saga_id: str) -> str:
+        """Go on after a pause."""
+        return await self._act(saga_id, ResumeRequested(fresh_id()))
+
+    async def parked_at(self, saga_id: str, step: str | None = None, round: int | None = None) -> tuple[str, int]:
+        """The step that is meant, and its round: without a name the only one at which the saga is parked. Raises
+        UsageError where there is no such step, none is parked, or another one."""
+        return meant(*await self._naming(saga_id, self._declared(saga_id)), step, round)
+
+    async def retry(self, saga_id: str, step: str | None = None, round: int | None = None) -> str:
+        """Try the step again at which the saga is parked. Answers 'unparked' or 'too_late'."""
+        return await self._act(saga_id, RetryRequested(fresh_id(), *await self.parked_at(saga_id, step, round)))
+
+    async def skip(self, saga_id: str, step: str, reply: Message | None = None, round: int | None = None) -> str:
+        """Close the parked step's command and go on as if it had been answered with `reply`, which must be of the type
+        that the command declares. The answer to an undo tells nobody anything, so it may be left out."""
+        wanted = await self.skippable(saga_id, step)
+        if type(reply) is not wanted.reply and not (reply is None and wanted.undo):
+            raise UsageError(
+                f"{wanted.what} is not answered with {type(reply).__name__}.", f"a {wanted.reply.__name__}."
+            )
+        body = _sendable(reply) if reply else ""
+        return await self._act(saga_id, SkipRequested(fresh_id(), *await self.parked_at(saga_id, step, round), body))
+
+    async def skippable(self, saga_id: str, step: str) -> Skippable:
+        """What skipping this step of this saga closes now; raises UsageError where nothing of it is commanded."""
+        saga, instance = await self._naming(saga_id, self._declared(saga_id))
+        return skippable(saga, instance, step)
+
+    async def rerun(self, saga_id: str, step: str) -> str:
+        """Run a saga that has ended again from a step, and return the id of the new instance, which takes over the
+        steps before it. Raises UsageError where that would leave an effect twice or nobody's, and SagaNotFound."""
+        record = await _record(self._store, saga_id)
+        return await self._naming(saga_id, rerun(self._app, record, step, self._ask))
+
+    async def move(self, saga_id: str, version: int) -> str:
+        """Let the saga go on under the declaration that this application has of it in that version. Answers 'moved';
+        raises UsageError where the two differ in anything that it has come to, or in the closing facts."""
+        account = await self.show(saga_id)
+        if account.record.gone:
+            raise gone(account.record)
+        text = followed(self._app.sagas, account.record, account.history)
+        return await self._act(saga_id, Move(fresh_id(), version, text))
+
+    async def _act(self, saga_id: str, act: Input | Move) -> str:
+        _check_id(saga_id)
+        act_id = getattr(act, "id", "")
+        done = await self._naming(saga_id, self._ask(Work(saga_id, act, act_id)))
+        return str(done.events[0].kind) if done.events else "repeated"
+
+    async def _declared(self, saga_id: str) -> tuple[Saga[Any], Instance]:
+        return recognise(self._app.sagas, await _record(self._store, saga_id))
+
+    async def _naming(self, saga_id: str, asked: Awaitable[T]) -> T:
+        """Its answer; where the saga is declared otherwise here, the error names the difference: that stands in the
+        history, which nobody loads for a decision."""
+        try:
+            return await asked
+        except DeclaredOtherwise as unlike:
+            why = (await self.why_stuck(saga_id)).removesuffix(".")
+            raise DeclaredOtherwise(f"Saga {saga_id} is stuck here: {why}.", unlike.hint) if why else unlike from None
+
+    async def _ask(self, work: Work) -> Done:
+        work.signature = self._signature
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await self._decider.ask(work)
+        except TimeoutError:
+            raise _not_taken(work, self._timeout) from None
+
+
+def _not_taken(work: Work, seconds: float) -> StoreUnreachable:
+    """It is told apart: what was never handed to the store is dropped, and does not begin behind the caller's back."""
+    said = f"The store did not take the request within {seconds:g} s"
+    if work.handed_over:
+        return StoreUnreachable(f"{said}; it may have been taken all the same.", "ask again under the same key.")
+    return StoreUnreachable(f"{said}; it is dropped.", "ask again when the store answers.")
+
+
+def _sendable(message: Message) -> str:
+    body = message.to_json()
+    if why := why_unreadable(body):
+        raise UsageError(f"The {message.type_name} {why}.", "keep the bulk elsewhere, and send its id.")
+    return body
+
+
+async def account_of(store: Store, saga_id: str) -> Account:
+    """Everything that a store knows of a saga instance; of one that was deleted that is little. Raises SagaNotFound."""
+    record = await _known(store, saga_id)
+    return Account(record, as_stored(record), tuple(await store.history(saga_id)))
+
+
+async def _record(store: Store, saga_id: str) -> Record:
+    record = await _known(store, saga_id)
+    if record.gone:
+        raise gone(record)
+    return record
+
+
+async def _known(store: Store, saga_id: str) -> Record:
+    _check_id(saga_id)
+    loaded = (await store.load([saga_id])).get(saga_id)
+    if loaded is None:
+        since = warning(await store.forgotten())
+        raise SagaNotFound(f"There is no saga instance {saga_id}{since and f'; {since}'}.", "choros saga list.")
+    return loaded.record
+
+
+def _seconds(timeout: object) -> float:
+    if not isinstance(timeout, timedelta) or timeout < timedelta(0):
+        raise UsageError(f"timeout={timeout!r} is no timedelta of zero or more.", "timedelta(seconds=30), for example.")
+    return timeout.total_seconds()
+
+
+def _check_id(saga_id: object) -> None:
+    """What no store could look for is the id of no saga, and must not come near the work of others."""
+    if not (isinstance(saga_id, str) and 0 < len(saga_id) <= _LONGEST_ID and saga_id.isprintable()):
+        raise SagaNotFound("There is no saga instance of such an id.", "choros saga list.")
+
+
+def _outcome(instance: Instance) -> Outcome:
+    failure = Failure.from_json(instance.failure) if instance.failure else None
+    return Outcome(instance.saga_id, instance.status, failure, instance.parked)
+
+
+def events_of(row: HistoryRow) -> list[dict[str, Any]]:
+    """The events of a history row, as plain dictionaries; one that says so where the row cannot be read."""
+    try:
+        events: Any = json.loads(row.events) if row.events else []
+    except (ValueError, TypeError, RecursionError):
+        events = None
+    if isinstance(events, list) and all(isinstance(one, dict) and isinstance(one.get("kind"), str) for one in events):
+        return events
+    return [{"kind": UNREADABLE}]

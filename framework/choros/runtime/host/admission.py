@@ -1,0 +1,110 @@
+"""Commands and facts off the wire: what a service may act on; everything else is rejected, and parked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from choros.app.service import Handler, Service
+from choros.errors import MessageRejected, Refused
+from choros.messages import Close, Command, Reply
+from choros.transport.port import Delivery
+from choros.transport.topology import Names
+from choros.wire.command_key import CommandKey
+from choros.wire.envelope import Envelope, Wire, decode
+
+
+class NoHandler(MessageRejected):
+    """A command of a type that this replica of its service does not handle; another one may."""
+
+    def __init__(self, service: str, kind: str) -> None:
+        super().__init__(f"The service {service} has no handler for this type of command.")
+        self.kind = kind
+        """The type, as it was sent: not for the reason of a parking."""
+
+
+@dataclass(slots=True, eq=False)
+class Received:
+    """A command that was understood."""
+
+    envelope: Envelope
+    key: CommandKey
+    message: Command[Any]
+    handler: Handler | None
+    """Who carries it out; None for a `close`, which choros itself answers."""
+    delivery: Delivery | None = None
+    """What is settled once it is answered; None where it was read from the row of an intent."""
+    failure: BaseException | None = None
+    """What its handler raised last, to tell that from an error of the database."""
+    outcome: Reply | Refused | None = None
+    """What a handler without a transaction came to, before it is written down."""
+    begun: float | None = None
+    """When it was found to be in time, by our clock: what takes long is not late."""
+
+    @property
+    def provided(self) -> bool:
+        """Whether its effect lies outside the service's database."""
+        return self.handler is not None and self.handler.provider
+
+
+def read_command(wire: Wire, service: Service, names: Names) -> Received:
+    """Read and check a command; raises MessageRejected, which never repeats what the message said."""
+    envelope = read_envelope(wire)
+    if envelope.kind != "command":
+        raise MessageRejected(f"A {envelope.kind} came to a service queue.")
+    received = understood(envelope, service)
+    check_command(received, names)
+    return received
+
+
+def check_command(received: Received, names: Names) -> None:
+    """Raises MessageRejected where its parts do not go together."""
+    # A saga that was run again undoes what it has taken over under the keys of the one before.
+    if received.key.saga_id != received.envelope.correlation_id and received.key.operation == "do":
+        raise MessageRejected("The correlation id is not the one of the idempotency key.")
+    _check_step(received)
+    _check_reply_to(received.envelope, names)
+
+
+def read_envelope(wire: Wire) -> Envelope:
+    """Decode a message; whatever a hostile one makes the decoder raise counts as a rejection."""
+    try:
+        return decode(wire)
+    except MessageRejected:
+        raise
+    except Exception as error:
+        raise MessageRejected(f"The message cannot be read ({type(error).__name__}).") from None
+
+
+def is_fanned_out(exchange: str, source: str, names: Names) -> bool:
+    """Whether a fact came the way of facts; raises MessageRejected where that is the way of another publisher than its
+    source. Past the publishers' own exchanges comes what is put back, and what those send who know of none."""
+    if exchange == names.way_of("fact", source):
+        return True
+    if names.is_way_of_facts(exchange):
+        raise MessageRejected(f"It came through {exchange}, which is not the way of the publisher that it names.")
+    return exchange in (names.facts, names.facts_by_type, names.retry)
+
+
+def understood(envelope: Envelope, service: Service) -> Received:
+    """The command in an envelope of a known type; raises MessageRejected."""
+    handler = service.handlers.get(envelope.type)
+    if handler is None and envelope.type != Close.type_name:
+        raise NoHandler(service.name, envelope.type)
+    key = CommandKey.parse(envelope.key)
+    wanted: Any = handler.message if handler else Close
+    return Received(envelope, key, wanted.from_json(envelope.data), handler)
+
+
+def _check_step(received: Received) -> None:
+    if received.envelope.step not in (received.key.path, received.key.step):
+        raise MessageRejected("The step is not the one of the idempotency key.")
+    if (received.key.operation == "close") is not isinstance(received.message, Close):
+        raise MessageRejected("The type of the command does not fit the operation of its idempotency key.")
+
+
+def _check_reply_to(envelope: Envelope, names: Names) -> None:
+    if not envelope.reply_to:
+        raise MessageRejected("The message lacks reply_to.")
+    if not envelope.reply_to.startswith(f"{names.replies}."):
+        raise MessageRejected("The reply_to is no reply queue of this namespace.")

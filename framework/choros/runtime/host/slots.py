@@ -1,0 +1,212 @@
+"""The handlers of one role that are at work: how many at a time, for how long, and which of them hangs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from choros.app.service import Call, Handler
+from choros.app.settings import NOTHING_SET, Settings
+from choros.errors import ChorosError
+from choros.messages import Message
+from choros.runtime.host.call import apart
+from choros.sources import now
+from choros.store.barrier import Transaction
+from choros.telemetry.context import about, speaking_of
+from choros.telemetry.logs import get_logger
+from choros.wire.envelope import Envelope
+
+log = get_logger(__name__)
+
+TRANSACTION_SECONDS = 60.0
+"""How long a call with a transaction may take where nothing is set: meanwhile others may wait for its database."""
+HANGS_AFTER = 30.0
+"""Seconds after which a call is named, in the log and to whoever asks how the process is."""
+HOLDS_AFTER = 1.0
+"""Seconds after which a transaction counts as what its database waits for."""
+LOOK_EVERY = 5.0
+
+
+class StillAtWork(ChorosError):
+    """An earlier call was cut off and has not ended: until it has, nothing that it could disturb is begun."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hanging:
+    """A call that takes long, or was cut off and has not ended."""
+
+    handler: str
+    key: str
+    since: float
+    """When it began, in seconds since the epoch."""
+    left_behind: bool = False
+    """Whether it was cancelled and goes on."""
+
+
+@dataclass(slots=True, eq=False)
+class _Running:
+    handler: Handler
+    envelope: Envelope
+    began: float
+    named: bool = False
+
+    @property
+    def key(self) -> str:
+        return self.envelope.key or self.envelope.id
+
+    def __str__(self) -> str:
+        return f"{self.handler.name} on {self.key}"
+
+
+@dataclass(slots=True, eq=False)
+class _Limits:
+    seconds: float
+    places: asyncio.Semaphore | None
+    left_behind: int
+
+
+class Calls:
+    """Runs the handlers of one role."""
+
+    def __init__(self, settings: Settings = NOTHING_SET) -> None:
+        self._settings = settings
+        self._places = asyncio.Semaphore(settings.number("concurrency"))
+        self._limits: dict[str, _Limits] = {}
+        self._running: set[_Running] = set()
+        self._left: set[_Running] = set()
+        self._cut_off: deque[_Running] = deque(maxlen=100)
+
+    # --- places ---
+
+    async def enter(self, handler: Handler | None) -> None:
+        """Wait for a place at work, and for one of those of this handler where it has a limit; `leave` afterwards."""
+        own = self._of(handler).places if handler else None
+        if own is not None:
+            await own.acquire()
+        try:
+            await self._places.acquire()
+        except BaseException:
+            if own is not None:
+                own.release()
+            raise
+
+    def leave(self, handler: Handler | None) -> None:
+        """Give it to the next."""
+        self._places.release()
+        if handler and (own := self._of(handler).places) is not None:
+            own.release()
+
+    def seconds(self, handler: Handler) -> float:
+        """How long a call of it may take."""
+        return self._of(handler).seconds
+
+    def _of(self, handler: Handler) -> _Limits:
+        name = handler.message.type_name
+        if name not in self._limits:
+            most = handler.settings.concurrency
+            settings = handler.settings.over(self._settings)
+            seconds = settings.seconds("handler_time")
+            if settings.handler_time is None and handler.transaction is not None:
+                seconds = TRANSACTION_SECONDS
+            places = None if most is None else asyncio.Semaphore(most)
+            self._limits[name] = _Limits(seconds, places, settings.number("concurrency"))
+        return self._limits[name]
+
+    # --- calls ---
+
+    async def call(
+        self, handler: Handler, envelope: Envelope, message: Message, transaction: Transaction | None
+    ) -> Any:
+        """What the handler returns; raises what it raises, as an Exception, and TimeoutError if it takes too long."""
+        limits, one = self._of(handler), _Running(handler, envelope, asyncio.get_running_loop().time())
+        self._check_left(one, limits.left_behind)
+        self._running.add(one)
+        try:
+            with speaking_of(envelope):  # everything that it logs carries the ids of its message
+                work = partial(handler, message, transaction, _call_of(envelope))
+                return await apart(work, limits.seconds, partial(self._leave_behind, one))
+        except TimeoutError:
+            if _age(one) >= limits.seconds:
+                log.error("choros.handler.out_of_time", **_about(one))
+            raise
+        except asyncio.CancelledError:  # the role stops, and has waited for as long as it may
+            self._cut_off.append(one)
+            log.warning("choros.handler.cut_off", **_about(one))
+            raise
+        finally:
+            self._running.discard(one)
+
+    def _check_left(self, one: _Running, most: int) -> None:
+        """What goes on could have its effect at any moment, so nothing is begun beside it under its key; and calls that
+        cannot be stopped are not heaped up without end."""
+        same = [left for left in self._left if left.handler.message is one.handler.message]
+        if any(left.key == one.key for left in same) or len(same) >= most:
+            raise StillAtWork(
+                f"A call of {one.handler.name} was cut off and has not ended.",
+                "let what it awaits be cancelled, or restart the process.",
+            )
+
+    def _leave_behind(self, one: _Running, task: asyncio.Task[Any]) -> None:
+        log.error("choros.handler.left_behind", **_about(one))
+        self._left.add(one)
+        task.add_done_callback(partial(self._has_ended, one))
+
+    def _has_ended(self, one: _Running, task: asyncio.Task[Any]) -> None:
+        self._left.discard(one)
+        if not task.cancelled():
+            task.exception()
+        log.warning("choros.handler.ended_late", **_about(one))
+
+    # --- who asks ---
+
+    @property
+    def hold(self) -> bool:
+        """Whether a handler has had a transaction open for longer than a moment: its database may wait for that."""
+        return any(one.handler.transaction is not None and _age(one) >= HOLDS_AFTER for one in self._running)
+
+    @property
+    def hanging(self) -> Sequence[Hanging]:
+        """Calls that take long, and those that were cut off and go on."""
+        slow = [(one, False) for one in self._running if one not in self._left and _age(one) >= HANGS_AFTER]
+        found = sorted([*slow, *((one, True) for one in self._left)], key=lambda pair: pair[0].began)
+        return [Hanging(one.handler.name, one.key, now() - _age(one), left) for one, left in found]
+
+    @property
+    def unfinished(self) -> Sequence[str]:
+        """Calls that are at work, and those that were cut off: what one of them has left in a thread may go on."""
+        return [str(one) for one in dict.fromkeys([*self._running, *self._left, *self._cut_off])]
+
+    async def keep_watching(self) -> None:
+        """Name each call that takes long, once, in the log."""
+        while True:
+            await asyncio.sleep(LOOK_EVERY)
+            for one in [one for one in self._running if not one.named and _age(one) >= HANGS_AFTER]:
+                one.named = True
+                log.warning("choros.handler.hangs", **_about(one))
+
+
+def _age(one: _Running) -> float:
+    return asyncio.get_running_loop().time() - one.began
+
+
+def _about(one: _Running) -> dict[str, Any]:
+    words = {"handler": one.handler.name, "key": one.key, "seconds": round(_age(one), 1)}
+    return about(one.envelope) | words
+
+
+def _call_of(envelope: Envelope) -> Call:
+    """What a handler may know about its call besides the message."""
+    return Call(
+        key=envelope.key,
+        correlation_id=envelope.correlation_id,
+        saga=envelope.saga,
+        step=envelope.step,
+        attempt=envelope.attempt,
+        not_after=envelope.not_after,
+        message_id=envelope.id,
+        traceparent=envelope.traceparent,
+    )

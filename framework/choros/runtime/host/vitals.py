@@ -1,0 +1,284 @@
+"""How this process is: broker, stores, event loop; logged on change, and written to a file for its supervisor."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from choros.errors import ChorosError
+from choros.runtime.host.rooms import Ask, Rooms
+from choros.runtime.host.slots import Calls, Hanging
+from choros.sources import now
+from choros.telemetry.logs import get_logger
+from choros.transport.health import Health, HealthRecord
+
+log = get_logger(__name__)
+
+EVERY = 5.0
+"""Seconds between two reports."""
+LAG = 10.0
+"""Seconds for which the event loop may stand still without a word: past a heartbeat or two the broker gives us up, and
+what was being handled comes again."""
+STALE_AFTER = 3
+"""Reports that may be missing before a process counts as hung."""
+_TICK = 0.5
+
+Look = Callable[[], Awaitable[object]]
+"""A small question to a store; it raises, or never answers, where the store is away."""
+
+
+class Receiver(Protocol):
+    """Something that takes deliveries."""
+
+    @property
+    def last_delivery(self) -> float | None:
+        """When the last one came, in seconds since the epoch."""
+        ...
+
+
+class Broker(Protocol):
+    """A transport, as far as its health goes."""
+
+    @property
+    def health(self) -> Health:
+        """How it is."""
+        ...
+
+
+class Starting:
+    """What stands for the broker as long as a role is not open yet."""
+
+    def __init__(self) -> None:
+        self.health = Health("away", now(), "the role is starting")
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a process says about itself. Times are seconds since the epoch."""
+
+    role: str
+    pid: int
+    at: float
+    every: float
+    """Seconds to the next report."""
+    broker: Health
+    store: Health
+    loop_lag: float
+    """Seconds for which the event loop stood still at most since the report before."""
+    last_delivery: float | None
+    """None until something was delivered; at rest nothing is, so age alone means nothing."""
+    stranded: int = 0
+    """Live sagas that this process leaves alone, because it has another declaration of them."""
+    unreadable: int = 0
+    """Stored messages and records that this process cannot read, and leaves where they are."""
+    outlasting: float = 0.0
+    """Seconds for which a saga has not ended, where that is longer than a service remembers; else 0."""
+    filling: Sequence[str] = ()
+    """What is nearly full, in sentences: when it is full, nothing can be written."""
+    hanging: Sequence[Hanging] = ()
+    """Handlers that take long, or were cut off and go on."""
+    noticed: Sequence[str] = ()
+    """What its parts have noticed lately, in sentences."""
+
+    @classmethod
+    def read(cls, path: Path) -> Report:
+        """The last report of a process; raises ChorosError where there is none."""
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            broker, store = _health(found["broker"]), _health(found["store"])
+            hanging = tuple(Hanging(**one) for one in found.get("hanging", ()))
+            return cls(**{**found, "broker": broker, "store": store, "hanging": hanging})
+        except OSError as error:
+            hint = "has the process been started with --health-file?"
+            raise ChorosError(f"There is no health report at {path} ({error.strerror}).", hint) from None
+        except (ValueError, TypeError, KeyError):
+            raise ChorosError(f"{path} is no health report.", "the file that --health-file names.") from None
+
+    def complaints(self, at: float, *, alive_only: bool = False) -> Sequence[str]:
+        """What is wrong, in sentences; nothing if all is well. `alive_only` asks for the process alone."""
+        age, found = at - self.at, []
+        if age > STALE_AFTER * self.every:
+            found.append(f"It has said nothing for {age:.0f} s: it hangs, or is gone.")
+        for name, health in () if alive_only else (("broker", self.broker), ("store", self.store)):
+            if health.state != "connected":
+                why = f": {health.detail}" if health.detail else ""
+                found.append(f"The {name} is {health.state} since {at - health.since:.0f} s{why}.")
+        silent = () if alive_only else self.broker.unconfirmed
+        found += [f"{one} does not confirm what is published: a queue does not answer." for one in silent]
+        stuck = [one for one in self.hanging if one.left_behind and not alive_only]
+        return [*found, *(f"{_about(one, at)}: it was cancelled, and goes on. Restart the process." for one in stuck)]
+
+    @property
+    def remarks(self) -> Sequence[str]:
+        """What somebody should know, though a restart would mend nothing of it."""
+        found = [f"{_about(one, self.at)}." for one in self.hanging if not one.left_behind]
+        if self.stranded:
+            hint = "Try: choros check APP --store ..."
+            found.append(f"{self.stranded} live sagas are left alone: declared otherwise here. {hint}")
+        if self.unreadable:
+            found.append(
+                f"{self.unreadable} stored messages or sagas cannot be read here, and wait; the log names them."
+            )
+        if self.outlasting:
+            found.append(
+                f"A saga has not ended for {self.outlasting / 86_400:.0f} days, longer than a service remembers what it"
+                " did for it. Try: choros saga list --status parked"
+            )
+        return [*found, *self.filling, *self.noticed]
+
+
+class Vitals:
+    """Watches this process, and reports."""
+
+    def __init__(self, role: str, *, path: Path | None = None, every: float = EVERY, lag: float = LAG) -> None:
+        self._role = role
+        self._path = path
+        self._every = every
+        self._lag_limit = lag
+        self._lag = 0.0
+        self._broker: Broker | None = None
+        self._looks: dict[str, tuple[Look, float, Sequence[Calls]]] = {}
+        self._asking: dict[str, tuple[asyncio.Task[object], float]] = {}
+        self._store = HealthRecord("store", subject="store")
+        self._receivers: Sequence[Receiver] = ()
+        self._stranded: Callable[[], int] = int
+        self._unreadable: Callable[[], int] = int
+        self._oldest: Callable[[], tuple[float | None, float]] = lambda: (None, 0.0)
+        self._rooms = Rooms()
+        self._calls: list[Calls] = []
+        self._noticing: list[Callable[[], Sequence[str]]] = []
+
+    def watch_broker(self, broker: Broker) -> None:
+        """Report how this transport is."""
+        self._broker = broker
+
+    def watch_store(self, name: str, look: Look, patience: float = 0.0, users: Sequence[Calls] = ()) -> None:
+        """Ask this store once for each report; its answer may take one report's time, or `patience` seconds, and as
+        long as a handler of one of these users holds it."""
+        self._looks[name] = look, max(patience, self._every), users
+
+    def watch_calls(self, calls: Calls) -> None:
+        """Report which handlers hang."""
+        self._calls.append(calls)
+
+    def watch_room(self, name: str, ask: Ask) -> None:
+        """Ask with each report how full it is what this store fills."""
+        self._rooms.watch(name, ask)
+
+    def watch_receivers(self, receivers: Sequence[Receiver]) -> None:
+        """Report when these last received anything."""
+        self._receivers = receivers
+
+    def watch_stranded(self, count: Callable[[], int]) -> None:
+        """Report how many sagas this process leaves alone."""
+        self._stranded = count
+
+    def watch_oldest(self, oldest: Callable[[], float | None], memory: float) -> None:
+        """Report a saga that has not ended for longer than `memory`, given when the oldest began."""
+        self._oldest = lambda: (oldest(), memory)
+
+    def watch_unreadable(self, count: Callable[[], int]) -> None:
+        """Report how much is stored that this process cannot read."""
+        self._unreadable = count
+
+    def watch_noticed(self, noticed: Callable[[], Sequence[str]]) -> None:
+        """Report what a part of this process has noticed."""
+        self._noticing.append(noticed)
+
+    async def run(self) -> None:
+        """Watch and report until cancelled; then the file goes, since nobody speaks for it any more."""
+        ticking = asyncio.create_task(self._tick())
+        try:
+            while True:
+                try:
+                    await self._ask_stores()
+                    await self._rooms.look(self._every)
+                    self._write()
+                except Exception as error:  # a look that is at fault must not end all that come after it
+                    log.error("choros.health.failed", error=error)
+                await asyncio.sleep(self._every)
+        finally:
+            ticking.cancel()
+            for asking, _ in self._asking.values():
+                asking.cancel()
+            if self._path is not None:
+                with suppress(OSError):
+                    self._path.unlink()
+
+    def report(self) -> Report:
+        """How it is now."""
+        lag, self._lag = self._lag, 0.0
+        broker = self._broker.health if self._broker else Health("connected", now(), "none is used")
+        times = [at for receiver in self._receivers if (at := receiver.last_delivery) is not None]
+        last = max(times, default=None)
+        left_alone = self._stranded(), self._unreadable()
+        about = self._role, os.getpid(), now(), self._every, broker, self._store.now, lag, last
+        hanging = [one for calls in self._calls for one in calls.hanging]
+        noticed = [sentence for noticing in self._noticing for sentence in noticing()]
+        return Report(*about, *left_alone, self._outlasting(), self._rooms.filling, hanging, noticed)
+
+    def _outlasting(self) -> float:
+        began, memory = self._oldest()
+        return age if began is not None and (age := now() - began) > memory else 0.0
+
+    async def _tick(self) -> None:
+        """Notice that the loop stood still: a handler computes, or blocks, where it should await."""
+        loop = asyncio.get_running_loop()
+        while True:
+            before = loop.time()
+            await asyncio.sleep(_TICK)
+            lag = max(0.0, loop.time() - before - _TICK)
+            self._lag = max(self._lag, lag)
+            if lag > self._lag_limit:
+                advice = "Blocking and computing belong into a thread (asyncio.to_thread)."
+                log.error("choros.loop.blocked", seconds=round(lag, 1), advice=advice)
+
+    async def _ask_stores(self) -> None:
+        answers = await asyncio.gather(*map(self._answers, self._looks))
+        silent = [name for name, answered in zip(self._looks, answers, strict=True) if not answered]
+        self._store.note("away" if silent else "connected", f"no answer from the {silent[0]}" if silent else "")
+
+    async def _answers(self, name: str) -> bool:
+        """One question at a time: those that hang must not pile up."""
+        loop, (look, patience, users) = asyncio.get_running_loop(), self._looks[name]
+        if name not in self._asking:
+            self._asking[name] = asyncio.create_task(_asked(look)), loop.time()
+        asking, since = self._asking[name]
+        done, _ = await asyncio.wait({asking}, timeout=self._every)
+        if not done:
+            return loop.time() - since < patience or any(calls.hold for calls in users)
+        del self._asking[name]
+        return asking.result() is None
+
+    def _write(self) -> None:
+        if self._path is None:
+            return
+        draft = self._path.with_name(f"{self._path.name}.{os.getpid()}.new")
+        try:
+            draft.write_text(json.dumps(asdict(self.report())), encoding="utf-8")
+            draft.replace(self._path)  # whoever reads finds the old one or the new one, whole
+        except OSError as error:
+            log.warning("choros.health.unwritable", error=type(error).__name__)
+
+
+def _about(one: Hanging, at: float) -> str:
+    return f"The handler {one.handler} is at work for {at - one.since:.0f} s on {one.key}"
+
+
+def _health(found: dict[str, Any]) -> Health:
+    return Health(**{**found, "unconfirmed": tuple(found.get("unconfirmed", ()))})
+
+
+async def _asked(look: Look) -> Any:
+    """None, or what went wrong."""
+    try:
+        await look()
+    except Exception as error:
+        return error
+    return None

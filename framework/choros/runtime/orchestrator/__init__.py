@@ -1,0 +1,1 @@
+"""The orchestrator: replies and timers in, decisions stored, commands and facts out."""

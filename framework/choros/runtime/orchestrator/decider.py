@@ -1,0 +1,321 @@
+"""The decider: takes what is waiting, folds it by saga, decides, commits all as one group, then acks and publishes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from math import inf
+from typing import Any
+
+from choros.errors import ChorosError, StoreMisconfigured, StoreUnreachable
+from choros.runtime.orchestrator.bell import SOON
+from choros.runtime.orchestrator.relay import Relay
+from choros.runtime.orchestrator.timers import Timers
+from choros.runtime.orchestrator.work import Done, Folded, Work
+from choros.saga.machine.inputs import TimerFired
+from choros.store.sagas import Committed, Loaded, Record, Store, Transition
+from choros.telemetry.logs import get_logger
+from choros.transport.port import Transport
+
+log = get_logger("choros.orchestrator")
+
+Fold = Callable[[Sequence[Work], Loaded | None, float], Folded]
+"""Folds the work on one saga into one transition: `Transitions.make`."""
+_ROUTINE = frozenset({"sent", "replied", "pivot_passed", "fact_held", "fact_published"})
+"""What happens in every saga that goes well: logged for who debugs, kept in the history for everybody."""
+_LOUD = {"parked": log.error, "undeclared_refusal": log.warning}
+"""What nobody is told who does not look, and what does not pass by itself."""
+BATCH = 256
+"""Inputs decided together at most."""
+MOST_WAITING = 10_000
+"""Inputs that may wait to be decided before whoever asks for one more is sent away: the store is away, or too slow."""
+
+
+class Decider:
+    """One loop over an inbox of work. Safety is the store's compare-and-set alone, so any number of these may run."""
+
+    def __init__(
+        self,
+        fold: Fold,
+        store: Store,
+        transport: Transport,
+        *,
+        resend_after: float = 5.0,
+        scan_every: float = 1.0,
+    ) -> None:
+        self._store = store
+        self._make = fold
+        relay = partial(Relay, store=store, resend_after=resend_after, scan_every=scan_every)
+        self.commands = relay("commands", transport.send)
+        self.facts = relay("facts", transport.publish)
+        self._inbox: asyncio.Queue[Work | None] = asyncio.Queue()
+        self.timers = Timers(store, self.fire)
+        self._illegible: set[str] = set()
+        self._over: Exception | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._watchers: dict[str, set[asyncio.Future[Done]]] = defaultdict(set)
+
+    def submit(self, works: Iterable[Work]) -> None:
+        """Take work in; it is decided soon."""
+        for work in works:
+            self._inbox.put_nowait(work)
+
+    def fire(self, saga_ids: Iterable[str]) -> None:
+        """The timers of these are due."""
+        self.submit(Work(saga_id, TimerFired()) for saga_id in saga_ids)
+
+    async def ask(self, work: Work) -> Done:
+        """Take one input in and wait until it is committed; raises what it was rejected with, or what ended `run`."""
+        if self._over is not None:
+            raise self._over
+        if self._inbox.qsize() >= MOST_WAITING:
+            raise StoreUnreachable(f"{MOST_WAITING} requests wait for the store already.", "wait, then ask again.")
+        work.waiter = asyncio.get_running_loop().create_future()
+        self.submit([work])
+        return await work.waiter
+
+    def watch(self, saga_id: str) -> asyncio.Future[Done]:
+        """Resolved when this process ends the saga; another process may end it, so look into the store as well."""
+        future: asyncio.Future[Done] = asyncio.get_running_loop().create_future()
+        self._watchers[saga_id].add(future)
+        future.add_done_callback(lambda done: self._unwatch(saga_id, done))
+        return future
+
+    def _unwatch(self, saga_id: str, future: asyncio.Future[Done]) -> None:
+        watchers = self._watchers.get(saga_id, set())
+        watchers.discard(future)
+        if not watchers:
+            self._watchers.pop(saga_id, None)
+
+    async def run(self) -> None:
+        """Decide until stopped; nobody waits in vain for a decider that has ended, however it did."""
+        self._over = None
+        over: Exception = ChorosError("Nothing is decided here any more: this client or orchestrator was stopped.")
+        batch: Sequence[Work] = ()
+        broken = False
+        try:
+            while (first := await self._inbox.get()) is not None:
+                batch = [first, *self._waiting()]
+                await self._process(batch)
+        except Exception as error:
+            over, broken = error, True
+            raise
+        finally:
+            self._over = over
+            if self._dismiss(batch, over) and broken:
+                self.stop()  # whoever runs it again must find the sign
+
+    def _dismiss(self, batch: Sequence[Work], over: Exception) -> bool:
+        """Tell all that wait; whether a stop sign was among them."""
+        left = [self._inbox.get_nowait() for _ in range(self._inbox.qsize())]
+        for work in (*batch, *left):
+            if work is not None:
+                work.fail(over)
+        return None in left
+
+    def _waiting(self) -> list[Work]:
+        """What else is there already; the stop sign stays where it is."""
+        batch: list[Work] = []
+        while len(batch) < BATCH - 1 and not self._inbox.empty():
+            work = self._inbox.get_nowait()
+            if work is None:
+                self._inbox.put_nowait(None)
+                break
+            batch.append(work)
+        return batch
+
+    def stop(self) -> None:
+        """Let `run` return once the work taken in so far is decided."""
+        self._inbox.put_nowait(None)
+
+    async def _process(self, batch: Sequence[Work]) -> None:
+        """Decide and commit; what meets a conflict is loaded and decided again, what meets a dead store waits."""
+        by_saga: dict[str, list[Work]] = defaultdict(list)
+        for work in batch:
+            by_saga[work.saga_id].append(work)
+        pause = 0.1
+        while by_saga:
+            try:
+                by_saga = await self._round(by_saga)
+            except StoreUnreachable as error:
+                log.warning("choros.store.unreachable", error=error.sentence, retry_in=pause)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, 5.0)
+                self._forget_unwanted()
+
+    def _forget_unwanted(self) -> None:
+        """While the store is away, what nobody waits for any more must not pile up."""
+        for _ in range(self._inbox.qsize()):
+            work = self._inbox.get_nowait()
+            if work is None or work.wanted:
+                self._inbox.put_nowait(work)
+
+    async def _round(self, asked: Mapping[str, list[Work]]) -> dict[str, list[Work]]:
+        """One pass: returns what met a conflict."""
+        loaded = await self._load(asked)
+        by_saga = {saga_id: wanted for saga_id, works in asked.items() if (wanted := [w for w in works if w.wanted])}
+        now = self._store.now()
+        folded = {saga_id: self._fold(works, loaded.get(saga_id), now) for saga_id, works in by_saga.items()}
+        transitions = [self._with_sent(f.transition) for f in folded.values() if f.transition]
+        for folded_work in (work for fold in folded.values() if fold.transition for work in fold.done):
+            folded_work.handed_over = True
+        answers = await self._commit(transitions)
+        committed = {t.record.saga_id: t for t in transitions if answers[t.record.saga_id] is Committed.OK}
+        refused = [saga_id for saga_id, answer in answers.items() if answer is Committed.REFUSED]
+        folded.update({saga_id: self._refused(by_saga[saga_id]) for saga_id in refused})
+        settled = [f for saga_id, f in folded.items() if f.transition is None or saga_id in committed]
+        for fold in settled:
+            await self._settle(fold)
+        for saga_id, transition in committed.items():
+            before = loaded[saga_id].unsent_facts if saga_id in loaded else frozenset()
+            self._dispatch(transition, before.difference(transition.sent), now)
+        await self._let_go_of_timers(folded, committed)
+        return {i: by_saga[i] for i, f in folded.items() if f.transition is not None and i not in committed}
+
+    async def _load(self, asked: Mapping[str, list[Work]]) -> Mapping[str, Loaded]:
+        """The records. What was confirmed while they were on their way counts for those whose timers have fired."""
+        fired = [saga_id for saga_id, works in asked.items() if any(isinstance(w.given, TimerFired) for w in works)]
+        confirmed = self.commands.confirmed(fired)
+        loaded = await self._store.load(list(asked))
+        return self._told_apart(loaded, confirmed | self.commands.confirmed(fired))
+
+    async def _let_go_of_timers(self, folded: Mapping[str, Folded], committed: Collection[str]) -> None:
+        for saga_id, fold in folded.items():
+            if fold.stuck:
+                self._leave(saga_id, fold)
+            elif saga_id in committed:
+                self.timers.committed(saga_id)
+            elif fold.transition is None:
+                self.timers.moved_nothing(saga_id, fold.instance.wake_at if fold.instance else None)
+        await self.timers.give_back()
+
+    def _told_apart(self, loaded: Mapping[str, Loaded], confirmed: Collection[str]) -> Mapping[str, Loaded]:
+        """Which commands are unsent because nobody here can read them. Those that have left, and are not marked yet,
+        are not unsent: else no timer would fire before they are."""
+        unreadable = self.commands.unreadable
+        if not unreadable and not confirmed:
+            return loaded
+        return {
+            i: replace(one, unsent=one.unsent.difference(confirmed), unreadable=one.unsent.intersection(unreadable))
+            for i, one in loaded.items()
+        }
+
+    def _fold(self, works: Sequence[Work], loaded: Loaded | None, now: float) -> Folded:
+        """A bug that one saga meets must not stop the others, nor a record that cannot be read."""
+        if loaded and loaded.record.unreadable:
+            return self._cannot_read(works, loaded.record)
+        self._illegible.discard(works[0].saga_id)
+        try:
+            return self._make(works, loaded, now)
+        except Exception as error:
+            told = works[0].saga_id in self.timers.failing  # one that fails again and again would fill the log
+            tell = log.warning if told else log.error
+            tell("choros.decision.failed", saga_id=works[0].saga_id, error=type(error).__name__ if told else error)
+            reason = ChorosError(f"Deciding failed with {type(error).__name__}; this is a bug in choros.")
+            return self._left_alone(works, reason)
+
+    def _left_alone(self, works: Sequence[Work], reason: ChorosError) -> Folded:
+        """Nothing can be done for this saga for now: what came for it is given back with the reason."""
+        self.timers.failed(works[0].saga_id)
+        return Folded(rejected=[(work, reason) for work in works])
+
+    def _refused(self, works: Sequence[Work]) -> Folded:
+        sentence = f"The store cannot take what was decided for saga {works[0].saga_id}."
+        return self._left_alone(works, StoreMisconfigured(sentence, "look into the log, and at what is stored."))
+
+    @property
+    def unreadable(self) -> int:
+        """How many records and messages of the outbox could not be read when they were last looked at."""
+        return len(self._illegible) + len(self.commands.unreadable) + len(self.facts.unreadable)
+
+    def _cannot_read(self, works: Sequence[Work], record: Record) -> Folded:
+        """To commit it would overwrite what is still there."""
+        self._illegible.add(record.saga_id)
+        log.error("choros.record.unreadable", saga_id=record.saga_id, fields=record.unreadable)
+        sentence = f"The record of saga {record.saga_id} cannot be read ({record.unreadable})."
+        return self._left_alone(works, StoreMisconfigured(sentence, "restore it from a backup."))
+
+    def _with_sent(self, transition: Transition) -> Transition:
+        saga_id = transition.record.saga_id
+        sent = {*transition.sent, *self.commands.take_confirmed(saga_id), *self.facts.take_confirmed(saga_id)}
+        return replace(transition, sent=tuple(sent))
+
+    async def _commit(self, batch: Sequence[Transition]) -> dict[str, Committed]:
+        """What became of each, by saga."""
+        answers: dict[str, Committed] = {}
+        try:
+            results = await self._store.commit(batch) if batch else ()
+            answers = {t.record.saga_id: r for t, r in zip(batch, results, strict=True)}
+        finally:
+            for transition in batch:
+                self._mark(transition, answers.get(transition.record.saga_id) is Committed.OK)
+        return answers
+
+    def _mark(self, transition: Transition, committed: bool) -> None:
+        for relay in (self.commands, self.facts):
+            if committed:
+                relay.forget(transition.sent)
+            else:
+                relay.give_back(transition.record.saga_id, transition.sent)
+
+    def _dispatch(self, transition: Transition, earlier_facts: frozenset[str], now: float) -> None:
+        """Facts that another orchestrator has not brought out yet go first: then the scan sends them all in order.
+        Whoever fires a timer that is near must find on record that its command has left."""
+        entries, wake_at = transition.outbox, transition.record.wake_at
+        left = inf if wake_at is None else wake_at - now
+        if left < SOON:
+            self.timers.expect(left)
+        self.commands.dispatch([entry for entry in entries if entry.channel == "commands"], note_within=left / 2)
+        if self.facts.holds(earlier_facts):
+            self.facts.dispatch([entry for entry in entries if entry.channel == "facts"])
+
+    async def _settle(self, folded: Folded) -> None:
+        """The commit is there: tell whoever waits, and let the broker forget."""
+        for work in (*folded.done, *folded.repeated):
+            if work.delivery:
+                await work.delivery.ack()
+            if folded.instance:
+                events = [event for event in folded.events if event.cause == work.id]
+                work.finish(Done(folded.instance, events, work in folded.repeated))
+        for work, error in folded.rejected:
+            self._reject(work, error)
+        self._tell(folded)
+
+    def _leave(self, saga_id: str, folded: Folded) -> None:
+        """Another worker knows it. Where its timer is handed to us all the same, look at it once in a while only."""
+        log.warning("choros.saga.stuck", saga_id=saga_id, reason=folded.stuck)
+        self.timers.belongs_elsewhere(saga_id)
+
+    def _reject(self, work: Work, error: ChorosError) -> None:
+        work.fail(error)
+        if work.delivery:
+            log.warning("choros.reply.parked", saga_id=work.saga_id, reason=error.sentence)
+            self.background(work.delivery.dead_letter(error.sentence))
+
+    def background(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run something that the loop must not wait for."""
+        task = asyncio.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _tell(self, folded: Folded) -> None:
+        for event in folded.events:
+            tell = log.debug if event.kind in _ROUTINE else _LOUD.get(event.kind, log.info)
+            tell(
+                f"choros.saga.{event.kind}", step=event.step, attempt=event.attempt, code=event.code,
+                saga_id=folded.instance.saga_id if folded.instance else "",
+            )  # fmt: skip
+        if folded.instance and (folded.instance.terminal or folded.instance.status == "parked"):
+            for future in list(self._watchers.get(folded.instance.saga_id, ())):
+                if not future.done():
+                    future.set_result(Done(folded.instance))
+
+    async def close(self, within: float) -> None:
+        """Let what is under way finish, for so many seconds at most."""
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=within)
+        await self.commands.close(within)
+        await self.facts.close(within)

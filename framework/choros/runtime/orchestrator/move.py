@@ -1,0 +1,37 @@
+"""Moving an instance to another declaration of its saga, as a person asks for: the way out where the one that it was
+begun with is gone, or was changed under the same version."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from choros.errors import UsageError
+from choros.runtime.orchestrator.work import Move
+from choros.saga.difference import carried_over, why_not_moved
+from choros.saga.machine.instance import Instance
+from choros.saga.saga import Saga, hash_of
+from choros.store.sagas import Record
+
+
+def moved(saga: Saga[Any] | None, record: Record, instance: Instance, move: Move) -> tuple[Record, Instance]:
+    """The record as it goes on; raises UsageError where the two declarations differ in what it has come to."""
+    if saga is None:
+        raise UsageError(
+            f"This application does not know saga {record.saga!r} version {move.version}.", "choros check APP."
+        )
+    if record.fingerprint == saga.fingerprint.hash:
+        raise UsageError(f"Saga {record.saga_id} follows this declaration already.", "nothing is left to do.")
+    if record.fingerprint not in ("", hash_of(move.text)):
+        raise UsageError(f"Saga {record.saga_id} was moved in the meantime.", f"choros saga show {record.saga_id}.")
+    if sentence := why_not_moved(instance, saga.fingerprint.text, move.text):
+        raise UsageError(
+            f"Saga {record.saga_id} cannot go on as version {move.version}: {sentence}.",
+            "declare what it has come to, and the closing facts, as the version that it began with did.",
+        )
+    carried = carried_over(instance, len(saga.plan.steps), record.saga_version)
+    after = replace(
+        record, saga_version=move.version, fingerprint=saga.fingerprint.hash, status=carried.status,
+        state=carried.dumps(), wake_at=carried.wake_at,
+    )  # fmt: skip
+    return after, carried

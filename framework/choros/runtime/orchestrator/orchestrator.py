@@ -1,0 +1,194 @@
+"""The orchestrator: replies and timers in, commands and facts out. Any number may run side by side."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+
+from choros.app.app import App
+from choros.errors import MessageRejected, StoreUnreachable
+from choros.runtime.host.admission import read_envelope
+from choros.runtime.host.call import in_order, plainly
+from choros.runtime.host.patience import Waiting
+from choros.runtime.orchestrator.absence import Absent
+from choros.runtime.orchestrator.decider import Decider
+from choros.runtime.orchestrator.replies import read_reply
+from choros.runtime.orchestrator.retention import SWEEP_EVERY, Retention, Sweep
+from choros.runtime.orchestrator.return_address import ReturnAddress
+from choros.runtime.orchestrator.stuck import Watch
+from choros.runtime.orchestrator.transition import Transitions
+from choros.runtime.orchestrator.work import Folded, Work
+from choros.saga.nodes.steps import Publish
+from choros.sources import now
+from choros.store.sagas import Loaded, Store
+from choros.telemetry.logs import get_logger
+from choros.transport.permissions import orchestrator
+from choros.transport.port import Consumer, Delivery, Transport
+from choros.transport.topology import Names
+
+log = get_logger("choros.orchestrator")
+
+SURVEY_EVERY = 60.0
+LAST_SECONDS = 1.0
+"""What remains at least, when the drain time is over, to note what has been sent."""
+DEFAULT = Retention()
+
+
+class Orchestrator:
+    """Runs the sagas of an application on a connected transport and an open store."""
+
+    def __init__(
+        self,
+        app: App,
+        *,
+        transport: Transport,
+        store: Store,
+        prefetch: int = 500,
+        timers_every: float = 0.2,
+        resend_after: float = 5.0,
+        scan_every: float = 1.0,
+        drain: float = 10.0,
+        wait: float = 0.0,
+        retention: Retention = DEFAULT,
+        sweep_every: float = SWEEP_EVERY,
+    ) -> None:
+        self._address = ReturnAddress(app, store)
+        self._make = Transitions(app, lambda: self._address.queue).make
+        self.decider = Decider(
+            self._decide,
+            store,
+            transport,
+            resend_after=resend_after,
+            scan_every=scan_every,
+        )
+        self._app = app
+        self._names = Names(app.namespace)
+        self.transport = transport
+        self.absent = Absent(self._names, transport.attendance)
+        """Services that owe it an answer."""
+        self.store = store
+        self._prefetch = prefetch
+        self._timers_every = timers_every
+        self._drain = drain
+        self._wait = wait
+        self._known = app.kinds
+        self.sweep = Sweep(store, retention, sweep_every)
+        """Deletes what has ended and is old enough."""
+        self.stranded = Watch(app.sagas, app.kinds, store)
+        """What it leaves alone."""
+        self.oldest: float | None = None
+        """When the saga began that has not ended and is the oldest; None where all have."""
+        self._stopping = asyncio.Event()
+        self.last_delivery: float | None = None
+        """When the last reply came, in seconds since the epoch."""
+
+    async def declare(self) -> None:
+        """Create everything that the application needs on the broker, before anybody sends."""
+        writes = orchestrator(self._names, self._app.name).writes
+        await self.transport.declare(replace(self._app.topology, writes=writes))
+        await self._address.declare(self.transport)
+
+    async def run(self) -> None:
+        """Run until stopped; raises Misconfigured where the broker or the store cannot be used at all."""
+        if not await self._declared():
+            return
+        await self._look_for_stranded()
+        consumers = [await self.transport.consume(queue, self._prefetch) for queue in self._address.queues]
+        jobs = (
+            *(in_order(partial(self._receive, consumer)) for consumer in consumers),
+            self._timers(),
+            self._survey(),
+            self.sweep.run(),
+            self.absent.run(),
+            self.decider.commands.run(),
+            self.decider.facts.run(),
+        )
+        tasks = [asyncio.create_task(job) for job in jobs]
+        deciding = asyncio.create_task(in_order(self.decider.run))
+        stopping = asyncio.create_task(self._stopping.wait())
+        log.info("choros.orchestrator.started", application=self._app.name)
+        try:
+            await asyncio.wait([*tasks, deciding, stopping], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await self._wind_down(consumers, [*tasks, stopping], deciding)
+        for task in (*tasks, deciding):
+            if task.done() and not task.cancelled() and (error := task.exception()):
+                raise plainly(error)
+
+    async def _declared(self) -> bool:
+        """Whether all is declared; not where it was stopped while it waited for the broker."""
+        declaring = asyncio.create_task(Waiting(self._wait).until(self.declare))
+        stopping = asyncio.create_task(self._stopping.wait())
+        try:
+            await asyncio.wait([declaring, stopping], return_when=asyncio.FIRST_COMPLETED)
+            if declaring.done():
+                await declaring
+            return declaring.done()
+        finally:
+            declaring.cancel()
+            stopping.cancel()
+
+    async def _wind_down(
+        self, consumers: Sequence[Consumer], tasks: Sequence[asyncio.Task[object]], deciding: asyncio.Task[None]
+    ) -> None:
+        """Take nothing more in, decide what was taken in, publish it; what is left comes again elsewhere."""
+        for consumer in consumers:
+            await consumer.close()
+        for task in tasks:
+            task.cancel()
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._drain
+        await asyncio.wait(tasks, timeout=self._drain)
+        self.decider.stop()
+        await asyncio.wait([deciding], timeout=max(LAST_SECONDS, deadline - loop.time()))
+        deciding.cancel()
+        await self.decider.close(max(LAST_SECONDS, deadline - loop.time()))
+        log.info("choros.orchestrator.stopped", application=self._app.name)
+
+    def stop(self) -> None:
+        """Let `run` finish what is under way and return."""
+        self._stopping.set()
+
+    async def _receive(self, consumer: Consumer) -> None:
+        while deliveries := await consumer.receive(self._prefetch):
+            self.last_delivery = now()
+            self.decider.submit(work for delivery in deliveries if (work := self._read(delivery)))
+
+    def _read(self, delivery: Delivery) -> Work | None:
+        try:
+            reply = read_reply(read_envelope(delivery.wire), delivery.exchange, self._names)
+        except MessageRejected as rejected:
+            log.warning("choros.reply.parked", reason=rejected.sentence)
+            self.decider.background(delivery.dead_letter(rejected.sentence))
+            return None
+        self.absent.heard(reply.source.rpartition("/")[2])
+        return Work(reply.correlation_id, reply, reply.id, delivery=delivery)
+
+    def _decide(self, works: Sequence[Work], loaded: Loaded | None, at: float) -> Folded:
+        """What the declaration makes of it; who lets a command wait too long is noted."""
+        folded = self._make(works, loaded, at)
+        for event in folded.events:
+            if event.kind == "timed_out" and folded.transition:
+                record = folded.transition.record
+                planned = self._app.sagas[record.saga, record.saga_version].plan.find(event.step)
+                if planned and not isinstance(planned.node, Publish):
+                    self.absent.overdue(planned.node.to)
+        return folded
+
+    async def _survey(self) -> None:
+        """Now and then look for what is left alone: an instance may stand that gets no reply and no timer."""
+        while True:
+            await asyncio.sleep(SURVEY_EVERY)
+            await self._look_for_stranded()
+
+    async def _look_for_stranded(self) -> None:
+        with contextlib.suppress(StoreUnreachable):  # said where sagas are decided; the next look is not far
+            await self.stranded.look()
+            self.oldest = await self.store.oldest()
+
+    async def _timers(self) -> None:
+        """Hand every due saga to the decider; each is claimed, and the compare-and-set makes one orchestrator win."""
+        await self.decider.timers.run(self._known, self._timers_every)

@@ -1,0 +1,145 @@
+"""Whether this worker may decide a record: only with the declaration that the instance was begun with.
+
+All that is compared is in the loaded record, so the answer holds for the commit that is decided on it: no rolling
+deploy of two declarations ever decides one instance in turns. Who does not recognise a record counts as one that does
+not know its version: it sets replies aside for who does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any, cast
+
+from pydantic import ValidationError
+
+from choros.errors import DeclaredOtherwise, MessageRejected
+from choros.messages import Close, Command, Fact, Failure, Message
+from choros.saga.machine.instance import Instance, Status, StepState
+from choros.saga.plan import Plan, Planned
+from choros.saga.saga import Saga, Sagas
+from choros.store.sagas import Record
+
+DECLARATION = "declaration"
+"""Key in the history: an event has the text of the declaration that the instance follows from then on."""
+
+
+def recognise(sagas: Sagas, record: Record, bodies: Bodies | None = None) -> tuple[Saga[Any], Instance]:
+    """The declaration and the state of the instance in this record; raises DeclaredOtherwise, which says why not.
+
+    `bodies` are those that need not be read again."""
+    saga = sagas.get((record.saga, record.saga_version))
+    if saga is None:
+        raise DeclaredOtherwise(
+            f"This process does not know saga {record.saga!r} version {record.saga_version}.",
+            "ask an orchestrator that runs that version.",
+        )
+    if record.fingerprint not in ("", saga.fingerprint.hash):
+        raise _otherwise(record)
+    instance = instance_of(record)
+    if len(instance.steps) != len(saga.plan.steps):  # an old record, which has no fingerprint yet
+        raise _otherwise(record)
+    (Bodies() if bodies is None else bodies).check(saga, instance)
+    return saga, instance
+
+
+class Bodies:
+    """Bodies that a class of this process has read or written: most records come back to whoever has decided them
+    before, and to read everything each time would cost a tenth of all that a saga costs."""
+
+    def __init__(self, most: int = 16_384) -> None:
+        self._most = most
+        self._marks: dict[tuple[type[Message], int, int], None] = {}  # the oldest first
+
+    def __len__(self) -> int:
+        return len(self._marks)
+
+    def check(self, saga: Saga[Any], instance: Instance) -> None:
+        """Read what has not been read yet; raises DeclaredOtherwise where other classes than these wrote it."""
+        for message, body in _bodies(saga.plan, instance):
+            if (message, hash(body), len(body)) not in self._marks:
+                _check_body(message, body)
+        self.vouch(saga, instance)
+
+    def vouch(self, saga: Saga[Any], instance: Instance) -> None:
+        """All that is in this state was read or written here, so it need not be read for the next decision."""
+        for message, body in _bodies(saga.plan, instance):
+            self._marks[message, hash(body), len(body)] = None
+        while len(self._marks) > self._most:
+            del self._marks[next(iter(self._marks))]
+
+
+def instance_of(record: Record) -> Instance:
+    """The state of the instance; raises DeclaredOtherwise where a newer choros has written it."""
+    try:
+        return Instance.loads(record.state)
+    except ValueError:
+        raise DeclaredOtherwise(
+            f"Saga {record.saga_id} is stored in a format that this choros does not know.", "the choros that wrote it."
+        ) from None
+
+
+def as_stored(record: Record) -> Instance:
+    """The instance for whoever asks how it is; of a format that is not known here, what the record itself says."""
+    try:
+        return instance_of(record)
+    except DeclaredOtherwise:
+        return Instance(record.saga_id, "", (), status=cast(Status, record.status))
+
+
+def _otherwise(record: Record) -> DeclaredOtherwise:
+    return DeclaredOtherwise(
+        f"Saga {record.saga!r} version {record.saga_version} is declared otherwise here than where {record.saga_id}"
+        " began.",
+        "deploy the declaration that it began with, or give the new one a version and: choros saga move.",
+    )
+
+
+def _check_body(message: type[Message], body: str) -> None:
+    try:
+        message.from_json(body)
+    except MessageRejected as rejected:
+        if _faults(rejected) <= (_OF_THE_VALUE if issubclass(message, Command | Fact) else _OF_THE_MOMENT):
+            return
+        raise DeclaredOtherwise(
+            f"The classes of this process cannot read what is stored: {rejected.sentence}",
+            "deploy those that wrote it; a changed message needs a version of its own.",
+        ) from None
+
+
+_OF_THE_MOMENT = frozenset({"date_future", "date_past", "datetime_future", "datetime_past"})
+"""Faults of a value that was right when it was written: they say nothing of the class."""
+_OF_THE_VALUE = _OF_THE_MOMENT | {"value_error", "assertion_error", "raised"}
+"""Of what is only sent on, and read by others, a class has to know the shape: its validators may ask for anything."""
+
+
+def _faults(rejected: MessageRejected) -> frozenset[str]:
+    error = rejected.__context__
+    with suppress(Exception):  # its sentences may be a user's own
+        if isinstance(error, ValidationError):
+            found = error.errors(include_url=False, include_context=False, include_input=False)
+            return frozenset(fault["type"] for fault in found)
+    return frozenset({"raised"})
+
+
+def _bodies(plan: Plan, instance: Instance) -> Iterator[tuple[type[Message], str]]:
+    """All that is stored of messages, with what this declaration would read each as."""
+    yield plan.start, instance.start
+    if instance.failure:
+        yield Failure, instance.failure
+    for planned, state in zip(plan.steps, instance.steps, strict=True):
+        if state.fact:
+            yield planned.action.builds, state.fact
+        if state.reply:
+            yield planned.command.reply_type, state.reply
+        yield from _in_flight(planned, state)
+
+
+def _in_flight(planned: Planned, state: StepState) -> Iterator[tuple[type[Message], str]]:
+    if state.leg is None:
+        return
+    builder = planned.undo if state.leg.operation == "undo" else planned.action
+    if state.leg.operation == "close":
+        yield Close, state.leg.command
+    elif builder is not None:
+        yield builder.builds, state.leg.command

@@ -1,0 +1,90 @@
+"""Replies off the wire: what may become an input of the machine, and what is parked.
+
+A reply is read without any declaration, and judged only behind the load of its saga's record: a worker that does not
+know the instance's declaration must not judge its replies by another one."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+from typing import Any
+
+from choros.errors import MessageRejected
+from choros.messages import Closed, Failure, NothingToUndo, Reply
+from choros.saga.machine.inputs import Answered
+from choros.saga.nodes.steps import Publish
+from choros.saga.plan import Planned
+from choros.saga.saga import Saga
+from choros.transport.topology import Names
+from choros.wire.command_key import CommandKey
+from choros.wire.envelope import Envelope
+
+
+def read_reply(envelope: Envelope, exchange: str, names: Names) -> Envelope:
+    """The envelope with a source that can be believed, or none; raises MessageRejected where it can be no reply of any
+    saga, or came by the way of another service than it names."""
+    if envelope.kind != "reply":
+        raise MessageRejected(f"A {envelope.kind} came to a reply queue.")
+    key = CommandKey.parse(envelope.key)
+    # Whose effect an undo reaches, the machine knows: it takes only the keys that it sends.
+    if key.saga_id != envelope.correlation_id and key.operation == "do":
+        raise MessageRejected("The correlation id is not the one of the idempotency key.")
+    return _believed(envelope, exchange, names)
+
+
+def _believed(envelope: Envelope, exchange: str, names: Names) -> Envelope:
+    """Only the service itself may write to its exchange. Past it come the replies of services from before it had one
+    and what an administrator has put back; who may write there may speak for everybody."""
+    if exchange == names.way_of("reply", envelope.source):
+        return envelope
+    if exchange in (names.replies, ""):
+        return replace(envelope, source="")
+    raise MessageRejected(f"It came through {exchange}, which is not the way of the service that it names.")
+
+
+def judge(saga: Saga[Any], versions: Collection[int], envelope: Envelope) -> Answered:
+    """The input that this reply to an instance of the saga stands for; `versions` are those that it was ever of.
+
+    Raises MessageRejected where no command of the saga can have asked for it."""
+    if envelope.saga != saga.name or envelope.saga_version not in versions:
+        raise MessageRejected("The reply names another saga, or another version of this one.")
+    key = CommandKey.parse(envelope.key)
+    planned = _asked(saga, key)
+    _check_speaker(envelope, planned)
+    return _answer(envelope, key, planned)
+
+
+def _asked(saga: Saga[Any], key: CommandKey) -> Planned:
+    planned = saga.plan.find(key.path)
+    if planned is None or isinstance(planned.node, Publish):
+        raise MessageRejected("The idempotency key names no commanded step of this saga.")
+    if key.operation == "undo" and planned.compensation is None:
+        raise MessageRejected("The idempotency key names the undo of a step that has none.")
+    return planned
+
+
+def _check_speaker(envelope: Envelope, planned: Planned) -> None:
+    assert not isinstance(planned.node, Publish)
+    if envelope.source and envelope.source.rpartition("/")[2] != planned.node.to:
+        raise MessageRejected(f"The reply is of another service than {planned.node.to}, which was commanded.")
+
+
+def _answer(envelope: Envelope, key: CommandKey, planned: Planned) -> Answered:
+    outcome = envelope.outcome or "ok"
+    if outcome != "ok":
+        failure = Failure.from_json(envelope.data)
+        return Answered(envelope.id, key, envelope.attempt, outcome, envelope.data, failure.code)
+    expected = _expected(planned, key)
+    for reply in expected:
+        if envelope.type == reply.type_name:
+            reply.from_json(envelope.data)
+            return Answered(envelope.id, key, envelope.attempt, outcome, envelope.data)
+    raise MessageRejected(f"The reply is not of type {' or '.join(reply.type_name for reply in expected)}.")
+
+
+def _expected(planned: Planned, key: CommandKey) -> tuple[type[Reply], ...]:
+    if key.operation == "close":
+        return (Closed,)
+    if key.operation == "undo" and planned.compensation:
+        return (planned.compensation.reply_type, NothingToUndo)
+    return (planned.command.reply_type,)

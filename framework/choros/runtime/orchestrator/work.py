@@ -1,0 +1,102 @@
+"""Work for the decider: one input for one saga instance, with whoever waits for it to be committed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from choros.errors import ChorosError
+from choros.runtime.orchestrator.signature import UNSIGNED, Signature
+from choros.saga.machine.inputs import Event, Input
+from choros.saga.machine.instance import Instance, StepState
+from choros.store.sagas import Transition
+from choros.transport.port import Delivery
+from choros.wire.envelope import Envelope
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A saga shall begin."""
+
+    id: str
+    saga: str
+    version: int
+    key: str
+    body: str
+    digest: str
+    traceparent: str = ""
+    tracestate: str = ""
+    kept: tuple[StepState, ...] = ()
+    """The first steps, where it takes over those of another instance."""
+    said: str = ""
+    """The canonical text of the body, by which it is compared where the digests differ; empty where they decide."""
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A person wants the saga to go on under the declaration of this version here."""
+
+    id: str
+    version: int
+    text: str
+    """The fingerprint's text of the declaration that it follows so far, as its history has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What became of a piece of work, once it is committed."""
+
+    instance: Instance
+    events: Sequence[Event] = ()
+    """What this input brought about; empty if it had been taken in before."""
+    repeated: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Work:
+    """One input, and where its acknowledgement goes: to a delivery, to a waiting caller, or nowhere (a timer)."""
+
+    saga_id: str
+    given: Input | Start | Envelope | Move
+    """An envelope is a reply, not judged yet: that takes the declaration of the saga that is loaded."""
+    id: str = ""
+    """The input's id, kept among the received ones; empty for a timer."""
+    delivery: Delivery | None = None
+    waiter: asyncio.Future[Done] | None = field(default=None)
+    signature: Signature = UNSIGNED
+    """Of the person who asks for it."""
+    handed_over: bool = False
+    """Whether the store was asked to take it: then nobody knows that it has not, until it answers."""
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anybody still waits for it: who has been told that it failed must not see it happen later."""
+        return self.waiter is None or not self.waiter.done()
+
+    def finish(self, done: Done) -> None:
+        """Tell the caller."""
+        if self.waiter and not self.waiter.done():
+            self.waiter.set_result(done)
+
+    def fail(self, error: Exception) -> None:
+        """Tell the caller what went wrong."""
+        if self.waiter and not self.waiter.done():
+            self.waiter.set_exception(error)
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """What a group of work on one saga comes to."""
+
+    done: Sequence[Work] = ()
+    """Work that this transition takes in."""
+    repeated: Sequence[Work] = ()
+    """Work that had been taken in before."""
+    rejected: Sequence[tuple[Work, ChorosError]] = ()
+    instance: Instance | None = None
+    events: Sequence[Event] = ()
+    transition: Transition | None = None
+    """None where there is nothing to store."""
+    stuck: str = ""
+    """Why this worker decides nothing for the saga."""

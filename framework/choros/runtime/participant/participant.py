@@ -1,0 +1,219 @@
+"""A participant: carries the commands of one service out, each at most once, and answers them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from choros.app.checks import check
+from choros.app.service import Service
+from choros.app.settings import NOTHING_SET, Settings
+from choros.errors import MessageRejected, Misconfigured, Refused
+from choros.runtime.host.admission import NoHandler, Received, read_command
+from choros.runtime.host.call import ExitWanted, HandlerBroke, plainly
+from choros.runtime.host.effects import Effects
+from choros.runtime.host.intake import Intake
+from choros.runtime.host.jobs import Transacting
+from choros.runtime.host.retention import SWEEP_SECONDS, Ages, keep_forgetting
+from choros.runtime.host.slots import Calls
+from choros.runtime.host.under_way import UnderWay
+from choros.runtime.host.verdicts import CLOCK_SKEW
+from choros.runtime.participant.answers import Answer, addressed, answer, failure
+from choros.runtime.participant.barrier import Barrier, may_refuse
+from choros.runtime.participant.operations import NO_SAGAS, check_operation
+from choros.runtime.participant.passing_on import PassingOn
+from choros.runtime.participant.reply_outbox import Outgoing, ReplyOutbox
+from choros.runtime.participant.settlement import Settling
+from choros.saga.saga import Sagas
+from choros.sources import now
+from choros.store.barrier import Database
+from choros.telemetry.context import about
+from choros.telemetry.logs import get_logger
+from choros.transport.port import Delivery, Transport
+from choros.transport.topology import Names
+
+log = get_logger(__name__)
+
+
+class Participant:
+    """Runs a service's command handlers, on a connected transport whose topology is declared, and an open database.
+
+    Commands are carried out side by side, those on one effect one after another; with a transaction, as many at a time
+    as the database allows. Commit, reply with confirm, then acknowledge.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        *,
+        namespace: str,
+        transport: Transport,
+        database: Database,
+        settings: Settings = NOTHING_SET,
+        prefetch: int | None = None,
+        handler_timeout: float | None = None,
+        drain: float | None = None,
+        clock: Callable[[], float] = now,
+        clock_skew: float = CLOCK_SKEW,
+        scan_every: float = 30.0,
+        prune_every: float = SWEEP_SECONDS,
+        sagas: Sagas = NO_SAGAS,
+        ages: Ages | None = None,
+    ) -> None:
+        """A command of one of these `sagas` is parked where its type does not fit the operation of its key.
+        `settings` go before those of the service, and before them the arguments of their own."""
+        settings = Settings.of(prefetch, handler_timeout, drain).over(settings).over(service.settings)
+        self.counts: Counter[str] = Counter()
+        """What became of the commands so far: ok, refused, failed, repeated, parked, copies of what is under way, or
+        passed on to another replica; and replies unconfirmed."""
+        self.calls = Calls(settings)
+        """The handlers that are at work."""
+        self._service = service
+        self._sagas = sagas
+        self._names = Names(namespace)
+        self._database = database
+        self._clock = clock
+        self._every = scan_every, prune_every
+        self._ages: Ages = ages or {"commands": settings.seconds("forget_after")}
+        source = f"/{namespace}/{service.name}"
+        self._barrier = Barrier(source, clock=clock, clock_skew=clock_skew, calls=self.calls)
+        self._transacting = Transacting(database)
+        self._settling = Settling(service, self._barrier, database, self._transacting)
+        self._replies = ReplyOutbox(transport, database, self.counts, self._names.replies_of(service.name))
+        self._effects = Effects()
+        self._under_way = UnderWay()
+        self._answered: list[Outgoing] = []
+        self._leaving = False
+        self.passing_on = PassingOn(service.name, max(1, settings.number("prefetch") // 4), clock)
+        """Commands that this replica does not handle."""
+        self._intake = Intake(
+            transport,
+            self._names.service_queue(service.name),
+            settings.number("prefetch"),
+            settings.seconds("drain"),
+        )
+
+    async def run(self) -> None:
+        """Carry commands out until stopped; raises DeclarationError or Misconfigured where that cannot work."""
+        check(self._service, self._service.handlers.values(), self._database)
+        log.info("choros.participant.started", queue=self._names.service_queue(self._service.name))
+        scan_every, prune_every = self._every
+        forgetting = keep_forgetting(self._database, self._clock, self._ages, prune_every)
+        background = self._replies.keep_scanning(scan_every), forgetting, self.calls.keep_watching()
+        await self._intake.run(self._take, *background)
+        log.info("choros.participant.stopped")
+
+    async def stop(self) -> None:
+        """Receive no more, finish what is under way, and return; what did not finish in time comes again."""
+        await self._intake.stop()
+
+    @property
+    def last_delivery(self) -> float | None:
+        """When the last delivery came, in seconds since the epoch."""
+        return self._intake.last_delivery
+
+    # --- taking commands in ---
+
+    async def _take(self, deliveries: Sequence[Delivery]) -> None:
+        for delivery in deliveries:
+            received = self._read(delivery)
+            if received is None:
+                continue
+            if (spare := self._under_way.join(received)) is not None:
+                self.counts["copies"] += 1
+                await spare.ack()
+            else:
+                self._intake.spawn(self._carry_out(received, self._effects.enter(received.key.effect)))
+
+    def _read(self, delivery: Delivery) -> Received | None:
+        try:
+            received = read_command(delivery.wire, self._service, self._names)
+            check_operation(received.envelope, received.key, self._sagas)
+        except MessageRejected as rejected:
+            self._reject(delivery, rejected)
+            return None
+        received.delivery = delivery
+        return received
+
+    def _reject(self, delivery: Delivery, rejected: MessageRejected) -> None:
+        if isinstance(rejected, NoHandler) and self.passing_on.take(delivery, rejected.kind):
+            self.counts["passed on"] += 1
+        else:
+            self._park(delivery, rejected.sentence)
+
+    def _park(self, delivery: Delivery, reason: str) -> None:
+        self.counts["parked"] += 1
+        log.warning("choros.command.parked", reason=reason)
+        self._intake.spawn(delivery.dead_letter(reason))
+
+    # --- carrying them out ---
+
+    async def _carry_out(self, received: Received, turn: asyncio.Future[None] | None) -> None:
+        """One command, once nobody works on its effect, and there is a place."""
+        if turn is not None:
+            await turn
+        try:
+            result = await self._result(received)
+        finally:
+            self._effects.leave(received.key.effect)
+        self._answered += self._outgoing(received, result)
+        if self._answered and not self._leaving:
+            self._leaving = True
+            self._intake.spawn(self._deliver())
+
+    async def _result(self, received: Received) -> Any:
+        await self.calls.enter(received.handler)
+        try:
+            return await self._settling.carry_out(received)
+        except Exception as error:
+            if isinstance(error, Misconfigured) and error is not received.failure:
+                raise
+            return error
+        finally:
+            self.calls.leave(received.handler)
+
+    async def _deliver(self) -> None:
+        """Send the answers that are there by now, together."""
+        self._leaving, outgoing, self._answered = False, self._answered, []
+        await self._replies.deliver(outgoing)
+
+    # --- answering them ---
+
+    def _outgoing(self, received: Received, result: Any) -> list[Outgoing]:
+        """The answer to send; none where the process is to end (the command comes again), or the handler was closed."""
+        if isinstance(result, ExitWanted):
+            self._intake.fail(result)
+            return []
+        if isinstance(result, HandlerBroke) and isinstance(result.raised, GeneratorExit):
+            delivery = self._under_way.leave(received)
+            assert delivery is not None
+            self._park(delivery, "Its handler raised GeneratorExit, which is never an answer.")
+            return []
+        if not isinstance(result, Answer):
+            self._under_way.leave(received)  # the next attempt asks for more than this answer
+        return [Outgoing(self._answer(received, result), partial(self._under_way.leave, received))]
+
+    def _answer(self, received: Received, result: Any) -> Answer:
+        if isinstance(result, Answer):
+            self._count(received, result)
+            return addressed(result, received.envelope)
+        self.counts["failed"] += 1
+        error = plainly(result)
+        self._say_why(received, error)
+        body = failure(received.envelope, error)
+        return Answer(answer(received.envelope, self._barrier.source, self._clock(), body, "failed"))
+
+    def _count(self, received: Received, result: Answer) -> None:
+        reply = result.reply
+        self.counts["repeated" if result.repeated else reply.outcome] += 1
+        if reply.outcome == "refused" and not result.repeated:
+            log.info("choros.command.refused", type=received.envelope.type, **about(received.envelope))
+
+    def _say_why(self, received: Received, error: BaseException) -> None:
+        undeclared = isinstance(error, Refused) and not may_refuse(received, error)
+        event = "choros.command.undeclared_refusal" if undeclared else "choros.command.failed"
+        say = log.error if undeclared else log.warning
+        say(event, type=received.envelope.type, error=error, **about(received.envelope))

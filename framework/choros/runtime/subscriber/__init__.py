@@ -1,0 +1,1 @@
+"""Subscribers: the facts of others, handled in their own time, tracked by nobody."""

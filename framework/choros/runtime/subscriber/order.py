@@ -1,0 +1,67 @@
+"""Order within a stream: never a lower number after a higher one, and a failing fact holds back its own stream only.
+
+The mark of a stream, in the subscriber's database and in the transaction of the effect, is the highest number that was
+handled. What comes below it is not handled any more. A missing number is not waited for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Literal
+
+from choros.runtime.host.effects import Effects
+from choros.runtime.host.verdicts import CLOCK_SKEW
+from choros.runtime.subscriber.inbox import inbox_key, stream_key
+from choros.store.barrier import Row, Transaction
+from choros.wire.envelope import Envelope
+
+Wait = Literal["again", "crowded", "stopped"]
+
+
+async def is_overtaken(subscriber: str, fact: Envelope, transaction: Transaction) -> bool:
+    """Whether a later fact of its stream has been handled."""
+    mark = await transaction.read_row(stream_key(subscriber, fact))
+    return mark is not None and int(mark.reply) > fact.seq
+
+
+async def remember(subscriber: str, fact: Envelope, transaction: Transaction, *, ordered: bool, now: float) -> None:
+    """Write that a fact is handled. With its mark, what came before it in its stream is forgotten, by any clock."""
+    await transaction.write_row(Row(key=inbox_key(subscriber, fact), state="handled", began=fact.time, since=now))
+    if ordered:
+        key, began = stream_key(subscriber, fact), fact.time + CLOCK_SKEW
+        await transaction.write_row(Row(key=key, state="mark", reply=str(fact.seq), began=began, since=now))
+
+
+class HeldBack:
+    """Streams whose first fact has failed and waits to be tried again, with the later ones behind it.
+
+    They stay with this consumer, unsettled. When they take more than `room`, the stream with most behind it is told
+    to give its first fact up, so that the other streams go on."""
+
+    def __init__(self, lanes: Effects, room: int) -> None:
+        self._lanes, self._room = lanes, room
+        self._waiting: dict[str, asyncio.Future[Wait]] = {}
+        self._closed = False
+
+    async def wait(self, lane: str, seconds: float) -> Wait:
+        """Hold this stream back for so long: then try again, unless it is crowded or time to stop."""
+        if self._closed:
+            return "stopped"
+        self._waiting[lane] = asyncio.get_running_loop().create_future()
+        self.look()
+        done, _ = await asyncio.wait({self._waiting[lane]}, timeout=seconds)
+        waited = self._waiting.pop(lane)
+        return waited.result() if done else "again"
+
+    def look(self) -> None:
+        """Give up the first fact of the longest stream, if they have become too many."""
+        held = {lane: 1 + self._lanes.behind(lane) for lane, wait in self._waiting.items() if not wait.done()}
+        if sum(held.values()) > self._room:
+            self._waiting[max(held, key=lambda lane: held[lane])].set_result("crowded")
+
+    def close(self) -> None:
+        """Hold nothing back any more: all of it comes again."""
+        self._closed = True
+        for wait in self._waiting.values():
+            if not wait.done():
+                wait.set_result("stopped")

@@ -1,0 +1,88 @@
+"""Reactions that can be undone: a fact and the fact that takes it back, under one barrier in the subscriber's database.
+
+A fact that fails waits in the ladder of delays, so what takes it back may overtake it. Then there is nothing to undo
+yet; what remains is a tombstone, and the fact is not handled any more when it comes. The rows have the name of the
+subscriber and a `CommandKey`: correlation id, reaction, round, do or undo. The reaction is named after the type of its
+fact and, in brackets, the step that published it: a saga may publish two facts of one type, each with a retraction of
+its own.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from choros.app.service import Handler, Service
+from choros.messages import Message
+from choros.runtime.subscriber.inbox import reaction_key
+from choros.store.barrier import Row, RowState, Transaction
+from choros.wire.command_key import CommandKey
+from choros.wire.envelope import Envelope
+
+Admitted = Literal["yes", "withdrawn", "too old"]
+ROUND = 1
+"""A saga publishes a fact once, and takes it back once."""
+
+
+async def admits(service: Service, handler: Handler, fact: Envelope, transaction: Transaction, now: float) -> Admitted:
+    """Whether the handler of this fact is to be called, in this transaction; notes what that means for its undo. Where
+    it is too old, nothing is written."""
+    rows = _Rows(service.name, fact, transaction, now)
+    if handler.undoes is not None:
+        return await _admits_undo(_effect(handler.undoes, fact), rows)
+    if any(other.undoes is handler.message for other in service.reactions.values()):
+        return await _admits_do(_effects(handler.message, fact), rows)
+    return "yes"
+
+
+class _Rows:
+    """What this subscriber has done about the saga of a fact, of all that the database holds."""
+
+    def __init__(self, subscriber: str, fact: Envelope, transaction: Transaction, now: float) -> None:
+        self._subscriber, self._transaction = subscriber, transaction
+        self._began, self._now = fact.began, now
+
+    async def read(self, effect: CommandKey) -> Row | None:
+        return await self._transaction.read_row(reaction_key(self._subscriber, effect))
+
+    async def write(self, effect: CommandKey, state: RowState) -> None:
+        key = reaction_key(self._subscriber, effect)
+        await self._transaction.write_row(Row(key=key, state=state, began=self._began, since=self._now))
+
+    async def behind(self) -> bool:
+        """Whether rows about this saga may have been forgotten; to be asked after they were read."""
+        return self._began is not None and self._began <= await self._transaction.horizon("commands")
+
+
+async def _admits_do(effects: list[CommandKey], rows: _Rows) -> Admitted:
+    for effect in effects:
+        done, undone = await rows.read(effect), await rows.read(effect.of("undo"))
+        if undone is not None or (done is not None and done.state == "tombstone"):
+            return "withdrawn"
+    if await rows.behind():
+        return "too old"
+    for effect in effects:
+        await rows.write(effect, "ok")
+    return "yes"
+
+
+async def _admits_undo(effect: CommandKey, rows: _Rows) -> Admitted:
+    done, undone = await rows.read(effect), await rows.read(effect.of("undo"))
+    if undone is None and (done is None or done.state == "ok") and await rows.behind():
+        return "too old"
+    if done is None:
+        await rows.write(effect, "tombstone")
+    elif done.state == "ok" and undone is None:
+        await rows.write(effect.of("undo"), "ok")
+        return "yes"
+    return "withdrawn"
+
+
+def _effect(done: type[Message], fact: Envelope) -> CommandKey:
+    """What this fact takes back: of its own step, or, as a closing fact, of the saga."""
+    return _effects(done, fact)[-1]
+
+
+def _effects(done: type[Message], fact: Envelope) -> list[CommandKey]:
+    """What a fact does may be taken back by its own step's retraction, or by a closing fact, which has no step."""
+    paths = [done.type_name, *([f"{done.type_name}[{fact.step}]"] if fact.step else [])]
+    return [CommandKey(fact.correlation_id, path, ROUND, "do") for path in paths]

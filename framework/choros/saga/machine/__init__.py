@@ -1,0 +1,1 @@
+"""The machine: `(saga, instance, inputs, now) -> decision`. Pure."""

@@ -1,0 +1,151 @@
+"""What goes into a decision, and what comes out of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from choros.messages import Failure
+from choros.saga.machine.instance import Instance
+from choros.wire.command_key import CommandKey
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A participant's reply, already checked against the type that its command declares."""
+
+    id: str
+    """The reply's envelope id."""
+    key: CommandKey
+    attempt: int
+    outcome: Literal["ok", "refused", "failed"]
+    data: str
+    """The reply's body; a Failure's body unless the outcome is ok."""
+    code: str = ""
+    """The failure's code."""
+
+    @property
+    def detail(self) -> str:
+        """What more is said of a failure."""
+        return Failure.from_json(self.data).detail if self.outcome != "ok" else ""
+
+
+@dataclass(frozen=True, slots=True)
+class TimerFired:
+    """The wake-up time has come."""
+
+    unsent: bool = False
+    """Whether a command of this saga still waits for the broker: then no attempt is counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class CancelRequested:
+    """Somebody wants the saga undone."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class RetryRequested:
+    """A person wants the parked step tried again."""
+
+    id: str
+    step: str
+    round: int
+
+
+@dataclass(frozen=True, slots=True)
+class SkipRequested:
+    """A person wants the parked step closed, and the saga to go on as if it had been answered with `reply`."""
+
+    id: str
+    step: str
+    round: int
+    reply: str
+
+
+@dataclass(frozen=True, slots=True)
+class PauseRequested:
+    """Send nothing more until resumed. Commands already sent keep their timers."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeRequested:
+    """Go on after a pause."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class RerunRequested:
+    """A person wants the saga, which has ended, run again from a step."""
+
+    id: str
+    step: str
+    successor: str
+    """The id of the instance that will take it over."""
+
+
+Act = CancelRequested | RetryRequested | SkipRequested | PauseRequested | ResumeRequested | RerunRequested
+Input = Answered | TimerFired | Act
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """A command to send."""
+
+    to: str
+    key: CommandKey
+    type: str
+    data: str
+    attempt: int
+    not_after: float | None
+    began: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A fact to publish."""
+
+    type: str
+    data: str
+    seq: int
+    step: str = ""
+
+
+EventKind = Literal[
+    "started", "sent", "retry_scheduled", "timed_out", "replied", "refused", "failed", "late_reply", "undone",
+    "pivot_passed", "compensating", "fact_held", "fact_published", "fact_dropped", "parked", "unparked",
+    "wanted", "too_late", "paused", "resumed", "skipped", "undeclared_refusal", "completed", "compensated", "rerun",
+    "moved",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing that happened, for the history. Holds no payload."""
+
+    kind: EventKind
+    step: str = ""
+    operation: str = ""
+    attempt: int = 0
+    code: str = ""
+    detail: str = ""
+    seconds: float = 0.0
+    """For a scheduled retry: how long until it."""
+    cause: str = ""
+    """The id of the message or act behind it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The instance as it shall be, and what to do about it."""
+
+    instance: Instance
+    sends: tuple[Send, ...] = ()
+    facts: tuple[Release, ...] = ()
+    events: tuple[Event, ...] = ()
+    strays: tuple[str, ...] = field(default=())
+    """Ids of replies that no command of this saga can have asked for."""

@@ -1,0 +1,1 @@
+"""What a saga is made of: one file for each kind of node."""

@@ -1,0 +1,96 @@
+"""Records as a database holds them: whatever somebody has made of one, the others are read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from choros.store.sagas import HistoryRow, Record
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_time(value: object) -> bool:
+    return value is None or _is_number(value)
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _are_texts(value: object) -> bool:
+    return isinstance(value, (list, tuple)) and all(isinstance(one, str) for one in value)
+
+
+_FIELDS: dict[str, Callable[[object], bool]] = {
+    "saga": _is_text,
+    "saga_version": _is_count,
+    "key": _is_text,
+    "digest": _is_text,
+    "application": _is_text,
+    "version": _is_count,
+    "transition": _is_text,
+    "status": _is_text,
+    "state": _is_text,
+    "started_at": _is_number,
+    "updated_at": _is_number,
+    "wake_at": _is_time,
+    "received": _are_texts,
+    "undecided": _are_texts,
+    "fingerprint": _is_text,
+    "late": _is_count,
+}
+
+
+def record_of(saga_id: str, values: Iterable[object]) -> Record:
+    """The record with these values, in the order of its fields; marked as unreadable where one is not what it was."""
+    found: dict[str, Any] = dict(zip(_FIELDS, values, strict=False))
+    wrong = [name for name, fits in _FIELDS.items() if not fits(found.get(name))]
+    if wrong:
+        return unreadable(saga_id, wrong)
+    found["received"], found["undecided"] = tuple(found["received"]), tuple(found["undecided"])
+    return Record(saga_id=saga_id, **found)
+
+
+def unreadable(saga_id: str, fields: Iterable[str]) -> Record:
+    """In the place of a record that is there, and of which nothing is to be believed."""
+    return Record(
+        saga_id=saga_id, saga="", saga_version=0, key="", digest="", application="", version=0, transition="",
+        status="unreadable", state="", started_at=0.0, updated_at=0.0, unreadable=", ".join(fields),
+    )  # fmt: skip
+
+
+def left_of(saga_id: str, saga: str, digest: str, status: str, ended_at: float) -> Record:
+    """In the place of a record that was deleted after its retention."""
+    return Record(
+        saga_id=saga_id, saga=saga, saga_version=0, key="", digest=digest, application="", version=0, transition="",
+        status=status, state="", started_at=0.0, updated_at=ended_at, gone=True,
+    )  # fmt: skip
+
+
+def listed(text: object) -> object:
+    """What a JSON text holds; None where it is none."""
+    try:
+        return json.loads(text) if isinstance(text, str) else None
+    except (ValueError, RecursionError):
+        return None
+
+
+def history_row_of(version: object, at: object, events: object) -> HistoryRow:
+    """The row with these values; where one is not what it was, the row says so by holding no events."""
+    if isinstance(version, int) and isinstance(at, (int, float)) and isinstance(events, str):
+        return HistoryRow(version, at, events)
+    return HistoryRow(version if isinstance(version, int) else 0, 0.0, "unreadable")
+
+
+def number_in(text: str) -> object:
+    """The number that a text stands for; None where it is none."""
+    found = listed(text)
+    return found if _is_number(found) else None

@@ -1,0 +1,165 @@
+"""A participant's Redis: each job reads under WATCH and writes in one EXEC; jobs of a run go side by side."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Sequence
+from typing import Any
+
+from redis.asyncio import Connection
+
+from choros.errors import StoreUnreachable
+from choros.store.barrier import AT_ONCE, Carry, Database, Job, Memory, Row, Transaction
+from choros.store.redis.barrier_schema import RedisSchema
+from choros.store.redis.server import Script, Server
+from choros.store.redis.transaction import Conflict, RedisTransaction, readable
+
+__all__ = ["RedisDatabase", "RedisTransaction"]
+
+_ATTEMPTS = 40
+_PRUNE = Script("""
+local keys = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[2], 'LIMIT', 0, ARGV[3])
+for _, key in ipairs(keys) do
+    redis.call('DEL', ARGV[1] .. 'row:' .. key)
+    redis.call('ZREM', ARGV[1] .. 'unsent', key)
+    redis.call('ZREM', KEYS[1], key)
+end
+return #keys
+""")
+# Those that owe a reply or cannot be read are passed over; how many they are is told, for whoever wants to look past
+# them. What frees memory comes first: so a script may go on to what needs some where Redis is full.
+_FORGET = Script("""
+local function began_of(key)
+    local stored = redis.pcall('GET', ARGV[1] .. 'row:' .. key)
+    if not stored then return true, nil end
+    local readable, row = pcall(cjson.decode, stored)
+    local began = readable and type(row) == 'table' and tonumber(row[5])
+    return began, began and row[5]
+end
+local found = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', '(' .. ARGV[2], 'LIMIT', ARGV[3], ARGV[4])
+local keys, at = {}, redis.call('GET', KEYS[2])
+for _, key in ipairs(found) do
+    if not redis.call('ZSCORE', ARGV[1] .. 'unsent', key) then
+        local known, began = began_of(key)
+        if began and (not at or tonumber(at) < tonumber(began)) then at = began end
+        if known then keys[#keys + 1] = key end
+    end
+end
+for _, key in ipairs(keys) do
+    redis.call('DEL', ARGV[1] .. 'row:' .. key)
+    redis.call('ZREM', KEYS[1], key)
+end
+if #keys > 0 and at then redis.call('SET', KEYS[2], at) end
+return {#keys, #found - #keys}
+""")
+
+
+class RedisDatabase(Database):
+    """A Redis primary with the participant's own keys and the rows of the barrier.
+
+    Give every service a `namespace` of its own: its unsent replies are found by it.
+    """
+
+    def __init__(self, url: str, namespace: str = "choros", *, connections: int = 64, timeout: float = 5.0) -> None:
+        self._server = Server(url, connections + 2, timeout)  # two for what is not a job
+        self._prefix = f"{{{namespace}}}:barrier:"
+        self._schema = RedisSchema(self._server, self._prefix)
+        self._places = asyncio.Semaphore(connections)
+
+    @property
+    def transaction_type(self) -> type[Transaction]:
+        """What handlers get."""
+        return RedisTransaction
+
+    async def open(self) -> None:
+        """Connect, and refuse a server that could forget what it acknowledged."""
+        await self._server.check()
+        await self._schema.prepare()
+
+    async def schema_version(self) -> int:
+        """Which schema the rows of this namespace have, 0 where there are none yet."""
+        return await self._schema.version()
+
+    async def upgrade(self, carry: Carry) -> int:
+        """Bring the rows of an older schema to this one; says how many keys have changed."""
+        return await self._schema.upgrade(carry)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._server.close()
+
+    async def run(self, jobs: Sequence[Job]) -> Sequence[Any]:
+        """Run the jobs side by side, each in a transaction of its own."""
+        tasks = [asyncio.ensure_future(self._run_one(job)) for job in jobs]
+        try:
+            return await asyncio.gather(*tasks)
+        except BaseException:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            raise
+
+    async def _run_one(self, job: Job) -> Any:
+        try:
+            async with self._places:
+                return await self._until_done(job)
+        except Exception as error:
+            return error
+
+    async def _until_done(self, job: Job) -> Any:
+        for attempt in range(_ATTEMPTS):
+            try:
+                async with self._server.link() as connection:
+                    return await self._attempt(job, connection)
+            except Conflict:
+                await asyncio.sleep(random.uniform(0, min(0.05, 0.001 * 2**attempt)))
+        raise StoreUnreachable(
+            f"A transaction met others in all its {_ATTEMPTS} attempts.", "spread what is written over more keys."
+        )
+
+    async def _attempt(self, job: Job, connection: Connection) -> Any:
+        transaction = RedisTransaction(self._server, connection, self._prefix)
+        try:
+            with transaction.standing.judging():
+                answer = await job(transaction)
+            await transaction.commit()
+        except BaseException:
+            await transaction.abandon()
+            raise
+        if transaction.watching:
+            await self._server.talk_on(connection, [("UNWATCH",)])
+        return answer
+
+    async def unsent(self, limit: int) -> Sequence[Row]:
+        """Rows whose reply has not been confirmed, oldest first."""
+        keys = await self._server.ask("ZRANGE", f"{self._prefix}unsent", 0, limit - 1)
+        if not keys:
+            return []
+        stored = await self._server.ask("MGET", *(f"{self._prefix}row:{key}" for key in keys))
+        rows = (readable(key, one) for key, one in zip(keys, stored, strict=True))
+        return [row for row in rows if row is not None]
+
+    async def mark_sent(self, keys: Sequence[str]) -> None:
+        """The replies of these rows are confirmed."""
+        if keys:
+            await self._server.ask("ZREM", f"{self._prefix}unsent", *keys)
+
+    async def prune(self, now: float) -> int:
+        """Forget refusals and tombstones whose time has passed; only such are in the index."""
+        forgotten, more = 0, True
+        while more:
+            call = _PRUNE.call([f"{self._prefix}prune"], self._prefix, repr(now), AT_ONCE)
+            (count,) = await self._server.run(_PRUNE, [call])
+            forgotten, more = forgotten + count, count == AT_ONCE
+        return forgotten
+
+    async def forget(self, memory: Memory, before: float) -> int:
+        """Forget the oldest rows of before that moment; one script moves the horizon, and deletes."""
+        names, passed_over = [f"{self._prefix}aging:{memory}", f"{self._prefix}horizon:{memory}"], 0
+        while True:
+            call = _FORGET.call(names, self._prefix, repr(before), passed_over, AT_ONCE)
+            ((count, owing),) = await self._server.run(_FORGET, [call])
+            passed_over += owing
+            if count or owing < AT_ONCE:
+                return int(count)

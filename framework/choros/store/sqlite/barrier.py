@@ -1,0 +1,284 @@
+"""A participant's SQLite database: one group of jobs at a time shares a transaction and its fsync."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
+from os import PathLike
+from pathlib import Path
+from typing import Any, TypeVar
+
+from choros.errors import ChorosError, Misconfigured, StoreUnreachable, Unreachable, UsageError
+from choros.store.barrier import AT_ONCE, Carry, Database, Job, Memory, Row, Transaction
+from choros.store.sqlite import barrier_schema as schema
+from choros.store.sqlite import transaction as rows
+from choros.store.sqlite.file import LOCK_SECONDS, connect, in_transaction, named, patiently, roll_back
+from choros.store.sqlite.transaction import SqliteTransaction
+from choros.store.sqlite.turns import RolledBack, Turn, Turns
+
+__all__ = ["SqliteDatabase", "SqliteTransaction"]
+
+
+FLUSH_SECONDS = 0.5
+"""How long marks of sent replies may wait for a group to ride with."""
+T = TypeVar("T")
+
+
+class SqliteDatabase(Database):
+    """A SQLite file with the participant's own tables and those of the barrier; of these, it sees one `namespace`.
+
+    What may wait for another process or for the disk (begin, commit) happens in a thread; the statements of handlers
+    do not, so they should be short. While a group of jobs runs, the file is locked for other writers.
+    """
+
+    def __init__(self, path: str | PathLike[str], namespace: str = "choros") -> None:
+        self.path = Path(path)
+        self._namespace = namespace
+        self._connection: sqlite3.Connection | None = None
+        self._thread: ThreadPoolExecutor | None = None
+        self._lock = asyncio.Lock()
+        self._marks: set[str] = set()
+        self._marking: frozenset[str] = frozenset()
+        self._flush: asyncio.Task[None] | None = None
+        self._turns = Turns(self, self._lock)
+
+    @property
+    def transaction_type(self) -> type[Transaction]:
+        """What handlers get."""
+        return SqliteTransaction
+
+    async def open(self) -> None:
+        """Open or create the file and the tables of the barrier."""
+        async with self._lock:
+            if self._connection is None:
+                self._thread = self._thread or ThreadPoolExecutor(1, thread_name_prefix="choros-sqlite-barrier")
+                self._connection = await self._in_thread(self._opened)
+
+    def _opened(self) -> sqlite3.Connection:
+        connection = connect(self.path)
+        try:
+            in_transaction(connection, lambda: schema.prepare(connection, self.path, self._namespace))
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    async def schema_version(self) -> int:
+        """Which schema this namespace has in the file; 0 where there is no file."""
+        if not self.path.exists():
+            return 0
+        return await self._once(lambda connection: schema.version_of(connection, self.path, self._namespace))
+
+    async def upgrade(self, carry: Carry) -> int:
+        """Bring the rows of this namespace up. Those of version 1 stay for others too, in `choros_barrier_1`."""
+        return await self._once(lambda connection: schema.upgrade(connection, self.path, self._namespace, carry))
+
+    async def _once(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Do this in a transaction, on a connection of its own."""
+
+        def done() -> T:
+            with closing(connect(self.path)) as connection:
+                return in_transaction(connection, lambda: work(connection))
+
+        return await self._in_thread(done)
+
+    async def close(self) -> None:
+        """Write what waits and let go of the file."""
+        if self._connection is None:
+            return
+        if self._flush is not None:
+            self._flush.cancel()
+        await self.run(())
+        await self._turns.close()
+        async with self._lock:
+            connection, self._connection = self._connection, None
+            await self._in_thread(connection.close)
+        if self._thread is not None:
+            self._thread.shutdown()
+            self._thread = None
+
+    async def run(self, jobs: Sequence[Job]) -> Sequence[Any]:
+        """Run the jobs one after another and commit them together, with those of other calls that wait meanwhile; these
+        are rolled back if this call is cancelled."""
+        self._checked_open()
+        if not jobs and not self._marks:
+            return []
+        try:
+            return await self._turns.take(jobs)
+        except ChorosError as error:
+            return [error] * len(jobs)
+
+    async def serve(self, turn: Turn) -> Sequence[Any]:
+        """Do the jobs of one call; what they wrote is taken back if it is cancelled."""
+        try:
+            return await self._served(turn)
+        except sqlite3.Error as error:
+            raise RolledBack(named(error, self.path)) from None
+
+    async def _served(self, turn: Turn) -> Sequence[Any]:
+        if len(turn.jobs) == 1:
+            return [await self._run_one(turn, turn.jobs[0])]
+        connection = self._checked_open()
+        connection.execute("SAVEPOINT choros_turn")
+        try:
+            answers = [await self._run_one(turn, job) for job in turn.jobs]
+        except BaseException:
+            _take_back(connection, "choros_turn")
+            raise
+        connection.execute("RELEASE choros_turn")
+        return answers
+
+    async def _run_one(self, turn: Turn, job: Job) -> Any:
+        connection, only = self._checked_open(), len(turn.jobs) == 1
+        transaction = SqliteTransaction(connection, self.path, self._namespace, movable=only and turn.shared)
+        connection.execute("SAVEPOINT choros_job")
+        turn.slow = transaction.said
+        try:
+            answer = await self._judged(transaction, job)
+        except BaseException:
+            if not (transaction.said and transaction.said.held):
+                _take_back(connection, "choros_job")
+            raise
+        finally:
+            turn.slow = None
+            transaction.standing.end()
+        if not connection.in_transaction:
+            raise RolledBack(self._rolled_back(answer, only and not turn.shared))
+        if isinstance(answer, Exception):
+            connection.execute("ROLLBACK TO choros_job")
+        connection.execute("RELEASE choros_job")
+        return answer
+
+    async def _judged(self, transaction: SqliteTransaction, job: Job) -> Any:
+        try:
+            with transaction.standing.judging():
+                answer = await self._waited_for(transaction, job)
+        except Exception as error:
+            answer = error
+        return answer
+
+    async def _waited_for(self, transaction: SqliteTransaction, job: Job) -> Any:
+        """What it comes to, once nothing of it is being moved: it may be lost by that."""
+        try:
+            return await job(transaction)
+        finally:
+            if transaction.said is not None:
+                await transaction.said.still()
+
+    # --- the transaction that turns share ---
+
+    async def begin(self) -> None:
+        """Open it, and write down first which replies were sent: a job may give one of these rows a new one."""
+        connection = self._checked_open()
+        try:
+            if not _begun_at_once(connection):
+                await self._in_thread(lambda: patiently(lambda: connection.execute("BEGIN IMMEDIATE")))
+            self._marking = frozenset(self._marks)
+            rows.mark_sent(connection, self._namespace, self._marking)
+        except BaseException as error:
+            await self.roll_back()
+            raise (named(error, self.path) if isinstance(error, sqlite3.Error) else error) from None
+
+    async def commit(self) -> None:
+        """All of it is there to stay, or nothing of it."""
+        connection = self._checked_open()
+        try:
+            await self._in_thread(lambda: connection.execute("COMMIT"))
+        except BaseException:
+            await self.roll_back()
+            raise
+        self._marks -= self._marking
+
+    async def roll_back(self) -> None:
+        """Nothing of it stays."""
+        connection = self._checked_open()
+        await self._in_thread(lambda: roll_back(connection))
+
+    def _rolled_back(self, answer: Any, alone: bool) -> ChorosError:
+        """Why the whole group is lost: SQLite did so, as when the disk is full, or a statement of this job."""
+        if isinstance(answer, (Unreachable, Misconfigured)):
+            return answer
+        if alone:
+            return UsageError("A handler ran a statement that rolled its whole transaction back.", "another one.")
+        return StoreUnreachable(f"The database {self.path} rolled back.", "see the errors before this one.")
+
+    async def unsent(self, limit: int) -> Sequence[Row]:
+        """Rows whose reply has not been confirmed, oldest first."""
+        async with self._lock:
+            connection, marks = self._checked_open(), frozenset(self._marks)
+            found = await self._in_thread(lambda: rows.unsent(connection, self._namespace, limit + len(marks)))
+        return [row for row in found if row.key not in marks][:limit]
+
+    async def mark_sent(self, keys: Sequence[str]) -> None:
+        """The replies of these rows are confirmed: at once for this object, on disk with the next group or soon."""
+        self._checked_open()
+        self._marks.update(keys)
+        if keys and (self._flush is None or self._flush.done()):
+            self._flush = asyncio.create_task(self._flush_later())
+
+    async def _flush_later(self) -> None:
+        await asyncio.sleep(FLUSH_SECONDS)
+        with suppress(StoreUnreachable):  # the marks stay for the next group
+            await self.run(())
+
+    async def prune(self, now: float) -> int:
+        """Forget refusals and tombstones whose time has passed, some at a time."""
+        gone, more = 0, True
+        while more:
+            count = await self._apart(lambda connection: rows.prune(connection, self._namespace, now))
+            gone, more = gone + count, count == AT_ONCE
+        return gone
+
+    async def forget(self, memory: Memory, before: float) -> int:
+        """Forget the oldest rows of before that moment; the horizon moves in the same transaction."""
+        return await self._apart(lambda connection: rows.forget(connection, self._namespace, memory, before))
+
+    async def _apart(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Do this in a transaction of its own, between two groups."""
+        async with self._lock:
+            connection = self._checked_open()
+            return await self._in_thread(lambda: in_transaction(connection, lambda: work(connection)))
+
+    def _checked_open(self) -> sqlite3.Connection:
+        if self._connection is None:
+            raise StoreUnreachable(f"The database {self.path} is not open.", "await database.open() before using it.")
+        return self._connection
+
+    async def _in_thread(self, call: Callable[[], T]) -> T:
+        """Call it in the thread, and be there when it ends: a cancelled caller must not leave it behind."""
+        future = asyncio.get_running_loop().run_in_executor(self._thread, call)
+        cancelled: asyncio.CancelledError | None = None
+        while not future.done():
+            try:
+                await asyncio.shield(future)
+            except asyncio.CancelledError as error:
+                cancelled = error
+            except Exception:
+                break
+        if cancelled is not None:
+            raise cancelled
+        try:
+            return future.result()
+        except sqlite3.Error as error:
+            raise named(error, self.path) from error
+
+
+def _take_back(connection: sqlite3.Connection, savepoint: str) -> None:
+    if connection.in_transaction:
+        connection.execute(f"ROLLBACK TO {savepoint}")
+        connection.execute(f"RELEASE {savepoint}")
+
+
+def _begun_at_once(connection: sqlite3.Connection) -> bool:
+    """Whether nobody else holds the file; where somebody does, waiting is for the thread."""
+    connection.execute("PRAGMA busy_timeout = 0")
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError:
+        return False
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {LOCK_SECONDS * 1000:.0f}")
+    return True

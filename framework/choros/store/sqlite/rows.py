@@ -1,0 +1,208 @@
+"""The statements of the SQLite store: transitions into rows, rows into records."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from heapq import merge
+from itertools import islice
+from typing import Any
+
+from choros.store.records import history_row_of, left_of, listed, record_of
+from choros.store.sagas import (
+    Channel,
+    Committed,
+    Entry,
+    HistoryRow,
+    Known,
+    Loaded,
+    PutOff,
+    Record,
+    Transition,
+    handed_out,
+)
+
+COLUMNS = (
+    "saga_id, saga, saga_version, start_key, digest, application, version, transition_id, "
+    "status, state, started_at, updated_at, wakes_at, received, undecided, fingerprint, late"
+)
+_MARKS = ", ".join("?" * 19)
+# What was forgotten must not begin anew as long as its start key is kept.
+_INSERT = f"""INSERT INTO record (scope, {COLUMNS}, due_at) SELECT {_MARKS}
+    WHERE NOT EXISTS (SELECT 1 FROM start_key WHERE scope = ? AND saga_id = ?)
+    ON CONFLICT (scope, saga_id) DO NOTHING"""
+# Only what can change: an index on anything else is left alone.
+_UPDATE = """UPDATE record SET (saga_version, version, transition_id, status, state, updated_at, wakes_at, received,
+    undecided, fingerprint, late, due_at) = (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    WHERE scope = ? AND saga_id = ? AND version = ? AND transition_id = ?"""
+_HISTORY = "INSERT INTO history (scope, saga_id, version, at, events) VALUES (?, ?, ?, ?, ?)"
+_ENTRY = """INSERT OR REPLACE INTO outbox (scope, saga_id, id, channel, at, envelope)
+    VALUES (:scope, :saga_id, :id, :channel,
+        iif(:channel = 'facts', max(:now, coalesce((SELECT max(at) FROM outbox
+            WHERE scope = :scope AND saga_id = :saga_id AND +channel = :channel), 0)), :now),
+        :envelope)"""
+"""Whatever the clock does, no fact is taken for older than one of its saga that has not left. The plus keeps SQLite
+from reading all that have not left, of all sagas."""
+_SENT = "DELETE FROM outbox WHERE scope = ? AND saga_id = ? AND id = ?"
+THESE = "scope = ? AND saga_id IN (SELECT value FROM json_each(?))"
+"""One statement for any number of ids."""
+_RECORDS = f"SELECT {COLUMNS} FROM record WHERE {THESE}"
+_OUTBOX = f"SELECT saga_id, channel, id FROM outbox WHERE {THESE}"
+_KEYS = f"SELECT saga_id, saga, digest, status, ended_at FROM start_key WHERE {THESE}"
+
+
+def write(connection: sqlite3.Connection, scope: str, transition: Transition, now: float) -> Committed:
+    """Write one transition, if the version it was decided on is still the last one."""
+    record = transition.record
+    if not _write_record(connection, scope, transition):
+        return Committed.CONFLICT
+    delete_sent(connection, scope, ((record.saga_id, entry_id) for entry_id in transition.sent))
+    if transition.outbox:
+        connection.executemany(_ENTRY, [_from_entry(scope, record, entry, now) for entry in transition.outbox])
+    if transition.history:
+        row = scope, record.saga_id, record.version, record.updated_at, transition.history
+        connection.execute(_HISTORY, row)
+    return Committed.OK
+
+
+def _write_record(connection: sqlite3.Connection, scope: str, transition: Transition) -> bool:
+    record = transition.record
+    if record.version == 1 and not transition.previous:
+        values = (scope, *_from_record(record), record.wake_at, scope, record.saga_id)
+        return connection.execute(_INSERT, values).rowcount == 1
+    expected = (scope, record.saga_id, record.version - 1, transition.previous)
+    return connection.execute(_UPDATE, (*_changing(record), record.wake_at, *expected)).rowcount == 1
+
+
+def delete_sent(connection: sqlite3.Connection, scope: str, sent: Iterable[tuple[str, str]]) -> None:
+    """Take entries out of the outbox."""
+    connection.executemany(_SENT, ((scope, *pair) for pair in sent))
+
+
+def _from_entry(scope: str, record: Record, entry: Entry, now: float) -> dict[str, object]:
+    return {
+        "scope": scope,
+        "saga_id": record.saga_id,
+        "id": entry.id,
+        "channel": entry.channel,
+        "now": now,
+        "envelope": entry.envelope,
+    }
+
+
+def _from_record(record: Record) -> tuple[object, ...]:
+    return (
+        record.saga_id,
+        record.saga,
+        record.saga_version,
+        record.key,
+        record.digest,
+        record.application,
+        record.version,
+        record.transition,
+        record.status,
+        record.state,
+        record.started_at,
+        record.updated_at,
+        record.wake_at,
+        json.dumps(record.received),
+        json.dumps(record.undecided),
+        record.fingerprint,
+        record.late,
+    )
+
+
+def _changing(record: Record) -> tuple[object, ...]:
+    return (
+        record.saga_version,
+        record.version,
+        record.transition,
+        record.status,
+        record.state,
+        record.updated_at,
+        record.wake_at,
+        json.dumps(record.received),
+        json.dumps(record.undecided),
+        record.fingerprint,
+        record.late,
+    )
+
+
+def to_record(row: Sequence[Any]) -> Record:
+    """The record in a row of `COLUMNS`."""
+    saga_id, *values, received, undecided, fingerprint, late = row
+    return record_of(saga_id, [*values, listed(received), listed(undecided), fingerprint, late])
+
+
+def load(connection: sqlite3.Connection, scope: str, saga_ids: Sequence[str]) -> dict[str, Loaded]:
+    """Records with their unsent ids, and what is left of forgotten ones, all from the same moment."""
+    ids = (scope, json.dumps(saga_ids))
+    connection.execute("BEGIN")
+    try:
+        rows = connection.execute(_RECORDS, ids).fetchall()
+        entries = connection.execute(_OUTBOX, ids).fetchall()
+        keys = connection.execute(_KEYS, ids).fetchall() if len(rows) < len(saga_ids) else ()
+    finally:
+        connection.execute("COMMIT")
+    unsent: dict[tuple[str, Channel], set[str]] = defaultdict(set)
+    for saga_id, channel, entry_id in entries:
+        unsent[saga_id, channel].add(entry_id)
+    left = {key[0]: Loaded(left_of(*key)) for key in keys}
+    return left | {row[0]: _to_loaded(to_record(row), unsent) for row in rows}
+
+
+def _to_loaded(record: Record, unsent: Mapping[tuple[str, Channel], set[str]]) -> Loaded:
+    commands, facts = unsent.get((record.saga_id, "commands"), ()), unsent.get((record.saga_id, "facts"), ())
+    return Loaded(record, frozenset(commands), frozenset(facts))
+
+
+def unsent(connection: sqlite3.Connection, scope: str, channel: Channel, before: float, limit: int) -> Sequence[Entry]:
+    """Entries in the order of their commits."""
+    statement = (
+        "SELECT id, channel, envelope, saga_id FROM outbox INDEXED BY outbox_by_channel "
+        "WHERE scope = ? AND channel = ? AND at < ? ORDER BY number LIMIT ?"
+    )
+    return [Entry(*row) for row in connection.execute(statement, (scope, channel, before, limit))]
+
+
+_OF_A_KIND = "record INDEXED BY record_by_due_at WHERE scope = ? AND saga = ? AND saga_version = ? AND fingerprint = ?"
+_DUE = f"""SELECT due_at, saga_id FROM {_OF_A_KIND} AND due_at <= ?
+    AND saga_id NOT IN (SELECT value FROM json_each(?)) ORDER BY due_at, saga_id LIMIT ?"""
+_NEXT = f"SELECT min(due_at) FROM {_OF_A_KIND} AND due_at IS NOT NULL"
+_CLAIM = f"UPDATE record SET due_at = ? WHERE {THESE}"
+_PUT_OFF = "UPDATE record SET due_at = ? WHERE scope = ? AND saga_id = ? AND due_at = ?"
+
+
+def due(
+    connection: sqlite3.Connection, scope: str, now: float, known: Known, limit: int, passing_over: Collection[str]
+) -> Sequence[str]:
+    """Ids, most overdue first. Asked kind by kind: those that nobody may decide here are never read."""
+    bounds = now, json.dumps(list(passing_over)), limit
+    asked = [(scope, kind.saga, kind.version, kind.fingerprint, *bounds) for kind in handed_out(known)]
+    found = merge(*(connection.execute(_DUE, values).fetchall() for values in asked))
+    return [saga_id for _, saga_id in islice(found, limit)]
+
+
+def claim(connection: sqlite3.Connection, scope: str, saga_ids: Sequence[str], until: float | None) -> None:
+    """Their timers do not count as due before that moment."""
+    connection.execute(_CLAIM, (until, scope, json.dumps(saga_ids)))
+
+
+def put_off(connection: sqlite3.Connection, scope: str, timers: Sequence[PutOff]) -> None:
+    """Set timers that are still claimed so."""
+    connection.executemany(_PUT_OFF, [(one.until, scope, one.saga_id, one.claimed) for one in timers])
+
+
+def next_due(connection: sqlite3.Connection, scope: str, known: Known) -> float | None:
+    """When the next timer is due."""
+    asked = [(scope, kind.saga, kind.version, kind.fingerprint) for kind in handed_out(known)]
+    found = (connection.execute(_NEXT, values).fetchone()[0] for values in asked)
+    return min((at for at in found if at is not None), default=None)
+
+
+def history(connection: sqlite3.Connection, scope: str, saga_id: str) -> Sequence[HistoryRow]:
+    """One row for each transition that said something."""
+    statement = "SELECT version, at, events FROM history WHERE scope = ? AND saga_id = ? ORDER BY version"
+    return [history_row_of(*row) for row in connection.execute(statement, (scope, saga_id))]

@@ -1,0 +1,177 @@
+"""What a SQLite handler works with, and the statements on the rows of one namespace of the barrier."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import sqlite3
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+from choros.errors import StoreUnreachable, UsageError
+from choros.store.barrier import AT_ONCE, FORGETTABLE, NEVER, Memory, Row, Transaction
+from choros.store.sqlite.file import is_of_the_file, named
+from choros.store.sqlite.said import How, Parameters, Said
+from choros.store.standing import Standing
+
+_ROW = "key, state, reply, prune_at, began, since"
+_READ = f"SELECT {_ROW} FROM choros_barrier WHERE namespace = ? AND key = ?"
+_WRITE = """INSERT INTO choros_barrier (namespace, key, state, reply, prune_at, began, since, memory, unsent)
+    VALUES (:namespace, :key, :state, :reply, :prune_at, :began, :since, :memory, CASE WHEN NOT :owed THEN NULL ELSE
+        (SELECT coalesce(max(unsent), 0) + 1 FROM choros_barrier
+            WHERE namespace = :namespace AND unsent IS NOT NULL) END)
+    ON CONFLICT (namespace, key) DO UPDATE SET
+        state = excluded.state, reply = excluded.reply, prune_at = excluded.prune_at, began = excluded.began,
+        since = excluded.since, memory = excluded.memory, unsent = excluded.unsent"""
+_UNSENT = f"""SELECT {_ROW} FROM choros_barrier
+    WHERE namespace = ? AND unsent IS NOT NULL ORDER BY unsent LIMIT ?"""
+_SENT = "UPDATE choros_barrier SET unsent = NULL WHERE namespace = ? AND key = ?"
+_PASSED = f"""SELECT key FROM choros_barrier
+    WHERE namespace = ? AND prune_at <= ? AND state IN ({", ".join(map(repr, sorted(FORGETTABLE)))}) LIMIT {AT_ONCE}"""
+_OLD = f"""SELECT key, began FROM choros_barrier
+    WHERE namespace = ? AND memory = ? AND since < ? AND unsent IS NULL ORDER BY since LIMIT {AT_ONCE}"""
+_DELETE = "DELETE FROM choros_barrier WHERE namespace = ? AND key = ?"
+_HORIZON = "SELECT at FROM choros_horizon WHERE namespace = ? AND memory = ?"
+_MOVE = """INSERT INTO choros_horizon (namespace, memory, at) VALUES (?, ?, ?)
+    ON CONFLICT (namespace, memory) DO UPDATE SET at = max(at, excluded.at)"""
+_ENDS_OUR_TRANSACTION = re.compile(
+    r"(?:[\s\ufeff]|--[^\n]*(?:\n|$)|/\*.*?\*/)*"  # what SQLite passes over
+    r"(?:begin|commit|end|rollback|savepoint|release|attach|detach|vacuum)\b",
+    re.I | re.S,
+)
+
+
+class SqliteTransaction(Transaction):
+    """The participant's own database, inside the transaction that also holds the barrier row."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path, namespace: str, *, movable: bool = False) -> None:
+        """One that is `movable` can be moved into another SQLite transaction while its handler waits for something."""
+        self._connection, self._path, self._namespace = connection, path, namespace
+        self._numbers = itertools.count(1)
+        self.standing = Standing()
+        self.said = Said(connection, self.standing) if movable else None
+        """What was said in it so far."""
+
+    async def execute(self, sql: str, parameters: Parameters = ()) -> int:
+        """Run one statement; says how many rows it changed. Errors of the statement are those of sqlite3."""
+        changed: int = await self._statement(sql, parameters, _changed)
+        return changed
+
+    async def fetch(self, sql: str, parameters: Parameters = ()) -> list[tuple[Any, ...]]:
+        """All rows of a query."""
+        found: list[tuple[Any, ...]] = await self._statement(sql, parameters, sqlite3.Cursor.fetchall)
+        return found
+
+    async def fetchone(self, sql: str, parameters: Parameters = ()) -> tuple[Any, ...] | None:
+        """The first row of a query, or None."""
+        row: tuple[Any, ...] | None = await self._statement(sql, parameters, _first)
+        return row
+
+    async def read_row(self, key: str) -> Row | None:
+        """The barrier row of this key; the transaction holds the write lock, so nobody else can write it."""
+        found = await self._say(_READ, (self._namespace, key), _first)
+        return _to_row(found) if found else None
+
+    async def write_row(self, row: Row) -> None:
+        """Insert or replace a barrier row."""
+        values = {"key": row.key, "state": row.state, "reply": row.reply, "prune_at": row.prune_at}
+        values |= {"began": row.began, "since": row.ages_from, "memory": row.memory}
+        await self._say(_WRITE, values | {"namespace": self._namespace, "owed": row.owes_reply}, _changed)
+
+    async def horizon(self, memory: Memory) -> float:
+        """How far rows are forgotten; nobody else can move it while this transaction holds the write lock."""
+        found = await self._say(_HORIZON, (self._namespace, memory), _first)
+        return float(found[0]) if found else NEVER
+
+    @asynccontextmanager
+    async def savepoint(self) -> AsyncIterator[None]:
+        """A block whose writes are taken back when an exception leaves it."""
+        mark, name = self.standing.enter(), f"choros_{next(self._numbers)}"
+        await self._say(f"SAVEPOINT {name}", (), _changed)
+        try:
+            yield
+        except BaseException:
+            if self.standing.leave(mark):
+                await self._leave(f"ROLLBACK TO {name}", f"RELEASE {name}")
+            raise
+        if self.standing.leave(mark):
+            await self._leave(f"RELEASE {name}")
+
+    async def _leave(self, *statements: str) -> None:
+        try:
+            for statement in statements:
+                await self._say(statement, (), _changed)
+        except sqlite3.Error:  # what is left of the block's writes, nobody knows
+            self.standing.spoil("was in a savepoint that SQLite could not end")
+
+    async def _statement(self, sql: str, parameters: Parameters, how: How) -> Any:
+        if _ENDS_OUR_TRANSACTION.match(sql):
+            raise UsageError("A handler cannot begin or end transactions.", "async with db.savepoint(): ...")
+        return await self._say(sql, parameters, how)
+
+    async def _say(self, sql: str, parameters: Parameters, how: How) -> Any:
+        if self.said is not None:
+            await self.said.still()
+        with self._calling() as connection:
+            if self.said is not None:
+                return self.said.say(sql, parameters, how)
+            return how(connection.execute(sql, parameters))
+
+    @contextmanager
+    def _calling(self) -> Iterator[sqlite3.Connection]:
+        """One call on the connection, while the transaction stands."""
+        self.standing.check()
+        if not self._connection.in_transaction:  # a write now would be committed on its own
+            self.standing.lose(StoreUnreachable(f"The database {self._path} rolled back.", "see the error before."))
+            self.standing.check()
+        try:
+            yield self._connection
+        except sqlite3.Error as error:
+            if is_of_the_file(error):
+                self.standing.lose(named(error, self._path))
+            elif not self._connection.in_transaction:  # as by ON CONFLICT ROLLBACK
+                self.standing.spoil("ran a statement that rolled the whole transaction back")
+            raise
+
+
+def _changed(cursor: sqlite3.Cursor) -> int:
+    return cursor.rowcount
+
+
+def _first(cursor: sqlite3.Cursor) -> Any:
+    row = cursor.fetchone()
+    cursor.close()
+    return row
+
+
+def unsent(connection: sqlite3.Connection, namespace: str, limit: int) -> list[Row]:
+    """Rows with an unconfirmed reply, oldest first."""
+    return [_to_row(found) for found in connection.execute(_UNSENT, (namespace, limit))]
+
+
+def mark_sent(connection: sqlite3.Connection, namespace: str, keys: Iterable[str]) -> None:
+    """Their replies are confirmed."""
+    connection.executemany(_SENT, [(namespace, key) for key in keys])
+
+
+def prune(connection: sqlite3.Connection, namespace: str, now: float) -> int:
+    """Forget some refusals and tombstones whose time has passed; says how many."""
+    passed = connection.execute(_PASSED, (namespace, now)).fetchall()
+    connection.executemany(_DELETE, [(namespace, key) for (key,) in passed])
+    return len(passed)
+
+
+def forget(connection: sqlite3.Connection, namespace: str, memory: Memory, before: float) -> int:
+    """In a transaction: forget the oldest rows of before that moment, and move the horizon to them."""
+    old = connection.execute(_OLD, (namespace, memory, before)).fetchall()
+    if old:
+        connection.execute(_MOVE, (namespace, memory, max(began for _, began in old)))
+        connection.executemany(_DELETE, [(namespace, key) for key, _ in old])
+    return len(old)
+
+
+def _to_row(found: Sequence[Any]) -> Row:
+    key, state, reply, prune_at, began, since = found
+    return Row(key=key, state=state, reply=reply, prune_at=prune_at, began=began, since=since or 0.0)

@@ -1,0 +1,1 @@
+"""What choros says of itself: logs."""

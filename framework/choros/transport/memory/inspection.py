@@ -1,0 +1,61 @@
+"""Looking into a queue in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+
+from choros.transport.leased import LeasedDelivery
+from choros.transport.memory.queues import Held, MemoryQueue
+from choros.transport.port import Published
+from choros.transport.refusals import NotDeclared
+from choros.transport.topology import Names
+from choros.wire.envelope import Wire
+
+Put = Callable[[Sequence[tuple[str, str, Wire]]], Awaitable[list[Published]]]
+
+
+class MemoryLook:
+    """A walk through a queue that takes nothing out; it is the lease of what it shows."""
+
+    def __init__(self, names: Names, queue: str, found: MemoryQueue | None, put: Put) -> None:
+        self.queue, self.names = queue, names
+        self.alive = True
+        self._found, self._put = found, put
+        self._left = len(found.ready) if found else 0
+        self._held: dict[int, Held] = {}
+        self._tag = 0
+
+    async def take(self) -> LeasedDelivery | None:
+        """The next; None behind what was there at first."""
+        if self._found is None:
+            raise NotDeclared(f"The queue '{self.queue}' does not exist.", "choros topology apply APP.")
+        if not self._left or not self._found.ready or not self.alive:
+            return None
+        self._left -= 1
+        self._tag += 1
+        held = self._held[self._tag] = self._found.ready.popleft()
+        return LeasedDelivery(self, self._tag, held.wire, held.exchange)
+
+    async def close(self) -> None:
+        """All that is held goes back to its place."""
+        self.alive = False
+        held, self._held = list(self._held.values()), {}
+        if self._found is not None:
+            self._found.take_back(held, counted=False)
+
+    def acknowledge(self, tag: int) -> None:
+        """Forget it."""
+        self._held.pop(tag, None)
+
+    def give_back(self, tag: int) -> None:
+        """It goes back when the walk is over."""
+
+    give_back_unread = give_back
+
+    def leave_to_broker(self, _: int) -> bool:
+        """It is parked as anything else."""
+        return False
+
+    async def copy(self, exchange: str, key: str, wire: Wire) -> Published:
+        """Publish a copy, confirmed."""
+        return (await self._put([(exchange, key, wire)]))[0]

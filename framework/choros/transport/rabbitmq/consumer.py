@@ -1,0 +1,221 @@
+"""Consuming a queue: a channel of its own on whatever connection there is, opened again whenever it is lost.
+
+aiormq's callback only puts the delivery into our inbox: it runs in a task of the client's, which is
+cancelled when the connection drops.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from aiormq.abc import AbstractChannel, AbstractConnection
+from aiormq.exceptions import (
+    AMQPChannelError,
+    ChannelAccessRefused,
+    ChannelInvalidStateError,
+    ConnectionInternalError,
+)
+
+from choros.errors import BrokerMisconfigured
+from choros.telemetry.logs import get_logger
+from choros.transport.leased import LeasedDelivery
+from choros.transport.rabbitmq.declarations import Declarer
+from choros.transport.rabbitmq.lease import CopyTo, RabbitLease
+from choros.transport.rabbitmq.pace import Pace
+from choros.transport.rabbitmq.tasks import end
+from choros.transport.refusals import NotDeclared, denied
+from choros.transport.topology import Names
+
+WATCH_SECONDS = 10.0
+"""Between two looks at whether the broker still counts any consumer of the queue."""
+BURST_SECONDS, BURST_LOOKS = 0.002, 5
+"""How long to wait for the next delivery of a burst, and how often."""
+_RESUBSCRIBE_SECONDS = (0.05, 0.5)
+_MISSING_SECONDS = 2.0
+_BROKERS_FAULT = (
+    "The broker failed (INTERNAL_ERROR) while it was asked for this queue; if that goes on and `rabbitmqctl "
+    "list_queues name state` calls it down, delete it: it is declared again, and what is owed is sent again."
+)
+
+_log = get_logger(__name__)
+
+
+class RabbitConsumer:
+    """A subscription to one queue; it survives lost connections by itself."""
+
+    def __init__(
+        self,
+        queue: str,
+        prefetch: int,
+        names: Names,
+        declarer: Declarer,
+        copy_to: CopyTo,
+        *,
+        watch_every: float = WATCH_SECONDS,
+        changed: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.queue = queue
+        self.settled = asyncio.Event()
+        """Set once it is known whether the queue can be consumed."""
+        self._prefetch = prefetch
+        self._names = names
+        self._declarer = declarer
+        self._copy_to = copy_to
+        self._watch_every = watch_every
+        self._changed = changed
+        self._inbox: deque[LeasedDelivery] = deque()
+        self._pace = Pace()
+        self._arrived = asyncio.Event()
+        self._fault: BrokerMisconfigured | None = None
+        self._closed = False
+        self._lease: RabbitLease | None = None
+        self._held = False
+        self._asking = False
+        """Whether the broker has yet to say that it delivers."""
+
+    @property
+    def over(self) -> bool:
+        """Whether it is closed and has nothing left to settle."""
+        return self._closed and self._lease is None
+
+    @property
+    def lost(self) -> bool:
+        """Whether the broker should be delivering, and is not."""
+        return self.settled.is_set() and self._lease is None and not self._closed
+
+    async def receive(self, limit: int) -> Sequence[LeasedDelivery]:
+        """Wait for at least one delivery, then take all that are waiting, at most `limit`."""
+        taken: list[LeasedDelivery] = []
+        while not taken and not self._closed:
+            await self._arrival()
+            if self._pace.busy:
+                await self._end_of_burst(limit)  # meanwhile a lost connection may have taken everything away again
+            taken = self._take(limit)
+        self._pace.count(len(taken))
+        return taken
+
+    def _take(self, limit: int) -> list[LeasedDelivery]:
+        count = 0 if self._closed else min(limit, len(self._inbox))
+        return [self._inbox.popleft() for _ in range(count)]
+
+    async def _arrival(self) -> None:
+        while not self._inbox and not self._closed:
+            if self._fault is not None:
+                raise self._fault
+            self._arrived.clear()
+            await self._arrived.wait()
+
+    async def _end_of_burst(self, limit: int) -> None:
+        """The client hands deliveries over one by one; larger batches cost less for each."""
+        for _ in range(BURST_LOOKS):
+            seen = len(self._inbox)
+            await asyncio.sleep(BURST_SECONDS)
+            if not seen < len(self._inbox) < limit:
+                return
+
+    async def close(self) -> None:
+        """Ask the broker for no more; what was received can still be settled."""
+        if self._closed:
+            return
+        self._closed = True
+        self._arrived.set()
+        if self._lease is not None:
+            await self._lease.stop(self._inbox)
+
+    async def drop(self) -> None:
+        """Let go of the queue: the channel is closed, and the broker takes back all that is unsettled in one go."""
+        self._closed = True
+        self._arrived.set()
+        if self._lease is not None:
+            await self._lease.flush()
+            self._lease.end()
+
+    async def flush(self) -> None:
+        """Return when all acknowledgements are on their way."""
+        if self._lease is not None:
+            await self._lease.flush()
+
+    async def serve(self, connection: AbstractConnection) -> None:
+        """Consume on this connection until it is lost or the consumer is closed."""
+        while not self._closed and self._fault is None:
+            try:
+                self._asking = True
+                await self._declarer.restore_queue(connection, self.queue)
+                await self._hold(connection)
+            except BrokerMisconfigured as fault:
+                await self._wait_or_fail(fault)
+            except ChannelAccessRefused as failure:
+                self.fail(denied(failure, "read"))
+            except (AMQPChannelError, ChannelInvalidStateError) as failure:
+                _log.warning("choros.broker.consumer_lost", queue=self.queue, why=str(failure))
+            except (ConnectionInternalError, asyncio.CancelledError):  # the link may end us before we are told
+                self._blame(connection)
+                raise
+            if not self._closed:
+                await asyncio.sleep(random.uniform(*_RESUBSCRIBE_SECONDS))
+
+    async def _wait_or_fail(self, fault: BrokerMisconfigured) -> None:
+        """What was there is waited for, if somebody else has to create it again."""
+        if not (self._held and isinstance(fault, NotDeclared)):
+            self.fail(fault)
+            return
+        _log.error("choros.broker.misconfigured", queue=self.queue, why=str(fault))
+        await asyncio.sleep(_MISSING_SECONDS)
+
+    async def _hold(self, connection: AbstractConnection) -> None:
+        patience = self._declarer.patience
+        channel = await connection.channel(publisher_confirms=False, timeout=patience)
+        lease = self._lease_on(channel, patience)
+        writer = asyncio.create_task(lease.write())
+        try:
+            await channel.basic_qos(prefetch_count=self._prefetch, timeout=patience)
+            await lease.start(self._inbox, self._arrived)
+            self._lease, self._held, self._asking = lease, True, False
+            self.settled.set()
+            self._changed()
+            await self._watch(connection, lease, writer)
+        finally:
+            # What still waits will be delivered again, and what was received can no longer be settled.
+            self._lease = None
+            self._changed()
+            lease.alive = False
+            self._inbox.clear()
+            await end({writer})
+            await lease.close()
+
+    async def _watch(self, connection: AbstractConnection, lease: RabbitLease, writer: asyncio.Task[None]) -> None:
+        """Once in a while ask whether the broker counts any consumer: it may have dropped us without a word."""
+        ends: set[asyncio.Future[Any]] = {lease.channel.closing, lease.ended, writer}
+        while True:
+            done, _ = await asyncio.wait(ends, timeout=self._watch_every, return_when=asyncio.FIRST_COMPLETED)
+            if done or await self._forgotten(connection):
+                break
+        if not self._closed:
+            _log.warning("choros.broker.consumer_lost", queue=self.queue)
+
+    def _lease_on(self, channel: AbstractChannel, patience: float) -> RabbitLease:
+        lease = RabbitLease(channel, self.queue, self._names, self._copy_to, patience)
+        lease.dead_letters = self._declarer.dead_letters(self.queue)
+        return lease
+
+    async def _forgotten(self, connection: AbstractConnection) -> bool:
+        return await self._declarer.consumers_of(connection, self.queue) == 0
+
+    def _blame(self, connection: AbstractConnection) -> None:
+        """Name the queue, if the broker has failed while it was asked for it."""
+        closing = connection.closing
+        why = closing.exception() if closing.done() and not closing.cancelled() else None
+        if self._asking and isinstance(why, ConnectionInternalError):
+            _log.error("choros.broker.queue_failed", queue=self.queue, why=_BROKERS_FAULT)
+
+    def fail(self, fault: BrokerMisconfigured) -> None:
+        """Let whoever receives know that this cannot go on."""
+        _log.error("choros.broker.misconfigured", queue=self.queue, why=str(fault))
+        self._fault = fault
+        self.settled.set()
+        self._changed()
+        self._arrived.set()

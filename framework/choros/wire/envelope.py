@@ -1,0 +1,345 @@
+"""The envelope: CloudEvents 1.0, its AMQP binding mapped onto AMQP 0-9-1 properties and headers.
+
+`docs/protocol.md` is the reference for other languages. Binary mode is written; structured mode is read as well.
+Reading is strict about what choros needs and tolerant about the rest: native or string values, both separators.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from itertools import accumulate
+from typing import Any, ClassVar, Literal
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic_core import from_json
+
+from choros.errors import MessageRejected
+from choros.wire.attributes import one_of, read_count, read_text, read_time, read_trace, read_traceparent, rfc3339
+
+Kind = Literal["command", "reply", "fact"]
+Outcome = Literal["ok", "refused", "failed"]
+
+MAX_BODY = 1024 * 1024
+"""Bytes; RabbitMQ 4 itself stops at 16 MiB."""
+MAX_HEADERS = 8 * 1024
+MAX_DEPTH = 100
+UNREADABLE = "x-choros-unreadable"
+"""The header that an adapter adds to a message whose properties or headers it could not decode: those bytes."""
+_PREFIXES = ("cloudEvents_", "cloudEvents:")
+_KNATIVE = "ce-"
+"""How the RabbitMQ binding of Knative begins the same headers."""
+_JSON = re.compile(r"[^/;\s]+/(?:[^/;\s]+\+)?json")
+_MOST_DIGITS = 4300
+"""Digits of a whole number that Python and pydantic read."""
+_LONG_NUMBER = re.compile(rb"[0-9]{%d}" % (_MOST_DIGITS + 1))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Envelope:
+    """One message with everything that is said about it. Times are seconds since the epoch."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
+    id: str
+    """The event's identity: survives every resend. (The AMQP message_id is another, fresh for every publish.)"""
+    kind: Kind
+    type: str
+    source: str
+    time: float
+    data: str
+    """The body, as JSON text."""
+    to: str = ""
+    """Where it goes: the service of a command, the reply queue of a reply. Not written on the wire."""
+    subject: str = ""
+    correlation_id: str = ""
+    """The saga's id."""
+    causation_id: str = ""
+    """The id of the message that caused this one; empty on the first."""
+    key: str = ""
+    """Idempotency key: see `choros.sources.CommandKey`."""
+    saga: str = ""
+    saga_version: int = 0
+    step: str = ""
+    attempt: int = 0
+    outcome: Outcome | Literal[""] = ""
+    """How a command went; on replies only."""
+    reply_to: str = ""
+    not_after: float | None = None
+    """A participant refuses the command past this moment."""
+    began: float | None = None
+    """Of a command: when the first `do` of its effect was sent. Of a fact of a saga: when that began. It is the same in
+    all messages about one thing, so whoever has forgotten old things can tell what it may have forgotten."""
+    stream: str = ""
+    """With `seq`, the identity of a fact at its source."""
+    seq: int = 0
+    traceparent: str = ""
+    tracestate: str = ""
+
+    def dumps(self) -> str:
+        """The envelope as one JSON text, for stores."""
+        fields = ((name, getattr(self, name)) for name in _DEFAULTS)
+        return _encode({name: value for name, value in fields if value != _DEFAULTS[name]})
+
+    @staticmethod
+    def loads(text: str | bytes) -> Envelope:
+        """Read what `dumps` wrote; raises ValueError where it is anything else, or says what only a newer choros knows.
+
+        What was read can be sent."""
+        try:
+            envelope = _stored().validate_json(text)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+            where = ".".join(map(str, first["loc"])) or "the whole"
+            raise ValueError(f"{where}: {first['type']}") from None
+        try:
+            encode(envelope)
+        except (ValueError, OverflowError, OSError):
+            raise ValueError("a time that no calendar has") from None
+        return envelope
+
+
+@cache
+def _stored() -> TypeAdapter[Envelope]:
+    return TypeAdapter(Envelope)
+
+
+_encode = json.JSONEncoder(separators=(",", ":")).encode  # json.dumps would make one for each call
+_DEFAULTS = {field.name: field.default for field in dataclasses.fields(Envelope)}
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """A message as the broker carries it, before anything in it is believed."""
+
+    body: bytes
+    headers: Mapping[str, Any]
+    content_type: str | None = None
+    reply_to: str | None = None
+    correlation_id: str | None = None
+    type: str | None = None
+    app_id: str | None = None
+    timestamp: int | None = None
+
+
+_ATTRIBUTES: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "id": ("id", read_text),
+    "kind": ("sagakind", one_of("command", "reply", "fact")),
+    "type": ("type", read_text),
+    "source": ("source", read_text),
+    "time": ("time", read_time),
+    "subject": ("subject", read_text),
+    "correlation_id": ("correlationid", read_text),
+    "causation_id": ("causationid", read_text),
+    "key": ("idempotencykey", read_text),
+    "saga": ("saganame", read_text),
+    "saga_version": ("sagaversion", read_count),
+    "step": ("sagastep", read_text),
+    "attempt": ("sagaattempt", read_count),
+    "outcome": ("sagaoutcome", one_of("ok", "refused", "failed")),
+    "not_after": ("expirytime", read_time),
+    "began": ("begantime", read_time),
+    "stream": ("factstream", read_text),
+    "seq": ("factseq", read_count),
+    "traceparent": ("traceparent", read_traceparent),
+    "tracestate": ("tracestate", read_trace),
+}
+DO_EXPIRY = "doexpirytime"
+"""`expirytime` tells anybody on the way that a message may be dropped past it, which no undo and no close may be: what
+they say of their `do` has a name of its own. Older ones write `expirytime`; without it they keep a tombstone longer."""
+_REQUIRED: dict[str, tuple[str, ...]] = {
+    "command": ("correlation_id", "key", "saga", "saga_version", "step", "attempt"),
+    "reply": ("correlation_id", "key", "saga", "saga_version", "step", "attempt", "outcome", "causation_id"),
+    "fact": ("stream", "seq"),
+}
+
+
+def encode(envelope: Envelope) -> Wire:
+    """Write an envelope in binary mode."""
+    headers: dict[str, Any] = {"cloudEvents_specversion": "1.0"}
+    for field, (attribute, read) in _ATTRIBUTES.items():
+        value = getattr(envelope, field)
+        if value != _DEFAULTS[field]:
+            if field == "not_after" and not _is_do(envelope.key):
+                attribute = DO_EXPIRY
+            headers[f"cloudEvents_{attribute}"] = rfc3339(value) if read is read_time else value
+    for name in ("traceparent", "tracestate"):
+        if text := getattr(envelope, name):
+            _write_trace(headers, name, _ATTRIBUTES[name][1](text))
+    return Wire(
+        body=envelope.data.encode(),
+        headers=headers,
+        content_type="application/json",
+        reply_to=envelope.reply_to or None,
+        correlation_id=envelope.correlation_id or None,
+        type=envelope.type,
+        app_id=envelope.source.rsplit("/", 1)[-1],
+        timestamp=int(envelope.time),
+    )
+
+
+def _write_trace(headers: dict[str, Any], name: str, text: str) -> None:
+    """Twice: for who reads CloudEvents, and for who reads W3C's trace context."""
+    if text:
+        headers[name] = text
+    else:  # a receiver would leave it out, or for its sake park the message
+        del headers[f"cloudEvents_{name}"]
+
+
+def decode(wire: Wire) -> Envelope:
+    """Read an envelope, believing nothing; raises MessageRejected, which never repeats what the message said."""
+    if UNREADABLE in wire.headers:
+        raise MessageRejected("The properties or headers of the message cannot be decoded.")
+    _check_size(wire)
+    if (wire.content_type or "").lower().startswith("application/cloudevents"):
+        attributes, data = _structured(wire.body)
+    else:
+        _check_json(wire.content_type)
+        attributes, data = _binary(wire.headers), _text(wire.body)
+        attributes.setdefault("traceparent", wire.headers.get("traceparent"))
+        attributes.setdefault("tracestate", wire.headers.get("tracestate"))
+    fields = _fields(attributes)
+    if wire.reply_to:
+        fields["reply_to"] = _checked("reply_to", read_text, wire.reply_to)
+    _check_complete(fields)
+    return Envelope(data=data, **fields)
+
+
+def _check_size(wire: Wire) -> None:
+    if len(wire.body) > MAX_BODY:
+        raise MessageRejected(f"The body is larger than {MAX_BODY} bytes.")
+    if _size(wire.headers) > MAX_HEADERS:
+        raise MessageRejected(f"The headers are larger than {MAX_HEADERS} bytes.")
+
+
+def _check_json(media_type: Any) -> None:
+    """Absent is JSON, and so is every subtype of it, whatever its parameters say."""
+    if media_type and not (isinstance(media_type, str) and _JSON.fullmatch(_bare(media_type))):
+        raise MessageRejected("The content type is not JSON.")
+
+
+def _bare(media_type: str) -> str:
+    return media_type.partition(";")[0].strip().lower()
+
+
+def why_unreadable(body: str) -> str:
+    """Why no receiver would take this body, as the end of a sentence; empty where it would."""
+    data = body.encode()
+    if len(data) > MAX_BODY:
+        return f"has more than {MAX_BODY} bytes"
+    if len(data) > _MOST_DIGITS and _LONG_NUMBER.search(data) and _LONG_NUMBER.search(_STRING.sub(b"", data)):
+        return f"has a number of more than {_MOST_DIGITS} digits"
+    try:
+        _check_depth(data)
+    except MessageRejected:
+        return f"is nested deeper than {MAX_DEPTH} levels"
+    return ""
+
+
+def is_sendable(envelope: Envelope) -> bool:
+    """Whether it can be written, and what is written of it can be read."""
+    try:
+        wire = encode(envelope)
+        _check_size(wire)
+        _fields(_binary(wire.headers))
+    except (ValueError, OverflowError, OSError, MessageRejected):
+        return False
+    return True
+
+
+def _size(headers: Mapping[Any, Any]) -> int:
+    """Characters, roughly; the broker's own (x-death) are not counted, tables and arrays are never read."""
+    size = 0
+    for name, value in headers.items():
+        if isinstance(name, (str, bytes)):
+            if isinstance(name, str) and name.startswith("x-"):
+                continue
+            size += len(name)
+        if isinstance(value, (str, bytes)):
+            size += len(value)
+    return size
+
+
+def _binary(headers: Mapping[Any, Any]) -> dict[str, Any]:
+    found: dict[str, dict[str, Any]] = {prefix: {} for prefix in (*_PREFIXES, _KNATIVE)}
+    for name, value in headers.items():
+        if isinstance(name, str) and name.startswith((*_PREFIXES, _KNATIVE)):
+            prefix = _KNATIVE if name.startswith(_KNATIVE) else name[: len(_PREFIXES[0])]
+            found[prefix][name[len(prefix) :]] = value
+    written, other, knative = found.values()
+    if written and other:
+        raise MessageRejected("The headers mix the prefixes 'cloudEvents_' and 'cloudEvents:'.")
+    return written or other or knative
+
+
+def _text(body: bytes) -> str:
+    try:
+        text = body.decode("utf-8")
+    except UnicodeDecodeError:
+        raise MessageRejected("The body is not UTF-8.") from None
+    _check_depth(body)
+    return text
+
+
+def _check_depth(body: bytes) -> None:
+    """Bound the nesting before any parser sees it; brackets inside strings may only make the bound stricter."""
+    if body.count(b"[") + body.count(b"{") <= MAX_DEPTH:
+        return
+    brackets = _STRING.sub(b"", body).translate(None, _NO_BRACKETS)
+    if max(accumulate(map(_DEEPER.__getitem__, brackets)), default=0) > MAX_DEPTH:
+        raise MessageRejected(f"The body is nested deeper than {MAX_DEPTH} levels.")
+
+
+# An unclosed string runs to the end and nothing is tried twice, so no body makes this slow.
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
+_DEEPER = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
+_NO_BRACKETS = bytes(byte for byte in range(256) if byte not in _DEEPER)
+
+
+def _structured(body: bytes) -> tuple[dict[str, Any], str]:
+    _check_depth(body)
+    try:
+        event = from_json(body, allow_inf_nan=False)
+    except ValueError:
+        raise MessageRejected("The body is not JSON.") from None
+    if not isinstance(event, dict) or "data" not in event:
+        raise MessageRejected("The body is no CloudEvent with data.")
+    _check_json(event.get("datacontenttype"))
+    try:
+        return event, json.dumps(event.pop("data"), allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+    except ValueError:
+        raise MessageRejected("The body has a number that JSON cannot hold.") from None
+
+
+def _fields(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    if attributes.get("specversion") not in ("1.0", b"1.0"):
+        raise MessageRejected("The message is no CloudEvent of specversion 1.0.")
+    fields: dict[str, Any] = {}
+    for field, (attribute, read) in _ATTRIBUTES.items():
+        value = attributes.get(attribute)
+        if value is not None:
+            fields[field] = _checked(attribute, read, value)
+    if (value := attributes.get(DO_EXPIRY)) is not None and not _is_do(fields.get("key", "")):
+        fields["not_after"] = _checked(DO_EXPIRY, read_time, value)
+    return fields
+
+
+def _is_do(key: str) -> bool:
+    return key.endswith(":do")
+
+
+def _checked(attribute: str, read: Callable[[Any], Any], value: Any) -> Any:
+    try:
+        return read(value)
+    except (ValueError, OverflowError):
+        raise MessageRejected(f"The attribute {attribute} has no acceptable value.") from None
+
+
+def _check_complete(fields: Mapping[str, Any]) -> None:
+    needed = ("id", "kind", "type", "source", "time", *_REQUIRED.get(fields.get("kind", ""), ()))
+    missing = [_ATTRIBUTES[field][0] for field in needed if field not in fields]
+    if missing:
+        raise MessageRejected(f"The message lacks {', '.join(missing)}.")

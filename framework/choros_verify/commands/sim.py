@@ -1,0 +1,119 @@
+"""Commands on the simulated world: run a campaign of seeds, or one seed again."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from choros.app.app import App
+from choros.cli.asking import AppName
+from choros.cli.given import given_replies, given_starts
+from choros.cli.interrupts import ends_when_told
+from choros.cli.output import tell_lines
+from choros.cli.progress import working
+from choros.cli.verbs import Verbs
+from choros.cli.words import writable
+from choros.errors import UsageError
+from choros.roles.loading import load_app
+from choros_verify.simulation.campaign import Tally, campaign
+from choros_verify.simulation.examining import Result, Scene
+from choros_verify.simulation.inventing import invent
+from choros_verify.simulation.planning import plan_for
+from choros_verify.simulation.report import as_data, failed, failure, summary
+from choros_verify.simulation.shrinking import shrink
+from choros_verify.simulation.stage import always
+
+app = Verbs(help="An application in a simulated world, with faults.")
+Starts = Annotated[
+    list[str] | None, typer.Option(metavar="JSON", help="a start message, or SAGA=JSON, if none can be made up")
+]
+Replies = Annotated[list[str] | None, typer.Option(metavar="TYPE=JSON", help="a reply if none can be made up")]
+MOST_TOLD = 3
+"""Failures told in full."""
+
+
+@app.command(examples=["sim run shop --campaigns 10000", "sim run shop --seed 5000 --json figures.json"])
+@ends_when_told()
+def run(
+    application: AppName,
+    campaigns: Annotated[
+        int, typer.Option(metavar="N", min=1, help="how many runs, each with a seed of its own")
+    ] = 1000,
+    seed: Annotated[int, typer.Option(metavar="N", help="the first seed")] = 1,
+    workers: Annotated[int, typer.Option(metavar="N", min=1, help="how many at the same time")] = os.cpu_count() or 1,
+    report: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="where to write the figures as JSON")
+    ] = None,
+    start: Starts = None,
+    reply: Replies = None,
+) -> None:
+    """Run an application under so many seeds, and check every promise in every run."""
+    writable(report)
+    scene = _scene(load_app(application), start or (), reply or ())
+    began = time.monotonic()
+    with working("runs", campaigns) as so_far:
+
+        def show(tally: Tally) -> None:
+            so_far.at(tally.runs, what=f"runs, {tally.failed} violations")
+
+        tally = campaign(scene, range(seed, seed + campaigns), workers=workers, on_progress=show)
+    took = time.monotonic() - began
+    tell_lines(summary(tally, scene, took))
+    if report:
+        report.write_text(json.dumps(as_data(tally, scene, took), indent=2), encoding="utf-8")
+    for result in tally.failures[:MOST_TOLD]:
+        _tell(scene, result, [application, *_again(start or (), reply or ())])
+    if failed(tally, scene):
+        raise typer.Exit(1)
+
+
+@app.command(examples=["sim replay 4711 shop", "sim replay 4711 shop --whole"])
+@ends_when_told()
+def replay(
+    seed: Annotated[int, typer.Argument(help="the seed of the run")],
+    application: AppName,
+    whole: Annotated[bool, typer.Option("--whole", help="tell it as it was, without leaving anything out")] = False,
+    start: Starts = None,
+    reply: Replies = None,
+) -> None:
+    """Run one seed again, and tell what happened; of a failure only what it takes."""
+    scene = _scene(load_app(application), start or (), reply or ())
+    result = scene.examine(plan_for(seed, scene.setting), story=True)
+    if result.violations and not whole:
+        _tell(scene, result, [application, *_again(start or (), reply or ())])
+    else:
+        print("\n".join([f"seed {seed}: {fault}" for fault in result.plan.faults]))
+        tell_lines([*result.story, *(f"✖ {violation}" for violation in result.violations)])
+        print(f"trace {result.digest}")
+    if result.violations:
+        raise typer.Exit(1)
+
+
+def _scene(loaded: App, starts: Sequence[str], replies: Sequence[str]) -> Scene:
+    if not loaded.sagas:
+        raise UsageError("This application has no saga to simulate.", "name one in App(sagas=...).")
+    sagas = [loaded.saga(name) for name in dict.fromkeys(saga.name for saga in loaded.sagas.values())]
+    given = given_starts(sagas, starts)
+    messages = [(saga, given.get(saga.name) or invent(saga.start)) for saga in sagas]
+    answers = given_replies(sagas, replies).values()
+    return Scene(loaded, starts=messages, replies={type(one): always(one) for one in answers})
+
+
+def _again(starts: Sequence[str], replies: Sequence[str]) -> Iterator[str]:
+    """The same options once more, for a shell."""
+    for option, texts in (("--start", starts), ("--reply", replies)):
+        for text in texts:
+            yield f"{option} {shlex.quote(text)}"
+
+
+def _tell(scene: Scene, result: Result, words: Sequence[str]) -> None:
+    small = scene.examine(shrink(scene, result).plan, story=True)
+    tell_lines(failure(small, shrunk_from=len(result.plan.faults)))
+    print(f"  again: choros sim replay {result.plan.seed} {' '.join(words)}")

@@ -1,0 +1,133 @@
+"""What one participant keeps for one step: the barrier's rows, and an account of the effects that nobody can forge."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from choros.saga.machine.inputs import Answered
+from choros.store.barrier import Row, RowState
+from choros.wire.command_key import Operation
+
+NOT_AFTER = 100.0
+"""The moment at which the deadlines of all commands sent so far pass."""
+IN_TIME, TOO_LATE = NOT_AFTER - 1, NOT_AFTER + 1
+
+
+class Effect(NamedTuple):
+    """What a `do`, its `undo` and its `close` share: the round (and the attempt, where a mutant's key has it)."""
+
+    round: int
+    attempt: int = 0
+
+
+class Kept(NamedTuple):
+    """One row."""
+
+    effect: Effect
+    operation: Operation
+    state: RowState
+    reply: Answered | None = None
+    until: Literal["", "ahead", "short"] = ""
+    """When it may be forgotten: never, when the deadline of every `do` has passed, or too early."""
+    of: Literal["do", "undo"] = "do"
+    """What a `close` has closed: each of the two has an answer of its own."""
+
+    def row(self) -> Row:
+        """The row as the barrier's decisions read it."""
+        return Row(key=self.operation, state=self.state, reply="an answer" if self.reply else "")
+
+
+class Books(NamedTuple):
+    """One step at its participant."""
+
+    rows: tuple[Kept, ...] = ()
+    applied: int = 0
+    """How often the effect was brought about."""
+    undone: int = 0
+    refused: bool = False
+    """Whether it was ever definitely refused."""
+    taken_over: bool = False
+    """Whether a close was there that is forgotten by now."""
+    horizon: int = 0
+    """The last round that lies behind the participant's horizon."""
+
+    @property
+    def stands(self) -> bool:
+        """Whether the effect is there."""
+        return self.applied > self.undone
+
+    @property
+    def closed(self) -> bool:
+        """Whether a person has taken the step over."""
+        return self.taken_over or any(kept.operation == "close" for kept in self.rows)
+
+    def find(self, effect: Effect, operation: Operation, of: Literal["do", "undo"] = "do") -> Kept | None:
+        """The row of this command."""
+        for kept in self.rows:
+            if (kept.effect, kept.operation, kept.of) == (effect, operation, of):
+                return kept
+        return None
+
+    def keep(self, kept: Kept) -> Books:
+        """With this row written."""
+        others = [one for one in self.rows if _key(one) != _key(kept)]
+        return self._replace(rows=tuple(sorted((*others, kept), key=_key)))
+
+    def apply(self) -> Books:
+        """With the effect brought about (once more)."""
+        return self._replace(applied=self.applied + 1)
+
+    def undo(self) -> Books:
+        """With the effect undone (once more)."""
+        return self._replace(undone=self.undone + 1)
+
+    def forget(self, round_: int) -> Books:
+        """With the rows of that round and before forgotten, but for open ones, and the horizon moved there."""
+        kept = tuple(row for row in self.rows if row.effect.round > round_ or row.state == "intent")
+        return self._replace(rows=kept, horizon=max(self.horizon, round_), taken_over=self.closed)
+
+    def wrong(self, name: str) -> str:
+        """What must never be, if it is: the net effect of a step is nothing or one, and a refusal is final."""
+        net = self.applied - self.undone
+        if net > 1:
+            return f"{name} has taken effect twice"
+        if net < 0:
+            return f"{name} has been undone more often than it was done"
+        if self.refused and self.applied:
+            return f"{name} was refused for good, and yet it has taken effect"
+        return ""
+
+
+class Outcome(NamedTuple):
+    """One way in which a command may end at its participant."""
+
+    books: Books
+    reply: Answered | None
+    """None where the participant crashed before it could answer."""
+    said: str
+    """What happened, for the story."""
+    crash: bool = False
+    late: bool = False
+    """The command's deadline had passed, so those of all earlier attempts have too."""
+
+
+class Carried(NamedTuple):
+    """One way in which a command may end, in numbers."""
+
+    accounts: int
+    reply: int
+    """-1 where there is none."""
+    outcome: Outcome
+    wrong: str
+
+
+def _key(kept: Kept) -> tuple[Effect, str, str]:
+    return kept.effect, kept.operation, kept.of
+
+
+def without(books: Books, until: str) -> Books:
+    """With the rows forgotten that may be forgotten by then; "all" forgets every row."""
+    if until == "all":
+        return books._replace(rows=())
+    short = ("short",) if until == "short" else ("short", "ahead")
+    return books._replace(rows=tuple(kept for kept in books.rows if kept.until not in short))

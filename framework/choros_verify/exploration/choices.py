@@ -1,0 +1,144 @@
+"""What the orchestrator may take in next: a reply that has arrived, a timer, an act of a person, or two of them.
+
+All of it depends on the saga, on the replies on the network, and on whether something waits in the outbox; so it is
+worked out once for each of these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import combinations
+from typing import Literal, NamedTuple
+
+from choros.saga.machine.inputs import (
+    Answered,
+    CancelRequested,
+    PauseRequested,
+    ResumeRequested,
+    RetryRequested,
+    SkipRequested,
+    TimerFired,
+)
+from choros.saga.machine.instance import Instance
+from choros.saga.nodes.steps import Publish
+from choros.saga.plan import Planned
+from choros_verify.exploration import holds
+from choros_verify.exploration.decisions import Decided, Deciding, Given, givens
+from choros_verify.exploration.protocol import Protocol
+from choros_verify.exploration.wire import Wire
+
+Act = Literal["cancel", "retry", "skip", "pause"]
+NO_MESSAGE = -1
+
+
+class Choice(NamedTuple):
+    """Something to take in, with what comes of it."""
+
+    given: tuple[Given, ...]
+    messages: tuple[int, ...]
+    """The replies among it, by number."""
+    decided: Decided
+    other: Decided | None = None
+    """A second decision on the same version: only a mutant makes one."""
+    wrong: holds.Violation | None = None
+
+
+class Choices:
+    """Knows them all."""
+
+    def __init__(self, orchestrator: Deciding, protocol: Protocol, wire: Wire, acts: frozenset[Act]) -> None:
+        self._orchestrator = orchestrator
+        self._protocol = protocol
+        self._wire = wire
+        self._acts = acts
+        self._known: dict[tuple[int, int, bool], list[Choice]] = {}
+
+    def of(self, stored: int, network: int, *, unsent: bool) -> list[Choice]:
+        """What may be taken in."""
+        key = (stored, network & self._wire.replies, unsent)
+        choices = self._known.get(key)
+        if choices is None:
+            choices = self._known[key] = list(self._choices(*key))
+        return choices
+
+    def _choices(self, stored: int, replies: int, unsent: bool) -> Iterator[Choice]:
+        inputs = [(given, number) for number in self._wire.numbers(replies) for given in self._given(number)]
+        instance = self._orchestrator.stored[stored].instance
+        if not instance.terminal:
+            inputs += [(given, NO_MESSAGE) for given in self._asked(instance, unsent)]
+        for given, number in inputs:
+            yield from self._alone(stored, given, number)
+        for (first, number), (second, other) in combinations(inputs, 2):
+            if number != other or number == NO_MESSAGE:
+                yield from self._together(stored, (first, second), (number, other))
+
+    def _given(self, number: int) -> list[Given]:
+        message = self._wire.messages[number]
+        return list(givens(message)) if isinstance(message, Answered) else []
+
+    def _alone(self, stored: int, given: Given, number: int) -> Iterator[Choice]:
+        decided = self._orchestrator.decide(stored, given)
+        if decided is not None:
+            yield Choice((given,), _messages(number), decided, wrong=self._late(stored, given) or decided.broken)
+
+    def _late(self, stored: int, given: Given) -> holds.Violation | None:
+        answer, instance = given.inputs[0], self._orchestrator.stored[stored].instance
+        if not isinstance(answer, Answered) or holds.awaited(self._orchestrator.saga, instance, answer):
+            return None
+        return holds.Violation("a reply that came too late changed the saga", 8)
+
+    def _together(self, stored: int, given: tuple[Given, Given], numbers: tuple[int, int]) -> Iterator[Choice]:
+        if not self._protocol.folds:
+            yield from self._twice(stored, given, numbers)
+            return
+        decided = self._orchestrator.together(stored, *given)
+        if decided is not None:
+            yield Choice(given, _messages(*numbers), decided, wrong=decided.broken)
+
+    def _twice(self, stored: int, given: tuple[Given, Given], numbers: tuple[int, int]) -> Iterator[Choice]:
+        """A mutant decides each input of a batch on the version that was loaded for the batch."""
+        one, other = (self._orchestrator.decide(stored, each) for each in given)
+        if one and other:
+            words = "two transitions were made from one version, and the second overwrote the first"
+            yield Choice(given, _messages(*numbers), one, other, holds.Violation(words, 9))
+
+    # --- what people and clocks do ------------------------------------------------------------------------------------
+
+    def _asked(self, instance: Instance, unsent: bool) -> Iterator[Given]:
+        if "cancel" in self._acts:
+            yield Given((CancelRequested("cancel"),))
+        if "pause" in self._acts:
+            yield Given((ResumeRequested("resume") if instance.paused else PauseRequested("pause"),))
+        yield from _timers(instance, unsent)
+        if instance.status == "parked":
+            yield from self._desk(instance)
+
+    def _desk(self, instance: Instance) -> Iterator[Given]:
+        """What a person does about a parked saga."""
+        steps = self._orchestrator.saga.plan.steps
+        if instance.cursor >= len(steps):
+            return
+        planned, round_ = steps[instance.cursor], instance.steps[instance.cursor].round
+        if "retry" in self._acts:
+            yield Given((RetryRequested("retry", planned.name, round_),))
+        leg = instance.steps[instance.cursor].leg
+        looked = leg is not None and leg.forgotten  # what a person finds and does there is no part of the walk
+        if "skip" in self._acts and not looked and not isinstance(planned.node, Publish):
+            yield Given((SkipRequested("skip", planned.name, round_, self._example(planned)),))
+
+    def _example(self, planned: Planned) -> str:
+        return self._orchestrator.replies[planned.command.reply_type.type_name]
+
+
+def _timers(instance: Instance, unsent: bool) -> Iterator[Given]:
+    fired = (TimerFired(unsent=unsent),)
+    if any(state.leg and state.leg.due is not None for state in instance.steps):
+        yield Given(fired, "due")
+        yield Given(fired, "due, used up")
+    if instance.deadline is not None:
+        yield Given(fired, "deadline")
+        yield Given(fired, "deadline, due")
+
+
+def _messages(*numbers: int) -> tuple[int, ...]:
+    return tuple(number for number in numbers if number != NO_MESSAGE)

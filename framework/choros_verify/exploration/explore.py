@@ -1,0 +1,98 @@
+"""Explore one declared saga: put the parts together, walk, and say what was found."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from choros.app.app import App
+from choros.saga.machine.inputs import Answered
+from choros.saga.nodes.steps import Publish
+from choros.saga.saga import Saga
+from choros_verify.exploration.accounts import Accounts
+from choros_verify.exploration.books import Books
+from choros_verify.exploration.bounds import Bounds
+from choros_verify.exploration.decisions import Given
+from choros_verify.exploration.events import Event
+from choros_verify.exploration.holds import Violation
+from choros_verify.exploration.moves import Moves
+from choros_verify.exploration.orchestrator import Orchestrator
+from choros_verify.exploration.participants import Participants
+from choros_verify.exploration.protocol import Protocol
+from choros_verify.exploration.search import Found, Progress, Search
+from choros_verify.exploration.states import World
+from choros_verify.exploration.wire import Wire
+from choros_verify.simulation.inventing import invent
+
+
+@dataclass
+class Exploration:
+    """One exploration of one saga."""
+
+    saga: Saga[Any]
+    bounds: Bounds = field(default_factory=Bounds)
+    protocol: Protocol = field(default_factory=Protocol)
+    start: str = ""
+    """The body of the start message; made up if empty."""
+    replies: Mapping[str, str] = field(default_factory=dict)
+    """Bodies of replies by type name, where those that are made up will not do."""
+    progress: Progress | None = None
+
+    def run(self) -> Found[Event]:
+        """Walk; a violation is part of what is found. Raises UsageError where no example message can be made up."""
+        wire, saga = Wire(), self.saga
+        replies = {**reply_examples(saga, self.replies), **self.replies}
+        orchestrator = Orchestrator(saga, self.protocol, wire, self.start or invent(saga.start).to_json(), replies)
+        participants = Participants(saga, self.protocol, replies, self.bounds.providers, self.bounds.refusals)
+        names = [planned.name for planned in saga.plan.steps]
+        grow_old = self.bounds.budgets.horizons > 0
+        accounts = Accounts(participants.carry_out, orchestrator, self.protocol, wire, names, grow_old)
+        moves = Moves(orchestrator, accounts, self.protocol, wire, self.bounds.acts, self.bounds.reduce)
+        search = Search(
+            moves, self.bounds.budgets, most_states=self.bounds.most_states, seed=self.bounds.seed,
+            progress=self.progress, reduce=self.bounds.reduce,
+        )  # fmt: skip
+        nothing = accounts.number((Books(),) * len(names))
+        found = search.run(World(-1, nothing))
+        if found.complete and not found.violation and accounts.taken_late:
+            _late(found, search, accounts.taken_late[0])
+        found.ends = _ends(search.worlds(), orchestrator)
+        found.notes = sorted(orchestrator.bugs)
+        self.reached = {(orchestrator.stored[w.stored], accounts.books[w.accounts]) for w in search.worlds()[1:]}
+        return found
+
+
+def _late(found: Found[Event], search: Search[Event], taken: tuple[int, Answered]) -> None:
+    """A late reply would be acted on, in a state that does come about: none of this walk's stories brings it there, but
+    longer ones may."""
+    stored, answer = taken
+    index = next(index for index, world in enumerate(search.worlds()) if world.stored == stored)
+    found.events = [*search.story(index), Event("decided", (Given((answer,)),))]
+    found.violation = Violation("a reply that came too late would change the saga", 8)
+
+
+def _ends(worlds: Iterable[World], orchestrator: Orchestrator) -> Counter[str]:
+    """In how many states the saga rests, by status."""
+    statuses = (orchestrator.stored[world.stored].instance.status for world in worlds if world.stored >= 0)
+    return Counter(status for status in statuses if status in ("completed", "compensated", "parked"))
+
+
+def reply_examples(saga: Saga[Any], given: Container[str] = ()) -> dict[str, str]:
+    """The body of an example of every reply that is not given, by its type name."""
+    types = [planned.command.reply_type for planned in saga.plan.steps if not isinstance(planned.node, Publish)]
+    return {reply.type_name: invent(reply).to_json() for reply in types if reply.type_name not in given}
+
+
+def commanded_names(saga: Saga[Any]) -> Iterable[str]:
+    """The names of the steps that command somebody."""
+    return [planned.name for planned in saga.plan.steps if not isinstance(planned.node, Publish)]
+
+
+def at_providers(app: App, saga: Saga[Any]) -> frozenset[str]:
+    """The steps of a saga whose effect is at a provider, as far as the handlers of this process say."""
+    handlers = {name: handler for service in app.services.values() for name, handler in service.handlers.items()}
+    steps = [planned for planned in saga.plan.steps if not isinstance(planned.node, Publish)]
+    provided = (planned for planned in steps if planned.command.type_name in handlers)
+    return frozenset(planned.name for planned in provided if handlers[planned.command.type_name].provider)

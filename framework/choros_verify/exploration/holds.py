@@ -1,0 +1,179 @@
+"""What must hold, read off the participants' accounts, the network and the store: never off what a saga says of itself.
+
+The numbers in reports:
+
+1. The net effect of each step is nothing or one, at all times; what was refused for good never happens.
+2. Completed: every step has its effect, once.
+3. Compensated: no step has one; a pivot that may have happened is never undone.
+4. Each step begins when those before it have taken effect, and is undone when no later one can still stand.
+5. Nothing waits for ever: timers alone bring a saga to an end or to a person. A paused saga sends nothing.
+8. Facts: one set for each end, numbered one by one, none before it is true. A late reply changes nothing.
+9. Each version is made once, by an edge that there is.
+11. Nothing is acknowledged before it is committed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from choros.saga.machine.inputs import Answered, Decision, Input, Release, TimerFired
+from choros.saga.machine.instance import Instance
+from choros.saga.nodes.steps import Pivot, Publish
+from choros.saga.plan import Plan, Planned
+from choros.saga.saga import Saga
+from choros.wire.command_key import CommandKey
+from choros_verify.exploration.books import Books
+
+EDGES = {
+    "running": {"running", "compensating", "completed", "compensated", "parked"},
+    "compensating": {"compensating", "compensated", "parked"},
+    "parked": {"parked", "running", "compensating", "completed", "compensated"},
+    "completed": {"completed"},
+    "compensated": {"compensated"},
+}
+
+
+class Violation(Exception):
+    """An invariant is broken; `number` is its place in the list."""
+
+    def __init__(self, sentence: str, number: int) -> None:
+        super().__init__(sentence)
+        self.sentence = sentence
+        self.number = number
+
+
+def hold(kept: object, sentence: str, number: int) -> None:
+    """Raise Violation unless it holds."""
+    if not kept:
+        raise Violation(sentence, number)
+
+
+# --- one decision -----------------------------------------------------------------------------------------------------
+
+
+def decision(saga: Saga[Any], before: Instance, decided: Decision, inputs: Sequence[Input]) -> Violation | None:
+    """What is wrong with a decision, whatever led to it."""
+    try:
+        _decision(saga, before, decided, inputs)
+    except Violation as violation:
+        return violation
+    return None
+
+
+def _decision(saga: Saga[Any], before: Instance, decided: Decision, inputs: Sequence[Input]) -> None:
+    after = decided.instance
+    hold(after.status in EDGES[before.status], f"a saga that was {before.status} became {after.status}", 9)
+    legs = [state.leg for state in after.steps if state.leg]
+    most = max(1, len(inputs))  # folded inputs may send what each of them would have sent
+    hold(len(legs) <= 1 and len(decided.sends) <= most, "two commands are awaited at once", 4)
+    if after.terminal:
+        hold(after.wake_at is None and not legs, "a saga at its end still waits for something", 5)
+    elif after.paused:
+        hold(not decided.sends or len(inputs) > 1, "a command is sent although the saga is paused", 5)
+    elif after.status != "parked":
+        hold(any(leg.due is not None for leg in legs), "nothing will ever wake the saga: it waits for ever", 5)
+    numbers = [fact.seq for fact in decided.facts]
+    hold(numbers == list(range(before.seq + 1, after.seq + 1)), "the facts are not numbered one after the other", 8)
+    hold(Instance.loads(after.dumps()) == after, "what is stored of the saga does not read back as it was", 5)
+    hold(not decided.strays, "a true reply was taken for a stray", 5)
+    _attempts(before, after, inputs)
+    _pivot(saga, before, after)
+
+
+def _attempts(before: Instance, after: Instance, inputs: Sequence[Input]) -> None:
+    """A command that has not left yet spends no attempt by waiting for the broker."""
+    if inputs != (TimerFired(unsent=True),):
+        return
+    for was, state in zip(before.steps, after.steps, strict=True):
+        if was.leg and not was.leg.waiting and was.leg.due is not None and after.backward == before.backward:
+            same = state.leg is not None and state.leg.attempt == was.leg.attempt
+            hold(same, "a command that never left spent an attempt", 5)
+
+
+def _pivot(saga: Saga[Any], before: Instance, after: Instance) -> None:
+    """From the commit that sends the pivot, only its own refusal turns the saga back."""
+    pivot = saga.plan.pivot
+    if pivot is not None and after.backward:
+        hold(after.steps[pivot].progress in ("pending", "refused"), "a pivot that may have happened is undone", 3)
+
+
+def awaited(saga: Saga[Any], instance: Instance, answer: Answered) -> bool:
+    """Whether the saga still waits for this reply."""
+    planned = saga.plan.find(answer.key.path)
+    leg = instance.steps[planned.index].leg if planned else None
+    if leg is None:
+        return False
+    if answer.outcome == "failed":
+        waits = leg.due is not None and not leg.waiting
+        return waits and (answer.key.operation, answer.attempt) == (leg.operation, leg.attempt)
+    if leg.operation == "close" and answer.code == "cancelled":
+        return False
+    return asked(saga, instance, answer.key)
+
+
+def asked(saga: Saga[Any], instance: Instance, key: CommandKey) -> bool:
+    """Whether an answer to this command would decide something."""
+    planned = saga.plan.find(key.path)
+    leg = instance.steps[planned.index].leg if planned else None
+    if leg is None or planned is None or key.round != instance.steps[planned.index].round:
+        return False
+    closes = "undo" if instance.backward else "do"
+    return key.operation in ((leg.operation, closes) if leg.operation == "close" else (leg.operation,))
+
+
+# --- a decision and the world around it -------------------------------------------------------------------------------
+
+
+def sending_do(plan: Plan, books: Sequence[Books], index: int) -> None:
+    """A step is begun when all before it have taken effect."""
+    for planned in plan.steps[:index]:
+        there = isinstance(planned.node, Publish) or books[planned.index].stands or books[planned.index].closed
+        hold(there, f"{plan.steps[index].name} is begun before {planned.name} has taken effect", 4)
+
+
+def sending_undo(plan: Plan, books: Sequence[Books], index: int, coming: Sequence[bool]) -> None:
+    """A step is undone when no later one stands, or can still come to stand."""
+    for planned in plan.steps[index + 1 :]:
+        gone = not books[planned.index].stands and not coming[planned.index]
+        hold(gone, f"{plan.steps[index].name} is undone while {planned.name} may still stand", 4)
+
+
+def publishing(plan: Plan, books: Sequence[Books], facts: Sequence[Release], after: Instance) -> None:
+    """A fact is published when it is true for good: with the pivot's OK, at the end, or early and taken back."""
+    passed = plan.pivot is not None and (books[plan.pivot].stands or books[plan.pivot].closed)
+    early = {planned.name for planned in plan.steps if isinstance(planned.node, Publish) and planned.node.early}
+    for fact in facts:
+        ended = after.status == "completed" or (after.status == "compensated" and not fact.step)
+        hold(passed or ended or fact.step in early, f"{fact.type} is published before it is true", 8)
+
+
+def ending(plan: Plan, books: Sequence[Books], after: Instance, facts: Sequence[str]) -> None:
+    """What an end promises: every effect once and every fact once, or no effect at all."""
+    told = ", ".join(facts) or "nothing"
+    due = sorted(_facts_due(plan, after, facts))
+    hold(sorted(facts) == due, f"the saga is {after.status}, and it published {told}", 8)
+    for planned in plan.steps:
+        if after.status == "completed" and not isinstance(planned.node, Publish):
+            there = books[planned.index].stands or books[planned.index].closed
+            hold(there, f"the saga is completed, but {planned.name} has no effect", 2)
+        elif after.status == "compensated":
+            hold(not books[planned.index].stands, f"the saga is compensated, but {planned.name} still stands", 3)
+
+
+def _facts_due(plan: Plan, after: Instance, facts: Sequence[str]) -> list[str]:
+    published = [planned for planned in plan.steps if isinstance(planned.node, Publish)]
+    if after.status == "completed":
+        return [one.action.builds.type_name for one in published] + [one.builds.type_name for one in plan.completed]
+    taken_back = [kind for one in published if one.undo for kind in _pair(one) if _pair(one)[0] in facts]
+    return taken_back + [one.builds.type_name for one in plan.compensated]
+
+
+def _pair(planned: Planned) -> tuple[str, str]:
+    """An early fact and its retraction."""
+    return planned.action.builds.type_name, planned.undo.builds.type_name if planned.undo else ""
+
+
+def has_pivot(plan: Plan) -> bool:
+    """Whether there is a point of no return."""
+    return any(isinstance(planned.node, Pivot) for planned in plan.steps)

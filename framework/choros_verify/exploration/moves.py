@@ -1,0 +1,255 @@
+"""Everything that can happen next, in one state of the world.
+
+A state is (the saga in its store, the participants' books, the network, the outbox) and what is left of the budgets.
+More reductions, and why nothing is lost by them:
+
+- What a commit is to send leaves with it. That it waits in the outbox for a while looks the same to everybody as a
+  message that is slow, but for the timers, which know of unsent commands: so it waits there after a crash, which is
+  part of a budget, and only the scan brings it out.
+- A crash before a commit changes nothing durable: the message comes again, as if it had not arrived yet.
+- A participant that crashes after its commit finds its reply stored and sends it, and its command comes again.
+- A state that was seen with at least as much of every budget is not walked again: whatever can happen from here could
+  happen from there, as soon or sooner.
+- Two inputs of one batch are taken together only where that differs from one after the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from choros_verify.exploration import holds
+from choros_verify.exploration.accounts import Accounts
+from choros_verify.exploration.books import without
+from choros_verify.exploration.choices import Act, Choice, Choices
+from choros_verify.exploration.decisions import Decided, Deciding, Given, Stored
+from choros_verify.exploration.events import Event
+from choros_verify.exploration.protocol import Protocol
+from choros_verify.exploration.states import Left, World
+from choros_verify.exploration.wire import Ordered, Wire, every, one, put
+
+Move = tuple[Event, World, Left]
+
+
+class Moves:
+    """Says what can happen. While it does, `event` is what it is trying: a Violation is that event's."""
+
+    def __init__(
+        self, orchestrator: Deciding, accounts: Accounts, protocol: Protocol, wire: Wire, acts: frozenset[Act],
+        reduce: bool,
+    ) -> None:  # fmt: skip
+        self._orchestrator = orchestrator
+        self._accounts = accounts
+        self._protocol = protocol
+        self._wire = wire
+        self._choices = Choices(orchestrator, protocol, wire, acts)
+        self._reduce = reduce
+        self._plan = orchestrator.saga.plan
+        self._checked: set[tuple[int, int]] = set()
+        self.event = Event("decided")
+
+    def after(self, world: World, left: Left) -> Iterator[Move]:
+        """Every state that may be next."""
+        if world.stored < 0:
+            yield from self._start(world, left)
+            return
+        for event, after, rest in self._raw(world, left):
+            yield event, self._settled(after), rest
+
+    def _raw(self, world: World, left: Left) -> Iterator[Move]:
+        for number in self._wire.numbers(world.network & ~self._wire.replies):
+            message = self._wire.messages[number]
+            if isinstance(message, Ordered):
+                yield from self._carried(world, left, number, message)
+        for choice in self._choices.of(world.stored, world.network, unsent=bool(world.outbox)):
+            if choice.decided.retries <= left.retries:
+                yield from self._commits(world, left, choice)
+        yield from self._others(world, left)
+
+    # --- the orchestrator ---------------------------------------------------------------------------------------------
+
+    def _start(self, world: World, left: Left) -> Iterator[Move]:
+        given = (Given(()),)
+        self.event = Event("decided", given)
+        decided = self._orchestrator.begin()
+        if not self._protocol.commits_first and left.crashes:
+            self.event = Event("decided", given, None, trouble="crash")
+            raise holds.Violation("the saga was accepted, and no store and no queue knows of it: it is lost", 11)
+        for event, after, rest in self._commits(world, left, Choice(given, (), decided, wrong=decided.broken)):
+            yield event, self._settled(after), rest
+
+    def _commits(self, world: World, left: Left, choice: Choice) -> Iterator[Move]:
+        """The commit, and what may go wrong right after it."""
+        decided, messages = choice.decided, choice.messages
+        self.event = event = Event("decided", choice.given, decided, choice.other)
+        if choice.wrong:
+            raise choice.wrong
+        left = left._replace(retries=left.retries - decided.retries)
+        self._check(world, decided)
+        taken = world._replace(
+            stored=decided.number,
+            network=world.network - sum(one(number) for number in messages),
+            outbox=0 if decided.progress else world.outbox,
+        )
+        sent = taken._replace(network=_all_put(taken.network, decided.sends))
+        yield event, sent, left
+        if messages and left.duplicates:
+            again = sent._replace(network=_all_put(sent.network, messages))
+            yield event._replace(trouble="duplicate"), again, left._replace(duplicates=left.duplicates - 1)
+        if left.crashes:
+            yield from self._crashes(event, taken, left._replace(crashes=left.crashes - 1), messages)
+
+    def _crashes(self, event: Event, taken: World, left: Left, messages: tuple[int, ...]) -> Iterator[Move]:
+        """Before the acknowledgement: what came in comes again. Before or after what is to be sent has left."""
+        decided = event.decided
+        assert decided is not None
+        again = taken._replace(network=_all_put(taken.network, messages))
+        kept = again._replace(outbox=_all_put(again.outbox, decided.sends))
+        self.event = event = event._replace(trouble="crash")
+        if not self._protocol.outbox:
+            kept = self._forgotten(taken, decided)
+        yield event, kept, left
+        if decided.sends and self._protocol.outbox:
+            twice = kept._replace(network=_all_put(kept.network, decided.sends))
+            yield event._replace(trouble="crash, publishes twice"), twice, left
+
+    def _forgotten(self, taken: World, decided: Decided) -> World:
+        """No outbox: what was to be sent was in memory only, and so was the timer."""
+        holds.hold(not decided.facts, "facts of this commit will never be published", 8)
+        stored = self._orchestrator.stored[taken.stored]
+        steps = tuple(
+            replace(state, leg=replace(state.leg, due=None)) if state.leg else state for state in stored.instance.steps
+        )
+        bare = Stored(replace(stored.instance, steps=steps, deadline=None), stored.facts)
+        number = self._orchestrator.number(bare)
+        if stuck := self._orchestrator.stuck(number):
+            raise stuck
+        return taken._replace(stored=number)
+
+    # --- participants and the network ---------------------------------------------------------------------------------
+
+    def _carried(self, world: World, left: Left, number: int, ordered: Ordered) -> Iterator[Move]:
+        for carried in self._accounts.carry_out(world.accounts, number, ordered):
+            if carried.outcome.crash and not left.crashes:
+                continue
+            self.event = event = Event("carried", ordered=ordered, carried=carried)
+            holds.hold(not carried.wrong, carried.wrong, 1)
+            network = world.network - one(number)
+            if carried.outcome.late:
+                network = self._passed(network, ordered.step, ordered.attempt)
+            after = world._replace(accounts=carried.accounts, network=network)
+            if carried.reply >= 0:
+                after = after._replace(network=put(network, carried.reply))
+            yield from self._acknowledged(event, after, left, number)
+
+    def _acknowledged(self, event: Event, after: World, left: Left, number: int) -> Iterator[Move]:
+        if event.carried and event.carried.outcome.late:
+            number = self._past(number)
+        again = after._replace(network=put(after.network, number))
+        fewer = left._replace(crashes=left.crashes - 1)
+        if event.carried and event.carried.outcome.crash:
+            yield event, again, fewer
+            return
+        yield event, after, left
+        if left.duplicates:
+            yield event._replace(trouble="duplicate"), again, left._replace(duplicates=left.duplicates - 1)
+        if left.crashes:
+            yield event._replace(trouble="crash"), again, fewer
+
+    def _others(self, world: World, left: Left) -> Iterator[Move]:
+        """The scan of the outbox, and the passing of time at the participants."""
+        for number in self._wire.numbers(world.outbox):
+            ordered = self._wire.messages[number]
+            assert isinstance(ordered, Ordered)
+            network = put(world.network, number)
+            after = world._replace(network=network, outbox=world.outbox & ~every(number))
+            yield Event("scanned", ordered=ordered), after, left
+        for step in range(len(self._plan.steps)):
+            if self._protocol.rows_expire or self._accounts.forgetful(world.accounts):
+                yield from self._forget(world, left, step)
+            if left.horizons:
+                yield from self._grow_old(world, left._replace(horizons=left.horizons - 1), step)
+
+    def _grow_old(self, world: World, left: Left, step: int) -> Iterator[Move]:
+        """All that was ever sent for a step is older than what its participant remembers, and some is still coming."""
+        coming = self._wire.content(world.network | world.outbox)
+        rounds = [one.round for one in coming if isinstance(one, Ordered) and one.step == step]
+        books = self._accounts.books[world.accounts][step]
+        if rounds and (after := books.forget(max(rounds))) != books:
+            accounts = self._accounts.replaced(world.accounts, step, after)
+            yield Event("horizon", step=step), world._replace(accounts=accounts), left
+
+    def _forget(self, world: World, left: Left, step: int) -> Iterator[Move]:
+        """Deadlines pass, and rows that may be forgotten by then are, while a command is on its way to meet that."""
+        books = self._accounts.books[world.accounts][step]
+        coming = self._wire.content(world.network | world.outbox)
+        if not any(isinstance(message, Ordered) and message.step == step for message in coming):
+            return
+        for until in ("short", "ahead", *(("all",) if self._protocol.rows_expire else ())):
+            after = without(books, until)
+            if after == books:
+                continue
+            network, outbox = world.network, world.outbox
+            if until == "ahead":
+                network, outbox = self._passed(network, step), self._passed(outbox, step)
+            accounts = self._accounts.replaced(world.accounts, step, after)
+            kind: Any = "expired" if until == "all" else "forgotten"
+            yield Event(kind, step=step), World(world.stored, accounts, network, outbox), left
+
+    def _passed(self, bag: int, step: int, attempt: int = 1_000_000) -> int:
+        """The bag after the deadlines of a step's commands, up to this attempt, have passed."""
+        for number in self._wire.numbers(bag):
+            message = self._wire.messages[number]
+            if isinstance(message, Ordered) and message.step == step and message.attempt <= attempt:
+                past = self._past(number)
+                bag = bag if past == number else put(bag & ~every(number), past)
+        return bag
+
+    def _past(self, number: int) -> int:
+        """The same command after its deadline; an undo has none."""
+        message = self._wire.messages[number]
+        if isinstance(message, Ordered) and message.operation == "do" and message.deadline == "ahead":
+            return self._wire.number(message._replace(deadline="past"))
+        return number
+
+    # --- afterwards ---------------------------------------------------------------------------------------------------
+
+    def _settled(self, world: World) -> World:
+        """Without the messages that can decide nothing any more; an end is held to its promise."""
+        stored, accounts = world.stored, world.accounts
+        if (stored, accounts) not in self._checked:
+            saga = self._orchestrator.stored[stored]
+            if saga.instance.terminal:
+                holds.ending(self._plan, self._accounts.books[accounts], saga.instance, saga.facts)
+            self._checked.add((stored, accounts))
+        if not self._reduce:
+            return world
+        live = self._accounts.live(stored, accounts)
+        return World(stored, accounts, world.network & live, world.outbox & live)
+
+    def _check(self, world: World, decided: Decided) -> None:
+        """What is sent and published, against what is true."""
+        books = self._accounts.books[world.accounts]
+        for order in decided.orders:
+            if order.operation == "do":
+                holds.sending_do(self._plan, books, order.step)
+            elif order.operation == "undo":
+                holds.sending_undo(self._plan, books, order.step, self._coming(world))
+        if decided.facts:
+            instance = self._orchestrator.stored[decided.number].instance
+            holds.publishing(self._plan, books, decided.facts, instance)
+
+    def _coming(self, world: World) -> list[bool]:
+        """Of each step, whether its effect may still come to stand by a command on its way."""
+        coming, books = [False] * len(self._plan.steps), self._accounts.books[world.accounts]
+        for message in self._wire.content(world.network | world.outbox):
+            if isinstance(message, Ordered) and message.operation == "do":
+                coming[message.step] |= not self._accounts.inert(books[message.step], message)
+        return coming
+
+
+def _all_put(bag: int, numbers: Any) -> int:
+    for number in numbers:
+        bag = put(bag, number)
+    return bag

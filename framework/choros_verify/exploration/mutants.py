@@ -1,0 +1,162 @@
+"""Negative controls: the protocol with one rule taken out. An exploration that misses one of them proves nothing.
+
+Each is caught with a story that says why the rule is there. `rules` are numbers of `docs/decisions/0001-rules.md`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from choros.runtime.host.verdicts import CarryOut, LeaveAlone, Refuse
+from choros.runtime.host.verdicts import on_do as real_on_do
+from choros.runtime.host.verdicts import on_undo as real_on_undo
+from choros.saga.nodes.steps import Publish, Step
+from choros.saga.plan import Plan
+from choros.store.barrier import Row
+from choros_verify.exploration import mutated
+from choros_verify.exploration.protocol import Protocol
+
+Swap = tuple[Any, str, Callable[..., Any]]
+"""An object (a module or a class), one of its functions by name, and what stands in for it."""
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """The protocol without one rule."""
+
+    name: str
+    rules: tuple[int, ...]
+    what: str
+    """What is left out, as a sentence."""
+    protocol: Protocol = field(default_factory=Protocol)
+    swaps: Sequence[Swap] = ()
+    needs: str = ""
+    """What a saga must have for the rule to matter to it: a step, a pivot, a held fact, an early fact; or nothing."""
+    providers: bool = False
+    """Whether the rule is about effects at a provider."""
+    ages: bool = False
+    """Whether the rule is about what participants forget."""
+
+    def applies(self, plan: Plan) -> bool:
+        """Whether this saga has what the rule is about."""
+        nodes = [planned.node for planned in plan.steps]
+        published = [node for node in nodes[: plan.pivot] if isinstance(node, Publish)]
+        has = {
+            "": True,
+            "step": any(isinstance(node, Step) for node in nodes),
+            "pivot": plan.pivot is not None,
+            "held fact": any(not node.early for node in published),
+            "early fact": any(node.early for node in published),
+            "two steps": sum(isinstance(node, Step) for node in nodes) > 1,
+            "refusal": any(planned.command.refusals for planned in plan.steps if not isinstance(planned.node, Publish)),
+            "fact": bool(published or plan.completed or plan.compensated),
+        }
+        return has[self.needs]
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """The machine is the mutant's for as long as this lasts: in this process, and everywhere in it."""
+        with ExitStack() as stack:
+            for owner, name, function in self.swaps:
+                stack.callback(setattr, owner, name, getattr(owner, name))
+                setattr(owner, name, function)
+            yield
+
+
+# --- mutants of the barrier -------------------------------------------------------------------------------------------
+
+
+def _do_again(done: Row | None, not_after: float | None, now: float, *, behind: bool) -> Any:
+    again = done is not None and done.state == "ok"
+    return CarryOut() if again else real_on_do(done, not_after, now, behind=behind)
+
+
+def _undo_again(done: Row | None, undone: Row | None, *, behind: bool) -> Any:
+    return real_on_undo(done, None, behind=behind)
+
+
+def _deadline_first(done: Row | None, not_after: float | None, now: float, *, behind: bool) -> Any:
+    late = not_after is not None and now > not_after
+    return Refuse("expired") if late else real_on_do(done, not_after, now, behind=behind)
+
+
+def _nothing_but_an_intent(done: Row | None, undone: Row | None, *, behind: bool) -> Any:
+    intent = done is not None and done.state == "intent"
+    return LeaveAlone() if intent else real_on_undo(done, undone, behind=behind)
+
+
+def _late_do(done: Row | None, not_after: float | None, now: float, *, behind: bool) -> Any:
+    return real_on_do(done, not_after, now)
+
+
+def _late_undo(done: Row | None, undone: Row | None, *, behind: bool) -> Any:
+    return real_on_undo(done, undone)
+
+
+MUTANTS: tuple[Mutant, ...] = (
+    # The ten that reliability stands on.
+    Mutant("no dedupe", (1, 15), "A command that comes again is carried out again.",
+           Protocol(on_do=_do_again, on_undo=_undo_again)),
+    Mutant("key per attempt", (1,), "Each attempt has a command key of its own.", Protocol(key_per_attempt=True)),
+    Mutant("undo only what completed", (), "A step in doubt is taken for one that did not happen.",
+           swaps=mutated.undo_only_what_completed, needs="step"),
+    Mutant("no tombstone", (3,), "An undo that finds nothing leaves no trace.", Protocol(buries=False), needs="step"),
+    Mutant("no outbox", (14,), "What a commit is to send, and its timer, are kept in memory only.",
+           Protocol(outbox=False)),
+    Mutant("late OK accepted", (8,), "An OK counts although its step is no longer awaited.",
+           swaps=mutated.late_ok_accepted, needs="step"),
+    Mutant("barrier rows expire", (3,), "The barrier forgets its rows while commands are still on their way.",
+           Protocol(rows_expire=True)),
+    Mutant("refusal not stored", (15,), "A refusal is answered, but not remembered.",
+           Protocol(keeps_refusals=False), needs="refusal"),
+    Mutant("ack before commit", (14,), "What came in is acknowledged before it is committed.",
+           Protocol(commits_first=False)),
+    Mutant("not folded", (7,), "Two inputs of one saga in a batch are decided on the same version.",
+           Protocol(folds=False)),
+    # One for each further rule that can be seen in a single saga.
+    Mutant("deadline before row", (3,), "The deadline is checked before the row is read.",
+           Protocol(on_do=_deadline_first), needs="step"),
+    Mutant("expired not stored", (3,), "A command refused as expired leaves no row.",
+           Protocol(keeps_expired=False), needs="step"),
+    Mutant("late do carried out", (3,), "A command as old as what its participant has forgotten is carried out.",
+           Protocol(on_do=_late_do), ages=True),
+    Mutant("late undo finds nothing", (3,), "An undo as old as what was forgotten is told that nothing is there.",
+           Protocol(on_undo=_late_undo), needs="step", ages=True),
+    Mutant("undo carries its own deadline", (3,), "An undo carries the deadline of its own send, not the greatest.",
+           swaps=mutated.undo_carries_its_own_deadline, needs="step"),
+    Mutant("unsent attempts count", (4,), "A timer counts an attempt although its command has not left yet.",
+           swaps=mutated.unsent_attempts_count),
+    Mutant("no timer", (4,), "A command is sent without a timer.", swaps=mutated.no_timer),
+    Mutant("old failures count", (8,), "The failure of an earlier attempt counts for the attempt that is awaited.",
+           swaps=mutated.old_failures_count),
+    Mutant("pivot in flight cancelled", (9,), "A cancel undoes the saga although its pivot is on its way.",
+           swaps=mutated.pivot_in_flight_cancelled, needs="pivot"),
+    Mutant("pivot in doubt compensated", (9,), "A pivot that may have happened is taken for refused.",
+           swaps=mutated.pivot_in_doubt_compensated, needs="pivot"),
+    Mutant("in doubt taken for done", (9,), "A command that may have been carried out is taken for carried out.",
+           swaps=mutated.in_doubt_taken_for_done),
+    Mutant("pause not checked", (13,), "A commit that sends does not look whether the saga is paused.",
+           swaps=mutated.pause_not_checked),
+    Mutant("provider without key", (16,), "A provider is called again without an idempotency key.",
+           Protocol(provider_keys=False), providers=True),
+    Mutant("intent taken for nothing", (16,), "An undo that finds an intent answers that there is nothing to undo.",
+           Protocol(on_undo=_nothing_but_an_intent), needs="step", providers=True),
+    Mutant("skip without close", (17,), "A skipped step counts as done before its participant has closed it.",
+           swaps=mutated.skip_without_close),
+    Mutant("facts not numbered", (18,), "Facts are released without a number of their own.",
+           swaps=mutated.facts_not_numbered, needs="fact"),
+    Mutant("facts twice", (18,), "A fact is released twice.", swaps=mutated.facts_twice, needs="fact"),
+    Mutant("held facts leave early", (19,), "A fact that should wait for the pivot is published at once.",
+           swaps=mutated.held_facts_leave_early, needs="held fact"),
+    Mutant("held facts outlive compensation", (19,), "A fact that was held is published although the saga was undone.",
+           swaps=mutated.held_facts_outlive_compensation, needs="held fact"),
+    Mutant("early fact not taken back", (19,), "A fact published early is not taken back when the saga is undone.",
+           swaps=mutated.early_fact_not_taken_back, needs="early fact"),
+    Mutant("undo does not wait", (), "The next undo is sent before the last one is answered.",
+           swaps=mutated.undo_does_not_wait, needs="two steps"),
+    Mutant("undo oldest first", (), "Steps are undone in the order in which they were done.",
+           swaps=mutated.undo_oldest_first, needs="two steps"),
+)  # fmt: skip

@@ -1,0 +1,167 @@
+"""The orchestrator of an exploration: the real machine, each decision made once and remembered.
+
+What a store keeps of a saga is one number here (`Stored` behind it). Compare-and-set makes deciding and committing one
+indivisible step: a process that loses the race has changed nothing, loads again and decides again. So "received, not
+yet committed" needs no state of its own, and a crash in it is the same as a message that has not arrived yet.
+The ids of what was received are not kept: a message that comes twice is decided twice, which is more than can happen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from choros.saga.machine.inputs import Answered, Decision, Input, Send, TimerFired
+from choros.saga.machine.instance import Instance
+from choros.saga.saga import Saga
+from choros_verify.exploration import holds
+from choros_verify.exploration.decisions import Decided, Given, Stored, moments
+from choros_verify.exploration.protocol import Protocol
+from choros_verify.exploration.times import NOW, timed, timeless
+from choros_verify.exploration.wire import Deadline, Ordered, Wire
+
+PROGRESS = frozenset({"replied", "refused", "failed", "undone", "skipped"})
+"""Events after which a command that is still in the outbox leaves it unsent (as `transition.py` has it)."""
+
+
+class Orchestrator:
+    """Decides. A decision that breaks a rule by itself says so."""
+
+    def __init__(self, saga: Saga[Any], protocol: Protocol, wire: Wire, start: str, replies: Mapping[str, str]) -> None:
+        self.saga = saga
+        self._protocol = protocol
+        self._wire = wire
+        self.stored: list[Stored] = []
+        self._numbers: dict[Stored, int] = {}
+        self._decided: dict[tuple[int, Given], Decided | None] = {}
+        self._pairs: dict[tuple[int, Given, Given], Decided | None] = {}
+        self._wakes: set[int] = set()
+        self.bugs: set[str] = set()
+        """Why sagas were parked by a function of their declaration."""
+        self._start = start
+        self.replies = replies
+        self._indexes = {planned.name: planned.index for planned in saga.plan.steps}
+
+    # --- deciding -----------------------------------------------------------------------------------------------------
+
+    def begin(self) -> Decided:
+        """The saga starts."""
+        decision = self._protocol.begin(self.saga, "saga", self._start, NOW, cause="start")
+        return self._kept(Stored(replace(decision.instance, status="running", seq=0)), decision, ())
+
+    def decide(self, number: int, given: Given) -> Decided | None:
+        """What comes of it; None where nothing does."""
+        key = (number, given)
+        if key in self._decided:
+            return self._decided[key]
+        decided = self._decide(number, given)
+        self._decided[key] = decided
+        return decided
+
+    def _decide(self, number: int, given: Given) -> Decided | None:
+        before = self.stored[number]
+        decision = self._protocol.decide(self.saga, timed(before.instance, given.moment), given.inputs, NOW)
+        decided = self._kept(before, decision, given.inputs)
+        return None if decided.number == number and not decided.sends else decided
+
+    def together(self, number: int, first: Given, second: Given) -> Decided | None:
+        """Both in one transition; None where that is the same as one after the other, which the walk takes anyway."""
+        key = (number, first, second)
+        if key not in self._pairs:
+            self._pairs[key] = self._together(number, first, second)
+        return self._pairs[key]
+
+    def _together(self, number: int, first: Given, second: Given) -> Decided | None:
+        moments = {given.moment for given in (first, second)} - {"early"}
+        if len(moments) > 1:
+            return None
+        both = Given((*first.inputs, *second.inputs), moments.pop() if moments else "early")
+        decided = self.decide(number, both)
+        if decided is None or self._same(number, first, second, decided) or self._same(number, second, first, decided):
+            return None
+        return decided
+
+    def _same(self, number: int, first: Given, second: Given, both: Decided) -> bool:
+        one = self.decide(number, first)
+        middle = one.number if one else number
+        two = self.decide(middle, second)
+        end = two.number if two else middle
+        sends = (*(one.sends if one else ()), *(two.sends if two else ()))
+        return end == both.number and sorted(sends) == sorted(both.sends)
+
+    # --- keeping ------------------------------------------------------------------------------------------------------
+
+    def number(self, stored: Stored) -> int:
+        """The number of what is stored."""
+        number = self._numbers.get(stored)
+        if number is None:
+            number = self._numbers[stored] = len(self.stored)
+            self.stored.append(stored)
+        return number
+
+    def _kept(self, before: Stored, decision: Decision, inputs: Sequence[Input]) -> Decided:
+        facts = before.facts + tuple(fact.type for fact in decision.facts)
+        number = self.number(Stored(timeless(decision.instance), facts))
+        orders = tuple(self._ordered(send, decision.instance) for send in decision.sends)
+        sends = tuple(self._wire.number(order) for order in orders)
+        progress = any(event.kind in PROGRESS for event in decision.events)
+        retries = _retries(before.instance, decision) + _taken_over(orders)
+        self.bugs |= {event.code for event in decision.events if event.kind == "parked" and _is_bug(event.code)}
+        broken = holds.decision(self.saga, before.instance, decision, inputs) or self.stuck(number)
+        return Decided(number, sends, decision.facts, decision.events, retries, progress, orders, broken)
+
+    def _ordered(self, send: Send, instance: Instance) -> Ordered:
+        index = self._indexes[send.key.path]
+        greatest = instance.steps[index].not_after
+        deadline: Deadline = "" if send.not_after is None else "ahead"
+        if send.key.operation != "do" and greatest is not None:
+            deadline = "ahead" if send.not_after is None or send.not_after >= greatest else "short"
+        of: Any = "" if send.key.operation != "close" else "undo" if '"undo"' in send.data else "do"
+        return Ordered(index, send.key.round, send.key.operation, send.attempt, deadline, of)
+
+    def stuck(self, number: int) -> holds.Violation | None:
+        """If nothing ever arrives again, the saga's own timers must bring it to an end or to a person."""
+        seen = {number}
+        while number not in self._wakes and not _at_rest(self.stored[number].instance):
+            after = self.decide(number, Given((TimerFired(),), "due, used up"))
+            if after is None or after.number in seen:
+                return holds.Violation("nothing will ever wake the saga: it waits for ever", 5)
+            number = after.number
+            seen.add(number)
+        self._wakes |= seen
+        return None
+
+    # --- replies ------------------------------------------------------------------------------------------------------
+
+    def ignores(self, number: int, reply: Answered) -> bool:
+        """Whether nothing comes of this reply, as the machine decides it."""
+        before = self.stored[number].instance
+        for moment in moments(reply):
+            decision = self._protocol.decide(self.saga, timed(before, moment), (reply,), NOW)
+            if decision.sends or decision.facts or timeless(decision.instance) != before:
+                return False
+        return True
+
+
+def _at_rest(instance: Instance) -> bool:
+    return instance.terminal or instance.status == "parked" or instance.paused
+
+
+def _retries(before: Instance, decision: Decision) -> int:
+    """Each attempt after the first takes one, when it is decided on: at the failure, or at the timer."""
+    count = 0
+    for was, state in zip(before.steps, decision.instance.steps, strict=True):
+        if state.leg and was.leg and was.leg.operation == state.leg.operation:
+            count += state.leg.attempt + state.leg.waiting - was.leg.attempt - was.leg.waiting
+    return max(count, 0)
+
+
+def _taken_over(orders: Sequence[Ordered]) -> int:
+    """A person who skips a step takes one too."""
+    return sum(order.operation == "close" and order.attempt == 1 for order in orders)
+
+
+def _is_bug(reason: str) -> bool:
+    """Whether a saga is parked because a function of its declaration raised, or built what it must not."""
+    return not any(words in reason for words in (" is in doubt after ", " was refused (", " has forgotten "))

@@ -1,0 +1,172 @@
+"""A story in words: what happened, one sentence for each event, so that a person can follow it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from choros.saga.machine.inputs import Answered, CancelRequested, Input, PauseRequested, ResumeRequested, TimerFired
+from choros.saga.machine.inputs import Event as Noted
+from choros.saga.nodes.steps import Publish
+from choros.saga.saga import Saga
+from choros_verify.exploration.decisions import Decided, Given
+from choros_verify.exploration.events import Event
+from choros_verify.exploration.times import Moment
+from choros_verify.exploration.wire import Ordered
+
+_CARRIED = {
+    "done": "{to} carries {command} out, and answers ok",
+    "undone": "{to} carries {command} out, and answers ok",
+    "nothing": "{to} gets {command} and finds nothing to undo; it answers so",
+    "refused": "{to} refuses {command} for good ({code})",
+    "expired": "{command} reaches {to} after its deadline, which refuses it (expired)",
+    "cancelled": "{command} reaches {to} after it was undone, which refuses it (cancelled)",
+    "forgotten": "{to} gets {command}, which is as old as what it has forgotten; it says so, and does nothing",
+    "again": "{to} gets {command} again, does nothing, and answers as before",
+    "failed": "{to} fails to carry {command} out for now, leaves no effect, and says so",
+    "failed there": "{to} calls its provider for {command}, which does it, but gets no answer, and says it failed",
+    "intent": "{to} notes that it is about to call its provider for {command}, and crashes before the call",
+    "called": "{to} calls its provider for {command}, which does it, and crashes before it can note that",
+    "unsettled": "{to} first asks its provider about {step}, gets no answer, and says that {command} failed",
+    "closed": "{to} closes the key of {command} for good, and says so",
+}
+_SETTLED = "{to} first settles {step} with its provider; then "
+_TROUBLE_OF_COMMAND = {
+    "": "",
+    "duplicate": ". The broker has a second copy of this command",
+    "crash": ". It crashes before it acknowledges the command, which will come again",
+}
+_TROUBLE_OF_DECISION = {
+    "": "",
+    "duplicate": ". The broker has a second copy of what was received",
+    "crash": ". All that is committed, but it crashes before any of it leaves and before it acknowledges what came in",
+    "crash, publishes twice": ". It crashes before it notes that this was sent, so it will be sent once more",
+}
+_TIMERS: dict[Moment, str] = {
+    "early": "A timer fires",
+    "due": "The timer fires: no answer came in time",
+    "due, used up": "The timer fires, and the time for retries is over",
+    "deadline": "The saga's deadline passes",
+    "deadline, due": "The saga's deadline passes, and a command's timer fires with it",
+    "used up": "The time for retries is over",
+}
+
+
+class Teller:
+    """Tells events of one saga."""
+
+    def __init__(self, saga: Saga[Any]) -> None:
+        self._saga = saga
+
+    def tell(self, events: Iterable[Event]) -> list[str]:
+        """One sentence each."""
+        return [f"{self._sentence(event)}." for event in events]
+
+    def _sentence(self, event: Event) -> str:
+        if event.kind == "decided":
+            return self._decided(event)
+        if event.kind == "carried":
+            return self._carried(event)
+        if event.kind == "scanned" and event.ordered:
+            return f"The orchestrator, back again, finds {self._command(event.ordered)} unsent and sends it"
+        name = self._saga.plan.steps[event.step].name
+        if event.kind == "forgotten":
+            return f"{self._to(event.step)} forgets its rows for {name} whose time has passed"
+        if event.kind == "horizon":
+            return f"{self._to(event.step)} forgets its old rows for {name}, and knows how far it has forgotten"
+        return f"{self._to(event.step)} forgets its rows for {name}"
+
+    # --- participants -------------------------------------------------------------------------------------------------
+
+    def _carried(self, event: Event) -> str:
+        assert event.carried
+        assert event.ordered
+        outcome = event.carried.outcome
+        words = _CARRIED[outcome.said].format(
+            to=self._to(event.ordered.step), command=self._command(event.ordered),
+            code=outcome.reply.code if outcome.reply else "",
+        )  # fmt: skip
+        return words + ("" if outcome.crash else _TROUBLE_OF_COMMAND[event.trouble])
+
+    def _to(self, step: int) -> str:
+        node = self._saga.plan.steps[step].node
+        return "" if isinstance(node, Publish) else node.to
+
+    def _command(self, ordered: Ordered) -> str:
+        return self._name(self._saga.plan.steps[ordered.step].name, ordered.operation, ordered.attempt)
+
+    def _name(self, step: str, operation: str, attempt: int) -> str:
+        """A command by the function that builds it, and its attempt where it is not the first."""
+        planned = self._saga.plan.find(step)
+        name = planned.undo.function.__name__ if operation == "undo" and planned and planned.undo else step
+        kind = {"undo": f"undo of {step}", "close": "close", "do": "do"}[operation or "do"]
+        return f"{name} ({kind}{f', attempt {attempt}' if attempt > 1 else ''})"
+
+    # --- the orchestrator ---------------------------------------------------------------------------------------------
+
+    def _decided(self, event: Event) -> str:
+        if event.decided is None and event.trouble:
+            return "The orchestrator accepts the start of the saga, and crashes before it commits anything"
+        what = "; ".join(self._given(given) for given in event.given)
+        if len(event.given) > 1:
+            what = f"Two inputs in one batch: {what}"
+        if event.decided is None:
+            return what
+        done = " The orchestrator " + self._done(event.decided)
+        if event.other:
+            done += f", and from the same version it {self._done(event.other)}"
+        return f"{what}.{done}{_TROUBLE_OF_DECISION[event.trouble]}"
+
+    def _done(self, decided: Decided) -> str:
+        return "; ".join(self._consequences(decided.events)) or "does nothing"
+
+    def _given(self, given: Given) -> str:
+        if not given.inputs:
+            return "The saga is started"
+        words = " and ".join(self._input(one, given.moment) for one in given.inputs)
+        spent = given.moment == "used up" and isinstance(given.inputs[0], Answered)
+        return words + (", and the time for retries is over" if spent else "")
+
+    def _input(self, given: Input, moment: Moment) -> str:
+        match given:
+            case Answered():
+                return self._answer(given)
+            case TimerFired():
+                return _TIMERS[moment] + (" (its command has not left yet)" if given.unsent else "")
+            case CancelRequested():
+                return "Somebody cancels the saga"
+            case PauseRequested():
+                return "Somebody pauses the saga"
+            case ResumeRequested():
+                return "Somebody resumes the saga"
+            case _:
+                verb = "retries" if type(given).__name__ == "RetryRequested" else "skips"
+                return f"A person {verb} the parked step {given.step}"
+
+    def _answer(self, answer: Answered) -> str:
+        command = self._name(answer.key.path, answer.key.operation, 1)
+        outcome = {"ok": "ok", "refused": f"refusal ({answer.code})", "failed": "failure"}[answer.outcome]
+        attempt = f" of attempt {answer.attempt}" if answer.outcome == "failed" else ""
+        return f"The {outcome}{attempt} for {command} arrives"
+
+    def _consequences(self, events: Sequence[Noted]) -> Iterator[str]:
+        for event in events:
+            name = self._name(event.step, event.operation, event.attempt) if event.step else ""
+            words = {
+                "sent": f"sends {name}",
+                "retry_scheduled": f"will try {name} later",
+                "compensating": "turns back",
+                "completed": "marks the saga completed",
+                "compensated": "marks the saga compensated",
+                "parked": f"parks the saga for a person ({event.code})",
+                "wanted": "notes that: the pivot is in flight, so it must wait",
+                "too_late": "answers that it is too late",
+                "fact_published": f"publishes {event.code}",
+                "fact_held": f"holds {event.code} back",
+                "fact_dropped": f"drops {event.code}",
+                "paused": "notes that, and sends nothing more",
+                "resumed": "goes on",
+                "late_reply": "notes that it came too late",
+            }.get(event.kind, "")
+            if words:
+                yield words

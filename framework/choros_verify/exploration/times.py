@@ -1,0 +1,62 @@
+"""Time without length: what matters of a moment is which timers are due in it.
+
+An instance is kept with every time replaced by "there is one" (`timeless`); before each decision it gets times again
+under which exactly the wanted timers are due (`timed`). So any timer may fire at any moment, in every order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from typing import Literal
+
+from choros.messages import Failure
+from choros.saga.machine.instance import Instance, StepState
+
+Moment = Literal["early", "used up", "due", "due, used up", "deadline", "deadline, due"]
+"""Nothing is due; the time for retries is over; a command's timer is due; both; the saga's deadline; both timers."""
+
+NOW = 1e11
+"""Later than the start of every attempt by more than any policy allows in all."""
+LATER = NOW + 1e8
+DUE, DEADLINE, NOT_AFTER = 10.0, 20.0, NOW + 1e10
+FAILURE = Failure(code="unknown", kind="in_doubt").to_json()
+
+
+def timed(instance: Instance, moment: Moment) -> Instance:
+    """The instance with times under which this is the moment, at `NOW`."""
+    first_at = 0.0 if "used up" in moment else NOW
+    due = NOW if "due" in moment else LATER
+    steps = tuple(_timed_step(state, first_at, due) if state.leg else state for state in instance.steps)
+    deadline = NOW if "deadline" in moment else LATER
+    return replace(instance, steps=steps, deadline=None if instance.deadline is None else deadline)
+
+
+def _timed_step(state: StepState, first_at: float, due: float) -> StepState:
+    assert state.leg is not None
+    leg = replace(state.leg, first_at=first_at, due=None if state.leg.due is None else due)
+    return replace(state, leg=leg)
+
+
+def timeless(instance: Instance) -> Instance:
+    """The instance without what no decision depends on: times, why it failed, why it is parked, who caused it.
+
+    The machine reads none of these but the times; a failure only goes into the facts of the end."""
+    return replace(
+        instance,
+        steps=tuple(_timeless_step(state) for state in instance.steps),
+        deadline=None if instance.deadline is None else DEADLINE,
+        failure=instance.failure and FAILURE,
+        parked=instance.parked and "for a person",
+        wanted=instance.wanted and "cancelled",
+        cause="",
+    )
+
+
+@cache
+def _timeless_step(state: StepState) -> StepState:
+    leg = state.leg
+    if leg:
+        leg = replace(leg, first_at=0.0, due=None if leg.due is None else DUE)
+    began = None if state.began is None else 0.0
+    return replace(state, leg=leg, not_after=None if state.not_after is None else NOT_AFTER, began=began)

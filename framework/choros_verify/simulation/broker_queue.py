@@ -1,0 +1,193 @@
+"""A queue of the simulated broker: what RabbitMQ 3.10 and 4.3 do differently, and the faults of single messages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from choros.transport.memory.queues import Held, Letter, MemoryQueue
+from choros.transport.topology import Queue
+from choros.wire.envelope import Wire
+from choros_verify.simulation.broker_latency import Network
+from choros_verify.simulation.broker_ledger import Entry, Ledger, What, message_of
+from choros_verify.simulation.faults import Fault
+
+Mode = Literal["3.10", "4.3"]
+"""The RabbitMQ whose manners are played."""
+DEFAULT_LIMIT = 20
+"""What 4.x puts on a quorum queue that was declared without a delivery limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What all parts of one simulated broker share."""
+
+    mode: Mode
+    network: Network
+    ledger: Ledger
+    ack_timeout: float
+    """Seconds that a delivery to a quorum queue's consumer may stay unsettled."""
+
+    def note(self, what: What, queue: str, copy: Copy, process: str = "", note: str = "") -> None:
+        """Write down what happened to a copy."""
+        entry = Entry(self.network.now, what, message_of(copy.wire), queue, copy.number, process, note)
+        self.ledger.entries.append(entry)
+
+
+@dataclass(slots=True, eq=False)
+class Copy(Held):
+    """One message in one queue, numbered for the ledger."""
+
+    number: int = 0
+
+
+@dataclass(slots=True)
+class _Stuck:
+    """A dead letter that nobody takes; its queue keeps it."""
+
+    copy: Copy
+    letter: Letter
+
+
+class Departing(Protocol):
+    """A line to a consumer, as its queue sees it."""
+
+    def unsettled(self) -> Collection[Held]:
+        """What is out on it."""
+        ...
+
+    def queue_deleted(self) -> None:
+        """What was out is gone, and the consumer is told."""
+        ...
+
+
+@dataclass(slots=True)
+class Aside:
+    """What a queue holds besides the messages that are ready."""
+
+    late: list[Copy] = field(default_factory=list)
+    """Accepted, and held up on the way in."""
+    stuck: list[_Stuck] = field(default_factory=list)
+    """Given up, with nowhere to go yet: at-least-once dead-lettering keeps them."""
+    lines: list[Departing] = field(default_factory=list)
+    """Of all consumers that may still settle something, cancelled ones too."""
+
+
+GiveUp = Callable[["SimQueue", Copy, str], None]
+"""What to do with a copy that a queue gives up, and why it does."""
+
+
+class SimQueue(MemoryQueue):
+    """A queue with a ledger."""
+
+    def __init__(self, declared: Queue, setting: Setting, number: Callable[[], int], give_up: GiveUp) -> None:
+        super().__init__(declared, self._give_up_copy)
+        self.name = declared.name
+        self.refuses = False
+        """It nacks whatever is published to it, as a full queue does."""
+        self.aside = Aside()
+        self._setting = setting
+        self._new_number = number
+        self._hand_over = give_up
+        self.quorum = self.arguments.get("x-queue-type") == "quorum"
+        if not self.quorum:
+            self._limit = None
+        elif self._limit is None and setting.mode == "4.3":
+            self._limit = DEFAULT_LIMIT
+
+    @property
+    def at_least_once(self) -> bool:
+        """Whether it keeps a dead letter until somebody takes it. Without reject-publish RabbitMQ silently does not."""
+        strategy, overflow = self.arguments.get("x-dead-letter-strategy"), self.arguments.get("x-overflow")
+        return self.quorum and strategy == "at-least-once" and overflow == "reject-publish"
+
+    @property
+    def times_out(self) -> bool:
+        """Whether a consumer may leave a delivery unsettled for so long only; since 4.3 quorum queues alone ask it."""
+        return self.quorum or self._setting.mode == "3.10"
+
+    def put(self, wire: Wire, exchange: str) -> bool:
+        """Take a message; False if it is refused."""
+        return bool(self.take(wire, exchange, ()))
+
+    def take(self, wire: Wire, exchange: str, faults: Sequence[Fault]) -> list[Copy]:
+        """Take a message with what strikes it on the way in; no copy if it is refused."""
+        if self.refuses or not self._has_room():
+            return []
+        twice = any(fault.kind == "duplicate" for fault in faults)
+        copies = [self._numbered(wire, exchange) for _ in range(1 + twice)]
+        for copy in copies:
+            self._setting.note("queued", self.name, copy)
+        delay = max((fault.amount for fault in faults if fault.kind == "delay"), default=0.0)
+        if delay:
+            self._hold_up(copies, delay)
+        elif self._ttl is None and any(fault.kind == "reorder" for fault in faults):
+            self.ready.extendleft(copies)
+            self.hand_out()
+        else:
+            for copy in copies:
+                self.admit(copy)
+        return copies
+
+    def take_back(self, returned: list[Held], *, counted: bool = True) -> None:
+        """To the front; RabbitMQ 3.10 puts what comes back to a quorum queue without a limit behind all others."""
+        for held in returned:
+            assert isinstance(held, Copy)
+            self._setting.note("returned", self.name, held)
+        if self.quorum and self._limit is None:
+            for held in returned:
+                held.returns += counted
+            self.ready.extend(returned)
+            self.hand_out()
+        else:
+            super().take_back(returned, counted=counted)
+
+    def forget(self, copies: Sequence[Copy]) -> None:
+        """Lose what was never confirmed, as far as it is with no consumer yet."""
+        for copy in copies:
+            if copy in self.ready:
+                self.ready.remove(copy)
+                self._setting.note("lost", self.name, copy)
+
+    def delete(self) -> None:
+        """Delete it with all that is in it."""
+        for copy in self.contents():
+            self._setting.note("deleted", self.name, copy)
+        self.ready.clear()
+        self.aside.late.clear()
+        self.aside.stuck.clear()
+        for line in list(self.aside.lines):
+            line.queue_deleted()
+
+    def contents(self) -> list[Copy]:
+        """All copies that are its own: ready, on their way in, unsettled, or dead without a grave."""
+        unsettled = [held for line in self.aside.lines for held in line.unsettled()]
+        held = [*self.ready, *self.aside.late, *unsettled, *(stuck.copy for stuck in self.aside.stuck)]
+        return [copy for copy in held if isinstance(copy, Copy)]
+
+    def keep(self, copy: Copy, letter: Letter) -> None:
+        """Keep a dead letter that nobody takes."""
+        self.aside.stuck.append(_Stuck(copy, letter))
+
+    def _numbered(self, wire: Wire, exchange: str) -> Copy:
+        return Copy(wire, exchange, number=self._new_number())
+
+    def _twin(self, held: Held) -> Held:
+        copy = self._numbered(held.wire, held.exchange)
+        self._setting.note("queued", self.name, copy)
+        return copy
+
+    def _hold_up(self, copies: list[Copy], seconds: float) -> None:
+        self.aside.late += copies
+        self._setting.network.later(seconds, lambda: self._let_in(copies))
+
+    def _let_in(self, copies: list[Copy]) -> None:
+        for copy in copies:
+            if copy in self.aside.late:
+                self.aside.late.remove(copy)
+                self.admit(copy)
+
+    def _give_up_copy(self, _: MemoryQueue, held: Held, why: str) -> None:
+        assert isinstance(held, Copy)
+        self._hand_over(self, held, why)

@@ -1,0 +1,165 @@
+"""Many runs, one for each seed, on all processors; and what they came to together."""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import os
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from choros.saga.nodes.steps import Publish, Step
+from choros.saga.saga import Saga
+from choros_verify.simulation.examining import Result, Scene
+from choros_verify.simulation.faults import KINDS
+from choros_verify.simulation.planning import plan_for
+
+CHUNK = 25
+"""Seeds that a worker takes at once."""
+MOST_FAILURES = 20
+"""Failures kept in full."""
+
+
+@dataclass
+class Tally:
+    """What a number of runs came to."""
+
+    runs: int = 0
+    steps: int = 0
+    seconds: float = 0.0
+    """Of virtual time."""
+    failed: int = 0
+    statuses: Counter[str] = field(default_factory=Counter)
+    """How the sagas ended."""
+    struck: Counter[str] = field(default_factory=Counter)
+    edges: Counter[str] = field(default_factory=Counter)
+    failures: list[Result] = field(default_factory=list)
+
+    def add(self, result: Result) -> None:
+        """Count one run in."""
+        self.merge(
+            Tally(
+                1, result.steps, result.seconds, bool(result.violations), result.statuses, result.struck, result.edges,
+                [result] if result.violations else [],
+            )
+        )  # fmt: skip
+
+    def merge(self, other: Tally) -> None:
+        """Count the runs of another tally in."""
+        self.runs += other.runs
+        self.steps += other.steps
+        self.seconds += other.seconds
+        self.failed += other.failed
+        self.statuses.update(other.statuses)
+        self.struck.update(other.struck)
+        self.edges.update(other.edges)
+        self.failures = sorted([*self.failures, *other.failures], key=lambda r: r.plan.seed)[:MOST_FAILURES]
+
+    def missing(self, scene: Scene) -> list[str]:
+        """What should happen sometimes and never did: fault kinds, and moves of the sagas' state."""
+        kinds = [f"fault {kind}" for kind in KINDS if not self.struck[kind]]
+        return kinds + [edge for edge in sometimes([saga for saga, _ in scene.starts]) if not self.edges[edge]]
+
+
+OnProgress = Callable[[Tally], None]
+
+
+def campaign(
+    scene: Scene, seeds: Sequence[int], *, workers: int = 1, on_progress: OnProgress = lambda _: None
+) -> Tally:
+    """Examine the plan of every seed. With several workers the runs are the same, only sooner done."""
+    whole = Tally()
+    for tally in _tallies(scene, seeds, workers):
+        whole.merge(tally)
+        on_progress(whole)
+    return whole
+
+
+def _tallies(scene: Scene, seeds: Sequence[int], workers: int) -> Iterator[Tally]:
+    chunks = [seeds[start : start + CHUNK] for start in range(0, len(seeds), CHUNK)]
+    if workers < 2 or len(chunks) < 2:
+        for chunk in chunks:
+            yield _examine(scene, chunk)
+        return
+    with multiprocessing.get_context("fork").Pool(workers, _adopt, (scene,)) as pool:
+        yield from pool.imap(_examine_here, chunks)  # in order: sums of floats depend on it
+
+
+_here: list[Scene] = []
+
+
+def _adopt(scene: Scene) -> None:
+    """In a worker: the scene that it was forked with. What is there now stays, so nobody need look for it."""
+    _here[:] = [scene]
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    gc.disable()
+    gc.freeze()
+
+
+def _end_with_parent() -> None:
+    """However the parent ends, also by a signal: a worker that waits for more work would wait for ever."""
+    parent = multiprocessing.parent_process()
+    if parent:
+        parent.join()
+        os._exit(1)
+
+
+def _examine_here(seeds: Sequence[int]) -> Tally:
+    try:
+        return _examine(_here[0], seeds)
+    finally:
+        gc.collect()
+
+
+def _examine(scene: Scene, seeds: Sequence[int]) -> Tally:
+    tally = Tally()
+    for seed in seeds:
+        tally.add(scene.examine(plan_for(seed, scene.setting)))
+    return tally
+
+
+# --- what should happen sometimes -------------------------------------------------------------------------------------
+
+
+_ALWAYS = (
+    "saga new -> running", "saga running -> completed", "saga paused", "saga resumed", "step pending -> sent",
+    "step sent -> ok", "step sent again (do)", "step waits for its next attempt",
+)  # fmt: skip
+
+
+def sometimes(sagas: Sequence[Saga[Any]]) -> list[str]:
+    """Every move of the state that these declarations make possible and a campaign is to have seen."""
+    moves = list(_ALWAYS)
+    for saga in sagas:
+        moves += [*_moves_of_steps(saga), *_moves_of_facts(saga)]
+    return list(dict.fromkeys(moves))
+
+
+def _moves_of_steps(saga: Saga[Any]) -> Iterator[str]:
+    planned = [step for step in saga.plan.steps if not isinstance(step.node, Publish)]
+    if any(step.command.refusals for step in planned):
+        yield from ("step sent -> refused", "saga running -> compensated")
+    undoable = [step for step in planned if step.undo]
+    if undoable:
+        yield from ("saga running -> compensating", "saga compensating -> compensated", "step ok -> undone")
+        yield from ("step sent again (undo)", "saga compensating -> parked", "saga parked -> compensating")
+    if any(isinstance(s.node, Step) and s.node.retry.exhausted == "compensate" for s in undoable):
+        yield from ("step sent -> in_doubt", "step in_doubt -> undone")
+    if any(not isinstance(step.node, Step) for step in planned):
+        yield from ("saga running -> parked", "saga parked -> running", "step closed")
+
+
+def _moves_of_facts(saga: Saga[Any]) -> Iterator[str]:
+    pivot = saga.plan.pivot
+    for step in saga.plan.steps:
+        if not isinstance(step.node, Publish):
+            continue
+        if step.node.early or (pivot is not None and step.index > pivot):
+            yield "step pending -> published"
+        else:
+            yield from ("step pending -> held", "step held -> published", "step held -> pending")
+        if step.node.retraction:
+            yield "step published -> retracted"

@@ -1,0 +1,70 @@
+"""The same application with its sagas declared otherwise under the same versions: a mistake that somebody deploys."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from choros.app.app import App
+from choros.errors import DeclarationError
+from choros.saga.nodes.steps import Node, Publish
+from choros.saga.plan import Builder
+from choros.saga.saga import Saga
+
+Change = Callable[[Sequence[Node]], Sequence[Node]]
+
+
+def _renamed(nodes: Sequence[Node]) -> Sequence[Node]:
+    at = next(index for index, node in enumerate(nodes) if not isinstance(node, Publish))
+    return [*nodes[:at], replace(nodes[at], name="renamed"), *nodes[at + 1 :]]
+
+
+def _without_first(nodes: Sequence[Node]) -> Sequence[Node]:
+    return nodes[1:]
+
+
+def _without_last(nodes: Sequence[Node]) -> Sequence[Node]:
+    return nodes[:-1]
+
+
+def _swapped(nodes: Sequence[Node]) -> Sequence[Node]:
+    return [*nodes[1::-1], *nodes[2:]]
+
+
+def _doubled(nodes: Sequence[Node]) -> Sequence[Node]:
+    return [replace(nodes[0], name="inserted"), *nodes]
+
+
+_CHANGES: Sequence[Change] = (_renamed, _without_first, _without_last, _swapped, _doubled)
+
+
+def drifted(app: App, chance: random.Random) -> App:
+    """The application with every saga changed in one way; a saga that no change leaves whole stays as it is."""
+    sagas = [_drifted(saga, chance) for saga in app.sagas.values()]
+    return App(app.namespace, sagas=sagas, services=app.services.values(), name=app.name, fact_log=app.fact_log)
+
+
+def _drifted(saga: Saga[Any], chance: random.Random) -> Saga[Any]:
+    for change in chance.sample(_CHANGES, len(_CHANGES)):
+        try:
+            changed = _with(saga, change([planned.node for planned in saga.plan.steps]))
+        except DeclarationError:
+            continue  # a function asks for what is not there any more, or nothing is commanded
+        if changed.fingerprint != saga.fingerprint:
+            return changed
+    return saga
+
+
+def _with(saga: Saga[Any], nodes: Sequence[Node]) -> Saga[Any]:
+    plan = saga.plan
+    return Saga(
+        saga.name, start=saga.start, steps=nodes, version=saga.version, key=saga.key, deadline=saga.deadline,
+        completed=_declared(plan.completed), compensated=_declared(plan.compensated),
+    )  # fmt: skip
+
+
+def _declared(builders: Sequence[Builder]) -> list[Callable[..., Any]]:
+    """The functions as the saga got them: a plan knows of them only that they make messages."""
+    return [builder.function for builder in builders]

@@ -1,0 +1,103 @@
+"""What a run leaves behind for whoever judges it: ledgers, commits, books; nobody's claims."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from choros.app.app import App
+from choros.store.barrier import Row
+from choros.store.sagas import Record
+from choros.wire.envelope import Envelope
+from choros_verify.simulation.broker_ledger import Account, Ledger
+from choros_verify.simulation.faults import Fault
+from choros_verify.simulation.observer import Commit, Note
+from choros_verify.simulation.stage import Effect
+from choros_verify.simulation.stores import Deleted
+
+SETTLED = ("completed", "compensated", "parked")
+
+
+def settled(record: Record) -> bool:
+    """Whether a saga goes no further by itself: it has ended, or waits for a person."""
+    return record.status in SETTLED or '"paused":true' in record.state
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All of it, as it was at the end of the run."""
+
+    app: App
+    saga_ids: Sequence[str]
+    """Of every saga of the plan, in its order."""
+    names: Mapping[str, str]
+    """What to call each of them."""
+    seconds: float
+    """Of virtual time."""
+    struck: Sequence[Fault]
+    effects: Sequence[Effect]
+    """The services' ledgers and what their providers did, in the order of the world."""
+    rows: Mapping[str, Mapping[str, Row]]
+    """The barrier's rows, by service."""
+    commits: Sequence[Commit]
+    records: Mapping[str, Record]
+    """Also what retention has deleted, as it was."""
+    deleted: Mapping[str, Deleted]
+    ledger: Ledger
+    """The broker's."""
+    account: Account
+    accepted: Sequence[int]
+    """Numbers of the sagas whose start returned."""
+    skipped: frozenset[tuple[str, str]]
+    """(saga id, step) that a person took over."""
+    refused: Sequence[str]
+    """Starts that were answered with an error."""
+    started: bool
+    """Whether everything was started and asked for that was to be."""
+    outbox: int
+    """Messages that no broker has confirmed."""
+    owing: Sequence[str]
+    """Services with a reply that no broker has confirmed."""
+    left: Mapping[str, int]
+    """Messages in a queue, or with a consumer."""
+    notes: Sequence[Note]
+    trouble: Sequence[str]
+    """What nobody caught."""
+    strangers: frozenset[str] = frozenset()
+    """Processes of the application beside this one."""
+    replies: str = ""
+    """Its reply queue."""
+
+    def name(self, saga_id: str) -> str:
+        """What to call a saga."""
+        return self.names.get(saga_id, f"saga {saga_id}")
+
+    def were(self, *kinds: str) -> bool:
+        """Whether a fault of one of these kinds struck."""
+        return any(fault.kind in kinds for fault in self.struck)
+
+    @property
+    def store_lost(self) -> bool:
+        """Whether the saga store forgot what it had acknowledged."""
+        return any(fault.kind == "lose" and fault.target == "store" for fault in self.struck)
+
+    @property
+    def effects_lost(self) -> bool:
+        """Whether a service's database forgot what it had committed."""
+        return any(fault.kind == "lose" and fault.target != "store" for fault in self.struck)
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing is under way any more."""
+        return not (self.outbox or self.owing or self.left)
+
+    @cached_property
+    def facts(self) -> Mapping[str, Envelope]:
+        """Every fact that a commit let go, by its id."""
+        return {
+            entry.id: entry.message or Envelope.loads(entry.envelope)
+            for commit in self.commits
+            for entry in commit.transition.outbox
+            if entry.channel == "facts"
+        }

@@ -1,0 +1,179 @@
+"""One run examined: what came of it, and everything that was wrong about it."""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import logging
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from choros.app.app import App
+from choros.messages import Message
+from choros.saga.nodes.steps import Publish, Step
+from choros.saga.saga import Saga
+from choros_verify.simulation.evidence import Evidence
+from choros_verify.simulation.fact_invariants import fact_violations
+from choros_verify.simulation.invariants import INVARIANTS, unfinished
+from choros_verify.simulation.inventing import invent
+from choros_verify.simulation.loop import OutOfSteps
+from choros_verify.simulation.plan_checks import check_plan
+from choros_verify.simulation.planning import Setting
+from choros_verify.simulation.script import Plan
+from choros_verify.simulation.stage import Replies, Troupe
+from choros_verify.simulation.world import World
+
+Starts = Sequence[tuple[Saga[Any], Message]]
+SLACK = 900.0
+"""Seconds beyond the longest that the sagas' own policies allow."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of one run."""
+
+    plan: Plan
+    violations: tuple[str, ...]
+    steps: int
+    seconds: float
+    """Of virtual time."""
+    statuses: Counter[str] = field(default_factory=Counter)
+    struck: Counter[str] = field(default_factory=Counter)
+    """Faults that struck, by kind."""
+    edges: Counter[str] = field(default_factory=Counter)
+    digest: str = ""
+    """Of everything that happened, in its order."""
+    story: tuple[str, ...] = ()
+    """Told only where it was asked for."""
+
+
+def judged(world: World, until: float) -> list[str]:
+    """Run this world; every sentence that says what went wrong, none if nothing did."""
+    try:
+        ended, found = world.run(until), list[str]()
+    except OutOfSteps as endless:
+        ended, found = False, [f"5: {endless}"]
+    for run in world.evidence():
+        found += _violations(run, ended)
+    return list(dict.fromkeys(found))
+
+
+def _violations(run: Evidence, ended: bool) -> Iterator[str]:
+    for invariant in (*INVARIANTS, fact_violations):
+        yield from invariant(run)
+    if not ended:
+        yield from unfinished(run)
+
+
+class Scene:
+    """An application made ready to be simulated; good for any number of runs, one after another."""
+
+    def __init__(
+        self, app: App, *, starts: Starts = (), own: Collection[str] = (), replies: Replies | None = None
+    ) -> None:
+        self._troupe = Troupe(app, own=own, replies=replies)
+        self.app = app
+        sagas = {saga.name: app.saga(saga.name) for saga in app.sagas.values()}
+        self.starts: Starts = list(starts) or [(saga, invent(saga.start)) for saga in sagas.values()]
+        self.setting = self._rehearse()
+
+    def _rehearse(self) -> Setting:
+        """A run in which nothing goes wrong tells what there is to strike."""
+        with quietly():
+            world = self.world(Plan(seed=0, starts=(0.0,), orchestrators=1))
+            try:
+                world.run(self.horizon)
+                occasions = world.occasions()
+                queues = [queue.name for queue in world.working_queues() if ".retry." not in queue.name]
+                processes = world.process_names
+            finally:
+                world.end()
+        return Setting(self.app, [saga for saga, _ in self.starts], processes, queues, occasions)
+
+    def world(self, plan: Plan) -> World:
+        """The world of this plan, before anything has happened."""
+        return World(self._troupe, self.starts, plan)
+
+    @property
+    def horizon(self) -> float:
+        """Seconds after which every saga must have ended or be parked, by the policies that it declares."""
+        return max(_longest(saga) for saga, _ in self.starts) + SLACK
+
+    def examine(self, plan: Plan, *, story: bool = False) -> Result:
+        """Run a plan, and check everything. Raises UsageError for a plan that speaks of what is not there."""
+        check_plan(plan, self.setting)
+        with quietly():
+            world = self.world(plan)
+            try:
+                return self._examined(world, story)
+            finally:
+                world.end()
+
+    def _examined(self, world: World, story: bool) -> Result:
+        found = judged(world, self.horizon + _late(world.plan))
+        return Result(
+            world.plan,
+            tuple(found),
+            world.loop.steps,
+            world.loop.time(),
+            Counter(world.statuses()),
+            Counter(fault.kind for fault in world.faults.struck),
+            world.observer.edges(),
+            _digest(world) if story or found else "",
+            tuple(_story(world)) if story else (),
+        )
+
+
+def _late(plan: Plan) -> float:
+    """How much longer it may take: what is wrong with the clocks, and stands still, comes on top of every policy."""
+    off = sum(abs(fault.amount) for fault in plan.faults if fault.kind in ("skew", "jump"))
+    return 3 * off + sum(fault.amount for fault in plan.faults) + (plan.calm_at or 0.0)
+
+
+def _longest(saga: Saga[Any]) -> float:
+    """Every step tried to the end, forwards and backwards."""
+    seconds = saga.deadline.total_seconds() if saga.deadline else 0.0
+    for planned in saga.plan.steps:
+        node = planned.node
+        if not isinstance(node, Publish):
+            policies = (node.retry, node.undo_retry) if isinstance(node, Step) else (node.retry,)
+            for policy in policies:
+                seconds += policy.total.total_seconds() + policy.max.total_seconds() + 2 * node.timeout.total_seconds()
+    return seconds
+
+
+def _digest(world: World) -> str:
+    said = [repr(effect) for effect in world.effects()]
+    said += [f"{commit.at!r} {commit.process} {commit.transition.record}" for commit in world.observer.commits]
+    said += [repr(entry) for entry in world.broker.ledger.entries]
+    said += [f"{world.loop.steps} {world.loop.time()!r} {world.faults.occasions()}"]
+    return hashlib.sha256("\n".join(said).encode()).hexdigest()
+
+
+def _story(world: World) -> Iterator[str]:
+    names = dict(world.names)
+    lines = list(world.observer.story(names))
+    for effect in world.effects():
+        what = effect.what.replace(effect.saga_id, names.get(effect.saga_id, effect.saga_id))
+        lines.append((effect.at, f"{effect.service}: {effect.kind} took effect: {what}"))
+    for at, line in sorted(lines, key=lambda each: each[0]):
+        yield f"{at:10.4f}  {line}"
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """No logs, and no garbage collection in the middle of a run."""
+    log = logging.getLogger("choros")
+    before = log.level
+    collecting = gc.isenabled()
+    log.setLevel(logging.CRITICAL + 1)
+    gc.disable()
+    try:
+        yield
+    finally:
+        log.setLevel(before)
+        if collecting:
+            gc.enable()

@@ -1,0 +1,107 @@
+"""What must hold of facts and of acknowledgements in every run."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+
+from choros.runtime.orchestrator.transition import MOST_ATTEMPTS, MOST_LATE
+from choros.store.sagas import ENDED
+from choros_verify.simulation.broker_ledger import Entry
+from choros_verify.simulation.evidence import Evidence
+
+_LEFT = ("confirmed", "returned")
+"""What the broker says of a fact that has left: one that no queue takes counts as sent."""
+_BEYOND = ("empty", "lose")
+"""Faults after which facts have to be put out again from the history, by hand."""
+
+
+def fact_violations(run: Evidence) -> Iterator[str]:
+    """8. Every fact under one identity, in order, in every queue that is bound; 11. no ack before its commit."""
+    if run.were("lose"):
+        return
+    for invariant in (_numbers, _order, _once, _closing, _acks):
+        yield from invariant(run)
+
+
+def _numbers(run: Evidence) -> Iterator[str]:
+    by_saga: dict[str, list[int]] = defaultdict(list)
+    for fact in run.facts.values():
+        by_saga[fact.stream].append(fact.seq)
+    for saga_id, numbers in by_saga.items():
+        if numbers != list(range(1, len(numbers) + 1)):
+            yield f"8: the facts of {run.name(saga_id)} are numbered {numbers}."
+
+
+def _order(run: Evidence) -> Iterator[str]:
+    """Each for the first time in order; a repeated one may come later."""
+    seen: dict[str, list[int]] = defaultdict(list)
+    published = {entry.message for entry in run.ledger.entries if entry.what == "published"}
+    for entry in run.ledger.entries:
+        fact = run.facts.get(entry.message)
+        if fact and entry.what == "published" and entry.note in _LEFT and fact.seq not in seen[fact.stream]:
+            seen[fact.stream].append(fact.seq)
+    for saga_id, numbers in seen.items():
+        if numbers != sorted(numbers):
+            yield f"8: the facts of {run.name(saga_id)} left in the order {numbers}."
+    for index, effect in enumerate(run.effects):
+        if effect.kind == "fact" and effect.what not in run.facts:
+            yield f"8: a fact that no commit let go was told (line {index}); {len(published)} messages in all."
+
+
+def _once(run: Evidence) -> Iterator[str]:
+    told = Counter((effect.service, effect.what) for effect in run.effects if effect.kind == "fact")
+    expected = run.quiet and not run.were(*_BEYOND)
+    # What no queue takes counts as sent: nobody was bound, as far as anybody could tell.
+    unbound = {e.message for e in run.ledger.entries if e.what == "answered" and e.note == "returned"}
+    for service in run.app.services.values():
+        types = {fact.type_name for fact in service.facts}
+        for fact_id, fact in run.facts.items():
+            times = told[service.name, fact_id]
+            missing = fact.type in types and times < 1 and expected and fact_id not in unbound
+            if times > 1 or missing:
+                name = f"{fact.type} of {run.name(fact.stream)}"
+                yield f"8: {service.name} reacted to {name} {times} times."
+
+
+def _closing(run: Evidence) -> Iterator[str]:
+    """A saga that has ended has published what it ends with, once, and one that has not has not."""
+    published = Counter((fact.stream, fact.type) for fact in run.facts.values())
+    for record in run.records.values():
+        plan = run.app.sagas[record.saga, record.saga_version].plan
+        for status, builders in (("completed", plan.completed), ("compensated", plan.compensated)):
+            for builder in builders:
+                times = published[record.saga_id, builder.builds.type_name]
+                if times != (record.status == status):
+                    name = run.name(record.saga_id)
+                    yield f"8: {name} is {record.status}, and has published {builder.builds.type_name} {times} times."
+
+
+def _too_late(run: Evidence, entry: Entry) -> bool:
+    """Whether its saga was deleted by then, or has had as many late replies, or attempts of a command, as are noted."""
+    wire = run.ledger.about[entry.message]
+    attempt = int(str(wire.headers.get("cloudEvents_sagaattempt", 0)))
+    deleted, record = run.deleted.get(wire.correlation_id or ""), run.records.get(wire.correlation_id or "")
+    late = record is not None and record.late >= MOST_LATE
+    return attempt > MOST_ATTEMPTS or late or (deleted is not None and deleted.at <= entry.at)
+
+
+def _ended(run: Evidence, entry: Entry) -> bool:
+    """Whether its saga had ended by then, where workers differ: one with another declaration notes no late reply."""
+    saga_id = run.ledger.about[entry.message].correlation_id
+    ends = (one for one in run.commits if one.transition.record.status in ENDED and one.at <= entry.at)
+    return run.were("deploy") and any(one.transition.record.saga_id == saga_id for one in ends)
+
+
+def _acks(run: Evidence) -> Iterator[str]:
+    """A reply that was acknowledged is in the record by then; a command's answer is on the broker by then."""
+    taken: dict[str, float] = {}
+    for commit in run.commits:
+        for received in commit.transition.record.received:
+            taken.setdefault(received, commit.at)
+    for entry in run.ledger.entries:
+        early = (
+            entry.what == "acked" and entry.queue == run.replies and taken.get(entry.message, entry.at + 1) > entry.at
+        )
+        if early and not _too_late(run, entry) and not _ended(run, entry):
+            yield f"11: the reply {entry.message} was acknowledged at {entry.at:.4f}, and is not in the store by then."

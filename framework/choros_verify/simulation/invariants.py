@@ -1,0 +1,217 @@
+"""What must hold in every run, whatever strikes it. Read from the services' ledgers, the store's commits and the
+broker's books, never from what an orchestrator says of itself.
+
+The numbers are those of the list in `docs/simulation.md`. Where a run's faults go beyond what is promised (a store
+that loses what it acknowledged, an emptied broker), the clauses that depend on it are left out, and no others.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+
+from choros.store.sagas import ENDED, Record
+from choros.wire.command_key import CommandKey
+from choros.wire.envelope import Envelope
+from choros_verify.simulation.evidence import Evidence, settled
+from choros_verify.simulation.stage import Effect
+
+Invariant = Callable[[Evidence], Iterator[str]]
+
+
+def _by_saga(run: Evidence) -> dict[str, list[Effect]]:
+    found: dict[str, list[Effect]] = defaultdict(list)
+    for effect in run.effects:
+        if effect.kind != "fact":
+            found[effect.saga_id].append(effect)
+    return found
+
+
+def net_effect(run: Evidence) -> Iterator[str]:
+    """1. At all times the net effect of each step is 0 or 1."""
+    if run.effects_lost:
+        return
+    net: Counter[str] = Counter()
+    for effect in run.effects:
+        if effect.kind == "fact":
+            continue
+        key = CommandKey.parse(effect.what)
+        net[key.effect] += 1 if effect.kind == "do" else -1
+        if net[key.effect] not in (0, 1):
+            yield f"1: the net effect of {key.path} of {run.name(effect.saga_id)} is {net[key.effect]}."
+
+
+def ends(run: Evidence) -> Iterator[str]:
+    """2, 3. Completed: each step's effect once. Compensated: none. A store that forgets an acknowledged commit may
+    step back behind a command that it sent, so then only the bounds of the net effect hold."""
+    if run.were("lose"):
+        return
+    effects = _by_saga(run)
+    for record in run.records.values():
+        if record.status not in ("completed", "compensated"):
+            continue
+        net: Counter[str] = Counter()
+        for effect in effects[record.saga_id]:
+            net[CommandKey.parse(effect.what).path] += 1 if effect.kind == "do" else -1
+        wanted = 1 if record.status == "completed" else 0
+        for path in _commanded(run, record):
+            if net[path] != wanted and (record.saga_id, path) not in run.skipped:
+                number = "2" if wanted else "3"
+                yield f"{number}: {run.name(record.saga_id)} is {record.status}; net effect of {path}: {net[path]}."
+
+
+def _commanded(run: Evidence, record: Record) -> list[str]:
+    plan = run.app.sagas[record.saga, record.saga_version].plan
+    return [planned.name for planned in plan.steps if hasattr(planned.node, "to")]
+
+
+def undo_order(run: Evidence) -> Iterator[str]:
+    """4. What was done last is undone first."""
+    if run.were("lose"):
+        return
+    for saga_id, effects in _by_saga(run).items():
+        done: list[str] = []
+        for effect in effects:
+            key = CommandKey.parse(effect.what)
+            if effect.kind == "do":
+                done.append(key.effect)
+                continue
+            later = [other for other in done[done.index(key.effect) + 1 :] if other] if key.effect in done else []
+            if later and not run.skipped:
+                yield f"4: {run.name(saga_id)} undid {key.path} before {', '.join(later)}."
+            done = [other for other in done if other != key.effect]
+
+
+def unfinished(run: Evidence) -> Iterator[str]:
+    """5. Every accepted start comes to an end, or is parked."""
+    records = run.records
+    for index in sorted(run.accepted):
+        record = records.get(run.saga_ids[index])
+        if record is None:
+            yield f"5: {run.name(run.saga_ids[index])} was accepted, and is not there."
+        elif not settled(record):
+            yield f"5: {run.name(run.saga_ids[index])} is still {record.status} after {run.seconds:.0f} s."
+    if not run.started:
+        yield f"5: not every saga could be started: {sorted(run.accepted)} of {len(run.saga_ids)}."
+    if run.outbox:
+        yield f"5: {run.outbox} messages are still in the outbox."
+    yield from (f"5: the service {name} still owes a reply." for name in run.owing)
+    yield from (f"5: {count} messages are still in {queue}." for queue, count in run.left.items())
+
+
+def woken(run: Evidence) -> Iterator[str]:
+    """5. Nothing waits without a timer; 13. whoever parks a saga says so."""
+    before: dict[str, str] = {}
+    for commit in run.commits:
+        record, history = commit.transition.record, commit.transition.history
+        if not settled(record) and record.wake_at is None:
+            yield f"5: {run.name(record.saga_id)} v{record.version} waits for nothing."
+        parked = record.status == "parked" and before.get(record.saga_id) != "parked"
+        if parked and '"kind":"parked"' not in history:
+            yield f"13: {run.name(record.saga_id)} v{record.version} was parked without a word."
+        before[record.saga_id] = record.status
+
+
+def versions(run: Evidence) -> Iterator[str]:
+    """9, 12. Versions rise by one, and every transition has its own id, whoever made it."""
+    if run.store_lost:
+        return
+    last: dict[str, tuple[int, str]] = {}
+    seen: set[str] = set()
+    for commit in run.commits:
+        record, previous = commit.transition.record, commit.transition.previous
+        version, transition = last.get(record.saga_id, (0, ""))
+        if record.version != version + 1 or previous != transition:
+            yield f"9: {run.name(record.saga_id)} went from v{version} to v{record.version}."
+        if record.transition in seen:
+            yield f"12: transition {record.transition} was made twice."
+        seen.add(record.transition)
+        last[record.saga_id] = record.version, record.transition
+
+
+def declarations(run: Evidence) -> Iterator[str]:
+    """42. An instance is decided by the declaration that it was begun with, whoever is deployed meanwhile."""
+    own = {(saga.name, saga.version): saga.fingerprint.hash for saga in run.app.sagas.values()}
+    for commit in run.commits:
+        record = commit.transition.record
+        if record.fingerprint != own[record.saga, record.saga_version]:
+            yield f"42: {commit.process} decided {run.name(record.saga_id)} by another declaration."
+
+
+def apart(run: Evidence) -> Iterator[str]:
+    """14. Nobody of the application beside this one decides its sagas, sends their messages or has their effects."""
+    if not run.strangers:
+        return
+    for commit in run.commits:
+        if commit.process in run.strangers:
+            yield f"14: {commit.process} decided {run.name(commit.transition.record.saga_id)}."
+    for effect in run.effects:
+        if effect.by in run.strangers:
+            yield f"14: {effect.by} did something for {run.name(effect.saga_id)}: {effect.kind} {effect.what}."
+    own = _messages(run)
+    for entry in run.ledger.entries:
+        if entry.what in ("published", "delivered") and entry.process in run.strangers and entry.message in own:
+            yield f"14: the {own[entry.message]} was {entry.what} by, or to, {entry.process}."
+
+
+def _messages(run: Evidence) -> dict[str, str]:
+    """What this application is to send, by the message's id: the orchestrators' outboxes, and the services' replies."""
+    own: dict[str, str] = {}
+    for commit in run.commits:
+        name = run.name(commit.transition.record.saga_id)
+        own.update((entry.id, f"{entry.channel} of {name}") for entry in commit.transition.outbox)
+    for row in (row for rows in run.rows.values() for row in rows.values() if row.owes_reply):
+        kept = Envelope.loads(row.reply)
+        saga_id = CommandKey.parse(kept.key).saga_id  # a row's own key may say more: what a close has closed
+        if saga_id in run.saga_ids:
+            own[kept.id] = f"reply for {run.name(saga_id)}"
+    return own
+
+
+def closed_keys(run: Evidence) -> Iterator[str]:
+    """10. What was refused, or undone before it was done, never happens."""
+    if run.effects_lost:
+        return
+    done = {effect.what for effect in run.effects if effect.kind != "fact"}
+    for rows in run.rows.values():
+        for row in rows.values():
+            if row.state in ("refused", "tombstone") and row.key in done:
+                yield f"10: {row.key} was refused for good, and has happened."
+
+
+def starts(run: Evidence) -> Iterator[str]:
+    """A start is never answered with a conflict: the same caller asks with the same key and message."""
+    yield from (f"5: {sentence}" for sentence in run.refused)
+
+
+def books(run: Evidence) -> Iterator[str]:
+    """6, 7. The broker's books balance; what it confirmed was consumed, parked, or is still there."""
+    if not run.account.balanced:
+        yield f"7: the broker's books do not balance: {run.account}."
+    if twice := run.ledger.ended_twice():
+        yield f"7: {len(twice)} copies came to two ends."
+    if not run.were("empty"):
+        yield from (f"6: the confirmed message {message} vanished." for message in run.ledger.vanished())
+
+
+def retention(run: Evidence) -> Iterator[str]:
+    """15. Only what has ended and has nothing to send any more is deleted; and it does not come back."""
+    for saga_id, one in run.deleted.items():
+        if one.record.status not in ENDED or one.sends:
+            yield f"15: {run.name(saga_id)} was deleted while it was {one.record.status}, sends: {one.sends}."
+        later = [commit for commit in run.commits if commit.transition.record.saga_id == saga_id and commit.at > one.at]
+        if later and not run.store_lost:
+            yield f"15: {run.name(saga_id)} went on after it had been deleted."
+
+
+def trouble(run: Evidence) -> Iterator[str]:
+    """Nothing is left to asyncio to complain about, and no process ends by itself."""
+    yield from (f"0: nobody caught: {said}" for said in run.trouble)
+    for note in run.notes:
+        if " ended: " in note.text and "Unreachable" not in note.text:
+            yield f"0: {note.text}"
+
+
+INVARIANTS: tuple[Invariant, ...] = (
+    net_effect, ends, undo_order, woken, versions, declarations, apart, closed_keys, starts, books, retention, trouble,
+)  # fmt: skip

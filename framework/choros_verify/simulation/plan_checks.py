@@ -1,0 +1,41 @@
+"""Whether a plan that somebody wrote speaks of what there is: a slip of the pen would be a run without the fault."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any, get_args
+
+from choros.errors import UsageError, unknown
+from choros.saga.nodes.steps import Publish
+from choros.saga.saga import Saga
+from choros_verify.simulation.faults import KINDS
+from choros_verify.simulation.planning import Setting
+from choros_verify.simulation.script import BESIDE, Line, Outcome, Plan
+
+
+def check_plan(plan: Plan, setting: Setting) -> None:
+    """Raises UsageError for a step, an outcome, a code, a kind of fault or a target that there is not."""
+    for line in plan.script:
+        _check_line(line, setting.sagas, len(plan.starts))
+    beside = [f"{BESIDE}{name}" for name in setting.processes if plan.beside]
+    targets = ["broker", *setting.processes, *setting.stores, *setting.queues, *beside]
+    for fault in plan.faults:
+        _known(f"{fault}: kind of fault", fault.kind, KINDS)
+        if not fault.target.startswith("orchestrator-") and ".retry." not in fault.target:
+            _known(f"{fault}: target", fault.target, targets)
+
+
+def _check_line(line: Line, sagas: Sequence[Saga[Any]], started: int) -> None:
+    if not 0 <= line.saga < started:
+        raise UsageError(f"{line}: this plan starts {started} sagas.", "the first is 0; more with starts=(0.0, ...).")
+    steps = sagas[line.saga % len(sagas)].plan.steps
+    planned = {step.name: step for step in steps if not isinstance(step.node, Publish)}
+    _known(f"{line}: step", line.step, planned)
+    _known(f"{line}: outcome", line.outcome, get_args(Outcome))
+    if line.outcome == "refused" and line.operation == "do":
+        _known(f"{line}: code", line.code, planned[line.step].command.refusals)
+
+
+def _known(what: str, given: str, known: Collection[str]) -> None:
+    if given not in known:
+        raise UsageError(*unknown(f"{what} {given!r} is not known.", given, known))

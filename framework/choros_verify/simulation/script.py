@@ -1,0 +1,103 @@
+"""What a simulated run is made of, as data: it can be printed, replayed, and made smaller."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
+
+from choros_verify.simulation.faults import Fault
+
+Outcome = Literal["refused", "transient", "stuck", "slow", "landed", "hangs", "deaf"]
+"""refused: a definite no; transient: fails `amount` times; stuck: fails for ever; slow: takes `amount` seconds; landed
+(at a provider): happens, and then fails `amount` times; hangs: says nothing, `amount` times, until it is cancelled;
+deaf: the same, and it passes over being cancelled and comes back late."""
+Verb = Literal["cancel", "pause", "resume", "retry", "skip"]
+Mode = Literal["3.10", "4.3"]
+BESIDE = "beside:"
+"""Before the name of a process of the second application."""
+RIVAL = "rival:"
+"""Before the name of a process that works on the second store."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Line:
+    """What a participant does about one command; whatever has no line goes well at once."""
+
+    saga: int
+    """Which of the run's sagas, counted from 0."""
+    step: str
+    operation: Literal["do", "undo"]
+    outcome: Outcome
+    amount: float = 1.0
+    code: str = ""
+    """The code of a refusal."""
+
+    def __str__(self) -> str:
+        what = f"{self.outcome} {self.code}".strip()
+        return f"saga {self.saga}: {self.operation} {self.step}: {what} ({self.amount:g})"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Act:
+    """What a person asks for, so many seconds into the run."""
+
+    at: float
+    saga: int
+    verb: Verb
+
+    def __str__(self) -> str:
+        return f"{self.verb} saga {self.saga} at {self.at:g} s"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """One run. The same plan gives the same run."""
+
+    seed: int
+    broker: Mode = "4.3"
+    orchestrators: int = 1
+    starts: tuple[float, ...] = (0.0,)
+    """When each saga is started, in seconds."""
+    script: tuple[Line, ...] = ()
+    acts: tuple[Act, ...] = ()
+    faults: tuple[Fault, ...] = ()
+    calm_at: float | None = None
+    """From then on no fault strikes (liveness); None: they may strike at any time (safety)."""
+    a_step: float = 1e-4
+    """Seconds that every step takes."""
+    stays: float = 0.0
+    """How likely the process that made a step makes the next one as well."""
+    every: float = 2.0
+    """Seconds between two looks for timers, and two scans of an outbox."""
+    together: bool = False
+    """Whether all subscribers keep their inboxes in one database, beside each other."""
+    beside: bool = False
+    """Whether a second application, the same under another namespace, works on the same store and databases."""
+    keep: float | None = None
+    """Seconds that sagas are kept after their end; None: for ever. Their start keys are kept."""
+    rival: bool = False
+    """Whether the same application under the same namespace is run on a second store, too, with the same services."""
+
+    forgets: float = 0.0
+    """Seconds after which services forget what they have done; 0 for longer than a run lasts."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data."""
+        return asdict(self)
+
+    @staticmethod
+    def from_json(given: Mapping[str, Any]) -> Plan:
+        """From what `to_json` gave, also after a trip through JSON text."""
+        kinds: dict[str, Any] = {"script": Line, "acts": Act, "faults": Fault}
+        known = {field.name for field in fields(Plan)}
+        read = {name: value for name, value in given.items() if name in known and name not in kinds}
+        for name, kind in kinds.items():
+            read[name] = tuple(kind(**one) for one in given.get(name, ()))
+        return Plan(**{**read, "starts": tuple(given.get("starts", (0.0,)))})
+
+
+def chance_of(plan: Plan, what: str) -> random.Random:
+    """A source of chance for this alone, so that another one changes nothing about it."""
+    return random.Random(f"{plan.seed} {what}")

@@ -1,0 +1,273 @@
+"""The services of a simulated world: they do what the run's script says, and write every effect into a ledger.
+
+The ledger lies in the service's own database and is written in the very transaction of the effect, so it tells what
+truly happened there; nobody's claims are needed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from contextlib import suppress
+from contextvars import Context
+from copy import copy
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from choros.app.app import App
+from choros.app.service import Call, Handler, Service
+from choros.errors import Refused, StoreUnreachable, UsageError
+from choros.messages import Command, Reply
+from choros.names import LONGEST_NAME
+from choros.saga.nodes.steps import Publish
+from choros.transport.topology import Topology
+from choros_verify.simulation.inventing import invent
+from choros_verify.simulation.processes import running
+from choros_verify.simulation.script import Line
+from choros_verify.simulation.stores import SimTransaction
+
+LEDGER = "choros.simulation.ledger"
+HANDLER_SECONDS = 50.0
+"""How long a handler may take: longer than one that is scripted to be slow."""
+LATE = 20.0
+"""Seconds by which one comes back too late that passes over being cancelled."""
+Replies = Mapping[type[Reply], Callable[[Any], Reply]]
+"""How to answer a command, by the type of the reply, where a made-up one will not do."""
+
+
+def always(reply: Reply) -> Callable[[Any], Reply]:
+    """Answers every command with this."""
+    return lambda _: reply
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """One line of a ledger."""
+
+    number: int
+    """In the order of the whole world."""
+    at: float
+    service: str
+    saga_id: str
+    what: str
+    """The command's key, or the id of a fact."""
+    kind: str
+    """do, undo, or fact."""
+    by: str
+    """The process that did it, or had it done."""
+
+
+def _blank(service: Service) -> Service:
+    """The same service, and nobody in it."""
+    blank = copy(service)
+    blank.handlers, blank.reactions, blank.preparations = {}, {}, []
+    return blank
+
+
+def _here() -> str:
+    process = running.get()
+    return process.name if process else "world"
+
+
+async def _leave_alone(_: Call) -> None: ...
+
+
+class Trouble(Exception):
+    """What a scripted handler fails with."""
+
+
+class Stage:
+    """What the handlers of one run share. It outlives crashes: it is the world outside."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, outside: Context, script: Mapping[tuple[str, str, str], Line]):
+        self.loop = loop
+        self._outside = outside
+        self._script = script
+        self._tried: Counter[str] = Counter()
+        self._numbered = 0
+        self.meddle: Callable[[Call], Awaitable[None]] = _leave_alone
+        """What else happens in the middle of a handler; at a provider, before and after it has been asked."""
+        self.provided: dict[str, Effect] = {}
+        """What the outside providers have done, by idempotency key."""
+
+    def effect(self, service: str, call: Call, kind: str, by: str = "") -> Effect:
+        """A line for the ledger."""
+        self._numbered += 1
+        what = call.message_id if kind == "fact" else call.key
+        return Effect(self._numbered, self.loop.time(), service, call.correlation_id, what, kind, by or _here())
+
+    async def perform(self, command: Command[Any], call: Call) -> None:
+        """What the script says about this command; raises it."""
+        await self.meddle(call)
+        line = self._line(call)
+        if line is None:
+            return
+        self._tried[call.key] += 1
+        if line.outcome == "slow":
+            await asyncio.sleep(line.amount)
+        elif line.outcome in ("hangs", "deaf"):
+            await self._hang(line, self._tried[call.key])
+        elif line.outcome == "refused":
+            raise Refused(line.code)
+        elif line.outcome == "stuck" or (line.outcome == "transient" and self._tried[call.key] <= line.amount):
+            raise Trouble
+
+    async def _hang(self, line: Line, tried: int) -> None:
+        if tried > line.amount:
+            return
+        if line.outcome == "hangs":
+            await asyncio.Event().wait()
+        late = self.loop.time() + HANDLER_SECONDS + LATE
+        while (left := late - self.loop.time()) > 0:
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(left)
+
+    def _line(self, call: Call) -> Line | None:
+        return self._script.get((call.correlation_id, call.step, call.key.rpartition(":")[2]))
+
+    async def provide(self, service: str, call: Call, command: Command[Any]) -> None:
+        """Ask the outside provider; once under way, the request arrives whatever becomes of whoever asked."""
+        if call.key not in self.provided:
+            await self.perform(command, call)
+            answered: asyncio.Future[None] = self.loop.create_future()
+            self.loop.call_later(0.01, self._land, service, call, _here(), answered, context=self._outside)
+            await answered
+            await self.meddle(call)
+        line = self._line(call)
+        if line and line.outcome == "landed":
+            self._tried[call.key] += 1
+            if self._tried[call.key] <= line.amount:
+                raise Trouble
+
+    def _land(self, service: str, call: Call, by: str, answered: asyncio.Future[None]) -> None:
+        if call.key not in self.provided:
+            self.provided[call.key] = self.effect(service, call, call.key.rpartition(":")[2], by)
+        if not answered.done():
+            answered.set_result(None)
+
+
+class Troupe:
+    """An application whose services are played: made once, then put on any number of stages, one after another."""
+
+    def __init__(self, app: App, *, own: Collection[str] = (), replies: Replies | None = None) -> None:
+        self._replies = replies or {}
+        self._examples: dict[type[Reply], Reply] = {}
+        self.stage: Stage | None = None
+        """Where they play right now."""
+        for name in own:
+            app.service(name)
+        self._check_replies(app, own)
+        services = [self._own(s) if s.name in own else self._play(s) for s in app.services.values()]
+        self.app = App(app.namespace, sagas=app.sagas.values(), services=services, name=app.name, fact_log=app.fact_log)
+        self.topology = self.app.topology
+        """What it needs on the broker."""
+
+    @cached_property
+    def beside(self) -> tuple[App, Topology]:
+        """The same under another namespace, and what that needs on the broker."""
+        app = self.app.within(f"beside-{self.app.namespace}"[:LONGEST_NAME].rstrip("_-"))
+        return app, app.topology
+
+    def _check_replies(self, app: App, own: Collection[str]) -> None:
+        """Whether there is an answer to whatever the sagas command; without one every run would look like an outage."""
+        given: Mapping[type[Reply], object] = self._replies
+        for kind, answer in given.items():
+            if not callable(answer):
+                hint = f"replies={{{kind.__name__}: lambda command: {kind.__name__}(...)}}."
+                raise UsageError(f"The reply given for {kind.__name__} is no function.", hint)
+        nodes = [step for saga in app.sagas.values() for step in saga.plan.steps]
+        planned = [step for step in nodes if not isinstance(step.node, Publish)]
+        commanded = {command for step in planned for command in (step.command, step.compensation)}
+        for service in (service for service in app.services.values() if service.name not in own):
+            for command in service.commands:
+                if command in commanded and command.reply_type not in self._replies:
+                    self.example(command.reply_type)
+
+    def example(self, kind: type[Reply]) -> Reply:
+        """A reply of this type: one that was given, or else made up. Raises UsageError where none comes to mind."""
+        if kind not in self._examples:
+            self._examples[kind] = invent(kind)
+        return self._examples[kind]
+
+    @property
+    def _on(self) -> Stage:
+        assert self.stage is not None
+        return self.stage
+
+    def _play(self, service: Service) -> Service:
+        played = _blank(service)
+        for command in service.commands:
+            known = service.handlers.get(command.type_name)
+            provider = bool(known and known.provider)
+            handler = self._provider(service, command) if provider else self._handler(service, command, None)
+            played.handlers[command.type_name] = handler
+        for fact in service.facts:
+            played.reactions[fact.type_name] = self._reaction(service, fact, None)
+        return played
+
+    def _own(self, service: Service) -> Service:
+        """The service's own handlers, each with a line in the ledger beside its effect."""
+        if service.missing():
+            raise UsageError(f"The service {service.name} has no handlers here.", "import the module that adds them.")
+        played = _blank(service)
+        played.preparations = service.preparations
+        for name, handler in (*service.handlers.items(), *service.reactions.items()):
+            if handler.transaction is not None and not issubclass(SimTransaction, handler.transaction):
+                raise UsageError(
+                    f"{handler.function.__name__} of {service.name} takes a {handler.transaction.__name__}.",
+                    "write it for MemoryTransaction or Transaction, or let the service be played.",
+                )
+            if name in service.reactions:
+                played.reactions[name] = self._reaction(service, handler.message, handler)
+            else:
+                played.handlers[name] = self._handler(service, handler.message, handler)
+        return played
+
+    def _handler(self, service: Service, command: type[Any], own: Handler | None) -> Handler:
+        async def carry_out(message: Any, call: Call, db: SimTransaction) -> Reply:
+            kind = call.key.rpartition(":")[2]
+            await self._keep(db, self._on.effect(service.name, call, kind))
+            await self._on.perform(message, call)
+            return await own(message, db, call) if own else self._reply(message)
+
+        return Handler(command, carry_out, {"message": "message", "call": "call", "db": "transaction"}, SimTransaction)
+
+    def _provider(self, service: Service, command: type[Any]) -> Handler:
+        async def ask(message: Any, call: Call) -> Reply | None:
+            return self._reply(message) if call.key in self._on.provided else None
+
+        async def provide(message: Any, call: Call) -> Reply:
+            await self._on.provide(service.name, call, message)
+            return self._reply(message)
+
+        arguments: Any = {"message": "message", "call": "call"}
+        asking = Handler(command, ask, arguments, None, True)
+        return Handler(command, provide, arguments, None, True, asking)
+
+    def _reaction(self, service: Service, fact: type[Any], own: Handler | None) -> Handler:
+        async def react(message: Any, call: Call, db: SimTransaction) -> None:
+            await self._keep(db, self._on.effect(service.name, call, "fact"))
+            if own:
+                await own(message, db, call)
+
+        return Handler(fact, react, {"message": "message", "call": "call", "db": "transaction"}, SimTransaction)
+
+    @staticmethod
+    async def _keep(db: SimTransaction, effect: Effect) -> None:
+        """The worst of handlers: what it cannot read it takes for empty, what it cannot write for written."""
+        await asyncio.sleep(0)
+        lines: tuple[Effect, ...] = ()
+        with suppress(StoreUnreachable):
+            lines = await db.get(LEDGER, ())
+        with suppress(StoreUnreachable):
+            await db.put(LEDGER, (*lines, effect))
+
+    def _reply(self, command: Command[Any]) -> Reply:
+        kind = type(command).reply_type
+        if kind not in self._replies:
+            return self.example(kind)
+        reply = self._replies[kind](command)
+        self._examples.setdefault(kind, reply)
+        return reply

@@ -1,0 +1,306 @@
+"""Saga store and databases of a simulated world: as the ones in memory, with faults, and with processes that crash."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+from choros.errors import StoreUnreachable
+from choros.store.barrier import Job, Row, Transaction
+from choros.store.memory.barrier import MemoryDatabase, MemoryTransaction, Undo, take_back
+from choros.store.memory.sagas import MemoryStore
+from choros.store.sagas import Committed, Forgotten, Record, Transition
+from choros_verify.simulation.faults import Fault, Faults
+from choros_verify.simulation.processes import Process, running
+
+MOST_LOST = 8
+"""Commits that a `lose` can take back at most."""
+OnCommit = Callable[[Transition], None]
+
+
+def _away(name: str, what: str) -> StoreUnreachable:
+    return StoreUnreachable(f"{name} {what} (simulated).")
+
+
+async def _after(name: str, struck: Sequence[Fault], lose: Callable[[int], None]) -> None:
+    """What strikes once the write is there."""
+    for fault in struck:
+        if fault.kind == "lose":
+            lose(int(fault.amount) or 1)
+        elif fault.kind == "stall":
+            await asyncio.sleep(fault.amount)
+    if any(fault.kind == "unknown" for fault in struck):
+        raise _away(name, "took the write, and the answer was lost")
+
+
+def _nothing() -> None:
+    pass
+
+
+def _refused(struck: Sequence[Fault]) -> bool:
+    return any(fault.kind == "refuse" for fault in struck)
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """A record that retention has deleted."""
+
+    at: float
+    """By the loop's clock."""
+    record: Record
+    sends: bool
+    """Whether a message of it had not left."""
+
+
+# --- the saga store ---------------------------------------------------------------------------------------------------
+
+
+class SimStore(MemoryStore):
+    """One process's view of the saga store. `sharing` another one, it works on the same records."""
+
+    def __init__(
+        self,
+        faults: Faults,
+        sharing: SimStore | None = None,
+        *,
+        name: str = "store",
+        on_commit: OnCommit | None = None,
+        namespace: str = "choros",
+        identity: str = "1",
+    ) -> None:
+        super().__init__(sharing, namespace=namespace)
+        self._rows.identity = identity  # the same in every run: it is in the name of a queue, which faults may strike
+        self._faults = faults
+        self._name = name
+        self._on_commit = on_commit
+        self._past: deque[Callable[[], None]] = sharing._past if sharing else deque(maxlen=MOST_LOST)
+        self._deleted: dict[str, Deleted] = sharing._deleted if sharing else {}
+        self._loses = any(fault.kind == "lose" and fault.target == name for fault in faults.planned)
+
+    async def commit(self, batch: Sequence[Transition]) -> Sequence[Committed]:
+        """Store each transition whole or not at all; a fault may strike before, or after."""
+        struck = self._faults.write(self._name)
+        if _refused(struck):
+            await asyncio.sleep(0)
+            raise _away(self._name, "refuses")
+        await self._answering()
+        self._remember()
+        results = [self._commit(transition) for transition in batch]
+        for transition, result in zip(batch, results, strict=True):
+            if result is Committed.OK and self._on_commit:
+                self._on_commit(transition)
+        await _after(self._name, struck, self._lose)
+        return results
+
+    async def mark_sent(self, sent: Sequence[tuple[str, str]]) -> None:
+        """Take entries out of their outboxes; a fault may strike before, or after."""
+        struck = self._faults.write(self._name)
+        if _refused(struck):
+            raise _away(self._name, "refuses")
+        self._remember()
+        await super().mark_sent(sent)
+        await _after(self._name, struck, self._lose)
+
+    async def forget(self, before: float, *, keys_before: float = 0.0, skip: int = 0, limit: int = 64) -> Forgotten:
+        """Delete records that have ended before that moment; a fault may strike before, or after."""
+        struck = self._faults.write(self._name)
+        if _refused(struck):
+            raise _away(self._name, "refuses")
+        self._remember()
+        done = await super().forget(before, keys_before=keys_before, skip=skip, limit=limit)
+        await _after(self._name, struck, self._lose)
+        return done
+
+    def _delete(self, rows: Any, record: Record) -> None:
+        sends = any(saga_id == record.saga_id for saga_id, _ in rows.outbox)
+        self._deleted[record.saga_id] = Deleted(asyncio.get_running_loop().time(), record, sends)
+        super()._delete(rows, record)
+
+    def deleted(self) -> Mapping[str, Deleted]:
+        """What retention has deleted, as it was, also of applications beside this one."""
+        return {saga_id: one for saga_id, one in self._deleted.items() if saga_id in self._rows.start_keys}
+
+    def records(self) -> Mapping[str, Record]:
+        """What there is and what was deleted, as it was, for whoever looks from outside."""
+        return {saga_id: one.record for saga_id, one in self.deleted().items()} | self._rows.records
+
+    def outbox(self) -> Collection[tuple[str, str]]:
+        """(saga id, entry id) of all that no broker has confirmed."""
+        return self._rows.outbox.keys()
+
+    def _remember(self) -> None:
+        if not self._loses:
+            return
+        rows = self._rows
+        histories = {key: list(value) for key, value in rows.history.items()}
+        before = dict(rows.records), dict(rows.outbox), histories, dict(rows.start_keys)
+
+        def take_back() -> None:
+            rows.records, rows.outbox, rows.history, rows.start_keys = before
+
+        self._past.append(take_back)
+
+    def _lose(self, commits: int) -> None:
+        for _ in range(min(commits, len(self._past))):
+            self._past.pop()()
+
+
+# --- databases --------------------------------------------------------------------------------------------------------
+
+
+class Turnstile(asyncio.Lock):
+    """A lock that lets go of whoever crashed: its writes are taken back, and the next one enters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._inside = False
+        self._holder: Process | None = None
+        self._take_back: Callable[[], None] | None = None
+        self._queue: deque[tuple[Process | None, asyncio.Future[None]]] = deque()
+
+    def locked(self) -> bool:
+        """Whether somebody is inside."""
+        return self._inside
+
+    async def acquire(self) -> Literal[True]:
+        """Enter, once all who came before have left."""
+        if not self._inside:
+            self._inside, self._holder = True, running.get()
+            return True
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        place = running.get(), turn
+        self._queue.append(place)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self.release()
+            raise
+        return True
+
+    def release(self) -> None:
+        """Leave; the next one who is alive and still waits enters."""
+        self._inside, self._holder, self._take_back = False, None, None
+        while self._queue:
+            process, turn = self._queue.popleft()
+            if not turn.done() and (process is None or process.alive):
+                self._inside, self._holder = True, process
+                turn.set_result(None)
+                return
+
+    def writing(self, take_back: Callable[[], None]) -> None:
+        """How to undo what the one inside has written."""
+        self._take_back = take_back
+
+    def crashed(self, process: Process) -> None:
+        """This process is no more: nothing of its transaction stays."""
+        if self._inside and self._holder is process:
+            if self._take_back:
+                self._take_back()
+            self.release()
+
+
+class SimTransaction(MemoryTransaction):
+    """What handlers of a simulated service get; a fault may strike at each of their calls."""
+
+    on_call: Callable[[], None] = staticmethod(_nothing)
+
+    def _call(self) -> None:
+        self.standing.check()
+        try:
+            self.on_call()
+        except StoreUnreachable as error:
+            self.standing.lose(error)
+            raise
+
+
+class SimDatabase(MemoryDatabase):
+    """One process's view of a service's database. `sharing` another one, it works on the same tables."""
+
+    def __init__(
+        self, faults: Faults, sharing: SimDatabase | None = None, *, name: str = "database", namespace: str = "choros"
+    ) -> None:
+        super().__init__(sharing, namespace=namespace)
+        if sharing is None:
+            self._tables.lock = Turnstile()
+        self._faults = faults
+        self._name = name
+        self._past: deque[Callable[[], None]] = sharing._past if sharing else deque(maxlen=MOST_LOST)
+        self._loses = any(fault.kind == "lose" and fault.target == name for fault in faults.planned)
+
+    @property
+    def transaction_type(self) -> type[Transaction]:
+        """What handlers get."""
+        return SimTransaction
+
+    @property
+    def turnstile(self) -> Turnstile:
+        """What a transaction goes through."""
+        assert isinstance(self._tables.lock, Turnstile)
+        return self._tables.lock
+
+    async def run(self, jobs: Sequence[Job]) -> Sequence[Any]:
+        """Run the jobs as one transaction; a fault may strike as it is committed, or after."""
+        self._check_open()
+        async with self._tables.lock:
+            self._remember()
+            undo: Undo = []
+            self.turnstile.writing(partial(take_back, undo))
+            try:
+                results = [await self._run_one(undo, job) for job in jobs]
+                struck = self._faults.write(self._name)
+                if _refused(struck):
+                    raise _away(self._name, "refuses")
+            except BaseException:
+                take_back(undo)
+                raise
+            self.turnstile.writing(_nothing)  # it is committed
+            await _after(self._name, struck, self._lose)
+            return results
+
+    def _begin(self, undo: Undo) -> SimTransaction:
+        transaction = SimTransaction(self._tables, self._rows, undo)
+        transaction.on_call = self._on_call
+        return transaction
+
+    def _on_call(self) -> None:
+        if self._faults.call(self._name):
+            raise _away(self._name, "has lost a call")
+
+    async def mark_sent(self, keys: Sequence[str]) -> None:
+        """The replies of these rows are confirmed; a fault may strike before, or after."""
+        struck = self._faults.write(self._name)
+        if _refused(struck):
+            raise _away(self._name, "refuses")
+        await super().mark_sent(keys)
+        await _after(self._name, struck, lambda _: None)
+
+    def owes(self) -> bool:
+        """Whether a reply is not confirmed."""
+        return bool(self._rows.unsent)
+
+    def rows(self) -> Mapping[str, Row]:
+        """The barrier's rows right now, for whoever looks from outside."""
+        return self._rows.rows
+
+    def crashed(self, process: Process) -> None:
+        """Take back what a process was in the middle of."""
+        self.turnstile.crashed(process)
+
+    def _remember(self) -> None:
+        if not self._loses:
+            return
+        before = self._tables.copied()
+
+        def restore() -> None:
+            self._tables.items, self._tables.barrier = before.items, before.barrier
+
+        self._past.append(restore)
+
+    def _lose(self, commits: int) -> None:
+        for _ in range(min(commits, len(self._past))):
+            self._past.pop()()

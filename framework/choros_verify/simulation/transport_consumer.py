@@ -1,0 +1,235 @@
+"""Consuming a queue of the simulated broker: a channel of its own, opened again whenever it is lost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from choros.errors import BrokerMisconfigured
+from choros.transport.fact_log import OFFSET
+from choros.transport.leased import LeasedDelivery
+from choros.transport.port import Published
+from choros.transport.topology import Names
+from choros.wire.envelope import Wire
+from choros_verify.simulation.broker import SimBroker
+from choros_verify.simulation.broker_channel import SimChannel
+from choros_verify.simulation.broker_line import ChannelLine, Receiver
+from choros_verify.simulation.broker_log import SimLogLine
+
+CopyTo = Callable[[str, str, Wire], Awaitable[Published]]
+"""Publishes a copy: exchange, key, message."""
+
+
+class _Lease:
+    """What the deliveries of one channel are settled through."""
+
+    def __init__(self, queue: str, names: Names, channel: SimChannel, copy_to: CopyTo) -> None:
+        self.queue = queue
+        self.names = names
+        self.alive = True
+        self.line: ChannelLine | None = None
+        self.acknowledged: Callable[[int], None] = lambda tag: None
+        """Told of every acknowledgement."""
+        self._channel = channel
+        self._copy_to = copy_to
+
+    def acknowledge(self, tag: int) -> None:
+        if self.alive and self.line is not None:
+            self.acknowledged(tag)
+            self._channel.acknowledge(self.line, tag)
+
+    def give_back(self, tag: int) -> None:
+        if self.alive and self.line is not None:
+            self._channel.give_back(self.line, tag, counted=True)
+
+    def give_back_unread(self, tag: int) -> None:
+        if self.alive and self.line is not None:
+            self._channel.give_back(self.line, tag, counted=False)
+
+    def leave_to_broker(self, _: int) -> bool:
+        return False
+
+    async def copy(self, exchange: str, key: str, wire: Wire) -> Published:
+        return await self._copy_to(exchange, key, wire)
+
+    def stop(self) -> None:
+        if self.line is not None:
+            self.line.stop()
+
+    def close(self, *, lost: bool) -> None:
+        self.alive = False
+        if lost:
+            self._channel.lose()
+        else:
+            self._channel.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """What a consumer needs of its transport."""
+
+    broker: SimBroker
+    process: str
+    names: Names
+    restore: Callable[[str], None]
+    """Declares one queue again."""
+    copy_to: CopyTo
+
+
+class SimConsumer:
+    """A subscription to one queue; it survives lost connections by itself."""
+
+    def __init__(self, queue: str, prefetch: int, mine: Owner) -> None:
+        self.settled = asyncio.Event()
+        """Set once it is known whether the queue can be consumed."""
+        self.queue = queue
+        """What it reads."""
+        self.settles_for = queue
+        """Whose ladder of delays and whose parking it uses."""
+        self.prefetch = prefetch
+        """How many it may have unsettled."""
+        self._broker = mine.broker
+        self._process = mine.process
+        self._names = mine.names
+        self._restore = mine.restore
+        self._copy_to = mine.copy_to
+        self._inbox: deque[LeasedDelivery] = deque()
+        self._arrived = asyncio.Event()
+        self._fault: BrokerMisconfigured | None = None
+        self._closed = False
+        self._lease: _Lease | None = None
+        self._generation = 0
+
+    @property
+    def over(self) -> bool:
+        """Whether it is closed and has nothing left to settle."""
+        return self._closed and self._lease is None
+
+    async def receive(self, limit: int) -> Sequence[LeasedDelivery]:
+        """Wait for at least one delivery, then take all that are waiting, at most `limit`."""
+        while not self._inbox and not self._closed:
+            if self._fault is not None:
+                raise self._fault
+            self._arrived.clear()
+            await self._arrived.wait()
+        count = 0 if self._closed else min(limit, len(self._inbox))
+        return [self._inbox.popleft() for _ in range(count)]
+
+    async def close(self) -> None:
+        """Ask the broker for no more; what was received can still be settled."""
+        if self._closed:
+            return
+        self._closed = True
+        self._arrived.set()
+        if self._lease is not None:
+            self._lease.stop()
+            while self._inbox:
+                self._inbox.popleft().give_back()
+
+    async def drop(self) -> None:
+        """Let go of the queue: the channel is closed, and all that is not settled goes back in one go."""
+        self._closed = True
+        self._arrived.set()
+        self._leave(lost=False)
+
+    def end(self) -> None:
+        """Close the channel too, once what was settled has arrived."""
+        self._leave(lost=False)
+
+    def die(self) -> None:
+        """The process is gone."""
+        self._closed = True
+        self._leave(lost=True)
+
+    def housed(self) -> None:
+        """There is a connection: consume on it."""
+        if self._closed or self._fault is not None:
+            return
+        self._leave(lost=False)
+        try:
+            self._restore(self.queue)
+            self._subscribe()
+        except BrokerMisconfigured as fault:
+            self._fault = fault
+            self._arrived.set()
+        self.settled.set()
+
+    def evicted(self, keep: bool) -> None:
+        """The connection is lost; what waits will be delivered again."""
+        self._leave(lost=True)
+
+    def _subscribe(self) -> None:
+        generation = self._generation
+        channel = self._broker.open_channel(self._process, lambda: self._again(generation))
+        lease = _Lease(self.settles_for, self._names, channel, self._copy_to)
+        lease.acknowledged = self._acknowledged
+
+        def deliver(tag: int, wire: Wire, exchange: str) -> None:
+            self._handed(tag, wire)
+            delivery = LeasedDelivery(lease, tag, wire, exchange)
+            if self._closed:
+                delivery.give_back()
+            else:
+                self._inbox.append(delivery)
+                self._arrived.set()
+
+        receiver = Receiver(deliver, lambda: self._again(generation))
+        lease.line = self._line(channel, receiver)
+        self._lease = lease
+
+    def _line(self, channel: SimChannel, receiver: Receiver) -> ChannelLine:
+        return channel.consume(self._broker.queue(self.queue), self.prefetch, receiver)
+
+    def _handed(self, tag: int, wire: Wire) -> None:
+        """A delivery has come."""
+
+    def _acknowledged(self, tag: int) -> None:
+        """It is settled."""
+
+    def _again(self, generation: int) -> None:
+        """The broker has ended the channel or the consumer: open another one soon."""
+        if generation != self._generation:
+            return
+        self._leave(lost=False)
+        if not self._closed:
+            network, generation = self._broker.network, self._generation
+            network.later(network.seconds(network.latency.resubscribe), lambda: self._retry(generation))
+
+    def _retry(self, generation: int) -> None:
+        if generation == self._generation:
+            self.housed()
+
+    def _leave(self, *, lost: bool) -> None:
+        self._generation += 1
+        self._inbox.clear()
+        lease, self._lease = self._lease, None
+        if lease is not None:
+            lease.close(lost=lost)
+
+
+class SimReplay(SimConsumer):
+    """A reader of the fact log; after a lost connection it goes on with the first that was not settled."""
+
+    def __init__(self, queue: str, prefetch: int, mine: Owner, since: float | None) -> None:
+        super().__init__(mine.names.facts_log, prefetch, mine)
+        self.settles_for = queue
+        self._since = since
+        self._next: int | None = None
+        self._out: dict[int, int] = {}
+
+    def _line(self, channel: SimChannel, receiver: Receiver) -> ChannelLine:
+        log = self._broker.log(self.queue)
+        position = log.place(self._since) if self._next is None else min([self._next, *self._out.values()])
+        self._out.clear()
+        line = SimLogLine(log, self.prefetch, position, receiver)
+        channel.add(line)
+        return line
+
+    def _handed(self, tag: int, wire: Wire) -> None:
+        self._out[tag] = wire.headers[OFFSET]
+        self._next = self._out[tag] + 1
+
+    def _acknowledged(self, tag: int) -> None:
+        self._out.pop(tag, None)

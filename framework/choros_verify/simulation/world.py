@@ -1,0 +1,256 @@
+"""The world: an application's processes, which may crash, at times with those of another application beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import Context
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from choros.app.app import App
+from choros.messages import Message
+from choros.saga.saga import Saga
+from choros.transport.reply_queues import reply_queue
+from choros_verify.simulation.broker import SimBroker
+from choros_verify.simulation.caller import Caller, Wishes
+from choros_verify.simulation.evidence import Evidence
+from choros_verify.simulation.faults import Fault, Faults
+from choros_verify.simulation.loop import SimLoop
+from choros_verify.simulation.observer import Observer
+from choros_verify.simulation.processes import Clock, Process, context_of
+from choros_verify.simulation.script import BESIDE, RIVAL, Line, Plan, chance_of
+from choros_verify.simulation.stage import LEDGER, Effect, Stage, Troupe
+from choros_verify.simulation.tenant import Ground, Main, Part, Tenant
+from choros_verify.simulation.transport import SimTransport
+
+RESTART_AFTER = 1.0
+"""Seconds until a process that ended is started again."""
+MOST_STEPS = 400_000
+_BY_THE_WORLD = ("skew", "jump")
+
+
+class World:
+    """One run of a troupe's application under one plan."""
+
+    def __init__(self, troupe: Troupe, starts: Sequence[tuple[Saga[Any], Message]], plan: Plan) -> None:
+        self.plan = plan
+        self.app: App = troupe.app
+        self._stepping = {fault.target for fault in plan.faults if fault.kind in ("crash", "pause")}
+        self.faults = Faults(plan.faults)
+        self.loop = SimLoop(chance_of(plan, "order"), a_step=plan.a_step, stays=plan.stays, most_steps=MOST_STEPS)
+        self.loop.before_step = self._before_step
+        self.observer = Observer(self.loop.time)
+        self._processes: dict[str, Process] = {}
+        self._mains: dict[str, Main] = {}
+        self._offsets: dict[str, float] = {}
+        self._outside = self._context(self.loop.outside)
+        self._outside.run(lambda: self._set_up(troupe, starts))
+
+    def _set_up(self, troupe: Troupe, starts: Sequence[tuple[Saga[Any], Message]]) -> None:
+        self.broker = SimBroker(self.faults, self.plan.broker, chance=chance_of(self.plan, "broker"))
+        self._ground = Ground(partial(SimTransport, self.broker), self.faults, self.observer)
+        first = Tenant(self._ground, Part(troupe.app, troupe.topology, starts, self.plan))
+        self.tenants = [first]
+        """The application, and whoever is beside it."""
+        if self.plan.beside:
+            app, topology = troupe.beside
+            part = Part(app, topology, starts, _less(self.plan), BESIDE)
+            self.tenants.append(Tenant(self._ground, part, beside=first))
+        if self.plan.rival:
+            part = Part(troupe.app, troupe.topology, starts, _less(self.plan), RIVAL)
+            self.tenants.append(Tenant(self._ground, part, beside=first))
+        self.store, self.databases, self.saga_ids = first.store, first.databases, first.saga_ids
+        self._callers = {tenant.client: self._caller(tenant, troupe) for tenant in self.tenants}
+        self.caller = self._callers[first.client]
+        self.stage = troupe.stage = Stage(self.loop, self._outside, self._script())
+        for tenant in self.tenants:
+            self._mains |= {**tenant.mains, tenant.client: self._client(tenant)}
+
+    def _script(self) -> dict[tuple[str, str, str], Line]:
+        return {
+            (tenant.saga_ids[line.saga], line.step, str(line.operation)): line
+            for tenant in self.tenants
+            for line in tenant.plan.script
+        }
+
+    def _caller(self, tenant: Tenant, troupe: Troupe) -> Caller:
+        note, records = self.observer.note, tenant.store.records
+        return Caller(
+            Wishes(
+                tenant.app, tenant.plan, tenant.starts, tenant.saga_ids, tenant.keys, records, note, troupe.example
+            )
+        )  # fmt: skip
+
+    def _client(self, tenant: Tenant) -> Main:
+        return lambda: self._callers[tenant.client].run(tenant.transport(tenant.client), tenant.view())
+
+    # --- their lives ---
+
+    def _context(self, process: Process) -> Context:
+        name = process.name
+        chance = chance_of(self.plan, f"{name}/{process.life}")
+        return context_of(process, Clock(self.loop.time, chance, lambda: self._offsets.get(name, 0.0)))
+
+    def _boot(self, name: str) -> None:
+        before = self._processes.get(name)
+        process = self._processes[name] = Process(name, before.life + 1 if before else 1)
+        context = self._context(process)
+        task = self.loop.create_task(context.run(self._mains[name]), context=context)
+        task.add_done_callback(lambda task: self._ended(process, task), context=self._outside)
+
+    def _ended(self, process: Process, task: Any) -> None:
+        """A process came to its own end: whatever supervises it starts it again."""
+        error = None if task.cancelled() else task.exception()
+        if error is None and process.name in self._callers:
+            return
+        self.observer.note(f"{process} ended: {type(error).__name__}: {error}")
+        self._bury(process)
+        self._later(RESTART_AFTER, lambda: self._boot(process.name))
+
+    def _later(self, seconds: float, act: Callable[[], None]) -> None:
+        self.loop.call_later(seconds, act, context=self._outside)
+
+    def _bury(self, process: Process) -> None:
+        self.loop.kill(process)
+        self.broker.drop(process.name)
+        for database in self.databases.values():
+            database.crashed(process)
+
+    def _before_step(self, process: Process) -> bool:
+        if process.name in self._stepping:
+            for fault in self.faults.step(process.name):
+                self._strike_process(process, fault)
+        return process.alive and not process.held
+
+    def _strike_process(self, process: Process, fault: Fault) -> None:
+        self.observer.note(f"{fault.kind} of {process} for {fault.amount:g} s")
+        if fault.kind == "crash" and process.alive:
+            self._bury(process)
+            self._later(fault.amount or RESTART_AFTER, lambda: self._boot(process.name))
+        elif fault.kind == "pause" and process.alive:
+            self.loop.hold(process)
+            self._later(fault.amount, lambda: self.loop.release(process))
+
+    def crash(self, process: Process, seconds: float = RESTART_AFTER) -> None:
+        """This process is no more; so many seconds later it starts again."""
+        self._strike_process(process, Fault("crash", process.name, process.steps, seconds))
+
+    def end_process(self, name: str) -> None:
+        """This process is no more, and is not started again."""
+        self._bury(self._processes[name])
+
+    def _strike_timed(self, fault: Fault) -> None:
+        if self.faults.calm:
+            return
+        self.faults.strike(fault)
+        self.observer.note(f"{fault.kind} {fault.target} ({fault.amount:g})")
+        if fault.kind == "deploy":
+            self._deploy(fault.target, fault.amount)
+        elif fault.kind in _BY_THE_WORLD:
+            self._offsets[fault.target] = self._offsets.get(fault.target, 0.0) + fault.amount
+        else:
+            self.broker.strike(fault)
+
+    def _deploy(self, name: str, seconds: float) -> None:
+        """A rolling deploy reaches this orchestrator: another declaration, and some time later its own again."""
+        self._ground.deployed.add(name)
+        self._start_anew(name)
+        self._later(seconds, lambda: self._ground.deployed.discard(name))
+        self._later(seconds, lambda: self._start_anew(name))
+
+    def _start_anew(self, name: str) -> None:
+        process = self._processes[name]
+        if process.alive:  # else it starts soon, with what is deployed by then
+            self._bury(process)
+            self._later(RESTART_AFTER, lambda: self._boot(name))
+
+    # --- the run ---
+
+    def run(self, until: float) -> bool:
+        """Run until all is done; False if it was not by that moment. Raises OutOfSteps."""
+        for fault in self.faults.timed:
+            at = 0.0 if fault.kind == "skew" else float(fault.nth)
+            self._later(at, partial(self._strike_timed, fault))
+        if self.plan.calm_at is not None:
+            self._later(self.plan.calm_at, self._calm)
+        for name in self._mains:
+            self._outside.run(self._boot, name)
+        return self.loop.run(self.quiet, until)
+
+    def occasions(self) -> dict[str, int]:
+        """How often each fault that is counted could have struck."""
+        steps = {f"step {process.name}": process.steps for process in self._processes.values()}
+        return {name: max(3, count) for name, count in (self.faults.occasions() | steps).items()}
+
+    @property
+    def process_names(self) -> list[str]:
+        """Everybody who can be struck."""
+        return list(self._mains)
+
+    def _calm(self) -> None:
+        self.faults.calm = True
+        self.observer.note("from here on nothing goes wrong any more")
+
+    def quiet(self) -> bool:
+        """Whether all that was to happen has happened."""
+        return (
+            all(tenant.quiet() for tenant in self.tenants)
+            and all(caller.done for caller in self._callers.values())
+            and not any(queue.contents() for queue in self.working_queues())
+        )
+
+    def working_queues(self) -> list[Any]:
+        """The broker's queues, except those in which messages are parked for a person."""
+        return [queue for queue in self.broker.queues() if not queue.name.endswith(".dead")]
+
+    def evidence(self) -> list[Evidence]:
+        """All that invariants are checked against, for each application."""
+        return [self._evidence(tenant, self._others(tenant)) for tenant in self.tenants]
+
+    def _others(self, tenant: Tenant) -> list[Tenant]:
+        return [other for other in self.tenants if other is not tenant]
+
+    def _evidence(self, of: Tenant, others: Sequence[Tenant]) -> Evidence:
+        foreign = {saga_id for other in others for saga_id in other.saga_ids}
+        caller = self._callers[of.client]
+        contents = ((queue.name, len(queue.contents())) for queue in self.working_queues())
+        return Evidence(
+            app=of.app, saga_ids=of.saga_ids, names=of.names, seconds=self.loop.time(),
+            struck=self.faults.struck,
+            effects=[effect for effect in self.effects() if effect.saga_id not in foreign],
+            rows={name: database.rows() for name, database in of.databases.items()},
+            commits=[one for one in self.observer.commits if one.transition.record.saga_id not in foreign],
+            records={saga_id: one for saga_id, one in of.store.records().items() if saga_id not in foreign},
+            deleted=of.store.deleted(), ledger=self.broker.ledger, account=self.broker.account(),
+            accepted=sorted(caller.accepted), skipped=frozenset(caller.skipped),
+            refused=caller.refused, started=caller.done, outbox=len(of.store.outbox()), owing=of.owing(),
+            left={name: count for name, count in contents if count},
+            notes=self.observer.notes, trouble=self.loop.trouble,
+            strangers=frozenset(name for other in others for name in of.strangers(other)),
+            replies=reply_queue(of.app.namespace, of.app.name, of.store.identity),
+        )  # fmt: skip
+
+    def effects(self) -> list[Effect]:
+        """All ledgers together, in the order of the world."""
+        lines = [effect for database in self.databases.values() for effect in database.items.get(LEDGER, ())]
+        return sorted([*lines, *self.stage.provided.values()], key=lambda effect: effect.number)
+
+    def statuses(self) -> Iterator[str]:
+        """How far each saga is."""
+        return (record.status for tenant in self.tenants for record in tenant.store.records().values())
+
+    @property
+    def names(self) -> Mapping[str, str]:
+        """What to call each saga in a story."""
+        return {saga_id: name for tenant in self.tenants for saga_id, name in tenant.names.items()}
+
+    def end(self) -> None:
+        """Let go of everything."""
+        self.loop.end()
+
+
+def _less(plan: Plan) -> Plan:
+    """What the second application does: its first saga is started under the same key, and meets with the same."""
+    script = tuple(line for line in plan.script if line.saga == 0)
+    return replace(plan, orchestrators=1, starts=plan.starts[:1], script=script, acts=())
