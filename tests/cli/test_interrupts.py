@@ -21,7 +21,7 @@ from tests.simulation.library import app
 os.register_at_fork(after_in_child=lambda: Path(f"worker-{os.getpid()}").touch())
 Path("loaded").touch()
 """
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ import pytest
 from benchmarks.campaign import QUICK, Plan, ratios
 from benchmarks.measuring import Figures
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 SAGAS = 12
 LEVELS = (1, 10, 100, 1000)
 

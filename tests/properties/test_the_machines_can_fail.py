@@ -258,11 +258,11 @@ def count_no_fact(turn: Turn, type_name: str, data: str, step: str = "") -> None
 
 WITHDRAW, RELEASE = machine._withdraw, Turn.release
 SAGA_MUTANTS = [
-    ("machine._is_awaited", always_awaited),
-    ("machine._backward", undo_what_is_known),
-    ("machine._backward", undo_without_waiting),
-    ("machine._withdraw", cancel_the_pivot_in_flight),
-    ("turn.Turn.release", count_no_fact),
+    ("machine.machine._is_awaited", always_awaited),
+    ("machine.machine._backward", undo_what_is_known),
+    ("machine.machine._backward", undo_without_waiting),
+    ("machine.machine._withdraw", cancel_the_pivot_in_flight),
+    ("machine.turn.Turn.release", count_no_fact),
 ]
 
 
