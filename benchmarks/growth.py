@@ -27,7 +27,7 @@ from choros.runtime.orchestrator.transition import Transitions
 from choros.runtime.orchestrator.work import Start, Work
 from choros.sources import fresh_id, saga_id_for
 from choros.store.redis.sagas import RedisStore
-from choros.store.sagas import Entry, Loaded, Store, Transition
+from choros.store.sagas import Loaded, Store, Transition, Unsent
 from choros.store.sqlite.sagas import SqliteStore
 from choros.transport.memory import MemoryBroker, MemoryTransport
 from choros.wire.envelope import Envelope
@@ -81,7 +81,7 @@ def _stamped(made: Transition, saga_id: str, key: str, at: float) -> Transition:
 
     record = made.record
     wake_at = None if record.wake_at is None else at + record.wake_at
-    outbox = [Entry(one.id, one.channel, stamp(one.envelope), saga_id) for one in made.outbox]
+    outbox = [Unsent(one.id, one.channel, stamp(one.envelope), saga_id) for one in made.outbox]
     return replace(
         made,
         record=replace(

@@ -17,7 +17,7 @@ from hypothesis.stateful import initialize, invariant, rule
 from choros.runtime.host.pacing import MOST_SECONDS
 from choros.runtime.orchestrator.relay import Publisher, Relay
 from choros.store.memory.sagas import MemoryStore
-from choros.store.sagas import Channel, Committed, Entry, Record, Transition
+from choros.store.sagas import Channel, Committed, Record, Transition, Unsent
 from choros.testing.conformance.store import a_record
 from choros.transport.port import Published
 from choros.wire.envelope import Envelope, Kind
@@ -151,13 +151,13 @@ class RelayMachine(AsyncMachine):
         version = old.version + 1 if old else 1
         return replace(old or a_record(saga_id), version=version, transition=f"t{self.count}")
 
-    def _entry(self, saga_id: str, channel: Channel) -> Entry:
+    def _entry(self, saga_id: str, channel: Channel) -> Unsent:
         self.count += 1
         kind: Kind = "command" if channel == "commands" else "fact"
         message = Envelope(
             id=f"e{self.count}", kind=kind, type="t.v1", source="/s", time=1.0, data="{}", to="payment", stream=saga_id
         )  # fmt: skip
-        return Entry(message.id, channel, message.dumps(), saga_id)
+        return Unsent(message.id, channel, message.dumps(), saga_id)
 
     @rule(process=processes, saga_id=ids)
     def lose_a_race(self, process: int, saga_id: str) -> None:

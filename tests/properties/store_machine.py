@@ -15,7 +15,6 @@ from choros.store.sagas import (
     LIVE,
     Channel,
     Committed,
-    Entry,
     Forgotten,
     HistoryRow,
     Kind,
@@ -23,6 +22,7 @@ from choros.store.sagas import (
     Record,
     Store,
     Transition,
+    Unsent,
     handed_out,
 )
 from choros.testing.conformance.store import LATER, a_record
@@ -59,7 +59,7 @@ class Told:
     record: Record
     last: Transition
     history: list[HistoryRow]
-    outbox: list[Entry] = field(default_factory=list)
+    outbox: list[Unsent] = field(default_factory=list)
 
 
 class StoreMachine(AsyncMachine):
@@ -103,7 +103,7 @@ class StoreMachine(AsyncMachine):
             "updated_at": float(self.count),
             "received": (*record.received, f"m{self.count}"),
         }
-        entries = tuple(Entry(f"e{self.count}-{n}", kind, f'{{"n":{n}}}') for n, kind in enumerate(kinds))
+        entries = tuple(Unsent(f"e{self.count}-{n}", kind, f'{{"n":{n}}}') for n, kind in enumerate(kinds))
         return Transition(
             replace(record, **given, **fresh),  # type: ignore[arg-type] # replace itself checks the names
             old.transition if old else "",

@@ -17,7 +17,7 @@ from choros.saga.machine.inputs import Input
 from choros.saga.machine.turn import Turn
 from choros.store.barrier import Row
 from choros.store.memory.sagas import MemoryStore
-from choros.store.sagas import Committed, Entry, Known, Loaded, Transition
+from choros.store.sagas import Committed, Known, Loaded, Transition, Unsent
 from choros.transport.port import Published
 from choros_verify.exploration.mutated import always_awaited, undo_what_is_known, undo_without_waiting
 from tests.properties.barrier_machine import BarrierMachine
@@ -65,7 +65,7 @@ class ClaimsNothing(MemoryStore):
 
 
 class NewestFirst(MemoryStore):
-    async def unsent(self, channel: Any, before: float, limit: int) -> Sequence[Entry]:
+    async def unsent(self, channel: Any, before: float, limit: int) -> Sequence[Unsent]:
         return (await super().unsent(channel, before, 1000))[::-1][:limit]
 
 
@@ -195,7 +195,7 @@ def test_a_random_life_finds_it_too(name: str, mutant: Any, monkeypatch: pytest.
 
 
 class MarksWhatItSent(Relay):
-    def _settle(self, entry: Entry, result: Published) -> None:
+    def _settle(self, entry: Unsent, result: Published) -> None:
         super()._settle(entry, Published.CONFIRMED)
 
 
@@ -205,9 +205,9 @@ class NeverScans(Relay):
 
 
 class LetsFactsOvertake(Relay):
-    late: tuple[Entry, ...] = ()
+    late: tuple[Unsent, ...] = ()
 
-    def _settle(self, entry: Entry, result: Published) -> None:
+    def _settle(self, entry: Unsent, result: Published) -> None:
         super()._settle(entry, result)
         self.late += tuple(self._behind.pop(entry.saga_id, ()))
 

@@ -22,7 +22,7 @@ from choros.saga.nodes.steps import Pivot
 from choros.saga.policy import RetryPolicy
 from choros.saga.saga import Saga
 from choros.store.memory.sagas import MemoryStore
-from choros.store.sagas import Channel, Entry, Record, Transition
+from choros.store.sagas import Channel, Record, Transition, Unsent
 from choros.transport.memory import MemoryBroker, MemoryTransport
 from choros.transport.port import Published
 from choros.wire.envelope import MAX_DEPTH, Envelope, decode, encode, is_sendable, why_unreadable
@@ -200,8 +200,8 @@ class Fragile:
         return [Published.CONFIRMED] * len(messages)
 
 
-def entry(channel: Channel, saga_id: str, one: Envelope) -> Entry:
-    return Entry(one.id, channel, one.dumps(), saga_id, one)
+def entry(channel: Channel, saga_id: str, one: Envelope) -> Unsent:
+    return Unsent(one.id, channel, one.dumps(), saga_id, one)
 
 
 async def test_a_relay_whose_transport_breaks_over_one_sends_the_others() -> None:

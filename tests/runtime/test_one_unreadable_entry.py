@@ -14,7 +14,7 @@ import pytest
 
 from choros.runtime.orchestrator.relay import Relay
 from choros.store.memory.sagas import MemoryStore
-from choros.store.sagas import Entry, Transition
+from choros.store.sagas import Transition, Unsent
 from choros.testing.conformance.records import a_record
 from choros.transport.memory import MemoryBroker
 from choros.transport.port import Published
@@ -95,8 +95,8 @@ WAYS: dict[str, Callable[[dict[str, Any]], object]] = {
 """How an entry may have become unreadable."""
 
 
-def spoilt(entry: Entry, way: str) -> Entry:
-    return Entry(entry.id, entry.channel, json.dumps(WAYS[way](json.loads(entry.envelope))), entry.saga_id)
+def spoilt(entry: Unsent, way: str) -> Unsent:
+    return Unsent(entry.id, entry.channel, json.dumps(WAYS[way](json.loads(entry.envelope))), entry.saga_id)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -125,9 +125,9 @@ async def test_a_fact_waits_behind_one_of_its_own_saga_only() -> None:
     store = MemoryStore(clock=lambda: 0.0)
     await store.open()
 
-    def entry(saga_id: str, number: int) -> Entry:
+    def entry(saga_id: str, number: int) -> Unsent:
         envelope = Envelope(id=f"{saga_id}-{number}", kind="fact", type="t.v1", source="/s", time=1.0, data="{}")
-        return Entry(envelope.id, "facts", envelope.dumps())
+        return Unsent(envelope.id, "facts", envelope.dumps())
 
     await store.commit([
         Transition(a_record("s1"), outbox=(entry("s1", 1), spoilt(entry("s1", 2), "newer"), entry("s1", 3))),
@@ -158,8 +158,8 @@ async def test_unreadable_entries_do_not_fill_the_look_for_the_others(monkeypatc
     monkeypatch.setattr("choros.runtime.orchestrator.relay.SCAN_LIMIT", 3)
     store = MemoryStore(clock=lambda: 0.0)
     await store.open()
-    poison = [Entry(f"p{n}", "commands", "{}") for n in range(10)]
-    await store.commit([Transition(a_record("s1"), outbox=(*poison, Entry("well", "commands", WHOLE.dumps())))])
+    poison = [Unsent(f"p{n}", "commands", "{}") for n in range(10)]
+    await store.commit([Transition(a_record("s1"), outbox=(*poison, Unsent("well", "commands", WHOLE.dumps())))])
     left: list[str] = []
 
     async def publish(messages: Sequence[Envelope]) -> Sequence[Published]:

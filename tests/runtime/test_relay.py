@@ -12,7 +12,7 @@ from choros.runtime.host.pacing import MOST_SECONDS, TELL_EVERY
 from choros.runtime.orchestrator import relay
 from choros.runtime.orchestrator.relay import Relay
 from choros.store.memory.sagas import MemoryStore
-from choros.store.sagas import Channel, Entry, Record, Transition
+from choros.store.sagas import Channel, Record, Transition, Unsent
 from choros.transport.port import Published
 from choros.wire.envelope import Envelope
 from tests.captured import capture_logs
@@ -21,12 +21,12 @@ from tests.patience import PATIENCE
 MOST = max(MOST_SECONDS.values())
 
 
-def entry(channel: Channel, saga_id: str, entry_id: str, to: str = "payment") -> Entry:
+def entry(channel: Channel, saga_id: str, entry_id: str, to: str = "payment") -> Unsent:
     envelope = Envelope(id=entry_id, kind="command", type="t.v1", source="/s", time=1.0, data="{}", to=to)
-    return Entry(entry_id, channel, envelope.dumps(), saga_id)
+    return Unsent(entry_id, channel, envelope.dumps(), saga_id)
 
 
-def creation(saga_id: str, *entries: Entry) -> Transition:
+def creation(saga_id: str, *entries: Unsent) -> Transition:
     record = Record(
         saga_id=saga_id, saga="order", saga_version=1, key=saga_id, digest="d", application="a", version=1,
         transition=f"t-{saga_id}", status="running", state="{}", started_at=1.0, updated_at=1.0,
@@ -295,7 +295,7 @@ async def test_a_kind_of_fact_that_nobody_takes_delays_no_other(store: MemorySto
 
     def told(saga_id: str, type_name: str) -> Transition:
         envelope = Envelope(id=saga_id, kind="fact", type=type_name, source="/s", time=1.0, data="{}")
-        return creation(saga_id, Entry(saga_id, "facts", envelope.dumps(), saga_id))
+        return creation(saga_id, Unsent(saga_id, "facts", envelope.dumps(), saga_id))
 
     street = Street()
     street.fates |= {f"s{n}": Published.NACKED for n in range(100)} | {"well": Published.UNKNOWN}

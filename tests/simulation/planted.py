@@ -24,7 +24,7 @@ from choros.saga.machine import machine
 from choros.saga.machine.instance import Instance
 from choros.saga.machine.turn import Turn
 from choros.saga.saga import Saga, Sagas
-from choros.store.sagas import Entry, Record
+from choros.store.sagas import Record, Unsent
 from choros.store.standing import Standing
 from choros.transport.port import Published
 from choros_verify.simulation.stores import SimDatabase, SimStore
@@ -63,7 +63,7 @@ def sent_before_it_is_confirmed(patch: pytest.MonkeyPatch) -> None:
     """Whatever the broker says, a message counts as sent."""
     settle = Relay._settle
 
-    def gullible(self: Relay, entry: Entry, result: Published) -> None:
+    def gullible(self: Relay, entry: Unsent, result: Published) -> None:
         settle(self, entry, Published.CONFIRMED)
 
     patch.setattr(Relay, "_settle", gullible)

@@ -10,7 +10,7 @@ import pytest
 
 from choros.store.memory.sagas import MemoryStore
 from choros.store.redis.sagas import RedisStore
-from choros.store.sagas import Entry, Kind, Record, Store, Transition
+from choros.store.sagas import Kind, Record, Store, Transition, Unsent
 from choros.store.sqlite.sagas import SqliteStore
 from choros.testing.conformance.store import KNOWN, LATER, a_record
 from tests.store.conftest import Opening
@@ -46,7 +46,7 @@ class Life:
         )
         previous = choose.choice((old.transition if old else "",) * 5 + ("other",))
         outbox = tuple(
-            Entry(f"e{number}-{n}", choose.choice(("commands", "facts")), "{}") for n in range(choose.randrange(3))
+            Unsent(f"e{number}-{n}", choose.choice(("commands", "facts")), "{}") for n in range(choose.randrange(3))
         )
         sent = tuple(entry_id for one, entry_id in self.entries if one == saga_id and choose.random() < 0.4)
         return Transition(record, previous, outbox, sent, choose.choice(("", f'["{number}"]')))

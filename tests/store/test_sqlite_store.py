@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from choros.errors import StoreMisconfigured, StoreUnreachable
-from choros.store.sagas import Committed, Entry
+from choros.store.sagas import Committed, Unsent
 from choros.store.sqlite.sagas import SqliteStore
 from choros.testing.conformance.store import after, command, creation, stored
 from tests.store.conftest import Opening, eventually
@@ -155,7 +155,7 @@ async def test_a_lock_that_stays_is_reported(tmp_path: Path, opened: Opening, mo
 
 async def test_what_sqlite_cannot_take_harms_nobody_else(tmp_path: Path, opened: Opening) -> None:
     store = await opened(SqliteStore(tmp_path / "sagas.db"))
-    poison = creation("bad", Entry("c1", "commands", "\ud800"))
+    poison = creation("bad", Unsent("c1", "commands", "\ud800"))
     good = [creation(f"s{number}") for number in range(5)]
     batches = [good[:1], [good[1], poison, good[2]], good[3:]]
     answers = await asyncio.gather(*(store.commit(batch) for batch in batches))

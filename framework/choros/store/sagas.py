@@ -76,7 +76,7 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class Unsent:
     """A message to send: it stays in the outbox until a broker has confirmed it."""
 
     id: str
@@ -98,7 +98,7 @@ class Transition:
     """The record as it shall be; `record.version` is one more than the version it was decided on (1 = creation)."""
     previous: str = ""
     """The transition id that it was decided on; empty for a creation. Compare-and-set is on (version, previous)."""
-    outbox: tuple[Entry, ...] = ()
+    outbox: tuple[Unsent, ...] = ()
     sent: tuple[str, ...] = ()
     """Ids of entries known to be confirmed: they leave the outbox with this commit."""
     history: str = ""
@@ -244,7 +244,7 @@ class Store(Protocol):
         Other processes may see it late, and a crash may undo it: a message sent twice does no harm."""
         ...
 
-    async def unsent(self, channel: Channel, before: float, limit: int) -> Sequence[Entry]:
+    async def unsent(self, channel: Channel, before: float, limit: int) -> Sequence[Unsent]:
         """Outbox entries of this channel committed before that moment, oldest first, and of one saga in the order
         in which they were committed. Of every saga version: to send what is committed nobody has to know it."""
         ...

@@ -13,7 +13,7 @@ from math import inf
 
 from choros.errors import StoreUnreachable
 from choros.runtime.host.pacing import BackingOff, Clock, Complaints, monotonic
-from choros.store.sagas import Channel, Entry, Store
+from choros.store.sagas import Channel, Store, Unsent
 from choros.telemetry.logs import get_logger
 from choros.transport.port import Published
 from choros.wire.envelope import Envelope, is_sendable
@@ -47,7 +47,7 @@ class Relay:
         self._resend_after = resend_after
         # Facts of one saga leave in order, so their batches must not overtake each other.
         self._slots = asyncio.Semaphore(concurrency if channel == "commands" else 1)
-        self._waiting: list[Entry] = []
+        self._waiting: list[Unsent] = []
         self._held: set[str] = set()
         self._confirmed: dict[str, list[str]] = {}
         self._being_marked: dict[str, list[str]] = {}
@@ -55,7 +55,7 @@ class Relay:
         """By when it shall be marked that these have left."""
         self._early: asyncio.TimerHandle | None = None
         self._flushing = asyncio.Lock()
-        self._behind: dict[str, list[Entry]] = {}
+        self._behind: dict[str, list[Unsent]] = {}
         self._failing = BackingOff(clock)
         self._complaints = Complaints(clock)
         self._unreadable: dict[str, str] = {}
@@ -63,7 +63,7 @@ class Relay:
         self._tasks: set[asyncio.Task[None]] = set()
         self._failed_scan = False
 
-    def dispatch(self, entries: Sequence[Entry], *, note_within: float = inf) -> None:
+    def dispatch(self, entries: Sequence[Unsent], *, note_within: float = inf) -> None:
         """Publish these soon; returns at once. A fact waits behind an earlier one of its saga that has not left.
         In so many seconds it shall be marked that they have left, where that is sooner than anyway."""
         fresh = [entry for entry in entries if entry.id not in self._held]
@@ -74,7 +74,7 @@ class Relay:
         self._held.update(entry.id for entry in ready)
         self._publish_soon(ready)
 
-    def _read(self, entry: Entry) -> Entry | None:
+    def _read(self, entry: Unsent) -> Unsent | None:
         """The entry with its message. One that cannot be read stays in the outbox, for a newer choros or a person; a
         fact behind one stays there too, for it must not overtake it."""
         if entry.id in self._unreadable or (self._channel == "facts" and entry.saga_id in self._unreadable.values()):
@@ -85,7 +85,7 @@ class Relay:
             self._pass_over(entry, str(error) if isinstance(error, ValueError) else type(error).__name__)
             return None
 
-    def _pass_over(self, entry: Entry, reason: str) -> None:
+    def _pass_over(self, entry: Unsent, reason: str) -> None:
         self._unreadable[entry.id] = entry.saga_id
         log.error("choros.outbox.unreadable", saga_id=entry.saga_id, message_id=entry.id, reason=reason)
 
@@ -98,7 +98,7 @@ class Relay:
         """Whether all of these are in this relay's hands."""
         return self._held.issuperset(ids)
 
-    def _publish_soon(self, entries: Sequence[Entry]) -> None:
+    def _publish_soon(self, entries: Sequence[Unsent]) -> None:
         if entries and not self._waiting:
             task = asyncio.create_task(self._drain())
             self._tasks.add(task)
@@ -126,7 +126,7 @@ class Relay:
         for entry, result in zip(entries, results, strict=True):
             self._settle(entry, result)
 
-    async def _sent(self, entries: Sequence[Entry]) -> Sequence[Published]:
+    async def _sent(self, entries: Sequence[Unsent]) -> Sequence[Published]:
         """What became of each. Where the transport fails over one of them, each goes by itself; a fact does not follow
         one of its saga that has not left."""
         try:
@@ -158,7 +158,7 @@ class Relay:
             if held:
                 held.pop()()
 
-    def _settle(self, entry: Entry, result: Published) -> None:
+    def _settle(self, entry: Unsent, result: Published) -> None:
         to = entry.message.to or entry.message.type if entry.message else ""  # a fact goes where its type leads
         unbound = self._channel == "facts" and result is Published.RETURNED
         by = self._pressing.pop(entry.id, None)

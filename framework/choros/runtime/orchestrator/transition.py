@@ -30,7 +30,7 @@ from choros.saga.machine.instance import Instance
 from choros.saga.machine.machine import begin, decide
 from choros.saga.saga import Saga, Sagas
 from choros.sources import fresh_id
-from choros.store.sagas import ENDED, Entry, Loaded, Record, Transition
+from choros.store.sagas import ENDED, Loaded, Record, Transition, Unsent
 from choros.wire.canonical import canonical
 from choros.wire.envelope import Envelope
 
@@ -187,8 +187,8 @@ class Transitions:
         )
         commands = [self._command(after, decision, index, now) for index in range(len(decision.sends))]
         facts = [self._fact(after, decision, index, now) for index in range(len(decision.facts))]
-        outbox = [Entry(e.id, "commands", e.dumps(), after.saga_id, e) for e in commands]
-        outbox += [Entry(e.id, "facts", e.dumps(), after.saga_id, e) for e in facts]
+        outbox = [Unsent(e.id, "commands", e.dumps(), after.saga_id, e) for e in commands]
+        outbox += [Unsent(e.id, "facts", e.dumps(), after.saga_id, e) for e in facts]
         declared = "" if record.fingerprint else saga.fingerprint.text
         return Transition(
             after, record.transition, tuple(outbox), (), _history(decision.events, facts, declared, signed)

@@ -17,7 +17,6 @@ from choros.store.sagas import (
     LIVE,
     Channel,
     Committed,
-    Entry,
     Forgotten,
     HistoryRow,
     Kind,
@@ -28,6 +27,7 @@ from choros.store.sagas import (
     Record,
     Room,
     Transition,
+    Unsent,
     handed_out,
 )
 from choros.store.schema import SCHEMA_VERSION, Upgraded
@@ -37,7 +37,7 @@ from choros.store.schema import SCHEMA_VERSION, Upgraded
 class _Waiting:
     """An entry in the outbox; the dictionary it lies in keeps the order of commits."""
 
-    entry: Entry
+    entry: Unsent
     at: float
 
 
@@ -137,7 +137,7 @@ class MemoryStore:
             self._rows.history.setdefault(record.saga_id, []).append(row)
         return Committed.OK
 
-    def _committed_at(self, saga_id: str, entry: Entry) -> float:
+    def _committed_at(self, saga_id: str, entry: Unsent) -> float:
         """Now; but whatever the clock does, no fact is taken for older than one of its saga that has not left."""
         if entry.channel != "facts":
             return self.now()
@@ -155,7 +155,7 @@ class MemoryStore:
         await self._answering()
         self._forget(sent)
 
-    async def unsent(self, channel: Channel, before: float, limit: int) -> Sequence[Entry]:
+    async def unsent(self, channel: Channel, before: float, limit: int) -> Sequence[Unsent]:
         """Outbox entries of this channel, oldest first."""
         rows = await self._answering()
         waiting = (

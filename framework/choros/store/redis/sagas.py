@@ -18,7 +18,6 @@ from choros.store.sagas import (
     LIVE,
     Channel,
     Committed,
-    Entry,
     Forgotten,
     HistoryRow,
     Kind,
@@ -29,6 +28,7 @@ from choros.store.sagas import (
     Record,
     Room,
     Transition,
+    Unsent,
     handed_out,
 )
 from choros.store.schema import Upgraded
@@ -152,7 +152,7 @@ class RedisStore:
         if calls:
             await self._server.run(MARK_SENT, calls)
 
-    async def unsent(self, channel: Channel, before: float, limit: int) -> Sequence[Entry]:
+    async def unsent(self, channel: Channel, before: float, limit: int) -> Sequence[Unsent]:
         """Outbox entries of this channel, oldest first."""
         until = f"({before * 1_000_000:.0f}"
         key = f"{self._prefix}unsent:{channel}"
@@ -164,7 +164,7 @@ class RedisStore:
         if gone:  # sent in the meantime, or by an old process that looks elsewhere: those that stay fill every look
             await self._server.ask("ZREM", key, *gone)
         return [
-            Entry(entry_id, channel, envelope, saga_id)
+            Unsent(entry_id, channel, envelope, saga_id)
             for (saga_id, entry_id), envelope in zip(pairs, envelopes, strict=True)
             if envelope is not None
         ]

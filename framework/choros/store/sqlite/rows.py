@@ -14,13 +14,13 @@ from choros.store.records import history_row_of, left_of, listed, record_of
 from choros.store.sagas import (
     Channel,
     Committed,
-    Entry,
     HistoryRow,
     Known,
     Loaded,
     PutOff,
     Record,
     Transition,
+    Unsent,
     handed_out,
 )
 
@@ -81,7 +81,7 @@ def delete_sent(connection: sqlite3.Connection, scope: str, sent: Iterable[tuple
     connection.executemany(_SENT, ((scope, *pair) for pair in sent))
 
 
-def _from_entry(scope: str, record: Record, entry: Entry, now: float) -> dict[str, object]:
+def _from_entry(scope: str, record: Record, entry: Unsent, now: float) -> dict[str, object]:
     return {
         "scope": scope,
         "saga_id": record.saga_id,
@@ -158,13 +158,13 @@ def _to_loaded(record: Record, unsent: Mapping[tuple[str, Channel], set[str]]) -
     return Loaded(record, frozenset(commands), frozenset(facts))
 
 
-def unsent(connection: sqlite3.Connection, scope: str, channel: Channel, before: float, limit: int) -> Sequence[Entry]:
+def unsent(connection: sqlite3.Connection, scope: str, channel: Channel, before: float, limit: int) -> Sequence[Unsent]:
     """Entries in the order of their commits."""
     statement = (
         "SELECT id, channel, envelope, saga_id FROM outbox INDEXED BY outbox_by_channel "
         "WHERE scope = ? AND channel = ? AND at < ? ORDER BY number LIMIT ?"
     )
-    return [Entry(*row) for row in connection.execute(statement, (scope, channel, before, limit))]
+    return [Unsent(*row) for row in connection.execute(statement, (scope, channel, before, limit))]
 
 
 _OF_A_KIND = "record INDEXED BY record_by_due_at WHERE scope = ? AND saga = ? AND saga_version = ? AND fingerprint = ?"

@@ -18,7 +18,6 @@ from choros.store.room import room_on_disk
 from choros.store.sagas import (
     Channel,
     Committed,
-    Entry,
     Forgotten,
     HistoryRow,
     Kind,
@@ -28,6 +27,7 @@ from choros.store.sagas import (
     PutOff,
     Room,
     Transition,
+    Unsent,
 )
 from choros.store.schema import Upgraded
 from choros.store.sqlite import looks as looks
@@ -146,7 +146,7 @@ class SqliteStore:
         """Take entries out of their outboxes: at once for this object, on disk with the next commit or soon."""
         self._open.writer.mark_sent(sent)
 
-    async def unsent(self, channel: Channel, before: float, limit: int) -> Sequence[Entry]:
+    async def unsent(self, channel: Channel, before: float, limit: int) -> Sequence[Unsent]:
         """Outbox entries of this channel, oldest first."""
         marks = self._open.writer.marks()
         wanted = limit + len(marks)

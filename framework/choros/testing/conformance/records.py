@@ -6,7 +6,7 @@ from collections.abc import Awaitable
 from dataclasses import replace
 from typing import Any, Protocol
 
-from choros.store.sagas import Channel, Committed, Entry, Kind, Record, Store, Transition
+from choros.store.sagas import Channel, Committed, Kind, Record, Store, Transition, Unsent
 
 KNOWN = (Kind("order", 1), Kind("order", 2))
 LATER = 60.0
@@ -40,12 +40,12 @@ def a_record(saga_id: str = "s1", **changes: Any) -> Record:
     return replace(record, **changes)
 
 
-def creation(saga_id: str = "s1", *outbox: Entry, **changes: Any) -> Transition:
+def creation(saga_id: str = "s1", *outbox: Unsent, **changes: Any) -> Transition:
     """The first transition of a record."""
     return Transition(a_record(saga_id, **changes), outbox=outbox, history='["started"]')
 
 
-def after(before: Transition, *outbox: Entry, sent: tuple[str, ...] = (), **changes: Any) -> Transition:
+def after(before: Transition, *outbox: Unsent, sent: tuple[str, ...] = (), **changes: Any) -> Transition:
     """The transition that follows another one."""
     old = before.record
     version = old.version + 1
@@ -54,14 +54,14 @@ def after(before: Transition, *outbox: Entry, sent: tuple[str, ...] = (), **chan
     return Transition(record, old.transition, outbox, sent, f'["event {version}"]')
 
 
-def command(entry_id: str) -> Entry:
+def command(entry_id: str) -> Unsent:
     """A command for the outbox."""
-    return Entry(entry_id, "commands", f'{{"id":"{entry_id}"}}')
+    return Unsent(entry_id, "commands", f'{{"id":"{entry_id}"}}')
 
 
-def fact(entry_id: str) -> Entry:
+def fact(entry_id: str) -> Unsent:
     """A fact for the outbox."""
-    return Entry(entry_id, "facts", f'{{"id":"{entry_id}"}}')
+    return Unsent(entry_id, "facts", f'{{"id":"{entry_id}"}}')
 
 
 async def stored(store: Store, *batch: Transition) -> None:

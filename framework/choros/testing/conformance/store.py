@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from choros.store.sagas import Entry, Kind, Store
+from choros.store.sagas import Kind, Store, Unsent
 from choros.testing.conformance.records import (
     CONFLICT,
     KNOWN,
@@ -169,7 +169,7 @@ class OutboxConformance:
     """Messages to send: kept until they are marked, in the order of their commits."""
 
     async def test_entries_come_back_whole(self, store: Store) -> None:
-        entry = Entry("c1", "commands", '{"data":"{\\"name\\": \\"Zoë\\"}"}')
+        entry = Unsent("c1", "commands", '{"data":"{\\"name\\": \\"Zoë\\"}"}')
         await stored(store, creation("s1", entry))
         assert list(await store.unsent("commands", store.now() + LATER, 10)) == [replace(entry, saga_id="s1")]
 

@@ -7,13 +7,13 @@ import asyncio
 from dataclasses import replace
 
 from choros.sources import rerun_id_for
-from choros.store.sagas import Entry, Store, Transition
+from choros.store.sagas import Store, Transition, Unsent
 from choros.testing.conformance.records import CONFLICT, LATER, OK, Another, after, command, creation, fact, stored
 
 OLD = 1_600_000_000.0
 
 
-def over(saga_id: str, at: float, *outbox: Entry, **changes: object) -> Transition:
+def over(saga_id: str, at: float, *outbox: Unsent, **changes: object) -> Transition:
     """The only transition of a saga that ended at that moment."""
     return creation(saga_id, *outbox, **{"status": "completed", "updated_at": at, **changes})
 
