@@ -11,7 +11,7 @@ from datetime import timedelta
 from benchmarks.measuring import Arrivals
 from benchmarks.shop import order, shop
 from choros.app.service import Service
-from choros.roles.roles import Running, stop_all
+from choros.roles.roles import RunningRole, stop_all
 from choros.runtime.client.client import Client
 from choros.runtime.orchestrator.orchestrator import Orchestrator
 from choros.runtime.participant.participant import Participant
@@ -74,7 +74,7 @@ class Application:
             client = Client(app, store=store, transport=transport, decider=orchestrator.decider, timeout=_LONG)
             yield RunningShop(client, arrivals)
 
-    async def _service(self, service: Service, transport: Transport, stack: AsyncExitStack) -> Running:
+    async def _service(self, service: Service, transport: Transport, stack: AsyncExitStack) -> RunningRole:
         database = self.adapters.database(service.name)
         stack.push_async_callback(database.close)
         await database.open()
@@ -83,7 +83,7 @@ class Application:
 
 
 @asynccontextmanager
-async def _running(parts: Sequence[Running]) -> AsyncIterator[None]:
+async def _running(parts: Sequence[RunningRole]) -> AsyncIterator[None]:
     """All of them in the background; one that fails ends the block with its error."""
     async with asyncio.TaskGroup() as group:
         for part in parts:

@@ -14,7 +14,7 @@ import time
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
-from choros.roles.roles import Running, connected, opened_database, opened_store, run_together, stop_all
+from choros.roles.roles import RunningRole, connected, opened_database, opened_store, run_together, stop_all
 from choros.runtime.orchestrator.orchestrator import Orchestrator
 from choros.runtime.participant.participant import Participant
 from choros.runtime.subscriber.subscriber import Subscriber
@@ -24,7 +24,7 @@ from tests.fault_cases.failpoints import Failpoint, doomed_database, doomed_stor
 from tests.fault_cases.trip import Trip, make_app
 
 
-async def open_part(trip: Trip, role: str, stack: AsyncExitStack, failpoint: Failpoint) -> Running:
+async def open_part(trip: Trip, role: str, stack: AsyncExitStack, failpoint: Failpoint) -> RunningRole:
     """A role, connected; `stack` closes it. Quicker than by default with everything that it does now and then."""
     app = make_app(trip)
     connection = await stack.enter_async_context(connected(trip.addresses, app, role))

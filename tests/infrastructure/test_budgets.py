@@ -42,7 +42,7 @@ def test_a_declaration_of_a_port_does_not_count() -> None:
 
 def test_a_cycle() -> None:
     report = Report()
-    budgets.check_imports({"p": {"p.a"}, "p.a": {"p.b"}, "p.b": {"p.a"}}, "p", report)
+    budgets.check_imports({"p": {"p.a"}, "p.a": {"p.b"}, "p.b": {"p.a"}}, "p", budgets.IMPORT_CHAIN, report)
     assert report.violations == ["These modules import each other: p.a -> p.b -> p.a."]
 
 
@@ -50,8 +50,33 @@ def test_a_long_chain_without_the_front_page() -> None:
     length = budgets.IMPORT_CHAIN + 1
     report, modules = Report(), [f"p.m{number:02}" for number in range(length)]
     imports = {one: {other} for one, other in zip(modules, [*modules[1:], "p.end"], strict=True)}
-    budgets.check_imports(imports | {"p": set(modules)}, "p", report)
+    budgets.check_imports(imports | {"p": set(modules)}, "p", budgets.IMPORT_CHAIN, report)
     assert report.violations == [f"A chain of imports is {length} long, not {length - 1}."]
+
+
+def test_lines_of_code_are_neither_blank_nor_comments_nor_docstrings() -> None:
+    text = "'''M.\n\nMore.'''\n\n# why\nx = [  # what\n    1,\n]\n'''Of x.'''\ny = '''a\nb'''\n"
+    assert budgets.code_lines(source(text)) == {6, 7, 8, 10, 11}
+
+
+def test_the_heart_is_neither_an_adapter_nor_a_face() -> None:
+    places = ("saga/saga.py", "transport/port.py", "transport/memory/log.py", "cli/saga.py", "testing/pins.py")
+    sources = [Source(budgets.FRAMEWORK / place, "", ast.parse("")) for place in places]
+    assert [budgets.is_heart(one) for one in sources] == [True, True, False, False, False]
+    assert not budgets.is_heart(Source(budgets.PROOF / "report.py", "", ast.parse("")))
+
+
+def test_a_heart_that_has_grown() -> None:
+    report = Report()
+    budgets.check_heart([source("x = 1\n" * (budgets.HEART_LINES + 1))], report)
+    assert len(report.violations) == 1
+
+
+def test_a_type_name_that_stands_twice() -> None:
+    report = Report()
+    other = Source(Path("/other.py"), "", ast.parse("Word = int\nOTHER: int = 1\ndef Word(): ...\n"))
+    budgets.check_names([source("class _Word: ...\nOTHER = 1\nclass Single: ...\n"), other], report)
+    assert report.violations == ["The type name Word stands twice: /planted.py, /other.py."]
 
 
 def test_imports_inside_functions_and_for_types_only_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from choros.store.memory.sagas import MemoryStore
 from choros.store.sagas import Channel, Committed, Record, Transition, Unsent
 from choros.testing.conformance.store import a_record
 from choros.transport.port import Published
-from choros.wire.envelope import Envelope, Kind
+from choros.wire.envelope import Envelope, MessageKind
 from tests.properties.machines import AsyncMachine
 
 RESEND_AFTER = 5.0
@@ -153,7 +153,7 @@ class RelayMachine(AsyncMachine):
 
     def _entry(self, saga_id: str, channel: Channel) -> Unsent:
         self.count += 1
-        kind: Kind = "command" if channel == "commands" else "fact"
+        kind: MessageKind = "command" if channel == "commands" else "fact"
         message = Envelope(
             id=f"e{self.count}", kind=kind, type="t.v1", source="/s", time=1.0, data="{}", to="payment", stream=saga_id
         )  # fmt: skip

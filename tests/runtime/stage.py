@@ -20,7 +20,7 @@ from choros.store.memory.sagas import MemoryStore
 from choros.transport.memory import MemoryBroker, MemoryTransport
 from choros.transport.port import Consumer, Published, Transport
 from choros.transport.topology import Names, topology
-from choros.wire.envelope import Envelope, Outcome, decode
+from choros.wire.envelope import Envelope, ReplyOutcome, decode
 from tests.patience import PATIENCE
 
 from ..saga import shop
@@ -55,7 +55,7 @@ def make_app(*sagas: Saga[Any]) -> App:
     )
 
 
-def reply_to(command: Envelope, reply: Message | None = None, outcome: Outcome = "ok", **more: Any) -> Envelope:
+def reply_to(command: Envelope, reply: Message | None = None, outcome: ReplyOutcome = "ok", **more: Any) -> Envelope:
     """The envelope of a reply to a command."""
     message = reply or REPLIES.get(command.type, Done())
     source = f"/shop/{SERVICES.get(command.step, 'payment')}"

@@ -13,8 +13,8 @@ import pytest
 from choros.app.service import Service
 from choros.cli.letters import row_of
 from choros.desk.dead_letters import DeadLetter, StaysParked, dead_letter, way_back
-from choros.desk.parkings import MOST_BESIDE, Beside, Wanted, beside, listing, walk
-from choros.desk.redrive import Act, Acts, Done, act_on_all
+from choros.desk.parkings import MOST_BESIDE, Beside, WantedLetters, beside, listing, walk
+from choros.desk.redrive import ActedOn, Acts, LetterAct, act_on_all
 from choros.messages import Fact
 from choros.runtime.orchestrator.signature import Signature
 from choros.runtime.subscriber.subscriber import Subscriber
@@ -44,7 +44,7 @@ class Operator:
 
     async def listed(self, at: str, **wanted: Any) -> list[DeadLetter]:
         await self.transport.connect()
-        return (await listing(self.transport, [NAMES.dead_queue(at)], NAMES, Wanted(**wanted), limit=100)).found
+        return (await listing(self.transport, [NAMES.dead_queue(at)], NAMES, WantedLetters(**wanted), limit=100)).found
 
     async def redrive(self, queue: str, **wanted: Any) -> list[str]:
         """What was left, and why."""
@@ -58,8 +58,8 @@ class Operator:
         await self.transport.declare(acts_topology("shop"))
         return self.transport
 
-    async def act(self, queue: str, act: Act, wanted: dict[str, Any]) -> list[str]:
-        acting = act_on_all(self.transport, [NAMES.dead_queue(queue)], NAMES, Wanted(**wanted), act)
+    async def act(self, queue: str, act: LetterAct, wanted: dict[str, Any]) -> list[str]:
+        acting = act_on_all(self.transport, [NAMES.dead_queue(queue)], NAMES, WantedLetters(**wanted), act)
         return [done.left async for done in acting]
 
     def acts(self) -> list[dict[str, Any]]:
@@ -80,7 +80,7 @@ async def redrive_and_die(operator: Operator, queue: str) -> None:
     """It goes back, and the process ends before it is taken out."""
     acts = Acts(await operator.ready(), NAMES, WHO)
 
-    async def act(letter: DeadLetter, delivery: Delivery) -> Done:
+    async def act(letter: DeadLetter, delivery: Delivery) -> ActedOn:
         doomed: Any = Doomed(delivery.wire)
         return await acts.redrive(letter, doomed)
 
@@ -163,15 +163,15 @@ async def test_a_list_holds_those_that_are_wanted_page_by_page() -> None:
         for wanted in ({"type": "refund"}, {"kind": "fact"}, {"queue": "ment"}, {"since": 4e9}, {"step": "charge"}):
             assert await operator.listed(COMMANDS, **wanted) == []
         queues = [NAMES.dead_queue(COMMANDS)]
-        page = await listing(operator.transport, queues, NAMES, Wanted(step="ship"), limit=2, skip=3)
+        page = await listing(operator.transport, queues, NAMES, WantedLetters(step="ship"), limit=2, skip=3)
         assert ([letter.saga_id for letter in page.found], page.count) == (["s3", "s4"], 5)
-        assert (await listing(operator.transport, queues, NAMES, Wanted(), limit=2)).count == 6
+        assert (await listing(operator.transport, queues, NAMES, WantedLetters(), limit=2)).count == 6
 
 
 async def test_a_queue_that_is_not_there_is_named() -> None:
     operator = Operator(MemoryBroker())
     await operator.transport.connect()
-    listed = await listing(operator.transport, ["shop.payment.dead"], NAMES, Wanted(), limit=1)
+    listed = await listing(operator.transport, ["shop.payment.dead"], NAMES, WantedLetters(), limit=1)
     assert (listed.found, listed.missing) == ([], ["shop.payment.dead"])
 
 
@@ -421,7 +421,7 @@ async def test_what_could_not_be_taken_out_is_not_said_to_be_dropped() -> None:
         operator = Operator(stage.broker)
         acts = Acts(await operator.ready(), NAMES, WHO)
 
-        async def cut_off(letter: DeadLetter, delivery: Delivery) -> Done:
+        async def cut_off(letter: DeadLetter, delivery: Delivery) -> ActedOn:
             lost: Any = Doomed(delivery.wire, lost=True)
             return await acts.drop(letter, lost)
 

@@ -17,8 +17,8 @@ from choros.cli.bodies import Body
 from choros.cli.editor import edited
 from choros.desk.dead_letters import DeadLetter, StaysParked, dead_letter
 from choros.desk.editing import body_of, check_taken, with_body
-from choros.desk.parkings import Wanted
-from choros.desk.redrive import Acts, Done, act_on_all
+from choros.desk.parkings import WantedLetters
+from choros.desk.redrive import ActedOn, Acts, act_on_all
 from choros.errors import MessageRejected, UsageError
 from choros.runtime.subscriber.subscriber import Subscriber
 from choros.transport.copies import BODY_SIZE, CAME_THROUGH, REASON
@@ -31,17 +31,17 @@ from .stage import NAMES, make_app, reply_to, staged
 from .test_dead_letters import COMMANDS, FACTS, REPLIES, WHO, Operator, ledger
 
 
-async def put_back(operator: Operator, queue: str, edit: Callable[[bytes], bytes] | None) -> list[Done]:
+async def put_back(operator: Operator, queue: str, edit: Callable[[bytes], bytes] | None) -> list[ActedOn]:
     """All that is parked: as it is, or edited; what is put back is there a second time."""
     acts = Acts(await operator.ready(), NAMES, WHO)
 
-    async def act(letter: DeadLetter, delivery: Delivery) -> Done:
+    async def act(letter: DeadLetter, delivery: Delivery) -> ActedOn:
         if edit is None:
             return await acts.redrive(letter, delivery)
         return await acts.edit(letter, delivery, with_body(delivery.wire, edit(delivery.wire.body)))
 
     dead = [NAMES.dead_queue(queue)]
-    return [done async for done in act_on_all(operator.transport, dead, NAMES, Wanted(), act)]
+    return [done async for done in act_on_all(operator.transport, dead, NAMES, WantedLetters(), act)]
 
 
 @pytest.mark.parametrize("edited_first", [True, False])

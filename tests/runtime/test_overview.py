@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from choros.desk.overview import Overview, Wanted, overview
+from choros.desk.overview import Overview, WantedSagas, overview
 from choros.errors import SagaNotFound, UsageError
 from choros.messages import Failure
 from choros.runtime.client.reference import referred
@@ -58,7 +58,7 @@ def ids(seen: Overview) -> list[str]:
 
 
 async def test_each_says_where_it_is_and_why() -> None:
-    seen = await overview(app.sagas, await some(), Wanted(), 10)
+    seen = await overview(app.sagas, await some(), WantedSagas(), 10)
     told = {one.record.saga_id: (one.step, one.reason, one.paused) for one in seen.found}
     assert told["runs"] == (NAMES[1], "", False)
     assert told["waits"] == (NAMES[2], "ship_order (do) is in doubt: timeout", False)
@@ -71,19 +71,19 @@ async def test_each_says_where_it_is_and_why() -> None:
 @pytest.mark.parametrize(
     ("wanted", "found"),
     [
-        (Wanted(status="parked"), ["waits"]),
-        (Wanted(step=NAMES[0]), ["undone", "paused"]),
-        (Wanted(reason="TIMEOUT"), ["waits"]),
-        (Wanted(reason="stuck"), ["newer"]),
-        (Wanted(version=2), ["newer"]),
-        (Wanted(version=1, since=300.0), ["done", "undone", "paused"]),
-        (Wanted(paused=True), ["paused"]),
-        (Wanted(before=300.0), ["waits", "runs"]),
-        (Wanted(since=200.0, before=400.0), ["paused", "waits"]),
-        (Wanted(saga="nothing"), []),
+        (WantedSagas(status="parked"), ["waits"]),
+        (WantedSagas(step=NAMES[0]), ["undone", "paused"]),
+        (WantedSagas(reason="TIMEOUT"), ["waits"]),
+        (WantedSagas(reason="stuck"), ["newer"]),
+        (WantedSagas(version=2), ["newer"]),
+        (WantedSagas(version=1, since=300.0), ["done", "undone", "paused"]),
+        (WantedSagas(paused=True), ["paused"]),
+        (WantedSagas(before=300.0), ["waits", "runs"]),
+        (WantedSagas(since=200.0, before=400.0), ["paused", "waits"]),
+        (WantedSagas(saga="nothing"), []),
     ],
 )
-async def test_they_are_found_by_all_of_that(wanted: Wanted, found: list[str]) -> None:
+async def test_they_are_found_by_all_of_that(wanted: WantedSagas, found: list[str]) -> None:
     assert ids(await overview(app.sagas, await some(), wanted, 10)) == found
 
 
@@ -95,25 +95,25 @@ async def test_a_step_is_named_by_the_history_where_no_declaration_says_it() -> 
     )
     await store.commit([made.__class__(made.record, history=f'[{{"kind":"started","declaration":"{of_that}"}}]')])
     await keep(store, "unknown", 1.0, "nowhere", cursor=1)
-    seen = await overview({}, store, Wanted(), 10)
+    seen = await overview({}, store, WantedSagas(), 10)
     assert [(one.record.saga_id, one.step) for one in seen.found] == [("old", NAMES[1]), ("unknown", "step 2")]
 
 
 async def test_it_says_whether_there_are_more_and_where_it_stopped() -> None:
     store = await some()
-    seen = await overview(app.sagas, store, Wanted(), 2)
+    seen = await overview(app.sagas, store, WantedSagas(), 2)
     assert (ids(seen), seen.more) == (["newer", "done"], True)
-    seen = await overview(app.sagas, store, Wanted(paused=True), 2, most=3)
+    seen = await overview(app.sagas, store, WantedSagas(paused=True), 2, most=3)
     assert (ids(seen), seen.more, seen.ended_at) == ([], False, 300.0)
-    seen = await overview(app.sagas, store, Wanted(paused=True, before=400.0), 2, most=3)
+    seen = await overview(app.sagas, store, WantedSagas(paused=True, before=400.0), 2, most=3)
     assert (ids(seen), seen.ended_at) == (["paused"], None)
 
 
 async def test_a_page_ends_where_a_page_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("choros.desk.overview.PAGE", 1)
     store = await some()
-    assert len((await overview(app.sagas, store, Wanted(), 10)).found) == 6
-    assert ids(await overview(app.sagas, store, Wanted(paused=True), 1)) == ["paused"]
+    assert len((await overview(app.sagas, store, WantedSagas(), 10)).found) == 6
+    assert ids(await overview(app.sagas, store, WantedSagas(paused=True), 1)) == ["paused"]
 
 
 # --- which one is meant -----------------------------------------------------------------------------------------------

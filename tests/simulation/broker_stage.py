@@ -14,7 +14,7 @@ from choros_verify.simulation.broker import SimBroker
 from choros_verify.simulation.broker_queue import Mode
 from choros_verify.simulation.faults import Fault, Faults
 from choros_verify.simulation.loop import SimLoop
-from choros_verify.simulation.processes import Clock, Process, context_of
+from choros_verify.simulation.processes import Process, ProcessClock, context_of
 from choros_verify.simulation.transport import SimTransport
 
 T = TypeVar("T")
@@ -28,7 +28,7 @@ NEVER = 1e6
 def simulated(main: Callable[[], Coroutine[Any, Any, T]], seed: int = 0) -> T:
     """What this comes to in virtual time; a run that does not end is an AssertionError."""
     loop = SimLoop(random.Random(seed))
-    clock = Clock(loop.time, random.Random(seed), lambda: 0.0)
+    clock = ProcessClock(loop.time, random.Random(seed), lambda: 0.0)
     task = loop.create_task(main(), context=context_of(Process("test"), clock))
     try:
         assert loop.run(task.done, NEVER), "it waits for ever"

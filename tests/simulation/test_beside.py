@@ -6,12 +6,12 @@ import pytest
 
 from choros import App
 from choros.errors import UsageError
-from choros_verify.simulation import Fault, Line, Plan, Scene, plan_for
+from choros_verify.simulation import Fault, RunPlan, Scene, ScriptLine, plan_for
 from choros_verify.simulation.report import failure
 from choros_verify.simulation.stage import Troupe
 from tests.simulation.trip import app
 
-REFUSED = (Line(0, "hold_room", "do", "refused", code="no_room"),)
+REFUSED = (ScriptLine(0, "hold_room", "do", "refused", code="no_room"),)
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def scene() -> Scene:
 
 @pytest.mark.parametrize("together", [False, True])
 def test_both_applications_carry_out_their_own_sagas(scene: Scene, together: bool) -> None:
-    world = scene.world(Plan(seed=1, script=REFUSED, starts=(0.0, 0.0), together=together, beside=True))
+    world = scene.world(RunPlan(seed=1, script=REFUSED, starts=(0.0, 0.0), together=together, beside=True))
     try:
         assert world.run(scene.horizon)
         first, second = world.evidence()
@@ -35,7 +35,7 @@ def test_both_applications_carry_out_their_own_sagas(scene: Scene, together: boo
 
 
 def test_what_strikes_the_shared_store_strikes_both(scene: Scene) -> None:
-    plan = Plan(seed=1, starts=(0.9,), beside=True, faults=(Fault("lose", "store", 3, 4.0),))
+    plan = RunPlan(seed=1, starts=(0.9,), beside=True, faults=(Fault("lose", "store", 3, 4.0),))
     result = scene.examine(plan, story=True)
     assert result.violations == () and result.statuses == {"completed": 2}
     assert sum("saga 0 v1: started" in line for line in result.story) == 4
@@ -43,10 +43,10 @@ def test_what_strikes_the_shared_store_strikes_both(scene: Scene) -> None:
 
 def test_a_process_of_the_second_application_can_be_struck(scene: Scene) -> None:
     fault = Fault("crash", "beside:orchestrator-1", 30, 5.0)
-    result = scene.examine(Plan(seed=1, beside=True, faults=(fault,)))
+    result = scene.examine(RunPlan(seed=1, beside=True, faults=(fault,)))
     assert result.violations == () and result.struck == {"crash": 1}
     with pytest.raises(UsageError, match="beside:orchestrator-1"):
-        scene.examine(Plan(seed=1, faults=(fault,)))
+        scene.examine(RunPlan(seed=1, faults=(fault,)))
 
 
 def test_a_campaign_has_it_in_some_runs_and_strikes_there_too(scene: Scene) -> None:
@@ -58,7 +58,7 @@ def test_a_campaign_has_it_in_some_runs_and_strikes_there_too(scene: Scene) -> N
 
 
 def test_a_failure_says_that_it_was_there(scene: Scene) -> None:
-    told = failure(scene.examine(Plan(seed=1, beside=True)))
+    told = failure(scene.examine(RunPlan(seed=1, beside=True)))
     assert any("a second application beside it" in line for line in told)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from choros.testing.conformance.stage import command, fact
 from choros.transport.port import Consumer, Published
-from choros_verify.simulation.broker_ledger import Entry
+from choros_verify.simulation.broker_ledger import LedgerLine
 from choros_verify.simulation.broker_queue import Copy, SimQueue
 from choros_verify.simulation.faults import Fault, MessageFault
 from choros_verify.simulation.transport import SimTransport
@@ -92,7 +92,7 @@ def test_in_a_storm_every_copy_is_accounted_for_and_nothing_confirmed_vanishes(s
 
 
 def test_the_same_seed_tells_the_same_story() -> None:
-    def told(seed: int) -> list[Entry]:
+    def told(seed: int) -> list[LedgerLine]:
         shop = stormy(seed)
         simulated(lambda: campaign(shop), seed)
         ids: dict[str, str] = {}  # these come from the system here

@@ -6,13 +6,13 @@ import asyncio
 
 from choros.testing.conformance.stage import command
 from choros.transport.port import Published
-from choros_verify.simulation.faults import Fault, Kind
+from choros_verify.simulation.faults import Fault, FaultKind
 from tests.simulation.broker_stage import PAYMENT, Shop, simulated, taken
 
 UNKNOWN, CONFIRMED = Published.UNKNOWN, Published.CONFIRMED
 
 
-def struck(kind: Kind, amount: float = 0.0, nth: int = 1) -> Shop:
+def struck(kind: FaultKind, amount: float = 0.0, nth: int = 1) -> Shop:
     """A shop where this strikes the client's first message, or another one."""
     return Shop([Fault(kind, "client", nth, amount)])
 

@@ -16,7 +16,7 @@ from choros.transport.topology import Binding, Exchange, Queue, Topology
 from choros.wire.envelope import Wire
 from choros_verify.simulation.broker import SimBroker
 from choros_verify.simulation.broker_channel import SimChannel
-from choros_verify.simulation.broker_line import Receiver
+from choros_verify.simulation.broker_line import LineEnds
 from choros_verify.simulation.broker_queue import Mode
 from tests.simulation.broker_stage import MODES, NAMES, PAYMENT, Shop, shop, simulated
 
@@ -171,7 +171,7 @@ def test_a_timed_out_acknowledgement_costs_the_channel_in_3_10_and_one_consumer_
         ends: list[str] = []
         channel = broker.open_channel("service", lambda: ends.append("channel"))
         for name in names:
-            channel.consume(broker.queue(name), 5, Receiver(lambda *_: None, partial(ends.append, name)))
+            channel.consume(broker.queue(name), 5, LineEnds(lambda *_: None, partial(ends.append, name)))
         broker.queue("slow").put(Wire(b"", {}), "")
         await asyncio.sleep(599)
         assert ends == []
@@ -188,7 +188,7 @@ def test_a_lost_channel_gives_nothing_to_its_own_other_consumer() -> None:
     async def main() -> int:
         plain(broker, QUORUM)
         channel, _ = watching(broker, "q")
-        channel.consume(broker.queue("q"), 10, Receiver(lambda *_: None, lambda: None))
+        channel.consume(broker.queue("q"), 10, LineEnds(lambda *_: None, lambda: None))
         await asyncio.sleep(1)
         channel.lose()
         (copy,) = broker.queue("q").contents()
@@ -271,5 +271,5 @@ def watching(broker: SimBroker, queue: str, prefetch: int = 10) -> tuple[SimChan
     """A channel whose consumer settles nothing."""
     seen: list[bytes] = []
     channel = broker.open_channel("watcher", lambda: None)
-    channel.consume(broker.queue(queue), prefetch, Receiver(lambda tag, wire, _: seen.append(wire.body), lambda: None))
+    channel.consume(broker.queue(queue), prefetch, LineEnds(lambda tag, wire, _: seen.append(wire.body), lambda: None))
     return channel, seen

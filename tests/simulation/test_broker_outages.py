@@ -13,7 +13,7 @@ from choros.transport.port import Consumer, Published
 from choros.transport.topology import Subscription, topology
 from choros.wire.envelope import Wire
 from choros_verify.simulation.broker import NEVER
-from choros_verify.simulation.faults import Fault, Kind
+from choros_verify.simulation.faults import Fault, FaultKind
 from choros_verify.simulation.transport import SimTransport
 from tests.simulation.broker_stage import NAMES, ONE, PAYMENT, Shop, numbers, simulated, taken
 
@@ -32,7 +32,7 @@ async def opened(shop: Shop, prefetch: int = 10) -> tuple[SimTransport, SimTrans
     return client, service, await service.consume(PAYMENT, prefetch)
 
 
-def strike(shop: Shop, kind: Kind, target: str = "broker", amount: float = 0.0) -> None:
+def strike(shop: Shop, kind: FaultKind, target: str = "broker", amount: float = 0.0) -> None:
     shop.broker.strike(Fault(kind, target, 0, amount))
 
 
@@ -149,7 +149,7 @@ def test_a_queue_that_nobody_remembers_is_a_fault_and_no_silence() -> None:
 
 
 @pytest.mark.parametrize("kind", ["cancel", "ack_timeout"])
-def test_a_consumer_that_the_broker_ended_consumes_again_by_itself(kind: Kind) -> None:
+def test_a_consumer_that_the_broker_ended_consumes_again_by_itself(kind: FaultKind) -> None:
     shop = Shop()
 
     async def main() -> None:
@@ -310,7 +310,7 @@ def test_a_swallowed_message_is_confirmed_and_counts_as_asked_for() -> None:
 
 
 @pytest.mark.parametrize("kind", ["restart", "block"])
-def test_a_second_outage_does_not_end_the_first(kind: Kind) -> None:
+def test_a_second_outage_does_not_end_the_first(kind: FaultKind) -> None:
     shop = Shop(patience=0.5)
 
     async def main() -> float:

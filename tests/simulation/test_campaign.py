@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from choros_verify.simulation import Plan, Scene, campaign, plan_for
+from choros_verify.simulation import RunPlan, Scene, campaign, plan_for
 from choros_verify.simulation.campaign import CHUNK, Tally, sometimes
 from choros_verify.simulation.report import as_data, failed, failure, summary
 from tests.simulation.trip import app
@@ -56,7 +56,7 @@ def test_the_seeds_order_decides_not_the_workers(scene: Scene, monkeypatch: pyte
 def test_a_plan_survives_json(scene: Scene) -> None:
     for seed in range(20):
         plan = plan_for(seed, scene.setting)
-        assert Plan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
+        assert RunPlan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
 
 
 def test_what_never_happened_fails_a_long_campaign(scene: Scene) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from choros.testing.conformance.records import creation
-from choros_verify.simulation.broker_ledger import Entry
+from choros_verify.simulation.broker_ledger import LedgerLine
 from choros_verify.simulation.fact_invariants import fact_violations
 from choros_verify.simulation.faults import Fault
 from choros_verify.simulation.observer import Commit
@@ -21,7 +21,7 @@ def evidence(status: str, *struck: Fault, saga_id: str = "s1", acked_at: float =
     """A saga came to that at `ENDED_AT`, and a reply to it, which no commit has taken in, was acknowledged."""
     ended = creation(saga_id, status=status)
     wire = SimpleNamespace(correlation_id="s1", headers={})
-    ledger = SimpleNamespace(entries=[Entry(acked_at, "acked", "reply", "replies")], about={"reply": wire})
+    ledger = SimpleNamespace(entries=[LedgerLine(acked_at, "acked", "reply", "replies")], about={"reply": wire})
     return SimpleNamespace(
         were=lambda *kinds: any(fault.kind in kinds for fault in struck),
         commits=[Commit(ENDED_AT, "orchestrator", replace(ended, record=replace(ended.record, version=2)))],

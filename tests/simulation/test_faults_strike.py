@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from choros_verify.simulation import Act, Fault, Line, Plan, Scene
+from choros_verify.simulation import Fault, PersonAct, RunPlan, Scene, ScriptLine
 from choros_verify.simulation.examining import Result
-from choros_verify.simulation.faults import KINDS, Kind
+from choros_verify.simulation.faults import KINDS, FaultKind
 from tests.simulation.trip import app
 
-TARGETS: dict[Kind, str] = {
+TARGETS: dict[FaultKind, str] = {
     "refuse": "store", "unknown": "railway database", "stall": "store", "lose": "store", "away": "hotel database",
     "skew": "orchestrator-1", "jump": "service:hotel", "block": "broker", "restart": "broker", "empty": "broker",
     "cancel": "travel.railway", "ack_timeout": "travel.replies.travel.1", "full": "travel.hotel",
@@ -26,7 +26,7 @@ def scene() -> Scene:
 def run(scene: Scene, *faults: Fault, **more: object) -> Result:
     """A slow saga, so that whatever goes by the clock finds it in the middle of something."""
     plan = {"seed": 3, "starts": (0.9,), "a_step": 5e-3, "faults": faults, **more}
-    return scene.examine(Plan(**plan), story=True)  # type: ignore[arg-type]  # the names are those of a plan
+    return scene.examine(RunPlan(**plan), story=True)  # type: ignore[arg-type]  # the names are those of a plan
 
 
 def ended(result: Result) -> str:
@@ -36,7 +36,7 @@ def ended(result: Result) -> str:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_each_kind_strikes_once_and_the_saga_ends(scene: Scene, kind: Kind) -> None:
+def test_each_kind_strikes_once_and_the_saga_ends(scene: Scene, kind: FaultKind) -> None:
     nth = 1 if kind in (*TIMED, "away") else 3
     result = run(scene, Fault(kind, TARGETS.get(kind, "orchestrator-1"), nth, 3.0))
     assert ended(result) == "completed"
@@ -62,7 +62,7 @@ def test_a_paused_orchestrator_decides_nothing(scene: Scene) -> None:
 
 def test_a_clock_that_jumps_takes_its_deadlines_with_it(scene: Scene) -> None:
     """Three hours ahead the orchestrator takes the saga's own deadline for passed, so it is undone."""
-    slow = Line(0, "hold_room", "do", "slow", 8)
+    slow = ScriptLine(0, "hold_room", "do", "slow", 8)
     assert ended(run(scene, script=(slow,))) == "completed"
     assert ended(run(scene, Fault("jump", "orchestrator-1", 3, 10_800.0), script=(slow,))) == "compensated"
 
@@ -89,34 +89,34 @@ def test_faults_end_where_the_calm_begins(scene: Scene) -> None:
 @pytest.mark.parametrize(
     ("line", "status"),
     [
-        (Line(0, "hold_room", "do", "refused", code="no_room"), "compensated"),
-        (Line(0, "hold_room", "do", "transient", 2), "completed"),
-        (Line(0, "hold_room", "do", "stuck"), "compensated"),
-        (Line(0, "hold_room", "do", "slow", 15), "completed"),
-        (Line(0, "hold_room", "do", "hangs", 1), "compensated"),
-        (Line(0, "hold_room", "do", "deaf", 1), "compensated"),
-        (Line(0, "take_money", "do", "hangs", 2), "parked"),
-        (Line(0, "take_money", "do", "deaf", 2), "parked"),
-        (Line(0, "take_money", "do", "landed", 2), "completed"),
-        (Line(0, "take_money", "do", "refused", code="card_declined"), "compensated"),
-        (Line(0, "take_money", "do", "stuck"), "parked"),
-        (Line(0, "send_tickets", "do", "stuck"), "parked"),
+        (ScriptLine(0, "hold_room", "do", "refused", code="no_room"), "compensated"),
+        (ScriptLine(0, "hold_room", "do", "transient", 2), "completed"),
+        (ScriptLine(0, "hold_room", "do", "stuck"), "compensated"),
+        (ScriptLine(0, "hold_room", "do", "slow", 15), "completed"),
+        (ScriptLine(0, "hold_room", "do", "hangs", 1), "compensated"),
+        (ScriptLine(0, "hold_room", "do", "deaf", 1), "compensated"),
+        (ScriptLine(0, "take_money", "do", "hangs", 2), "parked"),
+        (ScriptLine(0, "take_money", "do", "deaf", 2), "parked"),
+        (ScriptLine(0, "take_money", "do", "landed", 2), "completed"),
+        (ScriptLine(0, "take_money", "do", "refused", code="card_declined"), "compensated"),
+        (ScriptLine(0, "take_money", "do", "stuck"), "parked"),
+        (ScriptLine(0, "send_tickets", "do", "stuck"), "parked"),
     ],
     ids=str,
 )
-def test_participants_do_what_the_script_says(scene: Scene, line: Line, status: str) -> None:
+def test_participants_do_what_the_script_says(scene: Scene, line: ScriptLine, status: str) -> None:
     assert ended(run(scene, script=(line,))) == status
 
 
 def test_an_undo_that_never_works_parks_the_saga(scene: Scene) -> None:
-    refused = Line(0, "take_money", "do", "refused", code="card_declined")
-    assert ended(run(scene, script=(refused, Line(0, "reserve_seat", "undo", "stuck")))) == "parked"
+    refused = ScriptLine(0, "take_money", "do", "refused", code="card_declined")
+    assert ended(run(scene, script=(refused, ScriptLine(0, "reserve_seat", "undo", "stuck")))) == "parked"
 
 
 def test_a_person_who_skips_the_parked_step_lets_it_go_on(scene: Scene) -> None:
-    stuck = (Line(0, "send_tickets", "do", "stuck"),)
-    assert ended(run(scene, script=stuck, acts=(Act(1.0, 0, "skip"),))) == "completed"
+    stuck = (ScriptLine(0, "send_tickets", "do", "stuck"),)
+    assert ended(run(scene, script=stuck, acts=(PersonAct(1.0, 0, "skip"),))) == "completed"
 
 
 def test_a_person_who_cancels_has_it_undone(scene: Scene) -> None:
-    assert ended(run(scene, acts=(Act(1.1, 0, "cancel"),))) == "compensated"
+    assert ended(run(scene, acts=(PersonAct(1.1, 0, "cancel"),))) == "compensated"

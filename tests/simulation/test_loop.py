@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from choros_verify.simulation.loop import OutOfSteps, SimLoop
-from choros_verify.simulation.processes import Clock, Process, context_of
+from choros_verify.simulation.processes import Process, ProcessClock, context_of
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def begin(loop: SimLoop, name: str, coroutine: Coroutine[Any, Any, None]) -> Pro
 
 
 def context(loop: SimLoop, process: Process) -> Context:
-    return context_of(process, Clock(loop.time, random.Random(2), lambda: 0.0))
+    return context_of(process, ProcessClock(loop.time, random.Random(2), lambda: 0.0))
 
 
 def never() -> bool:

@@ -14,7 +14,7 @@ from choros import App, Command, Done, Message, Pivot, Reply, Saga, Service
 from choros.errors import UsageError
 from choros.store.sqlite.barrier import SqliteTransaction
 from choros_verify.commands.sim import app as command_line
-from choros_verify.simulation import Act, Fault, Line, Plan, Scene, campaign, simulate
+from choros_verify.simulation import Fault, PersonAct, RunPlan, Scene, ScriptLine, campaign, simulate
 from choros_verify.simulation.inventing import invent
 from choros_verify.simulation.report import summary
 from tests.simulation import library, trip
@@ -35,7 +35,7 @@ def test_start_messages_can_be_given() -> None:
 
 def test_a_services_own_handlers_run_and_change_its_own_tables() -> None:
     scene = Scene(library.app, own=["shelf"])
-    world = scene.world(Plan(seed=1, starts=(0.0, 0.0, 0.0, 0.0, 0.0)))
+    world = scene.world(RunPlan(seed=1, starts=(0.0, 0.0, 0.0, 0.0, 0.0)))
     try:
         assert world.run(scene.horizon)
         assert world.databases["shelf"].items["a1"] == 3
@@ -87,15 +87,15 @@ def test_the_reference_order_saga_can_be_simulated() -> None:
 @pytest.mark.parametrize(
     ("plan", "words"),
     [
-        (Plan(seed=1, script=(Line(0, "takke", "do", "slow"),)), "step 'takke' is not known"),
-        (Plan(seed=1, script=(Line(0, "take", "do", "slowly"),)), "outcome 'slowly'"),  # type: ignore[arg-type]
-        (Plan(seed=1, script=(Line(0, "take", "do", "refused", code="away"),)), "code 'away'"),
-        (Plan(seed=1, script=(Line(1, "take", "do", "slow"),)), "this plan starts 1 sagas"),
-        (Plan(seed=1, faults=(Fault("crash", "service:shell", 1),)), "target 'service:shell'"),
-        (Plan(seed=1, faults=(Fault("emptied", "broker", 1),)), "kind of fault 'emptied'"),  # type: ignore[arg-type]
+        (RunPlan(seed=1, script=(ScriptLine(0, "takke", "do", "slow"),)), "step 'takke' is not known"),
+        (RunPlan(seed=1, script=(ScriptLine(0, "take", "do", "slowly"),)), "outcome 'slowly'"),  # type: ignore[arg-type]
+        (RunPlan(seed=1, script=(ScriptLine(0, "take", "do", "refused", code="away"),)), "code 'away'"),
+        (RunPlan(seed=1, script=(ScriptLine(1, "take", "do", "slow"),)), "this plan starts 1 sagas"),
+        (RunPlan(seed=1, faults=(Fault("crash", "service:shell", 1),)), "target 'service:shell'"),
+        (RunPlan(seed=1, faults=(Fault("emptied", "broker", 1),)), "kind of fault 'emptied'"),  # type: ignore[arg-type]
     ],
 )
-def test_a_plan_of_what_is_not_there_is_refused(plan: Plan, words: str) -> None:
+def test_a_plan_of_what_is_not_there_is_refused(plan: RunPlan, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         Scene(library.app).examine(plan)
 
@@ -176,7 +176,7 @@ def test_a_reply_where_a_function_is_wanted_is_refused() -> None:
 
 
 def test_whoever_skips_a_step_goes_on_with_the_reply_that_was_given() -> None:
-    stuck = Plan(seed=1, script=(Line(0, "hold", "do", "stuck"),), acts=(Act(1.0, 0, "skip"),))
+    stuck = RunPlan(seed=1, script=(ScriptLine(0, "hold", "do", "stuck"),), acts=(PersonAct(1.0, 0, "skip"),))
     result = Scene(vault, replies={Numbered: lambda _: Numbered(number="BNK-1")}).examine(stuck, story=True)
     assert not result.violations, "\n".join(result.story)
     assert result.statuses == {"completed": 1}
@@ -225,7 +225,9 @@ def test_an_application_without_a_saga_is_refused() -> None:
 
 
 def test_the_example_of_the_page_works() -> None:
-    plan = Plan(seed=1, faults=(Fault("empty", "broker", 1, 2.0),), script=(Line(0, "hold_room", "do", "slow", 5.0),))
+    plan = RunPlan(
+        seed=1, faults=(Fault("empty", "broker", 1, 2.0),), script=(ScriptLine(0, "hold_room", "do", "slow", 5.0),)
+    )
     result = Scene(trip.app).examine(plan, story=True)
     assert not result.violations, "\n".join(result.story)
     assert result.statuses == {"completed": 1}

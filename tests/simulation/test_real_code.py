@@ -19,7 +19,7 @@ from choros.store.barrier import Row
 from choros_verify.simulation.examining import Scene
 from choros_verify.simulation.inventing import invent
 from choros_verify.simulation.real_code import every_combination, fixed_replies, run_case
-from choros_verify.simulation.real_code_cases import DOES, UNDOES, Case, Do, Undo, all_pairs, cases, must_end
+from choros_verify.simulation.real_code_cases import DOES, UNDOES, Case, Do, Undoing, all_pairs, cases, must_end
 from reference_services.order.app import app
 from reference_services.order.saga import order_saga
 from tests.simulation import planted, trip
@@ -28,7 +28,7 @@ from tests.simulation.planted import Plant
 STEPS = ("charge_payment", "reserve_inventory", "ship_order")
 
 
-def case(*does: Do, undo: Undo = "ok") -> Case:
+def case(*does: Do, undo: Undoing = "ok") -> Case:
     """One combination of the order saga."""
     return Case(tuple(zip(STEPS, does, strict=True)), undo)
 

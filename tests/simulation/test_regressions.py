@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from choros_verify.simulation import Fault, Plan, Scene
+from choros_verify.simulation import Fault, RunPlan, Scene
 from tests.simulation.trip import app
 
 FOUND = {
-    "facts out of order where one orchestrator's clock is ahead": Plan(
+    "facts out of order where one orchestrator's clock is ahead": RunPlan(
         seed=0, orchestrators=3, starts=(0.5,), faults=(Fault("jump", "orchestrator-1", 0, 2.0),)
     ),
 }

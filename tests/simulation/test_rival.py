@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from choros.runtime.orchestrator import return_address
-from choros_verify.simulation import Fault, Line, Plan, Scene, plan_for
+from choros_verify.simulation import Fault, RunPlan, Scene, ScriptLine, plan_for
 from choros_verify.simulation.report import failure
 from tests.simulation.trip import app
 
-REFUSED = (Line(0, "hold_room", "do", "refused", code="no_room"),)
+REFUSED = (ScriptLine(0, "hold_room", "do", "refused", code="no_room"),)
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +18,7 @@ def scene() -> Scene:
 
 
 def test_both_stores_carry_their_own_sagas_out_by_the_same_services(scene: Scene) -> None:
-    world = scene.world(Plan(seed=1, script=REFUSED, starts=(0.0, 0.0), rival=True))
+    world = scene.world(RunPlan(seed=1, script=REFUSED, starts=(0.0, 0.0), rival=True))
     try:
         assert world.run(scene.horizon)
         first, second = world.evidence()
@@ -33,7 +33,7 @@ def test_both_stores_carry_their_own_sagas_out_by_the_same_services(scene: Scene
 
 
 def test_what_strikes_the_queue_of_one_store_is_survived_by_both(scene: Scene) -> None:
-    plan = Plan(seed=1, starts=(0.9,), rival=True, faults=(Fault("cancel", "travel.replies.travel.1", 1),))
+    plan = RunPlan(seed=1, starts=(0.9,), rival=True, faults=(Fault("cancel", "travel.replies.travel.1", 1),))
     result = scene.examine(plan)
     assert result.violations == ()
     assert result.statuses == {"completed": 2}
@@ -46,7 +46,7 @@ def test_one_queue_for_both_is_caught(scene: Scene, monkeypatch: pytest.MonkeyPa
         return f"{namespace}.replies.{application}"
 
     monkeypatch.setattr(return_address, "reply_queue", shared)
-    found = [violation for seed in range(5) for violation in scene.examine(Plan(seed=seed, rival=True)).violations]
+    found = [violation for seed in range(5) for violation in scene.examine(RunPlan(seed=seed, rival=True)).violations]
     assert any(violation.startswith("14: the reply for") for violation in found)
 
 
@@ -57,4 +57,4 @@ def test_a_campaign_has_it_in_some_runs(scene: Scene) -> None:
 
 
 def test_a_failure_says_that_it_was_there(scene: Scene) -> None:
-    assert any("a second store" in line for line in failure(scene.examine(Plan(seed=1, rival=True))))
+    assert any("a second store" in line for line in failure(scene.examine(RunPlan(seed=1, rival=True))))

@@ -13,16 +13,16 @@ from choros.errors import StoreUnreachable
 from choros.store.barrier import Database, Transaction
 from choros.store.sagas import Committed, Store
 from choros.testing.conformance.barrier import BarrierConformance
-from choros.testing.conformance.store import Another, StoreConformance, creation
+from choros.testing.conformance.store import AnotherStore, StoreConformance, creation
 from choros_verify.simulation.faults import Fault, Faults
 from choros_verify.simulation.loop import SimLoop
-from choros_verify.simulation.processes import Clock, Process, context_of
+from choros_verify.simulation.processes import Process, ProcessClock, context_of
 from choros_verify.simulation.stores import SimDatabase, SimStore, SimTransaction
 
 
 class TestSimStore(StoreConformance):
     @pytest.fixture
-    async def another(self) -> Another:
+    async def another(self) -> AnotherStore:
         first = SimStore(Faults())
 
         async def open_one(namespace: str = "green") -> SimStore:
@@ -33,7 +33,7 @@ class TestSimStore(StoreConformance):
         return open_one
 
     @pytest.fixture
-    async def store(self, another: Another) -> Store:
+    async def store(self, another: AnotherStore) -> Store:
         return await another()
 
 
@@ -124,7 +124,7 @@ async def test_a_database_with_an_unknown_result_keeps_it() -> None:
 
 def begin(loop: SimLoop, name: str, coroutine: Coroutine[Any, Any, None]) -> Process:
     process = Process(name)
-    loop.begin(coroutine, context_of(process, Clock(loop.time, random.Random(2), lambda: 0.0)))
+    loop.begin(coroutine, context_of(process, ProcessClock(loop.time, random.Random(2), lambda: 0.0)))
     return process
 
 

@@ -14,7 +14,7 @@ from choros.store.redis.barrier import RedisDatabase
 from choros.store.redis.transaction import RedisTransaction
 from choros.store.sqlite.barrier import SqliteDatabase
 from choros.store.sqlite.transaction import SqliteTransaction
-from choros.testing.conformance.barrier import Another, BarrierConformance
+from choros.testing.conformance.barrier import AnotherDatabase, BarrierConformance
 from tests.store.conftest import Opening
 
 
@@ -24,7 +24,7 @@ class Suite(BarrierConformance):
     __test__ = False
 
     @pytest.fixture
-    async def database(self, another: Another) -> Database:
+    async def database(self, another: AnotherDatabase) -> Database:
         return await another()
 
 
@@ -32,7 +32,7 @@ class TestMemoryDatabase(Suite):
     __test__ = True
 
     @pytest.fixture
-    async def another(self, opened: Opening) -> Another:
+    async def another(self, opened: Opening) -> AnotherDatabase:
         first = MemoryDatabase()
 
         async def another(namespace: str = "choros") -> Database:
@@ -55,7 +55,7 @@ class TestSqliteDatabase(Suite):
     __test__ = True
 
     @pytest.fixture
-    async def another(self, opened: Opening, tmp_path: Path) -> Another:
+    async def another(self, opened: Opening, tmp_path: Path) -> AnotherDatabase:
         async def prepare(tx: Any) -> None:
             await tx.execute("CREATE TABLE IF NOT EXISTS counter (amount INTEGER)")
 
@@ -88,7 +88,7 @@ class TestRedisDatabase(Suite):
     __test__ = True
 
     @pytest.fixture
-    async def another(self, opened: Opening, redis_url: str, namespace: str, redis_client: object) -> Another:
+    async def another(self, opened: Opening, redis_url: str, namespace: str, redis_client: object) -> AnotherDatabase:
         mine, self.counter = namespace, f"{namespace}:total"
 
         async def another(namespace: str = "choros") -> Database:

@@ -10,7 +10,7 @@ from choros.store.memory.sagas import MemoryStore
 from choros.store.redis.sagas import RedisStore
 from choros.store.sagas import Store
 from choros.store.sqlite.sagas import SqliteStore
-from choros.testing.conformance.store import Another, StoreConformance
+from choros.testing.conformance.store import AnotherStore, StoreConformance
 from tests.store.conftest import Opening
 
 
@@ -20,7 +20,7 @@ class Suite(StoreConformance):
     __test__ = False
 
     @pytest.fixture
-    async def store(self, another: Another) -> Store:
+    async def store(self, another: AnotherStore) -> Store:
         return await another()
 
 
@@ -28,7 +28,7 @@ class TestMemoryStore(Suite):
     __test__ = True
 
     @pytest.fixture
-    async def another(self, opened: Opening) -> Another:
+    async def another(self, opened: Opening) -> AnotherStore:
         first = MemoryStore()
 
         async def another(namespace: str = "green") -> Store:
@@ -41,7 +41,7 @@ class TestSqliteStore(Suite):
     __test__ = True
 
     @pytest.fixture
-    async def another(self, opened: Opening, tmp_path: Path) -> Another:
+    async def another(self, opened: Opening, tmp_path: Path) -> AnotherStore:
         async def another(namespace: str = "green") -> Store:
             return await opened(SqliteStore(tmp_path / "sagas.db", namespace))  # type: ignore[no-any-return] # as above
 
@@ -52,7 +52,7 @@ class TestRedisStore(Suite):
     __test__ = True
 
     @pytest.fixture
-    async def another(self, opened: Opening, redis_url: str, namespace: str, redis_client: object) -> Another:
+    async def another(self, opened: Opening, redis_url: str, namespace: str, redis_client: object) -> AnotherStore:
         prefix = namespace
 
         async def another(namespace: str = "green") -> Store:

@@ -10,7 +10,7 @@ from aiormq.abc import AbstractConnection
 
 from choros.transport.rabbitmq import RabbitMQTransport
 from choros.transport.rabbitmq.link import Link
-from choros.transport.rabbitmq.stranded import LEAVE_SECONDS, Stranded
+from choros.transport.rabbitmq.stranded import LEAVE_SECONDS, StrandedWatch
 from choros.transport.rabbitmq.tasks import end
 
 NOWHERE = cast(AbstractConnection, None)
@@ -30,7 +30,9 @@ class Shore:
     def __init__(self) -> None:
         self.lanes = Publisher(), Publisher()
         self.left: list[float] = []
-        self.stranded = Stranded(self.lanes, lambda: self.left.append(asyncio.get_running_loop().time() - self.begun))
+        self.stranded = StrandedWatch(
+            self.lanes, lambda: self.left.append(asyncio.get_running_loop().time() - self.begun)
+        )
 
     async def lives(self, seconds: float) -> None:
         """On one connection, for so long."""

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from choros.app.app import App
-from choros.cli.asking import AppName, Broker, Output, SagaId, StoreUrl, with_client
+from choros.cli.asking import AppName, BrokerUrl, Output, SagaId, StoreUrl, with_client
 from choros.cli.output import format_named, tell_value
 from choros.cli.signing import By, whoever
 from choros.cli.verbs import Verbs
@@ -19,15 +19,15 @@ from choros.roles.roles import DEFAULT_BROKER, DEFAULT_STORE, Addresses
 from choros.runtime.client.client import Client, events_of
 
 app = Verbs()
-Act = Callable[[Client, str], Awaitable[str]]
+SagaAct = Callable[[Client, str], Awaitable[str]]
 """Does it with the saga of this id, and says what that came to."""
-Reason = Annotated[str, typer.Option(metavar="TEXT", help="why; it is kept in the saga's history")]
+SagaReason = Annotated[str, typer.Option(metavar="TEXT", help="why; it is kept in the saga's history")]
 OfStep = Annotated[str | None, typer.Option(metavar="NAME", help="the step; else the only one that is parked")]
 OfRound = Annotated[int | None, typer.Option(metavar="N", help="the round of the step; else the one that it is in")]
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class _Wanted:
     """What every act is given."""
 
     application: str
@@ -38,7 +38,7 @@ class _Asked:
     store: str
     shape: str
 
-    def do(self, act: Act) -> tuple[str, str]:
+    def do(self, act: SagaAct) -> tuple[str, str]:
         """Do it, as this person; gives back the saga's id, too."""
 
         async def signed(client: Client, _: App) -> tuple[str, str]:
@@ -48,7 +48,7 @@ class _Asked:
         found: tuple[str, str] = with_client(self.application, Addresses(self.broker, self.store), signed)
         return found
 
-    def tell(self, verb: str, act: Act) -> None:
+    def tell(self, verb: str, act: SagaAct) -> None:
         """Do it and say what it came to; exits with 1 if nothing was done."""
         its, said = self.do(act)
         word, _, step = said.partition(" ")
@@ -65,13 +65,13 @@ def cancel(
     application: AppName,
     saga: SagaId,
     by: By = "",
-    reason: Reason = "",
-    broker: Broker = DEFAULT_BROKER,
+    reason: SagaReason = "",
+    broker: BrokerUrl = DEFAULT_BROKER,
     store: StoreUrl = DEFAULT_STORE,
     output: Output = "table",
 ) -> None:
     """Ask for a saga to be undone; it says what that comes to."""
-    _Asked(application, saga, by, reason, broker, store, format_named(output)).tell(
+    _Wanted(application, saga, by, reason, broker, store, format_named(output)).tell(
         "cancel", lambda client, its: client.cancel(its)
     )
 
@@ -83,8 +83,8 @@ def retry(
     step: OfStep = None,
     round: OfRound = None,
     by: By = "",
-    reason: Reason = "",
-    broker: Broker = DEFAULT_BROKER,
+    reason: SagaReason = "",
+    broker: BrokerUrl = DEFAULT_BROKER,
     store: StoreUrl = DEFAULT_STORE,
     output: Output = "table",
 ) -> None:
@@ -94,7 +94,7 @@ def retry(
         name, in_round = await client.parked_at(its, step, round)
         return f"{await client.retry(its, name, in_round)} {name}"
 
-    _Asked(application, saga, by, reason, broker, store, format_named(output)).tell("retry", again)
+    _Wanted(application, saga, by, reason, broker, store, format_named(output)).tell("retry", again)
 
 
 @app.command("skip", examples=['saga skip shop o2 -i \'{"tracking": "t-17"}\''])
@@ -108,8 +108,8 @@ def skip(
     ] = None,
     round: OfRound = None,
     by: By = "",
-    reason: Reason = "",
-    broker: Broker = DEFAULT_BROKER,
+    reason: SagaReason = "",
+    broker: BrokerUrl = DEFAULT_BROKER,
     store: StoreUrl = DEFAULT_STORE,
     output: Output = "table",
 ) -> None:
@@ -123,7 +123,7 @@ def skip(
         reply = message_of(wanted.reply, given) if given is not None else None
         return f"{await client.skip(its, name, reply, in_round)} {name}"
 
-    _Asked(application, saga, by, reason, broker, store, format_named(output)).tell("skip", close)
+    _Wanted(application, saga, by, reason, broker, store, format_named(output)).tell("skip", close)
 
 
 @app.command("rerun", examples=["saga rerun shop o2 --from ship_order"])
@@ -132,13 +132,13 @@ def rerun(
     saga: SagaId,
     step: Annotated[str, typer.Option("--from", metavar="NAME", help="the first step that is carried out again")],
     by: By = "",
-    reason: Reason = "",
-    broker: Broker = DEFAULT_BROKER,
+    reason: SagaReason = "",
+    broker: BrokerUrl = DEFAULT_BROKER,
     store: StoreUrl = DEFAULT_STORE,
     output: Output = "table",
 ) -> None:
     """Run a saga that has ended again from a step; it keeps what came before. Prints the id of the new instance."""
-    asked = _Asked(application, saga, by, reason, broker, store, format_named(output))
+    asked = _Wanted(application, saga, by, reason, broker, store, format_named(output))
     before, after = asked.do(lambda client, its: client.rerun(its, step))
     if asked.shape == "table":
         print(after)
@@ -152,13 +152,13 @@ def move(
     saga: SagaId,
     version: Annotated[int, typer.Option("--to-version", metavar="N", help="the version under which it goes on")],
     by: By = "",
-    reason: Reason = "",
-    broker: Broker = DEFAULT_BROKER,
+    reason: SagaReason = "",
+    broker: BrokerUrl = DEFAULT_BROKER,
     store: StoreUrl = DEFAULT_STORE,
     output: Output = "table",
 ) -> None:
     """Let a stuck saga go on as another version, where both agree on all that it has come to."""
-    asked = _Asked(application, saga, by, reason, broker, store, format_named(output))
+    asked = _Wanted(application, saga, by, reason, broker, store, format_named(output))
     asked.tell("move", lambda client, its: client.move(its, version))
 
 
@@ -167,13 +167,13 @@ def pause(
     application: AppName,
     saga: SagaId,
     by: By = "",
-    reason: Reason = "",
-    broker: Broker = DEFAULT_BROKER,
+    reason: SagaReason = "",
+    broker: BrokerUrl = DEFAULT_BROKER,
     store: StoreUrl = DEFAULT_STORE,
     output: Output = "table",
 ) -> None:
     """Send nothing more for this saga until it is resumed."""
-    _Asked(application, saga, by, reason, broker, store, format_named(output)).tell(
+    _Wanted(application, saga, by, reason, broker, store, format_named(output)).tell(
         "pause", lambda client, its: client.pause(its)
     )
 
@@ -183,8 +183,8 @@ def resume(
     application: AppName,
     saga: SagaId,
     by: By = "",
-    reason: Reason = "",
-    broker: Broker = DEFAULT_BROKER,
+    reason: SagaReason = "",
+    broker: BrokerUrl = DEFAULT_BROKER,
     store: StoreUrl = DEFAULT_STORE,
     output: Output = "table",
 ) -> None:
@@ -195,4 +195,4 @@ def resume(
         happened = [event for row in (await client.show(its)).history for event in events_of(row)]
         return f"{word} {next((event.get('step', '') for event in reversed(happened) if event['kind'] == word), '')}"
 
-    _Asked(application, saga, by, reason, broker, store, format_named(output)).tell("resume", go_on)
+    _Wanted(application, saga, by, reason, broker, store, format_named(output)).tell("resume", go_on)

@@ -11,7 +11,7 @@ import typer
 
 from choros.app.app import App
 from choros.app.settings import SETTINGS, Settings
-from choros.cli.asking import AppName, Broker, Database, Output, StoreUrl, run_until_done
+from choros.cli.asking import AppName, BrokerUrl, DatabaseUrl, Output, StoreUrl, run_until_done
 from choros.cli.drift import pinned, stranded_in
 from choros.cli.everywhere import log_level
 from choros.cli.leaving import Leaving
@@ -148,9 +148,9 @@ def _subscribers(loaded: App) -> dict[str, list[str]]:
 def run(
     application: AppName,
     role: Annotated[str, typer.Option(help="orchestrator, service:NAME, subscriber:NAME or all")] = "all",
-    broker: Broker = DEFAULT_BROKER,
+    broker: BrokerUrl = DEFAULT_BROKER,
     store: StoreUrl = DEFAULT_STORE,
-    database: Database = DEFAULT_DATABASE,
+    database: DatabaseUrl = DEFAULT_DATABASE,
     health_file: HealthFile = None,
     prefetch: Annotated[Set, _setting("prefetch")] = None,
     concurrency: Annotated[Set, _setting("concurrency")] = None,

@@ -24,7 +24,7 @@ AppName = Annotated[
 SagaId = Annotated[
     str, typer.Argument(metavar="SAGA", help="its id, six or more characters that begin it, or its start key")
 ]
-Broker = Annotated[
+BrokerUrl = Annotated[
     str, typer.Option(metavar="URL", envvar=["CHOROS_BROKER", "AMQP_URL"], help="amqp://... or memory://")
 ]
 StoreUrl = Annotated[
@@ -33,7 +33,7 @@ StoreUrl = Annotated[
         "--store", metavar="URL", envvar=["CHOROS_STORE", "REDIS_URL"], help="sqlite:///file, redis://... or memory://"
     ),
 ]
-Database = Annotated[
+DatabaseUrl = Annotated[
     str,
     typer.Option(
         metavar="URL", envvar=["CHOROS_DATABASE"], help="a service's own database; {service} stands for its name."

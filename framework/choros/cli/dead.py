@@ -12,17 +12,17 @@ import typer
 
 from choros.app.app import App
 from choros.cli import redrive
-from choros.cli.asking import AppName, Broker, Output, log_apart, run_until_done
+from choros.cli.asking import AppName, BrokerUrl, Output, log_apart, run_until_done
 from choros.cli.desk import (
+    AtStep,
     Because,
-    New,
     OfKind,
+    OfQueue,
     OfSaga,
     OfType,
-    Old,
     OneId,
-    Queue,
-    Step,
+    ParkedBefore,
+    ParkedSince,
     desk_of,
     letter_of,
     wanted_of,
@@ -46,17 +46,17 @@ app.add_typer(redrive.app)
 )
 def dead_list(
     application: AppName,
-    queue: Queue = "",
+    queue: OfQueue = "",
     kind: OfKind = "",
     type_: OfType = "",
     because: Because = "",
     saga: OfSaga = "",
-    step: Step = "",
-    older: Old = "",
-    newer: New = "",
+    step: AtStep = "",
+    older: ParkedBefore = "",
+    newer: ParkedSince = "",
     limit: Annotated[int, typer.Option(min=1, metavar="N", help="how many at most")] = 50,
     skip: Annotated[int, typer.Option(min=0, metavar="N", help="pass over so many first")] = 0,
-    broker: Broker = DEFAULT_BROKER,
+    broker: BrokerUrl = DEFAULT_BROKER,
     output: Output = "table",
 ) -> None:
     """List what is parked, queue by queue, the oldest of each first. Nothing is taken out."""
@@ -82,7 +82,7 @@ def dead_list(
 
 @app.command("show", examples=["dead show shop 1d1f5763e636"])
 def dead_show(
-    application: AppName, letter_id: OneId, broker: Broker = DEFAULT_BROKER, output: Output = "table"
+    application: AppName, letter_id: OneId, broker: BrokerUrl = DEFAULT_BROKER, output: Output = "table"
 ) -> None:
     """Show one dead letter, with its body."""
     log_apart()
@@ -101,7 +101,7 @@ def dead_acts(
     application: AppName,
     saga: OfSaga = "",
     limit: Annotated[int, typer.Option(min=1, metavar="N", help="how many at most")] = 50,
-    broker: Broker = DEFAULT_BROKER,
+    broker: BrokerUrl = DEFAULT_BROKER,
     output: Output = "table",
 ) -> None:
     """Say who did what with dead letters, when and why: the last acts, the oldest first. The broker keeps 100,000."""

@@ -12,7 +12,7 @@ import typer
 
 from choros.app.app import App
 from choros.cli.words import moment
-from choros.desk.parkings import Shown, Wanted, dead_queues, found
+from choros.desk.parkings import Shown, WantedLetters, dead_queues, found
 from choros.errors import UsageError, unknown
 from choros.roles.roles import Addresses, connected
 from choros.sources import now
@@ -22,19 +22,23 @@ from choros.transport.topology import Names, acts_topology
 
 KINDS = ("command", "reply", "fact")
 
-Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="as dead list shows them")]
+LetterIds = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="as dead list shows them")]
 OneId = Annotated[str, typer.Argument(metavar="ID", help="as dead list shows it")]
-Queue = Annotated[str, typer.Option(metavar="NAME", help="parked from this queue: its name, or the last part of it")]
+OfQueue = Annotated[str, typer.Option(metavar="NAME", help="parked from this queue: its name, or the last part of it")]
 OfKind = Annotated[str, typer.Option("--kind", metavar="KIND", help=", ".join(KINDS))]
 OfType = Annotated[str, typer.Option("--type", metavar="TYPE", help="of this type, with or without its version")]
 Because = Annotated[str, typer.Option(metavar="TEXT", help="with this in the reason why it was parked")]
 OfSaga = Annotated[str, typer.Option("--saga", metavar="NAME", help="of this saga: its name, or an instance's id")]
-Step = Annotated[str, typer.Option(metavar="NAME", help="of this step")]
-Old = Annotated[str, typer.Option("--older-than", metavar="AGE", help="parked before: 2h, 7d, or 2026-11-22T12:00")]
-New = Annotated[str, typer.Option("--newer-than", metavar="AGE", help="parked since: 2h, 7d, or 2026-11-22T12:00")]
+AtStep = Annotated[str, typer.Option(metavar="NAME", help="of this step")]
+ParkedBefore = Annotated[
+    str, typer.Option("--older-than", metavar="AGE", help="parked before: 2h, 7d, or 2026-11-22T12:00")
+]
+ParkedSince = Annotated[
+    str, typer.Option("--newer-than", metavar="AGE", help="parked since: 2h, 7d, or 2026-11-22T12:00")
+]
 All = Annotated[bool, typer.Option("--all", help="all of them, where nothing else says which")]
 Most = Annotated[int | None, typer.Option("--limit", min=1, metavar="N", help="so many at most")]
-Reason = Annotated[str, typer.Option(metavar="TEXT", help="why; it is kept in the record of the act")]
+LetterReason = Annotated[str, typer.Option(metavar="TEXT", help="why; it is kept in the record of the act")]
 Yes = Annotated[bool, typer.Option("--yes", help="without being asked")]
 
 
@@ -77,11 +81,11 @@ async def letter_of(loaded: App, broker: str, letter_id: str) -> Shown:
 
 def wanted_of(
     ids: list[str] | None, queue: str, kind: str, type_: str, because: str, saga: str, step: str, older: str, newer: str
-) -> Wanted:
+) -> WantedLetters:
     """Which are meant; raises UsageError for a kind or a time that there is not."""
     if kind and kind not in KINDS:
         raise UsageError(*unknown(f"There is no kind {kind!r}.", kind, KINDS))
-    return Wanted(
+    return WantedLetters(
         ids=frozenset(ids or ()),
         queue=queue,
         kind=kind,
@@ -94,10 +98,10 @@ def wanted_of(
     )
 
 
-def check_said(wanted: Wanted, everything: bool) -> None:
+def check_said(wanted: WantedLetters, everything: bool) -> None:
     """Raises UsageError where nothing says which ones, or --all and something else do."""
-    if (wanted == Wanted()) is not everything:
-        what = "Which ones?" if wanted == Wanted() else "--all, and which ones?"
+    if (wanted == WantedLetters()) is not everything:
+        what = "Which ones?" if wanted == WantedLetters() else "--all, and which ones?"
         raise UsageError(what, "their ids, options such as --queue or --type, or --all alone.")
 
 

@@ -11,7 +11,7 @@ import typer
 
 from choros.app.app import App
 from choros.app.service import Service
-from choros.cli.asking import AppName, Broker, Database, Output, StoreUrl, log_apart, run_until_done
+from choros.cli.asking import AppName, BrokerUrl, DatabaseUrl, Output, StoreUrl, log_apart, run_until_done
 from choros.cli.output import Column, field, format_named, remark, tell_rows
 from choros.cli.progress import Working, working
 from choros.cli.verbs import Verbs
@@ -24,7 +24,7 @@ from choros.roles.stores import database_at
 from choros.runtime.host.retention import forgotten_until
 from choros.runtime.orchestrator.retention import gone, warning
 from choros.runtime.subscriber.inbox import not_handled
-from choros.store.barrier import Database as ServiceDatabase
+from choros.store.barrier import Database
 from choros.store.sagas import Store
 from choros.transport.port import Published
 from choros.wire.attributes import rfc3339
@@ -45,7 +45,7 @@ def republish(
     saga: OneSaga = "",
     saga_id: Annotated[str, typer.Option(metavar="ID", help="one saga instance only")] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="only count")] = False,
-    broker: Broker = DEFAULT_BROKER,
+    broker: BrokerUrl = DEFAULT_BROKER,
     store: StoreUrl = DEFAULT_STORE,
 ) -> None:
     """Put facts out again from the store's history, under their old identity: after the broker was emptied.
@@ -68,7 +68,7 @@ async def _republish(loaded: App, addresses: Addresses, since: str, saga: str, s
         tell_beyond(await _beyond(store, start, saga_id))
         found = released(store, start, saga=saga, saga_id=saga_id)
         with working("facts") as so_far:
-            told = _Told(f"since {rfc3339(start)}" if since else f"of saga {saga_id}", so_far)
+            told = _Republished(f"since {rfc3339(start)}" if since else f"of saga {saga_id}", so_far)
             if dry_run:
                 async for facts in found:
                     told.count(facts, Counter())
@@ -80,7 +80,9 @@ async def _republish(loaded: App, addresses: Addresses, since: str, saga: str, s
         print(f"✔ {told.total} put out again, released {told.which}{told.unbound}")
 
 
-async def _put_out(loaded: App, addresses: Addresses, found: AsyncIterator[Sequence[Envelope]], told: _Told) -> None:
+async def _put_out(
+    loaded: App, addresses: Addresses, found: AsyncIterator[Sequence[Envelope]], told: _Republished
+) -> None:
     async with connected(addresses, loaded, "republish") as transport:
         await transport.declare(loaded.topology)  # every queue first: a fact reaches those that are bound
         async for facts in found:
@@ -95,7 +97,7 @@ async def _beyond(store: Store, start: float, saga_id: str) -> str:
     return "" if known else warning(await store.forgotten(), start)
 
 
-class _Told:
+class _Republished:
     """What was done so far, told to a person who waits."""
 
     def __init__(self, which: str, so_far: Working) -> None:
@@ -130,7 +132,7 @@ def missed(
     since: Since,
     saga: OneSaga = "",
     store: StoreUrl = DEFAULT_STORE,
-    database: Database = DEFAULT_DATABASE,
+    database: DatabaseUrl = DEFAULT_DATABASE,
     output: Output = "table",
 ) -> None:
     """Say which facts of the store's history each subscriber has not handled; exits with 1 if there are any.
@@ -178,7 +180,7 @@ async def _missed(loaded: App, addresses: Addresses, since: str, saga: str) -> l
 
 
 @asynccontextmanager
-async def _inbox(loaded: App, addresses: Addresses, service: Service) -> AsyncIterator[ServiceDatabase]:
+async def _inbox(loaded: App, addresses: Addresses, service: Service) -> AsyncIterator[Database]:
     """A subscriber's database as it is: nothing is prepared, and no file is made."""
     url = existing(addresses.database.replace("{service}", service.name), "database")
     database = database_at(url, f"{loaded.namespace}.{service.name}")
@@ -189,7 +191,7 @@ async def _inbox(loaded: App, addresses: Addresses, service: Service) -> AsyncIt
         await database.close()
 
 
-async def _missed_by(service: Service, inbox: ServiceDatabase, store: Store, start: float, saga: str) -> Missed:
+async def _missed_by(service: Service, inbox: Database, store: Store, start: float, saga: str) -> Missed:
     wanted = {fact.type_name for fact in service.facts}
     known = await forgotten_until(inbox, "facts")
     if start <= known:

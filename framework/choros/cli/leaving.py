@@ -19,7 +19,7 @@ from contextlib import suppress
 from types import FrameType
 from typing import Any
 
-from choros.roles.roles import Begun, Unfinished
+from choros.roles.roles import OnBegun, Unfinished
 from choros.telemetry.logs import frames_of, get_logger
 
 log = get_logger(__name__)
@@ -70,7 +70,7 @@ class Leaving:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    async def stay(self, role: Callable[[Begun], Awaitable[None]]) -> None:
+    async def stay(self, role: Callable[[OnBegun], Awaitable[None]]) -> None:
         """Run the role until it ends, by itself or because it was told to."""
         self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
         if self._told_by:

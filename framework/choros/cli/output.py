@@ -18,7 +18,7 @@ from rich.cells import cell_len, set_cell_size
 
 from choros.errors import UsageError, unknown
 
-Row = Mapping[str, Any]
+TableRow = Mapping[str, Any]
 """What a row is as JSON; its columns are made of that."""
 FORMATS = ("table", "json", "jsonl")
 GAP = 2
@@ -40,27 +40,27 @@ class Column:
     """One column of rows."""
 
     title: str
-    of: Callable[[Row], str]
+    of: Callable[[TableRow], str]
     """The whole value, as it is piped."""
     least: int = 0
     """To what width it may be cut on a terminal; 0 for never."""
     id: bool = False
     """Whether the first characters stand for all of it: then they are shown without a mark, and it is cut first."""
-    colour: Callable[[Row], str] = lambda _: ""
-    shown: Callable[[Row], str] | None = None
+    colour: Callable[[TableRow], str] = lambda _: ""
+    shown: Callable[[TableRow], str] | None = None
     """What stands for the value on a terminal, where that is not the value itself."""
 
-    def cell(self, row: Row) -> str:
+    def cell(self, row: TableRow) -> str:
         """As it stands on a terminal, before it is cut."""
         return on_one_line((self.shown or self.of)(row))
 
 
-def field(name: str) -> Callable[[Row], str]:
+def field(name: str) -> Callable[[TableRow], str]:
     """The value of this name; nothing where there is none."""
     return lambda row: "" if row.get(name) is None else str(row[name])
 
 
-def status_colour(row: Row) -> str:
+def status_colour(row: TableRow) -> str:
     """The colour of a saga's status, which the word says as well."""
     return _STATUSES.get(str(row.get("status", "")), "")
 
@@ -75,7 +75,7 @@ def format_named(output: str) -> str:
     return output
 
 
-def tell_rows(rows: Sequence[Row], columns: Sequence[Column], shape: str, *, none: str) -> None:
+def tell_rows(rows: Sequence[TableRow], columns: Sequence[Column], shape: str, *, none: str) -> None:
     """Print rows in this format; `none` is said on stderr where there are none."""
     if shape == "json":
         print(json.dumps(rows, indent=1, ensure_ascii=False))
@@ -89,7 +89,7 @@ def tell_rows(rows: Sequence[Row], columns: Sequence[Column], shape: str, *, non
         remark(none)
 
 
-def tell_value(value: Row, shape: str) -> None:
+def tell_value(value: TableRow, shape: str) -> None:
     """Print one thing as JSON; on one line for `jsonl`."""
     print(json.dumps(value, indent=1 if shape == "json" else None, ensure_ascii=False))
 
@@ -122,13 +122,13 @@ def is_quiet() -> bool:
 # --- tables -----------------------------------------------------------------------------------------------------------
 
 
-def piped(rows: Iterable[Row], columns: Sequence[Column]) -> Iterable[str]:
+def piped(rows: Iterable[TableRow], columns: Sequence[Column]) -> Iterable[str]:
     """A line for each row: whole values, separated by tabs."""
     for row in rows:
         yield "\t".join(on_one_line(column.of(row)) for column in columns)
 
 
-def table(rows: Sequence[Row], columns: Sequence[Column], width: int = 0) -> Iterable[str]:
+def table(rows: Sequence[TableRow], columns: Sequence[Column], width: int = 0) -> Iterable[str]:
     """A header and a line for each row, none wider than the terminal."""
     width = width or shutil.get_terminal_size().columns
     cells = [[column.cell(row) for column in columns] for row in rows]

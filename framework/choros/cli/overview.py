@@ -12,7 +12,7 @@ from choros.cli.asking import Output, StoreUrl, log_apart, run_until_done
 from choros.cli.looking import MaybeApp, looking
 from choros.cli.output import Column, ago, field, format_named, remark, status_colour, tell_rows
 from choros.cli.words import STATUSES, moment, status_named
-from choros.desk.overview import Overview, Summary, Wanted, overview
+from choros.desk.overview import Overview, Summary, WantedSagas, overview
 from choros.roles.roles import DEFAULT_STORE
 from choros.runtime.orchestrator.retention import warning
 from choros.wire.attributes import rfc3339
@@ -35,8 +35,12 @@ def columns(now: float) -> list[Column]:
     ]
 
 
-Old = Annotated[str, typer.Option("--older-than", metavar="AGE", help="started before: 2h, 7d, or 2026-11-22T12:00")]
-New = Annotated[str, typer.Option("--newer-than", metavar="AGE", help="started since: 2h, 7d, or 2026-11-22T12:00")]
+StartedBefore = Annotated[
+    str, typer.Option("--older-than", metavar="AGE", help="started before: 2h, 7d, or 2026-11-22T12:00")
+]
+StartedSince = Annotated[
+    str, typer.Option("--newer-than", metavar="AGE", help="started since: 2h, 7d, or 2026-11-22T12:00")
+]
 
 
 def saga_list(
@@ -47,8 +51,8 @@ def saga_list(
     reason: Annotated[str, typer.Option(metavar="TEXT", help="with this in the reason why it waits or is undone")] = "",
     version: Annotated[int | None, typer.Option(metavar="N", help="of this version of its saga")] = None,
     paused: Annotated[bool, typer.Option("--paused", help="only those that are paused")] = False,
-    older: Old = "",
-    newer: New = "",
+    older: StartedBefore = "",
+    newer: StartedSince = "",
     limit: Annotated[int, typer.Option(metavar="N", min=1, help="how many at most")] = 50,
     store: StoreUrl = DEFAULT_STORE,
     output: Output = "table",
@@ -65,7 +69,7 @@ def saga_list(
             now, name = view.store.now(), await view.saga_named(saga)
             before = moment(older, now, "--older-than") if older else inf
             since = moment(newer, now, "--newer-than") if newer else 0.0
-            wanted = Wanted(
+            wanted = WantedSagas(
                 saga=name, status=status, step=step, reason=reason, version=version, paused=paused,
                 since=since, before=before,
             )  # fmt: skip

@@ -8,21 +8,21 @@ from typing import Annotated
 
 import typer
 
-from choros.cli.asking import AppName, Broker, Output, log_apart, run_until_done
+from choros.cli.asking import AppName, BrokerUrl, Output, log_apart, run_until_done
 from choros.cli.desk import (
     All,
+    AtStep,
     Because,
-    Ids,
+    LetterIds,
+    LetterReason,
     Most,
-    New,
     OfKind,
+    OfQueue,
     OfSaga,
     OfType,
-    Old,
     OneId,
-    Queue,
-    Reason,
-    Step,
+    ParkedBefore,
+    ParkedSince,
     Yes,
     acting,
     check_said,
@@ -39,8 +39,8 @@ from choros.cli.signing import By, whoever
 from choros.cli.verbs import Verbs
 from choros.desk.dead_letters import DeadLetter
 from choros.desk.editing import body_of, check_taken, with_body
-from choros.desk.parkings import Listing, Wanted, listing
-from choros.desk.redrive import Act, Acts, Done, act_on_all
+from choros.desk.parkings import Listing, WantedLetters, listing
+from choros.desk.redrive import ActedOn, Acts, LetterAct, act_on_all
 from choros.errors import MessageRejected, UsageError
 from choros.roles.loading import load_app
 from choros.roles.roles import DEFAULT_BROKER
@@ -58,20 +58,20 @@ MOST_TOLD = 20
 )
 def dead_redrive(
     application: AppName,
-    ids: Ids = None,
+    ids: LetterIds = None,
     everything: All = False,
-    queue: Queue = "",
+    queue: OfQueue = "",
     kind: OfKind = "",
     type_: OfType = "",
     because: Because = "",
     saga: OfSaga = "",
-    step: Step = "",
-    older: Old = "",
-    newer: New = "",
+    step: AtStep = "",
+    older: ParkedBefore = "",
+    newer: ParkedSince = "",
     limit: Most = None,
     by: By = "",
-    reason: Reason = "",
-    broker: Broker = DEFAULT_BROKER,
+    reason: LetterReason = "",
+    broker: BrokerUrl = DEFAULT_BROKER,
     output: Output = "table",
 ) -> None:
     """Put dead letters back to where they were parked from: some by their ids, or all that the options say.
@@ -92,13 +92,13 @@ def dead_redrive(
 def dead_edit(
     application: AppName,
     letter_id: OneId,
-    reason: Reason,
+    reason: LetterReason,
     sets: Annotated[
         list[str] | None, typer.Option("--set", metavar="body.PATH=VALUE", help="a value: JSON, or else a text")
     ] = None,
     body: Annotated[str, typer.Option(metavar="FILE", help="the whole body; - for standard input")] = "",
     by: By = "",
-    broker: Broker = DEFAULT_BROKER,
+    broker: BrokerUrl = DEFAULT_BROKER,
 ) -> None:
     """Change the body of a dead letter and put it back; without --set and --body in your EDITOR.
 
@@ -119,15 +119,15 @@ def dead_edit(
     async def act() -> None:
         async with acting(loaded, broker) as desk:
             acts = Acts(desk.transport, desk.names, Signature(by or whoever(), reason))
-            only = Wanted(ids=frozenset([letter_id]))
+            only = WantedLetters(ids=frozenset([letter_id]))
 
-            async def edit(letter: DeadLetter, delivery: Delivery) -> Done:
+            async def edit(letter: DeadLetter, delivery: Delivery) -> ActedOn:
                 return await acts.edit(letter, delivery, wire)
 
             async for done in act_on_all(desk.transport, desk.queues, desk.names, only, edit, most=1):
                 tally.add(done)
 
-    tally = Tally("edit", [letter_id])
+    tally = LetterTally("edit", [letter_id])
     run_until_done(act())
     tally.tell("table")
 
@@ -135,21 +135,21 @@ def dead_edit(
 @app.command("drop", examples=['dead drop shop 1d1f5763e636 --reason "test data"'])
 def dead_drop(
     application: AppName,
-    reason: Reason,
-    ids: Ids = None,
+    reason: LetterReason,
+    ids: LetterIds = None,
     everything: All = False,
-    queue: Queue = "",
+    queue: OfQueue = "",
     kind: OfKind = "",
     type_: OfType = "",
     because: Because = "",
     saga: OfSaga = "",
-    step: Step = "",
-    older: Old = "",
-    newer: New = "",
+    step: AtStep = "",
+    older: ParkedBefore = "",
+    newer: ParkedSince = "",
     limit: Most = None,
     yes: Yes = False,
     by: By = "",
-    broker: Broker = DEFAULT_BROKER,
+    broker: BrokerUrl = DEFAULT_BROKER,
     output: Output = "table",
 ) -> None:
     """Let go of dead letters for good. The record of it keeps the beginning of each (`choros dead acts`)."""
@@ -164,7 +164,7 @@ def dead_drop(
 
 
 def _act(
-    verb: str, application: str, wanted: Wanted, by: Signature, broker: str, output: str, limit: int | None
+    verb: str, application: str, wanted: WantedLetters, by: Signature, broker: str, output: str, limit: int | None
 ) -> None:
     """Do it to all that are wanted and say what came of it; exits with 1 if any is left, or was not there."""
     log_apart()
@@ -174,27 +174,27 @@ def _act(
     async def act(told: Working) -> None:
         async with acting(loaded, broker) as desk:
             acts = Acts(desk.transport, desk.names, by)
-            does: Act = acts.drop if verb == "drop" else acts.redrive
+            does: LetterAct = acts.drop if verb == "drop" else acts.redrive
             most = limit or sys.maxsize
             async for done in act_on_all(desk.transport, desk.queues, desk.names, wanted, does, most=most):
                 tally.add(done)
                 told.at(tally.count)
 
-    tally = Tally(verb, wanted.ids, keep=shape != "table")
+    tally = LetterTally(verb, wanted.ids, keep=shape != "table")
     with working("dead letters") as told:
         run_until_done(act(told))
     tally.tell(shape)
 
 
-class Tally:
+class LetterTally:
     """What came of it: of very many only how many, and the first that are left."""
 
     def __init__(self, verb: str, ids: Collection[str] = (), *, keep: bool = False) -> None:
         self.count = self.left = 0
         self._verb, self._lacking, self._keep = verb, set(ids), keep
-        self._kept: list[Done] = []
+        self._kept: list[ActedOn] = []
 
-    def add(self, done: Done) -> None:
+    def add(self, done: ActedOn) -> None:
         """One more."""
         self.count += 1
         self.left += bool(done.left)
@@ -226,7 +226,7 @@ class Tally:
 _DONE = {"redrive": "put back", "edit": "edited and put back", "drop": "dropped"}
 
 
-def _asked(application: str, wanted: Wanted, broker: str, limit: int | None) -> int | None:
+def _asked(application: str, wanted: WantedLetters, broker: str, limit: int | None) -> int | None:
     """How many to drop: asks on a terminal, with their number. Elsewhere nobody can be asked."""
     if not is_terminal(sys.stdin):
         raise UsageError("Nobody can be asked here whether to drop them.", "--yes, if you are sure.")

@@ -14,7 +14,7 @@ from choros.app.app import App
 from choros.cli import acts
 from choros.cli.asking import (
     AppName,
-    Broker,
+    BrokerUrl,
     Output,
     SagaId,
     StoreUrl,
@@ -30,7 +30,7 @@ from choros.cli.output import format_named, is_terminal, on_one_line, tell_lines
 from choros.cli.overview import row_of, saga_list
 from choros.cli.progress import working
 from choros.cli.verbs import Verbs
-from choros.cli.waits import Begun, as_data, asking, run_and_tell, waiting_lines
+from choros.cli.waits import Unended, as_data, asking, run_and_tell, waiting_lines
 from choros.cli.words import (
     STATUSES,
     command,
@@ -61,7 +61,7 @@ app = Verbs(help="Start sagas, see what became of them, act on them.")
 app.add_typer(acts.app)
 
 SagaName = Annotated[str, typer.Argument(metavar="SAGA", help="the saga's name")]
-Input = Annotated[
+StartInput = Annotated[
     str, typer.Option("-i", "--input", metavar="JSON", help="the start message as JSON; - for standard input")
 ]
 Key = Annotated[str | None, typer.Option(metavar="KEY", help="start key, where the saga does not derive one")]
@@ -79,9 +79,9 @@ LISTED = [
 def saga_start(
     application: AppName,
     name: SagaName,
-    given: Input,
+    given: StartInput,
     key: Key = None,
-    broker: Broker = DEFAULT_BROKER,
+    broker: BrokerUrl = DEFAULT_BROKER,
     store: StoreUrl = DEFAULT_STORE,
 ) -> None:
     """Start a saga and print its id; it is in the store by then, and will end."""
@@ -97,17 +97,17 @@ def saga_start(
 def saga_run(
     application: AppName,
     name: SagaName,
-    given: Input,
+    given: StartInput,
     key: Key = None,
     timeout: Annotated[float, typer.Option(metavar="SECONDS", help="seconds to wait for the outcome")] = 60.0,
     output: Output = "table",
-    broker: Broker = DEFAULT_BROKER,
+    broker: BrokerUrl = DEFAULT_BROKER,
     store: StoreUrl = DEFAULT_STORE,
 ) -> None:
     """Start a saga and wait for its outcome; exits with 3 if it was undone."""
 
     shape = format_named(output)
-    wait, begun = timedelta(seconds=seconds(timeout)), Begun()
+    wait, begun = timedelta(seconds=seconds(timeout)), Unended()
     saga, message = _typed(application, name, given, store)
     log_apart()
     running = run_and_tell(load_app(application), Addresses(broker, store), saga, message, key, wait, begun)
@@ -143,7 +143,7 @@ app.command("events", needs_app=False, examples=["saga events shop o2", "saga ev
 def saga_show(
     application: MaybeApp,
     saga_id: SagaId,
-    broker: Broker = DEFAULT_BROKER,
+    broker: BrokerUrl = DEFAULT_BROKER,
     store: StoreUrl = DEFAULT_STORE,
     output: Output = "table",
 ) -> None:

@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 import typer
 
 from choros.app.app import App
-from choros.cli.asking import AppName, Output, log_apart, run_until_done
+from choros.cli.asking import AppName, DatabaseUrl, Output, log_apart, run_until_done
 from choros.cli.output import format_named, remark, tell_rows
 from choros.cli.progress import waiting
 from choros.cli.verbs import Verbs
@@ -21,26 +21,22 @@ from choros.roles.loading import load_app
 from choros.roles.roles import DEFAULT_DATABASE, DEFAULT_STORE
 from choros.roles.stores import database_at, store_at
 from choros.runtime.subscriber.inbox import carried_over
-from choros.store.barrier import Database as ServiceDatabase
+from choros.store.barrier import Database
 from choros.store.sagas import Store
 from choros.store.schema import Upgraded
 
-Closable = TypeVar("Closable", Store, ServiceDatabase)
+Closable = TypeVar("Closable", Store, Database)
 app = Verbs(help="How stores and databases are laid out; bring them up to this choros.")
-StoreUrl = Annotated[
+LastingStoreUrl = Annotated[
     str,
     typer.Option("--store", metavar="URL", envvar=["CHOROS_STORE", "REDIS_URL"], help="sqlite:///file or redis://..."),
-]
-Database = Annotated[
-    str,
-    typer.Option(
-        metavar="URL", envvar=["CHOROS_DATABASE"], help="a service's own database; {service} stands for its name"
-    ),
 ]
 
 
 @app.command(examples=["schema show shop --store redis://127.0.0.1/0"])
-def show(application: AppName, store: StoreUrl = "", database: Database = "", output: Output = "table") -> None:
+def show(
+    application: AppName, store: LastingStoreUrl = "", database: DatabaseUrl = "", output: Output = "table"
+) -> None:
     """Say which schema version the saga store and the services' databases have. Without options: the default ones."""
     log_apart()
     shape = format_named(output)
@@ -65,7 +61,7 @@ def _version(number: int) -> str:
 
 
 @app.command(examples=["schema upgrade shop"])
-def upgrade(application: AppName, store: StoreUrl = "", database: Database = "") -> None:
+def upgrade(application: AppName, store: LastingStoreUrl = "", database: DatabaseUrl = "") -> None:
     """Bring what an older choros has stored to this one's schema. First stop every process that uses it.
 
     It may be repeated: what is done is passed over. Applications that share a file are upgraded one by one."""
@@ -122,7 +118,7 @@ async def _closing(one: Closable) -> AsyncIterator[Closable]:
         await one.close()
 
 
-async def _databases(loaded: App, url: str) -> AsyncIterator[tuple[str, ServiceDatabase]]:
+async def _databases(loaded: App, url: str) -> AsyncIterator[tuple[str, Database]]:
     for service in loaded.services.values() if url else ():
         its = url.replace("{service}", service.name)
         if (service.handlers or service.reactions) and _is_there(f"database of {service.name}", its):

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from choros.app.app import App
-from choros.cli.asking import AppName, Broker, log_apart, run_until_done
+from choros.cli.asking import AppName, BrokerUrl, log_apart, run_until_done
 from choros.cli.verbs import Verbs
 from choros.cli.words import lasting
 from choros.errors import UsageError
@@ -39,7 +39,7 @@ Users = Annotated[
 
 
 @app.command(examples=["topology apply shop --broker amqp://admin@localhost/"])
-def apply(application: AppName, broker: Broker = DEFAULT_BROKER, store: ItsStore = None) -> None:
+def apply(application: AppName, broker: BrokerUrl = DEFAULT_BROKER, store: ItsStore = None) -> None:
     """Declare everything that the application needs, as a user who may: then its roles need not be permitted to.
 
     It may be repeated; nothing is deleted. The replies to each store have a queue of their own: name the store to have

@@ -137,7 +137,7 @@ def asking(addresses: Addresses, namespace: str) -> Ask | None:
 
 
 async def run_and_tell(
-    app: App, addresses: Addresses, saga: Saga[Any], message: Message, key: str | None, wait: timedelta, begun: Begun
+    app: App, addresses: Addresses, saga: Saga[Any], message: Message, key: str | None, wait: timedelta, begun: Unended
 ) -> Outcome:
     """Start a saga and wait for its outcome, and say on stderr what it waits for where that takes long."""
     async with (
@@ -159,7 +159,7 @@ async def run_and_tell(
             telling.cancel()
 
 
-class Begun:
+class Unended:
     """What is known of a run whose end has not come."""
 
     saga_id = ""
@@ -167,7 +167,7 @@ class Begun:
     """What it waits for, in words."""
 
 
-async def _keep_telling(app: App, store: Store, ask: Ask, begun: Begun) -> None:
+async def _keep_telling(app: App, store: Store, ask: Ask, begun: Unended) -> None:
     said = ("", "")
     await asyncio.sleep(SOON)
     while True:

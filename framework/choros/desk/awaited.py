@@ -26,7 +26,7 @@ from choros.transport.topology import Names
 NOT_ASKED = Seen("untold")
 NOTED_WITHIN = 3.0
 """Seconds after which a command that has left is noted as sent."""
-Held = Literal["", "paused", "parked"]
+Standstill = Literal["", "paused", "parked"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +52,7 @@ class Awaited:
     """Whether the last attempt was answered with a failure, so that only the next one is waited for."""
     unsent: bool
     """Whether its command has not left yet."""
-    held: Held = ""
+    held: Standstill = ""
     """What keeps the next attempt from being sent."""
     seen: Seen = NOT_ASKED
     """The service's queue, once somebody has looked."""
@@ -74,7 +74,7 @@ def awaited(saga: Saga[Any], instance: Instance, names: Names, unsent: Collectio
 def _awaited(planned: Planned, leg: Leg, instance: Instance, names: Names, unsent: bool) -> Awaited:
     assert not isinstance(planned.node, Publish)
     policy, service = retry_policy(planned, leg), planned.node.to
-    held: Held = "parked" if instance.status == "parked" else "paused" if instance.paused else ""
+    held: Standstill = "parked" if instance.status == "parked" else "paused" if instance.paused else ""
     return Awaited(
         step=planned.name,
         operation=leg.operation,

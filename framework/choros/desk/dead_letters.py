@@ -25,7 +25,7 @@ from choros.transport.copies import (
 )
 from choros.transport.topology import DELIVERY_LIMIT, Names
 from choros.wire.attributes import LAST_MOMENT
-from choros.wire.envelope import Envelope, Kind, Wire
+from choros.wire.envelope import Envelope, MessageKind, Wire
 
 _ID_DIGITS = 12
 _LONGEST = 512
@@ -51,7 +51,7 @@ class DeadLetter:
     """Made of all that it says, so that it is the same whenever it is looked at."""
     queue: str
     """The queue that it was taken from."""
-    kind: Kind
+    kind: MessageKind
     """What waits in that queue."""
     reason: str
     parked_at: float | None
@@ -87,7 +87,7 @@ def dead_letter(wire: Wire, dead: str, names: Names) -> DeadLetter:
     """What is known of a message in this queue of dead letters."""
     queue, death = _original(wire, dead, names), _death(wire.headers)
     envelope, unreadable = _read(wire)
-    said = _Said(wire, envelope)
+    said = _Attributes(wire, envelope)
     return DeadLetter(
         id=_identity(dead, wire),
         queue=queue,
@@ -163,7 +163,7 @@ def _read(wire: Wire) -> tuple[Envelope | None, str]:
         return None, rejected.sentence
 
 
-class _Said:
+class _Attributes:
     """What a message says of itself: read, or else as its headers have it."""
 
     def __init__(self, wire: Wire, envelope: Envelope | None) -> None:

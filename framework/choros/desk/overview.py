@@ -40,7 +40,7 @@ class Summary:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class WantedSagas:
     """Which instances are looked for; what is left out, any."""
 
     saga: str = ""
@@ -76,7 +76,7 @@ class Overview:
     """When the last one that was looked at began, if the look ended there."""
 
 
-async def overview(sagas: Sagas, store: Store, wanted: Wanted, limit: int, most: int = MOST_LOOKED) -> Overview:
+async def overview(sagas: Sagas, store: Store, wanted: WantedSagas, limit: int, most: int = MOST_LOOKED) -> Overview:
     """Up to `limit` instances, the last started first; raises StoreUnreachable. Without `sagas` it says what the store
     alone knows."""
     seen, looked = Overview(), 0
@@ -100,7 +100,7 @@ async def summary_of(sagas: Sagas, store: Store, record: Record) -> Summary:
 
 
 async def _summaries(
-    sagas: Sagas, store: Store, wanted: Wanted, page_size: int
+    sagas: Sagas, store: Store, wanted: WantedSagas, page_size: int
 ) -> AsyncIterator[tuple[Record, Summary | None]]:
     steps, cursor = _Steps(sagas, store), _place(wanted)
     while True:
@@ -115,7 +115,7 @@ async def _summaries(
         page_size = PAGE
 
 
-def _place(wanted: Wanted) -> str:
+def _place(wanted: WantedSagas) -> str:
     """Looking from a moment on costs no more than looking from the newest on."""
     return "" if wanted.before == inf else Position(wanted.before, "").cursor
 

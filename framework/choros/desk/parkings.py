@@ -19,7 +19,7 @@ MOST_BESIDE = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class WantedLetters:
     """Which dead letters; what is not said wants them all."""
 
     ids: frozenset[str] = frozenset()
@@ -98,7 +98,7 @@ async def listing(
     transport: LookingTransport,
     queues: Sequence[str],
     names: Names,
-    wanted: Wanted,
+    wanted: WantedLetters,
     *,
     limit: int,
     skip: int = 0,
@@ -154,6 +154,6 @@ async def beside(transport: LookingTransport, queues: Iterable[str], names: Name
         unread[dead] = seen.waiting
         with suppress(BrokerMisconfigured):
             if seen.waiting <= MOST_BESIDE:
-                its += (await listing(transport, [dead], names, Wanted(saga=saga_id), limit=MOST_BESIDE)).found
+                its += (await listing(transport, [dead], names, WantedLetters(saga=saga_id), limit=MOST_BESIDE)).found
                 del unread[dead]
     return Beside(its, unread)

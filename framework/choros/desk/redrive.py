@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from choros.desk.dead_letters import DeadLetter, StaysParked, way_back
 from choros.desk.editing import edited_letter
-from choros.desk.parkings import Shown, Wanted, shown
+from choros.desk.parkings import Shown, WantedLetters, shown
 from choros.runtime.orchestrator.signature import Signature
 from choros.sources import fresh_id, now
 from choros.telemetry.logs import get_logger
@@ -34,11 +34,11 @@ MOST_BODY = 64 * 1024
 """Bytes of a body that are kept with the record of an act."""
 AT_ONCE, MOST_AT_ONCE = 32, 16 * 1024 * 1024
 """Dead letters that are acted on together, and bytes of them."""
-Verb = Literal["redrive", "edit", "drop"]
+LetterVerb = Literal["redrive", "edit", "drop"]
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class ActedOn:
     """What came of an act on one dead letter."""
 
     letter: DeadLetter
@@ -54,40 +54,40 @@ class Acts:
     ) -> None:
         self._transport, self._names, self._signature, self._clock = transport, names, by, clock
 
-    async def redrive(self, letter: DeadLetter, delivery: Delivery) -> Done:
+    async def redrive(self, letter: DeadLetter, delivery: Delivery) -> ActedOn:
         """Put it back to where it was parked from."""
         return await self._put_back("redrive", letter, delivery, delivery.wire)
 
-    async def edit(self, letter: DeadLetter, delivery: Delivery, edited: Wire) -> Done:
+    async def edit(self, letter: DeadLetter, delivery: Delivery, edited: Wire) -> ActedOn:
         """Put this back in its place, of which nothing but the body is another."""
         return await self._put_back("edit", edited_letter(letter, edited), delivery, edited)
 
-    async def drop(self, letter: DeadLetter, delivery: Delivery) -> Done:
+    async def drop(self, letter: DeadLetter, delivery: Delivery) -> ActedOn:
         """Let go of it; the record keeps the beginning of its body."""
         if not await self._note("drop", letter, body=delivery.wire.body):
-            return Done(letter, _UNRECORDED)
+            return ActedOn(letter, _UNRECORDED)
         if delivery.lost:
-            return Done(letter, "The connection was lost before it could be taken out.")
+            return ActedOn(letter, "The connection was lost before it could be taken out.")
         await delivery.ack()
         return self._told("drop", letter)
 
-    async def _put_back(self, verb: Verb, letter: DeadLetter, delivery: Delivery, wire: Wire) -> Done:
+    async def _put_back(self, verb: LetterVerb, letter: DeadLetter, delivery: Delivery, wire: Wire) -> ActedOn:
         try:
             exchange, key = way_back(letter, self._names)
         except StaysParked as stays:
-            return Done(letter, stays.sentence)
+            return ActedOn(letter, stays.sentence)
         bodies = {} if wire.body == delivery.wire.body else {"body": delivery.wire.body, "edited": wire.body}
         if not await self._note(verb, letter, **bodies):
-            return Done(letter, _UNRECORDED)
+            return ActedOn(letter, _UNRECORDED)
         published = await self._transport.post(exchange, key, redriven_copy(wire))
         if published is not Published.CONFIRMED:
-            return Done(letter, _LEFT[published])
+            return ActedOn(letter, _LEFT[published])
         if delivery.lost:
-            return Done(letter, "It went back, but the connection was lost before it could be taken out here.")
+            return ActedOn(letter, "It went back, but the connection was lost before it could be taken out here.")
         await delivery.ack()
         return self._told(verb, letter)
 
-    async def _note(self, verb: Verb, letter: DeadLetter, **bodies: bytes) -> bool:
+    async def _note(self, verb: LetterVerb, letter: DeadLetter, **bodies: bytes) -> bool:
         act: dict[str, Any] = {"id": fresh_id(), "at": rfc3339(self._clock()), "by": "", "reason": ""}
         act |= {**self._signature.of(None), "act": verb, "letter": letter.row()}
         for name, body in bodies.items():
@@ -95,12 +95,12 @@ class Acts:
         wire = Wire(json.dumps(act, ensure_ascii=False).encode("utf-8", "replace"), {}, "application/json")
         return await self._transport.post(self._names.acts, "", wire) is Published.CONFIRMED
 
-    def _told(self, verb: Verb, letter: DeadLetter) -> Done:
+    def _told(self, verb: LetterVerb, letter: DeadLetter) -> ActedOn:
         log.info(
             f"choros.dead.{verb}", letter=letter.id, queue=letter.queue, type=letter.type, saga_id=letter.saga_id,
             step=letter.step, by=self._signature.by, reason=self._signature.reason,
         )  # fmt: skip
-        return Done(letter)
+        return ActedOn(letter)
 
 
 _UNRECORDED = "The record of the act was not taken by the broker, so nothing was done."
@@ -111,18 +111,18 @@ _LEFT = {
 }
 
 
-Act = Callable[[DeadLetter, Delivery], Awaitable[Done]]
+LetterAct = Callable[[DeadLetter, Delivery], Awaitable[ActedOn]]
 
 
 async def act_on_all(
     transport: LookingTransport,
     queues: Iterable[str],
     names: Names,
-    wanted: Wanted,
-    act: Act,
+    wanted: WantedLetters,
+    act: LetterAct,
     *,
     most: int = sys.maxsize,
-) -> AsyncIterator[Done]:
+) -> AsyncIterator[ActedOn]:
     """Do it to those that are wanted, some at a time, in their order; to so many at most."""
     for queue in queues:
         look = await transport.look(queue)
@@ -136,7 +136,7 @@ async def act_on_all(
             await look.close()
 
 
-async def _in_turn(one: Shown, act: Act, turns: Mapping[tuple[str, str], asyncio.Lock]) -> Done:
+async def _in_turn(one: Shown, act: LetterAct, turns: Mapping[tuple[str, str], asyncio.Lock]) -> ActedOn:
     """Facts of one stream one after the other: who handles them in order takes no earlier one behind a later."""
     letter, delivery = one
     if not letter.stream:
@@ -145,7 +145,7 @@ async def _in_turn(one: Shown, act: Act, turns: Mapping[tuple[str, str], asyncio
         return await act(letter, delivery)
 
 
-async def _batch(letters: AsyncIterator[Shown], wanted: Wanted, most: int) -> list[Shown]:
+async def _batch(letters: AsyncIterator[Shown], wanted: WantedLetters, most: int) -> list[Shown]:
     batch: list[Shown] = []
     async for letter, delivery in letters:
         if wanted.has(letter):

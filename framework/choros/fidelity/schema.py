@@ -15,7 +15,7 @@ from uuid import uuid4
 from pydantic import Secret, SecretBytes, SecretStr
 from pydantic_core import SchemaSerializer, SchemaValidator
 
-Node = Mapping[str, Any]
+SchemaNode = Mapping[str, Any]
 """A part of a core schema: what pydantic's own documentation lists, by `type`."""
 Compare = Callable[[Any, Any], str | None]
 """None where two values are the same: `comparison.first_difference`."""
@@ -42,7 +42,7 @@ _MAKERS = (list, dict, set, frozenset, tuple, str, int, float, bool, uuid4)
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class Misfit:
     """Why a class is refused."""
 
     place: str
@@ -55,7 +55,7 @@ class Fault:
 class Fidelity:
     """What was found out about a class."""
 
-    faults: list[Fault] = field(default_factory=list)
+    faults: list[Misfit] = field(default_factory=list)
     doubtful: bool = False
     """Whether each value has to be read back."""
     floats: bool = False
@@ -74,7 +74,7 @@ class Fidelity:
         return any(one.__subclasses__() for one in self.nested)
 
 
-def judge(schema: Node, compare: Compare) -> Fidelity:
+def judge(schema: SchemaNode, compare: Compare) -> Fidelity:
     """The fidelity of the class that this core schema was made of."""
     judging = _Judging(schema, compare)
     judging.visit(judging.root, "", {})
@@ -84,16 +84,16 @@ def judge(schema: Node, compare: Compare) -> Fidelity:
 class _Judging:
     """One walk through a schema."""
 
-    def __init__(self, schema: Node, compare: Compare) -> None:
+    def __init__(self, schema: SchemaNode, compare: Compare) -> None:
         self.found = Fidelity()
         self._compare = compare
-        definitions: Sequence[Node] = schema.get("definitions", ()) if schema["type"] == "definitions" else ()
+        definitions: Sequence[SchemaNode] = schema.get("definitions", ()) if schema["type"] == "definitions" else ()
         self._definitions = {node["ref"]: node for node in definitions}
         self._seen: set[str] = set()
         self._around = 0
-        self.root: Node = schema["schema"] if schema["type"] == "definitions" else schema
+        self.root: SchemaNode = schema["schema"] if schema["type"] == "definitions" else schema
 
-    def visit(self, node: Node, place: str, config: Node) -> None:
+    def visit(self, node: SchemaNode, place: str, config: SchemaNode) -> None:
         """Look at a part; `config` is that of the class around it."""
         kind: str = node["type"]
         if _hides(node):
@@ -117,11 +117,11 @@ class _Judging:
         if self._around and not always:
             self._doubt()
         else:
-            self.found.faults.append(Fault(place, what, hint))
+            self.found.faults.append(Misfit(place, what, hint))
 
     # --- single values ---
 
-    def _scalar(self, kind: str, place: str, config: Node) -> None:
+    def _scalar(self, kind: str, place: str, config: SchemaNode) -> None:
         self.found.plain = self.found.plain and kind in _PLAIN
         if kind == "decimal":
             self.found.decimals = True
@@ -134,23 +134,23 @@ class _Judging:
         elif kind in ("date", "timedelta"):
             self._moment(config)
 
-    def _bytes(self, place: str, config: Node) -> None:
+    def _bytes(self, place: str, config: SchemaNode) -> None:
         written, read = config.get("ser_json_bytes", "utf8"), config.get("val_json_bytes", "utf8")
         if written != read:
             hint = f"ConfigDict(ser_json_bytes={written!r}, val_json_bytes={written!r})."
             self._fault(place, f"is written as {written} and read as {read}", hint)
 
-    def _moment(self, config: Node) -> None:
+    def _moment(self, config: SchemaNode) -> None:
         if config.keys() & {"ser_json_timedelta", "ser_json_temporal", "val_temporal_unit"}:
             self._doubt()
 
-    def _clock(self, node: Node, place: str, config: Node) -> None:
+    def _clock(self, node: SchemaNode, place: str, config: SchemaNode) -> None:
         """An offset is written without its seconds; only what has none is sure to survive."""
         self._moment(config)
         if node.get("tz_constraint") != "naive":
             self._doubt()
 
-    def _finite(self, node: Node, place: str, config: Node) -> None:
+    def _finite(self, node: SchemaNode, place: str, config: SchemaNode) -> None:
         """A literal or an enum: each of its members is tried."""
         survive = [self._survives(node, member, config) for member in node.get("expected") or node["members"]]
         if not any(survive):
@@ -160,14 +160,14 @@ class _Judging:
 
     # --- many values ---
 
-    def _several(self, node: Node, place: str, config: Node) -> None:
+    def _several(self, node: SchemaNode, place: str, config: SchemaNode) -> None:
         items = node.get("items_schema", {"type": "any"})
         if node["type"] in ("set", "frozenset"):
             self.found.plain = False
         for one in items if isinstance(items, list) else [items]:
             self.visit(one, f"{place}[]", config)
 
-    def _dict(self, node: Node, place: str, config: Node) -> None:
+    def _dict(self, node: SchemaNode, place: str, config: SchemaNode) -> None:
         self.found.plain = False
         keys = self._resolved(node.get("keys_schema", {"type": "any"}))
         if keys["type"] in _UNFIT_KEYS:
@@ -177,7 +177,7 @@ class _Judging:
         self.visit(keys, f"{place}[]", config)
         self.visit(node.get("values_schema", {"type": "any"}), f"{place}[]", config)
 
-    def _union(self, node: Node, place: str, config: Node) -> None:
+    def _union(self, node: SchemaNode, place: str, config: SchemaNode) -> None:
         """JSON tells the members apart where each has a shape of its own."""
         choices = [choice[0] if isinstance(choice, tuple) else choice for choice in node["choices"]]
         shapes = [self._shapes(choice) for choice in choices]
@@ -190,14 +190,14 @@ class _Judging:
             self.visit(choice, place, config)
         self._around -= 1
 
-    def _tagged(self, node: Node, place: str, config: Node) -> None:
+    def _tagged(self, node: SchemaNode, place: str, config: SchemaNode) -> None:
         if not isinstance(node["discriminator"], str):
             self._doubt()
         for choice in node["choices"].values():
             if isinstance(choice, Mapping):
                 self.visit(choice, place, config)
 
-    def _shapes(self, node: Node) -> list[str]:
+    def _shapes(self, node: SchemaNode) -> list[str]:
         """The shapes that its JSON may have; none where that is not known."""
         node = self._resolved(node)
         kind = node["type"]
@@ -215,19 +215,19 @@ class _Judging:
 
     # --- classes ---
 
-    def _model(self, node: Node, place: str, config: Node) -> None:
+    def _model(self, node: SchemaNode, place: str, config: SchemaNode) -> None:
         own = node.get("config", {})
         if node.get("post_init") or node.get("custom_init"):
             self._doubt()
         self._nest(node, place)
         self.visit(node["schema"], place, own)
 
-    def _nest(self, node: Node, place: str) -> None:
+    def _nest(self, node: SchemaNode, place: str) -> None:
         """Of the message itself the very class is known where it is sent."""
         if place and isinstance(node.get("cls"), type) and node["cls"] not in self.found.nested:
             self.found.nested.append(node["cls"])
 
-    def _fields(self, node: Node, place: str, config: Node) -> None:
+    def _fields(self, node: SchemaNode, place: str, config: SchemaNode) -> None:
         config = {**config, **node.get("config", {})}
         extra = node.get("extra_behavior") or config.get("extra_fields_behavior", "ignore")
         if node["type"] == "typed-dict" or node.get("computed_fields"):
@@ -242,7 +242,7 @@ class _Judging:
         for name, one in _named_fields(node):
             self._field(one, _under(place, name), name, config)
 
-    def _field(self, one: Node, place: str, name: str, config: Node) -> None:
+    def _field(self, one: SchemaNode, place: str, name: str, config: SchemaNode) -> None:
         if one.get("init") is False:
             self._fault(place, "is written, but cannot be read", "leave out init=False.")
         if "init_only" in one or "serialization_exclude_if" in one:
@@ -253,14 +253,14 @@ class _Judging:
             self._alias(one, place, name, config)
         self.visit(one["schema"], place, config)
 
-    def _left_out(self, one: Node, place: str) -> None:
+    def _left_out(self, one: SchemaNode, place: str) -> None:
         if one["schema"]["type"] == "default":
             self._doubt()
         else:
             what = "is left out of what is written, but needed by whoever reads"
             self._fault(place, what, "give it a default, or send it.")
 
-    def _alias(self, one: Node, place: str, name: str, config: Node) -> None:
+    def _alias(self, one: SchemaNode, place: str, name: str, config: SchemaNode) -> None:
         read = _read_as(one, name, config)
         written = one.get("serialization_alias", name) if config.get("serialize_by_alias") else name
         if written not in read:
@@ -269,11 +269,11 @@ class _Judging:
 
     # --- what is around others ---
 
-    def _within(self, node: Node, place: str, config: Node) -> None:
+    def _within(self, node: SchemaNode, place: str, config: SchemaNode) -> None:
         """It changes nothing of what is in it."""
         self.visit(node["schema"], place, config)
 
-    def _default(self, node: Node, place: str, config: Node) -> None:
+    def _default(self, node: SchemaNode, place: str, config: SchemaNode) -> None:
         """A default is not validated, so it may be anything. Where a user's own code would have a say it is not tried,
         and is in doubt anyhow."""
         self._within(node, place, config)
@@ -284,14 +284,14 @@ class _Judging:
         if not (known and self._keeps(node["schema"], make() if make else node["default"], config)):
             self._doubt()
 
-    def _keeps(self, node: Node, value: Any, config: Node) -> bool:
+    def _keeps(self, node: SchemaNode, value: Any, config: SchemaNode) -> bool:
         """Whether this value survives as a value of that part."""
         if value is None or value == ():
             return node["type"] in ("nullable", "tuple", "any")
         whole = {"type": "definitions", "schema": node, "definitions": list(self._definitions.values())}
         return self._survives(whole if self._definitions else node, value, config)
 
-    def _survives(self, node: Node, value: Any, config: Node) -> bool:
+    def _survives(self, node: SchemaNode, value: Any, config: SchemaNode) -> bool:
         schema: Any = {name: part for name, part in node.items() if name not in ("metadata", "ref")}
         own: Any = config
         try:
@@ -301,7 +301,7 @@ class _Judging:
         except Exception:
             return False
 
-    def _function(self, node: Node, place: str, config: Node) -> None:
+    def _function(self, node: SchemaNode, place: str, config: SchemaNode) -> None:
         """It may make anything of a value, again and again."""
         self._doubt()
         around = node["type"] in _AROUND
@@ -310,36 +310,36 @@ class _Judging:
             self.visit(node["schema"], place, config)
         self._around -= around
 
-    def _branch(self, node: Node, place: str, config: Node) -> None:
+    def _branch(self, node: SchemaNode, place: str, config: SchemaNode) -> None:
         """What is built is not read by the same rule."""
         self._doubt()
         self.visit(node.get("strict_schema") or node.get("json_schema") or node["steps"][0], place, config)
 
-    def _reference(self, node: Node, place: str, config: Node) -> None:
+    def _reference(self, node: SchemaNode, place: str, config: SchemaNode) -> None:
         target = self._definitions[node["schema_ref"]]
         self._nest(target, place)
         if node["schema_ref"] not in self._seen:
             self._seen.add(node["schema_ref"])
             self.visit(target, place, config)
 
-    def _resolved(self, node: Node) -> Node:
+    def _resolved(self, node: SchemaNode) -> SchemaNode:
         return self._definitions[node["schema_ref"]] if node["type"] == "definition-ref" else node
 
-    def _json(self, node: Node, place: str, config: Node) -> None:
+    def _json(self, node: SchemaNode, place: str, config: SchemaNode) -> None:
         what = "is written as what it holds, but read as a text of JSON"
         self._fault(place, what, "declare what it holds, without Json.")
 
-    def _generator(self, node: Node, place: str, config: Node) -> None:
+    def _generator(self, node: SchemaNode, place: str, config: SchemaNode) -> None:
         self._fault(place, "is used up when it is written", "declare a tuple.")
 
-    def _unknown(self, node: Node, place: str, config: Node) -> None:
+    def _unknown(self, node: SchemaNode, place: str, config: SchemaNode) -> None:
         if node["type"] in ("is-instance", "is-subclass", "callable"):
             self._fault(place, "is of a kind that no JSON is read as", "a pydantic model, or a field of plain values.")
         self._doubt()
 
 
-_Look = Callable[[_Judging, Node, str, Node], None]
-_LOOK: dict[str, _Look] = {
+_Judge = Callable[[_Judging, SchemaNode, str, SchemaNode], None]
+_LOOK: dict[str, _Judge] = {
     "datetime": _Judging._clock,
     "time": _Judging._clock,
     "literal": _Judging._finite,
@@ -368,12 +368,12 @@ def _under(place: str, name: str) -> str:
     return f"{place}.{name}" if place else name
 
 
-def _named_fields(node: Node) -> Iterator[tuple[str, Node]]:
+def _named_fields(node: SchemaNode) -> Iterator[tuple[str, SchemaNode]]:
     fields = node["fields"]
     yield from fields.items() if isinstance(fields, Mapping) else ((one["name"], one) for one in fields)
 
 
-def _read_as(one: Node, name: str, config: Node) -> set[str]:
+def _read_as(one: SchemaNode, name: str, config: SchemaNode) -> set[str]:
     """The names that a reader knows the field by."""
     alias = one.get("validation_alias")
     if alias is None:
@@ -384,7 +384,7 @@ def _read_as(one: Node, name: str, config: Node) -> set[str]:
     return by_alias | ({name} if by_name else set())
 
 
-def _hides(node: Node) -> bool:
+def _hides(node: SchemaNode) -> bool:
     """Whether it is one of pydantic's secrets, written as they are by default."""
     shown = node.get("strict_schema", node)
     function = shown.get("serialization", {}).get("function")
@@ -394,7 +394,7 @@ def _hides(node: Node) -> bool:
     return made_by in _SECRETS or "Secret." in getattr(made_by, "__qualname__", "")
 
 
-def _are_texts(node: Node) -> bool:
+def _are_texts(node: SchemaNode) -> bool:
     """Whether these keys are literals or members of an enum, each with a text for its value."""
     values = node.get("expected") or [getattr(one, "value", one) for one in node.get("members", ())]
     return node["type"] in ("literal", "enum") and bool(values) and all(type(one) is str for one in values)

@@ -58,11 +58,11 @@ class Addresses:
 
 Unfinished = Callable[[], Sequence[str]]
 """Names the calls that have not ended, from any thread."""
-Begun = Callable[[Callable[[], None], Unfinished], None]
+OnBegun = Callable[[Callable[[], None], Unfinished], None]
 """Told once a role is open: what stops it in order, and what names the calls that have not ended."""
 
 
-class Running(Protocol):
+class RunningRole(Protocol):
     """Something with a loop of its own."""
 
     @property
@@ -187,7 +187,7 @@ async def run_role(
     *,
     health_file: Path | None = None,
     settings: Settings = NOTHING_SET,
-    begun: Begun = lambda *_: None,
+    begun: OnBegun = lambda *_: None,
 ) -> None:
     """Run a role until it is stopped: `orchestrator`, `service:NAME`, `subscriber:NAME` or `all`.
 
@@ -217,7 +217,7 @@ def longest_drain(app: App, settings: Settings) -> float:
     )
 
 
-def _stop_soon(parts: list[Running]) -> None:
+def _stop_soon(parts: list[RunningRole]) -> None:
     stopping = asyncio.ensure_future(stop_all(parts))
     _stopping.add(stopping)
     stopping.add_done_callback(_stopping.discard)
@@ -227,7 +227,7 @@ _stopping: set[asyncio.Future[None]] = set()
 """Held here until they have ended: the loop holds its tasks only weakly."""
 
 
-def _unfinished(parts: Sequence[Running]) -> Sequence[str]:
+def _unfinished(parts: Sequence[RunningRole]) -> Sequence[str]:
     calls = [part.calls for part in parts if isinstance(part, (Participant, Subscriber))]
     return [name for one in calls for name in one.unfinished]
 
@@ -239,14 +239,14 @@ async def open_role(
     stack: AsyncExitStack,
     vitals: Vitals | None = None,
     settings: Settings = NOTHING_SET,
-) -> list[Running]:
+) -> list[RunningRole]:
     """Connect what a role needs; `stack` closes it. Raises UsageError for a role that the application has not."""
     kind, _, name = _role_of(app, role)
     vitals = vitals or Vitals(role)
     waiting = Waiting(settings.seconds("wait"))
     opening = partial(connected, addresses, app, f"{app.namespace}.{role}")
     transport = await waiting.until(lambda: stack.enter_async_context(opening()))
-    parts: list[Running] = []
+    parts: list[RunningRole] = []
     if kind == "all":
         services = [s for s in app.services.values() if s.handlers or s.reactions]
         for service in services:
@@ -318,7 +318,7 @@ async def _open_service(
     vitals: Vitals,
     settings: Settings,
     kind: str = "",
-) -> Sequence[Running]:
+) -> Sequence[RunningRole]:
     waiting = Waiting(settings.seconds("wait"))
     database = await _entered(addresses.database, partial(opened_database, addresses, app, service), stack, waiting)
     parts: list[Participant | Subscriber] = []
@@ -346,7 +346,7 @@ async def _open_service(
     return parts
 
 
-async def run_together(parts: list[Running]) -> None:
+async def run_together(parts: list[RunningRole]) -> None:
     """Run all until one ends, then stop the others; raises what ended it."""
     tasks = [asyncio.create_task(in_order(part.run)) for part in parts]
     try:
@@ -360,7 +360,7 @@ async def run_together(parts: list[Running]) -> None:
             raise plainly(error)
 
 
-async def stop_all(parts: list[Running]) -> None:
+async def stop_all(parts: list[RunningRole]) -> None:
     """Ask all to finish."""
     stopping = [waiting for part in parts if (waiting := part.stop()) is not None]
     await asyncio.gather(*stopping)

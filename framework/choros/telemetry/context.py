@@ -18,8 +18,8 @@ from choros.telemetry.logs import ids, speaking
 from choros.version import __version__
 from choros.wire.envelope import Envelope
 
-Entry = MutableMapping[str, Any]
-Processor = Callable[[Any, str, Entry], Any]
+LogEntry = MutableMapping[str, Any]
+Processor = Callable[[Any, str, LogEntry], Any]
 
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 _SEEN_OTHERWISE = ("aio_pika", "aiormq")
@@ -106,17 +106,17 @@ def _formatter(service: str, as_json: bool) -> structlog.stdlib.ProcessorFormatt
 def _saying(service: str) -> Processor:
     """A processor that adds who is speaking."""
 
-    def say(_logger: Any, _method: str, entry: Entry) -> Entry:
+    def say(_logger: Any, _method: str, entry: LogEntry) -> LogEntry:
         return {"service": service, "version": __version__, **entry}
 
     return say
 
 
-def _add_ids(_logger: Any, _method: str, entry: Entry) -> Entry:
+def _add_ids(_logger: Any, _method: str, entry: LogEntry) -> LogEntry:
     """Say which message is being worked on, unless the entry itself does."""
     return {**ids(), **entry}
 
 
-def _for_people(logger: Any, method: str, entry: Entry) -> str:
+def _for_people(logger: Any, method: str, entry: LogEntry) -> str:
     entry.pop("version", None)
     return str(structlog.dev.ConsoleRenderer(colors=True)(logger, method, entry))

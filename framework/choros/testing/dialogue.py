@@ -60,11 +60,11 @@ class SagaTest:
         """Where the saga stands."""
         return self.instance.status
 
-    def expect_command(self, command: type[Command[Any]] | Command[Any], to: str = "") -> Exchange:
+    def expect_command(self, command: type[Command[Any]] | Command[Any], to: str = "") -> SentCommand:
         """The saga commands this now: of this type, or equal to this message; to that service, if it is named."""
         return self._expect("do", "command", command, to)
 
-    def expect_compensation(self, command: type[Command[Any]] | Command[Any], to: str = "") -> Exchange:
+    def expect_compensation(self, command: type[Command[Any]] | Command[Any], to: str = "") -> SentCommand:
         """The saga undoes a step with this now."""
         return self._expect("undo", "compensation", command, to)
 
@@ -95,7 +95,9 @@ class SagaTest:
         """Ask for the saga to be undone."""
         self._decide(CancelRequested("cancel"))
 
-    def _expect(self, operation: Operation, shown: str, wanted: type[Command[Any]] | Command[Any], to: str) -> Exchange:
+    def _expect(
+        self, operation: Operation, shown: str, wanted: type[Command[Any]] | Command[Any], to: str
+    ) -> SentCommand:
         state = f"the saga is {self.status}"
         if not self._commands:
             self._fail(f"Expected the {shown} {_named(wanted)}, but nothing was sent: {state}")
@@ -106,7 +108,7 @@ class SagaTest:
             aim = f" to {to!r}" if to else ""
             self._fail(f"Expected the {shown} {_named(wanted)}{aim}, but the saga sent {said}")
         self._commands.pop(0)
-        return Exchange(self, send, message)
+        return SentCommand(self, send, message)
 
     def _answer(self, send: Send, outcome: Any, data: Reply, code: str = "") -> None:
         self._replies += 1
@@ -130,7 +132,7 @@ class SagaTest:
         raise AssertionError(f"{sentence}.\nWhat happened in saga {self.saga.name!r}:\n{history}")
 
 
-class Exchange:
+class SentCommand:
     """A command that the saga sent, to be answered in the place of its participant."""
 
     def __init__(self, test: SagaTest, send: Send, message: Message) -> None:

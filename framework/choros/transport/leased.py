@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from choros.sources import full_jitter
@@ -20,6 +21,9 @@ from choros.transport.copies import (
 from choros.transport.port import Published
 from choros.transport.topology import Names
 from choros.wire.envelope import Wire
+
+CopyTo = Callable[[str, str, Wire], Awaitable[Published]]
+"""Publishes a copy: exchange, key, message."""
 
 _log = get_logger(__name__)
 

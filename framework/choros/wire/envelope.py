@@ -21,8 +21,8 @@ from pydantic_core import from_json
 from choros.errors import MessageRejected
 from choros.wire.attributes import one_of, read_count, read_text, read_time, read_trace, read_traceparent, rfc3339
 
-Kind = Literal["command", "reply", "fact"]
-Outcome = Literal["ok", "refused", "failed"]
+MessageKind = Literal["command", "reply", "fact"]
+ReplyOutcome = Literal["ok", "refused", "failed"]
 
 MAX_BODY = 1024 * 1024
 """Bytes; RabbitMQ 4 itself stops at 16 MiB."""
@@ -46,7 +46,7 @@ class Envelope:
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
     id: str
     """The event's identity: survives every resend. (The AMQP message_id is another, fresh for every publish.)"""
-    kind: Kind
+    kind: MessageKind
     type: str
     source: str
     time: float
@@ -65,7 +65,7 @@ class Envelope:
     saga_version: int = 0
     step: str = ""
     attempt: int = 0
-    outcome: Outcome | Literal[""] = ""
+    outcome: ReplyOutcome | Literal[""] = ""
     """How a command went; on replies only."""
     reply_to: str = ""
     not_after: float | None = None

@@ -31,10 +31,10 @@ from choros_verify.simulation.shrinking import shrink
 from choros_verify.simulation.stage import always
 
 app = Verbs(help="An application in a simulated world, with faults.")
-Starts = Annotated[
+StartOptions = Annotated[
     list[str] | None, typer.Option(metavar="JSON", help="a start message, or SAGA=JSON, if none can be made up")
 ]
-Replies = Annotated[list[str] | None, typer.Option(metavar="TYPE=JSON", help="a reply if none can be made up")]
+ReplyOptions = Annotated[list[str] | None, typer.Option(metavar="TYPE=JSON", help="a reply if none can be made up")]
 MOST_TOLD = 3
 """Failures told in full."""
 
@@ -51,8 +51,8 @@ def run(
     report: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="where to write the figures as JSON")
     ] = None,
-    start: Starts = None,
-    reply: Replies = None,
+    start: StartOptions = None,
+    reply: ReplyOptions = None,
 ) -> None:
     """Run an application under so many seeds, and check every promise in every run."""
     writable(report)
@@ -80,8 +80,8 @@ def replay(
     seed: Annotated[int, typer.Argument(help="the seed of the run")],
     application: AppName,
     whole: Annotated[bool, typer.Option("--whole", help="tell it as it was, without leaving anything out")] = False,
-    start: Starts = None,
-    reply: Replies = None,
+    start: StartOptions = None,
+    reply: ReplyOptions = None,
 ) -> None:
     """Run one seed again, and tell what happened; of a failure only what it takes."""
     scene = _scene(load_app(application), start or (), reply or ())

@@ -23,7 +23,7 @@ from choros.roles.loading import load_app
 from choros.saga.saga import Saga
 from choros_verify.exploration.bounds import AGED, LONG, SHORT, Bounds
 from choros_verify.exploration.explore import Exploration, at_providers
-from choros_verify.exploration.report import SCHEMA, Report, lines, report
+from choros_verify.exploration.report import SCHEMA, ExplorationReport, lines, report
 from choros_verify.exploration.states import Left
 from choros_verify.exploration.trial import Tried, try_mutants
 from choros_verify.simulation.real_code import RealCodeReport, every_combination, fixed_replies
@@ -125,7 +125,7 @@ def _without_rules(so_far: Working, exploration: Exploration) -> tuple[list[dict
     return [one.to_json() for one in tried], not missed
 
 
-def _aged(so_far: Working, exploration: Exploration) -> Report:
+def _aged(so_far: Working, exploration: Exploration) -> ExplorationReport:
     """The same with participants that forget, within budgets of its own: that would multiply all the rest."""
     forgetful = replace(exploration, bounds=replace(exploration.bounds, budgets=AGED))
     found = report(forgetful, forgetful.run())

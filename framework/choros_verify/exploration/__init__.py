@@ -18,19 +18,19 @@ from choros.saga.saga import Saga
 from choros_verify.exploration.bounds import LONG, SHORT, Bounds
 from choros_verify.exploration.explore import Exploration
 from choros_verify.exploration.mutants import MUTANTS, Mutant
-from choros_verify.exploration.report import Report, lines, report
+from choros_verify.exploration.report import ExplorationReport, lines, report
 from choros_verify.exploration.states import Left
 from choros_verify.exploration.trial import Tried, try_mutant, try_mutants
 
 __all__ = [
-    "LONG", "MUTANTS", "SHORT", "Bounds", "Exploration", "Left", "Mutant", "Report", "Tried", "explore", "lines",
-    "report", "try_mutant", "try_mutants",
+    "LONG", "MUTANTS", "SHORT", "Bounds", "Exploration", "ExplorationReport", "Left", "Mutant", "Tried", "explore",
+    "lines", "report", "try_mutant", "try_mutants",
 ]  # fmt: skip
 
 
 def explore(
     saga: Saga[Any], bounds: Bounds | None = None, *, start: str = "", replies: Mapping[str, str] | None = None
-) -> Report:
+) -> ExplorationReport:
     """Explore one saga; `start` is the body of its start message, `replies` are bodies by type name; what is missing is
     made up. Raises UsageError."""
     exploration = Exploration(saga, bounds or Bounds(), start=start, replies=replies or {})

@@ -15,12 +15,12 @@ from collections.abc import Callable, Iterator, Sequence
 
 from choros.saga.machine.inputs import Answered
 from choros_verify.exploration import holds
-from choros_verify.exploration.books import Books, Carried, Outcome, without
+from choros_verify.exploration.books import Books, Carried, Ending, without
 from choros_verify.exploration.decisions import Deciding
 from choros_verify.exploration.protocol import Protocol
-from choros_verify.exploration.wire import Deadline, Ordered, Wire, every
+from choros_verify.exploration.wire import Bags, Deadline, Ordered, every
 
-CarryingOut = Callable[[Books, Ordered], Sequence[Outcome]]
+CarryingOut = Callable[[Books, Ordered], Sequence[Ending]]
 """Every way in which a command may end at its participant."""
 
 
@@ -28,7 +28,7 @@ class Accounts:
     """All participants together are one number; behind it is a tuple with the books of each step."""
 
     def __init__(
-        self, carry_out: CarryingOut, orchestrator: Deciding, protocol: Protocol, wire: Wire, names: list[str],
+        self, carry_out: CarryingOut, orchestrator: Deciding, protocol: Protocol, wire: Bags, names: list[str],
         grow_old: bool = False,
     ) -> None:  # fmt: skip
         self._carry_out = carry_out
@@ -40,7 +40,7 @@ class Accounts:
         self.books: list[tuple[Books, ...]] = []
         self._numbers: dict[tuple[Books, ...], int] = {}
         self._carried: dict[tuple[int, int], list[Carried]] = {}
-        self._outcomes: dict[tuple[Books, Ordered], list[Outcome]] = {}
+        self._outcomes: dict[tuple[Books, Ordered], list[Ending]] = {}
         self._inert: dict[tuple[Books, Ordered], bool] = {}
         self._wanted: dict[int, tuple[int, int]] = {}
         self._at_work: dict[int, tuple[int, int]] = {}
@@ -79,12 +79,12 @@ class Accounts:
             self._carried[key] = carried
         return carried
 
-    def _one(self, number: int, ordered: Ordered, outcome: Outcome) -> Carried:
+    def _one(self, number: int, ordered: Ordered, outcome: Ending) -> Carried:
         after = self.replaced(number, ordered.step, outcome.books)
         reply = self._wire.number(outcome.reply) if outcome.reply else -1
         return Carried(after, reply, outcome, outcome.books.wrong(self._names[ordered.step]))
 
-    def _ends(self, books: Books, ordered: Ordered) -> list[Outcome]:
+    def _ends(self, books: Books, ordered: Ordered) -> list[Ending]:
         key = (books, ordered)
         if key not in self._outcomes:
             self._outcomes[key] = list(self._carry_out(books, ordered))

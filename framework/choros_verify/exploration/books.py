@@ -20,7 +20,7 @@ class Effect(NamedTuple):
     attempt: int = 0
 
 
-class Kept(NamedTuple):
+class KeptRow(NamedTuple):
     """One row."""
 
     effect: Effect
@@ -40,7 +40,7 @@ class Kept(NamedTuple):
 class Books(NamedTuple):
     """One step at its participant."""
 
-    rows: tuple[Kept, ...] = ()
+    rows: tuple[KeptRow, ...] = ()
     applied: int = 0
     """How often the effect was brought about."""
     undone: int = 0
@@ -61,14 +61,14 @@ class Books(NamedTuple):
         """Whether a person has taken the step over."""
         return self.taken_over or any(kept.operation == "close" for kept in self.rows)
 
-    def find(self, effect: Effect, operation: Operation, of: Literal["do", "undo"] = "do") -> Kept | None:
+    def find(self, effect: Effect, operation: Operation, of: Literal["do", "undo"] = "do") -> KeptRow | None:
         """The row of this command."""
         for kept in self.rows:
             if (kept.effect, kept.operation, kept.of) == (effect, operation, of):
                 return kept
         return None
 
-    def keep(self, kept: Kept) -> Books:
+    def keep(self, kept: KeptRow) -> Books:
         """With this row written."""
         others = [one for one in self.rows if _key(one) != _key(kept)]
         return self._replace(rows=tuple(sorted((*others, kept), key=_key)))
@@ -98,7 +98,7 @@ class Books(NamedTuple):
         return ""
 
 
-class Outcome(NamedTuple):
+class Ending(NamedTuple):
     """One way in which a command may end at its participant."""
 
     books: Books
@@ -117,11 +117,11 @@ class Carried(NamedTuple):
     accounts: int
     reply: int
     """-1 where there is none."""
-    outcome: Outcome
+    outcome: Ending
     wrong: str
 
 
-def _key(kept: Kept) -> tuple[Effect, str, str]:
+def _key(kept: KeptRow) -> tuple[Effect, str, str]:
     return kept.effect, kept.operation, kept.of
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from choros_verify.exploration.choices import Act
+from choros_verify.exploration.choices import ActKind
 from choros_verify.exploration.states import Left
 
 SHORT, LONG = Left(1, 1, 1), Left(2, 2, 1)
@@ -18,7 +18,7 @@ class Bounds:
     """How far an exploration goes."""
 
     budgets: Left = SHORT
-    acts: frozenset[Act] = frozenset({"cancel", "pause", "retry", "skip"})
+    acts: frozenset[ActKind] = frozenset({"cancel", "pause", "retry", "skip"})
     """What people do besides."""
     providers: frozenset[str] = frozenset()
     """Steps whose effect is at a provider, outside of the participant's database."""

@@ -25,9 +25,9 @@ from choros.saga.plan import Planned
 from choros_verify.exploration import holds
 from choros_verify.exploration.decisions import Decided, Deciding, Given, givens
 from choros_verify.exploration.protocol import Protocol
-from choros_verify.exploration.wire import Wire
+from choros_verify.exploration.wire import Bags
 
-Act = Literal["cancel", "retry", "skip", "pause"]
+ActKind = Literal["cancel", "retry", "skip", "pause"]
 NO_MESSAGE = -1
 
 
@@ -46,7 +46,7 @@ class Choice(NamedTuple):
 class Choices:
     """Knows them all."""
 
-    def __init__(self, orchestrator: Deciding, protocol: Protocol, wire: Wire, acts: frozenset[Act]) -> None:
+    def __init__(self, orchestrator: Deciding, protocol: Protocol, wire: Bags, acts: frozenset[ActKind]) -> None:
         self._orchestrator = orchestrator
         self._protocol = protocol
         self._wire = wire

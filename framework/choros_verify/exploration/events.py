@@ -11,7 +11,7 @@ from choros_verify.exploration.wire import Ordered
 Trouble = Literal["", "duplicate", "crash", "crash, publishes twice"]
 
 
-class Event(NamedTuple):
+class Happening(NamedTuple):
     """What happened, for the story."""
 
     kind: Literal["decided", "carried", "scanned", "expired", "forgotten", "horizon"]

@@ -15,15 +15,15 @@ from choros_verify.exploration.accounts import Accounts
 from choros_verify.exploration.books import Books
 from choros_verify.exploration.bounds import Bounds
 from choros_verify.exploration.decisions import Given
-from choros_verify.exploration.events import Event
+from choros_verify.exploration.events import Happening
 from choros_verify.exploration.holds import Violation
 from choros_verify.exploration.moves import Moves
-from choros_verify.exploration.orchestrator import Orchestrator
+from choros_verify.exploration.orchestrator import OrchestratorModel
 from choros_verify.exploration.participants import Participants
 from choros_verify.exploration.protocol import Protocol
-from choros_verify.exploration.search import Found, Progress, Search
-from choros_verify.exploration.states import World
-from choros_verify.exploration.wire import Wire
+from choros_verify.exploration.search import Found, OnStates, Search
+from choros_verify.exploration.states import WorldState
+from choros_verify.exploration.wire import Bags
 from choros_verify.simulation.inventing import invent
 
 
@@ -38,13 +38,13 @@ class Exploration:
     """The body of the start message; made up if empty."""
     replies: Mapping[str, str] = field(default_factory=dict)
     """Bodies of replies by type name, where those that are made up will not do."""
-    progress: Progress | None = None
+    progress: OnStates | None = None
 
-    def run(self) -> Found[Event]:
+    def run(self) -> Found[Happening]:
         """Walk; a violation is part of what is found. Raises UsageError where no example message can be made up."""
-        wire, saga = Wire(), self.saga
+        wire, saga = Bags(), self.saga
         replies = {**reply_examples(saga, self.replies), **self.replies}
-        orchestrator = Orchestrator(saga, self.protocol, wire, self.start or invent(saga.start).to_json(), replies)
+        orchestrator = OrchestratorModel(saga, self.protocol, wire, self.start or invent(saga.start).to_json(), replies)
         participants = Participants(saga, self.protocol, replies, self.bounds.providers, self.bounds.refusals)
         names = [planned.name for planned in saga.plan.steps]
         grow_old = self.bounds.budgets.horizons > 0
@@ -55,7 +55,7 @@ class Exploration:
             progress=self.progress, reduce=self.bounds.reduce,
         )  # fmt: skip
         nothing = accounts.number((Books(),) * len(names))
-        found = search.run(World(-1, nothing))
+        found = search.run(WorldState(-1, nothing))
         if found.complete and not found.violation and accounts.taken_late:
             _late(found, search, accounts.taken_late[0])
         found.ends = _ends(search.worlds(), orchestrator)
@@ -64,16 +64,16 @@ class Exploration:
         return found
 
 
-def _late(found: Found[Event], search: Search[Event], taken: tuple[int, Answered]) -> None:
+def _late(found: Found[Happening], search: Search[Happening], taken: tuple[int, Answered]) -> None:
     """A late reply would be acted on, in a state that does come about: none of this walk's stories brings it there, but
     longer ones may."""
     stored, answer = taken
     index = next(index for index, world in enumerate(search.worlds()) if world.stored == stored)
-    found.events = [*search.story(index), Event("decided", (Given((answer,)),))]
+    found.events = [*search.story(index), Happening("decided", (Given((answer,)),))]
     found.violation = Violation("a reply that came too late would change the saga", 8)
 
 
-def _ends(worlds: Iterable[World], orchestrator: Orchestrator) -> Counter[str]:
+def _ends(worlds: Iterable[WorldState], orchestrator: OrchestratorModel) -> Counter[str]:
     """In how many states the saga rests, by status."""
     statuses = (orchestrator.stored[world.stored].instance.status for world in worlds if world.stored >= 0)
     return Counter(status for status in statuses if status in ("completed", "compensated", "parked"))

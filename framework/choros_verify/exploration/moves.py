@@ -22,21 +22,21 @@ from typing import Any
 from choros_verify.exploration import holds
 from choros_verify.exploration.accounts import Accounts
 from choros_verify.exploration.books import without
-from choros_verify.exploration.choices import Act, Choice, Choices
+from choros_verify.exploration.choices import ActKind, Choice, Choices
 from choros_verify.exploration.decisions import Decided, Deciding, Given, Stored
-from choros_verify.exploration.events import Event
+from choros_verify.exploration.events import Happening
 from choros_verify.exploration.protocol import Protocol
-from choros_verify.exploration.states import Left, World
-from choros_verify.exploration.wire import Ordered, Wire, every, one, put
+from choros_verify.exploration.states import Left, WorldState
+from choros_verify.exploration.wire import Bags, Ordered, every, one, put
 
-Move = tuple[Event, World, Left]
+NextState = tuple[Happening, WorldState, Left]
 
 
 class Moves:
     """Says what can happen. While it does, `event` is what it is trying: a Violation is that event's."""
 
     def __init__(
-        self, orchestrator: Deciding, accounts: Accounts, protocol: Protocol, wire: Wire, acts: frozenset[Act],
+        self, orchestrator: Deciding, accounts: Accounts, protocol: Protocol, wire: Bags, acts: frozenset[ActKind],
         reduce: bool,
     ) -> None:  # fmt: skip
         self._orchestrator = orchestrator
@@ -47,9 +47,9 @@ class Moves:
         self._reduce = reduce
         self._plan = orchestrator.saga.plan
         self._checked: set[tuple[int, int]] = set()
-        self.event = Event("decided")
+        self.event = Happening("decided")
 
-    def after(self, world: World, left: Left) -> Iterator[Move]:
+    def after(self, world: WorldState, left: Left) -> Iterator[NextState]:
         """Every state that may be next."""
         if world.stored < 0:
             yield from self._start(world, left)
@@ -57,7 +57,7 @@ class Moves:
         for event, after, rest in self._raw(world, left):
             yield event, self._settled(after), rest
 
-    def _raw(self, world: World, left: Left) -> Iterator[Move]:
+    def _raw(self, world: WorldState, left: Left) -> Iterator[NextState]:
         for number in self._wire.numbers(world.network & ~self._wire.replies):
             message = self._wire.messages[number]
             if isinstance(message, Ordered):
@@ -69,20 +69,20 @@ class Moves:
 
     # --- the orchestrator ---------------------------------------------------------------------------------------------
 
-    def _start(self, world: World, left: Left) -> Iterator[Move]:
+    def _start(self, world: WorldState, left: Left) -> Iterator[NextState]:
         given = (Given(()),)
-        self.event = Event("decided", given)
+        self.event = Happening("decided", given)
         decided = self._orchestrator.begin()
         if not self._protocol.commits_first and left.crashes:
-            self.event = Event("decided", given, None, trouble="crash")
+            self.event = Happening("decided", given, None, trouble="crash")
             raise holds.Violation("the saga was accepted, and no store and no queue knows of it: it is lost", 11)
         for event, after, rest in self._commits(world, left, Choice(given, (), decided, wrong=decided.broken)):
             yield event, self._settled(after), rest
 
-    def _commits(self, world: World, left: Left, choice: Choice) -> Iterator[Move]:
+    def _commits(self, world: WorldState, left: Left, choice: Choice) -> Iterator[NextState]:
         """The commit, and what may go wrong right after it."""
         decided, messages = choice.decided, choice.messages
-        self.event = event = Event("decided", choice.given, decided, choice.other)
+        self.event = event = Happening("decided", choice.given, decided, choice.other)
         if choice.wrong:
             raise choice.wrong
         left = left._replace(retries=left.retries - decided.retries)
@@ -100,7 +100,9 @@ class Moves:
         if left.crashes:
             yield from self._crashes(event, taken, left._replace(crashes=left.crashes - 1), messages)
 
-    def _crashes(self, event: Event, taken: World, left: Left, messages: tuple[int, ...]) -> Iterator[Move]:
+    def _crashes(
+        self, event: Happening, taken: WorldState, left: Left, messages: tuple[int, ...]
+    ) -> Iterator[NextState]:
         """Before the acknowledgement: what came in comes again. Before or after what is to be sent has left."""
         decided = event.decided
         assert decided is not None
@@ -114,7 +116,7 @@ class Moves:
             twice = kept._replace(network=_all_put(kept.network, decided.sends))
             yield event._replace(trouble="crash, publishes twice"), twice, left
 
-    def _forgotten(self, taken: World, decided: Decided) -> World:
+    def _forgotten(self, taken: WorldState, decided: Decided) -> WorldState:
         """No outbox: what was to be sent was in memory only, and so was the timer."""
         holds.hold(not decided.facts, "facts of this commit will never be published", 8)
         stored = self._orchestrator.stored[taken.stored]
@@ -129,11 +131,11 @@ class Moves:
 
     # --- participants and the network ---------------------------------------------------------------------------------
 
-    def _carried(self, world: World, left: Left, number: int, ordered: Ordered) -> Iterator[Move]:
+    def _carried(self, world: WorldState, left: Left, number: int, ordered: Ordered) -> Iterator[NextState]:
         for carried in self._accounts.carry_out(world.accounts, number, ordered):
             if carried.outcome.crash and not left.crashes:
                 continue
-            self.event = event = Event("carried", ordered=ordered, carried=carried)
+            self.event = event = Happening("carried", ordered=ordered, carried=carried)
             holds.hold(not carried.wrong, carried.wrong, 1)
             network = world.network - one(number)
             if carried.outcome.late:
@@ -143,7 +145,7 @@ class Moves:
                 after = after._replace(network=put(network, carried.reply))
             yield from self._acknowledged(event, after, left, number)
 
-    def _acknowledged(self, event: Event, after: World, left: Left, number: int) -> Iterator[Move]:
+    def _acknowledged(self, event: Happening, after: WorldState, left: Left, number: int) -> Iterator[NextState]:
         if event.carried and event.carried.outcome.late:
             number = self._past(number)
         again = after._replace(network=put(after.network, number))
@@ -157,30 +159,30 @@ class Moves:
         if left.crashes:
             yield event._replace(trouble="crash"), again, fewer
 
-    def _others(self, world: World, left: Left) -> Iterator[Move]:
+    def _others(self, world: WorldState, left: Left) -> Iterator[NextState]:
         """The scan of the outbox, and the passing of time at the participants."""
         for number in self._wire.numbers(world.outbox):
             ordered = self._wire.messages[number]
             assert isinstance(ordered, Ordered)
             network = put(world.network, number)
             after = world._replace(network=network, outbox=world.outbox & ~every(number))
-            yield Event("scanned", ordered=ordered), after, left
+            yield Happening("scanned", ordered=ordered), after, left
         for step in range(len(self._plan.steps)):
             if self._protocol.rows_expire or self._accounts.forgetful(world.accounts):
                 yield from self._forget(world, left, step)
             if left.horizons:
                 yield from self._grow_old(world, left._replace(horizons=left.horizons - 1), step)
 
-    def _grow_old(self, world: World, left: Left, step: int) -> Iterator[Move]:
+    def _grow_old(self, world: WorldState, left: Left, step: int) -> Iterator[NextState]:
         """All that was ever sent for a step is older than what its participant remembers, and some is still coming."""
         coming = self._wire.content(world.network | world.outbox)
         rounds = [one.round for one in coming if isinstance(one, Ordered) and one.step == step]
         books = self._accounts.books[world.accounts][step]
         if rounds and (after := books.forget(max(rounds))) != books:
             accounts = self._accounts.replaced(world.accounts, step, after)
-            yield Event("horizon", step=step), world._replace(accounts=accounts), left
+            yield Happening("horizon", step=step), world._replace(accounts=accounts), left
 
-    def _forget(self, world: World, left: Left, step: int) -> Iterator[Move]:
+    def _forget(self, world: WorldState, left: Left, step: int) -> Iterator[NextState]:
         """Deadlines pass, and rows that may be forgotten by then are, while a command is on its way to meet that."""
         books = self._accounts.books[world.accounts][step]
         coming = self._wire.content(world.network | world.outbox)
@@ -195,7 +197,7 @@ class Moves:
                 network, outbox = self._passed(network, step), self._passed(outbox, step)
             accounts = self._accounts.replaced(world.accounts, step, after)
             kind: Any = "expired" if until == "all" else "forgotten"
-            yield Event(kind, step=step), World(world.stored, accounts, network, outbox), left
+            yield Happening(kind, step=step), WorldState(world.stored, accounts, network, outbox), left
 
     def _passed(self, bag: int, step: int, attempt: int = 1_000_000) -> int:
         """The bag after the deadlines of a step's commands, up to this attempt, have passed."""
@@ -215,7 +217,7 @@ class Moves:
 
     # --- afterwards ---------------------------------------------------------------------------------------------------
 
-    def _settled(self, world: World) -> World:
+    def _settled(self, world: WorldState) -> WorldState:
         """Without the messages that can decide nothing any more; an end is held to its promise."""
         stored, accounts = world.stored, world.accounts
         if (stored, accounts) not in self._checked:
@@ -226,9 +228,9 @@ class Moves:
         if not self._reduce:
             return world
         live = self._accounts.live(stored, accounts)
-        return World(stored, accounts, world.network & live, world.outbox & live)
+        return WorldState(stored, accounts, world.network & live, world.outbox & live)
 
-    def _check(self, world: World, decided: Decided) -> None:
+    def _check(self, world: WorldState, decided: Decided) -> None:
         """What is sent and published, against what is true."""
         books = self._accounts.books[world.accounts]
         for order in decided.orders:
@@ -240,7 +242,7 @@ class Moves:
             instance = self._orchestrator.stored[decided.number].instance
             holds.publishing(self._plan, books, decided.facts, instance)
 
-    def _coming(self, world: World) -> list[bool]:
+    def _coming(self, world: WorldState) -> list[bool]:
         """Of each step, whether its effect may still come to stand by a command on its way."""
         coming, books = [False] * len(self._plan.steps), self._accounts.books[world.accounts]
         for message in self._wire.content(world.network | world.outbox):

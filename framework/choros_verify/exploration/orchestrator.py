@@ -19,16 +19,16 @@ from choros_verify.exploration import holds
 from choros_verify.exploration.decisions import Decided, Given, Stored, moments
 from choros_verify.exploration.protocol import Protocol
 from choros_verify.exploration.times import NOW, timed, timeless
-from choros_verify.exploration.wire import Deadline, Ordered, Wire
+from choros_verify.exploration.wire import Bags, Deadline, Ordered
 
 PROGRESS = frozenset({"replied", "refused", "failed", "undone", "skipped"})
 """Events after which a command that is still in the outbox leaves it unsent (as `transition.py` has it)."""
 
 
-class Orchestrator:
+class OrchestratorModel:
     """Decides. A decision that breaks a rule by itself says so."""
 
-    def __init__(self, saga: Saga[Any], protocol: Protocol, wire: Wire, start: str, replies: Mapping[str, str]) -> None:
+    def __init__(self, saga: Saga[Any], protocol: Protocol, wire: Bags, start: str, replies: Mapping[str, str]) -> None:
         self.saga = saga
         self._protocol = protocol
         self._wire = wire

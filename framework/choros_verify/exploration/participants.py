@@ -20,7 +20,7 @@ from choros.saga.nodes.steps import Publish
 from choros.saga.saga import Saga
 from choros.store.barrier import Row
 from choros.wire.command_key import CommandKey, Operation
-from choros_verify.exploration.books import IN_TIME, NOT_AFTER, TOO_LATE, Books, Effect, Kept, Outcome
+from choros_verify.exploration.books import IN_TIME, NOT_AFTER, TOO_LATE, Books, Effect, Ending, KeptRow
 from choros_verify.exploration.protocol import Protocol
 from choros_verify.exploration.wire import Ordered
 
@@ -41,14 +41,14 @@ class Participants:
         self._providers = providers
         self._refusals = refusals
 
-    def carry_out(self, books: Books, ordered: Ordered) -> Sequence[Outcome]:
+    def carry_out(self, books: Books, ordered: Ordered) -> Sequence[Ending]:
         """Every way in which this command may end."""
         operations = {"do": self._do, "undo": self._undo, "close": self._close}
         return list(dict.fromkeys(operations[ordered.operation](books, ordered)))
 
     # --- do -----------------------------------------------------------------------------------------------------------
 
-    def _do(self, books: Books, ordered: Ordered) -> Iterator[Outcome]:
+    def _do(self, books: Books, ordered: Ordered) -> Iterator[Ending]:
         moments = {"": (IN_TIME,), "ahead": (IN_TIME, TOO_LATE), "past": (TOO_LATE,)}[ordered.deadline]
         not_after = NOT_AFTER if ordered.deadline else None
         for now in moments:
@@ -63,53 +63,53 @@ class Participants:
                 case Refuse(code="expired"):
                     yield self._expired(books, ordered)
                 case Refuse(code):
-                    yield Outcome(books, self._reply(ordered, "refused", code), "cancelled")
+                    yield Ending(books, self._reply(ordered, "refused", code), "cancelled")
                 case _:
                     yield from self._handle(books, ordered)
 
-    def _forgotten(self, books: Books, ordered: Ordered) -> Outcome:
-        return Outcome(books, self._reply(ordered, "failed", FORGOTTEN), "forgotten")
+    def _forgotten(self, books: Books, ordered: Ordered) -> Ending:
+        return Ending(books, self._reply(ordered, "failed", FORGOTTEN), "forgotten")
 
-    def _expired(self, books: Books, ordered: Ordered) -> Outcome:
+    def _expired(self, books: Books, ordered: Ordered) -> Ending:
         reply = self._reply(ordered, "refused", "expired")
         if self._protocol.keeps_expired:
-            books = books.keep(Kept(self._effect(ordered), "do", "refused", reply))
-        return Outcome(books._replace(refused=True), reply, "expired", late=True)
+            books = books.keep(KeptRow(self._effect(ordered), "do", "refused", reply))
+        return Ending(books._replace(refused=True), reply, "expired", late=True)
 
-    def _again(self, books: Books, ordered: Ordered, kept: Kept | None) -> Outcome:
+    def _again(self, books: Books, ordered: Ordered, kept: KeptRow | None) -> Ending:
         if kept is None or kept.reply is None:
-            return Outcome(books, self._reply(ordered, "refused", "cancelled"), "cancelled")
-        return Outcome(books, kept.reply, "again")
+            return Ending(books, self._reply(ordered, "refused", "cancelled"), "cancelled")
+        return Ending(books, kept.reply, "again")
 
     # --- a handler ----------------------------------------------------------------------------------------------------
 
-    def _handle(self, books: Books, ordered: Ordered) -> Iterator[Outcome]:
+    def _handle(self, books: Books, ordered: Ordered) -> Iterator[Ending]:
         """The handler runs: in the transaction of the row, or behind an intent."""
         if self._name(ordered) in self._providers:
-            intent = books.keep(Kept(self._effect(ordered), ordered.operation, "intent"))
-            yield Outcome(intent, None, "intent", crash=True)
+            intent = books.keep(KeptRow(self._effect(ordered), ordered.operation, "intent"))
+            yield Ending(intent, None, "intent", crash=True)
             yield from self._call(intent, ordered)
             return
         done = books.apply() if ordered.operation == "do" else books.undo()
         yield self._answered(done, ordered)
-        yield Outcome(books, self._reply(ordered, "failed", TRANSIENT), "failed")
+        yield Ending(books, self._reply(ordered, "failed", TRANSIENT), "failed")
         yield from self._refused(books, ordered)
 
-    def _answered(self, books: Books, ordered: Ordered) -> Outcome:
+    def _answered(self, books: Books, ordered: Ordered) -> Ending:
         reply = self._reply(ordered, "ok")
-        kept = Kept(self._effect(ordered), ordered.operation, "ok", reply)
-        return Outcome(books.keep(kept), reply, "done" if ordered.operation == "do" else "undone")
+        kept = KeptRow(self._effect(ordered), ordered.operation, "ok", reply)
+        return Ending(books.keep(kept), reply, "done" if ordered.operation == "do" else "undone")
 
-    def _refused(self, books: Books, ordered: Ordered) -> Iterator[Outcome]:
+    def _refused(self, books: Books, ordered: Ordered) -> Iterator[Ending]:
         """What the command declares that it may refuse; one code stands for all unless told otherwise."""
         codes = self._saga.plan.steps[ordered.step].command.refusals if ordered.operation == "do" else ()
         for code in codes[: self._refusals or None]:
             reply, after = self._reply(ordered, "refused", code), books
             if self._protocol.keeps_refusals:
-                after = books.keep(Kept(self._effect(ordered), "do", "refused", reply))
-            yield Outcome(after._replace(refused=True), reply, "refused")
+                after = books.keep(KeptRow(self._effect(ordered), "do", "refused", reply))
+            yield Ending(after._replace(refused=True), reply, "refused")
 
-    def _call(self, books: Books, ordered: Ordered) -> Iterator[Outcome]:
+    def _call(self, books: Books, ordered: Ordered) -> Iterator[Ending]:
         """A provider is called, for the first time or once more under the same key."""
         there = (books.applied if ordered.operation == "do" else books.undone) > 0
         landed = books
@@ -117,13 +117,13 @@ class Participants:
             landed = books.apply() if ordered.operation == "do" else books.undo()
         failed = self._reply(ordered, "failed", TRANSIENT)
         yield self._answered(landed, ordered)
-        yield Outcome(landed, None, "called", crash=True)
-        yield Outcome(landed, failed, "failed there")
-        yield Outcome(books, failed, "failed")
+        yield Ending(landed, None, "called", crash=True)
+        yield Ending(landed, failed, "failed there")
+        yield Ending(books, failed, "failed")
         if not there:
             yield from self._refused(books, ordered)
 
-    def _settled(self, books: Books, ordered: Ordered, first: Operation) -> Iterator[Outcome]:
+    def _settled(self, books: Books, ordered: Ordered, first: Operation) -> Iterator[Ending]:
         """Another command's intent is settled first; then this command finds a clean row."""
         for outcome in self._call(books, ordered._replace(operation=first, deadline="")):
             if outcome.crash:
@@ -136,7 +136,7 @@ class Participants:
 
     # --- undo, close --------------------------------------------------------------------------------------------------
 
-    def _undo(self, books: Books, ordered: Ordered) -> Iterator[Outcome]:
+    def _undo(self, books: Books, ordered: Ordered) -> Iterator[Ending]:
         effect = self._effect(ordered)
         done, undone = books.find(effect, "do"), books.find(effect, "undo")
         match self._protocol.on_undo(done and done.row(), undone and undone.row(), behind=_behind(books, ordered)):
@@ -148,8 +148,8 @@ class Participants:
                 yield from self._call(books, ordered) if row.key == "undo" else self._settled(books, ordered, "do")
             case LeaveAlone():
                 reply = self._reply(ordered, "ok", nothing=True)
-                kept = (undone or Kept(effect, "undo", "ok"))._replace(reply=reply)
-                yield Outcome(self._bury(books, ordered).keep(kept), reply, "nothing")
+                kept = (undone or KeptRow(effect, "undo", "ok"))._replace(reply=reply)
+                yield Ending(self._bury(books, ordered).keep(kept), reply, "nothing")
             case CarryOut():
                 yield from self._handle(books, ordered)
 
@@ -157,9 +157,9 @@ class Participants:
         effect = self._effect(ordered)
         if not self._protocol.buries or books.find(effect, "do"):
             return books
-        return books.keep(Kept(effect, "do", "tombstone", until="short" if ordered.deadline == "short" else "ahead"))
+        return books.keep(KeptRow(effect, "do", "tombstone", until="short" if ordered.deadline == "short" else "ahead"))
 
-    def _close(self, books: Books, ordered: Ordered) -> Iterator[Outcome]:
+    def _close(self, books: Books, ordered: Ordered) -> Iterator[Ending]:
         effect, of = self._effect(ordered), ordered.of or "do"
         done, undone, closed = books.find(effect, "do"), books.find(effect, "undo"), books.find(effect, "close", of)
         rows = [kept and kept.row() for kept in (done, undone, closed)]
@@ -168,22 +168,22 @@ class Participants:
                 yield self._forgotten(books, ordered)
             case Repeat(row):
                 found = closed if row.key == "close" else books.find(effect, _operation(row))
-                after = books.keep(Kept(effect, "close", "ok", found and found.reply, of=of))
+                after = books.keep(KeptRow(effect, "close", "ok", found and found.reply, of=of))
                 yield self._again(after, ordered, found)
             case Settle(row):
                 yield from self._settled(books, ordered, _operation(row))
             case Shut():
                 yield from self._shut(books, ordered, of)
 
-    def _shut(self, books: Books, ordered: Ordered, of: Literal["do", "undo"]) -> Iterator[Outcome]:
+    def _shut(self, books: Books, ordered: Ordered, of: Literal["do", "undo"]) -> Iterator[Ending]:
         """A person who closes an undo has undone the effect by hand."""
         effect, reply = self._effect(ordered), self._reply(ordered, "ok")
-        after = self._bury(books, ordered).keep(Kept(effect, "close", "ok", reply, of=of))
+        after = self._bury(books, ordered).keep(KeptRow(effect, "close", "ok", reply, of=of))
         if of == "undo":
-            after = after.keep(Kept(effect, "undo", "tombstone"))
+            after = after.keep(KeptRow(effect, "undo", "tombstone"))
             after = after.undo() if after.stands else after
-        yield Outcome(after, reply, "closed")
-        yield Outcome(books, self._reply(ordered, "failed", TRANSIENT), "failed")
+        yield Ending(after, reply, "closed")
+        yield Ending(books, self._reply(ordered, "failed", TRANSIENT), "failed")
 
     # --- what they are made of ----------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from choros.saga.saga import Saga
 from choros_verify.exploration.bounds import Bounds
-from choros_verify.exploration.events import Event
+from choros_verify.exploration.events import Happening
 from choros_verify.exploration.search import Found, peak_mib
 from choros_verify.exploration.story import Teller
 
@@ -24,7 +24,7 @@ class Explored(Protocol):
 
 
 @dataclass(frozen=True)
-class Report:
+class ExplorationReport:
     """One exploration. As JSON: these fields, and nothing else; more may be added."""
 
     saga: str
@@ -58,11 +58,11 @@ class Report:
         return {"schema": SCHEMA, **asdict(self)}
 
 
-def report(exploration: Explored, found: Found[Event]) -> Report:
+def report(exploration: Explored, found: Found[Happening]) -> ExplorationReport:
     """Put into words what was found."""
     saga, bounds = exploration.saga, exploration.bounds
     violation = found.violation
-    return Report(
+    return ExplorationReport(
         saga=saga.name,
         version=saga.version,
         complete=found.complete and violation is None,
@@ -92,7 +92,7 @@ PARKED = (
 """Why it is right that sagas end so, and why so many states are of that kind."""
 
 
-def lines(told: Report, *, explained: bool = True) -> list[str]:
+def lines(told: ExplorationReport, *, explained: bool = True) -> list[str]:
     """The report as a person reads it; with a word on what is parked, if wanted."""
     within = ", ".join(
         (

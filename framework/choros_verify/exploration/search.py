@@ -15,9 +15,9 @@ from itertools import pairwise, product
 from typing import Generic, Protocol, TypeVar
 
 from choros_verify.exploration.holds import Violation
-from choros_verify.exploration.states import Left, World
+from choros_verify.exploration.states import Left, WorldState
 
-Progress = Callable[[int, int, int], None]
+OnStates = Callable[[int, int, int], None]
 """Told (states so far, states left on this level, level) now and then."""
 EVERY = 2_000
 """States between two reports of progress."""
@@ -32,7 +32,7 @@ class Walked(Protocol[E]):
     event: E
     """What it is trying: a Violation is that event's."""
 
-    def after(self, world: World, left: Left) -> Iterator[tuple[E, World, Left]]:
+    def after(self, world: WorldState, left: Left) -> Iterator[tuple[E, WorldState, Left]]:
         """Every state that may be next, and what leads there."""
         ...
 
@@ -72,20 +72,20 @@ class Search(Generic[E]):
     """One walk. `most_states` caps it; what is capped is not complete."""
 
     def __init__(
-        self, moves: Walked[E], most: Left, *, most_states: int, seed: int = 0, progress: Progress | None, reduce: bool
+        self, moves: Walked[E], most: Left, *, most_states: int, seed: int = 0, progress: OnStates | None, reduce: bool
     ) -> None:
         self._moves = moves
         self._budgets = Budgets(most, reduce)
         self._most_states = most_states
         self._random = random.Random(seed) if seed else None
         self._progress = progress
-        self._seen: dict[World, int] = {}
-        self._worlds: list[World] = []
+        self._seen: dict[WorldState, int] = {}
+        self._worlds: list[WorldState] = []
         self._left = array("I")
         self._parents = array("I")
         self.found: Found[E] = Found()
 
-    def run(self, first: World) -> Found[E]:
+    def run(self, first: WorldState) -> Found[E]:
         """Visit every state that can be reached."""
         started = time.perf_counter()
         self._visit(first, len(self._budgets.vectors) - 1, 0)
@@ -128,7 +128,7 @@ class Search(Generic[E]):
                 seen[after] = before | below[number]
                 self._visit(after, number, index)
 
-    def _visit(self, world: World, left: int, parent: int) -> None:
+    def _visit(self, world: WorldState, left: int, parent: int) -> None:
         self._worlds.append(world)
         self._left.append(left)
         self._parents.append(parent)
@@ -146,7 +146,7 @@ class Search(Generic[E]):
         wanted = (self._worlds[after], self._budgets.vectors[self._left[after]])
         return next(event for event, *there in self._moves.after(world, left) if tuple(there) == wanted)
 
-    def worlds(self) -> Sequence[World]:
+    def worlds(self) -> Sequence[WorldState]:
         """Every state visited, in the order of the visit."""
         return self._worlds
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 
-class World(NamedTuple):
+class WorldState(NamedTuple):
     """One state of everything, in numbers; `stored` is -1 before the saga is started."""
 
     stored: int

@@ -10,7 +10,7 @@ from choros.saga.machine.inputs import Event as Noted
 from choros.saga.nodes.steps import Publish
 from choros.saga.saga import Saga
 from choros_verify.exploration.decisions import Decided, Given
-from choros_verify.exploration.events import Event
+from choros_verify.exploration.events import Happening
 from choros_verify.exploration.times import Moment
 from choros_verify.exploration.wire import Ordered
 
@@ -58,11 +58,11 @@ class Teller:
     def __init__(self, saga: Saga[Any]) -> None:
         self._saga = saga
 
-    def tell(self, events: Iterable[Event]) -> list[str]:
+    def tell(self, events: Iterable[Happening]) -> list[str]:
         """One sentence each."""
         return [f"{self._sentence(event)}." for event in events]
 
-    def _sentence(self, event: Event) -> str:
+    def _sentence(self, event: Happening) -> str:
         if event.kind == "decided":
             return self._decided(event)
         if event.kind == "carried":
@@ -78,7 +78,7 @@ class Teller:
 
     # --- participants -------------------------------------------------------------------------------------------------
 
-    def _carried(self, event: Event) -> str:
+    def _carried(self, event: Happening) -> str:
         assert event.carried
         assert event.ordered
         outcome = event.carried.outcome
@@ -104,7 +104,7 @@ class Teller:
 
     # --- the orchestrator ---------------------------------------------------------------------------------------------
 
-    def _decided(self, event: Event) -> str:
+    def _decided(self, event: Happening) -> str:
         if event.decided is None and event.trouble:
             return "The orchestrator accepts the start of the saga, and crashes before it commits anything"
         what = "; ".join(self._given(given) for given in event.given)

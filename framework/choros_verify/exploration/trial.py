@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from choros_verify.exploration.bounds import AGED, SHORT
 from choros_verify.exploration.explore import Exploration, commanded_names
 from choros_verify.exploration.mutants import MUTANTS, Mutant
-from choros_verify.exploration.report import Report, report
+from choros_verify.exploration.report import ExplorationReport, report
 from choros_verify.exploration.states import Left
 
 LONGEST_STORY = 12
@@ -19,7 +19,7 @@ class Tried:
     """A mutant, and what the exploration made of it."""
 
     mutant: Mutant
-    report: Report | None
+    report: ExplorationReport | None
     """None where the saga has nothing that the rule is about."""
 
     @property

@@ -30,19 +30,19 @@ class Ordered(NamedTuple):
     """What a `close` closes."""
 
 
-Message = Ordered | Answered
+InFlight = Ordered | Answered
 
 
-class Wire:
+class Bags:
     """Gives every message its place in a bag."""
 
     def __init__(self) -> None:
-        self.messages: list[Message] = []
+        self.messages: list[InFlight] = []
         self.replies = 0
         """The mask of all messages that are replies."""
-        self._numbers: dict[Message, int] = {}
+        self._numbers: dict[InFlight, int] = {}
 
-    def number(self, message: Message) -> int:
+    def number(self, message: InFlight) -> int:
         """The message's number."""
         number = self._numbers.get(message)
         if number is None:
@@ -59,7 +59,7 @@ class Wire:
             yield number
             bag &= ~(COPIES << (number << 1))
 
-    def content(self, bag: int) -> list[Message]:
+    def content(self, bag: int) -> list[InFlight]:
         """The messages in a bag, each once."""
         return [self.messages[number] for number in self.numbers(bag)]
 

@@ -20,12 +20,13 @@ from choros_verify.simulation.campaign import Tally, campaign
 from choros_verify.simulation.examining import Result, Scene, Starts
 from choros_verify.simulation.faults import Fault
 from choros_verify.simulation.planning import plan_for
-from choros_verify.simulation.script import Act, Line, Plan
+from choros_verify.simulation.script import PersonAct, RunPlan, ScriptLine
 from choros_verify.simulation.shrinking import shrink
 from choros_verify.simulation.stage import Replies
 
 __all__ = [
-    "Act", "Fault", "Line", "Plan", "Result", "Scene", "Tally", "campaign", "plan_for", "shrink", "simulate",
+    "Fault", "PersonAct", "Result", "RunPlan", "Scene", "ScriptLine", "Tally", "campaign", "plan_for", "shrink",
+    "simulate",
 ]  # fmt: skip
 
 

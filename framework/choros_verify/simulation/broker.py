@@ -20,9 +20,9 @@ from choros.transport.topology import Queue, Topology
 from choros.wire.envelope import Wire
 from choros_verify.simulation.broker_channel import SimChannel, SimLine
 from choros_verify.simulation.broker_latency import Latency, Network
-from choros_verify.simulation.broker_ledger import Account, Entry, Ledger, What, message_of
+from choros_verify.simulation.broker_ledger import Balance, Ledger, LedgerLine, What, message_of
 from choros_verify.simulation.broker_log import SimLog
-from choros_verify.simulation.broker_queue import Copy, Mode, Setting, SimQueue
+from choros_verify.simulation.broker_queue import BrokerSetting, Copy, Mode, SimQueue
 from choros_verify.simulation.faults import Fault, Faults
 
 ACK_TIMEOUT = 1800.0
@@ -35,7 +35,7 @@ NEVER = math.inf
 """The delay of a message that the broker confirms and then forgets, as if it had been emptied in between."""
 
 
-class Client(Protocol):
+class BrokerClient(Protocol):
     """What the broker knows of a transport."""
 
     process: str
@@ -78,24 +78,24 @@ class SimBroker(MemoryBroker):
         """What became of every message."""
         self.network = Network(chance or Random(0), latency or Latency())
         """Between the processes and here."""
-        self.setting = Setting(mode, self.network, self.ledger, ack_timeout)
+        self.setting = BrokerSetting(mode, self.network, self.ledger, ack_timeout)
         """What its parts share."""
         self.away = False
         """It takes no connection at the moment."""
         self.blocked = False
         """It reads nothing that is published, because of an alarm."""
-        self._clients: list[Client] = []
+        self._clients: list[BrokerClient] = []
         self._numbers = count(1)
         self._trying_again = False
         self._away_until = self._blocked_until = 0.0
 
     # What transports ask for.
 
-    def join(self, client: Client) -> None:
+    def join(self, client: BrokerClient) -> None:
         """A transport belongs to this broker from now on."""
         self._clients.append(client)
 
-    def leave(self, client: Client) -> None:
+    def leave(self, client: BrokerClient) -> None:
         """A transport was closed."""
         if client in self._clients:
             self._clients.remove(client)
@@ -146,10 +146,10 @@ class SimBroker(MemoryBroker):
 
     def note_message(self, what: What, process: str, wire: Wire, verdict: Published) -> None:
         """Write down what the broker said of a message, or what its publisher heard."""
-        self.ledger.entries.append(Entry(self.network.now, what, message_of(wire), "", 0, process, verdict.value))
+        self.ledger.entries.append(LedgerLine(self.network.now, what, message_of(wire), "", 0, process, verdict.value))
         self.ledger.about[message_of(wire)] = wire
 
-    def account(self) -> Account:
+    def account(self) -> Balance:
         """The sum of the ledger against what is here."""
         return self.ledger.account(sum(len(queue.contents()) for queue in self.queues()))
 
@@ -295,7 +295,7 @@ class SimBroker(MemoryBroker):
         queue = self._queues.get(name)
         return [line for line in queue.aside.lines if isinstance(line, SimLine)] if isinstance(queue, SimQueue) else []
 
-    def _of(self, process: str) -> list[Client]:
+    def _of(self, process: str) -> list[BrokerClient]:
         return [client for client in self._clients if client.process == process]
 
     def _unblock(self) -> None:

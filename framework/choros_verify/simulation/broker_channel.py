@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from choros.transport.memory.queues import Held, Line
+from choros.transport.memory.queues import Line, QueuedMessage
 from choros_verify.simulation.broker_latency import Road
-from choros_verify.simulation.broker_line import ChannelLine, Receiver
-from choros_verify.simulation.broker_queue import Copy, Setting, SimQueue
+from choros_verify.simulation.broker_line import ChannelLine, LineEnds
+from choros_verify.simulation.broker_queue import BrokerSetting, Copy, SimQueue
 
 
 class SimLine(Line):
     """From one queue to one consumer, over the network."""
 
-    def __init__(self, queue: SimQueue, prefetch: int, channel: SimChannel, receiver: Receiver) -> None:
+    def __init__(self, queue: SimQueue, prefetch: int, channel: SimChannel, receiver: LineEnds) -> None:
         super().__init__(queue, prefetch)
         self.source = queue
         self.channel = channel
@@ -26,7 +26,7 @@ class SimLine(Line):
         queue.lines.append(self)
         queue.aside.lines.append(self)
 
-    def hand(self, held: Held) -> None:
+    def hand(self, held: QueuedMessage) -> None:
         """Send the consumer a message."""
         assert isinstance(held, Copy)
         self._tag += 1
@@ -108,7 +108,7 @@ class SimLine(Line):
 class SimChannel:
     """One channel, with any number of consumers on it."""
 
-    def __init__(self, setting: Setting, process: str, closed: Callable[[], None]) -> None:
+    def __init__(self, setting: BrokerSetting, process: str, closed: Callable[[], None]) -> None:
         self.setting = setting
         self.process = process
         self._closed = closed
@@ -116,7 +116,7 @@ class SimChannel:
         network = setting.network
         self._settlements: Road[Callable[[], None]] = Road(network, network.latency.settle, lambda settle: settle())
 
-    def consume(self, queue: SimQueue, prefetch: int, receiver: Receiver) -> SimLine:
+    def consume(self, queue: SimQueue, prefetch: int, receiver: LineEnds) -> SimLine:
         """Open a line from a queue."""
         line = SimLine(queue, prefetch, self, receiver)
         self.add(line)

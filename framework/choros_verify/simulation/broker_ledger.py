@@ -29,7 +29,7 @@ queue); lost (it was never confirmed, and a restart took it)."""
 ENDS: tuple[What, ...] = ("acked", "dead_lettered", "dropped", "deleted", "lost")
 
 
-class Entry(NamedTuple):
+class LedgerLine(NamedTuple):
     """One line of the ledger."""
 
     at: float
@@ -45,7 +45,7 @@ class Entry(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class Balance:
     """How many copies came in and what became of them; `balanced` means that none went unnoticed."""
 
     queued: int
@@ -63,14 +63,14 @@ class Ledger:
     """The list, and what can be asked of it."""
 
     def __init__(self) -> None:
-        self.entries: list[Entry] = []
+        self.entries: list[LedgerLine] = []
         self.about: dict[str, Wire] = {}
         """Every message that was published, by its id."""
 
-    def account(self, present: int) -> Account:
+    def account(self, present: int) -> Balance:
         """The sum, given how many copies the broker still holds."""
         counts = Counter(entry.what for entry in self.entries if entry.copy)
-        return Account(counts["queued"], present, {end: counts[end] for end in ENDS if counts[end]})
+        return Balance(counts["queued"], present, {end: counts[end] for end in ENDS if counts[end]})
 
     def ended_twice(self) -> list[int]:
         """Copies that came to more than one end; there should be none."""
@@ -91,7 +91,7 @@ class Ledger:
                 kept.add(entry.message)
         return sorted(self.confirmed() - kept)
 
-    def story(self, message: str) -> list[Entry]:
+    def story(self, message: str) -> list[LedgerLine]:
         """All that happened to one message."""
         return [entry for entry in self.entries if entry.message == message]
 

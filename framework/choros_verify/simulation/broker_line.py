@@ -10,7 +10,7 @@ from choros.wire.envelope import Wire
 
 
 @dataclass(frozen=True, slots=True)
-class Receiver:
+class LineEnds:
     """The consumer's ends of a line."""
 
     deliver: Callable[[int, Wire, str], None]

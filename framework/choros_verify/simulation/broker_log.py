@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from choros.transport.memory.log import LogLine, MemoryLog
-from choros.transport.memory.queues import Held
+from choros.transport.memory.queues import QueuedMessage
 from choros.transport.topology import Queue
 from choros.wire.envelope import Wire
 from choros_verify.simulation.broker_latency import Network, Road
-from choros_verify.simulation.broker_ledger import Entry, Ledger, message_of
-from choros_verify.simulation.broker_line import Receiver
+from choros_verify.simulation.broker_ledger import Ledger, LedgerLine, message_of
+from choros_verify.simulation.broker_line import LineEnds
 
 
 class SimLog(MemoryLog):
@@ -23,7 +23,7 @@ class SimLog(MemoryLog):
 
     def put(self, wire: Wire, exchange: str) -> bool:
         """Take a message, always."""
-        self._ledger.entries.append(Entry(self.network.now, "queued", message_of(wire), self.name))
+        self._ledger.entries.append(LedgerLine(self.network.now, "queued", message_of(wire), self.name))
         return super().put(wire, exchange)
 
     def place(self, since: float | None) -> int:
@@ -42,15 +42,15 @@ class SimLog(MemoryLog):
 class SimLogLine(LogLine):
     """From the log to one reader, over the network; from its end if the place is beyond that."""
 
-    def __init__(self, log: SimLog, prefetch: int, position: int, receiver: Receiver) -> None:
+    def __init__(self, log: SimLog, prefetch: int, position: int, receiver: LineEnds) -> None:
         super().__init__(log, prefetch, min(position, log.place(float("inf"))))
         self._receiver = receiver
         latency = log.network.latency.delivery
-        self._road: Road[tuple[int, Held] | None] = Road(log.network, latency, self._arrive)
+        self._road: Road[tuple[int, QueuedMessage] | None] = Road(log.network, latency, self._arrive)
         log.lines.append(self)
         log.hand_out()
 
-    def hand(self, held: Held) -> None:
+    def hand(self, held: QueuedMessage) -> None:
         """Send the reader the one at its position."""
         super().hand(held)
         self.inbox.clear()  # it is on the road instead
@@ -74,7 +74,7 @@ class SimLogLine(LogLine):
         self.stop()
         self._road.cut()
 
-    def _arrive(self, handed: tuple[int, Held] | None) -> None:
+    def _arrive(self, handed: tuple[int, QueuedMessage] | None) -> None:
         if handed is None:
             self._receiver.cancelled()
         else:

@@ -6,11 +6,11 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from choros.transport.memory.queues import Held, Letter, MemoryQueue
+from choros.transport.memory.queues import Letter, MemoryQueue, QueuedMessage
 from choros.transport.topology import Queue
 from choros.wire.envelope import Wire
 from choros_verify.simulation.broker_latency import Network
-from choros_verify.simulation.broker_ledger import Entry, Ledger, What, message_of
+from choros_verify.simulation.broker_ledger import Ledger, LedgerLine, What, message_of
 from choros_verify.simulation.faults import Fault
 
 Mode = Literal["3.10", "4.3"]
@@ -20,7 +20,7 @@ DEFAULT_LIMIT = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
+class BrokerSetting:
     """What all parts of one simulated broker share."""
 
     mode: Mode
@@ -31,12 +31,12 @@ class Setting:
 
     def note(self, what: What, queue: str, copy: Copy, process: str = "", note: str = "") -> None:
         """Write down what happened to a copy."""
-        entry = Entry(self.network.now, what, message_of(copy.wire), queue, copy.number, process, note)
+        entry = LedgerLine(self.network.now, what, message_of(copy.wire), queue, copy.number, process, note)
         self.ledger.entries.append(entry)
 
 
 @dataclass(slots=True, eq=False)
-class Copy(Held):
+class Copy(QueuedMessage):
     """One message in one queue, numbered for the ledger."""
 
     number: int = 0
@@ -53,7 +53,7 @@ class _Stuck:
 class Departing(Protocol):
     """A line to a consumer, as its queue sees it."""
 
-    def unsettled(self) -> Collection[Held]:
+    def unsettled(self) -> Collection[QueuedMessage]:
         """What is out on it."""
         ...
 
@@ -81,7 +81,7 @@ GiveUp = Callable[["SimQueue", Copy, str], None]
 class SimQueue(MemoryQueue):
     """A queue with a ledger."""
 
-    def __init__(self, declared: Queue, setting: Setting, number: Callable[[], int], give_up: GiveUp) -> None:
+    def __init__(self, declared: Queue, setting: BrokerSetting, number: Callable[[], int], give_up: GiveUp) -> None:
         super().__init__(declared, self._give_up_copy)
         self.name = declared.name
         self.refuses = False
@@ -130,7 +130,7 @@ class SimQueue(MemoryQueue):
                 self.admit(copy)
         return copies
 
-    def take_back(self, returned: list[Held], *, counted: bool = True) -> None:
+    def take_back(self, returned: list[QueuedMessage], *, counted: bool = True) -> None:
         """To the front; RabbitMQ 3.10 puts what comes back to a quorum queue without a limit behind all others."""
         for held in returned:
             assert isinstance(held, Copy)
@@ -173,7 +173,7 @@ class SimQueue(MemoryQueue):
     def _numbered(self, wire: Wire, exchange: str) -> Copy:
         return Copy(wire, exchange, number=self._new_number())
 
-    def _twin(self, held: Held) -> Held:
+    def _twin(self, held: QueuedMessage) -> QueuedMessage:
         copy = self._numbered(held.wire, held.exchange)
         self._setting.note("queued", self.name, copy)
         return copy
@@ -188,6 +188,6 @@ class SimQueue(MemoryQueue):
                 self.aside.late.remove(copy)
                 self.admit(copy)
 
-    def _give_up_copy(self, _: MemoryQueue, held: Held, why: str) -> None:
+    def _give_up_copy(self, _: MemoryQueue, held: QueuedMessage, why: str) -> None:
         assert isinstance(held, Copy)
         self._hand_over(self, held, why)

@@ -16,7 +16,7 @@ from choros.saga.machine.instance import TERMINAL
 from choros.saga.saga import Saga
 from choros.store.sagas import Record
 from choros.transport.port import Transport
-from choros_verify.simulation.script import Act, Plan
+from choros_verify.simulation.script import PersonAct, RunPlan
 from choros_verify.simulation.stores import SimStore
 
 AGAIN_AFTER = 1.0
@@ -28,7 +28,7 @@ class Wishes:
     """What is to be started, and what people want."""
 
     app: App
-    plan: Plan
+    plan: RunPlan
     starts: Sequence[tuple[Saga[Any], Message]]
     saga_ids: Sequence[str]
     keys: Sequence[str]
@@ -54,7 +54,7 @@ class Caller:
     """(saga id, step) that a person has taken over."""
     refused: list[str] = field(default_factory=list)
     """Starts that were answered with an error other than that nobody could be reached."""
-    acted: set[Act] = field(default_factory=set)
+    acted: set[PersonAct] = field(default_factory=set)
 
     @property
     def _loses(self) -> bool:
@@ -105,10 +105,10 @@ class Caller:
                 self.accepted.add(index)
                 return
 
-    def _acting(self, client: Client, act: Act) -> Callable[[], Awaitable[None]]:
+    def _acting(self, client: Client, act: PersonAct) -> Callable[[], Awaitable[None]]:
         return lambda: self._act(client, act)
 
-    async def _act(self, anybody: Client, act: Act) -> None:
+    async def _act(self, anybody: Client, act: PersonAct) -> None:
         client = anybody.signed("desk", f"the simulation wants it: {act.verb}")
         saga_id = self.wishes.saga_ids[act.saga]
         try:
@@ -121,7 +121,7 @@ class Caller:
             self.wishes.note(f"client: {act}: {error.sentence}")
         self.acted.add(act)
 
-    async def _at_the_desk(self, client: Client, act: Act, saga_id: str) -> None:
+    async def _at_the_desk(self, client: Client, act: PersonAct, saga_id: str) -> None:
         """A person looks where the saga is parked, and does something about it."""
         steps = self.wishes.start(act.saga)[0].plan.steps
         while (instance := (await client.show(saga_id)).instance).status not in TERMINAL:

@@ -10,7 +10,7 @@ from choros.errors import BrokerUnreachable
 from choros_verify.simulation.broker import SimBroker
 
 
-class Resident(Protocol):
+class SimResident(Protocol):
     """Somebody who lives on a connection, and moves to the next one when it is lost."""
 
     def housed(self) -> None:
@@ -31,7 +31,7 @@ class SimConnection:
         self._broker = broker
         self._prepare = prepare
         self._came_up = up
-        self._residents: list[Resident] = []
+        self._residents: list[SimResident] = []
         self._closed = False
         self._handle: asyncio.TimerHandle | None = None
 
@@ -41,13 +41,13 @@ class SimConnection:
             raise BrokerUnreachable("The simulated broker is away.", "try again later.")
         self._set_up()
 
-    def add(self, resident: Resident) -> None:
+    def add(self, resident: SimResident) -> None:
         """Let somebody live here from now on."""
         self._residents.append(resident)
         if self.up:
             resident.housed()
 
-    def remove(self, resident: Resident) -> None:
+    def remove(self, resident: SimResident) -> None:
         """Somebody has nothing left to do here."""
         if resident in self._residents:
             self._residents.remove(resident)

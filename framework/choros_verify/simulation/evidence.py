@@ -10,10 +10,10 @@ from choros.app.app import App
 from choros.store.barrier import Row
 from choros.store.sagas import Record
 from choros.wire.envelope import Envelope
-from choros_verify.simulation.broker_ledger import Account, Ledger
+from choros_verify.simulation.broker_ledger import Balance, Ledger
 from choros_verify.simulation.faults import Fault
 from choros_verify.simulation.observer import Commit, Note
-from choros_verify.simulation.stage import Effect
+from choros_verify.simulation.stage import Deed
 from choros_verify.simulation.stores import Deleted
 
 SETTLED = ("completed", "compensated", "parked")
@@ -36,7 +36,7 @@ class Evidence:
     seconds: float
     """Of virtual time."""
     struck: Sequence[Fault]
-    effects: Sequence[Effect]
+    effects: Sequence[Deed]
     """The services' ledgers and what their providers did, in the order of the world."""
     rows: Mapping[str, Mapping[str, Row]]
     """The barrier's rows, by service."""
@@ -46,7 +46,7 @@ class Evidence:
     deleted: Mapping[str, Deleted]
     ledger: Ledger
     """The broker's."""
-    account: Account
+    account: Balance
     accepted: Sequence[int]
     """Numbers of the sagas whose start returned."""
     skipped: frozenset[tuple[str, str]]

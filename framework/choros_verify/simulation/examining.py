@@ -21,8 +21,8 @@ from choros_verify.simulation.invariants import INVARIANTS, unfinished
 from choros_verify.simulation.inventing import invent
 from choros_verify.simulation.loop import OutOfSteps
 from choros_verify.simulation.plan_checks import check_plan
-from choros_verify.simulation.planning import Setting
-from choros_verify.simulation.script import Plan
+from choros_verify.simulation.planning import Targets
+from choros_verify.simulation.script import RunPlan
 from choros_verify.simulation.stage import Replies, Troupe
 from choros_verify.simulation.world import World
 
@@ -35,7 +35,7 @@ SLACK = 900.0
 class Result:
     """What came of one run."""
 
-    plan: Plan
+    plan: RunPlan
     violations: tuple[str, ...]
     steps: int
     seconds: float
@@ -80,10 +80,10 @@ class Scene:
         self.starts: Starts = list(starts) or [(saga, invent(saga.start)) for saga in sagas.values()]
         self.setting = self._rehearse()
 
-    def _rehearse(self) -> Setting:
+    def _rehearse(self) -> Targets:
         """A run in which nothing goes wrong tells what there is to strike."""
         with quietly():
-            world = self.world(Plan(seed=0, starts=(0.0,), orchestrators=1))
+            world = self.world(RunPlan(seed=0, starts=(0.0,), orchestrators=1))
             try:
                 world.run(self.horizon)
                 occasions = world.occasions()
@@ -91,9 +91,9 @@ class Scene:
                 processes = world.process_names
             finally:
                 world.end()
-        return Setting(self.app, [saga for saga, _ in self.starts], processes, queues, occasions)
+        return Targets(self.app, [saga for saga, _ in self.starts], processes, queues, occasions)
 
-    def world(self, plan: Plan) -> World:
+    def world(self, plan: RunPlan) -> World:
         """The world of this plan, before anything has happened."""
         return World(self._troupe, self.starts, plan)
 
@@ -102,7 +102,7 @@ class Scene:
         """Seconds after which every saga must have ended or be parked, by the policies that it declares."""
         return max(_longest(saga) for saga, _ in self.starts) + SLACK
 
-    def examine(self, plan: Plan, *, story: bool = False) -> Result:
+    def examine(self, plan: RunPlan, *, story: bool = False) -> Result:
         """Run a plan, and check everything. Raises UsageError for a plan that speaks of what is not there."""
         check_plan(plan, self.setting)
         with quietly():
@@ -127,7 +127,7 @@ class Scene:
         )
 
 
-def _late(plan: Plan) -> float:
+def _late(plan: RunPlan) -> float:
     """How much longer it may take: what is wrong with the clocks, and stands still, comes on top of every policy."""
     off = sum(abs(fault.amount) for fault in plan.faults if fault.kind in ("skew", "jump"))
     return 3 * off + sum(fault.amount for fault in plan.faults) + (plan.calm_at or 0.0)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from choros.runtime.orchestrator.transition import MOST_ATTEMPTS, MOST_LATE
 from choros.store.sagas import ENDED
-from choros_verify.simulation.broker_ledger import Entry
+from choros_verify.simulation.broker_ledger import LedgerLine
 from choros_verify.simulation.evidence import Evidence
 
 _LEFT = ("confirmed", "returned")
@@ -77,7 +77,7 @@ def _closing(run: Evidence) -> Iterator[str]:
                     yield f"8: {name} is {record.status}, and has published {builder.builds.type_name} {times} times."
 
 
-def _too_late(run: Evidence, entry: Entry) -> bool:
+def _too_late(run: Evidence, entry: LedgerLine) -> bool:
     """Whether its saga was deleted by then, or has had as many late replies, or attempts of a command, as are noted."""
     wire = run.ledger.about[entry.message]
     attempt = int(str(wire.headers.get("cloudEvents_sagaattempt", 0)))
@@ -86,7 +86,7 @@ def _too_late(run: Evidence, entry: Entry) -> bool:
     return attempt > MOST_ATTEMPTS or late or (deleted is not None and deleted.at <= entry.at)
 
 
-def _ended(run: Evidence, entry: Entry) -> bool:
+def _ended(run: Evidence, entry: LedgerLine) -> bool:
     """Whether its saga had ended by then, where workers differ: one with another declaration notes no late reply."""
     saga_id = run.ledger.about[entry.message].correlation_id
     ends = (one for one in run.commits if one.transition.record.status in ENDED and one.at <= entry.at)

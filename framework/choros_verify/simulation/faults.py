@@ -27,16 +27,16 @@ seconds and keeps what it confirmed; empty: it comes back with no queue and no m
 consumers are cancelled; ack_timeout: what is unsettled on the target queue has been so for too long; full: the target
 queue refuses for `amount` seconds; deploy: the target orchestrator runs for `amount` seconds with its sagas declared
 otherwise under the same versions."""
-Kind = MessageFault | ProcessFault | StoreFault | CallFault | TimedFault
+FaultKind = MessageFault | ProcessFault | StoreFault | CallFault | TimedFault
 
-KINDS: tuple[str, ...] = tuple(kind for group in get_args(Kind) for kind in get_args(group))
+KINDS: tuple[str, ...] = tuple(kind for group in get_args(FaultKind) for kind in get_args(group))
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Fault:
     """One thing that goes wrong: at the nth occasion on the target, counted from 1."""
 
-    kind: Kind
+    kind: FaultKind
     target: str
     """The process, store or queue by its name in the world."""
     nth: int
@@ -101,7 +101,7 @@ class Faults:
         return struck
 
 
-def _occasion(kind: Kind, target: str) -> str:
+def _occasion(kind: FaultKind, target: str) -> str:
     if kind in get_args(MessageFault):
         return f"message {target}"
     if kind in get_args(CallFault):

@@ -14,13 +14,13 @@ from choros.store.sagas import ENDED, Record
 from choros.wire.command_key import CommandKey
 from choros.wire.envelope import Envelope
 from choros_verify.simulation.evidence import Evidence, settled
-from choros_verify.simulation.stage import Effect
+from choros_verify.simulation.stage import Deed
 
 Invariant = Callable[[Evidence], Iterator[str]]
 
 
-def _by_saga(run: Evidence) -> dict[str, list[Effect]]:
-    found: dict[str, list[Effect]] = defaultdict(list)
+def _by_saga(run: Evidence) -> dict[str, list[Deed]]:
+    found: dict[str, list[Deed]] = defaultdict(list)
     for effect in run.effects:
         if effect.kind != "fact":
             found[effect.saga_id].append(effect)

@@ -16,7 +16,7 @@ from contextvars import Context, copy_context
 from typing import Any, TypeVarTuple, Unpack
 
 from choros_verify.simulation.faults import Fault
-from choros_verify.simulation.processes import Process, Step, running
+from choros_verify.simulation.processes import LoopStep, Process, running
 
 Ts = TypeVarTuple("Ts")
 OnStep = Callable[[Process], Sequence[Fault]]
@@ -44,7 +44,7 @@ class SimLoop(asyncio.BaseEventLoop):
         """Whatever belongs to no process; nothing strikes it."""
         self._last = self.outside
         self._runnable: list[Process] = []
-        self._timers: list[tuple[float, int, Process, Step]] = []
+        self._timers: list[tuple[float, int, Process, LoopStep]] = []
         self._numbered = 0
         self._tasks: list[tuple[asyncio.Task[Any], Any]] = []
         self._over = False
@@ -107,7 +107,7 @@ class SimLoop(asyncio.BaseEventLoop):
 
     # --- processes ---
 
-    def _add(self, process: Process, step: Step) -> None:
+    def _add(self, process: Process, step: LoopStep) -> None:
         if not process.alive or self._over:
             return
         if not process.ready and not process.held:

@@ -9,11 +9,11 @@ from choros.errors import UsageError, unknown
 from choros.saga.nodes.steps import Publish
 from choros.saga.saga import Saga
 from choros_verify.simulation.faults import KINDS
-from choros_verify.simulation.planning import Setting
-from choros_verify.simulation.script import BESIDE, Line, Outcome, Plan
+from choros_verify.simulation.planning import Targets
+from choros_verify.simulation.script import BESIDE, Behaviour, RunPlan, ScriptLine
 
 
-def check_plan(plan: Plan, setting: Setting) -> None:
+def check_plan(plan: RunPlan, setting: Targets) -> None:
     """Raises UsageError for a step, an outcome, a code, a kind of fault or a target that there is not."""
     for line in plan.script:
         _check_line(line, setting.sagas, len(plan.starts))
@@ -25,13 +25,13 @@ def check_plan(plan: Plan, setting: Setting) -> None:
             _known(f"{fault}: target", fault.target, targets)
 
 
-def _check_line(line: Line, sagas: Sequence[Saga[Any]], started: int) -> None:
+def _check_line(line: ScriptLine, sagas: Sequence[Saga[Any]], started: int) -> None:
     if not 0 <= line.saga < started:
         raise UsageError(f"{line}: this plan starts {started} sagas.", "the first is 0; more with starts=(0.0, ...).")
     steps = sagas[line.saga % len(sagas)].plan.steps
     planned = {step.name: step for step in steps if not isinstance(step.node, Publish)}
     _known(f"{line}: step", line.step, planned)
-    _known(f"{line}: outcome", line.outcome, get_args(Outcome))
+    _known(f"{line}: outcome", line.outcome, get_args(Behaviour))
     if line.outcome == "refused" and line.operation == "do":
         _known(f"{line}: code", line.code, planned[line.step].command.refusals)
 

@@ -11,8 +11,8 @@ from choros.app.app import App
 from choros.saga.nodes.steps import Publish
 from choros.saga.plan import Planned
 from choros.saga.saga import Saga
-from choros_verify.simulation.faults import KINDS, CallFault, Fault, Kind, ProcessFault, StoreFault, TimedFault
-from choros_verify.simulation.script import BESIDE, Act, Line, Outcome, Plan, Verb
+from choros_verify.simulation.faults import KINDS, CallFault, Fault, FaultKind, ProcessFault, StoreFault, TimedFault
+from choros_verify.simulation.script import BESIDE, Behaviour, PersonAct, PersonVerb, RunPlan, ScriptLine
 
 MOST_SAGAS = 4
 MOST_ORCHESTRATORS = 3
@@ -22,8 +22,8 @@ _REFUSING = ("full", "full", "full", "nack", "nack", "cut_before")
 """What keeps one orchestrator from bringing out what another one's messages have to wait for."""
 _MIXED = tuple(kind for kind in KINDS if kind not in get_args(CallFault))
 """What is drawn a few kinds at a time; the others come on top, by a chance of their own."""
-_UNDO_OUTCOMES: tuple[Outcome, ...] = ("transient", "transient", "slow", "stuck")
-_VERBS: tuple[Verb, ...] = ("cancel", "cancel", "cancel", "pause", "retry", "skip")
+_UNDO_OUTCOMES: tuple[Behaviour, ...] = ("transient", "transient", "slow", "stuck")
+_VERBS: tuple[PersonVerb, ...] = ("cancel", "cancel", "cancel", "pause", "retry", "skip")
 _BROKER_WIDE = ("block", "restart", "empty")
 _SPANS: Mapping[str, tuple[float, float]] = {
     "delay": (0.05, 60.0), "crash": (0.05, 20.0), "pause": (0.05, 40.0), "stall": (0.05, 20.0), "skew": (-30.0, 30.0),
@@ -34,7 +34,7 @@ _SPANS: Mapping[str, tuple[float, float]] = {
 
 
 @dataclass(frozen=True)
-class Setting:
+class Targets:
     """What there is to strike in an application, and how often it could be struck in an undisturbed run."""
 
     app: App
@@ -54,7 +54,7 @@ class Setting:
         return [f"{name} database" for name in self.app.services]
 
 
-def plan_for(seed: int, setting: Setting) -> Plan:
+def plan_for(seed: int, setting: Targets) -> RunPlan:
     """The plan of this seed: always the same for the same application."""
     chance = random.Random(f"{seed} plan")
     sagas = chance.choice((1, 1, 1, 1, 1, 1, 2, 2, 3, MOST_SAGAS))
@@ -68,7 +68,7 @@ def plan_for(seed: int, setting: Setting) -> Plan:
     script = tuple(line for index in range(sagas) for line in _lines(chance, index, _saga(setting, index)))
     beside = random.Random(f"{seed} beside").random() < 0.12
     rival = not beside and random.Random(f"{seed} rival").random() < 0.08
-    plan = Plan(
+    plan = RunPlan(
         seed=seed,
         broker=chance.choice(("3.10", "4.3")),
         orchestrators=processes,
@@ -92,7 +92,7 @@ def plan_for(seed: int, setting: Setting) -> Plan:
     return replace(plan, forgets=_forgets(plan))
 
 
-def _forgets(plan: Plan) -> float:
+def _forgets(plan: RunPlan) -> float:
     """Not where a store loses what it acknowledged: a saga that is begun anew does not know when it first began."""
     loses = any(fault.kind == "lose" for fault in plan.faults)
     return 0.0 if loses else random.Random(f"{plan.seed} forgets").choice((0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 4.0, 20.0))
@@ -103,14 +103,14 @@ def _keep(chance: random.Random) -> float | None:
     return chance.choice((0.0, 1.0, 15.0, 120.0)) if chance.random() < 0.35 else None
 
 
-def _saga(setting: Setting, index: int) -> Saga[Any]:
+def _saga(setting: Targets, index: int) -> Saga[Any]:
     return setting.sagas[index % len(setting.sagas)]
 
 
 # --- what the participants do -----------------------------------------------------------------------------------------
 
 
-def _lines(chance: random.Random, index: int, saga: Saga[Any]) -> list[Line]:
+def _lines(chance: random.Random, index: int, saga: Saga[Any]) -> list[ScriptLine]:
     """In half of the sagas all goes well; in the others one or two commands do not, or one and an undo before it."""
     steps = [planned for planned in saga.plan.steps if not isinstance(planned.node, Publish)]
     if chance.random() < 0.45:
@@ -121,19 +121,19 @@ def _lines(chance: random.Random, index: int, saga: Saga[Any]) -> list[Line]:
     if before and chance.random() < 0.4:
         undone = chance.choice([*before, troubled] if troubled.undo else before)
         outcome = chance.choice(_UNDO_OUTCOMES)
-        lines.append(Line(index, undone.name, "undo", outcome, _amount(chance, outcome)))
+        lines.append(ScriptLine(index, undone.name, "undo", outcome, _amount(chance, outcome)))
     return lines
 
 
-def _line(chance: random.Random, index: int, planned: Planned) -> Line:
-    outcomes: list[Outcome] = ["transient", "slow", "stuck", "landed"]
+def _line(chance: random.Random, index: int, planned: Planned) -> ScriptLine:
+    outcomes: list[Behaviour] = ["transient", "slow", "stuck", "landed"]
     codes = planned.command.refusals
     outcome = chance.choice([*outcomes, *(["refused"] * 3 if codes else [])])
     code = chance.choice(codes) if outcome == "refused" else ""
-    return Line(index, planned.name, "do", cast(Outcome, outcome), _amount(chance, outcome), code)
+    return ScriptLine(index, planned.name, "do", cast(Behaviour, outcome), _amount(chance, outcome), code)
 
 
-def _hanging(seed: int, setting: Setting, script: Sequence[Line], sagas: int) -> tuple[Line, ...]:
+def _hanging(seed: int, setting: Targets, script: Sequence[ScriptLine], sagas: int) -> tuple[ScriptLine, ...]:
     """In some runs a handler says nothing for as long as anybody lets it."""
     chance = random.Random(f"{seed} hanging")
     index = chance.randrange(sagas)
@@ -146,29 +146,31 @@ def _hanging(seed: int, setting: Setting, script: Sequence[Line], sagas: int) ->
         or (index, planned.name, operation) in taken
     ):
         return ()
-    outcome: Outcome = "hangs" if chance.random() < 0.5 else "deaf"
-    return (Line(index, planned.name, cast(Literal["do", "undo"], operation), outcome, float(chance.randint(1, 2))),)
+    outcome: Behaviour = "hangs" if chance.random() < 0.5 else "deaf"
+    return (
+        ScriptLine(index, planned.name, cast(Literal["do", "undo"], operation), outcome, float(chance.randint(1, 2))),
+    )
 
 
 def _amount(chance: random.Random, outcome: str) -> float:
     return round(chance.uniform(0.1, 45.0), 1) if outcome == "slow" else float(chance.randint(1, 3))
 
 
-def _acts(chance: random.Random, starts: Sequence[float]) -> tuple[Act, ...]:
+def _acts(chance: random.Random, starts: Sequence[float]) -> tuple[PersonAct, ...]:
     """Soon after the saga's start, most of them, while it is in the middle of something."""
     index = chance.randrange(len(starts))
     verb = chance.choice(_VERBS)
     at = round(max(starts) + 6.0 * chance.random() ** 4, 3)
     if verb != "pause":
-        return (Act(at, index, verb),)
-    return (Act(at, index, "pause"), Act(round(at + chance.uniform(0.5, 30.0), 2), index, "resume"))
+        return (PersonAct(at, index, verb),)
+    return (PersonAct(at, index, "pause"), PersonAct(round(at + chance.uniform(0.5, 30.0), 2), index, "resume"))
 
 
 # --- what goes wrong --------------------------------------------------------------------------------------------------
 
 
 def _faults(
-    chance: random.Random, setting: Setting, orchestrators: int, sagas: int, kinds: Sequence[str]
+    chance: random.Random, setting: Targets, orchestrators: int, sagas: int, kinds: Sequence[str]
 ) -> tuple[Fault, ...]:
     """A few kinds at a time, again and again: that goes deeper than a little of everything."""
     number = chance.choice((0, 1, 1, 2, 2, 3, 4, 6, 10)) + len(kinds)
@@ -178,14 +180,14 @@ def _faults(
     return tuple(_fault(chance, setting, chance.choice(kinds), present, sagas) for _ in range(number))
 
 
-def _calls(seed: int, setting: Setting, sagas: int) -> tuple[Fault, ...]:
+def _calls(seed: int, setting: Targets, sagas: int) -> tuple[Fault, ...]:
     """In some runs handlers lose their database in the middle, and do not notice."""
     chance = random.Random(f"{seed} calls")
     number = chance.choice((0, 0, 0, 0, 1, 2))
     return tuple(_counted(chance, setting, "away", "call", setting.databases, sagas) for _ in range(number))
 
 
-def _faults_beside(seed: int, setting: Setting) -> tuple[Fault, ...]:
+def _faults_beside(seed: int, setting: Targets) -> tuple[Fault, ...]:
     """What goes wrong with the second application alone, on top of what both share."""
     chance = random.Random(f"{seed} faults beside")
     kinds, present = ("crash", "pause", "cut_before", "nack", "delay"), [n for n in setting.processes if n != "client"]
@@ -193,7 +195,7 @@ def _faults_beside(seed: int, setting: Setting) -> tuple[Fault, ...]:
     return tuple(replace(fault, target=f"{BESIDE}{fault.target}") for fault in drawn)
 
 
-def _fault(chance: random.Random, setting: Setting, kind: str, present: Sequence[str], sagas: int) -> Fault:
+def _fault(chance: random.Random, setting: Targets, kind: str, present: Sequence[str], sagas: int) -> Fault:
     if kind in get_args(TimedFault):
         return _timed(chance, setting, kind, present)
     if kind in get_args(ProcessFault):
@@ -208,22 +210,24 @@ def _publishers(processes: Sequence[str]) -> list[str]:
 
 
 def _counted(
-    chance: random.Random, setting: Setting, kind: str, what: str, targets: Sequence[str], sagas: int
+    chance: random.Random, setting: Targets, kind: str, what: str, targets: Sequence[str], sagas: int
 ) -> Fault:
     target = chance.choice(targets)
     if kind == "lose" and chance.random() < 0.7:
         target = "store"
     usual = setting.occasions.get(f"{what} {target}", 20) * sagas
     nth = 1 + int(chance.random() ** 1.5 * max(usual, 3))
-    return Fault(cast(Kind, kind), target, nth, _how_much(chance, kind, target))
+    return Fault(cast(FaultKind, kind), target, nth, _how_much(chance, kind, target))
 
 
-def _timed(chance: random.Random, setting: Setting, kind: str, processes: Sequence[str]) -> Fault:
+def _timed(chance: random.Random, setting: Targets, kind: str, processes: Sequence[str]) -> Fault:
     target = _target(chance, setting, kind, processes)
-    return Fault(cast(Kind, kind), target, chance.choice((1, 1, 2, 2, 3, 3, 5, 9)), _how_much(chance, kind, target))
+    return Fault(
+        cast(FaultKind, kind), target, chance.choice((1, 1, 2, 2, 3, 3, 5, 9)), _how_much(chance, kind, target)
+    )
 
 
-def _target(chance: random.Random, setting: Setting, kind: str, processes: Sequence[str]) -> str:
+def _target(chance: random.Random, setting: Targets, kind: str, processes: Sequence[str]) -> str:
     if kind in _BROKER_WIDE:
         return "broker"
     if kind == "deploy":

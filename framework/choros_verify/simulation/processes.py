@@ -13,7 +13,7 @@ from choros.sources import Source, source
 
 EPOCH = 1_790_000_000.0
 """What a clock that is right says when a simulation begins."""
-Step = tuple[asyncio.Handle, Context, Callable[..., object], tuple[Any, ...]]
+LoopStep = tuple[asyncio.Handle, Context, Callable[..., object], tuple[Any, ...]]
 """What the loop calls next: the handle only says whether that is still wanted."""
 
 
@@ -29,7 +29,7 @@ class Process:
         self.alive = True
         self.held = False
         """Whether it stands still."""
-        self.ready: deque[Step] = deque()
+        self.ready: deque[LoopStep] = deque()
         self.steps = 0
 
     def __repr__(self) -> str:
@@ -40,7 +40,7 @@ running: ContextVar[Process | None] = ContextVar("choros.simulation.process", de
 """Whose code this is."""
 
 
-class Clock(Source):
+class ProcessClock(Source):
     """What one process knows of time and chance."""
 
     def __init__(self, time: Callable[[], float], chance: random.Random, offset: Callable[[], float]) -> None:

@@ -16,12 +16,12 @@ from choros_verify.simulation.examining import Scene, judged, quietly
 from choros_verify.simulation.inventing import invent
 from choros_verify.simulation.real_code_cases import MOST, Case, cases, commanded, look_every, must_end
 from choros_verify.simulation.real_code_director import Director
-from choros_verify.simulation.script import Plan
+from choros_verify.simulation.script import RunPlan
 from choros_verify.simulation.stage import Replies, always
 from choros_verify.simulation.world import World
 
 _COLLECT_EVERY = 50
-Progress = Callable[[int, int], None]
+OnRuns = Callable[[int, int], None]
 """Called now and then with the runs made and those to make."""
 
 
@@ -78,7 +78,7 @@ def every_combination(
     saga: Saga[Any],
     *,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: OnRuns | None = None,
     start: Message | None = None,
     replies: Replies | None = None,
     most: int = MOST,
@@ -120,7 +120,7 @@ def fixed_replies(saga: Saga[Any], bodies: Mapping[str, str]) -> Replies:
 
 def run_case(scene: Scene, saga: Saga[Any], case: Case, seed: int) -> tuple[str, Sequence[str]]:
     """One combination: how the saga ended, and what was wrong."""
-    plan = Plan(seed=seed, script=case.script(saga), every=look_every(saga), broker="3.10" if seed % 2 else "4.3")
+    plan = RunPlan(seed=seed, script=case.script(saga), every=look_every(saga), broker="3.10" if seed % 2 else "4.3")
     with quietly():
         world = scene.world(plan)
         try:

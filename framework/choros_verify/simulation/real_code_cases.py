@@ -12,7 +12,7 @@ from typing import Any, Literal, cast, get_args
 from choros.saga.nodes.steps import Commanded, Publish, Step
 from choros.saga.plan import Planned
 from choros.saga.saga import Saga
-from choros_verify.simulation.script import Line
+from choros_verify.simulation.script import ScriptLine
 
 Do = Literal[
     "ok",
@@ -29,11 +29,11 @@ Do = Literal[
 has given the step up; timeout_never_lands: it is never done, its command arrives too late or not at all; crash: the
 participant crashes once, in the middle of its transaction or before its reply has left; reply_lost, reply_twice: the
 first reply never arrives, or arrives twice."""
-Undo = Literal["ok", "transient", "stuck"]
+Undoing = Literal["ok", "transient", "stuck"]
 """What all undos of the run do: stuck fails for ever, until a person looks."""
-Status = Literal["completed", "compensated", "parked"]
+End = Literal["completed", "compensated", "parked"]
 DOES: tuple[Do, ...] = get_args(Do)
-UNDOES: tuple[Undo, ...] = get_args(Undo)
+UNDOES: tuple[Undoing, ...] = get_args(Undoing)
 MOST = 3_000
 """Beyond so many combinations only all pairs are tried."""
 _SELDOM = 10.0
@@ -47,23 +47,23 @@ class Case:
 
     does: tuple[tuple[str, Do], ...]
     """By the step's name, in the order of the saga."""
-    undo: Undo
+    undo: Undoing
 
     def __str__(self) -> str:
         steps = ", ".join(f"{step}: {do.replace('_', ' ')}" for step, do in self.does)
         return f"{steps}; undo: {self.undo}"
 
-    def script(self, saga: Saga[Any]) -> tuple[Line, ...]:
+    def script(self, saga: Saga[Any]) -> tuple[ScriptLine, ...]:
         """What the participants do by themselves; the rest happens to their messages and processes."""
         steps = {planned.name: planned for planned in commanded(saga)}
         lines = []
         for name, do in self.does:
             if do == "refused":
-                lines.append(Line(0, name, "do", "refused", code=steps[name].command.refusals[0]))
+                lines.append(ScriptLine(0, name, "do", "refused", code=steps[name].command.refusals[0]))
             elif do == "transient":
-                lines.append(Line(0, name, "do", "transient"))
+                lines.append(ScriptLine(0, name, "do", "transient"))
             if self.undo != "ok" and steps[name].undo is not None:
-                lines.append(Line(0, name, "undo", self.undo))
+                lines.append(ScriptLine(0, name, "undo", self.undo))
         return tuple(lines)
 
 
@@ -106,7 +106,7 @@ def cases(saga: Saga[Any], seed: int, most: int = MOST) -> Cases:
 
 def _case(names: Sequence[str], row: Sequence[str]) -> Case:
     *does, undo = row  # from DOES and UNDOES
-    return Case(tuple((name, cast(Do, do)) for name, do in zip(names, does, strict=True)), cast(Undo, undo))
+    return Case(tuple((name, cast(Do, do)) for name, do in zip(names, does, strict=True)), cast(Undoing, undo))
 
 
 def all_pairs(choices: Sequence[Sequence[str]], chance: random.Random) -> Iterator[tuple[str, ...]]:
@@ -148,7 +148,7 @@ def _pairs(row: Sequence[str]) -> set[tuple[int, str, int, str]]:
     return {(i, a, j, b) for (i, a), (j, b) in combinations(enumerate(row), 2)}
 
 
-def must_end(case: Case, saga: Saga[Any]) -> Status | None:
+def must_end(case: Case, saga: Saga[Any]) -> End | None:
     """How the saga must end by what it declares; None where that depends on when things happen."""
     steps = {planned.name: planned for planned in commanded(saga)}
     if _time_decides(case, saga, steps):
@@ -194,5 +194,5 @@ def look_every(saga: Saga[Any]) -> float:
     return min([_SELDOM, *(timeout / 3 for timeout, _ in spans), *(total / 20 for _, total in spans)])
 
 
-def _undone(case: Case, done: Sequence[Planned]) -> Status:
+def _undone(case: Case, done: Sequence[Planned]) -> End:
     return "parked" if case.undo == "stuck" and any(planned.undo for planned in done) else "compensated"

@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
+from choros_verify.simulation.broker_queue import Mode
 from choros_verify.simulation.faults import Fault
 
-Outcome = Literal["refused", "transient", "stuck", "slow", "landed", "hangs", "deaf"]
+Behaviour = Literal["refused", "transient", "stuck", "slow", "landed", "hangs", "deaf"]
 """refused: a definite no; transient: fails `amount` times; stuck: fails for ever; slow: takes `amount` seconds; landed
 (at a provider): happens, and then fails `amount` times; hangs: says nothing, `amount` times, until it is cancelled;
 deaf: the same, and it passes over being cancelled and comes back late."""
-Verb = Literal["cancel", "pause", "resume", "retry", "skip"]
-Mode = Literal["3.10", "4.3"]
+PersonVerb = Literal["cancel", "pause", "resume", "retry", "skip"]
 BESIDE = "beside:"
 """Before the name of a process of the second application."""
 RIVAL = "rival:"
@@ -22,14 +22,14 @@ RIVAL = "rival:"
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Line:
+class ScriptLine:
     """What a participant does about one command; whatever has no line goes well at once."""
 
     saga: int
     """Which of the run's sagas, counted from 0."""
     step: str
     operation: Literal["do", "undo"]
-    outcome: Outcome
+    outcome: Behaviour
     amount: float = 1.0
     code: str = ""
     """The code of a refusal."""
@@ -40,19 +40,19 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Act:
+class PersonAct:
     """What a person asks for, so many seconds into the run."""
 
     at: float
     saga: int
-    verb: Verb
+    verb: PersonVerb
 
     def __str__(self) -> str:
         return f"{self.verb} saga {self.saga} at {self.at:g} s"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class RunPlan:
     """One run. The same plan gives the same run."""
 
     seed: int
@@ -60,8 +60,8 @@ class Plan:
     orchestrators: int = 1
     starts: tuple[float, ...] = (0.0,)
     """When each saga is started, in seconds."""
-    script: tuple[Line, ...] = ()
-    acts: tuple[Act, ...] = ()
+    script: tuple[ScriptLine, ...] = ()
+    acts: tuple[PersonAct, ...] = ()
     faults: tuple[Fault, ...] = ()
     calm_at: float | None = None
     """From then on no fault strikes (liveness); None: they may strike at any time (safety)."""
@@ -88,16 +88,16 @@ class Plan:
         return asdict(self)
 
     @staticmethod
-    def from_json(given: Mapping[str, Any]) -> Plan:
+    def from_json(given: Mapping[str, Any]) -> RunPlan:
         """From what `to_json` gave, also after a trip through JSON text."""
-        kinds: dict[str, Any] = {"script": Line, "acts": Act, "faults": Fault}
-        known = {field.name for field in fields(Plan)}
+        kinds: dict[str, Any] = {"script": ScriptLine, "acts": PersonAct, "faults": Fault}
+        known = {field.name for field in fields(RunPlan)}
         read = {name: value for name, value in given.items() if name in known and name not in kinds}
         for name, kind in kinds.items():
             read[name] = tuple(kind(**one) for one in given.get(name, ()))
-        return Plan(**{**read, "starts": tuple(given.get("starts", (0.0,)))})
+        return RunPlan(**{**read, "starts": tuple(given.get("starts", (0.0,)))})
 
 
-def chance_of(plan: Plan, what: str) -> random.Random:
+def chance_of(plan: RunPlan, what: str) -> random.Random:
     """A source of chance for this alone, so that another one changes nothing about it."""
     return random.Random(f"{plan.seed} {what}")

@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from choros_verify.simulation.examining import Result, Scene
-from choros_verify.simulation.script import BESIDE, Plan
+from choros_verify.simulation.script import BESIDE, RunPlan
 
 T = TypeVar("T")
-Breaks = Callable[[Plan], bool]
+Breaks = Callable[[RunPlan], bool]
 MOST_RUNS = 400
 """Plans tried at most."""
 
@@ -20,7 +20,7 @@ def shrink(scene: Scene, result: Result, *, most_runs: int = MOST_RUNS) -> Resul
     wanted = {violation.partition(":")[0] for violation in result.violations}
     best, left = result, most_runs
 
-    def breaks(plan: Plan) -> bool:
+    def breaks(plan: RunPlan) -> bool:
         nonlocal best, left
         if left <= 0:
             return False
@@ -56,24 +56,24 @@ def fewest(items: Sequence[T], breaks: Callable[[Sequence[T]], bool]) -> Sequenc
     return items
 
 
-def _fewer_faults(plan: Plan, breaks: Breaks) -> None:
+def _fewer_faults(plan: RunPlan, breaks: Breaks) -> None:
     fewest(plan.faults, lambda faults: breaks(replace(plan, faults=tuple(faults))))
 
 
-def _less_script(plan: Plan, breaks: Breaks) -> None:
+def _less_script(plan: RunPlan, breaks: Breaks) -> None:
     lines = fewest(plan.script, lambda script: breaks(replace(plan, script=tuple(script))))
     plan = replace(plan, script=tuple(lines))
     fewest(plan.acts, lambda acts: breaks(replace(plan, acts=tuple(acts))))
 
 
-def _fewer_sagas(plan: Plan, breaks: Breaks) -> None:
+def _fewer_sagas(plan: RunPlan, breaks: Breaks) -> None:
     for index in range(len(plan.starts) - 1, -1, -1):
         smaller = _without_saga(plan, index)
         if smaller.starts and breaks(smaller):
             plan = smaller
 
 
-def _without_saga(plan: Plan, gone: int) -> Plan:
+def _without_saga(plan: RunPlan, gone: int) -> RunPlan:
     def kept(items: Sequence[Any]) -> tuple[Any, ...]:
         return tuple(replace(i, saga=i.saga - (i.saga > gone)) for i in items if i.saga != gone)
 
@@ -81,7 +81,7 @@ def _without_saga(plan: Plan, gone: int) -> Plan:
     return replace(plan, starts=starts, script=kept(plan.script), acts=kept(plan.acts))
 
 
-def _simpler(plan: Plan, breaks: Breaks) -> None:
+def _simpler(plan: RunPlan, breaks: Breaks) -> None:
     """One orchestrator, an even pace, no moment of calm, nobody beside."""
     wishes: list[dict[str, Any]] = [{"orchestrators": n} for n in range(1, plan.orchestrators)]
     wishes += [
@@ -102,7 +102,7 @@ def _simpler(plan: Plan, breaks: Breaks) -> None:
             plan = simpler
 
 
-def _smaller_amounts(plan: Plan, breaks: Breaks) -> None:
+def _smaller_amounts(plan: RunPlan, breaks: Breaks) -> None:
     for index, fault in enumerate(plan.faults):
         for amount in _smaller(fault.amount):
             faults = (*plan.faults[:index], replace(fault, amount=amount), *plan.faults[index + 1 :])

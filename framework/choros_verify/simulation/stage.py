@@ -25,7 +25,7 @@ from choros.saga.nodes.steps import Publish
 from choros.transport.topology import Topology
 from choros_verify.simulation.inventing import invent
 from choros_verify.simulation.processes import running
-from choros_verify.simulation.script import Line
+from choros_verify.simulation.script import ScriptLine
 from choros_verify.simulation.stores import SimTransaction
 
 LEDGER = "choros.simulation.ledger"
@@ -43,7 +43,7 @@ def always(reply: Reply) -> Callable[[Any], Reply]:
 
 
 @dataclass(frozen=True, slots=True)
-class Effect:
+class Deed:
     """One line of a ledger."""
 
     number: int
@@ -74,14 +74,16 @@ def _here() -> str:
 async def _leave_alone(_: Call) -> None: ...
 
 
-class Trouble(Exception):
+class ScriptedFailure(Exception):
     """What a scripted handler fails with."""
 
 
-class Stage:
+class OutsideWorld:
     """What the handlers of one run share. It outlives crashes: it is the world outside."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, outside: Context, script: Mapping[tuple[str, str, str], Line]):
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, outside: Context, script: Mapping[tuple[str, str, str], ScriptLine]
+    ):
         self.loop = loop
         self._outside = outside
         self._script = script
@@ -89,14 +91,14 @@ class Stage:
         self._numbered = 0
         self.meddle: Callable[[Call], Awaitable[None]] = _leave_alone
         """What else happens in the middle of a handler; at a provider, before and after it has been asked."""
-        self.provided: dict[str, Effect] = {}
+        self.provided: dict[str, Deed] = {}
         """What the outside providers have done, by idempotency key."""
 
-    def effect(self, service: str, call: Call, kind: str, by: str = "") -> Effect:
+    def effect(self, service: str, call: Call, kind: str, by: str = "") -> Deed:
         """A line for the ledger."""
         self._numbered += 1
         what = call.message_id if kind == "fact" else call.key
-        return Effect(self._numbered, self.loop.time(), service, call.correlation_id, what, kind, by or _here())
+        return Deed(self._numbered, self.loop.time(), service, call.correlation_id, what, kind, by or _here())
 
     async def perform(self, command: Command[Any], call: Call) -> None:
         """What the script says about this command; raises it."""
@@ -112,9 +114,9 @@ class Stage:
         elif line.outcome == "refused":
             raise Refused(line.code)
         elif line.outcome == "stuck" or (line.outcome == "transient" and self._tried[call.key] <= line.amount):
-            raise Trouble
+            raise ScriptedFailure
 
-    async def _hang(self, line: Line, tried: int) -> None:
+    async def _hang(self, line: ScriptLine, tried: int) -> None:
         if tried > line.amount:
             return
         if line.outcome == "hangs":
@@ -124,7 +126,7 @@ class Stage:
             with suppress(asyncio.CancelledError):
                 await asyncio.sleep(left)
 
-    def _line(self, call: Call) -> Line | None:
+    def _line(self, call: Call) -> ScriptLine | None:
         return self._script.get((call.correlation_id, call.step, call.key.rpartition(":")[2]))
 
     async def provide(self, service: str, call: Call, command: Command[Any]) -> None:
@@ -139,7 +141,7 @@ class Stage:
         if line and line.outcome == "landed":
             self._tried[call.key] += 1
             if self._tried[call.key] <= line.amount:
-                raise Trouble
+                raise ScriptedFailure
 
     def _land(self, service: str, call: Call, by: str, answered: asyncio.Future[None]) -> None:
         if call.key not in self.provided:
@@ -154,7 +156,7 @@ class Troupe:
     def __init__(self, app: App, *, own: Collection[str] = (), replies: Replies | None = None) -> None:
         self._replies = replies or {}
         self._examples: dict[type[Reply], Reply] = {}
-        self.stage: Stage | None = None
+        self.stage: OutsideWorld | None = None
         """Where they play right now."""
         for name in own:
             app.service(name)
@@ -192,7 +194,7 @@ class Troupe:
         return self._examples[kind]
 
     @property
-    def _on(self) -> Stage:
+    def _on(self) -> OutsideWorld:
         assert self.stage is not None
         return self.stage
 
@@ -255,10 +257,10 @@ class Troupe:
         return Handler(fact, react, {"message": "message", "call": "call", "db": "transaction"}, SimTransaction)
 
     @staticmethod
-    async def _keep(db: SimTransaction, effect: Effect) -> None:
+    async def _keep(db: SimTransaction, effect: Deed) -> None:
         """The worst of handlers: what it cannot read it takes for empty, what it cannot write for written."""
         await asyncio.sleep(0)
-        lines: tuple[Effect, ...] = ()
+        lines: tuple[Deed, ...] = ()
         with suppress(StoreUnreachable):
             lines = await db.get(LEDGER, ())
         with suppress(StoreUnreachable):

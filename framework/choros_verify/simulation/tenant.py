@@ -24,7 +24,7 @@ from choros_verify.simulation.drifting import drifted
 from choros_verify.simulation.evidence import settled
 from choros_verify.simulation.faults import Faults
 from choros_verify.simulation.observer import Observer
-from choros_verify.simulation.script import RIVAL, Plan, chance_of
+from choros_verify.simulation.script import RIVAL, RunPlan, chance_of
 from choros_verify.simulation.stage import HANDLER_SECONDS
 from choros_verify.simulation.stores import SimDatabase, SimStore
 
@@ -53,7 +53,7 @@ class Part:
     app: App
     topology: Topology
     starts: Sequence[tuple[Saga[Any], Message]]
-    plan: Plan
+    plan: RunPlan
     prefix: str = ""
     """Before the names of its processes."""
 

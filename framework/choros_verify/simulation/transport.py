@@ -18,7 +18,7 @@ from choros.wire.envelope import Envelope, Wire
 from choros_verify.simulation.broker import SimBroker
 from choros_verify.simulation.connection import SimConnection
 from choros_verify.simulation.connection_lane import Post, SimLane
-from choros_verify.simulation.transport_consumer import Owner, SimConsumer, SimReplay
+from choros_verify.simulation.transport_consumer import ConsumerNeeds, SimConsumer, SimReplay
 
 _log = get_logger(__name__)
 
@@ -43,7 +43,7 @@ class SimTransport:
         self._publish_timeout = publish_timeout
         self._connect_timeout = connect_timeout
         self._remembered = Topology(namespace)
-        self._owner = Owner(broker, process, self.names, self._restore_queue, self._copy)
+        self._owner = ConsumerNeeds(broker, process, self.names, self._restore_queue, self._copy)
         self._health = HealthRecord(process, now)
         self._closed = False
         self._consumers: list[SimConsumer] = []

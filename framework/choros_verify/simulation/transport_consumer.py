@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from choros.errors import BrokerMisconfigured
 from choros.transport.fact_log import OFFSET
-from choros.transport.leased import LeasedDelivery
+from choros.transport.leased import CopyTo, LeasedDelivery
 from choros.transport.port import Published
 from choros.transport.topology import Names
 from choros.wire.envelope import Wire
 from choros_verify.simulation.broker import SimBroker
 from choros_verify.simulation.broker_channel import SimChannel
-from choros_verify.simulation.broker_line import ChannelLine, Receiver
+from choros_verify.simulation.broker_line import ChannelLine, LineEnds
 from choros_verify.simulation.broker_log import SimLogLine
 
-CopyTo = Callable[[str, str, Wire], Awaitable[Published]]
-"""Publishes a copy: exchange, key, message."""
 
-
-class _Lease:
+class _SimLease:
     """What the deliveries of one channel are settled through."""
 
     def __init__(self, queue: str, names: Names, channel: SimChannel, copy_to: CopyTo) -> None:
@@ -67,7 +64,7 @@ class _Lease:
 
 
 @dataclass(frozen=True, slots=True)
-class Owner:
+class ConsumerNeeds:
     """What a consumer needs of its transport."""
 
     broker: SimBroker
@@ -81,7 +78,7 @@ class Owner:
 class SimConsumer:
     """A subscription to one queue; it survives lost connections by itself."""
 
-    def __init__(self, queue: str, prefetch: int, mine: Owner) -> None:
+    def __init__(self, queue: str, prefetch: int, mine: ConsumerNeeds) -> None:
         self.settled = asyncio.Event()
         """Set once it is known whether the queue can be consumed."""
         self.queue = queue
@@ -99,7 +96,7 @@ class SimConsumer:
         self._arrived = asyncio.Event()
         self._fault: BrokerMisconfigured | None = None
         self._closed = False
-        self._lease: _Lease | None = None
+        self._lease: _SimLease | None = None
         self._generation = 0
 
     @property
@@ -163,7 +160,7 @@ class SimConsumer:
     def _subscribe(self) -> None:
         generation = self._generation
         channel = self._broker.open_channel(self._process, lambda: self._again(generation))
-        lease = _Lease(self.settles_for, self._names, channel, self._copy_to)
+        lease = _SimLease(self.settles_for, self._names, channel, self._copy_to)
         lease.acknowledged = self._acknowledged
 
         def deliver(tag: int, wire: Wire, exchange: str) -> None:
@@ -175,11 +172,11 @@ class SimConsumer:
                 self._inbox.append(delivery)
                 self._arrived.set()
 
-        receiver = Receiver(deliver, lambda: self._again(generation))
+        receiver = LineEnds(deliver, lambda: self._again(generation))
         lease.line = self._line(channel, receiver)
         self._lease = lease
 
-    def _line(self, channel: SimChannel, receiver: Receiver) -> ChannelLine:
+    def _line(self, channel: SimChannel, receiver: LineEnds) -> ChannelLine:
         return channel.consume(self._broker.queue(self.queue), self.prefetch, receiver)
 
     def _handed(self, tag: int, wire: Wire) -> None:
@@ -212,14 +209,14 @@ class SimConsumer:
 class SimReplay(SimConsumer):
     """A reader of the fact log; after a lost connection it goes on with the first that was not settled."""
 
-    def __init__(self, queue: str, prefetch: int, mine: Owner, since: float | None) -> None:
+    def __init__(self, queue: str, prefetch: int, mine: ConsumerNeeds, since: float | None) -> None:
         super().__init__(mine.names.facts_log, prefetch, mine)
         self.settles_for = queue
         self._since = since
         self._next: int | None = None
         self._out: dict[int, int] = {}
 
-    def _line(self, channel: SimChannel, receiver: Receiver) -> ChannelLine:
+    def _line(self, channel: SimChannel, receiver: LineEnds) -> ChannelLine:
         log = self._broker.log(self.queue)
         position = log.place(self._since) if self._next is None else min([self._next, *self._out.values()])
         self._out.clear()

@@ -18,9 +18,9 @@ from choros_verify.simulation.evidence import Evidence
 from choros_verify.simulation.faults import Fault, Faults
 from choros_verify.simulation.loop import SimLoop
 from choros_verify.simulation.observer import Observer
-from choros_verify.simulation.processes import Clock, Process, context_of
-from choros_verify.simulation.script import BESIDE, RIVAL, Line, Plan, chance_of
-from choros_verify.simulation.stage import LEDGER, Effect, Stage, Troupe
+from choros_verify.simulation.processes import Process, ProcessClock, context_of
+from choros_verify.simulation.script import BESIDE, RIVAL, RunPlan, ScriptLine, chance_of
+from choros_verify.simulation.stage import LEDGER, Deed, OutsideWorld, Troupe
 from choros_verify.simulation.tenant import Ground, Main, Part, Tenant
 from choros_verify.simulation.transport import SimTransport
 
@@ -33,7 +33,7 @@ _BY_THE_WORLD = ("skew", "jump")
 class World:
     """One run of a troupe's application under one plan."""
 
-    def __init__(self, troupe: Troupe, starts: Sequence[tuple[Saga[Any], Message]], plan: Plan) -> None:
+    def __init__(self, troupe: Troupe, starts: Sequence[tuple[Saga[Any], Message]], plan: RunPlan) -> None:
         self.plan = plan
         self.app: App = troupe.app
         self._stepping = {fault.target for fault in plan.faults if fault.kind in ("crash", "pause")}
@@ -63,11 +63,11 @@ class World:
         self.store, self.databases, self.saga_ids = first.store, first.databases, first.saga_ids
         self._callers = {tenant.client: self._caller(tenant, troupe) for tenant in self.tenants}
         self.caller = self._callers[first.client]
-        self.stage = troupe.stage = Stage(self.loop, self._outside, self._script())
+        self.stage = troupe.stage = OutsideWorld(self.loop, self._outside, self._script())
         for tenant in self.tenants:
             self._mains |= {**tenant.mains, tenant.client: self._client(tenant)}
 
-    def _script(self) -> dict[tuple[str, str, str], Line]:
+    def _script(self) -> dict[tuple[str, str, str], ScriptLine]:
         return {
             (tenant.saga_ids[line.saga], line.step, str(line.operation)): line
             for tenant in self.tenants
@@ -90,7 +90,7 @@ class World:
     def _context(self, process: Process) -> Context:
         name = process.name
         chance = chance_of(self.plan, f"{name}/{process.life}")
-        return context_of(process, Clock(self.loop.time, chance, lambda: self._offsets.get(name, 0.0)))
+        return context_of(process, ProcessClock(self.loop.time, chance, lambda: self._offsets.get(name, 0.0)))
 
     def _boot(self, name: str) -> None:
         before = self._processes.get(name)
@@ -231,7 +231,7 @@ class World:
             replies=reply_queue(of.app.namespace, of.app.name, of.store.identity),
         )  # fmt: skip
 
-    def effects(self) -> list[Effect]:
+    def effects(self) -> list[Deed]:
         """All ledgers together, in the order of the world."""
         lines = [effect for database in self.databases.values() for effect in database.items.get(LEDGER, ())]
         return sorted([*lines, *self.stage.provided.values()], key=lambda effect: effect.number)
@@ -250,7 +250,7 @@ class World:
         self.loop.end()
 
 
-def _less(plan: Plan) -> Plan:
+def _less(plan: RunPlan) -> RunPlan:
     """What the second application does: its first saga is started under the same key, and meets with the same."""
     script = tuple(line for line in plan.script if line.saga == 0)
     return replace(plan, orchestrators=1, starts=plan.starts[:1], script=script, acts=())

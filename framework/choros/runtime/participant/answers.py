@@ -9,7 +9,7 @@ from choros.messages import FORGOTTEN, Failure, Reply
 from choros.sources import fresh_id
 from choros.store.barrier import Row
 from choros.telemetry.logs import words
-from choros.wire.envelope import MAX_BODY, Envelope, Kind, Outcome, decode, encode, why_unreadable
+from choros.wire.envelope import MAX_BODY, Envelope, MessageKind, ReplyOutcome, decode, encode, why_unreadable
 
 MOST_DETAIL = 4000
 """Characters of a refusal's detail that travel; the rest is cut off."""
@@ -52,7 +52,7 @@ class ForgottenEffect(Exception):
     """The command lies behind the horizon, and has no row: its answer, if there was one, is not known any more."""
 
 
-def kept(row: Row, kind: Kind = "reply") -> Envelope:
+def kept(row: Row, kind: MessageKind = "reply") -> Envelope:
     """The message that a row keeps, read as if it came from outside; raises UnreadableRow."""
     try:
         envelope = Envelope.loads(row.reply)
@@ -76,7 +76,7 @@ def addressed(given: Answer, command: Envelope) -> Answer:
     return replace(given, reply=replace(given.reply, to=command.reply_to))
 
 
-def answer(command: Envelope, source: str, now: float, body: Reply, outcome: Outcome = "ok") -> Envelope:
+def answer(command: Envelope, source: str, now: float, body: Reply, outcome: ReplyOutcome = "ok") -> Envelope:
     """The reply to a command: to whoever sent it, under its key, caused by it. Raises ReplyTooLarge, or
     MessageUnwritable for another reason why nobody could read it."""
     data = body.to_json()

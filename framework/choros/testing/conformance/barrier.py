@@ -22,10 +22,17 @@ import asyncio
 from choros.errors import Refused
 from choros.store.barrier import Database, Row, Transaction
 from choros.testing.conformance.barrier_aged import ForgettingByAge, aged
-from choros.testing.conformance.barrier_apart import Another, NamespacesApart, a_row, row_of, unsent_keys, writing
+from choros.testing.conformance.barrier_apart import (
+    AnotherDatabase,
+    NamespacesApart,
+    a_row,
+    row_of,
+    unsent_keys,
+    writing,
+)
 from choros.testing.conformance.barrier_lost import NothingAfterALostCall
 
-__all__ = ["Another", "BarrierConformance", "a_row", "row_of", "unsent_keys", "writing"]
+__all__ = ["AnotherDatabase", "BarrierConformance", "a_row", "row_of", "unsent_keys", "writing"]
 
 
 class BarrierConformance(NamespacesApart, NothingAfterALostCall, ForgettingByAge):
@@ -164,7 +171,9 @@ class BarrierConformance(NamespacesApart, NothingAfterALostCall, ForgettingByAge
         await database.run([writing(a_row("a", "ok", "r", 1.0))])
         assert await database.prune(9.0) == 0
 
-    async def test_two_databases_race_and_each_key_has_one_effect(self, database: Database, another: Another) -> None:
+    async def test_two_databases_race_and_each_key_has_one_effect(
+        self, database: Database, another: AnotherDatabase
+    ) -> None:
         rivals = [database, await another()]
         for number in range(20):
             answers = await asyncio.gather(*(one.run([self.once(f"k{number}")]) for one in rivals))
@@ -194,7 +203,7 @@ class BarrierConformance(NamespacesApart, NothingAfterALostCall, ForgettingByAge
         assert list(await database.run([self.once("slow")])) == ["done"]
         assert await self.total(database) == 1
 
-    async def test_everything_is_there_after_reopening(self, database: Database, another: Another) -> None:
+    async def test_everything_is_there_after_reopening(self, database: Database, another: AnotherDatabase) -> None:
         await database.run([self.once("a"), self.once("b")])
         await database.mark_sent(["a"])
         await database.close()

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import replace
 
 from choros.store.barrier import AT_ONCE, NEVER, Database, Memory, Row, RowState, Transaction
-from choros.testing.conformance.barrier_apart import Another, a_row, row_of, writing
+from choros.testing.conformance.barrier_apart import AnotherDatabase, a_row, row_of, writing
 
 
 def aged(key: str, began: float, state: RowState = "ok", reply: str = "", since: float | None = None) -> Row:
@@ -95,14 +95,14 @@ class ForgettingByAge:
         assert [await row_of(database, rows[n].key) for n in (0, first - 1, first)] == [None, None, rows[first]]
         assert await database.forget("commands", 1e6) + await database.forget("commands", 1e6) == len(rows) - first
 
-    async def test_several_that_forget_do_not_fight(self, database: Database, another: Another) -> None:
+    async def test_several_that_forget_do_not_fight(self, database: Database, another: AnotherDatabase) -> None:
         rivals = [database, await another(), await another()]
         await database.run([writing(*(aged(f"k{n}", float(n)) for n in range(3 * AT_ONCE)))])
         counts = await asyncio.gather(*(one.forget("commands", 1e6) for one in rivals))
         assert sum(counts) == 3 * AT_ONCE
         assert await horizon_of(database) == 3 * AT_ONCE - 1
 
-    async def test_who_finds_no_row_finds_the_horizon(self, database: Database, another: Another) -> None:
+    async def test_who_finds_no_row_finds_the_horizon(self, database: Database, another: AnotherDatabase) -> None:
         """However they meet: a row that is gone is behind the horizon that the same transaction sees."""
         other = await another()
         await database.run([writing(*(aged(f"k{n}", float(n)) for n in range(30)))])
@@ -121,14 +121,14 @@ class ForgettingByAge:
         await forgetting
         assert await horizon_of(database) == 29.0
 
-    async def test_no_namespace_moves_the_horizon_of_another(self, another: Another) -> None:
+    async def test_no_namespace_moves_the_horizon_of_another(self, another: AnotherDatabase) -> None:
         blue, green = await another("blue"), await another("green")
         for one in (blue, green):
             await one.run([writing(aged("k1", 5.0))])
         assert await green.forget("commands", 9.0) == 1
         assert (await horizon_of(blue), await row_of(blue, "k1")) == (NEVER, aged("k1", 5.0))
 
-    async def test_the_horizon_is_there_after_reopening(self, database: Database, another: Another) -> None:
+    async def test_the_horizon_is_there_after_reopening(self, database: Database, another: AnotherDatabase) -> None:
         await database.run([writing(aged("k1", 5.0))])
         await database.forget("commands", 9.0)
         await database.close()

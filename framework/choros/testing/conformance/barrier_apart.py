@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from choros.store.barrier import SCHEMA_VERSION, Database, Job, Row, RowState, Transaction
 
 
-class Another(Protocol):
+class AnotherDatabase(Protocol):
     """Opens one more Database on the same tables; where a namespace is given, with that one."""
 
     def __call__(self, namespace: str = "choros") -> Awaitable[Database]:
@@ -75,20 +75,20 @@ class Tested(ABC):
 class NamespacesApart(Tested):
     """Two applications, or two services of one, may share a database: its tables, but no row of the barrier."""
 
-    async def test_each_namespace_has_the_effect(self, another: Another) -> None:
+    async def test_each_namespace_has_the_effect(self, another: AnotherDatabase) -> None:
         blue, green = await another("blue"), await another("green")
         for one in (blue, green, await another("blue"), await another("green")):
             await one.run([self.once("k1")])
         assert await self.total(blue) == await self.total(green) == 2
 
-    async def test_no_namespace_sees_the_rows_of_another(self, another: Another) -> None:
+    async def test_no_namespace_sees_the_rows_of_another(self, another: AnotherDatabase) -> None:
         blue, green = await another("blue"), await another("green")
         await blue.run([writing(a_row("k1", "tombstone"))])
         assert await row_of(green, "k1") is None
         await green.run([writing(a_row("k1", "ok", "r"))])
         assert await row_of(blue, "k1") == a_row("k1", "tombstone")
 
-    async def test_no_namespace_sends_the_replies_of_another(self, another: Another) -> None:
+    async def test_no_namespace_sends_the_replies_of_another(self, another: AnotherDatabase) -> None:
         blue, green = await another("blue"), await another("green")
         await blue.run([writing(a_row("k1", reply="of blue"), a_row("k2", reply="of blue"))])
         await green.run([writing(a_row("k1", reply="of green"))])
@@ -96,18 +96,18 @@ class NamespacesApart(Tested):
         await green.mark_sent(["k1", "k2"])
         assert (await unsent_keys(blue), await unsent_keys(green)) == (["k1", "k2"], [])
 
-    async def test_no_namespace_forgets_for_another(self, another: Another) -> None:
+    async def test_no_namespace_forgets_for_another(self, another: AnotherDatabase) -> None:
         blue, green = await another("blue"), await another("green")
         for one in (blue, green):
             await one.run([writing(a_row("k1", "refused", "", 5.0))])
         assert (await green.prune(9.0), await green.prune(9.0)) == (1, 0)
         assert await row_of(blue, "k1") == a_row("k1", "refused", "", 5.0)
 
-    async def test_what_is_there_has_the_schema_of_this_choros(self, another: Another) -> None:
+    async def test_what_is_there_has_the_schema_of_this_choros(self, another: AnotherDatabase) -> None:
         for namespace in ("blue", "green"):
             assert await (await another(namespace)).schema_version() == SCHEMA_VERSION
 
-    async def test_to_upgrade_what_is_not_old_changes_nothing(self, another: Another) -> None:
+    async def test_to_upgrade_what_is_not_old_changes_nothing(self, another: AnotherDatabase) -> None:
         database = await another()
         await database.run([self.once("k1")])
         assert await database.upgrade(lambda row: [f"other {row.key}"]) == 0

@@ -15,7 +15,7 @@ import pytest
 
 from choros.errors import Refused, StoreUnreachable, UsageError
 from choros.store.barrier import Database, Transaction
-from choros.testing.conformance.barrier_apart import Another, Tested, a_row, row_of, writing
+from choros.testing.conformance.barrier_apart import AnotherDatabase, Tested, a_row, row_of, writing
 
 
 class NothingAfterALostCall(Tested):
@@ -38,14 +38,14 @@ class NothingAfterALostCall(Tested):
 
         return job
 
-    async def nothing_was_done(self, database: Database, another: Another) -> None:
+    async def nothing_was_done(self, database: Database, another: AnotherDatabase) -> None:
         """The job has left nothing, and can be done from the start."""
         other = await another()
         assert (await self.total(other), await row_of(other, "k1"), list(await other.unsent(9))) == (0, None, [])
         assert list(await database.run([self.once("k1")])) == ["done"]
         assert await self.total(database) == 1
 
-    async def test_after_a_lost_call_nothing_more_is_done(self, database: Database, another: Another) -> None:
+    async def test_after_a_lost_call_nothing_more_is_done(self, database: Database, another: AnotherDatabase) -> None:
         raised: list[Exception] = []
 
         async def stubborn(tx: Transaction) -> str:
@@ -60,7 +60,9 @@ class NothingAfterALostCall(Tested):
         assert answer not in raised  # the runtime would take it for the handler's own
         await self.nothing_was_done(database, another)
 
-    async def test_a_lost_call_that_nobody_noticed_is_the_answer(self, database: Database, another: Another) -> None:
+    async def test_a_lost_call_that_nobody_noticed_is_the_answer(
+        self, database: Database, another: AnotherDatabase
+    ) -> None:
         async def unaware(tx: Transaction) -> str:
             return "done"
 
@@ -69,7 +71,7 @@ class NothingAfterALostCall(Tested):
         await self.nothing_was_done(database, another)
 
     async def test_what_a_handler_makes_of_a_lost_call_is_not_the_answer(
-        self, database: Database, another: Another
+        self, database: Database, another: AnotherDatabase
     ) -> None:
         async def refuses(tx: Transaction) -> None:
             raise Refused("card_declined")
@@ -78,7 +80,7 @@ class NothingAfterALostCall(Tested):
         assert isinstance(answer, StoreUnreachable)
         await self.nothing_was_done(database, another)
 
-    async def test_no_savepoint_heals_a_lost_call(self, database: Database, another: Another) -> None:
+    async def test_no_savepoint_heals_a_lost_call(self, database: Database, another: AnotherDatabase) -> None:
         async def job(tx: Transaction) -> str:
             await tx.write_row(a_row("k1", "running"))
             with suppress(Exception):
@@ -93,7 +95,7 @@ class NothingAfterALostCall(Tested):
         assert isinstance(answer, StoreUnreachable)
         await self.nothing_was_done(database, another)
 
-    async def test_a_call_that_was_cut_short_leaves_nothing(self, database: Database, another: Another) -> None:
+    async def test_a_call_that_was_cut_short_leaves_nothing(self, database: Database, another: AnotherDatabase) -> None:
         cut: list[bool] = []
 
         async def impatient(tx: Transaction) -> str:
@@ -125,7 +127,7 @@ class NothingAfterALostCall(Tested):
         assert list(await database.run([job])) == [[f"reply {n}" for n in range(9)]]
 
     async def test_savepoints_of_two_tasks_that_overlap_leave_nothing(
-        self, database: Database, another: Another
+        self, database: Database, another: AnotherDatabase
     ) -> None:
         async def job(tx: Transaction) -> str:
             opened, closed = asyncio.Event(), asyncio.Event()
@@ -151,7 +153,7 @@ class NothingAfterALostCall(Tested):
         assert isinstance(answer, UsageError)
         await self.nothing_was_done(database, another)
 
-    async def test_a_transaction_is_of_no_use_after_its_job(self, database: Database, another: Another) -> None:
+    async def test_a_transaction_is_of_no_use_after_its_job(self, database: Database, another: AnotherDatabase) -> None:
         async def job(tx: Transaction) -> Transaction:
             return tx
 

@@ -13,7 +13,7 @@ LATER = 60.0
 OK, CONFLICT = Committed.OK, Committed.CONFLICT
 
 
-class Another(Protocol):
+class AnotherStore(Protocol):
     """Opens one more store on the same database."""
 
     def __call__(self, namespace: str = "green") -> Awaitable[Store]:

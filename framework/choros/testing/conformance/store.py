@@ -24,7 +24,7 @@ from choros.testing.conformance.records import (
     KNOWN,
     LATER,
     OK,
-    Another,
+    AnotherStore,
     a_record,
     after,
     command,
@@ -38,7 +38,7 @@ from choros.testing.conformance.store_forgetting import ForgetConformance
 from choros.testing.conformance.store_timers import TimersConformance
 
 __all__ = [
-    "CONFLICT", "KNOWN", "LATER", "OK", "Another", "StoreConformance", "a_record", "after", "command", "creation",
+    "CONFLICT", "KNOWN", "LATER", "OK", "AnotherStore", "StoreConformance", "a_record", "after", "command", "creation",
     "fact", "stored", "waiting",
 ]  # fmt: skip
 
@@ -123,7 +123,7 @@ class CommitConformance:
         assert await store.counts() == {("order", "running"): 1}
         assert [row.version for row in await store.history("s1")] == [1, 2]
 
-    async def test_two_stores_race_and_each_version_has_one_winner(self, store: Store, another: Another) -> None:
+    async def test_two_stores_race_and_each_version_has_one_winner(self, store: Store, another: AnotherStore) -> None:
         rivals = [store, await another()]
         last = creation()
         await stored(store, last)
@@ -145,7 +145,7 @@ class CommitConformance:
         await stored(store, made)
         assert (await store.load(["s1"]))["s1"].record == made.record
 
-    async def test_everything_is_there_after_reopening(self, store: Store, another: Another) -> None:
+    async def test_everything_is_there_after_reopening(self, store: Store, another: AnotherStore) -> None:
         made = creation("s1", command("c1"), command("c2"), fact("f1"), wake_at=7.0)
         await stored(store, made)
         await store.mark_sent([("s1", "c1")])

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 from choros.store.sagas import PutOff, Store
-from choros.testing.conformance.records import KNOWN, LATER, Another, after, command, creation, fact, stored, waiting
+from choros.testing.conformance.records import (
+    KNOWN,
+    LATER,
+    AnotherStore,
+    after,
+    command,
+    creation,
+    fact,
+    stored,
+    waiting,
+)
 
 
 class ApartConformance:
     """Two applications on one database: neither sees or changes anything of the other."""
 
-    async def test_nothing_of_another_application_is_seen(self, store: Store, another: Another) -> None:
+    async def test_nothing_of_another_application_is_seen(self, store: Store, another: AnotherStore) -> None:
         other = await another("blue")
         await stored(other, creation("s1", command("c1"), fact("f1"), wake_at=1.0))
         assert await everything(store) == await everything(await another("red"))
         assert list(await other.due(5.0, KNOWN, 10)) == ["s1"]
 
-    async def test_the_same_ids_are_two_records(self, store: Store, another: Another) -> None:
+    async def test_the_same_ids_are_two_records(self, store: Store, another: AnotherStore) -> None:
         other = await another("blue")
         mine = creation("s1", command("c1"), fact("f1"), status="parked", wake_at=3.0, application="green")
         theirs = creation("s1", command("c1"), command("c2"), wake_at=1.0, application="blue")
@@ -31,7 +41,7 @@ class ApartConformance:
         assert await waiting(other) == []
         assert [row.version for row in await other.history("s1")] == [1, 2]
 
-    async def test_a_claim_is_of_one_application(self, store: Store, another: Another) -> None:
+    async def test_a_claim_is_of_one_application(self, store: Store, another: AnotherStore) -> None:
         other = await another("blue")
         await stored(store, creation("s1", wake_at=1.0))
         await stored(other, creation("s1", wake_at=1.0))
@@ -40,7 +50,7 @@ class ApartConformance:
         assert (await other.next_due(KNOWN), await store.next_due(KNOWN)) == (99.0, 1.0)
         assert list(await store.due(5.0, KNOWN, 10, claim_until=9.0)) == ["s1"]
 
-    async def test_their_dead_letters_do_not_use_up_a_limit(self, store: Store, another: Another) -> None:
+    async def test_their_dead_letters_do_not_use_up_a_limit(self, store: Store, another: AnotherStore) -> None:
         other = await another("blue")
         await stored(other, *(creation(f"s{n}", command(f"c{n}"), wake_at=1.0) for n in range(5)))
         await stored(store, creation("mine", command("mine"), wake_at=2.0))
@@ -48,7 +58,7 @@ class ApartConformance:
         assert [record.saga_id for record in (await store.find(limit=1)).records] == ["mine"]
         assert not (await store.find(limit=1)).cursor
 
-    async def test_forgetting_leaves_another_application_alone(self, store: Store, another: Another) -> None:
+    async def test_forgetting_leaves_another_application_alone(self, store: Store, another: AnotherStore) -> None:
         other = await another("blue")
         await stored(other, creation("s1", status="completed"))
         await stored(store, creation("s1", status="completed"))

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from choros.sources import rerun_id_for
 from choros.store.sagas import Store, Transition, Unsent
-from choros.testing.conformance.records import CONFLICT, LATER, OK, Another, after, command, creation, fact, stored
+from choros.testing.conformance.records import CONFLICT, LATER, OK, AnotherStore, after, command, creation, fact, stored
 
 OLD = 1_600_000_000.0
 
@@ -122,7 +122,7 @@ class ForgetConformance:
         await store.forget(OLD + 50)
         assert await store.forgotten() == OLD + 1.5
 
-    async def test_several_forget_at_once_and_each_is_deleted_once(self, store: Store, another: Another) -> None:
+    async def test_several_forget_at_once_and_each_is_deleted_once(self, store: Store, another: AnotherStore) -> None:
         rivals = [store, await another()]
         await stored(store, *(over(f"s{n:02}", OLD + n) for n in range(40)))
         done = await asyncio.gather(*(one.forget(OLD + 99, limit=40) for one in rivals * 2))
@@ -130,7 +130,7 @@ class ForgetConformance:
         assert not await store.counts()
         assert len(await store.load([f"s{n:02}" for n in range(40)])) == 40
 
-    async def test_what_is_deleted_meanwhile_conflicts(self, store: Store, another: Another) -> None:
+    async def test_what_is_deleted_meanwhile_conflicts(self, store: Store, another: AnotherStore) -> None:
         made = over("s1", OLD)
         await stored(store, made)
         await (await another()).forget(OLD + 50)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from choros.store.sagas import Kind, PutOff, Store
-from choros.testing.conformance.records import KNOWN, Another, after, command, creation, stored
+from choros.testing.conformance.records import KNOWN, AnotherStore, after, command, creation, stored
 
 NOW, UNTIL = 50.0, 55.0
 
@@ -24,7 +24,7 @@ class TimersConformance:
     """A claim takes a timer out of the sight of others for a while, and changes nothing else."""
 
     async def test_what_is_claimed_is_handed_to_nobody_until_the_claim_is_over(
-        self, store: Store, another: Another
+        self, store: Store, another: AnotherStore
     ) -> None:
         await overdue(store, 2)
         assert await claimed(store) == ["s0", "s1"]
@@ -33,13 +33,13 @@ class TimersConformance:
             assert not await one.due(UNTIL - 0.1, KNOWN, 10)
         assert await claimed(await another(), now=UNTIL, until=60.0) == ["s0", "s1"]
 
-    async def test_each_worker_gets_others_most_overdue_first(self, store: Store, another: Another) -> None:
+    async def test_each_worker_gets_others_most_overdue_first(self, store: Store, another: AnotherStore) -> None:
         await overdue(store, 5)
         assert await claimed(store, 2) == ["s0", "s1"]
         assert await claimed(await another(), 2) == ["s2", "s3"]
         assert await claimed(store, 2) == ["s4"]
 
-    async def test_workers_at_the_same_moment_get_others_too(self, store: Store, another: Another) -> None:
+    async def test_workers_at_the_same_moment_get_others_too(self, store: Store, another: AnotherStore) -> None:
         await overdue(store, 40)
         workers = [store, await another(), await another()]
         found = await asyncio.gather(*(claimed(workers[turn % 3], 7) for turn in range(9)))
@@ -75,7 +75,7 @@ class TimersConformance:
         for _ in range(2):
             assert list(await store.due(NOW, KNOWN, 10)) == ["s0", "s1"]
 
-    async def test_a_claim_is_there_after_reopening(self, store: Store, another: Another) -> None:
+    async def test_a_claim_is_there_after_reopening(self, store: Store, another: AnotherStore) -> None:
         await overdue(store, 1)
         assert await claimed(store) == ["s0"]
         await store.close()
@@ -111,7 +111,7 @@ class TimersConformance:
         assert list(await store.due(80.0, KNOWN, 10)) == ["s1", "s0"]
         await store.put_off([])
 
-    async def test_only_who_still_has_the_claim_puts_off(self, store: Store, another: Another) -> None:
+    async def test_only_who_still_has_the_claim_puts_off(self, store: Store, another: AnotherStore) -> None:
         lapsed, committed, free = (creation(one, wake_at=1.0) for one in ("lapsed", "committed", "free"))
         await stored(store, lapsed, committed)
         await claimed(store)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from choros.errors import BrokerMisconfigured
 from choros.transport.memory.log import MemoryLog
-from choros.transport.memory.queues import Held, Letter, Line, MemoryQueue
+from choros.transport.memory.queues import Letter, Line, MemoryQueue, QueuedMessage
 from choros.transport.port import Published, Seen
 from choros.transport.topology import Binding, Exchange, Queue, Topology
 from choros.wire.envelope import Wire
@@ -188,7 +188,7 @@ class MemoryBroker:
             else:
                 yield self._queues[binding.destination]
 
-    def _give_up(self, queue: MemoryQueue, held: Held, why: str) -> None:
+    def _give_up(self, queue: MemoryQueue, held: QueuedMessage, why: str) -> None:
         letter = queue.letter(held, why)
         if letter is not None:
             self._dead_letter(letter)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 
 from choros.transport.leased import LeasedDelivery
-from choros.transport.memory.queues import Held, MemoryQueue
+from choros.transport.memory.queues import MemoryQueue, QueuedMessage
 from choros.transport.port import Published
 from choros.transport.refusals import NotDeclared
 from choros.transport.topology import Names
@@ -22,7 +22,7 @@ class MemoryLook:
         self.alive = True
         self._found, self._put = found, put
         self._left = len(found.ready) if found else 0
-        self._held: dict[int, Held] = {}
+        self._held: dict[int, QueuedMessage] = {}
         self._tag = 0
 
     async def take(self) -> LeasedDelivery | None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from choros.sources import now
 from choros.transport.fact_log import OFFSET
-from choros.transport.memory.queues import Held, Line, MemoryQueue
+from choros.transport.memory.queues import Line, MemoryQueue, QueuedMessage
 from choros.transport.topology import Queue
 from choros.wire.envelope import Wire
 
@@ -21,13 +21,13 @@ class LogLine(Line):
         """Where the next one stands."""
         self._offsets: dict[int, int] = {}
 
-    def hand(self, held: Held) -> None:
+    def hand(self, held: QueuedMessage) -> None:
         """Give the reader the one at its position."""
         super().hand(held)
         self._offsets[self._tag] = self.position
         self.position += 1
 
-    def settle(self, tag: int) -> Held | None:
+    def settle(self, tag: int) -> QueuedMessage | None:
         """The reader is done with it."""
         self._offsets.pop(tag, None)
         return super().settle(tag)
@@ -66,7 +66,7 @@ class MemoryLog(MemoryQueue):
     def put(self, wire: Wire, exchange: str) -> bool:
         """Take a message, always; the oldest make room for it."""
         offset = self._first + len(self.ready)
-        self.ready.append(Held(replace(wire, headers={**wire.headers, OFFSET: offset}), exchange))
+        self.ready.append(QueuedMessage(replace(wire, headers={**wire.headers, OFFSET: offset}), exchange))
         self._times.append(now())
         self._bytes += len(wire.body)
         self._trim()

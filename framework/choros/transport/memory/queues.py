@@ -15,7 +15,7 @@ Letter = tuple[str, str, Wire]
 
 
 @dataclass(slots=True, eq=False)
-class Held:
+class QueuedMessage:
     """One message in one queue."""
 
     wire: Wire
@@ -30,9 +30,9 @@ class Line:
     def __init__(self, queue: MemoryQueue, prefetch: int) -> None:
         self.queue = queue
         self.arrived = asyncio.Event()
-        self.inbox: deque[tuple[int, Held]] = deque()
+        self.inbox: deque[tuple[int, QueuedMessage]] = deque()
         self._prefetch = prefetch
-        self._unsettled: dict[int, Held] = {}
+        self._unsettled: dict[int, QueuedMessage] = {}
         self._tag = 0
 
     @property
@@ -40,18 +40,18 @@ class Line:
         """Whether the consumer may be handed one more."""
         return len(self._unsettled) < self._prefetch
 
-    def unsettled(self) -> Collection[Held]:
+    def unsettled(self) -> Collection[QueuedMessage]:
         """What is out on this line."""
         return self._unsettled.values()
 
-    def hand(self, held: Held) -> None:
+    def hand(self, held: QueuedMessage) -> None:
         """Give the consumer a message; numbers are never used twice, so a stale settlement finds nothing."""
         self._tag += 1
         self._unsettled[self._tag] = held
         self.inbox.append((self._tag, held))
         self.arrived.set()
 
-    def settle(self, tag: int) -> Held | None:
+    def settle(self, tag: int) -> QueuedMessage | None:
         """Take the message off the books, if it is still on them."""
         held = self._unsettled.pop(tag, None)
         if held is not None:
@@ -86,9 +86,9 @@ class Line:
 class MemoryQueue:
     """A queue and the lines of its consumers."""
 
-    def __init__(self, declared: Queue, give_up: Callable[[MemoryQueue, Held, str], None]) -> None:
+    def __init__(self, declared: Queue, give_up: Callable[[MemoryQueue, QueuedMessage, str], None]) -> None:
         self.arguments: Mapping[str, str | int] = dict(declared.arguments)
-        self.ready: deque[Held] = deque()
+        self.ready: deque[QueuedMessage] = deque()
         self.lines: deque[Line] = deque()
         self.duplicates = 0
         self.held_up = False
@@ -101,10 +101,10 @@ class MemoryQueue:
         """Take a message; False if the queue is full and says so."""
         if not self._has_room():
             return False
-        self.admit(Held(wire, exchange))
+        self.admit(QueuedMessage(wire, exchange))
         return True
 
-    def admit(self, held: Held) -> None:
+    def admit(self, held: QueuedMessage) -> None:
         """Let a message wait behind all others."""
         self.ready.append(held)
         if self._ttl is not None:
@@ -123,7 +123,7 @@ class MemoryQueue:
                 self.duplicates -= 1
                 self.ready.appendleft(self._twin(held))
 
-    def take_back(self, returned: list[Held], *, counted: bool = True) -> None:
+    def take_back(self, returned: list[QueuedMessage], *, counted: bool = True) -> None:
         """To the front, in order; a message that comes back too often is parked."""
         for held in reversed(returned):
             held.returns += counted
@@ -133,7 +133,7 @@ class MemoryQueue:
                 self.ready.appendleft(held)
         self.hand_out()
 
-    def letter(self, held: Held, why: str) -> Letter | None:
+    def letter(self, held: QueuedMessage, why: str) -> Letter | None:
         """How this is dead-lettered; None if the queue has no dead-letter exchange."""
         exchange = self.arguments.get("x-dead-letter-exchange")
         if exchange is None:
@@ -149,8 +149,8 @@ class MemoryQueue:
             self._give_up(self, self.ready.popleft(), "maxlen")
         return True
 
-    def _twin(self, held: Held) -> Held:
-        return Held(held.wire, held.exchange)
+    def _twin(self, held: QueuedMessage) -> QueuedMessage:
+        return QueuedMessage(held.wire, held.exchange)
 
     def _next_line(self) -> Line | None:
         if self.arguments.get("x-single-active-consumer"):
@@ -162,7 +162,7 @@ class MemoryQueue:
                 return line
         return None
 
-    def _expire_later(self, held: Held, seconds: float) -> None:
+    def _expire_later(self, held: QueuedMessage, seconds: float) -> None:
         loop = asyncio.get_running_loop()
         held.due = loop.time() + seconds
         loop.call_at(held.due, self._expire, held.due)

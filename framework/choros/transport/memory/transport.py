@@ -16,7 +16,7 @@ from choros.transport.health import Health, HealthRecord
 from choros.transport.leased import LeasedDelivery
 from choros.transport.memory.broker import MemoryBroker
 from choros.transport.memory.inspection import MemoryLook
-from choros.transport.memory.queues import Held, Line
+from choros.transport.memory.queues import Line, QueuedMessage
 from choros.transport.port import Published, Seen
 from choros.transport.topology import Names, Topology
 from choros.wire.envelope import Envelope, Wire, encode
@@ -229,7 +229,7 @@ def written(messages: Sequence[Envelope]) -> list[Wire | None]:
     return wires
 
 
-def counted(held: Held) -> Wire:
+def counted(held: QueuedMessage) -> Wire:
     """The message, with the number of its returns as a quorum queue notes it."""
     return replace(held.wire, headers={**held.wire.headers, RETURNS: held.returns}) if held.returns else held.wire
 

@@ -22,9 +22,9 @@ from aiormq.exceptions import (
 
 from choros.errors import BrokerMisconfigured
 from choros.telemetry.logs import get_logger
-from choros.transport.leased import LeasedDelivery
+from choros.transport.leased import CopyTo, LeasedDelivery
 from choros.transport.rabbitmq.declarations import Declarer
-from choros.transport.rabbitmq.lease import CopyTo, RabbitLease
+from choros.transport.rabbitmq.lease import RabbitLease
 from choros.transport.rabbitmq.pace import Pace
 from choros.transport.rabbitmq.tasks import end
 from choros.transport.refusals import NotDeclared, denied

@@ -15,12 +15,12 @@ from aiormq.abc import AbstractConnection, DeliveredMessage
 from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity
 
 from choros.errors import BrokerUnreachable
-from choros.transport.leased import LeasedDelivery
+from choros.transport.leased import CopyTo, LeasedDelivery
 from choros.transport.port import Published
 from choros.transport.rabbitmq.declarations import RPC_SECONDS, SILENT_SECONDS
 from choros.transport.rabbitmq.failures import CONNECTION_FAILURES
 from choros.transport.rabbitmq.frames import received
-from choros.transport.rabbitmq.lease import CopyTo, RabbitLease
+from choros.transport.rabbitmq.lease import RabbitLease
 from choros.transport.rabbitmq.tasks import end
 from choros.transport.refusals import NotDeclared, denied
 from choros.transport.topology import Names

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, cast
 
 from aiormq import Channel
 from aiormq.abc import AbstractChannel, ChannelFrame, DeliveredMessage
 
-from choros.transport.leased import LeasedDelivery
+from choros.transport.leased import CopyTo, LeasedDelivery
 from choros.transport.port import Published
 from choros.transport.rabbitmq.declarations import RPC_SECONDS, close_channel
 from choros.transport.rabbitmq.failures import CONNECTION_FAILURES
@@ -26,8 +25,6 @@ from choros.transport.rabbitmq.frames import (
 from choros.transport.topology import Names
 from choros.wire.envelope import Wire
 
-CopyTo = Callable[[str, str, Wire], Awaitable[Published]]
-"""Publishes a copy: exchange, key, message."""
 FAREWELL_SECONDS = 5.0
 """How long each step of a farewell may take; a broker that does not answer delivers again anyway."""
 

@@ -19,13 +19,13 @@ from choros.telemetry.logs import get_logger
 
 PROBE_KEY = "probe"
 """Says what it is, to whoever traces messages."""
-Ask = Callable[[AbstractChannel, float], Awaitable[object]]
+Question = Callable[[AbstractChannel, float], Awaitable[object]]
 """A question to the broker, and how many seconds it may take."""
 
 _log = get_logger(__name__)
 
 
-def by_publishing(exchange: str) -> Ask:
+def by_publishing(exchange: str) -> Question:
     """Publish a probe, and wait for its confirm."""
 
     async def ask(channel: AbstractChannel, patience: float) -> object:
@@ -44,7 +44,7 @@ async def by_asking(channel: AbstractChannel, patience: float) -> object:
 class Probe:
     """Asks once every heartbeat; raises TimeoutError, which costs the connection, if there is no answer in time."""
 
-    def __init__(self, ask: Ask, heartbeat: float, is_blocked: Callable[[], bool] = lambda: False) -> None:
+    def __init__(self, ask: Question, heartbeat: float, is_blocked: Callable[[], bool] = lambda: False) -> None:
         self._ask = ask
         self._every = heartbeat
         self._patience = heartbeat + 1.0

@@ -27,7 +27,7 @@ _COUNTED = -1
 _TEXT = ord("S")
 
 
-class Found(NamedTuple):
+class ReadProperties(NamedTuple):
     """What could be read."""
 
     values: dict[str, Any]
@@ -36,16 +36,16 @@ class Found(NamedTuple):
     """Whether that is all there was."""
 
 
-def read_properties(data: bytes) -> Found:
+def read_properties(data: bytes) -> ReadProperties:
     """The property flags of a content header and what follows them; raises nothing."""
-    reading = _Reading(data)
+    reading = _Walk(data)
     try:
-        return Found(reading.properties(), not reading.faults)
+        return ReadProperties(reading.properties(), not reading.faults)
     except _UNREADABLE:
-        return Found(reading.found, False)
+        return ReadProperties(reading.found, False)
 
 
-class _Reading:
+class _Walk:
     """One walk; the depth and the faults so far."""
 
     __slots__ = ("data", "depth", "faults", "found")
@@ -135,10 +135,10 @@ class _Reading:
         return 0
 
 
-_Read = Callable[[_Reading, int, int], Any]
+_Read = Callable[[_Walk, int, int], Any]
 
 
-def _short(reading: _Reading, at: int, end: int) -> str:
+def _short(reading: _Walk, at: int, end: int) -> str:
     return reading.data[at + 1 : end].decode()
 
 
@@ -150,7 +150,7 @@ def _long_length(data: bytes, at: int) -> int:
     return 4 + int(_LENGTH(data, at)[0])
 
 
-def _long(reading: _Reading, at: int, end: int) -> str | bytes:
+def _long(reading: _Walk, at: int, end: int) -> str | bytes:
     text = reading.data[at + 4 : end]
     try:
         return text.decode()
@@ -158,12 +158,12 @@ def _long(reading: _Reading, at: int, end: int) -> str | bytes:
         return text
 
 
-def _time(reading: _Reading, at: int, _: int) -> datetime:
+def _time(reading: _Walk, at: int, _: int) -> datetime:
     seconds: float = _UNSIGNED(reading.data, at)[0]
     return datetime.fromtimestamp(seconds / 1000 if seconds > _LAST_SECOND else seconds, UTC)
 
 
-def _decimal(reading: _Reading, at: int, _: int) -> Decimal:
+def _decimal(reading: _Walk, at: int, _: int) -> Decimal:
     places, digits = _DECIMAL(reading.data, at)
     return Decimal(digits) * Decimal((0, (1,), -places))
 
@@ -191,8 +191,8 @@ _KINDS: dict[str, tuple[int, _Read]] = {
     "\0": (0, lambda *_: None),
     "S": (_COUNTED, _long),
     "x": (_COUNTED, lambda reading, at, end: bytearray(reading.data[at + 4 : end])),
-    "A": (_COUNTED, _Reading.array),
-    "F": (_COUNTED, _Reading.table),
+    "A": (_COUNTED, _Walk.array),
+    "F": (_COUNTED, _Walk.table),
 }
 """By the letter of the type: the size and how to read it."""
 _SIZES = {ord(letter): size + 1 if size >= 0 else size for letter, (size, _) in _KINDS.items()}
@@ -205,7 +205,7 @@ _SHORT: tuple[_Length, _Read] = (_short_length, _short)
 _PROPERTIES: tuple[tuple[int, str, _Length, _Read], ...] = (
     (1 << 15, "content_type", *_SHORT),
     (1 << 14, "content_encoding", *_SHORT),
-    (1 << 13, "headers", _long_length, _Reading.table),
+    (1 << 13, "headers", _long_length, _Walk.table),
     (1 << 12, "delivery_mode", *_OCTET),
     (1 << 11, "priority", *_OCTET),
     (1 << 10, "correlation_id", *_SHORT),

@@ -8,9 +8,10 @@ from datetime import UTC, datetime
 from aiormq.abc import AbstractChannel, AbstractConnection
 
 from choros.transport.fact_log import OFFSET
+from choros.transport.leased import CopyTo
 from choros.transport.rabbitmq.consumer import RabbitConsumer
 from choros.transport.rabbitmq.declarations import Declarer
-from choros.transport.rabbitmq.lease import CopyTo, RabbitLease
+from choros.transport.rabbitmq.lease import RabbitLease
 from choros.transport.topology import Names
 from choros.wire.envelope import Wire
 

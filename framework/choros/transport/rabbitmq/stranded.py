@@ -32,7 +32,7 @@ class Publishing(Protocol):
         ...
 
 
-class Stranded:
+class StrandedWatch:
     """Looks whether anything is confirmed on a connection, and leaves where nothing is."""
 
     def __init__(self, lanes: Sequence[Publishing], leave: Callable[[], None]) -> None:

@@ -27,7 +27,7 @@ from choros.transport.rabbitmq.link import Link, Resident
 from choros.transport.rabbitmq.probes import Probe, by_asking, by_publishing
 from choros.transport.rabbitmq.repair import Mending
 from choros.transport.rabbitmq.replay import RabbitReplay
-from choros.transport.rabbitmq.stranded import Stranded
+from choros.transport.rabbitmq.stranded import StrandedWatch
 from choros.transport.rabbitmq.tasks import end
 from choros.transport.refusals import denied
 from choros.transport.topology import Names, Topology
@@ -240,7 +240,7 @@ class RabbitMQTransport:
         probe = Probe(by_publishing(self.names.probe), self._heartbeat, lambda: watch.blocked)
         residents: list[Resident] = [*lanes, watch, probe]
         if len(self._addresses) > 1:
-            residents.append(Stranded(lanes, lambda: self._leave(link)))
+            residents.append(StrandedWatch(lanes, lambda: self._leave(link)))
         for resident in residents:
             link.add(resident)
         return watch
