@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from choros.errors import UsageError
+from choros import UsageError
 from reference_services.contracts import PlaceOrder
 
 PAYMENT, STOCK, CARRIER = "payment.db", "stock.db", "carrier.db"

@@ -14,7 +14,7 @@ from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 
-from choros.errors import UsageError
+from choros import UsageError
 from reference_services.contracts import MOST_LINES, MOST_PENCE_A_PIECE, MOST_PIECES, OrderLine, PlaceOrder
 
 COLUMNS = (

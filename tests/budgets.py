@@ -28,6 +28,8 @@ FRAMEWORK = ROOT / "framework" / "choros"
 PROOF = ROOT / "framework" / "choros_verify"
 FOLDERS = (FRAMEWORK, PROOF, ROOT / "reference_services")
 CORE = FRAMEWORK / "saga"
+FACES = ("choros", "choros.testing", "choros.testing.conformance", "choros_verify")
+"""What a user may import from; every deeper path is private."""
 
 FILE_MEDIAN, FILE_MOST = 120, 400
 FUNCTION_MEDIAN, FUNCTION_NINE_IN_TEN, FUNCTION_MOST = 7, 20, 50
@@ -191,12 +193,12 @@ def read_imports(*packages: str) -> Imports:
 
 
 def check_imports(imports: Imports, facade: str, most: int, report: Report) -> None:
-    """No cycle, and no long chain. The package's front doors, which import all of it, are not counted."""
+    """No cycle, and no long chain. Front doors, which import all that is behind them, are not counted."""
     cycle = find_cycle(imports)
     report.hold(not cycle, f"These modules import each other: {' -> '.join(cycle)}.")
     if cycle:
         return
-    doors = {facade, f"{facade}.__main__"}
+    doors = {facade, f"{facade}.__main__", *FACES}
     inside = {module: used - doors for module, used in imports.items() if module not in doors}
     chain = longest_chain(inside)
     report.figures.append(f"imports     {len(inside):5}   longest chain {len(chain) - 1}: {' > '.join(chain)}")
@@ -305,16 +307,17 @@ def is_annotated(node: ast.stmt) -> TypeGuard[ast.AnnAssign]:
     return isinstance(node, ast.AnnAssign)
 
 
-def check_front_page(package: str, report: Report) -> None:
-    """Every name in `__all__` exists and says what it is for."""
-    module = importlib.import_module(package)
-    names: Sequence[str] = getattr(module, "__all__", ())
-    report.hold(bool(names), f"{package} has no __all__.")
-    for name in names:
-        thing = getattr(module, name, None)
-        report.hold(thing is not None, f"{package}.__all__ names {name}, which is not there.")
-        if inspect.isclass(thing) or inspect.isroutine(thing):
-            report.hold(bool(thing.__doc__), f"{package}.{name} has no docstring.")
+def check_faces(packages: Sequence[str], report: Report) -> None:
+    """Every name in their `__all__` exists and says what it is for."""
+    for package in packages:
+        module = importlib.import_module(package)
+        names: Sequence[str] = getattr(module, "__all__", ())
+        report.hold(bool(names), f"{package} has no __all__.")
+        for name in names:
+            thing = getattr(module, name, None)
+            report.hold(thing is not None, f"{package}.__all__ names {name}, which is not there.")
+            if inspect.isclass(thing) or inspect.isroutine(thing):
+                report.hold(bool(thing.__doc__), f"{package}.{name} has no docstring.")
 
 
 # --- the core ---------------------------------------------------------------------------------------------------------
@@ -340,7 +343,7 @@ def measure() -> Report:
         lambda: check_imports(read_imports("choros", "choros_verify"), "choros", PROOF_CHAIN, report),
         lambda: check_words(framework, report),
         lambda: check_names(framework, report),
-        lambda: check_front_page("choros", report),
+        lambda: check_faces(FACES, report),
         lambda: check_core([source for source in framework if source.path.is_relative_to(CORE)], report),
     ]
     for check in checks:

@@ -15,8 +15,7 @@ from tests import virtual_time
 from tests.virtual_time import VirtualTimeLoop
 
 # Before anything imports them, so that a failing suite says what it compared.
-SUITES = ("store", "barrier", "barrier_apart", "barrier_lost", "transport", "fact_log")
-pytest.register_assert_rewrite(*(f"choros.testing.{suite}" for suite in SUITES))
+pytest.register_assert_rewrite("choros.testing.conformance")
 
 
 def from_environment(variable: str) -> str:

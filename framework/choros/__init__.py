@@ -1,56 +1,48 @@
-"""choros: sagas that command, facts that anybody may follow, on an ordinary RabbitMQ."""
+"""choros: sagas that command, facts that anybody may follow, on an ordinary RabbitMQ.
+
+What a program writes with is in here, what its tests write with in `choros.testing` and `choros_verify`. Deeper paths
+are private.
+"""
 
 from choros.app.app import App
 from choros.app.service import Call, Service
 from choros.app.settings import Settings
-from choros.errors import ChorosError, DeclarationError, OutcomePending, Refused, SagaNotFound, StartConflict
+from choros.errors import (
+    BrokerMisconfigured,
+    BrokerUnreachable,
+    ChorosError,
+    DeclarationError,
+    DeclaredOtherwise,
+    MessageRejected,
+    MessageUnwritable,
+    Misconfigured,
+    OutcomePending,
+    Refused,
+    SagaNotFound,
+    StartConflict,
+    StoreMisconfigured,
+    StoreUnreachable,
+    Unreachable,
+    UsageError,
+)
 from choros.messages import Command, Done, Fact, Failure, Message, Reply
 from choros.roles.roles import Addresses, client_of, running
 from choros.runtime.client.client import Client, Outcome
-from choros.runtime.orchestrator.orchestrator import Orchestrator
-from choros.runtime.participant.participant import Participant
-from choros.runtime.subscriber.subscriber import Subscriber
 from choros.saga.nodes.steps import Pivot, Publish, Retriable, Step
 from choros.saga.policy import RetryPolicy
 from choros.saga.saga import Saga
 from choros.store.barrier import Transaction
+from choros.store.memory.barrier import MemoryTransaction
+from choros.store.redis.transaction import RedisTransaction
 from choros.store.sqlite.transaction import SqliteTransaction
 from choros.transport.fact_log import FactLog
 from choros.version import __version__
 
 __all__ = [
-    "Addresses",
-    "App",
-    "Call",
-    "ChorosError",
-    "Client",
-    "Command",
-    "DeclarationError",
-    "Done",
-    "Fact",
-    "FactLog",
-    "Failure",
-    "Message",
-    "Orchestrator",
-    "Outcome",
-    "OutcomePending",
-    "Participant",
-    "Pivot",
-    "Publish",
-    "Refused",
-    "Reply",
-    "Retriable",
-    "RetryPolicy",
-    "Saga",
-    "SagaNotFound",
-    "Service",
-    "Settings",
-    "SqliteTransaction",
-    "StartConflict",
-    "Step",
-    "Subscriber",
-    "Transaction",
-    "__version__",
-    "client_of",
-    "running",
-]
+    "Addresses", "App", "BrokerMisconfigured", "BrokerUnreachable", "Call", "ChorosError", "Client", "Command",
+    "DeclarationError", "DeclaredOtherwise", "Done", "Fact", "FactLog", "Failure", "MemoryTransaction", "Message",
+    "MessageRejected", "MessageUnwritable", "Misconfigured", "Outcome", "OutcomePending", "Pivot", "Publish",
+    "RedisTransaction", "Refused", "Reply", "Retriable", "RetryPolicy", "Saga", "SagaNotFound", "Service",
+    "Settings", "SqliteTransaction", "StartConflict", "Step", "StoreMisconfigured", "StoreUnreachable",
+    "Transaction", "Unreachable", "UsageError", "__version__", "client_of", "running",
+]  # fmt: skip

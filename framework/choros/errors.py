@@ -69,8 +69,8 @@ class ChorosError(Exception):
     """Any error of choros: a sentence, and a hint what to do about it."""
 
     exit_code = 1
-    sentence = ""
-    hint = ""
+    sentence: str = ""
+    hint: str = ""
 
     def __init__(self, sentence: str, hint: str = "") -> None:
         self.sentence = masked(sentence)  # it may quote an address that was typed
@@ -148,8 +148,8 @@ class Refused(Exception):
     UsageError for anything else. `detail` travels in the reply, shortened if it is long, and is never logged.
     """
 
-    code = ""
-    detail = ""
+    code: str = ""
+    detail: str = ""
 
     def __init__(self, code: str, detail: str = "") -> None:
         self.code = _text_of(code)

@@ -45,7 +45,9 @@ def fidelity_of(message: type[Message]) -> Fidelity:
 class Message(BaseModel):
     """An immutable message with a stable type name. Wire data is read strictly: no coercion, no NaN."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True
+    )
     type_name: ClassVar[str] = ""
     _fidelity: ClassVar[Fidelity | None] = None
     """None until pydantic has made the schema, which waits for names that are not known yet."""
@@ -245,7 +247,7 @@ FORGOTTEN = "forgotten"
 class Fact(Message):
     """Something that has happened. Fields added by a newer publisher are ignored, so that subscribers keep working."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="ignore")
 
 
 class Failure(Reply, name="choros.failure"):

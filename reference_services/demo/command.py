@@ -15,13 +15,12 @@ from typing import Annotated
 
 import typer
 
-from choros.app.service import Service
+from choros import Addresses, ChorosError, Service, UsageError
 from choros.cli.everywhere import log_level
 from choros.cli.progress import waiting
 from choros.cli.verbs import Verbs
-from choros.errors import ChorosError, UsageError, unknown
+from choros.errors import unknown
 from choros.roles.loading import load_app
-from choros.roles.roles import Addresses
 from choros.telemetry.context import configure_logging
 from reference_services.books import Books, read_books
 from reference_services.contracts import PlaceOrder

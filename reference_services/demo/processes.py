@@ -16,10 +16,9 @@ from types import MappingProxyType
 
 import httpx
 
-from choros.app.service import Service
+from choros import Addresses, ChorosError, Service
 from choros.desk.timeline import timeline
-from choros.errors import ChorosError
-from choros.roles.roles import Addresses, connected, opened_store
+from choros.roles.roles import connected, opened_store
 from choros.runtime.client.client import account_of
 from choros.transport.topology import topology
 from reference_services.contracts import PlaceOrder

@@ -11,9 +11,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TextIO
 
+from choros import Addresses, __version__
 from choros.cli.progress import Working, wanted
-from choros.roles.roles import Addresses
-from choros.version import __version__
 from reference_services.books import Books
 from reference_services.demo.shop import Placed
 from reference_services.orders import OrderFile

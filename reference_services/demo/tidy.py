@@ -9,7 +9,7 @@ import aio_pika
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from choros.roles.roles import Addresses
+from choros import Addresses
 from choros.transport.topology import Topology, topology
 from reference_services.order.app import app
 

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Protocol
 
-from choros.errors import BrokerUnreachable
+from choros import BrokerUnreachable
 from choros.roles.roles import connected
 from choros.transport.health import Health
 from reference_services.demo.processes import Processes

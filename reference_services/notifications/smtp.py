@@ -8,7 +8,7 @@ from email.message import EmailMessage
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from choros.errors import UsageError
+from choros import UsageError
 
 TIMEOUT_SECONDS = 10
 

@@ -10,8 +10,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json, to_json
 
-from choros import SagaNotFound, StartConflict
-from choros.errors import Unreachable
+from choros import SagaNotFound, StartConflict, Unreachable
 from reference_services.contracts import PlaceOrder
 from reference_services.order.book import Entry, OrderBook
 from reference_services.order.desk import OrderDesk, Progress

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import uvicorn
 
-from choros.errors import ChorosError, UsageError
+from choros import Addresses, ChorosError, UsageError, client_of
 from choros.roles.loading import load_app
-from choros.roles.roles import DEFAULT_BROKER, DEFAULT_STORE, Addresses, client_of
+from choros.roles.roles import DEFAULT_BROKER, DEFAULT_STORE
 from choros.telemetry.context import configure_logging
 from reference_services.order.book import OrderBook
 from reference_services.order.http import order_http

@@ -11,8 +11,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 
-from choros import SagaNotFound, StartConflict
-from choros.errors import ChorosError, Unreachable
+from choros import ChorosError, SagaNotFound, StartConflict, Unreachable
 
 PROBLEM = "application/problem+json"
 MEANINGS = {

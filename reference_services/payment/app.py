@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 
-from choros import App
-from choros.errors import UsageError
+from choros import App, UsageError
 from reference_services.payment.service import CREDIT_LIMIT, payment_service
 
 

@@ -16,8 +16,11 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from choros import App, Client, Orchestrator, Participant, Subscriber
-from choros.roles.roles import Addresses, opened_database, opened_store
+from choros import Addresses, App, Client
+from choros.roles.roles import opened_database, opened_store
+from choros.runtime.orchestrator.orchestrator import Orchestrator
+from choros.runtime.participant.participant import Participant
+from choros.runtime.subscriber.subscriber import Subscriber
 from choros.store.sagas import Store
 from choros.transport.memory import MemoryBroker, MemoryTransport
 from choros.transport.port import Published

@@ -24,9 +24,7 @@ from choros import (
     App,
     Client,
     Failure,
-    Orchestrator,
     Outcome,
-    Participant,
     Pivot,
     Refused,
     RetryPolicy,
@@ -39,6 +37,8 @@ from choros.messages import Command, Message, Reply
 from choros.roles.stores import database_at, store_at
 from choros.roles.transports import open_transport
 from choros.runtime.client.client import events_of
+from choros.runtime.orchestrator.orchestrator import Orchestrator
+from choros.runtime.participant.participant import Participant
 from choros.sources import fresh_id
 from choros.store.barrier import Database, Transaction
 from choros.store.redis.transaction import RedisTransaction

@@ -8,11 +8,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from choros import Addresses, App, Client, Command, Done, Message, Orchestrator, Pivot, Saga, Service
+from choros import Addresses, App, Client, Command, Done, Message, Pivot, Saga, Service
 from choros.cli.waits import waiting_lines
 from choros.desk.awaited import Awaited, waits_for
 from choros.roles.roles import open_role, run_together, stop_all
 from choros.runtime.host.vitals import Vitals
+from choros.runtime.orchestrator.orchestrator import Orchestrator
 from choros.saga.policy import DEFAULT_TIMEOUT
 
 TIMEOUT = DEFAULT_TIMEOUT.total_seconds()

@@ -39,7 +39,7 @@ class App:
     ) -> None:
         self.namespace = namespace
         self.fact_log = fact_log
-        self.name = name or namespace
+        self.name: str = name or namespace
         self.sagas: Mapping[tuple[str, int], Saga[Any]] = _by_version(_members("sagas", sagas, Saga))
         self.services: Mapping[str, Service] = _by_name(_members("services", services, Service))
         _check_names(self)

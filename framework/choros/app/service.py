@@ -109,8 +109,8 @@ class Service:
         self.name = name
         self.settings = settings
         self.from_start = from_start
-        self.remember = _remember(name, remember)
-        self.subscription = _subscription(name, ordered, queue_limit)
+        self.remember: timedelta | None = _remember(name, remember)
+        self.subscription: Subscription = _subscription(name, ordered, queue_limit)
         """How its queue of facts is declared."""
         self._commands = _declared(name, "commands", commands, Command)
         self._facts = _declared(name, "facts", facts, Fact)

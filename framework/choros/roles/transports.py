@@ -1,10 +1,14 @@
-"""From an address to the transport it stands for."""
+"""From an address to the transport it stands for, which is imported only then."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from choros.errors import UsageError
 from choros.transport.inspection import LookingTransport
-from choros.transport.memory import MemoryBroker, MemoryTransport
+
+if TYPE_CHECKING:
+    from choros.transport.memory import MemoryBroker
 
 _memory_brokers: dict[str, MemoryBroker] = {}
 
@@ -18,10 +22,11 @@ def open_transport(url: str, namespace: str, name: str) -> LookingTransport:
     """
     scheme, _, rest = url.partition("://")
     if scheme == "memory":
+        from choros.transport.memory import MemoryBroker, MemoryTransport
+
         broker = _memory_brokers.setdefault(rest, MemoryBroker()) if rest else MemoryBroker()
         return MemoryTransport(broker, namespace)
     if scheme in ("amqp", "amqps"):
-        # Imported late: who needs no RabbitMQ should not wait for its client to load.
         from choros.transport.rabbitmq.transport import RabbitMQTransport
 
         return RabbitMQTransport(url, namespace, name)

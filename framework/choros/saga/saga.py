@@ -55,8 +55,8 @@ class Saga(Generic[S]):
         check_head(name, version, start)
         check_start(name, key, deadline)
         nodes = listed(f"saga {name!r}: steps", steps)
-        self.plan = make_plan(name, start, nodes, _several(completed), _several(compensated))
-        self.fingerprint = _fingerprint(name, version, self.plan)
+        self.plan: Plan = make_plan(name, start, nodes, _several(completed), _several(compensated))
+        self.fingerprint: Fingerprint = _fingerprint(name, version, self.plan)
 
     def __repr__(self) -> str:
         return f"Saga({self.name!r}, version={self.version})"

@@ -1,1 +1,6 @@
-"""For tests of sagas and of adapters: what is in here is shipped."""
+"""For tests of your own sagas. The suites for adapters of your own are in `choros.testing.conformance`."""
+
+from choros.testing.dialogue import SagaTest, SentCommand
+from choros.testing.pins import assert_pinned
+
+__all__ = ["SagaTest", "SentCommand", "assert_pinned"]

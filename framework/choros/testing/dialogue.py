@@ -20,7 +20,7 @@ from choros.saga.machine.inputs import Answered, CancelRequested, Decision, Even
 from choros.saga.machine.instance import Instance, Status
 from choros.saga.machine.machine import begin, decide
 from choros.saga.saga import Saga
-from choros.wire.command_key import Operation
+from choros.wire.command_key import CommandKey, Operation
 
 
 class SagaTest:
@@ -28,7 +28,7 @@ class SagaTest:
 
     def __init__(self, saga: Saga[Any]) -> None:
         self.saga = saga
-        self.now = 0.0
+        self.now: float = 0.0
         """Seconds since the test began."""
         self._instance: Instance | None = None
         self._commands: list[Send] = []
@@ -140,8 +140,8 @@ class SentCommand:
         self._send = send
         self.message: Any = message
         """The command itself."""
-        self.attempt = send.attempt
-        self.key = send.key
+        self.attempt: int = send.attempt
+        self.key: CommandKey = send.key
 
     def reply(self, reply: Reply | None = None) -> None:
         """It was carried out; `Done()` unless another reply is given. May be repeated, and may come late."""

@@ -106,16 +106,16 @@ class Names:
 
     def __init__(self, namespace: str) -> None:
         self.namespace = namespace
-        self.commands = f"{namespace}.commands"
-        self.replies = f"{namespace}.replies"
-        self.facts = f"{namespace}.facts"
-        self.facts_by_type = f"{namespace}.facts.by-type"
-        self.facts_log = f"{namespace}.facts.log"
-        self.retry = f"{namespace}.retry"
-        self.dead = f"{namespace}.dead"
-        self.probe = f"{namespace}.retry.probe"
-        self.marks = f"{namespace}.log.marks"
-        self.acts = f"{namespace}.dead.acts"
+        self.commands: str = f"{namespace}.commands"
+        self.replies: str = f"{namespace}.replies"
+        self.facts: str = f"{namespace}.facts"
+        self.facts_by_type: str = f"{namespace}.facts.by-type"
+        self.facts_log: str = f"{namespace}.facts.log"
+        self.retry: str = f"{namespace}.retry"
+        self.dead: str = f"{namespace}.dead"
+        self.probe: str = f"{namespace}.retry.probe"
+        self.marks: str = f"{namespace}.log.marks"
+        self.acts: str = f"{namespace}.dead.acts"
 
     def service_queue(self, service: str) -> str:
         """Where a service's commands wait."""

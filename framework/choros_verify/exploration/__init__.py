@@ -1,6 +1,6 @@
 """Exploration: every interleaving of a declared saga within stated budgets, held to what choros promises.
 
-    from choros_verify.exploration import Exploration, explore
+    from choros_verify import explore
 
     found = explore(my_saga)                       # one duplicate, one crash, one retry; every refusal, timer, cancel
     assert found.complete, "\\n".join(found.story)

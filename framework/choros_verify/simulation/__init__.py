@@ -1,6 +1,6 @@
 """The simulated world: the real runtime on virtual time, with faults as data. Same seed, same trace.
 
-    from choros_verify.simulation import Scene, simulate
+    from choros_verify import Scene, simulate
 
     result = simulate(app, seed=7)              # one run of your application, with whatever that seed brings
     assert not result.violations, result.story

@@ -49,10 +49,10 @@ class Decider:
         self._store = store
         self._make = fold
         relay = partial(Relay, store=store, resend_after=resend_after, scan_every=scan_every)
-        self.commands = relay("commands", transport.send)
-        self.facts = relay("facts", transport.publish)
+        self.commands: Relay = relay("commands", transport.send)
+        self.facts: Relay = relay("facts", transport.publish)
         self._inbox: asyncio.Queue[Work | None] = asyncio.Queue()
-        self.timers = Timers(store, self.fire)
+        self.timers: Timers = Timers(store, self.fire)
         self._illegible: set[str] = set()
         self._over: Exception | None = None
         self._tasks: set[asyncio.Task[None]] = set()

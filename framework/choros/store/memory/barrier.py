@@ -70,7 +70,7 @@ class MemoryTransaction(Transaction):
 
     def __init__(self, tables: Tables, rows: Rows, undo: Undo) -> None:
         self._tables, self._rows, self._undo = tables, rows, undo
-        self.standing = Standing()
+        self.standing: Standing = Standing()
 
     async def get(self, key: Any, default: Any = None) -> Any:
         """The value of this key."""

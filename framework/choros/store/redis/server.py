@@ -42,7 +42,7 @@ class Script:
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self.sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+        self.sha: str = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
     def call(self, keys: Sequence[str], *arguments: str | int | float) -> Command:
         """The command that runs it."""
@@ -57,7 +57,7 @@ class Server:
     """
 
     def __init__(self, url: str, connections: int, timeout: float) -> None:
-        self.name = shown(url)
+        self.name: str = shown(url)
         self._timeout = timeout
         self._together = Together(self._talk_for_all, weigh=len, under_way=_TRIPS)
         self._moved = 0

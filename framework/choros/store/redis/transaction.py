@@ -7,16 +7,18 @@ import json
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, cast
-
-from redis.asyncio import Connection
+from typing import TYPE_CHECKING, Any, cast
 
 from choros.errors import StoreMisconfigured, StoreUnreachable
 from choros.sources import fresh_id
 from choros.store.barrier import FORGETTABLE, MEMORIES, NEVER, Memory, Row, Transaction
-from choros.store.redis.server import Command, Server
 from choros.store.redis.writes import Cell, Trial, Write
 from choros.store.standing import Standing
+
+if TYPE_CHECKING:  # whoever names the type of a transaction should not wait for a client to load
+    from redis.asyncio import Connection
+
+    from choros.store.redis.server import Command, Server
 
 Value = str | int | float
 
@@ -40,7 +42,7 @@ class RedisTransaction(Transaction):
         self._rows: dict[str, Row] = {}
         self._horizons: dict[Memory, float] = {}
         self._turn = asyncio.Lock()
-        self.standing = Standing()
+        self.standing: Standing = Standing()
 
     # --- reads ---
 

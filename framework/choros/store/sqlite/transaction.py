@@ -50,8 +50,8 @@ class SqliteTransaction(Transaction):
         """One that is `movable` can be moved into another SQLite transaction while its handler waits for something."""
         self._connection, self._path, self._namespace = connection, path, namespace
         self._numbers = itertools.count(1)
-        self.standing = Standing()
-        self.said = Said(connection, self.standing) if movable else None
+        self.standing: Standing = Standing()
+        self.said: Said | None = Said(connection, self.standing) if movable else None
         """What was said in it so far."""
 
     async def execute(self, sql: str, parameters: Parameters = ()) -> int:

@@ -12,7 +12,7 @@
         async def total(self, database): ...      # what the counter says, 0 at first
         async def lose(self, tx): ...             # a call that fails because the database goes away under it
 
-For readable failures: pytest.register_assert_rewrite("choros.testing.conformance.barrier").
+For readable failures see `choros.testing.conformance`.
 """
 
 from __future__ import annotations

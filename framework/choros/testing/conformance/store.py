@@ -9,8 +9,7 @@
         async def store(self, another):
             return await another()     # on an empty database
 
-The database is empty when a test starts. For readable failures:
-pytest.register_assert_rewrite("choros.testing.conformance.store").
+The database is empty when a test starts. For readable failures see `choros.testing.conformance`.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@
         async def publish_raw(self, exchange: str, key: str, wire: Wire) -> None:
             ...  # by any means: what a stranger could put on the broker
 
-For readable failures: pytest.register_assert_rewrite("choros.testing.conformance.transport").
+For readable failures see `choros.testing.conformance`.
 """
 
 from __future__ import annotations
