@@ -14,6 +14,9 @@ import uuid
 from collections.abc import Iterator
 from contextvars import ContextVar
 
+CLOCK_SKEW = 60.0
+"""Seconds by which any two clocks may differ: those of two replicas, of a service and the orchestrator that sets its
+deadlines, ours and the broker's."""
 _pool: list[bytes] = []
 os.register_at_fork(after_in_child=_pool.clear)  # a child must not give out the ids of its parent
 

@@ -40,7 +40,7 @@ from choros.runtime.client.client import events_of
 from choros.runtime.orchestrator.orchestrator import Orchestrator
 from choros.runtime.participant.participant import Participant
 from choros.sources import fresh_id
-from choros.store.barrier import Database, Transaction
+from choros.store.barrier import Database, Ok, Transaction, value_of
 from choros.store.redis.transaction import RedisTransaction
 from choros.store.sqlite.transaction import SqliteTransaction
 from choros.transport.port import Consumer, Published, Transport
@@ -126,7 +126,7 @@ class Desk:
         """Start the participant, as a new process would."""
         self.database = database_at(self.database_url, f"{self.namespace}.payment")
         await self.database.open()
-        assert not any(isinstance(r, Exception) for r in await self.database.run(self.service.preparations))
+        assert all(isinstance(r, Ok) for r in await self.database.run(self.service.preparations))
         self.transport = open_transport(self.broker, self.namespace, "payment")
         await self.transport.connect()
         self.participant = Participant(
@@ -458,7 +458,7 @@ async def test_a_reply_twice(amqp_url: str, database_url: str, namespace: str, r
         saga_id = await round_.start()
         assert (await round_.outcome(saga_id)).status == "completed"
         assert desk.database is not None
-        (row,) = await desk.database.run([lambda transaction: transaction.read_row(f"{saga_id}:pay:1:do")])
+        row = value_of(*await desk.database.run([lambda transaction: transaction.read_row(f"{saga_id}:pay:1:do")]))
         reply = Envelope.loads(row.reply)
         again = [reply, reply, *(Envelope.loads(row.reply.replace(reply.id, fresh_id())) for _ in range(3))]
         await desk.send(*again)

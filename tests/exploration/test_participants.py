@@ -15,6 +15,7 @@ from choros.runtime.host.slots import Calls
 from choros.runtime.orchestrator import transition
 from choros.runtime.participant.answers import Answer
 from choros.runtime.participant.barrier import Barrier
+from choros.store.barrier import Ok, Raised
 from choros.store.memory.barrier import MemoryDatabase, MemoryTransaction
 from choros.wire.envelope import Envelope
 from choros_verify.exploration import orchestrator
@@ -78,10 +79,12 @@ class Hotel:
         self.now, self.mood = LATE if given.late else EARLY, given.mood
         job = self.barrier.job(understood(self._envelope(given), self.service))
         (result,) = await self.database.run([job])
-        if isinstance(result, Answer):
-            reply = result.reply
+        if isinstance(result, Ok):
+            assert isinstance(result.value, Answer)
+            reply = result.value.reply
             return reply.outcome or "ok", Failure.from_json(reply.data).code if reply.outcome == "refused" else ""
-        assert isinstance(result, ConnectionError), result
+        assert isinstance(result, Raised)
+        assert isinstance(result.error, ConnectionError), result
         return "failed", TRANSIENT
 
     def _envelope(self, given: Given) -> Envelope:

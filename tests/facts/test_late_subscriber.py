@@ -16,6 +16,7 @@ from choros.messages import Fact
 from choros.runtime.subscriber import catch_up as catching_up
 from choros.runtime.subscriber.inbox import types_key
 from choros.runtime.subscriber.subscriber import Subscriber
+from choros.store.barrier import value_of
 from choros.transport.fact_log import FactLog
 from choros.transport.memory import MemoryBroker, MemoryTransport
 from choros.transport.topology import Names
@@ -130,8 +131,7 @@ async def _row(stage: World, key: str) -> Any:
     async def look(transaction: Any) -> Any:
         return await transaction.read_row(key)
 
-    (row,) = await stage.database.run([look])
-    return row
+    return value_of(*await stage.database.run([look]))
 
 
 async def test_a_crash_while_it_catches_up_starts_it_over_and_doubles_nothing() -> None:

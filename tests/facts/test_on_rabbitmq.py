@@ -12,7 +12,7 @@ from yarl import URL
 
 from choros.errors import BrokerMisconfigured
 from choros.runtime.subscriber import catch_up as catching_up
-from choros.store.barrier import Transaction
+from choros.store.barrier import Transaction, value_of
 from choros.transport.port import Transport
 from choros.transport.rabbitmq import RabbitMQTransport
 from choros.transport.topology import Subscription, topology
@@ -147,5 +147,5 @@ async def _noted(stage: World, name: str) -> bool:
     async def look(transaction: Transaction) -> bool:
         return await transaction.read_row(f"log\x1f{stage.names.subscriber_queue(name)}") is not None
 
-    (noted,) = await stage.database.run([look])
+    noted = value_of(*await stage.database.run([look]))
     return bool(noted)

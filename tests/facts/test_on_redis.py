@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from choros.app.service import Call, Service
-from choros.store.barrier import Transaction
+from choros.store.barrier import Transaction, value_of
 from choros.store.redis.barrier import RedisDatabase, RedisTransaction
 from tests.facts.stage import Moved, eventually, moved, world
 
@@ -30,7 +30,7 @@ async def test_late_and_in_order_on_redis(redis_url: str, namespace: str, redis_
             assert isinstance(db, RedisTransaction)
             return {stream: await db.lrange(f"{namespace}:{stream}") for stream in "ab"}
 
-        (found,) = await database.run([read])
+        found = value_of(*await database.run([read]))
         assert isinstance(found, dict)
         return found
 

@@ -17,7 +17,7 @@ from choros.runtime.subscriber import subscriber as subscribing
 from choros.runtime.subscriber.inbox import stream_key
 from choros.runtime.subscriber.order import HeldBack
 from choros.runtime.subscriber.subscriber import CROWDED, OVERTAKEN
-from choros.store.barrier import Database, Transaction
+from choros.store.barrier import Database, Ok, Transaction
 from choros.store.memory.barrier import MemoryDatabase
 from choros.store.sqlite.barrier import SqliteDatabase
 from tests.facts.stage import Moved, Seen, eventually, ledger, moved, world
@@ -236,7 +236,7 @@ async def test_the_mark_rolls_back_with_the_effect() -> None:
         async def look(transaction: Transaction) -> Any:
             return await transaction.read_row(stream_key("ledger", moved(5)))
 
-        assert await stage.database.run([look]) == [None]
+        assert await stage.database.run([look]) == [Ok(None)]
 
 
 async def test_only_the_longest_of_the_held_back_streams_is_given_up() -> None:

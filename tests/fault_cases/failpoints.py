@@ -77,13 +77,13 @@ class _DoomedConsumer(_Doomed):
 
 
 class _DoomedDatabase(_Doomed):
-    async def run(self, jobs: Sequence[Job]) -> Sequence[Any]:
+    async def run(self, jobs: Sequence[Job[Any]]) -> Sequence[Any]:
         self._failpoint.passed("run.before")
         results: Sequence[Any] = await self._real.run([self._doom(job) for job in jobs])
         self._failpoint.passed("run.after")
         return results
 
-    def _doom(self, job: Job) -> Job:
+    def _doom(self, job: Job[Any]) -> Job[Any]:
         async def doomed_job(transaction: Transaction) -> Any:
             result = await job(transaction)
             self._failpoint.passed("run.within")

@@ -36,6 +36,7 @@ from tests.runtime.participant_stage import (
     effect,
     misbehave,
 )
+from tests.store.conftest import came_to
 
 Opening = Callable[[], Awaitable[Database]]
 Looking = Callable[[Database, str], Awaitable[int]]
@@ -174,10 +175,10 @@ class BarrierMachine(AsyncMachine):
             else:
                 assert isinstance(result, Crash if crash else NO_ANSWER), result
 
-    async def _delivered(self, handle: int, jobs: list[Job]) -> list[Any]:
-        return list(await self.databases[handle].run(jobs))
+    async def _delivered(self, handle: int, jobs: list[Job[Any]]) -> list[Any]:
+        return [came_to(result) for result in await self.databases[handle].run(jobs)]
 
-    def _job(self, handle: int, envelope: Envelope, crash: bool = False) -> Job:
+    def _job(self, handle: int, envelope: Envelope, crash: bool = False) -> Job[Any]:
         job = self.barriers[handle].job(understood(envelope, self.service))
 
         async def crashing(transaction: Transaction) -> None:

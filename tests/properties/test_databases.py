@@ -6,7 +6,7 @@ import itertools
 from pathlib import Path
 from typing import Any
 
-from choros.store.barrier import Database
+from choros.store.barrier import Database, value_of
 from choros.store.memory.barrier import MemoryDatabase
 from choros.store.redis.barrier import RedisDatabase
 from choros.store.redis.transaction import RedisTransaction
@@ -25,7 +25,7 @@ async def look_in_redis(database: Database, order: str) -> int:
         assert isinstance(tx, RedisTransaction)
         return await tx.hget(order, "amount")
 
-    (amount,) = await database.run([job])
+    amount = value_of(*await database.run([job]))
     return int(amount or 0)
 
 

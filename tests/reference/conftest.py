@@ -12,6 +12,7 @@ import pytest
 
 from choros import Call, Message, Service, Transaction
 from choros.app.service import Handler
+from choros.store.barrier import Ok, value_of
 from choros.store.sqlite.barrier import SqliteDatabase
 from reference_services.contracts import OrderConfirmed, OrderLine, OrderRejected, PlaceOrder
 
@@ -25,7 +26,7 @@ class Desk:
     async def prepare(self, service: Service) -> None:
         """Make its tables."""
         answers = await self.database.run(list(service.preparations))
-        assert not any(isinstance(answer, Exception) for answer in answers)
+        assert all(isinstance(answer, Ok) for answer in answers)
 
     async def give(self, service: Service, message: Message, key: str = "saga:step:1:do") -> Any:
         """The reply; raises what the handler raises."""
@@ -47,10 +48,7 @@ class Desk:
         async def job(transaction: Transaction) -> Any:
             return await handler(message, transaction, call)
 
-        [answer] = await self.database.run([job])
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+        return value_of(*await self.database.run([job]))
 
     async def rows(self, query: str) -> list[tuple[Any, ...]]:
         """What the database holds."""
@@ -59,11 +57,7 @@ class Desk:
             rows: list[tuple[Any, ...]] = await transaction.fetch(query)
             return rows
 
-        [answer] = await self.database.run([job])
-        if isinstance(answer, Exception):
-            raise answer
-        found: list[tuple[Any, ...]] = answer
-        return found
+        return value_of(*await self.database.run([job]))
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from choros.app.service import Call, Service
 from choros.app.settings import Settings
@@ -16,10 +16,11 @@ from choros.messages import Close, Command, Fact, Message, Reply
 from choros.runtime.participant.participant import Participant
 from choros.runtime.subscriber.subscriber import Subscriber
 from choros.sources import fresh_id
-from choros.store.barrier import Carry, Database, Job, Memory, Row, Transaction
+from choros.store.barrier import Carry, Database, Job, JobResult, Memory, NotDone, Row, Transaction, value_of
 from choros.store.memory.barrier import MemoryDatabase, MemoryTransaction
 from choros.store.redis.transaction import RedisTransaction
 from choros.store.sqlite.transaction import SqliteTransaction
+from choros.testing.conformance.barrier import row_of
 from choros.transport.health import Health, State
 from choros.transport.memory import MemoryBroker, MemoryTransport
 from choros.transport.port import Consumer, Published
@@ -27,6 +28,7 @@ from choros.transport.topology import Names, topology
 from choros.wire.envelope import Envelope, Wire, decode
 from tests.patience import PATIENCE
 
+T = TypeVar("T")
 NAMES = Names("shop")
 REPLY_TO = NAMES.reply_queue("order")
 NOW = 1_700_000_000.0
@@ -183,17 +185,17 @@ class Faulty(Database):
     async def close(self) -> None:
         await self.inner.close()
 
-    async def run(self, jobs: Sequence[Job]) -> Sequence[Any]:
+    async def run(self, jobs: Sequence[Job[T]]) -> Sequence[JobResult[T]]:
         self.runs.append(len(jobs))
         if self.refusing:
             self.refusing -= 1
-            raise StoreUnreachable("It is away.")
+            return [NotDone(StoreUnreachable("It is away."))] * len(jobs)
         if self.losing:
             self.losing -= 1
             return await self._lose(jobs)
         return await self.inner.run(jobs)
 
-    async def _lose(self, jobs: Sequence[Job]) -> Sequence[Any]:
+    async def _lose(self, jobs: Sequence[Job[T]]) -> Sequence[JobResult[T]]:
         async def lost(transaction: Transaction) -> None:
             for job in jobs:
                 with contextlib.suppress(Exception):
@@ -201,7 +203,7 @@ class Faulty(Database):
             raise StoreUnreachable("The commit failed.")
 
         await self.inner.run([lost])
-        return [StoreUnreachable("The commit failed.")] * len(jobs)
+        return [NotDone(StoreUnreachable("The commit failed."))] * len(jobs)
 
     async def unsent(self, limit: int) -> Sequence[Row]:
         return await self.inner.unsent(limit)
@@ -304,9 +306,7 @@ class Stage:
         return await read_effects(self.database.inner)
 
     async def row(self, key: str) -> Row | None:
-        (row,) = await self.database.inner.run([lambda transaction: transaction.read_row(key)])
-        assert row is None or isinstance(row, Row)
-        return row
+        return await row_of(self.database.inner, key)
 
     def parked(self, queue: str = "shop.payment") -> list[str]:
         """Why messages were parked."""
@@ -369,7 +369,7 @@ async def read_effects(database: Database) -> dict[str, int]:
         await transaction.execute("CREATE TABLE IF NOT EXISTS effect (name TEXT PRIMARY KEY, amount INTEGER)")
         return await transaction.fetch("SELECT name, amount FROM effect WHERE amount <> 0")
 
-    (rows,) = await database.run([read])
+    rows = value_of(*await database.run([read]))
     return dict(rows)
 
 

@@ -14,7 +14,7 @@ from choros.errors import BrokerMisconfigured, StoreMisconfigured, StoreUnreacha
 from choros.messages import Failure
 from choros.runtime.participant import reply_outbox
 from choros.runtime.participant.participant import Participant
-from choros.store.barrier import Row
+from choros.store.barrier import NotDone, Row
 from choros.transport.port import Published
 from tests.patience import PATIENCE
 from tests.runtime.participant_stage import (
@@ -93,7 +93,7 @@ async def test_one_that_takes_its_whole_group_down_holds_up_nobody_else() -> Non
 
         async def run(jobs: Sequence[Any]) -> Sequence[Any]:
             if any(poison == job.args[0].key.saga_id for job in jobs):
-                return [StoreUnreachable("The disk is full.")] * len(jobs)
+                return [NotDone(StoreUnreachable("The disk is full."))] * len(jobs)
             return await inner(jobs)
 
         stage.database.run = run  # type: ignore[method-assign]
@@ -200,8 +200,8 @@ async def test_stop_before_run_returns_at_once() -> None:
 
 
 async def test_a_database_that_must_not_be_used_ends_the_run(stage: Stage) -> None:
-    async def run(jobs: object) -> list[Exception]:
-        return [StoreMisconfigured("Another table.")]
+    async def run(jobs: object) -> list[NotDone]:
+        return [NotDone(StoreMisconfigured("Another table."))]
 
     stage.database.run = run  # type: ignore[method-assign]
     await stage.send(DO)

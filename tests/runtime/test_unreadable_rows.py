@@ -14,7 +14,7 @@ import pytest
 from choros.messages import Failure
 from choros.runtime.participant.answers import UnreadableRow, answer, kept, stored
 from choros.runtime.participant.reply_outbox import SCAN_LIMIT
-from choros.store.barrier import Database, Row
+from choros.store.barrier import Database, Ok, Row
 from choros.store.memory.barrier import MemoryDatabase
 from choros.store.redis.barrier import RedisDatabase
 from choros.store.sqlite.barrier import SqliteDatabase
@@ -87,7 +87,7 @@ async def put(stage: Stage, *rows: Row) -> None:
         for row in rows:
             await transaction.write_row(row)
 
-    assert await stage.database.inner.run([write]) == [None]
+    assert await stage.database.inner.run([write]) == [Ok(None)]
 
 
 def test_what_is_kept_is_read_whole_or_not_at_all() -> None:

@@ -132,7 +132,7 @@ async def test_a_broker_that_was_away_for_long_is_no_reason_to_park(monkeypatch:
 # --- replies that nobody takes ----------------------------------------------------------------------------------------
 
 
-def keep(row: Row) -> Job:
+def keep(row: Row) -> Job[Any]:
     async def job(transaction: Transaction) -> None:
         await transaction.write_row(row)
 

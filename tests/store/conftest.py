@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
+from choros.store.barrier import JobResult, Ok, Raised
 from tests.private_servers import PrivateRedis
 from tests.store.proxy import LossyProxy
 
@@ -66,3 +67,8 @@ async def proxy(private_redis: PrivateRedis) -> AsyncIterator[LossyProxy]:
     await proxy.start()
     yield proxy
     await proxy.stop()
+
+
+def came_to(result: JobResult[Any]) -> Any:
+    """What a job has answered, raised, or was not done for."""
+    return result.value if isinstance(result, Ok) else result.error if isinstance(result, Raised) else result.why

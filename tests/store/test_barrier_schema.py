@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 
 from choros.errors import StoreMisconfigured
 from choros.runtime.subscriber.inbox import carried_over, inbox_key, log_key, reaction_key, stream_key
-from choros.store.barrier import SCHEMA_VERSION, Database, Row
+from choros.store.barrier import SCHEMA_VERSION, Database, Ok, Row
 from choros.store.redis.barrier import RedisDatabase
 from choros.store.sqlite.barrier import SqliteDatabase
 from choros.testing.conformance.barrier import a_row, row_of, unsent_keys, writing
@@ -221,7 +221,7 @@ async def fill(redis_client: Redis, redis_url: str, namespace: str) -> Filling:
             for row in rows:
                 await tx.write_row(row)
 
-        assert await database.run([write]) == [None]
+        assert await database.run([write]) == [Ok(None)]
         await database.mark_sent([row.key for row in rows if row is not DONE])
         await database.close()
         await redis_client.delete(f"{{{namespace}.mail}}:barrier:schema")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from choros.errors import StoreUnreachable
-from choros.store.barrier import Database
+from choros.store.barrier import Database, Ok, value_of
 from choros.store.memory.barrier import MemoryDatabase, MemoryTransaction
 from choros.store.redis.barrier import RedisDatabase
 from choros.store.redis.transaction import RedisTransaction
@@ -61,7 +61,7 @@ class TestSqliteDatabase(Suite):
 
         async def another(namespace: str = "choros") -> Database:
             database: Database = await opened(SqliteDatabase(tmp_path / "shop.db", namespace))
-            assert list(await database.run([prepare])) == [None]
+            assert list(await database.run([prepare])) == [Ok(None)]
             return database
 
         return another
@@ -80,8 +80,7 @@ class TestSqliteDatabase(Suite):
         async def job(tx: Any) -> Any:
             return await tx.fetchone("SELECT coalesce(sum(amount), 0) FROM counter")
 
-        ((total,),) = await database.run([job])
-        return int(total)
+        return int(value_of(*await database.run([job]))[0])
 
 
 class TestRedisDatabase(Suite):
@@ -108,5 +107,5 @@ class TestRedisDatabase(Suite):
         async def job(tx: Any) -> Any:
             return await tx.get(self.counter)
 
-        (total,) = await database.run([job])
+        total = value_of(*await database.run([job]))
         return int(total or 0)

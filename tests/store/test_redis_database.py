@@ -11,6 +11,7 @@ import pytest
 from redis.asyncio import Redis
 
 from choros.errors import StoreMisconfigured, StoreUnreachable, UsageError
+from choros.store.barrier import NotDone, Ok, Raised, value_of
 from choros.store.redis.barrier import RedisDatabase
 from choros.store.redis.transaction import RedisTransaction
 from choros.testing.conformance.barrier import a_row, row_of
@@ -37,9 +38,9 @@ async def test_a_lost_answer_to_the_exec_is_settled_by_the_row(
 ) -> None:
     database = await opened(RedisDatabase(f"redis://127.0.0.1:{proxy.port}/0"))
     proxy.lose("EXEC")
-    assert list(await database.run([charge])) == ["done"]
+    assert list(await database.run([charge])) == [Ok("done")]
     assert (proxy.lost, await ruinable.get("charged")) == (1, b"1")
-    assert list(await database.run([charge])) == ["duplicate"]
+    assert list(await database.run([charge])) == [Ok("duplicate")]
 
 
 async def test_without_a_row_a_lost_answer_stays_unknown(opened: Opening, ruinable: Redis, proxy: LossyProxy) -> None:
@@ -49,7 +50,7 @@ async def test_without_a_row_a_lost_answer_stays_unknown(opened: Opening, ruinab
     database = await opened(RedisDatabase(f"redis://127.0.0.1:{proxy.port}/0"))
     proxy.lose("EXEC")
     (answer,) = await database.run([job])
-    assert isinstance(answer, StoreUnreachable)
+    assert isinstance(answer, NotDone) and isinstance(answer.why, StoreUnreachable)
 
 
 async def test_a_job_runs_again_when_what_it_read_has_changed(
@@ -66,7 +67,7 @@ async def test_a_job_runs_again_when_what_it_read_has_changed(
         return stock
 
     database = await opened(RedisDatabase(private_redis.url))
-    assert list(await database.run([job])) == ["5"]
+    assert list(await database.run([job])) == [Ok("5")]
     assert (runs, await ruinable.get("seen")) == ([None, "5"], b"5")
 
 
@@ -81,7 +82,7 @@ async def test_a_job_that_always_meets_others_gives_up(
     monkeypatch.setattr("choros.store.redis.barrier._ATTEMPTS", 3)
     database = await opened(RedisDatabase(private_redis.url))
     (answer,) = await database.run([job])
-    assert isinstance(answer, StoreUnreachable)
+    assert isinstance(answer, NotDone) and isinstance(answer.why, StoreUnreachable)
     assert (await ruinable.get("never"), await ruinable.get("stock")) == (None, b"3")
 
 
@@ -110,7 +111,7 @@ async def test_a_write_that_would_fail_leaves_nothing_of_the_transaction(
 
     database = await opened(RedisDatabase(private_redis.url))
     (answer,) = await database.run([job])
-    assert isinstance(answer, UsageError)
+    assert isinstance(answer, Raised) and isinstance(answer.error, UsageError)
     assert (await ruinable.get("effect"), await row_of(database, "k1")) == (None, None)
 
 
@@ -134,8 +135,8 @@ async def test_all_reads_and_writes_do_what_they_are_named_for(
         return [*values, await tx.exists("gone"), await tx.get("gone")]
 
     database = await opened(RedisDatabase(private_redis.url))
-    assert list(await database.run([write])) == [None]
-    (values,) = await database.run([read])
+    assert list(await database.run([write])) == [Ok(None)]
+    values = value_of(*await database.run([read]))
     assert values == ["Zoë", "5", "-2", {"a": "-2", "b": "x"}, ["x", "y"], {"x", "y"}, True, False, None]
 
 
@@ -145,9 +146,9 @@ async def test_no_memory_refuses_the_transaction_whole(
     database = await opened(RedisDatabase(private_redis.url))
     await ruinable.config_set("maxmemory", 1)
     (answer,) = await database.run([charge])
-    assert isinstance(answer, StoreUnreachable)
+    assert isinstance(answer, NotDone) and isinstance(answer.why, StoreUnreachable)
     await ruinable.config_set("maxmemory", 0)
-    assert (await ruinable.get("charged"), list(await database.run([charge]))) == (None, ["done"])
+    assert (await ruinable.get("charged"), list(await database.run([charge]))) == (None, [Ok("done")])
 
 
 async def test_a_transaction_is_of_no_use_after_its_handler(private_redis: PrivateRedis, opened: Opening) -> None:
@@ -155,7 +156,7 @@ async def test_a_transaction_is_of_no_use_after_its_handler(private_redis: Priva
         return tx
 
     database = await opened(RedisDatabase(private_redis.url))
-    (tx,) = await database.run([job])
+    tx = value_of(*await database.run([job]))
     with pytest.raises(UsageError, match="ended"):
         await tx.get("a")
     with pytest.raises(UsageError, match="ended"):
@@ -222,11 +223,11 @@ async def test_a_rival_has_the_effect_and_who_has_lost_its_watch_has_none(
     first, second = [await opened(RedisDatabase(private_redis.url + options)) for _ in range(2)]
     running = asyncio.ensure_future(first.run([goes_on]))
     await lost.wait()
-    assert list(await second.run([charge])) == ["done"]
+    assert list(await second.run([charge])) == [Ok("done")]
     done.set()
     (answer,) = await running
-    assert isinstance(answer, StoreUnreachable if how is killed else UsageError)
-    assert list(await first.run([goes_on])) == ["duplicate"]
+    assert isinstance(answer, NotDone if how is killed else Raised)
+    assert list(await first.run([goes_on])) == [Ok("duplicate")]
     assert await ruinable.get("charged") == b"1"
 
 
@@ -243,7 +244,7 @@ async def test_a_watch_that_is_refused_at_the_commit_commits_nothing(
         await tx.incrby("charged")
 
     (answer,) = await database.run([blind])
-    assert isinstance(answer, StoreMisconfigured)
+    assert isinstance(answer, NotDone) and isinstance(answer.why, StoreMisconfigured)
     assert await ruinable.get("charged") is None
 
 
@@ -258,7 +259,7 @@ async def test_an_answer_that_says_no_is_an_answer(
         return await charge(tx)
 
     database = await opened(RedisDatabase(private_redis.url))
-    assert list(await database.run([job])) == ["done"]
+    assert list(await database.run([job])) == [Ok("done")]
 
 
 async def test_a_task_that_is_left_reading_does_not_read_the_answers_of_the_next(
@@ -275,8 +276,8 @@ async def test_a_task_that_is_left_reading_does_not_read_the_answers_of_the_next
         raise ValueError
 
     database = await opened(RedisDatabase(private_redis.url, connections=1))
-    assert [type(one) for one in await database.run([leaves])] == [ValueError]
-    assert list(await database.run([charge] * 5)) == ["done", *["duplicate"] * 4]
+    assert [type(one) for one in await database.run([leaves])] == [Raised]
+    assert list(await database.run([charge] * 5)) == [Ok("done"), *[Ok("duplicate")] * 4]
     (left,) = await asyncio.gather(*tasks, return_exceptions=True)
     assert isinstance(left, (StoreUnreachable, UsageError))
 

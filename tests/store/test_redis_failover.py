@@ -12,7 +12,7 @@ from redis import exceptions as redis_errors
 from redis.asyncio import Redis
 
 from choros.errors import StoreMisconfigured, StoreUnreachable
-from choros.store.barrier import Row, Transaction
+from choros.store.barrier import NotDone, Ok, Row, Transaction
 from choros.store.redis.barrier import RedisDatabase
 from choros.store.redis.errors import leads_elsewhere, named
 from choros.store.redis.sagas import RedisStore
@@ -63,11 +63,11 @@ async def test_a_database_finds_the_new_primary_after_its_refusals(
         await tx.write_row(Row(key="k", state="ok"))
         return "done"
 
-    assert await database.run([charge] * 5) == ["done"] * 5
+    assert await database.run([charge] * 5) == [Ok("done")] * 5
     await fail_over(replaced, proxy, redis_url)
     (refused,) = await database.run([charge])
-    assert isinstance(refused, StoreUnreachable)
-    assert await database.run([charge] * 5) == ["done"] * 5
+    assert isinstance(refused, NotDone) and isinstance(refused.why, StoreUnreachable)
+    assert await database.run([charge] * 5) == [Ok("done")] * 5
 
 
 @pytest.mark.servers

@@ -15,12 +15,12 @@ from choros.errors import StoreMisconfigured, StoreUnreachable, UsageError
 from choros.store.sqlite.barrier import SqliteDatabase
 from choros.store.sqlite.transaction import SqliteTransaction
 from choros.testing.conformance.barrier import a_row, row_of, unsent_keys, writing
-from tests.store.conftest import Opening, eventually
+from tests.store.conftest import Opening, came_to, eventually
 
 
 async def run(database: SqliteDatabase, *jobs: Callable[[Any], Awaitable[Any]]) -> list[Any]:
-    """The answers to jobs that want a SqliteTransaction."""
-    return list(await database.run(jobs))
+    """What jobs that want a SqliteTransaction have come to, or have failed with."""
+    return [came_to(result) for result in await database.run(jobs)]
 
 
 @pytest.fixture

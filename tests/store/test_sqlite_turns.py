@@ -7,15 +7,17 @@ import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from choros.errors import Refused, StoreUnreachable, UsageError
-from choros.store.barrier import Job, Row, Transaction
+from choros.store.barrier import Job, Row, Transaction, value_of
 from choros.store.sqlite.barrier import SqliteDatabase
 from choros.store.sqlite.transaction import SqliteTransaction
 from choros.store.sqlite.turns import Slow, Turn
 from tests.patience import PATIENCE
+from tests.store.conftest import came_to
 
 
 @pytest.fixture
@@ -32,7 +34,7 @@ async def _prepare(db: Transaction) -> None:
     await db.execute("CREATE TABLE stock (name TEXT PRIMARY KEY, amount INTEGER CHECK (amount >= 0))")
 
 
-def adding(name: str) -> Job:
+def adding(name: str) -> Job[Any]:
     async def add(db: Transaction) -> str:
         assert isinstance(db, SqliteTransaction)
         await db.write_row(Row(key=name, state="ok"))
@@ -85,15 +87,15 @@ def outside(database: SqliteDatabase) -> dict[str, int]:
         connection.close()
 
 
-async def behind_others(database: SqliteDatabase, slow: Job, others: int = 3) -> list[asyncio.Task[object]]:
+async def behind_others(database: SqliteDatabase, slow: Job[Any], others: int = 3) -> list[asyncio.Task[object]]:
     """The others, and the slow one behind them, in one group."""
     jobs = [*(adding(f"o{n}") for n in range(others)), slow]
     return [asyncio.ensure_future(_one(database, job)) for job in jobs]
 
 
-async def _one(database: SqliteDatabase, job: Job) -> object:
-    (answer,) = await database.run([job])
-    return answer
+async def _one(database: SqliteDatabase, job: Job[Any]) -> object:
+    (result,) = await database.run([job])
+    return came_to(result)
 
 
 async def test_those_that_wait_share_a_commit(database: SqliteDatabase) -> None:
@@ -161,7 +163,7 @@ async def test_one_that_ends_while_another_process_writes_what_it_has_read_fails
     first, last = await asyncio.gather(*await behind_others(database, slow, others=1))
     assert first == "o0"
     assert isinstance(last, StoreUnreachable)  # half of its rows would have been committed under an answer
-    (rows,) = await database.run([_rows_of_the_slow_one])
+    rows = value_of(*await database.run([_rows_of_the_slow_one]))
     assert rows == [None, None]
     other.close()
 
@@ -223,7 +225,7 @@ async def test_a_slow_one_that_is_cancelled_leaves_nothing(database: SqliteDatab
 async def test_one_that_is_cancelled_amid_being_moved_leaves_nothing_and_holds_nobody(database: SqliteDatabase) -> None:
     for rounds in range(12):
         slow = Sleeper()
-        jobs: list[Job] = [adding(f"{rounds}-0"), adding(f"{rounds}-1"), slow, adding(f"{rounds}-behind")]
+        jobs: list[Job[Any]] = [adding(f"{rounds}-0"), adding(f"{rounds}-1"), slow, adding(f"{rounds}-behind")]
         tasks = [asyncio.ensure_future(_one(database, job)) for job in jobs]
         await slow.asleep.wait()
         await asyncio.sleep(0.045 + rounds * 0.002)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from choros.errors import StoreUnreachable
-from choros.store.barrier import Row, Transaction
+from choros.store.barrier import Row, Transaction, value_of
 from choros.store.redis.barrier import RedisDatabase
 from choros.store.redis.sagas import RedisStore
 from choros.store.sagas import Kind
@@ -51,7 +51,7 @@ async def write_a_row(transaction: Transaction) -> None:
 
 
 async def run(database: Any) -> object:
-    (answer,) = await database.run([write_a_row])
+    answer = value_of(*await database.run([write_a_row]))
     if isinstance(answer, BaseException):
         raise answer
     return answer

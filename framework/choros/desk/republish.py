@@ -13,7 +13,7 @@ from functools import partial
 
 from choros.errors import BrokerUnreachable
 from choros.runtime.client.client import UNREADABLE, events_of
-from choros.sources import full_jitter
+from choros.sources import CLOCK_SKEW, full_jitter
 from choros.store.sagas import LIVE, HistoryRow, Page, Record, Store
 from choros.telemetry.logs import get_logger
 from choros.transport.port import Published, Transport
@@ -23,8 +23,6 @@ log = get_logger(__name__)
 
 PAGE = 200
 """Sagas that are looked at together."""
-CLOCK_SKEW = 60.0
-"""Seconds that the clocks of two processes may differ: a later change may be noted under an earlier time."""
 _ROUNDS = 6
 """How often in a row the broker may take nothing before we give up."""
 _OUT = (Published.CONFIRMED, Published.RETURNED)
@@ -48,6 +46,7 @@ async def _records(store: Store, since: float, saga: str, saga_id: str) -> Async
     if saga_id:
         yield [one.record for one in (await store.load([saga_id])).values() if not one.record.gone]
         return
+    # A later change may be noted under an earlier time.
     async for records in changed(store, max(0.0, since - CLOCK_SKEW)):
         yield [record for record in records if saga in ("", record.saga)]
 

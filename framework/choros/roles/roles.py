@@ -26,7 +26,7 @@ from choros.runtime.orchestrator.orchestrator import Orchestrator
 from choros.runtime.orchestrator.retention import Retention, too_short
 from choros.runtime.participant.participant import Participant
 from choros.runtime.subscriber.subscriber import Subscriber
-from choros.store.barrier import Database, Job
+from choros.store.barrier import Database, Job, Ok, Raised
 from choros.store.sagas import Store
 from choros.telemetry.logs import get_logger
 from choros.transport.inspection import LookingTransport
@@ -110,15 +110,15 @@ async def opened_database(addresses: Addresses, app: App, service: Service) -> A
         await database.open()
         check(service, [*service.handlers.values(), *service.reactions.values()], database)
         check_preparations(service, database)
-        for error in await database.run([_prepared(function) for function in service.preparations]):
-            if isinstance(error, Exception):
-                raise plainly(error)
+        for result in await database.run([_prepared(function) for function in service.preparations]):
+            if not isinstance(result, Ok):
+                raise plainly(result.error if isinstance(result, Raised) else result.why)
         yield database
     finally:
         await database.close()
 
 
-def _prepared(function: Callable[[Any], Awaitable[Any]]) -> Job:
+def _prepared(function: Callable[[Any], Awaitable[Any]]) -> Job[Any]:
     return lambda transaction: apart(partial(function, transaction))
 
 

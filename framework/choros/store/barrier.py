@@ -10,7 +10,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol
+from typing import Generic, Literal, Protocol, TypeVar
+
+from choros.errors import ChorosError
 
 RowState = Literal["running", "intent", "ok", "refused", "tombstone", "handled", "mark"]
 Memory = Literal["commands", "facts"]
@@ -84,7 +86,46 @@ class Transaction(ABC):
         """A block whose writes are taken back when an exception leaves it; the transaction itself goes on."""
 
 
-Job = Callable[[Transaction], Awaitable[Any]]
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Ok(Generic[T_co]):
+    """It is done: what it came to, and what it wrote is there to stay."""
+
+    value: T_co
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """It raised this, or misused its transaction: nothing that it wrote remains, and the database is well."""
+
+    error: Exception
+
+
+@dataclass(frozen=True, slots=True)
+class NotDone:
+    """The database could not, for this reason: nothing of it remains, or its commit may have happened unnoticed."""
+
+    why: ChorosError
+
+
+Job = Callable[[Transaction], Awaitable[T]]
+JobResult = Ok[T] | Raised | NotDone
+
+
+def value_of(result: JobResult[T]) -> T:
+    """What a job has come to; raises what it raised, or why it was not done."""
+    match result:
+        case Ok(value):
+            return value
+        case Raised(error):
+            raise error
+        case NotDone(why):
+            raise why
+
+
 Carry = Callable[[Row], Sequence[str]]
 """The keys under which a row of an older schema is kept now. For a row that has been carried over, its own."""
 SCHEMA_VERSION = 3
@@ -130,11 +171,11 @@ class Database(Protocol):
         """The transaction that handlers get."""
         ...
 
-    async def run(self, jobs: Sequence[Job]) -> Sequence[Any]:
+    async def run(self, jobs: Sequence[Job[T]]) -> Sequence[JobResult[T]]:
         """Run each job in a transaction of its own as far as its effects go (an adapter may commit several at once).
 
-        Answers in order, with the job's result or with the exception that it raised, after which none of its writes
-        remain. Where the commit itself fails, every job that it held answers StoreUnreachable. A job may be run
+        Answers in order what became of each. Where the commit itself fails, none that it held is done, and a call on a
+        transaction that the database did not answer decides for its job, whatever that makes of it. A job may be run
         again after a conflict, so it must touch nothing but its transaction.
         """
         ...

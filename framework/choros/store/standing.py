@@ -8,10 +8,12 @@ and all else stands. Nor is what was refused before it reached the database.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from typing import TypeVar
 
 from choros.errors import ChorosError, UsageError
+from choros.store.barrier import Job, JobResult, NotDone, Ok, Raised, Transaction
+
+T = TypeVar("T")
 
 
 class Standing:
@@ -27,7 +29,7 @@ class Standing:
         """Raises UsageError where the transaction has ended or is spoilt, and anew what it was lost by."""
         if self._ended:
             raise UsageError("This transaction has ended.", "use it inside its handler only.")
-        if failure := self._failure():
+        if failure := self._lost or self._spoilt:
             raise failure
 
     @property
@@ -63,19 +65,13 @@ class Standing:
             self.spoil("used its transaction from two tasks, in savepoints that overlap")
         return not self.fallen
 
-    @contextmanager
-    def judging(self) -> Iterator[None]:
-        """Around a job: what leaves this block is what became of the job."""
+    async def judged(self, job: Job[T], transaction: Transaction) -> JobResult[T]:
+        """What becomes of a job, as far as its own transaction goes."""
+        result: JobResult[T]
         try:
-            yield
+            result = Ok(await job(transaction))
         except Exception as error:
-            if self._lost is not None and (failure := self._failure()):
-                raise failure from error
-            raise
-        if failure := self._failure():
-            raise failure
-
-    def _failure(self) -> ChorosError | None:
-        """Made anew each time: what a handler has seen could be taken for what it has raised."""
-        first = self._lost or self._spoilt
-        return type(first)(first.sentence, first.hint) if first is not None else None
+            result = Raised(error)
+        if self._lost:
+            return NotDone(self._lost)
+        return Raised(self._spoilt) if self._spoilt and isinstance(result, Ok) else result

@@ -7,10 +7,10 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from choros.errors import StoreUnreachable
-from choros.store.barrier import Job, Row, Transaction
+from choros.store.barrier import Job, JobResult, Row, Transaction
 from choros.store.memory.barrier import MemoryDatabase, MemoryTransaction, Undo, take_back
 from choros.store.memory.sagas import MemoryStore
 from choros.store.sagas import Committed, Forgotten, Record, Transition
@@ -19,6 +19,7 @@ from choros_verify.simulation.processes import Process, running
 
 MOST_LOST = 8
 """Commits that a `lose` can take back at most."""
+T = TypeVar("T")
 OnCommit = Callable[[Transition], None]
 
 
@@ -243,9 +244,8 @@ class SimDatabase(MemoryDatabase):
         assert isinstance(self._tables.lock, Turnstile)
         return self._tables.lock
 
-    async def run(self, jobs: Sequence[Job]) -> Sequence[Any]:
-        """Run the jobs as one transaction; a fault may strike as it is committed, or after."""
-        self._check_open()
+    async def _in_turn(self, jobs: Sequence[Job[T]]) -> Sequence[JobResult[T]]:
+        """As one transaction; a fault may strike as it is committed, or after."""
         async with self._tables.lock:
             self._remember()
             undo: Undo = []

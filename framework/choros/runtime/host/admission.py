@@ -34,8 +34,6 @@ class Received:
     """Who carries it out; None for a `close`, which choros itself answers."""
     delivery: Delivery | None = None
     """What is settled once it is answered; None where it was read from the row of an intent."""
-    failure: BaseException | None = None
-    """What its handler raised last, to tell that from an error of the database."""
     outcome: Reply | Refused | None = None
     """What a handler without a transaction came to, before it is written down."""
     begun: float | None = None

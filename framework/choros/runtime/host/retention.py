@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 
 from choros.errors import ChorosError
-from choros.store.barrier import Database, Memory, Transaction
+from choros.store.barrier import Database, Memory, Transaction, value_of
 from choros.telemetry.logs import get_logger
 
 log = get_logger(__name__)
@@ -52,7 +52,5 @@ async def forgotten_until(database: Database, memory: Memory) -> float:
         await transaction.read_row("")  # the horizon is what it was after a row was read
         return await transaction.horizon(memory)
 
-    (answer,) = await database.run([look])
-    if isinstance(answer, Exception):
-        raise answer
-    return float(answer)
+    (result,) = await database.run([look])
+    return value_of(result)

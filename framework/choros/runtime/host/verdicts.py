@@ -10,9 +10,6 @@ from typing import Literal
 
 from choros.store.barrier import Row
 
-CLOCK_SKEW = 60.0
-"""Seconds by which the clocks of any two processes may differ: of two replicas of a service, and of a service and the
-orchestrator that sets its deadlines."""
 REFUSAL_MARGIN = 86_400.0
 """Seconds that a refusal outlives its own deadline, besides the skew. A later send of the same command has a later
 deadline, which this row cannot know; forgotten too early, the row would let that send through after the saga took the

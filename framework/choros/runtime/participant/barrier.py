@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
 
@@ -36,7 +36,10 @@ from choros.runtime.participant.answers import (
     stored,
 )
 from choros.store.barrier import Job, Row, RowState, Transaction
+from choros.wire.command_key import Operation
 from choros.wire.envelope import Envelope
+
+Carrying = Callable[[Received, Transaction], Awaitable[Answer | Unsettled | Outside]]
 
 
 class WrongReply(ChorosError):
@@ -52,10 +55,9 @@ class Barrier:
         self._skew = clock_skew
         self._calls = calls
 
-    def job(self, received: Received) -> Job:
+    def job(self, received: Received) -> Job[Answer | Unsettled | Outside]:
         """The command as a job for `Database.run`: its result is an Answer, or what has to be done outside of it."""
-        received.failure = None
-        operations = {"do": self._do, "undo": self._undo, "close": self._close}
+        operations: dict[Operation, Carrying] = {"do": self._do, "undo": self._undo, "close": self._close}
         return partial(operations[received.key.operation], received)
 
     # --- the three operations ---
@@ -187,16 +189,11 @@ class Barrier:
 
     async def call(self, received: Received, handler: Handler, transaction: Transaction | None) -> Reply | None:
         """Run a handler; None only where that is an answer (of an `ask`)."""
-        try:
-            reply = await self._calls.call(handler, received.envelope, received.message, transaction)
-            asked = handler is not received.handler
-            if type(reply) is not type(received.message).reply_type and not (asked and reply is None):
-                wanted = type(received.message).reply_type.__name__
-                raise WrongReply(f"{handler.function.__name__} returned {type(reply).__name__}, not {wanted}.")
-        except Exception as error:
-            received.failure = error
-            raise
-        return reply
+        reply = await self._calls.call(handler, received.envelope, received.message, transaction)
+        asked, wanted = handler is not received.handler, type(received.message).reply_type
+        if type(reply) is wanted or (asked and reply is None):
+            return reply
+        raise WrongReply(f"{handler.function.__name__} returned {type(reply).__name__}, not {wanted.__name__}.")
 
 
 async def _behind(command: Envelope, transaction: Transaction) -> bool:

@@ -6,21 +6,19 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 from choros.app.checks import check
 from choros.app.service import Service
 from choros.app.settings import NOTHING_SET, Settings
-from choros.errors import MessageRejected, Misconfigured, Refused
+from choros.errors import MessageRejected, Refused
 from choros.runtime.host.admission import NoHandler, Received, read_command
 from choros.runtime.host.call import ExitWanted, HandlerBroke, plainly
 from choros.runtime.host.effects import Effects
 from choros.runtime.host.intake import Intake
-from choros.runtime.host.jobs import Transacting
+from choros.runtime.host.jobs import Jobs
 from choros.runtime.host.retention import SWEEP_SECONDS, Ages, keep_forgetting
 from choros.runtime.host.slots import Calls
 from choros.runtime.host.under_way import UnderWay
-from choros.runtime.host.verdicts import CLOCK_SKEW
 from choros.runtime.participant.answers import Answer, addressed, answer, failure
 from choros.runtime.participant.barrier import Barrier, may_refuse
 from choros.runtime.participant.operations import NO_SAGAS, check_operation
@@ -28,8 +26,8 @@ from choros.runtime.participant.passing_on import PassingOn
 from choros.runtime.participant.reply_outbox import Outgoing, ReplyOutbox
 from choros.runtime.participant.settlement import Settling
 from choros.saga.saga import Sagas
-from choros.sources import now
-from choros.store.barrier import Database
+from choros.sources import CLOCK_SKEW, now
+from choros.store.barrier import Database, NotDone, Ok, Raised
 from choros.telemetry.context import about
 from choros.telemetry.logs import get_logger
 from choros.transport.port import Delivery, Transport
@@ -80,8 +78,7 @@ class Participant:
         self._ages: Ages = ages or {"commands": settings.seconds("forget_after")}
         source = f"/{namespace}/{service.name}"
         self._barrier = Barrier(source, clock=clock, clock_skew=clock_skew, calls=self.calls)
-        self._transacting = Transacting(database)
-        self._settling = Settling(service, self._barrier, database, self._transacting)
+        self._settling = Settling(service, self._barrier, database, Jobs(database))
         self._replies = ReplyOutbox(transport, database, self.counts, self._names.replies_of(service.name))
         self._effects = Effects()
         self._under_way = UnderWay()
@@ -164,14 +161,17 @@ class Participant:
             self._leaving = True
             self._intake.spawn(self._deliver())
 
-    async def _result(self, received: Received) -> Any:
+    async def _result(self, received: Received) -> Answer | Exception:
+        """The answer, or what it failed with."""
         await self.calls.enter(received.handler)
         try:
-            return await self._settling.carry_out(received)
-        except Exception as error:
-            if isinstance(error, Misconfigured) and error is not received.failure:
-                raise
-            return error
+            match await self._settling.carry_out(received):
+                case Ok(answer):
+                    return answer
+                case Raised(error):
+                    return error
+                case NotDone(why):
+                    raise why
         finally:
             self.calls.leave(received.handler)
 
@@ -182,7 +182,7 @@ class Participant:
 
     # --- answering them ---
 
-    def _outgoing(self, received: Received, result: Any) -> list[Outgoing]:
+    def _outgoing(self, received: Received, result: Answer | Exception) -> list[Outgoing]:
         """The answer to send; none where the process is to end (the command comes again), or the handler was closed."""
         if isinstance(result, ExitWanted):
             self._intake.fail(result)
@@ -196,7 +196,7 @@ class Participant:
             self._under_way.leave(received)  # the next attempt asks for more than this answer
         return [Outgoing(self._answer(received, result), partial(self._under_way.leave, received))]
 
-    def _answer(self, received: Received, result: Any) -> Answer:
+    def _answer(self, received: Received, result: Answer | Exception) -> Answer:
         if isinstance(result, Answer):
             self._count(received, result)
             return addressed(result, received.envelope)

@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import contextlib
 from functools import partial
-from typing import Any
 
 from choros.app.service import Handler, Service
 from choros.errors import Refused, StoreUnreachable
 from choros.messages import Reply
 from choros.runtime.host.admission import Received, understood
-from choros.runtime.host.jobs import Transacting
+from choros.runtime.host.jobs import Jobs
 from choros.runtime.host.verdicts import BrokenBarrier
 from choros.runtime.participant.answers import Answer, Outside, Unsettled, kept
 from choros.runtime.participant.barrier import Barrier, may_refuse
-from choros.store.barrier import Database
+from choros.store.barrier import Database, JobResult, Ok, Raised
 
 _MOST_INTENTS = 4
 """A command meets two intents at most, the `do`'s and its own; more means that rows change behind its back."""
@@ -26,41 +25,48 @@ _MOST_INTENTS = 4
 class Settling:
     """Brings commands that met an intent to their answer. The caller holds the effect."""
 
-    def __init__(self, service: Service, barrier: Barrier, database: Database, transacting: Transacting) -> None:
+    def __init__(self, service: Service, barrier: Barrier, database: Database, jobs: Jobs) -> None:
         self._service = service
         self._barrier = barrier
         self._database = database
-        self._transacting = transacting
+        self._jobs = jobs
 
-    async def carry_out(self, received: Received) -> Answer:
-        """Carry a command out; raises what its handler or its provider raised."""
-        for _ in range(_MOST_INTENTS):
-            found = await self._transacting.insist(received, self._barrier.job(received))
-            if isinstance(found, Answer):
-                return found
-            if isinstance(found, Outside):
+    async def carry_out(self, received: Received) -> JobResult[Answer]:
+        """Carry a command out; Raised: by its handler or its provider."""
+        try:
+            for _ in range(_MOST_INTENTS):
+                ended = await self._once(received)
+                if ended is not None:
+                    return ended
+        except Exception as error:
+            return Raised(error)
+        return Raised(BrokenBarrier())
+
+    async def _once(self, received: Received) -> JobResult[Answer] | None:
+        """What it came to; None where it has to be looked at again."""
+        found = await self._jobs.insist(self._barrier.job(received))
+        if not isinstance(found, Ok):
+            return found
+        match found.value:
+            case Answer() as answer:
+                return Ok(answer)
+            case Outside():
                 received.outcome = await self._outcome(received, received.handler, fresh=True)
-                continue
-            settled = await self._settle(received, found)
-            if settled.reply.key == received.envelope.key:
-                return settled
-        raise BrokenBarrier
+                return None
+            case Unsettled() as intent:
+                settled = await self._settle(received, intent)
+                other = isinstance(settled, Ok) and settled.value.reply.key != received.envelope.key
+                return None if other else settled
 
-    async def _settle(self, received: Received, intent: Unsettled) -> Answer:
+    async def _settle(self, received: Received, intent: Unsettled) -> JobResult[Answer]:
         command = received
         if intent.fresh:
             with contextlib.suppress(StoreUnreachable):  # what an intent keeps is the command, not a reply to send
                 await self._database.mark_sent([intent.row.key])
         elif intent.row.key != received.envelope.key:  # else this attempt asks the same, with a later deadline
             command = understood(kept(intent.row, "command"), self._service)
-        try:
-            outcome = await self._outcome(command, _provider(command), intent.fresh)
-        except Exception:
-            received.failure = command.failure
-            raise
-        finish: Any = partial(self._barrier.finish, command, outcome)
-        answer: Answer = await self._transacting.insist(command, finish)
-        return answer
+        outcome = await self._outcome(command, _provider(command), intent.fresh)
+        return await self._jobs.insist(partial(self._barrier.finish, command, outcome))
 
     async def _outcome(self, command: Received, handler: Handler | None, fresh: bool) -> Reply | Refused:
         assert handler is not None

@@ -10,21 +10,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any
 
-from choros.errors import StoreUnreachable
 from choros.runtime.host.intake import Intake, Take
+from choros.runtime.host.jobs import Jobs
 from choros.runtime.subscriber.inbox import log_key
-from choros.sources import fresh_id, full_jitter
-from choros.store.barrier import Database, Row, Transaction
+from choros.sources import CLOCK_SKEW, fresh_id
+from choros.store.barrier import Row, Transaction, value_of
 from choros.telemetry.logs import get_logger
 from choros.transport.fact_log import MARK
 from choros.transport.port import Delivery, Published, Transport
 from choros.transport.topology import DELIVERY_LIMIT, Names
 from choros.wire.envelope import Wire
 
-CLOCK_SKEW = 60.0
-"""Seconds that our clock and the broker's may differ."""
 MARK_AGAIN = 30.0
 """Seconds after which a mark that was not met is put again: an emptied broker has lost it, and its log begins anew."""
 
@@ -40,14 +37,14 @@ class CatchUp:
         names: Names,
         queue: str,
         intake: Intake,
-        database: Database,
+        jobs: Jobs,
         *,
         prefetch: int,
         publish_timeout: float,
         clock: Callable[[], float],
     ) -> None:
         self._transport, self._names, self._queue = transport, names, queue
-        self._intake, self._database, self._prefetch = intake, database, prefetch
+        self._intake, self._jobs, self._prefetch = intake, jobs, prefetch
         self._patience, self._clock = publish_timeout, clock
         self._key = log_key(queue)
 
@@ -115,28 +112,14 @@ class CatchUp:
             row = await transaction.read_row(self._key)
             return row.reply if row else ""
 
-        found = await self._insist(look)
+        found = value_of(await self._jobs.insist(look))
         return float(found) if found else None
 
     async def _remember(self, until: float) -> None:
         async def note(transaction: Transaction) -> None:
             await transaction.write_row(Row(key=self._key, state="mark", reply=repr(until)))
 
-        await self._insist(note)
-
-    async def _insist(self, job: Callable[[Transaction], Awaitable[Any]]) -> Any:
-        delays = full_jitter()
-        while True:
-            try:
-                (answer,) = await self._database.run([job])
-            except StoreUnreachable as error:
-                answer = error
-            if isinstance(answer, StoreUnreachable):
-                await asyncio.sleep(next(delays))
-            elif isinstance(answer, Exception):
-                raise answer
-            else:
-                return answer
+        value_of(await self._jobs.insist(note))
 
 
 class _Reading:

@@ -13,9 +13,9 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import asdict, dataclass, field
 from functools import partial
 
-from choros.runtime.host.jobs import Transacting
+from choros.runtime.host.jobs import Jobs
 from choros.runtime.subscriber.inbox import types_key
-from choros.store.barrier import Row, Transaction
+from choros.store.barrier import Row, Transaction, value_of
 from choros.telemetry.logs import get_logger
 
 log = get_logger(__name__)
@@ -57,16 +57,14 @@ class _Announced:
 class HeardTypes:
     """What this replica of a subscriber handles, and what the others do."""
 
-    def __init__(self, subscriber: str, kinds: Collection[str], transacting: Transacting, clock: Callable[[], float]):
-        self.failure: BaseException | None = None
+    def __init__(self, subscriber: str, kinds: Collection[str], jobs: Jobs, clock: Callable[[], float]) -> None:
         self._subscriber, self._kinds = subscriber, frozenset(kinds)
-        self._transacting, self._clock = transacting, clock
+        self._jobs, self._clock = jobs, clock
         self._told: set[str] = set()
 
     async def announce(self) -> Collection[str]:
         """Say what this replica handles. Answers with the types whose facts in the log nobody has read yet."""
-        unread: list[str] = await self._transacting.insist(self, self._announce)
-        return self._kinds.intersection(unread)
+        return self._kinds.intersection(value_of(await self._jobs.insist(self._announce)))
 
     async def keep_announcing(self) -> None:
         """Say it again, as long as it is so."""
@@ -85,7 +83,7 @@ class HeardTypes:
 
     async def has_read(self, kinds: Collection[str]) -> None:
         """All that the log holds of these types is handled."""
-        await self._transacting.insist(self, partial(self._strike_out, kinds))
+        value_of(await self._jobs.insist(partial(self._strike_out, kinds)))
 
     async def _strike_out(self, kinds: Collection[str], transaction: Transaction) -> None:
         before = _Announced.of(await transaction.read_row(types_key(self._subscriber)))
@@ -95,7 +93,7 @@ class HeardTypes:
     async def elsewhere(self, kinds: Iterable[str]) -> Collection[str]:
         """Those of these types that another replica handles."""
         strange = frozenset(kinds)
-        return await self._transacting.insist(self, partial(self._look, strange)) if strange else strange
+        return value_of(await self._jobs.insist(partial(self._look, strange))) if strange else strange
 
     async def _look(self, kinds: frozenset[str], transaction: Transaction) -> Collection[str]:
         heard = _Announced.of(await transaction.read_row(types_key(self._subscriber))).heard

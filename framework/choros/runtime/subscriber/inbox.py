@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from choros.errors import StoreUnreachable
-from choros.store.barrier import Database, Row, Transaction
+from choros.store.barrier import Database, Row, Transaction, value_of
 from choros.wire.command_key import CommandKey
 from choros.wire.envelope import Envelope
 
@@ -64,10 +63,8 @@ async def not_handled(database: Database, subscriber: str, facts: Sequence[Envel
     """Those of the facts that the inbox of this subscriber does not hold; raises StoreUnreachable."""
     lacking: list[Envelope] = []
     for start in range(0, len(facts), _AT_ONCE):
-        (answer,) = await database.run([partial(_lacking, subscriber, facts[start : start + _AT_ONCE])])
-        if isinstance(answer, StoreUnreachable):
-            raise answer
-        lacking += answer
+        (result,) = await database.run([partial(_lacking, subscriber, facts[start : start + _AT_ONCE])])
+        lacking += value_of(result)
     return lacking
 
 

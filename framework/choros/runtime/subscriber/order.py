@@ -10,8 +10,8 @@ import asyncio
 from typing import Literal
 
 from choros.runtime.host.effects import Effects
-from choros.runtime.host.verdicts import CLOCK_SKEW
 from choros.runtime.subscriber.inbox import inbox_key, stream_key
+from choros.sources import CLOCK_SKEW
 from choros.store.barrier import Row, Transaction
 from choros.wire.envelope import Envelope
 

@@ -13,13 +13,13 @@ from typing import Any, Literal
 from choros.app.checks import check
 from choros.app.service import Handler, Service, memory_for
 from choros.app.settings import NOTHING_SET, Settings
-from choros.errors import ChorosError, MessageRejected, Misconfigured
+from choros.errors import ChorosError, MessageRejected
 from choros.messages import Message
 from choros.runtime.host.admission import is_fanned_out, read_envelope
 from choros.runtime.host.call import ExitWanted, plainly
 from choros.runtime.host.effects import Effects
 from choros.runtime.host.intake import Intake
-from choros.runtime.host.jobs import Transacting
+from choros.runtime.host.jobs import Jobs
 from choros.runtime.host.retention import SWEEP_SECONDS, Ages, keep_forgetting
 from choros.runtime.host.slots import Calls
 from choros.runtime.host.under_way import UnderWay
@@ -29,7 +29,7 @@ from choros.runtime.subscriber.inbox import inbox_key, stream_key
 from choros.runtime.subscriber.order import HeldBack, is_overtaken, remember
 from choros.runtime.subscriber.reactions import admits
 from choros.sources import now
-from choros.store.barrier import Database, Job, Transaction
+from choros.store.barrier import Database, NotDone, Ok, Raised, Transaction
 from choros.telemetry.context import about
 from choros.telemetry.logs import get_logger, words
 from choros.transport.copies import redriven_of
@@ -74,7 +74,6 @@ class _Told:
     """None where only another replica handles this type."""
     lane: str
     """What it must not be worked on together with."""
-    failure: BaseException | None = None
     tried: int = 0
     """How often its handler has failed while it was held back here."""
 
@@ -124,8 +123,8 @@ class Subscriber:
         """The handlers that are at work."""
         names = Names(namespace)
         self._names = names
-        self._transacting = Transacting(database)
-        self._heard = HeardTypes(service.name, service.reactions, self._transacting, clock)
+        self._jobs = Jobs(database)
+        self._heard = HeardTypes(service.name, service.reactions, self._jobs, clock)
         self._gave_way: list[float] = []
         self._room = prefetch // 2
         self._begin_lanes()
@@ -142,7 +141,7 @@ class Subscriber:
             "commands": settings.seconds("forget_after"),
         }
         self._catching_up = CatchUp(
-            transport, names, self._queue, self._intake, database,
+            transport, names, self._queue, self._intake, self._jobs,
             prefetch=prefetch, publish_timeout=publish_timeout, clock=clock,
         )  # fmt: skip
 
@@ -248,18 +247,17 @@ class Subscriber:
     async def _result(self, told: _Told) -> Fate | Exception:
         await self.calls.enter(told.handler)
         try:
-            fate: Fate = await self._transacting.insist(told, self._job(told))
-            return await self._outside(told) if fate == "new" else fate
-        except Exception as error:
-            if isinstance(error, Misconfigured) and error is not told.failure:
-                raise
-            return error
+            match await self._jobs.insist(partial(self._react, told)):
+                case Ok("new"):
+                    return await self._outside(told)
+                case Ok(fate):
+                    return fate
+                case Raised(error):
+                    return error
+                case NotDone(why):
+                    raise why
         finally:
             self.calls.leave(told.handler)
-
-    def _job(self, told: _Told) -> Job:
-        told.failure = None
-        return partial(self._react, told)
 
     async def _react(self, told: _Told, transaction: Transaction) -> Fate:
         """Inbox row and effect together; for a handler without transaction only a look into the inbox."""
@@ -288,17 +286,18 @@ class Subscriber:
     async def _call(self, told: _Told, transaction: Transaction | None) -> None:
         assert told.handler is not None
         assert told.fact is not None
-        try:
-            await self.calls.call(told.handler, told.envelope, told.fact, transaction)
-        except Exception as error:
-            told.failure = error
-            raise
+        await self.calls.call(told.handler, told.envelope, told.fact, transaction)
 
-    async def _outside(self, told: _Told) -> Fate:
+    async def _outside(self, told: _Told) -> Fate | Exception:
         """No transaction holds this together: after a crash in between, the handler runs again."""
-        await self._call(told, None)
-        await self._transacting.insist(told, partial(self._remember, told))
-        return "handled"
+        try:
+            await self._call(told, None)
+        except Exception as error:
+            return error
+        noted = await self._jobs.insist(partial(self._remember, told))
+        if isinstance(noted, NotDone):
+            raise noted.why
+        return noted.error if isinstance(noted, Raised) else "handled"
 
     def _end(self, told: _Told, result: Fate | Exception) -> None:
         if isinstance(result, ExitWanted):

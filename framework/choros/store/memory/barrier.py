@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from choros.errors import StoreUnreachable
 from choros.store.barrier import (
@@ -18,13 +18,17 @@ from choros.store.barrier import (
     Carry,
     Database,
     Job,
+    JobResult,
     Memory,
+    NotDone,
+    Ok,
     Row,
     Transaction,
 )
 from choros.store.standing import Standing
 
 _ABSENT = object()
+T = TypeVar("T")
 Undo = list[Callable[[], None]]
 """What takes back each write of a run, in their order."""
 
@@ -177,9 +181,15 @@ class MemoryDatabase(Database):
         """Stop answering; what is written stays."""
         self._open = False
 
-    async def run(self, jobs: Sequence[Job]) -> Sequence[Any]:
+    async def run(self, jobs: Sequence[Job[T]]) -> Sequence[JobResult[T]]:
         """Run the jobs one after another; all of them are taken back if it is cancelled."""
-        self._check_open()
+        try:
+            self._check_open()
+            return await self._in_turn(jobs)
+        except StoreUnreachable as error:
+            return [NotDone(error)] * len(jobs)
+
+    async def _in_turn(self, jobs: Sequence[Job[T]]) -> Sequence[JobResult[T]]:
         async with self._tables.lock:
             undo: Undo = []
             try:
@@ -188,18 +198,17 @@ class MemoryDatabase(Database):
                 take_back(undo)
                 raise
 
-    async def _run_one(self, undo: Undo, job: Job) -> Any:
+    async def _run_one(self, undo: Undo, job: Job[T]) -> JobResult[T]:
         # A real database answers later: whoever else is ready runs in between, as it would there.
         await asyncio.sleep(0)
         transaction, written = self._begin(undo), len(undo)
         try:
-            with transaction.standing.judging():
-                return await job(transaction)
-        except Exception as error:
-            take_back(undo, written)
-            return error
+            result = await transaction.standing.judged(job, transaction)
         finally:
             transaction.standing.end()
+        if not isinstance(result, Ok):
+            take_back(undo, written)
+        return result
 
     def _begin(self, undo: Undo) -> MemoryTransaction:
         return MemoryTransaction(self._tables, self._rows, undo)

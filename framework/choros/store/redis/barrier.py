@@ -5,18 +5,31 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Sequence
-from typing import Any
+from typing import TypeVar
 
 from redis.asyncio import Connection
 
-from choros.errors import StoreUnreachable
-from choros.store.barrier import AT_ONCE, Carry, Database, Job, Memory, Row, Transaction
+from choros.errors import StoreMisconfigured, StoreUnreachable
+from choros.store.barrier import (
+    AT_ONCE,
+    Carry,
+    Database,
+    Job,
+    JobResult,
+    Memory,
+    NotDone,
+    Ok,
+    Raised,
+    Row,
+    Transaction,
+)
 from choros.store.redis.barrier_schema import RedisSchema
 from choros.store.redis.server import Script, Server
 from choros.store.redis.transaction import Conflict, RedisTransaction, readable
 
 __all__ = ["RedisDatabase", "RedisTransaction"]
 
+T = TypeVar("T")
 _ATTEMPTS = 40
 _PRUNE = Script("""
 local keys = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[2], 'LIMIT', 0, ARGV[3])
@@ -89,7 +102,7 @@ class RedisDatabase(Database):
         """Close every connection."""
         await self._server.close()
 
-    async def run(self, jobs: Sequence[Job]) -> Sequence[Any]:
+    async def run(self, jobs: Sequence[Job[T]]) -> Sequence[JobResult[T]]:
         """Run the jobs side by side, each in a transaction of its own."""
         tasks = [asyncio.ensure_future(self._run_one(job)) for job in jobs]
         try:
@@ -100,14 +113,16 @@ class RedisDatabase(Database):
             await asyncio.gather(*tasks, return_exceptions=True)
             raise
 
-    async def _run_one(self, job: Job) -> Any:
+    async def _run_one(self, job: Job[T]) -> JobResult[T]:
         try:
             async with self._places:
                 return await self._until_done(job)
+        except (StoreUnreachable, StoreMisconfigured) as error:
+            return NotDone(error)
         except Exception as error:
-            return error
+            return Raised(error)
 
-    async def _until_done(self, job: Job) -> Any:
+    async def _until_done(self, job: Job[T]) -> JobResult[T]:
         for attempt in range(_ATTEMPTS):
             try:
                 async with self._server.link() as connection:
@@ -118,16 +133,18 @@ class RedisDatabase(Database):
             f"A transaction met others in all its {_ATTEMPTS} attempts.", "spread what is written over more keys."
         )
 
-    async def _attempt(self, job: Job, connection: Connection) -> Any:
+    async def _attempt(self, job: Job[T], connection: Connection) -> JobResult[T]:
         transaction = RedisTransaction(self._server, connection, self._prefix)
         try:
-            with transaction.standing.judging():
-                answer = await job(transaction)
-            await transaction.commit()
+            answer = await transaction.standing.judged(job, transaction)
+            if isinstance(answer, Ok):
+                await transaction.commit()
         except BaseException:
             await transaction.abandon()
             raise
-        if transaction.watching:
+        if not isinstance(answer, Ok):
+            await transaction.abandon()
+        elif transaction.watching:
             await self._server.talk_on(connection, [("UNWATCH",)])
         return answer
 

@@ -116,7 +116,11 @@ class RedisTransaction(Transaction):
             return self._rows[key]
         name = f"{self._prefix}row:{key}"
         # The row first: whoever forgets it in between has moved the horizon by then.
-        stored, horizons = await self._ask([name], ("GET", name), ("MGET", *horizon_keys(self._prefix)))
+        try:
+            stored, horizons = await self._ask([name], ("GET", name), ("MGET", *horizon_keys(self._prefix)))
+        except StoreMisconfigured as error:  # the row is ours: no handler has asked for what is not to be had
+            self.standing.lose(error)
+            raise
         self._horizons = {memory: float(at or NEVER) for memory, at in zip(MEMORIES, horizons, strict=True)}
         return to_row(key, stored)
 

@@ -7,12 +7,25 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any, TypeVar
 
-from choros.errors import ChorosError, Misconfigured, StoreUnreachable, Unreachable, UsageError
-from choros.store.barrier import AT_ONCE, Carry, Database, Job, Memory, Row, Transaction
+from choros.errors import ChorosError, StoreUnreachable, UsageError
+from choros.store.barrier import (
+    AT_ONCE,
+    Carry,
+    Database,
+    Job,
+    JobResult,
+    Memory,
+    NotDone,
+    Ok,
+    Raised,
+    Row,
+    Transaction,
+)
 from choros.store.sqlite import barrier_schema as schema
 from choros.store.sqlite import transaction as rows
 from choros.store.sqlite.file import LOCK_SECONDS, connect, in_transaction, named, patiently, roll_back
@@ -100,25 +113,27 @@ class SqliteDatabase(Database):
             self._thread.shutdown()
             self._thread = None
 
-    async def run(self, jobs: Sequence[Job]) -> Sequence[Any]:
+    async def run(self, jobs: Sequence[Job[T]]) -> Sequence[JobResult[T]]:
         """Run the jobs one after another and commit them together, with those of other calls that wait meanwhile; these
         are rolled back if this call is cancelled."""
-        self._checked_open()
         if not jobs and not self._marks:
             return []
         try:
+            self._checked_open()
             return await self._turns.take(jobs)
+        except UsageError as error:
+            return [Raised(error)] * len(jobs)
         except ChorosError as error:
-            return [error] * len(jobs)
+            return [NotDone(error)] * len(jobs)
 
-    async def serve(self, turn: Turn) -> Sequence[Any]:
+    async def serve(self, turn: Turn) -> Sequence[JobResult[Any]]:
         """Do the jobs of one call; what they wrote is taken back if it is cancelled."""
         try:
             return await self._served(turn)
         except sqlite3.Error as error:
             raise RolledBack(named(error, self.path)) from None
 
-    async def _served(self, turn: Turn) -> Sequence[Any]:
+    async def _served(self, turn: Turn) -> Sequence[JobResult[Any]]:
         if len(turn.jobs) == 1:
             return [await self._run_one(turn, turn.jobs[0])]
         connection = self._checked_open()
@@ -131,13 +146,13 @@ class SqliteDatabase(Database):
         connection.execute("RELEASE choros_turn")
         return answers
 
-    async def _run_one(self, turn: Turn, job: Job) -> Any:
+    async def _run_one(self, turn: Turn, job: Job[T]) -> JobResult[T]:
         connection, only = self._checked_open(), len(turn.jobs) == 1
         transaction = SqliteTransaction(connection, self.path, self._namespace, movable=only and turn.shared)
         connection.execute("SAVEPOINT choros_job")
         turn.slow = transaction.said
         try:
-            answer = await self._judged(transaction, job)
+            answer = await transaction.standing.judged(partial(self._waited_for, job), transaction)
         except BaseException:
             if not (transaction.said and transaction.said.held):
                 _take_back(connection, "choros_job")
@@ -147,21 +162,14 @@ class SqliteDatabase(Database):
             transaction.standing.end()
         if not connection.in_transaction:
             raise RolledBack(self._rolled_back(answer, only and not turn.shared))
-        if isinstance(answer, Exception):
+        if not isinstance(answer, Ok):
             connection.execute("ROLLBACK TO choros_job")
         connection.execute("RELEASE choros_job")
         return answer
 
-    async def _judged(self, transaction: SqliteTransaction, job: Job) -> Any:
-        try:
-            with transaction.standing.judging():
-                answer = await self._waited_for(transaction, job)
-        except Exception as error:
-            answer = error
-        return answer
-
-    async def _waited_for(self, transaction: SqliteTransaction, job: Job) -> Any:
+    async def _waited_for(self, job: Job[T], transaction: Transaction) -> T:
         """What it comes to, once nothing of it is being moved: it may be lost by that."""
+        assert isinstance(transaction, SqliteTransaction)
         try:
             return await job(transaction)
         finally:
@@ -197,10 +205,10 @@ class SqliteDatabase(Database):
         connection = self._checked_open()
         await self._in_thread(lambda: roll_back(connection))
 
-    def _rolled_back(self, answer: Any, alone: bool) -> ChorosError:
+    def _rolled_back(self, answer: JobResult[Any], alone: bool) -> ChorosError:
         """Why the whole group is lost: SQLite did so, as when the disk is full, or a statement of this job."""
-        if isinstance(answer, (Unreachable, Misconfigured)):
-            return answer
+        if isinstance(answer, NotDone):
+            return answer.why
         if alone:
             return UsageError("A handler ran a statement that rolled its whole transaction back.", "another one.")
         return StoreUnreachable(f"The database {self.path} rolled back.", "see the errors before this one.")

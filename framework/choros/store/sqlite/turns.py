@@ -11,11 +11,12 @@ import asyncio
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from choros.errors import ChorosError
-from choros.store.barrier import Job
+from choros.store.barrier import Job, JobResult
 
+T = TypeVar("T")
 QUICK = 0.05
 """Seconds after which a turn counts as slow."""
 
@@ -48,8 +49,8 @@ def _future() -> asyncio.Future[Any]:
 class Turn:
     """What somebody asks for: these jobs, one after another."""
 
-    jobs: Sequence[Job]
-    answers: asyncio.Future[Sequence[Any]] = field(default_factory=_future)
+    jobs: Sequence[Job[Any]]
+    answers: asyncio.Future[Sequence[JobResult[Any]]] = field(default_factory=_future)
     over: asyncio.Future[None] | None = None
     """Set for whoever was cancelled, and waits until nothing of it is at work."""
     shared: bool = False
@@ -58,7 +59,7 @@ class Turn:
     """Whether nobody else may work in its transaction."""
     slow: Slow | None = None
     """Set while its work may be moved."""
-    done: Sequence[Any] = ()
+    done: Sequence[JobResult[Any]] = ()
 
     def fail(self, error: Exception) -> None:
         """Its transaction has come to nothing."""
@@ -73,7 +74,7 @@ class Connection(Protocol):
         """Open a transaction; raises what stands in the way."""
         ...
 
-    async def serve(self, turn: Turn) -> Sequence[Any]:
+    async def serve(self, turn: Turn) -> Sequence[JobResult[Any]]:
         """Do its jobs; raises RolledBack, and whatever is no Exception after it has taken back what it wrote."""
         ...
 
@@ -100,7 +101,7 @@ class Turns:
         self._moving: asyncio.Task[None] | None = None
         self._looking: asyncio.TimerHandle
 
-    async def take(self, jobs: Sequence[Job]) -> Sequence[Any]:
+    async def take(self, jobs: Sequence[Job[T]]) -> Sequence[JobResult[T]]:
         """What the jobs come to, once that is committed; raises what became of the transaction."""
         turn = Turn(jobs)
         self._waiting.append(turn)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from choros.store.barrier import AT_ONCE, NEVER, Database, Memory, Row, RowState, Transaction
+from choros.store.barrier import AT_ONCE, NEVER, Database, Memory, Ok, Row, RowState, Transaction, value_of
 from choros.testing.conformance.barrier_apart import AnotherDatabase, a_row, row_of, writing
 
 
@@ -21,7 +21,7 @@ async def horizon_of(database: Database, memory: Memory = "commands") -> float:
         await tx.read_row("anything")
         return await tx.horizon(memory)
 
-    (at,) = await database.run([job])
+    at = value_of(*await database.run([job]))
     return float(at)
 
 
@@ -117,7 +117,7 @@ class ForgettingByAge:
 
         forgetting = asyncio.ensure_future(forget())
         while not forgetting.done():
-            assert list(await database.run([look])) == [[]]
+            assert list(await database.run([look])) == [Ok([])]
         await forgetting
         assert await horizon_of(database) == 29.0
 

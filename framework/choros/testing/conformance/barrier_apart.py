@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable
 from typing import Any, Protocol
 
-from choros.store.barrier import SCHEMA_VERSION, Database, Job, Row, RowState, Transaction
+from choros.store.barrier import SCHEMA_VERSION, Database, Job, Row, RowState, Transaction, value_of
 
 
 class AnotherDatabase(Protocol):
@@ -22,7 +22,7 @@ def a_row(key: str = "k1", state: RowState = "ok", reply: str = "", prune_at: fl
     return Row(key=key, state=state, reply=reply, prune_at=prune_at)
 
 
-def writing(*rows: Row) -> Job:
+def writing(*rows: Row) -> Job[None]:
     """A job that writes rows and nothing else."""
 
     async def job(tx: Transaction) -> None:
@@ -38,7 +38,7 @@ async def row_of(database: Database, key: str) -> Row | None:
     async def job(tx: Transaction) -> Row | None:
         return await tx.read_row(key)
 
-    (row,) = await database.run([job])
+    row = value_of(*await database.run([job]))
     assert row is None or isinstance(row, Row)
     return row
 
@@ -59,7 +59,7 @@ class Tested(ABC):
     async def total(self, database: Database) -> int:
         """What the counter says."""
 
-    def once(self, key: str, amount: int = 1) -> Job:
+    def once(self, key: str, amount: int = 1) -> Job[str]:
         """The handler that all of this is about: the effect happens if the row is not there yet."""
 
         async def job(tx: Transaction) -> str:
