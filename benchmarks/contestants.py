@@ -17,8 +17,7 @@ from benchmarks.floor import Floor
 from benchmarks.measuring import Contestant
 from benchmarks.samples import take_samples
 from benchmarks.shop import APPLICATION, PARTICIPANTS, SUBSCRIBER
-from choros.roles.stores import database_at, store_at
-from choros.roles.transports import open_transport
+from choros.roles.addresses import database_at, open_transport, store_at
 from choros.transport.topology import topology
 
 FLOOR = "floor"

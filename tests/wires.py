@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
 
-from choros.wire.envelope import _ATTRIBUTES, DO_EXPIRY, MAX_BODY, MAX_DEPTH, Envelope, Wire, encode
+from choros.wire.attributes import MAX_DEPTH
+from choros.wire.envelope import _ATTRIBUTES, DO_EXPIRY, MAX_BODY, Envelope, Wire, encode
 
 CARD = "4111111111111111"
 """What a message said, and no rejection may repeat."""

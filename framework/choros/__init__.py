@@ -26,7 +26,8 @@ from choros.errors import (
     UsageError,
 )
 from choros.messages import Command, Done, Fact, Failure, Message, Reply
-from choros.roles.roles import Addresses, client_of, running
+from choros.roles.addresses import Addresses, client_of
+from choros.roles.roles import running
 from choros.runtime.client.client import Client, Outcome
 from choros.saga.nodes.steps import Pivot, Publish, Retriable, Step
 from choros.saga.policy import RetryPolicy

@@ -18,7 +18,7 @@ import httpx
 
 from choros import Addresses, ChorosError, Service
 from choros.desk.timeline import timeline
-from choros.roles.roles import connected, opened_store
+from choros.roles.addresses import connected, opened_store
 from choros.runtime.client.client import account_of
 from choros.transport.topology import topology
 from reference_services.contracts import PlaceOrder

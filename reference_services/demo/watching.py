@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager, suppress
 from typing import Protocol
 
 from choros import BrokerUnreachable
-from choros.roles.roles import connected
-from choros.transport.health import Health
+from choros.roles.addresses import connected
+from choros.transport.port import Health
 from reference_services.demo.processes import Processes
 from reference_services.demo.report import Report
 from reference_services.order.app import app

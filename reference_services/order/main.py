@@ -11,8 +11,8 @@ from pathlib import Path
 import uvicorn
 
 from choros import Addresses, ChorosError, UsageError, client_of
+from choros.roles.addresses import DEFAULT_BROKER, DEFAULT_STORE
 from choros.roles.loading import load_app
-from choros.roles.roles import DEFAULT_BROKER, DEFAULT_STORE
 from choros.telemetry.context import configure_logging
 from reference_services.order.book import OrderBook
 from reference_services.order.http import order_http

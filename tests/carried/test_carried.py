@@ -19,8 +19,7 @@ from typer.testing import CliRunner
 
 from choros.cli.schema import app as schema_command
 from choros.errors import StoreMisconfigured
-from choros.roles.roles import Addresses, opened_database, opened_store
-from choros.roles.stores import database_at, store_at
+from choros.roles.addresses import Addresses, database_at, opened_database, opened_store, store_at
 from choros.runtime.client.client import Client
 from choros.runtime.subscriber.inbox import carried_over
 from choros.saga.machine.instance import TERMINAL

@@ -17,7 +17,7 @@ from typing import Any
 from redis.asyncio import Redis
 
 from choros import Addresses, App, Client
-from choros.roles.roles import opened_database, opened_store
+from choros.roles.addresses import opened_database, opened_store
 from choros.runtime.orchestrator.orchestrator import Orchestrator
 from choros.runtime.participant.participant import Participant
 from choros.runtime.subscriber.subscriber import Subscriber

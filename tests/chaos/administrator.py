@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from choros import Addresses
-from choros.roles.roles import opened_store
+from choros.roles.addresses import opened_store
 from tests.chaos.battlefield import STORE, Battlefield, in_thread
 from tests.chaos.voyages import app
 

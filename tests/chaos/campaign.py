@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from choros import ChorosError
-from choros.roles.roles import opened_store
+from choros.roles.addresses import opened_store
 from choros.saga.machine.instance import Instance
 from choros.store.sagas import Store
 from tests.chaos import rooms

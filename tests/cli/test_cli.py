@@ -28,7 +28,7 @@ from choros.errors import UsageError
 from choros.messages import Failure, Message
 from choros.runtime.client.client import Client, Outcome
 from choros.runtime.host.vitals import Report
-from choros.transport.health import Health
+from choros.transport.port import Health
 from tests.captured import capture_logs
 from tests.patience import PATIENCE
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from choros.roles.addresses import Addresses
 from choros.roles.loading import load_app
-from choros.roles.roles import Addresses, running
+from choros.roles.roles import running
 from tests.captured import capture_logs
 from tests.cli.test_cli import SERVERS, STORE, Choros, choros, started
 

@@ -36,13 +36,12 @@ from choros.transport.fact_log import FactLog
 from choros.transport.rabbitmq import RabbitMQTransport
 from choros.transport.rabbitmq.frames import LARGEST_UNREADABLE
 from choros.transport.topology import DELIVERY_LIMIT, RETRY_LADDER, Names, Subscription, acts_topology, topology
-from choros.wire.attributes import MOST
+from choros.wire.attributes import MAX_DEPTH, MOST
 from choros.wire.envelope import (
     _ATTRIBUTES,
     _REQUIRED,
     DO_EXPIRY,
     MAX_BODY,
-    MAX_DEPTH,
     MAX_HEADERS,
     UNREADABLE,
     Wire,

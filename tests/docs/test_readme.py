@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from choros.roles.transports import open_transport
+from choros.roles.addresses import open_transport
 from choros.transport.port import Published
 from choros.transport.topology import topology
 from choros.wire.envelope import Envelope

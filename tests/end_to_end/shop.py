@@ -18,7 +18,7 @@ import aio_pika
 from aio_pika.exceptions import ChannelNotFoundEntity
 from redis.asyncio import Redis
 
-from choros.roles.roles import Addresses
+from choros.roles.addresses import Addresses
 from choros.transport.topology import Topology, topology
 from reference_services.demo.processes import Processes, processes
 from reference_services.demo.tidy import tidy

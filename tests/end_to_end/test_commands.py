@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from choros import __version__
-from choros.roles.roles import Addresses
+from choros.roles.addresses import Addresses
 from reference_services.contracts import PlaceOrder
 from reference_services.demo.processes import Processes
 from reference_services.sample_orders import sample_orders

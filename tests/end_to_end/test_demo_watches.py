@@ -14,7 +14,7 @@ from typing import Any, cast
 import pytest
 
 from choros.errors import BrokerUnreachable, ChorosError
-from choros.transport.health import Health
+from choros.transport.port import Health
 from reference_services.demo.processes import Processes
 from reference_services.demo.report import Report
 from reference_services.demo.watching import AWAY_SECONDS, MOST_STARTS, Watch

@@ -34,8 +34,7 @@ from choros import (
 )
 from choros.app.service import Call
 from choros.messages import Command, Message, Reply
-from choros.roles.stores import database_at, store_at
-from choros.roles.transports import open_transport
+from choros.roles.addresses import database_at, open_transport, store_at
 from choros.runtime.client.client import events_of
 from choros.runtime.orchestrator.orchestrator import Orchestrator
 from choros.runtime.participant.participant import Participant

@@ -24,7 +24,7 @@ from choros.cli.desk import acting
 from choros.desk.parkings import WantedLetters
 from choros.desk.redrive import Acts, act_on_all
 from choros.errors import BrokerMisconfigured
-from choros.roles.roles import connected
+from choros.roles.addresses import connected
 from choros.runtime.orchestrator.signature import Signature
 from choros.sources import fresh_id, saga_id_for
 from choros.transport.topology import Names

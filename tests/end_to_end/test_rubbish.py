@@ -14,7 +14,7 @@ import pytest
 from aio_pika.abc import AbstractChannel
 
 from choros.messages import Message
-from choros.roles.roles import Addresses
+from choros.roles.addresses import Addresses
 from choros.sources import fresh_id
 from choros.transport.topology import Names
 from choros.wire.envelope import Envelope, encode

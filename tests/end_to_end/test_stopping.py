@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from choros.roles.roles import Addresses
+from choros.roles.addresses import Addresses
 from reference_services.books import Books, read_books
 from reference_services.contracts import PlaceOrder
 from reference_services.demo.processes import Processes

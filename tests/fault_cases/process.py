@@ -14,7 +14,8 @@ import time
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
-from choros.roles.roles import RunningRole, connected, opened_database, opened_store, run_together, stop_all
+from choros.roles.addresses import connected, opened_database, opened_store
+from choros.roles.roles import RunningRole, run_together, stop_all
 from choros.runtime.orchestrator.orchestrator import Orchestrator
 from choros.runtime.participant.participant import Participant
 from choros.runtime.subscriber.subscriber import Subscriber

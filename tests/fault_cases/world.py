@@ -19,7 +19,8 @@ from typing import Any, TypeVar
 
 from choros import App, Client, Outcome
 from choros.errors import StoreUnreachable
-from choros.roles.roles import client_of, connected, run_together, stop_all
+from choros.roles.addresses import client_of, connected
+from choros.roles.roles import run_together, stop_all
 from choros.runtime.client.client import Account, events_of
 from choros.transport.topology import topology
 from tests.end_to_end.shop import remove, until

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
-from choros.roles.roles import Addresses
+from choros.roles.addresses import Addresses
 from reference_services.demo.report import Report
 from reference_services.orders import DroppedLine, OrderFile, RejectedOrder
 

@@ -21,9 +21,8 @@ from choros.store.memory.barrier import MemoryDatabase, MemoryTransaction
 from choros.store.redis.transaction import RedisTransaction
 from choros.store.sqlite.transaction import SqliteTransaction
 from choros.testing.conformance.barrier import row_of
-from choros.transport.health import Health, State
 from choros.transport.memory import MemoryBroker, MemoryTransport
-from choros.transport.port import Consumer, Published
+from choros.transport.port import Consumer, Health, Published, State
 from choros.transport.topology import Names, topology
 from choros.wire.envelope import Envelope, Wire, decode
 from tests.patience import PATIENCE

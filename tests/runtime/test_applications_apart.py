@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from choros.app.app import App
-from choros.roles.roles import Addresses, client_of, opened_store
+from choros.roles.addresses import Addresses, client_of, opened_store
 from choros.store.sagas import Store
 from tests.runtime.stage import make_app
 

@@ -15,7 +15,8 @@ from choros.app.app import App
 from choros.app.service import Service
 from choros.errors import MessageUnwritable, OutcomePending, SagaNotFound, UsageError
 from choros.messages import Command, Done, Message, Reply
-from choros.roles.roles import Addresses, running
+from choros.roles.addresses import Addresses
+from choros.roles.roles import running
 from choros.runtime.client.client import Client
 from choros.runtime.orchestrator.relay import Relay
 from choros.saga.nodes.steps import Pivot
@@ -25,7 +26,8 @@ from choros.store.memory.sagas import MemoryStore
 from choros.store.sagas import Channel, Record, Transition, Unsent
 from choros.transport.memory import MemoryBroker, MemoryTransport
 from choros.transport.port import Published
-from choros.wire.envelope import MAX_DEPTH, Envelope, decode, encode, is_sendable, why_unreadable
+from choros.wire.attributes import MAX_DEPTH
+from choros.wire.envelope import Envelope, decode, encode, is_sendable, why_unreadable
 from tests.runtime.participant_stage import eventually
 
 ONCE = RetryPolicy(attempts=1)

@@ -15,7 +15,8 @@ from pydantic import field_validator, model_serializer
 from choros.app.app import App
 from choros.app.service import Service
 from choros.messages import Command, Fact, Message, Reply
-from choros.roles.roles import Addresses, opened_database, running
+from choros.roles.addresses import Addresses, opened_database
+from choros.roles.roles import running
 from choros.runtime.subscriber.subscriber import Subscriber
 from choros.saga.nodes.steps import Pivot
 from choros.saga.saga import Saga

@@ -16,7 +16,8 @@ from choros.app.app import App
 from choros.app.service import Service
 from choros.errors import StartConflict
 from choros.messages import Command, Done, Message
-from choros.roles.roles import Addresses, running
+from choros.roles.addresses import Addresses
+from choros.roles.roles import running
 from choros.runtime.client.client import Client
 from choros.saga.nodes.steps import Pivot
 from choros.saga.saga import Saga

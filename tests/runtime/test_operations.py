@@ -14,7 +14,8 @@ from choros.app.app import App
 from choros.app.service import Service
 from choros.errors import MessageRejected, UsageError
 from choros.messages import Close, Command, Done, Failure, Message
-from choros.roles.roles import Addresses, open_role
+from choros.roles.addresses import Addresses
+from choros.roles.roles import open_role
 from choros.runtime.participant.operations import check_operation
 from choros.saga.nodes.steps import Step
 from choros.saga.policy import RetryPolicy

@@ -15,8 +15,8 @@ from choros.app.app import App
 from choros.app.service import Service
 from choros.errors import Refused, UsageError
 from choros.messages import Command, Done, Fact, Message, Reply
-from choros.roles.roles import Addresses, running
-from choros.roles.transports import _memory_brokers
+from choros.roles.addresses import Addresses, _memory_brokers
+from choros.roles.roles import running
 from choros.runtime.client.client import Client
 from choros.runtime.orchestrator.orchestrator import Orchestrator
 from choros.saga.nodes.steps import Pivot, Publish, Retriable, Step

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from choros.errors import UsageError
-from choros.roles.stores import database_at, store_at
+from choros.roles.addresses import database_at, store_at
 from choros.store.memory.barrier import MemoryDatabase
 from choros.store.memory.sagas import MemoryStore
 from choros.store.redis.barrier import RedisDatabase
@@ -44,7 +44,7 @@ def test_what_means_nothing_is_a_usage_error_with_a_hint(address: str, finding: 
 
 
 def test_redis_is_imported_only_when_it_is_used() -> None:
-    use = "from choros.roles.stores import store_at; store_at('sqlite:///x')"
+    use = "from choros.roles.addresses import store_at; store_at('sqlite:///x')"
     look = f"import sys; {use}; print('redis' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", look], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "False"

@@ -10,8 +10,7 @@ import pytest
 
 from choros.app.app import App
 from choros.app.service import Service
-from choros.roles.roles import Addresses, opened_database, opened_store
-from choros.roles.stores import database_at, store_at
+from choros.roles.addresses import Addresses, database_at, opened_database, opened_store, store_at
 from choros.store.sqlite.barrier import SqliteDatabase
 from choros.store.sqlite.sagas import SqliteStore
 from choros.testing.conformance.barrier import a_row, writing

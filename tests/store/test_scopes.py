@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from choros.roles.stores import scopes_at, store_at
+from choros.roles.addresses import scopes_at, store_at
 from choros.store.sagas import Committed
 from choros.testing.conformance.records import creation
 

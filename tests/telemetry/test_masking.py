@@ -12,9 +12,7 @@ from redis import exceptions as redis_errors
 
 from choros.cli import main
 from choros.errors import ChorosError, UsageError, masked, shown
-from choros.roles.roles import Addresses
-from choros.roles.stores import database_at, store_at
-from choros.roles.transports import open_transport
+from choros.roles.addresses import Addresses, database_at, open_transport, store_at
 from choros.store.redis.errors import named
 from choros.telemetry.logs import mask
 from choros.transport.rabbitmq.address import dialled

@@ -6,7 +6,7 @@ import pytest
 from pamqp import commands, frame
 
 from choros.errors import UsageError, shown
-from choros.roles.transports import open_transport
+from choros.roles.addresses import open_transport
 from choros.testing.conformance.stage import command, receive_and_ack
 from choros.transport.memory import MemoryTransport
 from choros.transport.port import Published

@@ -16,7 +16,7 @@ from yarl import URL
 
 from choros import Addresses
 from choros.errors import BrokerUnreachable
-from choros.roles.roles import connected
+from choros.roles.addresses import connected
 from choros.transport.rabbitmq import link as link_module
 from choros.transport.rabbitmq.failures import explained
 from choros.transport.rabbitmq.link import Link

@@ -21,7 +21,8 @@ from choros.transport.copies import dead_copy, retry_copy
 from choros.transport.rabbitmq.frames import LARGEST_UNREADABLE, publish_frames, received, republishable
 from choros.transport.rabbitmq.properties import read_properties
 from choros.transport.rabbitmq.reader import SEAL
-from choros.wire.envelope import MAX_DEPTH, UNREADABLE, Wire, decode
+from choros.wire.attributes import MAX_DEPTH
+from choros.wire.envelope import UNREADABLE, Wire, decode
 
 from .strangers import CORRELATION, HEADERS, MESSAGE_ID, ODD, TYPE, UNDECODABLE, deep, flagged, long, short, table
 

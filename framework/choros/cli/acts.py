@@ -15,7 +15,7 @@ from choros.cli.signing import By, whoever
 from choros.cli.verbs import Verbs
 from choros.cli.words import answer, fields_of, message_of
 from choros.errors import UsageError
-from choros.roles.roles import DEFAULT_BROKER, DEFAULT_STORE, Addresses
+from choros.roles.addresses import DEFAULT_BROKER, DEFAULT_STORE, Addresses
 from choros.runtime.client.client import Client, events_of
 
 app = Verbs()

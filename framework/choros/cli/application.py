@@ -18,8 +18,9 @@ from choros.cli.leaving import Leaving
 from choros.cli.output import format_named, tell_lines, tell_value
 from choros.cli.verbs import Verbs
 from choros.errors import UsageError
+from choros.roles.addresses import DEFAULT_BROKER, DEFAULT_DATABASE, DEFAULT_STORE, Addresses
 from choros.roles.loading import load_app
-from choros.roles.roles import DEFAULT_BROKER, DEFAULT_DATABASE, DEFAULT_STORE, Addresses, longest_drain, run_role
+from choros.roles.roles import longest_drain, run_role
 from choros.saga.diagram import mermaid, outline
 from choros.telemetry.context import configure_logging
 from choros.version import __version__

@@ -12,8 +12,8 @@ import typer
 from choros.cli.everywhere import log_level
 from choros.cli.words import command, lasting
 from choros.errors import SagaNotFound
+from choros.roles.addresses import Addresses, client_of
 from choros.roles.loading import load_app
-from choros.roles.roles import Addresses, client_of
 from choros.telemetry.context import configure_logging
 
 T = TypeVar("T")

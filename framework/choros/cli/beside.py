@@ -11,7 +11,7 @@ from choros.cli.letters import row_of
 from choros.cli.waits import PATIENCE
 from choros.desk.parkings import NONE_BESIDE, Beside, beside
 from choros.errors import ChorosError
-from choros.roles.transports import open_transport
+from choros.roles.addresses import open_transport
 from choros.runtime.client.client import Account
 from choros.saga.nodes.steps import Publish
 from choros.saga.saga import Sagas

@@ -32,8 +32,8 @@ from choros.cli.output import format_named, remark, tell_rows, tell_value
 from choros.cli.progress import working
 from choros.cli.verbs import Verbs
 from choros.desk.parkings import Listing, listing
+from choros.roles.addresses import DEFAULT_BROKER
 from choros.roles.loading import load_app
-from choros.roles.roles import DEFAULT_BROKER
 from choros.sources import now
 from choros.transport.refusals import NotDeclared
 

@@ -14,7 +14,7 @@ from choros.app.app import App
 from choros.cli.words import moment
 from choros.desk.parkings import Shown, WantedLetters, dead_queues, found
 from choros.errors import UsageError, unknown
-from choros.roles.roles import Addresses, connected
+from choros.roles.addresses import Addresses, connected
 from choros.sources import now
 from choros.transport.inspection import LookingTransport
 from choros.transport.permissions import operator

@@ -10,7 +10,7 @@ from choros.app.app import App
 from choros.cli.asking import log_apart, run_until_done
 from choros.cli.words import existing, writable
 from choros.errors import ChorosError, UsageError
-from choros.roles.roles import Addresses, opened_store
+from choros.roles.addresses import Addresses, opened_store
 from choros.runtime.orchestrator.stuck import Stranded, stranded
 from choros.saga.pin import Pins, changes, dumps, loads, pins_of
 

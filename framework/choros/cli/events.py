@@ -8,7 +8,7 @@ from typing import Any
 from choros.cli.asking import Output, SagaId, StoreUrl, found, log_apart
 from choros.cli.looking import MaybeApp, looking
 from choros.cli.output import Column, field, format_named, tell_rows
-from choros.roles.roles import DEFAULT_STORE
+from choros.roles.addresses import DEFAULT_STORE
 from choros.runtime.client.client import Account, events_of
 from choros.wire.attributes import rfc3339
 

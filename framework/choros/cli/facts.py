@@ -18,9 +18,16 @@ from choros.cli.verbs import Verbs
 from choros.cli.words import existing, moment, tell_beyond
 from choros.desk.republish import put_out, released
 from choros.errors import UsageError
+from choros.roles.addresses import (
+    DEFAULT_BROKER,
+    DEFAULT_DATABASE,
+    DEFAULT_STORE,
+    Addresses,
+    connected,
+    database_at,
+    opened_store,
+)
 from choros.roles.loading import load_app
-from choros.roles.roles import DEFAULT_BROKER, DEFAULT_DATABASE, DEFAULT_STORE, Addresses, connected, opened_store
-from choros.roles.stores import database_at
 from choros.runtime.host.retention import forgotten_until
 from choros.runtime.orchestrator.retention import gone, warning
 from choros.runtime.subscriber.inbox import not_handled

@@ -12,9 +12,8 @@ import typer
 from choros.app.app import App
 from choros.cli.words import existing
 from choros.errors import UsageError, unknown
+from choros.roles.addresses import Addresses, opened_store, scopes_at, store_at
 from choros.roles.loading import load_app
-from choros.roles.roles import Addresses, opened_store
-from choros.roles.stores import scopes_at, store_at
 from choros.runtime.client.client import Account, account_of
 from choros.runtime.client.reference import referred
 from choros.saga.saga import Sagas

@@ -13,7 +13,7 @@ from choros.cli.looking import MaybeApp, looking
 from choros.cli.output import Column, ago, field, format_named, remark, status_colour, tell_rows
 from choros.cli.words import STATUSES, moment, status_named
 from choros.desk.overview import Overview, Summary, WantedSagas, overview
-from choros.roles.roles import DEFAULT_STORE
+from choros.roles.addresses import DEFAULT_STORE
 from choros.runtime.orchestrator.retention import warning
 from choros.wire.attributes import rfc3339
 

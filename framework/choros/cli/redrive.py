@@ -42,8 +42,8 @@ from choros.desk.editing import body_of, check_taken, with_body
 from choros.desk.parkings import Listing, WantedLetters, listing
 from choros.desk.redrive import ActedOn, Acts, LetterAct, act_on_all
 from choros.errors import MessageRejected, UsageError
+from choros.roles.addresses import DEFAULT_BROKER
 from choros.roles.loading import load_app
-from choros.roles.roles import DEFAULT_BROKER
 from choros.runtime.orchestrator.signature import Signature
 from choros.transport.port import Delivery
 

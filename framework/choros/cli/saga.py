@@ -49,8 +49,8 @@ from choros.desk.parkings import Beside
 from choros.desk.timeline import timeline
 from choros.errors import OutcomePending
 from choros.messages import Message
+from choros.roles.addresses import DEFAULT_BROKER, DEFAULT_STORE, Addresses
 from choros.roles.loading import load_app
-from choros.roles.roles import DEFAULT_BROKER, DEFAULT_STORE, Addresses
 from choros.runtime.client.client import Account, Client, Outcome, events_of
 from choros.runtime.orchestrator.retention import warning
 from choros.saga.saga import Saga, Sagas

@@ -17,9 +17,8 @@ from choros.cli.output import format_named, remark, tell_rows
 from choros.cli.progress import waiting
 from choros.cli.verbs import Verbs
 from choros.cli.words import lasting
+from choros.roles.addresses import DEFAULT_DATABASE, DEFAULT_STORE, database_at, store_at
 from choros.roles.loading import load_app
-from choros.roles.roles import DEFAULT_DATABASE, DEFAULT_STORE
-from choros.roles.stores import database_at, store_at
 from choros.runtime.subscriber.inbox import carried_over
 from choros.store.barrier import Database
 from choros.store.sagas import Store

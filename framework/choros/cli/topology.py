@@ -14,8 +14,8 @@ from choros.cli.asking import AppName, BrokerUrl, log_apart, run_until_done
 from choros.cli.verbs import Verbs
 from choros.cli.words import lasting
 from choros.errors import UsageError
+from choros.roles.addresses import DEFAULT_BROKER, DEFAULT_STORE, Addresses, connected, opened_store
 from choros.roles.loading import load_app
-from choros.roles.roles import DEFAULT_BROKER, DEFAULT_STORE, Addresses, connected, opened_store
 from choros.transport.permissions import Rights, before, client, operator, orchestrator, participant, subscriber
 from choros.transport.topology import Names, Topology, acts_topology
 

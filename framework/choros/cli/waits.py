@@ -16,8 +16,7 @@ from choros.cli.words import command
 from choros.desk.awaited import Awaited, waits_for
 from choros.errors import ChorosError
 from choros.messages import Message
-from choros.roles.roles import Addresses, connected, opened_store
-from choros.roles.transports import open_transport
+from choros.roles.addresses import Addresses, connected, open_transport, opened_store
 from choros.runtime.client.client import Client, Outcome
 from choros.runtime.host.presence import Ask, told
 from choros.saga.machine.instance import Instance

@@ -5,31 +5,28 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Protocol, TypeVar
 
 from choros.app.app import App
-from choros.app.checks import check, check_preparations
 from choros.app.service import Service, memory_for
 from choros.app.settings import NOTHING_SET, Settings
-from choros.errors import UsageError, shown, unknown
-from choros.roles.stores import database_at, store_at
-from choros.roles.transports import open_transport
+from choros.errors import UsageError, unknown
+from choros.roles.addresses import Addresses, connected, opened_database, opened_store
 from choros.runtime.client.client import Client
-from choros.runtime.host.call import ExitWanted, apart, in_order, plainly
+from choros.runtime.host.call import ExitWanted, in_order, plainly
 from choros.runtime.host.patience import Waiting
 from choros.runtime.host.vitals import Starting, Vitals
 from choros.runtime.orchestrator.orchestrator import Orchestrator
 from choros.runtime.orchestrator.retention import Retention, too_short
 from choros.runtime.participant.participant import Participant
 from choros.runtime.subscriber.subscriber import Subscriber
-from choros.store.barrier import Database, Job, Ok, Raised
+from choros.store.barrier import Database
 from choros.store.sagas import Store
 from choros.telemetry.logs import get_logger
-from choros.transport.inspection import LookingTransport
 from choros.transport.permissions import participant, subscriber
 from choros.transport.port import Transport
 from choros.transport.topology import Names, topology
@@ -37,23 +34,8 @@ from choros.transport.topology import Names, topology
 log = get_logger(__name__)
 
 T = TypeVar("T")
-DEFAULT_BROKER = "amqp://guest:guest@127.0.0.1:5672/"
-DEFAULT_STORE = "sqlite:///.choros/sagas.db"
-DEFAULT_DATABASE = "sqlite:///.choros/{service}.db"
 HANDLER_SECONDS = 60.0
 """A handler may hold its service's SQLite file so long before the file counts as away."""
-
-
-@dataclass(frozen=True, slots=True)
-class Addresses:
-    """Where everything is. `{service}` in the database's address stands for the service's name."""
-
-    broker: str = DEFAULT_BROKER
-    store: str = DEFAULT_STORE
-    database: str = DEFAULT_DATABASE
-
-    def __repr__(self) -> str:
-        return f"Addresses({shown(self.broker)!r}, {shown(self.store)!r}, {shown(self.database)!r})"
 
 
 Unfinished = Callable[[], Sequence[str]]
@@ -77,69 +59,6 @@ class RunningRole(Protocol):
     def stop(self) -> Awaitable[None] | None:
         """Finish what is under way, then let `run` return."""
         ...
-
-
-@asynccontextmanager
-async def connected(addresses: Addresses, app: App, name: str) -> AsyncIterator[LookingTransport]:
-    """A transport that is connected, and closed at the end; raises BrokerUnreachable or BrokerMisconfigured."""
-    transport = open_transport(addresses.broker, app.namespace, name)
-    try:
-        await transport.connect()
-        yield transport
-    finally:
-        await transport.close()
-
-
-@asynccontextmanager
-async def opened_store(addresses: Addresses, app: App) -> AsyncIterator[Store]:
-    """The saga store, open, and closed at the end; raises StoreUnreachable or StoreMisconfigured."""
-    store = store_at(_with_folder(addresses.store), f"{app.namespace}.{app.name}")
-    try:
-        await store.open()
-        yield store
-    finally:
-        await store.close()
-
-
-@asynccontextmanager
-async def opened_database(addresses: Addresses, app: App, service: Service) -> AsyncIterator[Database]:
-    """A service's own database, open and prepared, and closed at the end."""
-    url = _with_folder(addresses.database.replace("{service}", service.name))
-    database = database_at(url, f"{app.namespace}.{service.name}")
-    try:
-        await database.open()
-        check(service, [*service.handlers.values(), *service.reactions.values()], database)
-        check_preparations(service, database)
-        for result in await database.run([_prepared(function) for function in service.preparations]):
-            if not isinstance(result, Ok):
-                raise plainly(result.error if isinstance(result, Raised) else result.why)
-        yield database
-    finally:
-        await database.close()
-
-
-def _prepared(function: Callable[[Any], Awaitable[Any]]) -> Job[Any]:
-    return lambda transaction: apart(partial(function, transaction))
-
-
-def _with_folder(url: str) -> str:
-    """A SQLite file needs its folder."""
-    if url.startswith("sqlite:///"):
-        folder = Path(url.removeprefix("sqlite:///")).parent
-        try:
-            folder.mkdir(0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            raise UsageError(f"The folder {folder} cannot be made: {error.strerror}.", "one to write to.") from None
-    return url
-
-
-@asynccontextmanager
-async def client_of(app: App, addresses: Addresses, *, name: str = "client") -> AsyncIterator[Client]:
-    """A client for starting and following sagas; what it starts is carried on by the orchestrators that run."""
-    async with AsyncExitStack() as stack:
-        transport = await stack.enter_async_context(connected(addresses, app, name))
-        store = await stack.enter_async_context(opened_store(addresses, app))
-        yield await stack.enter_async_context(Client(app, store=store, transport=transport))
 
 
 @asynccontextmanager

@@ -1,32 +1,15 @@
-"""How a transport is: connected, blocked or away, since when and why; every change is logged."""
+"""Keeping record of how a transport is: every change is logged."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
 
 from choros.sources import now
 from choros.telemetry.logs import get_logger
-
-State = Literal["connected", "blocked", "away"]
-"""connected: at work; blocked: there, but it takes nothing that we publish (memory or disk alarm); away: no answer."""
+from choros.transport.port import Health, State
 
 _log = get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Health:
-    """How something outside this process is, as far as this process knows."""
-
-    state: State
-    since: float
-    """Seconds since the epoch, by this machine's clock."""
-    detail: str = ""
-    """Why, in a few words; never an address or a message."""
-    unconfirmed: tuple[str, ...] = ()
-    """Destinations (exchange, colon, routing key) that do not confirm what is published to them: a queue behind them
-    does not answer. Other destinations are not touched by it."""
 
 
 class HealthRecord:

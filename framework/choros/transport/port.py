@@ -7,9 +7,25 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Literal, Protocol
 
-from choros.transport.health import Health
 from choros.transport.topology import Topology
 from choros.wire.envelope import Envelope, Wire
+
+State = Literal["connected", "blocked", "away"]
+"""connected: at work; blocked: there, but it takes nothing that we publish (memory or disk alarm); away: no answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How something outside this process is, as far as this process knows."""
+
+    state: State
+    since: float
+    """Seconds since the epoch, by this machine's clock."""
+    detail: str = ""
+    """Why, in a few words; never an address or a message."""
+    unconfirmed: tuple[str, ...] = ()
+    """Destinations (exchange, colon, routing key) that do not confirm what is published to them: a queue behind them
+    does not answer. Other destinations are not touched by it."""
 
 
 class Published(Enum):

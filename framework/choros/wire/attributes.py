@@ -15,6 +15,8 @@ _CONTROLS, _SURROGATES, _FIRST_NONCHARACTERS = r"\x00-\x1f\x7f-\x9f", r"\ud800-\
 _LAST_OF_PLANES = "".join(chr(plane << 16 | last) for plane in range(17) for last in (0xFFFE, 0xFFFF))
 _TEXT = re.compile(rf"[^{_CONTROLS}{_SURROGATES}{_FIRST_NONCHARACTERS}{_LAST_OF_PLANES}]{{1,512}}")
 _COUNT = re.compile(r"[0-9]{1,19}", re.ASCII)
+MAX_DEPTH = 100
+"""Levels that a body, or a header, may be nested."""
 MOST = 2**31 - 1
 """The greatest Integer."""
 _MOMENT = re.compile(

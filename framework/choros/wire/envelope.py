@@ -19,7 +19,16 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import from_json
 
 from choros.errors import MessageRejected
-from choros.wire.attributes import one_of, read_count, read_text, read_time, read_trace, read_traceparent, rfc3339
+from choros.wire.attributes import (
+    MAX_DEPTH,
+    one_of,
+    read_count,
+    read_text,
+    read_time,
+    read_trace,
+    read_traceparent,
+    rfc3339,
+)
 
 MessageKind = Literal["command", "reply", "fact"]
 ReplyOutcome = Literal["ok", "refused", "failed"]
@@ -27,7 +36,6 @@ ReplyOutcome = Literal["ok", "refused", "failed"]
 MAX_BODY = 1024 * 1024
 """Bytes; RabbitMQ 4 itself stops at 16 MiB."""
 MAX_HEADERS = 8 * 1024
-MAX_DEPTH = 100
 UNREADABLE = "x-choros-unreadable"
 """The header that an adapter adds to a message whose properties or headers it could not decode: those bytes."""
 _PREFIXES = ("cloudEvents_", "cloudEvents:")

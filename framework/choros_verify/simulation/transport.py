@@ -10,9 +10,9 @@ from choros.errors import BrokerMisconfigured, BrokerUnreachable
 from choros.sources import now
 from choros.telemetry.logs import get_logger
 from choros.transport.fact_log import MARK
-from choros.transport.health import Health, HealthRecord
+from choros.transport.health import HealthRecord
 from choros.transport.memory.transport import unshared, written
-from choros.transport.port import Published, Seen
+from choros.transport.port import Health, Published, Seen
 from choros.transport.topology import Names, Topology
 from choros.wire.envelope import Envelope, Wire
 from choros_verify.simulation.broker import SimBroker

@@ -16,7 +16,8 @@ from choros.runtime.host.rooms import Ask, Rooms
 from choros.runtime.host.slots import Calls, Hanging
 from choros.sources import now
 from choros.telemetry.logs import get_logger
-from choros.transport.health import Health, HealthRecord
+from choros.transport.health import HealthRecord
+from choros.transport.port import Health
 
 log = get_logger(__name__)
 

@@ -12,12 +12,12 @@ from choros.errors import BrokerMisconfigured
 from choros.telemetry.logs import get_logger
 from choros.transport.copies import RETURNS
 from choros.transport.fact_log import MARK
-from choros.transport.health import Health, HealthRecord
+from choros.transport.health import HealthRecord
 from choros.transport.leased import LeasedDelivery
 from choros.transport.memory.broker import MemoryBroker
 from choros.transport.memory.inspection import MemoryLook
 from choros.transport.memory.queues import Line, QueuedMessage
-from choros.transport.port import Published, Seen
+from choros.transport.port import Health, Published, Seen
 from choros.transport.topology import Names, Topology
 from choros.wire.envelope import Envelope, Wire, encode
 

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from choros.wire.envelope import MAX_DEPTH
+from choros.wire.attributes import MAX_DEPTH
 
 _UNREADABLE = (ValueError, ArithmeticError, OSError, LookupError, struct.error)
 _LENGTH = struct.Struct(">I").unpack_from

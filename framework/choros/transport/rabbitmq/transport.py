@@ -12,8 +12,8 @@ from aiormq.abc import AbstractConnection
 from choros.errors import BrokerUnreachable, shown
 from choros.telemetry.logs import get_logger
 from choros.transport.fact_log import MARK
-from choros.transport.health import Health, HealthRecord
-from choros.transport.port import Published, Seen
+from choros.transport.health import HealthRecord
+from choros.transport.port import Health, Published, Seen
 from choros.transport.rabbitmq.address import dialled, from_anywhere, heartbeat_of
 from choros.transport.rabbitmq.attendance import Attendance
 from choros.transport.rabbitmq.blocked import BlockedWatch

@@ -1,0 +1,200 @@
+"""From addresses to adapters: here, and only here, these are imported, each only where it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from choros.app.app import App
+from choros.app.checks import check, check_preparations
+from choros.app.service import Service
+from choros.errors import UsageError, shown
+from choros.roles.scopes import in_file, on_redis
+from choros.runtime.client.client import Client
+from choros.runtime.host.call import apart, plainly
+from choros.store.barrier import Database, Job, Ok, Raised
+from choros.store.sagas import Store
+from choros.transport.inspection import LookingTransport
+
+if TYPE_CHECKING:
+    from choros.transport.memory import MemoryBroker
+
+DEFAULT_BROKER = "amqp://guest:guest@127.0.0.1:5672/"
+DEFAULT_STORE = "sqlite:///.choros/sagas.db"
+DEFAULT_DATABASE = "sqlite:///.choros/{service}.db"
+_HINT = "memory://, sqlite:///path/to/file.db or redis://host:6379/0."
+_memory_brokers: dict[str, MemoryBroker] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where everything is. `{service}` in the database's address stands for the service's name."""
+
+    broker: str = DEFAULT_BROKER
+    store: str = DEFAULT_STORE
+    database: str = DEFAULT_DATABASE
+
+    def __repr__(self) -> str:
+        return f"Addresses({shown(self.broker)!r}, {shown(self.store)!r}, {shown(self.database)!r})"
+
+
+# --- open, and closed at the end --------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def client_of(app: App, addresses: Addresses, *, name: str = "client") -> AsyncIterator[Client]:
+    """A client for starting and following sagas; what it starts is carried on by the orchestrators that run."""
+    async with AsyncExitStack() as stack:
+        transport = await stack.enter_async_context(connected(addresses, app, name))
+        store = await stack.enter_async_context(opened_store(addresses, app))
+        yield await stack.enter_async_context(Client(app, store=store, transport=transport))
+
+
+@asynccontextmanager
+async def connected(addresses: Addresses, app: App, name: str) -> AsyncIterator[LookingTransport]:
+    """A transport that is connected, and closed at the end; raises BrokerUnreachable or BrokerMisconfigured."""
+    transport = open_transport(addresses.broker, app.namespace, name)
+    try:
+        await transport.connect()
+        yield transport
+    finally:
+        await transport.close()
+
+
+@asynccontextmanager
+async def opened_store(addresses: Addresses, app: App) -> AsyncIterator[Store]:
+    """The saga store, open, and closed at the end; raises StoreUnreachable or StoreMisconfigured."""
+    store = store_at(_with_folder(addresses.store), f"{app.namespace}.{app.name}")
+    try:
+        await store.open()
+        yield store
+    finally:
+        await store.close()
+
+
+@asynccontextmanager
+async def opened_database(addresses: Addresses, app: App, service: Service) -> AsyncIterator[Database]:
+    """A service's own database, open and prepared, and closed at the end."""
+    url = _with_folder(addresses.database.replace("{service}", service.name))
+    database = database_at(url, f"{app.namespace}.{service.name}")
+    try:
+        await database.open()
+        check(service, [*service.handlers.values(), *service.reactions.values()], database)
+        check_preparations(service, database)
+        for result in await database.run([_prepared(function) for function in service.preparations]):
+            if not isinstance(result, Ok):
+                raise plainly(result.error if isinstance(result, Raised) else result.why)
+        yield database
+    finally:
+        await database.close()
+
+
+def _prepared(function: Callable[[Any], Awaitable[Any]]) -> Job[Any]:
+    return lambda transaction: apart(partial(function, transaction))
+
+
+def _with_folder(url: str) -> str:
+    """A SQLite file needs its folder."""
+    if url.startswith("sqlite:///"):
+        folder = Path(url.removeprefix("sqlite:///")).parent
+        try:
+            folder.mkdir(0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"The folder {folder} cannot be made: {error.strerror}.", "one to write to.") from None
+    return url
+
+
+# --- not opened yet ---------------------------------------------------------------------------------------------------
+
+
+def open_transport(url: str, namespace: str, name: str) -> LookingTransport:
+    """The transport for `memory://NAME`, `amqp://...` or `amqps://...` (of a cluster: `...@one:5672,two:5672/vhost`),
+    not yet connected.
+
+    `name` is how the broker shows the connections. All who open the same `memory://NAME` in this process
+    share one broker; `memory://` alone is a new one each time. Raises UsageError for any other address.
+    """
+    scheme, _, rest = url.partition("://")
+    if scheme == "memory":
+        from choros.transport.memory import MemoryBroker, MemoryTransport
+
+        broker = _memory_brokers.setdefault(rest, MemoryBroker()) if rest else MemoryBroker()
+        return MemoryTransport(broker, namespace)
+    if scheme in ("amqp", "amqps"):
+        from choros.transport.rabbitmq.transport import RabbitMQTransport
+
+        return RabbitMQTransport(url, namespace, name)
+    raise UsageError(
+        "The broker's address has no scheme that choros knows.",
+        "memory://, or amqp://user:password@host:5672/vhost (amqps:// for TLS)",
+    )
+
+
+def store_at(url: str, namespace: str = "choros") -> Store:
+    """The store at this address, not opened yet. `namespace` keeps apart the applications that share it."""
+    match _scheme(url):
+        case "memory":
+            from choros.store.memory.sagas import MemoryStore
+
+            return MemoryStore(namespace=namespace)
+        case "sqlite":
+            from choros.store.sqlite.sagas import SqliteStore
+
+            return SqliteStore(_path(url), namespace)
+        case _:
+            from choros.store.redis.sagas import RedisStore
+
+            return RedisStore(url, namespace)
+
+
+async def scopes_at(url: str) -> Sequence[str]:
+    """Whose sagas the store at this address holds, as `store_at` names them."""
+    match _scheme(url):
+        case "memory":
+            return []
+        case "sqlite":
+            return await in_file(_path(url))
+        case _:
+            return await on_redis(url)
+
+
+def database_at(url: str, namespace: str = "choros") -> Database:
+    """The participant's database at this address, not opened yet."""
+    match _scheme(url):
+        case "memory":
+            from choros.store.memory.barrier import MemoryDatabase
+
+            return MemoryDatabase(namespace=namespace)
+        case "sqlite":
+            from choros.store.sqlite.barrier import SqliteDatabase
+
+            return SqliteDatabase(_path(url), namespace)
+        case _:
+            from choros.store.redis.barrier import RedisDatabase
+
+            return RedisDatabase(url, namespace)
+
+
+def _scheme(url: str) -> str:
+    scheme, separator, _ = url.partition("://")
+    if not separator:
+        raise UsageError("This database address has no scheme.", _HINT)
+    if scheme not in ("memory", "sqlite", "redis", "rediss", "unix"):
+        # Only letters that a scheme may have: the rest could be anything, a password too.
+        shown = scheme if scheme.replace("+", "").isalnum() and len(scheme) < 20 else "this"
+        raise UsageError(f"No database adapter has the scheme {shown}://.", _HINT)
+    return scheme
+
+
+def _path(url: str) -> str:
+    """`sqlite:///shop.db` is in the current folder, `sqlite:////var/shop.db` is not, as SQLAlchemy has it."""
+    parts = urlsplit(url)
+    path = unquote(parts.path[1:])
+    if parts.netloc or not path:
+        raise UsageError("This SQLite address names no file.", "sqlite:///shop.db, or sqlite:////var/lib/shop.db.")
+    return path
