@@ -60,6 +60,7 @@ class Told:
     last: Transition
     history: list[HistoryRow]
     outbox: list[Unsent] = field(default_factory=list)
+    entries: dict[str, str] = field(default_factory=dict)
 
 
 class StoreMachine(AsyncMachine):
@@ -110,6 +111,7 @@ class StoreMachine(AsyncMachine):
             entries,
             tuple(entry.id for entry in told.outbox[: self.count % 3]) if told else (),
             f'["{self.count}"]',
+            {f"n{self.count % 3}": str(self.count) if self.count % 4 else "", "last": str(self.count)},
         )
 
     def _happened(self, made: Transition) -> None:
@@ -119,7 +121,9 @@ class StoreMachine(AsyncMachine):
         history = [*(before.history if before else ()), row]
         left = [entry for entry in (before.outbox if before else ()) if entry.id not in made.sent]
         entries = [replace(entry, saga_id=saga_id) for entry in made.outbox]
-        self.told[saga_id] = Told(made.record, made, history, left + entries)
+        beside = {**(before.entries if before else {}), **made.entries}
+        beside = {name: text for name, text in beside.items() if text}
+        self.told[saga_id] = Told(made.record, made, history, left + entries, beside)
         self.order += [(saga_id, entry.id) for entry in entries]
         self.claims.pop(saga_id, None)
 
@@ -259,7 +263,8 @@ class StoreMachine(AsyncMachine):
             self.run(self._looks(self.stores[self.count % 2], self.count % 2))
 
     async def _looks(self, store: Store, handle: int) -> None:
-        loaded = await store.load([*IDS, "nobody"])
+        loaded = await store.load([*IDS, "nobody"], dict.fromkeys(IDS))
+        assert {saga_id: one.entries for saga_id, one in loaded.items()} == {i: t.entries for i, t in self.told.items()}
         assert {saga_id: one.record for saga_id, one in loaded.items()} == {i: t.record for i, t in self.told.items()}
         for saga_id in IDS:
             assert list(await store.history(saga_id)) == (self.told[saga_id].history if saga_id in self.told else [])

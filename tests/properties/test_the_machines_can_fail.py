@@ -17,7 +17,7 @@ from choros.saga.machine.inputs import Input
 from choros.saga.machine.turn import Turn
 from choros.store.barrier import Row
 from choros.store.memory.sagas import MemoryStore
-from choros.store.sagas import Committed, Known, Loaded, Transition, Unsent
+from choros.store.sagas import NOTHING, Committed, EntryNames, Known, Loaded, Transition, Unsent
 from choros.transport.port import Published
 from choros_verify.exploration.mutated import always_awaited, undo_what_is_known, undo_without_waiting
 from tests.properties.barrier_machine import BarrierMachine
@@ -70,10 +70,9 @@ class NewestFirst(MemoryStore):
 
 
 class FactsAreForgotten(MemoryStore):
-    async def load(self, saga_ids: Sequence[str]) -> dict[str, Loaded]:
-        return {
-            one: replace(loaded, unsent_facts=frozenset()) for one, loaded in (await super().load(saga_ids)).items()
-        }
+    async def load(self, saga_ids: Sequence[str], wanted: EntryNames = NOTHING) -> dict[str, Loaded]:
+        found = await super().load(saga_ids, wanted)
+        return {one: replace(loaded, unsent_facts=frozenset()) for one, loaded in found.items()}
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from choros.runtime.client.client import Client
 from choros.runtime.host.vitals import Vitals
 from choros.runtime.orchestrator import decider as decider_module
 from choros.store.memory.sagas import MemoryStore
-from choros.store.sagas import Committed, Loaded, Transition
+from choros.store.sagas import NOTHING, Committed, EntryNames, Loaded, Transition
 from tests.patience import LATE
 from tests.runtime.stage import NAMES, Stage, staged
 
@@ -34,9 +34,9 @@ class MoodyStore(MemoryStore):
         self.silent = False
         """Commits, and does not answer."""
 
-    async def load(self, saga_ids: Sequence[str]) -> Any:
+    async def load(self, saga_ids: Sequence[str], wanted: EntryNames = NOTHING) -> Any:
         self._check()
-        return await super().load(saga_ids)
+        return await super().load(saga_ids, wanted)
 
     async def commit(self, batch: Sequence[Transition]) -> Sequence[Committed]:
         self._check()
@@ -139,7 +139,7 @@ async def test_what_the_store_may_have_taken_is_said_to_be_unknown() -> None:
 
         load, loads = store.load, 0
 
-        async def load_once(saga_ids: Sequence[str]) -> Any:
+        async def load_once(saga_ids: Sequence[str], wanted: EntryNames = NOTHING) -> Any:
             nonlocal loads
             loads += 1
             return await (load if loads == 1 else gone)(saga_ids)

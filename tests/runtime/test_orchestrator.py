@@ -18,7 +18,7 @@ from choros.saga.machine.machine import decide
 from choros.saga.policy import RetryPolicy
 from choros.sources import fresh_id
 from choros.store.memory.sagas import MemoryStore
-from choros.store.sagas import Committed, Loaded, Transition
+from choros.store.sagas import NOTHING, Committed, EntryNames, Loaded, Transition
 from choros.transport.memory import MemoryBroker, MemoryTransport
 from choros.transport.port import Published
 from choros.wire.envelope import Envelope
@@ -256,11 +256,11 @@ class AwayAWhile(MemoryStore):
         super().__init__(sharing)
         self.failing = 0
 
-    async def load(self, saga_ids: Sequence[str]) -> Mapping[str, Loaded]:
+    async def load(self, saga_ids: Sequence[str], wanted: EntryNames = NOTHING) -> Mapping[str, Loaded]:
         if self.failing:
             self.failing -= 1
             raise StoreUnreachable("The connection was stale.")
-        return await super().load(saga_ids)
+        return await super().load(saga_ids, wanted)
 
 
 async def test_who_waits_for_an_outcome_waits_for_the_store_too(stage: Stage) -> None:

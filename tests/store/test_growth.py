@@ -59,7 +59,7 @@ async def test_what_a_fact_costs_does_not_depend_on_how_many_have_not_left(tmp_p
     await store.close()
     values = dict.fromkeys(("scope", "saga_id", "id", "channel", "now", "envelope"))
     with closing(sqlite3.connect(tmp_path / "sagas.db")) as file:
-        plan = file.execute(f"EXPLAIN QUERY PLAN {sqlite_rows._ENTRY}", values).fetchall()
+        plan = file.execute(f"EXPLAIN QUERY PLAN {sqlite_rows._UNSENT}", values).fetchall()
     looks = [step for *_, step in plan if "outbox" in step]
     assert looks and all("saga_id=?" in step for step in looks)
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from redis.asyncio import Redis
 
 from choros.store.memory.sagas import MemoryStore
 from choros.store.redis.sagas import RedisStore
 from choros.store.sagas import Store
 from choros.store.sqlite.sagas import SqliteStore
-from choros.testing.conformance.store import AnotherStore, StoreConformance
+from choros.testing.conformance.store import AnotherStore, BytesConformance, StoreConformance
+from tests.private_servers import PrivateRedis
 from tests.store.conftest import Opening
 
 
@@ -46,6 +50,35 @@ class TestSqliteStore(Suite):
             return await opened(SqliteStore(tmp_path / "sagas.db", namespace))  # type: ignore[no-any-return] # as above
 
         return another
+
+
+class TestSqliteBytes(BytesConformance):
+    """Pages that go into the write-ahead log."""
+
+    @pytest.fixture
+    async def store(self, opened: Opening, tmp_path: Path) -> Store:
+        self.path, self.before = tmp_path / "sagas.db", 0
+        return await opened(SqliteStore(self.path))  # type: ignore[no-any-return] # as above
+
+    async def written(self) -> int:
+        """What is in the log, and what it held each time before it was moved into the file."""
+        self.before += self.path.with_name("sagas.db-wal").stat().st_size
+        with closing(sqlite3.connect(self.path)) as file:
+            assert file.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0
+        return self.before
+
+
+@pytest.mark.servers
+class TestRedisBytes(BytesConformance):
+    """What goes into the append-only file."""
+
+    @pytest.fixture
+    async def store(self, opened: Opening, private_redis: PrivateRedis, ruinable: Redis) -> Store:
+        self.client = ruinable
+        return await opened(RedisStore(private_redis.url))  # type: ignore[no-any-return] # as above
+
+    async def written(self) -> int:
+        return int((await self.client.info("persistence"))["aof_current_size"])
 
 
 class TestRedisStore(Suite):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from choros.store.sagas import HistoryRow, Record
@@ -73,6 +73,11 @@ def left_of(saga_id: str, saga: str, digest: str, status: str, ended_at: float) 
         saga_id=saga_id, saga=saga, saga_version=0, key="", digest=digest, application="", version=0, transition="",
         status=status, state="", started_at=0.0, updated_at=ended_at, gone=True,
     )  # fmt: skip
+
+
+def wanted_of(there: Mapping[str, str], names: Collection[str] | None) -> Mapping[str, str]:
+    """Of the entries that are there those that were asked for, as `Loaded.entries` has them."""
+    return dict(there) if names is None else {name: there.get(name, "") for name in names}
 
 
 def listed(text: object) -> object:

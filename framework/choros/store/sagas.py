@@ -2,6 +2,9 @@
 
 A record is one saga instance. One `commit` moves it from one version to the next together with everything that
 belongs to that step: the ids of what was received, the messages to send (outbox), the wake-up time, the history.
+
+What of its state must not be rewritten with each commit lies beside it in *entries*, texts by name: a commit writes
+those that change, a load reads those that are named, and neither costs more the more there are.
 """
 
 from __future__ import annotations
@@ -9,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from types import MappingProxyType
 from typing import Literal, Protocol
 
 from choros.store.schema import Upgraded
@@ -29,6 +33,10 @@ class Kind:
 
 Known = Collection[Kind]
 """The declarations that a worker has. Its timers are those of records with the same fingerprint, or with none."""
+
+EntryNames = Mapping[str, Collection[str] | None]
+"""Which entries shall come with a record, by saga id: the names of some, or None for all that there are."""
+NOTHING: EntryNames = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +63,7 @@ class Record:
     wake_at: float | None = None
     """When a timer is due; None for never."""
     received: tuple[str, ...] = ()
-    """Ids of every input folded in so far."""
+    """Ids of the inputs folded in last; those of older ones are entries."""
     undecided: tuple[str, ...] = ()
     """Inputs that were taken in by a worker that does not know this saga version."""
     fingerprint: str = ""
@@ -103,6 +111,9 @@ class Transition:
     """Ids of entries known to be confirmed: they leave the outbox with this commit."""
     history: str = ""
     """What happened, as a JSON array, kept under (saga_id, version) as long as the record; empty for nothing."""
+    entries: Mapping[str, str] = field(default_factory=dict)
+    """Entries that are written or written anew, by name, and kept as long as the record; an empty text takes one away.
+    """
 
 
 def handed_out(known: Known) -> Collection[Kind]:
@@ -147,6 +158,8 @@ class Loaded:
     """Facts, apart: one that cannot leave must not hold back a command's timer, only the facts behind it."""
     unreadable: frozenset[str] = frozenset()
     """Those of the commands that this worker cannot read, as it tells itself: they hold back no timer."""
+    entries: Mapping[str, str] = field(default_factory=dict)
+    """The entries that were wanted, by name; an empty text for one that was named and is not there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,8 +241,9 @@ class Store(Protocol):
         """The store's clock, in seconds since the epoch (an adapter may keep the offset to the local clock)."""
         ...
 
-    async def load(self, saga_ids: Sequence[str]) -> Mapping[str, Loaded]:
-        """The records that exist among these; also what is left of those that were forgotten, marked `gone`."""
+    async def load(self, saga_ids: Sequence[str], wanted: EntryNames = NOTHING) -> Mapping[str, Loaded]:
+        """The records that exist among these, each with the entries wanted of it, all from the same moment; also what
+        is left of those that were forgotten, marked `gone`."""
         ...
 
     async def commit(self, batch: Sequence[Transition]) -> Sequence[Committed]:
@@ -301,8 +315,8 @@ class Store(Protocol):
         ...
 
     async def forget(self, before: float, *, keys_before: float = 0.0, skip: int = 0, limit: int = 64) -> Forgotten:
-        """Delete records with their histories that have ended, with the last change before that moment; the oldest
-        first. Of each its start key stays, unless it ended before `keys_before`: such keys are deleted too.
+        """Delete records with their histories and entries that have ended, with the last change before that moment; the
+        oldest first. Of each its start key stays, unless it ended before `keys_before`: such keys are deleted too.
 
         Left where they are: those with a message in the outbox, and those that were run again as a record that is
         there. Looks at `limit` records (and start keys) at most, past the `skip` oldest ones that were left before."""

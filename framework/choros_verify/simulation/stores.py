@@ -138,10 +138,11 @@ class SimStore(MemoryStore):
             return
         rows = self._rows
         histories = {key: list(value) for key, value in rows.history.items()}
-        before = dict(rows.records), dict(rows.outbox), histories, dict(rows.start_keys)
+        entries = {key: dict(value) for key, value in rows.entries.items()}
+        before = dict(rows.records), dict(rows.outbox), histories, dict(rows.start_keys), entries
 
         def take_back() -> None:
-            rows.records, rows.outbox, rows.history, rows.start_keys = before
+            rows.records, rows.outbox, rows.history, rows.start_keys, rows.entries = before
 
         self._past.append(take_back)
 

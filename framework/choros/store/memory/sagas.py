@@ -11,12 +11,14 @@ from itertools import islice
 from choros.errors import StoreUnreachable
 from choros.sources import fresh_identity, now, rerun_id_for
 from choros.store.paging import Position, end_of, page_of, page_of_ended
-from choros.store.records import left_of
+from choros.store.records import left_of, wanted_of
 from choros.store.sagas import (
     ENDED,
     LIVE,
+    NOTHING,
     Channel,
     Committed,
+    EntryNames,
     Forgotten,
     HistoryRow,
     Kind,
@@ -48,6 +50,7 @@ class _Rows:
     records: dict[str, Record] = field(default_factory=dict)
     outbox: dict[tuple[str, str], _Waiting] = field(default_factory=dict)
     history: dict[str, list[HistoryRow]] = field(default_factory=dict)
+    entries: dict[str, dict[str, str]] = field(default_factory=dict)
     claims: dict[str, float] = field(default_factory=dict)
     """Saga id -> when its timer counts as due, where that is not its `wake_at`."""
     last_fact: dict[str, str] = field(default_factory=dict)
@@ -100,18 +103,23 @@ class MemoryStore:
         """The clock it was given."""
         return self._clock()
 
-    async def load(self, saga_ids: Sequence[str]) -> Mapping[str, Loaded]:
-        """The records that exist among these."""
+    async def load(self, saga_ids: Sequence[str], wanted: EntryNames = NOTHING) -> Mapping[str, Loaded]:
+        """The records that exist among these, each with the entries wanted of it."""
         rows = await self._answering()
         known = ChainMap(rows.records, rows.start_keys)
-        wanted = {saga_id: known[saga_id] for saga_id in saga_ids if saga_id in known}
+        found = {saga_id: known[saga_id] for saga_id in saga_ids if saga_id in known}
         unsent: dict[tuple[str, Channel], set[str]] = defaultdict(set)
         for (saga_id, entry_id), waiting in rows.outbox.items():
-            if saga_id in wanted:
+            if saga_id in found:
                 unsent[saga_id, waiting.entry.channel].add(entry_id)
         return {
-            saga_id: Loaded(record, frozenset(unsent[saga_id, "commands"]), frozenset(unsent[saga_id, "facts"]))
-            for saga_id, record in wanted.items()
+            saga_id: Loaded(
+                record,
+                frozenset(unsent[saga_id, "commands"]),
+                frozenset(unsent[saga_id, "facts"]),
+                entries=wanted_of(rows.entries.get(saga_id, {}), wanted.get(saga_id, ())),
+            )
+            for saga_id, record in found.items()
         }
 
     async def commit(self, batch: Sequence[Transition]) -> Sequence[Committed]:
@@ -132,10 +140,18 @@ class MemoryStore:
         for entry in transition.outbox:
             waiting = _Waiting(replace(entry, saga_id=record.saga_id), self._committed_at(record.saga_id, entry))
             self._rows.outbox[record.saga_id, entry.id] = waiting
+        for name, text in transition.entries.items():
+            self._write_entry(record.saga_id, name, text)
         if transition.history:
             row = HistoryRow(record.version, record.updated_at, transition.history)
             self._rows.history.setdefault(record.saga_id, []).append(row)
         return Committed.OK
+
+    def _write_entry(self, saga_id: str, name: str, text: str) -> None:
+        entries = self._rows.entries.setdefault(saga_id, {})
+        entries[name] = text
+        if not text:
+            del entries[name]
 
     def _committed_at(self, saga_id: str, entry: Unsent) -> float:
         """Now; but whatever the clock does, no fact is taken for older than one of its saga that has not left."""
@@ -261,6 +277,7 @@ class MemoryStore:
     def _delete(self, rows: _Rows, record: Record) -> None:
         del rows.records[record.saga_id]
         rows.history.pop(record.saga_id, None)
+        rows.entries.pop(record.saga_id, None)
         rows.last_fact.pop(record.saga_id, None)
         rows.start_keys[record.saga_id] = left_of(
             record.saga_id, record.saga, record.digest, record.status, record.updated_at

@@ -16,8 +16,10 @@ from choros.store.redis.scripts import COMMIT, DUE, FORGET, LOAD, MARK_SENT, PUT
 from choros.store.redis.server import Command, Server
 from choros.store.sagas import (
     LIVE,
+    NOTHING,
     Channel,
     Committed,
+    EntryNames,
     Forgotten,
     HistoryRow,
     Kind,
@@ -92,10 +94,10 @@ class RedisStore:
         least, most = sorted((server - answered_at, server - asked_at))
         self._clock_ahead = (least + most) / 2 if first else min(max(self._clock_ahead, least), most)
 
-    async def load(self, saga_ids: Sequence[str]) -> Mapping[str, Loaded]:
-        """The records that exist among these."""
+    async def load(self, saga_ids: Sequence[str], wanted: EntryNames = NOTHING) -> Mapping[str, Loaded]:
+        """The records that exist among these, each with the entries wanted of it."""
         chunks = [saga_ids[i : i + _LOAD_AT_ONCE] for i in range(0, len(saga_ids), _LOAD_AT_ONCE)]
-        calls = [LOAD.call([self._saga(one) for one in chunk], self._prefix, *chunk) for chunk in chunks]
+        calls = [self._load_call(chunk, wanted) for chunk in chunks]
         answers = await self._server.run(LOAD, calls) if calls else []
         return {
             saga_id: _left(saga_id, found) if isinstance(found, str) else _to_loaded(saga_id, *found)
@@ -103,6 +105,13 @@ class RedisStore:
             for saga_id, found in zip(chunk, answer, strict=True)
             if found
         }
+
+    def _load_call(self, saga_ids: Sequence[str], wanted: EntryNames) -> Command:
+        asked: list[str | int] = []
+        for saga_id in saga_ids:
+            names = wanted.get(saga_id, ())
+            asked += (saga_id, -1) if names is None else (saga_id, len(names), *names)
+        return LOAD.call([self._saga(one) for one in saga_ids], self._prefix, *asked)
 
     def _saga(self, saga_id: str) -> str:
         return f"{self._prefix}saga:{saga_id}"
@@ -139,7 +148,9 @@ class RedisStore:
             f"{record.version} {record.updated_at!r} {history}" if history else "",
             repr(record.updated_at),
             len(sent),
+            2 * len(transition.entries),
             *sent,
+            *(part for entry in transition.entries.items() for part in entry),
             *(part for entry in outbox for part in (entry.channel, entry.id, entry.envelope)),
         )
 
@@ -336,9 +347,13 @@ def _head(record: Record) -> str:
 
 
 def _to_loaded(
-    saga_id: str, version: str, transition: str, head: str, state: str, commands: Sequence[str], facts: Sequence[str]
-) -> Loaded:
-    return Loaded(_to_record(saga_id, version, transition, head, state), frozenset(commands), frozenset(facts))
+    saga_id: str, version: str, transition: str, head: str, state: str,
+    commands: Sequence[str], facts: Sequence[str], entries: Sequence[str],
+) -> Loaded:  # fmt: skip
+    record = _to_record(saga_id, version, transition, head, state)
+    return Loaded(
+        record, frozenset(commands), frozenset(facts), entries=dict(zip(entries[::2], entries[1::2], strict=True))
+    )
 
 
 def _to_record(saga_id: str, version: str, transition: str, head: str, state: str) -> Record:

@@ -7,6 +7,7 @@ each of them.)
     saga:<id>                hash     version, transition, head and state (the record), kind, group, clock
     outbox:<id>              hash     entry id -> envelope
     history:<id>             list     "version at events"
+    entries:<id>             hash     name -> text; what lies beside the record
     unsent:<channel>         zset     saga id NUL entry id, by the microsecond of its commit
     due:<kind>               zset     saga id, by wake-up time, or till then claimed; kind = saga:version[:fingerprint]
     started:<group>          zset     saga id, by start; group = saga/status
@@ -28,19 +29,25 @@ local old = redis.call('HMGET', KEYS[1], 'version', 'transition', 'group', 'cloc
 if (old[1] or '0') ~= ARGV[3] or (old[2] or '') ~= ARGV[4] then return 0 end
 if not old[1] and redis.call('EXISTS', prefix .. 'over:' .. id) == 1 then return 0 end
 local kind, group = ARGV[9], ARGV[10]
-local outbox, sent_end = prefix .. 'outbox:' .. id, 15 + tonumber(ARGV[15])
+local outbox, entries = prefix .. 'outbox:' .. id, prefix .. 'entries:' .. id
+local sent_end = 16 + tonumber(ARGV[15])
+local entries_end = sent_end + tonumber(ARGV[16])
 
 -- The clock of one saga never stands still or runs back: it keeps its messages in the order of their commits.
 local time = redis.call('TIME')
 local clock = time[1] * 1000000 + time[2]
 if old[4] and clock <= tonumber(old[4]) then clock = tonumber(old[4]) + 1 end
 
-for i = 16, sent_end do
+for i = 17, sent_end do
     redis.call('HDEL', outbox, ARGV[i])
     redis.call('ZREM', prefix .. 'unsent:commands', id .. '\\0' .. ARGV[i])
     redis.call('ZREM', prefix .. 'unsent:facts', id .. '\\0' .. ARGV[i])
 end
-for i = sent_end + 1, #ARGV, 3 do
+for i = sent_end + 1, entries_end, 2 do
+    if ARGV[i + 1] == '' then redis.call('HDEL', entries, ARGV[i])
+    else redis.call('HSET', entries, ARGV[i], ARGV[i + 1]) end
+end
+for i = entries_end + 1, #ARGV, 3 do
     redis.call('HSET', outbox, ARGV[i + 1], ARGV[i + 2])
     redis.call('ZADD', prefix .. 'unsent:' .. ARGV[i], string.format('%.0f', clock), id .. '\\0' .. ARGV[i + 1])
     clock = clock + 1
@@ -77,21 +84,30 @@ return 1
 
 # What is of another type than it should be makes this one record unreadable, and holds no other.
 LOAD = Script("""
-local found = {}
+local found, at, unsent = {}, 2, ARGV[1] .. 'unsent:commands'
 for i, key in ipairs(KEYS) do
+    local id, wanted = ARGV[at], tonumber(ARGV[at + 1])
     local one = redis.pcall('HMGET', key, 'version', 'transition', 'head', 'state')
-    local entries = redis.pcall('HKEYS', ARGV[1] .. 'outbox:' .. ARGV[i + 1])
-    if one.err or entries.err then one, entries = {'', '', '', ''}, {} end
+    local outbox = redis.pcall('HKEYS', ARGV[1] .. 'outbox:' .. id)
+    local entries = {}
+    if wanted < 0 then entries = redis.pcall('HGETALL', ARGV[1] .. 'entries:' .. id) end
+    for n = 1, wanted do
+        local name = ARGV[at + 1 + n]
+        local text = redis.pcall('HGET', ARGV[1] .. 'entries:' .. id, name)
+        if type(text) == 'table' then entries = text break end
+        entries[2 * n - 1], entries[2 * n] = name, text or ''
+    end
+    at = at + 2 + math.max(wanted, 0)
+    if one.err or outbox.err or entries.err then one, outbox, entries = {'', '', '', ''}, {}, {} end
     if one[1] then
-        local id, unsent = ARGV[i + 1], ARGV[1] .. 'unsent:commands'
-        one[5], one[6] = {}, {}
-        for _, entry in ipairs(entries) do
+        one[5], one[6], one[7] = {}, {}, entries
+        for _, entry in ipairs(outbox) do
             local command = redis.call('ZSCORE', unsent, id .. '\\0' .. entry)
             table.insert(command and one[5] or one[6], entry)
         end
         found[i] = one
     else
-        found[i] = redis.call('GET', ARGV[1] .. 'over:' .. ARGV[i + 1])
+        found[i] = redis.call('GET', ARGV[1] .. 'over:' .. id)
     end
 end
 return found
@@ -115,7 +131,7 @@ local old = redis.call('HMGET', KEYS[1], 'group', 'kind', 'head')
 local at = redis.call('ZSCORE', prefix .. 'ended', id)
 if not at then return 0 end
 if redis.call('EXISTS', KEYS[1]) == 0 then -- deleted by hand: what is left of it must not fill every look
-    redis.call('UNLINK', prefix .. 'history:' .. id)
+    redis.call('UNLINK', prefix .. 'history:' .. id, prefix .. 'entries:' .. id)
     redis.call('ZREM', prefix .. 'ended', id)
     return 1
 end
@@ -126,7 +142,7 @@ readable = readable and type(head) == 'table' and type(head[4]) == 'string'
 if live[status] or tonumber(at) >= tonumber(ARGV[4]) or not readable
     or redis.call('EXISTS', prefix .. 'outbox:' .. id) == 1
     or redis.call('EXISTS', prefix .. 'saga:' .. ARGV[3]) == 1 then return -1 end
-redis.call('UNLINK', KEYS[1], prefix .. 'history:' .. id)
+redis.call('UNLINK', KEYS[1], prefix .. 'history:' .. id, prefix .. 'entries:' .. id)
 redis.call('ZREM', prefix .. 'ended', id)
 redis.call('ZREM', prefix .. 'started:' .. old[1], id)
 redis.call('ZREM', prefix .. 'due:' .. old[2], id)

@@ -10,10 +10,12 @@ from heapq import merge
 from itertools import islice
 from typing import Any
 
-from choros.store.records import history_row_of, left_of, listed, record_of
+from choros.store.records import history_row_of, left_of, listed, record_of, wanted_of
 from choros.store.sagas import (
+    NOTHING,
     Channel,
     Committed,
+    EntryNames,
     HistoryRow,
     Known,
     Loaded,
@@ -38,18 +40,22 @@ _UPDATE = """UPDATE record SET (saga_version, version, transition_id, status, st
     undecided, fingerprint, late, due_at) = (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     WHERE scope = ? AND saga_id = ? AND version = ? AND transition_id = ?"""
 _HISTORY = "INSERT INTO history (scope, saga_id, version, at, events) VALUES (?, ?, ?, ?, ?)"
-_ENTRY = """INSERT OR REPLACE INTO outbox (scope, saga_id, id, channel, at, envelope)
+_UNSENT = """INSERT OR REPLACE INTO outbox (scope, saga_id, id, channel, at, envelope)
     VALUES (:scope, :saga_id, :id, :channel,
         iif(:channel = 'facts', max(:now, coalesce((SELECT max(at) FROM outbox
             WHERE scope = :scope AND saga_id = :saga_id AND +channel = :channel), 0)), :now),
         :envelope)"""
 """Whatever the clock does, no fact is taken for older than one of its saga that has not left. The plus keeps SQLite
 from reading all that have not left, of all sagas."""
+_ENTRY = "INSERT OR REPLACE INTO entry (scope, saga_id, name, text) VALUES (?, ?, ?, ?)"
+_NO_ENTRY = "DELETE FROM entry WHERE scope = ? AND saga_id = ? AND name = ?"
 _SENT = "DELETE FROM outbox WHERE scope = ? AND saga_id = ? AND id = ?"
 THESE = "scope = ? AND saga_id IN (SELECT value FROM json_each(?))"
 """One statement for any number of ids."""
 _RECORDS = f"SELECT {COLUMNS} FROM record WHERE {THESE}"
 _OUTBOX = f"SELECT saga_id, channel, id FROM outbox WHERE {THESE}"
+_ENTRIES = "SELECT name, text FROM entry WHERE scope = ? AND saga_id = ? AND typeof(text) = 'text'"
+_SOME_ENTRIES = f"{_ENTRIES} AND name IN (SELECT value FROM json_each(?))"
 _KEYS = f"SELECT saga_id, saga, digest, status, ended_at FROM start_key WHERE {THESE}"
 
 
@@ -60,7 +66,10 @@ def write(connection: sqlite3.Connection, scope: str, transition: Transition, no
         return Committed.CONFLICT
     delete_sent(connection, scope, ((record.saga_id, entry_id) for entry_id in transition.sent))
     if transition.outbox:
-        connection.executemany(_ENTRY, [_from_entry(scope, record, entry, now) for entry in transition.outbox])
+        connection.executemany(_UNSENT, [_from_entry(scope, record, entry, now) for entry in transition.outbox])
+    for name, text in transition.entries.items():
+        place = scope, record.saga_id, name
+        connection.execute(*((_ENTRY, (*place, text)) if text else (_NO_ENTRY, place)))
     if transition.history:
         row = scope, record.saga_id, record.version, record.updated_at, transition.history
         connection.execute(_HISTORY, row)
@@ -136,26 +145,37 @@ def to_record(row: Sequence[Any]) -> Record:
     return record_of(saga_id, [*values, listed(received), listed(undecided), fingerprint, late])
 
 
-def load(connection: sqlite3.Connection, scope: str, saga_ids: Sequence[str]) -> dict[str, Loaded]:
-    """Records with their unsent ids, and what is left of forgotten ones, all from the same moment."""
+def load(
+    connection: sqlite3.Connection, scope: str, saga_ids: Sequence[str], wanted: EntryNames = NOTHING
+) -> dict[str, Loaded]:
+    """Records with their unsent ids and entries, and what is left of forgotten ones, all from the same moment."""
     ids = (scope, json.dumps(saga_ids))
     connection.execute("BEGIN")
     try:
         rows = connection.execute(_RECORDS, ids).fetchall()
-        entries = connection.execute(_OUTBOX, ids).fetchall()
+        outbox = connection.execute(_OUTBOX, ids).fetchall()
         keys = connection.execute(_KEYS, ids).fetchall() if len(rows) < len(saga_ids) else ()
+        beside = {saga_id: _entries(connection, scope, saga_id, names) for saga_id, names in wanted.items()}
     finally:
         connection.execute("COMMIT")
     unsent: dict[tuple[str, Channel], set[str]] = defaultdict(set)
-    for saga_id, channel, entry_id in entries:
+    for saga_id, channel, entry_id in outbox:
         unsent[saga_id, channel].add(entry_id)
     left = {key[0]: Loaded(left_of(*key)) for key in keys}
-    return left | {row[0]: _to_loaded(to_record(row), unsent) for row in rows}
+    return left | {row[0]: _to_loaded(to_record(row), unsent, beside.get(row[0], {})) for row in rows}
 
 
-def _to_loaded(record: Record, unsent: Mapping[tuple[str, Channel], set[str]]) -> Loaded:
+def _to_loaded(record: Record, unsent: Mapping[tuple[str, Channel], set[str]], entries: Mapping[str, str]) -> Loaded:
     commands, facts = unsent.get((record.saga_id, "commands"), ()), unsent.get((record.saga_id, "facts"), ())
-    return Loaded(record, frozenset(commands), frozenset(facts))
+    return Loaded(record, frozenset(commands), frozenset(facts), entries=entries)
+
+
+def _entries(
+    connection: sqlite3.Connection, scope: str, saga_id: str, names: Collection[str] | None
+) -> Mapping[str, str]:
+    if names is None:
+        return dict(connection.execute(_ENTRIES, (scope, saga_id)))
+    return wanted_of(dict(connection.execute(_SOME_ENTRIES, (scope, saga_id, json.dumps([*names])))), names)
 
 
 def unsent(connection: sqlite3.Connection, scope: str, channel: Channel, before: float, limit: int) -> Sequence[Unsent]:

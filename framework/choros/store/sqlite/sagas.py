@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import TypeVar
@@ -16,8 +17,10 @@ from choros.errors import StoreUnreachable
 from choros.store.paging import Position
 from choros.store.room import room_on_disk
 from choros.store.sagas import (
+    NOTHING,
     Channel,
     Committed,
+    EntryNames,
     Forgotten,
     HistoryRow,
     Kind,
@@ -59,13 +62,16 @@ class _Opened:
         self.loads = Together(self._load_for_all, weigh=len)
 
     async def _load_for_all(self, asked: Sequence[Sequence[str]]) -> Sequence[Mapping[str, Loaded]]:
-        ids = list({saga_id for saga_ids in asked for saga_id in saga_ids})
+        loaded = await self.load(list({saga_id for saga_ids in asked for saga_id in saga_ids}), NOTHING)
+        return [{one: loaded[one] for one in saga_ids if one in loaded} for saga_ids in asked]
+
+    async def load(self, saga_ids: Sequence[str], wanted: EntryNames) -> Mapping[str, Loaded]:
+        """What is on file, without what is marked."""
         marks = self.writer.marks()
         loaded = await asyncio.get_running_loop().run_in_executor(
-            self.reader, rows.load, self.reading, self._scope, ids
+            self.reader, rows.load, self.reading, self._scope, saga_ids, wanted
         )
-        wanted = ({one: loaded[one] for one in saga_ids if one in loaded} for saga_ids in asked)
-        return [{one: _without(marks, it) for one, it in found.items()} for found in wanted]
+        return {saga_id: _without(marks, one) for saga_id, one in loaded.items()}
 
     async def close(self) -> None:
         """Write what waits and let go of the file."""
@@ -131,10 +137,10 @@ class SqliteStore:
         """This machine's clock: all processes that share the file live on it."""
         return time.time()
 
-    async def load(self, saga_ids: Sequence[str]) -> Mapping[str, Loaded]:
-        """The records that exist among these."""
+    async def load(self, saga_ids: Sequence[str], wanted: EntryNames = NOTHING) -> Mapping[str, Loaded]:
+        """The records that exist among these, each with the entries wanted of it."""
         try:
-            return await self._open.loads.ask(saga_ids)
+            return await (self._open.load(saga_ids, wanted) if wanted else self._open.loads.ask(saga_ids))
         except sqlite3.Error as error:
             raise named(error, self.path) from error
 
@@ -241,4 +247,4 @@ def _without(marks: frozenset[tuple[str, str]], loaded: Loaded) -> Loaded:
     if not marks:
         return loaded
     marked = frozenset(one for saga_id, one in marks if saga_id == loaded.record.saga_id)
-    return Loaded(loaded.record, loaded.unsent - marked, loaded.unsent_facts - marked)
+    return replace(loaded, unsent=loaded.unsent - marked, unsent_facts=loaded.unsent_facts - marked)

@@ -74,10 +74,25 @@ _FROM_2 = (
 )
 
 
+_BESIDE = (
+    # What an older choros passes over; made where it is not there yet, without another schema version.
+    "CREATE TABLE IF NOT EXISTS identity (only_one INTEGER PRIMARY KEY, id TEXT NOT NULL)",
+    """CREATE TABLE IF NOT EXISTS entry (
+        scope TEXT NOT NULL, saga_id TEXT NOT NULL, name TEXT NOT NULL, text TEXT NOT NULL,
+        PRIMARY KEY (scope, saga_id, name)) WITHOUT ROWID""",
+    # Whoever deletes the record, an older choros too, deletes its entries.
+    """CREATE TRIGGER IF NOT EXISTS entries_go AFTER DELETE ON record
+        BEGIN DELETE FROM entry WHERE scope = OLD.scope AND saga_id = OLD.saga_id; END""",
+)
+
+
 def prepare(connection: sqlite3.Connection, path: Path, scope: str) -> None:
     """Create the tables in an empty file; refuse a file with anything else, or with what is to be upgraded first."""
     if _layout(connection) != SCHEMA_VERSION or not _is_noted(connection, scope):
         in_transaction(connection, lambda: _prepare(connection, path, scope))
+    beside = "SELECT count(*) FROM sqlite_schema WHERE name IN ('identity', 'entry', 'entries_go')"
+    if connection.execute(beside).fetchone()[0] < len(_BESIDE):
+        in_transaction(connection, lambda: _set_beside(connection))
 
 
 def _prepare(connection: sqlite3.Connection, path: Path, scope: str) -> None:
@@ -90,15 +105,13 @@ def _prepare(connection: sqlite3.Connection, path: Path, scope: str) -> None:
 
 
 def identity_of(connection: sqlite3.Connection) -> str:
-    """What tells this file from every other one; it gets it where it has none yet. An older choros passes over it."""
-    has = "SELECT count(*) FROM sqlite_schema WHERE name = 'identity'"
-    if not connection.execute(has).fetchone()[0]:
-        in_transaction(connection, lambda: _identify(connection))
+    """What tells this file from every other one; it gets it where it has none yet."""
     return str(connection.execute("SELECT id FROM identity").fetchone()[0])
 
 
-def _identify(connection: sqlite3.Connection) -> None:
-    connection.execute("CREATE TABLE IF NOT EXISTS identity (only_one INTEGER PRIMARY KEY, id TEXT NOT NULL)")
+def _set_beside(connection: sqlite3.Connection) -> None:
+    for statement in _BESIDE:
+        connection.execute(statement)
     connection.execute("INSERT OR IGNORE INTO identity VALUES (1, ?)", (fresh_identity(),))
 
 
