@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 
+from choros.runtime.orchestrator.received import APART
 from choros.runtime.orchestrator.transition import MOST_ATTEMPTS, MOST_LATE
 from choros.store.sagas import ENDED
 from choros_verify.simulation.broker_ledger import LedgerLine
@@ -97,8 +98,8 @@ def _acks(run: Evidence) -> Iterator[str]:
     """A reply that was acknowledged is in the record by then; a command's answer is on the broker by then."""
     taken: dict[str, float] = {}
     for commit in run.commits:
-        for received in commit.transition.record.received:
-            taken.setdefault(received, commit.at)
+        for received in (*commit.transition.record.received, *commit.transition.entries):
+            taken.setdefault(received.removeprefix(APART), commit.at)
     for entry in run.ledger.entries:
         early = (
             entry.what == "acked" and entry.queue == run.replies and taken.get(entry.message, entry.at + 1) > entry.at

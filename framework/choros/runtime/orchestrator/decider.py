@@ -15,8 +15,8 @@ from choros.runtime.orchestrator.bell import SOON
 from choros.runtime.orchestrator.relay import Relay
 from choros.runtime.orchestrator.timers import Timers
 from choros.runtime.orchestrator.work import Done, Folded, Work
-from choros.saga.machine.inputs import TimerFired
-from choros.store.sagas import Committed, Loaded, Record, Store, Transition
+from choros.saga.machine.inputs import Lacking, TimerFired
+from choros.store.sagas import NOTHING, Committed, EntryNames, Loaded, Record, Store, Transition
 from choros.telemetry.logs import get_logger
 from choros.transport.port import Transport
 
@@ -158,7 +158,7 @@ class Decider:
         loaded = await self._load(asked)
         by_saga = {saga_id: wanted for saga_id, works in asked.items() if (wanted := [w for w in works if w.wanted])}
         now = self._store.now()
-        folded = {saga_id: self._fold(works, loaded.get(saga_id), now) for saga_id, works in by_saga.items()}
+        loaded, folded = await self._fold_all(by_saga, loaded, now)
         transitions = [self._with_sent(f.transition) for f in folded.values() if f.transition]
         for folded_work in (work for fold in folded.values() if fold.transition for work in fold.done):
             folded_work.handed_over = True
@@ -175,11 +175,23 @@ class Decider:
         await self._let_go_of_timers(folded, committed)
         return {i: by_saga[i] for i, f in folded.items() if f.transition is not None and i not in committed}
 
-    async def _load(self, asked: Mapping[str, list[Work]]) -> Mapping[str, Loaded]:
+    async def _fold_all(
+        self, by_saga: Mapping[str, list[Work]], loaded: Mapping[str, Loaded], now: float
+    ) -> tuple[Mapping[str, Loaded], dict[str, Folded]]:
+        """What each comes to, and what that was decided on: what lacks entries is loaded again with them."""
+        folded = {saga_id: self._fold(works, loaded.get(saga_id), now) for saga_id, works in by_saga.items()}
+        while lacking := {i: fold.lacking | loaded[i].entries.keys() for i, fold in folded.items() if fold.lacking}:
+            again = {saga_id: by_saga[saga_id] for saga_id in lacking}
+            others = {saga_id: one for saga_id, one in loaded.items() if saga_id not in lacking}
+            loaded = {**others, **await self._load(again, lacking)}
+            folded |= {saga_id: self._fold(works, loaded.get(saga_id), now) for saga_id, works in again.items()}
+        return loaded, folded
+
+    async def _load(self, asked: Mapping[str, list[Work]], wanted: EntryNames = NOTHING) -> Mapping[str, Loaded]:
         """The records. What was confirmed while they were on their way counts for those whose timers have fired."""
         fired = [saga_id for saga_id, works in asked.items() if any(isinstance(w.given, TimerFired) for w in works)]
         confirmed = self.commands.confirmed(fired)
-        loaded = await self._store.load(list(asked))
+        loaded = await self._store.load(list(asked), wanted)
         return self._told_apart(loaded, confirmed | self.commands.confirmed(fired))
 
     async def _let_go_of_timers(self, folded: Mapping[str, Folded], committed: Collection[str]) -> None:
@@ -211,6 +223,8 @@ class Decider:
         try:
             return self._make(works, loaded, now)
         except Exception as error:
+            if loaded and isinstance(error, Lacking) and (lacking := error.names - loaded.entries.keys()):
+                return Folded(lacking=lacking)
             told = works[0].saga_id in self.timers.failing  # one that fails again and again would fill the log
             tell = log.warning if told else log.error
             tell("choros.decision.failed", saga_id=works[0].saga_id, error=type(error).__name__ if told else error)

@@ -20,6 +20,7 @@ from choros.errors import (
     UsageError,
 )
 from choros.runtime.orchestrator.move import moved
+from choros.runtime.orchestrator.received import kept_and_apart, taken_in
 from choros.runtime.orchestrator.recognition import DECLARATION, Bodies, as_stored, instance_of, recognise
 from choros.runtime.orchestrator.replies import judge
 from choros.runtime.orchestrator.retention import gone
@@ -56,12 +57,12 @@ class Transitions:
         self._source = f"/{app.namespace}/{app.name}"
 
     def make(self, works: Sequence[Work], loaded: Loaded | None, now: float) -> Folded:
-        """Fold the work on one saga into one transition."""
+        """Fold the work on one saga into one transition; raises Lacking where what is loaded does not do for that."""
         if loaded is None:
             return self._begin(works, now)
         if loaded.record.gone:
             return _over(works, loaded.record, self._app.sagas)
-        sorted_ = _sort(works, loaded.record, self._app.sagas)
+        sorted_ = _sort(works, loaded, self._app.sagas)
         move = next((work for work in sorted_.fresh if isinstance(work.given, Move)), None)
         if move:
             try:
@@ -171,7 +172,10 @@ class Transitions:
     def _transition(
         self, record: Record, saga: Saga[Any], decision: Decision, taken: Sequence[str], now: float, signed: Signed
     ) -> Transition:
+        received, apart = kept_and_apart((*record.received, *taken))
         instance = decision.instance
+        if apart:
+            instance = replace(instance, apart=instance.apart + len(apart))
         self._bodies.vouch(saga, instance)
         after = replace(
             record,
@@ -181,7 +185,7 @@ class Transitions:
             state=instance.dumps(),
             updated_at=now,
             wake_at=instance.wake_at,
-            received=(*record.received, *taken),
+            received=received,
             undecided=(),
             fingerprint=saga.fingerprint.hash,
         )
@@ -191,7 +195,7 @@ class Transitions:
         outbox += [Unsent(e.id, "facts", e.dumps(), after.saga_id, e) for e in facts]
         declared = "" if record.fingerprint else saga.fingerprint.text
         return Transition(
-            after, record.transition, tuple(outbox), (), _history(decision.events, facts, declared, signed)
+            after, record.transition, tuple(outbox), (), _history(decision.events, facts, declared, signed), apart
         )
 
     def _envelope(self, record: Record, instance: Instance, now: float, **more: Any) -> Envelope:
@@ -235,14 +239,14 @@ class _Sorted:
     rejected: Sequence[tuple[Work, ChorosError]]
 
 
-def _sort(works: Sequence[Work], record: Record, sagas: Sagas) -> _Sorted:
-    known = frozenset(record.received)
+def _sort(works: Sequence[Work], loaded: Loaded, sagas: Sagas) -> _Sorted:
+    known = taken_in(loaded, (work.id for work in works if work.id and not isinstance(work.given, Start)))
     fresh: dict[str, list[Work]] = {}
     repeated: list[Work] = []
     rejected: list[tuple[Work, ChorosError]] = []
     for work in works:
         if isinstance(work.given, Start):
-            conflict = None if _says_the_same(work.given, record, sagas) else _conflict(work.given)
+            conflict = None if _says_the_same(work.given, loaded.record, sagas) else _conflict(work.given)
             (rejected.append((work, conflict)) if conflict else repeated.append(work))
         elif work.id and (work.id in known or any(work.given == twin.given for twin in fresh.get(work.id, ()))):
             repeated.append(work)

@@ -100,3 +100,5 @@ class Folded:
     """None where there is nothing to store."""
     stuck: str = ""
     """Why this worker decides nothing for the saga."""
+    lacking: frozenset[str] = frozenset()
+    """Names of entries without which nothing can be said: the rest of this is empty then."""

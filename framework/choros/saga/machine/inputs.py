@@ -139,6 +139,14 @@ class Event:
     """The id of the message or act behind it."""
 
 
+class Lacking(Exception):
+    """A decision needs entries that did not come with the record: load it once more with them, and decide again."""
+
+    def __init__(self, *names: str) -> None:
+        super().__init__(*names)
+        self.names = frozenset(names)
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """The instance as it shall be, and what to do about it."""

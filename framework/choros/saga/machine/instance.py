@@ -88,6 +88,9 @@ class Instance:
     """The step that the successor began with."""
     moved_from: tuple[int, ...] = ()
     """The versions of the declaration that it was moved away from; replies may still name them."""
+    apart: int = 0
+    """How many ids of inputs that it has taken in have left its record, each an entry now. A choros that would not look
+    for them does not know this field, and leaves the instance alone."""
     cause: str = ""
     """The id of the last message that moved the saga."""
     traceparent: str = ""

@@ -1,0 +1,32 @@
+"""Which inputs a saga has taken in: the ids of the newest stand in its record, those of older ones are entries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from choros.saga.machine.inputs import Lacking
+from choros.store.sagas import Loaded
+
+MOST_KEPT = 32
+"""Ids that stay in the record: what comes again mostly does so at once. Only a record that is full has others apart."""
+
+APART = "received:"
+"""How the names of such entries begin; no path of a node has a colon."""
+
+
+def taken_in(loaded: Loaded, asked: Iterable[str]) -> frozenset[str]:
+    """Which of these ids were taken in before; raises Lacking where that takes entries that were not loaded."""
+    kept = frozenset(loaded.record.received)
+    others = {_entry(one): one for one in {*asked} - kept} if len(loaded.record.received) >= MOST_KEPT else {}
+    if lacking := others.keys() - loaded.entries.keys():
+        raise Lacking(*lacking)
+    return kept | {one for name, one in others.items() if loaded.entries[name]}
+
+
+def kept_and_apart(received: tuple[str, ...]) -> tuple[tuple[str, ...], dict[str, str]]:
+    """What of these ids stays in the record, and the entries that the others become."""
+    return received[-MOST_KEPT:], {_entry(one): "1" for one in received[:-MOST_KEPT]}
+
+
+def _entry(one: str) -> str:
+    return APART + one
