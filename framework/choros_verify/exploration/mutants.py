@@ -5,9 +5,8 @@ Each is caught with a story that says why the rule is there. `rules` are numbers
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from choros.runtime.host.verdicts import CarryOut, LeaveAlone, Refuse
@@ -18,9 +17,7 @@ from choros.saga.plan import Plan
 from choros.store.barrier import Row
 from choros_verify.exploration import mutated
 from choros_verify.exploration.protocol import Protocol
-
-Swap = tuple[Any, str, Callable[..., Any]]
-"""An object (a module or a class), one of its functions by name, and what stands in for it."""
+from choros_verify.exploration.variant import Swap, Variant
 
 
 @dataclass(frozen=True)
@@ -56,14 +53,12 @@ class Mutant:
         }
         return has[self.needs]
 
-    @contextmanager
-    def applied(self) -> Iterator[None]:
-        """The machine is the mutant's for as long as this lasts: in this process, and everywhere in it."""
-        with ExitStack() as stack:
-            for owner, name, function in self.swaps:
-                stack.callback(setattr, owner, name, getattr(owner, name))
-                setattr(owner, name, function)
-            yield
+    def under(self) -> Protocol:
+        """What is explored: this protocol, with a machine of its own where one of its functions is another."""
+        if not self.swaps:
+            return self.protocol
+        variant = Variant(self.swaps)
+        return replace(self.protocol, begin=variant.begin, decide=variant.decide)
 
 
 # --- mutants of the barrier -------------------------------------------------------------------------------------------

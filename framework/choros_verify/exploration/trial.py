@@ -48,8 +48,7 @@ def try_mutant(mutant: Mutant, exploration: Exploration) -> Tried:
     if not mutant.applies(exploration.saga.plan):
         return Tried(mutant, None)
     changed = _changed(exploration, mutant)
-    with mutant.applied():
-        return Tried(mutant, report(changed, changed.run()))
+    return Tried(mutant, report(changed, changed.run()))
 
 
 def _changed(exploration: Exploration, mutant: Mutant) -> Exploration:
@@ -57,7 +56,7 @@ def _changed(exploration: Exploration, mutant: Mutant) -> Exploration:
     names = frozenset(commanded_names(exploration.saga)) if mutant.providers else exploration.bounds.providers
     enough = AGED if mutant.ages else Left(*map(max, exploration.bounds.budgets, SHORT))
     bounds = replace(exploration.bounds, budgets=enough, providers=names)
-    return replace(exploration, bounds=bounds, protocol=mutant.protocol)
+    return replace(exploration, bounds=bounds, protocol=mutant.under())
 
 
 def try_mutants(exploration: Exploration) -> Iterator[Tried]:

@@ -1,0 +1,122 @@
+"""A variant of the machine: the same, but for some of its functions. A value: nothing in this process changes for it.
+
+The core is pure, but its functions call each other by their names, so one of them cannot be handed in. Instead a module
+with a function that is to be another is loaded once more, beside the real one, and so is every module of `choros.saga`
+that imports it, directly or not; what these import besides is the real thing, inputs, instances and decisions above
+all. `sys.modules` never hears of them. A declaration is carried over: what in it is of a class that the variant has a
+copy of becomes of that copy.
+
+A function that stands in for another is given the variant's own objects, and may call the real functions with them.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from functools import cache
+from importlib.machinery import ModuleSpec, SourceFileLoader
+from importlib.util import find_spec, module_from_spec
+from types import MappingProxyType, ModuleType
+from typing import Any, cast
+
+from choros.saga.machine import machine
+from choros.saga.machine.inputs import Decision
+
+Swap = tuple[Any, str, Callable[..., Any]]
+"""A module, or a class in one; a function of it by name; and what stands in for that."""
+CORE = "choros.saga"
+
+
+class Variant:
+    """Decides as the machine with these functions would."""
+
+    def __init__(self, swaps: Sequence[Swap]) -> None:
+        self._swaps = swaps
+        self._swapped = {_module_of(owner) for owner, _, _ in swaps}
+        self._copies: dict[str, ModuleType] = {}
+        self._carried: dict[int, tuple[Any, Any]] = {}
+        self._machine: Any = self._module(machine.__name__)
+
+    def begin(self, declared: Any, *given: Any, **more: Any) -> Decision:
+        """As `machine.begin`."""
+        decision: Decision = self._machine.begin(self._known(declared), *given, **more)
+        return decision
+
+    def decide(self, declared: Any, *given: Any) -> Decision:
+        """As `machine.decide`."""
+        decision: Decision = self._machine.decide(self._known(declared), *given)
+        return decision
+
+    # --- modules ---
+
+    def _module(self, name: str) -> ModuleType:
+        if not self._differs(name):
+            return importlib.import_module(name)
+        if name not in self._copies:
+            spec = _spec(name)
+            copy = self._copies[name] = module_from_spec(spec)
+            copy.__dict__["__builtins__"] = {**vars(builtins), "__import__": self._import}
+            cast(SourceFileLoader, spec.loader).exec_module(copy)
+            for owner, function, instead in self._swaps:
+                if _module_of(owner) == name:
+                    setattr(copy if isinstance(owner, ModuleType) else _class(copy, owner), function, instead)
+        return self._copies[name]
+
+    def _differs(self, name: str) -> bool:
+        return name in self._swapped or any(map(self._differs, _imported_by(name)))
+
+    def _import(self, name: str, scope: Any = None, names: Any = None, wanted: Any = (), level: int = 0) -> ModuleType:
+        """What `import` does in a copy."""
+        if _is_core(name) and wanted and not level:
+            return self._module(name)
+        return builtins.__import__(name, scope, names, wanted, level)
+
+    # --- declarations ---
+
+    def _known(self, declared: Any) -> Any:
+        """Carried over once; it is held, so that nothing else can come by its identity."""
+        if id(declared) not in self._carried:
+            self._carried[id(declared)] = declared, self._carry(declared)
+        return self._carried[id(declared)][1]
+
+    def _carry(self, value: Any) -> Any:
+        if type(value) is tuple:
+            return tuple(map(self._carry, value))
+        if isinstance(value, Mapping):
+            return MappingProxyType({key: self._carry(one) for key, one in value.items()})
+        kind = type(value)
+        if not _is_core(kind.__module__):
+            return value
+        carried = object.__new__(_class(self._module(kind.__module__), kind))
+        names = [field.name for field in fields(value)] if is_dataclass(value) else vars(value)
+        for name in names:
+            object.__setattr__(carried, name, self._carry(getattr(value, name)))
+        return carried
+
+
+def _module_of(owner: Any) -> str:
+    return str(owner.__name__ if isinstance(owner, ModuleType) else owner.__module__)
+
+
+def _class(module: ModuleType, like: type) -> Any:
+    """The class of the same name."""
+    return getattr(module, like.__qualname__)
+
+
+def _is_core(name: str) -> bool:
+    return f"{name}.".startswith(f"{CORE}.")
+
+
+def _spec(name: str) -> ModuleSpec:
+    return cast(ModuleSpec, find_spec(name))
+
+
+@cache
+def _imported_by(name: str) -> Sequence[str]:
+    """The modules of the core that one of them imports."""
+    tree = ast.parse(cast(SourceFileLoader, _spec(name).loader).get_source(name) or "")
+    found = (node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom))
+    return [module for module in found if module and _is_core(module)]
