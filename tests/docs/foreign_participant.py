@@ -67,11 +67,13 @@ class Participant:
 
     async def _declare(self, channel: aio_pika.abc.AbstractChannel) -> aio_pika.abc.AbstractQueue:
         ns, name = self.namespace, f"{self.namespace}.{self.service}"
-        for exchange in ("commands", "replies", "dead"):
-            await channel.declare_exchange(f"{ns}.{exchange}", aio_pika.ExchangeType.DIRECT, durable=True)
+        shared = {
+            exchange: await channel.declare_exchange(f"{ns}.{exchange}", aio_pika.ExchangeType.DIRECT, durable=True)
+            for exchange in ("commands", "replies", "dead")
+        }
         own = [f"{name}.replies", f"{name}.dead"]
         replies, dead = [await channel.declare_exchange(one, aio_pika.ExchangeType.FANOUT, durable=True) for one in own]
-        await replies.bind(f"{ns}.replies")
+        await shared["replies"].bind(replies)  # what is published to its own goes on to that of all
         for_ever: dict[str, Any] = {"x-queue-type": "quorum", "x-delivery-limit": 1_000_000_000}
         parking = await channel.declare_queue(f"{name}.dead", durable=True, arguments=for_ever)
         await parking.bind(f"{ns}.dead", name)
