@@ -26,7 +26,8 @@ import grimp
 ROOT = Path(__file__).resolve().parent.parent
 FRAMEWORK = ROOT / "framework" / "choros"
 PROOF = ROOT / "framework" / "choros_verify"
-FOLDERS = (FRAMEWORK, PROOF, ROOT / "reference_services")
+EXAMPLES = ROOT / "examples"
+FOLDERS = (FRAMEWORK, PROOF, ROOT / "reference_services", EXAMPLES)
 CORE = FRAMEWORK / "saga"
 FACES = ("choros", "choros.testing", "choros.testing.conformance", "choros_verify")
 """What a user may import from; every deeper path is private."""
@@ -341,7 +342,7 @@ def measure() -> Report:
         lambda: check_heart([source for source in sources if is_heart(source)], report),
         lambda: check_imports(read_imports("choros"), "choros", IMPORT_CHAIN, report),
         lambda: check_imports(read_imports("choros", "choros_verify"), "choros", PROOF_CHAIN, report),
-        lambda: check_words(framework, report),
+        lambda: check_words([*framework, *read_sources([EXAMPLES])], report),
         lambda: check_names(framework, report),
         lambda: check_faces(FACES, report),
         lambda: check_core([source for source in framework if source.path.is_relative_to(CORE)], report),

@@ -15,7 +15,8 @@ import pytest
 from tests.budgets import FACES
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "examples/README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PROGRAMS = sorted((ROOT / "examples").glob("*.py"))
 PINNED = (Path(__file__).parent / "names.txt").read_text().split()
 """Each name with its face. Who changes a face changes this file: what was in it is what users rely on."""
 
@@ -25,7 +26,9 @@ def test_the_faces_export_what_is_pinned() -> None:
 
 
 def code_of(page: Path) -> Iterator[ast.stmt]:
-    """Every statement at the top of its Python blocks."""
+    """Every statement at the top of its Python blocks, or of a program."""
+    if page.suffix == ".py":
+        yield from ast.parse(page.read_text()).body
     for block in re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE):
         yield from ast.parse(block).body
 
@@ -50,7 +53,7 @@ def deeper(name: str) -> bool:
     return (is_module and name not in FACES) or path.parent.with_suffix(".py").is_file()
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [*PAGES, *PROGRAMS], ids=lambda page: page.name)
 def test_the_code_of_a_page_imports_from_the_faces(page: Path) -> None:
     assert {name for name in imported_by(code_of(page)) if is_ours(name)} <= {*PINNED, *FACES}
 
