@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from choros.desk.repeats import MOST, Event, folded
+from choros.desk.repeats import MOST, folded
+from choros.runtime.orchestrator.history import Happened
 
 
-def attempts(count: int, kind: str = "timed_out", step: str = "charge", first: int = 1, **more: str) -> list[Event]:
+def attempts(
+    count: int, kind: str = "timed_out", step: str = "charge", first: int = 1, code: str = ""
+) -> list[Happened]:
     return [
         event
         for number in range(first, first + count)
         for event in (
-            {"kind": "sent", "step": step, "operation": "do", "attempt": number},
-            {"kind": kind, "step": step, "operation": "do", "attempt": number, **more},
+            Happened("sent", step, "do", number),
+            Happened(kind, step, "do", number, code),
         )
     ]
 
 
-def told(history: list[Event]) -> list[tuple[str, int, int]]:
+def told(history: list[Happened]) -> list[tuple[str, int, int]]:
     found = folded((event, float(moment)) for moment, event in enumerate(history))
-    return [(event["kind"], event.get("attempt", 0), times) for event, _, times in found if event["kind"] != "sent"]
+    return [(event.kind, event.attempt, times) for event, _, times in found if event.kind != "sent"]
 
 
 def test_38_are_one_with_their_number() -> None:
-    history = [{"kind": "started"}, *attempts(38), {"kind": "parked", "step": "charge"}]
+    history = [Happened("started"), *attempts(38), Happened("parked", "charge")]
     assert told(history) == [("started", 0, 1), ("timed_out", 38, 38), ("parked", 0, 1)]
 
 
@@ -38,7 +41,7 @@ def test_what_is_not_alike_is_told_apart() -> None:
 
 
 def test_a_person_s_act_stays_where_it_was() -> None:
-    act: Event = {"kind": "retry_scheduled", "step": "charge", "operation": "do", "act": "retry"}
+    act = Happened("retry_scheduled", "charge", "do", act="retry")
     assert told([*attempts(4), act, *attempts(4)]) == [
         ("timed_out", 4, 4),
         ("retry_scheduled", 0, 1),
@@ -47,5 +50,5 @@ def test_a_person_s_act_stays_where_it_was() -> None:
 
 
 def test_nothing_is_lost_of_what_does_not_repeat() -> None:
-    history = [*attempts(2), {"kind": "replied", "step": "charge"}, {"kind": "completed"}]
+    history = [*attempts(2), Happened("replied", "charge"), Happened("completed")]
     assert [event for event, _, _ in folded((event, 0.0) for event in history)] == history

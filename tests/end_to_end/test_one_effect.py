@@ -35,7 +35,7 @@ from choros import (
 from choros.app.service import Call
 from choros.messages import Command, Message, Reply
 from choros.roles.addresses import database_at, open_transport, store_at
-from choros.runtime.client.client import events_of
+from choros.runtime.orchestrator.history import read_history
 from choros.runtime.orchestrator.orchestrator import Orchestrator
 from choros.runtime.participant.participant import Participant
 from choros.sources import fresh_id
@@ -414,7 +414,7 @@ class Round:
 
     async def events(self, saga_id: str) -> list[str]:
         account = await self.client.show(saga_id)
-        return [str(event["kind"]) for row in account.history for event in events_of(row)]
+        return [one.kind for row in account.history for one in read_history(row.events)]
 
     async def seen(self, saga_id: str, kind: str, count: int = 1) -> None:
         async def enough() -> bool:

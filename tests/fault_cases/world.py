@@ -21,7 +21,8 @@ from choros import App, Client, Outcome
 from choros.errors import StoreUnreachable
 from choros.roles.addresses import client_of, connected
 from choros.roles.roles import run_together, stop_all
-from choros.runtime.client.client import Account, events_of
+from choros.runtime.client.client import Account
+from choros.runtime.orchestrator.history import read_history
 from choros.transport.topology import topology
 from tests.end_to_end.shop import remove, until
 from tests.fault_cases.failpoints import Failpoint
@@ -133,7 +134,7 @@ class World:
         versions = [row.version for row in account.history]
         # Each once and in order; a commit in which nothing happened to the saga leaves no row.
         assert versions[0] == 1 and versions == sorted(set(versions)), versions
-        return Counter(str(event["kind"]) for row in account.history for event in events_of(row))
+        return Counter(one.kind for row in account.history for one in read_history(row.events))
 
     async def account(self, saga_id: str) -> Account:
         """Everything that the store knows of it."""

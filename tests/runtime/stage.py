@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -13,10 +13,12 @@ from choros.app.app import App
 from choros.app.service import Service
 from choros.messages import Closed, Done, Failure, Message, Reply
 from choros.runtime.client.client import Client
+from choros.runtime.orchestrator.history import read_history
 from choros.runtime.orchestrator.orchestrator import Orchestrator
 from choros.saga.saga import Saga
 from choros.sources import fresh_id
 from choros.store.memory.sagas import MemoryStore
+from choros.store.sagas import HistoryRow
 from choros.transport.memory import MemoryBroker, MemoryTransport
 from choros.transport.port import Consumer, Published, Transport
 from choros.transport.topology import Names, topology
@@ -175,5 +177,5 @@ def forged(envelope: Envelope, **changes: Any) -> Envelope:
     return replace(envelope, id=fresh_id(), **changes)
 
 
-def kinds(events: Sequence[dict[str, Any]]) -> list[str]:
-    return [event["kind"] for event in events]
+def kinds(row: HistoryRow) -> list[str]:
+    return [one.kind for one in read_history(row.events)]

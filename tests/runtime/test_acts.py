@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from datetime import timedelta
-from typing import Any
 
 import pytest
 
 from choros.desk.timeline import timeline
 from choros.errors import OutcomePending, UsageError
 from choros.messages import Failure
-from choros.runtime.client.client import Client, events_of
+from choros.runtime.client.client import Client
 from choros.runtime.client.parked import meant, parked_at
-from choros.runtime.orchestrator.signature import Signature, sign
+from choros.runtime.orchestrator.history import Happened, read_history
+from choros.runtime.orchestrator.signature import Signature
 from choros.saga.machine.instance import Instance, StepState
 from choros.saga.policy import RetryPolicy
 from tests.captured import capture_logs
@@ -34,8 +33,8 @@ async def park(stage: Stage) -> tuple[Client, str]:
     return client, saga_id
 
 
-async def history(client: Client, saga_id: str) -> list[dict[str, Any]]:
-    return [event for row in (await client.show(saga_id)).history for event in events_of(row)]
+async def history(client: Client, saga_id: str) -> list[Happened]:
+    return [one for row in (await client.show(saga_id)).history for one in read_history(row.events)]
 
 
 async def test_a_saga_that_waits_for_a_person_is_logged_as_an_error() -> None:
@@ -67,8 +66,8 @@ async def test_without_a_name_it_is_the_step_that_is_parked_which_goes_on() -> N
         assert (await stage.command("payment")).attempt == 2
         with pytest.raises(UsageError, match="is not parked: it is running"):
             await client.retry(saga_id)
-        (unparked,) = [event for event in await history(client, saga_id) if event["kind"] == "unparked"]
-        assert unparked["step"] == "charge_payment"
+        (unparked,) = [event for event in await history(client, saga_id) if event.kind == "unparked"]
+        assert unparked.step == "charge_payment"
 
 
 async def test_the_history_says_who_did_it_and_why() -> None:
@@ -79,12 +78,12 @@ async def test_the_history_says_who_did_it_and_why() -> None:
         assert await client.signed("bob").pause(saga_id) == "paused"
         assert await client.resume(saga_id) == "resumed"
         assert await client.signed("", "no stock").cancel(saga_id) == "compensating"
-        acts = [event for event in await history(client, saga_id) if "act" in event]
-        told = [(event["kind"], event["act"], event.get("by"), event.get("reason")) for event in acts]
+        acts = [event for event in await history(client, saga_id) if event.act]
+        told = [(event.kind, event.act, event.by, event.reason) for event in acts]
         assert told == [
             ("unparked", "retry", "ada@desk", "the bank is back; card [number]"),
-            ("paused", "pause", "bob", None),
-            ("compensating", "cancel", None, "no stock"),
+            ("paused", "pause", "bob", ""),
+            ("compensating", "cancel", "", "no stock"),
         ]
         lines = [line.strip() for line in timeline(await client.show(saga_id), PARKS)]
         assert any(line.endswith("goes on (retry by ada@desk: the bank is back; card [number])") for line in lines)
@@ -96,16 +95,8 @@ async def test_an_act_that_comes_too_late_says_whose_it_was() -> None:
         client, saga_id = await park(stage)
         assert await client.signed("ada").resume(saga_id) == "too_late"
         assert {"kind": "too_late", "code": "resume", "act": "resume", "by": "ada"}.items() <= (
-            await history(client, saga_id)
-        )[-1].items()
-
-
-def test_a_signature_only_adds_members_and_only_to_the_first_row_of_its_act() -> None:
-    """So whoever does not know them reads the row as it always was."""
-    rows = [{"kind": "unparked", "cause": "a1"}, {"kind": "sent", "cause": "a1"}, {"kind": "timed_out"}]
-    before = json.loads(json.dumps(rows))
-    sign(rows, {"a1": {"act": "retry", "by": "ada"}})
-    assert rows == [before[0] | {"act": "retry", "by": "ada"}, *before[1:]]
+            (await history(client, saga_id))[-1].stored.items()
+        )
 
 
 @pytest.mark.parametrize("said", [{"by": "x" * 201}, {"reason": "x" * 1001}])
@@ -116,7 +107,7 @@ def test_a_signature_is_a_few_words(said: dict[str, str]) -> None:
 
 def test_what_speaks_to_a_terminal_or_cannot_be_shown_on_one_is_no_part_of_a_signature() -> None:
     """As an escape sequence, or an umlaut in the bytes of another encoding."""
-    said = Signature("ada\x1b[2J", "f\udcfcr\u202eo2\x00").of(None)
+    said = Signature("ada\x1b[2J", "f\udcfcr\u202eo2\x00").of("drop")
     assert (said["by"], said["reason"]) == ("ada [2J", "f r o2")
     "".join(said.values()).encode()
 

@@ -11,8 +11,8 @@ from datetime import timedelta
 import pytest
 
 from choros.messages import Failure
-from choros.runtime.client.client import events_of
-from choros.runtime.orchestrator.transition import MOST_ATTEMPTS, MOST_LATE, Transitions
+from choros.runtime.orchestrator.history import MOST_ATTEMPTS, MOST_LATE, read_history
+from choros.runtime.orchestrator.transition import Transitions
 from choros.runtime.orchestrator.work import Work
 from choros.saga.machine.inputs import TimerFired
 from choros.saga.policy import RetryPolicy
@@ -59,7 +59,7 @@ async def test_late_replies_to_an_ended_saga_are_bounded(stage: Stage) -> None:
     assert account.record.late == MOST_LATE
     assert account.record.version <= ended.record.version + MOST_LATE
     assert len(account.record.received) <= len(ended.record.received) + MOST_LATE
-    assert sum(kinds(events_of(row)).count("late_reply") for row in account.history) == MOST_LATE
+    assert sum(kinds(row).count("late_reply") for row in account.history) == MOST_LATE
     assert not stage.broker.waiting("shop.replies.shop")
 
 
@@ -86,8 +86,8 @@ async def test_a_command_that_is_tried_for_ever_is_told_ever_less(stage: Stage) 
         for _ in range(140):
             await other.answer(reply_to(await other.command("shipping"), Failure(code="broken"), "failed"))
         account = await client.show(saga_id)
-        told = [event for row in account.history for event in events_of(row)]
-        attempts = [event["attempt"] for event in told if event["kind"] == "failed"]
+        told = [event for row in account.history for event in read_history(row.events)]
+        attempts = [event.attempt for event in told if event.kind == "failed"]
         assert attempts == [*range(1, MOST_ATTEMPTS + 1), 128]
         assert len(account.record.received) < MOST_ATTEMPTS + 10
         await other.carry_out("shipping")

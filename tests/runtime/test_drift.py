@@ -12,9 +12,10 @@ from choros.app.app import App
 from choros.app.service import Service
 from choros.errors import DeclaredOtherwise, OutcomePending, UsageError
 from choros.messages import Command, Done, Fact
-from choros.runtime.client.client import UNREADABLE, Client, events_of
+from choros.runtime.client.client import Client
+from choros.runtime.orchestrator.history import UNREADABLE, declared_in, read_history
 from choros.runtime.orchestrator.orchestrator import Orchestrator
-from choros.runtime.orchestrator.stuck import declared_in, stranded
+from choros.runtime.orchestrator.stuck import stranded
 from choros.saga.machine.instance import Instance
 from choros.saga.nodes.steps import Node, Pivot, Step
 from choros.saga.saga import Saga
@@ -178,10 +179,10 @@ async def test_rule_42_while_both_are_at_work_only_one_decides(stage: Stage) -> 
     assert {(await client.wait(saga_id)).status for saga_id in ids} == {"completed"}
     both = 0
     for saga_id in ids:
-        events = [event for row in (await client.show(saga_id)).history for event in events_of(row)]
-        sent = [event["step"] for event in events if event["kind"] == "sent"]
+        events = [event for row in (await client.show(saga_id)).history for event in read_history(row.events)]
+        sent = [event.step for event in events if event.kind == "sent"]
         assert sent == ["charge_payment", "reserve_inventory", "ship_order"]
-        both += "set_aside" in kinds(events)
+        both += "set_aside" in {event.kind for event in events}
     assert both  # the stranger took part
 
 
@@ -282,7 +283,7 @@ async def test_rule_42_an_old_record_gets_its_fingerprint_with_its_next_commit(s
     await stage.command("inventory")
     assert (await record_of(stage, saga_id)).fingerprint == shop.order_saga.fingerprint.hash
     texts = [
-        e["declaration"] for row in (await client.show(saga_id)).history for e in events_of(row) if "declaration" in e
+        e.declaration for row in (await client.show(saga_id)).history for e in read_history(row.events) if e.declaration
     ]
     assert texts == [shop.order_saga.fingerprint.text] * 2  # at its start, and when it was found without
 
@@ -403,7 +404,7 @@ async def test_rule_42_an_instance_moves_to_a_version_that_agrees_on_all_it_has_
     assert (await stage.command("shipping")).type == "wrap.v1"
     record = await record_of(stage, saga_id)
     assert (record.saga_version, record.fingerprint) == (2, app.saga("order").fingerprint.hash)
-    assert [kind for row in await stage.store.history(saga_id) for kind in kinds(events_of(row))].count("moved") == 1
+    assert [kind for row in await stage.store.history(saga_id) for kind in kinds(row)].count("moved") == 1
     assert await newer.why_stuck(saga_id) == ""
     with pytest.raises(UsageError, match="follows this declaration already"):
         await newer.move(saga_id, 2)
@@ -537,7 +538,7 @@ def test_a_row_of_the_history_that_cannot_be_read_stops_nobody_who_looks_for_a_d
     bad = HistoryRow(2, 2.0, f'{events} "declaration"')
     assert declared_in([good, bad, HistoryRow(3, 3.0, events)]) == "text"
     assert declared_in([bad]) == ""
-    assert kinds(events_of(bad)) == [UNREADABLE]
+    assert kinds(bad) == [UNREADABLE]
 
 
 async def test_a_store_that_is_away_at_the_start_stops_no_orchestrator(stage: Stage) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from choros.desk.republish import released
 from choros.errors import StoreMisconfigured
-from choros.runtime.client.client import UNREADABLE, events_of
+from choros.runtime.orchestrator.history import UNREADABLE, read_history
 from choros.saga.machine.instance import Instance, Leg, StepState
 from choros.store.redis.sagas import RedisStore
 from choros.store.sagas import Store
@@ -69,7 +69,7 @@ async def all_go_on(store: Store, broker: MemoryBroker, well: Sequence[str], sic
     assert set(WELL) <= set(facts)
     assert {record.saga_id for record in (await store.find(limit=1000)).records} >= set(well)
     assert sum((await store.counts()).values()) >= len([*well, *sick])
-    kinds = {event["kind"] for one in sick for row in await store.history(one) for event in events_of(row)}
+    kinds = {event.kind for one in sick for row in await store.history(one) for event in read_history(row.events)}
     assert {"sent", UNREADABLE} <= kinds
     return unread
 

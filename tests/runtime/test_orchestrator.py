@@ -11,7 +11,7 @@ import pytest
 from choros.app.app import App
 from choros.errors import OutcomePending, SagaNotFound, StartConflict, StoreUnreachable, UsageError
 from choros.messages import Failure
-from choros.runtime.client.client import Client, events_of
+from choros.runtime.client.client import Client
 from choros.saga.machine.inputs import Decision
 from choros.saga.machine.instance import Instance
 from choros.saga.machine.machine import decide
@@ -38,7 +38,7 @@ async def stage() -> AsyncIterator[Stage]:
 
 async def events(client: Client, saga_id: str) -> list[str]:
     account = await client.show(saga_id)
-    return [kind for row in account.history for kind in kinds(events_of(row))]
+    return [kind for row in account.history for kind in kinds(row)]
 
 
 async def test_completes_and_publishes_the_fact_after_the_last_reply(stage: Stage) -> None:
@@ -237,7 +237,7 @@ async def test_inputs_of_one_saga_in_a_batch_are_one_transition(stage: Stage) ->
     await stage.orchestrator()
     await stage.command("inventory")
     account = await client.show(saga_id)
-    assert [kinds(events_of(row)) for row in account.history][1:] == [["failed", "retry_scheduled", "replied", "sent"]]
+    assert [kinds(row) for row in account.history][1:] == [["failed", "retry_scheduled", "replied", "sent"]]
 
 
 async def test_work_that_waits_together_is_committed_together(stage: Stage) -> None:

@@ -16,7 +16,8 @@ from choros.cli.verbs import Verbs
 from choros.cli.words import answer, fields_of, message_of
 from choros.errors import UsageError
 from choros.roles.addresses import DEFAULT_BROKER, DEFAULT_STORE, Addresses
-from choros.runtime.client.client import Client, events_of
+from choros.runtime.client.client import Client
+from choros.runtime.orchestrator.history import read_history
 
 app = Verbs()
 SagaAct = Callable[[Client, str], Awaitable[str]]
@@ -192,7 +193,7 @@ def resume(
 
     async def go_on(client: Client, its: str) -> str:
         word = await client.resume(its)
-        happened = [event for row in (await client.show(its)).history for event in events_of(row)]
-        return f"{word} {next((event.get('step', '') for event in reversed(happened) if event['kind'] == word), '')}"
+        happened = [one for row in (await client.show(its)).history for one in read_history(row.events)]
+        return f"{word} {next((one.step for one in reversed(happened) if one.kind == word), '')}"
 
     _Wanted(application, saga, by, reason, broker, store, format_named(output)).tell("resume", go_on)

@@ -9,7 +9,8 @@ from choros.cli.asking import Output, SagaId, StoreUrl, found, log_apart
 from choros.cli.looking import MaybeApp, looking
 from choros.cli.output import Column, field, format_named, tell_rows
 from choros.roles.addresses import DEFAULT_STORE
-from choros.runtime.client.client import Account, events_of
+from choros.runtime.client.client import Account
+from choros.runtime.orchestrator.history import read_history
 from choros.wire.attributes import rfc3339
 
 COLUMNS = [
@@ -41,5 +42,5 @@ def saga_events(application: MaybeApp, saga: SagaId, store: StoreUrl = DEFAULT_S
 def events_in(account: Account) -> Iterator[dict[str, Any]]:
     """Its events as flat rows, each with when it was and the version of the record that it made."""
     for row in account.history:
-        for event in events_of(row):
-            yield {"at": rfc3339(row.at), "record_version": row.version, **event}
+        for one in read_history(row.events):
+            yield {"at": rfc3339(row.at), "record_version": row.version, **one.stored}

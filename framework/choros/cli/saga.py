@@ -51,7 +51,8 @@ from choros.errors import OutcomePending
 from choros.messages import Message
 from choros.roles.addresses import DEFAULT_BROKER, DEFAULT_STORE, Addresses
 from choros.roles.loading import load_app
-from choros.runtime.client.client import Account, Client, Outcome, events_of
+from choros.runtime.client.client import Account, Client, Outcome
+from choros.runtime.orchestrator.history import as_data as history_data
 from choros.runtime.orchestrator.retention import warning
 from choros.saga.saga import Saga, Sagas
 from choros.store.sagas import Record
@@ -166,8 +167,8 @@ def saga_show(
         _tell_gone(account.record, shape)
         return
     if shape != "table":
-        history = [{"version": row.version, "at": row.at, "events": events_of(row)} for row in account.history]
-        tell_value({**row_of(summary), **as_data(waits), **beside_data(parked), "history": history}, shape)
+        told = {**row_of(summary), **as_data(waits), **beside_data(parked), "history": history_data(account.history)}
+        tell_value(told, shape)
         return
     tell_lines(timeline(account, sagas.get((account.record.saga, account.record.saga_version))))
     if summary.stuck:

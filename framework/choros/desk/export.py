@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from choros.desk.republish import changed, pages
-from choros.runtime.client.client import events_of
+from choros.runtime.orchestrator.history import as_data
 from choros.store.records import listed
 from choros.store.sagas import HistoryRow, Record, Store
 
@@ -40,5 +40,4 @@ def _line(record: Record, history: Sequence[HistoryRow]) -> dict[str, Any]:
     del plain["gone"]
     if not record.unreadable:
         del plain["unreadable"]
-    rows = [{"version": row.version, "at": row.at, "events": events_of(row)} for row in history]
-    return {**plain, "state": listed(record.state) or record.state, "history": rows}
+    return {**plain, "state": listed(record.state) or record.state, "history": as_data(history)}

@@ -12,8 +12,9 @@ from math import inf
 
 from choros.errors import MessageRejected
 from choros.messages import Failure
+from choros.runtime.orchestrator.history import declared_in
 from choros.runtime.orchestrator.recognition import as_stored
-from choros.runtime.orchestrator.stuck import declared_in, whys_stuck
+from choros.runtime.orchestrator.stuck import whys_stuck
 from choros.saga.difference import paths
 from choros.saga.machine.instance import Instance
 from choros.saga.saga import Sagas

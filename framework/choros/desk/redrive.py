@@ -89,7 +89,7 @@ class Acts:
 
     async def _note(self, verb: LetterVerb, letter: DeadLetter, **bodies: bytes) -> bool:
         act: dict[str, Any] = {"id": fresh_id(), "at": rfc3339(self._clock()), "by": "", "reason": ""}
-        act |= {**self._signature.of(None), "act": verb, "letter": letter.row()}
+        act |= {**self._signature.of(verb), "letter": letter.row()}
         for name, body in bodies.items():
             act |= _kept(name, body)
         wire = Wire(json.dumps(act, ensure_ascii=False).encode("utf-8", "replace"), {}, "application/json")

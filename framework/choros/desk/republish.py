@@ -12,8 +12,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from functools import partial
 
 from choros.errors import BrokerUnreachable
-from choros.runtime.client.client import UNREADABLE, events_of
 from choros.sources import CLOCK_SKEW, full_jitter
+from choros.runtime.orchestrator.history import UNREADABLE, read_history
 from choros.store.sagas import LIVE, HistoryRow, Page, Record, Store
 from choros.telemetry.logs import get_logger
 from choros.transport.port import Published, Transport
@@ -75,13 +75,13 @@ async def pages(look: Callable[..., Awaitable[Page]]) -> AsyncIterator[Sequence[
 
 def _facts(record: Record, row: HistoryRow) -> Iterator[Envelope]:
     """One that cannot be read is named, and passed over."""
-    for event in events_of(row):
+    for one in read_history(row.events):
         try:
-            if event["kind"] == UNREADABLE:
+            if one.kind == UNREADABLE:
                 raise ValueError("the row is no list of events")
-            if event["kind"] == "fact":
-                yield Envelope.loads(event["envelope"])
-        except (ValueError, KeyError) as error:
+            if one.kind == "fact":
+                yield one.fact()
+        except ValueError as error:
             log.warning("choros.fact.unreadable", saga_id=record.saga_id, version=row.version, reason=str(error))
 
 

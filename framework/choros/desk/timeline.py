@@ -7,7 +7,8 @@ from textwrap import wrap
 from typing import Any
 
 from choros.desk.repeats import folded
-from choros.runtime.client.client import Account, events_of
+from choros.runtime.client.client import Account
+from choros.runtime.orchestrator.history import Happened, read_history
 from choros.saga.nodes.steps import Publish
 from choros.saga.saga import Saga
 
@@ -26,6 +27,9 @@ _WORDS = {
     "moved": "goes on as", "compensating": "is being undone", "started": "started",
     "unreadable": "what happened here cannot be read",
 }  # fmt: skip
+_PASSED_OVER = (
+    "started", "sent", "pivot_passed", "compensating", "completed", "compensated", "set_aside", "declared", "fact",
+)  # fmt: skip
 
 _WIDTH, _WORDS_AT = 80, 46
 _INDENT = 6 * " "
@@ -40,13 +44,13 @@ def timeline(account: Account, saga: Saga[Any] | None) -> Iterator[str]:
     yield f"{record.key}  {ended}"
     yield f"  saga {record.saga} v{record.saga_version}, {record.saga_id}"
     sent: dict[tuple[str, str], float] = {}
-    for event, at, times in folded((event, row.at) for row in account.history for event in events_of(row)):
-        kind, step, operation = event["kind"], event.get("step", ""), event.get("operation", "")
-        if kind == "sent":
-            sent.setdefault((step, operation), at)
-        elif kind in _MARKS or "act" in event:
-            words = f"{f'{times} × ' if times > 1 else ''}{_words(event, step)}{signature(event)}"
-            yield from _lines(_what(event, saga, at - sent.get((step, operation), at)), words)
+    for event, at, times in folded((event, row.at) for row in account.history for event in read_history(row.events)):
+        command = event.step, event.operation
+        if event.kind == "sent":
+            sent.setdefault(command, at)
+        if event.kind not in _PASSED_OVER or event.act:
+            words = f"{f'{times} × ' if times > 1 else ''}{_words(event)}{_signature(event)}"
+            yield from _lines(_what(event, saga, at - sent.get(command, at)), words)
 
 
 def _lines(what: str, words: str) -> Iterator[str]:
@@ -58,22 +62,20 @@ def _lines(what: str, words: str) -> Iterator[str]:
         yield from wrap(words, _WIDTH, initial_indent=_INDENT, subsequent_indent=_INDENT, break_long_words=False)
 
 
-def _what(event: dict[str, Any], saga: Saga[Any] | None, seconds: float) -> str:
-    kind, step = event["kind"], event.get("step", "")
-    name, service = _name(event, saga), _service(saga, step)
-    took = f"{seconds * 1000:6.0f} ms" if kind in ("replied", "undone", "refused", "failed") else ""
+def _what(event: Happened, saga: Saga[Any] | None, seconds: float) -> str:
+    name, service = _name(event, saga), _service(saga, event.step)
+    took = f"{seconds * 1000:6.0f} ms" if event.kind in ("replied", "undone", "refused", "failed") else ""
     where = f" {service:<11} {took:>9}" if service or took else ""
-    return f"  {_MARKS.get(kind, '·')} {name:<20}{where}".ljust(_WORDS_AT)
+    return f"  {_MARKS.get(event.kind, '·')} {name:<20}{where}".ljust(_WORDS_AT)
 
 
-def _name(event: dict[str, Any], saga: Saga[Any] | None) -> str:
-    step = str(event.get("step", ""))
-    if event["kind"] in ("fact_published", "fact_held", "fact_dropped"):
-        return f"fact {event.get('code', '')}"
-    planned = saga.plan.find(step) if saga else None
-    if event.get("operation") == "undo" and planned and planned.undo:
+def _name(event: Happened, saga: Saga[Any] | None) -> str:
+    if event.kind in ("fact_published", "fact_held", "fact_dropped"):
+        return f"fact {event.code}"
+    planned = saga.plan.find(event.step) if saga else None
+    if event.operation == "undo" and planned and planned.undo:
         return planned.undo.function.__name__
-    return step or str(event.get("code", ""))
+    return event.step or event.code
 
 
 def _service(saga: Saga[Any] | None, step: str) -> str:
@@ -81,31 +83,24 @@ def _service(saga: Saga[Any] | None, step: str) -> str:
     return "" if planned is None or isinstance(planned.node, Publish) else planned.node.to
 
 
-def _words(event: dict[str, Any], step: str) -> str:
-    kind, code, attempt = event["kind"], event.get("code", ""), event.get("attempt", 0)
-    again = f"attempt {attempt}" if attempt > 1 else ""
-    match kind:
+def _words(event: Happened) -> str:
+    again = f"attempt {event.attempt}" if event.attempt > 1 else ""
+    match event.kind:
         case "replied":
             return again
         case "undone":
-            return f"undo of {step} {again}".strip()
+            return f"undo of {event.step} {again}".strip()
         case "refused":
-            return f"refused: {code}{_more(event)}"
+            return f"refused: {event.code}"
         case "retry_scheduled":
-            return f"attempt {attempt} in {event.get('seconds', 0):.1f} s"
+            return f"attempt {event.attempt} in {event.seconds:.1f} s"
         case "fact_published":
             return "published, tracked by nobody"
-        case _:
-            return f"{_WORDS.get(kind, kind)}{f': {code}' if code and code != step else ''}{_more(event)}"
+        case kind:
+            return f"{_WORDS.get(kind, kind)}{f': {event.code}' if event.code not in ('', event.step) else ''}"
 
 
-def signature(event: dict[str, Any]) -> str:
+def _signature(event: Happened) -> str:
     """Who did it, and why, where a person did and said so."""
-    by, reason = event.get("by", ""), event.get("reason", "")
-    who = f" by {by}" if by else ""
-    return f" ({event['act']}{who}{f': {reason}' if reason else ''})" if "act" in event else ""
-
-
-def _more(event: dict[str, Any]) -> str:
-    detail = " ".join(str(event.get("detail", "")).split())
-    return f" ({detail})" if detail else ""
+    by, reason = (event.by and f" by {event.by}"), (event.reason and f": {event.reason}")
+    return f" ({event.act}{by}{reason})" if event.act else ""

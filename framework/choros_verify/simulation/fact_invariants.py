@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 
+from choros.runtime.orchestrator.history import MOST_ATTEMPTS, MOST_LATE
 from choros.runtime.orchestrator.received import APART
-from choros.runtime.orchestrator.transition import MOST_ATTEMPTS, MOST_LATE
 from choros.store.sagas import ENDED
 from choros_verify.simulation.broker_ledger import LedgerLine
 from choros_verify.simulation.evidence import Evidence

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 
+from choros.runtime.orchestrator.history import read_history
 from choros.store.sagas import ENDED, Record
 from choros.wire.command_key import CommandKey
 from choros.wire.envelope import Envelope
@@ -107,7 +108,7 @@ def woken(run: Evidence) -> Iterator[str]:
         if not settled(record) and record.wake_at is None:
             yield f"5: {run.name(record.saga_id)} v{record.version} waits for nothing."
         parked = record.status == "parked" and before.get(record.saga_id) != "parked"
-        if parked and '"kind":"parked"' not in history:
+        if parked and not any(one.kind == "parked" for one in read_history(history)):
             yield f"13: {run.name(record.saga_id)} v{record.version} was parked without a word."
         before[record.saga_id] = record.status
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from choros.runtime.orchestrator.history import Happened, read_history
 from choros.saga.machine.instance import Instance
 from choros.store.sagas import Transition
 from choros_verify.simulation.processes import running
@@ -61,7 +61,7 @@ class Observer:
         """The commits and the notes in words; `names` says what to call each saga."""
         for commit in self.commits:
             record = commit.transition.record
-            words = [_words(event) for event in json.loads(commit.transition.history or "[]")]
+            words = [_words(event) for event in read_history(commit.transition.history)]
             saga = names.get(record.saga_id, record.saga_id[:8])
             yield commit.at, f"{commit.process}: {saga} v{record.version}: {', '.join(filter(None, words))}"
         for note in self.notes:
@@ -88,6 +88,6 @@ def _moves(before: Instance | None, after: Instance) -> Iterator[str]:
             yield "step closed"
 
 
-def _words(event: dict[str, str]) -> str:
-    parts = (event.get("operation", ""), event.get("step", ""), event["kind"], event.get("code", ""))
-    return " ".join(part for part in parts if part) if event["kind"] != "fact" else ""
+def _words(event: Happened) -> str:
+    parts = (event.operation, event.step, event.kind, event.code)
+    return " ".join(part for part in parts if part) if event.kind != "fact" else ""

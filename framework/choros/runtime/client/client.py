@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 from collections.abc import Awaitable
 from contextlib import suppress
 from copy import copy
@@ -58,9 +57,6 @@ from choros.wire.envelope import why_unreadable
 T = TypeVar("T")
 POLL_FIRST, POLL_MOST = 0.02, 0.5
 _LONGEST_ID = 200
-
-UNREADABLE = "unreadable"
-"""The kind of event that stands for a row of the history that somebody has changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -386,14 +382,3 @@ def _check_id(saga_id: object) -> None:
 def _outcome(instance: Instance) -> Outcome:
     failure = Failure.from_json(instance.failure) if instance.failure else None
     return Outcome(instance.saga_id, instance.status, failure, instance.parked)
-
-
-def events_of(row: HistoryRow) -> list[dict[str, Any]]:
-    """The events of a history row, as plain dictionaries; one that says so where the row cannot be read."""
-    try:
-        events: Any = json.loads(row.events) if row.events else []
-    except (ValueError, TypeError, RecursionError):
-        events = None
-    if isinstance(events, list) and all(isinstance(one, dict) and isinstance(one.get("kind"), str) for one in events):
-        return events
-    return [{"kind": UNREADABLE}]

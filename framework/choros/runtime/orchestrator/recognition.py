@@ -20,9 +20,6 @@ from choros.saga.plan import Plan, Planned
 from choros.saga.saga import Saga, Sagas
 from choros.store.sagas import Record
 
-DECLARATION = "declaration"
-"""Key in the history: an event has the text of the declaration that the instance follows from then on."""
-
 
 def recognise(sagas: Sagas, record: Record, bodies: Bodies | None = None) -> tuple[Saga[Any], Instance]:
     """The declaration and the state of the instance in this record; raises DeclaredOtherwise, which says why not.

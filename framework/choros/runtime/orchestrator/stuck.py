@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from choros.errors import DeclaredOtherwise, UsageError
-from choros.runtime.orchestrator.recognition import DECLARATION, recognise
+from choros.runtime.orchestrator.history import declared_in
+from choros.runtime.orchestrator.recognition import recognise
 from choros.saga.difference import difference
 from choros.saga.machine.instance import TERMINAL
 from choros.saga.saga import Sagas
-from choros.store.records import listed
 from choros.store.sagas import LIVE, HistoryRow, Kind, Known, Record, Store, handed_out
 from choros.telemetry.logs import get_logger
 
@@ -33,17 +33,6 @@ class Stranded:
     def __str__(self) -> str:
         of = f"saga {self.kind.saga!r} version {self.kind.version} ({self.kind.fingerprint or 'no fingerprint yet'})"
         return f"{self.count} live instance{'' if self.count == 1 else 's'} of {of}: {self.why}"
-
-
-def declared_in(history: Sequence[HistoryRow]) -> str:
-    """The text of the declaration that an instance follows; empty where its history does not say it."""
-    for row in reversed(history):
-        if DECLARATION in row.events:  # most rows need not be read
-            events = listed(row.events)
-            for event in reversed(events) if isinstance(events, list) else ():
-                if isinstance(event, dict) and DECLARATION in event:
-                    return str(event[DECLARATION])
-    return ""
 
 
 def followed(sagas: Sagas, record: Record, history: Sequence[HistoryRow]) -> str:

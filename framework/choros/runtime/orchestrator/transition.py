@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -19,12 +18,12 @@ from choros.errors import (
     StartConflict,
     UsageError,
 )
+from choros.runtime.orchestrator.history import MOST_ATTEMPTS, SET_ASIDE, Signed, told, write_history
 from choros.runtime.orchestrator.move import moved
 from choros.runtime.orchestrator.received import kept_and_apart, taken_in
-from choros.runtime.orchestrator.recognition import DECLARATION, Bodies, as_stored, instance_of, recognise
+from choros.runtime.orchestrator.recognition import Bodies, as_stored, instance_of, recognise
 from choros.runtime.orchestrator.replies import judge
 from choros.runtime.orchestrator.retention import gone
-from choros.runtime.orchestrator.signature import Signed, sign
 from choros.runtime.orchestrator.work import Folded, Move, Start, Work
 from choros.saga.machine.inputs import Decision, Event, Input, TimerFired
 from choros.saga.machine.instance import Instance
@@ -37,12 +36,6 @@ from choros.wire.envelope import Envelope
 
 _PROGRESS = frozenset({"replied", "refused", "failed", "undone", "skipped"})
 """Events after which no command sent so far is wanted any more: one that is still in the outbox leaves it."""
-MOST_LATE = 16
-"""Late replies that a saga's history has at most."""
-MOST_ATTEMPTS = 100
-"""Attempts of one command that its history tells one by one."""
-_TRIES = frozenset({"sent", "timed_out", "failed", "undeclared_refusal", "retry_scheduled"})
-_SET_ASIDE = '[{"kind":"set_aside"}]'
 
 
 class Transitions:
@@ -87,12 +80,12 @@ class Transitions:
         rejected += [(work, stray) for work in (*fresh, *repeated) if work.id in strays]
         repeated = [*given.repeated, *(work for work in repeated if work.id not in strays)]
         done = [work for work in fresh if work.id not in strays]
-        told, late = _told(decision.events, record.late)
-        if decision.instance == before and not told and not record.undecided:
+        kept, late = told(decision.events, record.late)
+        if decision.instance == before and not kept and not record.undecided:
             return Folded(done, repeated, rejected, before)
         after = replace(record, late=late)
         transition = self._transition(
-            after, saga, replace(decision, events=told), _kept_ids(done, decision, told), now, _signed(done)
+            after, saga, replace(decision, events=kept), _kept_ids(done, decision, kept), now, _signed(done)
         )
         if any(event.kind in _PROGRESS for event in decision.events):
             transition = replace(transition, sent=tuple(loaded.unsent))
@@ -127,7 +120,7 @@ class Transitions:
         if not replies or record.status in ENDED:  # to one that has ended any reply is late
             return Folded(replies, given.repeated, rejected, known, stuck=unlike.sentence)
         after = self._after(record, replies, replies, now)
-        transition = Transition(replace(after, wake_at=now), record.transition, history=_SET_ASIDE)
+        transition = Transition(replace(after, wake_at=now), record.transition, history=SET_ASIDE)
         return Folded(replies, given.repeated, rejected, known, (), transition, unlike.sentence)
 
     def _move(self, record: Record, given: _Sorted, move: Work, now: float) -> Folded:
@@ -147,7 +140,7 @@ class Transitions:
             after = replace(after, wake_at=now)
         event = Event("moved", code=f"version {move.given.version}", cause=move.id)
         text = self._app.sagas[after.saga, after.saga_version].fingerprint.text
-        transition = Transition(after, record.transition, history=_history([event], (), text, _signed([move])))
+        transition = Transition(after, record.transition, history=write_history([event], (), text, _signed([move])))
         return Folded([move, *replies], given.repeated, rejected, instance, (event,), transition)
 
     def _after(self, record: Record, taken: Sequence[Work], undecided: Sequence[Work], now: float) -> Record:
@@ -195,7 +188,7 @@ class Transitions:
         outbox += [Unsent(e.id, "facts", e.dumps(), after.saga_id, e) for e in facts]
         declared = "" if record.fingerprint else saga.fingerprint.text
         return Transition(
-            after, record.transition, tuple(outbox), (), _history(decision.events, facts, declared, signed), apart
+            after, record.transition, tuple(outbox), (), write_history(decision.events, facts, declared, signed), apart
         )
 
     def _envelope(self, record: Record, instance: Instance, now: float, **more: Any) -> Envelope:
@@ -344,19 +337,6 @@ def _over(works: Sequence[Work], record: Record, sagas: Sagas) -> Folded:
     return Folded((), repeated, rejected, as_stored(record))
 
 
-def _told(events: Sequence[Event], late: int) -> tuple[tuple[Event, ...], int]:
-    """The events that are kept, and how many late replies the history has then: those beyond the bound change nothing,
-    and anybody may send any number of them."""
-    told: list[Event] = []
-    for event in events:
-        if event.kind == "late_reply":
-            if late >= MOST_LATE:
-                continue
-            late += 1
-        told.append(event)
-    return tuple(told), late
-
-
 def _kept_ids(works: Sequence[Work], decision: Decision, told: Sequence[Event]) -> tuple[str, ...]:
     """The ids taken in, by which an input that comes again, or whose commit was not answered, is known.
 
@@ -368,27 +348,5 @@ def _kept_ids(works: Sequence[Work], decision: Decision, told: Sequence[Event]) 
     return tuple(work.id for work in works if work.id and work.id not in lost)
 
 
-def _is_kept(event: Event) -> bool:
-    """Of a command that is tried for ever, the history tells the first attempts, and then ever fewer."""
-    attempt = event.attempt
-    return event.kind not in _TRIES or attempt <= MOST_ATTEMPTS or not attempt & (attempt - 1)
-
-
 def _signed(works: Sequence[Work]) -> Signed:
-    return {work.id: work.signature.of(work.given) for work in works if work.signature}
-
-
-def _history(events: Sequence[Event], facts: Sequence[Envelope], declared: str, signed: Signed) -> str:
-    """What happened; where the instance takes a declaration on, its text, once: only so can a difference be named."""
-    rows: list[dict[str, Any]] = [_event(event) for event in events if _is_kept(event)]
-    sign(rows, signed)
-    if declared:
-        first = rows.pop(0) if rows else {"kind": "declared"}
-        rows.insert(0, {**first, DECLARATION: declared})
-    rows += [{"kind": "fact", "envelope": fact.dumps()} for fact in facts]
-    return json.dumps(rows, separators=(",", ":")) if rows else ""
-
-
-def _event(event: Event) -> dict[str, Any]:
-    fields = ("kind", "step", "operation", "attempt", "code", "seconds", "cause")
-    return {name: value for name in fields if (value := getattr(event, name))}
+    return {work.id: work.signed for work in works if work.signature}

@@ -74,6 +74,11 @@ class Work:
         """Whether anybody still waits for it: who has been told that it failed must not see it happen later."""
         return self.waiter is None or not self.waiter.done()
 
+    @property
+    def signed(self) -> dict[str, str]:
+        """What the history says of who asked for it. The class of an act is the word for it, so its name is stored."""
+        return self.signature.of(type(self.given).__name__.removesuffix("Requested").lower())
+
     def finish(self, done: Done) -> None:
         """Tell the caller."""
         if self.waiter and not self.waiter.done():
