@@ -48,7 +48,6 @@ STAND_TWICE = frozenset(
         "Batch",
         "Command",
         "Done",
-        "Event",
         "Forgotten",
         "Known",
         "Look",

@@ -12,13 +12,11 @@ from choros import Call, Done, Refused, Service, Transaction
 from choros.messages import Failure
 from choros.runtime.host.admission import understood
 from choros.runtime.host.slots import Calls
-from choros.runtime.orchestrator import transition
 from choros.runtime.participant.answers import Answer
 from choros.runtime.participant.barrier import Barrier
 from choros.store.barrier import Ok, Raised
 from choros.store.memory.barrier import MemoryDatabase, MemoryTransaction
 from choros.wire.envelope import Envelope
-from choros_verify.exploration import orchestrator
 from choros_verify.exploration.books import Books, Effect
 from choros_verify.exploration.participants import TRANSIENT, Participants
 from choros_verify.exploration.protocol import Protocol
@@ -149,7 +147,3 @@ async def test_whatever_arrives_in_whatever_order_both_do_the_same(first: Given)
     for rest in product(GIVENS, repeat=2):
         await follow(participants, (first, *rest), seen)
     assert len(seen) >= 4
-
-
-def test_what_takes_unsent_commands_out_of_the_outbox_is_the_same_here_and_there() -> None:
-    assert orchestrator.PROGRESS == transition._PROGRESS

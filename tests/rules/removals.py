@@ -98,7 +98,7 @@ REMOVALS = (
         (f"{ORCHESTRATOR}::test_the_same_key_and_body_is_the_same_saga_also_at_once",),
     ),
     Removal(
-        5, "another body under the same key is an error", "runtime.orchestrator.transition._says_the_same",
+        5, "another body under the same key is an error", "runtime.orchestrator.inputs._says_the_same",
         "record.digest == start.digest", "True",
         (f"{ORCHESTRATOR}::test_the_same_key_with_another_body_is_a_conflict",),
     ),
@@ -114,7 +114,7 @@ REMOVALS = (
         (f"{ORCHESTRATOR}::test_inputs_of_one_saga_in_a_batch_are_one_transition",),
     ),
     Removal(
-        7, "what was mine is known by its id", "runtime.orchestrator.transition._sort", "work.id in known or", "",
+        7, "what was mine is known by its id", "runtime.orchestrator.inputs.sort", "work.id in known or", "",
         (f"{ORCHESTRATOR}::test_a_commit_whose_answer_is_lost_is_recognised_as_its_own",),
     ),
     Removal(
@@ -158,11 +158,11 @@ REMOVALS = (
     ),
     Removal(
         12, "a reply to an unknown version is set aside", "runtime.orchestrator.transition.Transitions._after",
-        "undecided=record.undecided + kept", "undecided=record.undecided",
+        "undecided = record.undecided + kept", "undecided = record.undecided",
         (f"{ORCHESTRATOR}::test_a_reply_to_a_version_unknown_here_is_kept_for_a_worker_that_knows_it",),
     ),
     Removal(
-        12, "an envelope names its saga's version", "runtime.orchestrator.transition.Transitions._envelope",
+        12, "an envelope names its saga's version", "runtime.orchestrator.envelopes.Envelopes._envelope",
         "saga_version=record.saga_version", "saga_version=record.saga_version + 1",
         (f"{ORCHESTRATOR}::test_every_message_names_its_saga_and_its_cause",),
     ),
@@ -263,9 +263,8 @@ REMOVALS = (
         ("tests/saga/test_machine_rerun.py::test_rule_2_it_has_one_successor_and_no_second",),
     ),
     Removal(
-        20, "facts come out again under their old identity", "desk.republish._facts",
-        'Envelope.loads(event["envelope"])',
-        """Envelope(**{**__import__('json').loads(event["envelope"]), "seq": 1})""",
+        20, "facts come out again under their old identity", "runtime.orchestrator.history.Happened.fact",
+        "Envelope.loads(self.envelope)", 'Envelope(**{**json.loads(self.envelope), "seq": 1})',
         ("tests/facts/test_republishing.py::test_every_fact_since_then_comes_out_under_its_old_identity",),
     ),
     Removal(

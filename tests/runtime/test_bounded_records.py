@@ -13,8 +13,7 @@ import pytest
 from choros.messages import Failure
 from choros.runtime.orchestrator.history import MOST_ATTEMPTS, MOST_LATE, read_history
 from choros.runtime.orchestrator.transition import Transitions
-from choros.runtime.orchestrator.work import Work
-from choros.saga.machine.inputs import TimerFired
+from choros.runtime.orchestrator.work import Due, Unjudged, Work
 from choros.saga.policy import RetryPolicy
 from choros.store.sagas import Loaded
 
@@ -127,7 +126,7 @@ async def test_replies_to_an_ended_saga_that_nobody_here_knows_are_not_kept(stag
     record = (await stage.store.load([saga_id]))[saga_id].record
     strange = replace(record, fingerprint="of another declaration")
     reply = reply_to(command)
-    folded = Transitions(make_app()).make([Work(saga_id, reply, reply.id)], Loaded(strange), 0.0)
+    folded = Transitions(make_app()).make([Work(saga_id, Unjudged(reply))], Loaded(strange), 0.0)
     assert (folded.transition, [work.id for work in folded.done]) == (None, [reply.id])
 
 
@@ -136,7 +135,7 @@ async def test_nothing_happened_is_no_row_and_a_row_is_never_empty(stage: Stage)
     client = await stage.client()
     saga_id = await client.start(shop.order_saga, shop.ORDER)
     loaded = (await stage.store.load([saga_id]))[saga_id]
-    late = Work(saga_id, TimerFired())
+    late = Work(saga_id, Due())
     folded = Transitions(make_app()).make(
         [late], replace(loaded, unsent=frozenset({"one"})), loaded.record.started_at + 99
     )

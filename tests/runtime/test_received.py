@@ -15,8 +15,8 @@ from choros.runtime.client.client import Client
 from choros.runtime.orchestrator.decider import Decider, Fold
 from choros.runtime.orchestrator.received import MOST_KEPT
 from choros.runtime.orchestrator.transition import Transitions
-from choros.runtime.orchestrator.work import Folded, Work
-from choros.saga.machine.inputs import Lacking, PauseRequested, ResumeRequested, TimerFired
+from choros.runtime.orchestrator.work import Due, Folded, Work
+from choros.saga.machine.inputs import Lacking, PauseRequested, ResumeRequested
 from choros.saga.machine.instance import Instance
 from choros.store.memory.sagas import MemoryStore
 from choros.store.sagas import NOTHING, EntryNames, Loaded, Record, Transition
@@ -59,7 +59,7 @@ async def begun(stage: Stage) -> Begun:
 def act(saga_id: str, number: int, act_id: str = "") -> Work:
     """A pause, or its end: each changes the instance."""
     act_id = act_id or f"act-{number}"
-    return Work(saga_id, ResumeRequested(act_id) if number % 2 else PauseRequested(act_id), act_id)
+    return Work(saga_id, ResumeRequested(act_id) if number % 2 else PauseRequested(act_id))
 
 
 async def all_of(store: MemoryStore, saga_id: str) -> tuple[Record, set[str]]:
@@ -175,7 +175,7 @@ async def test_what_a_decision_lacks_is_loaded_and_it_is_decided_again() -> None
         return Folded(done=works, instance=Instance.loads(BEGUN))
 
     async with deciding(store, fold) as decider:
-        await decider.ask(Work("s1", TimerFired()))
+        await decider.ask(Work("s1", Due()))
     assert seen == [{}, {"a": "1"}, {"a": "1", "b": "2", "c": ""}]
     assert [{*(one["s1"] or ())} for one in store.wanted] == [{"a"}, {"a", "b", "c"}]
 
@@ -190,7 +190,7 @@ async def test_who_lacks_what_is_there_fails_and_nobody_waits() -> None:
 
     async with deciding(store, never_content) as decider:
         with pytest.raises(ChorosError, match="Deciding failed with Lacking"):
-            await decider.ask(Work("s1", TimerFired()))
+            await decider.ask(Work("s1", Due()))
 
 
 async def test_a_record_that_is_gone_by_then_is_decided_as_gone() -> None:
@@ -209,4 +209,4 @@ async def test_a_record_that_is_gone_by_then_is_decided_as_gone() -> None:
 
     async with deciding(store, fold) as decider:
         with pytest.raises(ChorosError, match="It is gone"):
-            await decider.ask(Work("s1", TimerFired()))
+            await decider.ask(Work("s1", Due()))

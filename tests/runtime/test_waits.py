@@ -11,9 +11,8 @@ import pytest
 from choros.errors import ChorosError, StoreMisconfigured
 from choros.runtime.orchestrator import decider as decider_module
 from choros.runtime.orchestrator.decider import Decider
-from choros.runtime.orchestrator.work import Folded, Work
+from choros.runtime.orchestrator.work import Due, Folded, Work
 from choros.runtime.participant import reply_outbox
-from choros.saga.machine.inputs import TimerFired
 from choros.store.barrier import Job, Row, Transaction
 from choros.store.memory.sagas import MemoryStore
 from choros.transport.memory import MemoryBroker, MemoryTransport
@@ -52,7 +51,7 @@ async def test_what_waited_behind_the_work_that_killed_it_is_told_too(monkeypatc
 
     store.load = load  # type: ignore[method-assign,assignment]
     decider = Decider(lambda *_: Folded(), store, MemoryTransport(MemoryBroker()))
-    asking = [asyncio.create_task(decider.ask(Work(f"s{n}", TimerFired()))) for n in range(3)]
+    asking = [asyncio.create_task(decider.ask(Work(f"s{n}", Due()))) for n in range(3)]
     await asyncio.sleep(0)
     with pytest.raises(StoreMisconfigured):
         await decider.run()

@@ -12,8 +12,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from functools import partial
 
 from choros.errors import BrokerUnreachable
-from choros.sources import CLOCK_SKEW, full_jitter
 from choros.runtime.orchestrator.history import UNREADABLE, read_history
+from choros.sources import CLOCK_SKEW, full_jitter
 from choros.store.sagas import LIVE, HistoryRow, Page, Record, Store
 from choros.telemetry.logs import get_logger
 from choros.transport.port import Published, Transport

@@ -37,8 +37,8 @@ class Decided(NamedTuple):
     events: tuple[Event, ...]
     retries: int
     """Budget that it takes: one for each further attempt."""
-    progress: bool
-    """Whether commands that have not left yet stay where they are."""
+    withdraws: bool
+    """Whether commands that have not left yet never will."""
     orders: tuple[Ordered, ...]
     broken: holds.Violation | None = None
     """What is wrong with it, if anything: told only when the walk comes to it."""

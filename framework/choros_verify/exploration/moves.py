@@ -90,7 +90,7 @@ class Moves:
         taken = world._replace(
             stored=decided.number,
             network=world.network - sum(one(number) for number in messages),
-            outbox=0 if decided.progress else world.outbox,
+            outbox=0 if decided.withdraws else world.outbox,
         )
         sent = taken._replace(network=_all_put(taken.network, decided.sends))
         yield event, sent, left

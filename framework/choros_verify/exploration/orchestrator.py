@@ -21,9 +21,6 @@ from choros_verify.exploration.protocol import Protocol
 from choros_verify.exploration.times import NOW, timed, timeless
 from choros_verify.exploration.wire import Bags, Deadline, Ordered
 
-PROGRESS = frozenset({"replied", "refused", "failed", "undone", "skipped"})
-"""Events after which a command that is still in the outbox leaves it unsent (as `transition.py` has it)."""
-
 
 class OrchestratorModel:
     """Decides. A decision that breaks a rule by itself says so."""
@@ -105,11 +102,10 @@ class OrchestratorModel:
         number = self.number(Stored(timeless(decision.instance), facts))
         orders = tuple(self._ordered(send, decision.instance) for send in decision.sends)
         sends = tuple(self._wire.number(order) for order in orders)
-        progress = any(event.kind in PROGRESS for event in decision.events)
         retries = _retries(before.instance, decision) + _taken_over(orders)
         self.bugs |= {event.code for event in decision.events if event.kind == "parked" and _is_bug(event.code)}
         broken = holds.decision(self.saga, before.instance, decision, inputs) or self.stuck(number)
-        return Decided(number, sends, decision.facts, decision.events, retries, progress, orders, broken)
+        return Decided(number, sends, decision.facts, decision.events, retries, decision.withdraws, orders, broken)
 
     def _ordered(self, send: Send, instance: Instance) -> Ordered:
         index = self._indexes[send.key.path]

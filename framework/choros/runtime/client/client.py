@@ -38,8 +38,8 @@ from choros.runtime.orchestrator.stuck import followed, why_stuck
 from choros.runtime.orchestrator.transition import Transitions
 from choros.runtime.orchestrator.work import Done, Move, Start, Work
 from choros.saga.machine.inputs import (
+    Act,
     CancelRequested,
-    Input,
     PauseRequested,
     ResumeRequested,
     RetryRequested,
@@ -155,7 +155,7 @@ class Client:
         digest = hashlib.sha256(said.encode()).hexdigest()
         trace = trace_context(traceparent, tracestate)
         start = Start(fresh_id(), saga.name, saga.version, key, body, digest, *trace, said=said)
-        return Work(saga_id_for(f"{self._app.namespace}.{self._app.name}.{saga.name}", key), start, start.id)
+        return Work(saga_id_for(f"{self._app.namespace}.{self._app.name}.{saga.name}", key), start)
 
     def _key(self, saga: Saga[Any], message: Message, key: str | None) -> str:
         if self._app.sagas.get((saga.name, saga.version)) is not saga:
@@ -303,10 +303,9 @@ class Client:
         text = followed(self._app.sagas, account.record, account.history)
         return await self._act(saga_id, Move(fresh_id(), version, text))
 
-    async def _act(self, saga_id: str, act: Input | Move) -> str:
+    async def _act(self, saga_id: str, act: Act | Move) -> str:
         _check_id(saga_id)
-        act_id = getattr(act, "id", "")
-        done = await self._naming(saga_id, self._ask(Work(saga_id, act, act_id)))
+        done = await self._naming(saga_id, self._ask(Work(saga_id, act)))
         return str(done.events[0].kind) if done.events else "repeated"
 
     async def _declared(self, saga_id: str) -> tuple[Saga[Any], Instance]:

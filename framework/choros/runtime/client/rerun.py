@@ -29,11 +29,11 @@ async def rerun(app: App, record: Record, step: str, ask: Ask) -> str:
     if not _handed_over(instance, step):
         _check(saga.plan, instance, step)
         act = RerunRequested(fresh_id(), step, successor)
-        instance = (await ask(Work(record.saga_id, act, act.id))).instance
+        instance = (await ask(Work(record.saga_id, act))).instance
     if not _handed_over(instance, step):  # somebody else was first
         _check(saga.plan, instance, step)
     start = _start(record, saga.plan, instance, step)
-    await ask(Work(successor, start, start.id))
+    await ask(Work(successor, start))
     return successor
 
 

@@ -14,8 +14,8 @@ from choros.errors import ChorosError, StoreMisconfigured, StoreUnreachable
 from choros.runtime.orchestrator.bell import SOON
 from choros.runtime.orchestrator.relay import Relay
 from choros.runtime.orchestrator.timers import Timers
-from choros.runtime.orchestrator.work import Done, Folded, Work
-from choros.saga.machine.inputs import Lacking, TimerFired
+from choros.runtime.orchestrator.work import Done, Due, Folded, Work
+from choros.saga.machine.inputs import Lacking
 from choros.store.sagas import NOTHING, Committed, EntryNames, Loaded, Record, Store, Transition
 from choros.telemetry.logs import get_logger
 from choros.transport.port import Transport
@@ -65,7 +65,7 @@ class Decider:
 
     def fire(self, saga_ids: Iterable[str]) -> None:
         """The timers of these are due."""
-        self.submit(Work(saga_id, TimerFired()) for saga_id in saga_ids)
+        self.submit(Work(saga_id, Due()) for saga_id in saga_ids)
 
     async def ask(self, work: Work) -> Done:
         """Take one input in and wait until it is committed; raises what it was rejected with, or what ended `run`."""
@@ -189,7 +189,7 @@ class Decider:
 
     async def _load(self, asked: Mapping[str, list[Work]], wanted: EntryNames = NOTHING) -> Mapping[str, Loaded]:
         """The records. What was confirmed while they were on their way counts for those whose timers have fired."""
-        fired = [saga_id for saga_id, works in asked.items() if any(isinstance(w.given, TimerFired) for w in works)]
+        fired = [saga_id for saga_id, works in asked.items() if any(isinstance(w.given, Due) for w in works)]
         confirmed = self.commands.confirmed(fired)
         loaded = await self._store.load(list(asked), wanted)
         return self._told_apart(loaded, confirmed | self.commands.confirmed(fired))

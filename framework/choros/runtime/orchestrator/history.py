@@ -78,10 +78,10 @@ def told(events: Iterable[Event], late: int) -> tuple[tuple[Event, ...], int]:
     return tuple(kept), late
 
 
-def write_history(events: Iterable[Event], facts: Iterable[Envelope], declared: str, signed: Signed) -> str:
-    """What happened, as it is stored; nothing where nothing did. `declared` is the text of the declaration that the
-    instance takes on with it, once: only so can a difference be named. `signed`: the first that an act has brought
-    about says who wanted it."""
+def write_history(events: Iterable[Event], facts: Iterable[str], declared: str, signed: Signed) -> str:
+    """What happened, as it is stored; nothing where nothing did. `facts` are envelopes as they go out. `declared` is
+    the text of the declaration that the instance takes on with it, once: only so can a difference be named. `signed`:
+    the first event that an act has brought about says who wanted it."""
     rows: list[dict[str, Any]] = [_members(event) for event in events if _is_kept(event)]
     left = dict(signed)
     for row in rows if left else ():
@@ -89,7 +89,7 @@ def write_history(events: Iterable[Event], facts: Iterable[Envelope], declared: 
     if declared:
         first = rows.pop(0) if rows else {"kind": "declared"}
         rows.insert(0, {**first, "declaration": declared})
-    rows += [{"kind": "fact", "envelope": fact.dumps()} for fact in facts]
+    rows += [{"kind": "fact", "envelope": fact} for fact in facts]
     return json.dumps(rows, separators=(",", ":")) if rows else ""
 
 

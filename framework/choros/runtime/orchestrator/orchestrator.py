@@ -20,7 +20,7 @@ from choros.runtime.orchestrator.retention import SWEEP_EVERY, Retention, Sweep
 from choros.runtime.orchestrator.return_address import ReturnAddress
 from choros.runtime.orchestrator.stuck import Watch
 from choros.runtime.orchestrator.transition import Transitions
-from choros.runtime.orchestrator.work import Folded, Work
+from choros.runtime.orchestrator.work import Folded, Unjudged, Work
 from choros.saga.nodes.steps import Publish
 from choros.sources import now
 from choros.store.sagas import Loaded, Store
@@ -165,7 +165,7 @@ class Orchestrator:
             self.decider.background(delivery.dead_letter(rejected.sentence))
             return None
         self.absent.heard(reply.source.rpartition("/")[2])
-        return Work(reply.correlation_id, reply, reply.id, delivery=delivery)
+        return Work(reply.correlation_id, Unjudged(reply), delivery)
 
     def _decide(self, works: Sequence[Work], loaded: Loaded | None, at: float) -> Folded:
         """What the declaration makes of it; who lets a command wait too long is noted."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
-from choros.errors import ChorosError
+from choros.errors import ChorosError, DeclaredOtherwise
 from choros.runtime.orchestrator.signature import UNSIGNED, Signature
-from choros.saga.machine.inputs import Event, Input
+from choros.saga.machine.inputs import Act, Event
 from choros.saga.machine.instance import Instance, StepState
 from choros.store.sagas import Transition
 from choros.transport.port import Delivery
@@ -44,6 +45,40 @@ class Move:
 
 
 @dataclass(frozen=True, slots=True)
+class Unjudged:
+    """A reply as it came. A worker that does not know the declaration of its saga sets it aside in the record, as a
+    text, for one that does."""
+
+    envelope: Envelope
+
+    @property
+    def id(self) -> str:
+        """The envelope's."""
+        return self.envelope.id
+
+    def dumps(self) -> str:
+        """To be set aside."""
+        return self.envelope.dumps()
+
+    @classmethod
+    def loads(cls, text: str) -> Unjudged:
+        """One that was set aside; raises DeclaredOtherwise where a newer choros did so."""
+        try:
+            return cls(Envelope.loads(text))
+        except (ValueError, TypeError):
+            raise DeclaredOtherwise(
+                "A reply was set aside in a format that this choros does not know.", "the choros that wrote it."
+            ) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """The store has handed the saga out: a timer of its own is due, or replies were set aside for whoever knows it."""
+
+    id: ClassVar[str] = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Done:
     """What became of a piece of work, once it is committed."""
 
@@ -58,16 +93,18 @@ class Work:
     """One input, and where its acknowledgement goes: to a delivery, to a waiting caller, or nowhere (a timer)."""
 
     saga_id: str
-    given: Input | Start | Envelope | Move
-    """An envelope is a reply, not judged yet: that takes the declaration of the saga that is loaded."""
-    id: str = ""
-    """The input's id, kept among the received ones; empty for a timer."""
+    given: Act | Start | Move | Unjudged | Due
     delivery: Delivery | None = None
     waiter: asyncio.Future[Done] | None = field(default=None)
     signature: Signature = UNSIGNED
     """Of the person who asks for it."""
     handed_over: bool = False
     """Whether the store was asked to take it: then nobody knows that it has not, until it answers."""
+
+    @property
+    def id(self) -> str:
+        """The input's id, kept among the received ones; empty for a timer."""
+        return self.given.id
 
     @property
     def wanted(self) -> bool:

@@ -157,3 +157,11 @@ class Decision:
     events: tuple[Event, ...] = ()
     strays: tuple[str, ...] = field(default=())
     """Ids of replies that no command of this saga can have asked for."""
+
+    @property
+    def withdraws(self) -> bool:
+        """Whether no command sent before is wanted any more: one that is still in the outbox leaves it unsent."""
+        return any(event.kind in _PROGRESS for event in self.events)
+
+
+_PROGRESS = frozenset({"replied", "refused", "failed", "undone", "skipped"})

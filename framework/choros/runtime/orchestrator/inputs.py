@@ -1,0 +1,120 @@
+"""What came for one saga, told apart: what is new to it, what it has taken in before, and what it must not take in."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from choros.errors import ChorosError, MessageRejected, MessageUnwritable, StartConflict
+from choros.runtime.orchestrator.history import MOST_ATTEMPTS
+from choros.runtime.orchestrator.received import taken_in
+from choros.runtime.orchestrator.work import Start, Work
+from choros.saga.machine.inputs import Event, Input
+from choros.saga.machine.instance import Instance
+from choros.saga.saga import Sagas
+from choros.store.sagas import Loaded, Record
+from choros.wire.canonical import canonical
+
+Rejected = tuple[Work, ChorosError]
+"""Work, and why it is not taken in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sorted:
+    """Told apart by ids alone, before anybody knows the declaration."""
+
+    fresh: Sequence[Work]
+    repeated: Sequence[Work]
+    rejected: Sequence[Rejected]
+
+    def judged(self, meant: Callable[[Work], Input]) -> Judged:
+        """What each means to a declaration; what repeats one that counts; what nothing can have asked for, of which
+        `meant` raises MessageRejected."""
+        inputs: dict[Work, Input] = {}
+        repeated, rejected, taken = list(self.repeated), list(self.rejected), set[str]()
+        for work in self.fresh:
+            try:
+                given = meant(work)
+            except MessageRejected as unfit:
+                rejected.append((work, unfit))
+                continue
+            if work.id in taken:
+                repeated.append(work)
+            else:
+                inputs[work] = given
+                taken.update([work.id] if work.id else [])
+        return Judged(inputs, repeated, rejected)
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """The inputs of a decision, and what is none."""
+
+    inputs: Mapping[Work, Input]
+    repeated: Sequence[Work]
+    rejected: Sequence[Rejected]
+
+    def without(self, strays: Collection[str]) -> Judged:
+        """The same, where the machine says of these ids that no command of the saga asked for them."""
+        stray = MessageRejected("No command of this saga asked for this reply.")
+        return Judged(
+            {work: given for work, given in self.inputs.items() if work.id not in strays},
+            [work for work in self.repeated if work.id not in strays],
+            [*self.rejected, *((work, stray) for work in (*self.inputs, *self.repeated) if work.id in strays)],
+        )
+
+
+def sort(works: Sequence[Work], loaded: Loaded, sagas: Sagas) -> Sorted:
+    """Tell apart what came for the saga of this record; raises Lacking where what is loaded does not do for that."""
+    known = taken_in(loaded, (work.id for work in works if work.id and not isinstance(work.given, Start)))
+    fresh: dict[str, list[Work]] = {}
+    repeated: list[Work] = []
+    rejected: list[Rejected] = []
+    for work in works:
+        if isinstance(work.given, Start):
+            error = conflict(work.given, loaded.record, sagas)
+            (rejected.append((work, error)) if error else repeated.append(work))
+        elif work.id and (work.id in known or any(work.given == twin.given for twin in fresh.get(work.id, ()))):
+            repeated.append(work)
+        else:  # also what is another message under the same id: one of them may be forged
+            fresh.setdefault(work.id, []).append(work)
+    return Sorted([work for twins in fresh.values() for work in twins], repeated, rejected)
+
+
+def known_again(works: Collection[Work], events: Sequence[Event], told: Sequence[Event]) -> tuple[str, ...]:
+    """The ids taken in, by which an input that comes again, or whose commit was not answered, is known.
+
+    Not kept is what is known without: late replies beyond the bound, and failures of high attempts, since the attempt
+    that is awaited answers for them. A refusal that nobody declared decides nothing: the participant keeps it as its
+    answer, and once it is declared the same answer must count."""
+    lost = {event.cause for event in events if event not in told or event.kind == "undeclared_refusal"}
+    lost |= {event.cause for event in told if event.kind == "failed" and event.attempt > MOST_ATTEMPTS}
+    return tuple(work.id for work in works if work.id and work.id not in lost)
+
+
+def conflict(start: Start, record: Record, sagas: Sagas) -> StartConflict | None:
+    """The error where the saga of this record was begun with another message."""
+    if _says_the_same(start, record, sagas):
+        return None
+    return StartConflict(
+        f"saga {start.saga!r} was started under this key with another body.",
+        "use another key, or send the same body.",
+    )
+
+
+def _says_the_same(start: Start, record: Record, sagas: Sagas) -> bool:
+    """In whatever way it was written. An older choros made its digest of the text as it was sent, whatever the order
+    of a set in it; of a deleted saga only that is left."""
+    if record.digest == start.digest:
+        return True
+    saga = sagas.get((start.saga, start.version))
+    if not start.said or saga is None:
+        return False
+    if record.digest == hashlib.sha256(start.body.encode()).hexdigest():
+        return True
+    with suppress(ValueError, MessageRejected, MessageUnwritable):
+        begun = saga.start.from_json(Instance.loads(record.state).start)
+        return canonical(begun, begun.to_json()) == start.said
+    return False
