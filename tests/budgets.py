@@ -45,20 +45,16 @@ STAND_TWICE = frozenset(
     {
         "Answer",
         "Ask",
-        "Batch",
         "Command",
         "Done",
         "Forgotten",
         "Known",
         "Look",
-        "Post",
         "Reading",
         "Rows",
-        "Ticket",
         "Told",
         "Turn",
         "Waiting",
-        "Way",
     }
 )
 """Type names that still mean two things. A ratchet: names leave this list, none joins it."""

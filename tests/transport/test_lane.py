@@ -14,7 +14,8 @@ from pamqp import commands
 
 from choros.testing.conformance.stage import fact
 from choros.transport.port import Published
-from choros.transport.rabbitmq.lane import Lane, Post
+from choros.transport.rabbitmq.lane import Lane
+from choros.transport.rabbitmq.sending import Post
 from choros.transport.rabbitmq.tasks import end
 from choros.transport.topology import Names
 

@@ -13,11 +13,12 @@ from choros.transport.fact_log import MARK
 from choros.transport.health import HealthRecord
 from choros.transport.memory.transport import unshared, written
 from choros.transport.port import Health, Published, Seen
+from choros.transport.rabbitmq.sending import Post
 from choros.transport.topology import Names, Topology
 from choros.wire.envelope import Envelope, Wire
 from choros_verify.simulation.broker import SimBroker
 from choros_verify.simulation.connection import SimConnection
-from choros_verify.simulation.connection_lane import Post, SimLane
+from choros_verify.simulation.connection_lane import SimLane
 from choros_verify.simulation.transport_consumer import ConsumerNeeds, SimConsumer, SimReplay
 
 _log = get_logger(__name__)

@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 from aiormq import Channel
 from aiormq.abc import AbstractConnection
 
-from choros.transport.doubt import SETTLED_WELL
 from choros.transport.port import Published
 from choros.transport.rabbitmq.declarations import RPC_SECONDS, close_channel
-from choros.transport.rabbitmq.posts import Batch, Post, Ticket
+from choros.transport.rabbitmq.sending import Batch, Post, Sender
 from choros.transport.rabbitmq.tasks import asked_for, end
-from choros.transport.rabbitmq.way import Way
+from choros.transport.rabbitmq.way import AmqpTicket, Way
 from choros.wire.envelope import Envelope
-
-__all__ = ["Lane", "Post"]
 
 CHANNELS = 64
 """Channels that are kept open; past that, one at rest is closed for each that is opened."""
 
 
-class Lane:
+class Lane(Sender[AmqpTicket]):
     """Publishes on whatever connection it is served with.
 
     With a `detour`, which names for an exchange another one that leads to the same places, what a destination leaves
@@ -41,6 +37,7 @@ class Lane:
         denied: Callable[[BaseException], None] = lambda failure: None,
         detour: Callable[[str], str] | None = None,
     ) -> None:
+        super().__init__()
         self.name = name
         self.confirmed = 0
         """How often a destination has confirmed something."""
@@ -53,29 +50,9 @@ class Lane:
         self._ways: dict[tuple[str, str], Way] = {}
         self._at_work: dict[Way, asyncio.Task[None]] = {}
         self._closings: set[asyncio.Task[None]] = set()
-        self._tails: dict[tuple[str, str], Ticket] = {}
-        self._refused: deque[Ticket] = deque()
-        self._refusing = False
         self._connection: AbstractConnection | None = None
         self._failed: asyncio.Future[None] | None = None
         self._closed = False
-
-    async def publish(self, posts: Sequence[Post], patience: float) -> list[Published]:
-        """One answer for each, in order, within so many seconds. Cancelling the call cancels no publish."""
-        if not posts:
-            return []
-        batch = Batch(posts, patience)
-        # All of them in line before the first is put: that one may be refused on the spot, and none may overtake it.
-        for ticket in [ticket for ticket in batch.tickets if self._line_up(ticket)]:
-            self._put(ticket)
-        timer = asyncio.get_running_loop().call_later(patience, self._expire, batch)
-        try:
-            if batch.done.done():
-                await asyncio.sleep(0)  # who tries again at once must not keep the broker's answers from being read
-            await batch.done
-        finally:
-            timer.cancel()
-        return [answer or Published.UNKNOWN for answer in batch.answers]
 
     async def serve(self, connection: AbstractConnection) -> None:
         """Publish on this connection until cancelled, or until a channel cannot be had."""
@@ -106,29 +83,10 @@ class Lane:
 
     # --- what a way tells ---
 
-    def settle(self, ticket: Ticket, published: Published) -> None:
+    def settle(self, ticket: AmqpTicket, published: Published) -> None:
         """Note the answer, and let the next of the same order go."""
-        if ticket.settled:
-            return
-        ticket.settled = True
-        self.confirmed += published is Published.CONFIRMED
-        ticket.batch.answer(ticket.position, published)
-        if ticket.post.order is not None:
-            self._let_follow(ticket, ticket.post.order, published)
-
-    def refuse(self, ticket: Ticket) -> None:
-        """It is unknown, and goes by the detour, if there is one. Those that follow it come here in their turn."""
-        self._refused.append(ticket)
-        if self._refusing:
-            return
-        self._refusing = True
-        try:
-            while self._refused:
-                refused = self._refused.popleft()
-                self._send_past(refused)
-                self.settle(refused, Published.UNKNOWN)
-        finally:
-            self._refusing = False
+        self.confirmed += published is Published.CONFIRMED and not ticket.settled
+        super().settle(ticket, published)
 
     def doubted(self, way: Way, doubted: bool) -> None:
         """The destination has stopped to confirm, or does it again."""
@@ -149,33 +107,12 @@ class Lane:
         """Create again what may be gone."""
         await self._repair(connection)
 
-    # --- order ---
-
-    def _line_up(self, ticket: Ticket) -> bool:
-        """Behind the last of the same order; whether it is the first of it."""
-        order = ticket.post.order
-        if order is None:
-            return True
-        tail, self._tails[order] = self._tails.get(order), ticket
-        if tail is not None:
-            tail.follower = ticket
-        return tail is None
-
-    def _let_follow(self, ticket: Ticket, order: tuple[str, str], published: Published) -> None:
-        """After a failure the rest of the same batch must not overtake it: it fails as well, unsent."""
-        follower = ticket.follower
-        if published not in SETTLED_WELL:
-            while follower is not None and follower.batch is ticket.batch:
-                follower.batch.answer(follower.position, Published.UNKNOWN)
-                follower = follower.follower
-        if follower is not None:
-            self._put(follower)
-        else:
-            self._tails.pop(order, None)
-
     # --- destinations ---
 
-    def _put(self, ticket: Ticket) -> None:
+    def _ticket(self, post: Post, batch: Batch[AmqpTicket], position: int) -> AmqpTicket:
+        return AmqpTicket(post, batch, position)
+
+    def _put(self, ticket: AmqpTicket) -> None:
         ticket.queued = True
         way = self._way(ticket.post)
         if self._closed or ticket.batch.done.done() or way.doubt.refuses:
@@ -191,18 +128,18 @@ class Lane:
             self._ways[destination] = Way(":".join(destination), self)
         return self._ways[destination]
 
-    def _expire(self, batch: Batch) -> None:
-        """Time is up: what has no answer yet is unknown, and what has not been sent will not be."""
-        batch.expire()
-        late = [ticket for ticket in batch.tickets if ticket.queued and not ticket.settled]
+    def _give_up_on(self, batch: Batch[AmqpTicket], late: Sequence[AmqpTicket]) -> None:
         for way in dict.fromkeys(self._way(ticket.post) for ticket in late):
             way.forget(batch)
             if self._may_doubt():
                 way.look_for_late(batch.patience)
-        for ticket in late:
-            self.refuse(ticket)
 
-    def _send_past(self, ticket: Ticket) -> None:
+    def _settle_refused(self, ticket: AmqpTicket) -> None:
+        """It goes by the detour, if there is one."""
+        self._send_past(ticket)
+        super()._settle_refused(ticket)
+
+    def _send_past(self, ticket: AmqpTicket) -> None:
         """Whoever else is bound shall hear of it now; a receiver knows it again when it is published again."""
         exchange, key, message, _ = ticket.post
         way = self._way(ticket.post)
@@ -211,7 +148,7 @@ class Lane:
         if isinstance(message, Envelope) and message.id not in way.sent_past:
             way.sent_past.add(message.id)
             self._detours.add(detour := self._detour(exchange))
-            (past,) = Batch([Post(detour, key, message)], 0).tickets
+            (past,) = Batch([Post(detour, key, message)], 0, AmqpTicket).tickets
             self._put(past)
 
     # --- channels ---

@@ -22,11 +22,12 @@ from choros.transport.rabbitmq.declarations import RPC_SECONDS, Declarer
 from choros.transport.rabbitmq.failures import CONNECTION_FAILURES, explained
 from choros.transport.rabbitmq.frames import republishable
 from choros.transport.rabbitmq.inspection import RabbitLook
-from choros.transport.rabbitmq.lane import Lane, Post
+from choros.transport.rabbitmq.lane import Lane
 from choros.transport.rabbitmq.link import Link, Resident
 from choros.transport.rabbitmq.probes import Probe, by_asking, by_publishing
 from choros.transport.rabbitmq.repair import Mending
 from choros.transport.rabbitmq.replay import RabbitReplay
+from choros.transport.rabbitmq.sending import Post
 from choros.transport.rabbitmq.stranded import StrandedWatch
 from choros.transport.rabbitmq.tasks import end
 from choros.transport.refusals import denied

@@ -18,12 +18,13 @@ from typing import Any, Protocol, cast
 from aiormq import Channel
 from aiormq.abc import AbstractConnection, ChannelFrame
 from aiormq.exceptions import ChannelAccessRefused
+from pamqp import commands
 
 from choros.telemetry.logs import get_logger
 from choros.transport.doubt import PROBE_SECONDS, Doubt
 from choros.transport.port import Published
 from choros.transport.rabbitmq.frames import UNENCODABLE, publish_frames
-from choros.transport.rabbitmq.posts import Batch, Ticket
+from choros.transport.rabbitmq.sending import Batch, Post, Ticket
 from choros.transport.rabbitmq.tasks import end
 from choros.wire.envelope import Wire, encode
 
@@ -42,16 +43,49 @@ _log = get_logger(__name__)
 _ids = map(f"{uuid.uuid4().hex[:20]}{{:012x}}".format, count())
 
 
+class AmqpTicket(Ticket):
+    """One publish. aiormq settles it in the place of a future, hence the names of its methods."""
+
+    __slots__ = ("channel", "message_id", "way")
+
+    def __init__(self, post: Post, batch: Batch[AmqpTicket], position: int) -> None:
+        super().__init__(post, batch, position)
+        self.way: Way | None = None
+        self.channel: Channel | None = None
+        """While it is in flight."""
+        self.message_id = ""
+
+    def done(self) -> bool:
+        """Whether no answer is awaited."""
+        return self.channel is None
+
+    def cancelled(self) -> bool:
+        """Never."""
+        return False
+
+    def set_result(self, frame: object) -> None:
+        """It was confirmed, or came back."""
+        self._hear(Published.CONFIRMED if isinstance(frame, commands.Basic.Ack) else Published.RETURNED)
+
+    def set_exception(self, _: object) -> None:
+        """It was refused."""
+        self._hear(Published.NACKED)
+
+    def _hear(self, published: Published) -> None:
+        if self.way is not None:
+            self.way.hear(self, published)
+
+
 class Owner(Protocol):
     """Whom a way tells what became of its tickets."""
 
     name: str
 
-    def settle(self, ticket: Ticket, published: Published) -> None:
+    def settle(self, ticket: AmqpTicket, published: Published) -> None:
         """This is the answer."""
         ...
 
-    def refuse(self, ticket: Ticket) -> None:
+    def refuse(self, ticket: AmqpTicket) -> None:
         """It is not sent, or no longer waited for: its destination does not answer."""
         ...
 
@@ -82,8 +116,8 @@ class Way:
         self.sent_past: set[str] = set()
         """Ids of what went by the detour, since it did not answer."""
         self._owner = owner
-        self._waiting: deque[Ticket] = deque()
-        self._flying: dict[Ticket, None] = {}  # the oldest first
+        self._waiting: deque[AmqpTicket] = deque()
+        self._flying: dict[AmqpTicket, None] = {}  # the oldest first
         self._wake = asyncio.Event()
         self._retired = False
         self._refused_since: float | None = None
@@ -99,7 +133,7 @@ class Way:
         """Whether nothing waits and nothing is in flight."""
         return not self._waiting and not self._flying
 
-    def put(self, ticket: Ticket) -> None:
+    def put(self, ticket: AmqpTicket) -> None:
         """Send this as soon as there is a channel and room."""
         self._waiting.append(ticket)
         self._wake.set()
@@ -108,7 +142,7 @@ class Way:
         """Somebody wanted to send: look whether it is time for another channel."""
         self._wake.set()
 
-    def forget(self, batch: Batch) -> None:
+    def forget(self, batch: Batch[AmqpTicket]) -> None:
         """Nobody waits for these any more; while there is no connection they would only pile up."""
         self._waiting = deque(ticket for ticket in self._waiting if ticket.batch is not batch)
 
@@ -123,7 +157,7 @@ class Way:
         self._retired = True
         self._wake.set()
 
-    def hear(self, ticket: Ticket, published: Published) -> None:
+    def hear(self, ticket: AmqpTicket, published: Published) -> None:
         """The broker has answered."""
         if published is not Published.NACKED:
             self._refused_since = None
@@ -168,7 +202,7 @@ class Way:
             else:
                 self._owner.part(channel)
 
-    def _land(self, ticket: Ticket) -> None:
+    def _land(self, ticket: AmqpTicket) -> None:
         if ticket.channel is not None:
             ticket.channel.message_id_delivery_tag.pop(ticket.message_id, None)
             ticket.channel = None
@@ -183,7 +217,7 @@ class Way:
         for ticket in waiting:
             self._owner.refuse(ticket)
 
-    def _look_at_probe(self, probe: Ticket) -> None:
+    def _look_at_probe(self, probe: AmqpTicket) -> None:
         if probe in self._flying and self.doubt.held:
             self._owner.refuse(probe)
             self._late()
@@ -215,7 +249,7 @@ class Way:
             size += sum(map(len, frames))
         return b"".join(parts)
 
-    def _frames(self, channel: Channel, ticket: Ticket) -> list[bytes]:
+    def _frames(self, channel: Channel, ticket: AmqpTicket) -> list[bytes]:
         """The frames of one publish, which from now on is in flight; none if there is nothing to send."""
         if ticket.batch.done.done():
             self._owner.settle(ticket, Published.UNKNOWN)
@@ -233,7 +267,7 @@ class Way:
         self._expect_answer(channel, ticket)
         return frames
 
-    def _expect_answer(self, channel: Channel, ticket: Ticket) -> None:
+    def _expect_answer(self, channel: Channel, ticket: AmqpTicket) -> None:
         channel.delivery_tag += 1
         channel.confirmations[channel.delivery_tag] = cast("asyncio.Future[Any]", ticket)
         channel.message_id_delivery_tag[ticket.message_id] = channel.delivery_tag
