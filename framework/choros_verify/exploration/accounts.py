@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from choros.saga.machine.inputs import Answered
 from choros_verify.exploration import holds
 from choros_verify.exploration.books import Books, Carried, Ending, without
-from choros_verify.exploration.decisions import Deciding
+from choros_verify.exploration.orchestrator import OrchestratorModel
 from choros_verify.exploration.protocol import Protocol
 from choros_verify.exploration.wire import Bags, Deadline, Ordered, every
 
@@ -28,7 +28,7 @@ class Accounts:
     """All participants together are one number; behind it is a tuple with the books of each step."""
 
     def __init__(
-        self, carry_out: CarryingOut, orchestrator: Deciding, protocol: Protocol, wire: Bags, names: list[str],
+        self, carry_out: CarryingOut, orchestrator: OrchestratorModel, protocol: Protocol, wire: Bags, names: list[str],
         grow_old: bool = False,
     ) -> None:  # fmt: skip
         self._carry_out = carry_out

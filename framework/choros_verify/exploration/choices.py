@@ -23,7 +23,8 @@ from choros.saga.machine.instance import Instance
 from choros.saga.nodes.steps import Publish
 from choros.saga.plan import Planned
 from choros_verify.exploration import holds
-from choros_verify.exploration.decisions import Decided, Deciding, Given, givens
+from choros_verify.exploration.decisions import Decided, Given, givens
+from choros_verify.exploration.orchestrator import OrchestratorModel
 from choros_verify.exploration.protocol import Protocol
 from choros_verify.exploration.wire import Bags
 
@@ -46,7 +47,9 @@ class Choice(NamedTuple):
 class Choices:
     """Knows them all."""
 
-    def __init__(self, orchestrator: Deciding, protocol: Protocol, wire: Bags, acts: frozenset[ActKind]) -> None:
+    def __init__(
+        self, orchestrator: OrchestratorModel, protocol: Protocol, wire: Bags, acts: frozenset[ActKind]
+    ) -> None:
         self._orchestrator = orchestrator
         self._protocol = protocol
         self._wire = wire

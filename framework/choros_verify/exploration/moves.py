@@ -23,8 +23,9 @@ from choros_verify.exploration import holds
 from choros_verify.exploration.accounts import Accounts
 from choros_verify.exploration.books import without
 from choros_verify.exploration.choices import ActKind, Choice, Choices
-from choros_verify.exploration.decisions import Decided, Deciding, Given, Stored
+from choros_verify.exploration.decisions import Decided, Given, Stored
 from choros_verify.exploration.events import Happening
+from choros_verify.exploration.orchestrator import OrchestratorModel
 from choros_verify.exploration.protocol import Protocol
 from choros_verify.exploration.states import Left, WorldState
 from choros_verify.exploration.wire import Bags, Ordered, every, one, put
@@ -36,8 +37,8 @@ class Moves:
     """Says what can happen. While it does, `event` is what it is trying: a Violation is that event's."""
 
     def __init__(
-        self, orchestrator: Deciding, accounts: Accounts, protocol: Protocol, wire: Bags, acts: frozenset[ActKind],
-        reduce: bool,
+        self, orchestrator: OrchestratorModel, accounts: Accounts, protocol: Protocol, wire: Bags,
+        acts: frozenset[ActKind], reduce: bool,
     ) -> None:  # fmt: skip
         self._orchestrator = orchestrator
         self._accounts = accounts
