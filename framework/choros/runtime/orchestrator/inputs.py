@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -23,15 +23,15 @@ Rejected = tuple[Work, ChorosError]
 
 @dataclass(frozen=True, slots=True)
 class Sorted:
-    """Told apart by ids alone, before anybody knows the declaration."""
+    """What came for one saga, told apart."""
 
     fresh: Sequence[Work]
     repeated: Sequence[Work]
     rejected: Sequence[Rejected]
 
-    def judged(self, meant: Callable[[Work], Input]) -> Judged:
-        """What each means to a declaration; what repeats one that counts; what nothing can have asked for, of which
-        `meant` raises MessageRejected."""
+    def judged(self, meant: Callable[[Work], Input]) -> tuple[Sorted, Sequence[Input]]:
+        """What the fresh work means to a declaration. `meant` raises MessageRejected for what nothing can have asked
+        for; of what then is left under one id the first counts, which the others repeat."""
         inputs: dict[Work, Input] = {}
         repeated, rejected, taken = list(self.repeated), list(self.rejected), set[str]()
         for work in self.fresh:
@@ -40,29 +40,22 @@ class Sorted:
             except MessageRejected as unfit:
                 rejected.append((work, unfit))
                 continue
-            if work.id in taken:
+            if work.id and work.id in taken:
                 repeated.append(work)
             else:
                 inputs[work] = given
-                taken.update([work.id] if work.id else [])
-        return Judged(inputs, repeated, rejected)
+                taken.add(work.id)
+        return Sorted(list(inputs), repeated, rejected), list(inputs.values())
 
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """The inputs of a decision, and what is none."""
-
-    inputs: Mapping[Work, Input]
-    repeated: Sequence[Work]
-    rejected: Sequence[Rejected]
-
-    def without(self, strays: Collection[str]) -> Judged:
-        """The same, where the machine says of these ids that no command of the saga asked for them."""
+    def without(self, strays: Collection[str]) -> Sorted:
+        """The same, where the machine says of replies with these ids that no command of the saga asked for them."""
+        if not strays:
+            return self
         stray = MessageRejected("No command of this saga asked for this reply.")
-        return Judged(
-            {work: given for work, given in self.inputs.items() if work.id not in strays},
+        return Sorted(
+            [work for work in self.fresh if work.id not in strays],
             [work for work in self.repeated if work.id not in strays],
-            [*self.rejected, *((work, stray) for work in (*self.inputs, *self.repeated) if work.id in strays)],
+            [*self.rejected, *((work, stray) for work in (*self.fresh, *self.repeated) if work.id in strays)],
         )
 
 

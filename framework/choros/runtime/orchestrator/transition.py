@@ -59,19 +59,17 @@ class Transitions:
     def _decide(self, saga: Saga[Any], before: Instance, loaded: Loaded, given: Sorted, now: float) -> Folded:
         record = loaded.record
         versions = (record.saga_version, *before.moved_from)
-        judged = given.judged(lambda work: _meant(work, saga, versions, loaded))
-        inputs = [*_were_set_aside(record, saga, versions), *judged.inputs.values()]
-        decision = decide(saga, before, inputs, now)
-        judged = judged.without(decision.strays)
-        done = list(judged.inputs)
+        given, inputs = given.judged(lambda work: _meant(work, saga, versions, loaded))
+        decision = decide(saga, before, [*_were_set_aside(record, saga, versions), *inputs], now)
+        given = given.without(decision.strays)
         events, late = told(decision.events, record.late)
         if decision.instance == before and not events and not record.undecided:
-            return Folded(done, judged.repeated, judged.rejected, before)
-        after, kept = replace(record, late=late), known_again(done, decision.events, events)
-        transition = self._transition(after, saga, replace(decision, events=events), kept, now, _signed(done))
+            return Folded(given.fresh, given.repeated, given.rejected, before)
+        after, kept = replace(record, late=late), known_again(given.fresh, decision.events, events)
+        transition = self._transition(after, saga, replace(decision, events=events), kept, now, _signed(given.fresh))
         if decision.withdraws:
             transition = replace(transition, sent=tuple(loaded.unsent))
-        return Folded(done, judged.repeated, judged.rejected, decision.instance, decision.events, transition)
+        return Folded(given.fresh, given.repeated, given.rejected, decision.instance, decision.events, transition)
 
     def _begin(self, works: Sequence[Work], now: float) -> Folded:
         starts = [(work, work.given) for work in works if isinstance(work.given, Start)]
@@ -127,7 +125,7 @@ class Transitions:
 
     def _after(self, record: Record, taken: Sequence[Work], now: float) -> Record:
         """The record with its inputs taken in, the replies among them for later."""
-        kept = tuple(work.given.dumps() for work in taken if isinstance(work.given, Unjudged))
+        kept = tuple(work.given.envelope.dumps() for work in taken if isinstance(work.given, Unjudged))
         undecided = record.undecided + kept
         received = (*record.received, *(work.id for work in taken))
         return self._next(record, now, received=received, undecided=undecided)

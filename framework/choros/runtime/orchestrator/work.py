@@ -56,10 +56,6 @@ class Unjudged:
         """The envelope's."""
         return self.envelope.id
 
-    def dumps(self) -> str:
-        """To be set aside."""
-        return self.envelope.dumps()
-
     @classmethod
     def loads(cls, text: str) -> Unjudged:
         """One that was set aside; raises DeclaredOtherwise where a newer choros did so."""
