@@ -118,6 +118,11 @@ REMOVALS = (
         (f"{ORCHESTRATOR}::test_a_commit_whose_answer_is_lost_is_recognised_as_its_own",),
     ),
     Removal(
+        7, "so is what was taken in long ago", "runtime.orchestrator.received.taken_in",
+        "if loaded.entries[name]", "if loaded.entries[name] == name",
+        ("tests/runtime/test_received.py::test_an_input_whose_id_is_apart_is_not_taken_in_again",),
+    ),
+    Removal(
         8, "a failure counts only for its own attempt", "saga.machine.machine._failed",
         "(answer.key.operation, answer.attempt)",
         "(answer.key.operation, leg.attempt)",

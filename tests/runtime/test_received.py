@@ -10,10 +10,11 @@ from dataclasses import replace
 
 import pytest
 
+from choros.desk.export import exported
 from choros.errors import ChorosError
 from choros.runtime.client.client import Client
 from choros.runtime.orchestrator.decider import Decider, Fold
-from choros.runtime.orchestrator.received import MOST_KEPT
+from choros.runtime.orchestrator.received import MOST_KEPT, every_id
 from choros.runtime.orchestrator.transition import Transitions
 from choros.runtime.orchestrator.work import Due, Folded, Work
 from choros.saga.machine.inputs import Lacking, PauseRequested, ResumeRequested
@@ -125,6 +126,19 @@ async def test_an_old_record_that_has_them_all_lets_go_of_the_older_ones(stage: 
     now, apart = await all_of(stage.store, saga_id)
     assert (len(now.received), len(apart), Instance.loads(now.state).apart) == (MOST_KEPT, 469, 469)
     assert (await decider.ask(act(saga_id, 0, "old-3"))).repeated
+
+
+async def test_an_export_has_them_all_the_oldest_first(stage: Stage, begun: Begun) -> None:
+    saga_id, decider = begun
+    for number in range(MOST_KEPT + 20):
+        await decider.ask(act(saga_id, number))
+    (line,) = [one async for one in exported(stage.store)]
+    assert line["received"][1:] == tuple(f"act-{number}" for number in range(MOST_KEPT + 20))
+
+
+def test_the_order_of_inputs_is_that_in_which_they_left_the_record() -> None:
+    entries = {"received:b": "10", "lines[3].reserve": "{}", "received:a": "9"}
+    assert every_id(Loaded(creation(received=("c", "d")).record, entries=entries)) == ("a", "b", "c", "d")
 
 
 def test_what_is_written_for_an_input_does_not_grow_with_how_many_there_were() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -192,13 +193,28 @@ async def test_a_restart_of_the_server_is_survived(
     await stored(store, after(made))
 
 
+async def test_where_somebody_has_made_something_else_of_its_entries_a_record_cannot_be_read_with_them(
+    private_redis: PrivateRedis, ruinable: Redis, opened: Opening
+) -> None:
+    store = await opened(RedisStore(private_redis.url, "shop"))
+    made = [replace(creation(saga_id), entries={"a": "1"}) for saga_id in ("sick", "well")]
+    await stored(store, *made)
+    await ruinable.set("{shop}:entries:sick", "nothing")
+    for names in (None, ["a"]):
+        found = await store.load(["sick", "well"], {"sick": names, "well": names})
+        assert (found["sick"].record.unreadable, found["sick"].entries) == ("head", {})
+        assert (found["well"].record, found["well"].entries) == (made[1].record, {"a": "1"})
+    again = [replace(after(one), entries={"a": "2"}) for one in made]
+    assert list(await store.commit(again)) == [Committed.REFUSED, Committed.OK]
+
+
 async def test_all_keys_share_one_hash_tag_and_none_expires(
     private_redis: PrivateRedis, ruinable: Redis, opened: Opening
 ) -> None:
     store = await opened(RedisStore(private_redis.url, "shop"))
-    await stored(store, creation("s1", command("c1"), wake_at=5.0))
+    await stored(store, replace(creation("s1", command("c1"), wake_at=5.0), entries={"a": "1"}))
     keys: list[Any] = await ruinable.keys()
-    assert len(keys) == 10
+    assert len(keys) == 11
     assert all(key.startswith(b"{shop}:") for key in keys)
     assert [await ruinable.ttl(key) for key in keys] == [-1] * len(keys)
 

@@ -10,6 +10,8 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -162,6 +164,15 @@ async def test_what_sqlite_cannot_take_harms_nobody_else(tmp_path: Path, opened:
     ok = Committed.OK
     assert answers == [[ok], [ok, Committed.REFUSED, ok], [ok, ok]]
     assert set(await store.load(["bad", "s0", "s1", "s2", "s3", "s4"])) == {one.record.saga_id for one in good}
+
+
+async def test_an_entry_that_somebody_has_made_something_else_of_is_not_there(tmp_path: Path, opened: Opening) -> None:
+    store = await opened(SqliteStore(tmp_path / "sagas.db"))
+    await stored(store, replace(creation("s1"), entries={"a": "1", "b": "2"}))
+    with closing(sqlite3.connect(tmp_path / "sagas.db")) as file, file:
+        file.execute("UPDATE entry SET text = x'ff' WHERE name = 'a'")
+    assert (await store.load(["s1"], {"s1": None}))["s1"].entries == {"b": "2"}
+    assert (await store.load(["s1"], {"s1": ["a", "b"]}))["s1"].entries == {"a": "", "b": "2"}
 
 
 async def test_marks_reach_the_disk_without_a_commit(tmp_path: Path, opened: Opening) -> None:

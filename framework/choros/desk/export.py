@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
 from choros.desk.republish import changed, pages
 from choros.runtime.orchestrator.history import as_data
+from choros.runtime.orchestrator.received import every_id
 from choros.store.records import listed
 from choros.store.sagas import HistoryRow, Record, Store
 
@@ -31,8 +32,8 @@ async def exported(
 async def _whole(store: Store, record: Record) -> dict[str, Any] | None:
     """The record as it is once its history was read; nothing where it was deleted in between."""
     history = await store.history(record.saga_id)
-    now = (await store.load([record.saga_id])).get(record.saga_id)
-    return None if now is None or now.record.gone else _line(now.record, history)
+    now = (await store.load([record.saga_id], {record.saga_id: None})).get(record.saga_id)
+    return None if now is None or now.record.gone else _line(replace(now.record, received=every_id(now)), history)
 
 
 def _line(record: Record, history: Sequence[HistoryRow]) -> dict[str, Any]:

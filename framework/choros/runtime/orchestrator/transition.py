@@ -136,8 +136,8 @@ class Transitions:
     def _transition(
         self, record: Record, saga: Saga[Any], decision: Decision, taken: Sequence[str], now: float, signed: Signed
     ) -> Transition:
-        received, apart = kept_and_apart((*record.received, *taken))
         instance = decision.instance
+        received, apart = kept_and_apart((*record.received, *taken), instance.apart)
         if apart:
             instance = replace(instance, apart=instance.apart + len(apart))
         self._bodies.vouch(saga, instance)
