@@ -1,19 +1,24 @@
-"""The proof: every interleaving of a declared saga, and the real runtime in a simulated world."""
+"""The proof: every interleaving of a declared saga, and the real runtime in a simulated world.
 
-from choros_verify.exploration import LONG, SHORT, Bounds, ExplorationReport, explore
-from choros_verify.simulation import (
-    Fault,
-    PersonAct,
-    Result,
-    RunPlan,
-    Scene,
-    ScriptLine,
-    Tally,
-    campaign,
-    plan_for,
-    shrink,
-    simulate,
-)
+found = explore(my_saga)                       # one duplicate, one crash, one retry; every refusal, timer, cancel
+assert found.complete, "\\n".join(found.story)
+
+result = simulate(app, seed=7)                 # one run of your application, with whatever that seed brings
+assert not result.violations, result.story
+
+scene = Scene(app, starts=[(my_saga, MyStart(...))])   # made once, for many runs
+for seed in range(300):
+    assert not scene.examine(plan_for(seed, scene.setting)).violations
+"""
+
+from choros_verify.exploration.bounds import LONG, SHORT, Bounds
+from choros_verify.exploration.report import ExplorationReport, explore
+from choros_verify.simulation.campaign import Tally, campaign
+from choros_verify.simulation.examining import Result, Scene, simulate
+from choros_verify.simulation.faults import Fault
+from choros_verify.simulation.planning import plan_for
+from choros_verify.simulation.script import PersonAct, RunPlan, ScriptLine
+from choros_verify.simulation.shrinking import shrink
 
 __all__ = [
     "LONG", "SHORT", "Bounds", "ExplorationReport", "Fault", "PersonAct", "Result", "RunPlan", "Scene",

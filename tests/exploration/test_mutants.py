@@ -5,8 +5,11 @@ from typing import Any
 
 import pytest
 
-from choros_verify.exploration import MUTANTS, Bounds, Exploration, Left, Mutant, try_mutant
-from choros_verify.exploration.trial import LONGEST_STORY, Tried
+from choros_verify import Bounds
+from choros_verify.exploration.explore import Exploration
+from choros_verify.exploration.mutants import MUTANTS, Mutant
+from choros_verify.exploration.states import Left
+from choros_verify.exploration.trial import LONGEST_STORY, Tried, try_mutant
 from tests.exploration.trips import trip_saga
 from tests.saga.shop import ORDER, order_saga, parcel_saga
 

@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 
 from choros import Saga
-from choros_verify.exploration import Bounds, Exploration, Left
+from choros_verify import Bounds
+from choros_verify.exploration.explore import Exploration
+from choros_verify.exploration.states import Left
 from tests.exploration.trips import trip_saga
 from tests.saga.shop import order_saga, parcel_saga
 

@@ -5,7 +5,10 @@ from typing import Any
 import pytest
 
 from choros import Saga, Step
-from choros_verify.exploration import LONG, Bounds, Exploration, Left, explore, lines, report
+from choros_verify import LONG, Bounds, explore
+from choros_verify.exploration.explore import Exploration
+from choros_verify.exploration.report import lines, report
+from choros_verify.exploration.states import Left
 from reference_services.order.saga import order_saga as reference_saga
 from tests.exploration.trips import BookRoom, BookTrip, cancel_room, five_saga, trip_saga
 from tests.saga.shop import order_saga, parcel_saga

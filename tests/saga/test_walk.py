@@ -7,7 +7,11 @@ from typing import Any
 import pytest
 
 from choros.saga.saga import Saga
-from choros_verify.exploration import MUTANTS, Bounds, Exploration, Left, explore, try_mutant
+from choros_verify import Bounds, explore
+from choros_verify.exploration.explore import Exploration
+from choros_verify.exploration.mutants import MUTANTS
+from choros_verify.exploration.states import Left
+from choros_verify.exploration.trial import try_mutant
 from tests.saga.shop import order_saga, parcel_saga
 
 

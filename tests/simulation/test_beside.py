@@ -6,7 +6,7 @@ import pytest
 
 from choros import App
 from choros.errors import UsageError
-from choros_verify.simulation import Fault, RunPlan, Scene, ScriptLine, plan_for
+from choros_verify import Fault, RunPlan, Scene, ScriptLine, plan_for
 from choros_verify.simulation.report import failure
 from choros_verify.simulation.stage import Troupe
 from tests.simulation.trip import app

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from choros_verify.simulation import RunPlan, Scene, campaign, plan_for
+from choros_verify import RunPlan, Scene, campaign, plan_for
 from choros_verify.simulation.campaign import CHUNK, Tally, sometimes
 from choros_verify.simulation.report import as_data, failed, failure, summary
 from tests.simulation.trip import app

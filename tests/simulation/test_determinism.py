@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from choros_verify.simulation import Scene, plan_for
+from choros_verify import Scene, plan_for
 from tests.simulation.trip import app
 
 ROOT = Path(__file__).parents[2]
 SEEDS = range(1, 25)
 DIGESTS = f"""
-from choros_verify.simulation import Scene, plan_for
+from choros_verify import Scene, plan_for
 from tests.simulation.trip import app
 scene = Scene(app)
 for seed in range({SEEDS.start}, {SEEDS.stop}):

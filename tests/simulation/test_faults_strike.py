@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from choros_verify.simulation import Fault, PersonAct, RunPlan, Scene, ScriptLine
+from choros_verify import Fault, PersonAct, RunPlan, Scene, ScriptLine
 from choros_verify.simulation.examining import Result
 from choros_verify.simulation.faults import KINDS, FaultKind
 from tests.simulation.trip import app

@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 from choros import App, Command, Done, Message, Pivot, Reply, Saga, Service
 from choros.errors import UsageError
 from choros.store.sqlite.barrier import SqliteTransaction
+from choros_verify import Fault, PersonAct, RunPlan, Scene, ScriptLine, campaign, simulate
 from choros_verify.commands.sim import app as command_line
-from choros_verify.simulation import Fault, PersonAct, RunPlan, Scene, ScriptLine, campaign, simulate
 from choros_verify.simulation.inventing import invent
 from choros_verify.simulation.report import summary
 from tests.simulation import library, trip

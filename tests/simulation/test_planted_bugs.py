@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from choros_verify.simulation import Result, Scene, plan_for, shrink
+from choros_verify import Result, Scene, plan_for, shrink
 from tests.simulation.planted import PLANTS, Plant
 from tests.simulation.trip import app
 

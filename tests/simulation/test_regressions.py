@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from choros_verify.simulation import Fault, RunPlan, Scene
+from choros_verify import Fault, RunPlan, Scene
 from tests.simulation.trip import app
 
 FOUND = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from choros.runtime.orchestrator import return_address
-from choros_verify.simulation import Fault, RunPlan, Scene, ScriptLine, plan_for
+from choros_verify import Fault, RunPlan, Scene, ScriptLine, plan_for
 from choros_verify.simulation.report import failure
 from tests.simulation.trip import app
 

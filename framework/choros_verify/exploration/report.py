@@ -4,23 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from choros.saga.saga import Saga
 from choros_verify.exploration.bounds import Bounds
 from choros_verify.exploration.events import Happening
+from choros_verify.exploration.explore import Exploration
 from choros_verify.exploration.search import Found, peak_mib
 from choros_verify.exploration.story import Teller
 
 SCHEMA = "choros.verify/1"
 """Raised when a field of the report changes its meaning or goes."""
-
-
-class Explored(Protocol):
-    """What was explored."""
-
-    saga: Saga[Any]
-    bounds: Bounds
 
 
 @dataclass(frozen=True)
@@ -58,7 +52,16 @@ class ExplorationReport:
         return {"schema": SCHEMA, **asdict(self)}
 
 
-def report(exploration: Explored, found: Found[Happening]) -> ExplorationReport:
+def explore(
+    saga: Saga[Any], bounds: Bounds | None = None, *, start: str = "", replies: Mapping[str, str] | None = None
+) -> ExplorationReport:
+    """Explore one saga; `start` is the body of its start message, `replies` are bodies by type name; what is missing is
+    made up. Raises UsageError."""
+    exploration = Exploration(saga, bounds or Bounds(), start=start, replies=replies or {})
+    return report(exploration, exploration.run())
+
+
+def report(exploration: Exploration, found: Found[Happening]) -> ExplorationReport:
     """Put into words what was found."""
     saga, bounds = exploration.saga, exploration.bounds
     violation = found.violation

@@ -21,7 +21,7 @@ from choros_verify.simulation.invariants import INVARIANTS, unfinished
 from choros_verify.simulation.inventing import invent
 from choros_verify.simulation.loop import OutOfSteps
 from choros_verify.simulation.plan_checks import check_plan
-from choros_verify.simulation.planning import Targets
+from choros_verify.simulation.planning import Targets, plan_for
 from choros_verify.simulation.script import RunPlan
 from choros_verify.simulation.stage import Replies, Troupe
 from choros_verify.simulation.world import World
@@ -177,3 +177,9 @@ def quietly() -> Iterator[None]:
         log.setLevel(before)
         if collecting:
             gc.enable()
+
+
+def simulate(app: App, seed: int, *, starts: Starts = (), replies: Replies | None = None) -> Result:
+    """One run of an application in a simulated world, with its story. Raises UsageError."""
+    scene = Scene(app, starts=starts, replies=replies)
+    return scene.examine(plan_for(seed, scene.setting), story=True)

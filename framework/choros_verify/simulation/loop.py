@@ -11,15 +11,13 @@ import heapq
 import random
 import sys
 import warnings
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from contextvars import Context, copy_context
 from typing import Any, TypeVarTuple, Unpack
 
-from choros_verify.simulation.faults import Fault
 from choros_verify.simulation.processes import LoopStep, Process, running
 
 Ts = TypeVarTuple("Ts")
-OnStep = Callable[[Process], Sequence[Fault]]
 
 
 class OutOfSteps(Exception):
