@@ -28,91 +28,67 @@ OfRound = Annotated[int | None, typer.Option(metavar="N", help="the round of the
 
 
 @dataclass(frozen=True, slots=True)
-class _Wanted:
-    """What every act is given."""
+class ActOptions:
+    """How every act is asked for."""
 
-    application: str
-    saga: str
-    by: str
-    reason: str
-    broker: str
-    store: str
-    shape: str
+    by: By = ""
+    reason: SagaReason = ""
+    broker: BrokerUrl = DEFAULT_BROKER
+    store: StoreUrl = DEFAULT_STORE
+    output: Output = "table"
 
-    def do(self, act: SagaAct) -> tuple[str, str]:
+    def do(self, application: str, saga: str, act: SagaAct) -> tuple[str, str]:
         """Do it, as this person; gives back the saga's id, too."""
+        format_named(self.output)
 
         async def signed(client: Client, _: App) -> tuple[str, str]:
-            its = await client.id_of(self.saga)
+            its = await client.id_of(saga)
             return its, await act(client.signed(self.by or whoever(), self.reason), its)
 
-        found: tuple[str, str] = with_client(self.application, Addresses(self.broker, self.store), signed)
+        found: tuple[str, str] = with_client(application, Addresses(self.broker, self.store), signed)
         return found
 
-    def tell(self, verb: str, act: SagaAct) -> None:
+    def tell(self, application: str, saga: str, verb: str, act: SagaAct) -> None:
         """Do it and say what it came to; exits with 1 if nothing was done."""
-        its, said = self.do(act)
+        its, said = self.do(application, saga, act)
         word, _, step = said.partition(" ")
-        if self.shape == "table":
+        if self.output == "table":
             print(answer(verb, word, step))
         else:
-            tell_value({"saga_id": its, "act": verb, "answer": word} | ({"step": step} if step else {}), self.shape)
+            tell_value({"saga_id": its, "act": verb, "answer": word} | ({"step": step} if step else {}), self.output)
         if word == "too_late":
             raise typer.Exit(1)
 
 
 @app.command("cancel", examples=["saga cancel shop o2 --reason 'the customer called'"])
-def cancel(
-    application: AppName,
-    saga: SagaId,
-    by: By = "",
-    reason: SagaReason = "",
-    broker: BrokerUrl = DEFAULT_BROKER,
-    store: StoreUrl = DEFAULT_STORE,
-    output: Output = "table",
-) -> None:
+def cancel(application: AppName, saga: SagaId, asked: ActOptions) -> None:
     """Ask for a saga to be undone; it says what that comes to."""
-    _Wanted(application, saga, by, reason, broker, store, format_named(output)).tell(
-        "cancel", lambda client, its: client.cancel(its)
-    )
+    asked.tell(application, saga, "cancel", lambda client, its: client.cancel(its))
 
 
 @app.command("retry", examples=["saga retry shop o2 --reason 'the bank is back'"])
-def retry(
-    application: AppName,
-    saga: SagaId,
-    step: OfStep = None,
-    round: OfRound = None,
-    by: By = "",
-    reason: SagaReason = "",
-    broker: BrokerUrl = DEFAULT_BROKER,
-    store: StoreUrl = DEFAULT_STORE,
-    output: Output = "table",
-) -> None:
+def retry(application: AppName, saga: SagaId, *, step: OfStep = None, round: OfRound = None, asked: ActOptions) -> None:
     """Try the step again at which a saga is parked."""
 
     async def again(client: Client, its: str) -> str:
         name, in_round = await client.parked_at(its, step, round)
         return f"{await client.retry(its, name, in_round)} {name}"
 
-    _Wanted(application, saga, by, reason, broker, store, format_named(output)).tell("retry", again)
+    asked.tell(application, saga, "retry", again)
 
 
 @app.command("skip", examples=['saga skip shop o2 -i \'{"tracking": "t-17"}\''])
 def skip(
     application: AppName,
     saga: SagaId,
+    *,
     step: OfStep = None,
     given: Annotated[
         str | None,
         typer.Option("-i", "--input", metavar="JSON", help="the reply to go on with; - for stdin; none for an undo"),
     ] = None,
     round: OfRound = None,
-    by: By = "",
-    reason: SagaReason = "",
-    broker: BrokerUrl = DEFAULT_BROKER,
-    store: StoreUrl = DEFAULT_STORE,
-    output: Output = "table",
+    asked: ActOptions,
 ) -> None:
     """Close the command of the step at which a saga is parked, and go on as if it had been answered so."""
 
@@ -124,7 +100,7 @@ def skip(
         reply = message_of(wanted.reply, given) if given is not None else None
         return f"{await client.skip(its, name, reply, in_round)} {name}"
 
-    _Wanted(application, saga, by, reason, broker, store, format_named(output)).tell("skip", close)
+    asked.tell(application, saga, "skip", close)
 
 
 @app.command("rerun", examples=["saga rerun shop o2 --from ship_order"])
@@ -132,19 +108,14 @@ def rerun(
     application: AppName,
     saga: SagaId,
     step: Annotated[str, typer.Option("--from", metavar="NAME", help="the first step that is carried out again")],
-    by: By = "",
-    reason: SagaReason = "",
-    broker: BrokerUrl = DEFAULT_BROKER,
-    store: StoreUrl = DEFAULT_STORE,
-    output: Output = "table",
+    asked: ActOptions,
 ) -> None:
     """Run a saga that has ended again from a step; it keeps what came before. Prints the id of the new instance."""
-    asked = _Wanted(application, saga, by, reason, broker, store, format_named(output))
-    before, after = asked.do(lambda client, its: client.rerun(its, step))
-    if asked.shape == "table":
+    before, after = asked.do(application, saga, lambda client, its: client.rerun(its, step))
+    if asked.output == "table":
         print(after)
     else:
-        tell_value({"saga_id": after, "act": "rerun", "run_again": before}, asked.shape)
+        tell_value({"saga_id": after, "act": "rerun", "run_again": before}, asked.output)
 
 
 @app.command("move", examples=["saga move shop o2 --to-version 2"])
@@ -152,43 +123,20 @@ def move(
     application: AppName,
     saga: SagaId,
     version: Annotated[int, typer.Option("--to-version", metavar="N", help="the version under which it goes on")],
-    by: By = "",
-    reason: SagaReason = "",
-    broker: BrokerUrl = DEFAULT_BROKER,
-    store: StoreUrl = DEFAULT_STORE,
-    output: Output = "table",
+    asked: ActOptions,
 ) -> None:
     """Let a stuck saga go on as another version, where both agree on all that it has come to."""
-    asked = _Wanted(application, saga, by, reason, broker, store, format_named(output))
-    asked.tell("move", lambda client, its: client.move(its, version))
+    asked.tell(application, saga, "move", lambda client, its: client.move(its, version))
 
 
 @app.command("pause", examples=["saga pause shop o2 --reason 'look first'"])
-def pause(
-    application: AppName,
-    saga: SagaId,
-    by: By = "",
-    reason: SagaReason = "",
-    broker: BrokerUrl = DEFAULT_BROKER,
-    store: StoreUrl = DEFAULT_STORE,
-    output: Output = "table",
-) -> None:
+def pause(application: AppName, saga: SagaId, asked: ActOptions) -> None:
     """Send nothing more for this saga until it is resumed."""
-    _Wanted(application, saga, by, reason, broker, store, format_named(output)).tell(
-        "pause", lambda client, its: client.pause(its)
-    )
+    asked.tell(application, saga, "pause", lambda client, its: client.pause(its))
 
 
 @app.command("resume", examples=["saga resume shop o2"])
-def resume(
-    application: AppName,
-    saga: SagaId,
-    by: By = "",
-    reason: SagaReason = "",
-    broker: BrokerUrl = DEFAULT_BROKER,
-    store: StoreUrl = DEFAULT_STORE,
-    output: Output = "table",
-) -> None:
+def resume(application: AppName, saga: SagaId, asked: ActOptions) -> None:
     """Go on with a paused saga."""
 
     async def go_on(client: Client, its: str) -> str:
@@ -196,4 +144,4 @@ def resume(
         happened = [one for row in (await client.show(its)).history for one in read_history(row.events)]
         return f"{word} {next((one.step for one in reversed(happened) if one.kind == word), '')}"
 
-    _Wanted(application, saga, by, reason, broker, store, format_named(output)).tell("resume", go_on)
+    asked.tell(application, saga, "resume", go_on)

@@ -13,20 +13,7 @@ import typer
 from choros.app.app import App
 from choros.cli import redrive
 from choros.cli.asking import AppName, BrokerUrl, Output, log_apart, run_until_done
-from choros.cli.desk import (
-    AtStep,
-    Because,
-    OfKind,
-    OfQueue,
-    OfSaga,
-    OfType,
-    OneId,
-    ParkedBefore,
-    ParkedSince,
-    desk_of,
-    letter_of,
-    wanted_of,
-)
+from choros.cli.desk import OfSaga, OneId, Which, desk_of, letter_of
 from choros.cli.letters import ACTS, columns, lines_of, row_of, whole_of
 from choros.cli.output import format_named, remark, tell_rows, tell_value
 from choros.cli.progress import working
@@ -46,14 +33,8 @@ app.add_typer(redrive.app)
 )
 def dead_list(
     application: AppName,
-    queue: OfQueue = "",
-    kind: OfKind = "",
-    type_: OfType = "",
-    because: Because = "",
-    saga: OfSaga = "",
-    step: AtStep = "",
-    older: ParkedBefore = "",
-    newer: ParkedSince = "",
+    *,
+    which: Which,
     limit: Annotated[int, typer.Option(min=1, metavar="N", help="how many at most")] = 50,
     skip: Annotated[int, typer.Option(min=0, metavar="N", help="pass over so many first")] = 0,
     broker: BrokerUrl = DEFAULT_BROKER,
@@ -62,7 +43,7 @@ def dead_list(
     """List what is parked, queue by queue, the oldest of each first. Nothing is taken out."""
     log_apart()
     shape = format_named(output)
-    wanted = wanted_of(None, queue, kind, type_, because, saga, step, older, newer)
+    wanted = which.wanted()
     loaded = load_app(application)
 
     async def look() -> Listing:

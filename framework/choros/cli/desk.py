@@ -24,22 +24,47 @@ KINDS = ("command", "reply", "fact")
 
 LetterIds = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="as dead list shows them")]
 OneId = Annotated[str, typer.Argument(metavar="ID", help="as dead list shows it")]
-OfQueue = Annotated[str, typer.Option(metavar="NAME", help="parked from this queue: its name, or the last part of it")]
-OfKind = Annotated[str, typer.Option("--kind", metavar="KIND", help=", ".join(KINDS))]
-OfType = Annotated[str, typer.Option("--type", metavar="TYPE", help="of this type, with or without its version")]
-Because = Annotated[str, typer.Option(metavar="TEXT", help="with this in the reason why it was parked")]
 OfSaga = Annotated[str, typer.Option("--saga", metavar="NAME", help="of this saga: its name, or an instance's id")]
-AtStep = Annotated[str, typer.Option(metavar="NAME", help="of this step")]
-ParkedBefore = Annotated[
-    str, typer.Option("--older-than", metavar="AGE", help="parked before: 2h, 7d, or 2026-11-22T12:00")
-]
-ParkedSince = Annotated[
-    str, typer.Option("--newer-than", metavar="AGE", help="parked since: 2h, 7d, or 2026-11-22T12:00")
-]
 All = Annotated[bool, typer.Option("--all", help="all of them, where nothing else says which")]
 Most = Annotated[int | None, typer.Option("--limit", min=1, metavar="N", help="so many at most")]
 LetterReason = Annotated[str, typer.Option(metavar="TEXT", help="why; it is kept in the record of the act")]
 Yes = Annotated[bool, typer.Option("--yes", help="without being asked")]
+
+
+@dataclass(frozen=True, slots=True)
+class Which:
+    """Which dead letters are meant: those of which all is true that is said."""
+
+    queue: Annotated[
+        str, typer.Option(metavar="NAME", help="parked from this queue: its name, or the last part of it")
+    ] = ""
+    kind: Annotated[str, typer.Option("--kind", metavar="KIND", help=", ".join(KINDS))] = ""
+    type_: Annotated[str, typer.Option("--type", metavar="TYPE", help="of this type, with or without its version")] = ""
+    because: Annotated[str, typer.Option(metavar="TEXT", help="with this in the reason why it was parked")] = ""
+    saga: OfSaga = ""
+    step: Annotated[str, typer.Option(metavar="NAME", help="of this step")] = ""
+    older: Annotated[
+        str, typer.Option("--older-than", metavar="AGE", help="parked before: 2h, 7d, or 2026-11-22T12:00")
+    ] = ""
+    newer: Annotated[
+        str, typer.Option("--newer-than", metavar="AGE", help="parked since: 2h, 7d, or 2026-11-22T12:00")
+    ] = ""
+
+    def wanted(self, ids: Sequence[str] | None = None) -> WantedLetters:
+        """As the desk knows it; raises UsageError for a kind or a time that there is not."""
+        if self.kind and self.kind not in KINDS:
+            raise UsageError(*unknown(f"There is no kind {self.kind!r}.", self.kind, KINDS))
+        return WantedLetters(
+            ids=frozenset(ids or ()),
+            queue=self.queue,
+            kind=self.kind,
+            type=self.type_,
+            reason=self.because,
+            saga=self.saga,
+            step=self.step,
+            before=moment(self.older, now(), "--older-than") if self.older else inf,
+            since=moment(self.newer, now(), "--newer-than") if self.newer else 0.0,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,25 +102,6 @@ async def letter_of(loaded: App, broker: str, letter_id: str) -> Shown:
     if one is None:
         raise no_such([letter_id])
     return one
-
-
-def wanted_of(
-    ids: list[str] | None, queue: str, kind: str, type_: str, because: str, saga: str, step: str, older: str, newer: str
-) -> WantedLetters:
-    """Which are meant; raises UsageError for a kind or a time that there is not."""
-    if kind and kind not in KINDS:
-        raise UsageError(*unknown(f"There is no kind {kind!r}.", kind, KINDS))
-    return WantedLetters(
-        ids=frozenset(ids or ()),
-        queue=queue,
-        kind=kind,
-        type=type_,
-        reason=because,
-        saga=saga,
-        step=step,
-        before=moment(older, now(), "--older-than") if older else inf,
-        since=moment(newer, now(), "--newer-than") if newer else 0.0,
-    )
 
 
 def check_said(wanted: WantedLetters, everything: bool) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
-from typing import Annotated, Any, get_type_hints
+from collections.abc import Callable, Iterator
+from dataclasses import fields, is_dataclass
+from typing import Annotated, Any, cast, get_type_hints
 
 import typer
 
@@ -46,22 +47,32 @@ def _known(level: str) -> str:
 
 
 def told_everywhere(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The same command with these options."""
+    """The same command with these options. A parameter that is a dataclass stands for options: one for each field."""
+    hints = get_type_hints(function)
+    groups = {name: kind for name, kind in hints.items() if is_dataclass(kind) and isinstance(kind, type)}
 
     @functools.wraps(function)
-    def command(*given: Any, quiet: bool, log_level: str, **more: Any) -> Any:
+    def command(*, quiet: bool, log_level: str, **given: Any) -> Any:
         be_quiet(quiet or _outside["quiet"])
         _level["said"] = _known(log_level) or _level["outside"]
-        return function(*given, **more)
+        for name, kind in groups.items():
+            given[name] = kind(**{field.name: given.pop(field.name) for field in fields(kind)})
+        return function(**given)
 
-    hints = {**get_type_hints(function, include_extras=True), "quiet": Quiet, "log_level": LogLevel}
-    parameters = list(inspect.signature(function).parameters.values())
-    ours = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in OPTIONS]
-    defaults = {"quiet": False, "log_level": ""}
-    resolved = [
-        one.replace(annotation=hints[one.name], default=defaults.get(one.name, one.default))
-        for one in (*parameters, *ours)
-    ]
-    command.__dict__["__signature__"] = inspect.Signature(resolved, return_annotation=hints.get("return"))
-    command.__annotations__ = hints
+    options = [*_options(function), *_options(_everywhere)]
+    command.__dict__["__signature__"] = inspect.Signature(options, return_annotation=hints.get("return"))
+    command.__annotations__ = {one.name: one.annotation for one in options}
     return command
+
+
+def _everywhere(*, quiet: Quiet = False, log_level: LogLevel = "") -> None:
+    """What every command has."""
+
+
+def _options(function: Callable[..., Any]) -> Iterator[inspect.Parameter]:
+    hints = get_type_hints(function, include_extras=True)
+    for one in inspect.signature(function).parameters.values():
+        if is_dataclass(kind := hints[one.name]):
+            yield from _options(cast("Callable[..., Any]", kind))
+        else:
+            yield one.replace(annotation=kind, kind=inspect.Parameter.KEYWORD_ONLY)

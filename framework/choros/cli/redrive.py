@@ -11,25 +11,17 @@ import typer
 from choros.cli.asking import AppName, BrokerUrl, Output, log_apart, run_until_done
 from choros.cli.desk import (
     All,
-    AtStep,
-    Because,
     LetterIds,
     LetterReason,
     Most,
-    OfKind,
-    OfQueue,
-    OfSaga,
-    OfType,
     OneId,
-    ParkedBefore,
-    ParkedSince,
+    Which,
     Yes,
     acting,
     check_said,
     desk_of,
     letter_of,
     no_such,
-    wanted_of,
 )
 from choros.cli.editor import edited
 from choros.cli.letters import row_of
@@ -58,16 +50,10 @@ MOST_TOLD = 20
 )
 def dead_redrive(
     application: AppName,
+    *,
     ids: LetterIds = None,
     everything: All = False,
-    queue: OfQueue = "",
-    kind: OfKind = "",
-    type_: OfType = "",
-    because: Because = "",
-    saga: OfSaga = "",
-    step: AtStep = "",
-    older: ParkedBefore = "",
-    newer: ParkedSince = "",
+    which: Which,
     limit: Most = None,
     by: By = "",
     reason: LetterReason = "",
@@ -77,7 +63,7 @@ def dead_redrive(
     """Put dead letters back to where they were parked from: some by their ids, or all that the options say.
 
     Who has handled one already knows it again, so nothing is done twice. What fails again is parked again."""
-    wanted = wanted_of(ids, queue, kind, type_, because, saga, step, older, newer)
+    wanted = which.wanted(ids)
     check_said(wanted, everything)
     _act("redrive", application, wanted, Signature(by or whoever(), reason), broker, output, limit)
 
@@ -135,17 +121,11 @@ def dead_edit(
 @app.command("drop", examples=['dead drop shop 1d1f5763e636 --reason "test data"'])
 def dead_drop(
     application: AppName,
+    *,
     reason: LetterReason,
     ids: LetterIds = None,
     everything: All = False,
-    queue: OfQueue = "",
-    kind: OfKind = "",
-    type_: OfType = "",
-    because: Because = "",
-    saga: OfSaga = "",
-    step: AtStep = "",
-    older: ParkedBefore = "",
-    newer: ParkedSince = "",
+    which: Which,
     limit: Most = None,
     yes: Yes = False,
     by: By = "",
@@ -153,7 +133,7 @@ def dead_drop(
     output: Output = "table",
 ) -> None:
     """Let go of dead letters for good. The record of it keeps the beginning of each (`choros dead acts`)."""
-    wanted = wanted_of(ids, queue, kind, type_, because, saga, step, older, newer)
+    wanted = which.wanted(ids)
     check_said(wanted, everything)
     if not yes:
         limit = _asked(application, wanted, broker, limit)
