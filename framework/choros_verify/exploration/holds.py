@@ -19,7 +19,7 @@ from typing import Any
 
 from choros.saga.machine.inputs import Answered, Decision, Input, Release, TimerFired
 from choros.saga.machine.instance import Instance
-from choros.saga.nodes.steps import Pivot, Publish
+from choros.saga.nodes.steps import Publish
 from choros.saga.plan import Plan, Planned
 from choros.saga.saga import Saga
 from choros.wire.command_key import CommandKey
@@ -172,8 +172,3 @@ def _facts_due(plan: Plan, after: Instance, facts: Sequence[str]) -> list[str]:
 def _pair(planned: Planned) -> tuple[str, str]:
     """An early fact and its retraction."""
     return planned.action.builds.type_name, planned.undo.builds.type_name if planned.undo else ""
-
-
-def has_pivot(plan: Plan) -> bool:
-    """Whether there is a point of no return."""
-    return any(isinstance(planned.node, Pivot) for planned in plan.steps)

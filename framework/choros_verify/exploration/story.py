@@ -82,9 +82,10 @@ class Teller:
         assert event.carried
         assert event.ordered
         outcome = event.carried.outcome
-        words = _CARRIED[outcome.said].format(
+        said = outcome.said.removeprefix("settled ")
+        words = (_CARRIED[said] if said == outcome.said else _SETTLED + _CARRIED[said]).format(
             to=self._to(event.ordered.step), command=self._command(event.ordered),
-            code=outcome.reply.code if outcome.reply else "",
+            step=self._saga.plan.steps[event.ordered.step].name, code=outcome.reply.code if outcome.reply else "",
         )  # fmt: skip
         return words + ("" if outcome.crash else _TROUBLE_OF_COMMAND[event.trouble])
 
