@@ -167,7 +167,7 @@ REMOVALS = (
         (f"{ORCHESTRATOR}::test_a_reply_to_a_version_unknown_here_is_kept_for_a_worker_that_knows_it",),
     ),
     Removal(
-        12, "an envelope names its saga's version", "runtime.orchestrator.envelopes.Envelopes._envelope",
+        12, "an envelope names its saga's version", "runtime.orchestrator.envelopes.Envelopes._unsent",
         "saga_version=record.saga_version", "saga_version=record.saga_version + 1",
         (f"{ORCHESTRATOR}::test_every_message_names_its_saga_and_its_cause",),
     ),

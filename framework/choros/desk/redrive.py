@@ -49,10 +49,8 @@ class ActedOn:
 class Acts:
     """What a person does with dead letters."""
 
-    def __init__(
-        self, transport: LookingTransport, names: Names, by: Signature, clock: Callable[[], float] = now
-    ) -> None:
-        self._transport, self._names, self._signature, self._clock = transport, names, by, clock
+    def __init__(self, transport: LookingTransport, names: Names, by: Signature) -> None:
+        self._transport, self._names, self._signature = transport, names, by
 
     async def redrive(self, letter: DeadLetter, delivery: Delivery) -> ActedOn:
         """Put it back to where it was parked from."""
@@ -88,7 +86,7 @@ class Acts:
         return self._told(verb, letter)
 
     async def _note(self, verb: LetterVerb, letter: DeadLetter, **bodies: bytes) -> bool:
-        act: dict[str, Any] = {"id": fresh_id(), "at": rfc3339(self._clock()), "by": "", "reason": ""}
+        act: dict[str, Any] = {"id": fresh_id(), "at": rfc3339(now()), "by": "", "reason": ""}
         act |= {**self._signature.of(verb), "letter": letter.row()}
         for name, body in bodies.items():
             act |= _kept(name, body)

@@ -33,10 +33,9 @@ class _Overdue:
 class Absent:
     """What this orchestrator knows of the services that owe it an answer."""
 
-    def __init__(self, names: Names, ask: Ask, every: float = LOOK_EVERY) -> None:
+    def __init__(self, names: Names, ask: Ask) -> None:
         self._names = names
         self._ask_broker = ask
-        self._every = every
         self._overdue: dict[str, _Overdue] = {}
         self._some = asyncio.Event()
 
@@ -66,7 +65,7 @@ class Absent:
             while self._overdue:
                 for service in list(self._overdue):
                     await self._ask(service)
-                await asyncio.sleep(self._every)
+                await asyncio.sleep(LOOK_EVERY)
 
     async def _ask(self, service: str) -> None:
         seen = await self._ask_broker(self._queue(service))

@@ -29,12 +29,11 @@ from choros.store.sagas import ENDED, Loaded, Record, Transition
 class Transitions:
     """Makes transitions for the sagas of one application. Does no I/O."""
 
-    def __init__(self, app: App, reply_to: Callable[[], str] = str, new_id: Callable[[], str] = fresh_id) -> None:
+    def __init__(self, app: App, reply_to: Callable[[], str] = str) -> None:
         """`reply_to` says to which queue the replies to what is sent shall come."""
         self._app = app
-        self._new_id = new_id
         self._bodies = Bodies()
-        self._envelopes = Envelopes(f"/{app.namespace}/{app.name}", reply_to, new_id)
+        self._envelopes = Envelopes(f"/{app.namespace}/{app.name}", reply_to)
 
     def make(self, works: Sequence[Work], loaded: Loaded | None, now: float) -> Folded:
         """Fold the work on one saga into one transition; raises Lacking where what is loaded does not do for that."""
@@ -128,10 +127,7 @@ class Transitions:
         kept = tuple(work.given.envelope.dumps() for work in taken if isinstance(work.given, Unjudged))
         undecided = record.undecided + kept
         received = (*record.received, *(work.id for work in taken))
-        return self._next(record, now, received=received, undecided=undecided)
-
-    def _next(self, record: Record, now: float, **changes: Any) -> Record:
-        return replace(record, version=record.version + 1, transition=self._new_id(), updated_at=now, **changes)
+        return _next(record, now, received=received, undecided=undecided)
 
     def _transition(
         self, record: Record, saga: Saga[Any], decision: Decision, taken: Sequence[str], now: float, signed: Signed
@@ -141,16 +137,20 @@ class Transitions:
         if apart:
             instance = replace(instance, apart=instance.apart + len(apart))
         self._bodies.vouch(saga, instance)
-        after = self._next(
+        after = _next(
             record, now, received=received,
             status=instance.status, state=instance.dumps(), wake_at=instance.wake_at, undecided=(),
             fingerprint=saga.fingerprint.hash,
         )  # fmt: skip
-        outbox = self._envelopes.entries(after, decision, now)
+        outbox = self._envelopes.unsent(after, decision, now)
         facts = [entry.envelope for entry in outbox if entry.channel == "facts"]
         declared = "" if record.fingerprint else saga.fingerprint.text
         history = write_history(decision.events, facts, declared, signed)
         return Transition(after, record.transition, outbox, (), history, apart)
+
+
+def _next(record: Record, now: float, **changes: Any) -> Record:
+    return replace(record, version=record.version + 1, transition=fresh_id(), updated_at=now, **changes)
 
 
 def _meant(work: Work, saga: Saga[Any], versions: Collection[int], loaded: Loaded) -> Input:
