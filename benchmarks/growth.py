@@ -24,7 +24,7 @@ from benchmarks.shop import order, shop
 from choros.messages import Reply
 from choros.runtime.client.client import Client
 from choros.runtime.orchestrator.transition import Transitions
-from choros.runtime.orchestrator.work import Start, Work
+from choros.runtime.orchestrator.work import Start, Unjudged, Work
 from choros.sources import fresh_id, saga_id_for
 from choros.store.redis.sagas import RedisStore
 from choros.store.sagas import Loaded, Store, Transition, Unsent
@@ -51,13 +51,13 @@ class Pattern:
         """All four of them."""
         make, body = Transitions(APP).make, order(KEY).to_json()
         start = Start(fresh_id(), "order", 1, KEY, body, sha256(body.encode()).hexdigest())
-        made = [make([Work(MARK, start, start.id)], None, 0.0).transition]
+        made = [make([Work(MARK, start)], None, 0.0).transition]
         for reply in REPLIES:
             last = made[-1]
             assert last is not None
             answer = _reply_to(Envelope.loads(last.outbox[0].envelope), reply)
             loaded = Loaded(last.record, frozenset(entry.id for entry in last.outbox))
-            made.append(make([Work(MARK, answer, answer.id)], loaded, 0.0).transition)
+            made.append(make([Work(MARK, Unjudged(answer))], loaded, 0.0).transition)
         return [one for one in made if one]
 
     def stamped(self, number: int, at: float) -> Sequence[Transition]:
