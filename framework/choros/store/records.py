@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from choros.store.sagas import HistoryRow, Record
@@ -49,30 +50,29 @@ _FIELDS: dict[str, Callable[[object], bool]] = {
 }
 
 
-def record_of(saga_id: str, values: Iterable[object]) -> Record:
-    """The record with these values, in the order of its fields; marked as unreadable where one is not what it was."""
-    found: dict[str, Any] = dict(zip(_FIELDS, values, strict=False))
+def record_of(saga_id: str, found: Mapping[str, Any]) -> Record:
+    """The record with these values, by field; marked as unreadable where one is not what it was."""
     wrong = [name for name, fits in _FIELDS.items() if not fits(found.get(name))]
     if wrong:
         return unreadable(saga_id, wrong)
-    found["received"], found["undecided"] = tuple(found["received"]), tuple(found["undecided"])
-    return Record(saga_id=saga_id, **found)
+    lists = {"received": tuple(found["received"]), "undecided": tuple(found["undecided"])}
+    return Record(saga_id=saga_id, **{**found, **lists})
 
 
 def unreadable(saga_id: str, fields: Iterable[str]) -> Record:
     """In the place of a record that is there, and of which nothing is to be believed."""
-    return Record(
-        saga_id=saga_id, saga="", saga_version=0, key="", digest="", application="", version=0, transition="",
-        status="unreadable", state="", started_at=0.0, updated_at=0.0, unreadable=", ".join(fields),
-    )  # fmt: skip
+    return replace(_BLANK, saga_id=saga_id, status="unreadable", unreadable=", ".join(fields))
 
 
 def left_of(saga_id: str, saga: str, digest: str, status: str, ended_at: float) -> Record:
     """In the place of a record that was deleted after its retention."""
-    return Record(
-        saga_id=saga_id, saga=saga, saga_version=0, key="", digest=digest, application="", version=0, transition="",
-        status=status, state="", started_at=0.0, updated_at=ended_at, gone=True,
-    )  # fmt: skip
+    return replace(_BLANK, saga_id=saga_id, saga=saga, digest=digest, status=status, updated_at=ended_at, gone=True)
+
+
+_BLANK = Record(
+    saga_id="", saga="", saga_version=0, key="", digest="", application="", version=0, transition="", status="",
+    state="", started_at=0.0, updated_at=0.0,
+)  # fmt: skip
 
 
 def wanted_of(there: Mapping[str, str], names: Collection[str] | None) -> Mapping[str, str]:

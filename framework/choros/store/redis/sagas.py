@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Collection, Mapping, Sequence
+from operator import attrgetter
 from typing import Any
 
 from choros.sources import rerun_id_for
@@ -38,9 +39,12 @@ from choros.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 
-_HEAD = 13
-"""Values in the head of a record."""
-_LATER = ("", 0)
+_HEAD = (
+    "saga", "saga_version", "key", "digest", "application", "status", "started_at", "updated_at", "wake_at", "received",
+    "undecided", "fingerprint", "late",
+)  # fmt: skip
+"""All of a record but its state, which is JSON already and would only be escaped again."""
+_LATER = {"fingerprint": "", "late": 0}
 """What the last of them are where an older choros wrote it: schema version 1 had no fingerprint, 2 no count of late
 replies."""
 _LOAD_AT_ONCE = 64
@@ -325,25 +329,10 @@ def _named(kind: Kind) -> str:
 
 
 def _head(record: Record) -> str:
-    """All of the record but its state, which is JSON already and would only be escaped again."""
-    return json.dumps(
-        (
-            record.saga,
-            record.saga_version,
-            record.key,
-            record.digest,
-            record.application,
-            record.status,
-            record.started_at,
-            record.updated_at,
-            record.wake_at,
-            record.received,
-            record.undecided,
-            record.fingerprint,
-            record.late,
-        ),
-        separators=(",", ":"),
-    )
+    return json.dumps(_values(record), separators=(",", ":"))
+
+
+_values = attrgetter(*_HEAD)
 
 
 def _to_loaded(
@@ -358,9 +347,7 @@ def _to_loaded(
 
 def _to_record(saga_id: str, version: str, transition: str, head: str, state: str) -> Record:
     found = listed(head)
-    if not (isinstance(found, list) and _HEAD - len(_LATER) <= len(found) <= _HEAD and version.isdecimal()):
+    if not (isinstance(found, list) and 0 <= len(_HEAD) - len(found) <= len(_LATER) and version.isdecimal()):
         return unreadable(saga_id, ["head"])
-    found += _LATER[len(found) - _HEAD :] if len(found) < _HEAD else ()
-    saga, saga_version, key, digest, application, status, *later = found
-    values = [saga, saga_version, key, digest, application, int(version), transition, status, state, *later]
-    return record_of(saga_id, values)
+    values = {**_LATER, **dict(zip(_HEAD, found, strict=False))}
+    return record_of(saga_id, {**values, "version": int(version), "transition": transition, "state": state})

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from heapq import merge
 from itertools import islice
+from operator import attrgetter
 from typing import Any
 
 from choros.store.records import history_row_of, left_of, listed, record_of, wanted_of
@@ -26,18 +27,30 @@ from choros.store.sagas import (
     handed_out,
 )
 
-COLUMNS = (
-    "saga_id, saga, saga_version, start_key, digest, application, version, transition_id, "
-    "status, state, started_at, updated_at, wakes_at, received, undecided, fingerprint, late"
-)
-_MARKS = ", ".join("?" * 19)
+_FIXED = ("saga", "key", "digest", "application", "started_at")
+_CHANGING = (
+    "saga_version", "version", "transition", "status", "state", "updated_at", "wake_at", "fingerprint", "late",
+    "received", "undecided",
+)  # fmt: skip
+_NAMED = {"key": "start_key", "transition": "transition_id", "wake_at": "wakes_at"}
+"""Columns that are not called as the field is."""
+
+
+def _columns(fields: Iterable[str]) -> str:
+    return ", ".join(_NAMED.get(field, field) for field in fields)
+
+
+def _marks(count: int) -> str:
+    return ", ".join("?" * count)
+
+
+COLUMNS = _columns(("saga_id", *_FIXED, *_CHANGING))
 # What was forgotten must not begin anew as long as its start key is kept.
-_INSERT = f"""INSERT INTO record (scope, {COLUMNS}, due_at) SELECT {_MARKS}
+_INSERT = f"""INSERT INTO record (scope, {COLUMNS}, due_at) SELECT {_marks(len(_FIXED + _CHANGING) + 3)}
     WHERE NOT EXISTS (SELECT 1 FROM start_key WHERE scope = ? AND saga_id = ?)
     ON CONFLICT (scope, saga_id) DO NOTHING"""
 # Only what can change: an index on anything else is left alone.
-_UPDATE = """UPDATE record SET (saga_version, version, transition_id, status, state, updated_at, wakes_at, received,
-    undecided, fingerprint, late, due_at) = (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+_UPDATE = f"""UPDATE record SET ({_columns(_CHANGING)}, due_at) = ({_marks(len(_CHANGING) + 1)})
     WHERE scope = ? AND saga_id = ? AND version = ? AND transition_id = ?"""
 _HISTORY = "INSERT INTO history (scope, saga_id, version, at, events) VALUES (?, ?, ?, ?, ?)"
 _UNSENT = """INSERT OR REPLACE INTO outbox (scope, saga_id, id, channel, at, envelope)
@@ -66,7 +79,9 @@ def write(connection: sqlite3.Connection, scope: str, transition: Transition, no
         return Committed.CONFLICT
     delete_sent(connection, scope, ((record.saga_id, entry_id) for entry_id in transition.sent))
     if transition.outbox:
-        connection.executemany(_UNSENT, [_from_entry(scope, record, entry, now) for entry in transition.outbox])
+        these = {"scope": scope, "saga_id": record.saga_id, "now": now}
+        outbox = (these | {"id": e.id, "channel": e.channel, "envelope": e.envelope} for e in transition.outbox)
+        connection.executemany(_UNSENT, outbox)
     for name, text in transition.entries.items():
         place = scope, record.saga_id, name
         connection.execute(*((_ENTRY, (*place, text)) if text else (_NO_ENTRY, place)))
@@ -79,7 +94,7 @@ def write(connection: sqlite3.Connection, scope: str, transition: Transition, no
 def _write_record(connection: sqlite3.Connection, scope: str, transition: Transition) -> bool:
     record = transition.record
     if record.version == 1 and not transition.previous:
-        values = (scope, *_from_record(record), record.wake_at, scope, record.saga_id)
+        values = (scope, record.saga_id, *_fixed(record), *_changing(record), record.wake_at, scope, record.saga_id)
         return connection.execute(_INSERT, values).rowcount == 1
     expected = (scope, record.saga_id, record.version - 1, transition.previous)
     return connection.execute(_UPDATE, (*_changing(record), record.wake_at, *expected)).rowcount == 1
@@ -90,59 +105,20 @@ def delete_sent(connection: sqlite3.Connection, scope: str, sent: Iterable[tuple
     connection.executemany(_SENT, ((scope, *pair) for pair in sent))
 
 
-def _from_entry(scope: str, record: Record, entry: Unsent, now: float) -> dict[str, object]:
-    return {
-        "scope": scope,
-        "saga_id": record.saga_id,
-        "id": entry.id,
-        "channel": entry.channel,
-        "now": now,
-        "envelope": entry.envelope,
-    }
-
-
-def _from_record(record: Record) -> tuple[object, ...]:
-    return (
-        record.saga_id,
-        record.saga,
-        record.saga_version,
-        record.key,
-        record.digest,
-        record.application,
-        record.version,
-        record.transition,
-        record.status,
-        record.state,
-        record.started_at,
-        record.updated_at,
-        record.wake_at,
-        json.dumps(record.received),
-        json.dumps(record.undecided),
-        record.fingerprint,
-        record.late,
-    )
+_fixed, _changing_of = attrgetter(*_FIXED), attrgetter(*_CHANGING)
 
 
 def _changing(record: Record) -> tuple[object, ...]:
-    return (
-        record.saga_version,
-        record.version,
-        record.transition,
-        record.status,
-        record.state,
-        record.updated_at,
-        record.wake_at,
-        json.dumps(record.received),
-        json.dumps(record.undecided),
-        record.fingerprint,
-        record.late,
-    )
+    *values, received, undecided = _changing_of(record)
+    return (*values, json.dumps(received), json.dumps(undecided))
 
 
 def to_record(row: Sequence[Any]) -> Record:
     """The record in a row of `COLUMNS`."""
-    saga_id, *values, received, undecided, fingerprint, late = row
-    return record_of(saga_id, [*values, listed(received), listed(undecided), fingerprint, late])
+    saga_id, *values, received, undecided = row
+    return record_of(
+        saga_id, dict(zip(_FIXED + _CHANGING, (*values, listed(received), listed(undecided)), strict=True))
+    )
 
 
 def load(
