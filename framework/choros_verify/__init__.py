@@ -14,11 +14,11 @@ for seed in range(300):
 from choros_verify.exploration.bounds import LONG, SHORT, Bounds
 from choros_verify.exploration.report import ExplorationReport, explore
 from choros_verify.simulation.campaign import Tally, campaign
-from choros_verify.simulation.examining import Result, Scene, simulate
 from choros_verify.simulation.faults import Fault
-from choros_verify.simulation.planning import plan_for
+from choros_verify.simulation.plans import plan_for
+from choros_verify.simulation.reduction import shrink
+from choros_verify.simulation.scene import Result, Scene, simulate
 from choros_verify.simulation.script import PersonAct, RunPlan, ScriptLine
-from choros_verify.simulation.shrinking import shrink
 
 __all__ = [
     "LONG", "SHORT", "Bounds", "ExplorationReport", "Fault", "PersonAct", "Result", "RunPlan", "Scene",

@@ -16,8 +16,8 @@ from typing import Annotated
 import typer
 
 from choros import Addresses, ChorosError, Service, UsageError
-from choros.cli.everywhere import log_level
 from choros.cli.progress import waiting
+from choros.cli.verbosity import log_level
 from choros.cli.verbs import Verbs
 from choros.errors import unknown
 from choros.roles.loading import load_app

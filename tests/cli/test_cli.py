@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 
 from choros import cli
-from choros.cli.asking import run_until_done
+from choros.cli.options import run_until_done
 from choros.cli.words import answer, command, message_of
 from choros.errors import UsageError
 from choros.messages import Failure, Message
@@ -76,7 +76,7 @@ def choros(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "travel", raising=False)
-    monkeypatch.setattr(cli.asking, "configure_logging", lambda *_, **__: None)
+    monkeypatch.setattr(cli.options, "configure_logging", lambda *_, **__: None)
     monkeypatch.setattr(cli.application, "configure_logging", lambda *_, **__: None)
     for name in ("CHOROS_BROKER", "CHOROS_STORE", "CHOROS_NAMESPACE", "AMQP_URL", "REDIS_URL"):
         monkeypatch.delenv(name, raising=False)

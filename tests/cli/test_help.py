@@ -116,7 +116,7 @@ def test_quiet_leaves_the_answer(choros: Choros) -> None:
 
 def test_the_log_level_is_said_or_stands_in_the_environment(choros: Choros, monkeypatch: pytest.MonkeyPatch) -> None:
     levels: list[str] = []
-    monkeypatch.setattr(cli.asking, "configure_logging", lambda *_, level, **__: levels.append(level))
+    monkeypatch.setattr(cli.options, "configure_logging", lambda *_, level, **__: levels.append(level))
     started(choros)
     listed = ("saga", "list", "travel", *STORE)
     for words in (listed, (*listed, "--log-level", "debug"), ("--log-level", "ERROR", *listed)):

@@ -6,7 +6,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from choros.cli.leaving import at_work
+from choros.cli.departure import at_work
 from tests.patience import PATIENCE
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from choros.cli.beside import beside_lines
+from choros.cli.letters_of_saga import beside_lines
 from choros.cli.waits import waiting_lines
 from choros.desk.awaited import waits_for
 from choros.desk.dead_letters import dead_letter

@@ -234,7 +234,7 @@ async def test_what_is_printed(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> N
 
 async def asked_before_it_drops(desk: Desk, monkeypatch: pytest.MonkeyPatch, letter: str) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr("choros.cli.redrive.is_terminal", lambda _: True)
+        patched.setattr("choros.cli.dead_acts.is_terminal", lambda _: True)
         said = await desk.type("drop", APP, letter, "--reason", "test", code=1, given="n\n")
         assert "Drop 1 dead letter for good?" in said.stdout
         assert "nothing was dropped" in said.stderr

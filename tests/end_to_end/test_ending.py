@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from choros import Addresses, running
-from choros.cli.leaving import CLOSING_SECONDS, CUT_SHORT, SIGNALS, Leaving
+from choros.cli.departure import CLOSING_SECONDS, CUT_SHORT, SIGNALS, Leaving
 from choros.roles.addresses import client_of
 from tests.end_to_end.shop import entries, environment
 from tests.end_to_end.stuck_bell import Begin, app
@@ -150,7 +150,7 @@ async def test_what_a_handler_forks_ends_as_any_process_does(tmp_path: Path) -> 
 
 FORKING = """
 import os, signal, time
-from choros.cli.leaving import Leaving
+from choros.cli.departure import Leaving
 
 with Leaving(0.0):
     child = os.fork()

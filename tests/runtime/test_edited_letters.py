@@ -16,7 +16,7 @@ from choros.app.service import Service
 from choros.cli.bodies import Body
 from choros.cli.editor import edited
 from choros.desk.dead_letters import DeadLetter, StaysParked, dead_letter
-from choros.desk.editing import body_of, check_taken, with_body
+from choros.desk.edits import body_of, check_taken, with_body
 from choros.desk.parkings import WantedLetters
 from choros.desk.redrive import ActedOn, Acts, act_on_all
 from choros.errors import MessageRejected, UsageError

@@ -15,7 +15,7 @@ from choros.sources import rerun_id_for, saga_id_for
 from choros.store.memory.sagas import MemoryStore
 from choros.store.sagas import Committed
 from choros.testing.conformance.records import creation
-from choros_verify.simulation.inventing import invent
+from choros_verify.simulation.invention import invent
 from reference_services.order.app import app
 
 ORDER = app.saga("order")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from choros_verify import Fault, PersonAct, RunPlan, Scene, ScriptLine
-from choros_verify.simulation.examining import Result
 from choros_verify.simulation.faults import KINDS, FaultKind
+from choros_verify.simulation.scene import Result
 from tests.simulation.trip import app
 
 TARGETS: dict[FaultKind, str] = {

@@ -15,7 +15,7 @@ from choros.errors import UsageError
 from choros.store.sqlite.barrier import SqliteTransaction
 from choros_verify import Fault, PersonAct, RunPlan, Scene, ScriptLine, campaign, simulate
 from choros_verify.commands.sim import app as command_line
-from choros_verify.simulation.inventing import invent
+from choros_verify.simulation.invention import invent
 from choros_verify.simulation.report import summary
 from tests.simulation import library, trip
 from tests.simulation.planted import no_dedupe

@@ -16,10 +16,10 @@ from choros.saga.machine import machine
 from choros.saga.machine.turn import Turn
 from choros.saga.plan import Planned
 from choros.store.barrier import Row
-from choros_verify.simulation.examining import Scene
-from choros_verify.simulation.inventing import invent
+from choros_verify.simulation.invention import invent
 from choros_verify.simulation.real_code import every_combination, fixed_replies, run_case
 from choros_verify.simulation.real_code_cases import DOES, UNDOES, Case, Do, Undoing, all_pairs, cases, must_end
+from choros_verify.simulation.scene import Scene
 from reference_services.order.app import app
 from reference_services.order.saga import order_saga
 from tests.simulation import planted, trip

@@ -11,9 +11,9 @@ from typing import Annotated, Any
 import typer
 
 from choros.cli import application, contract, dead, facts, health, saga, schema, topology
-from choros.cli.everywhere import LogLevel, Quiet, said_outside
-from choros.cli.leaving import Leaving
+from choros.cli.departure import Leaving
 from choros.cli.output import styled
+from choros.cli.verbosity import LogLevel, Quiet, said_outside
 from choros.cli.verbs import Verbs
 from choros.errors import ChorosError, UsageError
 from choros.version import __version__

@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 
 from choros.app.app import App
-from choros.cli.asking import AppName, BrokerUrl, Output, SagaId, StoreUrl, with_client
+from choros.cli.options import AppName, BrokerUrl, Output, SagaId, StoreUrl, with_client
 from choros.cli.output import format_named, tell_value
-from choros.cli.signing import By, whoever
+from choros.cli.signature import By, whoever
 from choros.cli.verbs import Verbs
 from choros.cli.words import answer, fields_of, message_of
 from choros.errors import UsageError

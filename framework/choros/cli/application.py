@@ -11,11 +11,11 @@ import typer
 
 from choros.app.app import App
 from choros.app.settings import SETTINGS, Settings
-from choros.cli.asking import AppName, BrokerUrl, DatabaseUrl, Output, StoreUrl, run_until_done
+from choros.cli.departure import Leaving
 from choros.cli.drift import pinned, stranded_in
-from choros.cli.everywhere import log_level
-from choros.cli.leaving import Leaving
+from choros.cli.options import AppName, BrokerUrl, DatabaseUrl, Output, StoreUrl, run_until_done
 from choros.cli.output import format_named, tell_lines, tell_value
+from choros.cli.verbosity import log_level
 from choros.cli.verbs import Verbs
 from choros.errors import UsageError
 from choros.roles.addresses import DEFAULT_BROKER, DEFAULT_DATABASE, DEFAULT_STORE, Addresses

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from choros.app.contract import contract
-from choros.cli.asking import AppName
+from choros.cli.options import AppName
 from choros.cli.verbs import Verbs
 from choros.roles.loading import load_app
 

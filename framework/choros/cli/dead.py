@@ -11,10 +11,10 @@ from typing import Annotated, Any
 import typer
 
 from choros.app.app import App
-from choros.cli import redrive
-from choros.cli.asking import AppName, BrokerUrl, Output, log_apart, run_until_done
+from choros.cli.dead_acts import app as acts
 from choros.cli.desk import OfSaga, OneId, Which, desk_of, letter_of
 from choros.cli.letters import ACTS, columns, lines_of, row_of, whole_of
+from choros.cli.options import AppName, BrokerUrl, Output, log_apart, run_until_done
 from choros.cli.output import format_named, remark, tell_rows, tell_value
 from choros.cli.progress import working
 from choros.cli.verbs import Verbs
@@ -25,7 +25,7 @@ from choros.sources import now
 from choros.transport.refusals import NotDeclared
 
 app = Verbs(help="Look at what is parked, put it back, edit it, or drop it.")
-app.add_typer(redrive.app)
+app.add_typer(acts)
 
 
 @app.command(

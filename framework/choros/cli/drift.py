@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from choros.app.app import App
-from choros.cli.asking import log_apart, run_until_done
+from choros.cli.options import log_apart, run_until_done
 from choros.cli.words import existing, writable
 from choros.errors import ChorosError, UsageError
 from choros.roles.addresses import Addresses, opened_store

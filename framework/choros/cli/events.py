@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from choros.cli.asking import Output, SagaId, StoreUrl, found, log_apart
-from choros.cli.looking import MaybeApp, looking
+from choros.cli.options import Output, SagaId, StoreUrl, found, log_apart
 from choros.cli.output import Column, field, format_named, tell_rows
+from choros.cli.view import MaybeApp, looking
 from choros.roles.addresses import DEFAULT_STORE
 from choros.runtime.client.client import Account
 from choros.runtime.orchestrator.history import read_history

@@ -11,7 +11,7 @@ import typer
 
 from choros.app.app import App
 from choros.app.service import Service
-from choros.cli.asking import AppName, BrokerUrl, DatabaseUrl, Output, StoreUrl, log_apart, run_until_done
+from choros.cli.options import AppName, BrokerUrl, DatabaseUrl, Output, StoreUrl, log_apart, run_until_done
 from choros.cli.output import Column, field, format_named, remark, tell_rows
 from choros.cli.progress import Working, working
 from choros.cli.verbs import Verbs

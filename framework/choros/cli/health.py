@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from choros.cli.asking import Output
+from choros.cli.options import Output
 from choros.cli.output import format_named, tell_lines, tell_value
 from choros.cli.verbs import Verbs
 from choros.runtime.host.vitals import Report

@@ -8,8 +8,8 @@ import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from choros.cli.everywhere import OPTIONS
 from choros.cli.output import styled
+from choros.cli.verbosity import OPTIONS
 
 WIDEST = 100
 """Lines that are longer than this nobody reads."""

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from choros.cli.asking import Output, StoreUrl, log_apart, run_until_done
-from choros.cli.looking import MaybeApp, looking
+from choros.cli.options import Output, StoreUrl, log_apart, run_until_done
 from choros.cli.output import Column, ago, field, format_named, remark, status_colour, tell_rows
+from choros.cli.view import MaybeApp, looking
 from choros.cli.words import STATUSES, moment, status_named
 from choros.desk.overview import Overview, Summary, WantedSagas, overview
 from choros.roles.addresses import DEFAULT_STORE

@@ -12,7 +12,9 @@ import typer
 
 from choros.app.app import App
 from choros.cli import acts
-from choros.cli.asking import (
+from choros.cli.events import saga_events
+from choros.cli.letters_of_saga import beside_data, beside_lines, letters_beside
+from choros.cli.options import (
     AppName,
     BrokerUrl,
     Output,
@@ -23,13 +25,11 @@ from choros.cli.asking import (
     run_until_done,
     with_client,
 )
-from choros.cli.beside import beside_data, beside_lines, letters_beside
-from choros.cli.events import saga_events
-from choros.cli.looking import MaybeApp, looking
 from choros.cli.output import format_named, is_terminal, on_one_line, tell_lines, tell_value
 from choros.cli.overview import row_of, saga_list
 from choros.cli.progress import working
 from choros.cli.verbs import Verbs
+from choros.cli.view import MaybeApp, looking
 from choros.cli.waits import Unended, as_data, asking, run_and_tell, waiting_lines
 from choros.cli.words import (
     STATUSES,

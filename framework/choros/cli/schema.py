@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 import typer
 
 from choros.app.app import App
-from choros.cli.asking import AppName, DatabaseUrl, Output, log_apart, run_until_done
+from choros.cli.options import AppName, DatabaseUrl, Output, log_apart, run_until_done
 from choros.cli.output import format_named, remark, tell_rows
 from choros.cli.progress import waiting
 from choros.cli.verbs import Verbs

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from choros.app.app import App
-from choros.cli.asking import AppName, BrokerUrl, log_apart, run_until_done
+from choros.cli.options import AppName, BrokerUrl, log_apart, run_until_done
 from choros.cli.verbs import Verbs
 from choros.cli.words import lasting
 from choros.errors import UsageError

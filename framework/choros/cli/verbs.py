@@ -10,8 +10,8 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from choros.cli.everywhere import told_everywhere
 from choros.cli.help import page
+from choros.cli.verbosity import told_everywhere
 from choros.errors import UsageError
 
 APP = "application"

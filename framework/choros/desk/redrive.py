@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from choros.desk.dead_letters import DeadLetter, StaysParked, way_back
-from choros.desk.editing import edited_letter
+from choros.desk.edits import edited_letter
 from choros.desk.parkings import Shown, WantedLetters, shown
 from choros.runtime.orchestrator.signature import Signature
 from choros.sources import fresh_id, now

@@ -13,9 +13,9 @@ from typing import Annotated
 import typer
 
 from choros.app.app import App
-from choros.cli.asking import AppName
-from choros.cli.given import given_replies, given_starts
+from choros.cli.given_messages import given_replies, given_starts
 from choros.cli.interrupts import ends_when_told
+from choros.cli.options import AppName
 from choros.cli.output import tell_lines
 from choros.cli.progress import working
 from choros.cli.verbs import Verbs
@@ -23,11 +23,11 @@ from choros.cli.words import writable
 from choros.errors import UsageError
 from choros.roles.loading import load_app
 from choros_verify.simulation.campaign import Tally, campaign
-from choros_verify.simulation.examining import Result, Scene
-from choros_verify.simulation.inventing import invent
-from choros_verify.simulation.planning import plan_for
+from choros_verify.simulation.invention import invent
+from choros_verify.simulation.plans import plan_for
+from choros_verify.simulation.reduction import shrink
 from choros_verify.simulation.report import as_data, failed, failure, summary
-from choros_verify.simulation.shrinking import shrink
+from choros_verify.simulation.scene import Result, Scene
 from choros_verify.simulation.stage import always
 
 app = Verbs(help="An application in a simulated world, with faults.")

@@ -11,9 +11,9 @@ from typing import Annotated, Any
 import typer
 
 from choros.app.app import App
-from choros.cli.asking import AppName
-from choros.cli.given import given_replies, given_start
+from choros.cli.given_messages import given_replies, given_start
 from choros.cli.interrupts import ends_when_told
+from choros.cli.options import AppName
 from choros.cli.output import tell_lines
 from choros.cli.progress import Working, working
 from choros.cli.verbs import Verbs

@@ -24,7 +24,7 @@ from choros_verify.exploration.protocol import Protocol
 from choros_verify.exploration.search import Found, OnStates, Search
 from choros_verify.exploration.states import WorldState
 from choros_verify.exploration.wire import Bags
-from choros_verify.simulation.inventing import invent
+from choros_verify.simulation.invention import invent
 
 
 @dataclass

@@ -13,9 +13,9 @@ from typing import Any
 
 from choros.saga.nodes.steps import Publish, Step
 from choros.saga.saga import Saga
-from choros_verify.simulation.examining import Result, Scene
 from choros_verify.simulation.faults import KINDS
-from choros_verify.simulation.planning import plan_for
+from choros_verify.simulation.plans import plan_for
+from choros_verify.simulation.scene import Result, Scene
 
 CHUNK = 25
 """Seeds that a worker takes at once."""

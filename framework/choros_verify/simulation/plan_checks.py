@@ -9,7 +9,7 @@ from choros.errors import UsageError, unknown
 from choros.saga.nodes.steps import Publish
 from choros.saga.saga import Saga
 from choros_verify.simulation.faults import KINDS
-from choros_verify.simulation.planning import Targets
+from choros_verify.simulation.plans import Targets
 from choros_verify.simulation.script import BESIDE, Behaviour, RunPlan, ScriptLine
 
 

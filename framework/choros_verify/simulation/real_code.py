@@ -12,10 +12,10 @@ from typing import Any
 from choros.app.app import App
 from choros.messages import Message
 from choros.saga.saga import Saga
-from choros_verify.simulation.examining import Scene, judged, quietly
-from choros_verify.simulation.inventing import invent
+from choros_verify.simulation.invention import invent
 from choros_verify.simulation.real_code_cases import MOST, Case, cases, commanded, look_every, must_end
 from choros_verify.simulation.real_code_director import Director
+from choros_verify.simulation.scene import Scene, judged, quietly
 from choros_verify.simulation.script import RunPlan
 from choros_verify.simulation.stage import Replies, always
 from choros_verify.simulation.world import World

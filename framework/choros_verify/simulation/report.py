@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from choros_verify.simulation.campaign import Tally
-from choros_verify.simulation.examining import Result, Scene
 from choros_verify.simulation.faults import KINDS
+from choros_verify.simulation.scene import Result, Scene
 
 ENOUGH_TO_SEE_ALL = 5000
 """Runs after which whatever should happen sometimes must have happened."""

@@ -23,7 +23,7 @@ from choros.messages import Command, Reply
 from choros.names import LONGEST_NAME
 from choros.saga.nodes.steps import Publish
 from choros.transport.topology import Topology
-from choros_verify.simulation.inventing import invent
+from choros_verify.simulation.invention import invent
 from choros_verify.simulation.processes import running
 from choros_verify.simulation.script import ScriptLine
 from choros_verify.simulation.stores import SimTransaction

@@ -20,7 +20,7 @@ from choros.saga.saga import Saga
 from choros.sources import saga_id_for
 from choros.transport.port import Transport
 from choros.transport.topology import Topology
-from choros_verify.simulation.drifting import drifted
+from choros_verify.simulation.drift import drifted
 from choros_verify.simulation.evidence import settled
 from choros_verify.simulation.faults import Faults
 from choros_verify.simulation.observer import Observer

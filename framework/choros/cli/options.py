@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from choros.cli.everywhere import log_level
+from choros.cli.verbosity import log_level
 from choros.cli.words import command, lasting
 from choros.errors import SagaNotFound
 from choros.roles.addresses import Addresses, client_of

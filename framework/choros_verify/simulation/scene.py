@@ -18,10 +18,10 @@ from choros.saga.saga import Saga
 from choros_verify.simulation.evidence import Evidence
 from choros_verify.simulation.fact_invariants import fact_violations
 from choros_verify.simulation.invariants import INVARIANTS, unfinished
-from choros_verify.simulation.inventing import invent
+from choros_verify.simulation.invention import invent
 from choros_verify.simulation.loop import OutOfSteps
 from choros_verify.simulation.plan_checks import check_plan
-from choros_verify.simulation.planning import Targets, plan_for
+from choros_verify.simulation.plans import Targets, plan_for
 from choros_verify.simulation.script import RunPlan
 from choros_verify.simulation.stage import Replies, Troupe
 from choros_verify.simulation.world import World

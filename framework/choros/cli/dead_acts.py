@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from choros.cli.asking import AppName, BrokerUrl, Output, log_apart, run_until_done
 from choros.cli.desk import (
     All,
     LetterIds,
@@ -25,12 +24,13 @@ from choros.cli.desk import (
 )
 from choros.cli.editor import edited
 from choros.cli.letters import row_of
+from choros.cli.options import AppName, BrokerUrl, Output, log_apart, run_until_done
 from choros.cli.output import format_named, is_terminal, remark, tell_rows
 from choros.cli.progress import Working, working
-from choros.cli.signing import By, whoever
+from choros.cli.signature import By, whoever
 from choros.cli.verbs import Verbs
 from choros.desk.dead_letters import DeadLetter
-from choros.desk.editing import body_of, check_taken, with_body
+from choros.desk.edits import body_of, check_taken, with_body
 from choros.desk.parkings import Listing, WantedLetters, listing
 from choros.desk.redrive import ActedOn, Acts, LetterAct, act_on_all
 from choros.errors import MessageRejected, UsageError

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from choros_verify.simulation.examining import Result, Scene
+from choros_verify.simulation.scene import Result, Scene
 from choros_verify.simulation.script import BESIDE, RunPlan
 
 T = TypeVar("T")
