@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -10,8 +11,7 @@ import pytest
 
 from choros.errors import DeclaredOtherwise
 from choros.runtime.orchestrator.work import Due, Move, Start, Unjudged, Work
-from choros.saga.machine.inputs import PauseRequested
-from choros.store.records import listed
+from choros.saga.machine.inputs import Act, PauseRequested
 from choros.wire.envelope import Envelope
 from tests.carried.test_carried import HERE, VERSIONS
 
@@ -22,7 +22,8 @@ REPLY = Envelope(
 
 
 def test_each_is_known_by_an_id_of_its_own_but_that_the_store_has_handed_the_saga_out() -> None:
-    given = [PauseRequested("a1"), Start("a2", "", 1, "", "", ""), Move("a3", 2, ""), Unjudged(REPLY), Due()]
+    start, move = Start("a2", "", 1, "", "", ""), Move("a3", 2, "")
+    given: list[Act | Start | Move | Unjudged | Due] = [PauseRequested("a1"), start, move, Unjudged(REPLY), Due()]
     assert [Work("s1", one).id for one in given] == ["a1", "a2", "a3", "m1", ""]
 
 
@@ -32,7 +33,7 @@ def test_a_reply_that_an_older_version_has_set_aside_is_read(version: str) -> No
     with closing(sqlite3.connect(":memory:")) as left_behind:
         left_behind.executescript(Path(HERE, version, "sagas.sql").read_text(encoding="utf-8"))
         columns = left_behind.execute(f"SELECT undecided FROM {table}").fetchall()
-    (text,) = [one for (texts,) in columns for one in listed(texts)]
+    (text,) = [one for (texts,) in columns for one in json.loads(texts)]
     reply = Unjudged.loads(text)
     assert reply.envelope.subject == "set aside"
     assert reply.envelope.dumps() == text
