@@ -26,10 +26,10 @@ from choros.errors import (
     UsageError,
 )
 from choros.messages import Command, Done, Fact, Failure, Message, Reply
-from choros.roles.addresses import Addresses, client_of
-from choros.roles.roles import running
+from choros.roles.addresses import Addresses
+from choros.roles.roles import client_of, running
 from choros.runtime.client.client import Client, Outcome
-from choros.saga.nodes.steps import Pivot, Publish, Retriable, Step
+from choros.saga.nodes import Check, Pivot, Publish, Retriable, Step
 from choros.saga.policy import RetryPolicy
 from choros.saga.saga import Saga
 from choros.store.barrier import Transaction
@@ -40,7 +40,7 @@ from choros.transport.fact_log import FactLog
 from choros.version import __version__
 
 __all__ = [
-    "Addresses", "App", "BrokerMisconfigured", "BrokerUnreachable", "Call", "ChorosError", "Client", "Command",
+    "Addresses", "App", "BrokerMisconfigured", "BrokerUnreachable", "Call", "Check", "ChorosError", "Client", "Command",
     "DeclarationError", "DeclaredOtherwise", "Done", "Fact", "FactLog", "Failure", "MemoryTransaction", "Message",
     "MessageRejected", "MessageUnwritable", "Misconfigured", "Outcome", "OutcomePending", "Pivot", "Publish",
     "RedisTransaction", "Refused", "Reply", "Retriable", "RetryPolicy", "Saga", "SagaNotFound", "Service",

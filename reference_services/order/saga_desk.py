@@ -26,10 +26,9 @@ class SagaDesk:
 
     async def progress(self, saga_id: str) -> Progress:
         instance = (await self._client.show(saga_id)).instance
-        steps = zip(order_saga.plan.steps, instance.steps, strict=True)
         return Progress(
             saga_id,
             instance.status,
             Failure.from_json(instance.failure).code if instance.failure else "",
-            tuple(StepProgress(planned.name, state.progress) for planned, state in steps),
+            tuple(StepProgress(path, instance.state(path).progress) for path in order_saga.outline.leaves),
         )

@@ -237,7 +237,7 @@ async def read_words(store: Store) -> dict[int, Word]:
         page = await store.find(limit=500, cursor=cursor)
         for record in page.records:
             instance = Instance.loads(record.state)
-            words[int(record.key.rpartition("-")[2])] = Word(record.saga_id, instance.status, instance.parked)
+            words[int(record.key.rpartition("-")[2])] = Word(record.saga_id, instance.status, instance.why_parked)
         if not (cursor := page.cursor):
             return words
 

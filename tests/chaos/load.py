@@ -21,7 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from choros import Addresses, ChorosError, Client
-from choros.roles.addresses import client_of, opened_store
+from choros.roles.addresses import opened_store
+from choros.roles.roles import client_of
 from choros.store.sagas import Store
 from choros.telemetry.context import configure_logging
 from tests.chaos.scripts import script_of

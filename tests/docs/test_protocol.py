@@ -26,7 +26,7 @@ from choros.names import RESERVED_NAMES
 from choros.runtime.client.client import Client, Outcome
 from choros.runtime.orchestrator.orchestrator import Orchestrator
 from choros.runtime.participant.reply_outbox import UNROUTABLE_AFTER
-from choros.saga.nodes.steps import Pivot, Step
+from choros.saga.nodes import Pivot, Step
 from choros.saga.policy import RetryPolicy
 from choros.saga.saga import Saga
 from choros.sources import fresh_id

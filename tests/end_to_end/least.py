@@ -19,8 +19,7 @@ from typer.testing import CliRunner
 
 from choros import Addresses, App, Client
 from choros.cli.topology import app as topology_command
-from choros.roles.addresses import client_of
-from choros.roles.roles import open_role, run_together, stop_all
+from choros.roles.roles import client_of, open_role, run_together, stop_all
 from reference_services.analytics.service import analytics_service
 from reference_services.inventory.service import inventory_service
 from reference_services.inventory.stock import Stock

@@ -22,8 +22,8 @@ from choros import Addresses, App, Client
 from choros.cli.dead import app as dead_command
 from choros.cli.saga import app as saga_command
 from choros.errors import ChorosError
-from choros.roles.addresses import client_of, connected
-from choros.roles.roles import open_role, run_together
+from choros.roles.addresses import connected
+from choros.roles.roles import client_of, open_role, run_together
 from choros.sources import fresh_id
 from choros.transport.copies import dead_copy
 from choros.transport.inspection import LookingTransport

@@ -16,7 +16,7 @@ import pytest
 
 from choros import Addresses, running
 from choros.cli.departure import CLOSING_SECONDS, CUT_SHORT, SIGNALS, Leaving
-from choros.roles.addresses import client_of
+from choros.roles.roles import client_of
 from tests.end_to_end.shop import entries, environment
 from tests.end_to_end.stuck_bell import Begin, app
 from tests.patience import LATE, PATIENCE

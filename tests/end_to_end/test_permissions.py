@@ -215,7 +215,7 @@ def charged(saga_id: str, source: str) -> Envelope:
 
 
 async def progress(client: Client, saga_id: str) -> list[str]:
-    return [step.progress for step in (await client.show(saga_id)).instance.steps]
+    return [state.progress for state in (await client.show(saga_id)).instance.nodes.values()]
 
 
 async def parked(url: str, queue: str, count: int) -> list[str]:

@@ -14,8 +14,9 @@ from typer.testing import CliRunner
 from choros.cli import app as cli
 from choros.cli import waits
 from choros.errors import OutcomePending
-from choros.roles.addresses import Addresses, client_of, connected
+from choros.roles.addresses import Addresses, connected
 from choros.roles.loading import load_app
+from choros.roles.roles import client_of
 from tests.end_to_end.shop import remove
 from tests.end_to_end.stuck_bell import Begin
 

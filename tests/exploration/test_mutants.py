@@ -87,7 +87,7 @@ def test_a_mutant_changes_nothing_in_this_process() -> None:
 
     before = there()
     for one in MUTANTS:
-        one.under().begin(order_saga, "s", ORDER.to_json(), 0.0, cause="c")
+        one.under().begin(order_saga.tree, "s", ORDER.to_json(), 0.0, cause="c")
     assert there() == before
 
 

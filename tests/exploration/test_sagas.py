@@ -52,7 +52,7 @@ def test_five_steps_are_explored_to_the_end() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("saga", [trip_saga, parcel_saga], ids=["two steps", "every kind of node"])
 def test_effects_at_providers_keep_every_promise(saga: Saga[Any]) -> None:
-    names = frozenset(planned.name for planned in saga.plan.steps)
+    names = frozenset(saga.outline.leaves)
     found = explore(saga, Bounds(providers=names))
     assert found.complete, found.story
 
@@ -71,8 +71,7 @@ def test_a_deadline_of_the_saga_may_pass_at_every_moment() -> None:
 
 
 def replaced(saga: Saga[Any], **changes: Any) -> Saga[Any]:
-    nodes = [planned.node for planned in saga.plan.steps]
-    return Saga(saga.name, start=saga.start, steps=nodes, **changes)
+    return Saga(saga.name, start=saga.start, steps=saga.steps, **changes)
 
 
 def test_what_is_capped_is_not_called_complete() -> None:

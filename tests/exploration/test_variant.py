@@ -21,9 +21,9 @@ def kinds(decided: Decision) -> list[str]:
 
 def silent(decides: Any) -> Decision:
     """What comes of it when the first command stays unanswered for its whole timeout."""
-    begun = decides.begin(order_saga, "s", ORDERED, 0.0, cause="c")
+    begun = decides.begin(order_saga.tree, "s", ORDERED, 0.0, cause="c")
     waits = begun.instance.wake_at
-    decided: Decision = decides.decide(order_saga, begun.instance, [TimerFired()], waits)
+    decided: Decision = decides.decide(order_saga.tree, begun.instance, [TimerFired()], waits)
     return decided
 
 

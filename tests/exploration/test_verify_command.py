@@ -116,10 +116,10 @@ def test_every_combination_through_the_real_runtime(verify: Verify, tmp_path: Pa
 def test_a_saga_that_breaks_a_promise_exits_with_one_and_tells_the_story(
     verify: Verify, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from choros.saga.machine import machine
+    from choros.saga.machine import answers
     from choros_verify.exploration import mutated
 
-    monkeypatch.setattr(machine, "_is_awaited", mutated.always_awaited)
+    monkeypatch.setattr(answers, "_is_awaited", mutated.always_awaited)
     said = verify("travel", "--json", "found.json")
     assert said.code == 1
     assert "✖ a reply that came too late changed the saga (invariant 8)" in said.out

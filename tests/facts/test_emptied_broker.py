@@ -13,8 +13,8 @@ from pathlib import Path
 import aio_pika
 import pytest
 
-from choros.roles.addresses import Addresses, client_of
-from choros.roles.roles import open_role, run_together, stop_all
+from choros.roles.addresses import Addresses
+from choros.roles.roles import client_of, open_role, run_together, stop_all
 from choros.runtime.client.client import Client, Outcome
 from tests.end_to_end.shop import Ended, choros, until
 from tests.facts import newsroom

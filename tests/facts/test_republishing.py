@@ -24,8 +24,8 @@ from choros.cli.words import moment
 from choros.desk import republish as republishing
 from choros.desk.republish import put_out, released
 from choros.errors import BrokerUnreachable, UsageError
-from choros.roles.addresses import Addresses, client_of
-from choros.roles.roles import open_role, run_together, stop_all
+from choros.roles.addresses import Addresses
+from choros.roles.roles import client_of, open_role, run_together, stop_all
 from choros.runtime.subscriber.inbox import inbox_key, not_handled
 from choros.runtime.subscriber.order import remember
 from choros.store.barrier import Row, Transaction

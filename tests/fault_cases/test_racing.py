@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from choros.roles.addresses import client_of
+from choros.roles.roles import client_of
 from tests.end_to_end.shop import until
 from tests.fault_cases.conftest import MakeTrip
 from tests.fault_cases.trip import Plan, make_app

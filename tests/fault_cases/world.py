@@ -19,8 +19,8 @@ from typing import Any, TypeVar
 
 from choros import App, Client, Outcome
 from choros.errors import StoreUnreachable
-from choros.roles.addresses import client_of, connected
-from choros.roles.roles import run_together, stop_all
+from choros.roles.addresses import connected
+from choros.roles.roles import client_of, run_together, stop_all
 from choros.runtime.client.client import Account
 from choros.runtime.orchestrator.history import read_history
 from choros.transport.topology import topology

@@ -30,14 +30,14 @@ from choros.saga.machine.inputs import (
     TimerFired,
 )
 from choros.saga.machine.instance import Instance
-from choros.saga.nodes.steps import Publish
+from choros.saga.machine.walk import Tree
 from choros.saga.saga import Saga
 from choros.wire.command_key import CommandKey
 from choros_verify.exploration.holds import EDGES
 from tests.saga.shop import CHARGED, ORDER, RESERVED, SHIPPED
 
 REPLIES = {reply.type_name: reply for reply in (CHARGED, RESERVED, SHIPPED)}
-Decide = Callable[[Saga[Any], Instance, Sequence[Input], float], Decision]
+Decide = Callable[[Tree, Instance, Sequence[Input], float], Decision]
 acts = st.sampled_from([CancelRequested, PauseRequested, ResumeRequested, ResumeRequested])
 operations = st.sampled_from(["do", "undo", "close"])
 answers = st.sampled_from(["ok", "ok", "ok", "refused", "failed", "undeclared"])
@@ -48,7 +48,7 @@ class SagaMachine(RuleBasedStateMachine):
 
     def __init__(self, saga: Saga[Any], decide: Decide = machine.decide) -> None:
         super().__init__()
-        self._saga, self._decide = saga, decide
+        self._saga, self._outline, self._decide = saga, saga.outline, decide
         self.now = 1000.0
         self.count = 0
         self.network: list[Send] = []
@@ -62,7 +62,7 @@ class SagaMachine(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        decision = machine.begin(self._saga, "s", ORDER.to_json(), self.now, cause="start")
+        decision = machine.begin(self._saga.tree, "s", ORDER.to_json(), self.now, cause="start")
         self.instance = replace(decision.instance, status="running")
         self._take(decision, decision.instance)
 
@@ -110,7 +110,7 @@ class SagaMachine(RuleBasedStateMachine):
         return self._ok(send, Closed())
 
     def _step(self, send: Send) -> Any:
-        return self._saga.plan.find(send.key.path)
+        return self._outline.commanded(send.key.path)
 
     def _reply_to(self, send: Send) -> Reply:
         return REPLIES.get(self._step(send).command.reply_type.type_name, Done())
@@ -148,27 +148,27 @@ class SagaMachine(RuleBasedStateMachine):
     @rule(skip=st.booleans(), there=st.booleans(), later=st.booleans())
     def a_person_acts_on_a_step(self, skip: bool, there: bool, later: bool) -> None:
         self.count += 1
-        cursor = self.instance.cursor if there else 0
-        if cursor < len(self.instance.steps):
-            planned, round_ = self._saga.plan.steps[cursor], self.instance.steps[cursor].round
-            reply = REPLIES.get(planned.command.reply_type.type_name, Done()) if not _is_fact(planned) else Done()
-            act = f"act{self.count}"
-            given = SkipRequested(act, planned.name, round_, reply.to_json()) if skip else None
-            self._give(given or RetryRequested(act, planned.name, round_), later)
+        instance = self.instance
+        path = self._saga.at_work(instance) if there else self._outline.paths[0]
+        if path:
+            leaf, round_, act = self._outline.commanded(path), instance.state(path).round, f"act{self.count}"
+            reply = REPLIES.get(leaf.reply_type.type_name, Done()) if leaf else Done()
+            given = SkipRequested(act, path, round_, reply.to_json()) if skip else None
+            self._give(given or RetryRequested(act, path, round_), later)
 
     @rule(round_=st.integers(1, 3), operation=operations, path=st.sampled_from(["no", ""]))
     def a_forged_reply_arrives(self, round_: int, operation: Any, path: str) -> None:
         self.count += 1
-        key = CommandKey("s" if path else "other", path or self._saga.plan.steps[0].name, round_, operation)
+        key = CommandKey("s" if path else "other", path or self._outline.paths[0], round_, operation)
         before, forged = self.instance, Answered(f"f{self.count}", key, 1, "ok", "{}")
-        decision = self._decide(self._saga, before, [forged], self.now)
+        decision = self._decide(self._saga.tree, before, [forged], self.now)
         assert (decision.instance, decision.sends, decision.strays) == (before, (), (forged.id,))
 
     def _give(self, given: Input, later: bool) -> None:
         self.waiting.append(given)
         if not later or len(self.waiting) == 3:
             inputs, self.waiting = self.waiting, []
-            decision = self._decide(self._saga, self.instance, inputs, self.now)
+            decision = self._decide(self._saga.tree, self.instance, inputs, self.now)
             if len(inputs) > 1:
                 self._check_folded(inputs, decision)
             self._take(decision, self.instance)
@@ -180,7 +180,7 @@ class SagaMachine(RuleBasedStateMachine):
     def _one_by_one(self, inputs: Sequence[Input]) -> Any:
         instance, sends, facts = self.instance, (), ()  # type: tuple[Any, Any, Any]
         for given in inputs:
-            decision = self._decide(self._saga, instance, [given], self.now)
+            decision = self._decide(self._saga.tree, instance, [given], self.now)
             instance, sends, facts = decision.instance, sends + decision.sends, facts + decision.facts
         return instance, sends, facts
 
@@ -203,15 +203,14 @@ class SagaMachine(RuleBasedStateMachine):
 
     def _check_send(self, send: Send) -> None:
         """A `do` needs all before it; an undo, that nothing after it stands or can still come to stand."""
-        index = next(i for i, planned in enumerate(self._saga.plan.steps) if planned.name == send.key.path)
+        paths = [leaf.path for leaf in self._outline.commands]
+        index = paths.index(send.key.path)
         if send.key.operation == "do":
-            before = [planned for planned in self._saga.plan.steps[:index] if not _is_fact(planned)]
-            assert all(self._stands(planned.name) for planned in before), f"{send.key} came too early"
+            assert all(self._stands(path) for path in paths[:index]), f"{send.key} came too early"
         if send.key.operation == "undo":
             greatest = [s.not_after for s in self.network if s.key == send.key.of("do") and s.not_after is not None]
             assert send.not_after is not None and send.not_after >= max(greatest)
-            after = [planned.name for planned in self._saga.plan.steps[index + 1 :]]
-            assert not any(self._stands(name) for name in after), f"{send.key} came while a later step stands"
+            assert not any(self._stands(path) for path in paths[index + 1 :]), f"{send.key} came too early"
 
     def _stands(self, name: str) -> bool:
         """Done, or taken as done by a person."""
@@ -222,7 +221,7 @@ class SagaMachine(RuleBasedStateMachine):
         if not hasattr(self, "instance"):
             return
         instance = self.instance
-        legs = [state.leg for state in instance.steps if state.leg]
+        legs = [state.leg for state in instance.nodes.values() if state.leg]
         assert len(legs) <= 1, "two commands are awaited at once"
         if instance.terminal:
             assert instance.wake_at is None and not legs
@@ -230,22 +229,18 @@ class SagaMachine(RuleBasedStateMachine):
         elif instance.status != "parked" and not (instance.paused and not legs):
             assert instance.wake_at is not None, "nothing will ever wake the saga"
         if instance.status == "parked":
-            assert instance.parked and all(leg.due is None for leg in legs)
+            assert instance.why_parked and all(leg.due is None for leg in legs)
 
     def _check_end(self, instance: Instance) -> None:
-        names = [planned.name for planned in self._saga.plan.steps if not _is_fact(planned)]
+        names = [leaf.path for leaf in self._outline.commands]
         if instance.status == "completed":
             assert all(self._stands(name) for name in names), (instance.status, self.rows)
         else:
             assert "done" not in self.rows.values(), (instance.status, self.rows)
         types = [fact.type for fact in self.facts]
-        closing = self._saga.plan.completed if instance.status == "completed" else self._saga.plan.compensated
+        closing = self._outline.completed if instance.status == "completed" else self._outline.compensated
         assert types[len(types) - len(closing) :] == [builder.builds.type_name for builder in closing]
         assert len(types) == len(set(types)), f"a fact twice: {types}"
-
-
-def _is_fact(planned: Any) -> bool:
-    return isinstance(planned.node, Publish)
 
 
 def _seen(decision: Decision) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from choros.saga.nodes.steps import Publish, Step
+from choros.saga.nodes import Publish, Step
 from choros.saga.policy import RetryPolicy
 from choros.saga.saga import Saga
 from tests.properties.machines import explore

@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 from hypothesis.errors import Flaky
 
+from choros.messages import Message
 from choros.runtime.host import verdicts as barrier
 from choros.runtime.orchestrator.relay import Relay
 from choros.runtime.participant import barrier as carrying_out
 from choros.saga.machine import machine
 from choros.saga.machine.inputs import Input
 from choros.saga.machine.turn import Turn
+from choros.saga.machine.walk import SagaWalk
 from choros.store.barrier import Row
 from choros.store.memory.sagas import MemoryStore
 from choros.store.sagas import NOTHING, Committed, EntryNames, Known, Loaded, Transition, Unsent
@@ -243,24 +245,24 @@ def test_a_fact_that_overtakes_another_is_caught() -> None:
 # --- the machine ------------------------------------------------------------------------------------------------------
 
 
-def cancel_the_pivot_in_flight(turn: Turn, why: str) -> None:
-    pivot = turn.plan.pivot
-    if pivot is not None and turn.state(pivot).progress == "sent":
-        turn.change_step(pivot, progress="in_doubt", leg=None)
-    WITHDRAW(turn, why)
+def cancel_the_pivot_in_flight(walk: SagaWalk, why: str) -> None:
+    pivot = walk.outline.pivot
+    if pivot is not None and walk.state(pivot).progress == "sent":
+        walk.change_node(pivot, progress="in_doubt", leg=None)
+    WITHDRAW(walk, why)
 
 
-def count_no_fact(turn: Turn, type_name: str, data: str, step: str = "") -> None:
-    RELEASE(turn, type_name, data, step)
+def count_no_fact(turn: Turn, fact: type[Message], body: str, step: str = "") -> None:
+    RELEASE(turn, fact, body, step)
     turn.change(seq=turn.instance.seq - 1)
 
 
-WITHDRAW, RELEASE = machine._withdraw, Turn.release
+WITHDRAW, RELEASE = SagaWalk.withdraw, Turn.release
 SAGA_MUTANTS = [
-    ("machine.machine._is_awaited", always_awaited),
-    ("machine.machine._backward", undo_what_is_known),
-    ("machine.machine._backward", undo_without_waiting),
-    ("machine.machine._withdraw", cancel_the_pivot_in_flight),
+    ("machine.answers._is_awaited", always_awaited),
+    ("nodes.sequence.SequenceNode.backward", undo_what_is_known),
+    ("nodes.sequence.SequenceNode.backward", undo_without_waiting),
+    ("machine.walk.SagaWalk.withdraw", cancel_the_pivot_in_flight),
     ("machine.turn.Turn.release", count_no_fact),
 ]
 

@@ -15,8 +15,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from choros import Addresses, SagaNotFound, StartConflict
 from choros.errors import StoreUnreachable
-from choros.roles.addresses import client_of
 from choros.roles.loading import load_app
+from choros.roles.roles import client_of
 from reference_services.contracts import Moment, PlaceOrder
 from reference_services.order.book import OrderBook
 from reference_services.order.desk import Progress, StepProgress

@@ -23,16 +23,16 @@ DRIFT = "tests/runtime/test_drift.py"
 REMOVALS = (
     Removal(
         1, "a retry keeps its key",
-        "saga.machine.turn.Turn.send", "state.round, leg.operation", "leg.attempt, leg.operation",
+        "saga.machine.dispatch.send", "state.round, leg.operation", "leg.attempt, leg.operation",
         (f"{ANSWERS}::test_rule_1_a_retry_keeps_the_key_and_the_body",),
     ),
     Removal(
-        1, "an undo shares the key of its do", "saga.machine.turn.Turn.send", "state.round, leg.operation",
+        1, "an undo shares the key of its do", "saga.machine.dispatch.send", "state.round, leg.operation",
         'state.round + (leg.operation == "undo"), leg.operation',
         (f"{ANSWERS}::test_rule_1_an_undo_has_the_key_of_its_do",),
     ),
     Removal(
-        1, "the round rises after a refusal", "saga.machine.machine._retry", "state.round + 1", "state.round",
+        1, "the round rises after a refusal", "saga.machine.acts._retry", "state.round + 1", "state.round",
         (f"{ANSWERS}::test_rule_1_a_round_rises_only_when_a_refused_step_is_tried_again",),
     ),
     Removal(
@@ -45,7 +45,7 @@ REMOVALS = (
         (f"{PARTICIPANT}::test_expired_is_refused_and_stored_but_an_answer_given_in_time_stays",),
     ),
     Removal(
-        3, "an undo carries the greatest deadline", "saga.machine.turn.Turn.send",
+        3, "an undo carries the greatest deadline", "saga.machine.dispatch.send",
         "max(not_after or 0.0, leg.due or 0.0, budget)",
         "leg.due",
         (f"{TIMERS}::test_rule_3_a_clock_that_was_set_back_lowers_no_deadline",),
@@ -65,12 +65,12 @@ REMOVALS = (
         (f"{FORGETTING}::test_rule_3_a_late_undo_does_not_say_that_there_was_nothing",),
     ),
     Removal(
-        3, "every command carries when its do was first sent", "saga.machine.turn.Turn.send",
-        'self.now if state.progress == "pending" else state.began', "self.now",
+        3, "every command carries when its do was first sent", "saga.machine.dispatch.send",
+        'turn.now if state.progress == "pending" else state.began', "turn.now",
         (f"{FORGOTTEN}::test_rule_3_every_command_says_when_its_do_was_first_sent",),
     ),
     Removal(
-        3, "what is forgotten parks at once", "saga.machine.machine._failed", "answer.code == FORGOTTEN", "False",
+        3, "what is forgotten parks at once", "saga.machine.answers._failed", "answer.code == FORGOTTEN", "False",
         (f"{FORGOTTEN}::test_rule_3_what_its_participant_has_forgotten_parks_at_once",),
     ),
     Removal(
@@ -79,16 +79,16 @@ REMOVALS = (
         (f"{REACTIONS}::test_rule_3_what_a_reaction_has_forgotten_is_parked_and_neither_done_nor_called_nothing",),
     ),
     Removal(
-        4, "a command that cannot leave counts no attempt", "saga.machine.machine._timer_fired",
+        4, "a command that cannot leave counts no attempt", "saga.machine.timers.take_timer",
         "(fired.unsent and not leg.waiting)", "False",
         (f"{TIMERS}::test_rule_4_while_the_command_cannot_leave_no_attempt_is_counted",),
     ),
     Removal(
-        4, "a paused step counts no attempt", "saga.machine.machine._timer_fired", "turn.instance.paused or", "",
+        4, "a paused step counts no attempt", "saga.machine.timers.take_timer", "walk.instance.paused or", "",
         (f"{PEOPLE}::test_rule_13_paused_a_command_keeps_its_timer_and_counts_no_attempt",),
     ),
     Removal(
-        4, "every command has a timer", "saga.machine.turn.Turn.send", "due=self.now + node.timeout.total_seconds()",
+        4, "every command has a timer", "saga.machine.dispatch.send", "due=turn.now + leaf.timeout.total_seconds()",
         "due=None",
         (f"{TIMERS}::test_rule_4_every_command_and_undo_has_a_timeout",),
     ),
@@ -123,27 +123,28 @@ REMOVALS = (
         ("tests/runtime/test_received.py::test_an_input_whose_id_is_apart_is_not_taken_in_again",),
     ),
     Removal(
-        8, "a failure counts only for its own attempt", "saga.machine.machine._failed",
+        8, "a failure counts only for its own attempt", "saga.machine.answers._failed",
         "(answer.key.operation, answer.attempt)",
         "(answer.key.operation, leg.attempt)",
         (f"{ANSWERS}::test_rule_8_a_retryable_failure_counts_only_for_the_attempt_that_is_awaited",),
     ),
     Removal(
-        8, "a late reply changes nothing", "saga.machine.machine._is_awaited", "return answer.key.round ==",
+        8, "a late reply changes nothing", "saga.machine.answers._is_awaited", "return answer.key.round ==",
         "return True or 0 ==",
         ("tests/saga/test_walk.py",),
     ),
     Removal(
-        9, "a cancel in the pivot's flight is only wanted", "saga.machine.machine._withdraw",
+        9, "a cancel in the pivot's flight is only wanted", "saga.machine.walk.SagaWalk.withdraw",
         'elif progress == "sent":', "elif False:",
         (f"{PIVOT}::test_rule_9_a_cancel_while_the_pivot_is_in_flight_is_only_wanted",),
     ),
     Removal(
-        9, "a pivot in doubt parks", "saga.machine.machine._give_up", "not isinstance(node, Step) or", "",
+        9, "a pivot in doubt parks", "saga.machine.walk.SagaWalk.give_up",
+        'or "in_doubt" not in leaf.turns_on', "",
         (f"{PIVOT}::test_rule_9_a_pivot_in_doubt_parks_and_is_never_compensated",),
     ),
     Removal(
-        10, "an undeclared refusal is no refusal", "saga.machine.machine._may_refuse", "and code in", "or code in",
+        10, "an undeclared refusal is no refusal", "saga.machine.answers._may_refuse", "and code in", "or code in",
         (f"{ANSWERS}::test_rule_10_an_undeclared_refusal_is_a_retryable_failure",),
     ),
     Removal(
@@ -152,8 +153,8 @@ REMOVALS = (
         (PARTICIPANT,),
     ),
     Removal(
-        10, "a retriable step has no refusals", "saga.plan._plan_node", "isinstance(node, Retriable) and",
-        "False and",
+        10, "a retriable step has no refusals", "saga.nodes.retriable.Retriable.planned", "if node.command.refusals:",
+        "if False:",
         (DECLARATION,),
     ),
     Removal(
@@ -172,7 +173,7 @@ REMOVALS = (
         (f"{ORCHESTRATOR}::test_every_message_names_its_saga_and_its_cause",),
     ),
     Removal(
-        13, "nothing is sent while paused", "saga.machine.machine._go_on", "instance.paused or", "",
+        13, "nothing is sent while paused", "saga.machine.walk.SagaWalk.go_on", "self.instance.paused or", "",
         (f"{PEOPLE}::test_rule_13_paused_nothing_is_sent_until_resumed",),
     ),
     Removal(
@@ -213,16 +214,16 @@ REMOVALS = (
         (f"{PROVIDER}::test_a_crash_between_call_and_result_calls_again_under_the_same_key",),
     ),
     Removal(
-        17, "a skip closes the key first", "saga.machine.machine._skip", 'Leg("close", closes', 'Leg("do", closes',
+        17, "a skip closes the key first", "saga.machine.acts._skip", 'leaf, "close", Close', 'leaf, "do", Close',
         (f"{PEOPLE}::test_rule_17_a_skip_closes_the_key_before_it_counts",),
     ),
     Removal(
-        17, "an act is refused once the saga has moved on", "saga.machine.machine._still_parked",
-        "and (act.step, act.round) == (turn.at_work, round_)", "",
+        17, "an act is refused once the saga has moved on", "saga.machine.acts._still_parked",
+        "state.parked and state.round == act.round and", "",
         (f"{PEOPLE}::test_rule_17_an_act_on_what_is_not_parked_comes_too_late", PEOPLE),
     ),
     Removal(
-        18, "facts are numbered", "saga.machine.turn.Turn.release", "self.instance.seq + 1", "1",
+        18, "facts are numbered", "saga.machine.turn.Turn.release", "self._instance.seq + 1", "1",
         (f"{FACTS}::test_rule_18_a_number_is_given_at_release_not_while_held", FACTS),
     ),
     Removal(
@@ -235,17 +236,16 @@ REMOVALS = (
         (f"{APART}::test_every_subscriber_hears_every_fact_once[subscribers in one scope-sqlite-plain]",),
     ),
     Removal(
-        19, "a fact before the pivot is held", "saga.machine.machine._publish",
-        "early or (turn.plan.pivot is not None and planned.index > turn.plan.pivot)", "True",
+        19, "a fact before the pivot is held", "saga.nodes.publish.PublishNode._publish", "if self.held:", "if False:",
         (f"{FACTS}::test_rule_19_a_fact_before_the_pivot_is_held_and_an_early_one_is_not",),
     ),
     Removal(
-        19, "undoing drops what was held", "saga.machine.machine._turn_back", "turn.drop_held()", "pass",
+        19, "undoing drops what was held", "saga.machine.walk.SagaWalk.turn_back", "self.drop_held()", "pass",
         (f"{FACTS}::test_rule_19_compensation_drops_the_held_and_takes_the_early_back",),
     ),
     Removal(
-        19, "an early fact needs a retraction", "saga.plan._check_place",
-        "node.early and node.retraction is None", "False",
+        19, "an early fact needs a retraction", "saga.nodes.publish.Publish.check_place",
+        "self.early and self.retraction is None", "False",
         (DECLARATION,),
     ),
     Removal(
@@ -255,7 +255,7 @@ REMOVALS = (
     ),
     Removal(
         2, "an undo reaches what was taken over under its original key",
-        "saga.machine.turn.Turn.send", "state.owner or ", "",
+        "saga.machine.dispatch.send", "state.owner or ", "",
         ("tests/saga/test_machine_rerun.py::test_rule_2_its_undo_reaches_what_it_keeps_under_the_original_keys",),
     ),
     Removal(

@@ -14,7 +14,7 @@ from choros.messages import Command, Done, Fact, Message
 from choros.runtime.client.client import Client
 from choros.runtime.orchestrator.orchestrator import Orchestrator
 from choros.runtime.participant.participant import Participant
-from choros.saga.nodes.steps import Pivot, Step
+from choros.saga.nodes import Pivot, Step
 from choros.saga.saga import Saga
 from choros.store.memory.barrier import MemoryDatabase
 from choros.store.sagas import Store

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -179,3 +180,14 @@ def forged(envelope: Envelope, **changes: Any) -> Envelope:
 
 def kinds(row: HistoryRow) -> list[str]:
     return [one.kind for one in read_history(row.events)]
+
+
+def by_place(saga: Saga[Any], state: str) -> str:
+    """The state of an instance as an older choros wrote it."""
+    told = json.loads(state)
+    nodes = told.pop("nodes", {})
+    told["steps"] = [nodes.get(path, {}) for path in saga.outline.leaves]
+    over = [step.get("progress") in ("ok", "held", "published") for step in told["steps"]]
+    told["cursor"] = over.index(False) if False in over else len(over)
+    told["parked"] = next((node.pop("parked") for node in nodes.values() if "parked" in node), "")
+    return json.dumps(told)

@@ -10,10 +10,10 @@ from choros.desk.timeline import timeline
 from choros.errors import OutcomePending, UsageError
 from choros.messages import Failure
 from choros.runtime.client.client import Client
-from choros.runtime.client.parked import meant, parked_at
+from choros.runtime.client.parked import meant
 from choros.runtime.orchestrator.history import Happened, read_history
 from choros.runtime.orchestrator.signature import Signature
-from choros.saga.machine.instance import Instance, StepState
+from choros.saga.machine.instance import ROOT, Instance, NodeState
 from choros.saga.policy import RetryPolicy
 from tests.captured import capture_logs
 
@@ -113,9 +113,8 @@ def test_what_speaks_to_a_terminal_or_cannot_be_shown_on_one_is_no_part_of_a_sig
 
 
 def test_the_closing_facts_are_parked_under_no_name() -> None:
-    steps = (StepState("ok"),) * len(PARKS.plan.steps)
-    instance = Instance("s", "{}", steps, status="parked", cursor=len(steps))
-    assert parked_at(PARKS, instance) == {"": 1}
+    nodes = {path: NodeState("ok") for path in PARKS.outline.leaves}
+    instance = Instance("s", "{}", {**nodes, ROOT: NodeState(parked="a fact raised")}, status="parked")
     assert meant(PARKS, instance, None, None) == ("", 1)
     with pytest.raises(UsageError, match="is parked at its closing facts, not at charge_payment"):
         meant(PARKS, instance, "charge_payment", None)

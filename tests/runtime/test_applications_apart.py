@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from choros.app.app import App
-from choros.roles.addresses import Addresses, client_of, opened_store
+from choros.roles.addresses import Addresses, opened_store
+from choros.roles.roles import client_of
 from choros.store.sagas import Store
 from tests.runtime.stage import make_app
 

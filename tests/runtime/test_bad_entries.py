@@ -19,7 +19,7 @@ from choros.roles.addresses import Addresses
 from choros.roles.roles import running
 from choros.runtime.client.client import Client
 from choros.runtime.orchestrator.relay import Relay
-from choros.saga.nodes.steps import Pivot
+from choros.saga.nodes import Pivot
 from choros.saga.policy import RetryPolicy
 from choros.saga.saga import Saga
 from choros.store.memory.sagas import MemoryStore

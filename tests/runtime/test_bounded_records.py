@@ -106,12 +106,12 @@ async def test_a_failure_of_a_high_attempt_that_comes_again_counts_once(stage: S
             await other.answer(reply_to(await other.command("shipping"), Failure(code="broken"), "failed"))
         failure = reply_to(await other.command("shipping"), Failure(code="broken"), "failed")
         await other.answer(failure)
-        while not ((leg := (await client.show(saga_id)).instance.steps[2].leg) and leg.waiting):
+        while not ((leg := (await client.show(saga_id)).instance.state("ship_order").leg) and leg.waiting):
             await asyncio.sleep(0)
         await other.answer(failure)
         while not (account := await client.show(saga_id)).record.late:
             await asyncio.sleep(0)
-        assert account.instance.steps[2].leg == leg
+        assert account.instance.state("ship_order").leg == leg
         assert leg.attempt == MOST_ATTEMPTS + 2
 
 

@@ -18,7 +18,7 @@ from choros.messages import Command, Fact, Message, Reply
 from choros.roles.addresses import Addresses, opened_database
 from choros.roles.roles import running
 from choros.runtime.subscriber.subscriber import Subscriber
-from choros.saga.nodes.steps import Pivot
+from choros.saga.nodes import Pivot
 from choros.saga.saga import Saga
 from choros.store.barrier import Database, Transaction
 from choros.store.memory.barrier import MemoryDatabase

@@ -19,7 +19,7 @@ from choros.messages import Command, Done, Message
 from choros.roles.addresses import Addresses
 from choros.roles.roles import running
 from choros.runtime.client.client import Client
-from choros.saga.nodes.steps import Pivot
+from choros.saga.nodes import Pivot
 from choros.saga.saga import Saga
 from choros.store.memory.sagas import MemoryStore
 from choros.store.sagas import Record

@@ -16,7 +16,7 @@ import pytest
 from choros.desk.republish import released
 from choros.errors import StoreMisconfigured
 from choros.runtime.orchestrator.history import UNREADABLE, read_history
-from choros.saga.machine.instance import Instance, Leg, StepState
+from choros.saga.machine.instance import Instance, Leg, NodeState
 from choros.store.redis.sagas import RedisStore
 from choros.store.sagas import Store
 from choros.store.sqlite.sagas import SqliteStore
@@ -134,12 +134,12 @@ async def test_whatever_a_hash_holds_the_others_go_on(redis_url: str, namespace:
 
 
 def of_step(state: dict[str, Any]) -> dict[str, Any]:
-    return next(step for step in state["steps"] if step.get("leg"))
+    return next(node for node in state["nodes"].values() if node.get("leg"))
 
 
 PLACES: dict[str, tuple[type, Callable[[dict[str, Any]], dict[str, Any]]]] = {
     "instance": (Instance, lambda state: state),
-    "step": (StepState, of_step),
+    "step": (NodeState, of_step),
     "leg": (Leg, lambda state: of_step(state)["leg"]),
 }
 
@@ -148,7 +148,8 @@ def spoilt_states(state: str) -> Iterator[str]:
     """Every field of an instance with another type, each that is needed missing, and a newer one beside them."""
     for kind, place in PLACES.values():
         names = [field.name for field in dataclasses.fields(kind)]
-        needed = [field.name for field in dataclasses.fields(kind) if field.default is dataclasses.MISSING]
+        missing = dataclasses.MISSING
+        needed = [one.name for one in dataclasses.fields(kind) if one.default is one.default_factory is missing]
         for name in [*names, "newer"]:
             spoilt = json.loads(state)
             place(spoilt)[name] = {"junk": 1}

@@ -41,7 +41,7 @@ def carried(version: str) -> list[str]:
 def shown(*texts: str) -> list[str]:
     """What a person sees of a history of these rows."""
     rows = tuple(HistoryRow(version, 1.0, text) for version, text in enumerate(texts, 1))
-    return list(timeline(Account(unreadable("s1", ()), Instance("s1", "", ()), rows), None))[2:]
+    return list(timeline(Account(unreadable("s1", ()), Instance("s1", ""), rows), None))[2:]
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -17,7 +17,7 @@ from choros.messages import Close, Command, Done, Failure, Message
 from choros.roles.addresses import Addresses
 from choros.roles.roles import open_role
 from choros.runtime.participant.operations import check_operation
-from choros.saga.nodes.steps import Step
+from choros.saga.nodes import Step
 from choros.saga.policy import RetryPolicy
 from choros.saga.saga import Saga
 from choros.wire.command_key import CommandKey

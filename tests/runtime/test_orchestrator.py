@@ -165,7 +165,7 @@ async def test_a_late_reply_is_recorded_and_changes_nothing(stage: Stage) -> Non
     await stage.answer(reply_to(charge))
     await asyncio.sleep(0.1)
     account = await client.show(saga_id)
-    assert account.instance.cursor == 1
+    assert account.instance.state("reserve_inventory").progress == "sent"
     assert (await events(client, saga_id)).count("late_reply") == 1
 
 
@@ -194,7 +194,7 @@ async def test_a_forged_reply_is_parked_and_the_saga_goes_on(stage: Stage, chang
     given = {name: value.replace("{id}", saga_id) for name, value in changes.items()}
     await stage.answer(forged(real, **given))
     assert await stage.dead(REPLIES)
-    assert (await client.show(saga_id)).instance.cursor == 0
+    assert (await client.show(saga_id)).instance.state("charge_payment").progress == "sent"
     await stage.answer(real)
     await stage.command("inventory")
 
@@ -588,9 +588,9 @@ async def test_a_bug_that_one_saga_meets_does_not_stop_the_others(
     broken = await client.start(shop.order_saga, shop.ORDER)
     charge = await stage.command("payment")
 
-    def with_a_bug(saga: Any, instance: Instance, *rest: Any) -> Decision:
+    def with_a_bug(tree: Any, instance: Instance, *rest: Any) -> Decision:
         assert instance.saga_id != broken, "a bug"
-        return decide(saga, instance, *rest)
+        return decide(tree, instance, *rest)
 
     monkeypatch.setattr("choros.runtime.orchestrator.transition.decide", with_a_bug)
     await stage.answer(reply_to(charge))

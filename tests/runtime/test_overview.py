@@ -10,7 +10,7 @@ from choros.desk.overview import Overview, WantedSagas, overview
 from choros.errors import SagaNotFound, UsageError
 from choros.messages import Failure
 from choros.runtime.client.reference import referred
-from choros.saga.machine.instance import Instance, StepState
+from choros.saga.machine.instance import Instance, Leg, NodeState
 from choros.sources import rerun_id_for, saga_id_for
 from choros.store.memory.sagas import MemoryStore
 from choros.store.sagas import Committed
@@ -19,7 +19,7 @@ from choros_verify.simulation.invention import invent
 from reference_services.order.app import app
 
 ORDER = app.saga("order")
-NAMES = [planned.name for planned in ORDER.plan.steps]
+NAMES = ORDER.outline.paths
 SCOPE = "shop.shop"
 ORDERED = invent(ORDER.start).to_json()
 
@@ -27,12 +27,19 @@ ORDERED = invent(ORDER.start).to_json()
 async def keep(store: MemoryStore, saga_id: str, at: float, fingerprint: str = "", **of_it: Any) -> None:
     """One more instance; what `key`, `saga`, `version` do not say is said of its state."""
     record = {name: of_it.pop(name) for name in ("key", "saga", "saga_version") if name in of_it}
-    instance = Instance(saga_id, ORDERED, (StepState(),) * len(NAMES), **of_it)
+    instance = Instance(saga_id, ORDERED, **of_it)
     made = creation(
         saga_id, status=instance.status, state=instance.dumps(), started_at=at, updated_at=at,
         fingerprint=fingerprint or ORDER.fingerprint.hash, **record,
     )  # fmt: skip
     assert await store.commit([made]) == [Committed.OK]
+
+
+def as_of_old(saga_id: str) -> Instance:
+    """At its second step, as an older choros stored it."""
+    done, sent = NodeState("ok"), NodeState("sent", leg=Leg("do", "{}", 1, 0.0, 30.0))
+    steps = (done, sent, *(NodeState() for _ in NAMES[2:]))
+    return Instance(saga_id, ORDERED, steps=steps, cursor=1)
 
 
 async def empty() -> MemoryStore:
@@ -44,11 +51,13 @@ async def empty() -> MemoryStore:
 async def some() -> MemoryStore:
     store = await empty()
     failure = Failure(code="card_declined", detail="no money", step=NAMES[0], kind="refused").to_json()
-    await keep(store, "runs", 100.0, cursor=1)
-    await keep(store, "waits", 200.0, cursor=2, status="parked", parked="ship_order (do) is in doubt: timeout")
+    done, why = NodeState("ok"), "ship_order (do) is in doubt: timeout"
+    waits = {NAMES[0]: done, NAMES[1]: done, NAMES[2]: NodeState("sent", parked=why)}
+    await keep(store, "runs", 100.0, nodes={NAMES[0]: done})
+    await keep(store, "waits", 200.0, nodes=waits, status="parked")
     await keep(store, "paused", 300.0, paused=True)
     await keep(store, "undone", 400.0, status="compensated", backward=True, failure=failure)
-    await keep(store, "done", 500.0, status="completed", cursor=len(NAMES))
+    await keep(store, "done", 500.0, status="completed")
     await keep(store, "newer", 600.0, "another", saga_version=2)
     return store
 
@@ -90,11 +99,10 @@ async def test_they_are_found_by_all_of_that(wanted: WantedSagas, found: list[st
 async def test_a_step_is_named_by_the_history_where_no_declaration_says_it() -> None:
     store = await empty()
     of_that = ORDER.fingerprint.text.replace('"', '\\"').replace("\n", "\\n")
-    made = creation(
-        "old", state=Instance("old", ORDERED, (StepState(),) * len(NAMES), cursor=1).dumps(), fingerprint="gone"
-    )
+    made = creation("old", state=as_of_old("old").dumps(), fingerprint="gone")
     await store.commit([made.__class__(made.record, history=f'[{{"kind":"started","declaration":"{of_that}"}}]')])
-    await keep(store, "unknown", 1.0, "nowhere", cursor=1)
+    old = as_of_old("unknown")
+    await keep(store, "unknown", 1.0, "nowhere", steps=old.steps, cursor=1)
     seen = await overview({}, store, WantedSagas(), 10)
     assert [(one.record.saga_id, one.step) for one in seen.found] == [("old", NAMES[1]), ("unknown", "step 2")]
 

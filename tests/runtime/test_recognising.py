@@ -12,7 +12,7 @@ from choros.errors import DeclaredOtherwise
 from choros.messages import Command, Done, Message
 from choros.runtime.orchestrator.recognition import Bodies, recognise
 from choros.saga.machine.machine import begin
-from choros.saga.nodes.steps import Pivot
+from choros.saga.nodes import Pivot
 from choros.saga.saga import Saga
 from choros.store.sagas import Record
 
@@ -68,7 +68,7 @@ def saga_of(builder: Callable[..., Any], start: type[Message] = Order) -> Saga[A
 
 
 def record_of(saga: Saga[Any], start: Message) -> Record:
-    instance = begin(saga, "s1", start.to_json(), 0.0, cause="c").instance
+    instance = begin(saga.tree, "s1", start.to_json(), 0.0, cause="c").instance
     assert instance.status == "running"
     return Record(
         saga_id="s1", saga=saga.name, saga_version=1, key="k", digest="d", application="shop", version=1,

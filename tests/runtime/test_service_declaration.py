@@ -10,7 +10,7 @@ from choros.app.app import App
 from choros.app.service import Call, Service
 from choros.errors import DeclarationError
 from choros.messages import Command, Done, Fact, Message, Reply
-from choros.saga.nodes.steps import Pivot
+from choros.saga.nodes import Pivot
 from choros.saga.saga import Saga
 from choros.store.barrier import Transaction
 

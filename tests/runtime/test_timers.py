@@ -21,7 +21,7 @@ from choros.runtime.orchestrator.orchestrator import Orchestrator
 from choros.runtime.orchestrator.timers import CLAIM_SECONDS, LONGEST_PAUSE
 from choros.runtime.orchestrator.transition import Transitions
 from choros.runtime.orchestrator.work import Work
-from choros.saga.nodes.steps import Pivot, Step
+from choros.saga.nodes import Pivot, Step
 from choros.saga.policy import RetryPolicy
 from choros.saga.saga import Saga
 from choros.sources import Source, source
@@ -29,7 +29,7 @@ from choros.store.memory.sagas import MemoryStore
 from choros.store.sagas import Committed, Known, Transition
 from choros_verify.simulation.loop import SimLoop
 from tests.captured import capture_logs
-from tests.runtime.stage import Stage, make_app, reply_to, staged
+from tests.runtime.stage import Stage, by_place, make_app, reply_to, staged
 
 from ..saga import shop
 
@@ -165,7 +165,7 @@ def test_a_command_that_cannot_leave_still_counts_no_attempt() -> None:
         client = await stage.client()
         saga_id = await client.start(stage.app.saga("order"), shop.ORDER)
         await asyncio.sleep(10)
-        leg = (await client.show(saga_id)).instance.steps[0].leg
+        leg = (await client.show(saga_id)).instance.state("charge_payment").leg
         assert leg is not None and leg.attempt == 1
 
     played(play, order_saga(0.2))
@@ -267,7 +267,7 @@ def test_timers_that_fail_keep_no_other_from_firing(monkeypatch: pytest.MonkeyPa
         client = await stage.client()
         saga_id = await client.start(stage.app.saga("order"), order(999))
         await asyncio.sleep(10.5)
-        leg = (await client.show(saga_id)).instance.steps[0].leg
+        leg = (await client.show(saga_id)).instance.state("charge_payment").leg
         assert leg is not None and leg.attempt == 11
 
     played(play, order_saga(1.0))
@@ -298,13 +298,14 @@ def test_timers_that_fail_are_tried_less_and_less_often_and_go_on_once_they_can(
 def test_a_timer_of_another_declaration_stays_due_for_who_has_that() -> None:
     """It is handed to others where the record is old and names no declaration."""
     ours = order_saga(30.0)
-    steps = tuple(planned.node for planned in ours.plan.steps)[:2]
+    steps = ours.steps[:2]
     theirs = make_app(Saga("order", start=shop.PlaceOrder, key=lambda order: order.order_id, steps=steps))
 
     async def play(stage: Stage) -> None:
         await overdue(stage, 30)
         rows = stage.store._rows.records
-        rows.update({saga_id: replace(record, fingerprint="") for saga_id, record in rows.items()})
+        old = {saga_id: by_place(ours, record.state) for saga_id, record in rows.items()}
+        rows.update({one: replace(record, fingerprint="", state=old[one]) for one, record in rows.items()})
         strangers = [await at_work(replace(stage, app=theirs)) for _ in range(2)]
         await asyncio.sleep(3)
         assert [one.decider.timers.strange for one, _ in strangers] == [30, 30]

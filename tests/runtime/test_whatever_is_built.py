@@ -19,7 +19,7 @@ from choros.roles.addresses import Addresses, _memory_brokers
 from choros.roles.roles import running
 from choros.runtime.client.client import Client
 from choros.runtime.orchestrator.orchestrator import Orchestrator
-from choros.saga.nodes.steps import Pivot, Publish, Retriable, Step
+from choros.saga.nodes import Pivot, Publish, Retriable, Step
 from choros.saga.saga import Saga
 from choros.store.memory.sagas import MemoryStore
 from choros.transport.memory import MemoryBroker, MemoryTransport

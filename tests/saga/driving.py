@@ -18,7 +18,7 @@ from choros.saga.machine.inputs import (
     SkipRequested,
     TimerFired,
 )
-from choros.saga.machine.instance import Instance, Leg
+from choros.saga.machine.instance import Instance, Leg, NodeState
 from choros.saga.machine.machine import begin, decide
 from choros.saga.saga import Saga
 from choros.wire.command_key import CommandKey
@@ -40,7 +40,7 @@ class Run:
     count: int = 0
 
     def __post_init__(self) -> None:
-        self._take(begin(self.saga, "s1", ORDER.to_json(), self.now, cause="start"))
+        self._take(begin(self.saga.tree, "s1", ORDER.to_json(), self.now, cause="start"))
 
     def _take(self, decision: Decision) -> Decision:
         assert Instance.loads(decision.instance.dumps()) == decision.instance
@@ -55,6 +55,11 @@ class Run:
         return self.last.instance
 
     @property
+    def states(self) -> list[NodeState]:
+        """The states of all steps, in the order of the declaration."""
+        return [self.instance.state(path) for path in self.saga.outline.leaves]
+
+    @property
     def status(self) -> str:
         return self.instance.status
 
@@ -66,7 +71,7 @@ class Run:
     @property
     def leg(self) -> Leg:
         """The command in flight."""
-        [leg] = [state.leg for state in self.instance.steps if state.leg]
+        [leg] = [state.leg for state in self.states if state.leg]
         return leg
 
     @property
@@ -76,7 +81,7 @@ class Run:
 
     def give(self, *inputs: Input, at: float | None = None) -> Decision:
         self.now = self.now if at is None else at
-        return self._take(decide(self.saga, self.instance, inputs, self.now))
+        return self._take(decide(self.saga.tree, self.instance, inputs, self.now))
 
     def answer(self, outcome: Any, data: Reply, code: str = "", to: Send | None = None, **more: Any) -> Answered:
         self.count += 1
@@ -119,7 +124,7 @@ class Run:
         return self.give(SkipRequested("skip", step, round_, (reply or Done()).to_json()))
 
     def progress(self) -> list[str]:
-        return [state.progress for state in self.instance.steps]
+        return [state.progress for state in self.states]
 
 
 def key(path: str, operation: Any, round_: int = 1, saga_id: str = "s1") -> CommandKey:

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from choros.messages import Command, Done, Fact, Failure, Message, Reply
-from choros.saga.nodes.steps import Pivot, Publish, Retriable, Step
+from choros.saga.nodes import Pivot, Publish, Retriable, Step
 from choros.saga.policy import RetryPolicy
 from choros.saga.saga import Saga
 

@@ -11,7 +11,7 @@ from choros.errors import DeclarationError
 from choros.messages import Command, Fact, Failure, Message, Reply
 from choros.saga.machine.instance import Instance
 from choros.saga.machine.turn import BuildFailed, Turn
-from choros.saga.nodes.steps import Pivot, Publish, Retriable, Step
+from choros.saga.nodes import Pivot, Publish, Retriable, Step
 from choros.saga.parameters import Known, needs_of
 from choros.saga.policy import RetryPolicy
 from choros.saga.saga import Saga
@@ -263,23 +263,21 @@ def test_rule_5_the_start_key_makes_the_id() -> None:
 
 def test_several_closing_facts() -> None:
     saga = declare(PAY, completed=[order_noted, order_announced], compensated=(order_rejected,))
-    assert [builder.builds for builder in saga.plan.completed] == [OrderNoted, OrderAnnounced]
+    assert [builder.builds for builder in saga.outline.completed] == [OrderNoted, OrderAnnounced]
 
 
 def test_a_step_is_found_by_its_name() -> None:
-    planned = order_saga.plan.find("reserve_inventory")
-    assert planned is not None
-    assert planned.compensation is not None
-    assert (planned.index, planned.command.reply_type) == (1, InventoryReserved)
-    assert order_saga.plan.find("nobody") is None
-    assert order_saga.plan.steps[2].compensation is None
+    leaf = order_saga.outline.commanded("reserve_inventory")
+    assert leaf is not None
+    assert leaf.compensation is not None
+    assert leaf.reply_type is InventoryReserved
+    assert order_saga.outline.commanded("nobody") is None
+    assert [leaf.compensation is None for leaf in order_saga.outline.commands] == [False, False, True]
 
 
 # --- what fills a parameter -------------------------------------------------------------------------------------------
 
-KNOWN = Known(
-    "order", PlaceOrder, [(0, "pay", PaymentCharged), (1, "tip", PaymentCharged), (2, "hold", InventoryReserved)]
-)
+KNOWN = Known("order", PlaceOrder, [("pay", PaymentCharged), ("tip", PaymentCharged), ("hold", InventoryReserved)])
 
 
 def by_name(tip: PaymentCharged, order: PlaceOrder, pay: PaymentCharged) -> OrderConfirmed: ...
@@ -289,11 +287,11 @@ def perhaps(hold: InventoryReserved | None, failure: Failure) -> OrderConfirmed:
 
 def test_a_parameter_is_filled_by_type_and_by_step_name_where_types_are_shared() -> None:
     assert [(need.source, need.step) for need in needs_of(by_name, KNOWN)] == [
-        ("reply", 1),
-        ("start", -1),
-        ("reply", 0),
+        ("reply", "tip"),
+        ("start", ""),
+        ("reply", "pay"),
     ]
-    assert [(need.source, need.step) for need in needs_of(by_type, KNOWN)] == [("reply", 2), ("start", -1)]
+    assert [(need.source, need.step) for need in needs_of(by_type, KNOWN)] == [("reply", "hold"), ("start", "")]
 
 
 def test_what_may_be_known_is_optional_and_a_failure_only_where_there_is_one() -> None:
@@ -305,7 +303,7 @@ def test_a_compensation_may_know_its_own_reply_and_another_of_the_same_type() ->
     def undo(pay: PaymentCharged, tip: PaymentCharged | None) -> RefundPayment: ...
 
     known = Known("order", PlaceOrder, KNOWN.replies[:1], [KNOWN.replies[1]])
-    assert [(need.step, need.optional) for need in needs_of(undo, known)] == [(0, False), (1, True)]
+    assert [(need.step, need.optional) for need in needs_of(undo, known)] == [("pay", False), ("tip", True)]
 
 
 def test_messages_reach_the_parameters_that_name_them() -> None:
@@ -317,10 +315,10 @@ def test_a_message_that_no_broker_would_take_is_not_built() -> None:
     def verbose(order: PlaceOrder) -> ChargePayment:
         return ChargePayment(order_id=order.order_id * MAX_BODY, amount=1)
 
-    plan = pay_with(verbose).plan
-    turn = Turn(plan, Instance("s1", ORDER.to_json(), ()), 0.0)
+    (action, *_) = pay_with(verbose).outline.commands[0].builders
+    turn = Turn(Instance("s1", ORDER.to_json()), 0.0)
     with pytest.raises(BuildFailed, match=f"verbose built a message that has more than {MAX_BODY} bytes"):
-        turn.build_body(plan.steps[0].action)
+        turn.body_of(action)
 
 
 # --- the retry policy -------------------------------------------------------------------------------------------------

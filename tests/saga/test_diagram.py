@@ -5,7 +5,7 @@ import re
 import pytest
 
 from choros.saga.diagram import mermaid, outline
-from choros.saga.nodes.steps import Publish, Step
+from choros.saga.nodes import Publish, Step
 from choros.saga.saga import Saga
 from tests.saga.shop import (
     PlaceOrder,

@@ -13,7 +13,7 @@ from choros.app.service import Service
 from choros.errors import DeclarationError
 from choros.saga.machine.inputs import CancelRequested, TimerFired
 from choros.saga.machine.machine import begin, decide
-from choros.saga.nodes.steps import Step
+from choros.saga.nodes import Step
 from choros.saga.policy import LONGEST, RetryPolicy
 from choros.transport.fact_log import FactLog
 from choros.wire.envelope import Envelope, decode, encode
@@ -78,7 +78,7 @@ def test_what_is_no_duration_is_refused_wherever_it_stands() -> None:
 @pytest.mark.parametrize("timeout", [TICK, LONGEST], ids=str)
 def test_the_longest_and_the_shortest_can_be_sent(total: timedelta, timeout: timedelta) -> None:
     saga = paying(timeout=timeout, retry=RetryPolicy(total=total))
-    sent = begin(saga, "s1", ORDER.to_json(), 1.8e9, cause="c").sends[0]
+    sent = begin(saga.tree, "s1", ORDER.to_json(), 1.8e9, cause="c").sends[0]
     envelope = Envelope(
         id="c1", kind="command", type=sent.type, source="/s/a", time=1.8e9, data=sent.data, to=sent.to,
         correlation_id="s1", key=str(sent.key), saga="order", saga_version=1, step=sent.key.path, attempt=1,
@@ -90,13 +90,14 @@ def test_the_longest_and_the_shortest_can_be_sent(total: timedelta, timeout: tim
 def test_a_deadline_that_an_older_choros_has_stored_can_be_sent_again() -> None:
     """It took `timedelta.max`; now that cannot be declared, and the saga goes on under a policy that can."""
     saga = paying()
-    begun = begin(saga, "s1", ORDER.to_json(), 1.8e9, cause="c").instance
+    begun = begin(saga.tree, "s1", ORDER.to_json(), 1.8e9, cause="c").instance
     old = Envelope(id="c", kind="fact", type="t", source="/s/a", time=0, data="{}", not_after=1.8e9 + 8.64e13)
     with pytest.raises((ValueError, OverflowError, OSError)):
         encode(old)
-    carried = replace(begun, steps=(replace(begun.steps[0], not_after=old.not_after),))
+    nodes = {path: replace(state, not_after=old.not_after) for path, state in begun.nodes.items()}
+    carried = replace(begun, nodes=nodes)
     for given in (TimerFired(), CancelRequested("c2")):
-        (again,) = decide(saga, carried, [given], 1.8e9 + 31).sends
+        (again,) = decide(saga.tree, carried, [given], 1.8e9 + 31).sends
         encode(replace(old, not_after=again.not_after))
 
 

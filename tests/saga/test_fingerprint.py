@@ -12,7 +12,8 @@ from pydantic import PlainValidator
 
 from choros.messages import Command, Done, Fact, Failure, Message, Reply
 from choros.saga.difference import difference
-from choros.saga.nodes.steps import Node, Pivot, Publish, Retriable, Step
+from choros.saga.nodes import Pivot, Publish, Retriable, Step
+from choros.saga.outline import Declared
 from choros.saga.pin import pins_of
 from choros.saga.policy import RetryPolicy
 from choros.saga.saga import Saga, hash_of
@@ -156,7 +157,7 @@ SEND = Retriable(keep_more, to="post", name="send")
 STEPS = (TAKE, TELL, PAY, SEND)
 
 
-def saga_of(*steps: Node, **more: Any) -> Saga[Buy]:
+def saga_of(*steps: Declared, **more: Any) -> Saga[Buy]:
     given: dict[str, Any] = {"start": Buy, "completed": over, "compensated": over_for, **more}
     return Saga("sale", steps=steps or STEPS, **given)
 

@@ -8,7 +8,7 @@ import pytest
 from choros.messages import Failure
 from choros.saga.machine.inputs import CancelRequested, TimerFired
 from choros.saga.machine.machine import begin
-from choros.saga.nodes.steps import Pivot, Step
+from choros.saga.nodes import Pivot, Step
 from choros.saga.policy import RetryPolicy
 from choros.saga.saga import Saga
 from choros.wire.command_key import CommandKey
@@ -243,7 +243,7 @@ def test_a_failed_undo_parks_and_its_late_answer_goes_on() -> None:
     run.fire()
     run.fail()
     assert run.status == "parked"
-    assert run.instance.parked == "charge_payment (undo) is in doubt after 2 attempts: ConnectionError"
+    assert run.instance.why_parked == "charge_payment (undo) is in doubt after 2 attempts: ConnectionError"
     run.ok()
     assert (run.kinds, run.status) == (["undone", "unparked", "fact_published", "compensated"], "compensated")
 
@@ -293,7 +293,7 @@ def test_a_step_may_park_instead_of_being_undone() -> None:
 
 
 def test_the_start_is_kept_with_where_it_came_from() -> None:
-    decision = begin(order_saga, "s1", ORDER.to_json(), START, cause="c1", traceparent="00-a", tracestate="b")
+    decision = begin(order_saga.tree, "s1", ORDER.to_json(), START, cause="c1", traceparent="00-a", tracestate="b")
     assert decision.instance.cause == "c1"
     assert (decision.instance.traceparent, decision.instance.tracestate) == ("00-a", "b")
     assert decision.instance.deadline == START + 3600

@@ -6,7 +6,7 @@ import pytest
 
 from choros.messages import Failure
 from choros.saga.machine.machine import begin
-from choros.saga.nodes.steps import Pivot, Publish, Step
+from choros.saga.nodes import Pivot, Publish, Step
 from choros.saga.saga import Saga
 from tests.saga.driving import START, Run, at_pivot, commands
 from tests.saga.shop import (
@@ -75,7 +75,7 @@ def test_rule_19_parked_before_the_pivot_the_held_stay() -> None:
     run = at_parcel_pivot()
     run.time_out(2)
     assert (run.status, run.progress()[1]) == ("parked", "held")
-    assert OrderNoted.from_json(run.instance.steps[1].fact) == OrderNoted(order_id="o1")
+    assert OrderNoted.from_json(run.states[1].fact) == OrderNoted(order_id="o1")
 
 
 def test_rule_19_with_no_pivot_the_held_leave_at_the_end() -> None:
@@ -142,7 +142,7 @@ def buggy(*names: str) -> tuple[Bugs, Run]:
 
 def test_a_command_that_cannot_be_built_parks_without_saying_what_was_in_it() -> None:
     bugs, run = buggy("pay")
-    assert (run.kinds, run.instance.parked) == (["started", "parked"], "pay raised ZeroDivisionError")
+    assert (run.kinds, run.instance.why_parked) == (["started", "parked"], "pay raised ZeroDivisionError")
     bugs.left.clear()
     run.retry("pay")
     assert commands(run) == ["pay:1:do#1"]
@@ -192,7 +192,7 @@ def test_a_rejection_that_cannot_be_built_leaves_the_refusal_as_it_is() -> None:
     run.refuse("card_declined")
     assert (run.status, run.progress()) == ("parked", ["refused"])
     bugs.left.clear()
-    run.retry("pay")
+    run.retry("")
     assert (run.status, run.progress()) == ("compensated", ["refused"])
 
 
@@ -202,12 +202,12 @@ def other_fact(order: PlaceOrder) -> OrderNoted:
 
 def test_a_function_that_builds_something_else_parks() -> None:
     saga = Saga("odd", start=PlaceOrder, steps=[Publish(other_fact), Pivot(ship_parcel, to="shipping")])
-    assert Run(saga).instance.parked == "other_fact returned OrderAnnounced, not OrderNoted"
+    assert Run(saga).instance.why_parked == "other_fact returned OrderAnnounced, not OrderNoted"
 
 
 def test_a_stored_message_that_no_longer_fits_parks_without_repeating_it() -> None:
-    decision = begin(order_saga, "s1", '{"order_id":"4111111111111111"}', START, cause="c")
-    assert decision.instance.parked == (
+    decision = begin(order_saga.tree, "s1", '{"order_id":"4111111111111111"}', START, cause="c")
+    assert decision.instance.why_parked == (
         "a stored message no longer fits what charge_payment takes: The body is no place-order.v1: total: missing."
     )
 

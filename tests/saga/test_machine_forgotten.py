@@ -59,9 +59,9 @@ def test_what_is_taken_over_keeps_its_time() -> None:
     run.ok()
     finished = at_pivot()
     finished.ok(SHIPPED)
-    kept = kept_by(order_saga.plan, finished.instance, "ship_order")
-    begun = begin(order_saga, "s2", ORDER.to_json(), START + 500, cause="again", kept=kept)
-    assert [state.began for state in begun.instance.steps] == [START, START, START + 500]
+    kept = kept_by(order_saga.outline, finished.instance, "ship_order")
+    begun = begin(order_saga.tree, "s2", ORDER.to_json(), START + 500, cause="again", kept=kept)
+    assert [state.began for state in begun.instance.nodes.values()] == [START, START, START + 500]
 
 
 @pytest.mark.parametrize("operation", ["do", "undo"])
@@ -71,7 +71,7 @@ def test_rule_3_what_its_participant_has_forgotten_parks_at_once(operation: str)
         run.cancel()
     run.fail(FORGOTTEN)
     assert (run.status, run.leg.due, run.kinds) == ("parked", None, ["failed", "parked"])
-    assert f"charge_payment ({operation}): payment has forgotten" in run.instance.parked
+    assert f"charge_payment ({operation}): payment has forgotten" in run.instance.why_parked
 
 
 def test_a_person_who_has_looked_may_skip_it() -> None:
@@ -80,7 +80,7 @@ def test_a_person_who_has_looked_may_skip_it() -> None:
     run.fail(FORGOTTEN)
     run.skip("ship_order", SHIPPED)
     assert (run.status, run.last.sends, run.kinds[0]) == ("completed", (), "skipped")
-    assert not run.instance.steps[2].skipped  # nobody has promised that there is no effect
+    assert not run.states[2].skipped  # nobody has promised that there is no effect
 
 
 def test_a_person_may_say_that_it_was_undone() -> None:

@@ -101,7 +101,7 @@ def test_rule_17_a_parked_command_is_sent_again_under_its_key() -> None:
     run.now += 50
     run.retry("ship_order")
     assert (run.kinds, commands(run)[-1]) == (["unparked", "sent"], "ship_order:1:do#3")
-    assert (run.status, run.instance.parked, run.leg.first_at) == ("running", "", run.now)
+    assert (run.status, run.instance.why_parked, run.leg.first_at) == ("running", "", run.now)
     assert run.instance.cause == "retry"
 
 
@@ -181,7 +181,7 @@ def test_rule_17_a_close_is_sent_again_and_parks_again() -> None:
     run.fire()
     assert commands(run)[-1] == "ship_order:1:close#2"
     run.fire()
-    assert run.instance.parked == "ship_order (close) is in doubt after 2 attempts: timeout"
+    assert run.instance.why_parked == "ship_order (close) is in doubt after 2 attempts: timeout"
 
 
 def test_rule_17_a_skipped_undo_goes_on_undoing() -> None:
@@ -231,6 +231,6 @@ def test_a_refused_step_has_nothing_to_close() -> None:
     run.ok(SHIPPED)
     run.refuse("cancelled")
     assert (run.status, run.progress()[4]) == ("parked", "refused")
-    assert run.instance.parked == "print_invoice was refused (cancelled) after the pivot"
+    assert run.instance.why_parked == "print_invoice was refused (cancelled) after the pivot"
     run.skip("print_invoice")
     assert (run.kinds, run.status) == (["too_late"], "parked")

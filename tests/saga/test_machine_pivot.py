@@ -52,7 +52,7 @@ def test_rule_9_a_pivot_in_doubt_parks_and_is_never_compensated() -> None:
     run = at_pivot()
     run.time_out(2)
     assert (run.status, run.progress()) == ("parked", ["ok", "ok", "sent"])
-    assert run.instance.parked == "ship_order (do) is in doubt after 2 attempts: timeout"
+    assert run.instance.why_parked == "ship_order (do) is in doubt after 2 attempts: timeout"
     run.cancel()
     assert (run.kinds, run.last.sends) == (["wanted"], ())
     run.ok(SHIPPED)
@@ -63,7 +63,7 @@ def test_a_parked_pivot_that_is_refused_after_all_turns_back() -> None:
     run = at_pivot()
     run.time_out(2)
     run.refuse("no_such_address")
-    assert (run.status, run.instance.parked) == ("compensating", "")
+    assert (run.status, run.instance.why_parked) == ("compensating", "")
 
 
 def test_rule_9_after_the_pivot_a_cancel_is_too_late() -> None:

@@ -8,7 +8,7 @@ from choros.saga.machine.inputs import CancelRequested, Decision, RerunRequested
 from choros.saga.machine.instance import Instance
 from choros.saga.machine.machine import begin, decide
 from choros.saga.machine.rerun import kept_by, stands, why_not
-from choros.saga.nodes.steps import Pivot, Publish
+from choros.saga.nodes import Pivot, Publish
 from choros.saga.saga import Saga
 from tests.saga.driving import START, Run, at_pivot, commands, key
 from tests.saga.shop import (
@@ -62,8 +62,8 @@ class Again(Run):
         handed_over(old, step, saga_id)
         self.saga, self.now, self.count = old.saga, START + 1000, 0
         self.sends, self.facts, self.events = [], [], []
-        kept = kept_by(old.saga.plan, old.instance, step)
-        self._take(begin(old.saga, saga_id, ORDER.to_json(), self.now, cause="start", kept=kept))
+        kept = kept_by(old.saga.outline, old.instance, step)
+        self._take(begin(old.saga.tree, saga_id, ORDER.to_json(), self.now, cause="start", kept=kept))
 
 
 # --- what is kept, and under which keys -------------------------------------------------------------------------------
@@ -72,7 +72,7 @@ class Again(Run):
 def test_rule_2_the_new_one_goes_on_under_keys_of_its_own() -> None:
     again = Again(skipped_pivot(), "ship_order")
     assert [str(send.key) for send in again.sends] == ["s2:ship_order:1:do"]
-    assert again.instance.steps[1].reply == RESERVED.to_json()
+    assert again.states[1].reply == RESERVED.to_json()
     assert "r1" in again.sent.data  # built from a reply that the old one was given
     again.ok(SHIPPED)
     assert again.status == "completed"
@@ -84,7 +84,7 @@ def test_rule_2_its_undo_reaches_what_it_keeps_under_the_original_keys() -> None
     assert str(again.sent.key) == "s1:reserve_inventory:1:undo"
     again.ok()
     assert str(again.sent.key) == "s1:charge_payment:1:undo"
-    assert again.sent.not_after == skipped_pivot().instance.steps[0].not_after  # the greatest one ever sent (rule 3)
+    assert again.sent.not_after == skipped_pivot().states[0].not_after  # the greatest one ever sent (rule 3)
     again.ok()
     assert (again.status, again.progress()) == ("compensated", ["undone", "undone", "refused"])
 
@@ -151,20 +151,20 @@ def test_rule_2_it_has_one_successor_and_no_second() -> None:
     for successor in ("s2", "s3"):
         assert [event.kind for event in handed_over(run, "ship_order", successor).events] == ["too_late"]
     assert run.instance.successor == "s2"
-    assert "s2" in why_not(run.saga.plan, run.instance, "ship_order")
+    assert "s2" in why_not(run.saga.outline, run.instance, "ship_order")
 
 
 def test_rule_2_of_two_at_once_the_first_wins() -> None:
     run = skipped_pivot()
     acts = [RerunRequested("a", "ship_order", "s2"), RerunRequested("b", "ship_order", "s3")]
-    decision = decide(run.saga, run.instance, acts, run.now)
+    decision = decide(run.saga.tree, run.instance, acts, run.now)
     assert [event.kind for event in decision.events] == ["rerun", "too_late"]
     assert decision.instance.successor == "s2"
 
 
 @pytest.mark.parametrize("run", [Run(), at_pivot()], ids=["running", "pivot in flight"])
 def test_rule_2_only_from_its_end(run: Run) -> None:
-    assert "running" in why_not(run.saga.plan, run.instance, "charge_payment")
+    assert "running" in why_not(run.saga.outline, run.instance, "charge_payment")
     assert [event.kind for event in handed_over(run, "charge_payment").events] == ["too_late"]
     assert not run.instance.successor
 
@@ -183,7 +183,7 @@ def test_rule_2_never_where_an_effect_would_be_there_twice_or_nobodys(old: objec
     assert callable(old)
     run: Run = old()
     with pytest.raises(ValueError, match=words):
-        raise ValueError(why_not(run.saga.plan, run.instance, step))
+        raise ValueError(why_not(run.saga.outline, run.instance, step))
     handed_over(run, step)
     assert not run.instance.successor
 
@@ -193,17 +193,17 @@ def test_a_fact_is_no_step_to_run_again_from() -> None:
     run.cancel()
     run.ok()
     assert run.status == "compensated"
-    assert "commands no step" in why_not(run.saga.plan, run.instance, "order_noted")
-    assert why_not(run.saga.plan, run.instance, "charge_payment") == ""
+    assert "commands no step" in why_not(run.saga.outline, run.instance, "order_noted")
+    assert why_not(run.saga.outline, run.instance, "charge_payment") == ""
 
 
 def test_a_step_that_was_skipped_does_not_stand_and_one_answered_in_spite_of_the_close_does() -> None:
-    assert [stands(state) for state in skipped_pivot().instance.steps] == [True, True, False]
+    assert [stands(state) for state in skipped_pivot().states] == [True, True, False]
     run = at_pivot()
     run.time_out(2)
     run.skip("ship_order", SHIPPED)
     run.ok(SHIPPED, key=key("ship_order", "do"))  # the participant had carried it out after all
-    assert [stands(state) for state in run.instance.steps] == [True, True, True]
+    assert [stands(state) for state in run.states] == [True, True, True]
 
 
 def test_records_from_before_can_still_be_read() -> None:

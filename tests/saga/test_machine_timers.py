@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from choros.saga.machine.inputs import TimerFired
-from choros.saga.nodes.steps import Pivot, Publish, Retriable, Step
+from choros.saga.nodes import Pivot, Publish, Retriable, Step
 from choros.saga.policy import RetryPolicy
 from choros.saga.saga import Saga
 from tests.saga.driving import START, Run, commands

@@ -17,7 +17,7 @@ import pytest
 from choros.errors import DeclarationError
 from choros.messages import Command, Failure, Message
 from choros.saga.checks import shown
-from choros.saga.nodes.steps import Pivot, Publish, Retriable, Step
+from choros.saga.nodes import Pivot, Publish, Retriable, Step
 from choros.saga.parameters import Known, Need, needs_of
 from choros.saga.policy import RetryPolicy
 from tests.saga.shop import (
@@ -95,18 +95,18 @@ def test_a_policy_without_a_code_asks_for_none() -> None:
 
 def test_two_steps_may_stand_before_the_pivot_and_a_fact_anywhere() -> None:
     saga = declare(PAY, Publish(order_noted), Step(charge_payment, "payment", refund_payment, name="tip"), SHIP)
-    assert [planned.name for planned in saga.plan.steps] == ["charge_payment", "order_noted", "tip", "ship_parcel"]
+    assert saga.outline.paths == ["charge_payment", "order_noted", "tip", "ship_parcel"]
 
 
 def test_a_need_says_which_message_fills_it() -> None:
     def take(order: PlaceOrder, charged: PaymentCharged, held: InventoryReserved | None, why: Failure) -> Message: ...  # type: ignore[empty-body]
 
-    known = Known("order", PlaceOrder, [(0, "pay", PaymentCharged)], [(1, "hold", InventoryReserved)], failure=True)
+    known = Known("order", PlaceOrder, [("pay", PaymentCharged)], [("hold", InventoryReserved)], failure=True)
     assert needs_of(take, known) == (
-        Need("order", "start", PlaceOrder, -1, False),
-        Need("charged", "reply", PaymentCharged, 0, False),
-        Need("held", "reply", InventoryReserved, 1, True),
-        Need("why", "failure", Failure, -1, False),
+        Need("order", "start", PlaceOrder, "", False),
+        Need("charged", "reply", PaymentCharged, "pay", False),
+        Need("held", "reply", InventoryReserved, "hold", True),
+        Need("why", "failure", Failure, "", False),
     )
 
 

@@ -1,32 +1,22 @@
 """From one declaration to another: which instance may go on, why another may not, and as what it does."""
 
-from dataclasses import replace
-
 import pytest
 
-from choros.saga.difference import carried_over, difference, touched, why_not_moved
-from choros.saga.machine.instance import Instance, Leg, StepState
+from choros.saga.difference import difference, why_not_moved
+from choros.saga.machine.instance import Instance, Leg, NodeState
 
 from .shop import order_saga
 
 TEXT = order_saga.fingerprint.text
-OK = StepState(progress="ok", reply="{}")
-SENT = StepState(progress="sent", leg=Leg("do", "{}", 1, 0.0, 30.0))
-UNTOUCHED = StepState()
+OK = NodeState(progress="ok", reply="{}")
+SENT = NodeState(progress="sent", leg=Leg("do", "{}", 1, 0.0, 30.0))
 
 
-def instance(*steps: StepState, cursor: int = 0) -> Instance:
-    return Instance("s1", "{}", steps, cursor=cursor)
+def instance(**nodes: NodeState) -> Instance:
+    return Instance("s1", "{}", nodes)
 
 
-AT_SECOND = instance(OK, SENT, UNTOUCHED, cursor=1)
-
-
-def test_touched_is_what_has_begun_or_is_passed() -> None:
-    assert touched(instance(UNTOUCHED, UNTOUCHED)) == 0
-    assert touched(AT_SECOND) == 2
-    assert touched(instance(OK, UNTOUCHED, UNTOUCHED, cursor=2)) == 2
-    assert touched(instance(UNTOUCHED, UNTOUCHED, OK)) == 3
+AT_SECOND = instance(charge_payment=OK, reserve_inventory=SENT)
 
 
 def changed(old: str, new: str) -> str:
@@ -68,19 +58,6 @@ def test_a_declaration_without_the_step_that_it_has_come_to_is_none_for_it() -> 
     first = TEXT.index("reserve_inventory: step")
     shorter = TEXT[:first] + TEXT[TEXT.index("when completed") :]
     assert why_not_moved(AT_SECOND, shorter, TEXT).endswith("and there stands nothing () in the other version")
-
-
-def test_a_text_of_another_number_of_steps_cannot_be_what_it_began_with() -> None:
-    assert why_not_moved(instance(OK), TEXT, TEXT) == "3 steps there, 1 in the record"
-    one = "saga s, version 1, rules 1\nstart a\nx: pivot\n"
-    assert why_not_moved(AT_SECOND, TEXT, one) == "1 step there, 3 in the record"
-
-
-def test_it_goes_on_with_what_it_has_touched() -> None:
-    moved = replace(AT_SECOND, moved_from=(1,))
-    assert carried_over(moved, 4, 2) == replace(moved, steps=(OK, SENT, UNTOUCHED, UNTOUCHED), moved_from=(1, 2))
-    assert carried_over(moved, 2, 2) == replace(moved, steps=(OK, SENT), moved_from=(1, 2))
-    assert carried_over(instance(OK, OK, UNTOUCHED), 1, 1).steps == (OK,)
 
 
 def test_a_difference_is_told_in_words() -> None:

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from choros.errors import UsageError
 from choros.messages import Command, Done, Message
-from choros.saga.nodes.steps import Pivot
+from choros.saga.nodes import Pivot
 from choros.saga.pin import Pin, changes, dumps, loads, pins_of
 from choros.saga.saga import Saga
 

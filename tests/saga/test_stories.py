@@ -12,7 +12,7 @@ from typing import Any
 from choros.messages import Closed, Failure
 from choros.saga.machine.inputs import CancelRequested, Event, PauseRequested, SkipRequested, TimerFired
 from choros.saga.machine.instance import Instance
-from choros.saga.nodes.steps import Pivot, Publish, Step
+from choros.saga.nodes import Pivot, Publish, Step
 from choros.saga.saga import Saga
 from tests.saga.driving import START, Run, at_pivot
 from tests.saga.shop import (
@@ -184,9 +184,9 @@ def test_a_retriable_step_that_was_refused_is_tried_in_a_new_round() -> None:
     run.ok(CHARGED)
     run.ok(SHIPPED)
     run.refuse("expired")
-    refused = run.instance.steps[4]
+    refused = run.states[4]
     run.retry("print_invoice")
-    again = run.instance.steps[4]
+    again = run.states[4]
     assert story(run)[-5:] == [
         "sent print_invoice do#1 <reply-2>",
         "refused print_invoice do#1 expired <reply-3>",
@@ -208,11 +208,10 @@ def test_a_saga_at_its_end_holds_nothing() -> None:
     undone.ok()
     for run, status in ((completed, "completed"), (undone, "compensated")):
         instance = run.instance
-        assert (instance.status, instance.deadline, instance.wanted, instance.parked) == (status, None, "", "")
-        assert all(state.leg is None for state in instance.steps)
-    assert undone.instance.cursor == 0
+        assert (instance.status, instance.deadline, instance.wanted, instance.why_parked) == (status, None, "", "")
+        assert all(state.leg is None for state in instance.nodes.values())
     assert undone.progress() == ["undone", "pending", "retracted", "refused", "pending", "pending"]
-    assert undone.instance.steps[1].fact == ""
+    assert undone.states[1].fact == ""
 
 
 def test_a_saga_that_turns_back_forgets_why_it_waited_and_its_deadline() -> None:
@@ -220,7 +219,7 @@ def test_a_saga_that_turns_back_forgets_why_it_waited_and_its_deadline() -> None
     run.time_out(2)
     assert (run.status, run.leg.due, run.leg.waiting) == ("parked", None, False)
     run.refuse("no_such_address")
-    assert (run.status, run.instance.parked, run.instance.deadline) == ("compensating", "", None)
+    assert (run.status, run.instance.why_parked, run.instance.deadline) == ("compensating", "", None)
     assert Failure.from_json(run.instance.failure).kind == "refused"
     run.ok()
     assert run.instance.wake_at == run.leg.due == run.now + 30
@@ -229,15 +228,15 @@ def test_a_saga_that_turns_back_forgets_why_it_waited_and_its_deadline() -> None
 def test_a_cancelled_saga_that_was_parked_says_no_more_why_it_was() -> None:
     run = Run(make_order_saga(replace(TWICE, exhausted="park")))
     run.time_out(2)
-    assert run.instance.parked
+    assert run.instance.why_parked
     run.cancel()
-    assert (run.status, run.instance.parked) == ("compensating", "")
+    assert (run.status, run.instance.why_parked) == ("compensating", "")
 
 
 def test_an_early_fact_is_kept_as_it_was_published() -> None:
     run = Run(parcel_saga)
     run.ok(CHARGED)
-    assert [state.fact for state in run.instance.steps[1:3]] == ['{"order_id":"o1"}'] * 2
+    assert [state.fact for state in run.states[1:3]] == ['{"order_id":"o1"}'] * 2
 
 
 def test_a_saga_without_a_trace_has_none() -> None:
@@ -311,7 +310,7 @@ def test_a_new_round_that_cannot_be_built_is_pending(monkeypatch: Any) -> None:
         "unparked print_invoice <retry>",
         "parked print_invoice print_invoice raised LookupError <retry>",
     ]
-    assert (run.instance.steps[4].progress, run.instance.steps[4].round) == ("pending", 2)
+    assert (run.states[4].progress, run.states[4].round) == ("pending", 2)
 
 
 def test_a_step_that_gave_up_waiting_is_not_called_waiting() -> None:
@@ -337,5 +336,6 @@ def test_a_saga_keeps_what_it_was_declared_with() -> None:
     steps = (Pivot(ship_parcel, to="shipping"),)
     saga = Saga("small", start=order_saga.start, steps=steps, key=by_id, version=3, deadline=timedelta(hours=2))
     assert (saga.name, saga.version, saga.start, saga.key) == ("small", 3, order_saga.start, by_id)
-    assert (saga.deadline, saga.plan.start, saga.plan.pivot) == (timedelta(hours=2), order_saga.start, 0)
+    assert (saga.deadline, saga.outline.start) == (timedelta(hours=2), order_saga.start)
+    assert saga.outline.pivot == "ship_parcel"
     assert Saga("small", start=order_saga.start, steps=steps).version == 1

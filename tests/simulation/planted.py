@@ -20,7 +20,7 @@ from choros.runtime.participant.barrier import Barrier
 from choros.runtime.subscriber import order as ordering
 from choros.runtime.subscriber import subscriber
 from choros.runtime.subscriber.inbox import inbox_key
-from choros.saga.machine import machine
+from choros.saga.machine import answers
 from choros.saga.machine.instance import Instance
 from choros.saga.machine.turn import Turn
 from choros.saga.saga import Saga, Sagas
@@ -87,8 +87,8 @@ def fact_numbers_that_start_again(patch: pytest.MonkeyPatch) -> None:
     """The number of a saga's last fact is forgotten between two decisions."""
     begin = Turn.__init__
 
-    def forgetful(self: Turn, plan: Any, instance: Any, now: float) -> None:
-        begin(self, plan, instance, now)
+    def forgetful(self: Turn, instance: Any, now: float) -> None:
+        begin(self, instance, now)
         self.change(seq=0)
 
     patch.setattr(Turn, "__init__", forgetful)
@@ -114,14 +114,14 @@ def no_tombstone(patch: pytest.MonkeyPatch) -> None:
 
 def a_step_in_doubt_is_left_alone(patch: pytest.MonkeyPatch) -> None:
     """Only what was answered is undone."""
-    change = Turn.change_step
+    change = Turn.change_node
 
-    def certain(self: Turn, index: int, **changes: Any) -> None:
+    def certain(self: Turn, path: str, **changes: Any) -> None:
         if changes.get("progress") == "in_doubt":
             changes["progress"] = "refused"
-        change(self, index, **changes)
+        change(self, path, **changes)
 
-    patch.setattr(Turn, "change_step", certain)
+    patch.setattr(Turn, "change_node", certain)
 
 
 def facts_that_overtake(patch: pytest.MonkeyPatch) -> None:
@@ -131,12 +131,12 @@ def facts_that_overtake(patch: pytest.MonkeyPatch) -> None:
 
 def a_late_answer_counts(patch: pytest.MonkeyPatch) -> None:
     """An OK that comes while its step is being undone counts as the undo's."""
-    awaited = machine._is_awaited
+    awaited = answers._is_awaited
 
-    def anything(turn: Any, planned: Any, leg: Any, answer: Any) -> bool:
-        return bool(answer.key.operation == "do" or awaited(turn, planned, leg, answer))
+    def anything(walk: Any, leaf: Any, leg: Any, answer: Any) -> bool:
+        return bool(answer.key.operation == "do" or awaited(walk, leaf, leg, answer))
 
-    patch.setattr(machine, "_is_awaited", anything)
+    patch.setattr(answers, "_is_awaited", anything)
 
 
 def declarations_that_are_not_compared(patch: pytest.MonkeyPatch) -> None:

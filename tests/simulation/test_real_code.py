@@ -12,9 +12,8 @@ from choros import App, Pivot, RetryPolicy, Saga, Step
 from choros.runtime.host import verdicts as barrier
 from choros.runtime.host.verdicts import Refuse, Repeat
 from choros.runtime.participant import barrier as carrying_out
-from choros.saga.machine import machine
-from choros.saga.machine.turn import Turn
-from choros.saga.plan import Planned
+from choros.saga.machine.walk import SagaWalk
+from choros.saga.outline import Commanded
 from choros.store.barrier import Row
 from choros_verify.simulation.invention import invent
 from choros_verify.simulation.real_code import every_combination, fixed_replies, run_case
@@ -176,10 +175,10 @@ def an_answer_is_given_once(patch: pytest.MonkeyPatch) -> None:
 def whatever_is_in_doubt_is_parked(patch: pytest.MonkeyPatch) -> None:
     """A step that its policy wants undone waits for a person: nothing is lost, and it is not what was declared."""
 
-    def park(turn: Turn, planned: Planned, *_: object) -> None:
-        turn.park("in doubt", planned.name)
+    def park(walk: SagaWalk, leaf: Commanded, *_: object) -> None:
+        walk.park("in doubt", leaf.path)
 
-    patch.setattr(machine, "_give_up", park)
+    patch.setattr(SagaWalk, "give_up", park)
 
 
 BUGS: tuple[Plant, ...] = (

@@ -11,8 +11,6 @@ from choros.errors import DeclarationError, UsageError, unknown
 from choros.messages import Command, Fact, Message
 from choros.names import RESERVED_NAMES
 from choros.saga.checks import is_name, listed, shown
-from choros.saga.nodes.steps import Publish
-from choros.saga.plan import Planned
 from choros.saga.saga import Saga
 from choros.store.sagas import Kind
 from choros.transport.fact_log import FactLog
@@ -172,24 +170,16 @@ def _check_type_names(app: App) -> None:
 def _messages(app: App) -> Iterable[type[Message]]:
     for saga in app.sagas.values():
         yield saga.start
-        for planned in saga.plan.steps:
-            yield from (builder.builds for builder in (planned.action, planned.undo) if builder)
-        yield from (builder.builds for builder in (*saga.plan.completed, *saga.plan.compensated))
+        yield from saga.outline.messages
     for service in app.services.values():
         yield from service.commands
         yield from service.facts
 
 
 def _check_handled(saga: Saga[Any], services: Mapping[str, Service]) -> None:
-    for planned in saga.plan.steps:
-        if isinstance(planned.node, Publish):
-            continue
-        for command in _commands(planned):
-            _check_command(saga.name, planned.name, command, planned.node.to, services)
-
-
-def _commands(planned: Planned) -> list[type[Command[Any]]]:
-    return [planned.command, *([planned.compensation] if planned.compensation else [])]
+    for leaf in saga.outline.commands:
+        for command in leaf.commands.values():
+            _check_command(saga.name, leaf.path, command, leaf.to, services)
 
 
 def _check_command(saga: str, step: str, command: type[Command[Any]], to: str, services: Mapping[str, Service]) -> None:

@@ -12,8 +12,6 @@ from typing import Any, Literal
 from choros.app.app import App
 from choros.app.service import Service
 from choros.messages import SYSTEM_REFUSALS, Close, Closed, Command, Fact, Failure, Message, NothingToUndo
-from choros.saga.nodes.steps import Publish
-from choros.saga.plan import Planned
 from choros.saga.saga import Saga
 
 Json = dict[str, Any]
@@ -56,17 +54,10 @@ def _command(command: type[Command[Any]], service: str, app: App) -> Json:
 
 
 def _sent(saga: Saga[Any], command: type[Message], service: str) -> Iterator[Json]:
-    for planned in saga.plan.steps:
-        if not isinstance(planned.node, Publish) and planned.node.to == service:
-            for operation in _operations(planned, command):
-                yield {"saga": saga.name, "version": saga.version, "step": planned.name, "operation": operation}
-
-
-def _operations(planned: Planned, command: type[Message]) -> Iterator[str]:
-    if planned.command is command:
-        yield "do"
-    if planned.compensation is command:
-        yield "undo"
+    for leaf in saga.outline.commands:
+        for operation, sent in leaf.commands.items():
+            if leaf.to == service and sent is command:
+                yield {"saga": saga.name, "version": saga.version, "step": leaf.path, "operation": operation}
 
 
 def _failure(kind: str, codes: Json) -> Json:
@@ -77,17 +68,8 @@ def _failure(kind: str, codes: Json) -> Json:
 
 def _facts(app: App) -> Iterable[type[Fact]]:
     """Those that anybody publishes, and those that anybody reacts to."""
-    found: list[Any] = [fact for saga in app.sagas.values() for fact in _published(saga)]
+    found: list[Any] = [fact for saga in app.sagas.values() for fact in saga.outline.facts]
     return dict.fromkeys([*found, *(fact for service in app.services.values() for fact in service.facts)])
-
-
-def _published(saga: Saga[Any]) -> Iterator[type[Message]]:
-    for planned in saga.plan.steps:
-        if isinstance(planned.node, Publish):
-            yield planned.action.builds
-            if planned.undo:
-                yield planned.undo.builds
-    yield from (builder.builds for builder in (*saga.plan.completed, *saga.plan.compensated))
 
 
 def _schema(message: type[Message], mode: Literal["serialization", "validation"]) -> Json:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from choros.app.app import App
-from choros.cli.options import AppName, BrokerUrl, Output, SagaId, StoreUrl, with_client
+from choros.cli.options import AppName, BrokerUrl, Output, SagaId, StoreUrl, found, log_apart
 from choros.cli.output import format_named, tell_value
 from choros.cli.signature import By, whoever
 from choros.cli.verbs import Verbs
-from choros.cli.words import answer, fields_of, message_of
+from choros.cli.words import answer, fields_of, lasting, message_of
 from choros.errors import UsageError
 from choros.roles.addresses import DEFAULT_BROKER, DEFAULT_STORE, Addresses
+from choros.roles.loading import load_app
+from choros.roles.roles import client_of
 from choros.runtime.client.client import Client
 from choros.runtime.orchestrator.history import read_history
 
@@ -25,6 +27,19 @@ SagaAct = Callable[[Client, str], Awaitable[str]]
 SagaReason = Annotated[str, typer.Option(metavar="TEXT", help="why; it is kept in the saga's history")]
 OfStep = Annotated[str | None, typer.Option(metavar="NAME", help="the step; else the only one that is parked")]
 OfRound = Annotated[int | None, typer.Option(metavar="N", help="the round of the step; else the one that it is in")]
+
+
+def with_client(application: str, addresses: Addresses, act: Any) -> Any:
+    """Call `act(client, app)` with a client of this application, and return what it returns."""
+    lasting(addresses.store)
+    loaded = load_app(application)
+    log_apart()
+
+    async def call() -> Any:
+        async with client_of(loaded, addresses) as client:
+            return await act(client, loaded)
+
+    return found(call(), application, addresses.store)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ from typing import Any
 from choros.cli.words import fields_of
 from choros.errors import MessageRejected, UsageError, unknown
 from choros.messages import Message, Reply
-from choros.saga.nodes.steps import Publish
 from choros.saga.saga import Saga
 
 
@@ -52,6 +51,4 @@ def given_replies(sagas: Iterable[Saga[Any]], texts: Iterable[str]) -> dict[str,
 
 
 def _reply_types(saga: Saga[Any]) -> Iterable[type[Reply]]:
-    planned = [step for step in saga.plan.steps if not isinstance(step.node, Publish)]
-    commands = [command for step in planned for command in (step.command, step.compensation) if command]
-    return [command.reply_type for command in commands]
+    return [command.reply_type for leaf in saga.outline.commands for command in leaf.commands.values()]

@@ -13,7 +13,6 @@ from choros.desk.parkings import NONE_BESIDE, Beside, beside
 from choros.errors import ChorosError
 from choros.roles.addresses import open_transport
 from choros.runtime.client.client import Account
-from choros.saga.nodes.steps import Publish
 from choros.saga.saga import Sagas
 from choros.transport.topology import Names
 
@@ -25,7 +24,7 @@ async def letters_beside(broker: str, scope: str, sagas: Sagas, account: Account
     if saga is None or account.instance.terminal or urlsplit(broker).scheme == "memory":
         return NONE_BESIDE
     names = Names(namespace)
-    services = {planned.node.to for planned in saga.plan.steps if not isinstance(planned.node, Publish)}
+    services = {leaf.to for leaf in saga.outline.commands}
     queues = [*map(names.service_queue, sorted(services)), names.reply_queue(application)]
     transport = open_transport(broker, namespace, "show")
     try:

@@ -10,10 +10,8 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from choros.cli.verbosity import log_level
-from choros.cli.words import command, lasting
+from choros.cli.words import command
 from choros.errors import SagaNotFound
-from choros.roles.addresses import Addresses, client_of
-from choros.roles.loading import load_app
 from choros.telemetry.context import configure_logging
 
 T = TypeVar("T")
@@ -59,19 +57,6 @@ def _runner() -> Callable[[Coroutine[Any, Any, T]], T]:
 def log_apart() -> None:
     """What stands on stdout is the answer; the log goes to stderr."""
     configure_logging("cli", level=log_level("WARNING"), stream=sys.stderr)
-
-
-def with_client(application: str, addresses: Addresses, act: Any) -> Any:
-    """Call `act(client, app)` with a client of this application, and return what it returns."""
-    lasting(addresses.store)
-    loaded = load_app(application)
-    log_apart()
-
-    async def call() -> Any:
-        async with client_of(loaded, addresses) as client:
-            return await act(client, loaded)
-
-    return found(call(), application, addresses.store)
 
 
 def found(coroutine: Coroutine[Any, Any, T], application: str, store: str) -> T:

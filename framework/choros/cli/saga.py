@@ -23,7 +23,6 @@ from choros.cli.options import (
     found,
     log_apart,
     run_until_done,
-    with_client,
 )
 from choros.cli.output import format_named, is_terminal, on_one_line, tell_lines, tell_value
 from choros.cli.overview import row_of, saga_list
@@ -91,7 +90,7 @@ def saga_start(
     async def start(client: Client, _: App) -> str:
         return await client.start(saga, message, key=key)
 
-    print(with_client(application, Addresses(broker, store), start))
+    print(acts.with_client(application, Addresses(broker, store), start))
 
 
 @app.command("run", examples=['saga run shop order -i \'{"order_id": "o2"}\' --timeout 10'])

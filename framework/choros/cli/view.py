@@ -49,7 +49,7 @@ class View:
     async def account(self, typed: str) -> Account:
         """All that is known of the saga that goes by this id, key or beginning of an id."""
         names: Iterable[str] = {name for name, _ in self.sagas}
-        return await account_of(self.store, await referred(self.store, self.scope, typed, names))
+        return await account_of(self.store, await referred(self.store, self.scope, typed, names), self.sagas)
 
 
 @asynccontextmanager

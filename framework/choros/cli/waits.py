@@ -37,10 +37,10 @@ def waiting_lines(
 ) -> list[str]:
     """Lines for a person; none where it waits for nothing."""
     if instance.paused:
-        then = f", and then for a person: {instance.parked}" if instance.status == "parked" else ": nothing is sent"
+        then = f", and then for a person: {instance.why_parked}" if instance.status == "parked" else ": nothing is sent"
         return _told(f"waits to be resumed{then}", command("resume", application, store, record.key))
     if instance.status == "parked":
-        return _told(f"waits for a person: {instance.parked}", command("retry", application, store, record.key))
+        return _told(f"waits for a person: {instance.why_parked}", command("retry", application, store, record.key))
     if one is None:
         return []
     role = _lacking(one)

@@ -14,9 +14,7 @@ from choros.errors import DeclaredOtherwise
 from choros.runtime.host.presence import Ask
 from choros.runtime.orchestrator.recognition import recognise
 from choros.saga.machine.instance import Instance, Leg
-from choros.saga.machine.turn import retry_policy
-from choros.saga.nodes.steps import Publish
-from choros.saga.plan import Planned
+from choros.saga.outline import Commanded
 from choros.saga.saga import Saga, Sagas
 from choros.store.sagas import Store
 from choros.transport.port import Seen
@@ -62,24 +60,23 @@ class Awaited:
 
 def awaited(saga: Saga[Any], instance: Instance, names: Names, unsent: Collection[str] = ()) -> Awaited | None:
     """What it waits for; None where it waits for no answer. `unsent`: the ids of its commands that have not left."""
-    if instance.terminal or len(saga.plan.steps) != len(instance.steps):
+    if instance.terminal:
         return None
-    for planned in saga.plan.steps:
-        leg = instance.steps[planned.index].leg
-        if leg is not None and not isinstance(planned.node, Publish):
-            return _awaited(planned, leg, instance, names, bool(unsent))
+    for path, state in instance.nodes.items():
+        leaf = saga.outline.commanded(path)
+        if leaf and state.leg:
+            return _awaited(leaf, state.leg, instance, names, bool(unsent))
     return None
 
 
-def _awaited(planned: Planned, leg: Leg, instance: Instance, names: Names, unsent: bool) -> Awaited:
-    assert not isinstance(planned.node, Publish)
-    policy, service = retry_policy(planned, leg), planned.node.to
+def _awaited(leaf: Commanded, leg: Leg, instance: Instance, names: Names, unsent: bool) -> Awaited:
+    policy = leaf.policy(leg.operation)
     held: Standstill = "parked" if instance.status == "parked" else "paused" if instance.paused else ""
     return Awaited(
-        step=planned.name,
+        step=leaf.path,
         operation=leg.operation,
-        service=service,
-        queue=names.service_queue(service),
+        service=leaf.to,
+        queue=names.service_queue(leaf.to),
         since=leg.first_at,
         attempt=leg.attempt,
         attempts=policy.attempts,

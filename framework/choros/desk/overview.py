@@ -122,7 +122,7 @@ def _place(wanted: WantedSagas) -> str:
 
 
 async def _summary(record: Record, steps: _Steps, whys: Mapping[str, str]) -> Summary:
-    instance, stuck = as_stored(record), whys.get(record.saga_id, "")
+    instance, stuck = as_stored(record, steps.sagas), whys.get(record.saga_id, "")
     failure = failure_of(instance)
     step = await steps.name(record, instance)
     if instance.status == "compensated" and failure:
@@ -135,8 +135,8 @@ def _reason(record: Record, instance: Instance, failure: Failure | None, stuck: 
         return f"cannot be read: {record.unreadable}"
     if stuck:
         return f"stuck: {stuck}"
-    if instance.parked:
-        return instance.parked
+    if instance.why_parked:
+        return instance.why_parked
     if failure:
         return failure.code + (f": {failure.detail}" if failure.detail else "")
     return f"{instance.wanted}, if the pivot is refused" if instance.wanted else ""
@@ -155,16 +155,22 @@ class _Steps:
 
     def __init__(self, sagas: Sagas, store: Store) -> None:
         self._store = store
-        self._known: dict[Kind, list[str]] = {}
-        for saga in sagas.values():
-            names = [planned.name for planned in saga.plan.steps]
-            self._known[Kind(saga.name, saga.version, saga.fingerprint.hash)] = names
+        self.sagas = sagas
+        self._known = {Kind(saga.name, saga.version, saga.fingerprint.hash): saga for saga in sagas.values()}
+        self._named: dict[Kind, list[str]] = {}
 
     async def name(self, record: Record, instance: Instance) -> str:
         """Of the step that the instance is at; its number where nothing says how it is called."""
-        if instance.terminal or instance.cursor >= len(instance.steps):
+        if instance.terminal:
             return ""
-        if record.kind not in self._known:
-            self._known[record.kind] = paths(declared_in(await self._store.history(record.saga_id)))
-        names = self._known[record.kind]
-        return names[instance.cursor] if len(names) == len(instance.steps) else f"step {instance.cursor + 1}"
+        if saga := self._known.get(record.kind):
+            return saga.at_work(instance)
+        open_ = next((path for path, state in instance.nodes.items() if state.leg or state.parked), "")
+        return await self._named_by_history(record, open_) if open_.startswith("step ") else open_
+
+    async def _named_by_history(self, record: Record, numbered: str) -> str:
+        """What an older choros stored goes by numbers."""
+        if record.kind not in self._named:
+            self._named[record.kind] = paths(declared_in(await self._store.history(record.saga_id)))
+        names, number = self._named[record.kind], int(numbered.removeprefix("step "))
+        return names[number - 1] if number <= len(names) else numbered

@@ -9,7 +9,6 @@ from typing import Any
 from choros.desk.repeats import folded
 from choros.runtime.client.client import Account
 from choros.runtime.orchestrator.history import Happened, read_history
-from choros.saga.nodes.steps import Publish
 from choros.saga.saga import Saga
 
 _MARKS = {
@@ -72,15 +71,15 @@ def _what(event: Happened, saga: Saga[Any] | None, seconds: float) -> str:
 def _name(event: Happened, saga: Saga[Any] | None) -> str:
     if event.kind in ("fact_published", "fact_held", "fact_dropped"):
         return f"fact {event.code}"
-    planned = saga.plan.find(event.step) if saga else None
-    if event.operation == "undo" and planned and planned.undo:
-        return planned.undo.function.__name__
+    leaf = saga.outline.commanded(event.step) if saga else None
+    if event.operation == "undo" and leaf and leaf.undo:
+        return leaf.undo.function.__name__
     return event.step or event.code
 
 
 def _service(saga: Saga[Any] | None, step: str) -> str:
-    planned = saga.plan.find(step) if saga else None
-    return "" if planned is None or isinstance(planned.node, Publish) else planned.node.to
+    leaf = saga.outline.commanded(step) if saga else None
+    return leaf.to if leaf else ""
 
 
 def _words(event: Happened) -> str:

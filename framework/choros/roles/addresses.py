@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,6 @@ from choros.app.checks import check, check_preparations
 from choros.app.service import Service
 from choros.errors import UsageError, shown
 from choros.roles.scopes import in_file, on_redis
-from choros.runtime.client.client import Client
 from choros.runtime.host.call import apart, plainly
 from choros.store.barrier import Database, Job, Ok, Raised
 from choros.store.sagas import Store
@@ -44,15 +43,6 @@ class Addresses:
 
 
 # --- open, and closed at the end --------------------------------------------------------------------------------------
-
-
-@asynccontextmanager
-async def client_of(app: App, addresses: Addresses, *, name: str = "client") -> AsyncIterator[Client]:
-    """A client for starting and following sagas; what it starts is carried on by the orchestrators that run."""
-    async with AsyncExitStack() as stack:
-        transport = await stack.enter_async_context(connected(addresses, app, name))
-        store = await stack.enter_async_context(opened_store(addresses, app))
-        yield await stack.enter_async_context(Client(app, store=store, transport=transport))
 
 
 @asynccontextmanager

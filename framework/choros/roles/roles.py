@@ -62,6 +62,15 @@ class RunningRole(Protocol):
 
 
 @asynccontextmanager
+async def client_of(app: App, addresses: Addresses, *, name: str = "client") -> AsyncIterator[Client]:
+    """A client for starting and following sagas; what it starts is carried on by the orchestrators that run."""
+    async with AsyncExitStack() as stack:
+        transport = await stack.enter_async_context(connected(addresses, app, name))
+        store = await stack.enter_async_context(opened_store(addresses, app))
+        yield await stack.enter_async_context(Client(app, store=store, transport=transport))
+
+
+@asynccontextmanager
 async def running(
     app: App, addresses: Addresses | None = None, *, settings: Settings = NOTHING_SET
 ) -> AsyncIterator[Client]:

@@ -9,9 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from choros.saga.machine.turn import commanded
-from choros.saga.nodes.steps import Pivot, Publish, Retriable, Step
-from choros.saga.plan import Builder, Planned
+from choros.saga.outline import Commanded, Leaf, Publication
+from choros.saga.parameters import Builder
 from choros.saga.saga import Saga
 
 Subscribers = Mapping[str, Sequence[str]]
@@ -20,38 +19,40 @@ Subscribers = Mapping[str, Sequence[str]]
 def mermaid(saga: Saga[Any], subscribers: Subscribers = MappingProxyType({})) -> str:
     """A flowchart: commanded steps solid, with their services and undo arrows; facts dotted, to those who subscribe."""
     lines = [f"start([{_quoted(saga.start.__name__)}])", *_steps(saga)]
-    facts: dict[str, list[Builder]] = {}
-    for planned in saga.plan.steps:
-        if isinstance(planned.node, Publish):
-            facts[f"s{planned.index}"] = [planned.action]
-    facts |= {"completed": list(saga.plan.completed), "compensated": list(saga.plan.compensated)}
+    outline, numbers = saga.outline, _numbers(saga)
+    facts = {numbers[one.path]: [one.action] for one in outline.publications}
+    facts |= {"completed": list(outline.completed), "compensated": list(outline.compensated)}
     lines += _facts(facts, subscribers)
     return "\n".join(["flowchart LR", *(f"    {line}" for line in lines)]) + "\n"
 
 
 def _steps(saga: Saga[Any]) -> Iterator[str]:
     """Every step, the way forward, and the way back along those that can be undone."""
-    before, back = "start", "compensated"
-    for planned in saga.plan.steps:
-        this = f"s{planned.index}"
-        yield _shape(this, planned)
-        label = "" if isinstance(planned.node, Publish) else f"|{_quoted(planned.action.builds.__name__)}|"
-        yield f"{before} -->{label} {this}"
-        if isinstance(planned.node, Step) and planned.undo:
-            yield f"{this} -->|{_quoted('undo: ' + planned.undo.builds.__name__)}| {back}"
+    before, back, numbers = "start", "compensated", _numbers(saga)
+    for path, leaf in saga.outline.leaves.items():
+        this = numbers[path]
+        yield _shape(this, leaf)
+        commanded = saga.outline.commanded(path)
+        yield f"{before} -->{f'|{_quoted(leaf.action.builds.__name__)}|' if commanded else ''} {this}"
+        if commanded and commanded.undo:
+            yield f"{this} -->|{_quoted('undo: ' + commanded.undo.builds.__name__)}| {back}"
             back = this
-        if isinstance(planned.node, Pivot):
+        elif commanded and commanded.turns_on:
             yield f"{this} -->|{_quoted('refused')}| {back}"
         before = this
     yield f"{before} --> completed([completed])"
     yield "compensated([compensated])"
 
 
-def _shape(this: str, planned: Planned) -> str:
-    if isinstance(planned.node, Publish):
-        return f"{this}>{_quoted(planned.name)}]"
-    label = _quoted(planned.name, planned.node.to)
-    return f"{this}{{{{{label}}}}}" if isinstance(planned.node, Pivot) else f"{this}[{label}]"
+def _numbers(saga: Saga[Any]) -> Mapping[str, str]:
+    return {path: f"s{number}" for number, path in enumerate(saga.outline.leaves)}
+
+
+def _shape(this: str, leaf: Leaf) -> str:
+    if not isinstance(leaf, Commanded):
+        return f"{this}>{_quoted(leaf.path)}]"
+    label = _quoted(leaf.path, leaf.to)
+    return f"{this}{{{{{label}}}}}" if leaf.kind == "pivot" else f"{this}[{label}]"
 
 
 def _facts(facts: Mapping[str, Sequence[Builder]], subscribers: Subscribers) -> Iterator[str]:
@@ -75,41 +76,34 @@ def _quoted(*lines: str) -> str:
 
 def outline(saga: Saga[Any], subscribers: Subscribers = MappingProxyType({})) -> list[str]:
     """Lines of text: which steps are commanded, and which facts anybody may react to."""
-    steps = saga.plan.steps
+    outline = saga.outline
     lines = [f"saga {saga.name!r}, version {saga.version}, starts with {saga.start.__name__}"]
     lines.append("commanded, in this order:")
-    lines += [f"  {_command(planned)}" for planned in steps if not isinstance(planned.node, Publish)]
+    lines += [f"  {_command(leaf)}" for leaf in outline.commands]
     lines.append("event-driven, tracked by nobody:")
-    facts = [_fact(planned.action, _when(saga, planned), subscribers) for planned in steps if _publishes(planned)]
-    facts += [
-        _fact(planned.undo, "taking it back", subscribers) for planned in steps if _publishes(planned) and planned.undo
-    ]
-    facts += [_fact(builder, "when completed", subscribers) for builder in saga.plan.completed]
-    facts += [_fact(builder, "when compensated", subscribers) for builder in saga.plan.compensated]
+    facts = [_fact(leaf.action, _when(saga, leaf), subscribers) for leaf in outline.publications]
+    facts += [_fact(leaf.undo, "taking it back", subscribers) for leaf in outline.publications if leaf.undo]
+    facts += [_fact(builder, "when completed", subscribers) for builder in outline.completed]
+    facts += [_fact(builder, "when compensated", subscribers) for builder in outline.compensated]
     return lines + [f"  {fact}" for fact in facts or ["nothing"]]
 
 
-def _publishes(planned: Planned) -> bool:
-    return isinstance(planned.node, Publish)
-
-
-def _command(planned: Planned) -> str:
-    node = commanded(planned)
-    kind = {Step: "step", Pivot: "pivot, from here on only forward", Retriable: "retriable"}[type(node)]
-    undone = f", undone by {planned.compensation.__name__}" if planned.compensation else ""
-    refusals = ", ".join(planned.command.refusals) or "nothing"
+def _command(leaf: Commanded) -> str:
+    kind = "pivot, from here on only forward" if leaf.kind == "pivot" else leaf.kind
+    undone = f", undone by {leaf.compensation.__name__}" if leaf.compensation else ""
+    refusals = ", ".join(leaf.command.refusals) or "nothing"
     return (
-        f"{planned.name}: {planned.command.__name__} to {node.to} ({kind}){undone},"
-        f" timeout {node.timeout.total_seconds():g} s, may be refused with {refusals}"
+        f"{leaf.path}: {leaf.command.__name__} to {leaf.to} ({kind}){undone},"
+        f" timeout {leaf.timeout.total_seconds():g} s, may be refused with {refusals}"
     )
 
 
-def _when(saga: Saga[Any], planned: Planned) -> str:
-    if isinstance(planned.node, Publish) and planned.node.early:
+def _when(saga: Saga[Any], leaf: Publication) -> str:
+    if leaf.early:
         return "early"
-    if saga.plan.pivot is None:
-        return "held until the end"
-    return "held until the pivot" if planned.index < saga.plan.pivot else "after the pivot"
+    if not leaf.held:
+        return "after the pivot"
+    return "held until the pivot" if saga.outline.pivot else "held until the end"
 
 
 def _fact(builder: Builder, when: str, subscribers: Subscribers) -> str:

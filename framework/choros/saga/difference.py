@@ -4,9 +4,9 @@ declaration to the other."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from choros.saga.machine.instance import Instance, StepState
+from choros.saga.machine.instance import Instance
 
 _MOST = 3
 """Paths named in one sentence."""
@@ -103,32 +103,17 @@ def _counted(paths: Sequence[str]) -> str:
 # --- from one declaration to another ----------------------------------------------------------------------------------
 
 
-def touched(instance: Instance) -> int:
-    """How many of the first steps have begun, or are passed."""
-    begun = [index + 1 for index, state in enumerate(instance.steps) if state != StepState()]
-    return max([instance.cursor, *begun])
-
-
 def why_not_moved(instance: Instance, here: str, there: str) -> str:
     """Why an instance that was begun under the text `there` cannot go on under the text `here`; empty if it can.
 
     All that it has touched must be the same, in the same order: its undo, and what later functions ask for. So must its
     start and its ends. What it has not come to may be anything."""
     mine, other = _shape(here), _shape(there)
-    count = touched(instance)
-    if len(other.nodes) != len(instance.steps):  # an old record, of which nothing says how it was declared
-        return f"{_counted(other.paths)} there, {len(instance.steps)} in the record"
     if sentence := _first_other(_lines(mine)[:2], _lines(other)[:2], "there"):
         return sentence
-    for number, (path, said) in enumerate(other.nodes[:count]):
+    touched = max((number for number, path in enumerate(other.paths, 1) if path in instance.nodes), default=0)
+    for number, (path, said) in enumerate(other.nodes[:touched]):
         now = mine.nodes[number] if number < len(mine.nodes) else ("nothing", "")
         if now != (path, said):
             return f"it has come as far as {path} ({said}), and there stands {now[0]} ({now[1]}) in the other version"
     return _unlike("closing facts", mine.closings, other.closings, "there")
-
-
-def carried_over(instance: Instance, steps: int, version: int) -> Instance:
-    """The instance as it goes on under a declaration of so many steps, moved away from this version."""
-    count = min(touched(instance), steps)
-    states = instance.steps[:count] + (StepState(),) * (steps - count)
-    return replace(instance, steps=states, moved_from=(*instance.moved_from, version))

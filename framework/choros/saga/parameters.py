@@ -19,9 +19,18 @@ class Need:
     parameter: str
     source: Literal["start", "reply", "failure"]
     message: type[Message]
-    step: int = -1
-    """The step whose reply it is."""
+    step: str = ""
+    """The path of the step whose reply it is."""
     optional: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Builder:
+    """A function of the declaration, with what fills its parameters and what it builds."""
+
+    function: Callable[..., Message]
+    needs: tuple[Need, ...]
+    builds: type[Message]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +39,9 @@ class Known:
 
     saga: str
     start: type[Message]
-    replies: Sequence[tuple[int, str, type[Reply]]]
-    """(index, step name, type) of the replies known by then."""
-    maybe: Sequence[tuple[int, str, type[Reply]]] = ()
+    replies: Sequence[tuple[str, type[Reply]]]
+    """(path of the step, type) of the replies known by then."""
+    maybe: Sequence[tuple[str, type[Reply]]] = ()
     """Replies that may be known: asked for as `Reply | None` only."""
     failure: bool = False
     no_failure: str = "only the facts of compensated=... can have one"
@@ -95,13 +104,13 @@ def _need(function: str, parameter: str, hint: Any, known: Known) -> Need:
             f" which is neither {known.start.__name__} nor a reply.",
             f"take {known.start.__name__} or the reply of an earlier step.",
         )
-    index, sure = _reply(function, parameter, wanted, known)
+    step, sure = _reply(function, parameter, wanted, known)
     if not sure and not optional:
         raise DeclarationError(
             f"saga {known.saga!r}: {function} needs {wanted.__name__}, which may not be known by then.",
             f"write {parameter}: {wanted.__name__} | None.",
         )
-    return Need(parameter, "reply", wanted, index, not sure)
+    return Need(parameter, "reply", wanted, step, not sure)
 
 
 def _without_none(hint: Any) -> tuple[Any, bool]:
@@ -124,11 +133,11 @@ def shown_type(hint: Any) -> str:
     return hint.__name__ if isinstance(hint, type) else str(hint)
 
 
-def _reply(function: str, parameter: str, wanted: type[Reply], known: Known) -> tuple[int, bool]:
-    candidates = [(i, name, True) for i, name, reply in known.replies if reply is wanted]
-    candidates += [(i, name, False) for i, name, reply in known.maybe if reply is wanted]
+def _reply(function: str, parameter: str, wanted: type[Reply], known: Known) -> tuple[str, bool]:
+    candidates = [(step, True) for step, reply in known.replies if reply is wanted]
+    candidates += [(step, False) for step, reply in known.maybe if reply is wanted]
     if len(candidates) > 1:
-        candidates = [c for c in candidates if c[1] == parameter]
+        candidates = [one for one in candidates if one[0] == parameter]
         if not candidates:
             raise DeclarationError(
                 f"saga {known.saga!r}: {function} needs {wanted.__name__}, which several steps reply with.",
@@ -144,4 +153,4 @@ def _reply(function: str, parameter: str, wanted: type[Reply], known: Known) -> 
             f"saga {known.saga!r}: {function} needs {wanted.__name__}, which no earlier step replies with.",
             "move the step behind the one that replies with it.",
         )
-    return candidates[0][0], candidates[0][2]
+    return candidates[0]

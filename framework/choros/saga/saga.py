@@ -18,11 +18,16 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Generic, TypeVar
 
+from choros.errors import DeclarationError
 from choros.messages import Message
+from choros.saga.builders import fact_builder
 from choros.saga.checks import check_head, check_start, listed
-from choros.saga.nodes.steps import Commanded, FactBuilder, Node, Pivot, Publish, Retriable, Step
-from choros.saga.parameters import Need
-from choros.saga.plan import Builder, Plan, Planned, make_plan
+from choros.saga.machine.instance import ROOT, Instance
+from choros.saga.machine.walk import Tree
+from choros.saga.nodes.publish import FactBuilder
+from choros.saga.nodes.sequence import plan_sequence, replies_of
+from choros.saga.outline import Commanded, Declared, Leaf, Outline, Publication
+from choros.saga.parameters import Builder, Known, Need
 
 S = TypeVar("S", bound=Message)
 
@@ -40,7 +45,7 @@ class Saga(Generic[S]):
         name: str,
         *,
         start: type[S],
-        steps: Sequence[Node],
+        steps: Sequence[Declared],
         version: int = 1,
         key: Callable[[S], str] | None = None,
         completed: FactBuilder | Sequence[FactBuilder] = (),
@@ -54,9 +59,14 @@ class Saga(Generic[S]):
         self.deadline = deadline
         check_head(name, version, start)
         check_start(name, key, deadline)
-        nodes = listed(f"saga {name!r}: steps", steps)
-        self.plan: Plan = make_plan(name, start, nodes, _several(completed), _several(compensated))
-        self.fingerprint: Fingerprint = _fingerprint(name, version, self.plan)
+        self.steps: tuple[Declared, ...] = listed(f"saga {name!r}: steps", steps)
+        self.tree: Tree = _planned(name, start, self.steps, _several(completed), _several(compensated), deadline)
+        self.outline: Outline = self.tree.outline
+        self.fingerprint: Fingerprint = _fingerprint(name, version, self.outline)
+
+    def at_work(self, instance: Instance) -> str:
+        """The path of the step that is next in this instance; empty where none is."""
+        return self.tree.root.at_work(instance.state, instance.backward) or ROOT
 
     def __repr__(self) -> str:
         return f"Saga({self.name!r}, version={self.version})"
@@ -71,12 +81,47 @@ def _several(facts: object) -> tuple[Any, ...]:
     return tuple(facts) if isinstance(facts, Iterable) and not isinstance(facts, str) else (facts,)
 
 
+def _planned(
+    saga: str,
+    start: type[Message],
+    steps: Sequence[object],
+    completed: Iterable[FactBuilder],
+    compensated: Iterable[FactBuilder],
+    deadline: timedelta | None,
+) -> Tree:
+    root, leaves = plan_sequence(Known(saga, start, ()), steps)
+    replies = replies_of(leaves.values())
+    done = Known(saga, start, replies, no_failure="a completed saga has no failure")
+    undone = Known(saga, start, (), replies, failure=True)
+    closing = tuple(fact_builder(function, undone) for function in compensated)
+    _check_taken_back_once(saga, leaves.values(), closing)
+    outline = Outline(
+        start=start,
+        leaves=leaves,
+        completed=tuple(fact_builder(function, done) for function in completed),
+        compensated=closing,
+        pivot=next((leaf.path for leaf in leaves.values() if leaf.kind == "pivot"), None),
+        deadline=deadline,
+    )
+    return Tree(outline, root)
+
+
+def _check_taken_back_once(saga: str, leaves: Iterable[Leaf], closing: Iterable[Builder]) -> None:
+    """A reaction that is undone about the retraction must not be undone about the closing fact again."""
+    last = {builder.builds for builder in closing}
+    for leaf in leaves:
+        if isinstance(leaf, Publication) and leaf.undo and leaf.undo.builds in last:
+            raise DeclarationError(
+                f"saga {saga!r}: {leaf.undo.builds.__name__} takes back what {leaf.path} published, and is"
+                " published again at the end.",
+                "give the closing fact a type of its own.",
+            )
+
+
 # --- the fingerprint --------------------------------------------------------------------------------------------------
 
 RULES = 1
 """The number of the rules that the machine follows: it rises when the same declaration would decide otherwise."""
-_KINDS: dict[type[Any], str] = {Step: "step", Pivot: "pivot", Retriable: "retriable", Publish: "publish"}
-"""Written out: a class may get another name."""
 _HASH_LENGTH = 16
 
 
@@ -88,9 +133,10 @@ class Fingerprint:
     hash: str
 
 
-def _fingerprint(saga: str, version: int, plan: Plan) -> Fingerprint:
-    head = (f"saga {saga}, version {version}, rules {RULES}", f"start {_type(plan.start)}")
-    text = "\n".join([*head, *_nodes(plan), *_closings(plan)]) + "\n"
+def _fingerprint(saga: str, version: int, outline: Outline) -> Fingerprint:
+    head = (f"saga {saga}, version {version}, rules {RULES}", f"start {_type(outline.start)}")
+    nodes = (line for leaf in outline.leaves.values() for line in (f"{leaf.path}: {leaf.kind}", *_leaf(leaf)))
+    text = "\n".join([*head, *nodes, *_closings(outline)]) + "\n"
     return Fingerprint(text, hash_of(text))
 
 
@@ -104,46 +150,34 @@ def _type(message: type[Message]) -> str:
     return message.type_name.rpartition(".v")[0]
 
 
-def _nodes(plan: Plan) -> Iterator[str]:
-    for planned in plan.steps:
-        yield f"{planned.name}: {next(word for kind, word in _KINDS.items() if isinstance(planned.node, kind))}"
-        lines = (
-            _published(plan, planned, planned.node)
-            if isinstance(planned.node, Publish)
-            else _commanded(plan, planned, planned.node)
-        )
-        yield from (f"  {line}" for line in lines)
+def _leaf(leaf: Leaf) -> Iterator[str]:
+    if isinstance(leaf, Commanded):
+        yield f"  do {_built(leaf.action)} to {leaf.to}, {_answer(leaf.reply_type)}"
+        if leaf.undo and leaf.compensation:
+            yield f"  undo {_built(leaf.undo)}, {_answer(leaf.compensation.reply_type)}"
+    if isinstance(leaf, Publication):
+        yield f"  fact {_built(leaf.action)}"
+        if leaf.early:
+            yield "  early"
+        if leaf.undo:
+            yield f"  retraction {_built(leaf.undo)}"
 
 
-def _commanded(plan: Plan, planned: Planned, node: Commanded) -> Iterator[str]:
-    yield f"do {_built(plan, planned.action)} to {node.to}, {_answer(planned.command.reply_type)}"
-    if planned.undo and planned.compensation:
-        yield f"undo {_built(plan, planned.undo)}, {_answer(planned.compensation.reply_type)}"
-
-
-def _published(plan: Plan, planned: Planned, node: Publish) -> Iterator[str]:
-    yield f"fact {_built(plan, planned.action)}"
-    if node.early:
-        yield "early"
-    if planned.undo:
-        yield f"retraction {_built(plan, planned.undo)}"
-
-
-def _closings(plan: Plan) -> Iterator[str]:
-    for when, builders in (("completed", plan.completed), ("compensated", plan.compensated)):
-        yield from (f"when {when}: {_built(plan, builder)}" for builder in builders)
+def _closings(outline: Outline) -> Iterator[str]:
+    for when, builders in (("completed", outline.completed), ("compensated", outline.compensated)):
+        yield from (f"when {when}: {_built(builder)}" for builder in builders)
 
 
 def _answer(reply: type[Message]) -> str:
     return f"answered by {_type(reply)}"
 
 
-def _built(plan: Plan, builder: Builder) -> str:
+def _built(builder: Builder) -> str:
     """The message, and all that fills the parameters of the function that builds it, in whatever order it has them."""
-    filled = ", ".join(sorted({_filled(plan, need) for need in builder.needs}))
+    filled = ", ".join(sorted({_filled(need) for need in builder.needs}))
     return f"{_type(builder.builds)}({filled})"
 
 
-def _filled(plan: Plan, need: Need) -> str:
-    path = f"{plan.steps[need.step].name}: " if need.source == "reply" else ""
+def _filled(need: Need) -> str:
+    path = f"{need.step}: " if need.source == "reply" else ""
     return f"{path}{_type(need.message)}{' or none' if need.optional else ''}"

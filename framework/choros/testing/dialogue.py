@@ -35,10 +35,7 @@ class SagaTest:
         self._facts: list[Release] = []
         self._history: list[Event] = []
         self._replies = 0
-        steps = saga.plan.steps
-        builders = [b for planned in steps for b in (planned.action, planned.undo) if b]
-        closing = (*saga.plan.completed, *saga.plan.compensated)
-        self._types: dict[str, type[Message]] = {b.builds.type_name: b.builds for b in (*builders, *closing)}
+        self._types: dict[str, type[Message]] = {one.type_name: one for one in saga.outline.messages}
 
     def start(self, message: Message) -> None:
         """Start the saga."""
@@ -46,7 +43,7 @@ class SagaTest:
             self._fail("A saga can be started once only")
         if not isinstance(message, self.saga.start):
             self._fail(f"The saga starts with {self.saga.start.__name__}, not with {type(message).__name__}")
-        self._take(begin(self.saga, "saga", message.to_json(), self.now, cause="start"))
+        self._take(begin(self.saga.tree, "saga", message.to_json(), self.now, cause="start"))
 
     @property
     def instance(self) -> Instance:
@@ -116,7 +113,7 @@ class SagaTest:
         self._decide(answer)
 
     def _decide(self, given: Input) -> None:
-        self._take(decide(self.saga, self.instance, [given], self.now))
+        self._take(decide(self.saga.tree, self.instance, [given], self.now))
 
     def _take(self, decision: Decision) -> None:
         self._instance = decision.instance
@@ -171,8 +168,7 @@ class SentCommand:
         self._test.advance(timedelta(seconds=max(0.0, due - self._test.now)))
 
     def _due(self) -> float | None:
-        planned = self._test.saga.plan.find(self.key.path)
-        leg = self._test.instance.steps[planned.index].leg if planned else None
+        leg = self._test.instance.state(self.key.path).leg
         awaited = leg is not None and (leg.operation, leg.attempt) == (self.key.operation, self.attempt)
         return leg.due if leg and awaited else None
 

@@ -108,19 +108,15 @@ class Accounts:
         return sum(every(number) for number in range(first, end) if self._is_wanted(stored, messages[number]))
 
     def _is_wanted(self, stored: int, message: Ordered | Answered) -> bool:
-        saga, instance = self._orchestrator.saga, self._orchestrator.stored[stored].instance
+        instance = self._orchestrator.stored[stored].instance
         if isinstance(message, Answered):
-            if holds.awaited(saga, instance, message):
+            if holds.awaited(instance, message):
                 return True
             if self._orchestrator.ignores(stored, message):
                 return False
             self.taken_late.append((stored, message))
             return True
-        leg = instance.steps[message.step].leg
-        if leg is None or message.round != instance.steps[message.step].round:
-            return False
-        closes = "undo" if instance.backward else "do"
-        return message.operation in ((leg.operation, closes) if leg.operation == "close" else (leg.operation,))
+        return holds.is_asked(instance.state(self._names[message.step]), message.round, message.operation)
 
     def _at_work_from(self, accounts: int, first: int, end: int) -> int:
         mask = 0

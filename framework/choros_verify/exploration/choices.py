@@ -19,9 +19,7 @@ from choros.saga.machine.inputs import (
     SkipRequested,
     TimerFired,
 )
-from choros.saga.machine.instance import Instance
-from choros.saga.nodes.steps import Publish
-from choros.saga.plan import Planned
+from choros.saga.machine.instance import ROOT, Instance
 from choros_verify.exploration import holds
 from choros_verify.exploration.decisions import Decided, Given, givens
 from choros_verify.exploration.orchestrator import OrchestratorModel
@@ -86,7 +84,7 @@ class Choices:
 
     def _late(self, stored: int, given: Given) -> holds.Violation | None:
         answer, instance = given.inputs[0], self._orchestrator.stored[stored].instance
-        if not isinstance(answer, Answered) or holds.awaited(self._orchestrator.saga, instance, answer):
+        if not isinstance(answer, Answered) or holds.awaited(instance, answer):
             return None
         return holds.Violation("a reply that came too late changed the saga", 8)
 
@@ -118,24 +116,19 @@ class Choices:
 
     def _desk(self, instance: Instance) -> Iterator[Given]:
         """What a person does about a parked saga."""
-        steps = self._orchestrator.saga.plan.steps
-        if instance.cursor >= len(steps):
-            return
-        planned, round_ = steps[instance.cursor], instance.steps[instance.cursor].round
-        if "retry" in self._acts:
-            yield Given((RetryRequested("retry", planned.name, round_),))
-        leg = instance.steps[instance.cursor].leg
-        looked = leg is not None and leg.forgotten  # what a person finds and does there is no part of the walk
-        if "skip" in self._acts and not looked and not isinstance(planned.node, Publish):
-            yield Given((SkipRequested("skip", planned.name, round_, self._example(planned)),))
-
-    def _example(self, planned: Planned) -> str:
-        return self._orchestrator.replies[planned.command.reply_type.type_name]
+        for path, state in instance.parked_at.items():
+            leaf = self._orchestrator.saga.outline.commanded(path)
+            if "retry" in self._acts and path != ROOT:
+                yield Given((RetryRequested("retry", path, state.round),))
+            looked = state.leg is not None and state.leg.forgotten  # what a person finds is no part of the walk
+            if "skip" in self._acts and not looked and leaf:
+                example = self._orchestrator.replies[leaf.reply_type.type_name]
+                yield Given((SkipRequested("skip", path, state.round, example),))
 
 
 def _timers(instance: Instance, unsent: bool) -> Iterator[Given]:
     fired = (TimerFired(unsent=unsent),)
-    if any(state.leg and state.leg.due is not None for state in instance.steps):
+    if any(state.leg and state.leg.due is not None for state in instance.nodes.values()):
         yield Given(fired, "due")
         yield Given(fired, "due, used up")
     if instance.deadline is not None:

@@ -9,7 +9,6 @@ from typing import Any
 
 from choros.app.app import App
 from choros.saga.machine.inputs import Answered
-from choros.saga.nodes.steps import Publish
 from choros.saga.saga import Saga
 from choros_verify.exploration.accounts import Accounts
 from choros_verify.exploration.books import Books
@@ -46,7 +45,7 @@ class Exploration:
         replies = {**reply_examples(saga, self.replies), **self.replies}
         orchestrator = OrchestratorModel(saga, self.protocol, wire, self.start or invent(saga.start).to_json(), replies)
         participants = Participants(saga, self.protocol, replies, self.bounds.providers, self.bounds.refusals)
-        names = [planned.name for planned in saga.plan.steps]
+        names = saga.outline.paths
         grow_old = self.bounds.budgets.horizons > 0
         accounts = Accounts(participants.carry_out, orchestrator, self.protocol, wire, names, grow_old)
         moves = Moves(orchestrator, accounts, self.protocol, wire, self.bounds.acts, self.bounds.reduce)
@@ -81,18 +80,17 @@ def _ends(worlds: Iterable[WorldState], orchestrator: OrchestratorModel) -> Coun
 
 def reply_examples(saga: Saga[Any], given: Container[str] = ()) -> dict[str, str]:
     """The body of an example of every reply that is not given, by its type name."""
-    types = [planned.command.reply_type for planned in saga.plan.steps if not isinstance(planned.node, Publish)]
+    types = [leaf.reply_type for leaf in saga.outline.commands]
     return {reply.type_name: invent(reply).to_json() for reply in types if reply.type_name not in given}
 
 
 def commanded_names(saga: Saga[Any]) -> Iterable[str]:
     """The names of the steps that command somebody."""
-    return [planned.name for planned in saga.plan.steps if not isinstance(planned.node, Publish)]
+    return [leaf.path for leaf in saga.outline.commands]
 
 
 def at_providers(app: App, saga: Saga[Any]) -> frozenset[str]:
     """The steps of a saga whose effect is at a provider, as far as the handlers of this process say."""
     handlers = {name: handler for service in app.services.values() for name, handler in service.handlers.items()}
-    steps = [planned for planned in saga.plan.steps if not isinstance(planned.node, Publish)]
-    provided = (planned for planned in steps if planned.command.type_name in handlers)
-    return frozenset(planned.name for planned in provided if handlers[planned.command.type_name].provider)
+    known = (leaf for leaf in saga.outline.commands if leaf.command.type_name in handlers)
+    return frozenset(leaf.path for leaf in known if handlers[leaf.command.type_name].provider)

@@ -18,11 +18,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from choros.saga.machine.inputs import Answered, Decision, Input, Release, TimerFired
-from choros.saga.machine.instance import Instance
-from choros.saga.nodes.steps import Publish
-from choros.saga.plan import Plan, Planned
+from choros.saga.machine.instance import Instance, NodeState
+from choros.saga.outline import Outline, Publication
 from choros.saga.saga import Saga
-from choros.wire.command_key import CommandKey
+from choros.wire.command_key import Operation
 from choros_verify.exploration.books import Books
 
 EDGES = {
@@ -64,7 +63,7 @@ def decision(saga: Saga[Any], before: Instance, decided: Decision, inputs: Seque
 def _decision(saga: Saga[Any], before: Instance, decided: Decision, inputs: Sequence[Input]) -> None:
     after = decided.instance
     hold(after.status in EDGES[before.status], f"a saga that was {before.status} became {after.status}", 9)
-    legs = [state.leg for state in after.steps if state.leg]
+    legs = [state.leg for state in after.nodes.values() if state.leg]
     most = max(1, len(inputs))  # folded inputs may send what each of them would have sent
     hold(len(legs) <= 1 and len(decided.sends) <= most, "two commands are awaited at once", 4)
     if after.terminal:
@@ -85,7 +84,8 @@ def _attempts(before: Instance, after: Instance, inputs: Sequence[Input]) -> Non
     """A command that has not left yet spends no attempt by waiting for the broker."""
     if inputs != (TimerFired(unsent=True),):
         return
-    for was, state in zip(before.steps, after.steps, strict=True):
+    for path, was in before.nodes.items():
+        state = after.state(path)
         if was.leg and not was.leg.waiting and was.leg.due is not None and after.backward == before.backward:
             same = state.leg is not None and state.leg.attempt == was.leg.attempt
             hold(same, "a command that never left spent an attempt", 5)
@@ -93,15 +93,15 @@ def _attempts(before: Instance, after: Instance, inputs: Sequence[Input]) -> Non
 
 def _pivot(saga: Saga[Any], before: Instance, after: Instance) -> None:
     """From the commit that sends the pivot, only its own refusal turns the saga back."""
-    pivot = saga.plan.pivot
+    pivot = saga.outline.pivot
     if pivot is not None and after.backward:
-        hold(after.steps[pivot].progress in ("pending", "refused"), "a pivot that may have happened is undone", 3)
+        hold(after.state(pivot).progress in ("pending", "refused"), "a pivot that may have happened is undone", 3)
 
 
-def awaited(saga: Saga[Any], instance: Instance, answer: Answered) -> bool:
+def awaited(instance: Instance, answer: Answered) -> bool:
     """Whether the saga still waits for this reply."""
-    planned = saga.plan.find(answer.key.path)
-    leg = instance.steps[planned.index].leg if planned else None
+    state = instance.state(answer.key.path)
+    leg = state.leg
     if leg is None:
         return False
     if answer.outcome == "failed":
@@ -109,66 +109,66 @@ def awaited(saga: Saga[Any], instance: Instance, answer: Answered) -> bool:
         return waits and (answer.key.operation, answer.attempt) == (leg.operation, leg.attempt)
     if leg.operation == "close" and answer.code == "cancelled":
         return False
-    return asked(saga, instance, answer.key)
+    return is_asked(state, answer.key.round, answer.key.operation)
 
 
-def asked(saga: Saga[Any], instance: Instance, key: CommandKey) -> bool:
-    """Whether an answer to this command would decide something."""
-    planned = saga.plan.find(key.path)
-    leg = instance.steps[planned.index].leg if planned else None
-    if leg is None or planned is None or key.round != instance.steps[planned.index].round:
+def is_asked(state: NodeState, round_: int, operation: Operation) -> bool:
+    """Whether an answer to this command of the step would decide something."""
+    leg = state.leg
+    if leg is None or round_ != state.round:
         return False
-    closes = "undo" if instance.backward else "do"
-    return key.operation in ((leg.operation, closes) if leg.operation == "close" else (leg.operation,))
+    return operation in ((leg.operation, state.closes) if leg.operation == "close" else (leg.operation,))
 
 
 # --- a decision and the world around it -------------------------------------------------------------------------------
 
 
-def sending_do(plan: Plan, books: Sequence[Books], index: int) -> None:
+def sending_do(outline: Outline, books: Sequence[Books], index: int) -> None:
     """A step is begun when all before it have taken effect."""
-    for planned in plan.steps[:index]:
-        there = isinstance(planned.node, Publish) or books[planned.index].stands or books[planned.index].closed
-        hold(there, f"{plan.steps[index].name} is begun before {planned.name} has taken effect", 4)
+    for path, own in list(zip(outline.leaves, books, strict=True))[:index]:
+        there = outline.commanded(path) is None or own.stands or own.closed
+        hold(there, f"{outline.paths[index]} is begun before {path} has taken effect", 4)
 
 
-def sending_undo(plan: Plan, books: Sequence[Books], index: int, coming: Sequence[bool]) -> None:
+def sending_undo(outline: Outline, books: Sequence[Books], index: int, coming: Sequence[bool]) -> None:
     """A step is undone when no later one stands, or can still come to stand."""
-    for planned in plan.steps[index + 1 :]:
-        gone = not books[planned.index].stands and not coming[planned.index]
-        hold(gone, f"{plan.steps[index].name} is undone while {planned.name} may still stand", 4)
+    for later in range(index + 1, len(books)):
+        leaf = outline.commanded(outline.paths[later])
+        gone = leaf is None or not leaf.changes or not (books[later].stands or coming[later])
+        hold(gone, f"{outline.paths[index]} is undone while {outline.paths[later]} may still stand", 4)
 
 
-def publishing(plan: Plan, books: Sequence[Books], facts: Sequence[Release], after: Instance) -> None:
+def publishing(outline: Outline, books: Sequence[Books], facts: Sequence[Release], after: Instance) -> None:
     """A fact is published when it is true for good: with the pivot's OK, at the end, or early and taken back."""
-    passed = plan.pivot is not None and (books[plan.pivot].stands or books[plan.pivot].closed)
-    early = {planned.name for planned in plan.steps if isinstance(planned.node, Publish) and planned.node.early}
+    pivot = None if outline.pivot is None else books[outline.paths.index(outline.pivot)]
+    passed = pivot is not None and (pivot.stands or pivot.closed)
+    early = {leaf.path for leaf in outline.publications if leaf.early}
     for fact in facts:
         ended = after.status == "completed" or (after.status == "compensated" and not fact.step)
         hold(passed or ended or fact.step in early, f"{fact.type} is published before it is true", 8)
 
 
-def ending(plan: Plan, books: Sequence[Books], after: Instance, facts: Sequence[str]) -> None:
+def ending(outline: Outline, books: Sequence[Books], after: Instance, facts: Sequence[str]) -> None:
     """What an end promises: every effect once and every fact once, or no effect at all."""
     told = ", ".join(facts) or "nothing"
-    due = sorted(_facts_due(plan, after, facts))
+    due = sorted(_facts_due(outline, after, facts))
     hold(sorted(facts) == due, f"the saga is {after.status}, and it published {told}", 8)
-    for planned in plan.steps:
-        if after.status == "completed" and not isinstance(planned.node, Publish):
-            there = books[planned.index].stands or books[planned.index].closed
-            hold(there, f"the saga is completed, but {planned.name} has no effect", 2)
-        elif after.status == "compensated":
-            hold(not books[planned.index].stands, f"the saga is compensated, but {planned.name} still stands", 3)
+    for path, own in zip(outline.leaves, books, strict=True):
+        leaf = outline.commanded(path)
+        if leaf and after.status == "completed":
+            hold(own.stands or own.closed, f"the saga is completed, but {path} has no effect", 2)
+        elif leaf and leaf.changes and after.status == "compensated":
+            hold(not own.stands, f"the saga is compensated, but {path} still stands", 3)
 
 
-def _facts_due(plan: Plan, after: Instance, facts: Sequence[str]) -> list[str]:
-    published = [planned for planned in plan.steps if isinstance(planned.node, Publish)]
+def _facts_due(outline: Outline, after: Instance, facts: Sequence[str]) -> list[str]:
     if after.status == "completed":
-        return [one.action.builds.type_name for one in published] + [one.builds.type_name for one in plan.completed]
-    taken_back = [kind for one in published if one.undo for kind in _pair(one) if _pair(one)[0] in facts]
-    return taken_back + [one.builds.type_name for one in plan.compensated]
+        told = [leaf.fact for leaf in outline.publications] + [one.builds for one in outline.completed]
+        return [fact.type_name for fact in told]
+    taken_back = [kind for leaf in outline.publications for kind in _pair(leaf) if _pair(leaf)[0] in facts]
+    return taken_back + [one.builds.type_name for one in outline.compensated]
 
 
-def _pair(planned: Planned) -> tuple[str, str]:
-    """An early fact and its retraction."""
-    return planned.action.builds.type_name, planned.undo.builds.type_name if planned.undo else ""
+def _pair(leaf: Publication) -> Sequence[str]:
+    """An early fact and its retraction; nothing for one that is not taken back."""
+    return [builder.builds.type_name for builder in leaf.builders] if leaf.undo else ["", ""]

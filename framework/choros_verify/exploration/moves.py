@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+from choros.saga.machine.instance import States
 from choros_verify.exploration import holds
 from choros_verify.exploration.accounts import Accounts
 from choros_verify.exploration.books import without
@@ -46,7 +47,7 @@ class Moves:
         self._wire = wire
         self._choices = Choices(orchestrator, protocol, wire, acts)
         self._reduce = reduce
-        self._plan = orchestrator.saga.plan
+        self._outline = orchestrator.saga.outline
         self._checked: set[tuple[int, int]] = set()
         self.event = Happening("decided")
 
@@ -121,10 +122,11 @@ class Moves:
         """No outbox: what was to be sent was in memory only, and so was the timer."""
         holds.hold(not decided.facts, "facts of this commit will never be published", 8)
         stored = self._orchestrator.stored[taken.stored]
-        steps = tuple(
-            replace(state, leg=replace(state.leg, due=None)) if state.leg else state for state in stored.instance.steps
+        nodes = States(
+            (path, replace(state, leg=state.leg and replace(state.leg, due=None)))
+            for path, state in stored.instance.nodes.items()
         )
-        bare = Stored(replace(stored.instance, steps=steps, deadline=None), stored.facts)
+        bare = Stored(replace(stored.instance, nodes=nodes, deadline=None), stored.facts)
         number = self._orchestrator.number(bare)
         if stuck := self._orchestrator.stuck(number):
             raise stuck
@@ -168,7 +170,7 @@ class Moves:
             network = put(world.network, number)
             after = world._replace(network=network, outbox=world.outbox & ~every(number))
             yield Happening("scanned", ordered=ordered), after, left
-        for step in range(len(self._plan.steps)):
+        for step in range(len(self._outline.leaves)):
             if self._protocol.rows_expire or self._accounts.forgetful(world.accounts):
                 yield from self._forget(world, left, step)
             if left.horizons:
@@ -224,7 +226,7 @@ class Moves:
         if (stored, accounts) not in self._checked:
             saga = self._orchestrator.stored[stored]
             if saga.instance.terminal:
-                holds.ending(self._plan, self._accounts.books[accounts], saga.instance, saga.facts)
+                holds.ending(self._outline, self._accounts.books[accounts], saga.instance, saga.facts)
             self._checked.add((stored, accounts))
         if not self._reduce:
             return world
@@ -236,16 +238,16 @@ class Moves:
         books = self._accounts.books[world.accounts]
         for order in decided.orders:
             if order.operation == "do":
-                holds.sending_do(self._plan, books, order.step)
+                holds.sending_do(self._outline, books, order.step)
             elif order.operation == "undo":
-                holds.sending_undo(self._plan, books, order.step, self._coming(world))
+                holds.sending_undo(self._outline, books, order.step, self._coming(world))
         if decided.facts:
             instance = self._orchestrator.stored[decided.number].instance
-            holds.publishing(self._plan, books, decided.facts, instance)
+            holds.publishing(self._outline, books, decided.facts, instance)
 
     def _coming(self, world: WorldState) -> list[bool]:
         """Of each step, whether its effect may still come to stand by a command on its way."""
-        coming, books = [False] * len(self._plan.steps), self._accounts.books[world.accounts]
+        coming, books = [False] * len(self._outline.leaves), self._accounts.books[world.accounts]
         for message in self._wire.content(world.network | world.outbox):
             if isinstance(message, Ordered) and message.operation == "do":
                 coming[message.step] |= not self._accounts.inert(books[message.step], message)

@@ -12,8 +12,7 @@ from typing import Any
 from choros.runtime.host.verdicts import CarryOut, LeaveAlone, Refuse
 from choros.runtime.host.verdicts import on_do as real_on_do
 from choros.runtime.host.verdicts import on_undo as real_on_undo
-from choros.saga.nodes.steps import Publish, Step
-from choros.saga.plan import Plan
+from choros.saga.outline import Outline
 from choros.store.barrier import Row
 from choros_verify.exploration import mutated
 from choros_verify.exploration.protocol import Protocol
@@ -37,19 +36,19 @@ class Mutant:
     ages: bool = False
     """Whether the rule is about what participants forget."""
 
-    def applies(self, plan: Plan) -> bool:
+    def applies(self, outline: Outline) -> bool:
         """Whether this saga has what the rule is about."""
-        nodes = [planned.node for planned in plan.steps]
-        published = [node for node in nodes[: plan.pivot] if isinstance(node, Publish)]
+        undone = [leaf for leaf in outline.commands if leaf.undo]
+        before = [leaf for leaf in outline.publications if leaf.early or leaf.held]
         has = {
             "": True,
-            "step": any(isinstance(node, Step) for node in nodes),
-            "pivot": plan.pivot is not None,
-            "held fact": any(not node.early for node in published),
-            "early fact": any(node.early for node in published),
-            "two steps": sum(isinstance(node, Step) for node in nodes) > 1,
-            "refusal": any(planned.command.refusals for planned in plan.steps if not isinstance(planned.node, Publish)),
-            "fact": bool(published or plan.completed or plan.compensated),
+            "step": bool(undone),
+            "pivot": outline.pivot is not None,
+            "held fact": any(leaf.held for leaf in before),
+            "early fact": any(leaf.early for leaf in before),
+            "two steps": len(undone) > 1,
+            "refusal": any(leaf.command.refusals for leaf in outline.commands),
+            "fact": bool(before or outline.completed or outline.compensated),
         }
         return has[self.needs]
 

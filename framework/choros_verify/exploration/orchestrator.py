@@ -38,13 +38,13 @@ class OrchestratorModel:
         """Why sagas were parked by a function of their declaration."""
         self._start = start
         self.replies = replies
-        self._indexes = {planned.name: planned.index for planned in saga.plan.steps}
+        self._indexes = {path: index for index, path in enumerate(saga.outline.leaves)}
 
     # --- deciding -----------------------------------------------------------------------------------------------------
 
     def begin(self) -> Decided:
         """The saga starts."""
-        decision = self._protocol.begin(self.saga, "saga", self._start, NOW, cause="start")
+        decision = self._protocol.begin(self.saga.tree, "saga", self._start, NOW, cause="start")
         return self._kept(Stored(replace(decision.instance, status="running", seq=0)), decision, ())
 
     def decide(self, number: int, given: Given) -> Decided | None:
@@ -58,7 +58,7 @@ class OrchestratorModel:
 
     def _decide(self, number: int, given: Given) -> Decided | None:
         before = self.stored[number]
-        decision = self._protocol.decide(self.saga, timed(before.instance, given.moment), given.inputs, NOW)
+        decision = self._protocol.decide(self.saga.tree, timed(before.instance, given.moment), given.inputs, NOW)
         decided = self._kept(before, decision, given.inputs)
         return None if decided.number == number and not decided.sends else decided
 
@@ -109,7 +109,7 @@ class OrchestratorModel:
 
     def _ordered(self, send: Send, instance: Instance) -> Ordered:
         index = self._indexes[send.key.path]
-        greatest = instance.steps[index].not_after
+        greatest = instance.state(send.key.path).not_after
         deadline: Deadline = "" if send.not_after is None else "ahead"
         if send.key.operation != "do" and greatest is not None:
             deadline = "ahead" if send.not_after is None or send.not_after >= greatest else "short"
@@ -134,7 +134,7 @@ class OrchestratorModel:
         """Whether nothing comes of this reply, as the machine decides it."""
         before = self.stored[number].instance
         for moment in moments(reply):
-            decision = self._protocol.decide(self.saga, timed(before, moment), (reply,), NOW)
+            decision = self._protocol.decide(self.saga.tree, timed(before, moment), (reply,), NOW)
             if decision.sends or decision.facts or timeless(decision.instance) != before:
                 return False
         return True
@@ -147,7 +147,8 @@ def _at_rest(instance: Instance) -> bool:
 def _retries(before: Instance, decision: Decision) -> int:
     """Each attempt after the first takes one, when it is decided on: at the failure, or at the timer."""
     count = 0
-    for was, state in zip(before.steps, decision.instance.steps, strict=True):
+    for path, state in decision.instance.nodes.items():
+        was = before.state(path)
         if state.leg and was.leg and was.leg.operation == state.leg.operation:
             count += state.leg.attempt + state.leg.waiting - was.leg.attempt - was.leg.waiting
     return max(count, 0)

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from choros.messages import FORGOTTEN, Closed, Done, Failure, NothingToUndo
 from choros.runtime.host.verdicts import CarryOut, Forgotten, LeaveAlone, Refuse, Repeat, Settle, Shut
 from choros.saga.machine.inputs import Answered
-from choros.saga.nodes.steps import Publish
+from choros.saga.outline import Commanded
 from choros.saga.saga import Saga
 from choros.store.barrier import Row
 from choros.wire.command_key import CommandKey, Operation
@@ -35,7 +35,7 @@ class Participants:
     def __init__(
         self, saga: Saga[Any], protocol: Protocol, replies: dict[str, str], providers: frozenset[str], refusals: int
     ) -> None:
-        self._saga = saga
+        self._leaves = [saga.outline.commanded(path) for path in saga.outline.leaves]
         self._protocol = protocol
         self._replies = replies
         self._providers = providers
@@ -102,7 +102,7 @@ class Participants:
 
     def _refused(self, books: Books, ordered: Ordered) -> Iterator[Ending]:
         """What the command declares that it may refuse; one code stands for all unless told otherwise."""
-        codes = self._saga.plan.steps[ordered.step].command.refusals if ordered.operation == "do" else ()
+        codes = self._leaf(ordered).command.refusals if ordered.operation == "do" else ()
         for code in codes[: self._refusals or None]:
             reply, after = self._reply(ordered, "refused", code), books
             if self._protocol.keeps_refusals:
@@ -188,7 +188,12 @@ class Participants:
     # --- what they are made of ----------------------------------------------------------------------------------------
 
     def _name(self, ordered: Ordered) -> str:
-        return self._saga.plan.steps[ordered.step].name
+        return self._leaf(ordered).path
+
+    def _leaf(self, ordered: Ordered) -> Commanded:
+        leaf = self._leaves[ordered.step]
+        assert leaf is not None
+        return leaf
 
     def _effect(self, ordered: Ordered) -> Effect:
         return Effect(ordered.round, ordered.attempt if self._protocol.key_per_attempt else 0)
@@ -201,10 +206,8 @@ class Participants:
         return Answered("reply", key, 1, "ok", self._body(ordered, nothing))
 
     def _body(self, ordered: Ordered, nothing: bool) -> str:
-        planned = self._saga.plan.steps[ordered.step]
-        assert not isinstance(planned.node, Publish)
         if ordered.operation == "do":
-            return self._replies[planned.command.reply_type.type_name]
+            return self._replies[self._leaf(ordered).reply_type.type_name]
         return (Closed() if ordered.operation == "close" else NothingToUndo() if nothing else Done()).to_json()
 
 

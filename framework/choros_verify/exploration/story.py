@@ -7,7 +7,6 @@ from typing import Any
 
 from choros.saga.machine.inputs import Answered, CancelRequested, Input, PauseRequested, ResumeRequested, TimerFired
 from choros.saga.machine.inputs import Event as Noted
-from choros.saga.nodes.steps import Publish
 from choros.saga.saga import Saga
 from choros_verify.exploration.decisions import Decided, Given
 from choros_verify.exploration.events import Happening
@@ -56,7 +55,7 @@ class Teller:
     """Tells events of one saga."""
 
     def __init__(self, saga: Saga[Any]) -> None:
-        self._saga = saga
+        self._outline, self._paths = saga.outline, saga.outline.paths
 
     def tell(self, events: Iterable[Happening]) -> list[str]:
         """One sentence each."""
@@ -69,7 +68,7 @@ class Teller:
             return self._carried(event)
         if event.kind == "scanned" and event.ordered:
             return f"The orchestrator, back again, finds {self._command(event.ordered)} unsent and sends it"
-        name = self._saga.plan.steps[event.step].name
+        name = self._paths[event.step]
         if event.kind == "forgotten":
             return f"{self._to(event.step)} forgets its rows for {name} whose time has passed"
         if event.kind == "horizon":
@@ -85,21 +84,21 @@ class Teller:
         said = outcome.said.removeprefix("settled ")
         words = (_CARRIED[said] if said == outcome.said else _SETTLED + _CARRIED[said]).format(
             to=self._to(event.ordered.step), command=self._command(event.ordered),
-            step=self._saga.plan.steps[event.ordered.step].name, code=outcome.reply.code if outcome.reply else "",
+            step=self._paths[event.ordered.step], code=outcome.reply.code if outcome.reply else "",
         )  # fmt: skip
         return words + ("" if outcome.crash else _TROUBLE_OF_COMMAND[event.trouble])
 
     def _to(self, step: int) -> str:
-        node = self._saga.plan.steps[step].node
-        return "" if isinstance(node, Publish) else node.to
+        leaf = self._outline.commanded(self._paths[step])
+        return leaf.to if leaf else ""
 
     def _command(self, ordered: Ordered) -> str:
-        return self._name(self._saga.plan.steps[ordered.step].name, ordered.operation, ordered.attempt)
+        return self._name(self._paths[ordered.step], ordered.operation, ordered.attempt)
 
     def _name(self, step: str, operation: str, attempt: int) -> str:
         """A command by the function that builds it, and its attempt where it is not the first."""
-        planned = self._saga.plan.find(step)
-        name = planned.undo.function.__name__ if operation == "undo" and planned and planned.undo else step
+        leaf = self._outline.commanded(step)
+        name = leaf.undo.function.__name__ if operation == "undo" and leaf and leaf.undo else step
         kind = {"undo": f"undo of {step}", "close": "close", "do": "do"}[operation or "do"]
         return f"{name} ({kind}{f', attempt {attempt}' if attempt > 1 else ''})"
 

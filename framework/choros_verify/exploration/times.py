@@ -11,7 +11,7 @@ from functools import cache
 from typing import Literal
 
 from choros.messages import Failure
-from choros.saga.machine.instance import Instance, StepState
+from choros.saga.machine.instance import Instance, NodeState, States
 
 Moment = Literal["early", "used up", "due", "due, used up", "deadline", "deadline, due"]
 """Nothing is due; the time for retries is over; a command's timer is due; both; the saga's deadline; both timers."""
@@ -27,12 +27,14 @@ def timed(instance: Instance, moment: Moment) -> Instance:
     """The instance with times under which this is the moment, at `NOW`."""
     first_at = 0.0 if "used up" in moment else NOW
     due = NOW if "due" in moment else LATER
-    steps = tuple(_timed_step(state, first_at, due) if state.leg else state for state in instance.steps)
+    nodes = States(
+        (path, _timed(state, first_at, due) if state.leg else state) for path, state in instance.nodes.items()
+    )
     deadline = NOW if "deadline" in moment else LATER
-    return replace(instance, steps=steps, deadline=None if instance.deadline is None else deadline)
+    return replace(instance, nodes=nodes, deadline=None if instance.deadline is None else deadline)
 
 
-def _timed_step(state: StepState, first_at: float, due: float) -> StepState:
+def _timed(state: NodeState, first_at: float, due: float) -> NodeState:
     assert state.leg is not None
     leg = replace(state.leg, first_at=first_at, due=None if state.leg.due is None else due)
     return replace(state, leg=leg)
@@ -44,19 +46,19 @@ def timeless(instance: Instance) -> Instance:
     The machine reads none of these but the times; a failure only goes into the facts of the end."""
     return replace(
         instance,
-        steps=tuple(_timeless_step(state) for state in instance.steps),
+        nodes=States((path, _timeless(state)) for path, state in instance.nodes.items()),
         deadline=None if instance.deadline is None else DEADLINE,
         failure=instance.failure and FAILURE,
-        parked=instance.parked and "for a person",
         wanted=instance.wanted and "cancelled",
         cause="",
     )
 
 
 @cache
-def _timeless_step(state: StepState) -> StepState:
+def _timeless(state: NodeState) -> NodeState:
     leg = state.leg
     if leg:
         leg = replace(leg, first_at=0.0, due=None if leg.due is None else DUE)
     began = None if state.began is None else 0.0
-    return replace(state, leg=leg, not_after=None if state.not_after is None else NOT_AFTER, began=began)
+    not_after, parked = state.not_after and NOT_AFTER, state.parked and "for a person"
+    return replace(state, leg=leg, not_after=not_after, began=began, parked=parked)

@@ -12,7 +12,7 @@ from choros.app.app import App
 from choros.errors import ChorosError, StoreUnreachable
 from choros.messages import Message, Reply
 from choros.runtime.client.client import Client
-from choros.saga.machine.instance import TERMINAL
+from choros.saga.machine.instance import ROOT, TERMINAL, UNTOUCHED
 from choros.saga.saga import Saga
 from choros.store.sagas import Record
 from choros.transport.port import Transport
@@ -123,17 +123,16 @@ class Caller:
 
     async def _at_the_desk(self, client: Client, act: PersonAct, saga_id: str) -> None:
         """A person looks where the saga is parked, and does something about it."""
-        steps = self.wishes.start(act.saga)[0].plan.steps
         while (instance := (await client.show(saga_id)).instance).status not in TERMINAL:
-            if instance.status != "parked" or instance.cursor >= len(steps):
+            path, state = next(iter(instance.parked_at.items()), (ROOT, UNTOUCHED))
+            if path == ROOT:
                 await asyncio.sleep(LOOK_EVERY)
                 continue
-            planned, round_ = steps[instance.cursor], instance.steps[instance.cursor].round
             if act.verb == "retry":
-                answer = await client.retry(saga_id, planned.name, round_)
+                answer = await client.retry(saga_id, path, state.round)
             else:
-                self.skipped.add((saga_id, planned.name))
-                reply = self.wishes.example((await client.skippable(saga_id, planned.name)).reply)
-                answer = await client.skip(saga_id, planned.name, reply, round_)
-            self.wishes.note(f"client: {act.verb} {planned.name} of saga {act.saga}: {answer}")
+                self.skipped.add((saga_id, path))
+                reply = self.wishes.example((await client.skippable(saga_id, path)).reply)
+                answer = await client.skip(saga_id, path, reply, state.round)
+            self.wishes.note(f"client: {act.verb} {path} of saga {act.saga}: {answer}")
             return

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from choros.saga.nodes.steps import Publish, Step
 from choros.saga.saga import Saga
 from choros_verify.simulation.faults import KINDS
 from choros_verify.simulation.plans import plan_for
@@ -139,27 +138,24 @@ def sometimes(sagas: Sequence[Saga[Any]]) -> list[str]:
 
 
 def _moves_of_steps(saga: Saga[Any]) -> Iterator[str]:
-    planned = [step for step in saga.plan.steps if not isinstance(step.node, Publish)]
-    if any(step.command.refusals for step in planned):
+    commands = saga.outline.commands
+    if any(leaf.command.refusals for leaf in commands):
         yield from ("step sent -> refused", "saga running -> compensated")
-    undoable = [step for step in planned if step.undo]
+    undoable = [leaf for leaf in commands if leaf.undo]
     if undoable:
         yield from ("saga running -> compensating", "saga compensating -> compensated", "step ok -> undone")
         yield from ("step sent again (undo)", "saga compensating -> parked", "saga parked -> compensating")
-    if any(isinstance(s.node, Step) and s.node.retry.exhausted == "compensate" for s in undoable):
+    if any("in_doubt" in leaf.turns_on for leaf in undoable):
         yield from ("step sent -> in_doubt", "step in_doubt -> undone")
-    if any(not isinstance(step.node, Step) for step in planned):
+    if any("in_doubt" not in leaf.turns_on for leaf in commands):
         yield from ("saga running -> parked", "saga parked -> running", "step closed")
 
 
 def _moves_of_facts(saga: Saga[Any]) -> Iterator[str]:
-    pivot = saga.plan.pivot
-    for step in saga.plan.steps:
-        if not isinstance(step.node, Publish):
-            continue
-        if step.node.early or (pivot is not None and step.index > pivot):
-            yield "step pending -> published"
-        else:
+    for leaf in saga.outline.publications:
+        if leaf.held:
             yield from ("step pending -> held", "step held -> published", "step held -> pending")
-        if step.node.retraction:
+        else:
+            yield "step pending -> published"
+        if leaf.undo:
             yield "step published -> retracted"

@@ -5,36 +5,36 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from choros.app.app import App
 from choros.errors import DeclarationError
-from choros.saga.nodes.steps import Node, Publish
-from choros.saga.plan import Builder
+from choros.saga.outline import Declared
+from choros.saga.parameters import Builder
 from choros.saga.saga import Saga
 
-Change = Callable[[Sequence[Node]], Sequence[Node]]
+Change = Callable[[Sequence[Declared]], Sequence[Declared]]
 
 
-def _renamed(nodes: Sequence[Node]) -> Sequence[Node]:
-    at = next(index for index, node in enumerate(nodes) if not isinstance(node, Publish))
-    return [*nodes[:at], replace(nodes[at], name="renamed"), *nodes[at + 1 :]]
+def _renamed(nodes: Sequence[Declared]) -> Sequence[Declared]:
+    at = next(index for index, node in enumerate(nodes) if node.commands)
+    return [*nodes[:at], replace(cast(Any, nodes[at]), name="renamed"), *nodes[at + 1 :]]
 
 
-def _without_first(nodes: Sequence[Node]) -> Sequence[Node]:
+def _without_first(nodes: Sequence[Declared]) -> Sequence[Declared]:
     return nodes[1:]
 
 
-def _without_last(nodes: Sequence[Node]) -> Sequence[Node]:
+def _without_last(nodes: Sequence[Declared]) -> Sequence[Declared]:
     return nodes[:-1]
 
 
-def _swapped(nodes: Sequence[Node]) -> Sequence[Node]:
+def _swapped(nodes: Sequence[Declared]) -> Sequence[Declared]:
     return [*nodes[1::-1], *nodes[2:]]
 
 
-def _doubled(nodes: Sequence[Node]) -> Sequence[Node]:
-    return [replace(nodes[0], name="inserted"), *nodes]
+def _doubled(nodes: Sequence[Declared]) -> Sequence[Declared]:
+    return [replace(cast(Any, nodes[0]), name="inserted"), *nodes]
 
 
 _CHANGES: Sequence[Change] = (_renamed, _without_first, _without_last, _swapped, _doubled)
@@ -49,7 +49,7 @@ def drifted(app: App, chance: random.Random) -> App:
 def _drifted(saga: Saga[Any], chance: random.Random) -> Saga[Any]:
     for change in chance.sample(_CHANGES, len(_CHANGES)):
         try:
-            changed = _with(saga, change([planned.node for planned in saga.plan.steps]))
+            changed = _with(saga, change(saga.steps))
         except DeclarationError:
             continue  # a function asks for what is not there any more, or nothing is commanded
         if changed.fingerprint != saga.fingerprint:
@@ -57,11 +57,11 @@ def _drifted(saga: Saga[Any], chance: random.Random) -> Saga[Any]:
     return saga
 
 
-def _with(saga: Saga[Any], nodes: Sequence[Node]) -> Saga[Any]:
-    plan = saga.plan
+def _with(saga: Saga[Any], nodes: Sequence[Declared]) -> Saga[Any]:
+    outline = saga.outline
     return Saga(
         saga.name, start=saga.start, steps=nodes, version=saga.version, key=saga.key, deadline=saga.deadline,
-        completed=_declared(plan.completed), compensated=_declared(plan.compensated),
+        completed=_declared(outline.completed), compensated=_declared(outline.compensated),
     )  # fmt: skip
 
 

@@ -69,8 +69,8 @@ def _closing(run: Evidence) -> Iterator[str]:
     """A saga that has ended has published what it ends with, once, and one that has not has not."""
     published = Counter((fact.stream, fact.type) for fact in run.facts.values())
     for record in run.records.values():
-        plan = run.app.sagas[record.saga, record.saga_version].plan
-        for status, builders in (("completed", plan.completed), ("compensated", plan.compensated)):
+        outline = run.app.sagas[record.saga, record.saga_version].outline
+        for status, builders in (("completed", outline.completed), ("compensated", outline.compensated)):
             for builder in builders:
                 times = published[record.saga_id, builder.builds.type_name]
                 if times != (record.status == status):

@@ -62,8 +62,9 @@ def ends(run: Evidence) -> Iterator[str]:
 
 
 def _commanded(run: Evidence, record: Record) -> list[str]:
-    plan = run.app.sagas[record.saga, record.saga_version].plan
-    return [planned.name for planned in plan.steps if hasattr(planned.node, "to")]
+    outline = run.app.sagas[record.saga, record.saga_version].outline
+    done = record.status == "completed"
+    return [leaf.path for leaf in outline.commands if leaf.changes or done]
 
 
 def undo_order(run: Evidence) -> Iterator[str]:

@@ -74,8 +74,8 @@ def _moves(before: Instance | None, after: Instance) -> Iterator[str]:
         yield f"saga {old} -> {after.status}"
     if before and before.paused != after.paused:
         yield f"saga {'paused' if after.paused else 'resumed'}"
-    for index, state in enumerate(after.steps):
-        was = before.steps[index] if before else None
+    for path in dict.fromkeys((*(before.nodes if before else ()), *after.nodes)):
+        state, was = after.state(path), before.state(path) if before else None
         progress = was.progress if was else "pending"
         if progress != state.progress:
             yield f"step {progress} -> {state.progress}"

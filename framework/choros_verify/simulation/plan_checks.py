@@ -6,7 +6,6 @@ from collections.abc import Collection, Sequence
 from typing import Any, get_args
 
 from choros.errors import UsageError, unknown
-from choros.saga.nodes.steps import Publish
 from choros.saga.saga import Saga
 from choros_verify.simulation.faults import KINDS
 from choros_verify.simulation.plans import Targets
@@ -28,12 +27,11 @@ def check_plan(plan: RunPlan, setting: Targets) -> None:
 def _check_line(line: ScriptLine, sagas: Sequence[Saga[Any]], started: int) -> None:
     if not 0 <= line.saga < started:
         raise UsageError(f"{line}: this plan starts {started} sagas.", "the first is 0; more with starts=(0.0, ...).")
-    steps = sagas[line.saga % len(sagas)].plan.steps
-    planned = {step.name: step for step in steps if not isinstance(step.node, Publish)}
-    _known(f"{line}: step", line.step, planned)
+    leaves = {leaf.path: leaf for leaf in sagas[line.saga % len(sagas)].outline.commands}
+    _known(f"{line}: step", line.step, leaves)
     _known(f"{line}: outcome", line.outcome, get_args(Behaviour))
     if line.outcome == "refused" and line.operation == "do":
-        _known(f"{line}: code", line.code, planned[line.step].command.refusals)
+        _known(f"{line}: code", line.code, leaves[line.step].command.refusals)
 
 
 def _known(what: str, given: str, known: Collection[str]) -> None:

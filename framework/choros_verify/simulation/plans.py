@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, cast, get_args
 
 from choros.app.app import App
-from choros.saga.nodes.steps import Publish
-from choros.saga.plan import Planned
+from choros.saga.outline import Commanded
 from choros.saga.saga import Saga
 from choros_verify.simulation.faults import KINDS, CallFault, Fault, FaultKind, ProcessFault, StoreFault, TimedFault
 from choros_verify.simulation.script import BESIDE, Behaviour, PersonAct, PersonVerb, RunPlan, ScriptLine
@@ -112,44 +111,38 @@ def _saga(setting: Targets, index: int) -> Saga[Any]:
 
 def _lines(chance: random.Random, index: int, saga: Saga[Any]) -> list[ScriptLine]:
     """In half of the sagas all goes well; in the others one or two commands do not, or one and an undo before it."""
-    steps = [planned for planned in saga.plan.steps if not isinstance(planned.node, Publish)]
+    steps = saga.outline.commands
     if chance.random() < 0.45:
         return []
     troubled = chance.choice(steps)
     lines = [_line(chance, index, troubled)]
-    before = [planned for planned in steps[: steps.index(troubled)] if planned.undo]
+    before = [leaf for leaf in steps[: steps.index(troubled)] if leaf.undo]
     if before and chance.random() < 0.4:
         undone = chance.choice([*before, troubled] if troubled.undo else before)
         outcome = chance.choice(_UNDO_OUTCOMES)
-        lines.append(ScriptLine(index, undone.name, "undo", outcome, _amount(chance, outcome)))
+        lines.append(ScriptLine(index, undone.path, "undo", outcome, _amount(chance, outcome)))
     return lines
 
 
-def _line(chance: random.Random, index: int, planned: Planned) -> ScriptLine:
+def _line(chance: random.Random, index: int, leaf: Commanded) -> ScriptLine:
     outcomes: list[Behaviour] = ["transient", "slow", "stuck", "landed"]
-    codes = planned.command.refusals
+    codes = leaf.command.refusals
     outcome = chance.choice([*outcomes, *(["refused"] * 3 if codes else [])])
     code = chance.choice(codes) if outcome == "refused" else ""
-    return ScriptLine(index, planned.name, "do", cast(Behaviour, outcome), _amount(chance, outcome), code)
+    return ScriptLine(index, leaf.path, "do", cast(Behaviour, outcome), _amount(chance, outcome), code)
 
 
 def _hanging(seed: int, setting: Targets, script: Sequence[ScriptLine], sagas: int) -> tuple[ScriptLine, ...]:
     """In some runs a handler says nothing for as long as anybody lets it."""
     chance = random.Random(f"{seed} hanging")
     index = chance.randrange(sagas)
-    steps = [planned for planned in _saga(setting, index).plan.steps if not isinstance(planned.node, Publish)]
-    planned, operation = chance.choice(steps), chance.choice(("do", "do", "undo"))
+    steps = _saga(setting, index).outline.commands
+    leaf, operation = chance.choice(steps), chance.choice(("do", "do", "undo"))
     taken = {(line.saga, line.step, line.operation) for line in script}
-    if (
-        chance.random() > 0.15
-        or (operation == "undo" and not planned.undo)
-        or (index, planned.name, operation) in taken
-    ):
+    if chance.random() > 0.15 or (operation == "undo" and not leaf.undo) or (index, leaf.path, operation) in taken:
         return ()
     outcome: Behaviour = "hangs" if chance.random() < 0.5 else "deaf"
-    return (
-        ScriptLine(index, planned.name, cast(Literal["do", "undo"], operation), outcome, float(chance.randint(1, 2))),
-    )
+    return (ScriptLine(index, leaf.path, cast(Literal["do", "undo"], operation), outcome, float(chance.randint(1, 2))),)
 
 
 def _amount(chance: random.Random, outcome: str) -> float:

@@ -13,7 +13,7 @@ from choros.app.app import App
 from choros.messages import Message
 from choros.saga.saga import Saga
 from choros_verify.simulation.invention import invent
-from choros_verify.simulation.real_code_cases import MOST, Case, cases, commanded, look_every, must_end
+from choros_verify.simulation.real_code_cases import MOST, Case, cases, look_every, must_end
 from choros_verify.simulation.real_code_director import Director
 from choros_verify.simulation.scene import Scene, judged, quietly
 from choros_verify.simulation.script import RunPlan
@@ -112,8 +112,8 @@ def _note(report: RealCodeReport, case: Case, seed: int, status: str, sentences:
 
 def fixed_replies(saga: Saga[Any], bodies: Mapping[str, str]) -> Replies:
     """Answers to the saga's commands from the bodies of replies, by type name; raises MessageRejected."""
-    commands = [command for planned in commanded(saga) for command in (planned.command, planned.compensation)]
-    types = dict.fromkeys(command.reply_type for command in commands if command)
+    commands = [command for leaf in saga.outline.commands for command in leaf.commands.values()]
+    types = dict.fromkeys(command.reply_type for command in commands)
     fixed = {known: known.from_json(bodies[known.type_name]) for known in types if known.type_name in bodies}
     return {reply_type: always(reply) for reply_type, reply in fixed.items()}
 
@@ -124,7 +124,7 @@ def run_case(scene: Scene, saga: Saga[Any], case: Case, seed: int) -> tuple[str,
     with quietly():
         world = scene.world(plan)
         try:
-            Director(world, case, commanded(saga))
+            Director(world, case, saga.outline.commands)
             return _examined(world, scene, saga, case)
         finally:
             world.end()

@@ -9,8 +9,7 @@ from itertools import combinations, product
 from math import prod
 from typing import Any, Literal, cast, get_args
 
-from choros.saga.nodes.steps import Commanded, Publish, Step
-from choros.saga.plan import Planned
+from choros.saga.outline import Commanded
 from choros.saga.saga import Saga
 from choros_verify.simulation.script import ScriptLine
 
@@ -55,7 +54,7 @@ class Case:
 
     def script(self, saga: Saga[Any]) -> tuple[ScriptLine, ...]:
         """What the participants do by themselves; the rest happens to their messages and processes."""
-        steps = {planned.name: planned for planned in commanded(saga)}
+        steps = {leaf.path: leaf for leaf in saga.outline.commands}
         lines = []
         for name, do in self.does:
             if do == "refused":
@@ -81,26 +80,15 @@ class Cases:
         return len(self.chosen) == self.possible
 
 
-def commanded(saga: Saga[Any]) -> list[Planned]:
-    """The steps that command somebody."""
-    return [planned for planned in saga.plan.steps if not isinstance(planned.node, Publish)]
-
-
-def node_of(planned: Planned) -> Commanded:
-    """The declaration of a commanded step."""
-    assert not isinstance(planned.node, Publish)
-    return planned.node
-
-
 def cases(saga: Saga[Any], seed: int, most: int = MOST) -> Cases:
     """Every combination, or all pairs if there are more than `most`."""
-    steps = commanded(saga)
-    options = [[do for do in DOES if do != "refused" or planned.command.refusals] for planned in steps]
-    undone = any(planned.undo for planned in steps)
+    steps = saga.outline.commands
+    options = [[do for do in DOES if do != "refused" or leaf.command.refusals] for leaf in steps]
+    undone = any(leaf.undo for leaf in steps)
     choices: list[Sequence[str]] = [*options, UNDOES if undone else UNDOES[:1]]
     possible = prod(len(choice) for choice in choices)
     rows = product(*choices) if possible <= most else all_pairs(choices, random.Random(f"{seed} pairs"))
-    names = [planned.name for planned in steps]
+    names = [leaf.path for leaf in steps]
     return Cases(possible, [_case(names, row) for row in rows])
 
 
@@ -150,28 +138,27 @@ def _pairs(row: Sequence[str]) -> set[tuple[int, str, int, str]]:
 
 def must_end(case: Case, saga: Saga[Any]) -> End | None:
     """How the saga must end by what it declares; None where that depends on when things happen."""
-    steps = {planned.name: planned for planned in commanded(saga)}
+    steps = {leaf.path: leaf for leaf in saga.outline.commands}
     if _time_decides(case, saga, steps):
         return None
-    done: list[Planned] = []
+    done: list[Commanded] = []
     for name, do in case.does:
-        planned, node = steps[name], node_of(steps[name])
-        gives_up = isinstance(node, Step) and node.retry.exhausted == "compensate"
+        leaf = steps[name]
         if do == "refused":
             return _undone(case, done)
-        if do in _TIMEOUTS and gives_up:
-            return _undone(case, [*done, planned] if do == "timeout_lands" else done)
+        if do in _TIMEOUTS and "in_doubt" in leaf.turns_on:
+            return _undone(case, [*done, leaf] if do == "timeout_lands" else done)
         if do == "timeout_never_lands":
             return "parked"
-        done.append(planned)
+        done.append(leaf)
     return "completed"
 
 
-def _time_decides(case: Case, saga: Saga[Any], steps: Mapping[str, Planned]) -> bool:
+def _time_decides(case: Case, saga: Saga[Any], steps: Mapping[str, Commanded]) -> bool:
     """Whether a policy or the saga's deadline may be used up before what the case says has happened."""
     waits = 0.0
     for name, do in case.does:
-        node = node_of(steps[name])
+        node = steps[name]
         second = _TWICE * _until_the_next_attempt(do, node)
         limited = node.retry.attempts is not None or node.retry.non_retryable or (saga.deadline and do in _TIMEOUTS)
         if limited or second >= node.retry.total.total_seconds():
@@ -189,10 +176,9 @@ def _until_the_next_attempt(do: Do, node: Commanded) -> float:
 
 def look_every(saga: Saga[Any]) -> float:
     """Seconds between two looks for timers: as seldom as the saga's policies bear, for a run may last hours."""
-    nodes = [node_of(planned) for planned in commanded(saga)]
-    spans = [(node.timeout.total_seconds(), node.retry.total.total_seconds()) for node in nodes]
+    spans = [(leaf.timeout.total_seconds(), leaf.retry.total.total_seconds()) for leaf in saga.outline.commands]
     return min([_SELDOM, *(timeout / 3 for timeout, _ in spans), *(total / 20 for _, total in spans)])
 
 
-def _undone(case: Case, done: Sequence[Planned]) -> End:
-    return "parked" if case.undo == "stuck" and any(planned.undo for planned in done) else "compensated"
+def _undone(case: Case, done: Sequence[Commanded]) -> End:
+    return "parked" if case.undo == "stuck" and any(leaf.undo for leaf in done) else "compensated"

@@ -7,13 +7,12 @@ from collections import Counter
 from collections.abc import Sequence
 
 from choros.app.service import Call
-from choros.saga.nodes.steps import Step
-from choros.saga.plan import Planned
+from choros.saga.outline import Commanded
 from choros.wire.envelope import Wire
 from choros_verify.simulation.broker import NEVER
 from choros_verify.simulation.faults import Fault, MessageFault
 from choros_verify.simulation.processes import running
-from choros_verify.simulation.real_code_cases import Case, Do, node_of
+from choros_verify.simulation.real_code_cases import Case, Do
 from choros_verify.simulation.world import World
 
 AWAY = 1.0
@@ -25,17 +24,13 @@ SLACK = 30.0
 class Director:
     """Interferes with one run. It looks at the keys of messages and commands, and leaves all else alone."""
 
-    def __init__(self, world: World, case: Case, steps: Sequence[Planned]) -> None:
+    def __init__(self, world: World, case: Case, steps: Sequence[Commanded]) -> None:
         self._world = world
         self._does: dict[str, Do] = dict(case.does)
         self._too_late = {
-            planned.name: node_of(planned).retry.total.total_seconds()
-            + node_of(planned).timeout.total_seconds()
-            + node_of(planned).retry.max.total_seconds()
-            + SLACK
-            for planned in steps
+            leaf.path: (leaf.retry.total + leaf.timeout + leaf.retry.max).total_seconds() + SLACK for leaf in steps
         }
-        self._expiring = {planned.name for planned in steps if isinstance(planned.node, Step)}
+        self._expiring = {leaf.path for leaf in steps if leaf.expires}
         self._seen: Counter[tuple[str, str]] = Counter()
         world.broker.meddle = self.meddle_with_message
         world.stage.meddle = self.meddle_with_handler

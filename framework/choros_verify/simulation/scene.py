@@ -13,7 +13,6 @@ from typing import Any
 
 from choros.app.app import App
 from choros.messages import Message
-from choros.saga.nodes.steps import Publish, Step
 from choros.saga.saga import Saga
 from choros_verify.simulation.evidence import Evidence
 from choros_verify.simulation.fact_invariants import fact_violations
@@ -136,12 +135,9 @@ def _late(plan: RunPlan) -> float:
 def _longest(saga: Saga[Any]) -> float:
     """Every step tried to the end, forwards and backwards."""
     seconds = saga.deadline.total_seconds() if saga.deadline else 0.0
-    for planned in saga.plan.steps:
-        node = planned.node
-        if not isinstance(node, Publish):
-            policies = (node.retry, node.undo_retry) if isinstance(node, Step) else (node.retry,)
-            for policy in policies:
-                seconds += policy.total.total_seconds() + policy.max.total_seconds() + 2 * node.timeout.total_seconds()
+    for leaf in saga.outline.commands:
+        for policy in (leaf.policy(operation) for operation in leaf.commands):
+            seconds += policy.total.total_seconds() + policy.max.total_seconds() + 2 * leaf.timeout.total_seconds()
     return seconds
 
 

@@ -21,7 +21,6 @@ from choros.app.service import Call, Handler, Service
 from choros.errors import Refused, StoreUnreachable, UsageError
 from choros.messages import Command, Reply
 from choros.names import LONGEST_NAME
-from choros.saga.nodes.steps import Publish
 from choros.transport.topology import Topology
 from choros_verify.simulation.invention import invent
 from choros_verify.simulation.processes import running
@@ -179,9 +178,8 @@ class Troupe:
             if not callable(answer):
                 hint = f"replies={{{kind.__name__}: lambda command: {kind.__name__}(...)}}."
                 raise UsageError(f"The reply given for {kind.__name__} is no function.", hint)
-        nodes = [step for saga in app.sagas.values() for step in saga.plan.steps]
-        planned = [step for step in nodes if not isinstance(step.node, Publish)]
-        commanded = {command for step in planned for command in (step.command, step.compensation)}
+        leaves = [leaf for saga in app.sagas.values() for leaf in saga.outline.commands]
+        commanded = {command for leaf in leaves for command in leaf.commands.values()}
         for service in (service for service in app.services.values() if service.name not in own):
             for command in service.commands:
                 if command in commanded and command.reply_type not in self._replies:

@@ -10,7 +10,7 @@ from copy import copy
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Self, TypeVar
 
 from choros.app.app import App
@@ -46,7 +46,7 @@ from choros.saga.machine.inputs import (
     SkipRequested,
 )
 from choros.saga.machine.instance import Instance, Status
-from choros.saga.saga import Saga
+from choros.saga.saga import Saga, Sagas
 from choros.sources import fresh_id, saga_id_for
 from choros.store.sagas import HistoryRow, Record, Store
 from choros.transport.port import Transport
@@ -230,7 +230,7 @@ class Client:
 
     async def show(self, saga_id: str) -> Account:
         """Everything that is known of a saga instance; raises SagaNotFound, and StoreUnreachable at once."""
-        return await account_of(self._store, saga_id)
+        return await account_of(self._store, saga_id, self._app.sagas)
 
     async def id_of(self, reference: str) -> str:
         """The id of the instance that goes by this id, start key (its last run) or beginning of an id; raises
@@ -344,10 +344,10 @@ def _sendable(message: Message) -> str:
     return body
 
 
-async def account_of(store: Store, saga_id: str) -> Account:
+async def account_of(store: Store, saga_id: str, sagas: Sagas = MappingProxyType({})) -> Account:
     """Everything that a store knows of a saga instance; of one that was deleted that is little. Raises SagaNotFound."""
     record = await _known(store, saga_id)
-    return Account(record, as_stored(record), tuple(await store.history(saga_id)))
+    return Account(record, as_stored(record, sagas), tuple(await store.history(saga_id)))
 
 
 async def _record(store: Store, saga_id: str) -> Record:
@@ -380,4 +380,4 @@ def _check_id(saga_id: object) -> None:
 
 def _outcome(instance: Instance) -> Outcome:
     failure = Failure.from_json(instance.failure) if instance.failure else None
-    return Outcome(instance.saga_id, instance.status, failure, instance.parked)
+    return Outcome(instance.saga_id, instance.status, failure, instance.why_parked)

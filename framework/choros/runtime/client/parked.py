@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from choros.errors import UsageError, unknown
-from choros.saga.machine.instance import Instance
+from choros.saga.machine.instance import ROOT, Instance
 from choros.saga.saga import Saga
 
-CLOSING_FACTS = ""
+CLOSING_FACTS = ROOT
 """What goes by no name: every step is done, and a closing fact could not be built."""
-
-
-def parked_at(saga: Saga[Any], instance: Instance) -> Mapping[str, int]:
-    """The steps at which it waits for a person, with the round that each is in."""
-    if instance.status != "parked":
-        return {}
-    if instance.cursor >= len(saga.plan.steps):
-        return {CLOSING_FACTS: 1}
-    return {saga.plan.steps[instance.cursor].name: instance.steps[instance.cursor].round}
 
 
 def meant(saga: Saga[Any], instance: Instance, step: str | None, round: int | None) -> tuple[str, int]:
     """The step and the round that a person means; raises UsageError for a step that there is not, or where nothing
     is parked. Without a name, the only one that is parked."""
-    waiting = parked_at(saga, instance)
-    names = [planned.name for planned in saga.plan.steps]
+    waiting = {path: state.round for path, state in instance.parked_at.items()}
+    names = list(saga.outline.leaves)
     if step is None:
         step = _only(instance, list(waiting))
     elif step not in (*names, CLOSING_FACTS):

@@ -12,7 +12,7 @@ from choros.runtime.orchestrator.work import Done, Start, Work
 from choros.saga.machine.inputs import RerunRequested
 from choros.saga.machine.instance import Instance
 from choros.saga.machine.rerun import kept_by, why_not
-from choros.saga.plan import Plan
+from choros.saga.outline import Outline
 from choros.sources import fresh_id, rerun_id_for
 from choros.store.sagas import Record
 
@@ -27,12 +27,12 @@ async def rerun(app: App, record: Record, step: str, ask: Ask) -> str:
     saga, instance = recognise(app.sagas, record)
     successor = rerun_id_for(record.saga_id)
     if not _handed_over(instance, step):
-        _check(saga.plan, instance, step)
+        _check(saga.outline, instance, step)
         act = RerunRequested(fresh_id(), step, successor)
         instance = (await ask(Work(record.saga_id, act))).instance
     if not _handed_over(instance, step):  # somebody else was first
-        _check(saga.plan, instance, step)
-    start = _start(record, saga.plan, instance, step)
+        _check(saga.outline, instance, step)
+    start = _start(record, saga.outline, instance, step)
     await ask(Work(successor, start))
     return successor
 
@@ -41,13 +41,13 @@ def _handed_over(instance: Instance, step: str) -> bool:
     return bool(instance.successor) and instance.rerun_from == step
 
 
-def _check(plan: Plan, instance: Instance, step: str) -> None:
-    if sentence := why_not(plan, instance, step):
+def _check(outline: Outline, instance: Instance, step: str) -> None:
+    if sentence := why_not(outline, instance, step):
         raise UsageError(sentence, f"choros saga show {instance.saga_id}.")
 
 
-def _start(record: Record, plan: Plan, instance: Instance, step: str) -> Start:
-    kept = kept_by(plan, instance, step)
+def _start(record: Record, outline: Outline, instance: Instance, step: str) -> Start:
+    kept = kept_by(outline, instance, step)
     digest = hashlib.sha256(f"{record.digest}\n{record.saga_id}\n{step}".encode()).hexdigest()
     return Start(
         fresh_id(), record.saga, record.saga_version, record.key, instance.start, digest,

@@ -8,7 +8,6 @@ from typing import Any
 from choros.errors import UsageError, unknown
 from choros.messages import Reply
 from choros.saga.machine.instance import Instance
-from choros.saga.nodes.steps import Publish
 from choros.saga.saga import Saga
 
 
@@ -24,10 +23,10 @@ class Skippable:
 
 def skippable(saga: Saga[Any], instance: Instance, step: str) -> Skippable:
     """The command that an instance at this step waits for; raises UsageError where there is none."""
-    planned = saga.plan.find(step)
-    if planned is None or isinstance(planned.node, Publish):
-        commanded = [one.name for one in saga.plan.steps if not isinstance(one.node, Publish)]
+    leaf = saga.outline.commanded(step)
+    if leaf is None:
+        commanded = [one.path for one in saga.outline.commands]
         raise UsageError(*unknown(f"saga {saga.name!r} commands no step {step!r}.", step, commanded))
-    if instance.backward and planned.compensation:
-        return Skippable(f"The undo of {step} of saga {saga.name!r}", True, planned.compensation.reply_type)
-    return Skippable(f"{step} of saga {saga.name!r}", False, planned.command.reply_type)
+    if instance.backward and leaf.compensation:
+        return Skippable(f"The undo of {step} of saga {saga.name!r}", True, leaf.compensation.reply_type)
+    return Skippable(f"{step} of saga {saga.name!r}", False, leaf.reply_type)

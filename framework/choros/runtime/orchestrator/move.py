@@ -8,7 +8,7 @@ from typing import Any
 
 from choros.errors import UsageError
 from choros.runtime.orchestrator.work import Move
-from choros.saga.difference import carried_over, why_not_moved
+from choros.saga.difference import paths, why_not_moved
 from choros.saga.machine.instance import Instance
 from choros.saga.saga import Saga, hash_of
 from choros.store.sagas import Record
@@ -24,12 +24,19 @@ def moved(saga: Saga[Any] | None, record: Record, instance: Instance, move: Move
         raise UsageError(f"Saga {record.saga_id} follows this declaration already.", "nothing is left to do.")
     if record.fingerprint not in ("", hash_of(move.text)):
         raise UsageError(f"Saga {record.saga_id} was moved in the meantime.", f"choros saga show {record.saga_id}.")
+    begun = paths(move.text)
+    if len(instance.steps) not in (0, len(begun)):
+        raise UsageError(
+            f"Saga {record.saga_id} has {len(instance.steps)} steps, and version {record.saga_version} {len(begun)}.",
+            "the declaration that it began with.",
+        )
+    instance = instance.named(begun)
     if sentence := why_not_moved(instance, saga.fingerprint.text, move.text):
         raise UsageError(
             f"Saga {record.saga_id} cannot go on as version {move.version}: {sentence}.",
             "declare what it has come to, and the closing facts, as the version that it began with did.",
         )
-    carried = carried_over(instance, len(saga.plan.steps), record.saga_version)
+    carried = replace(instance, moved_from=(*instance.moved_from, record.saga_version))
     after = replace(
         record, saga_version=move.version, fingerprint=saga.fingerprint.hash, status=carried.status,
         state=carried.dumps(), wake_at=carried.wake_at,

@@ -21,7 +21,6 @@ from choros.runtime.orchestrator.return_address import ReturnAddress
 from choros.runtime.orchestrator.stuck import Watch
 from choros.runtime.orchestrator.transition import Transitions
 from choros.runtime.orchestrator.work import Folded, Unjudged, Work
-from choros.saga.nodes.steps import Publish
 from choros.sources import now
 from choros.store.sagas import Loaded, Store
 from choros.telemetry.logs import get_logger
@@ -173,9 +172,9 @@ class Orchestrator:
         for event in folded.events:
             if event.kind == "timed_out" and folded.transition:
                 record = folded.transition.record
-                planned = self._app.sagas[record.saga, record.saga_version].plan.find(event.step)
-                if planned and not isinstance(planned.node, Publish):
-                    self.absent.overdue(planned.node.to)
+                leaf = self._app.sagas[record.saga, record.saga_version].outline.commanded(event.step)
+                if leaf:
+                    self.absent.overdue(leaf.to)
         return folded
 
     async def _survey(self) -> None:

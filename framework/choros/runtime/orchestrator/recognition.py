@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
+from types import MappingProxyType
 from typing import Any, cast
 
 from pydantic import ValidationError
 
 from choros.errors import DeclaredOtherwise, MessageRejected
 from choros.messages import Close, Command, Fact, Failure, Message
-from choros.saga.machine.instance import Instance, Status, StepState
-from choros.saga.plan import Plan, Planned
+from choros.saga.machine.instance import Instance, Leg, Status
+from choros.saga.outline import Leaf, Outline
 from choros.saga.saga import Saga, Sagas
 from choros.store.sagas import Record
 
@@ -34,8 +35,10 @@ def recognise(sagas: Sagas, record: Record, bodies: Bodies | None = None) -> tup
     if record.fingerprint not in ("", saga.fingerprint.hash):
         raise _otherwise(record)
     instance = instance_of(record)
-    if len(instance.steps) != len(saga.plan.steps):  # an old record, which has no fingerprint yet
+    paths = list(saga.outline.leaves)
+    if len(instance.steps) not in (0, len(paths)):  # an old record, which has no fingerprint yet
         raise _otherwise(record)
+    instance = instance.named(paths)
     (Bodies() if bodies is None else bodies).check(saga, instance)
     return saga, instance
 
@@ -53,14 +56,14 @@ class Bodies:
 
     def check(self, saga: Saga[Any], instance: Instance) -> None:
         """Read what has not been read yet; raises DeclaredOtherwise where other classes than these wrote it."""
-        for message, body in _bodies(saga.plan, instance):
+        for message, body in _bodies(saga.outline, instance):
             if (message, hash(body), len(body)) not in self._marks:
                 _check_body(message, body)
         self.vouch(saga, instance)
 
     def vouch(self, saga: Saga[Any], instance: Instance) -> None:
         """All that is in this state was read or written here, so it need not be read for the next decision."""
-        for message, body in _bodies(saga.plan, instance):
+        for message, body in _bodies(saga.outline, instance):
             self._marks[message, hash(body), len(body)] = None
         while len(self._marks) > self._most:
             del self._marks[next(iter(self._marks))]
@@ -76,12 +79,16 @@ def instance_of(record: Record) -> Instance:
         ) from None
 
 
-def as_stored(record: Record) -> Instance:
+def as_stored(record: Record, sagas: Sagas = MappingProxyType({})) -> Instance:
     """The instance for whoever asks how it is; of a format that is not known here, what the record itself says."""
     try:
-        return instance_of(record)
+        instance = instance_of(record)
     except DeclaredOtherwise:
-        return Instance(record.saga_id, "", (), status=cast(Status, record.status))
+        return Instance(record.saga_id, "", status=cast(Status, record.status))
+    saga = sagas.get((record.saga, record.saga_version))
+    names = list(saga.outline.leaves) if saga else []
+    numbers = [f"step {number}" for number in range(1, len(instance.steps) + 1)]
+    return instance.named(names if len(names) == len(instance.steps) else numbers)
 
 
 def _otherwise(record: Record) -> DeclaredOtherwise:
@@ -119,24 +126,24 @@ def _faults(rejected: MessageRejected) -> frozenset[str]:
     return frozenset({"raised"})
 
 
-def _bodies(plan: Plan, instance: Instance) -> Iterator[tuple[type[Message], str]]:
+def _bodies(outline: Outline, instance: Instance) -> Iterator[tuple[type[Message], str]]:
     """All that is stored of messages, with what this declaration would read each as."""
-    yield plan.start, instance.start
+    yield outline.start, instance.start
     if instance.failure:
         yield Failure, instance.failure
-    for planned, state in zip(plan.steps, instance.steps, strict=True):
-        if state.fact:
-            yield planned.action.builds, state.fact
-        if state.reply:
-            yield planned.command.reply_type, state.reply
-        yield from _in_flight(planned, state)
+    for path, state in instance.nodes.items():
+        leaf, commanded = outline.leaves.get(path), outline.commanded(path)
+        if leaf and state.fact:
+            yield leaf.action.builds, state.fact
+        if commanded and state.reply:
+            yield commanded.reply_type, state.reply
+        if leaf and state.leg:
+            yield from _in_flight(leaf, state.leg)
 
 
-def _in_flight(planned: Planned, state: StepState) -> Iterator[tuple[type[Message], str]]:
-    if state.leg is None:
-        return
-    builder = planned.undo if state.leg.operation == "undo" else planned.action
-    if state.leg.operation == "close":
-        yield Close, state.leg.command
+def _in_flight(leaf: Leaf, leg: Leg) -> Iterator[tuple[type[Message], str]]:
+    builder = leaf.undo if leg.operation == "undo" else leaf.action
+    if leg.operation == "close":
+        yield Close, leg.command
     elif builder is not None:
-        yield builder.builds, state.leg.command
+        yield builder.builds, leg.command

@@ -12,8 +12,7 @@ from typing import Any
 from choros.errors import MessageRejected
 from choros.messages import Closed, Failure, NothingToUndo, Reply
 from choros.saga.machine.inputs import Answered
-from choros.saga.nodes.steps import Publish
-from choros.saga.plan import Planned
+from choros.saga.outline import Commanded
 from choros.saga.saga import Saga
 from choros.transport.topology import Names
 from choros.wire.command_key import CommandKey
@@ -49,32 +48,31 @@ def judge(saga: Saga[Any], versions: Collection[int], envelope: Envelope) -> Ans
     if envelope.saga != saga.name or envelope.saga_version not in versions:
         raise MessageRejected("The reply names another saga, or another version of this one.")
     key = CommandKey.parse(envelope.key)
-    planned = _asked(saga, key)
-    _check_speaker(envelope, planned)
-    return _answer(envelope, key, planned)
+    leaf = _asked(saga, key)
+    _check_speaker(envelope, leaf)
+    return _answer(envelope, key, leaf)
 
 
-def _asked(saga: Saga[Any], key: CommandKey) -> Planned:
-    planned = saga.plan.find(key.path)
-    if planned is None or isinstance(planned.node, Publish):
+def _asked(saga: Saga[Any], key: CommandKey) -> Commanded:
+    leaf = saga.outline.commanded(key.path)
+    if leaf is None:
         raise MessageRejected("The idempotency key names no commanded step of this saga.")
-    if key.operation == "undo" and planned.compensation is None:
+    if key.operation == "undo" and leaf.compensation is None:
         raise MessageRejected("The idempotency key names the undo of a step that has none.")
-    return planned
+    return leaf
 
 
-def _check_speaker(envelope: Envelope, planned: Planned) -> None:
-    assert not isinstance(planned.node, Publish)
-    if envelope.source and envelope.source.rpartition("/")[2] != planned.node.to:
-        raise MessageRejected(f"The reply is of another service than {planned.node.to}, which was commanded.")
+def _check_speaker(envelope: Envelope, leaf: Commanded) -> None:
+    if envelope.source and envelope.source.rpartition("/")[2] != leaf.to:
+        raise MessageRejected(f"The reply is of another service than {leaf.to}, which was commanded.")
 
 
-def _answer(envelope: Envelope, key: CommandKey, planned: Planned) -> Answered:
+def _answer(envelope: Envelope, key: CommandKey, leaf: Commanded) -> Answered:
     outcome = envelope.outcome or "ok"
     if outcome != "ok":
         failure = Failure.from_json(envelope.data)
         return Answered(envelope.id, key, envelope.attempt, outcome, envelope.data, failure.code)
-    expected = _expected(planned, key)
+    expected = _expected(leaf, key)
     for reply in expected:
         if envelope.type == reply.type_name:
             reply.from_json(envelope.data)
@@ -82,9 +80,9 @@ def _answer(envelope: Envelope, key: CommandKey, planned: Planned) -> Answered:
     raise MessageRejected(f"The reply is not of type {' or '.join(reply.type_name for reply in expected)}.")
 
 
-def _expected(planned: Planned, key: CommandKey) -> tuple[type[Reply], ...]:
+def _expected(leaf: Commanded, key: CommandKey) -> tuple[type[Reply], ...]:
     if key.operation == "close":
         return (Closed,)
-    if key.operation == "undo" and planned.compensation:
-        return (planned.compensation.reply_type, NothingToUndo)
-    return (planned.command.reply_type,)
+    if key.operation == "undo" and leaf.compensation:
+        return (leaf.compensation.reply_type, NothingToUndo)
+    return (leaf.reply_type,)

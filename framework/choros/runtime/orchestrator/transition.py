@@ -59,7 +59,7 @@ class Transitions:
         record = loaded.record
         versions = (record.saga_version, *before.moved_from)
         given, inputs = given.judged(lambda work: _meant(work, saga, versions, loaded))
-        decision = decide(saga, before, [*_were_set_aside(record, saga, versions), *inputs], now)
+        decision = decide(saga.tree, before, [*_were_set_aside(record, saga, versions), *inputs], now)
         given = given.without(decision.strays)
         events, late = told(decision.events, record.late)
         if decision.instance == before and not events and not record.undecided:
@@ -78,7 +78,7 @@ class Transitions:
         saga_id, start = starts[0][0].saga_id, starts[0][1]
         saga = self._app.sagas[start.saga, start.version]
         decision = begin(
-            saga, saga_id, start.body, now,
+            saga.tree, saga_id, start.body, now,
             cause=start.id, traceparent=start.traceparent, tracestate=start.tracestate, kept=start.kept,
         )  # fmt: skip
         blank = Record(

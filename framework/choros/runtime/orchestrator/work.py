@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 from choros.errors import ChorosError, DeclaredOtherwise
 from choros.runtime.orchestrator.signature import UNSIGNED, Signature
 from choros.saga.machine.inputs import Act, Event
-from choros.saga.machine.instance import Instance, StepState
+from choros.saga.machine.instance import Instance, NodeState
 from choros.store.sagas import Transition
 from choros.transport.port import Delivery
 from choros.wire.envelope import Envelope
@@ -28,7 +28,7 @@ class Start:
     digest: str
     traceparent: str = ""
     tracestate: str = ""
-    kept: tuple[StepState, ...] = ()
+    kept: Mapping[str, NodeState] = field(default_factory=dict)
     """The first steps, where it takes over those of another instance."""
     said: str = ""
     """The canonical text of the body, by which it is compared where the digests differ; empty where they decide."""

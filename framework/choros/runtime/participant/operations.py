@@ -5,12 +5,9 @@ A saga of another application, or of a version that is not deployed here yet, sa
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from types import MappingProxyType
 
 from choros.errors import MessageRejected
-from choros.saga.nodes.steps import Publish
-from choros.saga.plan import Planned
 from choros.saga.saga import Sagas
 from choros.wire.command_key import CommandKey
 from choros.wire.envelope import Envelope
@@ -24,21 +21,18 @@ def check_operation(envelope: Envelope, key: CommandKey, sagas: Sagas) -> None:
     saga = sagas.get((envelope.saga, envelope.saga_version))
     if saga is None or key.operation == "close":
         return
-    sent = [one for planned in saga.plan.steps for one in _sent(planned) if one[2] == _unversioned(envelope.type)]
+    wanted = _unversioned(envelope.type)
+    sent = [
+        (leaf.path, operation)
+        for leaf in saga.outline.commands
+        for operation, command in leaf.commands.items()
+        if _unversioned(command.type_name) == wanted
+    ]
     if not sent:  # the declaration here does not have it: it is not the one that the command was sent by
         return
-    step = key.step
-    here = [one for one in sent if one[0] == step] if saga.plan.find(step) else sent
-    if not any(operation == key.operation for _, operation, _ in here):
+    here = [one for one in sent if one[0] == key.step] if key.step in saga.outline.leaves else sent
+    if not any(operation == key.operation for _, operation in here):
         raise MessageRejected("The type of the command does not fit the step and operation of its idempotency key.")
-
-
-def _sent(planned: Planned) -> Iterable[tuple[str, str, str]]:
-    """Step, operation and type of everything that it commands."""
-    if not isinstance(planned.node, Publish):
-        yield planned.name, "do", _unversioned(planned.command.type_name)
-        if planned.compensation:
-            yield planned.name, "undo", _unversioned(planned.compensation.type_name)
 
 
 def _unversioned(type_name: str) -> str:

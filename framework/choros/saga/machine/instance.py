@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
 from pydantic import ConfigDict, TypeAdapter
@@ -12,6 +13,8 @@ TERMINAL: tuple[Status, ...] = ("completed", "compensated")
 _STRICT = ConfigDict(extra="forbid")
 """A field that is not known here was written by a newer choros: to drop it with the next commit would lose it."""
 Progress = Literal["pending", "sent", "ok", "refused", "in_doubt", "undone", "held", "published", "retracted"]
+ROOT = ""
+"""The path of the saga's own sequence of steps; its state says what there is to say of the saga's end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +39,8 @@ class Leg:
 
 
 @dataclass(frozen=True, slots=True)
-class StepState:
-    """How far one step is."""
+class NodeState:
+    """How far one node is."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     progress: Progress = "pending"
@@ -56,6 +59,23 @@ class StepState:
     """The saga whose id is in the key of a step that was taken over; empty for its own."""
     fact: str = ""
     """The body of a fact that is held, or was published early."""
+    parked: str = ""
+    """Why it waits for a person."""
+
+    @property
+    def closes(self) -> Literal["do", "undo"]:
+        """The operation of the two that is not over yet, or was the last to be: what a close of it closes."""
+        return "do" if self.progress in ("pending", "sent") else "undo"
+
+
+UNTOUCHED = NodeState()
+
+
+class States(dict[str, NodeState]):
+    """The states of the nodes that the saga has come to, by path, in the order in which it came to them."""
+
+    def __hash__(self) -> int:  # type: ignore[override]  # never changed once it is part of an instance
+        return hash(frozenset(self.items()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +86,8 @@ class Instance:
     saga_id: str
     start: str
     """The start message's body."""
-    steps: tuple[StepState, ...]
+    nodes: Mapping[str, NodeState] = field(default_factory=States)
     status: Status = "running"
-    cursor: int = 0
-    """The step that is at work."""
     backward: bool = False
     """Whether the saga is being undone."""
     paused: bool = False
@@ -78,8 +96,6 @@ class Instance:
     wanted: str = ""
     """Asked for while the pivot is in flight: 'cancelled' or 'deadline'; acts only if the pivot is refused."""
     deadline: float | None = None
-    parked: str = ""
-    """Why it waits for a person."""
     seq: int = 0
     """The number of the last fact released."""
     successor: str = ""
@@ -95,6 +111,12 @@ class Instance:
     """The id of the last message that moved the saga."""
     traceparent: str = ""
     tracestate: str = ""
+    steps: tuple[NodeState, ...] = ()
+    """The states as an older choros stored them, by place in the declaration, until `named` gives them their paths."""
+    cursor: int = 0
+    """With these: the place of the step at work."""
+    parked: str = ""
+    """With these: why that waits for a person."""
 
     @property
     def terminal(self) -> bool:
@@ -106,10 +128,35 @@ class Instance:
         """When the next timer is due."""
         if self.terminal:
             return None
-        times = [state.leg.due for state in self.steps if state.leg and state.leg.due is not None]
+        times = [state.leg.due for state in self.nodes.values() if state.leg and state.leg.due is not None]
         if self.deadline is not None:
             times.append(self.deadline)
         return min(times, default=None)
+
+    @property
+    def parked_at(self) -> Mapping[str, NodeState]:
+        """The nodes that wait for a person."""
+        return {path: state for path, state in self.nodes.items() if state.parked}
+
+    @property
+    def why_parked(self) -> str:
+        """Why it waits for a person."""
+        return next((state.parked for state in self.parked_at.values()), self.parked)
+
+    def state(self, path: str) -> NodeState:
+        """How far this node is."""
+        return self.nodes.get(path, UNTOUCHED)
+
+    def named(self, paths: Sequence[str]) -> Instance:
+        """The same, with the states of an older choros under the paths of the declaration that it follows."""
+        if not self.steps:
+            return self
+        states = zip(paths, self.steps, strict=True)
+        nodes = States((path, state) for path, state in states if state != UNTOUCHED)
+        if self.parked:
+            path = paths[self.cursor] if self.cursor < len(self.steps) else ROOT
+            nodes[path] = replace(nodes.get(path, UNTOUCHED), parked=self.parked)
+        return replace(self, nodes=nodes, steps=(), cursor=0, parked="")
 
     def dumps(self) -> str:
         """The instance as JSON text."""
@@ -118,7 +165,8 @@ class Instance:
     @staticmethod
     def loads(text: str) -> Instance:
         """Read what `dumps` wrote; raises ValueError where that is of another format."""
-        return _JSON.validate_json(text)
+        read = _JSON.validate_json(text)
+        return replace(read, nodes=States(read.nodes))
 
 
 _JSON = TypeAdapter(Instance)

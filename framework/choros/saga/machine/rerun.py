@@ -7,51 +7,48 @@ its one successor in its own record, by the same compare-and-set as everything e
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from choros.errors import unknown
-from choros.saga.machine.instance import Instance, StepState
-from choros.saga.nodes.steps import Publish
-from choros.saga.plan import Plan, Planned
+from choros.saga.machine.instance import Instance, NodeState
+from choros.saga.outline import Outline
 
 
-def why_not(plan: Plan, instance: Instance, step: str) -> str:
+def why_not(outline: Outline, instance: Instance, step: str) -> str:
     """Why the saga cannot be run again from this step, as a sentence; empty if it can."""
-    start = plan.find(step)
     if not instance.terminal:
         return f"The saga is {instance.status}; only one that is completed or compensated can be run again."
-    if start is None or isinstance(start.node, Publish):
-        names = [one.name for one in plan.steps if not isinstance(one.node, Publish)]
-        return unknown(f"The saga commands no step {step!r}.", step, names)[0]
+    if outline.commanded(step) is None:
+        return unknown(f"The saga commands no step {step!r}.", step, [one.path for one in outline.commands])[0]
     if instance.successor:
         return f"It was run again from {instance.rerun_from}, as {instance.successor}; that one has taken it over."
-    return _in_the_way(plan, instance, start)
+    return _in_the_way(outline, instance, step)
 
 
-def _in_the_way(plan: Plan, instance: Instance, start: Planned) -> str:
-    for planned in plan.steps:
-        state = instance.steps[planned.index]
-        if isinstance(planned.node, Publish):
-            continue
-        if planned.index < start.index and state.progress != "ok":
-            first = next(one.name for one in plan.steps if not isinstance(one.node, Publish))
-            return f"{planned.name} does not stand any more, so nothing can be kept; run it again from {first}."
-        if planned.index >= start.index and stands(state):
-            return f"{planned.name} still stands, and would be there twice."
+def _in_the_way(outline: Outline, instance: Instance, step: str) -> str:
+    before = True
+    for leaf in outline.commands:
+        before = before and leaf.path != step
+        state = instance.state(leaf.path)
+        if before and state.progress != "ok":
+            first = outline.commands[0].path
+            return f"{leaf.path} does not stand any more, so nothing can be kept; run it again from {first}."
+        if not before and stands(state):
+            return f"{leaf.path} still stands, and would be there twice."
     return ""
 
 
-def stands(state: StepState) -> bool:
+def stands(state: NodeState) -> bool:
     """Whether the step's effect is there; a person who skipped it had the participant promise that it is not."""
     return state.progress == "ok" and not state.skipped
 
 
-def kept_by(plan: Plan, instance: Instance, step: str) -> tuple[StepState, ...]:
+def kept_by(outline: Outline, instance: Instance, step: str) -> Mapping[str, NodeState]:
     """The steps before this one, as the new instance takes them over; not the facts just before it that an undone saga
     dropped or took back, since they come out anew."""
-    start = plan.find(step)
-    assert start is not None
-    count = start.index
-    while count and instance.steps[count - 1].progress in ("pending", "retracted"):
-        count -= 1
-    return tuple(replace(state, owner=state.owner or instance.saga_id) for state in instance.steps[:count])
+    paths = list(outline.leaves)
+    kept = [(path, instance.state(path)) for path in paths[: paths.index(step)]]
+    while kept and kept[-1][1].progress in ("pending", "retracted"):
+        kept.pop()
+    return {path: replace(state, owner=state.owner or instance.saga_id) for path, state in kept}

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from contextvars import copy_context
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 from choros.errors import EXITS, MessageRejected, MessageUnwritable
-from choros.messages import Close, Failure, Message
+from choros.messages import Failure, Message
 from choros.saga.machine.inputs import Answered, Decision, Event, EventKind, Release, Send
-from choros.saga.machine.instance import Instance, Leg, StepState
-from choros.saga.nodes.steps import Commanded, Step
-from choros.saga.parameters import Need
-from choros.saga.plan import Builder, Plan, Planned
-from choros.saga.policy import RetryPolicy
-from choros.wire.attributes import LAST_MOMENT
-from choros.wire.command_key import CommandKey
+from choros.saga.machine.instance import UNTOUCHED, Instance, NodeState, States
+from choros.saga.parameters import Builder, Need
 from choros.wire.envelope import why_unreadable
 
 
@@ -26,47 +23,92 @@ class BuildFailed(Exception):
 class Turn:
     """Mutable while a decision is made, and never seen outside it."""
 
-    def __init__(self, plan: Plan, instance: Instance, now: float) -> None:
-        self.plan = plan
-        self.instance = instance
+    def __init__(self, instance: Instance, now: float) -> None:
         self.now = now
+        self.moves: int = 0
+        """Counts what has changed so far."""
+        self._instance = instance
+        self._nodes = States(instance.nodes)
         self._sends: list[Send] = []
         self._facts: list[Release] = []
         self._events: list[Event] = []
         self._strays: list[str] = []
 
+    @property
+    def instance(self) -> Instance:
+        """The instance but for its nodes, which are asked for by `state`."""
+        return self._instance
+
     def decision(self) -> Decision:
         """What the turn came to."""
-        return Decision(self.instance, tuple(self._sends), tuple(self._facts), tuple(self._events), tuple(self._strays))
+        instance = replace(self._instance, nodes=self._nodes)
+        return Decision(instance, tuple(self._sends), tuple(self._facts), tuple(self._events), tuple(self._strays))
 
     def change(self, **changes: Any) -> None:
         """Change the instance."""
-        self.instance = replace(self.instance, **changes)
+        self._instance, before = replace(self._instance, **changes), self._instance
+        self.moves += self._instance != before
 
-    def state(self, index: int) -> StepState:
-        """The state of a step."""
-        return self.instance.steps[index]
+    def state(self, path: str) -> NodeState:
+        """The state of a node."""
+        return self._nodes.get(path, UNTOUCHED)
 
-    def change_step(self, index: int, **changes: Any) -> None:
-        """Change the state of a step."""
-        steps = list(self.instance.steps)
-        steps[index] = replace(steps[index], **changes)
-        self.change(steps=tuple(steps))
+    def states(self) -> list[tuple[str, NodeState]]:
+        """The states of all nodes that the saga has come to, in that order."""
+        return list(self._nodes.items())
+
+    def change_node(self, path: str, **changes: Any) -> None:
+        """Change the state of a node; one that is as if the saga had never come to it leaves no trace."""
+        before = self.state(path)
+        after = replace(before, **changes)
+        if after == UNTOUCHED:
+            self._nodes.pop(path, None)
+        else:
+            self._nodes[path] = after
+        self.moves += after != before
 
     def note(self, kind: EventKind, step: str = "", **more: Any) -> None:
         """Write an event into the history."""
-        self._events.append(Event(kind, step, cause=self.instance.cause, **more))
+        self._events.append(Event(kind, step, cause=self._instance.cause, **more))
 
-    def note_answer(self, kind: EventKind, step: str, answer: Answered) -> None:
+    def note_answer(self, kind: EventKind, answer: Answered) -> None:
         """Write what came of a command into the history."""
         key, code, detail = answer.key, answer.code, answer.detail
-        self.note(kind, step, operation=key.operation, attempt=answer.attempt, code=code, detail=detail)
+        self.note(kind, key.path, operation=key.operation, attempt=answer.attempt, code=code, detail=detail)
 
     def stray(self, reply_id: str) -> None:
         """Note a reply that nothing here asked for."""
         self._strays.append(reply_id)
 
-    def build_body(self, builder: Builder) -> str:
+    def send(self, command: Send) -> None:
+        """Send a command with this turn's commit."""
+        self._sends.append(command)
+        self.note("sent", command.key.path, operation=command.key.operation, attempt=command.attempt)
+
+    def release(self, fact: type[Message], body: str, step: str = "") -> None:
+        """Publish a fact with this turn's commit; its number is given now."""
+        self.change(seq=self._instance.seq + 1)
+        self._facts.append(Release(fact.type_name, body, self._instance.seq, step))
+        self.note("fact_published", step, code=fact.type_name)
+
+    def park(self, reason: str, path: str) -> None:
+        """Let a node wait for a person. Its command in flight stays awaited: an answer may still come."""
+        leg = self.state(path).leg
+        self.change_node(path, parked=reason, leg=leg and replace(leg, due=None, waiting=False))
+        self.change(status="parked")
+        self.note("parked", path, code=reason)
+
+    def unpark(self, path: str) -> None:
+        """Go on with a node after a park."""
+        if self.state(path).parked:
+            self.change_node(path, parked="")
+            if not any(state.parked for state in self._nodes.values()):
+                self.change(status="compensating" if self._instance.backward else "running")
+            self.note("unparked", path)
+
+    # --- messages -----------------------------------------------------------------------------------------------------
+
+    def body_of(self, builder: Builder) -> str:
         """The body of the message that a function of the declaration builds; raises BuildFailed."""
         try:
             body = self.build(builder).to_json()
@@ -94,91 +136,28 @@ class Turn:
 
     def _message(self, need: Need) -> Message | None:
         if need.source == "start":
-            return need.message.from_json(self.instance.start)
+            return need.message.from_json(self._instance.start)
         if need.source == "failure":
-            return Failure.from_json(self.instance.failure)
+            return Failure.from_json(self._instance.failure)
         reply = self.state(need.step).reply
         return need.message.from_json(reply) if reply else None
 
-    def send(self, planned: Planned, leg: Leg) -> None:
-        """Send a step's command and await its answer; `leg` says in which direction and which attempt."""
-        node = commanded(planned)
-        state = self.state(planned.index)
-        leg = replace(leg, due=self.now + node.timeout.total_seconds(), waiting=False)
-        not_after = state.not_after
-        if leg.operation == "do" and isinstance(node, Step):
-            budget = leg.first_at + node.retry.total.total_seconds()
-            not_after = max(not_after or 0.0, leg.due or 0.0, budget)
-        if not_after is not None:  # also one that an older choros has stored
-            not_after = min(not_after, LAST_MOMENT)
-        began = self.now if state.progress == "pending" else state.began
-        self.change_step(planned.index, leg=leg, not_after=not_after, began=began)
-        key = CommandKey(state.owner or self.instance.saga_id, planned.name, state.round, leg.operation)
-        type_name = _command_type(planned, leg)
-        self._sends.append(Send(node.to, key, type_name, leg.command, leg.attempt, not_after, began))
-        self.note("sent", planned.name, operation=leg.operation, attempt=leg.attempt)
 
-    def release(self, type_name: str, data: str, step: str = "") -> None:
-        """Publish a fact with this turn's commit; its number is given now."""
-        self.change(seq=self.instance.seq + 1)
-        self._facts.append(Release(type_name, data, self.instance.seq, step))
-        self.note("fact_published", step, code=type_name)
+class Node(ABC):
+    """A node of the tree, as the walk knows it. Either way says whether it is over; else it waits.
 
-    def release_held(self) -> None:
-        """Publish what was held, in the order of the declaration."""
-        for planned in self.plan.steps:
-            state = self.state(planned.index)
-            if state.progress == "held":
-                self.release(planned.action.builds.type_name, state.fact, planned.name)
-                self.change_step(planned.index, progress="published")
+    A function of the declaration may be called on either way: BuildFailed comes through."""
 
-    def drop_held(self) -> None:
-        """Forget what was held: it did not come true."""
-        for planned in self.plan.steps:
-            if self.state(planned.index).progress == "held":
-                self.change_step(planned.index, progress="pending", fact="")
-                self.note("fact_dropped", planned.name, code=planned.action.builds.type_name)
+    __slots__ = ()
 
-    def park(self, reason: str, step: str = "") -> None:
-        """Stop and wait for a person. The command in flight stays awaited: its answer may still come."""
-        for index, state in enumerate(self.instance.steps):
-            if state.leg:
-                self.change_step(index, leg=replace(state.leg, due=None, waiting=False))
-        self.change(status="parked", parked=reason)
-        self.note("parked", step, code=reason)
+    @abstractmethod
+    def forward(self, turn: Turn) -> bool:
+        """Do what is next in it."""
 
-    def forgotten(self, planned: Planned, leg: Leg) -> None:
-        """Its participant cannot tell any more what became of the command, and never will: a person has to look."""
-        self.change_step(planned.index, leg=replace(leg, forgotten=True))
-        what = f"{planned.name} ({leg.operation}): {commanded(planned).to} has forgotten what became of it"
-        self.park(f"{what}; look there, then skip it", planned.name)
+    @abstractmethod
+    def backward(self, turn: Turn) -> bool:
+        """Undo the newest of it that may have happened."""
 
-    @property
-    def at_work(self) -> str:
-        """The name of the step at work; empty when only the closing facts are left."""
-        cursor = self.instance.cursor
-        return self.plan.steps[cursor].name if cursor < len(self.plan.steps) else ""
-
-    def unpark(self) -> None:
-        """Go on after a park."""
-        if self.instance.status == "parked":
-            self.change(status="compensating" if self.instance.backward else "running", parked="")
-            self.note("unparked", self.at_work)
-
-
-def commanded(planned: Planned) -> Commanded:
-    """The node of a planned step that has a command; a `Publish` never awaits an answer."""
-    return cast(Commanded, planned.node)
-
-
-def retry_policy(planned: Planned, leg: Leg) -> RetryPolicy:
-    """How the command in flight is tried again."""
-    node = commanded(planned)
-    return node.undo_retry if isinstance(node, Step) and leg.operation == "undo" else node.retry
-
-
-def _command_type(planned: Planned, leg: Leg) -> str:
-    if leg.operation == "close":
-        return Close.type_name
-    builder = planned.undo if leg.operation == "undo" and planned.undo else planned.action
-    return builder.builds.type_name
+    @abstractmethod
+    def at_work(self, state: Callable[[str], NodeState], backward: bool) -> str | None:
+        """The path of the leaf in it that is next in this direction; None where there is none."""

@@ -1,1 +1,9 @@
-"""What a saga is made of: one file for each kind of node."""
+"""What a saga is made of: one file for each kind of node, and here the list of those that a user may write."""
+
+from choros.saga.nodes.check import Check
+from choros.saga.nodes.pivot import Pivot
+from choros.saga.nodes.publish import Publish
+from choros.saga.nodes.retriable import Retriable
+from choros.saga.nodes.step import Step
+
+__all__ = ["Check", "Pivot", "Publish", "Retriable", "Step"]

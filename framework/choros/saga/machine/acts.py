@@ -1,0 +1,89 @@
+"""Acts: what people want of a saga. What comes too late is said to be, and changes nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from choros.messages import FORGOTTEN, Close
+from choros.saga.machine.dispatch import send, send_first
+from choros.saga.machine.inputs import (
+    Act,
+    CancelRequested,
+    PauseRequested,
+    RerunRequested,
+    ResumeRequested,
+    RetryRequested,
+    SkipRequested,
+)
+from choros.saga.machine.rerun import why_not
+from choros.saga.machine.walk import SagaWalk
+
+
+def take_act(walk: SagaWalk, act: Act) -> None:
+    """Do as a person says."""
+    match act:
+        case CancelRequested():
+            walk.withdraw("cancelled")
+        case PauseRequested() | ResumeRequested():
+            _pause(walk, isinstance(act, PauseRequested))
+        case RetryRequested():
+            _retry(walk, act)
+        case RerunRequested():
+            _hand_over(walk, act)
+        case _:
+            _skip(walk, act)
+
+
+def _pause(walk: SagaWalk, paused: bool) -> None:
+    if walk.instance.terminal or walk.instance.paused == paused:
+        walk.note("too_late", code="pause" if paused else "resume")
+        return
+    walk.change(paused=paused)
+    walk.note("paused" if paused else "resumed", walk.at_work)
+    walk.go_on()
+
+
+def _still_parked(walk: SagaWalk, act: RetryRequested | SkipRequested) -> bool:
+    """Whether the saga still waits where the act says; otherwise the act comes too late."""
+    state = walk.state(act.step)
+    if state.parked and state.round == act.round and not walk.instance.paused:
+        return True
+    walk.note("too_late", act.step, code="skip" if isinstance(act, SkipRequested) else "retry")
+    return False
+
+
+def _retry(walk: SagaWalk, act: RetryRequested) -> None:
+    if not _still_parked(walk, act):
+        return
+    walk.unpark(act.step)
+    state, leaf = walk.state(act.step), walk.outline.commanded(act.step)
+    if leaf and state.leg:
+        send(walk, leaf, replace(state.leg, attempt=state.leg.attempt + 1, first_at=walk.now))
+    elif state.progress == "refused" and not walk.instance.backward:
+        walk.change_node(act.step, progress="pending", round=state.round + 1)
+    walk.go_on()
+
+
+def _skip(walk: SagaWalk, act: SkipRequested) -> None:
+    """Close the key first: only if the participant promises that there is no effect does the act count. What it has
+    forgotten it never does again; whether it did, only the person can know."""
+    if not _still_parked(walk, act):
+        return
+    state, leaf = walk.state(act.step), walk.outline.commanded(act.step)
+    if leaf is None or state.leg is None:
+        walk.note("too_late", act.step, code="skip")
+    elif state.leg.forgotten:
+        walk.note("skipped", act.step, operation=state.leg.operation, code=FORGOTTEN)
+        walk.settle(leaf, act.reply, skipped=False)
+    else:
+        walk.unpark(act.step)
+        send_first(walk, leaf, "close", Close(of=state.closes).to_json(), closing=act.reply)
+
+
+def _hand_over(walk: SagaWalk, act: RerunRequested) -> None:
+    """Note the one successor, before that begins: two must never own the same effects."""
+    if why_not(walk.outline, walk.decision().instance, act.step):
+        walk.note("too_late", act.step, code="rerun")
+        return
+    walk.change(successor=act.successor, rerun_from=act.step)
+    walk.note("rerun", act.step, code=act.successor)

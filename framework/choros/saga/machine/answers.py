@@ -1,0 +1,97 @@
+"""Answers: OK and refused decide a step, of whichever attempt; a failure counts for the one that is awaited."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from choros.messages import FORGOTTEN, SYSTEM_REFUSALS, Failure
+from choros.saga.machine.inputs import Answered
+from choros.saga.machine.instance import Leg
+from choros.saga.machine.walk import SagaWalk
+from choros.saga.outline import Commanded
+
+
+def take_answer(walk: SagaWalk, answer: Answered) -> None:
+    """Decide what a reply means, and go on."""
+    leaf = walk.outline.commanded(answer.key.path)
+    if leaf is None or not _was_sent(walk, leaf, answer):
+        walk.stray(answer.id)
+        return
+    leg = walk.state(leaf.path).leg
+    if leg is None or not _is_awaited(walk, leaf, leg, answer):
+        walk.note_answer("late_reply", answer)
+    elif answer.outcome == "ok":
+        _accept(walk, leaf, leg, answer)
+    elif answer.outcome == "refused" and _may_refuse(leaf, leg, answer.code):
+        _refused(walk, leaf, answer)
+    else:
+        _failed(walk, leaf, leg, answer)
+
+
+def _was_sent(walk: SagaWalk, leaf: Commanded, answer: Answered) -> bool:
+    """Whether this saga ever sent that command; a forged reply names one that it did not."""
+    state, key = walk.state(leaf.path), answer.key
+    if key.saga_id != (state.owner or walk.instance.saga_id) or key.round > state.round:
+        return False
+    if key.round < state.round or key.operation == "close":
+        return True
+    if key.operation == "do":
+        return state.progress != "pending"
+    return state.progress == "undone" or (state.leg is not None and walk.instance.backward)
+
+
+def _is_awaited(walk: SagaWalk, leaf: Commanded, leg: Leg, answer: Answered) -> bool:
+    """A close is answered by itself, or by the stored outcome of what it closes.
+
+    Once it has landed, a stray copy of that command is refused as cancelled. That is no outcome but the close's own
+    doing, and its answer is on the way.
+    """
+    if leg.operation == "close" and answer.code == "cancelled":
+        return False
+    state = walk.state(leaf.path)
+    awaited = ("close", state.closes) if leg.operation == "close" else (leg.operation,)
+    return answer.key.round == state.round and answer.key.operation in awaited
+
+
+def _may_refuse(leaf: Commanded, leg: Leg, code: str) -> bool:
+    return leg.operation != "undo" and code in (*leaf.command.refusals, *SYSTEM_REFUSALS)
+
+
+def _accept(walk: SagaWalk, leaf: Commanded, leg: Leg, answer: Answered) -> None:
+    skipped, undone = answer.key.operation == "close", walk.state(leaf.path).closes == "undo"
+    walk.note_answer("skipped" if skipped else "undone" if undone else "replied", answer)
+    walk.settle(leaf, leg.closing if skipped else answer.data, skipped)
+
+
+def _refused(walk: SagaWalk, leaf: Commanded, answer: Answered) -> None:
+    walk.note_answer("refused", answer)
+    walk.change_node(leaf.path, progress="refused", leg=None)
+    if "refused" not in leaf.turns_on:
+        walk.park(f"{leaf.path} was refused ({answer.code}) after the pivot", leaf.path)
+        return
+    walk.unpark(leaf.path)
+    walk.turn_back(Failure(code=answer.code, detail=answer.detail, step=leaf.path, kind="refused"))
+
+
+def _failed(walk: SagaWalk, leaf: Commanded, leg: Leg, answer: Answered) -> None:
+    """A refusal nobody declared counts as a failure."""
+    if (answer.key.operation, answer.attempt) != (leg.operation, leg.attempt) or leg.waiting or leg.due is None:
+        walk.note_answer("late_reply", answer)
+        return
+    walk.note_answer("undeclared_refusal" if answer.outcome == "refused" else "failed", answer)
+    policy = leaf.policy(leg.operation)
+    delay = policy.delay(leg.attempt, str(answer.key))
+    if answer.code == FORGOTTEN:
+        _forgotten(walk, leaf, leg)
+    elif not policy.allows(leg.attempt, leg.first_at, walk.now + delay, answer.code):
+        walk.give_up(leaf, leg, answer.code, answer.detail)
+    else:
+        walk.change_node(leaf.path, leg=replace(leg, waiting=True, due=walk.now + delay))
+        walk.note("retry_scheduled", leaf.path, operation=leg.operation, attempt=leg.attempt + 1, seconds=delay)
+
+
+def _forgotten(walk: SagaWalk, leaf: Commanded, leg: Leg) -> None:
+    """Its participant cannot tell any more what became of the command, and never will: a person has to look."""
+    walk.change_node(leaf.path, leg=replace(leg, forgotten=True))
+    what = f"{leaf.path} ({leg.operation}): {leaf.to} has forgotten what became of it"
+    walk.park(f"{what}; look there, then skip it", leaf.path)

@@ -1,0 +1,41 @@
+"""Timers: the saga's own deadline, and the time of each command that is under way or to be tried again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from choros.saga.machine.dispatch import send
+from choros.saga.machine.inputs import TimerFired
+from choros.saga.machine.instance import Leg
+from choros.saga.machine.walk import SagaWalk
+from choros.saga.outline import Commanded
+
+
+def take_timer(walk: SagaWalk, fired: TimerFired) -> None:
+    """The saga's own deadline comes first: past it, no step before the pivot is tried again."""
+    deadline = walk.instance.deadline
+    if deadline is not None and deadline <= walk.now:
+        walk.change(deadline=None)
+        walk.withdraw("deadline")
+    for path, state in walk.states():
+        leg, leaf = state.leg, walk.outline.commanded(path)
+        if leaf and leg and leg.due is not None and leg.due <= walk.now:
+            # Between two attempts the last one has been answered, so it did leave.
+            _leg_due(walk, leaf, leg, held=walk.instance.paused or (fired.unsent and not leg.waiting))
+
+
+def _leg_due(walk: SagaWalk, leaf: Commanded, leg: Leg, *, held: bool) -> None:
+    """Time for the next attempt, or no answer came. While the command cannot leave, that counts no attempt, and no
+    time: else an outage as long as the policy's `total` would leave one attempt, and then a parked saga. What it adds
+    is one timeout, not what the clock says has passed: another orchestrator's clock may have set the timer."""
+    if held:
+        timeout = leaf.timeout.total_seconds()
+        again = replace(leg, due=walk.now + timeout, first_at=leg.first_at + timeout)
+        walk.change_node(leaf.path, leg=again)
+        return
+    if not leg.waiting:
+        walk.note("timed_out", leaf.path, operation=leg.operation, attempt=leg.attempt)
+        if not leaf.policy(leg.operation).allows(leg.attempt, leg.first_at, walk.now):
+            walk.give_up(leaf, leg, "timeout")
+            return
+    send(walk, leaf, replace(leg, attempt=leg.attempt + 1))

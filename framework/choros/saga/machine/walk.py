@@ -1,0 +1,117 @@
+"""The walk through the tree: what is next goes out, forward or backward, and at the end the closing facts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from choros.messages import Failure
+from choros.saga.machine.instance import ROOT, Instance, Leg
+from choros.saga.machine.turn import BuildFailed, Node, Turn
+from choros.saga.outline import Commanded, Outline
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """A saga that has passed every check, as the machine needs it."""
+
+    outline: Outline
+    root: Node
+
+
+class SagaWalk(Turn):
+    """A turn that knows the whole saga."""
+
+    def __init__(self, tree: Tree, instance: Instance, now: float) -> None:
+        super().__init__(instance, now)
+        self.outline, self._root = tree.outline, tree.root
+
+    @property
+    def at_work(self) -> str:
+        """The path of the leaf that is next; that of the root when only the closing facts are left."""
+        return self._root.at_work(self.state, self.instance.backward) or ROOT
+
+    def go_on(self) -> None:
+        """Do what is next, unless something holds the saga; a bug in the declaration's functions parks it."""
+        if self.instance.paused or self.instance.terminal:
+            return
+        try:
+            if self._root.backward(self) if self.instance.backward else self._root.forward(self):
+                self._finish()
+        except BuildFailed as failed:
+            self.park(str(failed), self.at_work)
+
+    def _finish(self) -> None:
+        if self.state(ROOT).parked:
+            return
+        backward = self.instance.backward
+        closing = self.outline.compensated if backward else self.outline.completed
+        facts = [(builder.builds, self.body_of(builder)) for builder in closing]
+        self.release_held()
+        for fact, body in facts:
+            self.release(fact, body)
+        self.change(status="compensated" if backward else "completed", deadline=None)
+        self.note("compensated" if backward else "completed")
+
+    def turn_back(self, failure: Failure) -> None:
+        """Undo what was done. Of what is under way nobody knows any more, so it is undone too."""
+        for path, state in self.states():
+            if state.progress == "sent":
+                self.change_node(path, progress="in_doubt", leg=None)
+            if state.parked:
+                self.change_node(path, parked="")
+        self.change(status="compensating", backward=True, failure=failure.to_json(), wanted="", deadline=None)
+        self.note("compensating", failure.step, code=failure.code)
+        self.drop_held()
+        self.go_on()
+
+    def settle(self, leaf: Commanded, reply: str, skipped: bool) -> None:
+        """A leaf is done, or undone: go on."""
+        self.unpark(leaf.path)
+        if self.state(leaf.path).closes == "undo":
+            self.change_node(leaf.path, progress="undone", leg=None)
+        else:
+            self.change_node(leaf.path, progress="ok", reply=reply, skipped=skipped, leg=None)
+            if leaf.path == self.outline.pivot:
+                self._pass_pivot(leaf)
+        self.go_on()
+
+    def _pass_pivot(self, leaf: Commanded) -> None:
+        self.note("pivot_passed", leaf.path)
+        if self.instance.wanted:
+            self.note("too_late", leaf.path, code=self.instance.wanted)
+        self.change(wanted="", deadline=None)
+        self.release_held()
+
+    def give_up(self, leaf: Commanded, leg: Leg, code: str, detail: str = "") -> None:
+        """The outcome stays unknown: a step before the pivot is undone with the others, all else waits for a person."""
+        if leg.operation != "do" or "in_doubt" not in leaf.turns_on:
+            why = f"{code}: {detail}" if detail else code
+            self.park(f"{leaf.path} ({leg.operation}) is in doubt after {leg.attempt} attempts: {why}", leaf.path)
+            return
+        self.turn_back(Failure(code=code or "unknown", detail=detail, step=leaf.path, kind="in_doubt"))
+
+    def withdraw(self, why: str) -> None:
+        """Cancel, or the saga's deadline: undo what was done, unless the pivot is passed or in flight."""
+        instance, pivot = self.instance, self.outline.pivot
+        progress = self.state(pivot).progress if pivot is not None else "pending"
+        if instance.terminal or instance.backward or progress == "ok":
+            self.note("too_late", code=why)
+        elif progress == "sent":
+            self.change(wanted=why)
+            self.note("wanted", code=why)
+        else:
+            self.turn_back(Failure(code=why, step=self.at_work, kind="cancelled"))
+
+    def drop_held(self) -> None:
+        """Forget what was held: it did not come true."""
+        for path, state in self.states():
+            if state.progress == "held":
+                self.change_node(path, progress="pending", fact="")
+                self.note("fact_dropped", path, code=self.outline.leaves[path].action.builds.type_name)
+
+    def release_held(self) -> None:
+        """Publish what was held, in the order in which the saga came to it."""
+        for path, state in self.states():
+            if state.progress == "held":
+                self.release(self.outline.leaves[path].action.builds, state.fact, path)
+                self.change_node(path, progress="published")

@@ -1,0 +1,101 @@
+"""A node that publishes a fact, and goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from choros.errors import DeclarationError
+from choros.messages import Command, Fact
+from choros.saga.builders import fact_builder
+from choros.saga.checks import check_function, is_a, shown
+from choros.saga.machine.instance import NodeState
+from choros.saga.machine.turn import Node, Turn
+from choros.saga.outline import Declared, NodePlace, Publication
+from choros.saga.parameters import signature_of
+
+FactBuilder = Callable[..., Fact]
+
+
+@dataclass(frozen=True, slots=True)
+class Publish(Declared):
+    """An event-driven step: a fact that subscribers handle on their own, tracked by nobody.
+
+    Before the pivot it is held until the pivot is carried out, unless `early`; an early fact needs a `retraction`,
+    the fact that takes it back when the saga is undone.
+    """
+
+    fact: FactBuilder
+    early: bool = field(default=False, kw_only=True)
+    retraction: FactBuilder | None = field(default=None, kw_only=True)
+    name: str = field(default="", kw_only=True)
+    commands = False
+
+    @property
+    def function(self) -> FactBuilder:
+        """What it is named after."""
+        return self.fact
+
+    def check(self, saga: str) -> None:
+        """Told before anything else of the node: a command in a `Publish` often stands beside its own Step."""
+        check_function(saga, self.fact, "a Fact")
+        _, returned = signature_of(self.fact, saga)
+        if is_a(returned, Command):
+            raise DeclarationError(
+                f"saga {saga!r}: Publish takes a function that returns a Fact, but {shown(self.fact)} returns"
+                f" {returned.__name__}, a Command.",
+                "publish a Fact, or make it a Step with to='...'.",
+            )
+
+    def check_place(self, place: NodePlace) -> None:
+        """Anywhere; but what is told early must not stay told of a saga that is undone."""
+        if self.early and self.retraction is None:
+            raise DeclarationError(
+                f"{place.where} is published early, but nothing takes it back when the saga is undone.",
+                "add retraction=..., or leave out early=True.",
+            )
+
+    def planned(self, place: NodePlace) -> PublishNode:
+        """Both functions know the same."""
+        return PublishNode(
+            path=place.path, kind="publish", action=fact_builder(self.fact, place.known),
+            undo=fact_builder(self.retraction, place.known) if self.retraction else None,
+            early=self.early, held=not (self.early or place.passed),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class PublishNode(Publication, Node):
+    """The node, and the ways through it."""
+
+    def forward(self, turn: Turn) -> bool:
+        """Publish it, or hold it."""
+        state = turn.state(self.path)
+        if state.parked:
+            return False
+        if state.progress == "pending":
+            self._publish(turn, turn.body_of(self.action))
+        return True
+
+    def _publish(self, turn: Turn, fact: str) -> None:
+        if self.held:
+            turn.change_node(self.path, progress="held", fact=fact)
+            turn.note("fact_held", self.path, code=self.fact.type_name)
+        else:
+            turn.release(self.fact, fact, self.path)
+            turn.change_node(self.path, progress="published", fact=fact)
+
+    def backward(self, turn: Turn) -> bool:
+        """Take it back."""
+        state = turn.state(self.path)
+        if state.parked:
+            return False
+        if self.undo and state.progress == "published":
+            turn.release(self.undo.builds, turn.body_of(self.undo), self.path)
+            turn.change_node(self.path, progress="retracted")
+        return True
+
+    def at_work(self, state: Callable[[str], NodeState], backward: bool) -> str | None:
+        """Whether it is next."""
+        over = state(self.path).progress != ("published" if backward and self.undo else "pending")
+        return None if over or (backward and not self.undo) else self.path

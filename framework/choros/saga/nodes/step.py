@@ -1,0 +1,64 @@
+"""A step before the pivot that can be undone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import cast
+
+from choros.errors import DeclarationError
+from choros.saga.builders import command_builder
+from choros.saga.nodes.commanded import CommandBuilder, CommandNode, Commands, before_pivot
+from choros.saga.outline import NodePlace
+from choros.saga.policy import DEFAULT_TIMEOUT, RetryPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class Step(Commands):
+    """A commanded step before the pivot, with the command that undoes it."""
+
+    action: CommandBuilder
+    to: str
+    compensation: CommandBuilder | None = None
+    timeout: timedelta = field(default=DEFAULT_TIMEOUT, kw_only=True)
+    """How long one attempt, of the step or of its undo, may go unanswered."""
+    retry: RetryPolicy = field(default=RetryPolicy(), kw_only=True)
+    undo_retry: RetryPolicy = field(default=RetryPolicy(), kw_only=True)
+    name: str = field(default="", kw_only=True)
+    """The name of the function, if not given. It is part of every command key, so it must not change."""
+
+    def check_place(self, place: NodePlace) -> None:
+        """It has to be possible to undo it."""
+        if place.passed:
+            raise DeclarationError(
+                f"{place.where} can be undone, but stands after the pivot.", "make it Retriable or move it."
+            )
+        if self.compensation is None:
+            raise DeclarationError(
+                f"{place.where} has no compensation, so it would stay when the saga is undone.",
+                "add compensation=..., or make it the Pivot or Retriable; if it changes nothing, a Check.",
+            )
+
+    def planned(self, place: NodePlace) -> CommandNode:
+        """Its undo may ask for its own reply, which may not be known."""
+        self.check_command(place, undo_retry=self.undo_retry)
+        action = command_builder(self.action, place.known)
+        node = CommandNode(
+            path=place.path, kind="step", to=self.to, action=action, timeout=self.timeout, retry=self.retry,
+            undo_retry=self.undo_retry, expires=True, turns_on=before_pivot(self.retry),
+        )  # fmt: skip
+        maybe = replace(place.known, maybe=((place.path, node.reply_type),))
+        compensation = cast(CommandBuilder, self.compensation)  # check_place has refused a Step without one
+        node = replace(node, undo=command_builder(compensation, maybe))
+        _check_undo(place, node)
+        return node
+
+
+def _check_undo(place: NodePlace, node: CommandNode) -> None:
+    undo = node.compensation
+    if undo and undo.refusals:
+        raise DeclarationError(
+            f"saga {place.saga!r}: {undo.__name__} undoes {place.path}, but may be refused"
+            f" ({', '.join(undo.refusals)}).",
+            "a compensation has to be possible: take its refusals away.",
+        )
