@@ -26,6 +26,16 @@ def test_a_few_seeds_break_no_promise(scene: Scene) -> None:
     assert tally.runs == 60 and sum(tally.statuses.values()) > 60
 
 
+@pytest.mark.slow
+def test_nor_where_the_ids_of_almost_all_inputs_lie_beside_their_record(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No saga of theirs is long enough for that otherwise."""
+    monkeypatch.setattr("choros.runtime.orchestrator.received.MOST_KEPT", 1)
+    tally = campaign(scene, range(1, 31))
+    assert [failure(result) for result in tally.failures] == []
+
+
 @pytest.mark.long
 def test_three_hundred_seeds_break_no_promise(scene: Scene) -> None:
     tally = campaign(scene, range(1001, 1301), workers=2)

@@ -9,9 +9,10 @@ from choros.testing.conformance.fact_log import FactLogConformance
 from choros.testing.conformance.giving_back import GivingBackConformance
 from choros.testing.conformance.inspection import LookingConformance
 from choros.testing.conformance.store import StoreConformance
+from choros.testing.conformance.store_entries import BytesConformance
 from choros.testing.conformance.transport import TransportConformance
 
 __all__ = [
-    "AttendanceConformance", "BarrierConformance", "FactLogConformance", "GivingBackConformance",
-    "LookingConformance", "StoreConformance", "TransportConformance",
+    "AttendanceConformance", "BarrierConformance", "BytesConformance", "FactLogConformance",
+    "GivingBackConformance", "LookingConformance", "StoreConformance", "TransportConformance",
 ]  # fmt: skip

@@ -33,13 +33,13 @@ from choros.testing.conformance.records import (
     waiting,
 )
 from choros.testing.conformance.store_apart import ApartConformance
-from choros.testing.conformance.store_entries import BytesConformance, EntriesConformance
+from choros.testing.conformance.store_entries import EntriesConformance
 from choros.testing.conformance.store_forgetting import ForgetConformance
 from choros.testing.conformance.store_timers import TimersConformance
 
 __all__ = [
-    "CONFLICT", "KNOWN", "LATER", "OK", "AnotherStore", "BytesConformance", "StoreConformance", "a_record", "after",
-    "command", "creation", "fact", "stored", "waiting",
+    "CONFLICT", "KNOWN", "LATER", "OK", "AnotherStore", "StoreConformance", "a_record", "after", "command", "creation",
+    "fact", "stored", "waiting",
 ]  # fmt: skip
 
 

@@ -96,8 +96,7 @@ class EntriesConformance:
 
 
 class BytesConformance:
-    """What a commit writes, for a store whose database can say how much that is: `async def written(self) -> int`
-    tells the bytes that it has written so far."""
+    """What a commit writes, for a store whose database can say how much that is."""
 
     async def written(self) -> int:
         """The bytes that the database has written so far."""
