@@ -77,7 +77,7 @@ async def test_an_operator_puts_back_with_these_and_nothing_else(shop: Least, na
         await stranger.post(names.dead_queue(names.service_queue("payment")), "", Wire(b"{", {}))
     async with acting(shop.shop, shop.url_of("operator")) as desk:
         act = Acts(desk.transport, names, Signature("ada")).redrive
-        acting_on = act_on_all(desk.transport, desk.queues, names, WantedLetters(queue="payment"), act)
+        acting_on = act_on_all(desk, WantedLetters(queue="payment"), act)
         assert {done.left async for done in acting_on} == {""}
         look = await desk.transport.look(names.acts)
         assert await look.take()

@@ -13,7 +13,7 @@ import pytest
 from choros.app.service import Service
 from choros.cli.letters import row_of
 from choros.desk.dead_letters import DeadLetter, StaysParked, dead_letter, way_back
-from choros.desk.parkings import MOST_BESIDE, Beside, WantedLetters, beside, listing, walk
+from choros.desk.parkings import MOST_BESIDE, Beside, Parkings, WantedLetters
 from choros.desk.redrive import ActedOn, Acts, LetterAct, act_on_all
 from choros.messages import Fact
 from choros.runtime.orchestrator.signature import Signature
@@ -44,7 +44,9 @@ class Operator:
 
     async def listed(self, at: str, **wanted: Any) -> list[DeadLetter]:
         await self.transport.connect()
-        return (await listing(self.transport, [NAMES.dead_queue(at)], NAMES, WantedLetters(**wanted), limit=100)).found
+        return (
+            await Parkings(self.transport, [NAMES.dead_queue(at)], NAMES).listing(WantedLetters(**wanted), limit=100)
+        ).found
 
     async def redrive(self, queue: str, **wanted: Any) -> list[str]:
         """What was left, and why."""
@@ -59,7 +61,7 @@ class Operator:
         return self.transport
 
     async def act(self, queue: str, act: LetterAct, wanted: dict[str, Any]) -> list[str]:
-        acting = act_on_all(self.transport, [NAMES.dead_queue(queue)], NAMES, WantedLetters(**wanted), act)
+        acting = act_on_all(Parkings(self.transport, [NAMES.dead_queue(queue)], NAMES), WantedLetters(**wanted), act)
         return [done.left async for done in acting]
 
     def acts(self) -> list[dict[str, Any]]:
@@ -163,15 +165,15 @@ async def test_a_list_holds_those_that_are_wanted_page_by_page() -> None:
         for wanted in ({"type": "refund"}, {"kind": "fact"}, {"queue": "ment"}, {"since": 4e9}, {"step": "charge"}):
             assert await operator.listed(COMMANDS, **wanted) == []
         queues = [NAMES.dead_queue(COMMANDS)]
-        page = await listing(operator.transport, queues, NAMES, WantedLetters(step="ship"), limit=2, skip=3)
+        page = await Parkings(operator.transport, queues, NAMES).listing(WantedLetters(step="ship"), limit=2, skip=3)
         assert ([letter.saga_id for letter in page.found], page.count) == (["s3", "s4"], 5)
-        assert (await listing(operator.transport, queues, NAMES, WantedLetters(), limit=2)).count == 6
+        assert (await Parkings(operator.transport, queues, NAMES).listing(WantedLetters(), limit=2)).count == 6
 
 
 async def test_a_queue_that_is_not_there_is_named() -> None:
     operator = Operator(MemoryBroker())
     await operator.transport.connect()
-    listed = await listing(operator.transport, ["shop.payment.dead"], NAMES, WantedLetters(), limit=1)
+    listed = await Parkings(operator.transport, ["shop.payment.dead"], NAMES).listing(WantedLetters(), limit=1)
     assert (listed.found, listed.missing) == ([], ["shop.payment.dead"])
 
 
@@ -191,11 +193,11 @@ async def test_those_of_a_saga_are_looked_for_where_that_costs_little() -> None:
         dead = NAMES.dead_queue(COMMANDS)
         for number in range(3):
             await stage.outside.post(dead, "", encode(command(Charge(order="o"), saga=f"s{number}")))
-        its = await beside(stage.outside, [dead, "not.there"], NAMES, "s1")
+        its = await Parkings(stage.outside, [dead, "not.there"], NAMES).beside("s1")
         assert ([letter.saga_id for letter in its.found], its.unread) == (["s1"], {})
         for _ in range(MOST_BESIDE):
             await stage.outside.post(dead, "", Wire(b"", {}))
-        assert await beside(stage.outside, [dead], NAMES, "s1") == Beside([], {dead: MOST_BESIDE + 3})
+        assert await Parkings(stage.outside, [dead], NAMES).beside("s1") == Beside([], {dead: MOST_BESIDE + 3})
 
 
 # --- a command --------------------------------------------------------------------------------------------------------
@@ -454,7 +456,7 @@ async def test_what_no_queue_takes_stays() -> None:
         await look.close()
         operator = Operator(stage.broker)
         acts = Acts(await operator.ready(), NAMES, WHO)
-        async with aclosing(walk(operator.transport, [NAMES.dead_queue(COMMANDS)], NAMES)) as walking:
+        async with aclosing(Parkings(operator.transport, [NAMES.dead_queue(COMMANDS)], NAMES).walk()) as walking:
             async for _, delivery in walking:
                 assert (await acts.redrive(gone, delivery)).left == "The queue that it was parked from is not there."
         assert len(stage.broker.waiting(NAMES.dead_queue(COMMANDS))) == 1

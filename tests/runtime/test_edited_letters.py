@@ -17,7 +17,7 @@ from choros.cli.bodies import Body
 from choros.cli.editor import edited
 from choros.desk.dead_letters import DeadLetter, StaysParked, dead_letter
 from choros.desk.edits import body_of, check_taken, with_body
-from choros.desk.parkings import WantedLetters
+from choros.desk.parkings import Parkings, WantedLetters
 from choros.desk.redrive import ActedOn, Acts, act_on_all
 from choros.errors import MessageRejected, UsageError
 from choros.runtime.subscriber.subscriber import Subscriber
@@ -41,7 +41,7 @@ async def put_back(operator: Operator, queue: str, edit: Callable[[bytes], bytes
         return await acts.edit(letter, delivery, with_body(delivery.wire, edit(delivery.wire.body)))
 
     dead = [NAMES.dead_queue(queue)]
-    return [done async for done in act_on_all(operator.transport, dead, NAMES, WantedLetters(), act)]
+    return [done async for done in act_on_all(Parkings(operator.transport, dead, NAMES), WantedLetters(), act)]
 
 
 @pytest.mark.parametrize("edited_first", [True, False])

@@ -18,7 +18,7 @@ from choros.cli.options import AppName, BrokerUrl, Output, log_apart, run_until_
 from choros.cli.output import format_named, remark, tell_rows, tell_value
 from choros.cli.progress import working
 from choros.cli.verbs import Verbs
-from choros.desk.parkings import Listing, listing
+from choros.desk.parkings import Listing
 from choros.roles.addresses import DEFAULT_BROKER
 from choros.roles.loading import load_app
 from choros.sources import now
@@ -49,9 +49,7 @@ def dead_list(
     async def look() -> Listing:
         async with desk_of(loaded, broker) as desk:
             with working("dead letters looked at") as told:
-                return await listing(
-                    desk.transport, desk.queues, desk.names, wanted, limit=limit, skip=skip, told=told.at
-                )
+                return await desk.listing(wanted, limit=limit, skip=skip, told=told.at)
 
     listed = run_until_done(look())
     none = f"none of {listed.looked:,} dead letters is like that" if listed.looked else "no dead letters"

@@ -31,7 +31,7 @@ from choros.cli.signature import By, whoever
 from choros.cli.verbs import Verbs
 from choros.desk.dead_letters import DeadLetter
 from choros.desk.edits import body_of, check_taken, with_body
-from choros.desk.parkings import Listing, WantedLetters, listing
+from choros.desk.parkings import Listing, WantedLetters
 from choros.desk.redrive import ActedOn, Acts, LetterAct, act_on_all
 from choros.errors import MessageRejected, UsageError
 from choros.roles.addresses import DEFAULT_BROKER
@@ -110,7 +110,7 @@ def dead_edit(
             async def edit(letter: DeadLetter, delivery: Delivery) -> ActedOn:
                 return await acts.edit(letter, delivery, wire)
 
-            async for done in act_on_all(desk.transport, desk.queues, desk.names, only, edit, most=1):
+            async for done in act_on_all(desk, only, edit, most=1):
                 tally.add(done)
 
     tally = LetterTally("edit", [letter_id])
@@ -156,7 +156,7 @@ def _act(
             acts = Acts(desk.transport, desk.names, by)
             does: LetterAct = acts.drop if verb == "drop" else acts.redrive
             most = limit or sys.maxsize
-            async for done in act_on_all(desk.transport, desk.queues, desk.names, wanted, does, most=most):
+            async for done in act_on_all(desk, wanted, does, most=most):
                 tally.add(done)
                 told.at(tally.count)
 
@@ -214,7 +214,7 @@ def _asked(application: str, wanted: WantedLetters, broker: str, limit: int | No
 
     async def count() -> Listing:
         async with desk_of(loaded, broker) as desk:
-            return await listing(desk.transport, desk.queues, desk.names, wanted, limit=0)
+            return await desk.listing(wanted, limit=0)
 
     log_apart()
     number = min(run_until_done(count()).count, limit or sys.maxsize)

@@ -12,11 +12,10 @@ import typer
 
 from choros.app.app import App
 from choros.cli.words import moment
-from choros.desk.parkings import Shown, WantedLetters, dead_queues, found
+from choros.desk.parkings import Parkings, Shown, WantedLetters, dead_queues
 from choros.errors import UsageError, unknown
 from choros.roles.addresses import Addresses, connected
 from choros.sources import now
-from choros.transport.inspection import LookingTransport
 from choros.transport.permissions import operator
 from choros.transport.topology import Names, acts_topology
 
@@ -67,27 +66,18 @@ class Which:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Desk:
-    """Where the dead letters of an application are, and who looks at them."""
-
-    transport: LookingTransport
-    queues: Sequence[str]
-    names: Names
-
-
 @asynccontextmanager
-async def desk_of(loaded: App, broker: str) -> AsyncIterator[Desk]:
+async def desk_of(loaded: App, broker: str) -> AsyncIterator[Parkings]:
     """The desk of an application, for as long as the block runs."""
     if broker.startswith("memory:"):
         raise UsageError("A broker in memory ends with this command.", "--broker amqp://...")
     names = Names(loaded.namespace)
     async with connected(Addresses(broker), loaded, "dead letters") as transport:
-        yield Desk(transport, dead_queues(loaded.topology, names), names)
+        yield Parkings(transport, dead_queues(loaded.topology, names), names)
 
 
 @asynccontextmanager
-async def acting(loaded: App, broker: str) -> AsyncIterator[Desk]:
+async def acting(loaded: App, broker: str) -> AsyncIterator[Parkings]:
     """A desk whose acts can be put on record, of somebody who may put messages back."""
     async with desk_of(loaded, broker) as desk:
         writes = operator(desk.names, loaded.topology).writes
@@ -98,7 +88,7 @@ async def acting(loaded: App, broker: str) -> AsyncIterator[Desk]:
 async def letter_of(loaded: App, broker: str, letter_id: str) -> Shown:
     """One by its id, to be read; raises UsageError where there is none."""
     async with desk_of(loaded, broker) as desk:
-        one = await found(desk.transport, desk.queues, desk.names, letter_id)
+        one = await desk.find(letter_id)
     if one is None:
         raise no_such([letter_id])
     return one

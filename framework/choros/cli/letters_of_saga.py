@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from choros.cli.letters import row_of
 from choros.cli.waits import PATIENCE
-from choros.desk.parkings import NONE_BESIDE, Beside, beside
+from choros.desk.parkings import NONE_BESIDE, Beside, Parkings
 from choros.errors import ChorosError
 from choros.roles.addresses import open_transport
 from choros.runtime.client.client import Account
@@ -30,7 +30,7 @@ async def letters_beside(broker: str, scope: str, sagas: Sagas, account: Account
     try:
         async with asyncio.timeout(PATIENCE):
             await transport.connect()
-            return await beside(transport, [*map(names.dead_queue, queues)], names, account.record.saga_id)
+            return await Parkings(transport, [*map(names.dead_queue, queues)], names).beside(account.record.saga_id)
     except (ChorosError, TimeoutError):
         return NONE_BESIDE
     finally:

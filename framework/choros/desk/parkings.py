@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from choros.desk.dead_letters import DeadLetter, dead_letter
 from choros.errors import BrokerMisconfigured
@@ -65,6 +65,18 @@ class Listing:
     """Queues that are not there."""
 
 
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """Dead letters of one saga."""
+
+    found: Sequence[DeadLetter] = ()
+    unread: Mapping[str, int] = field(default_factory=dict)
+    """How many lie in queues that were not looked through."""
+
+
+NONE_BESIDE = Beside()
+
+
 def dead_queues(declared: Topology, names: Names) -> list[str]:
     """The queues of dead letters of everything that is declared there."""
     return [queue.name for queue in declared.queues if names.working_queue(queue.name)]
@@ -81,79 +93,62 @@ async def shown(look: Look, dead: str, names: Names, missing: list[str] | None =
             missing.append(dead)
 
 
-async def walk(
-    transport: LookingTransport, queues: Iterable[str], names: Names, missing: list[str] | None = None
-) -> AsyncGenerator[Shown, None]:
-    """Those of all these queues, the oldest of each first; a queue's are given back before the next one's are shown."""
-    for dead in queues:
-        look = await transport.look(dead)
-        try:
-            async for one in shown(look, dead, names, missing):
-                yield one
-        finally:
-            await look.close()
-
-
-async def listing(
-    transport: LookingTransport,
-    queues: Sequence[str],
-    names: Names,
-    wanted: WantedLetters,
-    *,
-    limit: int,
-    skip: int = 0,
-    told: Callable[[int], None] = lambda _: None,
-) -> Listing:
-    """Those that are wanted, from the `skip`th on, at most so many; `told` how many were looked at. All are: a queue
-    that is walked through to its end keeps its order, so the next page is the next."""
-    listed = Listing()
-    async with aclosing(walk(transport, queues, names, listed.missing)) as walking:
-        async for letter, _ in walking:
-            listed.looked += 1
-            told(listed.looked)
-            if not wanted.has(letter):
-                continue
-            if listed.count >= skip and len(listed.found) < limit:
-                listed.found.append(letter)
-            listed.count += 1
-    return listed
-
-
-async def found(
-    transport: LookingTransport, queues: Sequence[str], names: Names, letter_id: str
-) -> tuple[DeadLetter, Delivery] | None:
-    """One by its id, with its delivery, which can be read and no longer settled."""
-    one: Shown | None = None
-    async for letter, delivery in walk(transport, queues, names):
-        if letter.id == letter_id:
-            one = letter, delivery
-    return one
-
-
 @dataclass(frozen=True, slots=True)
-class Beside:
-    """Dead letters of one saga."""
+class Parkings:
+    """Some queues of dead letters, and the way to them."""
 
-    found: Sequence[DeadLetter] = ()
-    unread: Mapping[str, int] = field(default_factory=dict)
-    """How many lie in queues that were not looked through."""
+    transport: LookingTransport
+    queues: Sequence[str]
+    names: Names
 
+    async def walk(self, missing: list[str] | None = None) -> AsyncGenerator[Shown, None]:
+        """All there, the oldest of each queue first; a queue's are given back before the next one's are shown."""
+        for dead in self.queues:
+            look = await self.transport.look(dead)
+            try:
+                async for one in shown(look, dead, self.names, missing):
+                    yield one
+            finally:
+                await look.close()
 
-NONE_BESIDE = Beside()
+    async def listing(
+        self, wanted: WantedLetters, *, limit: int, skip: int = 0, told: Callable[[int], None] = lambda _: None
+    ) -> Listing:
+        """Those that are wanted, from the `skip`th on, at most so many; `told` how many were looked at. All are: a
+        queue that is walked through to its end keeps its order, so the next page is the next."""
+        listed = Listing()
+        async with aclosing(self.walk(listed.missing)) as walking:
+            async for letter, _ in walking:
+                listed.looked += 1
+                told(listed.looked)
+                if not wanted.has(letter):
+                    continue
+                if listed.count >= skip and len(listed.found) < limit:
+                    listed.found.append(letter)
+                listed.count += 1
+        return listed
 
+    async def find(self, letter_id: str) -> Shown | None:
+        """One by its id, with its delivery, which can be read and no longer settled."""
+        one: Shown | None = None
+        async for letter, delivery in self.walk():
+            if letter.id == letter_id:
+                one = letter, delivery
+        return one
 
-async def beside(transport: LookingTransport, queues: Iterable[str], names: Names, saga_id: str) -> Beside:
-    """Those of one saga, where it costs little to say: who asks for something else must not keep them from others for
-    long. A queue with many, or that this user may not read, is only counted."""
-    its: list[DeadLetter] = []
-    unread: dict[str, int] = {}
-    for dead in queues:
-        seen = await transport.attendance(dead)
-        if not seen.waiting:
-            continue
-        unread[dead] = seen.waiting
-        with suppress(BrokerMisconfigured):
-            if seen.waiting <= MOST_BESIDE:
-                its += (await listing(transport, [dead], names, WantedLetters(saga=saga_id), limit=MOST_BESIDE)).found
-                del unread[dead]
-    return Beside(its, unread)
+    async def beside(self, saga_id: str) -> Beside:
+        """Those of one saga, where it costs little to say: who asks for something else must not keep them from others
+        for long. A queue with many, or that this user may not read, is only counted."""
+        its: list[DeadLetter] = []
+        unread: dict[str, int] = {}
+        for dead in self.queues:
+            seen = await self.transport.attendance(dead)
+            if not seen.waiting:
+                continue
+            unread[dead] = seen.waiting
+            with suppress(BrokerMisconfigured):
+                if seen.waiting <= MOST_BESIDE:
+                    here = replace(self, queues=[dead])
+                    its += (await here.listing(WantedLetters(saga=saga_id), limit=MOST_BESIDE)).found
+                    del unread[dead]
+        return Beside(its, unread)

@@ -11,13 +11,13 @@ import hashlib
 import json
 import sys
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from choros.desk.dead_letters import DeadLetter, StaysParked, way_back
 from choros.desk.edits import edited_letter
-from choros.desk.parkings import Shown, WantedLetters, shown
+from choros.desk.parkings import Parkings, Shown, WantedLetters, shown
 from choros.runtime.orchestrator.signature import Signature
 from choros.sources import fresh_id, now
 from choros.telemetry.logs import get_logger
@@ -113,19 +113,13 @@ LetterAct = Callable[[DeadLetter, Delivery], Awaitable[ActedOn]]
 
 
 async def act_on_all(
-    transport: LookingTransport,
-    queues: Iterable[str],
-    names: Names,
-    wanted: WantedLetters,
-    act: LetterAct,
-    *,
-    most: int = sys.maxsize,
+    parkings: Parkings, wanted: WantedLetters, act: LetterAct, *, most: int = sys.maxsize
 ) -> AsyncIterator[ActedOn]:
     """Do it to those that are wanted, some at a time, in their order; to so many at most."""
-    for queue in queues:
-        look = await transport.look(queue)
+    for queue in parkings.queues:
+        look = await parkings.transport.look(queue)
         try:
-            while most and (batch := await _batch(shown(look, queue, names), wanted, most)):
+            while most and (batch := await _batch(shown(look, queue, parkings.names), wanted, most)):
                 most -= len(batch)
                 turns: defaultdict[tuple[str, str], asyncio.Lock] = defaultdict(asyncio.Lock)
                 for done in await asyncio.gather(*(_in_turn(one, act, turns) for one in batch)):
