@@ -3,7 +3,7 @@
 import pytest
 
 from choros_verify.exploration.books import Books, Carried, Ending
-from choros_verify.exploration.events import Happening
+from choros_verify.exploration.decisions import Happening
 from choros_verify.exploration.story import _CARRIED, Teller
 from choros_verify.exploration.wire import Ordered
 from tests.exploration.trips import trip_saga

@@ -1,15 +1,18 @@
-"""Decisions in numbers, as an exploration knows them."""
+"""Decisions in numbers, as an exploration knows them, and what else happens in it; `story.py` puts it into words."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from choros.saga.machine.inputs import Answered, Event, Input, Release
 from choros.saga.machine.instance import Instance
 from choros_verify.exploration import holds
+from choros_verify.exploration.books import Carried
 from choros_verify.exploration.times import Moment
 from choros_verify.exploration.wire import Ordered
+
+Trouble = Literal["", "duplicate", "crash", "crash, publishes twice"]
 
 
 class Given(NamedTuple):
@@ -41,6 +44,20 @@ class Decided(NamedTuple):
     orders: tuple[Ordered, ...]
     broken: holds.Violation | None = None
     """What is wrong with it, if anything: told only when the walk comes to it."""
+
+
+class Happening(NamedTuple):
+    """What happened, for the story."""
+
+    kind: Literal["decided", "carried", "scanned", "expired", "forgotten", "horizon"]
+    given: tuple[Given, ...] = ()
+    decided: Decided | None = None
+    other: Decided | None = None
+    """A second decision on the same version."""
+    ordered: Ordered | None = None
+    carried: Carried | None = None
+    trouble: Trouble = ""
+    step: int = 0
 
 
 def givens(reply: Answered) -> Sequence[Given]:

@@ -13,8 +13,7 @@ from choros.saga.saga import Saga
 from choros_verify.exploration.accounts import Accounts
 from choros_verify.exploration.books import Books
 from choros_verify.exploration.bounds import Bounds
-from choros_verify.exploration.decisions import Given
-from choros_verify.exploration.events import Happening
+from choros_verify.exploration.decisions import Given, Happening
 from choros_verify.exploration.holds import Violation
 from choros_verify.exploration.moves import Moves
 from choros_verify.exploration.orchestrator import OrchestratorModel

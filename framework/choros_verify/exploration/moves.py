@@ -24,8 +24,7 @@ from choros_verify.exploration import holds
 from choros_verify.exploration.accounts import Accounts
 from choros_verify.exploration.books import without
 from choros_verify.exploration.choices import ActKind, Choice, Choices
-from choros_verify.exploration.decisions import Decided, Given, Stored
-from choros_verify.exploration.events import Happening
+from choros_verify.exploration.decisions import Decided, Given, Happening, Stored
 from choros_verify.exploration.orchestrator import OrchestratorModel
 from choros_verify.exploration.protocol import Protocol
 from choros_verify.exploration.states import Left, WorldState

@@ -8,7 +8,7 @@ from typing import Any
 
 from choros.saga.saga import Saga
 from choros_verify.exploration.bounds import Bounds
-from choros_verify.exploration.events import Happening
+from choros_verify.exploration.decisions import Happening
 from choros_verify.exploration.explore import Exploration
 from choros_verify.exploration.search import Found, peak_mib
 from choros_verify.exploration.story import Teller

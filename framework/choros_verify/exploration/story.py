@@ -8,8 +8,7 @@ from typing import Any
 from choros.saga.machine.inputs import Answered, CancelRequested, Input, PauseRequested, ResumeRequested, TimerFired
 from choros.saga.machine.inputs import Event as Noted
 from choros.saga.saga import Saga
-from choros_verify.exploration.decisions import Decided, Given
-from choros_verify.exploration.events import Happening
+from choros_verify.exploration.decisions import Decided, Given, Happening
 from choros_verify.exploration.times import Moment
 from choros_verify.exploration.wire import Ordered
 

@@ -24,10 +24,9 @@ from choros.errors import (
     UsageError,
 )
 from choros.messages import Failure, Message
-from choros.runtime.client.parked import meant
+from choros.runtime.client.parked import Skippable, meant, skippable
 from choros.runtime.client.reference import referred
 from choros.runtime.client.rerun import rerun
-from choros.runtime.client.skip import Skippable, skippable
 from choros.runtime.client.upkeep import kept_up
 from choros.runtime.orchestrator.decider import Decider
 from choros.runtime.orchestrator.recognition import as_stored, recognise

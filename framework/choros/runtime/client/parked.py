@@ -1,15 +1,27 @@
-"""Where a saga waits for a person: the steps that one may retry or skip, and which of them is meant."""
+"""Where a saga waits for a person: which step is meant that one may retry or skip, and what its skipping closes."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from choros.errors import UsageError, unknown
+from choros.messages import Reply
 from choros.saga.machine.instance import ROOT, Instance
 from choros.saga.saga import Saga
 
 CLOSING_FACTS = ROOT
 """What goes by no name: every step is done, and a closing fact could not be built."""
+
+
+@dataclass(frozen=True, slots=True)
+class Skippable:
+    """A command that a person may close."""
+
+    what: str
+    undo: bool
+    """Whether it is the one that undoes the step: then nothing follows from its answer."""
+    reply: type[Reply]
 
 
 def meant(saga: Saga[Any], instance: Instance, step: str | None, round: int | None) -> tuple[str, int]:
@@ -36,3 +48,14 @@ def _only(instance: Instance, waiting: list[str]) -> str:
             f"Saga {instance.saga_id} is parked at several steps.", f"--step, one of {', '.join(waiting)}."
         )
     return waiting[0]
+
+
+def skippable(saga: Saga[Any], instance: Instance, step: str) -> Skippable:
+    """The command that skipping this step closes; raises UsageError where the saga commands none."""
+    leaf = saga.outline.commanded(step)
+    if leaf is None:
+        commanded = [one.path for one in saga.outline.commands]
+        raise UsageError(*unknown(f"saga {saga.name!r} commands no step {step!r}.", step, commanded))
+    if instance.backward and leaf.compensation:
+        return Skippable(f"The undo of {step} of saga {saga.name!r}", True, leaf.compensation.reply_type)
+    return Skippable(f"{step} of saga {saga.name!r}", False, leaf.reply_type)
