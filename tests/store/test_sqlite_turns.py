@@ -15,7 +15,7 @@ from choros.errors import Refused, StoreUnreachable, UsageError
 from choros.store.barrier import Job, Row, Transaction, value_of
 from choros.store.sqlite.barrier import SqliteDatabase
 from choros.store.sqlite.transaction import SqliteTransaction
-from choros.store.sqlite.turns import Slow, Turn
+from choros.store.sqlite.turns import FileTurn, Slow
 from tests.patience import PATIENCE
 from tests.store.conftest import came_to
 
@@ -190,7 +190,7 @@ async def test_one_that_is_found_slow_as_it_ends_takes_nothing_from_who_comes_ne
 async def test_a_slow_one_whose_statement_has_rolled_all_back_holds_nobody(database: SqliteDatabase) -> None:
     move, found = database._turns._move, asyncio.Event()
 
-    async def finding(turn: Turn, slow: Slow) -> None:
+    async def finding(turn: FileTurn, slow: Slow) -> None:
         found.set()
         await move(turn, slow)
 

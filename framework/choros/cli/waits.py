@@ -18,7 +18,7 @@ from choros.errors import ChorosError
 from choros.messages import Message
 from choros.roles.addresses import Addresses, connected, open_transport, opened_store
 from choros.runtime.client.client import Client, Outcome
-from choros.runtime.host.presence import Ask, told
+from choros.runtime.host.presence import AskQueue, told
 from choros.saga.machine.instance import Instance
 from choros.saga.saga import Saga
 from choros.store.sagas import Record, Store
@@ -116,7 +116,7 @@ def _why_unsent(one: Awaited) -> str:
 # --- asking -----------------------------------------------------------------------------------------------------------
 
 
-def asking(addresses: Addresses, namespace: str) -> Ask | None:
+def asking(addresses: Addresses, namespace: str) -> AskQueue | None:
     """A broker to ask, where there is one that answers soon."""
     if addresses.broker.startswith("memory:"):
         return None  # another process's is not to be had
@@ -166,7 +166,7 @@ class Unended:
     """What it waits for, in words."""
 
 
-async def _keep_telling(app: App, store: Store, ask: Ask, begun: Unended) -> None:
+async def _keep_telling(app: App, store: Store, ask: AskQueue, begun: Unended) -> None:
     said = ("", "")
     await asyncio.sleep(SOON)
     while True:
@@ -179,6 +179,6 @@ async def _keep_telling(app: App, store: Store, ask: Ask, begun: Unended) -> Non
         await asyncio.sleep(AGAIN)
 
 
-async def _now(app: App, store: Store, ask: Ask, saga_id: str) -> str:
+async def _now(app: App, store: Store, ask: AskQueue, saga_id: str) -> str:
     one = await waits_for(app.sagas, app.namespace, store, saga_id, ask)
     return in_a_sentence(one, store.now()) if one else ""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from choros.errors import DeclaredOtherwise
-from choros.runtime.host.presence import Ask
+from choros.runtime.host.presence import AskQueue
 from choros.runtime.orchestrator.recognition import recognise
 from choros.saga.machine.instance import Instance, Leg
 from choros.saga.outline import Commanded
@@ -88,7 +88,9 @@ def _awaited(leaf: Commanded, leg: Leg, instance: Instance, names: Names, unsent
     )
 
 
-async def waits_for(sagas: Sagas, namespace: str, store: Store, saga_id: str, ask: Ask | None = None) -> Awaited | None:
+async def waits_for(
+    sagas: Sagas, namespace: str, store: Store, saga_id: str, ask: AskQueue | None = None
+) -> Awaited | None:
     """What this instance waits for; None where that is no answer, or where these declarations do not fit it. Costs one
     record and, with `ask`, two or three questions to the broker. Raises StoreUnreachable."""
     loaded = (await store.load([saga_id])).get(saga_id)
@@ -106,7 +108,7 @@ async def waits_for(sagas: Sagas, namespace: str, store: Store, saga_id: str, as
     return replace(one, seen=await ask(one.queue), answers=await _consumed(ask, mine))
 
 
-async def _consumed(ask: Ask, queues: Sequence[str]) -> Seen:
+async def _consumed(ask: AskQueue, queues: Sequence[str]) -> Seen:
     """The first that somebody consumes, or else the first: where nobody may make a store's queue, its orchestrators
     consume that of the application."""
     seen = [await ask(queues[0])]

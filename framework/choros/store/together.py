@@ -7,15 +7,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
 Asked = TypeVar("Asked")
-Answer = TypeVar("Answer")
+Got = TypeVar("Got")
 
 
-class Together(Generic[Asked, Answer]):
+class Together(Generic[Asked, Got]):
     """Collects what is asked while earlier questions are under way, and asks it in one go."""
 
     def __init__(
         self,
-        ask_all: Callable[[Sequence[Asked]], Awaitable[Sequence[Answer]]],
+        ask_all: Callable[[Sequence[Asked]], Awaitable[Sequence[Got]]],
         *,
         weigh: Callable[[Asked], int],
         under_way: int = 1,
@@ -24,13 +24,13 @@ class Together(Generic[Asked, Answer]):
         """`at_most` this weight goes on one trip, unless a single question is heavier."""
         self._ask_all, self._weigh = ask_all, weigh
         self._under_way, self._at_most = under_way, at_most
-        self._waiting: list[tuple[Asked, asyncio.Future[Answer]]] = []
+        self._waiting: list[tuple[Asked, asyncio.Future[Got]]] = []
         self._working = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def ask(self, asked: Asked) -> Answer:
+    async def ask(self, asked: Asked) -> Got:
         """The answer, or the error of the trip it was on. What is under way goes on if the caller is cancelled."""
-        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Got] = asyncio.get_running_loop().create_future()
         self._waiting.append((asked, future))
         if self._working < self._under_way:
             self._working += 1
@@ -52,7 +52,7 @@ class Together(Generic[Asked, Answer]):
         finally:
             self._working -= 1  # in the same breath as the last look: nobody is left waiting
 
-    def _take(self) -> list[tuple[Asked, asyncio.Future[Answer]]]:
+    def _take(self) -> list[tuple[Asked, asyncio.Future[Got]]]:
         weight = count = 0
         for asked, _ in self._waiting:
             weight += self._weigh(asked)
@@ -63,7 +63,7 @@ class Together(Generic[Asked, Answer]):
         del self._waiting[:count]
         return taken
 
-    async def _trip(self, asked: Sequence[Asked], futures: Sequence[asyncio.Future[Answer]]) -> None:
+    async def _trip(self, asked: Sequence[Asked], futures: Sequence[asyncio.Future[Got]]) -> None:
         try:
             answers = await self._ask_all(asked)
         except Exception as error:

@@ -35,7 +35,7 @@ from choros.runtime.orchestrator.return_address import ReturnAddress
 from choros.runtime.orchestrator.signature import UNSIGNED, Signature
 from choros.runtime.orchestrator.stuck import followed, why_stuck
 from choros.runtime.orchestrator.transition import Transitions
-from choros.runtime.orchestrator.work import Done, Move, Start, Work
+from choros.runtime.orchestrator.work import Move, Start, Work, WorkDone
 from choros.saga.machine.inputs import (
     Act,
     CancelRequested,
@@ -190,7 +190,7 @@ class Client:
             watching.cancel()
 
     async def _within(
-        self, saga_id: str, watching: asyncio.Future[Done], timeout: timedelta | None, *, look: bool
+        self, saga_id: str, watching: asyncio.Future[WorkDone], timeout: timedelta | None, *, look: bool
     ) -> Outcome:
         seconds = self._timeout if timeout is None else _seconds(timeout)
         try:
@@ -210,7 +210,7 @@ class Client:
                     return f"here it is stuck: {why}"
         return "it goes on"
 
-    async def _follow(self, saga_id: str, watching: asyncio.Future[Done], look: bool) -> Outcome:
+    async def _follow(self, saga_id: str, watching: asyncio.Future[WorkDone], look: bool) -> Outcome:
         """Another process may end the saga, so look into the store now and then: often, if this one cannot end any."""
         pause = POLL_FIRST if self._own else POLL_MOST
         while True:
@@ -319,7 +319,7 @@ class Client:
             why = (await self.why_stuck(saga_id)).removesuffix(".")
             raise DeclaredOtherwise(f"Saga {saga_id} is stuck here: {why}.", unlike.hint) if why else unlike from None
 
-    async def _ask(self, work: Work) -> Done:
+    async def _ask(self, work: Work) -> WorkDone:
         work.signature = self._signature
         try:
             async with asyncio.timeout(self._timeout):

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from choros.app.app import App
 from choros.errors import UsageError
 from choros.runtime.orchestrator.recognition import recognise
-from choros.runtime.orchestrator.work import Done, Start, Work
+from choros.runtime.orchestrator.work import Start, Work, WorkDone
 from choros.saga.machine.inputs import RerunRequested
 from choros.saga.machine.instance import Instance
 from choros.saga.machine.rerun import kept_by, why_not
@@ -16,7 +16,7 @@ from choros.saga.outline import Outline
 from choros.sources import fresh_id, rerun_id_for
 from choros.store.sagas import Record
 
-Ask = Callable[[Work], Awaitable[Done]]
+Ask = Callable[[Work], Awaitable[WorkDone]]
 """Has one input decided and committed."""
 
 

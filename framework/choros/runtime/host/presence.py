@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from choros.transport.port import Seen
 
-Ask = Callable[[str], Awaitable[Seen]]
+AskQueue = Callable[[str], Awaitable[Seen]]
 """`Transport.attendance`: asks a broker who consumes a queue."""
 
 

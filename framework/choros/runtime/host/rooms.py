@@ -15,17 +15,17 @@ log = get_logger(__name__)
 FULL_AT = 0.8
 """The part of a memory or disk from which on it is said."""
 _ADVICE = "Give it more, or keep what has ended for less time (--keep-sagas)."
-Ask = Callable[[], Awaitable[Room | None]]
+AskRoom = Callable[[], Awaitable[Room | None]]
 
 
 class Rooms:
     """Looks at each, and says once when it fills up and when it no longer does."""
 
     def __init__(self) -> None:
-        self._asks: dict[str, Ask] = {}
+        self._asks: dict[str, AskRoom] = {}
         self._filling: dict[str, Room] = {}
 
-    def watch(self, name: str, ask: Ask) -> None:
+    def watch(self, name: str, ask: AskRoom) -> None:
         """Look at this one, too."""
         self._asks[name] = ask
 

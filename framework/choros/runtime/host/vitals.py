@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from choros.errors import ChorosError
-from choros.runtime.host.rooms import Ask, Rooms
+from choros.runtime.host.rooms import AskRoom, Rooms
 from choros.runtime.host.slots import Calls, Hanging
 from choros.sources import now
 from choros.telemetry.logs import get_logger
@@ -30,7 +30,7 @@ STALE_AFTER = 3
 """Reports that may be missing before a process counts as hung."""
 _TICK = 0.5
 
-Look = Callable[[], Awaitable[object]]
+AskStore = Callable[[], Awaitable[object]]
 """A small question to a store; it raises, or never answers, where the store is away."""
 
 
@@ -144,7 +144,7 @@ class Vitals:
         self._lag_limit = lag
         self._lag = 0.0
         self._broker: Broker | None = None
-        self._looks: dict[str, tuple[Look, float, Sequence[Calls]]] = {}
+        self._looks: dict[str, tuple[AskStore, float, Sequence[Calls]]] = {}
         self._asking: dict[str, tuple[asyncio.Task[object], float]] = {}
         self._store = HealthRecord("store", subject="store")
         self._receivers: Sequence[Receiver] = ()
@@ -159,7 +159,7 @@ class Vitals:
         """Report how this transport is."""
         self._broker = broker
 
-    def watch_store(self, name: str, look: Look, patience: float = 0.0, users: Sequence[Calls] = ()) -> None:
+    def watch_store(self, name: str, look: AskStore, patience: float = 0.0, users: Sequence[Calls] = ()) -> None:
         """Ask this store once for each report; its answer may take one report's time, or `patience` seconds, and as
         long as a handler of one of these users holds it."""
         self._looks[name] = look, max(patience, self._every), users
@@ -168,7 +168,7 @@ class Vitals:
         """Report which handlers hang."""
         self._calls.append(calls)
 
-    def watch_room(self, name: str, ask: Ask) -> None:
+    def watch_room(self, name: str, ask: AskRoom) -> None:
         """Ask with each report how full it is what this store fills."""
         self._rooms.watch(name, ask)
 
@@ -276,7 +276,7 @@ def _health(found: dict[str, Any]) -> Health:
     return Health(**{**found, "unconfirmed": tuple(found.get("unconfirmed", ()))})
 
 
-async def _asked(look: Look) -> Any:
+async def _asked(look: AskStore) -> Any:
     """None, or what went wrong."""
     try:
         await look()

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from choros.runtime.host.presence import Ask, absent, told
+from choros.runtime.host.presence import AskQueue, absent, told
 from choros.sources import now
 from choros.telemetry.logs import get_logger
 from choros.transport.port import Seen
@@ -33,7 +33,7 @@ class _Overdue:
 class Absent:
     """What this orchestrator knows of the services that owe it an answer."""
 
-    def __init__(self, names: Names, ask: Ask) -> None:
+    def __init__(self, names: Names, ask: AskQueue) -> None:
         self._names = names
         self._ask_broker = ask
         self._overdue: dict[str, _Overdue] = {}

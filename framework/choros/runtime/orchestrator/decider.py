@@ -14,7 +14,7 @@ from choros.errors import ChorosError, StoreMisconfigured, StoreUnreachable
 from choros.runtime.orchestrator.bell import SOON
 from choros.runtime.orchestrator.relay import Relay
 from choros.runtime.orchestrator.timers import Timers
-from choros.runtime.orchestrator.work import Done, Due, Folded, Work
+from choros.runtime.orchestrator.work import Due, Folded, Work, WorkDone
 from choros.saga.machine.inputs import Lacking
 from choros.store.sagas import NOTHING, Committed, EntryNames, Loaded, Record, Store, Transition
 from choros.telemetry.logs import get_logger
@@ -56,7 +56,7 @@ class Decider:
         self._illegible: set[str] = set()
         self._over: Exception | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._watchers: dict[str, set[asyncio.Future[Done]]] = defaultdict(set)
+        self._watchers: dict[str, set[asyncio.Future[WorkDone]]] = defaultdict(set)
 
     def submit(self, works: Iterable[Work]) -> None:
         """Take work in; it is decided soon."""
@@ -67,7 +67,7 @@ class Decider:
         """The timers of these are due."""
         self.submit(Work(saga_id, Due()) for saga_id in saga_ids)
 
-    async def ask(self, work: Work) -> Done:
+    async def ask(self, work: Work) -> WorkDone:
         """Take one input in and wait until it is committed; raises what it was rejected with, or what ended `run`."""
         if self._over is not None:
             raise self._over
@@ -77,14 +77,14 @@ class Decider:
         self.submit([work])
         return await work.waiter
 
-    def watch(self, saga_id: str) -> asyncio.Future[Done]:
+    def watch(self, saga_id: str) -> asyncio.Future[WorkDone]:
         """Resolved when this process ends the saga; another process may end it, so look into the store as well."""
-        future: asyncio.Future[Done] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[WorkDone] = asyncio.get_running_loop().create_future()
         self._watchers[saga_id].add(future)
         future.add_done_callback(lambda done: self._unwatch(saga_id, done))
         return future
 
-    def _unwatch(self, saga_id: str, future: asyncio.Future[Done]) -> None:
+    def _unwatch(self, saga_id: str, future: asyncio.Future[WorkDone]) -> None:
         watchers = self._watchers.get(saga_id, set())
         watchers.discard(future)
         if not watchers:
@@ -293,7 +293,7 @@ class Decider:
                 await work.delivery.ack()
             if folded.instance:
                 events = [event for event in folded.events if event.cause == work.id]
-                work.finish(Done(folded.instance, events, work in folded.repeated))
+                work.finish(WorkDone(folded.instance, events, work in folded.repeated))
         for work, error in folded.rejected:
             self._reject(work, error)
         self._tell(folded)
@@ -325,7 +325,7 @@ class Decider:
         if folded.instance and (folded.instance.terminal or folded.instance.status == "parked"):
             for future in list(self._watchers.get(folded.instance.saga_id, ())):
                 if not future.done():
-                    future.set_result(Done(folded.instance))
+                    future.set_result(WorkDone(folded.instance))
 
     async def close(self, within: float) -> None:
         """Let what is under way finish, for so many seconds at most."""

@@ -75,7 +75,7 @@ class Due:
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class WorkDone:
     """What became of a piece of work, once it is committed."""
 
     instance: Instance
@@ -91,7 +91,7 @@ class Work:
     saga_id: str
     given: Act | Start | Move | Unjudged | Due
     delivery: Delivery | None = None
-    waiter: asyncio.Future[Done] | None = field(default=None)
+    waiter: asyncio.Future[WorkDone] | None = field(default=None)
     signature: Signature = UNSIGNED
     """Of the person who asks for it."""
     handed_over: bool = False
@@ -112,7 +112,7 @@ class Work:
         """What the history says of who asked for it. The class of an act is the word for it, so its name is stored."""
         return self.signature.of(type(self.given).__name__.removesuffix("Requested").lower())
 
-    def finish(self, done: Done) -> None:
+    def finish(self, done: WorkDone) -> None:
         """Tell the caller."""
         if self.waiter and not self.waiter.done():
             self.waiter.set_result(done)

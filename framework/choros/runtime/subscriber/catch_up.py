@@ -89,7 +89,7 @@ class CatchUp:
     ) -> Callable[[], Awaitable[bool]]:
         """Hand everything to `take`, up to a mark that is put after so many seconds; what is returned waits until all
         of it is settled, and says whether it is."""
-        reading = _Reading(self._transport, self._names, take, ReadAnew if anew else _Tracked)
+        reading = _LogReading(self._transport, self._names, take, ReadAnew if anew else _Tracked)
         until = self._clock() + wait - self._patience - CLOCK_SKEW
         while not reading.met and not self._intake.stopping:
             reader = await self._transport.replay(self._queue, self._prefetch, since)
@@ -101,7 +101,7 @@ class CatchUp:
             wait = 0.0
         return partial(self._finished, reading, until)
 
-    async def _finished(self, reading: _Reading, until: float) -> bool:
+    async def _finished(self, reading: _LogReading, until: float) -> bool:
         whole = await reading.settled()
         if whole:
             await self._remember(until)
@@ -122,7 +122,7 @@ class CatchUp:
         value_of(await self._jobs.insist(note))
 
 
-class _Reading:
+class _LogReading:
     """One way through the log: what is under way, and whether the mark was met."""
 
     def __init__(self, transport: Transport, names: Names, take: Take, kind: type[_Tracked]) -> None:

@@ -26,7 +26,7 @@ ROUND = 1
 async def admits(service: Service, handler: Handler, fact: Envelope, transaction: Transaction, now: float) -> Admitted:
     """Whether the handler of this fact is to be called, in this transaction; notes what that means for its undo. Where
     it is too old, nothing is written."""
-    rows = _Rows(service.name, fact, transaction, now)
+    rows = _ReactionRows(service.name, fact, transaction, now)
     if handler.undoes is not None:
         return await _admits_undo(_effect(handler.undoes, fact), rows)
     if any(other.undoes is handler.message for other in service.reactions.values()):
@@ -34,7 +34,7 @@ async def admits(service: Service, handler: Handler, fact: Envelope, transaction
     return "yes"
 
 
-class _Rows:
+class _ReactionRows:
     """What this subscriber has done about the saga of a fact, of all that the database holds."""
 
     def __init__(self, subscriber: str, fact: Envelope, transaction: Transaction, now: float) -> None:
@@ -53,7 +53,7 @@ class _Rows:
         return self._began is not None and self._began <= await self._transaction.horizon("commands")
 
 
-async def _admits_do(effects: list[CommandKey], rows: _Rows) -> Admitted:
+async def _admits_do(effects: list[CommandKey], rows: _ReactionRows) -> Admitted:
     for effect in effects:
         done, undone = await rows.read(effect), await rows.read(effect.of("undo"))
         if undone is not None or (done is not None and done.state == "tombstone"):
@@ -65,7 +65,7 @@ async def _admits_do(effects: list[CommandKey], rows: _Rows) -> Admitted:
     return "yes"
 
 
-async def _admits_undo(effect: CommandKey, rows: _Rows) -> Admitted:
+async def _admits_undo(effect: CommandKey, rows: _ReactionRows) -> Admitted:
     done, undone = await rows.read(effect), await rows.read(effect.of("undo"))
     if undone is None and (done is None or done.state == "ok") and await rows.behind():
         return "too old"

@@ -64,7 +64,7 @@ Fate = Literal["handled", "repeated", "overtaken", "too old", "withdrawn", "new"
 
 
 @dataclass(slots=True, eq=False)
-class _Told:
+class _ToldFacts:
     """A fact that concerns this subscriber."""
 
     delivery: Delivery
@@ -195,10 +195,10 @@ class Subscriber:
             if turn is not None:
                 self._held.look()
 
-    async def _concerning(self, read: Sequence[_Told]) -> list[_Told]:
+    async def _concerning(self, read: Sequence[_ToldFacts]) -> list[_ToldFacts]:
         """Those that some replica of this service handles; the others are passed over."""
         elsewhere = await self._heard.elsewhere(told.envelope.type for told in read if told.handler is None)
-        concerning: list[_Told] = []
+        concerning: list[_ToldFacts] = []
         for told in read:
             ours = told.handler is not None
             if ours or told.envelope.type in elsewhere:
@@ -211,7 +211,7 @@ class Subscriber:
                 self._heard.tell(told.envelope.type, told.envelope.type in elsewhere)
         return concerning
 
-    def _read(self, delivery: Delivery) -> _Told | None:
+    def _read(self, delivery: Delivery) -> _ToldFacts | None:
         """What is not for us came by the fan-out; all else is parked."""
         try:
             envelope = read_envelope(delivery.wire)
@@ -221,9 +221,9 @@ class Subscriber:
             handler = self._service.reactions.get(envelope.type)
             lane = (stream_key if self._ordered else inbox_key)(self._service.name, envelope)
             if handler is not None:
-                return _Told(delivery, envelope, handler.message.from_json(envelope.data), handler, lane)
+                return _ToldFacts(delivery, envelope, handler.message.from_json(envelope.data), handler, lane)
             if fanned_out:
-                return _Told(delivery, envelope, None, None, lane)
+                return _ToldFacts(delivery, envelope, None, None, lane)
             raise MessageRejected(self._unknown_type)
         except MessageRejected as rejected:
             self._park(delivery, rejected.sentence)
@@ -239,12 +239,12 @@ class Subscriber:
 
     # --- handling them ---
 
-    async def _work(self, told: _Told, turn: asyncio.Future[None] | None = None) -> None:
+    async def _work(self, told: _ToldFacts, turn: asyncio.Future[None] | None = None) -> None:
         if turn is not None:
             await turn
         self._end(told, await self._result(told) if told.handler else NOBODY_ELSE)
 
-    async def _result(self, told: _Told) -> Fate | Exception:
+    async def _result(self, told: _ToldFacts) -> Fate | Exception:
         await self.calls.enter(told.handler)
         try:
             match await self._jobs.insist(partial(self._react, told)):
@@ -259,7 +259,7 @@ class Subscriber:
         finally:
             self.calls.leave(told.handler)
 
-    async def _react(self, told: _Told, transaction: Transaction) -> Fate:
+    async def _react(self, told: _ToldFacts, transaction: Transaction) -> Fate:
         """Inbox row and effect together; for a handler without transaction only a look into the inbox."""
         if await transaction.read_row(inbox_key(self._service.name, told.envelope)) is not None:
             return "repeated"
@@ -279,16 +279,16 @@ class Subscriber:
         await self._call(told, transaction)
         return "handled"
 
-    async def _remember(self, told: _Told, transaction: Transaction) -> None:
+    async def _remember(self, told: _ToldFacts, transaction: Transaction) -> None:
         now = self._clock()
         await remember(self._service.name, told.envelope, transaction, ordered=self._ordered, now=now)
 
-    async def _call(self, told: _Told, transaction: Transaction | None) -> None:
+    async def _call(self, told: _ToldFacts, transaction: Transaction | None) -> None:
         assert told.handler is not None
         assert told.fact is not None
         await self.calls.call(told.handler, told.envelope, told.fact, transaction)
 
-    async def _outside(self, told: _Told) -> Fate | Exception:
+    async def _outside(self, told: _ToldFacts) -> Fate | Exception:
         """No transaction holds this together: after a crash in between, the handler runs again."""
         try:
             await self._call(told, None)
@@ -299,7 +299,7 @@ class Subscriber:
             raise noted.why
         return noted.error if isinstance(noted, Raised) else "handled"
 
-    def _end(self, told: _Told, result: Fate | Exception) -> None:
+    def _end(self, told: _ToldFacts, result: Fate | Exception) -> None:
         if isinstance(result, ExitWanted):
             self._facts.abandon(told.lane)  # it comes again, and what is behind it in its stream
             self._intake.fail(result)
@@ -319,11 +319,11 @@ class Subscriber:
             self.lag = self._clock() - told.envelope.time
             self._settle(result, told.delivery.ack())
 
-    def _leave(self, told: _Told) -> None:
+    def _leave(self, told: _ToldFacts) -> None:
         self._facts.leave(told.lane)
         self._under_way.leave(told)
 
-    def _put_off(self, told: _Told) -> None:
+    def _put_off(self, told: _ToldFacts) -> None:
         returns, after = told.delivery.returns, put_off(told.delivery.waits)
         if after is not None and returns < len(PASS_ON):
             self.counts["put off"] += 1
@@ -333,7 +333,7 @@ class Subscriber:
         else:
             self._settle("put off", told.delivery.retry(after, tried=False))
 
-    def _failed(self, told: _Told, error: Exception) -> None:
+    def _failed(self, told: _ToldFacts, error: Exception) -> None:
         if told.handler is None:
             self._put_off(told)
             return
@@ -346,7 +346,7 @@ class Subscriber:
         log.warning("choros.fact.failed", type=told.envelope.type, retries=tried, retry_in=after, **words)
         self._settle("retried", told.delivery.retry(after))
 
-    def _give_up(self, told: _Told, tried: int, error: BaseException, more: str = "") -> None:
+    def _give_up(self, told: _ToldFacts, tried: int, error: BaseException, more: str = "") -> None:
         log.error("choros.fact.parked", type=told.envelope.type, error=plainly(error), **about(told.envelope))
         said = ": ".join([type(plainly(error)).__name__, *words(plainly(error)).values()])
         reason = f"handler failed {tried} times: {said}{more}"
@@ -356,7 +356,7 @@ class Subscriber:
 
     # --- in order ---
 
-    def _hold_back(self, told: _Told, error: Exception) -> None:
+    def _hold_back(self, told: _ToldFacts, error: Exception) -> None:
         """It keeps its lane, so whatever comes behind it in its stream waits."""
         if told.handler is None and self._gives_way():
             self._facts.abandon(told.lane)
@@ -388,7 +388,7 @@ class Subscriber:
         self._intake.give_way(GIVE_WAY_FOR, self._begin_lanes)
         return True
 
-    async def _again(self, told: _Told, after: float, tried: int, error: Exception) -> None:
+    async def _again(self, told: _ToldFacts, after: float, tried: int, error: Exception) -> None:
         waited = await self._held.wait(told.lane, after)
         if waited == "again":
             await self._work(told)

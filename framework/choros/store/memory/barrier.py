@@ -34,7 +34,7 @@ Undo = list[Callable[[], None]]
 
 
 @dataclass(slots=True)
-class Rows:
+class BarrierRows:
     """The barrier's rows of one namespace."""
 
     rows: dict[str, Row] = field(default_factory=dict)
@@ -42,9 +42,9 @@ class Rows:
     """Key -> number of the write, which is the order in which replies go out."""
     horizons: dict[Memory, float] = field(default_factory=dict)
 
-    def copied(self) -> Rows:
+    def copied(self) -> BarrierRows:
         """All that is there right now."""
-        return Rows(dict(self.rows), dict(self.unsent), dict(self.horizons))
+        return BarrierRows(dict(self.rows), dict(self.unsent), dict(self.horizons))
 
     def drop(self, keys: Sequence[str]) -> int:
         """Take these out; says how many."""
@@ -59,20 +59,20 @@ class Tables:
     """What several MemoryDatabase objects may share; the lock makes their transactions follow one another."""
 
     items: dict[Any, Any] = field(default_factory=dict)
-    barrier: dict[str, Rows] = field(default_factory=lambda: defaultdict(Rows))
+    barrier: dict[str, BarrierRows] = field(default_factory=lambda: defaultdict(BarrierRows))
     written: int = 0
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def copied(self) -> Tables:
         """All that is there right now."""
         barrier = {name: one.copied() for name, one in self.barrier.items()}
-        return Tables(dict(self.items), defaultdict(Rows, barrier))
+        return Tables(dict(self.items), defaultdict(BarrierRows, barrier))
 
 
 class MemoryTransaction(Transaction):
     """Effects are written to one dictionary. Values are kept as they are given: put new ones, change none."""
 
-    def __init__(self, tables: Tables, rows: Rows, undo: Undo) -> None:
+    def __init__(self, tables: Tables, rows: BarrierRows, undo: Undo) -> None:
         self._tables, self._rows, self._undo = tables, rows, undo
         self.standing: Standing = Standing()
 
@@ -157,7 +157,7 @@ class MemoryDatabase(Database):
         return self._tables.items
 
     @property
-    def _rows(self) -> Rows:
+    def _rows(self) -> BarrierRows:
         return self._tables.barrier[self._namespace]
 
     @property

@@ -36,7 +36,7 @@ from choros.store.schema import SCHEMA_VERSION, Upgraded
 
 
 @dataclass(slots=True)
-class _Waiting:
+class _UnsentMessage:
     """An entry in the outbox; the dictionary it lies in keeps the order of commits."""
 
     entry: Unsent
@@ -48,7 +48,7 @@ class _Rows:
     """What several MemoryStore objects may share, as processes share a database."""
 
     records: dict[str, Record] = field(default_factory=dict)
-    outbox: dict[tuple[str, str], _Waiting] = field(default_factory=dict)
+    outbox: dict[tuple[str, str], _UnsentMessage] = field(default_factory=dict)
     history: dict[str, list[HistoryRow]] = field(default_factory=dict)
     entries: dict[str, dict[str, str]] = field(default_factory=dict)
     claims: dict[str, float] = field(default_factory=dict)
@@ -138,7 +138,7 @@ class MemoryStore:
         self._rows.claims.pop(record.saga_id, None)
         self._forget((record.saga_id, entry_id) for entry_id in transition.sent)
         for entry in transition.outbox:
-            waiting = _Waiting(replace(entry, saga_id=record.saga_id), self._committed_at(record.saga_id, entry))
+            waiting = _UnsentMessage(replace(entry, saga_id=record.saga_id), self._committed_at(record.saga_id, entry))
             self._rows.outbox[record.saga_id, entry.id] = waiting
         for name, text in transition.entries.items():
             self._write_entry(record.saga_id, name, text)

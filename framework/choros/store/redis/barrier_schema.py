@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from choros.sources import fresh_id, now
 from choros.store.barrier import SCHEMA_VERSION, Carry, Row, grown_old
-from choros.store.redis.server import Command, Script, Server
+from choros.store.redis.server import RedisCommand, Script, Server
 from choros.store.redis.transaction import aging, readable, to_stored
 from choros.store.schema import other_schema
 
@@ -82,13 +82,13 @@ class RedisSchema:
                 count += 1
         return count
 
-    def _grown_old(self, row: Row) -> list[Command]:
+    def _grown_old(self, row: Row) -> list[RedisCommand]:
         """What lets a row grow old from now on, if it may. What was done before an interruption is not done again."""
         aged = grown_old(row, now())
         if aged is None:
             return []
         stored = to_stored(aged, fresh_id())
-        index: list[Command] = [("ZREM", f"{self._prefix}prune", row.key), *aging(self._prefix, aged)]
+        index: list[RedisCommand] = [("ZREM", f"{self._prefix}prune", row.key), *aging(self._prefix, aged)]
         return [*index, ("SET", f"{self._prefix}row:{row.key}", stored)]
 
     async def _read(self, keys: Sequence[str]) -> list[Row | None]:

@@ -14,7 +14,7 @@ from choros.store.records import history_row_of, left_of, listed, number_in, rec
 from choros.store.redis import schema as redis_schema
 from choros.store.redis.errors import is_of_what_is_stored
 from choros.store.redis.scripts import COMMIT, DUE, FORGET, LOAD, MARK_SENT, PUT_OFF
-from choros.store.redis.server import Command, Server
+from choros.store.redis.server import RedisCommand, Server
 from choros.store.sagas import (
     LIVE,
     NOTHING,
@@ -110,7 +110,7 @@ class RedisStore:
             if found
         }
 
-    def _load_call(self, saga_ids: Sequence[str], wanted: EntryNames) -> Command:
+    def _load_call(self, saga_ids: Sequence[str], wanted: EntryNames) -> RedisCommand:
         asked: list[str | int] = []
         for saga_id in saga_ids:
             names = wanted.get(saga_id, ())
@@ -132,7 +132,7 @@ class RedisStore:
             return Committed.REFUSED
         return Committed.OK if self._server.checked(answer) else Committed.CONFLICT
 
-    def _commit_call(self, transition: Transition) -> Command:
+    def _commit_call(self, transition: Transition) -> RedisCommand:
         record, sent, outbox = transition.record, transition.sent, transition.outbox
         history = transition.history
         return COMMIT.call(
@@ -173,7 +173,7 @@ class RedisStore:
         key = f"{self._prefix}unsent:{channel}"
         members = await self._server.ask("ZRANGEBYSCORE", key, "-inf", until, "LIMIT", 0, limit)
         pairs = [member.split("\0", 1) for member in members]
-        asked: list[Command] = [("HGET", f"{self._prefix}outbox:{saga_id}", one) for saga_id, one in pairs]
+        asked: list[RedisCommand] = [("HGET", f"{self._prefix}outbox:{saga_id}", one) for saga_id, one in pairs]
         envelopes = await self._all(asked)
         gone = [f"{pairs[i][0]}\0{pairs[i][1]}" for i, envelope in enumerate(envelopes) if envelope is None]
         if gone:  # sent in the meantime, or by an old process that looks elsewhere: those that stay fill every look
@@ -220,7 +220,7 @@ class RedisStore:
         answers = await self._all([("ZRANGE", key, 0, 0, "WITHSCORES") for key in self._due_keys(known)])
         return min((score for answer in answers for _, score in answer), default=None)
 
-    async def _all(self, commands: Sequence[Command]) -> list[Any]:
+    async def _all(self, commands: Sequence[RedisCommand]) -> list[Any]:
         answers = await self._server.talk(commands) if commands else []
         return [self._server.checked(answer) for answer in answers]
 
@@ -256,7 +256,7 @@ class RedisStore:
     async def _started(self, groups: Sequence[str], after: Position, count: int) -> list[tuple[float, str]]:
         """Of each group those after this place; those started at the very same moment are told apart by id."""
         moment = repr(after.at)
-        commands: list[Command] = []
+        commands: list[RedisCommand] = []
         for name in groups:
             key = self._prefix + name
             commands.append(("ZRANGEBYSCORE", key, moment, moment, "WITHSCORES"))

@@ -27,7 +27,7 @@ _pack: Any = None
 with suppress(ImportError):  # it is not required
     from hiredis import pack_command as _pack
 
-Command = Sequence[str | int | float | bytes]
+RedisCommand = Sequence[str | int | float | bytes]
 _TRIPS = 2
 """Round trips under way at once: while one is on the wire, the next is written."""
 _ADDRESS_HINT = "redis://:password@host:6379/0; / in a password is %2F, @ is %40."
@@ -44,7 +44,7 @@ class Script:
         self.text = text
         self.sha: str = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
-    def call(self, keys: Sequence[str], *arguments: str | int | float) -> Command:
+    def call(self, keys: Sequence[str], *arguments: str | int | float) -> RedisCommand:
         """The command that runs it."""
         return "EVALSHA", self.sha, len(keys), *keys, *arguments
 
@@ -97,19 +97,19 @@ class Server:
                 await connection.connect()  # type: ignore[no-untyped-call] # redis-py has no types here
             self._made[connection] = self._moved
 
-    async def talk(self, commands: Sequence[Command]) -> list[Any]:
+    async def talk(self, commands: Sequence[RedisCommand]) -> list[Any]:
         """Send all, then read all, in one round trip that is shared with whoever else is waiting.
 
         An error answer is returned in its place, not raised.
         """
         return await self._together.ask(commands)
 
-    async def _talk_for_all(self, asked: Sequence[Sequence[Command]]) -> list[list[Any]]:
+    async def _talk_for_all(self, asked: Sequence[Sequence[RedisCommand]]) -> list[list[Any]]:
         async with self.link() as connection:
             answers = iter(await self.talk_on(connection, [command for commands in asked for command in commands]))
         return [list(islice(answers, len(commands))) for commands in asked]
 
-    async def talk_on(self, connection: Connection, commands: Sequence[Command]) -> list[Any]:
+    async def talk_on(self, connection: Connection, commands: Sequence[RedisCommand]) -> list[Any]:
         """The same on a connection of one's own, shared with nobody. One that was lost stays lost: a new one in its
         place, as redis-py would make it, watches nothing."""
         with self.naming_errors():
@@ -147,11 +147,11 @@ class Server:
         """The answer to one command."""
         return self.checked((await self.talk([command]))[0])
 
-    async def run(self, script: Script, calls: Sequence[Command]) -> list[Any]:
+    async def run(self, script: Script, calls: Sequence[RedisCommand]) -> list[Any]:
         """Run calls of one script in one round trip; where Redis has forgotten it, those that did not run once more."""
         return [self.checked(answer) for answer in await self.run_each(script, calls)]
 
-    async def run_each(self, script: Script, calls: Sequence[Command]) -> list[Any]:
+    async def run_each(self, script: Script, calls: Sequence[RedisCommand]) -> list[Any]:
         """The same; an error answer is returned in its place, not raised."""
         answers = await self.talk(calls)
         forgotten = [i for i, answer in enumerate(answers) if isinstance(answer, redis_errors.NoScriptError)]
@@ -233,7 +233,7 @@ class Server:
         await self._pool.aclose()
 
 
-def _packed(connection: Connection, commands: Sequence[Command]) -> list[bytes]:
+def _packed(connection: Connection, commands: Sequence[RedisCommand]) -> list[bytes]:
     """As they go over the wire; redis-py does it in Python, which would be a tenth of what a commit costs."""
     if _pack is None:
         return list(connection.pack_commands(commands))

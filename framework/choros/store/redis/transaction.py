@@ -18,7 +18,7 @@ from choros.store.standing import Standing
 if TYPE_CHECKING:  # whoever names the type of a transaction should not wait for a client to load
     from redis.asyncio import Connection
 
-    from choros.store.redis.server import Command, Server
+    from choros.store.redis.server import RedisCommand, Server
 
 Value = str | int | float
 
@@ -212,7 +212,7 @@ class RedisTransaction(Transaction):
             "run it again if that is safe.",
         )
 
-    def _row_commands(self, row: Row) -> list[Command]:
+    def _row_commands(self, row: Row) -> list[RedisCommand]:
         unsent, prune = f"{self._prefix}unsent", f"{self._prefix}prune"
         may_go = row.prune_at is not None and row.state in FORGETTABLE
         return [
@@ -222,7 +222,7 @@ class RedisTransaction(Transaction):
             *aging(self._prefix, row),
         ]
 
-    def _watch(self, keys: list[str]) -> Command:
+    def _watch(self, keys: list[str]) -> RedisCommand:
         # PING stands in where all of them are watched already, so that the answers keep their places.
         fresh = [key for key in keys if key not in self._watched]
         self._watched.update(fresh)
@@ -231,7 +231,7 @@ class RedisTransaction(Transaction):
     async def _read(self, command: str, key: str, *arguments: Value) -> Any:
         return (await self._ask([key], (command, key, *arguments)))[0]
 
-    async def _ask(self, keys: list[str], *commands: Command) -> list[Any]:
+    async def _ask(self, keys: list[str], *commands: RedisCommand) -> list[Any]:
         """Watch these keys, and ask."""
         async with self._turn:  # two tasks on one connection would read each other's answers
             self.standing.check()
@@ -275,7 +275,7 @@ def to_stored(row: Row, token: str) -> str:
     return json.dumps((row.state, row.reply, row.prune_at, token, *age))
 
 
-def aging(prefix: str, row: Row) -> list[Command]:
+def aging(prefix: str, row: Row) -> list[RedisCommand]:
     """What puts a row into the index by age, or takes it out."""
     if row.memory:
         return [("ZADD", f"{prefix}aging:{row.memory}", repr(row.ages_from), row.key)]

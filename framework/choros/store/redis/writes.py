@@ -13,7 +13,7 @@ from typing import Literal
 
 from choros.errors import UsageError
 
-Command = Sequence[str | int | float]
+RedisWrite = Sequence[str | int | float]
 KeyType = Literal["string", "hash", "list", "set", "none"]
 Cell = tuple[str, ...]
 """The command that reads one value: GET of a key, HGET of a field."""
@@ -25,7 +25,7 @@ _INT64 = range(-(2**63), 2**63)
 class Write:
     """One queued command, and what it does to the key."""
 
-    command: Command
+    command: RedisWrite
     needs: KeyType | None
     """The type the key must have if it exists; None if any will do, because the key is replaced."""
     leaves: KeyType
@@ -54,7 +54,7 @@ class Trial:
         self.keys = list(dict.fromkeys(write.key for write in writes))
         self._counters = list(dict.fromkeys(write.counter for write in writes if write.counter))
 
-    def questions(self) -> list[Command]:
+    def questions(self) -> list[RedisWrite]:
         """What to ask Redis before the writes can be judged."""
         return [*(("TYPE", key) for key in self.keys), *self._counters]
 

@@ -30,7 +30,7 @@ from choros.store.sqlite import barrier_schema as schema
 from choros.store.sqlite import transaction as rows
 from choros.store.sqlite.file import LOCK_SECONDS, connect, in_transaction, named, patiently, roll_back
 from choros.store.sqlite.transaction import SqliteTransaction
-from choros.store.sqlite.turns import RolledBack, Turn, Turns
+from choros.store.sqlite.turns import FileTurn, RolledBack, Turns
 
 __all__ = ["SqliteDatabase", "SqliteTransaction"]
 
@@ -126,14 +126,14 @@ class SqliteDatabase(Database):
         except ChorosError as error:
             return [NotDone(error)] * len(jobs)
 
-    async def serve(self, turn: Turn) -> Sequence[JobResult[Any]]:
+    async def serve(self, turn: FileTurn) -> Sequence[JobResult[Any]]:
         """Do the jobs of one call; what they wrote is taken back if it is cancelled."""
         try:
             return await self._served(turn)
         except sqlite3.Error as error:
             raise RolledBack(named(error, self.path)) from None
 
-    async def _served(self, turn: Turn) -> Sequence[JobResult[Any]]:
+    async def _served(self, turn: FileTurn) -> Sequence[JobResult[Any]]:
         if len(turn.jobs) == 1:
             return [await self._run_one(turn, turn.jobs[0])]
         connection = self._checked_open()
@@ -146,7 +146,7 @@ class SqliteDatabase(Database):
         connection.execute("RELEASE choros_turn")
         return answers
 
-    async def _run_one(self, turn: Turn, job: Job[T]) -> JobResult[T]:
+    async def _run_one(self, turn: FileTurn, job: Job[T]) -> JobResult[T]:
         connection, only = self._checked_open(), len(turn.jobs) == 1
         transaction = SqliteTransaction(connection, self.path, self._namespace, movable=only and turn.shared)
         connection.execute("SAVEPOINT choros_job")

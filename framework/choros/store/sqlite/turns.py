@@ -46,7 +46,7 @@ def _future() -> asyncio.Future[Any]:
 
 
 @dataclass(slots=True, eq=False)
-class Turn:
+class FileTurn:
     """What somebody asks for: these jobs, one after another."""
 
     jobs: Sequence[Job[Any]]
@@ -74,7 +74,7 @@ class Connection(Protocol):
         """Open a transaction; raises what stands in the way."""
         ...
 
-    async def serve(self, turn: Turn) -> Sequence[JobResult[Any]]:
+    async def serve(self, turn: FileTurn) -> Sequence[JobResult[Any]]:
         """Do its jobs; raises RolledBack, and whatever is no Exception after it has taken back what it wrote."""
         ...
 
@@ -93,17 +93,17 @@ class Turns:
     def __init__(self, connection: Connection, lock: asyncio.Lock) -> None:
         """The lock is held while a transaction is open."""
         self._connection, self._lock = connection, lock
-        self._waiting: deque[Turn] = deque()
-        self._group: deque[Turn] = deque()
-        self._done: list[Turn] = []
-        self._now: Turn | None = None
+        self._waiting: deque[FileTurn] = deque()
+        self._group: deque[FileTurn] = deque()
+        self._done: list[FileTurn] = []
+        self._now: FileTurn | None = None
         self._working: asyncio.Task[None] | None = None
         self._moving: asyncio.Task[None] | None = None
         self._looking: asyncio.TimerHandle
 
     async def take(self, jobs: Sequence[Job[T]]) -> Sequence[JobResult[T]]:
         """What the jobs come to, once that is committed; raises what became of the transaction."""
-        turn = Turn(jobs)
+        turn = FileTurn(jobs)
         self._waiting.append(turn)
         if self._working is None or self._working.done():
             self._working = asyncio.create_task(self._work())
@@ -135,7 +135,7 @@ class Turns:
                 else:
                     await self._each()
 
-    def _together(self) -> Iterator[Turn]:
+    def _together(self) -> Iterator[FileTurn]:
         yield (first := self._waiting.popleft())
         while self._waiting and not (first.alone or self._waiting[0].alone):
             yield self._waiting.popleft()
@@ -152,7 +152,7 @@ class Turns:
         finally:
             self._looking.cancel()
 
-    async def _serve(self, turn: Turn) -> Exception | None:
+    async def _serve(self, turn: FileTurn) -> Exception | None:
         """Do its jobs; what has cost all the transaction, if anything has."""
         self._now, turn.shared = turn, bool(self._done)
         try:
@@ -174,7 +174,7 @@ class Turns:
                 turn.over.set_result(None)
         return None
 
-    async def _lose(self, turn: Turn, error: Exception) -> None:
+    async def _lose(self, turn: FileTurn, error: Exception) -> None:
         """Whose turn has not come waits for the next transaction; so does, by itself, a job whose own statement has
         cost others theirs."""
         done, self._done = self._done, []
@@ -202,13 +202,13 @@ class Turns:
 
     # --- the slow one ---
 
-    def _look(self, seen: Turn | None) -> None:
+    def _look(self, seen: FileTurn | None) -> None:
         now = self._now
         if now is not None and now is seen and now.slow is not None and self._done and self._moving is None:
             self._moving = asyncio.create_task(self._move(now, now.slow))
         self._looking = asyncio.get_running_loop().call_later(QUICK, self._look, now)
 
-    async def _move(self, turn: Turn, slow: Slow) -> None:
+    async def _move(self, turn: FileTurn, slow: Slow) -> None:
         """Commit what the others have done, and go on with this one in a transaction of its own."""
         try:
             if turn.slow is slow and slow.take_back():  # else it has just ended
