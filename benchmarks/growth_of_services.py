@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from redis.asyncio import Redis
 
@@ -21,7 +22,8 @@ from choros.app.service import Service
 from choros.messages import Command, Done
 from choros.runtime.host.admission import understood
 from choros.runtime.host.retention import Ages, sweep
-from choros.runtime.participant.barrier import Barrier
+from choros.runtime.host.slots import Calls
+from choros.runtime.participant.execution import Execution
 from choros.runtime.subscriber.order import remember
 from choros.store.barrier import Database, Job
 from choros.store.redis.barrier import RedisDatabase
@@ -60,13 +62,13 @@ def envelope(number: int, kind: str) -> Envelope:
 async def grown(database: Database, size: Bytes, commands: int) -> list[int]:
     """The bytes after each tenth of so many commands and facts, of which a tenth is remembered."""
     now, found = 0.0, []
-    barrier = Barrier("/growth/scales", clock=lambda: now, clock_skew=60.0, handler_timeout=60.0)
+    execution = Execution("/growth/scales", clock=lambda: now, clock_skew=60.0, calls=Calls())
     ages: Ages = {"commands": commands / STEPS, "facts": commands / STEPS}
     for step in range(STEPS):
         for first in range(step * commands // STEPS, (step + 1) * commands // STEPS, AT_ONCE):
             now = float(first + AT_ONCE)
             numbers = range(first, first + AT_ONCE)
-            jobs: list[Job] = [barrier.job(understood(envelope(n, "command"), SERVICE)) for n in numbers]
+            jobs: list[Job[Any]] = [execution.job(understood(envelope(n, "command"), SERVICE)) for n in numbers]
             jobs += [partial(remember, "scales", envelope(n, "fact"), ordered=False, now=now) for n in numbers]
             await database.run(jobs)
             await database.mark_sent([envelope(n, "command").key for n in numbers])

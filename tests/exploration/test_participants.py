@@ -13,11 +13,11 @@ from choros.messages import Failure
 from choros.runtime.host.admission import understood
 from choros.runtime.host.slots import Calls
 from choros.runtime.participant.answers import Answer
-from choros.runtime.participant.barrier import Barrier
+from choros.runtime.participant.execution import Execution
 from choros.store.barrier import Ok, Raised
 from choros.store.memory.barrier import MemoryDatabase, MemoryTransaction
 from choros.wire.envelope import Envelope
-from choros_verify.exploration.books import Books, Effect
+from choros_verify.exploration.books import Books
 from choros_verify.exploration.participants import TRANSIENT, Participants
 from choros_verify.exploration.protocol import Protocol
 from choros_verify.exploration.wire import Ordered
@@ -25,11 +25,8 @@ from tests.exploration.trips import BookRoom, CancelRoom, trip_saga
 from tests.runtime.participant_stage import close, command
 
 EARLY, DEADLINE, LATE = 1_000.0, 1_100.0, 1_101.0
-EFFECT = "trip:book_room:1"
-ROWS: tuple[tuple[Literal["do", "undo", "close"], Literal["do", "undo"]], ...] = (
-    ("do", "do"), ("undo", "do"), ("close", "do"), ("close", "undo"),
-)  # fmt: skip
-"""Operations, and what a `close` closes."""
+EFFECT = "saga:book_room:1"
+KEYS = (f"{EFFECT}:do", f"{EFFECT}:undo", f"{EFFECT}:close", f"{EFFECT}:close:undo")
 
 
 class Given(NamedTuple):
@@ -56,7 +53,7 @@ class Hotel:
         self.service = Service("payment")
         self.service.handles(BookRoom)(self.book)
         self.service.handles(CancelRoom)(self.cancel)
-        self.barrier = Barrier("/travel/hotel", clock=lambda: self.now, clock_skew=0.0, calls=Calls())
+        self.execution = Execution("/travel/hotel", clock=lambda: self.now, clock_skew=0.0, calls=Calls())
 
     async def book(self, message: BookRoom, db: MemoryTransaction, call: Call) -> Done:
         return await self._change(db, 1)
@@ -75,7 +72,7 @@ class Hotel:
     async def take(self, given: Given) -> tuple[str, str]:
         """What is answered: outcome and code."""
         self.now, self.mood = LATE if given.late else EARLY, given.mood
-        job = self.barrier.job(understood(self._envelope(given), self.service))
+        job = self.execution.job(understood(self._envelope(given), self.service))
         (result,) = await self.database.run([job])
         if isinstance(result, Ok):
             assert isinstance(result.value, Answer)
@@ -87,7 +84,7 @@ class Hotel:
 
     def _envelope(self, given: Given) -> Envelope:
         more: dict[str, Any] = {
-            "saga": "trip",
+            "saga": "saga",
             "not_after": DEADLINE,
             "key": f"{EFFECT}:{given.operation}",
             "step": "book_room",
@@ -101,8 +98,8 @@ class Hotel:
         states: list[str] = []
 
         async def look(transaction: Transaction) -> None:
-            for operation, of in ROWS:
-                row = await transaction.read_row(f"{EFFECT}:{operation}" + (":undo" if of == "undo" else ""))
+            for key in KEYS:
+                row = await transaction.read_row(key)
                 states.append(row.state if row else "")
 
         await self.database.run([look])
@@ -119,7 +116,7 @@ def ordered(given: Given) -> Ordered:
 
 
 def states(books: Books) -> list[str]:
-    rows = [books.find(Effect(1), operation, of) for operation, of in ROWS]
+    rows = [books.find(key) for key in KEYS]
     return [row.state if row else "" for row in rows]
 
 

@@ -30,8 +30,8 @@ LEAST = 90.0
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "saga": ("choros/saga/**/*.py",),
     "barrier": (
-        "choros/runtime/host/verdicts.py",
-        "choros/runtime/participant/barrier.py",
+        "choros/runtime/participant/verdicts.py",
+        "choros/runtime/participant/execution.py",
         "choros/runtime/participant/settlement.py",
         "choros/store/memory/barrier.py",
     ),
@@ -39,11 +39,10 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
 TESTS: Mapping[str, tuple[str, ...]] = {
     "saga": ("tests/saga",),
     "barrier": (
-        "tests/runtime/test_barrier.py",
-        "tests/runtime/test_carrying_out.py",
+        "tests/runtime/test_verdicts.py",
+        "tests/runtime/test_execution.py",
         "tests/runtime/test_participant.py",
         "tests/runtime/test_participant_provider.py",
-        "tests/runtime/test_settling.py",
         "tests/store/test_databases.py::TestMemoryDatabase",
     ),
 }

@@ -21,7 +21,7 @@ from choros.messages import Closed
 from choros.runtime.host.admission import understood
 from choros.runtime.host.slots import Calls
 from choros.runtime.participant.answers import Answer, ForgottenEffect
-from choros.runtime.participant.barrier import Barrier
+from choros.runtime.participant.execution import Execution
 from choros.store.barrier import Database, Job, Transaction
 from choros.wire.envelope import Envelope
 from tests.properties.machines import AsyncMachine, cut_off
@@ -87,13 +87,13 @@ class BarrierMachine(AsyncMachine):
         self.effects = {saga: Effect() for saga in IDS}
         self.mood = "ok"
         self.service = self._make_service()
-        self.barriers = [self._make_barrier(0), self._make_barrier(1)]
+        self.executions = [self._make_execution(0), self._make_execution(1)]
 
-    def _make_barrier(self, handle: int) -> Barrier:
+    def _make_execution(self, handle: int) -> Execution:
         def clock() -> float:
             return self.now + self.off[handle]
 
-        return Barrier("/shop/payment", clock=clock, clock_skew=SKEW, calls=Calls())
+        return Execution("/shop/payment", clock=clock, clock_skew=SKEW, calls=Calls())
 
     def _make_service(self) -> Service:
         service = Service("payment")
@@ -179,7 +179,7 @@ class BarrierMachine(AsyncMachine):
         return [came_to(result) for result in await self.databases[handle].run(jobs)]
 
     def _job(self, handle: int, envelope: Envelope, crash: bool = False) -> Job[Any]:
-        job = self.barriers[handle].job(understood(envelope, self.service))
+        job = self.executions[handle].job(understood(envelope, self.service))
 
         async def crashing(transaction: Transaction) -> None:
             with contextlib.suppress(*NO_ANSWER):

@@ -10,17 +10,18 @@ import pytest
 from hypothesis.errors import Flaky
 
 from choros.messages import Message
-from choros.runtime.host import verdicts as barrier
 from choros.runtime.orchestrator.relay import Relay
-from choros.runtime.participant import barrier as carrying_out
+from choros.runtime.participant import verdicts
+from choros.runtime.participant.verdicts import CarryOut, Matter
 from choros.saga.machine import machine
 from choros.saga.machine.inputs import Input
 from choros.saga.machine.turn import Turn
 from choros.saga.machine.walk import SagaWalk
-from choros.store.barrier import Row
+from choros.store.barrier import NEVER, Row
 from choros.store.memory.sagas import MemoryStore
 from choros.store.sagas import NOTHING, Committed, EntryNames, Known, Loaded, Transition, Unsent
 from choros.transport.port import Published
+from choros.wire.command_key import Operation
 from choros_verify.exploration.mutated import always_awaited, undo_what_is_known, undo_without_waiting
 from tests.properties.barrier_machine import BarrierMachine
 from tests.properties.machines import explore
@@ -96,39 +97,31 @@ def test_a_broken_store_is_caught(broken: type[MemoryStore]) -> None:
 
 # --- the barrier ------------------------------------------------------------------------------------------------------
 
-ON_DO, ON_UNDO, BURY = barrier.on_do, barrier.on_undo, carrying_out.Barrier._bury
+JUDGE = verdicts.judge
 
 
-def no_dedupe(done: Row | None, *rest: Any, behind: bool) -> Any:
-    return ON_DO(None if done and done.state == "ok" else done, *rest, behind=behind)
+def of_a(operation: Operation, spoilt: Callable[[Matter], Any]) -> Callable[[Matter], Any]:
+    """A verdict on every command, but another one on those of this operation."""
+    return lambda matter: spoilt(matter) if matter.key.operation == operation else JUDGE(matter)
 
 
-def refusal_not_stored(done: Row | None, *rest: Any, behind: bool) -> Any:
-    return ON_DO(None if done and done.state == "refused" else done, *rest, behind=behind)
+def without(state: str) -> Callable[[Matter], Any]:
+    """What such a row says is not known."""
+    return lambda matter: JUDGE(matter._replace(done=None) if matter.done and matter.done.state == state else matter)
 
 
-def deadline_ignored(done: Row | None, not_after: float | None, now: float, *, behind: bool) -> Any:
-    return ON_DO(done, None, now, behind=behind)
+no_dedupe, refusal_not_stored = of_a("do", without("ok")), of_a("do", without("refused"))
+deadline_ignored = of_a("do", lambda matter: JUDGE(matter._replace(came=0.0)))
+no_horizon = of_a("do", lambda matter: JUDGE(matter._replace(horizon=NEVER)))
+undo_whatever_is_there = of_a(
+    "undo", lambda matter: CarryOut(matter.row("running")) if matter.undone is None else JUDGE(matter)
+)
+undo_again = of_a("undo", lambda matter: JUDGE(matter._replace(undone=None)))
+undo_without_horizon = of_a("undo", lambda matter: JUDGE(matter._replace(horizon=NEVER)))
 
 
-def no_horizon(done: Row | None, *rest: Any, behind: bool) -> Any:
-    return ON_DO(done, *rest)
-
-
-def undo_whatever_is_there(done: Row | None, undone: Row | None, *, behind: bool) -> Any:
-    return barrier.CarryOut() if undone is None else ON_UNDO(done, undone, behind=behind)
-
-
-def undo_again(done: Row | None, undone: Row | None, *, behind: bool) -> Any:
-    return ON_UNDO(done, None, behind=behind)
-
-
-def undo_without_horizon(done: Row | None, undone: Row | None, *, behind: bool) -> Any:
-    return ON_UNDO(done, undone)
-
-
-async def no_tombstone(*_: Any) -> None:
-    return None
+def no_tombstone(matter: Matter) -> tuple[Row, ...]:
+    return ()
 
 
 def forgotten_at_once(not_after: float | None, skew: float, standing: Row | None = None) -> float | None:
@@ -141,17 +134,17 @@ def a_refusal_without_a_margin(not_after: float | None, skew: float) -> float | 
 
 DECLINED_THEN_TAKEN = ["send_do", "mood declined", "deliver", "mood ok", "deliver"]
 BARRIER_MUTANTS: list[tuple[str, Any, list[str]]] = [
-    ("on_do", no_dedupe, ["send_do", "deliver", "deliver"]),
-    ("on_do", refusal_not_stored, DECLINED_THEN_TAKEN),
-    ("on_do", deadline_ignored, ["send_do", "send_undo", "deliver", "later 221", "deliver 1"]),
-    ("on_do", no_horizon, ["send_do 200000", "deliver", "grow_old", "deliver"]),
-    ("on_undo", undo_without_horizon, ["send_do 200000", "send_undo", "deliver 1", "grow_old", "deliver"]),
-    ("on_undo", undo_whatever_is_there, ["send_undo", "deliver"]),
-    ("on_undo", undo_again, ["send_do", "deliver", "send_undo", "deliver", "deliver"]),
-    ("Barrier._bury", no_tombstone, ["send_do", "send_undo", "deliver", "deliver 1"]),
-    ("tombstone_until", forgotten_at_once, ["send_do", "send_undo", "deliver", "later 0.5", "deliver 1"]),
+    ("execution.judge", no_dedupe, ["send_do", "deliver", "deliver"]),
+    ("execution.judge", refusal_not_stored, DECLINED_THEN_TAKEN),
+    ("execution.judge", deadline_ignored, ["send_do", "send_undo", "deliver", "later 221", "deliver 1"]),
+    ("execution.judge", no_horizon, ["send_do 200000", "deliver", "grow_old", "deliver"]),
+    ("execution.judge", undo_without_horizon, ["send_do 200000", "send_undo", "deliver 1", "grow_old", "deliver"]),
+    ("execution.judge", undo_whatever_is_there, ["send_undo", "deliver"]),
+    ("execution.judge", undo_again, ["send_do", "deliver", "send_undo", "deliver", "deliver"]),
+    ("verdicts.buried", no_tombstone, ["send_do", "send_undo", "deliver", "deliver 1"]),
+    ("verdicts.tombstone_until", forgotten_at_once, ["send_do", "send_undo", "deliver", "later 0.5", "deliver 1"]),
     (
-        "refusal_until",
+        "verdicts.refusal_until",
         a_refusal_without_a_margin,
         ["mood declined", "send_do", "deliver", "send_do 900", "later 161", "mood ok", "deliver"],
     ),
@@ -181,14 +174,16 @@ def live(story: list[str]) -> None:
 @pytest.mark.parametrize(("name", "mutant", "story"), BARRIER_MUTANTS, ids=[one[1].__name__ for one in BARRIER_MUTANTS])
 def test_a_broken_barrier_is_caught(name: str, mutant: Any, story: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     live(story)
-    monkeypatch.setattr(f"choros.runtime.participant.barrier.{name}", mutant)
+    monkeypatch.setattr(f"choros.runtime.participant.{name}", mutant)
     with pytest.raises(AssertionError):
         live(story)
 
 
-@pytest.mark.parametrize(("name", "mutant"), [("on_do", no_dedupe), ("on_undo", undo_whatever_is_there)])
+@pytest.mark.parametrize(
+    ("name", "mutant"), [("execution.judge", no_dedupe), ("execution.judge", undo_whatever_is_there)]
+)
 def test_a_random_life_finds_it_too(name: str, mutant: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(f"choros.runtime.participant.barrier.{name}", mutant)
+    monkeypatch.setattr(f"choros.runtime.participant.{name}", mutant)
     caught(lambda: BarrierMachine(in_memory(), look))
 
 

@@ -14,7 +14,7 @@ PARTICIPANT = "tests/runtime/test_participant.py"
 OUTBOX = "tests/runtime/test_participant_outbox.py"
 PROVIDER = "tests/runtime/test_participant_provider.py"
 SUBSCRIBER = "tests/runtime/test_subscriber.py"
-BARRIER = "tests/runtime/test_barrier.py"
+BARRIER = "tests/runtime/test_verdicts.py"
 FORGETTING = "tests/runtime/test_forgetting.py"
 FORGOTTEN = "tests/saga/test_machine_forgotten.py"
 REACTIONS = "tests/runtime/test_reactions.py"
@@ -36,12 +36,14 @@ REMOVALS = (
         (f"{ANSWERS}::test_rule_1_a_round_rises_only_when_a_refused_step_is_tried_again",),
     ),
     Removal(
-        3, "the row is read before the deadline", "runtime.host.verdicts.on_do", "if done is None:\n        return",
-        "if done is None or (not_after is not None and now > not_after):\n        return",
+        3, "the row is read before the deadline", "runtime.participant.verdicts.on_do",
+        "if done is None:\n        return",
+        "if done is None or matter.late:\n        return",
         (f"{PARTICIPANT}::test_expired_is_refused_and_stored_but_an_answer_given_in_time_stays",),
     ),
     Removal(
-        3, "an expired do is refused", "runtime.host.verdicts.on_do", "now > not_after", "now < not_after - 1e9",
+        3, "an expired do is refused", "runtime.participant.verdicts.Matter.late",
+        "self.came > self", "self.came < -self",
         (f"{PARTICIPANT}::test_expired_is_refused_and_stored_but_an_answer_given_in_time_stays",),
     ),
     Removal(
@@ -51,17 +53,18 @@ REMOVALS = (
         (f"{TIMERS}::test_rule_3_a_clock_that_was_set_back_lowers_no_deadline",),
     ),
     Removal(
-        3, "a tombstone outlives the last do", "runtime.host.verdicts.tombstone_until",
+        3, "a tombstone outlives the last do", "runtime.participant.verdicts.tombstone_until",
         "until = not_after + 2 * skew", "until = not_after + skew",
         (f"{BARRIER}::test_a_tombstone_lives_as_long_as_its_do_may_arrive",),
     ),
     Removal(
-        3, "a late do is not done again", "runtime.host.verdicts.on_do", "if done is None and behind:", "if False:",
+        3, "a late do is not done again", "runtime.participant.verdicts.on_do",
+        "if done is None and matter.behind:", "if False:",
         (f"{FORGETTING}::test_rule_3_a_late_do_is_not_done_again",),
     ),
     Removal(
-        3, "a late undo does not say that there was nothing", "runtime.host.verdicts.on_undo",
-        "if behind and", "if False and",
+        3, "a late undo does not say that there was nothing", "runtime.participant.verdicts.on_undo",
+        "if matter.behind and", "if False and",
         (f"{FORGETTING}::test_rule_3_a_late_undo_does_not_say_that_there_was_nothing",),
     ),
     Removal(
@@ -148,7 +151,7 @@ REMOVALS = (
         (f"{ANSWERS}::test_rule_10_an_undeclared_refusal_is_a_retryable_failure",),
     ),
     Removal(
-        10, "an undeclared refusal is not stored", "runtime.participant.barrier.may_refuse", "and refused.code in",
+        10, "an undeclared refusal is not stored", "runtime.participant.execution.may_refuse", "and refused.code in",
         "or refused.code in",
         (PARTICIPANT,),
     ),
@@ -191,26 +194,26 @@ REMOVALS = (
         (f"{ORCHESTRATOR}::test_what_a_crash_left_in_the_outbox_is_sent_under_its_own_id",),
     ),
     Removal(
-        15, "a refusal takes the effect back", "runtime.participant.barrier.Barrier._carry_out",
-        "async with transaction.savepoint():",
-        "if True:",
+        15, "a refusal takes the effect back", "runtime.participant.execution.Execution.outcome",
+        "transaction.savepoint() if transaction else nullcontext()",
+        "nullcontext()",
         (f"{PARTICIPANT}::test_a_refusal_takes_its_effect_back_and_stays",),
     ),
     Removal(
-        15, "a refusal is stored", "runtime.participant.barrier.Barrier._carry_out",
-        "return await self._settled(envelope, refused, transaction)",
-        "return Answer(self._reply(envelope, refused), ())",
+        15, "a refusal is stored", "runtime.participant.execution.Execution._give",
+        "await transaction.write_row(row)",
+        'await transaction.write_row(row) if row.state != "refused" else None',
         (f"{PARTICIPANT}::test_a_refusal_takes_its_effect_back_and_stays",),
     ),
     Removal(
-        16, "an undo settles an intent first", "runtime.host.verdicts.on_undo",
+        16, "an undo settles an intent first", "runtime.participant.verdicts.on_undo",
         'done.state == "intent":\n        return Settle(done)',
-        'done.state == "intent":\n        return LeaveAlone()',
+        'done.state == "intent":\n        return nothing_to_undo(matter)',
         (f"{PROVIDER}::test_an_undo_settles_what_may_have_happened_and_then_takes_it_back",),
     ),
     Removal(
         16, "a duplicate settles an intent first",
-        "runtime.host.verdicts.on_do", 'if done.state == "intent":', "if False:",
+        "runtime.participant.verdicts.on_do", 'if done.state == "intent":', "if False:",
         (f"{PROVIDER}::test_a_crash_between_call_and_result_calls_again_under_the_same_key",),
     ),
     Removal(

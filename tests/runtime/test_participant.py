@@ -12,7 +12,7 @@ import pytest
 from choros.app.service import Service
 from choros.errors import DeclarationError
 from choros.messages import Failure
-from choros.runtime.host.verdicts import REFUSAL_MARGIN
+from choros.runtime.participant.verdicts import REFUSAL_MARGIN
 from choros.store.barrier import Database
 from choros.store.memory.barrier import MemoryDatabase
 from choros.store.sqlite.barrier import SqliteDatabase

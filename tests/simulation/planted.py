@@ -8,15 +8,14 @@ from typing import Any
 
 import pytest
 
-from choros.runtime.host.verdicts import CarryOut
 from choros.runtime.orchestrator import transition
 from choros.runtime.orchestrator.decider import Decider
 from choros.runtime.orchestrator.orchestrator import Orchestrator
 from choros.runtime.orchestrator.recognition import instance_of
 from choros.runtime.orchestrator.relay import Relay
 from choros.runtime.orchestrator.work import Work
-from choros.runtime.participant import barrier as carrying_out
-from choros.runtime.participant.barrier import Barrier
+from choros.runtime.participant import verdicts
+from choros.runtime.participant.verdicts import CarryOut, Matter
 from choros.runtime.subscriber import order as ordering
 from choros.runtime.subscriber import subscriber
 from choros.runtime.subscriber.inbox import inbox_key
@@ -56,7 +55,7 @@ def no_scan_of_the_outbox(patch: pytest.MonkeyPatch) -> None:
 
 def no_dedupe(patch: pytest.MonkeyPatch) -> None:
     """A participant carries every copy of a command out."""
-    patch.setattr(carrying_out, "on_do", lambda *_, **__: CarryOut())
+    patch.setattr(verdicts, "on_do", lambda matter: CarryOut(matter.row("running")))
 
 
 def sent_before_it_is_confirmed(patch: pytest.MonkeyPatch) -> None:
@@ -96,20 +95,12 @@ def fact_numbers_that_start_again(patch: pytest.MonkeyPatch) -> None:
 
 def no_horizon(patch: pytest.MonkeyPatch) -> None:
     """What has no row was never done, however old it is."""
-
-    async def nothing_is(*_: object) -> bool:
-        return False
-
-    patch.setattr(carrying_out, "_behind", nothing_is)
+    patch.setattr(Matter, "behind", False)
 
 
 def no_tombstone(patch: pytest.MonkeyPatch) -> None:
     """An undo that finds nothing leaves nothing behind."""
-
-    async def nothing(self: Barrier, *_: object) -> None:
-        await asyncio.sleep(0)
-
-    patch.setattr(Barrier, "_bury", nothing)
+    patch.setattr(verdicts, "buried", lambda matter: ())
 
 
 def a_step_in_doubt_is_left_alone(patch: pytest.MonkeyPatch) -> None:

@@ -8,13 +8,11 @@ from itertools import combinations, product
 
 import pytest
 
-from choros import App, Pivot, RetryPolicy, Saga, Step
-from choros.runtime.host import verdicts as barrier
-from choros.runtime.host.verdicts import Refuse, Repeat
-from choros.runtime.participant import barrier as carrying_out
+from choros import App, Pivot, Refused, RetryPolicy, Saga, Step
+from choros.runtime.participant import verdicts
+from choros.runtime.participant.verdicts import Conclude, Matter, Repeat, Verdict, on_do
 from choros.saga.machine.walk import SagaWalk
 from choros.saga.outline import Commanded
-from choros.store.barrier import Row
 from choros_verify.simulation.invention import invent
 from choros_verify.simulation.real_code import every_combination, fixed_replies, run_case
 from choros_verify.simulation.real_code_cases import DOES, UNDOES, Case, Do, Undoing, all_pairs, cases, must_end
@@ -165,11 +163,11 @@ def test_a_saga_with_every_kind_of_node_holds_in_all_pairs() -> None:
 def an_answer_is_given_once(patch: pytest.MonkeyPatch) -> None:
     """A command that was answered before is refused when it comes again."""
 
-    def forgetful(done: Row | None, not_after: float | None, now: float, *, behind: bool) -> object:
-        decision = barrier.on_do(done, not_after, now, behind=behind)
-        return Refuse("cancelled", decision.row) if isinstance(decision, Repeat) else decision
+    def forgetful(matter: Matter) -> Verdict:
+        verdict = on_do(matter)
+        return Conclude(Refused("cancelled"), verdict.row) if isinstance(verdict, Repeat) else verdict
 
-    patch.setattr(carrying_out, "on_do", forgetful)
+    patch.setattr(verdicts, "on_do", forgetful)
 
 
 def whatever_is_in_doubt_is_parked(patch: pytest.MonkeyPatch) -> None:

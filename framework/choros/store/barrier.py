@@ -59,6 +59,12 @@ class Row:
         that, the horizon would lie behind what begins now, and nothing would be carried out any more."""
         return self.since if self.began is None else max(self.since, self.began)
 
+    def keeping(self, reply: str) -> Row:
+        """The same row with this in it."""
+        return Row(
+            key=self.key, state=self.state, reply=reply, prune_at=self.prune_at, began=self.began, since=self.since
+        )
+
     @property
     def owes_reply(self) -> bool:
         """Whether it holds an answer that somebody waits for."""

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from choros.saga.machine.inputs import Answered
 from choros_verify.exploration import holds
-from choros_verify.exploration.books import Books, Carried, Ending, without
+from choros_verify.exploration.books import Books, Carried, Ending
 from choros_verify.exploration.orchestrator import OrchestratorModel
 from choros_verify.exploration.protocol import Protocol
 from choros_verify.exploration.wire import Bags, Deadline, Ordered, every
@@ -60,7 +60,7 @@ class Accounts:
         """Whether there are rows that may be forgotten some day."""
         known = self._forgetful.get(number)
         if known is None:
-            known = any(kept.until for books in self.books[number] for kept in books.rows)
+            known = any(books.pruned("ahead") != books for books in self.books[number])
             self._forgetful[number] = known
         return known
 
@@ -158,11 +158,11 @@ class Accounts:
         for command in _commands(ordered):
             for outcome in self._ends(books, command):
                 yield outcome.books, ordered
-        yield without(books, "short"), ordered
+        yield books.pruned("short"), ordered
         past: Deadline = "past" if ordered.operation == "do" and ordered.deadline else ordered.deadline
-        yield without(books, "ahead"), ordered._replace(deadline=past)
+        yield books.pruned("ahead"), ordered._replace(deadline=past)
         if self._protocol.rows_expire:
-            yield without(books, "all"), ordered
+            yield books.pruned("all"), ordered
         if self._grow_old:
             yield books.forget(ordered.round), ordered
 

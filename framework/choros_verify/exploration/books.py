@@ -5,42 +5,17 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 from choros.saga.machine.inputs import Answered
-from choros.store.barrier import Row, RowState
-from choros.wire.command_key import Operation
+from choros.store.barrier import FORGETTABLE, Row
 
 NOT_AFTER = 100.0
 """The moment at which the deadlines of all commands sent so far pass."""
-IN_TIME, TOO_LATE = NOT_AFTER - 1, NOT_AFTER + 1
-
-
-class Effect(NamedTuple):
-    """What a `do`, its `undo` and its `close` share: the round (and the attempt, where a mutant's key has it)."""
-
-    round: int
-    attempt: int = 0
-
-
-class KeptRow(NamedTuple):
-    """One row."""
-
-    effect: Effect
-    operation: Operation
-    state: RowState
-    reply: Answered | None = None
-    until: Literal["", "ahead", "short"] = ""
-    """When it may be forgotten: never, when the deadline of every `do` has passed, or too early."""
-    of: Literal["do", "undo"] = "do"
-    """What a `close` has closed: each of the two has an answer of its own."""
-
-    def row(self) -> Row:
-        """The row as the barrier's decisions read it."""
-        return Row(key=self.operation, state=self.state, reply="an answer" if self.reply else "")
+IN_TIME, TOO_LATE, SHORT = NOT_AFTER - 1, NOT_AFTER + 1, NOT_AFTER / 2
 
 
 class Books(NamedTuple):
     """One step at its participant."""
 
-    rows: tuple[KeptRow, ...] = ()
+    rows: tuple[Row, ...] = ()
     applied: int = 0
     """How often the effect was brought about."""
     undone: int = 0
@@ -59,19 +34,16 @@ class Books(NamedTuple):
     @property
     def closed(self) -> bool:
         """Whether a person has taken the step over."""
-        return self.taken_over or any(kept.operation == "close" for kept in self.rows)
+        return self.taken_over or any(":close" in row.key for row in self.rows)
 
-    def find(self, effect: Effect, operation: Operation, of: Literal["do", "undo"] = "do") -> KeptRow | None:
-        """The row of this command."""
-        for kept in self.rows:
-            if (kept.effect, kept.operation, kept.of) == (effect, operation, of):
-                return kept
-        return None
+    def find(self, key: str) -> Row | None:
+        """The row of this key."""
+        return next((row for row in self.rows if row.key == key), None)
 
-    def keep(self, kept: KeptRow) -> Books:
+    def keep(self, row: Row) -> Books:
         """With this row written."""
-        others = [one for one in self.rows if _key(one) != _key(kept)]
-        return self._replace(rows=tuple(sorted((*others, kept), key=_key)))
+        others = [one for one in self.rows if one.key != row.key]
+        return self._replace(rows=tuple(sorted((*others, row), key=lambda one: one.key)))
 
     def apply(self) -> Books:
         """With the effect brought about (once more)."""
@@ -83,8 +55,15 @@ class Books(NamedTuple):
 
     def forget(self, round_: int) -> Books:
         """With the rows of that round and before forgotten, but for open ones, and the horizon moved there."""
-        kept = tuple(row for row in self.rows if row.effect.round > round_ or row.state == "intent")
+        kept = tuple(row for row in self.rows if (row.began or 0) > round_ or row.state == "intent")
         return self._replace(rows=kept, horizon=max(self.horizon, round_), taken_over=self.closed)
+
+    def pruned(self, until: Literal["short", "ahead", "all"]) -> Books:
+        """With the rows forgotten that may be forgotten once these deadlines have passed; "all" forgets every row."""
+        if until == "all":
+            return self._replace(rows=())
+        now = SHORT if until == "short" else NOT_AFTER
+        return self._replace(rows=tuple(row for row in self.rows if not _may_go(row, now)))
 
     def wrong(self, name: str) -> str:
         """What must never be, if it is: the net effect of a step is nothing or one, and a refusal is final."""
@@ -96,6 +75,10 @@ class Books(NamedTuple):
         if self.refused and self.applied:
             return f"{name} was refused for good, and yet it has taken effect"
         return ""
+
+
+def _may_go(row: Row, now: float) -> bool:
+    return row.state in FORGETTABLE and row.prune_at is not None and row.prune_at <= now
 
 
 class Ending(NamedTuple):
@@ -119,15 +102,3 @@ class Carried(NamedTuple):
     """-1 where there is none."""
     outcome: Ending
     wrong: str
-
-
-def _key(kept: KeptRow) -> tuple[Effect, str, str]:
-    return kept.effect, kept.operation, kept.of
-
-
-def without(books: Books, until: str) -> Books:
-    """With the rows forgotten that may be forgotten by then; "all" forgets every row."""
-    if until == "all":
-        return books._replace(rows=())
-    short = ("short",) if until == "short" else ("short", "ahead")
-    return books._replace(rows=tuple(kept for kept in books.rows if kept.until not in short))

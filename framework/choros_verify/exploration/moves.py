@@ -22,7 +22,6 @@ from typing import Any
 from choros.saga.machine.instance import States
 from choros_verify.exploration import holds
 from choros_verify.exploration.accounts import Accounts
-from choros_verify.exploration.books import without
 from choros_verify.exploration.choices import ActKind, Choice, Choices
 from choros_verify.exploration.decisions import Decided, Given, Happening, Stored
 from choros_verify.exploration.orchestrator import OrchestratorModel
@@ -191,7 +190,7 @@ class Moves:
         if not any(isinstance(message, Ordered) and message.step == step for message in coming):
             return
         for until in ("short", "ahead", *(("all",) if self._protocol.rows_expire else ())):
-            after = without(books, until)
+            after = books.pruned(until)
             if after == books:
                 continue
             network, outbox = world.network, world.outbox

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
-from choros.runtime.host.verdicts import CarryOut, LeaveAlone, Refuse
-from choros.runtime.host.verdicts import on_do as real_on_do
-from choros.runtime.host.verdicts import on_undo as real_on_undo
+from choros.errors import Refused
+from choros.runtime.participant.verdicts import CarryOut, Matter, Verdict, concluded, judge, nothing_to_undo
 from choros.saga.outline import Outline
-from choros.store.barrier import Row
+from choros.store.barrier import NEVER, Row
 from choros_verify.exploration import mutated
 from choros_verify.exploration.protocol import Protocol
 from choros_verify.exploration.variant import Swap, Variant
@@ -63,41 +61,52 @@ class Mutant:
 # --- mutants of the barrier -------------------------------------------------------------------------------------------
 
 
-def _do_again(done: Row | None, not_after: float | None, now: float, *, behind: bool) -> Any:
-    again = done is not None and done.state == "ok"
-    return CarryOut() if again else real_on_do(done, not_after, now, behind=behind)
+def _again(matter: Matter) -> Verdict:
+    operation, done = matter.key.operation, matter.done
+    if operation == "do" and done is not None and done.state == "ok":
+        return CarryOut()
+    return judge(matter._replace(undone=None) if operation == "undo" else matter)
 
 
-def _undo_again(done: Row | None, undone: Row | None, *, behind: bool) -> Any:
-    return real_on_undo(done, None, behind=behind)
+def _deadline_first(matter: Matter) -> Verdict:
+    late = matter.key.operation == "do" and matter.late
+    return concluded(matter, Refused("expired")) if late else judge(matter)
 
 
-def _deadline_first(done: Row | None, not_after: float | None, now: float, *, behind: bool) -> Any:
-    late = not_after is not None and now > not_after
-    return Refuse("expired") if late else real_on_do(done, not_after, now, behind=behind)
+def _nothing_but_an_intent(matter: Matter) -> Verdict:
+    intent = matter.key.operation == "undo" and matter.done is not None and matter.done.state == "intent"
+    return nothing_to_undo(matter) if intent else judge(matter)
 
 
-def _nothing_but_an_intent(done: Row | None, undone: Row | None, *, behind: bool) -> Any:
-    intent = done is not None and done.state == "intent"
-    return LeaveAlone() if intent else real_on_undo(done, undone, behind=behind)
+def _late_do(matter: Matter) -> Verdict:
+    return judge(matter._replace(horizon=NEVER) if matter.key.operation == "do" else matter)
 
 
-def _late_do(done: Row | None, not_after: float | None, now: float, *, behind: bool) -> Any:
-    return real_on_do(done, not_after, now)
+def _late_undo(matter: Matter) -> Verdict:
+    return judge(matter._replace(horizon=NEVER) if matter.key.operation == "undo" else matter)
 
 
-def _late_undo(done: Row | None, undone: Row | None, *, behind: bool) -> Any:
-    return real_on_undo(done, undone)
+def _no_tombstone(row: Row) -> bool:
+    return row.state != "tombstone" or not row.key.endswith(":do")
+
+
+def _no_refusal(row: Row) -> bool:
+    return row.state != "refused" or "expired" in row.reply
+
+
+def _no_expired(row: Row) -> bool:
+    return row.state != "refused" or "expired" not in row.reply
 
 
 MUTANTS: tuple[Mutant, ...] = (
     # The ten that reliability stands on.
     Mutant("no dedupe", (1, 15), "A command that comes again is carried out again.",
-           Protocol(on_do=_do_again, on_undo=_undo_again)),
+           Protocol(judge=_again)),
     Mutant("key per attempt", (1,), "Each attempt has a command key of its own.", Protocol(key_per_attempt=True)),
     Mutant("undo only what completed", (), "A step in doubt is taken for one that did not happen.",
            swaps=mutated.undo_only_what_completed, needs="step"),
-    Mutant("no tombstone", (3,), "An undo that finds nothing leaves no trace.", Protocol(buries=False), needs="step"),
+    Mutant("no tombstone", (3,), "An undo that finds nothing leaves no trace.",
+           Protocol(writes=_no_tombstone), needs="step"),
     Mutant("no outbox", (14,), "What a commit is to send, and its timer, are kept in memory only.",
            Protocol(outbox=False)),
     Mutant("late OK accepted", (8,), "An OK counts although its step is no longer awaited.",
@@ -105,20 +114,20 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("barrier rows expire", (3,), "The barrier forgets its rows while commands are still on their way.",
            Protocol(rows_expire=True)),
     Mutant("refusal not stored", (15,), "A refusal is answered, but not remembered.",
-           Protocol(keeps_refusals=False), needs="refusal"),
+           Protocol(writes=_no_refusal), needs="refusal"),
     Mutant("ack before commit", (14,), "What came in is acknowledged before it is committed.",
            Protocol(commits_first=False)),
     Mutant("not folded", (7,), "Two inputs of one saga in a batch are decided on the same version.",
            Protocol(folds=False)),
     # One for each further rule that can be seen in a single saga.
     Mutant("deadline before row", (3,), "The deadline is checked before the row is read.",
-           Protocol(on_do=_deadline_first), needs="step"),
+           Protocol(judge=_deadline_first), needs="step"),
     Mutant("expired not stored", (3,), "A command refused as expired leaves no row.",
-           Protocol(keeps_expired=False), needs="step"),
+           Protocol(writes=_no_expired), needs="step"),
     Mutant("late do carried out", (3,), "A command as old as what its participant has forgotten is carried out.",
-           Protocol(on_do=_late_do), ages=True),
+           Protocol(judge=_late_do), ages=True),
     Mutant("late undo finds nothing", (3,), "An undo as old as what was forgotten is told that nothing is there.",
-           Protocol(on_undo=_late_undo), needs="step", ages=True),
+           Protocol(judge=_late_undo), needs="step", ages=True),
     Mutant("undo carries its own deadline", (3,), "An undo carries the deadline of its own send, not the greatest.",
            swaps=mutated.undo_carries_its_own_deadline, needs="step"),
     Mutant("unsent attempts count", (4,), "A timer counts an attempt although its command has not left yet.",
@@ -137,7 +146,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("provider without key", (16,), "A provider is called again without an idempotency key.",
            Protocol(provider_keys=False), providers=True),
     Mutant("intent taken for nothing", (16,), "An undo that finds an intent answers that there is nothing to undo.",
-           Protocol(on_undo=_nothing_but_an_intent), needs="step", providers=True),
+           Protocol(judge=_nothing_but_an_intent), needs="step", providers=True),
     Mutant("skip without close", (17,), "A skipped step counts as done before its participant has closed it.",
            swaps=mutated.skip_without_close),
     Mutant("facts not numbered", (18,), "Facts are released without a number of their own.",

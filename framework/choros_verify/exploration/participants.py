@@ -1,11 +1,11 @@
-"""The participants of an exploration: the barrier's real decisions, on rows that are plain values.
+"""The participants of an exploration: the barrier's real verdicts, on real rows that are kept as plain values.
 
 A command meets every way in which it may end: carried out, refused, failed for now, too late; for a provider also
 failed with the effect there. A crash before a commit leaves nothing behind and is the same as a command that has not
 arrived yet, so it is no event; a crash after it is "the command comes again", which the moves add.
 
-One reduction: a stored OK or refusal is told as the answer to attempt 1. The machine reads the attempt of a failure
-only (semantics 8), so nothing is lost.
+Two reductions. A stored OK or refusal is told as the answer to attempt 1: the machine reads the attempt of a failure
+only (semantics 8), so nothing is lost. And no row says when it was written: rows are as old as their round.
 """
 
 from __future__ import annotations
@@ -13,19 +13,23 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
-from choros.messages import FORGOTTEN, Closed, Done, Failure, NothingToUndo
-from choros.runtime.host.verdicts import CarryOut, Forgotten, LeaveAlone, Refuse, Repeat, Settle, Shut
+from choros.errors import Refused
+from choros.messages import FORGOTTEN, Closed, Done, Failure, NothingToUndo, Reply
+from choros.runtime.participant.verdicts import CarryOut, Conclude, Matter, Repeat, Settle, TooOld, keys_of
 from choros.saga.machine.inputs import Answered
 from choros.saga.outline import Commanded
 from choros.saga.saga import Saga
 from choros.store.barrier import Row
 from choros.wire.command_key import CommandKey, Operation
-from choros_verify.exploration.books import IN_TIME, NOT_AFTER, TOO_LATE, Books, Effect, Ending, KeptRow
+from choros_verify.exploration.books import IN_TIME, NOT_AFTER, SHORT, TOO_LATE, Books, Ending
 from choros_verify.exploration.protocol import Protocol
 from choros_verify.exploration.wire import Ordered
 
 TRANSIENT = "ConnectionError"
 Outcomes = Literal["ok", "refused", "failed"]
+_MOMENTS = {"": (IN_TIME,), "ahead": (IN_TIME, TOO_LATE), "past": (TOO_LATE,), "short": (IN_TIME,)}
+_DEADLINES = {"": None, "ahead": NOT_AFTER, "past": NOT_AFTER, "short": SHORT}
+_SAID: dict[type[Reply], str] = {Closed: "closed", NothingToUndo: "nothing"}
 
 
 class Participants:
@@ -40,53 +44,80 @@ class Participants:
         self._replies = replies
         self._providers = providers
         self._refusals = refusals
+        self._kept: dict[str, Answered] = {}
+        """Answers by the text that stands for them in a row."""
 
     def carry_out(self, books: Books, ordered: Ordered) -> Sequence[Ending]:
         """Every way in which this command may end."""
-        operations = {"do": self._do, "undo": self._undo, "close": self._close}
-        return list(dict.fromkeys(operations[ordered.operation](books, ordered)))
+        moments = _MOMENTS[ordered.deadline] if ordered.operation == "do" else (IN_TIME,)
+        return list(dict.fromkeys(ending for came in moments for ending in self._judged(books, ordered, came)))
 
-    # --- do -----------------------------------------------------------------------------------------------------------
+    def _judged(self, books: Books, ordered: Ordered, came: float) -> Iterator[Ending]:
+        match self._protocol.judge(self._found(books, ordered, came)):
+            case TooOld():
+                yield Ending(books, self._reply(ordered, "failed", FORGOTTEN), "forgotten")
+            case Repeat(row):
+                yield Ending(books, self._kept[row.reply], "again")
+            case Settle(row):
+                yield from self._settled(books, ordered, CommandKey.parse(row.key).operation)
+            case CarryOut(row):
+                yield from self._handle(books, ordered, row)
+            case Conclude() as verdict:
+                yield from self._concluded(books, ordered, verdict)
 
-    def _do(self, books: Books, ordered: Ordered) -> Iterator[Ending]:
-        moments = {"": (IN_TIME,), "ahead": (IN_TIME, TOO_LATE), "past": (TOO_LATE,)}[ordered.deadline]
-        not_after = NOT_AFTER if ordered.deadline else None
-        for now in moments:
-            done = books.find(self._effect(ordered), "do")
-            match self._protocol.on_do(done and done.row(), not_after, now, behind=_behind(books, ordered)):
-                case Forgotten():
-                    yield self._forgotten(books, ordered)
-                case Repeat():
-                    yield self._again(books, ordered, done)
-                case Settle():
-                    yield from self._call(books, ordered)
-                case Refuse(code="expired"):
-                    yield self._expired(books, ordered)
-                case Refuse(code):
-                    yield Ending(books, self._reply(ordered, "refused", code), "cancelled")
-                case _:
-                    yield from self._handle(books, ordered)
+    def _found(self, books: Books, ordered: Ordered, came: float) -> Matter:
+        matter = self._matter(ordered)
+        rows = [books.find(key) for key in keys_of(matter.key, matter.of)]
+        done, undone, closed = (*rows, None, None)[:3]
+        return matter._replace(came=came, done=done, undone=undone, closed=closed, horizon=books.horizon)
 
-    def _forgotten(self, books: Books, ordered: Ordered) -> Ending:
-        return Ending(books, self._reply(ordered, "failed", FORGOTTEN), "forgotten")
+    def _matter(self, ordered: Ordered) -> Matter:
+        own = f"saga{ordered.attempt}" if self._protocol.key_per_attempt else "saga"
+        return Matter(
+            key=CommandKey(own, self._name(ordered), ordered.round, ordered.operation),
+            of=ordered.of or "do",
+            site="provider" if self._name(ordered) in self._providers else "here",
+            not_after=_DEADLINES[ordered.deadline],
+            began=ordered.round,
+        )
 
-    def _expired(self, books: Books, ordered: Ordered) -> Ending:
-        reply = self._reply(ordered, "refused", "expired")
-        if self._protocol.keeps_expired:
-            books = books.keep(KeptRow(self._effect(ordered), "do", "refused", reply))
-        return Ending(books._replace(refused=True), reply, "expired", late=True)
+    # --- what was decided ---------------------------------------------------------------------------------------------
 
-    def _again(self, books: Books, ordered: Ordered, kept: KeptRow | None) -> Ending:
-        if kept is None or kept.reply is None:
-            return Ending(books, self._reply(ordered, "refused", "cancelled"), "cancelled")
-        return Ending(books, kept.reply, "again")
+    def _concluded(self, books: Books, ordered: Ordered, verdict: Conclude) -> Iterator[Ending]:
+        body = verdict.reply
+        after, reply = self._written(books, ordered, verdict)
+        if isinstance(body, Row):
+            yield Ending(after, reply, "again")
+        elif isinstance(body, Refused):
+            late = body.code == "expired"
+            yield Ending(after._replace(refused=after.refused or late), reply, body.code, late=late)
+        else:
+            by_hand = isinstance(body, Closed) and ordered.of == "undo" and after.stands  # a person has undone it
+            yield Ending(after.undo() if by_hand else after, reply, _SAID[type(body)])
+            if isinstance(body, Closed):
+                yield Ending(books, self._reply(ordered, "failed", TRANSIENT), "failed")
+
+    def _written(self, books: Books, ordered: Ordered, verdict: Conclude) -> tuple[Books, Answered]:
+        """As the barrier's rows say it, but for what a mutant does not write."""
+        reply = self._answer(ordered, verdict.reply)
+        self._kept[text := repr(reply)] = reply
+        for row in (*verdict.others, verdict.row.keeping(text)):
+            books = books.keep(row) if self._protocol.writes(row) else books
+        return books, reply
+
+    def _answer(self, ordered: Ordered, body: Reply | Refused | Row) -> Answered:
+        if isinstance(body, Row):
+            return self._kept[body.reply]
+        if isinstance(body, Refused):
+            return self._reply(ordered, "refused", body.code)
+        return self._reply(ordered, "ok", nothing=isinstance(body, NothingToUndo))
 
     # --- a handler ----------------------------------------------------------------------------------------------------
 
-    def _handle(self, books: Books, ordered: Ordered) -> Iterator[Ending]:
+    def _handle(self, books: Books, ordered: Ordered, row: Row | None) -> Iterator[Ending]:
         """The handler runs: in the transaction of the row, or behind an intent."""
-        if self._name(ordered) in self._providers:
-            intent = books.keep(KeptRow(self._effect(ordered), ordered.operation, "intent"))
+        if row is not None and row.state == "intent":
+            intent = books.keep(row)
             yield Ending(intent, None, "intent", crash=True)
             yield from self._call(intent, ordered)
             return
@@ -96,17 +127,15 @@ class Participants:
         yield from self._refused(books, ordered)
 
     def _answered(self, books: Books, ordered: Ordered) -> Ending:
-        reply = self._reply(ordered, "ok")
-        kept = KeptRow(self._effect(ordered), ordered.operation, "ok", reply)
-        return Ending(books.keep(kept), reply, "done" if ordered.operation == "do" else "undone")
+        after, reply = self._written(books, ordered, self._protocol.concluded(self._matter(ordered), Done()))
+        return Ending(after, reply, "done" if ordered.operation == "do" else "undone")
 
     def _refused(self, books: Books, ordered: Ordered) -> Iterator[Ending]:
         """What the command declares that it may refuse; one code stands for all unless told otherwise."""
         codes = self._leaf(ordered).command.refusals if ordered.operation == "do" else ()
         for code in codes[: self._refusals or None]:
-            reply, after = self._reply(ordered, "refused", code), books
-            if self._protocol.keeps_refusals:
-                after = books.keep(KeptRow(self._effect(ordered), "do", "refused", reply))
+            verdict = self._protocol.concluded(self._matter(ordered), Refused(code))
+            after, reply = self._written(books, ordered, verdict)
             yield Ending(after._replace(refused=True), reply, "refused")
 
     def _call(self, books: Books, ordered: Ordered) -> Iterator[Ending]:
@@ -125,7 +154,10 @@ class Participants:
 
     def _settled(self, books: Books, ordered: Ordered, first: Operation) -> Iterator[Ending]:
         """Another command's intent is settled first; then this command finds a clean row."""
-        for outcome in self._call(books, ordered._replace(operation=first, deadline="")):
+        if first == ordered.operation:
+            yield from self._call(books, ordered)
+            return
+        for outcome in self._call(books, ordered._replace(operation=first, of="")):
             if outcome.crash:
                 yield outcome
             elif outcome.said.startswith("failed"):
@@ -133,57 +165,6 @@ class Participants:
             else:
                 for end in self.carry_out(outcome.books, ordered):
                     yield end._replace(said=f"settled {end.said}")
-
-    # --- undo, close --------------------------------------------------------------------------------------------------
-
-    def _undo(self, books: Books, ordered: Ordered) -> Iterator[Ending]:
-        effect = self._effect(ordered)
-        done, undone = books.find(effect, "do"), books.find(effect, "undo")
-        match self._protocol.on_undo(done and done.row(), undone and undone.row(), behind=_behind(books, ordered)):
-            case Forgotten():
-                yield self._forgotten(books, ordered)
-            case Repeat():
-                yield self._again(books, ordered, undone)
-            case Settle(row):
-                yield from self._call(books, ordered) if row.key == "undo" else self._settled(books, ordered, "do")
-            case LeaveAlone():
-                reply = self._reply(ordered, "ok", nothing=True)
-                kept = (undone or KeptRow(effect, "undo", "ok"))._replace(reply=reply)
-                yield Ending(self._bury(books, ordered).keep(kept), reply, "nothing")
-            case CarryOut():
-                yield from self._handle(books, ordered)
-
-    def _bury(self, books: Books, ordered: Ordered) -> Books:
-        effect = self._effect(ordered)
-        if not self._protocol.buries or books.find(effect, "do"):
-            return books
-        return books.keep(KeptRow(effect, "do", "tombstone", until="short" if ordered.deadline == "short" else "ahead"))
-
-    def _close(self, books: Books, ordered: Ordered) -> Iterator[Ending]:
-        effect, of = self._effect(ordered), ordered.of or "do"
-        done, undone, closed = books.find(effect, "do"), books.find(effect, "undo"), books.find(effect, "close", of)
-        rows = [kept and kept.row() for kept in (done, undone, closed)]
-        match self._protocol.on_close(*rows, of, behind=_behind(books, ordered)):
-            case Forgotten():
-                yield self._forgotten(books, ordered)
-            case Repeat(row):
-                found = closed if row.key == "close" else books.find(effect, _operation(row))
-                after = books.keep(KeptRow(effect, "close", "ok", found and found.reply, of=of))
-                yield self._again(after, ordered, found)
-            case Settle(row):
-                yield from self._settled(books, ordered, _operation(row))
-            case Shut():
-                yield from self._shut(books, ordered, of)
-
-    def _shut(self, books: Books, ordered: Ordered, of: Literal["do", "undo"]) -> Iterator[Ending]:
-        """A person who closes an undo has undone the effect by hand."""
-        effect, reply = self._effect(ordered), self._reply(ordered, "ok")
-        after = self._bury(books, ordered).keep(KeptRow(effect, "close", "ok", reply, of=of))
-        if of == "undo":
-            after = after.keep(KeptRow(effect, "undo", "tombstone"))
-            after = after.undo() if after.stands else after
-        yield Ending(after, reply, "closed")
-        yield Ending(books, self._reply(ordered, "failed", TRANSIENT), "failed")
 
     # --- what they are made of ----------------------------------------------------------------------------------------
 
@@ -194,9 +175,6 @@ class Participants:
         leaf = self._leaves[ordered.step]
         assert leaf is not None
         return leaf
-
-    def _effect(self, ordered: Ordered) -> Effect:
-        return Effect(ordered.round, ordered.attempt if self._protocol.key_per_attempt else 0)
 
     def _reply(self, ordered: Ordered, outcome: Outcomes, code: str = "", *, nothing: bool = False) -> Answered:
         key = CommandKey("saga", self._name(ordered), ordered.round, ordered.operation)
@@ -209,13 +187,3 @@ class Participants:
         if ordered.operation == "do":
             return self._replies[self._leaf(ordered).reply_type.type_name]
         return (Closed() if ordered.operation == "close" else NothingToUndo() if nothing else Done()).to_json()
-
-
-def _behind(books: Books, ordered: Ordered) -> bool:
-    return ordered.round <= books.horizon
-
-
-def _operation(row: Row) -> Operation:
-    """A row's key is its operation here (`Kept.row`)."""
-    operations: dict[str, Operation] = {"do": "do", "undo": "undo", "close": "close"}
-    return operations[row.key]

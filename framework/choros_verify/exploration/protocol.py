@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
-from choros.runtime.host import verdicts as barrier
+from choros.errors import Refused
+from choros.messages import Reply
+from choros.runtime.participant import verdicts
+from choros.runtime.participant.verdicts import Conclude, Matter, Verdict
 from choros.saga.machine import machine
 from choros.saga.machine.inputs import Decision
+from choros.store.barrier import Row
 
 Begin = Callable[..., Decision]
 Decide = Callable[..., Decision]
@@ -20,9 +23,10 @@ class Protocol:
 
     begin: Begin = machine.begin
     decide: Decide = machine.decide
-    on_do: Callable[..., Any] = barrier.on_do
-    on_undo: Callable[..., Any] = barrier.on_undo
-    on_close: Callable[..., Any] = barrier.on_close
+    judge: Callable[[Matter], Verdict] = verdicts.judge
+    concluded: Callable[[Matter, Reply | Refused], Conclude] = verdicts.concluded
+    writes: Callable[[Row], bool] = lambda row: True
+    """Whether a row of a verdict is written."""
     outbox: bool = True
     """What a commit is to send is stored with it, and so is its timer."""
     commits_first: bool = True
@@ -31,12 +35,6 @@ class Protocol:
     """Inputs of one saga that wait together make one transition."""
     key_per_attempt: bool = False
     """The command key is another one on each attempt."""
-    buries: bool = True
-    """An undo that finds nothing leaves a tombstone."""
-    keeps_refusals: bool = True
-    """A refusal is stored as the command's answer."""
-    keeps_expired: bool = True
-    """So is the refusal of a command that came past its deadline."""
     rows_expire: bool = False
     """The barrier's rows vanish after a while, whatever is still on its way."""
     provider_keys: bool = True

@@ -27,19 +27,6 @@ class Answer:
     repeated: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Unsettled:
-    """An intent: a provider may have been called (or, if the row is fresh, is now to be called for the first time)."""
-
-    row: Row
-    fresh: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Outside:
-    """Nothing stands in the way, and the handler takes no transaction: it runs before one is opened again."""
-
-
 class ReplyTooLarge(Exception):
     """A reply that no broker would take: a bug of its handler, so the command fails and leaves no effect."""
 

@@ -20,7 +20,7 @@ from choros.runtime.host.retention import SWEEP_SECONDS, Ages, keep_forgetting
 from choros.runtime.host.slots import Calls
 from choros.runtime.host.under_way import UnderWay
 from choros.runtime.participant.answers import Answer, addressed, answer, failure
-from choros.runtime.participant.barrier import Barrier, may_refuse
+from choros.runtime.participant.execution import Execution, may_refuse
 from choros.runtime.participant.operations import NO_SAGAS, check_operation
 from choros.runtime.participant.passing_on import PassingOn
 from choros.runtime.participant.reply_outbox import Outgoing, ReplyOutbox
@@ -77,8 +77,8 @@ class Participant:
         self._every = scan_every, prune_every
         self._ages: Ages = ages or {"commands": settings.seconds("forget_after")}
         source = f"/{namespace}/{service.name}"
-        self._barrier = Barrier(source, clock=clock, clock_skew=clock_skew, calls=self.calls)
-        self._settling = Settling(service, self._barrier, database, Jobs(database))
+        self._execution = Execution(source, clock=clock, clock_skew=clock_skew, calls=self.calls)
+        self._settling = Settling(service, self._execution, database, Jobs(database))
         self._replies = ReplyOutbox(transport, database, self.counts, self._names.replies_of(service.name))
         self._effects = Effects()
         self._under_way = UnderWay()
@@ -204,7 +204,7 @@ class Participant:
         error = plainly(result)
         self._say_why(received, error)
         body = failure(received.envelope, error)
-        return Answer(answer(received.envelope, self._barrier.source, self._clock(), body, "failed"))
+        return Answer(answer(received.envelope, self._execution.source, self._clock(), body, "failed"))
 
     def _count(self, received: Received, result: Answer) -> None:
         reply = result.reply

@@ -8,14 +8,13 @@ from __future__ import annotations
 import contextlib
 from functools import partial
 
-from choros.app.service import Handler, Service
-from choros.errors import Refused, StoreUnreachable
-from choros.messages import Reply
+from choros.app.service import Service
+from choros.errors import StoreUnreachable
 from choros.runtime.host.admission import Received, understood
 from choros.runtime.host.jobs import Jobs
-from choros.runtime.host.verdicts import BrokenBarrier
-from choros.runtime.participant.answers import Answer, Outside, Unsettled, kept
-from choros.runtime.participant.barrier import Barrier, may_refuse
+from choros.runtime.participant.answers import Answer, kept
+from choros.runtime.participant.execution import Execution
+from choros.runtime.participant.verdicts import BrokenBarrier, CarryOut, Settle
 from choros.store.barrier import Database, JobResult, Ok, Raised
 
 _MOST_INTENTS = 4
@@ -25,9 +24,9 @@ _MOST_INTENTS = 4
 class Settling:
     """Brings commands that met an intent to their answer. The caller holds the effect."""
 
-    def __init__(self, service: Service, barrier: Barrier, database: Database, jobs: Jobs) -> None:
+    def __init__(self, service: Service, execution: Execution, database: Database, jobs: Jobs) -> None:
         self._service = service
-        self._barrier = barrier
+        self._execution = execution
         self._database = database
         self._jobs = jobs
 
@@ -44,48 +43,28 @@ class Settling:
 
     async def _once(self, received: Received) -> JobResult[Answer] | None:
         """What it came to; None where it has to be looked at again."""
-        found = await self._jobs.insist(self._barrier.job(received))
+        found = await self._jobs.insist(self._execution.job(received))
         if not isinstance(found, Ok):
             return found
         match found.value:
             case Answer() as answer:
                 return Ok(answer)
-            case Outside():
-                received.outcome = await self._outcome(received, received.handler, fresh=True)
+            case CarryOut():
+                received.outcome = await self._execution.outcome(received)
                 return None
-            case Unsettled() as intent:
+            case Settle() as intent:
                 settled = await self._settle(received, intent)
                 other = isinstance(settled, Ok) and settled.value.reply.key != received.envelope.key
                 return None if other else settled
 
-    async def _settle(self, received: Received, intent: Unsettled) -> JobResult[Answer]:
+    async def _settle(self, received: Received, intent: Settle) -> JobResult[Answer]:
         command = received
         if intent.fresh:
             with contextlib.suppress(StoreUnreachable):  # what an intent keeps is the command, not a reply to send
                 await self._database.mark_sent([intent.row.key])
         elif intent.row.key != received.envelope.key:  # else this attempt asks the same, with a later deadline
             command = understood(kept(intent.row, "command"), self._service)
-        outcome = await self._outcome(command, _provider(command), intent.fresh)
-        return await self._jobs.insist(partial(self._barrier.finish, command, outcome))
-
-    async def _outcome(self, command: Received, handler: Handler | None, fresh: bool) -> Reply | Refused:
-        assert handler is not None
-        try:
-            if handler.ask is not None and not fresh:
-                known = await self._barrier.call(command, handler.ask, None)
-                if known is not None:
-                    return known
-            reply = await self._barrier.call(command, handler, None)
-        except Refused as refused:
-            if may_refuse(command, refused):
-                return refused
-            raise
-        assert reply is not None
-        return reply
-
-
-def _provider(command: Received) -> Handler:
-    """The handler; one that has since become transactional cannot say what its predecessor did."""
-    if command.handler is None or not command.handler.provider:
-        raise BrokenBarrier
-    return command.handler
+        if not command.provided:  # one that has since become transactional cannot say what its predecessor did
+            raise BrokenBarrier
+        outcome = await self._execution.outcome(command, ask=not intent.fresh)
+        return await self._jobs.insist(partial(self._execution.finish, command, outcome))

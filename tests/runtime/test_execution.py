@@ -14,9 +14,9 @@ from choros.app.settings import Settings
 from choros.errors import Refused, StoreUnreachable
 from choros.runtime.host.admission import understood
 from choros.runtime.host.slots import Calls
-from choros.runtime.host.verdicts import REFUSAL_MARGIN
-from choros.runtime.participant.answers import Answer, Unsettled
-from choros.runtime.participant.barrier import Barrier, WrongReply, may_refuse
+from choros.runtime.participant.answers import Answer
+from choros.runtime.participant.execution import Execution, WrongReply, may_refuse
+from choros.runtime.participant.verdicts import REFUSAL_MARGIN, Settle
 from choros.store.barrier import Ok, Row, Transaction, value_of
 from choros.store.memory.barrier import MemoryDatabase, MemoryTransaction
 from choros.wire.envelope import Envelope
@@ -35,7 +35,7 @@ class Desk:
         self.database = MemoryDatabase()
         self.calls: list[str] = []
         self.service = make_service(self.calls)
-        self.barrier = Barrier(
+        self.execution = Execution(
             "/shop/payment",
             clock=lambda: self.now,
             clock_skew=SKEW,
@@ -43,7 +43,7 @@ class Desk:
         )
 
     async def result(self, envelope: Envelope) -> Any:
-        (result,) = await self.database.run([self.barrier.job(understood(envelope, self.service))])
+        (result,) = await self.database.run([self.execution.job(understood(envelope, self.service))])
         return came_to(result)
 
     async def answered(self, envelope: Envelope) -> Answer:
@@ -204,10 +204,10 @@ async def test_an_intent_keeps_its_command(desk: Desk) -> None:
 
     desk.service, sent = service, pay()
     fresh = await desk.result(sent)
-    assert isinstance(fresh, Unsettled)
+    assert isinstance(fresh, Settle)
     assert (fresh.fresh, fresh.row) == (True, Row(key=DO, state="intent", reply=sent.dumps(), since=NOW))
     again = await desk.result(sent)
-    assert isinstance(again, Unsettled)
+    assert isinstance(again, Settle)
     assert (again.fresh, again.row) == (False, fresh.row)
 
 
@@ -216,7 +216,7 @@ async def test_an_answer_that_somebody_else_put_there_first_wins(desk: Desk) -> 
     first = await desk.answered(pay())
 
     async def finish(transaction: Transaction) -> Answer:
-        return await desk.barrier.finish(received, Refused("card_declined"), transaction)
+        return await desk.execution.finish(received, Refused("card_declined"), transaction)
 
     answer = value_of(*await desk.database.run([finish]))
     assert answer.reply == first.reply

@@ -1,0 +1,170 @@
+"""Carrying a command out: its rows are read, judged, and written with effect and reply in one local transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from functools import partial
+
+from choros.app.service import Handler
+from choros.errors import ChorosError, Refused
+from choros.messages import Close, Reply
+from choros.runtime.host.admission import Received
+from choros.runtime.host.slots import Calls
+from choros.runtime.participant.answers import Answer, ForgottenEffect, answer, kept, refusal, stored
+from choros.runtime.participant.verdicts import (
+    CarryOut,
+    Conclude,
+    EffectSite,
+    Matter,
+    Repeat,
+    Settle,
+    Target,
+    TooOld,
+    concluded,
+    judge,
+    keys_of,
+    on_result,
+)
+from choros.store.barrier import NEVER, Job, Row, Transaction
+from choros.wire.envelope import Envelope
+
+
+class WrongReply(ChorosError):
+    """A handler returned something that is not its command's reply: a bug."""
+
+
+class Execution:
+    """What one command does in its transaction; nothing here touches anything but that."""
+
+    def __init__(self, source: str, *, clock: Callable[[], float], clock_skew: float, calls: Calls) -> None:
+        self.source = source
+        self.clock = clock
+        self._skew = clock_skew
+        self._calls = calls
+
+    def job(self, received: Received) -> Job[Answer | Settle | CarryOut]:
+        """The command as a job for `Database.run`: it comes to an answer, or to what has to be done outside of it."""
+        return partial(self._run, received)
+
+    async def _run(self, received: Received, transaction: Transaction) -> Answer | Settle | CarryOut:
+        match judge(await self._found(received, transaction)):
+            case TooOld():
+                raise ForgottenEffect
+            case CarryOut(row):
+                return await self._carry_out(received, row, transaction)
+            case Settle() as verdict:
+                return verdict
+            case Repeat() | Conclude() as verdict:
+                return await self._give(received, verdict, transaction)
+
+    async def _found(self, received: Received, transaction: Transaction) -> Matter:
+        rows = [await transaction.read_row(key) for key in keys_of(received.key, _closes(received))]
+        horizon = NEVER if received.envelope.began is None else await transaction.horizon("commands")
+        return self._matter(received, rows, horizon)
+
+    def _matter(self, received: Received, rows: Sequence[Row | None] = (), horizon: float = NEVER) -> Matter:
+        command, handler, now = received.envelope, received.handler, self.clock()
+        done, undone, closed = (*rows, None, None, None)[:3]
+        return Matter(
+            key=received.key,
+            of=_closes(received),
+            site="here" if handler is None else _site(handler),
+            not_after=command.not_after,
+            began=command.began,
+            skew=self._skew,
+            now=now,
+            came=now if received.begun is None else received.begun,
+            done=done,
+            undone=undone,
+            closed=closed,
+            horizon=horizon,
+        )
+
+    async def _carry_out(
+        self, received: Received, row: Row | None, transaction: Transaction
+    ) -> Answer | Settle | CarryOut:
+        if row is None:
+            return await self._outside(received, transaction)
+        if row.state == "intent":  # it keeps the command, so that whoever finds it can ask the provider the same
+            intent = row.keeping(received.envelope.dumps())
+            await transaction.write_row(intent)
+            return Settle(intent, fresh=True)
+        # First of all: whoever comes second, in whatever process, meets this row.
+        await transaction.write_row(row)
+        return await self._write(received, await self.outcome(received, transaction), transaction)
+
+    async def _outside(self, received: Received, transaction: Transaction) -> Answer | CarryOut:
+        """Look first, write down afterwards: in between, its handler keeps nobody from the database."""
+        if received.outcome is not None:
+            return await self._write(received, received.outcome, transaction)
+        received.begun = self.clock()
+        return CarryOut()
+
+    async def finish(self, received: Received, outcome: Reply | Refused, transaction: Transaction) -> Answer:
+        """Put a provider's answer into the row of its intent."""
+        row = await transaction.read_row(received.envelope.key)
+        verdict = on_result(self._matter(received), row, outcome)
+        return await self._give(received, verdict, transaction)
+
+    async def _write(self, received: Received, outcome: Reply | Refused, transaction: Transaction) -> Answer:
+        return await self._give(received, concluded(self._matter(received), outcome), transaction)
+
+    async def _give(self, received: Received, verdict: Repeat | Conclude, transaction: Transaction) -> Answer:
+        """The answer, once it is written."""
+        if isinstance(verdict, Repeat):
+            return stored(verdict.row)
+        reply = self._reply(received.envelope, verdict.reply)
+        for row in (*verdict.others, verdict.row.keeping(reply.dumps())):
+            await transaction.write_row(row)
+        copied = (verdict.reply.key,) if isinstance(verdict.reply, Row) else ()
+        return Answer(reply, (verdict.row.key, *copied))
+
+    def _reply(self, command: Envelope, body: Reply | Refused | Row) -> Envelope:
+        if isinstance(body, Row):
+            return kept(body)
+        if isinstance(body, Refused):
+            no = refusal(command, body.code, body.detail)
+            return answer(command, self.source, self.clock(), no, "refused")
+        return answer(command, self.source, self.clock(), body)
+
+    # --- its handler ---
+
+    async def outcome(
+        self, received: Received, transaction: Transaction | None = None, *, ask: bool = False
+    ) -> Reply | Refused:
+        """What its handler comes to, or a provider's `ask` that knows; raises all that is no declared refusal."""
+        handler = received.handler
+        assert handler is not None
+        try:
+            async with transaction.savepoint() if transaction else nullcontext():
+                reply = await self._call(received, handler.ask, None) if ask and handler.ask else None
+                if reply is None:
+                    reply = await self._call(received, handler, transaction)
+        except Refused as refused:
+            if not may_refuse(received, refused):
+                raise
+            return refused
+        assert reply is not None
+        return reply
+
+    async def _call(self, received: Received, handler: Handler, transaction: Transaction | None) -> Reply | None:
+        """Run a handler; None only where that is an answer (of an `ask`)."""
+        reply = await self._calls.call(handler, received.envelope, received.message, transaction)
+        asked, wanted = handler is not received.handler, type(received.message).reply_type
+        if type(reply) is wanted or (asked and reply is None):
+            return reply
+        raise WrongReply(f"{handler.function.__name__} returned {type(reply).__name__}, not {wanted.__name__}.")
+
+
+def _closes(received: Received) -> Target:
+    return received.message.of if isinstance(received.message, Close) else "do"
+
+
+def _site(handler: Handler) -> EffectSite:
+    return "provider" if handler.provider else "outside" if handler.transaction is None else "here"
+
+
+def may_refuse(received: Received, refused: Refused) -> bool:
+    """Whether the command declares this refusal; an undo is never refused."""
+    return received.key.operation == "do" and refused.code in received.message.refusals
