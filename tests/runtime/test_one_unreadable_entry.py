@@ -107,8 +107,8 @@ async def test_the_others_leave_and_its_own_timer_sends_anew(way: str) -> None:
     (sick,) = await begun(store, ["o3"])
     rows = store._rows.outbox
     for pair, waiting in list(rows.items()):
-        whole = replace(waiting.entry, message=None)
-        rows[pair] = replace(waiting, entry=spoilt(whole, way) if pair[0] == sick else whole)
+        whole = replace(waiting.message, message=None)
+        rows[pair] = replace(waiting, message=spoilt(whole, way) if pair[0] == sick else whole)
     (poison,) = [pair for pair in rows if pair[0] == sick]
     with capture_logs() as logs:
         async with at_work(store, MemoryBroker()) as (client, orchestrator):

@@ -93,9 +93,9 @@ class Unsent:
     envelope: str
     """The envelope as `Envelope.dumps` wrote it."""
     saga_id: str = ""
-    """Filled in by the store when it hands the entry out."""
+    """Filled in by the store when it hands the message out."""
     message: Envelope | None = field(default=None, compare=False, repr=False)
-    """The same envelope, unwritten: only until the entry has been through a store."""
+    """The same envelope, unwritten: only until that has been through a store."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ class Transition:
     """The transition id that it was decided on; empty for a creation. Compare-and-set is on (version, previous)."""
     outbox: tuple[Unsent, ...] = ()
     sent: tuple[str, ...] = ()
-    """Ids of entries known to be confirmed: they leave the outbox with this commit."""
+    """Ids of messages known to be confirmed: they leave the outbox with this commit."""
     history: str = ""
     """What happened, as a JSON array, kept under (saga_id, version) as long as the record; empty for nothing."""
     entries: Mapping[str, str] = field(default_factory=dict)
@@ -253,13 +253,13 @@ class Store(Protocol):
         ...
 
     async def mark_sent(self, sent: Sequence[tuple[str, str]]) -> None:
-        """Take (saga_id, entry id) pairs out of their outboxes. Never changes a record's version.
+        """Take messages, as pairs of saga and id, out of their outboxes. Never changes a record's version.
 
         Other processes may see it late, and a crash may undo it: a message sent twice does no harm."""
         ...
 
     async def unsent(self, channel: Channel, before: float, limit: int) -> Sequence[Unsent]:
-        """Outbox entries of this channel committed before that moment, oldest first, and of one saga in the order
+        """What is unsent on this channel, committed before that moment, oldest first, and of one saga in the order
         in which they were committed. Of every saga version: to send what is committed nobody has to know it."""
         ...
 

@@ -37,9 +37,9 @@ from choros.store.schema import SCHEMA_VERSION, Upgraded
 
 @dataclass(slots=True)
 class _UnsentMessage:
-    """An entry in the outbox; the dictionary it lies in keeps the order of commits."""
+    """A message in the outbox; the dictionary it lies in keeps the order of commits."""
 
-    entry: Unsent
+    message: Unsent
     at: float
 
 
@@ -109,9 +109,9 @@ class MemoryStore:
         known = ChainMap(rows.records, rows.start_keys)
         found = {saga_id: known[saga_id] for saga_id in saga_ids if saga_id in known}
         unsent: dict[tuple[str, Channel], set[str]] = defaultdict(set)
-        for (saga_id, entry_id), waiting in rows.outbox.items():
+        for (saga_id, message_id), waiting in rows.outbox.items():
             if saga_id in found:
-                unsent[saga_id, waiting.entry.channel].add(entry_id)
+                unsent[saga_id, waiting.message.channel].add(message_id)
         return {
             saga_id: Loaded(
                 record,
@@ -136,10 +136,12 @@ class MemoryStore:
             return Committed.CONFLICT
         self._rows.records[record.saga_id] = record
         self._rows.claims.pop(record.saga_id, None)
-        self._forget((record.saga_id, entry_id) for entry_id in transition.sent)
-        for entry in transition.outbox:
-            waiting = _UnsentMessage(replace(entry, saga_id=record.saga_id), self._committed_at(record.saga_id, entry))
-            self._rows.outbox[record.saga_id, entry.id] = waiting
+        self._forget((record.saga_id, message_id) for message_id in transition.sent)
+        for message in transition.outbox:
+            waiting = _UnsentMessage(
+                replace(message, saga_id=record.saga_id), self._committed_at(record.saga_id, message)
+            )
+            self._rows.outbox[record.saga_id, message.id] = waiting
         for name, text in transition.entries.items():
             self._write_entry(record.saga_id, name, text)
         if transition.history:
@@ -153,13 +155,13 @@ class MemoryStore:
         if not text:
             del entries[name]
 
-    def _committed_at(self, saga_id: str, entry: Unsent) -> float:
+    def _committed_at(self, saga_id: str, message: Unsent) -> float:
         """Now; but whatever the clock does, no fact is taken for older than one of its saga that has not left."""
-        if entry.channel != "facts":
+        if message.channel != "facts":
             return self.now()
         rows = self._rows
         last = rows.outbox.get((saga_id, rows.last_fact.get(saga_id, "")))
-        rows.last_fact[saga_id] = entry.id
+        rows.last_fact[saga_id] = message.id
         return max(self.now(), last.at if last else 0.0)
 
     def _forget(self, sent: Iterable[tuple[str, str]]) -> None:
@@ -167,17 +169,17 @@ class MemoryStore:
             self._rows.outbox.pop(pair, None)
 
     async def mark_sent(self, sent: Sequence[tuple[str, str]]) -> None:
-        """Take entries out of their outboxes."""
+        """Take messages out of their outboxes."""
         await self._answering()
         self._forget(sent)
 
     async def unsent(self, channel: Channel, before: float, limit: int) -> Sequence[Unsent]:
-        """Outbox entries of this channel, oldest first."""
+        """What is unsent on this channel, oldest first."""
         rows = await self._answering()
         waiting = (
-            waiting.entry
+            waiting.message
             for waiting in rows.outbox.values()
-            if waiting.entry.channel == channel and waiting.at < before
+            if waiting.message.channel == channel and waiting.at < before
         )
         return list(islice(waiting, limit))
 

@@ -155,20 +155,20 @@ class RedisStore:
             2 * len(transition.entries),
             *sent,
             *(part for entry in transition.entries.items() for part in entry),
-            *(part for entry in outbox for part in (entry.channel, entry.id, entry.envelope)),
+            *(part for one in outbox for part in (one.channel, one.id, one.envelope)),
         )
 
     async def mark_sent(self, sent: Sequence[tuple[str, str]]) -> None:
-        """Take entries out of their outboxes."""
+        """Take messages out of their outboxes."""
         by_saga: dict[str, list[str]] = {}
-        for saga_id, entry_id in sent:
-            by_saga.setdefault(saga_id, []).append(entry_id)
+        for saga_id, message_id in sent:
+            by_saga.setdefault(saga_id, []).append(message_id)
         calls = [MARK_SENT.call([self._saga(saga_id)], self._prefix, saga_id, *ids) for saga_id, ids in by_saga.items()]
         if calls:
             await self._server.run(MARK_SENT, calls)
 
     async def unsent(self, channel: Channel, before: float, limit: int) -> Sequence[Unsent]:
-        """Outbox entries of this channel, oldest first."""
+        """What is unsent on this channel, oldest first."""
         until = f"({before * 1_000_000:.0f}"
         key = f"{self._prefix}unsent:{channel}"
         members = await self._server.ask("ZRANGEBYSCORE", key, "-inf", until, "LIMIT", 0, limit)
@@ -179,8 +179,8 @@ class RedisStore:
         if gone:  # sent in the meantime, or by an old process that looks elsewhere: those that stay fill every look
             await self._server.ask("ZREM", key, *gone)
         return [
-            Unsent(entry_id, channel, envelope, saga_id)
-            for (saga_id, entry_id), envelope in zip(pairs, envelopes, strict=True)
+            Unsent(message_id, channel, envelope, saga_id)
+            for (saga_id, message_id), envelope in zip(pairs, envelopes, strict=True)
             if envelope is not None
         ]
 

@@ -5,10 +5,10 @@ a namespace. Partitions, `{choros:17}`, can come later: only `due`, `unsent`, `f
 each of them.)
 
     saga:<id>                hash     version, transition, head and state (the record), kind, group, clock
-    outbox:<id>              hash     entry id -> envelope
+    outbox:<id>              hash     message id -> envelope
     history:<id>             list     "version at events"
     entries:<id>             hash     name -> text; what lies beside the record
-    unsent:<channel>         zset     saga id NUL entry id, by the microsecond of its commit
+    unsent:<channel>         zset     saga id NUL message id, by the microsecond of its commit
     due:<kind>               zset     saga id, by wake-up time, or till then claimed; kind = saga:version[:fingerprint]
     started:<group>          zset     saga id, by start; group = saga/status
     ended                    zset     saga id of a record that has ended, by its last change
@@ -101,9 +101,9 @@ for i, key in ipairs(KEYS) do
     if one.err or outbox.err or entries.err then one, outbox, entries = {'', '', '', ''}, {}, {} end
     if one[1] then
         one[5], one[6], one[7] = {}, {}, entries
-        for _, entry in ipairs(outbox) do
-            local command = redis.call('ZSCORE', unsent, id .. '\\0' .. entry)
-            table.insert(command and one[5] or one[6], entry)
+        for _, message in ipairs(outbox) do
+            local command = redis.call('ZSCORE', unsent, id .. '\\0' .. message)
+            table.insert(command and one[5] or one[6], message)
         end
         found[i] = one
     else

@@ -77,7 +77,7 @@ def write(connection: sqlite3.Connection, scope: str, transition: Transition, no
     record = transition.record
     if not _write_record(connection, scope, transition):
         return Committed.CONFLICT
-    delete_sent(connection, scope, ((record.saga_id, entry_id) for entry_id in transition.sent))
+    delete_sent(connection, scope, ((record.saga_id, message_id) for message_id in transition.sent))
     if transition.outbox:
         these = {"scope": scope, "saga_id": record.saga_id, "now": now}
         outbox = (these | {"id": e.id, "channel": e.channel, "envelope": e.envelope} for e in transition.outbox)
@@ -101,7 +101,7 @@ def _write_record(connection: sqlite3.Connection, scope: str, transition: Transi
 
 
 def delete_sent(connection: sqlite3.Connection, scope: str, sent: Iterable[tuple[str, str]]) -> None:
-    """Take entries out of the outbox."""
+    """Take messages out of the outbox."""
     connection.executemany(_SENT, ((scope, *pair) for pair in sent))
 
 
@@ -135,8 +135,8 @@ def load(
     finally:
         connection.execute("COMMIT")
     unsent: dict[tuple[str, Channel], set[str]] = defaultdict(set)
-    for saga_id, channel, entry_id in outbox:
-        unsent[saga_id, channel].add(entry_id)
+    for saga_id, channel, message_id in outbox:
+        unsent[saga_id, channel].add(message_id)
     left = {key[0]: Loaded(left_of(*key)) for key in keys}
     return left | {row[0]: _to_loaded(to_record(row), unsent, beside.get(row[0], {})) for row in rows}
 

@@ -149,15 +149,15 @@ class SqliteStore:
         return await self._open.writer.commit(batch)
 
     async def mark_sent(self, sent: Sequence[tuple[str, str]]) -> None:
-        """Take entries out of their outboxes: at once for this object, on disk with the next commit or soon."""
+        """Take messages out of their outboxes: at once for this object, on disk with the next commit or soon."""
         self._open.writer.mark_sent(sent)
 
     async def unsent(self, channel: Channel, before: float, limit: int) -> Sequence[Unsent]:
-        """Outbox entries of this channel, oldest first."""
+        """What is unsent on this channel, oldest first."""
         marks = self._open.writer.marks()
         wanted = limit + len(marks)
-        entries = await self._read(lambda connection: rows.unsent(connection, self._scope, channel, before, wanted))
-        return [entry for entry in entries if (entry.saga_id, entry.id) not in marks][:limit]
+        found = await self._read(lambda connection: rows.unsent(connection, self._scope, channel, before, wanted))
+        return [one for one in found if (one.saga_id, one.id) not in marks][:limit]
 
     async def due(
         self,

@@ -23,7 +23,7 @@ from choros.telemetry.logs import get_logger
 log = get_logger(__name__)
 
 FLUSH_SECONDS = 0.05
-"""How long marks of sent entries may wait for a commit to ride with."""
+"""How long marks of sent messages may wait for a commit to ride with."""
 Sent = frozenset[tuple[str, str]]
 T = TypeVar("T")
 
