@@ -19,7 +19,7 @@ from choros.saga.machine.turn import Turn
 from choros.saga.machine.walk import SagaWalk
 from choros.store.barrier import NEVER, Row
 from choros.store.memory.sagas import MemoryStore
-from choros.store.sagas import NOTHING, Committed, EntryNames, Known, Loaded, Transition, Unsent
+from choros.store.sagas import NOTHING, Committed, EntryNames, KnownKinds, Loaded, Transition, Unsent
 from choros.transport.port import Published
 from choros.wire.command_key import Operation
 from choros_verify.exploration.mutated import always_awaited, undo_what_is_known, undo_without_waiting
@@ -58,12 +58,12 @@ def _last(record: Any) -> str:
 
 
 class OneTimerTooMany(MemoryStore):
-    async def due(self, now: float, known: Known, limit: int, **more: Any) -> Sequence[str]:
+    async def due(self, now: float, known: KnownKinds, limit: int, **more: Any) -> Sequence[str]:
         return await super().due(now + 20, known, limit, **more)
 
 
 class ClaimsNothing(MemoryStore):
-    async def due(self, now: float, known: Known, limit: int, **more: Any) -> Sequence[str]:
+    async def due(self, now: float, known: KnownKinds, limit: int, **more: Any) -> Sequence[str]:
         return await super().due(now, known, limit, **{**more, "claim_until": None})
 
 

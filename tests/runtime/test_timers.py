@@ -26,7 +26,7 @@ from choros.saga.policy import RetryPolicy
 from choros.saga.saga import Saga
 from choros.sources import Source, source
 from choros.store.memory.sagas import MemoryStore
-from choros.store.sagas import Committed, Known, Transition
+from choros.store.sagas import Committed, KnownKinds, Transition
 from choros_verify.simulation.loop import SimLoop
 from tests.captured import capture_logs
 from tests.runtime.stage import Stage, by_place, make_app, reply_to, staged
@@ -105,7 +105,7 @@ class Watched(MemoryStore):
         self.asked["mark_sent"] += 1
         await super().mark_sent(sent)
 
-    async def due(self, now: float, known: Known, limit: int, **more: Any) -> Sequence[str]:
+    async def due(self, now: float, known: KnownKinds, limit: int, **more: Any) -> Sequence[str]:
         self.asked["due"] += 1
         return await super().due(now, known, limit, **more)
 

@@ -31,7 +31,7 @@ class Kind:
     """Of the declaration, as a hash; on a record empty where it was written before there were any."""
 
 
-Known = Collection[Kind]
+KnownKinds = Collection[Kind]
 """The declarations that a worker has. Its timers are those of records with the same fingerprint, or with none."""
 
 EntryNames = Mapping[str, Collection[str] | None]
@@ -116,7 +116,7 @@ class Transition:
     """
 
 
-def handed_out(known: Known) -> Collection[Kind]:
+def handed_out(known: KnownKinds) -> Collection[Kind]:
     """The kinds of records whose timers a worker is handed: its own, and those of old records of the same versions."""
     return {*known, *(Kind(kind.saga, kind.version) for kind in known)}
 
@@ -266,7 +266,7 @@ class Store(Protocol):
     async def due(
         self,
         now: float,
-        known: Known,
+        known: KnownKinds,
         limit: int,
         *,
         claim_until: float | None = None,
@@ -284,7 +284,7 @@ class Store(Protocol):
         """Set timers that are still claimed so."""
         ...
 
-    async def next_due(self, known: Known) -> float | None:
+    async def next_due(self, known: KnownKinds) -> float | None:
         """When the next timer is due that this worker may be handed; None where none is set."""
         ...
 

@@ -12,7 +12,7 @@ from choros.runtime.orchestrator.recognition import recognise
 from choros.saga.difference import difference
 from choros.saga.machine.instance import TERMINAL
 from choros.saga.saga import Sagas
-from choros.store.sagas import LIVE, HistoryRow, Kind, Known, Record, Store, handed_out
+from choros.store.sagas import LIVE, HistoryRow, Kind, KnownKinds, Record, Store, handed_out
 from choros.telemetry.logs import get_logger
 
 log = get_logger("choros.orchestrator")
@@ -79,7 +79,7 @@ async def whys_stuck(sagas: Sagas, store: Store, records: Iterable[Record]) -> M
 class Watch:
     """Counts the live instances that this worker leaves alone, and says so where that changes."""
 
-    def __init__(self, sagas: Sagas, known: Known, store: Store) -> None:
+    def __init__(self, sagas: Sagas, known: KnownKinds, store: Store) -> None:
         self._sagas = sagas
         self._known = handed_out(known)
         self._store = store

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Sequence
 
 from choros.errors import StoreUnreachable
 from choros.runtime.orchestrator.bell import Bell
-from choros.store.sagas import Known, PutOff, Store
+from choros.store.sagas import KnownKinds, PutOff, Store
 
 CLAIM_SECONDS = 5.0
 """What a crash costs the timers that were claimed; and whoever needs longer for what he has claimed meets others."""
@@ -59,7 +59,7 @@ class Timers:
         failing = len(self._failing)
         return [f"Sagas that are due and cannot be decided: {failing}. The log names them."] if failing else ()
 
-    async def run(self, known: Known, every: float) -> None:
+    async def run(self, known: KnownKinds, every: float) -> None:
         """Look for what is due until cancelled: now and then, when the next is due, and when more can be taken."""
         wait = every
         while True:
@@ -68,7 +68,7 @@ class Timers:
             with contextlib.suppress(StoreUnreachable):  # whoever decides says so, and this comes round again
                 wait = min(every, max(NOT_BEFORE, await self.look(known)))
 
-    async def look(self, known: Known) -> float:
+    async def look(self, known: KnownKinds) -> float:
         """Claim what is due, as much as there is room for; says in how many seconds the next one is."""
         self._forget_the_past()
         now, room = self._store.now(), IN_HAND - len(self._claims)

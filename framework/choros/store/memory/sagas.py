@@ -22,7 +22,7 @@ from choros.store.sagas import (
     Forgotten,
     HistoryRow,
     Kind,
-    Known,
+    KnownKinds,
     Loaded,
     Page,
     PutOff,
@@ -186,7 +186,7 @@ class MemoryStore:
     async def due(
         self,
         now: float,
-        known: Known,
+        known: KnownKinds,
         limit: int,
         *,
         claim_until: float | None = None,
@@ -200,7 +200,7 @@ class MemoryStore:
             self._rows.claims.update(dict.fromkeys(found, claim_until))
         return found
 
-    def _timers(self, known: Known) -> Iterator[tuple[float, str]]:
+    def _timers(self, known: KnownKinds) -> Iterator[tuple[float, str]]:
         """When each timer counts as due that this worker may be handed."""
         kinds = handed_out(known)
         for saga_id, record in self._rows.records.items():
@@ -219,7 +219,7 @@ class MemoryStore:
             if self._due_at(one.saga_id, rows.records.get(one.saga_id)) == one.claimed:
                 rows.claims[one.saga_id] = one.until
 
-    async def next_due(self, known: Known) -> float | None:
+    async def next_due(self, known: KnownKinds) -> float | None:
         """When the next timer is due."""
         await self._answering()
         return min(self._timers(known), default=(None, ""))[0]

@@ -24,7 +24,7 @@ from choros.store.sagas import (
     Forgotten,
     HistoryRow,
     Kind,
-    Known,
+    KnownKinds,
     Loaded,
     Page,
     PutOff,
@@ -187,7 +187,7 @@ class RedisStore:
     async def due(
         self,
         now: float,
-        known: Known,
+        known: KnownKinds,
         limit: int,
         *,
         claim_until: float | None = None,
@@ -203,7 +203,7 @@ class RedisStore:
         found: Sequence[str] = answer[2]
         return found
 
-    def _due_keys(self, known: Known) -> list[str]:
+    def _due_keys(self, known: KnownKinds) -> list[str]:
         return [f"{self._prefix}due:{_named(kind)}" for kind in handed_out(known)]
 
     async def put_off(self, timers: Sequence[PutOff]) -> None:
@@ -215,7 +215,7 @@ class RedisStore:
         for answer in await self._server.run_each(PUT_OFF, calls) if calls else ():
             self._left_it(answer)
 
-    async def next_due(self, known: Known) -> float | None:
+    async def next_due(self, known: KnownKinds) -> float | None:
         """When the next timer is due."""
         answers = await self._all([("ZRANGE", key, 0, 0, "WITHSCORES") for key in self._due_keys(known)])
         return min((score for answer in answers for _, score in answer), default=None)

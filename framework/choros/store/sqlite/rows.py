@@ -18,7 +18,7 @@ from choros.store.sagas import (
     Committed,
     EntryNames,
     HistoryRow,
-    Known,
+    KnownKinds,
     Loaded,
     PutOff,
     Record,
@@ -172,7 +172,7 @@ _PUT_OFF = "UPDATE record SET due_at = ? WHERE scope = ? AND saga_id = ? AND due
 
 
 def due(
-    connection: sqlite3.Connection, scope: str, now: float, known: Known, limit: int, passing_over: Collection[str]
+    connection: sqlite3.Connection, scope: str, now: float, known: KnownKinds, limit: int, passing_over: Collection[str]
 ) -> Sequence[str]:
     """Ids, most overdue first. Asked kind by kind: those that nobody may decide here are never read."""
     bounds = now, json.dumps(list(passing_over)), limit
@@ -191,7 +191,7 @@ def put_off(connection: sqlite3.Connection, scope: str, timers: Sequence[PutOff]
     connection.executemany(_PUT_OFF, [(one.until, scope, one.saga_id, one.claimed) for one in timers])
 
 
-def next_due(connection: sqlite3.Connection, scope: str, known: Known) -> float | None:
+def next_due(connection: sqlite3.Connection, scope: str, known: KnownKinds) -> float | None:
     """When the next timer is due."""
     asked = [(scope, kind.saga, kind.version, kind.fingerprint) for kind in handed_out(known)]
     found = (connection.execute(_NEXT, values).fetchone()[0] for values in asked)

@@ -24,7 +24,7 @@ from choros.store.sagas import (
     Forgotten,
     HistoryRow,
     Kind,
-    Known,
+    KnownKinds,
     Loaded,
     Page,
     PutOff,
@@ -162,7 +162,7 @@ class SqliteStore:
     async def due(
         self,
         now: float,
-        known: Known,
+        known: KnownKinds,
         limit: int,
         *,
         claim_until: float | None = None,
@@ -186,7 +186,7 @@ class SqliteStore:
         if timers:
             await self._open.writer.do(lambda connection: rows.put_off(connection, self._scope, timers))
 
-    async def next_due(self, known: Known) -> float | None:
+    async def next_due(self, known: KnownKinds) -> float | None:
         """When the next timer is due."""
         return await self._read(lambda connection: rows.next_due(connection, self._scope, known))
 
