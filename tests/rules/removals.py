@@ -286,7 +286,7 @@ REMOVALS = (
     ),
     Removal(
         21, "never a lower number after a higher one", "runtime.subscriber.order.is_overtaken",
-        "int(mark.reply) > fact.seq", "False",
+        "highest_of(mark) > fact.seq", "False",
         ("tests/facts/test_ordering.py::test_a_lower_number_after_a_higher_one_is_parked_and_not_handled",),
     ),
     Removal(

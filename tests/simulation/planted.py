@@ -18,7 +18,7 @@ from choros.runtime.participant import verdicts
 from choros.runtime.participant.verdicts import CarryOut, Matter
 from choros.runtime.subscriber import order as ordering
 from choros.runtime.subscriber import subscriber
-from choros.runtime.subscriber.inbox import inbox_key
+from choros.runtime.subscriber.inbox import handled_row, inbox_key
 from choros.saga.machine import answers
 from choros.saga.machine.instance import Instance
 from choros.saga.machine.turn import Turn
@@ -147,7 +147,7 @@ def a_handler_that_goes_on(patch: pytest.MonkeyPatch) -> None:
 def an_inbox_for_all(patch: pytest.MonkeyPatch) -> None:
     """What one subscriber has heard counts as heard by those beside it."""
     patch.setattr(subscriber, "inbox_key", lambda _, fact: inbox_key("all", fact))
-    patch.setattr(ordering, "inbox_key", lambda _, fact: inbox_key("all", fact))
+    patch.setattr(ordering, "handled_row", lambda _, fact, now: handled_row("all", fact, now))
 
 
 def a_store_without_scopes(patch: pytest.MonkeyPatch) -> None:

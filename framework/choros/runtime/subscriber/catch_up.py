@@ -13,9 +13,9 @@ from functools import partial
 
 from choros.runtime.host.intake import Intake, Take
 from choros.runtime.host.jobs import Jobs
-from choros.runtime.subscriber.inbox import log_key
+from choros.runtime.subscriber.inbox import log_key, log_row, read_until
 from choros.sources import CLOCK_SKEW, fresh_id
-from choros.store.barrier import Row, Transaction, value_of
+from choros.store.barrier import value_of
 from choros.telemetry.logs import get_logger
 from choros.transport.fact_log import MARK
 from choros.transport.port import Delivery, Published, Transport
@@ -108,18 +108,11 @@ class CatchUp:
         return whole
 
     async def _place(self) -> float | None:
-        async def look(transaction: Transaction) -> str:
-            row = await transaction.read_row(self._key)
-            return row.reply if row else ""
-
-        found = value_of(await self._jobs.insist(look))
-        return float(found) if found else None
+        return read_until(value_of(await self._jobs.insist(lambda transaction: transaction.read_row(self._key))))
 
     async def _remember(self, until: float) -> None:
-        async def note(transaction: Transaction) -> None:
-            await transaction.write_row(Row(key=self._key, state="mark", reply=repr(until)))
-
-        value_of(await self._jobs.insist(note))
+        row = log_row(self._queue, until)
+        value_of(await self._jobs.insist(lambda transaction: transaction.write_row(row)))
 
 
 class _LogReading:

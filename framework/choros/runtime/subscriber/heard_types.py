@@ -8,14 +8,12 @@ acknowledge.
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import asdict, dataclass, field
 from functools import partial
 
 from choros.runtime.host.jobs import Jobs
-from choros.runtime.subscriber.inbox import types_key
-from choros.store.barrier import Row, Transaction, value_of
+from choros.runtime.subscriber.inbox import Announced, types_key
+from choros.store.barrier import Transaction, value_of
 from choros.telemetry.logs import get_logger
 
 log = get_logger(__name__)
@@ -34,24 +32,6 @@ MOST_TOLD = 1000
 def put_off(waits: int) -> float | None:
     """Seconds until a fact that another replica handles comes again; None once that has been often enough."""
     return next((seconds for below, seconds in _PUT_OFF if waits < below), None)
-
-
-@dataclass(frozen=True, slots=True)
-class _Announced:
-    """What stands in the row."""
-
-    heard: dict[str, float] = field(default_factory=dict)
-    """When each type was last announced."""
-    unread: list[str] = field(default_factory=list)
-    """Types whose facts in the log nobody has read yet."""
-
-    @staticmethod
-    def of(row: Row | None) -> _Announced:
-        found = json.loads(row.reply) if row else {}
-        return _Announced(found.get("heard", {}), found.get("unread", []))
-
-    def row(self, subscriber: str) -> Row:
-        return Row(key=types_key(subscriber), state="mark", reply=json.dumps(asdict(self)))
 
 
 class HeardTypes:
@@ -73,11 +53,11 @@ class HeardTypes:
             await self.announce()
 
     async def _announce(self, transaction: Transaction) -> list[str]:
-        now, before = self._clock(), _Announced.of(await transaction.read_row(types_key(self._subscriber)))
+        now, before = self._clock(), Announced.of(await transaction.read_row(types_key(self._subscriber)))
         recent = {kind: at for kind, at in before.heard.items() if at > now - ANNOUNCED_FOR}
         gained = self._kinds - recent.keys()
         unread = sorted({*before.unread, *gained})
-        after = _Announced(recent | dict.fromkeys(sorted(self._kinds), now), unread)
+        after = Announced(recent | dict.fromkeys(sorted(self._kinds), now), unread)
         await transaction.write_row(after.row(self._subscriber))
         return unread
 
@@ -86,8 +66,8 @@ class HeardTypes:
         value_of(await self._jobs.insist(partial(self._strike_out, kinds)))
 
     async def _strike_out(self, kinds: Collection[str], transaction: Transaction) -> None:
-        before = _Announced.of(await transaction.read_row(types_key(self._subscriber)))
-        after = _Announced(before.heard, [kind for kind in before.unread if kind not in kinds])
+        before = Announced.of(await transaction.read_row(types_key(self._subscriber)))
+        after = Announced(before.heard, [kind for kind in before.unread if kind not in kinds])
         await transaction.write_row(after.row(self._subscriber))
 
     async def elsewhere(self, kinds: Iterable[str]) -> Collection[str]:
@@ -96,7 +76,7 @@ class HeardTypes:
         return value_of(await self._jobs.insist(partial(self._look, strange))) if strange else strange
 
     async def _look(self, kinds: frozenset[str], transaction: Transaction) -> Collection[str]:
-        heard = _Announced.of(await transaction.read_row(types_key(self._subscriber))).heard
+        heard = Announced.of(await transaction.read_row(types_key(self._subscriber))).heard
         since = self._clock() - ANNOUNCED_FOR
         return frozenset(kind for kind in kinds if heard.get(kind, 0.0) > since)
 

@@ -1,13 +1,16 @@
-"""The rows that a subscriber keeps in a database: which facts it has handled, and how far it has come.
+"""The rows that a subscriber keeps in a database, each kind with what it holds, and how that is written.
 
 Every key names the subscriber: others may keep their rows in the same place, and hear the same facts.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from functools import partial
 
+from choros.sources import CLOCK_SKEW
 from choros.store.barrier import Database, Row, Transaction, value_of
 from choros.wire.command_key import CommandKey
 from choros.wire.envelope import Envelope
@@ -57,6 +60,55 @@ def carried_over(subscriber: str, row: Row) -> list[str]:
 def _joined(*parts: str) -> str:
     # No attribute may hold a control character, so no two facts share a key.
     return _BETWEEN.join(parts)
+
+
+# --- what they hold ---------------------------------------------------------------------------------------------------
+
+
+def handled_row(subscriber: str, fact: Envelope, now: float) -> Row:
+    """That a fact is handled."""
+    return Row(key=inbox_key(subscriber, fact), state="handled", began=fact.time, since=now)
+
+
+def stream_row(subscriber: str, fact: Envelope, now: float) -> Row:
+    """The highest number that was handled of its stream: with it, what came before is forgotten, by any clock."""
+    began = fact.time + CLOCK_SKEW
+    return Row(key=stream_key(subscriber, fact), state="mark", reply=str(fact.seq), began=began, since=now)
+
+
+def highest_of(row: Row) -> int:
+    """The number in the row of a stream."""
+    return int(row.reply)
+
+
+def log_row(queue: str, until: float) -> Row:
+    """How far the fact log is read."""
+    return Row(key=log_key(queue), state="mark", reply=repr(until))
+
+
+def read_until(row: Row | None) -> float | None:
+    """The moment in the row of a log; None where it was never read."""
+    return float(row.reply) if row and row.reply else None
+
+
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """Which types of facts the replicas of a subscriber handle."""
+
+    heard: dict[str, float] = field(default_factory=dict)
+    """When each type was last announced."""
+    unread: list[str] = field(default_factory=list)
+    """Types whose facts in the log nobody has read yet."""
+
+    @staticmethod
+    def of(row: Row | None) -> Announced:
+        """As it was written."""
+        found = json.loads(row.reply) if row else {}
+        return Announced(found.get("heard", {}), found.get("unread", []))
+
+    def row(self, subscriber: str) -> Row:
+        """As it is written."""
+        return Row(key=types_key(subscriber), state="mark", reply=json.dumps(asdict(self)))
 
 
 async def not_handled(database: Database, subscriber: str, facts: Sequence[Envelope]) -> list[Envelope]:

@@ -10,9 +10,8 @@ import asyncio
 from typing import Literal
 
 from choros.runtime.host.effects import Effects
-from choros.runtime.subscriber.inbox import inbox_key, stream_key
-from choros.sources import CLOCK_SKEW
-from choros.store.barrier import Row, Transaction
+from choros.runtime.subscriber.inbox import handled_row, highest_of, stream_key, stream_row
+from choros.store.barrier import Transaction
 from choros.wire.envelope import Envelope
 
 Wait = Literal["again", "crowded", "stopped"]
@@ -21,15 +20,14 @@ Wait = Literal["again", "crowded", "stopped"]
 async def is_overtaken(subscriber: str, fact: Envelope, transaction: Transaction) -> bool:
     """Whether a later fact of its stream has been handled."""
     mark = await transaction.read_row(stream_key(subscriber, fact))
-    return mark is not None and int(mark.reply) > fact.seq
+    return mark is not None and highest_of(mark) > fact.seq
 
 
 async def remember(subscriber: str, fact: Envelope, transaction: Transaction, *, ordered: bool, now: float) -> None:
-    """Write that a fact is handled. With its mark, what came before it in its stream is forgotten, by any clock."""
-    await transaction.write_row(Row(key=inbox_key(subscriber, fact), state="handled", began=fact.time, since=now))
+    """Write that a fact is handled."""
+    await transaction.write_row(handled_row(subscriber, fact, now))
     if ordered:
-        key, began = stream_key(subscriber, fact), fact.time + CLOCK_SKEW
-        await transaction.write_row(Row(key=key, state="mark", reply=str(fact.seq), began=began, since=now))
+        await transaction.write_row(stream_row(subscriber, fact, now))
 
 
 class HeldBack:
