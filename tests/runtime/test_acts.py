@@ -13,7 +13,7 @@ from choros.runtime.client.client import Client
 from choros.runtime.client.parked import meant
 from choros.runtime.orchestrator.history import Happened, read_history
 from choros.runtime.orchestrator.signature import Signature
-from choros.saga.machine.instance import ROOT, Instance, NodeState
+from choros.saga.machine.instance import ROOT, Instance, NodeState, States
 from choros.saga.policy import RetryPolicy
 from tests.captured import capture_logs
 
@@ -114,7 +114,7 @@ def test_what_speaks_to_a_terminal_or_cannot_be_shown_on_one_is_no_part_of_a_sig
 
 def test_the_closing_facts_are_parked_under_no_name() -> None:
     nodes = {path: NodeState("ok") for path in PARKS.outline.leaves}
-    instance = Instance("s", "{}", {**nodes, ROOT: NodeState(parked="a fact raised")}, status="parked")
+    instance = Instance("s", "{}", States({**nodes, ROOT: NodeState(parked="a fact raised")}), status="parked")
     assert meant(PARKS, instance, None, None) == ("", 1)
     with pytest.raises(UsageError, match="is parked at its closing facts, not at charge_payment"):
         meant(PARKS, instance, "charge_payment", None)

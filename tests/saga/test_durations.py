@@ -12,6 +12,7 @@ import pytest
 from choros.app.service import Service
 from choros.errors import DeclarationError
 from choros.saga.machine.inputs import CancelRequested, TimerFired
+from choros.saga.machine.instance import States
 from choros.saga.machine.machine import begin, decide
 from choros.saga.nodes import Step
 from choros.saga.policy import LONGEST, RetryPolicy
@@ -95,7 +96,7 @@ def test_a_deadline_that_an_older_choros_has_stored_can_be_sent_again() -> None:
     with pytest.raises((ValueError, OverflowError, OSError)):
         encode(old)
     nodes = {path: replace(state, not_after=old.not_after) for path, state in begun.nodes.items()}
-    carried = replace(begun, nodes=nodes)
+    carried = replace(begun, nodes=States(nodes))
     for given in (TimerFired(), CancelRequested("c2")):
         (again,) = decide(saga.tree, carried, [given], 1.8e9 + 31).sends
         encode(replace(old, not_after=again.not_after))

@@ -3,7 +3,7 @@
 import pytest
 
 from choros.saga.difference import difference, why_not_moved
-from choros.saga.machine.instance import Instance, Leg, NodeState
+from choros.saga.machine.instance import Instance, Leg, NodeState, States
 
 from .shop import order_saga
 
@@ -13,7 +13,7 @@ SENT = NodeState(progress="sent", leg=Leg("do", "{}", 1, 0.0, 30.0))
 
 
 def instance(**nodes: NodeState) -> Instance:
-    return Instance("s1", "{}", nodes)
+    return Instance("s1", "{}", States(nodes))
 
 
 AT_SECOND = instance(charge_payment=OK, reserve_inventory=SENT)

@@ -10,6 +10,7 @@ from typing import Any
 from choros.desk.republish import changed, pages
 from choros.runtime.orchestrator.history import as_data
 from choros.runtime.orchestrator.received import every_id
+from choros.runtime.orchestrator.states import whole_state
 from choros.store.records import listed
 from choros.store.sagas import HistoryRow, Record, Store
 
@@ -33,7 +34,10 @@ async def _whole(store: Store, record: Record) -> dict[str, Any] | None:
     """The record as it is once its history was read; nothing where it was deleted in between."""
     history = await store.history(record.saga_id)
     now = (await store.load([record.saga_id], {record.saga_id: None})).get(record.saga_id)
-    return None if now is None or now.record.gone else _line(replace(now.record, received=every_id(now)), history)
+    if now is None or now.record.gone:
+        return None
+    state = now.record.state if now.record.unreadable else whole_state(now.record.state, now.entries)
+    return _line(replace(now.record, received=every_id(now), state=state), history)
 
 
 def _line(record: Record, history: Sequence[HistoryRow]) -> dict[str, Any]:

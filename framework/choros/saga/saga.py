@@ -66,7 +66,7 @@ class Saga(Generic[S]):
 
     def at_work(self, instance: Instance) -> str:
         """The path of the step that is next in this instance; empty where none is."""
-        return self.tree.root.at_work(instance.state, instance.backward) or ROOT
+        return self.tree.root.at_work(instance.nodes, instance.backward) or ROOT
 
     def __repr__(self) -> str:
         return f"Saga({self.name!r}, version={self.version})"

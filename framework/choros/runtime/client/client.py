@@ -47,7 +47,7 @@ from choros.saga.machine.inputs import (
 from choros.saga.machine.instance import Instance, Status
 from choros.saga.saga import Saga, Sagas
 from choros.sources import fresh_id, saga_id_for
-from choros.store.sagas import HistoryRow, Record, Store
+from choros.store.sagas import HistoryRow, Loaded, Record, Store
 from choros.transport.port import Transport
 from choros.wire.attributes import trace_context
 from choros.wire.canonical import canonical
@@ -225,7 +225,7 @@ class Client:
 
     async def outcome(self, saga_id: str) -> Outcome:
         """How far the saga is, or was when it ended; raises SagaNotFound, and StoreUnreachable at once."""
-        return _outcome(as_stored(await _known(self._store, saga_id)))
+        return _outcome(as_stored((await _known(self._store, saga_id)).record))
 
     async def show(self, saga_id: str) -> Account:
         """Everything that is known of a saga instance; raises SagaNotFound, and StoreUnreachable at once."""
@@ -290,8 +290,8 @@ class Client:
     async def rerun(self, saga_id: str, step: str) -> str:
         """Run a saga that has ended again from a step, and return the id of the new instance, which takes over the
         steps before it. Raises UsageError where that would leave an effect twice or nobody's, and SagaNotFound."""
-        record = await _record(self._store, saga_id)
-        return await self._naming(saga_id, rerun(self._app, record, step, self._ask))
+        whole = await _there(self._store, saga_id, whole=True)
+        return await self._naming(saga_id, rerun(self._app, whole, step, self._ask))
 
     async def move(self, saga_id: str, version: int) -> str:
         """Let the saga go on under the declaration that this application has of it in that version. Answers 'moved';
@@ -308,7 +308,7 @@ class Client:
         return str(done.events[0].kind) if done.events else "repeated"
 
     async def _declared(self, saga_id: str) -> tuple[Saga[Any], Instance]:
-        return recognise(self._app.sagas, await _record(self._store, saga_id))
+        return recognise(self._app.sagas, (await _there(self._store, saga_id)).record)
 
     async def _naming(self, saga_id: str, asked: Awaitable[T]) -> T:
         """Its answer; where the saga is declared otherwise here, the error names the difference: that stands in the
@@ -345,24 +345,25 @@ def _sendable(message: Message) -> str:
 
 async def account_of(store: Store, saga_id: str, sagas: Sagas = MappingProxyType({})) -> Account:
     """Everything that a store knows of a saga instance; of one that was deleted that is little. Raises SagaNotFound."""
-    record = await _known(store, saga_id)
-    return Account(record, as_stored(record, sagas), tuple(await store.history(saga_id)))
+    known = await _known(store, saga_id, whole=True)
+    instance = as_stored(known.record, sagas, known.entries)
+    return Account(known.record, instance, tuple(await store.history(saga_id)))
 
 
-async def _record(store: Store, saga_id: str) -> Record:
-    record = await _known(store, saga_id)
-    if record.gone:
-        raise gone(record)
-    return record
+async def _there(store: Store, saga_id: str, *, whole: bool = False) -> Loaded:
+    known = await _known(store, saga_id, whole=whole)
+    if known.record.gone:
+        raise gone(known.record)
+    return known
 
 
-async def _known(store: Store, saga_id: str) -> Record:
+async def _known(store: Store, saga_id: str, *, whole: bool = False) -> Loaded:
     _check_id(saga_id)
-    loaded = (await store.load([saga_id])).get(saga_id)
+    loaded = (await store.load([saga_id], {saga_id: None} if whole else {})).get(saga_id)
     if loaded is None:
         since = warning(await store.forgotten())
         raise SagaNotFound(f"There is no saga instance {saga_id}{since and f'; {since}'}.", "choros saga list.")
-    return loaded.record
+    return loaded
 
 
 def _seconds(timeout: object) -> float:

@@ -14,17 +14,18 @@ from choros.saga.machine.instance import Instance
 from choros.saga.machine.rerun import kept_by, why_not
 from choros.saga.outline import Outline
 from choros.sources import fresh_id, rerun_id_for
-from choros.store.sagas import Record
+from choros.store.sagas import Loaded, Record
 
 Ask = Callable[[Work], Awaitable[WorkDone]]
 """Has one input decided and committed."""
 
 
-async def rerun(app: App, record: Record, step: str, ask: Ask) -> str:
-    """Run the saga of this record again from a step; returns the id of the new instance. Raises UsageError.
+async def rerun(app: App, whole: Loaded, step: str, ask: Ask) -> str:
+    """Run a saga, which was loaded whole, again from a step; returns the id of the new instance. Raises UsageError.
 
     The id follows from the old one's. After a crash between the two commits the same call goes on where it stopped."""
-    saga, instance = recognise(app.sagas, record)
+    record = whole.record
+    saga, instance = recognise(app.sagas, record, None, whole.entries)
     successor = rerun_id_for(record.saga_id)
     if not _handed_over(instance, step):
         _check(saga.outline, instance, step)

@@ -7,7 +7,7 @@ not know its version: it sets replies aside for who does.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from types import MappingProxyType
 from typing import Any, cast
@@ -16,16 +16,21 @@ from pydantic import ValidationError
 
 from choros.errors import DeclaredOtherwise, MessageRejected
 from choros.messages import Close, Command, Fact, Failure, Message
+from choros.runtime.orchestrator.states import with_entries
 from choros.saga.machine.instance import Instance, Leg, Status
 from choros.saga.outline import Leaf, Outline
 from choros.saga.saga import Saga, Sagas
 from choros.store.sagas import Record
 
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
-def recognise(sagas: Sagas, record: Record, bodies: Bodies | None = None) -> tuple[Saga[Any], Instance]:
+
+def recognise(
+    sagas: Sagas, record: Record, bodies: Bodies | None = None, entries: Mapping[str, str] = NOTHING
+) -> tuple[Saga[Any], Instance]:
     """The declaration and the state of the instance in this record; raises DeclaredOtherwise, which says why not.
 
-    `bodies` are those that need not be read again."""
+    `bodies` are those that need not be read again, `entries` those that came with the record."""
     saga = sagas.get((record.saga, record.saga_version))
     if saga is None:
         raise DeclaredOtherwise(
@@ -34,7 +39,7 @@ def recognise(sagas: Sagas, record: Record, bodies: Bodies | None = None) -> tup
         )
     if record.fingerprint not in ("", saga.fingerprint.hash):
         raise _otherwise(record)
-    instance = instance_of(record)
+    instance = instance_of(record, entries)
     paths = list(saga.outline.leaves)
     if len(instance.steps) not in (0, len(paths)):  # an old record, which has no fingerprint yet
         raise _otherwise(record)
@@ -69,20 +74,20 @@ class Bodies:
             del self._marks[next(iter(self._marks))]
 
 
-def instance_of(record: Record) -> Instance:
+def instance_of(record: Record, entries: Mapping[str, str] = NOTHING) -> Instance:
     """The state of the instance; raises DeclaredOtherwise where a newer choros has written it."""
     try:
-        return Instance.loads(record.state)
+        return with_entries(Instance.loads(record.state), entries)
     except ValueError:
         raise DeclaredOtherwise(
             f"Saga {record.saga_id} is stored in a format that this choros does not know.", "the choros that wrote it."
         ) from None
 
 
-def as_stored(record: Record, sagas: Sagas = MappingProxyType({})) -> Instance:
+def as_stored(record: Record, sagas: Sagas = MappingProxyType({}), entries: Mapping[str, str] = NOTHING) -> Instance:
     """The instance for whoever asks how it is; of a format that is not known here, what the record itself says."""
     try:
-        instance = instance_of(record)
+        instance = instance_of(record, entries)
     except DeclaredOtherwise:
         return Instance(record.saga_id, "", status=cast(Status, record.status))
     saga = sagas.get((record.saga, record.saga_version))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 from choros.app.app import App
@@ -17,6 +18,7 @@ from choros.runtime.orchestrator.received import kept_and_apart
 from choros.runtime.orchestrator.recognition import Bodies, as_stored, instance_of, recognise
 from choros.runtime.orchestrator.replies import judge
 from choros.runtime.orchestrator.retention import gone
+from choros.runtime.orchestrator.states import states_and_entries
 from choros.runtime.orchestrator.work import Due, Folded, Move, Start, Unjudged, Work
 from choros.saga.machine.inputs import Decision, Event, Input, TimerFired
 from choros.saga.machine.instance import Instance
@@ -50,7 +52,7 @@ class Transitions:
                 rest = self.make([work for work in works if work is not move], loaded, now)
                 return replace(rest, rejected=[*rest.rejected, (move, refused)])
         try:
-            saga, instance = recognise(self._app.sagas, loaded.record, self._bodies)
+            saga, instance = recognise(self._app.sagas, loaded.record, self._bodies, loaded.entries)
             return self._decide(saga, instance, loaded, given, now)
         except DeclaredOtherwise as unlike:
             return self._set_aside(loaded.record, given, unlike, now)
@@ -65,7 +67,9 @@ class Transitions:
         if decision.instance == before and not events and not record.undecided:
             return Folded(given.fresh, given.repeated, given.rejected, before)
         after, kept = replace(record, late=late), known_again(given.fresh, decision.events, events)
-        transition = self._transition(after, saga, replace(decision, events=events), kept, now, _signed(given.fresh))
+        transition = self._transition(
+            after, saga, replace(decision, events=events), kept, now, _signed(given.fresh), loaded.entries
+        )
         if decision.withdraws:
             transition = replace(transition, sent=tuple(loaded.unsent))
         return Folded(given.fresh, given.repeated, given.rejected, decision.instance, decision.events, transition)
@@ -130,9 +134,10 @@ class Transitions:
         return _next(record, now, received=received, undecided=undecided)
 
     def _transition(
-        self, record: Record, saga: Saga[Any], decision: Decision, taken: Sequence[str], now: float, signed: Signed
-    ) -> Transition:
-        instance = decision.instance
+        self, record: Record, saga: Saga[Any], decision: Decision, taken: Sequence[str], now: float, signed: Signed,
+        loaded: Mapping[str, str] = MappingProxyType({}),
+    ) -> Transition:  # fmt: skip
+        instance, entries = states_and_entries(decision.instance, loaded)
         received, apart = kept_and_apart((*record.received, *taken), instance.apart)
         if apart:
             instance = replace(instance, apart=instance.apart + len(apart))
@@ -146,7 +151,7 @@ class Transitions:
         facts = [entry.envelope for entry in outbox if entry.channel == "facts"]
         declared = "" if record.fingerprint else saga.fingerprint.text
         history = write_history(decision.events, facts, declared, signed)
-        return Transition(after, record.transition, outbox, (), history, apart)
+        return Transition(after, record.transition, outbox, (), history, {**entries, **apart})
 
 
 def _next(record: Record, now: float, **changes: Any) -> Record:

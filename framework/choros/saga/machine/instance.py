@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
-from pydantic import ConfigDict, TypeAdapter
+from pydantic import ConfigDict, GetCoreSchemaHandler, TypeAdapter
+from pydantic_core.core_schema import CoreSchema, no_info_after_validator_function
 
 Status = Literal["running", "compensating", "completed", "compensated", "parked"]
 TERMINAL: tuple[Status, ...] = ("completed", "compensated")
@@ -74,6 +75,14 @@ UNTOUCHED = NodeState()
 class States(dict[str, NodeState]):
     """The states of the nodes that the saga has come to, by path, in the order in which it came to them."""
 
+    def of(self, path: str) -> NodeState:
+        """How far this node is."""
+        return self.get(path, UNTOUCHED)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return no_info_after_validator_function(cls, handler(dict[str, NodeState]))
+
     def __hash__(self) -> int:  # type: ignore[override]  # never changed once it is part of an instance
         return hash(frozenset(self.items()))
 
@@ -86,7 +95,7 @@ class Instance:
     saga_id: str
     start: str
     """The start message's body."""
-    nodes: Mapping[str, NodeState] = field(default_factory=States)
+    nodes: States = field(default_factory=States)
     status: Status = "running"
     backward: bool = False
     """Whether the saga is being undone."""
@@ -104,6 +113,8 @@ class Instance:
     """The step that the successor began with."""
     moved_from: tuple[int, ...] = ()
     """The versions of the declaration that it was moved away from; replies may still name them."""
+    nodes_apart: bool = False
+    """Whether more nodes have states, which are stored apart: all of them over, and older than those that are here."""
     apart: int = 0
     """How many ids of inputs that it has taken in have left its record, each an entry now. A choros that would not look
     for them does not know this field, and leaves the instance alone."""
@@ -145,7 +156,7 @@ class Instance:
 
     def state(self, path: str) -> NodeState:
         """How far this node is."""
-        return self.nodes.get(path, UNTOUCHED)
+        return self.nodes.of(path)
 
     def named(self, paths: Sequence[str]) -> Instance:
         """The same, with the states of an older choros under the paths of the declaration that it follows."""
@@ -165,8 +176,7 @@ class Instance:
     @staticmethod
     def loads(text: str) -> Instance:
         """Read what `dumps` wrote; raises ValueError where that is of another format."""
-        read = _JSON.validate_json(text)
-        return replace(read, nodes=States(read.nodes))
+        return _JSON.validate_json(text)
 
 
 _JSON = TypeAdapter(Instance)

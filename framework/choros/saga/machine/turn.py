@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Iterable
 from contextvars import copy_context
 from dataclasses import replace
 from typing import Any
 
 from choros.errors import EXITS, MessageRejected, MessageUnwritable
 from choros.messages import Failure, Message
-from choros.saga.machine.inputs import Answered, Decision, Event, EventKind, Release, Send
+from choros.saga.machine.inputs import Answered, Decision, Event, EventKind, Lacking, Release, Send
 from choros.saga.machine.instance import UNTOUCHED, Instance, NodeState, States
 from choros.saga.parameters import Builder, Need
 from choros.wire.envelope import why_unreadable
@@ -41,7 +41,9 @@ class Turn:
 
     def decision(self) -> Decision:
         """What the turn came to."""
-        instance = replace(self._instance, nodes=self._nodes)
+        known = self._instance.nodes
+        nodes = ((path, state) for path, state in self._nodes.items() if state is not UNTOUCHED or path in known)
+        instance = replace(self._instance, nodes=States(nodes))
         return Decision(instance, tuple(self._sends), tuple(self._facts), tuple(self._events), tuple(self._strays))
 
     def change(self, **changes: Any) -> None:
@@ -50,8 +52,23 @@ class Turn:
         self.moves += self._instance != before
 
     def state(self, path: str) -> NodeState:
-        """The state of a node."""
-        return self._nodes.get(path, UNTOUCHED)
+        """The state of a node; raises Lacking where that is stored apart."""
+        if path not in self._nodes:
+            self.want([path])
+        return self._nodes.of(path)
+
+    def want(self, paths: Iterable[str]) -> None:
+        """Raises Lacking where states of these nodes are stored apart, and have not been loaded."""
+        if self._instance.nodes_apart and (lacking := [one for one in paths if one and one not in self._nodes]):
+            raise Lacking(*lacking)
+
+    def reach(self, path: str) -> None:
+        """The saga comes to this node for the first time: nothing is stored of it."""
+        self._nodes.setdefault(path, UNTOUCHED)
+
+    def has_come(self, path: str) -> bool:
+        """Whether the saga has come to this node; where that is stored apart, it has come to a later one, too."""
+        return self._nodes.of(path) is not UNTOUCHED
 
     def states(self) -> list[tuple[str, NodeState]]:
         """The states of all nodes that the saga has come to, in that order."""
@@ -61,10 +78,7 @@ class Turn:
         """Change the state of a node; one that is as if the saga had never come to it leaves no trace."""
         before = self.state(path)
         after = replace(before, **changes)
-        if after == UNTOUCHED:
-            self._nodes.pop(path, None)
-        else:
-            self._nodes[path] = after
+        self._nodes[path] = UNTOUCHED if after == UNTOUCHED else after
         self.moves += after != before
 
     def note(self, kind: EventKind, step: str = "", **more: Any) -> None:
@@ -126,7 +140,7 @@ class Turn:
             message = copy_context().run(builder.function, **given)
         except MessageRejected as error:
             raise BuildFailed(f"a stored message no longer fits what {name} takes: {error.sentence}") from None
-        except EXITS:
+        except (Lacking, *EXITS):
             raise
         except BaseException as error:
             raise BuildFailed(f"{name} raised {type(error).__name__}") from error
@@ -149,6 +163,8 @@ class Node(ABC):
     A function of the declaration may be called on either way: BuildFailed comes through."""
 
     __slots__ = ()
+    path: str
+    """Its name, behind those of the nodes around it; part of every command key."""
 
     @abstractmethod
     def forward(self, turn: Turn) -> bool:
@@ -159,5 +175,5 @@ class Node(ABC):
         """Undo the newest of it that may have happened."""
 
     @abstractmethod
-    def at_work(self, state: Callable[[str], NodeState], backward: bool) -> str | None:
+    def at_work(self, states: States, backward: bool) -> str | None:
         """The path of the leaf in it that is next in this direction; None where there is none."""

@@ -28,7 +28,7 @@ class SagaWalk(Turn):
     @property
     def at_work(self) -> str:
         """The path of the leaf that is next; that of the root when only the closing facts are left."""
-        return self._root.at_work(self.state, self.instance.backward) or ROOT
+        return self._root.at_work(self._nodes, self.instance.backward) or ROOT
 
     def go_on(self) -> None:
         """Do what is next, unless something holds the saga; a bug in the declaration's functions parks it."""

@@ -12,7 +12,7 @@ from choros.messages import Command
 from choros.names import RESERVED_NAMES, valid_name
 from choros.saga.checks import check_function, shown
 from choros.saga.machine.dispatch import send_first
-from choros.saga.machine.instance import NodeState
+from choros.saga.machine.instance import States
 from choros.saga.machine.turn import Node, Turn
 from choros.saga.outline import Commanded, Declared, NodePlace, TurningPoints
 from choros.saga.policy import RetryPolicy, check_duration
@@ -45,9 +45,9 @@ class CommandNode(Commanded, Node):
             return False
         return True
 
-    def at_work(self, state: Callable[[str], NodeState], backward: bool) -> str | None:
+    def at_work(self, states: States, backward: bool) -> str | None:
         """Whether it is next."""
-        own = state(self.path)
+        own = states.of(self.path)
         if backward:
             return self.path if own.leg or (self.undo and own.progress in ("ok", "in_doubt")) else None
         return None if own.progress == "ok" else self.path

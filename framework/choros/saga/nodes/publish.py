@@ -9,7 +9,7 @@ from choros.errors import DeclarationError
 from choros.messages import Command, Fact
 from choros.saga.builders import fact_builder
 from choros.saga.checks import check_function, is_a, shown
-from choros.saga.machine.instance import NodeState
+from choros.saga.machine.instance import States
 from choros.saga.machine.turn import Node, Turn
 from choros.saga.outline import Declared, NodePlace, Publication
 from choros.saga.parameters import signature_of
@@ -95,7 +95,7 @@ class PublishNode(Publication, Node):
             turn.change_node(self.path, progress="retracted")
         return True
 
-    def at_work(self, state: Callable[[str], NodeState], backward: bool) -> str | None:
+    def at_work(self, states: States, backward: bool) -> str | None:
         """Whether it is next."""
-        over = state(self.path).progress != ("published" if backward and self.undo else "pending")
+        over = states.of(self.path).progress != ("published" if backward and self.undo else "pending")
         return None if over or (backward and not self.undo) else self.path

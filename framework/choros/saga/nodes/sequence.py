@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from choros.errors import DeclarationError
 from choros.messages import Reply
 from choros.saga.checks import is_function, shown
-from choros.saga.machine.instance import NodeState
+from choros.saga.machine.instance import ROOT, UNTOUCHED, States
 from choros.saga.machine.turn import Node, Turn
 from choros.saga.outline import Commanded, Declared, Leaf, NodePlace
 from choros.saga.parameters import Known
+
+_AT_ONCE = 32
+"""Of nodes that are over, and stored apart, so many are asked for together on the way back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,19 +23,35 @@ class SequenceNode(Node):
     """The node, and the ways through it."""
 
     nodes: tuple[Node, ...]
+    path: str = ROOT
 
     def forward(self, turn: Turn) -> bool:
-        """Each when the one before it is over."""
-        return all(node.forward(turn) for node in self.nodes)
+        """Each when the one before it is over. Those before the last that it has come to are."""
+        last, *rest = self.nodes[self._last(turn.has_come) :]
+        return last.forward(turn) and all(self._reached(turn, node) for node in rest)
+
+    def _reached(self, turn: Turn, node: Node) -> bool:
+        turn.reach(node.path)
+        return node.forward(turn)
 
     def backward(self, turn: Turn) -> bool:
         """Each when the one behind it is undone."""
-        return all(node.backward(turn) for node in reversed(self.nodes))
+        return all(self._undone(turn, place) for place in range(self._last(turn.has_come), -1, -1))
 
-    def at_work(self, state: Callable[[str], NodeState], backward: bool) -> str | None:
+    def _undone(self, turn: Turn, place: int) -> bool:
+        turn.want(node.path for node in self.nodes[place - place % _AT_ONCE : place + 1])
+        return self.nodes[place].backward(turn)
+
+    def at_work(self, states: States, backward: bool) -> str | None:
         """The first that is not over, or the newest that is not undone."""
-        nodes = reversed(self.nodes) if backward else self.nodes
-        return next((at for node in nodes if (at := node.at_work(state, backward)) is not None), None)
+        last = self._last(lambda path: states.of(path) is not UNTOUCHED)
+        nodes = reversed(self.nodes[: last + 1]) if backward else self.nodes[last:]
+        return next((at for node in nodes if (at := node.at_work(states, backward)) is not None), None)
+
+    def _last(self, has_come: Callable[[str], bool]) -> int:
+        """The place of the last node that the saga has come to."""
+        places = range(len(self.nodes) - 1, 0, -1)
+        return next((place for place in places if has_come(self.nodes[place].path)), 0)
 
 
 def plan_sequence(known: Known, steps: Sequence[object]) -> tuple[SequenceNode, Mapping[str, Leaf]]:
@@ -45,7 +65,8 @@ def plan_sequence(known: Known, steps: Sequence[object]) -> tuple[SequenceNode, 
         node.check_place(place)
     leaves: list[Leaf] = []
     for node, place in zip(declared, places, strict=True):
-        leaves.append(node.planned(replace(place, known=replace(known, replies=replies_of(leaves)))))
+        leaves.append(node.planned(replace(place, known=known)))
+        known = replace(known, replies=(*known.replies, *replies_of(leaves[-1:])))
     nodes = tuple(leaf for leaf in leaves if isinstance(leaf, Node))
     return SequenceNode(nodes), {leaf.path: leaf for leaf in leaves}
 
@@ -75,8 +96,8 @@ def _wrapped(node: object) -> str:
 
 def _names(saga: str, nodes: Sequence[Declared]) -> list[str]:
     names = [node.named(saga) for node in nodes]
-    for name in names:
-        if names.count(name) > 1:
+    for name, count in Counter(names).items():
+        if count > 1:
             raise DeclarationError(f"saga {saga!r}: two steps are called {name}.", "give one of them name='...'.")
     return names
 

@@ -1,0 +1,55 @@
+"""Which states of a saga's nodes stand in its record: those that are open, and the newest. Older ones are entries, so
+that no answer writes again what is over."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+
+from pydantic import TypeAdapter
+
+from choros.saga.machine.instance import UNTOUCHED, Instance, NodeState, States
+
+MOST_IN_RECORD = 32
+"""States that stay in the record: a saga of no more steps has no others."""
+_OPEN = ("pending", "sent", "held")
+_DONE_WITH = ("refused", "undone", "retracted")
+_JSON = TypeAdapter(NodeState)
+
+
+def with_entries(instance: Instance, entries: Mapping[str, str]) -> Instance:
+    """The instance with its states that came as entries. One that was asked for, and is not there, is untouched.
+
+    Raises ValueError where a newer choros has written one."""
+    if not instance.nodes_apart:
+        return instance
+    found = {path: text for path, text in entries.items() if ":" not in path and path not in instance.nodes}
+    loaded = {path: _JSON.validate_json(text) if text else UNTOUCHED for path, text in found.items()}
+    return replace(instance, nodes=States({**loaded, **instance.nodes}))
+
+
+def states_and_entries(instance: Instance, loaded: Mapping[str, str]) -> tuple[Instance, dict[str, str]]:
+    """The instance with what stays in its record, and the entries that are to be written; `loaded` are those that the
+    store has."""
+    if len(instance.nodes) <= MOST_IN_RECORD and not instance.nodes_apart:
+        return instance, {}
+    states = [(path, state) for path, state in instance.nodes.items() if state is not UNTOUCHED]
+    states.sort(key=lambda one: one[1].progress not in _DONE_WITH)  # on the way back, what is next is older
+    over = [one for one in states[:-MOST_IN_RECORD] if not _is_open(one[1])]
+    texts = {path: _JSON.dump_json(state, exclude_defaults=True).decode() for path, state in over}
+    written = {path: text for path, text in texts.items() if loaded.get(path) != text}
+    kept = States(one for one in states if one[0] not in texts)
+    return replace(instance, nodes=kept, nodes_apart=instance.nodes_apart or bool(texts)), written
+
+
+def whole_state(state: str, entries: Mapping[str, str]) -> str:
+    """The state of a record as one document for a person, with all of its entries."""
+    paths = {path: json.loads(text) for path, text in entries.items() if ":" not in path}
+    told = json.loads(state) if paths else {}
+    return json.dumps({**told, "nodes": {**paths, **told["nodes"]}, "nodes_apart": False}) if paths else state
+
+
+def _is_open(state: NodeState) -> bool:
+    """Whether something may come to it without anybody asking for it."""
+    return state.leg is not None or bool(state.parked) or state.progress in _OPEN
