@@ -50,8 +50,12 @@ class Row:
     @property
     def memory(self) -> Memory | None:
         """Where it is forgotten for its age; None for nowhere: what is open, and what has a moment of its own."""
-        own = self.prune_at is not None and self.state in FORGETTABLE
-        return None if own or self.began is None else _MEMORIES.get(self.state)
+        return None if self.ends is not None or self.began is None else _MEMORIES.get(self.state)
+
+    @property
+    def ends(self) -> float | None:
+        """The moment of its own from which on it may be forgotten; None where it has none."""
+        return self.prune_at if self.state in FORGETTABLE else None
 
     @property
     def ages_from(self) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 from choros.saga.machine.inputs import Answered
-from choros.store.barrier import FORGETTABLE, Row
+from choros.store.barrier import Row
 
 NOT_AFTER = 100.0
 """The moment at which the deadlines of all commands sent so far pass."""
@@ -63,7 +63,7 @@ class Books(NamedTuple):
         if until == "all":
             return self._replace(rows=())
         now = SHORT if until == "short" else NOT_AFTER
-        return self._replace(rows=tuple(row for row in self.rows if not _may_go(row, now)))
+        return self._replace(rows=tuple(row for row in self.rows if row.ends is None or row.ends > now))
 
     def wrong(self, name: str) -> str:
         """What must never be, if it is: the net effect of a step is nothing or one, and a refusal is final."""
@@ -75,10 +75,6 @@ class Books(NamedTuple):
         if self.refused and self.applied:
             return f"{name} was refused for good, and yet it has taken effect"
         return ""
-
-
-def _may_go(row: Row, now: float) -> bool:
-    return row.state in FORGETTABLE and row.prune_at is not None and row.prune_at <= now
 
 
 class Ending(NamedTuple):

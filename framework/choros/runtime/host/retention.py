@@ -16,7 +16,8 @@ from choros.telemetry.logs import get_logger
 log = get_logger(__name__)
 
 SWEEP_SECONDS = 60.0
-"""From the end of a sweep to the next. Those of several replicas take turns: each finds what is still there."""
+"""From the end of a sweep to the next, of rows and of sagas. Those of several replicas take turns: each finds what is
+still there."""
 BREATH = 0.02
 """Seconds between two batches, for others to write in."""
 Ages = Mapping[Memory, float]

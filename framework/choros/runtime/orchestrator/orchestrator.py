@@ -13,10 +13,11 @@ from choros.errors import MessageRejected, StoreUnreachable
 from choros.runtime.host.admission import read_envelope
 from choros.runtime.host.call import in_order, plainly
 from choros.runtime.host.patience import Waiting
+from choros.runtime.host.retention import SWEEP_SECONDS
 from choros.runtime.orchestrator.absence import Absent
 from choros.runtime.orchestrator.decider import Decider
 from choros.runtime.orchestrator.replies import read_reply
-from choros.runtime.orchestrator.retention import SWEEP_EVERY, Retention, Sweep
+from choros.runtime.orchestrator.retention import Retention, Sweep
 from choros.runtime.orchestrator.return_address import ReturnAddress
 from choros.runtime.orchestrator.stuck import Watch
 from choros.runtime.orchestrator.transition import Transitions
@@ -52,7 +53,7 @@ class Orchestrator:
         drain: float = 10.0,
         wait: float = 0.0,
         retention: Retention = DEFAULT,
-        sweep_every: float = SWEEP_EVERY,
+        sweep_every: float = SWEEP_SECONDS,
     ) -> None:
         self._address = ReturnAddress(app, store)
         self._make = Transitions(app, lambda: self._address.queue).make

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from choros.errors import ChorosError, SagaNotFound, UsageError
+from choros.runtime.host.retention import SWEEP_SECONDS
 from choros.sources import uniform
 from choros.store.sagas import Forgotten, Record, Store
 from choros.telemetry.logs import get_logger
@@ -15,8 +16,6 @@ from choros.wire.attributes import rfc3339
 
 log = get_logger("choros.orchestrator")
 
-SWEEP_EVERY = 60.0
-"""Seconds between two sweeps, more or less: orchestrators that were started together part."""
 BATCH = 64
 """Sagas deleted in one go: the store is held for a few milliseconds."""
 _PAUSE = 0.01
@@ -78,7 +77,7 @@ def too_short(retention: Retention, memory: float) -> Sequence[str]:
 class Sweep:
     """Deletes what is old enough. Any number of orchestrators may do so: what one has deleted is no other's affair."""
 
-    def __init__(self, store: Store, retention: Retention, every: float = SWEEP_EVERY) -> None:
+    def __init__(self, store: Store, retention: Retention, every: float = SWEEP_SECONDS) -> None:
         self._store = store
         self._retention = retention
         self._every = every

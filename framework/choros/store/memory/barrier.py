@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 from choros.errors import StoreUnreachable
 from choros.store.barrier import (
     AT_ONCE,
-    FORGETTABLE,
     NEVER,
     SCHEMA_VERSION,
     Carry,
@@ -231,7 +230,9 @@ class MemoryDatabase(Database):
         """Forget refusals and tombstones whose time has passed."""
         self._check_open()
         async with self._tables.lock:
-            return self._rows.drop([row.key for row in self._rows.rows.values() if _may_go(row, now)])
+            return self._rows.drop(
+                [row.key for row in self._rows.rows.values() if row.ends is not None and row.ends <= now]
+            )
 
     async def forget(self, memory: Memory, before: float) -> int:
         """Forget the oldest rows of before that moment, and move the horizon to them."""
@@ -247,7 +248,3 @@ class MemoryDatabase(Database):
     def _check_open(self) -> None:
         if not self._open:
             raise StoreUnreachable("This database is not open.", "await database.open() before using it.")
-
-
-def _may_go(row: Row, now: float) -> bool:
-    return row.prune_at is not None and row.prune_at <= now and row.state in FORGETTABLE

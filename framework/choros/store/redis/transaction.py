@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from choros.errors import StoreMisconfigured, StoreUnreachable
 from choros.sources import fresh_id
-from choros.store.barrier import FORGETTABLE, MEMORIES, NEVER, Memory, Row, Transaction
+from choros.store.barrier import MEMORIES, NEVER, Memory, Row, Transaction
 from choros.store.redis.writes import Cell, Trial, Write
 from choros.store.standing import Standing
 
@@ -214,11 +214,10 @@ class RedisTransaction(Transaction):
 
     def _row_commands(self, row: Row) -> list[RedisCommand]:
         unsent, prune = f"{self._prefix}unsent", f"{self._prefix}prune"
-        may_go = row.prune_at is not None and row.state in FORGETTABLE
         return [
             ("SET", f"{self._prefix}row:{row.key}", to_stored(row, self._token)),
             ("ZADD", unsent, time.time_ns() // 1000, row.key) if row.owes_reply else ("ZREM", unsent, row.key),
-            ("ZADD", prune, repr(row.prune_at), row.key) if may_go else ("ZREM", prune, row.key),
+            ("ZADD", prune, repr(row.ends), row.key) if row.ends is not None else ("ZREM", prune, row.key),
             *aging(self._prefix, row),
         ]
 
