@@ -119,7 +119,7 @@ def test_a_saga_that_breaks_a_promise_exits_with_one_and_tells_the_story(
     from choros.saga.machine import answers
     from choros_verify.exploration import mutated
 
-    monkeypatch.setattr(answers, "_is_awaited", mutated.always_awaited)
+    monkeypatch.setattr(answers, "_is_awaited", mutated.late_ok_accepted.instead)
     said = verify("travel", "--json", "found.json")
     assert said.code == 1
     assert "✖ a reply that came too late changed the saga (invariant 8)" in said.out

@@ -22,7 +22,7 @@ from choros.store.memory.sagas import MemoryStore
 from choros.store.sagas import NOTHING, Committed, EntryNames, KnownKinds, Loaded, Transition, Unsent
 from choros.transport.port import Published
 from choros.wire.command_key import Operation
-from choros_verify.exploration.mutated import always_awaited, undo_what_is_known, undo_without_waiting
+from choros_verify.exploration.mutated import late_ok_accepted, undo_does_not_wait, undo_only_what_completed
 from tests.properties.barrier_machine import BarrierMachine
 from tests.properties.machines import explore
 from tests.properties.relay_machine import RelayMachine
@@ -254,9 +254,9 @@ def count_no_fact(turn: Turn, fact: type[Message], body: str, step: str = "") ->
 
 WITHDRAW, RELEASE = SagaWalk.withdraw, Turn.release
 SAGA_MUTANTS = [
-    ("machine.answers._is_awaited", always_awaited),
-    ("nodes.sequence.SequenceNode.backward", undo_what_is_known),
-    ("nodes.sequence.SequenceNode.backward", undo_without_waiting),
+    ("machine.answers._is_awaited", late_ok_accepted.instead),
+    ("nodes.sequence.SequenceNode.backward", undo_only_what_completed.instead),
+    ("nodes.sequence.SequenceNode.backward", undo_does_not_wait.instead),
     ("machine.walk.SagaWalk.withdraw", cancel_the_pivot_in_flight),
     ("machine.turn.Turn.release", count_no_fact),
 ]

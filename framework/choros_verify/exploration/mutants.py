@@ -5,7 +5,6 @@ Each is caught with a story that says why the rule is there. `rules` are numbers
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from choros.errors import Refused
@@ -26,7 +25,7 @@ class Mutant:
     what: str
     """What is left out, as a sentence."""
     protocol: Protocol = field(default_factory=Protocol)
-    swaps: Sequence[Swap] = ()
+    swap: Swap | None = None
     needs: str = ""
     """What a saga must have for the rule to matter to it: a step, a pivot, a held fact, an early fact; or nothing."""
     providers: bool = False
@@ -52,9 +51,9 @@ class Mutant:
 
     def under(self) -> Protocol:
         """What is explored: this protocol, with a machine of its own where one of its functions is another."""
-        if not self.swaps:
+        if not self.swap:
             return self.protocol
-        variant = Variant(self.swaps)
+        variant = Variant(self.swap)
         return replace(self.protocol, begin=variant.begin, decide=variant.decide)
 
 
@@ -98,19 +97,22 @@ def _no_expired(row: Row) -> bool:
     return row.state != "refused" or "expired" not in row.reply
 
 
+def _without(name: str, rules: tuple[int, ...], swap: Swap, needs: str = "") -> Mutant:
+    """One whose rule is in the machine: what stands in for that says what is left out."""
+    return Mutant(name, rules, swap.instead.__doc__ or "", swap=swap, needs=needs)
+
+
 MUTANTS: tuple[Mutant, ...] = (
     # The ten that reliability stands on.
     Mutant("no dedupe", (1, 15), "A command that comes again is carried out again.",
            Protocol(judge=_again)),
     Mutant("key per attempt", (1,), "Each attempt has a command key of its own.", Protocol(key_per_attempt=True)),
-    Mutant("undo only what completed", (), "A step in doubt is taken for one that did not happen.",
-           swaps=mutated.undo_only_what_completed, needs="step"),
+    _without("undo only what completed", (), mutated.undo_only_what_completed, needs="step"),
     Mutant("no tombstone", (3,), "An undo that finds nothing leaves no trace.",
            Protocol(writes=_no_tombstone), needs="step"),
     Mutant("no outbox", (14,), "What a commit is to send, and its timer, are kept in memory only.",
            Protocol(outbox=False)),
-    Mutant("late OK accepted", (8,), "An OK counts although its step is no longer awaited.",
-           swaps=mutated.late_ok_accepted, needs="step"),
+    _without("late OK accepted", (8,), mutated.late_ok_accepted, needs="step"),
     Mutant("barrier rows expire", (3,), "The barrier forgets its rows while commands are still on their way.",
            Protocol(rows_expire=True)),
     Mutant("refusal not stored", (15,), "A refusal is answered, but not remembered.",
@@ -128,38 +130,24 @@ MUTANTS: tuple[Mutant, ...] = (
            Protocol(judge=_late_do), ages=True),
     Mutant("late undo finds nothing", (3,), "An undo as old as what was forgotten is told that nothing is there.",
            Protocol(judge=_late_undo), needs="step", ages=True),
-    Mutant("undo carries its own deadline", (3,), "An undo carries the deadline of its own send, not the greatest.",
-           swaps=mutated.undo_carries_its_own_deadline, needs="step"),
-    Mutant("unsent attempts count", (4,), "A timer counts an attempt although its command has not left yet.",
-           swaps=mutated.unsent_attempts_count),
-    Mutant("no timer", (4,), "A command is sent without a timer.", swaps=mutated.no_timer),
-    Mutant("old failures count", (8,), "The failure of an earlier attempt counts for the attempt that is awaited.",
-           swaps=mutated.old_failures_count),
-    Mutant("pivot in flight cancelled", (9,), "A cancel undoes the saga although its pivot is on its way.",
-           swaps=mutated.pivot_in_flight_cancelled, needs="pivot"),
-    Mutant("pivot in doubt compensated", (9,), "A pivot that may have happened is taken for refused.",
-           swaps=mutated.pivot_in_doubt_compensated, needs="pivot"),
-    Mutant("in doubt taken for done", (9,), "A command that may have been carried out is taken for carried out.",
-           swaps=mutated.in_doubt_taken_for_done),
-    Mutant("pause not checked", (13,), "A commit that sends does not look whether the saga is paused.",
-           swaps=mutated.pause_not_checked),
+    _without("undo carries its own deadline", (3,), mutated.undo_carries_its_own_deadline, needs="step"),
+    _without("unsent attempts count", (4,), mutated.unsent_attempts_count),
+    _without("no timer", (4,), mutated.no_timer),
+    _without("old failures count", (8,), mutated.old_failures_count),
+    _without("pivot in flight cancelled", (9,), mutated.pivot_in_flight_cancelled, needs="pivot"),
+    _without("pivot in doubt compensated", (9,), mutated.pivot_in_doubt_compensated, needs="pivot"),
+    _without("in doubt taken for done", (9,), mutated.in_doubt_taken_for_done),
+    _without("pause not checked", (13,), mutated.pause_not_checked),
     Mutant("provider without key", (16,), "A provider is called again without an idempotency key.",
            Protocol(provider_keys=False), providers=True),
     Mutant("intent taken for nothing", (16,), "An undo that finds an intent answers that there is nothing to undo.",
            Protocol(judge=_nothing_but_an_intent), needs="step", providers=True),
-    Mutant("skip without close", (17,), "A skipped step counts as done before its participant has closed it.",
-           swaps=mutated.skip_without_close),
-    Mutant("facts not numbered", (18,), "Facts are released without a number of their own.",
-           swaps=mutated.facts_not_numbered, needs="fact"),
-    Mutant("facts twice", (18,), "A fact is released twice.", swaps=mutated.facts_twice, needs="fact"),
-    Mutant("held facts leave early", (19,), "A fact that should wait for the pivot is published at once.",
-           swaps=mutated.held_facts_leave_early, needs="held fact"),
-    Mutant("held facts outlive compensation", (19,), "A fact that was held is published although the saga was undone.",
-           swaps=mutated.held_facts_outlive_compensation, needs="held fact"),
-    Mutant("early fact not taken back", (19,), "A fact published early is not taken back when the saga is undone.",
-           swaps=mutated.early_fact_not_taken_back, needs="early fact"),
-    Mutant("undo does not wait", (), "The next undo is sent before the last one is answered.",
-           swaps=mutated.undo_does_not_wait, needs="two steps"),
-    Mutant("undo oldest first", (), "Steps are undone in the order in which they were done.",
-           swaps=mutated.undo_oldest_first, needs="two steps"),
+    _without("skip without close", (17,), mutated.skip_without_close),
+    _without("facts not numbered", (18,), mutated.facts_not_numbered, needs="fact"),
+    _without("facts twice", (18,), mutated.facts_twice, needs="fact"),
+    _without("held facts leave early", (19,), mutated.held_facts_leave_early, needs="held fact"),
+    _without("held facts outlive compensation", (19,), mutated.held_facts_outlive_compensation, needs="held fact"),
+    _without("early fact not taken back", (19,), mutated.early_fact_not_taken_back, needs="early fact"),
+    _without("undo does not wait", (), mutated.undo_does_not_wait, needs="two steps"),
+    _without("undo oldest first", (), mutated.undo_oldest_first, needs="two steps"),
 )  # fmt: skip

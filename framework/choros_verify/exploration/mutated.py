@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from choros.messages import Failure, Message
 from choros.saga.machine import acts, answers, timers
@@ -14,45 +13,58 @@ from choros.saga.machine.walk import SagaWalk
 from choros.saga.nodes.publish import PublishNode
 from choros.saga.nodes.sequence import SequenceNode
 from choros.saga.outline import Commanded
+from choros_verify.exploration.variant import instead_of
 
 _BACKWARD, _WITHDRAW, _GIVE_UP, _FAILED = SequenceNode.backward, SagaWalk.withdraw, SagaWalk.give_up, answers._failed
 _LEG_DUE, _GO_ON, _SKIP = timers._leg_due, SagaWalk.go_on, acts._skip
 _SEND, _RELEASE = Turn.send, Turn.release
 
 
-def undo_what_is_known(self: SequenceNode, turn: Turn) -> bool:
-    """A step in doubt is not undone."""
+@instead_of(SequenceNode.backward)
+def undo_only_what_completed(self: SequenceNode, turn: Turn) -> bool:
+    """A step in doubt is taken for one that did not happen."""
     for path, state in turn.states():
         if state.progress == "in_doubt":
             turn.change_node(path, progress="refused")
     return _BACKWARD(self, turn)
 
 
-def always_awaited(walk: SagaWalk, leaf: Commanded, leg: Leg, answer: Answered) -> bool:
-    """Every reply counts, whenever it comes."""
+@instead_of(answers._is_awaited)
+def late_ok_accepted(walk: SagaWalk, leaf: Commanded, leg: Leg, answer: Answered) -> bool:
+    """An OK counts although its step is no longer awaited."""
     return True
 
 
-def _own_deadline(self: Turn, command: Send) -> None:
+@instead_of(Turn.send)
+def undo_carries_its_own_deadline(self: Turn, command: Send) -> None:
+    """An undo carries the deadline of its own send, not the greatest."""
     leg = self.state(command.key.path).leg
     _SEND(self, replace(command, not_after=leg.due) if leg and leg.operation == "undo" else command)
 
 
-def _count_unsent(walk: SagaWalk, leaf: Commanded, leg: Leg, *, held: bool) -> None:
+@instead_of(timers._leg_due)
+def unsent_attempts_count(walk: SagaWalk, leaf: Commanded, leg: Leg, *, held: bool) -> None:
+    """A timer counts an attempt although its command has not left yet."""
     _LEG_DUE(walk, leaf, leg, held=walk.instance.paused)
 
 
-def _send_untimed(self: Turn, command: Send) -> None:
+@instead_of(Turn.send)
+def no_timer(self: Turn, command: Send) -> None:
+    """A command is sent without a timer."""
     _SEND(self, command)
     leg = self.state(command.key.path).leg
     self.change_node(command.key.path, leg=leg and replace(leg, due=None))
 
 
-def _count_old_failures(walk: SagaWalk, leaf: Commanded, leg: Leg, answer: Answered) -> None:
+@instead_of(answers._failed)
+def old_failures_count(walk: SagaWalk, leaf: Commanded, leg: Leg, answer: Answered) -> None:
+    """The failure of an earlier attempt counts for the attempt that is awaited."""
     _FAILED(walk, leaf, leg, replace(answer, attempt=leg.attempt))
 
 
-def _withdraw_at_once(walk: SagaWalk, why: str) -> None:
+@instead_of(SagaWalk.withdraw)
+def pivot_in_flight_cancelled(walk: SagaWalk, why: str) -> None:
+    """A cancel undoes the saga although its pivot is on its way."""
     pivot = walk.outline.pivot
     if pivot is not None and walk.state(pivot).progress == "sent":
         walk.turn_back(Failure(code=why, kind="cancelled"))
@@ -60,14 +72,18 @@ def _withdraw_at_once(walk: SagaWalk, why: str) -> None:
         _WITHDRAW(walk, why)
 
 
-def _give_the_pivot_up(walk: SagaWalk, leaf: Commanded, leg: Leg, code: str, detail: str = "") -> None:
+@instead_of(SagaWalk.give_up)
+def pivot_in_doubt_compensated(walk: SagaWalk, leaf: Commanded, leg: Leg, code: str, detail: str = "") -> None:
+    """A pivot that may have happened is taken for refused."""
     if leaf.path == walk.outline.pivot and leg.operation == "do":
         walk.turn_back(Failure(code=code, kind="in_doubt"))
     else:
         _GIVE_UP(walk, leaf, leg, code, detail)
 
 
-def _take_for_done(walk: SagaWalk, leaf: Commanded, leg: Leg, code: str, detail: str = "") -> None:
+@instead_of(SagaWalk.give_up)
+def in_doubt_taken_for_done(walk: SagaWalk, leaf: Commanded, leg: Leg, code: str, detail: str = "") -> None:
+    """A command that may have been carried out is taken for carried out."""
     if leg.operation != "do":
         _GIVE_UP(walk, leaf, leg, code, detail)
         return
@@ -76,14 +92,18 @@ def _take_for_done(walk: SagaWalk, leaf: Commanded, leg: Leg, code: str, detail:
     walk.go_on()
 
 
-def _go_on_all_the_same(self: SagaWalk) -> None:
+@instead_of(SagaWalk.go_on)
+def pause_not_checked(self: SagaWalk) -> None:
+    """A commit that sends does not look whether the saga is paused."""
     paused = self.instance.paused
     self.change(paused=False)
     _GO_ON(self)
     self.change(paused=paused)
 
 
-def _skip_at_once(walk: SagaWalk, act: SkipRequested) -> None:
+@instead_of(acts._skip)
+def skip_without_close(walk: SagaWalk, act: SkipRequested) -> None:
+    """A skipped step counts as done before its participant has closed it."""
     state, leaf = walk.state(act.step), walk.outline.commanded(act.step)
     if leaf is None or not state.parked or state.leg is None:
         _SKIP(walk, act)
@@ -91,34 +111,45 @@ def _skip_at_once(walk: SagaWalk, act: SkipRequested) -> None:
     walk.settle(leaf, act.reply, skipped=False)
 
 
-def _number_no_fact(self: Turn, fact: type[Message], body: str, step: str = "") -> None:
+@instead_of(Turn.release)
+def facts_not_numbered(self: Turn, fact: type[Message], body: str, step: str = "") -> None:
+    """Facts are released without a number of their own."""
     _RELEASE(self, fact, body, step)
     self.change(seq=0)
 
 
-def _release_twice(self: Turn, fact: type[Message], body: str, step: str = "") -> None:
+@instead_of(Turn.release)
+def facts_twice(self: Turn, fact: type[Message], body: str, step: str = "") -> None:
+    """A fact is released twice."""
     _RELEASE(self, fact, body, step)
     _RELEASE(self, fact, body, step)
 
 
-def _publish_early(self: PublishNode, turn: Turn, fact: str) -> None:
+@instead_of(PublishNode._publish)
+def held_facts_leave_early(self: PublishNode, turn: Turn, fact: str) -> None:
+    """A fact that should wait for the pivot is published at once."""
     turn.release(self.fact, fact, self.path)
     turn.change_node(self.path, progress="published", fact=fact)
 
 
-def _drop_nothing(self: SagaWalk) -> None:
-    return None
+@instead_of(SagaWalk.drop_held)
+def held_facts_outlive_compensation(self: SagaWalk) -> None:
+    """A fact that was held is published although the saga was undone."""
+    return
 
 
-def _take_nothing_back(self: SequenceNode, turn: Turn) -> bool:
+@instead_of(SequenceNode.backward)
+def early_fact_not_taken_back(self: SequenceNode, turn: Turn) -> bool:
+    """A fact published early is not taken back when the saga is undone."""
     for path, state in turn.states():
         if state.progress == "published":
             turn.change_node(path, progress="retracted")
     return _BACKWARD(self, turn)
 
 
-def undo_without_waiting(self: SequenceNode, turn: Turn) -> bool:
-    """All undos are sent at once."""
+@instead_of(SequenceNode.backward)
+def undo_does_not_wait(self: SequenceNode, turn: Turn) -> bool:
+    """The next undo is sent before the last one is answered."""
     while not _BACKWARD(self, turn):
         for path, state in turn.states():
             if state.leg:
@@ -126,29 +157,7 @@ def undo_without_waiting(self: SequenceNode, turn: Turn) -> bool:
     return True
 
 
-def _undo_oldest_first(self: SequenceNode, turn: Turn) -> bool:
+@instead_of(SequenceNode.backward)
+def undo_oldest_first(self: SequenceNode, turn: Turn) -> bool:
+    """Steps are undone in the order in which they were done."""
     return all(node.backward(turn) for node in self.nodes)
-
-
-def _instead(name: str, function: Any, *owners: Any) -> tuple[tuple[Any, str, Any], ...]:
-    return tuple((owner, name, function) for owner in owners)
-
-
-undo_only_what_completed = _instead("backward", undo_what_is_known, SequenceNode)
-late_ok_accepted = _instead("_is_awaited", always_awaited, answers)
-undo_carries_its_own_deadline = _instead("send", _own_deadline, Turn)
-unsent_attempts_count = _instead("_leg_due", _count_unsent, timers)
-no_timer = _instead("send", _send_untimed, Turn)
-old_failures_count = _instead("_failed", _count_old_failures, answers)
-pivot_in_flight_cancelled = _instead("withdraw", _withdraw_at_once, SagaWalk)
-pivot_in_doubt_compensated = _instead("give_up", _give_the_pivot_up, SagaWalk)
-in_doubt_taken_for_done = _instead("give_up", _take_for_done, SagaWalk)
-pause_not_checked = _instead("go_on", _go_on_all_the_same, SagaWalk)
-skip_without_close = _instead("_skip", _skip_at_once, acts)
-facts_not_numbered = _instead("release", _number_no_fact, Turn)
-facts_twice = _instead("release", _release_twice, Turn)
-held_facts_leave_early = _instead("_publish", _publish_early, PublishNode)
-held_facts_outlive_compensation = _instead("drop_held", _drop_nothing, SagaWalk)
-early_fact_not_taken_back = _instead("backward", _take_nothing_back, SequenceNode)
-undo_does_not_wait = _instead("backward", undo_without_waiting, SequenceNode)
-undo_oldest_first = _instead("backward", _undo_oldest_first, SequenceNode)

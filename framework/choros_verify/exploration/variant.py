@@ -1,4 +1,4 @@
-"""A variant of the machine: the same, but for some of its functions. A value: nothing in this process changes for it.
+"""A variant of the machine: the same, but for one of its functions. A value: nothing in this process changes for it.
 
 The core is pure, but its functions call each other by their names, so one of them cannot be handed in. Instead a module
 with a function that is to be another is loaded once more, beside the real one, and so is every module of `choros.saga`
@@ -20,22 +20,31 @@ from functools import cache
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.util import find_spec, module_from_spec
 from types import MappingProxyType, ModuleType
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from choros.saga.machine import machine
 from choros.saga.machine.inputs import Decision
 
-Swap = tuple[Any, str, Callable[..., Any]]
-"""A module, or a class in one; a function of it by name; and what stands in for that."""
 CORE = "choros.saga"
 
 
-class Variant:
-    """Decides as the machine with these functions would."""
+class Swap(NamedTuple):
+    """A function of the core, or a method, and what stands in for it."""
 
-    def __init__(self, swaps: Sequence[Swap]) -> None:
-        self._swaps = swaps
-        self._swapped = {_module_of(owner) for owner, _, _ in swaps}
+    real: Callable[..., Any]
+    instead: Callable[..., Any]
+
+
+def instead_of(real: Callable[..., Any]) -> Callable[[Callable[..., Any]], Swap]:
+    """Marks what stands in for a function."""
+    return lambda instead: Swap(real, instead)
+
+
+class Variant:
+    """Decides as the machine would with what stands in for one of its functions."""
+
+    def __init__(self, swap: Swap) -> None:
+        self._swap = swap
         self._copies: dict[str, ModuleType] = {}
         self._carried: dict[int, tuple[Any, Any]] = {}
         self._machine: Any = self._module(machine.__name__)
@@ -60,13 +69,13 @@ class Variant:
             copy = self._copies[name] = module_from_spec(spec)
             copy.__dict__["__builtins__"] = {**vars(builtins), "__import__": self._import}
             cast(SourceFileLoader, spec.loader).exec_module(copy)
-            for owner, function, instead in self._swaps:
-                if _module_of(owner) == name:
-                    setattr(copy if isinstance(owner, ModuleType) else _class(copy, owner), function, instead)
+            if name == self._swap.real.__module__:
+                owner, _, function = self._swap.real.__qualname__.rpartition(".")
+                setattr(getattr(copy, owner) if owner else copy, function, self._swap.instead)
         return self._copies[name]
 
     def _differs(self, name: str) -> bool:
-        return name in self._swapped or any(map(self._differs, _imported_by(name)))
+        return name == self._swap.real.__module__ or any(map(self._differs, _imported_by(name)))
 
     def _import(self, name: str, scope: Any = None, names: Any = None, wanted: Any = (), level: int = 0) -> ModuleType:
         """What `import` does in a copy."""
@@ -95,10 +104,6 @@ class Variant:
         for name in names:
             object.__setattr__(carried, name, self._carry(getattr(value, name)))
         return carried
-
-
-def _module_of(owner: Any) -> str:
-    return str(owner.__name__ if isinstance(owner, ModuleType) else owner.__module__)
 
 
 def _class(module: ModuleType, like: type) -> Any:
