@@ -8,7 +8,7 @@ from choros.saga.machine.inputs import CancelRequested, Decision, RerunRequested
 from choros.saga.machine.instance import Instance
 from choros.saga.machine.machine import begin, decide
 from choros.saga.machine.rerun import kept_by, stands, why_not
-from choros.saga.nodes import Pivot, Publish
+from choros.saga.nodes import Check, Pivot, Publish, Step
 from choros.saga.saga import Saga
 from tests.saga.driving import START, Run, at_pivot, commands, key
 from tests.saga.shop import (
@@ -17,10 +17,12 @@ from tests.saga.shop import (
     RESERVED,
     SHIPPED,
     PlaceOrder,
+    charge_payment,
     order_announced,
     order_noted,
     order_withdrawn,
     parcel_saga,
+    refund_payment,
     ship_parcel,
 )
 
@@ -123,6 +125,39 @@ def test_rule_2_facts_that_the_old_one_dropped_or_took_back_come_out_anew() -> N
     run.refuse("no_such_address")
     assert (run.status, run.progress()) == ("compensated", ["pending", "retracted", "refused"])
     again = Again(run, "ship_parcel")
+    again.ok(SHIPPED)
+    assert [fact.type for fact in again.facts] == ["order-announced.v1", "order-noted.v1"]
+
+
+def undone(*steps: Step | Check | Publish) -> Run:
+    """Refused at its pivot, and undone; a check among these has been answered."""
+    run = Run(Saga("checked", start=PlaceOrder, steps=(*steps, Pivot(ship_parcel, to="shipping"))))
+    while run.sent.key.path != "ship_parcel":
+        run.ok(CHARGED)
+    run.refuse("no_such_address")
+    while not run.instance.terminal:
+        run.ok()
+    return run
+
+
+CHARGE = Step(charge_payment, to="payment", compensation=refund_payment)
+CHECK = Check(charge_payment, to="payment", name="look_up")
+
+
+def test_an_answered_check_is_in_nobodys_way() -> None:
+    run = undone(CHARGE, CHECK)
+    assert run.progress() == ["undone", "ok", "refused"]
+    assert not why_not(run.saga.outline, run.instance, "charge_payment")
+    again = Again(run, "charge_payment")
+    for reply in (CHARGED, CHARGED, SHIPPED):
+        again.ok(reply)
+    assert (commands(again)[1], again.status) == ("look_up:1:do#1", "completed")  # it is asked anew
+    assert commands(Again(undone(CHECK, CHARGE), "charge_payment")) == ["charge_payment:1:do#1"]  # or kept
+
+
+def test_a_fact_before_a_check_that_is_kept_comes_out_anew_too() -> None:
+    told = (Publish(order_noted), Publish(order_announced, early=True, retraction=order_withdrawn))
+    again = Again(undone(*told, CHECK), "ship_parcel")
     again.ok(SHIPPED)
     assert [fact.type for fact in again.facts] == ["order-announced.v1", "order-noted.v1"]
 

@@ -34,7 +34,7 @@ def _in_the_way(outline: Outline, instance: Instance, step: str) -> str:
         if before and state.progress != "ok":
             first = outline.commands[0].path
             return f"{leaf.path} does not stand any more, so nothing can be kept; run it again from {first}."
-        if not before and stands(state):
+        if not before and leaf.changes and stands(state):
             return f"{leaf.path} still stands, and would be there twice."
     return ""
 
@@ -45,10 +45,12 @@ def stands(state: NodeState) -> bool:
 
 
 def kept_by(outline: Outline, instance: Instance, step: str) -> Mapping[str, NodeState]:
-    """The steps before this one, as the new instance takes them over; not the facts just before it that an undone saga
-    dropped or took back, since they come out anew."""
+    """The steps before this one, as the new instance takes them over; not the facts that an undone saga dropped or took
+    back, since they come out anew."""
     paths = list(outline.leaves)
-    kept = [(path, instance.state(path)) for path in paths[: paths.index(step)]]
-    while kept and kept[-1][1].progress in ("pending", "retracted"):
-        kept.pop()
-    return {path: replace(state, owner=state.owner or instance.saga_id) for path, state in kept}
+    kept = {path: instance.state(path) for path in paths[: paths.index(step)]}
+    return {
+        path: replace(state, owner=state.owner or instance.saga_id)
+        for path, state in kept.items()
+        if state.progress not in ("pending", "retracted")
+    }
