@@ -126,6 +126,10 @@ async def record_of(stage: Stage, saga_id: str) -> Record:
     return (await stage.store.load([saga_id]))[saga_id].record
 
 
+async def shows(stage: Stage, saga_id: str, status: str) -> bool:
+    return (await record_of(stage, saga_id)).status == status
+
+
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
     async with asyncio.timeout(PATIENCE):
         while not await condition():
@@ -430,6 +434,27 @@ async def test_rule_42_a_reply_under_the_version_before_the_move_still_counts(st
     await stage.carry_out("inventory")
     await stage.answer(refusal_of(await stage.command("shipping"), "no_such_address"))
     assert (await stage.command("inventory")).saga_version == 2
+
+
+def unbuilt(order: shop.PlaceOrder, reserved: shop.InventoryReserved) -> shop.ShipOrder:
+    raise RuntimeError("a bug")
+
+
+async def test_rule_42_what_could_not_be_built_is_not_come_to_yet_and_may_be_anything(stage: Stage) -> None:
+    """A mended declaration is the way out for a saga that is parked at a bug in the old one."""
+    buggy = order_saga(CHARGE, RESERVE, Pivot(unbuilt, to="shipping", name="ship_order"))
+    app = app_of(buggy, order_saga(CHARGE, RESERVE, LAST, version=2))
+    client = await stage.client(app=app)
+    await stage.orchestrator(app)
+    saga_id = await client.start(buggy, shop.ORDER)
+    await stage.carry_out("payment")
+    await stage.carry_out("inventory")
+    await until(lambda: shows(stage, saga_id, "parked"))
+    assert await client.move(saga_id, 2) == "moved"
+    assert (await client.outcome(saga_id)).parked == "unbuilt raised RuntimeError"
+    assert await client.parked_at(saga_id) == ("ship_order", 1)
+    await client.retry(saga_id)
+    assert (await stage.command("shipping")).saga_version == 2
 
 
 MOVES: dict[str, tuple[Saga[Any], str]] = {

@@ -9,7 +9,7 @@ from typing import Any
 from choros.errors import UsageError
 from choros.runtime.orchestrator.work import Move
 from choros.saga.difference import paths, why_not_moved
-from choros.saga.machine.instance import Instance
+from choros.saga.machine.instance import UNTOUCHED, Instance, NodeState, States
 from choros.saga.saga import Saga, hash_of
 from choros.store.sagas import Record
 
@@ -30,15 +30,26 @@ def moved(saga: Saga[Any] | None, record: Record, instance: Instance, move: Move
             f"Saga {record.saga_id} has {len(instance.steps)} steps, and version {record.saga_version} {len(begun)}.",
             "the declaration that it began with.",
         )
-    instance = instance.named(begun)
+    instance, why = _lifted(instance.named(begun))
     if sentence := why_not_moved(instance, saga.fingerprint.text, move.text):
         raise UsageError(
             f"Saga {record.saga_id} cannot go on as version {move.version}: {sentence}.",
             "declare what it has come to, and the closing facts, as the version that it began with did.",
         )
-    carried = replace(instance, moved_from=(*instance.moved_from, record.saga_version))
+    nodes = States(instance.nodes)
+    if why:
+        nodes[saga.at_work(instance)] = NodeState(parked=why)
+    carried = replace(instance, nodes=nodes, moved_from=(*instance.moved_from, record.saga_version))
     after = replace(
         record, saga_version=move.version, fingerprint=saga.fingerprint.hash, status=carried.status,
         state=carried.dumps(), wake_at=carried.wake_at,
     )  # fmt: skip
     return after, carried
+
+
+def _lifted(instance: Instance) -> tuple[Instance, str]:
+    """The instance as if it were not parked, and why it is, where nothing but that is known of the node: its message
+    could not be built. It has not come to that yet, and waits at whatever is next in the other declaration."""
+    nodes = {path: state for path, state in instance.nodes.items() if replace(state, parked="") != UNTOUCHED}
+    lifted = replace(instance, nodes=nodes)
+    return lifted, instance.why_parked if lifted != instance else ""
