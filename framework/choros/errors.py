@@ -68,7 +68,6 @@ def unknown(sentence: str, typed: str, known: Iterable[str], hint: str = "") -> 
 class ChorosError(Exception):
     """Any error of choros: a sentence, and a hint what to do about it."""
 
-    exit_code = 1
     sentence: str = ""
     hint: str = ""
 
@@ -87,8 +86,6 @@ class DeclarationError(ChorosError):
 
 class UsageError(ChorosError):
     """A command line, setting or address that means nothing."""
-
-    exit_code = 2
 
 
 class DeclaredOtherwise(UsageError):
@@ -117,8 +114,6 @@ class OutcomePending(ChorosError):
 
 class Unreachable(ChorosError):
     """A server does not answer."""
-
-    exit_code = 4
 
 
 class BrokerUnreachable(Unreachable):

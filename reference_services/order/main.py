@@ -27,7 +27,7 @@ def main() -> int:
         asyncio.run(_serve(options))
     except ChorosError as error:
         sys.stderr.write(f"order: {error}\n")
-        return error.exit_code
+        return 1
     except KeyboardInterrupt:
         return 130
     return 0

@@ -171,4 +171,4 @@ if __name__ == "__main__":
         asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4])))
     except ChorosError as failed:
         print(failed, file=sys.stderr)  # noqa: T201 (for the log of this process)
-        sys.exit(failed.exit_code)
+        sys.exit(1)

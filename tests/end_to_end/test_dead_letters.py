@@ -20,6 +20,7 @@ from typer.testing import CliRunner, Result
 
 from choros import Addresses, App, Client
 from choros.cli.dead import app as dead_command
+from choros.cli.exit_codes import exit_code
 from choros.cli.saga import app as saga_command
 from choros.errors import ChorosError
 from choros.roles.addresses import connected
@@ -46,6 +47,7 @@ async def ack(self):
     os.kill(os.getpid(), signal.SIGKILL)
 
 LeasedDelivery.ack = ack
+from choros.cli.exit_codes import exit_code
 from choros.cli import main
 main()
 """
@@ -68,7 +70,7 @@ class Desk:
         runner = partial(CliRunner().invoke, of, arguments, env=self._settings, input=given)
         ended = await asyncio.to_thread(runner)
         failed = ended.exception if isinstance(ended.exception, ChorosError) else None
-        assert (failed.exit_code if failed else ended.exit_code) == code, ended.output
+        assert (exit_code(failed) if failed else ended.exit_code) == code, ended.output
         return ended
 
     async def process(self, *arguments: str) -> Ended:

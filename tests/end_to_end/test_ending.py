@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from choros import Addresses, running
-from choros.cli.departure import CLOSING_SECONDS, CUT_SHORT, SIGNALS, Leaving
+from choros.cli.departure import CLOSING_SECONDS, SIGNALS, Leaving
+from choros.cli.exit_codes import CUT_SHORT
 from choros.roles.roles import client_of
 from tests.end_to_end.shop import entries, environment
 from tests.end_to_end.stuck_bell import Begin, app

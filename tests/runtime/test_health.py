@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from choros.app.service import Service
 from choros.cli import app
+from choros.cli.exit_codes import exit_code
 from choros.errors import ChorosError, StoreUnreachable
 from choros.runtime.host import slots as calls
 from choros.runtime.host.vitals import Report, Vitals
@@ -219,7 +220,7 @@ def test_a_missing_or_foreign_file_is_not_healthy(tmp_path: Path, content: str |
         path.write_text(content)
     with pytest.raises(ChorosError) as raised:
         Report.read(path)
-    assert raised.value.exit_code == 1
+    assert exit_code(raised.value) == 1
     assert raised.value.hint
 
 

@@ -12,6 +12,7 @@ import typer
 
 from choros.cli import application, contract, dead, facts, health, saga, schema, topology
 from choros.cli.departure import Leaving
+from choros.cli.exit_codes import INTERRUPTED, exit_code
 from choros.cli.output import styled
 from choros.cli.verbosity import LogLevel, Quiet, said_outside
 from choros.cli.verbs import Verbs
@@ -73,7 +74,7 @@ def main() -> None:
     except ChorosError as error:
         sys.exit(_say(error))
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
 
 
 def _run() -> int:
@@ -95,4 +96,4 @@ def _in_our_words(sentence: str, context: Any) -> UsageError:
 
 def _say(error: ChorosError) -> int:
     print(f"{styled('✖', 'red', sys.stderr)} {error}", file=sys.stderr)
-    return error.exit_code
+    return exit_code(error)

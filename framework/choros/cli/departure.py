@@ -19,6 +19,7 @@ from contextlib import suppress
 from types import FrameType
 from typing import Any
 
+from choros.cli.exit_codes import CUT_SHORT, exit_code
 from choros.roles.roles import OnBegun, Unfinished
 from choros.telemetry.logs import frames_of, get_logger
 
@@ -29,8 +30,6 @@ CLOSING_SECONDS = 5.0
 """After the drain: for what is cut off to clean up, and for closing stores and connections."""
 LAST_SECONDS = 1.0
 """Once all is closed, for what a call that was cut off has left in a thread."""
-CUT_SHORT = 5
-"""The exit code of a process that had to leave something at work."""
 _LOG_SECONDS = 1.0
 """The log may be what is stuck."""
 
@@ -138,7 +137,7 @@ class Leaving:
             saying = threading.Thread(target=self._say, args=(seconds,), daemon=True)
             saying.start()
             saying.join(_LOG_SECONDS)
-            os._exit(getattr(self._error, "exit_code", 1) if self._error else CUT_SHORT)
+            os._exit(exit_code(self._error) if self._error else CUT_SHORT)
 
     def _say(self, seconds: float) -> None:
         log.error(

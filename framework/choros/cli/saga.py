@@ -24,6 +24,7 @@ from choros.cli.options import (
     log_apart,
     run_until_done,
 )
+from choros.cli.exit_codes import INTERRUPTED
 from choros.cli.output import format_named, is_terminal, on_one_line, tell_lines, tell_value
 from choros.cli.overview import row_of, saga_list
 from choros.cli.progress import working
@@ -120,7 +121,7 @@ def saga_run(
     except KeyboardInterrupt:
         look = ("show", application, store, begun.saga_id) if begun.saga_id else ("list", application, store)
         print(interrupted(begun.saga_id, command(*look)), file=sys.stderr)
-        raise typer.Exit(130) from None
+        raise typer.Exit(INTERRUPTED) from None
     _tell_outcome(outcome, shape)
 
 
