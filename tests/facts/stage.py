@@ -99,7 +99,7 @@ class World:
         await transport.connect()
         whole = topology(self.names.namespace, subscribers=[service.subscription], fact_log=FactLog())
         await transport.declare(whole)
-        settings = set_by({"publish_timeout": 0.05, "delays": QUICK, **options})
+        settings = set_by({"publish_timeout": 0.05, "delays": QUICK, **options}, Subscriber)
         subscriber = Subscriber(
             service, namespace=self.names.namespace, transport=transport, database=self.database, **settings
         )

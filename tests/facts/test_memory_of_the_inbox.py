@@ -12,8 +12,9 @@ from choros.app.service import Service, memory_for
 from choros.app.settings import NOTHING_SET, Settings
 from choros.errors import DeclarationError
 from choros.runtime.host.retention import sweep
+from choros.runtime.subscriber.facts import TOO_OLD
 from choros.runtime.subscriber.inbox import types_key
-from choros.runtime.subscriber.subscriber import TOO_OLD, Subscriber
+from choros.runtime.subscriber.subscriber import Subscriber
 from choros.transport.fact_log import FactLog
 from tests.facts.stage import Moved, Seen, World, eventually, ledger, moved, world
 

@@ -13,10 +13,12 @@ import pytest
 from choros.app.service import Call, Service
 from choros.runtime.host.effects import Effects
 from choros.runtime.host.intake import Intake
+from choros.runtime.subscriber import reactions
 from choros.runtime.subscriber import subscriber as subscribing
+from choros.runtime.subscriber.facts import OVERTAKEN
 from choros.runtime.subscriber.inbox import stream_key
 from choros.runtime.subscriber.order import HeldBack
-from choros.runtime.subscriber.subscriber import CROWDED, OVERTAKEN
+from choros.runtime.subscriber.subscriber import CROWDED
 from choros.store.barrier import Database, Ok, Transaction
 from choros.store.memory.barrier import MemoryDatabase
 from choros.store.sqlite.barrier import SqliteDatabase
@@ -46,7 +48,7 @@ async def test_without_the_mark_a_lower_number_is_handled_after_a_higher_one(mon
     async def never(*_: object) -> bool:
         return False
 
-    monkeypatch.setattr(subscribing, "is_overtaken", never)
+    monkeypatch.setattr(reactions, "is_overtaken", never)
     async with world() as stage:
         await stage.start(ledger(Seen(), ordered=True))
         await stage.publish(moved(1), moved(3), moved(2))
@@ -86,7 +88,7 @@ async def test_in_the_ladder_it_would_be_overtaken(monkeypatch: pytest.MonkeyPat
     """The rule taken out: a failing fact that enters the ladder comes back behind the later ones of its stream."""
     monkeypatch.setattr(
         subscribing.Subscriber, "_hold_back",
-        lambda self, told, error: (self._leave(told), self._failed(told, error)),
+        lambda self, heard, error: (self._leave(heard), self._fates.failed(heard, error)),
     )  # fmt: skip
     async with world() as stage:
         seen = Seen(failing={("s1", 2)})

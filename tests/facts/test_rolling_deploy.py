@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from choros.app.service import Call, Service
+from choros.runtime.subscriber.facts import NOBODY_ELSE
 from choros.runtime.subscriber.heard_types import ANNOUNCED_FOR, put_off
-from choros.runtime.subscriber.subscriber import MOST_WAYS, NOBODY_ELSE
+from choros.runtime.subscriber.subscriber import MOST_WAYS
 from choros.store.barrier import Transaction
 from choros.store.memory.barrier import MemoryTransaction
 from tests.captured import capture_logs

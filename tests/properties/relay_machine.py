@@ -15,16 +15,17 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, rule
 
 from choros.runtime.host.pacing import MOST_SECONDS
-from choros.runtime.orchestrator.relay import Publisher, Relay
+from choros.runtime.host.relay import Publisher, Relay
 from choros.store.memory.sagas import MemoryStore
 from choros.store.sagas import Channel, Committed, Record, Transition, Unsent
 from choros.testing.conformance.store import a_record
 from choros.transport.port import Published
 from choros.wire.envelope import Envelope, MessageKind
 from tests.properties.machines import AsyncMachine
+from tests.relays import MANNERS, outgoing, saga_relay
 
 RESEND_AFTER = 5.0
-CHANNELS: tuple[Channel, ...] = ("commands", "facts")
+CHANNELS = tuple(MANNERS)
 FATES = ("confirmed", "confirmed", "silent", "unknown", "returned", "broken")
 """silent: the broker took it, its confirm was lost; broken: the publisher itself raises."""
 ids = st.sampled_from(["s0", "s1", "s2"])
@@ -61,8 +62,13 @@ class RelayMachine(AsyncMachine):
 
     def _pair(self) -> dict[Channel, Relay]:
         return {
-            channel: self._relay(
-                channel, self._publisher(channel), self.store, resend_after=RESEND_AFTER, clock=lambda: self.now
+            channel: saga_relay(
+                channel,
+                self._publisher(channel),
+                self.store,
+                resend_after=RESEND_AFTER,
+                kind=self._relay,
+                clock=lambda: self.now,
             )
             for channel in CHANNELS
         }
@@ -142,9 +148,9 @@ class RelayMachine(AsyncMachine):
         if crash:
             await self._crash(process)
             return
-        relays["commands"].dispatch([entry for entry in entries if entry.channel == "commands"])
+        relays["commands"].dispatch(outgoing([entry for entry in entries if entry.channel == "commands"]))
         if relays["facts"].holds(earlier.difference(sent)):
-            relays["facts"].dispatch([entry for entry in entries if entry.channel == "facts"])
+            relays["facts"].dispatch(outgoing([entry for entry in entries if entry.channel == "facts"]))
 
     def _next(self, saga_id: str, old: Record | None) -> Record:
         self.count += 1

@@ -10,7 +10,8 @@ import pytest
 from hypothesis.errors import Flaky
 
 from choros.messages import Message
-from choros.runtime.orchestrator.relay import Relay
+from choros.runtime.host.outgoing import Outgoing
+from choros.runtime.host.relay import Relay
 from choros.runtime.participant import verdicts
 from choros.runtime.participant.verdicts import CarryOut, Matter
 from choros.saga.machine import machine
@@ -191,8 +192,8 @@ def test_a_random_life_finds_it_too(name: str, mutant: Any, monkeypatch: pytest.
 
 
 class MarksWhatItSent(Relay):
-    def _settle(self, entry: Unsent, result: Published) -> None:
-        super()._settle(entry, Published.CONFIRMED)
+    def _settle(self, one: Outgoing, result: Published) -> None:
+        super()._settle(one, Published.CONFIRMED)
 
 
 class NeverScans(Relay):
@@ -201,11 +202,11 @@ class NeverScans(Relay):
 
 
 class LetsFactsOvertake(Relay):
-    late: tuple[Unsent, ...] = ()
+    late: tuple[Outgoing, ...] = ()
 
-    def _settle(self, entry: Unsent, result: Published) -> None:
-        super()._settle(entry, result)
-        self.late += tuple(self._behind.pop(entry.saga_id, ()))
+    def _settle(self, one: Outgoing, result: Published) -> None:
+        super()._settle(one, result)
+        self.late += tuple(self._lines.again(set))
 
     def _again(self) -> None:
         late, self.late = self.late, ()

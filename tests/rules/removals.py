@@ -106,9 +106,9 @@ REMOVALS = (
         (f"{ORCHESTRATOR}::test_the_same_key_with_another_body_is_a_conflict",),
     ),
     Removal(
-        6, "an event's id survives resends", "runtime.orchestrator.relay.Relay._read",
-        "entry.message or Envelope.loads(entry.envelope)",
-        "Envelope(**{**__import__('json').loads(entry.envelope), 'id': entry.id[::-1]})",
+        6, "an event's id survives resends", "runtime.orchestrator.outboxes._read",
+        "unsent.message or Envelope.loads(unsent.envelope)",
+        "Envelope(**{**__import__('json').loads(unsent.envelope), 'id': unsent.id[::-1]})",
         (f"{ORCHESTRATOR}::test_what_a_crash_left_in_the_outbox_is_sent_under_its_own_id",),
     ),
     Removal(
@@ -180,17 +180,18 @@ REMOVALS = (
         (f"{PEOPLE}::test_rule_13_paused_nothing_is_sent_until_resumed",),
     ),
     Removal(
-        14, "a participant acknowledges after the confirm", "runtime.participant.reply_outbox.ReplyOutbox._send",
-        "if fate is Published.CONFIRMED:", "if True:",
+        14, "a participant acknowledges after the confirm", "runtime.participant.participant.Participant._answer",
+        "await self._replies.deliver(self._answer_of(received, result), leave)",
+        "asyncio.ensure_future(self._replies.deliver(self._answer_of(received, result), leave)) and (leave(), '')",
         (f"{OUTBOX}::test_nothing_is_acknowledged_before_its_reply_is_confirmed", OUTBOX),
     ),
     Removal(
-        14, "stored replies are scanned at the start", "runtime.participant.reply_outbox.ReplyOutbox.scan",
-        "self._seen is None or", "",
+        14, "stored replies are scanned at the start", "runtime.participant.reply_outbox.DatabaseOutbox.unsent",
+        "before is None or", "before is not None and",
         (f"{OUTBOX}::test_stored_replies_are_scanned_at_the_start",),
     ),
     Removal(
-        14, "the outbox is scanned", "runtime.orchestrator.relay.Relay._scan", "self.dispatch(fresh)", "pass",
+        14, "the outbox is scanned", "runtime.host.relay.Relay._scan", "self.dispatch(fresh)", "pass",
         (f"{ORCHESTRATOR}::test_what_a_crash_left_in_the_outbox_is_sent_under_its_own_id",),
     ),
     Removal(
@@ -281,7 +282,7 @@ REMOVALS = (
         ("tests/facts/test_rule_20.py",),
     ),
     Removal(
-        20, "a fact that no queue takes counts as sent", "runtime.orchestrator.relay.Relay._settle", "or unbound", "",
+        20, "a fact that no queue takes counts as sent", "runtime.host.relay.Relay._settle", "or unbound", "",
         ("tests/runtime/test_relay.py::test_what_no_queue_takes_counts_as_sent_only_if_it_is_a_fact",),
     ),
     Removal(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -14,7 +14,7 @@ from choros.app.settings import Settings
 from choros.errors import Refused, StoreUnreachable
 from choros.messages import Close, Command, Fact, Message, Reply
 from choros.runtime.participant.participant import Participant
-from choros.runtime.subscriber.subscriber import Subscriber
+from choros.runtime.subscriber.subscriber import Cadence, Subscriber
 from choros.sources import fresh_id
 from choros.store.barrier import Carry, Database, Job, JobResult, Memory, NotDone, Row, Transaction, value_of
 from choros.store.memory.barrier import MemoryDatabase, MemoryTransaction
@@ -338,12 +338,15 @@ class Stage:
         self.running = asyncio.create_task(self.runner.run())
 
 
-def set_by(given: dict[str, Any]) -> dict[str, Any]:
-    """Options of a role, those of them that are settings (times in seconds) as settings."""
+def set_by(given: dict[str, Any], kind: type[Participant] | type[Subscriber]) -> dict[str, Any]:
+    """Options of a role, those of them that are settings (times in seconds) as settings, or as the pace that it has."""
     kinds: dict[str, Callable[[float], Any]] = {"prefetch": int, "concurrency": int}
     kinds |= dict.fromkeys(("handler_time", "drain", "forget_after"), lambda s: timedelta(seconds=s))
     values = {name: kind(given[name]) for name, kind in kinds.items() if name in given}
-    return {name: value for name, value in given.items() if name not in kinds} | {"settings": Settings(**values)}
+    paced = {one.name for one in fields(Cadence)} if kind is Subscriber else set()
+    pace = {"cadence": Cadence(**{name: given[name] for name in paced & given.keys()})} if paced else {}
+    rest = {name: value for name, value in given.items() if name not in kinds.keys() | paced}
+    return rest | pace | {"settings": Settings(**values)}
 
 
 def unsettled(stage: Stage, queue: str) -> int:
@@ -398,7 +401,7 @@ async def stage_for(
         "database": faulty,
         "clock": lambda: clock[0],
     }
-    runner = kind(service, **(usual | set_by(more)))
+    runner = kind(service, **(usual | set_by(more, kind)))
     inbox = await outside.consume(REPLY_TO, 1000)
     stage = Stage(broker, outside, transport, faulty, service, runner, inbox, clock)
     if start:

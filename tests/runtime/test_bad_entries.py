@@ -18,7 +18,6 @@ from choros.messages import Command, Done, Message, Reply
 from choros.roles.addresses import Addresses
 from choros.roles.roles import running
 from choros.runtime.client.client import Client
-from choros.runtime.orchestrator.relay import Relay
 from choros.saga.nodes import Pivot
 from choros.saga.policy import RetryPolicy
 from choros.saga.saga import Saga
@@ -28,6 +27,7 @@ from choros.transport.memory import MemoryBroker, MemoryTransport
 from choros.transport.port import Published
 from choros.wire.attributes import MAX_DEPTH
 from choros.wire.envelope import Envelope, decode, encode, is_sendable, why_unreadable
+from tests.relays import outgoing, saga_relay
 from tests.runtime.participant_stage import eventually
 
 ONCE = RetryPolicy(attempts=1)
@@ -208,16 +208,16 @@ def entry(channel: Channel, saga_id: str, one: Envelope) -> Unsent:
 
 async def test_a_relay_whose_transport_breaks_over_one_sends_the_others() -> None:
     fragile = Fragile()
-    relay = Relay("commands", fragile.publish, MemoryStore())
-    relay.dispatch([entry("commands", one, envelope(one)) for one in ("a", "bad", "b")])
+    relay = saga_relay("commands", fragile.publish, MemoryStore())
+    relay.dispatch(outgoing([entry("commands", one, envelope(one)) for one in ("a", "bad", "b")]))
     await eventually(lambda: sorted(fragile.taken) == ["a", "b"])
 
 
 async def test_a_fact_does_not_overtake_the_one_that_broke_its_transport() -> None:
     fragile = Fragile()
-    relay = Relay("facts", fragile.publish, MemoryStore())
+    relay = saga_relay("facts", fragile.publish, MemoryStore())
     pairs = [("s", "s1"), ("s", "bad2"), ("s", "s3"), ("t", "t1")]
-    relay.dispatch([entry("facts", saga, envelope(one)) for saga, one in pairs])
+    relay.dispatch(outgoing([entry("facts", saga, envelope(one)) for saga, one in pairs]))
     await eventually(lambda: sorted(fragile.taken) == ["s1", "t1"])
 
 
@@ -232,8 +232,8 @@ async def test_what_can_never_be_sent_is_named_and_holds_back_no_timer() -> None
     await store.commit([Transition(record, outbox=(entry("commands", "s", bad),))])
     transport = MemoryTransport(MemoryBroker(), "bad")
     await transport.connect()
-    relay = Relay("commands", transport.send, store, resend_after=0.0)
-    relay.dispatch([entry("commands", "s", bad)])
+    relay = saga_relay("commands", transport.send, store, resend_after=0.0)
+    relay.dispatch(outgoing([entry("commands", "s", bad)]))
     await eventually(lambda: list(relay.unreadable) == ["c1"])
     await relay._scan()
     assert list(relay.unreadable) == ["c1"]

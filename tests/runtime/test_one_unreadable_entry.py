@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from choros.runtime.orchestrator.relay import Relay
 from choros.store.memory.sagas import MemoryStore
 from choros.store.sagas import Transition, Unsent
 from choros.testing.conformance.records import a_record
@@ -20,6 +19,7 @@ from choros.transport.memory import MemoryBroker
 from choros.transport.port import Published
 from choros.wire.envelope import Envelope
 from tests.captured import capture_logs
+from tests.relays import outgoing, saga_relay
 from tests.runtime.parcel import at_work, begun, ended, until
 
 # --- reading one envelope ---------------------------------------------------------------------------------------------
@@ -139,12 +139,12 @@ async def test_a_fact_waits_behind_one_of_its_own_saga_only() -> None:
         left.extend(one.id for one in facts)
         return [Published.CONFIRMED] * len(facts)
 
-    facts = Relay("facts", publish, store, scan_every=0.01, resend_after=-1.0)
+    facts = saga_relay("facts", publish, store, scan_every=0.01, resend_after=-1.0)
     running = asyncio.create_task(facts.run())
     try:
         await until(lambda: left == ["s1-1", "s2-1", "s2-2"])
         assert not facts.holds({"s1-2"})
-        facts.dispatch([replace(entry("s1", 4), saga_id="s1")])  # even one that is decided only now
+        facts.dispatch(outgoing([replace(entry("s1", 4), saga_id="s1")]))  # even one that is decided only now
         await asyncio.sleep(0.05)
         assert left == ["s1-1", "s2-1", "s2-2"]
         await store.mark_sent([("s1", "s1-2")])  # a newer one has brought it out
@@ -155,7 +155,7 @@ async def test_a_fact_waits_behind_one_of_its_own_saga_only() -> None:
 
 
 async def test_unreadable_entries_do_not_fill_the_look_for_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("choros.runtime.orchestrator.relay.SCAN_LIMIT", 3)
+    monkeypatch.setattr("choros.runtime.host.relay.SCAN_LIMIT", 3)
     store = MemoryStore(clock=lambda: 0.0)
     await store.open()
     poison = [Unsent(f"p{n}", "commands", "{}") for n in range(10)]
@@ -166,7 +166,7 @@ async def test_unreadable_entries_do_not_fill_the_look_for_the_others(monkeypatc
         left.extend(one.id for one in messages)
         return [Published.CONFIRMED] * len(messages)
 
-    running = asyncio.create_task(Relay("commands", publish, store, scan_every=0.01, resend_after=-1.0).run())
+    running = asyncio.create_task(saga_relay("commands", publish, store, scan_every=0.01, resend_after=-1.0).run())
     try:
         await until(lambda: left)
     finally:

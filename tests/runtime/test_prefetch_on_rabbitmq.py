@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 
 import aio_pika
 import pytest
@@ -52,8 +53,8 @@ async def test_it_takes_what_its_settings_say(
     await transport.send([command(Charge(order="o"), saga=f"s{n}", reply_to=reply_to) for n in range(9)])
     await transport.publish([fact(Paid(order="o"), stream=f"s{n}") for n in range(9)])
     runner = kind(
-        hanging(declared), namespace=namespace, transport=transport, database=database, drain=0.0,
-        settings=Settings(prefetch=outside), clock=lambda: 1_700_000_000.0,
+        hanging(declared), namespace=namespace, transport=transport, database=database,
+        settings=Settings(prefetch=outside, drain=timedelta(0)), clock=lambda: 1_700_000_000.0,
     )  # fmt: skip
     running = asyncio.create_task(runner.run())
     async with await aio_pika.connect(amqp_url) as connection:

@@ -8,15 +8,15 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
+from choros.runtime.host import relay as relay_module
 from choros.runtime.host.pacing import MOST_SECONDS, TELL_EVERY
-from choros.runtime.orchestrator import relay
-from choros.runtime.orchestrator.relay import Relay
 from choros.store.memory.sagas import MemoryStore
 from choros.store.sagas import Channel, Record, Transition, Unsent
 from choros.transport.port import Published
 from choros.wire.envelope import Envelope
 from tests.captured import capture_logs
 from tests.patience import PATIENCE
+from tests.relays import outgoing, saga_relay
 
 MOST = max(MOST_SECONDS.values())
 
@@ -71,7 +71,7 @@ class Shift:
 
     def __init__(self, channel: Channel, store: MemoryStore, street: Street) -> None:
         self.clock = Clock()
-        self.relay = Relay(channel, street.publish, store, resend_after=0.0, clock=self.clock)
+        self.relay = saga_relay(channel, street.publish, store, resend_after=0.0, clock=self.clock)
 
     async def work(self, seconds: int) -> None:
         for _ in range(seconds):
@@ -102,13 +102,13 @@ async def test_facts_that_come_again_go_before_those_that_wait(store: MemoryStor
         return [fates.pop() if fates else Published.CONFIRMED for _ in facts]
 
     clock = Clock()
-    facts = Relay("facts", publish, store, clock=clock)
-    facts.dispatch([entry("facts", "s1", "first")])
+    facts = saga_relay("facts", publish, store, clock=clock)
+    facts.dispatch(outgoing([entry("facts", "s1", "first")]))
     await until(lambda: left == ["first"])
     clock.now += MOST
-    facts.dispatch([entry("facts", "s2", "other")])
+    facts.dispatch(outgoing([entry("facts", "s2", "other")]))
     await asyncio.sleep(0.01)
-    facts.dispatch([entry("facts", "s1", "second")])
+    facts.dispatch(outgoing([entry("facts", "s1", "second")]))
     facts._again()
     release.set()
     await until(lambda: len(left) == 4)
@@ -118,7 +118,7 @@ async def test_facts_that_come_again_go_before_those_that_wait(store: MemoryStor
 async def test_the_scan_looks_past_commands_that_nobody_takes(
     store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(relay, "SCAN_LIMIT", 5)
+    monkeypatch.setattr(relay_module, "SCAN_LIMIT", 5)
     sick = [creation(f"s{n}", entry("commands", f"s{n}", f"sick-{n}", "nobody")) for n in range(12)]
     await store.commit([*sick, creation("well", entry("commands", "well", "healthy"))])
     taken: list[str] = []
@@ -127,7 +127,7 @@ async def test_the_scan_looks_past_commands_that_nobody_takes(
         taken.extend(message.id for message in messages if message.to == "payment")
         return [Published.CONFIRMED if message.to == "payment" else Published.RETURNED for message in messages]
 
-    commands = Relay("commands", publish, store, scan_every=0.01, resend_after=0.0)
+    commands = saga_relay("commands", publish, store, scan_every=0.01, resend_after=0.0)
     running = asyncio.create_task(commands.run())
     try:
         await until(lambda: taken)
@@ -146,7 +146,7 @@ async def test_a_publisher_that_breaks_loses_nothing(store: MemoryStore) -> None
             raise RuntimeError
         return [Published.CONFIRMED for _ in messages]
 
-    commands = Relay("commands", publish, store, scan_every=0.01, resend_after=0.0)
+    commands = saga_relay("commands", publish, store, scan_every=0.01, resend_after=0.0)
     running = asyncio.create_task(commands.run())
     try:
         await until(lambda: calls == ["c1", "c1"])
@@ -163,8 +163,8 @@ async def test_what_no_queue_takes_counts_as_sent_only_if_it_is_a_fact(
     async def publish(messages: Sequence[Envelope]) -> Sequence[Published]:
         return [Published.RETURNED for _ in messages]
 
-    sending = Relay(channel, publish, store)
-    sending.dispatch(await store.unsent(channel, 9e9, 10))
+    sending = saga_relay(channel, publish, store)
+    sending.dispatch(outgoing(await store.unsent(channel, 9e9, 10)))
     await sending.close(1.0)
     assert bool(await store.unsent(channel, 9e9, 10)) is not leaves
 
@@ -172,7 +172,7 @@ async def test_what_no_queue_takes_counts_as_sent_only_if_it_is_a_fact(
 async def test_commands_to_a_destination_that_does_not_answer_take_no_others_place(
     store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(relay, "PLACE_SECONDS", 0.01)
+    monkeypatch.setattr(relay_module, "PLACE_SECONDS", 0.01)
     never, left = asyncio.Event(), list[str]()
 
     async def publish(messages: Sequence[Envelope]) -> Sequence[Published]:
@@ -181,16 +181,16 @@ async def test_commands_to_a_destination_that_does_not_answer_take_no_others_pla
         left.extend(message.id for message in messages)
         return [Published.CONFIRMED for _ in messages]
 
-    commands = Relay("commands", publish, store, concurrency=2)
+    commands = saga_relay("commands", publish, store, concurrency=2)
     for number in range(5):
-        commands.dispatch([entry("commands", f"s{number}", f"stuck-{number}", "nobody")])
+        commands.dispatch(outgoing([entry("commands", f"s{number}", f"stuck-{number}", "nobody")]))
         await asyncio.sleep(0)  # a batch of its own
     await until(lambda: not commands._waiting)
-    commands.dispatch([entry("commands", "well", "healthy")])
+    commands.dispatch(outgoing([entry("commands", "well", "healthy")]))
     await until(lambda: left == ["healthy"])
     never.set()
     await until(lambda: len(left) == 6)
-    assert commands._slots._value == 2  # each place was given back once
+    assert commands._places._value == 2  # each place was given back once
 
 
 @pytest.mark.parametrize("fate", [Published.RETURNED, Published.UNKNOWN, Published.NACKED])
@@ -217,7 +217,7 @@ async def test_all_of_them_leave_soon_once_one_is_taken(store: MemoryStore, fate
     shift = Shift("commands", store, street)
     await shift.work(100)
     street.fates.clear()
-    shift.relay.dispatch([entry("commands", "fresh", "fresh", "nobody")])
+    shift.relay.dispatch(outgoing([entry("commands", "fresh", "fresh", "nobody")]))
     await until(lambda: not shift.relay._tasks)
     await shift.work(2)
     left = await store.unsent("commands", 9e9, 300)
@@ -248,7 +248,7 @@ async def test_what_does_not_leave_for_long_is_said_less_and_less_often_and_once
         await shift.work(1800)
         street.fates.clear()
         await shift.work(2 * int(MOST))
-        shift.relay.dispatch([entry("commands", "later", "later", "nobody")])
+        shift.relay.dispatch(outgoing([entry("commands", "later", "later", "nobody")]))
         await shift.work(2)
     lines = [line for line in lines if line["event"].startswith("choros.publish.")]
     said = [(line["event"], line["to"]) for line in lines]
@@ -311,10 +311,10 @@ async def test_who_does_not_scan_keeps_no_account_of_commands_that_did_not_leave
     """A client starts sagas for as long as it lives, and orchestrators send what it could not."""
     street = Street()
     street.fates["payment"] = Published.UNKNOWN
-    relay = Relay("commands", street.publish, store, scan_every=1.0)
+    relay = saga_relay("commands", street.publish, store, scan_every=1.0)
     running = asyncio.create_task(relay.run(scan=False))
-    relay.dispatch([entry("commands", f"s{n}", f"c{n}") for n in range(100)])
+    relay.dispatch(outgoing([entry("commands", f"s{n}", f"c{n}") for n in range(100)]))
     await until(lambda: street.came.total() == 100)
     await asyncio.sleep(2.0)
     running.cancel()
-    assert (len(relay._failing), relay._held) == (0, set())
+    assert (len(relay._failing), len(relay._held)) == (0, 0)

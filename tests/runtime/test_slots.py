@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
 
@@ -347,7 +348,7 @@ async def test_a_slow_one_does_not_hold_the_answers_of_those_before_it(gate: Gat
 
 @pytest.mark.parametrize("own", [True, False])
 async def test_what_takes_too_long_is_cancelled_taken_back_and_named(gate: Gate, database: Database, own: bool) -> None:
-    limit = Settings.of(handler_timeout=0.05).handler_time
+    limit = timedelta(seconds=0.05)
     settings: dict[str, Any] = {"handler_time": limit} if own else {}
     more: dict[str, Any] = {} if own else {"handler_time": 0.05}
     with capture_logs() as logs:
@@ -364,7 +365,7 @@ async def test_what_takes_too_long_is_cancelled_taken_back_and_named(gate: Gate,
 def test_with_a_transaction_there_is_less_time_unless_somebody_says_so(gate: Gate) -> None:
     transactional = with_transaction(gate).handlers["charge.v1"]
     provider = bank(gate).handlers["charge.v1"]
-    said = Settings.of(handler_timeout=90.0)
+    said = Settings(handler_time=timedelta(seconds=90))
     assert [calls.Calls().seconds(one) for one in (transactional, provider)] == [calls.TRANSACTION_SECONDS, 300.0]
     assert [calls.Calls(said).seconds(one) for one in (transactional, provider)] == [90.0, 90.0]
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from choros.messages import Failure
+from choros.runtime.host.relay import SCAN_LIMIT
 from choros.runtime.participant.answers import UnreadableRow, answer, kept, stored
-from choros.runtime.participant.reply_outbox import SCAN_LIMIT
 from choros.store.barrier import Database, Ok, Row
 from choros.store.memory.barrier import MemoryDatabase
 from choros.store.redis.barrier import RedisDatabase

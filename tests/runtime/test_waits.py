@@ -139,7 +139,7 @@ def keep(row: Row) -> Job[Any]:
 
 
 async def test_the_scan_looks_past_replies_that_nobody_takes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reply_outbox, "SCAN_LIMIT", 5)
+    monkeypatch.setattr("choros.runtime.host.relay.SCAN_LIMIT", 5)
     async with stage_for(make_service(), start=False, scan_every=0.02) as stage:
         for number in range(12):
             sick = command(Charge(order="o"), saga=f"sick{number}", kind="reply", outcome="ok", to="shop.replies.gone")

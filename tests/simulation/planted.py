@@ -8,22 +8,23 @@ from typing import Any
 
 import pytest
 
+from choros.runtime.host.outgoing import Outgoing
+from choros.runtime.host.relay import Relay
 from choros.runtime.orchestrator import transition
 from choros.runtime.orchestrator.decider import Decider
 from choros.runtime.orchestrator.orchestrator import Orchestrator
 from choros.runtime.orchestrator.recognition import instance_of
-from choros.runtime.orchestrator.relay import Relay
 from choros.runtime.orchestrator.work import Work
 from choros.runtime.participant import verdicts
 from choros.runtime.participant.verdicts import CarryOut, Matter
+from choros.runtime.subscriber import facts, reactions
 from choros.runtime.subscriber import order as ordering
-from choros.runtime.subscriber import subscriber
 from choros.runtime.subscriber.inbox import handled_row, inbox_key
 from choros.saga.machine import answers
 from choros.saga.machine.instance import Instance
 from choros.saga.machine.turn import Turn
 from choros.saga.saga import Saga, Sagas
-from choros.store.sagas import Record, Unsent
+from choros.store.sagas import Record
 from choros.store.standing import Standing
 from choros.transport.port import Published
 from choros_verify.simulation.stores import SimDatabase, SimStore
@@ -62,8 +63,8 @@ def sent_before_it_is_confirmed(patch: pytest.MonkeyPatch) -> None:
     """Whatever the broker says, a message counts as sent."""
     settle = Relay._settle
 
-    def gullible(self: Relay, entry: Unsent, result: Published) -> None:
-        settle(self, entry, Published.CONFIRMED)
+    def gullible(self: Relay, one: Outgoing, result: Published) -> None:
+        settle(self, one, Published.CONFIRMED)
 
     patch.setattr(Relay, "_settle", gullible)
 
@@ -146,7 +147,8 @@ def a_handler_that_goes_on(patch: pytest.MonkeyPatch) -> None:
 
 def an_inbox_for_all(patch: pytest.MonkeyPatch) -> None:
     """What one subscriber has heard counts as heard by those beside it."""
-    patch.setattr(subscriber, "inbox_key", lambda _, fact: inbox_key("all", fact))
+    for module in (facts, reactions):
+        patch.setattr(module, "inbox_key", lambda _, fact: inbox_key("all", fact))
     patch.setattr(ordering, "handled_row", lambda _, fact, now: handled_row("all", fact, now))
 
 

@@ -122,14 +122,6 @@ class Settings:
         """From texts by name; one that is empty or None says nothing."""
         return cls(**{name: SETTINGS[name].read(text.strip()) for name, text in given.items() if text})
 
-    @classmethod
-    def of(
-        cls, prefetch: int | None = None, handler_timeout: float | None = None, drain: float | None = None
-    ) -> Settings:
-        """As the arguments of a role say it, with times in seconds."""
-        time = None if handler_timeout is None else timedelta(seconds=handler_timeout)
-        return cls(prefetch=prefetch, handler_time=time, drain=None if drain is None else timedelta(seconds=drain))
-
     def over(self, other: Settings) -> Settings:
         """As here, and what is not said here, as there."""
         return Settings(**{one.name: _first(getattr(self, one.name), getattr(other, one.name)) for one in fields(self)})

@@ -13,6 +13,7 @@ import typer
 from choros.app.app import App
 from choros.cli import acts
 from choros.cli.events import saga_events
+from choros.cli.exit_codes import INTERRUPTED
 from choros.cli.letters_of_saga import beside_data, beside_lines, letters_beside
 from choros.cli.options import (
     AppName,
@@ -24,7 +25,6 @@ from choros.cli.options import (
     log_apart,
     run_until_done,
 )
-from choros.cli.exit_codes import INTERRUPTED
 from choros.cli.output import format_named, is_terminal, on_one_line, tell_lines, tell_value
 from choros.cli.overview import row_of, saga_list
 from choros.cli.progress import working

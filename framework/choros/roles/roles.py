@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Protocol, TypeVar
 
 from choros.app.app import App
-from choros.app.service import Service, memory_for
+from choros.app.service import Service
 from choros.app.settings import NOTHING_SET, Settings
 from choros.errors import UsageError, unknown
 from choros.roles.addresses import Addresses, connected, opened_database, opened_store
@@ -23,7 +23,7 @@ from choros.runtime.host.vitals import Starting, Vitals
 from choros.runtime.orchestrator.orchestrator import Orchestrator
 from choros.runtime.orchestrator.retention import Retention, too_short
 from choros.runtime.participant.participant import Participant
-from choros.runtime.subscriber.subscriber import Subscriber
+from choros.runtime.subscriber.subscriber import Subscriber, ages_of
 from choros.store.barrier import Database
 from choros.store.sagas import Store
 from choros.telemetry.logs import get_logger
@@ -263,7 +263,7 @@ async def _open_service(
         rights = subscriber(names, service.subscription, reads_log=service.needs_log)
         needed = topology(app.namespace, subscribers=[service.subscription], fact_log=app.fact_log)
         await waiting.until(partial(transport.declare, replace(needed, writes=rights.writes)))
-        parts.append(Subscriber(service, **given, memory=memory_for(service, settings, app.fact_log)))
+        parts.append(Subscriber(service, **given, ages=ages_of(service, settings, app.fact_log)))
     if not parts:
         raise UsageError(f"service {service.name!r} has nothing to do as {kind}.", "look at: choros check.")
     calls = [part.calls for part in parts]

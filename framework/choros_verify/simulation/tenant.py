@@ -10,12 +10,13 @@ from typing import Any
 
 from choros.app.app import App
 from choros.app.service import Service
+from choros.app.settings import Settings
 from choros.messages import Message
 from choros.runtime.host.retention import Ages
 from choros.runtime.orchestrator.orchestrator import Orchestrator
 from choros.runtime.orchestrator.retention import Retention
 from choros.runtime.participant.participant import Participant
-from choros.runtime.subscriber.subscriber import Subscriber
+from choros.runtime.subscriber.subscriber import Cadence, Subscriber
 from choros.saga.saga import Saga
 from choros.sources import saga_id_for
 from choros.transport.port import Transport
@@ -180,14 +181,19 @@ class Tenant:
             prune_every=every,
             sagas=self.app.sagas,
             ages=self._ages,
-            handler_timeout=HANDLER_SECONDS,
+            settings=Settings(handler_time=timedelta(seconds=HANDLER_SECONDS)),
         ).run()
 
     async def _subscribe(self, service: Service, name: str) -> None:
         transport, database = await self._open(name, service, self.inboxes)
         namespace, every = self.app.namespace, max(10.0, self.plan.every)
         await Subscriber(
-            service, namespace=namespace, transport=transport, database=database, prune_every=every, ages=self._ages
+            service,
+            namespace=namespace,
+            transport=transport,
+            database=database,
+            cadence=Cadence(prune_every=every),
+            ages=self._ages,
         ).run()
 
     @property

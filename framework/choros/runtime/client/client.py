@@ -116,7 +116,7 @@ class Client:
     async def __aenter__(self) -> Self:
         if self._own:
             self._deciding = asyncio.create_task(kept_up(self._decider.run))
-            relays = (self._decider.commands, self._decider.facts)
+            relays = self._decider.outboxes.relays
             self._marking = [asyncio.create_task(kept_up(partial(relay.run, scan=False))) for relay in relays]
             with suppress(BrokerUnreachable):  # an orchestrator on this store declares it as well
                 await self._address.declare(self._transport)

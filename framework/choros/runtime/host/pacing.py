@@ -115,26 +115,24 @@ class Complaints:
 
     def __init__(self, clock: Clock = monotonic) -> None:
         self._clock = clock
-        self._counts: dict[tuple[str, str, str], int] = {}
-        self._last: dict[tuple[str, str, str], dict[str, Any]] = {}
+        self._noted: dict[tuple[str, str, str], tuple[int, dict[str, Any]]] = {}
+        """How many, and what is said of the last."""
         self._told: dict[tuple[str, str, str], _Told] = {}
 
     def note(self, event: str, destination: str, outcome: Published, **last: Any) -> None:
         """One more; what is said of the last one goes into the line."""
         kind = event, destination, outcome.value
-        self._counts[kind] = self._counts.get(kind, 0) + 1
-        self._last[kind] = last
+        self._noted[kind] = self._noted.get(kind, (0, {}))[0] + 1, last
 
     def tell(self, *, all_of_them: bool = False) -> None:
         """Say what is new, about each destination once in a while."""
         now = self._clock()
-        self._told = {kind: told for kind, told in self._told.items() if kind in self._counts or now < told.until}
-        for kind in list(self._counts):
+        self._told = {kind: told for kind, told in self._told.items() if kind in self._noted or now < told.until}
+        for kind in list(self._noted):
             told = self._told.get(kind)
             if all_of_them or told is None or now >= told.until:
-                event, destination, outcome = kind
-                last = self._last.pop(kind)
-                log.warning(event, to=destination, outcome=outcome, count=self._counts.pop(kind), **last)
+                (event, destination, outcome), (count, last) = kind, self._noted.pop(kind)
+                log.warning(event, to=destination, outcome=outcome, count=count, **last)
                 pause = min(TELL_AT_LEAST, 2 * told.pause) if told else TELL_EVERY
                 self._told[kind] = _Told(told.since if told else now, now + pause, pause)
 
@@ -147,6 +145,5 @@ class Complaints:
         ended = [kind for kind in self._told if kind[1] == destination]
         since = min((self._told.pop(kind).since for kind in ended), default=self._clock())
         for kind in ended:
-            self._counts.pop(kind, None)
-            self._last.pop(kind, None)
+            self._noted.pop(kind, None)
         log.info("choros.publish.leaves_again", to=destination, seconds=round(self._clock() - since, 1))

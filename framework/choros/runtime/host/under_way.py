@@ -39,12 +39,12 @@ class UnderWay:
             spare, first.delivery, first.envelope = first.delivery, held.delivery, held.envelope
         return spare
 
-    def leave(self, held: Held) -> Delivery | None:
+    def leave(self, held: Held) -> Delivery:
         """It is done with: the delivery to settle. What comes now is a message of its own."""
         asks = _asks(held.envelope)
         if self._first.get(asks) is held:
             del self._first[asks]
-        delivery: Delivery | None = held.delivery
+        delivery: Delivery = held.delivery
         return delivery
 
 

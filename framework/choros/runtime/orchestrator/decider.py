@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
-from dataclasses import replace
-from functools import partial
 from math import inf
 from typing import Any
 
 from choros.errors import ChorosError, StoreMisconfigured, StoreUnreachable
 from choros.runtime.orchestrator.bell import SOON
-from choros.runtime.orchestrator.relay import Relay
+from choros.runtime.orchestrator.outboxes import Outboxes
 from choros.runtime.orchestrator.timers import Timers
 from choros.runtime.orchestrator.work import Due, Folded, Work, WorkDone
 from choros.saga.machine.inputs import Lacking
@@ -38,19 +36,11 @@ class Decider:
     """One loop over an inbox of work. Safety is the store's compare-and-set alone, so any number of these may run."""
 
     def __init__(
-        self,
-        fold: Fold,
-        store: Store,
-        transport: Transport,
-        *,
-        resend_after: float = 5.0,
-        scan_every: float = 1.0,
+        self, fold: Fold, store: Store, transport: Transport, *, resend_after: float = 5.0, scan_every: float = 1.0
     ) -> None:
         self._store = store
         self._make = fold
-        relay = partial(Relay, store=store, resend_after=resend_after, scan_every=scan_every)
-        self.commands: Relay = relay("commands", transport.send)
-        self.facts: Relay = relay("facts", transport.publish)
+        self.outboxes = Outboxes(store, transport, resend_after, scan_every)
         self._inbox: asyncio.Queue[Work | None] = asyncio.Queue()
         self.timers: Timers = Timers(store, self.fire)
         self._illegible: set[str] = set()
@@ -159,19 +149,17 @@ class Decider:
         by_saga = {saga_id: wanted for saga_id, works in asked.items() if (wanted := [w for w in works if w.wanted])}
         now = self._store.now()
         loaded, folded = await self._fold_all(by_saga, loaded, now)
-        transitions = [self._with_sent(f.transition) for f in folded.values() if f.transition]
         for folded_work in (work for fold in folded.values() if fold.transition for work in fold.done):
             folded_work.handed_over = True
-        answers = await self._commit(transitions)
-        committed = {t.record.saga_id: t for t in transitions if answers[t.record.saga_id] is Committed.OK}
-        refused = [saga_id for saga_id, answer in answers.items() if answer is Committed.REFUSED]
+        answers = await self.outboxes.commit([fold.transition for fold in folded.values() if fold.transition])
+        committed = {saga_id: moved for saga_id, (moved, answer) in answers.items() if answer is Committed.OK}
+        refused = [saga_id for saga_id, (_, answer) in answers.items() if answer is Committed.REFUSED]
         folded.update({saga_id: self._refused(by_saga[saga_id]) for saga_id in refused})
         settled = [f for saga_id, f in folded.items() if f.transition is None or saga_id in committed]
         for fold in settled:
             await self._settle(fold)
         for saga_id, transition in committed.items():
-            before = loaded[saga_id].unsent_facts if saga_id in loaded else frozenset()
-            self._dispatch(transition, before.difference(transition.sent), now)
+            self._send(transition, loaded.get(saga_id), now)
         await self._let_go_of_timers(folded, committed)
         return {i: by_saga[i] for i, f in folded.items() if f.transition is not None and i not in committed}
 
@@ -188,11 +176,8 @@ class Decider:
         return loaded, folded
 
     async def _load(self, asked: Mapping[str, list[Work]], wanted: EntryNames = NOTHING) -> Mapping[str, Loaded]:
-        """The records. What was confirmed while they were on their way counts for those whose timers have fired."""
         fired = [saga_id for saga_id, works in asked.items() if any(isinstance(w.given, Due) for w in works)]
-        confirmed = self.commands.confirmed(fired)
-        loaded = await self._store.load(list(asked), wanted)
-        return self._told_apart(loaded, confirmed | self.commands.confirmed(fired))
+        return await self.outboxes.load(list(asked), fired, wanted)
 
     async def _let_go_of_timers(self, folded: Mapping[str, Folded], committed: Collection[str]) -> None:
         for saga_id, fold in folded.items():
@@ -203,17 +188,6 @@ class Decider:
             elif fold.transition is None:
                 self.timers.moved_nothing(saga_id, fold.instance.wake_at if fold.instance else None)
         await self.timers.give_back()
-
-    def _told_apart(self, loaded: Mapping[str, Loaded], confirmed: Collection[str]) -> Mapping[str, Loaded]:
-        """Which commands are unsent because nobody here can read them. Those that have left, and are not marked yet,
-        are not unsent: else no timer would fire before they are."""
-        unreadable = self.commands.unreadable
-        if not unreadable and not confirmed:
-            return loaded
-        return {
-            i: replace(one, unsent=one.unsent.difference(confirmed), unreadable=one.unsent.intersection(unreadable))
-            for i, one in loaded.items()
-        }
 
     def _fold(self, works: Sequence[Work], loaded: Loaded | None, now: float) -> Folded:
         """A bug that one saga meets must not stop the others, nor a record that cannot be read."""
@@ -243,7 +217,7 @@ class Decider:
     @property
     def unreadable(self) -> int:
         """How many records and messages of the outbox could not be read when they were last looked at."""
-        return len(self._illegible) + len(self.commands.unreadable) + len(self.facts.unreadable)
+        return len(self._illegible) + self.outboxes.unreadable
 
     def _cannot_read(self, works: Sequence[Work], record: Record) -> Folded:
         """To commit it would overwrite what is still there."""
@@ -252,39 +226,12 @@ class Decider:
         sentence = f"The record of saga {record.saga_id} cannot be read ({record.unreadable})."
         return self._left_alone(works, StoreMisconfigured(sentence, "restore it from a backup."))
 
-    def _with_sent(self, transition: Transition) -> Transition:
-        saga_id = transition.record.saga_id
-        sent = {*transition.sent, *self.commands.take_confirmed(saga_id), *self.facts.take_confirmed(saga_id)}
-        return replace(transition, sent=tuple(sent))
-
-    async def _commit(self, batch: Sequence[Transition]) -> dict[str, Committed]:
-        """What became of each, by saga."""
-        answers: dict[str, Committed] = {}
-        try:
-            results = await self._store.commit(batch) if batch else ()
-            answers = {t.record.saga_id: r for t, r in zip(batch, results, strict=True)}
-        finally:
-            for transition in batch:
-                self._mark(transition, answers.get(transition.record.saga_id) is Committed.OK)
-        return answers
-
-    def _mark(self, transition: Transition, committed: bool) -> None:
-        for relay in (self.commands, self.facts):
-            if committed:
-                relay.forget(transition.sent)
-            else:
-                relay.give_back(transition.record.saga_id, transition.sent)
-
-    def _dispatch(self, transition: Transition, earlier_facts: frozenset[str], now: float) -> None:
-        """Facts that another orchestrator has not brought out yet go first: then the scan sends them all in order.
-        Whoever fires a timer that is near must find on record that its command has left."""
-        entries, wake_at = transition.outbox, transition.record.wake_at
+    def _send(self, transition: Transition, before: Loaded | None, now: float) -> None:
+        wake_at = transition.record.wake_at
         left = inf if wake_at is None else wake_at - now
         if left < SOON:
             self.timers.expect(left)
-        self.commands.dispatch([entry for entry in entries if entry.channel == "commands"], note_within=left / 2)
-        if self.facts.holds(earlier_facts):
-            self.facts.dispatch([entry for entry in entries if entry.channel == "facts"])
+        self.outboxes.send(transition, before, left)
 
     async def _settle(self, folded: Folded) -> None:
         """The commit is there: tell whoever waits, and let the broker forget."""
@@ -331,5 +278,4 @@ class Decider:
         """Let what is under way finish, for so many seconds at most."""
         if self._tasks:
             await asyncio.wait(set(self._tasks), timeout=within)
-        await self.commands.close(within)
-        await self.facts.close(within)
+        await self.outboxes.close(within)

@@ -92,8 +92,7 @@ def conflict(start: Start, record: Record, sagas: Sagas) -> StartConflict | None
     if _says_the_same(start, record, sagas):
         return None
     return StartConflict(
-        f"saga {start.saga!r} was started under this key with another body.",
-        "use another key, or send the same body.",
+        f"saga {start.saga!r} was started under this key with another body.", "use another key, or send the same body."
     )
 
 

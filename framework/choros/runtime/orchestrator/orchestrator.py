@@ -57,13 +57,7 @@ class Orchestrator:
     ) -> None:
         self._address = ReturnAddress(app, store)
         self._make = Transitions(app, lambda: self._address.queue).make
-        self.decider = Decider(
-            self._decide,
-            store,
-            transport,
-            resend_after=resend_after,
-            scan_every=scan_every,
-        )
+        self.decider = Decider(self._decide, store, transport, resend_after=resend_after, scan_every=scan_every)
         self._app = app
         self._names = Names(app.namespace)
         self.transport = transport
@@ -103,8 +97,7 @@ class Orchestrator:
             self._survey(),
             self.sweep.run(),
             self.absent.run(),
-            self.decider.commands.run(),
-            self.decider.facts.run(),
+            *(relay.run() for relay in self.decider.outboxes.relays),
         )
         tasks = [asyncio.create_task(job) for job in jobs]
         deciding = asyncio.create_task(in_order(self.decider.run))

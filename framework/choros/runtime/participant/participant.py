@@ -23,7 +23,7 @@ from choros.runtime.participant.answers import Answer, addressed, answer, failur
 from choros.runtime.participant.execution import Execution, may_refuse
 from choros.runtime.participant.operations import NO_SAGAS, check_operation
 from choros.runtime.participant.passing_on import PassingOn
-from choros.runtime.participant.reply_outbox import Outgoing, ReplyOutbox
+from choros.runtime.participant.reply_outbox import ReplyOutbox
 from choros.runtime.participant.settlement import Settling
 from choros.saga.saga import Sagas
 from choros.sources import CLOCK_SKEW, now
@@ -34,6 +34,9 @@ from choros.transport.port import Delivery, Transport
 from choros.transport.topology import Names
 
 log = get_logger(__name__)
+
+LAST_SECONDS = 1.0
+"""What remains, when all else has ended, to note which replies have left."""
 
 
 class Participant:
@@ -51,9 +54,6 @@ class Participant:
         transport: Transport,
         database: Database,
         settings: Settings = NOTHING_SET,
-        prefetch: int | None = None,
-        handler_timeout: float | None = None,
-        drain: float | None = None,
         clock: Callable[[], float] = now,
         clock_skew: float = CLOCK_SKEW,
         scan_every: float = 30.0,
@@ -62,45 +62,42 @@ class Participant:
         ages: Ages | None = None,
     ) -> None:
         """A command of one of these `sagas` is parked where its type does not fit the operation of its key.
-        `settings` go before those of the service, and before them the arguments of their own."""
-        settings = Settings.of(prefetch, handler_timeout, drain).over(settings).over(service.settings)
+        `settings` go before those of the service."""
+        settings = settings.over(service.settings)
         self.counts: Counter[str] = Counter()
         """What became of the commands so far: ok, refused, failed, repeated, parked, copies of what is under way, or
         passed on to another replica; and replies unconfirmed."""
         self.calls = Calls(settings)
         """The handlers that are at work."""
-        self._service = service
-        self._sagas = sagas
+        self._service, self._sagas = service, sagas
         self._names = Names(namespace)
         self._database = database
         self._clock = clock
-        self._every = scan_every, prune_every
+        self._prune_every = prune_every
         self._ages: Ages = ages or {"commands": settings.seconds("forget_after")}
         source = f"/{namespace}/{service.name}"
         self._execution = Execution(source, clock=clock, clock_skew=clock_skew, calls=self.calls)
         self._settling = Settling(service, self._execution, database, Jobs(database))
-        self._replies = ReplyOutbox(transport, database, self.counts, self._names.replies_of(service.name))
+        self._replies = ReplyOutbox(transport, database, self.counts, self._names.replies_of(service.name), scan_every)
         self._effects = Effects()
         self._under_way = UnderWay()
-        self._answered: list[Outgoing] = []
-        self._leaving = False
         self.passing_on = PassingOn(service.name, max(1, settings.number("prefetch") // 4), clock)
         """Commands that this replica does not handle."""
         self._intake = Intake(
-            transport,
-            self._names.service_queue(service.name),
-            settings.number("prefetch"),
-            settings.seconds("drain"),
+            transport, self._names.service_queue(service.name), settings.number("prefetch"), settings.seconds("drain")
         )
 
     async def run(self) -> None:
         """Carry commands out until stopped; raises DeclarationError or Misconfigured where that cannot work."""
         check(self._service, self._service.handlers.values(), self._database)
         log.info("choros.participant.started", queue=self._names.service_queue(self._service.name))
-        scan_every, prune_every = self._every
-        forgetting = keep_forgetting(self._database, self._clock, self._ages, prune_every)
-        background = self._replies.keep_scanning(scan_every), forgetting, self.calls.keep_watching()
-        await self._intake.run(self._take, *background)
+        forgetting = keep_forgetting(self._database, self._clock, self._ages, self._prune_every)
+        within = 0.0
+        try:
+            await self._intake.run(self._take, self._replies.relay.run(), forgetting, self.calls.keep_watching())
+            within = LAST_SECONDS
+        finally:
+            await self._replies.relay.close(within)
         log.info("choros.participant.stopped")
 
     async def stop(self) -> None:
@@ -156,10 +153,12 @@ class Participant:
             result = await self._result(received)
         finally:
             self._effects.leave(received.key.effect)
-        self._answered += self._outgoing(received, result)
-        if self._answered and not self._leaving:
-            self._leaving = True
-            self._intake.spawn(self._deliver())
+        if isinstance(result, ExitWanted):
+            self._intake.fail(result)  # the command comes again
+        elif isinstance(result, HandlerBroke) and isinstance(result.raised, GeneratorExit):
+            self._park(self._under_way.leave(received), "Its handler raised GeneratorExit, which is never an answer.")
+        else:
+            await self._answer(received, result)
 
     async def _result(self, received: Received) -> Answer | Exception:
         """The answer, or what it failed with."""
@@ -175,28 +174,21 @@ class Participant:
         finally:
             self.calls.leave(received.handler)
 
-    async def _deliver(self) -> None:
-        """Send the answers that are there by now, together."""
-        self._leaving, outgoing, self._answered = False, self._answered, []
-        await self._replies.deliver(outgoing)
-
     # --- answering them ---
 
-    def _outgoing(self, received: Received, result: Answer | Exception) -> list[Outgoing]:
-        """The answer to send; none where the process is to end (the command comes again), or the handler was closed."""
-        if isinstance(result, ExitWanted):
-            self._intake.fail(result)
-            return []
-        if isinstance(result, HandlerBroke) and isinstance(result.raised, GeneratorExit):
-            delivery = self._under_way.leave(received)
-            assert delivery is not None
-            self._park(delivery, "Its handler raised GeneratorExit, which is never an answer.")
-            return []
+    async def _answer(self, received: Received, result: Answer | Exception) -> None:
+        """Reply with confirm, then acknowledge; parked is a command whose reply nobody takes."""
         if not isinstance(result, Answer):
             self._under_way.leave(received)  # the next attempt asks for more than this answer
-        return [Outgoing(self._answer(received, result), partial(self._under_way.leave, received))]
+        leave = partial(self._under_way.leave, received)
+        delivery, why = await self._replies.deliver(self._answer_of(received, result), leave)
+        if why:
+            self.counts["parked"] += 1
+            await delivery.dead_letter(why)
+        else:
+            await delivery.ack()
 
-    def _answer(self, received: Received, result: Answer | Exception) -> Answer:
+    def _answer_of(self, received: Received, result: Answer | Exception) -> Answer:
         if isinstance(result, Answer):
             self._count(received, result)
             return addressed(result, received.envelope)

@@ -71,10 +71,7 @@ class CatchUp:
             await self._end(await self._read(take, await self._place(), 0.0), take)
 
     async def _end(
-        self,
-        finish: Callable[[], Awaitable[bool]],
-        take: Take,
-        then: Callable[[], Awaitable[None]] | None = None,
+        self, finish: Callable[[], Awaitable[bool]], take: Take, then: Callable[[], Awaitable[None]] | None = None
     ) -> None:
         """Once all is settled, note how far we are; what a lost connection has torn away is read again."""
         while not self._intake.stopping and not await finish():

@@ -1,4 +1,6 @@
-"""Reactions that can be undone: a fact and the fact that takes it back, under one barrier in the subscriber's database.
+"""Reactions to facts: inbox row and effect together, once; or, without a transaction, at least once.
+
+One that can be undone: a fact and the fact that takes it back, under one barrier in the subscriber's database.
 
 A fact that fails waits in the ladder of delays, so what takes it back may overtake it. Then there is nothing to undo
 yet; what remains is a tombstone, and the fact is not handled any more when it comes. The rows have the name of the
@@ -9,18 +11,87 @@ its own.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 from choros.app.service import Handler, Service
 from choros.messages import Message
-from choros.runtime.subscriber.inbox import reaction_key
-from choros.store.barrier import Row, RowState, Transaction
+from choros.runtime.host.jobs import Jobs
+from choros.runtime.host.slots import Calls
+from choros.runtime.subscriber.facts import Fate, Heard
+from choros.runtime.subscriber.inbox import inbox_key, reaction_key
+from choros.runtime.subscriber.order import is_overtaken, remember
+from choros.store.barrier import NotDone, Ok, Raised, Row, RowState, Transaction
 from choros.wire.command_key import CommandKey
 from choros.wire.envelope import Envelope
 
 Admitted = Literal["yes", "withdrawn", "too old"]
 ROUND = 1
 """A saga publishes a fact once, and takes it back once."""
+
+
+class Reaction:
+    """Lets the handlers of a service react, on its database."""
+
+    def __init__(self, service: Service, jobs: Jobs, calls: Calls, clock: Callable[[], float]) -> None:
+        self._service, self._jobs, self._calls, self._clock = service, jobs, calls, clock
+        self._ordered = service.subscription.ordered
+
+    async def to(self, heard: Heard) -> Fate | Exception:
+        """What comes of a fact, once there is a place for its handler; raises where the database must not be used."""
+        await self._calls.enter(heard.handler)
+        try:
+            match await self._jobs.insist(partial(self._react, heard)):
+                case Ok("new"):
+                    return await self._outside(heard)
+                case Ok(fate):
+                    return fate
+                case Raised(error):
+                    return error
+                case NotDone(why):
+                    raise why
+        finally:
+            self._calls.leave(heard.handler)
+
+    async def _react(self, heard: Heard, transaction: Transaction) -> Fate:
+        """Inbox row and effect together; for a handler without transaction only a look into the inbox."""
+        if await transaction.read_row(inbox_key(self._service.name, heard.envelope)) is not None:
+            return "repeated"
+        if heard.envelope.time <= await transaction.horizon("facts"):
+            return "too old"
+        if self._ordered and await is_overtaken(self._service.name, heard.envelope, transaction):
+            return "overtaken"
+        assert heard.handler is not None
+        if heard.handler.transaction is None:
+            return "new"
+        admitted = await admits(self._service, heard.handler, heard.envelope, transaction, self._clock())
+        if admitted == "too old":
+            return admitted
+        await self._remember(heard, transaction)
+        if admitted == "withdrawn":
+            return admitted
+        await self._call(heard, transaction)
+        return "handled"
+
+    async def _remember(self, heard: Heard, transaction: Transaction) -> None:
+        await remember(self._service.name, heard.envelope, transaction, ordered=self._ordered, now=self._clock())
+
+    async def _call(self, heard: Heard, transaction: Transaction | None) -> None:
+        assert heard.handler is not None
+        assert heard.fact is not None
+        await self._calls.call(heard.handler, heard.envelope, heard.fact, transaction)
+
+    async def _outside(self, heard: Heard) -> Fate | Exception:
+        """No transaction holds this together: after a crash in between, the handler runs again."""
+        try:
+            await self._call(heard, None)
+        except Exception as error:
+            return error
+        noted = await self._jobs.insist(partial(self._remember, heard))
+        if isinstance(noted, NotDone):
+            raise noted.why
+        return noted.error if isinstance(noted, Raised) else "handled"
 
 
 async def admits(service: Service, handler: Handler, fact: Envelope, transaction: Transaction, now: float) -> Admitted:

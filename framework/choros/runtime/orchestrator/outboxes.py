@@ -1,0 +1,110 @@
+"""The outboxes of the sagas: what the decider loads, commits and then sends, and what of it has left meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from math import inf
+
+from choros.runtime.host.outgoing import COMMANDS, FACTS, Outgoing
+from choros.runtime.host.relay import Relay
+from choros.store.sagas import NOTHING, Channel, Committed, EntryNames, Loaded, Store, Transition, Unsent
+from choros.transport.port import Transport
+from choros.wire.envelope import Envelope
+
+
+def outgoing(unsent: Iterable[Unsent], channel: Channel) -> list[Outgoing]:
+    """What a store keeps, on its way."""
+    return [Outgoing(one.id, one.saga_id, partial(_read, one)) for one in unsent if one.channel == channel]
+
+
+def _read(unsent: Unsent) -> Envelope:
+    return unsent.message or Envelope.loads(unsent.envelope)
+
+
+class StoreOutbox:
+    """One channel of a saga store, as the outbox of a relay."""
+
+    def __init__(self, store: Store, channel: Channel, resend_after: float) -> None:
+        self._store, self._channel, self._resend_after = store, channel, resend_after
+
+    async def unsent(self, limit: int) -> Sequence[Outgoing]:
+        """What whoever committed it should have sent by now."""
+        before = self._store.now() - self._resend_after
+        return outgoing(await self._store.unsent(self._channel, before, limit), self._channel)
+
+    async def mark_sent(self, left: Sequence[tuple[str, str]]) -> None:
+        """These have left."""
+        await self._store.mark_sent(left)
+
+
+class Outboxes:
+    """A store and the two relays of what is committed there: facts can never stop commands."""
+
+    def __init__(self, store: Store, transport: Transport, resend_after: float, scan_every: float) -> None:
+        commands, facts = StoreOutbox(store, "commands", resend_after), StoreOutbox(store, "facts", resend_after)
+        self._store = store
+        self._commands = Relay(COMMANDS, transport.send, commands, scan_every=scan_every)
+        self._facts = Relay(FACTS, transport.publish, facts, scan_every=scan_every)
+        self.relays = self._commands, self._facts
+
+    @property
+    def unreadable(self) -> int:
+        """How many messages could not be read when they were last looked at."""
+        return sum(len(one.unreadable) for one in self.relays)
+
+    async def load(
+        self, saga_ids: Sequence[str], fired: Collection[str], wanted: EntryNames = NOTHING
+    ) -> Mapping[str, Loaded]:
+        """The records, as the store has them but for two things. Commands that nobody here can read are told apart.
+        And what has left, and is not marked yet, is not unsent where a timer has `fired`: else none would count before
+        that, so what was confirmed while the records were on their way counts as well."""
+        before = self._commands.confirmed(fired)
+        loaded = await self._store.load(saga_ids, wanted)
+        confirmed, unreadable = before | self._commands.confirmed(fired), self._commands.unreadable
+        if not unreadable and not confirmed:
+            return loaded
+        return {
+            i: replace(one, unsent=one.unsent.difference(confirmed), unreadable=one.unsent.intersection(unreadable))
+            for i, one in loaded.items()
+        }
+
+    async def commit(self, batch: Sequence[Transition]) -> Mapping[str, tuple[Transition, Committed]]:
+        """Each as it was handed to the store, which takes what has left out of the outbox on the way; and the answer,
+        by saga."""
+        if not batch:
+            return {}
+        batch = [self._with_sent(one) for one in batch]
+        answers: Sequence[Committed] = [Committed.CONFLICT] * len(batch)
+        try:
+            answers = await self._store.commit(batch)
+        finally:
+            for transition, answer in zip(batch, answers, strict=True):
+                self._mark(transition, answer)
+        return {one.record.saga_id: (one, answer) for one, answer in zip(batch, answers, strict=True)}
+
+    def _with_sent(self, moved: Transition) -> Transition:
+        sent = (one for relay in self.relays for one in relay.take_confirmed(moved.record.saga_id))
+        return replace(moved, sent=(*moved.sent, *sent))
+
+    def _mark(self, transition: Transition, answer: Committed) -> None:
+        for one in self.relays:
+            if answer is Committed.OK:
+                one.forget(transition.sent)
+            else:
+                one.give_back(transition.record.saga_id, transition.sent)
+
+    def send(self, transition: Transition, before: Loaded | None, left: float = inf) -> None:
+        """Send what was committed on what was there `before`. Whoever fires its timer in `left` seconds must find on
+        record that the command has left. Facts that another orchestrator has not brought out yet go first: then the
+        scan sends them all in order."""
+        self._commands.dispatch(outgoing(transition.outbox, "commands"), mark_within=left / 2)
+        earlier = before.unsent_facts.difference(transition.sent) if before else frozenset()
+        if self._facts.holds(earlier):
+            self._facts.dispatch(outgoing(transition.outbox, "facts"))
+
+    async def close(self, within: float) -> None:
+        """Let what is being published finish, for so many seconds at most each."""
+        for one in self.relays:
+            await one.close(within)

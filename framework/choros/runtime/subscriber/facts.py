@@ -1,0 +1,151 @@
+"""The facts in a subscriber's queue: which concern it, and what becomes of each, by the ladder of delays too."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from choros.app.service import Handler, Service
+from choros.errors import ChorosError, MessageRejected
+from choros.messages import Message
+from choros.runtime.host.admission import is_fanned_out, read_envelope
+from choros.runtime.host.call import plainly
+from choros.runtime.host.intake import Intake
+from choros.runtime.subscriber.heard_types import PASS_ON, HeardTypes, put_off
+from choros.runtime.subscriber.inbox import inbox_key, stream_key
+from choros.telemetry.context import about
+from choros.telemetry.logs import get_logger, words
+from choros.transport.copies import redriven_of
+from choros.transport.port import Delivery
+from choros.transport.topology import RETRY_LADDER, Names
+from choros.wire.envelope import Envelope
+
+log = get_logger(__name__)
+
+OVERTAKEN = "a later fact of its stream was handled before it came"
+TOO_OLD = "it is no younger than what this service has forgotten, so it may have been handled"
+UNHANDLED: dict[str, str] = {"overtaken": OVERTAKEN, "too old": TOO_OLD}
+"""Fates that leave a fact to a person, and why."""
+Fate = Literal["handled", "repeated", "overtaken", "too old", "withdrawn", "new"]
+
+
+class HandledElsewhere(ChorosError):
+    """A fact of a type that only another release of this service handles."""
+
+
+NOBODY_ELSE = HandledElsewhere("Another release of this service handles this type of fact, and has not taken this one.")
+
+
+@dataclass(slots=True, eq=False)
+class Heard:
+    """A fact that concerns this subscriber."""
+
+    delivery: Delivery
+    envelope: Envelope
+    fact: Message | None
+    handler: Handler | None
+    """None where only another replica handles this type."""
+    lane: str
+    """What it must not be worked on together with."""
+    tried: int = 0
+    """How often its handler has failed since it was delivered."""
+
+
+class Fates:
+    """Settles facts, in tasks of their own, and counts."""
+
+    def __init__(self, intake: Intake, attempts: int) -> None:
+        self.counts: Counter[str] = Counter()
+        self._intake, self._attempts = intake, attempts
+
+    def settle(self, fate: str, settling: Coroutine[Any, Any, None]) -> None:
+        """This has become of one."""
+        self.counts[fate] += 1
+        self._intake.spawn(settling)
+
+    def park(self, delivery: Delivery, reason: str, fate: str = "parked", **said: Any) -> None:
+        """Leave one to a person."""
+        log.warning("choros.fact.parked", reason=reason, **said)
+        self.settle(fate, delivery.dead_letter(reason))
+
+    def failed(self, heard: Heard, error: Exception) -> None:
+        """Its handler has failed: the ladder has it, until that has been often enough."""
+        if heard.handler is None:
+            self._put_off(heard)
+        elif after := self.next_try(heard, error, RETRY_LADDER, "choros.fact.failed"):
+            self.settle("retried", heard.delivery.retry(after))
+
+    def next_try(self, heard: Heard, error: Exception, delays: Sequence[float], event: str) -> float | None:
+        """In how many seconds it is tried again; None where that has been often enough, and it is parked."""
+        heard.tried += 1
+        tried = heard.delivery.retries + heard.tried
+        if tried >= self._attempts:
+            self.give_up(heard, error)
+            return None
+        after = delays[min(tried, len(delays)) - 1]
+        said = {"error": plainly(error), **about(heard.envelope)}
+        log.warning(event, type=heard.envelope.type, retries=tried, retry_in=after, **said)
+        return after
+
+    def give_up(self, heard: Heard, error: Exception, more: str = "") -> None:
+        """Park it, with what went wrong the last time."""
+        plain = plainly(error)
+        log.error("choros.fact.parked", type=heard.envelope.type, error=plain, **about(heard.envelope))
+        said = ": ".join([type(plain).__name__, *words(plain).values()])
+        reason = f"handler failed {heard.delivery.retries + heard.tried} times: {said}{more}"
+        self.settle("parked", heard.delivery.dead_letter(NOBODY_ELSE.sentence if heard.handler is None else reason))
+
+    def _put_off(self, heard: Heard) -> None:
+        returns, after = heard.delivery.returns, put_off(heard.delivery.waits)
+        if after is None:
+            self.settle("parked", heard.delivery.dead_letter(NOBODY_ELSE.sentence))
+        elif returns < len(PASS_ON):
+            self.counts["put off"] += 1
+            heard.delivery.pass_on(PASS_ON[returns])
+        else:
+            self.settle("put off", heard.delivery.retry(after, tried=False))
+
+
+class Admission:
+    """Reads deliveries; parks, or passes over, what is nothing for this subscriber."""
+
+    def __init__(self, service: Service, names: Names, types: HeardTypes, fates: Fates) -> None:
+        self._service, self._names, self._types, self._fates = service, names, types, fates
+        self._lane = stream_key if service.subscription.ordered else inbox_key
+        self._unknown_type = f"The service {service.name} has no handler for this type of fact."
+
+    async def concerning(self, deliveries: Sequence[Delivery]) -> list[Heard]:
+        """Those that some replica of this service handles; the others are passed over."""
+        read = [heard for delivery in deliveries if (heard := self._read(delivery))]
+        elsewhere = await self._types.elsewhere(heard.envelope.type for heard in read if heard.handler is None)
+        concerning: list[Heard] = []
+        for heard in read:
+            ours = heard.handler is not None
+            if ours or heard.envelope.type in elsewhere:
+                concerning.append(heard)
+            elif redriven_of(heard.delivery.wire.headers):  # it was put back for this subscriber, not fanned out
+                self._fates.park(heard.delivery, self._unknown_type)
+            else:
+                self._fates.settle("passed", heard.delivery.ack())
+            if not ours:
+                self._types.tell(heard.envelope.type, heard.envelope.type in elsewhere)
+        return concerning
+
+    def _read(self, delivery: Delivery) -> Heard | None:
+        """What is not for us came by the fan-out; all else is parked."""
+        try:
+            envelope = read_envelope(delivery.wire)
+            if envelope.kind != "fact":
+                raise MessageRejected(f"A {envelope.kind} came to a subscriber's queue.")
+            fanned_out = is_fanned_out(delivery.exchange, envelope.source, self._names)
+            handler, lane = self._service.reactions.get(envelope.type), self._lane(self._service.name, envelope)
+            if handler is not None:
+                return Heard(delivery, envelope, handler.message.from_json(envelope.data), handler, lane)
+            if fanned_out:
+                return Heard(delivery, envelope, None, None, lane)
+            raise MessageRejected(self._unknown_type)
+        except MessageRejected as rejected:
+            self._fates.park(delivery, rejected.sentence)
+            return None
