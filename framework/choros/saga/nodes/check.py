@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from datetime import timedelta
+from dataclasses import dataclass
 
 from choros.errors import DeclarationError
-from choros.saga.builders import command_builder
-from choros.saga.nodes.commanded import CommandBuilder, CommandNode, Commands, before_pivot
+from choros.saga.nodes.commanded import CommandNode, Commands
 from choros.saga.outline import NodePlace
-from choros.saga.policy import DEFAULT_TIMEOUT, RetryPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,12 +14,6 @@ class Check(Commands):
     """A commanded step before the pivot that changes nothing: it asks, and the answer may be no.
 
     Refused, or its retries used up, all before it is undone, and of it there is nothing to undo."""
-
-    action: CommandBuilder
-    to: str
-    timeout: timedelta = field(default=DEFAULT_TIMEOUT, kw_only=True)
-    retry: RetryPolicy = field(default=RetryPolicy(), kw_only=True)
-    name: str = field(default="", kw_only=True)
 
     def check_place(self, place: NodePlace) -> None:
         """Behind the pivot nothing may be refused."""
@@ -33,10 +24,4 @@ class Check(Commands):
 
     def planned(self, place: NodePlace) -> CommandNode:
         """A step without an undo."""
-        self.check_command(place)
-        return CommandNode(
-            path=place.path, kind="check", to=self.to, action=command_builder(self.action, place.known),
-            timeout=self.timeout, retry=self.retry, undo_retry=self.retry, expires=True,
-            turns_on=before_pivot(self.retry),
-            changes=False,
-        )  # fmt: skip
+        return self.node(place, "check", expires=True, changes=False)

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
 from choros.errors import DeclarationError
 from choros.messages import Command
 from choros.names import RESERVED_NAMES, valid_name
+from choros.saga.builders import command_builder
 from choros.saga.checks import check_function, shown
 from choros.saga.machine.dispatch import send_first
 from choros.saga.machine.instance import States
 from choros.saga.machine.turn import Node, Turn
 from choros.saga.outline import Commanded, Declared, NodePlace, TurningPoints
-from choros.saga.policy import RetryPolicy, check_duration
+from choros.saga.policy import DEFAULT_TIMEOUT, RetryPolicy, check_duration
 
 CommandBuilder = Callable[..., Command[Any]]
 
@@ -53,14 +54,17 @@ class CommandNode(Commanded, Node):
         return None if own.progress == "ok" else self.path
 
 
+@dataclass(frozen=True, slots=True)
 class Commands(Declared):
     """What a user writes of a node that commands somebody."""
 
-    __slots__ = ()
     action: CommandBuilder
     to: str
-    timeout: timedelta
-    retry: RetryPolicy
+    timeout: timedelta = field(default=DEFAULT_TIMEOUT, kw_only=True)
+    """How long one attempt, of the step or of its undo, may go unanswered."""
+    retry: RetryPolicy = field(default=RetryPolicy(), kw_only=True)
+    name: str = field(default="", kw_only=True)
+    """The name of the function, if not given. It is part of every command key, so it must not change."""
 
     @property
     def function(self) -> CommandBuilder:
@@ -71,23 +75,31 @@ class Commands(Declared):
         """Whether it has a function."""
         check_function(saga, self.action, "a Command")
 
-    def check_command(self, place: NodePlace, **policies: RetryPolicy) -> None:
-        """Where the command goes, and how long it is waited for; raises DeclarationError."""
+    def node(self, place: NodePlace, kind: str, turns_on: TurningPoints | None = None, **more: Any) -> CommandNode:
+        """The node of this kind; raises DeclarationError. Before the pivot a saga turns on whatever its retries say."""
         _check_destination(place, self.to)
         check_duration(place.where, "timeout", self.timeout)
         if self.timeout <= timedelta(0):
             raise DeclarationError(f"{place.where} has no time to answer.", "give it a timeout above zero.")
-        for name, policy in {"retry": self.retry, **policies}.items():
-            if not isinstance(policy, RetryPolicy):
-                raise DeclarationError(
-                    f"{place.where}: {name}={shown(policy)} is no RetryPolicy.",
-                    f"write {name}=RetryPolicy(attempts=3), for example.",
-                )
+        check_retry(place, "retry", self.retry)
+        given = {"undo_retry": self.retry, "expires": False, **more}
+        return CommandNode(
+            path=place.path, kind=kind, to=self.to, action=command_builder(self.action, place.known),
+            timeout=self.timeout, retry=self.retry, turns_on=_before_pivot(self.retry) if turns_on is None else turns_on, **given,
+        )  # fmt: skip
 
 
-def before_pivot(retry: RetryPolicy) -> TurningPoints:
-    """The outcomes on which a saga turns back that has not passed its pivot."""
+def _before_pivot(retry: RetryPolicy) -> TurningPoints:
     return frozenset({"refused", "in_doubt"} if retry.exhausted == "compensate" else {"refused"})
+
+
+def check_retry(place: NodePlace, name: str, retry: object) -> None:
+    """Raises DeclarationError for what is no policy."""
+    if not isinstance(retry, RetryPolicy):
+        raise DeclarationError(
+            f"{place.where}: {name}={shown(retry)} is no RetryPolicy.",
+            f"write {name}=RetryPolicy(attempts=3), for example.",
+        )
 
 
 def _check_destination(place: NodePlace, to: object) -> None:

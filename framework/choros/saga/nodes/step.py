@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
 from typing import cast
 
 from choros.errors import DeclarationError
 from choros.saga.builders import command_builder
-from choros.saga.nodes.commanded import CommandBuilder, CommandNode, Commands, before_pivot
+from choros.saga.nodes.commanded import CommandBuilder, CommandNode, Commands, check_retry
 from choros.saga.outline import NodePlace
-from choros.saga.policy import DEFAULT_TIMEOUT, RetryPolicy
+from choros.saga.policy import RetryPolicy
 
 
 @dataclass(frozen=True, slots=True)
 class Step(Commands):
     """A commanded step before the pivot, with the command that undoes it."""
 
-    action: CommandBuilder
-    to: str
     compensation: CommandBuilder | None = None
-    timeout: timedelta = field(default=DEFAULT_TIMEOUT, kw_only=True)
-    """How long one attempt, of the step or of its undo, may go unanswered."""
-    retry: RetryPolicy = field(default=RetryPolicy(), kw_only=True)
     undo_retry: RetryPolicy = field(default=RetryPolicy(), kw_only=True)
-    name: str = field(default="", kw_only=True)
-    """The name of the function, if not given. It is part of every command key, so it must not change."""
 
     def check_place(self, place: NodePlace) -> None:
         """It has to be possible to undo it."""
@@ -41,12 +33,8 @@ class Step(Commands):
 
     def planned(self, place: NodePlace) -> CommandNode:
         """Its undo may ask for its own reply, which may not be known."""
-        self.check_command(place, undo_retry=self.undo_retry)
-        action = command_builder(self.action, place.known)
-        node = CommandNode(
-            path=place.path, kind="step", to=self.to, action=action, timeout=self.timeout, retry=self.retry,
-            undo_retry=self.undo_retry, expires=True, turns_on=before_pivot(self.retry),
-        )  # fmt: skip
+        node = self.node(place, "step", undo_retry=self.undo_retry, expires=True)
+        check_retry(place, "undo_retry", self.undo_retry)
         maybe = replace(place.known, maybe=((place.path, node.reply_type),))
         compensation = cast(CommandBuilder, self.compensation)  # check_place has refused a Step without one
         node = replace(node, undo=command_builder(compensation, maybe))
