@@ -51,5 +51,5 @@ def _lifted(instance: Instance) -> tuple[Instance, str]:
     """The instance as if it were not parked, and why it is, where nothing but that is known of the node: its message
     could not be built. It has not come to that yet, and waits at whatever is next in the other declaration."""
     nodes = {path: state for path, state in instance.nodes.items() if replace(state, parked="") != UNTOUCHED}
-    lifted = replace(instance, nodes=nodes)
+    lifted = replace(instance, nodes=States(nodes))
     return lifted, instance.why_parked if lifted != instance else ""

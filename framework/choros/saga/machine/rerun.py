@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import takewhile
 
 from choros.errors import unknown
 from choros.saga.machine.instance import Instance, NodeState
@@ -45,12 +46,9 @@ def stands(state: NodeState) -> bool:
 
 
 def kept_by(outline: Outline, instance: Instance, step: str) -> Mapping[str, NodeState]:
-    """The steps before this one, as the new instance takes them over; not the facts that an undone saga dropped or took
-    back, since they come out anew."""
+    """The steps before this one, as the new instance takes them over; up to the first fact that an undone saga dropped
+    or took back: that comes out anew, and the checks behind it, all that may still stand there, are asked anew."""
     paths = list(outline.leaves)
-    kept = {path: instance.state(path) for path in paths[: paths.index(step)]}
-    return {
-        path: replace(state, owner=state.owner or instance.saga_id)
-        for path, state in kept.items()
-        if state.progress not in ("pending", "retracted")
-    }
+    before = [(path, instance.state(path)) for path in paths[: paths.index(step)]]
+    kept = takewhile(lambda one: one[1].progress not in ("pending", "retracted"), before)
+    return {path: replace(state, owner=state.owner or instance.saga_id) for path, state in kept}
