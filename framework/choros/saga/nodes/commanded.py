@@ -85,7 +85,8 @@ class Commands(Declared):
         given = {"undo_retry": self.retry, "expires": False, **more}
         return CommandNode(
             path=place.path, kind=kind, to=self.to, action=command_builder(self.action, place.known),
-            timeout=self.timeout, retry=self.retry, turns_on=_before_pivot(self.retry) if turns_on is None else turns_on, **given,
+            timeout=self.timeout, retry=self.retry,
+            turns_on=_before_pivot(self.retry) if turns_on is None else turns_on, **given,
         )  # fmt: skip
 
 
