@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from inspect import signature
+
 import pytest
 
 from choros.testing.conformance.attendance import AttendanceConformance
 from choros.testing.conformance.fact_log import FactLogConformance
 from choros.testing.conformance.giving_back import GivingBackConformance
+from choros.testing.conformance.stage import Stage
 from choros.testing.conformance.transport import TransportConformance
 from choros.wire.envelope import Wire
 from choros_verify.simulation.broker import SimBroker
@@ -46,6 +49,12 @@ def test_the_suite_in_virtual_time(part: str, mode: Mode) -> None:
     async def main() -> None:
         suite = Simulated()
         suite.broker = SimBroker(mode=mode)
-        await getattr(suite, part)()
+        stage, test = Stage("t", suite.open), getattr(suite, part)
+        fixtures: dict[str, object] = {"stage": stage}
+        for name, declared in (("transport", stage.shop), ("logged", stage.shop_with_log)):
+            if name in signature(test).parameters:
+                fixtures[name] = await stage.transport(declared())
+        await test(**{name: fixtures[name] for name in signature(test).parameters})
+        await stage.close()
 
     simulated(main)

@@ -9,6 +9,7 @@ from choros.testing.conformance.attendance import AttendanceConformance
 from choros.testing.conformance.fact_log import FactLogConformance
 from choros.testing.conformance.giving_back import GivingBackConformance
 from choros.testing.conformance.inspection import LookingConformance
+from choros.testing.conformance.stage import Stage
 from choros.testing.conformance.transport import TransportConformance
 from choros.transport.rabbitmq import RabbitMQTransport
 from choros.wire.envelope import Wire
@@ -39,9 +40,9 @@ class TestRabbitMQ(
             await (await channel.get_exchange(exchange, ensure=False)).publish(message, key)
 
     @pytest.mark.long
-    async def test_looking_more_often_than_rabbitmq_4_delivers(self) -> None:
+    async def test_looking_more_often_than_rabbitmq_4_delivers(self, stage: Stage) -> None:
         self.times = 21
-        await self.test_looking_shows_everything_in_order_however_often_and_takes_nothing_out()
+        await self.test_looking_shows_everything_in_order_however_often_and_takes_nothing_out(stage)
 
     async def clean(self, namespace: str) -> None:
         await delete_namespace(self.url, namespace)

@@ -6,39 +6,28 @@ class TestMyTransport(TransportConformance, AttendanceConformance): ...
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from contextlib import AbstractAsyncContextManager
-
 from choros.testing.conformance.stage import Stage, command, receive, receive_and_ack
-from choros.transport.port import Seen
+from choros.transport.port import Seen, Transport
 
 
-class AttendanceConformance(ABC):
+class AttendanceConformance:
     """It changes nothing, and says who is there."""
 
-    @abstractmethod
-    def stage(self) -> AbstractAsyncContextManager[Stage]:
-        """As in `TransportConformance`, which stands beside this class."""
+    async def test_it_counts_consumers_and_what_waits(self, stage: Stage, transport: Transport) -> None:
+        queue = stage.names.service_queue("payment")
+        await transport.send([command(), command()])
+        assert await transport.attendance(queue) == Seen("there", 0, 2)
+        consumer = await transport.consume(queue, 1)
+        (delivery,) = await receive(consumer)
+        assert await transport.attendance(queue) == Seen("there", 1, 1)
+        await delivery.ack()
+        await receive_and_ack(consumer)
 
-    async def test_it_counts_consumers_and_what_waits(self) -> None:
-        async with self.stage() as stage:
-            transport = await stage.transport(stage.shop())
-            queue = stage.names.service_queue("payment")
-            await transport.send([command(), command()])
-            assert await transport.attendance(queue) == Seen("there", 0, 2)
-            consumer = await transport.consume(queue, 1)
-            (delivery,) = await receive(consumer)
-            assert await transport.attendance(queue) == Seen("there", 1, 1)
-            await delivery.ack()
-            await receive_and_ack(consumer)
-
-    async def test_asking_for_what_is_not_there_harms_nothing(self) -> None:
-        async with self.stage() as stage:
-            transport = await stage.transport(stage.shop())
-            queue = stage.names.service_queue("payment")
-            await transport.send([command()])
-            for _ in range(2):
-                assert await transport.attendance(stage.names.service_queue("nobody")) == Seen("missing")
-                assert await transport.attendance(queue) == Seen("there", 0, 1)
-            await transport.close()
-            assert await transport.attendance(queue) == Seen("untold")
+    async def test_asking_for_what_is_not_there_harms_nothing(self, stage: Stage, transport: Transport) -> None:
+        queue = stage.names.service_queue("payment")
+        await transport.send([command()])
+        for _ in range(2):
+            assert await transport.attendance(stage.names.service_queue("nobody")) == Seen("missing")
+            assert await transport.attendance(queue) == Seen("there", 0, 1)
+        await transport.close()
+        assert await transport.attendance(queue) == Seen("untold")

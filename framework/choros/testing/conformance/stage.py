@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from choros.errors import BrokerMisconfigured
 from choros.sources import fresh_id
+from choros.transport.fact_log import FactLog
 from choros.transport.port import Consumer, Delivery, Transport
 from choros.transport.topology import Names, Topology, topology
 from choros.wire.envelope import Envelope, decode
@@ -49,6 +50,10 @@ class Stage:
         """Two services, an application and two subscribers."""
         services, subscribers = ["payment", "shipping"], ["one", "two"]
         return topology(self.namespace, services=services, applications=["app"], subscribers=subscribers)
+
+    def shop_with_log(self) -> Topology:
+        """The same, and a log of facts."""
+        return self.shop() + topology(self.namespace, fact_log=FactLog())
 
 
 def command(to: str = "payment", number: int = 0) -> Envelope:
