@@ -16,6 +16,7 @@ from tests.saga.shop import (
     ORDER,
     RESERVED,
     SHIPPED,
+    TWICE,
     PlaceOrder,
     charge_payment,
     order_announced,
@@ -161,6 +162,18 @@ def test_a_fact_before_a_check_comes_out_anew_too() -> None:
     again.ok(CHARGED)
     again.ok(SHIPPED)
     assert [fact.type for fact in again.facts] == ["order-announced.v1", "order-noted.v1"]
+
+
+def test_a_fact_that_is_kept_is_not_told_twice_for_one_before_it_that_was_taken_back() -> None:
+    told = (Publish(order_announced, early=True, retraction=order_withdrawn), Publish(order_noted))
+    run = Run(Saga("told", start=PlaceOrder, steps=(*told, Pivot(ship_parcel, to="shipping", retry=TWICE))))
+    run.time_out(2)
+    run.skip("ship_parcel", SHIPPED)
+    run.ok(to=run.sent)
+    second = Again(run, "ship_parcel")
+    second.refuse("no_such_address")
+    assert (second.status, second.progress()) == ("compensated", ["retracted", "published", "refused"])
+    assert Again(second, "ship_parcel", "s3").facts == []
 
 
 def test_a_new_one_behind_the_pivot_has_no_deadline_and_cannot_be_undone() -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from itertools import takewhile
 
 from choros.errors import unknown
 from choros.saga.machine.instance import Instance, NodeState
@@ -46,9 +45,19 @@ def stands(state: NodeState) -> bool:
 
 
 def kept_by(outline: Outline, instance: Instance, step: str) -> Mapping[str, NodeState]:
-    """The steps before this one, as the new instance takes them over; up to the first fact that an undone saga dropped
-    or took back: that comes out anew, and the checks behind it, all that may still stand there, are asked anew."""
+    """The steps before this one, as the new instance takes them over; not the facts just before it that an undone saga
+    dropped or took back, since they come out anew, nor the checks behind those, which are asked anew."""
     paths = list(outline.leaves)
-    before = [(path, instance.state(path)) for path in paths[: paths.index(step)]]
-    kept = takewhile(lambda one: one[1].progress not in ("pending", "retracted"), before)
+    kept = [(path, instance.state(path)) for path in paths[: paths.index(step)]]
+    while any(_gone(state) for _, state in kept) and (_gone(kept[-1][1]) or _is_check(outline, kept[-1][0])):
+        kept.pop()
     return {path: replace(state, owner=state.owner or instance.saga_id) for path, state in kept}
+
+
+def _gone(state: NodeState) -> bool:
+    return state.progress in ("pending", "retracted")
+
+
+def _is_check(outline: Outline, path: str) -> bool:
+    leaf = outline.commanded(path)
+    return leaf is not None and not leaf.changes
