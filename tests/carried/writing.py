@@ -116,8 +116,8 @@ async def live(desk: Desk) -> None:
         await desk.until(aside, lambda record: record.undecided)
     async with desk.at_work(deaf=["facts"]) as client:
         await desk.start(client, "under way")
-        await client.pause(await desk.start(client, "paused"))
-        await client.cancel(await desk.start(client, "cancelled"))
+        await client.signed("ada", "wait for the bank").pause(await desk.start(client, "paused"))
+        await client.signed("ada", "the trip is off").cancel(await desk.start(client, "cancelled"))
         await asyncio.sleep(0.5)  # what was decided is sent
     async with desk.at_work("hotel", deaf=["messages"]):
         await asyncio.sleep(0.5)  # what was sent is carried out, and the replies stay

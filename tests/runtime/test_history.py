@@ -38,6 +38,9 @@ def carried(version: str) -> list[str]:
         return [events for (events,) in left_behind.execute("SELECT events FROM history")]
 
 
+OF_AN_ACT = ("act", "by", "reason")
+
+
 def shown(*texts: str) -> list[str]:
     """What a person sees of a history of these rows."""
     rows = tuple(HistoryRow(version, 1.0, text) for version, text in enumerate(texts, 1))
@@ -51,7 +54,10 @@ def test_what_an_older_version_has_written_is_understood_and_would_be_written_so
         events = [Event(**{name: getattr(one, name) for name in OF_AN_EVENT}) for one in told if not one.envelope]
         facts = [one.fact().dumps() for one in told if one.kind == "fact"]
         (declared,) = {one.declaration for one in told if one.declaration} or {""}
-        assert write_history(events, facts, declared, {}) == text
+        signed = {
+            one.cause: {name: one.stored[name] for name in OF_AN_ACT if name in one.stored} for one in told if one.act
+        }
+        assert write_history(events, facts, declared, signed) == text
         assert [one.stored for one in told] == json.loads(text)
     assert len(carried(version)) == 26
 
