@@ -12,11 +12,11 @@ import pytest
 from choros import App, Check, Command, Done, Failure, Message, Publish, Reply, Saga, Service, Step
 from choros.messages import Fact
 from choros.runtime.orchestrator.recognition import as_stored
-from choros.runtime.orchestrator.states import MOST_IN_RECORD, whole_state
+from choros.runtime.orchestrator.states import MOST_IN_RECORD, states_and_entries, whole_state
 from choros.runtime.orchestrator.transition import Transitions
 from choros.runtime.orchestrator.work import Folded, Start, Unjudged, Work
 from choros.saga.machine.inputs import Lacking, RetryRequested
-from choros.saga.machine.instance import Instance
+from choros.saga.machine.instance import Instance, NodeState, States
 from choros.store.memory.sagas import MemoryStore
 from choros.store.sagas import Committed, Loaded, Transition
 from choros.wire.envelope import Envelope
@@ -184,6 +184,14 @@ async def test_what_is_apart_is_undone_the_newest_first() -> None:
     assert undone == [f"line_{line}" for line in range(99, -1, -1)]
     assert (await desk.whole()).record.status == "compensated"
     assert desk.asked <= 100 / 32 + 1, "many are asked for at once"
+
+
+def test_the_newest_stay_in_the_record_in_whatever_order_a_store_gave_them() -> None:
+    """Else the way back would begin before what was left out, and never undo it."""
+    names = [f"line_{line}" for line in range(MOST_IN_RECORD + 8)]
+    states = States((name, NodeState("ok", reply="{}")) for name in reversed(names))
+    kept, written = states_and_entries(Instance("s1", "{}", states), {}, saga_of(len(names)).outline.places)
+    assert (list(kept.nodes), sorted(written)) == (names[8:], sorted(names[:8]))
 
 
 async def test_a_late_reply_to_what_is_apart_is_late_and_a_forged_one_is_refused() -> None:

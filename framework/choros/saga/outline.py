@@ -100,6 +100,8 @@ class Outline:
     start: type[Message]
     leaves: Mapping[str, Leaf] = field(repr=False)
     """By path, in the order of the declaration."""
+    places: Mapping[str, int] = field(repr=False)
+    """How many stand before it, by path."""
     completed: tuple[Builder, ...]
     compensated: tuple[Builder, ...]
     pivot: str | None

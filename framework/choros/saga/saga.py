@@ -98,6 +98,7 @@ def _planned(
     outline = Outline(
         start=start,
         leaves=leaves,
+        places={path: place for place, path in enumerate(leaves)},
         completed=tuple(fact_builder(function, done) for function in completed),
         compensated=closing,
         pivot=next((leaf.path for leaf in leaves.values() if leaf.kind == "pivot"), None),

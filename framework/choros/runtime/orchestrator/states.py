@@ -29,13 +29,16 @@ def with_entries(instance: Instance, entries: Mapping[str, str]) -> Instance:
     return replace(instance, nodes=States({**loaded, **instance.nodes}))
 
 
-def states_and_entries(instance: Instance, loaded: Mapping[str, str]) -> tuple[Instance, dict[str, str]]:
+def states_and_entries(
+    instance: Instance, loaded: Mapping[str, str], places: Mapping[str, int]
+) -> tuple[Instance, dict[str, str]]:
     """The instance with what stays in its record, and the entries that are to be written; `loaded` are those that the
-    store has."""
+    store has, in any order, and `places` tell which of two nodes is the newer one."""
     if len(instance.nodes) <= MOST_IN_RECORD and not instance.nodes_apart:
         return instance, {}
     states = [(path, state) for path, state in instance.nodes.items() if state is not UNTOUCHED]
-    states.sort(key=lambda one: one[1].progress not in _DONE_WITH)  # on the way back, what is next is older
+    # On the way back, what is next is older than what is done with.
+    states.sort(key=lambda one: (one[1].progress not in _DONE_WITH, places.get(one[0], len(places))))
     over = [one for one in states[:-MOST_IN_RECORD] if not _is_open(one[1])]
     texts = {path: _JSON.dump_json(state, exclude_defaults=True).decode() for path, state in over}
     written = {path: text for path, text in texts.items() if loaded.get(path) != text}

@@ -137,7 +137,7 @@ class Transitions:
         self, record: Record, saga: Saga[Any], decision: Decision, taken: Sequence[str], now: float, signed: Signed,
         loaded: Mapping[str, str] = MappingProxyType({}),
     ) -> Transition:  # fmt: skip
-        instance, entries = states_and_entries(decision.instance, loaded)
+        instance, entries = states_and_entries(decision.instance, loaded, saga.outline.places)
         received, apart = kept_and_apart((*record.received, *taken), instance.apart)
         if apart:
             instance = replace(instance, apart=instance.apart + len(apart))
