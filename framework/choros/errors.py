@@ -25,6 +25,8 @@ import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+from pydantic import BaseModel
+
 EXITS = (SystemExit, KeyboardInterrupt)
 """What is no failure of whoever raises it, but the wish that the process ends; the role at work stops in order."""
 _LOGIN = re.compile(r"://.*@", re.DOTALL)
@@ -140,16 +142,19 @@ class Refused(Exception):
     """A definite business "no" of a participant: the step is undone by nobody and never retried.
 
     `code` must be one that the command declares (`refusals=`), as text or as a member of a `str` enum; raises
-    UsageError for anything else. `detail` travels in the reply, shortened if it is long, and is never logged.
+    UsageError for anything else. `detail` travels in the reply, shortened if it is long, and is never logged; so does
+    `data`, whole: the message that the command declares for this code, if it declares one.
     """
 
     code: str = ""
     detail: str = ""
+    data: BaseModel | None = None
 
-    def __init__(self, code: str, detail: str = "") -> None:
+    def __init__(self, code: str, detail: str = "", *, data: BaseModel | None = None) -> None:
         self.code = _text_of(code)
         super().__init__(self.code)
         self.detail = detail
+        self.data = data
 
 
 def _text_of(code: object) -> str:

@@ -10,10 +10,10 @@ import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from contextvars import copy_context
-from functools import partial
+from functools import cache, partial
 from typing import Any, ClassVar, Generic, Literal, Self, TypeVar, Unpack, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from pydantic_core import from_json
 
 from choros.errors import EXITS, DeclarationError, MessageRejected, MessageUnwritable
@@ -171,7 +171,7 @@ def _place(rule: str, location: tuple[int | str, ...]) -> str:
 
 
 class Reply(Message):
-    """A participant's answer to a command that it carried out."""
+    """A participant's answer to a command that it carried out; or what it gives with a refusal."""
 
 
 class Done(Reply, name="choros.done"):
@@ -184,16 +184,19 @@ R_co = TypeVar("R_co", bound=Reply, covariant=True)
 class Command(Message, Generic[R_co]):
     """An order to exactly one participant: `class ChargePayment(Command[PaymentCharged], refusals=("card_declined",))`.
 
-    `refusals` lists every code that a participant may refuse it with; none means that it cannot be refused.
+    `refusals` lists every code that a participant may refuse it with; none means that it cannot be refused. Where more
+    is to be said of one, a mapping gives its type: `refusals={"card_declined": CardDeclined, "closed": None}`.
     """
 
     refusals: ClassVar[tuple[str, ...]] = ()
+    refusal_data: ClassVar[Mapping[str, type[Reply]]] = {}
+    """What is given with a refusal, by its code; only of codes that declare it."""
     reply_type: ClassVar[type[Reply]] = Done
 
     def __init_subclass__(
         cls,
         *,
-        refusals: Iterable[str] = (),
+        refusals: Iterable[str] | Mapping[str, type[Reply] | None] = (),
         name: str = "",
         version: int = 1,
         **config: Unpack[ConfigDict],
@@ -201,6 +204,7 @@ class Command(Message, Generic[R_co]):
         super().__init_subclass__(name=name, version=version, **config)
         cls.refusals = _checked_refusals(cls.__name__, refusals)
         cls.reply_type = _reply_type(cls)
+        cls.refusal_data = _checked_data(cls, refusals) if isinstance(refusals, Mapping) else {}
 
 
 def _checked_refusals(class_name: str, refusals: Iterable[str]) -> tuple[str, ...]:
@@ -213,6 +217,16 @@ def _checked_refusals(class_name: str, refusals: Iterable[str]) -> tuple[str, ..
         if code in SYSTEM_REFUSALS:
             raise DeclarationError(f"{class_name}: refusal {code!r} is choros's own.", "choose another code.")
     return codes
+
+
+def _checked_data(cls: type[Command[Any]], refusals: Mapping[str, Any]) -> Mapping[str, type[Reply]]:
+    for code, data in refusals.items():
+        where, name = f"{cls.__name__}: refusal {code!r}", getattr(data, "__name__", data)
+        if data is not None and (not isinstance(data, type) or not issubclass(data, Reply) or data in _NO_DATA):
+            raise DeclarationError(f"{where} comes with {name}, which is no reply.", "derive one from choros.Reply.")
+        if data is cls.reply_type:
+            raise DeclarationError(f"{where} comes with {name}, its reply when it is carried out.", "use two types.")
+    return {code: data for code, data in refusals.items() if data}
 
 
 def _reply_type(cls: type[Command[Any]]) -> type[Reply]:
@@ -261,6 +275,23 @@ class Failure(Reply, name="choros.failure"):
     """The step that failed."""
     kind: Literal["refused", "failed", "in_doubt", "cancelled"] = "refused"
     """Definitely not done; failed but may be tried again; unknown; undone by request."""
+
+
+class Refusal(Failure, name="choros.failure"):
+    """The body of a refusal as it is on the wire: a Failure, and what is given with it."""
+
+    data: Any = None
+
+
+@cache
+def refusal_with(data: type[Reply]) -> type[Refusal]:
+    """The body of a refusal that is given with this."""
+    wanted: Any = data | None
+    return create_model("Refusal", __base__=Refusal, __cls_kwargs__={"name": "choros.failure"}, data=(wanted, None))
+
+
+_NO_DATA = (Reply, Failure, Refusal)
+"""Replies that say nothing of their own."""
 
 
 class NothingToUndo(Reply, name="choros.nothing-to-undo"):

@@ -11,9 +11,10 @@ from typer.testing import CliRunner
 
 from choros.app.contract import contract
 from choros.cli.contract import app as contract_command
-from choros.messages import Failure
+from choros.messages import Failure, refusal_with
 from choros.roles.loading import load_app
 from reference_services.contracts import ChargePayment, OrderConfirmed, PaymentCharged, RefundPayment
+from tests.saga import declined
 
 SHOP = "reference_services.order"
 CHARGE, REFUND = ChargePayment.type_name, RefundPayment.type_name
@@ -69,6 +70,18 @@ def test_the_codes_of_a_refusal_are_those_that_are_declared(shop: dict[str, Any]
     assert not fits(refused, Failure(code="too_tired").to_json())
     assert fits(failed, Failure(code="too_tired", kind="failed").to_json())
     assert not fits(failed, Failure(code="too_tired").to_json())
+
+
+def test_what_is_given_with_a_refusal_is_told_by_its_code() -> None:
+    pay = contract(declined.APP)["services"]["payment"]["commands"]["pay.v1"]
+    given, refused = pay["refused_with"], pay["refused"][Failure.type_name]
+    assert list(given) == ["card_declined", "card_blocked"]
+    assert fits(given["card_declined"], declined.Declined(limit=declined.LIMIT).to_json())
+    assert fits(
+        refused, refusal_with(declined.Declined)(code="closed", data=declined.Declined(limit=declined.LIMIT)).to_json()
+    )
+    assert fits(refused, Failure(code="closed").to_json())
+    assert not fits(refused, '{"code": "closed", "more": 1}')
 
 
 def test_the_command_prints_what_the_function_returns(shop: dict[str, Any]) -> None:

@@ -21,7 +21,7 @@ from choros import messages
 from choros.app.app import App
 from choros.app.service import Service
 from choros.app.settings import SETTINGS
-from choros.messages import Command, Done, Fact, Failure, Message, Reply
+from choros.messages import Command, Done, Fact, Failure, Message, Refusal, Reply
 from choros.names import RESERVED_NAMES
 from choros.runtime.client.client import Client, Outcome
 from choros.runtime.orchestrator.orchestrator import Orchestrator
@@ -203,7 +203,7 @@ def test_every_type_of_choros_that_the_page_names_exists_and_the_other_way_round
 
 
 EXAMPLES = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)]
-COMMAND, REPLY, REFUSED, FAILED, FACT = EXAMPLES
+COMMAND, REPLY, REFUSED, FAILED, GIVEN, FACT = EXAMPLES
 
 
 def wire_of(example: Mapping[str, Any]) -> Wire:
@@ -218,10 +218,11 @@ def test_the_examples_are_what_choros_reads_and_writes(example: Mapping[str, Any
     assert encode(decode(wire)) == wire
 
 
-@pytest.mark.parametrize("example", [REFUSED, FAILED], ids=["refused", "failed"])
+@pytest.mark.parametrize("example", [REFUSED, FAILED, GIVEN], ids=["refused", "failed", "with data"])
 def test_the_examples_of_failures_fit_the_example_of_a_reply(example: Mapping[str, Any]) -> None:
     reply = decode(wire_of({**REPLY, "headers": REPLY["headers"] | example["headers"], "body": example["body"]}))
-    assert Failure.from_json(reply.data).kind == reply.outcome
+    read = Refusal if "data" in example["body"] else Failure
+    assert read.from_json(reply.data).kind == reply.outcome
 
 
 # --- a participant that knows nothing but the page --------------------------------------------------------------------

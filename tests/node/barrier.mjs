@@ -85,7 +85,8 @@ export class Barrier {
       const declared = this.commands[command.event.type].refused["choros.failure.v1"].properties.code.enum;
       if (!declared.includes(error.message)) throw Object.assign(new Error(error.message), { code: "undeclared" }); // rule 10
       this.db.exec("ROLLBACK TO effect");
-      return this._store(key, "refused", this._failure(command, "refused", error.message), command, until);
+      const answer = this._failure(command, "refused", error.message, "", error.data);
+      return this._store(key, "refused", answer, command, until);
     }
   }
 
@@ -169,8 +170,8 @@ export class Barrier {
     return { headers, body, replyTo };
   }
 
-  _failure(command, outcome, code, detail = "") {
-    const body = { code, detail, step: command.event.sagastep, kind: outcome };
+  _failure(command, outcome, code, detail = "", data = undefined) {
+    const body = { code, detail, step: command.event.sagastep, kind: outcome, ...(data && { data }) };
     return this._answer(command, outcome, "choros.failure.v1", body);
   }
 

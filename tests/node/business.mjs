@@ -1,12 +1,18 @@
 // What the service is there for: it charges, refunds and sends. Orders are called by what shall happen to them.
 
-export class Refused extends Error {}
+export class Refused extends Error {
+  constructor(code, data) {
+    super(code);
+    this.data = data;
+  }
+}
 
 const charge = (db, { order, amount }, { attempt }) => {
   db.prepare("INSERT INTO ledger VALUES (?, ?)").run(order, amount);
   if (order.startsWith("flaky-") && attempt === 1) throw new Error("the till is jammed");
   if (order.startsWith("tired-")) throw new Refused("too_tired"); // which nobody has declared
-  if (amount > 1000) throw new Refused("card_declined");
+  if (order.startsWith("curt-")) throw new Refused("card_declined"); // data may be left out
+  if (amount > 1000) throw new Refused("card_declined", { limit: 1000 });
   return ["charged.v1", { payment: `p-${order}` }];
 };
 

@@ -20,7 +20,11 @@ class Charged(Reply):
     payment: str
 
 
-class Charge(Command[Charged], refusals=("card_declined",)):
+class Declined(Reply):
+    limit: int
+
+
+class Charge(Command[Charged], refusals={"card_declined": Declined}):
     order: str
     amount: int
 
@@ -39,6 +43,7 @@ class Bought(Fact):
 
 class NotBought(Fact):
     order: str
+    limit: int | None = None
 
 
 def charge(buy: Buy) -> Charge:
@@ -57,8 +62,8 @@ def bought(buy: Buy) -> Bought:
     return Bought(order=buy.order)
 
 
-def not_bought(buy: Buy) -> NotBought:
-    return NotBought(order=buy.order)
+def not_bought(buy: Buy, declined: Declined | None) -> NotBought:
+    return NotBought(order=buy.order, limit=declined.limit if declined else None)
 
 
 def _sale(name: str, timeout: timedelta, retry: RetryPolicy) -> Saga[Buy]:

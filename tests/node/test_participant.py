@@ -336,6 +336,17 @@ async def test_a_known_fact_is_handled_whichever_way_it_came(market: Market) -> 
     await market.until(lambda: market.node.heard("parked", reason="It is of an unknown type."))
 
 
+async def test_what_it_gives_with_a_refusal_is_read_by_the_closing_fact(market: Market) -> None:
+    async with await aio_pika.connect(market.url) as connection:
+        channel = await connection.channel()
+        queue = await channel.declare_queue(exclusive=True)
+        await queue.bind(market.names.facts_by_type, "not-bought.*")
+        for order, limit in (("dear-3", 1000), ("curt-1", None)):
+            assert (await market.sell(order, amount=5000)).status == "compensated"
+            async with asyncio.timeout(PATIENCE), queue.iterator(no_ack=True) as facts:
+                assert json.loads((await anext(facts)).body) == {"order": order, "limit": limit}
+
+
 async def test_a_fact_by_type_names_the_exchange_of_its_publisher(market: Market) -> None:
     async with await aio_pika.connect(market.url) as connection:
         channel = await connection.channel()

@@ -162,7 +162,7 @@ REMOVALS = (
     ),
     Removal(
         11, "an undo takes its own reply only as optional", "saga.parameters._need",
-        "not sure and not optional", "False",
+        "need.optional and not optional", "False",
         (DECLARATION,),
     ),
     Removal(

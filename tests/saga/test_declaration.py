@@ -200,7 +200,7 @@ MISTAKES: list[tuple[Any, str]] = [
             Step(charge_payment, to="payment", compensation=refund_payment, name="tip"),
             Pivot(two_replies, to="shipping"),
         ),
-        "saga 'order': two_replies needs PaymentCharged, which several steps reply with.",
+        "saga 'order': two_replies needs PaymentCharged, which several steps answer with.",
     ),
     (
         lambda: declare(SHIP, completed=failed),

@@ -6,7 +6,8 @@ Of commands and facts the schema says what choros writes, of replies what it rea
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, Literal
 
 from choros.app.app import App
@@ -49,7 +50,10 @@ def _command(command: type[Command[Any]], service: str, app: App) -> Json:
     }
     if any(one["operation"] == "do" for one in sent):
         codes = {"enum": [*command.refusals, *SYSTEM_REFUSALS]}
-        said["refused"] = {Failure.type_name: _failure("refused", codes)}
+        more = {"data": {"type": "object"}} if command.refusal_data else {}
+        said["refused"] = {Failure.type_name: _failure("refused", codes, more)}
+    if command.refusal_data:
+        said["refused_with"] = {code: _schema(data, "validation") for code, data in command.refusal_data.items()}
     return {**said, "failed": {Failure.type_name: _failure("failed", {"type": "string"})}}
 
 
@@ -60,10 +64,10 @@ def _sent(saga: Saga[Any], command: type[Message], service: str) -> Iterator[Jso
                 yield {"saga": saga.name, "version": saga.version, "step": leaf.path, "operation": operation}
 
 
-def _failure(kind: str, codes: Json) -> Json:
+def _failure(kind: str, codes: Json, more: Mapping[str, Json] = MappingProxyType({})) -> Json:
     """A failure of this kind, with one of these codes."""
     schema = _schema(Failure, "validation")
-    return schema | {"properties": schema["properties"] | {"code": codes, "kind": {"const": kind}}}
+    return schema | {"properties": {**schema["properties"], "code": codes, "kind": {"const": kind}, **more}}
 
 
 def _facts(app: App) -> Iterable[type[Fact]]:

@@ -35,7 +35,7 @@ def given_starts(sagas: Sequence[Saga[Any]], texts: Iterable[str]) -> dict[str, 
 
 def given_replies(sagas: Iterable[Saga[Any]], texts: Iterable[str]) -> dict[str, Reply]:
     """From TYPE=JSON, the replies by type name; raises UsageError."""
-    known = {kind.type_name: kind for saga in sagas for kind in _reply_types(saga)}
+    known = {kind.type_name: kind for saga in sagas for kind in saga.outline.answers}
     found: dict[str, Reply] = {}
     for text in texts:
         name, _, body = text.partition("=")
@@ -48,7 +48,3 @@ def given_replies(sagas: Iterable[Saga[Any]], texts: Iterable[str]) -> dict[str,
         except MessageRejected as error:
             raise UsageError(f"--reply {name}: {error.sentence}", fields_of(known[name])) from None
     return found
-
-
-def _reply_types(saga: Saga[Any]) -> Iterable[type[Reply]]:
-    return [command.reply_type for leaf in saga.outline.commands for command in leaf.commands.values()]

@@ -126,6 +126,13 @@ class Outline:
         yield from (builder.builds for builder in (*self.completed, *self.compensated))
 
     @property
+    def answers(self) -> Iterator[type[Reply]]:
+        """The types of all that the saga may be answered with, and of what is given with refusals."""
+        for leaf in self.commands:
+            yield from (command.reply_type for command in leaf.commands.values())
+            yield from leaf.command.refusal_data.values()
+
+    @property
     def facts(self) -> Iterator[type[Message]]:
         """The types of all facts that the saga may publish."""
         yield from (builder.builds for leaf in self.publications for builder in leaf.builders)

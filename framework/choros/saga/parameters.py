@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import inspect
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from choros.errors import DeclarationError
-from choros.messages import Failure, Message, Reply
+from choros.messages import Command, Failure, Message, Reply
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,11 +17,13 @@ class Need:
     """One parameter of a function, and the message that fills it."""
 
     parameter: str
-    source: Literal["start", "reply", "failure"]
+    source: Literal["start", "reply", "failure", "refusal"]
     message: type[Message]
     step: str = ""
-    """The path of the step whose reply it is."""
+    """The path of the step whose reply it is, or that is refused with it."""
     optional: bool = False
+    codes: tuple[str, ...] = ()
+    """The codes of the refusals that it is given with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,8 @@ class Known:
     """(path of the step, type) of the replies known by then."""
     maybe: Sequence[tuple[str, type[Reply]]] = ()
     """Replies that may be known: asked for as `Reply | None` only."""
+    refusals: Sequence[tuple[str, type[Command[Any]]]] = ()
+    """(path of the step, its command) of what may have been refused: what is given with it, as `Reply | None` only."""
     failure: bool = False
     no_failure: str = "only the facts of compensated=... can have one"
     """Why there is none, if there is none."""
@@ -104,13 +108,13 @@ def _need(function: str, parameter: str, hint: Any, known: Known) -> Need:
             f" which is neither {known.start.__name__} nor a reply.",
             f"take {known.start.__name__} or the reply of an earlier step.",
         )
-    step, sure = _reply(function, parameter, wanted, known)
-    if not sure and not optional:
+    need = _answer(function, parameter, wanted, known)
+    if need.optional and not optional:
         raise DeclarationError(
             f"saga {known.saga!r}: {function} needs {wanted.__name__}, which may not be known by then.",
             f"write {parameter}: {wanted.__name__} | None.",
         )
-    return Need(parameter, "reply", wanted, step, not sure)
+    return need
 
 
 def _without_none(hint: Any) -> tuple[Any, bool]:
@@ -133,14 +137,22 @@ def shown_type(hint: Any) -> str:
     return hint.__name__ if isinstance(hint, type) else str(hint)
 
 
-def _reply(function: str, parameter: str, wanted: type[Reply], known: Known) -> tuple[str, bool]:
-    candidates = [(step, True) for step, reply in known.replies if reply is wanted]
-    candidates += [(step, False) for step, reply in known.maybe if reply is wanted]
+def _candidates(parameter: str, wanted: type[Reply], known: Known) -> Iterator[Need]:
+    yield from (Need(parameter, "reply", wanted, step) for step, reply in known.replies if reply is wanted)
+    yield from (Need(parameter, "reply", wanted, step, True) for step, reply in known.maybe if reply is wanted)
+    for step, command in known.refusals:
+        if codes := tuple(code for code, data in command.refusal_data.items() if data is wanted):
+            yield Need(parameter, "refusal", wanted, step, True, codes)
+
+
+def _answer(function: str, parameter: str, wanted: type[Reply], known: Known) -> Need:
+    """The reply, or what is given with a refusal."""
+    candidates = list(_candidates(parameter, wanted, known))
     if len(candidates) > 1:
-        candidates = [one for one in candidates if one[0] == parameter]
+        candidates = [one for one in candidates if one.step == parameter]
         if not candidates:
             raise DeclarationError(
-                f"saga {known.saga!r}: {function} needs {wanted.__name__}, which several steps reply with.",
+                f"saga {known.saga!r}: {function} needs {wanted.__name__}, which several steps answer with.",
                 "name the parameter after the step.",
             )
     if not candidates and wanted is Failure:
@@ -149,8 +161,8 @@ def _reply(function: str, parameter: str, wanted: type[Reply], known: Known) -> 
             f"leave {parameter!r} out; a fact in compensated=... may take it.",
         )
     if not candidates:
-        raise DeclarationError(
-            f"saga {known.saga!r}: {function} needs {wanted.__name__}, which no earlier step replies with.",
-            "move the step behind the one that replies with it.",
-        )
+        which, hint = "no earlier step replies", "move the step behind the one that replies with it."
+        if known.failure:
+            which, hint = "no step replies or may be refused", "declare it with the command: refusals={'...': ...}."
+        raise DeclarationError(f"saga {known.saga!r}: {function} needs {wanted.__name__}, which {which} with.", hint)
     return candidates[0]

@@ -92,7 +92,8 @@ def _planned(
     root, leaves = plan_sequence(Known(saga, start, ()), steps)
     replies = replies_of(leaves.values())
     done = Known(saga, start, replies, no_failure="a completed saga has no failure")
-    undone = Known(saga, start, (), replies, failure=True)
+    commanded = [(leaf.path, leaf.command) for leaf in leaves.values() if isinstance(leaf, Commanded)]
+    undone = Known(saga, start, (), replies, commanded, failure=True)
     closing = tuple(fact_builder(function, undone) for function in compensated)
     _check_taken_back_once(saga, leaves.values(), closing)
     outline = Outline(
@@ -180,5 +181,5 @@ def _built(builder: Builder) -> str:
 
 
 def _filled(need: Need) -> str:
-    path = f"{need.step}: " if need.source == "reply" else ""
+    path = {"reply": f"{need.step}: ", "refusal": f"{need.step} refused: "}.get(need.source, "")
     return f"{path}{_type(need.message)}{' or none' if need.optional else ''}"

@@ -107,10 +107,10 @@ class SagaTest:
         self._commands.pop(0)
         return SentCommand(self, send, message)
 
-    def _answer(self, send: Send, outcome: Any, data: Reply, code: str = "") -> None:
+    def _answer(self, send: Send, outcome: Any, data: Reply, code: str = "", refusal: str = "") -> None:
         self._replies += 1
-        answer = Answered(f"reply-{self._replies}", send.key, send.attempt, outcome, data.to_json(), code)
-        self._decide(answer)
+        reply_id = f"reply-{self._replies}"
+        self._decide(Answered(reply_id, send.key, send.attempt, outcome, data.to_json(), code, refusal))
 
     def _decide(self, given: Input) -> None:
         self._take(decide(self.saga.tree, self.instance, [given], self.now))
@@ -148,13 +148,18 @@ class SentCommand:
             self._test._fail(f"{_named(self.message)} is answered by {declared.__name__}, not by {_named(answer)}")
         self._test._answer(self._send, "ok", answer)
 
-    def refuse(self, code: str, detail: str = "") -> None:
-        """It was definitely not carried out, and never will be."""
-        declared = type(self.message).refusals
-        if code not in (*declared, *SYSTEM_REFUSALS):
-            known = ", ".join(declared) or "nothing"
+    def refuse(self, code: str, detail: str = "", *, data: Reply | None = None) -> None:
+        """It was definitely not carried out, and never will be; `data` is what is given with this code, if anything."""
+        command = type(self.message)
+        if code not in (*command.refusals, *SYSTEM_REFUSALS):
+            known = ", ".join(command.refusals) or "nothing"
             self._test._fail(f"{_named(self.message)} may not be refused with {code!r}; it declares {known}")
-        self._test._answer(self._send, "refused", Failure(code=code, detail=detail), code)
+        declared = command.refusal_data.get(code)
+        if data is not None and type(data) is not declared:
+            wanted = declared.__name__ if declared else "no data"
+            self._test._fail(f"{_named(self.message)} is refused as {code!r} with {wanted}, not with {_named(data)}")
+        refusal = data.to_json() if data is not None else ""
+        self._test._answer(self._send, "refused", Failure(code=code, detail=detail), code, refusal)
 
     def fail(self, code: str) -> None:
         """Its handler raised an exception of this name; the saga may try again."""

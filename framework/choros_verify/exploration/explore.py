@@ -78,9 +78,8 @@ def _ends(worlds: Iterable[WorldState], orchestrator: OrchestratorModel) -> Coun
 
 
 def reply_examples(saga: Saga[Any], given: Container[str] = ()) -> dict[str, str]:
-    """The body of an example of every reply that is not given, by its type name."""
-    types = [leaf.reply_type for leaf in saga.outline.commands]
-    return {reply.type_name: invent(reply).to_json() for reply in types if reply.type_name not in given}
+    """The body of an example of every answer that is not given, by its type name."""
+    return {one.type_name: invent(one).to_json() for one in saga.outline.answers if one.type_name not in given}
 
 
 def commanded_names(saga: Saga[Any]) -> Iterable[str]:

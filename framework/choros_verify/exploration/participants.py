@@ -180,7 +180,9 @@ class Participants:
         key = CommandKey("saga", self._name(ordered), ordered.round, ordered.operation)
         if outcome != "ok":
             attempt = ordered.attempt if outcome == "failed" else 1
-            return Answered("reply", key, attempt, outcome, Failure(code=code, kind=outcome).to_json(), code)
+            data = self._leaf(ordered).command.refusal_data.get(code) if outcome == "refused" else None
+            given = self._replies[data.type_name] if data else ""
+            return Answered("reply", key, attempt, outcome, Failure(code=code, kind=outcome).to_json(), code, given)
         return Answered("reply", key, 1, "ok", self._body(ordered, nothing))
 
     def _body(self, ordered: Ordered, nothing: bool) -> str:

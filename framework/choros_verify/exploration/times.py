@@ -43,12 +43,13 @@ def _timed(state: NodeState, first_at: float, due: float) -> NodeState:
 def timeless(instance: Instance) -> Instance:
     """The instance without what no decision depends on: times, why it failed, why it is parked, who caused it.
 
-    The machine reads none of these but the times; a failure only goes into the facts of the end."""
+    The machine reads none of these but the times; a failure only goes into the facts of the end, which must be told
+    apart where something was given with it."""
     return replace(
         instance,
         nodes=States((path, _timeless(state)) for path, state in instance.nodes.items()),
         deadline=None if instance.deadline is None else DEADLINE,
-        failure=instance.failure and FAILURE,
+        failure=instance.failure if instance.refusal else instance.failure and FAILURE,
         wanted=instance.wanted and "cancelled",
         cause="",
     )

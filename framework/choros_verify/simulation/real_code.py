@@ -112,8 +112,7 @@ def _note(report: RealCodeReport, case: Case, seed: int, status: str, sentences:
 
 def fixed_replies(saga: Saga[Any], bodies: Mapping[str, str]) -> Replies:
     """Answers to the saga's commands from the bodies of replies, by type name; raises MessageRejected."""
-    commands = [command for leaf in saga.outline.commands for command in leaf.commands.values()]
-    types = dict.fromkeys(command.reply_type for command in commands)
+    types = dict.fromkeys(saga.outline.answers)
     fixed = {known: known.from_json(bodies[known.type_name]) for known in types if known.type_name in bodies}
     return {reply_type: always(reply) for reply_type, reply in fixed.items()}
 

@@ -81,9 +81,15 @@ class OutsideWorld:
     """What the handlers of one run share. It outlives crashes: it is the world outside."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, outside: Context, script: Mapping[tuple[str, str, str], ScriptLine]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        outside: Context,
+        script: Mapping[tuple[str, str, str], ScriptLine],
+        answer: Callable[[Command[Any], type[Reply]], Reply],
     ):
+        """`answer` makes up what a command is answered or refused with, of that type."""
         self.loop = loop
+        self._answer = answer
         self._outside = outside
         self._script = script
         self._tried: Counter[str] = Counter()
@@ -111,7 +117,8 @@ class OutsideWorld:
         elif line.outcome in ("hangs", "deaf"):
             await self._hang(line, self._tried[call.key])
         elif line.outcome == "refused":
-            raise Refused(line.code)
+            data = type(command).refusal_data.get(line.code)
+            raise Refused(line.code, data=self._answer(command, data) if data else None)
         elif line.outcome == "stuck" or (line.outcome == "transient" and self._tried[call.key] <= line.amount):
             raise ScriptedFailure
 
@@ -182,8 +189,9 @@ class Troupe:
         commanded = {command for leaf in leaves for command in leaf.commands.values()}
         for service in (service for service in app.services.values() if service.name not in own):
             for command in service.commands:
-                if command in commanded and command.reply_type not in self._replies:
-                    self.example(command.reply_type)
+                for kind in (command.reply_type, *command.refusal_data.values()) if command in commanded else ():
+                    if kind not in self._replies:
+                        self.example(kind)
 
     def example(self, kind: type[Reply]) -> Reply:
         """A reply of this type: one that was given, or else made up. Raises UsageError where none comes to mind."""
@@ -230,17 +238,17 @@ class Troupe:
             kind = call.key.rpartition(":")[2]
             await self._keep(db, self._on.effect(service.name, call, kind))
             await self._on.perform(message, call)
-            return await own(message, db, call) if own else self._reply(message)
+            return await own(message, db, call) if own else self.answer(message, type(message).reply_type)
 
         return Handler(command, carry_out, {"message": "message", "call": "call", "db": "transaction"}, SimTransaction)
 
     def _provider(self, service: Service, command: type[Any]) -> Handler:
         async def ask(message: Any, call: Call) -> Reply | None:
-            return self._reply(message) if call.key in self._on.provided else None
+            return self.answer(message, type(message).reply_type) if call.key in self._on.provided else None
 
         async def provide(message: Any, call: Call) -> Reply:
             await self._on.provide(service.name, call, message)
-            return self._reply(message)
+            return self.answer(message, type(message).reply_type)
 
         arguments: Any = {"message": "message", "call": "call"}
         asking = Handler(command, ask, arguments, None, True)
@@ -264,8 +272,8 @@ class Troupe:
         with suppress(StoreUnreachable):
             await db.put(LEDGER, (*lines, effect))
 
-    def _reply(self, command: Command[Any]) -> Reply:
-        kind = type(command).reply_type
+    def answer(self, command: Command[Any], kind: type[Reply]) -> Reply:
+        """What this command is answered or refused with, of that type."""
         if kind not in self._replies:
             return self.example(kind)
         reply = self._replies[kind](command)

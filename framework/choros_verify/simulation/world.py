@@ -63,7 +63,7 @@ class World:
         self.store, self.databases, self.saga_ids = first.store, first.databases, first.saga_ids
         self._callers = {tenant.client: self._caller(tenant, troupe) for tenant in self.tenants}
         self.caller = self._callers[first.client]
-        self.stage = troupe.stage = OutsideWorld(self.loop, self._outside, self._script())
+        self.stage = troupe.stage = OutsideWorld(self.loop, self._outside, self._script(), troupe.answer)
         for tenant in self.tenants:
             self._mains |= {**tenant.mains, tenant.client: self._client(tenant)}
 

@@ -136,6 +136,8 @@ def _bodies(outline: Outline, instance: Instance) -> Iterator[tuple[type[Message
     yield outline.start, instance.start
     if instance.failure:
         yield Failure, instance.failure
+    if instance.refusal:
+        yield from _refusal(outline, instance)
     for path, state in instance.nodes.items():
         leaf, commanded = outline.leaves.get(path), outline.commanded(path)
         if leaf and state.fact:
@@ -144,6 +146,14 @@ def _bodies(outline: Outline, instance: Instance) -> Iterator[tuple[type[Message
             yield commanded.reply_type, state.reply
         if leaf and state.leg:
             yield from _in_flight(leaf, state.leg)
+
+
+def _refusal(outline: Outline, instance: Instance) -> Iterator[tuple[type[Message], str]]:
+    """What nobody declares any more, nobody reads."""
+    failure = Failure.from_json(instance.failure)
+    leaf = outline.commanded(failure.step)
+    if leaf and (data := leaf.command.refusal_data.get(failure.code)):
+        yield data, instance.refusal
 
 
 def _in_flight(leaf: Leaf, leg: Leg) -> Iterator[tuple[type[Message], str]]:

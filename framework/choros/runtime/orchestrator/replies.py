@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from choros.errors import MessageRejected
-from choros.messages import Closed, Failure, NothingToUndo, Reply
+from choros.messages import Closed, Failure, NothingToUndo, Refusal, Reply, refusal_with
 from choros.saga.machine.inputs import Answered
 from choros.saga.outline import Commanded
 from choros.saga.saga import Saga
@@ -69,7 +69,9 @@ def _check_speaker(envelope: Envelope, leaf: Commanded) -> None:
 
 def _answer(envelope: Envelope, key: CommandKey, leaf: Commanded) -> Answered:
     outcome = envelope.outcome or "ok"
-    if outcome != "ok":
+    if outcome == "refused":
+        return _refused(envelope, key, leaf)
+    if outcome == "failed":
         failure = Failure.from_json(envelope.data)
         return Answered(envelope.id, key, envelope.attempt, outcome, envelope.data, failure.code)
     expected = _expected(leaf, key)
@@ -78,6 +80,16 @@ def _answer(envelope: Envelope, key: CommandKey, leaf: Commanded) -> Answered:
             reply.from_json(envelope.data)
             return Answered(envelope.id, key, envelope.attempt, outcome, envelope.data)
     raise MessageRejected(f"The reply is not of type {' or '.join(reply.type_name for reply in expected)}.")
+
+
+def _refused(envelope: Envelope, key: CommandKey, leaf: Commanded) -> Answered:
+    """What is given with it is read only where the command declares it here: else nobody could ask for it."""
+    read, data = Refusal.from_json(envelope.data), ""
+    declared = leaf.command.refusal_data.get(read.code)
+    if declared and read.data is not None:
+        data = refusal_with(declared).from_json(envelope.data).data.to_json()
+    failure = Failure(code=read.code, detail=read.detail, step=read.step, kind=read.kind)
+    return Answered(envelope.id, key, envelope.attempt, "refused", failure.to_json(), read.code, data)
 
 
 def _expected(leaf: Commanded, key: CommandKey) -> tuple[type[Reply], ...]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from choros.errors import MessageUnwritable
-from choros.messages import FORGOTTEN, Failure, Reply
+from choros.errors import MessageUnwritable, Refused
+from choros.messages import FORGOTTEN, Failure, Reply, refusal_with
 from choros.sources import fresh_id
 from choros.store.barrier import Row
 from choros.telemetry.logs import words
@@ -93,9 +93,12 @@ def answer(command: Envelope, source: str, now: float, body: Reply, outcome: Rep
     )
 
 
-def refusal(command: Envelope, code: str, detail: object = "") -> Failure:
+def refusal(command: Envelope, refused: Refused) -> Failure:
     """The body of a definite no, which it stays whatever a handler gave as its detail."""
-    return Failure(code=code, detail=_fit(detail), step=command.step, kind="refused")
+    code, detail, data = refused.code, _fit(refused.detail), refused.data
+    if isinstance(data, Reply):
+        return refusal_with(type(data))(code=code, detail=detail, step=command.step, data=data)
+    return Failure(code=code, detail=detail, step=command.step)
 
 
 def _fit(detail: object) -> str:

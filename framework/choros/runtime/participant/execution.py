@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import partial
+from typing import Any
 
 from choros.app.service import Handler
 from choros.errors import ChorosError, Refused
-from choros.messages import Close, Reply
+from choros.messages import Close, Command, Reply
 from choros.runtime.host.admission import Received
 from choros.runtime.host.slots import Calls
 from choros.runtime.participant.answers import Answer, ForgottenEffect, answer, kept, refusal, stored
@@ -31,7 +32,7 @@ from choros.wire.envelope import Envelope
 
 
 class WrongReply(ChorosError):
-    """A handler returned something that is not its command's reply: a bug."""
+    """A handler returned or gave with its refusal what its command does not declare: a bug."""
 
 
 class Execution:
@@ -124,8 +125,7 @@ class Execution:
         if isinstance(body, Row):
             return kept(body)
         if isinstance(body, Refused):
-            no = refusal(command, body.code, body.detail)
-            return answer(command, self.source, self.clock(), no, "refused")
+            return answer(command, self.source, self.clock(), refusal(command, body), "refused")
         return answer(command, self.source, self.clock(), body)
 
     # --- its handler ---
@@ -144,6 +144,7 @@ class Execution:
         except Refused as refused:
             if not may_refuse(received, refused):
                 raise
+            _check_data(received.message, refused)
             return refused
         assert reply is not None
         return reply
@@ -168,3 +169,13 @@ def _site(handler: Handler) -> EffectSite:
 def may_refuse(received: Received, refused: Refused) -> bool:
     """Whether the command declares this refusal; an undo is never refused."""
     return received.key.operation == "do" and refused.code in received.message.refusals
+
+
+def _check_data(command: Command[Any], refused: Refused) -> None:
+    """Whether what is given with a refusal is of the type that the command declares for its code."""
+    declared = command.refusal_data.get(refused.code)
+    given = None if refused.data is None else type(refused.data)
+    if given is not declared:
+        gave, wanted = (kind.__name__ if kind else "no data" for kind in (given, declared))
+        name = type(command).__name__
+        raise WrongReply(f"{name} was refused with {refused.code} and {gave}, not with {wanted}.")

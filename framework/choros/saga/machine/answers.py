@@ -70,7 +70,7 @@ def _refused(walk: SagaWalk, leaf: Commanded, answer: Answered) -> None:
         walk.park(f"{leaf.path} was refused ({answer.code}) after the pivot", leaf.path)
         return
     walk.unpark(leaf.path)
-    walk.turn_back(Failure(code=answer.code, detail=answer.detail, step=leaf.path, kind="refused"))
+    walk.turn_back(Failure(code=answer.code, detail=answer.detail, step=leaf.path, kind="refused"), answer.refusal)
 
 
 def _failed(walk: SagaWalk, leaf: Commanded, leg: Leg, answer: Answered) -> None:

@@ -23,6 +23,8 @@ class Answered:
     """The reply's body; a Failure's body unless the outcome is ok."""
     code: str = ""
     """The failure's code."""
+    refusal: str = ""
+    """What is given with a refusal, already checked against the type that its command declares for the code."""
 
     @property
     def detail(self) -> str:

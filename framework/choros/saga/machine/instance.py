@@ -102,6 +102,8 @@ class Instance:
     paused: bool = False
     failure: str = ""
     """Why it is being undone: the body of a Failure."""
+    refusal: str = ""
+    """What was given with that, where it is a refusal: a body of the type that the command declares for its code."""
     wanted: str = ""
     """Asked for while the pivot is in flight: 'cancelled' or 'deadline'; acts only if the pivot is refused."""
     deadline: float | None = None

@@ -153,8 +153,15 @@ class Turn:
             return need.message.from_json(self._instance.start)
         if need.source == "failure":
             return Failure.from_json(self._instance.failure)
-        reply = self.state(need.step).reply
-        return need.message.from_json(reply) if reply else None
+        body = self._refusal(need) if need.source == "refusal" else self.state(need.step).reply
+        return need.message.from_json(body) if body else None
+
+    def _refusal(self, need: Need) -> str:
+        """What was given with the refusal that the saga is undone for, if it is one of these."""
+        if not self._instance.refusal:
+            return ""
+        failure = Failure.from_json(self._instance.failure)
+        return self._instance.refusal if failure.step == need.step and failure.code in need.codes else ""
 
 
 class Node(ABC):

@@ -52,14 +52,15 @@ class SagaWalk(Turn):
         self.change(status="compensated" if backward else "completed", deadline=None)
         self.note("compensated" if backward else "completed")
 
-    def turn_back(self, failure: Failure) -> None:
+    def turn_back(self, failure: Failure, refusal: str = "") -> None:
         """Undo what was done. Of what is under way nobody knows any more, so it is undone too."""
         for path, state in self.states():
             if state.progress == "sent":
                 self.change_node(path, progress="in_doubt", leg=None)
             if state.parked:
                 self.change_node(path, parked="")
-        self.change(status="compensating", backward=True, failure=failure.to_json(), wanted="", deadline=None)
+        said = failure.to_json()
+        self.change(status="compensating", backward=True, failure=said, refusal=refusal, wanted="", deadline=None)
         self.note("compensating", failure.step, code=failure.code)
         self.drop_held()
         self.go_on()
