@@ -23,11 +23,11 @@ DRIFT = "tests/runtime/test_drift.py"
 REMOVALS = (
     Removal(
         1, "a retry keeps its key",
-        "saga.machine.dispatch.send", "state.round, leg.operation", "leg.attempt, leg.operation",
+        "saga.machine.walk.send", "state.round, leg.operation", "leg.attempt, leg.operation",
         (f"{ANSWERS}::test_rule_1_a_retry_keeps_the_key_and_the_body",),
     ),
     Removal(
-        1, "an undo shares the key of its do", "saga.machine.dispatch.send", "state.round, leg.operation",
+        1, "an undo shares the key of its do", "saga.machine.walk.send", "state.round, leg.operation",
         'state.round + (leg.operation == "undo"), leg.operation',
         (f"{ANSWERS}::test_rule_1_an_undo_has_the_key_of_its_do",),
     ),
@@ -47,7 +47,7 @@ REMOVALS = (
         (f"{PARTICIPANT}::test_expired_is_refused_and_stored_but_an_answer_given_in_time_stays",),
     ),
     Removal(
-        3, "an undo carries the greatest deadline", "saga.machine.dispatch.send",
+        3, "an undo carries the greatest deadline", "saga.machine.walk.send",
         "max(not_after or 0.0, leg.due or 0.0, budget)",
         "leg.due",
         (f"{TIMERS}::test_rule_3_a_clock_that_was_set_back_lowers_no_deadline",),
@@ -68,7 +68,7 @@ REMOVALS = (
         (f"{FORGETTING}::test_rule_3_a_late_undo_does_not_say_that_there_was_nothing",),
     ),
     Removal(
-        3, "every command carries when its do was first sent", "saga.machine.dispatch.send",
+        3, "every command carries when its do was first sent", "saga.machine.walk.send",
         'turn.now if state.progress == "pending" else state.began', "turn.now",
         (f"{FORGOTTEN}::test_rule_3_every_command_says_when_its_do_was_first_sent",),
     ),
@@ -91,7 +91,7 @@ REMOVALS = (
         (f"{PEOPLE}::test_rule_13_paused_a_command_keeps_its_timer_and_counts_no_attempt",),
     ),
     Removal(
-        4, "every command has a timer", "saga.machine.dispatch.send", "due=turn.now + leaf.timeout.total_seconds()",
+        4, "every command has a timer", "saga.machine.walk.send", "due=turn.now + leaf.timeout.total_seconds()",
         "due=None",
         (f"{TIMERS}::test_rule_4_every_command_and_undo_has_a_timeout",),
     ),
@@ -171,7 +171,7 @@ REMOVALS = (
         (f"{ORCHESTRATOR}::test_a_reply_to_a_version_unknown_here_is_kept_for_a_worker_that_knows_it",),
     ),
     Removal(
-        12, "an envelope names its saga's version", "runtime.orchestrator.envelopes.Envelopes._unsent",
+        12, "an envelope names its saga's version", "runtime.orchestrator.transition.Envelopes._unsent",
         "saga_version=record.saga_version", "saga_version=record.saga_version + 1",
         (f"{ORCHESTRATOR}::test_every_message_names_its_saga_and_its_cause",),
     ),
@@ -259,7 +259,7 @@ REMOVALS = (
     ),
     Removal(
         2, "an undo reaches what was taken over under its original key",
-        "saga.machine.dispatch.send", "state.owner or ", "",
+        "saga.machine.walk.send", "state.owner or ", "",
         ("tests/saga/test_machine_rerun.py::test_rule_2_its_undo_reaches_what_it_keeps_under_the_original_keys",),
     ),
     Removal(

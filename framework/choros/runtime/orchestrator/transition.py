@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
 from choros.app.app import App
 from choros.errors import ChorosError, DeclaredOtherwise, MessageRejected, SagaNotFound, UsageError
-from choros.runtime.orchestrator.envelopes import Envelopes
 from choros.runtime.orchestrator.history import SET_ASIDE, Signed, told, write_history
 from choros.runtime.orchestrator.inputs import Sorted, conflict, known_again, sort
 from choros.runtime.orchestrator.move import moved
@@ -25,7 +24,45 @@ from choros.saga.machine.instance import Instance
 from choros.saga.machine.machine import begin, decide
 from choros.saga.saga import Saga, Sagas
 from choros.sources import fresh_id
-from choros.store.sagas import ENDED, Loaded, Record, Transition
+from choros.store.sagas import ENDED, Channel, Loaded, Record, Transition, Unsent
+from choros.wire.envelope import Envelope
+
+
+@dataclass(frozen=True, slots=True)
+class Envelopes:
+    """Puts commands and facts into envelopes that name the saga, and on whose behalf they go. `reply_to` says to which
+    queue the replies to commands shall come."""
+
+    source: str
+    reply_to: Callable[[], str]
+
+    def unsent(self, record: Record, decision: Decision, now: float) -> tuple[Unsent, ...]:
+        """All of them for the outbox; `record` is the one that is stored with them."""
+        commands = [
+            self._unsent(
+                "commands", record, decision.instance, now,
+                kind="command", type=send.type, data=send.data, to=send.to, key=str(send.key), step=send.key.path,
+                attempt=send.attempt, not_after=send.not_after, began=send.began, reply_to=self.reply_to(),
+            )
+            for send in decision.sends
+        ]  # fmt: skip
+        facts = [
+            self._unsent(
+                "facts", record, decision.instance, now,
+                kind="fact", type=fact.type, data=fact.data, step=fact.step, stream=record.saga_id, seq=fact.seq,
+                began=record.started_at,
+            )
+            for fact in decision.facts
+        ]  # fmt: skip
+        return (*commands, *facts)
+
+    def _unsent(self, channel: Channel, record: Record, instance: Instance, now: float, **more: Any) -> Unsent:
+        envelope = Envelope(
+            id=fresh_id(), source=self.source, time=now, subject=record.key, correlation_id=record.saga_id,
+            causation_id=instance.cause, saga=record.saga, saga_version=record.saga_version,
+            traceparent=instance.traceparent, tracestate=instance.tracestate, **more,
+        )  # fmt: skip
+        return Unsent(envelope.id, channel, envelope.dumps(), record.saga_id, envelope)
 
 
 class Transitions:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from choros.messages import FORGOTTEN, Close
-from choros.saga.machine.dispatch import send, send_first
 from choros.saga.machine.inputs import (
     Act,
     CancelRequested,
@@ -16,7 +15,7 @@ from choros.saga.machine.inputs import (
     SkipRequested,
 )
 from choros.saga.machine.rerun import why_not
-from choros.saga.machine.walk import SagaWalk
+from choros.saga.machine.walk import SagaWalk, send, send_first
 
 
 def take_act(walk: SagaWalk, act: Act) -> None:

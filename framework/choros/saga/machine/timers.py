@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from choros.saga.machine.dispatch import send
 from choros.saga.machine.inputs import TimerFired
 from choros.saga.machine.instance import Leg
-from choros.saga.machine.walk import SagaWalk
+from choros.saga.machine.walk import SagaWalk, send
 from choros.saga.outline import Commanded
 
 

@@ -12,9 +12,9 @@ from choros.messages import Command
 from choros.names import RESERVED_NAMES, valid_name
 from choros.saga.builders import command_builder
 from choros.saga.checks import check_function, shown
-from choros.saga.machine.dispatch import send_first
 from choros.saga.machine.instance import States
 from choros.saga.machine.turn import Node, Turn
+from choros.saga.machine.walk import send_first
 from choros.saga.outline import Commanded, Declared, NodePlace, TurningPoints
 from choros.saga.policy import DEFAULT_TIMEOUT, RetryPolicy, check_duration
 
