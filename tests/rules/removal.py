@@ -2,7 +2,6 @@
 
 import inspect
 import textwrap
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from types import CodeType, FunctionType
@@ -49,10 +48,10 @@ def _found(name: str) -> FunctionType:
     raise AssertionError(f"choros has no {name}")
 
 
-def _code(source: str, function: Callable[..., Any]) -> CodeType:
+def _code(source: str, function: FunctionType) -> CodeType:
     lines = source.splitlines(keepends=True)
     start = next(n for n, line in enumerate(lines) if line.startswith(("def ", "async def ")))  # without decorators
-    names: dict[str, Any] = {}
+    names: dict[str, Any] = {**function.__globals__}  # for what its parameters are by default
     exec(compile("from __future__ import annotations\n" + "".join(lines[start:]), "<removal>", "exec"), names)
     code: CodeType = names[function.__name__].__code__
     return code
