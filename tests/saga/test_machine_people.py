@@ -4,10 +4,11 @@ import json
 
 import pytest
 
+from choros import Saga, Step
 from choros.messages import Done
 from choros.saga.policy import RetryPolicy
 from tests.saga.driving import START, Run, at_pivot, commands, key
-from tests.saga.shop import CHARGED, SHIPPED, make_order_saga, parcel_saga
+from tests.saga.shop import CHARGED, SHIPPED, ChargePayment, PlaceOrder, make_order_saga, parcel_saga, refund_payment
 
 PARKS = make_order_saga(RetryPolicy(attempts=1, exhausted="park"), deadline=None)
 
@@ -234,3 +235,15 @@ def test_a_refused_step_has_nothing_to_close() -> None:
     assert run.instance.why_parked == "print_invoice was refused (cancelled) after the pivot"
     run.skip("print_invoice")
     assert (run.kinds, run.status) == (["too_late"], "parked")
+
+
+def test_a_retry_that_changes_nothing_is_the_cause_of_nothing() -> None:
+    """It parks again for the same reason: what happens later is not its doing."""
+
+    def raises(order: PlaceOrder) -> ChargePayment:
+        raise ValueError(order.order_id)
+
+    pay = Step(raises, to="payment", compensation=refund_payment, name="pay")
+    run = Run(Saga("bad", start=PlaceOrder, steps=(pay,)))
+    run.retry("pay")
+    assert (run.kinds, run.instance.cause) == (["unparked", "parked"], "start")

@@ -10,6 +10,7 @@ Each input is applied to the node that it names; then the tree is walked from it
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 
 from choros.saga.machine.acts import take_act
@@ -56,12 +57,11 @@ def _apply(walk: SagaWalk, given: Input) -> None:
     if isinstance(given, TimerFired):
         take_timer(walk, given)
         return
-    before = walk.instance.cause
+    before = walk.decision().instance
     walk.change(cause=given.id)
-    moves = walk.moves
     if isinstance(given, Answered):
         take_answer(walk, given)
     else:
         take_act(walk, given)
-    if walk.moves == moves:
-        walk.change(cause=before)  # it moved nothing, so nothing that follows is its doing
+    if replace(walk.decision().instance, cause=before.cause) == before:
+        walk.change(cause=before.cause)  # it moved nothing, so nothing that follows is its doing

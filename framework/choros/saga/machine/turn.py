@@ -25,8 +25,6 @@ class Turn:
 
     def __init__(self, instance: Instance, now: float) -> None:
         self.now = now
-        self.moves: int = 0
-        """Counts what has changed so far."""
         self._instance = instance
         self._nodes = States(instance.nodes)
         self._sends: list[Send] = []
@@ -48,8 +46,7 @@ class Turn:
 
     def change(self, **changes: Any) -> None:
         """Change the instance."""
-        self._instance, before = replace(self._instance, **changes), self._instance
-        self.moves += self._instance != before
+        self._instance = replace(self._instance, **changes)
 
     def state(self, path: str) -> NodeState:
         """The state of a node; raises Lacking where that is stored apart."""
@@ -76,10 +73,8 @@ class Turn:
 
     def change_node(self, path: str, **changes: Any) -> None:
         """Change the state of a node; one that is as if the saga had never come to it leaves no trace."""
-        before = self.state(path)
-        after = replace(before, **changes)
+        after = replace(self.state(path), **changes)
         self._nodes[path] = UNTOUCHED if after == UNTOUCHED else after
-        self.moves += after != before
 
     def note(self, kind: EventKind, step: str = "", **more: Any) -> None:
         """Write an event into the history."""
