@@ -458,8 +458,8 @@ async def test_a_reply_twice(amqp_url: str, database_url: str, namespace: str, r
         assert (await round_.outcome(saga_id)).status == "completed"
         assert desk.database is not None
         row = value_of(*await desk.database.run([lambda transaction: transaction.read_row(f"{saga_id}:pay:1:do")]))
-        reply = Envelope.loads(row.reply)
-        again = [reply, reply, *(Envelope.loads(row.reply.replace(reply.id, fresh_id())) for _ in range(3))]
+        reply = Envelope.loads(row.content)
+        again = [reply, reply, *(Envelope.loads(row.content.replace(reply.id, fresh_id())) for _ in range(3))]
         await desk.send(*again)
         await round_.seen(saga_id, "late_reply", 3)
         assert sorted(await desk.entries()) == ["paid", "parcel"]

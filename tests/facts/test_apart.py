@@ -260,7 +260,7 @@ async def test_every_service_sends_its_own_unsent_replies_only(shops: list[Shop]
         for name in SERVICES:
             left = replace(reply(shop.names.reply_queue("order")), source=f"/{shop.names.namespace}/{name}")
             database = await opening(f"{shop.names.namespace}.{name}")
-            await database.run([writing(Row(key="s1:charge:1:do", state="ok", reply=left.dumps()))])
+            await database.run([writing(Row(key="s1:charge:1:do", state="ok", content=left.dumps()))])
     for shop in shops:
         await shop.start("payment")
     await eventually("they are sent", lambda: all(shop.replies() for shop in shops))

@@ -124,7 +124,7 @@ async def _noted(stage: World) -> bool:
 async def _all_read(stage: World) -> bool:
     """It has noted, too, that nothing in the log is unread of its types: what comes after that is live."""
     types = await _row(stage, types_key("ledger"))
-    return await _noted(stage) and types is not None and json.loads(types.reply)["unread"] == []
+    return await _noted(stage) and types is not None and json.loads(types.content)["unread"] == []
 
 
 async def _row(stage: World, key: str) -> Any:

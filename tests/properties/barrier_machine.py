@@ -239,7 +239,7 @@ class BarrierMachine(AsyncMachine):
         rows = await self.databases[handle].unsent(100)
         await self.databases[handle].mark_sent([row.key for row in rows])
         assert not await self.databases[handle].unsent(100)
-        return [(row.key, Envelope.loads(row.reply)) for row in rows]
+        return [(row.key, Envelope.loads(row.content)) for row in rows]
 
     # --- what must hold ---
 

@@ -135,9 +135,9 @@ async def test_what_commands_leave(desk: Desk, commands: list[Envelope], rows: d
 
 @pytest.mark.parametrize("state", ["refused", "tombstone"])
 async def test_an_undo_lengthens_the_life_of_what_stands_there(desk: Desk, state: Any) -> None:
-    await desk.write(Row(key=DO, state=state, reply="{}", prune_at=NOW + 50))
+    await desk.write(Row(key=DO, state=state, content="{}", prune_at=NOW + 50))
     await desk.answered(repay(not_after=NOW + 1000))
-    assert await desk.row(DO) == Row(key=DO, state=state, reply="{}", prune_at=NOW + 1000 + 2 * SKEW)
+    assert await desk.row(DO) == Row(key=DO, state=state, content="{}", prune_at=NOW + 1000 + 2 * SKEW)
 
 
 async def test_an_undo_leaves_an_effect_its_row(desk: Desk) -> None:
@@ -205,7 +205,7 @@ async def test_an_intent_keeps_its_command(desk: Desk) -> None:
     desk.service, sent = service, pay()
     fresh = await desk.result(sent)
     assert isinstance(fresh, Settle)
-    assert (fresh.fresh, fresh.row) == (True, Row(key=DO, state="intent", reply=sent.dumps(), since=NOW))
+    assert (fresh.fresh, fresh.row) == (True, Row(key=DO, state="intent", content=sent.dumps(), since=NOW))
     again = await desk.result(sent)
     assert isinstance(again, Settle)
     assert (again.fresh, again.row) == (False, fresh.row)

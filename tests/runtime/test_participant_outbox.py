@@ -125,15 +125,16 @@ async def test_a_crash_after_the_commit_sends_the_stored_answer(stage: Stage) ->
     stage.restart_from_nothing()
     (reply, *_) = await stage.replies(1)
     assert stored is not None
-    assert (replace(reply, to=DO.reply_to).dumps(), await stage.effects()) == (stored.reply, {"o1": 1})
+    assert (replace(reply, to=DO.reply_to).dumps(), await stage.effects()) == (stored.content, {"o1": 1})
 
 
 async def test_stored_replies_are_scanned_at_the_start() -> None:
     """Also without a redelivery: the command may be gone."""
     async with stage_for(make_service(), start=False) as stage:
         reply = command(Charge(order="o1"), kind="reply", outcome="ok", to=DO.reply_to)
-        await stage.database.run([_keep(Row(key=reply.key, state="ok", reply=reply.dumps()))])
-        await stage.database.run([_keep(Row(key="s9:x:1:do", state="intent", reply=DO.dumps()))])
+        await stage.database.run([_keep(Row(key=reply.key, state="ok", content=reply.dumps()))])
+        await stage.database.run([_keep(Row(key="s9:x:1:do", state="intent", content=DO.dumps()))])
+        stage.database.inner._rows.unsent["s9:x:1:do"] = 2  # type: ignore[attr-defined]  # an older choros did
         stage.start()
         assert [found.id for found in await stage.replies(1)] == [reply.id]
         await asyncio.sleep(0.02)
@@ -156,7 +157,7 @@ async def test_a_later_scan_sends_what_lies_there() -> None:
     async with stage_for(make_service(), scan_every=0.05) as stage:
         await asyncio.sleep(0.01)
         reply = command(Charge(order="o1"), kind="reply", outcome="ok", to=DO.reply_to)
-        await stage.database.run([_keep(Row(key=reply.key, state="ok", reply=reply.dumps()))])
+        await stage.database.run([_keep(Row(key=reply.key, state="ok", content=reply.dumps()))])
         assert [found.id for found in await stage.replies(1)] == [reply.id]
 
 

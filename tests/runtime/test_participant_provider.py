@@ -138,7 +138,7 @@ async def test_a_crash_before_the_call_calls_for_the_first_time(bank: Bank) -> N
 
 def _intent(envelope: Envelope):  # type: ignore[no-untyped-def]
     async def write(transaction):  # type: ignore[no-untyped-def]
-        await transaction.write_row(Row(key=envelope.key, state="intent", reply=envelope.dumps()))
+        await transaction.write_row(Row(key=envelope.key, state="intent", content=envelope.dumps()))
 
     return write
 
@@ -221,7 +221,7 @@ async def test_an_expired_do_that_never_came_calls_nobody(stage: Stage, bank: Ba
 
 async def test_closing_an_undo_settles_the_do_first(stage: Stage, bank: Bank) -> None:
     """Otherwise a late copy of the `do` would call the provider after the saga was skipped past its undo."""
-    await stage.database.run([lambda db: db.write_row(Row(key=DO.key, state="intent", reply=DO.dumps()))])
+    await stage.database.run([lambda db: db.write_row(Row(key=DO.key, state="intent", content=DO.dumps()))])
     (closed,) = await stage.ask(close("undo"))
     late, undone = await stage.ask(DO, UNDO)
     assert (closed.type, late.type, undone.type) == ("choros.closed.v1", "charged.v1", "choros.nothing-to-undo.v1")
@@ -241,7 +241,7 @@ async def test_what_somebody_else_settled_meanwhile_wins(stage: Stage, bank: Ban
     other = command(Charge(order="o1"), id="elsewhere", kind="reply", outcome="ok", type="charged.v1", to=DO.reply_to)
 
     async def settle(transaction):  # type: ignore[no-untyped-def]
-        await transaction.write_row(Row(key=DO.key, state="ok", reply=other.dumps()))
+        await transaction.write_row(Row(key=DO.key, state="ok", content=other.dumps()))
 
     await stage.database.inner.run([settle])
     bank.hold.set()

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+import re
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import choros
 from choros.messages import Failure
 from choros.runtime.host.relay import SCAN_LIMIT
 from choros.runtime.participant.answers import UnreadableRow, answer, kept, stored
@@ -32,6 +34,12 @@ from tests.runtime.participant_stage import (
     make_service,
     stage_for,
 )
+
+
+def test_what_a_row_holds_is_written_and_read_in_two_files() -> None:
+    runtime = Path(choros.__file__).parent / "runtime"
+    holding = re.compile(r"\.content\b|\bcontent=|\.keeping\(")
+    assert {path.stem for path in runtime.rglob("*.py") if holding.search(path.read_text())} == {"answers", "inbox"}
 
 
 def reply(saga: str) -> Envelope:
@@ -92,20 +100,20 @@ async def put(stage: Stage, *rows: Row) -> None:
 
 def test_what_is_kept_is_read_whole_or_not_at_all() -> None:
     """Nothing of it is lost on the way."""
-    read = [text for text in DAMAGED.values() if readable(Row(key="k", state="ok", reply=text))]
+    read = [text for text in DAMAGED.values() if readable(Row(key="k", state="ok", content=text))]
     assert 0 < len(read) < len(DAMAGED) / 4
     for text in read:
-        envelope = stored(Row(key="k", state="ok", reply=text)).reply
+        envelope = stored(Row(key="k", state="ok", content=text)).reply
         assert json.loads(text).keys() <= {field.name for field in dataclasses.fields(Envelope)}
-        assert kept(Row(key="k", state="ok", reply=envelope.dumps())) == envelope
+        assert kept(Row(key="k", state="ok", content=envelope.dumps())) == envelope
 
 
 async def test_every_unreadable_reply_at_once(stage: Stage) -> None:
     """They lie in front of the good ones, more of them than one scan takes."""
-    bad = [Row(key=f"bad{n}:{what}", state="ok", reply=text) for n in range(3) for what, text in DAMAGED.items()]
+    bad = [Row(key=f"bad{n}:{what}", state="ok", content=text) for n in range(3) for what, text in DAMAGED.items()]
     bad = [row for row in bad if not readable(row)]
     assert len(bad) > SCAN_LIMIT
-    good = [Row(key=f"s{n}:charge:1:do", state="ok", reply=reply(f"s{n}").dumps()) for n in range(5)]
+    good = [Row(key=f"s{n}:charge:1:do", state="ok", content=reply(f"s{n}").dumps()) for n in range(5)]
     await put(stage, *bad[:100], *good[:2], *bad[100:], *good[2:])
     stage.start()
     assert {one.correlation_id for one in await stage.replies(5)} == {f"s{n}" for n in range(5)}
@@ -132,13 +140,13 @@ def readable(row: Row) -> bool:
 
 
 async def test_a_newer_version_sends_what_this_one_left(stage: Stage) -> None:
-    row = Row(key="s0:charge:1:do", state="ok", reply=DAMAGED["newer"])
+    row = Row(key="s0:charge:1:do", state="ok", content=DAMAGED["newer"])
     await put(stage, row)
     stage.start()
     await eventually(lambda: stage.counts.get("unreadable") == 1)
     (left,) = await stage.database.unsent(10)
     assert left == row
-    await put(stage, Row(key=row.key, state="ok", reply=json.dumps(GOOD)))  # as far as that one is concerned
+    await put(stage, Row(key=row.key, state="ok", content=json.dumps(GOOD)))  # as far as that one is concerned
     (sent,) = await stage.replies(1)
     assert sent.correlation_id == "s0"
     assert stage.counts["unreadable"] == 1
@@ -149,8 +157,8 @@ async def test_a_newer_version_sends_what_this_one_left(stage: Stage) -> None:
 async def test_a_command_that_meets_an_unreadable_row_fails_for_now(state: Any, what: str) -> None:
     """Whatever asks: an older version must not decide what a newer one has decided otherwise."""
     async with stage_for(make_service()) as stage:
-        await put(stage, Row(key="s1:charge:1:do", state=state, reply=DAMAGED[what]))
-        await put(stage, Row(key="s2:charge:1:undo", state=state, reply=DAMAGED[what]))
+        await put(stage, Row(key="s1:charge:1:do", state=state, content=DAMAGED[what]))
+        await put(stage, Row(key="s2:charge:1:undo", state=state, content=DAMAGED[what]))
         asked = [
             command(Charge(order="o1")),
             close("do"),
@@ -174,8 +182,8 @@ async def test_a_row_of_redis_that_is_no_row(redis_url: str, namespace: str, tex
     """It hides no other."""
     database = RedisDatabase(redis_url, namespace)
     async with stage_for(make_service(), database, start=False, scan_every=0.01) as stage:
-        await put(stage, Row(key="bad", state="ok", reply="x"))
-        await put(stage, Row(key="s0:charge:1:do", state="ok", reply=json.dumps(GOOD)))
+        await put(stage, Row(key="bad", state="ok", content="x"))
+        await put(stage, Row(key="s0:charge:1:do", state="ok", content=json.dumps(GOOD)))
         await database._server.ask("SET", f"{database._prefix}row:bad", text)
         stage.start()
         (sent,) = await stage.replies(1)

@@ -28,12 +28,12 @@ from choros.store.barrier import NEVER, Row
 from choros.wire.command_key import CommandKey, Operation
 
 DO, UNDO, CLOSE = "s:a:1:do", "s:a:1:undo", "s:a:1:close"
-OK = Row(key=DO, state="ok", reply="{}")
-REFUSED = Row(key=DO, state="refused", reply="{}", prune_at=50.0)
-INTENT = Row(key=DO, state="intent", reply="{}")
+OK = Row(key=DO, state="ok", content="{}")
+REFUSED = Row(key=DO, state="refused", content="{}", prune_at=50.0)
+INTENT = Row(key=DO, state="intent", content="{}")
 RUNNING = Row(key=DO, state="running")
 TOMB = Row(key=DO, state="tombstone")
-ANSWERED_TOMB = Row(key=DO, state="tombstone", reply="{}")
+ANSWERED_TOMB = Row(key=DO, state="tombstone", content="{}")
 BEHIND = 3.0
 """A horizon behind which all of this lies."""
 

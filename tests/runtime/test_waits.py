@@ -143,10 +143,10 @@ async def test_the_scan_looks_past_replies_that_nobody_takes(monkeypatch: pytest
     async with stage_for(make_service(), start=False, scan_every=0.02) as stage:
         for number in range(12):
             sick = command(Charge(order="o"), saga=f"sick{number}", kind="reply", outcome="ok", to="shop.replies.gone")
-            await stage.database.run([keep(Row(key=sick.key, state="ok", reply=sick.dumps()))])
+            await stage.database.run([keep(Row(key=sick.key, state="ok", content=sick.dumps()))])
         asked = command(Charge(order="o"), saga="well")
         well = command(Charge(order="o"), saga="well", kind="reply", outcome="ok", to=asked.reply_to)
-        await stage.database.run([keep(Row(key=well.key, state="ok", reply=well.dumps()))])
+        await stage.database.run([keep(Row(key=well.key, state="ok", content=well.dumps()))])
         stage.start()
         (found,) = await stage.replies(1)
         assert found.id == well.id

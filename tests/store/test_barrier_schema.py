@@ -60,7 +60,7 @@ def old_file(path: Path, rows: list[Row]) -> None:
         connection.executescript(OLD_TABLE)
         for row in rows:
             unsent = 4 if row is DONE else None
-            values = (row.key, row.state, row.reply, row.prune_at, unsent)
+            values = (row.key, row.state, row.content, row.prune_at, unsent)
             connection.execute("INSERT INTO choros_barrier VALUES (?, ?, ?, ?, ?)", values)
         connection.execute("INSERT INTO mine VALUES (3)")
 
@@ -172,7 +172,7 @@ def second_file(path: Path) -> None:
         for name in ("mail", "stats"):
             for row in [*OLD[:3], *new(name)[3:]]:
                 prune_at = 9.5 if row.state == "handled" else row.prune_at
-                values = (f"shop.{name}", row.key, row.state, row.reply, prune_at, 4 if row is DONE else None)
+                values = (f"shop.{name}", row.key, row.state, row.content, prune_at, 4 if row is DONE else None)
                 connection.execute(WRITE_2, values)
 
 

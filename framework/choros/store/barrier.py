@@ -36,9 +36,10 @@ class Row:
     state: RowState
     """running: inserted, the handler is at work in this very transaction; intent: a provider may have been called;
     ok, refused: answered; tombstone: undone or closed before it was done, so it must never be done. Of a
-    subscriber: handled: a fact; mark: how far it has come, with the number in the place of the reply."""
-    reply: str = ""
-    """The answer, as `Envelope.dumps` wrote it; empty where none is owed."""
+    subscriber: handled: a fact; mark: what it notes of itself."""
+    content: str = ""
+    """What else it holds, to a database nothing but text: the answer, or of an intent the command, as
+    `participant/answers.py` writes and reads it; of a mark what `subscriber/inbox.py` does; empty where nothing is."""
     prune_at: float | None = None
     """When a refusal or a tombstone may be forgotten, whatever its age. Of other rows it means nothing."""
     began: float | None = None
@@ -63,16 +64,16 @@ class Row:
         that, the horizon would lie behind what begins now, and nothing would be carried out any more."""
         return self.since if self.began is None else max(self.since, self.began)
 
-    def keeping(self, reply: str) -> Row:
+    def keeping(self, content: str) -> Row:
         """The same row with this in it."""
         return Row(
-            key=self.key, state=self.state, reply=reply, prune_at=self.prune_at, began=self.began, since=self.since
+            key=self.key, state=self.state, content=content, prune_at=self.prune_at, began=self.began, since=self.since
         )
 
     @property
     def owes_reply(self) -> bool:
         """Whether it holds an answer that somebody waits for."""
-        return bool(self.reply) and self.state != "mark"
+        return bool(self.content) and self.state not in ("mark", "intent")
 
 
 class Transaction(ABC):

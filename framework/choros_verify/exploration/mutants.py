@@ -90,11 +90,11 @@ def _no_tombstone(row: Row) -> bool:
 
 
 def _no_refusal(row: Row) -> bool:
-    return row.state != "refused" or "expired" in row.reply
+    return row.state != "refused" or "expired" in row.content
 
 
 def _no_expired(row: Row) -> bool:
-    return row.state != "refused" or "expired" not in row.reply
+    return row.state != "refused" or "expired" not in row.content
 
 
 def _without(name: str, rules: tuple[int, ...], swap: Swap, needs: str = "") -> Mutant:

@@ -57,7 +57,7 @@ class Participants:
             case TooOld():
                 yield Ending(books, self._reply(ordered, "failed", FORGOTTEN), "forgotten")
             case Repeat(row):
-                yield Ending(books, self._kept[row.reply], "again")
+                yield Ending(books, self._kept[row.content], "again")
             case Settle(row):
                 yield from self._settled(books, ordered, CommandKey.parse(row.key).operation)
             case CarryOut(row):
@@ -107,7 +107,7 @@ class Participants:
 
     def _answer(self, ordered: Ordered, body: Reply | Refused | Row) -> Answered:
         if isinstance(body, Row):
-            return self._kept[body.reply]
+            return self._kept[body.content]
         if isinstance(body, Refused):
             return self._reply(ordered, "refused", body.code)
         return self._reply(ordered, "ok", nothing=isinstance(body, NothingToUndo))

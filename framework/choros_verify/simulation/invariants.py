@@ -11,9 +11,9 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 
 from choros.runtime.orchestrator.history import read_history
+from choros.runtime.participant.answers import kept
 from choros.store.sagas import ENDED, Record
 from choros.wire.command_key import CommandKey
-from choros.wire.envelope import Envelope
 from choros_verify.simulation.evidence import Evidence, settled
 from choros_verify.simulation.stage import Deed
 
@@ -163,10 +163,10 @@ def _messages(run: Evidence) -> dict[str, str]:
         name = run.name(commit.transition.record.saga_id)
         own.update((entry.id, f"{entry.channel} of {name}") for entry in commit.transition.outbox)
     for row in (row for rows in run.rows.values() for row in rows.values() if row.owes_reply):
-        kept = Envelope.loads(row.reply)
-        saga_id = CommandKey.parse(kept.key).saga_id  # a row's own key may say more: what a close has closed
+        reply = kept(row)
+        saga_id = CommandKey.parse(reply.key).saga_id  # a row's own key may say more: what a close has closed
         if saga_id in run.saga_ids:
-            own[kept.id] = f"reply for {run.name(saga_id)}"
+            own[reply.id] = f"reply for {run.name(saga_id)}"
     return own
 
 

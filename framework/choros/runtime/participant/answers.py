@@ -39,10 +39,16 @@ class ForgottenEffect(Exception):
     """The command lies behind the horizon, and has no row: its answer, if there was one, is not known any more."""
 
 
-def kept(row: Row, kind: MessageKind = "reply") -> Envelope:
-    """The message that a row keeps, read as if it came from outside; raises UnreadableRow."""
+def keeping(row: Row, message: Envelope) -> Row:
+    """The same row with this in it: the reply, or of an intent the command."""
+    return row.keeping(message.dumps())
+
+
+def kept(row: Row) -> Envelope:
+    """What `keeping` put there, read as if it came from outside; raises UnreadableRow."""
+    kind: MessageKind = "command" if row.state == "intent" else "reply"
     try:
-        envelope = Envelope.loads(row.reply)
+        envelope = Envelope.loads(row.content)
         readable = decode(encode(envelope)).kind == kind
     except Exception:
         raise UnreadableRow from None

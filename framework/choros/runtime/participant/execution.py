@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
 from typing import Any
@@ -12,7 +12,7 @@ from choros.errors import ChorosError, Refused
 from choros.messages import Close, Command, Reply
 from choros.runtime.host.admission import Received
 from choros.runtime.host.slots import Calls
-from choros.runtime.participant.answers import Answer, ForgottenEffect, answer, kept, refusal, stored
+from choros.runtime.participant.answers import Answer, ForgottenEffect, answer, keeping, kept, refusal, stored
 from choros.runtime.participant.verdicts import (
     CarryOut,
     Conclude,
@@ -49,11 +49,12 @@ class Execution:
         return partial(self._run, received)
 
     async def _run(self, received: Received, transaction: Transaction) -> Answer | Settle | CarryOut:
-        match judge(await self._found(received, transaction)):
+        matter = await self._found(received, transaction)
+        match judge(matter):
+            case CarryOut(row):
+                return await self._carry_out(received, matter, row, transaction)
             case TooOld():
                 raise ForgottenEffect
-            case CarryOut(row):
-                return await self._carry_out(received, row, transaction)
             case Settle() as verdict:
                 return verdict
             case Repeat() | Conclude() as verdict:
@@ -62,9 +63,9 @@ class Execution:
     async def _found(self, received: Received, transaction: Transaction) -> Matter:
         rows = [await transaction.read_row(key) for key in keys_of(received.key, _closes(received))]
         horizon = NEVER if received.envelope.began is None else await transaction.horizon("commands")
-        return self._matter(received, rows, horizon)
+        return self._matter(received, horizon, *rows)
 
-    def _matter(self, received: Received, rows: Sequence[Row | None] = (), horizon: float = NEVER) -> Matter:
+    def _matter(self, received: Received, horizon: float = NEVER, *rows: Row | None) -> Matter:
         command, handler, now = received.envelope, received.handler, self.clock()
         done, undone, closed = (*rows, None, None, None)[:3]
         return Matter(
@@ -83,22 +84,23 @@ class Execution:
         )
 
     async def _carry_out(
-        self, received: Received, row: Row | None, transaction: Transaction
+        self, received: Received, matter: Matter, row: Row | None, transaction: Transaction
     ) -> Answer | Settle | CarryOut:
         if row is None:
-            return await self._outside(received, transaction)
+            return await self._outside(received, matter, transaction)
         if row.state == "intent":  # it keeps the command, so that whoever finds it can ask the provider the same
-            intent = row.keeping(received.envelope.dumps())
+            intent = keeping(row, received.envelope)
             await transaction.write_row(intent)
             return Settle(intent, fresh=True)
         # First of all: whoever comes second, in whatever process, meets this row.
         await transaction.write_row(row)
-        return await self._write(received, await self.outcome(received, transaction), transaction)
+        outcome = await self.outcome(received, transaction)
+        return await self._give(received, concluded(matter, outcome), transaction)
 
-    async def _outside(self, received: Received, transaction: Transaction) -> Answer | CarryOut:
+    async def _outside(self, received: Received, matter: Matter, transaction: Transaction) -> Answer | CarryOut:
         """Look first, write down afterwards: in between, its handler keeps nobody from the database."""
         if received.outcome is not None:
-            return await self._write(received, received.outcome, transaction)
+            return await self._give(received, concluded(matter, received.outcome), transaction)
         received.begun = self.clock()
         return CarryOut()
 
@@ -108,15 +110,12 @@ class Execution:
         verdict = on_result(self._matter(received), row, outcome)
         return await self._give(received, verdict, transaction)
 
-    async def _write(self, received: Received, outcome: Reply | Refused, transaction: Transaction) -> Answer:
-        return await self._give(received, concluded(self._matter(received), outcome), transaction)
-
     async def _give(self, received: Received, verdict: Repeat | Conclude, transaction: Transaction) -> Answer:
         """The answer, once it is written."""
         if isinstance(verdict, Repeat):
             return stored(verdict.row)
         reply = self._reply(received.envelope, verdict.reply)
-        for row in (*verdict.others, verdict.row.keeping(reply.dumps())):
+        for row in (*verdict.others, keeping(verdict.row, reply)):
             await transaction.write_row(row)
         copied = (verdict.reply.key,) if isinstance(verdict.reply, Row) else ()
         return Answer(reply, (verdict.row.key, *copied))

@@ -77,7 +77,7 @@ class Participant:
         self._ages: Ages = ages or {"commands": settings.seconds("forget_after")}
         source = f"/{namespace}/{service.name}"
         self._execution = Execution(source, clock=clock, clock_skew=clock_skew, calls=self.calls)
-        self._settling = Settling(service, self._execution, database, Jobs(database))
+        self._settling = Settling(service, self._execution, Jobs(database))
         self._replies = ReplyOutbox(transport, database, self.counts, self._names.replies_of(service.name), scan_every)
         self._effects = Effects()
         self._under_way = UnderWay()

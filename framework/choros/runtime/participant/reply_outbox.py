@@ -35,7 +35,7 @@ class DatabaseOutbox:
         rows = await self._database.unsent(limit)
         before, self._seen = self._seen, {row.key for row in rows}
         due = [row for row in rows if before is None or row.key in before]
-        if intents := [row.key for row in due if row.state == "intent"]:  # these keep a command, not a reply
+        if intents := [row.key for row in due if row.state == "intent"]:  # of an older choros
             await self._database.mark_sent(intents)
         return [Outgoing(row.key, row.key, partial(kept, row)) for row in due if row.state != "intent"]
 

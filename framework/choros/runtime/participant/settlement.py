@@ -5,17 +5,15 @@ An `intent` row was committed before the first call, so whoever comes after a cr
 
 from __future__ import annotations
 
-import contextlib
 from functools import partial
 
 from choros.app.service import Service
-from choros.errors import StoreUnreachable
 from choros.runtime.host.admission import Received, understood
 from choros.runtime.host.jobs import Jobs
 from choros.runtime.participant.answers import Answer, kept
 from choros.runtime.participant.execution import Execution
 from choros.runtime.participant.verdicts import BrokenBarrier, CarryOut, Settle
-from choros.store.barrier import Database, JobResult, Ok, Raised
+from choros.store.barrier import JobResult, Ok, Raised
 
 _MOST_INTENTS = 4
 """A command meets two intents at most, the `do`'s and its own; more means that rows change behind its back."""
@@ -24,10 +22,9 @@ _MOST_INTENTS = 4
 class Settling:
     """Brings commands that met an intent to their answer. The caller holds the effect."""
 
-    def __init__(self, service: Service, execution: Execution, database: Database, jobs: Jobs) -> None:
+    def __init__(self, service: Service, execution: Execution, jobs: Jobs) -> None:
         self._service = service
         self._execution = execution
-        self._database = database
         self._jobs = jobs
 
     async def carry_out(self, received: Received) -> JobResult[Answer]:
@@ -59,11 +56,8 @@ class Settling:
 
     async def _settle(self, received: Received, intent: Settle) -> JobResult[Answer]:
         command = received
-        if intent.fresh:
-            with contextlib.suppress(StoreUnreachable):  # what an intent keeps is the command, not a reply to send
-                await self._database.mark_sent([intent.row.key])
-        elif intent.row.key != received.envelope.key:  # else this attempt asks the same, with a later deadline
-            command = understood(kept(intent.row, "command"), self._service)
+        if intent.row.key != received.envelope.key:  # else this attempt asks the same, with a later deadline
+            command = understood(kept(intent.row), self._service)
         if not command.provided:  # one that has since become transactional cannot say what its predecessor did
             raise BrokenBarrier
         outcome = await self._execution.outcome(command, ask=not intent.fresh)

@@ -41,7 +41,7 @@ class Matter(NamedTuple):
     began: float | None = None
     skew: float = 0.0
     now: float = 0.0
-    """When its rows are written."""
+    """When it is judged, which is what its rows say that they were written at."""
     came: float = 0.0
     """When it was found to be in time, or not: what takes long is not late."""
     done: Row | None = None
@@ -145,7 +145,7 @@ def on_do(matter: Matter) -> Verdict:
         return concluded(matter, Refused("expired")) if matter.late else _begun(matter)
     if done.state == "intent":
         return Settle(done)
-    if done.reply:
+    if done.owes_reply:
         return Repeat(done)
     if done.state == "tombstone":
         return Conclude(Refused("cancelled"), done)
@@ -172,7 +172,7 @@ def on_undo(matter: Matter) -> Verdict:
 def _on_undo_again(matter: Matter, undone: Row) -> Verdict:
     if undone.state == "intent":
         return Settle(undone)
-    if undone.reply:
+    if undone.owes_reply:
         return Repeat(undone)
     if undone.state == "tombstone":
         return nothing_to_undo(matter)

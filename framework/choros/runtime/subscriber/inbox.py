@@ -52,7 +52,7 @@ def carried_over(subscriber: str, row: Row) -> list[str]:
     kind, *parts = row.key.split(_BETWEEN)
     if (kind, len(parts)) in ((_FACT, 3), (_STREAM, 2)):
         return [_joined(kind, subscriber, *parts)]
-    if not parts and not row.reply:
+    if not parts and not row.content:
         return [row.key, _joined(_REACTION, subscriber, row.key)]
     return [row.key]
 
@@ -73,22 +73,22 @@ def handled_row(subscriber: str, fact: Envelope, now: float) -> Row:
 def stream_row(subscriber: str, fact: Envelope, now: float) -> Row:
     """The highest number that was handled of its stream: with it, what came before is forgotten, by any clock."""
     began = fact.time + CLOCK_SKEW
-    return Row(key=stream_key(subscriber, fact), state="mark", reply=str(fact.seq), began=began, since=now)
+    return Row(key=stream_key(subscriber, fact), state="mark", content=str(fact.seq), began=began, since=now)
 
 
 def highest_of(row: Row) -> int:
     """The number in the row of a stream."""
-    return int(row.reply)
+    return int(row.content)
 
 
 def log_row(queue: str, until: float) -> Row:
     """How far the fact log is read."""
-    return Row(key=log_key(queue), state="mark", reply=repr(until))
+    return Row(key=log_key(queue), state="mark", content=repr(until))
 
 
 def read_until(row: Row | None) -> float | None:
     """The moment in the row of a log; None where it was never read."""
-    return float(row.reply) if row and row.reply else None
+    return float(row.content) if row and row.content else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +103,12 @@ class Announced:
     @staticmethod
     def of(row: Row | None) -> Announced:
         """As it was written."""
-        found = json.loads(row.reply) if row else {}
+        found = json.loads(row.content) if row else {}
         return Announced(found.get("heard", {}), found.get("unread", []))
 
     def row(self, subscriber: str) -> Row:
         """As it is written."""
-        return Row(key=types_key(subscriber), state="mark", reply=json.dumps(asdict(self)))
+        return Row(key=types_key(subscriber), state="mark", content=json.dumps(asdict(self)))
 
 
 async def not_handled(database: Database, subscriber: str, facts: Sequence[Envelope]) -> list[Envelope]:

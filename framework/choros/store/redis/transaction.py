@@ -264,14 +264,14 @@ def to_row(key: str, stored: Any) -> Row | None:
     values = json.loads(stored)
     state, reply, prune_at, _, began, since = values if len(values) == 6 else (*values, None, 0.0)
     moment = None if began is None else float(began)
-    return Row(key=key, state=state, reply=reply, prune_at=prune_at, began=moment, since=since)
+    return Row(key=key, state=state, content=reply, prune_at=prune_at, began=moment, since=since)
 
 
 def to_stored(row: Row, token: str) -> str:
     """The text that a row is stored as; the token says which transaction wrote it. A script has to read when it began:
     as a number, that would be rounded."""
     age = () if row.began is None else (repr(row.began), row.since)
-    return json.dumps((row.state, row.reply, row.prune_at, token, *age))
+    return json.dumps((row.state, row.content, row.prune_at, token, *age))
 
 
 def aging(prefix: str, row: Row) -> list[RedisCommand]:
@@ -291,4 +291,4 @@ def readable(key: str, stored: Any) -> Row | None:
     try:
         return to_row(key, stored)
     except (ValueError, TypeError):
-        return Row(key=key, state="ok", reply=str(stored))
+        return Row(key=key, state="ok", content=str(stored))

@@ -94,7 +94,7 @@ def _carry_over(connection: sqlite3.Connection, namespace: str, carry: Carry) ->
     """Copy the rows of version 1; says how many there are."""
     count = 0
     for key, state, reply, prune_at, unsent in _old_rows(connection, "choros_barrier_1"):
-        for new in carry(Row(key=key, state=state, reply=reply, prune_at=prune_at)):
+        for new in carry(Row(key=key, state=state, content=reply, prune_at=prune_at)):
             values = (namespace, new, state, reply, prune_at, unsent if new == key else None)
             connection.execute(_COPY, values)
         count += 1
@@ -105,7 +105,7 @@ def _grow_old(connection: sqlite3.Connection, namespace: str) -> None:
     """Let those rows grow old from now on that may."""
     found = connection.execute(f"SELECT key, state, reply, prune_at, began {_OURS}", (namespace,))
     for key, state, reply, prune_at, began in found.fetchall():
-        row = grown_old(Row(key=key, state=state, reply=reply, prune_at=prune_at, began=began), now())
+        row = grown_old(Row(key=key, state=state, content=reply, prune_at=prune_at, began=began), now())
         if row is not None:
             connection.execute(_AGE, (row.prune_at, row.began, row.since, row.memory, namespace, key))
 

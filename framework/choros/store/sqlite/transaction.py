@@ -76,7 +76,7 @@ class SqliteTransaction(Transaction):
 
     async def write_row(self, row: Row) -> None:
         """Insert or replace a barrier row."""
-        values = {"key": row.key, "state": row.state, "reply": row.reply, "prune_at": row.prune_at}
+        values = {"key": row.key, "state": row.state, "reply": row.content, "prune_at": row.prune_at}
         values |= {"began": row.began, "since": row.ages_from, "memory": row.memory}
         await self._say(_WRITE, values | {"namespace": self._namespace, "owed": row.owes_reply}, _changed)
 
@@ -174,4 +174,4 @@ def forget(connection: sqlite3.Connection, namespace: str, memory: Memory, befor
 
 def _to_row(found: Sequence[Any]) -> Row:
     key, state, reply, prune_at, began, since = found
-    return Row(key=key, state=state, reply=reply, prune_at=prune_at, began=began, since=since or 0.0)
+    return Row(key=key, state=state, content=reply, prune_at=prune_at, began=began, since=since or 0.0)

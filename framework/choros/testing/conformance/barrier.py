@@ -136,14 +136,14 @@ class BarrierConformance(NamespacesApart, NothingAfterALostCall, ForgettingByAge
         for key in ("c", "a", "b"):
             await database.run([writing(a_row(key, reply=f"to {key}"))])
         await database.run([writing(a_row("nothing owed"))])
-        assert [row.reply for row in await database.unsent(10)] == ["to c", "to a", "to b"]
+        assert [row.content for row in await database.unsent(10)] == ["to c", "to a", "to b"]
         assert await unsent_keys(database, limit=2) == ["c", "a"]
         await database.mark_sent(["a", "never there"])
         assert await unsent_keys(database, limit=2) == ["c", "b"]
         assert await row_of(database, "a") == a_row("a", reply="to a")
 
-    async def test_a_mark_is_kept_and_nobody_is_owed_it(self, database: Database) -> None:
-        await database.run([writing(a_row("place", "mark", "17"), a_row("other place", "mark", "1"))])
+    async def test_what_is_no_reply_is_kept_and_nobody_is_owed_it(self, database: Database) -> None:
+        await database.run([writing(a_row("place", "mark", "17"), a_row("open", "intent", "the command"))])
         await database.run([writing(a_row("place", "mark", "18"))])
         assert await row_of(database, "place") == a_row("place", "mark", "18")
         assert await unsent_keys(database) == []
@@ -152,7 +152,7 @@ class BarrierConformance(NamespacesApart, NothingAfterALostCall, ForgettingByAge
         await database.run([writing(a_row("a", reply="one"))])
         await database.mark_sent(["a"])
         await database.run([writing(a_row("a", "tombstone", "two"))])
-        assert [row.reply for row in await database.unsent(10)] == ["two"]
+        assert [row.content for row in await database.unsent(10)] == ["two"]
         await database.run([writing(a_row("a", "tombstone"))])
         assert not await database.unsent(10)
 

@@ -19,7 +19,7 @@ class AnotherDatabase(Protocol):
 
 def a_row(key: str = "k1", state: RowState = "ok", reply: str = "", prune_at: float | None = None) -> Row:
     """A row of the barrier."""
-    return Row(key=key, state=state, reply=reply, prune_at=prune_at)
+    return Row(key=key, state=state, content=reply, prune_at=prune_at)
 
 
 def writing(*rows: Row) -> Job[None]:
@@ -92,7 +92,7 @@ class NamespacesApart(Tested):
         blue, green = await another("blue"), await another("green")
         await blue.run([writing(a_row("k1", reply="of blue"), a_row("k2", reply="of blue"))])
         await green.run([writing(a_row("k1", reply="of green"))])
-        assert [row.reply for row in await green.unsent(10)] == ["of green"]
+        assert [row.content for row in await green.unsent(10)] == ["of green"]
         await green.mark_sent(["k1", "k2"])
         assert (await unsent_keys(blue), await unsent_keys(green)) == (["k1", "k2"], [])
 

@@ -123,7 +123,7 @@ class NothingAfterALostCall(Tested):
 
         async def job(tx: Transaction) -> list[str]:
             rows = await asyncio.gather(*(tx.read_row(f"k{n}") for n in range(9)))
-            return [row.reply for row in rows if row is not None]
+            return [row.content for row in rows if row is not None]
 
         assert list(await database.run([job])) == [Ok([f"reply {n}" for n in range(9)])]
 
