@@ -106,13 +106,13 @@ def _directly(message: Message) -> str:
 
 
 def _written(message: Message) -> str:
-    fidelity_of(type(message))
+    fidelity = fidelity_of(type(message))
     body = message.model_dump_json(warnings=False)
-    _check_read(message, body)
+    _check_read(message, body, arrays=fidelity.arrays)
     return body
 
 
-def _check_read(message: Message, body: str) -> None:
+def _check_read(message: Message, body: str, *, arrays: bool) -> None:
     """Raises MessageUnwritable where the body is not read as the same message."""
     name = message.type_name
     try:
@@ -121,7 +121,7 @@ def _check_read(message: Message, body: str) -> None:
     except Exception as error:
         sentence = f"A {name} cannot be read back from what it is written as: {_why(error)}."
         raise MessageUnwritable(sentence, _HINT) from error
-    place = first_difference(message, read)
+    place = first_difference(message, read, arrays)
     if place is not None:
         sentence = f"A {name} is read back with another {place[1:] or 'value'} than it is written with."
         raise MessageUnwritable(sentence, _HINT)

@@ -275,6 +275,8 @@ LOOKED_AT: list[tuple[Any, Any, Any]] = [
     (str | Decimal, "x", Decimal(1)),
     (Leaf | Twin, Leaf(x=1), Twin(x=1)),
     (list[int] | tuple[int, ...], [1], (1,)),
+    (tuple[bytes, ...] | list[bytes], (b"a",), [b"a"]),
+    (dict[str, tuple[bytes, ...] | list[bytes] | None], {"k": (b"a",)}, {"k": [b"a"]}),
     (dict[str | None, int], {"a": 1}, {None: 1}),
     (dict[int | str, int], {"1": 1}, {1: 1}),
     (dict[Colour, int], {Colour.BLUE: 1}, {Colour.RED: 1}),

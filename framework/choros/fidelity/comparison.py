@@ -17,72 +17,75 @@ _SIMPLE = frozenset({str, int, bool, NoneType, bytes, date, UUID})
 _MISSING = object()
 
 
-def first_difference(sent: Any, read: Any) -> str | None:
+def first_difference(sent: Any, read: Any, arrays: bool = False) -> str | None:
     """Where the two differ, as a path that begins with a dot; None where they are the same, and empty where all of it
-    differs. Private attributes are not part of a message."""
+    differs. Private attributes are not part of a message. `arrays`: a list is never a tuple."""
     if type(sent) in _SIMPLE and type(sent) is type(read):
         return None if sent == read else ""
     if isinstance(sent, BaseModel):
-        return _in_model(sent, read)
+        return _in_model(sent, read, arrays)
     if isinstance(sent, Mapping):
-        return _in_values(sent, read) if isinstance(read, Mapping) and _alike(sent, read) else ""
+        return _in_values(sent, read, arrays) if isinstance(read, Mapping) and _alike(sent, read) else ""
     if not isinstance(sent, type) and dataclasses.is_dataclass(sent):
-        return _in_dataclass(sent, read)
-    if not _alike(sent, read):
+        return _in_dataclass(sent, read, arrays)
+    if not (_alike(sent, read) or (not arrays and _is_listed(sent, read))):
         return ""
     if isinstance(sent, (list, tuple, deque)):
-        return _in_items(sent, read)
+        return _in_items(sent, read, arrays)
     return None if _equal(sent, read) else ""
 
 
 def _alike(sent: Any, read: Any) -> bool:
-    """Whether one type may stand for the other: a default is not validated, so a 0 may stand where a float is meant,
-    and a list where a tuple is."""
+    """Whether one type may stand for the other: a default is not validated, so a 0 may stand where a float is meant."""
     if isinstance(sent, type(read)):
         return True
-    if isinstance(read, (float, Decimal)) and isinstance(sent, (int, float, Decimal)):
-        return not isinstance(sent, bool)
-    return isinstance(read, (tuple, deque)) and isinstance(sent, list)
+    number = isinstance(sent, (int, float, Decimal)) and not isinstance(sent, bool)
+    return number and isinstance(read, (float, Decimal))
 
 
-def _in_model(sent: BaseModel, read: Any) -> str | None:
+def _is_listed(sent: Any, read: Any) -> bool:
+    """Whether a list stands where a tuple is meant, as a default may."""
+    return isinstance(sent, list) and isinstance(read, (tuple, deque))
+
+
+def _in_model(sent: BaseModel, read: Any, arrays: bool) -> str | None:
     """What a subclass adds is lost, so it has to be the very class."""
     if type(sent) is not type(read):
         return ""
-    found = _in_names(type(sent).__pydantic_fields__, sent.__dict__, read.__dict__)
+    found = _in_names(type(sent).__pydantic_fields__, sent.__dict__, read.__dict__, arrays)
     if found is None and sent.__pydantic_extra__ != read.__pydantic_extra__:
         ours, theirs = sent.__pydantic_extra__ or {}, read.__pydantic_extra__ or {}
-        found = _in_names({**ours, **theirs}, ours, theirs)
+        found = _in_names({**ours, **theirs}, ours, theirs, arrays)
     return found
 
 
-def _in_dataclass(sent: Any, read: Any) -> str | None:
+def _in_dataclass(sent: Any, read: Any, arrays: bool) -> str | None:
     if type(sent) is not type(read):
         return ""
     names = [one.name for one in dataclasses.fields(sent)]
     ours, theirs = ({name: getattr(one, name, _MISSING) for name in names} for one in (sent, read))
-    return _in_names(names, ours, theirs)
+    return _in_names(names, ours, theirs, arrays)
 
 
-def _in_names(names: Iterable[str], sent: Mapping[str, Any], read: Mapping[str, Any]) -> str | None:
+def _in_names(names: Iterable[str], sent: Mapping[str, Any], read: Mapping[str, Any], arrays: bool) -> str | None:
     for name in names:
         ours, theirs = sent.get(name, _MISSING), read.get(name, _MISSING)
-        if ours is not theirs and (found := first_difference(ours, theirs)) is not None:
+        if ours is not theirs and (found := first_difference(ours, theirs, arrays)) is not None:
             return f".{name}{found}"
     return None
 
 
-def _in_values(sent: Mapping[Any, Any], read: Mapping[Any, Any]) -> str | None:
+def _in_values(sent: Mapping[Any, Any], read: Mapping[Any, Any], arrays: bool) -> str | None:
     if sent.keys() != read.keys():
         return ""
-    return _first(first_difference(value, read[key]) for key, value in sent.items())
+    return _first(first_difference(value, read[key], arrays) for key, value in sent.items())
 
 
-def _in_items(sent: Iterable[Any], read: Iterable[Any]) -> str | None:
+def _in_items(sent: Iterable[Any], read: Iterable[Any], arrays: bool) -> str | None:
     ours, theirs = list(sent), list(read)
     if len(ours) != len(theirs):
         return ""
-    return _first(first_difference(*pair) for pair in zip(ours, theirs, strict=True))
+    return _first(first_difference(*pair, arrays) for pair in zip(ours, theirs, strict=True))
 
 
 def _first(places: Iterable[str | None]) -> str | None:

@@ -62,6 +62,8 @@ class Fidelity:
     """Whether it may hold a number that is not finite, which is written as `null`."""
     decimals: bool = False
     """Whether a number of JSON may be read as a Decimal: more digits than a float has must not be lost."""
+    arrays: bool = False
+    """Whether a list may be meant where a tuple could be, which JSON does not tell apart."""
     nested: list[type] = field(default_factory=list)
     """Classes of values within: what a subclass of one adds is not written."""
     plain: bool = True
@@ -69,9 +71,7 @@ class Fidelity:
 
     def doubts(self, body: str) -> bool:
         """Whether what was written as this has to be read back."""
-        if self.doubtful or (self.floats and "null" in body):
-            return True
-        return any(one.__subclasses__() for one in self.nested)
+        return self.doubtful or (self.floats and "null" in body) or any(one.__subclasses__() for one in self.nested)
 
 
 def judge(schema: SchemaNode, compare: Compare) -> Fidelity:
@@ -185,6 +185,7 @@ class _Judging:
         if not all(shapes) or len(known) > len(set(known)) or node.get("mode") == "left_to_right":
             self._doubt()
         self.found.plain = self.found.plain and "float" not in known
+        self.found.arrays |= sum(not one or "array" in one for one in shapes) > 1
         self._around += 1  # another member may be meant
         for choice in choices:
             self.visit(choice, place, config)
@@ -203,11 +204,9 @@ class _Judging:
         kind = node["type"]
         if "serialization" in node or kind not in (*_SHAPES, "nullable", "default", "literal"):
             return []
-        if kind == "nullable":
+        if kind in ("nullable", "default"):
             inner = self._shapes(node["schema"])
-            return [*inner, "null"] if inner else []
-        if kind == "default":
-            return self._shapes(node["schema"])
+            return [*inner, "null"] if inner and kind == "nullable" else inner
         if kind == "literal":
             names = {"str": "text", "int": "int", "bool": "bool", "NoneType": "null"}
             return list({names.get(type(one).__name__, "") for one in node["expected"]} - {""})
