@@ -1,4 +1,4 @@
-"""Roles: what one process does of an application. Here, and only here, addresses become adapters."""
+"""Roles: one of them run until it is stopped, all of them in one process, or a client of what runs elsewhere."""
 
 from __future__ import annotations
 

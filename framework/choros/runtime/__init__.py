@@ -1,1 +1,1 @@
-"""The shell around the machine: orchestrator, participants, subscribers, relays and timers. Knows ports, no adapter."""
+"""The shell around the machine: client, orchestrator, participants, subscribers. Knows ports, no adapter."""

@@ -1,1 +1,1 @@
-"""What every role of the runtime stands on: intake, slots, calls, jobs, and how the process is."""
+"""What every role of the runtime stands on: intake, calls, jobs, the relay, and how the process is."""

@@ -1,4 +1,5 @@
-"""Which effects are being worked on in this process: what a `do`, its `undo` and its `close` share, one at a time."""
+"""Which effects are being worked on in this process, one at a time each: what a `do`, its `undo` and its `close` share,
+or what facts of one lane do."""
 
 from __future__ import annotations
 

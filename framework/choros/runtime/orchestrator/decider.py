@@ -40,7 +40,7 @@ class Decider:
     ) -> None:
         self._store = store
         self._make = fold
-        self.outboxes = Outboxes(store, transport, resend_after, scan_every)
+        self.outboxes: Outboxes = Outboxes(store, transport, resend_after, scan_every)
         self._inbox: asyncio.Queue[Work | None] = asyncio.Queue()
         self.timers: Timers = Timers(store, self.fire)
         self._illegible: set[str] = set()

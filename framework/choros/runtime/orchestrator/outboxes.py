@@ -47,7 +47,7 @@ class Outboxes:
         self._store = store
         self._commands = Relay(COMMANDS, transport.send, commands, scan_every=scan_every)
         self._facts = Relay(FACTS, transport.publish, facts, scan_every=scan_every)
-        self.relays = self._commands, self._facts
+        self.relays: Sequence[Relay] = (self._commands, self._facts)
 
     @property
     def unreadable(self) -> int:

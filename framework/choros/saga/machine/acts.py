@@ -1,4 +1,4 @@
-"""Acts: what people want of a saga. What comes too late is said to be, and changes nothing."""
+"""Acts: cancel, pause, retry, skip, rerun, as people want. What comes too late is said to be, and changes nothing."""
 
 from __future__ import annotations
 

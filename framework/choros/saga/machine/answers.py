@@ -1,4 +1,4 @@
-"""Answers: OK and refused decide a step, of whichever attempt; a failure counts for the one that is awaited."""
+"""Answers: OK and refused decide a step, of any attempt, a failure the awaited one; what is late moves nothing."""
 
 from __future__ import annotations
 
