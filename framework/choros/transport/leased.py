@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
-from typing import Protocol
 
 from choros.sources import full_jitter
 from choros.telemetry.logs import get_logger
@@ -23,42 +23,37 @@ from choros.transport.topology import Names
 from choros.wire.envelope import Wire
 
 CopyTo = Callable[[str, str, Wire], Awaitable[Published]]
-"""Publishes a copy: exchange, key, message."""
+"""Publishes a copy, confirmed: exchange, key, message."""
 
 _log = get_logger(__name__)
 
 
-class Lease(Protocol):
+class Lease(ABC):
     """One consumer on one connection: what was delivered through it can be settled as long as it is alive."""
 
-    queue: str
-    names: Names
+    def __init__(self, queue: str, names: Names, copy_to: CopyTo) -> None:
+        self.queue = queue
+        self.names = names
+        self.copy = copy_to
+        self.alive = True
+        """Whether the broker still waits for this consumer to settle; settling does nothing from then on."""
 
-    @property
-    def alive(self) -> bool:
-        """Whether the broker still waits for this consumer to settle."""
-        ...
-
+    @abstractmethod
     def acknowledge(self, tag: int) -> None:
-        """Tell the broker to forget the delivery; nothing happens once the lease is gone."""
-        ...
+        """Tell the broker to forget the delivery."""
 
+    @abstractmethod
     def give_back(self, tag: int) -> None:
-        """Put the delivery back into its queue, which counts as one of its deliveries; nothing happens once the lease
-        is gone."""
-        ...
+        """Put the delivery back into its queue, which counts as one of its deliveries: what makes its consumer fail
+        must not come for ever."""
 
     def give_back_unread(self, tag: int) -> None:
         """The same for one that nobody has looked at: it does not count, where the broker knows the difference."""
-        ...
+        self.give_back(tag)
 
-    def leave_to_broker(self, tag: int) -> bool:
+    def leave_to_broker(self, _: int) -> bool:
         """Let the broker park the delivery by itself, whole; False if it would only drop it."""
-        ...
-
-    async def copy(self, exchange: str, key: str, wire: Wire) -> Published:
-        """Publish a copy, confirmed."""
-        ...
+        return False
 
 
 class LeasedDelivery:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal, Protocol
+from typing import Literal
+
+from choros.transport.fact_log import FactLog
 
 RETRY_LADDER = (1, 5, 30, 120, 600)
 """Seconds that a failed fact waits before its next delivery; one queue for each."""
@@ -44,15 +46,6 @@ class Binding:
     destination: str
     key: str = ""
     to_exchange: bool = False
-
-
-class LogArguments(Protocol):
-    """A fact log, as far as its queue is concerned."""
-
-    @property
-    def arguments(self) -> Mapping[str, str | int]:
-        """Those of its queue."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +196,7 @@ def topology(
     services: Iterable[str] = (),
     applications: Iterable[str] = (),
     subscribers: Iterable[str | Subscription] = (),
-    fact_log: LogArguments | None = None,
+    fact_log: FactLog | None = None,
 ) -> Topology:
     """Everything that these services, orchestrator applications and subscribers need on the broker."""
     names = Names(namespace)
@@ -312,7 +305,7 @@ def _subscribed(names: Names, queue: str, wanted: Subscription) -> Topology:
     return replace(usual, queues=(*usual.queues[:-1], Queue(queue, arguments)))
 
 
-def _log(names: Names, fact_log: LogArguments) -> Topology:
+def _log(names: Names, fact_log: FactLog) -> Topology:
     """The log, where marks reach it through an exchange of their own (of a process before there was one: through the
     retry exchange), and nothing else but the facts."""
     log = names.facts_log

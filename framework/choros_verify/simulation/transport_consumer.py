@@ -9,8 +9,7 @@ from dataclasses import dataclass
 
 from choros.errors import BrokerMisconfigured
 from choros.transport.fact_log import OFFSET
-from choros.transport.leased import CopyTo, LeasedDelivery
-from choros.transport.port import Published
+from choros.transport.leased import CopyTo, Lease, LeasedDelivery
 from choros.transport.topology import Names
 from choros.wire.envelope import Wire
 from choros_verify.simulation.broker import SimBroker
@@ -19,18 +18,15 @@ from choros_verify.simulation.broker_line import ChannelLine, LineEnds
 from choros_verify.simulation.broker_log import SimLogLine
 
 
-class _SimLease:
+class _SimLease(Lease):
     """What the deliveries of one channel are settled through."""
 
     def __init__(self, queue: str, names: Names, channel: SimChannel, copy_to: CopyTo) -> None:
-        self.queue = queue
-        self.names = names
-        self.alive = True
+        super().__init__(queue, names, copy_to)
         self.line: ChannelLine | None = None
         self.acknowledged: Callable[[int], None] = lambda tag: None
         """Told of every acknowledgement."""
         self._channel = channel
-        self._copy_to = copy_to
 
     def acknowledge(self, tag: int) -> None:
         if self.alive and self.line is not None:
@@ -44,12 +40,6 @@ class _SimLease:
     def give_back_unread(self, tag: int) -> None:
         if self.alive and self.line is not None:
             self._channel.give_back(self.line, tag, counted=False)
-
-    def leave_to_broker(self, _: int) -> bool:
-        return False
-
-    async def copy(self, exchange: str, key: str, wire: Wire) -> Published:
-        return await self._copy_to(exchange, key, wire)
 
     def stop(self) -> None:
         if self.line is not None:

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-
-from choros.transport.leased import LeasedDelivery
+from choros.transport.leased import CopyTo, Lease, LeasedDelivery
 from choros.transport.memory.queues import MemoryQueue, QueuedMessage
-from choros.transport.port import Published
 from choros.transport.refusals import NotDeclared
 from choros.transport.topology import Names
-from choros.wire.envelope import Wire
-
-Put = Callable[[Sequence[tuple[str, str, Wire]]], Awaitable[list[Published]]]
 
 
-class MemoryLook:
+class MemoryLook(Lease):
     """A walk through a queue that takes nothing out; it is the lease of what it shows."""
 
-    def __init__(self, names: Names, queue: str, found: MemoryQueue | None, put: Put) -> None:
-        self.queue, self.names = queue, names
-        self.alive = True
-        self._found, self._put = found, put
+    def __init__(self, names: Names, queue: str, found: MemoryQueue | None, copy_to: CopyTo) -> None:
+        super().__init__(queue, names, copy_to)
+        self._found = found
         self._left = len(found.ready) if found else 0
         self._held: dict[int, QueuedMessage] = {}
         self._tag = 0
@@ -49,13 +42,3 @@ class MemoryLook:
 
     def give_back(self, tag: int) -> None:
         """It goes back when the walk is over."""
-
-    give_back_unread = give_back
-
-    def leave_to_broker(self, _: int) -> bool:
-        """It is parked as anything else."""
-        return False
-
-    async def copy(self, exchange: str, key: str, wire: Wire) -> Published:
-        """Publish a copy, confirmed."""
-        return (await self._put([(exchange, key, wire)]))[0]

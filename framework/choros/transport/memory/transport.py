@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Any
 
 from choros.errors import BrokerMisconfigured
 from choros.telemetry.logs import get_logger
 from choros.transport.copies import RETURNS
 from choros.transport.fact_log import MARK
 from choros.transport.health import HealthRecord
-from choros.transport.leased import LeasedDelivery
+from choros.transport.leased import CopyTo, Lease, LeasedDelivery
 from choros.transport.memory.broker import MemoryBroker
 from choros.transport.memory.inspection import MemoryLook
 from choros.transport.memory.queues import Line, QueuedMessage
@@ -27,30 +26,18 @@ _TURN = 64
 """Messages published before the consumers get a turn."""
 
 
-class _MemoryLease:
+class _MemoryLease(Lease):
     """What a line's deliveries are settled through."""
 
-    alive = True
-
-    def __init__(self, transport: MemoryTransport, queue: str, line: Line) -> None:
-        self.queue = queue
-        self.names = transport.names
+    def __init__(self, queue: str, names: Names, copy_to: CopyTo, line: Line) -> None:
+        super().__init__(queue, names, copy_to)
         self.line = line
-        self._transport = transport
 
     def acknowledge(self, tag: int) -> None:
         self.line.settle(tag)
 
     def give_back(self, tag: int) -> None:
         self.line.give_back(tag)
-
-    give_back_unread = give_back
-
-    def leave_to_broker(self, _: int) -> bool:
-        return False
-
-    async def copy(self, exchange: str, key: str, wire: Wire) -> Published:
-        return await self._transport.post(exchange, key, wire)
 
 
 class MemoryConsumer:
@@ -167,7 +154,7 @@ class MemoryTransport:
 
     async def look(self, queue: str) -> MemoryLook:
         """Begin to look through a queue."""
-        look = MemoryLook(self.names, queue, self._broker.queue(queue), self.put)
+        look = MemoryLook(self.names, queue, self._broker.queue(queue), self.post)
         self._looks.append(look)
         return look
 
@@ -188,7 +175,7 @@ class MemoryTransport:
             line = line_to()
         except BrokerMisconfigured as refused:
             return MemoryConsumer(refused)
-        consumer = MemoryConsumer(_MemoryLease(self, queue, line))
+        consumer = MemoryConsumer(_MemoryLease(queue, self.names, self.post, line))
         self._consumers.append(consumer)
         return consumer
 
@@ -236,14 +223,4 @@ def counted(held: QueuedMessage) -> Wire:
 
 def unshared(wire: Wire) -> Wire:
     """A message that several queues can hold without one reader changing what another sees."""
-    headers: Mapping[str, Any] = MappingProxyType(dict(wire.headers))
-    return Wire(
-        wire.body,
-        headers,
-        wire.content_type,
-        wire.reply_to,
-        wire.correlation_id,
-        wire.type,
-        wire.app_id,
-        wire.timestamp,
-    )
+    return replace(wire, headers=MappingProxyType(dict(wire.headers)))

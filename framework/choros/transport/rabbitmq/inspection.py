@@ -16,7 +16,6 @@ from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity
 
 from choros.errors import BrokerUnreachable
 from choros.transport.leased import CopyTo, LeasedDelivery
-from choros.transport.port import Published
 from choros.transport.rabbitmq.declarations import RPC_SECONDS, SILENT_SECONDS
 from choros.transport.rabbitmq.failures import CONNECTION_FAILURES
 from choros.transport.rabbitmq.frames import received
@@ -24,7 +23,6 @@ from choros.transport.rabbitmq.lease import RabbitLease
 from choros.transport.rabbitmq.tasks import end
 from choros.transport.refusals import NotDeclared, denied
 from choros.transport.topology import Names
-from choros.wire.envelope import Wire
 
 FIRST_WINDOW, LARGEST_WINDOW = 4, 500
 WINDOW_BYTES = 8 * 1024 * 1024
@@ -38,20 +36,34 @@ _BACK_SECONDS, _BACK_LOOKS = 0.002, 100
 T = TypeVar("T")
 
 
+class LookLease(RabbitLease):
+    """What a walk has shown: what is acknowledged is settled, the rest goes back when the walk is over."""
+
+    windows: list[set[int]]
+    """Tags of what is unsettled of each; the last is open, and what is acknowledged makes room for more in it."""
+
+    def acknowledge(self, tag: int) -> None:
+        """Tell the broker to forget it."""
+        for window in self.windows:
+            window.discard(tag)
+        super().acknowledge(tag)
+
+    def give_back(self, tag: int) -> None:
+        """Not yet."""
+
+    give_back_unread = give_back
+
+
 class RabbitLook:
     """A walk through a queue that takes nothing out."""
 
-    def __init__(self, lease: RabbitLease) -> None:
+    def __init__(self, lease: LookLease) -> None:
         self._lease = lease
-        self.queue, self.names = lease.queue, lease.names
         self._inbox: deque[LeasedDelivery] = deque()
         self._arrived = asyncio.Event()
         self._left: int | None = None
         self._room, self._bytes, self._handed = FIRST_WINDOW, 0, 0
-        self._window: set[int] = set()
-        """Tags of what is unsettled of it: what is acknowledged makes room for more in it."""
-        self._windows: list[set[int]] = []
-        """Those before."""
+        self._windows = lease.windows = []
         self._consumer = ""
         self._writer = asyncio.create_task(lease.write())
         lease.channel.closing.add_done_callback(lambda _: self._over())
@@ -67,7 +79,7 @@ class RabbitLook:
             channel = await connection.channel(publisher_confirms=False, timeout=patience)
         except CONNECTION_FAILURES as failure:
             raise _away() from failure
-        return RabbitLook(RabbitLease(channel, queue, names, copy_to, patience))
+        return RabbitLook(LookLease(channel, queue, names, copy_to, patience))
 
     async def take(self) -> LeasedDelivery | None:
         """The next; None behind what was there at first."""
@@ -93,7 +105,7 @@ class RabbitLook:
         since as many frames are under way to its queue, it keeps none (seen with 3.10: they are maps to it)."""
         await self._lease.flush()
         back, frames = await self._count() or 0, 0
-        for window in (*self._windows, self._window):
+        for window in self._windows:
             held = sorted(window)
             for start in range(0, len(held), _BACK_AT_ONCE):
                 some = held[start : start + _BACK_AT_ONCE]
@@ -111,37 +123,11 @@ class RabbitLook:
                 return
             await asyncio.sleep(_BACK_SECONDS)
 
-    # What its deliveries are settled through.
-
-    @property
-    def alive(self) -> bool:
-        """Whether the channel is there."""
-        return self._lease.alive
-
-    def acknowledge(self, tag: int) -> None:
-        """Tell the broker to forget it."""
-        for window in (self._window, *self._windows):
-            window.discard(tag)
-        self._lease.acknowledge(tag)
-
-    def give_back(self, tag: int) -> None:
-        """It goes back when the walk is over."""
-
-    give_back_unread = give_back
-
-    def leave_to_broker(self, _: int) -> bool:
-        """It is parked as anything else."""
-        return False
-
-    async def copy(self, exchange: str, key: str, wire: Wire) -> Published:
-        """Publish a copy, confirmed."""
-        return await self._lease.copy(exchange, key, wire)
-
     async def _arrival(self) -> bool:
         """Whether there is one more, in the end."""
         quiet = 0
         while not self._inbox and quiet < _QUIET_LOOKS:
-            if not self._consumer or len(self._window) >= self._room:
+            if not self._consumer or len(self._windows[-1]) >= self._room:
                 await self._asked(self._open_window())
             self._arrived.clear()
             with suppress(TimeoutError):
@@ -173,18 +159,18 @@ class RabbitLook:
             await channel.basic_cancel(self._consumer, timeout=RPC_SECONDS)
             each = max(1, self._bytes // max(1, self._handed))
             self._room = max(1, min(LARGEST_WINDOW, 4 * self._room, WINDOW_BYTES // each))
-            self._windows.append(self._window)
-        self._window, self._bytes, self._handed = set(), 0, 0
+        self._windows.append(set())
+        self._bytes, self._handed = 0, 0
         await channel.basic_qos(prefetch_count=self._room, timeout=RPC_SECONDS)
         started = await channel.basic_consume(self._lease.queue, self._take, timeout=RPC_SECONDS)
         self._consumer = started.consumer_tag or ""
 
     async def _take(self, message: DeliveredMessage) -> None:
         tag = message.delivery_tag or 0
-        self._window.add(tag)
+        self._windows[-1].add(tag)
         self._handed += 1
         self._bytes += len(message.body)
-        self._inbox.append(LeasedDelivery(self, tag, received(message), message.exchange or ""))
+        self._inbox.append(LeasedDelivery(self._lease, tag, received(message), message.exchange or ""))
         self._arrived.set()
 
     async def _asked(self, asking: Awaitable[T]) -> T:

@@ -10,8 +10,7 @@ from typing import Any, cast
 from aiormq import Channel
 from aiormq.abc import AbstractChannel, ChannelFrame, DeliveredMessage
 
-from choros.transport.leased import CopyTo, LeasedDelivery
-from choros.transport.port import Published
+from choros.transport.leased import CopyTo, Lease, LeasedDelivery
 from choros.transport.rabbitmq.declarations import RPC_SECONDS, close_channel
 from choros.transport.rabbitmq.failures import CONNECTION_FAILURES
 from choros.transport.rabbitmq.frames import (
@@ -29,26 +28,22 @@ FAREWELL_SECONDS = 5.0
 """How long each step of a farewell may take; a broker that does not answer delivers again anyway."""
 
 
-class RabbitLease:
+class RabbitLease(Lease):
     """Deliveries and settlements of one channel."""
 
     def __init__(
         self, channel: AbstractChannel, queue: str, names: Names, copy_to: CopyTo, patience: float = RPC_SECONDS
     ) -> None:
+        super().__init__(queue, names, copy_to)
         self.channel = channel
-        self.queue = queue
         self.source = queue
         """What is consumed, if it is not the queue that the deliveries are settled for."""
         self.arguments: dict[str, Any] = {}
         """Of the consumer."""
         self.dead_letters = False
         """Whether the broker parks what is rejected."""
-        self.names = names
-        self.alive = True
-        """Until the channel is gone; settling does nothing from then on."""
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done when the broker has cancelled the consumer, or when we have stopped and all is settled."""
-        self._copy_to = copy_to
         self._patience = patience
         self._number = channel.number
         self._unsettled = 0
@@ -95,7 +90,7 @@ class RabbitLease:
         self._settle(ack_frame(self._number, tag))
 
     def give_back(self, tag: int) -> None:
-        """Put the delivery back into its queue, counted: what makes its consumer fail must not come for ever."""
+        """Put the delivery back into its queue, counted."""
         self._settle(requeue_frame(self._number, tag))
 
     def give_back_unread(self, tag: int) -> None:
@@ -111,10 +106,6 @@ class RabbitLease:
         if self.dead_letters:
             self._settle(reject_frame(self._number, tag))
         return self.dead_letters
-
-    async def copy(self, exchange: str, key: str, wire: Wire) -> Published:
-        """Publish a copy, confirmed."""
-        return await self._copy_to(exchange, key, wire)
 
     async def write(self) -> None:
         """Write settlements, as many at once as have come together; each delivery has its own frame."""
