@@ -50,15 +50,12 @@ class RunningRole(Protocol):
     @property
     def last_delivery(self) -> float | None:
         """When the last delivery came, in seconds since the epoch."""
-        ...
 
     async def run(self) -> None:
         """Run until stopped."""
-        ...
 
     def stop(self) -> Awaitable[None] | None:
         """Finish what is under way, then let `run` return."""
-        ...
 
 
 @asynccontextmanager

@@ -165,22 +165,18 @@ class Database(Protocol):
     async def open(self) -> None:
         """Connect and create the barrier's own tables; raises StoreUnreachable or StoreMisconfigured, the latter also
         where rows of an older schema are there: they are not upgraded behind the back of older replicas."""
-        ...
 
     async def schema_version(self) -> int:
         """Which schema the barrier's rows have, 0 where there are none yet. It need not be open."""
-        ...
 
     async def upgrade(self, carry: Carry) -> int:
         """Bring the rows of an older schema to this one, whole or not at all as far as `open` sees; says how many.
 
         It need not be open. No process of an older choros may use the database meanwhile, or afterwards."""
-        ...
 
     @property
     def transaction_type(self) -> type[Transaction]:
         """The transaction that handlers get."""
-        ...
 
     async def run(self, jobs: Sequence[Job[T]]) -> Sequence[JobResult[T]]:
         """Run each job in a transaction of its own as far as its effects go (an adapter may commit several at once).
@@ -189,19 +185,15 @@ class Database(Protocol):
         transaction that the database did not answer decides for its job, whatever that makes of it. A job may be run
         again after a conflict, so it must touch nothing but its transaction.
         """
-        ...
 
     async def unsent(self, limit: int) -> Sequence[Row]:
         """Rows whose reply has not been confirmed by the broker, oldest first."""
-        ...
 
     async def mark_sent(self, keys: Sequence[str]) -> None:
         """The replies of these rows are confirmed. May be applied late: a reply sent twice does no harm."""
-        ...
 
     async def prune(self, now: float) -> int:
         """Forget refusals and tombstones whose `prune_at` has passed; says how many."""
-        ...
 
     async def forget(self, memory: Memory, before: float) -> int:
         """Forget rows whose age counts from before that moment, the oldest first, `AT_ONCE` at most; says how many, 0
@@ -210,8 +202,6 @@ class Database(Protocol):
         No commit forgets a row without moving the horizon to when that began, and the horizon never moves back, nor
         beyond that moment. Rows whose reply is not confirmed stay, and those that cannot be read: when these began,
         nobody knows. Several processes may do this at once."""
-        ...
 
     async def close(self) -> None:
         """Let go of the database; everything committed stays."""
-        ...

@@ -215,53 +215,43 @@ class Store(Protocol):
 
     async def open(self) -> None:
         """Connect and prepare; raises StoreUnreachable or StoreMisconfigured, the latter also for another schema."""
-        ...
 
     @property
     def identity(self) -> str:
         """What tells this store from every other one, once it is open: lower-case letters and digits, made when it was
         first opened and kept with what it holds, so that a copy of it has the same."""
-        ...
 
     @property
     def lasting(self) -> bool:
         """Whether what it holds, and its identity, outlive the process."""
-        ...
 
     async def schema_version(self) -> int:
         """How what is stored is laid out, 0 where nothing is. It need not be open."""
-        ...
 
     async def upgrade(self) -> Upgraded:
         """Lay out anew what an older choros has stored: `open` refuses it, so that none is upgraded behind the back of
         older processes. None may use the database meanwhile, or afterwards. It need not be open."""
-        ...
 
     def now(self) -> float:
         """The store's clock, in seconds since the epoch (an adapter may keep the offset to the local clock)."""
-        ...
 
     async def load(self, saga_ids: Sequence[str], wanted: EntryNames = NOTHING) -> Mapping[str, Loaded]:
         """The records that exist among these, each with the entries wanted of it, all from the same moment; also what
         is left of those that were forgotten, marked `gone`."""
-        ...
 
     async def commit(self, batch: Sequence[Transition]) -> Sequence[Committed]:
         """Store each transition whole or not at all; one answer for each, in order. At most one per saga in a batch.
 
         When it returns OK, the transition survives what the store configuration promises."""
-        ...
 
     async def mark_sent(self, sent: Sequence[tuple[str, str]]) -> None:
         """Take messages, as pairs of saga and id, out of their outboxes. Never changes a record's version.
 
         Other processes may see it late, and a crash may undo it: a message sent twice does no harm."""
-        ...
 
     async def unsent(self, channel: Channel, before: float, limit: int) -> Sequence[Unsent]:
         """What is unsent on this channel, committed before that moment, oldest first, and of one saga in the order
         in which they were committed. Of every saga version: to send what is committed nobody has to know it."""
-        ...
 
     async def due(
         self,
@@ -278,41 +268,32 @@ class Store(Protocol):
         With `claim_until` nobody is handed them again before that moment, unless a commit or `put_off` sets their
         timer anew: of several workers each gets others. That never changes a record, only when its timer counts as due;
         without it this is a mere look."""
-        ...
 
     async def put_off(self, timers: Sequence[PutOff]) -> None:
         """Set timers that are still claimed so."""
-        ...
 
     async def next_due(self, known: KnownKinds) -> float | None:
         """When the next timer is due that this worker may be handed; None where none is set."""
-        ...
 
     async def find(self, *, saga: str = "", status: str = "", limit: int = 50, cursor: str = "") -> Page:
         """Records, last started first."""
-        ...
 
     async def ended(self, since: float, *, limit: int = 50, cursor: str = "") -> Page:
         """Records that have ended and were changed last at that moment or later, the oldest change first: one that
         changes meanwhile is still ahead."""
-        ...
 
     async def counts(self) -> Mapping[tuple[str, str], int]:
         """How many records there are by (saga, status)."""
-        ...
 
     async def live(self) -> Mapping[Kind, int]:
         """How many records that have not ended there are of each kind. Asked for again and again: it must not cost
         what all records cost."""
-        ...
 
     async def oldest(self) -> float | None:
         """When the first of the records began that have not ended; None where all have. It costs what `counts` does."""
-        ...
 
     async def history(self, saga_id: str) -> Sequence[HistoryRow]:
         """What happened to a record, oldest first."""
-        ...
 
     async def forget(self, before: float, *, keys_before: float = 0.0, skip: int = 0, limit: int = 64) -> Forgotten:
         """Delete records with their histories and entries that have ended, with the last change before that moment; the
@@ -320,16 +301,12 @@ class Store(Protocol):
 
         Left where they are: those with a message in the outbox, and those that were run again as a record that is
         there. Looks at `limit` records (and start keys) at most, past the `skip` oldest ones that were left before."""
-        ...
 
     async def forgotten(self) -> float:
         """The latest end of all records that were deleted, 0 for none: what ended up to then may be gone."""
-        ...
 
     async def room(self) -> Room | None:
         """What this store fills, where it can tell and there is a limit."""
-        ...
 
     async def close(self) -> None:
         """Let go of the database; everything committed stays."""
-        ...

@@ -21,12 +21,10 @@ class Look(Protocol):
         looks through very many keeps what is needed of each, and lets go of the delivery.
 
         Raises BrokerMisconfigured where there is no such queue, or this user may not read it, and BrokerUnreachable."""
-        ...
 
     async def close(self) -> None:
         """Give back what was not acknowledged, uncounted where the broker knows the difference; returns when the
         broker has heard of all that was."""
-        ...
 
 
 class LookingTransport(Transport, Protocol):
@@ -34,8 +32,6 @@ class LookingTransport(Transport, Protocol):
 
     async def look(self, queue: str) -> Look:
         """Begin to look through a queue. Raises BrokerUnreachable."""
-        ...
 
     async def post(self, exchange: str, key: str, wire: Wire) -> Published:
         """Publish a message as it is, anywhere. Never raises for I/O; NACKED where it cannot be written."""
-        ...

@@ -61,49 +61,39 @@ class Delivery(Protocol):
     @property
     def wire(self) -> Wire:
         """The message as it came, unread."""
-        ...
 
     @property
     def exchange(self) -> str:
         """The exchange it was published to; empty for the default exchange."""
-        ...
 
     @property
     def retries(self) -> int:
         """How often this message has been through `retry` for this queue, tried."""
-        ...
 
     @property
     def waits(self) -> int:
         """The same, untried: nobody who received it could handle it."""
-        ...
 
     @property
     def returns(self) -> int:
         """How often it was given back to its queue before, or its consumer was lost; at `topology.DELIVERY_LIMIT` the
         broker parks it by itself."""
-        ...
 
     @property
     def lost(self) -> bool:
         """Whether the connection that it came through is gone: settling it does nothing, it comes again."""
-        ...
 
     async def ack(self) -> None:
         """Done with: the broker forgets it."""
-        ...
 
     async def retry(self, after: float, *, tried: bool = True) -> None:
         """Deliver it to this queue again after about so many seconds (the broker's ladder of delays)."""
-        ...
 
     def pass_on(self, after: float) -> None:
         """Give it back to its queue in so many seconds, for another consumer of it."""
-        ...
 
     async def dead_letter(self, reason: str) -> None:
         """Park it for a person, with the reason; returns once the broker has confirmed the parked copy."""
-        ...
 
 
 class Consumer(Protocol):
@@ -115,16 +105,13 @@ class Consumer(Protocol):
         Returns an empty sequence once the consumer is closed. Raises BrokerMisconfigured if the queue can
         never be consumed.
         """
-        ...
 
     async def close(self) -> None:
         """Ask the broker for no more; what was received can still be settled."""
-        ...
 
     async def drop(self) -> None:
         """Let go of the queue at once: all that is not settled goes back to it together, before anything behind it
         is delivered to another consumer."""
-        ...
 
 
 class Transport(Protocol):
@@ -132,13 +119,11 @@ class Transport(Protocol):
 
     async def connect(self) -> None:
         """Connect for the first time; raises BrokerUnreachable or BrokerMisconfigured."""
-        ...
 
     async def declare(self, topology: Topology, *, strictly: bool = False) -> None:
         """Create what is missing and remember it for every reconnection; raises BrokerMisconfigured.
 
         Where this user may not create anything it is enough that all is there, unless `strictly`."""
-        ...
 
     async def send(self, messages: Sequence[Envelope]) -> Sequence[Published]:
         """Send commands and replies, all confirms in flight together; one answer for each, in order.
@@ -146,7 +131,6 @@ class Transport(Protocol):
         Never raises for I/O, nor for a message that cannot be written: that one is NACKED, and the others are sent.
         Never waits longer than the transport's publish timeout.
         """
-        ...
 
     async def publish(self, facts: Sequence[Envelope]) -> Sequence[Published]:
         """Publish facts to the fan-out exchange, each stream in order, apart from commands.
@@ -154,11 +138,9 @@ class Transport(Protocol):
         RETURNED means: no queue is bound. After a fact that is not taken, the rest of its stream is not sent
         (UNKNOWN).
         """
-        ...
 
     async def consume(self, queue: str, prefetch: int) -> Consumer:
         """Subscribe to a queue; at most `prefetch` unsettled deliveries are with this consumer."""
-        ...
 
     async def replay(self, queue: str, prefetch: int, since: float | None = None) -> Consumer:
         """Read the fact log from its first entry, or from a moment on (some earlier ones may come too), disturbing
@@ -168,27 +150,21 @@ class Transport(Protocol):
         `retry` puts a copy into the ladder, `dead_letter` parks one. After a lost connection it goes on with the
         first that was not settled. The consumer raises BrokerMisconfigured if there is no log.
         """
-        ...
 
     async def attendance(self, queue: str) -> Seen:
         """Who consumes a queue, and what waits there, without changing anything; never raises for I/O."""
-        ...
 
     async def mark(self, text: str) -> Published:
         """Put a mark into the fact log. It is delivered by `replay` with the text in its header `fact_log.MARK`,
         behind everything that was in the log before; RETURNED means: there is no log."""
-        ...
 
     @property
     def connected(self) -> bool:
         """Whether the broker is reachable right now."""
-        ...
 
     @property
     def health(self) -> Health:
         """Whether it is connected, blocked or away, since when and why; every change is logged by the transport."""
-        ...
 
     async def close(self) -> None:
         """Close every consumer and connection; unsettled deliveries go back to their queues."""
-        ...

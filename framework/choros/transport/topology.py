@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
-
-from choros.transport.fact_log import FactLog
+from typing import Literal, Protocol
 
 RETRY_LADDER = (1, 5, 30, 120, 600)
 """Seconds that a failed fact waits before its next delivery; one queue for each."""
@@ -46,6 +44,14 @@ class Binding:
     destination: str
     key: str = ""
     to_exchange: bool = False
+
+
+class LogArguments(Protocol):
+    """A fact log, as far as its queue is concerned."""
+
+    @property
+    def arguments(self) -> Mapping[str, str | int]:
+        """Those of its queue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +202,7 @@ def topology(
     services: Iterable[str] = (),
     applications: Iterable[str] = (),
     subscribers: Iterable[str | Subscription] = (),
-    fact_log: FactLog | None = None,
+    fact_log: LogArguments | None = None,
 ) -> Topology:
     """Everything that these services, orchestrator applications and subscribers need on the broker."""
     names = Names(namespace)
@@ -305,7 +311,7 @@ def _subscribed(names: Names, queue: str, wanted: Subscription) -> Topology:
     return replace(usual, queues=(*usual.queues[:-1], Queue(queue, arguments)))
 
 
-def _log(names: Names, fact_log: FactLog) -> Topology:
+def _log(names: Names, fact_log: LogArguments) -> Topology:
     """The log, where marks reach it through an exchange of their own (of a process before there was one: through the
     retry exchange), and nothing else but the facts."""
     log = names.facts_log

@@ -34,7 +34,6 @@ class Walked(Protocol[E]):
 
     def after(self, world: WorldState, left: Left) -> Iterator[tuple[E, WorldState, Left]]:
         """Every state that may be next, and what leads there."""
-        ...
 
 
 @dataclass

@@ -42,19 +42,15 @@ class BrokerClient(Protocol):
 
     def lose(self, *, publishing: bool, consuming: bool, keep: bool) -> None:
         """Its connections are lost; without `keep` the broker may forget what it has not confirmed yet."""
-        ...
 
     def die(self) -> None:
         """Its process is gone: nothing of it may act any more."""
-        ...
 
     def block(self) -> None:
         """The broker reads nothing that it publishes."""
-        ...
 
     def unblock(self) -> None:
         """The broker reads again."""
-        ...
 
 
 class SimBroker(MemoryBroker):

@@ -24,16 +24,12 @@ class ChannelLine(Protocol):
 
     def acknowledged(self, tag: int) -> None:
         """The consumer is done with a delivery."""
-        ...
 
     def given_back(self, tag: int, *, counted: bool) -> None:
         """The consumer puts a delivery back."""
-        ...
 
     def stop(self) -> None:
         """Hand out no more."""
-        ...
 
     def lose(self) -> None:
         """Its channel is gone."""
-        ...

@@ -55,11 +55,9 @@ class Departing(Protocol):
 
     def unsettled(self) -> Collection[QueuedMessage]:
         """What is out on it."""
-        ...
 
     def queue_deleted(self) -> None:
         """What was out is gone, and the consumer is told."""
-        ...
 
 
 @dataclass(slots=True)

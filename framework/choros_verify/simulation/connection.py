@@ -15,11 +15,9 @@ class SimResident(Protocol):
 
     def housed(self) -> None:
         """There is a connection now."""
-        ...
 
     def evicted(self, keep: bool) -> None:
         """It is lost; without `keep` the broker may forget what it has not confirmed."""
-        ...
 
 
 class SimConnection:

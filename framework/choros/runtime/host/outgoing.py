@@ -44,11 +44,9 @@ class Outbox(Protocol):
 
     async def unsent(self, limit: int) -> Sequence[Outgoing]:
         """What has been there for a while, the oldest first, and of one group in order."""
-        ...
 
     async def mark_sent(self, left: Sequence[tuple[str, str]]) -> None:
         """These have left, by group and id. It may be told late: a message sent twice does no harm."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

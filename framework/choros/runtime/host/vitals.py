@@ -40,7 +40,6 @@ class Receiver(Protocol):
     @property
     def last_delivery(self) -> float | None:
         """When the last one came, in seconds since the epoch."""
-        ...
 
 
 class Broker(Protocol):
@@ -49,7 +48,6 @@ class Broker(Protocol):
     @property
     def health(self) -> Health:
         """How it is."""
-        ...
 
 
 class Starting:

@@ -34,11 +34,9 @@ class Slow(Protocol):
 
     def take_back(self) -> bool:
         """Take back what it has written, and keep it from going on; False where there is no transaction any more."""
-        ...
 
     def write_again(self, error: Exception | None) -> None:
         """Write it again, unless there is no transaction for this reason, and let it go on."""
-        ...
 
 
 def _future() -> asyncio.Future[Any]:
@@ -72,19 +70,15 @@ class Connection(Protocol):
 
     async def begin(self) -> None:
         """Open a transaction; raises what stands in the way."""
-        ...
 
     async def serve(self, turn: FileTurn) -> Sequence[JobResult[Any]]:
         """Do its jobs; raises RolledBack, and whatever is no Exception after it has taken back what it wrote."""
-        ...
 
     async def commit(self) -> None:
         """Commit; raises after all was rolled back."""
-        ...
 
     async def roll_back(self) -> None:
         """Nothing of it stays."""
-        ...
 
 
 class Turns:

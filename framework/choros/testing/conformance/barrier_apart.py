@@ -14,7 +14,6 @@ class AnotherDatabase(Protocol):
 
     def __call__(self, namespace: str = "choros") -> Awaitable[Database]:
         """The database, open."""
-        ...
 
 
 def a_row(key: str = "k1", state: RowState = "ok", reply: str = "", prune_at: float | None = None) -> Row:

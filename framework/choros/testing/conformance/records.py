@@ -18,7 +18,6 @@ class AnotherStore(Protocol):
 
     def __call__(self, namespace: str = "green") -> Awaitable[Store]:
         """For the application of this namespace."""
-        ...
 
 
 def a_record(saga_id: str = "s1", **changes: Any) -> Record:

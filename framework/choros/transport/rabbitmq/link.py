@@ -35,7 +35,6 @@ class Resident(Protocol):
 
     async def serve(self, connection: AbstractConnection) -> None:
         """Work on this connection until cancelled, or until there is nothing left to do."""
-        ...
 
 
 class Link:

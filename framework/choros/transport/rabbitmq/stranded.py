@@ -29,7 +29,6 @@ class Publishing(Protocol):
     @property
     def silent(self) -> bool:
         """Whether a destination leaves something unanswered."""
-        ...
 
 
 class StrandedWatch:

@@ -83,27 +83,21 @@ class Owner(Protocol):
 
     def settle(self, ticket: AmqpTicket, published: Published) -> None:
         """This is the answer."""
-        ...
 
     def refuse(self, ticket: AmqpTicket) -> None:
         """It is not sent, or no longer waited for: its destination does not answer."""
-        ...
 
     def doubted(self, way: Way, doubted: bool) -> None:
         """The destination has stopped to confirm, or does it again."""
-        ...
 
     def denied(self, failure: BaseException) -> None:
         """This user may not write to the destination."""
-        ...
 
     def part(self, channel: Channel) -> None:
         """Close a channel that is no longer used; nobody waits for it."""
-        ...
 
     async def repair(self, connection: AbstractConnection) -> None:
         """Create again what may be gone."""
-        ...
 
 
 class Way:
