@@ -16,8 +16,7 @@ def check(service: Service, handlers: Iterable[Handler], database: Database) -> 
     missing = service.missing()
     if missing:
         raise DeclarationError(
-            f"service {service.name!r} has no handler for {', '.join(missing)}.",
-            "import the module that registers it.",
+            f"service {service.name!r} has no handler for {', '.join(missing)}.", "import the module that registers it."
         )
     check_reactions(service)
     for handler in handlers:

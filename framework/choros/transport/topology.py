@@ -267,11 +267,7 @@ def _detour(names: Names, facts: str) -> Topology:
     """A queue that nothing stays in. What the broker itself takes out of it and publishes to the facts exchange waits
     for no queue there, as a publisher's channel does for one that does not answer."""
     detour = names.detour_of(facts)
-    arguments: dict[str, str | int] = {
-        "x-queue-type": "quorum",
-        "x-message-ttl": 0,
-        "x-dead-letter-exchange": facts,
-    }
+    arguments: dict[str, str | int] = {"x-queue-type": "quorum", "x-message-ttl": 0, "x-dead-letter-exchange": facts}
     return Topology(
         names.namespace, (Exchange(detour, "fanout"),), (Queue(detour, arguments),), (Binding(detour, detour),)
     )

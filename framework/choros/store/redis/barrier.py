@@ -10,19 +10,7 @@ from typing import TypeVar
 from redis.asyncio import Connection
 
 from choros.errors import StoreMisconfigured, StoreUnreachable
-from choros.store.barrier import (
-    AT_ONCE,
-    Carry,
-    Database,
-    Job,
-    JobResult,
-    Memory,
-    NotDone,
-    Ok,
-    Raised,
-    Row,
-    Transaction,
-)
+from choros.store.barrier import AT_ONCE, Carry, Database, Job, JobResult, Memory, NotDone, Ok, Raised, Row, Transaction
 from choros.store.redis.barrier_schema import RedisSchema
 from choros.store.redis.server import Script, Server
 from choros.store.redis.transaction import Conflict, RedisTransaction, readable

@@ -6,15 +6,9 @@ from redis import exceptions as redis_errors
 
 from choros.errors import ChorosError, StoreMisconfigured, StoreUnreachable
 
-_BAD_LOGIN = (
-    "does not accept this user and password",
-    "check them in the address, and the user's permissions.",
-)
+_BAD_LOGIN = ("does not accept this user and password", "check them in the address, and the user's permissions.")
 _FULL = ("is out of memory and refused the write whole", "raise maxmemory; choros goes on by itself.")
-_NOT_PRIMARY = (
-    "is a replica and takes no writes",
-    "the address of the primary; after a failover, just wait.",
-)
+_NOT_PRIMARY = ("is a replica and takes no writes", "the address of the primary; after a failover, just wait.")
 _MEANINGS: tuple[tuple[type[Exception], type[ChorosError], tuple[str, str]], ...] = (
     (redis_errors.AuthenticationError, StoreMisconfigured, _BAD_LOGIN),
     (redis_errors.AuthorizationError, StoreMisconfigured, _BAD_LOGIN),

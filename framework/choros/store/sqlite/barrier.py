@@ -13,19 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from choros.errors import ChorosError, StoreUnreachable, UsageError
-from choros.store.barrier import (
-    AT_ONCE,
-    Carry,
-    Database,
-    Job,
-    JobResult,
-    Memory,
-    NotDone,
-    Ok,
-    Raised,
-    Row,
-    Transaction,
-)
+from choros.store.barrier import AT_ONCE, Carry, Database, Job, JobResult, Memory, NotDone, Ok, Raised, Row, Transaction
 from choros.store.sqlite import barrier_schema as schema
 from choros.store.sqlite import transaction as rows
 from choros.store.sqlite.file import LOCK_SECONDS, connect, in_transaction, named, patiently, roll_back

@@ -30,8 +30,7 @@ def connect(path: Path, *, reading: bool = False) -> sqlite3.Connection:
     try:
         if patiently(lambda: connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]) != "wal":
             raise StoreMisconfigured(
-                f"SQLite cannot use write-ahead logging on {path}.",
-                "a file on a local disk, or memory:// for none.",
+                f"SQLite cannot use write-ahead logging on {path}.", "a file on a local disk, or memory:// for none."
             )
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA fullfsync = ON")  # macOS: an fsync that reaches the disk
@@ -91,41 +90,17 @@ def _code(error: sqlite3.Error) -> int:
     return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
 
 
-_LOCKED = (
-    StoreUnreachable,
-    "is locked by another process",
-    "end that process; several choros processes may share it.",
-)
-_DAMAGED = (
-    StoreMisconfigured,
-    "is not a sound SQLite database",
-    "another file, or restore this one from a backup.",
-)
+_LOCKED = (StoreUnreachable, "is locked by another process", "end that process; several choros processes may share it.")
+_DAMAGED = (StoreMisconfigured, "is not a sound SQLite database", "another file, or restore this one from a backup.")
 _NAMES: dict[int, tuple[type[ChorosError], str, str]] = {
-    sqlite3.SQLITE_FULL: (
-        StoreUnreachable,
-        "cannot grow: the disk is full",
-        "free space; nothing was half written.",
-    ),
-    sqlite3.SQLITE_CANTOPEN: (
-        StoreUnreachable,
-        "cannot be opened",
-        "create its folder and allow this user to write.",
-    ),
-    sqlite3.SQLITE_IOERR: (
-        StoreUnreachable,
-        "cannot be read or written",
-        "check the disk and the system's log.",
-    ),
+    sqlite3.SQLITE_FULL: (StoreUnreachable, "cannot grow: the disk is full", "free space; nothing was half written."),
+    sqlite3.SQLITE_CANTOPEN: (StoreUnreachable, "cannot be opened", "create its folder and allow this user to write."),
+    sqlite3.SQLITE_IOERR: (StoreUnreachable, "cannot be read or written", "check the disk and the system's log."),
     sqlite3.SQLITE_BUSY: _LOCKED,
     sqlite3.SQLITE_LOCKED: _LOCKED,
     sqlite3.SQLITE_NOTADB: _DAMAGED,
     sqlite3.SQLITE_CORRUPT: _DAMAGED,
-    sqlite3.SQLITE_READONLY: (
-        StoreMisconfigured,
-        "is read-only",
-        "allow this user to write the file and its folder.",
-    ),
+    sqlite3.SQLITE_READONLY: (StoreMisconfigured, "is read-only", "allow this user to write the file and its folder."),
 }
 
 

@@ -13,12 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from aiormq.abc import AbstractChannel, AbstractConnection
-from aiormq.exceptions import (
-    AMQPChannelError,
-    ChannelAccessRefused,
-    ChannelInvalidStateError,
-    ConnectionInternalError,
-)
+from aiormq.exceptions import AMQPChannelError, ChannelAccessRefused, ChannelInvalidStateError, ConnectionInternalError
 
 from choros.errors import BrokerMisconfigured
 from choros.telemetry.logs import get_logger

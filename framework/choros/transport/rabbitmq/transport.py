@@ -131,13 +131,7 @@ class RabbitMQTransport:
     async def consume(self, queue: str, prefetch: int) -> RabbitConsumer:
         """Subscribe to a queue; returns when that is done, or when it takes too long to wait for."""
         consumer = RabbitConsumer(
-            queue,
-            prefetch,
-            self.names,
-            self._declarer,
-            self._copy,
-            watch_every=self._heartbeat,
-            changed=self._reassess,
+            queue, prefetch, self.names, self._declarer, self._copy, watch_every=self._heartbeat, changed=self._reassess
         )
         await self._settle_in(consumer)
         return consumer
