@@ -31,12 +31,9 @@ async def on_redis(url: str) -> Sequence[str]:
     """Those on a Redis server. It looks at every key's name, a thousand at a time; the server is asked nothing else."""
     from choros.store.redis.server import Server
 
-    server, found, cursor = Server(url, 1, 5.0), set[str](), "0"
+    server = Server(url, 1, 5.0)
     try:
-        while True:
-            cursor, keys = await server.ask("SCAN", cursor, "MATCH", "{*}:counts", "COUNT", 1000)
-            found.update(key.removeprefix("{").removesuffix("}:counts") for key in keys)
-            if str(cursor) == "0":
-                return sorted(found)
+        found = {name async for names in server.names("{", "}:counts") for name in names}
     finally:
         await server.close()
+    return sorted(name.removeprefix("{").removesuffix("}:counts") for name in found)

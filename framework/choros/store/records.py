@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 from choros.store.sagas import HistoryRow, Record
@@ -30,24 +30,13 @@ def _are_texts(value: object) -> bool:
     return isinstance(value, (list, tuple)) and all(isinstance(one, str) for one in value)
 
 
-_FIELDS: dict[str, Callable[[object], bool]] = {
-    "saga": _is_text,
-    "saga_version": _is_count,
-    "key": _is_text,
-    "digest": _is_text,
-    "application": _is_text,
-    "version": _is_count,
-    "transition": _is_text,
-    "status": _is_text,
-    "state": _is_text,
-    "started_at": _is_number,
-    "updated_at": _is_number,
-    "wake_at": _is_time,
-    "received": _are_texts,
-    "undecided": _are_texts,
-    "fingerprint": _is_text,
-    "late": _is_count,
+_FITS: dict[str, Callable[[object], bool]] = {
+    "str": _is_text, "int": _is_count, "float": _is_number, "float | None": _is_time, "tuple[str, ...]": _are_texts,
+}  # fmt: skip
+_FIELDS = {
+    one.name: _FITS[str(one.type)] for one in fields(Record) if one.name not in ("saga_id", "gone", "unreadable")
 }
+"""What a database holds of a record, by field."""
 
 
 def record_of(saga_id: str, found: Mapping[str, Any]) -> Record:
@@ -59,9 +48,9 @@ def record_of(saga_id: str, found: Mapping[str, Any]) -> Record:
     return Record(saga_id=saga_id, **{**found, **lists})
 
 
-def unreadable(saga_id: str, fields: Iterable[str]) -> Record:
+def unreadable(saga_id: str, names: Iterable[str]) -> Record:
     """In the place of a record that is there, and of which nothing is to be believed."""
-    return replace(_BLANK, saga_id=saga_id, status="unreadable", unreadable=", ".join(fields))
+    return replace(_BLANK, saga_id=saga_id, status="unreadable", unreadable=", ".join(names))
 
 
 def left_of(saga_id: str, saga: str, digest: str, status: str, ended_at: float) -> Record:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator, Sequence
 
 from choros.sources import fresh_id, now
@@ -11,7 +10,6 @@ from choros.store.redis.server import RedisCommand, Script, Server
 from choros.store.redis.transaction import aging, readable, to_stored
 from choros.store.schema import other_schema
 
-_SCAN_COUNT = 1000
 # What is copied owes nobody a reply: of an old row only the key that it keeps may be unsent.
 _CARRY = Script("""
 local old = ARGV[2]
@@ -45,7 +43,10 @@ class RedisSchema:
         noted = await self._server.ask("GET", self._noted)
         if noted is not None:
             return int(noted)
-        return 1 if [key async for keys in self._pages(only_one=True) for key in keys] else 0
+        async for keys in self._pages():
+            if keys:
+                return 1
+        return 0
 
     async def prepare(self) -> None:
         """Note the schema where there are no rows yet; raises StoreMisconfigured where they have another one."""
@@ -97,11 +98,8 @@ class RedisSchema:
         stored = await self._server.ask("MGET", *(f"{self._prefix}row:{key}" for key in keys))
         return [readable(key, one) for key, one in zip(keys, stored, strict=True)]
 
-    async def _pages(self, *, only_one: bool = False) -> AsyncIterator[list[str]]:
-        """Keys of rows. A scan of all that Redis holds: there is no list of them, and it is done once."""
+    async def _pages(self) -> AsyncIterator[list[str]]:
+        """Keys of rows."""
         start = f"{self._prefix}row:"
-        pattern, cursor, more = re.sub(r"([*?\[\]\\])", r"\\\1", start) + "*", "0", True
-        while more:
-            cursor, keys = await self._server.ask("SCAN", cursor, "MATCH", pattern, "COUNT", _SCAN_COUNT)
-            yield [key.removeprefix(start) for key in keys]
-            more = cursor != "0" and not (only_one and keys)
+        async for names in self._server.names(start):
+            yield [name.removeprefix(start) for name in names]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 
 from choros.sources import fresh_identity
@@ -10,7 +9,6 @@ from choros.store.redis.server import Script, Server
 from choros.store.sagas import ENDED, LIVE
 from choros.store.schema import SCHEMA_VERSION, Upgraded, other_schema
 
-_SCAN_COUNT = 1000
 # The first layout had an outbox for each saga version; records need no change, for what they lack is empty.
 _MERGE = Script("""
 redis.call('ZUNIONSTORE', KEYS[1], 2, KEYS[1], KEYS[2], 'AGGREGATE', 'MAX')
@@ -100,10 +98,4 @@ async def _count_live(server: Server, prefix: str) -> None:
 
 
 async def _keys(server: Server, start: str) -> list[str]:
-    """Those that start so: by a scan of all that Redis holds, for there is no list of them."""
-    pattern, cursor, found = re.sub(r"([*?\[\]\\])", r"\\\1", start) + "*", "0", set[str]()
-    while True:
-        cursor, keys = await server.ask("SCAN", cursor, "MATCH", pattern, "COUNT", _SCAN_COUNT)
-        found.update(keys)
-        if cursor == "0":
-            return sorted(found)
+    return sorted({key async for keys in server.names(start) for key in keys})

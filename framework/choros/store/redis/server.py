@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from itertools import islice
@@ -28,6 +29,7 @@ with suppress(ImportError):  # it is not required
     from hiredis import pack_command as _pack
 
 RedisCommand = Sequence[str | int | float | bytes]
+_SCAN_COUNT = 1000
 _TRIPS = 2
 """Round trips under way at once: while one is on the wire, the next is written."""
 _ADDRESS_HINT = "redis://:password@host:6379/0; / in a password is %2F, @ is %40."
@@ -161,6 +163,14 @@ class Server:
                 answers[i] = answer
         return answers
 
+    async def names(self, start: str, end: str = "") -> AsyncIterator[list[str]]:
+        """Names of keys that start and end so, some at a time and some of them twice: by a scan of all that Redis
+        holds, for there is no list of them."""
+        pattern, cursor = f"{_literal(start)}*{_literal(end)}", None
+        while cursor != "0":
+            cursor, keys = await self.ask("SCAN", cursor or "0", "MATCH", pattern, "COUNT", _SCAN_COUNT)
+            yield keys
+
     def checked(self, answer: Any) -> Any:
         """The answer, unless it is an error: then it is raised as one of ours."""
         if isinstance(answer, redis_errors.RedisError):
@@ -238,6 +248,10 @@ def _packed(connection: Connection, commands: Sequence[RedisCommand]) -> list[by
     if _pack is None:
         return list(connection.pack_commands(commands))
     return [b"".join(map(_pack, map(tuple, commands)))]
+
+
+def _literal(text: str) -> str:
+    return re.sub(r"([*?\[\]\\])", r"\\\1", text)
 
 
 async def _answer(connection: Connection) -> Any:

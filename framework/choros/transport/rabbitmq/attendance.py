@@ -8,7 +8,7 @@ from aiormq.abc import AbstractChannel, AbstractConnection
 from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity
 
 from choros.transport.port import Seen
-from choros.transport.rabbitmq.declarations import SILENT_SECONDS
+from choros.transport.rabbitmq.declarations import seen_on
 from choros.transport.rabbitmq.failures import CONNECTION_FAILURES
 
 PATIENCE = 5.0
@@ -28,7 +28,7 @@ class Attendance:
             return Seen("untold")
         async with self._one_at_a_time:
             try:
-                return await self._asked(connection, queue)
+                return await seen_on(await self._open(connection), queue, PATIENCE)
             except ChannelNotFoundEntity as failure:  # of a quorum queue without a leader it says so, too
                 return Seen("missing" if "no queue" in str(failure) else "silent")
             except ChannelAccessRefused:
@@ -37,16 +37,6 @@ class Attendance:
                 return Seen("silent")
             except CONNECTION_FAILURES:
                 return Seen("untold")
-
-    async def _asked(self, connection: AbstractConnection, queue: str) -> Seen:
-        channel = await self._open(connection)
-        loop = asyncio.get_running_loop()
-        asked = loop.time()
-        declared = await channel.queue_declare(queue, passive=True, timeout=PATIENCE)
-        consumers, waiting = declared.consumer_count or 0, declared.message_count or 0
-        if not consumers and not waiting and loop.time() - asked >= SILENT_SECONDS:
-            return Seen("silent")
-        return Seen("there", consumers, waiting)
 
     async def _open(self, connection: AbstractConnection) -> AbstractChannel:
         if self._channel is None or self._channel.is_closed or self._channel.connection is not connection:

@@ -19,6 +19,7 @@ from aiormq.exceptions import (
 
 from choros.errors import BrokerMisconfigured
 from choros.telemetry.logs import get_logger
+from choros.transport.port import Seen
 from choros.transport.rabbitmq.failures import CONNECTION_FAILURES
 from choros.transport.refusals import NotDeclared, denied
 from choros.transport.topology import Binding, Exchange, Names, Queue, Topology
@@ -55,6 +56,16 @@ async def close_channel(channel: AbstractChannel, patience: float) -> None:
     with suppress(*CONNECTION_FAILURES):
         async with asyncio.timeout(patience):  # the client's own bound is the heartbeat, and none without one
             await channel.close()
+
+
+async def seen_on(channel: AbstractChannel, queue: str, patience: float) -> Seen:
+    """How a queue is: silent where there seems to be nothing only because it did not answer. Raises AMQPChannelError
+    where it is not there, or this user may not ask."""
+    asked = asyncio.get_running_loop().time()
+    declared = await channel.queue_declare(queue, passive=True, timeout=patience)
+    consumers, waiting = declared.consumer_count or 0, declared.message_count or 0
+    at_once = asyncio.get_running_loop().time() - asked < SILENT_SECONDS
+    return Seen("there", consumers, waiting) if consumers or waiting or at_once else Seen("silent")
 
 
 class Declarer:
@@ -118,13 +129,11 @@ class Declarer:
         if channel is None or channel.is_closed or channel.connection is not connection:
             channel = await connection.channel(publisher_confirms=False, timeout=self.patience)
             self._counting[queue] = channel  # kept: the client leaks a little with every channel
-        asked = asyncio.get_running_loop().time()
         try:
-            declared = await channel.queue_declare(queue, passive=True, timeout=self.patience)
+            seen = await seen_on(channel, queue, self.patience)
         except ChannelAccessRefused:
             return None
-        at_once = asyncio.get_running_loop().time() - asked < SILENT_SECONDS
-        return declared.consumer_count if declared.consumer_count or at_once else None
+        return seen.consumers if seen.state == "there" else None
 
     async def _declare(self, connection: AbstractConnection, topology: Topology, strictly: bool = False) -> None:
         if strictly or not self._only_looks:

@@ -16,7 +16,7 @@ from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity
 
 from choros.errors import BrokerUnreachable
 from choros.transport.leased import CopyTo, LeasedDelivery
-from choros.transport.rabbitmq.declarations import RPC_SECONDS, SILENT_SECONDS
+from choros.transport.rabbitmq.declarations import RPC_SECONDS, seen_on
 from choros.transport.rabbitmq.failures import CONNECTION_FAILURES
 from choros.transport.rabbitmq.frames import received
 from choros.transport.rabbitmq.lease import RabbitLease
@@ -147,11 +147,8 @@ class RabbitLook:
 
     async def _count(self) -> int | None:
         """How many are waiting; None where nothing may only mean that the queue did not answer."""
-        began = asyncio.get_running_loop().time()
-        queue = self._lease.queue
-        declared = await self._lease.channel.queue_declare(queue, passive=True, timeout=RPC_SECONDS)
-        at_once = asyncio.get_running_loop().time() - began < SILENT_SECONDS
-        return declared.message_count or (0 if at_once else None)
+        seen = await seen_on(self._lease.channel, self._lease.queue, RPC_SECONDS)
+        return seen.waiting if seen.state == "there" else None
 
     async def _open_window(self) -> None:
         channel = self._lease.channel
