@@ -18,7 +18,7 @@ from choros.runtime.host.pacing import MOST_SECONDS
 from choros.runtime.host.relay import Publisher, Relay
 from choros.store.memory.sagas import MemoryStore
 from choros.store.sagas import Channel, Committed, Record, Transition, Unsent
-from choros.testing.conformance.store import a_record
+from choros.testing.conformance.records import a_record
 from choros.transport.port import Published
 from choros.wire.envelope import Envelope, MessageKind
 from tests.properties.machines import AsyncMachine

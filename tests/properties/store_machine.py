@@ -25,7 +25,7 @@ from choros.store.sagas import (
     Unsent,
     handed_out,
 )
-from choros.testing.conformance.store import LATER, a_record
+from choros.testing.conformance.records import LATER, a_record
 from tests.properties.machines import AsyncMachine, cut_off
 
 Opening = Callable[[], Awaitable[Store]]

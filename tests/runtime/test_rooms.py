@@ -8,8 +8,8 @@ from pathlib import Path
 from choros.errors import StoreUnreachable
 from choros.runtime.host.rooms import Rooms
 from choros.runtime.host.vitals import Report, Vitals
-from choros.store.room import room_on_disk
 from choros.store.sagas import Room
+from choros.store.sqlite.file import room_on_disk
 from tests.captured import capture_logs
 
 

@@ -13,7 +13,8 @@ from choros.errors import StoreUnreachable
 from choros.store.barrier import Database, NotDone, Ok, Transaction, value_of
 from choros.store.sagas import Committed, Store
 from choros.testing.conformance.barrier import BarrierConformance
-from choros.testing.conformance.store import AnotherStore, StoreConformance, creation
+from choros.testing.conformance.records import AnotherStore, creation
+from choros.testing.conformance.store import StoreConformance
 from choros_verify.simulation.faults import Fault, Faults
 from choros_verify.simulation.loop import SimLoop
 from choros_verify.simulation.processes import Process, ProcessClock, context_of

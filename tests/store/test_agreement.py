@@ -12,7 +12,7 @@ from choros.store.memory.sagas import MemoryStore
 from choros.store.redis.sagas import RedisStore
 from choros.store.sagas import Kind, Record, Store, Transition, Unsent
 from choros.store.sqlite.sagas import SqliteStore
-from choros.testing.conformance.store import KNOWN, LATER, a_record
+from choros.testing.conformance.records import KNOWN, LATER, a_record
 from tests.store.conftest import Opening
 
 IDS = [f"s{number}" for number in range(6)]

@@ -10,7 +10,7 @@ import pytest
 from choros.store.memory.sagas import MemoryStore
 from choros.store.sagas import Store
 from choros.store.sqlite.sagas import SqliteStore
-from choros.testing.conformance.store import after, creation, fact, stored
+from choros.testing.conformance.records import after, creation, fact, stored
 from tests.store.conftest import Opening
 
 NOW = 1_790_000_000.0

@@ -14,7 +14,7 @@ from choros.roles.addresses import Addresses, database_at, opened_database, open
 from choros.store.sqlite.barrier import SqliteDatabase
 from choros.store.sqlite.sagas import SqliteStore
 from choros.testing.conformance.barrier import a_row, writing
-from choros.testing.conformance.store import creation
+from choros.testing.conformance.records import creation
 
 Written = Callable[[Path], Awaitable[None]]
 

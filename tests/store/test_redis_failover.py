@@ -16,7 +16,7 @@ from choros.store.barrier import NotDone, Ok, Row, Transaction
 from choros.store.redis.barrier import RedisDatabase
 from choros.store.redis.errors import leads_elsewhere, named
 from choros.store.redis.sagas import RedisStore
-from choros.testing.conformance.store import creation, stored
+from choros.testing.conformance.records import creation, stored
 from tests.private_servers import PrivateRedis
 from tests.store.conftest import Opening
 from tests.store.proxy import LossyProxy

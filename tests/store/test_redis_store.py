@@ -17,7 +17,7 @@ from choros.runtime.orchestrator.retention import BATCH, Retention, Sweep
 from choros.store.redis.barrier import RedisDatabase
 from choros.store.redis.sagas import RedisStore
 from choros.store.sagas import Committed, Kind, PutOff
-from choros.testing.conformance.store import after, command, creation, stored, waiting
+from choros.testing.conformance.records import after, command, creation, stored, waiting
 from tests.captured import capture_logs
 from tests.patience import LATE
 from tests.private_servers import PrivateRedis

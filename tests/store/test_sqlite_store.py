@@ -19,13 +19,13 @@ import pytest
 from choros.errors import StoreMisconfigured, StoreUnreachable
 from choros.store.sagas import Committed, Unsent
 from choros.store.sqlite.sagas import SqliteStore
-from choros.testing.conformance.store import after, command, creation, stored
+from choros.testing.conformance.records import after, command, creation, stored
 from tests.store.conftest import Opening, eventually
 
 COMMITTER = """
 import asyncio, sys
 from choros.store.sqlite.sagas import SqliteStore
-from choros.testing.conformance.store import after, command, creation
+from choros.testing.conformance.records import after, command, creation
 
 async def chain(store, saga_id):
     last = creation(saga_id)

@@ -13,7 +13,8 @@ from choros.store.memory.sagas import MemoryStore
 from choros.store.redis.sagas import RedisStore
 from choros.store.sagas import Store
 from choros.store.sqlite.sagas import SqliteStore
-from choros.testing.conformance.store import AnotherStore, StoreConformance
+from choros.testing.conformance.records import AnotherStore
+from choros.testing.conformance.store import StoreConformance
 from choros.testing.conformance.store_entries import BytesConformance
 from tests.private_servers import PrivateRedis
 from tests.store.conftest import Opening

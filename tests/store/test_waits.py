@@ -22,7 +22,7 @@ from choros.store.sqlite import barrier as barrier_sqlite
 from choros.store.sqlite import file as sqlite_file
 from choros.store.sqlite.barrier import SqliteDatabase
 from choros.store.sqlite.sagas import SqliteStore
-from choros.testing.conformance.store import creation
+from choros.testing.conformance.records import creation
 from tests.patience import LATE
 from tests.transport.black_hole import BlackHole, black_hole
 

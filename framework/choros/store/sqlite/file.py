@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from choros.errors import ChorosError, StoreMisconfigured, StoreUnreachable
+from choros.store.sagas import Room
 
 LOCK_SECONDS = 5.0
 """How long SQLite itself waits for a lock."""
@@ -39,6 +40,17 @@ def connect(path: Path, *, reading: bool = False) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def room_on_disk(path: Path) -> Room | None:
+    """How full the disk is that a file lies on, which is looked at before nothing more can be written; None where it
+    cannot be told."""
+    try:
+        found = os.statvfs(path if path.exists() else path.parent)
+    except (OSError, AttributeError):
+        return None
+    used = (found.f_blocks - found.f_bfree) * found.f_frsize
+    return Room(f"The disk of {path}", used, used + found.f_bavail * found.f_frsize)
 
 
 _creating = threading.Lock()

@@ -15,7 +15,6 @@ from typing import TypeVar
 
 from choros.errors import StoreUnreachable
 from choros.store.paging import Position
-from choros.store.room import room_on_disk
 from choros.store.sagas import (
     NOTHING,
     Channel,
@@ -37,7 +36,7 @@ from choros.store.sqlite import looks as looks
 from choros.store.sqlite import retention as forgetting
 from choros.store.sqlite import rows as rows
 from choros.store.sqlite import schema as sqlite_schema
-from choros.store.sqlite.file import connect, named
+from choros.store.sqlite.file import connect, named, room_on_disk
 from choros.store.sqlite.writer import Writer
 from choros.store.together import Together
 

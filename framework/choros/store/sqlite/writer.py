@@ -68,24 +68,20 @@ class Writer:
 
     async def commit(self, batch: Sequence[Transition]) -> Sequence[Committed]:
         """Queue the batch and wait for the commit that holds it."""
-        self._check_open()
-        loop = asyncio.get_running_loop()
-        request = _Request(batch, loop, loop.create_future())
-        self._waiting.put(request)
-        return await request.answer
+        answers: Sequence[Committed] = await self._queue(_Request, batch)
+        return answers
 
     async def do(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Queue something that is no commit, and wait until it is done; commits that wait go first."""
-        self._check_open()
-        loop = asyncio.get_running_loop()
-        errand = _Errand(work, loop, loop.create_future())
-        self._waiting.put(errand)
-        done: T = await errand.answer
+        done: T = await self._queue(_Errand, work)
         return done
 
-    def _check_open(self) -> None:
+    async def _queue(self, kind: Callable[..., _Request | _Errand], what: object) -> Any:
         if self._stopped:
             raise StoreUnreachable(f"The saga store {self._path} is closed.", "await store.open() before using it.")
+        loop = asyncio.get_running_loop()
+        self._waiting.put(waiting := kind(what, loop, loop.create_future()))
+        return await waiting.answer
 
     def mark_sent(self, sent: Sequence[tuple[str, str]]) -> None:
         """Note what is sent; it is written with the next commit, or soon."""
@@ -147,7 +143,7 @@ class Writer:
         try:
             done = in_transaction(self._connection, lambda: errand.work(self._connection))
         except Exception as error:
-            _tell([_failing(errand, named(error, self._path) if isinstance(error, sqlite3.Error) else error)])
+            _tell([self._failing(errand, error)])
         else:
             _tell([_answering(errand, done)])
 
@@ -156,18 +152,20 @@ class Writer:
             for request in requests:
                 self._write_apart(request)
             return
-        meant = named(error, self._path) if isinstance(error, sqlite3.Error) else error
-        _tell([_failing(request, meant) for request in requests])
+        _tell([self._failing(request, error) for request in requests])
 
     def _write_apart(self, request: _Request) -> None:
         """One of them holds what SQLite cannot take: alone it harms no other."""
         try:
             answer = [self._alone(one) for one in request.batch]
         except Exception as error:
-            meant = named(error, self._path) if isinstance(error, sqlite3.Error) else error
-            _tell([_failing(request, meant)])
+            _tell([self._failing(request, error)])
         else:
             _tell([_answering(request, answer)])
+
+    def _failing(self, request: _Request | _Errand, error: Exception) -> _Telling:
+        meant = named(error, self._path) if isinstance(error, sqlite3.Error) else error
+        return _telling(request, request.answer.set_exception, meant)
 
     def _alone(self, transition: Transition) -> Committed:
         work = partial(rows.write, self._connection, self._scope, transition, time.time())
@@ -188,17 +186,13 @@ _Telling = tuple[asyncio.AbstractEventLoop, Callable[[], None]]
 
 
 def _answering(request: _Request | _Errand, answer: Any) -> _Telling:
+    return _telling(request, request.answer.set_result, answer)
+
+
+def _telling(request: _Request | _Errand, settle: Callable[[Any], None], what: object) -> _Telling:
     def tell() -> None:
         if not request.answer.done():
-            request.answer.set_result(answer)
-
-    return request.loop, tell
-
-
-def _failing(request: _Request | _Errand, error: Exception) -> _Telling:
-    def tell() -> None:
-        if not request.answer.done():
-            request.answer.set_exception(error)
+            settle(what)
 
     return request.loop, tell
 

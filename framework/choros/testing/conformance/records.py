@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 from choros.store.sagas import Channel, Committed, Kind, Record, Store, Transition, Unsent
 
 KNOWN = (Kind("order", 1), Kind("order", 2))
 LATER = 60.0
+AnotherStore = Callable[..., Awaitable[Store]]
+"""Opens one more store on the same database; where a namespace is given, for the application of that one."""
 OK, CONFLICT = Committed.OK, Committed.CONFLICT
-
-
-class AnotherStore(Protocol):
-    """Opens one more store on the same database."""
-
-    def __call__(self, namespace: str = "green") -> Awaitable[Store]:
-        """For the application of this namespace."""
 
 
 def a_record(saga_id: str = "s1", **changes: Any) -> Record:

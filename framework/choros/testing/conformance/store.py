@@ -24,7 +24,6 @@ from choros.testing.conformance.records import (
     LATER,
     OK,
     AnotherStore,
-    a_record,
     after,
     command,
     creation,
@@ -36,11 +35,6 @@ from choros.testing.conformance.store_apart import ApartConformance
 from choros.testing.conformance.store_entries import EntriesConformance
 from choros.testing.conformance.store_forgetting import ForgetConformance
 from choros.testing.conformance.store_timers import TimersConformance
-
-__all__ = [
-    "CONFLICT", "KNOWN", "LATER", "OK", "AnotherStore", "StoreConformance", "a_record", "after", "command", "creation",
-    "fact", "stored", "waiting",
-]  # fmt: skip
 
 
 class CommitConformance:
