@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime
 
 from aiormq.abc import AbstractChannel, AbstractConnection
 
 from choros.transport.fact_log import OFFSET
-from choros.transport.leased import CopyTo
 from choros.transport.rabbitmq.consumer import RabbitConsumer
-from choros.transport.rabbitmq.declarations import Declarer
 from choros.transport.rabbitmq.lease import RabbitLease
-from choros.transport.topology import Names
 from choros.wire.envelope import Wire
 
 
@@ -61,25 +57,14 @@ class LogLease(RabbitLease):
 class RabbitReplay(RabbitConsumer):
     """A reader of the fact log."""
 
-    def __init__(
-        self,
-        queue: str,
-        prefetch: int,
-        names: Names,
-        declarer: Declarer,
-        copy_to: CopyTo,
-        *,
-        since: float | None,
-        changed: Callable[[], None],
-    ) -> None:
-        super().__init__(names.facts_log, prefetch, names, declarer, copy_to, changed=changed)
-        self._for = queue
-        self._place = Place(since)
+    settles_for: str
+    """The queue whose ladder of delays and whose parking it uses."""
+    place: Place
 
     def _lease_on(self, channel: AbstractChannel, patience: float) -> RabbitLease:
-        lease = LogLease(channel, self._for, self._names, self._copy_to, patience)
-        lease.place, lease.source = self._place, self.queue
-        lease.arguments = {OFFSET: self._place.resume()}
+        lease = LogLease(channel, self.settles_for, self._names, self._copy_to, patience)
+        lease.place, lease.source = self.place, self.queue
+        lease.arguments = {OFFSET: self.place.resume()}
         return lease
 
     async def _forgotten(self, _: AbstractConnection) -> bool:

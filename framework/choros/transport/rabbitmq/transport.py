@@ -26,7 +26,7 @@ from choros.transport.rabbitmq.lane import Lane
 from choros.transport.rabbitmq.link import Link, Resident
 from choros.transport.rabbitmq.probes import Probe, by_asking, by_publishing
 from choros.transport.rabbitmq.repair import Mending
-from choros.transport.rabbitmq.replay import RabbitReplay
+from choros.transport.rabbitmq.replay import Place, RabbitReplay
 from choros.transport.rabbitmq.sending import Post
 from choros.transport.rabbitmq.stranded import StrandedWatch
 from choros.transport.rabbitmq.tasks import end
@@ -139,8 +139,9 @@ class RabbitMQTransport:
     async def replay(self, queue: str, prefetch: int, since: float | None = None) -> RabbitReplay:
         """Read the fact log on behalf of a subscriber's queue."""
         reader = RabbitReplay(
-            queue, prefetch, self.names, self._declarer, self._copy, since=since, changed=self._reassess
+            self.names.facts_log, prefetch, self.names, self._declarer, self._copy, changed=self._reassess
         )
+        reader.settles_for, reader.place = queue, Place(since)
         await self._settle_in(reader)
         return reader
 
