@@ -13,16 +13,7 @@ from typing import Any
 
 from choros.errors import ChorosError, MessageRejected
 from choros.runtime.host.admission import is_fanned_out, read_envelope
-from choros.transport.copies import (
-    BODY_SIZE,
-    CAME_THROUGH,
-    FAILED_AT,
-    LARGEST_BODY,
-    ORIGINAL_QUEUE,
-    REASON,
-    copied,
-    redriven_of,
-)
+from choros.transport import copies
 from choros.transport.topology import DELIVERY_LIMIT, Names
 from choros.wire.attributes import LAST_MOMENT
 from choros.wire.envelope import Envelope, MessageKind, Wire
@@ -107,8 +98,8 @@ def dead_letter(wire: Wire, dead: str, names: Names) -> DeadLetter:
         stream=said.text("stream", "factstream"),
         seq=said.number("seq", "factseq"),
         size=_size(wire),
-        whole=BODY_SIZE not in wire.headers,
-        redriven=redriven_of(wire.headers),
+        whole=copies.BODY_SIZE not in wire.headers,
+        redriven=copies.count_of(wire.headers, copies.REDRIVEN),
         unreadable=unreadable,
     )
 
@@ -118,8 +109,8 @@ def way_back(letter: DeadLetter, names: Names) -> tuple[str, str]:
     who spoke as well as it could at first; raises StaysParked where there is no such way."""
     if not letter.whole:
         raise StaysParked("Only the beginning of it was kept: it was too large for a copy.")
-    if letter.size > LARGEST_BODY:
-        raise StaysParked(f"It has more than {LARGEST_BODY} bytes, which no broker takes again.")
+    if letter.size > copies.LARGEST_BODY:
+        raise StaysParked(f"It has more than {copies.LARGEST_BODY} bytes, which no broker takes again.")
     if letter.kind == "command":
         return names.commands, letter.queue.removeprefix(f"{names.namespace}.")
     if letter.reason.startswith(_FORGED):
@@ -195,7 +186,7 @@ def _line(value: object) -> str:
 def _identity(dead: str, wire: Wire) -> str:
     """A broker counts in the headers how often it has shown a message, and notes of its own are left out."""
     digest = hashlib.sha256(repr((dead, wire.reply_to, wire.type, wire.correlation_id)).encode(errors="replace"))
-    for name, value in sorted((str(name), repr(value)) for name, value in copied(wire.headers).items()):
+    for name, value in sorted((str(name), repr(value)) for name, value in copies.copied(wire.headers).items()):
         digest.update(f"{name}={value}\n".encode(errors="replace"))
     digest.update(wire.body)
     return digest.hexdigest()[:_ID_DIGITS]
@@ -211,7 +202,7 @@ def _death(headers: Mapping[str, Any]) -> Mapping[str, Any]:
 def _original(wire: Wire, dead: str, names: Names) -> str:
     """The reply queues of all stores have one queue for their dead letters; of the others it is known."""
     queue = names.working_queue(dead)
-    said = _death(wire.headers).get("queue") or wire.headers.get(ORIGINAL_QUEUE)
+    said = _death(wire.headers).get("queue") or wire.headers.get(copies.ORIGINAL_QUEUE)
     store = said.removeprefix(f"{queue}.") if isinstance(said, str) and said.startswith(f"{queue}.") else "."
     stores = "." not in store and store.isprintable()
     return str(said) if stores and names.kind_of(queue) == "reply" else queue
@@ -219,13 +210,13 @@ def _original(wire: Wire, dead: str, names: Names) -> str:
 
 def _reason(headers: Mapping[str, Any], death: Mapping[str, Any]) -> str:
     brokers = death.get("reason") or headers.get("x-first-death-reason")
-    if brokers and (death or REASON not in headers):
+    if brokers and (death or copies.REASON not in headers):
         return _BROKERS_REASONS.get(str(brokers), f"The broker parked it: {_line(brokers)}.")
-    return _line(headers.get(REASON))
+    return _line(headers.get(copies.REASON))
 
 
 def _parked_at(headers: Mapping[str, Any], death: Mapping[str, Any]) -> float | None:
-    noted = death.get("time") or headers.get(FAILED_AT)
+    noted = death.get("time") or headers.get(copies.FAILED_AT)
     try:
         moment = noted if isinstance(noted, datetime) else datetime.fromisoformat(str(noted))
         seconds = moment.timestamp()
@@ -236,10 +227,10 @@ def _parked_at(headers: Mapping[str, Any], death: Mapping[str, Any]) -> float | 
 
 def _exchange(headers: Mapping[str, Any], death: Mapping[str, Any]) -> str | None:
     """What the broker notes goes first: it leaves our headers as a stranger may have written them."""
-    noted = death.get("exchange") if death else headers.get(CAME_THROUGH)
+    noted = death.get("exchange") if death else headers.get(copies.CAME_THROUGH)
     return _line(noted) if isinstance(noted, str) else None
 
 
 def _size(wire: Wire) -> int:
-    size = wire.headers.get(BODY_SIZE)
+    size = wire.headers.get(copies.BODY_SIZE)
     return size if isinstance(size, int) and size > len(wire.body) else len(wire.body)

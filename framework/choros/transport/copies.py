@@ -17,13 +17,17 @@ from choros.wire.attributes import rfc3339
 from choros.wire.envelope import MAX_BODY, Wire
 
 RETRIES = "x-choros-retries"
+"""Counts how often a message has been through the ladder, tried."""
 WAITS = "x-choros-waits"
+"""How often it was put off for somebody else to handle."""
 RETURNS = "x-delivery-count"
+"""How often the broker has had it back, as it says itself."""
 REASON = "x-choros-reason"
 FAILED_AT = "x-choros-failed-at"
 ORIGINAL_QUEUE = "x-choros-original-queue"
 CAME_THROUGH = "x-choros-exchange"
 REDRIVEN = "x-choros-redriven"
+"""How often a person has put it back."""
 BODY_SIZE = "x-choros-body-size"
 BODY_SHA256 = "x-choros-body-sha256"
 LARGEST_BODY = 16 * 1024 * 1024
@@ -42,27 +46,8 @@ def rung(after: float) -> int:
     return next((seconds for seconds in RETRY_LADDER if seconds >= after), RETRY_LADDER[-1])
 
 
-def retries_of(headers: Mapping[str, Any]) -> int:
-    """How often this message has been through the ladder; 0 for a header that makes no sense."""
-    return _count(headers, RETRIES)
-
-
-def returns_of(headers: Mapping[str, Any]) -> int:
-    """How often the broker has had this message back, as it says itself."""
-    return _count(headers, RETURNS)
-
-
-def waits_of(headers: Mapping[str, Any]) -> int:
-    """How often it was put off for somebody else to handle."""
-    return _count(headers, WAITS)
-
-
-def redriven_of(headers: Mapping[str, Any]) -> int:
-    """How often a person has put it back."""
-    return _count(headers, REDRIVEN)
-
-
-def _count(headers: Mapping[str, Any], name: str) -> int:
+def count_of(headers: Mapping[str, Any], name: str) -> int:
+    """What this header counts; 0 for one that makes no sense."""
     count = headers.get(name, 0)
     sane = isinstance(count, int) and not isinstance(count, bool) and 0 <= count <= _MOST_RETRIES
     return count if sane else 0
@@ -71,7 +56,7 @@ def _count(headers: Mapping[str, Any], name: str) -> int:
 def retry_copy(wire: Wire, *, tried: bool = True) -> Wire:
     """The message as it goes into the ladder."""
     counter = RETRIES if tried else WAITS
-    return replace(wire, headers={**copied(wire.headers), counter: _count(wire.headers, counter) + 1})
+    return replace(wire, headers={**copied(wire.headers), counter: count_of(wire.headers, counter) + 1})
 
 
 def dead_copy(wire: Wire, reason: str, queue: str, exchange: str) -> Wire:
@@ -83,7 +68,7 @@ def dead_copy(wire: Wire, reason: str, queue: str, exchange: str) -> Wire:
 def redriven_copy(wire: Wire) -> Wire:
     """The message as it goes back to where it was parked from: as if it had never failed, but for a count."""
     headers = {name: value for name, value in copied(wire.headers).items() if name not in _OF_THE_PARKING}
-    return replace(wire, headers={**headers, REDRIVEN: redriven_of(wire.headers) + 1})
+    return replace(wire, headers={**headers, REDRIVEN: count_of(wire.headers, REDRIVEN) + 1})
 
 
 def shortened(wire: Wire) -> Wire:

@@ -8,16 +8,7 @@ from collections.abc import Awaitable, Callable
 
 from choros.sources import full_jitter
 from choros.telemetry.logs import get_logger
-from choros.transport.copies import (
-    LARGEST_BODY,
-    dead_copy,
-    retries_of,
-    retry_copy,
-    returns_of,
-    rung,
-    shortened,
-    waits_of,
-)
+from choros.transport import copies
 from choros.transport.port import Published
 from choros.transport.topology import Names
 from choros.wire.envelope import Wire
@@ -73,17 +64,17 @@ class LeasedDelivery:
     @property
     def retries(self) -> int:
         """How often this message has been through `retry` for this queue."""
-        return retries_of(self.wire.headers)
+        return copies.count_of(self.wire.headers, copies.RETRIES)
 
     @property
     def waits(self) -> int:
         """How often it has been through `retry` untried."""
-        return waits_of(self.wire.headers)
+        return copies.count_of(self.wire.headers, copies.WAITS)
 
     @property
     def returns(self) -> int:
         """How often it was given back to its queue before."""
-        return returns_of(self.wire.headers)
+        return copies.count_of(self.wire.headers, copies.RETURNS)
 
     @property
     def lost(self) -> bool:
@@ -104,8 +95,8 @@ class LeasedDelivery:
             return
         lease = self._lease
         ladder = lease.names.retry_exchange(lease.queue)
-        step = lease.names.retry_queue(lease.queue, rung(after))
-        copy = retry_copy(self.wire, tried=tried)
+        step = lease.names.retry_queue(lease.queue, copies.rung(after))
+        copy = copies.retry_copy(self.wire, tried=tried)
         if not ladder or await self._put(ladder, step, copy, Published.RETURNED) is Published.RETURNED:
             asyncio.get_running_loop().call_later(after, lease.give_back, self._tag)
 
@@ -122,13 +113,13 @@ class LeasedDelivery:
         if not self._claim():
             return
         wire, queue = self.wire, self._lease.queue
-        if len(wire.body) > LARGEST_BODY:
+        if len(wire.body) > copies.LARGEST_BODY:
             if self._lease.leave_to_broker(self._tag):
                 _log.warning("choros.broker.parked_without_reason", queue=queue, size=len(wire.body), reason=reason)
                 return
-            wire = shortened(wire)
+            wire = copies.shortened(wire)
         parking = self._lease.names.parking_exchange(queue)
-        await self._put(parking, queue, dead_copy(wire, reason, queue, self.exchange), Published.CONFIRMED)
+        await self._put(parking, queue, copies.dead_copy(wire, reason, queue, self.exchange), Published.CONFIRMED)
 
     def give_back(self) -> None:
         """Never mind: put it back into its queue at once, unread."""

@@ -17,7 +17,7 @@ from choros.runtime.subscriber.heard_types import PASS_ON, HeardTypes, put_off
 from choros.runtime.subscriber.inbox import inbox_key, stream_key
 from choros.telemetry.context import about
 from choros.telemetry.logs import get_logger, words
-from choros.transport.copies import redriven_of
+from choros.transport.copies import REDRIVEN, count_of
 from choros.transport.port import Delivery
 from choros.transport.topology import RETRY_LADDER, Names
 from choros.wire.envelope import Envelope
@@ -125,7 +125,7 @@ class Admission:
             ours = heard.handler is not None
             if ours or heard.envelope.type in elsewhere:
                 concerning.append(heard)
-            elif redriven_of(heard.delivery.wire.headers):  # it was put back for this subscriber, not fanned out
+            elif count_of(heard.delivery.wire.headers, REDRIVEN):  # it was put back for this subscriber, not fanned out
                 self._fates.park(heard.delivery, self._unknown_type)
             else:
                 self._fates.settle("passed", heard.delivery.ack())

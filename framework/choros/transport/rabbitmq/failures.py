@@ -5,21 +5,12 @@ from __future__ import annotations
 import asyncio
 import ssl
 
-from aiormq.exceptions import (
-    AMQPError,
-    AuthenticationError,
-    ConnectionClosed,
-    ConnectionNotAllowed,
-    IncompatibleProtocolError,
-    InvalidFrameError,
-    ProbableAuthenticationError,
-    ProtocolSyntaxError,
-)
+from aiormq import exceptions as amqp
 from yarl import URL
 
 from choros.errors import BrokerMisconfigured, BrokerUnreachable, ChorosError, shown
 
-CONNECTION_FAILURES = (AMQPError, OSError, TimeoutError, RuntimeError, EOFError, StopAsyncIteration)
+CONNECTION_FAILURES = (amqp.AMQPError, OSError, TimeoutError, RuntimeError, EOFError, StopAsyncIteration)
 """Whatever aio-pika and aiormq raise when a connection or channel is not, or no longer, to be had. (The last one: the
 stream has ended in the middle of the handshake. It must not leave an async generator, which would hide it.)"""
 _NOT_ALLOWED = 530
@@ -28,7 +19,7 @@ _NOT_ALLOWED = 530
 def explained(failure: BaseException, address: URL) -> ChorosError:
     """The error for a first connection that failed with this."""
     where = shown(str(address))
-    if isinstance(failure, (ProbableAuthenticationError, AuthenticationError)):
+    if isinstance(failure, (amqp.ProbableAuthenticationError, amqp.AuthenticationError)):
         return BrokerMisconfigured(
             f"The broker at {where} refuses this user or password.",
             "check both; the user 'guest' is only accepted from the broker's own machine.",
@@ -42,21 +33,21 @@ def explained(failure: BaseException, address: URL) -> ChorosError:
         return BrokerMisconfigured(
             f"The certificate of the broker at {where} is not trusted.", "name your CA: ?cafile=/path/ca.pem"
         )
-    if isinstance(failure, (IncompatibleProtocolError, ProtocolSyntaxError)):
+    if isinstance(failure, (amqp.IncompatibleProtocolError, amqp.ProtocolSyntaxError)):
         return BrokerMisconfigured(f"What answers at {where} does not speak AMQP 0-9-1.", "check the port.")
     return BrokerUnreachable(f"The broker at {where} does not answer ({_why(failure)}).", "is it running there?")
 
 
 def _is_virtual_host_refused(failure: BaseException) -> bool:
     # aiormq 7.2 reports the broker's Connection.Close as an unexpected frame here, without the code
-    closed_instead = isinstance(failure, InvalidFrameError) and "Connection.Close" in str(failure)
-    return closed_instead or isinstance(failure, ConnectionNotAllowed) or failure.args[:1] == (_NOT_ALLOWED,)
+    closed_instead = isinstance(failure, amqp.InvalidFrameError) and "Connection.Close" in str(failure)
+    return closed_instead or isinstance(failure, amqp.ConnectionNotAllowed) or failure.args[:1] == (_NOT_ALLOWED,)
 
 
 def _why(failure: BaseException) -> str:
     if isinstance(failure, TimeoutError):
         return "no answer in time"
-    if isinstance(failure, (ConnectionClosed, StopAsyncIteration)):
+    if isinstance(failure, (amqp.ConnectionClosed, StopAsyncIteration)):
         return "it closed the connection"
     cause = failure.__cause__ or failure
     if isinstance(cause, asyncio.CancelledError):  # how aiormq ends its own work once it knows the failure

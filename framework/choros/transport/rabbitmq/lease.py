@@ -11,16 +11,9 @@ from aiormq import Channel
 from aiormq.abc import AbstractChannel, ChannelFrame, DeliveredMessage
 
 from choros.transport.leased import CopyTo, Lease, LeasedDelivery
+from choros.transport.rabbitmq import frames
 from choros.transport.rabbitmq.declarations import RPC_SECONDS, close_channel
 from choros.transport.rabbitmq.failures import CONNECTION_FAILURES
-from choros.transport.rabbitmq.frames import (
-    ack_frame,
-    received,
-    reject_frame,
-    requeue_frame,
-    untouched_frame,
-    untouched_up_to_frame,
-)
 from choros.transport.topology import Names
 from choros.wire.envelope import Wire
 
@@ -60,7 +53,7 @@ class RabbitLease(Lease):
         async def take(message: DeliveredMessage) -> None:
             if (tag := message.delivery_tag) is not None:
                 self._unsettled += 1
-                wire = received(message)
+                wire = frames.received(message)
                 self.handed(tag, wire)
                 inbox.append(LeasedDelivery(self, tag, wire, message.exchange or ""))
                 arrived.set()
@@ -87,24 +80,24 @@ class RabbitLease(Lease):
 
     def acknowledge(self, tag: int) -> None:
         """Tell the broker to forget the delivery."""
-        self._settle(ack_frame(self._number, tag))
+        self._settle(frames.ack_frame(self._number, tag))
 
     def give_back(self, tag: int) -> None:
         """Put the delivery back into its queue, counted."""
-        self._settle(requeue_frame(self._number, tag))
+        self._settle(frames.requeue_frame(self._number, tag))
 
     def give_back_unread(self, tag: int) -> None:
         """Put it back as if it had not been delivered: it has only waited behind others."""
-        self._settle(untouched_frame(self._number, tag))
+        self._settle(frames.untouched_frame(self._number, tag))
 
     def give_back_up_to(self, tag: int) -> None:
         """The same for everything up to this one that is not settled."""
-        self._settle(untouched_up_to_frame(self._number, tag))
+        self._settle(frames.untouched_up_to_frame(self._number, tag))
 
     def leave_to_broker(self, tag: int) -> bool:
         """Reject it, which puts it whole into the dead letters of the queue, if it has any."""
         if self.dead_letters:
-            self._settle(reject_frame(self._number, tag))
+            self._settle(frames.reject_frame(self._number, tag))
         return self.dead_letters
 
     async def write(self) -> None:
@@ -113,9 +106,9 @@ class RabbitLease(Lease):
         while True:
             await self._wake.wait()
             self._wake.clear()
-            frames, self._out = b"".join(self._out), []
+            settled, self._out = b"".join(self._out), []
             drained = loop.create_future()
-            await channel.write_queue.put(ChannelFrame(frames, should_close=False, drain_future=drained))
+            await channel.write_queue.put(ChannelFrame(settled, should_close=False, drain_future=drained))
             await drained
             if not self._out:
                 self._flushed.set()
