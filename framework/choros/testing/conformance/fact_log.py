@@ -11,8 +11,8 @@ import pytest
 
 from choros.sources import now
 from choros.testing.conformance.stage import (
-    PATIENCE,
     Stage,
+    assert_closing_ends_a_receive,
     assert_silent,
     fact,
     misconfigured,
@@ -20,7 +20,7 @@ from choros.testing.conformance.stage import (
     receive_and_ack,
 )
 from choros.transport.fact_log import MARK, OFFSET, FactLog
-from choros.transport.port import Consumer, Published, Transport
+from choros.transport.port import Published, Transport
 from choros.transport.topology import Subscription, topology
 from choros.wire.envelope import decode
 
@@ -164,13 +164,6 @@ class FactLogConformance:
         await reader.close()
         assert list(await reader.receive(1)) == []
         await held.ack()
-        await _closing_ends_a_waiting_receive(await logged.replay(stage.names.subscriber_queue("one"), 9))
-
-
-async def _closing_ends_a_waiting_receive(reader: Consumer) -> None:
-    await receive_and_ack(reader, 2)
-    waiting = asyncio.ensure_future(reader.receive(1))
-    await asyncio.sleep(0.05)
-    await reader.close()
-    async with asyncio.timeout(PATIENCE):
-        assert not await waiting
+        again = await logged.replay(stage.names.subscriber_queue("one"), 9)
+        await receive_and_ack(again, 2)
+        await assert_closing_ends_a_receive(again)

@@ -120,6 +120,15 @@ async def receive_and_ack(consumer: Consumer, count: int = 1) -> list[Envelope]:
     return received
 
 
+async def assert_closing_ends_a_receive(consumer: Consumer) -> None:
+    """Who waits where nothing comes gets nothing, once the consumer is closed."""
+    waiting = asyncio.ensure_future(consumer.receive(1))
+    await asyncio.sleep(0.05)
+    await consumer.close()
+    async with asyncio.timeout(PATIENCE):
+        assert list(await waiting) == []
+
+
 async def misconfigured(doing: Awaitable[object]) -> BrokerMisconfigured:
     """What this must fail with."""
     try:

@@ -22,6 +22,7 @@ from choros.sources import fresh_id
 from choros.testing.conformance.stage import (
     PATIENCE,
     Stage,
+    assert_closing_ends_a_receive,
     assert_silent,
     command,
     fact,
@@ -31,7 +32,7 @@ from choros.testing.conformance.stage import (
     reply,
 )
 from choros.transport.copies import ORIGINAL_QUEUE, REASON
-from choros.transport.port import Consumer, Delivery, Published, Transport
+from choros.transport.port import Published, Transport
 from choros.transport.topology import RETRY_LADDER, Queue, Topology, topology
 from choros.wire.envelope import Wire, decode
 
@@ -215,11 +216,7 @@ class TransportConformance(ABC):
 
     async def test_closing_ends_a_waiting_receive(self, stage: Stage, transport: Transport) -> None:
         consumer = await transport.consume(stage.names.service_queue("payment"), 1)
-        waiting = asyncio.create_task(_list(consumer))
-        await asyncio.sleep(0.05)
-        await consumer.close()
-        async with asyncio.timeout(PATIENCE):
-            assert await waiting == []
+        await assert_closing_ends_a_receive(consumer)
 
     async def test_two_consumers_share_a_queue(self, stage: Stage) -> None:
         first, second = await stage.transport(stage.shop()), await stage.transport()
@@ -337,10 +334,6 @@ class TransportConformance(ABC):
         after = transport.connected, transport.health.state
         assert (before, after) == ((True, "connected"), (False, "away"))
         assert await transport.send([command()]) == [Published.UNKNOWN]
-
-
-async def _list(consumer: Consumer) -> list[Delivery]:
-    return list(await consumer.receive(1))
 
 
 def _limited(declared: Topology, limit: int) -> Topology:

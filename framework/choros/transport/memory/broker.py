@@ -83,13 +83,6 @@ class MemoryBroker:
             raise BrokerMisconfigured(f"The queue '{log}' does not exist.", "declare the topology with a fact log.")
         return found.open(prefetch, since)
 
-    @staticmethod
-    def unsubscribe(line: Line) -> None:
-        """Hand out no more on this line, and take back what was never received."""
-        if line in line.queue.lines:
-            line.queue.lines.remove(line)
-            line.give_back_unread()
-
     def queue(self, name: str) -> MemoryQueue | None:
         """The queue of this name, if there is one."""
         return self._queues.get(name)

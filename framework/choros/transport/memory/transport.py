@@ -63,16 +63,17 @@ class MemoryConsumer:
         """Ask for no more; what was received can still be settled."""
         self._closed = True
         if isinstance(self._lease, _MemoryLease):
-            MemoryBroker.unsubscribe(self._lease.line)
+            self._lease.line.stop()
+            self._lease.line.give_back_unread()
             self._lease.line.arrived.set()
 
     async def drop(self) -> None:
         """Let go of the queue: everything unsettled goes back."""
         self._closed = True
         if isinstance(self._lease, _MemoryLease):
+            self._lease.line.stop()
             self._lease.line.arrived.set()
             self.lose()
-            MemoryBroker.unsubscribe(self._lease.line)
 
     def lose(self) -> None:
         """Lose the connection for good: everything unsettled goes back."""

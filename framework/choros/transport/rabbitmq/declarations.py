@@ -114,7 +114,7 @@ class Declarer:
         part = self._remembered.only(name)
         if part.queues:
             await self._declare(connection, part)
-        elif await self._missing(connection, Queue(name)):
+        elif await self._missing_of(connection, [Queue(name)]):
             raise BrokerMisconfigured(f"The queue '{name}' does not exist.", "declare the topology before consuming.")
 
     def dead_letters(self, queue: str) -> bool:
@@ -168,9 +168,6 @@ class Declarer:
                 f"The {_named(missing[0])} does not exist, and this user may not create it.",
                 f"let an administrator declare everything first: choros topology apply {whole}.",
             )
-
-    async def _missing(self, connection: AbstractConnection, thing: Exchange | Queue) -> bool:
-        return bool(await self._missing_of(connection, [thing]))
 
     async def _missing_of(
         self, connection: AbstractConnection, things: Sequence[Thing], most: int = sys.maxsize

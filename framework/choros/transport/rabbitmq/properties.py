@@ -142,14 +142,6 @@ def _short(reading: _Walk, at: int, end: int) -> str:
     return reading.data[at + 1 : end].decode()
 
 
-def _short_length(data: bytes, at: int) -> int:
-    return 1 + data[at]
-
-
-def _long_length(data: bytes, at: int) -> int:
-    return 4 + int(_LENGTH(data, at)[0])
-
-
 def _long(reading: _Walk, at: int, end: int) -> str | bytes:
     text = reading.data[at + 4 : end]
     try:
@@ -201,11 +193,11 @@ _READ = {ord(letter): read for letter, (_, read) in _KINDS.items()}
 
 _Length = Callable[[bytes, int], int]
 _OCTET: tuple[_Length, _Read] = (lambda *_: 1, _number(">B"))
-_SHORT: tuple[_Length, _Read] = (_short_length, _short)
+_SHORT: tuple[_Length, _Read] = (lambda data, at: 1 + data[at], _short)
 _PROPERTIES: tuple[tuple[int, str, _Length, _Read], ...] = (
     (1 << 15, "content_type", *_SHORT),
     (1 << 14, "content_encoding", *_SHORT),
-    (1 << 13, "headers", _long_length, _Walk.table),
+    (1 << 13, "headers", lambda data, at: 4 + int(_LENGTH(data, at)[0]), _Walk.table),
     (1 << 12, "delivery_mode", *_OCTET),
     (1 << 11, "priority", *_OCTET),
     (1 << 10, "correlation_id", *_SHORT),
