@@ -12,8 +12,9 @@ import logging
 import os
 import re
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar, Token
+from itertools import islice
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
@@ -164,24 +165,18 @@ def _said(what: object) -> str:
         return ""
 
 
-def frames(traceback: TracebackType | None, most: int = 20) -> list[str]:
+def frames(trace: TracebackType | None) -> list[str]:
     """Where it happened, innermost last: `file:line function`."""
-    found: list[str] = []
-    while traceback is not None:
-        code = traceback.tb_frame.f_code
-        found.append(f"{Path(code.co_filename).name}:{traceback.tb_lineno} {code.co_name}")
-        traceback = traceback.tb_next
-    return found[-most:]
+    return _places(traceback.walk_tb(trace))[-20:]
 
 
-def frames_of(frame: FrameType | None, most: int = 3) -> list[str]:
+def frames_of(frame: FrameType | None) -> list[str]:
     """Where a thread is, innermost last."""
-    found: list[str] = []
-    while frame is not None and len(found) < most:
-        code = frame.f_code
-        found.insert(0, f"{Path(code.co_filename).name}:{frame.f_lineno} {code.co_name}")
-        frame = frame.f_back
-    return found
+    return _places(islice(traceback.walk_stack(frame), 3) if frame else ())[::-1]
+
+
+def _places(found: Iterable[tuple[FrameType, int]]) -> list[str]:
+    return [f"{Path(one.f_code.co_filename).name}:{line} {one.f_code.co_name}" for one, line in found]
 
 
 def cut(text: str) -> str:
