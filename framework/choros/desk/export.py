@@ -7,10 +7,11 @@ from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
-from choros.desk.republish import changed, pages
+from choros.desk.republish import changed
 from choros.runtime.orchestrator.history import as_data
 from choros.runtime.orchestrator.received import every_id
 from choros.runtime.orchestrator.states import whole_state
+from choros.store.paging import pages
 from choros.store.records import listed
 from choros.store.sagas import HistoryRow, Record, Store
 

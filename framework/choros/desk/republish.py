@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from functools import partial
 
 from choros.errors import BrokerUnreachable
 from choros.runtime.orchestrator.history import UNREADABLE, read_history
 from choros.sources import CLOCK_SKEW, full_jitter
-from choros.store.sagas import LIVE, HistoryRow, Page, Record, Store
+from choros.store.paging import pages
+from choros.store.sagas import LIVE, HistoryRow, Record, Store
 from choros.telemetry.logs import get_logger
 from choros.transport.port import Published, Transport
 from choros.wire.envelope import Envelope
@@ -62,15 +63,6 @@ async def changed(store: Store, since: float, page: int = PAGE) -> AsyncIterator
             yield fresh
     async for records in pages(partial(store.ended, since, limit=page)):
         yield [record for record in records if record.saga_id not in seen]
-
-
-async def pages(look: Callable[..., Awaitable[Page]]) -> AsyncIterator[Sequence[Record]]:
-    """All records of a look that is taken page by page."""
-    cursor, more = "", True
-    while more:
-        page = await look(cursor=cursor)
-        yield page.records
-        cursor, more = page.cursor, bool(page.cursor)
 
 
 def _facts(record: Record, row: HistoryRow) -> Iterator[Envelope]:

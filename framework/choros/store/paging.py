@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import inf
 
@@ -67,3 +67,12 @@ def page_of_ended(records: Iterable[Record], limit: int) -> Page:
     ordered = sorted(records, key=end_of)
     shown = ordered[:limit]
     return Page(shown, end_of(shown[-1]).cursor if len(ordered) > limit and shown else "")
+
+
+async def pages(look: Callable[..., Awaitable[Page]]) -> AsyncIterator[Sequence[Record]]:
+    """All records of a look that is taken page by page."""
+    cursor, more = "", True
+    while more:
+        page = await look(cursor=cursor)
+        yield page.records
+        cursor, more = page.cursor, bool(page.cursor)

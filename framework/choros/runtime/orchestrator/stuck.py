@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from choros.errors import DeclaredOtherwise, UsageError
 from choros.runtime.orchestrator.history import declared_in
@@ -12,6 +13,7 @@ from choros.runtime.orchestrator.recognition import recognise
 from choros.saga.difference import difference
 from choros.saga.machine.instance import TERMINAL
 from choros.saga.saga import Sagas
+from choros.store.paging import pages
 from choros.store.sagas import LIVE, HistoryRow, Kind, KnownKinds, Record, Store, handed_out
 from choros.telemetry.logs import get_logger
 
@@ -126,12 +128,9 @@ async def stranded(sagas: Sagas, store: Store) -> Sequence[Stranded]:
 
 async def _live(store: Store, saga: str = "") -> AsyncIterator[Record]:
     for status in LIVE:
-        cursor, more = "", True
-        while more:
-            page = await store.find(saga=saga, status=status, limit=PAGE, cursor=cursor)
-            for record in page.records:
+        async for records in pages(partial(store.find, saga=saga, status=status, limit=PAGE)):
+            for record in records:
                 yield record
-            cursor, more = page.cursor, bool(page.cursor)
 
 
 async def _why(sagas: Sagas, store: Store, record: Record, whys: dict[Kind, str]) -> str:
