@@ -12,8 +12,8 @@ from choros.runtime.host.outgoing import Outgoing
 from choros.runtime.host.relay import Relay
 from choros.runtime.orchestrator import transition
 from choros.runtime.orchestrator.decider import Decider
-from choros.runtime.orchestrator.orchestrator import Orchestrator
 from choros.runtime.orchestrator.recognition import instance_of
+from choros.runtime.orchestrator.timers import Timers
 from choros.runtime.orchestrator.work import Work
 from choros.runtime.participant import verdicts
 from choros.runtime.participant.verdicts import CarryOut, Matter
@@ -24,7 +24,7 @@ from choros.saga.machine import answers
 from choros.saga.machine.instance import Instance
 from choros.saga.machine.turn import Turn
 from choros.saga.saga import Saga, Sagas
-from choros.store.sagas import Record
+from choros.store.sagas import KnownKinds, Record
 from choros.store.standing import Standing
 from choros.transport.port import Published
 from choros_verify.simulation.stores import SimDatabase, SimStore
@@ -71,16 +71,16 @@ def sent_before_it_is_confirmed(patch: pytest.MonkeyPatch) -> None:
 
 def timers_that_give_up(patch: pytest.MonkeyPatch) -> None:
     """After the first look for due timers nobody looks again."""
-    timers = Orchestrator._timers
+    run = Timers.run
 
-    async def once(self: Orchestrator) -> None:
+    async def once(self: Timers, known: KnownKinds, every: float) -> None:
         try:
-            async with asyncio.timeout(self._timers_every * 1.5):
-                await timers(self)
+            async with asyncio.timeout(every * 1.5):
+                await run(self, known, every)
         except TimeoutError:
             await asyncio.Event().wait()
 
-    patch.setattr(Orchestrator, "_timers", once)
+    patch.setattr(Timers, "run", once)
 
 
 def fact_numbers_that_start_again(patch: pytest.MonkeyPatch) -> None:

@@ -93,7 +93,7 @@ class Orchestrator:
         consumers = [await self.transport.consume(queue, self._prefetch) for queue in self._address.queues]
         jobs = (
             *(in_order(partial(self._receive, consumer)) for consumer in consumers),
-            self._timers(),
+            self.decider.timers.run(self._known, self._timers_every),
             self._survey(),
             self.sweep.run(),
             self.absent.run(),
@@ -181,7 +181,3 @@ class Orchestrator:
         with contextlib.suppress(StoreUnreachable):  # said where sagas are decided; the next look is not far
             await self.stranded.look()
             self.oldest = await self.store.oldest()
-
-    async def _timers(self) -> None:
-        """Hand every due saga to the decider; each is claimed, and the compare-and-set makes one orchestrator win."""
-        await self.decider.timers.run(self._known, self._timers_every)
