@@ -218,7 +218,7 @@ def choros(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     (tmp_path / "newsroom.py").write_text(NEWS)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(cli.facts, "log_apart", lambda: None)
+    monkeypatch.setattr(cli.options, "log_apart", lambda: None)
     monkeypatch.delenv("CHOROS_NAMESPACE", raising=False)
 
     def type_(*arguments: str) -> tuple[int, str, str]:

@@ -10,7 +10,7 @@ import typer
 
 from choros.app.app import App
 from choros.cli.options import AppName, BrokerUrl, Output, SagaId, StoreUrl, found, log_apart
-from choros.cli.output import format_named, tell_value
+from choros.cli.output import tell_value
 from choros.cli.signature import By, whoever
 from choros.cli.verbs import Verbs
 from choros.cli.words import answer, fields_of, lasting, message_of
@@ -54,7 +54,6 @@ class ActOptions:
 
     def do(self, application: str, saga: str, act: SagaAct) -> tuple[str, str]:
         """Do it, as this person; gives back the saga's id, too."""
-        format_named(self.output)
 
         async def signed(client: Client, _: App) -> tuple[str, str]:
             its = await client.id_of(saga)

@@ -14,7 +14,7 @@ from choros.app.settings import SETTINGS, Settings
 from choros.cli.departure import Leaving
 from choros.cli.drift import pinned, stranded_in
 from choros.cli.options import AppName, BrokerUrl, DatabaseUrl, Output, StoreUrl, run_until_done
-from choros.cli.output import format_named, tell_lines, tell_value
+from choros.cli.output import tell_lines, tell_value
 from choros.cli.verbosity import log_level
 from choros.cli.verbs import Verbs
 from choros.errors import UsageError
@@ -57,8 +57,7 @@ def version() -> None:
 
 
 @app.command(
-    passes_on=True,
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+    passes_on=True, context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 )
 def demo(context: typer.Context) -> None:
     """Run the reference shop on generated or real orders."""
@@ -90,17 +89,16 @@ def check(
     """Check the declarations, and say which steps are commanded and which are event-driven.
 
     Where there is a pin file they must be as it says; with --store every live instance there must be known."""
-    shape = format_named(output)
     loaded = load_app(application)
-    if shape == "table":
+    if output == "table":
         _tell_declarations(loaded)
     pinned(loaded, application, file, write=pin)
     if store:
         stranded_in(loaded, store)
-    if shape == "table":
+    if output == "table":
         tell_lines(["✔ everything fits together"])
     else:
-        tell_value(_declarations(loaded), shape)
+        tell_value(_declarations(loaded), output)
 
 
 def _declarations(loaded: App) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Sequence
 from contextlib import suppress
 from typing import Annotated, Any
 
@@ -14,13 +13,12 @@ from choros.app.app import App
 from choros.cli.dead_acts import app as acts
 from choros.cli.desk import OfSaga, OneId, Which, desk_of, letter_of
 from choros.cli.letters import ACTS, columns, lines_of, row_of, whole_of
-from choros.cli.options import AppName, BrokerUrl, Output, log_apart, run_until_done
-from choros.cli.output import format_named, remark, tell_rows, tell_value
+from choros.cli.options import AppName, BrokerUrl, Output, loaded_apart, run_until_done
+from choros.cli.output import remark, tell_rows, tell_value
 from choros.cli.progress import working
 from choros.cli.verbs import Verbs
 from choros.desk.parkings import Listing
 from choros.roles.addresses import DEFAULT_BROKER
-from choros.roles.loading import load_app
 from choros.sources import now
 from choros.transport.refusals import NotDeclared
 
@@ -41,10 +39,8 @@ def dead_list(
     output: Output = "table",
 ) -> None:
     """List what is parked, queue by queue, the oldest of each first. Nothing is taken out."""
-    log_apart()
-    shape = format_named(output)
     wanted = which.wanted()
-    loaded = load_app(application)
+    loaded = loaded_apart(application)
 
     async def look() -> Listing:
         async with desk_of(loaded, broker) as desk:
@@ -53,10 +49,11 @@ def dead_list(
 
     listed = run_until_done(look())
     none = f"none of {listed.looked:,} dead letters is like that" if listed.looked else "no dead letters"
-    tell_rows([row_of(one) for one in listed.found], columns(now()), shape, none=none)
+    tell_rows([row_of(one) for one in listed.found], columns(now()), output, none=none)
     if listed.count > skip + len(listed.found):
         remark(f"! {listed.count:,} in all; --skip {skip + limit} shows those behind these")
-    _tell_missing(listed.missing)
+    for queue in listed.missing:
+        remark(f"! the queue {queue} is not there: choros topology apply declares it")
 
 
 @app.command("show", examples=["dead show shop 1d1f5763e636"])
@@ -64,15 +61,13 @@ def dead_show(
     application: AppName, letter_id: OneId, broker: BrokerUrl = DEFAULT_BROKER, output: Output = "table"
 ) -> None:
     """Show one dead letter, with its body."""
-    log_apart()
-    shape = format_named(output)
-    loaded = load_app(application)
+    loaded = loaded_apart(application)
 
     letter, delivery = run_until_done(letter_of(loaded, broker, letter_id))
-    if shape == "table":
+    if output == "table":
         print("\n".join(lines_of(letter, delivery.wire)))
     else:
-        tell_value(whole_of(letter, delivery.wire), shape)
+        tell_value(whole_of(letter, delivery.wire), output)
 
 
 @app.command("acts", examples=["dead acts shop", "dead acts shop -o json"])
@@ -84,10 +79,8 @@ def dead_acts(
     output: Output = "table",
 ) -> None:
     """Say who did what with dead letters, when and why: the last acts, the oldest first. The broker keeps 100,000."""
-    log_apart()
-    shape = format_named(output)
-    loaded = load_app(application)
-    tell_rows(list(run_until_done(_acts(loaded, broker, saga, limit))), ACTS, shape, none="nobody has done anything")
+    loaded = loaded_apart(application)
+    tell_rows(list(run_until_done(_acts(loaded, broker, saga, limit))), ACTS, output, none="nobody has done anything")
 
 
 def _read(body: bytes) -> dict[str, Any]:
@@ -113,8 +106,3 @@ async def _acts(loaded: App, broker: str, saga: str, limit: int) -> deque[dict[s
         finally:
             await look.close()
     return last
-
-
-def _tell_missing(missing: Sequence[str]) -> None:
-    for queue in missing:
-        remark(f"! the queue {queue} is not there: choros topology apply declares it")

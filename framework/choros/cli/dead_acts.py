@@ -24,8 +24,8 @@ from choros.cli.desk import (
 )
 from choros.cli.editor import edited
 from choros.cli.letters import row_of
-from choros.cli.options import AppName, BrokerUrl, Output, log_apart, run_until_done
-from choros.cli.output import format_named, is_terminal, remark, tell_rows
+from choros.cli.options import AppName, BrokerUrl, Output, loaded_apart, run_until_done
+from choros.cli.output import is_terminal, remark, tell_rows
 from choros.cli.progress import Working, working
 from choros.cli.signature import By, whoever
 from choros.cli.verbs import Verbs
@@ -35,7 +35,6 @@ from choros.desk.parkings import Listing, WantedLetters
 from choros.desk.redrive import ActedOn, Acts, LetterAct, act_on_all
 from choros.errors import MessageRejected, UsageError
 from choros.roles.addresses import DEFAULT_BROKER
-from choros.roles.loading import load_app
 from choros.runtime.orchestrator.signature import Signature
 from choros.transport.port import Delivery
 
@@ -90,8 +89,7 @@ def dead_edit(
 
     All that its receiver knows it by stays, so who has carried out the first one does nothing again. A body that would
     be parked again is refused."""
-    log_apart()
-    loaded = load_app(application)
+    loaded = loaded_apart(application)
     letter, delivery = run_until_done(letter_of(loaded, broker, letter_id))
     before = body_of(delivery.wire)
     try:
@@ -147,9 +145,7 @@ def _act(
     verb: str, application: str, wanted: WantedLetters, by: Signature, broker: str, output: str, limit: int | None
 ) -> None:
     """Do it to all that are wanted and say what came of it; exits with 1 if any is left, or was not there."""
-    log_apart()
-    shape = format_named(output)
-    loaded = load_app(application)
+    loaded = loaded_apart(application)
 
     async def act(told: Working) -> None:
         async with acting(loaded, broker) as desk:
@@ -160,10 +156,10 @@ def _act(
                 tally.add(done)
                 told.at(tally.count)
 
-    tally = LetterTally(verb, wanted.ids, keep=shape != "table")
+    tally = LetterTally(verb, wanted.ids, keep=output != "table")
     with working("dead letters") as told:
         run_until_done(act(told))
-    tally.tell(shape)
+    tally.tell(output)
 
 
 class LetterTally:
@@ -182,13 +178,13 @@ class LetterTally:
         if self._keep or (done.left and self.left <= MOST_TOLD):
             self._kept.append(done)
 
-    def tell(self, shape: str) -> None:
+    def tell(self, output: str) -> None:
         """In one sentence, and one for each that is left; exits with 1 if any is left, or was not there."""
-        if shape == "table":
+        if output == "table":
             self._tell_people()
         else:
             rows = [row_of(done.letter) | {"done": not done.left, "left": done.left} for done in self._kept]
-            tell_rows(rows, (), shape, none="no dead letters")
+            tell_rows(rows, (), output, none="no dead letters")
         if self._lacking:
             raise no_such(sorted(self._lacking))
         if self.left:
@@ -210,13 +206,12 @@ def _asked(application: str, wanted: WantedLetters, broker: str, limit: int | No
     """How many to drop: asks on a terminal, with their number. Elsewhere nobody can be asked."""
     if not is_terminal(sys.stdin):
         raise UsageError("Nobody can be asked here whether to drop them.", "--yes, if you are sure.")
-    loaded = load_app(application)
+    loaded = loaded_apart(application)
 
     async def count() -> Listing:
         async with desk_of(loaded, broker) as desk:
             return await desk.listing(wanted, limit=0)
 
-    log_apart()
     number = min(run_until_done(count()).count, limit or sys.maxsize)
     if not number:
         raise no_such(sorted(wanted.ids)) if wanted.ids else UsageError("There are no such dead letters.", "dead list.")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from choros.cli.options import Output, SagaId, StoreUrl, found, log_apart
-from choros.cli.output import Column, field, format_named, tell_rows
+from choros.cli.output import Column, field, tell_rows
 from choros.cli.view import MaybeApp, looking
 from choros.roles.addresses import DEFAULT_STORE
 from choros.runtime.client.client import Account
@@ -29,14 +29,13 @@ COLUMNS = [
 def saga_events(application: MaybeApp, saga: SagaId, store: StoreUrl = DEFAULT_STORE, output: Output = "table") -> None:
     """Print all that the history of a saga holds, and who did it where a person did."""
     log_apart()
-    shape = format_named(output)
 
     async def look() -> Account:
         async with looking(application, store) as view:
             return await view.account(saga)
 
     rows = list(events_in(found(look(), application, store)))
-    tell_rows(rows, COLUMNS, shape, none="no events")
+    tell_rows(rows, COLUMNS, output, none="no events")
 
 
 def events_in(account: Account) -> Iterator[dict[str, Any]]:

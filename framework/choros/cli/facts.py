@@ -11,8 +11,8 @@ import typer
 
 from choros.app.app import App
 from choros.app.service import Service
-from choros.cli.options import AppName, BrokerUrl, DatabaseUrl, Output, StoreUrl, log_apart, run_until_done
-from choros.cli.output import Column, field, format_named, remark, tell_rows
+from choros.cli.options import AppName, BrokerUrl, DatabaseUrl, Output, StoreUrl, loaded_apart, run_until_done
+from choros.cli.output import Column, field, remark, tell_rows
 from choros.cli.progress import Working, working
 from choros.cli.verbs import Verbs
 from choros.cli.words import existing, moment, tell_beyond
@@ -27,7 +27,6 @@ from choros.roles.addresses import (
     database_at,
     opened_store,
 )
-from choros.roles.loading import load_app
 from choros.runtime.host.retention import forgotten_until
 from choros.runtime.orchestrator.retention import gone, warning
 from choros.runtime.subscriber.inbox import not_handled
@@ -58,8 +57,7 @@ def republish(
     """Put facts out again from the store's history, under their old identity: after the broker was emptied.
 
     Who has handled a fact passes over it, so this may be repeated, and may reach further back than needed."""
-    log_apart()
-    loaded = load_app(application)
+    loaded = loaded_apart(application)
     name = loaded.saga(saga).name if saga else ""
     if not since and not saga_id:
         raise UsageError("From when on?", "--since 2h, or --saga-id ID for all of one saga.")
@@ -146,16 +144,14 @@ def missed(
 
     It reads the inboxes in the databases at the address given. A fact that is missing there may have been lost with
     the broker, may still wait in a queue, or may be parked."""
-    log_apart()
-    shape = format_named(output)
-    loaded = load_app(application)
+    loaded = loaded_apart(application)
     name = loaded.saga(saga).name if saga else ""
     addresses = Addresses(store=existing(store), database=database)
     found = run_until_done(_missed(loaded, addresses, since, name))
-    if shape == "table":
+    if output == "table":
         _tell_missed(found)
     else:
-        tell_rows([row for _, _, rows in found for row in rows], COLUMNS, shape, none="no fact is missed")
+        tell_rows([row for _, _, rows in found for row in rows], COLUMNS, output, none="no fact is missed")
     if any(rows for _, _, rows in found):
         raise typer.Exit(1)
 

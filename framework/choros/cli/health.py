@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from choros.cli.options import Output
-from choros.cli.output import format_named, tell_lines, tell_value
+from choros.cli.output import tell_lines, tell_value
 from choros.cli.verbs import Verbs
 from choros.runtime.host.vitals import Report
 from choros.sources import now
@@ -25,11 +25,10 @@ def health(
     output: Output = "table",
 ) -> None:
     """Say how a running role is; exits with 1 if it hangs, or its broker or store is away or blocked."""
-    shape = format_named(output)
     report = Report.read(file)
     found = report.complaints(now(), alive_only=alive)
-    if shape != "table":
-        tell_value({"well": not found, "complaints": found, "remarks": report.remarks, **asdict(report)}, shape)
+    if output != "table":
+        tell_value({"well": not found, "complaints": found, "remarks": report.remarks, **asdict(report)}, output)
         raise typer.Exit(1 if found else 0)
     for sentence in found:
         print(f"✖ {report.role}: {sentence}", file=sys.stderr)

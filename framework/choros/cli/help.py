@@ -26,7 +26,8 @@ def page(command: Any, context: Any, examples: Sequence[str] = ()) -> str:
     shown = [one for one in command.get_params(context) if not getattr(one, "hidden", False)]
     arguments = [one for one in shown if one.param_type_name == "argument"]
     options = [one for one in shown if one.param_type_name == "option"]
-    own, always = _parted(options)
+    own = [one for one in options if one.name not in _ALWAYS]
+    always = [one for one in options if one.name in _ALWAYS]
     blocks = [
         _wrapped(first),
         f"{_title('Usage:')} {_usage(command, context, arguments)}",
@@ -38,11 +39,6 @@ def page(command: Any, context: Any, examples: Sequence[str] = ()) -> str:
         _examples(examples),
     ]
     return "\n\n".join(block for block in blocks if block)
-
-
-def _parted(options: Sequence[Any]) -> tuple[list[Any], list[Any]]:
-    own = [one for one in options if one.name not in _ALWAYS]
-    return own, [one for one in options if one not in own]
 
 
 def _paragraphs(text: str) -> list[str]:

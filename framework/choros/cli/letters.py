@@ -5,13 +5,11 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import datetime
 from typing import Any
 
 from choros.cli.bodies import Body
-from choros.cli.output import Column, ago, field, styled
+from choros.cli.output import Column, age, field, styled
 from choros.desk.dead_letters import DeadLetter
-from choros.sources import now
 from choros.wire.attributes import rfc3339
 from choros.wire.envelope import Wire
 
@@ -34,7 +32,7 @@ def columns(moment: float) -> list[Column]:
         Column("TYPE", field("type"), least=8),
         Column("SAGA", field("saga_id"), least=8, id=True),
         Column("STEP", field("step"), least=6),
-        Column("AGE", field("parked_at"), shown=lambda row: _age(row["parked_at"], moment)),
+        Column("AGE", field("parked_at"), shown=age("parked_at", moment)),
         Column("REASON", field("reason"), least=12),
     ]
 
@@ -94,7 +92,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (bytes, bytearray)):
         return value.decode(errors="backslashreplace")
     return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
-
-
-def _age(parked_at: str | None, moment: float) -> str:
-    return ago((moment or now()) - datetime.fromisoformat(parked_at).timestamp()) if parked_at else ""

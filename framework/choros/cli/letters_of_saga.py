@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable
 from typing import Any
 from urllib.parse import urlsplit
 
 from choros.cli.letters import row_of
-from choros.cli.waits import PATIENCE
+from choros.cli.waits import on_the_side
 from choros.desk.parkings import NONE_BESIDE, Beside, Parkings
-from choros.errors import ChorosError
-from choros.roles.addresses import open_transport
 from choros.runtime.client.client import Account
 from choros.saga.saga import Sagas
 from choros.transport.topology import Names
@@ -26,15 +23,8 @@ async def letters_beside(broker: str, scope: str, sagas: Sagas, account: Account
     names = Names(namespace)
     services = {leaf.to for leaf in saga.outline.commands}
     queues = [*map(names.service_queue, sorted(services)), names.reply_queue(application)]
-    transport = open_transport(broker, namespace, "show")
-    try:
-        async with asyncio.timeout(PATIENCE):
-            await transport.connect()
-            return await Parkings(transport, [*map(names.dead_queue, queues)], names).beside(account.record.saga_id)
-    except (ChorosError, TimeoutError):
-        return NONE_BESIDE
-    finally:
-        await transport.close()
+    dead, saga_id = [*map(names.dead_queue, queues)], account.record.saga_id
+    return await on_the_side(broker, namespace, lambda there: Parkings(there, dead, names).beside(saga_id), NONE_BESIDE)
 
 
 def beside_lines(application: str, saga_id: str, its: Beside) -> Iterable[str]:

@@ -9,9 +9,12 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
+from choros.app.app import App
+from choros.cli.output import format_named
 from choros.cli.verbosity import log_level
-from choros.cli.words import command
+from choros.cli.words import STATUSES, command, status_named
 from choros.errors import SagaNotFound
+from choros.roles.loading import load_app
 from choros.telemetry.context import configure_logging
 
 T = TypeVar("T")
@@ -37,7 +40,10 @@ DatabaseUrl = Annotated[
         metavar="URL", envvar=["CHOROS_DATABASE"], help="a service's own database; {service} stands for its name."
     ),
 ]
-Output = Annotated[str, typer.Option("-o", "--output", metavar="FORMAT", help="table, json or jsonl")]
+OfStatus = Annotated[str, typer.Option("--status", metavar="STATUS", help=", ".join(STATUSES), callback=status_named)]
+Output = Annotated[
+    str, typer.Option("-o", "--output", metavar="FORMAT", help="table, json or jsonl", callback=format_named)
+]
 
 
 def run_until_done(coroutine: Coroutine[Any, Any, T]) -> T:
@@ -57,6 +63,12 @@ def _runner() -> Callable[[Coroutine[Any, Any, T]], T]:
 def log_apart() -> None:
     """What stands on stdout is the answer; the log goes to stderr."""
     configure_logging("cli", level=log_level("WARNING"), stream=sys.stderr)
+
+
+def loaded_apart(application: str) -> App:
+    """The application of a command that gives an answer."""
+    log_apart()
+    return load_app(application)
 
 
 def found(coroutine: Coroutine[Any, Any, T], application: str, store: str) -> T:

@@ -12,6 +12,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, TextIO
 
 from rich.cells import cell_len, set_cell_size
@@ -204,6 +205,11 @@ def styled(text: str, style: str, stream: TextIO | None = None) -> str:
     """The text in this colour, where colours are wanted."""
     code = _CODES.get(style)
     return f"\x1b[{code}m{text}\x1b[0m" if code and text and coloured(stream or sys.stdout) else text
+
+
+def age(name: str, now: float) -> Callable[[TableRow], str]:
+    """How old at this moment is what was at the time of this name; nothing where there is none."""
+    return lambda row: ago(now - datetime.fromisoformat(row[name]).timestamp()) if row[name] else ""
 
 
 def ago(seconds: float) -> str:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from math import inf
 from typing import Annotated, Any
 
 import typer
 
-from choros.cli.options import Output, StoreUrl, log_apart, run_until_done
-from choros.cli.output import Column, ago, field, format_named, remark, status_colour, tell_rows
+from choros.cli.options import OfStatus, Output, StoreUrl, log_apart, run_until_done
+from choros.cli.output import Column, age, field, remark, status_colour, tell_rows
 from choros.cli.view import MaybeApp, looking
-from choros.cli.words import STATUSES, moment, status_named
+from choros.cli.words import moment
 from choros.desk.overview import Overview, Summary, WantedSagas, overview
 from choros.roles.addresses import DEFAULT_STORE
 from choros.runtime.orchestrator.retention import warning
@@ -29,9 +28,7 @@ def columns(now: float) -> list[Column]:
         Column("STEP", field("step"), least=8),
         Column("REASON", field("reason"), least=10),
         Column("PAUSED", lambda row: "paused" if row["paused"] else "", colour=lambda _: "yellow"),
-        Column(
-            "AGE", field("started"), shown=lambda row: ago(now - datetime.fromisoformat(row["started"]).timestamp())
-        ),
+        Column("AGE", field("started"), shown=age("started", now)),
     ]
 
 
@@ -45,7 +42,7 @@ StartedSince = Annotated[
 
 def saga_list(
     application: MaybeApp,
-    status: Annotated[str, typer.Option(metavar="STATUS", help=", ".join(STATUSES))] = "",
+    status: OfStatus = "",
     saga: Annotated[str, typer.Option(metavar="NAME", help="one saga only")] = "",
     step: Annotated[str, typer.Option(metavar="NAME", help="at this step")] = "",
     reason: Annotated[str, typer.Option(metavar="TEXT", help="with this in the reason why it waits or is undone")] = "",
@@ -61,8 +58,6 @@ def saga_list(
 
     Status, saga and age cost nothing. For the other filters up to 10,000 sagas are read; where it ends it says so."""
     log_apart()
-    shape = format_named(output)
-    status_named(status, STATUSES)
 
     async def find() -> tuple[Overview, float, str]:
         async with looking(application, store) as view:
@@ -78,7 +73,7 @@ def saga_list(
             return seen, now, warning(await view.store.forgotten(), since) if whole else ""
 
     seen, now, beyond = run_until_done(find())
-    tell_rows([row_of(one) for one in seen.found], columns(now), shape, none="no saga instances")
+    tell_rows([row_of(one) for one in seen.found], columns(now), output, none="no saga instances")
     _tell_rest(seen, limit, beyond)
 
 

@@ -15,33 +15,14 @@ from choros.cli import acts
 from choros.cli.events import saga_events
 from choros.cli.exit_codes import INTERRUPTED
 from choros.cli.letters_of_saga import beside_data, beside_lines, letters_beside
-from choros.cli.options import (
-    AppName,
-    BrokerUrl,
-    Output,
-    SagaId,
-    StoreUrl,
-    found,
-    log_apart,
-    run_until_done,
-)
-from choros.cli.output import format_named, is_terminal, on_one_line, tell_lines, tell_value
+from choros.cli.options import AppName, BrokerUrl, OfStatus, Output, SagaId, StoreUrl, found, log_apart, run_until_done
+from choros.cli.output import is_terminal, on_one_line, tell_lines, tell_value
 from choros.cli.overview import row_of, saga_list
 from choros.cli.progress import working
 from choros.cli.verbs import Verbs
 from choros.cli.view import MaybeApp, looking
 from choros.cli.waits import Unended, as_data, asking, run_and_tell, waiting_lines
-from choros.cli.words import (
-    STATUSES,
-    command,
-    interrupted,
-    lasting,
-    message_of,
-    moment,
-    seconds,
-    status_named,
-    tell_beyond,
-)
+from choros.cli.words import command, interrupted, lasting, message_of, moment, seconds, tell_beyond
 from choros.desk.awaited import Awaited, waits_for
 from choros.desk.export import exported
 from choros.desk.overview import Summary, summary_of
@@ -107,7 +88,6 @@ def saga_run(
 ) -> None:
     """Start a saga and wait for its outcome; exits with 3 if it was undone."""
 
-    shape = format_named(output)
     wait, begun = timedelta(seconds=seconds(timeout)), Unended()
     saga, message = _typed(application, name, given, store)
     log_apart()
@@ -122,16 +102,16 @@ def saga_run(
         look = ("show", application, store, begun.saga_id) if begun.saga_id else ("list", application, store)
         print(interrupted(begun.saga_id, command(*look)), file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
-    _tell_outcome(outcome, shape)
+    _tell_outcome(outcome, output)
 
 
-def _tell_outcome(outcome: Outcome, shape: str) -> None:
+def _tell_outcome(outcome: Outcome, output: str) -> None:
     why = f" ({outcome.failure.code} at {outcome.failure.step})" if outcome.failure else ""
-    if shape == "table":
+    if output == "table":
         print(on_one_line(f"{outcome.saga_id} {outcome.status}{why}{f': {outcome.parked}' if outcome.parked else ''}"))
     else:
         failure = outcome.failure.model_dump(mode="json") if outcome.failure else None
-        tell_value({**asdict(outcome), "failure": failure}, shape)
+        tell_value({**asdict(outcome), "failure": failure}, output)
     if outcome.status != "completed":
         raise typer.Exit(3 if outcome.status == "compensated" else 1)
 
@@ -150,13 +130,12 @@ def saga_show(
 ) -> None:
     """Show what became of a saga instance, and what it waits for."""
     log_apart()
-    shape = format_named(output)
 
     async def look() -> tuple[Account, Summary, Sagas, Awaited | None, Beside, float]:
         async with looking(application, store) as view:
             account = await view.account(saga_id)
             namespace = view.scope.partition(".")[0]
-            ask = asking(Addresses(broker), namespace)
+            ask = asking(broker, namespace)
             waits = await waits_for(view.sagas, namespace, view.store, account.record.saga_id, ask)
             summary = await summary_of(view.sagas, view.store, account.record)
             parked = await letters_beside(broker, view.scope, view.sagas, account)
@@ -164,11 +143,11 @@ def saga_show(
 
     account, summary, sagas, waits, parked, now = found(look(), application, store)
     if account.record.gone:
-        _tell_gone(account.record, shape)
+        _tell_gone(account.record, output)
         return
-    if shape != "table":
+    if output != "table":
         told = {**row_of(summary), **as_data(waits), **beside_data(parked), "history": history_data(account.history)}
-        tell_value(told, shape)
+        tell_value(told, output)
         return
     tell_lines(timeline(account, sagas.get((account.record.saga, account.record.saga_version))))
     if summary.stuck:
@@ -178,18 +157,18 @@ def saga_show(
     tell_lines(beside_lines(application or "APP", account.record.saga_id, parked))
 
 
-def _tell_gone(record: Record, shape: str) -> None:
-    if shape == "table":
+def _tell_gone(record: Record, output: str) -> None:
+    if output == "table":
         print(f"{record.saga_id}  {record.status} at {rfc3339(record.updated_at)}  (saga {record.saga}); deleted since")
         return
     ended = {"saga_id": record.saga_id, "status": record.status, "ended_at": record.updated_at}
-    tell_value({**ended, "deleted": True, "history": []}, shape)
+    tell_value({**ended, "deleted": True, "history": []}, output)
 
 
 @app.command("export", needs_app=False, examples=["saga export shop --status completed --since 1d > ended.jsonl"])
 def saga_export(
     application: MaybeApp,
-    status: Annotated[str, typer.Option(metavar="STATUS", help=", ".join(STATUSES))] = "",
+    status: OfStatus = "",
     saga: Annotated[str, typer.Option(metavar="NAME", help="one saga only")] = "",
     since: Annotated[
         str, typer.Option(metavar="WHEN", help="only what has changed since: '1d', or 2026-11-22T12:00")
@@ -198,7 +177,6 @@ def saga_export(
 ) -> None:
     """Write saga instances out, each with all that is known of it as one line of JSON: before they are deleted."""
     log_apart()
-    status_named(status, STATUSES)
 
     async def export() -> str:
         async with looking(application, store) as view:

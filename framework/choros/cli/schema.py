@@ -12,13 +12,12 @@ from urllib.parse import unquote, urlsplit
 import typer
 
 from choros.app.app import App
-from choros.cli.options import AppName, DatabaseUrl, Output, log_apart, run_until_done
-from choros.cli.output import format_named, remark, tell_rows
+from choros.cli.options import AppName, DatabaseUrl, Output, loaded_apart, run_until_done
+from choros.cli.output import remark, tell_rows
 from choros.cli.progress import waiting
 from choros.cli.verbs import Verbs
 from choros.cli.words import lasting
 from choros.roles.addresses import DEFAULT_DATABASE, DEFAULT_STORE, database_at, store_at
-from choros.roles.loading import load_app
 from choros.runtime.subscriber.inbox import carried_over
 from choros.store.barrier import Database
 from choros.store.sagas import Store
@@ -37,13 +36,11 @@ def show(
     application: AppName, store: LastingStoreUrl = "", database: DatabaseUrl = "", output: Output = "table"
 ) -> None:
     """Say which schema version the saga store and the services' databases have. Without options: the default ones."""
-    log_apart()
-    shape = format_named(output)
-    loaded = load_app(application)
+    loaded = loaded_apart(application)
     rows = run_until_done(_versions(loaded, *_addresses(store, database)))
-    if shape != "table":
-        tell_rows(rows, (), shape, none="nothing is there")
-    for row in rows if shape == "table" else ():
+    if output != "table":
+        tell_rows(rows, (), output, none="nothing is there")
+    for row in rows if output == "table" else ():
         print(f"{row['what']}: {_version(row['schema_version'])}")
 
 
@@ -64,8 +61,7 @@ def upgrade(application: AppName, store: LastingStoreUrl = "", database: Databas
     """Bring what an older choros has stored to this one's schema. First stop every process that uses it.
 
     It may be repeated: what is done is passed over. Applications that share a file are upgraded one by one."""
-    log_apart()
-    loaded = load_app(application)
+    loaded = loaded_apart(application)
     run_until_done(_upgrade(loaded, *_addresses(store, database)))
 
 

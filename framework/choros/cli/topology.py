@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from choros.app.app import App
-from choros.cli.options import AppName, BrokerUrl, log_apart, run_until_done
+from choros.cli.options import AppName, BrokerUrl, loaded_apart, run_until_done
 from choros.cli.verbs import Verbs
 from choros.cli.words import lasting
 from choros.errors import UsageError
@@ -48,8 +48,7 @@ def apply(application: AppName, broker: BrokerUrl = DEFAULT_BROKER, store: ItsSt
         lasting(store)
     if broker.startswith("memory:"):
         raise UsageError("A broker in memory ends with this command.", "--broker amqp://...")
-    log_apart()
-    loaded = load_app(application)
+    loaded = loaded_apart(application)
     whole = run_until_done(_apply(loaded, Addresses(broker, store or DEFAULT_STORE), with_store=store is not None))
     counts = f"{len(whole.exchanges)} exchanges, {len(whole.queues)} queues and {len(whole.bindings)} bindings"
     print(f"✔ {counts} of {loaded.namespace} are declared")
@@ -87,7 +86,7 @@ def permissions(
     named = {_user(users, role, loaded): rights for role, rights in granted}
     if len(named) < len(granted):
         raise UsageError(f"--users {users!r} calls several roles the same.", "--users '{namespace}-{role}'.")
-    print(_definitions(named, vhost) if as_json else _commands(named, vhost))
+    print(_definitions(named, vhost) if as_json else "\n".join(_commands(named, vhost)))
 
 
 def rights_of(loaded: App) -> list[tuple[str, Rights]]:
@@ -123,11 +122,7 @@ def _definitions(named: Mapping[str, Rights], vhost: str) -> str:
     return json.dumps({"permissions": rows}, indent=2)
 
 
-def _commands(named: Mapping[str, Rights], vhost: str) -> str:
-    return "\n".join(_lines(named, vhost))
-
-
-def _lines(named: Mapping[str, Rights], vhost: str) -> Iterator[str]:
+def _commands(named: Mapping[str, Rights], vhost: str) -> Iterator[str]:
     for user, rights in named.items():
         yield f"# rabbitmqctl add_user {shlex.quote(user)}    (once; it asks for the password)"
         arguments = ["--vhost", vhost, user, *rights.patterns]

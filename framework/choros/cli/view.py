@@ -9,7 +9,6 @@ from typing import Annotated
 
 import typer
 
-from choros.app.app import App
 from choros.cli.words import existing
 from choros.errors import UsageError, unknown
 from choros.roles.addresses import Addresses, opened_store, scopes_at, store_at
@@ -59,7 +58,7 @@ async def looking(application: str, url: str) -> AsyncIterator[View]:
     if application:
         loaded = load_app(application)
         async with opened_store(Addresses(store=url), loaded) as opened:
-            yield View(opened, _scope(loaded), loaded.sagas)
+            yield View(opened, f"{loaded.namespace}.{loaded.name}", loaded.sagas)
     else:
         scope = _only(await scopes_at(url))
         store = store_at(url, scope)
@@ -68,10 +67,6 @@ async def looking(application: str, url: str) -> AsyncIterator[View]:
             yield View(store, scope, {})
         finally:
             await store.close()
-
-
-def _scope(loaded: App) -> str:
-    return f"{loaded.namespace}.{loaded.name}"
 
 
 def _only(scopes: Iterable[str]) -> str:

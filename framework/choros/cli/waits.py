@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import timedelta
 from textwrap import wrap
-from typing import Any
+from typing import Any, TypeVar
 
 from choros.app.app import App
 from choros.cli.output import ago, remark
@@ -22,8 +23,10 @@ from choros.runtime.host.presence import AskQueue, told
 from choros.saga.machine.instance import Instance
 from choros.saga.saga import Saga
 from choros.store.sagas import Record, Store
+from choros.transport.inspection import LookingTransport
 from choros.transport.port import Seen
 
+T = TypeVar("T")
 SOON = 5.0
 """Seconds after which who waits is told what for."""
 AGAIN = 5.0
@@ -116,23 +119,24 @@ def _why_unsent(one: Awaited) -> str:
 # --- asking -----------------------------------------------------------------------------------------------------------
 
 
-def asking(addresses: Addresses, namespace: str) -> AskQueue | None:
+async def on_the_side(broker: str, namespace: str, ask: Callable[[LookingTransport], Awaitable[T]], otherwise: T) -> T:
+    """What the broker at this address is asked; otherwise where it does not answer soon."""
+    transport = open_transport(broker, namespace, "show")
+    try:
+        async with asyncio.timeout(PATIENCE):
+            await transport.connect()
+            return await ask(transport)
+    except (ChorosError, TimeoutError):
+        return otherwise
+    finally:
+        await transport.close()
+
+
+def asking(broker: str, namespace: str) -> AskQueue | None:
     """A broker to ask, where there is one that answers soon."""
-    if addresses.broker.startswith("memory:"):
+    if broker.startswith("memory:"):
         return None  # another process's is not to be had
-
-    async def ask(queue: str) -> Seen:
-        broker = open_transport(addresses.broker, namespace, "show")
-        try:
-            async with asyncio.timeout(PATIENCE):
-                await broker.connect()
-                return await broker.attendance(queue)
-        except (ChorosError, TimeoutError):
-            return Seen("untold")
-        finally:
-            await broker.close()
-
-    return ask
+    return lambda queue: on_the_side(broker, namespace, lambda there: there.attendance(queue), Seen("untold"))
 
 
 async def run_and_tell(

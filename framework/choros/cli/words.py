@@ -7,7 +7,6 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -75,10 +74,10 @@ def tell_beyond(warned: str) -> None:
 # --- what was typed ---------------------------------------------------------------------------------------------------
 
 
-def status_named(status: str, known: Sequence[str]) -> str:
+def status_named(status: str) -> str:
     """The status, or nothing; raises UsageError for one that there is not."""
-    if status and status not in known:
-        raise UsageError(*unknown(f"There is no status {status!r}.", status, known))
+    if status and status not in STATUSES:
+        raise UsageError(*unknown(f"There is no status {status!r}.", status, STATUSES))
     return status
 
 
