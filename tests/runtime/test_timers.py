@@ -60,7 +60,7 @@ def played(play: Play, *sagas: Saga[Any]) -> None:
 
     context = copy_context()
     context.run(source.set, Ticking(loop))
-    task = loop.begin(main(), context)
+    task = loop.create_task(main(), context=context)
     try:
         with capture_logs():  # whatever fails is told, and to write that takes long
             assert loop.run(task.done, 100_000.0)

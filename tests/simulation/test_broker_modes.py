@@ -16,8 +16,7 @@ from choros.transport.topology import Binding, Exchange, Queue, Topology
 from choros.wire.envelope import Wire
 from choros_verify.simulation.broker import SimBroker
 from choros_verify.simulation.broker_channel import SimChannel
-from choros_verify.simulation.broker_line import LineEnds
-from choros_verify.simulation.broker_queue import Mode
+from choros_verify.simulation.broker_queue import LineEnds, Mode
 from tests.simulation.broker_stage import MODES, NAMES, PAYMENT, Shop, shop, simulated
 
 QUORUM = {"x-queue-type": "quorum"}
@@ -169,7 +168,7 @@ def test_a_timed_out_acknowledgement_costs_the_channel_in_3_10_and_one_consumer_
         names = ("slow", "quick")
         broker.declare(Topology("ns", queues=tuple(Queue(name, QUORUM) for name in names)))
         ends: list[str] = []
-        channel = broker.open_channel("service", lambda: ends.append("channel"))
+        channel = SimChannel(broker.setting, "service", lambda: ends.append("channel"))
         for name in names:
             channel.consume(broker.queue(name), 5, LineEnds(lambda *_: None, partial(ends.append, name)))
         broker.queue("slow").put(Wire(b"", {}), "")
@@ -270,6 +269,6 @@ def plain(broker: SimBroker, arguments: Mapping[str, str | int], *bodies: bytes)
 def watching(broker: SimBroker, queue: str, prefetch: int = 10) -> tuple[SimChannel, list[bytes]]:
     """A channel whose consumer settles nothing."""
     seen: list[bytes] = []
-    channel = broker.open_channel("watcher", lambda: None)
+    channel = SimChannel(broker.setting, "watcher", lambda: None)
     channel.consume(broker.queue(queue), prefetch, LineEnds(lambda tag, wire, _: seen.append(wire.body), lambda: None))
     return channel, seen

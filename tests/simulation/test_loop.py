@@ -23,7 +23,7 @@ def loop() -> Iterator[SimLoop]:
 
 def begin(loop: SimLoop, name: str, coroutine: Coroutine[Any, Any, None]) -> Process:
     process = Process(name)
-    loop.begin(coroutine, context(loop, process))
+    loop.create_task(coroutine, context=context(loop, process))
     return process
 
 

@@ -123,7 +123,7 @@ async def test_a_database_with_an_unknown_result_keeps_it() -> None:
 
 def begin(loop: SimLoop, name: str, coroutine: Coroutine[Any, Any, None]) -> Process:
     process = Process(name)
-    loop.begin(coroutine, context_of(process, ProcessClock(loop.time, random.Random(2), lambda: 0.0)))
+    loop.create_task(coroutine, context=context_of(process, ProcessClock(loop.time, random.Random(2), lambda: 0.0)))
     return process
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -92,7 +92,8 @@ def _chosen(loaded: App, name: str) -> Sequence[Saga[Any]]:
 def _verified(loaded: App, exploration: Exploration, *, mutants: bool, real_code: bool) -> dict[str, Any]:
     """Verify one saga, print what was found, and give it back for the report."""
     with working("") as so_far:
-        exploration.progress = _walking(so_far, exploration.saga.name)
+        walked = f"states of {exploration.saga.name}"  # nobody knows how many are to come, so there is no bar
+        exploration.progress = lambda states, _, level: so_far.at(states, what=f"{walked}, {level} events deep")
         found = report(exploration, exploration.run())
         _print(so_far, lines(found))
         aged = _aged(so_far, exploration)
@@ -153,8 +154,3 @@ def _real(real: RealCodeReport) -> Iterator[str]:
         yield from (f"  {sentence}" for sentence in broken.sentences)
     broken_ones = f"✖ {len(real.violations):,} combinations broke a promise"
     yield broken_ones if real.violations else "✔ no promise was broken"
-
-
-def _walking(so_far: Working, name: str) -> Callable[[int, int, int], None]:
-    """Nobody knows how many states are to come, so there is no bar."""
-    return lambda states, left, level: so_far.at(states, what=f"states of {name}, {level} events deep")

@@ -58,11 +58,9 @@ class Accounts:
 
     def forgetful(self, number: int) -> bool:
         """Whether there are rows that may be forgotten some day."""
-        known = self._forgetful.get(number)
-        if known is None:
-            known = any(books.pruned("ahead") != books for books in self.books[number])
-            self._forgetful[number] = known
-        return known
+        if number not in self._forgetful:
+            self._forgetful[number] = any(books.pruned("ahead") != books for books in self.books[number])
+        return self._forgetful[number]
 
     def replaced(self, number: int, step: int, books: Books) -> int:
         """The number of these with one step's books replaced."""
@@ -72,12 +70,10 @@ class Accounts:
     def carry_out(self, number: int, message: int, ordered: Ordered) -> list[Carried]:
         """Every way in which this command may end, given these books."""
         key = (number, message)
-        carried = self._carried.get(key)
-        if carried is None:
-            books = self.books[number][ordered.step]
-            carried = [self._one(number, ordered, outcome) for outcome in self._ends(books, ordered)]
-            self._carried[key] = carried
-        return carried
+        if key not in self._carried:
+            outcomes = self._ends(self.books[number][ordered.step], ordered)
+            self._carried[key] = [self._one(number, ordered, outcome) for outcome in outcomes]
+        return self._carried[key]
 
     def _one(self, number: int, ordered: Ordered, outcome: Ending) -> Carried:
         after = self.replaced(number, ordered.step, outcome.books)
@@ -129,10 +125,9 @@ class Accounts:
     def inert(self, books: Books, ordered: Ordered) -> bool:
         """Whether this command can never again make a difference at its participant."""
         key = (books, ordered)
-        known = self._inert.get(key)
-        if known is None:
-            known = self._inert[key] = not any(self._differs(*after) for after in self._reachable(books, ordered))
-        return known
+        if key not in self._inert:
+            self._inert[key] = not any(self._differs(*after) for after in self._reachable(books, ordered))
+        return self._inert[key]
 
     def _differs(self, books: Books, ordered: Ordered) -> bool:
         for outcome in self._ends(books, ordered):

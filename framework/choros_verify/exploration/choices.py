@@ -57,10 +57,9 @@ class Choices:
     def of(self, stored: int, network: int, *, unsent: bool) -> list[Choice]:
         """What may be taken in."""
         key = (stored, network & self._wire.replies, unsent)
-        choices = self._known.get(key)
-        if choices is None:
-            choices = self._known[key] = list(self._choices(*key))
-        return choices
+        if key not in self._known:
+            self._known[key] = list(self._choices(*key))
+        return self._known[key]
 
     def _choices(self, stored: int, replies: int, unsent: bool) -> Iterator[Choice]:
         inputs = [(given, number) for number in self._wire.numbers(replies) for given in self._given(number)]

@@ -82,11 +82,6 @@ def reply_examples(saga: Saga[Any], given: Container[str] = ()) -> dict[str, str
     return {one.type_name: invent(one).to_json() for one in saga.outline.answers if one.type_name not in given}
 
 
-def commanded_names(saga: Saga[Any]) -> Iterable[str]:
-    """The names of the steps that command somebody."""
-    return [leaf.path for leaf in saga.outline.commands]
-
-
 def at_providers(app: App, saga: Saga[Any]) -> frozenset[str]:
     """The steps of a saga whose effect is at a provider, as far as the handlers of this process say."""
     handlers = {name: handler for service in app.services.values() for name, handler in service.handlers.items()}

@@ -50,11 +50,9 @@ class OrchestratorModel:
     def decide(self, number: int, given: Given) -> Decided | None:
         """What comes of it; None where nothing does."""
         key = (number, given)
-        if key in self._decided:
-            return self._decided[key]
-        decided = self._decide(number, given)
-        self._decided[key] = decided
-        return decided
+        if key not in self._decided:
+            self._decided[key] = self._decide(number, given)
+        return self._decided[key]
 
     def _decide(self, number: int, given: Given) -> Decided | None:
         before = self.stored[number]

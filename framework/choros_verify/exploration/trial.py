@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from choros_verify.exploration.bounds import AGED, SHORT
-from choros_verify.exploration.explore import Exploration, commanded_names
+from choros_verify.exploration.explore import Exploration
 from choros_verify.exploration.mutants import MUTANTS, Mutant
 from choros_verify.exploration.report import ExplorationReport, report
 from choros_verify.exploration.states import Left
@@ -53,7 +53,8 @@ def try_mutant(mutant: Mutant, exploration: Exploration) -> Tried:
 
 def _changed(exploration: Exploration, mutant: Mutant) -> Exploration:
     """The same exploration, under the mutant's protocol, with one of each budget at least."""
-    names = frozenset(commanded_names(exploration.saga)) if mutant.providers else exploration.bounds.providers
+    all_steps = frozenset(leaf.path for leaf in exploration.saga.outline.commands)
+    names = all_steps if mutant.providers else exploration.bounds.providers
     enough = AGED if mutant.ages else Left(*map(max, exploration.bounds.budgets, SHORT))
     bounds = replace(exploration.bounds, budgets=enough, providers=names)
     return replace(exploration, bounds=bounds, protocol=mutant.under())

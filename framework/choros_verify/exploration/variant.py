@@ -99,16 +99,11 @@ class Variant:
         kind = type(value)
         if not _is_core(kind.__module__):
             return value
-        carried = object.__new__(_class(self._module(kind.__module__), kind))
+        carried: Any = object.__new__(getattr(self._module(kind.__module__), kind.__qualname__))
         names = [field.name for field in fields(value)] if is_dataclass(value) else vars(value)
         for name in names:
             object.__setattr__(carried, name, self._carry(getattr(value, name)))
         return carried
-
-
-def _class(module: ModuleType, like: type) -> Any:
-    """The class of the same name."""
-    return getattr(module, like.__qualname__)
 
 
 def _is_core(name: str) -> bool:

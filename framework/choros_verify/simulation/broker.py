@@ -18,11 +18,10 @@ from choros.transport.memory.queues import MemoryQueue
 from choros.transport.port import Published
 from choros.transport.topology import Queue, Topology
 from choros.wire.envelope import Wire
-from choros_verify.simulation.broker_channel import SimChannel, SimLine
 from choros_verify.simulation.broker_latency import Latency, Network
 from choros_verify.simulation.broker_ledger import Balance, Ledger, LedgerLine, What, message_of
 from choros_verify.simulation.broker_log import SimLog
-from choros_verify.simulation.broker_queue import BrokerSetting, Copy, Mode, SimQueue
+from choros_verify.simulation.broker_queue import BrokerSetting, Copy, Mode, SimLine, SimQueue
 from choros_verify.simulation.faults import Fault, Faults
 
 ACK_TIMEOUT = 1800.0
@@ -62,7 +61,6 @@ class SimBroker(MemoryBroker):
         mode: Mode = "4.3",
         *,
         chance: Random | None = None,
-        latency: Latency | None = None,
         ack_timeout: float = ACK_TIMEOUT,
     ) -> None:
         super().__init__()
@@ -72,7 +70,7 @@ class SimBroker(MemoryBroker):
         """Asked for every message that a process publishes what else strikes it; a delay of `NEVER` swallows it."""
         self.ledger = Ledger()
         """What became of every message."""
-        self.network = Network(chance or Random(0), latency or Latency())
+        self.network = Network(chance or Random(0), Latency())
         """Between the processes and here."""
         self.setting = BrokerSetting(mode, self.network, self.ledger, ack_timeout)
         """What its parts share."""
@@ -106,12 +104,8 @@ class SimBroker(MemoryBroker):
 
     def strikes(self, process: str, wire: Wire) -> Sequence[Fault]:
         """A process publishes a message: what strikes it on its way."""
-        struck = self.faults.message(process)
+        struck = self.faults.count("message", process)
         return (*struck, *self.meddle(process, wire)) if self.meddle else struck
-
-    def open_channel(self, process: str, closed: Callable[[], None]) -> SimChannel:
-        """A channel to consume on; `closed` is called when the broker closes it."""
-        return SimChannel(self.setting, process, closed)
 
     def forget(self, copies: Sequence[Copy]) -> None:
         """Lose what was never confirmed, as far as nobody has received it yet."""
@@ -173,11 +167,6 @@ class SimBroker(MemoryBroker):
         for client in self._of(process):
             self._clients.remove(client)
             client.die()
-
-    def drop_connections(self) -> None:
-        """Every process loses its connections."""
-        for client in list(self._clients):
-            client.lose(publishing=True, consuming=True, keep=True)
 
     def block(self, seconds: float) -> None:
         """An alarm: nothing that is published is read for so long; deliveries and acknowledgements go on."""
@@ -289,7 +278,7 @@ class SimBroker(MemoryBroker):
 
     def _lines(self, name: str) -> list[SimLine]:
         queue = self._queues.get(name)
-        return [line for line in queue.aside.lines if isinstance(line, SimLine)] if isinstance(queue, SimQueue) else []
+        return list(queue.aside.lines) if isinstance(queue, SimQueue) else []
 
     def _of(self, process: str) -> list[BrokerClient]:
         return [client for client in self._clients if client.process == process]

@@ -91,10 +91,6 @@ class Ledger:
                 kept.add(entry.message)
         return sorted(self.confirmed() - kept)
 
-    def story(self, message: str) -> list[LedgerLine]:
-        """All that happened to one message."""
-        return [entry for entry in self.entries if entry.message == message]
-
 
 def message_of(wire: Wire) -> str:
     """The message's own id."""

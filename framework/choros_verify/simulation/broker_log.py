@@ -8,7 +8,7 @@ from choros.transport.topology import Queue
 from choros.wire.envelope import Wire
 from choros_verify.simulation.broker_latency import Network, Road
 from choros_verify.simulation.broker_ledger import Ledger, LedgerLine, message_of
-from choros_verify.simulation.broker_line import LineEnds
+from choros_verify.simulation.broker_queue import LineEnds
 
 
 class SimLog(MemoryLog):

@@ -1,15 +1,15 @@
-"""A queue of the simulated broker: what RabbitMQ 3.10 and 4.3 do differently, and the faults of single messages."""
+"""A queue of the simulated broker, and its lines: where RabbitMQ 3.10 and 4.3 differ, and faults of single messages."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
-from choros.transport.memory.queues import Letter, MemoryQueue, QueuedMessage
+from choros.transport.memory.queues import Letter, Line, MemoryQueue, QueuedMessage
 from choros.transport.topology import Queue
 from choros.wire.envelope import Wire
-from choros_verify.simulation.broker_latency import Network
+from choros_verify.simulation.broker_latency import Network, Road
 from choros_verify.simulation.broker_ledger import Ledger, LedgerLine, What, message_of
 from choros_verify.simulation.faults import Fault
 
@@ -50,14 +50,14 @@ class _Stuck:
     letter: Letter
 
 
-class Departing(Protocol):
-    """A line to a consumer, as its queue sees it."""
+@dataclass(frozen=True, slots=True)
+class LineEnds:
+    """The consumer's ends of a line from a queue or a log."""
 
-    def unsettled(self) -> Collection[QueuedMessage]:
-        """What is out on it."""
-
-    def queue_deleted(self) -> None:
-        """What was out is gone, and the consumer is told."""
+    deliver: Callable[[int, Wire, str], None]
+    """A delivery: its tag, the message, the exchange that it was published to."""
+    cancelled: Callable[[], None]
+    """The broker has ended this consumer (`basic.cancel`)."""
 
 
 @dataclass(slots=True)
@@ -68,7 +68,7 @@ class Aside:
     """Accepted, and held up on the way in."""
     stuck: list[_Stuck] = field(default_factory=list)
     """Given up, with nowhere to go yet: at-least-once dead-lettering keeps them."""
-    lines: list[Departing] = field(default_factory=list)
+    lines: list[SimLine] = field(default_factory=list)
     """Of all consumers that may still settle something, cancelled ones too."""
 
 
@@ -85,7 +85,8 @@ class SimQueue(MemoryQueue):
         self.refuses = False
         """It nacks whatever is published to it, as a full queue does."""
         self.aside = Aside()
-        self._setting = setting
+        self.setting = setting
+        """What it shares with the rest of its broker."""
         self._new_number = number
         self._hand_over = give_up
         self.quorum = self.arguments.get("x-queue-type") == "quorum"
@@ -103,7 +104,7 @@ class SimQueue(MemoryQueue):
     @property
     def times_out(self) -> bool:
         """Whether a consumer may leave a delivery unsettled for so long only; since 4.3 quorum queues alone ask it."""
-        return self.quorum or self._setting.mode == "3.10"
+        return self.quorum or self.setting.mode == "3.10"
 
     def put(self, wire: Wire, exchange: str) -> bool:
         """Take a message; False if it is refused."""
@@ -116,7 +117,7 @@ class SimQueue(MemoryQueue):
         twice = any(fault.kind == "duplicate" for fault in faults)
         copies = [self._numbered(wire, exchange) for _ in range(1 + twice)]
         for copy in copies:
-            self._setting.note("queued", self.name, copy)
+            self.setting.note("queued", self.name, copy)
         delay = max((fault.amount for fault in faults if fault.kind == "delay"), default=0.0)
         if delay:
             self._hold_up(copies, delay)
@@ -132,7 +133,7 @@ class SimQueue(MemoryQueue):
         """To the front; RabbitMQ 3.10 puts what comes back to a quorum queue without a limit behind all others."""
         for held in returned:
             assert isinstance(held, Copy)
-            self._setting.note("returned", self.name, held)
+            self.setting.note("returned", self.name, held)
         if self.quorum and self._limit is None:
             for held in returned:
                 held.returns += counted
@@ -146,12 +147,12 @@ class SimQueue(MemoryQueue):
         for copy in copies:
             if copy in self.ready:
                 self.ready.remove(copy)
-                self._setting.note("lost", self.name, copy)
+                self.setting.note("lost", self.name, copy)
 
     def delete(self) -> None:
         """Delete it with all that is in it."""
         for copy in self.contents():
-            self._setting.note("deleted", self.name, copy)
+            self.setting.note("deleted", self.name, copy)
         self.ready.clear()
         self.aside.late.clear()
         self.aside.stuck.clear()
@@ -173,12 +174,12 @@ class SimQueue(MemoryQueue):
 
     def _twin(self, held: QueuedMessage) -> QueuedMessage:
         copy = self._numbered(held.wire, held.exchange)
-        self._setting.note("queued", self.name, copy)
+        self.setting.note("queued", self.name, copy)
         return copy
 
     def _hold_up(self, copies: list[Copy], seconds: float) -> None:
         self.aside.late += copies
-        self._setting.network.later(seconds, lambda: self._let_in(copies))
+        self.setting.network.later(seconds, lambda: self._let_in(copies))
 
     def _let_in(self, copies: list[Copy]) -> None:
         for copy in copies:
@@ -189,3 +190,100 @@ class SimQueue(MemoryQueue):
     def _give_up_copy(self, _: MemoryQueue, held: QueuedMessage, why: str) -> None:
         assert isinstance(held, Copy)
         self._hand_over(self, held, why)
+
+
+class SimLine(Line):
+    """From one queue to one consumer, over the network; `shut` closes its channel from the broker's side."""
+
+    def __init__(
+        self, queue: SimQueue, prefetch: int, process: str, receiver: LineEnds, shut: Callable[[], None]
+    ) -> None:
+        super().__init__(queue, prefetch)
+        self.source = queue
+        self._process = process
+        self._shut = shut
+        self._receiver = receiver
+        self._since: dict[int, float] = {}
+        self._watched = False
+        network = queue.setting.network
+        self._road: Road[tuple[int, Copy] | None] = Road(network, network.latency.delivery, self._arrive)
+        queue.lines.append(self)
+        queue.aside.lines.append(self)
+
+    def hand(self, held: QueuedMessage) -> None:
+        """Send the consumer a message."""
+        assert isinstance(held, Copy)
+        self._tag += 1
+        self._unsettled[self._tag] = held
+        self._since[self._tag] = self.source.setting.network.now
+        self._road.send((self._tag, held))
+        self._watch()
+
+    def acknowledged(self, tag: int) -> None:
+        """The consumer is done with it."""
+        self._since.pop(tag, None)
+        held = self._unsettled.get(tag)
+        if isinstance(held, Copy):
+            self.source.setting.note("acked", self.source.name, held, self._process)
+        self.settle(tag)
+
+    def given_back(self, tag: int, *, counted: bool) -> None:
+        """The consumer puts it back. Since 4.3 a nack no longer counts towards the delivery limit."""
+        self._since.pop(tag, None)
+        held = self._unsettled.pop(tag, None)
+        if held is not None:
+            self.queue.take_back([held], counted=counted or self.source.setting.mode == "3.10")
+
+    def cancel(self) -> None:
+        """End the consumer from the broker's side; what is out may still be settled."""
+        self.stop()
+        self._road.send(None)
+
+    def lose(self) -> None:
+        """Its channel is gone: all that is unsettled goes back."""
+        self.stop()
+        self._road.cut()
+        self._since.clear()
+        if self in self.source.aside.lines:
+            self.source.aside.lines.remove(self)
+        self.give_back_all()
+
+    def queue_deleted(self) -> None:
+        """What was out is gone, and the consumer is told."""
+        self._unsettled.clear()
+        self._since.clear()
+        self.cancel()
+
+    def time_out(self) -> None:
+        """Something has been unsettled for too long. 3.10 closes the whole channel, 4.3 ends this consumer alone."""
+        if self.source.setting.mode == "3.10":
+            self._shut()
+        else:
+            self._since.clear()
+            self.cancel()
+            self.give_back_all()
+
+    def _arrive(self, handed: tuple[int, Copy] | None) -> None:
+        if handed is None:
+            self._receiver.cancelled()
+            return
+        tag, copy = handed
+        self.source.setting.note("delivered", self.source.name, copy, self._process)
+        wire = copy.wire
+        if copy.returns and self.source.quorum:
+            wire = replace(wire, headers={**wire.headers, "x-delivery-count": copy.returns})
+        self._receiver.deliver(tag, wire, copy.exchange)
+
+    def _watch(self) -> None:
+        """One look at a time, when the oldest delivery's time is up."""
+        if not self._watched and self._since and self.source.times_out:
+            self._watched = True
+            setting = self.source.setting
+            setting.network.at(next(iter(self._since.values())) + setting.ack_timeout, self._look)
+
+    def _look(self) -> None:
+        self._watched = False
+        setting = self.source.setting
+        if self._since and next(iter(self._since.values())) + setting.ack_timeout <= setting.network.now:
+            self.time_out()
+        self._watch()

@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Protocol
 
 from choros.errors import BrokerUnreachable
 from choros_verify.simulation.broker import SimBroker
+from choros_verify.simulation.connection_lane import SimLane
+from choros_verify.simulation.transport_consumer import SimConsumer
 
-
-class SimResident(Protocol):
-    """Somebody who lives on a connection, and moves to the next one when it is lost."""
-
-    def housed(self) -> None:
-        """There is a connection now."""
-
-    def evicted(self, keep: bool) -> None:
-        """It is lost; without `keep` the broker may forget what it has not confirmed."""
+SimResident = SimLane | SimConsumer
+"""Who lives on a connection, and moves to the next one when it is lost."""
 
 
 class SimConnection:
@@ -44,11 +38,6 @@ class SimConnection:
         self._residents.append(resident)
         if self.up:
             resident.housed()
-
-    def remove(self, resident: SimResident) -> None:
-        """Somebody has nothing left to do here."""
-        if resident in self._residents:
-            self._residents.remove(resident)
 
     def lose(self, keep: bool = True) -> None:
         """It is lost, and dialled again after a while."""

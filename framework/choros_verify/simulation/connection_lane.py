@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from typing import cast
 
 from choros.transport.doubt import PROBE_SECONDS, Doubt
+from choros.transport.memory.transport import written
 from choros.transport.port import Published
 from choros.transport.rabbitmq.sending import Batch, Post, Sender, Ticket
-from choros.wire.envelope import Wire
+from choros.wire.envelope import Envelope, Wire
 from choros_verify.simulation.broker import SimBroker
 from choros_verify.simulation.broker_latency import Road
 from choros_verify.simulation.broker_queue import Copy
@@ -20,18 +21,20 @@ from choros_verify.simulation.faults import Fault
 
 
 class _SimTicket(Ticket):
-    __slots__ = ("copies", "faults")
+    __slots__ = ("copies", "faults", "written")
 
     def __init__(self, post: Post, batch: Batch[_SimTicket], position: int) -> None:
         super().__init__(post, batch, position)
+        self.written = written([post.message])[0] if isinstance(post.message, Envelope) else post.message
+        """None where it cannot be."""
         self.faults: Sequence[Fault] = ()
         self.copies: list[Copy] = []
         """What the broker made of it, as long as it has not said so."""
 
     @property
     def wire(self) -> Wire:
-        """A simulated transport writes its messages before it sends them."""
-        return cast(Wire, self.post.message)
+        """Of a ticket that is put, which one that cannot be written never is."""
+        return cast(Wire, self.written)
 
 
 @dataclass(slots=True, eq=False)
@@ -124,7 +127,9 @@ class SimLane(Sender[_SimTicket]):
     def _put(self, ticket: _SimTicket) -> None:
         ticket.queued = True
         way = self._way(ticket)
-        if ticket.batch.done.done() or way.doubt.refuses:
+        if ticket.written is None:
+            self.settle(ticket, Published.NACKED)
+        elif ticket.batch.done.done() or way.doubt.refuses:
             self.refuse(ticket)
         else:
             way.waiting.append(ticket)

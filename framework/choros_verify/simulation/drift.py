@@ -21,23 +21,13 @@ def _renamed(nodes: Sequence[Declared]) -> Sequence[Declared]:
     return [*nodes[:at], replace(cast(Any, nodes[at]), name="renamed"), *nodes[at + 1 :]]
 
 
-def _without_first(nodes: Sequence[Declared]) -> Sequence[Declared]:
-    return nodes[1:]
-
-
-def _without_last(nodes: Sequence[Declared]) -> Sequence[Declared]:
-    return nodes[:-1]
-
-
-def _swapped(nodes: Sequence[Declared]) -> Sequence[Declared]:
-    return [*nodes[1::-1], *nodes[2:]]
-
-
-def _doubled(nodes: Sequence[Declared]) -> Sequence[Declared]:
-    return [replace(cast(Any, nodes[0]), name="inserted"), *nodes]
-
-
-_CHANGES: Sequence[Change] = (_renamed, _without_first, _without_last, _swapped, _doubled)
+_CHANGES: Sequence[Change] = (
+    _renamed,
+    lambda nodes: nodes[1:],
+    lambda nodes: nodes[:-1],
+    lambda nodes: [*nodes[1::-1], *nodes[2:]],  # the first two change places
+    lambda nodes: [replace(cast(Any, nodes[0]), name="inserted"), *nodes],
+)
 
 
 def drifted(app: App, chance: random.Random) -> App:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -29,6 +29,13 @@ queue refuses for `amount` seconds; deploy: the target orchestrator runs for `am
 otherwise under the same versions."""
 FaultKind = MessageFault | ProcessFault | StoreFault | CallFault | TimedFault
 
+Occasion = Literal["message", "step", "write", "call"]
+"""A process publishes a message or makes a step; a store or database is written to, or called by a handler."""
+COUNTED_BY: Mapping[str, Occasion] = {
+    **dict.fromkeys(get_args(MessageFault), "message"), **dict.fromkeys(get_args(ProcessFault), "step"),
+    **dict.fromkeys(get_args(StoreFault), "write"), **dict.fromkeys(get_args(CallFault), "call"),
+}  # fmt: skip
+"""What the kinds of faults are counted by that do not go by the clock."""
 KINDS: tuple[str, ...] = tuple(kind for group in get_args(FaultKind) for kind in get_args(group))
 
 
@@ -62,27 +69,12 @@ class Faults:
         self.planned = tuple(planned)
         """All of them, as they were given."""
         for fault in self.planned:
-            if fault.kind in get_args(TimedFault):
-                self.timed.append(fault)
+            if fault.kind in COUNTED_BY:
+                occasion = f"{COUNTED_BY[fault.kind]} {fault.target}"
+                self._by_occasion.setdefault((occasion, fault.nth), []).append(fault)
             else:
-                self._by_occasion.setdefault((_occasion(fault.kind, fault.target), fault.nth), []).append(fault)
+                self.timed.append(fault)
         self.timed.sort(key=lambda fault: (fault.nth, fault))
-
-    def message(self, process: str) -> Sequence[Fault]:
-        """This process publishes a message: what strikes it."""
-        return self._count(f"message {process}")
-
-    def step(self, process: str) -> Sequence[Fault]:
-        """This process makes a step."""
-        return self._count(f"step {process}")
-
-    def write(self, store: str) -> Sequence[Fault]:
-        """Something is written to this store."""
-        return self._count(f"write {store}")
-
-    def call(self, database: str) -> Sequence[Fault]:
-        """A handler makes a call on this database."""
-        return self._count(f"call {database}")
 
     def strike(self, fault: Fault) -> None:
         """A timed fault strikes."""
@@ -92,18 +84,12 @@ class Faults:
         """How often each could have struck, by 'message NAME', 'step NAME', 'write NAME', 'call NAME'."""
         return dict(self._occasions)
 
-    def _count(self, occasion: str) -> Sequence[Fault]:
+    def count(self, what: Occasion, target: str) -> Sequence[Fault]:
+        """One more occasion on this target, and what strikes at it."""
+        occasion = f"{what} {target}"
         self._occasions[occasion] += 1
         if self.calm or not self._by_occasion:
             return ()
         struck = self._by_occasion.get((occasion, self._occasions[occasion]), ())
         self.struck.extend(struck)
         return struck
-
-
-def _occasion(kind: FaultKind, target: str) -> str:
-    if kind in get_args(MessageFault):
-        return f"message {target}"
-    if kind in get_args(CallFault):
-        return f"call {target}"
-    return f"step {target}" if kind in get_args(ProcessFault) else f"write {target}"

@@ -11,7 +11,7 @@ import heapq
 import random
 import sys
 import warnings
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextvars import Context, copy_context
 from typing import Any, TypeVarTuple, Unpack
 
@@ -129,10 +129,6 @@ class SimLoop(asyncio.BaseEventLoop):
         self.hold(process)
         process.alive = False
         process.ready.clear()
-
-    def begin(self, coroutine: Coroutine[Any, Any, None], context: Context) -> asyncio.Task[None]:
-        """Start a process."""
-        return self.create_task(coroutine, context=context)
 
     # --- running ---
 

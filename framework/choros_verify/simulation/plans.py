@@ -10,7 +10,7 @@ from typing import Any, Literal, cast, get_args
 from choros.app.app import App
 from choros.saga.outline import Commanded
 from choros.saga.saga import Saga
-from choros_verify.simulation.faults import KINDS, CallFault, Fault, FaultKind, ProcessFault, StoreFault, TimedFault
+from choros_verify.simulation.faults import COUNTED_BY, KINDS, CallFault, Fault, FaultKind
 from choros_verify.simulation.script import BESIDE, Behaviour, PersonAct, PersonVerb, RunPlan, ScriptLine
 
 MOST_SAGAS = 4
@@ -177,7 +177,7 @@ def _calls(seed: int, setting: Targets, sagas: int) -> tuple[Fault, ...]:
     """In some runs handlers lose their database in the middle, and do not notice."""
     chance = random.Random(f"{seed} calls")
     number = chance.choice((0, 0, 0, 0, 1, 2))
-    return tuple(_counted(chance, setting, "away", "call", setting.databases, sagas) for _ in range(number))
+    return tuple(_counted(chance, setting, "away", setting.databases, sagas) for _ in range(number))
 
 
 def _faults_beside(seed: int, setting: Targets) -> tuple[Fault, ...]:
@@ -189,26 +189,18 @@ def _faults_beside(seed: int, setting: Targets) -> tuple[Fault, ...]:
 
 
 def _fault(chance: random.Random, setting: Targets, kind: str, present: Sequence[str], sagas: int) -> Fault:
-    if kind in get_args(TimedFault):
+    if kind not in COUNTED_BY:
         return _timed(chance, setting, kind, present)
-    if kind in get_args(ProcessFault):
-        return _counted(chance, setting, kind, "step", present, sagas)
-    if kind in get_args(StoreFault):
-        return _counted(chance, setting, kind, "write", setting.stores, sagas)
-    return _counted(chance, setting, kind, "message", _publishers(present), sagas)
+    publishers = [name for name in present if not name.startswith("subscriber:")]
+    targets = {"step": present, "write": setting.stores, "message": publishers}[COUNTED_BY[kind]]
+    return _counted(chance, setting, kind, targets, sagas)
 
 
-def _publishers(processes: Sequence[str]) -> list[str]:
-    return [name for name in processes if not name.startswith("subscriber:")]
-
-
-def _counted(
-    chance: random.Random, setting: Targets, kind: str, what: str, targets: Sequence[str], sagas: int
-) -> Fault:
+def _counted(chance: random.Random, setting: Targets, kind: str, targets: Sequence[str], sagas: int) -> Fault:
     target = chance.choice(targets)
     if kind == "lose" and chance.random() < 0.7:
         target = "store"
-    usual = setting.occasions.get(f"{what} {target}", 20) * sagas
+    usual = setting.occasions.get(f"{COUNTED_BY[kind]} {target}", 20) * sagas
     nth = 1 + int(chance.random() ** 1.5 * max(usual, 3))
     return Fault(cast(FaultKind, kind), target, nth, _how_much(chance, kind, target))
 

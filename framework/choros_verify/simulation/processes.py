@@ -7,6 +7,7 @@ import random
 from collections import deque
 from collections.abc import Callable
 from contextvars import Context, ContextVar, copy_context
+from dataclasses import dataclass, field
 from typing import Any
 
 from choros.sources import Source, source
@@ -17,20 +18,18 @@ LoopStep = tuple[asyncio.Handle, Context, Callable[..., object], tuple[Any, ...]
 """What the loop calls next: the handle only says whether that is still wanted."""
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class Process:
     """One life of a process: a crash ends it, and another begins under the same name."""
 
-    __slots__ = ("alive", "held", "life", "name", "ready", "steps")
-
-    def __init__(self, name: str, life: int = 1) -> None:
-        self.name = name
-        self.life = life
-        """1 for the first start, 2 after a crash."""
-        self.alive = True
-        self.held = False
-        """Whether it stands still."""
-        self.ready: deque[LoopStep] = deque()
-        self.steps = 0
+    name: str
+    life: int = 1
+    """1 for the first start, 2 after a crash."""
+    alive: bool = True
+    held: bool = False
+    """Whether it stands still."""
+    ready: deque[LoopStep] = field(default_factory=deque)
+    steps: int = 0
 
     def __repr__(self) -> str:
         return f"{self.name}/{self.life}"

@@ -6,7 +6,7 @@ import gc
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from choros.app.app import App
@@ -36,15 +36,15 @@ class Broken:
     sentences: tuple[str, ...]
 
 
-@dataclass(slots=True)
+@dataclass(kw_only=True)
 class RealCodeReport:
     """What came of all runs."""
 
     saga: str
     seed: int
+    runs: int = 0
     possible: int
     """Combinations that there are."""
-    runs: int = 0
     complete: bool = False
     """Whether every combination was run; if not, every pair of outcomes of any two steps was."""
     statuses: Counter[str] = field(default_factory=Counter)
@@ -57,20 +57,8 @@ class RealCodeReport:
 
     def to_json(self) -> dict[str, Any]:
         """As plain data."""
-        return {
-            "saga": self.saga,
-            "seed": self.seed,
-            "runs": self.runs,
-            "possible": self.possible,
-            "complete": self.complete,
-            "statuses": dict(self.statuses),
-            "outcomes": dict(self.outcomes),
-            "violations": [
-                {"case": broken.case, "seed": broken.seed, "sentences": list(broken.sentences)}
-                for broken in self.violations
-            ],
-            "seconds": round(self.seconds, 1),
-        }
+        violations = [asdict(broken) for broken in self.violations]
+        return {**vars(self), "violations": violations, "seconds": round(self.seconds, 1)}
 
 
 def every_combination(
@@ -90,7 +78,7 @@ def every_combination(
     begun = time.perf_counter()
     scene = Scene(app, starts=[(saga, start or invent(saga.start))], replies=replies)
     chosen = cases(saga, seed, most)
-    report = RealCodeReport(saga.name, seed, chosen.possible, complete=chosen.complete)
+    report = RealCodeReport(saga=saga.name, seed=seed, possible=chosen.possible, complete=chosen.complete)
     with quietly():
         for number, case in enumerate(chosen.chosen):
             _note(report, case, seed + number, *run_case(scene, saga, case, seed + number))

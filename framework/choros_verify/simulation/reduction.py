@@ -15,10 +15,10 @@ MOST_RUNS = 400
 """Plans tried at most."""
 
 
-def shrink(scene: Scene, result: Result, *, most_runs: int = MOST_RUNS) -> Result:
+def shrink(scene: Scene, result: Result) -> Result:
     """The same violation with as little as possible around it."""
     wanted = {violation.partition(":")[0] for violation in result.violations}
-    best, left = result, most_runs
+    best, left = result, MOST_RUNS
 
     def breaks(plan: RunPlan) -> bool:
         nonlocal best, left

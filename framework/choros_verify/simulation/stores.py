@@ -27,23 +27,48 @@ def _away(name: str, what: str) -> StoreUnreachable:
     return StoreUnreachable(f"{name} {what} (simulated).")
 
 
-async def _after(name: str, struck: Sequence[Fault], lose: Callable[[int], None]) -> None:
-    """What strikes once the write is there."""
-    for fault in struck:
-        if fault.kind == "lose":
-            lose(int(fault.amount) or 1)
-        elif fault.kind == "stall":
-            await asyncio.sleep(fault.amount)
-    if any(fault.kind == "unknown" for fault in struck):
-        raise _away(name, "took the write, and the answer was lost")
-
-
 def _nothing() -> None:
     pass
 
 
-def _refused(struck: Sequence[Fault]) -> bool:
-    return any(fault.kind == "refuse" for fault in struck)
+class Perils:
+    """What may strike the writes to one store or database, and the commits that it may yet forget.
+
+    `shared`: those of another process's view of it, which forgets the same."""
+
+    def __init__(self, faults: Faults, name: str, shared: Perils | None) -> None:
+        self._faults = faults
+        self._name = name
+        self._past: deque[Callable[[], None]] = shared._past if shared else deque(maxlen=MOST_LOST)
+        self.loses = any(fault.kind == "lose" and fault.target == name for fault in faults.planned)
+        """Whether it ever forgets anything."""
+
+    def strike(self) -> Sequence[Fault]:
+        """One more write; raises StoreUnreachable if it is refused."""
+        struck = self._faults.count("write", self._name)
+        if any(fault.kind == "refuse" for fault in struck):
+            raise _away(self._name, "refuses")
+        return struck
+
+    def call(self) -> None:
+        """A handler makes a call; raises StoreUnreachable if it is lost."""
+        if self._faults.count("call", self._name):
+            raise _away(self._name, "has lost a call")
+
+    def remember(self, take_back: Callable[[], None]) -> None:
+        """How to undo the commit that is about to be made."""
+        self._past.append(take_back)
+
+    async def after(self, struck: Sequence[Fault]) -> None:
+        """What strikes once the write is there."""
+        for fault in struck:
+            if fault.kind == "lose":
+                for _ in range(min(int(fault.amount) or 1, len(self._past))):
+                    self._past.pop()()
+            elif fault.kind == "stall":
+                await asyncio.sleep(fault.amount)
+        if any(fault.kind == "unknown" for fault in struck):
+            raise _away(self._name, "took the write, and the answer was lost")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,45 +100,39 @@ class SimStore(MemoryStore):
     ) -> None:
         super().__init__(sharing, namespace=namespace)
         self._rows.identity = identity  # the same in every run: it is in the name of a queue, which faults may strike
-        self._faults = faults
-        self._name = name
+        self._perils: Perils = Perils(faults, name, sharing._perils if sharing else None)
         self._on_commit = on_commit
-        self._past: deque[Callable[[], None]] = sharing._past if sharing else deque(maxlen=MOST_LOST)
         self._deleted: dict[str, Deleted] = sharing._deleted if sharing else {}
-        self._loses = any(fault.kind == "lose" and fault.target == name for fault in faults.planned)
 
     async def commit(self, batch: Sequence[Transition]) -> Sequence[Committed]:
         """Store each transition whole or not at all; a fault may strike before, or after."""
-        struck = self._faults.write(self._name)
-        if _refused(struck):
+        try:
+            struck = self._perils.strike()
+        except StoreUnreachable:
             await asyncio.sleep(0)
-            raise _away(self._name, "refuses")
+            raise
         await self._answering()
         self._remember()
         results = [self._commit(transition) for transition in batch]
         for transition, result in zip(batch, results, strict=True):
             if result is Committed.OK and self._on_commit:
                 self._on_commit(transition)
-        await _after(self._name, struck, self._lose)
+        await self._perils.after(struck)
         return results
 
     async def mark_sent(self, sent: Sequence[tuple[str, str]]) -> None:
         """Take entries out of their outboxes; a fault may strike before, or after."""
-        struck = self._faults.write(self._name)
-        if _refused(struck):
-            raise _away(self._name, "refuses")
+        struck = self._perils.strike()
         self._remember()
         await super().mark_sent(sent)
-        await _after(self._name, struck, self._lose)
+        await self._perils.after(struck)
 
     async def forget(self, before: float, *, keys_before: float = 0.0, skip: int = 0, limit: int = 64) -> Forgotten:
         """Delete records that have ended before that moment; a fault may strike before, or after."""
-        struck = self._faults.write(self._name)
-        if _refused(struck):
-            raise _away(self._name, "refuses")
+        struck = self._perils.strike()
         self._remember()
         done = await super().forget(before, keys_before=keys_before, skip=skip, limit=limit)
-        await _after(self._name, struck, self._lose)
+        await self._perils.after(struck)
         return done
 
     def _delete(self, rows: Any, record: Record) -> None:
@@ -134,7 +153,7 @@ class SimStore(MemoryStore):
         return self._rows.outbox.keys()
 
     def _remember(self) -> None:
-        if not self._loses:
+        if not self._perils.loses:
             return
         rows = self._rows
         histories = {key: list(value) for key, value in rows.history.items()}
@@ -144,11 +163,7 @@ class SimStore(MemoryStore):
         def take_back() -> None:
             rows.records, rows.outbox, rows.history, rows.start_keys, rows.entries = before
 
-        self._past.append(take_back)
-
-    def _lose(self, commits: int) -> None:
-        for _ in range(min(commits, len(self._past))):
-            self._past.pop()()
+        self._perils.remember(take_back)
 
 
 # --- databases --------------------------------------------------------------------------------------------------------
@@ -229,10 +244,7 @@ class SimDatabase(MemoryDatabase):
         super().__init__(sharing, namespace=namespace)
         if sharing is None:
             self._tables.lock = Turnstile()
-        self._faults = faults
-        self._name = name
-        self._past: deque[Callable[[], None]] = sharing._past if sharing else deque(maxlen=MOST_LOST)
-        self._loses = any(fault.kind == "lose" and fault.target == name for fault in faults.planned)
+        self._perils: Perils = Perils(faults, name, sharing._perils if sharing else None)
 
     @property
     def transaction_type(self) -> type[Transaction]:
@@ -253,32 +265,24 @@ class SimDatabase(MemoryDatabase):
             self.turnstile.writing(partial(take_back, undo))
             try:
                 results = [await self._run_one(undo, job) for job in jobs]
-                struck = self._faults.write(self._name)
-                if _refused(struck):
-                    raise _away(self._name, "refuses")
+                struck = self._perils.strike()
             except BaseException:
                 take_back(undo)
                 raise
             self.turnstile.writing(_nothing)  # it is committed
-            await _after(self._name, struck, self._lose)
+            await self._perils.after(struck)
             return results
 
     def _begin(self, undo: Undo) -> SimTransaction:
         transaction = SimTransaction(self._tables, self._rows, undo)
-        transaction.on_call = self._on_call
+        transaction.on_call = self._perils.call
         return transaction
-
-    def _on_call(self) -> None:
-        if self._faults.call(self._name):
-            raise _away(self._name, "has lost a call")
 
     async def mark_sent(self, keys: Sequence[str]) -> None:
         """The replies of these rows are confirmed; a fault may strike before, or after."""
-        struck = self._faults.write(self._name)
-        if _refused(struck):
-            raise _away(self._name, "refuses")
+        struck = self._perils.strike()
         await super().mark_sent(keys)
-        await _after(self._name, struck, lambda _: None)
+        await self._perils.after([fault for fault in struck if fault.kind != "lose"])  # this is no commit
 
     def owes(self) -> bool:
         """Whether a reply is not confirmed."""
@@ -293,15 +297,11 @@ class SimDatabase(MemoryDatabase):
         self.turnstile.crashed(process)
 
     def _remember(self) -> None:
-        if not self._loses:
+        if not self._perils.loses:
             return
         before = self._tables.copied()
 
         def restore() -> None:
             self._tables.items, self._tables.barrier = before.items, before.barrier
 
-        self._past.append(restore)
-
-    def _lose(self, commits: int) -> None:
-        for _ in range(min(commits, len(self._past))):
-            self._past.pop()()
+        self._perils.remember(restore)

@@ -1,8 +1,9 @@
-"""One application of a world: its part of the store and of the databases, and the processes that work on them."""
+"""One application of a world: its part of the store and of the databases, its processes, and whoever calls it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property, partial
@@ -11,12 +12,15 @@ from typing import Any
 from choros.app.app import App
 from choros.app.service import Service
 from choros.app.settings import Settings
-from choros.messages import Message
+from choros.errors import ChorosError, StoreUnreachable
+from choros.messages import Message, Reply
+from choros.runtime.client.client import Client
 from choros.runtime.host.retention import Ages
 from choros.runtime.orchestrator.orchestrator import Orchestrator
 from choros.runtime.orchestrator.retention import Retention
 from choros.runtime.participant.participant import Participant
 from choros.runtime.subscriber.subscriber import Cadence, Subscriber
+from choros.saga.machine.instance import ROOT, TERMINAL, UNTOUCHED
 from choros.saga.saga import Saga
 from choros.sources import saga_id_for
 from choros.transport.port import Transport
@@ -25,12 +29,15 @@ from choros_verify.simulation.drift import drifted
 from choros_verify.simulation.evidence import settled
 from choros_verify.simulation.faults import Faults
 from choros_verify.simulation.observer import Observer
-from choros_verify.simulation.script import RIVAL, RunPlan, chance_of
+from choros_verify.simulation.script import RIVAL, PersonAct, RunPlan, chance_of
 from choros_verify.simulation.stage import HANDLER_SECONDS
 from choros_verify.simulation.stores import SimDatabase, SimStore
 
 Main = Callable[[], Coroutine[Any, Any, None]]
 _ALL = "all subscribers"
+AGAIN_AFTER = 1.0
+LOOK_EVERY = 20.0
+"""Seconds between two looks of a person, or at what a store has forgotten."""
 LATEST = 900.0
 """Seconds that a fact may be on its way in a run: the ladder of delays, and what holds a message up."""
 
@@ -77,7 +84,7 @@ class Tenant:
 
     def __init__(self, ground: Ground, part: Part, beside: Tenant | None = None) -> None:
         self._ground, self._topology, self._prefix, self._part = ground, part.topology, part.prefix, part
-        self.app, self.starts, self.plan = part.app, part.starts, part.plan
+        self.app, self.plan = part.app, part.plan
         self.store: SimStore = self._a_store(beside.store if beside and not part.rival else None)
         shared: Mapping[str, SimDatabase] = beside.databases if beside else {}
         self.databases: Mapping[str, SimDatabase] = {
@@ -107,18 +114,19 @@ class Tenant:
         return SimDatabase(self._ground.faults, shared, name=name, namespace=self.app.namespace)
 
     def _saga_id(self, index: int) -> str:
-        saga, _ = self.starts[index % len(self.starts)]
+        saga, _ = self.start(index)
         return saga_id_for(f"{self.app.namespace}.{self.app.name}.{saga.name}", self._part.key(index))
 
-    def _services(self) -> list[Service]:
-        return list(self.app.services.values())
+    def start(self, index: int) -> tuple[Saga[Any], Message]:
+        """The saga of this number, and its start message."""
+        return self._part.starts[index % len(self._part.starts)]
 
     # --- who there is ---
 
     def _mains(self) -> Iterator[tuple[str, Main]]:
         for number in range(1, self.plan.orchestrators + 1):
             yield self._main(f"orchestrator-{number}", self._orchestrate)
-        for service in () if self._part.rival else self._services():
+        for service in () if self._part.rival else self.app.services.values():
             if service.commands:
                 yield self._main(f"service:{service.name}", partial(self._participate, service))
             if service.facts:
@@ -173,28 +181,17 @@ class Tenant:
         transport, database = await self._open(name, service, self.databases)
         namespace, every = self.app.namespace, max(10.0, self.plan.every)
         await Participant(
-            service,
-            namespace=namespace,
-            transport=transport,
-            database=database,
-            scan_every=every,
-            prune_every=every,
-            sagas=self.app.sagas,
-            ages=self._ages,
-            settings=Settings(handler_time=timedelta(seconds=HANDLER_SECONDS)),
-        ).run()
+            service, namespace=namespace, transport=transport, database=database, scan_every=every, prune_every=every,
+            sagas=self.app.sagas, ages=self._ages, settings=Settings(handler_time=timedelta(seconds=HANDLER_SECONDS)),
+        ).run()  # fmt: skip
 
     async def _subscribe(self, service: Service, name: str) -> None:
         transport, database = await self._open(name, service, self.inboxes)
         namespace, every = self.app.namespace, max(10.0, self.plan.every)
         await Subscriber(
-            service,
-            namespace=namespace,
-            transport=transport,
-            database=database,
+            service, namespace=namespace, transport=transport, database=database, ages=self._ages,
             cadence=Cadence(prune_every=every),
-            ages=self._ages,
-        ).run()
+        ).run()  # fmt: skip
 
     @property
     def _ages(self) -> Ages | None:
@@ -226,3 +223,98 @@ class Tenant:
     def names(self) -> Mapping[str, str]:
         """What to call each of its sagas in a story."""
         return {saga_id: f"{self._prefix}saga {index}" for index, saga_id in enumerate(self.saga_ids)}
+
+
+@dataclass
+class Caller:
+    """Whoever uses the application; what it has written down here outlives its process."""
+
+    tenant: Tenant
+    """Whose application it uses, and whose plan says what people want."""
+    note: Callable[[str], None]
+    example: Callable[[type[Reply]], Reply]
+    """The reply that a person goes on with who skips a step."""
+    accepted: set[int] = field(default_factory=set)
+    """Sagas whose start returned: from then on they must end."""
+    skipped: set[tuple[str, str]] = field(default_factory=set)
+    """(saga id, step) that a person has taken over."""
+    refused: list[str] = field(default_factory=list)
+    """Starts that were answered with an error other than that nobody could be reached."""
+    acted: set[PersonAct] = field(default_factory=set)
+
+    @property
+    def _loses(self) -> bool:
+        return any(fault.kind == "lose" for fault in self.tenant.plan.faults)
+
+    @property
+    def done(self) -> bool:
+        """Whether every start was accepted, and every act done."""
+        plan = self.tenant.plan
+        started = len(self.accepted) + len(self.refused) == len(plan.starts) and len(self.acted) == len(plan.acts)
+        return started and not (self._loses and self._forgotten())
+
+    def _forgotten(self) -> list[int]:
+        records = self.tenant.store.records()
+        return [index for index in sorted(self.accepted) if self.tenant.saga_ids[index] not in records]
+
+    async def run(self) -> None:
+        """One life of the client."""
+        transport, store = self.tenant.transport(self.tenant.client), self.tenant.view()
+        await transport.connect()
+        await store.open()
+        plan, loop = self.tenant.plan, asyncio.get_running_loop()
+        async with Client(self.tenant.app, store=store, transport=transport, timeout=timedelta(seconds=30)) as client:
+            todo: list[tuple[float, int, Callable[[], Awaitable[None]]]] = []
+            starts = [(at, i) for i, at in enumerate(plan.starts) if i not in self.accepted]
+            todo += [(at, i, partial(self._start, client, i)) for at, i in starts]
+            todo += [(act.at, 0, partial(self._act, client, act)) for act in plan.acts if act not in self.acted]
+            for at, _, doing in sorted(todo, key=lambda each: each[:2]):
+                await asyncio.sleep(max(0.0, at - loop.time()))
+                await doing()
+            while self._loses:  # what a store has forgotten is asked for again
+                await asyncio.sleep(LOOK_EVERY)
+                for index in self._forgotten():
+                    await self._start(client, index)
+
+    async def _start(self, client: Client, index: int) -> None:
+        saga, message = self.tenant.start(index)
+        while True:
+            try:
+                await client.start(saga, message, key=self.tenant.keys[index])
+            except StoreUnreachable:
+                await asyncio.sleep(AGAIN_AFTER)
+            except ChorosError as error:
+                self.refused.append(f"start of saga {index}: {error.sentence}")
+                return
+            else:
+                self.accepted.add(index)
+                return
+
+    async def _act(self, anybody: Client, act: PersonAct) -> None:
+        client = anybody.signed("desk", f"the simulation wants it: {act.verb}")
+        saga_id = self.tenant.saga_ids[act.saga]
+        try:
+            if act.verb in ("retry", "skip"):
+                await self._at_the_desk(client, act, saga_id)
+            else:
+                answer = await getattr(client, act.verb)(saga_id)
+                self.note(f"client: {act}: {answer}")
+        except ChorosError as error:
+            self.note(f"client: {act}: {error.sentence}")
+        self.acted.add(act)
+
+    async def _at_the_desk(self, client: Client, act: PersonAct, saga_id: str) -> None:
+        """A person looks where the saga is parked, and does something about it."""
+        while (instance := (await client.show(saga_id)).instance).status not in TERMINAL:
+            path, state = next(iter(instance.parked_at.items()), (ROOT, UNTOUCHED))
+            if path == ROOT:
+                await asyncio.sleep(LOOK_EVERY)
+                continue
+            if act.verb == "retry":
+                answer = await client.retry(saga_id, path, state.round)
+            else:
+                self.skipped.add((saga_id, path))
+                reply = self.example((await client.skippable(saga_id, path)).reply)
+                answer = await client.skip(saga_id, path, reply, state.round)
+            self.note(f"client: {act.verb} {path} of saga {act.saga}: {answer}")
+            return

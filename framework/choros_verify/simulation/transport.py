@@ -11,7 +11,7 @@ from choros.sources import now
 from choros.telemetry.logs import get_logger
 from choros.transport.fact_log import MARK
 from choros.transport.health import HealthRecord
-from choros.transport.memory.transport import unshared, written
+from choros.transport.memory.transport import unshared
 from choros.transport.port import Health, Published, Seen
 from choros.transport.rabbitmq.sending import Post
 from choros.transport.topology import Names, Topology
@@ -48,9 +48,8 @@ class SimTransport:
         self._health = HealthRecord(process, now)
         self._closed = False
         self._consumers: list[SimConsumer] = []
-        self._out = SimConnection(broker, self._restore, self._reassess)
-        self._in = SimConnection(broker, self._restore, self._reassess)
-        self._telling = SimConnection(broker, self._restore, self._reassess)
+        self._connections = [SimConnection(broker, self._restore, self._reassess) for _ in range(3)]
+        self._in, self._out, self._telling = self._connections
         self._orders, self._facts, self._copies = (self._lane() for _ in range(3))
         self._lanes = (self._orders, self._facts, self._copies)
         self._out.add(self._orders)
@@ -60,9 +59,8 @@ class SimTransport:
     async def connect(self) -> None:
         """Connect for the first time; raises BrokerUnreachable while the broker is away."""
         await self._call()
-        self._out.open()
-        self._in.open()
-        self._telling.open()
+        for connection in self._connections:
+            connection.open()
         self._broker.join(self)
         self._reassess()
 
@@ -77,25 +75,14 @@ class SimTransport:
     async def send(self, messages: Sequence[Envelope]) -> Sequence[Published]:
         """Send commands and replies, all confirms in flight together; one answer for each, in order."""
         way = self.names.way_of
-        pairs = list(zip(messages, written(messages), strict=True))
-        posts = [Post(way(message.kind, message.source), message.to, wire) for message, wire in pairs if wire]
-        return _answers(await self._publish(self._orders, posts), [wire for _, wire in pairs])
+        posts = [Post(way(message.kind, message.source), message.to, message) for message in messages]
+        return await self._publish(self._orders, posts)
 
     async def publish(self, facts: Sequence[Envelope]) -> Sequence[Published]:
         """Publish facts, those of one stream in order: each waits for the confirm of the one before."""
         way = self.names.way_of
-        wires = written(facts)
-        stopped = {(fact.source, fact.stream) for fact, wire in zip(facts, wires, strict=True) if wire is None}
-        if stopped:  # none of such a stream leaves, which is strict enough: nothing here makes such a fact
-            keys = [(fact.source, fact.stream) for fact in facts]
-            wires = [None if key in stopped else wire for key, wire in zip(keys, wires, strict=True)]
-        pairs = zip(facts, wires, strict=True)
-        posts = [
-            Post(way(fact.kind, fact.source), fact.type, wire, (fact.source, fact.stream))
-            for fact, wire in pairs
-            if wire
-        ]
-        return _answers(await self._publish(self._facts, posts), wires)
+        posts = [Post(way(fact.kind, fact.source), fact.type, fact, (fact.source, fact.stream)) for fact in facts]
+        return await self._publish(self._facts, posts)
 
     async def consume(self, queue: str, prefetch: int) -> SimConsumer:
         """Subscribe to a queue; returns when that is done, or when it takes too long to wait for."""
@@ -117,7 +104,7 @@ class SimTransport:
     @property
     def connected(self) -> bool:
         """Whether all connections are up."""
-        return self._out.up and self._in.up and self._telling.up
+        return all(connection.up for connection in self._connections)
 
     @property
     def blocked(self) -> bool:
@@ -138,7 +125,7 @@ class SimTransport:
         for consumer in self._consumers:
             await consumer.close()
         for consumer in self._consumers:
-            consumer.end()
+            await consumer.drop()  # once what was settled has arrived
         self._end()
         self._health.end()
 
@@ -191,9 +178,8 @@ class SimTransport:
         )
 
     def _end(self) -> None:
-        self._in.close()
-        self._out.close()
-        self._telling.close()
+        for connection in self._connections:
+            connection.close()
         for lane in self._lanes:
             lane.close()
         self._broker.leave(self)
@@ -230,9 +216,3 @@ class SimTransport:
 
     async def _copy(self, exchange: str, key: str, wire: Wire) -> Published:
         return (await self._publish(self._copies, [Post(exchange, key, unshared(wire))]))[0]
-
-
-def _answers(sent: Sequence[Published], wires: Sequence[Wire | None]) -> list[Published]:
-    """One for each message; those that cannot be written were not sent."""
-    answers = iter(sent)
-    return [next(answers) if wire else Published.NACKED for wire in wires]

@@ -13,37 +13,35 @@ from choros.transport.leased import CopyTo, Lease, LeasedDelivery
 from choros.transport.topology import Names
 from choros.wire.envelope import Wire
 from choros_verify.simulation.broker import SimBroker
-from choros_verify.simulation.broker_channel import SimChannel
-from choros_verify.simulation.broker_line import ChannelLine, LineEnds
+from choros_verify.simulation.broker_channel import ChannelLine, SimChannel
 from choros_verify.simulation.broker_log import SimLogLine
+from choros_verify.simulation.broker_queue import LineEnds
 
 
 class _SimLease(Lease):
     """What the deliveries of one channel are settled through."""
 
-    def __init__(self, queue: str, names: Names, channel: SimChannel, copy_to: CopyTo) -> None:
+    line: ChannelLine
+    """There before anything is delivered."""
+
+    def __init__(
+        self, queue: str, names: Names, channel: SimChannel, copy_to: CopyTo, acknowledged: Callable[[int], None]
+    ) -> None:
         super().__init__(queue, names, copy_to)
-        self.line: ChannelLine | None = None
-        self.acknowledged: Callable[[int], None] = lambda tag: None
-        """Told of every acknowledgement."""
-        self._channel = channel
+        self._channel, self._acknowledged = channel, acknowledged
 
     def acknowledge(self, tag: int) -> None:
-        if self.alive and self.line is not None:
-            self.acknowledged(tag)
+        if self.alive:
+            self._acknowledged(tag)
             self._channel.acknowledge(self.line, tag)
 
     def give_back(self, tag: int) -> None:
-        if self.alive and self.line is not None:
+        if self.alive:
             self._channel.give_back(self.line, tag, counted=True)
 
     def give_back_unread(self, tag: int) -> None:
-        if self.alive and self.line is not None:
+        if self.alive:
             self._channel.give_back(self.line, tag, counted=False)
-
-    def stop(self) -> None:
-        if self.line is not None:
-            self.line.stop()
 
     def close(self, *, lost: bool) -> None:
         self.alive = False
@@ -77,11 +75,7 @@ class SimConsumer:
         """Whose ladder of delays and whose parking it uses."""
         self.prefetch = prefetch
         """How many it may have unsettled."""
-        self._broker = mine.broker
-        self._process = mine.process
-        self._names = mine.names
-        self._restore = mine.restore
-        self._copy_to = mine.copy_to
+        self._mine = mine
         self._inbox: deque[LeasedDelivery] = deque()
         self._arrived = asyncio.Event()
         self._fault: BrokerMisconfigured | None = None
@@ -111,7 +105,7 @@ class SimConsumer:
         self._closed = True
         self._arrived.set()
         if self._lease is not None:
-            self._lease.stop()
+            self._lease.line.stop()
             while self._inbox:
                 self._inbox.popleft().give_back()
 
@@ -119,10 +113,6 @@ class SimConsumer:
         """Let go of the queue: the channel is closed, and all that is not settled goes back in one go."""
         self._closed = True
         self._arrived.set()
-        self._leave(lost=False)
-
-    def end(self) -> None:
-        """Close the channel too, once what was settled has arrived."""
         self._leave(lost=False)
 
     def die(self) -> None:
@@ -136,7 +126,7 @@ class SimConsumer:
             return
         self._leave(lost=False)
         try:
-            self._restore(self.queue)
+            self._mine.restore(self.queue)
             self._subscribe()
         except BrokerMisconfigured as fault:
             self._fault = fault
@@ -149,9 +139,8 @@ class SimConsumer:
 
     def _subscribe(self) -> None:
         generation = self._generation
-        channel = self._broker.open_channel(self._process, lambda: self._again(generation))
-        lease = _SimLease(self.settles_for, self._names, channel, self._copy_to)
-        lease.acknowledged = self._acknowledged
+        channel = SimChannel(self._mine.broker.setting, self._mine.process, lambda: self._again(generation))
+        lease = _SimLease(self.settles_for, self._mine.names, channel, self._mine.copy_to, self._acknowledged)
 
         def deliver(tag: int, wire: Wire, exchange: str) -> None:
             self._handed(tag, wire)
@@ -167,7 +156,7 @@ class SimConsumer:
         self._lease = lease
 
     def _line(self, channel: SimChannel, receiver: LineEnds) -> ChannelLine:
-        return channel.consume(self._broker.queue(self.queue), self.prefetch, receiver)
+        return channel.consume(self._mine.broker.queue(self.queue), self.prefetch, receiver)
 
     def _handed(self, tag: int, wire: Wire) -> None:
         """A delivery has come."""
@@ -181,7 +170,7 @@ class SimConsumer:
             return
         self._leave(lost=False)
         if not self._closed:
-            network, generation = self._broker.network, self._generation
+            network, generation = self._mine.broker.network, self._generation
             network.later(network.seconds(network.latency.resubscribe), lambda: self._retry(generation))
 
     def _retry(self, generation: int) -> None:
@@ -207,7 +196,7 @@ class SimReplay(SimConsumer):
         self._out: dict[int, int] = {}
 
     def _line(self, channel: SimChannel, receiver: LineEnds) -> ChannelLine:
-        log = self._broker.log(self.queue)
+        log = self._mine.broker.log(self.queue)
         position = log.place(self._since) if self._next is None else min([self._next, *self._out.values()])
         self._out.clear()
         line = SimLogLine(log, self.prefetch, position, receiver)

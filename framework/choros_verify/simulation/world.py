@@ -13,7 +13,6 @@ from choros.messages import Message
 from choros.saga.saga import Saga
 from choros.transport.reply_queues import reply_queue
 from choros_verify.simulation.broker import SimBroker
-from choros_verify.simulation.caller import Caller, Wishes
 from choros_verify.simulation.evidence import Evidence
 from choros_verify.simulation.faults import Fault, Faults
 from choros_verify.simulation.loop import SimLoop
@@ -21,7 +20,7 @@ from choros_verify.simulation.observer import Observer
 from choros_verify.simulation.processes import Process, ProcessClock, context_of
 from choros_verify.simulation.script import BESIDE, RIVAL, RunPlan, ScriptLine, chance_of
 from choros_verify.simulation.stage import LEDGER, Deed, OutsideWorld, Troupe
-from choros_verify.simulation.tenant import Ground, Main, Part, Tenant
+from choros_verify.simulation.tenant import Caller, Ground, Main, Part, Tenant
 from choros_verify.simulation.transport import SimTransport
 
 RESTART_AFTER = 1.0
@@ -61,11 +60,12 @@ class World:
             part = Part(troupe.app, troupe.topology, starts, _less(self.plan), RIVAL)
             self.tenants.append(Tenant(self._ground, part, beside=first))
         self.store, self.databases, self.saga_ids = first.store, first.databases, first.saga_ids
-        self._callers = {tenant.client: self._caller(tenant, troupe) for tenant in self.tenants}
+        note = self.observer.note
+        self._callers = {tenant.client: Caller(tenant, note, troupe.example) for tenant in self.tenants}
         self.caller = self._callers[first.client]
         self.stage = troupe.stage = OutsideWorld(self.loop, self._outside, self._script(), troupe.answer)
         for tenant in self.tenants:
-            self._mains |= {**tenant.mains, tenant.client: self._client(tenant)}
+            self._mains |= {**tenant.mains, tenant.client: self._callers[tenant.client].run}
 
     def _script(self) -> dict[tuple[str, str, str], ScriptLine]:
         return {
@@ -73,17 +73,6 @@ class World:
             for tenant in self.tenants
             for line in tenant.plan.script
         }
-
-    def _caller(self, tenant: Tenant, troupe: Troupe) -> Caller:
-        note, records = self.observer.note, tenant.store.records
-        return Caller(
-            Wishes(
-                tenant.app, tenant.plan, tenant.starts, tenant.saga_ids, tenant.keys, records, note, troupe.example
-            )
-        )  # fmt: skip
-
-    def _client(self, tenant: Tenant) -> Main:
-        return lambda: self._callers[tenant.client].run(tenant.transport(tenant.client), tenant.view())
 
     # --- their lives ---
 
@@ -119,7 +108,7 @@ class World:
 
     def _before_step(self, process: Process) -> bool:
         if process.name in self._stepping:
-            for fault in self.faults.step(process.name):
+            for fault in self.faults.count("step", process.name):
                 self._strike_process(process, fault)
         return process.alive and not process.held
 
@@ -206,12 +195,10 @@ class World:
 
     def evidence(self) -> list[Evidence]:
         """All that invariants are checked against, for each application."""
-        return [self._evidence(tenant, self._others(tenant)) for tenant in self.tenants]
+        return [self._evidence(tenant) for tenant in self.tenants]
 
-    def _others(self, tenant: Tenant) -> list[Tenant]:
-        return [other for other in self.tenants if other is not tenant]
-
-    def _evidence(self, of: Tenant, others: Sequence[Tenant]) -> Evidence:
+    def _evidence(self, of: Tenant) -> Evidence:
+        others = [other for other in self.tenants if other is not of]
         foreign = {saga_id for other in others for saga_id in other.saga_ids}
         caller = self._callers[of.client]
         contents = ((queue.name, len(queue.contents())) for queue in self.working_queues())
