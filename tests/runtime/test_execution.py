@@ -14,9 +14,9 @@ from choros.app.settings import Settings
 from choros.errors import Refused, StoreUnreachable
 from choros.runtime.host.admission import understood
 from choros.runtime.host.slots import Calls
-from choros.runtime.participant.answers import Answer
+from choros.runtime.participant.answers import Answer, ForgottenEffect
 from choros.runtime.participant.execution import Execution, WrongReply, may_refuse
-from choros.runtime.participant.verdicts import REFUSAL_MARGIN, Settle
+from choros.runtime.participant.verdicts import REFUSAL_MARGIN, CarryOut, Settle
 from choros.store.barrier import Ok, Row, Transaction, value_of
 from choros.store.memory.barrier import MemoryDatabase, MemoryTransaction
 from choros.wire.envelope import Envelope
@@ -209,6 +209,32 @@ async def test_an_intent_keeps_its_command(desk: Desk) -> None:
     again = await desk.result(sent)
     assert isinstance(again, Settle)
     assert (again.fresh, again.row) == (False, fresh.row)
+
+
+async def test_what_a_handler_without_a_transaction_came_to_is_written_down_afterwards(desk: Desk) -> None:
+    service = Service("payment")
+
+    @service.handles(Charge)
+    async def charge(command: Charge) -> Charged:
+        return Charged(payment="p")
+
+    received = understood(pay(), service)
+    job = desk.execution.job(received)
+    assert came_to(*await desk.database.run([job])) == CarryOut()
+    assert (await desk.row(DO), received.begun) == (None, NOW)
+    received.outcome = await desk.execution.outcome(received)
+    desk.now = NOW + 1000  # what takes long is not late
+    answer = came_to(*await desk.database.run([job]))
+    assert (answer.reply.outcome, answer.keys) == ("ok", (DO,))
+    assert await desk.row(DO) == Row(key=DO, state="ok", content=answer.reply.dumps(), since=NOW + 1000)
+
+
+async def test_what_is_as_old_as_what_was_forgotten_is_not_carried_out(desk: Desk) -> None:
+    await desk.write(Row(key="s0:charge:1:do", state="ok", began=NOW - 50, since=NOW - 50))
+    assert await desk.database.forget("commands", NOW) == 1
+    assert isinstance(await desk.result(pay(began=NOW - 50)), ForgottenEffect)
+    for saga, began in (("s2", NOW - 49), ("s3", None)):
+        assert (await desk.answered(pay(saga=saga, began=began))).reply.outcome == "ok"
 
 
 async def test_an_answer_that_somebody_else_put_there_first_wins(desk: Desk) -> None:
