@@ -57,11 +57,12 @@ def _apply(walk: SagaWalk, given: Input) -> None:
     if isinstance(given, TimerFired):
         take_timer(walk, given)
         return
-    before = walk.decision().instance
+    before = walk.as_it_is()
     walk.change(cause=given.id)
     if isinstance(given, Answered):
         take_answer(walk, given)
     else:
         take_act(walk, given)
-    if replace(walk.decision().instance, cause=before.cause) == before:
-        walk.change(cause=before.cause)  # it moved nothing, so nothing that follows is its doing
+    after, cause = walk.as_it_is(), before[0].cause
+    if after[1] == before[1] and replace(after[0], cause=cause) == before[0]:
+        walk.change(cause=cause)  # it moved nothing, so nothing that follows is its doing

@@ -44,6 +44,10 @@ class Turn:
         instance = replace(self._instance, nodes=States(nodes))
         return Decision(instance, tuple(self._sends), tuple(self._facts), tuple(self._events), tuple(self._strays))
 
+    def as_it_is(self) -> tuple[Instance, States]:
+        """The instance but for its nodes, and these, to be compared with what they become."""
+        return self._instance, States(self._nodes)
+
     def change(self, **changes: Any) -> None:
         """Change the instance."""
         self._instance = replace(self._instance, **changes)
