@@ -39,7 +39,6 @@ class FactLog:
 
     @property
     def arguments(self) -> Mapping[str, str | int]:
-        """Those of its queue."""
         segment = min(_LARGEST_SEGMENT, self.max_bytes // _SEGMENTS)
         return {
             "x-queue-type": "stream",

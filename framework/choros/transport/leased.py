@@ -82,7 +82,6 @@ class LeasedDelivery:
         return not self._lease.alive
 
     async def ack(self) -> None:
-        """Done with: the broker forgets it."""
         if self._claim():
             self._lease.acknowledge(self._tag)
 

@@ -104,7 +104,6 @@ class SimLane(Sender[_SimTicket]):
         self._out.shut()
 
     def unblock(self) -> None:
-        """The broker reads again."""
         self._out.open()
 
     def close(self) -> None:

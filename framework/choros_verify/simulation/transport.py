@@ -117,7 +117,6 @@ class SimTransport:
         return self._health.now
 
     async def close(self) -> None:
-        """Close every consumer and connection; unsettled deliveries go back to their queues."""
         if self._closed:
             return
         self._closed = True
@@ -150,13 +149,11 @@ class SimTransport:
         self._end()
 
     def block(self) -> None:
-        """The broker reads nothing that it publishes."""
         for lane in self._lanes:
             lane.block()
         self._reassess()
 
     def unblock(self) -> None:
-        """The broker reads again."""
         for lane in self._lanes:
             lane.unblock()
         self._reassess()

@@ -99,7 +99,6 @@ class SimConsumer:
         return [self._inbox.popleft() for _ in range(count)]
 
     async def close(self) -> None:
-        """Ask the broker for no more; what was received can still be settled."""
         if self._closed:
             return
         self._closed = True

@@ -106,7 +106,6 @@ class Participant:
 
     @property
     def last_delivery(self) -> float | None:
-        """When the last delivery came, in seconds since the epoch."""
         return self._intake.last_delivery
 
     # --- taking commands in ---

@@ -146,7 +146,6 @@ class Subscriber:
 
     @property
     def last_delivery(self) -> float | None:
-        """When the last delivery came, in seconds since the epoch."""
         return self._intake.last_delivery
 
     # --- a fact from its delivery to its end ---

@@ -213,7 +213,6 @@ class MemoryStore:
         return self._rows.claims.get(saga_id, record.wake_at)
 
     async def put_off(self, timers: Sequence[PutOff]) -> None:
-        """Set timers that are still claimed so."""
         rows = await self._answering()
         for one in timers:
             if self._due_at(one.saga_id, rows.records.get(one.saga_id)) == one.claimed:
@@ -225,7 +224,6 @@ class MemoryStore:
         return min(self._timers(known), default=(None, ""))[0]
 
     async def find(self, *, saga: str = "", status: str = "", limit: int = 50, cursor: str = "") -> Page:
-        """Records, last started first."""
         rows, after = await self._answering(), Position.parse(cursor)
         found = [
             record
@@ -240,7 +238,6 @@ class MemoryStore:
         return page_of_ended((one for one in _over(rows) if end_of(one) > after), limit)
 
     async def counts(self) -> Mapping[tuple[str, str], int]:
-        """How many records there are by (saga, status)."""
         rows = await self._answering()
         return Counter((record.saga, record.status) for record in rows.records.values())
 
@@ -255,7 +252,6 @@ class MemoryStore:
         return min((record.started_at for record in rows.records.values() if record.status in LIVE), default=None)
 
     async def history(self, saga_id: str) -> Sequence[HistoryRow]:
-        """What happened to a record, oldest first."""
         rows = await self._answering()
         return list(rows.history.get(saga_id, ()))
 

@@ -207,7 +207,6 @@ class RedisStore:
         return [f"{self._prefix}due:{_named(kind)}" for kind in handed_out(known)]
 
     async def put_off(self, timers: Sequence[PutOff]) -> None:
-        """Set timers that are still claimed so."""
         calls = [
             PUT_OFF.call([self._saga(one.saga_id)], self._prefix, one.saga_id, repr(one.claimed), repr(one.until))
             for one in timers
@@ -225,7 +224,6 @@ class RedisStore:
         return [self._server.checked(answer) for answer in answers]
 
     async def find(self, *, saga: str = "", status: str = "", limit: int = 50, cursor: str = "") -> Page:
-        """Records, last started first."""
         groups = [
             f"started:{one_saga}/{one_status}"
             for one_saga, one_status in await self.counts()
@@ -265,7 +263,6 @@ class RedisStore:
         return [place for place in found if place < (after.at, after.saga_id)]
 
     async def counts(self) -> Mapping[tuple[str, str], int]:
-        """How many records there are by (saga, status)."""
         counts = await self._server.ask("HGETALL", f"{self._prefix}counts")
         split = ((group.rpartition("/"), int(count)) for group, count in counts.items())
         return {(saga, status): count for (saga, _, status), count in split if count > 0}
@@ -282,7 +279,6 @@ class RedisStore:
         return min((float(score) for first in firsts for _, score in first), default=None)
 
     async def history(self, saga_id: str) -> Sequence[HistoryRow]:
-        """What happened to a record, oldest first."""
         rows = await self._server.ask("LRANGE", f"{self._prefix}history:{saga_id}", 0, -1)
         split = ([*row.split(" ", 2), "", ""] for row in rows)
         return [history_row_of(number_in(version), number_in(at), events) for version, at, events, *_ in split]

@@ -189,7 +189,6 @@ class SqliteDatabase(Database):
         self._marks -= self._marking
 
     async def roll_back(self) -> None:
-        """Nothing of it stays."""
         connection = self._checked_open()
         await self._in_thread(lambda: roll_back(connection))
 

@@ -181,7 +181,6 @@ class SqliteStore:
         return await self._open.writer.do(claim) if found and claim_until is not None else found
 
     async def put_off(self, timers: Sequence[PutOff]) -> None:
-        """Set timers that are still claimed so."""
         if timers:
             await self._open.writer.do(lambda connection: rows.put_off(connection, self._scope, timers))
 
@@ -190,7 +189,6 @@ class SqliteStore:
         return await self._read(lambda connection: rows.next_due(connection, self._scope, known))
 
     async def find(self, *, saga: str = "", status: str = "", limit: int = 50, cursor: str = "") -> Page:
-        """Records, last started first."""
         after = Position.parse(cursor)
         return await self._read(lambda connection: looks.find(connection, self._scope, saga, status, limit, after))
 
@@ -200,7 +198,6 @@ class SqliteStore:
         return await self._read(lambda connection: looks.ended(connection, self._scope, limit, after))
 
     async def counts(self) -> Mapping[tuple[str, str], int]:
-        """How many records there are by (saga, status)."""
         return await self._read(lambda connection: looks.counts(connection, self._scope))
 
     async def live(self) -> Mapping[Kind, int]:
@@ -225,7 +222,6 @@ class SqliteStore:
         return await asyncio.to_thread(room_on_disk, self.path)
 
     async def history(self, saga_id: str) -> Sequence[HistoryRow]:
-        """What happened to a record, oldest first."""
         return await self._read(lambda connection: rows.history(connection, self._scope, saga_id))
 
     @property

@@ -56,7 +56,6 @@ class Said:
         return True
 
     def write_again(self, error: Exception | None) -> None:
-        """Write it again, unless there is no transaction for this reason, and let it go on."""
         held, self._held = self._held, None
         if error is None and not self._again():
             error = StoreUnreachable("Another process has written beside a slow handler.", "it runs again by itself.")

@@ -113,7 +113,6 @@ class RabbitConsumer:
                 return
 
     async def close(self) -> None:
-        """Ask the broker for no more; what was received can still be settled."""
         if self._closed:
             return
         self._closed = True

@@ -89,7 +89,6 @@ class Lane(Sender[AmqpTicket]):
         super().settle(ticket, published)
 
     def doubted(self, way: Way, doubted: bool) -> None:
-        """The destination has stopped to confirm, or does it again."""
         way.sent_past.clear()
         self._doubted(way.name, doubted)
 
@@ -104,7 +103,6 @@ class Lane(Sender[AmqpTicket]):
         closing.add_done_callback(self._closings.discard)
 
     async def repair(self, connection: AbstractConnection) -> None:
-        """Create again what may be gone."""
         await self._repair(connection)
 
     # --- destinations ---

@@ -71,7 +71,6 @@ class RabbitMQTransport:
         self._make_links(name)
 
     async def connect(self) -> None:
-        """Connect for the first time; raises BrokerUnreachable or BrokerMisconfigured."""
         opened = await asyncio.gather(self._out.open(), self._in.open(), return_exceptions=True)
         failures = [failure for failure in opened if failure is not None]
         if failures:
@@ -192,7 +191,6 @@ class RabbitMQTransport:
             self._health.note("connected")
 
     async def close(self) -> None:
-        """Close every consumer and connection; unsettled deliveries go back to their queues."""
         self._closed = True
         self._health.end()
         await asyncio.gather(*(consumer.close() for consumer in self._consumers))
