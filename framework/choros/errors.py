@@ -19,8 +19,6 @@ ChorosError
 Refused                       raised by handlers: a definite business "no" (not a ChorosError: nothing went wrong)
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from difflib import get_close_matches

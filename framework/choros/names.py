@@ -1,7 +1,5 @@
 """What sagas, steps, services, subscribers and applications may be called."""
 
-from __future__ import annotations
-
 import re
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:[_-][a-z0-9]+)*")

@@ -4,8 +4,6 @@ The source in use goes by context, so each task has that of whoever created it: 
 a clock of its own, and all chance comes from one seed.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 import random

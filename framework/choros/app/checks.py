@@ -1,7 +1,5 @@
 """What is checked before a service runs: every declared message has a handler, and every handler its transaction."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from typing import Any, get_type_hints
 

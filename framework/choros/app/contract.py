@@ -4,8 +4,6 @@ Schema (2020-12), what a command may be answered with, and which command goes wi
 Of commands and facts the schema says what choros writes, of replies what it reads.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Literal

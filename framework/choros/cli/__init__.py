@@ -1,7 +1,5 @@
 """The `choros` command."""
 
-from __future__ import annotations
-
 import functools
 import sys
 from collections.abc import Callable

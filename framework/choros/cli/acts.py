@@ -1,7 +1,5 @@
 """`choros saga cancel|retry|skip|rerun|move|pause|resume`: what a person does with a saga, signed with a name."""
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated, Any

@@ -1,7 +1,5 @@
 """Commands on an application: check it, draw it, run it."""
 
-from __future__ import annotations
-
 from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Bodies as JSON that a person reads and changes: whatever is left alone is written as it was, to the last digit."""
 
-from __future__ import annotations
-
 import json
 import re
 from typing import Any

@@ -1,7 +1,5 @@
 """`choros contract`: what somebody needs who writes a participant or a subscriber in another language."""
 
-from __future__ import annotations
-
 import json
 
 from choros.app.contract import contract

@@ -1,7 +1,5 @@
 """`choros dead`: what is parked for a person, and what was done with it."""
 
-from __future__ import annotations
-
 import json
 from collections import deque
 from contextlib import suppress

@@ -1,7 +1,5 @@
 """`choros dead redrive|edit|drop`: what a person does with what is parked, on record."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Collection
 from typing import Annotated

@@ -1,7 +1,5 @@
 """What the commands on dead letters share: which are meant, and the way to them."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """What `choros check` says of declarations that have changed: against a pin file, and against a store's live sagas."""
 
-from __future__ import annotations
-
 import shlex
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What a person makes of a body: by values that are set, from a file, or in an editor."""
 
-from __future__ import annotations
-
 import os
 import shlex
 import subprocess

@@ -1,7 +1,5 @@
 """`choros saga events`: all that the history of a saga holds, one event to a line."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

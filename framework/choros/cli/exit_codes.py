@@ -1,7 +1,5 @@
 """What a command exits with. `docs/guide.md` says it to scripts; 1, an error of any other kind, stands for itself."""
 
-from __future__ import annotations
-
 from choros.errors import Unreachable, UsageError
 
 FAILED = 1

@@ -1,7 +1,5 @@
 """Start messages and replies that a user gives on the command line, where those that are made up will not do."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """`choros health`: what a supervisor asks."""
 
-from __future__ import annotations
-
 import sys
 from dataclasses import asdict
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Help pages: what it does, how it is called, its options, examples; plain text, as wide as the terminal."""
 
-from __future__ import annotations
-
 import shutil
 import sys
 import textwrap

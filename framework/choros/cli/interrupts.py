@@ -3,8 +3,6 @@
 An exception would not do: raised in a callback of the garbage collector it is dropped, in pydantic it becomes another.
 """
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import signal

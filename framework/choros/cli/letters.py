@@ -1,7 +1,5 @@
 """How dead letters look: as rows, one by one, and what people did with them."""
 
-from __future__ import annotations
-
 import base64
 from collections.abc import Mapping
 from contextlib import suppress

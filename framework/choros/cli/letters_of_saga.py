@@ -1,7 +1,5 @@
 """Dead letters of one saga, for the end of `saga show`: looked for on the side, where that costs little."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Any
 from urllib.parse import urlsplit

@@ -1,7 +1,5 @@
 """What the commands share: their options, and how they ask a broker and a store."""
 
-from __future__ import annotations
-
 import asyncio
 import sys
 from collections.abc import Callable, Coroutine

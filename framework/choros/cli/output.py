@@ -4,8 +4,6 @@ On a terminal rows have a header, stand in line and never wrap: what does not fi
 whole values, separated by tabs, without a header (as `gh` does it). JSON has everything, and is the same everywhere.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -1,7 +1,5 @@
 """`choros saga list`: which sagas there are, where each is, and why."""
 
-from __future__ import annotations
-
 from math import inf
 from typing import Annotated, Any
 

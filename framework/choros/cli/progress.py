@@ -4,8 +4,6 @@ It comes only after half a second, so that what is quick shows nothing, and goes
 draws it: some of these commands fork.
 """
 
-from __future__ import annotations
-
 import asyncio
 import sys
 import time

@@ -1,7 +1,5 @@
 """`choros saga`: start sagas, look at them, act on them."""
 
-from __future__ import annotations
-
 import json
 import sys
 from dataclasses import asdict

@@ -1,7 +1,5 @@
 """`choros schema`: the layout of stores and databases, and the way up from that of an older choros."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager

@@ -1,7 +1,5 @@
 """Who it is that acts."""
 
-from __future__ import annotations
-
 import getpass
 import socket
 from typing import Annotated

@@ -1,7 +1,5 @@
 """`choros topology`: what an application needs on the broker, and who may do what there."""
 
-from __future__ import annotations
-
 import json
 import shlex
 from collections.abc import Iterator, Mapping

@@ -1,7 +1,5 @@
 """What every command can be told, before or behind its name: to be quiet, and how much of the log is wanted."""
 
-from __future__ import annotations
-
 import functools
 import inspect
 from collections.abc import Callable, Iterator

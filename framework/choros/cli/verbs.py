@@ -1,7 +1,5 @@
 """The commands of `choros`, all of one kind: the same help pages, the same options everywhere, APP from CHOROS_APP."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Callable, Sequence

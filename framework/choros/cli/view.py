@@ -1,7 +1,5 @@
 """Looking into a saga store, with the application that it belongs to or without it."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """What the command says: answers as sentences, hints that can be pasted, and what is wrong with what was typed."""
 
-from __future__ import annotations
-
 import math
 import os
 import re

@@ -4,8 +4,6 @@ Read from the record and, by one question, from the broker. A command line print
 same values.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal

@@ -3,8 +3,6 @@
 Nothing in them is believed: strangers may have written them, so each part is read for itself, and what cannot be
 decoded is a dead letter like any other."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass

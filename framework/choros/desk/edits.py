@@ -4,8 +4,6 @@ All that a receiver knows a message by stays: the key of a command, the id of a 
 fact. So the edited one and the one that it was edited from are the same to it: it handles one of them, whichever comes
 first, and knows the other again."""
 
-from __future__ import annotations
-
 import json
 from contextlib import suppress
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Sagas as plain data, whole: what is to outlive retention is copied before."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict, replace
 from functools import partial

@@ -1,7 +1,5 @@
 """Looking through the dead letters of an application: all of them, or those that are wanted."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace

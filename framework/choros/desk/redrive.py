@@ -3,8 +3,6 @@
 A message goes back first, confirmed, and leaves the dead letters after that. Killed in between, both are there: whoever
 handles the one that went back knows the other again, by its command key, its id or its place in its stream."""
 
-from __future__ import annotations
-
 import asyncio
 import base64
 import hashlib

@@ -1,7 +1,5 @@
 """A history in which many attempts went the same way: told once, with their number."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 
 from choros.runtime.orchestrator.history import Happened

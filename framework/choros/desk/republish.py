@@ -4,8 +4,6 @@ The history holds every fact that was released, as the envelope that went out. I
 id, source, stream and number, so an inbox takes it for the same fact.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence

@@ -1,7 +1,5 @@
 """A saga instance's history as lines that a person reads."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from textwrap import wrap
 from typing import Any

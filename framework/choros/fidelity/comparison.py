@@ -1,7 +1,5 @@
 """The first difference between what was written and what was read back: a path of field names, never a value."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections import deque
 from collections.abc import Iterable, Mapping

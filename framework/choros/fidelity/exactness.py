@@ -1,7 +1,5 @@
 """Numbers that no float holds, read exactly where a Decimal is wanted, although JSON parsers make floats of them."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from decimal import Decimal

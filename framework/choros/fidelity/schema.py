@@ -5,8 +5,6 @@ Others are *doubtful*: it depends on the value, so each one is read back when it
 back as another. All else survives whatever it holds, and pays nothing. What is not known here is doubtful.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any

@@ -1,7 +1,5 @@
 """From `package.module[:name]` to the application declared there."""
 
-from __future__ import annotations
-
 import importlib
 import os
 import sys

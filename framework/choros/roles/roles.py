@@ -1,7 +1,5 @@
 """Roles: one of them run until it is stopped, all of them in one process, or a client of what runs elsewhere."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager

@@ -1,7 +1,5 @@
 """Whose sagas a store holds: "namespace.application" for each, for who looks without having the application."""
 
-from __future__ import annotations
-
 import asyncio
 import sqlite3
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Functions of the declaration, read once: each with what fills its parameters and what it builds."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from choros.errors import DeclarationError

@@ -1,7 +1,5 @@
 """The checks of a declaration that look at one value: each mistake is a sentence that names it, with a way out."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Iterable
 from datetime import timedelta

@@ -3,8 +3,6 @@
 Both take the subscribers of each fact by its type name, such as `{"order-confirmed.v1": ["notifications"]}`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any

@@ -1,8 +1,6 @@
 """Two fingerprints side by side: in which way they differ, as a sentence; and whether an instance may go from one
 declaration to the other."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 

@@ -3,8 +3,6 @@
 Checks, diagram, topology, docs, exploration, dialogue tests and desk read it; none of them asks what kind a node is.
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field

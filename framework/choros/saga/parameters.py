@@ -1,7 +1,5 @@
 """Which messages a step's function needs, read from its signature: by type, or by step name where types are shared."""
 
-from __future__ import annotations
-
 import inspect
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -4,8 +4,6 @@ It holds each saga's fingerprint as text, and digests of what decides whether a 
 source of `key`, and the fields of the start message.
 """
 
-from __future__ import annotations
-
 import ast
 import hashlib
 import inspect

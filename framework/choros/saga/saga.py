@@ -10,8 +10,6 @@ It is kept in stores and pin files for years. An attribute that choros gets late
 that the declarations of today keep their text; a golden file holds it.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Records as a database holds them: whatever somebody has made of one, the others are read."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import fields, replace

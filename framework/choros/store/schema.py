@@ -1,7 +1,5 @@
 """Schema versions: what is said of a database that another version of choros has laid out."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 

@@ -6,8 +6,6 @@ What the database has *answered* is no such failure, a violated constraint for e
 and all else stands. Nor is what was refused before it reached the database.
 """
 
-from __future__ import annotations
-
 from typing import TypeVar
 
 from choros.errors import ChorosError, UsageError

@@ -1,7 +1,5 @@
 """What waits at the same moment is done together: fewer trips the more there is to do, and no delay for one alone."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar

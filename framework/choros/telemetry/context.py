@@ -3,8 +3,6 @@
 In a process of the host's nothing of this is called: events go to the loggers `choros.*` of the standard library, and
 what becomes of them is the host's affair."""
 
-from __future__ import annotations
-
 import logging
 import re
 import sys

@@ -5,8 +5,6 @@ record as well (as `extra` makes them), `event` among them. Payloads are not log
 words of an exception, loses runs of digits as long as a card's and the passwords in addresses.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import os

@@ -1,7 +1,5 @@
 """A test that no saga was changed under the version that instances under way began with."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from choros.app.app import App

@@ -4,8 +4,6 @@ person puts back.
 A copy is a new publish, so whatever the broker itself would act on or writes by itself is left out of it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import replace
 from hashlib import sha256

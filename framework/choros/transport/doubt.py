@@ -4,8 +4,6 @@ A quorum queue that does not answer (its leader hangs, or has no majority) confi
 more from the channel that leads to it. Sending everything again and again would only fill that hole.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from choros.transport.port import Published

@@ -1,7 +1,5 @@
 """The fact log: a stream behind the fan-out that keeps what was published, for a while, for whoever comes late."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta

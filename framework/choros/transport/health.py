@@ -1,7 +1,5 @@
 """Keeping record of how a transport is: every change is logged."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 

@@ -2,8 +2,6 @@
 
 Conformance suite: `choros.testing.conformance.inspection`."""
 
-from __future__ import annotations
-
 from typing import Protocol
 
 from choros.transport.port import Delivery, Published, Transport

@@ -1,7 +1,5 @@
 """A delivery that a consumer holds on a lease: the four ways to settle it, the same for every adapter."""
 
-from __future__ import annotations
-
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable

@@ -1,7 +1,5 @@
 """The transport port: what choros asks of a broker. Its conformance suite: `choros.testing.conformance.transport`."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum

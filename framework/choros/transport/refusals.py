@@ -1,7 +1,5 @@
 """What the broker says to a user who may not, in a sentence."""
 
-from __future__ import annotations
-
 import re
 
 from choros.errors import BrokerMisconfigured

@@ -4,8 +4,6 @@ Two stores on one broker and in one namespace, such as a developer's and the rea
 long as both consumed the queue of the application. That one is consumed on, for what names it still.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from choros.transport.topology import Binding, Names, Queue, Topology, topology

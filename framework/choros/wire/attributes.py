@@ -4,8 +4,6 @@ The types are CloudEvents' own: a String without control characters and nonchara
 Timestamp in the form of RFC 3339.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime

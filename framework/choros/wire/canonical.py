@@ -4,8 +4,6 @@ It is the text that is sent, except where equal values may be written as several
 set, the zeros behind a Decimal, the sign of a zero, the zone of a moment. So two processes, or two runs of one, agree.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections import deque
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """`choros verify` and `choros sim`, which join the command line of `choros` by an entry point."""
 
-from __future__ import annotations
-
 from choros.cli.verbs import Verbs
 from choros_verify.commands import sim, verify
 

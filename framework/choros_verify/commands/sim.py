@@ -1,7 +1,5 @@
 """Commands on the simulated world: run a campaign of seeds, or one seed again."""
 
-from __future__ import annotations
-
 import json
 import os
 import shlex

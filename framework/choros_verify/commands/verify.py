@@ -1,7 +1,5 @@
 """`choros verify`: every interleaving of a declared saga, and every combination of outcomes through the runtime."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace

@@ -9,8 +9,6 @@ only are one state. That is the reduction that makes an exploration small. It is
   `undo`, a `close`). This is computed by trying all commands on all rows, with whatever barrier is being explored.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 
 from choros.saga.machine.inputs import Answered

@@ -1,7 +1,5 @@
 """How far an exploration goes."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from choros_verify.exploration.choices import ActKind

@@ -4,8 +4,6 @@ All of it depends on the saga, on the replies on the network, and on whether som
 worked out once for each of these.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from itertools import combinations
 from typing import Literal, NamedTuple

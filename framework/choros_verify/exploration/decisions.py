@@ -1,7 +1,5 @@
 """Decisions in numbers, as an exploration knows them, and what else happens in it; `story.py` puts it into words."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 

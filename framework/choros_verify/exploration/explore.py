@@ -1,7 +1,5 @@
 """Explore one declared saga: put the parts together, walk, and say what was found."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field

@@ -12,8 +12,6 @@ The numbers in reports:
 11. Nothing is acknowledged before it is committed.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -13,8 +13,6 @@ More reductions, and why nothing is lost by them:
 - Two inputs of one batch are taken together only where that differs from one after the other.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any

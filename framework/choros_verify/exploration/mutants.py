@@ -3,8 +3,6 @@
 Each is caught with a story that says why the rule is there. `rules` are numbers of `docs/decisions/0001-rules.md`.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field, replace
 
 from choros.errors import Refused

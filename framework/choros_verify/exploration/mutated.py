@@ -1,7 +1,5 @@
 """The machine's functions with one rule left out, for the mutants that are about decisions."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from choros.messages import Failure, Message

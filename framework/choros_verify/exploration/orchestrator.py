@@ -6,8 +6,6 @@ yet committed" needs no state of its own, and a crash in it is the same as a mes
 The ids of what was received are not kept: a message that comes twice is decided twice, which is more than can happen.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any

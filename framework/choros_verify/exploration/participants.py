@@ -8,8 +8,6 @@ Two reductions. A stored OK or refusal is told as the answer to attempt 1: the m
 only (semantics 8), so nothing is lost. And no row says when it was written: rows are as old as their round.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 

@@ -1,7 +1,5 @@
 """The rules that an exploration runs under. The shipped ones are choros's own; a mutant has one of them taken out."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """What an exploration found, for people and, as JSON, for programs."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any

@@ -1,7 +1,5 @@
 """The walk over every state, breadth first: the first story that breaks something is the shortest there is."""
 
-from __future__ import annotations
-
 import operator
 import random
 import resource

@@ -1,7 +1,5 @@
 """One state of an exploration: everything that lasts, and what is left of the budgets."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 

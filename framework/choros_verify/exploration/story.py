@@ -1,7 +1,5 @@
 """A story in words: what happened, one sentence for each event, so that a person can follow it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 

@@ -4,8 +4,6 @@ An instance is kept with every time replaced by "there is one" (`timeless`); bef
 under which exactly the wanted timers are due (`timed`). So any timer may fire at any moment, in every order.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 from functools import cache
 from typing import Literal

@@ -1,7 +1,5 @@
 """All mutants on one saga: each that concerns it must be caught, with a story short enough to be read."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 

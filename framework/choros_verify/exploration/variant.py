@@ -9,8 +9,6 @@ copy of becomes of that copy.
 A function that stands in for another is given the variant's own objects, and may call the real functions with them.
 """
 
-from __future__ import annotations
-
 import ast
 import builtins
 import importlib

@@ -4,8 +4,6 @@ Nothing makes a message arrive, so a lost one is one that stays here for ever: l
 A bag is one number with two bits for each message (how many copies), so that it is small and quick to compare.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 

@@ -4,8 +4,6 @@ broker = SimBroker(Faults(...), "4.3", chance=Random(seed))
 transport = SimTransport(broker, "choros", "payment-1")  # one for each simulated process
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from itertools import count

@@ -1,7 +1,5 @@
 """A consumer's channel as the broker sees it: lines to consumers, settlements, and the ways in which it ends."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from choros_verify.simulation.broker_latency import Road

@@ -1,7 +1,5 @@
 """How long things take between a simulated process and the simulated broker, and a one-way road that keeps order."""
 
-from __future__ import annotations
-
 import asyncio
 from collections import deque
 from collections.abc import Callable

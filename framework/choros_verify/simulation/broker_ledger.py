@@ -1,7 +1,5 @@
 """What the simulated broker has done with every message: an append-only list that invariants are checked against."""
 
-from __future__ import annotations
-
 from collections import Counter
 from dataclasses import dataclass
 from typing import Literal, NamedTuple

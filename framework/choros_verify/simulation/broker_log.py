@@ -1,7 +1,5 @@
 """The fact log of the simulated broker: a stream, read over the network from a place on."""
 
-from __future__ import annotations
-
 from choros.transport.memory.log import LogLine, MemoryLog
 from choros.transport.memory.queues import QueuedMessage
 from choros.transport.topology import Queue

@@ -1,7 +1,5 @@
 """A logical connection of a simulated process: it is lost with all that was on its way, and comes back by itself."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable
 

@@ -1,7 +1,5 @@
 """The same application with its sagas declared otherwise under the same versions: a mistake that somebody deploys."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace

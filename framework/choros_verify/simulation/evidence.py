@@ -1,7 +1,5 @@
 """What a run leaves behind for whoever judges it: ledgers, commits, books; nobody's claims."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property

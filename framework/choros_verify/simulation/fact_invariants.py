@@ -1,7 +1,5 @@
 """What must hold of facts and of acknowledgements in every run."""
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 

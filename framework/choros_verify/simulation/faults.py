@@ -1,7 +1,5 @@
 """Faults as data: each strikes once, so a list of them can be printed, replayed, and shrunk by leaving some out."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass

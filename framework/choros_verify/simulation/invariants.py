@@ -5,8 +5,6 @@ The numbers are those of the list in `docs/simulation.md`. Where a run's faults 
 that loses what it acknowledged, an emptied broker), the clauses that depend on it are left out, and no others.
 """
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 

@@ -1,7 +1,5 @@
 """Messages made up from what their fields allow, where a test does not care what they say."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal

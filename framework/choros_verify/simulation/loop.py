@@ -3,8 +3,6 @@
 Within a process everything runs in the order that asyncio promises; between processes any order may come.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import heapq

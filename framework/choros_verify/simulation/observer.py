@@ -1,7 +1,5 @@
 """What is written down while a simulation runs: every commit, and what happened to the processes."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Whether a plan that somebody wrote speaks of what there is: a slip of the pen would be a run without the fault."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Sequence
 from typing import Any, get_args
 

@@ -1,7 +1,5 @@
 """From a seed to a plan: how many of everything, what the participants do, what people want, and what goes wrong."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """Simulated processes: a name in the context of everything that runs in one, so the loop knows whose step it is."""
 
-from __future__ import annotations
-
 import asyncio
 import random
 from collections import deque

@@ -1,7 +1,5 @@
 """Every combination of what can become of each step of a saga, through the real runtime in a simulated world."""
 
-from __future__ import annotations
-
 import gc
 import time
 from collections import Counter

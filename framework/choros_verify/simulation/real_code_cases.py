@@ -1,7 +1,5 @@
 """What can become of each step of a saga, in every combination, and how the saga must then end."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Sees to it that what a combination says happens to the messages and processes of a simulated run."""
 
-from __future__ import annotations
-
 import asyncio
 from collections import Counter
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """From a plan that breaks something to a smaller one that still does: fewer faults first, then less of everything."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar

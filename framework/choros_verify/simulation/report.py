@@ -1,7 +1,5 @@
 """What is said of a campaign and of a failure, in words and as plain data."""
 
-from __future__ import annotations
-
 import subprocess
 from collections.abc import Iterator
 from typing import Any

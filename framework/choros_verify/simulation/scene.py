@@ -1,7 +1,5 @@
 """One run examined: what came of it, and everything that was wrong about it."""
 
-from __future__ import annotations
-
 import gc
 import hashlib
 import logging

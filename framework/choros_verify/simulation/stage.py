@@ -4,8 +4,6 @@ The ledger lies in the service's own database and is written in the very transac
 truly happened there; nobody's claims are needed.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping

@@ -1,7 +1,5 @@
 """The transport port on the simulated broker: one for each simulated process."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress

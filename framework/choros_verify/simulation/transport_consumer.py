@@ -1,7 +1,5 @@
 """Consuming a queue of the simulated broker: a channel of its own, opened again whenever it is lost."""
 
-from __future__ import annotations
-
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """The world: an application's processes, which may crash, at times with those of another application beside them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import Context
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """The client: starts sagas, waits for their outcome, and tells what became of them."""
 
-from __future__ import annotations
-
 import asyncio
 import hashlib
 from collections.abc import Awaitable

@@ -1,7 +1,5 @@
 """Where a saga waits for a person: which step is meant that one may retry or skip, and what its skipping closes."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Which instance a person means, who says its id, its start key, or the beginning of its id."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Collection, Iterable
 

@@ -1,7 +1,5 @@
 """Running a saga again: first the old instance notes its successor, then that one begins. Both may be repeated."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Awaitable, Callable
 

@@ -1,7 +1,5 @@
 """Keeping a client's own tasks up: nobody supervises it, as a process is supervised."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Awaitable, Callable
 

@@ -1,7 +1,5 @@
 """Commands and facts off the wire: what a service may act on; everything else is rejected, and parked."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

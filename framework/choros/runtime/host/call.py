@@ -4,8 +4,6 @@ A call is a task of its own. What it leaves in its context (a tenant, a request 
 task, nobody else meets; and when it is cancelled, it is plain by whom.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar

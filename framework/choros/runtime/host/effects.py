@@ -1,8 +1,6 @@
 """Which effects are being worked on in this process, one at a time each: what a `do`, its `undo` and its `close` share,
 or what facts of one lane do."""
 
-from __future__ import annotations
-
 import asyncio
 from collections import deque
 

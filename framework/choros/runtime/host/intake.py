@@ -1,7 +1,5 @@
 """Intake: batches from one queue until stopped, and a bounded end for whatever is under way by then."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress

@@ -1,7 +1,5 @@
 """Jobs on a database that may be away for a while."""
 
-from __future__ import annotations
-
 import asyncio
 from typing import TypeVar
 

@@ -1,7 +1,5 @@
 """Messages on their way out: where they are kept meanwhile, how those of each kind leave, and in which order."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import inf

@@ -5,8 +5,6 @@ others follow. That no queue takes it is the destination's fault alone; anything
 message waits by itself as well: it is neither tried at every turn where the others leave, nor holds them up.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Patience with a broker or store that is away when a role starts, or is lost while it does."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar

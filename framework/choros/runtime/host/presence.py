@@ -1,7 +1,5 @@
 """Whether anybody is there to answer, as a queue tells it."""
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable
 
 from choros.transport.port import Seen

@@ -3,8 +3,6 @@
 Commands, facts and replies each have one of their own, so that facts can never stop commands.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 from collections import Counter

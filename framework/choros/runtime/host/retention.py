@@ -4,8 +4,6 @@ A row that goes takes the horizon of its kind along, in the same commit. So what
 known to be too old, and is neither done again nor taken for something that never was.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable, Mapping
 

@@ -1,7 +1,5 @@
 """How full the stores of this process are: said at 80 %, while there is time to do something about it."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress

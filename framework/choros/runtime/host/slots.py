@@ -1,7 +1,5 @@
 """The handlers of one role that are at work: how many at a time, for how long, and which of them hangs."""
 
-from __future__ import annotations
-
 import asyncio
 from collections import deque
 from collections.abc import Sequence

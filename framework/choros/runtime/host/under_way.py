@@ -5,8 +5,6 @@ that hangs would use up all that may be unsettled with this service, and so stop
 keep one: were this process to end, that one comes again.
 """
 
-from __future__ import annotations
-
 from typing import Any, Protocol
 
 from choros.transport.port import Delivery

@@ -4,8 +4,6 @@ It asks only about services of which a command has had no answer in time, once f
 says it once when it begins and once when it is over.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """A bell: rung at once or at a moment, it wakes whoever waits for it."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import math

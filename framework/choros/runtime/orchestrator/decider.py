@@ -1,7 +1,5 @@
 """The decider: takes what is waiting, folds it by saga, decides, commits all as one group, then acks and publishes."""
 
-from __future__ import annotations
-
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence

@@ -5,8 +5,6 @@ left out. A kind or a member that a newer choros has added is kept as it is, and
 unreadable: neither stops anybody.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields

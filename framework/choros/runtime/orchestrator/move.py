@@ -1,8 +1,6 @@
 """Moving an instance to another declaration of its saga, as a person asks for: the way out where the one that it was
 begun with is gone, or was changed under the same version."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The orchestrator: replies and timers in, commands and facts out. Any number may run side by side."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 from collections.abc import Sequence

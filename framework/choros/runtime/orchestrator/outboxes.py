@@ -1,7 +1,5 @@
 """The outboxes of the sagas: what the decider loads, commits and then sends, and what of it has left meanwhile."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial

@@ -1,7 +1,5 @@
 """Which inputs a saga has taken in: the ids of the newest stand in its record, those of older ones are entries."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 from choros.saga.machine.inputs import Lacking

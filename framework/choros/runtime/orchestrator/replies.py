@@ -3,8 +3,6 @@
 A reply is read without any declaration, and judged only behind the load of its saga's record: a worker that does not
 know the instance's declaration must not judge its replies by another one."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from dataclasses import replace
 from typing import Any

@@ -1,7 +1,5 @@
 """Retention: how long sagas that have ended are kept, and the sweep that deletes them, a few at a time."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass

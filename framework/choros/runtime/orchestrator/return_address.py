@@ -1,7 +1,5 @@
 """Where the replies to an application come to: to the queue of its store, as long as the broker lets us have one."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 
 from choros.app.app import App

@@ -1,7 +1,5 @@
 """Who did something to a saga, and why: it is kept in the history with the event that the act brought about."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from choros.errors import UsageError

@@ -1,8 +1,6 @@
 """Which states of a saga's nodes stand in its record: those that are open, and the newest. Older ones are entries, so
 that no answer writes again what is over."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Instances that an application leaves alone, because it has another declaration of their saga: which, and why."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ What one has claimed no other orchestrator is handed, so that any number of them
 anew, which ends the claim, and a crash costs its length. Safety is still the compare-and-set alone.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 from collections.abc import Callable, Collection, Sequence

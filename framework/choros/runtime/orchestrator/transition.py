@@ -1,7 +1,5 @@
 """From what is stored and what came in to what shall be stored and sent: a decision in the store's terms."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace

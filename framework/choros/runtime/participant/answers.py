@@ -1,7 +1,5 @@
 """Answers to commands: the reply envelopes, and the rows that keep them."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 from choros.errors import MessageUnwritable, Refused

@@ -1,7 +1,5 @@
 """Carrying a command out: its rows are read, judged, and written with effect and reply in one local transaction."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial

@@ -3,8 +3,6 @@
 A saga of another application, or of a version that is not deployed here yet, says nothing: its commands are believed.
 """
 
-from __future__ import annotations
-
 from types import MappingProxyType
 
 from choros.errors import MessageRejected

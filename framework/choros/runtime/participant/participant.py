@@ -1,7 +1,5 @@
 """A participant: carries the commands of one service out, each at most once, and answers them."""
 
-from __future__ import annotations
-
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence

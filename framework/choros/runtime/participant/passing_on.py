@@ -3,8 +3,6 @@
 So it is in a rolling deploy, where only the new replicas know a new command; and where two services have one name.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable, Sequence
 

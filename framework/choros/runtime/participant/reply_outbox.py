@@ -1,7 +1,5 @@
 """Replies on their way: what a participant's database keeps of them, and until when a command waits for its own."""
 
-from __future__ import annotations
-
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence

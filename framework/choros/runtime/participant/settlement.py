@@ -3,8 +3,6 @@
 An `intent` row was committed before the first call, so whoever comes after a crash knows that a call may have happened.
 """
 
-from __future__ import annotations
-
 from functools import partial
 
 from choros.app.service import Service

@@ -3,8 +3,6 @@
 `execution.py` reads the rows and does what the verdict says; an exploration does the same with rows of its own.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 

@@ -1,7 +1,5 @@
 """The facts in a subscriber's queue: which concern it, and what becomes of each, by the ladder of delays too."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass

@@ -5,8 +5,6 @@ not pass over what the new ones handle: those announce it before they consume, a
 acknowledge.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable, Collection, Iterable
 from functools import partial

@@ -4,8 +4,6 @@ The mark of a stream, in the subscriber's database and in the transaction of the
 handled. What comes below it is not handled any more. A missing number is not waited for.
 """
 
-from __future__ import annotations
-
 import asyncio
 from typing import Literal
 

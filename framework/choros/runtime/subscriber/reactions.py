@@ -9,8 +9,6 @@ fact and, in brackets, the step that published it: a saga may publish two facts 
 its own.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 from typing import Literal

@@ -1,7 +1,5 @@
 """A subscriber: reacts to the facts of others, untracked; each at least once, or exactly once with its transaction."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable, Collection, Coroutine, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Acts: cancel, pause, retry, skip, rerun, as people want. What comes too late is said to be, and changes nothing."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from choros.messages import FORGOTTEN, Close

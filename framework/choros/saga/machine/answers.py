@@ -1,7 +1,5 @@
 """Answers: OK and refused decide a step, of any attempt, a failure the awaited one; what is late moves nothing."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from choros.messages import FORGOTTEN, SYSTEM_REFUSALS, Failure

@@ -7,8 +7,6 @@ parks the saga for a person. The rules are numbered in `docs/decisions/0001-rule
 Each input is applied to the node that it names; then the tree is walked from its root, and what is next goes out.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType

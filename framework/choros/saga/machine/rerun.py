@@ -5,8 +5,6 @@ they were carried out with, so its undo reaches them. Only one instance may ever
 its one successor in its own record, by the same compare-and-set as everything else, before that begins.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """Timers: the saga's own deadline, and the time of each command that is under way or to be tried again."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from choros.saga.machine.inputs import TimerFired

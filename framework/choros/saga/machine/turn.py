@@ -1,7 +1,5 @@
 """One turn of the machine: the instance as it becomes, and what is to be sent, gathered while the inputs are folded."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from contextvars import copy_context

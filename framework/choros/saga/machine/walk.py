@@ -1,7 +1,5 @@
 """The walk through the tree: what is next goes out, forward or backward, and at the end the closing facts."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 from choros.messages import Close, Failure

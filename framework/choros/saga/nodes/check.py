@@ -1,7 +1,5 @@
 """A step before the pivot that has nothing to undo."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from choros.errors import DeclarationError

@@ -1,7 +1,5 @@
 """A node that commands a service and awaits its answer: what all steps have in common."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta

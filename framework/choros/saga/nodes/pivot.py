@@ -1,7 +1,5 @@
 """The step from which on a saga only goes forward."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from choros.saga.nodes.commanded import CommandNode, Commands

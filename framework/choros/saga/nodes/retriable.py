@@ -1,7 +1,5 @@
 """A step after the pivot."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from choros.errors import DeclarationError

@@ -1,7 +1,5 @@
 """Nodes one after the other; undone, the newest first. A saga's own steps are one."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """A step before the pivot that can be undone."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field, replace
 from typing import cast
 

@@ -1,7 +1,5 @@
 """A participant's Redis: each job reads under WATCH and writes in one EXEC; jobs of a run go side by side."""
 
-from __future__ import annotations
-
 import asyncio
 import random
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Which schema the rows of one namespace have in Redis, and the way up; the first one was noted by nothing."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator, Sequence
 
 from choros.sources import fresh_id, now

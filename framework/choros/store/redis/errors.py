@@ -1,7 +1,5 @@
 """What Redis says when it refuses, as errors of ours; never with what was sent, and never with a password."""
 
-from __future__ import annotations
-
 from redis import exceptions as redis_errors
 
 from choros.errors import ChorosError, StoreMisconfigured, StoreUnreachable

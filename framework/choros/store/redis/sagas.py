@@ -1,7 +1,5 @@
 """The Redis store: one atomic script for each transition, one round trip for a batch, no retries by the client."""
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Collection, Mapping, Sequence

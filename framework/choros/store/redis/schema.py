@@ -1,7 +1,5 @@
 """The layout of the Redis store, which a key of its own says, and the way up from the first one, which had none."""
 
-from __future__ import annotations
-
 from collections import Counter
 
 from choros.sources import fresh_identity

@@ -1,7 +1,5 @@
 """What both Redis adapters share: connections that never repeat a command, checks of the server, named errors."""
 
-from __future__ import annotations
-
 import asyncio
 import hashlib
 import re

@@ -4,8 +4,6 @@ Redis rolls nothing back: in an EXEC a write that cannot be done fails alone and
 tried out beforehand on what its key holds, which is under WATCH, and none is sent if one would fail.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """A participant's SQLite database: one group of jobs at a time shares a transaction and its fsync."""
 
-from __future__ import annotations
-
 import asyncio
 import sqlite3
 from collections.abc import Callable, Sequence

@@ -5,8 +5,6 @@ particular: several services may have written them. They stay, and each namespac
 Those of version 2 stay where they are; the table has columns more, which a process of that version never looks at.
 """
 
-from __future__ import annotations
-
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What both SQLite adapters share: opening a file so that a commit survives a power cut, and naming its errors."""
 
-from __future__ import annotations
-
 import os
 import random
 import sqlite3

@@ -4,8 +4,6 @@ How many there are of each saga and status the table `tally` says, which trigger
 status, is merged from its groups, each in the order of one index.
 """
 
-from __future__ import annotations
-
 import sqlite3
 from collections.abc import Iterator
 

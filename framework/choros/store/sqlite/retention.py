@@ -1,7 +1,5 @@
 """Deleting what has ended from a SQLite file. The pages that become free are used again: the file stays as it is."""
 
-from __future__ import annotations
-
 import json
 import sqlite3
 

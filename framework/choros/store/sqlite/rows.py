@@ -1,7 +1,5 @@
 """The statements of the SQLite store: transitions into rows, rows into records."""
 
-from __future__ import annotations
-
 import json
 import sqlite3
 from collections import defaultdict

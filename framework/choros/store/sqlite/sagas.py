@@ -1,7 +1,5 @@
 """The embedded store: one SQLite file, write-ahead log, an fsync for every commit, shared by several processes."""
 
-from __future__ import annotations
-
 import asyncio
 import sqlite3
 import time

@@ -1,7 +1,5 @@
 """What a handler has said to SQLite so far, so that it can be said again in another transaction, unnoticed."""
 
-from __future__ import annotations
-
 import asyncio
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence

@@ -4,8 +4,6 @@
 used it, each takes over what is its own by an upgrade of its own; `scope` notes who has.
 """
 
-from __future__ import annotations
-
 import sqlite3
 from collections.abc import Iterable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What a SQLite handler works with, and the statements on the rows of one namespace of the barrier."""
 
-from __future__ import annotations
-
 import itertools
 import re
 import sqlite3

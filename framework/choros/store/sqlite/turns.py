@@ -5,8 +5,6 @@ what it has written is taken back, the others are committed, and it is written a
 it wait: SQLite has one writer.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections import deque
 from collections.abc import Iterator, Sequence

@@ -4,8 +4,6 @@ It kept the name of the application without its namespace. But a saga's id is de
 told to be somebody's or not. Until that somebody is upgraded too, his rows stay, set aside.
 """
 
-from __future__ import annotations
-
 import sqlite3
 from collections.abc import Mapping
 

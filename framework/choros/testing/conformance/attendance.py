@@ -4,8 +4,6 @@
 class TestMyTransport(TransportConformance, AttendanceConformance): ...
 """
 
-from __future__ import annotations
-
 from choros.testing.conformance.stage import Stage, command, receive, receive_and_ack
 from choros.transport.port import Seen, Transport
 

@@ -15,8 +15,6 @@
 For readable failures see `choros.testing.conformance`.
 """
 
-from __future__ import annotations
-
 import asyncio
 
 from choros.errors import Refused

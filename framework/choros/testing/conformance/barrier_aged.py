@@ -1,7 +1,5 @@
 """What a database forgets for its age, and what it still knows then; a part of `choros.testing.conformance.barrier`."""
 
-from __future__ import annotations
-
 import asyncio
 from dataclasses import replace
 

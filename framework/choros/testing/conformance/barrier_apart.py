@@ -1,7 +1,5 @@
 """What two namespaces on one database must not have in common; a part of `choros.testing.conformance.barrier`."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable
 from typing import Any, Protocol

@@ -3,8 +3,6 @@
 A part of `choros.testing.conformance.barrier`: whatever the handler does then, all of the job happens or nothing does.
 """
 
-from __future__ import annotations
-
 import asyncio
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable

@@ -3,8 +3,6 @@
 class TestMyTransport(TransportConformance, FactLogConformance): ...
 """
 
-from __future__ import annotations
-
 import asyncio
 
 import pytest

@@ -4,8 +4,6 @@
 class TestMyTransport(TransportConformance, GivingBackConformance): ...
 """
 
-from __future__ import annotations
-
 from choros.testing.conformance.stage import Stage, assert_silent, command, fact, receive, receive_and_ack, reply
 from choros.transport.port import Transport
 from choros.transport.reply_queues import reply_queue, reply_queues

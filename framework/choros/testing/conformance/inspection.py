@@ -3,8 +3,6 @@
 class TestMyTransport(TransportConformance, LookingConformance): ...
 """
 
-from __future__ import annotations
-
 import asyncio
 from abc import ABC, abstractmethod
 

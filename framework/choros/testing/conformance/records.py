@@ -1,7 +1,5 @@
 """Records and transitions to try a store with."""
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any

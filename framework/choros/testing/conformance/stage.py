@@ -1,7 +1,5 @@
 """What tests of a transport need: a namespace, messages with every field set, and waiting that ends."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress

@@ -12,8 +12,6 @@
 The database is empty when a test starts. For readable failures see `choros.testing.conformance`.
 """
 
-from __future__ import annotations
-
 import asyncio
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """What every store must do where several applications share a database; a part of `store`."""
 
-from __future__ import annotations
-
 from choros.store.sagas import PutOff, Store
 from choros.testing.conformance.records import (
     KNOWN,

@@ -1,7 +1,5 @@
 """What every store must do with the entries beside a record; a part of `choros.testing.conformance.store`."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Mapping
 from dataclasses import replace

@@ -1,8 +1,6 @@
 """What every store must do about what has ended: hand it out in that order, and delete it after its time; a part of
 `choros.testing.conformance.store`."""
 
-from __future__ import annotations
-
 import asyncio
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """What every store must do with due timers that several workers share; a part of `choros.testing.conformance.store`."""
 
-from __future__ import annotations
-
 import asyncio
 
 from choros.store.sagas import Kind, PutOff, Store

@@ -9,8 +9,6 @@
 For readable failures see `choros.testing.conformance`.
 """
 
-from __future__ import annotations
-
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator

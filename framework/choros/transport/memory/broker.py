@@ -1,7 +1,5 @@
 """The broker in memory: exchanges, bindings, routing, and the faults a test can ask for."""
 
-from __future__ import annotations
-
 import asyncio
 import re
 from collections.abc import Callable, Iterator, Sequence

@@ -1,7 +1,5 @@
 """Looking into a queue in memory."""
 
-from __future__ import annotations
-
 from choros.transport.leased import CopyTo, Lease, LeasedDelivery
 from choros.transport.memory.queues import MemoryQueue, QueuedMessage
 from choros.transport.refusals import NotDeclared

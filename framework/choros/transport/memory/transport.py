@@ -1,7 +1,5 @@
 """The transport port on a broker in memory."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """The address of a broker, or of the nodes of a cluster: what is added to it, and what of it may be shown."""
 
-from __future__ import annotations
-
 import random
 import re
 

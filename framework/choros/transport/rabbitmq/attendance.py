@@ -1,7 +1,5 @@
 """Asking who consumes a queue: a passive declaration, which changes nothing and needs no right to configure."""
 
-from __future__ import annotations
-
 import asyncio
 
 from aiormq.abc import AbstractChannel, AbstractConnection

@@ -1,7 +1,5 @@
 """Noticing that the broker has stopped reading what we publish (memory or disk alarm)."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable
 

@@ -4,8 +4,6 @@ aiormq's callback only puts the delivery into our inbox: it runs in a task of th
 cancelled when the connection drops.
 """
 
-from __future__ import annotations
-
 import asyncio
 import random
 from collections import deque

@@ -1,7 +1,5 @@
 """Declaring a topology, remembering it, and saying in a sentence what does not fit."""
 
-from __future__ import annotations
-
 import asyncio
 import sys
 from collections import deque

@@ -1,7 +1,5 @@
 """What the first connection can fail with, as our own errors."""
 
-from __future__ import annotations
-
 import asyncio
 import ssl
 

@@ -1,7 +1,5 @@
 """Messages as AMQP 0-9-1 frames, and back."""
 
-from __future__ import annotations
-
 import base64
 import struct
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """A lane: publishes of one kind, each destination on a channel of its own, so that none can stop another."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial

@@ -1,7 +1,5 @@
 """One consumer on one channel: what was delivered through it is settled through it or not at all."""
 
-from __future__ import annotations
-
 import asyncio
 from collections import deque
 from contextlib import suppress

@@ -1,7 +1,5 @@
 """A supervised connection: dial, prepare, serve its residents, watch; when lost, start again."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from itertools import chain

@@ -1,7 +1,5 @@
 """How fast deliveries come: under load it pays to wait for the end of a burst, at rest it only costs time."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 

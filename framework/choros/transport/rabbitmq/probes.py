@@ -7,8 +7,6 @@ not exist yet, the refusal is an answer as well: it closes only the channel of t
 asked by `basic.qos`, which needs no permission.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Awaitable, Callable
 

@@ -5,8 +5,6 @@ lengths, so what cannot be read is left out and the rest is read on. The values 
 first fault and copies what is left at every value.
 """
 
-from __future__ import annotations
-
 import struct
 from collections.abc import Callable
 from datetime import UTC, datetime

@@ -8,8 +8,6 @@ a routing key, are made UTF-8. Everything else is the broker's own and passes as
 It comes in by aiormq's `TransportFactory`, for our connections alone.
 """
 
-from __future__ import annotations
-
 import asyncio
 import struct
 from typing import Any, cast

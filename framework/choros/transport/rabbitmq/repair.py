@@ -3,8 +3,6 @@
 The exchanges of each lead to those of all. Where one of these was deleted, and even declared again by somebody else, no
 channel is closed by it: what is published just comes back, and a fact that comes back counts as sent."""
 
-from __future__ import annotations
-
 import asyncio
 import math
 from collections.abc import Awaitable, Callable

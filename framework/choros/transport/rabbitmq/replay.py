@@ -1,7 +1,5 @@
 """Reading the fact log: a stream over AMQP 0-9-1, from a place on, disturbing nobody."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 
 from aiormq.abc import AbstractChannel, AbstractConnection

@@ -5,8 +5,6 @@ Such a node goes on with its clients' connections and answers them, but confirms
 One that is silent while others confirm is the fault of a queue, and no reason to go anywhere.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable, Sequence
 from typing import Protocol

@@ -1,7 +1,5 @@
 """Ending tasks, and going on where nobody wants a task to end."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager

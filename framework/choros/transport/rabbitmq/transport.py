@@ -1,7 +1,5 @@
 """The transport port on RabbitMQ."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
