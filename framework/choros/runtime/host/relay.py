@@ -65,7 +65,8 @@ class Relay:
         """Publish these soon; returns at once. One that has to keep its order waits behind an earlier one that has not
         left. In so many seconds it shall be marked that they have left, where that is sooner than anyway."""
         ready = [one for one in outgoing if self._read(one)]
-        if (within := min(mark_within, self._manner.mark_within)) < self._scan_every:
+        within = min(mark_within, self._manner.mark_within)
+        if self._manner.mark_within and within < self._scan_every:
             by = asyncio.get_running_loop().time() + max(0.0, within)
             for one in ready:
                 one.mark_by = by
@@ -127,6 +128,8 @@ class Relay:
             results = await self._sent(going) if going else ()
         for one, result in zip(going, results, strict=True):
             self._settle(one, result)
+        if not self._manner.mark_within:
+            await self._flush_quietly()
 
     async def _sent(self, going: Sequence[Outgoing]) -> Sequence[Published]:
         """What became of each. Where the transport fails over one of them, each goes by itself, but does not follow one
