@@ -6,7 +6,7 @@ Commands, facts and replies each have one of their own, so that facts can never 
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Sequence
 from math import inf
 from typing import Any
 
@@ -122,10 +122,21 @@ class Relay:
         task.add_done_callback(self._tasks.discard)
 
     async def _drain(self) -> None:
-        async with self._place():
+        """In a place among those who publish; where order does not matter, one that is given up early if confirms are
+        slow."""
+        await self._places.acquire()
+        held = [self._places.release]
+        later = asyncio.get_running_loop().call_later
+        early = None if self._manner.in_order else later(PLACE_SECONDS, lambda: held and held.pop()())
+        try:
             waiting, self._waiting = self._waiting, []
             going = self._lines.going(waiting)
             results = await self._sent(going) if going else ()
+        finally:
+            if early:
+                early.cancel()
+            if held:
+                held.pop()()
         for one, result in zip(going, results, strict=True):
             self._settle(one, result)
         if not self._manner.mark_within:
@@ -148,22 +159,6 @@ class Relay:
             if results[-1] not in (Published.CONFIRMED, Published.RETURNED):
                 stopped.add(line)
         return results
-
-    @contextlib.asynccontextmanager
-    async def _place(self) -> AsyncIterator[None]:
-        """A place among those who publish; where order does not matter, one that is given up early if confirms are
-        slow."""
-        await self._places.acquire()
-        held = [self._places.release]
-        early = asyncio.get_running_loop().call_later(PLACE_SECONDS, lambda: held and held.pop()())
-        if self._manner.in_order:
-            early.cancel()
-        try:
-            yield
-        finally:
-            early.cancel()
-            if held:
-                held.pop()()
 
     def _settle(self, one: Outgoing, result: Published) -> None:
         unbound = self._manner.unbound if result is Published.RETURNED else ""
