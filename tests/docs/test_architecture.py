@@ -263,6 +263,13 @@ def lending(heard: asyncio.Event) -> App:
     return App("library", sagas=[LENDING], services=[shelf, reader])
 
 
+BY_THEMSELVES = {
+    "runtime/orchestrator/bell.py", "runtime/orchestrator/retention.py", "runtime/orchestrator/stuck.py",
+    "runtime/host/retention.py", "runtime/host/rooms.py", "runtime/host/vitals.py",
+}  # fmt: skip
+"""What runs now and then, and so on a busy machine between any two steps of a saga."""
+
+
 async def test_whatever_runs_in_a_saga_that_goes_well_is_on_the_page() -> None:
     heard, ran = asyncio.Event(), set[str]()
     root = f"{FRAMEWORK}/"
@@ -285,4 +292,4 @@ async def test_whatever_runs_in_a_saga_that_goes_well_is_on_the_page() -> None:
     on_the_page = {file for file, _ in _NAMED.findall(PAGE)}
     ran = {file for file in ran if file.partition("/")[0] in LAYERS}
     assert len(ran) > 30
-    assert ran - on_the_page == set()
+    assert ran - on_the_page - BY_THEMSELVES == set()
