@@ -81,6 +81,7 @@ def free(folder: Path) -> dict[str, int]:
         return dict(stock.execute("SELECT article, free FROM stock").fetchall())
 
 
+@pytest.mark.slow
 async def test_exactly_as_many_orders_win_as_there_are_pieces(tmp_path: Path) -> None:
     orders = [order(order_id, {"11111": 1, "22222": 1}) for order_id in ids(20, "delivered")]
     ended, books = await compete(tmp_path, orders)

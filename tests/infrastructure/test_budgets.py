@@ -66,6 +66,7 @@ def test_the_heart_is_neither_an_adapter_nor_a_face() -> None:
     assert not budgets.is_heart(Source(budgets.PROOF / "report.py", "", ast.parse("")))
 
 
+@pytest.mark.slow
 def test_a_heart_that_has_grown() -> None:
     report = Report()
     budgets.check_heart([source("x = 1\n" * (budgets.HEART_LINES + 1))], report)

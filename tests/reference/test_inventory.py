@@ -124,6 +124,7 @@ async def test_an_unfinished_reservation_can_be_released_and_then_holds_nothing(
     assert rows(path, FREE)[0] == ("A1", 10)
 
 
+@pytest.mark.slow
 def test_orders_compete_for_the_last_pieces(tmp_path: Path) -> None:
     """Sixteen threads, each with its own stock book on the same file, some of them undone by their saga."""
     path, articles = tmp_path / "stock.db", ["A", "B", "C", "D"]

@@ -76,6 +76,7 @@ async def test_a_store_that_no_orchestrator_serves_is_told_apart() -> None:
         assert "Try: choros run shop --role orchestrator" in told
 
 
+@pytest.mark.slow
 async def test_what_is_parked_and_paused_is_to_be_resumed_first() -> None:
     async with shop() as one:
         saga_id = await one.start()

@@ -21,6 +21,8 @@ from choros.store.memory.sagas import MemoryStore
 from choros.store.sagas import Committed, Loaded, Transition
 from choros.wire.envelope import Envelope
 
+pytestmark = pytest.mark.slow
+
 
 class Pack(Message):
     order: str

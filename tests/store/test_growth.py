@@ -164,6 +164,7 @@ async def test_what_redis_has_of_a_deleted_saga_is_its_start_key_alone(
     assert len(before) > len(after - {f"{{{namespace}}}:forgotten".encode()})
 
 
+@pytest.mark.slow
 async def test_what_chaos_fills_redis_with_retention_frees(private_redis: PrivateRedis, ruinable: Redis) -> None:
     """The fault itself, without voyages: so that a chaos run does not find out that it does nothing."""
     said = await full_until_freed(private_redis.url, partial(redis_cli, private_redis.port), 0.1)

@@ -19,6 +19,7 @@ UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow]
 
 @UNHURRIED
 @given(PARTS, PARTS, st.integers(1, 999_999), st.sampled_from(["do", "undo", "close"]))
+@pytest.mark.slow
 def test_a_key_survives_being_written(saga_id: str, path: str, round_: int, operation: str) -> None:
     text = f"{saga_id}:{path}:{round_}:{operation}"
     key = CommandKey.parse(text)
