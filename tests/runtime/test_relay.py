@@ -9,7 +9,9 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 
 from choros.runtime.host import relay as relay_module
+from choros.runtime.host.outgoing import REPLIES, Outgoing
 from choros.runtime.host.pacing import MOST_SECONDS, TELL_EVERY
+from choros.runtime.host.relay import Relay
 from choros.store.memory.sagas import MemoryStore
 from choros.store.sagas import Channel, Record, Transition, Unsent
 from choros.transport.port import Published
@@ -318,3 +320,35 @@ async def test_who_does_not_scan_keeps_no_account_of_commands_that_did_not_leave
     await asyncio.sleep(2.0)
     running.cancel()
     assert (len(relay._failing), len(relay._held)) == (0, 0)
+
+
+class SlowBooks:
+    """An outbox that takes its time to note what has left."""
+
+    def __init__(self) -> None:
+        self.opened = asyncio.Event()
+        self.marks: list[int] = []
+        """How many at a time."""
+
+    async def unsent(self, limit: int) -> Sequence[Outgoing]:
+        return ()
+
+    async def mark_sent(self, left: Sequence[tuple[str, str]]) -> None:
+        self.marks.append(len(left))
+        await self.opened.wait()
+
+
+async def test_replies_that_leave_while_others_are_marked_are_marked_together_and_pile_nothing_up() -> None:
+    books, street, told = SlowBooks(), Street(), Counter[str]()
+    relay = Relay(REPLIES, street.publish, books)
+    reply = Envelope.loads(entry("commands", "s", "r").envelope)
+    before = len(asyncio.all_tasks())
+    for number in range(100):
+        relay.dispatch([Outgoing(f"r{number}", f"r{number}", lambda: reply, lambda why: told.update([why]))])
+        async with asyncio.timeout(PATIENCE):
+            while told[""] <= number:
+                await asyncio.sleep(0)
+    assert len(asyncio.all_tasks()) - before <= 3
+    books.opened.set()
+    await relay.close(PATIENCE)
+    assert books.marks == [1, 99]

@@ -50,7 +50,7 @@ class Relay:
         self._lines = Lines(in_order=manner.in_order)
         self._confirmed: dict[str, set[str]] = {}
         """By group."""
-        self._marking = asyncio.Lock()
+        self._marking, self._mark_waits = asyncio.Lock(), False
         self._failing = BackingOff(clock)
         self._complaints = Complaints(clock)
         self._unreadable: dict[str, str] = {}
@@ -140,7 +140,7 @@ class Relay:
         for one, result in zip(going, results, strict=True):
             self._settle(one, result)
         if not self._manner.mark_within:
-            await self._flush_quietly()
+            self._mark_soon()
 
     async def _sent(self, going: Sequence[Outgoing]) -> Sequence[Published]:
         """What became of each. Where the transport fails over one of them, each goes by itself, but does not follow one
@@ -230,16 +230,22 @@ class Relay:
             self._early.cancel()
             self._early = None
         if self._early is None and moment < inf:
-            self._early = asyncio.get_running_loop().call_at(moment, lambda: self._spawn(self._flush_quietly()))
+            self._early = asyncio.get_running_loop().call_at(moment, self._mark_soon)
+
+    def _mark_soon(self) -> None:
+        self._early = None
+        if not self._mark_waits:  # else the one that waits marks this as well
+            self._mark_waits = True
+            self._spawn(self._flush_quietly())
 
     async def _flush_quietly(self) -> None:
-        self._early = None
         with contextlib.suppress(StoreUnreachable):  # it is tried again, where that is said
             await self.flush()
 
     async def flush(self) -> None:
         """Take what is confirmed out of the outbox."""
         async with self._marking:
+            self._mark_waits = False
             left = [(group, one) for group, ids in self._confirmed.items() for one in ids]
             if left:
                 await self._outbox.mark_sent(left)
