@@ -26,6 +26,8 @@ class Latency:
     """For an acknowledgement to reach the broker."""
     call: Span = (0.001, 0.006)
     """For a question and its answer: connect, declare, consume."""
+    bytes: Span = (0.0003, 0.003)
+    """For bytes on a pipe to reach the other end."""
     reconnect: Span = (0.05, 1.5)
     """Until a lost connection is tried again."""
     resubscribe: Span = (0.05, 0.5)
@@ -60,6 +62,14 @@ class Network:
     def how_many(self, most: int) -> int:
         """Any number from 0 to `most`."""
         return self._chance.randint(0, most)
+
+    def chance(self) -> float:
+        """Any number from 0 to 1."""
+        return self._chance.random()
+
+    def within(self, act: Callable[[], T]) -> T:
+        """Do this as the network does whatever it does, though a process asks for it."""
+        return self._context.copy().run(act)
 
     def later(self, seconds: float, act: Callable[[], None]) -> asyncio.TimerHandle:
         """Do this after so many seconds."""
