@@ -184,7 +184,7 @@ async def test_a_look_that_is_at_fault_does_not_end_the_reports(tmp_path: Path) 
             raise RuntimeError(faults.pop())
         return 0
 
-    vitals.watch_stranded(count)
+    vitals.stranded = count
     watching = asyncio.create_task(vitals.run())
     await asyncio.sleep(5)
     assert not faults

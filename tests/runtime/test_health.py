@@ -20,6 +20,7 @@ from choros.cli.exit_codes import exit_code
 from choros.errors import ChorosError, StoreUnreachable
 from choros.runtime.host import slots as calls
 from choros.runtime.host.vitals import Report, Vitals
+from choros.runtime.orchestrator.retention import outlasting
 from choros.runtime.participant.participant import Participant
 from choros.store.barrier import Transaction
 from choros.transport.health import HealthRecord
@@ -66,7 +67,7 @@ def reported(path: Path) -> Report | None:
 
 def vitals_of(path: Path, broker: MemoryTransport, look: Callable[[], Awaitable[object]], **more: float) -> Vitals:
     vitals = Vitals("service:payment", path=path, every=EVERY, **more)
-    vitals.watch_broker(broker)
+    vitals.broker = broker
     vitals.watch_store("saga store", look)
     return vitals
 
@@ -76,7 +77,7 @@ async def test_the_file_says_who_how_and_since_when(tmp_path: Path) -> None:
     transport = MemoryTransport(MemoryBroker())
     await transport.connect()
     vitals = vitals_of(path, transport, a_store_that_answers)
-    vitals.watch_receivers([Receiver(None), Receiver(12.5), Receiver(11.0)])
+    vitals.receivers = [Receiver(None), Receiver(12.5), Receiver(11.0)]
     async with watched(vitals):
         report = await until(path, lambda found: found.store.state == "connected")
         assert (report.role, report.broker.state, report.last_delivery) == ("service:payment", "connected", 12.5)
@@ -227,8 +228,10 @@ def test_a_missing_or_foreign_file_is_not_healthy(tmp_path: Path, content: str |
 async def test_sagas_that_are_left_alone_are_remarked_and_restart_nothing(tmp_path: Path) -> None:
     path = tmp_path / "health.json"
     vitals = Vitals("orchestrator", path=path)
-    vitals.watch_stranded(lambda: 12)
-    vitals.watch_unreadable(lambda: 3)
+    vitals.broker = transport = MemoryTransport(MemoryBroker())
+    await transport.connect()
+    vitals.stranded = lambda: 12
+    vitals.unreadable = lambda: 3
     async with watched(vitals):
         await until(path, lambda report: (report.stranded, report.unreadable) == (12, 3))
         said = CliRunner().invoke(app, ["health", str(path)])
@@ -248,7 +251,7 @@ def test_a_report_of_a_choros_that_counted_no_sagas_is_read(tmp_path: Path) -> N
 
 def test_a_saga_that_outlasts_what_services_remember_is_named() -> None:
     vitals, began = Vitals("orchestrator"), [time.time() - 89 * 86_400]
-    vitals.watch_oldest(lambda: began[0], 90 * 86_400)
+    vitals.noticing.append(lambda: outlasting(began[0], 90 * 86_400))
     assert vitals.report().remarks == []
     began[0] -= 2 * 86_400
     (remark,) = vitals.report().remarks
@@ -272,9 +275,10 @@ async def test_a_handler_that_hangs_is_named_and_its_database_is_not_called_away
     path, slow = tmp_path / "health.json", command(Charge(order="o"))
     async with stage_for(service) as stage:
         vitals = Vitals("service:payment", path=path, every=EVERY)
+        vitals.broker = stage.transport
         assert isinstance(stage.runner, Participant)
         vitals.watch_store("database", lambda: stage.database.unsent(1), users=[stage.runner.calls])
-        vitals.watch_calls(stage.runner.calls)
+        vitals.calls.append(stage.runner.calls)
         await stage.send(slow)
         await begun.wait()
         async with watched(vitals):

@@ -228,7 +228,7 @@ async def test_what_no_replica_knows_is_parked_after_a_while_and_named_once(tmp_
         assert named["type"] == "refund.v1"
         assert isinstance(stage.runner, Participant)
         vitals = Vitals("service:payment", path=tmp_path / "health")
-        vitals.watch_noticed(lambda: stage.runner.passing_on.noticed)  # type: ignore[union-attr]
+        vitals.noticing.append(lambda: stage.runner.passing_on.noticed)  # type: ignore[union-attr]
         (remark,) = vitals.report().remarks
         assert remark == (
             "Service 'payment' is sent refund.v1, which this replica does not handle: another release of it runs beside"

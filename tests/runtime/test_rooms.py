@@ -6,10 +6,11 @@ import asyncio
 from pathlib import Path
 
 from choros.errors import StoreUnreachable
-from choros.runtime.host.rooms import Rooms
+from choros.runtime.host.rooms import StoreRoom
 from choros.runtime.host.vitals import Report, Vitals
 from choros.store.sagas import Room
 from choros.store.sqlite.file import room_on_disk
+from choros.transport.memory import MemoryBroker, MemoryTransport
 from tests.captured import capture_logs
 
 
@@ -27,8 +28,8 @@ class Filling:
 
 
 async def test_it_is_said_once_when_it_fills_up_and_once_when_it_no_longer_does() -> None:
-    rooms, store = Rooms(), Filling(79)
-    rooms.watch("saga store", store)
+    store = Filling(79)
+    rooms = StoreRoom(store)
     with capture_logs() as said:
         await rooms.look(1.0)
         assert not rooms.filling
@@ -49,9 +50,9 @@ async def test_it_is_said_once_when_it_fills_up_and_once_when_it_no_longer_does(
 
 
 async def test_where_there_is_no_limit_nothing_is_said() -> None:
-    rooms, store = Rooms(), Filling()
+    store = Filling()
     store.room = None
-    rooms.watch("saga store", store)
+    rooms = StoreRoom(store)
     await rooms.look(1.0)
     assert not rooms.filling
 
@@ -61,8 +62,7 @@ async def test_one_that_never_answers_holds_nobody_up() -> None:
         await asyncio.Event().wait()
         return None
 
-    rooms = Rooms()
-    rooms.watch("one", never)
+    rooms = StoreRoom(never)
     async with asyncio.timeout(5):
         await rooms.look(1.0)
 
@@ -70,7 +70,9 @@ async def test_one_that_never_answers_holds_nobody_up() -> None:
 async def test_the_health_report_has_it_as_a_remark(tmp_path: Path) -> None:
     path = tmp_path / "health.json"
     vitals = Vitals("orchestrator", path=path)
-    vitals.watch_room("saga store", Filling(90))
+    vitals.broker = transport = MemoryTransport(MemoryBroker())
+    await transport.connect()
+    vitals.room.ask = Filling(90)
     running = asyncio.create_task(vitals.run())
     while not path.exists():
         await asyncio.sleep(0.1)

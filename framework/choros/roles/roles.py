@@ -17,9 +17,9 @@ from choros.roles.addresses import Addresses, connected, opened_database, opened
 from choros.runtime.client.client import Client
 from choros.runtime.host.call import ExitWanted, in_order, plainly
 from choros.runtime.host.patience import Waiting
-from choros.runtime.host.vitals import Starting, Vitals
+from choros.runtime.host.vitals import Vitals
 from choros.runtime.orchestrator.orchestrator import Orchestrator
-from choros.runtime.orchestrator.retention import Retention, too_short
+from choros.runtime.orchestrator.retention import Retention, outlasting, too_short
 from choros.runtime.participant.participant import Participant
 from choros.runtime.subscriber.subscriber import Subscriber, ages_of
 from choros.store.barrier import Database
@@ -119,11 +119,10 @@ async def run_role(
 
     Every few seconds it writes to `health_file`, if given, how it is; `choros health FILE` reads that."""
     vitals = Vitals(role, path=health_file)
-    vitals.watch_broker(Starting())
     async with AsyncExitStack() as stack:
         stack.push_async_callback(_end, asyncio.create_task(vitals.run()))
         parts = await open_role(app, role, addresses, stack, vitals, settings)
-        vitals.watch_receivers(parts)
+        vitals.receivers = parts
         begun(partial(_stop_soon, parts), partial(_unfinished, parts))
         await run_together(parts)
 
@@ -179,7 +178,7 @@ async def open_role(
     if role == "orchestrator" or (kind == "all" and app.sagas):
         store = await _entered(addresses.store, partial(opened_store, addresses, app), stack, waiting)
         vitals.watch_store("saga store", partial(_look_into_store, store, app))
-        vitals.watch_room("saga store", store.room)
+        vitals.room.ask = store.room
         retention = Retention(settings.age("keep_sagas"), settings.age("keep_start_keys"))
         orchestrator = Orchestrator(
             app,
@@ -189,15 +188,18 @@ async def open_role(
             wait=settings.seconds("wait"),
             retention=retention,
         )
-        vitals.watch_stranded(lambda: orchestrator.stranded.count + orchestrator.decider.timers.strange)
-        vitals.watch_unreadable(lambda: orchestrator.decider.unreadable)
+        vitals.stranded = lambda: orchestrator.stranded.count + orchestrator.decider.timers.strange
+        vitals.unreadable = lambda: orchestrator.decider.unreadable
         memories = [settings.over(service.settings).seconds("forget_after") for service in app.services.values()]
-        vitals.watch_oldest(lambda: orchestrator.oldest, min(memories, default=settings.seconds("forget_after")))
-        vitals.watch_noticed(lambda: too_short(retention, max(memories, default=0.0)))
-        vitals.watch_noticed(lambda: orchestrator.decider.timers.noticed)
-        vitals.watch_noticed(lambda: orchestrator.absent.noticed)
+        shortest = min(memories, default=settings.seconds("forget_after"))
+        vitals.noticing += (
+            lambda: outlasting(orchestrator.oldest, shortest),
+            lambda: too_short(retention, max(memories, default=0.0)),
+            lambda: orchestrator.decider.timers.noticed,
+            lambda: orchestrator.absent.noticed,
+        )
         parts.append(orchestrator)
-    vitals.watch_broker(transport)  # from now on the role is open
+    vitals.broker = transport  # from now on the role is open
     return parts
 
 
@@ -252,7 +254,7 @@ async def _open_service(
         needed = topology(app.namespace, services=[service.name])
         await waiting.until(partial(transport.declare, replace(needed, writes=rights.writes)))
         commanded = Participant(service, sagas=app.sagas, **given)
-        vitals.watch_noticed(lambda: commanded.passing_on.noticed)
+        vitals.noticing.append(lambda: commanded.passing_on.noticed)
         parts.append(commanded)
     if service.facts and kind != "service":
         rights = subscriber(names, service.subscription, reads_log=service.needs_log)
@@ -264,8 +266,7 @@ async def _open_service(
     calls = [part.calls for part in parts]
     look = partial(_look_into_database, database)
     vitals.watch_store(f"database of {service.name}", look, HANDLER_SECONDS, calls)
-    for one in calls:
-        vitals.watch_calls(one)
+    vitals.calls += calls
     return parts
 
 

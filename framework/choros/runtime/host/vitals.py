@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
+from pydantic import TypeAdapter
+
 from choros.errors import ChorosError
-from choros.runtime.host.rooms import AskRoom, Rooms
+from choros.runtime.host.rooms import StoreRoom
 from choros.runtime.host.slots import Calls, Hanging
 from choros.sources import now
 from choros.telemetry.logs import get_logger
@@ -76,8 +78,6 @@ class Report:
     """Live sagas that this process leaves alone, because it has another declaration of them."""
     unreadable: int = 0
     """Stored messages and records that this process cannot read, and leaves where they are."""
-    outlasting: float = 0.0
-    """Seconds for which a saga has not ended, where that is longer than a service remembers; else 0."""
     filling: Sequence[str] = ()
     """What is nearly full, in sentences: when it is full, nothing can be written."""
     hanging: Sequence[Hanging] = ()
@@ -85,18 +85,15 @@ class Report:
     noticed: Sequence[str] = ()
     """What its parts have noticed lately, in sentences."""
 
-    @classmethod
-    def read(cls, path: Path) -> Report:
+    @staticmethod
+    def read(path: Path) -> Report:
         """The last report of a process; raises ChorosError where there is none."""
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-            broker, store = _health(found["broker"]), _health(found["store"])
-            hanging = tuple(Hanging(**one) for one in found.get("hanging", ()))
-            return cls(**{**found, "broker": broker, "store": store, "hanging": hanging})
+            return _json().validate_json(path.read_bytes())
         except OSError as error:
             hint = "has the process been started with --health-file?"
             raise ChorosError(f"There is no health report at {path} ({error.strerror}).", hint) from None
-        except (ValueError, TypeError, KeyError):
+        except ValueError:
             raise ChorosError(f"{path} is no health report.", "the file that --health-file names.") from None
 
     def complaints(self, at: float, *, alive_only: bool = False) -> Sequence[str]:
@@ -124,16 +121,16 @@ class Report:
             found.append(
                 f"{self.unreadable} stored messages or sagas cannot be read here, and wait; the log names them."
             )
-        if self.outlasting:
-            found.append(
-                f"A saga has not ended for {self.outlasting / 86_400:.0f} days, longer than a service remembers what it"
-                " did for it. Try: choros saga list --status parked"
-            )
         return [*found, *self.filling, *self.noticed]
 
 
+@cache
+def _json() -> TypeAdapter[Report]:
+    return TypeAdapter(Report)
+
+
 class Vitals:
-    """Watches this process, and reports."""
+    """Watches this process, and reports what its parts say when they are asked."""
 
     def __init__(self, role: str, *, path: Path | None = None, every: float = EVERY, lag: float = LAG) -> None:
         self._role = role
@@ -141,54 +138,23 @@ class Vitals:
         self._every = every
         self._lag_limit = lag
         self._lag = 0.0
-        self._broker: Broker | None = None
         self._looks: dict[str, tuple[AskStore, float, Sequence[Calls]]] = {}
         self._asking: dict[str, tuple[asyncio.Task[object], float]] = {}
         self._store = HealthRecord("store", subject="store")
-        self._receivers: Sequence[Receiver] = ()
-        self._stranded: Callable[[], int] = int
-        self._unreadable: Callable[[], int] = int
-        self._oldest: Callable[[], tuple[float | None, float]] = lambda: (None, 0.0)
-        self._rooms = Rooms()
-        self._calls: list[Calls] = []
-        self._noticing: list[Callable[[], Sequence[str]]] = []
-
-    def watch_broker(self, broker: Broker) -> None:
-        """Report how this transport is."""
-        self._broker = broker
+        self.broker: Broker = Starting()
+        self.receivers: Sequence[Receiver] = ()
+        self.calls: list[Calls] = []
+        """Where handlers may hang."""
+        self.stranded: Callable[[], int] = int
+        self.unreadable: Callable[[], int] = int
+        self.room = StoreRoom()
+        self.noticing: list[Callable[[], Sequence[str]]] = []
+        """What parts have noticed."""
 
     def watch_store(self, name: str, look: AskStore, patience: float = 0.0, users: Sequence[Calls] = ()) -> None:
         """Ask this store once for each report; its answer may take one report's time, or `patience` seconds, and as
         long as a handler of one of these users holds it."""
         self._looks[name] = look, max(patience, self._every), users
-
-    def watch_calls(self, calls: Calls) -> None:
-        """Report which handlers hang."""
-        self._calls.append(calls)
-
-    def watch_room(self, name: str, ask: AskRoom) -> None:
-        """Ask with each report how full it is what this store fills."""
-        self._rooms.watch(name, ask)
-
-    def watch_receivers(self, receivers: Sequence[Receiver]) -> None:
-        """Report when these last received anything."""
-        self._receivers = receivers
-
-    def watch_stranded(self, count: Callable[[], int]) -> None:
-        """Report how many sagas this process leaves alone."""
-        self._stranded = count
-
-    def watch_oldest(self, oldest: Callable[[], float | None], memory: float) -> None:
-        """Report a saga that has not ended for longer than `memory`, given when the oldest began."""
-        self._oldest = lambda: (oldest(), memory)
-
-    def watch_unreadable(self, count: Callable[[], int]) -> None:
-        """Report how much is stored that this process cannot read."""
-        self._unreadable = count
-
-    def watch_noticed(self, noticed: Callable[[], Sequence[str]]) -> None:
-        """Report what a part of this process has noticed."""
-        self._noticing.append(noticed)
 
     async def run(self) -> None:
         """Watch and report until cancelled; then the file goes, since nobody speaks for it any more."""
@@ -197,7 +163,7 @@ class Vitals:
             while True:
                 try:
                     await self._ask_stores()
-                    await self._rooms.look(self._every)
+                    await self.room.look(self._every)
                     self._write()
                 except Exception as error:  # a look that is at fault must not end all that come after it
                     log.error("choros.health.failed", error=error)
@@ -213,18 +179,12 @@ class Vitals:
     def report(self) -> Report:
         """How it is now."""
         lag, self._lag = self._lag, 0.0
-        broker = self._broker.health if self._broker else Health("connected", now(), "none is used")
-        times = [at for receiver in self._receivers if (at := receiver.last_delivery) is not None]
-        last = max(times, default=None)
-        left_alone = self._stranded(), self._unreadable()
-        about = self._role, os.getpid(), now(), self._every, broker, self._store.now, lag, last
-        hanging = [one for calls in self._calls for one in calls.hanging]
-        noticed = [sentence for noticing in self._noticing for sentence in noticing()]
-        return Report(*about, *left_alone, self._outlasting(), self._rooms.filling, hanging, noticed)
-
-    def _outlasting(self) -> float:
-        began, memory = self._oldest()
-        return age if began is not None and (age := now() - began) > memory else 0.0
+        times = [at for receiver in self.receivers if (at := receiver.last_delivery) is not None]
+        about = self._role, os.getpid(), now(), self._every, self.broker.health, self._store.now, lag
+        hanging = [one for calls in self.calls for one in calls.hanging]
+        noticed = [sentence for noticing in self.noticing for sentence in noticing()]
+        left_alone = self.stranded(), self.unreadable()
+        return Report(*about, max(times, default=None), *left_alone, self.room.filling, hanging, noticed)
 
     async def _tick(self) -> None:
         """Notice that the loop stood still: a handler computes, or blocks, where it should await."""
@@ -260,7 +220,7 @@ class Vitals:
             return
         draft = self._path.with_name(f"{self._path.name}.{os.getpid()}.new")
         try:
-            draft.write_text(json.dumps(asdict(self.report())), encoding="utf-8")
+            draft.write_bytes(_json().dump_json(self.report()))
             draft.replace(self._path)  # whoever reads finds the old one or the new one, whole
         except OSError as error:
             log.warning("choros.health.unwritable", error=type(error).__name__)
@@ -268,10 +228,6 @@ class Vitals:
 
 def _about(one: Hanging, at: float) -> str:
     return f"The handler {one.handler} is at work for {at - one.since:.0f} s on {one.key}"
-
-
-def _health(found: dict[str, Any]) -> Health:
-    return Health(**{**found, "unconfirmed": tuple(found.get("unconfirmed", ()))})
 
 
 async def _asked(look: AskStore) -> Any:

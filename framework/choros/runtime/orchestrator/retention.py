@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from choros.errors import ChorosError, SagaNotFound, UsageError
 from choros.runtime.host.retention import SWEEP_SECONDS
-from choros.sources import uniform
+from choros.sources import now, uniform
 from choros.store.sagas import Forgotten, Record, Store
 from choros.telemetry.logs import get_logger
 from choros.wire.attributes import rfc3339
@@ -72,6 +72,17 @@ def too_short(retention: Retention, memory: float) -> Sequence[str]:
     ]
 
 
+def outlasting(began: float | None, memory: float) -> Sequence[str]:
+    """What is to be said of a saga that began then and has not ended, where that is longer than a service remembers."""
+    age = now() - (now() if began is None else began)
+    if age <= memory:
+        return ()
+    return [
+        f"A saga has not ended for {age / 86_400:.0f} days, longer than a service remembers what it did for it."
+        " Try: choros saga list --status parked"
+    ]
+
+
 class Sweep:
     """Deletes what is old enough. Any number of orchestrators may do so: what one has deleted is no other's affair."""
 
@@ -105,8 +116,8 @@ class Sweep:
         return deleted
 
     async def _step(self, skip: int) -> Forgotten:
-        now, keep = self._store.now(), self._retention
-        before, keys_before = _before(now, keep.sagas), _before(now, keep.start_keys)
+        at, keep = self._store.now(), self._retention
+        before, keys_before = _before(at, keep.sagas), _before(at, keep.start_keys)
         return await self._store.forget(before, keys_before=keys_before, skip=skip, limit=BATCH)
 
 
