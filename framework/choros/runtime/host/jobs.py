@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from choros.errors import StoreUnreachable
 from choros.sources import full_jitter
-from choros.store.barrier import Database, Job, JobResult, NotDone
+from choros.store.barrier import Database, Job, NotDone, Ok, Raised, value_of
 from choros.telemetry.logs import get_logger
 
 log = get_logger(__name__)
@@ -20,27 +20,35 @@ class Jobs:
         self._lost = 0
         """Jobs that the database has not done when it was last asked."""
 
-    async def insist(self, job: Job[T]) -> JobResult[T]:
-        """Run one job, again and again while the database is away. Not done: it must not be used at all."""
-        (result,) = await self._database.run([job])
-        return await self._again(job, result) if _is_away(result) else result
+    async def insist(self, job: Job[T]) -> Ok[T] | Raised:
+        """Run one job, again and again while the database is away; raises Misconfigured where it must not be used."""
+        result = await self._run(job)
+        return await self._again(job) if result is None else result
 
-    async def _again(self, job: Job[T], result: JobResult[T]) -> JobResult[T]:
+    async def value(self, job: Job[T]) -> T:
+        """What it comes to; raises what it raises, too."""
+        return value_of(await self.insist(job))
+
+    async def _again(self, job: Job[T]) -> Ok[T] | Raised:
         if not self._lost:
             log.warning("choros.database.unreachable", error="StoreUnreachable")
         self._lost += 1
+        delays, result = full_jitter(), None
         try:
-            for delay in full_jitter():
-                await asyncio.sleep(delay)
-                (result,) = await self._database.run([job])
-                if not _is_away(result):
-                    break
+            while result is None:
+                await asyncio.sleep(next(delays))
+                result = await self._run(job)
         finally:
             self._lost -= 1
         if not self._lost:
             log.info("choros.database.reachable")
         return result
 
-
-def _is_away(result: JobResult[T]) -> bool:
-    return isinstance(result, NotDone) and isinstance(result.why, StoreUnreachable)
+    async def _run(self, job: Job[T]) -> Ok[T] | Raised | None:
+        """None where the database is away."""
+        (result,) = await self._database.run([job])
+        if not isinstance(result, NotDone):
+            return result
+        if isinstance(result.why, StoreUnreachable):
+            return None
+        raise result.why

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -80,23 +81,12 @@ class Calls:
 
     # --- places ---
 
-    async def enter(self, handler: Handler | None) -> None:
-        """Wait for a place at work, and for one of those of this handler where it has a limit; `leave` afterwards."""
+    @asynccontextmanager
+    async def place(self, handler: Handler | None) -> AsyncIterator[None]:
+        """A place at work, and one of those of this handler where it has a limit: waited for, and given to the next."""
         own = self._of(handler).places if handler else None
-        if own is not None:
-            await own.acquire()
-        try:
-            await self._places.acquire()
-        except BaseException:
-            if own is not None:
-                own.release()
-            raise
-
-    def leave(self, handler: Handler | None) -> None:
-        """Give it to the next."""
-        self._places.release()
-        if handler and (own := self._of(handler).places) is not None:
-            own.release()
+        async with own or nullcontext(), self._places:
+            yield
 
     def seconds(self, handler: Handler) -> float:
         """How long a call of it may take."""

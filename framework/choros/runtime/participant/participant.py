@@ -25,7 +25,7 @@ from choros.runtime.participant.reply_outbox import ReplyOutbox
 from choros.runtime.participant.settlement import Settling
 from choros.saga.saga import Sagas
 from choros.sources import CLOCK_SKEW, now
-from choros.store.barrier import Database, NotDone, Ok, Raised
+from choros.store.barrier import Database
 from choros.telemetry.context import about
 from choros.telemetry.logs import get_logger
 from choros.transport.port import Delivery, Transport
@@ -147,7 +147,8 @@ class Participant:
         if turn is not None:
             await turn
         try:
-            result = await self._result(received)
+            async with self.calls.place(received.handler):
+                result = await self._settling.carry_out(received)
         finally:
             self._effects.leave(received.key.effect)
         if isinstance(result, ExitWanted):
@@ -156,20 +157,6 @@ class Participant:
             self._park(self._under_way.leave(received), "Its handler raised GeneratorExit, which is never an answer.")
         else:
             await self._answer(received, result)
-
-    async def _result(self, received: Received) -> Answer | Exception:
-        """The answer, or what it failed with."""
-        await self.calls.enter(received.handler)
-        try:
-            match await self._settling.carry_out(received):
-                case Ok(answer):
-                    return answer
-                case Raised(error):
-                    return error
-                case NotDone(why):
-                    raise why
-        finally:
-            self.calls.leave(received.handler)
 
     # --- answering them ---
 

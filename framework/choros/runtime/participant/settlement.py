@@ -11,7 +11,7 @@ from choros.runtime.host.jobs import Jobs
 from choros.runtime.participant.answers import Answer, kept
 from choros.runtime.participant.execution import Execution
 from choros.runtime.participant.verdicts import BrokenBarrier, CarryOut, Settle
-from choros.store.barrier import JobResult, Ok, Raised
+from choros.store.barrier import Ok, Raised
 
 _MOST_INTENTS = 4
 """A command meets two intents at most, the `do`'s and its own; more means that rows change behind its back."""
@@ -25,38 +25,34 @@ class Settling:
         self._execution = execution
         self._jobs = jobs
 
-    async def carry_out(self, received: Received) -> JobResult[Answer]:
-        """Carry a command out; Raised: by its handler or its provider."""
-        try:
-            for _ in range(_MOST_INTENTS):
-                ended = await self._once(received)
-                if ended is not None:
-                    return ended
-        except Exception as error:
-            return Raised(error)
-        return Raised(BrokenBarrier())
+    async def carry_out(self, received: Received) -> Answer | Exception:
+        """The answer, or what its handler or its provider raised; raises where the database must not be used."""
+        for _ in range(_MOST_INTENTS):
+            match await self._jobs.insist(self._execution.job(received)):
+                case Raised(error):
+                    return error
+                case Ok(Answer() as answer):
+                    return answer
+                case Ok(CarryOut()):
+                    try:
+                        received.outcome = await self._execution.outcome(received)
+                    except Exception as error:
+                        return error
+                case Ok(Settle() as intent):
+                    settled = await self._settle(received, intent)
+                    if isinstance(settled, Exception) or settled.reply.key == received.envelope.key:
+                        return settled
+        return BrokenBarrier()
 
-    async def _once(self, received: Received) -> JobResult[Answer] | None:
-        """What it came to; None where it has to be looked at again."""
-        found = await self._jobs.insist(self._execution.job(received))
-        if not isinstance(found, Ok):
-            return found
-        match found.value:
-            case Answer() as answer:
-                return Ok(answer)
-            case CarryOut():
-                received.outcome = await self._execution.outcome(received)
-                return None
-            case Settle() as intent:
-                settled = await self._settle(received, intent)
-                other = isinstance(settled, Ok) and settled.value.reply.key != received.envelope.key
-                return None if other else settled
-
-    async def _settle(self, received: Received, intent: Settle) -> JobResult[Answer]:
+    async def _settle(self, received: Received, intent: Settle) -> Answer | Exception:
         command = received
-        if intent.row.key != received.envelope.key:  # else this attempt asks the same, with a later deadline
-            command = understood(kept(intent.row), self._service)
-        if not command.provided:  # one that has since become transactional cannot say what its predecessor did
-            raise BrokenBarrier
-        outcome = await self._execution.outcome(command, ask=not intent.fresh)
-        return await self._jobs.insist(partial(self._execution.finish, command, outcome))
+        try:
+            if intent.row.key != received.envelope.key:  # else this attempt asks the same, with a later deadline
+                command = understood(kept(intent.row), self._service)
+            if not command.provided:  # one that has since become transactional cannot say what its predecessor did
+                raise BrokenBarrier
+            outcome = await self._execution.outcome(command, ask=not intent.fresh)
+        except Exception as error:
+            return error
+        ended = await self._jobs.insist(partial(self._execution.finish, command, outcome))
+        return ended.value if isinstance(ended, Ok) else ended.error

@@ -15,12 +15,10 @@ from choros.runtime.host.intake import Intake, Take
 from choros.runtime.host.jobs import Jobs
 from choros.runtime.subscriber.inbox import log_key, log_row, read_until
 from choros.sources import CLOCK_SKEW, fresh_id
-from choros.store.barrier import value_of
 from choros.telemetry.logs import get_logger
 from choros.transport.fact_log import MARK
 from choros.transport.port import Delivery, Published, Transport
 from choros.transport.topology import DELIVERY_LIMIT, Names
-from choros.wire.envelope import Wire
 
 MARK_AGAIN = 30.0
 """Seconds after which a mark that was not met is put again: an emptied broker has lost it, and its log begins anew."""
@@ -105,11 +103,11 @@ class CatchUp:
         return whole
 
     async def _place(self) -> float | None:
-        return read_until(value_of(await self._jobs.insist(lambda transaction: transaction.read_row(self._key))))
+        return read_until(await self._jobs.value(lambda transaction: transaction.read_row(self._key)))
 
     async def _remember(self, until: float) -> None:
         row = log_row(self._queue, until)
-        value_of(await self._jobs.insist(lambda transaction: transaction.write_row(row)))
+        await self._jobs.value(lambda transaction: transaction.write_row(row))
 
 
 class _LogReading:
@@ -175,27 +173,10 @@ class _Tracked:
 
     def __init__(self, delivery: Delivery, settled: Callable[[_Tracked, bool], None]) -> None:
         self._delivery, self._tell = delivery, settled
-
-    @property
-    def wire(self) -> Wire:
-        return self._delivery.wire
-
-    @property
-    def exchange(self) -> str:
-        return self._delivery.exchange
-
-    @property
-    def retries(self) -> int:
-        return self._delivery.retries
-
-    @property
-    def waits(self) -> int:
-        return self._delivery.waits
-
-    @property
-    def returns(self) -> int:
+        self.wire, self.exchange = delivery.wire, delivery.exchange
+        self.retries, self.waits = delivery.retries, delivery.waits
+        self.returns = DELIVERY_LIMIT
         """As many as there may be: a log takes nothing back."""
-        return DELIVERY_LIMIT
 
     @property
     def lost(self) -> bool:

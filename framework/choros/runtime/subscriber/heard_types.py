@@ -11,7 +11,7 @@ from functools import partial
 
 from choros.runtime.host.jobs import Jobs
 from choros.runtime.subscriber.inbox import Announced, types_key
-from choros.store.barrier import Transaction, value_of
+from choros.store.barrier import Transaction
 from choros.telemetry.logs import get_logger
 
 log = get_logger(__name__)
@@ -42,7 +42,7 @@ class HeardTypes:
 
     async def announce(self) -> Collection[str]:
         """Say what this replica handles. Answers with the types whose facts in the log nobody has read yet."""
-        return self._kinds.intersection(value_of(await self._jobs.insist(self._announce)))
+        return self._kinds.intersection(await self._jobs.value(self._announce))
 
     async def keep_announcing(self) -> None:
         """Say it again, as long as it is so."""
@@ -61,7 +61,7 @@ class HeardTypes:
 
     async def has_read(self, kinds: Collection[str]) -> None:
         """All that the log holds of these types is handled."""
-        value_of(await self._jobs.insist(partial(self._strike_out, kinds)))
+        await self._jobs.value(partial(self._strike_out, kinds))
 
     async def _strike_out(self, kinds: Collection[str], transaction: Transaction) -> None:
         before = Announced.of(await transaction.read_row(types_key(self._subscriber)))
@@ -71,7 +71,7 @@ class HeardTypes:
     async def elsewhere(self, kinds: Iterable[str]) -> Collection[str]:
         """Those of these types that another replica handles."""
         strange = frozenset(kinds)
-        return value_of(await self._jobs.insist(partial(self._look, strange))) if strange else strange
+        return await self._jobs.value(partial(self._look, strange)) if strange else strange
 
     async def _look(self, kinds: frozenset[str], transaction: Transaction) -> Collection[str]:
         heard = Announced.of(await transaction.read_row(types_key(self._subscriber))).heard

@@ -20,7 +20,7 @@ from choros.runtime.host.slots import Calls
 from choros.runtime.subscriber.facts import Fate, Heard
 from choros.runtime.subscriber.inbox import inbox_key, reaction_key
 from choros.runtime.subscriber.order import is_overtaken, remember
-from choros.store.barrier import NotDone, Ok, Raised, Row, RowState, Transaction
+from choros.store.barrier import Raised, Row, RowState, Transaction
 from choros.wire.command_key import CommandKey
 from choros.wire.envelope import Envelope
 
@@ -38,19 +38,11 @@ class Reaction:
 
     async def to(self, heard: Heard) -> Fate | Exception:
         """What comes of a fact, once there is a place for its handler; raises where the database must not be used."""
-        await self._calls.enter(heard.handler)
-        try:
-            match await self._jobs.insist(partial(self._react, heard)):
-                case Ok("new"):
-                    return await self._outside(heard)
-                case Ok(fate):
-                    return fate
-                case Raised(error):
-                    return error
-                case NotDone(why):
-                    raise why
-        finally:
-            self._calls.leave(heard.handler)
+        async with self._calls.place(heard.handler):
+            ended = await self._jobs.insist(partial(self._react, heard))
+            if isinstance(ended, Raised):
+                return ended.error
+            return await self._outside(heard) if ended.value == "new" else ended.value
 
     async def _react(self, heard: Heard, transaction: Transaction) -> Fate:
         """Inbox row and effect together; for a handler without transaction only a look into the inbox."""
@@ -87,8 +79,6 @@ class Reaction:
         except Exception as error:
             return error
         noted = await self._jobs.insist(partial(self._remember, heard))
-        if isinstance(noted, NotDone):
-            raise noted.why
         return noted.error if isinstance(noted, Raised) else "handled"
 
 
