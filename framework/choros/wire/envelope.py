@@ -161,7 +161,8 @@ DO_EXPIRY = "doexpirytime"
 """`expirytime` tells anybody on the way that a message may be dropped past it, which no undo and no close may be: what
 they say of their `do` has a name of its own. Older ones write `expirytime`; without it they keep a tombstone longer."""
 _HEADERS = [
-    (f"cloudEvents_{attribute}", _DEFAULTS[field], read is read_time) for field, (attribute, read) in _ATTRIBUTES.items()
+    (f"cloudEvents_{attribute}", _DEFAULTS[field], read is read_time)
+    for field, (attribute, read) in _ATTRIBUTES.items()
 ]
 _EXPIRY, _DO_EXPIRY = f"cloudEvents_{_ATTRIBUTES['not_after'][0]}", f"cloudEvents_{DO_EXPIRY}"
 _attributes = attrgetter(*_ATTRIBUTES)
@@ -215,18 +216,9 @@ def decode(wire: Wire) -> Envelope:
         attributes, data = _binary(wire.headers), _text(wire.body)
         attributes.setdefault("traceparent", wire.headers.get("traceparent"))
         attributes.setdefault("tracestate", wire.headers.get("tracestate"))
-    fields = _fields(attributes)
-    if wire.reply_to:
-        fields["reply_to"] = _reply_to(wire.reply_to)
+    fields = _fields(attributes, wire.reply_to)
     _check_complete(fields)
     return Envelope(data=data, **fields)
-
-
-def _reply_to(value: Any) -> str:
-    try:
-        return read_text(value)
-    except ValueError:
-        raise MessageRejected("The attribute reply_to has no acceptable value.") from None
 
 
 def _check_size(wire: Wire) -> None:
@@ -285,18 +277,14 @@ def _size(headers: Mapping[Any, Any]) -> int:
 
 
 def _binary(headers: Mapping[Any, Any]) -> dict[str, Any]:
-    written: dict[str, Any] = {}
-    other: dict[str, Any] = {}
-    knative: dict[str, Any] = {}
+    written, other, knative = (dict[str, Any]() for _ in range(3))
     for name, value in headers.items():
-        if not isinstance(name, str):
-            continue
-        prefix = name[:_PREFIX]
+        prefix = name[:_PREFIX] if isinstance(name, str) else ""
         if prefix == "cloudEvents_":
             written[name[_PREFIX:]] = value
         elif prefix == "cloudEvents:":
             other[name[_PREFIX:]] = value
-        elif name.startswith(_KNATIVE):
+        elif prefix.startswith(_KNATIVE):
             knative[name[len(_KNATIVE) :]] = value
     if written and other:
         raise MessageRejected("The headers mix the prefixes 'cloudEvents_' and 'cloudEvents:'.")
@@ -342,7 +330,7 @@ def _structured(body: bytes) -> tuple[dict[str, Any], str]:
         raise MessageRejected("The body has a number that JSON cannot hold.") from None
 
 
-def _fields(attributes: Mapping[str, Any]) -> dict[str, Any]:
+def _fields(attributes: Mapping[str, Any], reply_to: Any = None) -> dict[str, Any]:
     if attributes.get("specversion") not in ("1.0", b"1.0"):
         raise MessageRejected("The message is no CloudEvent of specversion 1.0.")
     fields: dict[str, Any] = {}
@@ -354,6 +342,9 @@ def _fields(attributes: Mapping[str, Any]) -> dict[str, Any]:
         attribute = DO_EXPIRY
         if (value := attributes.get(attribute)) is not None and not _is_do(fields.get("key", "")):
             fields["not_after"] = read_time(value)
+        attribute = "reply_to"
+        if reply_to:
+            fields[attribute] = read_text(reply_to)
     except (ValueError, OverflowError):
         raise MessageRejected(f"The attribute {attribute} has no acceptable value.") from None
     return fields
