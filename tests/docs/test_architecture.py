@@ -264,7 +264,7 @@ def lending(heard: asyncio.Event) -> App:
 
 
 BY_THEMSELVES = {
-    "runtime/orchestrator/bell.py", "runtime/orchestrator/retention.py", "runtime/orchestrator/stuck.py",
+    "runtime/orchestrator/retention.py", "runtime/orchestrator/stuck.py",
     "runtime/host/retention.py", "runtime/host/rooms.py", "runtime/host/vitals.py",
 }  # fmt: skip
 """What runs now and then, and so on a busy machine between any two steps of a saga."""

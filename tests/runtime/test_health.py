@@ -67,7 +67,7 @@ def reported(path: Path) -> Report | None:
 
 def vitals_of(path: Path, broker: MemoryTransport, look: Callable[[], Awaitable[object]], **more: float) -> Vitals:
     vitals = Vitals("service:payment", path=path, every=EVERY, **more)
-    vitals.broker = broker
+    vitals.broker = lambda: broker.health
     vitals.watch_store("saga store", look)
     return vitals
 
@@ -228,7 +228,8 @@ def test_a_missing_or_foreign_file_is_not_healthy(tmp_path: Path, content: str |
 async def test_sagas_that_are_left_alone_are_remarked_and_restart_nothing(tmp_path: Path) -> None:
     path = tmp_path / "health.json"
     vitals = Vitals("orchestrator", path=path)
-    vitals.broker = transport = MemoryTransport(MemoryBroker())
+    transport = MemoryTransport(MemoryBroker())
+    vitals.broker = lambda: transport.health
     await transport.connect()
     vitals.stranded = lambda: 12
     vitals.unreadable = lambda: 3
@@ -275,7 +276,7 @@ async def test_a_handler_that_hangs_is_named_and_its_database_is_not_called_away
     path, slow = tmp_path / "health.json", command(Charge(order="o"))
     async with stage_for(service) as stage:
         vitals = Vitals("service:payment", path=path, every=EVERY)
-        vitals.broker = stage.transport
+        vitals.broker = lambda: stage.transport.health
         assert isinstance(stage.runner, Participant)
         vitals.watch_store("database", lambda: stage.database.unsent(1), users=[stage.runner.calls])
         vitals.calls.append(stage.runner.calls)

@@ -70,7 +70,8 @@ async def test_one_that_never_answers_holds_nobody_up() -> None:
 async def test_the_health_report_has_it_as_a_remark(tmp_path: Path) -> None:
     path = tmp_path / "health.json"
     vitals = Vitals("orchestrator", path=path)
-    vitals.broker = transport = MemoryTransport(MemoryBroker())
+    transport = MemoryTransport(MemoryBroker())
+    vitals.broker = lambda: transport.health
     await transport.connect()
     vitals.room.ask = Filling(90)
     running = asyncio.create_task(vitals.run())

@@ -14,7 +14,6 @@ from choros.app.app import App
 from choros.app.checks import check, check_preparations
 from choros.app.service import Service
 from choros.errors import UsageError, shown
-from choros.roles.scopes import in_file, on_redis
 from choros.runtime.host.call import apart, plainly
 from choros.store.barrier import Database, Job, Ok, Raised
 from choros.store.sagas import Store
@@ -148,9 +147,13 @@ async def scopes_at(url: str) -> Sequence[str]:
         case "memory":
             return []
         case "sqlite":
-            return await in_file(_path(url))
+            from choros.store.sqlite.scopes import scopes_in
+
+            return await scopes_in(_path(url))
         case _:
-            return await on_redis(url)
+            from choros.store.redis.scopes import scopes_on
+
+            return await scopes_on(url)
 
 
 def database_at(url: str, namespace: str = "choros") -> Database:

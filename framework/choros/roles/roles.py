@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,7 +17,7 @@ from choros.roles.addresses import Addresses, connected, opened_database, opened
 from choros.runtime.client.client import Client
 from choros.runtime.host.call import ExitWanted, in_order, plainly
 from choros.runtime.host.patience import Waiting
-from choros.runtime.host.vitals import Vitals
+from choros.runtime.host.vitals import Receiver, Vitals
 from choros.runtime.orchestrator.orchestrator import Orchestrator
 from choros.runtime.orchestrator.retention import Retention, outlasting, too_short
 from choros.runtime.participant.participant import Participant
@@ -25,9 +25,9 @@ from choros.runtime.subscriber.subscriber import Subscriber, ages_of
 from choros.store.barrier import Database
 from choros.store.sagas import Store
 from choros.telemetry.logs import get_logger
-from choros.transport.permissions import participant, subscriber
+from choros.transport.permissions import Rights, participant, subscriber
 from choros.transport.port import Transport
-from choros.transport.topology import Names, topology
+from choros.transport.topology import Names, Topology, topology
 
 log = get_logger(__name__)
 
@@ -42,12 +42,8 @@ OnBegun = Callable[[Callable[[], None], Unfinished], None]
 """Told once a role is open: what stops it in order, and what names the calls that have not ended."""
 
 
-class RunningRole(Protocol):
+class RunningRole(Receiver, Protocol):
     """Something with a loop of its own."""
-
-    @property
-    def last_delivery(self) -> float | None:
-        """When the last delivery came, in seconds since the epoch."""
 
     async def run(self) -> None:
         """Run until stopped."""
@@ -164,42 +160,20 @@ async def open_role(
 ) -> list[RunningRole]:
     """Connect what a role needs; `stack` closes it. Raises UsageError for a role that the application has not."""
     kind, _, name = _role_of(app, role)
-    vitals = vitals or Vitals(role)
-    waiting = Waiting(settings.seconds("wait"))
-    opening = partial(connected, addresses, app, f"{app.namespace}.{role}")
-    transport = await waiting.until(lambda: stack.enter_async_context(opening()))
+    vitals, waiting = vitals or Vitals(role), Waiting(settings.seconds("wait"))
+    connecting = partial(connected, addresses, app, f"{app.namespace}.{role}")
+    transport = await waiting.until(lambda: stack.enter_async_context(connecting()))
+    opening = _Opening(app, addresses, settings, stack, waiting, vitals, transport)
     parts: list[RunningRole] = []
     if kind == "all":
-        services = [s for s in app.services.values() if s.handlers or s.reactions]
-        for service in services:
-            parts += await _open_service(app, service, addresses, transport, stack, vitals, settings)
-    elif kind in ("service", "subscriber"):
-        parts += await _open_service(app, app.service(name), addresses, transport, stack, vitals, settings, kind)
+        for service in app.services.values():
+            if service.handlers or service.reactions:
+                parts += await opening.service(service)
+    elif name:
+        parts += await opening.service(app.service(name), kind)
     if role == "orchestrator" or (kind == "all" and app.sagas):
-        store = await _entered(addresses.store, partial(opened_store, addresses, app), stack, waiting)
-        vitals.watch_store("saga store", partial(_look_into_store, store, app))
-        vitals.room.ask = store.room
-        retention = Retention(settings.age("keep_sagas"), settings.age("keep_start_keys"))
-        orchestrator = Orchestrator(
-            app,
-            transport=transport,
-            store=store,
-            drain=settings.seconds("drain"),
-            wait=settings.seconds("wait"),
-            retention=retention,
-        )
-        vitals.stranded = lambda: orchestrator.stranded.count + orchestrator.decider.timers.strange
-        vitals.unreadable = lambda: orchestrator.decider.unreadable
-        memories = [settings.over(service.settings).seconds("forget_after") for service in app.services.values()]
-        shortest = min(memories, default=settings.seconds("forget_after"))
-        vitals.noticing += (
-            lambda: outlasting(orchestrator.oldest, shortest),
-            lambda: too_short(retention, max(memories, default=0.0)),
-            lambda: orchestrator.decider.timers.noticed,
-            lambda: orchestrator.absent.noticed,
-        )
-        parts.append(orchestrator)
-    vitals.broker = transport  # from now on the role is open
+        parts.append(await opening.orchestrator())
+    vitals.broker = lambda: transport.health  # from now on the role is open
     return parts
 
 
@@ -214,12 +188,75 @@ def _role_of(app: App, role: str) -> tuple[str, str, str]:
     return parts
 
 
-async def _entered(
-    url: str, opening: Callable[[], AbstractAsyncContextManager[T]], stack: AsyncExitStack, waiting: Waiting
-) -> T:
-    """Open a store, and wait for its server; a file that cannot be had does not come by waiting."""
-    patience = Waiting() if url.startswith("sqlite:") else waiting
-    return await patience.until(lambda: stack.enter_async_context(opening()))
+@dataclass(frozen=True, slots=True)
+class _Opening:
+    """What the parts of one role are opened with, and whom they tell how they are."""
+
+    app: App
+    addresses: Addresses
+    settings: Settings
+    stack: AsyncExitStack
+    waiting: Waiting
+    vitals: Vitals
+    transport: Transport
+
+    async def _entered(self, url: str, opening: Callable[[], AbstractAsyncContextManager[T]]) -> T:
+        """Open a store, and wait for its server; a file that cannot be had does not come by waiting."""
+        patience = Waiting() if url.startswith("sqlite:") else self.waiting
+        return await patience.until(lambda: self.stack.enter_async_context(opening()))
+
+    async def orchestrator(self) -> Orchestrator:
+        """The one of this application."""
+        app, settings, vitals = self.app, self.settings, self.vitals
+        store = await self._entered(self.addresses.store, partial(opened_store, self.addresses, app))
+        vitals.watch_store("saga store", partial(_look_into_store, store, app))
+        vitals.room.ask = store.room
+        retention = Retention(settings.age("keep_sagas"), settings.age("keep_start_keys"))
+        drain, wait = settings.seconds("drain"), settings.seconds("wait")
+        orchestrator = Orchestrator(
+            app, transport=self.transport, store=store, drain=drain, wait=wait, retention=retention
+        )
+        timers = orchestrator.decider.timers
+        vitals.stranded = lambda: orchestrator.stranded.count + timers.strange
+        vitals.unreadable = lambda: orchestrator.decider.unreadable
+        memories = [settings.over(service.settings).seconds("forget_after") for service in app.services.values()]
+        shortest = min(memories, default=settings.seconds("forget_after"))
+        vitals.noticing += (
+            lambda: outlasting(orchestrator.oldest, shortest),
+            lambda: too_short(retention, max(memories, default=0.0)),
+            lambda: timers.noticed,
+            lambda: orchestrator.absent.noticed,
+        )
+        return orchestrator
+
+    async def service(self, service: Service, kind: str = "") -> Sequence[RunningRole]:
+        """Its participant and its subscriber, or the one that is wanted."""
+        app, names = self.app, Names(self.app.namespace)
+        database = await self._entered(self.addresses.database, partial(opened_database, self.addresses, app, service))
+        parts: list[Participant | Subscriber] = []
+        given: Any = {
+            "namespace": app.namespace, "transport": self.transport, "database": database, "settings": self.settings,
+        }  # fmt: skip
+        if service.commands and kind != "subscriber":
+            await self._declare(topology(app.namespace, services=[service.name]), participant(names, service.name))
+            commanded = Participant(service, sagas=app.sagas, **given)
+            self.vitals.noticing.append(lambda: commanded.passing_on.noticed)
+            parts.append(commanded)
+        if service.facts and kind != "service":
+            rights = subscriber(names, service.subscription, reads_log=service.needs_log)
+            needed = topology(app.namespace, subscribers=[service.subscription], fact_log=app.fact_log)
+            await self._declare(needed, rights)
+            parts.append(Subscriber(service, **given, ages=ages_of(service, self.settings, app.fact_log)))
+        if not parts:
+            raise UsageError(f"service {service.name!r} has nothing to do as {kind}.", "look at: choros check.")
+        calls = [part.calls for part in parts]
+        look = partial(_look_into_database, database)
+        self.vitals.watch_store(f"database of {service.name}", look, HANDLER_SECONDS, calls)
+        self.vitals.calls += calls
+        return parts
+
+    async def _declare(self, needed: Topology, rights: Rights) -> None:
+        await self.waiting.until(partial(self.transport.declare, replace(needed, writes=rights.writes)))
 
 
 async def _look_into_store(store: Store, app: App) -> None:
@@ -232,42 +269,6 @@ async def _look_into_database(database: Database) -> None:
     """The same."""
     await database.unsent(1)
     await database.mark_sent([""])
-
-
-async def _open_service(
-    app: App,
-    service: Service,
-    addresses: Addresses,
-    transport: Transport,
-    stack: AsyncExitStack,
-    vitals: Vitals,
-    settings: Settings,
-    kind: str = "",
-) -> Sequence[RunningRole]:
-    waiting = Waiting(settings.seconds("wait"))
-    database = await _entered(addresses.database, partial(opened_database, addresses, app, service), stack, waiting)
-    parts: list[Participant | Subscriber] = []
-    given: Any = {"namespace": app.namespace, "transport": transport, "database": database, "settings": settings}
-    names = Names(app.namespace)
-    if service.commands and kind != "subscriber":
-        rights = participant(names, service.name)
-        needed = topology(app.namespace, services=[service.name])
-        await waiting.until(partial(transport.declare, replace(needed, writes=rights.writes)))
-        commanded = Participant(service, sagas=app.sagas, **given)
-        vitals.noticing.append(lambda: commanded.passing_on.noticed)
-        parts.append(commanded)
-    if service.facts and kind != "service":
-        rights = subscriber(names, service.subscription, reads_log=service.needs_log)
-        needed = topology(app.namespace, subscribers=[service.subscription], fact_log=app.fact_log)
-        await waiting.until(partial(transport.declare, replace(needed, writes=rights.writes)))
-        parts.append(Subscriber(service, **given, ages=ages_of(service, settings, app.fact_log)))
-    if not parts:
-        raise UsageError(f"service {service.name!r} has nothing to do as {kind}.", "look at: choros check.")
-    calls = [part.calls for part in parts]
-    look = partial(_look_into_database, database)
-    vitals.watch_store(f"database of {service.name}", look, HANDLER_SECONDS, calls)
-    vitals.calls += calls
-    return parts
 
 
 async def run_together(parts: list[RunningRole]) -> None:

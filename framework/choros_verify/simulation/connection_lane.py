@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
-from choros.transport.doubt import PROBE_SECONDS, Doubt
 from choros.transport.memory.transport import written
 from choros.transport.port import Published
+from choros.transport.rabbitmq.doubt import PROBE_SECONDS, Doubt
 from choros.transport.rabbitmq.sending import Batch, Post, Sender, Ticket
 from choros.wire.envelope import Envelope, Wire
 from choros_verify.simulation.broker import SimBroker

@@ -44,21 +44,6 @@ class Receiver(Protocol):
         """When the last one came, in seconds since the epoch."""
 
 
-class Broker(Protocol):
-    """A transport, as far as its health goes."""
-
-    @property
-    def health(self) -> Health:
-        """How it is."""
-
-
-class Starting:
-    """What stands for the broker as long as a role is not open yet."""
-
-    def __init__(self) -> None:
-        self.health = Health("away", now(), "the role is starting")
-
-
 @dataclass(frozen=True, slots=True)
 class Report:
     """What a process says about itself. Times are seconds since the epoch."""
@@ -141,7 +126,9 @@ class Vitals:
         self._looks: dict[str, tuple[AskStore, float, Sequence[Calls]]] = {}
         self._asking: dict[str, tuple[asyncio.Task[object], float]] = {}
         self._store = HealthRecord("store", subject="store")
-        self.broker: Broker = Starting()
+        starting = Health("away", now(), "the role is starting")
+        self.broker: Callable[[], Health] = lambda: starting
+        """How it is, once the role is open."""
         self.receivers: Sequence[Receiver] = ()
         self.calls: list[Calls] = []
         """Where handlers may hang."""
@@ -180,7 +167,7 @@ class Vitals:
         """How it is now."""
         lag, self._lag = self._lag, 0.0
         times = [at for receiver in self.receivers if (at := receiver.last_delivery) is not None]
-        about = self._role, os.getpid(), now(), self._every, self.broker.health, self._store.now, lag
+        about = self._role, os.getpid(), now(), self._every, self.broker(), self._store.now, lag
         hanging = [one for calls in self.calls for one in calls.hanging]
         noticed = [sentence for noticing in self.noticing for sentence in noticing()]
         left_alone = self.stranded(), self.unreadable()

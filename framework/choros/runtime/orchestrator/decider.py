@@ -7,9 +7,8 @@ from math import inf
 from typing import Any
 
 from choros.errors import ChorosError, StoreMisconfigured, StoreUnreachable
-from choros.runtime.orchestrator.bell import SOON
 from choros.runtime.orchestrator.outboxes import Outboxes
-from choros.runtime.orchestrator.timers import Timers
+from choros.runtime.orchestrator.timers import SOON, Timers
 from choros.runtime.orchestrator.work import Due, Folded, Work, WorkDone
 from choros.saga.machine.inputs import Lacking
 from choros.store.sagas import NOTHING, Committed, EntryNames, Loaded, Record, Store, Transition

@@ -8,8 +8,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from choros.transport.doubt import SETTLED_WELL
 from choros.transport.port import Published
+from choros.transport.rabbitmq.doubt import SETTLED_WELL
 from choros.wire.envelope import Envelope, Wire
 
 

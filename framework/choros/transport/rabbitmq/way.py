@@ -21,8 +21,8 @@ from aiormq.exceptions import ChannelAccessRefused
 from pamqp import commands
 
 from choros.telemetry.logs import get_logger
-from choros.transport.doubt import PROBE_SECONDS, Doubt
 from choros.transport.port import Published
+from choros.transport.rabbitmq.doubt import PROBE_SECONDS, Doubt
 from choros.transport.rabbitmq.frames import UNENCODABLE, publish_frames
 from choros.transport.rabbitmq.sending import Batch, Post, Ticket
 from choros.transport.rabbitmq.tasks import end
