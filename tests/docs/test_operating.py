@@ -18,7 +18,7 @@ from choros.desk.parkings import Beside
 from choros.desk.timeline import timeline
 from choros.roles.roles import stop_all
 from choros.runtime.client.client import account_of
-from choros.runtime.orchestrator.stuck import why_stuck
+from choros.runtime.orchestrator.stuck import Declarations
 from choros.transport.copies import REASON
 from choros.transport.topology import Names
 from choros.wire.envelope import Wire
@@ -84,7 +84,7 @@ async def shown(one: Shop, saga_id: str) -> Sequence[str]:
     account = await account_of(one.part.store, saga_id)
     sagas = one.app.sagas
     lines = list(timeline(account, sagas.get((account.record.saga, account.record.saga_version))))
-    if why := why_stuck(sagas, account.record, account.history):
+    if why := await Declarations(sagas, one.part.store).why_stuck(account.record):
         return [*lines, f"stuck: {why}"]
     waits = await waits_for(sagas, "shop", one.part.store, saga_id, one.part.transport.attendance)
     return [

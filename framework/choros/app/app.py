@@ -8,7 +8,7 @@ from typing import Any
 from choros.app.service import Service, memory_for
 from choros.app.settings import NOTHING_SET
 from choros.errors import DeclarationError, UsageError, unknown
-from choros.messages import Command, Fact, Message
+from choros.messages import Fact, Message
 from choros.names import RESERVED_NAMES
 from choros.saga.checks import is_name, listed, shown
 from choros.saga.saga import Saga
@@ -178,16 +178,13 @@ def _messages(app: App) -> Iterable[type[Message]]:
 
 def _check_handled(saga: Saga[Any], services: Mapping[str, Service]) -> None:
     for leaf in saga.outline.commands:
+        where, to = f"saga {saga.name!r}: {leaf.path}", leaf.to
+        if to not in services:
+            sentence = f"{where} goes to {to!r}, which no service is called."
+            raise DeclarationError(*unknown(sentence, to, services, f"declare Service({to!r})."))
         for command in leaf.commands.values():
-            _check_command(saga.name, leaf.path, command, leaf.to, services)
-
-
-def _check_command(saga: str, step: str, command: type[Command[Any]], to: str, services: Mapping[str, Service]) -> None:
-    if to not in services:
-        sentence = f"saga {saga!r}: {step} goes to {to!r}, which no service is called."
-        raise DeclarationError(*unknown(sentence, to, services, f"declare Service({to!r})."))
-    if command not in services[to].commands:
-        raise DeclarationError(
-            f"saga {saga!r}: {step} sends {command.__name__} to {to!r}, which nobody there is declared to handle.",
-            f"add @{to}.handles({command.__name__}), or name it in Service({to!r}, commands=...).",
-        )
+            if command not in services[to].commands:
+                raise DeclarationError(
+                    f"{where} sends {command.__name__} to {to!r}, which nobody there is declared to handle.",
+                    f"add @{to}.handles({command.__name__}), or name it in Service({to!r}, commands=...).",
+                )

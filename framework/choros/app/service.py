@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal, TypeVar, get_args
 
@@ -153,7 +153,7 @@ class Service:
         settings = Settings(concurrency=concurrency, handler_time=handler_time)
 
         def register(function: F) -> F:
-            self._add(self.handlers, replace(_handler(self.name, command, function), settings=settings))
+            self._add(self.handlers, _handler(self.name, command, function, settings))
             return function
 
         return register
@@ -175,9 +175,8 @@ class Service:
         settings = Settings(concurrency=concurrency, handler_time=handler_time)
 
         def register(function: F) -> F:
-            asking = replace(_handler(self.name, command, ask, provider=True), settings=settings) if ask else None
-            handler = _handler(self.name, command, function, provider=True, ask=asking)
-            self._add(self.handlers, replace(handler, settings=settings))
+            asking = _handler(self.name, command, ask, settings, provider=True) if ask else None
+            self._add(self.handlers, _handler(self.name, command, function, settings, provider=True, ask=asking))
             return function
 
         return register
@@ -201,9 +200,7 @@ class Service:
 
         def register(function: F) -> F:
             for fact in facts:
-                self._add(
-                    self.reactions, replace(_handler(self.name, fact, function), undoes=undoes, settings=settings)
-                )
+                self._add(self.reactions, _handler(self.name, fact, function, settings, undoes=undoes))
             return function
 
         return register
@@ -229,34 +226,6 @@ class Service:
         """Names of declared messages that no handler is registered for."""
         have = {*self.handlers, *self.reactions}
         return [m.__name__ for m in (*self._commands, *self._facts) if m.type_name not in have]
-
-
-@dataclass(slots=True)
-class _Reading:
-    service: str
-    function: str
-    arguments: dict[str, Argument] = field(default_factory=dict)
-    transaction: type[Transaction] | None = None
-
-    def read(self, name: str, hint: Any, message: type[Message]) -> None:
-        kind = hint if isinstance(hint, type) else None
-        if kind is not None and issubclass(kind, Transaction):
-            self.arguments[name], self.transaction = "transaction", kind
-        elif kind is Call:
-            self.arguments[name] = "call"
-        elif hint is message or message in getattr(hint, "__args__", ()) or _is_wider(kind, message):
-            self.arguments[name] = "message"
-        else:
-            raise DeclarationError(
-                f"service {self.service!r}: {self.function} takes {name!r}, which is neither {message.__name__},"
-                " a Transaction nor a Call.",
-                "annotate its parameters with what they are.",
-            )
-
-
-def _is_wider(kind: type | None, message: type[Message]) -> bool:
-    """Whether a parameter of this kind takes such messages among others; `object` says nothing of what it takes."""
-    return kind is not None and issubclass(kind, Message) and issubclass(message, kind)
 
 
 def _subscription(service: str, ordered: bool, queue_limit: int) -> Subscription:
@@ -352,24 +321,35 @@ def _check_return(where: str, command: type[Command[Any]], returned: object) -> 
 
 
 def _handler(
-    service: str,
-    message: type[Message],
-    function: Callable[..., Awaitable[Any]],
-    *,
-    provider: bool = False,
-    ask: Handler | None = None,
-) -> Handler:
+    service: str, message: type[Message], function: Callable[..., Awaitable[Any]], settings: Settings,
+    *, provider: bool = False, ask: Handler | None = None, undoes: type[Fact] | None = None,
+) -> Handler:  # fmt: skip
     _check_async(service, function)
-    name = function.__name__
-    hints = hints_of(function, f"service {service!r}: {name}")
-    reading = _Reading(service, name)
-    for parameter in inspect.signature(function).parameters:
-        reading.read(parameter, hints.get(parameter), message)
+    where = f"service {service!r}: {function.__name__}"
+    hints = hints_of(function, where)
+    given = {name: hints.get(name) for name in inspect.signature(function).parameters}
+    arguments = {name: _argument(where, name, hint, message) for name, hint in given.items()}
     if issubclass(message, Command):
-        _check_return(f"service {service!r}: {name}", message, hints.get("return"))
-    if provider and reading.transaction:
+        _check_return(where, message, hints.get("return"))
+    transaction = next((given[name] for name, argument in arguments.items() if argument == "transaction"), None)
+    if provider and transaction:
         raise DeclarationError(
-            f"service {service!r}: {name} is a provider's handler, so no transaction is open while it runs.",
+            f"{where} is a provider's handler, so no transaction is open while it runs.",
             "take the Call and use its key, or register it with handles().",
         )
-    return Handler(message, function, reading.arguments, reading.transaction, provider, ask)
+    return Handler(message, function, arguments, transaction, provider, ask, undoes, settings)
+
+
+def _argument(where: str, name: str, hint: Any, message: type[Message]) -> Argument:
+    """What a parameter is given. It may take such messages among others; `object` says nothing of what it takes."""
+    kind = hint if isinstance(hint, type) else None
+    if kind and issubclass(kind, Transaction):
+        return "transaction"
+    if kind is Call:
+        return "call"
+    if message in get_args(hint) or (kind and issubclass(kind, Message) and issubclass(message, kind)):
+        return "message"
+    raise DeclarationError(
+        f"{where} takes {name!r}, which is neither {message.__name__}, a Transaction nor a Call.",
+        "annotate its parameters with what they are.",
+    )

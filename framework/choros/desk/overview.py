@@ -6,20 +6,19 @@ A store finds by saga, status and time. For the rest its records are read, the l
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from math import inf
 
 from choros.errors import MessageRejected
 from choros.messages import Failure
-from choros.runtime.orchestrator.history import declared_in
 from choros.runtime.orchestrator.recognition import as_stored
-from choros.runtime.orchestrator.stuck import whys_stuck
+from choros.runtime.orchestrator.stuck import Declarations
 from choros.saga.difference import paths
 from choros.saga.machine.instance import Instance
 from choros.saga.saga import Sagas
 from choros.store.paging import Position
-from choros.store.sagas import Kind, Record, Store
+from choros.store.sagas import Record, Store
 
 MOST_LOOKED = 10_000
 """Records that are read for one question."""
@@ -96,21 +95,19 @@ async def overview(sagas: Sagas, store: Store, wanted: WantedSagas, limit: int, 
 
 async def summary_of(sagas: Sagas, store: Store, record: Record) -> Summary:
     """One instance in a line; raises StoreUnreachable."""
-    whys = await whys_stuck(sagas, store, [record]) if sagas else {}
-    return await _summary(record, _Steps(sagas, store), whys)
+    return await _summary(record, Declarations(sagas, store))
 
 
 async def _summaries(
     sagas: Sagas, store: Store, wanted: WantedSagas, page_size: int
 ) -> AsyncIterator[tuple[Record, Summary | None]]:
-    steps, cursor = _Steps(sagas, store), _place(wanted)
+    declarations, cursor = Declarations(sagas, store), _place(wanted)
     while True:
         page = await store.find(saga=wanted.saga, status=wanted.status, limit=page_size, cursor=cursor)
-        whys = await whys_stuck(sagas, store, page.records) if sagas else {}
         for record in page.records:
             if record.started_at < wanted.since and not record.unreadable:
                 return
-            yield record, await _summary(record, steps, whys)
+            yield record, await _summary(record, declarations)
         if not (cursor := page.cursor):
             return
         page_size = PAGE
@@ -121,10 +118,11 @@ def _place(wanted: WantedSagas) -> str:
     return "" if wanted.before == inf else Position(wanted.before, "").cursor
 
 
-async def _summary(record: Record, steps: _Steps, whys: Mapping[str, str]) -> Summary:
-    instance, stuck = as_stored(record, steps.sagas), whys.get(record.saga_id, "")
+async def _summary(record: Record, declarations: Declarations) -> Summary:
+    instance = as_stored(record, declarations.sagas)
+    stuck = await declarations.why_stuck(record) if declarations.sagas else ""
     failure = failure_of(instance)
-    step = await steps.name(record, instance)
+    step = await _step(record, instance, declarations)
     if instance.status == "compensated" and failure:
         step = failure.step
     return Summary(record, step, _reason(record, instance, failure, stuck), instance.paused, stuck)
@@ -150,27 +148,15 @@ def failure_of(instance: Instance) -> Failure | None:
         return None
 
 
-class _Steps:
-    """The names of steps; one history for each kind of instance is enough to know them."""
-
-    def __init__(self, sagas: Sagas, store: Store) -> None:
-        self._store = store
-        self.sagas = sagas
-        self._known = {Kind(saga.name, saga.version, saga.fingerprint.hash): saga for saga in sagas.values()}
-        self._named: dict[Kind, list[str]] = {}
-
-    async def name(self, record: Record, instance: Instance) -> str:
-        """Of the step that the instance is at; its number where nothing says how it is called."""
-        if instance.terminal:
-            return ""
-        if saga := self._known.get(record.kind):
-            return saga.at_work(instance)
-        open_ = next((path for path, state in instance.nodes.items() if state.leg or state.parked), "")
-        return await self._named_by_history(record, open_) if open_.startswith("step ") else open_
-
-    async def _named_by_history(self, record: Record, numbered: str) -> str:
-        """What an older choros stored goes by numbers."""
-        if record.kind not in self._named:
-            self._named[record.kind] = paths(declared_in(await self._store.history(record.saga_id)))
-        names, number = self._named[record.kind], int(numbered.removeprefix("step "))
-        return names[number - 1] if number <= len(names) else numbered
+async def _step(record: Record, instance: Instance, declarations: Declarations) -> str:
+    """The name of the step that the instance is at; its number where nothing says how it is called."""
+    if instance.terminal:
+        return ""
+    saga = declarations.sagas.get((record.saga, record.saga_version))
+    if saga and saga.fingerprint.hash == record.fingerprint:
+        return saga.at_work(instance)
+    at = next((path for path, state in instance.nodes.items() if state.leg or state.parked), "")
+    if not at.startswith("step "):  # what an older choros stored goes by numbers
+        return at
+    names, number = paths(await declarations.text(record)), int(at.removeprefix("step "))
+    return names[number - 1] if number <= len(names) else at

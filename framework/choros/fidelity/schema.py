@@ -28,12 +28,14 @@ _UNFIT_KEYS = frozenset({"tuple", "named-tuple", "none", "list", "set", "frozens
 _FIT_KEYS = frozenset({"str", "int", "bool", "decimal", "date", "time", "timedelta", "uuid", "bytes"})
 _AROUND = frozenset({"function-before", "function-wrap", "function-plain"})
 """They may read what the schema within does not."""
-_SHAPES = {
-    "str": "text", "bytes": "text", "decimal": "text", "date": "text", "datetime": "text", "time": "text",
-    "timedelta": "text", "uuid": "text", "int": "int", "float": "float", "bool": "bool", "none": "null",
-    "list": "array", "tuple": "array", "set": "array", "frozenset": "array", "deque": "array", "named-tuple": "array",
-    "dict": "object", "model": "object", "dataclass": "object", "typed-dict": "object",
-}  # fmt: skip
+_NO_ARRAYS = _PLAIN | _LOOSE | {"datetime", "time", "literal", "enum", "dict", "model", "dataclass", "typed-dict"}
+_NO_JSON = ("is of a kind that no JSON is read as", "a pydantic model, or a field of plain values.")
+_NEVER = {
+    "json": ("is written as what it holds, but read as a text of JSON", "declare what it holds, without Json."),
+    "generator": ("is used up when it is written", "declare a tuple."),
+    **dict.fromkeys(("is-instance", "is-subclass", "callable"), _NO_JSON),
+}
+"""What is wrong with these, and what to do about it."""
 _SECRETS = (SecretStr, SecretBytes, Secret)
 _MAKERS = (list, dict, set, frozenset, tuple, str, int, float, bool, uuid4)
 """Of what these make for a default, one is as good as another."""
@@ -103,7 +105,7 @@ class _Judging:
         elif kind in _ITEMS:
             self._several(node, place, config)
         else:
-            _LOOK.get(kind, _Judging._unknown)(self, node, place, config)
+            _LOOK.get(kind, _Judging._other)(self, node, place, config)
 
     # --- what is found ---
 
@@ -176,14 +178,10 @@ class _Judging:
         self.visit(node.get("values_schema", {"type": "any"}), f"{place}[]", config)
 
     def _union(self, node: SchemaNode, place: str, config: SchemaNode) -> None:
-        """JSON tells the members apart where each has a shape of its own."""
+        """Members may look alike in JSON, so another one may be read."""
         choices = [choice[0] if isinstance(choice, tuple) else choice for choice in node["choices"]]
-        shapes = [self._shapes(choice) for choice in choices]
-        known = [shape for one in shapes for shape in one]
-        if not all(shapes) or len(known) > len(set(known)) or node.get("mode") == "left_to_right":
-            self._doubt()
-        self.found.plain = self.found.plain and "float" not in known
-        self.found.arrays |= sum(not one or "array" in one for one in shapes) > 1
+        self._doubt()
+        self.found.arrays |= sum(self._resolved(choice)["type"] not in _NO_ARRAYS for choice in choices) > 1
         self._around += 1  # another member may be meant
         for choice in choices:
             self.visit(choice, place, config)
@@ -195,20 +193,6 @@ class _Judging:
         for choice in node["choices"].values():
             if isinstance(choice, Mapping):
                 self.visit(choice, place, config)
-
-    def _shapes(self, node: SchemaNode) -> list[str]:
-        """The shapes that its JSON may have; none where that is not known."""
-        node = self._resolved(node)
-        kind = node["type"]
-        if "serialization" in node or kind not in (*_SHAPES, "nullable", "default", "literal"):
-            return []
-        if kind in ("nullable", "default"):
-            inner = self._shapes(node["schema"])
-            return [*inner, "null"] if inner and kind == "nullable" else inner
-        if kind == "literal":
-            names = {"str": "text", "int": "int", "bool": "bool", "NoneType": "null"}
-            return list({names.get(type(one).__name__, "") for one in node["expected"]} - {""})
-        return [_SHAPES[kind]]
 
     # --- classes ---
 
@@ -322,16 +306,9 @@ class _Judging:
     def _resolved(self, node: SchemaNode) -> SchemaNode:
         return self._definitions[node["schema_ref"]] if node["type"] == "definition-ref" else node
 
-    def _json(self, node: SchemaNode, place: str, config: SchemaNode) -> None:
-        what = "is written as what it holds, but read as a text of JSON"
-        self._fault(place, what, "declare what it holds, without Json.")
-
-    def _generator(self, node: SchemaNode, place: str, config: SchemaNode) -> None:
-        self._fault(place, "is used up when it is written", "declare a tuple.")
-
-    def _unknown(self, node: SchemaNode, place: str, config: SchemaNode) -> None:
-        if node["type"] in ("is-instance", "is-subclass", "callable"):
-            self._fault(place, "is of a kind that no JSON is read as", "a pydantic model, or a field of plain values.")
+    def _other(self, node: SchemaNode, place: str, config: SchemaNode) -> None:
+        if node["type"] in _NEVER:
+            self._fault(place, *_NEVER[node["type"]])
         self._doubt()
 
 
@@ -356,8 +333,6 @@ _LOOK: dict[str, _Judge] = {
     "json-or-python": _Judging._branch,
     "chain": _Judging._branch,
     "definition-ref": _Judging._reference,
-    "json": _Judging._json,
-    "generator": _Judging._generator,
 }
 
 

@@ -1,45 +1,31 @@
 """Records as a database holds them: whatever somebody has made of one, the others are read."""
 
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import fields, replace
+from types import NoneType
 from typing import Any
 
 from choros.store.sagas import HistoryRow, Record
 
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _is_time(value: object) -> bool:
-    return value is None or _is_number(value)
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _are_texts(value: object) -> bool:
-    return isinstance(value, (list, tuple)) and all(isinstance(one, str) for one in value)
-
-
-_FITS: dict[str, Callable[[object], bool]] = {
-    "str": _is_text, "int": _is_count, "float": _is_number, "float | None": _is_time, "tuple[str, ...]": _are_texts,
+_KINDS: Mapping[str, tuple[type, ...]] = {
+    "str": (str,), "int": (int,), "float": (int, float), "float | None": (int, float, NoneType),
+    "tuple[str, ...]": (list, tuple),
 }  # fmt: skip
 _FIELDS = {
-    one.name: _FITS[str(one.type)] for one in fields(Record) if one.name not in ("saga_id", "gone", "unreadable")
+    one.name: _KINDS[str(one.type)] for one in fields(Record) if one.name not in ("saga_id", "gone", "unreadable")
 }
 """What a database holds of a record, by field."""
 
 
+def _fits(value: object, kinds: tuple[type, ...]) -> bool:
+    texts = value if isinstance(value, (list, tuple)) else ()
+    return type(value) in kinds and all(isinstance(one, str) for one in texts)
+
+
 def record_of(saga_id: str, found: Mapping[str, Any]) -> Record:
     """The record with these values, by field; marked as unreadable where one is not what it was."""
-    wrong = [name for name, fits in _FIELDS.items() if not fits(found.get(name))]
+    wrong = [name for name, kinds in _FIELDS.items() if not _fits(found.get(name), kinds)]
     if wrong:
         return unreadable(saga_id, wrong)
     lists = {"received": tuple(found["received"]), "undecided": tuple(found["undecided"])}
@@ -85,4 +71,4 @@ def history_row_of(version: object, at: object, events: object) -> HistoryRow:
 def number_in(text: str) -> object:
     """The number that a text stands for; None where it is none."""
     found = listed(text)
-    return found if _is_number(found) else None
+    return found if type(found) in (int, float) else None

@@ -31,7 +31,7 @@ from choros.runtime.orchestrator.recognition import as_stored, recognise
 from choros.runtime.orchestrator.retention import gone, warning
 from choros.runtime.orchestrator.return_address import ReturnAddress
 from choros.runtime.orchestrator.signature import UNSIGNED, Signature
-from choros.runtime.orchestrator.stuck import followed, why_stuck
+from choros.runtime.orchestrator.stuck import Declarations
 from choros.runtime.orchestrator.transition import Transitions
 from choros.runtime.orchestrator.work import Move, Start, Work, WorkDone
 from choros.saga.machine.inputs import (
@@ -238,8 +238,8 @@ class Client:
     async def why_stuck(self, saga_id: str) -> str:
         """Why no worker of this application decides anything for the saga, with the difference between its declaration
         and ours named; empty where they do. Raises SagaNotFound, and StoreUnreachable at once."""
-        account = await self.show(saga_id)
-        return why_stuck(self._app.sagas, account.record, account.history)
+        record = (await _known(self._store, saga_id)).record
+        return await Declarations(self._app.sagas, self._store).why_stuck(record)
 
     def signed(self, by: str, reason: str = "") -> Self:
         """The same client for a person, whose acts say in the history who wanted them, and why."""
@@ -294,10 +294,8 @@ class Client:
     async def move(self, saga_id: str, version: int) -> str:
         """Let the saga go on under the declaration that this application has of it in that version. Answers 'moved';
         raises UsageError where the two differ in anything that it has come to, or in the closing facts."""
-        account = await self.show(saga_id)
-        if account.record.gone:
-            raise gone(account.record)
-        text = followed(self._app.sagas, account.record, account.history)
+        record = (await _there(self._store, saga_id)).record
+        text = await Declarations(self._app.sagas, self._store).followed(record)
         return await self._act(saga_id, Move(fresh_id(), version, text))
 
     async def _act(self, saga_id: str, act: Act | Move) -> str:

@@ -1,7 +1,7 @@
 """Instances that an application leaves alone, because it has another declaration of their saga: which, and why."""
 
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,7 +12,7 @@ from choros.saga.difference import difference
 from choros.saga.machine.instance import TERMINAL
 from choros.saga.saga import Sagas
 from choros.store.paging import pages
-from choros.store.sagas import LIVE, HistoryRow, Kind, KnownKinds, Record, Store, handed_out
+from choros.store.sagas import LIVE, Kind, KnownKinds, Record, Store, handed_out
 from choros.telemetry.logs import get_logger
 
 log = get_logger("choros.orchestrator")
@@ -35,29 +35,43 @@ class Stranded:
         return f"{self.count} live instance{'' if self.count == 1 else 's'} of {of}: {self.why}"
 
 
-def followed(sagas: Sagas, record: Record, history: Sequence[HistoryRow]) -> str:
-    """The text of the declaration that the instance follows; raises UsageError where nothing says it. An old record has
-    no fingerprint, and its history no text: it follows what is declared as its version."""
-    begun = sagas.get((record.saga, record.saga_version))
-    text = declared_in(history) or (begun.fingerprint.text if begun and not record.fingerprint else "")
-    if not text:
-        raise UsageError(
-            f"Nothing says how version {record.saga_version} of saga {record.saga!r} was declared.",
-            "an application that still has that version, for once.",
-        )
-    return text
+class Declarations:
+    """Those that the instances on a store follow, beside those of this application."""
 
+    def __init__(self, sagas: Sagas, store: Store) -> None:
+        self.sagas = sagas
+        self._store = store
+        self._texts: dict[Kind, str] = {}
 
-def why_stuck(sagas: Sagas, record: Record, history: Sequence[HistoryRow]) -> str:
-    """Why this application leaves the instance alone, with the difference named; empty where it does not, or where the
-    saga has ended."""
-    if record.status in TERMINAL:
+    async def text(self, record: Record) -> str:
+        """Of the one that the instance follows; empty where its history does not say it. For those of one kind the
+        history of any of them is enough. Raises StoreUnreachable."""
+        if record.kind not in self._texts:
+            self._texts[record.kind] = declared_in(await self._store.history(record.saga_id))
+        return self._texts[record.kind]
+
+    async def followed(self, record: Record) -> str:
+        """The same; raises UsageError where nothing says it. An old record has no fingerprint, and its history no text:
+        it follows what is declared as its version."""
+        begun = self.sagas.get((record.saga, record.saga_version))
+        text = await self.text(record) or (begun.fingerprint.text if begun and not record.fingerprint else "")
+        if not text:
+            raise UsageError(
+                f"Nothing says how version {record.saga_version} of saga {record.saga!r} was declared.",
+                "an application that still has that version, for once.",
+            )
+        return text
+
+    async def why_stuck(self, record: Record) -> str:
+        """Why this application leaves the instance alone, with the difference named; empty where it does not, or where
+        the saga has ended."""
+        if record.status in TERMINAL:
+            return ""
+        try:
+            recognise(self.sagas, record)
+        except DeclaredOtherwise as unlike:
+            return _named(self.sagas, record.kind, await self.text(record)) or unlike.sentence
         return ""
-    try:
-        recognise(sagas, record)
-    except DeclaredOtherwise as unlike:
-        return _named(sagas, record.kind, declared_in(history)) or unlike.sentence
-    return ""
 
 
 def _named(sagas: Sagas, kind: Kind, there: str) -> str:
@@ -67,13 +81,6 @@ def _named(sagas: Sagas, kind: Kind, there: str) -> str:
         here = f"here are versions {', '.join(map(str, known))}" if known else "here is no version of it"
         return f"version {kind.version} is not in this application, {here}"
     return difference(saga.fingerprint.text, there) if there else ""
-
-
-async def whys_stuck(sagas: Sagas, store: Store, records: Iterable[Record]) -> Mapping[str, str]:
-    """Why each of these is left alone, by saga id; those that are not are left out."""
-    named: dict[Kind, str] = {}
-    whys = {record.saga_id: await _why(sagas, store, record, named) for record in records}
-    return {saga_id: why for saga_id, why in whys.items() if why}
 
 
 class Watch:
@@ -116,10 +123,9 @@ async def _declared_as(store: Store, kind: Kind) -> str:
 async def stranded(sagas: Sagas, store: Store) -> Sequence[Stranded]:
     """All that would be left alone; reads every live record once."""
     counts: Counter[tuple[Kind, str]] = Counter()
-    whys: dict[Kind, str] = {}
+    declarations = Declarations(sagas, store)
     async for record in _live(store):
-        why = await _why(sagas, store, record, whys)
-        if why:
+        if why := await declarations.why_stuck(record):
             counts[record.kind, why] += 1
     return [Stranded(kind, count, why) for (kind, why), count in sorted(counts.items())]
 
@@ -129,14 +135,3 @@ async def _live(store: Store, saga: str = "") -> AsyncIterator[Record]:
         async for records in pages(partial(store.find, saga=saga, status=status, limit=PAGE)):
             for record in records:
                 yield record
-
-
-async def _why(sagas: Sagas, store: Store, record: Record, whys: dict[Kind, str]) -> str:
-    """One history for each kind is enough to name its difference."""
-    strange = record.kind not in handed_out([Kind(s.name, s.version, s.fingerprint.hash) for s in sagas.values()])
-    if strange and record.kind in whys:
-        return whys[record.kind]
-    why = why_stuck(sagas, record, ())
-    if strange:
-        why = whys[record.kind] = why_stuck(sagas, record, await store.history(record.saga_id))
-    return why
