@@ -69,6 +69,9 @@ reliability-report: $(VENV)/.dev ## measure what has not been measured here, and
 bench: $(VENV)/.dev ## sagas per second beside the floor of the broker itself
 	$(SERVERS) $(BIN)/python benchmarks/run.py $(ARGS)
 
+bench-stages: $(VENV)/.dev ## what one saga costs, stage by stage (ARGS="--only frames --rounds 9")
+	$(SERVERS) $(BIN)/python -m benchmarks.stages $(ARGS)
+
 growth: $(VENV)/.dev ## bytes that sagas leave behind with retention on, and what looks cost in a store of 200,000
 	$(SERVERS) $(BIN)/python -m benchmarks.growth $(ARGS)
 	$(SERVERS) $(BIN)/python -m benchmarks.growth_of_services
@@ -90,4 +93,4 @@ $(VENV)/.dev: $(MADE_FROM) | $(BIN)/python
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@ $(VENV)/.demo
 
-.PHONY: help demo test test-long test-loaded test-fast test-versions check verify simulate chaos mutate reliability-report bench growth clean
+.PHONY: help demo test test-long test-loaded test-fast test-versions check verify simulate chaos mutate reliability-report bench bench-stages growth clean

@@ -1,4 +1,4 @@
-"""choros at work on the order saga: orchestrator, three participants and a subscriber on one event loop."""
+"""choros at work on the order saga: all of it on one event loop, or a part of it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
-from benchmarks.measuring import Arrivals
+from benchmarks.measuring import Heard, Part
 from benchmarks.shop import order, shop
+from choros.app.app import App
 from choros.app.service import Service
 from choros.roles.roles import RunningRole, stop_all
 from choros.runtime.client.client import Client
@@ -34,45 +35,75 @@ class Adapters:
     """The database of a service, by its name."""
 
 
+@dataclass(frozen=True)
 class RunningShop:
     """Carries orders out through a client that shares the orchestrator's decider."""
 
-    def __init__(self, client: Client, arrivals: Arrivals) -> None:
-        self.arrivals = arrivals
-        self._client = client
+    client: Client
+    ends: str
 
     async def carry_out(self, saga: str) -> None:
-        """Start the saga and wait until it is completed."""
-        outcome = await self._client.run(order_saga, order(saga), timeout=_LONG)
-        if outcome.status != "completed":
+        """Start the saga and wait until it has ended."""
+        outcome = await self.client.run(order_saga, order(saga), timeout=_LONG)
+        if outcome.status != self.ends:
             raise AssertionError(f"Saga {saga} ended {outcome.status}.")
+
+
+class Elsewhere:
+    """What stands for the shop where no orchestrator runs."""
+
+    async def carry_out(self, saga: str) -> None:
+        """Not here."""
+        raise AssertionError("No orchestrator runs in this process.")
 
 
 @dataclass(frozen=True)
 class Application:
-    """A contestant: the whole application in this process, as `choros run --role all` has it."""
+    """A contestant: in one process it is what `choros run --role all` has."""
 
-    name: str
     namespace: str
     adapters: Adapters
+    refused: bool = False
+    """Whether shipping refuses every order, which is then undone."""
+    subscribers: int = 1
 
     @asynccontextmanager
-    async def opened(self) -> AsyncIterator[RunningShop]:
+    async def opened(self, part: Part, heard: Heard) -> AsyncIterator[RunningShop | Elsewhere]:
         """Everything connected and running; stopped and closed at the end."""
-        arrivals = Arrivals()
-        app = shop(self.namespace, arrivals.heard)
-        transport, store = self.adapters.transport(), self.adapters.store()
+        app = shop(self.namespace, heard, refused=self.refused, subscribers=self.subscribers)
+        transport = self.adapters.transport()
         async with AsyncExitStack() as stack:
             stack.push_async_callback(transport.close)
             await transport.connect()
-            stack.push_async_callback(store.close)
-            await store.open()
-            orchestrator = Orchestrator(app, transport=transport, store=store)
-            await orchestrator.declare()
-            services = [await self._service(one, transport, stack) for one in app.services.values()]
-            await stack.enter_async_context(_running([orchestrator, *services]))
-            client = Client(app, store=store, transport=transport, decider=orchestrator.decider, timeout=_LONG)
-            yield RunningShop(client, arrivals)
+            await transport.declare(app.topology)
+            roles: list[RunningRole] = []
+            running: RunningShop | Elsewhere = Elsewhere()
+            if Part.ORCHESTRATOR in part:
+                orchestrator = await self._orchestrator(app, transport, stack)
+                roles.append(orchestrator)
+                running = self._shop(app, orchestrator)
+            if Part.SERVICES in part:
+                roles += [await self._service(one, transport, stack) for one in app.services.values()]
+            await stack.enter_async_context(_running(roles))
+            yield running
+
+    async def _orchestrator(self, app: App, transport: Transport, stack: AsyncExitStack) -> Orchestrator:
+        store = self.adapters.store()
+        stack.push_async_callback(store.close)
+        await store.open()
+        orchestrator = Orchestrator(app, transport=transport, store=store)
+        await orchestrator.declare()
+        return orchestrator
+
+    def _shop(self, app: App, orchestrator: Orchestrator) -> RunningShop:
+        client = Client(
+            app,
+            store=orchestrator.store,
+            transport=orchestrator.transport,
+            decider=orchestrator.decider,
+            timeout=_LONG,
+        )
+        return RunningShop(client, "compensated" if self.refused else "completed")
 
     async def _service(self, service: Service, transport: Transport, stack: AsyncExitStack) -> RunningRole:
         database = self.adapters.database(service.name)

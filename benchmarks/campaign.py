@@ -1,19 +1,21 @@
-"""A campaign: rounds in which every contestant runs at every level, one right after the other, so that whatever else
-the machine does falls on all of them."""
+"""A campaign: rounds in which every entrant runs at every level, one right after the other, so that whatever else the
+machine does falls on all of them."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
 
-from benchmarks.contestants import Arena
-from benchmarks.measuring import Contestant, Figures, Load, Shop
+from benchmarks.contestants import Arena, Entrant
+from benchmarks.measuring import Arrivals, Figures, Load
+from benchmarks.neighbour import Neighbour
 
 Results = dict[tuple[int, str], list[Figures]]
-"""By (in flight, contestant): one entry for each round."""
+"""By (in flight, entrant): one entry for each round."""
 WARM_UP = 20
 
 
@@ -26,14 +28,19 @@ class Plan:
     rounds: int
     seconds: float
     """No round starts that would end after this, judged by those before."""
+    whole: bool = True
+    """Whether everybody takes part, or those alone by whom the product is judged."""
+    only: str = ""
+    """Takes part: whose name has this in it."""
 
-    def capped(self, sagas: int) -> Plan:
-        """The same with at most so many sagas in a measurement."""
-        return Plan({level: min(sagas, most) for level, most in self.levels.items()}, self.rounds, self.seconds)
+    def takes(self, entrant: Entrant, in_flight: int) -> bool:
+        """Whether it is measured at this level."""
+        wanted = self.only in entrant.name and (self.whole or not entrant.aside)
+        return wanted and (not entrant.levels or in_flight in entrant.levels)
 
 
 DEFAULT = Plan({1: 100, 10: 300, 100: 1000, 1000: 2000}, rounds=3, seconds=450)
-QUICK = Plan({1: 20, 10: 60, 100: 200, 1000: 1000}, rounds=1, seconds=60)
+QUICK = Plan({1: 15, 10: 50, 100: 200, 1000: 1000}, rounds=1, seconds=60, whole=False)
 
 
 @dataclass
@@ -43,11 +50,12 @@ class Campaign:
     arena: Arena
     plan: Plan
     servers: Mapping[str, int]
+    neighbour: Neighbour
     say: Callable[[str], None]
 
     async def run(self) -> Results:
         """All rounds, or as many as there is time for."""
-        contestants = await self.arena.contestants()
+        entrants = await self.arena.entrants()
         results: Results = {}
         numbers, began = count(1), time.monotonic()
         for round_ in range(self.plan.rounds):
@@ -57,21 +65,30 @@ class Campaign:
                 break
             for in_flight, sagas in self.plan.levels.items():
                 self.say(f"round {round_ + 1} of {self.plan.rounds}: {in_flight} in flight")
-                for contestant in contestants:
-                    figures = await self._measure(contestant, sagas, in_flight, numbers)
-                    results.setdefault((in_flight, contestant.name), []).append(figures)
+                for entrant in (one for one in entrants if self.plan.takes(one, in_flight)):
+                    figures = await self._measure(entrant, sagas, in_flight, numbers)
+                    results.setdefault((in_flight, entrant.name), []).append(figures)
         return results
 
-    async def _measure(self, contestant: Contestant, sagas: int, in_flight: int, numbers: count[int]) -> Figures:
-        async with contestant.opened() as shop:
-            await self._load(shop, next(numbers)).run(min(max(WARM_UP, in_flight), sagas), in_flight)
-            return await self._load(shop, next(numbers)).run(sagas, in_flight)
+    async def _measure(self, entrant: Entrant, sagas: int, in_flight: int, numbers: count[int]) -> Figures:
+        async with self._opened(entrant) as load_of:
+            await load_of(next(numbers)).run(min(max(WARM_UP, in_flight), sagas), in_flight)
+            return await load_of(next(numbers)).run(sagas, in_flight)
 
-    def _load(self, shop: Shop, measurement: int) -> Load:
-        return Load(shop, partial(self.arena.saga, measurement), self.servers)
+    @asynccontextmanager
+    async def _opened(self, entrant: Entrant) -> AsyncIterator[Callable[[int], Load]]:
+        """At work in as many processes as it wants; what puts it under the load of a measurement."""
+        arrivals = Arrivals()
+        async with AsyncExitStack() as stack:
+            if entrant.there:
+                elsewhere = self.neighbour.opened(entrant.contestant, entrant.there, arrivals.heard)
+                await stack.enter_async_context(elsewhere)
+            shop = await stack.enter_async_context(entrant.contestant.opened(entrant.here, arrivals.heard))
+            pid = self.neighbour.pid if entrant.there else 0
+            yield lambda number: Load(shop, arrivals, partial(self.arena.saga, number), self.servers, pid)
 
 
-def ratios(results: Results, in_flight: int, name: str, floor: str) -> Sequence[float]:
-    """Sagas per second beside the floor's in the same round."""
-    pairs = zip(results[in_flight, name], results[in_flight, floor], strict=True)
-    return [one.sagas_per_second / other.sagas_per_second for one, other in pairs]
+def ratios(results: Results, in_flight: int, name: str, floor: str, of: Callable[[Figures], float]) -> Sequence[float]:
+    """Its figure beside the floor's in the same round; nothing where one of them was not measured."""
+    pairs = zip(results.get((in_flight, name), ()), results.get((in_flight, floor), ()), strict=False)
+    return [of(one) / of(other) for one, other in pairs]

@@ -1,26 +1,53 @@
-"""Who is measured: the floor, and choros on the adapters that matter."""
+"""Who is measured: the floors, and choros on the adapters that matter, in one process or in two."""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import aio_pika
 from redis.asyncio import Redis
 
 from benchmarks.application import Adapters, Application
 from benchmarks.floor import Floor
-from benchmarks.measuring import Contestant
+from benchmarks.hand_packed.floor import HandPacked
+from benchmarks.measuring import Contestant, Part
 from benchmarks.samples import take_samples
-from benchmarks.shop import APPLICATION, PARTICIPANTS, SUBSCRIBER
+from benchmarks.shop import APPLICATION, PARTICIPANTS, subscriber_names
 from choros.roles.addresses import database_at, open_transport, store_at
+from choros.store.barrier import Database
 from choros.transport.topology import topology
 
-FLOOR = "floor"
+STOCK, STOCK_REDIS, HAND_PACKED = "stock floor", "stock floor + redis", "hand-packed floor"
+CHOROS, LOCAL = "choros: rabbitmq + redis", "choros: memory + sqlite"
+IN_TWO, REFUSED = ", two processes", ", compensated"
+MANY = 200
+"""Subscribers to one fact."""
+_FILE, _MEMORY = "sqlite:///{folder}/{namespace}-{service}.db", "memory://"
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """A contestant, and what of it runs where."""
+
+    name: str
+    contestant: Contestant
+    there: Part | None = None
+    """What runs in a second process."""
+    levels: Sequence[int] = ()
+    """In flight, where not at all."""
+    aside: bool = False
+    """Whether a quick look does without it."""
+
+    @property
+    def here(self) -> Part:
+        """What runs in this process, where the sagas are started."""
+        return Part.ORCHESTRATOR if self.there else Part.WHOLE
 
 
 @dataclass
@@ -30,48 +57,75 @@ class Arena:
     amqp_url: str
     redis_url: str
     folder: Path
-    namespaces: list[str] = field(default_factory=list)
+    namespaces: dict[str, int] = field(default_factory=dict)
+    """Each with its number of subscribers."""
     run: str = field(default_factory=lambda: uuid.uuid4().hex[:6])
 
     def saga(self, measurement: int, number: int) -> str:
         """A name that no other saga has, all of one length."""
         return f"order-{self.run}-{measurement:04}-{number:06}"
 
-    async def contestants(self) -> list[Contestant]:
-        """All of them, the floor first."""
-        sample = self.saga(0, 0)
-        floor = Floor(self.amqp_url, self._namespace("f"), await take_samples(self._namespace("s"), sample), sample)
-        sqlite, memory = "sqlite:///{folder}/{namespace}-{service}.db", "memory://"
+    async def entrants(self) -> list[Entrant]:
+        """All of them, the floors first."""
+        choros = self._application("q")
+        refusing = self._application("c", refused=True)
+        local = self._application("l", broker="memory://bench")
         return [
-            floor,
-            self._application("rabbitmq+redis, services on sqlite", "q", self.amqp_url, self.redis_url, sqlite),
-            self._application("rabbitmq+redis, services in memory", "m", self.amqp_url, self.redis_url, memory),
-            self._application("memory+sqlite, services on sqlite", "l", "memory://bench", "", sqlite),
+            *await self._floors(),
+            Entrant(CHOROS, choros),
+            Entrant(CHOROS + IN_TWO, choros, Part.SERVICES),
+            Entrant(CHOROS + REFUSED, refusing, levels=(100,)),
+            Entrant(LOCAL, local, levels=(1, 10, 100)),
+            *self._asides(choros, refusing),
         ]
 
-    def _namespace(self, letter: str) -> str:
-        self.namespaces.append(f"bench-{self.run}-{letter}")  # of one length: the names stand in the messages
-        return self.namespaces[-1]
+    def _asides(self, choros: Application, refusing: Application) -> list[Entrant]:
+        in_memory = self._application("m", database=_MEMORY)
+        many = self._application("n", database=_MEMORY, subscribers=MANY)
+        return [
+            Entrant(f"{CHOROS}, services in memory", in_memory, levels=(100,), aside=True),
+            Entrant(f"{CHOROS}, two orchestrators", choros, Part.WHOLE, levels=(100, 1000), aside=True),
+            Entrant(CHOROS + REFUSED + IN_TWO, refusing, Part.SERVICES, levels=(100,), aside=True),
+            Entrant(f"{CHOROS}, {MANY} subscribers", many, levels=(10,), aside=True),
+        ]
 
-    def _application(self, name: str, letter: str, broker: str, store: str, database: str) -> Application:
-        namespace = self._namespace(letter)
-        store = store or f"sqlite:///{self.folder}/{namespace}.db"
-        where = {"folder": str(self.folder), "namespace": namespace}
+    async def _floors(self) -> list[Entrant]:
+        sample = self.saga(0, 0)
+        samples = await take_samples(self._namespace("s"), sample)
+        stock = Floor(self.amqp_url, self._namespace("f"), samples, sample)
+        with_redis = Floor(self.amqp_url, self._namespace("r"), samples, sample, self.redis_url)
+        packed = HandPacked(self.amqp_url, self.redis_url, self._namespace("h"), samples, sample)
+        return [
+            Entrant(STOCK, stock),
+            Entrant(STOCK_REDIS, with_redis),
+            Entrant(HAND_PACKED, packed),
+            Entrant(STOCK_REDIS + IN_TWO, with_redis, Part.SERVICES, aside=True),
+            Entrant(HAND_PACKED + IN_TWO, packed, Part.SERVICES, aside=True),
+        ]
+
+    def _namespace(self, letter: str, subscribers: int = 1) -> str:
+        name = f"bench-{self.run}-{letter}"  # of one length: the names stand in the messages
+        self.namespaces[name] = subscribers
+        return name
+
+    def _application(self, letter: str, *, broker: str = "", database: str = _FILE, **more: Any) -> Application:
+        """On RabbitMQ and Redis, or on SQLite where it has another broker."""
+        namespace = self._namespace(letter, more.get("subscribers", 1))
+        store = f"sqlite:///{self.folder}/{namespace}.db" if broker else self.redis_url
         adapters = Adapters(
-            partial(open_transport, broker, namespace, "bench"),
+            partial(open_transport, broker or self.amqp_url, namespace, "bench"),
             partial(store_at, store, f"{namespace}.{APPLICATION}"),
-            lambda service: database_at(database.format(service=service, **where)),
+            partial(_database, database, str(self.folder), namespace),
         )
-        return Application(name, namespace, adapters)
+        return Application(namespace, adapters, **more)
 
     async def clean(self) -> None:
         """Take everything off the broker and out of Redis again."""
         async with await aio_pika.connect(self.amqp_url) as connection:
             channel = await connection.channel()
-            for namespace in self.namespaces:
-                whole = topology(
-                    namespace, services=PARTICIPANTS, applications=(APPLICATION,), subscribers=(SUBSCRIBER,)
-                )
+            for namespace, subscribers in self.namespaces.items():
+                names = subscriber_names(subscribers)
+                whole = topology(namespace, services=PARTICIPANTS, applications=(APPLICATION,), subscribers=names)
                 for queue in whole.queues:
                     await channel.queue_delete(queue.name)
                 for exchange in whole.exchanges:
@@ -79,6 +133,10 @@ class Arena:
         async with Redis.from_url(self.redis_url) as redis:
             async for key in redis.scan_iter(match=f"*bench-{self.run}-*", count=1000):
                 await redis.unlink(key)
+
+
+def _database(url: str, folder: str, namespace: str, service: str) -> Database:
+    return database_at(url.format(folder=folder, namespace=namespace, service=service))
 
 
 @asynccontextmanager

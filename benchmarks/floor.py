@@ -1,23 +1,27 @@
-"""The floor: a bare aio-pika loop that exchanges the seven messages of the order saga, and nothing else.
+"""The stock floor: a bare aio-pika loop that exchanges the seven messages of the order saga, and nothing else; or one
+that keeps in Redis what a saga must not forget, with a call of redis-py for each step.
 
 The same queues as choros declares (quorum), the same bodies and headers, and the same durability: persistent,
 `mandatory`, every publish confirmed before what follows from it, every delivery acknowledged by itself and only
-after its answer is confirmed. Two connections, one to publish and one to consume. No store, no database, no JSON.
+after its answer is confirmed. Two connections, one to publish and one to consume. No engine, no JSON, and no store but
+where it is asked for: then the saga's state as it begins and after each reply, the reply of each participant and the
+subscriber's note of the fact are kept, of the sizes that choros's have, before anything that follows from them is sent.
 """
 
 from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange, AbstractIncomingMessage
+from redis.asyncio import Redis
 
-from benchmarks.measuring import Arrivals
+from benchmarks.measuring import Heard, Part
 from benchmarks.samples import Samples
 from benchmarks.shop import APPLICATION, PARTICIPANTS, SUBSCRIBER
 from choros.transport.rabbitmq import RabbitMQTransport
@@ -28,10 +32,29 @@ REPLY_PREFETCH, COMMAND_PREFETCH, FACT_PREFETCH = 500, 64, 64
 """As choros has them."""
 
 
+class Memory:
+    """What must not be forgotten; here it is."""
+
+    async def keep(self, saga: str, what: str, text: str) -> None:
+        """Return once it is kept."""
+
+
+class RedisMemory(Memory):
+    """It is kept in Redis, under a key for each saga and thing."""
+
+    def __init__(self, redis: Redis, namespace: str, sample: str) -> None:
+        self._redis, self._namespace, self._sample = redis, namespace, sample
+
+    async def keep(self, saga: str, what: str, text: str) -> None:
+        """One trip."""
+        await self._redis.set(f"{self._namespace}:{what}:{saga}", text.replace(self._sample, saga))
+
+
 class Template:
     """A message that is sent again and again: only its ids change."""
 
     def __init__(self, wire: Wire, saga: str, exchange: AbstractExchange, key: str) -> None:
+        self.text = wire.body.decode()
         self._wire = wire
         self._saga = saga.encode()
         self._exchange = exchange
@@ -59,22 +82,26 @@ class Template:
 class Driver:
     """Takes sagas through their steps: command, reply, command, ... and at last the fact."""
 
-    def __init__(self, commands: Iterable[Template], fact: Template, arrivals: Arrivals) -> None:
-        self.arrivals = arrivals
-        self._commands = tuple(commands)
-        self._fact = fact
-        self._waiting: dict[str, asyncio.Future[None]] = {}
+    def __init__(self, states: Sequence[str], commands: Iterable[Template], fact: Template, memory: Memory) -> None:
+        self._states = tuple(states)
+        self._sent = (*commands, fact)
+        self._memory = memory
+        self._waiting: dict[str, asyncio.Future[AbstractIncomingMessage]] = {}
         self._facts: set[asyncio.Task[None]] = set()
 
     async def carry_out(self, saga: str) -> None:
         """One saga; the fact is on its way when this returns, as it is when choros calls a saga completed."""
-        loop = asyncio.get_running_loop()
-        for command in self._commands:
-            reply = self._waiting[saga] = loop.create_future()
+        *commands, fact = self._sent
+        first, *states = self._states
+        await self._memory.keep(saga, "state", first)
+        for command, state in zip(commands, states, strict=True):
+            reply = self._waiting[saga] = asyncio.get_running_loop().create_future()
             await command.publish(saga)
-            await reply
+            message = await reply
+            await self._memory.keep(saga, "state", state)
+            await message.ack()
         del self._waiting[saga]
-        task = asyncio.create_task(self._fact.publish(saga))
+        task = asyncio.create_task(fact.publish(saga))
         self._facts.add(task)
         task.add_done_callback(self._facts.discard)
 
@@ -83,28 +110,53 @@ class Driver:
         await asyncio.gather(*self._facts)
 
     async def on_reply(self, message: AbstractIncomingMessage) -> None:
-        """Acknowledge it and let its saga go on."""
-        await message.ack()
+        """Let its saga go on, which acknowledges it."""
         waiting = self._waiting.get(message.correlation_id or "")
         if waiting is not None and not waiting.done():
-            waiting.set_result(None)
-
-    async def on_fact(self, message: AbstractIncomingMessage) -> None:
-        """The subscriber."""
-        self.arrivals.heard(message.correlation_id or "")
-        await message.ack()
+            waiting.set_result(message)
 
 
 @dataclass(frozen=True)
 class Participant:
-    """Answers each command with the prepared reply, then acknowledges it."""
+    """Keeps and sends the prepared reply for each command, then acknowledges that."""
 
+    name: str
     reply: Template
+    memory: Memory
 
     async def on_command(self, message: AbstractIncomingMessage) -> None:
         """The service."""
-        await self.reply.publish(message.correlation_id or "")
+        saga = message.correlation_id or ""
+        await self.memory.keep(saga, self.name, self.reply.text)
+        await self.reply.publish(saga)
         await message.ack()
+
+
+@dataclass(frozen=True)
+class Subscriber:
+    """Notes each fact."""
+
+    heard: Heard
+    memory: Memory
+
+    async def on_fact(self, message: AbstractIncomingMessage) -> None:
+        """The notification."""
+        saga = message.correlation_id or ""
+        await self.memory.keep(saga, "fact", "")
+        self.heard(saga)
+        await message.ack()
+
+
+async def declare_queues(url: str, namespace: str) -> None:
+    """The very queues that choros has."""
+    transport = RabbitMQTransport(url, namespace, "floor")
+    try:
+        await transport.connect()
+        await transport.declare(
+            topology(namespace, services=PARTICIPANTS, applications=(APPLICATION,), subscribers=(SUBSCRIBER,))
+        )
+    finally:
+        await transport.close()
 
 
 @dataclass(frozen=True)
@@ -116,47 +168,55 @@ class Floor:
     samples: Samples
     saga: str
     """The saga that the samples are of; its name has the length of all others."""
-    name: str = "floor"
+    redis_url: str = ""
+    """Where state is kept, if it is."""
 
     @asynccontextmanager
-    async def opened(self) -> AsyncIterator[Driver]:
+    async def opened(self, part: Part, heard: Heard) -> AsyncIterator[Driver]:
         """Connected and consuming."""
-        await self._declare()
+        await declare_queues(self.url, self.namespace)
         async with AsyncExitStack() as stack:
+            memory = await self._memory(stack)
             publishing = await _connected(self.url, stack)
             consuming = await _connected(self.url, stack)
-            driver = await self._started(publishing, consuming)
+            driver = await self._driver(publishing, memory)
+            if Part.SERVICES in part:
+                await self._serve(publishing, consuming, memory, heard)
+            if Part.ORCHESTRATOR in part:
+                await _consume(
+                    consuming, Names(self.namespace).reply_queue(APPLICATION), REPLY_PREFETCH, driver.on_reply
+                )
             yield driver
             await driver.finish()
 
-    async def _declare(self) -> None:
-        """The very queues that choros has."""
-        transport = RabbitMQTransport(self.url, self.namespace, "floor")
-        try:
-            await transport.connect()
-            declared = topology(
-                self.namespace, services=PARTICIPANTS, applications=(APPLICATION,), subscribers=(SUBSCRIBER,)
-            )
-            await transport.declare(declared)
-        finally:
-            await transport.close()
+    async def _memory(self, stack: AsyncExitStack) -> Memory:
+        if not self.redis_url:
+            return Memory()
+        redis = await stack.enter_async_context(Redis.from_url(self.redis_url))
+        return RedisMemory(redis, self.namespace, self.saga)
 
-    async def _started(self, publishing: AbstractConnection, consuming: AbstractConnection) -> Driver:
-        names = Names(self.namespace)
+    async def _driver(self, publishing: AbstractConnection, memory: Memory) -> Driver:
+        names, samples = Names(self.namespace), self.samples
         orders, facts = await _confirmed(publishing), await _confirmed(publishing)
         commands = await orders.get_exchange(names.commands, ensure=False)
-        replies = await orders.get_exchange(names.replies, ensure=False)
         published = await facts.get_exchange(names.facts, ensure=False)
-        sent = [Template(command, self.saga, commands, to) for to, command, _ in self.samples.steps]
-        fact = Template(self.samples.fact, self.saga, published, self.samples.fact.type or "")
-        driver = Driver(sent, fact, Arrivals())
-        reply_queue = names.reply_queue(APPLICATION)
+        sent = [Template(command, self.saga, commands, to) for to, command, _ in samples.steps]
+        fact = Template(samples.fact, self.saga, published, samples.fact.type or "")
+        return Driver(samples.states, sent, fact, memory)
+
+    async def _serve(
+        self, publishing: AbstractConnection, consuming: AbstractConnection, memory: Memory, heard: Heard
+    ) -> None:
+        names = Names(self.namespace)
+        answers = await _confirmed(publishing)
+        replies = await answers.get_exchange(names.replies, ensure=False)
         for to, _, reply in self.samples.steps:
-            participant = Participant(Template(reply, self.saga, replies, reply_queue))
-            await _consume(consuming, names.service_queue(to), COMMAND_PREFETCH, participant.on_command)
-        await _consume(consuming, reply_queue, REPLY_PREFETCH, driver.on_reply)
-        await _consume(consuming, names.subscriber_queue(SUBSCRIBER), FACT_PREFETCH, driver.on_fact)
-        return driver
+            template = Template(reply, self.saga, replies, names.reply_queue(APPLICATION))
+            await _consume(
+                consuming, names.service_queue(to), COMMAND_PREFETCH, Participant(to, template, memory).on_command
+            )
+        subscriber = Subscriber(heard, memory)
+        await _consume(consuming, names.subscriber_queue(SUBSCRIBER), FACT_PREFETCH, subscriber.on_fact)
 
 
 async def _connected(url: str, stack: AsyncExitStack) -> AbstractConnection:

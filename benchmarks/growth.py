@@ -12,84 +12,22 @@ import os
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
-from hashlib import sha256
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from redis.asyncio import Redis
 
-from benchmarks.shop import order, shop
-from choros.messages import Reply
+from benchmarks.pattern import APP, NAMESPACE, Pattern
+from benchmarks.shop import order
 from choros.runtime.client.client import Client
-from choros.runtime.orchestrator.transition import Transitions
-from choros.runtime.orchestrator.work import Start, Unjudged, Work
-from choros.sources import fresh_id, saga_id_for
+from choros.sources import fresh_id
 from choros.store.redis.sagas import RedisStore
-from choros.store.sagas import Loaded, Store, Transition, Unsent
+from choros.store.sagas import Store
 from choros.store.sqlite.sagas import SqliteStore
 from choros.transport.memory import MemoryBroker, MemoryTransport
-from choros.wire.envelope import Envelope
-from reference_services.contracts import InventoryReserved, OrderShipped, PaymentCharged
 
-NAMESPACE, AT_ONCE, STEPS = "growth", 250, 10
-MARK, KEY = "00000000-0000-8000-8000-00000000beef", "KKKKKKKKKKKKK"
-REPLIES = (
-    PaymentCharged(charge_id=f"charge-{KEY}"),
-    InventoryReserved(reservation_id=f"reservation-{KEY}"),
-    OrderShipped(carrier="parcelforce", tracking=f"tracking-{KEY}"),
-)
-APP = shop(NAMESPACE, lambda _: None)
-
-
-class Pattern:
-    """An order saga that goes well, as the orchestrator decides it; stamped out as often as wanted."""
-
-    @cached_property
-    def transitions(self) -> Sequence[Transition]:
-        """All four of them."""
-        make, body = Transitions(APP).make, order(KEY).to_json()
-        start = Start(fresh_id(), "order", 1, KEY, body, sha256(body.encode()).hexdigest())
-        made = [make([Work(MARK, start)], None, 0.0).transition]
-        for reply in REPLIES:
-            last = made[-1]
-            assert last is not None
-            answer = _reply_to(Envelope.loads(last.outbox[0].envelope), reply)
-            loaded = Loaded(last.record, frozenset(entry.id for entry in last.outbox))
-            made.append(make([Work(MARK, Unjudged(answer))], loaded, 0.0).transition)
-        return [one for one in made if one]
-
-    def stamped(self, number: int, at: float) -> Sequence[Transition]:
-        """Those of one saga, which takes no time."""
-        saga_id, key = saga_id_for(NAMESPACE, str(number)), f"order-{number:07}"
-        return [_stamped(one, saga_id, key, at) for one in self.transitions]
-
-
-def _reply_to(command: Envelope, reply: Reply) -> Envelope:
-    return Envelope(
-        id=fresh_id(), kind="reply", type=reply.type_name, source=f"/growth/{command.to}", time=0.0,
-        data=reply.to_json(), to=command.reply_to, correlation_id=command.correlation_id, causation_id=command.id,
-        key=command.key, saga=command.saga, saga_version=command.saga_version, step=command.step,
-        attempt=command.attempt, outcome="ok",
-    )  # fmt: skip
-
-
-def _stamped(made: Transition, saga_id: str, key: str, at: float) -> Transition:
-    def stamp(text: str) -> str:
-        return text.replace(MARK, saga_id).replace(KEY, key)
-
-    record = made.record
-    wake_at = None if record.wake_at is None else at + record.wake_at
-    outbox = [Unsent(one.id, one.channel, stamp(one.envelope), saga_id) for one in made.outbox]
-    return replace(
-        made,
-        record=replace(
-            record, saga_id=saga_id, key=key, state=stamp(record.state), started_at=at, updated_at=at, wake_at=wake_at
-        ),
-        outbox=tuple(outbox),
-        history=stamp(made.history),
-    )
+AT_ONCE, STEPS = 250, 10
 
 
 class Growing:

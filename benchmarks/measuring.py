@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import resource
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from pathlib import Path
+from enum import Flag, auto
 from statistics import median, quantiles
 from typing import Protocol
 
 PATIENCE = 180.0
 """Seconds after which a measurement is given up: a saga must have been lost."""
-_TICKS = os.sysconf("SC_CLK_TCK")
+_CPU_CLOCK = 2
 
 
 class SagasLost(Exception):
     """Not every saga that was started has ended, or not every fact has arrived."""
+
+
+Heard = Callable[[str], object]
 
 
 class Arrivals:
@@ -44,10 +45,18 @@ class Arrivals:
             await self._changed.wait()
 
 
+class Part(Flag):
+    """What of a contestant runs in a process."""
+
+    ORCHESTRATOR = auto()
+    """And the client beside it."""
+    SERVICES = auto()
+    """The participants and the subscriber."""
+    WHOLE = ORCHESTRATOR | SERVICES
+
+
 class Shop(Protocol):
     """Something that carries order sagas out."""
-
-    arrivals: Arrivals
 
     async def carry_out(self, saga: str) -> None:
         """Run one saga; returns when it is completed (its fact may still be under way)."""
@@ -55,15 +64,12 @@ class Shop(Protocol):
 
 
 class Contestant(Protocol):
-    """Something to be measured."""
+    """Something to be measured; it is pickled on its way to another process."""
 
-    @property
-    def name(self) -> str:
-        """As the table shows it."""
-        ...
+    def opened(self, part: Part, heard: Heard) -> AbstractAsyncContextManager[Shop]:
+        """This part of it connected and at work; `heard` is told the saga of each fact that its subscriber has handled.
 
-    def opened(self) -> AbstractAsyncContextManager[Shop]:
-        """Everything connected, ready for the first saga."""
+        The services are opened before the first saga is carried out, not always before the orchestrator."""
         ...
 
 
@@ -85,22 +91,25 @@ class Load:
     """A closed loop: every saga that completes makes room for the next."""
 
     shop: Shop
+    arrivals: Arrivals
     name_of: Callable[[int], str]
     servers: Mapping[str, int]
     """Process ids of servers whose processor time is counted as well."""
+    neighbour: int = 0
+    """The process id of another one of ours, whose processor time is added to that of this one."""
     _latencies: list[float] = field(default_factory=list)
 
     async def run(self, sagas: int, in_flight: int) -> Figures:
         """Run so many; raises SagasLost if they do not all end."""
         self._latencies.clear()
-        expected = len(self.shop.arrivals) + sagas
+        expected = len(self.arrivals) + sagas
         before, began = self._cpu(), time.perf_counter()
         try:
             async with asyncio.timeout(PATIENCE):
                 await self._all(sagas, in_flight)
-                await self.shop.arrivals.reach(expected)
+                await self.arrivals.reach(expected)
         except TimeoutError:
-            ended, heard = len(self._latencies), len(self.shop.arrivals) - (expected - sagas)
+            ended, heard = len(self._latencies), len(self.arrivals) - (expected - sagas)
             raise SagasLost(f"Of {sagas} sagas {ended} have ended, and {heard} facts have arrived.") from None
         return self._figures(sagas, in_flight, time.perf_counter() - began, before)
 
@@ -119,8 +128,8 @@ class Load:
                 group.create_task(one_after_another())
 
     def _cpu(self) -> dict[str, float]:
-        own = resource.getrusage(resource.RUSAGE_SELF)
-        return {"": own.ru_utime + own.ru_stime} | {name: _cpu_of(pid) for name, pid in self.servers.items()}
+        own = time.process_time() + (_cpu_of(self.neighbour) if self.neighbour else 0.0)
+        return {"": own} | {name: _cpu_of(pid) for name, pid in self.servers.items()}
 
     def _figures(self, sagas: int, in_flight: int, seconds: float, before: Mapping[str, float]) -> Figures:
         cpu = {name: (after - before[name]) * 1000 / sagas for name, after in self._cpu().items()}
@@ -137,9 +146,10 @@ class Load:
 
 
 def _cpu_of(pid: int) -> float:
-    """Seconds of user and system time of another process; 0 once it has gone."""
+    """Seconds of user and system time of another process, of all its threads; 0 where that cannot be asked, or it has
+    gone. Linux makes the clock's number of the process id; /proc tells hundredths of a second, of which a short
+    measurement has few."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return time.clock_gettime(~pid << 3 | _CPU_CLOCK)
     except OSError:
         return 0.0
-    return (int(fields[11]) + int(fields[12])) / _TICKS

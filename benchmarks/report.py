@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
+from operator import attrgetter
 from statistics import median
 from typing import Any
 
@@ -15,20 +16,22 @@ import aio_pika
 from redis.asyncio import Redis
 
 from benchmarks.campaign import Results, ratios
-from benchmarks.contestants import FLOOR
+from benchmarks.contestants import HAND_PACKED, STOCK_REDIS
 from benchmarks.measuring import Figures
 from choros.version import __version__
 
+Table = Sequence[Sequence[str]]
+"""The first row is the head."""
 _PACKAGES = ("aio-pika", "aiormq", "redis", "pydantic", "uvloop")
-_HEAD = ("in flight", "", "sagas/s", "of the floor", "p50 ms", "p99 ms", "CPU s per 1,000 sagas")
-_WIDTHS = (9, 34, 22, 18, 9, 9, 0)
+RATE, P50 = attrgetter("sagas_per_second"), attrgetter("p50_ms")
 
 NOTES = (
-    "The floor is a bare aio-pika loop that exchanges the same seven messages on the same queues, with no store, no"
-    " database and no JSON.",
-    "Everything of a row runs in one process on one event loop; only the servers are processes of their own."
-    " choros logs as shipped, to /dev/null.",
-    "Medians of the rounds, (lowest-highest); the share of the floor is taken within each round.",
+    "The stock floor is a bare aio-pika loop that exchanges the same messages on the same queues; + redis: and keeps"
+    " what a saga must not forget with a call of redis-py each. The hand-packed floor keeps and sends the same as"
+    " prepared bytes, many at once. None of them has an engine, JSON or SQLite.",
+    "A row is one process on one event loop; of two processes one has the orchestrator and the client, the other the"
+    " participants and the subscriber. Services of choros are on SQLite. It logs as shipped, to /dev/null.",
+    "Medians of the rounds, (lowest-highest); shares are taken within each round. CPU: seconds for 1,000 sagas.",
 )
 
 
@@ -56,13 +59,20 @@ async def machine(amqp_url: str, redis_url: str, loop: str) -> dict[str, Any]:
     }
 
 
+def described(machine: Mapping[str, Any]) -> str:
+    """The machine in one line."""
+    versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
+    return f"{machine['cores']} cores, {machine['system']}, load {machine['load']}, {machine['loop']}; {versions}"
+
+
 def as_json(results: Results, machine: Mapping[str, Any]) -> dict[str, Any]:
     """Every round of every row."""
     rows = [
         {
             "contestant": name,
             "in_flight": in_flight,
-            "ratio": list(ratios(results, in_flight, name, FLOOR)),
+            "of_stock_with_redis": list(ratios(results, in_flight, name, STOCK_REDIS, RATE)),
+            "of_hand_packed": list(ratios(results, in_flight, name, HAND_PACKED, RATE)),
             "rounds": [asdict(figures) for figures in rounds],
         }
         for (in_flight, name), rounds in results.items()
@@ -70,39 +80,64 @@ def as_json(results: Results, machine: Mapping[str, Any]) -> dict[str, Any]:
     return {"machine": dict(machine), "notes": list(NOTES), "rows": rows}
 
 
-def as_table(results: Results, machine: Mapping[str, Any]) -> str:
-    """What the terminal shows."""
-    versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
-    first = f"{machine['cores']} cores, {machine['system']}, load {machine['load']}, {machine['loop']}; {versions}"
-    lines = [first, "", _line(_HEAD)]
-    for (in_flight, name), rounds in results.items():
-        if name == FLOOR and in_flight != next(iter(results))[0]:
-            lines.append("")
-        lines.append(_line(_cells(in_flight, name, rounds, ratios(results, in_flight, name, FLOOR))))
-    return "\n".join([*lines, "", *NOTES])
-
-
-def _cells(in_flight: int, name: str, rounds: Sequence[Figures], share: Sequence[float]) -> Sequence[str]:
-    def middle(of: Callable[[Figures], float]) -> float:
-        return median(of(figures) for figures in rounds)
-
-    servers = {server: median(f.cpu_of_servers[server] for f in rounds) for server in rounds[0].cpu_of_servers}
-    cpu = [f"{middle(lambda f: f.cpu):.2f}", *(f"{server} {seconds:.2f}" for server, seconds in servers.items())]
-    return (
-        str(in_flight),
-        name,
-        _spread([figures.sagas_per_second for figures in rounds], "{:.0f}"),
-        "" if name == FLOOR else _spread(share, "{:.2f}"),
-        f"{middle(lambda f: f.p50_ms):.1f}",
-        f"{middle(lambda f: f.p99_ms):.1f}",
-        ", ".join(cpu),
+def table(results: Results) -> Table:
+    """A row for each entrant at each level."""
+    servers = list(next(iter(results.values()))[0].cpu_of_servers)
+    head = (
+        "in flight",
+        "",
+        "sagas/s",
+        "of stock + redis",
+        "of hand-packed",
+        "p50 ms",
+        "p99 ms",
+        "CPU: python",
+        *servers,
     )
+    rows = [
+        (
+            str(in_flight),
+            name,
+            spread([RATE(figures) for figures in rounds], "{:.0f}"),
+            spread(ratios(results, in_flight, name, STOCK_REDIS, RATE)),
+            spread(ratios(results, in_flight, name, HAND_PACKED, RATE)),
+            *(_middle(rounds, of) for of in _columns(servers)),
+        )
+        for (in_flight, name), rounds in results.items()
+    ]
+    return [head, *rows]
 
 
-def _spread(values: Sequence[float], form: str) -> str:
+def _columns(servers: Sequence[str]) -> list[Callable[[Figures], float]]:
+    of_servers = [lambda figures, one=one: figures.cpu_of_servers[one] for one in servers]
+    return [P50, attrgetter("p99_ms"), attrgetter("cpu"), *of_servers]
+
+
+def _middle(rounds: Sequence[Figures], of: Callable[[Figures], float]) -> str:
+    figure = median(of(figures) for figures in rounds)
+    return f"{figure:.2f}" if figure < 10 else f"{figure:.1f}"
+
+
+def spread(values: Sequence[float], form: str = "{:.2f}") -> str:
+    """The median, and from where to where; nothing of none."""
+    if not values:
+        return ""
     middle, least, most = (form.format(value) for value in (median(values), min(values), max(values)))
     return f"{middle} ({least}-{most})" if len(values) > 1 else middle
 
 
-def _line(cells: Sequence[str]) -> str:
-    return "  ".join(cell.ljust(width) for cell, width in zip(cells, _WIDTHS, strict=True)).rstrip()
+def as_text(table: Table, *, grouped: bool = False) -> str:
+    """What the terminal shows; where it is grouped, with a gap where the first cell changes."""
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines: list[str] = []
+    for before, row in zip([table[0], *table], table, strict=False):
+        if grouped and row[0] != before[0]:
+            lines.append("")
+        lines.append("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    return "\n".join(lines)
+
+
+def as_markdown(table: Table) -> str:
+    """What a page shows."""
+    head, *rows = table
+    return "\n".join("| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows))

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import importlib.util
 import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,9 @@ if not __package__:  # run as a script: make the repository importable
 from benchmarks.campaign import DEFAULT, QUICK, Campaign, Plan
 from benchmarks.contestants import arena
 from benchmarks.measuring import SagasLost
-from benchmarks.report import as_json, as_table, machine
+from benchmarks.neighbour import LOOPS, Neighbour, loop_factory
+from benchmarks.report import NOTES, as_json, as_text, described, machine, table
 from choros.telemetry.context import configure_logging
-
-LOOPS = ("uvloop", "asyncio")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -38,7 +37,7 @@ def main(arguments: Sequence[str]) -> int:
     with open(os.devnull, "w") as nowhere, asyncio.Runner(loop_factory=loop_factory(options.loop)) as runner:
         configure_logging("bench", level=options.log_level, stream=nowhere, json=True)
         try:
-            figures, table = runner.run(bench(plan(options), options.loop))
+            figures, table = runner.run(bench(plan(options), options.loop, options.log_level))
         except SagasLost as lost:
             print(lost, file=sys.stderr)
             return 1
@@ -50,13 +49,13 @@ def main(arguments: Sequence[str]) -> int:
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """The command line."""
-    installed = LOOPS if importlib.util.find_spec("uvloop") else LOOPS[1:]
     parser = argparse.ArgumentParser(prog="make bench", description="Sagas per second beside the floor.")
     parser.add_argument("--quick", action="store_true", help="one round of few sagas: under a minute")
     parser.add_argument("--rounds", type=int, help="how often everything is measured")
     parser.add_argument("--sagas", type=int, help="at most so many sagas in a measurement")
     parser.add_argument("--in-flight", type=int, nargs="+", metavar="N", help="only these levels of 1, 10, 100, 1000")
-    parser.add_argument("--loop", choices=installed, default=installed[0], help="the event loop, of all rows alike")
+    parser.add_argument("--only", default="", metavar="TEXT", help="only those whose name has this in it")
+    parser.add_argument("--loop", choices=LOOPS, default=LOOPS[0], help="the event loop, of all rows alike")
     parser.add_argument("--log-level", default="INFO", help="of choros (default: INFO, as shipped)")
     parser.add_argument("--json", metavar="PATH", help="write every figure of every round there")
     return parser.parse_args(arguments)
@@ -67,28 +66,30 @@ def plan(options: argparse.Namespace) -> Plan:
     chosen = QUICK if options.quick else DEFAULT
     wanted = options.in_flight or list(chosen.levels)
     levels = {level: sagas for level, sagas in chosen.levels.items() if level in wanted}
-    whole = Plan(levels, options.rounds or chosen.rounds, chosen.seconds)
-    return whole.capped(options.sagas) if options.sagas else whole
+    if options.sagas:
+        levels = {level: min(options.sagas, most) for level, most in levels.items()}
+    rounds = options.rounds or chosen.rounds
+    return replace(chosen, levels=levels, rounds=rounds, only=options.only, whole=chosen.whole or bool(options.only))
 
 
-def loop_factory(loop: str) -> Callable[[], asyncio.AbstractEventLoop]:
-    """What makes the event loop."""
-    if loop == "asyncio":
-        return asyncio.new_event_loop
-    import uvloop
-
-    return uvloop.new_event_loop
-
-
-async def bench(plan: Plan, loop: str) -> tuple[dict[str, Any], str]:
+async def bench(plan: Plan, loop: str, log_level: str) -> tuple[dict[str, Any], str]:
     """The figures, as JSON and as a table."""
     amqp_url, redis_url = os.environ["AMQP_URL"], os.environ["REDIS_URL"]
     this = await machine(amqp_url, redis_url, loop)
     with tempfile.TemporaryDirectory(prefix="choros-bench-") as folder:
         async with arena(amqp_url, redis_url, Path(folder)) as here:
-            say = lambda line: print(line, file=sys.stderr, flush=True)  # noqa: E731
-            results = await Campaign(here, plan, server_processes(), say).run()
-    return as_json(results, this), as_table(results, this)
+            neighbour = Neighbour(loop, log_level)
+            try:
+                results = await Campaign(here, plan, server_processes(), neighbour, _say).run()
+            finally:
+                neighbour.close()
+    return as_json(results, this), "\n\n".join(
+        [described(this), as_text(table(results), grouped=True), "\n".join(NOTES)]
+    )
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def server_processes() -> dict[str, int]:

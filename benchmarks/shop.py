@@ -1,15 +1,17 @@
 """The workload: the reference shop's own order saga, carried out by services that only answer.
 
 Every order has the same three lines, so every saga exchanges the same seven messages: three commands, three replies
-and one fact.
+and one fact. Where shipping refuses, they are eleven: two undos with their replies besides.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
 from choros.app.app import App
 from choros.app.service import Service
+from choros.errors import Refused
 from choros.store.barrier import Transaction
 from reference_services.contracts import (
     ChargePayment,
@@ -49,10 +51,37 @@ def order(order_id: str) -> PlaceOrder:
     return PlaceOrder(order_id=order_id, customer="17850", country="United Kingdom", placed_at=placed_at, lines=_LINES)
 
 
-def shop(namespace: str, heard: Callable[[str], object]) -> App:
-    """The application; `heard` is told the order of every fact that the subscriber has handled."""
-    services = (_payment(), _inventory(), _shipping(), _notifications(heard))
-    return App(namespace, name=APPLICATION, sagas=(order_saga,), services=services)
+def shop(namespace: str, heard: Callable[[str], object], *, refused: bool = False, subscribers: int = 1) -> App:
+    """The application; `heard` is told the order of every fact that all of its subscribers have handled.
+
+    Where the parcel is `refused`, every order is undone."""
+    told = heard if subscribers == 1 else Everybody(heard, subscribers).told
+    listening = [_notifications(name, told) for name in subscriber_names(subscribers)]
+    return App(
+        namespace,
+        name=APPLICATION,
+        sagas=(order_saga,),
+        services=(_payment(), _inventory(), _shipping(refused), *listening),
+    )
+
+
+def subscriber_names(count: int) -> list[str]:
+    """Of so many subscribers."""
+    return [SUBSCRIBER] if count == 1 else [f"{SUBSCRIBER}-{number:03}" for number in range(count)]
+
+
+class Everybody:
+    """Tells when the last of so many subscribers has handled a fact."""
+
+    def __init__(self, heard: Callable[[str], object], count: int) -> None:
+        self._heard, self._count = heard, count
+        self._times: Counter[str] = Counter()
+
+    def told(self, saga: str) -> None:
+        """One of them has."""
+        self._times[saga] += 1
+        if self._times[saga] == self._count:
+            self._heard(saga)
 
 
 def _payment() -> Service:
@@ -83,18 +112,20 @@ def _inventory() -> Service:
     return service
 
 
-def _shipping() -> Service:
+def _shipping(refused: bool) -> Service:
     service = Service("shipping")
 
     @service.handles(ShipOrder)
     async def ship(command: ShipOrder, db: Transaction) -> OrderShipped:
+        if refused:
+            raise Refused("address_not_served")
         return OrderShipped(carrier="parcelforce", tracking=f"tracking-{command.order_id}")
 
     return service
 
 
-def _notifications(heard: Callable[[str], object]) -> Service:
-    service = Service(SUBSCRIBER)
+def _notifications(name: str, heard: Callable[[str], object]) -> Service:
+    service = Service(name)
 
     @service.on(OrderConfirmed)
     async def confirmed(fact: OrderConfirmed, db: Transaction) -> None:
@@ -102,6 +133,6 @@ def _notifications(heard: Callable[[str], object]) -> Service:
 
     @service.on(OrderRejected)
     async def rejected(fact: OrderRejected, db: Transaction) -> None:
-        raise AssertionError("the benchmark refuses no order")
+        heard(fact.order_id)
 
     return service

@@ -1,19 +1,56 @@
-"""`make bench` in small: every row has its figures and no saga is lost, which would fail the run. Nothing is timed."""
+"""`make bench` and `make bench-stages` in small: every row has its figures and no saga is lost, which would fail the
+run. Nothing is timed."""
 
 import json
 import os
 import subprocess
 import sys
+from collections import Counter
+from operator import attrgetter
 from pathlib import Path
+from types import FrameType
 
 import pytest
 
+from benchmarks.application import Adapters, Application
 from benchmarks.campaign import QUICK, Plan, ratios
-from benchmarks.measuring import Figures
+from benchmarks.contestants import CHOROS, HAND_PACKED, STOCK, STOCK_REDIS
+from benchmarks.measuring import Arrivals, Figures, Part
+from benchmarks.pattern import Pattern
+from benchmarks.report import as_markdown, table
+from benchmarks.stage.decisions import decision_stages, machine_stages
+from benchmarks.stage.frames import frame_stages
+from benchmarks.stage.services import relay_stages
+from benchmarks.stage.stage import Stage
+from benchmarks.stage.wire import text_stages, wire_stages
+from choros.store.memory.barrier import MemoryDatabase
+from choros.store.memory.sagas import MemoryStore
+from choros.transport.memory import MemoryBroker, MemoryTransport
 
 ROOT = Path(__file__).resolve().parents[2]
 SAGAS = 12
 LEVELS = (1, 10, 100, 1000)
+CALLED = {
+    "decision on a start": "Transitions._begin",
+    "decision on a reply": "Transitions._decide",
+    "relay": "Relay._settle",
+    "envelope onto the wire": "encode",
+    "envelope off the wire": "decode",
+    "command understood": "understood",
+    "reply understood": "read_reply",
+    "acknowledgement": "LeasedDelivery.ack",
+    "machine: begin": "begin",
+    "machine: decide": "decide",
+    "state to text": "Instance.dumps",
+    "text to state": "Instance.loads",
+    "message to text": "Message.to_json",
+    "text to message": "Message.from_json",
+    "size and depth of a body": "why_unreadable",
+    "envelope to text": "Envelope.dumps",
+    "fresh id": "fresh_id",
+    "routine event, which nobody hears": "Logger.debug",
+}
+"""What is called once for each time that the table of the stages counts."""
 
 
 def bench(*arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -28,18 +65,18 @@ def test_every_row_has_figures_and_no_saga_is_lost(amqp_url: str, redis_url: str
     done = bench("--quick", "--sagas", str(SAGAS), "--json", str(path))
 
     assert done.returncode == 0, done.stderr
-    assert "floor" in done.stdout
-    assert "rabbitmq+redis" in done.stdout
+    assert "hand-packed floor" in done.stdout
+    assert "rabbitmq + redis" in done.stdout
     rows = json.loads(path.read_text())["rows"]
-    assert len({row["contestant"] for row in rows}) == 4
-    assert [row["in_flight"] for row in rows if row["contestant"] == "floor"] == list(LEVELS)
+    for name in (STOCK, STOCK_REDIS, HAND_PACKED, CHOROS, f"{CHOROS}, two processes"):
+        assert [row["in_flight"] for row in rows if row["contestant"] == name] == list(LEVELS)
     for row in rows:
         (figures,) = row["rounds"]
         assert figures["sagas"] == SAGAS
         assert 0 < figures["p50_ms"] <= figures["p99_ms"]
         assert figures["sagas_per_second"] > 0
         assert figures["cpu"] > 0
-        assert row["ratio"][0] > 0
+        assert row["of_hand_packed"][0] > 0 or row["contestant"].startswith("choros: memory")
 
 
 @pytest.mark.slow
@@ -53,15 +90,77 @@ def test_it_says_what_is_missing_without_servers() -> None:
     assert done.stderr == "AMQP_URL and REDIS_URL must be set. Try: make bench.\n"
 
 
-def test_the_share_of_the_floor_is_taken_within_each_round() -> None:
-    def measured(*rates: float) -> list[Figures]:
-        return [Figures(1, 10, rate, 1.0, 1.0, 1.0) for rate in rates]
+def measured(*rates: float) -> list[Figures]:
+    return [Figures(1, 10, rate, 1.0, 1.0, 1.0, {"redis": 0.5}) for rate in rates]
 
+
+def test_the_share_of_a_floor_is_taken_within_each_round() -> None:
     results = {(10, "floor"): measured(100, 200), (10, "choros"): measured(80, 120)}
 
-    assert ratios(results, 10, "choros", "floor") == [0.8, 0.6]
+    assert ratios(results, 10, "choros", "floor", attrgetter("sagas_per_second")) == [0.8, 0.6]
+    assert ratios(results, 1, "choros", "floor", attrgetter("sagas_per_second")) == []
 
 
-def test_a_cap_bounds_every_measurement() -> None:
-    assert Plan({1: 5, 10: 50}, 1, 1.0).capped(12).levels == {1: 5, 10: 12}
-    assert max(QUICK.capped(12).levels.values()) == 12
+def test_the_table_has_the_shares_with_their_spread() -> None:
+    results = {(10, STOCK_REDIS): measured(100, 200), (10, CHOROS): measured(80, 120)}
+
+    assert as_markdown(table(results)).splitlines()[-1] == (
+        "| 10 | choros: rabbitmq + redis | 100 (80-120) | 0.70 (0.60-0.80) |  | 1.00 | 1.00 | 1.00 | 0.50 |"
+    )
+
+
+def test_a_quick_look_is_at_those_by_whom_the_product_is_judged() -> None:
+    assert not QUICK.whole
+    assert set(QUICK.levels) == set(LEVELS)
+    assert Plan({}, 1, 1.0).whole
+
+
+@pytest.mark.slow
+async def test_the_table_of_the_stages_counts_what_one_saga_does() -> None:
+    pattern, sagas = Pattern(), 20
+    stages = {stage.name: stage for stage in _pure_stages(pattern)}
+    called = await _calls(sagas)
+
+    assert CALLED.keys() <= stages.keys()
+    assert {name: called[CALLED[name]] / sagas for name in CALLED} == {name: stages[name].times for name in CALLED}
+
+
+def _pure_stages(pattern: Pattern) -> list[Stage]:
+    of_sagas = [*decision_stages(pattern), *machine_stages(pattern)]
+    return [*of_sagas, *relay_stages(pattern), *wire_stages(pattern), *frame_stages(pattern), *text_stages(pattern)]
+
+
+async def _calls(sagas: int) -> Counter[str]:
+    """How often each function of choros is called while so many sagas go well."""
+    called: Counter[str] = Counter()
+
+    def note(frame: FrameType, event: str, _: object) -> None:
+        if event == "call" and "/framework/choros/" in frame.f_code.co_filename:
+            called[frame.f_code.co_qualname] += 1
+
+    arrivals, transport = Arrivals(), MemoryTransport(MemoryBroker(), "counted")
+    adapters = Adapters(lambda: transport, MemoryStore, lambda _: MemoryDatabase())
+    async with Application("counted", adapters).opened(Part.WHOLE, arrivals.heard) as shop:
+        await shop.carry_out("first")
+        await arrivals.reach(1)
+        sys.setprofile(note)
+        try:
+            for number in range(sagas):
+                await shop.carry_out(f"order-{number}")
+            await arrivals.reach(1 + sagas)
+        finally:
+            sys.setprofile(None)
+    return called
+
+
+@pytest.mark.long
+def test_every_stage_is_measured_and_the_sum_is_told() -> None:
+    """Without servers, so without Redis."""
+    environment = {name: value for name, value in os.environ.items() if name not in ("AMQP_URL", "REDIS_URL")}
+    command = [sys.executable, "-m", "benchmarks.stages", "--rounds", "1"]
+
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=True, env=environment, cwd=ROOT)
+
+    assert {name for name in CALLED if name not in done.stdout} == set()
+    assert "memory + sqlite: the whole" in done.stdout
+    assert "sqlite: commit" in done.stdout
