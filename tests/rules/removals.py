@@ -117,6 +117,11 @@ REMOVALS = (
         (f"{ORCHESTRATOR}::test_inputs_of_one_saga_in_a_batch_are_one_transition",),
     ),
     Removal(
+        7, "only a commit rests on what is recalled",
+        "runtime.orchestrator.decider.Decider._fold_all", "loaded[saga_id].recalled", "False",
+        ("tests/runtime/test_recall.py::test_a_reply_is_not_parked_for_what_this_process_has_not_heard_of_yet",),
+    ),
+    Removal(
         7, "what was mine is known by its id", "runtime.orchestrator.inputs.sort", "work.id in known or", "",
         (f"{ORCHESTRATOR}::test_a_commit_whose_answer_is_lost_is_recognised_as_its_own",),
     ),
@@ -308,7 +313,7 @@ REMOVALS = (
     ),
     Removal(
         42, "what is stored must be readable",
-        "runtime.orchestrator.recognition.Bodies.check", "_check_body(message, body)", "pass",
+        "runtime.orchestrator.recognition.recognise", "_check_body(message, body)", "pass",
         (f"{DRIFT}::test_rule_42_what_cannot_be_read_is_left_to_who_can",),
     ),
     Removal(

@@ -20,6 +20,7 @@ from choros.saga.machine.instance import Instance
 from choros.saga.nodes import Pivot, Step
 from choros.saga.outline import Declared
 from choros.saga.saga import Saga
+from choros.sources import fresh_id
 from choros.store.memory.sagas import MemoryStore
 from choros.store.sagas import HistoryRow, Record
 from choros.transport.memory import MemoryTransport
@@ -274,8 +275,10 @@ async def test_rule_42_what_was_set_aside_is_judged_by_who_knows_it(stage: Stage
 
 
 def rewrite(stage: Stage, saga_id: str, **changes: Any) -> None:
+    """By a transition of somebody else's."""
     rows = stage.store._rows.records
-    rows[saga_id] = replace(rows[saga_id], **changes)
+    record = rows[saga_id]
+    rows[saga_id] = replace(record, version=record.version + 1, transition=fresh_id(), **changes)
 
 
 def as_of_old(stage: Stage, saga_id: str) -> None:

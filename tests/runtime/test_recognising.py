@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import pydantic
@@ -10,7 +10,9 @@ import pytest
 
 from choros.errors import DeclaredOtherwise
 from choros.messages import Command, Done, Message
-from choros.runtime.orchestrator.recognition import Bodies, recognise
+from choros.runtime.orchestrator.recent import Recent
+from choros.runtime.orchestrator.recognition import Familiar, recognise
+from choros.saga.machine.instance import UNTOUCHED, Instance, States
 from choros.saga.machine.machine import begin
 from choros.saga.nodes import Pivot
 from choros.saga.saga import Saga
@@ -116,15 +118,37 @@ def test_a_start_that_a_model_refuses_is_of_another_class() -> None:
         recognise({("order", 1): saga_of(ask, Checked)}, record)
 
 
-def test_what_was_read_once_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    saga, bodies = saga_of(ask), Bodies(most=2)
+def test_what_was_written_here_is_not_read_again_unless_it_is_another_text_or_another_declaration(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    saga, familiar = saga_of(ask), Familiar()
     record = record_of(saga, ORDER)
-    recognise({("order", 1): saga}, record, bodies)
-    later = Order(order_id="o2", wanted=datetime.now(UTC) + timedelta(days=1))
-    other = record_of(saga, later)
-    monkeypatch.setattr(Ask, "from_json", None)
-    recognise({("order", 1): saga}, record, bodies)
-    bodies.vouch(saga, recognise({("order", 1): saga}, other, bodies)[1])  # its start is read; the command is the same
-    assert len(bodies) == 2
-    with pytest.raises(TypeError):
-        recognise({("order", 1): saga}, record)
+    sagas, written = {("order", 1): saga}, recognise({("order", 1): saga}, record)[1]
+    familiar.keep(saga, record.state, written)
+    monkeypatch.setattr(Order, "from_json", None)
+    assert recognise(sagas, record, familiar) == (saga, written)
+    edited = replace(record, state=record.state.replace("o1", "o2"))
+    newer = Saga("order", start=Order, steps=[Pivot(ask, to="desk", name="ask")], version=2)
+    for other in (edited, replace(record, saga_version=2, fingerprint=newer.fingerprint.hash)):
+        with pytest.raises(TypeError):
+            recognise({**sagas, ("order", 2): newer}, other, familiar)
+
+
+def test_a_node_left_as_if_nobody_had_come_to_it_is_read_as_one_that_somebody_came_to() -> None:
+    saga, familiar = saga_of(ask), Familiar()
+    record = record_of(saga, ORDER)
+    left = replace(Instance.loads(record.state), nodes=States({"ask": UNTOUCHED}))
+    familiar.keep(saga, left.dumps(), left)
+    assert familiar.read(saga, replace(record, state=left.dumps())) is None
+
+
+def test_the_oldest_goes_when_there_are_too_many() -> None:
+    recent = Recent[str](most=10)
+    for key in ("a", "b", "a", "c"):
+        recent.keep(key, key.upper(), 5)
+    assert [recent.get(key) for key in ("a", "b", "c")] == ["A", None, "C"]
+    recent.drop("a")
+    recent.drop("a")
+    assert recent.get("a") is None and len(recent) == 1
+    recent.keep("d", "D", 11)
+    assert len(recent) == 0

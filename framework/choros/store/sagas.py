@@ -160,6 +160,9 @@ class Loaded:
     """Those of the commands that this worker cannot read, as it tells itself: they hold back no timer."""
     entries: Mapping[str, str] = field(default_factory=dict)
     """The entries that were wanted, by name; an empty text for one that was named and is not there."""
+    recalled: bool = False
+    """Whether no store was asked: it is what this worker committed last, with at least the messages that are unsent.
+    Only a commit may rest on that, since its compare-and-set says whether it still holds."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,7 +142,7 @@ class Decider:
 
     async def _round(self, asked: Mapping[str, list[Work]]) -> dict[str, list[Work]]:
         """One pass: returns what met a conflict."""
-        loaded = await self._load(asked)
+        loaded = await self._recall(asked)
         by_saga = {saga_id: wanted for saga_id, works in asked.items() if (wanted := [w for w in works if w.wanted])}
         now = self._store.now()
         loaded, folded = await self._fold_all(by_saga, loaded, now)
@@ -163,18 +163,35 @@ class Decider:
     async def _fold_all(
         self, by_saga: Mapping[str, list[Work]], loaded: Mapping[str, Loaded], now: float
     ) -> tuple[Mapping[str, Loaded], dict[str, Folded]]:
-        """What each comes to, and what that was decided on: what lacks entries is loaded again with them."""
+        """What each comes to, and what that was decided on. Loaded again is what lacks entries, and with them; and what
+        no commit will prove to be as it was recalled."""
         folded = {saga_id: self._fold(works, loaded.get(saga_id), now) for saga_id, works in by_saga.items()}
-        while lacking := {i: fold.lacking | loaded[i].entries.keys() for i, fold in folded.items() if fold.lacking}:
-            again = {saga_id: by_saga[saga_id] for saga_id in lacking}
-            others = {saga_id: one for saga_id, one in loaded.items() if saga_id not in lacking}
-            loaded = {**others, **await self._load(again, lacking)}
+        while wanted := {
+            saga_id: fold.lacking | loaded[saga_id].entries.keys()
+            for saga_id, fold in folded.items()
+            if fold.lacking or (not fold.transition and saga_id in loaded and loaded[saga_id].recalled)
+        }:
+            again = {saga_id: by_saga[saga_id] for saga_id in wanted}
+            others = {saga_id: one for saga_id, one in loaded.items() if saga_id not in wanted}
+            loaded = {**others, **await self._load(again, wanted)}
             folded |= {saga_id: self._fold(works, loaded.get(saga_id), now) for saga_id, works in again.items()}
         return loaded, folded
 
+    async def _recall(self, asked: Mapping[str, list[Work]]) -> Mapping[str, Loaded]:
+        """What is known here, and the rest as it is stored; also what a timer fires for, which has to know exactly what
+        has left."""
+        known = self.outboxes.recall(
+            i for i, works in asked.items() if not any(isinstance(w.given, Due) for w in works)
+        )
+        left = {saga_id: works for saga_id, works in asked.items() if saga_id not in known}
+        return {**known, **await self._load(left)} if left else known
+
     async def _load(self, asked: Mapping[str, list[Work]], wanted: EntryNames = NOTHING) -> Mapping[str, Loaded]:
-        fired = [saga_id for saga_id, works in asked.items() if any(isinstance(w.given, Due) for w in works)]
-        return await self.outboxes.load(list(asked), fired, wanted)
+        return await self.outboxes.load(list(asked), self._fired(asked), wanted)
+
+    @staticmethod
+    def _fired(asked: Mapping[str, list[Work]]) -> Collection[str]:
+        return {saga_id for saga_id, works in asked.items() if any(isinstance(work.given, Due) for work in works)}
 
     async def _let_go_of_timers(self, folded: Mapping[str, Folded], committed: Collection[str]) -> None:
         for saga_id, fold in folded.items():

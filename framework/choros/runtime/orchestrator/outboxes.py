@@ -7,7 +7,8 @@ from math import inf
 
 from choros.runtime.host.outgoing import COMMANDS, FACTS, Outgoing
 from choros.runtime.host.relay import Relay
-from choros.store.sagas import NOTHING, Channel, Committed, EntryNames, Loaded, Store, Transition, Unsent
+from choros.runtime.orchestrator.recent import Recent
+from choros.store.sagas import ENDED, NOTHING, Channel, Committed, EntryNames, Loaded, Store, Transition, Unsent
 from choros.transport.port import Transport
 from choros.wire.envelope import Envelope
 
@@ -43,6 +44,7 @@ class Outboxes:
     def __init__(self, store: Store, transport: Transport, resend_after: float, scan_every: float) -> None:
         commands, facts = StoreOutbox(store, "commands", resend_after), StoreOutbox(store, "facts", resend_after)
         self._store = store
+        self._recent: Recent[Loaded] = Recent()
         self._commands = Relay(COMMANDS, transport.send, commands, scan_every=scan_every)
         self._facts = Relay(FACTS, transport.publish, facts, scan_every=scan_every)
         self.relays: Sequence[Relay] = (self._commands, self._facts)
@@ -51,6 +53,10 @@ class Outboxes:
     def unreadable(self) -> int:
         """How many messages could not be read when they were last looked at."""
         return sum(len(one.unreadable) for one in self.relays)
+
+    def recall(self, saga_ids: Iterable[str]) -> dict[str, Loaded]:
+        """Those of these records that were committed here last, without asking anybody."""
+        return {saga_id: known for saga_id in saga_ids if (known := self._recent.get(saga_id))}
 
     async def load(
         self, saga_ids: Sequence[str], fired: Collection[str], wanted: EntryNames = NOTHING
@@ -92,6 +98,8 @@ class Outboxes:
                 one.forget(transition.sent)
             else:
                 one.give_back(transition.record.saga_id, transition.sent)
+        if answer is not Committed.OK:
+            self._recent.drop(transition.record.saga_id)
 
     def send(self, transition: Transition, before: Loaded | None, left: float = inf) -> None:
         """Send what was committed on what was there `before`. Whoever fires its timer in `left` seconds must find on
@@ -101,6 +109,17 @@ class Outboxes:
         earlier = before.unsent_facts.difference(transition.sent) if before else frozenset()
         if self._facts.holds(earlier):
             self._facts.dispatch(outgoing(transition.outbox, "facts"))
+        self._keep(transition, before, earlier)
+
+    def _keep(self, transition: Transition, before: Loaded | None, earlier: Collection[str]) -> None:
+        """For the next decision. Of facts it must be known exactly what has left, and what has ended is over."""
+        record, outbox = transition.record, transition.outbox
+        if earlier or record.status in ENDED or any(one.channel == "facts" for one in outbox):
+            self._recent.drop(record.saga_id)
+            return
+        unsent = before.unsent.difference(transition.sent) if before else frozenset[str]()
+        known = Loaded(record, unsent.union(one.id for one in outbox), recalled=True)
+        self._recent.keep(record.saga_id, known, len(record.state))
 
     async def close(self, within: float) -> None:
         """Let what is being published finish, for so many seconds at most each."""

@@ -16,8 +16,9 @@ from pydantic import ValidationError
 
 from choros.errors import DeclaredOtherwise, MessageRejected
 from choros.messages import Close, Command, Fact, Failure, Message
+from choros.runtime.orchestrator.recent import MOST_CHARACTERS, Recent
 from choros.runtime.orchestrator.states import with_entries
-from choros.saga.machine.instance import Instance, Leg, Status
+from choros.saga.machine.instance import UNTOUCHED, Instance, Leg, Status
 from choros.saga.outline import Leaf, Outline
 from choros.saga.saga import Saga, Sagas
 from choros.store.sagas import Record
@@ -26,11 +27,11 @@ NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 def recognise(
-    sagas: Sagas, record: Record, bodies: Bodies | None = None, entries: Mapping[str, str] = NOTHING
+    sagas: Sagas, record: Record, familiar: Familiar | None = None, entries: Mapping[str, str] = NOTHING
 ) -> tuple[Saga[Any], Instance]:
     """The declaration and the state of the instance in this record; raises DeclaredOtherwise, which says why not.
 
-    `bodies` are those that need not be read again, `entries` those that came with the record."""
+    What is `familiar` need not be read again; `entries` are those that came with the record."""
     saga = sagas.get((record.saga, record.saga_version))
     if saga is None:
         raise DeclaredOtherwise(
@@ -39,39 +40,33 @@ def recognise(
         )
     if record.fingerprint not in ("", saga.fingerprint.hash):
         raise _otherwise(record)
+    if familiar and (known := familiar.read(saga, record)):
+        return saga, with_entries(known, entries)
     instance = instance_of(record, entries)
     paths = list(saga.outline.leaves)
     if len(instance.steps) not in (0, len(paths)):  # an old record, which has no fingerprint yet
         raise _otherwise(record)
     instance = instance.named(paths)
-    (Bodies() if bodies is None else bodies).check(saga, instance)
+    for message, body in _bodies(saga.outline, instance):
+        _check_body(message, body)
     return saga, instance
 
 
-class Bodies:
-    """Bodies that a class of this process has read or written: most records come back to whoever has decided them
-    before, and to read everything each time would cost a tenth of all that a saga costs."""
+class Familiar:
+    """States that this process has read or written: most records come back to whoever has decided them before, and to
+    read everything each time would cost a sixth of what a saga costs."""
 
-    def __init__(self, most: int = 16_384) -> None:
-        self._most = most
-        self._marks: dict[tuple[type[Message], int, int], None] = {}  # the oldest first
+    def __init__(self, most: int = MOST_CHARACTERS) -> None:
+        self._recent: Recent[Instance] = Recent(most)
 
-    def __len__(self) -> int:
-        return len(self._marks)
+    def read(self, saga: Saga[Any], record: Record) -> Instance | None:
+        """The state of this very text, if its bodies were read as this declaration reads them."""
+        return self._recent.get((saga.name, saga.version, record.state))
 
-    def check(self, saga: Saga[Any], instance: Instance) -> None:
-        """Read what has not been read yet; raises DeclaredOtherwise where other classes than these wrote it."""
-        for message, body in _bodies(saga.outline, instance):
-            if (message, hash(body), len(body)) not in self._marks:
-                _check_body(message, body)
-        self.vouch(saga, instance)
-
-    def vouch(self, saga: Saga[Any], instance: Instance) -> None:
-        """All that is in this state was read or written here, so it need not be read for the next decision."""
-        for message, body in _bodies(saga.outline, instance):
-            self._marks[message, hash(body), len(body)] = None
-        while len(self._marks) > self._most:
-            del self._marks[next(iter(self._marks))]
+    def keep(self, saga: Saga[Any], state: str, instance: Instance) -> None:
+        """This is what the text says. A node that the saga has left as if it had never come is another once read."""
+        if not any(one is UNTOUCHED for one in instance.nodes.values()):
+            self._recent.keep((saga.name, saga.version, state), instance, len(state))
 
 
 def instance_of(record: Record, entries: Mapping[str, str] = NOTHING) -> Instance:

@@ -12,7 +12,7 @@ from choros.runtime.orchestrator.history import SET_ASIDE, Signed, told, write_h
 from choros.runtime.orchestrator.inputs import Sorted, conflict, known_again, sort
 from choros.runtime.orchestrator.move import moved
 from choros.runtime.orchestrator.received import kept_and_apart
-from choros.runtime.orchestrator.recognition import Bodies, as_stored, instance_of, recognise
+from choros.runtime.orchestrator.recognition import Familiar, as_stored, instance_of, recognise
 from choros.runtime.orchestrator.replies import judge
 from choros.runtime.orchestrator.retention import gone
 from choros.runtime.orchestrator.states import states_and_entries
@@ -69,7 +69,7 @@ class Transitions:
     def __init__(self, app: App, reply_to: Callable[[], str] = str) -> None:
         """`reply_to` says to which queue the replies to what is sent shall come."""
         self._app = app
-        self._bodies = Bodies()
+        self._familiar = Familiar()
         self._envelopes = Envelopes(f"/{app.namespace}/{app.name}", reply_to)
 
     def make(self, works: Sequence[Work], loaded: Loaded | None, now: float) -> Folded:
@@ -87,7 +87,7 @@ class Transitions:
                 rest = self.make([work for work in works if work is not move], loaded, now)
                 return replace(rest, rejected=[*rest.rejected, (move, refused)])
         try:
-            saga, instance = recognise(self._app.sagas, loaded.record, self._bodies, loaded.entries)
+            saga, instance = recognise(self._app.sagas, loaded.record, self._familiar, loaded.entries)
             return self._decide(saga, instance, loaded, given, now)
         except DeclaredOtherwise as unlike:
             return self._set_aside(loaded.record, given, unlike, now)
@@ -152,7 +152,7 @@ class Transitions:
         rejected = [*given.rejected, *((work, busy) for work in others if work not in replies)]
         saga = self._app.sagas.get((record.saga, move.given.version))
         goes_on, instance = moved(saga, record, instance_of(record), move.given)
-        recognise(self._app.sagas, goes_on, self._bodies)  # its classes must read what is stored, too
+        recognise(self._app.sagas, goes_on, self._familiar)  # its classes must read what is stored, too
         after = self._after(goes_on, [move, *replies], now)
         if after.undecided:
             after = replace(after, wake_at=now)
@@ -176,10 +176,10 @@ class Transitions:
         received, apart = kept_and_apart((*record.received, *taken), instance.apart)
         if apart:
             instance = replace(instance, apart=instance.apart + len(apart))
-        self._bodies.vouch(saga, instance)
+        state = instance.dumps()
+        self._familiar.keep(saga, state, instance)
         after = _next(
-            record, now, received=received,
-            status=instance.status, state=instance.dumps(), wake_at=instance.wake_at, undecided=(),
+            record, now, received=received, status=instance.status, state=state, wake_at=instance.wake_at, undecided=(),
             fingerprint=saga.fingerprint.hash,
         )  # fmt: skip
         outbox = self._envelopes.unsent(after, decision, now)
