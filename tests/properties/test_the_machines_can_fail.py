@@ -22,12 +22,14 @@ from choros.store.barrier import NEVER, Row
 from choros.store.memory.sagas import MemoryStore
 from choros.store.sagas import NOTHING, Committed, EntryNames, KnownKinds, Loaded, Transition, Unsent
 from choros.transport.port import Published
+from choros.transport.sending import Destination, Sending, Ticket
 from choros.wire.command_key import Operation
 from choros_verify.exploration.mutated import late_ok_accepted, undo_does_not_wait, undo_only_what_completed
 from tests.properties.barrier_machine import BarrierMachine
 from tests.properties.machines import explore
 from tests.properties.relay_machine import RelayMachine
 from tests.properties.saga_machine import SagaMachine
+from tests.properties.sending_machine import SendingMachine
 from tests.properties.store_machine import Opening, StoreMachine
 from tests.properties.test_databases import in_memory, look
 from tests.saga.shop import order_saga
@@ -236,6 +238,49 @@ def test_a_fact_that_overtakes_another_is_caught() -> None:
     overtake(Relay)
     with pytest.raises(AssertionError):
         overtake(LetsFactsOvertake)
+
+
+# --- sending ----------------------------------------------------------------------------------------------------------
+
+
+class FliesAtOnce(Sending[Ticket]):
+    def _line_up(self, ticket: Ticket) -> bool:
+        return super()._line_up(ticket) or True
+
+
+class GoesOnBehindAFailure(Sending[Ticket]):
+    def _let_follow(self, ticket: Ticket, order: tuple[str, str], published: Published) -> None:
+        super()._let_follow(ticket, order, Published.CONFIRMED)
+
+
+class AsksByMany(Sending[Ticket]):
+    """A destination that does not answer is asked by all at once."""
+
+    def next(self, there: Destination[Ticket], now: float) -> Ticket | None:
+        held, there.doubt.held = there.doubt.held, False
+        try:
+            return super().next(there, now)
+        finally:
+            there.doubt.held = held
+
+
+class LosesWithoutAWord(Sending[Ticket]):
+    def lost(self, there: Destination[Ticket]) -> None:
+        there.flying.clear()
+
+
+class LeavesThoseInLine(Sending[Ticket]):
+    """Who waits behind one that is doubted is told nothing."""
+
+    def _late(self, there: Destination[Ticket]) -> None:
+        there.doubt.late()
+
+
+@pytest.mark.parametrize(
+    "broken", [FliesAtOnce, GoesOnBehindAFailure, AsksByMany, LosesWithoutAWord, LeavesThoseInLine]
+)
+def test_broken_sending_is_caught(broken: type[Sending[Ticket]]) -> None:
+    caught(lambda: SendingMachine(broken))
 
 
 # --- the machine ------------------------------------------------------------------------------------------------------

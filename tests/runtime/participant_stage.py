@@ -276,7 +276,7 @@ class Stage:
 
     async def put(self, wire: Wire, exchange: str = NAMES.commands, key: str = "payment") -> None:
         """Put anything at all into the service's queue."""
-        assert await self.outside.put([(exchange, key, wire)]) == [Published.CONFIRMED]
+        assert await self.outside.post(exchange, key, wire) is Published.CONFIRMED
 
     async def replies(self, count: int) -> list[Envelope]:
         """The next replies, in the order of their arrival."""

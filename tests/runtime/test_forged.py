@@ -38,7 +38,7 @@ async def charging(stage: Stage) -> tuple[str, Envelope]:
 async def put(stage: Stage, exchange: str, reply: Envelope) -> None:
     """As somebody would who may write there."""
     wire = unshared(encode(reply))
-    assert await stage.transport.put([(exchange, REPLIES, wire)]) == [Published.CONFIRMED]
+    assert await stage.transport.post(exchange, REPLIES, wire) is Published.CONFIRMED
 
 
 # --- replies ----------------------------------------------------------------------------------------------------------
@@ -138,6 +138,6 @@ async def test_what_is_parked_or_put_aside_goes_through_an_exchange_that_leads_t
         mine = NAMES.subscriber_queue("notifications")
         for exchange in (mine + ".dead", mine + ".retry"):
             for key in ("", NAMES.subscriber_queue("other"), NAMES.retry_queue(NAMES.subscriber_queue("other"), 1)):
-                await stage.outside.put([(exchange, key, encode(fact(Paid(order="o"))))])
+                await stage.outside.post(exchange, key, encode(fact(Paid(order="o"))))
         filled = {name for name, queue in stage.broker._queues.items() if queue.ready}
         assert filled == {NAMES.dead_queue(mine)}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from choros.transport.doubt import WINDOW, Doubt
 from choros.transport.port import Published
-from choros.transport.rabbitmq.doubt import WINDOW, Doubt
 
 
 def doubted() -> tuple[Doubt, list[bool]]:

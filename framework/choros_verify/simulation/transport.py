@@ -11,7 +11,7 @@ from choros.transport.fact_log import MARK
 from choros.transport.health import HealthRecord
 from choros.transport.memory.transport import unshared
 from choros.transport.port import Health, Published, Seen
-from choros.transport.rabbitmq.sending import Post
+from choros.transport.sending import Post, to_everyone, to_queues
 from choros.transport.topology import Names, Topology
 from choros.wire.envelope import Envelope, Wire
 from choros_verify.simulation.broker import SimBroker
@@ -72,15 +72,11 @@ class SimTransport:
 
     async def send(self, messages: Sequence[Envelope]) -> Sequence[Published]:
         """Send commands and replies, all confirms in flight together; one answer for each, in order."""
-        way = self.names.way_of
-        posts = [Post(way(message.kind, message.source), message.to, message) for message in messages]
-        return await self._publish(self._orders, posts)
+        return await self._publish(self._orders, to_queues(self.names, messages))
 
     async def publish(self, facts: Sequence[Envelope]) -> Sequence[Published]:
         """Publish facts, those of one stream in order: each waits for the confirm of the one before."""
-        way = self.names.way_of
-        posts = [Post(way(fact.kind, fact.source), fact.type, fact, (fact.source, fact.stream)) for fact in facts]
-        return await self._publish(self._facts, posts)
+        return await self._publish(self._facts, to_everyone(self.names, facts))
 
     async def consume(self, queue: str, prefetch: int) -> SimConsumer:
         """Subscribe to a queue; returns when that is done, or when it takes too long to wait for."""
@@ -176,7 +172,7 @@ class SimTransport:
         for connection in self._connections:
             connection.close()
         for lane in self._lanes:
-            lane.close()
+            lane.sending.close()
         self._broker.leave(self)
 
     def _restore(self) -> None:

@@ -16,6 +16,7 @@ from choros.runtime.host.pacing import BackingOff, Clock, Complaints, monotonic
 from choros.telemetry.context import about
 from choros.telemetry.logs import get_logger
 from choros.transport.port import Published
+from choros.transport.sending import one_by_one
 from choros.wire.envelope import Envelope, is_sendable
 
 log = get_logger("choros.relay")
@@ -151,14 +152,7 @@ class Relay:
             log.error("choros.publish.failed", error=error, count=len(going), channel=self._manner.channel)
         if len(going) == 1:
             return [Published.UNKNOWN]
-        results: list[Published] = []
-        stopped: set[object] = set()
-        for one in going:
-            line = self._lines.of(one)
-            results += [Published.UNKNOWN] if line in stopped else await self._sent([one])
-            if results[-1] not in (Published.CONFIRMED, Published.RETURNED):
-                stopped.add(line)
-        return results
+        return await one_by_one(going, self._lines.of, self._sent)
 
     def _settle(self, one: Outgoing, result: Published) -> None:
         unbound = self._manner.unbound if result is Published.RETURNED else ""

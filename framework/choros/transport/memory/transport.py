@@ -15,6 +15,7 @@ from choros.transport.memory.broker import MemoryBroker
 from choros.transport.memory.inspection import MemoryLook
 from choros.transport.memory.queues import Line, QueuedMessage
 from choros.transport.port import Health, Published, Seen
+from choros.transport.sending import Post, one_by_one, order_of, to_everyone, to_queues
 from choros.transport.topology import Names, Topology
 from choros.wire.envelope import Envelope, Wire, encode
 
@@ -109,35 +110,20 @@ class MemoryTransport:
 
     async def send(self, messages: Sequence[Envelope]) -> Sequence[Published]:
         """Send commands and replies; one answer for each, in order."""
-        way = self.names.way_of
-        wires = written(messages)
-        posts = [(way(m.kind, m.source), m.to, wire) for m, wire in zip(messages, wires, strict=True) if wire]
-        sent = iter(await self.put(posts))
-        return [next(sent) if wire else Published.NACKED for wire in wires]
+        return await self._put(to_queues(self.names, messages))
 
     async def publish(self, facts: Sequence[Envelope]) -> Sequence[Published]:
         """Publish facts in order; after one that is not taken, the rest of its stream is not sent."""
-        answers: list[Published] = []
-        stopped: set[tuple[str, str]] = set()
-        for fact in facts:
-            stream = (fact.source, fact.stream)
-            if stream in stopped:
-                answers.append(Published.UNKNOWN)
-                continue
-            (wire,) = written([fact])
-            way = self.names.way_of(fact.kind, fact.source)
-            answers += await self.put([(way, fact.type, wire)]) if wire else [Published.NACKED]
-            if answers[-1] not in (Published.CONFIRMED, Published.RETURNED):
-                stopped.add(stream)
-        return answers
+        return await one_by_one(to_everyone(self.names, facts), order_of, self._put)
 
-    async def put(self, wires: Sequence[tuple[str, str, Wire]]) -> list[Published]:
-        """Publish to any exchange, under any key."""
+    async def _put(self, posts: Sequence[Post]) -> list[Published]:
+        """Publish to any exchange, under any key; one answer for each, in order."""
         answers: list[Published] = []
         if not self._connected or not await self._broker.ready(self._timeout):
-            return [Published.UNKNOWN] * len(wires)
-        for exchange, key, wire in wires:
-            answers.append(self._broker.publish(exchange, key, wire))
+            return [Published.UNKNOWN] * len(posts)
+        for exchange, key, message, _ in posts:
+            wire = written(message)
+            answers.append(self._broker.publish(exchange, key, wire) if wire else Published.NACKED)
             if len(answers) % _TURN == 0:
                 await asyncio.sleep(0)
         await asyncio.sleep(0)
@@ -159,7 +145,7 @@ class MemoryTransport:
 
     async def post(self, exchange: str, key: str, wire: Wire) -> Published:
         """Publish a message as it is, anywhere."""
-        return (await self.put([(exchange, key, wire)]))[0]
+        return (await self._put([Post(exchange, key, wire)]))[0]
 
     async def attendance(self, queue: str) -> Seen:
         """Who consumes a queue, and what waits there."""
@@ -203,16 +189,15 @@ class MemoryTransport:
         self._looks.clear()
 
 
-def written(messages: Sequence[Envelope]) -> list[Wire | None]:
-    """Each as it goes out; None for one that cannot be written, which must not hold the others."""
-    wires: list[Wire | None] = []
-    for message in messages:
-        try:
-            wires.append(unshared(encode(message)))
-        except (ValueError, OverflowError, OSError) as failure:
-            log.error("choros.broker.message_unsendable", to=message.to or message.type, why=type(failure).__name__)
-            wires.append(None)
-    return wires
+def written(message: Envelope | Wire) -> Wire | None:
+    """As it goes out; None for one that cannot be written, which must not hold the others."""
+    if isinstance(message, Wire):
+        return message
+    try:
+        return unshared(encode(message))
+    except (ValueError, OverflowError, OSError) as failure:
+        log.error("choros.broker.message_unsendable", to=message.to or message.type, why=type(failure).__name__)
+        return None
 
 
 def counted(held: QueuedMessage) -> Wire:

@@ -25,10 +25,10 @@ from choros.transport.rabbitmq.link import Link, Resident
 from choros.transport.rabbitmq.probes import Probe, by_asking, by_publishing
 from choros.transport.rabbitmq.repair import Mending
 from choros.transport.rabbitmq.replay import Place, RabbitReplay
-from choros.transport.rabbitmq.sending import Post
 from choros.transport.rabbitmq.stranded import StrandedWatch
 from choros.transport.rabbitmq.tasks import end
 from choros.transport.refusals import denied
+from choros.transport.sending import Post, to_everyone, to_queues
 from choros.transport.topology import Names, Topology
 from choros.wire.envelope import Envelope, Wire
 
@@ -94,10 +94,8 @@ class RabbitMQTransport:
 
     async def send(self, messages: Sequence[Envelope]) -> Sequence[Published]:
         """Send commands and replies, all confirms in flight together; one answer for each, in order."""
-        way = self.names.way_of
-        posts = [Post(way(message.kind, message.source), message.to, message) for message in messages]
         began = asyncio.get_running_loop().time()
-        answers = await self._publish(self._orders, posts)
+        answers = await self._publish(self._orders, to_queues(self.names, messages))
         if Published.RETURNED in answers and (self._looking is None or self._looking.done()):
             # Whoever sends them will send them again, and need not wait for this.
             self._looking = asyncio.create_task(self._mending.look(self._out.connection, began))
@@ -107,8 +105,7 @@ class RabbitMQTransport:
         """Publish facts, those of one stream in order: each waits for the confirm of the one before."""
         if self._begun:
             self._telling.open_soon()
-        way = self.names.way_of
-        posts = [Post(way(fact.kind, fact.source), fact.type, fact, (fact.source, fact.stream)) for fact in facts]
+        posts = to_everyone(self.names, facts)
         began = asyncio.get_running_loop().time()
         answers = await self._publish(self._facts, posts)
         return await self._again(posts, answers, began) if Published.RETURNED in answers else answers
@@ -197,7 +194,7 @@ class RabbitMQTransport:
             await end({self._looking})
         await asyncio.gather(self._in.close(), self._out.close(), self._telling.close())
         for lane in self._lanes:
-            lane.close()
+            lane.sending.close()
 
     def _make_links(self, name: str) -> None:
         restore = self._declarer.restore
@@ -232,7 +229,7 @@ class RabbitMQTransport:
         probe = Probe(by_publishing(self.names.probe), self._heartbeat, lambda: watch.blocked)
         residents: list[Resident] = [*lanes, watch, probe]
         if len(self._addresses) > 1:
-            residents.append(StrandedWatch(lanes, lambda: self._leave(link)))
+            residents.append(StrandedWatch([lane.sending for lane in lanes], lambda: self._leave(link)))
         for resident in residents:
             link.add(resident)
         return watch
