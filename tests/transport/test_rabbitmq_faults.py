@@ -37,7 +37,7 @@ async def names(amqp_url: str, namespace: str) -> AsyncIterator[Names]:
     await delete_namespace(amqp_url, namespace)
 
 
-async def opened(url: str, names: Names, **options: float) -> RabbitMQTransport:
+async def opened(url: str, names: Names, **options: Any) -> RabbitMQTransport:
     """A connected transport with the shop declared."""
     transport = RabbitMQTransport(url, names.namespace, "faults", **options)
     await transport.connect()

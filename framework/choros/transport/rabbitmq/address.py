@@ -1,11 +1,11 @@
 """The address of a broker, or of the nodes of a cluster: what is added to it, and what of it may be shown."""
 
-import random
 import re
 
 from yarl import URL
 
 from choros.errors import UsageError
+from choros.sources import uniform
 
 HEARTBEAT = 10
 """Seconds; a silent peer is given up after three of them, and one second each."""
@@ -25,7 +25,7 @@ def dialled(url: str, name: str) -> tuple[URL, ...]:
 
 def from_anywhere(addresses: tuple[URL, ...]) -> tuple[URL, ...]:
     """The same round, begun with any of them, so that processes spread over the nodes."""
-    first = random.randrange(len(addresses))
+    first = int(uniform(0, len(addresses))) % len(addresses)
     return addresses[first:] + addresses[:first]
 
 

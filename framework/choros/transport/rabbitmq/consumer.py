@@ -5,7 +5,6 @@ cancelled when the connection drops.
 """
 
 import asyncio
-import random
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,6 +13,7 @@ from aiormq.abc import AbstractChannel, AbstractConnection
 from aiormq.exceptions import AMQPChannelError, ChannelAccessRefused, ChannelInvalidStateError, ConnectionInternalError
 
 from choros.errors import BrokerMisconfigured
+from choros.sources import uniform
 from choros.telemetry.logs import get_logger
 from choros.transport.leased import CopyTo, LeasedDelivery
 from choros.transport.rabbitmq.declarations import Declarer
@@ -61,7 +61,7 @@ class RabbitConsumer:
         self._watch_every = watch_every
         self._changed = changed
         self._inbox: deque[LeasedDelivery] = deque()
-        self._pace = Pace()
+        self._pace = Pace(asyncio.get_running_loop().time)
         self._arrived = asyncio.Event()
         self._fault: BrokerMisconfigured | None = None
         self._closed = False
@@ -148,7 +148,7 @@ class RabbitConsumer:
                 self._blame(connection)
                 raise
             if not self._closed:
-                await asyncio.sleep(random.uniform(*_RESUBSCRIBE_SECONDS))
+                await asyncio.sleep(uniform(*_RESUBSCRIBE_SECONDS))
 
     async def _wait_or_fail(self, fault: BrokerMisconfigured) -> None:
         """What was there is waited for, if somebody else has to create it again."""

@@ -7,6 +7,7 @@ from typing import Protocol
 
 import aiormq
 from aiormq.abc import AbstractConnection
+from aiormq.connection import TransportFactory
 from aiormq.exceptions import ConnectionClosed
 from yarl import URL
 
@@ -44,12 +45,14 @@ class Link:
         prepare: Callable[[AbstractConnection], Awaitable[object]],
         connect_timeout: float,
         changed: Callable[[], None] = lambda: None,
+        opening: TransportFactory | None = None,
     ) -> None:
         self.connection: AbstractConnection | None = None
         """The connection of the moment."""
         self._nodes = Round(addresses)
         self._prepare = prepare
         self._connect_timeout = connect_timeout
+        self._guarded = Guarded(opening)
         self._changed = changed
         self._residents: list[Resident] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -219,7 +222,7 @@ class Link:
         try:
             with asked_for():
                 async with asyncio.timeout(times * self._connect_timeout):
-                    return await aiormq.connect(self.address, transport_factory=Guarded())
+                    return await aiormq.connect(self.address, transport_factory=self._guarded)
         except CONNECTION_FAILURES as failure:
             raise explained(failure, self.address) from failure
 

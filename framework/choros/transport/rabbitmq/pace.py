@@ -1,6 +1,5 @@
 """How fast deliveries come: under load it pays to wait for the end of a burst, at rest it only costs time."""
 
-import time
 from collections.abc import Callable
 
 WINDOW_SECONDS = 0.25
@@ -11,7 +10,7 @@ BUSY_RATE = 150.0
 class Pace:
     """Counts deliveries over short windows."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._since = clock()
         self._count = 0

@@ -45,12 +45,15 @@ _LAYOUTS: dict[bytes, tuple[int, ...]] = {
 
 
 class Guarded(TransportFactory):
-    """Opens a connection as aiormq does, with our reader between."""
+    """Opens a connection as aiormq does, or by another opening, with our reader between."""
+
+    def __init__(self, opening: TransportFactory | None = None) -> None:
+        self._opening = opening
 
     async def create(self, url: URL, **options: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Called by aiormq."""
         usual = TLSTransportFactory() if url.scheme == "amqps" else TCPTransportFactory()
-        reader, writer = await usual.create(url, **options)
+        reader, writer = await (self._opening or usual).create(url, **options)
         return cast(asyncio.StreamReader, FrameReader(reader)), writer
 
 

@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from aiormq.abc import AbstractConnection
+from aiormq.connection import TransportFactory
 
 from choros.errors import BrokerUnreachable, shown
 from choros.telemetry.logs import get_logger
@@ -52,10 +53,12 @@ class RabbitMQTransport:
         publish_timeout: float = 10.0,
         connect_timeout: float = 5.0,
         rpc_timeout: float = RPC_SECONDS,
+        opening: TransportFactory | None = None,
     ) -> None:
         self.names = Names(namespace)
         """Where messages go."""
         self._addresses = from_anywhere(dialled(url, name))
+        self._opening = opening
         self._publish_timeout = publish_timeout
         self._connect_timeout = connect_timeout
         self._declarer = Declarer(namespace, rpc_timeout)
@@ -246,7 +249,7 @@ class RabbitMQTransport:
 
     def _link(self, name: str, restore: Callable[[AbstractConnection], Awaitable[object]]) -> Link:
         named = tuple(address.update_query(name=name) for address in self._addresses)
-        return Link(named, restore, self._connect_timeout, self._reassess)
+        return Link(named, restore, self._connect_timeout, self._reassess, self._opening)
 
     async def _publish(self, lane: Lane, posts: Sequence[Post]) -> list[Published]:
         if self._closed:

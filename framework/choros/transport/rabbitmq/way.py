@@ -9,8 +9,6 @@ time (measured). Its bookkeeping of confirms and returns is used as it is: `deli
 from __future__ import annotations
 
 import asyncio
-import random
-import uuid
 from collections.abc import Awaitable, Callable
 from itertools import count
 from typing import Any, Protocol, cast
@@ -20,6 +18,7 @@ from aiormq.abc import AbstractConnection, ChannelFrame
 from aiormq.exceptions import ChannelAccessRefused
 from pamqp import commands
 
+from choros.sources import fresh_id, uniform
 from choros.telemetry.logs import get_logger
 from choros.transport.port import Published
 from choros.transport.rabbitmq.frames import UNENCODABLE, publish_frames
@@ -38,8 +37,6 @@ _REFUSED_SECONDS = 1.0
 leader refuses for ever, in RabbitMQ 3.10, though the queue has long had another (seen with a cluster)."""
 
 _log = get_logger(__name__)
-# Unique without asking the system for every message: aiormq matches returns by this id.
-_ids = map(f"{uuid.uuid4().hex[:20]}{{:012x}}".format, count())
 
 
 class AmqpTicket(Ticket):
@@ -96,6 +93,8 @@ class Way:
     def __init__(self, there: Destination[AmqpTicket], owner: Owner) -> None:
         self.there = there
         self._owner = owner
+        # Unique without asking the system for every message: aiormq matches returns by this id.
+        self._ids = map(f"{fresh_id().replace('-', '')[-20:]}{{:012x}}".format, count())
         self._wake = asyncio.Event()
         self._retired = False
         self._refused_since: float | None = None
@@ -136,7 +135,7 @@ class Way:
                 _log.warning("choros.broker.publish_channel_lost", destination=self.there.name, why=_why(closing))
                 if isinstance(_reason(closing), ChannelAccessRefused):
                     self._owner.denied(cast(ChannelAccessRefused, _reason(closing)))
-                await asyncio.sleep(random.uniform(*_REOPEN_SECONDS))
+                await asyncio.sleep(uniform(*_REOPEN_SECONDS))
                 await self._owner.repair(connection)
             else:
                 self._owner.part(channel)
@@ -172,7 +171,7 @@ class Way:
     def _frames(self, channel: Channel, ticket: AmqpTicket) -> list[bytes]:
         """The frames of one publish; none if it cannot be written."""
         exchange, key, message, _ = ticket.post
-        ticket.way, ticket.channel, ticket.message_id = self, channel, next(_ids)
+        ticket.way, ticket.channel, ticket.message_id = self, channel, next(self._ids)
         try:
             wire = message if isinstance(message, Wire) else encode(message)
             frame_max = channel.connection.connection_tune.frame_max
