@@ -14,12 +14,14 @@ from tests.simulation.trip import app
 
 ROOT = Path(__file__).parents[2]
 SEEDS = range(1, 25)
+SEEDS_ON_FRAMES = range(1, 5)
 DIGESTS = f"""
 from choros_verify import Scene, plan_for
 from tests.simulation.trip import app
-scene = Scene(app)
-for seed in range({SEEDS.start}, {SEEDS.stop}):
-    print(scene.examine(plan_for(seed, scene.setting), story=True).digest)
+for frames, seeds in (False, {SEEDS}), (True, {SEEDS_ON_FRAMES}):
+    scene = Scene(app, frames=frames)
+    for seed in seeds:
+        print(scene.examine(plan_for(seed, scene.setting), story=True).digest)
 """
 
 
@@ -52,5 +54,5 @@ def test_another_seed_gives_another_run(scene: Scene) -> None:
 @pytest.mark.slow
 def test_the_hash_seed_changes_nothing() -> None:
     here = digests("1")
-    assert len(here) == len(SEEDS)
+    assert len(here) == len(SEEDS) + len(SEEDS_ON_FRAMES)
     assert digests("4242") == here

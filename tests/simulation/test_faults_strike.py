@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from choros_verify import Fault, PersonAct, RunPlan, Scene, ScriptLine
-from choros_verify.simulation.faults import KINDS, FaultKind
+from choros_verify.simulation.faults import ON_FRAMES, FaultKind, kinds_of
 from choros_verify.simulation.scene import Result
 from tests.simulation.trip import app
 
@@ -23,6 +23,11 @@ def scene() -> Scene:
     return Scene(app)
 
 
+@pytest.fixture(scope="module")
+def on_frames() -> Scene:
+    return Scene(app, frames=True)
+
+
 def run(scene: Scene, *faults: Fault, **more: object) -> Result:
     """A slow saga, so that whatever goes by the clock finds it in the middle of something."""
     plan = {"seed": 3, "starts": (0.9,), "a_step": 5e-3, "faults": faults, **more}
@@ -35,10 +40,19 @@ def ended(result: Result) -> str:
     return status
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", kinds_of(frames=False))
 def test_each_kind_strikes_once_and_the_saga_ends(scene: Scene, kind: FaultKind) -> None:
     nth = 1 if kind in (*TIMED, "away") else 3
     result = run(scene, Fault(kind, TARGETS.get(kind, "orchestrator-1"), nth, 3.0))
+    assert ended(result) == "completed"
+    assert result.struck == {kind: 1}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ON_FRAMES)
+def test_so_does_what_strikes_frames(on_frames: Scene, kind: FaultKind) -> None:
+    target, nth = ("travel.railway", 1) if kind in ("undecodable", "oversized") else ("orchestrator-1", 90)
+    result = run(on_frames, Fault(kind, target, nth, 0.0 if kind == "half_open" else 3.0), frames=True, a_step=1e-4)
     assert ended(result) == "completed"
     assert result.struck == {kind: 1}
 

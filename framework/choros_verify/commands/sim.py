@@ -32,6 +32,9 @@ app = Verbs(help="An application in a simulated world, with faults.")
 StartOptions = Annotated[
     list[str] | None, typer.Option(metavar="JSON", help="a start message, or SAGA=JSON, if none can be made up")
 ]
+FramesOption = Annotated[
+    bool, typer.Option("--frames", help="with the RabbitMQ adapter and its client, on a broker that speaks AMQP")
+]
 ReplyOptions = Annotated[list[str] | None, typer.Option(metavar="TYPE=JSON", help="a reply if none can be made up")]
 MOST_TOLD = 3
 """Failures told in full."""
@@ -51,10 +54,11 @@ def run(
     ] = None,
     start: StartOptions = None,
     reply: ReplyOptions = None,
+    frames: FramesOption = False,
 ) -> None:
     """Run an application under so many seeds, and check every promise in every run."""
     writable(report)
-    scene = _scene(load_app(application), start or (), reply or ())
+    scene = _scene(load_app(application), start or (), reply or (), frames)
     began = time.monotonic()
     with working("runs", campaigns) as so_far:
 
@@ -67,7 +71,7 @@ def run(
     if report:
         report.write_text(json.dumps(as_data(tally, scene, took), indent=2), encoding="utf-8")
     for result in tally.failures[:MOST_TOLD]:
-        _tell(scene, result, [application, *_again(start or (), reply or ())])
+        _tell(scene, result, [application, *_again(start or (), reply or (), frames)])
     if failed(tally, scene):
         raise typer.Exit(1)
 
@@ -80,12 +84,13 @@ def replay(
     whole: Annotated[bool, typer.Option("--whole", help="tell it as it was, without leaving anything out")] = False,
     start: StartOptions = None,
     reply: ReplyOptions = None,
+    frames: FramesOption = False,
 ) -> None:
     """Run one seed again, and tell what happened; of a failure only what it takes."""
-    scene = _scene(load_app(application), start or (), reply or ())
+    scene = _scene(load_app(application), start or (), reply or (), frames)
     result = scene.examine(plan_for(seed, scene.setting), story=True)
     if result.violations and not whole:
-        _tell(scene, result, [application, *_again(start or (), reply or ())])
+        _tell(scene, result, [application, *_again(start or (), reply or (), frames)])
     else:
         print("\n".join([f"seed {seed}: {fault}" for fault in result.plan.faults]))
         tell_lines([*result.story, *(f"✖ {violation}" for violation in result.violations)])
@@ -94,18 +99,20 @@ def replay(
         raise typer.Exit(1)
 
 
-def _scene(loaded: App, starts: Sequence[str], replies: Sequence[str]) -> Scene:
+def _scene(loaded: App, starts: Sequence[str], replies: Sequence[str], frames: bool) -> Scene:
     if not loaded.sagas:
         raise UsageError("This application has no saga to simulate.", "name one in App(sagas=...).")
     sagas = [loaded.saga(name) for name in dict.fromkeys(saga.name for saga in loaded.sagas.values())]
     given = given_starts(sagas, starts)
     messages = [(saga, given.get(saga.name) or invent(saga.start)) for saga in sagas]
     answers = given_replies(sagas, replies).values()
-    return Scene(loaded, starts=messages, replies={type(one): always(one) for one in answers})
+    return Scene(loaded, starts=messages, replies={type(one): always(one) for one in answers}, frames=frames)
 
 
-def _again(starts: Sequence[str], replies: Sequence[str]) -> Iterator[str]:
+def _again(starts: Sequence[str], replies: Sequence[str], frames: bool) -> Iterator[str]:
     """The same options once more, for a shell."""
+    if frames:
+        yield "--frames"
     for option, texts in (("--start", starts), ("--reply", replies)):
         for text in texts:
             yield f"{option} {shlex.quote(text)}"

@@ -16,6 +16,7 @@ from choros.transport.memory.queues import MemoryQueue
 from choros.transport.port import Published
 from choros.transport.topology import Queue, Topology
 from choros.wire.envelope import Wire
+from choros_verify.simulation.amqp.carried import strange
 from choros_verify.simulation.broker_latency import Latency, Network
 from choros_verify.simulation.broker_ledger import Balance, Ledger, LedgerLine, What, message_of
 from choros_verify.simulation.broker_log import SimLog
@@ -92,6 +93,10 @@ class SimBroker(MemoryBroker):
         if client in self._clients:
             self._clients.remove(client)
 
+    def clients_of(self, process: str) -> list[BrokerClient]:
+        """The transports, or connections, of a process."""
+        return [client for client in self._clients if client.process == process]
+
     def arrive(
         self, process: str, exchange: str, key: str, wire: Wire, faults: Sequence[Fault] = ()
     ) -> tuple[Published, list[Copy]]:
@@ -124,6 +129,11 @@ class SimBroker(MemoryBroker):
             raise BrokerMisconfigured(f"The queue '{name}' does not exist.", "declare the topology with a fact log.")
         return found
 
+    def found(self, name: str) -> SimQueue | SimLog | None:
+        """The queue or log of this name, if there is one."""
+        found = self._queues.get(name)
+        return found if isinstance(found, SimQueue | SimLog) else None
+
     def queues(self) -> list[SimQueue]:
         """All queues but logs, in the order in which they were declared."""
         return [queue for queue in self._queues.values() if isinstance(queue, SimQueue)]
@@ -144,7 +154,7 @@ class SimBroker(MemoryBroker):
     # What strikes it.
 
     def strike(self, fault: Fault) -> None:
-        """Let one of the faults that go by the clock strike: block, restart, empty, cancel, ack_timeout, full."""
+        """Let one of the faults that go by the clock strike."""
         acts: dict[str, Callable[[], None]] = {
             "block": lambda: self.block(fault.amount),
             "restart": lambda: self.restart(fault.amount),
@@ -152,17 +162,19 @@ class SimBroker(MemoryBroker):
             "cancel": lambda: self.cancel(fault.target),
             "ack_timeout": lambda: self.time_out(fault.target),
             "full": lambda: self.fill(fault.target, fault.amount),
+            "undecodable": lambda: self.meet(fault.target, strange(fault.kind, fault.amount)),
+            "oversized": lambda: self.meet(fault.target, strange(fault.kind, fault.amount)),
         }
         acts[fault.kind]()
 
     def cut(self, process: str, *, consuming: bool = True) -> None:
         """A process loses its connections, or only the one it publishes on; they come back by themselves."""
-        for client in self._of(process):
+        for client in self.clients_of(process):
             client.lose(publishing=True, consuming=consuming, keep=True)
 
     def drop(self, process: str) -> None:
         """A process is gone, its connections with it: what it has not settled goes back to the queues."""
-        for client in self._of(process):
+        for client in self.clients_of(process):
             self._clients.remove(client)
             client.die()
 
@@ -199,6 +211,17 @@ class SimBroker(MemoryBroker):
         if isinstance(queue, SimLog | SimQueue):
             queue.delete()
 
+    def exchange(self, name: str) -> str | None:
+        """The kind of an exchange, if there is one of this name."""
+        return self._exchanges[name].kind if name in self._exchanges else None
+
+    def delete_exchange(self, name: str) -> None:
+        """Delete an exchange, if there is one, with everything that leads to it or away from it."""
+        self._exchanges.pop(name, None)
+        self._routes.clear()
+        for bound in self._exchanges.values():
+            bound.bindings[:] = [b for b in bound.bindings if not b.to_exchange or b.destination != name]
+
     def cancel(self, name: str) -> None:
         """End all consumers of a queue, as when its leader moves; nothing happens if there is no such queue."""
         for line in self._lines(name):
@@ -216,6 +239,12 @@ class SimBroker(MemoryBroker):
         if isinstance(queue, SimQueue):
             queue.refuses = True
             self.network.later(seconds, lambda: self._make_room(queue))
+
+    def meet(self, name: str, wire: Wire) -> None:
+        """A stranger puts a message into this queue, if there is one."""
+        queue = self.found(name)
+        if queue is not None:
+            queue.put(wire, "")
 
     # Within.
 
@@ -277,9 +306,6 @@ class SimBroker(MemoryBroker):
     def _lines(self, name: str) -> list[SimLine]:
         queue = self._queues.get(name)
         return list(queue.aside.lines) if isinstance(queue, SimQueue) else []
-
-    def _of(self, process: str) -> list[BrokerClient]:
-        return [client for client in self._clients if client.process == process]
 
     def _unblock(self) -> None:
         if self.network.now >= self._blocked_until - _A_MOMENT:

@@ -4,7 +4,7 @@ from choros.transport.memory.log import LogLine, MemoryLog
 from choros.transport.memory.queues import QueuedMessage
 from choros.transport.topology import Queue
 from choros.wire.envelope import Wire
-from choros_verify.simulation.broker_latency import Network, Road
+from choros_verify.simulation.broker_latency import Network
 from choros_verify.simulation.broker_ledger import Ledger, LedgerLine, message_of
 from choros_verify.simulation.broker_queue import LineEnds
 
@@ -43,8 +43,7 @@ class SimLogLine(LogLine):
     def __init__(self, log: SimLog, prefetch: int, position: int, receiver: LineEnds) -> None:
         super().__init__(log, prefetch, min(position, log.place(float("inf"))))
         self._receiver = receiver
-        latency = log.network.latency.delivery
-        self._road: Road[tuple[int, QueuedMessage] | None] = Road(log.network, latency, self._arrive)
+        self._road = receiver.road(log.network, self._arrive)
         log.lines.append(self)
         log.hand_out()
 
@@ -61,6 +60,10 @@ class SimLogLine(LogLine):
     def given_back(self, tag: int, *, counted: bool) -> None:
         """Read on from here again; a log counts nothing."""
         self.give_back(tag)
+
+    def rejected(self, tag: int) -> None:
+        """A log gives nothing up."""
+        self.settle(tag)
 
     def cancel(self) -> None:
         """End the reader from the broker's side."""

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, TypeVar
 
 from choros.transport.memory.queues import Letter, Line, MemoryQueue, QueuedMessage
 from choros.transport.topology import Queue
 from choros.wire.envelope import Wire
-from choros_verify.simulation.broker_latency import Network, Road
+from choros_verify.simulation.broker_latency import Network, NoRoad, Road
 from choros_verify.simulation.broker_ledger import Ledger, LedgerLine, What, message_of
 from choros_verify.simulation.faults import Fault
 
+T = TypeVar("T")
 Mode = Literal["3.10", "4.3"]
 """The RabbitMQ whose manners are played."""
 DEFAULT_LIMIT = 20
@@ -58,6 +59,12 @@ class LineEnds:
     """A delivery: its tag, the message, the exchange that it was published to."""
     cancelled: Callable[[], None]
     """The broker has ended this consumer (`basic.cancel`)."""
+    beside: bool = False
+    """Whether they are where the queue is, and somebody else brings what is delivered over the network."""
+
+    def road(self, network: Network, arrive: Callable[[T], None]) -> Road[T] | NoRoad[T]:
+        """What deliveries come on."""
+        return NoRoad(arrive) if self.beside else Road(network, network.latency.delivery, arrive)
 
 
 @dataclass(slots=True)
@@ -159,6 +166,18 @@ class SimQueue(MemoryQueue):
         for line in list(self.aside.lines):
             line.queue_deleted()
 
+    def give_up(self, held: QueuedMessage, why: str) -> None:
+        """A consumer will not have it."""
+        self._give_up_copy(self, held, why)
+
+    def purge(self) -> int:
+        """Forget what is ready; returns how many."""
+        ready = [held for held in self.ready if isinstance(held, Copy)]
+        self.ready.clear()
+        for copy in ready:
+            self.setting.note("deleted", self.name, copy)
+        return len(ready)
+
     def contents(self) -> list[Copy]:
         """All copies that are its own: ready, on their way in, unsettled, or dead without a grave."""
         unsettled = [held for line in self.aside.lines for held in line.unsettled()]
@@ -205,8 +224,7 @@ class SimLine(Line):
         self._receiver = receiver
         self._since: dict[int, float] = {}
         self._watched = False
-        network = queue.setting.network
-        self._road: Road[tuple[int, Copy] | None] = Road(network, network.latency.delivery, self._arrive)
+        self._road = receiver.road(queue.setting.network, self._arrive)
         queue.lines.append(self)
         queue.aside.lines.append(self)
 
@@ -233,6 +251,14 @@ class SimLine(Line):
         held = self._unsettled.pop(tag, None)
         if held is not None:
             self.queue.take_back([held], counted=counted or self.source.setting.mode == "3.10")
+
+    def rejected(self, tag: int) -> None:
+        """The consumer gives it up, to wherever the queue has for that."""
+        self._since.pop(tag, None)
+        held = self._unsettled.pop(tag, None)
+        if held is not None:
+            self.source.give_up(held, "rejected")
+            self.source.hand_out()
 
     def cancel(self) -> None:
         """End the consumer from the broker's side; what is out may still be settled."""

@@ -99,8 +99,7 @@ def _acks(run: Evidence) -> Iterator[str]:
         for received in (*commit.transition.record.received, *commit.transition.entries):
             taken.setdefault(received.removeprefix(APART), commit.at)
     for entry in run.ledger.entries:
-        early = (
-            entry.what == "acked" and entry.queue == run.replies and taken.get(entry.message, entry.at + 1) > entry.at
-        )
+        reply = entry.what == "acked" and entry.queue == run.replies and entry.message  # else it is a stranger's
+        early = reply and taken.get(entry.message, entry.at + 1) > entry.at
         if early and not _too_late(run, entry) and not _ended(run, entry):
             yield f"11: the reply {entry.message} was acknowledged at {entry.at:.4f}, and is not in the store by then."

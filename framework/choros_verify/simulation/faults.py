@@ -16,6 +16,12 @@ StoreFault = Literal["refuse", "unknown", "stall", "lose"]
 """Counted by the writes to the target store or database. refuse: nothing happens, and the caller is told so; unknown:
 it happens, but the caller hears of an error; stall: the answer takes `amount` seconds; lose: after this write the last
 `amount` commits are gone, as with Redis `everysec` or after a failover."""
+FrameFault = Literal["cut_frame", "half_open", "slow_read", "late_answer", "no_answer", "close_channel"]
+"""Counted by the frames that the target process sends, where it runs on frames. cut_frame: the connection is cut, in
+the middle of whatever is under way either way; half_open: nothing arrives any more on it, in both directions
+(`amount` 0), to the process (1) or from it (2), and nobody is told; slow_read: for `amount` seconds each side takes a
+few bytes at a time; late_answer: the broker takes up what is asked on this channel after `amount` seconds; no_answer:
+it never does; close_channel: it closes this channel."""
 CallFault = Literal["away"]
 """Counted by the calls that handlers make on the target database. away: the call fails, and the handler goes on."""
 TimedFault = Literal["skew", "jump", "block", "restart", "empty", "cancel", "ack_timeout", "full", "deploy"]
@@ -25,16 +31,29 @@ seconds and keeps what it confirmed; empty: it comes back with no queue and no m
 consumers are cancelled; ack_timeout: what is unsettled on the target queue has been so for too long; full: the target
 queue refuses for `amount` seconds; deploy: the target orchestrator runs for `amount` seconds with its sagas declared
 otherwise under the same versions."""
-FaultKind = MessageFault | ProcessFault | StoreFault | CallFault | TimedFault
+StrangerFault = Literal["undecodable", "oversized"]
+"""`nth` is a second of virtual time, where there are frames. undecodable: a stranger puts a message into the target
+queue whose properties or routing key nobody can decode, in one of so many ways (`amount`); oversized: one with a body
+of `amount` KiB."""
+FaultKind = MessageFault | FrameFault | ProcessFault | StoreFault | CallFault | TimedFault | StrangerFault
 
-Occasion = Literal["message", "step", "write", "call"]
-"""A process publishes a message or makes a step; a store or database is written to, or called by a handler."""
+Occasion = Literal["message", "frame", "step", "write", "call"]
+"""A process publishes a message, sends a frame or makes a step; a store or database is written to, or called by a
+handler."""
 COUNTED_BY: Mapping[str, Occasion] = {
-    **dict.fromkeys(get_args(MessageFault), "message"), **dict.fromkeys(get_args(ProcessFault), "step"),
+    **dict.fromkeys(get_args(MessageFault), "message"), **dict.fromkeys(get_args(FrameFault), "frame"),
+    **dict.fromkeys(get_args(ProcessFault), "step"),
     **dict.fromkeys(get_args(StoreFault), "write"), **dict.fromkeys(get_args(CallFault), "call"),
 }  # fmt: skip
 """What the kinds of faults are counted by that do not go by the clock."""
 KINDS: tuple[str, ...] = tuple(kind for group in get_args(FaultKind) for kind in get_args(group))
+ON_FRAMES: tuple[str, ...] = (*get_args(FrameFault), *get_args(StrangerFault))
+"""Those that strike only where processes reach the broker by frames."""
+
+
+def kinds_of(*, frames: bool) -> tuple[str, ...]:
+    """What can strike where there are frames, or where there are none."""
+    return tuple(kind for kind in KINDS if frames or kind not in ON_FRAMES)
 
 
 @dataclass(frozen=True, slots=True, order=True)

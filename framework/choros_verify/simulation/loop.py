@@ -22,6 +22,27 @@ class OutOfSteps(Exception):
     """The run made more steps, or took more virtual time, than it ever should: something goes round in circles."""
 
 
+class SimFuture(asyncio.Future[Any]):
+    """A future that has its place in a set from its number, and not from where it lies in memory."""
+
+    number = 0
+    """Counted by the loop."""
+
+    def __hash__(self) -> int:
+        return self.number
+
+
+class SimTask(asyncio.Task[Any]):
+    """The same for a task."""
+
+    def __init__(self, number: int, coro: Any, loop: asyncio.AbstractEventLoop, context: Context | None) -> None:
+        self._number = number
+        super().__init__(coro, loop=loop, name="task", context=context)
+
+    def __hash__(self) -> int:
+        return self._number
+
+
 class SimLoop(asyncio.BaseEventLoop):
     """Runs the steps of simulated processes one at a time. Same seed and same faults, same order."""
 
@@ -41,7 +62,7 @@ class SimLoop(asyncio.BaseEventLoop):
         self._last = self.outside
         self._runnable: list[Process] = []
         self._timers: list[tuple[float, int, Process, LoopStep]] = []
-        self._numbered = 0
+        self._numbered = self._made = 0
         self._tasks: list[tuple[asyncio.Task[Any], Any]] = []
         self._over = False
         self.before_step: Callable[[Process], bool] = lambda _: True
@@ -84,11 +105,19 @@ class SimLoop(asyncio.BaseEventLoop):
         heapq.heappush(self._timers, (when, self._numbered, process, (handle, context, callback, args)))
         return handle
 
+    def create_future(self) -> asyncio.Future[Any]:
+        """A future that is numbered."""
+        self._made += 1
+        future = SimFuture(loop=self)
+        future.number = self._made
+        return future
+
     def create_task(
         self, coro: Any, *, name: object = None, context: Context | None = None, **more: Any
     ) -> asyncio.Task[Any]:
         """A task, kept until the end: nobody's `finally` may run because something was collected."""
-        task: asyncio.Task[Any] = asyncio.Task(coro, loop=self, name="task", context=context)
+        self._made += 1
+        task = SimTask(self._made, coro, self, context)
         self._tasks.append((task, coro))
         return task
 
@@ -206,9 +235,9 @@ class SimLoop(asyncio.BaseEventLoop):
         self.close()
 
     def _close_tasks(self) -> None:
-        tasks, self._tasks = self._tasks, []
-        for task, coroutine in tasks:
+        for task, coroutine in self._tasks:  # to which a `finally` may add another
             if not task.done():
                 task._log_destroy_pending = False  # type: ignore[attr-defined]  # as asyncio itself does
                 with contextlib.suppress(BaseException):
                     coroutine.close()
+        self._tasks.clear()

@@ -65,7 +65,7 @@ class Pipe:
             self.over = True
             self.back.send(b"", self._end_of_stream)
             self.there.cut(0)
-            self._leave_server()
+        self._leave_server()
 
     def stop_reading(self) -> None:
         """Let what comes wait."""
@@ -80,6 +80,7 @@ class Pipe:
     def cut(self) -> None:
         """It is lost at once: of what is under way, either way, some bytes may still arrive."""
         if self.over:
+            self._leave_server()
             return
         self.over = True
         network = self._network

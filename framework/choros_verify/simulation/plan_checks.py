@@ -6,8 +6,8 @@ from typing import Any, get_args
 from choros.errors import UsageError, unknown
 from choros.saga.saga import Saga
 from choros_verify.simulation.faults import KINDS
-from choros_verify.simulation.plans import Targets
 from choros_verify.simulation.script import BESIDE, Behaviour, RunPlan, ScriptLine
+from choros_verify.simulation.targets import Targets
 
 
 def check_plan(plan: RunPlan, setting: Targets) -> None:

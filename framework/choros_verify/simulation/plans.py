@@ -2,14 +2,15 @@
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal, cast, get_args
 
-from choros.app.app import App
 from choros.saga.outline import Commanded
 from choros.saga.saga import Saga
-from choros_verify.simulation.faults import COUNTED_BY, KINDS, CallFault, Fault, FaultKind
+from choros_verify.simulation.faults import COUNTED_BY, KINDS, ON_FRAMES, CallFault, Fault, FaultKind
+from choros_verify.simulation.plans_on_frames import on_frames
 from choros_verify.simulation.script import BESIDE, Behaviour, PersonAct, PersonVerb, RunPlan, ScriptLine
+from choros_verify.simulation.targets import Targets
 
 MOST_SAGAS = 4
 MOST_ORCHESTRATORS = 3
@@ -17,7 +18,7 @@ _OVERTAKING = ("delay", "delay", "delay", "reorder", "duplicate", "pause")
 """What lets a message come after one that was sent later: on top of somebody who changes their mind."""
 _REFUSING = ("full", "full", "full", "nack", "nack", "cut_before")
 """What keeps one orchestrator from bringing out what another one's messages have to wait for."""
-_MIXED = tuple(kind for kind in KINDS if kind not in get_args(CallFault))
+_MIXED = tuple(kind for kind in KINDS if kind not in (*get_args(CallFault), *ON_FRAMES))
 """What is drawn a few kinds at a time; the others come on top, by a chance of their own."""
 _UNDO_OUTCOMES: tuple[Behaviour, ...] = ("transient", "transient", "slow", "stuck")
 _VERBS: tuple[PersonVerb, ...] = ("cancel", "cancel", "cancel", "pause", "retry", "skip")
@@ -28,27 +29,6 @@ _SPANS: Mapping[str, tuple[float, float]] = {
     "lose": (1.0, 4.0), "deploy": (0.5, 40.0),
 }  # fmt: skip
 """How much of each; a fault that is not here has no amount."""
-
-
-@dataclass(frozen=True)
-class Targets:
-    """What there is to strike in an application, and how often it could be struck in an undisturbed run."""
-
-    app: App
-    sagas: Sequence[Saga[Any]]
-    processes: Sequence[str]
-    queues: Sequence[str]
-    occasions: Mapping[str, int]
-
-    @property
-    def stores(self) -> list[str]:
-        """The saga store, and each service's database."""
-        return ["store", *self.databases]
-
-    @property
-    def databases(self) -> list[str]:
-        """Each service's database."""
-        return [f"{name} database" for name in self.app.services]
 
 
 def plan_for(seed: int, setting: Targets) -> RunPlan:
@@ -86,7 +66,8 @@ def plan_for(seed: int, setting: Targets) -> RunPlan:
         keep=_keep(random.Random(f"{seed} keep")),
         rival=rival,
     )
-    return replace(plan, forgets=_forgets(plan))
+    plan = replace(plan, forgets=_forgets(plan))
+    return on_frames(plan, setting) if setting.frames else plan
 
 
 def _forgets(plan: RunPlan) -> float:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from choros_verify.simulation.campaign import Tally
-from choros_verify.simulation.faults import KINDS
+from choros_verify.simulation.faults import kinds_of
 from choros_verify.simulation.scene import Result, Scene
 
 ENOUGH_TO_SEE_ALL = 5000
@@ -30,7 +30,7 @@ def summary(tally: Tally, scene: Scene, took: float) -> Iterator[str]:
     yield f"{tally.runs} runs, {sagas} sagas, {sum(tally.struck.values())} faults, in {took:.0f} s;"
     yield f"  {tally.seconds / 86400:.1f} days of virtual time in {tally.steps} steps"
     yield f"  sagas:  {_listed(tally.statuses)}"
-    yield f"  faults: {', '.join(f'{kind} {tally.struck[kind]}' for kind in KINDS)}"
+    yield f"  faults: {', '.join(f'{kind} {tally.struck[kind]}' for kind in kinds_of(frames=scene.frames))}"
     yield f"  moves:  {_listed(tally.edges)}"
     for missing in tally.missing(scene):
         yield f"  never:  {missing}"
@@ -75,7 +75,7 @@ def as_data(tally: Tally, scene: Scene, took: float) -> dict[str, Any]:
         "commit": commit(),
         "runs": tally.runs,
         "sagas": dict(sorted(tally.statuses.items())),
-        "faults": {kind: tally.struck[kind] for kind in KINDS},
+        "faults": {kind: tally.struck[kind] for kind in kinds_of(frames=scene.frames)},
         "moves": dict(sorted(tally.edges.items())),
         "never": tally.missing(scene),
         "steps": tally.steps,

@@ -12,15 +12,17 @@ from typing import Any
 from choros.app.app import App
 from choros.messages import Message
 from choros.saga.saga import Saga
+from choros_verify.simulation.amqp.client import simulated_client
 from choros_verify.simulation.evidence import Evidence
 from choros_verify.simulation.fact_invariants import fact_violations
 from choros_verify.simulation.invariants import INVARIANTS, unfinished
 from choros_verify.simulation.invention import invent
 from choros_verify.simulation.loop import OutOfSteps
 from choros_verify.simulation.plan_checks import check_plan
-from choros_verify.simulation.plans import Targets, plan_for
+from choros_verify.simulation.plans import plan_for
 from choros_verify.simulation.script import RunPlan
 from choros_verify.simulation.stage import Replies, Troupe
+from choros_verify.simulation.targets import Targets
 from choros_verify.simulation.world import World
 
 Starts = Sequence[tuple[Saga[Any], Message]]
@@ -69,10 +71,18 @@ class Scene:
     """An application made ready to be simulated; good for any number of runs, one after another."""
 
     def __init__(
-        self, app: App, *, starts: Starts = (), own: Collection[str] = (), replies: Replies | None = None
+        self,
+        app: App,
+        *,
+        starts: Starts = (),
+        own: Collection[str] = (),
+        replies: Replies | None = None,
+        frames: bool = False,
     ) -> None:
         self._troupe = Troupe(app, own=own, replies=replies)
         self.app = app
+        self.frames = frames
+        """Whether processes reach the broker by frames."""
         sagas = {saga.name: app.saga(saga.name) for saga in app.sagas.values()}
         self.starts: Starts = list(starts) or [(saga, invent(saga.start)) for saga in sagas.values()]
         self.setting = self._rehearse()
@@ -80,7 +90,7 @@ class Scene:
     def _rehearse(self) -> Targets:
         """A run in which nothing goes wrong tells what there is to strike."""
         with quietly():
-            world = self.world(RunPlan(seed=0, starts=(0.0,), orchestrators=1))
+            world = self.world(RunPlan(seed=0, starts=(0.0,), orchestrators=1, frames=self.frames))
             try:
                 world.run(self.horizon)
                 occasions = world.occasions()
@@ -88,7 +98,7 @@ class Scene:
                 processes = world.process_names
             finally:
                 world.end()
-        return Targets(self.app, [saga for saga, _ in self.starts], processes, queues, occasions)
+        return Targets(self.app, [saga for saga, _ in self.starts], processes, queues, occasions, self.frames)
 
     def world(self, plan: RunPlan) -> World:
         """The world of this plan, before anything has happened."""
@@ -166,14 +176,17 @@ def quietly() -> Iterator[None]:
     log.setLevel(logging.CRITICAL + 1)
     gc.disable()
     try:
-        yield
+        with simulated_client():
+            yield
     finally:
         log.setLevel(before)
         if collecting:
             gc.enable()
 
 
-def simulate(app: App, seed: int, *, starts: Starts = (), replies: Replies | None = None) -> Result:
+def simulate(
+    app: App, seed: int, *, starts: Starts = (), replies: Replies | None = None, frames: bool = False
+) -> Result:
     """One run of an application in a simulated world, with its story. Raises UsageError."""
-    scene = Scene(app, starts=starts, replies=replies)
+    scene = Scene(app, starts=starts, replies=replies, frames=frames)
     return scene.examine(plan_for(seed, scene.setting), story=True)

@@ -82,6 +82,8 @@ class RunPlan:
 
     forgets: float = 0.0
     """Seconds after which services forget what they have done; 0 for longer than a run lasts."""
+    frames: bool = False
+    """Whether processes reach the broker as they do in earnest: by the RabbitMQ adapter and its client, over a pipe."""
 
     def to_json(self) -> dict[str, Any]:
         """As plain data."""

@@ -9,12 +9,16 @@ from typing import Any
 from choros.app.app import App
 from choros.messages import Message
 from choros.saga.saga import Saga
+from choros.transport.port import Transport
+from choros.transport.rabbitmq import RabbitMQTransport
 from choros.transport.reply_queues import reply_queue
+from choros_verify.simulation.amqp.server import AmqpServer
 from choros_verify.simulation.broker import SimBroker
 from choros_verify.simulation.evidence import Evidence
 from choros_verify.simulation.faults import Fault, Faults
 from choros_verify.simulation.loop import SimLoop
 from choros_verify.simulation.observer import Observer
+from choros_verify.simulation.pipe import Pipes
 from choros_verify.simulation.processes import Process, ProcessClock, context_of
 from choros_verify.simulation.script import BESIDE, RIVAL, RunPlan, ScriptLine, chance_of
 from choros_verify.simulation.stage import LEDGER, Deed, OutsideWorld, Troupe
@@ -24,6 +28,7 @@ from choros_verify.simulation.transport import SimTransport
 RESTART_AFTER = 1.0
 """Seconds until a process that ended is started again."""
 MOST_STEPS = 400_000
+MOST_STEPS_ON_FRAMES = 8_000_000
 _BY_THE_WORLD = ("skew", "jump")
 
 
@@ -35,7 +40,8 @@ class World:
         self.app: App = troupe.app
         self._stepping = {fault.target for fault in plan.faults if fault.kind in ("crash", "pause")}
         self.faults = Faults(plan.faults)
-        self.loop = SimLoop(chance_of(plan, "order"), a_step=plan.a_step, stays=plan.stays, most_steps=MOST_STEPS)
+        most = MOST_STEPS_ON_FRAMES if plan.frames else MOST_STEPS
+        self.loop = SimLoop(chance_of(plan, "order"), a_step=plan.a_step, stays=plan.stays, most_steps=most)
         self.loop.before_step = self._before_step
         self.observer = Observer(self.loop.time)
         self._processes: dict[str, Process] = {}
@@ -46,7 +52,9 @@ class World:
 
     def _set_up(self, troupe: Troupe, starts: Sequence[tuple[Saga[Any], Message]]) -> None:
         self.broker = SimBroker(self.faults, self.plan.broker, chance=chance_of(self.plan, "broker"))
-        self._ground = Ground(partial(SimTransport, self.broker), self.faults, self.observer)
+        self.pipes = Pipes(self.broker.network)
+        """What processes reach servers by."""
+        self._ground = Ground(self._transport, self.faults, self.observer)
         first = Tenant(self._ground, Part(troupe.app, troupe.topology, starts, self.plan))
         self.tenants = [first]
         """The application, and whoever is beside it."""
@@ -64,6 +72,12 @@ class World:
         self.stage = troupe.stage = OutsideWorld(self.loop, self._outside, self._script(), troupe.answer)
         for tenant in self.tenants:
             self._mains |= {**tenant.mains, tenant.client: self._callers[tenant.client].run}
+
+    def _transport(self, namespace: str, process: str) -> Transport:
+        if self.plan.frames:
+            opening = AmqpServer(self.broker, self.pipes).opening(process)
+            return RabbitMQTransport("amqp://broker/", namespace, process, opening=opening)
+        return SimTransport(self.broker, namespace, process)
 
     def _script(self) -> dict[tuple[str, str, str], ScriptLine]:
         return {
@@ -100,6 +114,7 @@ class World:
 
     def _bury(self, process: Process) -> None:
         self.loop.kill(process)
+        self.pipes.drop(process.name)
         self.broker.drop(process.name)
         for database in self.databases.values():
             database.crashed(process)
