@@ -8,6 +8,7 @@ from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity
 from choros.transport.port import Seen
 from choros.transport.rabbitmq.declarations import seen_on
 from choros.transport.rabbitmq.failures import CONNECTION_FAILURES
+from choros.transport.rabbitmq.tasks import asked_for
 
 PATIENCE = 5.0
 """Seconds for an answer."""
@@ -26,7 +27,8 @@ class Attendance:
             return Seen("untold")
         async with self._one_at_a_time:
             try:
-                return await seen_on(await self._open(connection), queue, PATIENCE)
+                with asked_for():
+                    return await seen_on(await self._open(connection), queue, PATIENCE)
             except ChannelNotFoundEntity as failure:  # of a quorum queue without a leader it says so, too
                 return Seen("missing" if "no queue" in str(failure) else "silent")
             except ChannelAccessRefused:

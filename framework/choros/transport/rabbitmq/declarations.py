@@ -19,6 +19,7 @@ from choros.errors import BrokerMisconfigured
 from choros.telemetry.logs import get_logger
 from choros.transport.port import Seen
 from choros.transport.rabbitmq.failures import CONNECTION_FAILURES
+from choros.transport.rabbitmq.tasks import asked_for
 from choros.transport.refusals import NotDeclared, denied
 from choros.transport.topology import Binding, Exchange, Names, Queue, Topology
 
@@ -53,7 +54,8 @@ async def close_channel(channel: AbstractChannel, patience: float) -> None:
     """Close it, if there still is a broker to tell."""
     with suppress(*CONNECTION_FAILURES):
         async with asyncio.timeout(patience):  # the client's own bound is the heartbeat, and none without one
-            await channel.close()
+            with asked_for():
+                await channel.close()
 
 
 async def seen_on(channel: AbstractChannel, queue: str, patience: float) -> Seen:

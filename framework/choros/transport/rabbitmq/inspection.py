@@ -20,7 +20,7 @@ from choros.transport.rabbitmq.declarations import RPC_SECONDS, seen_on
 from choros.transport.rabbitmq.failures import CONNECTION_FAILURES
 from choros.transport.rabbitmq.frames import received
 from choros.transport.rabbitmq.lease import RabbitLease
-from choros.transport.rabbitmq.tasks import end
+from choros.transport.rabbitmq.tasks import asked_for, end
 from choros.transport.refusals import NotDeclared, denied
 from choros.transport.topology import Names
 
@@ -76,7 +76,8 @@ class RabbitLook:
         if connection is None:
             raise _away()
         try:
-            channel = await connection.channel(publisher_confirms=False, timeout=patience)
+            with asked_for():
+                channel = await connection.channel(publisher_confirms=False, timeout=patience)
         except CONNECTION_FAILURES as failure:
             raise _away() from failure
         return RabbitLook(LookLease(channel, queue, names, copy_to, patience))
@@ -93,7 +94,7 @@ class RabbitLook:
     async def close(self) -> None:
         """Give all back, as if nobody had looked."""
         if self._consumer and self._lease.alive:
-            with suppress(*CONNECTION_FAILURES):
+            with suppress(*CONNECTION_FAILURES), asked_for():
                 await self._lease.channel.basic_cancel(self._consumer, timeout=RPC_SECONDS)
                 await self._give_back()
         self._over()
@@ -173,8 +174,11 @@ class RabbitLook:
     async def _asked(self, asking: Awaitable[T]) -> T:
         queue = self._lease.queue
         try:
-            return await asking
+            with asked_for():
+                return await asking
         except ChannelNotFoundEntity as failure:
+            if "no queue" not in str(failure):  # it is down for the moment
+                raise _away() from failure
             raise NotDeclared(f"The queue '{queue}' does not exist.", "choros topology apply APP.") from failure
         except ChannelAccessRefused as failure:
             raise denied(failure, "read") from failure

@@ -12,6 +12,7 @@ from choros.transport.leased import CopyTo, Lease, LeasedDelivery
 from choros.transport.rabbitmq import frames
 from choros.transport.rabbitmq.declarations import RPC_SECONDS, close_channel
 from choros.transport.rabbitmq.failures import CONNECTION_FAILURES
+from choros.transport.rabbitmq.tasks import asked_for
 from choros.transport.topology import Names
 from choros.wire.envelope import Wire
 
@@ -65,7 +66,7 @@ class RabbitLease(Lease):
 
     async def stop(self, inbox: deque[LeasedDelivery]) -> None:
         """Ask for no more, and give back what nobody has received."""
-        with suppress(*CONNECTION_FAILURES):
+        with suppress(*CONNECTION_FAILURES), asked_for():
             await self.channel.basic_cancel(self._tag, timeout=min(self._patience, FAREWELL_SECONDS))
         while inbox:
             inbox.popleft().give_back()

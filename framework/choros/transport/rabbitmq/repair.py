@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from aiormq.abc import AbstractConnection
 
 from choros.transport.rabbitmq.failures import CONNECTION_FAILURES
+from choros.transport.rabbitmq.tasks import asked_for
 
 EVERY_SECONDS = 60.0
 """Between two looks: where nobody is bound, everything comes back."""
@@ -40,6 +41,7 @@ class Mending:
     async def _restored(self, connection: AbstractConnection) -> bool:
         try:
             async with asyncio.timeout(self._patience):
-                return await self._restore(connection)
+                with asked_for():
+                    return await self._restore(connection)
         except CONNECTION_FAILURES:
             return False

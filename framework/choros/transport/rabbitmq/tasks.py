@@ -20,9 +20,13 @@ async def end(tasks: Iterable[asyncio.Task[Any]]) -> None:
 @contextmanager
 def asked_for() -> Iterator[None]:
     """Let only a cancellation of this very task through: aiormq also cancels what it awaits itself, when a connection
-    goes away, and that is a ConnectionError."""
+    goes away, or ends it with an Exception of no kind, and either is a ConnectionError."""
     try:
         yield
+    except Exception as stray:
+        if type(stray) is not Exception:
+            raise
+        raise ConnectionError("the client gave its own work up") from stray
     except asyncio.CancelledError as stray:
         task = asyncio.current_task()
         if task is None or task.cancelling():

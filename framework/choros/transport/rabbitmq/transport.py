@@ -27,7 +27,7 @@ from choros.transport.rabbitmq.probes import Probe, by_asking, by_publishing
 from choros.transport.rabbitmq.repair import Mending
 from choros.transport.rabbitmq.replay import Place, RabbitReplay
 from choros.transport.rabbitmq.stranded import StrandedWatch
-from choros.transport.rabbitmq.tasks import end
+from choros.transport.rabbitmq.tasks import asked_for, end
 from choros.transport.refusals import denied
 from choros.transport.sending import Post, to_everyone, to_queues
 from choros.transport.topology import Names, Topology
@@ -85,7 +85,8 @@ class RabbitMQTransport:
         if connection is None:
             raise self._away()
         try:
-            await self._declarer.declare(connection, topology, strictly=strictly)
+            with asked_for():
+                await self._declarer.declare(connection, topology, strictly=strictly)
         except CONNECTION_FAILURES as failure:
             raise explained(failure, self._in.address) from failure
 

@@ -1,0 +1,92 @@
+"""Whatever strikes a connection of the RabbitMQ adapter, at whatever frame: who asks has an answer or an error of ours.
+
+The client ends what waits on a lost connection by cancelling it, or with an `Exception` of no kind. Once that came
+through to whoever asked: a process that was about to declare its topology ended without a word.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, get_args
+
+import pytest
+
+from choros.errors import BrokerUnreachable, ChorosError
+from choros.testing.conformance.stage import command, fact
+from choros.transport.rabbitmq import RabbitMQTransport
+from choros_verify.simulation.faults import Fault, FrameFault
+from tests.simulation.broker_stage import PAYMENT, shop
+from tests.simulation.frame_stage import FrameStage, on_frames
+
+LAST = 130
+"""The number of the last frame that a round sends, or one behind it."""
+Asking = Callable[[RabbitMQTransport], Awaitable[Any]]
+
+
+async def looked(transport: RabbitMQTransport) -> None:
+    look = await transport.look(PAYMENT)
+    await look.take()
+    await look.close()
+
+
+async def consumed(transport: RabbitMQTransport) -> None:
+    consumer = await transport.consume(PAYMENT, 5)
+    await consumer.close()
+
+
+ROUND: tuple[Asking, ...] = (
+    lambda transport: transport.connect(),
+    lambda transport: transport.declare(shop()),
+    lambda transport: transport.send([command(number=1)]),
+    lambda transport: transport.publish([fact()]),
+    lambda transport: transport.attendance(PAYMENT),
+    looked,
+    consumed,
+    lambda transport: transport.close(),
+)
+
+
+async def whole_round(transport: RabbitMQTransport) -> int:
+    """Ask for everything, one after the other; how often that failed with an error of ours."""
+    failed = 0
+    for ask in ROUND:
+        try:
+            await ask(transport)
+        except ChorosError:
+            failed += 1
+    return failed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", get_args(FrameFault))
+def test_whoever_asks_has_an_answer(kind: FrameFault) -> None:
+    for nth in range(1, LAST, 9):
+        stage = FrameStage(Fault(kind, "one", nth, 3.0 if kind in ("slow_read", "late_answer") else 0.0), seed=nth)
+        failed = on_frames(lambda stage=stage: whole_round(stage.transport()), nth)  # type: ignore[misc]
+        assert stage.broker.faults.struck, f"there is no frame {nth}"
+        assert failed < len(ROUND)
+
+
+def test_a_round_that_nothing_strikes_goes_well() -> None:
+    stage = FrameStage()
+    assert on_frames(lambda: whole_round(stage.transport())) == 0
+    sent = stage.broker.faults.occasions()["frame one"]
+    assert sent > LAST - 40
+
+
+def test_declaring_on_a_connection_that_falls_silent_is_answered() -> None:
+    stage = FrameStage()
+
+    async def main() -> None:
+        transport = stage.transport()
+        await transport.connect()
+        for pipe in stage.pipes.of("one"):
+            pipe.half_open()
+        with pytest.raises(BrokerUnreachable):
+            await transport.declare(shop())
+        await asyncio.sleep(60)
+        await transport.declare(shop())  # on the next one
+        await transport.close()
+
+    on_frames(main)
