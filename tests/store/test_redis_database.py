@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
 import pytest
+from redis import exceptions as redis_errors
 from redis.asyncio import Redis
 
 from choros.errors import StoreMisconfigured, StoreUnreachable, UsageError
 from choros.store.barrier import NotDone, Ok, Raised, value_of
 from choros.store.redis.barrier import RedisDatabase
+from choros.store.redis.server import RedisCommand
 from choros.store.redis.transaction import RedisTransaction
 from choros.testing.conformance.barrier import a_row, row_of
 from choros.testing.conformance.barrier_aged import aged, horizon_of
@@ -151,6 +153,22 @@ async def test_no_memory_refuses_the_transaction_whole(
     assert (await ruinable.get("charged"), list(await database.run([charge]))) == (None, [Ok("done")])
 
 
+@pytest.mark.parametrize("spoilt", [False, True], ids=["at the end", "before"])
+async def test_a_transaction_that_is_refused_at_its_end_says_what_is_wrong(
+    private_redis: PrivateRedis, ruinable: Redis, opened: Opening, spoilt: bool
+) -> None:
+    """Memory that runs out between its commands and the EXEC is no reason to give the database up."""
+    database = await opened(RedisDatabase(private_redis.url))
+    async with database._server.link() as connection:
+        await database._server.talk_on(connection, [("MULTI",), ("SET", "a", "b")])
+        await ruinable.config_set("maxmemory", 1)
+        commands: list[RedisCommand] = [("SET", "c", "d"), ("EXEC",)] if spoilt else [("EXEC",)]
+        refusal = (await database._server.talk_on(connection, commands))[-1]
+    assert isinstance(refusal, redis_errors.ExecAbortError)
+    named = database._server.named(refusal)
+    assert isinstance(named, StoreUnreachable) and "out of memory" in named.sentence
+
+
 async def test_a_transaction_is_of_no_use_after_its_handler(private_redis: PrivateRedis, opened: Opening) -> None:
     async def job(tx: RedisTransaction) -> RedisTransaction:
         return tx
@@ -161,6 +179,22 @@ async def test_a_transaction_is_of_no_use_after_its_handler(private_redis: Priva
         await tx.get("a")
     with pytest.raises(UsageError, match="ended"):
         await tx.set("a", 1)
+
+
+async def test_whoever_is_the_first_meanwhile_has_no_older_schema(
+    redis_url: str, namespace: str, opened: Opening, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two replicas that start at once: one looks, the other one notes the schema and stores its first row."""
+    first, late = RedisDatabase(redis_url, namespace), RedisDatabase(redis_url, namespace)
+    pages = late._schema._pages
+
+    async def overtaken() -> AsyncIterator[list[str]]:
+        await (await opened(first)).run([writing(a_row("k1"))])
+        async for names in pages():
+            yield names
+
+    monkeypatch.setattr(late._schema, "_pages", overtaken)
+    assert await row_of(await opened(late), "k1") == a_row("k1")
 
 
 async def test_a_server_that_evicts_is_refused(private_redis: PrivateRedis, ruinable: Redis) -> None:

@@ -95,6 +95,7 @@ async def test_the_question_of_the_health_report_is_refused_by_a_replica(
         redis_errors.ClusterDownError("The cluster is down"),
         redis_errors.AuthenticationError("Authentication required."),
         redis_errors.ResponseError("NOREPLICAS Not enough good replicas to write."),
+        redis_errors.ExecAbortError("Transaction discarded because of: READONLY You can't write against a replica."),
     ],
     ids=lambda answer: type(answer).__name__,
 )
@@ -107,3 +108,8 @@ def test_who_answers_so_is_let_go_of(answer: Exception) -> None:
 @pytest.mark.parametrize("answer", [redis_errors.ResponseError("ERR no"), redis_errors.OutOfMemoryError(), 1, None])
 def test_who_answers_otherwise_is_kept(answer: Any) -> None:
     assert not leads_elsewhere(answer)
+
+
+def test_a_script_that_is_forgotten_again_is_no_reason_to_give_up() -> None:
+    """As where the server is replaced between the two trips."""
+    assert type(named(redis_errors.NoScriptError("No matching script."), "here")) is StoreUnreachable

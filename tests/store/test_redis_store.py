@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -16,6 +17,7 @@ from choros.errors import StoreMisconfigured, StoreUnreachable, UsageError
 from choros.runtime.orchestrator.retention import BATCH, Retention, Sweep
 from choros.store.redis.barrier import RedisDatabase
 from choros.store.redis.sagas import RedisStore
+from choros.store.redis.server import RedisCommand
 from choros.store.sagas import Committed, Kind, PutOff
 from choros.testing.conformance.records import after, command, creation, stored, waiting
 from tests.captured import capture_logs
@@ -163,6 +165,25 @@ async def test_forgotten_scripts_are_sent_again(private_redis: PrivateRedis, rui
     ]
     await ruinable.script_flush()
     assert set(await store.load(["s1", "s2"])) == {"s1", "s2"}
+
+
+async def test_whoever_is_the_first_meanwhile_has_no_older_schema(
+    redis_url: str, namespace: str, opened: Opening, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two replicas that start at once: one looks, the other one notes the schema and stores its first saga."""
+    first, late = RedisStore(redis_url, namespace), RedisStore(redis_url, namespace)
+    talk = late._server.talk
+
+    async def overtaken(commands: Sequence[RedisCommand]) -> list[Any]:
+        looked, rest = await talk(commands[:1]), commands[1:]
+        if rest and not first.identity:
+            await stored(await opened(first), creation("s1"))
+        return looked + (await talk(rest) if rest else [])
+
+    await first._server.check()
+    monkeypatch.setattr(late._server, "talk", overtaken)
+    monkeypatch.setattr(late._server, "check", first._server.check)
+    assert set(await (await opened(late)).load(["s1"])) == {"s1"}
 
 
 async def test_a_commit_whose_answer_is_lost_is_recognised(opened: Opening, ruinable: Redis, proxy: LossyProxy) -> None:

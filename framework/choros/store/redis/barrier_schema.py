@@ -37,13 +37,14 @@ class RedisSchema:
         self._noted = f"{prefix}schema"
 
     async def version(self) -> int:
-        """What is noted; where nothing is, 1 if there are rows, else 0."""
+        """What is noted; where nothing is, 1 if there are rows, else 0. Those of whoever has noted something meanwhile
+        are none of these."""
         noted = await self._server.ask("GET", self._noted)
         if noted is not None:
             return int(noted)
         async for keys in self._pages():
             if keys:
-                return 1
+                return int(await self._server.ask("GET", self._noted) or 1)
         return 0
 
     async def prepare(self) -> None:

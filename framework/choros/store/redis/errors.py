@@ -17,6 +17,7 @@ _MEANINGS: tuple[tuple[type[Exception], type[ChorosError], tuple[str, str]], ...
     (redis_errors.BusyLoadingError, StoreUnreachable, ("is still loading its data", "wait.")),
     (redis_errors.MasterDownError, StoreUnreachable, _NOT_PRIMARY),
     (redis_errors.ClusterDownError, StoreUnreachable, ("takes no writes now (CLUSTERDOWN)", "look into its log.")),
+    (redis_errors.NoScriptError, StoreUnreachable, ("has forgotten a script as it was given it", "wait.")),
     (redis_errors.MovedError, StoreMisconfigured, ("is part of a cluster", "a single primary.")),
 )
 
@@ -27,8 +28,17 @@ def named(error: Exception, server: str) -> ChorosError:
         if isinstance(error, kind):
             return ours(f"Redis at {server} {what}.", hint)
     if isinstance(error, redis_errors.ResponseError):
-        return _named_by_code(str(error).partition(" ")[0], server)
+        return _named_by_code(_code_of(error), server)
     return StoreUnreachable(f"Redis at {server} does not answer.", "start it, or check the address.")
+
+
+def _code_of(error: redis_errors.ResponseError) -> str:
+    """The word that says what is wrong: of a transaction that was refused at its end, what stood in its way by then.
+    redis-py takes away the words that it has a class for."""
+    text = str(error)
+    if isinstance(error, redis_errors.ExecAbortError):
+        text = text.partition("because of: ")[2] or "EXECABORT"
+    return text.partition(" ")[0]
 
 
 def is_of_what_is_stored(error: object) -> bool:
@@ -55,12 +65,14 @@ def leads_elsewhere(answer: object) -> bool:
     """Whether a new connection may reach a server that says otherwise."""
     if isinstance(answer, _ELSEWHERE_KINDS):
         return True
-    return isinstance(answer, redis_errors.ResponseError) and str(answer).partition(" ")[0] in _ELSEWHERE
+    return isinstance(answer, redis_errors.ResponseError) and _code_of(answer) in _ELSEWHERE
 
 
 def _named_by_code(code: str, server: str) -> ChorosError:
     if code in ("OOM", "EXECABORT"):
         return StoreUnreachable(f"Redis at {server} {_FULL[0]}.", _FULL[1])
+    if code == "READONLY":
+        return StoreUnreachable(f"Redis at {server} {_NOT_PRIMARY[0]}.", _NOT_PRIMARY[1])
     if code in ("NOAUTH", "WRONGPASS", "NOPERM"):
         return StoreMisconfigured(f"Redis at {server} {_BAD_LOGIN[0]}.", _BAD_LOGIN[1])
     if code in ("MISCONF", "BUSY", "MASTERDOWN", "NOREPLICAS", "UNBLOCKED", "TRYAGAIN", "CLUSTERDOWN"):

@@ -42,8 +42,9 @@ async def identity_of(server: Server, prefix: str) -> str:
 
 
 async def version_of(server: Server, prefix: str) -> int:
-    """The layout of what is there; 0 for nothing. The first one had no such key."""
-    noted, records = await server.talk([("GET", f"{prefix}schema"), ("EXISTS", f"{prefix}counts")])
+    """The layout of what is there; 0 for nothing. The first one had no such key: it is asked for last, as another
+    process may be the first to note it, and to store something, between the two."""
+    records, noted = await server.talk([("EXISTS", f"{prefix}counts"), ("GET", f"{prefix}schema")])
     return int(server.checked(noted) or server.checked(records))
 
 
