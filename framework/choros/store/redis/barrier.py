@@ -1,57 +1,23 @@
 """A participant's Redis: each job reads under WATCH and writes in one EXEC; jobs of a run go side by side."""
 
 import asyncio
-import random
 from collections.abc import Sequence
 from typing import TypeVar
 
 from redis.asyncio import Connection
 
 from choros.errors import StoreMisconfigured, StoreUnreachable
+from choros.sources import uniform
 from choros.store.barrier import AT_ONCE, Carry, Database, Job, JobResult, Memory, NotDone, Ok, Raised, Row, Transaction
 from choros.store.redis.barrier_schema import RedisSchema
-from choros.store.redis.server import Script, Server
+from choros.store.redis.barrier_scripts import FORGET_ROWS, PRUNE
+from choros.store.redis.server import Server
 from choros.store.redis.transaction import Conflict, RedisTransaction, readable
 
 __all__ = ["RedisDatabase", "RedisTransaction"]
 
 T = TypeVar("T")
 _ATTEMPTS = 40
-_PRUNE = Script("""
-local keys = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[2], 'LIMIT', 0, ARGV[3])
-for _, key in ipairs(keys) do
-    redis.call('DEL', ARGV[1] .. 'row:' .. key)
-    redis.call('ZREM', ARGV[1] .. 'unsent', key)
-    redis.call('ZREM', KEYS[1], key)
-end
-return #keys
-""")
-# Those that owe a reply or cannot be read are passed over; how many they are is told, for whoever wants to look past
-# them. What frees memory comes first: so a script may go on to what needs some where Redis is full.
-_FORGET = Script("""
-local function began_of(key)
-    local stored = redis.pcall('GET', ARGV[1] .. 'row:' .. key)
-    if not stored then return true, nil end
-    local readable, row = pcall(cjson.decode, stored)
-    local began = readable and type(row) == 'table' and tonumber(row[5])
-    return began, began and row[5]
-end
-local found = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', '(' .. ARGV[2], 'LIMIT', ARGV[3], ARGV[4])
-local keys, at = {}, redis.call('GET', KEYS[2])
-for _, key in ipairs(found) do
-    if not redis.call('ZSCORE', ARGV[1] .. 'unsent', key) then
-        local known, began = began_of(key)
-        if began and (not at or tonumber(at) < tonumber(began)) then at = began end
-        if known then keys[#keys + 1] = key end
-    end
-end
-for _, key in ipairs(keys) do
-    redis.call('DEL', ARGV[1] .. 'row:' .. key)
-    redis.call('ZREM', KEYS[1], key)
-end
-if #keys > 0 and at then redis.call('SET', KEYS[2], at) end
-return {#keys, #found - #keys}
-""")
 
 
 class RedisDatabase(Database):
@@ -114,7 +80,7 @@ class RedisDatabase(Database):
                 async with self._server.link() as connection:
                     return await self._attempt(job, connection)
             except Conflict:
-                await asyncio.sleep(random.uniform(0, min(0.05, 0.001 * 2**attempt)))
+                await asyncio.sleep(uniform(0, min(0.05, 0.001 * 2**attempt)))
         raise StoreUnreachable(
             f"A transaction met others in all its {_ATTEMPTS} attempts.", "spread what is written over more keys."
         )
@@ -152,8 +118,8 @@ class RedisDatabase(Database):
         """Forget refusals and tombstones whose time has passed; only such are in the index."""
         forgotten, more = 0, True
         while more:
-            call = _PRUNE.call([f"{self._prefix}prune"], self._prefix, repr(now), AT_ONCE)
-            (count,) = await self._server.run(_PRUNE, [call])
+            call = PRUNE.call([f"{self._prefix}prune"], self._prefix, repr(now), AT_ONCE)
+            (count,) = await self._server.run(PRUNE, [call])
             forgotten, more = forgotten + count, count == AT_ONCE
         return forgotten
 
@@ -161,8 +127,8 @@ class RedisDatabase(Database):
         """Forget the oldest rows of before that moment; one script moves the horizon, and deletes."""
         names, passed_over = [f"{self._prefix}aging:{memory}", f"{self._prefix}horizon:{memory}"], 0
         while True:
-            call = _FORGET.call(names, self._prefix, repr(before), passed_over, AT_ONCE)
-            ((count, owing),) = await self._server.run(_FORGET, [call])
+            call = FORGET_ROWS.call(names, self._prefix, repr(before), passed_over, AT_ONCE)
+            ((count, owing),) = await self._server.run(FORGET_ROWS, [call])
             passed_over += owing
             if count or owing < AT_ONCE:
                 return int(count)

@@ -1,11 +1,11 @@
 """The Redis store: one atomic script for each transition, one round trip for a batch, no retries by the client."""
 
 import json
-import time
 from collections.abc import Collection, Mapping, Sequence
 from operator import attrgetter
 from typing import Any
 
+from choros import sources
 from choros.sources import rerun_id_for
 from choros.store.paging import Position, end_of, page_of
 from choros.store.records import history_row_of, left_of, listed, number_in, record_of, unreadable
@@ -69,7 +69,7 @@ class RedisStore:
     async def open(self) -> None:
         """Connect, and refuse a server that could forget what it acknowledged."""
         await self._server.check()
-        asked_at = time.time()
+        asked_at = sources.now()
         self._set_clock(await self._server.ask("TIME"), asked_at, first=True)
         await redis_schema.prepare(self._server, self._prefix)
         self.identity = await redis_schema.identity_of(self._server, self._prefix)
@@ -88,11 +88,11 @@ class RedisStore:
 
     def now(self) -> float:
         """The server's clock: this machine's and a difference that every look for due timers measures anew."""
-        return time.time() + self._clock_ahead
+        return sources.now() + self._clock_ahead
 
     def _set_clock(self, answer: Sequence[str], asked_at: float, *, first: bool = False) -> None:
         """The server said this at some moment since then; a difference that fits stays, however long that took."""
-        server, answered_at = int(answer[0]) + int(answer[1]) / 1_000_000, time.time()
+        server, answered_at = int(answer[0]) + int(answer[1]) / 1_000_000, sources.now()
         least, most = sorted((server - answered_at, server - asked_at))
         self._clock_ahead = (least + most) / 2 if first else min(max(self._clock_ahead, least), most)
 
@@ -193,7 +193,7 @@ class RedisStore:
     ) -> Sequence[str]:
         """Ids of records whose timer is due, most overdue first; on the way the server's time."""
         claim = "" if claim_until is None else repr(claim_until)
-        asked_at = time.time()
+        asked_at = sources.now()
         (answer,) = await self._server.run(
             DUE, [DUE.call(self._due_keys(known), repr(now), limit, claim, *passing_over)]
         )
@@ -333,13 +333,14 @@ def _to_loaded(
     saga_id: str, version: str, transition: str, head: str, state: str,
     commands: Sequence[str], facts: Sequence[str], entries: Sequence[str],
 ) -> Loaded:  # fmt: skip
-    record = _to_record(saga_id, version, transition, head, state)
+    record = to_record(saga_id, version, transition, head, state)
     return Loaded(
         record, frozenset(commands), frozenset(facts), entries=dict(zip(entries[::2], entries[1::2], strict=True))
     )
 
 
-def _to_record(saga_id: str, version: str, transition: str, head: str, state: str) -> Record:
+def to_record(saga_id: str, version: str, transition: str, head: str, state: str) -> Record:
+    """The record that is stored as these."""
     found = listed(head)
     if not (isinstance(found, list) and 0 <= len(_HEAD) - len(found) <= len(_LATER) and version.isdecimal()):
         return unreadable(saga_id, ["head"])

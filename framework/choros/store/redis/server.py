@@ -5,8 +5,10 @@ import hashlib
 import re
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
+from contextvars import ContextVar
 from itertools import islice
 from math import inf
+from types import MappingProxyType
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -31,6 +33,8 @@ _SCAN_COUNT = 1000
 _TRIPS = 2
 """Round trips under way at once: while one is on the wire, the next is written."""
 _ADDRESS_HINT = "redis://:password@host:6379/0; / in a password is %2F, @ is %40."
+dialling: ContextVar[Mapping[str, Any]] = ContextVar("choros.redis.dialling", default=MappingProxyType({}))
+"""What else connections are made with: a simulated world gives its processes another class of them."""
 _log = get_logger(__name__)
 _SETTINGS = ("maxmemory-policy", "appendonly", "appendfsync")
 _IN_INFO = {"maxmemory_policy": "maxmemory-policy", "aof_enabled": "appendonly"}
@@ -74,6 +78,7 @@ class Server:
                 decode_responses=True,
                 protocol=3,
                 maint_notifications_config=MaintNotificationsConfig(enabled=False),
+                **dialling.get(),
             )
         except ValueError:
             raise UsageError(f"The address {self.name} means nothing.", _ADDRESS_HINT) from None

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 from choros.errors import StoreMisconfigured, StoreUnreachable
-from choros.sources import fresh_id
+from choros.sources import fresh_id, now
 from choros.store.barrier import MEMORIES, NEVER, Memory, Row, Transaction
 from choros.store.redis.writes import Cell, Trial, Write
 from choros.store.standing import Standing
@@ -216,7 +215,7 @@ class RedisTransaction(Transaction):
         unsent, prune = f"{self._prefix}unsent", f"{self._prefix}prune"
         return [
             ("SET", f"{self._prefix}row:{row.key}", to_stored(row, self._token)),
-            ("ZADD", unsent, time.time_ns() // 1000, row.key) if row.owes_reply else ("ZREM", unsent, row.key),
+            ("ZADD", unsent, int(now() * 1_000_000), row.key) if row.owes_reply else ("ZREM", unsent, row.key),
             ("ZADD", prune, repr(row.ends), row.key) if row.ends is not None else ("ZREM", prune, row.key),
             *aging(self._prefix, row),
         ]
