@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 
 from choros_verify import Fault, PersonAct, RunPlan, Scene, ScriptLine
-from choros_verify.simulation.faults import ON_FRAMES, FaultKind, kinds_of
+from choros_verify.simulation.faults import ON_FRAMES, ON_STORES, CallFault, FaultKind, StoreFault, kinds_of
 from choros_verify.simulation.scene import Result
+from choros_verify.simulation.script import StoreKind
 from tests.simulation.trip import app
 
 TARGETS: dict[FaultKind, str] = {
@@ -40,10 +43,20 @@ def ended(result: Result) -> str:
     return status
 
 
-@pytest.mark.parametrize("kind", kinds_of(frames=False))
-def test_each_kind_strikes_once_and_the_saga_ends(scene: Scene, kind: FaultKind) -> None:
+OF_STORES = (*get_args(StoreFault), *get_args(CallFault))
+
+
+@pytest.mark.parametrize(
+    ("kind", "store"),
+    [
+        *((kind, "memory") for kind in kinds_of(frames=False)),
+        *((kind, store) for store, kinds in ON_STORES.items() for kind in (*kinds, *OF_STORES) if store != "memory"),
+    ],
+)
+def test_each_kind_strikes_once_and_the_saga_ends(scene: Scene, kind: FaultKind, store: StoreKind) -> None:
     nth = 1 if kind in (*TIMED, "away") else 3
-    result = run(scene, Fault(kind, TARGETS.get(kind, "orchestrator-1"), nth, 3.0))
+    target = "store" if kind in ON_STORES[store] else TARGETS.get(kind, "orchestrator-1")
+    result = run(scene, Fault(kind, target, nth, 3.0), store=store)
     assert ended(result) == "completed"
     assert result.struck == {kind: 1}
 

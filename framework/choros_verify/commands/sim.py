@@ -26,6 +26,7 @@ from choros_verify.simulation.plans import plan_for
 from choros_verify.simulation.reduction import shrink
 from choros_verify.simulation.report import as_data, failed, failure, summary
 from choros_verify.simulation.scene import Result, Scene
+from choros_verify.simulation.script import StoreKind
 from choros_verify.simulation.stage import always
 
 app = Verbs(help="An application in a simulated world, with faults.")
@@ -36,11 +37,14 @@ FramesOption = Annotated[
     bool, typer.Option("--frames", help="with the RabbitMQ adapter and its client, on a broker that speaks AMQP")
 ]
 ReplyOptions = Annotated[list[str] | None, typer.Option(metavar="TYPE=JSON", help="a reply if none can be made up")]
+StoreOption = Annotated[
+    StoreKind | None, typer.Option("--store", help="what sagas and rows lie in, instead of some in each")
+]
 MOST_TOLD = 3
 """Failures told in full."""
 
 
-@app.command(examples=["sim run shop --campaigns 10000", "sim run shop --seed 5000 --json figures.json"])
+@app.command(examples=["sim run shop --campaigns 10000", "sim run shop --store redis --seed 5000"])
 @ends_when_told()
 def run(
     application: AppName,
@@ -55,10 +59,11 @@ def run(
     start: StartOptions = None,
     reply: ReplyOptions = None,
     frames: FramesOption = False,
+    store: StoreOption = None,
 ) -> None:
     """Run an application under so many seeds, and check every promise in every run."""
     writable(report)
-    scene = _scene(load_app(application), start or (), reply or (), frames)
+    scene = _scene(load_app(application), start or (), reply or (), frames, store)
     began = time.monotonic()
     with working("runs", campaigns) as so_far:
 
@@ -71,7 +76,7 @@ def run(
     if report:
         report.write_text(json.dumps(as_data(tally, scene, took), indent=2), encoding="utf-8")
     for result in tally.failures[:MOST_TOLD]:
-        _tell(scene, result, [application, *_again(start or (), reply or (), frames)])
+        _tell(scene, result, [application, *_again(start or (), reply or (), frames, store)])
     if failed(tally, scene):
         raise typer.Exit(1)
 
@@ -85,12 +90,13 @@ def replay(
     start: StartOptions = None,
     reply: ReplyOptions = None,
     frames: FramesOption = False,
+    store: StoreOption = None,
 ) -> None:
     """Run one seed again, and tell what happened; of a failure only what it takes."""
-    scene = _scene(load_app(application), start or (), reply or (), frames)
+    scene = _scene(load_app(application), start or (), reply or (), frames, store)
     result = scene.examine(plan_for(seed, scene.setting), story=True)
     if result.violations and not whole:
-        _tell(scene, result, [application, *_again(start or (), reply or (), frames)])
+        _tell(scene, result, [application, *_again(start or (), reply or (), frames, store)])
     else:
         print("\n".join([f"seed {seed}: {fault}" for fault in result.plan.faults]))
         tell_lines([*result.story, *(f"✖ {violation}" for violation in result.violations)])
@@ -99,20 +105,22 @@ def replay(
         raise typer.Exit(1)
 
 
-def _scene(loaded: App, starts: Sequence[str], replies: Sequence[str], frames: bool) -> Scene:
+def _scene(loaded: App, starts: Sequence[str], replies: Sequence[str], frames: bool, store: StoreKind | None) -> Scene:
     if not loaded.sagas:
         raise UsageError("This application has no saga to simulate.", "name one in App(sagas=...).")
     sagas = [loaded.saga(name) for name in dict.fromkeys(saga.name for saga in loaded.sagas.values())]
     given = given_starts(sagas, starts)
     messages = [(saga, given.get(saga.name) or invent(saga.start)) for saga in sagas]
-    answers = given_replies(sagas, replies).values()
-    return Scene(loaded, starts=messages, replies={type(one): always(one) for one in answers}, frames=frames)
+    answers = {type(one): always(one) for one in given_replies(sagas, replies).values()}
+    return Scene(loaded, starts=messages, replies=answers, frames=frames, store=store)
 
 
-def _again(starts: Sequence[str], replies: Sequence[str], frames: bool) -> Iterator[str]:
+def _again(starts: Sequence[str], replies: Sequence[str], frames: bool, store: StoreKind | None) -> Iterator[str]:
     """The same options once more, for a shell."""
     if frames:
         yield "--frames"
+    if store:
+        yield f"--store {store}"
     for option, texts in (("--start", starts), ("--reply", replies)):
         for text in texts:
             yield f"{option} {shlex.quote(text)}"

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from choros.saga.saga import Saga
-from choros_verify.simulation.faults import kinds_of
 from choros_verify.simulation.plans import plan_for
 from choros_verify.simulation.scene import Result, Scene
 
@@ -59,7 +58,7 @@ class Tally:
 
     def missing(self, scene: Scene) -> list[str]:
         """What should happen sometimes and never did: fault kinds, and moves of the sagas' state."""
-        kinds = [f"fault {kind}" for kind in kinds_of(frames=scene.frames) if not self.struck[kind]]
+        kinds = [f"fault {kind}" for kind in scene.fault_kinds if not self.struck[kind]]
         return kinds + [edge for edge in sometimes([saga for saga, _ in scene.starts]) if not self.edges[edge]]
 
 

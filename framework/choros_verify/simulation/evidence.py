@@ -10,9 +10,8 @@ from choros.store.sagas import Record
 from choros.wire.envelope import Envelope
 from choros_verify.simulation.broker_ledger import Balance, Ledger
 from choros_verify.simulation.faults import Fault
+from choros_verify.simulation.keeping import Deed, Deleted
 from choros_verify.simulation.observer import Commit, Note
-from choros_verify.simulation.stage import Deed
-from choros_verify.simulation.stores import Deleted
 
 SETTLED = ("completed", "compensated", "parked")
 

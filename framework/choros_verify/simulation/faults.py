@@ -22,6 +22,11 @@ the middle of whatever is under way either way; half_open: nothing arrives any m
 (`amount` 0), to the process (1) or from it (2), and nobody is told; slow_read: for `amount` seconds each side takes a
 few bytes at a time; late_answer: the broker takes up what is asked on this channel after `amount` seconds; no_answer:
 it never does; close_channel: it closes this channel."""
+RedisFault = Literal["readonly", "oom", "noscript", "loading"]
+"""Counted by the writes, too, where the target is a Redis. readonly: another server is the primary by now; for `amount`
+seconds the address still leads to the old one, which takes no writes; oom: it has no memory left for `amount` seconds;
+noscript: it has forgotten all scripts; loading: it is started again, and answers for `amount` seconds only that it
+loads its data."""
 CallFault = Literal["away"]
 """Counted by the calls that handlers make on the target database. away: the call fails, and the handler goes on."""
 TimedFault = Literal["skew", "jump", "block", "restart", "empty", "cancel", "ack_timeout", "full", "deploy"]
@@ -35,25 +40,29 @@ StrangerFault = Literal["undecodable", "oversized"]
 """`nth` is a second of virtual time, where there are frames. undecodable: a stranger puts a message into the target
 queue whose properties or routing key nobody can decode, in one of so many ways (`amount`); oversized: one with a body
 of `amount` KiB."""
-FaultKind = MessageFault | FrameFault | ProcessFault | StoreFault | CallFault | TimedFault | StrangerFault
+FaultKind = MessageFault | FrameFault | ProcessFault | StoreFault | RedisFault | CallFault | TimedFault | StrangerFault
 
 Occasion = Literal["message", "frame", "step", "write", "call"]
 """A process publishes a message, sends a frame or makes a step; a store or database is written to, or called by a
 handler."""
 COUNTED_BY: Mapping[str, Occasion] = {
     **dict.fromkeys(get_args(MessageFault), "message"), **dict.fromkeys(get_args(FrameFault), "frame"),
-    **dict.fromkeys(get_args(ProcessFault), "step"),
-    **dict.fromkeys(get_args(StoreFault), "write"), **dict.fromkeys(get_args(CallFault), "call"),
+    **dict.fromkeys(get_args(ProcessFault), "step"), **dict.fromkeys(get_args(CallFault), "call"),
+    **dict.fromkeys((*get_args(StoreFault), *get_args(RedisFault)), "write"),
 }  # fmt: skip
 """What the kinds of faults are counted by that do not go by the clock."""
 KINDS: tuple[str, ...] = tuple(kind for group in get_args(FaultKind) for kind in get_args(group))
 ON_FRAMES: tuple[str, ...] = (*get_args(FrameFault), *get_args(StrangerFault))
 """Those that strike only where processes reach the broker by frames."""
+ON_STORES: Mapping[str, tuple[str, ...]] = {"memory": (), "redis": get_args(RedisFault)}
+"""Those that strike only where stores and databases are of this kind."""
 
 
-def kinds_of(*, frames: bool) -> tuple[str, ...]:
-    """What can strike where there are frames, or where there are none."""
-    return tuple(kind for kind in KINDS if frames or kind not in ON_FRAMES)
+def kinds_of(*, frames: bool, stores: Iterable[str] = ("memory",)) -> tuple[str, ...]:
+    """What can strike where there are frames or none, on such stores."""
+    there = {*(ON_FRAMES if frames else ()), *(kind for store in stores for kind in ON_STORES[store])}
+    apart = {*ON_FRAMES, *(kind for kinds in ON_STORES.values() for kind in kinds)}
+    return tuple(kind for kind in KINDS if kind in there or kind not in apart)
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -13,7 +13,7 @@ from choros.runtime.participant.answers import kept
 from choros.store.sagas import ENDED, Record
 from choros.wire.command_key import CommandKey
 from choros_verify.simulation.evidence import Evidence, settled
-from choros_verify.simulation.stage import Deed
+from choros_verify.simulation.keeping import Deed
 
 Invariant = Callable[[Evidence], Iterator[str]]
 

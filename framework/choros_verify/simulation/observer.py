@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from choros.runtime.orchestrator.history import Happened, read_history
 from choros.saga.machine.instance import Instance
 from choros.store.sagas import Transition
-from choros_verify.simulation.processes import running
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +34,9 @@ class Observer:
         self.notes: list[Note] = []
         self._time = time
 
-    def committed(self, transition: Transition) -> None:
-        """The store took it."""
-        process = running.get()
-        self.commits.append(Commit(self._time(), process.name if process else "world", transition))
+    def committed(self, process: str, transition: Transition) -> None:
+        """The store took it from this process."""
+        self.commits.append(Commit(self._time(), process, transition))
 
     def note(self, text: str) -> None:
         """Something happened."""

@@ -228,13 +228,13 @@ class Pipes:
     """All connections of the simulated processes: who dies loses them."""
 
     def __init__(self, network: Network) -> None:
-        self._network = network
+        self.network = network
         self._open: dict[Pipe, None] = {}
 
     async def open(self, process: str, listen: Callable[[Pipe], Listener]) -> tuple[asyncio.StreamReader, PipeWriter]:
         """Connect; raises ConnectionRefusedError where `listen` does."""
-        await asyncio.sleep(self._network.seconds(self._network.latency.call))
-        pipe = self._network.within(partial(self._opened, process, listen))
+        await asyncio.sleep(self.network.seconds(self.network.latency.call))
+        pipe = self.network.within(partial(self._opened, process, listen))
         return pipe.reader, pipe.writer
 
     def of(self, process: str) -> list[Pipe]:
@@ -247,7 +247,7 @@ class Pipes:
             pipe.die()
 
     def _opened(self, process: str, listen: Callable[[Pipe], Listener]) -> Pipe:
-        pipe = Pipe(self._network, process)
+        pipe = Pipe(self.network, process)
         pipe.listener = listen(pipe)
         self._open[pipe] = None
         pipe.broken_off = self._forget

@@ -5,7 +5,7 @@ from typing import Any, get_args
 
 from choros.errors import UsageError, unknown
 from choros.saga.saga import Saga
-from choros_verify.simulation.faults import KINDS
+from choros_verify.simulation.faults import kinds_of
 from choros_verify.simulation.script import BESIDE, Behaviour, RunPlan, ScriptLine
 from choros_verify.simulation.targets import Targets
 
@@ -17,7 +17,7 @@ def check_plan(plan: RunPlan, setting: Targets) -> None:
     beside = [f"{BESIDE}{name}" for name in setting.processes if plan.beside]
     targets = ["broker", *setting.processes, *setting.stores, *setting.queues, *beside]
     for fault in plan.faults:
-        _known(f"{fault}: kind of fault", fault.kind, KINDS)
+        _known(f"{fault}: kind of fault", fault.kind, kinds_of(frames=plan.frames, stores=(plan.store,)))
         if not fault.target.startswith("orchestrator-") and ".retry." not in fault.target:
             _known(f"{fault}: target", fault.target, targets)
 

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from choros_verify.simulation.campaign import Tally
-from choros_verify.simulation.faults import kinds_of
 from choros_verify.simulation.scene import Result, Scene
 
 ENOUGH_TO_SEE_ALL = 5000
@@ -30,7 +29,7 @@ def summary(tally: Tally, scene: Scene, took: float) -> Iterator[str]:
     yield f"{tally.runs} runs, {sagas} sagas, {sum(tally.struck.values())} faults, in {took:.0f} s;"
     yield f"  {tally.seconds / 86400:.1f} days of virtual time in {tally.steps} steps"
     yield f"  sagas:  {_listed(tally.statuses)}"
-    yield f"  faults: {', '.join(f'{kind} {tally.struck[kind]}' for kind in kinds_of(frames=scene.frames))}"
+    yield f"  faults: {', '.join(f'{kind} {tally.struck[kind]}' for kind in scene.fault_kinds)}"
     yield f"  moves:  {_listed(tally.edges)}"
     for missing in tally.missing(scene):
         yield f"  never:  {missing}"
@@ -65,7 +64,8 @@ def failure(result: Result, *, shrunk_from: int = 0) -> Iterator[str]:
     yield from (f"    {act}" for act in plan.acts)
     beside = ", a second application beside it" if plan.beside else ", a second store" if plan.rival else ""
     beside += f", sagas kept for {plan.keep:g} s" if plan.keep is not None else ""
-    yield f"  {len(plan.starts)} sagas, {plan.orchestrators} orchestrators, RabbitMQ {plan.broker}{beside}"
+    there = f"{len(plan.starts)} sagas, {plan.orchestrators} orchestrators, RabbitMQ {plan.broker}, {plan.store}"
+    yield f"  {there}{beside}"
     yield from (f"  {line}" for line in result.story)
 
 
@@ -75,7 +75,7 @@ def as_data(tally: Tally, scene: Scene, took: float) -> dict[str, Any]:
         "commit": commit(),
         "runs": tally.runs,
         "sagas": dict(sorted(tally.statuses.items())),
-        "faults": {kind: tally.struck[kind] for kind in kinds_of(frames=scene.frames)},
+        "faults": {kind: tally.struck[kind] for kind in scene.fault_kinds},
         "moves": dict(sorted(tally.edges.items())),
         "never": tally.missing(scene),
         "steps": tally.steps,

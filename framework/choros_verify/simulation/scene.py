@@ -4,7 +4,7 @@ import gc
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,17 +15,20 @@ from choros.saga.saga import Saga
 from choros_verify.simulation.amqp.client import simulated_client
 from choros_verify.simulation.evidence import Evidence
 from choros_verify.simulation.fact_invariants import fact_violations
+from choros_verify.simulation.faults import kinds_of
 from choros_verify.simulation.invariants import INVARIANTS, unfinished
 from choros_verify.simulation.invention import invent
 from choros_verify.simulation.loop import OutOfSteps
 from choros_verify.simulation.plan_checks import check_plan
 from choros_verify.simulation.plans import plan_for
-from choros_verify.simulation.script import RunPlan
+from choros_verify.simulation.script import RunPlan, StoreKind
 from choros_verify.simulation.stage import Replies, Troupe
 from choros_verify.simulation.targets import Targets
 from choros_verify.simulation.world import World
 
 Starts = Sequence[tuple[Saga[Any], Message]]
+SHARES: Mapping[StoreKind, float] = {"memory": 0.95, "redis": 0.05}
+"""A run on adapters takes several times as long as one in memory."""
 SLACK = 900.0
 """Seconds beyond the longest that the sagas' own policies allow."""
 
@@ -78,27 +81,50 @@ class Scene:
         own: Collection[str] = (),
         replies: Replies | None = None,
         frames: bool = False,
+        store: StoreKind | None = None,
     ) -> None:
+        """`store`: what all runs keep their sagas and rows in, where none is given some in this and some in that; own
+        handlers are written for databases in memory."""
         self._troupe = Troupe(app, own=own, replies=replies)
         self.app = app
         self.frames = frames
         """Whether processes reach the broker by frames."""
         sagas = {saga.name: app.saga(saga.name) for saga in app.sagas.values()}
         self.starts: Starts = list(starts) or [(saga, invent(saga.start)) for saga in sagas.values()]
+        only: StoreKind | None = "memory" if own else store
+        self.shares: Mapping[StoreKind, float] = {only: 1.0} if only else SHARES
+        """Which share of the runs keeps everything in what."""
+        self._occasions: dict[StoreKind, Mapping[str, int]] = {}
         self.setting = self._rehearse()
 
     def _rehearse(self) -> Targets:
         """A run in which nothing goes wrong tells what there is to strike."""
+        with self._rehearsal("memory") as world:
+            queues = [queue.name for queue in world.working_queues() if ".retry." not in queue.name]
+            occasions, processes = world.occasions(), world.process_names
+        sagas = [saga for saga, _ in self.starts]
+        return Targets(self.app, sagas, processes, queues, occasions, self.shares, self._occasions_on, self.frames)
+
+    def _occasions_on(self, kind: StoreKind) -> Mapping[str, int]:
+        if kind not in self._occasions:
+            with self._rehearsal(kind) as world:
+                self._occasions[kind] = world.occasions()
+        return self._occasions[kind]
+
+    @contextmanager
+    def _rehearsal(self, kind: StoreKind) -> Iterator[World]:
         with quietly():
-            world = self.world(RunPlan(seed=0, starts=(0.0,), orchestrators=1, frames=self.frames))
+            world = self.world(RunPlan(seed=0, starts=(0.0,), orchestrators=1, frames=self.frames, store=kind))
             try:
                 world.run(self.horizon)
-                occasions = world.occasions()
-                queues = [queue.name for queue in world.working_queues() if ".retry." not in queue.name]
-                processes = world.process_names
+                yield world
             finally:
                 world.end()
-        return Targets(self.app, [saga for saga, _ in self.starts], processes, queues, occasions, self.frames)
+
+    @property
+    def fault_kinds(self) -> tuple[str, ...]:
+        """What can strike in its runs."""
+        return kinds_of(frames=self.frames, stores=self.shares)
 
     def world(self, plan: RunPlan) -> World:
         """The world of this plan, before anything has happened."""
@@ -185,8 +211,14 @@ def quietly() -> Iterator[None]:
 
 
 def simulate(
-    app: App, seed: int, *, starts: Starts = (), replies: Replies | None = None, frames: bool = False
+    app: App,
+    seed: int,
+    *,
+    starts: Starts = (),
+    replies: Replies | None = None,
+    frames: bool = False,
+    store: StoreKind | None = None,
 ) -> Result:
     """One run of an application in a simulated world, with its story. Raises UsageError."""
-    scene = Scene(app, starts=starts, replies=replies, frames=frames)
+    scene = Scene(app, starts=starts, replies=replies, frames=frames, store=store)
     return scene.examine(plan_for(seed, scene.setting), story=True)

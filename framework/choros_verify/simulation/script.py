@@ -14,6 +14,8 @@ Behaviour = Literal["refused", "transient", "stuck", "slow", "landed", "hangs", 
 """refused: a definite no; transient: fails `amount` times; stuck: fails for ever; slow: takes `amount` seconds; landed
 (at a provider): happens, and then fails `amount` times; hangs: says nothing, `amount` times, until it is cancelled;
 deaf: the same, and it passes over being cancelled and comes back late."""
+StoreKind = Literal["memory", "redis"]
+"""What sagas and rows are kept in."""
 PersonVerb = Literal["cancel", "pause", "resume", "retry", "skip"]
 BESIDE = "beside:"
 """Before the name of a process of the second application."""
@@ -80,6 +82,8 @@ class RunPlan:
     rival: bool = False
     """Whether the same application under the same namespace is run on a second store, too, with the same services."""
 
+    store: StoreKind = "memory"
+    """What sagas and services' rows are kept in; all but `memory` behind the adapters that run in earnest."""
     forgets: float = 0.0
     """Seconds after which services forget what they have done; 0 for longer than a run lasts."""
     frames: bool = False

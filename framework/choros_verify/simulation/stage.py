@@ -10,22 +10,22 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
 from contextvars import Context
 from copy import copy
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from choros.app.app import App
 from choros.app.service import Call, Handler, Service
-from choros.errors import Refused, StoreUnreachable, UsageError
+from choros.errors import Refused, UsageError
 from choros.messages import Command, Reply
 from choros.names import LONGEST_NAME
+from choros.store.barrier import Transaction
 from choros.transport.topology import Topology
 from choros_verify.simulation.invention import invent
+from choros_verify.simulation.keeping import Deed, Keeping
 from choros_verify.simulation.processes import running
 from choros_verify.simulation.script import ScriptLine
 from choros_verify.simulation.stores import SimTransaction
 
-LEDGER = "choros.simulation.ledger"
 HANDLER_SECONDS = 50.0
 """How long a handler may take: longer than one that is scripted to be slow."""
 LATE = 20.0
@@ -37,23 +37,6 @@ Replies = Mapping[type[Reply], Callable[[Any], Reply]]
 def always(reply: Reply) -> Callable[[Any], Reply]:
     """Answers every command with this."""
     return lambda _: reply
-
-
-@dataclass(frozen=True, slots=True)
-class Deed:
-    """One line of a ledger."""
-
-    number: int
-    """In the order of the whole world."""
-    at: float
-    service: str
-    saga_id: str
-    what: str
-    """The command's key, or the id of a fact."""
-    kind: str
-    """do, undo, or fact."""
-    by: str
-    """The process that did it, or had it done."""
 
 
 def _blank(service: Service) -> Service:
@@ -84,9 +67,12 @@ class OutsideWorld:
         outside: Context,
         script: Mapping[tuple[str, str, str], ScriptLine],
         answer: Callable[[Command[Any], type[Reply]], Reply],
+        keeping: Keeping,
     ):
         """`answer` makes up what a command is answered or refused with, of that type."""
         self.loop = loop
+        self.keeping = keeping
+        """What handlers' databases lie in."""
         self._answer = answer
         self._outside = outside
         self._script = script
@@ -232,13 +218,13 @@ class Troupe:
         return played
 
     def _handler(self, service: Service, command: type[Any], own: Handler | None) -> Handler:
-        async def carry_out(message: Any, call: Call, db: SimTransaction) -> Reply:
+        async def carry_out(message: Any, call: Call, db: Transaction) -> Reply:
             kind = call.key.rpartition(":")[2]
             await self._keep(db, self._on.effect(service.name, call, kind))
             await self._on.perform(message, call)
             return await own(message, db, call) if own else self.answer(message, type(message).reply_type)
 
-        return Handler(command, carry_out, {"message": "message", "call": "call", "db": "transaction"}, SimTransaction)
+        return Handler(command, carry_out, {"message": "message", "call": "call", "db": "transaction"}, Transaction)
 
     def _provider(self, service: Service, command: type[Any]) -> Handler:
         async def ask(message: Any, call: Call) -> Reply | None:
@@ -253,22 +239,16 @@ class Troupe:
         return Handler(command, provide, arguments, None, True, asking)
 
     def _reaction(self, service: Service, fact: type[Any], own: Handler | None) -> Handler:
-        async def react(message: Any, call: Call, db: SimTransaction) -> None:
+        async def react(message: Any, call: Call, db: Transaction) -> None:
             await self._keep(db, self._on.effect(service.name, call, "fact"))
             if own:
                 await own(message, db, call)
 
-        return Handler(fact, react, {"message": "message", "call": "call", "db": "transaction"}, SimTransaction)
+        return Handler(fact, react, {"message": "message", "call": "call", "db": "transaction"}, Transaction)
 
-    @staticmethod
-    async def _keep(db: SimTransaction, effect: Deed) -> None:
-        """The worst of handlers: what it cannot read it takes for empty, what it cannot write for written."""
+    async def _keep(self, db: Transaction, deed: Deed) -> None:
         await asyncio.sleep(0)
-        lines: tuple[Deed, ...] = ()
-        with suppress(StoreUnreachable):
-            lines = await db.get(LEDGER, ())
-        with suppress(StoreUnreachable):
-            await db.put(LEDGER, (*lines, effect))
+        await self._on.keeping.write(db, deed)
 
     def answer(self, command: Command[Any], kind: type[Reply]) -> Reply:
         """What this command is answered or refused with, of that type."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
 from functools import partial
 from typing import Any, Literal, TypeVar
 
@@ -15,12 +15,12 @@ from choros.store.memory.barrier import MemoryDatabase, MemoryTransaction, Undo,
 from choros.store.memory.sagas import MemoryStore
 from choros.store.sagas import Committed, Forgotten, Record, Transition
 from choros_verify.simulation.faults import Fault, Faults
+from choros_verify.simulation.keeping import LEDGER, Deed, Deleted, OnCommit
 from choros_verify.simulation.processes import Process, running
 
 MOST_LOST = 8
 """Commits that a `lose` can take back at most."""
 T = TypeVar("T")
-OnCommit = Callable[[Transition], None]
 
 
 def _away(name: str, what: str) -> StoreUnreachable:
@@ -71,17 +71,6 @@ class Perils:
             raise _away(self._name, "took the write, and the answer was lost")
 
 
-@dataclass(frozen=True, slots=True)
-class Deleted:
-    """A record that retention has deleted."""
-
-    at: float
-    """By the loop's clock."""
-    record: Record
-    sends: bool
-    """Whether a message of it had not left."""
-
-
 # --- the saga store ---------------------------------------------------------------------------------------------------
 
 
@@ -99,10 +88,16 @@ class SimStore(MemoryStore):
         identity: str = "1",
     ) -> None:
         super().__init__(sharing, namespace=namespace)
+        view = partial(SimStore, faults, self, name=name, on_commit=on_commit)
+        self._view = partial(view, namespace=namespace, identity=identity)
         self._rows.identity = identity  # the same in every run: it is in the name of a queue, which faults may strike
         self._perils: Perils = Perils(faults, name, sharing._perils if sharing else None)
         self._on_commit = on_commit
         self._deleted: dict[str, Deleted] = sharing._deleted if sharing else {}
+
+    def view(self) -> SimStore:
+        """What a process that starts sees of it."""
+        return self._view()
 
     async def commit(self, batch: Sequence[Transition]) -> Sequence[Committed]:
         """Store each transition whole or not at all; a fault may strike before, or after."""
@@ -116,7 +111,8 @@ class SimStore(MemoryStore):
         results = [self._commit(transition) for transition in batch]
         for transition, result in zip(batch, results, strict=True):
             if result is Committed.OK and self._on_commit:
-                self._on_commit(transition)
+                process = running.get()
+                self._on_commit(process.name if process else "world", transition)
         await self._perils.after(struck)
         return results
 
@@ -242,9 +238,14 @@ class SimDatabase(MemoryDatabase):
         self, faults: Faults, sharing: SimDatabase | None = None, *, name: str = "database", namespace: str = "choros"
     ) -> None:
         super().__init__(sharing, namespace=namespace)
+        self._view = partial(SimDatabase, faults, self, namespace=namespace)
         if sharing is None:
             self._tables.lock = Turnstile()
         self._perils: Perils = Perils(faults, name, sharing._perils if sharing else None)
+
+    def view(self, name: str) -> SimDatabase:
+        """What a process that starts sees of it, by the name that faults call it there."""
+        return self._view(name=name)
 
     @property
     def transaction_type(self) -> type[Transaction]:
@@ -292,6 +293,11 @@ class SimDatabase(MemoryDatabase):
         """The barrier's rows right now, for whoever looks from outside."""
         return self._rows.rows
 
+    def deeds(self) -> Sequence[Deed]:
+        """What handlers have written into the ledger."""
+        lines: tuple[Deed, ...] = self.items.get(LEDGER, ())
+        return lines
+
     def crashed(self, process: Process) -> None:
         """Take back what a process was in the middle of."""
         self.turnstile.crashed(process)
@@ -305,3 +311,38 @@ class SimDatabase(MemoryDatabase):
             self._tables.items, self._tables.barrier = before.items, before.barrier
 
         self._perils.remember(restore)
+
+
+class MemoryKeeping:
+    """Stores and databases that cost next to nothing, for the most of the runs."""
+
+    def __init__(self, faults: Faults, on_commit: OnCommit) -> None:
+        self._faults, self._on_commit = faults, on_commit
+        self._stores: dict[str, SimStore] = {}
+        self._databases: dict[str, SimDatabase] = {}
+
+    def sagas(self, name: str, namespace: str, identity: str) -> SimStore:
+        """The store of that name."""
+        made = partial(SimStore, self._faults, self._stores.get(name), name=name, on_commit=self._on_commit)
+        store = made(namespace=namespace, identity=identity)
+        self._stores.setdefault(name, store)
+        return store
+
+    def rows(self, name: str, namespace: str) -> SimDatabase:
+        """The database of that name."""
+        database = SimDatabase(self._faults, self._databases.get(name), name=name, namespace=namespace)
+        self._databases.setdefault(name, database)
+        return database
+
+    async def write(self, db: SimTransaction, deed: Deed) -> None:
+        """One line more."""
+        lines: tuple[Deed, ...] = ()
+        with suppress(StoreUnreachable):
+            lines = await db.get(LEDGER, ())
+        with suppress(StoreUnreachable):
+            await db.put(LEDGER, (*lines, deed))
+
+    def crashed(self, process: Process) -> None:
+        """Take back what a process was in the middle of."""
+        for database in self._databases.values():
+            database.crashed(process)

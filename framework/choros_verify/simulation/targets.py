@@ -1,11 +1,13 @@
 """What there is in an application that something can go wrong with."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from choros.app.app import App
 from choros.saga.saga import Saga
+from choros_verify.simulation.script import StoreKind
 
 
 @dataclass(frozen=True)
@@ -17,8 +19,21 @@ class Targets:
     processes: Sequence[str]
     queues: Sequence[str]
     occasions: Mapping[str, int]
+    shares: Mapping[StoreKind, float]
+    """Which kinds of stores it runs on, each in such a share of the runs."""
+    occasions_on: Callable[[StoreKind], Mapping[str, int]]
+    """The same as `occasions`, which are those in memory, on another kind of stores."""
     frames: bool = False
     """Whether processes reach the broker by frames."""
+
+    def kind(self, seed: int) -> StoreKind:
+        """What the run of this seed keeps its sagas in."""
+        kinds, shares = list(self.shares), list(self.shares.values())
+        return random.Random(f"{seed} store").choices(kinds, shares)[0]
+
+    def on(self, kind: StoreKind) -> "Targets":
+        """The same where all is kept in that."""
+        return self if kind == "memory" else replace(self, occasions=self.occasions_on(kind))
 
     @property
     def stores(self) -> list[str]:

@@ -23,15 +23,14 @@ from choros.runtime.subscriber.subscriber import Cadence, Subscriber
 from choros.saga.machine.instance import ROOT, TERMINAL, UNTOUCHED
 from choros.saga.saga import Saga
 from choros.sources import saga_id_for
+from choros.store.barrier import Database
 from choros.transport.port import Transport
 from choros.transport.topology import Topology
 from choros_verify.simulation.drift import drifted
 from choros_verify.simulation.evidence import settled
-from choros_verify.simulation.faults import Faults
-from choros_verify.simulation.observer import Observer
+from choros_verify.simulation.keeping import Keeping, KeptRows, KeptSagas
 from choros_verify.simulation.script import RIVAL, PersonAct, RunPlan, chance_of
 from choros_verify.simulation.stage import HANDLER_SECONDS
-from choros_verify.simulation.stores import SimDatabase, SimStore
 
 Main = Callable[[], Coroutine[Any, Any, None]]
 _ALL = "all subscribers"
@@ -48,8 +47,7 @@ class Ground:
 
     transport: Callable[[str, str], Transport]
     """A process's way to the broker, by namespace and name."""
-    faults: Faults
-    observer: Observer
+    keeping: Keeping
     deployed: set[str] = field(default_factory=set)
     """Orchestrators that have another declaration just now."""
 
@@ -79,21 +77,21 @@ class Part:
 class Tenant:
     """An application with its orchestrators, services and subscribers.
 
-    `beside` another one it works on the same store and databases, under a namespace of its own; as a rival of that one
-    on a store of its own, with its services."""
+    One beside another works on the same store and databases, under a namespace of its own; as a rival of that one on a
+    store of its own, with its services."""
 
-    def __init__(self, ground: Ground, part: Part, beside: Tenant | None = None) -> None:
+    def __init__(self, ground: Ground, part: Part) -> None:
         self._ground, self._topology, self._prefix, self._part = ground, part.topology, part.prefix, part
         self.app, self.plan = part.app, part.plan
-        self.store: SimStore = self._a_store(beside.store if beside and not part.rival else None)
-        shared: Mapping[str, SimDatabase] = beside.databases if beside else {}
-        self.databases: Mapping[str, SimDatabase] = {
-            name: self._a_database(f"{name} database", shared.get(name)) for name in self.app.services
+        self.store: KeptSagas = self._sagas()
+        keeping, namespace = ground.keeping, part.app.namespace
+        self.databases: Mapping[str, KeptRows] = {
+            name: keeping.rows(f"{name} database", namespace) for name in self.app.services
         }
         self.inboxes = self.databases
         """By service: where its subscriber keeps its rows and its effects."""
         if self.plan.together:
-            together = self._a_database("database of all subscribers", shared.get(_ALL))
+            together = keeping.rows("database of all subscribers", namespace)
             self.inboxes = dict.fromkeys(self.databases, together)
             self.databases = {**self.databases, _ALL: together}
         self.saga_ids = [self._saga_id(index) for index in range(len(self.plan.starts))]
@@ -101,17 +99,10 @@ class Tenant:
         self.mains: Mapping[str, Main] = dict(self._mains())
         """What each of its processes runs, by its name; the client belongs to whoever uses it."""
 
-    def _a_store(self, shared: SimStore | None) -> SimStore:
+    def _sagas(self) -> KeptSagas:
         """The rival's has a name that no fault names: what strikes the store strikes the other one."""
-        ground, scope = self._ground, f"{self.app.namespace}.{self.app.name}"
         name, identity = (f"{RIVAL}store", "2") if self._part.rival else ("store", "1")
-        on_commit = ground.observer.committed
-        return SimStore(ground.faults, shared, name=name, on_commit=on_commit, namespace=scope, identity=identity)
-
-    def _a_database(self, name: str, shared: SimDatabase | None) -> SimDatabase:
-        if shared is not None and self._part.rival:
-            return shared
-        return SimDatabase(self._ground.faults, shared, name=name, namespace=self.app.namespace)
+        return self._ground.keeping.sagas(name, f"{self.app.namespace}.{self.app.name}", identity)
 
     def _saga_id(self, index: int) -> str:
         saga, _ = self.start(index)
@@ -150,10 +141,6 @@ class Tenant:
         """Names of the other one's processes that have nothing to do with this one; rivals share the services."""
         return other.deciding if self.app.namespace == other.app.namespace else {*other.mains, other.client}
 
-    def view(self) -> SimStore:
-        """What a process that starts sees of the store."""
-        return self._a_store(self.store)
-
     def transport(self, process: str) -> Transport:
         """What a process reaches the broker with."""
         return self._ground.transport(self.app.namespace, process)
@@ -163,7 +150,7 @@ class Tenant:
         return drifted(self.app, chance_of(self.plan, "declaration"))
 
     async def _orchestrate(self, name: str) -> None:
-        transport, store = self.transport(name), self.view()
+        transport, store = self.transport(name), self.store.view()
         app = self._drifted if name in self._ground.deployed else self.app
         await transport.connect()
         await store.open()
@@ -199,10 +186,10 @@ class Tenant:
         return {"commands": self.plan.forgets, "facts": self.plan.forgets + LATEST} if self.plan.forgets else None
 
     async def _open(
-        self, process: str, service: Service, databases: Mapping[str, SimDatabase]
-    ) -> tuple[Transport, SimDatabase]:
+        self, process: str, service: Service, databases: Mapping[str, KeptRows]
+    ) -> tuple[Transport, Database]:
         transport = self.transport(process)
-        database = self._a_database(f"{service.name} database", databases[service.name])
+        database = databases[service.name].view(f"{service.name} database")
         await transport.connect()
         await transport.declare(self._topology)
         await database.open()
@@ -259,7 +246,7 @@ class Caller:
 
     async def run(self) -> None:
         """One life of the client."""
-        transport, store = self.tenant.transport(self.tenant.client), self.tenant.view()
+        transport, store = self.tenant.transport(self.tenant.client), self.tenant.store.view()
         await transport.connect()
         await store.open()
         plan, loop = self.tenant.plan, asyncio.get_running_loop()

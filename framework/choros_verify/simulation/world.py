@@ -16,12 +16,15 @@ from choros_verify.simulation.amqp.server import AmqpServer
 from choros_verify.simulation.broker import SimBroker
 from choros_verify.simulation.evidence import Evidence
 from choros_verify.simulation.faults import Fault, Faults
+from choros_verify.simulation.keeping import Deed, Keeping
 from choros_verify.simulation.loop import SimLoop
 from choros_verify.simulation.observer import Observer
 from choros_verify.simulation.pipe import Pipes
 from choros_verify.simulation.processes import Process, ProcessClock, context_of
+from choros_verify.simulation.redis.keeping import RedisKeeping
 from choros_verify.simulation.script import BESIDE, RIVAL, RunPlan, ScriptLine, chance_of
-from choros_verify.simulation.stage import LEDGER, Deed, OutsideWorld, Troupe
+from choros_verify.simulation.stage import OutsideWorld, Troupe
+from choros_verify.simulation.stores import MemoryKeeping
 from choros_verify.simulation.tenant import Caller, Ground, Main, Part, Tenant
 from choros_verify.simulation.transport import SimTransport
 
@@ -54,22 +57,25 @@ class World:
         self.broker = SimBroker(self.faults, self.plan.broker, chance=chance_of(self.plan, "broker"))
         self.pipes = Pipes(self.broker.network)
         """What processes reach servers by."""
-        self._ground = Ground(self._transport, self.faults, self.observer)
+        self.keeping = self._a_keeping()
+        self._ground = Ground(self._transport, self.keeping)
         first = Tenant(self._ground, Part(troupe.app, troupe.topology, starts, self.plan))
         self.tenants = [first]
         """The application, and whoever is beside it."""
         if self.plan.beside:
             app, topology = troupe.beside
             part = Part(app, topology, starts, _less(self.plan), BESIDE)
-            self.tenants.append(Tenant(self._ground, part, beside=first))
+            self.tenants.append(Tenant(self._ground, part))
         if self.plan.rival:
             part = Part(troupe.app, troupe.topology, starts, _less(self.plan), RIVAL)
-            self.tenants.append(Tenant(self._ground, part, beside=first))
-        self.store, self.databases, self.saga_ids = first.store, first.databases, first.saga_ids
+            self.tenants.append(Tenant(self._ground, part))
+        self.store, self.saga_ids = first.store, first.saga_ids
+        self.databases: Mapping[str, Any] = first.databases
+        """By service; in memory each has its `items`."""
         note = self.observer.note
         self._callers = {tenant.client: Caller(tenant, note, troupe.example) for tenant in self.tenants}
         self.caller = self._callers[first.client]
-        self.stage = troupe.stage = OutsideWorld(self.loop, self._outside, self._script(), troupe.answer)
+        self.stage = troupe.stage = OutsideWorld(self.loop, self._outside, self._script(), troupe.answer, self.keeping)
         for tenant in self.tenants:
             self._mains |= {**tenant.mains, tenant.client: self._callers[tenant.client].run}
 
@@ -78,6 +84,11 @@ class World:
             opening = AmqpServer(self.broker, self.pipes).opening(process)
             return RabbitMQTransport("amqp://broker/", namespace, process, opening=opening)
         return SimTransport(self.broker, namespace, process)
+
+    def _a_keeping(self) -> Keeping:
+        if self.plan.store == "redis":
+            return RedisKeeping(self.pipes, self.faults, self.loop.time, self.observer.committed)
+        return MemoryKeeping(self.faults, self.observer.committed)
 
     def _script(self) -> dict[tuple[str, str, str], ScriptLine]:
         return {
@@ -116,8 +127,7 @@ class World:
         self.loop.kill(process)
         self.pipes.drop(process.name)
         self.broker.drop(process.name)
-        for database in self.databases.values():
-            database.crashed(process)
+        self.keeping.crashed(process)
 
     def _before_step(self, process: Process) -> bool:
         if process.name in self._stepping:
@@ -233,7 +243,7 @@ class World:
 
     def effects(self) -> list[Deed]:
         """All ledgers together, in the order of the world."""
-        lines = [effect for database in self.databases.values() for effect in database.items.get(LEDGER, ())]
+        lines = [effect for database in self.databases.values() for effect in database.deeds()]
         return sorted([*lines, *self.stage.provided.values()], key=lambda effect: effect.number)
 
     def statuses(self) -> Iterator[str]:
