@@ -9,10 +9,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Generic, Literal, Protocol, TypeVar
 
 from choros.errors import ChorosError
+from choros.values import replace
 
 RowState = Literal["running", "intent", "ok", "refused", "tombstone", "handled", "mark"]
 Memory = Literal["commands", "facts"]

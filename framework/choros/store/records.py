@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import fields, replace
+from dataclasses import fields
 from types import NoneType
 from typing import Any
 
 from choros.store.sagas import HistoryRow, Record
+from choros.values import replace
 
 _KINDS: Mapping[str, tuple[type, ...]] = {
     "str": (str,), "int": (int,), "float": (int, float), "float | None": (int, float, NoneType),

@@ -5,10 +5,11 @@ left out. A kind or a member that a newer choros has added is kept as it is, and
 unreadable: neither stops anybody.
 """
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
+
+from pydantic_core import to_json
 
 from choros.saga.machine.inputs import Event
 from choros.store.records import listed
@@ -88,7 +89,7 @@ def write_history(events: Iterable[Event], facts: Iterable[str], declared: str, 
         first = rows.pop(0) if rows else {"kind": "declared"}
         rows.insert(0, {**first, "declaration": declared})
     rows += [{"kind": "fact", "envelope": fact} for fact in facts]
-    return json.dumps(rows, separators=(",", ":")) if rows else ""
+    return to_json(rows).decode() if rows else ""
 
 
 def _is_kept(event: Event) -> bool:

@@ -1,7 +1,6 @@
 """Moving an instance to another declaration of its saga, as a person asks for: the way out where the one that it was
 begun with is gone, or was changed under the same version."""
 
-from dataclasses import replace
 from typing import Any
 
 from choros.errors import UsageError
@@ -10,6 +9,7 @@ from choros.saga.difference import paths, why_not_moved
 from choros.saga.machine.instance import UNTOUCHED, Instance, NodeState, States
 from choros.saga.saga import Saga, hash_of
 from choros.store.sagas import Record
+from choros.values import replace
 
 
 def moved(saga: Saga[Any] | None, record: Record, instance: Instance, move: Move) -> tuple[Record, Instance]:

@@ -1,7 +1,6 @@
 """The outboxes of the sagas: what the decider loads, commits and then sends, and what of it has left meanwhile."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from math import inf
 
@@ -10,6 +9,7 @@ from choros.runtime.host.relay import Relay
 from choros.runtime.orchestrator.recent import Recent
 from choros.store.sagas import ENDED, NOTHING, Channel, Committed, EntryNames, Loaded, Store, Transition, Unsent
 from choros.transport.port import Transport
+from choros.values import replace
 from choros.wire.envelope import Envelope
 
 

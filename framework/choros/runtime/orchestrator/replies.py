@@ -4,7 +4,6 @@ A reply is read without any declaration, and judged only behind the load of its 
 know the instance's declaration must not judge its replies by another one."""
 
 from collections.abc import Collection
-from dataclasses import replace
 from typing import Any
 
 from choros.errors import MessageRejected
@@ -13,6 +12,7 @@ from choros.saga.machine.inputs import Answered
 from choros.saga.outline import Commanded
 from choros.saga.saga import Saga
 from choros.transport.topology import Names
+from choros.values import replace
 from choros.wire.command_key import CommandKey
 from choros.wire.envelope import Envelope
 

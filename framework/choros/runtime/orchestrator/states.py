@@ -3,11 +3,11 @@ that no answer writes again what is over."""
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 
 from pydantic import TypeAdapter
 
 from choros.saga.machine.instance import UNTOUCHED, Instance, NodeState, States
+from choros.values import replace
 
 MOST_IN_RECORD = 32
 """States that stay in the record: a saga of no more steps has no others."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -23,6 +23,7 @@ from choros.saga.machine.machine import begin, decide
 from choros.saga.saga import Saga, Sagas
 from choros.sources import fresh_id
 from choros.store.sagas import ENDED, Channel, Loaded, Record, Transition, Unsent
+from choros.values import replace
 from choros.wire.envelope import Envelope
 
 

@@ -1,12 +1,13 @@
 """Answers to commands: the reply envelopes, and the rows that keep them."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from choros.errors import MessageUnwritable, Refused
 from choros.messages import FORGOTTEN, Failure, Reply, refusal_with
 from choros.sources import fresh_id
 from choros.store.barrier import Row
 from choros.telemetry.logs import words
+from choros.values import replace
 from choros.wire.envelope import MAX_BODY, Envelope, MessageKind, ReplyOutcome, decode, encode, why_unreadable
 
 MOST_DETAIL = 4000

@@ -3,12 +3,13 @@
 `execution.py` reads the rows and does what the verdict says; an exploration does the same with rows of its own.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from choros.errors import Refused
 from choros.messages import Closed, NothingToUndo, Reply
 from choros.store.barrier import FORGETTABLE, NEVER, Row, RowState
+from choros.values import replace
 from choros.wire.command_key import CommandKey
 
 REFUSAL_MARGIN = 86_400.0

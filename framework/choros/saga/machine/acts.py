@@ -1,7 +1,5 @@
 """Acts: cancel, pause, retry, skip, rerun, as people want. What comes too late is said to be, and changes nothing."""
 
-from dataclasses import replace
-
 from choros.messages import FORGOTTEN, Close
 from choros.saga.machine.inputs import (
     Act,
@@ -14,6 +12,7 @@ from choros.saga.machine.inputs import (
 )
 from choros.saga.machine.rerun import why_not
 from choros.saga.machine.walk import SagaWalk, send, send_first
+from choros.values import replace
 
 
 def take_act(walk: SagaWalk, act: Act) -> None:

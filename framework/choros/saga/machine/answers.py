@@ -1,12 +1,11 @@
 """Answers: OK and refused decide a step, of any attempt, a failure the awaited one; what is late moves nothing."""
 
-from dataclasses import replace
-
 from choros.messages import FORGOTTEN, SYSTEM_REFUSALS, Failure
 from choros.saga.machine.inputs import Answered
 from choros.saga.machine.instance import Leg
 from choros.saga.machine.walk import SagaWalk
 from choros.saga.outline import Commanded
+from choros.values import replace
 
 
 def take_answer(walk: SagaWalk, answer: Answered) -> None:

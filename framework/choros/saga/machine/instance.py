@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from pydantic import ConfigDict, GetCoreSchemaHandler, TypeAdapter
 from pydantic_core.core_schema import CoreSchema, no_info_after_validator_function
+
+from choros.values import replace
 
 Status = Literal["running", "compensating", "completed", "compensated", "parked"]
 TERMINAL: tuple[Status, ...] = ("completed", "compensated")

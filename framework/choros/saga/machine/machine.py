@@ -8,7 +8,6 @@ Each input is applied to the node that it names; then the tree is walked from it
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from types import MappingProxyType
 
 from choros.saga.machine.acts import take_act
@@ -17,6 +16,7 @@ from choros.saga.machine.inputs import Answered, Decision, Input, TimerFired
 from choros.saga.machine.instance import Instance, NodeState, States
 from choros.saga.machine.timers import take_timer
 from choros.saga.machine.walk import SagaWalk, Tree
+from choros.values import replace
 
 NOTHING: Mapping[str, NodeState] = MappingProxyType({})
 

@@ -6,11 +6,11 @@ its one successor in its own record, by the same compare-and-set as everything e
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from choros.errors import unknown
 from choros.saga.machine.instance import Instance, NodeState
 from choros.saga.outline import Outline
+from choros.values import replace
 
 
 def why_not(outline: Outline, instance: Instance, step: str) -> str:

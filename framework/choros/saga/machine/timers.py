@@ -1,11 +1,10 @@
 """Timers: the saga's own deadline, and the time of each command that is under way or to be tried again."""
 
-from dataclasses import replace
-
 from choros.saga.machine.inputs import TimerFired
 from choros.saga.machine.instance import Leg
 from choros.saga.machine.walk import SagaWalk, send
 from choros.saga.outline import Commanded
+from choros.values import replace
 
 
 def take_timer(walk: SagaWalk, fired: TimerFired) -> None:

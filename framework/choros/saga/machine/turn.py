@@ -3,7 +3,6 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from contextvars import copy_context
-from dataclasses import replace
 from typing import Any
 
 from choros.errors import EXITS, MessageRejected, MessageUnwritable
@@ -11,6 +10,7 @@ from choros.messages import Failure, Message
 from choros.saga.machine.inputs import Answered, Decision, Event, EventKind, Lacking, Release, Send
 from choros.saga.machine.instance import UNTOUCHED, Instance, NodeState, States
 from choros.saga.parameters import Builder, Need
+from choros.values import replace
 from choros.wire.envelope import why_unreadable
 
 

@@ -1,12 +1,13 @@
 """The walk through the tree: what is next goes out, forward or backward, and at the end the closing facts."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from choros.messages import Close, Failure
 from choros.saga.machine.inputs import Send
 from choros.saga.machine.instance import ROOT, Instance, Leg
 from choros.saga.machine.turn import BuildFailed, Node, Turn
 from choros.saga.outline import Commanded, Outline
+from choros.values import replace
 from choros.wire.attributes import LAST_MOMENT
 from choros.wire.command_key import CommandKey, Operation
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import ChainMap, Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import islice
 
 from choros.errors import StoreUnreachable
@@ -33,6 +33,7 @@ from choros.store.sagas import (
     handed_out,
 )
 from choros.store.schema import SCHEMA_VERSION, Upgraded
+from choros.values import replace
 
 
 @dataclass(slots=True)

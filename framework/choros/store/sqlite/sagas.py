@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import TypeVar
@@ -37,6 +36,7 @@ from choros.store.sqlite import schema as sqlite_schema
 from choros.store.sqlite.file import connect, named, room_on_disk
 from choros.store.sqlite.writer import Writer
 from choros.store.together import Together
+from choros.values import replace
 
 T = TypeVar("T")
 

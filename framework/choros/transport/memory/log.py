@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import replace
 
 from choros.sources import now
 from choros.transport.fact_log import OFFSET
 from choros.transport.memory.queues import Line, MemoryQueue, QueuedMessage
 from choros.transport.topology import Queue
+from choros.values import replace
 from choros.wire.envelope import Wire
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from choros.transport.topology import Queue
+from choros.values import replace
 from choros.wire.envelope import Wire
 
 Letter = tuple[str, str, Wire]

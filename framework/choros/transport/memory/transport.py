@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from types import MappingProxyType
 
 from choros.errors import BrokerMisconfigured
@@ -17,6 +16,7 @@ from choros.transport.memory.queues import Line, QueuedMessage
 from choros.transport.port import Health, Published, Seen
 from choros.transport.sending import Post, one_by_one, order_of, to_everyone, to_queues
 from choros.transport.topology import Names, Topology
+from choros.values import replace
 from choros.wire.envelope import Envelope, Wire, encode
 
 log = get_logger(__name__)

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
 
 from aiormq.abc import AbstractConnection
 from aiormq.connection import TransportFactory
@@ -31,6 +30,7 @@ from choros.transport.rabbitmq.tasks import asked_for, end
 from choros.transport.refusals import denied
 from choros.transport.sending import Post, to_everyone, to_queues
 from choros.transport.topology import Names, Topology
+from choros.values import replace
 from choros.wire.envelope import Envelope, Wire
 
 _log = get_logger(__name__)
