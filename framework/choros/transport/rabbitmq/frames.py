@@ -3,7 +3,6 @@
 import base64
 import struct
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, cast
 
@@ -12,9 +11,9 @@ import pamqp.frame
 from aiormq.abc import DeliveredMessage
 from pamqp import commands
 from pamqp.body import ContentBody
-from pamqp.header import ContentHeader
 
 from choros.transport.copies import LARGEST_BODY
+from choros.transport.rabbitmq.packing import header_frame
 from choros.transport.rabbitmq.properties import read_properties
 from choros.transport.rabbitmq.reader import SEAL
 from choros.wire.envelope import UNREADABLE, Wire
@@ -68,8 +67,7 @@ def publish_frames(channel: int, frame_max: int, exchange: str, key: str, wire: 
     """`basic.publish`, persistent and mandatory, with header and body; raises one of UNENCODABLE."""
     if len(wire.body) > LARGEST_BODY:
         raise ValueError(f"The body is larger than {LARGEST_BODY} bytes.")
-    header = ContentHeader(properties=_properties(wire, message_id), body_size=len(wire.body))
-    frames = [_publish_frame(channel, exchange, key), pamqp.frame.marshal(header, channel)]
+    frames = [_publish_frame(channel, exchange, key), header_frame(channel, wire, message_id)]
     if len(frames[1]) > frame_max:
         raise ValueError("The headers do not fit into one frame.")
     step = frame_max - _FRAME_OVERHEAD
@@ -108,25 +106,6 @@ def received(message: DeliveredMessage) -> Wire:
         found.get("app_id"),
         None if timestamp is None else int(timestamp.timestamp()),
     )
-
-
-def _properties(wire: Wire, message_id: str) -> commands.Basic.Properties:
-    return commands.Basic.Properties(
-        content_type=_short(wire.content_type),
-        headers=dict(wire.headers),
-        delivery_mode=2,
-        correlation_id=_short(wire.correlation_id),
-        reply_to=_short(wire.reply_to),
-        message_id=message_id,
-        message_type=_short(wire.type),
-        app_id=_short(wire.app_id),
-        timestamp=None if wire.timestamp is None else datetime.fromtimestamp(wire.timestamp, UTC),
-    )
-
-
-def _short(text: str | None) -> str | None:
-    """A property, unless it is too long for one; all that matters is in the headers as well."""
-    return text if text is None or len(text.encode()) <= _SHORT_STRING else None
 
 
 @lru_cache(maxsize=1024)
