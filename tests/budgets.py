@@ -38,8 +38,8 @@ IMPORT_CHAIN = 12  # docs/decisions/0043-import-chain.md
 PROOF_CHAIN = 15
 """The same with the proof, which stands on top of all the rest."""
 NOT_HEART = (
-    "transport/memory", "transport/rabbitmq", "transport/doubt.py", "transport/sender.py",
-    "transport/sending.py",
+    "transport/memory", "transport/rabbitmq", "transport/arrivals.py", "transport/doubt.py", "transport/log_place.py",
+    "transport/recipient.py", "transport/sender.py", "transport/sending.py",
     "store/memory", "store/sqlite", "store/redis", "cli", "testing",
 )  # fmt: skip
 """What of `choros` is an adapter or a piece that adapters are made of, a face, or for tests only; the rest is its

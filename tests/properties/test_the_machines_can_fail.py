@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,10 +21,13 @@ from choros.saga.machine.walk import SagaWalk
 from choros.store.barrier import NEVER, Row
 from choros.store.memory.sagas import MemoryStore
 from choros.store.sagas import NOTHING, Committed, EntryNames, KnownKinds, Loaded, Transition, Unsent
+from choros.transport.arrivals import Arrivals, Pace
+from choros.transport.log_place import LogPlace
 from choros.transport.port import Published
 from choros.transport.sending import Destination, Sending, Ticket
 from choros.wire.command_key import Operation
 from choros_verify.exploration.mutated import late_ok_accepted, undo_does_not_wait, undo_only_what_completed
+from tests.properties.arrivals_machine import ArrivalsMachine, PaceMachine, ReadingMachine
 from tests.properties.barrier_machine import BarrierMachine
 from tests.properties.machines import explore
 from tests.properties.relay_machine import RelayMachine
@@ -281,6 +284,97 @@ class LeavesThoseInLine(Sending[Ticket]):
 )
 def test_broken_sending_is_caught(broken: type[Sending[Ticket]]) -> None:
     caught(lambda: SendingMachine(broken))
+
+
+# --- arrivals ---------------------------------------------------------------------------------------------------------
+
+
+class TakesTheLatestFirst(Arrivals[int]):
+    def came(self, one: int) -> None:
+        self.waiting.appendleft(one)
+        self.wake()
+
+
+class TakesAll(Arrivals[int]):
+    def take(self, limit: int) -> list[int]:
+        return super().take(len(self.waiting))
+
+
+class TakesWhatComesAfterTheEnd(Arrivals[int]):
+    def close(self) -> None:
+        self.wake()
+
+
+class FailsAtOnce(Arrivals[int]):
+    """What came before is lost."""
+
+    def fail(self, fault: Exception) -> None:
+        self.waiting.clear()
+        super().fail(fault)
+
+
+class LetsSleep(Arrivals[int]):
+    def came(self, one: int) -> None:
+        self.waiting.append(one)
+
+
+class WaitsForMoreThanIsWanted(Arrivals[int]):
+    def pauses(self, limit: int) -> Iterator[float]:
+        return super().pauses(10 * limit)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        TakesTheLatestFirst,
+        TakesAll,
+        TakesWhatComesAfterTheEnd,
+        FailsAtOnce,
+        LetsSleep,
+        WaitsForMoreThanIsWanted,
+    ],
+)
+def test_broken_arrivals_are_caught(broken: type[Arrivals[int]]) -> None:
+    caught(lambda: ArrivalsMachine(broken))
+
+
+class NeverBusy(Pace):
+    def is_busy(self, now: float) -> bool:
+        return False
+
+
+class NeverAtRest(Pace):
+    """It counts all there ever was."""
+
+    def _roll(self, now: float) -> None:
+        count = self._count
+        super()._roll(now)
+        self._count = count
+
+
+@pytest.mark.parametrize("broken", [NeverBusy, NeverAtRest])
+def test_a_pace_that_is_counted_wrongly_is_caught(broken: type[Pace]) -> None:
+    caught(lambda: PaceMachine(broken))
+
+
+class GoesOnBehindWhatIsOut(LogPlace):
+    def resume(self) -> int | None:
+        self._out.clear()
+        return super().resume()
+
+
+class RemembersOldChannels(LogPlace):
+    def resume(self) -> int | None:
+        out = dict(self._out)
+        try:
+            return super().resume()
+        finally:
+            self._out = out
+
+
+@pytest.mark.parametrize("broken", [GoesOnBehindWhatIsOut, RemembersOldChannels])
+def test_a_log_that_is_read_on_from_elsewhere_is_caught(broken: type[LogPlace]) -> None:
+    caught(lambda: ReadingMachine(broken))
 
 
 # --- the machine ------------------------------------------------------------------------------------------------------

@@ -50,7 +50,7 @@ class SimLogLine(LogLine):
     def hand(self, held: QueuedMessage) -> None:
         """Send the reader the one at its position."""
         super().hand(held)
-        self.inbox.clear()  # it is on the road instead
+        self.inbox.waiting.clear()  # it is on the road instead
         self._road.send((self._tag, held))
 
     def acknowledged(self, tag: int) -> None:

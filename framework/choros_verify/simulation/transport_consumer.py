@@ -1,13 +1,14 @@
 """Consuming a queue of the simulated broker: a channel of its own, opened again whenever it is lost."""
 
 import asyncio
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from choros.errors import BrokerMisconfigured
-from choros.transport.fact_log import OFFSET
+from choros.transport.arrivals import Arrivals, Pace
 from choros.transport.leased import CopyTo, Lease, LeasedDelivery
+from choros.transport.log_place import LogPlace
+from choros.transport.recipient import Recipient
 from choros.transport.topology import Names
 from choros.wire.envelope import Wire
 from choros_verify.simulation.broker import SimBroker
@@ -61,10 +62,11 @@ class ConsumerNeeds:
     copy_to: CopyTo
 
 
-class SimConsumer:
+class SimConsumer(Recipient[LeasedDelivery]):
     """A subscription to one queue; it survives lost connections by itself."""
 
     def __init__(self, queue: str, prefetch: int, mine: ConsumerNeeds) -> None:
+        super().__init__(Arrivals(), Pace())
         self.settled = asyncio.Event()
         """Set once it is known whether the queue can be consumed."""
         self.queue = queue
@@ -74,60 +76,43 @@ class SimConsumer:
         self.prefetch = prefetch
         """How many it may have unsettled."""
         self._mine = mine
-        self._inbox: deque[LeasedDelivery] = deque()
-        self._arrived = asyncio.Event()
-        self._fault: BrokerMisconfigured | None = None
-        self._closed = False
         self._lease: _SimLease | None = None
         self._generation = 0
 
     @property
     def over(self) -> bool:
         """Whether it is closed and has nothing left to settle."""
-        return self._closed and self._lease is None
-
-    async def receive(self, limit: int) -> Sequence[LeasedDelivery]:
-        """Wait for at least one delivery, then take all that are waiting, at most `limit`."""
-        while not self._inbox and not self._closed:
-            if self._fault is not None:
-                raise self._fault
-            self._arrived.clear()
-            await self._arrived.wait()
-        count = 0 if self._closed else min(limit, len(self._inbox))
-        return [self._inbox.popleft() for _ in range(count)]
+        return self.arrivals.closed and self._lease is None
 
     async def close(self) -> None:
-        if self._closed:
+        if self.arrivals.closed:
             return
-        self._closed = True
-        self._arrived.set()
+        self.arrivals.close()
         if self._lease is not None:
             self._lease.line.stop()
-            while self._inbox:
-                self._inbox.popleft().give_back()
+            while self.arrivals.waiting:
+                self.arrivals.waiting.popleft().give_back()
 
     async def drop(self) -> None:
         """Let go of the queue: the channel is closed, and all that is not settled goes back in one go."""
-        self._closed = True
-        self._arrived.set()
+        self.arrivals.close()
         self._leave(lost=False)
 
     def die(self) -> None:
         """The process is gone."""
-        self._closed = True
+        self.arrivals.closed = True
         self._leave(lost=True)
 
     def housed(self) -> None:
         """There is a connection: consume on it."""
-        if self._closed or self._fault is not None:
+        if self.arrivals.closed or self.arrivals.fault is not None:
             return
         self._leave(lost=False)
         try:
             self._mine.restore(self.queue)
             self._subscribe()
         except BrokerMisconfigured as fault:
-            self._fault = fault
-            self._arrived.set()
+            self.arrivals.fail(fault)
         self.settled.set()
 
     def evicted(self, keep: bool) -> None:
@@ -142,11 +127,10 @@ class SimConsumer:
         def deliver(tag: int, wire: Wire, exchange: str) -> None:
             self._handed(tag, wire)
             delivery = LeasedDelivery(lease, tag, wire, exchange)
-            if self._closed:
+            if self.arrivals.closed:
                 delivery.give_back()
             else:
-                self._inbox.append(delivery)
-                self._arrived.set()
+                self.arrivals.came(delivery)
 
         receiver = LineEnds(deliver, lambda: self._again(generation))
         lease.line = self._line(channel, receiver)
@@ -166,7 +150,7 @@ class SimConsumer:
         if generation != self._generation:
             return
         self._leave(lost=False)
-        if not self._closed:
+        if not self.arrivals.closed:
             network, generation = self._mine.broker.network, self._generation
             network.later(network.seconds(network.latency.resubscribe), lambda: self._retry(generation))
 
@@ -176,7 +160,7 @@ class SimConsumer:
 
     def _leave(self, *, lost: bool) -> None:
         self._generation += 1
-        self._inbox.clear()
+        self.arrivals.waiting.clear()
         lease, self._lease = self._lease, None
         if lease is not None:
             lease.close(lost=lost)
@@ -189,20 +173,17 @@ class SimReplay(SimConsumer):
         super().__init__(mine.names.facts_log, prefetch, mine)
         self.settles_for = queue
         self._since = since
-        self._next: int | None = None
-        self._out: dict[int, int] = {}
+        self._place = LogPlace()
 
     def _line(self, channel: SimChannel, receiver: LineEnds) -> ChannelLine:
         log = self._mine.broker.log(self.queue)
-        position = log.place(self._since) if self._next is None else min([self._next, *self._out.values()])
-        self._out.clear()
-        line = SimLogLine(log, self.prefetch, position, receiver)
+        place = self._place.resume()
+        line = SimLogLine(log, self.prefetch, log.place(self._since) if place is None else place, receiver)
         channel.add(line)
         return line
 
     def _handed(self, tag: int, wire: Wire) -> None:
-        self._out[tag] = wire.headers[OFFSET]
-        self._next = self._out[tag] + 1
+        self._place.handed(tag, wire)
 
     def _acknowledged(self, tag: int) -> None:
-        self._out.pop(tag, None)
+        self._place.settled(tag)

@@ -38,12 +38,12 @@ class LogLine(Line):
 
     def give_back_unread(self) -> None:
         """What was never received is read by nobody."""
-        self._rewind([tag for tag, _ in self.inbox])
-        self.inbox.clear()
+        self._rewind([tag for tag, _ in self.inbox.waiting])
+        self.inbox.waiting.clear()
 
     def give_back_all(self) -> None:
         """What a lost connection does: go on with the first that was not settled."""
-        self.inbox.clear()
+        self.inbox.waiting.clear()
         self._rewind(list(self._offsets))
 
     def _rewind(self, tags: list[int]) -> None:

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
+from choros.transport.arrivals import Arrivals
 from choros.transport.topology import Queue
 from choros.values import replace
 from choros.wire.envelope import Wire
@@ -30,8 +31,7 @@ class Line:
 
     def __init__(self, queue: MemoryQueue, prefetch: int) -> None:
         self.queue = queue
-        self.arrived = asyncio.Event()
-        self.inbox: deque[tuple[int, QueuedMessage]] = deque()
+        self.inbox: Arrivals[tuple[int, QueuedMessage]] = Arrivals()
         self._prefetch = prefetch
         self._unsettled: dict[int, QueuedMessage] = {}
         self._tag = 0
@@ -49,8 +49,7 @@ class Line:
         """Give the consumer a message; numbers are never used twice, so a stale settlement finds nothing."""
         self._tag += 1
         self._unsettled[self._tag] = held
-        self.inbox.append((self._tag, held))
-        self.arrived.set()
+        self.inbox.came((self._tag, held))
 
     def settle(self, tag: int) -> QueuedMessage | None:
         """Take the message off the books, if it is still on them."""
@@ -72,15 +71,15 @@ class Line:
 
     def give_back_unread(self) -> None:
         """Return what was never received."""
-        tags = [tag for tag, _ in self.inbox]
-        self.inbox.clear()
+        tags = [tag for tag, _ in self.inbox.waiting]
+        self.inbox.waiting.clear()
         self.queue.take_back([self._unsettled.pop(tag) for tag in tags])
 
     def give_back_all(self) -> None:
         """What a lost connection does: everything unsettled goes back."""
         returned = list(self._unsettled.values())
         self._unsettled.clear()
-        self.inbox.clear()
+        self.inbox.waiting.clear()
         self.queue.take_back(returned)
 
 

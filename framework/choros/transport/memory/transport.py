@@ -12,10 +12,11 @@ from choros.transport.health import HealthRecord
 from choros.transport.leased import CopyTo, Lease, LeasedDelivery
 from choros.transport.memory.broker import MemoryBroker
 from choros.transport.memory.inspection import MemoryLook
-from choros.transport.memory.queues import Line, QueuedMessage
+from choros.transport.memory.queues import Line, MemoryQueue, QueuedMessage
 from choros.transport.port import Health, Published, Seen
+from choros.transport.recipient import Recipient
 from choros.transport.sending import Post, one_by_one, order_of, to_everyone, to_queues
-from choros.transport.topology import Names, Topology
+from choros.transport.topology import Names, Queue, Topology
 from choros.values import replace
 from choros.wire.envelope import Envelope, Wire, encode
 
@@ -42,43 +43,31 @@ class _MemoryLease(Lease):
 class MemoryConsumer:
     """A subscription to a queue in memory."""
 
-    def __init__(self, lease: _MemoryLease | BrokerMisconfigured) -> None:
+    def __init__(self, lease: _MemoryLease) -> None:
         self._lease = lease
-        self._closed = False
+        self._receiver = Recipient(lease.line.inbox)
 
     async def receive(self, limit: int) -> Sequence[LeasedDelivery]:
         """Wait for at least one delivery, then take all that are waiting, at most `limit`."""
-        if isinstance(self._lease, BrokerMisconfigured):
-            raise self._lease
-        line = self._lease.line
-        while not self._closed and not line.inbox:
-            line.arrived.clear()
-            await line.arrived.wait()
-        count = 0 if self._closed else min(limit, len(line.inbox))
-        received = [line.inbox.popleft() for _ in range(count)]
-        return [LeasedDelivery(self._lease, tag, counted(held), held.exchange) for tag, held in received]
+        taken = await self._receiver.receive(limit)
+        return [LeasedDelivery(self._lease, tag, counted(held), held.exchange) for tag, held in taken]
 
     async def close(self) -> None:
         """Ask for no more; what was received can still be settled."""
-        self._closed = True
-        if isinstance(self._lease, _MemoryLease):
-            self._lease.line.stop()
-            self._lease.line.give_back_unread()
-            self._lease.line.arrived.set()
+        self._lease.line.stop()
+        self._lease.line.give_back_unread()
+        self._lease.line.inbox.close()
 
     async def drop(self) -> None:
         """Let go of the queue: everything unsettled goes back."""
-        self._closed = True
-        if isinstance(self._lease, _MemoryLease):
-            self._lease.line.stop()
-            self._lease.line.arrived.set()
-            self.lose()
+        self._lease.line.stop()
+        self._lease.line.inbox.close()
+        self.lose()
 
     def lose(self) -> None:
         """Lose the connection for good: everything unsettled goes back."""
-        if isinstance(self._lease, _MemoryLease):
-            self._lease.alive = False
-            self._lease.line.give_back_all()
+        self._lease.alive = False
+        self._lease.line.give_back_all()
 
 
 class MemoryTransport:
@@ -159,7 +148,8 @@ class MemoryTransport:
         try:
             line = line_to()
         except BrokerMisconfigured as refused:
-            return MemoryConsumer(refused)
+            line = Line(MemoryQueue(Queue(queue), lambda *_: None), prefetch=0)  # from nowhere
+            line.inbox.fail(refused)
         consumer = MemoryConsumer(_MemoryLease(queue, self.names, self.post, line))
         self._consumers.append(consumer)
         return consumer

@@ -5,8 +5,7 @@ cancelled when the connection drops.
 """
 
 import asyncio
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from aiormq.abc import AbstractChannel, AbstractConnection
@@ -15,18 +14,17 @@ from aiormq.exceptions import AMQPChannelError, ChannelAccessRefused, ChannelInv
 from choros.errors import BrokerMisconfigured
 from choros.sources import uniform
 from choros.telemetry.logs import get_logger
+from choros.transport.arrivals import Arrivals, Pace
 from choros.transport.leased import CopyTo, LeasedDelivery
 from choros.transport.rabbitmq.declarations import Declarer
 from choros.transport.rabbitmq.lease import RabbitLease
-from choros.transport.rabbitmq.pace import Pace
 from choros.transport.rabbitmq.tasks import end
+from choros.transport.recipient import Recipient
 from choros.transport.refusals import NotDeclared, denied
 from choros.transport.topology import Names
 
 WATCH_SECONDS = 10.0
 """Between two looks at whether the broker still counts any consumer of the queue."""
-BURST_SECONDS, BURST_LOOKS = 0.002, 5
-"""How long to wait for the next delivery of a burst, and how often."""
 _RESUBSCRIBE_SECONDS = (0.05, 0.5)
 _MISSING_SECONDS = 2.0
 _BROKERS_FAULT = (
@@ -37,7 +35,7 @@ _BROKERS_FAULT = (
 _log = get_logger(__name__)
 
 
-class RabbitConsumer:
+class RabbitConsumer(Recipient[LeasedDelivery]):
     """A subscription to one queue; it survives lost connections by itself."""
 
     def __init__(
@@ -51,6 +49,7 @@ class RabbitConsumer:
         watch_every: float = WATCH_SECONDS,
         changed: Callable[[], None] = lambda: None,
     ) -> None:
+        super().__init__(Arrivals(), Pace())
         self.queue = queue
         self.settled = asyncio.Event()
         """Set once it is known whether the queue can be consumed."""
@@ -60,11 +59,6 @@ class RabbitConsumer:
         self._copy_to = copy_to
         self._watch_every = watch_every
         self._changed = changed
-        self._inbox: deque[LeasedDelivery] = deque()
-        self._pace = Pace(asyncio.get_running_loop().time)
-        self._arrived = asyncio.Event()
-        self._fault: BrokerMisconfigured | None = None
-        self._closed = False
         self._lease: RabbitLease | None = None
         self._held = False
         self._asking = False
@@ -73,55 +67,23 @@ class RabbitConsumer:
     @property
     def over(self) -> bool:
         """Whether it is closed and has nothing left to settle."""
-        return self._closed and self._lease is None
+        return self.arrivals.closed and self._lease is None
 
     @property
     def lost(self) -> bool:
         """Whether the broker should be delivering, and is not."""
-        return self.settled.is_set() and self._lease is None and not self._closed
-
-    async def receive(self, limit: int) -> Sequence[LeasedDelivery]:
-        """Wait for at least one delivery, then take all that are waiting, at most `limit`."""
-        taken: list[LeasedDelivery] = []
-        while not taken and not self._closed:
-            await self._arrival()
-            if self._pace.busy:
-                await self._end_of_burst(limit)  # meanwhile a lost connection may have taken everything away again
-            taken = self._take(limit)
-        self._pace.count(len(taken))
-        return taken
-
-    def _take(self, limit: int) -> list[LeasedDelivery]:
-        count = 0 if self._closed else min(limit, len(self._inbox))
-        return [self._inbox.popleft() for _ in range(count)]
-
-    async def _arrival(self) -> None:
-        while not self._inbox and not self._closed:
-            if self._fault is not None:
-                raise self._fault
-            self._arrived.clear()
-            await self._arrived.wait()
-
-    async def _end_of_burst(self, limit: int) -> None:
-        """The client hands deliveries over one by one; larger batches cost less for each."""
-        for _ in range(BURST_LOOKS):
-            seen = len(self._inbox)
-            await asyncio.sleep(BURST_SECONDS)
-            if not seen < len(self._inbox) < limit:
-                return
+        return self.settled.is_set() and self._lease is None and not self.arrivals.closed
 
     async def close(self) -> None:
-        if self._closed:
+        if self.arrivals.closed:
             return
-        self._closed = True
-        self._arrived.set()
+        self.arrivals.close()
         if self._lease is not None:
-            await self._lease.stop(self._inbox)
+            await self._lease.stop(self.arrivals)
 
     async def drop(self) -> None:
         """Let go of the queue: the channel is closed, and the broker takes back all that is unsettled in one go."""
-        self._closed = True
-        self._arrived.set()
+        self.arrivals.close()
         if self._lease is not None:
             await self._lease.flush()
             self._lease.end()
@@ -133,7 +95,7 @@ class RabbitConsumer:
 
     async def serve(self, connection: AbstractConnection) -> None:
         """Consume on this connection until it is lost or the consumer is closed."""
-        while not self._closed and self._fault is None:
+        while not self.arrivals.closed and self.arrivals.fault is None:
             try:
                 self._asking = True
                 await self._declarer.restore_queue(connection, self.queue)
@@ -147,7 +109,7 @@ class RabbitConsumer:
             except (ConnectionInternalError, asyncio.CancelledError):  # the link may end us before we are told
                 self._blame(connection)
                 raise
-            if not self._closed:
+            if not self.arrivals.closed:
                 await asyncio.sleep(uniform(*_RESUBSCRIBE_SECONDS))
 
     async def _wait_or_fail(self, fault: BrokerMisconfigured) -> None:
@@ -165,7 +127,7 @@ class RabbitConsumer:
         writer = asyncio.create_task(lease.write())
         try:
             await channel.basic_qos(prefetch_count=self._prefetch, timeout=patience)
-            await lease.start(self._inbox, self._arrived)
+            await lease.start(self.arrivals)
             self._lease, self._held, self._asking = lease, True, False
             self.settled.set()
             self._changed()
@@ -175,7 +137,7 @@ class RabbitConsumer:
             self._lease = None
             self._changed()
             lease.alive = False
-            self._inbox.clear()
+            self.arrivals.waiting.clear()
             await end({writer})
             await lease.close()
 
@@ -186,7 +148,7 @@ class RabbitConsumer:
             done, _ = await asyncio.wait(ends, timeout=self._watch_every, return_when=asyncio.FIRST_COMPLETED)
             if done or await self._forgotten(connection):
                 break
-        if not self._closed:
+        if not self.arrivals.closed:
             _log.warning("choros.broker.consumer_lost", queue=self.queue)
 
     def _lease_on(self, channel: AbstractChannel, patience: float) -> RabbitLease:
@@ -207,7 +169,6 @@ class RabbitConsumer:
     def fail(self, fault: BrokerMisconfigured) -> None:
         """Let whoever receives know that this cannot go on."""
         _log.error("choros.broker.misconfigured", queue=self.queue, why=str(fault))
-        self._fault = fault
+        self.arrivals.fail(fault)
         self.settled.set()
         self._changed()
-        self._arrived.set()

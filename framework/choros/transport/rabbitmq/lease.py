@@ -1,13 +1,13 @@
 """One consumer on one channel: what was delivered through it is settled through it or not at all."""
 
 import asyncio
-from collections import deque
 from contextlib import suppress
 from typing import Any, cast
 
 from aiormq import Channel
 from aiormq.abc import AbstractChannel, ChannelFrame, DeliveredMessage
 
+from choros.transport.arrivals import Arrivals
 from choros.transport.leased import CopyTo, Lease, LeasedDelivery
 from choros.transport.rabbitmq import frames
 from choros.transport.rabbitmq.declarations import RPC_SECONDS, close_channel
@@ -46,16 +46,15 @@ class RabbitLease(Lease):
         self._flushed = asyncio.Event()
         self._flushed.set()
 
-    async def start(self, inbox: deque[LeasedDelivery], arrived: asyncio.Event) -> None:
-        """Consume into this inbox."""
+    async def start(self, arrivals: Arrivals[LeasedDelivery]) -> None:
+        """Consume; what comes waits there."""
 
         async def take(message: DeliveredMessage) -> None:
             if (tag := message.delivery_tag) is not None:
                 self._unsettled += 1
                 wire = frames.received(message)
                 self.handed(tag, wire)
-                inbox.append(LeasedDelivery(self, tag, wire, message.exchange or ""))
-                arrived.set()
+                arrivals.came(LeasedDelivery(self, tag, wire, message.exchange or ""))
 
         self.channel.on_consumer_cancel_callbacks.add(lambda _: self.end())
         started = await self.channel.basic_consume(self.source, take, arguments=self.arguments, timeout=self._patience)
@@ -64,12 +63,12 @@ class RabbitLease(Lease):
     def handed(self, tag: int, wire: Wire) -> None:
         """This one is being handed over."""
 
-    async def stop(self, inbox: deque[LeasedDelivery]) -> None:
+    async def stop(self, arrivals: Arrivals[LeasedDelivery]) -> None:
         """Ask for no more, and give back what nobody has received."""
         with suppress(*CONNECTION_FAILURES), asked_for():
             await self.channel.basic_cancel(self._tag, timeout=min(self._patience, FAREWELL_SECONDS))
-        while inbox:
-            inbox.popleft().give_back()
+        while arrivals.waiting:
+            arrivals.waiting.popleft().give_back()
         self._stopped = True
         self._end_if_all_settled()
 

@@ -11,6 +11,7 @@ from choros.errors import BrokerUnreachable, shown
 from choros.telemetry.logs import get_logger
 from choros.transport.fact_log import MARK
 from choros.transport.health import HealthRecord
+from choros.transport.log_place import LogPlace
 from choros.transport.port import Health, Published, Seen
 from choros.transport.rabbitmq.address import dialled, from_anywhere, heartbeat_of
 from choros.transport.rabbitmq.attendance import Attendance
@@ -24,7 +25,7 @@ from choros.transport.rabbitmq.lane import Lane
 from choros.transport.rabbitmq.link import Link, Resident
 from choros.transport.rabbitmq.probes import Probe, by_asking, by_publishing
 from choros.transport.rabbitmq.repair import Mending
-from choros.transport.rabbitmq.replay import Place, RabbitReplay
+from choros.transport.rabbitmq.replay import RabbitReplay
 from choros.transport.rabbitmq.stranded import StrandedWatch
 from choros.transport.rabbitmq.tasks import asked_for, end
 from choros.transport.refusals import denied
@@ -139,7 +140,7 @@ class RabbitMQTransport:
         reader = RabbitReplay(
             self.names.facts_log, prefetch, self.names, self._declarer, self._copy, changed=self._reassess
         )
-        reader.settles_for, reader.place = queue, Place(since)
+        reader.settles_for, reader.since, reader.place = queue, since, LogPlace()
         await self._settle_in(reader)
         return reader
 
