@@ -72,6 +72,12 @@ bench: $(VENV)/.dev ## sagas per second beside the floor of the broker itself
 bench-stages: $(VENV)/.dev ## what one saga costs, stage by stage (ARGS="--only frames --rounds 9")
 	$(SERVERS) $(BIN)/python -m benchmarks.stages $(ARGS)
 
+bench-growth: $(VENV)/.dev ## the rate with 1,000,000 stored sagas, and what 100,000 cost that sleep (ARGS="--sagas 20000")
+	$(SERVERS) $(BIN)/python -m benchmarks.stored $(ARGS)
+
+bench-soak: $(VENV)/.dev ## the memory of an orchestrator and a participant over 1,000,000 sagas (ARGS="--sagas 20000")
+	$(SERVERS) $(BIN)/python -m benchmarks.soak $(ARGS)
+
 growth: $(VENV)/.dev ## bytes that sagas leave behind with retention on, and what looks cost in a store of 200,000
 	$(SERVERS) $(BIN)/python -m benchmarks.growth $(ARGS)
 	$(SERVERS) $(BIN)/python -m benchmarks.growth_of_services
@@ -93,4 +99,4 @@ $(VENV)/.dev: $(MADE_FROM) | $(BIN)/python
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@ $(VENV)/.demo
 
-.PHONY: help demo test test-long test-loaded test-fast test-versions check verify simulate chaos mutate reliability-report bench bench-stages growth clean
+.PHONY: help demo test test-long test-loaded test-fast test-versions check verify simulate chaos mutate reliability-report bench bench-stages bench-growth bench-soak growth clean

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 
-from benchmarks.measuring import Heard, Part
+from benchmarks.measuring import Heard, Part, Shop
 from benchmarks.shop import order, shop
 from choros.app.app import App
 from choros.app.service import Service
@@ -66,22 +67,33 @@ class Application:
     refused: bool = False
     """Whether shipping refuses every order, which is then undone."""
     subscribers: int = 1
+    orchestrating: Mapping[str, Any] = field(default_factory=dict)
+    serving: Mapping[str, Any] = field(default_factory=dict)
+    """What the orchestrator and the participants are made with besides."""
+
+    def app(self, heard: Heard) -> App:
+        """What is declared."""
+        return shop(self.namespace, heard, refused=self.refused, subscribers=self.subscribers)
+
+    def shop(self, app: App, client: Client) -> Shop:
+        """What carries sagas out, through this client."""
+        return RunningShop(client, "compensated" if self.refused else "completed")
 
     @asynccontextmanager
-    async def opened(self, part: Part, heard: Heard) -> AsyncIterator[RunningShop | Elsewhere]:
+    async def opened(self, part: Part, heard: Heard) -> AsyncIterator[Shop]:
         """Everything connected and running; stopped and closed at the end."""
-        app = shop(self.namespace, heard, refused=self.refused, subscribers=self.subscribers)
+        app = self.app(heard)
         transport = self.adapters.transport()
         async with AsyncExitStack() as stack:
             stack.push_async_callback(transport.close)
             await transport.connect()
             await transport.declare(app.topology)
             roles: list[RunningRole] = []
-            running: RunningShop | Elsewhere = Elsewhere()
+            running: Shop = Elsewhere()
             if Part.ORCHESTRATOR in part:
                 orchestrator = await self._orchestrator(app, transport, stack)
                 roles.append(orchestrator)
-                running = self._shop(app, orchestrator)
+                running = self.shop(app, _client(app, orchestrator))
             if Part.SERVICES in part:
                 roles += [await self._service(one, transport, stack) for one in app.services.values()]
             await stack.enter_async_context(_running(roles))
@@ -91,26 +103,24 @@ class Application:
         store = self.adapters.store()
         stack.push_async_callback(store.close)
         await store.open()
-        orchestrator = Orchestrator(app, transport=transport, store=store)
+        orchestrator = Orchestrator(app, transport=transport, store=store, **self.orchestrating)
         await orchestrator.declare()
         return orchestrator
-
-    def _shop(self, app: App, orchestrator: Orchestrator) -> RunningShop:
-        client = Client(
-            app,
-            store=orchestrator.store,
-            transport=orchestrator.transport,
-            decider=orchestrator.decider,
-            timeout=_LONG,
-        )
-        return RunningShop(client, "compensated" if self.refused else "completed")
 
     async def _service(self, service: Service, transport: Transport, stack: AsyncExitStack) -> RunningRole:
         database = self.adapters.database(service.name)
         stack.push_async_callback(database.close)
         await database.open()
-        kind = Participant if service.commands else Subscriber
-        return kind(service, namespace=self.namespace, transport=transport, database=database)
+        if service.commands:
+            return Participant(
+                service, namespace=self.namespace, transport=transport, database=database, **self.serving
+            )
+        return Subscriber(service, namespace=self.namespace, transport=transport, database=database)
+
+
+def _client(app: App, orchestrator: Orchestrator) -> Client:
+    store, transport = orchestrator.store, orchestrator.transport
+    return Client(app, store=store, transport=transport, decider=orchestrator.decider, timeout=_LONG)
 
 
 @asynccontextmanager

@@ -4,7 +4,7 @@ machine does falls on all of them."""
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -30,16 +30,16 @@ class Plan:
     """No round starts that would end after this, judged by those before."""
     whole: bool = True
     """Whether everybody takes part, or those alone by whom the product is judged."""
-    only: str = ""
-    """Takes part: whose name has this in it."""
+    only: Collection[str] = ()
+    """Takes part: whose name has one of these in it; everybody where there are none."""
 
     def takes(self, entrant: Entrant, in_flight: int) -> bool:
         """Whether it is measured at this level."""
-        wanted = self.only in entrant.name and (self.whole or not entrant.aside)
+        wanted = any(text in entrant.name for text in self.only) if self.only else self.whole or not entrant.aside
         return wanted and (not entrant.levels or in_flight in entrant.levels)
 
 
-DEFAULT = Plan({1: 100, 10: 300, 100: 1000, 1000: 2000}, rounds=3, seconds=450)
+DEFAULT = Plan({1: 60, 10: 200, 100: 800, 1000: 2000}, rounds=3, seconds=450)
 QUICK = Plan({1: 15, 10: 50, 100: 200, 1000: 1000}, rounds=1, seconds=60, whole=False)
 
 

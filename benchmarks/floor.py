@@ -30,6 +30,8 @@ from choros.wire.envelope import Wire
 
 REPLY_PREFETCH, COMMAND_PREFETCH, FACT_PREFETCH = 500, 64, 64
 """As choros has them."""
+_CONNECTIONS = 10_000
+"""To Redis at most: redis-py takes one for each call that is under way, and by itself stops at a hundred."""
 
 
 class Memory:
@@ -192,7 +194,7 @@ class Floor:
     async def _memory(self, stack: AsyncExitStack) -> Memory:
         if not self.redis_url:
             return Memory()
-        redis = await stack.enter_async_context(Redis.from_url(self.redis_url))
+        redis = await stack.enter_async_context(Redis.from_url(self.redis_url, max_connections=_CONNECTIONS))
         return RedisMemory(redis, self.namespace, self.saga)
 
     async def _driver(self, publishing: AbstractConnection, memory: Memory) -> Driver:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from enum import Flag, auto
+from pathlib import Path
 from statistics import median, quantiles
 from typing import Protocol
 
@@ -123,13 +125,16 @@ class Load:
                 await self.shop.carry_out(saga)
                 self._latencies.append(time.perf_counter() - began)
 
-        async with asyncio.TaskGroup() as group:
-            for _ in range(min(in_flight, sagas)):
-                group.create_task(one_after_another())
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(min(in_flight, sagas)):
+                    group.create_task(one_after_another())
+        except* Exception as failed:  # hundreds of them, mostly for the same reason
+            raise failed.exceptions[0] from None
 
     def _cpu(self) -> dict[str, float]:
-        own = time.process_time() + (_cpu_of(self.neighbour) if self.neighbour else 0.0)
-        return {"": own} | {name: _cpu_of(pid) for name, pid in self.servers.items()}
+        own = time.process_time() + (cpu_of(self.neighbour) if self.neighbour else 0.0)
+        return {"": own} | {name: cpu_of(pid) for name, pid in self.servers.items()}
 
     def _figures(self, sagas: int, in_flight: int, seconds: float, before: Mapping[str, float]) -> Figures:
         cpu = {name: (after - before[name]) * 1000 / sagas for name, after in self._cpu().items()}
@@ -145,7 +150,15 @@ class Load:
         )
 
 
-def _cpu_of(pid: int) -> float:
+def rss_of(pid: int) -> int:
+    """Bytes of memory that a process has; 0 where that cannot be asked."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
+
+
+def cpu_of(pid: int) -> float:
     """Seconds of user and system time of another process, of all its threads; 0 where that cannot be asked, or it has
     gone. Linux makes the clock's number of the process id; /proc tells hundredths of a second, of which a short
     measurement has few."""

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from importlib.metadata import version
 from operator import attrgetter
 from statistics import median
+from types import MappingProxyType
 from typing import Any
 
 import aio_pika
@@ -20,29 +21,34 @@ from benchmarks.contestants import HAND_PACKED, STOCK_REDIS
 from benchmarks.measuring import Figures
 from choros.version import __version__
 
+Machine = Mapping[str, Any]
 Table = Sequence[Sequence[str]]
 """The first row is the head."""
 _PACKAGES = ("aio-pika", "aiormq", "redis", "pydantic", "uvloop")
 RATE, P50 = attrgetter("sagas_per_second"), attrgetter("p50_ms")
 
-NOTES = (
-    "The stock floor is a bare aio-pika loop that exchanges the same messages on the same queues; + redis: and keeps"
-    " what a saga must not forget with a call of redis-py each. The hand-packed floor keeps and sends the same as"
-    " prepared bytes, many at once. None of them has an engine, JSON or SQLite.",
-    "A row is one process on one event loop; of two processes one has the orchestrator and the client, the other the"
-    " participants and the subscriber. Services of choros are on SQLite. It logs as shipped, to /dev/null.",
-    "Medians of the rounds, (lowest-highest); shares are taken within each round. CPU: seconds for 1,000 sagas.",
-)
+NOTES = """\
+The stock floor is a bare aio-pika loop that exchanges the same messages on the same queues; + redis: and keeps what a
+saga must not forget with a call of redis-py each. The hand-packed floor keeps and sends the same as prepared bytes,
+many at once. None of them has an engine, JSON or SQLite. A row is one process on one event loop; of two processes one
+has the orchestrator and the client, the other the participants and the subscriber. choros is on RabbitMQ and Redis, its
+services on SQLite, where nothing else is said, and logs as shipped, to /dev/null. Medians of the rounds,
+(lowest-highest); shares are taken within each round. CPU: seconds for 1,000 sagas, of all Python processes and of each
+server."""
 
 
-async def machine(amqp_url: str, redis_url: str, loop: str) -> dict[str, Any]:
-    """What the figures were measured on."""
+async def machine(amqp_url: str, redis_url: str, loop: str) -> Machine:
+    """What the figures were measured on, servers too."""
     async with await aio_pika.connect(amqp_url) as connection:
         transport = connection.transport
         rabbitmq = transport.connection.server_properties.get("version", "?") if transport else "?"
     async with Redis.from_url(redis_url, decode_responses=True) as redis:
         server = await redis.info("server")
-    servers = {"rabbitmq": str(rabbitmq), "redis-server": str(server["redis_version"])}
+    return this_machine(loop, {"rabbitmq": str(rabbitmq), "redis-server": str(server["redis_version"])})
+
+
+def this_machine(loop: str, servers: Mapping[str, str] = MappingProxyType({})) -> Machine:
+    """What the figures were measured on."""
     packages = {package: version(package) for package in _PACKAGES if package != "uvloop" or loop == "uvloop"}
     return {
         "cores": os.cpu_count(),
@@ -59,13 +65,13 @@ async def machine(amqp_url: str, redis_url: str, loop: str) -> dict[str, Any]:
     }
 
 
-def described(machine: Mapping[str, Any]) -> str:
+def described(machine: Machine) -> str:
     """The machine in one line."""
     versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
     return f"{machine['cores']} cores, {machine['system']}, load {machine['load']}, {machine['loop']}; {versions}"
 
 
-def as_json(results: Results, machine: Mapping[str, Any]) -> dict[str, Any]:
+def as_json(results: Results, machine: Machine) -> dict[str, Any]:
     """Every round of every row."""
     rows = [
         {
@@ -77,7 +83,7 @@ def as_json(results: Results, machine: Mapping[str, Any]) -> dict[str, Any]:
         }
         for (in_flight, name), rounds in results.items()
     ]
-    return {"machine": dict(machine), "notes": list(NOTES), "rows": rows}
+    return {"machine": dict(machine), "notes": NOTES, "rows": rows}
 
 
 def table(results: Results) -> Table:

@@ -14,16 +14,17 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 if not __package__:  # run as a script: make the repository importable
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.campaign import DEFAULT, QUICK, Campaign, Plan
+from benchmarks.campaign import DEFAULT, QUICK, Campaign, Plan, Results
 from benchmarks.contestants import arena
+from benchmarks.demands import verdicts
 from benchmarks.measuring import SagasLost
 from benchmarks.neighbour import LOOPS, Neighbour, loop_factory
-from benchmarks.report import NOTES, as_json, as_text, described, machine, table
+from benchmarks.page import put
+from benchmarks.report import NOTES, Machine, as_json, as_markdown, as_text, described, machine, table
 from choros.telemetry.context import configure_logging
 
 
@@ -37,13 +38,15 @@ def main(arguments: Sequence[str]) -> int:
     with open(os.devnull, "w") as nowhere, asyncio.Runner(loop_factory=loop_factory(options.loop)) as runner:
         configure_logging("bench", level=options.log_level, stream=nowhere, json=True)
         try:
-            figures, table = runner.run(bench(plan(options), options.loop, options.log_level))
+            results, this = runner.run(bench(plan(options), options.loop, options.log_level))
         except SagasLost as lost:
             print(lost, file=sys.stderr)
             return 1
-    print(table)
+    print(f"{described(this)}\n{as_text(table(results), grouped=True)}\n\n{as_text(verdicts(results))}\n\n{NOTES}")
+    if options.page:
+        put("rates", f"{described(this)}\n\n{as_markdown(verdicts(results))}\n\n{as_markdown(table(results))}")
     if options.json:
-        Path(options.json).write_text(json.dumps(figures, indent=2) + "\n")
+        Path(options.json).write_text(json.dumps(as_json(results, this), indent=2) + "\n")
     return 0
 
 
@@ -54,9 +57,10 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help="how often everything is measured")
     parser.add_argument("--sagas", type=int, help="at most so many sagas in a measurement")
     parser.add_argument("--in-flight", type=int, nargs="+", metavar="N", help="only these levels of 1, 10, 100, 1000")
-    parser.add_argument("--only", default="", metavar="TEXT", help="only those whose name has this in it")
+    parser.add_argument("--only", nargs="+", default=(), metavar="TEXT", help="only whose name has one of these in it")
     parser.add_argument("--loop", choices=LOOPS, default=LOOPS[0], help="the event loop, of all rows alike")
     parser.add_argument("--log-level", default="INFO", help="of choros (default: INFO, as shipped)")
+    parser.add_argument("--page", action="store_true", help="write the tables into docs/performance.md")
     parser.add_argument("--json", metavar="PATH", help="write every figure of every round there")
     return parser.parse_args(arguments)
 
@@ -69,11 +73,11 @@ def plan(options: argparse.Namespace) -> Plan:
     if options.sagas:
         levels = {level: min(options.sagas, most) for level, most in levels.items()}
     rounds = options.rounds or chosen.rounds
-    return replace(chosen, levels=levels, rounds=rounds, only=options.only, whole=chosen.whole or bool(options.only))
+    return replace(chosen, levels=levels, rounds=rounds, only=options.only)
 
 
-async def bench(plan: Plan, loop: str, log_level: str) -> tuple[dict[str, Any], str]:
-    """The figures, as JSON and as a table."""
+async def bench(plan: Plan, loop: str, log_level: str) -> tuple[Results, Machine]:
+    """The figures, and what they were measured on."""
     amqp_url, redis_url = os.environ["AMQP_URL"], os.environ["REDIS_URL"]
     this = await machine(amqp_url, redis_url, loop)
     with tempfile.TemporaryDirectory(prefix="choros-bench-") as folder:
@@ -83,9 +87,7 @@ async def bench(plan: Plan, loop: str, log_level: str) -> tuple[dict[str, Any], 
                 results = await Campaign(here, plan, server_processes(), neighbour, _say).run()
             finally:
                 neighbour.close()
-    return as_json(results, this), "\n\n".join(
-        [described(this), as_text(table(results), grouped=True), "\n".join(NOTES)]
-    )
+    return results, this
 
 
 def _say(line: str) -> None:

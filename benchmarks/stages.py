@@ -17,10 +17,12 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.neighbour import LOOPS, loop_factory
+from benchmarks.page import put
 from benchmarks.pattern import Pattern
-from benchmarks.report import Table, as_markdown, as_text
+from benchmarks.report import Table, as_markdown, as_text, described, this_machine
 from benchmarks.stage.decisions import decision_stages, machine_stages
 from benchmarks.stage.frames import frame_stages
+from benchmarks.stage.passage import passage_stages
 from benchmarks.stage.services import relay_stages, service_stages
 from benchmarks.stage.stage import LOCAL, PART, RABBITMQ, Stage, sampled
 from benchmarks.stage.stores import store_stages
@@ -32,17 +34,18 @@ Samples = Mapping[str, Sequence[float]]
 HEAD = ("stage", "times", "µs each", "from - to", "wanted", "µs a saga", "wanted")
 
 
-async def all_stages(stack: AsyncExitStack, folder: Path, redis_url: str) -> list[Stage]:
+async def all_stages(stack: AsyncExitStack, folder: Path, amqp_url: str, redis_url: str) -> list[Stage]:
     """What adds up first, in the order in which a saga goes through it; then parts of that."""
     pattern = Pattern()
     return [
         *decision_stages(pattern),
         *(stores := await store_stages(pattern, stack, folder, redis_url))[3:],
         *relay_stages(pattern),
+        *await passage_stages(pattern, stack, amqp_url),
         *wire_stages(pattern),
-        *frame_stages(pattern),
         *(services := await service_stages(pattern, stack, folder))[3:],
         *machine_stages(pattern),
+        *frame_stages(pattern),
         *text_stages(pattern),
         *stores[:3],
         *services[:3],
@@ -54,7 +57,7 @@ async def measured(rounds: int, wanted: str = "") -> tuple[list[Stage], Samples]
     amqp_url, redis_url = os.environ.get("AMQP_URL", ""), os.environ.get("REDIS_URL", "")
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="choros-stages-")))
-        found = await all_stages(stack, folder, redis_url)
+        found = await all_stages(stack, folder, amqp_url, redis_url)
         stages = [one for one in found if wanted in one.name]
         for stage in stages:
             await sampled(stage)  # what is only made once is made now
@@ -101,13 +104,15 @@ def main() -> None:
     given = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     given.add_argument("--rounds", type=int, default=5, help="how often each stage is measured")
     given.add_argument("--only", default="", metavar="TEXT", help="only stages whose name has this in it")
-    given.add_argument("--markdown", action="store_true")
+    given.add_argument("--page", action="store_true", help="write the table into docs/performance.md")
     given.add_argument("--json", metavar="PATH", help="write what every round has found there")
     options = given.parse_args()
     with asyncio.Runner(loop_factory=loop_factory(LOOPS[0])) as runner:
         stages, samples = runner.run(measured(options.rounds, options.only))
     found = table(stages, samples)
-    print(as_markdown(found) if options.markdown else as_text(found))
+    print(as_text(found))
+    if options.page:
+        put("stages", f"{described(this_machine(LOOPS[0]))}\n\n{as_markdown(found)}")
     if options.json:
         Path(options.json).write_text(json.dumps(samples, indent=2) + "\n")
 

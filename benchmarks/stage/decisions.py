@@ -22,8 +22,8 @@ def decision_stages(pattern: Pattern) -> list[Stage]:
     make = Transitions(APP, lambda: queue).make
     first, *later = pattern.decisions
     return [
-        each("decision on a start", 1, 60, lambda one: make(one.works, one.loaded, 0.0), [first]),
-        each("decision on a reply", 3, 75, lambda one: make(one.works, one.loaded, 0.0), later),
+        each("decision on a start", 1, 50, lambda one: make(one.works, one.loaded, 0.0), [first]),
+        each("decision on a reply", 3, 60, lambda one: make(one.works, one.loaded, 0.0), later),
     ]
 
 
@@ -36,7 +36,7 @@ def machine_stages(pattern: Pattern) -> list[Stage]:
         each("machine: begin", 1, 20, _begin, [first], of=PART),
         each("machine: decide", 3, 25, lambda one: decide(_saga.tree, one[0], [one[1]], 0.0), answered, of=PART),
         each("state to text", 4, 4, Instance.dumps, instances, of=PART),
-        each("text to state", 3, 0, lambda one: Instance.loads(one.loaded.record.state), later, of=PART),
+        each("text to state", 0, 4, lambda one: Instance.loads(one.loaded.record.state), later, of=PART),
     ]
 
 

@@ -13,12 +13,11 @@ from pamqp.body import ContentBody
 from pamqp.header import ContentHeader
 
 from benchmarks.pattern import Pattern
-from benchmarks.stage.stage import RABBITMQ, Stage
+from benchmarks.stage.stage import PART, Stage
 from choros.transport.rabbitmq.frames import ack_frame, publish_frames, received
 from choros.transport.rabbitmq.reader import FrameReader
 from choros.wire.envelope import Wire, encode
 
-_ON_RABBITMQ = frozenset({RABBITMQ})
 _NO_CHANNEL: Any = None
 _CHANNEL, _FRAME_MAX, _EXCHANGE = 1, 128 * 1024, "growth.commands"
 
@@ -29,9 +28,9 @@ def frame_stages(pattern: Pattern) -> list[Stage]:
     chunk = b"".join(_delivered(tag, wire) for tag, wire in enumerate(wires))
     count = len(wires)
     return [
-        Stage("wire to frames", 7, 8, count, lambda _: [_packed(wire) for wire in wires], of=_ON_RABBITMQ),
-        Stage("frames to wire", 7, 12, count, lambda _: _unpacked(chunk, count), of=_ON_RABBITMQ),
-        Stage("acknowledgement", 7, 0.1, 100, _acknowledged, of=_ON_RABBITMQ),
+        Stage("wire to frames", 7, 8, count, lambda _: [_packed(wire) for wire in wires], of=PART),
+        Stage("frames to wire", 7, 12, count, lambda _: _unpacked(chunk, count), of=PART),
+        Stage("acknowledgement", 7, 0.1, 100, _acknowledged, of=PART),
     ]
 
 

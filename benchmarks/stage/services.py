@@ -32,7 +32,7 @@ async def service_stages(pattern: Pattern, stack: AsyncExitStack, folder: Path) 
     """Those of all databases."""
     kinds: list[tuple[str, Database, frozenset[str], tuple[float, float, float]]] = [
         ("memory", MemoryDatabase(namespace=NAMESPACE), PART, (30, 1, 8)),
-        ("sqlite", SqliteDatabase(folder / "services.db", NAMESPACE), BOTH, (60, 1, 25)),
+        ("sqlite", SqliteDatabase(folder / "services.db", NAMESPACE), BOTH, (50, 1, 25)),
     ]
     stages: list[Stage] = []
     for name, database, of, wanted in kinds:
@@ -84,7 +84,7 @@ def _renamed(envelope: Envelope, number: int) -> Envelope:
 
 def relay_stages(pattern: Pattern) -> list[Stage]:
     """From the commit to what is confirmed, with a broker that confirms at once."""
-    return [Stage("relay", 7, 3, AT_ONCE, _Relayed(pattern.commands[0]).work)]
+    return [Stage("relay", 7, 2, AT_ONCE, _Relayed(pattern.commands[0]).work)]
 
 
 class _Relayed:

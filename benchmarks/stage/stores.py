@@ -16,16 +16,20 @@ from choros.store.sagas import Committed, Store, Transition
 from choros.store.sqlite.sagas import SqliteStore
 
 Batch = Sequence[Transition]
+LOADS, COMMITS = 1, 4
+"""For a saga that goes well: what this process has committed last it does not ask for."""
 
 
 async def store_stages(pattern: Pattern, stack: AsyncExitStack, folder: Path, redis_url: str) -> list[Stage]:
     """Those of all stores; of Redis only where there is one."""
     kinds: list[tuple[str, Store, frozenset[str], tuple[float, float, float]]] = [
-        ("memory", MemoryStore(namespace=NAMESPACE), PART, (0, 4, 1)),
-        ("sqlite", SqliteStore(folder / "sagas.db", NAMESPACE), frozenset({LOCAL}), (0, 45, 1)),
+        ("memory", MemoryStore(namespace=NAMESPACE), PART, (4, 4, 1)),
+        ("sqlite", SqliteStore(folder / "sagas.db", NAMESPACE), frozenset({LOCAL}), (15, 40, 1)),
     ]
     if redis_url:
-        kinds.append(("redis", RedisStore(redis_url, f"{NAMESPACE}.{folder.name}"), frozenset({RABBITMQ}), (0, 30, 10)))
+        kinds.append(
+            ("redis", RedisStore(redis_url, f"{NAMESPACE}.{folder.name}"), frozenset({RABBITMQ}), (15, 25, 10))
+        )
     stages: list[Stage] = []
     for name, store, of, wanted in kinds:
         stack.push_async_callback(store.close)
@@ -41,8 +45,8 @@ class _StoreStages:
 
     def stages(self, name: str, of: frozenset[str], load: float, commit: float, mark: float) -> Iterator[Stage]:
         """The same work for every store."""
-        yield Stage(f"{name}: load", 4, load, AT_ONCE, self._load, self._stored, of)
-        yield Stage(f"{name}: commit", 4, commit, 4 * AT_ONCE, self._commit, self._batches, of)
+        yield Stage(f"{name}: load", LOADS, load, AT_ONCE, self._load, self._stored, of)
+        yield Stage(f"{name}: commit", COMMITS, commit, 4 * AT_ONCE, self._commit, self._batches, of)
         yield Stage(f"{name}: mark as sent", 1, mark, AT_ONCE, self._mark, self._ended, of)
 
     def _batches(self) -> Sequence[Batch]:

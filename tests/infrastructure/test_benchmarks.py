@@ -3,12 +3,16 @@ run. Nothing is timed."""
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import partial
 from operator import attrgetter
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import pytest
 
@@ -16,18 +20,24 @@ from benchmarks.application import Adapters, Application
 from benchmarks.campaign import QUICK, Plan, ratios
 from benchmarks.contestants import CHOROS, HAND_PACKED, STOCK, STOCK_REDIS
 from benchmarks.measuring import Arrivals, Figures, Part
-from benchmarks.pattern import Pattern
+from benchmarks.pattern import APP, Pattern
 from benchmarks.report import as_markdown, table
+from benchmarks.soak import STEPS, Look
+from benchmarks.soak import table as soak_table
 from benchmarks.stage.decisions import decision_stages, machine_stages
 from benchmarks.stage.frames import frame_stages
 from benchmarks.stage.services import relay_stages
 from benchmarks.stage.stage import Stage
+from benchmarks.stage.stores import COMMITS, LOADS
 from benchmarks.stage.wire import text_stages, wire_stages
+from benchmarks.stored import AN_HOUR, asleep, ended, fill
 from choros.store.memory.barrier import MemoryDatabase
 from choros.store.memory.sagas import MemoryStore
+from choros.store.sagas import NOTHING, Committed, EntryNames, Loaded, Transition
 from choros.transport.memory import MemoryBroker, MemoryTransport
 
 ROOT = Path(__file__).resolve().parents[2]
+HERE: dict[str, Any] = {"capture_output": True, "text": True, "timeout": 280, "check": False, "cwd": ROOT}
 SAGAS = 12
 LEVELS = (1, 10, 100, 1000)
 CALLED = {
@@ -55,7 +65,7 @@ CALLED = {
 
 def bench(*arguments: str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, str(ROOT / "benchmarks" / "run.py"), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
+    return subprocess.run(command, **HERE)
 
 
 @pytest.mark.long
@@ -84,7 +94,7 @@ def test_it_says_what_is_missing_without_servers() -> None:
     environment = {name: value for name, value in os.environ.items() if name not in ("AMQP_URL", "REDIS_URL")}
     command = [sys.executable, str(ROOT / "benchmarks" / "run.py")]
 
-    done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False, env=environment)
+    done = subprocess.run(command, **HERE, env=environment)
 
     assert done.returncode == 2
     assert done.stderr == "AMQP_URL and REDIS_URL must be set. Try: make bench.\n"
@@ -122,6 +132,7 @@ async def test_the_table_of_the_stages_counts_what_one_saga_does() -> None:
     called = await _calls(sagas)
 
     assert CALLED.keys() <= stages.keys()
+    assert (called["a load"] / sagas, called["a commit"] / sagas) == (LOADS, COMMITS)
     assert {name: called[CALLED[name]] / sagas for name in CALLED} == {name: stages[name].times for name in CALLED}
 
 
@@ -138,11 +149,21 @@ async def _calls(sagas: int) -> Counter[str]:
         if event == "call" and "/framework/choros/" in frame.f_code.co_filename:
             called[frame.f_code.co_qualname] += 1
 
+    class Counted(MemoryStore):
+        async def load(self, saga_ids: Sequence[str], wanted: EntryNames = NOTHING) -> Mapping[str, Loaded]:
+            called["a load"] += len(saga_ids)
+            return await super().load(saga_ids, wanted)
+
+        async def commit(self, batch: Sequence[Transition]) -> Sequence[Committed]:
+            called["a commit"] += len(batch)
+            return await super().commit(batch)
+
     arrivals, transport = Arrivals(), MemoryTransport(MemoryBroker(), "counted")
-    adapters = Adapters(lambda: transport, MemoryStore, lambda _: MemoryDatabase())
+    adapters = Adapters(lambda: transport, Counted, lambda _: MemoryDatabase())
     async with Application("counted", adapters).opened(Part.WHOLE, arrivals.heard) as shop:
         await shop.carry_out("first")
         await arrivals.reach(1)
+        called.clear()
         sys.setprofile(note)
         try:
             for number in range(sagas):
@@ -159,8 +180,42 @@ def test_every_stage_is_measured_and_the_sum_is_told() -> None:
     environment = {name: value for name, value in os.environ.items() if name not in ("AMQP_URL", "REDIS_URL")}
     command = [sys.executable, "-m", "benchmarks.stages", "--rounds", "1"]
 
-    done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=True, env=environment, cwd=ROOT)
+    done = subprocess.run(command, **HERE, env=environment)
 
     assert {name for name in CALLED if name not in done.stdout} == set()
     assert "memory + sqlite: the whole" in done.stdout
     assert "sqlite: commit" in done.stdout
+
+
+async def test_what_is_filled_in_bulk_is_there_and_in_order() -> None:
+    store, pattern = MemoryStore(), Pattern()
+    await store.open()
+
+    await fill(store, 600, partial(ended, pattern))
+    assert await store.counts() == {("order", "completed"): 600}
+    await fill(store, 5, lambda number, now: asleep(pattern, 1000 + number, now))
+
+    assert await store.counts() == {("order", "completed"): 600, ("order", "running"): 5}
+    assert not await store.due(store.now() + AN_HOUR - 60, APP.kinds, 500)
+    assert len(await store.due(store.now() + AN_HOUR + 60, APP.kinds, 500)) == 5
+    assert not await store.unsent("commands", store.now() + 60, 500)
+
+
+def test_who_grows_on_the_way_is_found_out() -> None:
+    def looks(last: int) -> list[Look]:
+        return [*(Look(number, 1.0, 100, 100) for number in range(STEPS - 1)), Look(STEPS, 1.0, 100, last)]
+
+    assert [row[-1] for row in soak_table(looks(110))[1:]] == ["", "", "yes"]
+    assert [row[-1] for row in soak_table(looks(111))[1:]] == ["", "", "**no**"]
+
+
+@pytest.mark.long
+def test_growth_and_soak_in_small(amqp_url: str, redis_url: str) -> None:
+    small = ("--sagas", "2000", "--asleep", "1500", "--rounds", "1", "--load", "100")
+
+    growth = subprocess.run([sys.executable, "-m", "benchmarks.stored", *small], **HERE)
+    soak = subprocess.run([sys.executable, "-m", "benchmarks.soak", "--sagas", "200"], **HERE)
+
+    assert len(re.findall(r"(?:redis|sqlite) +2,000 +\d+ ", growth.stdout)) == 2, growth.stderr
+    assert len(re.findall(r"(?:redis|sqlite) +1,500 +\d+\.\d ", growth.stdout)) == 2, growth.stderr
+    assert re.search(r"200 +\d+ +\d+\.\d +\d+\.\d +(yes|\*\*no)", soak.stdout), soak.stderr
