@@ -16,9 +16,9 @@ TARGETS: dict[FaultKind, str] = {
     "refuse": "store", "unknown": "railway database", "stall": "store", "lose": "store", "away": "hotel database",
     "skew": "orchestrator-1", "jump": "service:hotel", "block": "broker", "restart": "broker", "empty": "broker",
     "cancel": "travel.railway", "ack_timeout": "travel.replies.travel.1", "full": "travel.hotel",
-    "crash": "service:hotel", "pause": "orchestrator-1",
+    "crash": "service:hotel", "pause": "orchestrator-1", "deny": "store", "outage": "store", "older": "service:hotel",
 }  # fmt: skip
-TIMED = ("skew", "jump", "block", "restart", "empty", "cancel", "ack_timeout", "full", "deploy")
+TIMED = ("skew", "jump", "block", "restart", "empty", "cancel", "ack_timeout", "full", "deploy", "outage", "older")
 
 
 @pytest.fixture(scope="module")

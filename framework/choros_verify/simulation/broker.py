@@ -22,6 +22,7 @@ from choros_verify.simulation.broker_ledger import Balance, Ledger, LedgerLine, 
 from choros_verify.simulation.broker_log import SimLog
 from choros_verify.simulation.broker_queue import BrokerSetting, Copy, Mode, SimLine, SimQueue
 from choros_verify.simulation.faults import Fault, Faults
+from choros_verify.simulation.strangers import forged
 
 ACK_TIMEOUT = 1800.0
 """Seconds that RabbitMQ lets a delivery lie unsettled."""
@@ -103,6 +104,9 @@ class SimBroker(MemoryBroker):
         """A message has come over the network: put it into the queues that are bound for it."""
         verdict, copies = self._take(exchange, key, wire, faults)
         self.note_message("published", process, wire, verdict)
+        for fault in (fault for fault in faults if fault.kind == "forge"):
+            if sent := forged(exchange, key, wire, int(fault.amount)):
+                self.publish(*sent)
         return verdict, copies
 
     def strikes(self, process: str, wire: Wire) -> Sequence[Fault]:

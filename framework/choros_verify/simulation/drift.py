@@ -1,11 +1,14 @@
-"""The same application with its sagas declared otherwise under the same versions: a mistake that somebody deploys."""
+"""Other releases of an application: with its sagas declared otherwise under the same versions, which is a mistake, and
+a service from before one of its handlers was written."""
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from typing import Any, cast
 
 from choros.app.app import App
+from choros.app.service import Handler, Service
 from choros.errors import DeclarationError
 from choros.saga.outline import Declared
 from choros.saga.parameters import Builder
@@ -32,6 +35,21 @@ def drifted(app: App, chance: random.Random) -> App:
     """The application with every saga changed in one way; a saga that no change leaves whole stays as it is."""
     sagas = [_drifted(saga, chance) for saga in app.sagas.values()]
     return App(app.namespace, sagas=sagas, services=app.services.values(), name=app.name, fact_log=app.fact_log)
+
+
+def lacking(service: Service, chance: random.Random) -> Service:
+    """The service before one of its handlers was written; a reaction that is undone is older than its undo."""
+    older = copy(service)
+    older._commands, older._facts = (), ()
+    older.handlers, older.reactions = _one_less(service.handlers, chance), _one_less(service.reactions, chance)
+    return older
+
+
+def _one_less(handlers: Mapping[str, Handler], chance: random.Random) -> dict[str, Handler]:
+    undone = {handler.undoes for handler in handlers.values()}
+    new = [name for name, handler in handlers.items() if handler.message not in undone]
+    gone = chance.choice(new) if new else ""
+    return {name: handler for name, handler in handlers.items() if name != gone}
 
 
 def _drifted(saga: Saga[Any], chance: random.Random) -> Saga[Any]:

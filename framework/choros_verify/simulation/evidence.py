@@ -7,7 +7,8 @@ from functools import cached_property
 from choros.app.app import App
 from choros.store.barrier import Row
 from choros.store.sagas import Record
-from choros.wire.envelope import Envelope
+from choros.transport.copies import REASON
+from choros.wire.envelope import Envelope, Wire
 from choros_verify.simulation.broker_ledger import Balance, Ledger
 from choros_verify.simulation.faults import Fault
 from choros_verify.simulation.keeping import Deed, Deleted
@@ -19,6 +20,11 @@ SETTLED = ("completed", "compensated", "parked")
 def settled(record: Record) -> bool:
     """Whether a saga goes no further by itself: it has ended, or waits for a person."""
     return record.status in SETTLED or '"paused":true' in record.state
+
+
+def reason_of(wire: Wire) -> str:
+    """Why it was parked, as its receiver says, or else the broker."""
+    return str(wire.headers.get(REASON) or f"the broker: {wire.headers.get('x-first-death-reason')}")
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,8 @@ class Evidence:
     """Numbers of the sagas whose start returned."""
     skipped: frozenset[tuple[str, str]]
     """(saga id, step) that a person took over."""
+    dropped: Sequence[str]
+    """Sagas of whose start it was said that it is dropped."""
     refused: Sequence[str]
     """Starts that were answered with an error."""
     started: bool
@@ -58,6 +66,8 @@ class Evidence:
     """Services with a reply that no broker has confirmed."""
     left: Mapping[str, int]
     """Messages in a queue, or with a consumer."""
+    parked: Mapping[str, str]
+    """What lies in a parking, by the messages' ids, and why."""
     notes: Sequence[Note]
     trouble: Sequence[str]
     """What nobody caught."""

@@ -8,6 +8,7 @@ from choros.runtime.orchestrator.received import APART
 from choros.store.sagas import ENDED
 from choros_verify.simulation.broker_ledger import LedgerLine
 from choros_verify.simulation.evidence import Evidence
+from choros_verify.simulation.strangers import FORGED
 
 _LEFT = ("confirmed", "returned")
 """What the broker says of a fact that has left: one that no queue takes counts as sent."""
@@ -101,5 +102,6 @@ def _acks(run: Evidence) -> Iterator[str]:
     for entry in run.ledger.entries:
         reply = entry.what == "acked" and entry.queue == run.replies and entry.message  # else it is a stranger's
         early = reply and taken.get(entry.message, entry.at + 1) > entry.at
-        if early and not _too_late(run, entry) and not _ended(run, entry):
+        forged = entry.message.startswith(FORGED)  # which is to be parked, and is asked for there
+        if early and not forged and not _too_late(run, entry) and not _ended(run, entry):
             yield f"11: the reply {entry.message} was acknowledged at {entry.at:.4f}, and is not in the store by then."

@@ -5,17 +5,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-MessageFault = Literal["duplicate", "delay", "reorder", "cut_before", "cut_after", "return", "nack"]
+MessageFault = Literal["duplicate", "delay", "reorder", "cut_before", "cut_after", "return", "nack", "forge"]
 """Counted by the messages that the target process publishes. duplicate: it arrives twice; delay: `amount` seconds late,
 though confirmed at once; reorder: ahead of what waits; cut_before, cut_after: the process loses its connection before
-or after the broker has the message, and gets no answer; return, nack: the broker does not take it."""
+or after the broker has the message, and gets no answer; return, nack: the broker does not take it; forge:
+a stranger sends one like it, with something about it that nobody asked for (`amount` says what)."""
 ProcessFault = Literal["crash", "pause"]
 """Counted by the steps that the target process makes. crash: no `finally` runs, it starts again `amount` seconds later
 from what is durable; pause: it stands still for `amount` seconds."""
-StoreFault = Literal["refuse", "unknown", "stall", "lose"]
+StoreFault = Literal["refuse", "unknown", "stall", "lose", "deny"]
 """Counted by the writes to the target store or database. refuse: nothing happens, and the caller is told so; unknown:
 it happens, but the caller hears of an error; stall: the answer takes `amount` seconds; lose: after this write the last
-`amount` commits are gone, as with Redis `everysec` or after a failover."""
+`amount` commits are gone, as with Redis `everysec` or after a failover; deny: nothing happens, and the caller hears
+that the store must not be used, as while a password is changed."""
 FrameFault = Literal["cut_frame", "half_open", "slow_read", "late_answer", "no_answer", "close_channel"]
 """Counted by the frames that the target process sends, where it runs on frames. cut_frame: the connection is cut, in
 the middle of whatever is under way either way; half_open: nothing arrives any more on it, in both directions
@@ -29,13 +31,18 @@ noscript: it has forgotten all scripts; loading: it is started again, and answer
 loads its data."""
 CallFault = Literal["away"]
 """Counted by the calls that handlers make on the target database. away: the call fails, and the handler goes on."""
-TimedFault = Literal["skew", "jump", "block", "restart", "empty", "cancel", "ack_timeout", "full", "deploy"]
+TimedFault = Literal[
+    "skew", "jump", "block", "restart", "empty", "cancel", "ack_timeout", "full", "deploy", "outage", "older"
+]
 """`nth` is a second of virtual time. skew, jump: the target process's clock is `amount` seconds off from the start, or
 from then on; block: the broker takes nothing for `amount` seconds (an alarm); restart: it is away for `amount`
 seconds and keeps what it confirmed; empty: it comes back with no queue and no message; cancel: the target queue's
 consumers are cancelled; ack_timeout: what is unsettled on the target queue has been so for too long; full: the target
 queue refuses for `amount` seconds; deploy: the target orchestrator runs for `amount` seconds with its sagas declared
-otherwise under the same versions."""
+otherwise under the same versions; outage: the target store or database answers nothing for `amount` seconds; older: the
+target service or subscriber runs for `amount` seconds without one of its handlers."""
+RARE: tuple[str, ...] = ("forge", "deny", "outage", "older")
+"""Kinds that are not drawn with the others, but on top of a plan."""
 StrangerFault = Literal["undecodable", "oversized"]
 """`nth` is a second of virtual time, where there are frames. undecodable: a stranger puts a message into the target
 queue whose properties or routing key nobody can decode, in one of so many ways (`amount`); oversized: one with a body
@@ -92,6 +99,8 @@ class Faults:
         """What has struck so far, in order."""
         self.calm = False
         """Once set, nothing strikes any more: what must still happen, must happen now."""
+        self.away: Counter[str] = Counter()
+        """Stores and databases that do not answer, while that is not 0."""
         self.planned = tuple(planned)
         """All of them, as they were given."""
         for fault in self.planned:

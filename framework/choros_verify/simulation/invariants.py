@@ -12,8 +12,10 @@ from choros.runtime.orchestrator.history import read_history
 from choros.runtime.participant.answers import kept
 from choros.store.sagas import ENDED, Record
 from choros.wire.command_key import CommandKey
+from choros_verify.simulation.broker_ledger import LedgerLine
 from choros_verify.simulation.evidence import Evidence, settled
 from choros_verify.simulation.keeping import Deed
+from choros_verify.simulation.strangers import FORGED
 
 Invariant = Callable[[Evidence], Iterator[str]]
 
@@ -180,8 +182,11 @@ def closed_keys(run: Evidence) -> Iterator[str]:
 
 
 def starts(run: Evidence) -> Iterator[str]:
-    """A start is never answered with a conflict: the same caller asks with the same key and message."""
+    """A start is never answered with a conflict: the same caller asks with the same key and message. What is said to be
+    dropped does not begin behind its caller's back."""
     yield from (f"5: {sentence}" for sentence in run.refused)
+    begun = (saga_id for saga_id in run.dropped if saga_id in run.records)
+    yield from (f"5: {run.name(saga_id)} has begun, and was dropped." for saga_id in begun)
 
 
 def books(run: Evidence) -> Iterator[str]:
@@ -192,6 +197,34 @@ def books(run: Evidence) -> Iterator[str]:
         yield f"7: {len(twice)} copies came to two ends."
     if not run.were("empty"):
         yield from (f"6: the confirmed message {message} vanished." for message in run.ledger.vanished())
+
+
+def parked(run: Evidence) -> Iterator[str]:
+    """16. Nothing that this application has sent is parked by whoever it was for. A store that forgets an acknowledged
+    commit may not know what it has asked for."""
+    if run.were("lose") or not run.parked:
+        return
+    for message, name in _messages(run).items():
+        if message in run.parked:
+            yield f"16: the {name} was parked: {run.parked[message]}"
+
+
+def forgeries(run: Evidence) -> Iterator[str]:
+    """17. What a stranger has sent is parked, by every queue that it has come to."""
+    if run.were("empty", "lose"):
+        return
+    for entry in run.ledger.entries:
+        taken = entry.what == "acked" and entry.message.startswith(FORGED) and entry.message not in run.parked
+        if taken and entry.process not in run.strangers and not _is_over(run, entry):
+            yield f"17: {entry.process} took {entry.message} in, which a stranger had sent."
+
+
+def _is_over(run: Evidence, entry: LedgerLine) -> bool:
+    """Whether it was for a saga that was deleted by then, or had ended, where workers differ: nobody reads it then."""
+    saga_id = run.ledger.about[entry.message].correlation_id or ""
+    if saga_id in run.deleted:
+        return run.deleted[saga_id].at <= entry.at
+    return run.were("deploy") and saga_id in run.records and run.records[saga_id].status in ENDED
 
 
 def retention(run: Evidence) -> Iterator[str]:
@@ -208,10 +241,12 @@ def trouble(run: Evidence) -> Iterator[str]:
     """Nothing is left to asyncio to complain about, and no process ends by itself."""
     yield from (f"0: nobody caught: {said}" for said in run.trouble)
     for note in run.notes:
-        if " ended: " in note.text and "Unreachable" not in note.text:
+        denied = "Misconfigured" in note.text and run.were("deny")
+        if " ended: " in note.text and "Unreachable" not in note.text and not denied:
             yield f"0: {note.text}"
 
 
 INVARIANTS: tuple[Invariant, ...] = (
-    net_effect, ends, undo_order, woken, versions, declarations, apart, closed_keys, starts, books, retention, trouble,
+    net_effect, ends, undo_order, woken, versions, declarations, apart, closed_keys, starts, books, parked, forgeries,
+    retention, trouble,
 )  # fmt: skip

@@ -7,7 +7,8 @@ from typing import Any, Literal, cast, get_args
 
 from choros.saga.outline import Commanded
 from choros.saga.saga import Saga
-from choros_verify.simulation.faults import COUNTED_BY, KINDS, ON_FRAMES, ON_STORES, CallFault, Fault, FaultKind
+from choros_verify.simulation.additions import with_additions
+from choros_verify.simulation.faults import COUNTED_BY, KINDS, ON_FRAMES, ON_STORES, RARE, CallFault, Fault, FaultKind
 from choros_verify.simulation.plans_on_adapters import on_adapters
 from choros_verify.simulation.plans_on_frames import on_frames
 from choros_verify.simulation.script import BESIDE, Behaviour, PersonAct, PersonVerb, RunPlan, ScriptLine
@@ -19,7 +20,7 @@ _OVERTAKING = ("delay", "delay", "delay", "reorder", "duplicate", "pause")
 """What lets a message come after one that was sent later: on top of somebody who changes their mind."""
 _REFUSING = ("full", "full", "full", "nack", "nack", "cut_before")
 """What keeps one orchestrator from bringing out what another one's messages have to wait for."""
-_APART = {*get_args(CallFault), *ON_FRAMES, *(kind for kinds in ON_STORES.values() for kind in kinds)}
+_APART = {*get_args(CallFault), *ON_FRAMES, *RARE, *(kind for kinds in ON_STORES.values() for kind in kinds)}
 _MIXED = tuple(kind for kind in KINDS if kind not in _APART)
 """What is drawn a few kinds at a time; the others come on top, by a chance of their own."""
 _UNDO_OUTCOMES: tuple[Behaviour, ...] = ("transient", "transient", "slow", "stuck")
@@ -70,7 +71,7 @@ def plan_for(seed: int, setting: Targets) -> RunPlan:
         keep=_keep(random.Random(f"{seed} keep")),
         rival=rival,
     )
-    plan = replace(plan, forgets=_forgets(plan))
+    plan = with_additions(replace(plan, forgets=_forgets(plan)), setting)
     plan = plan if store == "memory" else on_adapters(plan, setting, store)
     return on_frames(plan, setting) if setting.frames else plan
 

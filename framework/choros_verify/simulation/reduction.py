@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from choros_verify.simulation.scene import Result, Scene
-from choros_verify.simulation.script import BESIDE, RunPlan
+from choros_verify.simulation.script import BESIDE, PATIENT, RunPlan
 
 T = TypeVar("T")
 Breaks = Callable[[RunPlan], bool]
@@ -91,6 +91,7 @@ def _simpler(plan: RunPlan, breaks: Breaks) -> None:
         {"together": False},
         {"keep": None},
         {"rival": False},
+        {"patience": PATIENT},
         {"beside": False, "faults": tuple(f for f in plan.faults if not f.target.startswith(BESIDE))},
     ]
     wishes.append({"starts": tuple(float(int(start)) for start in plan.starts)})

@@ -13,6 +13,7 @@ from choros.app.app import App
 from choros.messages import Message
 from choros.saga.saga import Saga
 from choros_verify.simulation.amqp.client import simulated_client
+from choros_verify.simulation.bound_invariants import bound_violations
 from choros_verify.simulation.evidence import Evidence
 from choros_verify.simulation.fact_invariants import fact_violations
 from choros_verify.simulation.faults import kinds_of
@@ -64,7 +65,7 @@ def judged(world: World, until: float) -> list[str]:
 
 
 def _violations(run: Evidence, ended: bool) -> Iterator[str]:
-    for invariant in (*INVARIANTS, fact_violations):
+    for invariant in (*INVARIANTS, fact_violations, bound_violations):
         yield from invariant(run)
     if not ended:
         yield from unfinished(run)
@@ -162,8 +163,7 @@ class Scene:
 
 def _late(plan: RunPlan) -> float:
     """How much longer it may take: what is wrong with the clocks, and stands still, comes on top of every policy."""
-    off = sum(abs(fault.amount) for fault in plan.faults if fault.kind in ("skew", "jump"))
-    return 3 * off + sum(fault.amount for fault in plan.faults) + (plan.calm_at or 0.0)
+    return 3 * plan.clocks_off + sum(fault.amount for fault in plan.faults) + (plan.calm_at or 0.0)
 
 
 def _longest(saga: Saga[Any]) -> float:

@@ -10,10 +10,11 @@ from typing import Any, Literal
 from choros_verify.simulation.broker_queue import Mode
 from choros_verify.simulation.faults import Fault
 
-Behaviour = Literal["refused", "transient", "stuck", "slow", "landed", "hangs", "deaf"]
+Behaviour = Literal["refused", "transient", "stuck", "slow", "landed", "hangs", "deaf", "panics", "cancels"]
 """refused: a definite no; transient: fails `amount` times; stuck: fails for ever; slow: takes `amount` seconds; landed
 (at a provider): happens, and then fails `amount` times; hangs: says nothing, `amount` times, until it is cancelled;
-deaf: the same, and it passes over being cancelled and comes back late."""
+deaf: the same, and it passes over being cancelled and comes back late; panics: raises `amount` times what is no
+Exception; cancels: lets what it awaits be cancelled, `amount` times."""
 StoreKind = Literal["memory", "redis"]
 """What sagas and rows are kept in."""
 PersonVerb = Literal["cancel", "pause", "resume", "retry", "skip"]
@@ -21,6 +22,8 @@ BESIDE = "beside:"
 """Before the name of a process of the second application."""
 RIVAL = "rival:"
 """Before the name of a process that works on the second store."""
+PATIENT, IMPATIENT = 30.0, 2.0
+"""Seconds that whoever starts a saga waits for the store."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -88,6 +91,14 @@ class RunPlan:
     """Seconds after which services forget what they have done; 0 for longer than a run lasts."""
     frames: bool = False
     """Whether processes reach the broker as they do in earnest: by the RabbitMQ adapter and its client, over a pipe."""
+    patience: float = PATIENT
+    """Seconds that whoever starts a saga waits for the store. With less than usual they give up what was not handed
+    over, and begin nothing again."""
+
+    @property
+    def clocks_off(self) -> float:
+        """Seconds by which no two clocks of the run differ more."""
+        return sum(abs(fault.amount) for fault in self.faults if fault.kind in ("skew", "jump"))
 
     def to_json(self) -> dict[str, Any]:
         """As plain data."""

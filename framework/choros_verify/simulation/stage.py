@@ -8,7 +8,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
-from contextvars import Context
+from contextvars import Context, ContextVar
 from copy import copy
 from functools import cached_property
 from typing import Any
@@ -54,8 +54,16 @@ def _here() -> str:
 async def _leave_alone(_: Call) -> None: ...
 
 
+_called: ContextVar[str] = ContextVar("choros.simulation.called", default="")
+"""What a handler leaves in its context, as many do: nobody else is to find it."""
+
+
 class ScriptedFailure(Exception):
     """What a scripted handler fails with."""
+
+
+class ScriptedPanic(BaseException):
+    """What a scripted handler raises that comes from a foreign extension."""
 
 
 class OutsideWorld:
@@ -82,6 +90,14 @@ class OutsideWorld:
         """What else happens in the middle of a handler; at a provider, before and after it has been asked."""
         self.provided: dict[str, Deed] = {}
         """What the outside providers have done, by idempotency key."""
+        self.overheard: list[str] = []
+        """Calls that met what another one had left in its context."""
+
+    def call(self, call: Call) -> None:
+        """A handler begins."""
+        if _called.get():
+            self.overheard.append(f"the call {call.key or call.message_id} met the context of {_called.get()}")
+        _called.set(call.key or call.message_id)
 
     def effect(self, service: str, call: Call, kind: str, by: str = "") -> Deed:
         """A line for the ledger."""
@@ -100,6 +116,8 @@ class OutsideWorld:
             await asyncio.sleep(line.amount)
         elif line.outcome in ("hangs", "deaf"):
             await self._hang(line, self._tried[call.key])
+        elif line.outcome in ("panics", "cancels") and self._tried[call.key] <= line.amount:
+            raise ScriptedPanic if line.outcome == "panics" else asyncio.CancelledError
         elif line.outcome == "refused":
             data = type(command).refusal_data.get(line.code)
             raise Refused(line.code, data=self._answer(command, data) if data else None)
@@ -219,6 +237,7 @@ class Troupe:
 
     def _handler(self, service: Service, command: type[Any], own: Handler | None) -> Handler:
         async def carry_out(message: Any, call: Call, db: Transaction) -> Reply:
+            self._on.call(call)
             kind = call.key.rpartition(":")[2]
             await self._keep(db, self._on.effect(service.name, call, kind))
             await self._on.perform(message, call)
@@ -228,9 +247,11 @@ class Troupe:
 
     def _provider(self, service: Service, command: type[Any]) -> Handler:
         async def ask(message: Any, call: Call) -> Reply | None:
+            self._on.call(call)
             return self.answer(message, type(message).reply_type) if call.key in self._on.provided else None
 
         async def provide(message: Any, call: Call) -> Reply:
+            self._on.call(call)
             await self._on.provide(service.name, call, message)
             return self.answer(message, type(message).reply_type)
 
@@ -240,6 +261,7 @@ class Troupe:
 
     def _reaction(self, service: Service, fact: type[Any], own: Handler | None) -> Handler:
         async def react(message: Any, call: Call, db: Transaction) -> None:
+            self._on.call(call)
             await self._keep(db, self._on.effect(service.name, call, "fact"))
             if own:
                 await own(message, db, call)

@@ -9,8 +9,8 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Literal, TypeVar
 
-from choros.errors import StoreUnreachable
-from choros.store.barrier import Job, JobResult, Row, Transaction
+from choros.errors import StoreMisconfigured, StoreUnreachable
+from choros.store.barrier import Job, JobResult, NotDone, Row, Transaction
 from choros.store.memory.barrier import MemoryDatabase, MemoryTransaction, Undo, take_back
 from choros.store.memory.sagas import MemoryStore
 from choros.store.sagas import Committed, Forgotten, Record, Transition
@@ -44,11 +44,19 @@ class Perils:
         """Whether it ever forgets anything."""
 
     def strike(self) -> Sequence[Fault]:
-        """One more write; raises StoreUnreachable if it is refused."""
+        """One more write; raises StoreUnreachable if it is refused, StoreMisconfigured if that is denied."""
+        self.ask()
         struck = self._faults.count("write", self._name)
+        if any(fault.kind == "deny" for fault in struck):
+            raise StoreMisconfigured(f"{self._name} denies it (simulated).", "wait for the new password.")
         if any(fault.kind == "refuse" for fault in struck):
             raise _away(self._name, "refuses")
         return struck
+
+    def ask(self) -> None:
+        """Whatever is asked of it; raises StoreUnreachable while it does not answer."""
+        if self._faults.away[self._name]:
+            raise _away(self._name, "does not answer")
 
     def call(self) -> None:
         """A handler makes a call; raises StoreUnreachable if it is lost."""
@@ -147,6 +155,11 @@ class SimStore(MemoryStore):
     def outbox(self) -> Collection[tuple[str, str]]:
         """(saga id, entry id) of all that no broker has confirmed."""
         return self._rows.outbox.keys()
+
+    async def _answering(self) -> Any:
+        rows = await super()._answering()
+        self._perils.ask()
+        return rows
 
     def _remember(self) -> None:
         if not self._perils.loses:
@@ -257,6 +270,17 @@ class SimDatabase(MemoryDatabase):
         """What a transaction goes through."""
         assert isinstance(self._tables.lock, Turnstile)
         return self._tables.lock
+
+    async def run(self, jobs: Sequence[Job[T]]) -> Sequence[JobResult[T]]:
+        """As one transaction; where the database must not be used, none of them is done."""
+        try:
+            return await super().run(jobs)
+        except StoreMisconfigured as denied:
+            return [NotDone(denied)] * len(jobs)
+
+    def _check_open(self) -> None:
+        super()._check_open()
+        self._perils.ask()
 
     async def _in_turn(self, jobs: Sequence[Job[T]]) -> Sequence[JobResult[T]]:
         """As one transaction; a fault may strike as it is committed, or after."""

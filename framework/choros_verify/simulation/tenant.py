@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property, partial
@@ -12,7 +13,7 @@ from typing import Any
 from choros.app.app import App
 from choros.app.service import Service
 from choros.app.settings import Settings
-from choros.errors import ChorosError, StoreUnreachable
+from choros.errors import ChorosError, SagaNotFound, StoreMisconfigured, StoreUnreachable
 from choros.messages import Message, Reply
 from choros.runtime.client.client import Client
 from choros.runtime.host.retention import Ages
@@ -26,10 +27,10 @@ from choros.sources import saga_id_for
 from choros.store.barrier import Database
 from choros.transport.port import Transport
 from choros.transport.topology import Topology
-from choros_verify.simulation.drift import drifted
+from choros_verify.simulation.drift import drifted, lacking
 from choros_verify.simulation.evidence import settled
 from choros_verify.simulation.keeping import Keeping, KeptRows, KeptSagas
-from choros_verify.simulation.script import RIVAL, PersonAct, RunPlan, chance_of
+from choros_verify.simulation.script import PATIENT, RIVAL, PersonAct, RunPlan, chance_of
 from choros_verify.simulation.stage import HANDLER_SECONDS
 
 Main = Callable[[], Coroutine[Any, Any, None]]
@@ -37,6 +38,8 @@ _ALL = "all subscribers"
 AGAIN_AFTER = 1.0
 LOOK_EVERY = 20.0
 """Seconds between two looks of a person, or at what a store has forgotten."""
+DROPPED = "it is dropped"
+"""What the error says of a start that was never handed to the store."""
 LATEST = 900.0
 """Seconds that a fact may be on its way in a run: the ladder of delays, and what holds a message up."""
 
@@ -49,7 +52,7 @@ class Ground:
     """A process's way to the broker, by namespace and name."""
     keeping: Keeping
     deployed: set[str] = field(default_factory=set)
-    """Orchestrators that have another declaration just now."""
+    """Processes that run another release just now."""
 
 
 @dataclass(frozen=True)
@@ -166,6 +169,7 @@ class Tenant:
 
     async def _participate(self, service: Service, name: str) -> None:
         transport, database = await self._open(name, service, self.databases)
+        service = self._released(name, service)
         namespace, every = self.app.namespace, max(10.0, self.plan.every)
         await Participant(
             service, namespace=namespace, transport=transport, database=database, scan_every=every, prune_every=every,
@@ -174,16 +178,21 @@ class Tenant:
 
     async def _subscribe(self, service: Service, name: str) -> None:
         transport, database = await self._open(name, service, self.inboxes)
+        service = self._released(name, service)
         namespace, every = self.app.namespace, max(10.0, self.plan.every)
         await Subscriber(
             service, namespace=namespace, transport=transport, database=database, ages=self._ages,
             cadence=Cadence(prune_every=every),
         ).run()  # fmt: skip
 
+    def _released(self, name: str, service: Service) -> Service:
+        return lacking(service, chance_of(self.plan, "handlers")) if name in self._ground.deployed else service
+
     @property
     def _ages(self) -> Ages | None:
-        """A fact may be long on its way; what comes later than that is parked, and not told."""
-        return {"commands": self.plan.forgets, "facts": self.plan.forgets + LATEST} if self.plan.forgets else None
+        """A fact may be long on its way, and clocks wrong; what comes later than that is parked, and not told."""
+        facts = self.plan.forgets + LATEST + self.plan.clocks_off
+        return {"commands": self.plan.forgets, "facts": facts} if self.plan.forgets else None
 
     async def _open(
         self, process: str, service: Service, databases: Mapping[str, KeptRows]
@@ -225,6 +234,10 @@ class Caller:
     """Sagas whose start returned: from then on they must end."""
     skipped: set[tuple[str, str]] = field(default_factory=set)
     """(saga id, step) that a person has taken over."""
+    asked: set[int] = field(default_factory=set)
+    """Sagas that may have begun, for all that whoever starts them knows."""
+    dropped: set[int] = field(default_factory=set)
+    """Sagas that were not started, and that nobody asked for again: they must not begin."""
     refused: list[str] = field(default_factory=list)
     """Starts that were answered with an error other than that nobody could be reached."""
     acted: set[PersonAct] = field(default_factory=set)
@@ -237,7 +250,8 @@ class Caller:
     def done(self) -> bool:
         """Whether every start was accepted, and every act done."""
         plan = self.tenant.plan
-        started = len(self.accepted) + len(self.refused) == len(plan.starts) and len(self.acted) == len(plan.acts)
+        started = len(self.accepted) + len(self.refused) + len(self.dropped) == len(plan.starts)
+        started = started and len(self.acted) == len(plan.acts)
         return started and not (self._loses and self._forgotten())
 
     def _forgotten(self) -> list[int]:
@@ -250,9 +264,10 @@ class Caller:
         await transport.connect()
         await store.open()
         plan, loop = self.tenant.plan, asyncio.get_running_loop()
-        async with Client(self.tenant.app, store=store, transport=transport, timeout=timedelta(seconds=30)) as client:
+        patience = timedelta(seconds=plan.patience)
+        async with Client(self.tenant.app, store=store, transport=transport, timeout=patience) as client:
             todo: list[tuple[float, int, Callable[[], Awaitable[None]]]] = []
-            starts = [(at, i) for i, at in enumerate(plan.starts) if i not in self.accepted]
+            starts = [(at, i) for i, at in enumerate(plan.starts) if i not in self.accepted | self.dropped]
             todo += [(at, i, partial(self._start, client, i)) for at, i in starts]
             todo += [(act.at, 0, partial(self._act, client, act)) for act in plan.acts if act not in self.acted]
             for at, _, doing in sorted(todo, key=lambda each: each[:2]):
@@ -268,7 +283,14 @@ class Caller:
         while True:
             try:
                 await client.start(saga, message, key=self.tenant.keys[index])
-            except StoreUnreachable:
+            except StoreUnreachable as away:
+                if self.tenant.plan.patience < PATIENT and DROPPED in away.sentence and index not in self.asked:
+                    await self._give_up(client, index)
+                    return
+                self.asked.add(index)
+                await asyncio.sleep(AGAIN_AFTER)
+            except StoreMisconfigured:
+                self.asked.add(index)
                 await asyncio.sleep(AGAIN_AFTER)
             except ChorosError as error:
                 self.refused.append(f"start of saga {index}: {error.sentence}")
@@ -276,6 +298,22 @@ class Caller:
             else:
                 self.accepted.add(index)
                 return
+
+    async def _give_up(self, client: Client, index: int) -> None:
+        """It was not started; that is so when the store is back."""
+        there: bool | None = None
+        while there is None:
+            await asyncio.sleep(LOOK_EVERY)
+            with suppress(StoreUnreachable, StoreMisconfigured):
+                there = await self._is_there(client, index)
+        self.dropped.add(index)
+
+    async def _is_there(self, client: Client, index: int) -> bool:
+        try:
+            await client.show(self.tenant.saga_ids[index])
+        except SagaNotFound:
+            return False
+        return True
 
     async def _act(self, anybody: Client, act: PersonAct) -> None:
         client = anybody.signed("desk", f"the simulation wants it: {act.verb}")

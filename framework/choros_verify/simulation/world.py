@@ -14,7 +14,8 @@ from choros.transport.rabbitmq import RabbitMQTransport
 from choros.transport.reply_queues import reply_queue
 from choros_verify.simulation.amqp.server import AmqpServer
 from choros_verify.simulation.broker import SimBroker
-from choros_verify.simulation.evidence import Evidence
+from choros_verify.simulation.broker_ledger import message_of
+from choros_verify.simulation.evidence import Evidence, reason_of
 from choros_verify.simulation.faults import Fault, Faults
 from choros_verify.simulation.keeping import Deed, Keeping
 from choros_verify.simulation.loop import SimLoop
@@ -157,15 +158,21 @@ class World:
             return
         self.faults.strike(fault)
         self.observer.note(f"{fault.kind} {fault.target} ({fault.amount:g})")
-        if fault.kind == "deploy":
+        if fault.kind in ("deploy", "older"):
             self._deploy(fault.target, fault.amount)
+        elif fault.kind == "outage":
+            self._go_away(fault.target, fault.amount)
         elif fault.kind in _BY_THE_WORLD:
             self._offsets[fault.target] = self._offsets.get(fault.target, 0.0) + fault.amount
         else:
             self.broker.strike(fault)
 
+    def _go_away(self, name: str, seconds: float) -> None:
+        self.faults.away[name] += 1
+        self._later(seconds, lambda: self.faults.away.subtract([name]))
+
     def _deploy(self, name: str, seconds: float) -> None:
-        """A rolling deploy reaches this orchestrator: another declaration, and some time later its own again."""
+        """A rolling deploy reaches this process: another release, and some time later its own again."""
         self._ground.deployed.add(name)
         self._start_anew(name)
         self._later(seconds, lambda: self._ground.deployed.discard(name))
@@ -234,12 +241,17 @@ class World:
             records={saga_id: one for saga_id, one in of.store.records().items() if saga_id not in foreign},
             deleted=of.store.deleted(), ledger=self.broker.ledger, account=self.broker.account(),
             accepted=sorted(caller.accepted), skipped=frozenset(caller.skipped),
-            refused=caller.refused, started=caller.done, outbox=len(of.store.outbox()), owing=of.owing(),
-            left={name: count for name, count in contents if count},
-            notes=self.observer.notes, trouble=self.loop.trouble,
+            dropped=[of.saga_ids[index] for index in sorted(caller.dropped)], refused=caller.refused,
+            started=caller.done, outbox=len(of.store.outbox()), owing=of.owing(),
+            left={name: count for name, count in contents if count}, parked=self._parked(),
+            notes=self.observer.notes, trouble=[*self.loop.trouble, *self.stage.overheard],
             strangers=frozenset(name for other in others for name in of.strangers(other)),
             replies=reply_queue(of.app.namespace, of.app.name, of.store.identity),
         )  # fmt: skip
+
+    def _parked(self) -> dict[str, str]:
+        graves = (queue for queue in self.broker.queues() if queue.name.endswith(".dead"))
+        return {message_of(copy.wire): reason_of(copy.wire) for queue in graves for copy in queue.contents()}
 
     def effects(self) -> list[Deed]:
         """All ledgers together, in the order of the world."""

@@ -81,6 +81,9 @@ class RedisSession:
 
     def _take(self, words: Words) -> None:
         """Do one command, and what is to go wrong with it."""
+        if self._server.faults.away[self._target]:
+            self._cut()
+            return
         struck = self._faults(words) if self._struck is None else self._struck
         kinds: dict[str, float] = {fault.kind: fault.amount for fault in struck}
         if "stall" in kinds and self._struck is None:
@@ -91,6 +94,9 @@ class RedisSession:
         self._struck = None
         if not kinds:
             self._answers.append(self._answer(words))
+        elif "deny" in kinds:
+            self._discard([])
+            self._answers.append(RedisRefusal("NOPERM User choros has no permissions to run this command"))
         elif {"refuse", "away"} & kinds.keys():
             self._cut()
         else:
