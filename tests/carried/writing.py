@@ -76,6 +76,7 @@ class Desk:
                     database = await stack.enter_async_context(opened_database(self.addresses, app, service))
                     kind: Any = Participant if service in PARTICIPANTS else Subscriber
                     parts.append(kind(service, namespace=app.namespace, transport=transport, database=database))
+            await orchestrator.declare()
             tasks = [asyncio.create_task(part.run()) for part in parts]
             async with Client(app, store=self.store, transport=transport) as client:
                 yield client

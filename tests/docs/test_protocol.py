@@ -361,6 +361,7 @@ async def opened(url: str, namespace: str, path: Path, saga: Saga[Buy]) -> Async
     await transport.connect()
     await store.open()
     orchestrator = Orchestrator(app, transport=transport, store=store, timers_every=0.02)
+    await orchestrator.declare()
     client = Client(app, store=store, transport=transport, decider=orchestrator.decider)
     shop = Shop(saga, client, orchestrator, participant, url, namespace)
     shop.tasks = [asyncio.create_task(orchestrator.run()), asyncio.create_task(participant.run())]

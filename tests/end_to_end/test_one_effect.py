@@ -432,6 +432,7 @@ async def open_round(desk: Desk, total: float = 20) -> AsyncIterator[Round]:
     await transport.connect()
     await store.open()
     orchestrator = Orchestrator(app, transport=transport, store=store, timers_every=0.05)
+    await orchestrator.declare()
     running = asyncio.create_task(orchestrator.run())
     other = open_transport(desk.broker, desk.namespace, "parcels")
     await other.connect()

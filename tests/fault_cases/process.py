@@ -32,7 +32,9 @@ async def open_part(trip: Trip, role: str, stack: AsyncExitStack, failpoint: Fai
     transport = doomed_transport(connection, failpoint)
     if role == "orchestrator":
         store = doomed_store(await stack.enter_async_context(opened_store(trip.addresses, app)), failpoint)
-        return Orchestrator(app, transport=transport, store=store, timers_every=0.1, resend_after=1.0)
+        orchestrator = Orchestrator(app, transport=transport, store=store, timers_every=0.1, resend_after=1.0)
+        await orchestrator.declare()
+        return orchestrator
     service = app.service(role)
     opened = await stack.enter_async_context(opened_database(trip.addresses, app, service))
     database = doomed_database(opened, failpoint)

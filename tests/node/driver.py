@@ -233,6 +233,7 @@ async def opened(url: str, folder: Path, *, least: bool = False) -> AsyncIterato
     market = Market(url, namespace, client, node, [asyncio.create_task(node.run())])
     try:
         await market.until(lambda: node.heard("ready"))
+        await orchestrator.declare()
         market.tasks.append(asyncio.create_task(orchestrator.run()))
         yield market
     finally:

@@ -139,7 +139,12 @@ class Stage:
             await transport.connect()
             self.stack.push_async_callback(transport.close)
         made = Orchestrator(app or self.app, transport=transport, store=store or self.store, **options)
-        task = asyncio.create_task(made.run())
+
+        async def run() -> None:
+            await made.declare()
+            await made.run()
+
+        task = asyncio.create_task(run())
 
         async def end() -> None:
             made.stop()

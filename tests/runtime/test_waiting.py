@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
 
 import pytest
 
 from choros.errors import BrokerMisconfigured, BrokerUnreachable, ChorosError, StoreUnreachable
 from choros.runtime.host.patience import LONGEST_PAUSE, Waiting
-from choros.runtime.orchestrator.orchestrator import Orchestrator
-from choros.store.memory.sagas import MemoryStore
-from choros.transport.memory import MemoryBroker, MemoryTransport
 from tests.captured import capture_logs
-
-from .stage import make_app
 
 
 def failing(*failures: ChorosError) -> Callable[[], Awaitable[str]]:
@@ -59,16 +53,3 @@ async def test_what_does_not_come_by_waiting_is_said_at_once() -> None:
     with pytest.raises(BrokerUnreachable):
         await Waiting().until(failing(*away(1)))
     assert said == []
-
-
-async def test_an_orchestrator_that_is_stopped_meanwhile_waits_no_longer() -> None:
-    """Else its process would be ended by force, after its drain time."""
-    transport: Any = MemoryTransport(MemoryBroker(), "shop")
-    transport.declare = lambda _: failing(*away(1))()
-    orchestrator = Orchestrator(make_app(), transport=transport, store=MemoryStore(), wait=3600.0)
-    running = asyncio.create_task(orchestrator.run())
-    await asyncio.sleep(10.0)
-    assert not running.done()
-    orchestrator.stop()
-    async with asyncio.timeout(1.0):
-        await running

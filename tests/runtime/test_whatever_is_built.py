@@ -211,6 +211,7 @@ async def orchestrated(store: MemoryStore) -> AsyncIterator[tuple[Orchestrator, 
     await transport.connect()
     await store.open()
     orchestrator = Orchestrator(app, transport=transport, store=store)
+    await orchestrator.declare()
     yield orchestrator, Client(app, store=store, transport=transport, decider=orchestrator.decider)
     await transport.close()
 

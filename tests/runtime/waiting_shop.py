@@ -68,7 +68,6 @@ async def shop() -> AsyncIterator[Shop]:
         parts: Any = await open_role(app, "orchestrator", Addresses("memory://", "memory://"), stack, vitals)
         running = asyncio.create_task(run_together(parts))
         (part,) = parts
-        await part.declare()
         client = Client(app, store=part.store, transport=part.transport, decider=part.decider)
         yield Shop(app, part, client, vitals)
         await stop_all(parts)

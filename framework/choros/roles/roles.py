@@ -78,7 +78,6 @@ async def running(
         orchestrator = next((part for part in parts if isinstance(part, Orchestrator)), None)
         if orchestrator is None:
             raise UsageError("This application has no saga to run.", "name one in App(sagas=...).")
-        await Waiting(settings.seconds("wait")).until(orchestrator.declare)  # every queue, before anybody sends
         loops = asyncio.create_task(in_order(partial(run_together, parts)))
         loops.add_done_callback(_say_what_ended_it)
         try:
@@ -212,10 +211,9 @@ class _Opening:
         vitals.watch_store("saga store", partial(_look_into_store, store, app))
         vitals.room.ask = store.room
         retention = Retention(settings.age("keep_sagas"), settings.age("keep_start_keys"))
-        drain, wait = settings.seconds("drain"), settings.seconds("wait")
-        orchestrator = Orchestrator(
-            app, transport=self.transport, store=store, drain=drain, wait=wait, retention=retention
-        )
+        drain = settings.seconds("drain")
+        orchestrator = Orchestrator(app, transport=self.transport, store=store, drain=drain, retention=retention)
+        await self.waiting.until(orchestrator.declare)
         timers = orchestrator.decider.timers
         vitals.stranded = lambda: orchestrator.stranded.count + timers.strange
         vitals.unreadable = lambda: orchestrator.decider.unreadable

@@ -158,10 +158,12 @@ class Tenant:
         await transport.connect()
         await store.open()
         every = self.plan.every
-        await Orchestrator(
+        orchestrator = Orchestrator(
             app, transport=transport, store=store, timers_every=every, scan_every=every, resend_after=every * 2,
             retention=self._retention, sweep_every=every,
-        ).run()  # fmt: skip
+        )  # fmt: skip
+        await orchestrator.declare()
+        await orchestrator.run()
 
     @property
     def _retention(self) -> Retention:

@@ -10,7 +10,6 @@ from choros.app.app import App
 from choros.errors import MessageRejected, StoreUnreachable
 from choros.runtime.host.admission import read_envelope
 from choros.runtime.host.call import in_order, plainly
-from choros.runtime.host.patience import Waiting
 from choros.runtime.host.retention import SWEEP_SECONDS
 from choros.runtime.orchestrator.absence import Absent
 from choros.runtime.orchestrator.decider import Decider
@@ -36,7 +35,7 @@ DEFAULT = Retention()
 
 
 class Orchestrator:
-    """Runs the sagas of an application on a connected transport and an open store."""
+    """Runs the sagas of an application on a connected transport, whose topology it can `declare`, and an open store."""
 
     def __init__(
         self,
@@ -49,7 +48,6 @@ class Orchestrator:
         resend_after: float = 5.0,
         scan_every: float = 1.0,
         drain: float = 10.0,
-        wait: float = 0.0,
         retention: Retention = DEFAULT,
         sweep_every: float = SWEEP_SECONDS,
     ) -> None:
@@ -65,7 +63,6 @@ class Orchestrator:
         self._prefetch = prefetch
         self._timers_every = timers_every
         self._drain = drain
-        self._wait = wait
         self._known = app.kinds
         self.sweep = Sweep(store, retention, sweep_every)
         """Deletes what has ended and is old enough."""
@@ -84,9 +81,8 @@ class Orchestrator:
         await self._address.declare(self.transport)
 
     async def run(self) -> None:
-        """Run until stopped; raises Misconfigured where the broker or the store cannot be used at all."""
-        if not await self._declared():
-            return
+        """Run until stopped, once all is declared; raises Misconfigured where the broker or the store cannot be used
+        at all."""
         await self._look_for_stranded()
         consumers = [await self.transport.consume(queue, self._prefetch) for queue in self._address.queues]
         jobs = (
@@ -108,19 +104,6 @@ class Orchestrator:
         for task in (*tasks, deciding):
             if task.done() and not task.cancelled() and (error := task.exception()):
                 raise plainly(error)
-
-    async def _declared(self) -> bool:
-        """Whether all is declared; not where it was stopped while it waited for the broker."""
-        declaring = asyncio.create_task(Waiting(self._wait).until(self.declare))
-        stopping = asyncio.create_task(self._stopping.wait())
-        try:
-            await asyncio.wait([declaring, stopping], return_when=asyncio.FIRST_COMPLETED)
-            if declaring.done():
-                await declaring
-            return declaring.done()
-        finally:
-            declaring.cancel()
-            stopping.cancel()
 
     async def _wind_down(
         self, consumers: Sequence[Consumer], tasks: Sequence[asyncio.Task[object]], deciding: asyncio.Task[None]
