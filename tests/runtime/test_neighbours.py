@@ -21,7 +21,7 @@ from choros.store.barrier import Transaction
 from choros.store.memory.barrier import MemoryDatabase
 from choros.store.memory.sagas import MemoryStore
 from choros.transport.memory import MemoryTransport
-from choros.transport.refusals import NotDeclared
+from choros.transport.port import NotDeclared
 from choros.transport.topology import Topology, topology
 from choros.wire.envelope import decode
 from tests.captured import capture_logs

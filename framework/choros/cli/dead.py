@@ -18,7 +18,7 @@ from choros.cli.verbs import Verbs
 from choros.desk.parkings import Listing
 from choros.roles.addresses import DEFAULT_BROKER
 from choros.sources import now
-from choros.transport.refusals import NotDeclared
+from choros.transport.port import NotDeclared
 
 app = Verbs(help="Look at what is parked, put it back, edit it, or drop it.")
 app.add_typer(acts)

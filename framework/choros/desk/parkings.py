@@ -7,8 +7,7 @@ from dataclasses import dataclass, field, replace
 from choros.desk.dead_letters import DeadLetter, dead_letter
 from choros.errors import BrokerMisconfigured
 from choros.transport.inspection import Look, LookingTransport
-from choros.transport.port import Delivery
-from choros.transport.refusals import NotDeclared
+from choros.transport.port import Delivery, NotDeclared
 from choros.transport.topology import Names, Topology
 
 Shown = tuple[DeadLetter, Delivery]

@@ -192,9 +192,8 @@ class Declared(ABC):
     def check(self, saga: str) -> None:
         """What can be said of it without knowing where it stands; raises DeclarationError."""
 
-    @abstractmethod
-    def check_place(self, place: NodePlace) -> None:
-        """Whether it may stand there; raises DeclarationError."""
+    def check_place(self, place: NodePlace) -> None:  # noqa: B027
+        """Whether it may stand there; raises DeclarationError. Most may stand anywhere."""
 
     @abstractmethod
     def planned(self, place: NodePlace) -> Leaf:

@@ -50,11 +50,7 @@ def place_of(record: Record) -> Position:
 
 def page_of(records: Iterable[Record], limit: int) -> Page:
     """The first `limit` of these and a cursor, where there are more of them than that."""
-    ordered = sorted(records, key=place_of, reverse=True)
-    shown = ordered[:limit]
-    if len(ordered) <= limit or not shown:
-        return Page(shown)
-    return Page(shown, place_of(shown[-1]).cursor)
+    return _page(sorted(records, key=place_of, reverse=True), limit, place_of)
 
 
 def end_of(record: Record) -> Position:
@@ -64,9 +60,12 @@ def end_of(record: Record) -> Position:
 
 def page_of_ended(records: Iterable[Record], limit: int) -> Page:
     """The first `limit` of these, the oldest first, and a cursor, where there are more of them than that."""
-    ordered = sorted(records, key=end_of)
+    return _page(sorted(records, key=end_of), limit, end_of)
+
+
+def _page(ordered: Sequence[Record], limit: int, place: Callable[[Record], Position]) -> Page:
     shown = ordered[:limit]
-    return Page(shown, end_of(shown[-1]).cursor if len(ordered) > limit and shown else "")
+    return Page(shown, place(shown[-1]).cursor if len(ordered) > limit and shown else "")
 
 
 async def pages(look: Callable[..., Awaitable[Page]]) -> AsyncIterator[Sequence[Record]]:

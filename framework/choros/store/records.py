@@ -67,9 +67,3 @@ def history_row_of(version: object, at: object, events: object) -> HistoryRow:
     if isinstance(version, int) and isinstance(at, (int, float)) and isinstance(events, str):
         return HistoryRow(version, at, events)
     return HistoryRow(version if isinstance(version, int) else 0, 0.0, "unreadable")
-
-
-def number_in(text: str) -> object:
-    """The number that a text stands for; None where it is none."""
-    found = listed(text)
-    return found if type(found) in (int, float) else None

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Literal, Protocol
 
+from choros.errors import BrokerMisconfigured
 from choros.transport.topology import Topology
 from choros.wire.envelope import Envelope, Wire
 
@@ -47,6 +48,10 @@ class Seen:
     consumers: int = 0
     waiting: int = 0
     """Messages that no consumer has."""
+
+
+class NotDeclared(BrokerMisconfigured):
+    """Something is missing that only somebody else may create."""
 
 
 class Delivery(Protocol):

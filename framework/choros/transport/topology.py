@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
@@ -80,15 +80,6 @@ class Topology:
             self.namespace,
             queues=tuple(known for known in self.queues if known.name == queue),
             bindings=tuple(binding for binding in self.bindings if binding.destination == queue),
-        )
-
-    def without(self, queues: Collection[Queue]) -> Topology:
-        """The rest, without what leads to these."""
-        gone = {queue.name for queue in queues}
-        return replace(
-            self,
-            queues=tuple(queue for queue in self.queues if queue.name not in gone),
-            bindings=tuple(one for one in self.bindings if one.to_exchange or one.destination not in gone),
         )
 
 

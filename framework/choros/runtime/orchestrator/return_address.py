@@ -5,8 +5,7 @@ from collections.abc import Collection
 from choros.app.app import App
 from choros.store.sagas import Store
 from choros.telemetry.logs import get_logger
-from choros.transport.port import Transport
-from choros.transport.refusals import NotDeclared
+from choros.transport.port import NotDeclared, Transport
 from choros.transport.reply_queues import reply_queue
 
 log = get_logger(__name__)

@@ -12,9 +12,6 @@ class Pivot(Commands):
 
     pivot = True
 
-    def check_place(self, place: NodePlace) -> None:
-        """Anywhere."""
-
     def planned(self, place: NodePlace) -> CommandNode:
         """One in doubt is never undone."""
         return self.node(place, "pivot", frozenset({"refused"}))

@@ -8,7 +8,7 @@ from typing import Any
 from choros import sources
 from choros.sources import rerun_id_for
 from choros.store.paging import Position, end_of, page_of
-from choros.store.records import history_row_of, left_of, listed, number_in, record_of, unreadable
+from choros.store.records import history_row_of, left_of, listed, record_of, unreadable
 from choros.store.redis import schema as redis_schema
 from choros.store.redis.errors import is_of_what_is_stored
 from choros.store.redis.scripts import COMMIT, DUE, FORGET, LOAD, MARK_SENT, PUT_OFF
@@ -279,7 +279,7 @@ class RedisStore:
     async def history(self, saga_id: str) -> Sequence[HistoryRow]:
         rows = await self._server.ask("LRANGE", f"{self._prefix}history:{saga_id}", 0, -1)
         split = ([*row.split(" ", 2), "", ""] for row in rows)
-        return [history_row_of(number_in(version), number_in(at), events) for version, at, events, *_ in split]
+        return [history_row_of(_number(version), _number(at), events) for version, at, events, *_ in split]
 
     async def forget(self, before: float, *, keys_before: float = 0.0, skip: int = 0, limit: int = 64) -> Forgotten:
         """Delete records that have ended before that moment, each in a script of its own. Start keys expire by
@@ -346,3 +346,9 @@ def to_record(saga_id: str, version: str, transition: str, head: str, state: str
         return unreadable(saga_id, ["head"])
     values = {**_LATER, **dict(zip(_HEAD, found, strict=False))}
     return record_of(saga_id, {**values, "version": int(version), "transition": transition, "state": state})
+
+
+def _number(text: str) -> object:
+    """The number that a text stands for; None where it is none."""
+    found = listed(text)
+    return found if type(found) in (int, float) else None

@@ -2,7 +2,7 @@
 
 from choros.transport.leased import CopyTo, Lease, LeasedDelivery
 from choros.transport.memory.queues import MemoryQueue, QueuedMessage
-from choros.transport.refusals import NotDeclared
+from choros.transport.port import NotDeclared
 from choros.transport.topology import Names
 
 

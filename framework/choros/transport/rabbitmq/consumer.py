@@ -16,11 +16,12 @@ from choros.sources import uniform
 from choros.telemetry.logs import get_logger
 from choros.transport.arrivals import Arrivals, Pace
 from choros.transport.leased import CopyTo, LeasedDelivery
+from choros.transport.port import NotDeclared
 from choros.transport.rabbitmq.declarations import Declarer
 from choros.transport.rabbitmq.lease import RabbitLease
+from choros.transport.rabbitmq.refusals import denied
 from choros.transport.rabbitmq.tasks import end
 from choros.transport.recipient import Recipient
-from choros.transport.refusals import NotDeclared, denied
 from choros.transport.topology import Names
 
 WATCH_SECONDS = 10.0

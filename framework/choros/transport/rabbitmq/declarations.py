@@ -3,8 +3,9 @@
 import asyncio
 import sys
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from typing import TypeVar
 
 from aiormq.abc import AbstractChannel, AbstractConnection
@@ -17,10 +18,10 @@ from aiormq.exceptions import (
 
 from choros.errors import BrokerMisconfigured
 from choros.telemetry.logs import get_logger
-from choros.transport.port import Seen
+from choros.transport.port import NotDeclared, Seen
 from choros.transport.rabbitmq.failures import CONNECTION_FAILURES
+from choros.transport.rabbitmq.refusals import denied
 from choros.transport.rabbitmq.tasks import asked_for
-from choros.transport.refusals import NotDeclared, denied
 from choros.transport.topology import Binding, Exchange, Names, Queue, Topology
 
 RPC_SECONDS = 30.0
@@ -99,7 +100,7 @@ class Declarer:
         RabbitMQ may not tell its consumers that the old one was deleted (seen with 3.10)."""
         async with self._one_at_a_time:
             gone = await self._missing_of(connection, self._remembered.queues)
-            return await self._restored(connection, self._remembered.without(gone))
+            return await self._restored(connection, _without(self._remembered, gone))
 
     async def _restored(self, connection: AbstractConnection, topology: Topology) -> bool:
         try:
@@ -249,3 +250,13 @@ async def _bind(channel: AbstractChannel, binding: Binding, patience: float) -> 
 
 def _named(thing: Exchange | Queue) -> str:
     return f"{'exchange' if isinstance(thing, Exchange) else 'queue'} '{thing.name}'"
+
+
+def _without(topology: Topology, queues: Collection[Queue]) -> Topology:
+    """The rest, without what leads to these."""
+    gone = {queue.name for queue in queues}
+    return replace(
+        topology,
+        queues=tuple(queue for queue in topology.queues if queue.name not in gone),
+        bindings=tuple(one for one in topology.bindings if one.to_exchange or one.destination not in gone),
+    )

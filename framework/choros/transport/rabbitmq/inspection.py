@@ -16,12 +16,13 @@ from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity
 
 from choros.errors import BrokerUnreachable
 from choros.transport.leased import CopyTo, LeasedDelivery
+from choros.transport.port import NotDeclared
 from choros.transport.rabbitmq.declarations import RPC_SECONDS, seen_on
 from choros.transport.rabbitmq.failures import CONNECTION_FAILURES
 from choros.transport.rabbitmq.frames import received
 from choros.transport.rabbitmq.lease import RabbitLease
+from choros.transport.rabbitmq.refusals import denied
 from choros.transport.rabbitmq.tasks import asked_for, end
-from choros.transport.refusals import NotDeclared, denied
 from choros.transport.topology import Names
 
 FIRST_WINDOW, LARGEST_WINDOW = 4, 500

@@ -24,11 +24,11 @@ from choros.transport.rabbitmq.inspection import RabbitLook
 from choros.transport.rabbitmq.lane import Lane
 from choros.transport.rabbitmq.link import Link, Resident
 from choros.transport.rabbitmq.probes import Probe, by_asking, by_publishing
+from choros.transport.rabbitmq.refusals import denied
 from choros.transport.rabbitmq.repair import Mending
 from choros.transport.rabbitmq.replay import RabbitReplay
 from choros.transport.rabbitmq.stranded import StrandedWatch
 from choros.transport.rabbitmq.tasks import asked_for, end
-from choros.transport.refusals import denied
 from choros.transport.sending import Post, to_everyone, to_queues
 from choros.transport.topology import Names, Topology
 from choros.values import replace

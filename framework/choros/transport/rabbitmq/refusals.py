@@ -12,10 +12,6 @@ _REFUSED = re.compile(
 )
 
 
-class NotDeclared(BrokerMisconfigured):
-    """Something is missing that only somebody else may create."""
-
-
 def denied(failure: BaseException, act: str) -> BrokerMisconfigured:
     """The error for a 403; `act` (configure, write or read) is what was tried, where the broker does not say."""
     hint = CREATES if act == "configure" else HINT
