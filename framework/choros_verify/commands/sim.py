@@ -2,32 +2,27 @@
 
 import json
 import os
-import shlex
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from choros.app.app import App
-from choros.cli.given_messages import given_replies, given_starts
 from choros.cli.interrupts import ends_when_told
 from choros.cli.options import AppName
 from choros.cli.output import tell_lines
 from choros.cli.progress import working
 from choros.cli.verbs import Verbs
 from choros.cli.words import writable
-from choros.errors import UsageError
 from choros.roles.loading import load_app
+from choros_verify.commands.scene_options import SceneOptions
 from choros_verify.simulation.campaign import Tally, campaign
-from choros_verify.simulation.invention import invent
 from choros_verify.simulation.plans import plan_for
 from choros_verify.simulation.reduction import shrink
 from choros_verify.simulation.report import as_data, failed, failure, summary
 from choros_verify.simulation.scene import Result, Scene
 from choros_verify.simulation.script import StoreKind
-from choros_verify.simulation.stage import always
 
 app = Verbs(help="An application in a simulated world, with faults.")
 StartOptions = Annotated[
@@ -39,6 +34,10 @@ FramesOption = Annotated[
 ReplyOptions = Annotated[list[str] | None, typer.Option(metavar="TYPE=JSON", help="a reply if none can be made up")]
 StoreOption = Annotated[
     StoreKind | None, typer.Option("--store", help="what sagas and rows lie in, instead of some in each")
+]
+OwnOptions = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME", help="a service with its own handlers: NAME, or NAME=MODULE:FUNCTION that makes it"),
 ]
 MOST_TOLD = 3
 """Failures told in full."""
@@ -58,12 +57,14 @@ def run(
     ] = None,
     start: StartOptions = None,
     reply: ReplyOptions = None,
+    own: OwnOptions = None,
     frames: FramesOption = False,
     store: StoreOption = None,
 ) -> None:
     """Run an application under so many seeds, and check every promise in every run."""
     writable(report)
-    scene = _scene(load_app(application), start or (), reply or (), frames, store)
+    given = SceneOptions(start or (), reply or (), own or (), frames, store)
+    scene = given.scene(load_app(application))
     began = time.monotonic()
     with working("runs", campaigns) as so_far:
 
@@ -76,7 +77,7 @@ def run(
     if report:
         report.write_text(json.dumps(as_data(tally, scene, took), indent=2), encoding="utf-8")
     for result in tally.failures[:MOST_TOLD]:
-        _tell(scene, result, [application, *_again(start or (), reply or (), frames, store)])
+        _tell(scene, result, [application, *given.again()])
     if failed(tally, scene):
         raise typer.Exit(1)
 
@@ -89,41 +90,22 @@ def replay(
     whole: Annotated[bool, typer.Option("--whole", help="tell it as it was, without leaving anything out")] = False,
     start: StartOptions = None,
     reply: ReplyOptions = None,
+    own: OwnOptions = None,
     frames: FramesOption = False,
     store: StoreOption = None,
 ) -> None:
     """Run one seed again, and tell what happened; of a failure only what it takes."""
-    scene = _scene(load_app(application), start or (), reply or (), frames, store)
+    given = SceneOptions(start or (), reply or (), own or (), frames, store)
+    scene = given.scene(load_app(application))
     result = scene.examine(plan_for(seed, scene.setting), story=True)
     if result.violations and not whole:
-        _tell(scene, result, [application, *_again(start or (), reply or (), frames, store)])
+        _tell(scene, result, [application, *given.again()])
     else:
         print("\n".join([f"seed {seed}: {fault}" for fault in result.plan.faults]))
         tell_lines([*result.story, *(f"✖ {violation}" for violation in result.violations)])
         print(f"trace {result.digest}")
     if result.violations:
         raise typer.Exit(1)
-
-
-def _scene(loaded: App, starts: Sequence[str], replies: Sequence[str], frames: bool, store: StoreKind | None) -> Scene:
-    if not loaded.sagas:
-        raise UsageError("This application has no saga to simulate.", "name one in App(sagas=...).")
-    sagas = [loaded.saga(name) for name in dict.fromkeys(saga.name for saga in loaded.sagas.values())]
-    given = given_starts(sagas, starts)
-    messages = [(saga, given.get(saga.name) or invent(saga.start)) for saga in sagas]
-    answers = {type(one): always(one) for one in given_replies(sagas, replies).values()}
-    return Scene(loaded, starts=messages, replies=answers, frames=frames, store=store)
-
-
-def _again(starts: Sequence[str], replies: Sequence[str], frames: bool, store: StoreKind | None) -> Iterator[str]:
-    """The same options once more, for a shell."""
-    if frames:
-        yield "--frames"
-    if store:
-        yield f"--store {store}"
-    for option, texts in (("--start", starts), ("--reply", replies)):
-        for text in texts:
-            yield f"{option} {shlex.quote(text)}"
 
 
 def _tell(scene: Scene, result: Result, words: Sequence[str]) -> None:

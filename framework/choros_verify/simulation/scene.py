@@ -4,7 +4,7 @@ import gc
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +20,7 @@ from choros_verify.simulation.faults import kinds_of
 from choros_verify.simulation.invariants import INVARIANTS, unfinished
 from choros_verify.simulation.invention import invent
 from choros_verify.simulation.loop import OutOfSteps
+from choros_verify.simulation.own_services import Own
 from choros_verify.simulation.plan_checks import check_plan
 from choros_verify.simulation.plans import plan_for
 from choros_verify.simulation.script import RunPlan, StoreKind
@@ -79,30 +80,31 @@ class Scene:
         app: App,
         *,
         starts: Starts = (),
-        own: Collection[str] = (),
+        own: Own = (),
         replies: Replies | None = None,
         frames: bool = False,
         store: StoreKind | None = None,
     ) -> None:
-        """`store`: what all runs keep their sagas and rows in, where none is given some in this and some in that; own
-        handlers are written for databases in memory."""
+        """`own`: services whose own handlers run. `store`: what all runs keep their sagas and rows in, where none is
+        given some in this and some in that, as far as own handlers are written for it."""
         self._troupe = Troupe(app, own=own, replies=replies)
         self.app = app
         self.frames = frames
         """Whether processes reach the broker by frames."""
         sagas = {saga.name: app.saga(saga.name) for saga in app.sagas.values()}
         self.starts: Starts = list(starts) or [(saga, invent(saga.start)) for saga in sagas.values()]
-        only: StoreKind | None = "memory" if own else store
-        self.shares: Mapping[StoreKind, float] = {only: 1.0} if only else SHARES
+        self.shares: Mapping[StoreKind, float] = {kind: SHARES[kind] for kind in self._troupe.own.stores(store)}
         """Which share of the runs keeps everything in what."""
         self._occasions: dict[StoreKind, Mapping[str, int]] = {}
         self.setting = self._rehearse()
 
     def _rehearse(self) -> Targets:
         """A run in which nothing goes wrong tells what there is to strike."""
-        with self._rehearsal("memory") as world:
+        first = next(iter(self.shares))
+        with self._rehearsal(first) as world:
             queues = [queue.name for queue in world.working_queues() if ".retry." not in queue.name]
             occasions, processes = world.occasions(), world.process_names
+        self._occasions[first] = occasions
         sagas = [saga for saga, _ in self.starts]
         return Targets(self.app, sagas, processes, queues, occasions, self.shares, self._occasions_on, self.frames)
 

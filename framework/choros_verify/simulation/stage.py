@@ -6,11 +6,11 @@ truly happened there; nobody's claims are needed.
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Container, Mapping
 from contextlib import suppress
 from contextvars import Context, ContextVar
 from copy import copy
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from choros.app.app import App
@@ -22,9 +22,9 @@ from choros.store.barrier import Transaction
 from choros.transport.topology import Topology
 from choros_verify.simulation.invention import invent
 from choros_verify.simulation.keeping import Deed, Keeping
+from choros_verify.simulation.own_services import Own, OwnServices
 from choros_verify.simulation.processes import running
 from choros_verify.simulation.script import ScriptLine
-from choros_verify.simulation.stores import SimTransaction
 
 HANDLER_SECONDS = 50.0
 """How long a handler may take: longer than one that is scripted to be slow."""
@@ -151,9 +151,13 @@ class OutsideWorld:
             if self._tried[call.key] <= line.amount:
                 raise ScriptedFailure
 
-    def _land(self, service: str, call: Call, by: str, answered: asyncio.Future[None]) -> None:
+    def provided_by(self, service: str, call: Call, by: str = "") -> None:
+        """An outside provider has done it, now or before."""
         if call.key not in self.provided:
             self.provided[call.key] = self.effect(service, call, call.key.rpartition(":")[2], by)
+
+    def _land(self, service: str, call: Call, by: str, answered: asyncio.Future[None]) -> None:
+        self.provided_by(service, call, by)
         if not answered.done():
             answered.set_result(None)
 
@@ -161,13 +165,12 @@ class OutsideWorld:
 class Troupe:
     """An application whose services are played: made once, then put on any number of stages, one after another."""
 
-    def __init__(self, app: App, *, own: Collection[str] = (), replies: Replies | None = None) -> None:
+    def __init__(self, app: App, *, own: Own = (), replies: Replies | None = None) -> None:
         self._replies = replies or {}
         self._examples: dict[type[Reply], Reply] = {}
-        self.stage: OutsideWorld | None = None
-        """Where they play right now."""
-        for name in own:
-            app.service(name)
+        self._stage: OutsideWorld | None = None
+        self.own = OwnServices(app, own)
+        """Those of its services that are not played."""
         self._check_replies(app, own)
         services = [self._own(s) if s.name in own else self._play(s) for s in app.services.values()]
         self.app = App(app.namespace, sagas=app.sagas.values(), services=services, name=app.name, fact_log=app.fact_log)
@@ -180,7 +183,7 @@ class Troupe:
         app = self.app.within(f"beside-{self.app.namespace}"[:LONGEST_NAME].rstrip("_-"))
         return app, app.topology
 
-    def _check_replies(self, app: App, own: Collection[str]) -> None:
+    def _check_replies(self, app: App, own: Container[str]) -> None:
         """Whether there is an answer to whatever the sagas command; without one every run would look like an outage."""
         given: Mapping[type[Reply], object] = self._replies
         for kind, answer in given.items():
@@ -201,10 +204,15 @@ class Troupe:
             self._examples[kind] = invent(kind)
         return self._examples[kind]
 
+    def enter(self, stage: OutsideWorld) -> None:
+        """From here on they play there."""
+        self._stage = stage
+        self.own.renew()
+
     @property
     def _on(self) -> OutsideWorld:
-        assert self.stage is not None
-        return self.stage
+        assert self._stage is not None
+        return self._stage
 
     def _play(self, service: Service) -> Service:
         played = _blank(service)
@@ -219,29 +227,29 @@ class Troupe:
 
     def _own(self, service: Service) -> Service:
         """The service's own handlers, each with a line in the ledger beside its effect."""
-        if service.missing():
-            raise UsageError(f"The service {service.name} has no handlers here.", "import the module that adds them.")
-        played = _blank(service)
-        played.preparations = service.preparations
-        for name, handler in (*service.handlers.items(), *service.reactions.items()):
-            if handler.transaction is not None and not issubclass(SimTransaction, handler.transaction):
-                raise UsageError(
-                    f"{handler.function.__name__} of {service.name} takes a {handler.transaction.__name__}.",
-                    "write it for MemoryTransaction or Transaction, or let the service be played.",
-                )
-            if name in service.reactions:
-                played.reactions[name] = self._reaction(service, handler.message, handler)
-            else:
-                played.handlers[name] = self._handler(service, handler.message, handler)
+        played, made = _blank(service), self.own.of(service.name)
+        played.preparations = [partial(self._prepare, service.name)]
+        for name, handler in made.handlers.items():
+            wrapped = self._own_provider if handler.provider else self._handler
+            played.handlers[name] = wrapped(service, handler.message, self._at_work(service, name))
+        for name, handler in made.reactions.items():
+            played.reactions[name] = self._reaction(service, handler.message, self._at_work(service, name))
         return played
 
-    def _handler(self, service: Service, command: type[Any], own: Handler | None) -> Handler:
+    def _at_work(self, service: Service, kind: str) -> Callable[[], Handler]:
+        return partial(self.own.handler, service.name, kind)
+
+    async def _prepare(self, service: str, db: Transaction) -> None:
+        for prepare in self.own.of(service).preparations:
+            await prepare(db)
+
+    def _handler(self, service: Service, command: type[Any], own: Callable[[], Handler] | None) -> Handler:
         async def carry_out(message: Any, call: Call, db: Transaction) -> Reply:
             self._on.call(call)
             kind = call.key.rpartition(":")[2]
             await self._keep(db, self._on.effect(service.name, call, kind))
             await self._on.perform(message, call)
-            return await own(message, db, call) if own else self.answer(message, type(message).reply_type)
+            return await own()(message, db, call) if own else self.answer(message, type(message).reply_type)
 
         return Handler(command, carry_out, {"message": "message", "call": "call", "db": "transaction"}, Transaction)
 
@@ -259,12 +267,34 @@ class Troupe:
         asking = Handler(command, ask, arguments, None, True)
         return Handler(command, provide, arguments, None, True, asking)
 
-    def _reaction(self, service: Service, fact: type[Any], own: Handler | None) -> Handler:
+    def _own_provider(self, service: Service, command: type[Any], own: Callable[[], Handler]) -> Handler:
+        """What it has done at its provider is known once it says so."""
+
+        async def ask(message: Any, call: Call) -> Reply | None:
+            asking = own().ask
+            assert asking is not None
+            reply: Reply | None = await asking(message, None, call)
+            if reply is not None:
+                self._on.provided_by(service.name, call)
+            return reply
+
+        async def provide(message: Any, call: Call) -> Reply:
+            self._on.call(call)
+            await self._on.perform(message, call)
+            reply: Reply = await own()(message, None, call)
+            self._on.provided_by(service.name, call)
+            return reply
+
+        arguments: Any = {"message": "message", "call": "call"}
+        asking = Handler(command, ask, arguments, None, True) if own().ask else None
+        return Handler(command, provide, arguments, None, True, asking)
+
+    def _reaction(self, service: Service, fact: type[Any], own: Callable[[], Handler] | None) -> Handler:
         async def react(message: Any, call: Call, db: Transaction) -> None:
             self._on.call(call)
             await self._keep(db, self._on.effect(service.name, call, "fact"))
             if own:
-                await own(message, db, call)
+                await own()(message, db, call)
 
         return Handler(fact, react, {"message": "message", "call": "call", "db": "transaction"}, Transaction)
 

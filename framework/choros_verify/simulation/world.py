@@ -76,7 +76,8 @@ class World:
         note = self.observer.note
         self._callers = {tenant.client: Caller(tenant, note, troupe.example) for tenant in self.tenants}
         self.caller = self._callers[first.client]
-        self.stage = troupe.stage = OutsideWorld(self.loop, self._outside, self._script(), troupe.answer, self.keeping)
+        self.stage = OutsideWorld(self.loop, self._outside, self._script(), troupe.answer, self.keeping)
+        troupe.enter(self.stage)
         for tenant in self.tenants:
             self._mains |= {**tenant.mains, tenant.client: self._callers[tenant.client].run}
 
