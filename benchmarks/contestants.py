@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -26,6 +26,8 @@ from choros.transport.topology import topology
 STOCK, STOCK_REDIS, HAND_PACKED = "stock floor", "stock floor + redis", "hand-packed floor"
 CHOROS, LOCAL = "choros: rabbitmq + redis", "choros: memory + sqlite"
 IN_TWO, REFUSED = ", two processes", ", compensated"
+LEVELS = (1, 10, 100, 1000)
+"""How many are in flight."""
 MANY = 200
 """Subscribers to one fact."""
 _FILE, _MEMORY = "sqlite:///{folder}/{namespace}-{service}.db", "memory://"
@@ -41,8 +43,8 @@ class Entrant:
     """What runs in a second process."""
     levels: Sequence[int] = ()
     """In flight, where not at all."""
-    aside: bool = False
-    """Whether a quick look does without it."""
+    aside: Collection[int] = ()
+    """In flight, where a quick look does without it."""
 
     @property
     def here(self) -> Part:
@@ -73,7 +75,7 @@ class Arena:
         return [
             *await self._floors(),
             Entrant(CHOROS, choros),
-            Entrant(CHOROS + IN_TWO, choros, Part.SERVICES),
+            Entrant(CHOROS + IN_TWO, choros, Part.SERVICES, aside=(1000,)),
             Entrant(CHOROS + REFUSED, refusing, levels=(100,)),
             Entrant(LOCAL, local, levels=(1, 10, 100)),
             *self._asides(choros, refusing),
@@ -83,10 +85,10 @@ class Arena:
         in_memory = self._application("m", database=_MEMORY)
         many = self._application("n", database=_MEMORY, subscribers=MANY)
         return [
-            Entrant(f"{CHOROS}, services in memory", in_memory, levels=(100,), aside=True),
-            Entrant(f"{CHOROS}, two orchestrators", choros, Part.WHOLE, levels=(100, 1000), aside=True),
-            Entrant(CHOROS + REFUSED + IN_TWO, refusing, Part.SERVICES, levels=(100,), aside=True),
-            Entrant(f"{CHOROS}, {MANY} subscribers", many, levels=(10,), aside=True),
+            Entrant(f"{CHOROS}, services in memory", in_memory, levels=(100,), aside=LEVELS),
+            Entrant(f"{CHOROS}, two orchestrators", choros, Part.WHOLE, levels=(100, 1000), aside=LEVELS),
+            Entrant(CHOROS + REFUSED + IN_TWO, refusing, Part.SERVICES, levels=(100,), aside=LEVELS),
+            Entrant(f"{CHOROS}, {MANY} subscribers", many, levels=(10,), aside=LEVELS),
         ]
 
     async def _floors(self) -> list[Entrant]:
@@ -96,11 +98,11 @@ class Arena:
         with_redis = Floor(self.amqp_url, self._namespace("r"), samples, sample, self.redis_url)
         packed = HandPacked(self.amqp_url, self.redis_url, self._namespace("h"), samples, sample)
         return [
-            Entrant(STOCK, stock),
+            Entrant(STOCK, stock, aside=(1000,)),
             Entrant(STOCK_REDIS, with_redis),
             Entrant(HAND_PACKED, packed),
-            Entrant(STOCK_REDIS + IN_TWO, with_redis, Part.SERVICES, aside=True),
-            Entrant(HAND_PACKED + IN_TWO, packed, Part.SERVICES, aside=True),
+            Entrant(STOCK_REDIS + IN_TWO, with_redis, Part.SERVICES, aside=LEVELS),
+            Entrant(HAND_PACKED + IN_TWO, packed, Part.SERVICES, aside=LEVELS),
         ]
 
     def _namespace(self, letter: str, subscribers: int = 1) -> str:

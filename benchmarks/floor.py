@@ -145,8 +145,8 @@ class Subscriber:
         """The notification."""
         saga = message.correlation_id or ""
         await self.memory.keep(saga, "fact", "")
-        self.heard(saga)
         await message.ack()
+        self.heard(saga)
 
 
 async def declare_queues(url: str, namespace: str) -> None:

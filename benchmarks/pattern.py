@@ -77,8 +77,15 @@ class Pattern:
 
     def stamped(self, number: int, at: float) -> Sequence[Transition]:
         """What is stored of one saga, which takes no time."""
-        saga_id, key = saga_id_for(NAMESPACE, str(number)), f"order-{number:07}"
-        return [_stamped(one, saga_id, key, at) for one in self.transitions]
+        return [_stamped(one, number, at) for one in self.transitions]
+
+    def first(self, number: int, at: float) -> Transition:
+        """Of one saga, how it began."""
+        return _stamped(self.decisions[0].transition, number, at)
+
+    def last(self, number: int, at: float) -> Transition:
+        """Of one saga, how it ended."""
+        return _stamped(self.decisions[-1].transition, number, at)
 
     def _message(self, transition: Transition) -> Envelope:
         return Envelope.loads(transition.outbox[0].envelope)
@@ -102,7 +109,8 @@ def _reply_to(command: Envelope, reply: Reply) -> Envelope:
     )  # fmt: skip
 
 
-def _stamped(made: Transition, saga_id: str, key: str, at: float) -> Transition:
+def _stamped(made: Transition, number: int, at: float) -> Transition:
+    saga_id, key = saga_id_for(NAMESPACE, str(number)), f"order-{number:07}"
     record = made.record
     wake_at = None if record.wake_at is None else at + record.wake_at
     outbox = [Unsent(one.id, one.channel, stamp(one.envelope, saga_id, key), saga_id) for one in made.outbox]

@@ -114,12 +114,12 @@ async def fill(store: Store, sagas: int, made: Callable[[int, float], Transition
 
 def ended(pattern: Pattern, number: int, now: float) -> Transition:
     """A saga that is over."""
-    return _alone(pattern.stamped(number, now - AN_HOUR)[-1])
+    return _alone(pattern.last(number, now - AN_HOUR))
 
 
 def asleep(pattern: Pattern, number: int, now: float) -> Transition:
     """A saga that waits for an answer, for an hour and longer."""
-    made = _alone(pattern.stamped(number, now)[0])
+    made = _alone(pattern.first(number, now))
     return replace(made, record=replace(made.record, wake_at=now + AN_HOUR + number / 1000))
 
 
