@@ -35,6 +35,11 @@ async def consumed(transport: RabbitMQTransport) -> None:
     await consumer.close()
 
 
+async def opened(transport: RabbitMQTransport) -> None:
+    await transport.connect()
+    await transport.declare(shop())
+
+
 ROUND: tuple[Asking, ...] = (
     lambda transport: transport.connect(),
     lambda transport: transport.declare(shop()),
@@ -90,3 +95,15 @@ def test_declaring_on_a_connection_that_falls_silent_is_answered() -> None:
         await transport.close()
 
     on_frames(main)
+
+
+def test_a_broker_that_ends_while_somebody_connects_is_away_and_not_misconfigured() -> None:
+    """It says so in the handshake, where the client only says that this was no answer to what it asked."""
+
+    async def main(stage: FrameStage, after: float) -> None:
+        asyncio.get_running_loop().call_later(after, stage.broker.restart, 1000.0)
+        with pytest.raises(BrokerUnreachable):
+            await opened(stage.transport())
+
+    for nth in range(40):
+        on_frames(lambda nth=nth: main(FrameStage(seed=nth), nth / 2000), nth)  # type: ignore[misc]

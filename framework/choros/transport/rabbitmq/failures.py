@@ -11,12 +11,14 @@ from choros.errors import BrokerMisconfigured, BrokerUnreachable, ChorosError, s
 CONNECTION_FAILURES = (amqp.AMQPError, OSError, TimeoutError, RuntimeError, EOFError, StopAsyncIteration)
 """Whatever aio-pika and aiormq raise when a connection or channel is not, or no longer, to be had. (The last one: the
 stream has ended in the middle of the handshake. It must not leave an async generator, which would hide it.)"""
-_NOT_ALLOWED = 530
+_NOT_ALLOWED, _REFUSED = 530, 403
 
 
-def explained(failure: BaseException, address: URL) -> ChorosError:
-    """The error for a first connection that failed with this."""
+def explained(failure: BaseException, address: URL, closed_with: int = 0) -> ChorosError:
+    """The error for a first connection that failed with this, and that the broker has closed with this code."""
     where = shown(str(address))
+    if closed_with not in (0, _NOT_ALLOWED, _REFUSED):  # it may be about to end
+        return BrokerUnreachable(f"The broker at {where} closed the connection ({closed_with}).", "try again later.")
     if isinstance(failure, (amqp.ProbableAuthenticationError, amqp.AuthenticationError)):
         return BrokerMisconfigured(
             f"The broker at {where} refuses this user or password.",

@@ -52,7 +52,7 @@ class Link:
         self._nodes = Round(addresses)
         self._prepare = prepare
         self._connect_timeout = connect_timeout
-        self._guarded = Guarded(opening)
+        self._opening = opening
         self._changed = changed
         self._residents: list[Resident] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -219,12 +219,13 @@ class Link:
 
     async def _dial(self, times: int = 1) -> AbstractConnection:
         """Not by aio-pika, whose connection closes itself when it is collected, wherever that happens to be."""
+        guarded = Guarded(self._opening)
         try:
             with asked_for():
                 async with asyncio.timeout(times * self._connect_timeout):
-                    return await aiormq.connect(self.address, transport_factory=self._guarded)
+                    return await aiormq.connect(self.address, transport_factory=guarded)
         except CONNECTION_FAILURES as failure:
-            raise explained(failure, self.address) from failure
+            raise explained(failure, self.address, guarded.closed_with) from failure
 
 
 async def _closed(connection: AbstractConnection) -> None:

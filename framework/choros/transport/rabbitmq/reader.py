@@ -31,14 +31,14 @@ _LONGEST = 255
 _SIZES_END = 12
 """Class, weight and body size, before the properties."""
 _HEADERS_FLAG, _MESSAGE_ID_FLAG = 1 << 13, 1 << 7
-_RETURN = b"\x00\x3c\x00\x32"
+_RETURN, _CLOSE = b"\x00\x3c\x00\x32", b"\x00\x0a\x00\x32"
 _SHORT = -1
 _LAYOUTS: dict[bytes, tuple[int, ...]] = {
     b"\x00\x3c\x00\x3c": (_SHORT, 9, _SHORT, _SHORT),  # basic.deliver: consumer, tag and flag, exchange, key
     b"\x00\x3c\x00\x47": (9, _SHORT, _SHORT),  # basic.get-ok: tag and flag, exchange, key
     _RETURN: (2, _SHORT, _SHORT, _SHORT),  # basic.return: code, text, exchange, key
     b"\x00\x14\x00\x28": (2, _SHORT),  # channel.close: code, text, which may be cut off within a character
-    b"\x00\x0a\x00\x32": (2, _SHORT),  # connection.close
+    _CLOSE: (2, _SHORT),  # connection.close: code, text
     b"\x00\x0a\x00\x3c": (_SHORT,),  # connection.blocked
 }
 """Where the texts stand behind class and method: bytes to pass over, or `_SHORT`."""
@@ -49,18 +49,28 @@ class Guarded(TransportFactory):
 
     def __init__(self, opening: TransportFactory | None = None) -> None:
         self._opening = opening
+        self._frames: FrameReader | None = None
+
+    @property
+    def closed_with(self) -> int:
+        """The code that the broker gave when it closed the connection, which the client keeps to itself in the middle
+        of a handshake; 0 if it gave none."""
+        return self._frames.closed_with if self._frames else 0
 
     async def create(self, url: URL, **options: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Called by aiormq."""
         usual = TLSTransportFactory() if url.scheme == "amqps" else TCPTransportFactory()
         reader, writer = await (self._opening or usual).create(url, **options)
-        return cast(asyncio.StreamReader, FrameReader(reader)), writer
+        self._frames = FrameReader(reader)
+        return cast(asyncio.StreamReader, self._frames), writer
 
 
 class FrameReader:
     """As much of a stream as aiormq uses, which asks for each frame in three parts."""
 
     def __init__(self, raw: asyncio.StreamReader) -> None:
+        self.closed_with = 0
+        """The code that the broker gave when it closed the connection."""
         self._raw = raw
         self._read, self._place = b"", 0
         """What has come, and how far it is cut up."""
@@ -121,6 +131,8 @@ class FrameReader:
         method = frame[_HEAD.size : _TEXTS]
         if method == _RETURN:
             self._returning.add(channel)
+        elif method == _CLOSE:
+            self.closed_with = int.from_bytes(frame[_TEXTS : _TEXTS + 2], "big")
         layout = _LAYOUTS.get(method)
         payload = _in_utf8(frame, layout) if layout else None
         if payload is None:
