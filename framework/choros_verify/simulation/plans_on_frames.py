@@ -7,13 +7,13 @@ from typing import cast
 
 from choros_verify.simulation.amqp.carried import STRANGE
 from choros_verify.simulation.faults import COUNTED_BY, ON_FRAMES, Fault, FaultKind
-from choros_verify.simulation.script import RunPlan, ScriptLine
+from choros_verify.simulation.script import BESIDE, RunPlan, ScriptLine
 from choros_verify.simulation.targets import Targets
 
 _OF_A_STEP = 0.01
 """A process makes many more steps for the same."""
-_PATIENT = 0.1
-"""How often somebody may fail for ever: all that time connections beat, which takes long to compute."""
+_LARGE = 0.1
+"""How often somebody may fail for ever, or others work beside: every process and every second costs so much more."""
 _SPANS: Mapping[str, tuple[float, float]] = {"slow_read": (0.2, 10.0), "oversized": (100.0, 400.0)}
 """How much of each."""
 _WAYS: Mapping[str, tuple[float, ...]] = {
@@ -25,11 +25,16 @@ _WAYS: Mapping[str, tuple[float, ...]] = {
 def on_frames(plan: RunPlan, setting: Targets) -> RunPlan:
     """The same, with faults of its own for frames."""
     chance = random.Random(f"{plan.seed} frames")
+    plan = plan if chance.random() < _LARGE else _smaller(plan)
     kinds = chance.sample(ON_FRAMES, chance.choice((1, 2, len(ON_FRAMES))))
-    number = chance.choice((0, 0, 1, 1, 2, 3, 6))
+    number = chance.choice((0, 1, 1, 2, 3, 6))
     drawn = tuple(_fault(chance, plan, setting, chance.choice(kinds)) for _ in range(number))
-    script = plan.script if chance.random() < _PATIENT else tuple(map(_soon_over, plan.script))
-    return replace(plan, frames=True, a_step=plan.a_step * _OF_A_STEP, script=script, faults=(*plan.faults, *drawn))
+    return replace(plan, frames=True, a_step=plan.a_step * _OF_A_STEP, faults=(*plan.faults, *drawn))
+
+
+def _smaller(plan: RunPlan) -> RunPlan:
+    faults = tuple(fault for fault in plan.faults if not fault.target.startswith(BESIDE))
+    return replace(plan, beside=False, rival=False, script=tuple(map(_soon_over, plan.script)), faults=faults)
 
 
 def _soon_over(line: ScriptLine) -> ScriptLine:

@@ -19,7 +19,6 @@ from choros.errors import Refused, UsageError
 from choros.messages import Command, Reply
 from choros.names import LONGEST_NAME
 from choros.store.barrier import Transaction
-from choros.transport.topology import Topology
 from choros_verify.simulation.invention import invent
 from choros_verify.simulation.keeping import Deed, Keeping
 from choros_verify.simulation.own_services import Own, OwnServices
@@ -174,14 +173,11 @@ class Troupe:
         self._check_replies(app, own)
         services = [self._own(s) if s.name in own else self._play(s) for s in app.services.values()]
         self.app = App(app.namespace, sagas=app.sagas.values(), services=services, name=app.name, fact_log=app.fact_log)
-        self.topology = self.app.topology
-        """What it needs on the broker."""
 
     @cached_property
-    def beside(self) -> tuple[App, Topology]:
-        """The same under another namespace, and what that needs on the broker."""
-        app = self.app.within(f"beside-{self.app.namespace}"[:LONGEST_NAME].rstrip("_-"))
-        return app, app.topology
+    def beside(self) -> App:
+        """The same under another namespace."""
+        return self.app.within(f"beside-{self.app.namespace}"[:LONGEST_NAME].rstrip("_-"))
 
     def _check_replies(self, app: App, own: Container[str]) -> None:
         """Whether there is an answer to whatever the sagas command; without one every run would look like an outage."""

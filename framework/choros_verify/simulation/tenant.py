@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cached_property, partial
 from typing import Any
@@ -25,8 +25,9 @@ from choros.saga.machine.instance import ROOT, TERMINAL, UNTOUCHED
 from choros.saga.saga import Saga
 from choros.sources import saga_id_for
 from choros.store.barrier import Database
+from choros.transport.permissions import participant, subscriber
 from choros.transport.port import Transport
-from choros.transport.topology import Topology
+from choros.transport.topology import Names, Topology, topology
 from choros_verify.simulation.drift import drifted, lacking
 from choros_verify.simulation.evidence import settled
 from choros_verify.simulation.keeping import Keeping, KeptRows, KeptSagas
@@ -60,7 +61,6 @@ class Part:
     """An application, and what it does in a run."""
 
     app: App
-    topology: Topology
     starts: Sequence[tuple[Saga[Any], Message]]
     plan: RunPlan
     prefix: str = ""
@@ -84,7 +84,7 @@ class Tenant:
     store of its own, with its services."""
 
     def __init__(self, ground: Ground, part: Part) -> None:
-        self._ground, self._topology, self._prefix, self._part = ground, part.topology, part.prefix, part
+        self._ground, self._prefix, self._part = ground, part.prefix, part
         self.app, self.plan = part.app, part.plan
         self.store: KeptSagas = self._sagas()
         keeping, namespace = ground.keeping, part.app.namespace
@@ -170,7 +170,9 @@ class Tenant:
         return Retention(None if self.plan.keep is None else timedelta(seconds=self.plan.keep), None)
 
     async def _participate(self, service: Service, name: str) -> None:
-        transport, database = await self._open(name, service, self.databases)
+        rights, needed = participant(self._queues, service.name), topology(self.app.namespace, services=[service.name])
+        needed = replace(needed, writes=rights.writes)
+        transport, database = await self._open(name, service, self.databases, needed)
         service = self._released(name, service)
         namespace, every = self.app.namespace, max(10.0, self.plan.every)
         await Participant(
@@ -179,7 +181,10 @@ class Tenant:
         ).run()  # fmt: skip
 
     async def _subscribe(self, service: Service, name: str) -> None:
-        transport, database = await self._open(name, service, self.inboxes)
+        rights = subscriber(self._queues, service.subscription, reads_log=service.needs_log)
+        needed = topology(self.app.namespace, subscribers=[service.subscription], fact_log=self.app.fact_log)
+        needed = replace(needed, writes=rights.writes)
+        transport, database = await self._open(name, service, self.inboxes, needed)
         service = self._released(name, service)
         namespace, every = self.app.namespace, max(10.0, self.plan.every)
         await Subscriber(
@@ -191,18 +196,22 @@ class Tenant:
         return lacking(service, chance_of(self.plan, "handlers")) if name in self._ground.deployed else service
 
     @property
+    def _queues(self) -> Names:
+        return Names(self.app.namespace)
+
+    @property
     def _ages(self) -> Ages | None:
         """A fact may be long on its way, and clocks wrong; what comes later than that is parked, and not told."""
         facts = self.plan.forgets + LATEST + self.plan.clocks_off
         return {"commands": self.plan.forgets, "facts": facts} if self.plan.forgets else None
 
     async def _open(
-        self, process: str, service: Service, databases: Mapping[str, KeptRows]
+        self, process: str, service: Service, databases: Mapping[str, KeptRows], needed: Topology
     ) -> tuple[Transport, Database]:
         transport = self.transport(process)
         database = databases[service.name].view(f"{service.name} database")
         await transport.connect()
-        await transport.declare(self._topology)
+        await transport.declare(needed)
         await database.open()
         await database.run(list(service.preparations))
         return transport, database

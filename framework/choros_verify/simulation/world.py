@@ -60,15 +60,14 @@ class World:
         """What processes reach servers by."""
         self.keeping = self._a_keeping()
         self._ground = Ground(self._transport, self.keeping)
-        first = Tenant(self._ground, Part(troupe.app, troupe.topology, starts, self.plan))
+        first = Tenant(self._ground, Part(troupe.app, starts, self.plan))
         self.tenants = [first]
         """The application, and whoever is beside it."""
         if self.plan.beside:
-            app, topology = troupe.beside
-            part = Part(app, topology, starts, _less(self.plan), BESIDE)
+            part = Part(troupe.beside, starts, _less(self.plan), BESIDE)
             self.tenants.append(Tenant(self._ground, part))
         if self.plan.rival:
-            part = Part(troupe.app, troupe.topology, starts, _less(self.plan), RIVAL)
+            part = Part(troupe.app, starts, _less(self.plan), RIVAL)
             self.tenants.append(Tenant(self._ground, part))
         self.store, self.saga_ids = first.store, first.saga_ids
         self.databases: Mapping[str, Any] = first.databases
@@ -215,8 +214,8 @@ class World:
     def quiet(self) -> bool:
         """Whether all that was to happen has happened."""
         return (
-            all(tenant.quiet() for tenant in self.tenants)
-            and all(caller.done for caller in self._callers.values())
+            all(caller.done for caller in self._callers.values())
+            and all(tenant.quiet() for tenant in self.tenants)
             and not any(queue.contents() for queue in self.working_queues())
         )
 
