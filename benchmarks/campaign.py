@@ -68,7 +68,7 @@ class Campaign:
             for in_flight, sagas in self.plan.levels.items():
                 self.say(f"round {round_ + 1} of {self.plan.rounds}: {in_flight} in flight")
                 for entrant in (one for one in entrants if self.plan.takes(one, in_flight)):
-                    figures = await self._measure(entrant, sagas, in_flight, numbers)
+                    figures = await self._measure(entrant, min(sagas, entrant.most), in_flight, numbers)
                     results.setdefault((in_flight, entrant.name), []).append(figures)
         return results
 

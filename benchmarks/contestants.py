@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import uuid
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
@@ -46,6 +47,9 @@ class Entrant:
     aside: Collection[int] = ()
     """In flight, where a quick look does without it."""
 
+    most: int = sys.maxsize
+    """Sagas in a measurement at most."""
+
     @property
     def here(self) -> Part:
         """What runs in this process, where the sagas are started."""
@@ -88,7 +92,7 @@ class Arena:
             Entrant(f"{CHOROS}, services in memory", in_memory, levels=(100,), aside=LEVELS),
             Entrant(f"{CHOROS}, two orchestrators", choros, Part.WHOLE, levels=(100, 1000), aside=LEVELS),
             Entrant(CHOROS + REFUSED + IN_TWO, refusing, Part.SERVICES, levels=(100,), aside=LEVELS),
-            Entrant(f"{CHOROS}, {MANY} subscribers", many, levels=(10,), aside=LEVELS),
+            Entrant(f"{CHOROS}, {MANY} subscribers", many, levels=(10,), aside=LEVELS, most=50),
         ]
 
     async def _floors(self) -> list[Entrant]:

@@ -226,9 +226,16 @@ async def measured(options: argparse.Namespace) -> tuple[Table, Table]:
     resting: list[Sequence[str]] = [REST]
     for kind in options.stores.split(","):
         with tempfile.TemporaryDirectory(prefix="choros-growth-") as folder:
-            found += await rates(kind, Path(folder), options.sagas, options.rounds, options.load)
-            resting += await rest(kind, Path(folder), options.asleep)
+            found += _told(await rates(kind, Path(folder), options.sagas, options.rounds, options.load))
+            resting += _told(await rest(kind, Path(folder), options.asleep))
     return found, resting
+
+
+def _told(rows: Table) -> Table:
+    """At once: the next ones take minutes."""
+    for row in rows:
+        print("  ".join(row), file=sys.stderr, flush=True)
+    return rows
 
 
 def main() -> None:
