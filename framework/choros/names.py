@@ -8,7 +8,7 @@ RESERVED_NAMES = frozenset({"commands", "replies", "facts", "retry", "dead", "lo
 """Names that stand for something else on the broker, so no service or subscriber may bear them."""
 
 
-def valid_name(name: str) -> bool:
+def is_name(name: object) -> bool:
     """Whether a saga, step, service, subscriber or application may be called so: at most 60 lower-case letters and
     digits, in words joined by '-' or '_'."""
-    return bool(_NAME.fullmatch(name)) and len(name) <= LONGEST_NAME
+    return isinstance(name, str) and bool(_NAME.fullmatch(name)) and len(name) <= LONGEST_NAME

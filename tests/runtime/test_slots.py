@@ -366,8 +366,8 @@ def test_with_a_transaction_there_is_less_time_unless_somebody_says_so(gate: Gat
     transactional = with_transaction(gate).handlers["charge.v1"]
     provider = bank(gate).handlers["charge.v1"]
     said = Settings(handler_time=timedelta(seconds=90))
-    assert [calls.Calls().seconds(one) for one in (transactional, provider)] == [calls.TRANSACTION_SECONDS, 300.0]
-    assert [calls.Calls(said).seconds(one) for one in (transactional, provider)] == [90.0, 90.0]
+    assert [calls.Calls()._of(one).seconds for one in (transactional, provider)] == [calls.TRANSACTION_SECONDS, 300.0]
+    assert [calls.Calls(said)._of(one).seconds for one in (transactional, provider)] == [90.0, 90.0]
 
 
 # --- what cannot be stopped -------------------------------------------------------------------------------------------

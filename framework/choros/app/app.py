@@ -8,9 +8,9 @@ from typing import Any
 from choros.app.service import Service, memory_for
 from choros.app.settings import NOTHING_SET
 from choros.errors import DeclarationError, UsageError, unknown
-from choros.messages import Fact, Message
-from choros.names import RESERVED_NAMES
-from choros.saga.checks import is_name, listed, shown
+from choros.messages import Message
+from choros.names import RESERVED_NAMES, is_name
+from choros.saga.checks import listed, shown
 from choros.saga.saga import Saga
 from choros.store.sagas import Kind
 from choros.transport.fact_log import FactLog
@@ -99,10 +99,6 @@ class App:
     def subscribers(self) -> Sequence[str]:
         """Names of the services that react to facts."""
         return [service.name for service in self.services.values() if service.facts]
-
-    def subscribed(self, fact: type[Fact]) -> Sequence[str]:
-        """Names of the services that react to this fact."""
-        return [service.name for service in self.services.values() if fact in service.facts]
 
 
 def _members(what: str, value: object, kind: type) -> tuple[Any, ...]:

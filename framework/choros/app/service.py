@@ -11,8 +11,8 @@ from typing import Any, Literal, TypeVar, get_args
 from choros.app.settings import NOTHING_SET, Settings
 from choros.errors import DeclarationError
 from choros.messages import Command, Fact, Message, Reply
-from choros.names import RESERVED_NAMES
-from choros.saga.checks import is_a, is_name, listed, shown
+from choros.names import RESERVED_NAMES, is_name
+from choros.saga.checks import is_a, listed, shown
 from choros.saga.parameters import hints_of
 from choros.saga.policy import check_duration
 from choros.store.barrier import Transaction

@@ -11,8 +11,7 @@ from typing import Any, Literal
 from choros.errors import DeclaredOtherwise
 from choros.runtime.host.presence import AskQueue
 from choros.runtime.orchestrator.recognition import recognise
-from choros.saga.machine.instance import Instance, Leg
-from choros.saga.outline import Commanded
+from choros.saga.machine.instance import Instance
 from choros.saga.saga import Saga, Sagas
 from choros.store.sagas import Store
 from choros.transport.port import Seen
@@ -61,29 +60,24 @@ def awaited(saga: Saga[Any], instance: Instance, names: Names, unsent: Collectio
     if instance.terminal:
         return None
     for path, state in instance.nodes.items():
-        leaf = saga.outline.commanded(path)
-        if leaf and state.leg:
-            return _awaited(leaf, state.leg, instance, names, bool(unsent))
+        leaf, leg = saga.outline.commanded(path), state.leg
+        if leaf and leg:
+            policy = leaf.policy(leg.operation)
+            return Awaited(
+                step=leaf.path,
+                operation=leg.operation,
+                service=leaf.to,
+                queue=names.service_queue(leaf.to),
+                since=leg.first_at,
+                attempt=leg.attempt,
+                attempts=policy.attempts,
+                until=leg.first_at + policy.total.total_seconds(),
+                next_try=leg.due,
+                answered=leg.waiting,
+                unsent=bool(unsent),
+                held="parked" if instance.status == "parked" else "paused" if instance.paused else "",
+            )
     return None
-
-
-def _awaited(leaf: Commanded, leg: Leg, instance: Instance, names: Names, unsent: bool) -> Awaited:
-    policy = leaf.policy(leg.operation)
-    held: Standstill = "parked" if instance.status == "parked" else "paused" if instance.paused else ""
-    return Awaited(
-        step=leaf.path,
-        operation=leg.operation,
-        service=leaf.to,
-        queue=names.service_queue(leaf.to),
-        since=leg.first_at,
-        attempt=leg.attempt,
-        attempts=policy.attempts,
-        until=leg.first_at + policy.total.total_seconds(),
-        next_try=leg.due,
-        answered=leg.waiting,
-        unsent=unsent,
-        held=held,
-    )
 
 
 async def waits_for(

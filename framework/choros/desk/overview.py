@@ -101,7 +101,9 @@ async def summary_of(sagas: Sagas, store: Store, record: Record) -> Summary:
 async def _summaries(
     sagas: Sagas, store: Store, wanted: WantedSagas, page_size: int
 ) -> AsyncIterator[tuple[Record, Summary | None]]:
-    declarations, cursor = Declarations(sagas, store), _place(wanted)
+    declarations = Declarations(sagas, store)
+    # Looking from a moment on costs no more than looking from the newest on.
+    cursor = "" if wanted.before == inf else Position(wanted.before, "").cursor
     while True:
         page = await store.find(saga=wanted.saga, status=wanted.status, limit=page_size, cursor=cursor)
         for record in page.records:
@@ -111,11 +113,6 @@ async def _summaries(
         if not (cursor := page.cursor):
             return
         page_size = PAGE
-
-
-def _place(wanted: WantedSagas) -> str:
-    """Looking from a moment on costs no more than looking from the newest on."""
-    return "" if wanted.before == inf else Position(wanted.before, "").cursor
 
 
 async def _summary(record: Record, declarations: Declarations) -> Summary:

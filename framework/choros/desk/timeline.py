@@ -7,6 +7,7 @@ from typing import Any
 from choros.desk.repeats import folded
 from choros.runtime.client.client import Account
 from choros.runtime.orchestrator.history import Happened, read_history
+from choros.saga.outline import Commanded
 from choros.saga.saga import Saga
 
 _MARKS = {
@@ -47,7 +48,8 @@ def timeline(account: Account, saga: Saga[Any] | None) -> Iterator[str]:
             sent.setdefault(command, at)
         if event.kind not in _PASSED_OVER or event.act:
             words = f"{f'{times} × ' if times > 1 else ''}{_words(event)}{_signature(event)}"
-            yield from _lines(_what(event, saga, at - sent.get(command, at)), words)
+            leaf = saga.outline.commanded(event.step) if saga else None
+            yield from _lines(_what(event, leaf, at - sent.get(command, at)), words)
 
 
 def _lines(what: str, words: str) -> Iterator[str]:
@@ -59,25 +61,19 @@ def _lines(what: str, words: str) -> Iterator[str]:
         yield from wrap(words, _WIDTH, initial_indent=_INDENT, subsequent_indent=_INDENT, break_long_words=False)
 
 
-def _what(event: Happened, saga: Saga[Any] | None, seconds: float) -> str:
-    name, service = _name(event, saga), _service(saga, event.step)
+def _what(event: Happened, leaf: Commanded | None, seconds: float) -> str:
+    name, service = _name(event, leaf), leaf.to if leaf else ""
     took = f"{seconds * 1000:6.0f} ms" if event.kind in ("replied", "undone", "refused", "failed") else ""
     where = f" {service:<11} {took:>9}" if service or took else ""
     return f"  {_MARKS.get(event.kind, '·')} {name:<20}{where}".ljust(_WORDS_AT)
 
 
-def _name(event: Happened, saga: Saga[Any] | None) -> str:
+def _name(event: Happened, leaf: Commanded | None) -> str:
     if event.kind in ("fact_published", "fact_held", "fact_dropped"):
         return f"fact {event.code}"
-    leaf = saga.outline.commanded(event.step) if saga else None
     if event.operation == "undo" and leaf and leaf.undo:
         return leaf.undo.function.__name__
     return event.step or event.code
-
-
-def _service(saga: Saga[Any] | None, step: str) -> str:
-    leaf = saga.outline.commanded(step) if saga else None
-    return leaf.to if leaf else ""
 
 
 def _words(event: Happened) -> str:

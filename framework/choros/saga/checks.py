@@ -9,7 +9,7 @@ from typing import Any, TypeGuard
 
 from choros.errors import DeclarationError
 from choros.messages import Command, Fact, Message, Reply
-from choros.names import valid_name
+from choros.names import is_name
 from choros.saga.policy import check_duration
 
 _BARE = (Message, Command, Reply, Fact)
@@ -39,11 +39,6 @@ def listed(what: str, value: object) -> tuple[Any, ...]:
 def is_function(value: object) -> TypeGuard[FunctionType]:
     """Whether it is a function with a name of its own; Python 3.14 takes a partial, which has none, for a routine."""
     return inspect.isroutine(value) and not isinstance(value, partial)
-
-
-def is_name(value: object) -> bool:
-    """Whether it is a string that a saga, step or service may be called."""
-    return isinstance(value, str) and valid_name(value)
 
 
 def is_a(value: object, wanted: type[Message]) -> bool:

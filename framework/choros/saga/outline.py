@@ -11,7 +11,7 @@ from typing import Any, Literal, cast
 
 from choros.errors import DeclarationError
 from choros.messages import Command, Message, Reply
-from choros.saga.checks import is_name
+from choros.names import is_name
 from choros.saga.parameters import Builder, Known
 from choros.saga.policy import RetryPolicy
 

@@ -6,7 +6,7 @@ what becomes of them is the host's affair."""
 import logging
 import re
 import sys
-from collections.abc import Callable, MutableMapping
+from collections.abc import MutableMapping
 from functools import partial
 from typing import Any, TextIO
 
@@ -17,7 +17,6 @@ from choros.version import __version__
 from choros.wire.envelope import Envelope
 
 LogEntry = MutableMapping[str, Any]
-Processor = Callable[[Any, str, LogEntry], Any]
 
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 _SEEN_OTHERWISE = ("aio_pika", "aiormq")
@@ -92,8 +91,7 @@ def _formatter(service: str, as_json: bool) -> structlog.stdlib.ProcessorFormatt
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="timestamp"),
-        _saying(service),
-        _add_ids,
+        partial(_say, service),
         structlog.stdlib.ProcessorFormatter.remove_processors_meta,
     ]
     return structlog.stdlib.ProcessorFormatter(
@@ -101,18 +99,9 @@ def _formatter(service: str, as_json: bool) -> structlog.stdlib.ProcessorFormatt
     )
 
 
-def _saying(service: str) -> Processor:
-    """A processor that adds who is speaking."""
-
-    def say(_logger: Any, _method: str, entry: LogEntry) -> LogEntry:
-        return {"service": service, "version": __version__, **entry}
-
-    return say
-
-
-def _add_ids(_logger: Any, _method: str, entry: LogEntry) -> LogEntry:
-    """Say which message is being worked on, unless the entry itself does."""
-    return {**ids(), **entry}
+def _say(service: str, _logger: Any, _method: str, entry: LogEntry) -> LogEntry:
+    """Who is speaking, and on which message one is at work, unless the entry itself says so."""
+    return {**ids(), "service": service, "version": __version__, **entry}
 
 
 def _for_people(logger: Any, method: str, entry: LogEntry) -> str:

@@ -55,11 +55,18 @@ def read_command(wire: Wire, service: Service, names: Names) -> Received:
 
 def check_command(received: Received, names: Names) -> None:
     """Raises MessageRejected where its parts do not go together."""
+    envelope, key = received.envelope, received.key
     # A saga that was run again undoes what it has taken over under the keys of the one before.
-    if received.key.saga_id != received.envelope.correlation_id and received.key.operation == "do":
+    if key.saga_id != envelope.correlation_id and key.operation == "do":
         raise MessageRejected("The correlation id is not the one of the idempotency key.")
-    _check_step(received)
-    _check_reply_to(received.envelope, names)
+    if envelope.step not in (key.path, key.step):
+        raise MessageRejected("The step is not the one of the idempotency key.")
+    if (key.operation == "close") is not isinstance(received.message, Close):
+        raise MessageRejected("The type of the command does not fit the operation of its idempotency key.")
+    if not envelope.reply_to:
+        raise MessageRejected("The message lacks reply_to.")
+    if not envelope.reply_to.startswith(f"{names.replies}."):
+        raise MessageRejected("The reply_to is no reply queue of this namespace.")
 
 
 def read_envelope(wire: Wire) -> Envelope:
@@ -90,17 +97,3 @@ def understood(envelope: Envelope, service: Service) -> Received:
     key = CommandKey.parse(envelope.key)
     wanted: Any = handler.message if handler else Close
     return Received(envelope, key, wanted.from_json(envelope.data), handler)
-
-
-def _check_step(received: Received) -> None:
-    if received.envelope.step not in (received.key.path, received.key.step):
-        raise MessageRejected("The step is not the one of the idempotency key.")
-    if (received.key.operation == "close") is not isinstance(received.message, Close):
-        raise MessageRejected("The type of the command does not fit the operation of its idempotency key.")
-
-
-def _check_reply_to(envelope: Envelope, names: Names) -> None:
-    if not envelope.reply_to:
-        raise MessageRejected("The message lacks reply_to.")
-    if not envelope.reply_to.startswith(f"{names.replies}."):
-        raise MessageRejected("The reply_to is no reply queue of this namespace.")

@@ -88,10 +88,6 @@ class Calls:
         async with own or nullcontext(), self._places:
             yield
 
-    def seconds(self, handler: Handler) -> float:
-        """How long a call of it may take."""
-        return self._of(handler).seconds
-
     def _of(self, handler: Handler) -> _Limits:
         name = handler.message.type_name
         if name not in self._limits:

@@ -7,7 +7,7 @@ from typing import Any
 
 from choros.errors import DeclarationError
 from choros.messages import Command
-from choros.names import RESERVED_NAMES, valid_name
+from choros.names import RESERVED_NAMES, is_name
 from choros.saga.builders import command_builder
 from choros.saga.checks import check_function, shown
 from choros.saga.machine.instance import States
@@ -108,7 +108,7 @@ def _check_destination(place: NodePlace, to: object) -> None:
             f"{place.where} goes to {shown(to)}, which is not the name of a service.",
             f"write the name itself: to={called!r}.",
         )
-    if not valid_name(to):
+    if not is_name(to):
         raise DeclarationError(
             f"{place.where} goes to {to!r}, which is no name for a service.",
             "use lower-case words joined by '-' or '_'.",
