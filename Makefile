@@ -57,6 +57,9 @@ verify: $(VENV)/.dev ## every interleaving of the order saga, each rule taken ou
 simulate: $(VENV)/.dev ## the order application under 20,000 seeds in a simulated world
 	$(BIN)/choros sim run reference_services.order --campaigns 20000 $(ARGS)
 
+simulate-frames: $(VENV)/.dev ## the same with the RabbitMQ adapter and its client, on a simulated broker that speaks AMQP
+	$(BIN)/choros sim run reference_services.order --frames --campaigns 20000 $(ARGS)
+
 chaos: $(VENV)/.dev ## kill, cut, fill and empty real processes for 15 minutes (ARGS="--minutes 3", ARGS=--cluster)
 	$(BIN)/python -m tests.chaos $(ARGS)
 
@@ -99,4 +102,4 @@ $(VENV)/.dev: $(MADE_FROM) | $(BIN)/python
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@ $(VENV)/.demo
 
-.PHONY: help demo test test-long test-loaded test-fast test-versions check verify simulate chaos mutate reliability-report bench bench-stages bench-growth bench-soak growth clean
+.PHONY: help demo test test-long test-loaded test-fast test-versions check verify simulate simulate-frames chaos mutate reliability-report bench bench-stages bench-growth bench-soak growth clean
