@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
 
 import pamqp.frame
-from aiormq.abc import DeliveredMessage
 from pamqp import commands
-from pamqp.body import ContentBody
-from pamqp.header import ContentHeader
 
 from benchmarks.pattern import Pattern
 from benchmarks.stage.stage import PART, Stage
 from choros.transport.rabbitmq.frames import ack_frame, publish_frames, received
+from choros.transport.rabbitmq.hearing import BrokerDelivery, Hearing, Spoken
 from choros.transport.rabbitmq.reader import FrameReader
 from choros.wire.envelope import Wire, encode
 
-_NO_CHANNEL: Any = None
 _CHANNEL, _FRAME_MAX, _EXCHANGE = 1, 128 * 1024, "growth.commands"
 
 
@@ -51,20 +47,14 @@ def _delivered(tag: int, wire: Wire) -> bytes:
 
 
 async def _unpacked(chunk: bytes, count: int) -> None:
-    """As aiormq does with what our reader gives it."""
-    raw = asyncio.StreamReader()
+    """As our reader does before aiormq sees anything."""
+    raw, hearing, wires = asyncio.StreamReader(), Hearing(), list[Wire]()
     raw.feed_data(chunk)
-    reader = FrameReader(raw)
-    for _ in range(count):
-        deliver, header, body = [await _frame(reader) for _ in range(3)]
-        assert isinstance(deliver, commands.Basic.Deliver)
-        assert isinstance(header, ContentHeader)
-        assert isinstance(body, ContentBody)
-        received(DeliveredMessage(deliver, header, body.value, _NO_CHANNEL))
 
+    def hear(said: Spoken) -> None:
+        assert isinstance(said, BrokerDelivery)
+        wires.append(received(said.properties, said.body))
 
-async def _frame(reader: FrameReader) -> object:
-    head = await reader.readexactly(1)
-    head += await reader.readexactly(6)
-    _, _, size = pamqp.frame.frame_parts(head)
-    return pamqp.frame.unmarshal(head + await reader.readexactly((size or 0) + 1))[2]
+    hearing.listen(_CHANNEL, hear)
+    await FrameReader(raw, hearing).readexactly(1)  # aiormq gets no more than a sign of life
+    assert len(wires) == count

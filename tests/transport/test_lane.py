@@ -8,12 +8,13 @@ from functools import partial
 from typing import cast
 from unittest.mock import AsyncMock, Mock
 
+import pamqp.frame
 from aiormq.abc import AbstractConnection, ChannelFrame
-from aiormq.exceptions import DeliveryError
 from pamqp import commands
 
 from choros.testing.conformance.stage import fact
 from choros.transport.port import Published
+from choros.transport.rabbitmq.hearing import hearing_of
 from choros.transport.rabbitmq.lane import Lane
 from choros.transport.rabbitmq.tasks import end
 from choros.transport.sending import Post
@@ -63,7 +64,7 @@ class RefusingAtFirst:
         self.channels: list[Mock] = []
 
     async def channel(self, **_: object) -> Mock:
-        channel = Mock(number=1, delivery_tag=0, confirmations={}, message_id_delivery_tag={})
+        channel = Mock(number=len(self.channels) + 1)
         channel.closing = asyncio.get_running_loop().create_future()
         channel.connection.connection_tune.frame_max = 1 << 17
         channel.write_queue.put = partial(self.answer, channel)
@@ -74,12 +75,9 @@ class RefusingAtFirst:
     async def answer(self, channel: Mock, frame: ChannelFrame) -> None:
         assert frame.drain_future is not None
         frame.drain_future.set_result(None)
-        for ticket in channel.confirmations.values():
-            if channel is self.channels[0]:
-                ticket.set_exception(DeliveryError(None, commands.Basic.Nack()))
-            else:
-                ticket.set_result(commands.Basic.Ack())
-        channel.confirmations.clear()
+        answer = commands.Basic.Nack if channel is self.channels[0] else commands.Basic.Ack
+        said = pamqp.frame.marshal(answer(1 << 40, multiple=True), channel.number)
+        assert hearing_of(cast(AbstractConnection, self)).takes(1, channel.number, said[7:-1])
 
 
 async def test_a_channel_that_refuses_everything_is_replaced() -> None:

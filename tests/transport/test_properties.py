@@ -18,9 +18,8 @@ from pamqp.header import ContentHeader
 
 from choros.errors import MessageRejected
 from choros.transport.copies import dead_copy, retry_copy
-from choros.transport.rabbitmq.frames import LARGEST_UNREADABLE, publish_frames, received, republishable
-from choros.transport.rabbitmq.properties import read_properties
-from choros.transport.rabbitmq.reader import SEAL
+from choros.transport.rabbitmq.frames import LARGEST_UNREADABLE, publish_frames, republishable, unsealed
+from choros.transport.rabbitmq.properties import SEAL, read_properties
 from choros.wire.attributes import MAX_DEPTH
 from choros.wire.envelope import UNREADABLE, Wire, decode
 
@@ -76,7 +75,7 @@ def written(properties: dict[str, Any]) -> bytes:
 
 def wire_of(raw: bytes, body: bytes = b"{}") -> Wire:
     header = ContentHeader(properties=commands.Basic.Properties(headers={SEAL: bytearray(raw)}))
-    return received(cast(DeliveredMessage, SimpleNamespace(header=header, body=body)))
+    return unsealed(cast(DeliveredMessage, SimpleNamespace(header=header, body=body)))
 
 
 @settings(deadline=None)

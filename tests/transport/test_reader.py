@@ -18,7 +18,9 @@ from pamqp.frame import marshal
 from pamqp.header import ContentHeader
 from pamqp.heartbeat import Heartbeat
 
-from choros.transport.rabbitmq.reader import SEAL, FrameReader
+from choros.transport.rabbitmq.hearing import Hearing
+from choros.transport.rabbitmq.properties import SEAL
+from choros.transport.rabbitmq.reader import FrameReader
 
 from .strangers import HEADERS, MESSAGE_ID, UNDECODABLE, content, deliver, flagged, long, method, short, table
 
@@ -33,7 +35,7 @@ def stream(*parts: bytes) -> FrameReceiver:
     for part in parts:
         raw.feed_data(part)
     raw.feed_eof()
-    return FrameReceiver(cast(asyncio.StreamReader, FrameReader(raw)))
+    return FrameReceiver(cast(asyncio.StreamReader, FrameReader(raw, Hearing())))
 
 
 async def frames(*parts: bytes) -> list[object]:
@@ -68,7 +70,7 @@ async def test_it_does_not_matter_in_which_pieces_they_come(cuts: list[int]) -> 
     whole = deliver(1, b"e", b"k\xff", PLAIN, b"x" * 90) + marshal(Heartbeat(), 0) + deliver(1, b"e", b"k", PLAIN)
     places = sorted({0, len(whole), *(cut for cut in cuts if cut < len(whole))})
     raw = asyncio.StreamReader()
-    receiver = FrameReceiver(cast(asyncio.StreamReader, FrameReader(raw)))
+    receiver = FrameReceiver(cast(asyncio.StreamReader, FrameReader(raw, Hearing())))
     reading = asyncio.create_task(_kinds(receiver, 7))
     for start, end in pairwise(places):
         raw.feed_data(whole[start:end])
@@ -130,7 +132,7 @@ async def test_the_brokers_own_frames_pass_as_they_are() -> None:
     raw = asyncio.StreamReader()
     raw.feed_data(b"".join(own))
     raw.feed_eof()
-    reader = FrameReader(raw)
+    reader = FrameReader(raw, Hearing())
     for frame in own:
         assert b"".join([await reader.readexactly(part) for part in (1, 6, len(frame) - 7)]) == frame
     assert reader.at_eof()

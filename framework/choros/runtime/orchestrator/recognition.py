@@ -53,8 +53,8 @@ def recognise(
 
 
 class Familiar:
-    """States that this process has read or written: most records come back to whoever has decided them before, and to
-    read everything each time would cost a sixth of what a saga costs."""
+    """States that this process has read or written: most records come back to whoever has decided them before, and the
+    more steps are over, the more there is to read in one."""
 
     def __init__(self, most: int = MOST_CHARACTERS) -> None:
         self._recent: Recent[Instance] = Recent(most)

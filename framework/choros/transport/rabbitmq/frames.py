@@ -14,8 +14,7 @@ from pamqp.body import ContentBody
 
 from choros.transport.copies import LARGEST_BODY
 from choros.transport.rabbitmq.packing import header_frame
-from choros.transport.rabbitmq.properties import read_properties
-from choros.transport.rabbitmq.reader import SEAL
+from choros.transport.rabbitmq.properties import SEAL, read_properties
 from choros.wire.envelope import UNREADABLE, Wire
 
 UNENCODABLE = (
@@ -88,16 +87,20 @@ def republishable(headers: Mapping[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def received(message: DeliveredMessage) -> Wire:
-    """A delivered message as our reader has sealed it, nothing in it believed; raises nothing."""
-    sealed = bytes(cast(bytearray, (message.header.properties.headers or {}).get(SEAL, b"")))
-    found, whole = read_properties(sealed)
+def unsealed(message: DeliveredMessage) -> Wire:
+    """A message that was asked for, as our reader has sealed it."""
+    return received(bytes(cast(bytearray, (message.header.properties.headers or {}).get(SEAL, b""))), message.body)
+
+
+def received(properties: bytes, body: bytes) -> Wire:
+    """A delivered message, nothing in it believed; raises nothing."""
+    found, whole = read_properties(properties)
     headers = found.get("headers", {})
     if not whole:
-        headers[UNREADABLE] = base64.b64encode(sealed[:LARGEST_UNREADABLE]).decode()
+        headers[UNREADABLE] = base64.b64encode(properties[:LARGEST_UNREADABLE]).decode()
     timestamp = found.get("timestamp")
     return Wire(
-        message.body,
+        body,
         headers,
         found.get("content_type"),
         found.get("reply_to"),

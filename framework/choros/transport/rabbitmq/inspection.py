@@ -19,7 +19,7 @@ from choros.transport.leased import CopyTo, LeasedDelivery
 from choros.transport.port import NotDeclared
 from choros.transport.rabbitmq.declarations import RPC_SECONDS, seen_on
 from choros.transport.rabbitmq.failures import CONNECTION_FAILURES
-from choros.transport.rabbitmq.frames import received
+from choros.transport.rabbitmq.frames import unsealed
 from choros.transport.rabbitmq.lease import RabbitLease
 from choros.transport.rabbitmq.refusals import denied
 from choros.transport.rabbitmq.tasks import asked_for, end
@@ -169,7 +169,7 @@ class RabbitLook:
         self._windows[-1].add(tag)
         self._handed += 1
         self._bytes += len(message.body)
-        self._inbox.append(LeasedDelivery(self._lease, tag, received(message), message.exchange or ""))
+        self._inbox.append(LeasedDelivery(self._lease, tag, unsealed(message), message.exchange or ""))
         self._arrived.set()
 
     async def _asked(self, asking: Awaitable[T]) -> T:

@@ -55,11 +55,12 @@ class Lane(Sender[AmqpTicket]):
             finally:  # the link may cancel us right here
                 self.lose_all()
 
-    def part(self, channel: Channel) -> None:
+    def part(self, channel: Channel, deaf: Callable[[], None]) -> None:
         """Close a channel that is no longer used; the broker may take a minute for it."""
         closing = asyncio.create_task(close_channel(channel, RPC_SECONDS))
         self._closings.add(closing)
         closing.add_done_callback(self._closings.discard)
+        closing.add_done_callback(lambda _: deaf())
 
     # --- channels ---
 

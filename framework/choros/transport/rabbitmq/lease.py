@@ -1,7 +1,9 @@
 """One consumer on one channel: what was delivered through it is settled through it or not at all."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any, cast
 
 from aiormq import Channel
@@ -12,6 +14,7 @@ from choros.transport.leased import CopyTo, Lease, LeasedDelivery
 from choros.transport.rabbitmq import frames
 from choros.transport.rabbitmq.declarations import RPC_SECONDS, close_channel
 from choros.transport.rabbitmq.failures import CONNECTION_FAILURES
+from choros.transport.rabbitmq.hearing import BrokerDelivery, Spoken, hearing_of
 from choros.transport.rabbitmq.tasks import asked_for
 from choros.transport.topology import Names
 from choros.wire.envelope import Wire
@@ -41,6 +44,8 @@ class RabbitLease(Lease):
         self._unsettled = 0
         self._stopped = False
         self._tag = ""
+        self._deaf: Callable[[], None] = lambda: None
+        """Hear no more."""
         self._out: list[bytes] = []
         self._wake = asyncio.Event()
         self._flushed = asyncio.Event()
@@ -49,15 +54,20 @@ class RabbitLease(Lease):
     async def start(self, arrivals: Arrivals[LeasedDelivery]) -> None:
         """Consume; what comes waits there."""
 
-        async def take(message: DeliveredMessage) -> None:
-            if (tag := message.delivery_tag) is not None:
+        def hear(said: Spoken) -> None:
+            if isinstance(said, BrokerDelivery) and self.alive:
                 self._unsettled += 1
-                wire = frames.received(message)
-                self.handed(tag, wire)
-                arrivals.came(LeasedDelivery(self, tag, wire, message.exchange or ""))
+                wire = frames.received(said.properties, said.body)
+                self.handed(said.tag, wire)
+                arrivals.came(LeasedDelivery(self, said.tag, wire, said.exchange))
 
+        hearing = hearing_of(self.channel.connection)
+        hearing.listen(self._number, hear)
+        self._deaf = partial(hearing.leave, self._number, hear)
         self.channel.on_consumer_cancel_callbacks.add(lambda _: self.end())
-        started = await self.channel.basic_consume(self.source, take, arguments=self.arguments, timeout=self._patience)
+        started = await self.channel.basic_consume(
+            self.source, _unheard, arguments=self.arguments, timeout=self._patience
+        )
         self._tag = started.consumer_tag or ""
 
     def handed(self, tag: int, wire: Wire) -> None:
@@ -74,7 +84,10 @@ class RabbitLease(Lease):
 
     async def close(self) -> None:
         """Close the channel, if there still is one."""
-        await close_channel(self.channel, min(self._patience, FAREWELL_SECONDS))
+        try:
+            await close_channel(self.channel, min(self._patience, FAREWELL_SECONDS))
+        finally:
+            self._deaf()
 
     def acknowledge(self, tag: int) -> None:
         """Tell the broker to forget the delivery."""
@@ -133,3 +146,7 @@ class RabbitLease(Lease):
         """Let the channel be closed."""
         if not self.ended.done():
             self.ended.set_result(None)
+
+
+async def _unheard(_: DeliveredMessage) -> None:
+    """aiormq wants to be given somebody; all that is delivered is heard before it gets there."""

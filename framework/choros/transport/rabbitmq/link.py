@@ -16,6 +16,7 @@ from choros.sources import full_jitter
 from choros.telemetry.logs import get_logger
 from choros.transport.rabbitmq.address import Round
 from choros.transport.rabbitmq.failures import CONNECTION_FAILURES, explained
+from choros.transport.rabbitmq.hearing import hear_by
 from choros.transport.rabbitmq.reader import Guarded
 from choros.transport.rabbitmq.tasks import asked_for, end
 
@@ -223,9 +224,11 @@ class Link:
         try:
             with asked_for():
                 async with asyncio.timeout(times * self._connect_timeout):
-                    return await aiormq.connect(self.address, transport_factory=guarded)
+                    connection = await aiormq.connect(self.address, transport_factory=guarded)
         except CONNECTION_FAILURES as failure:
             raise explained(failure, self.address, guarded.closed_with) from failure
+        hear_by(connection, guarded.hearing)
+        return connection
 
 
 async def _closed(connection: AbstractConnection) -> None:

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 from choros.wire.attributes import MAX_DEPTH
 
+SEAL = ""
+"""The name of the one header of a sealed message; its value is the bytes of all the properties as they came."""
 _UNREADABLE = (ValueError, ArithmeticError, OSError, LookupError, struct.error)
 _LENGTH = struct.Struct(">I").unpack_from
 _FLAGS = struct.Struct(">H").unpack_from

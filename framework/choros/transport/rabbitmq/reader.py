@@ -15,10 +15,9 @@ from typing import Any, cast
 from aiormq.connection import TCPTransportFactory, TLSTransportFactory, TransportFactory
 from yarl import URL
 
+from choros.transport.rabbitmq.hearing import Hearing
 from choros.transport.rabbitmq.properties import read_properties
 
-SEAL = ""
-"""The name of the one header of a sealed message; its value is the bytes of all the properties as they came."""
 _HEAD = struct.Struct(">BHI")
 _SEALING = struct.Struct(">HIBcI")
 _ENTRY = 6
@@ -32,6 +31,8 @@ _SIZES_END = 12
 """Class, weight and body size, before the properties."""
 _HEADERS_FLAG, _MESSAGE_ID_FLAG = 1 << 13, 1 << 7
 _RETURN, _CLOSE = b"\x00\x3c\x00\x32", b"\x00\x0a\x00\x32"
+_HEARTBEAT = b"\x08\x00\x00\x00\x00\x00\x00\xce"
+_SIGN_SECONDS = 1.0
 _SHORT = -1
 _LAYOUTS: dict[bytes, tuple[int, ...]] = {
     b"\x00\x3c\x00\x3c": (_SHORT, 9, _SHORT, _SHORT),  # basic.deliver: consumer, tag and flag, exchange, key
@@ -50,6 +51,8 @@ class Guarded(TransportFactory):
     def __init__(self, opening: TransportFactory | None = None) -> None:
         self._opening = opening
         self._frames: FrameReader | None = None
+        self.hearing = Hearing()
+        """Who listens on the connection."""
 
     @property
     def closed_with(self) -> int:
@@ -61,17 +64,21 @@ class Guarded(TransportFactory):
         """Called by aiormq."""
         usual = TLSTransportFactory() if url.scheme == "amqps" else TCPTransportFactory()
         reader, writer = await (self._opening or usual).create(url, **options)
-        self._frames = FrameReader(reader)
+        self._frames = FrameReader(reader, self.hearing)
         return cast(asyncio.StreamReader, self._frames), writer
 
 
 class FrameReader:
     """As much of a stream as aiormq uses, which asks for each frame in three parts."""
 
-    def __init__(self, raw: asyncio.StreamReader) -> None:
+    def __init__(self, raw: asyncio.StreamReader, hearing: Hearing) -> None:
         self.closed_with = 0
         """The code that the broker gave when it closed the connection."""
         self._raw = raw
+        self._hearing = hearing
+        self._heard = False
+        """Whether something was said that aiormq has not seen, and since when it has seen nothing."""
+        self._seen = 0.0
         self._read, self._place = b"", 0
         """What has come, and how far it is cut up."""
         self._frame, self._at = b"", 0
@@ -86,7 +93,7 @@ class FrameReader:
     async def readexactly(self, count: int) -> bytes:
         """The next part of a frame."""
         if self._at >= len(self._frame):
-            while not (frame := self._cut()):
+            while not (frame := self._cut() or self._sign_of_life()):
                 await self._more()
             self._frame, self._at = frame, 0
         start, self._at = self._at, self._at + count
@@ -99,17 +106,38 @@ class FrameReader:
             raise asyncio.IncompleteReadError(rest, _HEAD.size)
         self._read, self._place = rest + came, 0
 
+    def _sign_of_life(self) -> bytes:
+        """Now and then, where all that comes is heard here: aiormq gives up a connection on which it sees nothing."""
+        heard, self._heard = self._heard, False
+        now = asyncio.get_running_loop().time() if heard else 0.0
+        if now < self._seen + _SIGN_SECONDS:
+            return b""
+        self._seen = now
+        return _HEARTBEAT
+
     def _cut(self) -> bytes:
-        """The next frame, if all of it has come, as aiormq may have it."""
-        read, start = self._read, self._place
-        if len(read) - start < _HEAD.size:
-            return b""
-        kind, channel, size = _HEAD.unpack_from(read, start)
-        # A broker of another version answers with its own eight bytes, which are no frame.
-        end = len(read) if kind == _NO_FRAME else start + _HEAD.size + size + 1
-        if end > len(read):
-            return b""
-        self._place = end
+        """The next frame that aiormq shall see, if all of it has come, as it may have it."""
+        read = self._read
+        while len(read) - self._place >= _HEAD.size:
+            start = self._place
+            kind, channel, size = _HEAD.unpack_from(read, start)
+            # A broker of another version answers with its own eight bytes, which are no frame.
+            end = len(read) if kind == _NO_FRAME else start + _HEAD.size + size + 1
+            if end > len(read):
+                break
+            self._place = end
+            if not self._is_heard(kind, channel, start, end):
+                return self._as_it_may_be(kind, channel, start, end)
+            self._heard = True
+        return b""
+
+    def _is_heard(self, kind: int, channel: int, start: int, end: int) -> bool:
+        if not self._hearing.listens(channel) or self._read[end - 1 : end] != _END:
+            return False
+        return self._hearing.takes(kind, channel, self._read[start + _HEAD.size : end - 1])
+
+    def _as_it_may_be(self, kind: int, channel: int, start: int, end: int) -> bytes:
+        read, size = self._read, end - start - _HEAD.size - 1
         if kind == _HEADER and size >= _SIZES_END:
             return self._sealed(channel, read[start + _HEAD.size : end - 1])
         if kind == _METHOD:

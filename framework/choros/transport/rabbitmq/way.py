@@ -2,26 +2,26 @@
 
 All that is waiting is written in one go and all confirms are in flight together, up to a window. aiormq's own
 `basic_publish` costs a task, a lock and several futures for each message, in all four times the processor
-time (measured). Its bookkeeping of confirms and returns is used as it is: `delivery_tag`, `confirmations`,
-`message_id_delivery_tag` and `write_queue` of `aiormq.Channel`.
+time (measured). Of `aiormq.Channel` its `write_queue` is used as it is.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from itertools import count
+from functools import partial
+from itertools import count, takewhile
 from typing import Any, Protocol, cast
 
 from aiormq import Channel
 from aiormq.abc import AbstractConnection, ChannelFrame
 from aiormq.exceptions import ChannelAccessRefused
-from pamqp import commands
 
 from choros.sources import fresh_id, uniform
 from choros.telemetry.logs import get_logger
 from choros.transport.port import Published
 from choros.transport.rabbitmq.frames import UNENCODABLE, publish_frames
+from choros.transport.rabbitmq.hearing import BrokerAnswer, BrokerReturn, Spoken, hearing_of
 from choros.transport.rabbitmq.tasks import end
 from choros.transport.sending import Destination, Sending, Ticket
 from choros.wire.envelope import Wire, encode
@@ -40,34 +40,42 @@ _log = get_logger(__name__)
 
 
 class AmqpTicket(Ticket):
-    """One publish. aiormq settles it in the place of a future, hence the names of its methods."""
+    """One publish."""
 
-    __slots__ = ("channel", "message_id", "way")
+    __slots__ = ("message_id",)
 
-    channel: Channel
-    """That it was written to, and `way` by whom; there from then on."""
     message_id: str
-    way: Way
+    """As the message says it; there once it is written."""
 
-    def done(self) -> bool:
-        """Whether no answer is awaited."""
-        return self not in self.way.there.flying
 
-    def cancelled(self) -> bool:
-        """Never."""
-        return False
+class Written:
+    """What was written to one channel and is not answered, by the broker's number, the oldest first."""
 
-    def set_result(self, frame: object) -> None:
-        """It was confirmed, or came back."""
-        self._hear(Published.CONFIRMED if isinstance(frame, commands.Basic.Ack) else Published.RETURNED)
+    def __init__(self, answered: Callable[[AmqpTicket, Published], None]) -> None:
+        self._answered = answered
+        self._tickets: dict[int, AmqpTicket] = {}
+        self._count = 0
 
-    def set_exception(self, _: object) -> None:
-        """It was refused."""
-        self._hear(Published.NACKED)
+    def add(self, ticket: AmqpTicket) -> None:
+        """The next one."""
+        self._count += 1
+        self._tickets[self._count] = ticket
 
-    def _hear(self, published: Published) -> None:
-        self.channel.message_id_delivery_tag.pop(self.message_id, None)
-        self.way.hear(self, published)
+    def hear(self, said: Spoken) -> None:
+        """The broker answers, or sends something back; the answer to that comes next, and says nothing."""
+        if isinstance(said, BrokerAnswer):
+            for ticket in self._answers(said):
+                self._answered(ticket, said.published)
+        elif isinstance(said, BrokerReturn):
+            for tag, ticket in self._tickets.items():
+                if ticket.message_id == said.message_id:
+                    del self._tickets[tag]
+                    self._answered(ticket, Published.RETURNED)
+                    break
+
+    def _answers(self, said: BrokerAnswer) -> list[AmqpTicket]:
+        tags = list(takewhile(lambda tag: tag <= said.tag, self._tickets)) if said.multiple else [said.tag]
+        return [self._tickets.pop(tag) for tag in tags if tag in self._tickets]
 
 
 class Owner(Protocol):
@@ -83,8 +91,8 @@ class Owner(Protocol):
     def fly(self, there: Destination[AmqpTicket]) -> AmqpTicket | None:
         """What is to be written now."""
 
-    def part(self, channel: Channel) -> None:
-        """Close a channel that is no longer used; nobody waits for it."""
+    def part(self, channel: Channel, deaf: Callable[[], None]) -> None:
+        """Close a channel that is no longer used; nobody waits for it, and when it is closed, nobody listens."""
 
 
 class Way:
@@ -109,7 +117,7 @@ class Way:
         self._retired = True
         self._wake.set()
 
-    def hear(self, ticket: AmqpTicket, published: Published) -> None:
+    def answered(self, ticket: AmqpTicket, published: Published) -> None:
         """The broker has answered."""
         if published is not Published.NACKED:
             self._refused_since = None
@@ -123,7 +131,10 @@ class Way:
             channel = cast(Channel, await connection.channel(on_return_raises=False, timeout=_OPEN_SECONDS))
             closing = channel.closing
             self._refused_since = None
-            writer = asyncio.create_task(self._write(channel))
+            written, hearing = Written(self.answered), hearing_of(connection)
+            hearing.listen(channel.number, written.hear)
+            deaf = partial(hearing.leave, channel.number, written.hear)
+            writer = asyncio.create_task(self._write(channel, written))
             try:
                 await asyncio.wait({writer, closing}, return_when=asyncio.FIRST_COMPLETED)
             finally:
@@ -132,19 +143,20 @@ class Way:
                 finally:  # we may be cancelled right here
                     self._owner.sending.lost(self.there)
             if closing.done():
+                deaf()
                 _log.warning("choros.broker.publish_channel_lost", destination=self.there.name, why=_why(closing))
                 if isinstance(_reason(closing), ChannelAccessRefused):
                     self._owner.denied(cast(ChannelAccessRefused, _reason(closing)))
                 await asyncio.sleep(uniform(*_REOPEN_SECONDS))
                 await self._owner.repair(connection)
             else:
-                self._owner.part(channel)
+                self._owner.part(channel, deaf)
 
-    async def _write(self, channel: Channel) -> None:
+    async def _write(self, channel: Channel, written: Written) -> None:
         """Until it is retired, or has been silent or refusing for too long."""
         loop = asyncio.get_running_loop()
         while not self._retired and not self._stale(loop.time()):
-            chunk = self._next_chunk(channel)
+            chunk = self._next_chunk(channel, written)
             if not chunk:
                 self._wake.clear()
                 await self._wake.wait()
@@ -159,11 +171,13 @@ class Way:
         there = self.there
         return there.doubt.refuses and all(now - since > _RENEW_SECONDS for since in there.flying.values())
 
-    def _next_chunk(self, channel: Channel) -> bytes:
+    def _next_chunk(self, channel: Channel, written: Written) -> bytes:
         parts: list[bytes] = []
         size = 0
         while size < _CHUNK and (ticket := self._owner.fly(self.there)) is not None:
             frames = self._frames(channel, ticket)
+            if frames:
+                written.add(ticket)
             parts += frames
             size += sum(map(len, frames))
         return b"".join(parts)
@@ -171,19 +185,15 @@ class Way:
     def _frames(self, channel: Channel, ticket: AmqpTicket) -> list[bytes]:
         """The frames of one publish; none if it cannot be written."""
         exchange, key, message, _ = ticket.post
-        ticket.way, ticket.channel, ticket.message_id = self, channel, next(self._ids)
+        ticket.message_id = next(self._ids)
         try:
             wire = message if isinstance(message, Wire) else encode(message)
             frame_max = channel.connection.connection_tune.frame_max
-            frames = publish_frames(channel.number, frame_max, exchange, key, wire, ticket.message_id)
+            return publish_frames(channel.number, frame_max, exchange, key, wire, ticket.message_id)
         except UNENCODABLE as failure:
             _log.error("choros.broker.message_unsendable", to=self.there.name, why=type(failure).__name__)
             self._owner.sending.answered(ticket, Published.NACKED)
             return []
-        channel.delivery_tag += 1
-        channel.confirmations[channel.delivery_tag] = cast("asyncio.Future[Any]", ticket)
-        channel.message_id_delivery_tag[ticket.message_id] = channel.delivery_tag
-        return frames
 
 
 def _reason(closing: asyncio.Future[Any]) -> BaseException | None:
