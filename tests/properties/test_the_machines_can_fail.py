@@ -24,7 +24,7 @@ from choros.store.sagas import NOTHING, Committed, EntryNames, KnownKinds, Loade
 from choros.transport.arrivals import Arrivals, Pace
 from choros.transport.log_place import LogPlace
 from choros.transport.port import Published
-from choros.transport.sending import Destination, Sending, Ticket
+from choros.transport.sending import Batch, Destination, Sending, Ticket
 from choros.wire.command_key import Operation
 from choros_verify.exploration.mutated import late_ok_accepted, undo_does_not_wait, undo_only_what_completed
 from tests.properties.arrivals_machine import ArrivalsMachine, PaceMachine, ReadingMachine
@@ -279,9 +279,38 @@ class LeavesThoseInLine(Sending[Ticket]):
         there.doubt.late()
 
 
-@pytest.mark.parametrize(
-    "broken", [FliesAtOnce, GoesOnBehindAFailure, AsksByMany, LosesWithoutAWord, LeavesThoseInLine]
-)
+class DoubtsUnderAnAlarm(Sending[Ticket]):
+    """When nothing is sent anywhere, that is no destination's fault."""
+
+    def expire(self, batch: Batch[Ticket], now: float, *, may_doubt: bool = True) -> None:
+        super().expire(batch, now)
+
+
+class NobodyElseHears(Sending[Ticket]):
+    """Of what a destination has left unanswered."""
+
+    def _send_past(self, ticket: Ticket) -> None:
+        pass
+
+
+class ForgetsNothing(Sending[Ticket]):
+    def rest(self, there: Destination[Ticket]) -> None:
+        pass
+
+
+BROKEN_SENDING: list[type[Sending[Ticket]]] = [
+    FliesAtOnce,
+    GoesOnBehindAFailure,
+    AsksByMany,
+    LosesWithoutAWord,
+    LeavesThoseInLine,
+    DoubtsUnderAnAlarm,
+    NobodyElseHears,
+    ForgetsNothing,
+]
+
+
+@pytest.mark.parametrize("broken", BROKEN_SENDING)
 def test_broken_sending_is_caught(broken: type[Sending[Ticket]]) -> None:
     caught(lambda: SendingMachine(broken))
 
