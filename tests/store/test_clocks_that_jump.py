@@ -46,7 +46,7 @@ async def test_in_sqlite_a_later_fact_is_never_older_than_an_earlier_one(
     tmp_path: Path, opened: Opening, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Clock()
-    monkeypatch.setattr("choros.store.sqlite.writer.time", clock)
+    monkeypatch.setattr("choros.store.sqlite.writer.now", clock.time)
     store = await opened(SqliteStore(tmp_path / "sagas.db"))
     assert await released_while_the_clock_is_set_back(store, clock) == []
     assert [entry.id for entry in await store.unsent("facts", NOW + 60, 10)] == ["f1", "f2"]

@@ -33,9 +33,16 @@ class SqliteDatabase(Database):
     do not, so they should be short. While a group of jobs runs, the file is locked for other writers.
     """
 
-    def __init__(self, path: str | PathLike[str], namespace: str = "choros") -> None:
+    def __init__(
+        self,
+        path: str | PathLike[str],
+        namespace: str = "choros",
+        *,
+        connection: type[sqlite3.Connection] = sqlite3.Connection,
+    ) -> None:
+        """`connection`: what reaches the file, for a world without threads."""
         self.path = Path(path)
-        self._namespace = namespace
+        self._namespace, self._kind = namespace, connection
         self._connection: sqlite3.Connection | None = None
         self._thread: ThreadPoolExecutor | None = None
         self._lock = asyncio.Lock()
@@ -57,7 +64,7 @@ class SqliteDatabase(Database):
                 self._connection = await self._in_thread(self._opened)
 
     def _opened(self) -> sqlite3.Connection:
-        connection = connect(self.path)
+        connection = connect(self.path, self._kind)
         try:
             in_transaction(connection, lambda: schema.prepare(connection, self.path, self._namespace))
         except BaseException:
@@ -79,7 +86,7 @@ class SqliteDatabase(Database):
         """Do this in a transaction, on a connection of its own."""
 
         def done() -> T:
-            with closing(connect(self.path)) as connection:
+            with closing(connect(self.path, self._kind)) as connection:
                 return in_transaction(connection, lambda: work(connection))
 
         return await self._in_thread(done)

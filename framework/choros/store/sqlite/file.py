@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,12 +21,16 @@ BUSY_SECONDS = 30.0
 T = TypeVar("T")
 
 
-def connect(path: Path, *, reading: bool = False) -> sqlite3.Connection:
-    """A connection in autocommit mode; raises sqlite3.Error or StoreMisconfigured.
+def connect(
+    path: Path, kind: type[sqlite3.Connection] = sqlite3.Connection, *, reading: bool = False
+) -> sqlite3.Connection:
+    """A connection of this kind in autocommit mode; raises sqlite3.Error or StoreMisconfigured.
 
     A file that is not there yet becomes its owner's alone, as the write-ahead log beside it does after its example."""
     _create_private(path)
-    connection = sqlite3.connect(path, timeout=LOCK_SECONDS, isolation_level=None, check_same_thread=False)
+    connection = sqlite3.connect(
+        path, timeout=LOCK_SECONDS, isolation_level=None, check_same_thread=False, factory=kind
+    )
     try:
         if patiently(lambda: connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]) != "wal":
             raise StoreMisconfigured(
@@ -61,16 +66,33 @@ def _create_private(path: Path) -> None:
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
 
 
+class LockPatience:
+    """How long one call goes on where another process holds a lock."""
+
+    def __init__(self) -> None:
+        self._until = time.monotonic() + BUSY_SECONDS
+
+    def lasts(self) -> bool:
+        """Wait a little, in this thread; False where that was long enough."""
+        if time.monotonic() > self._until:
+            return False
+        time.sleep(random.uniform(0.002, 0.02))
+        return True
+
+
+lock_patience: ContextVar[Callable[[], LockPatience]] = ContextVar("choros.sqlite.patience", default=LockPatience)
+"""Where it comes from: in a simulated world nobody may sleep."""
+
+
 def patiently(call: Callable[[], T]) -> T:
     """Call again as long as another process holds a lock; its `busy_timeout` does not cover every case."""
-    deadline = time.monotonic() + BUSY_SECONDS
+    patience = lock_patience.get()()
     while True:
         try:
             return call()
         except sqlite3.OperationalError as error:
-            if _code(error) not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED) or time.monotonic() > deadline:
+            if _code(error) not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED) or not patience.lasts():
                 raise
-        time.sleep(random.uniform(0.002, 0.02))
 
 
 def in_transaction(connection: sqlite3.Connection, work: Callable[[], T]) -> T:

@@ -2,7 +2,6 @@
 
 import asyncio
 import sqlite3
-import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -10,6 +9,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TypeVar
 
+from choros import sources
 from choros.errors import StoreUnreachable
 from choros.store.paging import Position
 from choros.store.sagas import (
@@ -44,17 +44,17 @@ T = TypeVar("T")
 class _Opened:
     """One writer and one reader, each with a thread and a connection: neither blocks the event loop or the other."""
 
-    def __init__(self, path: Path, scope: str) -> None:
-        writing = connect(path)
+    def __init__(self, path: Path, scope: str, kind: type[sqlite3.Connection], writer: type[Writer]) -> None:
+        writing = connect(path, kind)
         try:
             sqlite_schema.prepare(writing, path, scope)
             self.identity = sqlite_schema.identity_of(writing)
-            self.reading = connect(path, reading=True)
+            self.reading = connect(path, kind, reading=True)
         except BaseException:
             writing.close()
             raise
         self._scope = scope
-        self.writer = Writer(writing, path, scope)
+        self.writer = writer(writing, path, scope)
         self.reader = ThreadPoolExecutor(1, thread_name_prefix="choros-sqlite-reader")
         self.loads = Together(self._load_for_all, weigh=len)
 
@@ -86,16 +86,24 @@ class SqliteStore:
     lasting = True
     """Whether what it holds, and its identity, outlive the process."""
 
-    def __init__(self, path: str | PathLike[str], namespace: str = "choros") -> None:
+    def __init__(
+        self,
+        path: str | PathLike[str],
+        namespace: str = "choros",
+        *,
+        connection: type[sqlite3.Connection] = sqlite3.Connection,
+        writer: type[Writer] = Writer,
+    ) -> None:
+        """`connection`: what reaches the file, and `writer`: what writes into it, for a world without threads."""
         self.path = Path(path)
-        self._scope = namespace
+        self._scope, self._kind, self._writer = namespace, connection, writer
         self._opened: _Opened | None = None
 
     async def open(self) -> None:
         """Open or create the file."""
         if self._opened is None:
             try:
-                self._opened = await asyncio.to_thread(_Opened, self.path, self._scope)
+                self._opened = await asyncio.to_thread(_Opened, self.path, self._scope, self._kind, self._writer)
             except sqlite3.Error as error:
                 raise named(error, self.path) from error
 
@@ -116,7 +124,7 @@ class SqliteStore:
         """Ask on a connection for this alone: it may be a file that cannot be opened yet."""
 
         def asking() -> T:
-            with closing(connect(self.path)) as connection:
+            with closing(connect(self.path, self._kind)) as connection:
                 return ask(connection, self.path, self._scope)
 
         try:
@@ -132,7 +140,7 @@ class SqliteStore:
 
     def now(self) -> float:
         """This machine's clock: all processes that share the file live on it."""
-        return time.time()
+        return sources.now()
 
     async def load(self, saga_ids: Sequence[str], wanted: EntryNames = NOTHING) -> Mapping[str, Loaded]:
         """The records that exist among these, each with the entries wanted of it."""

@@ -70,7 +70,7 @@ class SqliteTransaction(Transaction):
     async def read_row(self, key: str) -> Row | None:
         """The barrier row of this key; the transaction holds the write lock, so nobody else can write it."""
         found = await self._say(_READ, (self._namespace, key), _first)
-        return _to_row(found) if found else None
+        return to_row(found) if found else None
 
     async def write_row(self, row: Row) -> None:
         """Insert or replace a barrier row."""
@@ -146,7 +146,7 @@ def _first(cursor: sqlite3.Cursor) -> Any:
 
 def unsent(connection: sqlite3.Connection, namespace: str, limit: int) -> list[Row]:
     """Rows with an unconfirmed reply, oldest first."""
-    return [_to_row(found) for found in connection.execute(_UNSENT, (namespace, limit))]
+    return [to_row(found) for found in connection.execute(_UNSENT, (namespace, limit))]
 
 
 def mark_sent(connection: sqlite3.Connection, namespace: str, keys: Iterable[str]) -> None:
@@ -170,6 +170,6 @@ def forget(connection: sqlite3.Connection, namespace: str, memory: Memory, befor
     return len(old)
 
 
-def _to_row(found: Sequence[Any]) -> Row:
+def to_row(found: Sequence[Any]) -> Row:
     key, state, reply, prune_at, began, since = found
     return Row(key=key, state=state, content=reply, prune_at=prune_at, began=began, since=since or 0.0)

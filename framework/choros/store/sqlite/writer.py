@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 from choros.errors import StoreUnreachable
+from choros.sources import now
 from choros.store.sagas import Committed, Transition
 from choros.store.sqlite import rows as rows
 from choros.store.sqlite.file import in_transaction, is_of_what_was_given, named
@@ -29,21 +29,23 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class _Request:
+class Request:
+    """A batch to be committed, with whoever else is waiting."""
+
     batch: Sequence[Transition]
     loop: asyncio.AbstractEventLoop
     answer: asyncio.Future[Sequence[Committed]]
 
 
 @dataclass(frozen=True, slots=True)
-class _Wake:
+class Wake:
     """Not a commit: marks are waiting, or it is time to stop."""
 
     stop: bool
 
 
 @dataclass(frozen=True, slots=True)
-class _Errand:
+class Errand:
     """Something else to be written, in a transaction of its own."""
 
     work: Callable[[sqlite3.Connection], Any]
@@ -51,7 +53,7 @@ class _Errand:
     answer: asyncio.Future[Any]
 
 
-_Item = _Request | _Errand | _Wake
+_Item = Request | Errand | Wake
 
 
 class Writer:
@@ -63,24 +65,31 @@ class Writer:
         self._marks: set[tuple[str, str]] = set()
         self._lock = threading.Lock()
         self._stopped = False
+        self._begin()
+
+    def _begin(self) -> None:
         self._thread = threading.Thread(target=self._work, name="choros-sqlite-writer", daemon=True)
         self._thread.start()
 
+    def _put(self, item: _Item) -> None:
+        """Give it to the thread."""
+        self._waiting.put(item)
+
     async def commit(self, batch: Sequence[Transition]) -> Sequence[Committed]:
         """Queue the batch and wait for the commit that holds it."""
-        answers: Sequence[Committed] = await self._queue(_Request, batch)
+        answers: Sequence[Committed] = await self._queue(Request, batch)
         return answers
 
     async def do(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Queue something that is no commit, and wait until it is done; commits that wait go first."""
-        done: T = await self._queue(_Errand, work)
+        done: T = await self._queue(Errand, work)
         return done
 
-    async def _queue(self, kind: Callable[..., _Request | _Errand], what: object) -> Any:
+    async def _queue(self, kind: Callable[..., Request | Errand], what: object) -> Any:
         if self._stopped:
             raise StoreUnreachable(f"The saga store {self._path} is closed.", "await store.open() before using it.")
         loop = asyncio.get_running_loop()
-        self._waiting.put(waiting := kind(what, loop, loop.create_future()))
+        self._put(waiting := kind(what, loop, loop.create_future()))
         return await waiting.answer
 
     def mark_sent(self, sent: Sequence[tuple[str, str]]) -> None:
@@ -89,7 +98,7 @@ class Writer:
             first = not self._marks
             self._marks.update(sent)
         if first:
-            self._waiting.put(_Wake(stop=False))
+            self._put(Wake(stop=False))
 
     def marks(self) -> Sent:
         """What was marked but may not be written yet: reads leave it out. To be taken *before* the read."""
@@ -99,23 +108,23 @@ class Writer:
     async def close(self) -> None:
         """Write what waits, then end the thread."""
         self._stopped = True
-        self._waiting.put(_Wake(stop=True))
+        self._put(Wake(stop=True))
         await asyncio.to_thread(self._thread.join)
 
     def _work(self) -> None:
         stop = False
         while not stop:
             items = self._take()
-            stop = any(isinstance(item, _Wake) and item.stop for item in items)
-            self._write([item for item in items if isinstance(item, _Request)])
+            stop = any(isinstance(item, Wake) and item.stop for item in items)
+            self._write([item for item in items if isinstance(item, Request)])
             for errand in items:
-                if isinstance(errand, _Errand):
+                if isinstance(errand, Errand):
                     self._run(errand)
         self._connection.close()
 
     def _take(self) -> list[_Item]:
         items = [self._waiting.get()]
-        if isinstance(items[0], _Wake) and not items[0].stop:
+        if isinstance(items[0], Wake) and not items[0].stop:
             with suppress(Empty):
                 items.append(self._waiting.get(timeout=FLUSH_SECONDS))
         with suppress(Empty):
@@ -123,7 +132,7 @@ class Writer:
                 items.append(self._waiting.get_nowait())
         return items
 
-    def _write(self, requests: Sequence[_Request]) -> None:
+    def _write(self, requests: Sequence[Request]) -> None:
         marks = self.marks()
         try:
             answers = in_transaction(self._connection, lambda: self._apply(requests, marks))
@@ -134,12 +143,12 @@ class Writer:
                 self._marks -= marks
             _tell([_answering(request, answer) for request, answer in zip(requests, answers, strict=True)])
 
-    def _apply(self, requests: Sequence[_Request], marks: Sent) -> list[list[Committed]]:
-        now = time.time()
+    def _apply(self, requests: Sequence[Request], marks: Sent) -> list[list[Committed]]:
+        at = now()
         rows.delete_sent(self._connection, self._scope, marks)
-        return [[rows.write(self._connection, self._scope, one, now) for one in request.batch] for request in requests]
+        return [[rows.write(self._connection, self._scope, one, at) for one in request.batch] for request in requests]
 
-    def _run(self, errand: _Errand) -> None:
+    def _run(self, errand: Errand) -> None:
         try:
             done = in_transaction(self._connection, lambda: errand.work(self._connection))
         except Exception as error:
@@ -147,14 +156,14 @@ class Writer:
         else:
             _tell([_answering(errand, done)])
 
-    def _not_written(self, requests: Sequence[_Request], error: Exception) -> None:
+    def _not_written(self, requests: Sequence[Request], error: Exception) -> None:
         if is_of_what_was_given(error):
             for request in requests:
                 self._write_apart(request)
             return
         _tell([self._failing(request, error) for request in requests])
 
-    def _write_apart(self, request: _Request) -> None:
+    def _write_apart(self, request: Request) -> None:
         """One of them holds what SQLite cannot take: alone it harms no other."""
         try:
             answer = [self._alone(one) for one in request.batch]
@@ -163,12 +172,12 @@ class Writer:
         else:
             _tell([_answering(request, answer)])
 
-    def _failing(self, request: _Request | _Errand, error: Exception) -> _Telling:
+    def _failing(self, request: Request | Errand, error: Exception) -> _Telling:
         meant = named(error, self._path) if isinstance(error, sqlite3.Error) else error
         return _telling(request, request.answer.set_exception, meant)
 
     def _alone(self, transition: Transition) -> Committed:
-        work = partial(rows.write, self._connection, self._scope, transition, time.time())
+        work = partial(rows.write, self._connection, self._scope, transition, now())
         try:
             return in_transaction(self._connection, work)
         except Exception as error:
@@ -185,11 +194,11 @@ def _name_of(error: Exception) -> str:
 _Telling = tuple[asyncio.AbstractEventLoop, Callable[[], None]]
 
 
-def _answering(request: _Request | _Errand, answer: Any) -> _Telling:
+def _answering(request: Request | Errand, answer: Any) -> _Telling:
     return _telling(request, request.answer.set_result, answer)
 
 
-def _telling(request: _Request | _Errand, settle: Callable[[Any], None], what: object) -> _Telling:
+def _telling(request: Request | Errand, settle: Callable[[Any], None], what: object) -> _Telling:
     def tell() -> None:
         if not request.answer.done():
             settle(what)
