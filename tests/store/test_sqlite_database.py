@@ -187,3 +187,27 @@ async def test_an_error_of_another_file_is_the_handlers_own_affair(database: Sql
     (answer,) = await run(database, job)
     assert isinstance(answer, sqlite3.OperationalError)
     holder.close()
+
+
+async def test_marks_that_could_not_be_written_wait_for_no_other_job(
+    database: SqliteDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file was away when they were to be; after that nothing is done any more."""
+    begin, failures = database.begin, [StoreUnreachable("The file is away.")]
+
+    async def begins() -> None:
+        if failures:
+            raise failures.pop()
+        await begin()
+
+    await database.run([writing(a_row("k1", reply="owed"))])
+    monkeypatch.setattr("choros.store.sqlite.barrier.FLUSH_SECONDS", 0.01)
+    monkeypatch.setattr(database, "begin", begins)
+    await database.mark_sent(["k1"])
+    with closing(sqlite3.connect(database.path)) as other:
+
+        async def written() -> bool:
+            return not other.execute("SELECT * FROM choros_barrier WHERE unsent IS NOT NULL").fetchall()
+
+        await eventually(written)
+    assert not failures

@@ -211,3 +211,26 @@ async def test_the_file_survives_a_power_cut(tmp_path: Path, opened: Opening) ->
     connection = store._open.writer._connection
     pragmas = [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous")]
     assert pragmas == ["wal", 2]
+
+
+async def test_marks_that_could_not_be_written_wait_for_no_commit(
+    tmp_path: Path, opened: Opening, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file was locked when they were to be; after that nothing is committed any more."""
+    for name, seconds in (("file.BUSY_SECONDS", 0.0), ("writer.AGAIN_SECONDS", 0.01)):
+        monkeypatch.setattr(f"choros.store.sqlite.{name}", seconds)
+    store: SqliteStore = await opened(SqliteStore(tmp_path / "sagas.db"))
+    await stored(store, creation("s1", command("c1")))
+    writer, failed = store._open.writer, threading.Event()
+    writer._connection.execute("PRAGMA busy_timeout = 1")
+    monkeypatch.setattr(writer, "_not_written", lambda *_: failed.set())
+    with closing(sqlite3.connect(tmp_path / "sagas.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        await store.mark_sent([("s1", "c1")])
+        await asyncio.to_thread(failed.wait)
+        other.execute("COMMIT")
+
+        async def written() -> bool:
+            return not other.execute("SELECT * FROM outbox").fetchall()
+
+        await eventually(written)

@@ -4,7 +4,7 @@ import asyncio
 import sqlite3
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import closing
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -220,8 +220,9 @@ class SqliteDatabase(Database):
             self._flush = asyncio.create_task(self._flush_later())
 
     async def _flush_later(self) -> None:
-        await asyncio.sleep(FLUSH_SECONDS)
-        with suppress(StoreUnreachable):  # the marks stay for the next group
+        """Until it is done: no group may come that they could ride with."""
+        while self._marks:
+            await asyncio.sleep(FLUSH_SECONDS)
             await self.run(())
 
     async def prune(self, now: float) -> int:

@@ -24,6 +24,8 @@ log = get_logger(__name__)
 
 FLUSH_SECONDS = 0.05
 """How long marks of sent messages may wait for a commit to ride with."""
+AGAIN_SECONDS = 1.0
+"""How long marks that could not be written wait, where no commit comes that they could ride with."""
 Sent = frozenset[tuple[str, str]]
 T = TypeVar("T")
 
@@ -123,8 +125,10 @@ class Writer:
         self._connection.close()
 
     def _take(self) -> list[_Item]:
-        items = [self._waiting.get()]
-        if isinstance(items[0], Wake) and not items[0].stop:
+        items = list[_Item]()
+        with suppress(Empty):
+            items.append(self._waiting.get(timeout=AGAIN_SECONDS if self.marks() else None))
+        if items and isinstance(items[0], Wake) and not items[0].stop:
             with suppress(Empty):
                 items.append(self._waiting.get(timeout=FLUSH_SECONDS))
         with suppress(Empty):
