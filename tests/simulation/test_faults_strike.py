@@ -49,8 +49,10 @@ OF_STORES = (*get_args(StoreFault), *get_args(CallFault))
 @pytest.mark.parametrize(
     ("kind", "store"),
     [
-        *((kind, "memory") for kind in kinds_of(frames=False)),
-        *((kind, store) for store, kinds in ON_STORES.items() for kind in (*kinds, *OF_STORES) if store != "memory"),
+        (kind, store)
+        for store in ON_STORES
+        for kind in kinds_of(frames=False, stores=(store,))
+        if store == "memory" or kind in (*ON_STORES[store], *OF_STORES)
     ],
 )
 def test_each_kind_strikes_once_and_the_saga_ends(scene: Scene, kind: FaultKind, store: StoreKind) -> None:

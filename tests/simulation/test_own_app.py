@@ -67,7 +67,7 @@ def test_a_handler_for_another_database_is_refused() -> None:
         return Done()
 
     with pytest.raises(UsageError, match="take_book of shelf takes a SqliteTransaction"):
-        Scene(App("library", sagas=[library.lending], services=[shelf, library.desk]), own=["shelf"])
+        Scene(App("library", sagas=[library.lending], services=[shelf, library.desk]), own=["shelf"], store="redis")
 
 
 def test_a_service_whose_handlers_are_elsewhere_cannot_be_its_own() -> None:

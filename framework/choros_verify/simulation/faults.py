@@ -29,6 +29,10 @@ RedisFault = Literal["readonly", "oom", "noscript", "loading"]
 seconds the address still leads to the old one, which takes no writes; oom: it has no memory left for `amount` seconds;
 noscript: it has forgotten all scripts; loading: it is started again, and answers for `amount` seconds only that it
 loads its data."""
+SqliteFault = Literal["busy", "disk_full", "killed"]
+"""The same where it is a SQLite file, counted by transactions. busy: somebody else keeps a lock on it for `amount`
+seconds; disk_full: it cannot grow for `amount` seconds; killed: the process dies in the middle, after so many
+statements (`amount`) or at the latest after the commit, before anybody hears of that. A file never does `lose` any."""
 CallFault = Literal["away"]
 """Counted by the calls that handlers make on the target database. away: the call fails, and the handler goes on."""
 TimedFault = Literal[
@@ -47,7 +51,17 @@ StrangerFault = Literal["undecodable", "oversized"]
 """`nth` is a second of virtual time, where there are frames. undecodable: a stranger puts a message into the target
 queue whose properties or routing key nobody can decode, in one of so many ways (`amount`); oversized: one with a body
 of `amount` KiB."""
-FaultKind = MessageFault | FrameFault | ProcessFault | StoreFault | RedisFault | CallFault | TimedFault | StrangerFault
+FaultKind = (
+    MessageFault
+    | FrameFault
+    | ProcessFault
+    | StoreFault
+    | RedisFault
+    | SqliteFault
+    | CallFault
+    | TimedFault
+    | StrangerFault
+)
 
 Occasion = Literal["message", "frame", "step", "write", "call"]
 """A process publishes a message, sends a frame or makes a step; a store or database is written to, or called by a
@@ -55,13 +69,15 @@ handler."""
 COUNTED_BY: Mapping[str, Occasion] = {
     **dict.fromkeys(get_args(MessageFault), "message"), **dict.fromkeys(get_args(FrameFault), "frame"),
     **dict.fromkeys(get_args(ProcessFault), "step"), **dict.fromkeys(get_args(CallFault), "call"),
-    **dict.fromkeys((*get_args(StoreFault), *get_args(RedisFault)), "write"),
+    **dict.fromkeys((*get_args(StoreFault), *get_args(RedisFault), *get_args(SqliteFault)), "write"),
 }  # fmt: skip
 """What the kinds of faults are counted by that do not go by the clock."""
 KINDS: tuple[str, ...] = tuple(kind for group in get_args(FaultKind) for kind in get_args(group))
 ON_FRAMES: tuple[str, ...] = (*get_args(FrameFault), *get_args(StrangerFault))
 """Those that strike only where processes reach the broker by frames."""
-ON_STORES: Mapping[str, tuple[str, ...]] = {"memory": (), "redis": get_args(RedisFault)}
+ON_STORES: Mapping[str, tuple[str, ...]] = {
+    "memory": ("lose",), "redis": ("lose", *get_args(RedisFault)), "sqlite": get_args(SqliteFault)
+}  # fmt: skip
 """Those that strike only where stores and databases are of this kind."""
 
 

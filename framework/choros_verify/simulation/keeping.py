@@ -106,3 +106,6 @@ class Keeping(Protocol):
 
     def crashed(self, process: Process) -> None:
         """This process is no more."""
+
+    def end(self) -> None:
+        """Let go of what the world has used outside of it."""

@@ -11,8 +11,10 @@ import sys
 import warnings
 from collections.abc import Callable
 from contextvars import Context, copy_context
+from functools import partial
 from typing import Any, TypeVarTuple, Unpack
 
+from choros_verify.simulation.inline_calls import InlineThread
 from choros_verify.simulation.processes import LoopStep, Process, running
 
 Ts = TypeVarTuple("Ts")
@@ -64,6 +66,7 @@ class SimLoop(asyncio.BaseEventLoop):
         self._timers: list[tuple[float, int, Process, LoopStep]] = []
         self._numbered = self._made = 0
         self._tasks: list[tuple[asyncio.Task[Any], Any]] = []
+        self._threads: dict[Any, InlineThread] = {}
         self._over = False
         self.before_step: Callable[[Process], bool] = lambda _: True
         """Asked before every step; False means that this process just ended, or stands still."""
@@ -120,6 +123,21 @@ class SimLoop(asyncio.BaseEventLoop):
         task = SimTask(self._made, coro, self, context)
         self._tasks.append((task, coro))
         return task
+
+    def run_in_executor(  # type: ignore[override]  # what it calls may be anything
+        self, executor: Any, func: Callable[..., Any], *args: Any
+    ) -> asyncio.Future[Any]:
+        """Make this call at a later moment, in the order of the executor; where there is none, in any order."""
+        thread = self._threads.get(executor) or InlineThread(self, self._chance)
+        if executor is not None:
+            self._threads[executor] = thread
+        return thread.submit(partial(func, *args))
+
+    def call_soon_threadsafe(
+        self, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.Handle:
+        """There is one thread."""
+        return self.call_soon(callback, *args, context=context)
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         """Remember what nobody caught."""

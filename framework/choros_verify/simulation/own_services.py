@@ -8,12 +8,15 @@ from choros.app.service import Handler, Service
 from choros.errors import UsageError
 from choros.store.barrier import Transaction
 from choros.store.redis.barrier import RedisTransaction
+from choros.store.sqlite.barrier import SqliteTransaction
 from choros_verify.simulation.script import StoreKind
 from choros_verify.simulation.stores import SimTransaction
 
 Own = Collection[str] | Mapping[str, Callable[[], Service]]
 """Names of services as they are declared; or with each a function that makes it, and all that its handlers need."""
-_GIVEN: Mapping[StoreKind, type[Transaction]] = {"memory": SimTransaction, "redis": RedisTransaction}
+_GIVEN: Mapping[StoreKind, type[Transaction]] = {
+    "memory": SimTransaction, "redis": RedisTransaction, "sqlite": SqliteTransaction
+}  # fmt: skip
 """What handlers get on each kind of database."""
 
 
@@ -56,7 +59,7 @@ class OwnServices:
         names = ", ".join(dict.fromkeys(f"{where} takes a {kind.__name__}" for where, kind in asking))
         raise UsageError(
             f"{names}: there is no such database here{f' with {wanted}' if wanted else ''}.",
-            "write all for MemoryTransaction, or all for RedisTransaction, or let the service be played.",
+            "write all for one kind of transaction, or let the service be played.",
         )
 
     def _handlers(self) -> Iterator[tuple[str, Handler]]:

@@ -8,7 +8,7 @@ from typing import Any, Literal, cast, get_args
 from choros.saga.outline import Commanded
 from choros.saga.saga import Saga
 from choros_verify.simulation.additions import with_additions
-from choros_verify.simulation.faults import COUNTED_BY, KINDS, ON_FRAMES, ON_STORES, RARE, CallFault, Fault, FaultKind
+from choros_verify.simulation.faults import COUNTED_BY, RARE, CallFault, Fault, FaultKind, kinds_of
 from choros_verify.simulation.plans_on_adapters import on_adapters
 from choros_verify.simulation.plans_on_frames import on_frames
 from choros_verify.simulation.script import BESIDE, Behaviour, PersonAct, PersonVerb, RunPlan, ScriptLine
@@ -20,8 +20,7 @@ _OVERTAKING = ("delay", "delay", "delay", "reorder", "duplicate", "pause")
 """What lets a message come after one that was sent later: on top of somebody who changes their mind."""
 _REFUSING = ("full", "full", "full", "nack", "nack", "cut_before")
 """What keeps one orchestrator from bringing out what another one's messages have to wait for."""
-_APART = {*get_args(CallFault), *ON_FRAMES, *RARE, *(kind for kinds in ON_STORES.values() for kind in kinds)}
-_MIXED = tuple(kind for kind in KINDS if kind not in _APART)
+_MIXED = tuple(kind for kind in kinds_of(frames=False) if kind not in (*get_args(CallFault), *RARE))
 """What is drawn a few kinds at a time; the others come on top, by a chance of their own."""
 _UNDO_OUTCOMES: tuple[Behaviour, ...] = ("transient", "transient", "slow", "stuck")
 _VERBS: tuple[PersonVerb, ...] = ("cancel", "cancel", "cancel", "pause", "retry", "skip")

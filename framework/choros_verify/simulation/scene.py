@@ -29,7 +29,7 @@ from choros_verify.simulation.targets import Targets
 from choros_verify.simulation.world import World
 
 Starts = Sequence[tuple[Saga[Any], Message]]
-SHARES: Mapping[StoreKind, float] = {"memory": 0.95, "redis": 0.05}
+SHARES: Mapping[StoreKind, float] = {"memory": 0.91, "redis": 0.03, "sqlite": 0.06}
 """A run on adapters takes several times as long as one in memory."""
 SLACK = 900.0
 """Seconds beyond the longest that the sagas' own policies allow."""

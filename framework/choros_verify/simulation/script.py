@@ -15,7 +15,7 @@ Behaviour = Literal["refused", "transient", "stuck", "slow", "landed", "hangs", 
 (at a provider): happens, and then fails `amount` times; hangs: says nothing, `amount` times, until it is cancelled;
 deaf: the same, and it passes over being cancelled and comes back late; panics: raises `amount` times what is no
 Exception; cancels: lets what it awaits be cancelled, `amount` times."""
-StoreKind = Literal["memory", "redis"]
+StoreKind = Literal["memory", "redis", "sqlite"]
 """What sagas and rows are kept in."""
 PersonVerb = Literal["cancel", "pause", "resume", "retry", "skip"]
 BESIDE = "beside:"

@@ -370,3 +370,6 @@ class MemoryKeeping:
         """Take back what a process was in the middle of."""
         for database in self._databases.values():
             database.crashed(process)
+
+    def end(self) -> None:
+        """There is nothing."""

@@ -21,9 +21,10 @@ from choros_verify.simulation.keeping import Deed, Keeping
 from choros_verify.simulation.loop import SimLoop
 from choros_verify.simulation.observer import Observer
 from choros_verify.simulation.pipe import Pipes
-from choros_verify.simulation.processes import Process, ProcessClock, context_of
+from choros_verify.simulation.processes import Process, ProcessClock, context_of, running
 from choros_verify.simulation.redis.keeping import RedisKeeping
 from choros_verify.simulation.script import BESIDE, RIVAL, RunPlan, ScriptLine, chance_of
+from choros_verify.simulation.sqlite.keeping import SqliteKeeping
 from choros_verify.simulation.stage import OutsideWorld, Troupe
 from choros_verify.simulation.stores import MemoryKeeping
 from choros_verify.simulation.tenant import Caller, Ground, Main, Part, Tenant
@@ -32,6 +33,7 @@ from choros_verify.simulation.transport import SimTransport
 RESTART_AFTER = 1.0
 """Seconds until a process that ended is started again."""
 MOST_STEPS = 400_000
+MOST_STEPS_ON_ADAPTERS = 2_000_000
 MOST_STEPS_ON_FRAMES = 8_000_000
 _BY_THE_WORLD = ("skew", "jump")
 
@@ -44,7 +46,8 @@ class World:
         self.app: App = troupe.app
         self._stepping = {fault.target for fault in plan.faults if fault.kind in ("crash", "pause")}
         self.faults = Faults(plan.faults)
-        most = MOST_STEPS_ON_FRAMES if plan.frames else MOST_STEPS
+        most = MOST_STEPS if plan.store == "memory" else MOST_STEPS_ON_ADAPTERS
+        most = MOST_STEPS_ON_FRAMES if plan.frames else most
         self.loop = SimLoop(chance_of(plan, "order"), a_step=plan.a_step, stays=plan.stays, most_steps=most)
         self.loop.before_step = self._before_step
         self.observer = Observer(self.loop.time)
@@ -89,7 +92,15 @@ class World:
     def _a_keeping(self) -> Keeping:
         if self.plan.store == "redis":
             return RedisKeeping(self.pipes, self.faults, self.loop.time, self.observer.committed)
+        if self.plan.store == "sqlite":
+            about = self.broker.network, self.faults, self.loop.time
+            return SqliteKeeping(*about, self._kill, self.observer.committed)
         return MemoryKeeping(self.faults, self.observer.committed)
+
+    def _kill(self) -> None:
+        """In the middle of whatever it does."""
+        if process := running.get():
+            self.crash(process)
 
     def _script(self) -> dict[tuple[str, str, str], ScriptLine]:
         return {
@@ -270,6 +281,7 @@ class World:
     def end(self) -> None:
         """Let go of everything."""
         self.loop.end()
+        self.keeping.end()
 
 
 def _less(plan: RunPlan) -> RunPlan:

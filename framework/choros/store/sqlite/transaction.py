@@ -171,5 +171,6 @@ def forget(connection: sqlite3.Connection, namespace: str, memory: Memory, befor
 
 
 def to_row(found: Sequence[Any]) -> Row:
+    """The barrier row in a row of these columns."""
     key, state, reply, prune_at, began, since = found
     return Row(key=key, state=state, content=reply, prune_at=prune_at, began=began, since=since or 0.0)

@@ -55,6 +55,9 @@ class RedisKeeping:
     def crashed(self, process: Process) -> None:
         """Its pipes are gone, and that is all there is of it."""
 
+    def end(self) -> None:
+        """There is nothing."""
+
 
 class RedisSagas:
     """A saga store in a simulated Redis, seen from outside."""
