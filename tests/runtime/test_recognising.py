@@ -134,6 +134,21 @@ def test_what_was_written_here_is_not_read_again_unless_it_is_another_text_or_an
             recognise({**sagas, ("order", 2): newer}, other, familiar)
 
 
+def test_of_a_saga_its_newest_state_is_at_hand_and_none_once_it_is_over() -> None:
+    saga, familiar = saga_of(ask), Familiar()
+    record = record_of(saga, ORDER)
+    first = Instance.loads(record.state)
+    second = replace(first, cause="another")
+    familiar.keep(saga, record.state, first)
+    familiar.keep(saga, second.dumps(), second, record.state)
+    over = replace(second, status="completed")
+    at_hand = [familiar.read(saga, replace(record, state=one.dumps())) for one in (first, second, over)]
+    assert at_hand == [None, second, None]
+    familiar.keep(saga, over.dumps(), over, second.dumps())
+    at_hand = [familiar.read(saga, replace(record, state=one.dumps())) for one in (first, second, over)]
+    assert at_hand == [None, None, None]
+
+
 def test_a_node_left_as_if_nobody_had_come_to_it_is_read_as_one_that_somebody_came_to() -> None:
     saga, familiar = saga_of(ask), Familiar()
     record = record_of(saga, ORDER)

@@ -63,9 +63,12 @@ class Familiar:
         """The state of this very text, if its bodies were read as this declaration reads them."""
         return self._recent.get((saga.name, saga.version, record.state))
 
-    def keep(self, saga: Saga[Any], state: str, instance: Instance) -> None:
-        """This is what the text says. A node that the saga has left as if it had never come is another once read."""
-        if not any(one is UNTOUCHED for one in instance.nodes.values()):
+    def keep(self, saga: Saga[Any], state: str, instance: Instance, before: str = "") -> None:
+        """This is what the text says, which takes the place of the one before; of a saga that is over nobody asks.
+
+        A node that the saga has left as if it had never come is another once read."""
+        self._recent.drop((saga.name, saga.version, before))
+        if not instance.terminal and not any(one is UNTOUCHED for one in instance.nodes.values()):
             self._recent.keep((saga.name, saga.version, state), instance, len(state))
 
 

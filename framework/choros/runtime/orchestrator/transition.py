@@ -178,7 +178,7 @@ class Transitions:
         if apart:
             instance = replace(instance, apart=instance.apart + len(apart))
         state = instance.dumps()
-        self._familiar.keep(saga, state, instance)
+        self._familiar.keep(saga, state, instance, record.state)
         after = _next(
             record, now, received=received, status=instance.status, state=state, wake_at=instance.wake_at, undecided=(),
             fingerprint=saga.fingerprint.hash,
