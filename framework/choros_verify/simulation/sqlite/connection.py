@@ -21,7 +21,7 @@ _IGNORED = ("PRAGMA busy_timeout", "PRAGMA fullfsync")
 
 
 @dataclass
-class Written:
+class HeardOfSaga:
     """What a transaction has written about one saga so far."""
 
     record: Record
@@ -50,7 +50,7 @@ class HeardConnection(sqlite3.Connection):
         """Whether that has not begun yet, as somebody else had the lock."""
         self._left: int | None = None
         """Statements after which its process dies."""
-        self._written: dict[tuple[str, str], Written] = {}
+        self._written: dict[tuple[str, str], HeardOfSaga] = {}
         self._going: dict[tuple[str, str], Deleted] = {}
         self._heard: dict[str, Callable[[Any], None]] = {
             "INSERT INTO record (": self._begun, "UPDATE record SET (": self._changed,
@@ -157,7 +157,7 @@ class HeardConnection(sqlite3.Connection):
 
     def _note(self, scope: str, saga_id: str, previous: str) -> None:
         (row,) = self.look(_RECORD, (scope, saga_id))
-        self._written[scope, saga_id] = Written(rows.to_record(row), previous)
+        self._written[scope, saga_id] = HeardOfSaga(rows.to_record(row), previous)
 
     def _sends(self, given: Mapping[str, Any]) -> None:
         entry = Unsent(given["id"], given["channel"], given["envelope"])
