@@ -44,7 +44,7 @@ NOT_HEART = (
 )  # fmt: skip
 """What of `choros` is an adapter or a piece that adapters are made of, a face, or for tests only; the rest is its
 heart."""
-HEART_LINES = 10_548
+HEART_LINES = 10_542
 """Lines of code. A ratchet: it goes down where a change allows, and not up."""
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef

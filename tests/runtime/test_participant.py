@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from choros.app.checks import check
 from choros.app.service import Service
 from choros.errors import DeclarationError
 from choros.messages import Failure
@@ -298,22 +299,20 @@ async def test_an_item_of_a_list_names_its_step(stage: Stage) -> None:
     assert ok.outcome == "ok"
 
 
-async def test_a_service_without_its_handlers_does_not_start() -> None:
-    async with stage_for(Service("payment", commands=[Charge]), start=False) as stage:
-        with pytest.raises(DeclarationError, match="no handler for Charge"):
-            await stage.runner.run()
+def test_a_service_without_its_handlers_does_not_start() -> None:
+    with pytest.raises(DeclarationError, match="no handler for Charge"):
+        check(Service("payment", commands=[Charge]), MemoryDatabase())
 
 
-async def test_a_handler_for_another_database_does_not_start() -> None:
+def test_a_handler_for_another_database_does_not_start() -> None:
     service = Service("payment")
 
     @service.handles(Charge)
     async def charge(command: Charge, db: SqliteTransaction) -> Charged:
         return Charged(payment="")
 
-    async with stage_for(service, MemoryDatabase(), start=False) as stage:
-        with pytest.raises(DeclarationError, match="charge takes a SqliteTransaction"):
-            await stage.runner.run()
+    with pytest.raises(DeclarationError, match="charge takes a SqliteTransaction"):
+        check(service, MemoryDatabase())
 
 
 async def test_a_reply_that_no_broker_would_take_fails_its_command_and_leaves_no_effect(stage: Stage) -> None:

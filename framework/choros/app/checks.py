@@ -1,28 +1,24 @@
 """What is checked before a service runs: every declared message has a handler, and every handler its transaction."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, get_type_hints
 
-from choros.app.service import Handler, Service
+from choros.app.service import Service
 from choros.errors import DeclarationError
 from choros.messages import Message
 from choros.store.barrier import Database, Transaction
 
 
-def check(service: Service, handlers: Iterable[Handler], database: Database) -> None:
-    """Raises DeclarationError where the service cannot run on this database."""
+def check(service: Service, database: Database) -> None:
+    """Raises DeclarationError where the service, or what it prepares, cannot run on this database."""
     missing = service.missing()
     if missing:
         raise DeclarationError(
             f"service {service.name!r} has no handler for {', '.join(missing)}.", "import the module that registers it."
         )
     check_reactions(service)
-    for handler in handlers:
+    for handler in (*service.handlers.values(), *service.reactions.values()):
         _check_transaction(service, handler.function, handler.transaction, database)
-
-
-def check_preparations(service: Service, database: Database) -> None:
-    """Raises DeclarationError where what the service prepares is written for another database."""
     for function in service.preparations:
         for hint in get_type_hints(function).values():
             if isinstance(hint, type) and issubclass(hint, Transaction):

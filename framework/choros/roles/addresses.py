@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from choros.app.app import App
-from choros.app.checks import check, check_preparations
+from choros.app.checks import check
 from choros.app.service import Service
 from choros.errors import UsageError, shown
 from choros.runtime.host.call import apart, plainly
@@ -73,8 +73,7 @@ async def opened_database(addresses: Addresses, app: App, service: Service) -> A
     database = database_at(url, f"{app.namespace}.{service.name}")
     try:
         await database.open()
-        check(service, [*service.handlers.values(), *service.reactions.values()], database)
-        check_preparations(service, database)
+        check(service, database)
         for result in await database.run([_prepared(function) for function in service.preparations]):
             if not isinstance(result, Ok):
                 raise plainly(result.error if isinstance(result, Raised) else result.why)

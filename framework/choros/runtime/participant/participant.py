@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from choros.app.checks import check
 from choros.app.service import Service
 from choros.app.settings import NOTHING_SET, Settings
 from choros.errors import MessageRejected, Refused
@@ -38,7 +37,8 @@ LAST_SECONDS = 1.0
 
 
 class Participant:
-    """Runs a service's command handlers, on a connected transport whose topology is declared, and an open database.
+    """Runs a service's command handlers, on a connected transport whose topology is declared, and an open database that
+    fits.
 
     Commands are carried out side by side, those on one effect one after another; with a transaction, as many at a time
     as the database allows. Commit, reply with confirm, then acknowledge.
@@ -86,8 +86,7 @@ class Participant:
         )
 
     async def run(self) -> None:
-        """Carry commands out until stopped; raises DeclarationError or Misconfigured where that cannot work."""
-        check(self._service, self._service.handlers.values(), self._database)
+        """Carry commands out until stopped; raises Misconfigured where that cannot work."""
         log.info("choros.participant.started", queue=self._names.service_queue(self._service.name))
         forgetting = keep_forgetting(self._database, self._clock, self._ages, self._prune_every)
         within = 0.0

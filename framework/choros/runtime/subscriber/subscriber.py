@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from choros.app.checks import check
 from choros.app.service import Service, memory_for
 from choros.app.settings import NOTHING_SET, Settings
 from choros.runtime.host.call import ExitWanted
@@ -65,7 +64,7 @@ def ages_of(service: Service, settings: Settings, fact_log: FactLog | None = Non
 
 
 class Subscriber:
-    """Runs a service's reactions, on a connected transport whose topology is declared, and an open database.
+    """Runs a service's reactions, on a connected transport whose topology is declared, and an open database that fits.
 
     A fact whose handler fails goes through the ladder of delays and is parked after so many attempts; it never
     holds up another one. In an ordered service it waits the same delays in its place, and holds back its own stream.
@@ -117,8 +116,7 @@ class Subscriber:
         self._held = HeldBack(self._lanes, room=self._room)
 
     async def run(self) -> None:
-        """React to facts until stopped; raises DeclarationError or Misconfigured where that cannot work."""
-        check(self._service, self._service.reactions.values(), self._database)
+        """React to facts until stopped; raises Misconfigured where that cannot work."""
         log.info("choros.subscriber.started", queue=self._queue)
         unread = await self._types.announce()
         background = [
