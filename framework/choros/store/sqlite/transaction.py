@@ -3,8 +3,8 @@
 import itertools
 import re
 import sqlite3
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -110,22 +110,16 @@ class SqliteTransaction(Transaction):
         return await self._say(sql, parameters, how)
 
     async def _say(self, sql: str, parameters: Parameters, how: How) -> Any:
-        if self.said is not None:
-            await self.said.still()
-        with self._calling() as connection:
-            if self.said is not None:
-                return self.said.say(sql, parameters, how)
-            return how(connection.execute(sql, parameters))
-
-    @contextmanager
-    def _calling(self) -> Iterator[sqlite3.Connection]:
         """One call on the connection, while the transaction stands."""
+        said = self.said
+        if said is not None and said.held:
+            await said.still()
         self.standing.check()
         if not self._connection.in_transaction:  # a write now would be committed on its own
             self.standing.lose(StoreUnreachable(f"The database {self._path} rolled back.", "see the error before."))
             self.standing.check()
         try:
-            yield self._connection
+            return how(self._connection.execute(sql, parameters)) if said is None else said.say(sql, parameters, how)
         except sqlite3.Error as error:
             if is_of_the_file(error):
                 self.standing.lose(named(error, self._path))
