@@ -37,14 +37,9 @@ FUNCTION_MEDIAN, FUNCTION_NINE_IN_TEN, FUNCTION_MOST = 7, 20, 50
 IMPORT_CHAIN = 12  # docs/decisions/0043-import-chain.md
 PROOF_CHAIN = 15
 """The same with the proof, which stands on top of all the rest."""
-NOT_HEART = (
-    "transport/memory", "transport/rabbitmq", "transport/arrivals.py", "transport/doubt.py", "transport/log_place.py",
-    "transport/recipient.py", "transport/sender.py", "transport/sending.py",
-    "store/memory", "store/sqlite", "store/redis", "cli", "testing",
-)  # fmt: skip
-"""What of `choros` is an adapter or a piece that adapters are made of, a face, or for tests only; the rest is its
-heart."""
-HEART_LINES = 10_542
+NOT_HEART = ("transport/memory", "transport/rabbitmq", "store/memory", "store/sqlite", "store/redis", "cli", "testing")
+"""What of `choros` is an adapter, a face, or for tests only; the rest is its heart."""
+HEART_LINES = 10_929
 """Lines of code. A ratchet: it goes down where a change allows, and not up."""
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
