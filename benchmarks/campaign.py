@@ -34,6 +34,10 @@ class Plan:
     only: Collection[str] = ()
     """Takes part: whose name has one of these in it; everybody where there are none."""
 
+    def __str__(self) -> str:
+        each = ", ".join(f"{sagas} with {in_flight} in flight" for in_flight, sagas in self.levels.items())
+        return f"At most {self.rounds} rounds; sagas in a measurement: {each}."
+
     def takes(self, entrant: Entrant, in_flight: int) -> bool:
         """Whether it is measured at this level."""
         whole = self.whole or in_flight not in entrant.aside

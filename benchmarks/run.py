@@ -44,7 +44,10 @@ def main(arguments: Sequence[str]) -> int:
             return 1
     print(f"{described(this)}\n{as_text(table(results), grouped=True)}\n\n{as_text(verdicts(results))}\n\n{NOTES}")
     if options.page:
-        put("rates", f"{described(this)}\n\n{as_markdown(verdicts(results))}\n\n{as_markdown(table(results))}")
+        put(
+            "rates",
+            f"{described(this)}\n\n{plan(options)}\n\n{as_markdown(verdicts(results))}\n\n{as_markdown(table(results))}",
+        )
     if options.json:
         Path(options.json).write_text(json.dumps(as_json(results, this), indent=2) + "\n")
     return 0
