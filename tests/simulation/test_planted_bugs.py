@@ -9,6 +9,7 @@ import pytest
 
 from choros_verify import Result, Scene, plan_for, shrink
 from tests.simulation.grave import GRAVE
+from tests.simulation.grave_adapters import ON_FRAMES, ON_REDIS
 from tests.simulation.planted import PLANTS, Plant
 from tests.simulation.trip import app
 
@@ -22,7 +23,8 @@ FROM = {
     "clocks_that_must_agree": 35, "undone_behind_the_horizon": 50, "a_client_that_decides_no_more": 25,
     "starts_that_begin_later": 23, "one_reply_queue_for_every_store": 6, "commands_parked_at_once": 58,
     "replies_to_nobody": 33, "facts_passed_over": 9, "anybody_may_answer": 45, "facts_in_anybodys_name": 73,
-    "never_less_often": 45,
+    "never_less_often": 45, "properties_read_by_the_client": 88, "a_connection_kept_to_a_replica": 82,
+    "a_connection_made_again_unseen": 241,
 }  # fmt: skip
 """The first seed to try, where it is known that the ones before find nothing: that only saves time."""
 QUICK = (
@@ -51,19 +53,36 @@ def first_failure(scene: Scene, start: int) -> Result:
     return found
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("plant", [*PLANTS, *marked(GRAVE)], ids=lambda plant: plant.__name__)
-def test_a_planted_bug_is_found_and_shrunk(scene: Scene, plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
-    plant(monkeypatch)
+def found_and_shrunk(scene: Scene, plant: Plant, patch: pytest.MonkeyPatch) -> None:
+    plant(patch)
     result = first_failure(scene, FROM.get(plant.__name__, 1))
     small = shrink(scene, result)
     left = [*small.plan.faults, *small.plan.script, *small.plan.acts]
     assert small.violations and len(left) <= FEW, left
-    monkeypatch.undo()
+    patch.undo()
     assert scene.examine(small.plan).violations == (), "the bug was not the planted one"
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("plant", [*PLANTS, *marked(GRAVE)], ids=lambda plant: plant.__name__)
+def test_a_planted_bug_is_found_and_shrunk(scene: Scene, plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    found_and_shrunk(scene, plant, monkeypatch)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("plant", ON_FRAMES, ids=lambda plant: plant.__name__)
+def test_so_is_one_of_the_adapter_for_rabbitmq(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    found_and_shrunk(Scene(app, frames=True), plant, monkeypatch)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("plant", ON_REDIS, ids=lambda plant: plant.__name__)
+def test_so_is_one_of_the_adapter_for_redis(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    found_and_shrunk(Scene(app, store="redis"), plant, monkeypatch)
+
+
 def test_all_of_them_lie_within_the_campaigns_that_are_run_every_time() -> None:
-    names = {plant.__name__ for plant in (*PLANTS, *GRAVE)}
-    assert {*FROM, *QUICK} <= names and len(names) == len(PLANTS) + len(GRAVE)
+    plants = (*PLANTS, *GRAVE, *ON_FRAMES, *ON_REDIS)
+    names = {plant.__name__ for plant in plants}
+    assert {*FROM, *QUICK} <= names and len(names) == len(plants)
     assert max(FROM.values()) + MOST_SEEDS <= MOST_IN_ALL

@@ -12,6 +12,8 @@ from choros_verify.simulation.evidence import Evidence
 
 MOST_TRIES = 20
 """How often a process tries in vain to send a message: what does not leave is tried less and less often."""
+MOST_DELIVERIES = 15
+"""How often one copy of a message comes: what a service has no handler for it gives back ten times."""
 MOST_COPIES = 3
 """Of a command that is under way one is kept; the next is there for a moment before the one before it goes."""
 HELD_SECONDS = 5.0
@@ -20,7 +22,7 @@ HELD_SECONDS = 5.0
 
 def bound_violations(run: Evidence) -> Iterator[str]:
     """18. Nothing grows without bound; 19. what came in time is not judged late."""
-    for invariant in (_tries, _copies, _late_replies, _judged_late):
+    for invariant in (_tries, _deliveries, _copies, _late_replies, _judged_late):
         yield from invariant(run)
 
 
@@ -30,6 +32,14 @@ def _tries(run: Evidence) -> Iterator[str]:
     for (process, message), count in Counter((one.process, one.message) for one in sent).items():
         if count > MOST_TRIES:
             yield f"18: {process} has tried {count} times to send {message}."
+
+
+def _deliveries(run: Evidence) -> Iterator[str]:
+    """Whoever ends by a message gets it again, and ends again."""
+    times = Counter((one.copy, one.queue) for one in run.ledger.entries if one.what == "delivered" and one.copy)
+    for (copy, queue), count in times.items():
+        if count > MOST_DELIVERIES:
+            yield f"18: copy {copy} in {queue} was delivered {count} times."
 
 
 def _copies(run: Evidence) -> Iterator[str]:
