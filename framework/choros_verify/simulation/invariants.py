@@ -201,11 +201,13 @@ def books(run: Evidence) -> Iterator[str]:
 
 def parked(run: Evidence) -> Iterator[str]:
     """16. Nothing that this application has sent is parked by whoever it was for. A store that forgets an acknowledged
-    commit may not know what it has asked for."""
+    commit may not know what it has asked for; and a command is given up whose reply nobody takes for long, as where an
+    orchestrator hears nothing of what it has asked for."""
     if run.were("lose") or not run.parked:
         return
     for message, name in _messages(run).items():
-        if message in run.parked:
+        waited = run.were("half_open", "late_answer", "no_answer") and "the reply" in run.parked.get(message, "")
+        if message in run.parked and not waited:
             yield f"16: the {name} was parked: {run.parked[message]}"
 
 

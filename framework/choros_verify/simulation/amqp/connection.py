@@ -1,12 +1,21 @@
 """One connection: the handshake, the heartbeat, its channels, and the ways in which it ends."""
 
+from collections import deque
 from typing import Any
 
 from pamqp import commands
 from pamqp.base import Frame
 
 from choros_verify.simulation.amqp.channel import AmqpChannel
-from choros_verify.simulation.amqp.frame_codec import BEAT, GREETING, HEARTBEAT, FrameCutter, method_frame, read_method
+from choros_verify.simulation.amqp.frame_codec import (
+    BEAT,
+    GREETING,
+    HEARTBEAT,
+    Cut,
+    FrameCutter,
+    method_frame,
+    read_method,
+)
 from choros_verify.simulation.broker import SimBroker
 from choros_verify.simulation.byte_road import Arrived
 from choros_verify.simulation.pipe import Pipe
@@ -27,6 +36,8 @@ class AmqpConnection:
         """Of the larger frames that are sent."""
         self._pipe = pipe
         self._cutter = FrameCutter()
+        self._come = deque[Cut]()
+        self._busy = False
         self._channels: dict[int, AmqpChannel] = {}
         self._over = self._publishing = self._told = False
         self._heartbeat = 0
@@ -36,12 +47,15 @@ class AmqpConnection:
     # --- what the pipe tells ---
 
     def received(self, data: bytes) -> None:
-        """Some bytes have come."""
+        """Some bytes have come; also in the middle of those before, where they were struck."""
         self._silent = 0
-        for kind, channel, payload in self._cutter.cut(data):
-            if self._over:
-                return
-            self._take(kind, channel, payload)
+        self._come.extend(self._cutter.cut(data))
+        if self._busy:
+            return
+        self._busy = True
+        while self._come and not self._over:
+            self._take(*self._come.popleft())
+        self._busy = False
 
     def ended(self) -> None:
         """It is gone, with all that was on it."""
