@@ -1,4 +1,4 @@
-"""What is asked of every run: a reply that was acknowledged is in the record by then, where somebody has to note it."""
+"""What is asked of every run of facts and of acknowledgements, and of whom it is not asked."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def evidence(status: str, *struck: Fault, saga_id: str = "s1", acked_at: float =
     wire = SimpleNamespace(correlation_id="s1", headers={})
     ledger = SimpleNamespace(entries=[LedgerLine(acked_at, "acked", "reply", "replies")], about={"reply": wire})
     return SimpleNamespace(
-        were=lambda *kinds: any(fault.kind in kinds for fault in struck),
+        were=lambda *kinds: any(fault.kind in kinds for fault in struck), struck=struck,
         commits=[Commit(ENDED_AT, "orchestrator", replace(ended, record=replace(ended.record, version=2)))],
         app=SimpleNamespace(services={}), facts={}, effects=[], records={}, deleted={}, quiet=True,
         ledger=ledger, replies="replies", name=str,
@@ -53,3 +53,22 @@ def test_a_worker_with_another_declaration_need_not_note_a_late_reply_to_what_ha
 def test_any_other_reply_that_is_acknowledged_and_in_no_record_is_a_violation(run: Any) -> None:
     (violation,) = fact_violations(run)
     assert violation.startswith("11: the reply reply was acknowledged")
+
+
+def untold(*struck: Fault) -> Any:
+    """There was a fact, and the service that reacts to it was not told."""
+    run = evidence("completed", *struck, saga_id="s1")
+    kind = SimpleNamespace(type_name="done")
+    run.app.services = {"bookkeeping": SimpleNamespace(name="bookkeeping", facts=[kind])}
+    run.facts = {"f1": SimpleNamespace(stream="s1", seq=1, type="done")}
+    run.ledger = SimpleNamespace(entries=[], about={})
+    return run
+
+
+@pytest.mark.parametrize("struck", [(), (Fault("older", "subscriber:other", 1),), (Fault("crash", "client", 1),)])
+def test_who_reacts_to_a_fact_is_told(struck: tuple[Fault, ...]) -> None:
+    assert list(fact_violations(untold(*struck))) == ["8: bookkeeping reacted to done of s1 0 times."]
+
+
+def test_an_older_release_passes_over_what_it_has_no_reaction_to() -> None:
+    assert list(fact_violations(untold(Fault("older", "subscriber:bookkeeping", 1)))) == []
