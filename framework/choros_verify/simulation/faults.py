@@ -24,11 +24,12 @@ the middle of whatever is under way either way; half_open: nothing arrives any m
 (`amount` 0), to the process (1) or from it (2), and nobody is told; slow_read: for `amount` seconds each side takes a
 few bytes at a time; late_answer: the broker takes up what is asked on this channel after `amount` seconds; no_answer:
 it never does; close_channel: it closes this channel."""
-RedisFault = Literal["readonly", "oom", "noscript", "loading"]
+RedisFault = Literal["readonly", "oom", "noscript", "loading", "silent"]
 """Counted by the writes, too, where the target is a Redis. readonly: another server is the primary by now; for `amount`
 seconds the address still leads to the old one, which takes no writes; oom: it has no memory left for `amount` seconds;
 noscript: it has forgotten all scripts; loading: it is started again, and answers for `amount` seconds only that it
-loads its data."""
+loads its data; silent: the write is done, and from then on nothing arrives on this connection, either way, and nobody
+is told."""
 SqliteFault = Literal["busy", "disk_full", "killed"]
 """The same where it is a SQLite file, counted by transactions. busy: somebody else keeps a lock on it for `amount`
 seconds; disk_full: it cannot grow for `amount` seconds; killed: the process dies in the middle, after so many

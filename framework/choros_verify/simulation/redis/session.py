@@ -115,7 +115,10 @@ class RedisSession:
         if "loading" in kinds:
             return
         answer = self._answer(words)
-        if "unknown" in kinds:
+        if "silent" in kinds:
+            self._flush()
+            self._pipe.half_open()
+        elif "unknown" in kinds:
             self._cut()
         else:
             self._answers.append(answer)

@@ -106,8 +106,8 @@ class HeardConnection(sqlite3.Connection):
             self._file.hold(struck["busy"])
         if "disk_full" in struck:
             self._file.fill(struck["disk_full"])
-        if {"refuse", "deny"} & struck.keys():
-            _fail(sqlite3.SQLITE_READONLY if "deny" in struck else sqlite3.SQLITE_IOERR)
+        if "deny" in struck:
+            _fail(sqlite3.SQLITE_READONLY)
 
     def _say(self, sql: str, parameters: Any) -> None:
         if self._struck is not None and self._left is not None:
@@ -126,6 +126,8 @@ class HeardConnection(sqlite3.Connection):
 
     def _commit(self) -> sqlite3.Cursor:
         struck, self._struck = self._struck or {}, None
+        if "refuse" in struck:
+            _fail(sqlite3.SQLITE_IOERR)
         cursor = super().execute("COMMIT")
         self._tell()
         if self._left is not None:
