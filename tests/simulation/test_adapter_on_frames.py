@@ -97,6 +97,7 @@ def test_declaring_on_a_connection_that_falls_silent_is_answered() -> None:
     on_frames(main)
 
 
+@pytest.mark.slow
 def test_a_broker_that_ends_while_somebody_connects_is_away_and_not_misconfigured() -> None:
     """It says so in the handshake, where the client only says that this was no answer to what it asked."""
 
@@ -107,3 +108,18 @@ def test_a_broker_that_ends_while_somebody_connects_is_away_and_not_misconfigure
 
     for nth in range(40):
         on_frames(lambda nth=nth: main(FrameStage(seed=nth), nth / 2000), nth)  # type: ignore[misc]
+
+
+@pytest.mark.slow
+def test_what_arrives_while_a_connection_is_cut_comes_to_the_broker_behind_what_was_before() -> None:
+    """A cut lets some of the bytes arrive that are under way: in the middle of the frame that was struck, once."""
+    for nth in range(100, 115):
+        stage = FrameStage(Fault("cut_frame", "one", nth), seed=nth)
+
+        async def main(stage: FrameStage = stage) -> None:
+            transport = stage.transport()
+            await opened(transport)
+            await asyncio.gather(*(transport.send([command(number=number)]) for number in range(40)))
+            await transport.close()
+
+        on_frames(main, nth)  # which asks whether anything was left for nobody to catch
