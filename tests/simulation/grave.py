@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from choros.errors import MessageRejected
+from choros.messages import Message
 from choros.runtime.client import client
 from choros.runtime.host import call as calling
 from choros.runtime.host import slots
@@ -72,6 +74,18 @@ def a_cancelled_call_is_an_order_to_stop(patch: pytest.MonkeyPatch) -> None:
         return result
 
     patch.setattr(calling, "_result", ordered)
+
+
+def a_validator_that_ends_the_process(patch: pytest.MonkeyPatch) -> None:
+    """What a message's own validator raises that is no ValueError leaves the reading of it."""
+
+    def read(cls: type[Message], data: str | bytes) -> Message:
+        try:
+            return cls.model_validate_json(data, strict=True)
+        except ValueError as error:
+            raise MessageRejected(f"The body is no {cls.type_name}.") from error
+
+    patch.setattr(Message, "from_json", classmethod(read))
 
 
 def contexts_that_leak(patch: pytest.MonkeyPatch) -> None:
@@ -176,6 +190,7 @@ GRAVE: Sequence[Plant] = (
     replies_judged_before_their_record,
     any_operation_under_any_key,
     a_panic_that_ends_the_process,
+    a_validator_that_ends_the_process,
     a_cancelled_call_is_an_order_to_stop,
     contexts_that_leak,
     handlers_without_end,

@@ -19,7 +19,8 @@ MOST_IN_ALL = 400
 FROM = {
     "no_tombstone": 80, "facts_that_overtake": 210, "a_late_answer_counts": 145, "a_database_without_scopes": 180,
     "replies_judged_before_their_record": 78, "any_operation_under_any_key": 36, "a_panic_that_ends_the_process": 21,
-    "a_cancelled_call_is_an_order_to_stop": 32, "handlers_without_end": 142, "copies_that_take_places": 30,
+    "a_cancelled_call_is_an_order_to_stop": 32, "a_validator_that_ends_the_process": 35,
+    "handlers_without_end": 142, "copies_that_take_places": 30,
     "clocks_that_must_agree": 35, "undone_behind_the_horizon": 50, "a_client_that_decides_no_more": 25,
     "starts_that_begin_later": 23, "one_reply_queue_for_every_store": 6, "commands_parked_at_once": 58,
     "replies_to_nobody": 33, "facts_passed_over": 9, "anybody_may_answer": 45, "facts_in_anybodys_name": 73,

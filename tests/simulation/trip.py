@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
+
+from pydantic import model_validator
 
 from choros import (
     App,
@@ -43,6 +46,14 @@ class FreeSeat(Command[Done]):
 class HoldRoom(Command[Done], refusals=("no_room",)):
     trip_id: str
     seat: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def of_a_known_car(cls, values: Any) -> Any:
+        """As validators are written: what is no object raises something that pydantic does not know."""
+        if values["seat"] == "":
+            raise ValueError("a seat has a number")
+        return values
 
 
 class FreeRoom(Command[Done]):
