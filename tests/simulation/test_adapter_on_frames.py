@@ -14,6 +14,7 @@ import pytest
 
 from choros.errors import BrokerUnreachable, ChorosError
 from choros.testing.conformance.stage import command, fact
+from choros.transport.port import Published
 from choros.transport.rabbitmq import RabbitMQTransport
 from choros_verify.simulation.faults import Fault, FrameFault
 from tests.simulation.broker_stage import PAYMENT, shop
@@ -123,3 +124,24 @@ def test_what_arrives_while_a_connection_is_cut_comes_to_the_broker_behind_what_
             await transport.close()
 
         on_frames(main, nth)  # which asks whether anything was left for nobody to catch
+
+
+@pytest.mark.slow
+def test_a_channel_on_which_nothing_is_answered_does_not_keep_a_destination_for_ever() -> None:
+    """Not even where only confirms were asked for: for that question the client has no time limit of its own."""
+    quiet = FrameStage()
+    on_frames(lambda: opened(quiet.transport()))
+    before = quiet.broker.faults.occasions()["frame one"]
+
+    async def main(stage: FrameStage) -> None:
+        transport = stage.transport()
+        await opened(transport)
+        answers = [(await transport.send([command(number=1)]))[0]]
+        while answers[-1] is not Published.CONFIRMED and asyncio.get_running_loop().time() < 120:
+            await asyncio.sleep(1)
+            answers += await transport.send([command(number=1)])
+        await transport.close()
+        assert answers[-1] is Published.CONFIRMED, answers
+
+    for nth in range(before + 1, before + 6):
+        on_frames(lambda nth=nth: main(FrameStage(Fault("no_answer", "one", nth))), nth)  # type: ignore[misc]

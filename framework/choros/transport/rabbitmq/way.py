@@ -128,7 +128,8 @@ class Way:
     async def serve(self, connection: AbstractConnection) -> None:
         """Publish on this connection until retired; a channel that the broker closes is opened again."""
         while not self._retired:
-            channel = cast(Channel, await connection.channel(on_return_raises=False, timeout=_OPEN_SECONDS))
+            async with asyncio.timeout(_OPEN_SECONDS):  # the client's own bound leaves out that confirms are asked for
+                channel = cast(Channel, await connection.channel(on_return_raises=False, timeout=_OPEN_SECONDS))
             closing = channel.closing
             self._refused_since = None
             written, hearing = Written(self.answered), hearing_of(connection)
