@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import aio_pika
 import pytest
@@ -49,11 +49,20 @@ async def at_rest(amqp_url: str, names: Names) -> AsyncIterator[tuple[BlackHole,
     async with black_hole(amqp_url) as (hole, url):
         transport = impatient(url, names)
         await transport.connect()
-        await transport.declare(shop(names.namespace))
+        await declared(transport, names)
         try:
             yield hole, transport
         finally:
             await transport.close()
+
+
+async def declared(transport: RabbitMQTransport, names: Names) -> None:
+    """However impatient it is: on a busy machine an answer may take longer than its second."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            with suppress(BrokerUnreachable):
+                return await transport.declare(shop(names.namespace))
+            await asyncio.sleep(0.1)
 
 
 async def until_state(transport: RabbitMQTransport, state: str, seconds: float = PATIENCE) -> float:
