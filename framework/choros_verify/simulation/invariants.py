@@ -217,7 +217,7 @@ def forgeries(run: Evidence) -> Iterator[str]:
         return
     for entry in run.ledger.entries:
         taken = entry.what == "acked" and entry.message.startswith(FORGED) and entry.message not in run.parked
-        if taken and entry.process not in run.strangers and not _is_over(run, entry):
+        if taken and entry.process not in run.strangers and not (_is_over(run, entry) or _passes_over(run, entry)):
             yield f"17: {entry.process} took {entry.message} in, which a stranger had sent."
 
 
@@ -227,6 +227,17 @@ def _is_over(run: Evidence, entry: LedgerLine) -> bool:
     if saga_id in run.deleted:
         return run.deleted[saga_id].at <= entry.at
     return run.were("deploy") and saga_id in run.records and run.records[saga_id].status in ENDED
+
+
+def _passes_over(run: Evidence, entry: LedgerLine) -> bool:
+    """Whether it is a fact of a type that this subscriber, or an older release of it, has no reaction to: nobody reads
+    what it says."""
+    headers = run.ledger.about[entry.message].headers
+    service = run.app.services.get(entry.process.rpartition(":")[2])
+    if headers.get("cloudEvents_sagakind") != "fact" or service is None:
+        return False
+    older = any(fault.kind == "older" and fault.target == entry.process for fault in run.struck)
+    return older or headers.get("cloudEvents_type") not in {fact.type_name for fact in service.facts}
 
 
 def retention(run: Evidence) -> Iterator[str]:
