@@ -54,8 +54,7 @@ def _once(run: Evidence) -> Iterator[str]:
     expected = run.quiet and not run.were(*_BEYOND)
     # What no queue takes counts as sent: nobody was bound, as far as anybody could tell.
     unbound = {e.message for e in run.ledger.entries if e.what == "answered" and e.note == "returned"}
-    # What a release has no reaction to, it passes over.
-    older = {fault.target.rpartition(":")[2] for fault in run.struck if fault.kind == "older"}
+    older = set(_first_older(run))
     for service in run.app.services.values():
         types = set() if service.name in older else {fact.type_name for fact in service.facts}
         for fact_id, fact in run.facts.items():
@@ -64,6 +63,15 @@ def _once(run: Evidence) -> Iterator[str]:
             if times > 1 or missing:
                 name = f"{fact.type} of {run.name(fact.stream)}"
                 yield f"8: {service.name} reacted to {name} {times} times."
+
+
+def _first_older(run: Evidence) -> Iterator[str]:
+    """Subscribers of which an older release may have been there first: what it has no reaction to, it passes over.
+    Where the newer one had received anything by then, it had said before what it handles."""
+    for fault in (fault for fault in run.struck if fault.kind == "older"):
+        came = (one for one in run.ledger.entries if one.what == "delivered" and one.process == fault.target)
+        if not any(one.at < fault.nth for one in came):
+            yield fault.target.rpartition(":")[2]
 
 
 def _closing(run: Evidence) -> Iterator[str]:
