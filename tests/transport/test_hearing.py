@@ -1,10 +1,14 @@
 """What is heard before aiormq: deliveries, confirms and returns of channels that listen, whole and in order."""
 
 import asyncio
+import gc
+import weakref
+from functools import partial
 from typing import Any, cast
 
 import pamqp.frame
 import pytest
+from aiormq.abc import AbstractConnection
 from aiormq.connection import FrameReceiver
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,7 +19,7 @@ from pamqp.heartbeat import Heartbeat
 
 from choros.transport.port import Published
 from choros.transport.rabbitmq.frames import received
-from choros.transport.rabbitmq.hearing import BrokerAnswer, BrokerDelivery, BrokerReturn, Hearing, Spoken
+from choros.transport.rabbitmq.hearing import BrokerAnswer, BrokerDelivery, BrokerReturn, Hearing, Spoken, hearing_of
 from choros.transport.rabbitmq.reader import FrameReader
 from choros.transport.rabbitmq.way import AmqpTicket, Written
 from choros.transport.sending import Post
@@ -147,6 +151,19 @@ async def test_a_connection_on_which_all_is_heard_here_shows_aiormq_that_it_live
     await asyncio.sleep(1.0)
     raw.feed_data(ACK)
     assert isinstance((await reading)[2], Heartbeat)
+
+
+class Dialled:
+    """A connection."""
+
+
+def test_a_connection_that_is_over_is_not_kept_by_who_listened() -> None:
+    connection = Dialled()
+    hearing_of(cast(AbstractConnection, connection)).listen(MINE, partial(setattr, connection, "said"))
+    left_over = weakref.ref(connection)
+    del connection
+    gc.collect()
+    assert left_over() is None
 
 
 # --- what was published ---

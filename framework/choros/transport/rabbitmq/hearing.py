@@ -8,7 +8,6 @@ all else, and all that is said to other channels, goes on to aiormq.
 import struct
 from collections.abc import Callable
 from typing import NamedTuple
-from weakref import WeakKeyDictionary
 
 from aiormq.abc import AbstractConnection
 
@@ -103,18 +102,20 @@ class Hearing:
         return part(content, frame) if content and part else None
 
 
-_HEARINGS: "WeakKeyDictionary[AbstractConnection, Hearing]" = WeakKeyDictionary()
-"""aiormq says nobody by which reader a connection reads."""
+_HEARING = "choros.hearing"
+"""aiormq says nobody by which reader a connection reads, so that is noted on the connection: the two go together, and
+whoever listens holds on to both."""
 
 
 def hearing_of(connection: AbstractConnection) -> Hearing:
     """Who listens on it."""
-    return _HEARINGS.setdefault(connection, Hearing())
+    found: Hearing = vars(connection).setdefault(_HEARING, Hearing())
+    return found
 
 
 def hear_by(connection: AbstractConnection, hearing: Hearing) -> None:
     """This is whom the reader of the connection asks."""
-    _HEARINGS[connection] = hearing
+    vars(connection)[_HEARING] = hearing
 
 
 # --- reading ---
