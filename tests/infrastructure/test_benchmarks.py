@@ -82,7 +82,7 @@ def test_every_row_has_figures_and_no_saga_is_lost(amqp_url: str, redis_url: str
     assert {100, 10, 1} == {row["in_flight"] for row in rows if row["contestant"] == f"{CHOROS}, two processes"}
     for row in rows:
         (figures,) = row["rounds"]
-        assert figures["sagas"] == SAGAS
+        assert figures["sagas"] == min(SAGAS, QUICK.levels[row["in_flight"]])
         assert 0 < figures["p50_ms"] <= figures["p99_ms"]
         assert figures["sagas_per_second"] > 0
         assert figures["cpu"] > 0
