@@ -192,7 +192,7 @@ class Declared(ABC):
     def check(self, saga: str) -> None:
         """What can be said of it without knowing where it stands; raises DeclarationError."""
 
-    def check_place(self, place: NodePlace) -> None:  # noqa: B027
+    def check_place(self, place: NodePlace) -> None:  # noqa: B027  # asks for nothing, where a kind does not say more
         """Whether it may stand there; raises DeclarationError. Most may stand anywhere."""
 
     @abstractmethod

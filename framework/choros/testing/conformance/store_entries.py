@@ -1,6 +1,7 @@
 """What every store must do with the entries beside a record; a part of `choros.testing.conformance.store`."""
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -93,12 +94,12 @@ class EntriesConformance:
         assert await entries_of(await another()) == LINES
 
 
-class BytesConformance:
+class BytesConformance(ABC):
     """What a commit writes, for a store whose database can say how much that is."""
 
+    @abstractmethod
     async def written(self) -> int:
         """The bytes that the database has written so far."""
-        raise NotImplementedError
 
     async def test_what_an_answer_writes_does_not_grow_with_what_is_over(self, store: Store) -> None:
         costs = [await self._cost_of_answers(store, over) for over in (10, 1_000, 10_000)]

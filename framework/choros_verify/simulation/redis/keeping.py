@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 from choros.errors import StoreUnreachable
 from choros.store.barrier import Row
@@ -12,7 +12,7 @@ from choros.store.redis.barrier import RedisDatabase, RedisTransaction
 from choros.store.redis.sagas import RedisStore, to_record
 from choros.store.redis.scripts import COMMIT, FORGET
 from choros.store.redis.transaction import readable
-from choros.store.sagas import Record, Transition, Unsent
+from choros.store.sagas import Channel, Record, Transition, Unsent
 from choros_verify.simulation.faults import Faults
 from choros_verify.simulation.keeping import LEDGER, Deed, Deleted, OnCommit, deeds_of
 from choros_verify.simulation.pipe import Pipes
@@ -144,7 +144,7 @@ def transition_of(given: Sequence[str]) -> Transition:
     return Transition(
         to_record(saga_id, version, transition, head, state),
         previous,
-        tuple(Unsent(outbox[at + 1], outbox[at], outbox[at + 2]) for at in range(0, len(outbox), 3)),  # type: ignore[arg-type]  # a channel
+        tuple(Unsent(id, cast(Channel, on), text) for on, id, text in zip(*[iter(outbox)] * 3, strict=True)),
         tuple(given[16:sent_end]),
         given[12].split(" ", 2)[2] if given[12] else "",
         dict(zip(entries[::2], entries[1::2], strict=True)),

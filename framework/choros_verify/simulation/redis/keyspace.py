@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 from choros_verify.simulation.redis.protocol import RedisRefusal
 
@@ -133,10 +133,10 @@ class Keyspace:
     def _shrink(self, key: str, kind: type[S], names: Iterable[str]) -> int:
         """Take these out of a hash or a sorted set; an empty one is not there."""
         self._may_write(grows=False)
-        found = self._read(key, kind)
+        found = cast("dict[str, Any]", self._read(key, kind))
         gone = [name for name in dict.fromkeys(names) if name in found]
         for name in gone:
-            del found[name]  # type: ignore[arg-type]  # a list is never shrunk
+            del found[name]
         if gone and not found:
             self._forget(key)
         elif gone:
