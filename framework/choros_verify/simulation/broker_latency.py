@@ -1,12 +1,13 @@
 """How long things take between a simulated process and the simulated broker, and a one-way road that keeps order."""
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from contextvars import Context, copy_context
 from dataclasses import dataclass
 from random import Random
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 Span = tuple[float, float]
@@ -80,26 +81,19 @@ class Network:
         return asyncio.get_running_loop().call_at(moment, act, context=self._context)
 
 
-class Road(Generic[T]):
-    """Carries things one way: each takes a while, none overtakes another, what sets out together arrives together."""
+Load = TypeVar("Load", bound=tuple[Any, ...])
+"""Something under way: first the moment when it arrives, then what it is."""
 
-    def __init__(self, network: Network, span: Span, arrive: Callable[[T], None]) -> None:
+
+class Carriage(ABC, Generic[Load]):
+    """Carries one way: each takes a while, none overtakes another, and what sets out together arrives together."""
+
+    def __init__(self, network: Network) -> None:
         self._network = network
-        self._span = span
-        self._arrive = arrive
-        self._under_way: deque[tuple[float, T]] = deque()
+        self._under_way: deque[Load] = deque()
         self._last_departure = self._last_arrival = -1.0
         self._handle: asyncio.TimerHandle | None = None
         self._shut = False
-
-    def send(self, thing: T) -> None:
-        """Let it set out now."""
-        now = self._network.now
-        if now != self._last_departure or not self._under_way:
-            self._last_arrival = max(self._last_arrival, now + self._network.seconds(self._span))
-            self._last_departure = now
-        self._under_way.append((self._last_arrival, thing))
-        self._expect()
 
     def shut(self) -> None:
         """Let nothing arrive until it is opened; what is under way waits at the end of the road."""
@@ -111,11 +105,56 @@ class Road(Generic[T]):
         self._shut = False
         self._expect()
 
-    def cut(self, arriving: int = 0) -> list[T]:
-        """Lose what is under way, except for the first few, which arrive now; returns what is lost."""
-        things = [thing for _, thing in self._under_way]
+    def _arrival(self, span: Span) -> float:
+        """When what sets out now arrives."""
+        now = self._network.now
+        if now != self._last_departure or not self._under_way:
+            self._last_arrival = max(self._last_arrival, now + self._network.seconds(span))
+            self._last_departure = now
+        return self._last_arrival
+
+    def _expect(self) -> None:
+        if self._handle is None and self._under_way and not self._shut:
+            self._handle = self._network.at(self._under_way[0][0], self._arrivals)
+
+    def _arrivals(self) -> None:
+        """The first of them is due."""
+        self._handle = None
+        self._arrive_due()
+        self._expect()
+
+    @abstractmethod
+    def _arrive_due(self) -> None:
+        """Hand over what has arrived."""
+
+    def _empty(self) -> list[Load]:
+        """Nothing is under way any more; what was."""
+        left = list(self._under_way)
         self._under_way.clear()
         self._forget_handle()
+        return left
+
+    def _forget_handle(self) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
+
+class Road(Carriage[tuple[float, T]], Generic[T]):
+    """Carries things."""
+
+    def __init__(self, network: Network, span: Span, arrive: Callable[[T], None]) -> None:
+        super().__init__(network)
+        self._span, self._arrive = span, arrive
+
+    def send(self, thing: T) -> None:
+        """Let it set out now."""
+        self._under_way.append((self._arrival(self._span), thing))
+        self._expect()
+
+    def cut(self, arriving: int = 0) -> list[T]:
+        """Lose what is under way, except for the first few, which arrive now; returns what is lost."""
+        things = [thing for _, thing in self._empty()]
         self._shut = False
         self._last_departure = -1.0
         for thing in things[:arriving]:
@@ -125,21 +164,10 @@ class Road(Generic[T]):
     def __len__(self) -> int:
         return len(self._under_way)
 
-    def _expect(self) -> None:
-        if self._handle is None and self._under_way and not self._shut:
-            self._handle = self._network.at(self._under_way[0][0], self._arrivals)
-
-    def _arrivals(self) -> None:
-        self._handle = None
+    def _arrive_due(self) -> None:
         moment = self._under_way[0][0]
         while self._under_way and self._under_way[0][0] <= moment and not self._shut:
             self._arrive(self._under_way.popleft()[1])
-        self._expect()
-
-    def _forget_handle(self) -> None:
-        if self._handle is not None:
-            self._handle.cancel()
-            self._handle = None
 
 
 class NoRoad(Generic[T]):

@@ -1,11 +1,9 @@
 """One direction of a pipe: bytes in order, broken and merged by chance, slowly at times."""
 
-import asyncio
-from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
-from choros_verify.simulation.broker_latency import Network
+from choros_verify.simulation.broker_latency import Carriage, Network
 
 BREAKS = 0.1
 """How often what arrives together is broken in two."""
@@ -21,16 +19,13 @@ class _Piece(NamedTuple):
     arrived: Arrived | None
 
 
-class ByteRoad:
+class ByteRoad(Carriage[_Piece]):
     """Carries bytes one way, in order; where they are broken and merged on it is left to chance."""
 
     def __init__(self, network: Network, arrive: Callable[[bytes], None]) -> None:
-        self._network = network
+        super().__init__(network)
         self._arrive = arrive
-        self._under_way: deque[_Piece] = deque()
-        self._last = self._departed = -1.0
-        self._handle: asyncio.TimerHandle | None = None
-        self._shut = self._gone = False
+        self._gone = False
         self._slow_until = -1.0
         self.size = 0
         """Bytes under way."""
@@ -39,22 +34,8 @@ class ByteRoad:
         """Let these set out now; `arrived` is called once all of them are there."""
         if self._gone:
             return
-        network, now = self._network, self._network.now
-        if now != self._departed or not self._under_way:
-            self._last = max(self._last, now + network.seconds(network.latency.bytes))
-            self._departed = now
-        self._under_way.append(_Piece(self._last, data, arrived))
+        self._under_way.append(_Piece(self._arrival(self._network.latency.bytes), data, arrived))
         self.size += len(data)
-        self._expect()
-
-    def shut(self) -> None:
-        """Let nothing arrive until it is opened."""
-        self._shut = True
-        self._forget_handle()
-
-    def open(self) -> None:
-        """Let bytes arrive again."""
-        self._shut = False
         self._expect()
 
     def slow(self, seconds: float) -> None:
@@ -67,9 +48,7 @@ class ByteRoad:
 
     def cut(self, arriving: int) -> None:
         """Only the first so many bytes still arrive, now; nothing ever follows them."""
-        pieces, self._gone = list(self._under_way), True
-        self._under_way.clear()
-        self._forget_handle()
+        pieces, self._gone = self._empty(), True
         self.size = 0
         for piece in pieces:
             if not arriving:
@@ -78,12 +57,7 @@ class ByteRoad:
             self._hand_over([_Piece(piece.at, piece.data[:arriving], arrived)])
             arriving -= min(arriving, len(piece.data))
 
-    def _expect(self) -> None:
-        if self._handle is None and self._under_way and not self._shut:
-            self._handle = self._network.at(self._under_way[0].at, self._arrivals)
-
-    def _arrivals(self) -> None:
-        self._handle = None
+    def _arrive_due(self) -> None:
         now, pieces = self._network.now, list[_Piece]()
         while self._under_way and self._under_way[0].at <= now:
             pieces.append(self._under_way.popleft())
@@ -93,7 +67,6 @@ class ByteRoad:
             pieces = self._broken(pieces, min(SIPS, size) if slowly else size)
         self.size -= sum(len(piece.data) for piece in pieces)
         self._hand_over(pieces)
-        self._expect()
 
     def _broken(self, pieces: list[_Piece], most: int) -> list[_Piece]:
         """Some of it now, the rest a little later."""
@@ -116,8 +89,3 @@ class ByteRoad:
         for piece in pieces:
             if piece.arrived is not None:
                 piece.arrived()
-
-    def _forget_handle(self) -> None:
-        if self._handle is not None:
-            self._handle.cancel()
-            self._handle = None
