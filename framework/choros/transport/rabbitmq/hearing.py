@@ -1,8 +1,8 @@
 """What the broker says most often, taken from the stream before aiormq: deliveries, confirms and returns.
 
 Each of them costs aiormq three reads for each of its frames, a lock, two passes through a queue and a task, together a
-fifth of what a saga cost (docs/performance.md). A channel that listens hears them here, at once and in the order in which
-they came; all else, and all that is said to other channels, goes on to aiormq.
+fifth of what a saga cost (docs/performance.md). A channel that listens hears them here, at once and in order; all else,
+and all that is said to other channels, goes on to aiormq.
 """
 
 import struct
