@@ -1,4 +1,4 @@
-"""The page on reliability names tests; each of them must exist."""
+"""The page on reliability names tests, which must exist; that on simulation says how much runs before a merge."""
 
 import ast
 import re
@@ -39,3 +39,9 @@ def test_every_clause_of_the_promise_is_held() -> None:
     unheld = [line for line in clauses if "| clause" not in line and "tests/" not in line]
     assert clauses
     assert not unheld
+
+
+def test_the_page_says_how_much_is_simulated_before_each_merge() -> None:
+    port, frames = (int(number) for number in re.findall(r'ARGS="--campaigns (\d+)"', (ROOT / ".ci/run").read_text()))
+    said = f"{frames:,} of the {port + frames:,} runs before each merge"
+    assert said in (ROOT / "docs/simulation.md").read_text()
