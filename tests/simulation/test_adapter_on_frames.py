@@ -14,7 +14,7 @@ import pytest
 
 from choros.errors import BrokerUnreachable, ChorosError
 from choros.testing.conformance.stage import command, fact
-from choros.transport.port import Published
+from choros.transport.port import Consumer, Published
 from choros.transport.rabbitmq import RabbitMQTransport
 from choros_verify.simulation.faults import Fault, FrameFault
 from tests.simulation.broker_stage import PAYMENT, shop
@@ -145,3 +145,38 @@ def test_a_channel_on_which_nothing_is_answered_does_not_keep_a_destination_for_
 
     for nth in range(before + 1, before + 6):
         on_frames(lambda nth=nth: main(FrameStage(Fault("no_answer", "one", nth))), nth)  # type: ignore[misc]
+
+
+@pytest.mark.slow
+def test_a_channel_that_the_broker_never_looks_at_again_does_not_hold_what_was_delivered() -> None:
+    """RabbitMQ's own limit for acknowledgements, after which the queue has it back, is half an hour."""
+
+    async def main(stage: FrameStage) -> int:
+        one, two = stage.transport(), stage.transport("two")
+        await opened(one)
+        await two.connect()
+        before = stage.broker.faults.occasions()["frame one"]
+        consumer = await one.consume(PAYMENT, 5)
+        taking = asyncio.create_task(acknowledged(consumer))
+        queue = stage.broker.queue(PAYMENT)
+        for number in range(5):
+            await two.send([command(number=number)])
+            await asyncio.sleep(1)
+        async with asyncio.timeout(120):
+            while queue.contents():
+                await asyncio.sleep(1)
+        await consumer.close()
+        await taking
+        await one.close()
+        await two.close()
+        return before
+
+    before = on_frames(lambda: main(FrameStage()))
+    for nth in range(before + 1, before + 12):
+        on_frames(lambda nth=nth: main(FrameStage(Fault("no_answer", "one", nth))), nth)  # type: ignore[misc]  # mypy reads no default of a lambda
+
+
+async def acknowledged(consumer: Consumer) -> None:
+    while deliveries := await consumer.receive(5):
+        for delivery in deliveries:
+            await delivery.ack()

@@ -43,11 +43,11 @@ def _deliveries(run: Evidence) -> Iterator[str]:
 
 
 def _copies(run: Evidence) -> Iterator[str]:
-    """A process that stands still settles nothing, nor does one whose channel the broker passes over from then on; and
-    where failures cannot be told, each waits for that with the command that it is about."""
+    """A process that stands still settles nothing; and where failures cannot be told, each waits for that with the
+    command that it is about."""
     if run.were("full", "block", "restart", "empty"):
         return
-    still = {fault.target for fault in run.struck if fault.kind in ("pause", "crash", "no_answer")}
+    still = {fault.target for fault in run.struck if fault.kind in ("pause", "crash")}
     for (process, key), spans in _long_held(run).items():
         most = max(sum(since <= began < until for since, until in spans) for began, _ in spans)
         if most > MOST_COPIES and process not in still:

@@ -127,7 +127,7 @@ class RabbitConsumer(Recipient[LeasedDelivery]):
         lease = self._lease_on(channel, patience)
         writer = asyncio.create_task(lease.write())
         try:
-            await channel.basic_qos(prefetch_count=self._prefetch, timeout=patience)
+            await self._limit(channel)
             await lease.start(self.arrivals)
             self._lease, self._held, self._asking = lease, True, False
             self.settled.set()
@@ -143,14 +143,22 @@ class RabbitConsumer(Recipient[LeasedDelivery]):
             await lease.close()
 
     async def _watch(self, connection: AbstractConnection, lease: RabbitLease, writer: asyncio.Task[None]) -> None:
-        """Once in a while ask whether the broker counts any consumer: it may have dropped us without a word."""
+        """Once in a while ask on its channel, which costs the connection where nobody answers: one that the broker does
+        not look at any more holds what was delivered. And ask whether any consumer is counted: the broker may have
+        dropped us without a word."""
         ends: set[asyncio.Future[Any]] = {lease.channel.closing, lease.ended, writer}
         while True:
             done, _ = await asyncio.wait(ends, timeout=self._watch_every, return_when=asyncio.FIRST_COMPLETED)
-            if done or await self._forgotten(connection):
+            if done:
+                break
+            await self._limit(lease.channel)
+            if await self._forgotten(connection):
                 break
         if not self.arrivals.closed:
             _log.warning("choros.broker.consumer_lost", queue=self.queue)
+
+    async def _limit(self, channel: AbstractChannel) -> None:
+        await channel.basic_qos(prefetch_count=self._prefetch, timeout=self._declarer.patience)
 
     def _lease_on(self, channel: AbstractChannel, patience: float) -> RabbitLease:
         lease = RabbitLease(channel, self.queue, self._names, self._copy_to, patience)
