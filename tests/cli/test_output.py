@@ -15,6 +15,7 @@ from choros.cli import output, progress
 from choros.cli.output import Column, field, piped, styled, table, tell_lines, tell_rows
 from choros.cli.progress import working
 from choros.cli.saga import _tell_outcome
+from choros.messages import Failure
 from choros.runtime.client.client import Outcome
 
 COLUMNS = [
@@ -174,3 +175,11 @@ def test_an_outcome_does_not_speak_to_the_terminal(capsys: pytest.CaptureFixture
     with pytest.raises(typer.Exit):
         _tell_outcome(Outcome("s1", "parked", parked="down \x1b[31mfor\nlong"), "table")
     assert capsys.readouterr().out == "s1 parked: down  [31mfor long\n"
+
+
+def test_an_outcome_tells_what_the_saga_came_to(capsys: pytest.CaptureFixture[str]) -> None:
+    outcome: Outcome[Failure] = Outcome("s1", "completed", result=Failure(code="none"))
+    _tell_outcome(outcome, "table")
+    assert capsys.readouterr().out == ('s1 completed\nresult: {"code":"none","detail":"","step":"","kind":"refused"}\n')
+    _tell_outcome(outcome, "json")
+    assert json.loads(capsys.readouterr().out)["result"]["code"] == "none"

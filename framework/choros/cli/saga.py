@@ -34,6 +34,7 @@ from choros.runtime.client.client import Account, Client, Outcome
 from choros.runtime.orchestrator.history import as_data as history_data
 from choros.runtime.orchestrator.retention import warning
 from choros.saga.saga import Saga, Sagas
+from choros.store.records import listed
 from choros.store.sagas import Record
 from choros.wire.attributes import rfc3339
 
@@ -103,13 +104,20 @@ def saga_run(
     _tell_outcome(outcome, output)
 
 
-def _tell_outcome(outcome: Outcome, output: str) -> None:
+def result_line(body: str) -> list[str]:
+    """What a saga came to, as it is stored; nothing where it came to nothing."""
+    return [f"result: {body}"] if body else []
+
+
+def _tell_outcome(outcome: Outcome[Any], output: str) -> None:
     why = f" ({outcome.failure.code} at {outcome.failure.step})" if outcome.failure else ""
     if output == "table":
         print(on_one_line(f"{outcome.saga_id} {outcome.status}{why}{f': {outcome.parked}' if outcome.parked else ''}"))
+        tell_lines(result_line(outcome.result.to_json() if outcome.result else ""))
     else:
         failure = outcome.failure.model_dump(mode="json") if outcome.failure else None
-        tell_value({**asdict(outcome), "failure": failure}, output)
+        result = outcome.result.model_dump(mode="json") if outcome.result else None
+        tell_value({**asdict(outcome), "failure": failure, "result": result}, output)
     if outcome.status != "completed":
         raise typer.Exit(3 if outcome.status == "compensated" else 1)
 
@@ -144,10 +152,12 @@ def saga_show(
         _tell_gone(account.record, output)
         return
     if output != "table":
-        told = {**row_of(summary), **as_data(waits), **beside_data(parked), "history": history_data(account.history)}
+        told = {**row_of(summary), **as_data(waits), **beside_data(parked)}
+        told |= {"result": listed(account.instance.result), "history": history_data(account.history)}
         tell_value(told, output)
         return
     tell_lines(timeline(account, sagas.get((account.record.saga, account.record.saga_version))))
+    tell_lines(result_line(account.instance.result))
     if summary.stuck:
         print(f"stuck: {summary.stuck}")
     named = application or "APP", store, account.record, account.instance

@@ -141,7 +141,7 @@ def asking(broker: str, namespace: str) -> AskQueue | None:
 
 async def run_and_tell(
     app: App, addresses: Addresses, saga: Saga[Any], message: Message, key: str | None, wait: timedelta, begun: Unended
-) -> Outcome:
+) -> Outcome[Any]:
     """Start a saga and wait for its outcome, and say on stderr what it waits for where that takes long."""
     async with (
         connected(addresses, app, "client") as broker,

@@ -18,6 +18,11 @@ def fact_builder(function: Callable[..., Message], known: Known) -> Builder:
     return _builder(function, known, Fact, "a Fact")
 
 
+def result_builder(function: Callable[..., Message], known: Known) -> Builder:
+    """For a function that builds a saga's result, any message; raises DeclarationError."""
+    return _builder(function, known, Message, "a Message")
+
+
 def _builder(function: Callable[..., Message], known: Known, wanted: type[Message], kind: str) -> Builder:
     check_function(known.saga, function, kind)
     _, returned = signature_of(function, known.saga)

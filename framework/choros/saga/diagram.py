@@ -38,7 +38,8 @@ def _steps(saga: Saga[Any]) -> Iterator[str]:
         elif commanded and commanded.turns_on:
             yield f"{this} -->|{_quoted('refused')}| {back}"
         before = this
-    yield f"{before} --> completed([completed])"
+    ended = f"completed([{_quoted('completed', saga.outline.result.builds.__name__)}])" if saga.outline.result else ""
+    yield f"{before} --> {ended or 'completed([completed])'}"
     yield "compensated([compensated])"
 
 
@@ -78,6 +79,8 @@ def outline(saga: Saga[Any], subscribers: Subscribers = MappingProxyType({})) ->
     lines = [f"saga {saga.name!r}, version {saga.version}, starts with {saga.start.__name__}"]
     lines.append("commanded, in this order:")
     lines += [f"  {_command(leaf)}" for leaf in outline.commands]
+    if outline.result:
+        lines.append(f"  completed, it comes to {outline.result.builds.__name__}")
     lines.append("event-driven, tracked by nobody:")
     facts = [_fact(leaf.action, _when(saga, leaf), subscribers) for leaf in outline.publications]
     facts += [_fact(leaf.undo, "taking it back", subscribers) for leaf in outline.publications if leaf.undo]

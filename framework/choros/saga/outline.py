@@ -106,6 +106,8 @@ class Outline:
     """The path of the pivot, if there is one."""
     deadline: timedelta | None = None
     """Bounds the time up to the pivot."""
+    result: Builder | None = None
+    """Builds what the saga comes to when it is completed, if it is asked for that."""
 
     @property
     def commands(self) -> Sequence[Commanded]:

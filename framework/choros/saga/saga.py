@@ -14,11 +14,13 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic
+
+from typing_extensions import TypeVar
 
 from choros.errors import DeclarationError
 from choros.messages import Message
-from choros.saga.builders import fact_builder
+from choros.saga.builders import fact_builder, result_builder
 from choros.saga.checks import check_head, check_start, listed
 from choros.saga.machine.instance import ROOT, Instance
 from choros.saga.machine.walk import Tree
@@ -28,14 +30,18 @@ from choros.saga.outline import Commanded, Declared, Leaf, Outline, Publication
 from choros.saga.parameters import Builder, Known, Need
 
 S = TypeVar("S", bound=Message)
+Result_co = TypeVar("Result_co", bound=Message, covariant=True, default=Any)
+"""What it comes to; `Saga[PlaceOrder]` says nothing of that."""
 
 
-class Saga(Generic[S]):
+class Saga(Generic[S, Result_co]):
     """The declaration of a distributed workflow; checked as it is written, raises DeclarationError.
 
     `key` gives the start key from the start message: the same key starts one instance, however often it is asked
     for. `deadline` bounds the time up to the pivot: past it the saga is undone. `version` counts declarations that
     differ; instances keep the version that they started with, so keep the old one beside the new while any run.
+    `result` is a function of the start message and the replies: what it returns when the saga is completed is kept
+    with it, and told to whoever waits for it.
     """
 
     def __init__(
@@ -49,6 +55,7 @@ class Saga(Generic[S]):
         completed: FactBuilder | Sequence[FactBuilder] = (),
         compensated: FactBuilder | Sequence[FactBuilder] = (),
         deadline: timedelta | None = None,
+        result: Callable[..., Result_co] | None = None,
     ) -> None:
         self.name = name
         self.version = version
@@ -58,7 +65,8 @@ class Saga(Generic[S]):
         check_head(name, version, start)
         check_start(name, key, deadline)
         self.steps: tuple[Declared, ...] = listed(f"saga {name!r}: steps", steps)
-        self.tree: Tree = _planned(name, start, self.steps, _several(completed), _several(compensated), deadline)
+        closings = _several(completed), _several(compensated)
+        self.tree: Tree = _planned(name, start, self.steps, *closings, deadline, result)
         self.outline: Outline = self.tree.outline
         self.fingerprint: Fingerprint = _fingerprint(name, version, self.outline)
 
@@ -86,6 +94,7 @@ def _planned(
     completed: Iterable[FactBuilder],
     compensated: Iterable[FactBuilder],
     deadline: timedelta | None,
+    result: Callable[..., Message] | None,
 ) -> Tree:
     root, leaves = plan_sequence(Known(saga, start, ()), steps)
     replies = replies_of(leaves.values())
@@ -102,6 +111,7 @@ def _planned(
         compensated=closing,
         pivot=next((leaf.path for leaf in leaves.values() if leaf.kind == "pivot"), None),
         deadline=deadline,
+        result=None if result is None else result_builder(result, done),
     )
     return Tree(outline, root)
 
@@ -166,6 +176,8 @@ def _leaf(leaf: Leaf) -> Iterator[str]:
 def _closings(outline: Outline) -> Iterator[str]:
     for when, builders in (("completed", outline.completed), ("compensated", outline.compensated)):
         yield from (f"when {when}: {_built(builder)}" for builder in builders)
+    if outline.result:
+        yield f"when completed: comes to {_built(outline.result)}"
 
 
 def _answer(reply: type[Message]) -> str:

@@ -57,6 +57,12 @@ class SagaTest:
         """Where the saga stands."""
         return self.instance.status
 
+    @property
+    def result(self) -> Any:
+        """What the saga came to, as `Saga(result=...)` builds it; None while it is not completed, or has none."""
+        declared, body = self.saga.outline.result, self.instance.result
+        return declared.builds.from_json(body) if declared and body else None
+
     def expect_command(self, command: type[Command[Any]] | Command[Any], to: str = "") -> SentCommand:
         """The saga commands this now: of this type, or equal to this message; to that service, if it is named."""
         return self._expect("do", "command", command, to)

@@ -3,7 +3,7 @@
 The numbers in reports:
 
 1. The net effect of each step is nothing or one, at all times; what was refused for good never happens.
-2. Completed: every step has its effect, once.
+2. Completed: every step has its effect, once; then alone there is a result, where one is declared.
 3. Compensated: no step has one; a pivot that may have happened is never undone.
 4. Each step begins when those before it have taken effect, and is undone when no later one can still stand.
 5. Nothing waits for ever: timers alone bring a saga to an end or to a person. A paused saga sends nothing.
@@ -66,6 +66,8 @@ def _decision(saga: Saga[Any], before: Instance, decided: Decision, inputs: Sequ
     hold(len(legs) <= 1 and len(decided.sends) <= most, "two commands are awaited at once", 4)
     if after.terminal:
         hold(after.wake_at is None and not legs, "a saga at its end still waits for something", 5)
+        due = after.status == "completed" and saga.outline.result is not None
+        hold(bool(after.result) == due, f"the saga is {after.status}, and its result is {after.result or 'none'}", 2)
     elif after.paused:
         hold(not decided.sends or len(inputs) > 1, "a command is sent although the saga is paused", 5)
     elif after.status != "parked":

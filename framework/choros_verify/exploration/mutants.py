@@ -25,7 +25,7 @@ class Mutant:
     protocol: Protocol = field(default_factory=Protocol)
     swap: Swap | None = None
     needs: str = ""
-    """What a saga must have for the rule to matter to it: a step, a pivot, a held fact, an early fact; or nothing."""
+    """What a saga must have for the rule to matter to it: a step, a pivot, a kind of fact, a result; or nothing."""
     providers: bool = False
     """Whether the rule is about effects at a provider."""
     ages: bool = False
@@ -43,6 +43,7 @@ class Mutant:
             "early fact": any(leaf.early for leaf in before),
             "two steps": len(undone) > 1,
             "refusal": any(leaf.command.refusals for leaf in outline.commands),
+            "result": outline.result is not None,
             "fact": bool(before or outline.completed or outline.compensated),
         }
         return has[self.needs]
@@ -146,6 +147,7 @@ MUTANTS: tuple[Mutant, ...] = (
     _without("held facts leave early", (19,), mutated.held_facts_leave_early, needs="held fact"),
     _without("held facts outlive compensation", (19,), mutated.held_facts_outlive_compensation, needs="held fact"),
     _without("early fact not taken back", (19,), mutated.early_fact_not_taken_back, needs="early fact"),
+    _without("result not kept", (), mutated.result_not_kept, needs="result"),
     _without("undo does not wait", (), mutated.undo_does_not_wait, needs="two steps"),
     _without("undo oldest first", (), mutated.undo_oldest_first, needs="two steps"),
 )  # fmt: skip

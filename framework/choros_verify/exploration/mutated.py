@@ -145,6 +145,12 @@ def early_fact_not_taken_back(self: SequenceNode, turn: Turn) -> bool:
     return _BACKWARD(self, turn)
 
 
+@instead_of(SagaWalk._result)
+def result_not_kept(self: SagaWalk) -> str:
+    """What the saga came to is not kept."""
+    return ""
+
+
 @instead_of(SequenceNode.backward)
 def undo_does_not_wait(self: SequenceNode, turn: Turn) -> bool:
     """The next undo is sent before the last one is answered."""

@@ -68,6 +68,7 @@ def _with(saga: Saga[Any], nodes: Sequence[Declared]) -> Saga[Any]:
     return Saga(
         saga.name, start=saga.start, steps=nodes, version=saga.version, key=saga.key, deadline=saga.deadline,
         completed=_declared(outline.completed), compensated=_declared(outline.compensated),
+        result=outline.result.function if outline.result else None,
     )  # fmt: skip
 
 

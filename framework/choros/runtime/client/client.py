@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from types import MappingProxyType, TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from choros.app.app import App
 from choros.errors import (
     BrokerUnreachable,
     ChorosError,
     DeclaredOtherwise,
+    MessageRejected,
     OutcomePending,
     SagaNotFound,
     StoreUnreachable,
@@ -43,7 +44,8 @@ from choros.saga.machine.inputs import (
     SkipRequested,
 )
 from choros.saga.machine.instance import Instance, Status
-from choros.saga.saga import Saga, Sagas
+from choros.saga.parameters import Builder
+from choros.saga.saga import Result_co, Saga, Sagas
 from choros.sources import fresh_id, saga_id_for
 from choros.store.sagas import HistoryRow, Loaded, Record, Store
 from choros.transport.port import Transport
@@ -52,12 +54,13 @@ from choros.wire.canonical import canonical
 from choros.wire.envelope import why_unreadable
 
 T = TypeVar("T")
+R = TypeVar("R", bound=Message)
 POLL_FIRST, POLL_MOST = 0.02, 0.5
 _LONGEST_ID = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Generic[Result_co]):
     """How far a saga instance is, and how it ended if it has."""
 
     saga_id: str
@@ -66,6 +69,9 @@ class Outcome:
     """Why it was undone."""
     parked: str = ""
     """Why it waits for a person."""
+    result: Result_co | None = None
+    """What it came to, once it is completed, if its declaration says (`Saga(result=...)`); None as well where this
+    application has no declaration of its version any more."""
 
     @property
     def ended(self) -> bool:
@@ -166,9 +172,9 @@ class Client:
         return found
 
     async def run(
-        self, saga: Saga[Any], message: Message, *, key: str | None = None, timeout: timedelta | None = None,
+        self, saga: Saga[Any, R], message: Message, *, key: str | None = None, timeout: timedelta | None = None,
         traceparent: str = "", tracestate: str = "",
-    ) -> Outcome:  # fmt: skip
+    ) -> Outcome[R]:  # fmt: skip
         """Start a saga and wait for its outcome (the synchronous style); raises OutcomePending past the timeout."""
         work = self._start(saga, message, key, traceparent, tracestate)
         watching = self._decider.watch(work.saga_id)  # before it can end
@@ -178,7 +184,7 @@ class Client:
         finally:
             watching.cancel()
 
-    async def wait(self, saga_id: str, *, timeout: timedelta | None = None) -> Outcome:
+    async def wait(self, saga_id: str, *, timeout: timedelta | None = None) -> Outcome[Any]:
         """Wait until the saga has ended or is parked; raises OutcomePending past the timeout, SagaNotFound. A store
         that is away meanwhile is waited for."""
         watching = self._decider.watch(saga_id)
@@ -189,7 +195,7 @@ class Client:
 
     async def _within(
         self, saga_id: str, watching: asyncio.Future[WorkDone], timeout: timedelta | None, *, look: bool
-    ) -> Outcome:
+    ) -> Outcome[Any]:
         seconds = self._timeout if timeout is None else _seconds(timeout)
         try:
             async with asyncio.timeout(seconds):
@@ -208,7 +214,7 @@ class Client:
                     return f"here it is stuck: {why}"
         return "it goes on"
 
-    async def _follow(self, saga_id: str, watching: asyncio.Future[WorkDone], look: bool) -> Outcome:
+    async def _follow(self, saga_id: str, watching: asyncio.Future[WorkDone], look: bool) -> Outcome[Any]:
         """Another process may end the saga, so look into the store now and then: often, if this one cannot end any."""
         pause = POLL_FIRST if self._own else POLL_MOST
         while True:
@@ -218,12 +224,17 @@ class Client:
                         return outcome
             await asyncio.wait([watching], timeout=pause)
             if watching.done():
-                return _outcome(watching.result().instance)
+                ended = watching.result().instance
+                if not ended.result:
+                    return _outcome(ended)
+                watching = asyncio.get_running_loop().create_future()  # its record says by which declaration to read it
             look, pause = True, min(pause * 1.5, POLL_MOST)
 
-    async def outcome(self, saga_id: str) -> Outcome:
+    async def outcome(self, saga_id: str) -> Outcome[Any]:
         """How far the saga is, or was when it ended; raises SagaNotFound, and StoreUnreachable at once."""
-        return _outcome(as_stored((await _known(self._store, saga_id)).record))
+        record = (await _known(self._store, saga_id)).record
+        saga = self._app.sagas.get((record.saga, record.saga_version))
+        return _outcome(as_stored(record), saga.outline.result if saga else None)
 
     async def show(self, saga_id: str) -> Account:
         """Everything that is known of a saga instance; raises SagaNotFound, and StoreUnreachable at once."""
@@ -374,6 +385,10 @@ def _check_id(saga_id: object) -> None:
         raise SagaNotFound("There is no saga instance of such an id.", "choros saga list.")
 
 
-def _outcome(instance: Instance) -> Outcome:
+def _outcome(instance: Instance, declared: Builder | None = None) -> Outcome[Any]:
     failure = Failure.from_json(instance.failure) if instance.failure else None
-    return Outcome(instance.saga_id, instance.status, failure, instance.why_parked)
+    result = None
+    if declared and instance.result:
+        with suppress(MessageRejected):  # of a declaration that went by the same version
+            result = declared.builds.from_json(instance.result)
+    return Outcome(instance.saga_id, instance.status, failure, instance.why_parked, result)

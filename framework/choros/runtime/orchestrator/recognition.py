@@ -134,6 +134,8 @@ def _bodies(outline: Outline, instance: Instance) -> Iterator[tuple[type[Message
     yield outline.start, instance.start
     if instance.failure:
         yield Failure, instance.failure
+    if instance.result and outline.result:
+        yield outline.result.builds, instance.result
     if instance.refusal:
         yield from _refusal(outline, instance)
     for path, state in instance.nodes.items():

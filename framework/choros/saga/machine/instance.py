@@ -106,6 +106,8 @@ class Instance:
     """Why it is being undone: the body of a Failure."""
     refusal: str = ""
     """What was given with that, where it is a refusal: a body of the type that the command declares for its code."""
+    result: str = ""
+    """Of a completed saga, where its declaration has one: the body of the message."""
     wanted: str = ""
     """Asked for while the pivot is in flight: 'cancelled' or 'deadline'; acts only if the pivot is refused."""
     deadline: float | None = None

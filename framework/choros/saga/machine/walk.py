@@ -48,11 +48,17 @@ class SagaWalk(Turn):
         backward = self.instance.backward
         closing = self.outline.compensated if backward else self.outline.completed
         facts = [(builder.builds, self.body_of(builder)) for builder in closing]
+        result = self._result()
         self.release_held()
         for fact, body in facts:
             self.release(fact, body)
-        self.change(status="compensated" if backward else "completed", deadline=None)
+        self.change(status="compensated" if backward else "completed", deadline=None, result=result)
         self.note("compensated" if backward else "completed")
+
+    def _result(self) -> str:
+        """What a completed saga comes to; one that was undone came to nothing."""
+        declared = None if self.instance.backward else self.outline.result
+        return self.body_of(declared) if declared else ""
 
     def turn_back(self, failure: Failure, refusal: str = "") -> None:
         """Undo what was done. Of what is under way nobody knows any more, so it is undone too."""
