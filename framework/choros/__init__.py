@@ -29,7 +29,7 @@ from choros.messages import Command, Done, Fact, Failure, Message, Reply
 from choros.roles.addresses import Addresses
 from choros.roles.roles import client_of, running
 from choros.runtime.client.client import Client, Outcome
-from choros.saga.nodes import Check, Pivot, Publish, Retriable, Step
+from choros.saga.nodes import Check, Pivot, Publish, Retriable, Sleep, Step
 from choros.saga.policy import RetryPolicy
 from choros.saga.saga import Saga
 from choros.store.barrier import Transaction
@@ -44,6 +44,6 @@ __all__ = [
     "DeclarationError", "DeclaredOtherwise", "Done", "Fact", "FactLog", "Failure", "MemoryTransaction", "Message",
     "MessageRejected", "MessageUnwritable", "Misconfigured", "Outcome", "OutcomePending", "Pivot", "Publish",
     "RedisTransaction", "Refused", "Reply", "Retriable", "RetryPolicy", "Saga", "SagaNotFound", "Service",
-    "Settings", "SqliteTransaction", "StartConflict", "Step", "StoreMisconfigured", "StoreUnreachable",
+    "Settings", "Sleep", "SqliteTransaction", "StartConflict", "Step", "StoreMisconfigured", "StoreUnreachable",
     "Transaction", "Unreachable", "UsageError", "__version__", "client_of", "running",
 ]  # fmt: skip

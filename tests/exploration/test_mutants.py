@@ -11,7 +11,7 @@ from choros_verify.exploration.explore import Exploration
 from choros_verify.exploration.mutants import MUTANTS, Mutant
 from choros_verify.exploration.states import Left
 from choros_verify.exploration.trial import LONGEST_STORY, Tried, try_mutant
-from tests.exploration.trips import trip_saga
+from tests.exploration.trips import sleeping_saga, trip_saga
 from tests.saga.shop import ORDER, order_saga, parcel_saga
 
 TEN = (
@@ -51,8 +51,15 @@ def test_each_of_the_ten_is_caught_on_the_order_saga(name: str) -> None:
 def test_every_mutant_is_caught_on_a_saga_with_every_kind_of_node(one: Mutant) -> None:
     result = try_mutant(one, Exploration(parcel_saga, Bounds()))
     assert result.caught, result.lines()
-    lacks = one.needs in ("two steps", "result")
-    assert (result.report is None) == lacks, "this saga has all but a second step to undo, and a result"
+    elsewhere = one.needs in ("two steps", "result", "sleep")
+    assert (result.report is None) == elsewhere, "this saga has all but a second step to undo, a result and a sleep"
+
+
+@pytest.mark.parametrize("one", [one for one in MUTANTS if one.needs == "sleep"], ids=lambda one: one.name)
+def test_what_is_about_sleeping_is_caught_on_a_saga_that_sleeps(one: Mutant) -> None:
+    result = try_mutant(one, Exploration(sleeping_saga, Bounds()))
+    assert result.report
+    assert result.caught, result.lines()
 
 
 @pytest.mark.parametrize("name", ["undo does not wait", "undo oldest first"])

@@ -1,8 +1,9 @@
 """Sagas to explore: one of two steps, one of five."""
 
+from datetime import timedelta
 from typing import Any
 
-from choros import App, Command, Done, Fact, Message, Pivot, Saga, Service, Step
+from choros import App, Command, Done, Fact, Message, Pivot, Saga, Service, Sleep, Step
 
 
 class BookTrip(Message):
@@ -54,6 +55,18 @@ trip_saga = Saga(
     start=BookTrip,
     key=lambda trip: trip.trip,
     steps=(Step(book_room, to="hotel", compensation=cancel_room), Pivot(buy_ticket, to="railway")),
+    completed=trip_booked,
+    compensated=trip_off,
+)
+sleeping_saga = Saga(
+    "sleeping",
+    start=BookTrip,
+    steps=(
+        Step(book_room, to="hotel", compensation=cancel_room),
+        Sleep(timedelta(days=30), name="think_it_over"),
+        Pivot(buy_ticket, to="railway"),
+        Sleep(timedelta(days=1), name="settle_in"),
+    ),
     completed=trip_booked,
     compensated=trip_off,
 )

@@ -19,6 +19,7 @@ FORGETTING = "tests/runtime/test_forgetting.py"
 FORGOTTEN = "tests/saga/test_machine_forgotten.py"
 REACTIONS = "tests/runtime/test_reactions.py"
 DRIFT = "tests/runtime/test_drift.py"
+SLEEP = "tests/saga/test_sleep.py"
 
 REMOVALS = (
     Removal(
@@ -94,6 +95,34 @@ REMOVALS = (
         4, "every command has a timer", "saga.machine.walk.send", "due=turn.now + leaf.timeout.total_seconds()",
         "due=None",
         (f"{TIMERS}::test_rule_4_every_command_and_undo_has_a_timeout",),
+    ),
+    Removal(
+        4, "a sleep does not end early", "saga.machine.turn.Turn.wake", "until > self.now", "False",
+        (f"{SLEEP}::test_a_timer_never_ends_it_early",),
+    ),
+    Removal(
+        4, "a sleep's moment is decided once", "saga.nodes.sleep.SleepNode.forward",
+        'state.progress == "pending"', 'state.progress != "ok"',
+        (f"{SLEEP}::test_the_moment_is_decided_once_and_kept",),
+    ),
+    Removal(
+        4, "a sleep has a timer", "saga.machine.instance.NodeState.due", "else self.until", "else None",
+        (f"{SLEEP}::test_it_waits_for_as_long_as_was_decided_and_goes_on_by_itself",),
+    ),
+    Removal(
+        4, "a saga that is undone sleeps no longer", "saga.machine.walk.SagaWalk.turn_back",
+        'state.progress == "asleep"', "False",
+        (f"{SLEEP}::test_a_cancel_undoes_the_saga_and_of_the_sleep_nothing_is_left",),
+    ),
+    Removal(
+        4, "a sleep that ends in a pause is over", "saga.machine.timers.take_timer",
+        "state.until is not None and", "not walk.instance.paused and",
+        (f"{SLEEP}::test_in_a_pause_it_goes_on_and_what_follows_waits_for_the_resume",),
+    ),
+    Removal(
+        4, "a sleep that is not over stays in the record", "runtime.orchestrator.states._is_open",
+        "state.progress in _OPEN", "False",
+        (f"{SLEEP}::test_a_sleep_stays_in_the_record_however_many_steps_are_over",),
     ),
     Removal(
         5, "the saga's id follows from its key", "sources.saga_id_for",

@@ -152,7 +152,7 @@ def saga_show(
         _tell_gone(account.record, output)
         return
     if output != "table":
-        told = {**row_of(summary), **as_data(waits), **beside_data(parked)}
+        told = {**row_of(summary), **as_data(waits, account.instance), **beside_data(parked)}
         told |= {"result": listed(account.instance.result), "history": history_data(account.history)}
         tell_value(told, output)
         return

@@ -14,7 +14,7 @@ from choros.app.app import App
 from choros.cli.output import ago, remark
 from choros.cli.progress import waiting
 from choros.cli.words import command
-from choros.desk.awaited import Awaited, waits_for
+from choros.desk.awaited import Awaited, asleep, waits_for
 from choros.errors import ChorosError
 from choros.messages import Message
 from choros.roles.addresses import Addresses, connected, open_transport, opened_store
@@ -25,6 +25,7 @@ from choros.saga.saga import Saga
 from choros.store.sagas import Record, Store
 from choros.transport.inspection import LookingTransport
 from choros.transport.port import Seen
+from choros.wire.attributes import rfc3339
 
 T = TypeVar("T")
 SOON = 5.0
@@ -45,7 +46,9 @@ def waiting_lines(
     if instance.status == "parked":
         return _told(f"waits for a person: {instance.why_parked}", command("retry", application, store, record.key))
     if one is None:
-        return []
+        return [
+            f"sleeps at {path} until {rfc3339(until)}, {ago(until - now)} from now" for path, until in asleep(instance)
+        ]
     role = _lacking(one)
     run = f"choros run {application} --role {role}" if role else ""
     return [_head(one, now), f"  {_attempt(one, now)}", *_told(_why(one), run, indent="  ")]
@@ -72,9 +75,10 @@ def in_a_sentence(one: Awaited, now: float) -> str:
     return "; ".join(part for part in (_head(one, now), _why(one)) if part)
 
 
-def as_data(one: Awaited | None) -> dict[str, Any]:
+def as_data(one: Awaited | None, instance: Instance) -> dict[str, Any]:
     """The same for programs."""
-    return {"waits": asdict(one)} if one else {}
+    sleeps = [{"step": path, "until": rfc3339(until)} for path, until in asleep(instance)]
+    return {**({"waits": asdict(one)} if one else {}), **({"sleeps": sleeps} if sleeps else {})}
 
 
 def _head(one: Awaited, now: float) -> str:

@@ -80,6 +80,11 @@ def awaited(saga: Saga[Any], instance: Instance, names: Names, unsent: Collectio
     return None
 
 
+def asleep(instance: Instance) -> Sequence[tuple[str, float]]:
+    """The nodes that sleep, and until when."""
+    return [(path, state.until) for path, state in instance.nodes.items() if state.until is not None]
+
+
 async def waits_for(
     sagas: Sagas, namespace: str, store: Store, saga_id: str, ask: AskQueue | None = None
 ) -> Awaited | None:

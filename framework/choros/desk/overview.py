@@ -152,7 +152,7 @@ async def _step(record: Record, instance: Instance, declarations: Declarations) 
     saga = declarations.sagas.get((record.saga, record.saga_version))
     if saga and saga.fingerprint.hash == record.fingerprint:
         return saga.at_work(instance)
-    at = next((path for path, state in instance.nodes.items() if state.leg or state.parked), "")
+    at = next((path for path, state in instance.nodes.items() if state.leg or state.parked or state.until), "")
     if not at.startswith("step "):  # what an older choros stored goes by numbers
         return at
     names, number = paths(await declarations.text(record)), int(at.removeprefix("step "))

@@ -1,6 +1,7 @@
 """A saga instance's history as lines that a person reads."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from textwrap import wrap
 from typing import Any
 
@@ -14,7 +15,7 @@ _MARKS = {
     "replied": "✔", "undone": "↩", "refused": "✖", "failed": "!", "timed_out": "!", "retry_scheduled": "…",
     "late_reply": "·", "undeclared_refusal": "!", "parked": "■", "unparked": "▶", "skipped": "»", "paused": "‖",
     "resumed": "▶", "wanted": "·", "too_late": "·", "fact_published": "◇", "fact_held": "·", "fact_dropped": "·",
-    "rerun": "▶", "moved": "▶", "unreadable": "?",
+    "rerun": "▶", "moved": "▶", "asleep": "…", "woken": "▶", "unreadable": "?",
 }  # fmt: skip
 _WORDS = {
     "failed": "failed", "timed_out": "no answer in time", "late_reply": "late reply, changes nothing",
@@ -22,7 +23,7 @@ _WORDS = {
     "unparked": "goes on", "skipped": "skipped by a person", "paused": "paused", "resumed": "resumed",
     "wanted": "wanted, if the pivot is refused", "too_late": "too late", "fact_held": "held until the pivot",
     "fact_dropped": "dropped, it did not come true", "rerun": "run again from here, as",
-    "moved": "goes on as", "compensating": "is being undone", "started": "started",
+    "moved": "goes on as", "woken": "the sleep is over", "compensating": "is being undone", "started": "started",
     "unreadable": "what happened here cannot be read",
 }  # fmt: skip
 _PASSED_OVER = (
@@ -87,6 +88,8 @@ def _words(event: Happened) -> str:
             return f"refused: {event.code}"
         case "retry_scheduled":
             return f"attempt {event.attempt} in {event.seconds:.1f} s"
+        case "asleep":
+            return f"sleeps for {timedelta(seconds=round(event.seconds))}"
         case "fact_published":
             return "published, tracked by nobody"
         case kind:

@@ -1,11 +1,12 @@
 """Functions of the declaration, read once: each with what fills its parameters and what it builds."""
 
 from collections.abc import Callable
+from typing import Any
 
 from choros.errors import DeclarationError
 from choros.messages import Command, Fact, Message
 from choros.saga.checks import check_function, is_a, is_bare
-from choros.saga.parameters import Builder, Known, needs_of, shown_type, signature_of
+from choros.saga.parameters import Builder, Known, PureFunction, needs_of, shown_type, signature_of
 
 
 def command_builder(function: Callable[..., Message], known: Known) -> Builder:
@@ -21,6 +22,19 @@ def fact_builder(function: Callable[..., Message], known: Known) -> Builder:
 def result_builder(function: Callable[..., Message], known: Known) -> Builder:
     """For a function that builds a saga's result, any message; raises DeclarationError."""
     return _builder(function, known, Message, "a Message")
+
+
+def pure_function(function: Callable[..., Any], known: Known, wanted: type, hint: str = "") -> PureFunction:
+    """For a function that returns a value of this very type; raises DeclarationError."""
+    kind = f"a {wanted.__name__}"
+    check_function(known.saga, function, kind)
+    _, returned = signature_of(function, known.saga)
+    if returned is not wanted:
+        raise DeclarationError(
+            f"saga {known.saga!r}: {function.__name__} returns {shown_type(returned)}, not {kind}.",
+            hint or f"let it return {kind}.",
+        )
+    return PureFunction(function, needs_of(function, known))
 
 
 def _builder(function: Callable[..., Message], known: Known, wanted: type[Message], kind: str) -> Builder:

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from choros.saga.outline import Commanded, Leaf, Publication
-from choros.saga.parameters import Builder
+from choros.saga.outline import Commanded, Leaf, Publication, Sleeping
+from choros.saga.parameters import Builder, PureFunction
 from choros.saga.saga import Saga
 
 Subscribers = Mapping[str, Sequence[str]]
@@ -31,7 +31,7 @@ def _steps(saga: Saga[Any]) -> Iterator[str]:
         this = numbers[path]
         yield _shape(this, leaf)
         commanded = saga.outline.commanded(path)
-        yield f"{before} -->{f'|{_quoted(leaf.action.builds.__name__)}|' if commanded else ''} {this}"
+        yield f"{before} -->{f'|{_quoted(commanded.command.__name__)}|' if commanded else ''} {this}"
         if commanded and commanded.undo:
             yield f"{this} -->|{_quoted('undo: ' + commanded.undo.builds.__name__)}| {back}"
             back = this
@@ -48,6 +48,8 @@ def _numbers(saga: Saga[Any]) -> Mapping[str, str]:
 
 
 def _shape(this: str, leaf: Leaf) -> str:
+    if isinstance(leaf, Sleeping):
+        return f"{this}(({_quoted(leaf.path, f'sleeps {_wait(leaf)}')}))"
     if not isinstance(leaf, Commanded):
         return f"{this}>{_quoted(leaf.path)}]"
     label = _quoted(leaf.path, leaf.to)
@@ -78,7 +80,7 @@ def outline(saga: Saga[Any], subscribers: Subscribers = MappingProxyType({})) ->
     outline = saga.outline
     lines = [f"saga {saga.name!r}, version {saga.version}, starts with {saga.start.__name__}"]
     lines.append("commanded, in this order:")
-    lines += [f"  {_command(leaf)}" for leaf in outline.commands]
+    lines += [f"  {line}" for leaf in outline.leaves.values() if (line := _in_order(leaf))]
     if outline.result:
         lines.append(f"  completed, it comes to {outline.result.builds.__name__}")
     lines.append("event-driven, tracked by nobody:")
@@ -87,6 +89,18 @@ def outline(saga: Saga[Any], subscribers: Subscribers = MappingProxyType({})) ->
     facts += [_fact(builder, "when completed", subscribers) for builder in outline.completed]
     facts += [_fact(builder, "when compensated", subscribers) for builder in outline.compensated]
     return lines + [f"  {fact}" for fact in facts or ["nothing"]]
+
+
+def _in_order(leaf: Leaf) -> str:
+    if isinstance(leaf, Sleeping):
+        return f"{leaf.path}: sleeps {_wait(leaf)}"
+    return _command(leaf) if isinstance(leaf, Commanded) else ""
+
+
+def _wait(leaf: Sleeping) -> str:
+    """How long, in words."""
+    said = f"what {leaf.wait.function.__name__} says" if isinstance(leaf.wait, PureFunction) else str(leaf.wait)
+    return f"{'until' if leaf.until else 'for'} {said}"
 
 
 def _command(leaf: Commanded) -> str:

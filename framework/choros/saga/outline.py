@@ -4,15 +4,15 @@ Checks, diagram, topology, docs, exploration, dialogue tests and desk read it; n
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Literal, cast
 
 from choros.errors import DeclarationError
 from choros.messages import Command, Message, Reply
 from choros.names import is_name
-from choros.saga.parameters import Builder, Known
+from choros.saga.parameters import Builder, Known, PureFunction
 from choros.saga.policy import RetryPolicy
 
 TurningPoints = frozenset[Literal["refused", "in_doubt"]]
@@ -25,6 +25,19 @@ class Leaf:
     path: str
     kind: str
     """What a person calls it, as the declaration's fingerprint has it."""
+    changes: bool = True
+    """Whether it has an effect; where it has none, there is nothing to undo."""
+
+    @property
+    def builders(self) -> Sequence[Builder]:
+        """All of its functions that build a message."""
+        return ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Messaging(Leaf):
+    """A leaf that sends or publishes a message."""
+
     action: Builder
     """Builds the command, or the fact."""
     undo: Builder | None = None
@@ -32,12 +45,12 @@ class Leaf:
 
     @property
     def builders(self) -> Sequence[Builder]:
-        """All of its functions."""
+        """Both, where there are two."""
         return (self.action, self.undo) if self.undo else (self.action,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Commanded(Leaf):
+class Commanded(Messaging):
     """A leaf that commands a service, and awaits the answer."""
 
     to: str
@@ -48,8 +61,6 @@ class Commanded(Leaf):
     """Whether its commands say until when they may be carried out: those at the pivot and behind it do not."""
     turns_on: TurningPoints
     """The outcomes on which the saga turns back; on the others it waits for a person."""
-    changes: bool = True
-    """Whether it has an effect; where it has none, there is nothing to undo."""
 
     @property
     def command(self) -> type[Command[Any]]:
@@ -77,7 +88,7 @@ class Commanded(Leaf):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Publication(Leaf):
+class Publication(Messaging):
     """A leaf that publishes a fact, and awaits nothing."""
 
     early: bool
@@ -89,6 +100,16 @@ class Publication(Leaf):
     def fact(self) -> type[Message]:
         """The type of its fact."""
         return self.action.builds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sleeping(Leaf):
+    """A leaf that waits for a moment, which is decided when the saga comes to it."""
+
+    wait: PureFunction | timedelta | datetime
+    """How long, or until when."""
+    until: bool
+    """Whether that is said as a moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +169,10 @@ class Outline:
         leaf = self.leaves.get(path)
         return leaf if isinstance(leaf, Commanded) else None
 
+    def fact_at(self, path: str) -> type[Message]:
+        """The type of the fact that the leaf of this path publishes."""
+        return cast("Publication", self.leaves[path]).fact
+
 
 # --- what becomes of what a user writes ---
 
@@ -187,8 +212,8 @@ class Declared(ABC):
 
     @property
     @abstractmethod
-    def function(self) -> Callable[..., Any]:
-        """What it is named after."""
+    def called(self) -> str:
+        """Its name, if it is given none."""
 
     @abstractmethod
     def check(self, saga: str) -> None:
@@ -204,7 +229,7 @@ class Declared(ABC):
     def named(self, saga: str) -> str:
         """The name that it goes by; raises DeclarationError."""
         self.check(saga)
-        name = self.name or self.function.__name__
+        name = self.name or self.called
         if not is_name(name):
             raise DeclarationError(f"saga {saga!r}: {name!r} is no name for a step.", "give it one: name='...'.")
         return name

@@ -25,11 +25,17 @@ class Need:
 
 
 @dataclass(frozen=True, slots=True)
-class Builder:
-    """A function of the declaration, with what fills its parameters and what it builds."""
+class PureFunction:
+    """A function of the declaration, with what fills its parameters."""
 
-    function: Callable[..., Message]
+    function: Callable[..., Any]
     needs: tuple[Need, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Builder(PureFunction):
+    """One that builds a message."""
+
     builds: type[Message]
 
 

@@ -26,8 +26,8 @@ from choros.saga.machine.instance import ROOT, Instance
 from choros.saga.machine.walk import Tree
 from choros.saga.nodes.publish import FactBuilder
 from choros.saga.nodes.sequence import plan_sequence, replies_of
-from choros.saga.outline import Commanded, Declared, Leaf, Outline, Publication
-from choros.saga.parameters import Builder, Known, Need
+from choros.saga.outline import Commanded, Declared, Leaf, Outline, Publication, Sleeping
+from choros.saga.parameters import Builder, Known, Need, PureFunction
 
 S = TypeVar("S", bound=Message)
 Result_co = TypeVar("Result_co", bound=Message, covariant=True, default=Any)
@@ -171,6 +171,8 @@ def _leaf(leaf: Leaf) -> Iterator[str]:
             yield "  early"
         if leaf.undo:
             yield f"  retraction {_built(leaf.undo)}"
+    if isinstance(leaf, Sleeping) and isinstance(leaf.wait, PureFunction):
+        yield f"  {'until a moment' if leaf.until else 'for a time'} of ({_needed(leaf.wait)})"
 
 
 def _closings(outline: Outline) -> Iterator[str]:
@@ -186,8 +188,11 @@ def _answer(reply: type[Message]) -> str:
 
 def _built(builder: Builder) -> str:
     """The message, and all that fills the parameters of the function that builds it, in whatever order it has them."""
-    filled = ", ".join(sorted({_filled(need) for need in builder.needs}))
-    return f"{_type(builder.builds)}({filled})"
+    return f"{_type(builder.builds)}({_needed(builder)})"
+
+
+def _needed(function: PureFunction) -> str:
+    return ", ".join(sorted({_filled(need) for need in function.needs}))
 
 
 def _filled(need: Need) -> str:

@@ -125,7 +125,7 @@ class Choices:
 
 def _timers(instance: Instance, unsent: bool) -> Iterator[Given]:
     fired = (TimerFired(unsent=unsent),)
-    if any(state.leg and state.leg.due is not None for state in instance.nodes.values()):
+    if any(state.due is not None for state in instance.nodes.values()):
         yield Given(fired, "due")
         yield Given(fired, "due, used up")
     if instance.deadline is not None:

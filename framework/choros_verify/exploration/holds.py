@@ -6,7 +6,8 @@ The numbers in reports:
 2. Completed: every step has its effect, once; then alone there is a result, where one is declared.
 3. Compensated: no step has one; a pivot that may have happened is never undone.
 4. Each step begins when those before it have taken effect, and is undone when no later one can still stand.
-5. Nothing waits for ever: timers alone bring a saga to an end or to a person. A paused saga sends nothing.
+5. Nothing waits for ever: timers alone bring a saga to an end or to a person. A paused saga sends nothing. A sleep
+   ends at the moment that was decided when it began.
 8. Facts: one set for each end, numbered one by one, none before it is true. A late reply changes nothing.
 9. Each version is made once, by an edge that there is.
 11. Nothing is acknowledged before it is committed.
@@ -21,6 +22,7 @@ from choros.saga.outline import Outline, Publication
 from choros.saga.saga import Saga
 from choros.wire.command_key import Operation
 from choros_verify.exploration.books import Books
+from choros_verify.exploration.times import NOW
 
 EDGES = {
     "running": {"running", "compensating", "completed", "compensated", "parked"},
@@ -50,7 +52,7 @@ def hold(kept: object, sentence: str, number: int) -> None:
 
 
 def decision(saga: Saga[Any], before: Instance, decided: Decision, inputs: Sequence[Input]) -> Violation | None:
-    """What is wrong with a decision, whatever led to it."""
+    """What is wrong with a decision, whatever led to it; `before` is at `NOW`."""
     try:
         _decision(saga, before, decided, inputs)
     except Violation as violation:
@@ -71,12 +73,14 @@ def _decision(saga: Saga[Any], before: Instance, decided: Decision, inputs: Sequ
     elif after.paused:
         hold(not decided.sends or len(inputs) > 1, "a command is sent although the saga is paused", 5)
     elif after.status != "parked":
-        hold(any(leg.due is not None for leg in legs), "nothing will ever wake the saga: it waits for ever", 5)
+        awake = any(state.due is not None for state in after.nodes.values())
+        hold(awake, "nothing will ever wake the saga: it waits for ever", 5)
     numbers = [fact.seq for fact in decided.facts]
     hold(numbers == list(range(before.seq + 1, after.seq + 1)), "the facts are not numbered one after the other", 8)
     hold(Instance.loads(after.dumps()) == after, "what is stored of the saga does not read back as it was", 5)
     hold(not decided.strays, "a true reply was taken for a stray", 5)
     _attempts(before, after, inputs)
+    _sleeps(before, after)
     _pivot(saga, before, after)
 
 
@@ -89,6 +93,17 @@ def _attempts(before: Instance, after: Instance, inputs: Sequence[Input]) -> Non
         if was.leg and not was.leg.waiting and was.leg.due is not None and after.backward == before.backward:
             same = state.leg is not None and state.leg.attempt == was.leg.attempt
             hold(same, "a command that never left spent an attempt", 5)
+
+
+def _sleeps(before: Instance, after: Instance) -> None:
+    """A sleep ends at the moment that was decided when it began, and not before, unless the saga turns back."""
+    for path, was in before.nodes.items():
+        there = after.state(path).until
+        if after.backward:
+            hold(there is None, f"the saga is undone, and still sleeps at {path}", 5)
+        elif was.until is not None:
+            hold(there in (None, was.until), f"the moment that {path} sleeps until was decided anew", 5)
+            hold(there or was.until <= NOW, f"{path} has slept too short", 5)
 
 
 def _pivot(saga: Saga[Any], before: Instance, after: Instance) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from choros.errors import Refused
 from choros.runtime.participant.verdicts import CarryOut, Matter, Verdict, concluded, judge, nothing_to_undo
-from choros.saga.outline import Outline
+from choros.saga.outline import Outline, Sleeping
 from choros.store.barrier import NEVER, Row
 from choros_verify.exploration import mutated
 from choros_verify.exploration.protocol import Protocol
@@ -25,7 +25,7 @@ class Mutant:
     protocol: Protocol = field(default_factory=Protocol)
     swap: Swap | None = None
     needs: str = ""
-    """What a saga must have for the rule to matter to it: a step, a pivot, a kind of fact, a result; or nothing."""
+    """What a saga must have for the rule to matter to it: a step, a pivot, a kind of fact, a sleep; or nothing."""
     providers: bool = False
     """Whether the rule is about effects at a provider."""
     ages: bool = False
@@ -42,6 +42,7 @@ class Mutant:
             "held fact": any(leaf.held for leaf in before),
             "early fact": any(leaf.early for leaf in before),
             "two steps": len(undone) > 1,
+            "sleep": any(isinstance(leaf, Sleeping) for leaf in outline.leaves.values()),
             "refusal": any(leaf.command.refusals for leaf in outline.commands),
             "result": outline.result is not None,
             "fact": bool(before or outline.completed or outline.compensated),
@@ -148,6 +149,10 @@ MUTANTS: tuple[Mutant, ...] = (
     _without("held facts outlive compensation", (19,), mutated.held_facts_outlive_compensation, needs="held fact"),
     _without("early fact not taken back", (19,), mutated.early_fact_not_taken_back, needs="early fact"),
     _without("result not kept", (), mutated.result_not_kept, needs="result"),
+    _without("sleep cut short", (4,), mutated.sleep_cut_short, needs="sleep"),
+    _without("sleep without end", (4,), mutated.sleep_without_end, needs="sleep"),
+    _without("sleep decided anew", (4,), mutated.sleep_decided_anew, needs="sleep"),
+    _without("sleep not cancelled", (4,), mutated.sleep_not_cancelled, needs="sleep"),
     _without("undo does not wait", (), mutated.undo_does_not_wait, needs="two steps"),
     _without("undo oldest first", (), mutated.undo_oldest_first, needs="two steps"),
 )  # fmt: skip

@@ -10,12 +10,14 @@ from choros.saga.machine.turn import Turn
 from choros.saga.machine.walk import SagaWalk
 from choros.saga.nodes.publish import PublishNode
 from choros.saga.nodes.sequence import SequenceNode
+from choros.saga.nodes.sleep import SleepNode
 from choros.saga.outline import Commanded
 from choros_verify.exploration.variant import instead_of
 
 _BACKWARD, _WITHDRAW, _GIVE_UP, _FAILED = SequenceNode.backward, SagaWalk.withdraw, SagaWalk.give_up, answers._failed
 _LEG_DUE, _GO_ON, _SKIP = timers._leg_due, SagaWalk.go_on, acts._skip
-_SEND, _RELEASE = Turn.send, Turn.release
+_SEND, _RELEASE, _WAKE = Turn.send, Turn.release, Turn.wake
+_FORWARD, _TURN_BACK = SleepNode.forward, SagaWalk.turn_back
 
 
 @instead_of(SequenceNode.backward)
@@ -121,6 +123,37 @@ def facts_twice(self: Turn, fact: type[Message], body: str, step: str = "") -> N
     """A fact is released twice."""
     _RELEASE(self, fact, body, step)
     _RELEASE(self, fact, body, step)
+
+
+@instead_of(Turn.wake)
+def sleep_cut_short(self: Turn, path: str) -> bool:
+    """A sleep ends with whatever comes next."""
+    if (until := self.state(path).until) and self.instance.state(path).until:
+        self.change_node(path, until=min(until, self.now))
+    return _WAKE(self, path)
+
+
+@instead_of(Turn.wake)
+def sleep_without_end(self: Turn, path: str) -> bool:
+    """The timer of a sleep is lost."""
+    return False
+
+
+@instead_of(SleepNode.forward)
+def sleep_decided_anew(self: SleepNode, turn: Turn) -> bool:
+    """How long a sleep is, is decided anew whenever the saga comes by."""
+    if turn.state(self.path).progress == "asleep":
+        turn.change_node(self.path, progress="pending", until=None)
+    return _FORWARD(self, turn)
+
+
+@instead_of(SagaWalk.turn_back)
+def sleep_not_cancelled(self: SagaWalk, failure: Failure, refusal: str = "") -> None:
+    """A saga that turns back sleeps on."""
+    asleep = [(path, state.until) for path, state in self.states() if state.until is not None]
+    _TURN_BACK(self, failure, refusal)
+    for path, until in asleep:
+        self.change_node(path, progress="asleep", until=until)
 
 
 @instead_of(PublishNode._publish)

@@ -32,6 +32,7 @@ class OrchestratorModel:
         self._decided: dict[tuple[int, Given], Decided | None] = {}
         self._pairs: dict[tuple[int, Given, Given], Decided | None] = {}
         self._wakes: set[int] = set()
+        self._looked_at: set[int] = set()
         self.bugs: set[str] = set()
         """Why sagas were parked by a function of their declaration."""
         self._start = start
@@ -43,7 +44,8 @@ class OrchestratorModel:
     def begin(self) -> Decided:
         """The saga starts."""
         decision = self._protocol.begin(self.saga.tree, "saga", self._start, NOW, cause="start")
-        return self._kept(Stored(replace(decision.instance, status="running", seq=0)), decision, ())
+        before = replace(decision.instance, status="running", seq=0)
+        return self._kept(Stored(before), before, decision, ())
 
     def decide(self, number: int, given: Given) -> Decided | None:
         """What comes of it; None where nothing does."""
@@ -54,8 +56,9 @@ class OrchestratorModel:
 
     def _decide(self, number: int, given: Given) -> Decided | None:
         before = self.stored[number]
-        decision = self._protocol.decide(self.saga.tree, timed(before.instance, given.moment), given.inputs, NOW)
-        decided = self._kept(before, decision, given.inputs)
+        at_now = timed(before.instance, given.moment)
+        decision = self._protocol.decide(self.saga.tree, at_now, given.inputs, NOW)
+        decided = self._kept(before, at_now, decision, given.inputs)
         return None if decided.number == number and not decided.sends else decided
 
     def together(self, number: int, first: Given, second: Given) -> Decided | None:
@@ -93,14 +96,14 @@ class OrchestratorModel:
             self.stored.append(stored)
         return number
 
-    def _kept(self, before: Stored, decision: Decision, inputs: Sequence[Input]) -> Decided:
+    def _kept(self, before: Stored, at_now: Instance, decision: Decision, inputs: Sequence[Input]) -> Decided:
         facts = before.facts + tuple(fact.type for fact in decision.facts)
         number = self.number(Stored(timeless(decision.instance), facts))
         orders = tuple(self._ordered(send, decision.instance) for send in decision.sends)
         sends = tuple(self._wire.number(order) for order in orders)
         retries = _retries(before.instance, decision) + _taken_over(orders)
         self.bugs |= {event.code for event in decision.events if event.kind == "parked" and _is_bug(event.code)}
-        broken = holds.decision(self.saga, before.instance, decision, inputs) or self.stuck(number)
+        broken = holds.decision(self.saga, at_now, decision, inputs) or self.stuck(number)
         return Decided(number, sends, decision.facts, decision.events, retries, decision.withdraws, orders, broken)
 
     def _ordered(self, send: Send, instance: Instance) -> Ordered:
@@ -114,6 +117,15 @@ class OrchestratorModel:
 
     def stuck(self, number: int) -> holds.Violation | None:
         """If nothing ever arrives again, the saga's own timers must bring it to an end or to a person."""
+        if number in self._looked_at:  # a timer that changes nothing: whoever is looking finds that out
+            return None
+        self._looked_at.add(number)
+        try:
+            return self._stuck(number)
+        finally:
+            self._looked_at.discard(number)
+
+    def _stuck(self, number: int) -> holds.Violation | None:
         seen = {number}
         while number not in self._wakes and not _at_rest(self.stored[number].instance):
             after = self.decide(number, Given((TimerFired(),), "due, used up"))

@@ -161,6 +161,8 @@ class Teller:
                 "fact_published": f"publishes {event.code}",
                 "fact_held": f"holds {event.code} back",
                 "fact_dropped": f"drops {event.code}",
+                "asleep": f"sleeps at {event.step}",
+                "woken": f"has slept long enough at {event.step}",
                 "paused": "notes that, and sends nothing more",
                 "resumed": "goes on",
                 "late_reply": "notes that it came too late",

@@ -26,16 +26,16 @@ def timed(instance: Instance, moment: Moment) -> Instance:
     first_at = 0.0 if "used up" in moment else NOW
     due = NOW if "due" in moment else LATER
     nodes = States(
-        (path, _timed(state, first_at, due) if state.leg else state) for path, state in instance.nodes.items()
+        (path, _timed(state, first_at, due) if state.due else state) for path, state in instance.nodes.items()
     )
     deadline = NOW if "deadline" in moment else LATER
     return replace(instance, nodes=nodes, deadline=None if instance.deadline is None else deadline)
 
 
 def _timed(state: NodeState, first_at: float, due: float) -> NodeState:
-    assert state.leg is not None
-    leg = replace(state.leg, first_at=first_at, due=None if state.leg.due is None else due)
-    return replace(state, leg=leg)
+    if state.leg is None:
+        return replace(state, until=due)
+    return replace(state, leg=replace(state.leg, first_at=first_at, due=None if state.leg.due is None else due))
 
 
 def timeless(instance: Instance) -> Instance:
@@ -58,6 +58,6 @@ def _timeless(state: NodeState) -> NodeState:
     leg = state.leg
     if leg:
         leg = replace(leg, first_at=0.0, due=None if leg.due is None else DUE)
-    began = None if state.began is None else 0.0
+    began, until = None if state.began is None else 0.0, None if state.until is None else DUE
     not_after, parked = state.not_after and NOT_AFTER, state.parked and "for a person"
-    return replace(state, leg=leg, not_after=not_after, began=began, parked=parked)
+    return replace(state, leg=leg, not_after=not_after, began=began, parked=parked, until=until)

@@ -19,7 +19,7 @@ log = get_logger("choros.orchestrator")
 
 Fold = Callable[[Sequence[Work], Loaded | None, float], Folded]
 """Folds the work on one saga into one transition: `Transitions.make`."""
-_ROUTINE = frozenset({"sent", "replied", "pivot_passed", "fact_held", "fact_published"})
+_ROUTINE = frozenset({"sent", "replied", "pivot_passed", "fact_held", "fact_published", "asleep", "woken"})
 """What happens in every saga that goes well: logged for who debugs, kept in the history for everybody."""
 _LOUD = {"parked": log.error, "undeclared_refusal": log.warning}
 """What nobody is told who does not look, and what does not pass by itself."""

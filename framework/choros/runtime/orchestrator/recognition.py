@@ -19,7 +19,7 @@ from choros.messages import Close, Command, Fact, Failure, Message
 from choros.runtime.orchestrator.recent import MOST_CHARACTERS, Recent
 from choros.runtime.orchestrator.states import with_entries
 from choros.saga.machine.instance import UNTOUCHED, Instance, Leg, Status
-from choros.saga.outline import Leaf, Outline
+from choros.saga.outline import Commanded, Outline
 from choros.saga.saga import Saga, Sagas
 from choros.store.sagas import Record
 
@@ -141,11 +141,11 @@ def _bodies(outline: Outline, instance: Instance) -> Iterator[tuple[type[Message
     for path, state in instance.nodes.items():
         leaf, commanded = outline.leaves.get(path), outline.commanded(path)
         if leaf and state.fact:
-            yield leaf.action.builds, state.fact
+            yield outline.fact_at(path), state.fact
         if commanded and state.reply:
             yield commanded.reply_type, state.reply
-        if leaf and state.leg:
-            yield from _in_flight(leaf, state.leg)
+        if commanded and state.leg:
+            yield from _in_flight(commanded, state.leg)
 
 
 def _refusal(outline: Outline, instance: Instance) -> Iterator[tuple[type[Message], str]]:
@@ -156,7 +156,7 @@ def _refusal(outline: Outline, instance: Instance) -> Iterator[tuple[type[Messag
         yield data, instance.refusal
 
 
-def _in_flight(leaf: Leaf, leg: Leg) -> Iterator[tuple[type[Message], str]]:
+def _in_flight(leaf: Commanded, leg: Leg) -> Iterator[tuple[type[Message], str]]:
     builder = leaf.undo if leg.operation == "undo" else leaf.action
     if leg.operation == "close":
         yield Close, leg.command

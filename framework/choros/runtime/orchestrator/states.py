@@ -11,7 +11,7 @@ from choros.values import replace
 
 MOST_IN_RECORD = 32
 """States that stay in the record: a saga of no more steps has no others."""
-_OPEN = ("pending", "sent", "held")
+_OPEN = ("pending", "sent", "held", "asleep")
 _DONE_WITH = ("refused", "undone", "retracted")
 _JSON = TypeAdapter(NodeState)
 

@@ -119,7 +119,7 @@ EventKind = Literal[
     "started", "sent", "retry_scheduled", "timed_out", "replied", "refused", "failed", "late_reply", "undone",
     "pivot_passed", "compensating", "fact_held", "fact_published", "fact_dropped", "parked", "unparked",
     "wanted", "too_late", "paused", "resumed", "skipped", "undeclared_refusal", "completed", "compensated", "rerun",
-    "moved",
+    "moved", "asleep", "woken",
 ]  # fmt: skip
 
 
@@ -134,7 +134,7 @@ class Event:
     code: str = ""
     detail: str = ""
     seconds: float = 0.0
-    """For a scheduled retry: how long until it."""
+    """For a scheduled retry, or a sleep: how long until it."""
     cause: str = ""
     """The id of the message or act behind it."""
 

@@ -15,7 +15,9 @@ Status = Literal["running", "compensating", "completed", "compensated", "parked"
 TERMINAL: tuple[Status, ...] = ("completed", "compensated")
 _STRICT = ConfigDict(extra="forbid")
 """A field that is not known here was written by a newer choros: to drop it with the next commit would lose it."""
-Progress = Literal["pending", "sent", "ok", "refused", "in_doubt", "undone", "held", "published", "retracted"]
+Progress = Literal[
+    "pending", "sent", "ok", "refused", "in_doubt", "undone", "held", "published", "retracted", "asleep"
+]  # fmt: skip
 ROOT = ""
 """The path of the saga's own sequence of steps; its state says what there is to say of the saga's end."""
 
@@ -64,6 +66,14 @@ class NodeState:
     """The body of a fact that is held, or was published early."""
     parked: str = ""
     """Why it waits for a person."""
+    until: float | None = None
+    """The moment that it sleeps until, decided once; None once that is over. A choros that would not wake it does not
+    know this field, and leaves the instance alone."""
+
+    @property
+    def due(self) -> float | None:
+        """When its timer fires."""
+        return self.leg.due if self.leg else self.until
 
     @property
     def closes(self) -> Literal["do", "undo"]:
@@ -145,7 +155,7 @@ class Instance:
         """When the next timer is due."""
         if self.terminal:
             return None
-        times = [state.leg.due for state in self.nodes.values() if state.leg and state.leg.due is not None]
+        times = [due for state in self.nodes.values() if (due := state.due) is not None]
         if self.deadline is not None:
             times.append(self.deadline)
         return min(times, default=None)

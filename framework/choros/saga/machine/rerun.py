@@ -44,18 +44,13 @@ def stands(state: NodeState) -> bool:
 
 def kept_by(outline: Outline, instance: Instance, step: str) -> Mapping[str, NodeState]:
     """The steps before this one, as the new instance takes them over; not the facts just before it that an undone saga
-    dropped or took back, since they come out anew, nor the checks behind those, which are asked anew."""
+    dropped or took back, since they come out anew, nor the checks and sleeps behind those, which are anew, too."""
     paths = list(outline.leaves)
     kept = [(path, instance.state(path)) for path in paths[: paths.index(step)]]
-    while any(_gone(state) for _, state in kept) and (_gone(kept[-1][1]) or _is_check(outline, kept[-1][0])):
+    while any(_gone(state) for _, state in kept) and (_gone(kept[-1][1]) or not outline.leaves[kept[-1][0]].changes):
         kept.pop()
     return {path: replace(state, owner=state.owner or instance.saga_id) for path, state in kept}
 
 
 def _gone(state: NodeState) -> bool:
     return state.progress in ("pending", "retracted")
-
-
-def _is_check(outline: Outline, path: str) -> bool:
-    leaf = outline.commanded(path)
-    return leaf is not None and not leaf.changes

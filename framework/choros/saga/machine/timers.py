@@ -1,4 +1,4 @@
-"""Timers: the saga's own deadline, and the time of each command that is under way or to be tried again."""
+"""Timers: the saga's own deadline, the time of each command that is under way or to be tried again, and each sleep."""
 
 from choros.saga.machine.inputs import TimerFired
 from choros.saga.machine.instance import Leg
@@ -8,7 +8,8 @@ from choros.values import replace
 
 
 def take_timer(walk: SagaWalk, fired: TimerFired) -> None:
-    """The saga's own deadline comes first: past it, no step before the pivot is tried again."""
+    """The saga's own deadline comes first: past it, no step before the pivot is tried again. A sleep that ends while
+    the saga is paused is over, or its timer would fire for ever; what follows it is not begun."""
     deadline = walk.instance.deadline
     if deadline is not None and deadline <= walk.now:
         walk.change(deadline=None)
@@ -18,6 +19,8 @@ def take_timer(walk: SagaWalk, fired: TimerFired) -> None:
         if leaf and leg and leg.due is not None and leg.due <= walk.now:
             # Between two attempts the last one has been answered, so it did leave.
             _leg_due(walk, leaf, leg, held=walk.instance.paused or (fired.unsent and not leg.waiting))
+        elif state.until is not None and walk.wake(path):
+            walk.go_on()
 
 
 def _leg_due(walk: SagaWalk, leaf: Commanded, leg: Leg, *, held: bool) -> None:

@@ -9,7 +9,7 @@ from choros.errors import EXITS, MessageRejected, MessageUnwritable
 from choros.messages import Failure, Message
 from choros.saga.machine.inputs import Answered, Decision, Event, EventKind, Lacking, Release, Send
 from choros.saga.machine.instance import UNTOUCHED, Instance, NodeState, States
-from choros.saga.parameters import Builder, Need
+from choros.saga.parameters import Builder, Need, PureFunction
 from choros.values import replace
 from choros.wire.envelope import why_unreadable
 
@@ -96,6 +96,15 @@ class Turn:
         self._sends.append(command)
         self.note("sent", command.key.path, operation=command.key.operation, attempt=command.attempt)
 
+    def wake(self, path: str) -> bool:
+        """Let a node's sleep be over, if its moment has come; says so. What is next is the walk's."""
+        until = self.state(path).until
+        if until is None or until > self.now:
+            return False
+        self.change_node(path, progress="ok", until=None)
+        self.note("woken", path)
+        return True
+
     def release(self, fact: type[Message], body: str, step: str = "") -> None:
         """Publish a fact with this turn's commit; its number is given now."""
         self.change(seq=self._instance.seq + 1)
@@ -130,20 +139,25 @@ class Turn:
         return body
 
     def build(self, builder: Builder) -> Message:
+        """The message that a function of the declaration builds; raises BuildFailed."""
+        message = self.ask(builder)
+        if type(message) is not builder.builds:
+            name = builder.function.__name__
+            raise BuildFailed(f"{name} returned {type(message).__name__}, not {builder.builds.__name__}")
+        return message
+
+    def ask(self, asked: PureFunction) -> Any:
         """Call a function of the declaration with the messages that it names; raises BuildFailed."""
-        name = builder.function.__name__
+        name = asked.function.__name__
         try:
-            given = {need.parameter: self._message(need) for need in builder.needs}
-            message = copy_context().run(builder.function, **given)
+            given = {need.parameter: self._message(need) for need in asked.needs}
+            return copy_context().run(asked.function, **given)
         except MessageRejected as error:
             raise BuildFailed(f"a stored message no longer fits what {name} takes: {error.sentence}") from None
         except (Lacking, *EXITS):
             raise
         except BaseException as error:
             raise BuildFailed(f"{name} raised {type(error).__name__}") from error
-        if type(message) is not builder.builds:
-            raise BuildFailed(f"{name} returned {type(message).__name__}, not {builder.builds.__name__}")
-        return message
 
     def _message(self, need: Need) -> Message | None:
         if need.source == "start":

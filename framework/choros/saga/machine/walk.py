@@ -65,6 +65,8 @@ class SagaWalk(Turn):
         for path, state in self.states():
             if state.progress == "sent":
                 self.change_node(path, progress="in_doubt", leg=None)
+            if state.progress == "asleep":
+                self.change_node(path, progress="pending", until=None)
             if state.parked:
                 self.change_node(path, parked="")
         said = failure.to_json()
@@ -116,13 +118,13 @@ class SagaWalk(Turn):
         for path, state in self.states():
             if state.progress == "held":
                 self.change_node(path, progress="pending", fact="")
-                self.note("fact_dropped", path, code=self.outline.leaves[path].action.builds.type_name)
+                self.note("fact_dropped", path, code=self.outline.fact_at(path).type_name)
 
     def release_held(self) -> None:
         """Publish what was held, in the order in which the saga came to it."""
         for path, state in self.states():
             if state.progress == "held":
-                self.release(self.outline.leaves[path].action.builds, state.fact, path)
+                self.release(self.outline.fact_at(path), state.fact, path)
                 self.change_node(path, progress="published")
 
 

@@ -4,6 +4,7 @@ from choros.saga.nodes.check import Check
 from choros.saga.nodes.pivot import Pivot
 from choros.saga.nodes.publish import Publish
 from choros.saga.nodes.retriable import Retriable
+from choros.saga.nodes.sleep import Sleep
 from choros.saga.nodes.step import Step
 
-__all__ = ["Check", "Pivot", "Publish", "Retriable", "Step"]
+__all__ = ["Check", "Pivot", "Publish", "Retriable", "Sleep", "Step"]

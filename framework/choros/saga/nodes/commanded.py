@@ -65,9 +65,9 @@ class Commands(Declared):
     """The name of the function, if not given. It is part of every command key, so it must not change."""
 
     @property
-    def function(self) -> CommandBuilder:
-        """What it is named after."""
-        return self.action
+    def called(self) -> str:
+        """As its function is."""
+        return self.action.__name__
 
     def check(self, saga: str) -> None:
         """Whether it has a function."""

@@ -32,9 +32,9 @@ class Publish(Declared):
     commands = False
 
     @property
-    def function(self) -> FactBuilder:
-        """What it is named after."""
-        return self.fact
+    def called(self) -> str:
+        """As its function is."""
+        return self.fact.__name__
 
     def check(self, saga: str) -> None:
         """Told before anything else of the node: a command in a `Publish` often stands beside its own Step."""
