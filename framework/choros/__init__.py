@@ -33,6 +33,7 @@ from choros.saga.nodes import Check, Pivot, Publish, Retriable, Sleep, Step
 from choros.saga.policy import RetryPolicy
 from choros.saga.saga import Saga
 from choros.store.barrier import Transaction
+from choros.store.local_undo import LocalUndo
 from choros.store.memory.barrier import MemoryTransaction
 from choros.store.redis.transaction import RedisTransaction
 from choros.store.sqlite.transaction import SqliteTransaction
@@ -41,8 +42,8 @@ from choros.version import __version__
 
 __all__ = [
     "Addresses", "App", "BrokerMisconfigured", "BrokerUnreachable", "Call", "Check", "ChorosError", "Client", "Command",
-    "DeclarationError", "DeclaredOtherwise", "Done", "Fact", "FactLog", "Failure", "MemoryTransaction", "Message",
-    "MessageRejected", "MessageUnwritable", "Misconfigured", "Outcome", "OutcomePending", "Pivot", "Publish",
+    "DeclarationError", "DeclaredOtherwise", "Done", "Fact", "FactLog", "Failure", "LocalUndo", "MemoryTransaction",
+    "Message", "MessageRejected", "MessageUnwritable", "Misconfigured", "Outcome", "OutcomePending", "Pivot", "Publish",
     "RedisTransaction", "Refused", "Reply", "Retriable", "RetryPolicy", "Saga", "SagaNotFound", "Service",
     "Settings", "Sleep", "SqliteTransaction", "StartConflict", "Step", "StoreMisconfigured", "StoreUnreachable",
     "Transaction", "Unreachable", "UsageError", "__version__", "client_of", "running",

@@ -147,6 +147,8 @@ class Refused(Exception):
     code: str = ""
     detail: str = ""
     data: BaseModel | None = None
+    undone: tuple[str, ...] = ()
+    """What its handler has done and taken back itself, newest first; filled in by choros."""
 
     def __init__(self, code: str, detail: str = "", *, data: BaseModel | None = None) -> None:
         self.code = _text_of(code)

@@ -41,6 +41,14 @@ PRINTED = {
         o1: attempt 2
         o1: completed; the bank was called 2 times, and has charged 4200
         """,
+    "local_undo": """
+        o1: the book says apples +2, pears +2
+        o1: completed
+        o2: the book says apples +2, pears +2, apples -1, pears -1
+        o2: compensated
+        o3: the book says apples +2, pears +2, apples -1, pears -1, apples -1, pears -1, pears +1, apples +1
+        o3: completed
+        """,
     "late_subscriber": """
         o1 completed
         o2 completed

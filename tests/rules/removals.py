@@ -12,6 +12,7 @@ DECLARATION = "tests/saga/test_declaration.py"
 ORCHESTRATOR = "tests/runtime/test_orchestrator.py"
 PARTICIPANT = "tests/runtime/test_participant.py"
 OUTBOX = "tests/runtime/test_participant_outbox.py"
+UNDO = "tests/runtime/test_local_undo.py"
 PROVIDER = "tests/runtime/test_participant_provider.py"
 SUBSCRIBER = "tests/runtime/test_subscriber.py"
 BARRIER = "tests/runtime/test_verdicts.py"
@@ -233,6 +234,37 @@ REMOVALS = (
         "transaction.savepoint() if transaction else nullcontext()",
         "nullcontext()",
         (f"{PARTICIPANT}::test_a_refusal_takes_its_effect_back_and_stays",),
+    ),
+    Removal(
+        15, "what a handler takes back, it takes back newest first", "store.local_undo.LocalUndo.take_back",
+        "self._parts.pop()", "self._parts.pop(0)",
+        (f"{UNDO}::test_both_movements_stand_and_the_refusal_says_what_was_taken_back",),
+    ),
+    Removal(
+        15, "no refusal commits without what its handler takes back", "store.local_undo.LocalUndo.take_back",
+        "result = work()", "result = None",
+        (f"{UNDO}::test_both_movements_stand_and_the_refusal_says_what_was_taken_back",),
+    ),
+    Removal(
+        15, "what a handler takes back commits with its refusal", "runtime.participant.execution.Execution._within",
+        "not transaction.local_undo.taken_back", "True",
+        (f"{UNDO}::test_both_movements_stand_and_the_refusal_says_what_was_taken_back",),
+    ),
+    Removal(
+        15, "what cannot be taken back is rolled back", "store.local_undo.LocalUndo.take_back",
+        "except Refused as refused:",
+        "except Exception as refused:\n            self._taken_back.append(what)\n            return",
+        (f"{UNDO}::test_whatever_else_is_raised_leaves_nothing_and_claims_nothing",),
+    ),
+    Removal(
+        15, "a duplicate is told what was taken back", "runtime.participant.answers.kept",
+        "return envelope", 'return replace(envelope, undone="")',
+        (f"{UNDO}::test_a_duplicate_is_told_the_same_and_nothing_is_done_again",),
+    ),
+    Removal(
+        15, "a savepoint that is rolled back takes its undo along", "store.standing.Standing.fail",
+        "self.local_undo.drop(mark.added)", "pass",
+        (f"{UNDO}::test_a_savepoint_that_is_rolled_back_takes_its_undo_along",),
     ),
     Removal(
         15, "a refusal is stored", "runtime.participant.execution.Execution._give",

@@ -9,13 +9,14 @@ from datetime import timedelta
 from typing import Any, Literal, TypeVar, get_args
 
 from choros.app.settings import NOTHING_SET, Settings
-from choros.errors import DeclarationError
+from choros.errors import DeclarationError, Refused
 from choros.messages import Command, Fact, Message, Reply
 from choros.names import RESERVED_NAMES, is_name
 from choros.saga.checks import is_a, listed, shown
 from choros.saga.parameters import hints_of
 from choros.saga.policy import check_duration
 from choros.store.barrier import Transaction
+from choros.store.local_undo import LocalUndo
 from choros.transport.fact_log import FactLog
 from choros.transport.topology import Subscription
 
@@ -43,7 +44,7 @@ class Call:
     traceparent: str = ""
 
 
-Argument = Literal["message", "transaction", "call"]
+Argument = Literal["message", "transaction", "call", "undo"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +71,14 @@ class Handler:
         return self.function.__name__
 
     async def __call__(self, message: Message, transaction: Transaction | None, call: Call) -> Any:
-        given = {"message": message, "transaction": transaction, "call": call}
-        return await self.function(**{name: given[argument] for name, argument in self.arguments.items()})
+        undo = transaction.local_undo if transaction is not None else None
+        given = {"message": message, "transaction": transaction, "call": call, "undo": undo}
+        try:
+            return await self.function(**{name: given[argument] for name, argument in self.arguments.items()})
+        except Refused:
+            if undo is not None:
+                await undo.take_back()
+            raise
 
 
 class Service:
@@ -147,8 +154,8 @@ class Service:
         """Register the handler of a command whose effect is in the service's own database.
 
         The handler returns the reply, or raises `Refused`; any other exception is retried by the saga. It names what
-        it takes: the command, a `Transaction`, the `Call`. No more than `concurrency` calls of it are at work at a
-        time; one that takes longer than `handler_time` is cancelled, and fails."""
+        it takes: the command, a `Transaction`, a `LocalUndo`, the `Call`. No more than `concurrency` calls of it are at
+        work at a time; one that takes longer than `handler_time` is cancelled, and fails."""
         _check_message(self.name, "handles", command, Command)
         settings = Settings(concurrency=concurrency, handler_time=handler_time)
 
@@ -332,6 +339,8 @@ def _handler(
     if issubclass(message, Command):
         _check_return(where, message, hints.get("return"))
     transaction = next((given[name] for name, argument in arguments.items() if argument == "transaction"), None)
+    if "undo" in arguments.values():
+        _check_undo(where, message, transaction)
     if provider and transaction:
         raise DeclarationError(
             f"{where} is a provider's handler, so no transaction is open while it runs.",
@@ -347,9 +356,25 @@ def _argument(where: str, name: str, hint: Any, message: type[Message]) -> Argum
         return "transaction"
     if kind is Call:
         return "call"
+    if kind is LocalUndo:
+        return "undo"
     if message in get_args(hint) or (kind and issubclass(kind, Message) and issubclass(message, kind)):
         return "message"
     raise DeclarationError(
-        f"{where} takes {name!r}, which is neither {message.__name__}, a Transaction nor a Call.",
+        f"{where} takes {name!r}, which is neither {message.__name__}, a Transaction, a LocalUndo nor a Call.",
         "annotate its parameters with what they are.",
     )
+
+
+def _check_undo(where: str, message: type[Message], transaction: type[Transaction] | None) -> None:
+    """Whether there is work to be taken back, and an occasion for it."""
+    if transaction is None:
+        raise DeclarationError(
+            f"{where} takes a LocalUndo, but no Transaction, so nothing could be taken back together with the refusal.",
+            "take the Transaction too, and write through it.",
+        )
+    if not (issubclass(message, Command) and message.refusals):
+        raise DeclarationError(
+            f"{where} takes a LocalUndo, but {message.__name__} cannot be refused, so it would never be used.",
+            "declare the refusals of the command, or leave the LocalUndo out.",
+        )

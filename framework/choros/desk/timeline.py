@@ -48,8 +48,9 @@ def timeline(account: Account, saga: Saga[Any] | None) -> Iterator[str]:
         if event.kind == "sent":
             sent.setdefault(command, at)
         if event.kind not in _PASSED_OVER or event.act:
-            words = f"{f'{times} × ' if times > 1 else ''}{_words(event)}{_signature(event)}"
             leaf = saga.outline.commanded(event.step) if saga else None
+            undone = _undone_inside(event, leaf.to if leaf else "its service")
+            words = f"{f'{times} × ' if times > 1 else ''}{_words(event)}{undone}{_signature(event)}"
             yield from _lines(_what(event, leaf, at - sent.get(command, at)), words)
 
 
@@ -94,6 +95,11 @@ def _words(event: Happened) -> str:
             return "published, tracked by nobody"
         case kind:
             return f"{_WORDS.get(kind, kind)}{f': {event.code}' if event.code not in ('', event.step) else ''}"
+
+
+def _undone_inside(event: Happened, service: str) -> str:
+    """What the service that refuses has taken back itself; what the saga undoes has lines of its own."""
+    return f"; undone inside {service}: {', '.join(event.undone)}" if event.undone else ""
 
 
 def _signature(event: Happened) -> str:

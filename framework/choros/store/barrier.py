@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Generic, Literal, Protocol, TypeVar
 
 from choros.errors import ChorosError
+from choros.store.local_undo import LocalUndo
 from choros.values import replace
 
 RowState = Literal["running", "intent", "ok", "refused", "tombstone", "handled", "mark"]
@@ -79,6 +80,10 @@ class Row:
 
 class Transaction(ABC):
     """A local transaction on the participant's database. A handler that names one writes its effects through it."""
+
+    local_undo: LocalUndo
+    """How its handler takes back what it has done so far. A savepoint that is rolled back takes along what was added in
+    it; `store/standing.py` sees to that."""
 
     @abstractmethod
     async def read_row(self, key: str) -> Row | None:

@@ -6,12 +6,22 @@ What the database has *answered* is no such failure, a violated constraint for e
 and all else stands. Nor is what was refused before it reached the database.
 """
 
+from dataclasses import dataclass
 from typing import TypeVar
 
 from choros.errors import ChorosError, UsageError
 from choros.store.barrier import Job, JobResult, NotDone, Ok, Raised, Transaction
+from choros.store.local_undo import LocalUndo
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Savepoint:
+    """One that has begun."""
+
+    added: int
+    """How much could be taken back when it began."""
 
 
 class Standing:
@@ -21,7 +31,8 @@ class Standing:
         self._ended = False
         self._lost: ChorosError | None = None
         self._spoilt: ChorosError | None = None
-        self._savepoints: list[object] = []
+        self._savepoints: list[Savepoint] = []
+        self.local_undo: LocalUndo = LocalUndo()
 
     def check(self) -> None:
         """Raises UsageError where the transaction has ended or is spoilt, and anew what it was lost by."""
@@ -49,14 +60,19 @@ class Standing:
         """From here on nothing can be read or written through it."""
         self._ended = True
 
-    def enter(self) -> object:
+    def enter(self) -> Savepoint:
         """A savepoint begins."""
         self.check()
-        self._savepoints.append(mark := object())
+        self._savepoints.append(mark := Savepoint(len(self.local_undo)))
         return mark
 
-    def leave(self, mark: object) -> bool:
-        """A savepoint ends; whether it is still for its block to take back what was written since."""
+    def fail(self, mark: Savepoint) -> bool:
+        """A savepoint ends with an exception; whether it is still for its block to take back what was written since."""
+        self.local_undo.drop(mark.added)
+        return self.leave(mark)
+
+    def leave(self, mark: Savepoint) -> bool:
+        """A savepoint ends; whether it may still be ended in the database."""
         if self._ended or self.fallen:
             return False
         if self._savepoints.pop() is not mark:  # two tasks, each in a savepoint: what is whose, nobody can say

@@ -11,7 +11,7 @@ assert test.status == "compensated"
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import Any, NoReturn
 
@@ -113,10 +113,10 @@ class SagaTest:
         self._commands.pop(0)
         return SentCommand(self, send, message)
 
-    def _answer(self, send: Send, outcome: Any, data: Reply, code: str = "", refusal: str = "") -> None:
+    def _answer(self, send: Send, outcome: Any, data: Reply, *refused: Any) -> None:
         self._replies += 1
         reply_id = f"reply-{self._replies}"
-        self._decide(Answered(reply_id, send.key, send.attempt, outcome, data.to_json(), code, refusal))
+        self._decide(Answered(reply_id, send.key, send.attempt, outcome, data.to_json(), *refused))
 
     def _decide(self, given: Input) -> None:
         self._take(decide(self.saga.tree, self.instance, [given], self.now))
@@ -154,8 +154,9 @@ class SentCommand:
             self._test._fail(f"{_named(self.message)} is answered by {declared.__name__}, not by {_named(answer)}")
         self._test._answer(self._send, "ok", answer)
 
-    def refuse(self, code: str, detail: str = "", *, data: Reply | None = None) -> None:
-        """It was definitely not carried out, and never will be; `data` is what is given with this code, if anything."""
+    def refuse(self, code: str, detail: str = "", *, data: Reply | None = None, undone: Iterable[str] = ()) -> None:
+        """It was definitely not carried out, and never will be; `data` is what is given with this code, if anything.
+        `undone`: what its participant had done and has taken back itself, newest first."""
         command = type(self.message)
         if code not in (*command.refusals, *SYSTEM_REFUSALS):
             known = ", ".join(command.refusals) or "nothing"
@@ -165,7 +166,7 @@ class SentCommand:
             wanted = declared.__name__ if declared else "no data"
             self._test._fail(f"{_named(self.message)} is refused as {code!r} with {wanted}, not with {_named(data)}")
         refusal = data.to_json() if data is not None else ""
-        self._test._answer(self._send, "refused", Failure(code=code, detail=detail), code, refusal)
+        self._test._answer(self._send, "refused", Failure(code=code, detail=detail), code, refusal, tuple(undone))
 
     def fail(self, code: str) -> None:
         """Its handler raised an exception of this name; the saga may try again."""
@@ -200,5 +201,6 @@ def _told(event: Event) -> str:
     """One line of the history."""
     attempt = f"attempt {event.attempt}" if event.attempt else ""
     wait = f"in {event.seconds:g} s" if event.seconds else ""
-    parts = (event.kind.replace("_", " "), event.step, event.operation, attempt, event.code, wait)
+    undone = f"(undone inside: {', '.join(event.undone)})" if event.undone else ""
+    parts = (event.kind.replace("_", " "), event.step, event.operation, attempt, event.code, wait, undone)
     return " ".join(part for part in parts if part)

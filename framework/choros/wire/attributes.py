@@ -11,8 +11,9 @@ from typing import Any
 
 _CONTROLS, _SURROGATES, _FIRST_NONCHARACTERS = r"\x00-\x1f\x7f-\x9f", r"\ud800-\udfff", r"\ufdd0-\ufdef"
 _LAST_OF_PLANES = "".join(chr(plane << 16 | last) for plane in range(17) for last in (0xFFFE, 0xFFFF))
-_LONGEST = 512
-_TEXT = re.compile(rf"[^{_CONTROLS}{_SURROGATES}{_FIRST_NONCHARACTERS}{_LAST_OF_PLANES}]{{1,{_LONGEST}}}")
+LONGEST = 512
+"""Characters of a String."""
+_TEXT = re.compile(rf"[^{_CONTROLS}{_SURROGATES}{_FIRST_NONCHARACTERS}{_LAST_OF_PLANES}]{{1,{LONGEST}}}")
 _COUNT = re.compile(r"[0-9]{1,19}", re.ASCII)
 MAX_DEPTH = 100
 """Levels that a body, or a header, may be nested."""
@@ -49,7 +50,7 @@ def read_text(value: Any) -> str:
 
 def _is_plain(text: str) -> bool:
     """Whether the quick look is enough: six times as fast as the pattern, and true of nearly all that comes."""
-    return 0 < len(text) <= _LONGEST and text.isascii() and text.isprintable()
+    return 0 < len(text) <= LONGEST and text.isascii() and text.isprintable()
 
 
 def read_count(value: Any) -> int:
@@ -101,8 +102,8 @@ def one_of(*words: str) -> Callable[[Any], str]:
     return read
 
 
-def read_trace(value: Any) -> str:
-    """What cannot be read of a trace is as good as absent: a tracer's mistake must not stop a saga."""
+def read_aside(value: Any) -> str:
+    """A String that nothing depends on: what cannot be read is as good as absent, and a mistake in it stops no saga."""
     try:
         return read_text(value)
     except ValueError:
@@ -110,12 +111,12 @@ def read_trace(value: Any) -> str:
 
 
 def read_traceparent(value: Any) -> str:
-    """The same, of W3C's form."""
-    text = read_trace(value)
+    """The same, of the form that W3C gives the parent of a trace."""
+    text = read_aside(value)
     return text if _TRACEPARENT.fullmatch(text) else ""
 
 
 def trace_context(traceparent: str, tracestate: str) -> tuple[str, str]:
     """What of a trace can be sent; what cannot be read is as good as absent, and without a parent the state is."""
     parent = read_traceparent(traceparent)
-    return parent, read_trace(tracestate) if parent else ""
+    return parent, read_aside(tracestate) if parent else ""

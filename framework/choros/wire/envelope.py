@@ -24,10 +24,10 @@ from choros.values import replace
 from choros.wire.attributes import (
     MAX_DEPTH,
     one_of,
+    read_aside,
     read_count,
     read_text,
     read_time,
-    read_trace,
     read_traceparent,
     rfc3339,
 )
@@ -42,11 +42,9 @@ UNREADABLE = "x-choros-unreadable"
 """The header that an adapter adds to a message whose properties or headers it could not decode: those bytes."""
 _OURS = "application/json"
 _PREFIX = len("cloudEvents_")
-_KNATIVE = "ce-"
-"""How the RabbitMQ binding of Knative begins the same headers."""
+_KNATIVE = "ce-"  # how the RabbitMQ binding of Knative begins the same headers
 _JSON = re.compile(r"[^/;\s]+/(?:[^/;\s]+\+)?json")
-_MOST_DIGITS = 4300
-"""Digits of a whole number that Python and pydantic read."""
+_MOST_DIGITS = 4300  # of a whole number that Python and pydantic read
 _LONG_NUMBER = re.compile(rb"[0-9]{%d}" % (_MOST_DIGITS + 1))
 
 
@@ -78,6 +76,8 @@ class Envelope:
     attempt: int = 0
     outcome: ReplyOutcome | Literal[""] = ""
     """How a command went; on replies only."""
+    undone: str = ""
+    """Of a refusal: what the participant has taken back itself, as `wire/undone.py` writes and reads it."""
     reply_to: str = ""
     not_after: float | None = None
     """A participant refuses the command past this moment."""
@@ -152,12 +152,13 @@ _ATTRIBUTES: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "step": ("sagastep", read_text),
     "attempt": ("sagaattempt", read_count),
     "outcome": ("sagaoutcome", one_of("ok", "refused", "failed")),
+    "undone": ("sagaundone", read_aside),
     "not_after": ("expirytime", read_time),
     "began": ("begantime", read_time),
     "stream": ("factstream", read_text),
     "seq": ("factseq", read_count),
     "traceparent": ("traceparent", read_traceparent),
-    "tracestate": ("tracestate", read_trace),
+    "tracestate": ("tracestate", read_aside),
 }
 DO_EXPIRY = "doexpirytime"
 """`expirytime` tells anybody on the way that a message may be dropped past it, which no undo and no close may be: what
@@ -179,7 +180,7 @@ _READ = {f"cloudEvents_{attribute}": (field, read) for field, (attribute, read) 
     "cloudEvents_specversion": ("specversion", one_of("1.0")),
     _DO_EXPIRY: ("_not_after", read_time),
     "traceparent": ("_traceparent", read_traceparent),
-    "tracestate": ("_tracestate", read_trace),
+    "tracestate": ("_tracestate", read_aside),
 }
 """What becomes of each header that `encode` writes."""
 

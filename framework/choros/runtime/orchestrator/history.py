@@ -42,6 +42,8 @@ class Happened:
     """The text of the declaration that the instance follows from then on."""
     envelope: str = ""
     """Of a fact that was released, as it went out."""
+    undone: tuple[str, ...] = ()
+    """Of a refusal: what its participant has taken back itself."""
     stored: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
     """All that is stored of it, as it is."""
 
@@ -52,8 +54,8 @@ class Happened:
 
 Signed = Mapping[str, Mapping[str, str]]
 """By the id of an act, the members that its signature adds."""
-_OF_AN_EVENT = ("kind", "step", "operation", "attempt", "code", "seconds", "cause")
-_MEMBERS = tuple(one.name for one in fields(Happened) if one.name != "stored")
+_OF_AN_EVENT = ("kind", "step", "operation", "attempt", "code", "seconds", "cause", "undone")
+_MEMBERS = tuple(one.name for one in fields(Happened) if one.name not in ("stored", "undone"))
 _NUMBERS: Mapping[str, tuple[type, ...]] = {"attempt": (int,), "seconds": (int, float)}
 SET_ASIDE = '[{"kind":"set_aside"}]'
 """What is written where replies were only kept, for a worker that knows the declaration."""
@@ -112,7 +114,11 @@ def read_history(text: str) -> Sequence[Happened]:
 
 def _happened(stored: Mapping[str, Any]) -> Happened:
     said = {name: stored[name] for name in _MEMBERS if type(stored.get(name)) in _NUMBERS.get(name, (str,))}
-    return Happened(**said, stored=stored)
+    return Happened(**said, undone=_texts(stored.get("undone")), stored=stored)
+
+
+def _texts(stored: Any) -> tuple[str, ...]:
+    return tuple(one for one in stored if isinstance(one, str)) if isinstance(stored, list) else ()
 
 
 def as_data(history: Iterable[HistoryRow]) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from choros.saga.outline import Commanded
 from choros.saga.saga import Saga
 from choros.transport.topology import Names
 from choros.values import replace
+from choros.wire import undone
 from choros.wire.command_key import CommandKey
 from choros.wire.envelope import Envelope
 
@@ -87,7 +88,8 @@ def _refused(envelope: Envelope, key: CommandKey, leaf: Commanded) -> Answered:
     if declared and read.data is not None:
         data = refusal_with(declared).from_json(envelope.data).data.to_json()
     failure = Failure(code=read.code, detail=read.detail, step=read.step, kind=read.kind)
-    return Answered(envelope.id, key, envelope.attempt, "refused", failure.to_json(), read.code, data)
+    taken_back = undone.read(envelope.undone)
+    return Answered(envelope.id, key, envelope.attempt, "refused", failure.to_json(), read.code, data, taken_back)
 
 
 def _expected(leaf: Commanded, key: CommandKey) -> tuple[type[Reply], ...]:

@@ -68,7 +68,9 @@ def addressed(given: Answer, command: Envelope) -> Answer:
     return replace(given, reply=replace(given.reply, to=command.reply_to))
 
 
-def answer(command: Envelope, source: str, now: float, body: Reply, outcome: ReplyOutcome = "ok") -> Envelope:
+def answer(
+    command: Envelope, source: str, now: float, body: Reply, outcome: ReplyOutcome = "ok", *, undone: str = ""
+) -> Envelope:
     """The reply to a command: to whoever sent it, under its key, caused by it. Raises ReplyTooLarge, or
     MessageUnwritable for another reason why nobody could read it."""
     data = body.to_json()
@@ -93,6 +95,7 @@ def answer(command: Envelope, source: str, now: float, body: Reply, outcome: Rep
         step=command.step,
         attempt=command.attempt,
         outcome=outcome,
+        undone=undone,
         traceparent=command.traceparent,
         tracestate=command.tracestate,
     )

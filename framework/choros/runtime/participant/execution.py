@@ -26,6 +26,7 @@ from choros.runtime.participant.verdicts import (
     on_result,
 )
 from choros.store.barrier import NEVER, Job, Row, Transaction
+from choros.wire import undone
 from choros.wire.envelope import Envelope
 
 
@@ -122,7 +123,8 @@ class Execution:
         if isinstance(body, Row):
             return kept(body)
         if isinstance(body, Refused):
-            return answer(command, self.source, self.clock(), refusal(command, body), "refused")
+            said = refusal(command, body)
+            return answer(command, self.source, self.clock(), said, "refused", undone=undone.written(body.undone))
         return answer(command, self.source, self.clock(), body)
 
     # --- its handler ---
@@ -131,18 +133,27 @@ class Execution:
         self, received: Received, transaction: Transaction | None = None, *, ask: bool = False
     ) -> Reply | Refused:
         """What its handler comes to, or a provider's `ask` that knows; raises all that is no declared refusal."""
+        try:
+            async with transaction.savepoint() if transaction else nullcontext():
+                return await self._within(received, transaction, ask)
+        except Refused as refused:
+            _check_refusal(received, refused)
+            return refused
+
+    async def _within(self, received: Received, transaction: Transaction | None, ask: bool) -> Reply | Refused:
+        """The same, in its savepoint: a refusal leaves that, but for one whose handler has itself taken back what it
+        had done."""
         handler = received.handler
         assert handler is not None
         try:
-            async with transaction.savepoint() if transaction else nullcontext():
-                reply = await self._call(received, handler.ask, None) if ask and handler.ask else None
-                if reply is None:
-                    reply = await self._call(received, handler, transaction)
+            reply = await self._call(received, handler.ask, None) if ask and handler.ask else None
+            if reply is None:
+                reply = await self._call(received, handler, transaction)
         except Refused as refused:
-            if not may_refuse(received, refused):
+            if transaction is None or not transaction.local_undo.taken_back:
                 raise
-            _check_data(received.message, refused)
-            return refused
+            _check_refusal(received, refused)
+            return _with_undone(refused, transaction.local_undo.taken_back)
         assert reply is not None
         return reply
 
@@ -166,6 +177,20 @@ def _site(handler: Handler) -> EffectSite:
 def may_refuse(received: Received, refused: Refused) -> bool:
     """Whether the command declares this refusal; an undo is never refused."""
     return received.key.operation == "do" and refused.code in received.message.refusals
+
+
+def _check_refusal(received: Received, refused: Refused) -> None:
+    """Raises it, or WrongReply, where the command does not declare it like this."""
+    if not may_refuse(received, refused):
+        raise refused
+    _check_data(received.message, refused)
+
+
+def _with_undone(refused: Refused, undone: tuple[str, ...]) -> Refused:
+    """Another one: a handler may raise the same object again and again."""
+    said = Refused(refused.code, refused.detail, data=refused.data)
+    said.undone = undone
+    return said
 
 
 def _check_data(command: Command[Any], refused: Refused) -> None:

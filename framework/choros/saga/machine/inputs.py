@@ -23,6 +23,8 @@ class Answered:
     """The failure's code."""
     refusal: str = ""
     """What is given with a refusal, already checked against the type that its command declares for the code."""
+    undone: tuple[str, ...] = ()
+    """What the participant that refuses had done and has taken back itself, as it says; newest first."""
 
     @property
     def detail(self) -> str:
@@ -137,6 +139,8 @@ class Event:
     """For a scheduled retry, or a sleep: how long until it."""
     cause: str = ""
     """The id of the message or act behind it."""
+    undone: tuple[str, ...] = ()
+    """Of a refusal: what its participant has taken back itself."""
 
 
 class Lacking(Exception):

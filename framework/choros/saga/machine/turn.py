@@ -85,7 +85,8 @@ class Turn:
     def note_answer(self, kind: EventKind, answer: Answered) -> None:
         """Write what came of a command into the history."""
         key, code, detail = answer.key, answer.code, answer.detail
-        self.note(kind, key.path, operation=key.operation, attempt=answer.attempt, code=code, detail=detail)
+        about = {"operation": key.operation, "attempt": answer.attempt, "undone": answer.undone}
+        self.note(kind, key.path, code=code, detail=detail, **about)
 
     def stray(self, reply_id: str) -> None:
         """Note a reply that nothing here asked for."""

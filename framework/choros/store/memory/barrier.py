@@ -24,6 +24,7 @@ from choros.store.barrier import (
     Row,
     Transaction,
 )
+from choros.store.local_undo import LocalUndo
 from choros.store.standing import Standing
 
 _ABSENT = object()
@@ -74,6 +75,7 @@ class MemoryTransaction(Transaction):
     def __init__(self, tables: Tables, rows: BarrierRows, undo: Undo) -> None:
         self._tables, self._rows, self._undo = tables, rows, undo
         self.standing: Standing = Standing()
+        self.local_undo: LocalUndo = self.standing.local_undo
 
     async def get(self, key: Any, default: Any = None) -> Any:
         """The value of this key."""
@@ -114,7 +116,7 @@ class MemoryTransaction(Transaction):
         try:
             yield
         except BaseException:
-            if self.standing.leave(mark):
+            if self.standing.fail(mark):
                 take_back(self._undo, written)
             raise
         self.standing.leave(mark)

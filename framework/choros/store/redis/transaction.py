@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from choros.errors import StoreMisconfigured, StoreUnreachable
 from choros.sources import fresh_id, now
 from choros.store.barrier import MEMORIES, NEVER, Memory, Row, Transaction
+from choros.store.local_undo import LocalUndo
 from choros.store.redis.writes import Cell, Trial, Write
 from choros.store.standing import Standing
 
@@ -42,6 +43,7 @@ class RedisTransaction(Transaction):
         self._horizons: dict[Memory, float] = {}
         self._turn = asyncio.Lock()
         self.standing: Standing = Standing()
+        self.local_undo: LocalUndo = self.standing.local_undo
 
     # --- reads ---
 
@@ -140,7 +142,7 @@ class RedisTransaction(Transaction):
         try:
             yield
         except BaseException:
-            if self.standing.leave(mark):
+            if self.standing.fail(mark):
                 del self._writes[queued:]
                 self._rows = rows
             raise

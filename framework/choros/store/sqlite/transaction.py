@@ -10,6 +10,7 @@ from typing import Any
 
 from choros.errors import StoreUnreachable, UsageError
 from choros.store.barrier import AT_ONCE, FORGETTABLE, NEVER, Memory, Row, Transaction
+from choros.store.local_undo import LocalUndo
 from choros.store.sqlite.file import is_of_the_file, named
 from choros.store.sqlite.said import How, Parameters, Said
 from choros.store.standing import Standing
@@ -49,6 +50,7 @@ class SqliteTransaction(Transaction):
         self._connection, self._path, self._namespace = connection, path, namespace
         self._numbers = itertools.count(1)
         self.standing: Standing = Standing()
+        self.local_undo: LocalUndo = self.standing.local_undo
         self.said: Said | None = Said(connection, self.standing) if movable else None
         """What was said in it so far."""
 
@@ -91,7 +93,7 @@ class SqliteTransaction(Transaction):
         try:
             yield
         except BaseException:
-            if self.standing.leave(mark):
+            if self.standing.fail(mark):
                 await self._leave(f"ROLLBACK TO {name}", f"RELEASE {name}")
             raise
         if self.standing.leave(mark):

@@ -29,11 +29,12 @@ from choros.testing.conformance.barrier_apart import (
     writing,
 )
 from choros.testing.conformance.barrier_lost import NothingAfterALostCall
+from choros.testing.conformance.barrier_undo import WorkTakenBack
 
 __all__ = ["AnotherDatabase", "BarrierConformance", "a_row", "row_of", "unsent_keys", "writing"]
 
 
-class BarrierConformance(NamespacesApart, NothingAfterALostCall, ForgettingByAge):
+class BarrierConformance(NamespacesApart, NothingAfterALostCall, ForgettingByAge, WorkTakenBack):
     """All that `choros.store.barrier.Database` promises."""
 
     async def test_a_row_comes_back_as_it_was_written(self, database: Database) -> None:
