@@ -37,7 +37,7 @@ from tests.private_servers import PrivateRedis
 
 FEW, AT_ONCE, IN_FLIGHT = 1_000, 500, 100
 SETTLE_SECONDS, REST_SECONDS = 3.0, 10.0
-AN_HOUR = 3600.0
+AN_HOUR, MONTHS = 3600.0, 90 * 86_400.0
 MUCH, AS_BEFORE = 0.9, 1.2
 """Of the rate with few stored there must be so much; at rest, a process may cost so much of what it did."""
 _numbers = count(1)
@@ -118,9 +118,9 @@ def ended(pattern: Pattern, number: int, now: float) -> Transition:
 
 
 def asleep(pattern: Pattern, number: int, now: float) -> Transition:
-    """A saga that waits for an answer, for an hour and longer."""
+    """A saga that waits: every second one for an answer, for an hour and longer, the others asleep, for months."""
     made = _alone(pattern.first(number, now))
-    return replace(made, record=replace(made.record, wake_at=now + AN_HOUR + number / 1000))
+    return replace(made, record=replace(made.record, wake_at=now + (number % 2 * MONTHS) + AN_HOUR + number / 1000))
 
 
 def _alone(made: Transition) -> Transition:

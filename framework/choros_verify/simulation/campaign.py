@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from choros.saga.outline import Sleeping
 from choros.saga.saga import Saga
 from choros_verify.simulation.plans import plan_for
 from choros_verify.simulation.scene import Result, Scene
@@ -133,6 +134,8 @@ def sometimes(sagas: Sequence[Saga[Any]]) -> list[str]:
     moves = list(_ALWAYS)
     for saga in sagas:
         moves += [*_moves_of_steps(saga), *_moves_of_facts(saga)]
+        if any(isinstance(leaf, Sleeping) and not leaf.until for leaf in saga.outline.leaves.values()):
+            moves += ["step pending -> asleep", "step asleep -> ok"]
     return list(dict.fromkeys(moves))
 
 

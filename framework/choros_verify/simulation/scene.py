@@ -11,6 +11,7 @@ from typing import Any
 
 from choros.app.app import App
 from choros.messages import Message
+from choros.saga.outline import Sleeping
 from choros.saga.saga import Saga
 from choros_verify.simulation.amqp.client import simulated_client
 from choros_verify.simulation.bound_invariants import bound_violations
@@ -20,10 +21,12 @@ from choros_verify.simulation.faults import kinds_of
 from choros_verify.simulation.invariants import INVARIANTS, unfinished
 from choros_verify.simulation.invention import invent
 from choros_verify.simulation.loop import OutOfSteps
+from choros_verify.simulation.nights import LONG
 from choros_verify.simulation.own_services import Own
 from choros_verify.simulation.plan_checks import check_plan
 from choros_verify.simulation.plans import plan_for
 from choros_verify.simulation.script import RunPlan, StoreKind
+from choros_verify.simulation.sleep_invariants import sleep_violations
 from choros_verify.simulation.stage import Replies, Troupe
 from choros_verify.simulation.targets import Targets
 from choros_verify.simulation.world import World
@@ -66,7 +69,7 @@ def judged(world: World, until: float) -> list[str]:
 
 
 def _violations(run: Evidence, ended: bool) -> Iterator[str]:
-    for invariant in (*INVARIANTS, fact_violations, bound_violations):
+    for invariant in (*INVARIANTS, fact_violations, bound_violations, sleep_violations):
         yield from invariant(run)
     if not ended:
         yield from unfinished(run)
@@ -169,12 +172,12 @@ def _late(plan: RunPlan) -> float:
 
 
 def _longest(saga: Saga[Any]) -> float:
-    """Every step tried to the end, forwards and backwards."""
+    """Every step tried to the end, forwards and backwards; of a sleep, what is no night."""
     seconds = saga.deadline.total_seconds() if saga.deadline else 0.0
     for leaf in saga.outline.commands:
         for policy in (leaf.policy(operation) for operation in leaf.commands):
             seconds += policy.total.total_seconds() + policy.max.total_seconds() + 2 * leaf.timeout.total_seconds()
-    return seconds
+    return seconds + 2 * LONG * sum(isinstance(leaf, Sleeping) for leaf in saga.outline.leaves.values())
 
 
 def _digest(world: World) -> str:

@@ -220,7 +220,11 @@ class Tenant:
 
     def quiet(self) -> bool:
         """Whether it has nothing more to do, apart from what is on the broker."""
-        return not self.store.outbox() and all(map(settled, self.store.records().values())) and not self.owing()
+        return not self.busy() and all(map(settled, self.store.records().values()))
+
+    def busy(self) -> bool:
+        """Whether it still has messages that no broker has confirmed."""
+        return bool(self.store.outbox() or self.owing())
 
     def owing(self) -> list[str]:
         """Databases with a reply that no broker has confirmed."""
@@ -252,6 +256,8 @@ class Caller:
     refused: list[str] = field(default_factory=list)
     """Starts that were answered with an error other than that nobody could be reached."""
     acted: set[PersonAct] = field(default_factory=set)
+    _watching: bool = False
+    """Whether it looks at a saga until that is parked."""
 
     @property
     def _loses(self) -> bool:
@@ -264,6 +270,11 @@ class Caller:
         started = len(self.accepted) + len(self.refused) + len(self.dropped) == len(plan.starts)
         started = started and len(self.acted) == len(plan.acts)
         return started and not (self._loses and self._forgotten())
+
+    @property
+    def waits(self) -> bool:
+        """Whether it does nothing more before a saga has gone on."""
+        return self.done or self._watching
 
     def _forgotten(self) -> list[int]:
         records = self.tenant.store.records()
@@ -338,12 +349,14 @@ class Caller:
         except ChorosError as error:
             self.note(f"client: {act}: {error.sentence}")
         self.acted.add(act)
+        self._watching = False
 
     async def _at_the_desk(self, client: Client, act: PersonAct, saga_id: str) -> None:
         """A person looks where the saga is parked, and does something about it."""
         while (instance := (await client.show(saga_id)).instance).status not in TERMINAL:
             path, state = next(iter(instance.parked_at.items()), (ROOT, UNTOUCHED))
-            if path == ROOT:
+            self._watching = path == ROOT
+            if self._watching:
                 await asyncio.sleep(LOOK_EVERY)
                 continue
             if act.verb == "retry":

@@ -19,6 +19,7 @@ from choros_verify.simulation.evidence import Evidence, reason_of
 from choros_verify.simulation.faults import Fault, Faults
 from choros_verify.simulation.keeping import Deed, Keeping
 from choros_verify.simulation.loop import SimLoop
+from choros_verify.simulation.nights import Nights
 from choros_verify.simulation.observer import Observer
 from choros_verify.simulation.pipe import Pipes
 from choros_verify.simulation.processes import Process, ProcessClock, context_of, running
@@ -54,6 +55,7 @@ class World:
         self._processes: dict[str, Process] = {}
         self._mains: dict[str, Main] = {}
         self._offsets: dict[str, float] = {}
+        self._nights = Nights(self.loop.time, troupe.app)
         self._outside = self._context(self.loop.outside)
         self._outside.run(lambda: self._set_up(troupe, starts))
 
@@ -91,7 +93,7 @@ class World:
 
     def _a_keeping(self) -> Keeping:
         if self.plan.store == "redis":
-            return RedisKeeping(self.pipes, self.faults, self.loop.time, self.observer.committed)
+            return RedisKeeping(self.pipes, self.faults, self._nights.time, self.observer.committed)
         if self.plan.store == "sqlite":
             about = self.broker.network, self.faults, self.loop.time
             return SqliteKeeping(*about, self._kill, self.observer.committed)
@@ -114,7 +116,7 @@ class World:
     def _context(self, process: Process) -> Context:
         name = process.name
         chance = chance_of(self.plan, f"{name}/{process.life}")
-        return context_of(process, ProcessClock(self.loop.time, chance, lambda: self._offsets.get(name, 0.0)))
+        return context_of(process, ProcessClock(self._nights.time, chance, lambda: self._offsets.get(name, 0.0)))
 
     def _boot(self, name: str) -> None:
         before = self._processes.get(name)
@@ -223,12 +225,20 @@ class World:
         self.observer.note("from here on nothing goes wrong any more")
 
     def quiet(self) -> bool:
-        """Whether all that was to happen has happened."""
-        return (
-            all(caller.done for caller in self._callers.values())
-            and all(tenant.quiet() for tenant in self.tenants)
-            and not any(queue.contents() for queue in self.working_queues())
-        )
+        """Whether all that was to happen has happened; a night passes where all sleep."""
+        done = all(caller.done for caller in self._callers.values())
+        if done and all(tenant.quiet() for tenant in self.tenants) and not self._on_the_broker():
+            return True
+        if self._nights.come and all(caller.waits for caller in self._callers.values()):
+            self._sleep()
+        return False
+
+    def _on_the_broker(self) -> bool:
+        return any(queue.contents() for queue in self.working_queues())
+
+    def _sleep(self) -> None:
+        if not any(tenant.busy() for tenant in self.tenants) and not self._on_the_broker():
+            self._nights.pass_by(record for tenant in self.tenants for record in tenant.store.records().values())
 
     def working_queues(self) -> list[Any]:
         """The broker's queues, except those in which messages are parked for a person."""

@@ -44,6 +44,14 @@ class TimersConformance:
         handed = [saga_id for one in found for saga_id in one]
         assert sorted(handed) == sorted(f"s{number}" for number in range(40))
 
+    async def test_a_timer_of_months_is_not_early_and_not_lost(self, store: Store, another: AnotherStore) -> None:
+        months = 1_790_000_000.123456  # what a saga sleeps until, as a float has it
+        await stored(store, creation("s1", wake_at=months))
+        one = await another()
+        assert not await one.due(months - 1e-5, KNOWN, 10)
+        assert await one.next_due(KNOWN) == months
+        assert await one.due(months, KNOWN, 10) == ["s1"]
+
     async def test_a_claim_changes_no_record(self, store: Store) -> None:
         made = creation("s1", command("c1"), wake_at=1.5)
         await stored(store, made)

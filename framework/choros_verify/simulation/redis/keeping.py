@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, cast
@@ -126,7 +127,7 @@ class RedisSagas:
         if given[0] != self._prefix or keys.type_of(f"{self._prefix}saga:{saga_id}") == "none":
             return None
         sends = keys.type_of(f"{self._prefix}outbox:{saga_id}") != "none"
-        deleted = Deleted(self._server.time(), self._record(saga_id), sends)
+        deleted = Deleted(asyncio.get_running_loop().time(), self._record(saga_id), sends)
 
         def seen(done: Any) -> None:
             if done == 1:

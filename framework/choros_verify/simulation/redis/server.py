@@ -35,8 +35,6 @@ class SimRedis:
 
     def __init__(self, network: Network, faults: Faults, time: Callable[[], float], *, loses: bool = False) -> None:
         """`loses`: whether it is ever to forget what it acknowledged."""
-        self.time = time
-        """By the loop's clock."""
         self.keys = Keyspace(lambda: EPOCH + time())
         self.faults = faults
         self.witnesses: list[tuple[str, Witness]] = []
