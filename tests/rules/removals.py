@@ -50,9 +50,24 @@ REMOVALS = (
     ),
     Removal(
         3, "an undo carries the greatest deadline", "saga.machine.walk.send",
-        "max(not_after or 0.0, leg.due or 0.0, budget)",
-        "leg.due",
+        "max(not_after or 0.0, _begins_until(turn, leaf, leg))",
+        "_begins_until(turn, leaf, leg)",
         (f"{TIMERS}::test_rule_3_a_clock_that_was_set_back_lowers_no_deadline",),
+    ),
+    Removal(
+        3, "what is to be taken in time is not taken later", "saga.machine.walk._begins_until",
+        "leaf.taken_within is None", "True",
+        (f"{TIMERS}::test_rule_3_what_is_to_be_taken_in_time_carries_no_more_than_that",),
+    ),
+    Removal(
+        3, "silence gives it no more time", "saga.machine.walk._begins_until",
+        "leg.waiting or leg.first_at == turn.now", "True",
+        (f"{TIMERS}::test_rule_3_silence_gives_it_no_more_time",),
+    ),
+    Removal(
+        3, "what was taken and failed may be taken once more", "saga.machine.walk._begins_until",
+        "leg.waiting or leg.first_at == turn.now", "leg.first_at == turn.now",
+        (f"{TIMERS}::test_rule_3_what_was_taken_and_failed_may_be_taken_once_more",),
     ),
     Removal(
         3, "a tombstone outlives the last do", "runtime.participant.verdicts.tombstone_until",

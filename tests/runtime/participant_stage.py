@@ -341,7 +341,7 @@ class Stage:
 def set_by(given: dict[str, Any], kind: type[Participant] | type[Subscriber]) -> dict[str, Any]:
     """Options of a role, those of them that are settings (times in seconds) as settings, or as the pace that it has."""
     kinds: dict[str, Callable[[float], Any]] = {"prefetch": int, "concurrency": int}
-    kinds |= dict.fromkeys(("handler_time", "drain", "forget_after"), lambda s: timedelta(seconds=s))
+    kinds |= dict.fromkeys(("handler_time", "drain", "forget_after", "clock_skew"), lambda s: timedelta(seconds=s))
     values = {name: kind(given[name]) for name, kind in kinds.items() if name in given}
     paced = {one.name for one in fields(Cadence)} if kind is Subscriber else set()
     pace = {"cadence": Cadence(**{name: given[name] for name in paced & given.keys()})} if paced else {}

@@ -158,6 +158,18 @@ MISTAKES: list[tuple[Any, str]] = [
         lambda: declare(Pivot(ship_parcel, to="shipping", timeout=timedelta(0))),
         "saga 'order': ship_parcel has no time to answer.",
     ),
+    (
+        lambda: pay_with(charge_payment, taken_within=timedelta(0)),
+        "saga 'order': charge_payment could never be taken.",
+    ),
+    (
+        lambda: pay_with(charge_payment, taken_within=timedelta(minutes=15)),
+        "saga 'order': charge_payment: taken_within=0:15:00 bounds nothing: after 0:15:00 nobody wants it any more.",
+    ),
+    (
+        lambda: pay_with(charge_payment, taken_within=3),
+        "saga 'order': charge_payment: taken_within=3 is no timedelta.",
+    ),
     (lambda: undo_with(might_not), "saga 'order': MightNot undoes charge_payment, but may be refused (no)."),
     (lambda: undo_with(5), "saga 'order': 5 is no function."),
     (lambda: pay_with(ChargePayment, name="pay"), f"saga 'order': {ChargePayment!r} is no function."),

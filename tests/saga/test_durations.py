@@ -14,7 +14,7 @@ from choros.errors import DeclarationError
 from choros.saga.machine.inputs import CancelRequested, TimerFired
 from choros.saga.machine.instance import States
 from choros.saga.machine.machine import begin, decide
-from choros.saga.nodes import Step
+from choros.saga.nodes import Check, Pivot, Retriable, Step
 from choros.saga.policy import LONGEST, RetryPolicy
 from choros.transport.fact_log import FactLog
 from choros.wire.envelope import Envelope, decode, encode
@@ -25,8 +25,12 @@ ORDER = PlaceOrder(order_id="o1", total=1)
 TICK = timedelta(microseconds=1)
 
 
+def paying_step(**more: Any) -> Step:
+    return Step(charge_payment, to="payment", compensation=refund_payment, **more)
+
+
 def paying(**more: Any) -> Any:
-    return declare(Step(charge_payment, to="payment", compensation=refund_payment, **more))
+    return declare(paying_step(**more))
 
 
 PLACES: dict[str, Callable[[timedelta], Any]] = {
@@ -52,6 +56,25 @@ def test_what_cannot_be_waited_for_is_refused(place: str, duration: timedelta) -
     with pytest.raises(DeclarationError) as refused:
         PLACES[place](duration)
     assert refused.value.sentence
+
+
+@pytest.mark.parametrize("duration", NONE, ids=str)
+@pytest.mark.parametrize(
+    "node",
+    [Check(charge_payment, to="payment", taken_within=TICK), paying_step(taken_within=TICK)],
+    ids=["Check", "Step"],
+)
+def test_no_command_is_to_be_taken_within_what_is_no_time(node: Any, duration: timedelta) -> None:
+    declare(node)
+    with pytest.raises(DeclarationError) as refused:
+        declare(replace(node, taken_within=duration))
+    assert refused.value.sentence
+
+
+@pytest.mark.parametrize("kind", [Pivot, Retriable])
+def test_what_is_never_given_up_is_not_bounded(kind: Any) -> None:
+    with pytest.raises(TypeError, match="taken_within"):
+        kind(charge_payment, to="payment", taken_within=TICK)
 
 
 @pytest.mark.parametrize("place", PLACES)

@@ -171,6 +171,9 @@ LONG = timedelta(days=2)
 RETRY = RetryPolicy(attempts=9, exhausted="park")
 SAME: dict[str, Callable[[], Saga[Any]]] = {
     "timeouts": lambda: saga_of(Step(take, to="shop", compensation=give, timeout=LONG), *STEPS[1:]),
+    "when it must be taken": lambda: saga_of(
+        Step(take, to="shop", compensation=give, taken_within=timedelta(seconds=1)), *STEPS[1:]
+    ),
     "retries": lambda: saga_of(Step(take, to="shop", compensation=give, retry=RETRY, undo_retry=RETRY), *STEPS[1:]),
     "the deadline": lambda: saga_of(deadline=LONG),
     "the key": lambda: saga_of(key=lambda buy: buy.id),

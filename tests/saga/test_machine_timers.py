@@ -157,6 +157,56 @@ def test_rule_3_a_clock_that_was_set_back_lowers_no_deadline() -> None:
     assert run.sent.not_after == START + 900
 
 
+TAKEN = Saga(
+    "order",
+    start=PlaceOrder,
+    key=lambda order: order.order_id,
+    steps=(
+        Step(
+            charge_payment, to="payment", compensation=refund_payment, retry=STEADY, taken_within=timedelta(seconds=5)
+        ),
+    ),
+)
+
+
+def test_rule_3_what_is_to_be_taken_in_time_carries_no_more_than_that() -> None:
+    run = Run(TAKEN)
+    assert run.sent.not_after == START + 5
+    run.refuse("expired")
+    assert (run.status, run.instance.state("charge_payment").progress) == ("compensated", "refused")
+    assert len(run.sends) == 1
+
+
+def test_rule_3_silence_gives_it_no_more_time() -> None:
+    """The first copy may have been taken: the next one asks for its answer. If it was not, it never will be."""
+    run = Run(TAKEN)
+    run.time_out(2)
+    run.fire(unsent=True)
+    run.fire()
+    assert [send.not_after for send in run.sends] == [START + 5] * 4
+    run.time_out(1)
+    assert (commands(run)[-1], run.sent.not_after) == ("charge_payment:1:undo#1", START + 5)
+
+
+def test_rule_3_what_was_taken_and_failed_may_be_taken_once_more() -> None:
+    run = Run(TAKEN)
+    run.fail()
+    run.fire()
+    assert (run.sent.attempt, run.sent.not_after) == (2, START + 8 + 5)
+
+
+def test_rule_3_a_person_gives_it_its_time_once_more() -> None:
+    parking = RetryPolicy(attempts=1, exhausted="park")
+    step = Step(
+        charge_payment, to="payment", compensation=refund_payment, retry=parking, taken_within=timedelta(seconds=9)
+    )
+    run = Run(Saga("order", start=PlaceOrder, key=lambda order: order.order_id, steps=(step,)))
+    run.fire()
+    run.now += 10_000
+    run.retry("charge_payment")
+    assert run.sent.not_after == run.now + 9
+
+
 def test_rule_3_pivot_and_retriable_carry_none() -> None:
     run = Run(parcel_saga)
     run.ok(CHARGED)

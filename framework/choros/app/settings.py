@@ -13,6 +13,7 @@ from datetime import timedelta
 from typing import Any, Literal
 
 from choros.errors import UsageError
+from choros.sources import CLOCK_SKEW
 
 _DAY = 86_400.0
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
@@ -89,6 +90,10 @@ _ALL = (
         "remember", "time", 8 * _DAY, 3600, FOREVER,
         "how long a subscriber knows what it has handled; where nobody says, a day longer than the fact log is kept",
     ),
+    Setting(
+        "clock_skew", "time", CLOCK_SKEW, 0, 3600,
+        "how far the clocks of a service's replicas, and of whoever commands it, may differ",
+    ),
     Setting("drain", "time", 10, 0, 86_400, "how long what is under way may take to finish when the role stops"),
     Setting("wait", "time", 60, 0, 86_400, "how long a role that starts waits for a broker or store that is away"),
     Setting("keep_sagas", "time", 30 * _DAY, 0, FOREVER, "how long sagas are kept after their end, or forever"),
@@ -107,6 +112,7 @@ class Settings:
     handler_time: timedelta | None = None
     forget_after: timedelta | None = None
     remember: timedelta | None = None
+    clock_skew: timedelta | None = None
     drain: timedelta | None = None
     wait: timedelta | None = None
     keep_sagas: timedelta | None = None

@@ -59,6 +59,8 @@ class Commanded(Messaging):
     undo_retry: RetryPolicy
     expires: bool
     """Whether its commands say until when they may be carried out: those at the pivot and behind it do not."""
+    taken_within: timedelta | None = None
+    """How long its command may lie before somebody begins it; without that, for as long as it is tried again."""
     turns_on: TurningPoints
     """The outcomes on which the saga turns back; on the others it waits for a person."""
 

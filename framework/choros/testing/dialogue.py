@@ -145,6 +145,8 @@ class SentCommand:
         """The command itself."""
         self.attempt: int = send.attempt
         self.key: CommandKey = send.key
+        self.not_after: float | None = send.not_after
+        """Until when somebody may begin it, in seconds since the test began; None for ever."""
 
     def reply(self, reply: Reply | None = None) -> None:
         """It was carried out; `Done()` unless another reply is given. May be repeated, and may come late."""

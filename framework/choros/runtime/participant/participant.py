@@ -23,7 +23,7 @@ from choros.runtime.participant.passing_on import PassingOn
 from choros.runtime.participant.reply_outbox import ReplyOutbox
 from choros.runtime.participant.settlement import Settling
 from choros.saga.saga import Sagas
-from choros.sources import CLOCK_SKEW, now
+from choros.sources import now
 from choros.store.barrier import Database
 from choros.telemetry.context import about
 from choros.telemetry.logs import get_logger
@@ -53,7 +53,6 @@ class Participant:
         database: Database,
         settings: Settings = NOTHING_SET,
         clock: Callable[[], float] = now,
-        clock_skew: float = CLOCK_SKEW,
         scan_every: float = 30.0,
         prune_every: float = SWEEP_SECONDS,
         sagas: Sagas = NO_SAGAS,
@@ -74,7 +73,8 @@ class Participant:
         self._prune_every = prune_every
         self._ages: Ages = ages or {"commands": settings.seconds("forget_after")}
         source = f"/{namespace}/{service.name}"
-        self._execution = Execution(source, clock=clock, clock_skew=clock_skew, calls=self.calls)
+        skew = settings.seconds("clock_skew")
+        self._execution = Execution(source, clock=clock, clock_skew=skew, calls=self.calls)
         self._settling = Settling(service, self._execution, Jobs(database))
         self._replies = ReplyOutbox(transport, database, self.counts, self._names.replies_of(service.name), scan_every)
         self._effects = Effects()

@@ -139,17 +139,27 @@ def send_first(turn: Turn, leaf: Commanded, operation: Operation, command: str, 
 def send(turn: Turn, leaf: Commanded, leg: Leg) -> None:
     """Send a leaf's command and await its answer; `leg` says which operation and which attempt."""
     state = turn.state(leaf.path)
-    leg = replace(leg, due=turn.now + leaf.timeout.total_seconds(), waiting=False)
     not_after = state.not_after
     if leg.operation == "do" and leaf.expires:
-        budget = leg.first_at + leaf.retry.total.total_seconds()
-        not_after = max(not_after or 0.0, leg.due or 0.0, budget)
+        not_after = max(not_after or 0.0, _begins_until(turn, leaf, leg))
+    leg = replace(leg, due=turn.now + leaf.timeout.total_seconds(), waiting=False)
     if not_after is not None:  # also one that an older choros has stored
         not_after = min(not_after, LAST_MOMENT)
     began = turn.now if state.progress == "pending" else state.began
     turn.change_node(leaf.path, leg=leg, not_after=not_after, began=began)
     key = CommandKey(state.owner or turn.instance.saga_id, leaf.path, state.round, leg.operation)
     turn.send(Send(leaf.to, key, _type_name(leaf, leg), leg.command, leg.attempt, not_after, began))
+
+
+def _begins_until(turn: Turn, leaf: Commanded, leg: Leg) -> float:
+    """Until when a participant may begin a `do`: as long as it is tried again, or as long as it may lie untaken.
+
+    One that was answered had been taken, and a person's retry begins anew. Silence does not say whether it was taken: a
+    copy that is sent then asks what became of it, and gets no more time."""
+    if leaf.taken_within is None:
+        return max(turn.now + leaf.timeout.total_seconds(), leg.first_at + leaf.retry.total.total_seconds())
+    begins_anew = leg.waiting or leg.first_at == turn.now
+    return turn.now + leaf.taken_within.total_seconds() if begins_anew else 0.0
 
 
 def _type_name(leaf: Commanded, leg: Leg) -> str:

@@ -88,6 +88,22 @@ class Commands(Declared):
         )  # fmt: skip
 
 
+def check_taken(place: NodePlace, within: timedelta | None, node: CommandNode) -> None:
+    """Raises DeclarationError for what is no bound on the time until a command is taken."""
+    if within is None:
+        return
+    check_duration(place.where, "taken_within", within)
+    if within <= timedelta(0):
+        raise DeclarationError(
+            f"{place.where} could never be taken.", "give it a taken_within above zero, or none, and it has no bound."
+        )
+    if within >= (longest := max(node.timeout, node.retry.total)):
+        raise DeclarationError(
+            f"{place.where}: taken_within={within} bounds nothing: after {longest} nobody wants it any more.",
+            "make it shorter than timeout and the retries' total, or leave it out.",
+        )
+
+
 def _before_pivot(retry: RetryPolicy) -> TurningPoints:
     return frozenset({"refused", "in_doubt"} if retry.exhausted == "compensate" else {"refused"})
 

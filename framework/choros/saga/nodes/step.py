@@ -1,11 +1,12 @@
 """A step before the pivot that can be undone."""
 
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import cast
 
 from choros.errors import DeclarationError
 from choros.saga.builders import command_builder
-from choros.saga.nodes.commanded import CommandBuilder, CommandNode, Commands, check_retry
+from choros.saga.nodes.commanded import CommandBuilder, CommandNode, Commands, check_retry, check_taken
 from choros.saga.outline import NodePlace
 from choros.saga.policy import RetryPolicy
 
@@ -16,6 +17,8 @@ class Step(Commands):
 
     compensation: CommandBuilder | None = None
     undo_retry: RetryPolicy = field(default=RetryPolicy(), kw_only=True)
+    taken_within: timedelta | None = field(default=None, kw_only=True)
+    """How long its command may lie before somebody begins it; after that it is refused as expired, and never begun."""
 
     def check_place(self, place: NodePlace) -> None:
         """It has to be possible to undo it."""
@@ -31,7 +34,8 @@ class Step(Commands):
 
     def planned(self, place: NodePlace) -> CommandNode:
         """Its undo may ask for its own reply, which may not be known."""
-        node = self.node(place, "step", undo_retry=self.undo_retry, expires=True)
+        node = self.node(place, "step", undo_retry=self.undo_retry, expires=True, taken_within=self.taken_within)
+        check_taken(place, self.taken_within, node)
         check_retry(place, "undo_retry", self.undo_retry)
         maybe = replace(place.known, maybe=((place.path, node.reply_type),))
         compensation = cast(CommandBuilder, self.compensation)  # check_place has refused a Step without one
