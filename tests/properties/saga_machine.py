@@ -138,7 +138,7 @@ class SagaMachine(RuleBasedStateMachine):
     def time_passes(self, later: bool, unsent: bool, early: bool) -> None:
         wake_at = self.instance.wake_at
         self.now = max(self.now, wake_at) if wake_at is not None and not early else self.now + 1.0
-        self._give(TimerFired(unsent), later)
+        self._give(TimerFired(self.instance.under_way if unsent else frozenset()), later)
 
     @rule(what=acts, later=st.booleans())
     def a_person_wants(self, what: Any, later: bool) -> None:

@@ -410,8 +410,8 @@ def test_a_log_that_is_read_on_from_elsewhere_is_caught(broken: type[LogPlace]) 
 
 
 def cancel_the_pivot_in_flight(walk: SagaWalk, why: str) -> None:
-    pivot = walk.outline.pivot
-    if pivot is not None and walk.state(pivot).progress == "sent":
+    (pivot,) = walk.outline.pivots
+    if walk.state(pivot).progress == "sent":
         walk.change_node(pivot, progress="in_doubt", leg=None)
     WITHDRAW(walk, why)
 

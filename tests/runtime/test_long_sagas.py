@@ -192,7 +192,7 @@ def test_the_newest_stay_in_the_record_in_whatever_order_a_store_gave_them() -> 
     """Else the way back would begin before what was left out, and never undo it."""
     names = [f"line_{line}" for line in range(MOST_IN_RECORD + 8)]
     states = States((name, NodeState("ok", reply="{}")) for name in reversed(names))
-    kept, written = states_and_entries(Instance("s1", "{}", states), {}, saga_of(len(names)).outline.places)
+    kept, written = states_and_entries(Instance("s1", "{}", states), {}, saga_of(len(names)).outline.place)
     assert (list(kept.nodes), sorted(written)) == (names[8:], sorted(names[:8]))
 
 

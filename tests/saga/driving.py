@@ -101,7 +101,9 @@ class Run:
     def fire(self, *, unsent: bool = False) -> Decision:
         """Let the next timer fire."""
         assert self.instance.wake_at is not None
-        return self.give(TimerFired(unsent), at=max(self.now, self.instance.wake_at))
+        return self.give(
+            TimerFired(self.instance.under_way if unsent else frozenset()), at=max(self.now, self.instance.wake_at)
+        )
 
     def time_out(self, times: int = 1) -> Decision:
         for _ in range(times):

@@ -330,7 +330,7 @@ def test_a_message_that_no_broker_would_take_is_not_built() -> None:
     (action, *_) = pay_with(verbose).outline.commands[0].builders
     turn = Turn(Instance("s1", ORDER.to_json()), 0.0)
     with pytest.raises(BuildFailed, match=f"verbose built a message that has more than {MAX_BODY} bytes"):
-        turn.body_of(action)
+        turn.body_of(action, "charge_payment")
 
 
 # --- the retry policy -------------------------------------------------------------------------------------------------

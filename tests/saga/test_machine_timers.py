@@ -86,7 +86,7 @@ def test_rule_4_an_outage_as_long_as_the_retries_uses_none_of_their_time_up() ->
 
 def test_rule_4_the_clock_of_another_orchestrator_gives_the_retries_no_more_time() -> None:
     run = Run(make_order_saga(STEADY, deadline=None))
-    run.give(TimerFired(unsent=True), at=START + 3_000)  # its clock is ahead by 3000 s
+    run.give(TimerFired(run.instance.under_way), at=START + 3_000)  # its clock is ahead by 3000 s
     assert run.leg.due == START + 3_030
     run.now = START + 125  # 100 s and the one timeout for which it was held are not over after the next wait
     run.fail()

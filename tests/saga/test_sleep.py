@@ -217,7 +217,7 @@ def test_an_older_choros_leaves_a_sleeping_instance_alone() -> None:
 def test_a_sleep_stays_in_the_record_however_many_steps_are_over() -> None:
     nodes = States({"nap": NodeState("asleep", until=1.0)})
     nodes.update({f"step{number}": NodeState("ok") for number in range(MOST_IN_RECORD + 5)})
-    kept, entries = states_and_entries(Instance("s1", "{}", nodes), {}, {path: n for n, path in enumerate(nodes)})
+    kept, entries = states_and_entries(Instance("s1", "{}", nodes), {}, list(nodes).index)
     assert (kept.wake_at, len(entries), "nap" in entries) == (1.0, 5, False)
 
 

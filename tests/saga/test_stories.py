@@ -337,5 +337,5 @@ def test_a_saga_keeps_what_it_was_declared_with() -> None:
     saga = Saga("small", start=order_saga.start, steps=steps, key=by_id, version=3, deadline=timedelta(hours=2))
     assert (saga.name, saga.version, saga.start, saga.key) == ("small", 3, order_saga.start, by_id)
     assert (saga.deadline, saga.outline.start) == (timedelta(hours=2), order_saga.start)
-    assert saga.outline.pivot == "ship_parcel"
+    assert saga.outline.pivots == ("ship_parcel",)
     assert Saga("small", start=order_saga.start, steps=steps).version == 1

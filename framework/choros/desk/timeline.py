@@ -15,7 +15,7 @@ _MARKS = {
     "replied": "✔", "undone": "↩", "refused": "✖", "failed": "!", "timed_out": "!", "retry_scheduled": "…",
     "late_reply": "·", "undeclared_refusal": "!", "parked": "■", "unparked": "▶", "skipped": "»", "paused": "‖",
     "resumed": "▶", "wanted": "·", "too_late": "·", "fact_published": "◇", "fact_held": "·", "fact_dropped": "·",
-    "rerun": "▶", "moved": "▶", "asleep": "…", "woken": "▶", "unreadable": "?",
+    "rerun": "▶", "moved": "▶", "asleep": "…", "woken": "▶", "chosen": "◆", "unreadable": "?",
 }  # fmt: skip
 _WORDS = {
     "failed": "failed", "timed_out": "no answer in time", "late_reply": "late reply, changes nothing",
@@ -23,7 +23,8 @@ _WORDS = {
     "unparked": "goes on", "skipped": "skipped by a person", "paused": "paused", "resumed": "resumed",
     "wanted": "wanted, if the pivot is refused", "too_late": "too late", "fact_held": "held until the pivot",
     "fact_dropped": "dropped, it did not come true", "rerun": "run again from here, as",
-    "moved": "goes on as", "woken": "the sleep is over", "compensating": "is being undone", "started": "started",
+    "moved": "goes on as", "woken": "the sleep is over", "chosen": "goes by", "compensating": "is being undone",
+    "started": "started",
     "unreadable": "what happened here cannot be read",
 }  # fmt: skip
 _PASSED_OVER = (

@@ -3,11 +3,11 @@
 Both take the subscribers of each fact by its type name, such as `{"order-confirmed.v1": ["notifications"]}`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
-from choros.saga.outline import Commanded, Leaf, Publication, Sleeping
+from choros.saga.outline import Commanded, Composite, Leaf, Publication, SagaPart, Sleeping
 from choros.saga.parameters import Builder, PureFunction
 from choros.saga.saga import Saga
 
@@ -24,27 +24,70 @@ def mermaid(saga: Saga[Any], subscribers: Subscribers = MappingProxyType({})) ->
     return "\n".join(["flowchart LR", *(f"    {line}" for line in lines)]) + "\n"
 
 
+class _Flow(NamedTuple):
+    """Where a picture has come to: what the next node is drawn behind, each with the word on the way there, and where
+    the way back of the next one that can be undone leads."""
+
+    before: tuple[tuple[str, str], ...]
+    back: tuple[str, ...]
+
+
 def _steps(saga: Saga[Any]) -> Iterator[str]:
     """Every step, the way forward, and the way back along those that can be undone."""
-    before, back, numbers = "start", "compensated", _numbers(saga)
-    for path, leaf in saga.outline.leaves.items():
-        this = numbers[path]
-        yield _shape(this, leaf)
-        commanded = saga.outline.commanded(path)
-        yield f"{before} -->{f'|{_quoted(commanded.command.__name__)}|' if commanded else ''} {this}"
-        if commanded and commanded.undo:
-            yield f"{this} -->|{_quoted('undo: ' + commanded.undo.builds.__name__)}| {back}"
-            back = this
-        elif commanded and commanded.turns_on:
-            yield f"{this} -->|{_quoted('refused')}| {back}"
-        before = this
-    ended = f"completed([{_quoted('completed', saga.outline.result.builds.__name__)}])" if saga.outline.result else ""
-    yield f"{before} --> {ended or 'completed([completed])'}"
+    end = yield from _drawn(saga.outline.parts, _Flow((("start", ""),), ("compensated",)), _numbers(saga))
+    words = ["completed", *([saga.outline.result.builds.__name__] if saga.outline.result else [])]
+    completed = f"completed([{_quoted(*words) if saga.outline.result else 'completed'}])"
+    yield from (_arrow(before, word, completed) for before, word in end.before)
     yield "compensated([compensated])"
 
 
+def _drawn(parts: Sequence[SagaPart], flow: _Flow, numbers: Mapping[str, str]) -> Generator[str, None, _Flow]:
+    for part in parts:
+        if isinstance(part, Composite):
+            flow = yield from _composite(part, flow, numbers)
+        else:
+            flow = yield from _leaf(part, flow, numbers[part.path])
+    return flow
+
+
+def _leaf(leaf: Leaf, flow: _Flow, this: str) -> Generator[str, None, _Flow]:
+    yield _shape(this, leaf)
+    commanded = leaf if isinstance(leaf, Commanded) else None
+    for before, word in flow.before:
+        words = [word, commanded.action.builds.__name__ if commanded else ""]
+        yield _arrow(before, ": ".join(filter(None, words)), this)
+    back = flow.back
+    if commanded and commanded.undo:
+        yield from (_arrow(this, f"undo: {commanded.undo.builds.__name__}", to) for to in back)
+        back = (this,)
+    elif commanded and commanded.turns_on:
+        yield from (_arrow(this, "refused", to) for to in back)
+    return _Flow(((this, ""),), back)
+
+
+def _composite(part: Composite, flow: _Flow, numbers: Mapping[str, str]) -> Generator[str, None, _Flow]:
+    """A diamond, and its ways side by side; behind it they come together."""
+    if len(part.limbs) == 1:
+        return (yield from _drawn(part.limbs[0].parts, flow, numbers))
+    this = numbers[part.path]
+    yield f"{this}{{{_quoted(part.path)}}}"
+    yield from (_arrow(before, word, this) for before, word in flow.before)
+    ends = []
+    for limb in part.limbs:
+        word = limb.name if part.questions else ""
+        ends.append((yield from _drawn(limb.parts, _Flow(((this, word),), flow.back), numbers)))
+    return _Flow(
+        tuple(before for end in ends for before in end.before),
+        tuple(dict.fromkeys(back for end in ends for back in end.back)),
+    )
+
+
+def _arrow(before: str, word: str, this: str) -> str:
+    return f"{before} -->{f'|{_quoted(word)}|' if word else ''} {this}"
+
+
 def _numbers(saga: Saga[Any]) -> Mapping[str, str]:
-    return {path: f"s{number}" for number, path in enumerate(saga.outline.leaves)}
+    return {path: f"s{number}" for number, path in enumerate(saga.outline.nodes)}
 
 
 def _shape(this: str, leaf: Leaf) -> str:
@@ -80,7 +123,7 @@ def outline(saga: Saga[Any], subscribers: Subscribers = MappingProxyType({})) ->
     outline = saga.outline
     lines = [f"saga {saga.name!r}, version {saga.version}, starts with {saga.start.__name__}"]
     lines.append("commanded, in this order:")
-    lines += [f"  {line}" for leaf in outline.leaves.values() if (line := _in_order(leaf))]
+    lines += _commanded(outline.parts, "  ")
     if outline.result:
         lines.append(f"  completed, it comes to {outline.result.builds.__name__}")
     lines.append("event-driven, tracked by nobody:")
@@ -91,16 +134,24 @@ def outline(saga: Saga[Any], subscribers: Subscribers = MappingProxyType({})) ->
     return lines + [f"  {fact}" for fact in facts or ["nothing"]]
 
 
-def _in_order(leaf: Leaf) -> str:
-    if isinstance(leaf, Sleeping):
-        return f"{leaf.path}: sleeps {_wait(leaf)}"
-    return _command(leaf) if isinstance(leaf, Commanded) else ""
-
-
 def _wait(leaf: Sleeping) -> str:
     """How long, in words."""
     said = f"what {leaf.wait.function.__name__} says" if isinstance(leaf.wait, PureFunction) else str(leaf.wait)
     return f"{'until' if leaf.until else 'for'} {said}"
+
+
+def _commanded(parts: Sequence[SagaPart], indent: str) -> Iterator[str]:
+    for part in parts:
+        if isinstance(part, Commanded):
+            yield f"{indent}{_command(part)}"
+        elif isinstance(part, Sleeping):
+            yield f"{indent}{part.path}: sleeps {_wait(part)}"
+        elif isinstance(part, Composite):
+            yield f"{indent}{part.path} ({part.kind}):"
+            for limb in part.limbs:
+                names = ", ".join(one.path.rpartition(".")[2] for one in limb.parts) or "nothing"
+                yield from [f"{indent}  {limb.name}: {names}"] if part.questions else []
+                yield from _commanded(limb.parts, f"{indent}  {'  ' if part.questions else ''}")
 
 
 def _command(leaf: Commanded) -> str:
@@ -118,7 +169,7 @@ def _when(saga: Saga[Any], leaf: Publication) -> str:
         return "early"
     if not leaf.held:
         return "after the pivot"
-    return "held until the pivot" if saga.outline.pivot else "held until the end"
+    return "held until the pivot" if saga.outline.pivots else "held until the end"
 
 
 def _fact(builder: Builder, when: str, subscribers: Subscribers) -> str:

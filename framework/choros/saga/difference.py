@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from choros.saga.machine.instance import Instance
+from choros.saga.outline import declared
 
 _MOST = 3
 """Paths named in one sentence."""
@@ -109,7 +110,8 @@ def why_not_moved(instance: Instance, here: str, there: str) -> str:
     mine, other = _shape(here), _shape(there)
     if sentence := _first_other(_lines(mine)[:2], _lines(other)[:2], "there"):
         return sentence
-    touched = max((number for number, path in enumerate(other.paths, 1) if path in instance.nodes), default=0)
+    come_to = set(map(declared, instance.nodes))
+    touched = max((number for number, path in enumerate(other.paths, 1) if path in come_to), default=0)
     for number, (path, said) in enumerate(other.nodes[:touched]):
         now = mine.nodes[number] if number < len(mine.nodes) else ("nothing", "")
         if now != (path, said):

@@ -3,9 +3,12 @@
 Checks, diagram, topology, docs, exploration, dialogue tests and desk read it; none of them asks what kind a node is.
 """
 
+from __future__ import annotations
+
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal, cast
 
@@ -16,6 +19,7 @@ from choros.saga.parameters import Builder, Known, PureFunction
 from choros.saga.policy import RetryPolicy
 
 TurningPoints = frozenset[Literal["refused", "in_doubt"]]
+_INDEX = re.compile(r"\[[0-9]+\]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +36,15 @@ class Leaf:
     def builders(self) -> Sequence[Builder]:
         """All of its functions that build a message."""
         return ()
+
+    @property
+    def leaves(self) -> Iterator[Leaf]:
+        """Itself, as a composite has those within it."""
+        yield self
+
+    def after(self, known: Known) -> Known:
+        """What is known once it is over, of what was known before it."""
+        return known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +101,10 @@ class Commanded(Messaging):
         """How such a command is tried again."""
         return self.undo_retry if operation == "undo" else self.retry
 
+    def after(self, known: Known) -> Known:
+        """Its reply is."""
+        return replace(known, replies=(*known.replies, (self.path, self.reply_type)))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Publication(Messaging):
@@ -115,22 +132,93 @@ class Sleeping(Leaf):
 
 
 @dataclass(frozen=True, slots=True)
+class Limb:
+    """One way through a composite: what stands in it, one behind the other."""
+
+    name: str
+    parts: tuple[SagaPart, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Composite:
+    """What is true of every node that has others within it."""
+
+    path: str
+    kind: str
+    """What a person calls it, as the declaration's fingerprint has it."""
+    limbs: tuple[Limb, ...]
+    questions: tuple[PureFunction, ...] = ()
+    """The functions that decide which way is taken, one for each of the first limbs."""
+
+    @property
+    def leaves(self) -> Iterator[Leaf]:
+        """All that stand in it, however deep."""
+        for limb in self.limbs:
+            for part in limb.parts:
+                yield from part.leaves
+
+    @property
+    def parts(self) -> Iterator[SagaPart]:
+        """All nodes in it, however deep, and before each the one that it stands in."""
+        for limb in self.limbs:
+            yield from _deep(limb.parts)
+
+    def after(self, known: Known) -> Known:
+        """What is known once it is over, of what was known before it."""
+        for limb in self.limbs:
+            for part in limb.parts:
+                known = part.after(known)
+        return known
+
+    def perhaps(self, known: Known) -> Known:
+        """The same, where nobody can be sure of any of it."""
+        inside = Composite.after(self, replace(known, replies=(), maybe=()))
+        return replace(known, maybe=(*known.maybe, *inside.replies, *inside.maybe))
+
+
+SagaPart = Leaf | Composite
+
+
+def _deep(parts: Sequence[SagaPart]) -> Iterator[SagaPart]:
+    for part in parts:
+        yield part
+        if isinstance(part, Composite):
+            yield from part.parts
+
+
+def declared(path: str) -> str:
+    """The path as the declaration has it, without the indexes of the items on the way."""
+    return _INDEX.sub("[]", path) if "[" in path else path
+
+
+@dataclass(frozen=True, slots=True)
 class Outline:
     """A saga that has passed every check."""
 
     start: type[Message]
-    leaves: Mapping[str, Leaf] = field(repr=False)
-    """By path, in the order of the declaration."""
-    places: Mapping[str, int] = field(repr=False)
-    """How many stand before it, by path."""
+    parts: tuple[SagaPart, ...] = field(repr=False)
+    """What it is made of, one behind the other."""
     completed: tuple[Builder, ...]
     compensated: tuple[Builder, ...]
-    pivot: str | None
-    """The path of the pivot, if there is one."""
     deadline: timedelta | None = None
     """Bounds the time up to the pivot."""
     result: Builder | None = None
     """Builds what the saga comes to when it is completed, if it is asked for that."""
+    nodes: Mapping[str, SagaPart] = field(init=False, repr=False)
+    """By path, in the order of the declaration, and before each the one that it stands in."""
+    leaves: Mapping[str, Leaf] = field(init=False, repr=False)
+    """Those of them that have none within them."""
+    pivots: tuple[str, ...] = field(init=False)
+    """The paths of the pivots: no more than one on any way through."""
+    _places: Mapping[str, int] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        nodes = {part.path: part for part in _deep(self.parts)}
+        leaves = {path: part for path, part in nodes.items() if isinstance(part, Leaf)}
+        object.__setattr__(self, "nodes", nodes)
+        object.__setattr__(self, "leaves", leaves)
+        object.__setattr__(self, "pivots", tuple(path for path, leaf in leaves.items() if leaf.kind == "pivot"))
+        object.__setattr__(self, "_places", {path: place for place, path in enumerate(nodes)})
 
     @property
     def commands(self) -> Sequence[Commanded]:
@@ -166,14 +254,25 @@ class Outline:
         """The paths of all leaves."""
         return list(self.leaves)
 
+    def place(self, path: str) -> int:
+        """How many nodes stand before this one; behind all others what is no node."""
+        return self._places.get(declared(path), len(self._places))
+
+    def leaf(self, path: str) -> Leaf | None:
+        """The leaf of this path, under it; for one in an item too."""
+        leaf = self.leaves.get(path)
+        if leaf is None and "[" in path and (leaf := self.leaves.get(declared(path))):
+            return replace(leaf, path=path)
+        return leaf
+
     def commanded(self, path: str) -> Commanded | None:
         """The leaf of this path, if it commands somebody."""
-        leaf = self.leaves.get(path)
+        leaf = self.leaf(path)
         return leaf if isinstance(leaf, Commanded) else None
 
     def fact_at(self, path: str) -> type[Message]:
         """The type of the fact that the leaf of this path publishes."""
-        return cast("Publication", self.leaves[path]).fact
+        return cast("Publication", self.leaf(path)).fact
 
 
 # --- what becomes of what a user writes ---
@@ -201,16 +300,26 @@ class NodePlace:
         """What sentences about it begin with."""
         return f"saga {self.saga!r}: {self.path}"
 
+    def inside(self, name: str) -> str:
+        """The path of a node in the one that stands here."""
+        return f"{self.path}.{name}" if self.path else name
+
 
 class Declared(ABC):
     """What a user writes among a saga's steps: one class for each kind of node."""
 
     __slots__ = ()
     name: str
-    commands = True
-    """Whether it commands somebody."""
-    pivot = False
-    """Whether from here on the saga only goes forward."""
+
+    @property
+    def commands(self) -> bool:
+        """Whether it commands somebody."""
+        return True
+
+    @property
+    def pivot(self) -> bool:
+        """Whether from here on the saga only goes forward."""
+        return False
 
     @property
     @abstractmethod
@@ -225,7 +334,7 @@ class Declared(ABC):
         """Whether it may stand there; raises DeclarationError. Most may stand anywhere."""
 
     @abstractmethod
-    def planned(self, place: NodePlace) -> Leaf:
+    def planned(self, place: NodePlace) -> SagaPart:
         """The node, with everything that is read from its functions; raises DeclarationError."""
 
     def named(self, saga: str) -> str:

@@ -153,7 +153,7 @@ def _answer(function: str, parameter: str, wanted: type[Reply], known: Known) ->
     """The reply, or what is given with a refusal."""
     candidates = list(_candidates(parameter, wanted, known))
     if len(candidates) > 1:
-        candidates = [one for one in candidates if one.step == parameter]
+        candidates = [one for one in candidates if parameter in (one.step, one.step.rpartition(".")[2])]
         if not candidates:
             raise DeclarationError(
                 f"saga {known.saga!r}: {function} needs {wanted.__name__}, which several steps answer with.",

@@ -12,7 +12,7 @@ that the declarations of today keep their text; a golden file holds it.
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Generic
 
@@ -25,8 +25,8 @@ from choros.saga.checks import check_head, check_start, listed
 from choros.saga.machine.instance import ROOT, Instance
 from choros.saga.machine.walk import Tree
 from choros.saga.nodes.publish import FactBuilder
-from choros.saga.nodes.sequence import plan_sequence, replies_of
-from choros.saga.outline import Commanded, Declared, Leaf, Outline, Publication, Sleeping
+from choros.saga.nodes.sequence import plan_saga
+from choros.saga.outline import Commanded, Composite, Declared, Leaf, Outline, Publication, SagaPart, Sleeping
 from choros.saga.parameters import Builder, Known, Need, PureFunction
 
 S = TypeVar("S", bound=Message)
@@ -96,24 +96,22 @@ def _planned(
     deadline: timedelta | None,
     result: Callable[..., Message] | None,
 ) -> Tree:
-    root, leaves = plan_sequence(Known(saga, start, ()), steps)
-    replies = replies_of(leaves.values())
-    done = Known(saga, start, replies, no_failure="a completed saga has no failure")
-    commanded = [(leaf.path, leaf.command) for leaf in leaves.values() if isinstance(leaf, Commanded)]
-    undone = Known(saga, start, (), replies, commanded, failure=True)
+    planned = plan_saga(Known(saga, start, ()), steps)
+    leaves = [leaf for part in planned.parts for leaf in part.leaves]
+    done = replace(planned.known, no_failure="a completed saga has no failure")
+    commanded = [(leaf.path, leaf.command) for leaf in leaves if isinstance(leaf, Commanded)]
+    undone = Known(saga, start, (), (*done.replies, *done.maybe), commanded, failure=True)
     closing = tuple(fact_builder(function, undone) for function in compensated)
-    _check_taken_back_once(saga, leaves.values(), closing)
+    _check_taken_back_once(saga, leaves, closing)
     outline = Outline(
         start=start,
-        leaves=leaves,
-        places={path: place for place, path in enumerate(leaves)},
+        parts=planned.parts,
         completed=tuple(fact_builder(function, done) for function in completed),
         compensated=closing,
-        pivot=next((leaf.path for leaf in leaves.values() if leaf.kind == "pivot"), None),
         deadline=deadline,
         result=None if result is None else result_builder(result, done),
     )
-    return Tree(outline, root)
+    return Tree(outline, planned.node)
 
 
 def _check_taken_back_once(saga: str, leaves: Iterable[Leaf], closing: Iterable[Builder]) -> None:
@@ -145,7 +143,7 @@ class Fingerprint:
 
 def _fingerprint(saga: str, version: int, outline: Outline) -> Fingerprint:
     head = (f"saga {saga}, version {version}, rules {RULES}", f"start {_type(outline.start)}")
-    nodes = (line for leaf in outline.leaves.values() for line in (f"{leaf.path}: {leaf.kind}", *_leaf(leaf)))
+    nodes = (line for part in outline.nodes.values() for line in (f"{part.path}: {part.kind}", *_part(part)))
     text = "\n".join([*head, *nodes, *_closings(outline)]) + "\n"
     return Fingerprint(text, hash_of(text))
 
@@ -158,6 +156,22 @@ def hash_of(text: str) -> str:
 def _type(message: type[Message]) -> str:
     """What a message is called, in whatever version."""
     return message.type_name.rpartition(".v")[0]
+
+
+def _part(part: SagaPart) -> Iterator[str]:
+    if isinstance(part, Composite):
+        yield from _composite(part)
+    else:
+        yield from _leaf(part)
+
+
+def _composite(composite: Composite) -> Iterator[str]:
+    """Each way through it, by its name; asked for what, and what stands in it."""
+    questions = {one.function.__name__: one for one in composite.questions}
+    for limb in composite.limbs:
+        asked = f"({_needed(questions[limb.name])})" if limb.name in questions else ""
+        names = ", ".join(part.path.rpartition(".")[2] for part in limb.parts) or "nothing"
+        yield f"  {limb.name}{asked}: {names}"
 
 
 def _leaf(leaf: Leaf) -> Iterator[str]:

@@ -50,16 +50,16 @@ class Choices:
         self._protocol = protocol
         self._wire = wire
         self._acts = acts
-        self._known: dict[tuple[int, int, bool], list[Choice]] = {}
+        self._known: dict[tuple[int, int, frozenset[str]], list[Choice]] = {}
 
-    def of(self, stored: int, network: int, *, unsent: bool) -> list[Choice]:
-        """What may be taken in."""
+    def of(self, stored: int, network: int, unsent: frozenset[str]) -> list[Choice]:
+        """What may be taken in; `unsent` are the nodes whose commands wait in the outbox."""
         key = (stored, network & self._wire.replies, unsent)
         if key not in self._known:
             self._known[key] = list(self._choices(*key))
         return self._known[key]
 
-    def _choices(self, stored: int, replies: int, unsent: bool) -> Iterator[Choice]:
+    def _choices(self, stored: int, replies: int, unsent: frozenset[str]) -> Iterator[Choice]:
         inputs = [(given, number) for number in self._wire.numbers(replies) for given in self._given(number)]
         instance = self._orchestrator.stored[stored].instance
         if not instance.terminal:
@@ -102,7 +102,7 @@ class Choices:
 
     # --- what people and clocks do ------------------------------------------------------------------------------------
 
-    def _asked(self, instance: Instance, unsent: bool) -> Iterator[Given]:
+    def _asked(self, instance: Instance, unsent: frozenset[str]) -> Iterator[Given]:
         if "cancel" in self._acts:
             yield Given((CancelRequested("cancel"),))
         if "pause" in self._acts:
@@ -123,8 +123,8 @@ class Choices:
                 yield Given((SkipRequested("skip", path, state.round, example),))
 
 
-def _timers(instance: Instance, unsent: bool) -> Iterator[Given]:
-    fired = (TimerFired(unsent=unsent),)
+def _timers(instance: Instance, unsent: frozenset[str]) -> Iterator[Given]:
+    fired = (TimerFired(unsent),)
     if any(state.due is not None for state in instance.nodes.values()):
         yield Given(fired, "due")
         yield Given(fired, "due, used up")

@@ -13,12 +13,12 @@ The numbers in reports:
 11. Nothing is acknowledged before it is committed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from choros.saga.machine.inputs import Answered, Decision, Input, Release, TimerFired
 from choros.saga.machine.instance import Instance, NodeState
-from choros.saga.outline import Outline, Publication
+from choros.saga.outline import Commanded, Composite, Outline, Publication, SagaPart, declared
 from choros.saga.saga import Saga
 from choros.wire.command_key import Operation
 from choros_verify.exploration.books import Books
@@ -65,7 +65,8 @@ def _decision(saga: Saga[Any], before: Instance, decided: Decision, inputs: Sequ
     hold(after.status in EDGES[before.status], f"a saga that was {before.status} became {after.status}", 9)
     legs = [state.leg for state in after.nodes.values() if state.leg]
     most = max(1, len(inputs))  # folded inputs may send what each of them would have sent
-    hold(len(legs) <= 1 and len(decided.sends) <= most, "two commands are awaited at once", 4)
+    alone = len(legs) <= 1 and len(decided.sends) <= most
+    hold(alone or after.accepted, "two commands are awaited at once", 4)
     if after.terminal:
         hold(after.wake_at is None and not legs, "a saga at its end still waits for something", 5)
         due = after.status == "completed" and saga.outline.result is not None
@@ -86,11 +87,17 @@ def _decision(saga: Saga[Any], before: Instance, decided: Decision, inputs: Sequ
 
 def _attempts(before: Instance, after: Instance, inputs: Sequence[Input]) -> None:
     """A command that has not left yet spends no attempt by waiting for the broker."""
-    if inputs != (TimerFired(unsent=True),):
+    if len(inputs) != 1 or not isinstance(inputs[0], TimerFired):
         return
     for path, was in before.nodes.items():
         state = after.state(path)
-        if was.leg and not was.leg.waiting and was.leg.due is not None and after.backward == before.backward:
+        if (
+            path in inputs[0].unsent
+            and was.leg
+            and not was.leg.waiting
+            and was.leg.due is not None
+            and after.backward == before.backward
+        ):
             same = state.leg is not None and state.leg.attempt == was.leg.attempt
             hold(same, "a command that never left spent an attempt", 5)
 
@@ -108,9 +115,8 @@ def _sleeps(before: Instance, after: Instance) -> None:
 
 def _pivot(saga: Saga[Any], before: Instance, after: Instance) -> None:
     """From the commit that sends the pivot, only its own refusal turns the saga back."""
-    pivot = saga.outline.pivot
-    if pivot is not None and after.backward:
-        hold(after.state(pivot).progress in ("pending", "refused"), "a pivot that may have happened is undone", 3)
+    progress = [after.state(path).progress for path in saga.outline.pivots] if after.backward else []
+    hold(all(one in ("pending", "refused") for one in progress), "a pivot that may have happened is undone", 3)
 
 
 def awaited(instance: Instance, answer: Answered) -> bool:
@@ -140,48 +146,87 @@ def is_asked(state: NodeState, round_: int, operation: Operation) -> bool:
 
 def sending_do(outline: Outline, books: Sequence[Books], index: int) -> None:
     """A step is begun when all before it have taken effect."""
-    for path, own in list(zip(outline.leaves, books, strict=True))[:index]:
-        there = outline.commanded(path) is None or own.stands or own.closed
-        hold(there, f"{outline.paths[index]} is begun before {path} has taken effect", 4)
+    path, kept = outline.paths[index], dict(zip(outline.paths, books, strict=True))
+    for part in _before(outline.parts, path):
+        hold(_is_there(part, kept), f"{path} is begun before {part.path} has taken effect", 4)
+
+
+def _before(parts: Sequence[SagaPart], path: str) -> Iterator[SagaPart]:
+    """What has to be over before this node: all that stands before it, and before what it stands in."""
+    for part in parts:
+        if part.path == path:
+            return
+        if isinstance(part, Composite) and any(leaf.path == path for leaf in part.leaves):
+            for limb in part.limbs:
+                if any(leaf.path == path for one in limb.parts for leaf in one.leaves):
+                    yield from _before(limb.parts, path)
+            return
+        yield part
+
+
+def _is_there(part: SagaPart, books: Mapping[str, Books]) -> bool:
+    """Whether it has taken effect; of a choice, one of its branches."""
+    if isinstance(part, Composite):
+        limbs = [all(_is_there(one, books) for one in limb.parts) for limb in part.limbs]
+        return any(limbs) if part.questions else all(limbs)
+    return not isinstance(part, Commanded) or books[part.path].stands or books[part.path].closed
 
 
 def sending_undo(outline: Outline, books: Sequence[Books], index: int, coming: Sequence[bool]) -> None:
-    """A step is undone when no later one stands, or can still come to stand."""
+    """A step is undone when none that was begun behind it stands, or can still come to stand."""
+    path = outline.paths[index]
     for later in range(index + 1, len(books)):
         leaf = outline.commanded(outline.paths[later])
-        gone = leaf is None or not leaf.changes or not (books[later].stands or coming[later])
-        hold(gone, f"{outline.paths[index]} is undone while {outline.paths[later]} may still stand", 4)
+        behind = leaf is not None and any(
+            part.path == path or _holds(part, path) for part in _before(outline.parts, leaf.path)
+        )
+        gone = not behind or not (leaf and leaf.changes) or not (books[later].stands or coming[later])
+        hold(gone, f"{path} is undone while {outline.paths[later]} may still stand", 4)
+
+
+def _holds(part: SagaPart, path: str) -> bool:
+    return any(leaf.path == path for leaf in part.leaves)
 
 
 def publishing(outline: Outline, books: Sequence[Books], facts: Sequence[Release], after: Instance) -> None:
     """A fact is published when it is true for good: with the pivot's OK, at the end, or early and taken back."""
-    pivot = None if outline.pivot is None else books[outline.paths.index(outline.pivot)]
-    passed = pivot is not None and (pivot.stands or pivot.closed)
+    pivots = [books[outline.paths.index(path)] for path in outline.pivots]
+    passed = any(pivot.stands or pivot.closed for pivot in pivots)
     early = {leaf.path for leaf in outline.publications if leaf.early}
     for fact in facts:
         ended = after.status == "completed" or (after.status == "compensated" and not fact.step)
-        hold(passed or ended or fact.step in early, f"{fact.type} is published before it is true", 8)
+        hold(passed or ended or declared(fact.step) in early, f"{fact.type} is published before it is true", 8)
 
 
 def ending(outline: Outline, books: Sequence[Books], after: Instance, facts: Sequence[str]) -> None:
     """What an end promises: every effect once and every fact once, or no effect at all."""
-    told = ", ".join(facts) or "nothing"
+    told, kept = ", ".join(facts) or "nothing", dict(zip(outline.paths, books, strict=True))
     due = sorted(_facts_due(outline, after, facts))
     hold(sorted(facts) == due, f"the saga is {after.status}, and it published {told}", 8)
-    for path, own in zip(outline.leaves, books, strict=True):
-        leaf = outline.commanded(path)
-        if leaf and after.status == "completed":
-            hold(own.stands or own.closed, f"the saga is completed, but {path} has no effect", 2)
-        elif leaf and leaf.changes and after.status == "compensated":
-            hold(not own.stands, f"the saga is compensated, but {path} still stands", 3)
+    for part in outline.parts if after.status == "completed" else ():
+        hold(_is_there(part, kept), f"the saga is completed, but {part.path} has no effect", 2)
+    for leaf in outline.commands if after.status == "compensated" else ():
+        if leaf.changes:
+            hold(not kept[leaf.path].stands, f"the saga is compensated, but {leaf.path} still stands", 3)
 
 
 def _facts_due(outline: Outline, after: Instance, facts: Sequence[str]) -> list[str]:
     if after.status == "completed":
-        told = [leaf.fact for leaf in outline.publications] + [one.builds for one in outline.completed]
+        told = [leaf.fact for leaf in _told(outline.parts, after)] + [one.builds for one in outline.completed]
         return [fact.type_name for fact in told]
     taken_back = [kind for leaf in outline.publications for kind in _pair(leaf) if _pair(leaf)[0] in facts]
     return taken_back + [one.builds.type_name for one in outline.compensated]
+
+
+def _told(parts: Sequence[SagaPart], after: Instance) -> Iterator[Publication]:
+    """What is published on the way that the saga has taken."""
+    for part in parts:
+        if isinstance(part, Publication):
+            yield part
+        elif isinstance(part, Composite):
+            for limb in part.limbs:
+                if not part.questions or after.state(part.path).choice == limb.name:
+                    yield from _told(limb.parts, after)
 
 
 def _pair(leaf: Publication) -> Sequence[str]:

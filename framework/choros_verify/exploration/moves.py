@@ -60,7 +60,7 @@ class Moves:
             message = self._wire.messages[number]
             if isinstance(message, Ordered):
                 yield from self._carried(world, left, number, message)
-        for choice in self._choices.of(world.stored, world.network, unsent=bool(world.outbox)):
+        for choice in self._choices.of(world.stored, world.network, self._unsent(world)):
             if choice.decided.retries <= left.retries:
                 yield from self._commits(world, left, choice)
         yield from self._others(world, left)
@@ -88,7 +88,7 @@ class Moves:
         taken = world._replace(
             stored=decided.number,
             network=world.network - sum(one(number) for number in messages),
-            outbox=0 if decided.withdraws else world.outbox,
+            outbox=self._still_wanted(world.outbox, decided) if decided.withdraws else world.outbox,
         )
         sent = taken._replace(network=_all_put(taken.network, decided.sends))
         yield event, sent, left
@@ -97,6 +97,25 @@ class Moves:
             yield event._replace(trouble="duplicate"), again, left._replace(duplicates=left.duplicates - 1)
         if left.crashes:
             yield from self._crashes(event, taken, left._replace(crashes=left.crashes - 1), messages)
+
+    def _unsent(self, world: WorldState) -> frozenset[str]:
+        """The nodes whose commands wait in the outbox; where only one is under way, no command is told from another."""
+        instance = self._orchestrator.stored[world.stored].instance
+        if not (world.outbox and instance.accepted):
+            return instance.under_way if world.outbox else frozenset()
+        waiting = self._wire.content(world.outbox)
+        return instance.under_way & {self._outline.paths[one.step] for one in waiting if isinstance(one, Ordered)}
+
+    def _still_wanted(self, outbox: int, decided: Decided) -> int:
+        """Without the commands that no answer is awaited to any more."""
+        instance = self._orchestrator.stored[decided.number].instance
+        for number in self._wire.numbers(outbox):
+            message = self._wire.messages[number]
+            assert isinstance(message, Ordered)
+            state = instance.state(self._outline.paths[message.step])
+            if not (instance.accepted and holds.is_asked(state, message.round, message.operation)):
+                outbox &= ~every(number)
+        return outbox
 
     def _crashes(
         self, event: Happening, taken: WorldState, left: Left, messages: tuple[int, ...]

@@ -38,7 +38,7 @@ class Mutant:
         has = {
             "": True,
             "step": bool(undone),
-            "pivot": outline.pivot is not None,
+            "pivot": bool(outline.pivots),
             "held fact": any(leaf.held for leaf in before),
             "early fact": any(leaf.early for leaf in before),
             "two steps": len(undone) > 1,

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from choros.messages import Failure, Message
 from choros.saga.machine import acts, answers, timers
-from choros.saga.machine.inputs import Answered, Send, SkipRequested
+from choros.saga.machine.inputs import Answered, Decision, Send, SkipRequested
 from choros.saga.machine.instance import Leg
 from choros.saga.machine.turn import Turn
 from choros.saga.machine.walk import SagaWalk
@@ -15,7 +15,7 @@ from choros.saga.outline import Commanded
 from choros_verify.exploration.variant import instead_of
 
 _BACKWARD, _WITHDRAW, _GIVE_UP, _FAILED = SequenceNode.backward, SagaWalk.withdraw, SagaWalk.give_up, answers._failed
-_LEG_DUE, _GO_ON, _SKIP = timers._leg_due, SagaWalk.go_on, acts._skip
+_LEG_DUE, _END, _SKIP = timers._leg_due, SagaWalk.end, acts._skip
 _SEND, _RELEASE, _WAKE = Turn.send, Turn.release, Turn.wake
 _FORWARD, _TURN_BACK = SleepNode.forward, SagaWalk.turn_back
 
@@ -65,8 +65,7 @@ def old_failures_count(walk: SagaWalk, leaf: Commanded, leg: Leg, answer: Answer
 @instead_of(SagaWalk.withdraw)
 def pivot_in_flight_cancelled(walk: SagaWalk, why: str) -> None:
     """A cancel undoes the saga although its pivot is on its way."""
-    pivot = walk.outline.pivot
-    if pivot is not None and walk.state(pivot).progress == "sent":
+    if any(walk.state(pivot).progress == "sent" for pivot in walk.outline.pivots):
         walk.turn_back(Failure(code=why, kind="cancelled"))
     else:
         _WITHDRAW(walk, why)
@@ -75,7 +74,7 @@ def pivot_in_flight_cancelled(walk: SagaWalk, why: str) -> None:
 @instead_of(SagaWalk.give_up)
 def pivot_in_doubt_compensated(walk: SagaWalk, leaf: Commanded, leg: Leg, code: str, detail: str = "") -> None:
     """A pivot that may have happened is taken for refused."""
-    if leaf.path == walk.outline.pivot and leg.operation == "do":
+    if leaf.path in walk.outline.pivots and leg.operation == "do":
         walk.turn_back(Failure(code=code, kind="in_doubt"))
     else:
         _GIVE_UP(walk, leaf, leg, code, detail)
@@ -92,13 +91,13 @@ def in_doubt_taken_for_done(walk: SagaWalk, leaf: Commanded, leg: Leg, code: str
     walk.go_on()
 
 
-@instead_of(SagaWalk.go_on)
-def pause_not_checked(self: SagaWalk) -> None:
+@instead_of(SagaWalk.end)
+def pause_not_checked(self: SagaWalk) -> Decision:
     """A commit that sends does not look whether the saga is paused."""
     paused = self.instance.paused
     self.change(paused=False)
-    _GO_ON(self)
-    self.change(paused=paused)
+    decision = _END(self)
+    return replace(decision, instance=replace(decision.instance, paused=paused))
 
 
 @instead_of(acts._skip)

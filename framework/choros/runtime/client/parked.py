@@ -6,6 +6,7 @@ from typing import Any
 from choros.errors import UsageError, unknown
 from choros.messages import Reply
 from choros.saga.machine.instance import ROOT, Instance
+from choros.saga.outline import declared
 from choros.saga.saga import Saga
 
 CLOSING_FACTS = ROOT
@@ -26,10 +27,10 @@ def meant(saga: Saga[Any], instance: Instance, step: str | None, round: int | No
     """The step and the round that a person means; raises UsageError for a step that there is not, or where nothing
     is parked. Without a name, the only one that is parked."""
     waiting = {path: state.round for path, state in instance.parked_at.items()}
-    names = list(saga.outline.leaves)
+    names = list(saga.outline.nodes)
     if step is None:
         step = _only(instance, list(waiting))
-    elif step not in (*names, CLOSING_FACTS):
+    elif declared(step) not in (*names, CLOSING_FACTS):
         raise UsageError(*unknown(f"saga {saga.name!r} has no step {step!r}.", step, names))
     elif waiting and step not in waiting:
         where = ", ".join(waiting) or "its closing facts"

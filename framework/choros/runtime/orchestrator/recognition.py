@@ -139,7 +139,7 @@ def _bodies(outline: Outline, instance: Instance) -> Iterator[tuple[type[Message
     if instance.refusal:
         yield from _refusal(outline, instance)
     for path, state in instance.nodes.items():
-        leaf, commanded = outline.leaves.get(path), outline.commanded(path)
+        leaf, commanded = outline.leaf(path), outline.commanded(path)
         if leaf and state.fact:
             yield outline.fact_at(path), state.fact
         if commanded and state.reply:

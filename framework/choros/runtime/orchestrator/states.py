@@ -1,8 +1,8 @@
-"""Which states of a saga's nodes stand in its record: those that are open, and the newest. Older ones are entries, so
-that no answer writes again what is over."""
+"""Which states of a saga's nodes stand in its record: those that are open, in each of these the last one that the saga
+has come to, and the newest. Older ones are entries, so that no answer writes again what is over."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from pydantic import TypeAdapter
 
@@ -11,7 +11,7 @@ from choros.values import replace
 
 MOST_IN_RECORD = 32
 """States that stay in the record: a saga of no more steps has no others."""
-_OPEN = ("pending", "sent", "held", "asleep")
+_OPEN = ("pending", "sent", "held", "asleep", "entered")
 _DONE_WITH = ("refused", "undone", "retracted")
 _JSON = TypeAdapter(NodeState)
 
@@ -28,16 +28,18 @@ def with_entries(instance: Instance, entries: Mapping[str, str]) -> Instance:
 
 
 def states_and_entries(
-    instance: Instance, loaded: Mapping[str, str], places: Mapping[str, int]
+    instance: Instance, loaded: Mapping[str, str], place: Callable[[str], int]
 ) -> tuple[Instance, dict[str, str]]:
     """The instance with what stays in its record, and the entries that are to be written; `loaded` are those that the
-    store has, in any order, and `places` tell which of two nodes is the newer one."""
+    store has, in any order, and `place` tells which of two nodes is the newer one, where they have no numbers."""
     if len(instance.nodes) <= MOST_IN_RECORD and not instance.nodes_apart:
         return instance, {}
     states = [(path, state) for path, state in instance.nodes.items() if state is not UNTOUCHED]
     # On the way back, what is next is older than what is done with.
-    states.sort(key=lambda one: (one[1].progress not in _DONE_WITH, places.get(one[0], len(places))))
-    over = [one for one in states[:-MOST_IN_RECORD] if not _is_open(one[1])]
+    states.sort(key=lambda one: (one[1].progress not in _DONE_WITH, one[1].number, place(one[0])))
+    last = {path.rpartition(".")[0]: path for path, _ in states}
+    held = {path for inside, path in last.items() if instance.state(inside).progress == "entered"}
+    over = [one for one in states[:-MOST_IN_RECORD] if not _is_open(one[1]) and one[0] not in held]
     texts = {path: _JSON.dump_json(state, exclude_defaults=True).decode() for path, state in over}
     written = {path: text for path, text in texts.items() if loaded.get(path) != text}
     kept = States(one for one in states if one[0] not in texts)

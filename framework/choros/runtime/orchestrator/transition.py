@@ -18,12 +18,13 @@ from choros.runtime.orchestrator.retention import gone
 from choros.runtime.orchestrator.states import states_and_entries
 from choros.runtime.orchestrator.work import Due, Folded, Move, Start, Unjudged, Work
 from choros.saga.machine.inputs import Decision, Event, Input, TimerFired
-from choros.saga.machine.instance import Instance
+from choros.saga.machine.instance import Instance, States
 from choros.saga.machine.machine import begin, decide
 from choros.saga.saga import Saga, Sagas
 from choros.sources import fresh_id
 from choros.store.sagas import ENDED, Channel, Loaded, Record, Transition, Unsent
 from choros.values import replace
+from choros.wire.command_key import CommandKey
 from choros.wire.envelope import Envelope
 
 
@@ -36,7 +37,7 @@ class Envelopes:
     reply_to: Callable[[], str]
 
     def unsent(self, record: Record, decision: Decision, now: float) -> tuple[Unsent, ...]:
-        """All of them for the outbox; `record` is the one that is stored with them."""
+        """All of them for the outbox; `record` is that of the saga, before or after this decision."""
         commands = [
             self._unsent(
                 "commands", record, decision.instance, now,
@@ -95,8 +96,8 @@ class Transitions:
 
     def _decide(self, saga: Saga[Any], before: Instance, loaded: Loaded, given: Sorted, now: float) -> Folded:
         record = loaded.record
-        versions = (record.saga_version, *before.moved_from)
-        given, inputs = given.judged(lambda work: _meant(work, saga, versions, loaded))
+        versions = _versions(record, before)
+        given, inputs = given.judged(lambda work: _meant(work, saga, before, loaded))
         decision = decide(saga.tree, before, [*_were_set_aside(record, saga, versions), *inputs], now)
         given = given.without(decision.strays)
         events, late = told(decision.events, record.late)
@@ -107,7 +108,8 @@ class Transitions:
             after, saga, replace(decision, events=events), kept, now, _signed(given.fresh), loaded.entries
         )
         if decision.withdraws:
-            transition = replace(transition, sent=tuple(loaded.unsent))
+            awaited = {state.leg.message for state in decision.instance.nodes.values() if state.leg}
+            transition = replace(transition, sent=tuple(loaded.unsent - awaited))
         return Folded(given.fresh, given.repeated, given.rejected, decision.instance, decision.events, transition)
 
     def _begin(self, works: Sequence[Work], now: float) -> Folded:
@@ -173,7 +175,9 @@ class Transitions:
         self, record: Record, saga: Saga[Any], decision: Decision, taken: Sequence[str], now: float, signed: Signed,
         loaded: Mapping[str, str] = MappingProxyType({}),
     ) -> Transition:  # fmt: skip
-        instance, entries = states_and_entries(decision.instance, loaded, saga.outline.places)
+        outbox = self._envelopes.unsent(record, decision, now)
+        told_apart = _told_apart(decision.instance, outbox) if decision.instance.accepted else decision.instance
+        instance, entries = states_and_entries(told_apart, loaded, saga.outline.place)
         received, apart = kept_and_apart((*record.received, *taken), instance.apart)
         if apart:
             instance = replace(instance, apart=instance.apart + len(apart))
@@ -183,7 +187,6 @@ class Transitions:
             record, now, received=received, status=instance.status, state=state, wake_at=instance.wake_at, undecided=(),
             fingerprint=saga.fingerprint.hash,
         )  # fmt: skip
-        outbox = self._envelopes.unsent(after, decision, now)
         facts = [entry.envelope for entry in outbox if entry.channel == "facts"]
         declared = "" if record.fingerprint else saga.fingerprint.text
         history = write_history(decision.events, facts, declared, signed)
@@ -194,15 +197,35 @@ def _next(record: Record, now: float, **changes: Any) -> Record:
     return replace(record, version=record.version + 1, transition=fresh_id(), updated_at=now, **changes)
 
 
-def _meant(work: Work, saga: Saga[Any], versions: Collection[int], loaded: Loaded) -> Input:
+def _meant(work: Work, saga: Saga[Any], before: Instance, loaded: Loaded) -> Input:
     """Raises MessageRejected for a reply that nothing asked for."""
     given = work.given
     if isinstance(given, Due):
-        return TimerFired(unsent=bool(loaded.unsent - loaded.unreadable))
+        return TimerFired(_unsent(before, loaded.unsent - loaded.unreadable))
     if isinstance(given, Unjudged):
-        return judge(saga, versions, given.envelope)
+        return judge(saga, _versions(loaded.record, before), given.envelope)
     assert not isinstance(given, Start | Move)  # a stored saga has begun, and a move is no input of the machine
     return given
+
+
+def _versions(record: Record, instance: Instance) -> Collection[int]:
+    """Those that it was ever of."""
+    return (record.saga_version, *instance.moved_from)
+
+
+def _told_apart(instance: Instance, outbox: Sequence[Unsent]) -> Instance:
+    """The instance with the id in each leg that its command goes by, so that what is unsent of one is not taken for
+    another's."""
+    sent = {CommandKey.parse(one.message.key).path: one.id for one in outbox if one.message and one.message.key}
+    legs = {path: replace(leg, message=sent[path]) for path in sent if (leg := instance.state(path).leg)}
+    changed = {path: replace(instance.state(path), leg=leg) for path, leg in legs.items()}
+    return replace(instance, nodes=States({**instance.nodes, **changed})) if changed else instance
+
+
+def _unsent(instance: Instance, unsent: frozenset[str]) -> frozenset[str]:
+    """The nodes whose commands these are; where no command is told from another, only one is under way."""
+    legs = ((path, state.leg) for path, state in instance.nodes.items() if unsent and state.leg)
+    return frozenset(path for path, leg in legs if not leg.message or leg.message in unsent)
 
 
 def _were_set_aside(record: Record, saga: Saga[Any], versions: Collection[int]) -> list[Input]:

@@ -6,6 +6,7 @@ A saga of another application, or of a version that is not deployed here yet, sa
 from types import MappingProxyType
 
 from choros.errors import MessageRejected
+from choros.saga.outline import declared
 from choros.saga.saga import Sagas
 from choros.wire.command_key import CommandKey
 from choros.wire.envelope import Envelope
@@ -28,7 +29,8 @@ def check_operation(envelope: Envelope, key: CommandKey, sagas: Sagas) -> None:
     ]
     if not sent:  # the declaration here does not have it: it is not the one that the command was sent by
         return
-    here = [one for one in sent if one[0] == key.step] if key.step in saga.outline.leaves else sent
+    path = declared(key.path)
+    here = [one for one in sent if one[0] == path] if path in saga.outline.leaves else sent
     if not any(operation == key.operation for _, operation in here):
         raise MessageRejected("The type of the command does not fit the step and operation of its idempotency key.")
 

@@ -78,7 +78,7 @@ def _skip(walk: SagaWalk, act: SkipRequested) -> None:
 
 def _hand_over(walk: SagaWalk, act: RerunRequested) -> None:
     """Note the one successor, before that begins: two must never own the same effects."""
-    walk.want(walk.outline.leaves)
+    walk.want(walk.outline.nodes)
     if why_not(walk.outline, walk.decision().instance, act.step):
         walk.note("too_late", act.step, code="rerun")
         return

@@ -36,8 +36,8 @@ class Answered:
 class TimerFired:
     """The wake-up time has come."""
 
-    unsent: bool = False
-    """Whether a command of this saga still waits for the broker: then no attempt is counted."""
+    unsent: frozenset[str] = frozenset()
+    """The nodes whose commands still wait for the broker: for these no attempt is counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +121,7 @@ EventKind = Literal[
     "started", "sent", "retry_scheduled", "timed_out", "replied", "refused", "failed", "late_reply", "undone",
     "pivot_passed", "compensating", "fact_held", "fact_published", "fact_dropped", "parked", "unparked",
     "wanted", "too_late", "paused", "resumed", "skipped", "undeclared_refusal", "completed", "compensated", "rerun",
-    "moved", "asleep", "woken",
+    "moved", "asleep", "woken", "chosen",
 ]  # fmt: skip
 
 

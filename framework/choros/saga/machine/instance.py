@@ -16,7 +16,7 @@ TERMINAL: tuple[Status, ...] = ("completed", "compensated")
 _STRICT = ConfigDict(extra="forbid")
 """A field that is not known here was written by a newer choros: to drop it with the next commit would lose it."""
 Progress = Literal[
-    "pending", "sent", "ok", "refused", "in_doubt", "undone", "held", "published", "retracted", "asleep"
+    "pending", "sent", "ok", "refused", "in_doubt", "undone", "held", "published", "retracted", "asleep", "entered"
 ]  # fmt: skip
 ROOT = ""
 """The path of the saga's own sequence of steps; its state says what there is to say of the saga's end."""
@@ -41,6 +41,8 @@ class Leg:
     """For a close: the reply that a person supplies if there is no effect."""
     forgotten: bool = False
     """Whether the participant has said that it would not know any more: then it never carries it out either."""
+    message: str = ""
+    """The id that its last attempt goes by in the outbox; only where several nodes may be under way at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,10 @@ class NodeState:
     until: float | None = None
     """The moment that it sleeps until, decided once; None once that is over. A choros that would not wake it does not
     know this field, and leaves the instance alone."""
+    choice: str = ""
+    """Which way is taken through it."""
+    number: int = 0
+    """How many were accepted before it, where several may be under way at a time; 0 for what no order is asked of."""
 
     @property
     def due(self) -> float | None:
@@ -123,6 +129,8 @@ class Instance:
     deadline: float | None = None
     seq: int = 0
     """The number of the last fact released."""
+    accepted: int = 0
+    """How many nodes were accepted, one more than that; 0 as long as no two were ever under way at a time."""
     successor: str = ""
     """The instance that this one was run again as; it has taken over the steps that it kept."""
     rerun_from: str = ""
@@ -159,6 +167,11 @@ class Instance:
         if self.deadline is not None:
             times.append(self.deadline)
         return min(times, default=None)
+
+    @property
+    def under_way(self) -> frozenset[str]:
+        """The nodes whose commands await an answer, or their next attempt."""
+        return frozenset(path for path, state in self.nodes.items() if state.leg)
 
     @property
     def parked_at(self) -> Mapping[str, NodeState]:

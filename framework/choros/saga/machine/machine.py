@@ -28,7 +28,7 @@ def begin(
     """The first decision of a saga instance; `cause` is the id that the start message goes by, `kept` are the first
     steps of an instance that this one takes over."""
     deadline = None
-    if tree.outline.deadline and tree.outline.pivot not in kept:
+    if tree.outline.deadline and kept.keys().isdisjoint(tree.outline.pivots):
         deadline = now + tree.outline.deadline.total_seconds()
     instance = Instance(
         saga_id, start, States(kept), deadline=deadline, cause=cause, traceparent=traceparent, tracestate=tracestate
@@ -36,15 +36,19 @@ def begin(
     walk = SagaWalk(tree, instance, now)
     walk.note("started")
     walk.go_on()
-    return walk.decision()
+    return walk.end()
 
 
 def decide(tree: Tree, instance: Instance, inputs: Sequence[Input], now: float) -> Decision:
-    """Fold all inputs into one decision: answers first, then what people want, then the timers."""
+    """Fold all inputs into one decision: answers first, then what people want, then the timers, and then one walk."""
     walk = SagaWalk(tree, instance, now)
     for given in sorted(inputs, key=_precedence):
         _apply(walk, given)
-    return walk.decision()
+    decision = walk.end()
+    if decision.instance.cause != instance.cause and not (decision.sends or decision.facts):
+        as_before = replace(decision.instance, cause=instance.cause)
+        return replace(decision, instance=as_before) if as_before == instance else decision
+    return decision
 
 
 def _precedence(given: Input) -> int:
@@ -52,6 +56,7 @@ def _precedence(given: Input) -> int:
 
 
 def _apply(walk: SagaWalk, given: Input) -> None:
+    """What moves nothing is not the cause of what follows."""
     if isinstance(given, TimerFired):
         take_timer(walk, given)
         return
@@ -63,4 +68,4 @@ def _apply(walk: SagaWalk, given: Input) -> None:
         take_act(walk, given)
     after, cause = walk.as_it_is(), before[0].cause
     if after[1] == before[1] and replace(after[0], cause=cause) == before[0]:
-        walk.change(cause=cause)  # it moved nothing, so nothing that follows is its doing
+        walk.change(cause=cause)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from choros.errors import unknown
 from choros.saga.machine.instance import Instance, NodeState
-from choros.saga.outline import Outline
+from choros.saga.outline import Commanded, Composite, Leaf, Outline, SagaPart, declared
 from choros.values import replace
 
 
@@ -17,24 +17,48 @@ def why_not(outline: Outline, instance: Instance, step: str) -> str:
     """Why the saga cannot be run again from this step, as a sentence; empty if it can."""
     if not instance.terminal:
         return f"The saga is {instance.status}; only one that is completed or compensated can be run again."
-    if outline.commanded(step) is None:
-        return unknown(f"The saga commands no step {step!r}.", step, [one.path for one in outline.commands])[0]
+    if "." in step and step in outline.nodes:
+        return (
+            f"{step} stands in {step.partition('.')[0]}; a saga is run again from there, or from another of its steps."
+        )
+    if not _may_begin(outline, step):
+        own = [part.path for part in outline.parts if _may_begin(outline, part.path)]
+        return unknown(f"The saga commands no step {step!r}.", step, own)[0]
     if instance.successor:
         return f"It was run again from {instance.rerun_from}, as {instance.successor}; that one has taken it over."
     return _in_the_way(outline, instance, step)
 
 
+def _may_begin(outline: Outline, step: str) -> bool:
+    return isinstance(outline.nodes.get(step), Commanded | Composite) and "." not in step
+
+
 def _in_the_way(outline: Outline, instance: Instance, step: str) -> str:
-    before = True
-    for leaf in outline.commands:
-        before = before and leaf.path != step
-        state = instance.state(leaf.path)
-        if before and state.progress != "ok":
-            first = outline.commands[0].path
-            return f"{leaf.path} does not stand any more, so nothing can be kept; run it again from {first}."
-        if not before and leaf.changes and stands(state):
-            return f"{leaf.path} still stands, and would be there twice."
+    place = outline.place(step)
+    for part in outline.parts:
+        before = outline.place(part.path) < place
+        if before and not _is_whole(instance, part):
+            first = next(one.path for one in outline.parts if _may_begin(outline, one.path))
+            return f"{part.path} does not stand any more, so nothing can be kept; run it again from {first}."
+        if not before and (left := _left(instance, part)):
+            return f"{left} still stands, and would be there twice."
     return ""
+
+
+def _is_whole(instance: Instance, part: SagaPart) -> bool:
+    """Whether all that it came to stands; a composite that the saga never came to the end of does not."""
+    if isinstance(part, Composite):
+        return instance.state(part.path).progress == "ok" and not any(
+            state.progress in ("undone", "in_doubt", "refused", "retracted")
+            for state in _all_of(instance, part).values()
+        )
+    return not isinstance(part, Commanded) or instance.state(part.path).progress == "ok"
+
+
+def _left(instance: Instance, part: SagaPart) -> str:
+    changing = {leaf.path for leaf in part.leaves if isinstance(leaf, Commanded) and leaf.changes}
+    states = _all_of(instance, part).items()
+    return next((path for path, state in states if declared(path) in changing and stands(state)), "")
 
 
 def stands(state: NodeState) -> bool:
@@ -45,12 +69,24 @@ def stands(state: NodeState) -> bool:
 def kept_by(outline: Outline, instance: Instance, step: str) -> Mapping[str, NodeState]:
     """The steps before this one, as the new instance takes them over; not the facts just before it that an undone saga
     dropped or took back, since they come out anew, nor the checks and sleeps behind those, which are anew, too."""
-    paths = list(outline.leaves)
-    kept = [(path, instance.state(path)) for path in paths[: paths.index(step)]]
-    while any(_gone(state) for _, state in kept) and (_gone(kept[-1][1]) or not outline.leaves[kept[-1][0]].changes):
+    kept = [(part, _all_of(instance, part)) for part in outline.parts if outline.place(part.path) < outline.place(step)]
+    while any(_gone(states) for _, states in kept) and (_gone(kept[-1][1]) or _changes_nothing(kept[-1][0])):
         kept.pop()
-    return {path: replace(state, owner=state.owner or instance.saga_id) for path, state in kept}
+    owned = ((path, state) for _, states in kept for path, state in states.items())
+    return {path: replace(state, owner=state.owner or instance.saga_id) for path, state in owned}
 
 
-def _gone(state: NodeState) -> bool:
-    return state.progress in ("pending", "retracted")
+def _all_of(instance: Instance, part: SagaPart) -> Mapping[str, NodeState]:
+    """The state of this node, and of all that stand in it."""
+    if isinstance(part, Leaf):
+        return {part.path: instance.state(part.path)}
+    inside = (f"{part.path}.", f"{part.path}[")
+    return {path: one for path, one in instance.nodes.items() if path == part.path or path.startswith(inside)}
+
+
+def _gone(states: Mapping[str, NodeState]) -> bool:
+    return any(state.progress in ("pending", "retracted") for state in states.values())
+
+
+def _changes_nothing(part: SagaPart) -> bool:
+    return isinstance(part, Leaf) and not part.changes

@@ -14,12 +14,12 @@ def take_timer(walk: SagaWalk, fired: TimerFired) -> None:
     if deadline is not None and deadline <= walk.now:
         walk.change(deadline=None)
         walk.withdraw("deadline")
-    for path, state in walk.states():
-        leg, leaf = state.leg, walk.outline.commanded(path)
+    for path, _ in walk.states():
+        leg, leaf = walk.state(path).leg, walk.outline.commanded(path)  # the timer before this one may have turned it
         if leaf and leg and leg.due is not None and leg.due <= walk.now:
             # Between two attempts the last one has been answered, so it did leave.
-            _leg_due(walk, leaf, leg, held=walk.instance.paused or (fired.unsent and not leg.waiting))
-        elif state.until is not None and walk.wake(path):
+            _leg_due(walk, leaf, leg, held=walk.instance.paused or (path in fired.unsent and not leg.waiting))
+        elif walk.state(path).until is not None and walk.wake(path):
             walk.go_on()
 
 

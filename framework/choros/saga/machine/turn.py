@@ -15,7 +15,11 @@ from choros.wire.envelope import why_unreadable
 
 
 class BuildFailed(Exception):
-    """A function of the declaration raised instead of building its message: a bug, so the saga parks."""
+    """A function of the declaration raised instead of building its message: a bug, so its node parks."""
+
+    def __init__(self, sentence: str, path: str) -> None:
+        super().__init__(sentence)
+        self.path = path
 
 
 class Turn:
@@ -73,6 +77,26 @@ class Turn:
         """The states of all nodes that the saga has come to, in that order."""
         return list(self._nodes.items())
 
+    def lies_apart(self, path: str) -> bool:
+        """Whether this node, which the saga has come to, is stored apart, and so is over."""
+        return self._instance.nodes_apart and path not in self._nodes
+
+    def count(self) -> None:
+        """From now on several nodes may be under way at a time, so what is accepted is numbered."""
+        if not self._instance.accepted:
+            self.change(accepted=1)
+
+    def newest_first(self) -> list[str]:
+        """The paths of all that was numbered."""
+        numbered = [(state.number, path) for path, state in self._nodes.items() if state.number]
+        return [path for _, path in sorted(numbered, reverse=True)]
+
+    def accept(self, path: str) -> None:
+        """From now on this node may stand: it is newer than all that do."""
+        if self._instance.accepted:
+            self.change_node(path, number=self._instance.accepted)
+            self.change(accepted=self._instance.accepted + 1)
+
     def change_node(self, path: str, **changes: Any) -> None:
         """Change the state of a node; one that is as if the saga had never come to it leaves no trace."""
         after = replace(self.state(path), **changes)
@@ -129,36 +153,38 @@ class Turn:
 
     # --- messages -----------------------------------------------------------------------------------------------------
 
-    def body_of(self, builder: Builder) -> str:
-        """The body of the message that a function of the declaration builds; raises BuildFailed."""
+    def body_of(self, builder: Builder, path: str) -> str:
+        """The body of the message that a function of the declaration builds for this node; raises BuildFailed."""
         try:
-            body = self.build(builder).to_json()
+            body = self.build(builder, path).to_json()
         except MessageUnwritable as error:
-            raise BuildFailed(f"{builder.function.__name__} built what cannot be sent: {error.sentence}") from error
+            name = builder.function.__name__
+            raise BuildFailed(f"{name} built what cannot be sent: {error.sentence}", path) from error
         if why := why_unreadable(body):
-            raise BuildFailed(f"{builder.function.__name__} built a message that {why}")
+            raise BuildFailed(f"{builder.function.__name__} built a message that {why}", path)
         return body
 
-    def build(self, builder: Builder) -> Message:
-        """The message that a function of the declaration builds; raises BuildFailed."""
-        message = self.ask(builder)
+    def build(self, builder: Builder, path: str) -> Message:
+        """The message that a function of the declaration builds for this node; raises BuildFailed."""
+        message = self.ask(builder, path)
         if type(message) is not builder.builds:
-            name = builder.function.__name__
-            raise BuildFailed(f"{name} returned {type(message).__name__}, not {builder.builds.__name__}")
+            name, wanted = builder.function.__name__, builder.builds.__name__
+            raise BuildFailed(f"{name} returned {type(message).__name__}, not {wanted}", path)
         return message
 
-    def ask(self, asked: PureFunction) -> Any:
-        """Call a function of the declaration with the messages that it names; raises BuildFailed."""
+    def ask(self, asked: PureFunction, path: str) -> Any:
+        """Call a function of the declaration with the messages that it names, for this node; raises BuildFailed."""
         name = asked.function.__name__
         try:
             given = {need.parameter: self._message(need) for need in asked.needs}
             return copy_context().run(asked.function, **given)
         except MessageRejected as error:
-            raise BuildFailed(f"a stored message no longer fits what {name} takes: {error.sentence}") from None
+            sentence = f"a stored message no longer fits what {name} takes: {error.sentence}"
+            raise BuildFailed(sentence, path) from None
         except (Lacking, *EXITS):
             raise
         except BaseException as error:
-            raise BuildFailed(f"{name} raised {type(error).__name__}") from error
+            raise BuildFailed(f"{name} raised {type(error).__name__}", path) from error
 
     def _message(self, need: Need) -> Message | None:
         if need.source == "start":
@@ -184,6 +210,10 @@ class Node(ABC):
     __slots__ = ()
     path: str
     """Its name, behind those of the nodes around it; part of every command key."""
+
+    def enter(self, turn: Turn) -> None:
+        """The saga comes to it for the first time."""
+        turn.reach(self.path)
 
     @abstractmethod
     def forward(self, turn: Turn) -> bool:

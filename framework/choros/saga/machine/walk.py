@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from choros.messages import Close, Failure
-from choros.saga.machine.inputs import Send
+from choros.saga.machine.inputs import Decision, Send
 from choros.saga.machine.instance import ROOT, Instance, Leg
 from choros.saga.machine.turn import BuildFailed, Node, Turn
 from choros.saga.outline import Commanded, Outline
@@ -26,6 +26,7 @@ class SagaWalk(Turn):
     def __init__(self, tree: Tree, instance: Instance, now: float) -> None:
         super().__init__(instance, now)
         self.outline, self._root = tree.outline, tree.root
+        self._goes_on = False
 
     @property
     def at_work(self) -> str:
@@ -33,21 +34,29 @@ class SagaWalk(Turn):
         return self._root.at_work(self._nodes, self.instance.backward) or ROOT
 
     def go_on(self) -> None:
-        """Do what is next, unless something holds the saga; a bug in the declaration's functions parks it."""
-        if self.instance.paused or self.instance.terminal:
-            return
+        """Do what is next, once all inputs are applied: one of them may still turn the saga."""
+        self._goes_on = True
+
+    def end(self) -> Decision:
+        """What the turn comes to, with what is next in it, unless something holds the saga; a bug in the declaration's
+        functions parks a node."""
+        if self._goes_on and not (self.instance.paused or self.instance.terminal):
+            self._walk()
+        return self.decision()
+
+    def _walk(self) -> None:
         try:
             if self._root.backward(self) if self.instance.backward else self._root.forward(self):
                 self._finish()
         except BuildFailed as failed:
-            self.park(str(failed), self.at_work)
+            self.park(str(failed), failed.path)
 
     def _finish(self) -> None:
         if self.state(ROOT).parked:
             return
         backward = self.instance.backward
         closing = self.outline.compensated if backward else self.outline.completed
-        facts = [(builder.builds, self.body_of(builder)) for builder in closing]
+        facts = [(builder.builds, self.body_of(builder, ROOT)) for builder in closing]
         result = self._result()
         self.release_held()
         for fact, body in facts:
@@ -58,13 +67,14 @@ class SagaWalk(Turn):
     def _result(self) -> str:
         """What a completed saga comes to; one that was undone came to nothing."""
         declared = None if self.instance.backward else self.outline.result
-        return self.body_of(declared) if declared else ""
+        return self.body_of(declared, ROOT) if declared else ""
 
     def turn_back(self, failure: Failure, refusal: str = "") -> None:
         """Undo what was done. Of what is under way nobody knows any more, so it is undone too."""
         for path, state in self.states():
             if state.progress == "sent":
                 self.change_node(path, progress="in_doubt", leg=None)
+                self.accept(path)
             if state.progress == "asleep":
                 self.change_node(path, progress="pending", until=None)
             if state.parked:
@@ -82,7 +92,8 @@ class SagaWalk(Turn):
             self.change_node(leaf.path, progress="undone", leg=None)
         else:
             self.change_node(leaf.path, progress="ok", reply=reply, skipped=skipped, leg=None)
-            if leaf.path == self.outline.pivot:
+            self.accept(leaf.path)
+            if leaf.path in self.outline.pivots:
                 self._pass_pivot(leaf)
         self.go_on()
 
@@ -103,11 +114,10 @@ class SagaWalk(Turn):
 
     def withdraw(self, why: str) -> None:
         """Cancel, or the saga's deadline: undo what was done, unless the pivot is passed or in flight."""
-        instance, pivot = self.instance, self.outline.pivot
-        progress = self.state(pivot).progress if pivot is not None else "pending"
-        if instance.terminal or instance.backward or progress == "ok":
+        instance, pivots = self.instance, [self.state(path).progress for path in self.outline.pivots]
+        if instance.terminal or instance.backward or "ok" in pivots:
             self.note("too_late", code=why)
-        elif progress == "sent":
+        elif "sent" in pivots:
             self.change(wanted=why)
             self.note("wanted", code=why)
         else:
@@ -117,7 +127,8 @@ class SagaWalk(Turn):
         """Forget what was held: it did not come true."""
         for path, state in self.states():
             if state.progress == "held":
-                self.change_node(path, progress="pending", fact="")
+                # In a composite that is over nobody comes to it again, so nothing is lost by remembering it there.
+                self.change_node(path, progress="retracted" if "." in path else "pending", fact="")
                 self.note("fact_dropped", path, code=self.outline.fact_at(path).type_name)
 
     def release_held(self) -> None:

@@ -1,10 +1,13 @@
 """What a saga is made of: one file for each kind of node, and here the list of those that a user may write."""
 
+from choros.saga.nodes.branch import Branch
 from choros.saga.nodes.check import Check
+from choros.saga.nodes.parallel import Parallel
 from choros.saga.nodes.pivot import Pivot
 from choros.saga.nodes.publish import Publish
 from choros.saga.nodes.retriable import Retriable
 from choros.saga.nodes.sleep import Sleep
 from choros.saga.nodes.step import Step
+from choros.saga.nodes.when import When
 
-__all__ = ["Check", "Pivot", "Publish", "Retriable", "Sleep", "Step"]
+__all__ = ["Branch", "Check", "Parallel", "Pivot", "Publish", "Retriable", "Sleep", "Step", "When"]

@@ -29,7 +29,7 @@ class CommandNode(Commanded, Node):
         if state.leg or state.parked:
             return False
         if state.progress == "pending":
-            send_first(turn, self, "do", turn.body_of(self.action))
+            send_first(turn, self, "do", turn.body_of(self.action, self.path))
             turn.change_node(self.path, progress="sent")
             return False
         return True
@@ -40,7 +40,7 @@ class CommandNode(Commanded, Node):
         if state.leg or state.parked:
             return False
         if self.undo and state.progress in ("ok", "in_doubt"):
-            send_first(turn, self, "undo", turn.body_of(self.undo))
+            send_first(turn, self, "undo", turn.body_of(self.undo, self.path))
             return False
         return True
 

@@ -10,7 +10,10 @@ from choros.saga.outline import NodePlace
 class Pivot(Commands):
     """The go/no-go step: refused, all before it is undone; carried out, the saga only goes forward."""
 
-    pivot = True
+    @property
+    def pivot(self) -> bool:
+        """It is what they are named after."""
+        return True
 
     def planned(self, place: NodePlace) -> CommandNode:
         """One in doubt is never undone."""

@@ -29,7 +29,11 @@ class Publish(Declared):
     early: bool = field(default=False, kw_only=True)
     retraction: FactBuilder | None = field(default=None, kw_only=True)
     name: str = field(default="", kw_only=True)
-    commands = False
+
+    @property
+    def commands(self) -> bool:
+        """Nobody has to answer a fact."""
+        return False
 
     @property
     def called(self) -> str:
@@ -74,7 +78,7 @@ class PublishNode(Publication, Node):
         if state.parked:
             return False
         if state.progress == "pending":
-            self._publish(turn, turn.body_of(self.action))
+            self._publish(turn, turn.body_of(self.action, self.path))
         return True
 
     def _publish(self, turn: Turn, fact: str) -> None:
@@ -84,6 +88,7 @@ class PublishNode(Publication, Node):
         else:
             turn.release(self.fact, fact, self.path)
             turn.change_node(self.path, progress="published", fact=fact)
+            turn.accept(self.path)
 
     def backward(self, turn: Turn) -> bool:
         """Take it back."""
@@ -91,7 +96,7 @@ class PublishNode(Publication, Node):
         if state.parked:
             return False
         if self.undo and state.progress == "published":
-            turn.release(self.undo.builds, turn.body_of(self.undo), self.path)
+            turn.release(self.undo.builds, turn.body_of(self.undo, self.path), self.path)
             turn.change_node(self.path, progress="retracted")
         return True
 

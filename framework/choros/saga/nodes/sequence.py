@@ -1,19 +1,24 @@
-"""Nodes one after the other; undone, the newest first. A saga's own steps are one."""
+"""Nodes one after the other; undone, the newest first. A saga's own steps are one, and so is each way through a node
+that has others within it."""
+
+from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from choros.errors import DeclarationError
-from choros.messages import Reply
 from choros.saga.checks import is_function, shown
 from choros.saga.machine.instance import ROOT, UNTOUCHED, States
 from choros.saga.machine.turn import Node, Turn
-from choros.saga.outline import Commanded, Declared, Leaf, NodePlace
+from choros.saga.outline import Declared, NodePlace, SagaPart
 from choros.saga.parameters import Known
 
 _AT_ONCE = 32
 """Of nodes that are over, and stored apart, so many are asked for together on the way back."""
+LONGEST_PATH = 200
+"""Characters: it is part of every command key."""
+_INDEX_DIGITS = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +27,10 @@ class SequenceNode(Node):
 
     nodes: tuple[Node, ...]
     path: str = ROOT
+
+    def enter(self, turn: Turn) -> None:
+        """The saga comes to it for the first time."""
+        turn.reach(self.nodes[0].path)
 
     def forward(self, turn: Turn) -> bool:
         """Each when the one before it is over. Those before the last that it has come to are."""
@@ -52,38 +61,54 @@ class SequenceNode(Node):
         return next((place for place in places if has_come(self.nodes[place].path)), 0)
 
 
-def plan_sequence(known: Known, steps: Sequence[object]) -> tuple[SequenceNode, Mapping[str, Leaf]]:
-    """Read and check the steps of a saga: the tree, and its leaves by path. Raises DeclarationError."""
-    declared = list(_declared(known.saga, steps))
-    names = _names(known.saga, declared)
-    pivot = _pivot(known.saga, declared, names)
-    passed = len(names) if pivot is None else pivot
-    places = [NodePlace(name, known, pivot is not None, number > passed) for number, name in enumerate(names)]
-    for node, place in zip(declared, places, strict=True):
-        node.check_place(place)
-    leaves: list[Leaf] = []
-    for node, place in zip(declared, places, strict=True):
-        leaves.append(node.planned(replace(place, known=known)))
-        known = replace(known, replies=(*known.replies, *replies_of(leaves[-1:])))
-    nodes = tuple(leaf for leaf in leaves if isinstance(leaf, Node))
-    return SequenceNode(nodes), {leaf.path: leaf for leaf in leaves}
+@dataclass(frozen=True, slots=True)
+class PlannedSequence:
+    """What has become of several declared nodes, one behind the other."""
+
+    node: SequenceNode
+    parts: tuple[SagaPart, ...]
+    known: Known
+    """What is known when they are over."""
 
 
-def replies_of(leaves: Iterable[Leaf]) -> tuple[tuple[str, type[Reply]], ...]:
-    """What is known when these are over."""
-    return tuple((leaf.path, leaf.reply_type) for leaf in leaves if isinstance(leaf, Commanded))
+def plan_sequence(place: NodePlace, steps: Sequence[object]) -> PlannedSequence:
+    """Read and check nodes that stand one behind the other, in the node that stands at this place; raises
+    DeclarationError."""
+    nodes = list(declared_nodes(place.saga, steps))
+    names = _names(place.saga, nodes)
+    pivot = _pivot(place.saga, nodes, names)
+    places = [
+        replace(place, path=place.inside(name), passed=place.passed or (pivot is not None and number > pivot))
+        for number, name in enumerate(names)
+    ]
+    for node, one in zip(nodes, places, strict=True):
+        _check_length(one)
+        node.check_place(one)
+    parts, known = [], place.known
+    for node, one in zip(nodes, places, strict=True):
+        parts.append(node.planned(replace(one, known=known)))
+        known = parts[-1].after(known)
+    planned = tuple(part for part in parts if isinstance(part, Node))
+    return PlannedSequence(SequenceNode(planned, place.path), tuple(parts), known)
 
 
-def _declared(saga: str, steps: Sequence[object]) -> Iterator[Declared]:
-    """Whether all are steps, and one of them commands somebody."""
-    commands = False
+def plan_saga(known: Known, steps: Sequence[object]) -> PlannedSequence:
+    """The steps of a saga; raises DeclarationError, also where they command nobody."""
+    nodes = list(declared_nodes(known.saga, steps))
+    planned = plan_sequence(NodePlace(ROOT, known, any(node.pivot for node in nodes), passed=False), nodes)
+    if not any(node.commands for node in nodes):
+        raise DeclarationError(
+            f"saga {known.saga!r} commands nobody.", "give it at least one Step, Pivot or Retriable."
+        )
+    return planned
+
+
+def declared_nodes(saga: str, steps: Sequence[object]) -> Iterator[Declared]:
+    """The nodes among these; raises DeclarationError for what is none."""
     for node in steps:
         if not isinstance(node, Declared):
             raise DeclarationError(f"saga {saga!r}: {shown(node)} is no step.", _wrapped(node))
-        commands = commands or node.commands
         yield node
-    if not commands:
-        raise DeclarationError(f"saga {saga!r} commands nobody.", "give it at least one Step, Pivot or Retriable.")
 
 
 def _wrapped(node: object) -> str:
@@ -94,10 +119,15 @@ def _wrapped(node: object) -> str:
 
 def _names(saga: str, nodes: Sequence[Declared]) -> list[str]:
     names = [node.named(saga) for node in nodes]
+    check_unlike(saga, names)
+    return names
+
+
+def check_unlike(saga: str, names: Sequence[str]) -> None:
+    """Raises DeclarationError where two are the same."""
     for name, count in Counter(names).items():
         if count > 1:
             raise DeclarationError(f"saga {saga!r}: two steps are called {name}.", "give one of them name='...'.")
-    return names
 
 
 def _pivot(saga: str, nodes: Sequence[Declared], names: Sequence[str]) -> int | None:
@@ -109,3 +139,12 @@ def _pivot(saga: str, nodes: Sequence[Declared], names: Sequence[str]) -> int | 
             "keep one; what follows it is Retriable.",
         )
     return pivots[0] if pivots else None
+
+
+def _check_length(place: NodePlace) -> None:
+    longest = len(place.path) + _INDEX_DIGITS * place.path.count("[]")
+    if longest > LONGEST_PATH:
+        raise DeclarationError(
+            f"{place.where} has a path of up to {longest} characters; {LONGEST_PATH} fit into a command key.",
+            "give what it stands in shorter names: name='...'.",
+        )

@@ -31,7 +31,11 @@ class Sleep(Declared):
     duration: timedelta | Callable[..., timedelta]
     name: str = field(default="", kw_only=True)
     """The name of the function, if not given, or "sleep"."""
-    commands = False
+
+    @property
+    def commands(self) -> bool:
+        """It waits for nobody."""
+        return False
 
     @staticmethod
     def until(time: datetime | Callable[..., datetime], *, name: str = "") -> Until:
@@ -60,7 +64,11 @@ class Until(Declared):
 
     time: datetime | Callable[..., datetime]
     name: str = field(default="", kw_only=True)
-    commands = False
+
+    @property
+    def commands(self) -> bool:
+        """It waits for nobody."""
+        return False
 
     @property
     def called(self) -> str:
@@ -118,16 +126,18 @@ class SleepNode(Sleeping, Node):
 
     def _moment(self, turn: Turn) -> float:
         """When it ends; raises BuildFailed."""
-        wait = turn.ask(self.wait) if isinstance(self.wait, PureFunction) else self.wait
+        wait = turn.ask(self.wait, self.path) if isinstance(self.wait, PureFunction) else self.wait
         try:
             moment = self._seconds(wait, turn.now)
         except Exception as error:  # a time zone is somebody's code
-            raise BuildFailed(f"{self.path} cannot sleep: {shown(wait)} raised {type(error).__name__}") from error
+            raise BuildFailed(
+                f"{self.path} cannot sleep: {shown(wait)} raised {type(error).__name__}", self.path
+            ) from error
         if moment is None:
             wanted = "a moment with a time zone" if self.until else "a time to wait"
-            raise BuildFailed(f"{self.path} cannot sleep: {shown(wait)} is not {wanted}")
+            raise BuildFailed(f"{self.path} cannot sleep: {shown(wait)} is not {wanted}", self.path)
         if moment - turn.now > LONGEST.total_seconds():
-            raise BuildFailed(f"{self.path} cannot sleep: {shown(wait)} is longer than a hundred years")
+            raise BuildFailed(f"{self.path} cannot sleep: {shown(wait)} is longer than a hundred years", self.path)
         return moment
 
     def _seconds(self, wait: object, now: float) -> float | None:

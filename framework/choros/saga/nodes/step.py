@@ -37,7 +37,7 @@ class Step(Commands):
         node = self.node(place, "step", undo_retry=self.undo_retry, expires=True, taken_within=self.taken_within)
         check_taken(place, self.taken_within, node)
         check_retry(place, "undo_retry", self.undo_retry)
-        maybe = replace(place.known, maybe=((place.path, node.reply_type),))
+        maybe = replace(place.known, maybe=(*place.known.maybe, (place.path, node.reply_type)))
         compensation = cast(CommandBuilder, self.compensation)  # check_place has refused a Step without one
         node = replace(node, undo=command_builder(compensation, maybe))
         _check_undo(place, node)
