@@ -22,7 +22,7 @@ _TABLES = (
     # `unsent` numbers the replies that no broker has confirmed, in the order of their writing.
     """CREATE TABLE IF NOT EXISTS choros_barrier (
         namespace TEXT NOT NULL, key TEXT NOT NULL, state TEXT NOT NULL, reply TEXT NOT NULL, prune_at REAL,
-        unsent INTEGER, began REAL, since REAL, memory TEXT, PRIMARY KEY (namespace, key)) WITHOUT ROWID""",
+        unsent INTEGER, began REAL, since REAL, memory TEXT, PRIMARY KEY (namespace, key))""",
     """CREATE INDEX IF NOT EXISTS choros_barrier_unsent ON choros_barrier (namespace, unsent)
         WHERE unsent IS NOT NULL""",
     """CREATE INDEX IF NOT EXISTS choros_barrier_forget_at ON choros_barrier (namespace, prune_at)

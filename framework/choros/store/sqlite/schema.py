@@ -34,7 +34,7 @@ _TABLES = (
     "CREATE INDEX outbox_by_channel ON outbox (scope, channel, number)",
     """CREATE TABLE history (
         scope TEXT NOT NULL, saga_id TEXT NOT NULL, version INTEGER NOT NULL, at REAL NOT NULL, events TEXT NOT NULL,
-        PRIMARY KEY (scope, saga_id, version)) WITHOUT ROWID""",
+        PRIMARY KEY (scope, saga_id, version))""",
     # How far retention has come: the latest end of what was deleted.
     "CREATE TABLE scope (name TEXT PRIMARY KEY, forgotten REAL NOT NULL DEFAULT 0) WITHOUT ROWID",
 )
