@@ -48,6 +48,8 @@ class SqliteDatabase(Database):
         self._lock = asyncio.Lock()
         self._marks: set[str] = set()
         self._marking: frozenset[str] = frozenset()
+        self._horizons: dict[Memory, Any] = {}
+        """What of these was read in the transaction that is open."""
         self._flush: asyncio.Task[None] | None = None
         self._turns = Turns(self, self._lock)
 
@@ -141,33 +143,32 @@ class SqliteDatabase(Database):
 
     async def _run_one(self, turn: FileTurn, job: Job[T]) -> JobResult[T]:
         connection, only = self._checked_open(), len(turn.jobs) == 1
-        transaction = SqliteTransaction(connection, self.path, self._namespace, movable=only and turn.shared)
-        connection.execute("SAVEPOINT choros_job")
+        movable = only and turn.shared
+        transaction = SqliteTransaction(connection, self.path, self._namespace, self._horizons, movable=movable)
         turn.slow = transaction.said
         try:
-            answer = await transaction.standing.judged(partial(self._waited_for, job), transaction)
+            answer = await transaction.standing.judged(partial(self._written_down, job), transaction)
         except BaseException:
-            if not (transaction.said and transaction.said.held):
-                _take_back(connection, "choros_job")
+            transaction.end(kept=False)
             raise
         finally:
             turn.slow = None
             transaction.standing.end()
         if not connection.in_transaction:
             raise RolledBack(self._rolled_back(answer, only and not turn.shared))
-        if not isinstance(answer, Ok):
-            connection.execute("ROLLBACK TO choros_job")
-        connection.execute("RELEASE choros_job")
+        transaction.end(kept=isinstance(answer, Ok))
         return answer
 
-    async def _waited_for(self, job: Job[T], transaction: Transaction) -> T:
+    async def _written_down(self, job: Job[T], transaction: Transaction) -> T:
         """What it comes to, once nothing of it is being moved: it may be lost by that."""
         assert isinstance(transaction, SqliteTransaction)
         try:
-            return await job(transaction)
+            done = await job(transaction)
         finally:
             if transaction.said is not None:
                 await transaction.said.still()
+        transaction.write_down()
+        return done
 
     # --- the transaction that turns share ---
 
@@ -177,6 +178,7 @@ class SqliteDatabase(Database):
         try:
             if not _begun_at_once(connection):
                 await self._in_thread(lambda: patiently(lambda: connection.execute("BEGIN IMMEDIATE")))
+            self._horizons.clear()
             self._marking = frozenset(self._marks)
             rows.mark_sent(connection, self._namespace, self._marking)
         except BaseException as error:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from choros.errors import StoreUnreachable
+from choros.store.sqlite.savepoints import Savepoints
 from choros.store.standing import Standing
 
 Parameters = Sequence[Any] | Mapping[str, Any]
@@ -17,8 +18,8 @@ class Said:
     """The statements of one job, with what was answered. If the same is not answered again, the job has to run again:
     another process has written in between."""
 
-    def __init__(self, connection: sqlite3.Connection, standing: Standing) -> None:
-        self._connection, self._standing = connection, standing
+    def __init__(self, connection: sqlite3.Connection, standing: Standing, savepoints: Savepoints) -> None:
+        self._connection, self._standing, self._savepoints = connection, standing, savepoints
         self._said: list[tuple[str, Parameters, How, Any]] = []
         self._held: asyncio.Event | None = None
 
@@ -43,13 +44,17 @@ class Said:
         self._said.append((sql, kept, how, list(answer) if isinstance(answer, list) else answer))
         return answer
 
+    def note(self, sql: str, parameters: Parameters, how: How, answer: Any) -> None:
+        """The same was answered to somebody else in this transaction."""
+        self._said.append((sql, parameters, how, answer))
+
     def take_back(self) -> bool:
         """Take back what it has written, and keep it from going on; False where SQLite has rolled all back by itself,
         which the job meets at its end."""
         if not self._connection.in_transaction:
             return False
-        self._connection.execute("ROLLBACK TO choros_job")
-        self._connection.execute("RELEASE choros_job")
+        for statement in self._savepoints.taken_back():
+            self._connection.execute(statement)
         self._held = asyncio.Event()
         return True
 
@@ -63,8 +68,8 @@ class Said:
             held.set()
 
     def _again(self) -> bool:
-        self._connection.execute("SAVEPOINT choros_job")
-        return all(self._answer(sql, kept, how) == answer for sql, kept, how, answer in self._said)
+        same = [self._answer(sql, kept, how) == answer for sql, kept, how, answer in self._said]
+        return all(same)  # said to the end in any case: its savepoints must be there, to take it back by
 
     def _answer(self, sql: str, kept: Parameters, how: How) -> Any:
         try:

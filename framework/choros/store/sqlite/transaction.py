@@ -1,6 +1,5 @@
 """What a SQLite handler works with, and the statements on the rows of one namespace of the barrier."""
 
-import itertools
 import re
 import sqlite3
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -13,14 +12,14 @@ from choros.store.barrier import AT_ONCE, FORGETTABLE, NEVER, Memory, Row, Trans
 from choros.store.local_undo import LocalUndo
 from choros.store.sqlite.file import is_of_the_file, named
 from choros.store.sqlite.said import How, Parameters, Said
+from choros.store.sqlite.savepoints import Savepoints
 from choros.store.standing import Standing
 
 _ROW = "key, state, reply, prune_at, began, since"
 _READ = f"SELECT {_ROW} FROM choros_barrier WHERE namespace = ? AND key = ?"
 _WRITE = """INSERT INTO choros_barrier (namespace, key, state, reply, prune_at, began, since, memory, unsent)
-    VALUES (:namespace, :key, :state, :reply, :prune_at, :began, :since, :memory, CASE WHEN NOT :owed THEN NULL ELSE
-        (SELECT coalesce(max(unsent), 0) + 1 FROM choros_barrier
-            WHERE namespace = :namespace AND unsent IS NOT NULL) END)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, CASE WHEN NOT ?9 THEN NULL ELSE
+        (SELECT coalesce(max(unsent), 0) + 1 FROM choros_barrier WHERE namespace = ?1 AND unsent IS NOT NULL) END)
     ON CONFLICT (namespace, key) DO UPDATE SET
         state = excluded.state, reply = excluded.reply, prune_at = excluded.prune_at, began = excluded.began,
         since = excluded.since, memory = excluded.memory, unsent = excluded.unsent"""
@@ -45,13 +44,24 @@ _ENDS_OUR_TRANSACTION = re.compile(
 class SqliteTransaction(Transaction):
     """The participant's own database, inside the transaction that also holds the barrier row."""
 
-    def __init__(self, connection: sqlite3.Connection, path: Path, namespace: str, *, movable: bool = False) -> None:
-        """One that is `movable` can be moved into another SQLite transaction while its handler waits for something."""
-        self._connection, self._path, self._namespace = connection, path, namespace
-        self._numbers = itertools.count(1)
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        path: Path,
+        namespace: str,
+        horizons: dict[Memory, Any],
+        *,
+        movable: bool = False,
+    ) -> None:
+        """`horizons`: what was read of these in the SQLite transaction, in which nobody else can move one. A
+        transaction that is `movable` can be moved into another one while its handler waits for something."""
+        self._connection, self._path, self._namespace, self._horizons = connection, path, namespace, horizons
+        self._rows: dict[str, Row] = {}
+        """What was written and is not on file yet: nobody else could look there before this is committed."""
+        self._savepoints = Savepoints()
         self.standing: Standing = Standing()
         self.local_undo: LocalUndo = self.standing.local_undo
-        self.said: Said | None = Said(connection, self.standing) if movable else None
+        self.said: Said | None = Said(connection, self.standing, self._savepoints) if movable else None
         """What was said in it so far."""
 
     async def execute(self, sql: str, parameters: Parameters = ()) -> int:
@@ -71,55 +81,90 @@ class SqliteTransaction(Transaction):
 
     async def read_row(self, key: str) -> Row | None:
         """The barrier row of this key; the transaction holds the write lock, so nobody else can write it."""
+        if key in self._rows:
+            self.standing.check()
+            return self._rows[key]
         found = await self._say(_READ, (self._namespace, key), _first)
         return to_row(found) if found else None
 
     async def write_row(self, row: Row) -> None:
-        """Insert or replace a barrier row."""
-        values = {"key": row.key, "state": row.state, "reply": row.content, "prune_at": row.prune_at}
-        values |= {"began": row.began, "since": row.ages_from, "memory": row.memory}
-        await self._say(_WRITE, values | {"namespace": self._namespace, "owed": row.owes_reply}, _changed)
+        """Insert or replace a barrier row, at the end: in the end it mostly holds something else."""
+        self.standing.check()
+        self._rows[row.key] = row
 
     async def horizon(self, memory: Memory) -> float:
         """How far rows are forgotten; nobody else can move it while this transaction holds the write lock."""
-        found = await self._say(_HORIZON, (self._namespace, memory), _first)
+        about = self._namespace, memory
+        if memory not in self._horizons:
+            self._horizons[memory] = await self._say(_HORIZON, about, _first)
+        elif self.said is not None:
+            self.said.note(_HORIZON, about, _first, self._horizons[memory])
+        found = self._horizons[memory]
         return float(found[0]) if found else NEVER
 
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
         """A block whose writes are taken back when an exception leaves it."""
-        mark, name = self.standing.enter(), f"choros_{next(self._numbers)}"
-        await self._say(f"SAVEPOINT {name}", (), _changed)
+        mark, rows = self.standing.enter(), dict(self._rows)
+        self._savepoints.begin()
         try:
             yield
         except BaseException:
             if self.standing.fail(mark):
-                await self._leave(f"ROLLBACK TO {name}", f"RELEASE {name}")
+                self._rows = rows
+                await self._leave(kept=False)
             raise
         if self.standing.leave(mark):
-            await self._leave(f"RELEASE {name}")
+            await self._leave(kept=True)
 
-    async def _leave(self, *statements: str) -> None:
+    async def _leave(self, *, kept: bool) -> None:
         try:
-            for statement in statements:
+            for statement in self._savepoints.end(kept=kept):
                 await self._say(statement, (), _changed)
         except sqlite3.Error:  # what is left of the block's writes, nobody knows
             self.standing.spoil("was in a savepoint that SQLite could not end")
 
+    def write_down(self) -> None:
+        """Put its rows on file, all or none of them."""
+        if len(self._rows) > 1:
+            self._open_savepoint()
+        for row in self._rows.values():
+            self._ask(_WRITE, (self._namespace, *_columns(row)), _changed)
+
+    def end(self, *, kept: bool) -> None:
+        """Nothing more is said in it; whether what it wrote stays."""
+        if self._connection.in_transaction and not (self.said and self.said.held):
+            for statement in self._savepoints.end_all(kept=kept):
+                self._connection.execute(statement)
+
     async def _statement(self, sql: str, parameters: Parameters, how: How) -> Any:
         if _ENDS_OUR_TRANSACTION.match(sql):
             raise UsageError("A handler cannot begin or end transactions.", "async with db.savepoint(): ...")
-        return await self._say(sql, parameters, how)
+        await self._still()
+        self._open_savepoint()
+        return self._ask(sql, parameters, how)
+
+    def _open_savepoint(self) -> None:
+        self.standing.check()
+        for statement in self._savepoints.learnt():
+            self._ask(statement, (), _changed)
 
     async def _say(self, sql: str, parameters: Parameters, how: How) -> Any:
-        """One call on the connection, while the transaction stands."""
+        await self._still()
+        return self._ask(sql, parameters, how)
+
+    async def _still(self) -> None:
         said = self.said
         if said is not None and said.held:
             await said.still()
+
+    def _ask(self, sql: str, parameters: Parameters, how: How) -> Any:
+        """One call on the connection, while the transaction stands."""
         self.standing.check()
         if not self._connection.in_transaction:  # a write now would be committed on its own
             self.standing.lose(StoreUnreachable(f"The database {self._path} rolled back.", "see the error before."))
             self.standing.check()
+        said = self.said
         try:
             return how(self._connection.execute(sql, parameters)) if said is None else said.say(sql, parameters, how)
         except sqlite3.Error as error:
@@ -128,6 +173,11 @@ class SqliteTransaction(Transaction):
             elif not self._connection.in_transaction:  # as by ON CONFLICT ROLLBACK
                 self.standing.spoil("ran a statement that rolled the whole transaction back")
             raise
+
+
+def _columns(row: Row) -> tuple[object, ...]:
+    kept = row.key, row.state, row.content, row.prune_at, row.began, row.ages_from
+    return (*kept, row.memory, row.owes_reply)
 
 
 def _changed(cursor: sqlite3.Cursor) -> int:
