@@ -47,6 +47,16 @@ def shown(*texts: str) -> list[str]:
     return list(timeline(Account(unreadable("s1", ()), Instance("s1", ""), rows), None))[2:]
 
 
+def test_a_choice_says_by_which_of_its_branches_the_saga_goes() -> None:
+    chosen = [Event("chosen", "book.wants_car", code=code) for code in ("wants_car", "otherwise")]
+    lines = shown(write_history([*chosen, Event("chosen", "wants_car", code="wants_car")], [], "", {}))
+    assert [line.split() for line in lines] == [
+        ["◆", "book.wants_car", "goes", "by", "wants_car"],
+        ["◆", "book.wants_car", "goes", "by", "otherwise"],
+        ["◆", "wants_car", "goes", "by", "wants_car"],
+    ]
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 def test_what_an_older_version_has_written_is_understood_and_would_be_written_so_today(version: str) -> None:
     for text in carried(version):

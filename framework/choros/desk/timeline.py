@@ -23,7 +23,7 @@ _WORDS = {
     "unparked": "goes on", "skipped": "skipped by a person", "paused": "paused", "resumed": "resumed",
     "wanted": "wanted, if the pivot is refused", "too_late": "too late", "fact_held": "held until the pivot",
     "fact_dropped": "dropped, it did not come true", "rerun": "run again from here, as",
-    "moved": "goes on as", "woken": "the sleep is over", "chosen": "goes by", "compensating": "is being undone",
+    "moved": "goes on as", "woken": "the sleep is over", "compensating": "is being undone",
     "started": "started",
     "unreadable": "what happened here cannot be read",
 }  # fmt: skip
@@ -90,6 +90,8 @@ def _words(event: Happened) -> str:
             return f"refused: {event.code}"
         case "retry_scheduled":
             return f"attempt {event.attempt} in {event.seconds:.1f} s"
+        case "chosen":
+            return f"goes by {event.code}"
         case "asleep":
             return f"sleeps for {timedelta(seconds=round(event.seconds))}"
         case "fact_published":
