@@ -13,6 +13,7 @@ ORCHESTRATOR = "tests/runtime/test_orchestrator.py"
 PARTICIPANT = "tests/runtime/test_participant.py"
 OUTBOX = "tests/runtime/test_participant_outbox.py"
 UNDO = "tests/runtime/test_local_undo.py"
+CANCELLED = "tests/runtime/test_provider_cancelled.py"
 PROVIDER = "tests/runtime/test_participant_provider.py"
 SUBSCRIBER = "tests/runtime/test_subscriber.py"
 BARRIER = "tests/runtime/test_verdicts.py"
@@ -297,6 +298,26 @@ REMOVALS = (
         16, "a duplicate settles an intent first",
         "runtime.participant.verdicts.on_do", 'if done.state == "intent":', "if False:",
         (f"{PROVIDER}::test_a_crash_between_call_and_result_calls_again_under_the_same_key",),
+    ),
+    Removal(
+        16, "that a provider knows nothing does not say that nothing happened",
+        "runtime.participant.execution.Execution._within", "in ways or (handler,)", "in ways[:1] or (handler,)",
+        (f"{CANCELLED}::test_what_hangs_is_cancelled_and_only_then_there_is_nothing_to_undo",),
+    ),
+    Removal(
+        16, "what is still wanted is not cancelled", "app.service.Handler.settling",
+        "wanted or self.cancel", "self.cancel",
+        (f"{CANCELLED}::test_what_is_still_wanted_is_not_cancelled",),
+    ),
+    Removal(
+        16, "a provider is asked before it is cancelled or called again", "app.service.Handler.settling",
+        "if self.ask", "if False",
+        (f"{CANCELLED}::test_what_has_happened_is_found_by_asking_and_undone",),
+    ),
+    Removal(
+        16, "what is cancelled leaves a tombstone", "runtime.participant.verdicts.concluded",
+        "outcome.code == CANCELLED", "False",
+        (f"{CANCELLED}::test_a_close_cancels_what_hangs",),
     ),
     Removal(
         17, "a skip closes the key first", "saga.machine.acts._skip", 'leaf, "close", Close', 'leaf, "do", Close',

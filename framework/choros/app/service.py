@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any, Literal, TypeVar, get_args
 
 from choros.app.settings import NOTHING_SET, Settings
@@ -60,6 +61,8 @@ class Handler:
     """Whether its effect lies outside the service's database."""
     ask: Handler | None = None
     """For a provider: finds out what became of a call under the same key."""
+    cancel: Handler | None = None
+    """For a provider: has it refuse the key from now on."""
     undoes: type[Fact] | None = None
     """For a reaction: the fact whose reaction it takes back."""
     settings: Settings = NOTHING_SET
@@ -69,6 +72,13 @@ class Handler:
     def name(self) -> str:
         """As its author calls it."""
         return self.function.__name__
+
+    def settling(self, *, wanted: bool) -> Sequence[Handler]:
+        """Whom to call to settle an earlier call, one after the other until one of them knows. That its provider knows
+        nothing of it is no answer: what hangs on its way may still land. So it is called once more under its key; or
+        that is cancelled, where nobody wants it any more and it can be."""
+        last = self if wanted or self.cancel is None else self.cancel
+        return (self.ask, last) if self.ask else (last,)
 
     async def __call__(self, message: Message, transaction: Transaction | None, call: Call) -> Any:
         undo = transaction.local_undo if transaction is not None else None
@@ -170,6 +180,7 @@ class Service:
         command: type[Command[Any]],
         *,
         ask: Callable[..., Awaitable[Any]] | None = None,
+        cancel: Callable[..., Awaitable[Any]] | None = None,
         concurrency: int | None = None,
         handler_time: timedelta | None = None,
     ) -> Callable[[F], F]:
@@ -177,13 +188,16 @@ class Service:
 
         It must pass `call.key` on as idempotency key: after a crash it is called again under the same key. `ask`
         finds out what became of an earlier call instead: it returns the reply, raises `Refused`, or returns None
-        where the provider has never seen the key. `concurrency` and `handler_time` as for `handles`."""
+        where the provider does not know the key; then it is called again. `cancel` is called in its place where nobody
+        wants the effect any more: once it returns None, the provider must refuse the key for ever; where that comes too
+        late, it returns the reply or raises `Refused`. `concurrency` and `handler_time` as for `handles`."""
         _check_message(self.name, "provider", command, Command)
         settings = Settings(concurrency=concurrency, handler_time=handler_time)
 
         def register(function: F) -> F:
-            asking = _handler(self.name, command, ask, settings, provider=True) if ask else None
-            self._add(self.handlers, _handler(self.name, command, function, settings, provider=True, ask=asking))
+            way = partial(_handler, self.name, command, settings=settings, provider=True)
+            asking, cancelling = (way(one) if one else None for one in (ask, cancel))
+            self._add(self.handlers, way(function, ask=asking, cancel=cancelling))
             return function
 
         return register
@@ -329,7 +343,8 @@ def _check_return(where: str, command: type[Command[Any]], returned: object) -> 
 
 def _handler(
     service: str, message: type[Message], function: Callable[..., Awaitable[Any]], settings: Settings,
-    *, provider: bool = False, ask: Handler | None = None, undoes: type[Fact] | None = None,
+    *, provider: bool = False, ask: Handler | None = None, cancel: Handler | None = None,
+    undoes: type[Fact] | None = None,
 ) -> Handler:  # fmt: skip
     _check_async(service, function)
     where = f"service {service!r}: {function.__name__}"
@@ -346,7 +361,7 @@ def _handler(
             f"{where} is a provider's handler, so no transaction is open while it runs.",
             "take the Call and use its key, or register it with handles().",
         )
-    return Handler(message, function, arguments, transaction, provider, ask, undoes, settings)
+    return Handler(message, function, arguments, transaction, provider, ask, cancel, undoes, settings)
 
 
 def _argument(where: str, name: str, hint: Any, message: type[Message]) -> Argument:

@@ -142,6 +142,8 @@ MUTANTS: tuple[Mutant, ...] = (
            Protocol(provider_keys=False), providers=True),
     Mutant("intent taken for nothing", (16,), "An undo that finds an intent answers that there is nothing to undo.",
            Protocol(judge=_nothing_but_an_intent), needs="step", providers=True),
+    Mutant("unknown taken for nothing", (16,), "A provider that knows nothing of a call is taken not to do it.",
+           Protocol(provider_cancels=False), needs="step", providers=True),
     _without("skip without close", (17,), mutated.skip_without_close),
     _without("facts not numbered", (18,), mutated.facts_not_numbered, needs="fact"),
     _without("facts twice", (18,), mutated.facts_twice, needs="fact"),

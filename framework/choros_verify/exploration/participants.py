@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from choros.errors import Refused
 from choros.messages import FORGOTTEN, Closed, Done, Failure, NothingToUndo, Reply
-from choros.runtime.participant.verdicts import CarryOut, Conclude, Matter, Repeat, Settle, TooOld, keys_of
+from choros.runtime.participant.verdicts import CANCELLED, CarryOut, Conclude, Matter, Repeat, Settle, TooOld, keys_of
 from choros.saga.machine.inputs import Answered
 from choros.saga.outline import Commanded
 from choros.saga.saga import Saga
@@ -155,6 +155,8 @@ class Participants:
         if first == ordered.operation:
             yield from self._call(books, ordered)
             return
+        if first == "do" and not books.applied:
+            yield from self._cancelled(books, ordered)
         for outcome in self._call(books, ordered._replace(operation=first, of="")):
             if outcome.crash:
                 yield outcome
@@ -163,6 +165,15 @@ class Participants:
             else:
                 for end in self.carry_out(outcome.books, ordered):
                     yield end._replace(said=f"settled {end.said}")
+
+    def _cancelled(self, books: Books, ordered: Ordered) -> Iterator[Ending]:
+        """Its provider knows nothing of it, and refuses its key from now on; or what hung on its way lands yet."""
+        do = ordered._replace(operation="do", of="")
+        verdict = self._protocol.concluded(self._matter(do), Refused(CANCELLED))
+        after, _ = self._written(books, do, verdict)
+        landed = after if self._protocol.provider_cancels else after.apply()
+        for end in self.carry_out(landed._replace(refused=True), ordered):
+            yield end._replace(said=f"called off {end.said}")
 
     # --- what they are made of ----------------------------------------------------------------------------------------
 

@@ -37,3 +37,5 @@ class Protocol:
     """The barrier's rows vanish after a while, whatever is still on its way."""
     provider_keys: bool = True
     """A provider recognises a call that it has had, by its idempotency key."""
+    provider_cancels: bool = True
+    """What was called, and of which nothing is known, is cancelled at the provider before it is called nothing."""

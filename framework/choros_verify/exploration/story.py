@@ -26,7 +26,10 @@ _CARRIED = {
     "unsettled": "{to} first asks its provider about {step}, gets no answer, and says that {command} failed",
     "closed": "{to} closes the key of {command} for good, and says so",
 }
-_SETTLED = "{to} first settles {step} with its provider; then "
+_BEFORE = {
+    "settled ": "{to} first settles {step} with its provider; then ",
+    "called off ": "{to} asks its provider, which knows nothing of {step}, and calls it off there; then ",
+}
 _TROUBLE_OF_COMMAND = {
     "": "",
     "duplicate": ". The broker has a second copy of this command",
@@ -78,8 +81,8 @@ class Teller:
         assert event.carried
         assert event.ordered
         outcome = event.carried.outcome
-        said = outcome.said.removeprefix("settled ")
-        words = (_CARRIED[said] if said == outcome.said else _SETTLED + _CARRIED[said]).format(
+        before = next((one for one in _BEFORE if outcome.said.startswith(one)), "")
+        words = (_BEFORE.get(before, "") + _CARRIED[outcome.said.removeprefix(before)]).format(
             to=self._to(event.ordered.step), command=self._command(event.ordered),
             step=self._paths[event.ordered.step], code=outcome.reply.code if outcome.reply else "",
         )  # fmt: skip

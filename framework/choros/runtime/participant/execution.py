@@ -1,6 +1,6 @@
 """Carrying a command out: its rows are read, judged, and written with effect and reply in one local transaction."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import partial
 from typing import Any
@@ -12,6 +12,7 @@ from choros.runtime.host.admission import Received
 from choros.runtime.host.slots import Calls
 from choros.runtime.participant.answers import Answer, ForgottenEffect, answer, keeping, kept, refusal, stored
 from choros.runtime.participant.verdicts import (
+    CANCELLED,
     CarryOut,
     Conclude,
     EffectSite,
@@ -130,35 +131,36 @@ class Execution:
     # --- its handler ---
 
     async def outcome(
-        self, received: Received, transaction: Transaction | None = None, *, ask: bool = False
+        self, received: Received, transaction: Transaction | None = None, ways: Sequence[Handler] = ()
     ) -> Reply | Refused:
-        """What its handler comes to, or a provider's `ask` that knows; raises all that is no declared refusal."""
+        """What its handler comes to, or the first of these ways that knows; raises all that is no declared refusal."""
         try:
             async with transaction.savepoint() if transaction else nullcontext():
-                return await self._within(received, transaction, ask)
+                return await self._within(received, transaction, ways)
         except Refused as refused:
             _check_refusal(received, refused)
             return refused
 
-    async def _within(self, received: Received, transaction: Transaction | None, ask: bool) -> Reply | Refused:
+    async def _within(
+        self, received: Received, transaction: Transaction | None, ways: Sequence[Handler]
+    ) -> Reply | Refused:
         """The same, in its savepoint: a refusal leaves that, but for one whose handler has itself taken back what it
         had done."""
         handler = received.handler
         assert handler is not None
         try:
-            reply = await self._call(received, handler.ask, None) if ask and handler.ask else None
-            if reply is None:
-                reply = await self._call(received, handler, transaction)
+            for way in ways or (handler,):
+                if (reply := await self._call(received, way, transaction)) is not None:
+                    return reply
         except Refused as refused:
             if transaction is None or not transaction.local_undo.taken_back:
                 raise
             _check_refusal(received, refused)
             return _with_undone(refused, transaction.local_undo.taken_back)
-        assert reply is not None
-        return reply
+        return Refused(CANCELLED)  # the last way was to cancel it, and that is done
 
     async def _call(self, received: Received, handler: Handler, transaction: Transaction | None) -> Reply | None:
-        """Run a handler; None only where that is an answer (of an `ask`)."""
+        """Run a handler; None only where that is an answer (of an `ask` or a `cancel`)."""
         reply = await self._calls.call(handler, received.envelope, received.message, transaction)
         asked, wanted = handler is not received.handler, type(received.message).reply_type
         if type(reply) is wanted or (asked and reply is None):

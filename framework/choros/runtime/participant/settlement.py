@@ -3,9 +3,10 @@
 An `intent` row was committed before the first call, so whoever comes after a crash knows that a call may have happened.
 """
 
+from collections.abc import Sequence
 from functools import partial
 
-from choros.app.service import Service
+from choros.app.service import Handler, Service
 from choros.runtime.host.admission import Received, understood
 from choros.runtime.host.jobs import Jobs
 from choros.runtime.participant.answers import Answer, kept
@@ -45,14 +46,20 @@ class Settling:
         return BrokenBarrier()
 
     async def _settle(self, received: Received, intent: Settle) -> Answer | Exception:
-        command = received
+        command, own = received, intent.row.key == received.envelope.key
         try:
-            if intent.row.key != received.envelope.key:  # else this attempt asks the same, with a later deadline
+            if not own:  # else this attempt asks the same, with a later deadline
                 command = understood(kept(intent.row), self._service)
             if not command.provided:  # one that has since become transactional cannot say what its predecessor did
                 raise BrokenBarrier
-            outcome = await self._execution.outcome(command, ask=not intent.fresh)
+            outcome = await self._execution.outcome(command, ways=() if intent.fresh else _ways(command, own=own))
         except Exception as error:
             return error
         ended = await self._jobs.insist(partial(self._execution.finish, command, outcome))
         return ended.value if isinstance(ended, Ok) else ended.error
+
+
+def _ways(command: Received, *, own: bool) -> Sequence[Handler]:
+    """Who may know what became of it. An undo or a close of it wants it no more; an undo is always wanted."""
+    handler = command.handler
+    return handler.settling(wanted=own or command.key.operation != "do") if handler else ()

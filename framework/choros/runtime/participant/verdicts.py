@@ -17,6 +17,8 @@ REFUSAL_MARGIN = 86_400.0
 deadline, which this row cannot know; forgotten too early, the row would let that send through after the saga took the
 refusal as final.
 (Tombstones need no margin: an undo carries the greatest deadline ever sent.)"""
+CANCELLED = "cancelled"
+"""The code of a `do` that is never to be done: it came after its undo or close, or its provider refuses its key."""
 Target = Literal["do", "undo"]
 EffectSite = Literal["here", "provider", "outside"]
 """Where a handler has its effect: in the transaction of the row, at a provider (semantics 16), anywhere else."""
@@ -147,7 +149,7 @@ def on_do(matter: Matter) -> Verdict:
     if done.owes_reply:
         return Repeat(done)
     if done.state == "tombstone":
-        return Conclude(Refused("cancelled"), done)
+        return Conclude(Refused(CANCELLED), done)
     raise BrokenBarrier
 
 
@@ -202,6 +204,8 @@ def on_result(matter: Matter, row: Row | None, outcome: Reply | Refused) -> Repe
 
 def concluded(matter: Matter, outcome: Reply | Refused) -> Conclude:
     """What the handler came to, or a refusal in its stead."""
+    if isinstance(outcome, Refused) and outcome.code == CANCELLED:
+        return Conclude(outcome, matter.row("tombstone", prune_at=tombstone_until(matter.not_after, matter.skew)))
     if isinstance(outcome, Refused):
         return Conclude(outcome, matter.row("refused", prune_at=refusal_until(matter.not_after, matter.skew)))
     return Conclude(outcome, matter.row("ok"))
