@@ -81,7 +81,7 @@ class SagaMachine(RuleBasedStateMachine):
         self.replies.append(carry_out(send, row, answer))
 
     def _do(self, send: Send, row: str, answer: str) -> Answered:
-        codes = self._step(send).command.refusals
+        codes = self._step(send).refusals
         if not row and answer in ("failed", "undeclared"):
             return self._failed(send, "refused" if answer == "undeclared" else "failed")
         if not row:
@@ -105,7 +105,7 @@ class SagaMachine(RuleBasedStateMachine):
         if row == "done":
             return self._ok(replace(send, key=send.key.of("do")), self._reply_to(send))
         if row == "refused":
-            return self._refused(send, self._step(send).command.refusals[0])
+            return self._refused(send, self._step(send).refusals[0])
         self.rows[self._effect(send.key)] = row or "closed"
         return self._ok(send, Closed())
 
@@ -113,7 +113,7 @@ class SagaMachine(RuleBasedStateMachine):
         return self._outline.commanded(send.key.path)
 
     def _reply_to(self, send: Send) -> Reply:
-        return REPLIES.get(self._step(send).command.reply_type.type_name, Done())
+        return REPLIES.get(self._step(send).command_of().reply_type.type_name, Done())
 
     def _ok(self, send: Send, reply: Reply) -> Answered:
         return Answered(f"r{self.count}", send.key, send.attempt, "ok", reply.to_json())
@@ -152,7 +152,7 @@ class SagaMachine(RuleBasedStateMachine):
         path = self._saga.at_work(instance) if there else self._outline.paths[0]
         if path:
             leaf, round_, act = self._outline.commanded(path), instance.state(path).round, f"act{self.count}"
-            reply = REPLIES.get(leaf.reply_type.type_name, Done()) if leaf else Done()
+            reply = REPLIES.get(leaf.command_of().reply_type.type_name, Done()) if leaf else Done()
             given = SkipRequested(act, path, round_, reply.to_json()) if skip else None
             self._give(given or RetryRequested(act, path, round_), later)
 

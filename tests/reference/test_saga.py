@@ -54,7 +54,7 @@ def test_facts_say_how_it_ended() -> None:
 
 def test_the_wire_names_are_the_shops_own() -> None:
     assert type(order()).type_name == "shop.order.place.v1"
-    names = {leaf.command.type_name for leaf in saga.order_saga.outline.commands}
+    names = {leaf.command_of().type_name for leaf in saga.order_saga.outline.commands}
     assert names == {"shop.payment.charge.v1", "shop.inventory.reserve.v1", "shop.shipping.ship.v1"}
 
 

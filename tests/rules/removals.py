@@ -2,6 +2,7 @@
 
 from tests.rules.removal import Removal
 
+CHOICES = "tests/saga/test_choices.py"
 ANSWERS = "tests/saga/test_machine_answers.py"
 APART = "tests/facts/test_apart.py"
 FACTS = "tests/saga/test_machine_facts.py"
@@ -207,14 +208,34 @@ REMOVALS = (
         (PARTICIPANT,),
     ),
     Removal(
-        10, "a retriable step has no refusals", "saga.nodes.retriable.Retriable.planned", "if node.command.refusals:",
+        10, "a retriable step has no refusals", "saga.nodes.retriable.Retriable.planned", "if command.refusals:",
         "if False:",
         (DECLARATION,),
     ),
     Removal(
-        11, "an undo takes its own reply only as optional", "saga.parameters._need",
+        11, "an undo takes its own reply only as optional", "saga.parameters._checked",
         "need.optional and not optional", "False",
         (DECLARATION,),
+    ),
+    Removal(
+        11, "what is passed over stays so", "saga.nodes.commanded.CommandNode._begun", "turn.pass_over(self.path)",
+        'turn.note("passed_over", self.path)',
+        (f"{CHOICES}::test_rule_11_nor_is_the_last_one_while_the_end_waits_for_a_person",),
+    ),
+    Removal(
+        11, "what is chosen stays so", "saga.nodes.commanded.CommandNode._begun",
+        "choice=self.action.choice(made.kind)", 'choice=""',
+        (f"{CHOICES}::test_rule_11_what_is_chosen_is_sent_again_as_what_it_is",),
+    ),
+    Removal(
+        11, "a choice is answered by its own reply", "saga.machine.answers.take_answer",
+        "or _is_of_another(walk, leaf, answer)", "",
+        (f"{CHOICES}::test_rule_11_the_reply_to_another_command_is_no_answer",),
+    ),
+    Removal(
+        11, "the command that an undo asks for is kept", "saga.nodes.commanded.CommandNode._begun",
+        'made.body if asked else ""', '""',
+        (f"{CHOICES}::test_rule_11_an_undo_may_ask_for_the_command_that_it_undoes",),
     ),
     Removal(
         12, "a reply to an unknown version is set aside", "runtime.orchestrator.transition.Transitions._after",

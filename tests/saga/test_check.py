@@ -101,8 +101,8 @@ def test_its_kind_is_part_of_the_fingerprint_and_of_the_picture() -> None:
 
 
 def test_a_reply_may_be_asked_for_by_its_type() -> None:
-    assert CHECKED.outline.commands[1].reply_type is AddressFound
-    assert CHECKED.outline.commands[0].reply_type is PaymentCharged
+    assert CHECKED.outline.commands[1].answers("do") == [AddressFound]
+    assert CHECKED.outline.commands[0].answers("do") == [PaymentCharged]
 
 
 @pytest.mark.slow

@@ -179,7 +179,7 @@ MISTAKES: list[tuple[Any, str]] = [
     ),
     (lambda: pay_with(a_fact), "saga 'order': a_fact returns OrderNoted, not a Command."),
     (lambda: declare(PAY, completed=charge_payment), "saga 'order': charge_payment returns ChargePayment, not a Fact."),
-    (lambda: declare(PAY, Publish(says_much)), "not a Fact."),  # type: ignore[arg-type]
+    (lambda: declare(PAY, Publish(says_much)), "says_much returns ChargePayment, a Command."),  # type: ignore[arg-type]
     (lambda: pay_with(waiting), "saga 'order': waiting is async, but it only builds a message."),
     (lambda: pay_with(unknown), "saga 'order': unknown is annotated with Elsewhere, which is not known."),
     (lambda: pay_with(no_such), "saga 'order': no_such is annotated with Nothing, which is not known."),
@@ -281,10 +281,10 @@ def test_several_closing_facts() -> None:
 def test_a_step_is_found_by_its_name() -> None:
     leaf = order_saga.outline.commanded("reserve_inventory")
     assert leaf is not None
-    assert leaf.compensation is not None
-    assert leaf.reply_type is InventoryReserved
+    assert leaf.undo is not None
+    assert leaf.answers("do") == [InventoryReserved]
     assert order_saga.outline.commanded("nobody") is None
-    assert [leaf.compensation is None for leaf in order_saga.outline.commands] == [False, False, True]
+    assert [leaf.undo is None for leaf in order_saga.outline.commands] == [False, False, True]
 
 
 # --- what fills a parameter -------------------------------------------------------------------------------------------
@@ -330,7 +330,7 @@ def test_a_message_that_no_broker_would_take_is_not_built() -> None:
     (action, *_) = pay_with(verbose).outline.commands[0].builders
     turn = Turn(Instance("s1", ORDER.to_json()), 0.0)
     with pytest.raises(BuildFailed, match=f"verbose built a message that has more than {MAX_BODY} bytes"):
-        turn.body_of(action, "charge_payment")
+        turn.made(action, "charge_payment")
 
 
 # --- the retry policy -------------------------------------------------------------------------------------------------

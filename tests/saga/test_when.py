@@ -323,7 +323,7 @@ def test_the_fingerprint_holds_the_shape_of_the_choice() -> None:
 def test_a_branch_goes_through_its_nodes_and_is_skipped_once_it_is_over() -> None:
     saga = saga_of(Branch("stay", hotel, car), flight)
     test = begun(saga)
-    hotel_booked = test.expect_command(saga.outline.commands[0].command)
+    hotel_booked = test.expect_command(saga.outline.commands[0].command_of())
     assert hotel_booked.key.path == "stay.book_hotel"
     hotel_booked.reply(Booked())
     test.expect_command(BookCar).reply(Booked())

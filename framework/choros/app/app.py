@@ -178,7 +178,7 @@ def _check_handled(saga: Saga[Any], services: Mapping[str, Service]) -> None:
         if to not in services:
             sentence = f"{where} goes to {to!r}, which no service is called."
             raise DeclarationError(*unknown(sentence, to, services, f"declare Service({to!r})."))
-        for command in leaf.commands.values():
+        for command in (command for commands in leaf.commands.values() for command in commands):
             if command not in services[to].commands:
                 raise DeclarationError(
                     f"{where} sends {command.__name__} to {to!r}, which nobody there is declared to handle.",

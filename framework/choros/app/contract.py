@@ -58,7 +58,7 @@ def _command(command: type[Command[Any]], service: str, app: App) -> Json:
 def _sent(saga: Saga[Any], command: type[Message], service: str) -> Iterator[Json]:
     for leaf in saga.outline.commands:
         for operation, sent in leaf.commands.items():
-            if leaf.to == service and sent is command:
+            if leaf.to == service and command in sent:
                 yield {"saga": saga.name, "version": saga.version, "step": leaf.path, "operation": operation}
 
 

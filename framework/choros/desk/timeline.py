@@ -15,7 +15,7 @@ _MARKS = {
     "replied": "✔", "undone": "↩", "refused": "✖", "failed": "!", "timed_out": "!", "retry_scheduled": "…",
     "late_reply": "·", "undeclared_refusal": "!", "parked": "■", "unparked": "▶", "skipped": "»", "paused": "‖",
     "resumed": "▶", "wanted": "·", "too_late": "·", "fact_published": "◇", "fact_held": "·", "fact_dropped": "·",
-    "rerun": "▶", "moved": "▶", "asleep": "…", "woken": "▶", "chosen": "◆", "unreadable": "?",
+    "rerun": "▶", "moved": "▶", "asleep": "…", "woken": "▶", "chosen": "◆", "passed_over": "–", "unreadable": "?",
 }  # fmt: skip
 _WORDS = {
     "failed": "failed", "timed_out": "no answer in time", "late_reply": "late reply, changes nothing",
@@ -24,7 +24,7 @@ _WORDS = {
     "wanted": "wanted, if the pivot is refused", "too_late": "too late", "fact_held": "held until the pivot",
     "fact_dropped": "dropped, it did not come true", "rerun": "run again from here, as",
     "moved": "goes on as", "woken": "the sleep is over", "compensating": "is being undone",
-    "started": "started",
+    "started": "started", "passed_over": "passed over, nothing to do",
     "unreadable": "what happened here cannot be read",
 }  # fmt: skip
 _PASSED_OVER = (
@@ -94,6 +94,8 @@ def _words(event: Happened) -> str:
             return f"goes by {event.code}"
         case "asleep":
             return f"sleeps for {timedelta(seconds=round(event.seconds))}"
+        case "passed_over" if event.operation == "undo":
+            return "nothing to undo"
         case "fact_published":
             return "published, tracked by nobody"
         case kind:

@@ -54,11 +54,11 @@ def _leaf(leaf: Leaf, flow: _Flow, this: str) -> Generator[str, None, _Flow]:
     yield _shape(this, leaf)
     commanded = leaf if isinstance(leaf, Commanded) else None
     for before, word in flow.before:
-        words = [word, commanded.action.builds.__name__ if commanded else ""]
+        words = [word, _built(commanded.action) if commanded else ""]
         yield _arrow(before, ": ".join(filter(None, words)), this)
     back = flow.back
     if commanded and commanded.undo:
-        yield from (_arrow(this, f"undo: {commanded.undo.builds.__name__}", to) for to in back)
+        yield from (_arrow(this, f"undo: {_built(commanded.undo)}", to) for to in back)
         back = (this,)
     elif commanded and commanded.turns_on:
         yield from (_arrow(this, "refused", to) for to in back)
@@ -86,6 +86,11 @@ def _arrow(before: str, word: str, this: str) -> str:
     return f"{before} -->{f'|{_quoted(word)}|' if word else ''} {this}"
 
 
+def _built(builder: Builder) -> str:
+    """What a function may build, in words."""
+    return " or ".join([*(kind.__name__ for kind in builder.kinds), *(["nothing"] if builder.optional else [])])
+
+
 def _numbers(saga: Saga[Any]) -> Mapping[str, str]:
     return {path: f"s{number}" for number, path in enumerate(saga.outline.nodes)}
 
@@ -103,13 +108,18 @@ def _facts(facts: Mapping[str, Sequence[Builder]], subscribers: Subscribers) -> 
     """Dotted: from where a fact is published, to the fact, to whoever subscribes. Nobody tracks what becomes of it."""
     numbers: dict[str, int] = {}
     for index, (origin, builder) in enumerate((o, builder) for o, builders in facts.items() for builder in builders):
-        yield f"f{index}({_quoted(builder.builds.__name__)})"
+        yield f"f{index}({_quoted(_built(builder))})"
         yield f"{origin} -.-> f{index}"
-        for subscriber in subscribers.get(builder.builds.type_name, ()):
+        for subscriber in _who(builder, subscribers):
             if subscriber not in numbers:
                 numbers[subscriber] = len(numbers)
                 yield f"n{numbers[subscriber]}[/{_quoted(subscriber)}/]"
             yield f"f{index} -. untracked .-> n{numbers[subscriber]}"
+
+
+def _who(builder: Builder, subscribers: Subscribers) -> Sequence[str]:
+    """Who subscribes to any of what it may publish."""
+    return list(dict.fromkeys(name for kind in builder.kinds for name in subscribers.get(kind.type_name, ())))
 
 
 def _quoted(*lines: str) -> str:
@@ -156,10 +166,10 @@ def _commanded(parts: Sequence[SagaPart], indent: str) -> Iterator[str]:
 
 def _command(leaf: Commanded) -> str:
     kind = "pivot, from here on only forward" if leaf.kind == "pivot" else leaf.kind
-    undone = f", undone by {leaf.compensation.__name__}" if leaf.compensation else ""
-    refusals = ", ".join(leaf.command.refusals) or "nothing"
+    undone = f", undone by {_built(leaf.undo)}" if leaf.undo else ""
+    refusals = ", ".join(leaf.refusals) or "nothing"
     return (
-        f"{leaf.path}: {leaf.command.__name__} to {leaf.to} ({kind}){undone},"
+        f"{leaf.path}: {_built(leaf.action)} to {leaf.to} ({kind}){undone},"
         f" timeout {leaf.timeout.total_seconds():g} s, may be refused with {refusals}"
     )
 
@@ -173,5 +183,5 @@ def _when(saga: Saga[Any], leaf: Publication) -> str:
 
 
 def _fact(builder: Builder, when: str, subscribers: Subscribers) -> str:
-    names = ", ".join(subscribers.get(builder.builds.type_name, ())) or "nobody subscribes"
-    return f"{builder.builds.__name__} ({when}): {names}"
+    names = ", ".join(_who(builder, subscribers)) or "nobody subscribes"
+    return f"{_built(builder)} ({when}): {names}"

@@ -15,7 +15,7 @@ from typing import Any, Literal, cast
 from choros.errors import DeclarationError
 from choros.messages import Command, Message, Reply
 from choros.names import is_name
-from choros.saga.parameters import Builder, Known, PureFunction
+from choros.saga.parameters import Builder, Choosing, Known, PureFunction
 from choros.saga.policy import RetryPolicy
 
 TurningPoints = frozenset[Literal["refused", "in_doubt"]]
@@ -78,32 +78,59 @@ class Commanded(Messaging):
     """The outcomes on which the saga turns back; on the others it waits for a person."""
 
     @property
-    def command(self) -> type[Command[Any]]:
-        """The type of its command."""
-        return cast("type[Command[Any]]", self.action.builds)  # as text: pydantic would build it at every call
+    def commands(self) -> Mapping[Literal["do", "undo"], Sequence[type[Command[Any]]]]:
+        """The types of the commands that it may send, by operation."""
+        return {"do": _commands_of(self.action), "undo": _commands_of(self.undo)} if self.undo else {"do": self.does}
 
     @property
-    def compensation(self) -> type[Command[Any]] | None:
-        """The type of the command that undoes it, if any."""
-        return cast("type[Command[Any]]", self.undo.builds) if self.undo else None
+    def does(self) -> Sequence[type[Command[Any]]]:
+        """The types of the commands, one of which carries it out."""
+        return _commands_of(self.action)
+
+    def command_of(self, choice: str = "") -> type[Command[Any]]:
+        """The type of the command that was chosen; the only one where there was no choice."""
+        return cast("type[Command[Any]]", self.action.chosen(choice))  # as text: pydantic would build it at every call
+
+    def answers(self, operation: str) -> Sequence[type[Reply]]:
+        """The types of the replies to its commands, each of them once."""
+        sent = _commands_of(self.undo) if operation == "undo" and self.undo else self.does
+        return list(dict.fromkeys(command.reply_type for command in sent))
 
     @property
-    def commands(self) -> Mapping[Literal["do", "undo"], type[Command[Any]]]:
-        """The types of its commands, by operation."""
-        return {"do": self.command, "undo": self.compensation} if self.compensation else {"do": self.command}
+    def refusals(self) -> Sequence[str]:
+        """The codes with which any of its commands may be refused."""
+        return list(dict.fromkeys(code for command in self.does for code in command.refusals))
 
     @property
-    def reply_type(self) -> type[Reply]:
-        """The type of the reply to its command."""
-        return self.command.reply_type
+    def sure_refusals(self) -> Sequence[str]:
+        """Those with which it may be refused whatever it chooses."""
+        return [code for code in self.refusals if all(code in command.refusals for command in self.does)]
+
+    @property
+    def refusal_data(self) -> Mapping[str, type[Reply]]:
+        """What is given with these, by code: the same, whichever command was chosen."""
+        return {code: data for command in self.does for code, data in command.refusal_data.items()}
+
+    @property
+    def choice(self) -> Choosing:
+        """What functions behind it may ask for."""
+        return Choosing(self.path, tuple(self.does), self.action.optional)
+
+    def perhaps(self, known: Known) -> Known:
+        """What is known of it, of what was known before it, where nobody can be sure that it was carried out."""
+        after = self.after(replace(known, replies=(), choices=()))
+        unsure = tuple(replace(choice, optional=True) for choice in after.choices)
+        return replace(known, maybe=(*known.maybe, *after.replies), choices=(*known.choices, *unsure))
+
+    def after(self, known: Known) -> Known:
+        """Its reply is; where it may choose, or be passed over, the one of what it chose."""
+        if self.action.others or self.action.optional:
+            return replace(known, choices=(*known.choices, self.choice))
+        return replace(known, replies=(*known.replies, (self.path, self.command_of().reply_type)))
 
     def policy(self, operation: str) -> RetryPolicy:
         """How such a command is tried again."""
         return self.undo_retry if operation == "undo" else self.retry
-
-    def after(self, known: Known) -> Known:
-        """Its reply is."""
-        return replace(known, replies=(*known.replies, (self.path, self.reply_type)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,10 +142,13 @@ class Publication(Messaging):
     held: bool
     """Whether it waits for the pivot, or for the end where there is none."""
 
-    @property
-    def fact(self) -> type[Message]:
-        """The type of its fact."""
-        return self.action.builds
+    def fact_of(self, choice: str = "") -> type[Message]:
+        """The type of the fact that was chosen; the only one where there was no choice."""
+        return self.action.chosen(choice)
+
+
+def _commands_of(builder: Builder) -> Sequence[type[Command[Any]]]:
+    return cast("Sequence[type[Command[Any]]]", builder.kinds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,8 +202,10 @@ class Composite:
 
     def perhaps(self, known: Known) -> Known:
         """The same, where nobody can be sure of any of it."""
-        inside = Composite.after(self, replace(known, replies=(), maybe=()))
-        return replace(known, maybe=(*known.maybe, *inside.replies, *inside.maybe))
+        inside = Composite.after(self, replace(known, replies=(), maybe=(), choices=()))
+        unsure = tuple(replace(choice, optional=True) for choice in inside.choices)
+        maybe = (*known.maybe, *inside.replies, *inside.maybe)
+        return replace(known, maybe=maybe, choices=(*known.choices, *unsure))
 
 
 SagaPart = Leaf | Composite
@@ -233,21 +265,21 @@ class Outline:
     @property
     def messages(self) -> Iterator[type[Message]]:
         """The types of all that the saga may send and publish."""
-        yield from (builder.builds for leaf in self.leaves.values() for builder in leaf.builders)
-        yield from (builder.builds for builder in (*self.completed, *self.compensated))
+        yield from (kind for leaf in self.leaves.values() for builder in leaf.builders for kind in builder.kinds)
+        yield from (kind for builder in (*self.completed, *self.compensated) for kind in builder.kinds)
 
     @property
     def answers(self) -> Iterator[type[Reply]]:
         """The types of all that the saga may be answered with, and of what is given with refusals."""
         for leaf in self.commands:
-            yield from (command.reply_type for command in leaf.commands.values())
-            yield from leaf.command.refusal_data.values()
+            yield from (reply for operation in leaf.commands for reply in leaf.answers(operation))
+            yield from leaf.refusal_data.values()
 
     @property
     def facts(self) -> Iterator[type[Message]]:
         """The types of all facts that the saga may publish."""
-        yield from (builder.builds for leaf in self.publications for builder in leaf.builders)
-        yield from (builder.builds for builder in (*self.completed, *self.compensated))
+        yield from (kind for leaf in self.publications for builder in leaf.builders for kind in builder.kinds)
+        yield from (kind for builder in (*self.completed, *self.compensated) for kind in builder.kinds)
 
     @property
     def paths(self) -> list[str]:
@@ -270,9 +302,9 @@ class Outline:
         leaf = self.leaf(path)
         return leaf if isinstance(leaf, Commanded) else None
 
-    def fact_at(self, path: str) -> type[Message]:
-        """The type of the fact that the leaf of this path publishes."""
-        return cast("Publication", self.leaf(path)).fact
+    def fact_at(self, path: str, choice: str = "") -> type[Message]:
+        """The type of the fact that the leaf of this path publishes, by what it chose."""
+        return cast("Publication", self.leaf(path)).fact_of(choice)
 
 
 # --- what becomes of what a user writes ---

@@ -2,8 +2,11 @@
 
 import inspect
 import types
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from choros.errors import DeclarationError
@@ -15,13 +18,15 @@ class Need:
     """One parameter of a function, and the message that fills it."""
 
     parameter: str
-    source: Literal["start", "reply", "failure", "refusal"]
+    source: Literal["start", "reply", "failure", "refusal", "command"]
     message: type[Message]
     step: str = ""
-    """The path of the step whose reply it is, or that is refused with it."""
+    """The path of the step whose reply it is, or command, or that is refused with it."""
     optional: bool = False
     codes: tuple[str, ...] = ()
     """The codes of the refusals that it is given with."""
+    by_choice: tuple[tuple[str, type[Message]], ...] = ()
+    """Of a step that chose: what fills it, by what was chosen; of a choice that is not among these it is None."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +42,34 @@ class Builder(PureFunction):
     """One that builds a message."""
 
     builds: type[Message]
+    """What it builds; where it may choose, the first of its annotation."""
+    others: tuple[type[Message], ...] = ()
+    """What it may build instead."""
+    optional: bool = False
+    """Whether it may build nothing: then there is nothing to do."""
+
+    @property
+    def kinds(self) -> tuple[type[Message], ...]:
+        """The types of all that it may build."""
+        return (self.builds, *self.others)
+
+    def choice(self, kind: type[Message]) -> str:
+        """How its choice is kept; empty where it has none."""
+        return bare_name(kind) if self.others else ""
+
+    def chosen(self, choice: str) -> type[Message]:
+        """What it built, by how its choice was kept."""
+        return next((kind for kind in self.others if bare_name(kind) == choice), self.builds)
+
+
+@dataclass(frozen=True, slots=True)
+class Choosing:
+    """A step that may choose what it commands, or that it commands nothing, and the replies to that."""
+
+    step: str
+    commands: tuple[type[Command[Any]], ...]
+    optional: bool
+    """Whether there may be no reply, whichever it chooses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +82,20 @@ class Known:
     """(path of the step, type) of the replies known by then."""
     maybe: Sequence[tuple[str, type[Reply]]] = ()
     """Replies that may be known: asked for as `Reply | None` only."""
+    choices: Sequence[Choosing] = ()
+    """Steps whose replies depend on what they chose."""
+    own: Choosing | None = None
+    """The step that the function undoes: it may ask for the command that it undoes."""
     refusals: Sequence[tuple[str, type[Command[Any]]]] = ()
     """(path of the step, its command) of what may have been refused: what is given with it, as `Reply | None` only."""
     failure: bool = False
     no_failure: str = "only the facts of compensated=... can have one"
     """Why there is none, if there is none."""
+
+
+def bare_name(message: type[Message]) -> str:
+    """What a message is called, in whatever version."""
+    return message.type_name.rpartition(".v")[0]
 
 
 def signature_of(function: Callable[..., Any], saga: str) -> tuple[Mapping[str, Any], Any]:
@@ -101,30 +143,57 @@ def needs_of(function: Callable[..., Any], known: Known) -> tuple[Need, ...]:
 
 
 def _need(function: str, parameter: str, hint: Any, known: Known) -> Need:
-    wanted, optional = _without_none(hint)
+    wanted, optional = without_none(hint)
     if wanted is known.start:
         return Need(parameter, "start", known.start)
     if wanted is Failure and known.failure:
         return Need(parameter, "failure", Failure)
-    if not (isinstance(wanted, type) and issubclass(wanted, Reply)):
+    kinds = members(wanted)
+    if known.own and all(kind in known.own.commands for kind in kinds):
+        need = _of_choice(
+            parameter, "command", known.own.step, {bare_name(one): one for one in kinds}, known.own, False
+        )
+        return _checked(function, need, wanted, optional, known)
+    if not all(isinstance(kind, type) and issubclass(kind, Reply) for kind in kinds):
         raise DeclarationError(
             f"saga {known.saga!r}: {function} needs {shown_type(wanted)} for {parameter!r},"
             f" which is neither {known.start.__name__} nor a reply.",
             f"take {known.start.__name__} or the reply of an earlier step.",
         )
-    need = _answer(function, parameter, wanted, known)
+    return _checked(function, _answer(function, parameter, wanted, known), wanted, optional, known)
+
+
+def _checked(function: str, need: Need, wanted: Any, optional: bool, known: Known) -> Need:
+    """Raises DeclarationError where it may be missing, and the function does not take that into account."""
     if need.optional and not optional:
         raise DeclarationError(
-            f"saga {known.saga!r}: {function} needs {wanted.__name__}, which may not be known by then.",
-            f"write {parameter}: {wanted.__name__} | None.",
+            f"saga {known.saga!r}: {function} needs {shown_type(wanted)}, which {_why_missing(need, known)}.",
+            f"write {need.parameter}: {shown_type(wanted)} | None.",
         )
     return need
 
 
-def _without_none(hint: Any) -> tuple[Any, bool]:
+def _why_missing(need: Need, known: Known) -> str:
+    for choice in (*known.choices, known.own):
+        if choice and choice.step == need.step and 1 < len(choice.commands) > len(need.by_choice):
+            return f"{need.step} does not always choose"
+        if choice and choice.step == need.step and choice.optional:
+            return f"is not known where {need.step} is passed over or in doubt"
+    return "may not be known by then"
+
+
+def members(hint: Any) -> tuple[Any, ...]:
+    """The types that a union is made of, without None; any other type by itself."""
     if _is_union(hint):
-        rest = [argument for argument in get_args(hint) if argument is not types.NoneType]
-        return (rest[0], True) if len(rest) == 1 else (hint, False)
+        return tuple(argument for argument in get_args(hint) if argument is not types.NoneType)
+    return (hint,)
+
+
+def without_none(hint: Any) -> tuple[Any, bool]:
+    """A type, and whether None may stand in its place."""
+    if _is_union(hint) and types.NoneType in get_args(hint):
+        rest = members(hint)
+        return reduce(or_, rest), True
     return hint, False
 
 
@@ -141,22 +210,41 @@ def shown_type(hint: Any) -> str:
     return hint.__name__ if isinstance(hint, type) else str(hint)
 
 
-def _candidates(parameter: str, wanted: type[Reply], known: Known) -> Iterator[Need]:
+def _candidates(parameter: str, wanted: Any, known: Known) -> Iterator[Need]:
     yield from (Need(parameter, "reply", wanted, step) for step, reply in known.replies if reply is wanted)
     yield from (Need(parameter, "reply", wanted, step, True) for step, reply in known.maybe if reply is wanted)
+    for choice in known.choices:
+        replies = {bare_name(one): one.reply_type for one in choice.commands if one.reply_type in members(wanted)}
+        if {*replies.values()} == {*members(wanted)}:
+            yield _of_choice(parameter, "reply", choice.step, replies, choice, choice.optional)
+    codes: dict[str, tuple[str, ...]] = defaultdict(tuple)
     for step, command in known.refusals:
-        if codes := tuple(code for code, data in command.refusal_data.items() if data is wanted):
-            yield Need(parameter, "refusal", wanted, step, True, codes)
+        codes[step] += tuple(code for code, data in command.refusal_data.items() if data is wanted)
+    yield from (Need(parameter, "refusal", wanted, step, True, given) for step, given in codes.items() if given)
 
 
-def _answer(function: str, parameter: str, wanted: type[Reply], known: Known) -> Need:
+def _of_choice(
+    parameter: str,
+    source: Literal["reply", "command"],
+    step: str,
+    kinds: Mapping[str, type[Message]],
+    choice: Choosing,
+    optional: bool,
+) -> Need:
+    """What fills it by what was chosen; of any other choice there is nothing."""
+    by_choice = tuple(kinds.items()) if len(choice.commands) > 1 else ()
+    missing = optional or len(kinds) < len(choice.commands)
+    return Need(parameter, source, next(iter(kinds.values())), step, missing, by_choice=by_choice)
+
+
+def _answer(function: str, parameter: str, wanted: Any, known: Known) -> Need:
     """The reply, or what is given with a refusal."""
     candidates = list(_candidates(parameter, wanted, known))
     if len(candidates) > 1:
         candidates = [one for one in candidates if parameter in (one.step, one.step.rpartition(".")[2])]
         if not candidates:
             raise DeclarationError(
-                f"saga {known.saga!r}: {function} needs {wanted.__name__}, which several steps answer with.",
+                f"saga {known.saga!r}: {function} needs {shown_type(wanted)}, which several steps answer with.",
                 "name the parameter after the step.",
             )
     if not candidates and wanted is Failure:
@@ -168,5 +256,5 @@ def _answer(function: str, parameter: str, wanted: type[Reply], known: Known) ->
         which, hint = "no earlier step replies", "move the step behind the one that replies with it."
         if known.failure:
             which, hint = "no step replies or may be refused", "declare it with the command: refusals={'...': ...}."
-        raise DeclarationError(f"saga {known.saga!r}: {function} needs {wanted.__name__}, which {which} with.", hint)
+        raise DeclarationError(f"saga {known.saga!r}: {function} needs {shown_type(wanted)}, which {which} with.", hint)
     return candidates[0]

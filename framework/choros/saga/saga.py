@@ -27,7 +27,7 @@ from choros.saga.machine.walk import Tree
 from choros.saga.nodes.publish import FactBuilder
 from choros.saga.nodes.sequence import plan_saga
 from choros.saga.outline import Commanded, Composite, Declared, Leaf, Outline, Publication, SagaPart, Sleeping
-from choros.saga.parameters import Builder, Known, Need, PureFunction
+from choros.saga.parameters import Builder, Known, Need, PureFunction, bare_name
 
 S = TypeVar("S", bound=Message)
 Result_co = TypeVar("Result_co", bound=Message, covariant=True, default=Any)
@@ -99,8 +99,7 @@ def _planned(
     planned = plan_saga(Known(saga, start, ()), steps)
     leaves = [leaf for part in planned.parts for leaf in part.leaves]
     done = replace(planned.known, no_failure="a completed saga has no failure")
-    commanded = [(leaf.path, leaf.command) for leaf in leaves if isinstance(leaf, Commanded)]
-    undone = Known(saga, start, (), (*done.replies, *done.maybe), commanded, failure=True)
+    undone = _undone(Known(saga, start, ()), [leaf for leaf in leaves if isinstance(leaf, Commanded)])
     closing = tuple(fact_builder(function, undone) for function in compensated)
     _check_taken_back_once(saga, leaves, closing)
     outline = Outline(
@@ -114,16 +113,25 @@ def _planned(
     return Tree(outline, planned.node)
 
 
+def _undone(known: Known, leaves: Sequence[Commanded]) -> Known:
+    """What may be known of a saga that was undone."""
+    for leaf in leaves:
+        known = leaf.perhaps(known)
+    return replace(known, refusals=[(leaf.path, command) for leaf in leaves for command in leaf.does], failure=True)
+
+
 def _check_taken_back_once(saga: str, leaves: Iterable[Leaf], closing: Iterable[Builder]) -> None:
     """A reaction that is undone about the retraction must not be undone about the closing fact again."""
-    last = {builder.builds for builder in closing}
+    last = {kind for builder in closing for kind in builder.kinds}
     for leaf in leaves:
-        if isinstance(leaf, Publication) and leaf.undo and leaf.undo.builds in last:
-            raise DeclarationError(
-                f"saga {saga!r}: {leaf.undo.builds.__name__} takes back what {leaf.path} published, and is"
-                " published again at the end.",
-                "give the closing fact a type of its own.",
-            )
+        undo = leaf.undo.kinds if isinstance(leaf, Publication) and leaf.undo else ()
+        for kind in undo:
+            if kind in last:
+                raise DeclarationError(
+                    f"saga {saga!r}: {kind.__name__} takes back what {leaf.path} published, and is published again"
+                    " at the end.",
+                    "give the closing fact a type of its own.",
+                )
 
 
 # --- the fingerprint --------------------------------------------------------------------------------------------------
@@ -142,7 +150,7 @@ class Fingerprint:
 
 
 def _fingerprint(saga: str, version: int, outline: Outline) -> Fingerprint:
-    head = (f"saga {saga}, version {version}, rules {RULES}", f"start {_type(outline.start)}")
+    head = (f"saga {saga}, version {version}, rules {RULES}", f"start {bare_name(outline.start)}")
     nodes = (line for part in outline.nodes.values() for line in (f"{part.path}: {part.kind}", *_part(part)))
     text = "\n".join([*head, *nodes, *_closings(outline)]) + "\n"
     return Fingerprint(text, hash_of(text))
@@ -153,9 +161,9 @@ def hash_of(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:_HASH_LENGTH]
 
 
-def _type(message: type[Message]) -> str:
-    """What a message is called, in whatever version."""
-    return message.type_name.rpartition(".v")[0]
+def _types(messages: Iterable[type[Message]]) -> str:
+    """What messages are called, in whatever version and order."""
+    return " | ".join(sorted({bare_name(message) for message in messages}))
 
 
 def _part(part: SagaPart) -> Iterator[str]:
@@ -176,9 +184,9 @@ def _composite(composite: Composite) -> Iterator[str]:
 
 def _leaf(leaf: Leaf) -> Iterator[str]:
     if isinstance(leaf, Commanded):
-        yield f"  do {_built(leaf.action)} to {leaf.to}, {_answer(leaf.reply_type)}"
-        if leaf.undo and leaf.compensation:
-            yield f"  undo {_built(leaf.undo)}, {_answer(leaf.compensation.reply_type)}"
+        yield f"  do {_built(leaf.action)} to {leaf.to}, answered by {_types(leaf.answers('do'))}"
+        if leaf.undo:
+            yield f"  undo {_built(leaf.undo)}, answered by {_types(leaf.answers('undo'))}"
     if isinstance(leaf, Publication):
         yield f"  fact {_built(leaf.action)}"
         if leaf.early:
@@ -196,13 +204,9 @@ def _closings(outline: Outline) -> Iterator[str]:
         yield f"when completed: comes to {_built(outline.result)}"
 
 
-def _answer(reply: type[Message]) -> str:
-    return f"answered by {_type(reply)}"
-
-
 def _built(builder: Builder) -> str:
     """The message, and all that fills the parameters of the function that builds it, in whatever order it has them."""
-    return f"{_type(builder.builds)}({_needed(builder)})"
+    return f"{_types(builder.kinds)}({_needed(builder)}){' or none' if builder.optional else ''}"
 
 
 def _needed(function: PureFunction) -> str:
@@ -210,5 +214,6 @@ def _needed(function: PureFunction) -> str:
 
 
 def _filled(need: Need) -> str:
-    path = {"reply": f"{need.step}: ", "refusal": f"{need.step} refused: "}.get(need.source, "")
-    return f"{path}{_type(need.message)}{' or none' if need.optional else ''}"
+    path = {"reply": f"{need.step}: ", "refusal": f"{need.step} refused: ", "command": f"{need.step} sent: "}
+    message = _types(kind for _, kind in need.by_choice) or bare_name(need.message)
+    return f"{path.get(need.source, '')}{message}{' or none' if need.optional else ''}"

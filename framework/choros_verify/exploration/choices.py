@@ -119,7 +119,8 @@ class Choices:
                 yield Given((RetryRequested("retry", path, state.round),))
             looked = state.leg is not None and state.leg.forgotten  # what a person finds is no part of the walk
             if "skip" in self._acts and not looked and leaf:
-                example = self._orchestrator.replies[leaf.reply_type.type_name]
+                reply = leaf.command_of(state.choice).reply_type
+                example = self._orchestrator.replies[reply.type_name]
                 yield Given((SkipRequested("skip", path, state.round, example),))
 
 

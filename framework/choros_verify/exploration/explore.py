@@ -83,5 +83,5 @@ def reply_examples(saga: Saga[Any], given: Container[str] = ()) -> dict[str, str
 def at_providers(app: App, saga: Saga[Any]) -> frozenset[str]:
     """The steps of a saga whose effect is at a provider, as far as the handlers of this process say."""
     handlers = {name: handler for service in app.services.values() for name, handler in service.handlers.items()}
-    known = (leaf for leaf in saga.outline.commands if leaf.command.type_name in handlers)
-    return frozenset(leaf.path for leaf in known if handlers[leaf.command.type_name].provider)
+    sent = ((leaf.path, command.type_name) for leaf in saga.outline.commands for command in leaf.does)
+    return frozenset(path for path, name in sent if name in handlers and handlers[name].provider)

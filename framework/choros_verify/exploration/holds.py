@@ -19,6 +19,7 @@ from typing import Any
 from choros.saga.machine.inputs import Answered, Decision, Input, Release, TimerFired
 from choros.saga.machine.instance import Instance, NodeState
 from choros.saga.outline import Commanded, Composite, Outline, Publication, SagaPart, declared
+from choros.saga.parameters import Builder
 from choros.saga.saga import Saga
 from choros.wire.command_key import Operation
 from choros_verify.exploration.books import Books
@@ -144,11 +145,11 @@ def is_asked(state: NodeState, round_: int, operation: Operation) -> bool:
 # --- a decision and the world around it -------------------------------------------------------------------------------
 
 
-def sending_do(outline: Outline, books: Sequence[Books], index: int) -> None:
-    """A step is begun when all before it have taken effect."""
+def sending_do(outline: Outline, books: Sequence[Books], index: int, after: Instance) -> None:
+    """A step is begun when all before it have taken effect, or were passed over."""
     path, kept = outline.paths[index], dict(zip(outline.paths, books, strict=True))
     for part in _before(outline.parts, path):
-        hold(_is_there(part, kept), f"{path} is begun before {part.path} has taken effect", 4)
+        hold(_is_there(part, kept, after), f"{path} is begun before {part.path} has taken effect", 4)
 
 
 def _before(parts: Sequence[SagaPart], path: str) -> Iterator[SagaPart]:
@@ -164,12 +165,25 @@ def _before(parts: Sequence[SagaPart], path: str) -> Iterator[SagaPart]:
         yield part
 
 
-def _is_there(part: SagaPart, books: Mapping[str, Books]) -> bool:
-    """Whether it has taken effect; of a choice, one of its branches."""
+def _is_there(part: SagaPart, books: Mapping[str, Books], after: Instance) -> bool:
+    """Whether it has taken effect, or was passed over; of a choice, one of its branches."""
     if isinstance(part, Composite):
-        limbs = [all(_is_there(one, books) for one in limb.parts) for limb in part.limbs]
+        limbs = [all(_is_there(one, books, after) for one in limb.parts) for limb in part.limbs]
         return any(limbs) if part.questions else all(limbs)
-    return not isinstance(part, Commanded) or books[part.path].stands or books[part.path].closed
+    if not isinstance(part, Commanded):
+        return True
+    own = books[part.path]
+    return own.stands or own.closed or _passed_over(part, own, after)
+
+
+def _passed_over(leaf: Commanded, own: Books, after: Instance) -> bool:
+    """Whether its function may say, and has said, that there is nothing to do; then nobody was ever asked."""
+    return leaf.action.optional and own == Books() and after.state(leaf.path).progress == "passed_over"
+
+
+def _let_stand(leaf: Commanded, own: Books) -> bool:
+    """Whether the function that undoes it may say, and has said, that there is nothing to undo."""
+    return leaf.undo is not None and leaf.undo.optional and not any(":undo" in row.key for row in own.rows)
 
 
 def sending_undo(outline: Outline, books: Sequence[Books], index: int, coming: Sequence[bool]) -> None:
@@ -204,21 +218,24 @@ def ending(outline: Outline, books: Sequence[Books], after: Instance, facts: Seq
     due = sorted(_facts_due(outline, after, facts))
     hold(sorted(facts) == due, f"the saga is {after.status}, and it published {told}", 8)
     for part in outline.parts if after.status == "completed" else ():
-        hold(_is_there(part, kept), f"the saga is completed, but {part.path} has no effect", 2)
+        hold(_is_there(part, kept, after), f"the saga is completed, but {part.path} has no effect", 2)
     for leaf in outline.commands if after.status == "compensated" else ():
         if leaf.changes:
-            hold(not kept[leaf.path].stands, f"the saga is compensated, but {leaf.path} still stands", 3)
+            gone = not kept[leaf.path].stands or _let_stand(leaf, kept[leaf.path])
+            hold(gone, f"the saga is compensated, but {leaf.path} still stands", 3)
 
 
 def _facts_due(outline: Outline, after: Instance, facts: Sequence[str]) -> list[str]:
     if after.status == "completed":
-        told = [leaf.fact for leaf in _told(outline.parts, after)] + [one.builds for one in outline.completed]
-        return [fact.type_name for fact in told]
-    taken_back = [kind for leaf in outline.publications for kind in _pair(leaf) if _pair(leaf)[0] in facts]
-    return taken_back + [one.builds.type_name for one in outline.compensated]
+        published = (leaf for leaf in _published(outline.parts, after))
+        own = [_told(leaf, after) for leaf in published if after.state(leaf.path).progress != "passed_over"]
+        return own + [fact for one in outline.completed for fact in _any_of(one, facts)]
+    early = [leaf for leaf in outline.publications if leaf.undo and _told(leaf, after) in facts]
+    taken_back = [fact for leaf in early for fact in (_told(leaf, after), *_taken_back(leaf, facts))]
+    return taken_back + [fact for one in outline.compensated for fact in _any_of(one, facts)]
 
 
-def _told(parts: Sequence[SagaPart], after: Instance) -> Iterator[Publication]:
+def _published(parts: Sequence[SagaPart], after: Instance) -> Iterator[Publication]:
     """What is published on the way that the saga has taken."""
     for part in parts:
         if isinstance(part, Publication):
@@ -226,9 +243,18 @@ def _told(parts: Sequence[SagaPart], after: Instance) -> Iterator[Publication]:
         elif isinstance(part, Composite):
             for limb in part.limbs:
                 if not part.questions or after.state(part.path).choice == limb.name:
-                    yield from _told(limb.parts, after)
+                    yield from _published(limb.parts, after)
 
 
-def _pair(leaf: Publication) -> Sequence[str]:
-    """An early fact and its retraction; nothing for one that is not taken back."""
-    return [builder.builds.type_name for builder in leaf.builders] if leaf.undo else ["", ""]
+def _told(leaf: Publication, after: Instance) -> str:
+    return leaf.fact_of(after.state(leaf.path).choice).type_name
+
+
+def _taken_back(leaf: Publication, facts: Sequence[str]) -> Sequence[str]:
+    return _any_of(leaf.undo, facts) if leaf.undo else ()
+
+
+def _any_of(builder: Builder, facts: Sequence[str]) -> Sequence[str]:
+    """The one of these that the function chose; nothing where it may build nothing, and none is there."""
+    told = [kind.type_name for kind in builder.kinds if kind.type_name in facts][:1]
+    return told or ([] if builder.optional else [builder.builds.type_name])

@@ -251,13 +251,13 @@ class Moves:
     def _check(self, world: WorldState, decided: Decided) -> None:
         """What is sent and published, against what is true."""
         books = self._accounts.books[world.accounts]
+        instance = self._orchestrator.stored[decided.number].instance
         for order in decided.orders:
             if order.operation == "do":
-                holds.sending_do(self._outline, books, order.step)
+                holds.sending_do(self._outline, books, order.step, instance)
             elif order.operation == "undo":
                 holds.sending_undo(self._outline, books, order.step, self._coming(world))
         if decided.facts:
-            instance = self._orchestrator.stored[decided.number].instance
             holds.publishing(self._outline, books, decided.facts, instance)
 
     def _coming(self, world: WorldState) -> list[bool]:

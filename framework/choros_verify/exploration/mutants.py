@@ -43,7 +43,7 @@ class Mutant:
             "early fact": any(leaf.early for leaf in before),
             "two steps": len(undone) > 1,
             "sleep": any(isinstance(leaf, Sleeping) for leaf in outline.leaves.values()),
-            "refusal": any(leaf.command.refusals for leaf in outline.commands),
+            "refusal": any(leaf.refusals for leaf in outline.commands),
             "result": outline.result is not None,
             "fact": bool(before or outline.completed or outline.compensated),
         }

@@ -6,7 +6,7 @@ from choros.messages import Failure, Message
 from choros.saga.machine import acts, answers, timers
 from choros.saga.machine.inputs import Answered, Decision, Send, SkipRequested
 from choros.saga.machine.instance import Leg
-from choros.saga.machine.turn import Turn
+from choros.saga.machine.turn import Made, Turn
 from choros.saga.machine.walk import SagaWalk
 from choros.saga.nodes.publish import PublishNode
 from choros.saga.nodes.sequence import SequenceNode
@@ -86,7 +86,7 @@ def in_doubt_taken_for_done(walk: SagaWalk, leaf: Commanded, leg: Leg, code: str
     if leg.operation != "do":
         _GIVE_UP(walk, leaf, leg, code, detail)
         return
-    reply = leaf.reply_type.model_construct().to_json()
+    reply = leaf.command_of(walk.state(leaf.path).choice).reply_type.model_construct().to_json()
     walk.change_node(leaf.path, progress="ok", reply=reply, leg=None)
     walk.go_on()
 
@@ -156,10 +156,10 @@ def sleep_not_cancelled(self: SagaWalk, failure: Failure, refusal: str = "") -> 
 
 
 @instead_of(PublishNode._publish)
-def held_facts_leave_early(self: PublishNode, turn: Turn, fact: str) -> None:
+def held_facts_leave_early(self: PublishNode, turn: Turn, made: Made) -> None:
     """A fact that should wait for the pivot is published at once."""
-    turn.release(self.fact, fact, self.path)
-    turn.change_node(self.path, progress="published", fact=fact)
+    turn.release(made.kind, made.body, self.path)
+    turn.change_node(self.path, progress="published", fact=made.body)
 
 
 @instead_of(SagaWalk.drop_held)

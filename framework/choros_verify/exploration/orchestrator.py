@@ -113,7 +113,8 @@ class OrchestratorModel:
         if send.key.operation != "do" and greatest is not None:
             deadline = "ahead" if send.not_after is None or send.not_after >= greatest else "short"
         of: Any = "" if send.key.operation != "close" else "undo" if '"undo"' in send.data else "do"
-        return Ordered(index, send.key.round, send.key.operation, send.attempt, deadline, of)
+        choice = instance.state(send.key.path).choice if send.key.operation == "do" else ""
+        return Ordered(index, send.key.round, send.key.operation, send.attempt, deadline, of, choice)
 
     def stuck(self, number: int) -> holds.Violation | None:
         """If nothing ever arrives again, the saga's own timers must bring it to an end or to a person."""

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 from choros.errors import Refused
-from choros.messages import FORGOTTEN, Closed, Done, Failure, NothingToUndo, Reply
+from choros.messages import FORGOTTEN, Closed, Command, Done, Failure, NothingToUndo, Reply
 from choros.runtime.participant.verdicts import CANCELLED, CarryOut, Conclude, Matter, Repeat, Settle, TooOld, keys_of
 from choros.saga.machine.inputs import Answered
 from choros.saga.outline import Commanded
@@ -130,7 +130,7 @@ class Participants:
 
     def _refused(self, books: Books, ordered: Ordered) -> Iterator[Ending]:
         """What the command declares that it may refuse; one code stands for all unless told otherwise."""
-        codes = self._leaf(ordered).command.refusals if ordered.operation == "do" else ()
+        codes = self._command(ordered).refusals if ordered.operation == "do" else ()
         for code in codes[: self._refusals or None]:
             verdict = self._protocol.concluded(self._matter(ordered), Refused(code))
             after, reply = self._written(books, ordered, verdict)
@@ -185,16 +185,19 @@ class Participants:
         assert leaf is not None
         return leaf
 
+    def _command(self, ordered: Ordered) -> type[Command[Any]]:
+        return self._leaf(ordered).command_of(ordered.kind)
+
     def _reply(self, ordered: Ordered, outcome: Outcomes, code: str = "", *, nothing: bool = False) -> Answered:
         key = CommandKey("saga", self._name(ordered), ordered.round, ordered.operation)
         if outcome != "ok":
             attempt = ordered.attempt if outcome == "failed" else 1
-            data = self._leaf(ordered).command.refusal_data.get(code) if outcome == "refused" else None
+            data = self._leaf(ordered).refusal_data.get(code) if outcome == "refused" else None
             given = self._replies[data.type_name] if data else ""
             return Answered("reply", key, attempt, outcome, Failure(code=code, kind=outcome).to_json(), code, given)
         return Answered("reply", key, 1, "ok", self._body(ordered, nothing))
 
     def _body(self, ordered: Ordered, nothing: bool) -> str:
         if ordered.operation == "do":
-            return self._replies[self._leaf(ordered).reply_type.type_name]
+            return self._replies[self._command(ordered).reply_type.type_name]
         return (Closed() if ordered.operation == "close" else NothingToUndo() if nothing else Done()).to_json()

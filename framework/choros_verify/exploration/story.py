@@ -165,6 +165,7 @@ class Teller:
                 "fact_held": f"holds {event.code} back",
                 "fact_dropped": f"drops {event.code}",
                 "asleep": f"sleeps at {event.step}",
+                "passed_over": f"passes {event.step} over",
                 "woken": f"has slept long enough at {event.step}",
                 "paused": "notes that, and sends nothing more",
                 "resumed": "goes on",

@@ -26,6 +26,8 @@ class Ordered(NamedTuple):
     deadline: Deadline = ""
     of: Literal["", "do", "undo"] = ""
     """What a `close` closes."""
+    kind: str = ""
+    """Which command it is, where its step may choose."""
 
 
 InFlight = Ordered | Answered

@@ -141,7 +141,7 @@ def sometimes(sagas: Sequence[Saga[Any]]) -> list[str]:
 
 def _moves_of_steps(saga: Saga[Any]) -> Iterator[str]:
     commands = saga.outline.commands
-    if any(leaf.command.refusals for leaf in commands):
+    if any(leaf.sure_refusals for leaf in commands):
         yield from ("step sent -> refused", "saga running -> compensated")
     undoable = [leaf for leaf in commands if leaf.undo]
     if undoable:

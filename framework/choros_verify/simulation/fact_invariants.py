@@ -81,8 +81,8 @@ def _closing(run: Evidence) -> Iterator[str]:
         outline = run.app.sagas[record.saga, record.saga_version].outline
         for status, builders in (("completed", outline.completed), ("compensated", outline.compensated)):
             for builder in builders:
-                times = published[record.saga_id, builder.builds.type_name]
-                if times != (record.status == status):
+                times = sum(published[record.saga_id, kind.type_name] for kind in builder.kinds)
+                if times != (record.status == status) and not (builder.optional and times == 0):
                     name = run.name(record.saga_id)
                     yield f"8: {name} is {record.status}, and has published {builder.builds.type_name} {times} times."
 

@@ -62,9 +62,12 @@ def ends(run: Evidence) -> Iterator[str]:
 
 
 def _commanded(run: Evidence, record: Record) -> list[str]:
+    """The steps of which the end says whether they have taken effect. Where a function may say that there is nothing
+    to do, or to undo, only it knows."""
     outline = run.app.sagas[record.saga, record.saga_version].outline
     done = record.status == "completed"
-    return [leaf.path for leaf in outline.commands if leaf.changes or done]
+    told = [leaf for leaf in outline.commands if not any(builder.optional for builder in leaf.builders)]
+    return [leaf.path for leaf in told if leaf.changes or done]
 
 
 def undo_order(run: Evidence) -> Iterator[str]:

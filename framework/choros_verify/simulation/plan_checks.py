@@ -29,7 +29,7 @@ def _check_line(line: ScriptLine, sagas: Sequence[Saga[Any]], started: int) -> N
     _known(f"{line}: step", line.step, leaves)
     _known(f"{line}: outcome", line.outcome, get_args(Behaviour))
     if line.outcome == "refused" and line.operation == "do":
-        _known(f"{line}: code", line.code, leaves[line.step].command.refusals)
+        _known(f"{line}: code", line.code, leaves[line.step].sure_refusals)
 
 
 def _known(what: str, given: str, known: Collection[str]) -> None:

@@ -110,7 +110,7 @@ def _lines(chance: random.Random, index: int, saga: Saga[Any]) -> list[ScriptLin
 
 def _line(chance: random.Random, index: int, leaf: Commanded) -> ScriptLine:
     outcomes: list[Behaviour] = ["transient", "slow", "stuck", "landed"]
-    codes = leaf.command.refusals
+    codes = leaf.sure_refusals
     outcome = chance.choice([*outcomes, *(["refused"] * 3 if codes else [])])
     code = chance.choice(codes) if outcome == "refused" else ""
     return ScriptLine(index, leaf.path, "do", cast(Behaviour, outcome), _amount(chance, outcome), code)

@@ -56,7 +56,7 @@ class Case:
         lines = []
         for name, do in self.does:
             if do == "refused":
-                lines.append(ScriptLine(0, name, "do", "refused", code=steps[name].command.refusals[0]))
+                lines.append(ScriptLine(0, name, "do", "refused", code=steps[name].sure_refusals[0]))
             elif do == "transient":
                 lines.append(ScriptLine(0, name, "do", "transient"))
             if self.undo != "ok" and steps[name].undo is not None:
@@ -81,7 +81,7 @@ class Cases:
 def cases(saga: Saga[Any], seed: int, most: int = MOST) -> Cases:
     """Every combination, or all pairs if there are more than `most`."""
     steps = saga.outline.commands
-    options = [[do for do in DOES if do != "refused" or leaf.command.refusals] for leaf in steps]
+    options = [[do for do in DOES if do != "refused" or leaf.sure_refusals] for leaf in steps]
     undone = any(leaf.undo for leaf in steps)
     choices: list[Sequence[str]] = [*options, UNDOES if undone else UNDOES[:1]]
     possible = prod(len(choice) for choice in choices)
@@ -135,9 +135,12 @@ def _pairs(row: Sequence[str]) -> set[tuple[int, str, int, str]]:
 
 
 def must_end(case: Case, saga: Saga[Any]) -> End | None:
-    """How the saga must end by what it declares; None where that depends on when things happen."""
+    """How the saga must end by what it declares; None where that depends on when things happen, or on
+    what a function makes of what it is told."""
     steps = {leaf.path: leaf for leaf in saga.outline.commands}
-    if _time_decides(case, saga, steps):
+    if _time_decides(case, saga, steps) or any(
+        builder.optional for leaf in steps.values() for builder in leaf.builders
+    ):
         return None
     done: list[Commanded] = []
     for name, do in case.does:

@@ -187,7 +187,7 @@ class Troupe:
                 hint = f"replies={{{kind.__name__}: lambda command: {kind.__name__}(...)}}."
                 raise UsageError(f"The reply given for {kind.__name__} is no function.", hint)
         leaves = [leaf for saga in app.sagas.values() for leaf in saga.outline.commands]
-        commanded = {command for leaf in leaves for command in leaf.commands.values()}
+        commanded = {command for leaf in leaves for commands in leaf.commands.values() for command in commands}
         for service in (service for service in app.services.values() if service.name not in own):
             for command in service.commands:
                 for kind in (command.reply_type, *command.refusal_data.values()) if command in commanded else ():

@@ -21,6 +21,7 @@ class Skippable:
     undo: bool
     """Whether it is the one that undoes the step: then nothing follows from its answer."""
     reply: type[Reply]
+    """What it is answered with; where its step chose, the reply to what it chose."""
 
 
 def meant(saga: Saga[Any], instance: Instance, step: str | None, round: int | None) -> tuple[str, int]:
@@ -55,6 +56,7 @@ def skippable(saga: Saga[Any], instance: Instance, step: str) -> Skippable:
     if leaf is None:
         commanded = [one.path for one in saga.outline.commands]
         raise UsageError(*unknown(f"saga {saga.name!r} commands no step {step!r}.", step, commanded))
-    if instance.backward and leaf.compensation:
-        return Skippable(f"The undo of {step} of saga {saga.name!r}", True, leaf.compensation.reply_type)
-    return Skippable(f"{step} of saga {saga.name!r}", False, leaf.reply_type)
+    if instance.backward and leaf.undo:
+        return Skippable(f"The undo of {step} of saga {saga.name!r}", True, leaf.answers("undo")[0])
+    chosen = leaf.command_of(instance.state(step).choice)
+    return Skippable(f"{step} of saga {saga.name!r}", False, chosen.reply_type)

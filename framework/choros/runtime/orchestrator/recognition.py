@@ -141,24 +141,26 @@ def _bodies(outline: Outline, instance: Instance) -> Iterator[tuple[type[Message
     for path, state in instance.nodes.items():
         leaf, commanded = outline.leaf(path), outline.commanded(path)
         if leaf and state.fact:
-            yield outline.fact_at(path), state.fact
+            yield outline.fact_at(path, state.choice), state.fact
         if commanded and state.reply:
-            yield commanded.reply_type, state.reply
+            yield commanded.command_of(state.choice).reply_type, state.reply
+        if commanded and state.command:
+            yield commanded.command_of(state.choice), state.command
         if commanded and state.leg:
-            yield from _in_flight(commanded, state.leg)
+            yield from _in_flight(commanded, state.leg, state.choice)
 
 
 def _refusal(outline: Outline, instance: Instance) -> Iterator[tuple[type[Message], str]]:
     """What nobody declares any more, nobody reads."""
     failure = Failure.from_json(instance.failure)
     leaf = outline.commanded(failure.step)
-    if leaf and (data := leaf.command.refusal_data.get(failure.code)):
+    if leaf and (data := leaf.refusal_data.get(failure.code)):
         yield data, instance.refusal
 
 
-def _in_flight(leaf: Commanded, leg: Leg) -> Iterator[tuple[type[Message], str]]:
+def _in_flight(leaf: Commanded, leg: Leg, choice: str) -> Iterator[tuple[type[Message], str]]:
     builder = leaf.undo if leg.operation == "undo" else leaf.action
     if leg.operation == "close":
         yield Close, leg.command
     elif builder is not None:
-        yield builder.builds, leg.command
+        yield builder.chosen(leg.choice if leg.operation == "undo" else choice), leg.command

@@ -56,7 +56,7 @@ def _asked(saga: Saga[Any], key: CommandKey) -> Commanded:
     leaf = saga.outline.commanded(key.path)
     if leaf is None:
         raise MessageRejected("The idempotency key names no commanded step of this saga.")
-    if key.operation == "undo" and leaf.compensation is None:
+    if key.operation == "undo" and leaf.undo is None:
         raise MessageRejected("The idempotency key names the undo of a step that has none.")
     return leaf
 
@@ -77,14 +77,15 @@ def _answer(envelope: Envelope, key: CommandKey, leaf: Commanded) -> Answered:
     for reply in expected:
         if envelope.type == reply.type_name:
             reply.from_json(envelope.data)
-            return Answered(envelope.id, key, envelope.attempt, outcome, envelope.data)
+            kind = reply if key.operation == "do" else None
+            return Answered(envelope.id, key, envelope.attempt, outcome, envelope.data, kind=kind)
     raise MessageRejected(f"The reply is not of type {' or '.join(reply.type_name for reply in expected)}.")
 
 
 def _refused(envelope: Envelope, key: CommandKey, leaf: Commanded) -> Answered:
     """What is given with it is read only where the command declares it here: else nobody could ask for it."""
     read, data = Refusal.from_json(envelope.data), ""
-    declared = leaf.command.refusal_data.get(read.code)
+    declared = leaf.refusal_data.get(read.code)
     if declared and read.data is not None:
         data = refusal_with(declared).from_json(envelope.data).data.to_json()
     failure = Failure(code=read.code, detail=read.detail, step=read.step, kind=read.kind)
@@ -95,6 +96,5 @@ def _refused(envelope: Envelope, key: CommandKey, leaf: Commanded) -> Answered:
 def _expected(leaf: Commanded, key: CommandKey) -> tuple[type[Reply], ...]:
     if key.operation == "close":
         return (Closed,)
-    if key.operation == "undo" and leaf.compensation:
-        return (leaf.compensation.reply_type, NothingToUndo)
-    return (leaf.reply_type,)
+    nothing = (NothingToUndo,) if key.operation == "undo" else ()
+    return (*leaf.answers(key.operation), *nothing)

@@ -24,7 +24,8 @@ def check_operation(envelope: Envelope, key: CommandKey, sagas: Sagas) -> None:
     sent = [
         (leaf.path, operation)
         for leaf in saga.outline.commands
-        for operation, command in leaf.commands.items()
+        for operation, commands in leaf.commands.items()
+        for command in commands
         if _unversioned(command.type_name) == wanted
     ]
     if not sent:  # the declaration here does not have it: it is not the one that the command was sent by

@@ -11,7 +11,7 @@ from choros.values import replace
 def take_answer(walk: SagaWalk, answer: Answered) -> None:
     """Decide what a reply means, and go on."""
     leaf = walk.outline.commanded(answer.key.path)
-    if leaf is None or not _was_sent(walk, leaf, answer):
+    if leaf is None or not _was_sent(walk, leaf, answer) or _is_of_another(walk, leaf, answer):
         walk.stray(answer.id)
         return
     leg = walk.state(leaf.path).leg
@@ -19,7 +19,7 @@ def take_answer(walk: SagaWalk, answer: Answered) -> None:
         walk.note_answer("late_reply", answer)
     elif answer.outcome == "ok":
         _accept(walk, leaf, leg, answer)
-    elif answer.outcome == "refused" and _may_refuse(leaf, leg, answer.code):
+    elif answer.outcome == "refused" and _may_refuse(walk, leaf, leg, answer.code):
         _refused(walk, leaf, answer)
     else:
         _failed(walk, leaf, leg, answer)
@@ -37,6 +37,13 @@ def _was_sent(walk: SagaWalk, leaf: Commanded, answer: Answered) -> bool:
     return state.progress == "undone" or (state.leg is not None and walk.instance.backward)
 
 
+def _is_of_another(walk: SagaWalk, leaf: Commanded, answer: Answered) -> bool:
+    """Whether it is the reply to another command than the one that was chosen in this round."""
+    state = walk.state(leaf.path)
+    chosen = answer.kind is not None and answer.key.round == state.round and bool(leaf.action.others)
+    return chosen and answer.kind is not leaf.command_of(state.choice).reply_type
+
+
 def _is_awaited(walk: SagaWalk, leaf: Commanded, leg: Leg, answer: Answered) -> bool:
     """A close is answered by itself, or by the stored outcome of what it closes.
 
@@ -50,8 +57,9 @@ def _is_awaited(walk: SagaWalk, leaf: Commanded, leg: Leg, answer: Answered) -> 
     return answer.key.round == state.round and answer.key.operation in awaited
 
 
-def _may_refuse(leaf: Commanded, leg: Leg, code: str) -> bool:
-    return leg.operation != "undo" and code in (*leaf.command.refusals, *SYSTEM_REFUSALS)
+def _may_refuse(walk: SagaWalk, leaf: Commanded, leg: Leg, code: str) -> bool:
+    command = leaf.command_of(walk.state(leaf.path).choice)
+    return leg.operation != "undo" and code in (*command.refusals, *SYSTEM_REFUSALS)
 
 
 def _accept(walk: SagaWalk, leaf: Commanded, leg: Leg, answer: Answered) -> None:

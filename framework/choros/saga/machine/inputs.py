@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from choros.messages import Failure
+from choros.messages import Failure, Reply
 from choros.saga.machine.instance import Instance
 from choros.wire.command_key import CommandKey
 
@@ -25,6 +25,8 @@ class Answered:
     """What is given with a refusal, already checked against the type that its command declares for the code."""
     undone: tuple[str, ...] = ()
     """What the participant that refuses had done and has taken back itself, as it says; newest first."""
+    kind: type[Reply] | None = None
+    """The type of the reply to a `do` that was carried out."""
 
     @property
     def detail(self) -> str:
@@ -121,7 +123,7 @@ EventKind = Literal[
     "started", "sent", "retry_scheduled", "timed_out", "replied", "refused", "failed", "late_reply", "undone",
     "pivot_passed", "compensating", "fact_held", "fact_published", "fact_dropped", "parked", "unparked",
     "wanted", "too_late", "paused", "resumed", "skipped", "undeclared_refusal", "completed", "compensated", "rerun",
-    "moved", "asleep", "woken", "chosen",
+    "moved", "asleep", "woken", "chosen", "passed_over",
 ]  # fmt: skip
 
 

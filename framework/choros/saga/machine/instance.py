@@ -16,7 +16,8 @@ TERMINAL: tuple[Status, ...] = ("completed", "compensated")
 _STRICT = ConfigDict(extra="forbid")
 """A field that is not known here was written by a newer choros: to drop it with the next commit would lose it."""
 Progress = Literal[
-    "pending", "sent", "ok", "refused", "in_doubt", "undone", "held", "published", "retracted", "asleep", "entered"
+    "pending", "sent", "ok", "refused", "in_doubt", "undone", "held", "published", "retracted", "asleep", "entered",
+    "passed_over",
 ]  # fmt: skip
 ROOT = ""
 """The path of the saga's own sequence of steps; its state says what there is to say of the saga's end."""
@@ -43,6 +44,8 @@ class Leg:
     """Whether the participant has said that it would not know any more: then it never carries it out either."""
     message: str = ""
     """The id that its last attempt goes by in the outbox; only where several nodes may be under way at a time."""
+    choice: str = ""
+    """For an undo whose function may choose: what it chose."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +75,12 @@ class NodeState:
     """The moment that it sleeps until, decided once; None once that is over. A choros that would not wake it does not
     know this field, and leaves the instance alone."""
     choice: str = ""
-    """Which way is taken through it."""
+    """What was chosen, where there was a choice: which way is taken through it, which command is sent, or which fact
+    published."""
     number: int = 0
     """How many were accepted before it, where several may be under way at a time; 0 for what no order is asked of."""
+    command: str = ""
+    """The body of the command that was chosen, where its undo asks for it."""
 
     @property
     def due(self) -> float | None:

@@ -52,7 +52,7 @@ def _is_whole(instance: Instance, part: SagaPart) -> bool:
             state.progress in ("undone", "in_doubt", "refused", "retracted")
             for state in _all_of(instance, part).values()
         )
-    return not isinstance(part, Commanded) or instance.state(part.path).progress == "ok"
+    return not isinstance(part, Commanded) or instance.state(part.path).progress in ("ok", "passed_over")
 
 
 def _left(instance: Instance, part: SagaPart) -> str:

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from contextvars import copy_context
-from typing import Any
+from typing import Any, NamedTuple
 
 from choros.errors import EXITS, MessageRejected, MessageUnwritable
 from choros.messages import Failure, Message
@@ -12,6 +12,13 @@ from choros.saga.machine.instance import UNTOUCHED, Instance, NodeState, States
 from choros.saga.parameters import Builder, Need, PureFunction
 from choros.values import replace
 from choros.wire.envelope import why_unreadable
+
+
+class Made(NamedTuple):
+    """A message that a function of the declaration built, as it is sent."""
+
+    kind: type[Message]
+    body: str
 
 
 class BuildFailed(Exception):
@@ -130,6 +137,11 @@ class Turn:
         self.note("woken", path)
         return True
 
+    def pass_over(self, path: str) -> None:
+        """Its function said that there is nothing to do: that is decided, and never asked again."""
+        self.change_node(path, progress="passed_over")
+        self.note("passed_over", path)
+
     def release(self, fact: type[Message], body: str, step: str = "") -> None:
         """Publish a fact with this turn's commit; its number is given now."""
         self.change(seq=self._instance.seq + 1)
@@ -153,22 +165,32 @@ class Turn:
 
     # --- messages -----------------------------------------------------------------------------------------------------
 
-    def body_of(self, builder: Builder, path: str) -> str:
-        """The body of the message that a function of the declaration builds for this node; raises BuildFailed."""
+    def certainly(self, builder: Builder, path: str) -> Made:
+        """What a function of the declaration makes that must make something; raises BuildFailed."""
+        made = self.made(builder, path)
+        assert made is not None  # it was checked when it was declared
+        return made
+
+    def made(self, builder: Builder, path: str) -> Made | None:
+        """What a function of the declaration makes for this node; raises BuildFailed. None where it says that there is
+        nothing to do."""
+        message = self.build(builder, path)
+        if message is None:
+            return None
         try:
-            body = self.build(builder, path).to_json()
+            body = message.to_json()
         except MessageUnwritable as error:
             name = builder.function.__name__
             raise BuildFailed(f"{name} built what cannot be sent: {error.sentence}", path) from error
         if why := why_unreadable(body):
             raise BuildFailed(f"{builder.function.__name__} built a message that {why}", path)
-        return body
+        return Made(type(message), body)
 
-    def build(self, builder: Builder, path: str) -> Message:
+    def build(self, builder: Builder, path: str) -> Message | None:
         """The message that a function of the declaration builds for this node; raises BuildFailed."""
-        message = self.ask(builder, path)
-        if type(message) is not builder.builds:
-            name, wanted = builder.function.__name__, builder.builds.__name__
+        message: Message | None = self.ask(builder, path)
+        if type(message) not in builder.kinds and not (message is None and builder.optional):
+            name, wanted = builder.function.__name__, " or ".join(kind.__name__ for kind in builder.kinds)
             raise BuildFailed(f"{name} returned {type(message).__name__}, not {wanted}", path)
         return message
 
@@ -191,8 +213,11 @@ class Turn:
             return need.message.from_json(self._instance.start)
         if need.source == "failure":
             return Failure.from_json(self._instance.failure)
-        body = self._refusal(need) if need.source == "refusal" else self.state(need.step).reply
-        return need.message.from_json(body) if body else None
+        if need.source == "refusal":
+            return _read(need.message, self._refusal(need))
+        state = self.state(need.step)
+        kind = dict(need.by_choice).get(state.choice) if need.by_choice else need.message
+        return _read(kind, state.command if need.source == "command" else state.reply)
 
     def _refusal(self, need: Need) -> str:
         """What was given with the refusal that the saga is undone for, if it is one of these."""
@@ -200,6 +225,10 @@ class Turn:
             return ""
         failure = Failure.from_json(self._instance.failure)
         return self._instance.refusal if failure.step == need.step and failure.code in need.codes else ""
+
+
+def _read(kind: type[Message] | None, body: str) -> Message | None:
+    return kind.from_json(body) if body and kind else None
 
 
 class Node(ABC):

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from choros.messages import Close, Failure
+from choros.messages import Close, Failure, Message
 from choros.saga.machine.inputs import Decision, Send
 from choros.saga.machine.instance import ROOT, Instance, Leg
 from choros.saga.machine.turn import BuildFailed, Node, Turn
@@ -56,18 +56,18 @@ class SagaWalk(Turn):
             return
         backward = self.instance.backward
         closing = self.outline.compensated if backward else self.outline.completed
-        facts = [(builder.builds, self.body_of(builder, ROOT)) for builder in closing]
+        facts = [made for builder in closing if (made := self.made(builder, ROOT))]
         result = self._result()
         self.release_held()
-        for fact, body in facts:
-            self.release(fact, body)
+        for made in facts:
+            self.release(made.kind, made.body)
         self.change(status="compensated" if backward else "completed", deadline=None, result=result)
         self.note("compensated" if backward else "completed")
 
     def _result(self) -> str:
         """What a completed saga comes to; one that was undone came to nothing."""
         declared = None if self.instance.backward else self.outline.result
-        return self.body_of(declared, ROOT) if declared else ""
+        return self.certainly(declared, ROOT).body if declared else ""
 
     def turn_back(self, failure: Failure, refusal: str = "") -> None:
         """Undo what was done. Of what is under way nobody knows any more, so it is undone too."""
@@ -128,23 +128,25 @@ class SagaWalk(Turn):
         for path, state in self.states():
             if state.progress == "held":
                 # In a composite that is over nobody comes to it again, so nothing is lost by remembering it there.
-                self.change_node(path, progress="retracted" if "." in path else "pending", fact="")
-                self.note("fact_dropped", path, code=self.outline.fact_at(path).type_name)
+                self.change_node(path, progress="retracted" if "." in path else "pending", fact="", choice="")
+                self.note("fact_dropped", path, code=self.outline.fact_at(path, state.choice).type_name)
 
     def release_held(self) -> None:
         """Publish what was held, in the order in which the saga came to it."""
         for path, state in self.states():
             if state.progress == "held":
-                self.release(self.outline.fact_at(path), state.fact, path)
+                self.release(self.outline.fact_at(path, state.choice), state.fact, path)
                 self.change_node(path, progress="published")
 
 
 # --- commands ---
 
 
-def send_first(turn: Turn, leaf: Commanded, operation: Operation, command: str, closing: str = "") -> None:
+def send_first(
+    turn: Turn, leaf: Commanded, operation: Operation, command: str, *, closing: str = "", choice: str = ""
+) -> None:
     """Send a command for the first time."""
-    send(turn, leaf, Leg(operation, command, attempt=1, first_at=turn.now, due=None, closing=closing))
+    send(turn, leaf, Leg(operation, command, attempt=1, first_at=turn.now, due=None, closing=closing, choice=choice))
 
 
 def send(turn: Turn, leaf: Commanded, leg: Leg) -> None:
@@ -159,7 +161,8 @@ def send(turn: Turn, leaf: Commanded, leg: Leg) -> None:
     began = turn.now if state.progress == "pending" else state.began
     turn.change_node(leaf.path, leg=leg, not_after=not_after, began=began)
     key = CommandKey(state.owner or turn.instance.saga_id, leaf.path, state.round, leg.operation)
-    turn.send(Send(leaf.to, key, _type_name(leaf, leg), leg.command, leg.attempt, not_after, began))
+    kind = _kind(leaf, leg, state.choice)
+    turn.send(Send(leaf.to, key, kind.type_name, leg.command, leg.attempt, not_after, began))
 
 
 def _begins_until(turn: Turn, leaf: Commanded, leg: Leg) -> float:
@@ -173,7 +176,7 @@ def _begins_until(turn: Turn, leaf: Commanded, leg: Leg) -> float:
     return turn.now + leaf.taken_within.total_seconds() if begins_anew else 0.0
 
 
-def _type_name(leaf: Commanded, leg: Leg) -> str:
+def _kind(leaf: Commanded, leg: Leg, choice: str) -> type[Message]:
     if leg.operation == "close":
-        return Close.type_name
-    return (leaf.undo if leg.operation == "undo" and leaf.undo else leaf.action).builds.type_name
+        return Close
+    return leaf.undo.chosen(leg.choice) if leg.operation == "undo" and leaf.undo else leaf.command_of(choice)

@@ -1,12 +1,12 @@
 """A node that commands a service and awaits its answer: what all steps have in common."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
 from choros.errors import DeclarationError
-from choros.messages import Command
+from choros.messages import Command, Reply
 from choros.names import RESERVED_NAMES, is_name
 from choros.saga.builders import command_builder
 from choros.saga.checks import check_function, shown
@@ -14,9 +14,10 @@ from choros.saga.machine.instance import States
 from choros.saga.machine.turn import Node, Turn
 from choros.saga.machine.walk import send_first
 from choros.saga.outline import Commanded, Declared, NodePlace, TurningPoints
+from choros.saga.parameters import Builder
 from choros.saga.policy import DEFAULT_TIMEOUT, RetryPolicy, check_duration
 
-CommandBuilder = Callable[..., Command[Any]]
+CommandBuilder = Callable[..., Command[Any] | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +30,20 @@ class CommandNode(Commanded, Node):
         if state.leg or state.parked:
             return False
         if state.progress == "pending":
-            send_first(turn, self, "do", turn.body_of(self.action, self.path))
-            turn.change_node(self.path, progress="sent")
-            return False
+            return self._begun(turn)
         return True
+
+    def _begun(self, turn: Turn) -> bool:
+        """What its function chooses is decided here, once: it is kept, also that there is nothing to do."""
+        made = turn.made(self.action, self.path)
+        if made is None:
+            turn.pass_over(self.path)
+            return True
+        asked = self.undo is not None and any(need.source == "command" for need in self.undo.needs)
+        turn.change_node(self.path, choice=self.action.choice(made.kind), command=made.body if asked else "")
+        send_first(turn, self, "do", made.body)
+        turn.change_node(self.path, progress="sent")
+        return False
 
     def backward(self, turn: Turn) -> bool:
         """Send the command that undoes it, if it may have happened, and wait for the answer."""
@@ -40,16 +51,24 @@ class CommandNode(Commanded, Node):
         if state.leg or state.parked:
             return False
         if self.undo and state.progress in ("ok", "in_doubt"):
-            send_first(turn, self, "undo", turn.body_of(self.undo, self.path))
-            return False
+            return self._turned(turn, self.undo)
         return True
+
+    def _turned(self, turn: Turn, undo: Builder) -> bool:
+        made = turn.made(undo, self.path)
+        if made is None:
+            turn.change_node(self.path, progress="undone")
+            turn.note("passed_over", self.path, operation="undo")
+            return True
+        send_first(turn, self, "undo", made.body, choice=undo.choice(made.kind))
+        return False
 
     def at_work(self, states: States, backward: bool) -> str | None:
         """Whether it is next."""
         own = states.of(self.path)
         if backward:
             return self.path if own.leg or (self.undo and own.progress in ("ok", "in_doubt")) else None
-        return None if own.progress == "ok" else self.path
+        return None if own.progress in ("ok", "passed_over") else self.path
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +100,10 @@ class Commands(Declared):
             raise DeclarationError(f"{place.where} has no time to answer.", "give it a timeout above zero.")
         check_retry(place, "retry", self.retry)
         given = {"undo_retry": self.retry, "expires": False, **more}
+        action = command_builder(self.action, place.known)
+        _check_refusals(place, action.kinds)
         return CommandNode(
-            path=place.path, kind=kind, to=self.to, action=command_builder(self.action, place.known),
+            path=place.path, kind=kind, to=self.to, action=action,
             timeout=self.timeout, retry=self.retry,
             turns_on=_before_pivot(self.retry) if turns_on is None else turns_on, **given,
         )  # fmt: skip
@@ -106,6 +127,19 @@ def check_taken(place: NodePlace, within: timedelta | None, node: CommandNode) -
 
 def _before_pivot(retry: RetryPolicy) -> TurningPoints:
     return frozenset({"refused", "in_doubt"} if retry.exhausted == "compensate" else {"refused"})
+
+
+def _check_refusals(place: NodePlace, commands: Iterable[type[Any]]) -> None:
+    """What is given with a refusal is read by its code alone, whichever command was chosen."""
+    seen: dict[str, type[Reply]] = {}
+    for command in commands:
+        for code, data in command.refusal_data.items():
+            if seen.setdefault(code, data) is not data:
+                raise DeclarationError(
+                    f"{place.where} may be refused as {code!r} with {seen[code].__name__} or {data.__name__}, as it"
+                    " chooses.",
+                    "give one of them another code.",
+                )
 
 
 def check_retry(place: NodePlace, name: str, retry: object) -> None:

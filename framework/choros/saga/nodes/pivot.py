@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from choros.saga.builders import certain
 from choros.saga.nodes.commanded import CommandNode, Commands
 from choros.saga.outline import NodePlace
 
@@ -16,5 +17,9 @@ class Pivot(Commands):
         return True
 
     def planned(self, place: NodePlace) -> CommandNode:
-        """One in doubt is never undone."""
-        return self.node(place, "pivot", frozenset({"refused"}))
+        """One in doubt is never undone, and none is passed over: what follows it could not be undone either."""
+        node = self.node(place, "pivot", frozenset({"refused"}))
+        certain(
+            node.action, place.where, "is the pivot", "let it always command something, or a step before it choose."
+        )
+        return node

@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 
 from choros.errors import DeclarationError
 from choros.messages import Command, Fact
-from choros.saga.builders import fact_builder
+from choros.saga.builders import certain, fact_builder
 from choros.saga.checks import check_function, is_a, shown
 from choros.saga.machine.instance import States
-from choros.saga.machine.turn import Node, Turn
+from choros.saga.machine.turn import Made, Node, Turn
 from choros.saga.outline import Declared, NodePlace, Publication
-from choros.saga.parameters import signature_of
+from choros.saga.parameters import members, signature_of
 
-FactBuilder = Callable[..., Fact]
+FactBuilder = Callable[..., Fact | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +44,13 @@ class Publish(Declared):
         """Told before anything else of the node: a command in a `Publish` often stands beside its own Step."""
         check_function(saga, self.fact, "a Fact")
         _, returned = signature_of(self.fact, saga)
-        if is_a(returned, Command):
-            raise DeclarationError(
-                f"saga {saga!r}: Publish takes a function that returns a Fact, but {shown(self.fact)} returns"
-                f" {returned.__name__}, a Command.",
-                "publish a Fact, or make it a Step with to='...'.",
-            )
+        for kind in members(returned):
+            if is_a(kind, Command):
+                raise DeclarationError(
+                    f"saga {saga!r}: Publish takes a function that returns a Fact, but {shown(self.fact)} returns"
+                    f" {kind.__name__}, a Command.",
+                    "publish a Fact, or make it a Step with to='...'.",
+                )
 
     def check_place(self, place: NodePlace) -> None:
         """Anywhere; but what is told early must not stay told of a saga that is undone."""
@@ -61,9 +62,11 @@ class Publish(Declared):
 
     def planned(self, place: NodePlace) -> PublishNode:
         """Both functions know the same."""
+        undo = fact_builder(self.retraction, place.known) if self.retraction else None
+        if undo:
+            certain(undo, place.where, "is taken back when the saga is undone", "let it always return a fact.")
         return PublishNode(
-            path=place.path, kind="publish", action=fact_builder(self.fact, place.known),
-            undo=fact_builder(self.retraction, place.known) if self.retraction else None,
+            path=place.path, kind="publish", action=fact_builder(self.fact, place.known), undo=undo,
             early=self.early, held=not (self.early or place.passed),
         )  # fmt: skip
 
@@ -78,16 +81,21 @@ class PublishNode(Publication, Node):
         if state.parked:
             return False
         if state.progress == "pending":
-            self._publish(turn, turn.body_of(self.action, self.path))
+            made = turn.made(self.action, self.path)
+            if made:
+                self._publish(turn, made)
+            else:
+                turn.pass_over(self.path)
         return True
 
-    def _publish(self, turn: Turn, fact: str) -> None:
+    def _publish(self, turn: Turn, made: Made) -> None:
+        choice = self.action.choice(made.kind)
         if self.held:
-            turn.change_node(self.path, progress="held", fact=fact)
-            turn.note("fact_held", self.path, code=self.fact.type_name)
+            turn.change_node(self.path, progress="held", fact=made.body, choice=choice)
+            turn.note("fact_held", self.path, code=made.kind.type_name)
         else:
-            turn.release(self.fact, fact, self.path)
-            turn.change_node(self.path, progress="published", fact=fact)
+            turn.release(made.kind, made.body, self.path)
+            turn.change_node(self.path, progress="published", fact=made.body, choice=choice)
             turn.accept(self.path)
 
     def backward(self, turn: Turn) -> bool:
@@ -96,7 +104,8 @@ class PublishNode(Publication, Node):
         if state.parked:
             return False
         if self.undo and state.progress == "published":
-            turn.release(self.undo.builds, turn.body_of(self.undo, self.path), self.path)
+            made = turn.certainly(self.undo, self.path)
+            turn.release(made.kind, made.body, self.path)
             turn.change_node(self.path, progress="retracted")
         return True
 

@@ -23,10 +23,11 @@ class Retriable(Commands):
     def planned(self, place: NodePlace) -> CommandNode:
         """Whatever becomes of it, the saga does not turn back."""
         node = self.node(place, "retriable", frozenset())
-        if node.command.refusals:
-            raise DeclarationError(
-                f"{place.where} stands after the pivot, but {node.command.__name__} may be refused"
-                f" ({', '.join(node.command.refusals)}).",
-                "take the refusals away, or move the step before the pivot.",
-            )
+        for command in node.does:
+            if command.refusals:
+                raise DeclarationError(
+                    f"{place.where} stands after the pivot, but {command.__name__} may be refused"
+                    f" ({', '.join(command.refusals)}).",
+                    "take the refusals away, or move the step before the pivot.",
+                )
         return node

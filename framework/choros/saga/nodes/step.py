@@ -37,7 +37,7 @@ class Step(Commands):
         node = self.node(place, "step", undo_retry=self.undo_retry, expires=True, taken_within=self.taken_within)
         check_taken(place, self.taken_within, node)
         check_retry(place, "undo_retry", self.undo_retry)
-        maybe = replace(place.known, maybe=(*place.known.maybe, (place.path, node.reply_type)))
+        maybe = replace(node.perhaps(place.known), own=node.choice)
         compensation = cast(CommandBuilder, self.compensation)  # check_place has refused a Step without one
         node = replace(node, undo=command_builder(compensation, maybe))
         _check_undo(place, node)
@@ -45,10 +45,10 @@ class Step(Commands):
 
 
 def _check_undo(place: NodePlace, node: CommandNode) -> None:
-    undo = node.compensation
-    if undo and undo.refusals:
-        raise DeclarationError(
-            f"saga {place.saga!r}: {undo.__name__} undoes {place.path}, but may be refused"
-            f" ({', '.join(undo.refusals)}).",
-            "a compensation has to be possible: take its refusals away.",
-        )
+    for undo in node.commands.get("undo", ()):
+        if undo.refusals:
+            raise DeclarationError(
+                f"saga {place.saga!r}: {undo.__name__} undoes {place.path}, but may be refused"
+                f" ({', '.join(undo.refusals)}).",
+                "a compensation has to be possible: take its refusals away.",
+            )
