@@ -11,7 +11,7 @@ from choros_verify.exploration.explore import Exploration
 from choros_verify.exploration.mutants import MUTANTS, Mutant
 from choros_verify.exploration.states import Left
 from choros_verify.exploration.trial import LONGEST_STORY, Tried, try_mutant
-from tests.exploration.trips import sleeping_saga, trip_saga
+from tests.exploration.trips import existing_saga, sleeping_saga, trip_saga
 from tests.saga.shop import ORDER, order_saga, parcel_saga
 
 TEN = (
@@ -23,6 +23,8 @@ BROKEN: dict[str, int] = {
     "late OK accepted": 8, "barrier rows expire": 1, "refusal not stored": 1, "ack before commit": 11, "not folded": 9,
 }  # fmt: skip
 """Which promise breaks first."""
+WITH = {"sleep": sleeping_saga, "existing": existing_saga}
+"""Sagas with what not every saga has."""
 
 
 def mutant(name: str) -> Mutant:
@@ -51,13 +53,13 @@ def test_each_of_the_ten_is_caught_on_the_order_saga(name: str) -> None:
 def test_every_mutant_is_caught_on_a_saga_with_every_kind_of_node(one: Mutant) -> None:
     result = try_mutant(one, Exploration(parcel_saga, Bounds()))
     assert result.caught, result.lines()
-    elsewhere = one.needs in ("two steps", "result", "sleep")
-    assert (result.report is None) == elsewhere, "this saga has all but a second step to undo, a result and a sleep"
+    elsewhere = one.needs in ("two steps", "result", *WITH)
+    assert (result.report is None) == elsewhere, "this saga has all but a second step to undo, a result, and these"
 
 
-@pytest.mark.parametrize("one", [one for one in MUTANTS if one.needs == "sleep"], ids=lambda one: one.name)
-def test_what_is_about_sleeping_is_caught_on_a_saga_that_sleeps(one: Mutant) -> None:
-    result = try_mutant(one, Exploration(sleeping_saga, Bounds()))
+@pytest.mark.parametrize("one", [one for one in MUTANTS if one.needs in WITH], ids=lambda one: one.name)
+def test_what_is_about_a_node_is_caught_on_a_saga_that_has_it(one: Mutant) -> None:
+    result = try_mutant(one, Exploration(WITH[one.needs], Bounds()))
     assert result.report
     assert result.caught, result.lines()
 

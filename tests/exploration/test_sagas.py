@@ -10,15 +10,15 @@ from choros_verify.exploration.explore import Exploration
 from choros_verify.exploration.report import lines, report
 from choros_verify.exploration.states import Left
 from reference_services.order.saga import order_saga as reference_saga
-from tests.exploration.trips import BookRoom, BookTrip, cancel_room, five_saga, sleeping_saga, trip_saga
+from tests.exploration.trips import BookRoom, BookTrip, cancel_room, existing_saga, five_saga, sleeping_saga, trip_saga
 from tests.saga.shop import order_saga, parcel_saga
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("saga", "least"),
-    [(trip_saga, 500), (order_saga, 3_000), (parcel_saga, 3_000), (sleeping_saga, 500)],
-    ids=["two steps", "the order", "every kind of node", "sleeping"],
+    [(trip_saga, 500), (order_saga, 3_000), (parcel_saga, 3_000), (sleeping_saga, 500), (existing_saga, 1_000)],
+    ids=["two steps", "the order", "every kind of node", "sleeping", "what was there before"],
 )
 def test_every_interleaving_of_a_saga_keeps_every_promise(saga: Saga[Any], least: int) -> None:
     found = explore(saga)

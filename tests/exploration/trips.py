@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import Any
 
-from choros import App, Command, Done, Fact, Message, Pivot, Saga, Service, Sleep, Step
+from choros import App, Command, Done, Existing, Fact, Message, Pivot, Saga, Service, Sleep, Step
 
 
 class BookTrip(Message):
@@ -66,6 +66,28 @@ sleeping_saga = Saga(
         Sleep(timedelta(days=30), name="think_it_over"),
         Pivot(buy_ticket, to="railway"),
         Sleep(timedelta(days=1), name="settle_in"),
+    ),
+    completed=trip_booked,
+    compensated=trip_off,
+)
+
+
+class DropTrip(Command[Done]):
+    trip: str
+
+
+def drop_trip(trip: BookTrip) -> DropTrip:
+    return DropTrip(trip=trip.trip)
+
+
+existing_saga = Saga(
+    "existing",
+    start=BookTrip,
+    steps=(
+        Existing(to="office", compensation=drop_trip),
+        Existing(to="desk", compensation=drop_trip, name="drop_note"),
+        Step(book_room, to="hotel", compensation=cancel_room),
+        Pivot(buy_ticket, to="railway"),
     ),
     completed=trip_booked,
     compensated=trip_off,

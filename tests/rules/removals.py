@@ -23,6 +23,7 @@ FORGOTTEN = "tests/saga/test_machine_forgotten.py"
 REACTIONS = "tests/runtime/test_reactions.py"
 DRIFT = "tests/runtime/test_drift.py"
 SLEEP = "tests/saga/test_sleep.py"
+EXISTING = "tests/saga/test_existing.py"
 
 REMOVALS = (
     Removal(
@@ -38,6 +39,16 @@ REMOVALS = (
     Removal(
         1, "the round rises after a refusal", "saga.machine.acts._retry", "state.round + 1", "state.round",
         (f"{ANSWERS}::test_rule_1_a_round_rises_only_when_a_refused_step_is_tried_again",),
+    ),
+    Removal(
+        2, "what is gone no saga makes again", "saga.machine.rerun.why_not",
+        "leaf.existing and not stands", "False and not stands",
+        (f"{EXISTING}::test_rule_2_what_is_gone_no_saga_makes_again",),
+    ),
+    Removal(
+        17, "a skip closes the do that undoes it", "saga.nodes.existing.ExistingNode._taken_back",
+        'progress="sent"', 'progress="ok"',
+        (f"{EXISTING}::test_rule_17_a_skip_closes_its_do",),
     ),
     Removal(
         3, "the row is read before the deadline", "runtime.participant.verdicts.on_do",
@@ -88,8 +99,23 @@ REMOVALS = (
     ),
     Removal(
         3, "every command carries when its do was first sent", "saga.machine.walk.send",
-        'turn.now if state.progress == "pending" else state.began', "turn.now",
+        'turn.now if (leg.operation, leg.attempt) == ("do", 1) else state.began', "turn.now",
         (f"{FORGOTTEN}::test_rule_3_every_command_says_when_its_do_was_first_sent",),
+    ),
+    Removal(
+        3, "what was there before is undone by a do", "saga.nodes.existing.ExistingNode._taken_back",
+        'self, "do"', 'self, "undo"',
+        (f"{EXISTING}::test_rule_3_it_is_taken_back_last_of_all_and_by_a_do",),
+    ),
+    Removal(
+        3, "what was there before is undone", "saga.nodes.existing.ExistingNode.forward",
+        'progress="ok"', 'progress="undone"',
+        (f"{EXISTING}::test_rule_3_it_is_taken_back_last_of_all_and_by_a_do",),
+    ),
+    Removal(
+        3, "what undoes it expires never", "saga.nodes.existing.Existing.planned",
+        "existing=True", "existing=True, expires=True",
+        (f"{EXISTING}::test_rule_3_its_command_expires_never_and_carries_when_it_was_first_sent",),
     ),
     Removal(
         3, "what is forgotten parks at once", "saga.machine.answers._failed", "answer.code == FORGOTTEN", "False",
@@ -134,7 +160,7 @@ REMOVALS = (
     ),
     Removal(
         4, "a sleep that ends in a pause is over", "saga.machine.timers.take_timer",
-        "state.until is not None and", "not walk.instance.paused and",
+        "walk.state(path).until is not None and", "not walk.instance.paused and",
         (f"{SLEEP}::test_in_a_pause_it_goes_on_and_what_follows_waits_for_the_resume",),
     ),
     Removal(

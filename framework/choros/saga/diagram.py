@@ -53,16 +53,23 @@ def _drawn(parts: Sequence[SagaPart], flow: _Flow, numbers: Mapping[str, str]) -
 def _leaf(leaf: Leaf, flow: _Flow, this: str) -> Generator[str, None, _Flow]:
     yield _shape(this, leaf)
     commanded = leaf if isinstance(leaf, Commanded) else None
+    sent, undo = _sent(commanded)
     for before, word in flow.before:
-        words = [word, _built(commanded.action) if commanded else ""]
-        yield _arrow(before, ": ".join(filter(None, words)), this)
+        yield _arrow(before, ": ".join(filter(None, [word, sent])), this)
     back = flow.back
-    if commanded and commanded.undo:
-        yield from (_arrow(this, f"undo: {_built(commanded.undo)}", to) for to in back)
+    if undo:
+        yield from (_arrow(this, f"undo: {undo}", to) for to in back)
         back = (this,)
     elif commanded and commanded.turns_on:
         yield from (_arrow(this, "refused", to) for to in back)
     return _Flow(((this, ""),), back)
+
+
+def _sent(leaf: Commanded | None) -> tuple[str, str]:
+    """What is sent on the way to it, and on the way back."""
+    if leaf is None or leaf.existing:
+        return "", _built(leaf.action) if leaf else ""
+    return _built(leaf.action), _built(leaf.undo) if leaf.undo else ""
 
 
 def _composite(part: Composite, flow: _Flow, numbers: Mapping[str, str]) -> Generator[str, None, _Flow]:
@@ -165,6 +172,11 @@ def _commanded(parts: Sequence[SagaPart], indent: str) -> Iterator[str]:
 
 
 def _command(leaf: Commanded) -> str:
+    if leaf.existing:
+        return (
+            f"{leaf.path}: there before the saga, undone by {_built(leaf.action)} to {leaf.to},"
+            f" timeout {leaf.timeout.total_seconds():g} s"
+        )
     kind = "pivot, from here on only forward" if leaf.kind == "pivot" else leaf.kind
     undone = f", undone by {_built(leaf.undo)}" if leaf.undo else ""
     refusals = ", ".join(leaf.refusals) or "nothing"

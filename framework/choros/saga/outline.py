@@ -76,6 +76,8 @@ class Commanded(Messaging):
     """How long its command may lie before somebody begins it; without that, for as long as it is tried again."""
     turns_on: TurningPoints
     """The outcomes on which the saga turns back; on the others it waits for a person."""
+    existing: bool = False
+    """Whether it was there before the saga: its one command takes that back, where the saga is undone."""
 
     @property
     def commands(self) -> Mapping[Literal["do", "undo"], Sequence[type[Command[Any]]]]:

@@ -101,6 +101,7 @@ def _planned(
     done = replace(planned.known, no_failure="a completed saga has no failure")
     undone = _undone(Known(saga, start, ()), [leaf for leaf in leaves if isinstance(leaf, Commanded)])
     closing = tuple(fact_builder(function, undone) for function in compensated)
+    _check_existing_first(saga, leaves)
     _check_taken_back_once(saga, leaves, closing)
     outline = Outline(
         start=start,
@@ -118,6 +119,20 @@ def _undone(known: Known, leaves: Sequence[Commanded]) -> Known:
     for leaf in leaves:
         known = leaf.perhaps(known)
     return replace(known, refusals=[(leaf.path, command) for leaf in leaves for command in leaf.does], failure=True)
+
+
+def _check_existing_first(saga: str, leaves: Iterable[Leaf]) -> None:
+    """What was there before has to be undone whatever the saga has come to, and last."""
+    begun = False
+    for leaf in leaves:
+        existing = isinstance(leaf, Commanded) and leaf.existing and "." not in leaf.path
+        if isinstance(leaf, Commanded) and leaf.existing and (begun or not existing):
+            raise DeclarationError(
+                f"saga {saga!r}: {leaf.path} takes back what was there before the saga, but does not stand at its"
+                " beginning.",
+                "move it before all other steps.",
+            )
+        begun = begun or not existing
 
 
 def _check_taken_back_once(saga: str, leaves: Iterable[Leaf], closing: Iterable[Builder]) -> None:
@@ -184,7 +199,8 @@ def _composite(composite: Composite) -> Iterator[str]:
 
 def _leaf(leaf: Leaf) -> Iterator[str]:
     if isinstance(leaf, Commanded):
-        yield f"  do {_built(leaf.action)} to {leaf.to}, answered by {_types(leaf.answers('do'))}"
+        word = "undo" if leaf.existing else "do"
+        yield f"  {word} {_built(leaf.action)} to {leaf.to}, answered by {_types(leaf.answers('do'))}"
         if leaf.undo:
             yield f"  undo {_built(leaf.undo)}, answered by {_types(leaf.answers('undo'))}"
     if isinstance(leaf, Publication):

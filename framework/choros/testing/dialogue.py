@@ -106,12 +106,17 @@ class SagaTest:
             self._fail(f"Expected the {shown} {_named(wanted)}, but nothing was sent: {state}")
         send = self._commands[0]
         message = self._read(send.type, send.data)
-        said = f"the {'compensation' if send.key.operation == 'undo' else 'command'} {_named(message)} to {send.to!r}"
-        if send.key.operation != operation or not _fits(message, wanted) or to not in ("", send.to):
+        said = f"the {'compensation' if self._meant(send) == 'undo' else 'command'} {_named(message)} to {send.to!r}"
+        if self._meant(send) != operation or not _fits(message, wanted) or to not in ("", send.to):
             aim = f" to {to!r}" if to else ""
             self._fail(f"Expected the {shown} {_named(wanted)}{aim}, but the saga sent {said}")
         self._commands.pop(0)
         return SentCommand(self, send, message)
+
+    def _meant(self, send: Send) -> Operation:
+        """What was there before the saga is undone under the key of a `do`."""
+        leaf = self.saga.outline.commanded(send.key.path)
+        return "undo" if leaf and leaf.existing else send.key.operation
 
     def _answer(self, send: Send, outcome: Any, data: Reply, *refused: Any) -> None:
         self._replies += 1

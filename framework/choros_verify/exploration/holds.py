@@ -172,8 +172,8 @@ def _is_there(part: SagaPart, books: Mapping[str, Books], after: Instance) -> bo
         return any(limbs) if part.questions else all(limbs)
     if not isinstance(part, Commanded):
         return True
-    own = books[part.path]
-    return own.stands or own.closed or _passed_over(part, own, after)
+    own = books[part.path]  # what was there before stands until its only command is carried out
+    return own.stands is not part.existing or own.closed or _passed_over(part, own, after)
 
 
 def _passed_over(leaf: Commanded, own: Books, after: Instance) -> bool:
@@ -183,6 +183,8 @@ def _passed_over(leaf: Commanded, own: Books, after: Instance) -> bool:
 
 def _let_stand(leaf: Commanded, own: Books) -> bool:
     """Whether the function that undoes it may say, and has said, that there is nothing to undo."""
+    if leaf.existing:
+        return own.closed or (leaf.action.optional and own == Books())
     return leaf.undo is not None and leaf.undo.optional and not any(":undo" in row.key for row in own.rows)
 
 
@@ -195,6 +197,8 @@ def sending_undo(outline: Outline, books: Sequence[Books], index: int, coming: S
             part.path == path or _holds(part, path) for part in _before(outline.parts, leaf.path)
         )
         gone = not behind or not (leaf and leaf.changes) or not (books[later].stands or coming[later])
+        if behind and leaf and leaf.existing:
+            gone = books[later].stands or _let_stand(leaf, books[later])
         hold(gone, f"{path} is undone while {outline.paths[later]} may still stand", 4)
 
 
@@ -221,7 +225,7 @@ def ending(outline: Outline, books: Sequence[Books], after: Instance, facts: Seq
         hold(_is_there(part, kept, after), f"the saga is completed, but {part.path} has no effect", 2)
     for leaf in outline.commands if after.status == "compensated" else ():
         if leaf.changes:
-            gone = not kept[leaf.path].stands or _let_stand(leaf, kept[leaf.path])
+            gone = kept[leaf.path].stands is leaf.existing or _let_stand(leaf, kept[leaf.path])
             hold(gone, f"the saga is compensated, but {leaf.path} still stands", 3)
 
 

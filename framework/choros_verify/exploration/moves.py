@@ -253,9 +253,11 @@ class Moves:
         books = self._accounts.books[world.accounts]
         instance = self._orchestrator.stored[decided.number].instance
         for order in decided.orders:
-            if order.operation == "do":
+            leaf = self._outline.commanded(self._outline.paths[order.step])
+            undoes = order.operation == "undo" or (order.operation == "do" and leaf is not None and leaf.existing)
+            if order.operation == "do" and not undoes:
                 holds.sending_do(self._outline, books, order.step, instance)
-            elif order.operation == "undo":
+            elif undoes:
                 holds.sending_undo(self._outline, books, order.step, self._coming(world))
         if decided.facts:
             holds.publishing(self._outline, books, decided.facts, instance)

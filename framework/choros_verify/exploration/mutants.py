@@ -25,7 +25,7 @@ class Mutant:
     protocol: Protocol = field(default_factory=Protocol)
     swap: Swap | None = None
     needs: str = ""
-    """What a saga must have for the rule to matter to it: a step, a pivot, a kind of fact, a sleep; or nothing."""
+    """What a saga must have for the rule to matter to it: a step, a pivot, a kind of fact or node; or nothing."""
     providers: bool = False
     """Whether the rule is about effects at a provider."""
     ages: bool = False
@@ -43,6 +43,7 @@ class Mutant:
             "early fact": any(leaf.early for leaf in before),
             "two steps": len(undone) > 1,
             "sleep": any(isinstance(leaf, Sleeping) for leaf in outline.leaves.values()),
+            "existing": any(leaf.existing for leaf in outline.commands),
             "refusal": any(leaf.refusals for leaf in outline.commands),
             "result": outline.result is not None,
             "fact": bool(before or outline.completed or outline.compensated),
@@ -151,6 +152,8 @@ MUTANTS: tuple[Mutant, ...] = (
     _without("held facts outlive compensation", (19,), mutated.held_facts_outlive_compensation, needs="held fact"),
     _without("early fact not taken back", (19,), mutated.early_fact_not_taken_back, needs="early fact"),
     _without("result not kept", (), mutated.result_not_kept, needs="result"),
+    _without("existing undone as if done", (3,), mutated.undone_as_if_it_had_been_done, needs="existing"),
+    _without("existing left standing", (3,), mutated.existing_left_standing, needs="existing"),
     _without("sleep cut short", (4,), mutated.sleep_cut_short, needs="sleep"),
     _without("sleep without end", (4,), mutated.sleep_without_end, needs="sleep"),
     _without("sleep decided anew", (4,), mutated.sleep_decided_anew, needs="sleep"),

@@ -7,7 +7,8 @@ from choros.saga.machine import acts, answers, timers
 from choros.saga.machine.inputs import Answered, Decision, Send, SkipRequested
 from choros.saga.machine.instance import Leg
 from choros.saga.machine.turn import Made, Turn
-from choros.saga.machine.walk import SagaWalk
+from choros.saga.machine.walk import SagaWalk, send_first
+from choros.saga.nodes.existing import ExistingNode
 from choros.saga.nodes.publish import PublishNode
 from choros.saga.nodes.sequence import SequenceNode
 from choros.saga.nodes.sleep import SleepNode
@@ -17,7 +18,7 @@ from choros_verify.exploration.variant import instead_of
 _BACKWARD, _WITHDRAW, _GIVE_UP, _FAILED = SequenceNode.backward, SagaWalk.withdraw, SagaWalk.give_up, answers._failed
 _LEG_DUE, _END, _SKIP = timers._leg_due, SagaWalk.end, acts._skip
 _SEND, _RELEASE, _WAKE = Turn.send, Turn.release, Turn.wake
-_FORWARD, _TURN_BACK = SleepNode.forward, SagaWalk.turn_back
+_FORWARD, _TURN_BACK, _TAKE_BACK = SleepNode.forward, SagaWalk.turn_back, ExistingNode.backward
 
 
 @instead_of(SequenceNode.backward)
@@ -122,6 +123,23 @@ def facts_twice(self: Turn, fact: type[Message], body: str, step: str = "") -> N
     """A fact is released twice."""
     _RELEASE(self, fact, body, step)
     _RELEASE(self, fact, body, step)
+
+
+@instead_of(ExistingNode.backward)
+def undone_as_if_it_had_been_done(self: ExistingNode, turn: Turn) -> bool:
+    """What was there before the saga is taken back by an undo, for which there never was a do."""
+    state = turn.state(self.path)
+    if state.progress == "ok" and not state.leg and not state.parked:
+        made = turn.made(self.action, self.path)
+        send_first(turn, self, "undo", made.body if made else "")
+        return False
+    return _TAKE_BACK(self, turn)
+
+
+@instead_of(ExistingNode.backward)
+def existing_left_standing(self: ExistingNode, turn: Turn) -> bool:
+    """What was there before the saga is not taken back."""
+    return True
 
 
 @instead_of(Turn.wake)

@@ -149,7 +149,7 @@ def _moves_of_steps(saga: Saga[Any]) -> Iterator[str]:
         yield from ("step sent again (undo)", "saga compensating -> parked", "saga parked -> compensating")
     if any("in_doubt" in leaf.turns_on for leaf in undoable):
         yield from ("step sent -> in_doubt", "step in_doubt -> undone")
-    if any("in_doubt" not in leaf.turns_on for leaf in commands):
+    if any("in_doubt" not in leaf.turns_on for leaf in commands if not leaf.existing):
         yield from ("saga running -> parked", "saga parked -> running", "step closed")
 
 

@@ -54,20 +54,19 @@ def ends(run: Evidence) -> Iterator[str]:
         net: Counter[str] = Counter()
         for effect in effects[record.saga_id]:
             net[CommandKey.parse(effect.what).path] += 1 if effect.kind == "do" else -1
-        wanted = 1 if record.status == "completed" else 0
-        for path in _commanded(run, record):
+        for path, wanted in _wanted(run, record):
             if net[path] != wanted and (record.saga_id, path) not in run.skipped:
-                number = "2" if wanted else "3"
+                number = "2" if record.status == "completed" else "3"
                 yield f"{number}: {run.name(record.saga_id)} is {record.status}; net effect of {path}: {net[path]}."
 
 
-def _commanded(run: Evidence, record: Record) -> list[str]:
-    """The steps of which the end says whether they have taken effect. Where a function may say that there is nothing
-    to do, or to undo, only it knows."""
-    outline = run.app.sagas[record.saga, record.saga_version].outline
-    done = record.status == "completed"
-    told = [leaf for leaf in outline.commands if not any(builder.optional for builder in leaf.builders)]
-    return [leaf.path for leaf in told if leaf.changes or done]
+def _wanted(run: Evidence, record: Record) -> Iterator[tuple[str, int]]:
+    """How often each step's command is to have had its effect; for what was there before the saga, that is its end.
+    Where a function may say that there is nothing to do, or to undo, only it knows."""
+    completed = record.status == "completed"
+    for leaf in run.app.sagas[record.saga, record.saga_version].outline.commands:
+        if (leaf.changes or completed) and not any(builder.optional for builder in leaf.builders):
+            yield leaf.path, int(completed is not leaf.existing)
 
 
 def undo_order(run: Evidence) -> Iterator[str]:
@@ -76,10 +75,16 @@ def undo_order(run: Evidence) -> Iterator[str]:
         return
     for saga_id, effects in _by_saga(run).items():
         done: list[str] = []
+        record = run.records.get(saga_id)
+        commands = run.app.sagas[record.saga, record.saga_version].outline.commands if record else ()
+        last = {leaf.path for leaf in commands if leaf.existing}
+        stays = last | {leaf.path for leaf in commands if not leaf.changes}
         for effect in effects:
             key = CommandKey.parse(effect.what)
+            if key.path in last and done and not run.skipped:
+                yield f"4: {run.name(saga_id)} undid {key.path}, there before it, before {', '.join(done)}."
             if effect.kind == "do":
-                done.append(key.effect)
+                done += [] if key.path in stays else [key.effect]
                 continue
             later = [other for other in done[done.index(key.effect) + 1 :] if other] if key.effect in done else []
             if later and not run.skipped:

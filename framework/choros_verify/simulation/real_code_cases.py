@@ -80,7 +80,7 @@ class Cases:
 
 def cases(saga: Saga[Any], seed: int, most: int = MOST) -> Cases:
     """Every combination, or all pairs if there are more than `most`."""
-    steps = saga.outline.commands
+    steps = [leaf for leaf in saga.outline.commands if not leaf.existing]
     options = [[do for do in DOES if do != "refused" or leaf.sure_refusals] for leaf in steps]
     undone = any(leaf.undo for leaf in steps)
     choices: list[Sequence[str]] = [*options, UNDOES if undone else UNDOES[:1]]

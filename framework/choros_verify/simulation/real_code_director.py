@@ -38,7 +38,7 @@ class Director:
         """What strikes this message."""
         kind = str(wire.headers.get("cloudEvents_sagakind"))
         key = str(wire.headers.get("cloudEvents_idempotencykey", ""))
-        if kind == "fact" or not key.endswith(":do"):
+        if kind == "fact" or not key.endswith(":do") or wire.headers["cloudEvents_sagastep"] not in self._does:
             return ()
         self._seen[kind, key] += 1
         first = self._seen[kind, key] == 1
@@ -49,7 +49,7 @@ class Director:
 
     async def meddle_with_handler(self, call: Call) -> None:
         """Crash in the middle of a transaction, once; at a provider, once before and once after it was asked."""
-        if call.key.endswith(":do") and self._does[call.step] == "crash_before_commit":
+        if call.key.endswith(":do") and self._does.get(call.step) == "crash_before_commit":
             moment = "provided" if call.key in self._world.stage.provided else "handled"
             self._seen[moment, call.key] += 1
             if self._seen[moment, call.key] == 1:

@@ -33,7 +33,7 @@ def _was_sent(walk: SagaWalk, leaf: Commanded, answer: Answered) -> bool:
     if key.round < state.round or key.operation == "close":
         return True
     if key.operation == "do":
-        return state.progress != "pending"
+        return state.progress not in (("pending", "ok") if leaf.existing else ("pending",))
     return state.progress == "undone" or (state.leg is not None and walk.instance.backward)
 
 
@@ -59,11 +59,11 @@ def _is_awaited(walk: SagaWalk, leaf: Commanded, leg: Leg, answer: Answered) -> 
 
 def _may_refuse(walk: SagaWalk, leaf: Commanded, leg: Leg, code: str) -> bool:
     command = leaf.command_of(walk.state(leaf.path).choice)
-    return leg.operation != "undo" and code in (*command.refusals, *SYSTEM_REFUSALS)
+    return leg.operation != "undo" and not leaf.existing and code in (*command.refusals, *SYSTEM_REFUSALS)
 
 
 def _accept(walk: SagaWalk, leaf: Commanded, leg: Leg, answer: Answered) -> None:
-    skipped, undone = answer.key.operation == "close", walk.state(leaf.path).closes == "undo"
+    skipped, undone = answer.key.operation == "close", leaf.existing or walk.state(leaf.path).closes == "undo"
     walk.note_answer("skipped" if skipped else "undone" if undone else "replied", answer)
     walk.settle(leaf, leg.closing if skipped else answer.data, skipped)
 

@@ -26,11 +26,16 @@ def why_not(outline: Outline, instance: Instance, step: str) -> str:
         return unknown(f"The saga commands no step {step!r}.", step, own)[0]
     if instance.successor:
         return f"It was run again from {instance.rerun_from}, as {instance.successor}; that one has taken it over."
+    for leaf in outline.commands:
+        if leaf.existing and not stands(instance.state(leaf.path)):
+            return f"What was there before the saga is gone: {leaf.path}. No saga makes it again."
     return _in_the_way(outline, instance, step)
 
 
 def _may_begin(outline: Outline, step: str) -> bool:
-    return isinstance(outline.nodes.get(step), Commanded | Composite) and "." not in step
+    part = outline.nodes.get(step)
+    existing = isinstance(part, Commanded) and part.existing
+    return isinstance(part, Commanded | Composite) and "." not in step and not existing
 
 
 def _in_the_way(outline: Outline, instance: Instance, step: str) -> str:

@@ -88,7 +88,7 @@ class SagaWalk(Turn):
     def settle(self, leaf: Commanded, reply: str, skipped: bool) -> None:
         """A leaf is done, or undone: go on."""
         self.unpark(leaf.path)
-        if self.state(leaf.path).closes == "undo":
+        if leaf.existing or self.state(leaf.path).closes == "undo":
             self.change_node(leaf.path, progress="undone", leg=None)
         else:
             self.change_node(leaf.path, progress="ok", reply=reply, skipped=skipped, leg=None)
@@ -158,7 +158,7 @@ def send(turn: Turn, leaf: Commanded, leg: Leg) -> None:
     leg = replace(leg, due=turn.now + leaf.timeout.total_seconds(), waiting=False)
     if not_after is not None:  # also one that an older choros has stored
         not_after = min(not_after, LAST_MOMENT)
-    began = turn.now if state.progress == "pending" else state.began
+    began = turn.now if (leg.operation, leg.attempt) == ("do", 1) else state.began
     turn.change_node(leaf.path, leg=leg, not_after=not_after, began=began)
     key = CommandKey(state.owner or turn.instance.saga_id, leaf.path, state.round, leg.operation)
     kind = _kind(leaf, leg, state.choice)
