@@ -1,7 +1,7 @@
 """What the applications of a world keep their sagas and their rows in, as the world sees it from outside."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from dataclasses import astuple, dataclass
 from typing import Any, Protocol
 
@@ -10,6 +10,9 @@ from choros.store.sagas import Record, Store, Transition
 from choros_verify.simulation.processes import Process
 
 LEDGER = "choros.simulation.ledger"
+TAKEN_BACK = "taken back"
+"""The kind of a line that says that its handler has itself taken back, in the same transaction, what the last line of
+this key says."""
 """Where handlers write down what they do."""
 
 
@@ -25,13 +28,24 @@ class Deed:
     what: str
     """The command's key, or the id of a fact."""
     kind: str
-    """do, undo, or fact."""
+    """do, undo, or fact; or `TAKEN_BACK`."""
     by: str
     """The process that did it, or had it done."""
 
     def line(self) -> str:
         """As text, for databases that keep nothing else."""
         return f"{json.dumps(astuple(self))}\n"
+
+
+def standing(deeds: Iterable[Deed]) -> list[Deed]:
+    """Those that no handler has taken back itself, in their order."""
+    left: list[Deed] = []
+    for deed in sorted(deeds, key=lambda deed: deed.number):
+        if deed.kind != TAKEN_BACK:
+            left.append(deed)
+        elif last := [one for one in left if one.what == deed.what][-1:]:
+            left.remove(last[0])
+    return left
 
 
 def deeds_of(text: str) -> list[Deed]:

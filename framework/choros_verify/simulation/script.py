@@ -10,9 +10,10 @@ from typing import Any, Literal
 from choros_verify.simulation.broker_queue import Mode
 from choros_verify.simulation.faults import Fault
 
-Behaviour = Literal["refused", "transient", "stuck", "slow", "landed", "hangs", "deaf", "panics", "cancels"]
+Behaviour = Literal["refused", "transient", "stuck", "slow", "landed", "strays", "hangs", "deaf", "panics", "cancels"]
 """refused: a definite no; transient: fails `amount` times; stuck: fails for ever; slow: takes `amount` seconds; landed
-(at a provider): happens, and then fails `amount` times; hangs: says nothing, `amount` times, until it is cancelled;
+(at a provider): happens, and then fails `amount` times; strays (at a provider): fails, and happens `amount` seconds
+later, unless it is called off; hangs: says nothing, `amount` times, until it is cancelled;
 deaf: the same, and it passes over being cancelled and comes back late; panics: raises `amount` times what is no
 Exception; cancels: lets what it awaits be cancelled, `amount` times."""
 StoreKind = Literal["memory", "redis", "sqlite"]

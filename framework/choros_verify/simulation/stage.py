@@ -11,7 +11,7 @@ from contextlib import suppress
 from contextvars import Context, ContextVar
 from copy import copy
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, Literal
 
 from choros.app.app import App
 from choros.app.service import Call, Handler, Service
@@ -20,7 +20,7 @@ from choros.messages import Command, Reply
 from choros.names import LONGEST_NAME
 from choros.store.barrier import Transaction
 from choros_verify.simulation.invention import invent
-from choros_verify.simulation.keeping import Deed, Keeping
+from choros_verify.simulation.keeping import TAKEN_BACK, Deed, Keeping
 from choros_verify.simulation.own_services import Own, OwnServices
 from choros_verify.simulation.processes import running
 from choros_verify.simulation.script import ScriptLine
@@ -87,6 +87,9 @@ class OutsideWorld:
         self._numbered = 0
         self.meddle: Callable[[Call], Awaitable[None]] = _leave_alone
         """What else happens in the middle of a handler; at a provider, before and after it has been asked."""
+        self._called_off: set[str] = set()
+        self.under_way = 0
+        """Requests that have not arrived at their provider yet."""
         self.provided: dict[str, Deed] = {}
         """What the outside providers have done, by idempotency key."""
         self.overheard: list[str] = []
@@ -141,9 +144,16 @@ class OutsideWorld:
         if call.key not in self.provided:
             await self.perform(command, call)
             answered: asyncio.Future[None] = self.loop.create_future()
-            self.loop.call_later(0.01, self._land, service, call, _here(), answered, context=self._outside)
+            self.under_way += 1
+            strays = (line := self._line(call)) is not None and line.outcome == "strays"
+            after = line.amount if line and strays else 0.01
+            self.loop.call_later(after, self._land, service, call, _here(), answered, context=self._outside)
+            if strays:
+                raise ScriptedFailure
             await answered
             await self.meddle(call)
+        if call.key in self._called_off:
+            raise ScriptedFailure
         line = self._line(call)
         if line and line.outcome == "landed":
             self._tried[call.key] += 1
@@ -155,8 +165,16 @@ class OutsideWorld:
         if call.key not in self.provided:
             self.provided[call.key] = self.effect(service, call, call.key.rpartition(":")[2], by)
 
+    def call_off(self, call: Call) -> bool:
+        """Have the outside provider refuse this key; whether that comes in time."""
+        if call.key not in self.provided:
+            self._called_off.add(call.key)
+        return call.key in self._called_off
+
     def _land(self, service: str, call: Call, by: str, answered: asyncio.Future[None]) -> None:
-        self.provided_by(service, call, by)
+        self.under_way -= 1
+        if call.key not in self._called_off:
+            self.provided_by(service, call, by)
         if not answered.done():
             answered.set_result(None)
 
@@ -245,7 +263,15 @@ class Troupe:
             kind = call.key.rpartition(":")[2]
             await self._keep(db, self._on.effect(service.name, call, kind))
             await self._on.perform(message, call)
-            return await own()(message, db, call) if own else self.answer(message, type(message).reply_type)
+            if own is None:
+                return self.answer(message, type(message).reply_type)
+            try:
+                reply: Reply = await own()(message, db, call)
+            except Refused:
+                if db.local_undo.taken_back:
+                    await self._keep(db, self._on.effect(service.name, call, TAKEN_BACK))
+                raise
+            return reply
 
         return Handler(command, carry_out, {"message": "message", "call": "call", "db": "transaction"}, Transaction)
 
@@ -259,20 +285,17 @@ class Troupe:
             await self._on.provide(service.name, call, message)
             return self.answer(message, type(message).reply_type)
 
+        async def cancel(message: Any, call: Call) -> Reply | None:
+            self._on.call(call)
+            return None if self._on.call_off(call) else self.answer(message, type(message).reply_type)
+
         arguments: Any = {"message": "message", "call": "call"}
-        asking = Handler(command, ask, arguments, None, True)
-        return Handler(command, provide, arguments, None, True, asking)
+        asking, cancelling = (Handler(command, way, arguments, None, True) for way in (ask, cancel))
+        known = service.handlers[command.type_name]
+        return Handler(command, provide, arguments, None, True, asking, cancelling if known.cancel else None)
 
     def _own_provider(self, service: Service, command: type[Any], own: Callable[[], Handler]) -> Handler:
         """What it has done at its provider is known once it says so."""
-
-        async def ask(message: Any, call: Call) -> Reply | None:
-            asking = own().ask
-            assert asking is not None
-            reply: Reply | None = await asking(message, None, call)
-            if reply is not None:
-                self._on.provided_by(service.name, call)
-            return reply
 
         async def provide(message: Any, call: Call) -> Reply:
             self._on.call(call)
@@ -282,8 +305,19 @@ class Troupe:
             return reply
 
         arguments: Any = {"message": "message", "call": "call"}
-        asking = Handler(command, ask, arguments, None, True) if own().ask else None
-        return Handler(command, provide, arguments, None, True, asking)
+        ask, cancel = self._own_way(service, own, "ask"), self._own_way(service, own, "cancel")
+        return Handler(command, provide, arguments, None, True, ask, cancel)
+
+    def _own_way(self, service: Service, own: Callable[[], Handler], name: Literal["ask", "cancel"]) -> Handler | None:
+        async def settle(message: Any, call: Call) -> Reply | None:
+            reply: Reply | None = await getattr(own(), name)(message, None, call)
+            if reply is not None:
+                self._on.provided_by(service.name, call)
+            return reply
+
+        made = own()
+        arguments: Any = {"message": "message", "call": "call"}
+        return Handler(made.message, settle, arguments, None, True) if getattr(made, name) else None
 
     def _reaction(self, service: Service, fact: type[Any], own: Callable[[], Handler] | None) -> Handler:
         async def react(message: Any, call: Call, db: Transaction) -> None:

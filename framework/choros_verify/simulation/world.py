@@ -17,7 +17,7 @@ from choros_verify.simulation.broker import SimBroker
 from choros_verify.simulation.broker_ledger import message_of
 from choros_verify.simulation.evidence import Evidence, reason_of
 from choros_verify.simulation.faults import Fault, Faults
-from choros_verify.simulation.keeping import Deed, Keeping
+from choros_verify.simulation.keeping import Deed, Keeping, standing
 from choros_verify.simulation.loop import SimLoop
 from choros_verify.simulation.nights import Nights
 from choros_verify.simulation.observer import Observer
@@ -227,11 +227,14 @@ class World:
     def quiet(self) -> bool:
         """Whether all that was to happen has happened; a night passes where all sleep."""
         done = all(caller.done for caller in self._callers.values())
-        if done and all(tenant.quiet() for tenant in self.tenants) and not self._on_the_broker():
+        if done and all(tenant.quiet() for tenant in self.tenants) and not self._on_its_way():
             return True
         if self._nights.come and all(caller.waits for caller in self._callers.values()):
             self._sleep()
         return False
+
+    def _on_its_way(self) -> bool:
+        return self._on_the_broker() or self.stage.under_way > 0
 
     def _on_the_broker(self) -> bool:
         return any(queue.contents() for queue in self.working_queues())
@@ -277,7 +280,7 @@ class World:
     def effects(self) -> list[Deed]:
         """All ledgers together, in the order of the world."""
         lines = [effect for database in self.databases.values() for effect in database.deeds()]
-        return sorted([*lines, *self.stage.provided.values()], key=lambda effect: effect.number)
+        return standing([*lines, *self.stage.provided.values()])
 
     def statuses(self) -> Iterator[str]:
         """How far each saga is."""
