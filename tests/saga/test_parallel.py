@@ -6,26 +6,23 @@ from typing import Any
 import pytest
 
 from choros.messages import Done
-from choros.runtime.orchestrator.states import MOST_IN_RECORD, states_and_entries, with_entries
+from choros.runtime.orchestrator.states import MOST_IN_RECORD
 from choros.saga.diagram import mermaid, outline
 from choros.saga.machine.inputs import (
     Answered,
     CancelRequested,
-    Decision,
-    Input,
-    Lacking,
     PauseRequested,
     ResumeRequested,
     RetryRequested,
     TimerFired,
 )
-from choros.saga.machine.instance import Instance
 from choros.saga.machine.machine import begin, decide
 from choros.saga.nodes import Branch, Parallel, Pivot, Publish, Step
 from choros.saga.policy import RetryPolicy
 from choros.saga.saga import Saga
 from choros.testing import SagaTest
 from choros.wire.command_key import CommandKey
+from tests.saga.apart import Stored
 from tests.saga.trip import (
     BookCar,
     Booked,
@@ -47,6 +44,7 @@ from tests.saga.trip import (
     book_hotel,
     car,
     car_is_wanted,
+    check_passport,
     flight,
     give_car_back,
     give_flight_back,
@@ -253,40 +251,8 @@ wide = saga_of(
 )
 
 
-class Stored:
-    """An instance whose older states are stored apart, as the orchestrator does it."""
-
-    def __init__(self, saga: Saga[BookTrip]) -> None:
-        self.saga = saga
-        self.entries: dict[str, str] = {}
-        self.sent: list[str] = []
-        self.count = 0
-        self.keep(begin(saga.tree, "s", BookTrip().to_json(), 0.0, cause="start"))
-
-    def keep(self, decision: Decision) -> Decision:
-        self.instance, written = states_and_entries(decision.instance, self.entries, self.saga.outline.place)
-        assert Instance.loads(self.instance.dumps()) == self.instance
-        self.entries |= written
-        self.sent += [str(send.key) for send in decision.sends]
-        return decision
-
-    def give(self, given: Input) -> Decision:
-        named: dict[str, str] = {}
-        while True:
-            try:
-                return self.keep(decide(self.saga.tree, with_entries(self.instance, named), [given], 1.0))
-            except Lacking as lacking:
-                if named.keys() >= lacking.names:
-                    raise
-                named |= {name: self.entries.get(name, "") for name in lacking.names}
-
-    def answer(self, key: str, reply: Any) -> Decision:
-        self.count += 1
-        return self.give(Answered(f"r{self.count}", CommandKey.parse(key), 1, "ok", reply.to_json()))
-
-
 def test_a_branch_that_lies_apart_is_over_and_is_found_again_on_the_way_back() -> None:
-    run = Stored(wide)
+    run = Stored(wide, BookTrip())
     answered = 0
     while not run.instance.terminal and answered < 2 * MANY - 1:
         run.answer(run.sent[answered], Booked())
@@ -303,8 +269,27 @@ def test_a_branch_that_lies_apart_is_over_and_is_found_again_on_the_way_back() -
     assert undone == [last.path, *(CommandKey.parse(key).path for key in reversed(run.sent[: 2 * MANY - 1]))]
 
 
+def charge_nothing(trip: BookTrip) -> ChargeCard:
+    return ChargeCard(references=[])
+
+
+def test_what_stands_before_branches_that_lie_apart_is_undone_and_so_are_they() -> None:
+    """What was refused behind them is older than all that stands, so nothing of it is left to see how far it came."""
+    first = Step(check_passport, to="office", compensation=give_flight_back)
+    saga = saga_of(first, *wide.steps, Pivot(charge_nothing, to="payment"))
+    run = Stored(saga, BookTrip())
+    while not run.sent[-1].startswith("s:charge_nothing"):
+        run.answer(run.sent[run.count], Booked() if run.count else Done())
+    count = len(run.sent) - 1
+    run.refuse(run.sent[-1], "declined")
+    while not run.instance.terminal:
+        run.answer(run.sent[-1], Done())
+    undone = [key.removesuffix("undo") for key in run.sent[count + 1 :]]
+    assert undone == [key.removesuffix("do") for key in reversed(run.sent[:count])]
+
+
 def test_a_pause_keeps_every_branch_where_it_is() -> None:
-    run = Stored(wide)
+    run = Stored(wide, BookTrip())
     run.give(PauseRequested("p"))
     for key in list(run.sent):
         run.answer(key, Booked())

@@ -15,7 +15,8 @@ _MARKS = {
     "replied": "✔", "undone": "↩", "refused": "✖", "failed": "!", "timed_out": "!", "retry_scheduled": "…",
     "late_reply": "·", "undeclared_refusal": "!", "parked": "■", "unparked": "▶", "skipped": "»", "paused": "‖",
     "resumed": "▶", "wanted": "·", "too_late": "·", "fact_published": "◇", "fact_held": "·", "fact_dropped": "·",
-    "rerun": "▶", "moved": "▶", "asleep": "…", "woken": "▶", "chosen": "◆", "passed_over": "–", "unreadable": "?",
+    "rerun": "▶", "moved": "▶", "asleep": "…", "woken": "▶", "chosen": "◆", "listed": "◆", "passed_over": "–",
+    "unreadable": "?",
 }  # fmt: skip
 _WORDS = {
     "failed": "failed", "timed_out": "no answer in time", "late_reply": "late reply, changes nothing",
@@ -96,6 +97,8 @@ def _words(event: Happened) -> str:
             return f"sleeps for {timedelta(seconds=round(event.seconds))}"
         case "passed_over" if event.operation == "undo":
             return "nothing to undo"
+        case "listed":
+            return f"for each of {event.code} items"
         case "fact_published":
             return "published, tracked by nobody"
         case kind:

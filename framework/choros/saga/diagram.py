@@ -7,8 +7,8 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from choros.saga.outline import Commanded, Composite, Leaf, Publication, SagaPart, Sleeping
-from choros.saga.parameters import Builder, PureFunction
+from choros.saga.outline import Commanded, Composite, Leaf, Loop, Publication, SagaPart, Sleeping
+from choros.saga.parameters import Builder, PureFunction, shown_type
 from choros.saga.saga import Saga
 
 Subscribers = Mapping[str, Sequence[str]]
@@ -74,6 +74,8 @@ def _sent(leaf: Commanded | None) -> tuple[str, str]:
 
 def _composite(part: Composite, flow: _Flow, numbers: Mapping[str, str]) -> Generator[str, None, _Flow]:
     """A diamond, and its ways side by side; behind it they come together."""
+    if part.loop:
+        return (yield from _loop(part, part.loop, flow, numbers))
     if len(part.limbs) == 1:
         return (yield from _drawn(part.limbs[0].parts, flow, numbers))
     this = numbers[part.path]
@@ -87,6 +89,25 @@ def _composite(part: Composite, flow: _Flow, numbers: Mapping[str, str]) -> Gene
         tuple(before for end in ends for before in end.before),
         tuple(dict.fromkeys(back for end in ends for back in end.back)),
     )
+
+
+def _loop(part: Composite, loop: Loop, flow: _Flow, numbers: Mapping[str, str]) -> Generator[str, None, _Flow]:
+    """A box around what is done again and again. The arrows stand behind it, or it would draw in where they begin."""
+    lines, end = _gathered(_drawn(part.limbs[0].parts, flow, numbers))
+    yield f"subgraph {numbers[part.path]}[{_quoted(_again(loop))}]"
+    yield from (line for line in lines if " -->" not in line)
+    yield "end"
+    yield from (line for line in lines if " -->" in line)
+    return end
+
+
+def _gathered(drawn: Generator[str, None, _Flow]) -> tuple[list[str], _Flow]:
+    lines: list[str] = []
+    while True:
+        try:
+            lines.append(next(drawn))
+        except StopIteration as end:
+            return lines, end.value
 
 
 def _arrow(before: str, word: str, this: str) -> str:
@@ -164,11 +185,16 @@ def _commanded(parts: Sequence[SagaPart], indent: str) -> Iterator[str]:
         elif isinstance(part, Sleeping):
             yield f"{indent}{part.path}: sleeps {_wait(part)}"
         elif isinstance(part, Composite):
-            yield f"{indent}{part.path} ({part.kind}):"
+            yield f"{indent}{part.path} ({_again(part.loop) if part.loop else part.kind}):"
             for limb in part.limbs:
                 names = ", ".join(one.path.rpartition(".")[2] for one in limb.parts) or "nothing"
                 yield from [f"{indent}  {limb.name}: {names}"] if part.questions else []
                 yield from _commanded(limb.parts, f"{indent}  {'  ' if part.questions else ''}")
+
+
+def _again(loop: Loop) -> str:
+    """For what, in words."""
+    return f"for each of {loop.asked.function.__name__}: {shown_type(loop.item)}"
 
 
 def _command(leaf: Commanded) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from choros.saga.machine.instance import Instance
-from choros.saga.outline import declared
+from choros.saga.paths import declared
 
 _MOST = 3
 """Paths named in one sentence."""

@@ -5,7 +5,6 @@ Checks, diagram, topology, docs, exploration, dialogue tests and desk read it; n
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,10 +15,10 @@ from choros.errors import DeclarationError
 from choros.messages import Command, Message, Reply
 from choros.names import is_name
 from choros.saga.parameters import Builder, Choosing, Known, PureFunction
+from choros.saga.paths import declared
 from choros.saga.policy import RetryPolicy
 
 TurningPoints = frozenset[Literal["refused", "in_doubt"]]
-_INDEX = re.compile(r"\[[0-9]+\]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,6 +170,16 @@ class Limb:
     parts: tuple[SagaPart, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """What a composite is done for again and again."""
+
+    asked: PureFunction
+    """Tells the items."""
+    item: Any
+    """Of which type they are."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Composite:
     """What is true of every node that has others within it."""
@@ -181,6 +190,8 @@ class Composite:
     limbs: tuple[Limb, ...]
     questions: tuple[PureFunction, ...] = ()
     """The functions that decide which way is taken, one for each of the first limbs."""
+    loop: Loop | None = None
+    """Of one that is gone through again and again: for what."""
 
     @property
     def leaves(self) -> Iterator[Leaf]:
@@ -218,11 +229,6 @@ def _deep(parts: Sequence[SagaPart]) -> Iterator[SagaPart]:
         yield part
         if isinstance(part, Composite):
             yield from part.parts
-
-
-def declared(path: str) -> str:
-    """The path as the declaration has it, without the indexes of the items on the way."""
-    return _INDEX.sub("[]", path) if "[" in path else path
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ import inspect
 import types
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from operator import or_
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -18,15 +18,18 @@ class Need:
     """One parameter of a function, and the message that fills it."""
 
     parameter: str
-    source: Literal["start", "reply", "failure", "refusal", "command"]
-    message: type[Message]
+    source: Literal["start", "reply", "failure", "refusal", "command", "item"]
+    message: type[Any]
+    """Its type; that of an item may be any."""
     step: str = ""
-    """The path of the step whose reply it is, or command, or that is refused with it."""
+    """The path of the step whose reply it is, or command, or that is refused with it; or of the item."""
     optional: bool = False
     codes: tuple[str, ...] = ()
     """The codes of the refusals that it is given with."""
     by_choice: tuple[tuple[str, type[Message]], ...] = ()
     """Of a step that chose: what fills it, by what was chosen; of a choice that is not among these it is None."""
+    collected: tuple[type[list[Any]] | type[tuple[Any, ...]], ...] = ()
+    """What the replies of all items come in, for each loop that stands between the step and who asks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +94,13 @@ class Known:
     failure: bool = False
     no_failure: str = "only the facts of compensated=... can have one"
     """Why there is none, if there is none."""
+    items: Sequence[tuple[str, Any]] = ()
+    """(path of the item, type) of those that it stands in."""
+
+    def loops(self, step: str) -> int:
+        """How many loops stand between here and this step: so many replies of it are known, and not one."""
+        around = [path for path, _ in self.items if step.startswith(f"{path}.")]
+        return step[max(map(len, around), default=0) :].count("[]")
 
 
 def bare_name(message: type[Message]) -> str:
@@ -143,24 +153,28 @@ def needs_of(function: Callable[..., Any], known: Known) -> tuple[Need, ...]:
 
 
 def _need(function: str, parameter: str, hint: Any, known: Known) -> Need:
-    wanted, optional = without_none(hint)
-    if wanted is known.start:
+    if item := _item(function, parameter, hint, known):
+        return item
+    inner, collected = _each(hint)
+    wanted, optional = without_none(inner)
+    if wanted is known.start and not collected:
         return Need(parameter, "start", known.start)
-    if wanted is Failure and known.failure:
+    if wanted is Failure and known.failure and not collected:
         return Need(parameter, "failure", Failure)
     kinds = members(wanted)
-    if known.own and all(kind in known.own.commands for kind in kinds):
+    if known.own and not collected and all(kind in known.own.commands for kind in kinds):
         need = _of_choice(
             parameter, "command", known.own.step, {bare_name(one): one for one in kinds}, known.own, False
         )
         return _checked(function, need, wanted, optional, known)
     if not all(isinstance(kind, type) and issubclass(kind, Reply) for kind in kinds):
         raise DeclarationError(
-            f"saga {known.saga!r}: {function} needs {shown_type(wanted)} for {parameter!r},"
+            f"saga {known.saga!r}: {function} needs {shown_type(hint if collected else wanted)} for {parameter!r},"
             f" which is neither {known.start.__name__} nor a reply.",
             f"take {known.start.__name__} or the reply of an earlier step.",
         )
-    return _checked(function, _answer(function, parameter, wanted, known), wanted, optional, known)
+    need = replace(_answer(function, parameter, wanted, known, len(collected)), collected=collected)
+    return _checked(function, need, wanted, optional, known)
 
 
 def _checked(function: str, need: Need, wanted: Any, optional: bool, known: Known) -> Need:
@@ -168,9 +182,36 @@ def _checked(function: str, need: Need, wanted: Any, optional: bool, known: Know
     if need.optional and not optional:
         raise DeclarationError(
             f"saga {known.saga!r}: {function} needs {shown_type(wanted)}, which {_why_missing(need, known)}.",
-            f"write {need.parameter}: {shown_type(wanted)} | None.",
+            f"write {need.parameter}: {_written(f'{shown_type(wanted)} | None', len(need.collected))}.",
         )
     return need
+
+
+def _item(function: str, parameter: str, hint: Any, known: Known) -> Need | None:
+    """The item of this very type that it stands in, if there is one."""
+    mine = [path for path, kind in known.items if kind == hint]
+    if len(mine) > 1:
+        mine = [path for path in mine if path.removesuffix("[]").rpartition(".")[2] == parameter]
+        if not mine:
+            raise DeclarationError(
+                f"saga {known.saga!r}: {function} needs {shown_type(hint)}, which is an item of several loops.",
+                "name the parameter after the loop.",
+            )
+    return Need(parameter, "item", hint, mine[0]) if mine else None
+
+
+def _each(hint: Any) -> tuple[Any, tuple[type[list[Any]] | type[tuple[Any, ...]], ...]]:
+    """What stands in lists, or in tuples of any length, and in which."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (list, Sequence) or (origin is tuple and arguments[1:] == (...,)):
+        inner, around = _each(arguments[0])
+        return inner, (tuple if origin is tuple else list, *around)
+    return hint, ()
+
+
+def _written(inner: str, loops: int) -> str:
+    """A type as one writes it, in so many lists."""
+    return f"{'list[' * loops}{inner}{']' * loops}"
 
 
 def _why_missing(need: Need, known: Known) -> str:
@@ -237,9 +278,14 @@ def _of_choice(
     return Need(parameter, source, next(iter(kinds.values())), step, missing, by_choice=by_choice)
 
 
-def _answer(function: str, parameter: str, wanted: Any, known: Known) -> Need:
-    """The reply, or what is given with a refusal."""
-    candidates = list(_candidates(parameter, wanted, known))
+def _loops(known: Known, need: Need) -> int:
+    return known.loops(need.step) if need.source == "reply" else 0
+
+
+def _answer(function: str, parameter: str, wanted: Any, known: Known, loops: int) -> Need:
+    """The reply, or what is given with a refusal; behind so many loops, one for each item."""
+    found = list(_candidates(parameter, wanted, known))
+    candidates = [one for one in found if _loops(known, one) == loops]
     if len(candidates) > 1:
         candidates = [one for one in candidates if parameter in (one.step, one.step.rpartition(".")[2])]
         if not candidates:
@@ -247,6 +293,13 @@ def _answer(function: str, parameter: str, wanted: Any, known: Known) -> Need:
                 f"saga {known.saga!r}: {function} needs {shown_type(wanted)}, which several steps answer with.",
                 "name the parameter after the step.",
             )
+    if not candidates and found:
+        many = _loops(known, found[0])
+        raise DeclarationError(
+            f"saga {known.saga!r}: {function} needs {shown_type(wanted)} for {parameter!r}, but"
+            f" {found[0].step} replies {'once for each item' if many else 'once'}.",
+            f"write {parameter}: {_written(shown_type(wanted), many)}.",
+        )
     if not candidates and wanted is Failure:
         raise DeclarationError(
             f"saga {known.saga!r}: {function} takes a Failure, but {known.no_failure}.",

@@ -27,7 +27,7 @@ from choros.saga.machine.walk import Tree
 from choros.saga.nodes.publish import FactBuilder
 from choros.saga.nodes.sequence import plan_saga
 from choros.saga.outline import Commanded, Composite, Declared, Leaf, Outline, Publication, SagaPart, Sleeping
-from choros.saga.parameters import Builder, Known, Need, PureFunction, bare_name
+from choros.saga.parameters import Builder, Known, Need, PureFunction, bare_name, shown_type
 
 S = TypeVar("S", bound=Message)
 Result_co = TypeVar("Result_co", bound=Message, covariant=True, default=Any)
@@ -190,6 +190,10 @@ def _part(part: SagaPart) -> Iterator[str]:
 
 def _composite(composite: Composite) -> Iterator[str]:
     """Each way through it, by its name; asked for what, and what stands in it."""
+    if composite.loop:
+        names = ", ".join(part.path.rpartition(".")[2] for part in composite.limbs[0].parts)
+        yield f"  of {shown_type(composite.loop.item)}({_needed(composite.loop.asked)}): {names}"
+        return
     questions = {one.function.__name__: one for one in composite.questions}
     for limb in composite.limbs:
         asked = f"({_needed(questions[limb.name])})" if limb.name in questions else ""
@@ -230,6 +234,9 @@ def _needed(function: PureFunction) -> str:
 
 
 def _filled(need: Need) -> str:
+    if need.source == "item":
+        return f"{need.step}: {shown_type(need.message)}"
     path = {"reply": f"{need.step}: ", "refusal": f"{need.step} refused: ", "command": f"{need.step} sent: "}
     message = _types(kind for _, kind in need.by_choice) or bare_name(need.message)
-    return f"{path.get(need.source, '')}{message}{' or none' if need.optional else ''}"
+    each = "each " if need.collected else ""
+    return f"{path.get(need.source, '')}{each}{message}{' or none' if need.optional else ''}"

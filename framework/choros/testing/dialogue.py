@@ -63,13 +63,16 @@ class SagaTest:
         declared, body = self.saga.outline.result, self.instance.result
         return declared.builds.from_json(body) if declared and body else None
 
-    def expect_command(self, command: type[Command[Any]] | Command[Any], to: str = "") -> SentCommand:
-        """The saga commands this now: of this type, or equal to this message; to that service, if it is named."""
-        return self._expect("do", "command", command, to)
+    def expect_command(self, command: type[Command[Any]] | Command[Any], to: str = "", *, at: str = "") -> SentCommand:
+        """The saga commands this now: of this type, or equal to this message; to that service, if it is named; `at` a
+        step, or in an item: `at="lines[3]"`. Where several are under way, in whatever order they were sent."""
+        return self._expect("do", "command", command, to, at)
 
-    def expect_compensation(self, command: type[Command[Any]] | Command[Any], to: str = "") -> SentCommand:
+    def expect_compensation(
+        self, command: type[Command[Any]] | Command[Any], to: str = "", *, at: str = ""
+    ) -> SentCommand:
         """The saga undoes a step with this now."""
-        return self._expect("undo", "compensation", command, to)
+        return self._expect("undo", "compensation", command, to, at)
 
     def expect_facts(self, *facts: type[Fact] | Fact) -> list[Any]:
         """The saga has published exactly these since they were last asked for, in this order; returns them."""
@@ -99,19 +102,24 @@ class SagaTest:
         self._decide(CancelRequested("cancel"))
 
     def _expect(
-        self, operation: Operation, shown: str, wanted: type[Command[Any]] | Command[Any], to: str
+        self, operation: Operation, shown: str, wanted: type[Command[Any]] | Command[Any], to: str, at: str
     ) -> SentCommand:
         state = f"the saga is {self.status}"
         if not self._commands:
             self._fail(f"Expected the {shown} {_named(wanted)}, but nothing was sent: {state}")
-        send = self._commands[0]
-        message = self._read(send.type, send.data)
-        said = f"the {'compensation' if self._meant(send) == 'undo' else 'command'} {_named(message)} to {send.to!r}"
-        if self._meant(send) != operation or not _fits(message, wanted) or to not in ("", send.to):
-            aim = f" to {to!r}" if to else ""
-            self._fail(f"Expected the {shown} {_named(wanted)}{aim}, but the saga sent {said}")
-        self._commands.pop(0)
-        return SentCommand(self, send, message)
+        sent = self._commands if self.instance.accepted else self._commands[:1]
+        aimed = (one for one in sent if self._meant(one) == operation and to in ("", one.to) and _is_at(one, at))
+        send = next((one for one in aimed if _fits(self._read(one.type, one.data), wanted)), None)
+        if send is None:
+            aim = "".join(f" {word} {name!r}" for word, name in (("to", to), ("at", at)) if name)
+            told = ", ".join(map(self._said, sent))
+            self._fail(f"Expected the {shown} {_named(wanted)}{aim}, but the saga sent {told}")
+        self._commands.remove(send)
+        return SentCommand(self, send, self._read(send.type, send.data))
+
+    def _said(self, send: Send) -> str:
+        what = "compensation" if self._meant(send) == "undo" else "command"
+        return f"the {what} {_named(self._read(send.type, send.data))} to {send.to!r}"
 
     def _meant(self, send: Send) -> Operation:
         """What was there before the saga is undone under the key of a `do`."""
@@ -190,6 +198,10 @@ class SentCommand:
         leg = self._test.instance.state(self.key.path).leg
         awaited = leg is not None and (leg.operation, leg.attempt) == (self.key.operation, self.attempt)
         return leg.due if leg and awaited else None
+
+
+def _is_at(send: Send, at: str) -> bool:
+    return not at or send.key.path == at or send.key.path.startswith(f"{at}.")
 
 
 def _fits(message: Message, wanted: type[Message] | Message) -> bool:

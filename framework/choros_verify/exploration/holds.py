@@ -18,8 +18,9 @@ from typing import Any
 
 from choros.saga.machine.inputs import Answered, Decision, Input, Release, TimerFired
 from choros.saga.machine.instance import Instance, NodeState
-from choros.saga.outline import Commanded, Composite, Outline, Publication, SagaPart, declared
+from choros.saga.outline import Commanded, Composite, Outline, Publication, SagaPart
 from choros.saga.parameters import Builder
+from choros.saga.paths import declared
 from choros.saga.saga import Saga
 from choros.wire.command_key import Operation
 from choros_verify.exploration.books import Books

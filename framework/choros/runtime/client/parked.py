@@ -6,7 +6,7 @@ from typing import Any
 from choros.errors import UsageError, unknown
 from choros.messages import Reply
 from choros.saga.machine.instance import ROOT, Instance
-from choros.saga.outline import declared
+from choros.saga.paths import declared
 from choros.saga.saga import Saga
 
 CLOSING_FACTS = ROOT

@@ -6,13 +6,15 @@ from collections.abc import Callable, Mapping
 
 from pydantic import TypeAdapter
 
-from choros.saga.machine.instance import UNTOUCHED, Instance, NodeState, States
+from choros.saga.machine.instance import ROOT, UNTOUCHED, Instance, NodeState, States
+from choros.saga.paths import around, number_entry
 from choros.values import replace
 
 MOST_IN_RECORD = 32
 """States that stay in the record: a saga of no more steps has no others."""
 _OPEN = ("pending", "sent", "held", "asleep", "entered")
-_DONE_WITH = ("refused", "undone", "retracted")
+_OLDEST = ("refused", "undone", "retracted", "listed")
+"""What is done with, and what nobody asks for before it is begun."""
 _JSON = TypeAdapter(NodeState)
 
 
@@ -36,11 +38,13 @@ def states_and_entries(
         return instance, {}
     states = [(path, state) for path, state in instance.nodes.items() if state is not UNTOUCHED]
     # On the way back, what is next is older than what is done with.
-    states.sort(key=lambda one: (one[1].progress not in _DONE_WITH, one[1].number, place(one[0])))
-    last = {path.rpartition(".")[0]: path for path, _ in states}
-    held = {path for inside, path in last.items() if instance.state(inside).progress == "entered"}
-    over = [one for one in states[:-MOST_IN_RECORD] if not _is_open(one[1]) and one[0] not in held]
-    texts = {path: _JSON.dump_json(state, exclude_defaults=True).decode() for path, state in over}
+    states.sort(key=lambda one: (one[1].progress not in _OLDEST, one[1].number, place(one[0])))
+    last = {around(path): path for path, state in states if state.progress != "listed"}
+    held = {path for inside, path in last.items() if inside == ROOT or instance.state(inside).progress == "entered"}
+    newest = {path for path, state in states[-MOST_IN_RECORD:] if state.progress != "listed"}
+    over = [one for one in states if one[0] not in newest | held and not _is_open(one[1])]
+    numbers = ((number_entry(one.number), NodeState("listed", choice=path)) for path, one in over if one.number)
+    texts = {path: _JSON.dump_json(state, exclude_defaults=True).decode() for path, state in (*over, *numbers)}
     written = {path: text for path, text in texts.items() if loaded.get(path) != text}
     kept = States(one for one in states if one[0] not in texts)
     return replace(instance, nodes=kept, nodes_apart=instance.nodes_apart or bool(texts)), written
@@ -48,7 +52,7 @@ def states_and_entries(
 
 def whole_state(state: str, entries: Mapping[str, str]) -> str:
     """The state of a record as one document for a person, with all of its entries."""
-    paths = {path: json.loads(text) for path, text in entries.items() if ":" not in path}
+    paths = {path: json.loads(text) for path, text in entries.items() if ":" not in path and "#" not in path}
     told = json.loads(state) if paths else {}
     return json.dumps({**told, "nodes": {**paths, **told["nodes"]}, "nodes_apart": False}) if paths else state
 

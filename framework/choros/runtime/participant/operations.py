@@ -6,7 +6,7 @@ A saga of another application, or of a version that is not deployed here yet, sa
 from types import MappingProxyType
 
 from choros.errors import MessageRejected
-from choros.saga.outline import declared
+from choros.saga.paths import declared
 from choros.saga.saga import Sagas
 from choros.wire.command_key import CommandKey
 from choros.wire.envelope import Envelope

@@ -17,7 +17,7 @@ _STRICT = ConfigDict(extra="forbid")
 """A field that is not known here was written by a newer choros: to drop it with the next commit would lose it."""
 Progress = Literal[
     "pending", "sent", "ok", "refused", "in_doubt", "undone", "held", "published", "retracted", "asleep", "entered",
-    "passed_over",
+    "passed_over", "listed",
 ]  # fmt: skip
 ROOT = ""
 """The path of the saga's own sequence of steps; its state says what there is to say of the saga's end."""
@@ -81,6 +81,12 @@ class NodeState:
     """How many were accepted before it, where several may be under way at a time; 0 for what no order is asked of."""
     command: str = ""
     """The body of the command that was chosen, where its undo asks for it."""
+    items: int = 0
+    """How many items it is done for, fixed when the saga came to it."""
+    begun: int = 0
+    """For how many of them it was begun."""
+    item: str = ""
+    """Of an item: its body."""
 
     @property
     def due(self) -> float | None:
@@ -136,7 +142,8 @@ class Instance:
     seq: int = 0
     """The number of the last fact released."""
     accepted: int = 0
-    """How many nodes were accepted, one more than that; 0 as long as no two were ever under way at a time."""
+    """How many nodes were accepted and are not undone, one more than that; 0 as long as no two were ever under way at
+    a time."""
     successor: str = ""
     """The instance that this one was run again as; it has taken over the steps that it kept."""
     rerun_from: str = ""

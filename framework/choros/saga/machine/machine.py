@@ -31,7 +31,14 @@ def begin(
     if tree.outline.deadline and kept.keys().isdisjoint(tree.outline.pivots):
         deadline = now + tree.outline.deadline.total_seconds()
     instance = Instance(
-        saga_id, start, States(kept), deadline=deadline, cause=cause, traceparent=traceparent, tracestate=tracestate
+        saga_id,
+        start,
+        States(kept),
+        deadline=deadline,
+        cause=cause,
+        traceparent=traceparent,
+        tracestate=tracestate,
+        accepted=max((state.number + 1 for state in kept.values() if state.number), default=0),
     )
     walk = SagaWalk(tree, instance, now)
     walk.note("started")

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 
 from choros.errors import unknown
 from choros.saga.machine.instance import Instance, NodeState
-from choros.saga.outline import Commanded, Composite, Leaf, Outline, SagaPart, declared
+from choros.saga.outline import Commanded, Composite, Leaf, Outline, SagaPart
+from choros.saga.paths import declared
 from choros.values import replace
 
 

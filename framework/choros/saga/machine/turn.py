@@ -1,17 +1,22 @@
 """One turn of the machine: the instance as it becomes, and what is to be sent, gathered while the inputs are folded."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextvars import copy_context
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self, cast
 
 from choros.errors import EXITS, MessageRejected, MessageUnwritable
 from choros.messages import Failure, Message
+from choros.saga.items import read_item
 from choros.saga.machine.inputs import Answered, Decision, Event, EventKind, Lacking, Release, Send
 from choros.saga.machine.instance import UNTOUCHED, Instance, NodeState, States
 from choros.saga.parameters import Builder, Need, PureFunction
+from choros.saga.paths import declared, index_of, number_entry, same_item
 from choros.values import replace
 from choros.wire.envelope import why_unreadable
+
+AT_ONCE = 32
+"""Of nodes that are over, and stored apart, so many are asked for together on the way back."""
 
 
 class Made(NamedTuple):
@@ -88,15 +93,37 @@ class Turn:
         """Whether this node, which the saga has come to, is stored apart, and so is over."""
         return self._instance.nodes_apart and path not in self._nodes
 
+    def list_item(self, path: str, body: str) -> None:
+        """Keep an item that is not begun yet."""
+        self._nodes[path] = NodeState(progress="listed", item=body)
+
     def count(self) -> None:
         """From now on several nodes may be under way at a time, so what is accepted is numbered."""
         if not self._instance.accepted:
             self.change(accepted=1)
 
-    def newest_first(self) -> list[str]:
-        """The paths of all that was numbered."""
-        numbered = [(state.number, path) for path, state in self._nodes.items() if state.number]
-        return [path for _, path in sorted(numbered, reverse=True)]
+    def newest_first(self, above: int) -> Iterator[str]:
+        """The paths of all that was accepted behind this number, and is not undone. Whoever asks for the next one says
+        that the one before it is: nobody comes to that again."""
+        while (number := self._instance.accepted - 1) > above:
+            path = self._accepted_as(number, above)
+            if path and self.state(path).number == number:  # else it was accepted anew since
+                yield path
+            self.change(accepted=number)
+
+    def _accepted_as(self, number: int, above: int) -> str:
+        here = next((path for path, state in self._nodes.items() if state.number == number), "")
+        if here or not self._instance.nodes_apart:
+            return here
+        names = [number_entry(one) for one in range(number, max(above, number - AT_ONCE), -1)]
+        self.want(names)
+        self.want(self._nodes.of(name).choice for name in names)
+        return self._nodes.of(names[0]).choice
+
+    def open_items(self, path: str) -> list[int]:
+        """Those items of the node of this path that are begun and not over, in their order."""
+        indexes = (index_of(path, one) for one, state in self._nodes.items() if state.progress == "entered")
+        return sorted(index for index in indexes if index is not None)
 
     def accept(self, path: str) -> None:
         """From now on this node may stand: it is newer than all that do."""
@@ -198,7 +225,7 @@ class Turn:
         """Call a function of the declaration with the messages that it names, for this node; raises BuildFailed."""
         name = asked.function.__name__
         try:
-            given = {need.parameter: self._message(need) for need in asked.needs}
+            given = {need.parameter: self._given(need, path) for need in asked.needs}
             return copy_context().run(asked.function, **given)
         except MessageRejected as error:
             sentence = f"a stored message no longer fits what {name} takes: {error.sentence}"
@@ -208,14 +235,39 @@ class Turn:
         except BaseException as error:
             raise BuildFailed(f"{name} raised {type(error).__name__}", path) from error
 
-    def _message(self, need: Need) -> Message | None:
+    def _given(self, need: Need, path: str) -> Any:
+        """What fills a parameter of a function that is asked for the node of this path: in an item, the same item's."""
+        step = same_item(need.step, path)
+        if need.source == "item":
+            return read_item(need.message, self.state(step).item)
+        if need.collected:
+            self.want(self._each(step))
+            return self._collected(need, step, need.collected)
+        return self._message(need, step)
+
+    def _each(self, step: str) -> list[str]:
+        """The paths of this step in all items."""
+        loop, bracket, rest = step.partition("[]")
+        return [one for item in self._items(loop) for one in self._each(item + rest)] if bracket else [step]
+
+    def _items(self, loop: str) -> list[str]:
+        return [f"{loop}[{index}]" for index in range(self.state(loop).items)]
+
+    def _collected(self, need: Need, step: str, around: Sequence[Callable[..., Any]]) -> Any:
+        """The replies of all items, in the order of these, whatever order they came in."""
+        loop, bracket, rest = step.partition("[]")
+        if not bracket:
+            return self._message(need, step)
+        return around[0](self._collected(need, item + rest, around[1:]) for item in self._items(loop))
+
+    def _message(self, need: Need, step: str) -> Message | None:
         if need.source == "start":
-            return need.message.from_json(self._instance.start)
+            return cast("Message", need.message.from_json(self._instance.start))
         if need.source == "failure":
             return Failure.from_json(self._instance.failure)
         if need.source == "refusal":
             return _read(need.message, self._refusal(need))
-        state = self.state(need.step)
+        state = self.state(step)
         kind = dict(need.by_choice).get(state.choice) if need.by_choice else need.message
         return _read(kind, state.command if need.source == "command" else state.reply)
 
@@ -224,7 +276,7 @@ class Turn:
         if not self._instance.refusal:
             return ""
         failure = Failure.from_json(self._instance.failure)
-        return self._instance.refusal if failure.step == need.step and failure.code in need.codes else ""
+        return self._instance.refusal if declared(failure.step) == need.step and failure.code in need.codes else ""
 
 
 def _read(kind: type[Message] | None, body: str) -> Message | None:
@@ -243,6 +295,10 @@ class Node(ABC):
     def enter(self, turn: Turn) -> None:
         """The saga comes to it for the first time."""
         turn.reach(self.path)
+
+    @abstractmethod
+    def within(self, item: str) -> Self:
+        """The same node in this item: `lines[3]`."""
 
     @abstractmethod
     def forward(self, turn: Turn) -> bool:

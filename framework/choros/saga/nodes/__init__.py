@@ -2,6 +2,7 @@
 
 from choros.saga.nodes.branch import Branch
 from choros.saga.nodes.check import Check
+from choros.saga.nodes.each import ForEach
 from choros.saga.nodes.existing import Existing
 from choros.saga.nodes.parallel import Parallel
 from choros.saga.nodes.pivot import Pivot
@@ -11,4 +12,16 @@ from choros.saga.nodes.sleep import Sleep
 from choros.saga.nodes.step import Step
 from choros.saga.nodes.when import When
 
-__all__ = ["Branch", "Check", "Existing", "Parallel", "Pivot", "Publish", "Retriable", "Sleep", "Step", "When"]
+__all__ = [
+    "Branch",
+    "Check",
+    "Existing",
+    "ForEach",
+    "Parallel",
+    "Pivot",
+    "Publish",
+    "Retriable",
+    "Sleep",
+    "Step",
+    "When",
+]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 from choros.errors import DeclarationError
 from choros.saga.machine.instance import States
 from choros.saga.machine.turn import Node, Turn
 from choros.saga.nodes.sequence import SequenceNode, declared_nodes, plan_sequence
 from choros.saga.outline import Composite, Declared, Limb, NodePlace
+from choros.saga.paths import in_item
 
 
 class Branch(Declared):
@@ -58,6 +60,10 @@ class BranchNode(Composite, Node):
     """The node, and the ways through it."""
 
     way: SequenceNode = field(repr=False)
+
+    def within(self, item: str) -> Self:
+        """All of it in that item."""
+        return replace(self, path=in_item(self.path, item), way=self.way.within(item))
 
     def forward(self, turn: Turn) -> bool:
         """Through its nodes; what is over is not looked at again."""

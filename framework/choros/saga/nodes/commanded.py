@@ -1,9 +1,9 @@
 """A node that commands a service and awaits its answer: what all steps have in common."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, Self
 
 from choros.errors import DeclarationError
 from choros.messages import Command, Reply
@@ -15,6 +15,7 @@ from choros.saga.machine.turn import Node, Turn
 from choros.saga.machine.walk import send_first
 from choros.saga.outline import Commanded, Declared, NodePlace, TurningPoints
 from choros.saga.parameters import Builder
+from choros.saga.paths import in_item
 from choros.saga.policy import DEFAULT_TIMEOUT, RetryPolicy, check_duration
 
 CommandBuilder = Callable[..., Command[Any] | None]
@@ -23,6 +24,10 @@ CommandBuilder = Callable[..., Command[Any] | None]
 @dataclass(frozen=True, slots=True)
 class CommandNode(Commanded, Node):
     """The node, and the ways through it."""
+
+    def within(self, item: str) -> Self:
+        """Its functions are asked for what is known in that item."""
+        return replace(self, path=in_item(self.path, item))
 
     def forward(self, turn: Turn) -> bool:
         """Send its command, and wait for the answer."""

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
+from typing import Self
 
 from choros.errors import DeclarationError
 from choros.saga.checks import check_function
@@ -59,6 +60,10 @@ class ExistingNode(Commanded, Node):
     def after(self, known: Known) -> Known:
         """Nobody has answered."""
         return known
+
+    def within(self, item: str) -> Self:
+        """It stands in none."""
+        return self
 
     def forward(self, turn: Turn) -> bool:
         """It is done from the start."""

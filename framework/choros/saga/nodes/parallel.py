@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 from choros.errors import DeclarationError
 from choros.saga.machine.instance import States
-from choros.saga.machine.turn import BuildFailed, Node, Turn
+from choros.saga.machine.turn import Node, Turn
+from choros.saga.nodes.beside import goes_on, newest_of, undo_newest_first
 from choros.saga.nodes.sequence import check_unlike, declared_nodes, plan_sequence
 from choros.saga.outline import Composite, Declared, Limb, NodePlace
+from choros.saga.paths import in_item
 
 
 class Parallel(Declared):
@@ -67,6 +70,10 @@ class ParallelNode(Composite, Node):
     ways: tuple[Node, ...] = field(repr=False)
     """The branches: one of a single node is that node itself."""
 
+    def within(self, item: str) -> Self:
+        """All branches in it."""
+        return replace(self, path=in_item(self.path, item), ways=tuple(way.within(item) for way in self.ways))
+
     def forward(self, turn: Turn) -> bool:
         """All that are open; those that are over are not looked at."""
         if turn.state(self.path).progress == "ok":
@@ -82,24 +89,16 @@ class ParallelNode(Composite, Node):
     def _enter(self, turn: Turn) -> None:
         turn.count()
         turn.change_node(self.path, progress="entered")
+        turn.accept(self.path)
         for way in self.ways:
             way.enter(turn)
 
     def _is_over(self, turn: Turn, way: Node) -> bool:
-        """One whose function fails is parked, and holds nobody but itself."""
-        if turn.lies_apart(way.path):
-            return True
-        try:
-            return way.forward(turn)
-        except BuildFailed as failed:
-            turn.park(str(failed), failed.path)
-            return False
+        return turn.lies_apart(way.path) or goes_on(turn, way)
 
     def backward(self, turn: Turn) -> bool:
         """The newest of all, then the one before it."""
-        own = {leaf.path: leaf for leaf in self.leaves if isinstance(leaf, Node)}
-        turn.want(own)
-        return all(own[path].backward(turn) for path in turn.newest_first() if path in own)
+        return undo_newest_first(turn, self)
 
     def at_work(self, states: States, backward: bool) -> str | None:
         """The first that is next; on the way back the newest."""
@@ -107,6 +106,4 @@ class ParallelNode(Composite, Node):
             if states.of(self.path).progress == "ok":
                 return None
             return next((at for way in self.ways if (at := way.at_work(states, backward)) is not None), self.path)
-        leaves = sorted(self.leaves, key=lambda leaf: -states.of(leaf.path).number)
-        nodes = (leaf for leaf in leaves if isinstance(leaf, Node))
-        return next((at for node in nodes if (at := node.at_work(states, backward)) is not None), None)
+        return newest_of(self, states)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 from choros.errors import DeclarationError
 from choros.messages import Command, Fact
@@ -13,6 +14,7 @@ from choros.saga.machine.instance import States
 from choros.saga.machine.turn import Made, Node, Turn
 from choros.saga.outline import Declared, NodePlace, Publication
 from choros.saga.parameters import members, signature_of
+from choros.saga.paths import in_item
 
 FactBuilder = Callable[..., Fact | None]
 
@@ -74,6 +76,10 @@ class Publish(Declared):
 @dataclass(frozen=True, slots=True)
 class PublishNode(Publication, Node):
     """The node, and the ways through it."""
+
+    def within(self, item: str) -> Self:
+        """Its functions are asked for what is known in that item."""
+        return replace(self, path=in_item(self.path, item))
 
     def forward(self, turn: Turn) -> bool:
         """Publish it, or hold it."""

@@ -6,16 +6,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Self
 
 from choros.errors import DeclarationError
 from choros.saga.checks import is_function, shown
 from choros.saga.machine.instance import ROOT, UNTOUCHED, States
-from choros.saga.machine.turn import Node, Turn
+from choros.saga.machine.turn import AT_ONCE, Node, Turn
 from choros.saga.outline import Declared, NodePlace, SagaPart
 from choros.saga.parameters import Known
+from choros.saga.paths import in_item
 
-_AT_ONCE = 32
-"""Of nodes that are over, and stored apart, so many are asked for together on the way back."""
 LONGEST_PATH = 200
 """Characters: it is part of every command key."""
 _INDEX_DIGITS = 7
@@ -27,6 +27,10 @@ class SequenceNode(Node):
 
     nodes: tuple[Node, ...]
     path: str = ROOT
+
+    def within(self, item: str) -> Self:
+        """All of them in it."""
+        return replace(self, nodes=tuple(node.within(item) for node in self.nodes), path=in_item(self.path, item))
 
     def enter(self, turn: Turn) -> None:
         """The saga comes to it for the first time."""
@@ -46,7 +50,7 @@ class SequenceNode(Node):
         return all(self._undone(turn, place) for place in range(self._last(turn.has_come), -1, -1))
 
     def _undone(self, turn: Turn, place: int) -> bool:
-        turn.want(node.path for node in self.nodes[place - place % _AT_ONCE : place + 1])
+        turn.want(node.path for node in self.nodes[place - place % AT_ONCE : place + 1])
         return self.nodes[place].backward(turn)
 
     def at_work(self, states: States, backward: bool) -> str | None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any, TypeGuard
+from typing import Any, Self, TypeGuard
 
 from choros.errors import DeclarationError
 from choros.saga.builders import pure_function
@@ -14,6 +14,7 @@ from choros.saga.machine.instance import States
 from choros.saga.machine.turn import BuildFailed, Node, Turn
 from choros.saga.outline import Declared, NodePlace, Sleeping
 from choros.saga.parameters import PureFunction
+from choros.saga.paths import in_item
 from choros.saga.policy import LONGEST, check_duration
 
 _AWARE = "write one with its time zone: datetime(2030, 1, 1, tzinfo=UTC), for example."
@@ -103,6 +104,10 @@ def _planned(place: NodePlace, wait: Any, kind: type, hint: str) -> SleepNode:
 @dataclass(frozen=True, slots=True)
 class SleepNode(Sleeping, Node):
     """The node, and the ways through it."""
+
+    def within(self, item: str) -> Self:
+        """Its functions are asked for what is known in that item."""
+        return replace(self, path=in_item(self.path, item))
 
     def forward(self, turn: Turn) -> bool:
         """Fall asleep, once, until the moment that is kept from then on."""

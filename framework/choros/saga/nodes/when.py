@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
 from choros.errors import DeclarationError
 from choros.saga.builders import pure_function
@@ -14,6 +14,7 @@ from choros.saga.machine.turn import BuildFailed, Node, Turn
 from choros.saga.nodes.sequence import SequenceNode, check_unlike, declared_nodes, plan_sequence
 from choros.saga.outline import Composite, Declared, Limb, NodePlace
 from choros.saga.parameters import Known, PureFunction, shown_type, signature_of
+from choros.saga.paths import in_item
 
 Predicate = Callable[..., bool]
 OTHERWISE = "otherwise"
@@ -125,6 +126,11 @@ class ChoiceNode(Composite, Node):
     def after(self, known: Known) -> Known:
         """Of its replies none is sure: another branch may have been taken."""
         return self.perhaps(known)
+
+    def within(self, item: str) -> Self:
+        """All branches in it."""
+        branches = {name: branch.within(item) for name, branch in self.branches.items()}
+        return replace(self, path=in_item(self.path, item), branches=branches)
 
     def forward(self, turn: Turn) -> bool:
         """Choose, and go the way that was chosen."""
