@@ -274,7 +274,7 @@ REMOVALS = (
         (f"{ORCHESTRATOR}::test_every_message_names_its_saga_and_its_cause",),
     ),
     Removal(
-        13, "nothing is sent while paused", "saga.machine.walk.SagaWalk.go_on", "self.instance.paused or", "",
+        13, "nothing is sent while paused", "saga.machine.walk.SagaWalk.end", "self.instance.paused or", "",
         (f"{PEOPLE}::test_rule_13_paused_nothing_is_sent_until_resumed",),
     ),
     Removal(

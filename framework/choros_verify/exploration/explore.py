@@ -19,6 +19,7 @@ from choros_verify.exploration.participants import Participants
 from choros_verify.exploration.protocol import Protocol
 from choros_verify.exploration.search import Found, OnStates, Search
 from choros_verify.exploration.states import WorldState
+from choros_verify.exploration.unrolled import unrolled
 from choros_verify.exploration.wire import Bags
 from choros_verify.simulation.invention import invent
 
@@ -38,9 +39,10 @@ class Exploration:
 
     def run(self) -> Found[Happening]:
         """Walk; a violation is part of what is found. Raises UsageError where no example message can be made up."""
-        wire, saga = Bags(), self.saga
-        replies = {**reply_examples(saga, self.replies), **self.replies}
-        orchestrator = OrchestratorModel(saga, self.protocol, wire, self.start or invent(saga.start).to_json(), replies)
+        wire, replies = Bags(), {**reply_examples(self.saga, self.replies), **self.replies}
+        start = self.start or invent(self.saga.start).to_json()
+        saga = unrolled(self.saga, start, replies)
+        orchestrator = OrchestratorModel(saga, self.protocol, wire, start, replies)
         participants = Participants(saga, self.protocol, replies, self.bounds.providers, self.bounds.refusals)
         names = saga.outline.paths
         grow_old = self.bounds.budgets.horizons > 0

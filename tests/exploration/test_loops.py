@@ -1,0 +1,45 @@
+"""Sagas with loops, explored to the end: each item has its own steps, and its own way back."""
+
+from typing import Any
+
+import pytest
+
+from choros import ForEach, Saga, When
+from choros_verify import Bounds
+from choros_verify.exploration.explore import Exploration, reply_examples
+from choros_verify.exploration.report import lines as told
+from choros_verify.exploration.states import Left
+from choros_verify.exploration.unrolled import unrolled
+from tests.saga.parcels import Line, Order, is_gift, lines, order_of, reserve, saga_of, wrap
+from tests.saga.test_each import nested, reserve_first
+
+PLAIN = Bounds(Left(0, 0, 0), acts=frozenset({"cancel"}))
+
+
+def explored(saga: Saga[Any], order: Order, bounds: Bounds = PLAIN) -> Any:
+    return Exploration(saga, bounds, start=order.to_json()).run()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_every_interleaving_of_two_items_keeps_every_promise(at_once: int) -> None:
+    found = explored(saga_of(ForEach(lines, reserve, at_once=at_once)), order_of("a", "b"))
+    assert found.complete, "\n".join(told(found))
+    assert {"completed", "compensated", "parked"} == set(found.ends)
+
+
+@pytest.mark.long
+def test_items_of_two_steps_of_which_one_has_a_choice() -> None:
+    saga = saga_of(ForEach(lines, [reserve, When(is_gift, then=wrap)], at_once=2))
+    found = explored(saga, order_of("a", "b", gifts="a"))
+    assert found.complete, "\n".join(told(found))
+
+
+def test_what_is_explored_has_the_items_that_there_are() -> None:
+    order = Order(lines=[Line(article="a", count=2), Line(article="b", count=0)])
+    saga = unrolled(nested, order.to_json(), reply_examples(nested, {}))
+    assert saga.outline.paths == [
+        "lines[0].halves[0].reserve_half", "lines[0].halves[1].reserve_half", "lines[0].gather", "lines[1].gather",
+        "pay_halves",
+    ]  # fmt: skip
+    assert unrolled(plain := saga_of(reserve_first), order.to_json(), {}) is plain
