@@ -12,7 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from choros.cli.waits import as_data, waiting_lines
 from choros.desk.awaited import asleep
+from choros.desk.overview import summary_of
+from choros.desk.timeline import timeline
 from choros.runtime.client.client import Client
 from choros.runtime.orchestrator.orchestrator import Orchestrator
 from choros.saga.nodes import Pivot, Sleep, Step
@@ -88,3 +91,21 @@ async def test_months_pass_over_restarts_and_nothing_is_early_or_lost(opening: O
             assert (await stage.command("shipping")).step == "ship_parcel"
             account = await client.show(saga_id)
             assert (kinds(account.history[-1]), asleep(account.instance)) == (["woken", "sent"], [])
+
+
+async def test_a_person_reads_that_it_sleeps_and_until_when() -> None:
+    first = MemoryStore()
+    async with staged(saga) as stage, at_work(stage, lambda: MemoryStore(first), 0) as (client, store):
+        saga_id = await client.start(saga, shop.ORDER)
+        await stage.carry_out("payment", shop.CHARGED)
+        async with asyncio.timeout(PATIENCE):
+            while not asleep((await client.show(saga_id)).instance):
+                await asyncio.sleep(0.01)
+        account = await client.show(saga_id)
+        lines = waiting_lines("shop", "memory://", account.record, account.instance, None, store.now())
+        assert lines == ["sleeps at cooling_off until 2026-12-30T14:13:20Z, 100d from now"]
+        assert as_data(None, account.instance) == {
+            "sleeps": [{"step": "cooling_off", "until": "2026-12-30T14:13:20.000000Z"}]
+        }
+        assert any("cooling_off" in line and "sleeps for 100 days" in line for line in timeline(account, saga))
+        assert (await summary_of({}, store, account.record)).step == "cooling_off"

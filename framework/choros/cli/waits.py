@@ -47,7 +47,8 @@ def waiting_lines(
         return _told(f"waits for a person: {instance.why_parked}", command("retry", application, store, record.key))
     if one is None:
         return [
-            f"sleeps at {path} until {rfc3339(until)}, {ago(until - now)} from now" for path, until in asleep(instance)
+            f"sleeps at {path} until {rfc3339(until)[:19]}Z, {ago(until - now)} from now"
+            for path, until in asleep(instance)
         ]
     role = _lacking(one)
     run = f"choros run {application} --role {role}" if role else ""
