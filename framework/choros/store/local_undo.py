@@ -24,6 +24,8 @@ class LocalUndo:
     along what was added in it.
     """
 
+    __slots__ = ("_at_work", "_parts", "_taken_back")  # each transaction has one, and hardly any uses it
+
     def __init__(self) -> None:
         self._parts: list[tuple[str, Callable[[], Any]]] = []
         self._taken_back: list[str] = []

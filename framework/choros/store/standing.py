@@ -16,7 +16,7 @@ from choros.store.local_undo import LocalUndo
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Savepoint:
     """One that has begun."""
 

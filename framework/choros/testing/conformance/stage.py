@@ -81,7 +81,8 @@ def command(to: str = "payment", number: int = 0) -> Envelope:
 
 def reply(to: str, service: str = "payment") -> Envelope:
     """A reply to that command."""
-    return replace(command(), kind="reply", to=to, source=f"/shop/{service}", reply_to="", outcome="ok", not_after=None)
+    answered = replace(command(), kind="reply", to=to, source=f"/shop/{service}", reply_to="", not_after=None)
+    return replace(answered, outcome="refused", undone='["naïve ☕ line 1"]')
 
 
 def fact(seq: int = 1, stream: str = "saga-1") -> Envelope:
