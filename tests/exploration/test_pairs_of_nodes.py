@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
-from choros import Branch, Existing, Parallel, Pivot, Saga, Sleep, Step, When
+from choros import Branch, Existing, ForEach, Parallel, Pivot, Saga, Sleep, Step, When
 from choros_verify import Bounds, explore
+from choros_verify.exploration.explore import Exploration
 from choros_verify.exploration.states import Left
 from tests.exploration.trips import BookTrip, book_room, buy_ticket, cancel_room, drop_trip, trip_off
+from tests.saga.parcels import Line, lines, order_of, reserve, saga_of
 
 
 def room(number: int) -> Step:
@@ -23,6 +25,10 @@ def nap(name: str) -> Sleep:
 
 def wanted(trip: BookTrip) -> bool:
     return bool(trip.trip)
+
+
+def order_stays(line: Line) -> timedelta:
+    return timedelta(days=line.count)
 
 
 OFFICE, TICKET = Existing(to="office", compensation=drop_trip), Pivot(buy_ticket, to="railway")
@@ -47,4 +53,14 @@ def test_every_interleaving_of_a_pair_keeps_every_promise(pair: str) -> None:
     found = explore(Saga("pair", start=BookTrip, steps=PAIRS[pair], compensated=trip_off), bounds)
     assert found.complete, found.story
     assert found.violation == "", found.story
+    assert {"completed", "compensated", "parked"} == set(found.ends)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("steps", [(Sleep(order_stays), reserve), (reserve, nap("nap"))], ids=["before", "behind"])
+def test_every_item_of_a_list_sleeps_for_itself(steps: Any) -> None:
+    saga = saga_of(ForEach(lines, steps, at_once=2))
+    bounds = Bounds(Left(0, 0, 0), frozenset({"cancel", "pause"}))
+    found = Exploration(saga, bounds, start=order_of("a", "b").to_json()).run()
+    assert found.complete and not found.violation
     assert {"completed", "compensated", "parked"} == set(found.ends)

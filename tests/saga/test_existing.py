@@ -15,7 +15,7 @@ from choros.saga.machine.inputs import Answered, CancelRequested, RerunRequested
 from choros.saga.machine.instance import NodeState
 from choros.saga.machine.machine import begin
 from choros.saga.machine.rerun import kept_by, why_not
-from choros.saga.nodes import Check, Existing, Pivot, Publish, Retriable, Sleep, Step
+from choros.saga.nodes import Check, Existing, Parallel, Pivot, Publish, Retriable, Sleep, Step, When
 from choros.saga.policy import RetryPolicy
 from choros.saga.saga import Saga
 from choros.testing.dialogue import SagaTest
@@ -58,6 +58,10 @@ def might_not(order: PlaceOrder) -> MightNotWithdraw:
 
 def raises(order: PlaceOrder) -> WithdrawOrder:
     raise LookupError
+
+
+def is_big(order: PlaceOrder) -> bool:
+    return order.total > 10
 
 
 EXISTING = Existing(to="order", compensation=withdraw_order, undo_retry=TWICE)
@@ -287,6 +291,8 @@ def test_rule_2_what_is_gone_no_saga_makes_again() -> None:
         ((Publish(order_noted), EXISTING, PAY), "does not stand at its beginning"),
         ((Sleep(timedelta(1)), EXISTING, PAY), "does not stand at its beginning"),
         ((Check(charge_payment, to="payment"), SHIP, EXISTING), "does not stand at its beginning"),
+        ((Parallel(EXISTING, PAY),), "parallel.withdraw_order takes back what was there before the saga, but does not"),
+        ((When(is_big, EXISTING), PAY), "is_big.withdraw_order takes back what was there before the saga, but"),
         ((EXISTING,), "saga 'order' commands nobody"),
         ((EXISTING, EXISTING, PAY), "two steps are called withdraw_order"),
         ((Existing(to="order", compensation=might_not), PAY), "MightNotWithdraw may be refused (too_late)"),
