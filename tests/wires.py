@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from hypothesis import strategies as st
 
 from choros.wire.attributes import MAX_DEPTH
-from choros.wire.envelope import _ATTRIBUTES, DO_EXPIRY, MAX_BODY, Envelope, Wire, encode
+from choros.wire.envelope import ATTRIBUTES, DO_EXPIRY, MAX_BODY, Envelope, Wire, encode
 
 CARD = "4111111111111111"
 """What a message said, and no rejection may repeat."""
@@ -33,7 +33,7 @@ def nested(inner: Any) -> Any:
 
 
 values = st.recursive(scalars, nested)
-attributes = [f"cloudEvents_{attribute}" for attribute, _ in _ATTRIBUTES.values()] + ["cloudEvents_specversion"]
+attributes = [f"cloudEvents_{attribute}" for attribute, _ in ATTRIBUTES.values()] + ["cloudEvents_specversion"]
 attributes += [f"cloudEvents_{DO_EXPIRY}", "ce-id"]
 names = st.sampled_from([*attributes, "cloudEvents:id", "x-death", "traceparent", CARD])
 content_types = st.sampled_from(

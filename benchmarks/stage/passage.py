@@ -1,4 +1,4 @@
-"""A message through the broker: sent and confirmed, received and acknowledged, all that a process has to do with it."""
+"""A message through the broker: sent and confirmed, received, read and acknowledged, all that a process does."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from choros.wire.envelope import Envelope
 
 async def passage_stages(pattern: Pattern, stack: AsyncExitStack, amqp_url: str) -> list[Stage]:
     """Through each broker; through RabbitMQ only where there is one."""
-    kinds = [("memory", "memory://", LOCAL, 10.0)] + ([("rabbitmq", amqp_url, RABBITMQ, 35.0)] if amqp_url else [])
+    kinds = [("memory", "memory://", LOCAL, 16.0)] + ([("rabbitmq", amqp_url, RABBITMQ, 41.0)] if amqp_url else [])
     stages = []
     for name, url, of, wanted in kinds:
         passage = await _passage(url, pattern.commands[0], stack)
@@ -57,5 +57,6 @@ class _Passage:
 
     async def _acknowledged(self, deliveries: Sequence[Delivery]) -> int:
         for one in deliveries:
+            one.read()
             await one.ack()
         return len(deliveries)

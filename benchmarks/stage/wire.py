@@ -19,9 +19,7 @@ _log = get_logger("choros.bench")
 
 def wire_stages(pattern: Pattern) -> list[Stage]:
     """What a message is, to whoever gets it, whatever broker there is."""
-    wires = [encode(one) for one in (*pattern.commands, *pattern.replies, pattern.fact)]
     return [
-        each("envelope off the wire", 7, 6, decode, wires),
         each("command understood", 3, 4, _understood, pattern.commands),
         each("reply understood", 3, 2, _read, pattern.replies),
     ]
@@ -37,6 +35,7 @@ def text_stages(pattern: Pattern) -> list[Stage]:
         each("text to message", 13, 1.5, lambda one: one[0].from_json(one[1]), texts, of=PART),
         each("size and depth of a body", 8, 0.4, why_unreadable, [one.data for one in envelopes], of=PART),
         each("envelope onto the wire", 7, 3, encode, envelopes, of=PART),
+        each("envelope off the wire", 7, 6, decode, [encode(one) for one in envelopes], of=PART),
         each("envelope to text", 7, 4, Envelope.dumps, envelopes, of=PART),
         each("fresh id", 12, 1, lambda _: fresh_id(), range(100), of=PART),
         each("routine event, which nobody hears", 8, 0.1, _routine_event, range(100), of=PART),

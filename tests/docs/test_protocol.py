@@ -38,8 +38,8 @@ from choros.transport.rabbitmq.frames import LARGEST_UNREADABLE
 from choros.transport.topology import DELIVERY_LIMIT, RETRY_LADDER, Names, Subscription, acts_topology, topology
 from choros.wire.attributes import MAX_DEPTH, MOST
 from choros.wire.envelope import (
-    _ATTRIBUTES,
     _REQUIRED,
+    ATTRIBUTES,
     DO_EXPIRY,
     MAX_BODY,
     MAX_HEADERS,
@@ -74,14 +74,14 @@ def code(cell: str) -> str:
 
 def test_the_attributes_are_those_of_the_envelope() -> None:
     names = [code(row[0]) for row in table_after("### Attributes")]
-    assert sorted(names) == sorted(["specversion", DO_EXPIRY, *(attribute for attribute, _ in _ATTRIBUTES.values())])
+    assert sorted(names) == sorted(["specversion", DO_EXPIRY, *(attribute for attribute, _ in ATTRIBUTES.values())])
 
 
 @pytest.mark.parametrize(("kind", "column"), [("command", 2), ("reply", 3), ("fact", 4)])
 def test_what_is_required_is_what_the_decoder_requires(kind: str, column: int) -> None:
     written = {code(row[0]) for row in table_after("### Attributes") if row[column] == "●"}
     always = ("id", "kind", "type", "source", "time")
-    assert written == {"specversion", *(_ATTRIBUTES[name][0] for name in (*always, *_REQUIRED[kind]))}
+    assert written == {"specversion", *(ATTRIBUTES[name][0] for name in (*always, *_REQUIRED[kind]))}
 
 
 def arguments_on_the_page() -> dict[str, list[str]]:

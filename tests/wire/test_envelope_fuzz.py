@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from choros.errors import MessageRejected
 from choros.wire.attributes import MOST
-from choros.wire.envelope import _ATTRIBUTES, DO_EXPIRY, MAX_BODY, Envelope, Wire, decode, encode
+from choros.wire.envelope import ATTRIBUTES, DO_EXPIRY, MAX_BODY, Envelope, Wire, decode, encode
 from tests.wire.test_envelope import COMMAND, FACT
 from tests.wires import CARD, Heap, damaged, heaps, names, nested, noise, values
 
@@ -110,7 +110,7 @@ def test_a_message_that_is_almost_right(envelope: Envelope, changes: dict[str, A
 
 json_values = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), nested)
 event_names = st.sampled_from(
-    [attribute for attribute, _ in _ATTRIBUTES.values()] + [DO_EXPIRY, "specversion", "data", CARD]
+    [attribute for attribute, _ in ATTRIBUTES.values()] + [DO_EXPIRY, "specversion", "data", CARD]
 )
 
 

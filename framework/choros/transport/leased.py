@@ -9,7 +9,7 @@ from choros.telemetry.logs import get_logger
 from choros.transport import copies
 from choros.transport.port import Published
 from choros.transport.topology import Names
-from choros.wire.envelope import Wire
+from choros.wire.envelope import Envelope, Wire
 
 CopyTo = Callable[[str, str, Wire], Awaitable[Published]]
 """Publishes a copy, confirmed: exchange, key, message."""
@@ -48,16 +48,21 @@ class Lease(ABC):
 class LeasedDelivery:
     """The `Delivery` of the port, over a lease."""
 
-    __slots__ = ("_claimed", "_lease", "_tag", "exchange", "wire")
+    __slots__ = ("_claimed", "_lease", "_tag", "_wire", "exchange")
 
     def __init__(self, lease: Lease, tag: int, wire: Wire, exchange: str) -> None:
-        self._lease = lease
-        self._tag = tag
+        self._lease, self._tag, self._wire = lease, tag, wire
         self._claimed = False
-        self.wire = wire
-        """The message as it came, unread."""
         self.exchange = exchange
         """The exchange it was published to."""
+
+    @property
+    def wire(self) -> Wire:
+        """The message as it came, unread."""
+        return self._wire
+
+    def read(self) -> Envelope:
+        return self.wire.read()
 
     @property
     def retries(self) -> int:

@@ -65,6 +65,9 @@ class Delivery(Protocol):
     def wire(self) -> Wire:
         """The message as it came, unread."""
 
+    def read(self) -> Envelope:
+        """The envelope that `decode` reads of it; raises MessageRejected."""
+
     @property
     def exchange(self) -> str:
         """The exchange it was published to; empty for the default exchange."""

@@ -7,6 +7,8 @@ Timestamp in the form of RFC 3339.
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import lru_cache
+from itertools import accumulate
 from typing import Any
 
 _CONTROLS, _SURROGATES, _FIRST_NONCHARACTERS = r"\x00-\x1f\x7f-\x9f", r"\ud800-\udfff", r"\ufdd0-\ufdef"
@@ -34,8 +36,9 @@ be, too, but of January 1970: whoever sends that has counted something else."""
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
+@lru_cache(maxsize=256)
 def rfc3339(seconds: float) -> str:
-    """The moment as RFC 3339 text in UTC, to the microsecond."""
+    """The moment as RFC 3339 text in UTC, to the microsecond. What is decided together has its times in common."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
@@ -78,6 +81,7 @@ def _seconds(value: Any) -> float:
     return _written(read_text(value))
 
 
+@lru_cache(maxsize=256)
 def _written(text: str) -> float:
     """`datetime` reads all of ISO 8601, week dates and what has no seconds too, but no 60th second."""
     found = _MOMENT.fullmatch(text)
@@ -120,3 +124,18 @@ def trace_context(traceparent: str, tracestate: str) -> tuple[str, str]:
     """What of a trace can be sent; what cannot be read is as good as absent, and without a parent the state is."""
     parent = read_traceparent(traceparent)
     return parent, read_aside(tracestate) if parent else ""
+
+
+# An unclosed string runs to the end and nothing is tried twice, so no body makes this slow.
+STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
+"""One in a body of JSON."""
+_DEEPER = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
+_NO_BRACKETS = bytes(byte for byte in range(256) if byte not in _DEEPER)
+
+
+def is_too_deep(body: bytes) -> bool:
+    """Bounds the nesting before any parser sees it; brackets inside strings may only make the bound stricter."""
+    if body.count(b"[") + body.count(b"{") <= MAX_DEPTH:
+        return False
+    brackets = STRING.sub(b"", body).translate(None, _NO_BRACKETS)
+    return max(accumulate(map(_DEEPER.__getitem__, brackets)), default=0) > MAX_DEPTH

@@ -12,7 +12,6 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from itertools import accumulate
 from operator import attrgetter
 from typing import Any, ClassVar, Literal
 
@@ -23,6 +22,8 @@ from choros.errors import MessageRejected
 from choros.values import replace
 from choros.wire.attributes import (
     MAX_DEPTH,
+    STRING,
+    is_too_deep,
     one_of,
     read_aside,
     read_count,
@@ -40,8 +41,8 @@ MAX_BODY = 1024 * 1024
 MAX_HEADERS = 8 * 1024
 UNREADABLE = "x-choros-unreadable"
 """The header that an adapter adds to a message whose properties or headers it could not decode: those bytes."""
-_OURS = "application/json"
-_PREFIX = len("cloudEvents_")
+CONTENT_TYPE = "application/json"
+"""Of what is sent in binary mode."""
 _KNATIVE = "ce-"  # how the RabbitMQ binding of Knative begins the same headers
 _JSON = re.compile(r"[^/;\s]+/(?:[^/;\s]+\+)?json")
 _MOST_DIGITS = 4300  # of a whole number that Python and pydantic read
@@ -136,8 +137,12 @@ class Wire:
     app_id: str | None = None
     timestamp: int | None = None
 
+    def read(self) -> Envelope:
+        """What `decode` reads."""
+        return decode(self)
 
-_ATTRIBUTES: dict[str, tuple[str, Callable[[Any], Any]]] = {
+
+ATTRIBUTES: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "id": ("id", read_text),
     "kind": ("sagakind", one_of("command", "reply", "fact")),
     "type": ("type", read_text),
@@ -160,23 +165,23 @@ _ATTRIBUTES: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "traceparent": ("traceparent", read_traceparent),
     "tracestate": ("tracestate", read_aside),
 }
+"""What each field is called on the wire, and how it is read."""
 DO_EXPIRY = "doexpirytime"
 """`expirytime` tells anybody on the way that a message may be dropped past it, which no undo and no close may be: what
 they say of their `do` has a name of its own. Older ones write `expirytime`; without it they keep a tombstone longer."""
 _HEADERS = [
-    (f"cloudEvents_{attribute}", _DEFAULTS[field], read is read_time)
-    for field, (attribute, read) in _ATTRIBUTES.items()
+    (f"cloudEvents_{attribute}", _DEFAULTS[field], read is read_time) for field, (attribute, read) in ATTRIBUTES.items()
 ]
-_EXPIRY, _DO_EXPIRY = f"cloudEvents_{_ATTRIBUTES['not_after'][0]}", f"cloudEvents_{DO_EXPIRY}"
-_attributes = attrgetter(*_ATTRIBUTES)
+_EXPIRY, _DO_EXPIRY = f"cloudEvents_{ATTRIBUTES['not_after'][0]}", f"cloudEvents_{DO_EXPIRY}"
+_attributes = attrgetter(*ATTRIBUTES)
 _REQUIRED: dict[str, tuple[str, ...]] = {
     "command": ("correlation_id", "key", "saga", "saga_version", "step", "attempt"),
     "reply": ("correlation_id", "key", "saga", "saga_version", "step", "attempt", "outcome", "causation_id"),
     "fact": ("stream", "seq"),
 }
-_OF_ALL = ("id", "kind", "type", "source", "time")
-_NEEDED = {kind: frozenset(("specversion", *_OF_ALL, *more)) for kind, more in _REQUIRED.items()}
-_READ = {f"cloudEvents_{attribute}": (field, read) for field, (attribute, read) in _ATTRIBUTES.items()} | {
+_OF_ALL = frozenset(("id", "kind", "type", "source", "time"))
+_NEEDED = {kind: frozenset(("specversion", *_OF_ALL, *more)) for kind, more in _REQUIRED.items()} | {"": _OF_ALL}
+READERS = {f"cloudEvents_{attribute}": (field, read) for field, (attribute, read) in ATTRIBUTES.items()} | {
     "cloudEvents_specversion": ("specversion", one_of("1.0")),
     _DO_EXPIRY: ("_not_after", read_time),
     "traceparent": ("_traceparent", read_traceparent),
@@ -190,16 +195,16 @@ def encode(envelope: Envelope) -> Wire:
     headers: dict[str, Any] = {"cloudEvents_specversion": "1.0"}
     for (name, default, is_time), value in zip(_HEADERS, _attributes(envelope), strict=True):
         if value != default:
-            if name == _EXPIRY and not _is_do(envelope.key):
+            if name == _EXPIRY and not is_do(envelope.key):
                 name = _DO_EXPIRY
             headers[name] = rfc3339(value) if is_time else value
     for name in ("traceparent", "tracestate"):
         if text := getattr(envelope, name):
-            _write_trace(headers, name, _ATTRIBUTES[name][1](text))
+            _write_trace(headers, name, ATTRIBUTES[name][1](text))
     return Wire(
         body=envelope.data.encode(),
         headers=headers,
-        content_type=_OURS,
+        content_type=CONTENT_TYPE,
         reply_to=envelope.reply_to or None,
         correlation_id=envelope.correlation_id or None,
         type=envelope.type,
@@ -218,8 +223,8 @@ def _write_trace(headers: dict[str, Any], name: str, text: str) -> None:
 
 def decode(wire: Wire) -> Envelope:
     """Read an envelope, believing nothing; raises MessageRejected, which never repeats what the message said."""
-    if len(wire.body) <= MAX_BODY and wire.content_type == _OURS and (fields := _quickly(wire)) is not None:
-        return replace(_BLANK, data=_text(wire.body), **fields)
+    if len(wire.body) <= MAX_BODY and wire.content_type == CONTENT_TYPE and (envelope := _quickly(wire)):
+        return envelope
     if UNREADABLE in wire.headers:
         raise MessageRejected("The properties or headers of the message cannot be decoded.")
     _check_size(wire)
@@ -235,29 +240,35 @@ def decode(wire: Wire) -> Envelope:
     return replace(_BLANK, data=data, **fields)
 
 
-def _quickly(wire: Wire) -> dict[str, Any] | None:
-    """The fields, in one pass over headers that are all as `encode` writes them, or None: others take a closer look,
-    which takes three times as long, and says what is wrong."""
+def _quickly(wire: Wire) -> Envelope | None:
+    """It, in one pass over headers that are all as `encode` writes them, or None: others take a closer look, which
+    takes three times as long, and says what is wrong."""
     fields: dict[str, Any] = {}
     size = 0
     try:
         for name, value in wire.headers.items():
-            field, read = _READ[name]
+            field, read = READERS[name]
             fields[field] = read(value)
             size += len(name) + (len(value) if type(value) is str else 0)
         if wire.reply_to:
             fields["reply_to"] = read_text(wire.reply_to)
-        if size > MAX_HEADERS or not fields.keys() >= _NEEDED[fields["kind"]]:
-            return None
     except (KeyError, ValueError, OverflowError):
+        return None
+    return None if size > MAX_HEADERS else assembled(fields, wire.body)
+
+
+def assembled(fields: dict[str, Any], body: bytes) -> Envelope | None:
+    """The envelope of what READERS have read, which is used up, or None where it is not as `encode` writes it; raises
+    MessageRejected where the body is no text."""
+    if not fields.keys() >= _NEEDED[fields.get("kind", "")]:
         return None
     del fields["specversion"]
     traced = fields.pop("_traceparent", ""), fields.pop("_tracestate", "")
     if traced != (fields.get("traceparent", ""), fields.get("tracestate", "")):
         return None
-    if (expiry := fields.pop("_not_after", None)) is not None and not _is_do(fields.get("key", "")):
+    if (expiry := fields.pop("_not_after", None)) is not None and not is_do(fields.get("key", "")):
         fields["not_after"] = expiry
-    return fields
+    return replace(_BLANK, data=_text(body), **fields)
 
 
 def _check_size(wire: Wire) -> None:
@@ -282,13 +293,9 @@ def why_unreadable(body: str) -> str:
     data = body.encode()
     if len(data) > MAX_BODY:
         return f"has more than {MAX_BODY} bytes"
-    if len(data) > _MOST_DIGITS and _LONG_NUMBER.search(data) and _LONG_NUMBER.search(_STRING.sub(b"", data)):
+    if len(data) > _MOST_DIGITS and _LONG_NUMBER.search(data) and _LONG_NUMBER.search(STRING.sub(b"", data)):
         return f"has a number of more than {_MOST_DIGITS} digits"
-    try:
-        _check_depth(data)
-    except MessageRejected:
-        return f"is nested deeper than {MAX_DEPTH} levels"
-    return ""
+    return f"is nested deeper than {MAX_DEPTH} levels" if is_too_deep(data) else ""
 
 
 def is_sendable(envelope: Envelope) -> bool:
@@ -304,30 +311,19 @@ def is_sendable(envelope: Envelope) -> bool:
 
 def _size(headers: Mapping[Any, Any]) -> int:
     """Characters, roughly; the broker's own (x-death) are not counted, tables and arrays are never read."""
-    size = 0
-    for name, value in headers.items():
-        if isinstance(name, (str, bytes)):
-            if isinstance(name, str) and name.startswith("x-"):
-                continue
-            size += len(name)
-        if isinstance(value, (str, bytes)):
-            size += len(value)
-    return size
+    parts = (part for header in headers.items() if not str(header[0]).startswith("x-") for part in header)
+    return sum(len(part) for part in parts if isinstance(part, (str, bytes)))
 
 
 def _binary(headers: Mapping[Any, Any]) -> dict[str, Any]:
-    written, other, knative = (dict[str, Any]() for _ in range(3))
-    for name, value in headers.items():
-        prefix = name[:_PREFIX] if isinstance(name, str) else ""
-        if prefix == "cloudEvents_":
-            written[name[_PREFIX:]] = value
-        elif prefix == "cloudEvents:":
-            other[name[_PREFIX:]] = value
-        elif prefix.startswith(_KNATIVE):
-            knative[name[len(_KNATIVE) :]] = value
+    written, other, knative = (_after(prefix, headers) for prefix in ("cloudEvents_", "cloudEvents:", _KNATIVE))
     if written and other:
         raise MessageRejected("The headers mix the prefixes 'cloudEvents_' and 'cloudEvents:'.")
     return written or other or knative
+
+
+def _after(prefix: str, headers: Mapping[Any, Any]) -> dict[str, Any]:
+    return {name[len(prefix) :]: value for name, value in headers.items() if str(name).startswith(prefix)}
 
 
 def _text(body: bytes) -> str:
@@ -340,18 +336,8 @@ def _text(body: bytes) -> str:
 
 
 def _check_depth(body: bytes) -> None:
-    """Bound the nesting before any parser sees it; brackets inside strings may only make the bound stricter."""
-    if body.count(b"[") + body.count(b"{") <= MAX_DEPTH:
-        return
-    brackets = _STRING.sub(b"", body).translate(None, _NO_BRACKETS)
-    if max(accumulate(map(_DEEPER.__getitem__, brackets)), default=0) > MAX_DEPTH:
+    if is_too_deep(body):
         raise MessageRejected(f"The body is nested deeper than {MAX_DEPTH} levels.")
-
-
-# An unclosed string runs to the end and nothing is tried twice, so no body makes this slow.
-_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
-_DEEPER = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
-_NO_BRACKETS = bytes(byte for byte in range(256) if byte not in _DEEPER)
 
 
 def _structured(body: bytes) -> tuple[dict[str, Any], str]:
@@ -375,11 +361,11 @@ def _fields(attributes: Mapping[str, Any], reply_to: Any = None) -> dict[str, An
     fields: dict[str, Any] = {}
     attribute = ""
     try:
-        for field, (attribute, read) in _ATTRIBUTES.items():
+        for field, (attribute, read) in ATTRIBUTES.items():
             if (value := attributes.get(attribute)) is not None:
                 fields[field] = read(value)
         attribute = DO_EXPIRY
-        if (value := attributes.get(attribute)) is not None and not _is_do(fields.get("key", "")):
+        if (value := attributes.get(attribute)) is not None and not is_do(fields.get("key", "")):
             fields["not_after"] = read_time(value)
         attribute = "reply_to"
         if reply_to:
@@ -389,12 +375,13 @@ def _fields(attributes: Mapping[str, Any], reply_to: Any = None) -> dict[str, An
     return fields
 
 
-def _is_do(key: str) -> bool:
+def is_do(key: str) -> bool:
+    """Whether this is the idempotency key of a `do`: see DO_EXPIRY."""
     return key.endswith(":do")
 
 
 def _check_complete(fields: Mapping[str, Any]) -> None:
     needed = (*_OF_ALL, *_REQUIRED.get(fields.get("kind", ""), ()))
-    missing = [_ATTRIBUTES[field][0] for field in needed if field not in fields]
+    missing = [ATTRIBUTES[field][0] for field in needed if field not in fields]
     if missing:
         raise MessageRejected(f"The message lacks {', '.join(missing)}.")

@@ -9,7 +9,7 @@ from choros.messages import Close, Command, Reply
 from choros.transport.port import Delivery
 from choros.transport.topology import Names
 from choros.wire.command_key import CommandKey
-from choros.wire.envelope import Envelope, Wire, decode
+from choros.wire.envelope import Envelope, Wire
 
 
 class NoHandler(MessageRejected):
@@ -43,9 +43,9 @@ class Received:
         return self.handler is not None and self.handler.provider
 
 
-def read_command(wire: Wire, service: Service, names: Names) -> Received:
+def read_command(message: Delivery | Wire, service: Service, names: Names) -> Received:
     """Read and check a command; raises MessageRejected, which never repeats what the message said."""
-    envelope = read_envelope(wire)
+    envelope = read_envelope(message)
     if envelope.kind != "command":
         raise MessageRejected(f"A {envelope.kind} came to a service queue.")
     received = understood(envelope, service)
@@ -69,10 +69,10 @@ def check_command(received: Received, names: Names) -> None:
         raise MessageRejected("The reply_to is no reply queue of this namespace.")
 
 
-def read_envelope(wire: Wire) -> Envelope:
+def read_envelope(message: Delivery | Wire) -> Envelope:
     """Decode a message; whatever a hostile one makes the decoder raise counts as a rejection."""
     try:
-        return decode(wire)
+        return message.read()
     except MessageRejected:
         raise
     except Exception as error:

@@ -133,7 +133,7 @@ class Orchestrator:
 
     def _read(self, delivery: Delivery) -> Work | None:
         try:
-            reply = read_reply(read_envelope(delivery.wire), delivery.exchange, self._names)
+            reply = read_reply(read_envelope(delivery), delivery.exchange, self._names)
         except MessageRejected as rejected:
             log.warning("choros.reply.parked", reason=rejected.sentence)
             self.decider.background(delivery.dead_letter(rejected.sentence))

@@ -120,7 +120,7 @@ class Participant:
 
     def _read(self, delivery: Delivery) -> Received | None:
         try:
-            received = read_command(delivery.wire, self._service, self._names)
+            received = read_command(delivery, self._service, self._names)
             check_operation(received.envelope, received.key, self._sagas)
         except MessageRejected as rejected:
             self._reject(delivery, rejected)

@@ -173,7 +173,7 @@ class _Tracked:
 
     def __init__(self, delivery: Delivery, settled: Callable[[_Tracked, bool], None]) -> None:
         self._delivery, self._tell = delivery, settled
-        self.wire, self.exchange = delivery.wire, delivery.exchange
+        self.wire, self.exchange, self.read = delivery.wire, delivery.exchange, delivery.read
         self.retries, self.waits = delivery.retries, delivery.waits
         self.returns = DELIVERY_LIMIT
         """As many as there may be: a log takes nothing back."""

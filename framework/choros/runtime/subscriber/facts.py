@@ -134,7 +134,7 @@ class Admission:
     def _read(self, delivery: Delivery) -> Heard | None:
         """What is not for us came by the fan-out; all else is parked."""
         try:
-            envelope = read_envelope(delivery.wire)
+            envelope = read_envelope(delivery)
             if envelope.kind != "fact":
                 raise MessageRejected(f"A {envelope.kind} came to a subscriber's queue.")
             fanned_out = is_fanned_out(delivery.exchange, envelope.source, self._names)

@@ -3,6 +3,7 @@
 import base64
 import struct
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, cast
 
@@ -10,12 +11,12 @@ import pamqp.encode
 import pamqp.frame
 from aiormq.abc import DeliveredMessage
 from pamqp import commands
-from pamqp.body import ContentBody
+from pamqp.header import ContentHeader
 
 from choros.transport.copies import LARGEST_BODY
-from choros.transport.rabbitmq.packing import header_frame
+from choros.transport.rabbitmq.envelopes import envelope_frame
 from choros.transport.rabbitmq.properties import SEAL, read_properties
-from choros.wire.envelope import UNREADABLE, Wire
+from choros.wire.envelope import UNREADABLE, Envelope, Wire
 
 UNENCODABLE = (
     TypeError, ValueError, ArithmeticError, AttributeError, LookupError, OSError, RecursionError, struct.error,
@@ -28,7 +29,9 @@ LARGEST_HEADERS = 64 * 1024
 _FRAME_OVERHEAD = 8
 _SHORT_STRING = 255
 _SETTLE = struct.Struct(">BHIHHQBB")
-_METHOD, _BASIC, _ACK, _REJECT, _NACK, _END = 1, 60, 80, 90, 120, 0xCE
+_HEAD = struct.Struct(">BHI").pack
+_METHOD, _BODY, _BASIC, _ACK, _REJECT, _NACK, _END = 1, 3, 60, 80, 90, 120, 0xCE
+_FRAME_END = bytes([_END])
 _REQUEUE_REJECTED, _REQUEUE_NACKED, _UP_TO = 1, 2, 1
 _ARGUMENTS = 13
 
@@ -62,16 +65,47 @@ def _settlement(channel: int, method: int, tag: int, flags: int) -> bytes:
     return _SETTLE.pack(_METHOD, channel, _ARGUMENTS, _BASIC, method, tag, flags, _END)
 
 
-def publish_frames(channel: int, frame_max: int, exchange: str, key: str, wire: Wire, message_id: str) -> list[bytes]:
+def publish_frames(
+    channel: int, frame_max: int, exchange: str, key: str, message: Envelope | Wire, message_id: str
+) -> list[bytes]:
     """`basic.publish`, persistent and mandatory, with header and body; raises one of UNENCODABLE."""
-    if len(wire.body) > LARGEST_BODY:
+    if isinstance(message, Wire):
+        body, header = message.body, header_frame(channel, message, message_id)
+    else:
+        body = message.data.encode()
+        header = envelope_frame(channel, message, len(body), message_id)
+    if len(body) > LARGEST_BODY:
         raise ValueError(f"The body is larger than {LARGEST_BODY} bytes.")
-    frames = [_publish_frame(channel, exchange, key), header_frame(channel, wire, message_id)]
-    if len(frames[1]) > frame_max:
+    if len(header) > frame_max:
         raise ValueError("The headers do not fit into one frame.")
     step = frame_max - _FRAME_OVERHEAD
-    parts = (wire.body[start : start + step] for start in range(0, len(wire.body), step))
-    return frames + [pamqp.frame.marshal(ContentBody(part), channel) for part in parts]
+    parts = [body[start : start + step] for start in range(0, len(body), step)]
+    return [_publish_frame(channel, exchange, key), header, *(_body_frame(channel, part) for part in parts)]
+
+
+def header_frame(channel: int, wire: Wire, message_id: str) -> bytes:
+    """The content header of a persistent message, whatever stands in it; raises one of UNENCODABLE."""
+    properties = commands.Basic.Properties(
+        content_type=_short(wire.content_type),
+        headers=dict(wire.headers),
+        delivery_mode=2,
+        correlation_id=_short(wire.correlation_id),
+        reply_to=_short(wire.reply_to),
+        message_id=message_id,
+        message_type=_short(wire.type),
+        app_id=_short(wire.app_id),
+        timestamp=None if wire.timestamp is None else datetime.fromtimestamp(wire.timestamp, UTC),
+    )
+    return pamqp.frame.marshal(ContentHeader(properties=properties, body_size=len(wire.body)), channel)
+
+
+def _short(text: str | None) -> str | None:
+    """A property, unless it is too long for one; all that matters is in the headers as well."""
+    return text if text is None or len(text.encode()) <= _SHORT_STRING else None
+
+
+def _body_frame(channel: int, part: bytes) -> bytes:
+    return _HEAD(_BODY, channel, len(part)) + part + _FRAME_END
 
 
 def republishable(headers: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,14 +13,35 @@ from choros.transport.arrivals import Arrivals
 from choros.transport.leased import CopyTo, Lease, LeasedDelivery
 from choros.transport.rabbitmq import frames
 from choros.transport.rabbitmq.declarations import RPC_SECONDS, close_channel
+from choros.transport.rabbitmq.envelopes import read_quickly
 from choros.transport.rabbitmq.failures import CONNECTION_FAILURES
 from choros.transport.rabbitmq.hearing import BrokerDelivery, Spoken, hearing_of
 from choros.transport.rabbitmq.tasks import asked_for
 from choros.transport.topology import Names
-from choros.wire.envelope import Wire
+from choros.wire.envelope import Envelope, Wire
 
 FAREWELL_SECONDS = 5.0
 """How long each step of a farewell may take; a broker that does not answer delivers again anyway."""
+
+
+class RabbitDelivery(LeasedDelivery):
+    """As it came off the stream. Most are read once, as an envelope; the rest is for what is put aside."""
+
+    __slots__ = ("_came",)
+
+    def __init__(self, lease: Lease, came: BrokerDelivery) -> None:
+        self._lease, self._tag, self._came = lease, came.tag, came
+        self._claimed = False
+        self.exchange = came.exchange
+
+    @property
+    def wire(self) -> Wire:
+        """The message as it came, unread."""
+        return frames.received(self._came.properties, self._came.body)
+
+    def read(self) -> Envelope:
+        """The envelope in it."""
+        return read_quickly(self._came.properties, self._came.body) or self.wire.read()
 
 
 class RabbitLease(Lease):
@@ -57,9 +78,9 @@ class RabbitLease(Lease):
         def hear(said: Spoken) -> None:
             if isinstance(said, BrokerDelivery) and self.alive:
                 self._unsettled += 1
-                wire = frames.received(said.properties, said.body)
-                self.handed(said.tag, wire)
-                arrivals.came(LeasedDelivery(self, said.tag, wire, said.exchange))
+                delivery = RabbitDelivery(self, said)
+                self.handed(said.tag, delivery)
+                arrivals.came(delivery)
 
         hearing = hearing_of(self.channel.connection)
         hearing.listen(self._number, hear)
@@ -70,7 +91,7 @@ class RabbitLease(Lease):
         )
         self._tag = started.consumer_tag or ""
 
-    def handed(self, tag: int, wire: Wire) -> None:
+    def handed(self, tag: int, delivery: LeasedDelivery) -> None:
         """This one is being handed over."""
 
     async def stop(self, arrivals: Arrivals[LeasedDelivery]) -> None:

@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 from aiormq.abc import AbstractChannel, AbstractConnection
 
 from choros.transport.fact_log import OFFSET
+from choros.transport.leased import LeasedDelivery
 from choros.transport.log_place import LogPlace
 from choros.transport.rabbitmq.consumer import RabbitConsumer
 from choros.transport.rabbitmq.lease import RabbitLease
-from choros.wire.envelope import Wire
 
 
 class LogLease(RabbitLease):
@@ -16,9 +16,9 @@ class LogLease(RabbitLease):
 
     place: LogPlace
 
-    def handed(self, tag: int, wire: Wire) -> None:
+    def handed(self, tag: int, delivery: LeasedDelivery) -> None:
         """Note where it stands."""
-        self.place.handed(tag, wire)
+        self.place.handed(tag, delivery.wire)
 
     def acknowledge(self, tag: int) -> None:
         """Let the broker send one more; a log forgets nothing."""

@@ -24,7 +24,6 @@ from choros.transport.rabbitmq.frames import UNENCODABLE, publish_frames
 from choros.transport.rabbitmq.hearing import BrokerAnswer, BrokerReturn, Spoken, hearing_of
 from choros.transport.rabbitmq.tasks import end
 from choros.transport.sending import Destination, Sending, Ticket
-from choros.wire.envelope import Wire, encode
 
 _CHUNK = 64 * 1024
 """Bytes written at once; heartbeats and the other ways come in between."""
@@ -188,9 +187,8 @@ class Way:
         exchange, key, message, _ = ticket.post
         ticket.message_id = next(self._ids)
         try:
-            wire = message if isinstance(message, Wire) else encode(message)
             frame_max = channel.connection.connection_tune.frame_max
-            return publish_frames(channel.number, frame_max, exchange, key, wire, ticket.message_id)
+            return publish_frames(channel.number, frame_max, exchange, key, message, ticket.message_id)
         except UNENCODABLE as failure:
             _log.error("choros.broker.message_unsendable", to=self.there.name, why=type(failure).__name__)
             self._owner.sending.answered(ticket, Published.NACKED)
