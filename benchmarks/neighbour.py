@@ -13,6 +13,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from benchmarks.measuring import Contestant, Heard, Part
+from choros.cli.garbage import search_less
 from choros.telemetry.context import configure_logging
 
 LOOPS = ("uvloop", "asyncio") if importlib.util.find_spec("uvloop") else ("asyncio",)
@@ -102,6 +103,7 @@ def live(connection: Connection, loop: str, log_level: str) -> None:
     """All that the other process does."""
     with open(os.devnull, "w") as nowhere, asyncio.Runner(loop_factory=loop_factory(loop)) as runner:
         configure_logging("bench", level=log_level, stream=nowhere, json=True)
+        search_less()  # as `choros run` does
         runner.run(_serve(connection))
 
 

@@ -25,6 +25,7 @@ from benchmarks.measuring import SagasLost
 from benchmarks.neighbour import LOOPS, Neighbour, loop_factory
 from benchmarks.page import put
 from benchmarks.report import NOTES, Machine, as_json, as_markdown, as_text, described, machine, table
+from choros.cli.garbage import search_less
 from choros.telemetry.context import configure_logging
 
 
@@ -37,6 +38,7 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     with open(os.devnull, "w") as nowhere, asyncio.Runner(loop_factory=loop_factory(options.loop)) as runner:
         configure_logging("bench", level=options.log_level, stream=nowhere, json=True)
+        search_less()  # as `choros run` does
         try:
             results, this = runner.run(bench(plan(options), options.loop, options.log_level))
         except SagasLost as lost:

@@ -27,6 +27,7 @@ from benchmarks.page import put
 from benchmarks.report import Machine, Table, as_markdown, as_text, described, machine
 from choros.app.app import App
 from choros.app.service import Service
+from choros.cli.garbage import search_less
 from choros.messages import Command, Done, Message
 from choros.roles.addresses import database_at, open_transport, store_at
 from choros.runtime.client.client import Client
@@ -215,6 +216,7 @@ def main() -> None:
     options = given.parse_args()
     with open(os.devnull, "w") as nowhere, asyncio.Runner(loop_factory=loop_factory(LOOPS[0])) as runner:
         configure_logging("soak", level="INFO", stream=nowhere, json=True)
+        search_less()
         this, looks = runner.run(soak(max(STEPS, options.sagas), options.in_flight))
     found = table(looks)
     print(f"{described(this)}\n\n{as_text(found)}")

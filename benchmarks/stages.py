@@ -28,6 +28,7 @@ from benchmarks.stage.stage import LOCAL, PART, RABBITMQ, Stage, sampled
 from benchmarks.stage.stores import store_stages
 from benchmarks.stage.whole import wholes
 from benchmarks.stage.wire import text_stages, wire_stages
+from choros.cli.garbage import search_less
 
 Samples = Mapping[str, Sequence[float]]
 """Microseconds each, by the name of the stage, one for each round."""
@@ -107,6 +108,7 @@ def main() -> None:
     given.add_argument("--page", action="store_true", help="write the table into docs/performance.md")
     given.add_argument("--json", metavar="PATH", help="write what every round has found there")
     options = given.parse_args()
+    search_less()  # as `choros run` does
     with asyncio.Runner(loop_factory=loop_factory(LOOPS[0])) as runner:
         stages, samples = runner.run(measured(options.rounds, options.only))
     found = table(stages, samples)

@@ -29,6 +29,7 @@ from benchmarks.neighbour import LOOPS, Neighbour, loop_factory
 from benchmarks.page import put
 from benchmarks.pattern import Pattern
 from benchmarks.report import Table, as_markdown, as_text, described, spread, this_machine
+from choros.cli.garbage import search_less
 from choros.roles.addresses import database_at, open_transport, store_at
 from choros.sources import fresh_id
 from choros.store.barrier import Database
@@ -250,6 +251,7 @@ def main() -> None:
     options = given.parse_args()
     logging.getLogger("choros").setLevel(logging.CRITICAL)
     this = described(this_machine(LOOPS[0]))
+    search_less()
     with asyncio.Runner(loop_factory=loop_factory(LOOPS[0])) as runner:
         tables = runner.run(measured(options))
     print("\n\n".join([this, *map(as_text, tables)]))

@@ -11,6 +11,7 @@ from choros.app.app import App
 from choros.app.settings import SETTINGS, Settings
 from choros.cli.departure import Leaving
 from choros.cli.drift import pinned, stranded_in
+from choros.cli.garbage import search_less
 from choros.cli.options import AppName, BrokerUrl, DatabaseUrl, Output, StoreUrl, run_until_done
 from choros.cli.output import tell_lines, tell_value
 from choros.cli.verbosity import log_level
@@ -167,6 +168,8 @@ def run(
         raise UsageError(f"{application} has nothing to run: no saga, and no service with handlers.", hint)
     addresses = Addresses(broker, store, database)
     work = partial(run_role, loaded, role, addresses, health_file=health_file, settings=settings)
+    if Leaving.owns_process:
+        search_less()
     with Leaving(longest_drain(loaded, settings)) as leaving:
         run_until_done(leaving.stay(lambda begun: work(begun=begun)))
 
