@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from choros.errors import MessageRejected
@@ -41,6 +42,7 @@ class CommandKey:
         return CommandKey(self.saga_id, self.path, self.round, operation)
 
     @staticmethod
+    @lru_cache(maxsize=4096)
     def parse(text: str) -> CommandKey:
         """Read a key off the wire; raises MessageRejected."""
         parts = text.split(":")

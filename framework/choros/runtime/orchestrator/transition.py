@@ -101,12 +101,10 @@ class Transitions:
         decision = decide(saga.tree, before, [*_were_set_aside(record, saga, versions), *inputs], now)
         given = given.without(decision.strays)
         events, late = told(decision.events, record.late)
-        if decision.instance == before and not events and not record.undecided:
+        if not events and not record.undecided and decision.instance == before:
             return Folded(given.fresh, given.repeated, given.rejected, before)
-        after, kept = replace(record, late=late), known_again(given.fresh, decision.events, events)
-        transition = self._transition(
-            after, saga, replace(decision, events=events), kept, now, _signed(given.fresh), loaded.entries
-        )
+        kept, signed = known_again(given.fresh, decision.events, events), _signed(given.fresh)
+        transition = self._transition(record, saga, decision, events, kept, now, signed, loaded.entries, late=late)
         if decision.withdraws:
             awaited = {state.leg.message for state in decision.instance.nodes.values() if state.leg}
             transition = replace(transition, sent=tuple(loaded.unsent - awaited))
@@ -129,7 +127,8 @@ class Transitions:
         )  # fmt: skip
         conflicts = {work: error for work, one in starts if (error := conflict(one, blank, self._app.sagas))}
         same = [work for work, _ in starts if work not in conflicts]
-        transition = self._transition(blank, saga, decision, [work.id for work in same], now, _signed(same))
+        taken = [work.id for work in same]
+        transition = self._transition(blank, saga, decision, decision.events, taken, now, _signed(same))
         rejected += conflicts.items()
         return Folded(same, (), rejected, decision.instance, decision.events, transition)
 
@@ -172,8 +171,8 @@ class Transitions:
         return _next(record, now, received=received, undecided=undecided)
 
     def _transition(
-        self, record: Record, saga: Saga[Any], decision: Decision, taken: Sequence[str], now: float, signed: Signed,
-        loaded: Mapping[str, str] = MappingProxyType({}),
+        self, record: Record, saga: Saga[Any], decision: Decision, events: Sequence[Event], taken: Sequence[str],
+        now: float, signed: Signed, loaded: Mapping[str, str] = MappingProxyType({}), *, late: int = 0,
     ) -> Transition:  # fmt: skip
         outbox = self._envelopes.unsent(record, decision, now)
         told_apart = _told_apart(decision.instance, outbox) if decision.instance.accepted else decision.instance
@@ -185,11 +184,11 @@ class Transitions:
         self._familiar.keep(saga, state, instance, record.state)
         after = _next(
             record, now, received=received, status=instance.status, state=state, wake_at=instance.wake_at, undecided=(),
-            fingerprint=saga.fingerprint.hash,
+            fingerprint=saga.fingerprint.hash, late=late,
         )  # fmt: skip
         facts = [entry.envelope for entry in outbox if entry.channel == "facts"]
         declared = "" if record.fingerprint else saga.fingerprint.text
-        history = write_history(decision.events, facts, declared, signed)
+        history = write_history(events, facts, declared, signed)
         return Transition(after, record.transition, outbox, (), history, {**entries, **apart})
 
 

@@ -1,9 +1,10 @@
 """The Redis store: one atomic script for each transition, one round trip for a batch, no retries by the client."""
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from operator import attrgetter
 from typing import Any
+
+from pydantic_core import to_json
 
 from choros import sources
 from choros.sources import rerun_id_for
@@ -323,7 +324,7 @@ def _named(kind: Kind) -> str:
 
 
 def _head(record: Record) -> str:
-    return json.dumps(_values(record), separators=(",", ":"))
+    return to_json(_values(record)).decode()
 
 
 _values = attrgetter(*_HEAD)
