@@ -29,7 +29,20 @@ from choros.messages import Command, Done, Fact, Failure, Message, Reply
 from choros.roles.addresses import Addresses
 from choros.roles.roles import client_of, running
 from choros.runtime.client.client import Client, Outcome
-from choros.saga.nodes import Branch, Check, Existing, ForEach, Parallel, Pivot, Publish, Retriable, Sleep, Step, When
+from choros.saga.nodes import (
+    Branch,
+    Check,
+    Existing,
+    ForEach,
+    Parallel,
+    Pivot,
+    Publish,
+    Retriable,
+    Scope,
+    Sleep,
+    Step,
+    When,
+)
 from choros.saga.policy import RetryPolicy
 from choros.saga.saga import Saga
 from choros.store.barrier import Transaction
@@ -43,10 +56,9 @@ from choros.version import __version__
 __all__ = [
     "Addresses", "App", "Branch", "BrokerMisconfigured", "BrokerUnreachable", "Call", "Check", "ChorosError", "Client",
     "Command", "DeclarationError", "DeclaredOtherwise", "Done", "Existing", "Fact", "FactLog", "Failure", "ForEach",
-    "LocalUndo",
-    "MemoryTransaction", "Message", "MessageRejected", "MessageUnwritable", "Misconfigured", "Outcome",
+    "LocalUndo", "MemoryTransaction", "Message", "MessageRejected", "MessageUnwritable", "Misconfigured", "Outcome",
     "OutcomePending", "Parallel", "Pivot", "Publish", "RedisTransaction", "Refused", "Reply", "Retriable",
-    "RetryPolicy", "Saga", "SagaNotFound", "Service", "Settings", "Sleep", "SqliteTransaction", "StartConflict", "Step",
-    "StoreMisconfigured", "StoreUnreachable", "Transaction", "Unreachable", "UsageError", "When", "__version__",
-    "client_of", "running",
+    "RetryPolicy", "Saga", "SagaNotFound", "Scope", "Service", "Settings", "Sleep", "SqliteTransaction",
+    "StartConflict", "Step", "StoreMisconfigured", "StoreUnreachable", "Transaction", "Unreachable", "UsageError",
+    "When", "__version__", "client_of", "running",
 ]  # fmt: skip

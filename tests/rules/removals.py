@@ -393,7 +393,7 @@ REMOVALS = (
         (f"{FACTS}::test_rule_19_a_fact_before_the_pivot_is_held_and_an_early_one_is_not",),
     ),
     Removal(
-        19, "undoing drops what was held", "saga.machine.walk.SagaWalk.turn_back", "self.drop_held()", "pass",
+        19, "undoing drops what was held", "saga.nodes.publish.PublishNode.turned", '== "held"', '== "never"',
         (f"{FACTS}::test_rule_19_compensation_drops_the_held_and_takes_the_early_back",),
     ),
     Removal(

@@ -115,6 +115,10 @@ def send_ticket(trip: BookTrip) -> SendTicket:
     return SendTicket(trip=trip.trip)
 
 
+def give_back_ticket(trip: BookTrip) -> GiveBack:
+    return GiveBack(what=f"ticket of {trip.trip}")
+
+
 def send_voucher(trip: BookTrip) -> SendVoucher:
     return SendVoucher(trip=trip.trip)
 

@@ -16,7 +16,7 @@ _MARKS = {
     "late_reply": "·", "undeclared_refusal": "!", "parked": "■", "unparked": "▶", "skipped": "»", "paused": "‖",
     "resumed": "▶", "wanted": "·", "too_late": "·", "fact_published": "◇", "fact_held": "·", "fact_dropped": "·",
     "rerun": "▶", "moved": "▶", "asleep": "…", "woken": "▶", "chosen": "◆", "listed": "◆", "passed_over": "–",
-    "unreadable": "?",
+    "lost": "↩", "undoing": "↩", "unreadable": "?",
 }  # fmt: skip
 _WORDS = {
     "failed": "failed", "timed_out": "no answer in time", "late_reply": "late reply, changes nothing",
@@ -25,6 +25,7 @@ _WORDS = {
     "wanted": "wanted, if the pivot is refused", "too_late": "too late", "fact_held": "held until the pivot",
     "fact_dropped": "dropped, it did not come true", "rerun": "run again from here, as",
     "moved": "goes on as", "woken": "the sleep is over", "compensating": "is being undone",
+    "lost": "lost, is undone by itself", "undoing": "is undone by itself, the saga goes on",
     "started": "started", "passed_over": "passed over, nothing to do",
     "unreadable": "what happened here cannot be read",
 }  # fmt: skip

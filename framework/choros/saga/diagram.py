@@ -83,7 +83,7 @@ def _composite(part: Composite, flow: _Flow, numbers: Mapping[str, str]) -> Gene
     yield from (_arrow(before, word, this) for before, word in flow.before)
     ends = []
     for limb in part.limbs:
-        word = limb.name if part.questions else ""
+        word = limb.name if part.alternatives else ""
         ends.append((yield from _drawn(limb.parts, _Flow(((this, word),), flow.back), numbers)))
     return _Flow(
         tuple(before for end in ends for before in end.before),
@@ -185,11 +185,12 @@ def _commanded(parts: Sequence[SagaPart], indent: str) -> Iterator[str]:
         elif isinstance(part, Sleeping):
             yield f"{indent}{part.path}: sleeps {_wait(part)}"
         elif isinstance(part, Composite):
-            yield f"{indent}{part.path} ({_again(part.loop) if part.loop else part.kind}):"
+            kind = _again(part.loop) if part.loop else ", ".join(filter(None, (part.kind, part.join)))
+            yield f"{indent}{part.path} ({kind}):"
             for limb in part.limbs:
                 names = ", ".join(one.path.rpartition(".")[2] for one in limb.parts) or "nothing"
-                yield from [f"{indent}  {limb.name}: {names}"] if part.questions else []
-                yield from _commanded(limb.parts, f"{indent}  {'  ' if part.questions else ''}")
+                yield from [f"{indent}  {limb.name}: {names}"] if part.alternatives else []
+                yield from _commanded(limb.parts, f"{indent}  {'  ' if part.alternatives else ''}")
 
 
 def _again(loop: Loop) -> str:

@@ -192,6 +192,12 @@ class Composite:
     """The functions that decide which way is taken, one for each of the first limbs."""
     loop: Loop | None = None
     """Of one that is gone through again and again: for what."""
+    alternatives: bool = False
+    """Whether one of its limbs comes to stand, and not all."""
+    wins: int = 0
+    """How many of them have to, where that is not all."""
+    join: str = ""
+    """The same in words."""
 
     @property
     def leaves(self) -> Iterator[Leaf]:

@@ -16,6 +16,11 @@ def around(path: str) -> str:
     return path.rpartition("[" if path.endswith("]") else ".")[0]
 
 
+def item_around(path: str) -> str:
+    """The path of the innermost item that it stands in, or is; empty where there is none."""
+    return path[: path.rfind("]") + 1]
+
+
 def index_of(loop: str, path: str) -> int | None:
     """Which item of this loop it is; None where it is none."""
     if not (path.endswith("]") and path.startswith(f"{loop}[")):

@@ -194,6 +194,8 @@ def _composite(composite: Composite) -> Iterator[str]:
         names = ", ".join(part.path.rpartition(".")[2] for part in composite.limbs[0].parts)
         yield f"  of {shown_type(composite.loop.item)}({_needed(composite.loop.asked)}): {names}"
         return
+    if composite.join:
+        yield f"  {composite.join}"
     questions = {one.function.__name__: one for one in composite.questions}
     for limb in composite.limbs:
         asked = f"({_needed(questions[limb.name])})" if limb.name in questions else ""

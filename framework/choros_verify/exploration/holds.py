@@ -18,7 +18,7 @@ from typing import Any
 
 from choros.saga.machine.inputs import Answered, Decision, Input, Release, TimerFired
 from choros.saga.machine.instance import Instance, NodeState
-from choros.saga.outline import Commanded, Composite, Outline, Publication, SagaPart
+from choros.saga.outline import Commanded, Composite, Limb, Outline, Publication, SagaPart
 from choros.saga.parameters import Builder
 from choros.saga.paths import declared
 from choros.saga.saga import Saga
@@ -170,7 +170,7 @@ def _is_there(part: SagaPart, books: Mapping[str, Books], after: Instance) -> bo
     """Whether it has taken effect, or was passed over; of a choice, one of its branches."""
     if isinstance(part, Composite):
         limbs = [all(_is_there(one, books, after) for one in limb.parts) for limb in part.limbs]
-        return any(limbs) if part.questions else all(limbs)
+        return sum(limbs) >= (1 if part.alternatives else part.wins or len(limbs))
     if not isinstance(part, Commanded):
         return True
     own = books[part.path]  # what was there before stands until its only command is carried out
@@ -187,6 +187,22 @@ def _let_stand(leaf: Commanded, own: Books) -> bool:
     if leaf.existing:
         return own.closed or (leaf.action.optional and own == Books())
     return leaf.undo is not None and leaf.undo.optional and not any(":undo" in row.key for row in own.rows)
+
+
+def _none_is_left(part: SagaPart, books: Mapping[str, Books], after: Instance) -> bool:
+    """Whether each way through it stands whole or not at all, and no more of them than shall."""
+    if not isinstance(part, Composite):
+        return True
+    limbs = [all(_is_there(one, books, after) for one in limb.parts) for limb in part.limbs]
+    standing = [limb for limb, whole in zip(part.limbs, limbs, strict=True) if not whole and _stands(limb, books)]
+    most = 1 if part.alternatives else part.wins if part.join.startswith("first") else len(limbs)
+    few = sum(whole and _stands(limb, books) for limb, whole in zip(part.limbs, limbs, strict=True)) <= most
+    return few and not standing and all(_none_is_left(one, books, after) for limb in part.limbs for one in limb.parts)
+
+
+def _stands(limb: Limb, books: Mapping[str, Books]) -> bool:
+    leaves = (leaf for part in limb.parts for leaf in part.leaves if isinstance(leaf, Commanded) and leaf.changes)
+    return any(books[leaf.path].stands for leaf in leaves)
 
 
 def sending_undo(outline: Outline, books: Sequence[Books], index: int, coming: Sequence[bool]) -> None:
@@ -224,6 +240,8 @@ def ending(outline: Outline, books: Sequence[Books], after: Instance, facts: Seq
     hold(sorted(facts) == due, f"the saga is {after.status}, and it published {told}", 8)
     for part in outline.parts if after.status == "completed" else ():
         hold(_is_there(part, kept, after), f"the saga is completed, but {part.path} has no effect", 2)
+        left = f"the saga is completed, but what {part.path} went on without still stands"
+        hold(_none_is_left(part, kept, after), left, 3)
     for leaf in outline.commands if after.status == "compensated" else ():
         if leaf.changes:
             gone = kept[leaf.path].stands is leaf.existing or _let_stand(leaf, kept[leaf.path])
@@ -247,7 +265,7 @@ def _published(parts: Sequence[SagaPart], after: Instance) -> Iterator[Publicati
             yield part
         elif isinstance(part, Composite):
             for limb in part.limbs:
-                if not part.questions or after.state(part.path).choice == limb.name:
+                if not part.alternatives or after.state(part.path).choice == limb.name:
                     yield from _published(limb.parts, after)
 
 

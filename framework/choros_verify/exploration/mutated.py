@@ -180,10 +180,9 @@ def held_facts_leave_early(self: PublishNode, turn: Turn, made: Made) -> None:
     turn.change_node(self.path, progress="published", fact=made.body)
 
 
-@instead_of(SagaWalk.drop_held)
-def held_facts_outlive_compensation(self: SagaWalk) -> None:
+@instead_of(PublishNode.turned)
+def held_facts_outlive_compensation(self: PublishNode, turn: Turn) -> None:
     """A fact that was held is published although the saga was undone."""
-    return
 
 
 @instead_of(SequenceNode.backward)

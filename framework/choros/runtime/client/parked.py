@@ -56,7 +56,7 @@ def skippable(saga: Saga[Any], instance: Instance, step: str) -> Skippable:
     if leaf is None:
         commanded = [one.path for one in saga.outline.commands]
         raise UsageError(*unknown(f"saga {saga.name!r} commands no step {step!r}.", step, commanded))
-    if instance.backward and (leaf.undo or leaf.existing):
+    state = instance.state(step)
+    if (state.leg and state.closes == "undo") or (instance.backward and leaf.existing):
         return Skippable(f"The undo of {step} of saga {saga.name!r}", True, leaf.answers("undo")[0])
-    chosen = leaf.command_of(instance.state(step).choice)
-    return Skippable(f"{step} of saga {saga.name!r}", False, chosen.reply_type)
+    return Skippable(f"{step} of saga {saga.name!r}", False, leaf.command_of(state.choice).reply_type)

@@ -34,7 +34,7 @@ def _was_sent(walk: SagaWalk, leaf: Commanded, answer: Answered) -> bool:
         return True
     if key.operation == "do":
         return state.progress not in (("pending", "ok") if leaf.existing else ("pending",))
-    return state.progress == "undone" or (state.leg is not None and walk.instance.backward)
+    return state.progress == "undone" or (state.leg is not None and state.closes == "undo")
 
 
 def _is_of_another(walk: SagaWalk, leaf: Commanded, answer: Answered) -> bool:

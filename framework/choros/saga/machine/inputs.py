@@ -123,7 +123,7 @@ EventKind = Literal[
     "started", "sent", "retry_scheduled", "timed_out", "replied", "refused", "failed", "late_reply", "undone",
     "pivot_passed", "compensating", "fact_held", "fact_published", "fact_dropped", "parked", "unparked",
     "wanted", "too_late", "paused", "resumed", "skipped", "undeclared_refusal", "completed", "compensated", "rerun",
-    "moved", "asleep", "woken", "chosen", "passed_over", "listed",
+    "moved", "asleep", "woken", "chosen", "passed_over", "listed", "lost", "undoing",
 ]  # fmt: skip
 
 

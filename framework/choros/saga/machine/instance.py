@@ -77,6 +77,8 @@ class NodeState:
     choice: str = ""
     """What was chosen, where there was a choice: which way is taken through it, which command is sent, or which fact
     published."""
+    lost: bool = False
+    """Whether it is undone while the saga goes on without it."""
     number: int = 0
     """How many were accepted before it, where several may be under way at a time; 0 for what no order is asked of."""
     command: str = ""
@@ -92,6 +94,11 @@ class NodeState:
     def due(self) -> float | None:
         """When its timer fires."""
         return self.leg.due if self.leg else self.until
+
+    @property
+    def turns(self) -> bool:
+        """Whether it is being undone while the saga goes on without it, and not there yet."""
+        return self.lost and self.progress not in ("undone", "refused")
 
     @property
     def closes(self) -> Literal["do", "undo"]:

@@ -1,7 +1,9 @@
 """One turn of the machine: the instance as it becomes, and what is to be sent, gathered while the inputs are folded."""
 
+from __future__ import annotations
+
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import copy_context
 from typing import Any, NamedTuple, Self, cast
 
@@ -11,7 +13,7 @@ from choros.saga.items import read_item
 from choros.saga.machine.inputs import Answered, Decision, Event, EventKind, Lacking, Release, Send
 from choros.saga.machine.instance import UNTOUCHED, Instance, NodeState, States
 from choros.saga.parameters import Builder, Need, PureFunction
-from choros.saga.paths import declared, index_of, number_entry, same_item
+from choros.saga.paths import declared, index_of, item_around, number_entry, same_item
 from choros.values import replace
 from choros.wire.envelope import why_unreadable
 
@@ -105,11 +107,12 @@ class Turn:
     def newest_first(self, above: int) -> Iterator[str]:
         """The paths of all that was accepted behind this number, and is not undone. Whoever asks for the next one says
         that the one before it is: nobody comes to that again."""
-        while (number := self._instance.accepted - 1) > above:
+        for number in range(self._instance.accepted - 1, above, -1):
             path = self._accepted_as(number, above)
             if path and self.state(path).number == number:  # else it was accepted anew since
                 yield path
-            self.change(accepted=number)
+            if self._instance.backward:  # else the saga goes on beside that, and accepts more
+                self.change(accepted=number)
 
     def _accepted_as(self, number: int, above: int) -> str:
         here = next((path for path, state in self._nodes.items() if state.number == number), "")
@@ -124,6 +127,24 @@ class Turn:
         """Those items of the node of this path that are begun and not over, in their order."""
         indexes = (index_of(path, one) for one, state in self._nodes.items() if state.progress == "entered")
         return sorted(index for index in indexes if index is not None)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a command is under way, or a loser not undone yet."""
+        return any(state.leg or state.turns for state in self._nodes.values())
+
+    def turn(self, nodes: Mapping[str, Node], inside: str) -> None:
+        """Of these nodes of the declaration, those in the one of this path only go back from now on."""
+        for path, _ in self.states():
+            node = nodes.get(declared(path))
+            if node and (path == inside or path.startswith((f"{inside}.", f"{inside}["))):
+                node.within(item_around(path)).turned(self)
+
+    def lose(self, path: str, nodes: Mapping[str, Node]) -> None:
+        """This node and all in it, among these of the declaration, is undone from now on, and the saga goes on."""
+        self.turn(nodes, path)
+        self.change_node(path, lost=True)
+        self.note("lost", path)
 
     def accept(self, path: str) -> None:
         """From now on this node may stand: it is newer than all that do."""
@@ -295,6 +316,15 @@ class Node(ABC):
     def enter(self, turn: Turn) -> None:
         """The saga comes to it for the first time."""
         turn.reach(self.path)
+
+    def turned(self, turn: Turn) -> None:
+        """It only goes back from now on: what it waits for, nobody awaits any more."""
+        if turn.state(self.path).parked:
+            turn.change_node(self.path, parked="")
+
+    def catches(self, turn: Turn, path: str) -> bool:
+        """Whether what has failed at this path, within it, is undone within it, and the saga goes on."""
+        return False
 
     @abstractmethod
     def within(self, item: str) -> Self:

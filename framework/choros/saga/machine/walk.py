@@ -1,5 +1,6 @@
 """The walk through the tree: what is next goes out, forward or backward, and at the end the closing facts."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from choros.messages import Close, Failure, Message
@@ -7,6 +8,7 @@ from choros.saga.machine.inputs import Decision, Send
 from choros.saga.machine.instance import ROOT, Instance, Leg
 from choros.saga.machine.turn import BuildFailed, Node, Turn
 from choros.saga.outline import Commanded, Outline
+from choros.saga.paths import around, declared, item_around
 from choros.values import replace
 from choros.wire.attributes import LAST_MOMENT
 from choros.wire.command_key import CommandKey, Operation
@@ -46,10 +48,35 @@ class SagaWalk(Turn):
 
     def _walk(self) -> None:
         try:
-            if self._root.backward(self) if self.instance.backward else self._root.forward(self):
+            over = self._root.backward(self) if self.instance.backward else self._forward()
+            if over and not self.busy:
                 self._finish()
         except BuildFailed as failed:
             self.park(str(failed), failed.path)
+
+    def _forward(self) -> bool:
+        """Once more where a loser is undone for which the pivot waits."""
+        over = False
+        try:
+            over = self._root.forward(self)
+        except BuildFailed as failed:
+            self.park(str(failed), failed.path)
+        return self._root.forward(self) if self._undo_losers() else over
+
+    def _undo_losers(self) -> bool:
+        """Each by itself, beside whatever the saga does; whether one of them is undone."""
+        undone = [self._is_undone(path) for path, state in self.states() if state.turns]
+        return any(undone)
+
+    def _is_undone(self, path: str) -> bool:
+        try:
+            if not self._node(path).backward(self):
+                return False
+        except BuildFailed as failed:
+            self.park(str(failed), failed.path)
+            return False
+        self.change_node(path, progress="undone")
+        return True
 
     def _finish(self) -> None:
         if self.state(ROOT).parked:
@@ -66,24 +93,32 @@ class SagaWalk(Turn):
 
     def _result(self) -> str:
         """What a completed saga comes to; one that was undone came to nothing."""
-        declared = None if self.instance.backward else self.outline.result
-        return self.certainly(declared, ROOT).body if declared else ""
+        builder = None if self.instance.backward else self.outline.result
+        return self.certainly(builder, ROOT).body if builder else ""
 
     def turn_back(self, failure: Failure, refusal: str = "") -> None:
-        """Undo what was done. Of what is under way nobody knows any more, so it is undone too."""
-        for path, state in self.states():
-            if state.progress == "sent":
-                self.change_node(path, progress="in_doubt", leg=None)
-                self.accept(path)
-            if state.progress == "asleep":
-                self.change_node(path, progress="pending", until=None)
-            if state.parked:
-                self.change_node(path, parked="")
+        """Undo what was done: all of it, or what the innermost node is made of that goes on without."""
+        if failure.kind != "cancelled" and any(node.catches(self, failure.step) for node in self._around(failure.step)):
+            self.go_on()
+            return
         said = failure.to_json()
         self.change(status="compensating", backward=True, failure=said, refusal=refusal, wanted="", deadline=None)
         self.note("compensating", failure.step, code=failure.code)
-        self.drop_held()
+        for path, _ in self.states():
+            self._node(path).turned(self)
+        if any(state.parked for _, state in self.states()):  # the undo of a loser
+            self.change(status="parked")
         self.go_on()
+
+    def _around(self, path: str) -> Iterator[Node]:
+        """The nodes that this one stands in, the innermost first."""
+        while path := around(path):
+            yield self._node(path)
+
+    def _node(self, path: str) -> Node:
+        """The root where the path is that of no other: an item's, for one."""
+        node: object = self.outline.nodes.get(declared(path))
+        return node.within(item_around(path)) if isinstance(node, Node) else self._root
 
     def settle(self, leaf: Commanded, reply: str, skipped: bool) -> None:
         """A leaf is done, or undone: go on."""
@@ -122,14 +157,6 @@ class SagaWalk(Turn):
             self.note("wanted", code=why)
         else:
             self.turn_back(Failure(code=why, step=self.at_work, kind="cancelled"))
-
-    def drop_held(self) -> None:
-        """Forget what was held: it did not come true."""
-        for path, state in self.states():
-            if state.progress == "held":
-                # In a composite that is over nobody comes to it again, so nothing is lost by remembering it there.
-                self.change_node(path, progress="retracted" if "." in path else "pending", fact="", choice="")
-                self.note("fact_dropped", path, code=self.outline.fact_at(path, state.choice).type_name)
 
     def release_held(self) -> None:
         """Publish what was held, in the order in which the saga came to it."""

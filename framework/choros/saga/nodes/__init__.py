@@ -8,6 +8,7 @@ from choros.saga.nodes.parallel import Parallel
 from choros.saga.nodes.pivot import Pivot
 from choros.saga.nodes.publish import Publish
 from choros.saga.nodes.retriable import Retriable
+from choros.saga.nodes.scope import Scope
 from choros.saga.nodes.sleep import Sleep
 from choros.saga.nodes.step import Step
 from choros.saga.nodes.when import When
@@ -21,6 +22,7 @@ __all__ = [
     "Pivot",
     "Publish",
     "Retriable",
+    "Scope",
     "Sleep",
     "Step",
     "When",

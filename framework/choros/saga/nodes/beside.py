@@ -6,13 +6,22 @@ from collections.abc import Mapping
 from choros.saga.machine.instance import States
 from choros.saga.machine.turn import BuildFailed, Node, Turn
 from choros.saga.outline import Composite
-from choros.saga.paths import declared
+from choros.saga.paths import declared, item_around
 
 
 def goes_on(turn: Turn, way: Node) -> bool:
     """Whether it is over. One whose function fails is parked, and holds nobody but itself."""
     try:
         return way.forward(turn)
+    except BuildFailed as failed:
+        turn.park(str(failed), failed.path)
+        return False
+
+
+def goes_back(turn: Turn, way: Node) -> bool:
+    """Whether it is undone; the same on the way back."""
+    try:
+        return way.backward(turn)
     except BuildFailed as failed:
         turn.park(str(failed), failed.path)
         return False
@@ -44,4 +53,4 @@ def _own(node: Composite) -> Mapping[str, Node]:
 
 def _leaf(own: Mapping[str, Node], path: str) -> Node | None:
     leaf = own.get(declared(path))
-    return leaf and leaf.within(path[: path.rfind("]") + 1])
+    return leaf and leaf.within(item_around(path))

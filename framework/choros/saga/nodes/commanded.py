@@ -35,7 +35,7 @@ class CommandNode(Commanded, Node):
         if state.leg or state.parked:
             return False
         if state.progress == "pending":
-            return self._begun(turn)
+            return False if self.kind == "pivot" and turn.busy else self._begun(turn)
         return True
 
     def _begun(self, turn: Turn) -> bool:
@@ -56,10 +56,10 @@ class CommandNode(Commanded, Node):
         if state.leg or state.parked:
             return False
         if self.undo and state.progress in ("ok", "in_doubt"):
-            return self._turned(turn, self.undo)
+            return self._taken_back(turn, self.undo)
         return True
 
-    def _turned(self, turn: Turn, undo: Builder) -> bool:
+    def _taken_back(self, turn: Turn, undo: Builder) -> bool:
         made = turn.made(undo, self.path)
         if made is None:
             turn.change_node(self.path, progress="undone")
@@ -67,6 +67,16 @@ class CommandNode(Commanded, Node):
             return True
         send_first(turn, self, "undo", made.body, choice=undo.choice(made.kind))
         return False
+
+    def turned(self, turn: Turn) -> None:
+        """Of what is under way nobody knows any more, so it is undone too, as the newest. An undo goes on as it is."""
+        state = turn.state(self.path)
+        if state.leg and state.closes == "undo":
+            return
+        Node.turned(self, turn)
+        if state.progress == "sent":
+            turn.change_node(self.path, progress="in_doubt", leg=None)
+            turn.accept(self.path)
 
     def at_work(self, states: States, backward: bool) -> str | None:
         """Whether it is next."""

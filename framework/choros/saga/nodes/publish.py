@@ -115,6 +115,15 @@ class PublishNode(Publication, Node):
             turn.change_node(self.path, progress="retracted")
         return True
 
+    def turned(self, turn: Turn) -> None:
+        """What was held did not come true."""
+        Node.turned(self, turn)
+        state = turn.state(self.path)
+        if state.progress == "held":
+            # In a composite that is over nobody comes to it again, so nothing is lost by remembering it there.
+            turn.change_node(self.path, progress="retracted" if "." in self.path else "pending", fact="", choice="")
+            turn.note("fact_dropped", self.path, code=self.fact_of(state.choice).type_name)
+
     def at_work(self, states: States, backward: bool) -> str | None:
         """Whether it is next."""
         over = states.of(self.path).progress != ("published" if backward and self.undo else "pending")

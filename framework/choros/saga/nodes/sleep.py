@@ -125,6 +125,12 @@ class SleepNode(Sleeping, Node):
         """Nothing of it is left to undo."""
         return True
 
+    def turned(self, turn: Turn) -> None:
+        """Nobody waits for its end any more."""
+        Node.turned(self, turn)
+        if turn.state(self.path).progress == "asleep":
+            turn.change_node(self.path, progress="pending", until=None)
+
     def at_work(self, states: States, backward: bool) -> str | None:
         """Whether it is next."""
         return None if backward or states.of(self.path).progress == "ok" else self.path

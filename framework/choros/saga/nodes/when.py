@@ -98,7 +98,9 @@ class When(Declared):
         limbs = tuple(Limb(name, plan.parts if plan else ()) for name, plan in zip(names, plans, strict=True))
         check_unlike(place.saga, [part.path for limb in limbs for part in limb.parts])
         branches = {name: plan.node for name, plan in zip(names, plans, strict=True) if plan}
-        return ChoiceNode(path=place.path, kind="when", limbs=limbs, questions=tuple(asked), branches=branches)
+        return ChoiceNode(
+            path=place.path, kind="when", limbs=limbs, alternatives=True, questions=tuple(asked), branches=branches
+        )
 
 
 def _several(name: str, branch: object) -> Sequence[Any]:

@@ -26,7 +26,7 @@ class NamedPath(PosixPath):
         return f"{self.folder}/{self}"
 
 
-class Scope:
+class Listeners:
     """Whoever is to hear of what is written for one application."""
 
     def __init__(self, on_commit: Callable[[str, Transition], None]) -> None:
@@ -42,7 +42,7 @@ class SimFile:
     ) -> None:
         """`kill`: ends the process that is at work right now."""
         self.path, self.faults, self.time, self.kill = path, faults, time, kill
-        self.scopes: dict[str, Scope] = {}
+        self.scopes: dict[str, Listeners] = {}
         self.written = 0
         """How often anything was committed."""
         self.full = False

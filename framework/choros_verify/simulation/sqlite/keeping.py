@@ -25,7 +25,7 @@ from choros_verify.simulation.inline_calls import NotYet, current
 from choros_verify.simulation.keeping import LEDGER, Deed, Deleted, OnCommit, deeds_of
 from choros_verify.simulation.processes import Process, running
 from choros_verify.simulation.sqlite.connection import HeardConnection
-from choros_verify.simulation.sqlite.file import NamedPath, Scope, SimFile
+from choros_verify.simulation.sqlite.file import Listeners, NamedPath, SimFile
 from choros_verify.simulation.sqlite.writer import InlineWriter
 
 _RECORDS = f"SELECT {rows.COLUMNS} FROM record WHERE scope = ?"
@@ -117,7 +117,7 @@ class SqliteSagas:
     ) -> None:
         self.identity = identity
         self._keeping, self._file, self._name, self._scope = keeping, file, name, scope
-        self._heard = file.scopes[scope] = Scope(on_commit)
+        self._heard = file.scopes[scope] = Listeners(on_commit)
         self._seen: tuple[int, Mapping[str, Record]] = (-1, {})
         schema.prepare(file.looking, file.path, scope)
         file.look("UPDATE identity SET id = ?", (identity,))  # it is in the name of a queue, which faults may strike
