@@ -88,7 +88,7 @@ def a_cancel_that_lets_it_sleep(patch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("plant", "words"),
     [
-        (a_timer_that_is_lost, "waits for nothing"),
+        pytest.param(a_timer_that_is_lost, "waits for nothing", marks=pytest.mark.slow),
         (a_moment_decided_anew, "until another moment than was decided"),
         (a_sleep_that_is_cut_short, "slept too short"),
         (a_cancel_that_lets_it_sleep, "is undone, and still sleeps"),
