@@ -75,6 +75,6 @@ def test_what_it_does_not_do_it_says(choros: Choros, undone: str) -> None:
     nowhere = choros("saga", "rerun", "visits", undone, "--from", "nowhere", *SERVERS)
     assert (nowhere.code, "commands no step 'nowhere'" in nowhere.err) == (2, True)
     running_one = choros("saga", "rerun", "travel", started(choros), "--from", "book_it", *SERVERS)
-    assert (running_one.code, "The saga is running; only one that is" in running_one.err) == (2, True)
+    assert (running_one.code, "The saga is running; only one that has ended" in running_one.err) == (2, True)
     unknown = choros("saga", "rerun", "visits", "no-such-id", "--from", "admit_them", *SERVERS)
     assert (unknown.code, "choros saga list" in unknown.err) == (1, True)

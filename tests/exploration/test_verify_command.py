@@ -52,7 +52,8 @@ def verify(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
 def test_it_says_what_it_walked_through(verify: Verify) -> None:
     said = verify("travel")
     assert (said.code, said.err) == (0, "")
-    head, budgets, ends, *parked, verdict, _, aged, _, verdict_of_the_aged = said.out.splitlines()
+    *out, _, ended, terminated, verdict_of_the_ended = said.out.splitlines()
+    head, budgets, ends, *parked, verdict, _, aged, _, verdict_of_the_aged = out
     assert head.startswith("saga trip (version 1): ")
     for word in ("states", "transitions", " s, ", "MiB at most"):
         assert word in head
@@ -61,7 +62,9 @@ def test_it_says_what_it_walked_through(verify: Verify) -> None:
     assert parked == list(PARKED), "what frightens is explained, and once"
     assert all(len(line) <= 80 for line in parked)
     assert "1 duplicate, 0 crashes, 1 retry, 1 horizon;" in aged
-    for one in (verdict, verdict_of_the_aged):
+    assert ended.endswith("; refusals, failures, silence, terminate at every moment")
+    assert "terminated in" in terminated
+    for one in (verdict, verdict_of_the_aged, verdict_of_the_ended):
         assert one == "✔ complete: every interleaving within these budgets, and no promise was broken"
 
 

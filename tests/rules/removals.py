@@ -2,6 +2,7 @@
 
 from tests.rules.removal import Removal
 
+TERMINATING = "tests/saga/test_terminate.py"
 CHOICES = "tests/saga/test_choices.py"
 ANSWERS = "tests/saga/test_machine_answers.py"
 APART = "tests/facts/test_apart.py"
@@ -472,5 +473,26 @@ REMOVALS = (
     Removal(
         42, "timers are handed out by fingerprint", "app.app.App.kinds", "saga.fingerprint.hash", '""',
         (f"{DRIFT}::test_rule_42_no_timer_of_another_declaration_fires",),
+    ),
+    Removal(
+        47, "terminating closes what is open", "saga.machine.acts._stop",
+        "elif state.leg:\n        _close(walk, leaf)",
+        "elif state.leg:\n        walk.change_node(path, leg=None)",
+        (f"{TERMINATING}::test_rule_47_an_open_command_is_closed_before_the_saga_ends",),
+    ),
+    Removal(
+        47, "what cannot be closed is listed", "saga.machine.walk.SagaWalk.leave_in_doubt", 'progress="in_doubt"',
+        'progress="closed"',
+        (f"{TERMINATING}::test_rule_47_what_cannot_be_closed_stays_in_doubt",),
+    ),
+    Removal(
+        47, "while something is in doubt it is not run again", "saga.machine.rerun.why_not",
+        'if state.progress == "in_doubt"', "if False",
+        (f"{TERMINATING}::test_rule_47_while_something_is_in_doubt_it_is_not",),
+    ),
+    Removal(
+        47, "what is terminating takes no act", "saga.machine.acts.take_act",
+        "walk.instance.terminating and not walk.instance.terminal", "False",
+        (f"{TERMINATING}::test_rule_47_nothing_moves_it_any_more",),
     ),
 )  # fmt: skip

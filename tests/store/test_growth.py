@@ -28,12 +28,17 @@ from tests.store.conftest import Opening
 OLD = 1_600_000_000.0
 
 
+def enumerated(name: str, texts: list[object]) -> list[tuple[str, object]]:
+    return [(f"{name}[{number}]", text) for number, text in enumerate(texts)]
+
+
 def statements() -> dict[str, str]:
     """Everything that the SQLite store asks of its records, by name."""
     found = {
         f"{module.__name__.rpartition('.')[2]}.{name}": text
         for module in (sqlite_looks, sqlite_forgetting, sqlite_rows)
-        for name, text in vars(module).items()
+        for name, said in vars(module).items()
+        for name, text in (enumerated(name, said) if isinstance(said, list) else [(name, said)])
         if isinstance(text, str) and text.lstrip().startswith(("SELECT", "UPDATE", "INSERT", "DELETE"))
     }
     return {name: text for name, text in found.items() if "VALUES" not in text}

@@ -1,4 +1,4 @@
-"""`choros saga cancel|retry|skip|rerun|move|pause|resume`: what a person does with a saga, signed with a name."""
+"""`choros saga cancel|terminate|retry|skip|rerun|move|pause|resume`: what a person does with a saga, signed."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -76,6 +76,12 @@ class ActOptions:
 def cancel(application: AppName, saga: SagaId, asked: ActOptions) -> None:
     """Ask for a saga to be undone; it says what that comes to."""
     asked.tell(application, saga, "cancel", lambda client, its: client.cancel(its))
+
+
+@app.command("terminate", examples=["saga terminate shop o2 --reason 'a test order'"])
+def terminate(application: AppName, saga: SagaId, asked: ActOptions) -> None:
+    """End a saga as it is: nothing more is done, and nothing undone. What it left standing, show tells."""
+    asked.tell(application, saga, "terminate", lambda client, its: client.terminate(its))
 
 
 @app.command("retry", examples=["saga retry shop o2 --reason 'the bank is back'"])

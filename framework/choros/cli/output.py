@@ -24,7 +24,7 @@ GAP = 2
 _CODES = {"bold": 1, "dim": 2, "red": 31, "green": 32, "yellow": 33, "blue": 34, "cyan": 36}
 _STATUSES = {
     "completed": "green", "compensated": "yellow", "running": "cyan", "compensating": "yellow", "parked": "red",
-    "unreadable": "red",
+    "unreadable": "red", "terminated": "red",
 }  # fmt: skip
 _MARKS = {
     "✔": "green", "✖": "red", "■": "red", "!": "yellow", "↩": "yellow", "‖": "yellow", "▶": "cyan", "◇": "blue",

@@ -26,6 +26,9 @@ LONGEST = 1e8
 GOES_ON = "it goes on"
 _ANSWERS = {
     "compensating": "it is being undone",
+    "terminating": "its open commands are closed first, then it has ended as it is",
+    "terminated": "it has ended as it is; nothing was undone",
+    "terminate too_late": "it is being terminated already, or has ended",
     "wanted": "the pivot is in flight; it is undone only if the pivot is refused",
     "unparked": GOES_ON,
     "skip unparked": "the step's command is closed first, then it goes on with this reply",

@@ -16,6 +16,7 @@ from choros.runtime.orchestrator.recognition import as_stored
 from choros.runtime.orchestrator.stuck import Declarations
 from choros.saga.difference import paths
 from choros.saga.machine.instance import Instance
+from choros.saga.machine.remains import left_in_doubt
 from choros.saga.saga import Sagas
 from choros.store.paging import Position
 from choros.store.sagas import Record, Store
@@ -132,6 +133,9 @@ def _reason(record: Record, instance: Instance, failure: Failure | None, stuck: 
         return f"stuck: {stuck}"
     if instance.why_parked:
         return instance.why_parked
+    if instance.terminating:
+        doubtful = ", ".join(left_in_doubt(instance)) if instance.terminal else ""
+        return f"terminated, in doubt: {doubtful}" if doubtful else "terminated" if instance.terminal else "terminating"
     if failure:
         return failure.code + (f": {failure.detail}" if failure.detail else "")
     return f"{instance.wanted}, if the pivot is refused" if instance.wanted else ""

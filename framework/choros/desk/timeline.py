@@ -8,6 +8,8 @@ from typing import Any
 from choros.desk.repeats import folded
 from choros.runtime.client.client import Account
 from choros.runtime.orchestrator.history import Happened, read_history
+from choros.saga.machine.instance import Instance
+from choros.saga.machine.remains import left_in_doubt, left_standing
 from choros.saga.outline import Commanded
 from choros.saga.saga import Saga
 
@@ -16,7 +18,8 @@ _MARKS = {
     "late_reply": "·", "undeclared_refusal": "!", "parked": "■", "unparked": "▶", "skipped": "»", "paused": "‖",
     "resumed": "▶", "wanted": "·", "too_late": "·", "fact_published": "◇", "fact_held": "·", "fact_dropped": "·",
     "rerun": "▶", "moved": "▶", "asleep": "…", "woken": "▶", "chosen": "◆", "listed": "◆", "passed_over": "–",
-    "lost": "↩", "undoing": "↩", "unreadable": "?",
+    "lost": "↩", "undoing": "↩", "terminating": "■", "terminated": "■", "closed": "»", "left_in_doubt": "?",
+    "unreadable": "?",
 }  # fmt: skip
 _WORDS = {
     "failed": "failed", "timed_out": "no answer in time", "late_reply": "late reply, changes nothing",
@@ -27,6 +30,8 @@ _WORDS = {
     "moved": "goes on as", "woken": "the sleep is over", "compensating": "is being undone",
     "lost": "lost, is undone by itself", "undoing": "is undone by itself, the saga goes on",
     "started": "started", "passed_over": "passed over, nothing to do",
+    "terminating": "is being terminated, nothing is undone", "terminated": "terminated",
+    "closed": "closed, it never happens", "left_in_doubt": "in doubt, it cannot be closed",
     "unreadable": "what happened here cannot be read",
 }  # fmt: skip
 _PASSED_OVER = (
@@ -55,6 +60,15 @@ def timeline(account: Account, saga: Saga[Any] | None) -> Iterator[str]:
             undone = _undone_inside(event, leaf.to if leaf else "its service")
             words = f"{f'{times} × ' if times > 1 else ''}{_words(event)}{undone}{_signature(event)}"
             yield from _lines(_what(event, leaf, at - sent.get(command, at)), words)
+    yield from remains(account.instance, saga)
+
+
+def remains(instance: Instance, saga: Saga[Any] | None) -> Iterator[str]:
+    """What a terminated saga has left behind."""
+    if instance.status == "terminated":
+        standing, doubtful = left_standing(saga.outline, instance) if saga else (), left_in_doubt(instance)
+        yield from [f"  left standing: {', '.join(standing)}"] if standing else []
+        yield from [f"  in doubt: {', '.join(doubtful)}"] if doubtful else []
 
 
 def _lines(what: str, words: str) -> Iterator[str]:

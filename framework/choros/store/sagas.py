@@ -123,7 +123,7 @@ def handed_out(known: KnownKinds) -> Collection[Kind]:
 
 LIVE = ("running", "compensating", "parked")
 """The statuses of a record that has not ended."""
-ENDED = ("completed", "compensated")
+ENDED = ("completed", "compensated", "terminated")
 """The statuses of one that has: no commit will ever make it live again."""
 
 

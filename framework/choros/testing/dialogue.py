@@ -15,8 +15,18 @@ from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import Any, NoReturn
 
-from choros.messages import SYSTEM_REFUSALS, Command, Done, Fact, Failure, Message, Reply
-from choros.saga.machine.inputs import Answered, CancelRequested, Decision, Event, Input, Release, Send, TimerFired
+from choros.messages import SYSTEM_REFUSALS, Close, Command, Done, Fact, Failure, Message, Reply
+from choros.saga.machine.inputs import (
+    Answered,
+    CancelRequested,
+    Decision,
+    Event,
+    Input,
+    Release,
+    Send,
+    TerminateRequested,
+    TimerFired,
+)
 from choros.saga.machine.instance import Instance, Status
 from choros.saga.machine.machine import begin, decide
 from choros.saga.saga import Saga
@@ -36,6 +46,7 @@ class SagaTest:
         self._history: list[Event] = []
         self._replies = 0
         self._types: dict[str, type[Message]] = {one.type_name: one for one in saga.outline.messages}
+        self._types[Close.type_name] = Close
 
     def start(self, message: Message) -> None:
         """Start the saga."""
@@ -101,6 +112,14 @@ class SagaTest:
         """Ask for the saga to be undone."""
         self._decide(CancelRequested("cancel"))
 
+    def terminate(self) -> None:
+        """End the saga as it is; what is open is closed first, by commands of the type `choros.messages.Close`."""
+        self._decide(TerminateRequested("terminate"))
+
+    def expect_close(self, to: str = "") -> SentCommand:
+        """The saga asks this service now to close what it was commanded; `Closed()` says that it never happens."""
+        return self._expect("close", "close", Close, to, "")
+
     def _expect(
         self, operation: Operation, shown: str, wanted: type[Command[Any]] | Command[Any], to: str, at: str
     ) -> SentCommand:
@@ -118,13 +137,13 @@ class SagaTest:
         return SentCommand(self, send, self._read(send.type, send.data))
 
     def _said(self, send: Send) -> str:
-        what = "compensation" if self._meant(send) == "undo" else "command"
+        what = {"undo": "compensation", "close": "close"}.get(self._meant(send), "command")
         return f"the {what} {_named(self._read(send.type, send.data))} to {send.to!r}"
 
     def _meant(self, send: Send) -> Operation:
         """What was there before the saga is undone under the key of a `do`."""
         leaf = self.saga.outline.commanded(send.key.path)
-        return "undo" if leaf and leaf.existing else send.key.operation
+        return "undo" if leaf and leaf.existing and send.key.operation == "do" else send.key.operation
 
     def _answer(self, send: Send, outcome: Any, data: Reply, *refused: Any) -> None:
         self._replies += 1

@@ -19,7 +19,7 @@ from choros.cli.words import writable
 from choros.errors import UsageError
 from choros.roles.loading import load_app
 from choros.saga.saga import Saga
-from choros_verify.exploration.bounds import AGED, LONG, SHORT, Bounds
+from choros_verify.exploration.bounds import AGED, LONG, SHORT, TERMINATING, Bounds
 from choros_verify.exploration.explore import Exploration, at_providers
 from choros_verify.exploration.report import SCHEMA, ExplorationReport, lines, report
 from choros_verify.exploration.states import Left
@@ -95,8 +95,10 @@ def _verified(loaded: App, exploration: Exploration, *, mutants: bool, real_code
         found = report(exploration, exploration.run())
         _print(so_far, lines(found))
         aged = _aged(so_far, exploration)
-        held = not (found.violation or aged.violation)
-        told: dict[str, Any] = {**found.to_json(), "held": held, "aged": aged.to_json()}
+        ended = _terminated(so_far, exploration)
+        held = not (found.violation or aged.violation or ended.violation)
+        told: dict[str, Any] = {**found.to_json(), "held": held}
+        told |= {"aged": aged.to_json(), "terminated": ended.to_json()}
         if mutants:
             told["mutants"], caught = _without_rules(so_far, exploration)
             told["held"] &= caught
@@ -129,6 +131,14 @@ def _aged(so_far: Working, exploration: Exploration) -> ExplorationReport:
     forgetful = replace(exploration, bounds=replace(exploration.bounds, budgets=AGED))
     found = report(forgetful, forgetful.run())
     _print(so_far, lines(found, explained=False))
+    return found
+
+
+def _terminated(so_far: Working, exploration: Exploration) -> ExplorationReport:
+    """The same where a person terminates the saga at any moment, and does nothing else."""
+    ending = replace(exploration, bounds=replace(exploration.bounds, acts=TERMINATING))
+    found = report(ending, ending.run())
+    _print(so_far, lines(found, explained=False, acts="terminate"))
     return found
 
 

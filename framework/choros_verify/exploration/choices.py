@@ -15,6 +15,7 @@ from choros.saga.machine.inputs import (
     ResumeRequested,
     RetryRequested,
     SkipRequested,
+    TerminateRequested,
     TimerFired,
 )
 from choros.saga.machine.instance import ROOT, Instance
@@ -24,7 +25,7 @@ from choros_verify.exploration.orchestrator import OrchestratorModel
 from choros_verify.exploration.protocol import Protocol
 from choros_verify.exploration.wire import Bags
 
-ActKind = Literal["cancel", "retry", "skip", "pause"]
+ActKind = Literal["cancel", "retry", "skip", "pause", "terminate"]
 NO_MESSAGE = -1
 
 
@@ -105,6 +106,8 @@ class Choices:
     def _asked(self, instance: Instance, unsent: frozenset[str]) -> Iterator[Given]:
         if "cancel" in self._acts:
             yield Given((CancelRequested("cancel"),))
+        if "terminate" in self._acts:
+            yield Given((TerminateRequested("terminate"),))
         if "pause" in self._acts:
             yield Given((ResumeRequested("resume") if instance.paused else PauseRequested("pause"),))
         yield from _timers(instance, unsent)

@@ -7,6 +7,7 @@ from typing import Any
 
 from choros.app.app import App
 from choros.saga.machine.inputs import Answered
+from choros.saga.machine.instance import TERMINAL
 from choros.saga.saga import Saga
 from choros_verify.exploration.accounts import Accounts
 from choros_verify.exploration.books import Books
@@ -74,7 +75,7 @@ def _late(found: Found[Happening], search: Search[Happening], taken: tuple[int, 
 def _ends(worlds: Iterable[WorldState], orchestrator: OrchestratorModel) -> Counter[str]:
     """In how many states the saga rests, by status."""
     statuses = (orchestrator.stored[world.stored].instance.status for world in worlds if world.stored >= 0)
-    return Counter(status for status in statuses if status in ("completed", "compensated", "parked"))
+    return Counter(status for status in statuses if status in (*TERMINAL, "parked"))
 
 
 def reply_examples(saga: Saga[Any], given: Container[str] = ()) -> dict[str, str]:

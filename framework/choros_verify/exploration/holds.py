@@ -11,6 +11,7 @@ The numbers in reports:
 8. Facts: one set for each end, numbered one by one, none before it is true. A late reply changes nothing.
 9. Each version is made once, by an edge that there is.
 11. Nothing is acknowledged before it is committed.
+12. Terminated: what is said to stand stands, and nothing else does or will; of what is in doubt nothing is said.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,11 +28,12 @@ from choros_verify.exploration.books import Books
 from choros_verify.exploration.times import NOW
 
 EDGES = {
-    "running": {"running", "compensating", "completed", "compensated", "parked"},
-    "compensating": {"compensating", "compensated", "parked"},
-    "parked": {"parked", "running", "compensating", "completed", "compensated"},
+    "running": {"running", "compensating", "completed", "compensated", "parked", "terminated"},
+    "compensating": {"compensating", "compensated", "parked", "terminated"},
+    "parked": {"parked", "running", "compensating", "completed", "compensated", "terminated"},
     "completed": {"completed"},
     "compensated": {"compensated"},
+    "terminated": {"terminated"},
 }
 
 
@@ -84,6 +86,7 @@ def _decision(saga: Saga[Any], before: Instance, decided: Decision, inputs: Sequ
     hold(not decided.strays, "a true reply was taken for a stray", 5)
     _attempts(before, after, inputs)
     _sleeps(before, after)
+    _terminates(after, decided, inputs)
     _pivot(saga, before, after)
 
 
@@ -104,11 +107,21 @@ def _attempts(before: Instance, after: Instance, inputs: Sequence[Input]) -> Non
             hold(same, "a command that never left spent an attempt", 5)
 
 
+def _terminates(after: Instance, decided: Decision, inputs: Sequence[Input]) -> None:
+    """Of a saga that is terminated nothing leaves but closes; and it does not end while a key is open."""
+    if not after.terminating:
+        return
+    closes = all(send.key.operation == "close" for send in decided.sends)
+    hold((closes and not decided.facts) or len(inputs) > 1, "a saga that is terminated sends something", 5)
+    for path, state in after.nodes.items():
+        hold(not after.terminal or state.progress != "sent", f"the saga is terminated, and {path} is still open", 5)
+
+
 def _sleeps(before: Instance, after: Instance) -> None:
     """A sleep ends at the moment that was decided when it began, and not before, unless the saga turns back."""
     for path, was in before.nodes.items():
         there = after.state(path).until
-        if after.backward:
+        if after.backward or after.terminating:
             hold(there is None, f"the saga is undone, and still sleeps at {path}", 5)
         elif was.until is not None:
             hold(there in (None, was.until), f"the moment that {path} sleeps until was decided anew", 5)
@@ -236,6 +249,9 @@ def publishing(outline: Outline, books: Sequence[Books], facts: Sequence[Release
 def ending(outline: Outline, books: Sequence[Books], after: Instance, facts: Sequence[str]) -> None:
     """What an end promises: every effect once and every fact once, or no effect at all."""
     told, kept = ", ".join(facts) or "nothing", dict(zip(outline.paths, books, strict=True))
+    if after.status == "terminated":
+        _as_it_says(outline, kept, after)
+        return
     due = sorted(_facts_due(outline, after, facts))
     hold(sorted(facts) == due, f"the saga is {after.status}, and it published {told}", 8)
     for part in outline.parts if after.status == "completed" else ():
@@ -246,6 +262,17 @@ def ending(outline: Outline, books: Sequence[Books], after: Instance, facts: Seq
         if leaf.changes:
             gone = kept[leaf.path].stands is leaf.existing or _let_stand(leaf, kept[leaf.path])
             hold(gone, f"the saga is compensated, but {leaf.path} still stands", 3)
+
+
+def _as_it_says(outline: Outline, books: Mapping[str, Books], after: Instance) -> None:
+    """What is said to stand stands, and nothing else does; but of what is in doubt nobody knows."""
+    for leaf in outline.commands:
+        own, progress = books[leaf.path], after.state(leaf.path).progress
+        done = "undone" if leaf.existing else "ok"  # its one command takes back what was there before
+        if leaf.changes and progress == done:
+            hold(own.stands or own.closed, f"the saga is terminated, and {leaf.path} does not stand as it says", 12)
+        elif leaf.changes and progress != "in_doubt":
+            hold(not own.stands, f"the saga is terminated, and {leaf.path} stands behind its back", 12)
 
 
 def _facts_due(outline: Outline, after: Instance, facts: Sequence[str]) -> list[str]:

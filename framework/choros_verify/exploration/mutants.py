@@ -30,6 +30,8 @@ class Mutant:
     """Whether the rule is about effects at a provider."""
     ages: bool = False
     """Whether the rule is about what participants forget."""
+    terminates: bool = False
+    """Whether the rule is about sagas that a person terminates."""
 
     def applies(self, outline: Outline) -> bool:
         """Whether this saga has what the rule is about."""
@@ -98,9 +100,9 @@ def _no_expired(row: Row) -> bool:
     return row.state != "refused" or "expired" not in row.content
 
 
-def _without(name: str, rules: tuple[int, ...], swap: Swap, needs: str = "") -> Mutant:
+def _without(name: str, rules: tuple[int, ...], swap: Swap, needs: str = "", *, terminates: bool = False) -> Mutant:
     """One whose rule is in the machine: what stands in for that says what is left out."""
-    return Mutant(name, rules, swap.instead.__doc__ or "", swap=swap, needs=needs)
+    return Mutant(name, rules, swap.instead.__doc__ or "", swap=swap, needs=needs, terminates=terminates)
 
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -158,6 +160,8 @@ MUTANTS: tuple[Mutant, ...] = (
     _without("sleep without end", (4,), mutated.sleep_without_end, needs="sleep"),
     _without("sleep decided anew", (4,), mutated.sleep_decided_anew, needs="sleep"),
     _without("sleep not cancelled", (4,), mutated.sleep_not_cancelled, needs="sleep"),
+    _without("terminated without closing", (17,), mutated.terminated_without_closing, terminates=True),
+    _without("terminated goes on", (17,), mutated.terminated_goes_on, terminates=True),
     _without("undo does not wait", (), mutated.undo_does_not_wait, needs="two steps"),
     _without("undo oldest first", (), mutated.undo_oldest_first, needs="two steps"),
 )  # fmt: skip

@@ -200,6 +200,18 @@ def result_not_kept(self: SagaWalk) -> str:
     return ""
 
 
+@instead_of(acts._close)
+def terminated_without_closing(walk: SagaWalk, leaf: Commanded) -> None:
+    """A saga that is terminated closes none of its commands."""
+    walk.change_node(leaf.path, progress="closed", leg=None)
+
+
+@instead_of(SagaWalk._terminate)
+def terminated_goes_on(self: SagaWalk) -> None:
+    """An answer moves a saga that is being terminated."""
+    self._walk()
+
+
 @instead_of(SequenceNode.backward)
 def undo_does_not_wait(self: SequenceNode, turn: Turn) -> bool:
     """The next undo is sent before the last one is answered."""

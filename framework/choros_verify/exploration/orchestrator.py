@@ -101,7 +101,7 @@ class OrchestratorModel:
         number = self.number(Stored(timeless(decision.instance), facts))
         orders = tuple(self._ordered(send, decision.instance) for send in decision.sends)
         sends = tuple(self._wire.number(order) for order in orders)
-        retries = _retries(before.instance, decision) + _taken_over(orders)
+        retries = _retries(before.instance, decision) + (0 if decision.instance.terminating else _taken_over(orders))
         self.bugs |= {event.code for event in decision.events if event.kind == "parked" and _is_bug(event.code)}
         broken = holds.decision(self.saga, at_now, decision, inputs) or self.stuck(number)
         return Decided(number, sends, decision.facts, decision.events, retries, decision.withdraws, orders, broken)

@@ -93,8 +93,8 @@ PARKED = (
 """Why it is right that sagas end so, and why so many states are of that kind."""
 
 
-def lines(told: ExplorationReport, *, explained: bool = True) -> list[str]:
-    """The report as a person reads it; with a word on what is parked, if wanted."""
+def lines(told: ExplorationReport, *, explained: bool = True, acts: str = "cancel, pause, skip") -> list[str]:
+    """The report as a person reads it; with a word on what is parked, if wanted. `acts` are those that were tried."""
     within = ", ".join(
         (
             _count(told.duplicates, "duplicate"),
@@ -106,7 +106,7 @@ def lines(told: ExplorationReport, *, explained: bool = True) -> list[str]:
     out = [
         f"saga {told.saga} (version {told.version}): {told.states:,} states, {told.transitions:,} transitions,"
         f" {told.seconds:.1f} s, {told.peak_mib:.0f} MiB at most",
-        f"  budgets: {within}; refusals, failures, silence, cancel, pause, skip at every moment",
+        f"  budgets: {within}; refusals, failures, silence, {acts} at every moment",
         "  ends: " + (", ".join(f"{status} in {count:,}" for status, count in told.ends.items()) or "none"),
     ]
     out += PARKED if explained and told.ends.get("parked") else ()

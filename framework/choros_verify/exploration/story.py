@@ -3,7 +3,15 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from choros.saga.machine.inputs import Answered, CancelRequested, Input, PauseRequested, ResumeRequested, TimerFired
+from choros.saga.machine.inputs import (
+    Answered,
+    CancelRequested,
+    Input,
+    PauseRequested,
+    ResumeRequested,
+    TerminateRequested,
+    TimerFired,
+)
 from choros.saga.machine.inputs import Event as Noted
 from choros.saga.saga import Saga
 from choros_verify.exploration.decisions import Decided, Given, Happening
@@ -135,6 +143,8 @@ class Teller:
                 return _TIMERS[moment] + (" (its command has not left yet)" if given.unsent else "")
             case CancelRequested():
                 return "Somebody cancels the saga"
+            case TerminateRequested():
+                return "Somebody terminates the saga"
             case PauseRequested():
                 return "Somebody pauses the saga"
             case ResumeRequested():
@@ -166,6 +176,10 @@ class Teller:
                 "fact_dropped": f"drops {event.code}",
                 "asleep": f"sleeps at {event.step}",
                 "passed_over": f"passes {event.step} over",
+                "terminating": "undoes nothing, and closes what is open",
+                "terminated": "marks the saga terminated",
+                "closed": f"notes that {name} never happens",
+                "left_in_doubt": f"leaves {event.step} in doubt",
                 "woken": f"has slept long enough at {event.step}",
                 "paused": "notes that, and sends nothing more",
                 "resumed": "goes on",

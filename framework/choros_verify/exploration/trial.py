@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from choros_verify.exploration.bounds import AGED, SHORT
+from choros_verify.exploration.bounds import AGED, SHORT, TERMINATING
 from choros_verify.exploration.explore import Exploration
 from choros_verify.exploration.mutants import MUTANTS, Mutant
 from choros_verify.exploration.report import ExplorationReport, report
@@ -54,7 +54,8 @@ def _changed(exploration: Exploration, mutant: Mutant) -> Exploration:
     all_steps = frozenset(leaf.path for leaf in exploration.saga.outline.commands)
     names = all_steps if mutant.providers else exploration.bounds.providers
     enough = AGED if mutant.ages else Left(*map(max, exploration.bounds.budgets, SHORT))
-    bounds = replace(exploration.bounds, budgets=enough, providers=names)
+    acts = TERMINATING if mutant.terminates else exploration.bounds.acts
+    bounds = replace(exploration.bounds, budgets=enough, providers=names, acts=acts)
     return replace(exploration, bounds=bounds, protocol=mutant.under())
 
 

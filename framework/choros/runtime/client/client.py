@@ -42,8 +42,9 @@ from choros.saga.machine.inputs import (
     ResumeRequested,
     RetryRequested,
     SkipRequested,
+    TerminateRequested,
 )
-from choros.saga.machine.instance import Instance, Status
+from choros.saga.machine.instance import TERMINAL, Instance, Status
 from choros.saga.parameters import Builder
 from choros.saga.saga import Result_co, Saga, Sagas
 from choros.sources import fresh_id, saga_id_for
@@ -75,8 +76,8 @@ class Outcome(Generic[Result_co]):
 
     @property
     def ended(self) -> bool:
-        """Whether it is completed or compensated; a parked saga is neither."""
-        return self.status in ("completed", "compensated")
+        """Whether it is completed, compensated or terminated; a parked saga is none of these."""
+        return self.status in TERMINAL
 
     @property
     def settled(self) -> bool:
@@ -263,6 +264,11 @@ class Client:
         acts if the pivot is refused; or 'too_late'."""
         return await self._act(saga_id, CancelRequested(fresh_id()))
 
+    async def terminate(self, saga_id: str) -> str:
+        """End the saga as it is: nothing more is done, and nothing undone, but what is open is closed first. Answers
+        'terminating', 'terminated' where nothing was open, or 'too_late'."""
+        return await self._act(saga_id, TerminateRequested(fresh_id()))
+
     async def pause(self, saga_id: str) -> str:
         """Send nothing more for this saga until it is resumed."""
         return await self._act(saga_id, PauseRequested(fresh_id()))
@@ -312,7 +318,7 @@ class Client:
     async def _act(self, saga_id: str, act: Act | Move) -> str:
         _check_id(saga_id)
         done = await self._naming(saga_id, self._ask(Work(saga_id, act)))
-        return str(done.events[0].kind) if done.events else "repeated"
+        return done.word
 
     async def _declared(self, saga_id: str) -> tuple[Saga[Any], Instance]:
         return recognise(self._app.sagas, (await _there(self._store, saga_id)).record)

@@ -83,6 +83,12 @@ class WorkDone:
     """What this input brought about; empty if it had been taken in before."""
     repeated: bool = False
 
+    @property
+    def word(self) -> str:
+        """What an act came to, in a word: what it did first, but that it has ended a saga."""
+        kinds = [str(event.kind) for event in self.events] or ["repeated"]
+        return "terminated" if "terminated" in kinds else kinds[0]
+
 
 @dataclass(slots=True, eq=False)
 class Work:

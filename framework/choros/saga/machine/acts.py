@@ -1,4 +1,5 @@
-"""Acts: cancel, pause, retry, skip, rerun, as people want. What comes too late is said to be, and changes nothing."""
+"""Acts: cancel, pause, retry, skip, terminate, rerun, as people want. What comes too late is said to, and changes
+nothing."""
 
 from choros.messages import FORGOTTEN, Close
 from choros.saga.machine.inputs import (
@@ -9,14 +10,19 @@ from choros.saga.machine.inputs import (
     ResumeRequested,
     RetryRequested,
     SkipRequested,
+    TerminateRequested,
 )
 from choros.saga.machine.rerun import why_not
 from choros.saga.machine.walk import SagaWalk, send, send_first
+from choros.saga.outline import Commanded
 from choros.values import replace
 
 
 def take_act(walk: SagaWalk, act: Act) -> None:
-    """Do as a person says."""
+    """Do as a person says. A saga that is being terminated takes no other act."""
+    if walk.instance.terminating and not walk.instance.terminal:
+        walk.note("too_late", code=type(act).__name__.removesuffix("Requested").lower())
+        return
     match act:
         case CancelRequested():
             walk.withdraw("cancelled")
@@ -24,6 +30,8 @@ def take_act(walk: SagaWalk, act: Act) -> None:
             _pause(walk, isinstance(act, PauseRequested))
         case RetryRequested():
             _retry(walk, act)
+        case TerminateRequested():
+            _terminate(walk)
         case RerunRequested():
             _hand_over(walk, act)
         case _:
@@ -84,3 +92,38 @@ def _hand_over(walk: SagaWalk, act: RerunRequested) -> None:
         return
     walk.change(successor=act.successor, rerun_from=act.step)
     walk.note("rerun", act.step, code=act.successor)
+
+
+# --- terminate: nothing more is done, and nothing undone; what is open is closed first ---
+
+
+def _terminate(walk: SagaWalk) -> None:
+    """Begin with it: held facts never leave, and whoever was commanded is asked to close."""
+    if walk.instance.terminal:
+        walk.note("too_late", code="terminate")
+        return
+    status = "compensating" if walk.instance.backward else "running"
+    walk.change(status=status, terminating=True, paused=False, wanted="", deadline=None)
+    walk.note("terminating")
+    for path, _ in walk.states():
+        _stop(walk, path)
+    walk.go_on()
+
+
+def _stop(walk: SagaWalk, path: str) -> None:
+    state, leaf = walk.state(path), walk.outline.commanded(path)
+    if state.parked:
+        walk.change_node(path, parked="")
+    if leaf is None:
+        walk.let_go(path)
+    elif state.leg and state.leg.forgotten:
+        walk.leave_in_doubt(path)
+    elif state.leg:
+        _close(walk, leaf)
+    elif state.progress == "in_doubt":  # its undo was not sent yet
+        walk.change_node(path, progress="sent")
+        _close(walk, leaf)
+
+
+def _close(walk: SagaWalk, leaf: Commanded) -> None:
+    send_first(walk, leaf, "close", Close(of=walk.state(leaf.path).closes).to_json())

@@ -63,14 +63,39 @@ def _may_refuse(walk: SagaWalk, leaf: Commanded, leg: Leg, code: str) -> bool:
 
 
 def _accept(walk: SagaWalk, leaf: Commanded, leg: Leg, answer: Answered) -> None:
+    if walk.instance.terminating:
+        _take_close(walk, leaf, answer)
+        return
     skipped, undone = answer.key.operation == "close", leaf.existing or walk.state(leaf.path).closes == "undo"
     walk.note_answer("skipped" if skipped else "undone" if undone else "replied", answer)
     walk.settle(leaf, leg.closing if skipped else answer.data, skipped)
 
 
+def _take_close(walk: SagaWalk, leaf: Commanded, answer: Answered) -> None:
+    """What became of a command that was open: its stored outcome, or that it never had one, and never will.
+
+    Of an undo that never was, one does not know whether there was something to undo."""
+    undoing = leaf.existing or walk.state(leaf.path).closes == "undo"
+    closed = answer.key.operation == "close"
+    walk.note_answer("closed" if closed else "undone" if undoing else "replied", answer)
+    if not closed:
+        done = {"progress": "undone"} if undoing else {"progress": "ok", "reply": answer.data}
+        walk.change_node(leaf.path, leg=None, **done)
+    elif leaf.existing:
+        walk.change_node(leaf.path, progress="ok", leg=None)
+    elif undoing:
+        walk.change_node(leaf.path, leg=None)
+    else:
+        walk.change_node(leaf.path, progress="closed", leg=None)
+    walk.go_on()
+
+
 def _refused(walk: SagaWalk, leaf: Commanded, answer: Answered) -> None:
     walk.note_answer("refused", answer)
     walk.change_node(leaf.path, progress="refused", leg=None)
+    if walk.instance.terminating:
+        walk.go_on()
+        return
     if "refused" not in leaf.turns_on:
         walk.park(f"{leaf.path} was refused ({answer.code}) after the pivot", leaf.path)
         return
@@ -97,6 +122,9 @@ def _failed(walk: SagaWalk, leaf: Commanded, leg: Leg, answer: Answered) -> None
 
 def _forgotten(walk: SagaWalk, leaf: Commanded, leg: Leg) -> None:
     """Its participant cannot tell any more what became of the command, and never will: a person has to look."""
+    if walk.instance.terminating:
+        walk.leave_in_doubt(leaf.path)
+        return
     walk.change_node(leaf.path, leg=replace(leg, forgotten=True))
     what = f"{leaf.path} ({leg.operation}): {leaf.to} has forgotten what became of it"
     walk.park(f"{what}; look there, then skip it", leaf.path)

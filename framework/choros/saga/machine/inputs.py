@@ -83,6 +83,13 @@ class ResumeRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class TerminateRequested:
+    """A person wants the saga to end as it is: nothing more is done, and nothing undone."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
 class RerunRequested:
     """A person wants the saga, which has ended, run again from a step."""
 
@@ -92,7 +99,15 @@ class RerunRequested:
     """The id of the instance that will take it over."""
 
 
-Act = CancelRequested | RetryRequested | SkipRequested | PauseRequested | ResumeRequested | RerunRequested
+Act = (
+    CancelRequested
+    | RetryRequested
+    | SkipRequested
+    | PauseRequested
+    | ResumeRequested
+    | RerunRequested
+    | TerminateRequested
+)
 Input = Answered | TimerFired | Act
 
 
@@ -123,7 +138,8 @@ EventKind = Literal[
     "started", "sent", "retry_scheduled", "timed_out", "replied", "refused", "failed", "late_reply", "undone",
     "pivot_passed", "compensating", "fact_held", "fact_published", "fact_dropped", "parked", "unparked",
     "wanted", "too_late", "paused", "resumed", "skipped", "undeclared_refusal", "completed", "compensated", "rerun",
-    "moved", "asleep", "woken", "chosen", "passed_over", "listed", "lost", "undoing",
+    "moved", "asleep", "woken", "chosen", "passed_over", "listed", "lost", "undoing", "terminating", "terminated",
+    "closed", "left_in_doubt",
 ]  # fmt: skip
 
 
@@ -170,4 +186,4 @@ class Decision:
         return any(event.kind in _PROGRESS for event in self.events)
 
 
-_PROGRESS = frozenset({"replied", "refused", "failed", "undone", "skipped"})
+_PROGRESS = frozenset({"replied", "refused", "failed", "undone", "skipped", "terminating"})

@@ -11,13 +11,13 @@ from pydantic_core.core_schema import CoreSchema, no_info_after_validator_functi
 
 from choros.values import replace
 
-Status = Literal["running", "compensating", "completed", "compensated", "parked"]
-TERMINAL: tuple[Status, ...] = ("completed", "compensated")
+Status = Literal["running", "compensating", "completed", "compensated", "parked", "terminated"]
+TERMINAL: tuple[Status, ...] = ("completed", "compensated", "terminated")
 _STRICT = ConfigDict(extra="forbid")
 """A field that is not known here was written by a newer choros: to drop it with the next commit would lose it."""
 Progress = Literal[
     "pending", "sent", "ok", "refused", "in_doubt", "undone", "held", "published", "retracted", "asleep", "entered",
-    "passed_over", "listed",
+    "passed_over", "listed", "closed",
 ]  # fmt: skip
 ROOT = ""
 """The path of the saga's own sequence of steps; its state says what there is to say of the saga's end."""
@@ -145,6 +145,8 @@ class Instance:
     """Of a completed saga, where its declaration has one: the body of the message."""
     wanted: str = ""
     """Asked for while the pivot is in flight: 'cancelled' or 'deadline'; acts only if the pivot is refused."""
+    terminating: bool = False
+    """Whether a person has ended it: nothing is done or undone any more, and what is open is being closed."""
     deadline: float | None = None
     seq: int = 0
     """The number of the last fact released."""

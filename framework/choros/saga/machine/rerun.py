@@ -17,7 +17,7 @@ from choros.values import replace
 def why_not(outline: Outline, instance: Instance, step: str) -> str:
     """Why the saga cannot be run again from this step, as a sentence; empty if it can."""
     if not instance.terminal:
-        return f"The saga is {instance.status}; only one that is completed or compensated can be run again."
+        return f"The saga is {instance.status}; only one that has ended can be run again."
     if "." in step and step in outline.nodes:
         return (
             f"{step} stands in {step.partition('.')[0]}; a saga is run again from there, or from another of its steps."
@@ -25,6 +25,8 @@ def why_not(outline: Outline, instance: Instance, step: str) -> str:
     if not _may_begin(outline, step):
         own = [part.path for part in outline.parts if _may_begin(outline, part.path)]
         return unknown(f"The saga commands no step {step!r}.", step, own)[0]
+    if doubtful := [path for path, state in instance.nodes.items() if state.progress == "in_doubt"]:
+        return f"It was terminated, and {', '.join(doubtful)} may stand or not: what is run again might be there twice."
     if instance.successor:
         return f"It was run again from {instance.rerun_from}, as {instance.successor}; that one has taken it over."
     for leaf in outline.commands:

@@ -43,8 +43,14 @@ class SagaWalk(Turn):
         """What the turn comes to, with what is next in it, unless something holds the saga; a bug in the declaration's
         functions parks a node."""
         if self._goes_on and not (self.instance.paused or self.instance.terminal):
-            self._walk()
+            (self._terminate if self.instance.terminating else self._walk)()
         return self.decision()
+
+    def _terminate(self) -> None:
+        """It has ended as it is once nothing of it is open."""
+        if not any(state.leg for _, state in self.states()):
+            self.change(status="terminated")
+            self.note("terminated")
 
     def _walk(self) -> None:
         try:
@@ -110,6 +116,11 @@ class SagaWalk(Turn):
             self.change(status="parked")
         self.go_on()
 
+    def let_go(self, path: str) -> None:
+        """What this leaf holds back, or waits for, nobody wants any more."""
+        if self.outline.leaf(path):
+            self._node(path).turned(self)
+
     def _around(self, path: str) -> Iterator[Node]:
         """The nodes that this one stands in, the innermost first."""
         while path := around(path):
@@ -140,12 +151,22 @@ class SagaWalk(Turn):
         self.release_held()
 
     def give_up(self, leaf: Commanded, leg: Leg, code: str, detail: str = "") -> None:
-        """The outcome stays unknown: a step before the pivot is undone with the others, all else waits for a person."""
+        """The outcome stays unknown: a step before the pivot is undone with the others, all else waits for a person; in
+        a saga that is terminated, nothing."""
+        if self.instance.terminating:
+            self.leave_in_doubt(leaf.path)
+            return
         if leg.operation != "do" or "in_doubt" not in leaf.turns_on:
             why = f"{code}: {detail}" if detail else code
             self.park(f"{leaf.path} ({leg.operation}) is in doubt after {leg.attempt} attempts: {why}", leaf.path)
             return
         self.turn_back(Failure(code=code or "unknown", detail=detail, step=leaf.path, kind="in_doubt"))
+
+    def leave_in_doubt(self, path: str) -> None:
+        """Nobody can say what became of it, and nobody asks any more."""
+        self.change_node(path, progress="in_doubt", leg=None)
+        self.note("left_in_doubt", path)
+        self.go_on()
 
     def withdraw(self, why: str) -> None:
         """Cancel, or the saga's deadline: undo what was done, unless the pivot is passed or in flight."""

@@ -2,14 +2,19 @@
 
 import json
 import sqlite3
+from heapq import merge
+from itertools import islice
 
 from choros.sources import rerun_id_for
 from choros.store.sagas import Forgotten
-from choros.store.sqlite.looks import HAS_ENDED
+from choros.store.sqlite.looks import BY_END
 from choros.store.sqlite.rows import THESE
 
-_OLD = f"""SELECT saga_id FROM record INDEXED BY record_by_end WHERE scope = ? AND {HAS_ENDED} AND updated_at < ?
-    ORDER BY updated_at, saga_id LIMIT ? OFFSET ?"""
+_OLD = [
+    f"""SELECT updated_at, saga_id FROM record INDEXED BY {index} WHERE scope = ? AND {what} AND updated_at < ?
+    ORDER BY updated_at, saga_id LIMIT ?"""
+    for index, what in BY_END
+]
 _LEFT = f"""INSERT OR REPLACE INTO start_key (scope, saga_id, saga, digest, status, ended_at)
     SELECT scope, saga_id, saga, digest, status, updated_at FROM record WHERE {THESE}"""
 _NOTED = f"""UPDATE scope SET forgotten = max(forgotten,
@@ -22,7 +27,8 @@ def forget(
     connection: sqlite3.Connection, scope: str, before: float, keys_before: float, skip: int, limit: int
 ) -> Forgotten:
     """One small part of it, for one transaction; keys beyond theirs go as well."""
-    looked = [saga_id for (saga_id,) in connection.execute(_OLD, (scope, before, limit, skip))]
+    found = [connection.execute(look, (scope, before, skip + limit)) for look in _OLD]
+    looked = [saga_id for _, saga_id in islice(merge(*found), skip, skip + limit)]
     deleted = _delete(connection, scope, looked) if looked else 0
     keys = connection.execute(_EXPIRED, (scope, keys_before, limit)).rowcount
     return Forgotten(len(looked), deleted, len(looked) - deleted, keys)

@@ -33,6 +33,22 @@ class ForgetConformance:
         assert [record.saga_id for record in (await store.ended(0.0, limit=1)).records] == ["undone"]
         assert not (await store.ended(OLD + 2.5)).records
 
+    async def test_what_was_terminated_has_ended_as_well(self, store: Store) -> None:
+        ends = ("terminated", "completed", "terminated", "compensated", "terminated")
+        await stored(store, *(over(f"s{n}", OLD + n, status=status) for n, status in enumerate(ends)))
+        seen, cursor, pages = [], "", 0
+        while pages == 0 or cursor:
+            page = await store.ended(OLD, limit=2, cursor=cursor)
+            seen += [record.saga_id for record in page.records]
+            cursor, pages = page.cursor, pages + 1
+        assert (seen, pages) == (["s0", "s1", "s2", "s3", "s4"], 3)
+        assert not await store.live()
+        assert (await store.counts())["order", "terminated"] == 3
+        done = await store.forget(OLD + 4, skip=1, limit=2)
+        assert (done.looked, done.records) == (2, 2)
+        assert [record.saga_id for record in (await store.ended(0.0)).records] == ["s0", "s3", "s4"]
+        assert (await store.forget(OLD + 9)).records == 3
+
     async def test_one_that_changes_after_its_end_is_ahead_again(self, store: Store) -> None:
         first = over("s1", OLD)
         await stored(store, first, over("s2", OLD + 1), over("s3", OLD + 2))

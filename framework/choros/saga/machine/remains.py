@@ -1,0 +1,24 @@
+"""What a saga that a person terminated has left behind: what stands, and what nobody knows of."""
+
+from collections.abc import Sequence
+
+from choros.saga.machine.instance import Instance
+from choros.saga.machine.rerun import stands
+from choros.saga.outline import Outline
+from choros.saga.paths import declared
+
+
+def left_standing(outline: Outline, instance: Instance) -> Sequence[str]:
+    """The steps of a terminated saga whose effect is there, and the facts that it told too early."""
+    told = {leaf.path for leaf in outline.publications if leaf.early}
+    return [
+        path
+        for path, state in instance.nodes.items()
+        if (stands(state) and (leaf := outline.commanded(path)) and leaf.changes)
+        or (state.progress == "published" and declared(path) in told)
+    ]
+
+
+def left_in_doubt(instance: Instance) -> Sequence[str]:
+    """The steps of a terminated saga of which nobody knows whether their effect is there."""
+    return [path for path, state in instance.nodes.items() if state.progress == "in_doubt"]
