@@ -16,6 +16,9 @@ from typing import Annotated
 import typer
 
 from choros import Addresses, ChorosError, Service, UsageError
+from choros.cli.departure import Leaving
+from choros.cli.garbage import search_less
+from choros.cli.options import run_until_done
 from choros.cli.progress import waiting
 from choros.cli.verbosity import log_level
 from choros.cli.verbs import Verbs
@@ -100,7 +103,9 @@ def demo(
     configure_logging(
         "demo", level=log_level("CRITICAL" if own_processes else "ERROR")
     )  # each process has a log of its own
-    return asyncio.run(
+    if Leaving.owns_process:
+        search_less()
+    return run_until_done(
         _run(
             Options(
                 orders, count, seed, addresses, target, concurrency, kills, outcomes, own_processes, tuple(plug or ())
