@@ -23,6 +23,9 @@ FORGETTING = "tests/runtime/test_forgetting.py"
 FORGOTTEN = "tests/saga/test_machine_forgotten.py"
 REACTIONS = "tests/runtime/test_reactions.py"
 DRIFT = "tests/runtime/test_drift.py"
+PARALLEL = "tests/saga/test_parallel.py"
+RACE = "tests/saga/test_race.py"
+WHEN = "tests/saga/test_when.py"
 SLEEP = "tests/saga/test_sleep.py"
 EXISTING = "tests/saga/test_existing.py"
 
@@ -450,6 +453,66 @@ REMOVALS = (
         "runtime.subscriber.reactions._admits_undo", '"tombstone"',
         '"ok"',
         ("tests/runtime/test_reactions.py::test_rule_23_a_fact_that_was_taken_back_before_it_came_is_not_handled",),
+    ),
+    Removal(
+        25, "the pivot waits for losers", "saga.nodes.commanded.CommandNode.forward", "turn.busy", "False",
+        (f"{RACE}::test_the_first_wins_and_the_losers_are_undone_before_the_pivot_is_sent",),
+    ),
+    Removal(
+        25, "no pivot stands in a parallel", "saga.nodes.parallel.Parallel.check",
+        "any(node.pivot for node in declared_nodes(saga, self.branches))", "False",
+        (f"{WHEN}::test_a_mistake_in_a_parallel_or_a_branch_is_a_sentence",),
+    ),
+    Removal(
+        26, "losers are undone", "saga.nodes.parallel.RaceNode._joins", "turn.lose(way.path, self._nodes)", "pass",
+        (f"{RACE}::test_a_saga_is_not_over_before_its_losers_are_undone",),
+    ),
+    Removal(
+        26, "a saga waits for its losers", "saga.machine.walk.SagaWalk._walk", "and not self.busy", "",
+        (f"{RACE}::test_a_saga_is_not_over_before_its_losers_are_undone",),
+    ),
+    Removal(
+        26, "the first answer that was applied wins", "saga.nodes.parallel.RaceNode._joins",
+        "sorted(over, key=lambda way: self._won_at(turn, way))", "list(over)",
+        (f"{RACE}::test_of_two_answers_in_one_batch_the_one_that_was_applied_first_wins",),
+    ),
+    Removal(
+        26, "enough have to succeed", "saga.nodes.parallel.QuorumNode.catches", "len(left) <= self.wins", "False",
+        (f"{RACE}::test_fewer_than_enough_turn_the_saga",),
+    ),
+    Removal(
+        26, "a scope is tried once", "saga.nodes.scope.ScopeNode.catches", "state.choice != TRIED", "False",
+        (f"{RACE}::test_a_failure_on_the_other_way_turns_the_saga",),
+    ),
+    Removal(
+        36, "what is under way when a saga turns is in doubt", "saga.nodes.commanded.CommandNode.turned",
+        '== "sent"', '== "never"',
+        (f"{PARALLEL}::test_what_the_others_are_doing_when_one_is_refused_is_in_doubt_and_undone_first",),
+    ),
+    Removal(
+        36, "an undo that is under way stays as it is", "saga.nodes.commanded.CommandNode.turned",
+        'state.leg and state.closes == "undo"', "False",
+        (f"{RACE}::test_an_undo_of_a_loser_that_is_parked_stays_parked_when_the_saga_turns",),
+    ),
+    Removal(
+        36, "all inputs are applied before one walk", "saga.machine.walk.SagaWalk.go_on",
+        "self._goes_on = True", "self._goes_on = True; self.instance.paused or self.instance.terminal or self._walk()",
+        (f"{PARALLEL}::test_rule_36_a_cancel_in_the_batch_comes_before_what_the_answers_would_send",),
+    ),
+    Removal(
+        36, "what is unsent of one costs the other no attempt", "saga.machine.timers.take_timer",
+        "path in fired.unsent", "fired.unsent",
+        (f"{PARALLEL}::test_rule_36_what_is_unsent_of_one_costs_the_other_no_attempt",),
+    ),
+    Removal(
+        36, "the newest is undone first", "saga.machine.turn.Turn.newest_first",
+        "range(self._instance.accepted - 1, above, -1)", "range(above + 1, self._instance.accepted)",
+        (f"{PARALLEL}::test_the_newest_is_undone_first_whichever_branch_it_is_in",),
+    ),
+    Removal(
+        36, "a function that fails parks its own branch", "saga.nodes.beside.goes_on",
+        "turn.park(str(failed), failed.path)", "raise",
+        (f"{PARALLEL}::test_one_that_is_parked_holds_nobody_but_itself",),
     ),
     Removal(
         42, "the declarations are compared", "runtime.orchestrator.recognition.recognise",

@@ -26,6 +26,7 @@ from tests.saga.trip import (
     ChargeCard,
     CheckPassport,
     GiveBack,
+    TripBooked,
     book_car,
     book_flight,
     car,
@@ -37,6 +38,7 @@ from tests.saga.trip import (
     hotel,
     send_ticket,
     send_voucher,
+    trip_booked,
     trip_off,
 )
 
@@ -169,11 +171,12 @@ def test_a_race_is_decided_although_what_follows_cannot_be_built() -> None:
 
 
 def test_a_saga_is_not_over_before_its_losers_are_undone() -> None:
-    test = begun(saga_of(Parallel(flight, hotel, first=1), completed=()))
+    test = begun(saga_of(Parallel(flight, hotel, first=1), completed=trip_booked))
     test.expect_command(BookFlight).reply(Booked())
     test.expect_command(BookHotel)
     test.expect_facts()
     test.expect_compensation(HOTEL).reply()
+    test.expect_facts(TripBooked)
     assert test.status == "completed"
 
 
