@@ -37,6 +37,7 @@ from choros.saga.nodes import (
     Parallel,
     Pivot,
     Publish,
+    Repeat,
     Retriable,
     Scope,
     Sleep,
@@ -57,8 +58,8 @@ __all__ = [
     "Addresses", "App", "Branch", "BrokerMisconfigured", "BrokerUnreachable", "Call", "Check", "ChorosError", "Client",
     "Command", "DeclarationError", "DeclaredOtherwise", "Done", "Existing", "Fact", "FactLog", "Failure", "ForEach",
     "LocalUndo", "MemoryTransaction", "Message", "MessageRejected", "MessageUnwritable", "Misconfigured", "Outcome",
-    "OutcomePending", "Parallel", "Pivot", "Publish", "RedisTransaction", "Refused", "Reply", "Retriable",
-    "RetryPolicy", "Saga", "SagaNotFound", "Scope", "Service", "Settings", "Sleep", "SqliteTransaction",
+    "OutcomePending", "Parallel", "Pivot", "Publish", "RedisTransaction", "Refused", "Repeat", "Reply",
+    "Retriable", "RetryPolicy", "Saga", "SagaNotFound", "Scope", "Service", "Settings", "Sleep", "SqliteTransaction",
     "StartConflict", "Step", "StoreMisconfigured", "StoreUnreachable", "Transaction", "Unreachable", "UsageError",
     "When", "__version__", "client_of", "running",
 ]  # fmt: skip

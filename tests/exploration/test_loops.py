@@ -4,13 +4,15 @@ from typing import Any
 
 import pytest
 
-from choros import ForEach, Saga, When
+from choros import ForEach, Repeat, Saga, When
 from choros_verify import Bounds
 from choros_verify.exploration.explore import Exploration, reply_examples
 from choros_verify.exploration.report import lines as told
 from choros_verify.exploration.states import Left
 from choros_verify.exploration.unrolled import unrolled
 from tests.saga.parcels import Line, Order, is_gift, lines, order_of, reserve, saga_of, wrap
+from tests.saga.refill import Refill, Stocked, is_full, pallet, shelve
+from tests.saga.refill import saga_of as refills
 from tests.saga.test_each import nested, reserve_first
 
 PLAIN = Bounds(Left(0, 0, 0), acts=frozenset({"cancel"}))
@@ -28,11 +30,25 @@ def test_every_interleaving_of_two_items_keeps_every_promise(at_once: int) -> No
     assert {"completed", "compensated", "parked"} == set(found.ends)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("wanted", [5, 6])
+def test_every_interleaving_of_what_is_enough_at_once_or_never(wanted: int) -> None:
+    fill = Repeat([pallet, shelve], until=is_full, at_most=2)
+    stocked = {Stocked.type_name: Stocked(on_shelf=5).to_json()}
+    found: Any = Exploration(refills(fill), PLAIN, start=Refill(wanted=wanted).to_json(), replies=stocked).run()
+    assert found.complete, "\n".join(told(found))
+    assert found.ends.keys() == {"compensated", "parked"} | ({"completed"} if wanted == 5 else set())
+
+
 @pytest.mark.long
 def test_items_of_two_steps_of_which_one_has_a_choice() -> None:
     saga = saga_of(ForEach(lines, [reserve, When(is_gift, then=wrap)], at_once=2))
     found = explored(saga, order_of("a", "b", gifts="a"))
     assert found.complete, "\n".join(told(found))
+
+
+def never(refill: Refill) -> bool:
+    return False
 
 
 def test_what_is_explored_has_the_items_that_there_are() -> None:
@@ -42,4 +58,7 @@ def test_what_is_explored_has_the_items_that_there_are() -> None:
         "lines[0].halves[0].reserve_half", "lines[0].halves[1].reserve_half", "lines[0].gather", "lines[1].gather",
         "pay_halves",
     ]  # fmt: skip
+    refilled = refills(Repeat(pallet, until=never, at_most=2), shelve)
+    filled = unrolled(refilled, Refill().to_json(), reply_examples(refilled, {}))
+    assert filled.outline.paths == ["repeat[0].order_pallet", "repeat[1].order_pallet", "put_on_shelf"]
     assert unrolled(plain := saga_of(reserve_first), order.to_json(), {}) is plain

@@ -11,12 +11,12 @@ from choros.errors import Refused
 from choros.messages import Closed, NothingToUndo
 from choros.runtime.participant.verdicts import (
     REFUSAL_MARGIN,
+    AnswerAgain,
     BrokenBarrier,
     CarryOut,
     Conclude,
     EffectSite,
     Matter,
-    Repeat,
     Settle,
     TooOld,
     judge,
@@ -73,11 +73,11 @@ def told(found: object) -> object:
         (None, None, BEGUN),
         (None, 9.0, ("expired", EXPIRED)),
         (None, 10.0, BEGUN),
-        (OK, 9.0, Repeat(OK)),  # the row comes before the deadline
-        (REFUSED, 9.0, Repeat(REFUSED)),
+        (OK, 9.0, AnswerAgain(OK)),  # the row comes before the deadline
+        (REFUSED, 9.0, AnswerAgain(REFUSED)),
         (INTENT, 9.0, Settle(INTENT)),
         (TOMB, 100.0, ("cancelled", TOMB)),
-        (ANSWERED_TOMB, 100.0, Repeat(ANSWERED_TOMB)),
+        (ANSWERED_TOMB, 100.0, AnswerAgain(ANSWERED_TOMB)),
     ],
 )
 def test_do(row: Row | None, not_after: float | None, expected: object) -> None:
@@ -92,11 +92,11 @@ def test_do(row: Row | None, not_after: float | None, expected: object) -> None:
         (TOMB, None, (NothingToUndo, NOTHING)),
         (INTENT, None, Settle(INTENT)),
         (OK, None, UNDOING),
-        (OK, OK, Repeat(OK)),
-        (INTENT, OK, Repeat(OK)),
+        (OK, OK, AnswerAgain(OK)),
+        (INTENT, OK, AnswerAgain(OK)),
         (OK, INTENT, Settle(INTENT)),
         (OK, TOMB, (NothingToUndo, TOMB)),
-        (OK, ANSWERED_TOMB, Repeat(ANSWERED_TOMB)),
+        (OK, ANSWERED_TOMB, AnswerAgain(ANSWERED_TOMB)),
     ],
 )
 def test_undo(done: Row | None, undone: Row | None, expected: object) -> None:
@@ -111,7 +111,7 @@ def test_undo(done: Row | None, undone: Row | None, expected: object) -> None:
         (OK, None, Conclude(OK, row(CLOSE, "ok"))),
         (REFUSED, None, Conclude(REFUSED, row(CLOSE, "ok"))),
         (INTENT, None, Settle(INTENT)),
-        (INTENT, OK, Repeat(OK)),
+        (INTENT, OK, AnswerAgain(OK)),
     ],
 )
 def test_close(target: Row | None, closed: Row | None, expected: object) -> None:
@@ -129,8 +129,8 @@ def test_close(target: Row | None, closed: Row | None, expected: object) -> None
     ("done", "expected"),
     [
         (None, TooOld()),
-        (OK, Repeat(OK)),
-        (REFUSED, Repeat(REFUSED)),
+        (OK, AnswerAgain(OK)),
+        (REFUSED, AnswerAgain(REFUSED)),
         (INTENT, Settle(INTENT)),
         (TOMB, ("cancelled", TOMB)),
     ],
@@ -148,7 +148,7 @@ def test_a_do_behind_the_horizon_is_not_done_where_its_row_may_be_gone(done: Row
         (REFUSED, None, (NothingToUndo, NOTHING, replace(REFUSED, prune_at=None))),
         (TOMB, None, (NothingToUndo, NOTHING)),
         (INTENT, None, Settle(INTENT)),
-        (None, OK, Repeat(OK)),
+        (None, OK, AnswerAgain(OK)),
         (None, INTENT, Settle(INTENT)),
     ],
 )
@@ -165,7 +165,7 @@ def test_an_undo_behind_the_horizon_says_nothing_that_it_does_not_know(
         (TOMB, None, None),
         (OK, None, None),
         (INTENT, None, Settle(INTENT)),
-        (None, OK, Repeat(OK)),
+        (None, OK, AnswerAgain(OK)),
     ],
 )
 def test_a_close_behind_the_horizon_promises_nothing(target: Row | None, closed: Row | None, expected: object) -> None:
@@ -205,7 +205,7 @@ def test_a_result_goes_into_the_row_of_its_intent(there: Row | None) -> None:
     matter = Matter(key=CommandKey("s", "a", 1, "do"), began=2.0, now=10.0)
     assert told(on_result(matter, there, Closed())) == (Closed, row(DO, "ok"))
     assert told(on_result(matter, there, Refused("no"))) == ("no", row(DO, "refused"))
-    assert on_result(matter, OK, Refused("no")) == Repeat(OK)
+    assert on_result(matter, OK, Refused("no")) == AnswerAgain(OK)
 
 
 def test_a_row_that_nothing_can_have_left_is_acted_on_by_nobody() -> None:

@@ -383,9 +383,9 @@ MISTAKES: Mapping[str, tuple[Callable[[], Any], str]] = {
     "pair": (lambda: ForEach(pair, reserve), "takes a function that returns a list, but pair returns tuple"),
     "opaque": (lambda: ForEach(opaque, reserve), "opaque returns Opaque, which cannot be written as JSON"),
     "start": (lambda: ForEach(orders, reserve), "its items are of the type that the saga starts with"),
-    "no number": (lambda: ForEach(lines, reserve, at_once=True), "at_once=True is no number of items"),
-    "none": (lambda: ForEach(lines, reserve, at_once=0), "at_once=0 is no number of items"),
-    "too many": (lambda: ForEach(lines, reserve, limit=MOST_ITEMS + 1), "is no number of items"),
+    "no number": (lambda: ForEach(lines, reserve, at_once=True), "at_once=True is no number from 1 to 1000"),
+    "none": (lambda: ForEach(lines, reserve, at_once=0), "at_once=0 is no number from 1 to 1000"),
+    "too many": (lambda: ForEach(lines, reserve, limit=MOST_ITEMS + 1), "is no number from 1 to 10000"),
     "no node": (lambda: ForEach(lines, [cast(Any, reserve_line)]), "reserve_line is no step"),
     "behind": (
         lambda: (ForEach(lines, reserve), Pivot(one_reply, to="payment")),
@@ -424,14 +424,14 @@ def test_mistakes_are_sentences(mistake: str) -> None:
 
 def test_the_picture_has_a_box_around_it() -> None:
     drawn = mermaid(parcels).splitlines()
-    box = drawn.index('    subgraph s0["for each of lines: Line"]')
+    box = drawn.index('    subgraph s0["for each of lines: Line, 2 at a time"]')
     inside = drawn[box + 1 : drawn.index("    end")]
     assert any("lines[].reserve_line" in line for line in inside)
     assert not any("-->" in line for line in inside)
 
 
 def test_the_outline_says_for_what() -> None:
-    assert "  lines (for each of lines: Line):" in outline(parcels)
+    assert "  lines (for each of lines: Line, 2 at a time):" in outline(parcels)
 
 
 def test_the_fingerprint_holds_the_items_and_what_fills_each_function() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from choros import App, Pivot, Refused, RetryPolicy, Saga, Step
 from choros.runtime.participant import verdicts
-from choros.runtime.participant.verdicts import Conclude, Matter, Repeat, Verdict, on_do
+from choros.runtime.participant.verdicts import AnswerAgain, Conclude, Matter, Verdict, on_do
 from choros.saga.machine.walk import SagaWalk
 from choros.saga.outline import Commanded
 from choros_verify.simulation.invention import invent
@@ -165,7 +165,7 @@ def an_answer_is_given_once(patch: pytest.MonkeyPatch) -> None:
 
     def forgetful(matter: Matter) -> Verdict:
         verdict = on_do(matter)
-        return Conclude(Refused("cancelled"), verdict.row) if isinstance(verdict, Repeat) else verdict
+        return Conclude(Refused("cancelled"), verdict.row) if isinstance(verdict, AnswerAgain) else verdict
 
     patch.setattr(verdicts, "on_do", forgetful)
 

@@ -17,9 +17,9 @@ _MARKS = {
     "replied": "✔", "undone": "↩", "refused": "✖", "failed": "!", "timed_out": "!", "retry_scheduled": "…",
     "late_reply": "·", "undeclared_refusal": "!", "parked": "■", "unparked": "▶", "skipped": "»", "paused": "‖",
     "resumed": "▶", "wanted": "·", "too_late": "·", "fact_published": "◇", "fact_held": "·", "fact_dropped": "·",
-    "rerun": "▶", "moved": "▶", "asleep": "…", "woken": "▶", "chosen": "◆", "listed": "◆", "passed_over": "–",
+    "rerun": "▶", "moved": "▶", "asleep": "…", "woken": "▶", "chosen": "◆", "listed": "◆", "repeated": "◆",
     "lost": "↩", "undoing": "↩", "terminating": "■", "terminated": "■", "closed": "»", "left_in_doubt": "?",
-    "unreadable": "?",
+    "passed_over": "–", "unreadable": "?",
 }  # fmt: skip
 _WORDS = {
     "failed": "failed", "timed_out": "no answer in time", "late_reply": "late reply, changes nothing",
@@ -112,6 +112,8 @@ def _words(event: Happened) -> str:
             return f"sleeps for {timedelta(seconds=round(event.seconds))}"
         case "passed_over" if event.operation == "undo":
             return "nothing to undo"
+        case "repeated":
+            return f"time {event.code}"
         case "listed":
             return f"for each of {event.code} items"
         case "fact_published":

@@ -83,3 +83,12 @@ def check_function(saga: str, function: object, wanted: str) -> None:
     """Whether it is a plain function: a partial or a class has no annotations of its own to read."""
     if not is_function(function):
         raise DeclarationError(f"saga {saga!r}: {shown(function)} is no function.", f"write one that returns {wanted}.")
+
+
+def check_count(where: str, name: str, count: object, most: int) -> None:
+    """Whether it is a number from one to the most."""
+    if isinstance(count, int) and not isinstance(count, bool) and 1 <= count <= most:
+        return
+    raise DeclarationError(
+        f"{where}: {name}={shown(count)} is no number from 1 to {most}.", f"write {name}=10, for example."
+    )

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from choros.saga.outline import Commanded, Composite, Leaf, Loop, Publication, SagaPart, Sleeping
-from choros.saga.parameters import Builder, PureFunction, shown_type
+from choros.saga.parameters import Builder, PureFunction
 from choros.saga.saga import Saga
 
 Subscribers = Mapping[str, Sequence[str]]
@@ -94,7 +94,7 @@ def _composite(part: Composite, flow: _Flow, numbers: Mapping[str, str]) -> Gene
 def _loop(part: Composite, loop: Loop, flow: _Flow, numbers: Mapping[str, str]) -> Generator[str, None, _Flow]:
     """A box around what is done again and again. The arrows stand behind it, or it would draw in where they begin."""
     lines, end = _gathered(_drawn(part.limbs[0].parts, flow, numbers))
-    yield f"subgraph {numbers[part.path]}[{_quoted(_again(loop))}]"
+    yield f"subgraph {numbers[part.path]}[{_quoted(loop.said)}]"
     yield from (line for line in lines if " -->" not in line)
     yield "end"
     yield from (line for line in lines if " -->" in line)
@@ -185,17 +185,12 @@ def _commanded(parts: Sequence[SagaPart], indent: str) -> Iterator[str]:
         elif isinstance(part, Sleeping):
             yield f"{indent}{part.path}: sleeps {_wait(part)}"
         elif isinstance(part, Composite):
-            kind = _again(part.loop) if part.loop else ", ".join(filter(None, (part.kind, part.join)))
+            kind = part.loop.said if part.loop else ", ".join(filter(None, (part.kind, part.join)))
             yield f"{indent}{part.path} ({kind}):"
             for limb in part.limbs:
                 names = ", ".join(one.path.rpartition(".")[2] for one in limb.parts) or "nothing"
                 yield from [f"{indent}  {limb.name}: {names}"] if part.alternatives else []
                 yield from _commanded(limb.parts, f"{indent}  {'  ' if part.alternatives else ''}")
-
-
-def _again(loop: Loop) -> str:
-    """For what, in words."""
-    return f"for each of {loop.asked.function.__name__}: {shown_type(loop.item)}"
 
 
 def _command(leaf: Commanded) -> str:

@@ -175,9 +175,11 @@ class Loop:
     """What a composite is done for again and again."""
 
     asked: PureFunction
-    """Tells the items."""
+    """Tells the items, or says whether it is enough."""
     item: Any
-    """Of which type they are."""
+    """Of which type they are; None where there are none."""
+    said: str
+    """For what, in words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

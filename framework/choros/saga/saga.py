@@ -192,7 +192,8 @@ def _composite(composite: Composite) -> Iterator[str]:
     """Each way through it, by its name; asked for what, and what stands in it."""
     if composite.loop:
         names = ", ".join(part.path.rpartition(".")[2] for part in composite.limbs[0].parts)
-        yield f"  of {shown_type(composite.loop.item)}({_needed(composite.loop.asked)}): {names}"
+        what = "until" if composite.loop.item is None else f"of {shown_type(composite.loop.item)}"
+        yield f"  {what}({_needed(composite.loop.asked)}): {names}"
         return
     if composite.join:
         yield f"  {composite.join}"

@@ -13,7 +13,16 @@ from typing import Any, Literal
 
 from choros.errors import Refused
 from choros.messages import FORGOTTEN, Closed, Command, Done, Failure, NothingToUndo, Reply
-from choros.runtime.participant.verdicts import CANCELLED, CarryOut, Conclude, Matter, Repeat, Settle, TooOld, keys_of
+from choros.runtime.participant.verdicts import (
+    CANCELLED,
+    AnswerAgain,
+    CarryOut,
+    Conclude,
+    Matter,
+    Settle,
+    TooOld,
+    keys_of,
+)
 from choros.saga.machine.inputs import Answered
 from choros.saga.outline import Commanded
 from choros.saga.saga import Saga
@@ -54,7 +63,7 @@ class Participants:
         match self._protocol.judge(self._found(books, ordered, came)):
             case TooOld():
                 yield Ending(books, self._reply(ordered, "failed", FORGOTTEN), "forgotten")
-            case Repeat(row):
+            case AnswerAgain(row):
                 yield Ending(books, self._kept[row.content], "again")
             case Settle(row):
                 yield from self._settled(books, ordered, CommandKey.parse(row.key).operation)

@@ -9,7 +9,6 @@ from typing import Any
 from choros.saga.machine.inputs import Answered, Decision, TimerFired
 from choros.saga.machine.instance import Instance, States
 from choros.saga.machine.machine import begin, decide
-from choros.saga.machine.walk import Tree
 from choros.saga.outline import Composite, Leaf, Limb, SagaPart
 from choros.saga.paths import in_item
 from choros.saga.saga import Saga
@@ -21,16 +20,15 @@ def unrolled(saga: Saga[Any], start: str, replies: Mapping[str, str]) -> Saga[An
     if not any(isinstance(part, Composite) and part.loop for part in saga.outline.nodes.values()):
         return saga
     states = _gone_through(saga, start, replies).nodes
-    outline = replace(saga.outline, parts=tuple(_at(part, "", states) for part in saga.outline.parts))
     other = copy(saga)
-    other.outline, other.tree = outline, Tree(outline, saga.tree.root)
+    other.outline = replace(saga.outline, parts=tuple(_at(part, "", states) for part in saga.outline.parts))
     return other
 
 
 def _gone_through(saga: Saga[Any], start: str, replies: Mapping[str, str]) -> Instance:
     """The instance as it is when all was done that this saga does, or as much of it as its functions allow."""
     decision = begin(saga.tree, "saga", start, NOW, cause="start")
-    while not decision.instance.terminal and decision.instance.status != "parked":
+    while decision.instance.status == "running":
         instance, given = decision.instance, list(_answers(saga, decision, replies))
         now = NOW if given else instance.wake_at or NOW
         decision = decide(saga.tree, instance, given or [TimerFired()], now)
@@ -51,8 +49,15 @@ def _at(part: SagaPart, item: str, states: States) -> SagaPart:
         return replace(part, path=path)
     if not part.loop:
         limbs = tuple(Limb(limb.name, _all_at(limb, item, states)) for limb in part.limbs)
-        return Composite(path=path, kind=part.kind, limbs=limbs, questions=part.questions)
-    items = [f"{path}[{index}]" for index in range(states.of(path).items)]
+        return Composite(
+            path=path, kind=part.kind, limbs=limbs, questions=part.questions, alternatives=part.alternatives,
+            wins=part.wins, join=part.join,
+        )  # fmt: skip
+    own = states.of(path)
+    items = [f"{path}[{index}]" for index in range(own.begun if part.loop.item is None else own.items)]
+    if part.loop.item is None:  # one time behind the other
+        times = (node for one in items for node in _all_at(part.limbs[0], one, states))
+        return Composite(path=path, kind=part.kind, limbs=(Limb("again", tuple(times)),))
     each = tuple(Limb(one, _all_at(part.limbs[0], one, states)) for one in items)
     return Composite(path=path, kind=part.kind, limbs=each)
 

@@ -13,11 +13,11 @@ from choros.runtime.host.slots import Calls
 from choros.runtime.participant.answers import Answer, ForgottenEffect, answer, keeping, kept, refusal, stored
 from choros.runtime.participant.verdicts import (
     CANCELLED,
+    AnswerAgain,
     CarryOut,
     Conclude,
     EffectSite,
     Matter,
-    Repeat,
     Settle,
     Target,
     TooOld,
@@ -57,7 +57,7 @@ class Execution:
                 raise ForgottenEffect
             case Settle() as verdict:
                 return verdict
-            case Repeat() | Conclude() as verdict:
+            case AnswerAgain() | Conclude() as verdict:
                 return await self._give(received, verdict, transaction)
 
     async def _found(self, received: Received, transaction: Transaction) -> Matter:
@@ -110,9 +110,9 @@ class Execution:
         verdict = on_result(self._matter(received), row, outcome)
         return await self._give(received, verdict, transaction)
 
-    async def _give(self, received: Received, verdict: Repeat | Conclude, transaction: Transaction) -> Answer:
+    async def _give(self, received: Received, verdict: AnswerAgain | Conclude, transaction: Transaction) -> Answer:
         """The answer, once it is written."""
-        if isinstance(verdict, Repeat):
+        if isinstance(verdict, AnswerAgain):
             return stored(verdict.row)
         reply = self._reply(received.envelope, verdict.reply)
         for row in (*verdict.others, keeping(verdict.row, reply)):

@@ -84,7 +84,7 @@ def _close_key(key: CommandKey, of: Target) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Repeat:
+class AnswerAgain:
     """Answered before: the stored answer again."""
 
     row: Row
@@ -120,7 +120,7 @@ class CarryOut:
     row: Row | None = None
 
 
-Verdict = Repeat | Settle | Conclude | TooOld | CarryOut
+Verdict = AnswerAgain | Settle | Conclude | TooOld | CarryOut
 
 
 # --- verdicts ---------------------------------------------------------------------------------------------------------
@@ -147,7 +147,7 @@ def on_do(matter: Matter) -> Verdict:
     if done.state == "intent":
         return Settle(done)
     if done.owes_reply:
-        return Repeat(done)
+        return AnswerAgain(done)
     if done.state == "tombstone":
         return Conclude(Refused(CANCELLED), done)
     raise BrokenBarrier
@@ -174,7 +174,7 @@ def _on_undo_again(matter: Matter, undone: Row) -> Verdict:
     if undone.state == "intent":
         return Settle(undone)
     if undone.owes_reply:
-        return Repeat(undone)
+        return AnswerAgain(undone)
     if undone.state == "tombstone":
         return nothing_to_undo(matter)
     raise BrokenBarrier
@@ -183,7 +183,7 @@ def _on_undo_again(matter: Matter, undone: Row) -> Verdict:
 def on_close(matter: Matter) -> Verdict:
     """Before an undo is closed it must be known what there was to undo."""
     if matter.closed is not None:
-        return Repeat(matter.closed)
+        return AnswerAgain(matter.closed)
     target = matter.undone if matter.of == "undo" else matter.done
     for row in (target, matter.done):
         if row is not None and row.state == "intent":
@@ -197,9 +197,9 @@ def on_close(matter: Matter) -> Verdict:
     return Conclude(Closed(), close, (*buried(matter), *undone))
 
 
-def on_result(matter: Matter, row: Row | None, outcome: Reply | Refused) -> Repeat | Conclude:
+def on_result(matter: Matter, row: Row | None, outcome: Reply | Refused) -> AnswerAgain | Conclude:
     """A provider's answer goes into the row of its intent; one that somebody else put there first wins."""
-    return concluded(matter, outcome) if row is None or row.state == "intent" else Repeat(row)
+    return concluded(matter, outcome) if row is None or row.state == "intent" else AnswerAgain(row)
 
 
 def concluded(matter: Matter, outcome: Reply | Refused) -> Conclude:

@@ -139,7 +139,7 @@ EventKind = Literal[
     "pivot_passed", "compensating", "fact_held", "fact_published", "fact_dropped", "parked", "unparked",
     "wanted", "too_late", "paused", "resumed", "skipped", "undeclared_refusal", "completed", "compensated", "rerun",
     "moved", "asleep", "woken", "chosen", "passed_over", "listed", "lost", "undoing", "terminating", "terminated",
-    "closed", "left_in_doubt",
+    "closed", "left_in_doubt", "repeated",
 ]  # fmt: skip
 
 

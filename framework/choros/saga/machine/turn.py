@@ -36,6 +36,14 @@ class BuildFailed(Exception):
         self.path = path
 
 
+class TurnedBack(Exception):
+    """A node comes to an end on which the saga is undone, without anybody having refused anything."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.code)
+        self.failure = failure
+
+
 class Turn:
     """Mutable while a decision is made, and never seen outside it."""
 
@@ -258,7 +266,7 @@ class Turn:
 
     def _given(self, need: Need, path: str) -> Any:
         """What fills a parameter of a function that is asked for the node of this path: in an item, the same item's."""
-        step = same_item(need.step, path)
+        step = self._latest(same_item(need.step, path))
         if need.source == "item":
             return read_item(need.message, self.state(step).item)
         if need.collected:
@@ -268,14 +276,24 @@ class Turn:
 
     def _each(self, step: str) -> list[str]:
         """The paths of this step in all items."""
-        loop, bracket, rest = step.partition("[]")
-        return [one for item in self._items(loop) for one in self._each(item + rest)] if bracket else [step]
+        loop, bracket, rest = self._latest(step).partition("[]")
+        return (
+            [one for item in self._items(loop) for one in self._each(item + rest)] if bracket else [self._latest(step)]
+        )
+
+    def _latest(self, step: str) -> str:
+        """The path with the index of the last time where that is meant, as far as it is known in which item."""
+        loop, last, rest = step.partition("[-1]")
+        if not last or "[]" in loop:
+            return step
+        return self._latest(f"{loop}[{max(0, self.state(loop).begun - 1)}]{rest}")
 
     def _items(self, loop: str) -> list[str]:
         return [f"{loop}[{index}]" for index in range(self.state(loop).items)]
 
     def _collected(self, need: Need, step: str, around: Sequence[Callable[..., Any]]) -> Any:
         """The replies of all items, in the order of these, whatever order they came in."""
+        step = self._latest(step)
         loop, bracket, rest = step.partition("[]")
         if not bracket:
             return self._message(need, step)
@@ -307,7 +325,7 @@ def _read(kind: type[Message] | None, body: str) -> Message | None:
 class Node(ABC):
     """A node of the tree, as the walk knows it. Either way says whether it is over; else it waits.
 
-    A function of the declaration may be called on either way: BuildFailed comes through."""
+    A function of the declaration may be called on either way: BuildFailed comes through. So does TurnedBack."""
 
     __slots__ = ()
     path: str

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from choros.messages import Close, Failure, Message
 from choros.saga.machine.inputs import Decision, Send
 from choros.saga.machine.instance import ROOT, Instance, Leg
-from choros.saga.machine.turn import BuildFailed, Node, Turn
+from choros.saga.machine.turn import BuildFailed, Node, Turn, TurnedBack
 from choros.saga.outline import Commanded, Outline
 from choros.saga.paths import around, declared, item_around
 from choros.values import replace
@@ -59,6 +59,9 @@ class SagaWalk(Turn):
                 self._finish()
         except BuildFailed as failed:
             self.park(str(failed), failed.path)
+        except TurnedBack as turned:
+            self.turn_back(turned.failure)
+            self._walk()
 
     def _forward(self) -> bool:
         """Once more where a loser is undone for which the pivot waits."""

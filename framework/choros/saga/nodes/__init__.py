@@ -7,6 +7,7 @@ from choros.saga.nodes.existing import Existing
 from choros.saga.nodes.parallel import Parallel
 from choros.saga.nodes.pivot import Pivot
 from choros.saga.nodes.publish import Publish
+from choros.saga.nodes.repeat import Repeat
 from choros.saga.nodes.retriable import Retriable
 from choros.saga.nodes.scope import Scope
 from choros.saga.nodes.sleep import Sleep
@@ -21,6 +22,7 @@ __all__ = [
     "Parallel",
     "Pivot",
     "Publish",
+    "Repeat",
     "Retriable",
     "Scope",
     "Sleep",

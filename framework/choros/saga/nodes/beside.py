@@ -33,7 +33,7 @@ def undo_newest_first(turn: Turn, node: Composite) -> bool:
         return True
     own = _own(node)
     for path in turn.newest_first(turn.state(node.path).number):
-        leaf = _leaf(own, path)
+        leaf = _leaf(own, path) if path.startswith((f"{node.path}.", f"{node.path}[")) else None
         if leaf and not leaf.backward(turn):
             return False
     return True

@@ -9,7 +9,7 @@ from typing import Any, Self, get_args, get_origin
 from pydantic.errors import PydanticUserError
 
 from choros.errors import DeclarationError
-from choros.saga.checks import check_function, listed, shown
+from choros.saga.checks import check_count, check_function, listed
 from choros.saga.items import adapter_of, written_items
 from choros.saga.machine.instance import NodeState, States
 from choros.saga.machine.turn import BuildFailed, Node, Turn
@@ -69,8 +69,9 @@ class ForEach(Declared):
                 f"saga {saga!r}: there is a pivot in ForEach({self.called}), and there may be many items or none.",
                 "put the pivot before or behind it.",
             )
-        _check_count(saga, self.called, "at_once", self.at_once, MOST_AT_ONCE)
-        _check_count(saga, self.called, "limit", self.limit, MOST_ITEMS)
+        where = f"saga {saga!r}: ForEach({self.called})"
+        check_count(where, "at_once", self.at_once, MOST_AT_ONCE)
+        check_count(where, "limit", self.limit, MOST_ITEMS)
 
     def planned(self, place: NodePlace) -> EachNode:
         """Those inside know the item, besides what is known here."""
@@ -80,7 +81,10 @@ class ForEach(Declared):
                 f"{place.where}: its items are of the type that the saga starts with, so nobody knows which is meant.",
                 "give the items a type of their own.",
             )
-        loop, item = Loop(PureFunction(self.items, needs_of(self.items, place.known)), kind), f"{place.path}[]"
+        asked = PureFunction(self.items, needs_of(self.items, place.known))
+        at_once = f", {self.at_once} at a time" if self.at_once > 1 else ""
+        loop = Loop(asked, kind, f"for each of {self.items.__name__}: {shown_type(kind)}{at_once}")
+        item = f"{place.path}[]"
         known = replace(place.known, items=(*place.known.items, (item, kind)))
         plan = plan_sequence(replace(place, path=item, known=known), self.nodes)
         return EachNode(
@@ -107,15 +111,6 @@ def _item_type(function: Any, saga: str) -> Any:
             "return what pydantic knows: a model, a dataclass, a str, ...",
         ) from None
     return arguments[0]
-
-
-def _check_count(saga: str, called: str, name: str, count: object, most: int) -> None:
-    if isinstance(count, int) and not isinstance(count, bool) and 1 <= count <= most:
-        return
-    raise DeclarationError(
-        f"saga {saga!r}: ForEach({called}): {name}={shown(count)} is no number of items.",
-        f"write {name}=10, for example; the most is {most}.",
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
