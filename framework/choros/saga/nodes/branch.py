@@ -8,12 +8,13 @@ from typing import Self
 from choros.errors import DeclarationError
 from choros.saga.machine.instance import States
 from choros.saga.machine.turn import Node, Turn
+from choros.saga.nodes.composed import Composed
 from choros.saga.nodes.sequence import SequenceNode, declared_nodes, plan_sequence
 from choros.saga.outline import Composite, Declared, Limb, NodePlace
 from choros.saga.paths import in_item
 
 
-class Branch(Declared):
+class Branch(Composed):
     """Nodes one after the other, beside others: `Branch("hotel", Step(...), Step(...))`."""
 
     __slots__ = ("name", "nodes")
@@ -30,16 +31,6 @@ class Branch(Declared):
     def called(self) -> str:
         """It has no function, and so a name of its own."""
         return self.name
-
-    @property
-    def commands(self) -> bool:
-        """Whether it commands somebody."""
-        return any(node.commands for node in self.nodes)
-
-    @property
-    def pivot(self) -> bool:
-        """Whether behind it the saga only goes forward."""
-        return any(node.pivot for node in self.nodes)
 
     def check(self, saga: str) -> None:
         """Whether there is something in it."""

@@ -11,9 +11,10 @@ from pydantic.errors import PydanticUserError
 from choros.errors import DeclarationError
 from choros.saga.checks import check_count, check_function, listed
 from choros.saga.items import adapter_of, written_items
-from choros.saga.machine.instance import NodeState, States
+from choros.saga.machine.instance import States
 from choros.saga.machine.turn import BuildFailed, Node, Turn
 from choros.saga.nodes.beside import goes_on, newest_of, undo_newest_first
+from choros.saga.nodes.composed import Composed
 from choros.saga.nodes.sequence import SequenceNode, declared_nodes, plan_sequence
 from choros.saga.outline import Composite, Declared, Limb, Loop, NodePlace
 from choros.saga.parameters import PureFunction, needs_of, shown_type, signature_of
@@ -25,7 +26,7 @@ MOST_AT_ONCE = 1_000
 
 
 @dataclass(frozen=True, slots=True)
-class ForEach(Declared):
+class ForEach(Composed):
     """The same for each item of a list: `ForEach(lines, Step(reserve_line, ...))`.
 
     `items` is a pure function of the messages known here that returns a list. It is asked when the saga comes to it,
@@ -51,11 +52,6 @@ class ForEach(Declared):
     def nodes(self) -> Sequence[Any]:
         """What is done for each."""
         return (self.steps,) if isinstance(self.steps, Declared) else listed("ForEach: steps", self.steps)
-
-    @property
-    def commands(self) -> bool:
-        """Whether it commands somebody."""
-        return any(node.commands for node in self.nodes)
 
     def check(self, saga: str) -> None:
         """Whether there are items, something to do for each, and no pivot: a saga has only one."""
@@ -135,7 +131,8 @@ class EachNode(Composite, Node):
             return True
         if state.progress == "pending":
             self._enter(turn)
-        left = [item for item in self._open(turn) if not self._is_over(turn, item)]
+        begun = (f"{self.path}[{index}]" for index in turn.open_items(self.path))
+        left = [item for item in begun if not self._is_over(turn, item)]
         while len(left) < self.at_once and (item := self._next(turn)) is not None:
             left += [] if self._is_over(turn, item) else [item]
         if not left:
@@ -165,9 +162,6 @@ class EachNode(Composite, Node):
             sentence = f"{name} returned what is not all {shown_type(self.loop.item)}, or cannot be written"
             raise BuildFailed(sentence, self.path) from None
 
-    def _open(self, turn: Turn) -> list[str]:
-        return [f"{self.path}[{index}]" for index in turn.open_items(self.path)]
-
     def _next(self, turn: Turn) -> str | None:
         """Begin the next item, if there is one."""
         state = turn.state(self.path)
@@ -196,8 +190,6 @@ class EachNode(Composite, Node):
         own = states.of(self.path)
         if own.progress == "ok":
             return None
-        ways = (self.way.within(path) for path, state in states.items() if self._is_open(path, state))
+        entered = (path for path, state in states.items() if state.progress == "entered")
+        ways = (self.way.within(path) for path in entered if index_of(self.path, path) is not None)
         return next((at for way in ways if (at := way.at_work(states, backward)) is not None), self.path)
-
-    def _is_open(self, path: str, state: NodeState) -> bool:
-        return state.progress == "entered" and index_of(self.path, path) is not None

@@ -13,6 +13,7 @@ from choros.saga.checks import check_count, check_function, listed
 from choros.saga.machine.instance import States
 from choros.saga.machine.turn import BuildFailed, Node, Turn, TurnedBack
 from choros.saga.nodes.beside import newest_of, undo_newest_first
+from choros.saga.nodes.composed import Composed
 from choros.saga.nodes.sequence import SequenceNode, declared_nodes, plan_sequence
 from choros.saga.outline import Composite, Declared, Limb, Loop, NodePlace
 from choros.saga.parameters import Known
@@ -24,7 +25,7 @@ MOST_TIMES = 1_000
 
 
 @dataclass(frozen=True, slots=True)
-class Repeat(Declared):
+class Repeat(Composed):
     """The same until it is enough: `Repeat([Step(...)], until=is_full, at_most=10)`.
 
     `until` is a pure function of what is known when it was done once more, the replies of this time among it. It is
@@ -36,23 +37,14 @@ class Repeat(Declared):
     steps: Declared | Sequence[Declared]
     until: Callable[..., bool] = field(kw_only=True)
     at_most: int = field(kw_only=True)
-    name: str = field(default="repeat", kw_only=True)
+    name: str = field(default="", kw_only=True)
     """Part of every command key in it, so it must not change."""
-
-    @property
-    def called(self) -> str:
-        """It does not go by its question, which stands behind what is done."""
-        return self.name
+    called = "repeat"
 
     @property
     def nodes(self) -> Sequence[Any]:
         """What is done each time."""
         return (self.steps,) if isinstance(self.steps, Declared) else listed("Repeat: steps", self.steps)
-
-    @property
-    def commands(self) -> bool:
-        """Whether it commands somebody."""
-        return any(node.commands for node in self.nodes)
 
     def check(self, saga: str) -> None:
         """Whether there is something to do, a bound, and no pivot: a saga has only one."""
@@ -60,11 +52,11 @@ class Repeat(Declared):
             raise DeclarationError(f"saga {saga!r}: there is nothing to repeat.", "give it a node, or leave it out.")
         if any(node.pivot for node in declared_nodes(saga, self.nodes)):
             raise DeclarationError(
-                f"saga {saga!r}: there is a pivot in {self.name}, which may be done several times.",
+                f"saga {saga!r}: there is a pivot in {self.name or self.called}, which may be done several times.",
                 "put the pivot before or behind it.",
             )
         check_function(saga, self.until, "a bool")
-        check_count(f"saga {saga!r}: {self.name}", "at_most", self.at_most, MOST_TIMES)
+        check_count(f"saga {saga!r}: {self.name or self.called}", "at_most", self.at_most, MOST_TIMES)
 
     def planned(self, place: NodePlace) -> RepeatNode:
         """Its question knows what is known at the end of each time."""

@@ -11,6 +11,7 @@ from choros.saga.builders import pure_function
 from choros.saga.checks import check_function, listed
 from choros.saga.machine.instance import States
 from choros.saga.machine.turn import BuildFailed, Node, Turn
+from choros.saga.nodes.composed import Composed
 from choros.saga.nodes.sequence import SequenceNode, check_unlike, declared_nodes, plan_sequence
 from choros.saga.outline import Composite, Declared, Limb, NodePlace
 from choros.saga.parameters import Known, PureFunction, shown_type, signature_of
@@ -21,7 +22,7 @@ OTHERWISE = "otherwise"
 
 
 @dataclass(frozen=True, slots=True)
-class When(Declared):
+class When(Composed):
     """A choice between branches: `When(is_express, then=[...], otherwise=[...])`.
 
     `predicate` is a pure function of the messages known here. It is asked when the saga comes to the choice, and never
@@ -45,7 +46,7 @@ class When(Declared):
     def nodes(self) -> Iterator[Declared]:
         """All that stand in its branches."""
         for _, branch in self.branches:
-            yield from (node for node in branch if isinstance(node, Declared))
+            yield from branch
 
     @property
     def branches(self) -> Sequence[tuple[Predicate | None, Sequence[Any]]]:
@@ -54,16 +55,6 @@ class When(Declared):
         if isinstance(self.otherwise, When):
             return mine, *self.otherwise.branches
         return mine, (None, _several(OTHERWISE, self.otherwise))
-
-    @property
-    def commands(self) -> bool:
-        """Whether it commands somebody."""
-        return any(node.commands for node in self.nodes)
-
-    @property
-    def pivot(self) -> bool:
-        """Whether behind it the saga only goes forward."""
-        return any(node.pivot for node in self.nodes)
 
     def check(self, saga: str) -> None:
         """Whether there are questions, and nodes behind them."""
