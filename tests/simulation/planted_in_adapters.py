@@ -98,9 +98,9 @@ def a_commit_that_failed_counts(patch: pytest.MonkeyPatch) -> None:
 def what_was_not_written_counts(patch: pytest.MonkeyPatch) -> None:
     """The same of the saga store."""
 
-    def told(self: Writer, requests: Sequence[Request], error: Exception) -> None:
+    async def told(self: Writer, requests: Sequence[Request], error: Exception) -> None:
         for request in requests:
-            request.loop.call_soon_threadsafe(request.answer.set_result, [Committed.OK] * len(request.batch))
+            request.answer.set_result([Committed.OK] * len(request.batch))
 
     patch.setattr(Writer, "_not_written", told)
 

@@ -132,9 +132,11 @@ async def test_a_full_disk_refuses_the_commit_and_the_store_goes_on_later(tmp_pa
     await stored(store, creation("s2", state="x" * 50_000))
 
 
-async def test_a_lock_of_another_process_is_waited_for(tmp_path: Path, opened: Opening) -> None:
+async def test_a_lock_of_another_process_is_waited_for(
+    tmp_path: Path, opened: Opening, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("choros.store.sqlite.waiting.LOCK_SECONDS", 0.001)
     store: SqliteStore = await opened(SqliteStore(tmp_path / "sagas.db"))
-    store._open.writer._connection.execute("PRAGMA busy_timeout = 1")
     other = sqlite3.connect(tmp_path / "sagas.db", isolation_level=None, check_same_thread=False)
     other.execute("BEGIN IMMEDIATE")
     threading.Timer(0.3, lambda: other.execute("COMMIT")).start()
@@ -145,9 +147,9 @@ async def test_a_lock_of_another_process_is_waited_for(tmp_path: Path, opened: O
 
 
 async def test_a_lock_that_stays_is_reported(tmp_path: Path, opened: Opening, monkeypatch: pytest.MonkeyPatch) -> None:
-    store: SqliteStore = await opened(SqliteStore(tmp_path / "sagas.db"))
-    store._open.writer._connection.execute("PRAGMA busy_timeout = 1")
+    monkeypatch.setattr("choros.store.sqlite.waiting.LOCK_SECONDS", 0.001)
     monkeypatch.setattr("choros.store.sqlite.file.BUSY_SECONDS", 0.1)
+    store: SqliteStore = await opened(SqliteStore(tmp_path / "sagas.db"))
     other = sqlite3.connect(tmp_path / "sagas.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(StoreUnreachable, match="locked by another process"):
@@ -217,17 +219,20 @@ async def test_marks_that_could_not_be_written_wait_for_no_commit(
     tmp_path: Path, opened: Opening, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The file was locked when they were to be; after that nothing is committed any more."""
-    for name, seconds in (("file.BUSY_SECONDS", 0.0), ("writer.AGAIN_SECONDS", 0.01)):
+    for name, seconds in (("file.BUSY_SECONDS", 0.0), ("waiting.LOCK_SECONDS", 0.001), ("writer.AGAIN_SECONDS", 0.01)):
         monkeypatch.setattr(f"choros.store.sqlite.{name}", seconds)
     store: SqliteStore = await opened(SqliteStore(tmp_path / "sagas.db"))
     await stored(store, creation("s1", command("c1")))
-    writer, failed = store._open.writer, threading.Event()
-    writer._connection.execute("PRAGMA busy_timeout = 1")
-    monkeypatch.setattr(writer, "_not_written", lambda *_: failed.set())
+    writer, failed = store._open.writer, asyncio.Event()
+
+    async def fails(*_: object) -> None:
+        failed.set()
+
+    monkeypatch.setattr(writer, "_not_written", fails)
     with closing(sqlite3.connect(tmp_path / "sagas.db", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         await store.mark_sent([("s1", "c1")])
-        await asyncio.to_thread(failed.wait)
+        await failed.wait()
         other.execute("COMMIT")
 
         async def written() -> bool:

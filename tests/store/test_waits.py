@@ -18,8 +18,8 @@ from choros.store.barrier import Row, Transaction, value_of
 from choros.store.redis.barrier import RedisDatabase
 from choros.store.redis.sagas import RedisStore
 from choros.store.sagas import Kind
-from choros.store.sqlite import barrier as barrier_sqlite
 from choros.store.sqlite import file as sqlite_file
+from choros.store.sqlite import waiting
 from choros.store.sqlite.barrier import SqliteDatabase
 from choros.store.sqlite.sagas import SqliteStore
 from choros.testing.conformance.records import creation
@@ -157,7 +157,7 @@ def held(path: Path) -> Iterator[None]:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (sqlite_file, barrier_sqlite):
+    for module in (sqlite_file, waiting):
         monkeypatch.setattr(module, "LOCK_SECONDS", 0.2)
     monkeypatch.setattr(sqlite_file, "BUSY_SECONDS", 0.5)
 

@@ -3,7 +3,6 @@
 import asyncio
 import sqlite3
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
 from os import PathLike
@@ -14,9 +13,10 @@ from choros.errors import ChorosError, StoreUnreachable, UsageError
 from choros.store.barrier import AT_ONCE, Carry, Database, Job, JobResult, Memory, NotDone, Ok, Raised, Row, Transaction
 from choros.store.sqlite import barrier_schema as schema
 from choros.store.sqlite import transaction as rows
-from choros.store.sqlite.file import LOCK_SECONDS, connect, in_transaction, named, patiently, roll_back
+from choros.store.sqlite.file import connect, in_transaction, named
 from choros.store.sqlite.transaction import SqliteTransaction
 from choros.store.sqlite.turns import FileTurn, RolledBack, Turns
+from choros.store.sqlite.waiting import WaitingThread
 
 __all__ = ["SqliteDatabase", "SqliteTransaction"]
 
@@ -44,7 +44,7 @@ class SqliteDatabase(Database):
         self.path = Path(path)
         self._namespace, self._kind = namespace, connection
         self._connection: sqlite3.Connection | None = None
-        self._thread: ThreadPoolExecutor | None = None
+        self._thread = WaitingThread(self.path, "choros-sqlite-barrier")
         self._lock = asyncio.Lock()
         self._marks: set[str] = set()
         self._marking: frozenset[str] = frozenset()
@@ -62,8 +62,7 @@ class SqliteDatabase(Database):
         """Open or create the file and the tables of the barrier."""
         async with self._lock:
             if self._connection is None:
-                self._thread = self._thread or ThreadPoolExecutor(1, thread_name_prefix="choros-sqlite-barrier")
-                self._connection = await self._in_thread(self._opened)
+                self._connection = await self._thread.call(self._opened)
 
     def _opened(self) -> sqlite3.Connection:
         connection = connect(self.path, self._kind)
@@ -91,7 +90,7 @@ class SqliteDatabase(Database):
             with closing(connect(self.path, self._kind)) as connection:
                 return in_transaction(connection, lambda: work(connection))
 
-        return await self._in_thread(done)
+        return await self._thread.call(done)
 
     async def close(self) -> None:
         """Write what waits and let go of the file."""
@@ -103,10 +102,8 @@ class SqliteDatabase(Database):
         await self._turns.close()
         async with self._lock:
             connection, self._connection = self._connection, None
-            await self._in_thread(connection.close)
-        if self._thread is not None:
-            self._thread.shutdown()
-            self._thread = None
+            await self._thread.call(connection.close)
+        self._thread.end()
 
     async def run(self, jobs: Sequence[Job[T]]) -> Sequence[JobResult[T]]:
         """Run the jobs one after another and commit them together, with those of other calls that wait meanwhile; these
@@ -176,8 +173,7 @@ class SqliteDatabase(Database):
         """Open it, and write down first which replies were sent: a job may give one of these rows a new one."""
         connection = self._checked_open()
         try:
-            if not _begun_at_once(connection):
-                await self._in_thread(lambda: patiently(lambda: connection.execute("BEGIN IMMEDIATE")))
+            await self._thread.begin(connection)
             self._horizons.clear()
             self._marking = frozenset(self._marks)
             rows.mark_sent(connection, self._namespace, self._marking)
@@ -187,17 +183,11 @@ class SqliteDatabase(Database):
 
     async def commit(self) -> None:
         """All of it is there to stay, or nothing of it."""
-        connection = self._checked_open()
-        try:
-            await self._in_thread(lambda: connection.execute("COMMIT"))
-        except BaseException:
-            await self.roll_back()
-            raise
+        await self._thread.commit(self._checked_open())
         self._marks -= self._marking
 
     async def roll_back(self) -> None:
-        connection = self._checked_open()
-        await self._in_thread(lambda: roll_back(connection))
+        await self._thread.roll_back(self._checked_open())
 
     def _rolled_back(self, answer: JobResult[Any], alone: bool) -> ChorosError:
         """Why the whole group is lost: SQLite did so, as when the disk is full, or a statement of this job."""
@@ -211,7 +201,7 @@ class SqliteDatabase(Database):
         """Rows whose reply has not been confirmed, oldest first."""
         async with self._lock:
             connection, marks = self._checked_open(), frozenset(self._marks)
-            found = await self._in_thread(lambda: rows.unsent(connection, self._namespace, limit + len(marks)))
+            found = await self._thread.call(lambda: rows.unsent(connection, self._namespace, limit + len(marks)))
         return [row for row in found if row.key not in marks][:limit]
 
     async def mark_sent(self, keys: Sequence[str]) -> None:
@@ -243,45 +233,15 @@ class SqliteDatabase(Database):
         """Do this in a transaction of its own, between two groups."""
         async with self._lock:
             connection = self._checked_open()
-            return await self._in_thread(lambda: in_transaction(connection, lambda: work(connection)))
+            return await self._thread.call(lambda: in_transaction(connection, lambda: work(connection)))
 
     def _checked_open(self) -> sqlite3.Connection:
         if self._connection is None:
             raise StoreUnreachable(f"The database {self.path} is not open.", "await database.open() before using it.")
         return self._connection
 
-    async def _in_thread(self, call: Callable[[], T]) -> T:
-        """Call it in the thread, and be there when it ends: a cancelled caller must not leave it behind."""
-        future = asyncio.get_running_loop().run_in_executor(self._thread, call)
-        cancelled: asyncio.CancelledError | None = None
-        while not future.done():
-            try:
-                await asyncio.shield(future)
-            except asyncio.CancelledError as error:
-                cancelled = error
-            except Exception:
-                break
-        if cancelled is not None:
-            raise cancelled
-        try:
-            return future.result()
-        except sqlite3.Error as error:
-            raise named(error, self.path) from error
-
 
 def _take_back(connection: sqlite3.Connection, savepoint: str) -> None:
     if connection.in_transaction:
         connection.execute(f"ROLLBACK TO {savepoint}")
         connection.execute(f"RELEASE {savepoint}")
-
-
-def _begun_at_once(connection: sqlite3.Connection) -> bool:
-    """Whether nobody else holds the file; where somebody does, waiting is for the thread."""
-    connection.execute("PRAGMA busy_timeout = 0")
-    try:
-        connection.execute("BEGIN IMMEDIATE")
-    except sqlite3.OperationalError:
-        return False
-    finally:
-        connection.execute(f"PRAGMA busy_timeout = {LOCK_SECONDS * 1000:.0f}")
-    return True

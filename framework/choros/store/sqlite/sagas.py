@@ -42,9 +42,10 @@ T = TypeVar("T")
 
 
 class _Opened:
-    """One writer and one reader, each with a thread and a connection: neither blocks the event loop or the other."""
+    """One writer and one reader, each with a connection: whatever waits for a lock or for the disk does so in a thread,
+    and so does all reading."""
 
-    def __init__(self, path: Path, scope: str, kind: type[sqlite3.Connection], writer: type[Writer]) -> None:
+    def __init__(self, path: Path, scope: str, kind: type[sqlite3.Connection]) -> None:
         writing = connect(path, kind)
         try:
             sqlite_schema.prepare(writing, path, scope)
@@ -54,7 +55,7 @@ class _Opened:
             writing.close()
             raise
         self._scope = scope
-        self.writer = writer(writing, path, scope)
+        self.writer = Writer(writing, path, scope)
         self.reader = ThreadPoolExecutor(1, thread_name_prefix="choros-sqlite-reader")
         self.loads = Together(self._load_for_all, weigh=len)
 
@@ -92,18 +93,17 @@ class SqliteStore:
         namespace: str = "choros",
         *,
         connection: type[sqlite3.Connection] = sqlite3.Connection,
-        writer: type[Writer] = Writer,
     ) -> None:
-        """`connection`: what reaches the file, and `writer`: what writes into it, for a world without threads."""
+        """`connection`: what reaches the file, for a world without threads."""
         self.path = Path(path)
-        self._scope, self._kind, self._writer = namespace, connection, writer
+        self._scope, self._kind = namespace, connection
         self._opened: _Opened | None = None
 
     async def open(self) -> None:
         """Open or create the file."""
         if self._opened is None:
             try:
-                self._opened = await asyncio.to_thread(_Opened, self.path, self._scope, self._kind, self._writer)
+                self._opened = await asyncio.to_thread(_Opened, self.path, self._scope, self._kind)
             except sqlite3.Error as error:
                 raise named(error, self.path) from error
 

@@ -1,16 +1,12 @@
-"""Group commit: one thread writes, and all that waits at the same moment shares one transaction and its fsync."""
-
-from __future__ import annotations
+"""Group commit: all that waits at the same moment shares one transaction and its fsync."""
 
 import asyncio
 import sqlite3
-import threading
+from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 from choros.errors import StoreUnreachable
@@ -18,6 +14,7 @@ from choros.sources import now
 from choros.store.sagas import Committed, Transition
 from choros.store.sqlite import rows as rows
 from choros.store.sqlite.file import in_transaction, is_of_what_was_given, named
+from choros.store.sqlite.waiting import WaitingThread
 from choros.telemetry.logs import get_logger
 
 log = get_logger(__name__)
@@ -30,20 +27,16 @@ Sent = frozenset[tuple[str, str]]
 T = TypeVar("T")
 
 
+def _future() -> asyncio.Future[Any]:
+    return asyncio.get_running_loop().create_future()
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """A batch to be committed, with whoever else is waiting."""
 
     batch: Sequence[Transition]
-    loop: asyncio.AbstractEventLoop
-    answer: asyncio.Future[Sequence[Committed]]
-
-
-@dataclass(frozen=True, slots=True)
-class Wake:
-    """Not a commit: marks are waiting, or it is time to stop."""
-
-    stop: bool
+    answer: asyncio.Future[Sequence[Committed]] = field(default_factory=_future)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,175 +44,161 @@ class Errand:
     """Something else to be written, in a transaction of its own."""
 
     work: Callable[[sqlite3.Connection], Any]
-    loop: asyncio.AbstractEventLoop
-    answer: asyncio.Future[Any]
-
-
-_Item = Request | Errand | Wake
+    answer: asyncio.Future[Any] = field(default_factory=_future)
 
 
 class Writer:
-    """The thread that owns the write connection."""
+    """The connection that writes. Statements of commits are said on the loop; errands are done in a thread."""
 
     def __init__(self, connection: sqlite3.Connection, path: Path, scope: str) -> None:
         self._connection, self._path, self._scope = connection, path, scope
-        self._waiting: SimpleQueue[_Item] = SimpleQueue()
+        self._thread = WaitingThread(path, "choros-sqlite-writer")
+        self._requests: list[Request] = []
+        self._errands: deque[Errand] = deque()
         self._marks: set[tuple[str, str]] = set()
-        self._lock = threading.Lock()
+        self._marks_are_due = False
+        self._working: asyncio.Task[None] | None = None
+        self._flush: asyncio.TimerHandle | None = None
         self._stopped = False
-        self._begin()
-
-    def _begin(self) -> None:
-        self._thread = threading.Thread(target=self._work, name="choros-sqlite-writer", daemon=True)
-        self._thread.start()
-
-    def _put(self, item: _Item) -> None:
-        """Give it to the thread."""
-        self._waiting.put(item)
 
     async def commit(self, batch: Sequence[Transition]) -> Sequence[Committed]:
         """Queue the batch and wait for the commit that holds it."""
-        answers: Sequence[Committed] = await self._queue(Request, batch)
-        return answers
+        self._check_open()
+        self._requests.append(request := Request(batch))
+        self._begin()
+        return await request.answer
 
     async def do(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Queue something that is no commit, and wait until it is done; commits that wait go first."""
-        done: T = await self._queue(Errand, work)
+        self._check_open()
+        self._errands.append(errand := Errand(work))
+        self._begin()
+        done: T = await errand.answer
         return done
 
-    async def _queue(self, kind: Callable[..., Request | Errand], what: object) -> Any:
+    def _check_open(self) -> None:
         if self._stopped:
             raise StoreUnreachable(f"The saga store {self._path} is closed.", "await store.open() before using it.")
-        loop = asyncio.get_running_loop()
-        self._put(waiting := kind(what, loop, loop.create_future()))
-        return await waiting.answer
 
     def mark_sent(self, sent: Sequence[tuple[str, str]]) -> None:
         """Note what is sent; it is written with the next commit, or soon."""
-        with self._lock:
-            first = not self._marks
-            self._marks.update(sent)
-        if first:
-            self._put(Wake(stop=False))
+        self._marks.update(sent)
+        self._expect(FLUSH_SECONDS)
 
     def marks(self) -> Sent:
         """What was marked but may not be written yet: reads leave it out. To be taken *before* the read."""
-        with self._lock:
-            return frozenset(self._marks)
+        return frozenset(self._marks)
 
     async def close(self) -> None:
-        """Write what waits, then end the thread."""
+        """Write what waits."""
         self._stopped = True
-        self._put(Wake(stop=True))
-        await asyncio.to_thread(self._thread.join)
+        self._write_marks()
+        if self._working is not None:
+            await asyncio.wait({self._working})
+        if self._flush is not None:
+            self._flush.cancel()
+        await self._thread.call(self._connection.close)
+        self._thread.end()
 
-    def _work(self) -> None:
-        stop = False
-        while not stop:
-            items = self._take()
-            stop = any(isinstance(item, Wake) and item.stop for item in items)
-            self._write([item for item in items if isinstance(item, Request)])
-            for errand in items:
-                if isinstance(errand, Errand):
-                    self._run(errand)
-        self._connection.close()
+    # --- at work ---
 
-    def _take(self) -> list[_Item]:
-        items = list[_Item]()
-        with suppress(Empty):
-            items.append(self._waiting.get(timeout=AGAIN_SECONDS if self.marks() else None))
-        if items and isinstance(items[0], Wake) and not items[0].stop:
-            with suppress(Empty):
-                items.append(self._waiting.get(timeout=FLUSH_SECONDS))
-        with suppress(Empty):
-            while True:
-                items.append(self._waiting.get_nowait())
-        return items
+    def _begin(self) -> None:
+        if self._working is None or self._working.done():
+            self._working = asyncio.create_task(self._work())
 
-    def _write(self, requests: Sequence[Request]) -> None:
+    def _expect(self, seconds: float) -> None:
+        if self._flush is None:
+            self._flush = asyncio.get_running_loop().call_later(seconds, self._write_marks)
+
+    def _write_marks(self) -> None:
+        self._flush = None
+        self._marks_are_due = bool(self._marks)
+        if self._marks_are_due:
+            self._begin()
+
+    async def _work(self) -> None:
+        while self._requests or self._errands or self._marks_are_due:
+            requests, self._requests, self._marks_are_due = self._requests, [], False
+            await self._write(requests)
+            if self._errands and not self._requests:
+                await self._run(self._errands.popleft())
+
+    async def _write(self, requests: Sequence[Request]) -> None:
         marks = self.marks()
+        if not requests and not marks:
+            return
         try:
-            answers = in_transaction(self._connection, lambda: self._apply(requests, marks))
+            answers = await self._in_transaction(lambda: self._apply(requests, marks))
         except Exception as error:
-            self._not_written(requests, error)
+            await self._not_written(requests, error)
         else:
-            with self._lock:
-                self._marks -= marks
-            _tell([_answering(request, answer) for request, answer in zip(requests, answers, strict=True)])
+            self._marks -= marks
+            for request, answer in zip(requests, answers, strict=True):
+                _settle(request, answer)
+        if self._marks:
+            self._expect(AGAIN_SECONDS)
+
+    async def _in_transaction(self, work: Callable[[], T]) -> T:
+        try:
+            await self._thread.begin(self._connection)
+            done = work()
+        except BaseException:
+            await self._thread.roll_back(self._connection)
+            raise
+        await self._thread.commit(self._connection)
+        return done
 
     def _apply(self, requests: Sequence[Request], marks: Sent) -> list[list[Committed]]:
         at = now()
         rows.delete_sent(self._connection, self._scope, marks)
         return [[rows.write(self._connection, self._scope, one, at) for one in request.batch] for request in requests]
 
-    def _run(self, errand: Errand) -> None:
+    async def _run(self, errand: Errand) -> None:
         try:
-            done = in_transaction(self._connection, lambda: errand.work(self._connection))
+            done = await self._thread.call(
+                lambda: in_transaction(self._connection, lambda: errand.work(self._connection))
+            )
         except Exception as error:
-            _tell([self._failing(errand, error)])
+            self._fail(errand, error)
         else:
-            _tell([_answering(errand, done)])
+            _settle(errand, done)
 
-    def _not_written(self, requests: Sequence[Request], error: Exception) -> None:
-        if is_of_what_was_given(error):
-            for request in requests:
-                self._write_apart(request)
-            return
-        _tell([self._failing(request, error) for request in requests])
+    # --- what could not be written ---
 
-    def _write_apart(self, request: Request) -> None:
+    async def _not_written(self, requests: Sequence[Request], error: Exception) -> None:
+        for request in requests:
+            if is_of_what_was_given(error):
+                await self._write_apart(request)
+            else:
+                self._fail(request, error)
+
+    async def _write_apart(self, request: Request) -> None:
         """One of them holds what SQLite cannot take: alone it harms no other."""
         try:
-            answer = [self._alone(one) for one in request.batch]
+            answer = [await self._alone(one) for one in request.batch]
         except Exception as error:
-            _tell([self._failing(request, error)])
+            self._fail(request, error)
         else:
-            _tell([_answering(request, answer)])
+            _settle(request, answer)
 
-    def _failing(self, request: Request | Errand, error: Exception) -> _Telling:
-        meant = named(error, self._path) if isinstance(error, sqlite3.Error) else error
-        return _telling(request, request.answer.set_exception, meant)
-
-    def _alone(self, transition: Transition) -> Committed:
-        work = partial(rows.write, self._connection, self._scope, transition, now())
+    async def _alone(self, transition: Transition) -> Committed:
         try:
-            return in_transaction(self._connection, work)
+            return await self._in_transaction(partial(rows.write, self._connection, self._scope, transition, now()))
         except Exception as error:
             if not is_of_what_was_given(error):
                 raise
             log.error("choros.store.refused", saga_id=transition.record.saga_id, error=_name_of(error))
             return Committed.REFUSED
 
+    def _fail(self, request: Request | Errand, error: Exception) -> None:
+        if not request.answer.done():
+            request.answer.set_exception(named(error, self._path) if isinstance(error, sqlite3.Error) else error)
+
+
+def _settle(request: Request | Errand, answer: Any) -> None:
+    if not request.answer.done():
+        request.answer.set_result(answer)
+
 
 def _name_of(error: Exception) -> str:
     return str(getattr(error, "sqlite_errorname", type(error).__name__))
-
-
-_Telling = tuple[asyncio.AbstractEventLoop, Callable[[], None]]
-
-
-def _answering(request: Request | Errand, answer: Any) -> _Telling:
-    return _telling(request, request.answer.set_result, answer)
-
-
-def _telling(request: Request | Errand, settle: Callable[[Any], None], what: object) -> _Telling:
-    def tell() -> None:
-        if not request.answer.done():
-            settle(what)
-
-    return request.loop, tell
-
-
-def _tell(tellings: Sequence[_Telling]) -> None:
-    """Wake each event loop once, not once for each request."""
-    by_loop: dict[asyncio.AbstractEventLoop, list[Callable[[], None]]] = {}
-    for loop, tell in tellings:
-        by_loop.setdefault(loop, []).append(tell)
-    for loop, tells in by_loop.items():
-        with suppress(RuntimeError):  # that loop has ended: nobody waits any more
-            loop.call_soon_threadsafe(_call_all, tells)
-
-
-def _call_all(calls: Sequence[Callable[[], None]]) -> None:
-    for call in calls:
-        call()

@@ -26,7 +26,6 @@ from choros_verify.simulation.keeping import LEDGER, Deed, Deleted, OnCommit, de
 from choros_verify.simulation.processes import Process, running
 from choros_verify.simulation.sqlite.connection import HeardConnection
 from choros_verify.simulation.sqlite.file import Listeners, NamedPath, SimFile
-from choros_verify.simulation.sqlite.writer import InlineWriter
 
 _RECORDS = f"SELECT {rows.COLUMNS} FROM record WHERE scope = ?"
 _ROWS = "SELECT key, state, reply, prune_at, began, since FROM choros_barrier WHERE namespace = ?"
@@ -125,7 +124,7 @@ class SqliteSagas:
     def view(self) -> SqliteStore:
         """The adapter of a process that starts."""
         connection = self._keeping.connecting(self._file, self._name)
-        store = SqliteStore(self._file.path, self._scope, connection=connection, writer=InlineWriter)
+        store = SqliteStore(self._file.path, self._scope, connection=connection)
         store.path = self._file.path
         return store
 
