@@ -412,6 +412,11 @@ def test_the_diagram_and_the_outline_name_all_of_them() -> None:
     assert "  Presented or nothing (held until the pivot): nobody subscribes" in told
 
 
+def test_what_it_is_surely_refused_with_is_what_each_of_them_is() -> None:
+    notified, _, shipped = SAGA.outline.commands
+    assert (notified.sure_refusals, shipped.sure_refusals) == ([], ["closed"])
+
+
 def test_all_of_them_are_messages_of_the_saga() -> None:
     declared = SAGA.outline
     assert {SendMail, SendLetter, Wrap, Unwrap, RecallMail, RecallLetter, Ship, ShipFast} <= {*declared.messages}

@@ -28,6 +28,7 @@ from tests.saga.shop import (
     ORDER,
     SHIPPED,
     ChargePayment,
+    OrderConfirmed,
     PlaceOrder,
     charge_payment,
     order_saga,
@@ -172,6 +173,17 @@ def test_one_that_is_parked_or_paused_is_closed_as_well() -> None:
     terminate(run)
     assert not run.instance.paused
     assert left(closed(run))[0] == "terminated"
+
+
+def test_one_whose_closing_facts_cannot_be_built_has_nothing_open() -> None:
+    def over(order: PlaceOrder) -> OrderConfirmed:
+        raise LookupError(order.order_id)
+
+    run = Run(Saga("sale", start=PlaceOrder, steps=(Pivot(ship_parcel, to="shipping"),), completed=over))
+    run.ok(SHIPPED)
+    assert run.instance.why_parked == "over raised LookupError"
+    terminate(run)
+    assert (left(run), run.facts) == (("terminated", ["ship_parcel"], []), [])
 
 
 def test_what_a_participant_has_forgotten_is_not_asked_again() -> None:
