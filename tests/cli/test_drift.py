@@ -106,3 +106,34 @@ def test_a_stuck_saga_is_moved_where_that_is_safe(choros: Choros) -> None:
         "history"
     ]
     assert [event["kind"] for row in history for event in row["events"]] == ["started", "sent", "moved"]
+
+
+def test_a_plan_says_who_may_go_on_and_apply_moves_those(choros: Choros) -> None:
+    saga_id = started(choros)
+    second = TRAVEL.replace('Saga("trip",', 'Saga("trip", version=2,')
+    words = ("travel", "trip", "--to-version", "2")
+    deploy(second)
+    planned = json.loads(choros("migrate", "plan", *words, *STORE, "-o", "json").out)
+    assert [(one["saga_id"], one["verdict"], one["why"], one["undo"]) for one in planned] == [(saga_id, "safe", "", [])]
+    deploy(second.replace('Pivot(book_it, to="hotel")', 'Pivot(book_it, to="hotel", name="reserve_it")'))
+    said = choros("migrate", "plan", *words, *STORE)
+    assert "needs a mapping" in said.out and "book_it is called reserve_it here" in said.out
+    said = choros("migrate", "apply", *words, *SERVERS)
+    assert (said.code, said.out) == (0, "0 moved, 1 left as they are\n")
+    other = 'Pivot(book_it, to="hotel", name="reserve_it"), Retriable(book_it, to="hotel", name="again")'
+    deploy(second.replace('Pivot(book_it, to="hotel")', other).replace("Pivot, Saga", "Pivot, Retriable, Saga"))
+    said = choros("migrate", "plan", *words, *STORE)
+    assert "stuck" in said.out and "it has come as far as book_it" in said.out
+    deploy(second)
+    said = choros("migrate", "apply", *words, *SERVERS, "--reason", "release 7")
+    assert (said.code, said.out) == (0, "1 moved, 0 left as they are\n")
+    assert "release 7" in choros("saga", "show", "travel", saga_id, *STORE).out
+    assert choros("migrate", "plan", *words, *STORE).err == "no live saga follows another declaration\n"
+    assert choros("migrate", "apply", *words, *SERVERS).out == "0 moved, 0 left as they are\n"
+
+
+def test_a_plan_for_what_is_not_there_is_a_sentence(choros: Choros) -> None:
+    started(choros)
+    for name, version in (("trip", "7"), ("tripp", "1")):
+        said = choros("migrate", "plan", "travel", name, "--to-version", version, *STORE)
+        assert (said.code, f"no saga {name!r} version {version}" in said.err) == (2, True)

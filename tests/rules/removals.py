@@ -158,8 +158,8 @@ REMOVALS = (
         (f"{SLEEP}::test_it_waits_for_as_long_as_was_decided_and_goes_on_by_itself",),
     ),
     Removal(
-        4, "a saga that is undone sleeps no longer", "saga.machine.walk.SagaWalk.turn_back",
-        'state.progress == "asleep"', "False",
+        4, "a saga that is undone sleeps no longer", "saga.nodes.sleep.SleepNode.turned",
+        'progress == "asleep"', 'progress == "awake"',
         (f"{SLEEP}::test_a_cancel_undoes_the_saga_and_of_the_sleep_nothing_is_left",),
     ),
     Removal(

@@ -17,7 +17,7 @@ from choros.messages import Close, Command, Done, Failure, Message
 from choros.roles.addresses import Addresses
 from choros.roles.roles import open_role
 from choros.runtime.participant.operations import check_operation
-from choros.saga.nodes import Step
+from choros.saga.nodes import Branch, Step
 from choros.saga.policy import RetryPolicy
 from choros.saga.saga import Saga
 from choros.wire.command_key import CommandKey
@@ -57,13 +57,10 @@ def free(order: shop.PlaceOrder) -> Anything:
     return Anything()
 
 
-SAGA = Saga(
-    "order",
-    version=3,
-    start=shop.PlaceOrder,
-    steps=(Step(charge, to="payment", compensation=refund), Step(hold, to="payment", compensation=free)),
-)
+STEPS = Step(charge, to="payment", compensation=refund), Step(hold, to="payment", compensation=free)
+SAGA = Saga("order", version=3, start=shop.PlaceOrder, steps=STEPS)
 KNOWN = {("order", 3): SAGA}
+WITHIN = {("order", 3): Saga("order", version=3, start=shop.PlaceOrder, steps=(Branch("outer", *STEPS),))}
 FITS = {
     ("charge", "do", "charge"),
     ("charge", "undo", "refund"),
@@ -95,6 +92,8 @@ def test_every_step_with_every_operation_and_type(step: str, operation: str, kin
     assert fits(of(step, operation, f"{kind}.v2")) is wanted
     elsewhere = replace(of(step, operation, f"{kind}.v1"), key=f"s1:outer[2].{step}[7]:1:{operation}")
     assert fits(elsewhere) is (kind == "release" or any((operation, kind) == one[1:] for one in FITS)), "another step"
+    within = replace(of(step, operation, f"{kind}.v1"), key=f"s1:outer.{step}:1:{operation}")
+    assert fits(within, WITHIN) is wanted
 
 
 @pytest.mark.parametrize(("operation", "kind"), list(product(["do", "undo"], ["charge", "refund"])))

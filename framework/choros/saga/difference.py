@@ -1,12 +1,14 @@
 """Two fingerprints side by side: in which way they differ, as a sentence; and whether an instance may go from one
 declaration to the other."""
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from choros.saga.machine.instance import Instance
 from choros.saga.paths import declared
 
+_OF_A_LEAF = re.compile("(?:^|; )(?:do|undo|fact) ")
 _MOST = 3
 """Paths named in one sentence."""
 
@@ -117,3 +119,24 @@ def why_not_moved(instance: Instance, here: str, there: str) -> str:
         if now != (path, said):
             return f"it has come as far as {path} ({said}), and there stands {now[0]} ({now[1]}) in the other version"
     return _unlike("closing facts", mine.closings, other.closings, "there")
+
+
+def renamed(here: str, there: str) -> Mapping[str, str]:
+    """The nodes that are called otherwise here than there, where nothing else differs; nothing where something does."""
+    mine, other = _shape(here), _shape(there)
+    if (mine.rules, mine.start) != (other.rules, other.start) or len(mine.nodes) != len(other.nodes):
+        return {}
+    names = {path: name for (path, _), (name, _) in zip(other.nodes, mine.nodes, strict=True) if path != name}
+    same = [(names.get(path, path), _called(said, names)) for path, said in other.nodes] == list(mine.nodes)
+    closings = tuple(_called(one, names) for one in other.closings)
+    return names if same and closings == mine.closings else {}
+
+
+def _called(said: str, names: Mapping[str, str]) -> str:
+    """What is said of a node, with the other names in it: of steps whose replies it takes, and of nodes in it."""
+    for path, name in names.items():
+        said = re.sub(rf"(?<![\w.-]){re.escape(path)}(?= refused: |: )", name, said)
+        if not _OF_A_LEAF.search(said):
+            here, there = (one.rpartition(".")[2] for one in (name, path))
+            said = re.sub(rf"(?<![\w.-]){re.escape(there)}(?![\w.(-])", here, said)
+    return said
