@@ -12,9 +12,6 @@ class Effects:
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
         self._abandoned: set[str] = set()
 
-    def __len__(self) -> int:
-        return len(self._waiting)
-
     def enter(self, effect: str) -> asyncio.Future[None] | None:
         """Take the effect, or a place in its queue: then await what is returned. Either way, `leave` afterwards."""
         queue = self._waiting.get(effect)

@@ -22,8 +22,7 @@ class Jobs:
 
     async def insist(self, job: Job[T]) -> Ok[T] | Raised:
         """Run one job, again and again while the database is away; raises Misconfigured where it must not be used."""
-        result = await self._run(job)
-        return await self._again(job) if result is None else result
+        return await self._run(job) or await self._again(job)
 
     async def value(self, job: Job[T]) -> T:
         """What it comes to; raises what it raises, too."""

@@ -3,7 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -81,12 +81,10 @@ class Calls:
 
     # --- places ---
 
-    @asynccontextmanager
-    async def place(self, handler: Handler | None) -> AsyncIterator[None]:
+    def place(self, handler: Handler | None) -> AbstractAsyncContextManager[None]:
         """A place at work, and one of those of this handler where it has a limit: waited for, and given to the next."""
         own = self._of(handler).places if handler else None
-        async with own or nullcontext(), self._places:
-            yield
+        return self._places if own is None else _both(own, self._places)
 
     def _of(self, handler: Handler) -> _Limits:
         name = handler.message.type_name
@@ -173,13 +171,18 @@ class Calls:
                 log.warning("choros.handler.hangs", **_about(one))
 
 
+@asynccontextmanager
+async def _both(first: asyncio.Semaphore, second: asyncio.Semaphore) -> AsyncIterator[None]:
+    async with first, second:
+        yield
+
+
 def _age(one: _Running) -> float:
     return asyncio.get_running_loop().time() - one.began
 
 
 def _about(one: _Running) -> dict[str, Any]:
-    words = {"handler": one.handler.name, "key": one.key, "seconds": round(_age(one), 1)}
-    return about(one.envelope) | words
+    return about(one.envelope) | {"handler": one.handler.name, "key": one.key, "seconds": round(_age(one), 1)}
 
 
 def _call_of(envelope: Envelope) -> Call:

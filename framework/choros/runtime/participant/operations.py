@@ -3,11 +3,13 @@
 A saga of another application, or of a version that is not deployed here yet, says nothing: its commands are believed.
 """
 
+from functools import lru_cache
 from types import MappingProxyType
+from typing import Any
 
 from choros.errors import MessageRejected
 from choros.saga.paths import declared
-from choros.saga.saga import Sagas
+from choros.saga.saga import Saga, Sagas
 from choros.wire.command_key import CommandKey
 from choros.wire.envelope import Envelope
 
@@ -20,20 +22,24 @@ def check_operation(envelope: Envelope, key: CommandKey, sagas: Sagas) -> None:
     saga = sagas.get((envelope.saga, envelope.saga_version))
     if saga is None or key.operation == "close":
         return
-    wanted = _unversioned(envelope.type)
-    sent = [
+    sent = _sent_as(saga, _unversioned(envelope.type))
+    path = declared(key.path)
+    here = [operation for at, operation in sent if at == path or path not in saga.outline.leaves]
+    # Without any, the declaration here does not have the type: it is not the one that the command was sent by.
+    if sent and key.operation not in here:
+        raise MessageRejected("The type of the command does not fit the step and operation of its idempotency key.")
+
+
+@lru_cache(maxsize=1000)
+def _sent_as(saga: Saga[Any, Any], wanted: str) -> list[tuple[str, str]]:
+    """Path and operation of each command of this type."""
+    return [
         (leaf.path, operation)
         for leaf in saga.outline.commands
         for operation, commands in leaf.commands.items()
         for command in commands
         if _unversioned(command.type_name) == wanted
     ]
-    if not sent:  # the declaration here does not have it: it is not the one that the command was sent by
-        return
-    path = declared(key.path)
-    here = [one for one in sent if one[0] == path] if path in saga.outline.leaves else sent
-    if not any(operation == key.operation for _, operation in here):
-        raise MessageRejected("The type of the command does not fit the step and operation of its idempotency key.")
 
 
 def _unversioned(type_name: str) -> str:
