@@ -233,6 +233,16 @@ def test_rule_36_what_is_unsent_of_one_costs_the_other_no_attempt() -> None:
     assert attempts == {"parallel.book_flight": 2, "parallel.book_hotel": 1}
 
 
+def test_rule_36_what_one_timer_gives_up_another_of_the_same_moment_does_not_try_again() -> None:
+    once = Step(book_hotel, to="hotels", compensation=give_hotel_back, retry=RetryPolicy(attempts=1))
+    saga = saga_of(Parallel(flight, once))
+    first = begin(saga.tree, "s", BookTrip().to_json(), 0.0, cause="start")
+    fired = decide(saga.tree, first.instance, [TimerFired()], 30.0)
+    assert [str(send.key) for send in fired.sends] == ["s:parallel.book_hotel:1:undo"]
+    assert [event.kind for event in fired.events if event.kind == "sent"] == ["sent"]
+    assert fired.instance.state("parallel.book_flight").progress == "in_doubt"
+
+
 # --- more of them than stand in a record ------------------------------------------------------------------------------
 
 

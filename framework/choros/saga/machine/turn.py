@@ -184,6 +184,11 @@ class Turn:
         self._sends.append(command)
         self.note("sent", command.key.path, operation=command.key.operation, attempt=command.attempt)
 
+    def take_back(self, path: str) -> None:
+        """Do not send what this turn was about to send for a node: what came after that has turned it back."""
+        self._sends = [send for send in self._sends if send.key.path != path]
+        self._events = [event for event in self._events if (event.kind, event.step) != ("sent", path)]
+
     def wake(self, path: str) -> bool:
         """Let a node's sleep be over, if its moment has come; says so. What is next is the walk's."""
         until = self.state(path).until

@@ -69,12 +69,14 @@ class CommandNode(Commanded, Node):
         return False
 
     def turned(self, turn: Turn) -> None:
-        """Of what is under way nobody knows any more, so it is undone too, as the newest. An undo goes on as it is."""
+        """Of what is under way nobody knows any more, so it is undone too, as the newest, and not tried again. An undo
+        goes on as it is."""
         state = turn.state(self.path)
         if state.leg and state.closes == "undo":
             return
         Node.turned(self, turn)
         if state.progress == "sent":
+            turn.take_back(self.path)
             turn.change_node(self.path, progress="in_doubt", leg=None)
             turn.accept(self.path)
 
