@@ -117,6 +117,15 @@ def test_an_undo_on_its_way_is_closed_too() -> None:
     assert left(run) == ("terminated", ["charge_payment", "reserve_inventory"], [])
 
 
+def test_what_was_closed_and_answers_afterwards_is_late_and_no_stranger() -> None:
+    run = at_pivot()
+    run.refuse("no_such_address")
+    terminate(run)
+    closed(run)
+    run.ok(Done(), key=key("reserve_inventory", "undo"))
+    assert run.kinds == ["late_reply"]
+
+
 def test_or_has_happened() -> None:
     run = at_pivot()
     run.refuse("no_such_address")

@@ -34,7 +34,8 @@ def _was_sent(walk: SagaWalk, leaf: Commanded, answer: Answered) -> bool:
         return True
     if key.operation == "do":
         return state.progress not in (("pending", "ok") if leaf.existing else ("pending",))
-    return state.progress == "undone" or (state.leg is not None and state.closes == "undo")
+    undoing = state.leg is not None and state.closes == "undo"
+    return state.progress == "undone" or undoing or (walk.instance.terminating and state.progress != "pending")
 
 
 def _is_of_another(walk: SagaWalk, leaf: Commanded, answer: Answered) -> bool:
