@@ -25,6 +25,11 @@ BROKEN: dict[str, int] = {
 """Which promise breaks first."""
 WITH = {"sleep": sleeping_saga, "existing": existing_saga}
 """Sagas with what not every saga has."""
+ABOUT_COMPOSITES = {
+    "choice", "commands in each branch", "facts in two branches",
+    "commands side by side", "steps side by side", "refusal side by side",
+}  # fmt: skip
+"""Tried in `test_composites.py`."""
 
 
 def mutant(name: str) -> Mutant:
@@ -53,7 +58,7 @@ def test_each_of_the_ten_is_caught_on_the_order_saga(name: str) -> None:
 def test_every_mutant_is_caught_on_a_saga_with_every_kind_of_node(one: Mutant) -> None:
     result = try_mutant(one, Exploration(parcel_saga, Bounds()))
     assert result.caught, result.lines()
-    elsewhere = one.needs in ("two steps", "result", *WITH)
+    elsewhere = one.needs in ("two steps", "result", *WITH, *ABOUT_COMPOSITES)
     assert (result.report is None) == elsewhere, "this saga has all but a second step to undo, a result, and these"
 
 

@@ -23,6 +23,7 @@ from choros_verify.exploration import holds
 from choros_verify.exploration.decisions import Decided, Given, givens
 from choros_verify.exploration.orchestrator import OrchestratorModel
 from choros_verify.exploration.protocol import Protocol
+from choros_verify.exploration.times import Moment, last_moment
 from choros_verify.exploration.wire import Bags
 
 ActKind = Literal["cancel", "retry", "skip", "pause", "terminate"]
@@ -68,7 +69,8 @@ class Choices:
         for given, number in inputs:
             yield from self._alone(stored, given, number)
         for (first, number), (second, other) in combinations(inputs, 2):
-            if number != other or number == NO_MESSAGE:
+            timers = all(isinstance(given.inputs[0], TimerFired) for given in (first, second))
+            if (number != other or number == NO_MESSAGE) and not timers:
                 yield from self._together(stored, (first, second), (number, other))
 
     def _given(self, number: int) -> list[Given]:
@@ -128,13 +130,18 @@ class Choices:
 
 
 def _timers(instance: Instance, unsent: frozenset[str]) -> Iterator[Given]:
+    """One timer fires, or two, or all. What one of them does depends on its own node alone, unless it turns the saga,
+    and then on nothing else; so any others together do what these do one after the other."""
     fired = (TimerFired(unsent),)
-    if any(state.due is not None for state in instance.nodes.values()):
-        yield Given(fired, "due")
-        yield Given(fired, "due, used up")
+    every = last_moment(instance).due
+    few = {frozenset(some) for number in (1, 2) for some in combinations(every, number)}
+    for due in sorted({*few, *([every] if every else [])}, key=sorted):
+        yield from (Given(fired, Moment(due, spent)) for spent in (frozenset[str](), due))
+        if len(due) == 2:
+            yield from (Given(fired, Moment(due, frozenset({spent}))) for spent in sorted(due))
     if instance.deadline is not None:
-        yield Given(fired, "deadline")
-        yield Given(fired, "deadline, due")
+        yield Given(fired, Moment(deadline=True))
+        yield Given(fired, Moment(every, deadline=True))
 
 
 def _messages(*numbers: int) -> tuple[int, ...]:

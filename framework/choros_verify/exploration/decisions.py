@@ -7,7 +7,7 @@ from choros.saga.machine.inputs import Answered, Event, Input, Release
 from choros.saga.machine.instance import Instance
 from choros_verify.exploration import holds
 from choros_verify.exploration.books import Carried
-from choros_verify.exploration.times import Moment
+from choros_verify.exploration.times import EARLY, Moment
 from choros_verify.exploration.wire import Ordered
 
 Trouble = Literal["", "duplicate", "crash", "crash, publishes twice"]
@@ -17,7 +17,7 @@ class Given(NamedTuple):
     """What is decided on together, and when."""
 
     inputs: tuple[Input, ...]
-    moment: Moment = "early"
+    moment: Moment = EARLY
 
 
 class Stored(NamedTuple):
@@ -25,6 +25,8 @@ class Stored(NamedTuple):
 
     instance: Instance
     facts: tuple[str, ...] = ()
+    order: tuple[frozenset[str], ...] = ()
+    """The leaves that may stand, the oldest first; together those of which nobody knew when the saga turned back."""
 
 
 class Decided(NamedTuple):
@@ -65,4 +67,4 @@ def givens(reply: Answered) -> Sequence[Given]:
 
 def moments(reply: Answered) -> tuple[Moment, ...]:
     """The moments in which a reply may be decided on."""
-    return ("early", "used up") if reply.outcome == "failed" else ("early",)
+    return (EARLY, Moment(used_up=frozenset({reply.key.path}))) if reply.outcome == "failed" else (EARLY,)

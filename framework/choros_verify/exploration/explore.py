@@ -8,6 +8,7 @@ from typing import Any
 from choros.app.app import App
 from choros.saga.machine.inputs import Answered
 from choros.saga.machine.instance import TERMINAL
+from choros.saga.outline import Composite
 from choros.saga.saga import Saga
 from choros_verify.exploration.accounts import Accounts
 from choros_verify.exploration.books import Books
@@ -58,7 +59,7 @@ class Exploration:
         if found.complete and not found.violation and accounts.taken_late:
             _late(found, search, accounts.taken_late[0])
         found.ends = _ends(search.worlds(), orchestrator)
-        found.notes = sorted(orchestrator.bugs)
+        found.notes, found.not_taken = sorted(orchestrator.bugs), _not_taken(saga, orchestrator)
         self.reached = {(orchestrator.stored[w.stored], accounts.books[w.accounts]) for w in search.worlds()[1:]}
         return found
 
@@ -70,6 +71,14 @@ def _late(found: Found[Happening], search: Search[Happening], taken: tuple[int, 
     index = next(index for index, world in enumerate(search.worlds()) if world.stored == stored)
     found.events = [*search.story(index), Happening("decided", (Given((answer,)),))]
     found.violation = Violation("a reply that came too late would change the saga", 8)
+
+
+def _not_taken(saga: Saga[Any], orchestrator: OrchestratorModel) -> list[str]:
+    """The branches of choices that these messages never lead into, so that nothing is known of them."""
+    taken = {(path, state.choice) for one in orchestrator.stored for path, state in one.instance.nodes.items()}
+    choices = [part for part in saga.outline.nodes.values() if isinstance(part, Composite) and part.questions]
+    ways = [(part.path, limb.name) for part in choices for limb in part.limbs]
+    return [f"{path} never went by {name}" for path, name in ways if (path, name) not in taken]
 
 
 def _ends(worlds: Iterable[WorldState], orchestrator: OrchestratorModel) -> Counter[str]:

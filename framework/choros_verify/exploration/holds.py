@@ -5,7 +5,9 @@ The numbers in reports:
 1. The net effect of each step is nothing or one, at all times; what was refused for good never happens.
 2. Completed: every step has its effect, once; then alone there is a result, where one is declared.
 3. Compensated: no step has one; a pivot that may have happened is never undone.
-4. Each step begins when those before it have taken effect, and is undone when no later one can still stand.
+4. Each step begins when those before it have taken effect, and is undone when no later one can still stand: none
+   behind it, and none that was accepted after it. Only what stands side by side is under way together. A choice is
+   decided once, as its questions say, and nothing of its other branches ever has an effect.
 5. Nothing waits for ever: timers alone bring a saga to an end or to a person. A paused saga sends nothing. A sleep
    ends at the moment that was decided when it began.
 8. Facts: one set for each end, numbered one by one, none before it is true. A late reply changes nothing.
@@ -14,10 +16,12 @@ The numbers in reports:
 12. Terminated: what is said to stand stands, and nothing else does or will; of what is in doubt nothing is said.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
 from typing import Any
 
-from choros.saga.machine.inputs import Answered, Decision, Input, Release, TimerFired
+from choros.saga.machine.inputs import Answered, CancelRequested, Decision, Input, Release, TimerFired
 from choros.saga.machine.instance import Instance, NodeState
 from choros.saga.outline import Commanded, Composite, Limb, Outline, Publication, SagaPart
 from choros.saga.parameters import Builder
@@ -26,6 +30,7 @@ from choros.saga.saga import Saga
 from choros.wire.command_key import Operation
 from choros_verify.exploration.books import Books
 from choros_verify.exploration.times import NOW
+from choros_verify.exploration.ways import beside, branch_due, holds_leaf, newer, partly
 
 EDGES = {
     "running": {"running", "compensating", "completed", "compensated", "parked", "terminated"},
@@ -67,10 +72,14 @@ def decision(saga: Saga[Any], before: Instance, decided: Decision, inputs: Seque
 def _decision(saga: Saga[Any], before: Instance, decided: Decision, inputs: Sequence[Input]) -> None:
     after = decided.instance
     hold(after.status in EDGES[before.status], f"a saga that was {before.status} became {after.status}", 9)
-    legs = [state.leg for state in after.nodes.values() if state.leg]
+    legs = [path for path, state in after.nodes.items() if state.leg]
     most = max(1, len(inputs))  # folded inputs may send what each of them would have sent
-    alone = len(legs) <= 1 and len(decided.sends) <= most
-    hold(alone or after.accepted, "two commands are awaited at once", 4)
+    sends = Counter(send.key.path for send in decided.sends)
+    together = all(beside(saga.outline.parts, one, other) for one, other in combinations({*legs, *sends}, 2))
+    alone = len(legs) <= 1 and sends.total() <= most
+    freely = partly(saga.outline) or after.terminating
+    hold(alone or freely or (together and not after.backward), "two commands are awaited at once", 4)
+    hold(max(sends.values(), default=0) <= most, "a command is sent twice", 4)
     if after.terminal:
         hold(after.wake_at is None and not legs, "a saga at its end still waits for something", 5)
         due = after.status == "completed" and saga.outline.result is not None
@@ -87,24 +96,24 @@ def _decision(saga: Saga[Any], before: Instance, decided: Decision, inputs: Sequ
     _attempts(before, after, inputs)
     _sleeps(before, after)
     _terminates(after, decided, inputs)
+    _choices(saga, before, after)
     _pivot(saga, before, after)
+    _withdrawn(saga, before, after, inputs)
 
 
 def _attempts(before: Instance, after: Instance, inputs: Sequence[Input]) -> None:
-    """A command that has not left yet spends no attempt by waiting for the broker."""
-    if len(inputs) != 1 or not isinstance(inputs[0], TimerFired):
+    """A command that has not left yet spends no attempt by waiting for the broker. One that has does, by silence."""
+    if len(inputs) != 1 or not isinstance(inputs[0], TimerFired) or after.backward != before.backward:
         return
     for path, was in before.nodes.items():
-        state = after.state(path)
-        if (
-            path in inputs[0].unsent
-            and was.leg
-            and not was.leg.waiting
-            and was.leg.due is not None
-            and after.backward == before.backward
-        ):
-            same = state.leg is not None and state.leg.attempt == was.leg.attempt
+        if not was.leg or was.leg.due is None or before.paused:
+            continue
+        leg = after.state(path).leg
+        same = leg is not None and leg.due is not None and leg.attempt == was.leg.attempt
+        if path in inputs[0].unsent and not was.leg.waiting:
             hold(same, "a command that never left spent an attempt", 5)
+        else:
+            hold(not same or was.leg.due > NOW, "a command that nobody answered in time spent no attempt", 5)
 
 
 def _terminates(after: Instance, decided: Decision, inputs: Sequence[Input]) -> None:
@@ -132,6 +141,25 @@ def _pivot(saga: Saga[Any], before: Instance, after: Instance) -> None:
     """From the commit that sends the pivot, only its own refusal turns the saga back."""
     progress = [after.state(path).progress for path in saga.outline.pivots] if after.backward else []
     hold(all(one in ("pending", "refused") for one in progress), "a pivot that may have happened is undone", 3)
+
+
+def _withdrawn(saga: Saga[Any], before: Instance, after: Instance, inputs: Sequence[Input]) -> None:
+    """Who cancels in the batch that would send the pivot comes before it, and so does the saga's deadline."""
+    wanted = any(isinstance(given, CancelRequested) for given in inputs)
+    due = before.deadline is not None and before.deadline <= NOW
+    ended = due and any(isinstance(given, TimerFired) for given in inputs)
+    if (wanted or ended) and not before.terminal and not after.terminating:
+        open_ = [before.state(path).progress not in ("sent", "ok") for path in saga.outline.pivots]
+        hold(after.backward or not all(open_), "a cancel before the pivot was sent did not turn the saga", 3)
+
+
+def _choices(saga: Saga[Any], before: Instance, after: Instance) -> None:
+    """A choice is decided once, and as its questions say."""
+    for path, state in after.nodes.items():
+        part, was = saga.outline.nodes.get(path), before.state(path).choice
+        if isinstance(part, Composite) and part.questions and (state.choice or was):
+            due = was or (state.choice if "[" in path else branch_due(part, after))  # who asks in an item knows more
+            hold(state.choice == due, f"{path} goes by {state.choice or 'nothing'}", 4)
 
 
 def awaited(instance: Instance, answer: Answered) -> bool:
@@ -180,8 +208,11 @@ def _before(parts: Sequence[SagaPart], path: str) -> Iterator[SagaPart]:
 
 
 def _is_there(part: SagaPart, books: Mapping[str, Books], after: Instance) -> bool:
-    """Whether it has taken effect, or was passed over; of a choice, one of its branches."""
+    """Whether it has taken effect, or was passed over; of a choice, the branch that was taken."""
     if isinstance(part, Composite):
+        if part.questions:
+            taken = [limb for limb in part.limbs if limb.name == after.state(part.path).choice]
+            return bool(taken) and all(_is_there(one, books, after) for limb in taken for one in limb.parts)
         limbs = [all(_is_there(one, books, after) for one in limb.parts) for limb in part.limbs]
         return sum(limbs) >= (1 if part.alternatives else part.wins or len(limbs))
     if not isinstance(part, Commanded):
@@ -218,13 +249,19 @@ def _stands(limb: Limb, books: Mapping[str, Books]) -> bool:
     return any(books[leaf.path].stands for leaf in leaves)
 
 
-def sending_undo(outline: Outline, books: Sequence[Books], index: int, coming: Sequence[bool]) -> None:
-    """A step is undone when none that was begun behind it stands, or can still come to stand."""
+def sending_undo(
+    outline: Outline, books: Sequence[Books], index: int, coming: Sequence[bool], order: Sequence[frozenset[str]]
+) -> None:
+    """A step is undone when none that was begun behind it stands, or can still come to stand; nor any newer one."""
     path = outline.paths[index]
+    for one in () if partly(outline) else newer(outline, order, path):
+        place = outline.paths.index(one.path)
+        gone = not (books[place].stands or coming[place])
+        hold(gone, f"{path} is undone while {one.path}, which is newer, may still stand", 4)
     for later in range(index + 1, len(books)):
         leaf = outline.commanded(outline.paths[later])
         behind = leaf is not None and any(
-            part.path == path or _holds(part, path) for part in _before(outline.parts, leaf.path)
+            part.path == path or holds_leaf(part, path) for part in _before(outline.parts, leaf.path)
         )
         gone = not behind or not (leaf and leaf.changes) or not (books[later].stands or coming[later])
         if behind and leaf and leaf.existing:
@@ -232,8 +269,17 @@ def sending_undo(outline: Outline, books: Sequence[Books], index: int, coming: S
         hold(gone, f"{path} is undone while {outline.paths[later]} may still stand", 4)
 
 
-def _holds(part: SagaPart, path: str) -> bool:
-    return any(leaf.path == path for leaf in part.leaves)
+def choosing(outline: Outline, books: Sequence[Books]) -> None:
+    """Of a choice, one branch at most has ever had an effect."""
+    kept = dict(zip(outline.paths, books, strict=True))
+    for part in outline.nodes.values():
+        if isinstance(part, Composite) and part.questions:
+            used = [limb for limb in part.limbs if any(_was_there(inner, kept) for inner in limb.parts)]
+            hold(len(used) < 2, f"two branches of {part.path} have had an effect", 4)
+
+
+def _was_there(part: SagaPart, books: Mapping[str, Books]) -> bool:
+    return any(books[leaf.path].applied for leaf in part.leaves)
 
 
 def publishing(outline: Outline, books: Sequence[Books], facts: Sequence[Release], after: Instance) -> None:

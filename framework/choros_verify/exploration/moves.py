@@ -10,7 +10,11 @@ More reductions, and why nothing is lost by them:
 - A participant that crashes after its commit finds its reply stored and sends it, and its command comes again.
 - A state that was seen with at least as much of every budget is not walked again: whatever can happen from here could
   happen from there, as soon or sooner.
-- Two inputs of one batch are taken together only where that differs from one after the other.
+- Two inputs of one batch are taken together only where that differs from one after the other. Three or more are not:
+  each is applied to its own node, and the walk that sends comes once, after all of them, as it does after two.
+- Of several commands in one commit, some may have left before a crash and others not: so it is after the scan of some.
+  That one of them left twice is among the states in which all did, as a copy that never arrives.
+- The order of a saga's nodes in its record makes no difference but to the order of its facts, which is not held.
 """
 
 from collections.abc import Iterator
@@ -103,8 +107,10 @@ class Moves:
         instance = self._orchestrator.stored[world.stored].instance
         if not (world.outbox and instance.accepted):
             return instance.under_way if world.outbox else frozenset()
-        waiting = self._wire.content(world.outbox)
-        return instance.under_way & {self._outline.paths[one.step] for one in waiting if isinstance(one, Ordered)}
+        waiting = [one for one in self._wire.content(world.outbox) if isinstance(one, Ordered)]
+        named = {(self._outline.paths[one.step], one.operation, one.attempt) for one in waiting}
+        legs = {path: instance.state(path).leg for path in instance.under_way}
+        return frozenset(path for path, leg in legs.items() if leg and (path, leg.operation, leg.attempt) in named)
 
     def _still_wanted(self, outbox: int, decided: Decided) -> int:
         """Without the commands that no answer is awaited to any more."""
@@ -240,6 +246,7 @@ class Moves:
         stored, accounts = world.stored, world.accounts
         if (stored, accounts) not in self._checked:
             saga = self._orchestrator.stored[stored]
+            holds.choosing(self._outline, self._accounts.books[accounts])
             if saga.instance.terminal:
                 holds.ending(self._outline, self._accounts.books[accounts], saga.instance, saga.facts)
             self._checked.add((stored, accounts))
@@ -251,16 +258,16 @@ class Moves:
     def _check(self, world: WorldState, decided: Decided) -> None:
         """What is sent and published, against what is true."""
         books = self._accounts.books[world.accounts]
-        instance = self._orchestrator.stored[decided.number].instance
+        saga = self._orchestrator.stored[decided.number]
         for order in decided.orders:
             leaf = self._outline.commanded(self._outline.paths[order.step])
             undoes = order.operation == "undo" or (order.operation == "do" and leaf is not None and leaf.existing)
             if order.operation == "do" and not undoes:
-                holds.sending_do(self._outline, books, order.step, instance)
+                holds.sending_do(self._outline, books, order.step, saga.instance)
             elif undoes:
-                holds.sending_undo(self._outline, books, order.step, self._coming(world))
+                holds.sending_undo(self._outline, books, order.step, self._coming(world), saga.order)
         if decided.facts:
-            holds.publishing(self._outline, books, decided.facts, instance)
+            holds.publishing(self._outline, books, decided.facts, saga.instance)
 
     def _coming(self, world: WorldState) -> list[bool]:
         """Of each step, whether its effect may still come to stand by a command on its way."""

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field, replace
 
 from choros.errors import Refused
 from choros.runtime.participant.verdicts import CarryOut, Matter, Verdict, concluded, judge, nothing_to_undo
-from choros.saga.outline import Outline, Sleeping
+from choros.saga.outline import Commanded, Composite, Limb, Outline, Publication, Sleeping
 from choros.store.barrier import NEVER, Row
 from choros_verify.exploration import mutated
+from choros_verify.exploration import mutated_composites as composites
 from choros_verify.exploration.protocol import Protocol
 from choros_verify.exploration.variant import Swap, Variant
 
@@ -48,6 +49,12 @@ class Mutant:
             "existing": any(leaf.existing for leaf in outline.commands),
             "refusal": any(leaf.refusals for leaf in outline.commands),
             "result": outline.result is not None,
+            "commands side by side": _side_by_side(outline) > 1,
+            "steps side by side": _side_by_side(outline, undone=True) > 1,
+            "refusal side by side": _side_by_side(outline, refused=True) > 0,
+            "choice": bool(_choices(outline)),
+            "commands in each branch": any(all(map(_commands, one.limbs)) for one in _choices(outline)),
+            "facts in two branches": any(sum(map(_facts, one.limbs)) > 1 for one in _choices(outline)),
             "fact": bool(before or outline.completed or outline.compensated),
         }
         return has[self.needs]
@@ -58,6 +65,29 @@ class Mutant:
             return self.protocol
         variant = Variant(self.swap)
         return replace(self.protocol, begin=variant.begin, decide=variant.decide)
+
+
+def _choices(outline: Outline) -> list[Composite]:
+    return [part for part in outline.nodes.values() if isinstance(part, Composite) and part.questions]
+
+
+def _side_by_side(outline: Outline, *, undone: bool = False, refused: bool = False) -> int:
+    """In how many ways through one node that takes all of its ways there is such a command, where there are most."""
+
+    def fits(limb: Limb) -> bool:
+        commands = (leaf for part in limb.parts for leaf in part.leaves if isinstance(leaf, Commanded))
+        return any((leaf.undo or not undone) and (leaf.refusals or not refused) for leaf in commands)
+
+    together = [part for part in outline.nodes.values() if isinstance(part, Composite) and len(part.limbs) > 1]
+    return max((sum(map(fits, part.limbs)) for part in together if not part.questions), default=0)
+
+
+def _commands(limb: Limb) -> bool:
+    return any(isinstance(leaf, Commanded) for part in limb.parts for leaf in part.leaves)
+
+
+def _facts(limb: Limb) -> bool:
+    return any(isinstance(part, Publication) for part in limb.parts)
 
 
 # --- mutants of the barrier -------------------------------------------------------------------------------------------
@@ -162,6 +192,16 @@ MUTANTS: tuple[Mutant, ...] = (
     _without("sleep not cancelled", (4,), mutated.sleep_not_cancelled, needs="sleep"),
     _without("terminated without closing", (17,), mutated.terminated_without_closing, terminates=True),
     _without("terminated goes on", (17,), mutated.terminated_goes_on, terminates=True),
+    _without("refused branch joined", (), composites.refused_branch_joined, needs="refusal side by side"),
+    _without("open sibling not in doubt", (), composites.open_sibling_not_in_doubt, needs="steps side by side"),
+    _without("in doubt undone last", (), composites.in_doubt_undone_last, needs="steps side by side"),
+    _without("undo by declaration", (), composites.undo_by_declaration, needs="steps side by side"),
+    _without("unsent of one counts for all", (4,), composites.unsent_of_one_counts_for_all,
+             needs="commands side by side"),
+    _without("a walk for each input", (), composites.a_walk_for_each_input, needs="step"),
+    _without("another branch", (), composites.another_branch, needs="choice"),
+    _without("branch decided twice", (), composites.branch_decided_twice, needs="commands in each branch"),
+    _without("facts of all branches", (), composites.facts_of_all_branches, needs="facts in two branches"),
     _without("undo does not wait", (), mutated.undo_does_not_wait, needs="two steps"),
     _without("undo oldest first", (), mutated.undo_oldest_first, needs="two steps"),
 )  # fmt: skip

@@ -11,12 +11,13 @@ from dataclasses import replace
 from typing import Any
 
 from choros.saga.machine.inputs import Answered, Decision, Input, Send, TimerFired
-from choros.saga.machine.instance import Instance
+from choros.saga.machine.instance import Instance, States
 from choros.saga.saga import Saga
 from choros_verify.exploration import holds
 from choros_verify.exploration.decisions import Decided, Given, Stored, moments
 from choros_verify.exploration.protocol import Protocol
-from choros_verify.exploration.times import NOW, timed, timeless
+from choros_verify.exploration.times import NOW, last_moment, timed, timeless
+from choros_verify.exploration.ways import order
 from choros_verify.exploration.wire import Bags, Deadline, Ordered
 
 
@@ -44,7 +45,7 @@ class OrchestratorModel:
     def begin(self) -> Decided:
         """The saga starts."""
         decision = self._protocol.begin(self.saga.tree, "saga", self._start, NOW, cause="start")
-        before = replace(decision.instance, status="running", seq=0)
+        before = replace(decision.instance, nodes=States(), status="running", seq=0)
         return self._kept(Stored(before), before, decision, ())
 
     def decide(self, number: int, given: Given) -> Decided | None:
@@ -69,14 +70,15 @@ class OrchestratorModel:
         return self._pairs[key]
 
     def _together(self, number: int, first: Given, second: Given) -> Decided | None:
-        moments = {given.moment for given in (first, second)} - {"early"}
-        if len(moments) > 1:
+        moment = first.moment.beside(second.moment)
+        if moment is None:
             return None
-        both = Given((*first.inputs, *second.inputs), moments.pop() if moments else "early")
+        both = Given((*first.inputs, *second.inputs), moment)
         decided = self.decide(number, both)
-        if decided is None or self._same(number, first, second, decided) or self._same(number, second, first, decided):
-            return None
-        return decided
+        if decided is None or decided.broken:
+            return decided
+        same = self._same(number, first, second, decided) or self._same(number, second, first, decided)
+        return None if same else decided
 
     def _same(self, number: int, first: Given, second: Given, both: Decided) -> bool:
         one = self.decide(number, first)
@@ -98,7 +100,8 @@ class OrchestratorModel:
 
     def _kept(self, before: Stored, at_now: Instance, decision: Decision, inputs: Sequence[Input]) -> Decided:
         facts = before.facts + tuple(fact.type for fact in decision.facts)
-        number = self.number(Stored(timeless(decision.instance), facts))
+        standing = order(before.order, at_now, decision.instance, inputs)
+        number = self.number(Stored(timeless(decision.instance), facts, standing))
         orders = tuple(self._ordered(send, decision.instance) for send in decision.sends)
         sends = tuple(self._wire.number(order) for order in orders)
         retries = _retries(before.instance, decision) + (0 if decision.instance.terminating else _taken_over(orders))
@@ -129,7 +132,7 @@ class OrchestratorModel:
     def _stuck(self, number: int) -> holds.Violation | None:
         seen = {number}
         while number not in self._wakes and not _at_rest(self.stored[number].instance):
-            after = self.decide(number, Given((TimerFired(),), "due, used up"))
+            after = self.decide(number, Given((TimerFired(),), last_moment(self.stored[number].instance)))
             if after is None or after.number in seen:
                 return holds.Violation("nothing will ever wake the saga: it waits for ever", 5)
             number = after.number

@@ -42,6 +42,8 @@ class ExplorationReport:
     """The number of the invariant that is broken, as `holds.py` lists them."""
     notes: list[str] = field(default_factory=list)
     """What functions of the declaration did wrong, given the messages of this exploration; then its sagas park."""
+    not_taken: list[str] = field(default_factory=list)
+    """Branches of choices that the messages of this exploration never led into."""
     story: list[str] = field(default_factory=list)
     """For a violation: the shortest way to it, in words."""
 
@@ -81,6 +83,7 @@ def report(exploration: Exploration, found: Found[Happening]) -> ExplorationRepo
         violation=violation.sentence if violation else "",
         invariant=violation.number if violation else 0,
         notes=found.notes,
+        not_taken=found.not_taken,
         story=Teller(saga).tell(found.events) if violation else [],
     )
 
@@ -112,6 +115,8 @@ def lines(told: ExplorationReport, *, explained: bool = True, acts: str = "cance
     out += PARKED if explained and told.ends.get("parked") else ()
     blame = "such a saga parks. If only the made-up messages are to blame: --start, --reply"
     out += [f"ℹ {note}: {blame}" for note in told.notes]
+    if told.complete:
+        out += [f"ℹ {way}: try other messages, too (--start, --reply)" for way in told.not_taken]
     if told.violation:
         out += [f"✖ {told.violation} (invariant {told.invariant})", "  The shortest story that leads there:"]
         out += [f"  {number}. {sentence}" for number, sentence in enumerate(told.story, 1)]

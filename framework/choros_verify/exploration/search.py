@@ -47,6 +47,8 @@ class Found(Generic[E]):
     violation: Violation | None = None
     notes: list[str] = field(default_factory=list)
     """What functions of the declaration did wrong with the messages of this walk."""
+    not_taken: list[str] = field(default_factory=list)
+    """Branches of choices that these messages never led into."""
     events: list[E] = field(default_factory=list)
     """For a violation: the shortest way to it."""
 

@@ -1,6 +1,6 @@
 """A story in words: what happened, one sentence for each event, so that a person can follow it."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 from choros.saga.machine.inputs import (
@@ -13,6 +13,7 @@ from choros.saga.machine.inputs import (
     TimerFired,
 )
 from choros.saga.machine.inputs import Event as Noted
+from choros.saga.outline import Composite
 from choros.saga.saga import Saga
 from choros_verify.exploration.decisions import Decided, Given, Happening
 from choros_verify.exploration.times import Moment
@@ -49,14 +50,6 @@ _TROUBLE_OF_DECISION = {
     "crash": ". All that is committed, but it crashes before any of it leaves and before it acknowledges what came in",
     "crash, publishes twice": ". It crashes before it notes that this was sent, so it will be sent once more",
 }
-_TIMERS: dict[Moment, str] = {
-    "early": "A timer fires",
-    "due": "The timer fires: no answer came in time",
-    "due, used up": "The timer fires, and the time for retries is over",
-    "deadline": "The saga's deadline passes",
-    "deadline, due": "The saga's deadline passes, and a command's timer fires with it",
-    "used up": "The time for retries is over",
-}
 
 
 class Teller:
@@ -64,6 +57,7 @@ class Teller:
 
     def __init__(self, saga: Saga[Any]) -> None:
         self._outline, self._paths = saga.outline, saga.outline.paths
+        self._several = any(isinstance(part, Composite) and not part.questions for part in saga.outline.nodes.values())
 
     def tell(self, events: Iterable[Happening]) -> list[str]:
         """One sentence each."""
@@ -132,7 +126,7 @@ class Teller:
         if not given.inputs:
             return "The saga is started"
         words = " and ".join(self._input(one, given.moment) for one in given.inputs)
-        spent = given.moment == "used up" and isinstance(given.inputs[0], Answered)
+        spent = given.moment.used_up and isinstance(given.inputs[0], Answered)
         return words + (", and the time for retries is over" if spent else "")
 
     def _input(self, given: Input, moment: Moment) -> str:
@@ -140,7 +134,7 @@ class Teller:
             case Answered():
                 return self._answer(given)
             case TimerFired():
-                return _TIMERS[moment] + (" (its command has not left yet)" if given.unsent else "")
+                return self._timer(moment) + self._unsent(given.unsent & moment.due)
             case CancelRequested():
                 return "Somebody cancels the saga"
             case TerminateRequested():
@@ -152,6 +146,19 @@ class Teller:
             case _:
                 verb = "retries" if type(given).__name__ == "RetryRequested" else "skips"
                 return f"A person {verb} the parked step {given.step}"
+
+    def _timer(self, moment: Moment) -> str:
+        if moment.deadline:
+            return "The saga's deadline passes" + (", and a command's timer fires with it" if moment.due else "")
+        which = f" of {' and '.join(sorted(moment.due))}" if self._several else ""
+        spent = f" for {' and '.join(sorted(moment.used_up))}" if moment.used_up != moment.due else ""
+        why = f", and the time for retries is over{spent}" if moment.used_up else ": no answer came in time"
+        return f"The timer{which} fires{why}"
+
+    def _unsent(self, unsent: Collection[str]) -> str:
+        if not unsent:
+            return ""
+        return f" ({' and '.join(sorted(unsent)) if self._several else 'its command'} has not left yet)"
 
     def _answer(self, answer: Answered) -> str:
         command = self._name(answer.key.path, answer.key.operation, 1)

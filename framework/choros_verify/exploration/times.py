@@ -4,16 +4,36 @@ An instance is kept with every time replaced by "there is one" (`timeless`); bef
 under which exactly the wanted timers are due (`timed`). So any timer may fire at any moment, in every order.
 """
 
+from __future__ import annotations
+
 from dataclasses import replace
 from functools import cache
-from typing import Literal
+from typing import NamedTuple
 
 from choros.messages import Failure
 from choros.saga.machine.instance import Instance, NodeState, States
 
-Moment = Literal["early", "used up", "due", "due, used up", "deadline", "deadline, due"]
-"""Nothing is due; the time for retries is over; a command's timer is due; both; the saga's deadline; both timers."""
 
+class Moment(NamedTuple):
+    """What is due: with several commands under way, any of their timers may fire without the others."""
+
+    due: frozenset[str] = frozenset()
+    """The nodes whose timers are."""
+    used_up: frozenset[str] = frozenset()
+    """Those for whose commands the time for retries is over."""
+    deadline: bool = False
+    """Whether that of the saga is."""
+
+    def beside(self, other: Moment) -> Moment | None:
+        """Both at once; None where that is no moment of its own, or the two say different things of one node."""
+        if self == other or EARLY in (self, other):
+            return Moment(self.due | other.due, self.used_up | other.used_up, self.deadline or other.deadline)
+        if self.deadline or other.deadline or (self.due | self.used_up) & (other.due | other.used_up):
+            return None
+        return Moment(self.due | other.due, self.used_up | other.used_up)
+
+
+EARLY = Moment()
 NOW = 1e11
 """Later than the start of every attempt by more than any policy allows in all."""
 LATER = NOW + 1e8
@@ -21,21 +41,26 @@ DUE, DEADLINE, NOT_AFTER = 10.0, 20.0, NOW + 1e10
 FAILURE = Failure(code="unknown", kind="in_doubt").to_json()
 
 
+def last_moment(instance: Instance) -> Moment:
+    """The timers of all nodes are due, and nothing is tried again."""
+    every = frozenset(path for path, state in instance.nodes.items() if state.due is not None)
+    return Moment(every, every)
+
+
 def timed(instance: Instance, moment: Moment) -> Instance:
     """The instance with times under which this is the moment, at `NOW`."""
-    first_at = 0.0 if "used up" in moment else NOW
-    due = NOW if "due" in moment else LATER
-    nodes = States(
-        (path, _timed(state, first_at, due) if state.due else state) for path, state in instance.nodes.items()
-    )
-    deadline = NOW if "deadline" in moment else LATER
+    nodes = States((path, _timed(state, path, moment)) for path, state in instance.nodes.items())
+    deadline = NOW if moment.deadline else LATER
     return replace(instance, nodes=nodes, deadline=None if instance.deadline is None else deadline)
 
 
-def _timed(state: NodeState, first_at: float, due: float) -> NodeState:
+def _timed(state: NodeState, path: str, moment: Moment) -> NodeState:
+    if state.due is None:
+        return state
+    due = NOW if path in moment.due else LATER
     if state.leg is None:
         return replace(state, until=due)
-    return replace(state, leg=replace(state.leg, first_at=first_at, due=None if state.leg.due is None else due))
+    return replace(state, leg=replace(state.leg, first_at=0.0 if path in moment.used_up else NOW, due=due))
 
 
 def timeless(instance: Instance) -> Instance:
