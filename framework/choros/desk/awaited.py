@@ -64,19 +64,11 @@ def awaited(saga: Saga[Any], instance: Instance, names: Names, unsent: Collectio
         if leaf and leg:
             policy = leaf.policy(leg.operation)
             return Awaited(
-                step=leaf.path,
-                operation=leg.operation,
-                service=leaf.to,
-                queue=names.service_queue(leaf.to),
-                since=leg.first_at,
-                attempt=leg.attempt,
-                attempts=policy.attempts,
-                until=leg.first_at + policy.total.total_seconds(),
-                next_try=leg.due,
-                answered=leg.waiting,
-                unsent=bool(unsent),
+                step=leaf.path, operation=leg.operation, service=leaf.to, queue=names.service_queue(leaf.to),
+                since=leg.first_at, until=leg.first_at + policy.total.total_seconds(), next_try=leg.due,
+                attempt=leg.attempt, attempts=policy.attempts, answered=leg.waiting, unsent=bool(unsent),
                 held="parked" if instance.status == "parked" else "paused" if instance.paused else "",
-            )
+            )  # fmt: skip
     return None
 
 
