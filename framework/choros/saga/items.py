@@ -5,7 +5,6 @@ from functools import lru_cache
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
-from pydantic_core import PydanticSerializationError
 
 from choros.errors import MessageRejected
 
@@ -19,12 +18,9 @@ def adapter_of(kind: Any) -> TypeAdapter[Any]:
 def written_items(kind: Any, items: Sequence[Any]) -> list[str]:
     """Each as JSON text; raises ValueError for one that is not of this type, or that could not be read again."""
     adapter = adapter_of(kind)
-    try:
-        texts = [adapter.dump_json(item, warnings="error").decode() for item in items]
-    except (PydanticSerializationError, UnicodeError) as error:
-        raise ValueError from error
+    texts = [adapter.dump_json(item, warnings="error").decode() for item in items]  # pydantic's errors are ValueErrors
     for text in texts:
-        adapter.validate_json(text)  # its error is a ValueError
+        adapter.validate_json(text)
     return texts
 
 

@@ -43,11 +43,16 @@ def states_and_entries(
     held = {path for inside, path in last.items() if inside == ROOT or instance.state(inside).progress == "entered"}
     newest = {path for path, state in states[-MOST_IN_RECORD:] if state.progress != "listed"}
     over = [one for one in states if one[0] not in newest | held and not _is_open(one[1])]
-    numbers = ((number_entry(one.number), NodeState("listed", choice=path)) for path, one in over if one.number)
-    texts = {path: _JSON.dump_json(state, exclude_defaults=True).decode() for path, state in (*over, *numbers)}
+    texts = {path: _text(state) for path, state in over}
     written = {path: text for path, text in texts.items() if loaded.get(path) != text}
+    numbers = {one.number: path for path, one in over if one.number and path in written}
+    written |= {number_entry(number): _text(NodeState("listed", choice=path)) for number, path in numbers.items()}
     kept = States(one for one in states if one[0] not in texts)
     return replace(instance, nodes=kept, nodes_apart=instance.nodes_apart or bool(texts)), written
+
+
+def _text(state: NodeState) -> str:
+    return _JSON.dump_json(state, exclude_defaults=True).decode()
 
 
 def whole_state(state: str, entries: Mapping[str, str]) -> str:
