@@ -24,6 +24,7 @@ FORGOTTEN = "tests/saga/test_machine_forgotten.py"
 REACTIONS = "tests/runtime/test_reactions.py"
 DRIFT = "tests/runtime/test_drift.py"
 PARALLEL = "tests/saga/test_parallel.py"
+EACH, REPEAT = "tests/saga/test_each.py", "tests/saga/test_repeat.py"
 RACE = "tests/saga/test_race.py"
 WHEN = "tests/saga/test_when.py"
 SLEEP = "tests/saga/test_sleep.py"
@@ -557,5 +558,62 @@ REMOVALS = (
         47, "what is terminating takes no act", "saga.machine.acts.take_act",
         "walk.instance.terminating and not walk.instance.terminal", "False",
         (f"{TERMINATING}::test_rule_47_nothing_moves_it_any_more",),
+    ),
+    Removal(
+        1, "the path of a command key holds the item", "saga.machine.walk.send", "leaf.path, state.round",
+        "declared(leaf.path), state.round",
+        (f"{EACH}::test_from_the_first_item_to_the_end",),
+    ),
+    Removal(
+        1, "the items are fixed on entry", "saga.nodes.each.EachNode.forward", 'state.progress == "pending"', "True",
+        (f"{EACH}::test_the_items_are_asked_for_once",),
+    ),
+    Removal(
+        36, "an item is over when all of it is", "saga.nodes.each.EachNode._is_over", "if over:", "if True:",
+        (f"{EACH}::test_from_the_first_item_to_the_end",),
+    ),
+    Removal(
+        36, "so many items at a time", "saga.nodes.each.EachNode.forward", "len(left) < self.at_once and", "",
+        (f"{EACH}::test_from_the_first_item_to_the_end",),
+    ),
+    Removal(
+        36, "replies are collected in the order of the items", "saga.machine.turn.Turn._items",
+        "range(self.state(loop).items)", "reversed(range(self.state(loop).items))",
+        (f"{EACH}::test_replies_are_collected_in_the_order_of_the_items_and_undone_in_that_of_their_coming",),
+    ),
+    Removal(
+        36, "a function in an item means the same item's steps", "saga.paths.same_item",
+        'asker[: asker.index("]", len(loop)) + 1]', 'f"{loop}[0]"',
+        (f"{EACH}::test_from_the_first_item_to_the_end",),
+    ),
+    Removal(
+        43, "what lies apart is found by its number", "runtime.orchestrator.states.states_and_entries",
+        "if one.number and path in written", "if False",
+        ("tests/saga/test_each_apart.py::test_all_are_undone_in_the_order_of_their_coming",),
+    ),
+    Removal(
+        43, "the newest node of the saga stays in its record", "runtime.orchestrator.states.states_and_entries",
+        "inside == ROOT or", "",
+        (f"{PARALLEL}::test_what_stands_before_branches_that_lie_apart_is_undone_and_so_are_they",),
+    ),
+    Removal(
+        1, "a repetition is bounded", "saga.nodes.repeat.RepeatNode._begin",
+        "state.begun >= self.at_most * state.round", "False",
+        (f"{REPEAT}::test_never_enough_all_is_undone_the_last_time_first",),
+    ),
+    Removal(
+        1, "a person allows as many times again", "saga.nodes.repeat.RepeatNode._begin",
+        "self.at_most * state.round", "self.at_most",
+        (f"{REPEAT}::test_never_enough_behind_the_pivot_it_waits_for_a_person_who_allows_as_many_again",),
+    ),
+    Removal(
+        1, "a repetition is not asked again of a time that was not enough", "saga.nodes.repeat.RepeatNode._is_enough",
+        'turn.state(time).progress == "ok"', "False",
+        (f"{REPEAT}::test_never_enough_behind_the_pivot_it_waits_for_a_person_who_allows_as_many_again",),
+    ),
+    Removal(
+        36, "behind a repetition the replies of the last time are known", "saga.machine.turn.Turn._latest",
+        "max(0, self.state(loop).begun - 1)", "0",
+        (f"{REPEAT}::test_it_is_done_until_it_is_enough",),
     ),
 )  # fmt: skip

@@ -3,7 +3,7 @@
 from typing import Any
 
 from choros.messages import Command, Done, Fact, Message, Reply
-from choros.saga.nodes import Pivot, Repeat, Retriable, Step
+from choros.saga.nodes import Pivot, Repeat, Step
 from choros.saga.saga import Saga
 
 
@@ -113,9 +113,4 @@ refill_saga = saga_of(
     Pivot(close, to="store"),
     completed=shelf_full,
     compensated=as_it_was,
-)
-notify_saga = saga_of(
-    pallet,
-    Pivot(put_on_shelf, to="store"),
-    Repeat(Retriable(notify, to="mail"), until=all_heard, at_most=2, name="tell"),
 )

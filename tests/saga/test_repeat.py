@@ -13,7 +13,7 @@ from choros.saga.diagram import mermaid, outline
 from choros.saga.machine.inputs import Answered, CancelRequested, RetryRequested, SkipRequested
 from choros.saga.machine.instance import Instance
 from choros.saga.machine.machine import decide
-from choros.saga.nodes import ForEach, Parallel, Pivot, Repeat, Step
+from choros.saga.nodes import ForEach, Parallel, Pivot, Repeat, Retriable, Step
 from choros.saga.policy import RetryPolicy
 from choros.saga.saga import Saga
 from choros.testing import SagaTest
@@ -33,10 +33,11 @@ from tests.saga.refill import (
     Stocked,
     TakeOffShelf,
     Told,
+    all_heard,
     cancel_pallet,
     close,
     is_full,
-    notify_saga,
+    notify,
     order_pallet,
     pallet,
     put_on_shelf,
@@ -112,16 +113,25 @@ def test_refused_behind_it_all_times_are_undone() -> None:
 
 
 def test_never_enough_behind_the_pivot_it_waits_for_a_person_who_allows_as_many_again() -> None:
-    test = begun(notify_saga, wanted=4)
+    asked: list[int] = []
+
+    def heard_all(refill: Refill, heard: Heard) -> bool:
+        asked.append(heard.count)
+        return all_heard(refill, heard)
+
+    tell = Repeat(Retriable(notify, to="mail"), until=heard_all, at_most=2, name="tell")
+    test = begun(saga_of(pallet, Pivot(put_on_shelf, to="store"), tell), wanted=4)
     test.expect_command(OrderPallet).reply(PalletOrdered())
     test.expect_command(PutOnShelf).reply(Stocked(on_shelf=9))
     for count in (1, 2):
         test.expect_command(Notify, at=f"tell[{count - 1}]").reply(Heard(count=count))
-    assert dict(test.instance.parked_at)["tell"].parked == "all_heard did not say yes after 2 times"
+    assert dict(test.instance.parked_at)["tell"].parked == "heard_all did not say yes after 2 times"
+    asked.clear()
     skipped = decide(test.saga.tree, test.instance, [SkipRequested("s", "tell", 1, "{}")], 0.0)
     assert skipped.instance.status == "parked"
     test._decide(RetryRequested("r", "tell", 1))
     test._decide(RetryRequested("again", "tell", 1))  # too late
+    assert not asked, "it has said of the last time that it was not enough"
     for count in (3, 4):
         test.expect_command(Notify, at=f"tell[{count - 1}]").reply(Heard(count=count))
     assert test.status == "completed"
