@@ -30,7 +30,7 @@ from benchmarks.stage.services import relay_stages
 from benchmarks.stage.stage import Stage
 from benchmarks.stage.stores import COMMITS, LOADS
 from benchmarks.stage.wire import text_stages, wire_stages
-from benchmarks.stored import AN_HOUR, asleep, ended, fill
+from benchmarks.stored import AN_HOUR, MONTHS, asleep, ended, fill
 from choros.store.memory.barrier import MemoryDatabase
 from choros.store.memory.sagas import MemoryStore
 from choros.store.sagas import NOTHING, Committed, EntryNames, Loaded, Transition
@@ -197,7 +197,8 @@ async def test_what_is_filled_in_bulk_is_there_and_in_order() -> None:
 
     assert await store.counts() == {("order", "completed"): 600, ("order", "running"): 5}
     assert not await store.due(store.now() + AN_HOUR - 60, APP.kinds, 500)
-    assert len(await store.due(store.now() + AN_HOUR + 60, APP.kinds, 500)) == 5
+    assert len(await store.due(store.now() + AN_HOUR + 60, APP.kinds, 500)) == 3
+    assert len(await store.due(store.now() + MONTHS + AN_HOUR + 60, APP.kinds, 500)) == 5  # every second one sleeps
     assert not await store.unsent("commands", store.now() + 60, 500)
 
 
