@@ -7,11 +7,13 @@ from typing import Any, cast
 import pytest
 
 from choros.errors import DeclarationError
+from choros.messages import Failure
 from choros.saga.diagram import mermaid, outline
 from choros.saga.machine.inputs import Answered, RetryRequested
 from choros.saga.machine.instance import Instance
 from choros.saga.machine.machine import begin, decide
-from choros.saga.nodes import Branch, ForEach, Parallel, Pivot, Step, When
+from choros.saga.machine.rerun import kept_by, why_not
+from choros.saga.nodes import Branch, ForEach, Parallel, Pivot, Retriable, Step, When
 from choros.saga.nodes.each import MOST_ITEMS
 from choros.saga.policy import RetryPolicy
 from choros.saga.saga import Saga
@@ -452,3 +454,28 @@ def test_a_forged_answer_to_an_item_that_there_is_not_is_a_stray() -> None:
     for path in ("lines[7].reserve_line", "lines[00].reserve_line", "lines.reserve_line", "lines[-1].reserve_line"):
         answer = Answered("r", CommandKey("s", path, 1, "do"), 1, "ok", Reserved().to_json())
         assert decide(parcels.tree, begins.instance, [answer], 1.0).strays == ("r",)
+
+
+def test_a_loop_before_the_step_that_a_saga_is_run_again_from_is_kept_with_its_items() -> None:
+    saga = saga_of(ForEach(lines, reserve, at_once=2), Pivot(payment, to="payment"), behind)
+    test = begun(saga, order_of("a", "b"))
+    for index in (1, 0):
+        test.expect_command(ReserveLine, at=f"lines[{index}]").reply(Reserved(at=f"{index}"))
+    test.expect_command(Pay).reply(Paid())
+    test.expect_command(SendLine).reply()
+    assert "stands in lines" in why_not(saga.outline, test.instance, "lines[].reserve_line")
+    kept = kept_by(saga.outline, test.instance, "payment")
+    again = begin(saga.tree, "s2", order_of("a", "b").to_json(), 0.0, cause="start", kept=kept)
+    pay_leg = again.instance.state("payment").leg
+    assert pay_leg
+    assert Pay.from_json(pay_leg.command).shelves == ["0", "1"]
+    refused = Answered("r", again.sends[0].key, 1, "refused", Failure(code="declined").to_json(), "declined")
+    undoing = decide(saga.tree, again.instance, [refused], 1.0)
+    assert [str(send.key) for send in undoing.sends] == ["saga:lines[0].reserve_line:1:undo"]
+
+
+def send_all(order: Order) -> SendLine:
+    return SendLine(article=order.order)
+
+
+behind = Retriable(send_all, to="mail", name="behind")
