@@ -8,6 +8,7 @@ from choros.saga.machine.inputs import Answered, Input
 from choros.saga.machine.instance import Instance
 from choros.saga.outline import Commanded, Composite, Outline, SagaPart
 from choros.saga.parameters import Need
+from choros.saga.paths import declared
 
 
 def holds_leaf(part: SagaPart, path: str) -> bool:
@@ -53,6 +54,14 @@ def beside(parts: Sequence[SagaPart], one: str, other: str) -> bool:
             apart = not any(holds_leaf(inner, other) for limb in limbs for inner in limb)
             return not part.questions if apart else any(beside(limb, one, other) for limb in limbs)
     return False
+
+
+def unordered(outline: Outline, one: str, other: str) -> bool:
+    """Whether the order of their effects says nothing of the order in which these two are undone."""
+    items = [path.rpartition("]")[0] for path in (one, other)]
+    if all(items) and items[0] != items[1]:
+        return True
+    return partly(outline) or beside(outline.parts, declared(one), declared(other))
 
 
 def partly(outline: Outline) -> bool:

@@ -4,8 +4,7 @@ a service from before one of its handlers was written."""
 import random
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
-from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 from choros.app.app import App
 from choros.app.service import Handler, Service
@@ -19,7 +18,14 @@ Change = Callable[[Sequence[Declared]], Sequence[Declared]]
 
 def _renamed(nodes: Sequence[Declared]) -> Sequence[Declared]:
     at = next(index for index, node in enumerate(nodes) if node.commands)
-    return [*nodes[:at], replace(cast(Any, nodes[at]), name="renamed"), *nodes[at + 1 :]]
+    return [*nodes[:at], _named(nodes[at], "renamed"), *nodes[at + 1 :]]
+
+
+def _named(node: Declared, name: str) -> Declared:
+    """The same node by another name; most are frozen."""
+    other = copy(node)
+    object.__setattr__(other, "name", name)
+    return other
 
 
 _CHANGES: Sequence[Change] = (
@@ -27,7 +33,7 @@ _CHANGES: Sequence[Change] = (
     lambda nodes: nodes[1:],
     lambda nodes: nodes[:-1],
     lambda nodes: [*nodes[1::-1], *nodes[2:]],  # the first two change places
-    lambda nodes: [replace(cast(Any, nodes[0]), name="inserted"), *nodes],
+    lambda nodes: [_named(nodes[0], "inserted"), *nodes],
 )
 
 

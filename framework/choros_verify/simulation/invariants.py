@@ -12,6 +12,7 @@ from choros.runtime.orchestrator.history import read_history
 from choros.runtime.participant.answers import kept
 from choros.store.sagas import ENDED, Record
 from choros.wire.command_key import CommandKey
+from choros_verify.exploration.ways import unordered
 from choros_verify.simulation.broker_ledger import LedgerLine
 from choros_verify.simulation.evidence import Evidence, settled
 from choros_verify.simulation.keeping import Deed
@@ -70,13 +71,15 @@ def _wanted(run: Evidence, record: Record) -> Iterator[tuple[str, int]]:
 
 
 def undo_order(run: Evidence) -> Iterator[str]:
-    """4. What was done last is undone first."""
+    """4. What was done last is undone first. Side by side it is what was answered last, which no ledger knows: that is
+    left to `verify`."""
     if run.were("lose"):
         return
     for saga_id, effects in _by_saga(run).items():
         done: list[str] = []
         record = run.records.get(saga_id)
-        commands = run.app.sagas[record.saga, record.saga_version].outline.commands if record else ()
+        outline = run.app.sagas[record.saga, record.saga_version].outline if record else None
+        commands = outline.commands if outline else ()
         last = {leaf.path for leaf in commands if leaf.existing}
         stays = last | {leaf.path for leaf in commands if not leaf.changes}
         for effect in effects:
@@ -87,6 +90,7 @@ def undo_order(run: Evidence) -> Iterator[str]:
                 done += [] if key.path in stays else [key.effect]
                 continue
             later = [other for other in done[done.index(key.effect) + 1 :] if other] if key.effect in done else []
+            later = [other for other in later if not (outline and unordered(outline, key.path, other.split(":")[1]))]
             if later and not run.skipped:
                 yield f"4: {run.name(saga_id)} undid {key.path} before {', '.join(later)}."
             done = [other for other in done if other != key.effect]
