@@ -84,7 +84,8 @@ def as_data(one: Awaited | None, instance: Instance) -> dict[str, Any]:
 
 def _head(one: Awaited, now: float) -> str:
     what = {"undo": "the undo of ", "close": "the end of "}.get(one.operation, "")
-    return f"waits for {what}{one.step} at {one.service}, since {ago(now - one.since)}"
+    beside = f", and for {one.others} other answer{'' if one.others == 1 else 's'}" if one.others else ""
+    return f"waits for {what}{one.step} at {one.service}, since {ago(now - one.since)}{beside}"
 
 
 def _attempt(one: Awaited, now: float) -> str:

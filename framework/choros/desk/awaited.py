@@ -49,6 +49,8 @@ class Awaited:
     """Whether its command has not left yet."""
     held: Standstill = ""
     """What keeps the next attempt from being sent."""
+    others: int = 0
+    """How many other answers it waits for at the same time."""
     seen: Seen = NOT_ASKED
     """The service's queue, once somebody has looked."""
     answers: Seen = NOT_ASKED
@@ -56,20 +58,23 @@ class Awaited:
 
 
 def awaited(saga: Saga[Any], instance: Instance, names: Names, unsent: Collection[str] = ()) -> Awaited | None:
-    """What it waits for; None where it waits for no answer. `unsent`: the ids of its commands that have not left."""
-    if instance.terminal:
+    """What it waits for; None where it waits for no answer. Of several, what a person should look at first: what is
+    parked, and then what was tried most often. `unsent`: the ids of its commands that have not left."""
+    legs = [(path, state.leg, state) for path, state in instance.nodes.items() if state.leg and not instance.terminal]
+    if not legs:
         return None
-    for path, state in instance.nodes.items():
-        leaf, leg = saga.outline.commanded(path), state.leg
-        if leaf and leg:
-            policy = leaf.policy(leg.operation)
-            return Awaited(
-                step=leaf.path, operation=leg.operation, service=leaf.to, queue=names.service_queue(leaf.to),
-                since=leg.first_at, until=leg.first_at + policy.total.total_seconds(), next_try=leg.due,
-                attempt=leg.attempt, attempts=policy.attempts, answered=leg.waiting, unsent=bool(unsent),
-                held="parked" if instance.status == "parked" else "paused" if instance.paused else "",
-            )  # fmt: skip
-    return None
+    path, leg, state = max(legs, key=lambda one: (bool(one[2].parked), one[1].attempt, -one[1].first_at))
+    leaf = saga.outline.commanded(path)
+    if leaf is None:
+        return None
+    policy = leaf.policy(leg.operation)
+    return Awaited(
+        step=path, operation=leg.operation, service=leaf.to, queue=names.service_queue(leaf.to),
+        since=leg.first_at, until=leg.first_at + policy.total.total_seconds(), next_try=leg.due,
+        attempt=leg.attempt, attempts=policy.attempts, answered=leg.waiting, others=len(legs) - 1,
+        unsent=leg.message in unsent if leg.message else bool(unsent),
+        held="parked" if state.parked else "paused" if instance.paused else "",
+    )  # fmt: skip
 
 
 def asleep(instance: Instance) -> Sequence[tuple[str, float]]:
