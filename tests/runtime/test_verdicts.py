@@ -19,6 +19,7 @@ from choros.runtime.participant.verdicts import (
     Matter,
     Settle,
     TooOld,
+    concluded,
     judge,
     on_result,
     refusal_until,
@@ -198,6 +199,11 @@ def test_a_clock_that_is_ahead_refuses_nothing_in_time() -> None:
     assert verdict("do", None, not_after=6.9, skew=3.0) == (
         "expired", row(DO, "refused", 6.9 + 6.0 + REFUSAL_MARGIN),
     )  # fmt: skip
+
+
+def test_what_a_provider_has_cancelled_is_buried_as_long_as_it_may_arrive() -> None:
+    matter = Matter(key=CommandKey("s", "a", 1, "do"), not_after=100.0, skew=60.0, began=2.0, now=10.0)
+    assert told(concluded(matter, Refused("cancelled"))) == ("cancelled", row(DO, "tombstone", 220.0))
 
 
 @pytest.mark.parametrize("there", [None, INTENT])

@@ -377,6 +377,10 @@ def of_lines(lines: list[Line]) -> Pay:
     return Pay(shelves=[])
 
 
+def of_a_pair(reserved: tuple[Reserved, Reserved]) -> Pay:
+    return Pay(shelves=[])
+
+
 pivot = Pivot(reserve_line, to="stock")
 MISTAKES: Mapping[str, tuple[Callable[[], Any], str]] = {
     "nothing": (lambda: ForEach(lines, []), "there is nothing to do for each of lines."),
@@ -392,6 +396,10 @@ MISTAKES: Mapping[str, tuple[Callable[[], Any], str]] = {
     "behind": (
         lambda: (ForEach(lines, reserve), Pivot(one_reply, to="payment")),
         "one_reply needs Reserved for 'reserved', but lines[].reserve_line replies once for each item",
+    ),
+    "just two": (
+        lambda: (ForEach(lines, reserve), Pivot(of_a_pair, to="payment")),
+        "of_a_pair needs tuple[tests.saga.parcels.Reserved, tests.saga.parcels.Reserved]",
     ),
     "beside": (
         lambda: ForEach(lines, [reserve, Step(a_list, to="wrapping", compensation=release_only)]),

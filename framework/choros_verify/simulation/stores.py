@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 
 from choros.errors import StoreMisconfigured, StoreUnreachable
 from choros.store.barrier import Job, JobResult, NotDone, Row, Transaction
-from choros.store.memory.barrier import MemoryDatabase, MemoryTransaction, Undo, take_back
+from choros.store.memory.barrier import BarrierRows, MemoryDatabase, MemoryTransaction, Undo, take_back
 from choros.store.memory.sagas import MemoryStore
 from choros.store.sagas import Committed, Forgotten, Record, Transition
 from choros_verify.simulation.faults import Fault, Faults
@@ -329,12 +329,16 @@ class SimDatabase(MemoryDatabase):
     def _remember(self) -> None:
         if not self._perils.loses:
             return
-        before = self._tables.copied()
+        items, barrier = dict(self._tables.items), {name: _copied(one) for name, one in self._tables.barrier.items()}
 
         def restore() -> None:
-            self._tables.items, self._tables.barrier = before.items, before.barrier
+            self._tables.items, self._tables.barrier = items, defaultdict(BarrierRows, barrier)
 
         self._perils.remember(restore)
+
+
+def _copied(rows: BarrierRows) -> BarrierRows:
+    return BarrierRows(dict(rows.rows), dict(rows.unsent), dict(rows.horizons))
 
 
 class MemoryKeeping:

@@ -42,10 +42,6 @@ class BarrierRows:
     """Key -> number of the write, which is the order in which replies go out."""
     horizons: dict[Memory, float] = field(default_factory=dict)
 
-    def copied(self) -> BarrierRows:
-        """All that is there right now."""
-        return BarrierRows(dict(self.rows), dict(self.unsent), dict(self.horizons))
-
     def drop(self, keys: Sequence[str]) -> int:
         """Take these out; says how many."""
         for key in keys:
@@ -62,11 +58,6 @@ class Tables:
     barrier: dict[str, BarrierRows] = field(default_factory=lambda: defaultdict(BarrierRows))
     written: int = 0
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-
-    def copied(self) -> Tables:
-        """All that is there right now."""
-        barrier = {name: one.copied() for name, one in self.barrier.items()}
-        return Tables(dict(self.items), defaultdict(BarrierRows, barrier))
 
 
 class MemoryTransaction(Transaction):
