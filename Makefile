@@ -22,10 +22,13 @@ demo: $(VENV)/.demo ## run the shop in one process: no broker, no Docker (ARGS="
 	$(BIN)/choros demo $(ARGS)
 
 test: $(VENV)/.dev ## the suite, beside a private RabbitMQ and Redis
-	$(SERVERS) $(PYTEST) -n $(WORKERS) --dist worksteal -m "not long" $(ARGS)
+	$(SERVERS) $(PYTEST) -n $(WORKERS) --dist worksteal -m "not long and not cross" $(ARGS)
 
 test-long: $(VENV)/.dev ## the rest of the suite: what takes too long for every day
 	$(SERVERS) $(PYTEST) -n $(WORKERS) --dist worksteal -m long $(ARGS)
+
+test-cross: $(VENV)/.dev ## every interleaving of nodes in nodes, under every budget: up to an hour
+	$(PYTEST) -n 2 -m cross $(ARGS)
 
 test-loaded: $(VENV)/.dev ## `make test` beside two busy loops and a disk writer: no test may depend on a quiet machine
 	$(BIN)/python tests/loaded.py -- $(MAKE) test
@@ -40,7 +43,7 @@ EXHAUSTIVE := tests/simulation tests/exploration tests/properties tests/store/te
 
 # Three workers: each has everything to import, and on two processors some wait while others compute.
 test-fast: $(VENV)/.dev ## only what is pure or in memory, and not exhaustive: seconds
-	$(PYTEST) -n 3 -m "not servers and not slow and not long" $(EXHAUSTIVE:%=--ignore=%) $(ARGS)
+	$(PYTEST) -n 3 -m "not servers and not slow and not long and not cross" $(EXHAUSTIVE:%=--ignore=%) $(ARGS)
 
 check: $(VENV)/.dev ## style, types, architecture, budgets
 	$(BIN)/ruff check .

@@ -43,7 +43,7 @@ def test_trouble_breaks_nothing_of_what_is_side_by_side(budgets: Left) -> None:
     explored("parallel", budgets, NOBODY)
 
 
-@pytest.mark.long
+@pytest.mark.cross
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(("name", "left"), GOES)
 @pytest.mark.parametrize("budgets", [NONE, DUPLICATE, CRASH, RETRY], ids=["none", "a duplicate", "a crash", "a retry"])
@@ -52,7 +52,7 @@ def test_trouble_breaks_nothing(name: str, left: bool, budgets: Left) -> None:
     explored(name, budgets, left=left)
 
 
-@pytest.mark.long
+@pytest.mark.cross
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", ["when", "when in when", "behind the pivot", "parallel", "parallel in when"])
 def test_the_full_cross_breaks_nothing(name: str) -> None:

@@ -40,7 +40,7 @@ def test_every_interleaving_of_what_is_enough_at_once_or_never(wanted: int) -> N
     assert found.ends.keys() == {"compensated", "parked"} | ({"completed"} if wanted == 5 else set())
 
 
-@pytest.mark.long
+@pytest.mark.cross
 def test_items_of_two_steps_of_which_one_has_a_choice() -> None:
     saga = saga_of(ForEach(lines, [reserve, When(is_gift, then=wrap)], at_once=2))
     found = explored(saga, order_of("a", "b", gifts="a"))

@@ -45,7 +45,7 @@ PAIRS: dict[str, Any] = {
 }
 
 
-@pytest.mark.long
+@pytest.mark.cross
 @pytest.mark.parametrize("pair", PAIRS)
 def test_every_interleaving_of_a_pair_keeps_every_promise(pair: str) -> None:
     side_by_side = any(isinstance(step, Parallel) for step in PAIRS[pair])
