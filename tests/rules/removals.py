@@ -511,8 +511,8 @@ REMOVALS = (
         (f"{PARALLEL}::test_the_newest_is_undone_first_whichever_branch_it_is_in",),
     ),
     Removal(
-        36, "a function that fails parks its own branch", "saga.nodes.beside.goes_on",
-        "turn.park(str(failed), failed.path)", "raise",
+        36, "a function that fails parks its own branch", "saga.machine.turn.Turn.attempt",
+        "self.park(str(failed), failed.path)", "raise",
         (f"{PARALLEL}::test_one_that_is_parked_holds_nobody_but_itself",),
     ),
     Removal(

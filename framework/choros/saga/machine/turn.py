@@ -216,6 +216,14 @@ class Turn:
         self.change(status="parked")
         self.note("parked", path, code=reason)
 
+    def attempt(self, way: Callable[[Turn], bool]) -> bool:
+        """Whether this way through a node is over. One whose function fails is parked, and holds nobody but itself."""
+        try:
+            return way(self)
+        except BuildFailed as failed:
+            self.park(str(failed), failed.path)
+            return False
+
     def unpark(self, path: str) -> None:
         """Go on with a node after a park."""
         if self.state(path).parked:

@@ -65,11 +65,7 @@ class SagaWalk(Turn):
 
     def _forward(self) -> bool:
         """Once more where a loser is undone for which the pivot waits."""
-        over = False
-        try:
-            over = self._root.forward(self)
-        except BuildFailed as failed:
-            self.park(str(failed), failed.path)
+        over = self.attempt(self._root.forward)
         return self._root.forward(self) if self._undo_losers() else over
 
     def _undo_losers(self) -> bool:
@@ -78,11 +74,7 @@ class SagaWalk(Turn):
         return any(undone)
 
     def _is_undone(self, path: str) -> bool:
-        try:
-            if not self._node(path).backward(self):
-                return False
-        except BuildFailed as failed:
-            self.park(str(failed), failed.path)
+        if not self.attempt(self._node(path).backward):
             return False
         self.change_node(path, progress="undone")
         return True

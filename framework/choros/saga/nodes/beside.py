@@ -4,27 +4,9 @@ the newest of all is the next, whichever of them that is in."""
 from collections.abc import Mapping
 
 from choros.saga.machine.instance import States
-from choros.saga.machine.turn import BuildFailed, Node, Turn
+from choros.saga.machine.turn import Node, Turn
 from choros.saga.outline import Composite
 from choros.saga.paths import declared, item_around
-
-
-def goes_on(turn: Turn, way: Node) -> bool:
-    """Whether it is over. One whose function fails is parked, and holds nobody but itself."""
-    try:
-        return way.forward(turn)
-    except BuildFailed as failed:
-        turn.park(str(failed), failed.path)
-        return False
-
-
-def goes_back(turn: Turn, way: Node) -> bool:
-    """Whether it is undone; the same on the way back."""
-    try:
-        return way.backward(turn)
-    except BuildFailed as failed:
-        turn.park(str(failed), failed.path)
-        return False
 
 
 def undo_newest_first(turn: Turn, node: Composite) -> bool:

@@ -13,7 +13,7 @@ from choros.saga.checks import check_count, check_function, listed
 from choros.saga.items import adapter_of, written_items
 from choros.saga.machine.instance import States
 from choros.saga.machine.turn import BuildFailed, Node, Turn
-from choros.saga.nodes.beside import goes_on, newest_of, undo_newest_first
+from choros.saga.nodes.beside import newest_of, undo_newest_first
 from choros.saga.nodes.composed import Composed
 from choros.saga.nodes.sequence import SequenceNode, declared_nodes, plan_sequence
 from choros.saga.outline import Composite, Declared, Limb, Loop, NodePlace
@@ -174,7 +174,7 @@ class EachNode(Composite, Node):
         return item
 
     def _is_over(self, turn: Turn, item: str) -> bool:
-        over = goes_on(turn, self.way.within(item))
+        over = turn.attempt(self.way.within(item).forward)
         if over:
             turn.change_node(item, progress="ok")
         return over

@@ -11,7 +11,7 @@ from choros.errors import DeclarationError
 from choros.saga.checks import shown
 from choros.saga.machine.instance import States
 from choros.saga.machine.turn import Node, Turn
-from choros.saga.nodes.beside import goes_back, goes_on, newest_of, undo_newest_first
+from choros.saga.nodes.beside import newest_of, undo_newest_first
 from choros.saga.nodes.sequence import check_unlike, declared_nodes, plan_sequence
 from choros.saga.outline import Composite, Declared, Limb, NodePlace
 from choros.saga.parameters import Known
@@ -159,13 +159,13 @@ class ParallelNode(Composite, Node):
         return len(over) == len(self.ways)
 
     def _is_over(self, turn: Turn, way: Node) -> bool:
-        return turn.lies_apart(way.path) or goes_on(turn, way)
+        return turn.lies_apart(way.path) or turn.attempt(way.forward)
 
     def backward(self, turn: Turn) -> bool:
         """The newest of all, then the one before it; or each branch by itself."""
         if not self.side_by_side:
             return undo_newest_first(turn, self)
-        undone = [goes_back(turn, way) for way in self.ways]
+        undone = [turn.attempt(way.backward) for way in self.ways]
         return all(undone)
 
     @property
