@@ -3,7 +3,8 @@
 mutmut wants a `src` layout and writes beside what it mutates, so it works on a copy of this tree in its own folder.
 Every mutant meets the tests that reach its function, until one fails; a loop without end is cut off. A group with
 fewer than 90 % killed, or an entry of `equivalent.toml` that names no survivor, is a failure. Survivors are
-shown as diffs. With `--most`, and more mutants than that in a group, chance decides which are tried, and it says so.
+shown as diffs. What is marked `slow` is left out: a survivor would meet all of it. With `--most`, and more mutants than
+that in a group, chance decides which are tried, and it says so.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ TESTS: Mapping[str, tuple[str, ...]] = {
     ),
 }
 CAUGHT = {"killed", "timeout", "segfault", "suspicious"}
+QUICK = "not servers and not long and not slow"
 NONE_OF_THEM = "none"
 IMPATIENT = {"CHOROS_PATIENCE": "25"}  # a mutant often shows by what does not come; most of it is virtual time
 
@@ -148,7 +150,7 @@ def _copy(tree: Path, group: str, files: list[str]) -> None:
     tests = [test for test in TESTS[group] if (ROOT / test.split("::")[0]).exists()]
     settings = (
         f'\n[tool.mutmut]\nsource_paths = ["src"]\nonly_mutate = {[f"src/{name}" for name in files]}\n'
-        f'pytest_add_cli_args_test_selection = {tests}\npytest_add_cli_args = ["-m", "not servers and not long"]\n'
+        f'pytest_add_cli_args_test_selection = {tests}\npytest_add_cli_args = ["-m", "{QUICK}"]\n'
         'also_copy = ["src", "tests", "reference_services"]\n'
     )
     (tree / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text() + settings)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -314,39 +314,39 @@ def declare(*steps: Any, **more: Any) -> Saga[Order]:
     return Saga("post", start=Order, steps=steps, **more)
 
 
-@pytest.mark.parametrize(
-    ("mistake", "sentence"),
-    [
-        (lambda: declare(NOTIFY, Pivot(needs_mail, to="carrier")),
-         "needs_mail needs MailSent, which notify does not always choose. Try: write mail: MailSent | None."),
-        (lambda: declare(WRAP, Pivot(needs_paper, to="carrier")),
-         "needs_paper needs Wrapped, which is not known where wrap is passed over or in doubt. Try: write paper:"
-         " Wrapped | None."),
-        (lambda: declare(NOTIFY, WRAP, Pivot(needs_two_steps, to="carrier")),
-         "needs_two_steps needs MailSent | Wrapped, which no earlier step replies with."),
-        (lambda: declare(Pivot(perhaps, to="carrier")),
-         "perhaps is the pivot, but perhaps may return None. Try: let it always command something"),
-        (lambda: declare(Pivot(twice, to="post")), "twice may return several messages that are called send-mail."),
-        (lambda: declare(Pivot(cast(Any, mixed), to="post")), "mixed returns SendMail | Over, not a Command."),
-        (lambda: declare(NOTIFY, Pivot(needs_both, to="carrier"), Retriable(refusing, to="post")),
-         "refusing stands after the pivot, but SendMail may be refused"),
-        (lambda: declare(Step(notify, to="post", compensation=refusing)),
-         "SendMail undoes notify, but may be refused"),
-        (lambda: declare(Pivot(oddly, to="post")), "may be refused as 'odd' with Retyped or Wrapped, as it chooses."),
-        (lambda: declare(NOTIFY, Publish(told, early=True, retraction=untold)),
-         "told is taken back when the saga is undone, but untold may return None."),
-        (lambda: declare(Step(notify, to="post", compensation=of_another)), "of_another needs Wrap for 'sent'"),
-        (lambda: declare(Step(notify, to="post", compensation=recalls_mail)),
-         "recalls_mail needs SendMail, which notify does not always choose."),
-        (lambda: declare(Step(notify, to="post", compensation=letters)),
-         "letters needs LetterSent, which notify does not always choose."),
-        (lambda: declare(Pivot(post.ship, to="carrier", name="x"), result=of_either),
-         "ship needs MailSent | LetterSent, which no earlier step"),
-        (lambda: declare(NOTIFY, result=of_either), "of_either returns Over | OverByMail, not a Message."),
-        (lambda: declare(NOTIFY, Publish(told, early=True, retraction=of_either), compensated=of_either),
-         "Over takes back what told published, and is published again at the end."),
-    ],
-)  # fmt: skip
+MISTAKES: Sequence[tuple[Any, str]] = [
+    (lambda: declare(NOTIFY, Pivot(needs_mail, to="carrier")),
+     "needs_mail needs MailSent, which notify does not always choose. Try: write mail: MailSent | None."),
+    (lambda: declare(WRAP, Pivot(needs_paper, to="carrier")),
+     "needs_paper needs Wrapped, which is not known where wrap is passed over or in doubt. Try: write paper:"
+     " Wrapped | None."),
+    (lambda: declare(NOTIFY, WRAP, Pivot(needs_two_steps, to="carrier")),
+     "needs_two_steps needs MailSent | Wrapped, which no earlier step replies with."),
+    (lambda: declare(Pivot(perhaps, to="carrier")),
+     "perhaps is the pivot, but perhaps may return None. Try: let it always command something"),
+    (lambda: declare(Pivot(twice, to="post")), "twice may return several messages that are called send-mail."),
+    (lambda: declare(Pivot(cast(Any, mixed), to="post")), "mixed returns SendMail | Over, not a Command."),
+    (lambda: declare(NOTIFY, Pivot(needs_both, to="carrier"), Retriable(refusing, to="post")),
+     "refusing stands after the pivot, but SendMail may be refused"),
+    (lambda: declare(Step(notify, to="post", compensation=refusing)),
+     "SendMail undoes notify, but may be refused"),
+    (lambda: declare(Pivot(oddly, to="post")), "may be refused as 'odd' with Retyped or Wrapped, as it chooses."),
+    (lambda: declare(NOTIFY, Publish(told, early=True, retraction=untold)),
+     "told is taken back when the saga is undone, but untold may return None."),
+    (lambda: declare(Step(notify, to="post", compensation=of_another)), "of_another needs Wrap for 'sent'"),
+    (lambda: declare(Step(notify, to="post", compensation=recalls_mail)),
+     "recalls_mail needs SendMail, which notify does not always choose."),
+    (lambda: declare(Step(notify, to="post", compensation=letters)),
+     "letters needs LetterSent, which notify does not always choose."),
+    (lambda: declare(Pivot(post.ship, to="carrier", name="x"), result=of_either),
+     "ship needs MailSent | LetterSent, which no earlier step"),
+    (lambda: declare(NOTIFY, result=of_either), "of_either returns Over | OverByMail, not a Message."),
+    (lambda: declare(NOTIFY, Publish(told, early=True, retraction=of_either), compensated=of_either),
+     "Over takes back what told published, and is published again at the end."),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("mistake", "sentence"), MISTAKES)
 def test_what_cannot_work_is_a_sentence(mistake: Callable[[], object], sentence: str) -> None:
     with pytest.raises(DeclarationError) as caught:
         mistake()

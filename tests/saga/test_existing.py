@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -284,23 +285,23 @@ def test_rule_2_what_is_gone_no_saga_makes_again() -> None:
 # --- what is refused --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("steps", "words"),
-    [
-        ((PAY, EXISTING), "withdraw_order takes back what was there before the saga, but does not stand"),
-        ((Publish(order_noted), EXISTING, PAY), "does not stand at its beginning"),
-        ((Sleep(timedelta(1)), EXISTING, PAY), "does not stand at its beginning"),
-        ((Check(charge_payment, to="payment"), SHIP, EXISTING), "does not stand at its beginning"),
-        ((Parallel(EXISTING, PAY),), "parallel.withdraw_order takes back what was there before the saga, but does not"),
-        ((When(is_big, EXISTING), PAY), "is_big.withdraw_order takes back what was there before the saga, but"),
-        ((EXISTING,), "saga 'order' commands nobody"),
-        ((EXISTING, EXISTING, PAY), "two steps are called withdraw_order"),
-        ((Existing(to="order", compensation=might_not), PAY), "MightNotWithdraw may be refused (too_late)"),
-        ((Existing(to="order", compensation="cancel"), PAY), "'cancel' is no function"),  # type: ignore[arg-type]
-        ((Existing(to="Order!", compensation=withdraw_order), PAY), "'Order!', which is no name for a service"),
-        ((Existing(to="order", compensation=refund_payment, undo_retry=3), PAY), "is no RetryPolicy"),  # type: ignore[arg-type]
-    ],
-)  # fmt: skip
+MISTAKES: Sequence[tuple[Any, str]] = [
+    ((PAY, EXISTING), "withdraw_order takes back what was there before the saga, but does not stand"),
+    ((Publish(order_noted), EXISTING, PAY), "does not stand at its beginning"),
+    ((Sleep(timedelta(1)), EXISTING, PAY), "does not stand at its beginning"),
+    ((Check(charge_payment, to="payment"), SHIP, EXISTING), "does not stand at its beginning"),
+    ((Parallel(EXISTING, PAY),), "parallel.withdraw_order takes back what was there before the saga, but does not"),
+    ((When(is_big, EXISTING), PAY), "is_big.withdraw_order takes back what was there before the saga, but"),
+    ((EXISTING,), "saga 'order' commands nobody"),
+    ((EXISTING, EXISTING, PAY), "two steps are called withdraw_order"),
+    ((Existing(to="order", compensation=might_not), PAY), "MightNotWithdraw may be refused (too_late)"),
+    ((Existing(to="order", compensation="cancel"), PAY), "'cancel' is no function"),  # type: ignore[arg-type]
+    ((Existing(to="Order!", compensation=withdraw_order), PAY), "'Order!', which is no name for a service"),
+    ((Existing(to="order", compensation=refund_payment, undo_retry=3), PAY), "is no RetryPolicy"),  # type: ignore[arg-type]
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("steps", "words"), MISTAKES)
 def test_a_mistake_is_a_sentence_where_it_is_written(steps: Any, words: str) -> None:
     with pytest.raises(DeclarationError) as caught:
         declare(*steps)

@@ -6,7 +6,7 @@ After a change of words, or a new mistake: `python -m tests.saga.test_mistakes`,
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,9 @@ from choros.saga.checks import shown
 from choros.saga.nodes import Pivot, Publish, Retriable, Step
 from choros.saga.parameters import Known, Need, needs_of
 from choros.saga.policy import RetryPolicy
+from tests.saga import test_choices, test_each, test_existing, test_race, test_repeat, test_sleep, test_when
+from tests.saga.parcels import saga_of as saga_of_lines
+from tests.saga.refill import saga_of as saga_of_shelves
 from tests.saga.shop import (
     InventoryReserved,
     OrderAnnounced,
@@ -69,8 +72,24 @@ MORE: list[Any] = [
 ]
 
 
+def of_nodes() -> Iterator[Callable[[], object]]:
+    """What each kind of node refuses, as it is tried beside that."""
+    beside = (test_choices, test_when, test_race)
+    yield from (mistake for module in beside for mistake, _ in module.MISTAKES)
+    yield from (mistake for mistake, _ in test_when.MISTAKES_BESIDE)
+    yield from (partial(declare, *steps) for steps, _ in test_existing.MISTAKES)
+    yield from (partial(_declared, partial(declare, PAY), step) for step, _ in test_sleep.MISTAKES)
+    yield from (partial(_declared, saga_of_lines, steps) for steps, _ in test_each.MISTAKES.values())
+    yield from (partial(_declared, saga_of_shelves, step) for step, _ in test_repeat.MISTAKES.values())
+
+
+def _declared(saga_of: Callable[..., object], written: Callable[[], Any]) -> None:
+    steps = written()
+    saga_of(*(steps if isinstance(steps, tuple) else (steps,)))
+
+
 def words() -> Iterator[str]:
-    for mistake in [mistake for mistake, _ in MISTAKES] + MORE:
+    for mistake in (*(mistake for mistake, _ in MISTAKES), *MORE, *of_nodes()):
         with pytest.raises(DeclarationError) as caught:
             mistake()
         yield re.sub("0x[0-9a-f]+", "0x", str(caught.value))

@@ -1,6 +1,6 @@
 """Branches that may lose: enough of several, the first of several, and a part that is undone while the saga goes on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -437,34 +437,34 @@ def test_where_a_saga_stands_in_a_scope() -> None:
 # --- what may not be said ---
 
 
-@pytest.mark.parametrize(
-    ("declare", "sentence"),
-    [
-        (lambda: saga_of(Parallel(car, hotel, at_least=1, first=1)), "parallel has at_least and first"),
-        (lambda: saga_of(Parallel(car, hotel, first=2)), "parallel has first=2 and 2 branches. Try: give a number"),
-        (lambda: saga_of(Parallel(car, hotel, at_least=0)), "parallel has at_least=0 and 2 branches"),
-        (lambda: saga_of(Parallel(car, hotel, first=1.5)), "parallel has first=1.5"),  # type: ignore[arg-type]  # a mistake
-        (lambda: saga_of(Parallel(car, hotel, undo="never")), "undo='never', which means nothing"),  # type: ignore[arg-type]  # the same
-        (
-            lambda: saga_of(
-                Pivot(book_flight, to="flights"),
-                Parallel(Retriable(send_ticket, to="mail"), Retriable(send_voucher, to="mail"), first=1),
-            ),
-            "parallel may leave some of its branches undone, but stands after the pivot",
+MISTAKES: Sequence[tuple[Any, str]] = [
+    (lambda: saga_of(Parallel(car, hotel, at_least=1, first=1)), "parallel has at_least and first"),
+    (lambda: saga_of(Parallel(car, hotel, first=2)), "parallel has first=2 and 2 branches. Try: give a number"),
+    (lambda: saga_of(Parallel(car, hotel, at_least=0)), "parallel has at_least=0 and 2 branches"),
+    (lambda: saga_of(Parallel(car, hotel, first=1.5)), "parallel has first=1.5"),  # type: ignore[arg-type]  # a mistake
+    (lambda: saga_of(Parallel(car, hotel, undo="never")), "undo='never', which means nothing"),  # type: ignore[arg-type]  # the same
+    (
+        lambda: saga_of(
+            Pivot(book_flight, to="flights"),
+            Parallel(Retriable(send_ticket, to="mail"), Retriable(send_voucher, to="mail"), first=1),
         ),
-        (lambda: saga_of(Parallel(car, hotel, first=1), Pivot(sure, to="payment")), "sure needs Booked, which may not"),
-        (lambda: saga_of(Scope()), "there is nothing in scope to try"),
-        (lambda: saga_of(Scope(car, otherwise=Pivot(book_flight, to="flights"))), "there is a pivot in scope"),
-        (lambda: saga_of(Scope(car, otherwise=car)), "two steps are called scope.book_car"),
-        (lambda: saga_of(Scope(car, otherwise="x")), "is no sequence"),  # type: ignore[arg-type]  # a mistake
-        (lambda: saga_of(Scope(book_car)), "book_car is no step"),  # type: ignore[arg-type]  # a mistake
-        (
-            lambda: saga_of(Pivot(book_flight, to="flights"), Scope(Retriable(send_ticket, to="mail"))),
-            "scope may be undone, but stands after the pivot",
-        ),
-        (lambda: saga_of(Scope(car), Pivot(sure, to="payment")), "sure needs Booked, which may not be known by then"),
-    ],
-)
+        "parallel may leave some of its branches undone, but stands after the pivot",
+    ),
+    (lambda: saga_of(Parallel(car, hotel, first=1), Pivot(sure, to="payment")), "sure needs Booked, which may not"),
+    (lambda: saga_of(Scope()), "there is nothing in scope to try"),
+    (lambda: saga_of(Scope(car, otherwise=Pivot(book_flight, to="flights"))), "there is a pivot in scope"),
+    (lambda: saga_of(Scope(car, otherwise=car)), "two steps are called scope.book_car"),
+    (lambda: saga_of(Scope(car, otherwise="x")), "is no sequence"),  # type: ignore[arg-type]  # a mistake
+    (lambda: saga_of(Scope(book_car)), "book_car is no step"),  # type: ignore[arg-type]  # a mistake
+    (
+        lambda: saga_of(Pivot(book_flight, to="flights"), Scope(Retriable(send_ticket, to="mail"))),
+        "scope may be undone, but stands after the pivot",
+    ),
+    (lambda: saga_of(Scope(car), Pivot(sure, to="payment")), "sure needs Booked, which may not be known by then"),
+]
+
+
+@pytest.mark.parametrize(("declare", "sentence"), MISTAKES)
 def test_a_mistake_is_a_sentence(declare: Callable[[], object], sentence: str) -> None:
     with pytest.raises(DeclarationError, match=sentence):
         declare()

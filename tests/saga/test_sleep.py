@@ -319,25 +319,25 @@ NAIVE = datetime.fromisoformat("2030-01-01")
 def nothing_said(order: PlaceOrder) -> int: ...
 
 
-@pytest.mark.parametrize(
-    ("step", "words"),
-    [
-        (lambda: Sleep(5), "order': sleep: duration=5 is no timedelta. Try: write duration=timedelta(seconds=5)."),
-        (lambda: Sleep(timedelta(0), name="nap"), "saga 'order': nap: duration=0:00:00 is no time to wait."),
-        (lambda: Sleep(timedelta(days=-1)), "saga 'order': sleep: duration=-1 day, 0:00:00 is no time to wait."),
-        (lambda: Sleep(timedelta.max), "saga 'order': sleep: duration is longer than a hundred years."),
-        (lambda: Sleep(day_after), "day_after returns datetime, not a timedelta. Try: write Sleep.until(day_after)"),
-        (lambda: Sleep.until(cooling_off), "returns timedelta, not a datetime. Try: write Sleep(cooling_off)"),
-        (lambda: Sleep(nothing_said), "nothing_said returns int, not a timedelta."),
-        (
-            lambda: Sleep.until("friday"),
-            "sleep sleeps until 'friday', which is no moment. Try: write one with its time",
-        ),
-        (lambda: Sleep.until(NAIVE), "sleep sleeps until datetime.datetime(2030, 1, 1, 0, 0), which is no moment."),
-        (lambda: Sleep(partial(cooling_off)), "is no function. Try: write one that returns a timedelta."),
-        (lambda: Sleep(lambda order: timedelta(1)), "'<lambda>' is no name for a step."),
-    ],
-)
+MISTAKES: Sequence[tuple[Any, str]] = [
+    (lambda: Sleep(5), "order': sleep: duration=5 is no timedelta. Try: write duration=timedelta(seconds=5)."),
+    (lambda: Sleep(timedelta(0), name="nap"), "saga 'order': nap: duration=0:00:00 is no time to wait."),
+    (lambda: Sleep(timedelta(days=-1)), "saga 'order': sleep: duration=-1 day, 0:00:00 is no time to wait."),
+    (lambda: Sleep(timedelta.max), "saga 'order': sleep: duration is longer than a hundred years."),
+    (lambda: Sleep(day_after), "day_after returns datetime, not a timedelta. Try: write Sleep.until(day_after)"),
+    (lambda: Sleep.until(cooling_off), "returns timedelta, not a datetime. Try: write Sleep(cooling_off)"),
+    (lambda: Sleep(nothing_said), "nothing_said returns int, not a timedelta."),
+    (
+        lambda: Sleep.until("friday"),
+        "sleep sleeps until 'friday', which is no moment. Try: write one with its time",
+    ),
+    (lambda: Sleep.until(NAIVE), "sleep sleeps until datetime.datetime(2030, 1, 1, 0, 0), which is no moment."),
+    (lambda: Sleep(partial(cooling_off)), "is no function. Try: write one that returns a timedelta."),
+    (lambda: Sleep(lambda order: timedelta(1)), "'<lambda>' is no name for a step."),
+]
+
+
+@pytest.mark.parametrize(("step", "words"), MISTAKES)
 def test_a_mistake_is_a_sentence_where_it_is_written(step: Callable[[], Any], words: str) -> None:
     with pytest.raises(DeclarationError) as caught:
         declare(PAY, step())

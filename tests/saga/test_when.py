@@ -1,6 +1,6 @@
 """A choice: decided once and kept, undone through what was chosen, and what a declaration of one may not say."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -234,49 +234,49 @@ def two_steps_back(trip: BookTrip, book_car: Booked) -> ChargeCard:
     return ChargeCard(references=[book_car.reference])
 
 
-@pytest.mark.parametrize(
-    ("declare", "sentence"),
-    [
-        (
-            lambda: saga_of(When(no_bool, then=car)),  # type: ignore[arg-type]  # a mistake
-            "When takes a function that returns a bool, but no_bool returns int",
-        ),
-        (lambda: saga_of(When(True, then=car)), "True is no function"),  # type: ignore[arg-type]  # a mistake
-        (lambda: saga_of(When(wants_car, then=())), r"When\(wants_car\) has nothing to do then"),
-        (lambda: saga_of(When(wants_car, then=[book_car])), "book_car is no step"),  # type: ignore[list-item]  # a mistake
-        (lambda: saga_of(When(wants_car, then="x")), "is no sequence"),  # type: ignore[arg-type]  # a mistake
-        (lambda: saga_of(When(wants_car, then=car, otherwise=car)), "two steps are called wants_car.book_car"),
-        (
-            lambda: saga_of(When(wants_car, then=car, otherwise=When(wants_car, then=flight))),
-            "two steps are called wants_car",
-        ),
-        (
-            lambda: saga_of(When(wants_car, then=Pivot(book_flight, to="flights"), otherwise=hotel)),
-            "wants_car has a pivot in some of its branches only",
-        ),
-        (
-            lambda: saga_of(When(wants_car, then=Pivot(book_flight, to="flights"))),
-            "give each branch one, also the otherwise",
-        ),
-        (
-            lambda: saga_of(When(wants_car, then=Publish(car_is_wanted))),
-            "commands nobody",
-        ),
-        (
-            lambda: saga_of(When(wants_car, then=car), Pivot(two_steps_back, to="payment")),
-            "two_steps_back needs Booked, which may not be known by then",
-        ),
-        (
-            lambda: saga_of(When(wants_car, then=Retriable(send_ticket, to="mail"))),
-            "wants_car.send_ticket is Retriable, so it must stand after the pivot",
-        ),
-        (
-            lambda: saga_of(Pivot(book_flight, to="flights"), When(wants_car, then=car)),
-            "wants_car.book_car can be undone, but stands after the pivot",
-        ),
-        (lambda: saga_of(deep(4)), "has a path of up to 203 characters; 200 fit into a command key"),
-    ],
-)
+MISTAKES: Sequence[tuple[Any, str]] = [
+    (
+        lambda: saga_of(When(no_bool, then=car)),  # type: ignore[arg-type]  # a mistake
+        "When takes a function that returns a bool, but no_bool returns int",
+    ),
+    (lambda: saga_of(When(True, then=car)), "True is no function"),  # type: ignore[arg-type]  # a mistake
+    (lambda: saga_of(When(wants_car, then=())), r"When\(wants_car\) has nothing to do then"),
+    (lambda: saga_of(When(wants_car, then=[book_car])), "book_car is no step"),  # type: ignore[list-item]  # a mistake
+    (lambda: saga_of(When(wants_car, then="x")), "is no sequence"),  # type: ignore[arg-type]  # a mistake
+    (lambda: saga_of(When(wants_car, then=car, otherwise=car)), "two steps are called wants_car.book_car"),
+    (
+        lambda: saga_of(When(wants_car, then=car, otherwise=When(wants_car, then=flight))),
+        "two steps are called wants_car",
+    ),
+    (
+        lambda: saga_of(When(wants_car, then=Pivot(book_flight, to="flights"), otherwise=hotel)),
+        "wants_car has a pivot in some of its branches only",
+    ),
+    (
+        lambda: saga_of(When(wants_car, then=Pivot(book_flight, to="flights"))),
+        "give each branch one, also the otherwise",
+    ),
+    (
+        lambda: saga_of(When(wants_car, then=Publish(car_is_wanted))),
+        "commands nobody",
+    ),
+    (
+        lambda: saga_of(When(wants_car, then=car), Pivot(two_steps_back, to="payment")),
+        "two_steps_back needs Booked, which may not be known by then",
+    ),
+    (
+        lambda: saga_of(When(wants_car, then=Retriable(send_ticket, to="mail"))),
+        "wants_car.send_ticket is Retriable, so it must stand after the pivot",
+    ),
+    (
+        lambda: saga_of(Pivot(book_flight, to="flights"), When(wants_car, then=car)),
+        "wants_car.book_car can be undone, but stands after the pivot",
+    ),
+    (lambda: saga_of(deep(4)), "has a path of up to 203 characters; 200 fit into a command key"),
+]
+
+
+@pytest.mark.parametrize(("declare", "sentence"), MISTAKES)
 def test_a_mistake_is_a_sentence(declare: Callable[[], object], sentence: str) -> None:
     with pytest.raises(DeclarationError, match=sentence):
         declare()
@@ -333,23 +333,23 @@ def test_a_branch_goes_through_its_nodes_and_is_skipped_once_it_is_over() -> Non
     assert test.status == "compensated"
 
 
-@pytest.mark.parametrize(
-    ("declare", "sentence"),
-    [
-        (lambda: saga_of(Branch("stay")), "there is nothing in stay"),
-        (lambda: saga_of(Branch("No Name", car)), "'No Name' is no name for a step"),
-        (lambda: saga_of(Parallel(car)), "parallel has one branch to run side by side"),
-        (lambda: saga_of(Parallel()), "parallel has nothing to run side by side"),
-        (lambda: saga_of(Parallel(car, book_car)), "book_car is no step"),  # type: ignore[arg-type]  # a mistake
-        (lambda: saga_of(Parallel(car, Pivot(book_flight, to="flights"))), "there is a pivot in parallel"),
-        (lambda: saga_of(Parallel(car, car)), "two steps are called parallel.book_car"),
-        (lambda: saga_of(Parallel(car, hotel), Parallel(flight, car)), "two steps are called parallel"),
-        (
-            lambda: saga_of(Parallel(car, Step(charge_car, to="payment", compensation=give_car_back))),
-            "charge_car needs Booked, which no earlier step replies with",
-        ),
-    ],
-)
+MISTAKES_BESIDE: Sequence[tuple[Any, str]] = [
+    (lambda: saga_of(Branch("stay")), "there is nothing in stay"),
+    (lambda: saga_of(Branch("No Name", car)), "'No Name' is no name for a step"),
+    (lambda: saga_of(Parallel(car)), "parallel has one branch to run side by side"),
+    (lambda: saga_of(Parallel()), "parallel has nothing to run side by side"),
+    (lambda: saga_of(Parallel(car, book_car)), "book_car is no step"),  # type: ignore[arg-type]  # a mistake
+    (lambda: saga_of(Parallel(car, Pivot(book_flight, to="flights"))), "there is a pivot in parallel"),
+    (lambda: saga_of(Parallel(car, car)), "two steps are called parallel.book_car"),
+    (lambda: saga_of(Parallel(car, hotel), Parallel(flight, car)), "two steps are called parallel"),
+    (
+        lambda: saga_of(Parallel(car, Step(charge_car, to="payment", compensation=give_car_back))),
+        "charge_car needs Booked, which no earlier step replies with",
+    ),
+]
+
+
+@pytest.mark.parametrize(("declare", "sentence"), MISTAKES_BESIDE)
 def test_a_mistake_in_a_parallel_or_a_branch_is_a_sentence(declare: Callable[[], object], sentence: str) -> None:
     with pytest.raises(DeclarationError, match=sentence):
         declare()

@@ -9,7 +9,7 @@ from choros.saga.checks import check_function
 from choros.saga.machine.instance import States
 from choros.saga.machine.turn import Node, Turn
 from choros.saga.machine.walk import send_first
-from choros.saga.nodes.commanded import CommandBuilder
+from choros.saga.nodes.commanded import CommandBuilder, check_retry
 from choros.saga.nodes.retriable import Retriable
 from choros.saga.outline import Commanded, Declared, NodePlace
 from choros.saga.parameters import Known
@@ -41,6 +41,7 @@ class Existing(Declared):
 
     def planned(self, place: NodePlace) -> "ExistingNode":
         """What takes it back has to be possible, as every undo."""
+        check_retry(place, "undo_retry", self.undo_retry)
         sent = Retriable(self.compensation, self.to, timeout=self.timeout, retry=self.undo_retry)
         node = sent.node(place, "existing", frozenset(), existing=True)
         if node.refusals:
