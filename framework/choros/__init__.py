@@ -25,10 +25,11 @@ from choros.errors import (
     Unreachable,
     UsageError,
 )
-from choros.messages import Command, Done, Fact, Failure, Message, Reply
+from choros.messages import Command, Done, Fact, Failure, Message, Reply, Signal
 from choros.roles.addresses import Addresses
 from choros.roles.roles import client_of, running
-from choros.runtime.client.client import Client, Outcome
+from choros.runtime.client.client import Client
+from choros.runtime.client.outcome import Outcome
 from choros.saga.nodes import (
     Branch,
     Check,
@@ -37,11 +38,13 @@ from choros.saga.nodes import (
     Parallel,
     Pivot,
     Publish,
+    Reminder,
     Repeat,
     Retriable,
     Scope,
     Sleep,
     Step,
+    Wait,
     When,
 )
 from choros.saga.policy import RetryPolicy
@@ -58,8 +61,8 @@ __all__ = [
     "Addresses", "App", "Branch", "BrokerMisconfigured", "BrokerUnreachable", "Call", "Check", "ChorosError", "Client",
     "Command", "DeclarationError", "DeclaredOtherwise", "Done", "Existing", "Fact", "FactLog", "Failure", "ForEach",
     "LocalUndo", "MemoryTransaction", "Message", "MessageRejected", "MessageUnwritable", "Misconfigured", "Outcome",
-    "OutcomePending", "Parallel", "Pivot", "Publish", "RedisTransaction", "Refused", "Repeat", "Reply",
-    "Retriable", "RetryPolicy", "Saga", "SagaNotFound", "Scope", "Service", "Settings", "Sleep", "SqliteTransaction",
-    "StartConflict", "Step", "StoreMisconfigured", "StoreUnreachable", "Transaction", "Unreachable", "UsageError",
-    "When", "__version__", "client_of", "running",
+    "OutcomePending", "Parallel", "Pivot", "Publish", "RedisTransaction", "Refused", "Reminder", "Repeat", "Reply",
+    "Retriable", "RetryPolicy", "Saga", "SagaNotFound", "Scope", "Service", "Settings", "Signal", "Sleep",
+    "SqliteTransaction", "StartConflict", "Step", "StoreMisconfigured", "StoreUnreachable", "Transaction",
+    "Unreachable", "UsageError", "Wait", "When", "__version__", "client_of", "running",
 ]  # fmt: skip

@@ -264,11 +264,16 @@ class Fact(Message):
     model_config: ClassVar[ConfigDict] = ConfigDict(extra="ignore")
 
 
+class Signal(Message):
+    """What somebody outside tells a running saga, which waits for it: a person, a program, another service."""
+
+
 class Failure(Reply, name="choros.failure"):
     """Why a step did not happen, or why a saga was undone."""
 
     code: str
-    """A declared refusal, or one of choros's own: in_doubt, expired, cancelled, deadline, or an exception's name."""
+    """A declared refusal, or one of choros's own: in_doubt, expired, cancelled, deadline, lapsed, or an
+    exception's name."""
     detail: str = ""
     """More words from the participant; may hold business data, so it is never logged."""
     step: str = ""

@@ -19,7 +19,7 @@ import httpx
 from choros import Addresses, ChorosError, Service
 from choros.desk.timeline import timeline
 from choros.roles.addresses import connected, opened_store
-from choros.runtime.client.client import account_of
+from choros.runtime.client.account import account_of
 from choros.transport.topology import topology
 from reference_services.contracts import PlaceOrder
 from reference_services.demo.mails import caught_mails

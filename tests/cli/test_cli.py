@@ -26,7 +26,8 @@ from choros.cli.options import run_until_done
 from choros.cli.words import answer, command, message_of
 from choros.errors import UsageError
 from choros.messages import Failure, Message
-from choros.runtime.client.client import Client, Outcome
+from choros.runtime.client.client import Client
+from choros.runtime.client.outcome import Outcome
 from choros.runtime.host.vitals import Report
 from choros.transport.port import Health
 from tests.captured import capture_logs

@@ -16,7 +16,7 @@ from choros.cli.output import Column, field, piped, styled, table, tell_lines, t
 from choros.cli.progress import working
 from choros.cli.saga import _tell_outcome
 from choros.messages import Failure
-from choros.runtime.client.client import Outcome
+from choros.runtime.client.outcome import Outcome
 
 COLUMNS = [
     Column("ID", field("saga_id"), least=8, id=True),

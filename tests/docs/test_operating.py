@@ -17,7 +17,7 @@ from choros.desk.dead_letters import dead_letter
 from choros.desk.parkings import Beside
 from choros.desk.timeline import timeline
 from choros.roles.roles import stop_all
-from choros.runtime.client.client import account_of
+from choros.runtime.client.account import account_of
 from choros.runtime.orchestrator.stuck import Declarations
 from choros.transport.copies import REASON
 from choros.transport.topology import Names

@@ -23,7 +23,8 @@ from choros.app.service import Service
 from choros.app.settings import SETTINGS
 from choros.messages import Command, Done, Fact, Failure, Message, Refusal, Reply
 from choros.names import RESERVED_NAMES
-from choros.runtime.client.client import Client, Outcome
+from choros.runtime.client.client import Client
+from choros.runtime.client.outcome import Outcome
 from choros.runtime.orchestrator.orchestrator import Orchestrator
 from choros.runtime.participant.reply_outbox import UNROUTABLE_AFTER
 from choros.saga.nodes import Pivot, Step

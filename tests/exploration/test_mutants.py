@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 
+from choros.saga.saga import Saga
 from choros_verify import Bounds
 from choros_verify.exploration.explore import Exploration
 from choros_verify.exploration.mutants import MUTANTS, Mutant
 from choros_verify.exploration.states import Left
 from choros_verify.exploration.trial import LONGEST_STORY, Tried, try_mutant
 from tests.exploration.trips import existing_saga, sleeping_saga, trip_saga
+from tests.saga.loan import loan_saga
 from tests.saga.shop import ORDER, order_saga, parcel_saga
 
 TEN = (
@@ -23,7 +25,12 @@ BROKEN: dict[str, int] = {
     "late OK accepted": 8, "barrier rows expire": 1, "refusal not stored": 1, "ack before commit": 11, "not folded": 9,
 }  # fmt: skip
 """Which promise breaks first."""
-WITH = {"sleep": sleeping_saga, "existing": existing_saga}
+WITH: dict[str, Saga[Any]] = {
+    "sleep": sleeping_saga,
+    "existing": existing_saga,
+    "wait": loan_saga,
+    "reminder": loan_saga,
+}
 """Sagas with what not every saga has."""
 ABOUT_COMPOSITES = {
     "choice", "commands in each branch", "facts in two branches",

@@ -11,13 +11,20 @@ from choros_verify.exploration.report import lines, report
 from choros_verify.exploration.states import Left
 from reference_services.order.saga import order_saga as reference_saga
 from tests.exploration.trips import BookRoom, BookTrip, cancel_room, existing_saga, five_saga, sleeping_saga, trip_saga
+from tests.saga.loan import loan_saga
 from tests.saga.shop import order_saga, parcel_saga
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("saga", "least"),
-    [(trip_saga, 500), (order_saga, 3_000), (parcel_saga, 3_000), (sleeping_saga, 500), (existing_saga, 1_000)],
+    [
+        (trip_saga, 500),
+        (order_saga, 3_000),
+        (parcel_saga, 3_000),
+        (sleeping_saga, 500),
+        (existing_saga, 1_000),
+    ],
     ids=["two steps", "the order", "every kind of node", "sleeping", "what was there before"],
 )
 def test_every_interleaving_of_a_saga_keeps_every_promise(saga: Saga[Any], least: int) -> None:
@@ -25,6 +32,21 @@ def test_every_interleaving_of_a_saga_keeps_every_promise(saga: Saga[Any], least
     print("\n".join(lines(found)))  # noqa: T201
     assert found.complete, found.story
     assert found.states >= least
+    assert {"completed", "compensated", "parked"} == set(found.ends)
+
+
+@pytest.mark.slow
+def test_every_moment_at_which_somebody_tells_a_saga_something() -> None:
+    """Early, late, twice, beside a cancel, a lapse, a pause; the pauses of both waits take longer."""
+    found = explore(loan_saga, Bounds(Left(1, 0, 0), acts=frozenset({"cancel", "signal"})))
+    assert found.complete, found.story
+    assert found.states > 900
+
+
+@pytest.mark.long
+def test_every_moment_of_a_saga_that_waits_twice() -> None:
+    found = explore(loan_saga)
+    assert found.complete, found.story
     assert {"completed", "compensated", "parked"} == set(found.ends)
 
 

@@ -15,7 +15,8 @@ import pytest
 
 from choros.roles.addresses import Addresses
 from choros.roles.roles import client_of, open_role, run_together, stop_all
-from choros.runtime.client.client import Client, Outcome
+from choros.runtime.client.client import Client
+from choros.runtime.client.outcome import Outcome
 from tests.end_to_end.shop import Ended, choros, until
 from tests.facts import newsroom
 from tests.private_servers import PrivateRabbitMQ

@@ -21,7 +21,7 @@ from choros import App, Client, Outcome
 from choros.errors import StoreUnreachable
 from choros.roles.addresses import connected
 from choros.roles.roles import client_of, run_together, stop_all
-from choros.runtime.client.client import Account
+from choros.runtime.client.account import Account
 from choros.runtime.orchestrator.history import read_history
 from choros.transport.topology import topology
 from tests.end_to_end.shop import remove, until

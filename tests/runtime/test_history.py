@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from choros.desk.timeline import timeline
-from choros.runtime.client.client import Account
+from choros.runtime.client.account import Account
 from choros.runtime.orchestrator.history import UNREADABLE, Happened, as_data, read_history, write_history
 from choros.runtime.orchestrator.work import Move, Start, Work
 from choros.saga.machine.inputs import (

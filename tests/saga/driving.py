@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from choros.messages import Done, Failure, Reply
+from choros.messages import Done, Failure, Message, Reply
 from choros.saga.machine.inputs import (
     Answered,
     CancelRequested,
@@ -15,6 +15,7 @@ from choros.saga.machine.inputs import (
     ResumeRequested,
     RetryRequested,
     Send,
+    SignalRequested,
     SkipRequested,
     TimerFired,
 )
@@ -33,6 +34,7 @@ class Run:
 
     saga: Saga[Any] = order_saga
     now: float = START
+    start: Message = ORDER
     sends: list[Send] = field(default_factory=list)
     facts: list[Release] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
@@ -40,7 +42,7 @@ class Run:
     count: int = 0
 
     def __post_init__(self) -> None:
-        self._take(begin(self.saga.tree, "s1", ORDER.to_json(), self.now, cause="start"))
+        self._take(begin(self.saga.tree, "s1", self.start.to_json(), self.now, cause="start"))
 
     def _take(self, decision: Decision) -> Decision:
         assert Instance.loads(decision.instance.dumps()) == decision.instance
@@ -109,6 +111,9 @@ class Run:
         for _ in range(times):
             self.fire()
         return self.last
+
+    def signal(self, step: str, signal: Message, id: str = "signal") -> Decision:
+        return self.give(SignalRequested(id, step, signal.to_json()))
 
     def cancel(self) -> Decision:
         return self.give(CancelRequested("cancel"))

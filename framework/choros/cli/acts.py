@@ -1,4 +1,4 @@
-"""`choros saga cancel|terminate|retry|skip|rerun|move|pause|resume`: what a person does with a saga, signed."""
+"""`choros saga cancel|terminate|retry|skip|signal|rerun|move|pause|resume`: what a person does with a saga, signed."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -68,7 +68,7 @@ class ActOptions:
             print(answer(verb, word, step))
         else:
             tell_value({"saga_id": its, "act": verb, "answer": word} | ({"step": step} if step else {}), self.output)
-        if word == "too_late":
+        if word in ("too_late", "not_kept"):
             raise typer.Exit(1)
 
 
@@ -119,6 +119,28 @@ def skip(
         return f"{await client.skip(its, name, reply, in_round)} {name}"
 
     asked.tell(application, saga, "skip", close)
+
+
+@app.command("signal", examples=['saga signal loans l7 -i \'{"yes": true}\' --by Ann'])
+def signal(
+    application: AppName,
+    saga: SagaId,
+    *,
+    given: Annotated[str, typer.Option("-i", "--input", metavar="JSON", help="what it is told; - for stdin")],
+    wait: Annotated[str, typer.Option(metavar="NAME", help="the wait; else the only one that the saga has")] = "",
+    known_as: Annotated[
+        str, typer.Option("--id", metavar="TEXT", help="an id of your own: what is told under it counts once")
+    ] = "",
+    asked: ActOptions,
+) -> None:
+    """Tell a saga what it waits for; one that has not come to the wait yet keeps it."""
+
+    async def tell(client: Client, its: str) -> str:
+        leaf = await client.wait_named(its, wait)
+        told = message_of(leaf.signal, given)
+        return f"{await client.signal(its, told, wait=leaf.path, id=known_as)} {leaf.path}"
+
+    asked.tell(application, saga, "signal", tell)
 
 
 @app.command("rerun", examples=["saga rerun shop o2 --from ship_order"])

@@ -7,7 +7,7 @@ from choros.cli.options import Output, SagaId, StoreUrl, found, log_apart
 from choros.cli.output import Column, field, tell_rows
 from choros.cli.view import MaybeApp, looking
 from choros.roles.addresses import DEFAULT_STORE
-from choros.runtime.client.client import Account
+from choros.runtime.client.account import Account
 from choros.runtime.orchestrator.history import read_history
 from choros.wire.attributes import rfc3339
 

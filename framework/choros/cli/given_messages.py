@@ -1,11 +1,11 @@
 """Start messages and replies that a user gives on the command line, where those that are made up will not do."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from choros.cli.words import fields_of
 from choros.errors import MessageRejected, UsageError, unknown
-from choros.messages import Message, Reply
+from choros.messages import Message
 from choros.saga.saga import Saga
 
 
@@ -31,10 +31,10 @@ def given_starts(sagas: Sequence[Saga[Any]], texts: Iterable[str]) -> dict[str, 
     return found
 
 
-def given_replies(sagas: Iterable[Saga[Any]], texts: Iterable[str]) -> dict[str, Reply]:
-    """From TYPE=JSON, the replies by type name; raises UsageError."""
-    known = {kind.type_name: kind for saga in sagas for kind in saga.outline.answers}
-    found: dict[str, Reply] = {}
+def given_replies(sagas: Iterable[Saga[Any]], texts: Iterable[str]) -> dict[str, Message]:
+    """From TYPE=JSON, the replies and signals by type name; raises UsageError."""
+    known = {kind.type_name: kind for saga in sagas for kind in _answers(saga)}
+    found: dict[str, Message] = {}
     for text in texts:
         name, _, body = text.partition("=")
         if not name or not body.strip().startswith("{"):
@@ -46,3 +46,9 @@ def given_replies(sagas: Iterable[Saga[Any]], texts: Iterable[str]) -> dict[str,
         except MessageRejected as error:
             raise UsageError(f"--reply {name}: {error.sentence}", fields_of(known[name])) from None
     return found
+
+
+def _answers(saga: Saga[Any]) -> Iterator[type[Message]]:
+    """The types of what it is answered with, and of what it waits to be told."""
+    yield from saga.outline.answers
+    yield from (kind for leaf in saga.outline.leaves.values() for kind in leaf.signals)

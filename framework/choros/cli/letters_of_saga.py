@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from choros.cli.letters import row_of
 from choros.cli.waits import on_the_side
 from choros.desk.parkings import NONE_BESIDE, Beside, Parkings
-from choros.runtime.client.client import Account
+from choros.runtime.client.account import Account
 from choros.saga.saga import Sagas
 from choros.transport.topology import Names
 

@@ -30,7 +30,9 @@ from choros.errors import OutcomePending
 from choros.messages import Message
 from choros.roles.addresses import DEFAULT_BROKER, DEFAULT_STORE, Addresses
 from choros.roles.loading import load_app
-from choros.runtime.client.client import Account, Client, Outcome
+from choros.runtime.client.account import Account
+from choros.runtime.client.client import Client
+from choros.runtime.client.outcome import Outcome
 from choros.runtime.orchestrator.history import as_data as history_data
 from choros.runtime.orchestrator.retention import warning
 from choros.saga.saga import Saga, Sagas

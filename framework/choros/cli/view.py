@@ -11,7 +11,7 @@ from choros.cli.words import existing
 from choros.errors import UsageError, unknown
 from choros.roles.addresses import Addresses, opened_store, scopes_at, store_at
 from choros.roles.loading import load_app
-from choros.runtime.client.client import Account, account_of
+from choros.runtime.client.account import Account, account_of
 from choros.runtime.client.reference import referred
 from choros.saga.saga import Sagas
 from choros.store.sagas import Store

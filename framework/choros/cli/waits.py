@@ -14,11 +14,12 @@ from choros.app.app import App
 from choros.cli.output import ago, remark
 from choros.cli.progress import waiting
 from choros.cli.words import command
-from choros.desk.awaited import Awaited, asleep, waits_for
+from choros.desk.awaited import Awaited, asleep, untold, waits_for
 from choros.errors import ChorosError
 from choros.messages import Message
 from choros.roles.addresses import Addresses, connected, open_transport, opened_store
-from choros.runtime.client.client import Client, Outcome
+from choros.runtime.client.client import Client
+from choros.runtime.client.outcome import Outcome
 from choros.runtime.host.presence import AskQueue, told
 from choros.saga.machine.instance import Instance
 from choros.saga.saga import Saga
@@ -46,13 +47,17 @@ def waiting_lines(
     if instance.status == "parked":
         return _told(f"waits for a person: {instance.why_parked}", command("retry", application, store, record.key))
     if one is None:
-        return [
-            f"sleeps at {path} until {rfc3339(until)[:19]}Z, {ago(until - now)} from now"
-            for path, until in asleep(instance)
-        ]
+        tell = command("signal", application, store, record.key)
+        lines = [_until(f"sleeps at {path}", until, now) for path, until in asleep(instance)]
+        lines += [_until(f"waits to be told at {path}", until, now) for path, until in untold(instance)]
+        return [*lines, *([f"  Try: {tell}"] if untold(instance) else [])]
     role = _lacking(one)
     run = f"choros run {application} --role {role}" if role else ""
     return [_head(one, now), f"  {_attempt(one, now)}", *_told(_why(one), run, indent="  ")]
+
+
+def _until(what: str, until: float, now: float) -> str:
+    return f"{what} until {rfc3339(until)[:19]}Z, {ago(until - now)} from now"
 
 
 def _lacking(one: Awaited) -> str:
@@ -79,7 +84,9 @@ def in_a_sentence(one: Awaited, now: float) -> str:
 def as_data(one: Awaited | None, instance: Instance) -> dict[str, Any]:
     """The same for programs."""
     sleeps = [{"step": path, "until": rfc3339(until)} for path, until in asleep(instance)]
-    return {**({"waits": asdict(one)} if one else {}), **({"sleeps": sleeps} if sleeps else {})}
+    signals = [{"wait": path, "until": rfc3339(until)} for path, until in untold(instance)]
+    told = {"waits": asdict(one) if one else None, "sleeps": sleeps, "signals": signals}
+    return {name: value for name, value in told.items() if value}
 
 
 def _head(one: Awaited, now: float) -> str:

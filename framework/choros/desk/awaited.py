@@ -79,7 +79,14 @@ def awaited(saga: Saga[Any], instance: Instance, names: Names, unsent: Collectio
 
 def asleep(instance: Instance) -> Sequence[tuple[str, float]]:
     """The nodes that sleep, and until when."""
-    return [(path, state.until) for path, state in instance.nodes.items() if state.until is not None]
+    nodes = instance.nodes.items()
+    return [(path, state.until) for path, state in nodes if state.until is not None and state.progress == "asleep"]
+
+
+def untold(instance: Instance) -> Sequence[tuple[str, float]]:
+    """The waits that nobody has told anything yet, and until when they wait."""
+    nodes = instance.nodes.items()
+    return [(path, state.not_after) for path, state in nodes if state.not_after and state.progress == "awaiting"]
 
 
 async def waits_for(

@@ -6,7 +6,7 @@ from textwrap import wrap
 from typing import Any
 
 from choros.desk.repeats import folded
-from choros.runtime.client.client import Account
+from choros.runtime.client.account import Account
 from choros.runtime.orchestrator.history import Happened, read_history
 from choros.saga.machine.instance import Instance
 from choros.saga.machine.remains import left_in_doubt, left_standing
@@ -19,7 +19,7 @@ _MARKS = {
     "resumed": "▶", "wanted": "·", "too_late": "·", "fact_published": "◇", "fact_held": "·", "fact_dropped": "·",
     "rerun": "▶", "moved": "▶", "asleep": "…", "woken": "▶", "chosen": "◆", "listed": "◆", "repeated": "◆",
     "lost": "↩", "undoing": "↩", "terminating": "■", "terminated": "■", "closed": "»", "left_in_doubt": "?",
-    "passed_over": "–", "unreadable": "?",
+    "passed_over": "–", "unreadable": "?", "awaiting": "…", "reminded": "◇", "lapsed": "!", "signalled": "✔",
 }  # fmt: skip
 _WORDS = {
     "failed": "failed", "timed_out": "no answer in time", "late_reply": "late reply, changes nothing",
@@ -32,6 +32,8 @@ _WORDS = {
     "started": "started", "passed_over": "passed over, nothing to do",
     "terminating": "is being terminated, nothing is undone", "terminated": "terminated",
     "closed": "closed, it never happens", "left_in_doubt": "in doubt, it cannot be closed",
+    "lapsed": "nobody told it in time", "signalled": "told", "reminded": "somebody is reminded",
+    "kept": "told early, kept", "not_kept": "told early, not kept: too many were",
     "unreadable": "what happened here cannot be read",
 }  # fmt: skip
 _PASSED_OVER = (
@@ -110,6 +112,8 @@ def _words(event: Happened) -> str:
             return f"goes by {event.code}"
         case "asleep":
             return f"sleeps for {timedelta(seconds=round(event.seconds))}"
+        case "awaiting":
+            return f"waits for {timedelta(seconds=round(event.seconds))} at most"
         case "passed_over" if event.operation == "undo":
             return "nothing to undo"
         case "repeated":

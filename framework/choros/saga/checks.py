@@ -8,11 +8,11 @@ from types import FunctionType
 from typing import Any, TypeGuard
 
 from choros.errors import DeclarationError
-from choros.messages import Command, Fact, Message, Reply
+from choros.messages import Command, Fact, Message, Reply, Signal
 from choros.names import is_name
 from choros.saga.policy import check_duration
 
-_BARE = (Message, Command, Reply, Fact)
+_BARE = (Message, Command, Reply, Fact, Signal)
 HIGHEST_VERSION = 2**31 - 1
 """What CloudEvents calls an Integer."""
 

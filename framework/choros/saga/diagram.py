@@ -7,9 +7,10 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from choros.saga.outline import Commanded, Composite, Leaf, Loop, Publication, SagaPart, Sleeping
+from choros.saga.outline import Commanded, Composite, Leaf, Loop, Outline, Publication, SagaPart
 from choros.saga.parameters import Builder, PureFunction
 from choros.saga.saga import Saga
+from choros.saga.waiting import SignalWait, Sleeping
 
 Subscribers = Mapping[str, Sequence[str]]
 
@@ -19,6 +20,7 @@ def mermaid(saga: Saga[Any], subscribers: Subscribers = MappingProxyType({})) ->
     lines = [f"start([{_quoted(saga.start.__name__)}])", *_steps(saga)]
     outline, numbers = saga.outline, _numbers(saga)
     facts = {numbers[one.path]: [one.action] for one in outline.publications}
+    facts |= {numbers[path]: list(leaf.facts) for path, leaf in outline.leaves.items() if isinstance(leaf, SignalWait)}
     facts |= {"completed": list(outline.completed), "compensated": list(outline.compensated)}
     lines += _facts(facts, subscribers)
     return "\n".join(["flowchart LR", *(f"    {line}" for line in lines)]) + "\n"
@@ -60,6 +62,8 @@ def _leaf(leaf: Leaf, flow: _Flow, this: str) -> Generator[str, None, _Flow]:
     if undo:
         yield from (_arrow(this, f"undo: {undo}", to) for to in back)
         back = (this,)
+    elif isinstance(leaf, SignalWait) and leaf.lapse == "compensate":
+        yield from (_arrow(this, "lapsed", to) for to in back)
     elif commanded and commanded.turns_on:
         yield from (_arrow(this, "refused", to) for to in back)
     return _Flow(((this, ""),), back)
@@ -126,6 +130,8 @@ def _numbers(saga: Saga[Any]) -> Mapping[str, str]:
 def _shape(this: str, leaf: Leaf) -> str:
     if isinstance(leaf, Sleeping):
         return f"{this}(({_quoted(leaf.path, f'sleeps {_wait(leaf)}')}))"
+    if isinstance(leaf, SignalWait):
+        return f"{this}(({_quoted(leaf.path, _awaited(leaf))}))"
     if not isinstance(leaf, Commanded):
         return f"{this}>{_quoted(leaf.path)}]"
     label = _quoted(leaf.path, leaf.to)
@@ -166,10 +172,25 @@ def outline(saga: Saga[Any], subscribers: Subscribers = MappingProxyType({})) ->
         lines.append(f"  completed, it comes to {outline.result.builds.__name__}")
     lines.append("event-driven, tracked by nobody:")
     facts = [_fact(leaf.action, _when(saga, leaf), subscribers) for leaf in outline.publications]
+    facts += [_fact(one, f"reminding of {leaf.path}", subscribers) for leaf in _waits(outline) for one in leaf.facts]
     facts += [_fact(leaf.undo, "taking it back", subscribers) for leaf in outline.publications if leaf.undo]
     facts += [_fact(builder, "when completed", subscribers) for builder in outline.completed]
     facts += [_fact(builder, "when compensated", subscribers) for builder in outline.compensated]
     return lines + [f"  {fact}" for fact in facts or ["nothing"]]
+
+
+def _waits(outline: Outline) -> Sequence[SignalWait]:
+    return [leaf for leaf in outline.leaves.values() if isinstance(leaf, SignalWait)]
+
+
+def _awaited(leaf: SignalWait) -> str:
+    """What it waits for, from whom and for how long, in words."""
+    limit = leaf.limit
+    long = f"as long as {limit.function.__name__} says" if isinstance(limit, PureFunction) else f"for {limit}"
+    return f"waits for {leaf.signal.__name__}{f' from {leaf.by}' if leaf.by else ''}, {long}"
+
+
+_LAPSES = {"compensate": "is undone", "go_on": "goes on without", "park": "waits for a person"}
 
 
 def _wait(leaf: Sleeping) -> str:
@@ -184,6 +205,8 @@ def _commanded(parts: Sequence[SagaPart], indent: str) -> Iterator[str]:
             yield f"{indent}{_command(part)}"
         elif isinstance(part, Sleeping):
             yield f"{indent}{part.path}: sleeps {_wait(part)}"
+        elif isinstance(part, SignalWait):
+            yield f"{indent}{part.path}: {_awaited(part)}; then it {_LAPSES[part.lapse]}"
         elif isinstance(part, Composite):
             kind = part.loop.said if part.loop else ", ".join(filter(None, (part.kind, part.join)))
             yield f"{indent}{part.path} ({kind}):"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Literal, cast
 
 from choros.errors import DeclarationError
@@ -34,6 +34,16 @@ class Leaf:
     @property
     def builders(self) -> Sequence[Builder]:
         """All of its functions that build a message."""
+        return ()
+
+    @property
+    def facts(self) -> Sequence[Builder]:
+        """Those of them that build a fact."""
+        return ()
+
+    @property
+    def signals(self) -> Sequence[type[Message]]:
+        """The types of what somebody outside tells it."""
         return ()
 
     @property
@@ -143,6 +153,11 @@ class Publication(Messaging):
     held: bool
     """Whether it waits for the pivot, or for the end where there is none."""
 
+    @property
+    def facts(self) -> Sequence[Builder]:
+        """The fact, and what takes it back."""
+        return self.builders
+
     def fact_of(self, choice: str = "") -> type[Message]:
         """The type of the fact that was chosen; the only one where there was no choice."""
         return self.action.chosen(choice)
@@ -150,16 +165,6 @@ class Publication(Messaging):
 
 def _commands_of(builder: Builder) -> Sequence[type[Command[Any]]]:
     return cast("Sequence[type[Command[Any]]]", builder.kinds)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sleeping(Leaf):
-    """A leaf that waits for a moment, which is decided when the saga comes to it."""
-
-    wait: PureFunction | timedelta | datetime
-    """How long, or until when."""
-    until: bool
-    """Whether that is said as a moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,8 +285,9 @@ class Outline:
 
     @property
     def messages(self) -> Iterator[type[Message]]:
-        """The types of all that the saga may send and publish."""
+        """The types of all that the saga may send, publish, and be told."""
         yield from (kind for leaf in self.leaves.values() for builder in leaf.builders for kind in builder.kinds)
+        yield from (kind for leaf in self.leaves.values() for kind in leaf.signals)
         yield from (kind for builder in (*self.completed, *self.compensated) for kind in builder.kinds)
 
     @property
@@ -294,7 +300,7 @@ class Outline:
     @property
     def facts(self) -> Iterator[type[Message]]:
         """The types of all facts that the saga may publish."""
-        yield from (kind for leaf in self.publications for builder in leaf.builders for kind in builder.kinds)
+        yield from (kind for leaf in self.leaves.values() for builder in leaf.facts for kind in builder.kinds)
         yield from (kind for builder in (*self.completed, *self.compensated) for kind in builder.kinds)
 
     @property

@@ -10,7 +10,7 @@ from operator import or_
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from choros.errors import DeclarationError
-from choros.messages import Command, Failure, Message, Reply
+from choros.messages import Command, Failure, Message, Reply, Signal
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +81,9 @@ class Known:
 
     saga: str
     start: type[Message]
-    replies: Sequence[tuple[str, type[Reply]]]
-    """(path of the step, type) of the replies known by then."""
-    maybe: Sequence[tuple[str, type[Reply]]] = ()
+    replies: Sequence[tuple[str, type[Message]]]
+    """(path of the step, type) of the replies known by then, and of what a wait was given."""
+    maybe: Sequence[tuple[str, type[Message]]] = ()
     """Replies that may be known: asked for as `Reply | None` only."""
     choices: Sequence[Choosing] = ()
     """Steps whose replies depend on what they chose."""
@@ -167,7 +167,7 @@ def _need(function: str, parameter: str, hint: Any, known: Known) -> Need:
             parameter, "command", known.own.step, {bare_name(one): one for one in kinds}, known.own, False
         )
         return _checked(function, need, wanted, optional, known)
-    if not all(isinstance(kind, type) and issubclass(kind, Reply) for kind in kinds):
+    if not all(isinstance(kind, type) and issubclass(kind, Reply | Signal) for kind in kinds):
         raise DeclarationError(
             f"saga {known.saga!r}: {function} needs {shown_type(hint if collected else wanted)} for {parameter!r},"
             f" which is neither {known.start.__name__} nor a reply.",

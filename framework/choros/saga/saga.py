@@ -26,8 +26,9 @@ from choros.saga.machine.instance import ROOT, Instance
 from choros.saga.machine.walk import Tree
 from choros.saga.nodes.publish import FactBuilder
 from choros.saga.nodes.sequence import plan_saga
-from choros.saga.outline import Commanded, Composite, Declared, Leaf, Outline, Publication, SagaPart, Sleeping
+from choros.saga.outline import Commanded, Composite, Declared, Leaf, Outline, Publication, SagaPart
 from choros.saga.parameters import Builder, Known, Need, PureFunction, bare_name, shown_type
+from choros.saga.waiting import SignalWait, Sleeping
 
 S = TypeVar("S", bound=Message)
 Result_co = TypeVar("Result_co", bound=Message, covariant=True, default=Any)
@@ -216,8 +217,16 @@ def _leaf(leaf: Leaf) -> Iterator[str]:
             yield "  early"
         if leaf.undo:
             yield f"  retraction {_built(leaf.undo)}"
+    if isinstance(leaf, SignalWait):
+        yield from _waiting(leaf)
     if isinstance(leaf, Sleeping) and isinstance(leaf.wait, PureFunction):
         yield f"  {'until a moment' if leaf.until else 'for a time'} of ({_needed(leaf.wait)})"
+
+
+def _waiting(leaf: SignalWait) -> Iterator[str]:
+    within = f", for a time of ({_needed(leaf.limit)})" if isinstance(leaf.limit, PureFunction) else ""
+    yield f"  for {bare_name(leaf.signal)}{within}"
+    yield from (f"  reminder {_built(builder)}" for builder in leaf.builders)
 
 
 def _closings(outline: Outline) -> Iterator[str]:

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import Any, NoReturn
 
-from choros.messages import SYSTEM_REFUSALS, Close, Command, Done, Fact, Failure, Message, Reply
+from choros.messages import SYSTEM_REFUSALS, Close, Command, Done, Fact, Failure, Message, Reply, Signal
 from choros.saga.machine.inputs import (
     Answered,
     CancelRequested,
@@ -24,12 +24,14 @@ from choros.saga.machine.inputs import (
     Input,
     Release,
     Send,
+    SignalRequested,
     TerminateRequested,
     TimerFired,
 )
 from choros.saga.machine.instance import Instance, Status
 from choros.saga.machine.machine import begin, decide
 from choros.saga.saga import Saga
+from choros.saga.waiting import SignalWait
 from choros.wire.command_key import CommandKey, Operation
 
 
@@ -45,6 +47,7 @@ class SagaTest:
         self._facts: list[Release] = []
         self._history: list[Event] = []
         self._replies = 0
+        self._signals = 0
         self._types: dict[str, type[Message]] = {one.type_name: one for one in saga.outline.messages}
         self._types[Close.type_name] = Close
 
@@ -115,6 +118,27 @@ class SagaTest:
     def terminate(self) -> None:
         """End the saga as it is; what is open is closed first, by commands of the type `choros.messages.Close`."""
         self._decide(TerminateRequested("terminate"))
+
+    def signal(self, signal: Signal, *, at: str = "") -> str:
+        """Tell the saga something: what it waits for, or will wait for; `at` names the wait where several have its
+        type, in an item with its index. Returns what came of it: "signalled", "kept", "not_kept" or "too_late"."""
+        waits = [
+            leaf.path
+            for leaf in self.saga.outline.leaves.values()
+            if isinstance(leaf, SignalWait) and leaf.signal is type(signal)
+        ]
+        path = at or (waits[0] if len(waits) == 1 else "")
+        leaf = self.saga.outline.leaf(path)
+        if not isinstance(leaf, SignalWait) or leaf.signal is not type(signal):
+            self._fail(
+                f"{_named(signal)} is for one of {', '.join(waits) or 'no wait'}, not for {path!r}; name it: at=..."
+            )
+        self._signals += 1
+        given = SignalRequested(f"signal-{self._signals}", path, signal.to_json())
+        before = len(self._history)
+        self._decide(given)
+        words = ("signalled", "kept", "not_kept", "too_late")
+        return next(event.kind for event in self._history[before:] if event.kind in words)
 
     def expect_close(self, to: str = "") -> SentCommand:
         """The saga asks this service now to close what it was commanded; `Closed()` says that it never happens."""

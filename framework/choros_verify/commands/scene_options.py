@@ -9,6 +9,7 @@ from choros.app.app import App
 from choros.app.service import Service
 from choros.cli.given_messages import given_replies, given_starts
 from choros.errors import UsageError
+from choros.messages import Reply
 from choros_verify.simulation.invention import invent
 from choros_verify.simulation.scene import Scene
 from choros_verify.simulation.script import StoreKind
@@ -32,7 +33,8 @@ class SceneOptions:
         sagas = [loaded.saga(name) for name in dict.fromkeys(saga.name for saga in loaded.sagas.values())]
         given = given_starts(sagas, self.starts)
         messages = [(saga, given.get(saga.name) or invent(saga.start)) for saga in sagas]
-        answers = {type(one): always(one) for one in given_replies(sagas, self.replies).values()}
+        given_answers = given_replies(sagas, self.replies).values()
+        answers = {type(one): always(one) for one in given_answers if isinstance(one, Reply)}
         own = dict(_own(loaded, text) for text in self.own)
         return Scene(loaded, starts=messages, replies=answers, own=own, frames=self.frames, store=self.store)
 

@@ -14,6 +14,7 @@ from choros.saga.machine.inputs import (
     PauseRequested,
     ResumeRequested,
     RetryRequested,
+    SignalRequested,
     SkipRequested,
     TerminateRequested,
     TimerFired,
@@ -26,7 +27,7 @@ from choros_verify.exploration.protocol import Protocol
 from choros_verify.exploration.times import Moment, last_moment
 from choros_verify.exploration.wire import Bags
 
-ActKind = Literal["cancel", "retry", "skip", "pause", "terminate"]
+ActKind = Literal["cancel", "retry", "skip", "pause", "terminate", "signal"]
 NO_MESSAGE = -1
 
 
@@ -112,9 +113,16 @@ class Choices:
             yield Given((TerminateRequested("terminate"),))
         if "pause" in self._acts:
             yield Given((ResumeRequested("resume") if instance.paused else PauseRequested("pause"),))
+        yield from self._told() if "signal" in self._acts else ()
         yield from _timers(instance, unsent)
         if instance.status == "parked":
             yield from self._desk(instance)
+
+    def _told(self) -> Iterator[Given]:
+        """What somebody may tell it at any time: before it waits, while it does, and afterwards, again and again."""
+        for leaf in self._orchestrator.saga.outline.leaves.values():
+            for kind in leaf.signals:
+                yield Given((SignalRequested("signal", leaf.path, self._orchestrator.replies[kind.type_name]),))
 
     def _desk(self, instance: Instance) -> Iterator[Given]:
         """What a person does about a parked saga."""

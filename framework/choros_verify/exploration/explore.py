@@ -36,7 +36,7 @@ class Exploration:
     start: str = ""
     """The body of the start message; made up if empty."""
     replies: Mapping[str, str] = field(default_factory=dict)
-    """Bodies of replies by type name, where those that are made up will not do."""
+    """Bodies of replies and signals by type name, where those that are made up will not do."""
     progress: OnStates | None = None
 
     def run(self) -> Found[Happening]:
@@ -88,8 +88,10 @@ def _ends(worlds: Iterable[WorldState], orchestrator: OrchestratorModel) -> Coun
 
 
 def reply_examples(saga: Saga[Any], given: Container[str] = ()) -> dict[str, str]:
-    """The body of an example of every answer that is not given, by its type name."""
-    return {one.type_name: invent(one).to_json() for one in saga.outline.answers if one.type_name not in given}
+    """The body of an example of every answer and signal that is not given, by its type name."""
+    signals = (kind for leaf in saga.outline.leaves.values() for kind in leaf.signals)
+    kinds = dict.fromkeys([*saga.outline.answers, *signals])
+    return {one.type_name: invent(one).to_json() for one in kinds if one.type_name not in given}
 
 
 def at_providers(app: App, saga: Saga[Any]) -> frozenset[str]:

@@ -13,6 +13,7 @@ The numbers in reports:
 8. Facts: one set for each end, numbered one by one, none before it is true. A late reply changes nothing.
 9. Each version is made once, by an edge that there is.
 11. Nothing is acknowledged before it is committed.
+13. Signals: one that is awaited counts, the first alone; one that came early is not lost. A wait lapses at its end.
 12. Terminated: what is said to stand stands, and nothing else does or will; of what is in doubt nothing is said.
 """
 
@@ -21,12 +22,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
-from choros.saga.machine.inputs import Answered, CancelRequested, Decision, Input, Release, TimerFired
+from choros.saga.machine.inputs import Answered, CancelRequested, Decision, Input, Release, SignalRequested, TimerFired
 from choros.saga.machine.instance import Instance, NodeState
 from choros.saga.outline import Commanded, Composite, Limb, Outline, Publication, SagaPart
 from choros.saga.parameters import Builder
 from choros.saga.paths import declared
 from choros.saga.saga import Saga
+from choros.saga.waiting import SignalWait
 from choros.wire.command_key import Operation
 from choros_verify.exploration.books import Books
 from choros_verify.exploration.times import NOW
@@ -95,6 +97,7 @@ def _decision(saga: Saga[Any], before: Instance, decided: Decision, inputs: Sequ
     hold(not decided.strays, "a true reply was taken for a stray", 5)
     _attempts(before, after, inputs)
     _sleeps(before, after)
+    _signals(before, decided, inputs)
     _terminates(after, decided, inputs)
     _choices(saga, before, after)
     _pivot(saga, before, after)
@@ -132,9 +135,34 @@ def _sleeps(before: Instance, after: Instance) -> None:
         there = after.state(path).until
         if after.backward or after.terminating:
             hold(there is None, f"the saga is undone, and still sleeps at {path}", 5)
-        elif was.until is not None:
+        elif was.until is not None and was.progress == "asleep":
             hold(there in (None, was.until), f"the moment that {path} sleeps until was decided anew", 5)
             hold(there or was.until <= NOW, f"{path} has slept too short", 5)
+
+
+def _signals(before: Instance, decided: Decision, inputs: Sequence[Input]) -> None:
+    """What a wait is told, and when it lapses."""
+    after = decided.instance
+    told = {given.step for given in inputs if isinstance(given, SignalRequested)}
+    over = after.backward or after.terminating
+    for path, state in after.nodes.items():
+        was = before.state(path)
+        waits, lapses = state.progress == "awaiting", state.progress == "lapsed" != was.progress
+        hold(not (waits and over), f"the saga is undone, and still waits to be told at {path}", 13)
+        hold(not waits or path not in dict(after.early), f"what {path} waits for came early, and is not taken", 13)
+        hold(not (waits and was.progress == "awaiting" and path in told), f"what {path} waits for is not taken", 13)
+        hold(not lapses or (was.not_after or 0.0) <= NOW, f"{path} lapsed too soon", 13)
+        reminded = sum(fact.step == path for fact in decided.facts) if waits else 0
+        hold(
+            not reminded or reminded <= state.begun - was.begun or state.round > was.round,
+            f"{path} reminds somebody twice",
+            13,
+        )
+        was_told = was.progress == "ok" and path in told
+        hold(not was_told or state.reply == was.reply, f"{path} was told something else later", 13)
+    for path, _ in before.early:
+        kept = path in dict(after.early) or after.state(path).progress == "ok"
+        hold(kept or over, f"what {path} was told early is lost", 13)
 
 
 def _pivot(saga: Saga[Any], before: Instance, after: Instance) -> None:
@@ -288,8 +316,10 @@ def publishing(outline: Outline, books: Sequence[Books], facts: Sequence[Release
     passed = any(pivot.stands or pivot.closed for pivot in pivots)
     early = {leaf.path for leaf in outline.publications if leaf.early}
     for fact in facts:
+        reminds = isinstance(outline.leaf(fact.step), SignalWait)  # a wait is as true as can be
         ended = after.status == "completed" or (after.status == "compensated" and not fact.step)
-        hold(passed or ended or declared(fact.step) in early, f"{fact.type} is published before it is true", 8)
+        true = passed or ended or reminds or declared(fact.step) in early
+        hold(true, f"{fact.type} is published before it is true", 8)
 
 
 def ending(outline: Outline, books: Sequence[Books], after: Instance, facts: Sequence[str]) -> None:
@@ -298,6 +328,8 @@ def ending(outline: Outline, books: Sequence[Books], after: Instance, facts: Seq
     if after.status == "terminated":
         _as_it_says(outline, kept, after)
         return
+    reminders = {kind.type_name for leaf in _waits(outline) for one in leaf.facts for kind in one.kinds}
+    facts = [fact for fact in facts if fact not in reminders]
     due = sorted(_facts_due(outline, after, facts))
     hold(sorted(facts) == due, f"the saga is {after.status}, and it published {told}", 8)
     for part in outline.parts if after.status == "completed" else ():
@@ -308,6 +340,10 @@ def ending(outline: Outline, books: Sequence[Books], after: Instance, facts: Seq
         if leaf.changes:
             gone = kept[leaf.path].stands is leaf.existing or _let_stand(leaf, kept[leaf.path])
             hold(gone, f"the saga is compensated, but {leaf.path} still stands", 3)
+
+
+def _waits(outline: Outline) -> Sequence[SignalWait]:
+    return [leaf for leaf in outline.leaves.values() if isinstance(leaf, SignalWait)]
 
 
 def _as_it_says(outline: Outline, books: Mapping[str, Books], after: Instance) -> None:

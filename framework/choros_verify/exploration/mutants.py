@@ -7,9 +7,10 @@ from dataclasses import dataclass, field, replace
 
 from choros.errors import Refused
 from choros.runtime.participant.verdicts import CarryOut, Matter, Verdict, concluded, judge, nothing_to_undo
-from choros.saga.outline import Commanded, Composite, Limb, Outline, Publication, Sleeping
+from choros.saga.outline import Commanded, Composite, Limb, Outline, Publication
+from choros.saga.waiting import SignalWait, Sleeping
 from choros.store.barrier import NEVER, Row
-from choros_verify.exploration import mutated
+from choros_verify.exploration import mutated, mutated_waits
 from choros_verify.exploration import mutated_composites as composites
 from choros_verify.exploration.protocol import Protocol
 from choros_verify.exploration.variant import Swap, Variant
@@ -46,6 +47,8 @@ class Mutant:
             "early fact": any(leaf.early for leaf in before),
             "two steps": len(undone) > 1,
             "sleep": any(isinstance(leaf, Sleeping) for leaf in outline.leaves.values()),
+            "wait": any(leaf.signals for leaf in outline.leaves.values()),
+            "reminder": any(isinstance(leaf, SignalWait) and leaf.reminders for leaf in outline.leaves.values()),
             "existing": any(leaf.existing for leaf in outline.commands),
             "refusal": any(leaf.refusals for leaf in outline.commands),
             "result": outline.result is not None,
@@ -190,6 +193,14 @@ MUTANTS: tuple[Mutant, ...] = (
     _without("sleep without end", (4,), mutated.sleep_without_end, needs="sleep"),
     _without("sleep decided anew", (4,), mutated.sleep_decided_anew, needs="sleep"),
     _without("sleep not cancelled", (4,), mutated.sleep_not_cancelled, needs="sleep"),
+    _without("early signal dropped", (27,), mutated_waits.early_signal_dropped, needs="wait"),
+    _without("early signal not taken", (27,), mutated_waits.early_signal_not_taken, needs="wait"),
+    _without("late signal acted on", (27,), mutated_waits.late_signal_acted_on, needs="wait"),
+    _without("signal not taken in time", (27,), mutated_waits.signal_outlived_by_its_wait, needs="wait"),
+    _without("wait without end", (4,), mutated_waits.wait_without_end, needs="wait"),
+    _without("lapsed with the reminder", (4,), mutated_waits.lapsed_with_the_reminder, needs="reminder"),
+    _without("reminded twice", (18,), mutated_waits.reminded_again_and_again, needs="reminder"),
+    _without("wait not cancelled", (4,), mutated_waits.wait_not_cancelled, needs="wait"),
     _without("terminated without closing", (17,), mutated.terminated_without_closing, terminates=True),
     _without("terminated goes on", (17,), mutated.terminated_goes_on, terminates=True),
     _without("refused branch joined", (), composites.refused_branch_joined, needs="refusal side by side"),

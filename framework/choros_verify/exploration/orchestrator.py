@@ -173,4 +173,6 @@ def _taken_over(orders: Sequence[Ordered]) -> int:
 
 def _is_bug(reason: str) -> bool:
     """Whether a saga is parked because a function of its declaration raised, or built what it must not."""
-    return not any(words in reason for words in (" is in doubt after ", " was refused (", " has forgotten "))
+    return not any(
+        words in reason for words in (" is in doubt after ", " was refused (", " has forgotten ", ": nobody gave ")
+    )

@@ -9,6 +9,7 @@ from choros.saga.machine.inputs import (
     Input,
     PauseRequested,
     ResumeRequested,
+    SignalRequested,
     TerminateRequested,
     TimerFired,
 )
@@ -143,6 +144,8 @@ class Teller:
                 return "Somebody pauses the saga"
             case ResumeRequested():
                 return "Somebody resumes the saga"
+            case SignalRequested():
+                return f"Somebody tells the saga what {given.step} waits for"
             case _:
                 verb = "retries" if type(given).__name__ == "RetryRequested" else "skips"
                 return f"A person {verb} the parked step {given.step}"
@@ -188,6 +191,10 @@ class Teller:
                 "closed": f"notes that {name} never happens",
                 "left_in_doubt": f"leaves {event.step} in doubt",
                 "woken": f"has slept long enough at {event.step}",
+                "awaiting": f"waits to be told at {event.step}",
+                "signalled": f"takes it at {event.step}",
+                "kept": f"keeps that for {event.step}",
+                "lapsed": f"waits no longer at {event.step}",
                 "paused": "notes that, and sends nothing more",
                 "resumed": "goes on",
                 "late_reply": "notes that it came too late",

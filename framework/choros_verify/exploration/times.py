@@ -58,6 +58,9 @@ def _timed(state: NodeState, path: str, moment: Moment) -> NodeState:
     if state.due is None:
         return state
     due = NOW if path in moment.due else LATER
+    if state.progress == "awaiting":  # where it began long ago, every reminder is due
+        end, began = NOW if path in moment.used_up else LATER, 0.0 if path in moment.due else NOW
+        return replace(state, until=due, not_after=end, began=began)
     if state.leg is None:
         return replace(state, until=due)
     return replace(state, leg=replace(state.leg, first_at=0.0 if path in moment.used_up else NOW, due=due))

@@ -6,7 +6,7 @@ from copy import copy
 from dataclasses import replace
 from typing import Any
 
-from choros.saga.machine.inputs import Answered, Decision, TimerFired
+from choros.saga.machine.inputs import Answered, Decision, Input, SignalRequested, TimerFired
 from choros.saga.machine.instance import Instance, States
 from choros.saga.machine.machine import begin, decide
 from choros.saga.outline import Composite, Leaf, Limb, SagaPart
@@ -29,7 +29,8 @@ def _gone_through(saga: Saga[Any], start: str, replies: Mapping[str, str]) -> In
     """The instance as it is when all was done that this saga does, or as much of it as its functions allow."""
     decision = begin(saga.tree, "saga", start, NOW, cause="start")
     while decision.instance.status == "running":
-        instance, given = decision.instance, list(_answers(saga, decision, replies))
+        instance = decision.instance
+        given = [*_answers(saga, decision, replies), *_signals(saga, instance, replies)]
         now = NOW if given else instance.wake_at or NOW
         decision = decide(saga.tree, instance, given or [TimerFired()], now)
     return decision.instance
@@ -40,6 +41,13 @@ def _answers(saga: Saga[Any], decision: Decision, replies: Mapping[str, str]) ->
     for send in decision.sends:
         body = replies[kinds[send.type].type_name]
         yield Answered(f"of {send.key}", send.key, send.attempt, "ok", body)
+
+
+def _signals(saga: Saga[Any], instance: Instance, replies: Mapping[str, str]) -> Iterator[Input]:
+    for path, state in instance.nodes.items():
+        leaf = saga.outline.leaf(path) if state.takes_signal else None
+        if leaf:
+            yield SignalRequested(f"to {path}", path, replies[leaf.signals[0].type_name])
 
 
 def _at(part: SagaPart, item: str, states: States) -> SagaPart:

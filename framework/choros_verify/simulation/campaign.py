@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from choros.saga.outline import Sleeping
 from choros.saga.saga import Saga
+from choros.saga.waiting import Sleeping
 from choros_verify.simulation.plans import plan_for
 from choros_verify.simulation.scene import Result, Scene
 

@@ -7,7 +7,7 @@ is due. Whatever lies less than five minutes ahead comes as everything else does
 from collections.abc import Callable, Iterable
 
 from choros.app.app import App
-from choros.saga.outline import Sleeping
+from choros.saga.waiting import Sleeping
 from choros.store.sagas import Record
 from choros_verify.simulation.evidence import settled
 from choros_verify.simulation.processes import EPOCH

@@ -11,8 +11,8 @@ from typing import Any
 
 from choros.app.app import App
 from choros.messages import Message
-from choros.saga.outline import Sleeping
 from choros.saga.saga import Saga
+from choros.saga.waiting import Sleeping
 from choros_verify.simulation.amqp.client import simulated_client
 from choros_verify.simulation.bound_invariants import bound_violations
 from choros_verify.simulation.evidence import Evidence

@@ -5,31 +5,32 @@ import hashlib
 from collections.abc import Awaitable
 from contextlib import suppress
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
-from types import MappingProxyType, TracebackType
-from typing import Any, Generic, Self, TypeVar
+from types import TracebackType
+from typing import Any, Self, TypeVar
 
 from choros.app.app import App
 from choros.errors import (
     BrokerUnreachable,
     ChorosError,
     DeclaredOtherwise,
-    MessageRejected,
     OutcomePending,
-    SagaNotFound,
     StoreUnreachable,
     UsageError,
 )
-from choros.messages import Failure, Message
+from choros.messages import Message, Signal
+from choros.runtime.client.account import Account, account_of, check_id, known_of, there
+from choros.runtime.client.outcome import Outcome, outcome_of
 from choros.runtime.client.parked import Skippable, meant, skippable
 from choros.runtime.client.reference import referred
 from choros.runtime.client.rerun import rerun
+from choros.runtime.client.signals import signal_to, wait_of
 from choros.runtime.client.upkeep import kept_up
 from choros.runtime.orchestrator.decider import Decider
+from choros.runtime.orchestrator.history import answered_before
 from choros.runtime.orchestrator.recognition import as_stored, recognise
-from choros.runtime.orchestrator.retention import gone, warning
 from choros.runtime.orchestrator.return_address import ReturnAddress
 from choros.runtime.orchestrator.signature import UNSIGNED, Signature
 from choros.runtime.orchestrator.stuck import Declarations
@@ -41,14 +42,15 @@ from choros.saga.machine.inputs import (
     PauseRequested,
     ResumeRequested,
     RetryRequested,
+    SignalRequested,
     SkipRequested,
     TerminateRequested,
 )
-from choros.saga.machine.instance import TERMINAL, Instance, Status
-from choros.saga.parameters import Builder
-from choros.saga.saga import Result_co, Saga, Sagas
+from choros.saga.machine.instance import Instance
+from choros.saga.saga import Saga
+from choros.saga.waiting import SignalWait
 from choros.sources import fresh_id, saga_id_for
-from choros.store.sagas import HistoryRow, Loaded, Record, Store
+from choros.store.sagas import Store
 from choros.transport.port import Transport
 from choros.wire.attributes import trace_context
 from choros.wire.canonical import canonical
@@ -57,41 +59,6 @@ from choros.wire.envelope import why_unreadable
 T = TypeVar("T")
 R = TypeVar("R", bound=Message)
 POLL_FIRST, POLL_MOST = 0.02, 0.5
-_LONGEST_ID = 200
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome(Generic[Result_co]):
-    """How far a saga instance is, and how it ended if it has."""
-
-    saga_id: str
-    status: Status
-    failure: Failure | None = None
-    """Why it was undone."""
-    parked: str = ""
-    """Why it waits for a person."""
-    result: Result_co | None = None
-    """What it came to, once it is completed, if its declaration says (`Saga(result=...)`); None as well where this
-    application has no declaration of its version any more."""
-
-    @property
-    def ended(self) -> bool:
-        """Whether it is completed, compensated or terminated; a parked saga is none of these."""
-        return self.status in TERMINAL
-
-    @property
-    def settled(self) -> bool:
-        """Whether it goes no further by itself: it has ended, or waits for a person."""
-        return self.ended or self.status == "parked"
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """Everything that is known of one saga instance."""
-
-    record: Record
-    instance: Instance
-    history: tuple[HistoryRow, ...]
 
 
 class Client:
@@ -227,15 +194,15 @@ class Client:
             if watching.done():
                 ended = watching.result().instance
                 if not ended.result:
-                    return _outcome(ended)
+                    return outcome_of(ended)
                 watching = asyncio.get_running_loop().create_future()  # its record says by which declaration to read it
             look, pause = True, min(pause * 1.5, POLL_MOST)
 
     async def outcome(self, saga_id: str) -> Outcome[Any]:
         """How far the saga is, or was when it ended; raises SagaNotFound, and StoreUnreachable at once."""
-        record = (await _known(self._store, saga_id)).record
+        record = (await known_of(self._store, saga_id)).record
         saga = self._app.sagas.get((record.saga, record.saga_version))
-        return _outcome(as_stored(record), saga.outline.result if saga else None)
+        return outcome_of(as_stored(record), saga.outline.result if saga else None)
 
     async def show(self, saga_id: str) -> Account:
         """Everything that is known of a saga instance; raises SagaNotFound, and StoreUnreachable at once."""
@@ -250,7 +217,7 @@ class Client:
     async def why_stuck(self, saga_id: str) -> str:
         """Why no worker of this application decides anything for the saga, with the difference between its declaration
         and ours named; empty where they do. Raises SagaNotFound, and StoreUnreachable at once."""
-        record = (await _known(self._store, saga_id)).record
+        record = (await known_of(self._store, saga_id)).record
         return await Declarations(self._app.sagas, self._store).why_stuck(record)
 
     def signed(self, by: str, reason: str = "") -> Self:
@@ -305,23 +272,55 @@ class Client:
     async def rerun(self, saga_id: str, step: str) -> str:
         """Run a saga that has ended again from a step, and return the id of the new instance, which takes over the
         steps before it. Raises UsageError where that would leave an effect twice or nobody's, and SagaNotFound."""
-        whole = await _there(self._store, saga_id, whole=True)
+        whole = await there(self._store, saga_id, whole=True)
         return await self._naming(saga_id, rerun(self._app, whole, step, self._ask))
 
     async def move(self, saga_id: str, version: int) -> str:
         """Let the saga go on under the declaration that this application has of it in that version. Answers 'moved';
         raises UsageError where the two differ in anything that it has come to, or in the closing facts."""
-        record = (await _there(self._store, saga_id)).record
+        record = (await there(self._store, saga_id)).record
         text = await Declarations(self._app.sagas, self._store).followed(record)
         return await self._act(saga_id, Move(fresh_id(), version, text))
 
-    async def _act(self, saga_id: str, act: Act | Move) -> str:
-        _check_id(saga_id)
-        done = await self._naming(saga_id, self._ask(Work(saga_id, act)))
-        return done.word
+    async def signal(self, saga_id: str, signal: Signal, *, wait: str = "", id: str = "") -> str:
+        """Tell the saga what it waits for, or will wait for. `wait` names the wait where several have this type: its
+        path, in an item with the index. Answers 'signalled', 'kept' where the saga has not come to the wait yet,
+        'not_kept' where too many are, or 'too_late'. Asked again under the same `id`, it answers as it did before, and
+        nothing happens. Raises UsageError where nothing waits for that, or the wait asks who speaks."""
+        saga, _ = await self._naming(saga_id, self._declared(saga_id))
+        return await self._act(saga_id, self._signal(saga, signal, wait, id))
+
+    async def wait_named(self, saga_id: str, wait: str = "") -> SignalWait:
+        """The wait of this path in the declaration of the saga, or its only one; raises UsageError."""
+        saga, _ = await self._naming(saga_id, self._declared(saga_id))
+        return wait_of(saga, wait)
+
+    async def signal_or_start(
+        self, saga: Saga[Any], message: Message, signal: Signal,
+        *, key: str | None = None, wait: str = "", id: str = "", traceparent: str = "", tracestate: str = "",
+    ) -> tuple[str, str]:  # fmt: skip
+        """Start a saga that is told something at once, or tell that to the one that was started so before: both, or
+        neither. Gives back its id, and 'started' or what `signal` answers."""
+        work = self._start(saga, message, key, traceparent, tracestate)
+        assert isinstance(work.given, Start)
+        work.given = replace(work.given, signal=self._signal(saga, signal, wait, id))
+        return work.saga_id, await self._answered(work)
+
+    def _signal(self, saga: Saga[Any], signal: Signal, wait: str, id: str) -> SignalRequested:
+        path = signal_to(saga, signal, wait, self._signature)
+        return SignalRequested(id or fresh_id(), path, _sendable(signal))
+
+    async def _act(self, saga_id: str, act: Act | SignalRequested | Move) -> str:
+        check_id(saga_id)
+        return await self._naming(saga_id, self._answered(Work(saga_id, act)))
+
+    async def _answered(self, work: Work) -> str:
+        """What it came to, in a word; where it was asked for before, what it came to then."""
+        done = await self._ask(work)
+        return (done.repeated and answered_before(await self._store.history(work.saga_id), work.id)) or done.word
 
     async def _declared(self, saga_id: str) -> tuple[Saga[Any], Instance]:
-        return recognise(self._app.sagas, (await _there(self._store, saga_id)).record)
+        return recognise(self._app.sagas, (await there(self._store, saga_id)).record)
 
     async def _naming(self, saga_id: str, asked: Awaitable[T]) -> T:
         """Its answer; where the saga is declared otherwise here, the error names the difference: that stands in the
@@ -356,45 +355,7 @@ def _sendable(message: Message) -> str:
     return body
 
 
-async def account_of(store: Store, saga_id: str, sagas: Sagas = MappingProxyType({})) -> Account:
-    """Everything that a store knows of a saga instance; of one that was deleted that is little. Raises SagaNotFound."""
-    known = await _known(store, saga_id, whole=True)
-    instance = as_stored(known.record, sagas, known.entries)
-    return Account(known.record, instance, tuple(await store.history(saga_id)))
-
-
-async def _there(store: Store, saga_id: str, *, whole: bool = False) -> Loaded:
-    known = await _known(store, saga_id, whole=whole)
-    if known.record.gone:
-        raise gone(known.record)
-    return known
-
-
-async def _known(store: Store, saga_id: str, *, whole: bool = False) -> Loaded:
-    _check_id(saga_id)
-    loaded = (await store.load([saga_id], {saga_id: None} if whole else {})).get(saga_id)
-    if loaded is None:
-        since = warning(await store.forgotten())
-        raise SagaNotFound(f"There is no saga instance {saga_id}{since and f'; {since}'}.", "choros saga list.")
-    return loaded
-
-
 def _seconds(timeout: object) -> float:
     if not isinstance(timeout, timedelta) or timeout < timedelta(0):
         raise UsageError(f"timeout={timeout!r} is no timedelta of zero or more.", "timedelta(seconds=30), for example.")
     return timeout.total_seconds()
-
-
-def _check_id(saga_id: object) -> None:
-    """What no store could look for is the id of no saga, and must not come near the work of others."""
-    if not (isinstance(saga_id, str) and 0 < len(saga_id) <= _LONGEST_ID and saga_id.isprintable()):
-        raise SagaNotFound("There is no saga instance of such an id.", "choros saga list.")
-
-
-def _outcome(instance: Instance, declared: Builder | None = None) -> Outcome[Any]:
-    failure = Failure.from_json(instance.failure) if instance.failure else None
-    result = None
-    if declared and instance.result:
-        with suppress(MessageRejected):  # of a declaration that went by the same version
-            result = declared.builds.from_json(instance.result)
-    return Outcome(instance.saga_id, instance.status, failure, instance.why_parked, result)

@@ -129,6 +129,12 @@ def as_data(history: Iterable[HistoryRow]) -> list[dict[str, Any]]:
     ]
 
 
+def answered_before(history: Iterable[HistoryRow], id: str) -> str:
+    """What an act with this id came to, in a word; empty where nothing says."""
+    said = (read_history(row.events) for row in history if id in row.events)
+    return next((one.kind for row in said for one in row if one.cause == id), "")
+
+
 def declared_in(history: Sequence[HistoryRow]) -> str:
     """The text of the declaration that an instance follows; empty where its history does not say it."""
     texts = (

@@ -61,19 +61,31 @@ class Sorted:
 
 def sort(works: Sequence[Work], loaded: Loaded, sagas: Sagas) -> Sorted:
     """Tell apart what came for the saga of this record; raises Lacking where what is loaded does not do for that."""
+    rejected = _begun(works, loaded.record, sagas)
     known = taken_in(loaded, (work.id for work in works if work.id and not isinstance(work.given, Start)))
     fresh: dict[str, list[Work]] = {}
     repeated: list[Work] = []
-    rejected: list[Rejected] = []
-    for work in works:
-        if isinstance(work.given, Start):
-            error = conflict(work.given, loaded.record, sagas)
-            (rejected.append((work, error)) if error else repeated.append(work))
-        elif work.id and (work.id in known or any(work.given == twin.given for twin in fresh.get(work.id, ()))):
+    refused = {work for work, _ in rejected}
+    for work in (one for one in works if one not in refused):
+        if isinstance(work.given, Start) or (
+            work.id and (work.id in known or any(work.given == twin.given for twin in fresh.get(work.id, ())))
+        ):
             repeated.append(work)
         else:  # also what is another message under the same id: one of them may be forged
             fresh.setdefault(work.id, []).append(work)
     return Sorted([work for twins in fresh.values() for work in twins], repeated, rejected)
+
+
+def _begun(works: Sequence[Work], record: Record, sagas: Sagas) -> list[Rejected]:
+    """Starts of a saga that has begun, with another message; of one with the same, what is left is to tell it."""
+    rejected: list[Rejected] = []
+    for work in works:
+        if isinstance(work.given, Start):
+            if error := conflict(work.given, record, sagas):
+                rejected.append((work, error))
+            elif work.given.signal:
+                work.given = work.given.signal
+    return rejected
 
 
 def known_again(works: Collection[Work], events: Sequence[Event], told: Sequence[Event]) -> tuple[str, ...]:

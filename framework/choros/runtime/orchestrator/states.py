@@ -12,7 +12,7 @@ from choros.values import replace
 
 MOST_IN_RECORD = 32
 """States that stay in the record: a saga of no more steps has no others."""
-_OPEN = ("pending", "sent", "held", "asleep", "entered", "in_doubt")
+_OPEN = ("pending", "sent", "held", "asleep", "entered", "in_doubt", "awaiting")
 _OLDEST = ("refused", "undone", "retracted", "listed")
 """What is done with, and what nobody asks for before it is begun."""
 _JSON = TypeAdapter(NodeState)

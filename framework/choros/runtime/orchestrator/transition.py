@@ -15,9 +15,10 @@ from choros.runtime.orchestrator.received import kept_and_apart
 from choros.runtime.orchestrator.recognition import Familiar, as_stored, instance_of, recognise
 from choros.runtime.orchestrator.replies import judge
 from choros.runtime.orchestrator.retention import gone
+from choros.runtime.orchestrator.signals import signalled
 from choros.runtime.orchestrator.states import states_and_entries
 from choros.runtime.orchestrator.work import Due, Folded, Move, Start, Unjudged, Work
-from choros.saga.machine.inputs import Decision, Event, Input, TimerFired
+from choros.saga.machine.inputs import Decision, Event, Input, SignalRequested, TimerFired
 from choros.saga.machine.instance import Instance, States
 from choros.saga.machine.machine import begin, decide
 from choros.saga.saga import Saga, Sagas
@@ -116,18 +117,22 @@ class Transitions:
         if not starts:
             return Folded(rejected=rejected)
         saga_id, start = starts[0][0].saga_id, starts[0][1]
-        saga = self._app.sagas[start.saga, start.version]
-        decision = begin(
-            saga.tree, saga_id, start.body, now,
-            cause=start.id, traceparent=start.traceparent, tracestate=start.tracestate, kept=start.kept,
-        )  # fmt: skip
         blank = Record(
             saga_id=saga_id, saga=start.saga, saga_version=start.version, key=start.key, digest=start.digest,
             application=self._app.name, version=0, transition="", status="", state="", started_at=now, updated_at=now,
         )  # fmt: skip
         conflicts = {work: error for work, one in starts if (error := conflict(one, blank, self._app.sagas))}
         same = [work for work, _ in starts if work not in conflicts]
-        taken = [work.id for work in same]
+        told = [one.signal for work, one in starts if one.signal and work not in conflicts]
+        for work, one in starts[1:]:  # what these are answered is what came of their signals
+            work.given = one.signal or one
+        saga = self._app.sagas[start.saga, start.version]
+        decision = begin(
+            saga.tree, saga_id, start.body, now,
+            cause=start.id, traceparent=start.traceparent, tracestate=start.tracestate, kept=start.kept,
+            told=told,
+        )  # fmt: skip
+        taken = [work.id for work in same] + [signal.id for signal in told]
         transition = self._transition(blank, saga, decision, decision.events, taken, now, _signed(same))
         rejected += conflicts.items()
         return Folded(same, (), rejected, decision.instance, decision.events, transition)
@@ -203,6 +208,8 @@ def _meant(work: Work, saga: Saga[Any], before: Instance, loaded: Loaded) -> Inp
         return TimerFired(_unsent(before, loaded.unsent - loaded.unreadable))
     if isinstance(given, Unjudged):
         return judge(saga, _versions(loaded.record, before), given.envelope)
+    if isinstance(given, SignalRequested):
+        return signalled(saga, given)
     assert not isinstance(given, Start | Move)  # a stored saga has begun, and a move is no input of the machine
     return given
 

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from choros.errors import ChorosError, DeclaredOtherwise
 from choros.runtime.orchestrator.signature import UNSIGNED, Signature
-from choros.saga.machine.inputs import Act, Event
+from choros.saga.machine.inputs import Act, Event, SignalRequested
 from choros.saga.machine.instance import Instance, NodeState
 from choros.store.sagas import Transition
 from choros.transport.port import Delivery
@@ -30,6 +30,8 @@ class Start:
     tracestate: str = ""
     kept: Mapping[str, NodeState] = field(default_factory=dict)
     """The first steps, where it takes over those of another instance."""
+    signal: SignalRequested | None = None
+    """What the saga is told at once; one that has begun is told it then."""
     said: str = ""
     """The canonical text of the body, by which it is compared where the digests differ; empty where they decide."""
 
@@ -95,7 +97,7 @@ class Work:
     """One input, and where its acknowledgement goes: to a delivery, to a waiting caller, or nowhere (a timer)."""
 
     saga_id: str
-    given: Act | Start | Move | Unjudged | Due
+    given: Act | SignalRequested | Start | Move | Unjudged | Due
     delivery: Delivery | None = None
     waiter: asyncio.Future[WorkDone] | None = field(default=None)
     signature: Signature = UNSIGNED

@@ -12,7 +12,7 @@ from choros.runtime.subscriber.inbox import handled_row, highest_of, stream_key,
 from choros.store.barrier import Transaction
 from choros.wire.envelope import Envelope
 
-Wait = Literal["again", "crowded", "stopped"]
+LaneWait = Literal["again", "crowded", "stopped"]
 
 
 async def is_overtaken(subscriber: str, fact: Envelope, transaction: Transaction) -> bool:
@@ -36,10 +36,10 @@ class HeldBack:
 
     def __init__(self, lanes: Effects, room: int) -> None:
         self._lanes, self._room = lanes, room
-        self._waiting: dict[str, asyncio.Future[Wait]] = {}
+        self._waiting: dict[str, asyncio.Future[LaneWait]] = {}
         self._closed = False
 
-    async def wait(self, lane: str, seconds: float) -> Wait:
+    async def wait(self, lane: str, seconds: float) -> LaneWait:
         """Hold this stream back for so long: then try again, unless it is crowded or time to stop."""
         if self._closed:
             return "stopped"

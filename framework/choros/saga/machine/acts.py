@@ -63,7 +63,7 @@ def _retry(walk: SagaWalk, act: RetryRequested) -> None:
     state, leaf = walk.state(act.step), walk.outline.commanded(act.step)
     if leaf and state.leg:
         send(walk, leaf, replace(state.leg, attempt=state.leg.attempt + 1, first_at=walk.now))
-    elif state.progress == "refused" and not walk.instance.backward:
+    elif state.progress in ("refused", "lapsed") and not walk.instance.backward:
         walk.change_node(act.step, progress="pending", round=state.round + 1)
     walk.go_on()
 

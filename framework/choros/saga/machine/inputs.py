@@ -90,6 +90,17 @@ class TerminateRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class SignalRequested:
+    """Somebody tells the saga what it waits for, or will wait for."""
+
+    id: str
+    step: str
+    """The path of the wait, in an item with its index; where that is the time of a `Repeat`, it may be left out."""
+    body: str
+    """Already checked against the type that the wait declares."""
+
+
+@dataclass(frozen=True, slots=True)
 class RerunRequested:
     """A person wants the saga, which has ended, run again from a step."""
 
@@ -108,7 +119,7 @@ Act = (
     | RerunRequested
     | TerminateRequested
 )
-Input = Answered | TimerFired | Act
+Input = Answered | TimerFired | SignalRequested | Act
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +150,7 @@ EventKind = Literal[
     "pivot_passed", "compensating", "fact_held", "fact_published", "fact_dropped", "parked", "unparked",
     "wanted", "too_late", "paused", "resumed", "skipped", "undeclared_refusal", "completed", "compensated", "rerun",
     "moved", "asleep", "woken", "chosen", "passed_over", "listed", "lost", "undoing", "terminating", "terminated",
-    "closed", "left_in_doubt", "repeated",
+    "closed", "left_in_doubt", "repeated", "awaiting", "reminded", "lapsed", "signalled", "kept", "not_kept",
 ]  # fmt: skip
 
 
@@ -154,7 +165,7 @@ class Event:
     code: str = ""
     detail: str = ""
     seconds: float = 0.0
-    """For a scheduled retry, or a sleep: how long until it."""
+    """For a scheduled retry, a sleep or a wait: how long until it, or its end."""
     cause: str = ""
     """The id of the message or act behind it."""
     undone: tuple[str, ...] = ()

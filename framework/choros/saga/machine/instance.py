@@ -17,7 +17,7 @@ _STRICT = ConfigDict(extra="forbid")
 """A field that is not known here was written by a newer choros: to drop it with the next commit would lose it."""
 Progress = Literal[
     "pending", "sent", "ok", "refused", "in_doubt", "undone", "held", "published", "retracted", "asleep", "entered",
-    "passed_over", "listed", "closed",
+    "passed_over", "listed", "closed", "awaiting", "lapsed",
 ]  # fmt: skip
 ROOT = ""
 """The path of the saga's own sequence of steps; its state says what there is to say of the saga's end."""
@@ -60,9 +60,9 @@ class NodeState:
     """The reply's body, once it is known."""
     leg: Leg | None = None
     not_after: float | None = None
-    """The greatest deadline that any `do` was sent with."""
+    """The greatest deadline that any `do` was sent with; of a wait, when it lapses."""
     began: float | None = None
-    """When the `do` of this round was first sent; None where an older choros did that."""
+    """When the `do` of this round was first sent, None where an older choros did that; of a wait, when it began."""
     skipped: bool = False
     """Whether a person supplied the reply: the participant has promised that there is no effect."""
     owner: str = ""
@@ -72,8 +72,8 @@ class NodeState:
     parked: str = ""
     """Why it waits for a person."""
     until: float | None = None
-    """The moment that it sleeps until, decided once; None once that is over. A choros that would not wake it does not
-    know this field, and leaves the instance alone."""
+    """The moment that it sleeps until, decided once, or when a wait has to be looked at next; None once that is over. A
+    choros that would not wake it does not know this field, and leaves the instance alone."""
     choice: str = ""
     """What was chosen, where there was a choice: which way is taken through it, which command is sent, or which fact
     published."""
@@ -86,7 +86,7 @@ class NodeState:
     items: int = 0
     """How many items it is done for, fixed when the saga came to it."""
     begun: int = 0
-    """For how many of them it was begun."""
+    """For how many of them it was begun; of a wait, how often somebody was reminded."""
     item: str = ""
     """Of an item: its body."""
 
@@ -104,6 +104,11 @@ class NodeState:
     def closes(self) -> Literal["do", "undo"]:
         """The operation of the two that is not over yet, or was the last to be: what a close of it closes."""
         return "do" if self.progress in ("pending", "sent") else "undo"
+
+    @property
+    def takes_signal(self) -> bool:
+        """Whether it waits for somebody to tell it something, also when that was due some time ago."""
+        return self.progress == "awaiting" or (self.progress == "lapsed" and bool(self.parked))
 
 
 UNTOUCHED = NodeState()
@@ -150,6 +155,8 @@ class Instance:
     deadline: float | None = None
     seq: int = 0
     """The number of the last fact released."""
+    early: tuple[tuple[str, str], ...] = ()
+    """(path, body) of signals that came before the saga has come to the waits that they are for."""
     accepted: int = 0
     """How many nodes were accepted and are not undone, one more than that; 0 as long as no two were ever under way at
     a time."""

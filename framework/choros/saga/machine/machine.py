@@ -12,8 +12,9 @@ from types import MappingProxyType
 
 from choros.saga.machine.acts import take_act
 from choros.saga.machine.answers import take_answer
-from choros.saga.machine.inputs import Answered, Decision, Input, TimerFired
+from choros.saga.machine.inputs import Answered, Decision, Input, SignalRequested, TimerFired
 from choros.saga.machine.instance import Instance, NodeState, States
+from choros.saga.machine.signals import take_signal
 from choros.saga.machine.timers import take_timer
 from choros.saga.machine.walk import SagaWalk, Tree
 from choros.values import replace
@@ -24,9 +25,10 @@ NOTHING: Mapping[str, NodeState] = MappingProxyType({})
 def begin(
     tree: Tree, saga_id: str, start: str, now: float, *,
     cause: str, traceparent: str = "", tracestate: str = "", kept: Mapping[str, NodeState] = NOTHING,
+    told: Sequence[SignalRequested] = (),
 ) -> Decision:  # fmt: skip
     """The first decision of a saga instance; `cause` is the id that the start message goes by, `kept` are the first
-    steps of an instance that this one takes over."""
+    steps of an instance that this one takes over, `told` is what it is told at once."""
     deadline = None
     if tree.outline.deadline and kept.keys().isdisjoint(tree.outline.pivots):
         deadline = now + tree.outline.deadline.total_seconds()
@@ -42,6 +44,9 @@ def begin(
     )
     walk = SagaWalk(tree, instance, now)
     walk.note("started")
+    for signal in told:
+        _apply(walk, signal)
+    walk.change(cause=cause)
     walk.go_on()
     return walk.end()
 
@@ -71,6 +76,8 @@ def _apply(walk: SagaWalk, given: Input) -> None:
     walk.change(cause=given.id)
     if isinstance(given, Answered):
         take_answer(walk, given)
+    elif isinstance(given, SignalRequested):
+        take_signal(walk, given)
     else:
         take_act(walk, given)
     after, cause = walk.as_it_is(), before[0].cause

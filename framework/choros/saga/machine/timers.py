@@ -1,4 +1,4 @@
-"""Timers: the saga's own deadline, the time of each command that is under way or to be tried again, and each sleep."""
+"""Timers: the saga's own deadline, each command under way or to be tried again, each sleep, and each wait."""
 
 from choros.saga.machine.inputs import TimerFired
 from choros.saga.machine.instance import Leg
@@ -19,8 +19,8 @@ def take_timer(walk: SagaWalk, fired: TimerFired) -> None:
         if leaf and leg and leg.due is not None and leg.due <= walk.now:
             # Between two attempts the last one has been answered, so it did leave.
             _leg_due(walk, leaf, leg, held=walk.instance.paused or (path in fired.unsent and not leg.waiting))
-        elif walk.state(path).until is not None and walk.wake(path):
-            walk.go_on()
+        elif walk.state(path).until is not None:
+            walk.ring(path)
 
 
 def _leg_due(walk: SagaWalk, leaf: Commanded, leg: Leg, *, held: bool) -> None:

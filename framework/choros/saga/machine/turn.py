@@ -138,8 +138,8 @@ class Turn:
 
     @property
     def busy(self) -> bool:
-        """Whether a command is under way, or a loser not undone yet."""
-        return any(state.leg or state.turns for state in self._nodes.values())
+        """Whether a command is under way, a signal awaited, or a loser not undone yet."""
+        return any(state.leg or state.turns or state.takes_signal for state in self._nodes.values())
 
     def turn(self, nodes: Mapping[str, Node], inside: str) -> None:
         """Of these nodes of the declaration, those in the one of this path only go back from now on."""
@@ -347,6 +347,10 @@ class Node(ABC):
     def enter(self, turn: Turn) -> None:
         """The saga comes to it for the first time."""
         turn.reach(self.path)
+
+    def ring(self, turn: Turn) -> bool:
+        """The moment that it has set itself has come: whether what follows may be next."""
+        return turn.wake(self.path)
 
     def turned(self, turn: Turn) -> None:
         """It only goes back from now on: what it waits for, nobody awaits any more."""

@@ -111,6 +111,11 @@ class SagaWalk(Turn):
             self.change(status="parked")
         self.go_on()
 
+    def ring(self, path: str) -> None:
+        """A node's own moment may have come."""
+        if self._node(path).ring(self):
+            self.go_on()
+
     def let_go(self, path: str) -> None:
         """What this leaf holds back, or waits for, nobody wants any more."""
         if self.outline.leaf(path):

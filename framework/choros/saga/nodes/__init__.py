@@ -12,6 +12,7 @@ from choros.saga.nodes.retriable import Retriable
 from choros.saga.nodes.scope import Scope
 from choros.saga.nodes.sleep import Sleep
 from choros.saga.nodes.step import Step
+from choros.saga.nodes.wait import Reminder, Wait
 from choros.saga.nodes.when import When
 
 __all__ = [
@@ -22,10 +23,12 @@ __all__ = [
     "Parallel",
     "Pivot",
     "Publish",
+    "Reminder",
     "Repeat",
     "Retriable",
     "Scope",
     "Sleep",
     "Step",
+    "Wait",
     "When",
 ]

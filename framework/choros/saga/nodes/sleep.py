@@ -12,10 +12,11 @@ from choros.saga.builders import pure_function
 from choros.saga.checks import is_function, shown
 from choros.saga.machine.instance import States
 from choros.saga.machine.turn import BuildFailed, Node, Turn
-from choros.saga.outline import Declared, NodePlace, Sleeping
+from choros.saga.outline import Declared, NodePlace
 from choros.saga.parameters import PureFunction
 from choros.saga.paths import in_item
 from choros.saga.policy import LONGEST, check_duration
+from choros.saga.waiting import Sleeping
 
 _AWARE = "write one with its time zone: datetime(2030, 1, 1, tzinfo=UTC), for example."
 

@@ -1,0 +1,220 @@
+"""A node that waits for somebody outside the saga to tell it something: a person, a program, another service."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Any, Self, get_args
+
+from choros.errors import DeclarationError
+from choros.messages import Failure, Signal
+from choros.saga.builders import fact_builder, pure_function
+from choros.saga.checks import check_function, is_a, listed, shown
+from choros.saga.machine.instance import States
+from choros.saga.machine.turn import BuildFailed, Node, Turn, TurnedBack
+from choros.saga.nodes.publish import FactBuilder
+from choros.saga.outline import Declared, NodePlace
+from choros.saga.parameters import Builder, PureFunction
+from choros.saga.paths import in_item
+from choros.saga.policy import LONGEST, check_duration
+from choros.saga.waiting import Lapse, SignalWait
+
+LAPSED = "lapsed"
+"""The code that a saga is undone with which nobody told in time."""
+LOOK_AGAIN = 30.0
+"""Seconds after which a reminder is tried again that a pause holds back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reminder:
+    """A fact that is published once a wait has lasted so long; `timedelta(0)` is as soon as it begins."""
+
+    after: timedelta
+    fact: FactBuilder
+    """Builds it of the messages known there; None where nobody is to be reminded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wait(Declared):
+    """A wait for a signal: `Wait(LoanDecision, within=timedelta(days=3))`.
+
+    What it is told is known behind it like a reply. One that comes before the saga has come to the wait is kept for it.
+    The first counts. `within` is a timedelta, or a function that gives one, of the messages known here; a hundred years
+    are for ever. Where nobody has told it by then the saga is undone (`otherwise="compensate"`), goes on without
+    ("go_on": then functions behind it ask for `LoanDecision | None`) or waits for a person to tell it, or to have it
+    wait anew ("park"). A pause stops neither the wait nor what ends it; only reminders are held back.
+    """
+
+    signal: type[Signal]
+    within: timedelta | Callable[..., timedelta] = field(kw_only=True)
+    otherwise: Lapse = field(default="compensate", kw_only=True)
+    reminders: Sequence[Reminder] = field(default=(), kw_only=True)
+    """A ladder, the first first."""
+    by: str = field(default="", kw_only=True)
+    """Whose it is to say: a role, or a person. Then whoever tells it says who he is, and why."""
+    carry: bool = field(default=False, kw_only=True)
+    """In a `Repeat`: whether what comes too early, or once more, is kept for the times to come."""
+    name: str = field(default="", kw_only=True)
+    """That of the signal in snake_case, if not given. Whoever signals names it, so it must not change."""
+
+    @property
+    def commands(self) -> bool:
+        """It commands nobody."""
+        return False
+
+    @property
+    def called(self) -> str:
+        """As its signal is."""
+        return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", getattr(self.signal, "__name__", "wait")).lower()
+
+    def check(self, saga: str) -> None:
+        """What it waits for, and for how long."""
+        where = f"saga {saga!r}: {self.name or self.called}"
+        if not is_a(self.signal, Signal):
+            raise DeclarationError(
+                f"{where} waits for {shown(self.signal)}, which is no Signal.", "derive it from choros.Signal."
+            )
+        if not callable(self.within):
+            check_duration(where, "within", self.within, least=timedelta(microseconds=1))
+        if self.otherwise not in get_args(Lapse):
+            raise DeclarationError(
+                f"{where}: otherwise={self.otherwise!r} means nothing.", "write 'compensate', 'go_on' or 'park'."
+            )
+        if not str(self.by).isprintable():
+            raise DeclarationError(f"{where}: by={shown(self.by)} is no role.", "write by='credit-officer'.")
+        _check_ladder(where, saga, listed(f"{where}: reminders", self.reminders), self.within)
+
+    def check_place(self, place: NodePlace) -> None:
+        """Behind the pivot a saga cannot be undone for want of a signal; and only a time of a loop has a next one."""
+        if place.passed and self.otherwise == "compensate":
+            raise DeclarationError(
+                f"{place.where} would have the saga undone where nobody tells it in time, but stands after the pivot.",
+                "write otherwise='go_on' or otherwise='park'.",
+            )
+        if self.carry and "[]" not in place.path:
+            raise DeclarationError(
+                f"{place.where} carries signals to a next time, but stands in no loop.", "leave carry out."
+            )
+
+    def planned(self, place: NodePlace) -> WaitNode:
+        """Its functions may ask for what every other may ask for there."""
+        within = self.within
+        return WaitNode(
+            path=place.path, kind="wait", changes=False, signal=self.signal, lapse=self.otherwise, by=self.by,
+            limit=pure_function(within, place.known, timedelta) if callable(within) else within,
+            reminders=tuple((one.after, fact_builder(one.fact, place.known)) for one in self.reminders),
+            carry=self.carry,
+        )  # fmt: skip
+
+
+def _check_ladder(where: str, saga: str, ladder: Sequence[Any], within: object) -> None:
+    before = timedelta(0)
+    for one in ladder:
+        if not isinstance(one, Reminder):
+            raise DeclarationError(
+                f"{where}: {shown(one)} is no Reminder.", "write Reminder(timedelta(days=1), remind)."
+            )
+        check_duration(where, "after", one.after, least=timedelta(0))
+        check_function(saga, one.fact, "a Fact")
+        if one.after < before:
+            raise DeclarationError(f"{where}: its reminders do not follow one another.", "put the first first.")
+        if isinstance(within, timedelta) and one.after >= within:
+            raise DeclarationError(
+                f"{where} reminds after {one.after}, when nobody waits any more.", f"remind before {within}."
+            )
+        before = one.after
+
+
+@dataclass(frozen=True, slots=True)
+class WaitNode(SignalWait, Node):
+    """The node, and the ways through it."""
+
+    def within(self, item: str) -> Self:
+        """Its functions are asked for what is known in that item."""
+        return replace(self, path=in_item(self.path, item))
+
+    def forward(self, turn: Turn) -> bool:
+        """Wait, remind, and know when it is too late."""
+        if turn.state(self.path).parked:
+            return False
+        if turn.state(self.path).progress == "pending":
+            self._begin(turn)
+        if turn.state(self.path).progress == "awaiting":
+            self._look(turn)
+        return turn.state(self.path).progress in ("ok", "lapsed")
+
+    def _begin(self, turn: Turn) -> None:
+        """What was said before is taken at once; else the end of the wait is decided here, and kept."""
+        early = dict(turn.instance.early)
+        if body := early.pop(self.path, ""):
+            turn.change(early=tuple(early.items()))
+            turn.change_node(self.path, progress="ok", reply=body)
+            turn.note("signalled", self.path)
+            return
+        seconds = self._seconds(turn)
+        end = turn.now + seconds
+        turn.change_node(self.path, progress="awaiting", began=turn.now, not_after=end, until=end, begun=0)
+        turn.note("awaiting", self.path, seconds=seconds)
+
+    def _seconds(self, turn: Turn) -> float:
+        """How long it lasts; raises BuildFailed."""
+        limit = turn.ask(self.limit, self.path) if isinstance(self.limit, PureFunction) else self.limit
+        if not isinstance(limit, timedelta) or not timedelta(0) <= limit <= LONGEST:
+            raise BuildFailed(f"{self.path} cannot wait: {shown(limit)} is not a time to wait", self.path)
+        return limit.total_seconds()
+
+    def _look(self, turn: Turn) -> None:
+        """What its moment asks for; and when it has to be looked at next."""
+        state = turn.state(self.path)
+        began, end = state.began or 0.0, state.not_after or 0.0  # both are there while it waits
+        if end <= turn.now:
+            self._lapse(turn)
+            return
+        rungs = [began + after.total_seconds() for after, _ in self.reminders]
+        while state.begun < len(rungs) and rungs[state.begun] <= turn.now:
+            self._remind(turn, self.reminders[state.begun][1])
+            state = turn.state(self.path)
+        turn.change_node(self.path, until=min([end, *rungs[state.begun : state.begun + 1]]))
+
+    def _remind(self, turn: Turn, builder: Builder) -> None:
+        """Its number goes up before anybody is reminded: each of them once."""
+        made = turn.made(builder, self.path)
+        turn.change_node(self.path, begun=turn.state(self.path).begun + 1)
+        if made:
+            turn.note("reminded", self.path)
+            turn.release(made.kind, made.body, self.path)
+
+    def _lapse(self, turn: Turn) -> None:
+        turn.change_node(self.path, progress="lapsed", until=None, not_after=None)
+        turn.note("lapsed", self.path)
+        detail = f"nobody gave {self.signal.__name__} in time"
+        if self.lapse == "compensate":
+            raise TurnedBack(Failure(code=LAPSED, detail=detail, step=self.path))
+        if self.lapse == "park":
+            raise BuildFailed(f"{self.path}: {detail}", self.path)
+
+    def ring(self, turn: Turn) -> bool:
+        """While the saga is paused nobody is reminded."""
+        state = turn.state(self.path)
+        if state.until is None or state.until > turn.now:
+            return False
+        if turn.instance.paused and state.not_after is not None:
+            later = turn.now + LOOK_AGAIN
+            turn.change_node(self.path, until=min(later, state.not_after) if state.not_after > turn.now else later)
+        return True
+
+    def backward(self, turn: Turn) -> bool:
+        """There is nothing to undo."""
+        return True
+
+    def turned(self, turn: Turn) -> None:
+        """Nobody waits for it any more."""
+        Node.turned(self, turn)
+        if turn.state(self.path).progress == "awaiting":
+            turn.change_node(self.path, progress="pending", until=None, not_after=None, began=None, begun=0)
+
+    def at_work(self, states: States, backward: bool) -> str | None:
+        """Whether it is next."""
+        return None if backward or states.of(self.path).progress in ("ok", "lapsed") else self.path

@@ -1,0 +1,61 @@
+"""The leaves of the outline that wait: for a moment, or for somebody outside the saga to tell it something."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Literal
+
+from choros.messages import Message, Signal
+from choros.saga.outline import Leaf
+from choros.saga.parameters import Builder, Known, PureFunction
+
+Lapse = Literal["compensate", "go_on", "park"]
+"""What comes of a saga that nobody told in time: it is undone, goes on without, or waits for a person."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sleeping(Leaf):
+    """A leaf that waits for a moment, which is decided when the saga comes to it."""
+
+    wait: PureFunction | timedelta | datetime
+    """How long, or until when."""
+    until: bool
+    """Whether that is said as a moment."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignalWait(Leaf):
+    """A leaf that waits for a signal."""
+
+    signal: type[Signal]
+    limit: timedelta | PureFunction
+    """How long, counted from when the saga comes to it."""
+    lapse: Lapse
+    reminders: tuple[tuple[timedelta, Builder], ...] = ()
+    """Facts that are published while nobody has told it, and after what time; in that order."""
+    by: str = ""
+    """Whose it is to say: a role, or a person; then whoever signals says who he is."""
+    carry: bool = False
+    """In a `Repeat`: whether what comes too early, or once more, is kept for a later time."""
+
+    @property
+    def builders(self) -> Sequence[Builder]:
+        """Those of the reminders."""
+        return [builder for _, builder in self.reminders]
+
+    @property
+    def facts(self) -> Sequence[Builder]:
+        """The reminders are all that it publishes."""
+        return self.builders
+
+    @property
+    def signals(self) -> Sequence[type[Message]]:
+        """The one."""
+        return (self.signal,)
+
+    def after(self, known: Known) -> Known:
+        """What it was told is; where it may go on without, perhaps."""
+        told = (self.path, self.signal)
+        if self.lapse == "go_on":
+            return replace(known, maybe=(*known.maybe, told))
+        return replace(known, replies=(*known.replies, told))
