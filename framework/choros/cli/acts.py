@@ -121,7 +121,7 @@ def skip(
     asked.tell(application, saga, "skip", close)
 
 
-@app.command("signal", examples=['saga signal loans l7 -i \'{"yes": true}\' --by Ann'])
+@app.command("signal", examples=["saga signal loans l7 -i '{\"yes\": true}' --by Ann"])
 def signal(
     application: AppName,
     saga: SagaId,
