@@ -312,3 +312,19 @@ class Close(Command[Closed], name="choros.close"):
 
     of: Literal["do", "undo"]
     """Which of the two commands on the effect is closed."""
+
+
+class NestedCommand(Message, name="choros.nested"):
+    """What a saga commands one that is nested in it; which of all that, the operation in its key says."""
+
+    saga: str
+    version: int
+    """Of the nested saga, where that has not begun yet."""
+    start: str = ""
+    """Of a `do`: the body of its start message."""
+    detached: bool = False
+    """Of a `do`: whether it ends by itself, and is answered once it has begun."""
+    of: Literal["do", "undo"] = "do"
+    """Of a `close`: which of the two it closes."""
+    terminates: bool = False
+    """Of a `close`: whether it ends as it is, as the one that it is nested in does."""

@@ -24,6 +24,18 @@ def command_builder(function: Callable[..., Message | None], known: Known) -> Bu
     return _builder(function, known, Command, "a Command", choosing=True)
 
 
+def start_builder(function: Callable[..., Message | None], known: Known, start: type[Message]) -> Builder:
+    """For a function that builds the start message of another saga, or perhaps none; raises DeclarationError."""
+    builder = _builder(function, known, Message, f"a {start.__name__}", choosing=True)
+    if builder.kinds != (start,):
+        returned = " or ".join(kind.__name__ for kind in builder.kinds)
+        raise DeclarationError(
+            f"saga {known.saga!r}: {function.__name__} returns {returned}, not {start.__name__}.",
+            f"the other saga starts with that: let it return a {start.__name__}.",
+        )
+    return builder
+
+
 def fact_builder(function: Callable[..., Message | None], known: Known) -> Builder:
     """For a function that builds a fact, or one of several, or perhaps none; raises DeclarationError."""
     return _builder(function, known, Fact, "a Fact", choosing=True)

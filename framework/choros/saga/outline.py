@@ -9,11 +9,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import Any, Literal, cast
+from typing import Any, ClassVar, Literal, cast
 
 from choros.errors import DeclarationError
 from choros.messages import Command, Message, Reply
 from choros.names import is_name
+from choros.saga.conversation import Conversation
 from choros.saga.parameters import Builder, Choosing, Known, PureFunction
 from choros.saga.paths import declared
 from choros.saga.policy import RetryPolicy
@@ -30,6 +31,8 @@ class Leaf:
     """What a person calls it, as the declaration's fingerprint has it."""
     changes: bool = True
     """Whether it has an effect; where it has none, there is nothing to undo."""
+    nests: ClassVar[bool] = False
+    """Whether it stands for another saga."""
 
     @property
     def builders(self) -> Sequence[Builder]:
@@ -72,7 +75,7 @@ class Messaging(Leaf):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Commanded(Messaging):
+class Commanded(Messaging, Conversation):
     """A leaf that commands a service, and awaits the answer."""
 
     to: str
@@ -85,6 +88,7 @@ class Commanded(Messaging):
     """How long its command may lie before somebody begins it; without that, for as long as it is tried again."""
     turns_on: TurningPoints
     """The outcomes on which the saga turns back; on the others it waits for a person."""
+    ends: bool = False
     existing: bool = False
     """Whether it was there before the saga: its one command takes that back, where the saga is undone."""
 
@@ -102,25 +106,14 @@ class Commanded(Messaging):
         """The type of the command that was chosen; the only one where there was no choice."""
         return cast("type[Command[Any]]", self.action.chosen(choice))  # as text: pydantic would build it at every call
 
+    def undo_of(self, choice: str) -> type[Message]:
+        """The type of the command that undoes it, by what was chosen."""
+        return (self.undo or self.action).chosen(choice)
+
     def answers(self, operation: str) -> Sequence[type[Reply]]:
         """The types of the replies to its commands, each of them once."""
         sent = _commands_of(self.undo) if operation == "undo" and self.undo else self.does
         return list(dict.fromkeys(command.reply_type for command in sent))
-
-    @property
-    def refusals(self) -> Sequence[str]:
-        """The codes with which any of its commands may be refused."""
-        return list(dict.fromkeys(code for command in self.does for code in command.refusals))
-
-    @property
-    def sure_refusals(self) -> Sequence[str]:
-        """Those with which it may be refused whatever it chooses."""
-        return [code for code in self.refusals if all(code in command.refusals for command in self.does)]
-
-    @property
-    def refusal_data(self) -> Mapping[str, type[Reply]]:
-        """What is given with these, by code: the same, whichever command was chosen."""
-        return {code: data for command in self.does for code, data in command.refusal_data.items()}
 
     @property
     def choice(self) -> Choosing:
@@ -263,6 +256,8 @@ class Outline:
     """Those of them that have none within them."""
     pivots: tuple[str, ...] = field(init=False)
     """The paths of the pivots: no more than one on any way through."""
+    nests: bool = field(init=False, default=False)
+    """Whether other sagas are nested in it."""
     _places: Mapping[str, int] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -271,6 +266,7 @@ class Outline:
         object.__setattr__(self, "nodes", nodes)
         object.__setattr__(self, "leaves", leaves)
         object.__setattr__(self, "pivots", tuple(path for path, leaf in leaves.items() if leaf.kind == "pivot"))
+        object.__setattr__(self, "nests", any(leaf.nests for leaf in leaves.values()))
         object.__setattr__(self, "_places", {path: place for place, path in enumerate(nodes)})
 
     @property

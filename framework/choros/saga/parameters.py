@@ -167,7 +167,7 @@ def _need(function: str, parameter: str, hint: Any, known: Known) -> Need:
             parameter, "command", known.own.step, {bare_name(one): one for one in kinds}, known.own, False
         )
         return _checked(function, need, wanted, optional, known)
-    if not all(isinstance(kind, type) and issubclass(kind, Reply | Signal) for kind in kinds):
+    if not all(_may_be_known(kind, known) for kind in kinds):
         raise DeclarationError(
             f"saga {known.saga!r}: {function} needs {shown_type(hint if collected else wanted)} for {parameter!r},"
             f" which is neither {known.start.__name__} nor a reply.",
@@ -175,6 +175,13 @@ def _need(function: str, parameter: str, hint: Any, known: Known) -> Need:
         )
     need = replace(_answer(function, parameter, wanted, known, len(collected)), collected=collected)
     return _checked(function, need, wanted, optional, known)
+
+
+def _may_be_known(kind: Any, known: Known) -> bool:
+    """Whether a step may reply with it, or a saga in its place comes to it."""
+    if isinstance(kind, type) and issubclass(kind, Reply | Signal):
+        return True
+    return any(kind is one for _, one in (*known.replies, *known.maybe))
 
 
 def _checked(function: str, need: Need, wanted: Any, optional: bool, known: Known) -> Need:

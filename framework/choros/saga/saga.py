@@ -24,6 +24,7 @@ from choros.saga.builders import fact_builder, result_builder
 from choros.saga.checks import check_head, check_start, listed
 from choros.saga.machine.instance import ROOT, Instance
 from choros.saga.machine.walk import Tree
+from choros.saga.nesting import Nestable, Nesting
 from choros.saga.nodes.publish import FactBuilder
 from choros.saga.nodes.sequence import plan_saga
 from choros.saga.outline import Commanded, Composite, Declared, Leaf, Outline, Publication, SagaPart
@@ -35,7 +36,7 @@ Result_co = TypeVar("Result_co", bound=Message, covariant=True, default=Any)
 """What it comes to; `Saga[PlaceOrder]` says nothing of that."""
 
 
-class Saga(Generic[S, Result_co]):
+class Saga(Nestable, Generic[S, Result_co]):
     """The declaration of a distributed workflow; checked as it is written, raises DeclarationError.
 
     `key` gives the start key from the start message: the same key starts one instance, however often it is asked
@@ -74,6 +75,11 @@ class Saga(Generic[S, Result_co]):
     def at_work(self, instance: Instance) -> str:
         """The path of the step that is next in this instance; empty where none is."""
         return self.tree.root.at_work(instance.nodes, instance.backward) or ROOT
+
+    @property
+    def declared_as(self) -> str:
+        """The hash of its declaration's fingerprint."""
+        return self.fingerprint.hash
 
     def __repr__(self) -> str:
         return f"Saga({self.name!r}, version={self.version})"
@@ -206,7 +212,9 @@ def _composite(composite: Composite) -> Iterator[str]:
 
 
 def _leaf(leaf: Leaf) -> Iterator[str]:
-    if isinstance(leaf, Commanded):
+    if isinstance(leaf, Nesting):
+        yield from _nested(leaf)
+    elif isinstance(leaf, Commanded):
         word = "undo" if leaf.existing else "do"
         yield f"  {word} {_built(leaf.action)} to {leaf.to}, answered by {_types(leaf.answers('do'))}"
         if leaf.undo:
@@ -227,6 +235,13 @@ def _waiting(leaf: SignalWait) -> Iterator[str]:
     within = f", for a time of ({_needed(leaf.limit)})" if isinstance(leaf.limit, PureFunction) else ""
     yield f"  for {bare_name(leaf.signal)}{within}"
     yield from (f"  reminder {_built(builder)}" for builder in leaf.builders)
+
+
+def _nested(leaf: Nesting) -> Iterator[str]:
+    what = f", comes to {bare_name(leaf.child.result)}" if leaf.child.result else ""
+    yield f"  saga {leaf.child.saga}, version {leaf.child.version}, begun by {_built(leaf.action)}{what}"
+    if leaf.ends:
+        yield "  goes on without it"
 
 
 def _closings(outline: Outline) -> Iterator[str]:

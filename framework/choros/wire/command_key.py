@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, get_args
 
 from choros.errors import MessageRejected
 
-Operation = Literal["do", "undo", "close"]
-_OPERATIONS: dict[str, Operation] = {"do": "do", "undo": "undo", "close": "close"}
+Operation = Literal["do", "undo", "close", "release", "cancel"]
+"""The last two are of sagas that are nested in others only; no service ever gets them."""
+_OPERATIONS: dict[str, Operation] = {operation: operation for operation in get_args(Operation)}
 _ROUND = re.compile(r"[1-9][0-9]{0,5}")  # written in one way only: two texts must not be one key
 _KEY_PART = re.compile(r"[A-Za-z0-9_.\[\]-]{1,200}")
 

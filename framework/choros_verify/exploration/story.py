@@ -7,6 +7,7 @@ from choros.saga.machine.inputs import (
     Answered,
     CancelRequested,
     Input,
+    OrderReceived,
     PauseRequested,
     ResumeRequested,
     SignalRequested,
@@ -146,6 +147,8 @@ class Teller:
                 return "Somebody resumes the saga"
             case SignalRequested():
                 return f"Somebody tells the saga what {given.step} waits for"
+            case OrderReceived():
+                return f"The saga that it is nested in sends its {given.order.operation}"
             case _:
                 verb = "retries" if type(given).__name__ == "RetryRequested" else "skips"
                 return f"A person {verb} the parked step {given.step}"

@@ -363,7 +363,8 @@ class Caller:
                 answer = await client.retry(saga_id, path, state.round)
             else:
                 self.skipped.add((saga_id, path))
-                reply = self.example((await client.skippable(saga_id, path)).reply)
+                wanted: Any = (await client.skippable(saga_id, path)).reply
+                reply = self.example(wanted)
                 answer = await client.skip(saga_id, path, reply, state.round)
             self.note(f"client: {act.verb} {path} of saga {act.saga}: {answer}")
             return

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from choros.errors import UsageError, unknown
-from choros.messages import Reply
+from choros.messages import Message
 from choros.saga.machine.instance import ROOT, Instance
 from choros.saga.paths import declared
 from choros.saga.saga import Saga
@@ -20,7 +20,7 @@ class Skippable:
     what: str
     undo: bool
     """Whether it is the one that undoes the step: then nothing follows from its answer."""
-    reply: type[Reply]
+    reply: type[Message]
     """What it is answered with; where its step chose, the reply to what it chose."""
 
 
@@ -59,4 +59,4 @@ def skippable(saga: Saga[Any], instance: Instance, step: str) -> Skippable:
     state = instance.state(step)
     if (state.leg and state.closes == "undo") or (instance.backward and leaf.existing):
         return Skippable(f"The undo of {step} of saga {saga.name!r}", True, leaf.answers("undo")[0])
-    return Skippable(f"{step} of saga {saga.name!r}", False, leaf.command_of(state.choice).reply_type)
+    return Skippable(f"{step} of saga {saga.name!r}", False, leaf.reply_of(state.choice))

@@ -56,6 +56,8 @@ def read_command(message: Delivery | Wire, service: Service, names: Names) -> Re
 def check_command(received: Received, names: Names) -> None:
     """Raises MessageRejected where its parts do not go together."""
     envelope, key = received.envelope, received.key
+    if key.operation not in ("do", "undo", "close"):
+        raise MessageRejected("The operation of the idempotency key is none of a service's.")
     # A saga that was run again undoes what it has taken over under the keys of the one before.
     if key.saga_id != envelope.correlation_id and key.operation == "do":
         raise MessageRejected("The correlation id is not the one of the idempotency key.")

@@ -15,11 +15,11 @@ from typing import Any, cast
 from pydantic import ValidationError
 
 from choros.errors import DeclaredOtherwise, MessageRejected
-from choros.messages import Close, Command, Fact, Failure, Message
+from choros.messages import Command, Fact, Failure, Message
 from choros.runtime.orchestrator.recent import MOST_CHARACTERS, Recent
 from choros.runtime.orchestrator.states import with_entries
-from choros.saga.machine.instance import UNTOUCHED, Instance, Leg, Status
-from choros.saga.outline import Commanded, Outline
+from choros.saga.machine.instance import UNTOUCHED, Instance, Status
+from choros.saga.outline import Outline
 from choros.saga.saga import Saga, Sagas
 from choros.store.sagas import Record
 
@@ -131,7 +131,8 @@ def _faults(rejected: MessageRejected) -> frozenset[str]:
 
 def _bodies(outline: Outline, instance: Instance) -> Iterator[tuple[type[Message], str]]:
     """All that is stored of messages, with what this declaration would read each as."""
-    yield outline.start, instance.start
+    if instance.start:  # else it is nested in another saga, and was undone before it was begun
+        yield outline.start, instance.start
     if instance.failure:
         yield Failure, instance.failure
     if instance.result and outline.result:
@@ -143,11 +144,11 @@ def _bodies(outline: Outline, instance: Instance) -> Iterator[tuple[type[Message
         if leaf and state.fact:
             yield outline.fact_at(path, state.choice), state.fact
         if commanded and state.reply:
-            yield commanded.command_of(state.choice).reply_type, state.reply
+            yield commanded.reply_of(state.choice), state.reply
         if commanded and state.command:
             yield commanded.command_of(state.choice), state.command
         if commanded and state.leg:
-            yield from _in_flight(commanded, state.leg, state.choice)
+            yield commanded.sent_as(state.leg.operation, state.choice, state.leg.choice), state.leg.command
 
 
 def _refusal(outline: Outline, instance: Instance) -> Iterator[tuple[type[Message], str]]:
@@ -156,11 +157,3 @@ def _refusal(outline: Outline, instance: Instance) -> Iterator[tuple[type[Messag
     leaf = outline.commanded(failure.step)
     if leaf and (data := leaf.refusal_data.get(failure.code)):
         yield data, instance.refusal
-
-
-def _in_flight(leaf: Commanded, leg: Leg, choice: str) -> Iterator[tuple[type[Message], str]]:
-    builder = leaf.undo if leg.operation == "undo" else leaf.action
-    if leg.operation == "close":
-        yield Close, leg.command
-    elif builder is not None:
-        yield builder.chosen(leg.choice if leg.operation == "undo" else choice), leg.command

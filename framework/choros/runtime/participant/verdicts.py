@@ -133,7 +133,7 @@ def judge(matter: Matter) -> Verdict:
             return on_do(matter)
         case "undo":
             return on_undo(matter)
-        case "close":
+        case _:
             return on_close(matter)
 
 

@@ -1,7 +1,7 @@
 """Acts: cancel, pause, retry, skip, terminate, rerun, as people want. What comes too late is said to, and changes
 nothing."""
 
-from choros.messages import FORGOTTEN, Close
+from choros.messages import FORGOTTEN
 from choros.saga.machine.inputs import (
     Act,
     CancelRequested,
@@ -81,7 +81,7 @@ def _skip(walk: SagaWalk, act: SkipRequested) -> None:
         walk.settle(leaf, act.reply, skipped=False)
     else:
         walk.unpark(act.step)
-        send_first(walk, leaf, "close", Close(of=state.closes).to_json(), closing=act.reply)
+        send_first(walk, leaf, "close", leaf.closing(state.closes, terminates=False), closing=act.reply)
 
 
 def _hand_over(walk: SagaWalk, act: RerunRequested) -> None:
@@ -114,11 +114,11 @@ def _stop(walk: SagaWalk, path: str) -> None:
     state, leaf = walk.state(path), walk.outline.commanded(path)
     if state.parked:
         walk.change_node(path, parked="")
-    if leaf is None:
+    if leaf is None or state.progress == "held":
         walk.let_go(path)
     elif state.leg and state.leg.forgotten:
         walk.leave_in_doubt(path)
-    elif state.leg:
+    elif state.leg and state.leg.operation != "release":
         _close(walk, leaf)
     elif state.progress == "in_doubt":  # its undo was not sent yet
         walk.change_node(path, progress="sent")
@@ -126,4 +126,4 @@ def _stop(walk: SagaWalk, path: str) -> None:
 
 
 def _close(walk: SagaWalk, leaf: Commanded) -> None:
-    send_first(walk, leaf, "close", Close(of=walk.state(leaf.path).closes).to_json())
+    send_first(walk, leaf, "close", leaf.closing(walk.state(leaf.path).closes, terminates=True))

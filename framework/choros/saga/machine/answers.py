@@ -1,6 +1,6 @@
 """Answers: OK and refused decide a step, of any attempt, a failure the awaited one; what is late moves nothing."""
 
-from choros.messages import FORGOTTEN, SYSTEM_REFUSALS, Failure
+from choros.messages import FORGOTTEN, Failure
 from choros.saga.machine.inputs import Answered
 from choros.saga.machine.instance import Leg
 from choros.saga.machine.walk import SagaWalk
@@ -32,6 +32,8 @@ def _was_sent(walk: SagaWalk, leaf: Commanded, answer: Answered) -> bool:
         return False
     if key.round < state.round or key.operation == "close":
         return True
+    if key.operation == "release":
+        return state.progress != "pending"
     if key.operation == "do":
         return state.progress not in (("pending", "ok") if leaf.existing else ("pending",))
     undoing = state.leg is not None and state.closes == "undo"
@@ -55,15 +57,20 @@ def _is_awaited(walk: SagaWalk, leaf: Commanded, leg: Leg, answer: Answered) -> 
         return False
     state = walk.state(leaf.path)
     awaited = ("close", state.closes) if leg.operation == "close" else (leg.operation,)
+    if leg.operation == "cancel":  # only what becomes of the `do` tells whether it came in time
+        awaited = ("cancel", "do")
     return answer.key.round == state.round and answer.key.operation in awaited
 
 
 def _may_refuse(walk: SagaWalk, leaf: Commanded, leg: Leg, code: str) -> bool:
-    command = leaf.command_of(walk.state(leaf.path).choice)
-    return leg.operation != "undo" and not leaf.existing and code in (*command.refusals, *SYSTEM_REFUSALS)
+    choice = walk.state(leaf.path).choice
+    return leg.operation not in ("undo", "release") and not leaf.existing and leaf.may_refuse(code, choice)
 
 
 def _accept(walk: SagaWalk, leaf: Commanded, leg: Leg, answer: Answered) -> None:
+    if leg.operation == "release":
+        walk.released(leaf.path)
+        return
     if walk.instance.terminating:
         _take_close(walk, leaf, answer)
         return
@@ -95,6 +102,10 @@ def _refused(walk: SagaWalk, leaf: Commanded, answer: Answered) -> None:
     walk.note_answer("refused", answer)
     walk.change_node(leaf.path, progress="refused", leg=None)
     if walk.instance.terminating:
+        walk.go_on()
+        return
+    if leaf.ends:
+        walk.unpark(leaf.path)
         walk.go_on()
         return
     if "refused" not in leaf.turns_on:

@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from choros.messages import Failure, Reply
-from choros.saga.machine.instance import Instance
-from choros.wire.command_key import CommandKey
+from choros.saga.machine.instance import Instance, Order
+from choros.wire.command_key import CommandKey, Operation
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +110,14 @@ class RerunRequested:
     """The id of the instance that will take it over."""
 
 
+@dataclass(frozen=True, slots=True)
+class OrderReceived:
+    """The saga that this one is nested in commands it."""
+
+    id: str
+    order: Order
+
+
 Act = (
     CancelRequested
     | RetryRequested
@@ -119,7 +127,7 @@ Act = (
     | RerunRequested
     | TerminateRequested
 )
-Input = Answered | TimerFired | SignalRequested | Act
+Input = Answered | TimerFired | SignalRequested | OrderReceived | Act
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +141,18 @@ class Send:
     attempt: int
     not_after: float | None
     began: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NestedReply:
+    """An answer to the saga that this one is nested in."""
+
+    order: Order
+    operation: Operation
+    """Under the key of which it goes: a close is answered by the stored outcome of what it closes."""
+    outcome: Literal["ok", "refused", "failed"]
+    type: str
+    data: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +171,7 @@ EventKind = Literal[
     "wanted", "too_late", "paused", "resumed", "skipped", "undeclared_refusal", "completed", "compensated", "rerun",
     "moved", "asleep", "woken", "chosen", "passed_over", "listed", "lost", "undoing", "terminating", "terminated",
     "closed", "left_in_doubt", "repeated", "awaiting", "reminded", "lapsed", "signalled", "kept", "not_kept",
+    "revocable", "settled", "released", "never_begun", "start_held", "start_dropped",
 ]  # fmt: skip
 
 
@@ -190,6 +211,8 @@ class Decision:
     events: tuple[Event, ...] = ()
     strays: tuple[str, ...] = field(default=())
     """Ids of replies that no command of this saga can have asked for."""
+    replies: tuple[NestedReply, ...] = ()
+    """To the saga that this one is nested in."""
 
     @property
     def withdraws(self) -> bool:

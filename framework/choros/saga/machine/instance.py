@@ -12,6 +12,8 @@ from pydantic_core.core_schema import CoreSchema, no_info_after_validator_functi
 from choros.values import replace
 
 Status = Literal["running", "compensating", "completed", "compensated", "parked", "terminated"]
+NestedOutcome = Literal["", "ok", "refused", "cancelled"]
+NestedStage = Literal["", "revocable", "settled"]
 TERMINAL: tuple[Status, ...] = ("completed", "compensated", "terminated")
 _STRICT = ConfigDict(extra="forbid")
 """A field that is not known here was written by a newer choros: to drop it with the next commit would lose it."""
@@ -28,7 +30,7 @@ class Leg:
     """The command that a step awaits an answer to, over all its attempts. Times are seconds since the epoch."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
-    operation: Literal["do", "undo", "close"]
+    operation: Literal["do", "undo", "close", "release", "cancel"]
     command: str
     """The command's body, frozen when it was first sent."""
     attempt: int
@@ -89,6 +91,8 @@ class NodeState:
     """For how many of them it was begun; of a wait, how often somebody was reminded."""
     item: str = ""
     """Of an item: its body."""
+    unreleased: bool = False
+    """Of a nested saga that was begun: whether it may still be undone, and has to be told that it will not."""
 
     @property
     def due(self) -> float | None:
@@ -127,6 +131,32 @@ class States(dict[str, NodeState]):
 
     def __hash__(self) -> int:  # type: ignore[override]  # never changed once it is part of an instance
         return hash(frozenset(self.items()))
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A command of the saga that this one is nested in, which is still to be answered."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    operation: Literal["do", "undo", "close", "release", "cancel"]
+    envelope: str
+    """The command without its body, as the answer has to repeat it."""
+    of: Literal["do", "undo"] = "do"
+    terminates: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """What a nested saga knows of the one that it is nested in."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    detached: bool = False
+    """Whether that does not wait for its end."""
+    order: Order | None = None
+    outcome: NestedOutcome = ""
+    """What the `do` is answered with, once that is known; cancelled by whoever commanded it, before it was over."""
+    released: bool = False
+    """Whether it will never be undone any more, so that it may end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +201,12 @@ class Instance:
     apart: int = 0
     """How many ids of inputs that it has taken in have left its record, each an entry now. A choros that would not look
     for them does not know this field, and leaves the instance alone."""
+    ending: bool = False
+    """Whether it has come to its end but for the sagas nested in it, which are told so: too late for anything else."""
+    parent: Parent | None = None
+    """Of a nested saga."""
+    stage: NestedStage = ""
+    """Of a nested saga that is over, but not released: whether it would still be undone."""
     cause: str = ""
     """The id of the last message that moved the saga."""
     traceparent: str = ""

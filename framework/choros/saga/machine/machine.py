@@ -10,10 +10,21 @@ Each input is applied to the node that it names; then the tree is walked from it
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
+from choros.messages import Failure
 from choros.saga.machine.acts import take_act
 from choros.saga.machine.answers import take_answer
-from choros.saga.machine.inputs import Answered, Decision, Input, SignalRequested, TimerFired
-from choros.saga.machine.instance import Instance, NodeState, States
+from choros.saga.machine.inputs import (
+    Answered,
+    Decision,
+    Event,
+    Input,
+    OrderReceived,
+    SignalRequested,
+    TerminateRequested,
+    TimerFired,
+)
+from choros.saga.machine.instance import Instance, NodeState, Parent, States
+from choros.saga.machine.nested import answered, take_order
 from choros.saga.machine.signals import take_signal
 from choros.saga.machine.timers import take_timer
 from choros.saga.machine.walk import SagaWalk, Tree
@@ -25,10 +36,11 @@ NOTHING: Mapping[str, NodeState] = MappingProxyType({})
 def begin(
     tree: Tree, saga_id: str, start: str, now: float, *,
     cause: str, traceparent: str = "", tracestate: str = "", kept: Mapping[str, NodeState] = NOTHING,
-    told: Sequence[SignalRequested] = (),
+    told: Sequence[SignalRequested] = (), parent: Parent | None = None,
 ) -> Decision:  # fmt: skip
     """The first decision of a saga instance; `cause` is the id that the start message goes by, `kept` are the first
-    steps of an instance that this one takes over, `told` is what it is told at once."""
+    steps of an instance that this one takes over, `told` is what it is told at once, `parent` is the saga that it is
+    nested in."""
     deadline = None
     if tree.outline.deadline and kept.keys().isdisjoint(tree.outline.pivots):
         deadline = now + tree.outline.deadline.total_seconds()
@@ -40,7 +52,8 @@ def begin(
         cause=cause,
         traceparent=traceparent,
         tracestate=tracestate,
-        accepted=max((state.number + 1 for state in kept.values() if state.number), default=0),
+        accepted=max((state.number + 1 for state in kept.values() if state.number), default=1 if parent else 0),
+        parent=parent,
     )
     walk = SagaWalk(tree, instance, now)
     walk.note("started")
@@ -48,7 +61,19 @@ def begin(
         _apply(walk, signal)
     walk.change(cause=cause)
     walk.go_on()
-    return walk.end()
+    return answered(tree.outline, walk.end())
+
+
+def never_begun(tree: Tree, saga_id: str, orders: Sequence[OrderReceived], now: float) -> Decision:
+    """A nested saga that was undone before it was begun: it will never be."""
+    failure = Failure(code="cancelled", kind="cancelled")
+    parent = Parent(outcome="cancelled")
+    instance = Instance(
+        saga_id, "", status="compensating", backward=True, failure=failure.to_json(), stage="settled", parent=parent
+    )
+    decision = decide(tree, instance, orders, now)
+    event = Event("never_begun", cause=orders[0].id)
+    return replace(decision, events=(event, *decision.events))
 
 
 def decide(tree: Tree, instance: Instance, inputs: Sequence[Input], now: float) -> Decision:
@@ -56,8 +81,8 @@ def decide(tree: Tree, instance: Instance, inputs: Sequence[Input], now: float) 
     walk = SagaWalk(tree, instance, now)
     for given in sorted(inputs, key=_precedence):
         _apply(walk, given)
-    decision = walk.end()
-    if decision.instance.cause != instance.cause and not (decision.sends or decision.facts):
+    decision = answered(tree.outline, walk.end())
+    if decision.instance.cause != instance.cause and not (decision.sends or decision.facts or decision.replies):
         as_before = replace(decision.instance, cause=instance.cause)
         return replace(decision, instance=as_before) if as_before == instance else decision
     return decision
@@ -78,6 +103,9 @@ def _apply(walk: SagaWalk, given: Input) -> None:
         take_answer(walk, given)
     elif isinstance(given, SignalRequested):
         take_signal(walk, given)
+    elif isinstance(given, OrderReceived):
+        if take_order(walk, given):
+            take_act(walk, TerminateRequested(given.id))
     else:
         take_act(walk, given)
     after, cause = walk.as_it_is(), before[0].cause

@@ -45,6 +45,8 @@ def _in_the_way(outline: Outline, instance: Instance, step: str) -> str:
     place = outline.place(step)
     for part in outline.parts:
         before = outline.place(part.path) < place
+        if before and (ended := _ended(instance, part)):
+            return f"{ended} is a saga that has ended for good, so nobody could undo it any more."
         if before and not _is_whole(instance, part):
             first = next(one.path for one in outline.parts if _may_begin(outline, one.path))
             return f"{part.path} does not stand any more, so nothing can be kept; run it again from {first}."
@@ -61,6 +63,12 @@ def _is_whole(instance: Instance, part: SagaPart) -> bool:
             for state in _all_of(instance, part).values()
         )
     return not isinstance(part, Commanded) or instance.state(part.path).progress in ("ok", "passed_over")
+
+
+def _ended(instance: Instance, part: SagaPart) -> str:
+    nested = {leaf.path for leaf in part.leaves if leaf.nests and leaf.kind != "detached"}
+    states = _all_of(instance, part).items() if nested else ()
+    return next((path for path, state in states if declared(path) in nested and stands(state)), "")
 
 
 def _left(instance: Instance, part: SagaPart) -> str:

@@ -361,6 +361,9 @@ class Node(ABC):
         """Whether what has failed at this path, within it, is undone within it, and the saga goes on."""
         return False
 
+    def let_end(self, turn: Turn) -> None:  # noqa: B027  # only a nested saga waits for that
+        """Nobody will undo it any more."""
+
     @abstractmethod
     def within(self, item: str) -> Self:
         """The same node in this item: `lines[3]`."""

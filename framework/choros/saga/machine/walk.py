@@ -1,12 +1,13 @@
 """The walk through the tree: what is next goes out, forward or backward, and at the end the closing facts."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
-from choros.messages import Close, Failure, Message
+from choros.messages import Failure
 from choros.saga.machine.inputs import Decision, Send
-from choros.saga.machine.instance import ROOT, Instance, Leg
-from choros.saga.machine.turn import BuildFailed, Node, Turn, TurnedBack
+from choros.saga.machine.instance import ROOT, Instance, Leg, NestedOutcome, NodeState, Parent
+from choros.saga.machine.turn import AT_ONCE, BuildFailed, Made, Node, Turn, TurnedBack
 from choros.saga.outline import Commanded, Outline
 from choros.saga.paths import around, declared, item_around
 from choros.values import replace
@@ -48,6 +49,8 @@ class SagaWalk(Turn):
 
     def _terminate(self) -> None:
         """It has ended as it is once nothing of it is open."""
+        if self.outline.nests:
+            self._release(ended=True)
         if not any(state.leg for _, state in self.states()):
             self.change(status="terminated")
             self.note("terminated")
@@ -55,6 +58,8 @@ class SagaWalk(Turn):
     def _walk(self) -> None:
         try:
             over = self._root.backward(self) if self.instance.backward else self._forward()
+            if self.outline.nests:
+                self._release(ended=False)
             if over and not self.busy:
                 self._finish()
         except BuildFailed as failed:
@@ -82,15 +87,26 @@ class SagaWalk(Turn):
     def _finish(self) -> None:
         if self.state(ROOT).parked:
             return
-        backward = self.instance.backward
-        closing = self.outline.compensated if backward else self.outline.completed
-        facts = [made for builder in closing if (made := self.made(builder, ROOT))]
-        result = self._result()
+        told = self.instance.stage == "settled"
+        if self._waits_for_parent() or (self.outline.nests and self._release(ended=True)):
+            return
+        if not told:
+            self._tell()
+        end: Literal["completed", "compensated"] = "compensated" if self.instance.backward else "completed"
+        self.change(status=end, deadline=None, stage="", ending=False)
+        self.note(end)
+
+    def _tell(self) -> None:
+        """Publish what it has held and what it ends with, and say what it comes to."""
+        facts, result = self._closing()
         self.release_held()
         for made in facts:
             self.release(made.kind, made.body)
-        self.change(status="compensated" if backward else "completed", deadline=None, result=result)
-        self.note("compensated" if backward else "completed")
+        self.change(result=result)
+
+    def _closing(self) -> tuple[Sequence[Made], str]:
+        closing = self.outline.compensated if self.instance.backward else self.outline.completed
+        return [made for builder in closing if (made := self.made(builder, ROOT))], self._result()
 
     def _result(self) -> str:
         """What a completed saga comes to; one that was undone came to nothing."""
@@ -164,27 +180,82 @@ class SagaWalk(Turn):
 
     def leave_in_doubt(self, path: str) -> None:
         """Nobody can say what became of it, and nobody asks any more."""
-        self.change_node(path, progress="in_doubt", leg=None)
+        self.change_node(path, progress="in_doubt", leg=None, unreleased=False)
         self.note("left_in_doubt", path)
         self.go_on()
 
     def withdraw(self, why: str) -> None:
         """Cancel, or the saga's deadline: undo what was done, unless the pivot is passed or in flight."""
         instance, pivots = self.instance, [self.state(path).progress for path in self.outline.pivots]
-        if instance.terminal or instance.backward or "ok" in pivots:
+        too_late = instance.terminal or instance.backward or instance.ending or instance.stage
+        if too_late or "ok" in pivots:
             self.note("too_late", code=why)
         elif "sent" in pivots:
             self.change(wanted=why)
             self.note("wanted", code=why)
+            self.go_on()  # where the pivot is a saga, that is told
         else:
             self.turn_back(Failure(code=why, step=self.at_work, kind="cancelled"))
 
     def release_held(self) -> None:
         """Publish what was held, in the order in which the saga came to it."""
         for path, state in self.states():
-            if state.progress == "held":
+            if state.progress == "held" and state.fact:
                 self.release(self.outline.fact_at(path, state.choice), state.fact, path)
                 self.change_node(path, progress="published")
+
+    # --- sagas within it, and the one that it is within ---
+
+    def _release(self, *, ended: bool) -> bool:
+        """Tell the sagas within it, which nobody will undo any more, and begin those that were to wait for that;
+        whether any is left. Behind the pivot these are the ones that stand, at the end all."""
+        if not (ended or any(self.state(path).progress == "ok" for path in self.outline.pivots)):
+            return False
+        left = [path for path, state in self.states() if _hangs_on(state, ended)]
+        under_way = sum(1 for path in left if self.state(path).leg)
+        for path in [path for path in left if not self.state(path).leg][: max(0, AT_ONCE - under_way)]:
+            self._node(path).let_end(self)
+        if left and ended:
+            self.change(ending=True, deadline=None)
+        return bool(left)
+
+    def released(self, path: str) -> None:
+        """A saga within it has ended for good."""
+        self.change_node(path, leg=None, unreleased=False)
+        self.note("released", path)
+        self.go_on()
+
+    def _waits_for_parent(self) -> bool:
+        """Whether it must not end yet, although it is over: the saga that it is nested in might still be undone. What
+        nobody can undo any more, it tells at once; of all else it only makes sure that it can be told."""
+        parent, backward = self.instance.parent, self.instance.backward
+        if parent is None or parent.detached or parent.released:
+            return False
+        if self.instance.stage:
+            return True
+        final = backward or any(self.state(path).progress == "ok" for path in self.outline.pivots)
+        if final:
+            self._tell()
+        else:
+            self.change(result=self._closing()[1])
+        stage: Literal["revocable", "settled"] = "settled" if final else "revocable"
+        self.change(stage=stage, deadline=None, parent=replace(parent, outcome=_outcome(parent, backward)))
+        self.note(stage)
+        return True
+
+
+def _outcome(parent: Parent, backward: bool) -> NestedOutcome:
+    """What its `do` has come to; once that is known, it stays."""
+    if parent.outcome or not backward:
+        return parent.outcome or "ok"
+    return "cancelled" if parent.order and parent.order.operation in ("undo", "close") else "refused"
+
+
+def _hangs_on(state: NodeState, ended: bool) -> bool:
+    """Whether something nested at this node still waits for the saga to say that it will not be undone."""
+    if state.progress == "held":
+        return not state.fact
+    return state.unreleased and (ended or state.progress == "ok")
 
 
 # --- commands ---
@@ -209,7 +280,7 @@ def send(turn: Turn, leaf: Commanded, leg: Leg) -> None:
     began = turn.now if (leg.operation, leg.attempt) == ("do", 1) else state.began
     turn.change_node(leaf.path, leg=leg, not_after=not_after, began=began)
     key = CommandKey(state.owner or turn.instance.saga_id, leaf.path, state.round, leg.operation)
-    kind = _kind(leaf, leg, state.choice)
+    kind = leaf.sent_as(leg.operation, state.choice, leg.choice)
     turn.send(Send(leaf.to, key, kind.type_name, leg.command, leg.attempt, not_after, began))
 
 
@@ -222,9 +293,3 @@ def _begins_until(turn: Turn, leaf: Commanded, leg: Leg) -> float:
         return max(turn.now + leaf.timeout.total_seconds(), leg.first_at + leaf.retry.total.total_seconds())
     begins_anew = leg.waiting or leg.first_at == turn.now
     return turn.now + leaf.taken_within.total_seconds() if begins_anew else 0.0
-
-
-def _kind(leaf: Commanded, leg: Leg, choice: str) -> type[Message]:
-    if leg.operation == "close":
-        return Close
-    return leaf.undo.chosen(leg.choice) if leg.operation == "undo" and leaf.undo else leaf.command_of(choice)

@@ -4,6 +4,7 @@ from choros.saga.nodes.branch import Branch
 from choros.saga.nodes.check import Check
 from choros.saga.nodes.each import ForEach
 from choros.saga.nodes.existing import Existing
+from choros.saga.nodes.nested import Nested
 from choros.saga.nodes.parallel import Parallel
 from choros.saga.nodes.pivot import Pivot
 from choros.saga.nodes.publish import Publish
@@ -20,6 +21,7 @@ __all__ = [
     "Check",
     "Existing",
     "ForEach",
+    "Nested",
     "Parallel",
     "Pivot",
     "Publish",
