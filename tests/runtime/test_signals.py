@@ -12,6 +12,7 @@ from choros.app.app import App
 from choros.app.service import Service
 from choros.cli.waits import as_data, waiting_lines
 from choros.desk.awaited import untold
+from choros.desk.open_waits import open_waits
 from choros.desk.timeline import timeline
 from choros.errors import MessageRejected, SagaNotFound, StartConflict, UsageError
 from choros.runtime.client.client import Client
@@ -188,3 +189,21 @@ async def test_a_person_reads_that_it_waits_to_be_told(client: Client) -> None:
         assert await one.signal(saga_id, Decided(), id="once") == "signalled"
         async with asyncio.timeout(PATIENCE):
             assert (await one.outcome(saga_id)).status == "running"
+
+
+async def test_what_waits_is_found_by_whose_it_is_to_say() -> None:
+    app = loans(Wait(Decided, within=2 * DAY, by="officer"), SET_ASIDE, Wait(Countersigned, within=DAY), PAY_OUT)
+    store, transport = MemoryStore(), MemoryTransport(MemoryBroker(), "loans")
+    await store.open()
+    async with Client(app, store=store, transport=transport) as client:
+        ids = [await client.start(app.saga("loan"), AskForLoan(loan=f"l{number}")) for number in range(3)]
+        found, more = await open_waits(app.sagas, store, "officer", limit=2)
+        assert (len(found), more) == (2, True)
+        assert {(one.path, one.signal, one.by) for one in found} == {("decided", "decided.v1", "officer")}
+        assert await open_waits(app.sagas, store, "clerk") == ([], False)
+        assert [one.path for one in (await open_waits(app.sagas, store))[0]] == ["decided"] * 3
+        assert [one.signal for one in (await open_waits({}, store))[0]] == [""] * 3
+        await client.signed("Ann").signal(ids[0], Decided())
+        await client.cancel(ids[1])
+        assert [one.record.saga_id for one in (await open_waits(app.sagas, store))[0]] == [ids[2]]
+        assert await store.labelled("waits:officer") == [ids[2]]

@@ -13,8 +13,9 @@ from choros.cli import acts
 from choros.cli.events import saga_events
 from choros.cli.exit_codes import INTERRUPTED
 from choros.cli.letters_of_saga import beside_data, beside_lines, letters_beside
+from choros.cli.open_waits import wait_columns, wait_row
 from choros.cli.options import AppName, BrokerUrl, OfStatus, Output, SagaId, StoreUrl, found, log_apart, run_until_done
-from choros.cli.output import is_terminal, on_one_line, tell_lines, tell_value
+from choros.cli.output import is_terminal, on_one_line, remark, tell_lines, tell_rows, tell_value
 from choros.cli.overview import row_of, saga_list
 from choros.cli.progress import working
 from choros.cli.verbs import Verbs
@@ -23,6 +24,7 @@ from choros.cli.waits import Unended, as_data, asking, run_and_tell, waiting_lin
 from choros.cli.words import command, interrupted, lasting, message_of, moment, seconds, tell_beyond
 from choros.desk.awaited import Awaited, waits_for
 from choros.desk.export import exported
+from choros.desk.open_waits import OpenWait, open_waits
 from choros.desk.overview import Summary, summary_of
 from choros.desk.parkings import Beside
 from choros.desk.timeline import timeline
@@ -104,6 +106,27 @@ def saga_run(
         print(interrupted(begun.saga_id, command(*look)), file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
     _tell_outcome(outcome, output)
+
+
+@app.command("waiting", needs_app=False, examples=["saga waiting loans --for officer"])
+def saga_waiting(
+    application: MaybeApp,
+    by: Annotated[str, typer.Option("--for", metavar="ROLE", help="only what is this role's or person's to say")] = "",
+    limit: Annotated[int, typer.Option(metavar="N", min=1, help="how many at most")] = 50,
+    store: StoreUrl = DEFAULT_STORE,
+    output: Output = "table",
+) -> None:
+    """List the sagas that wait to be told something, the first to lapse first."""
+    log_apart()
+
+    async def find() -> tuple[list[OpenWait], bool, float]:
+        async with looking(application, store) as view:
+            return *await open_waits(view.sagas, view.store, by, limit), view.store.now()
+
+    found, more, now = run_until_done(find())
+    tell_rows([wait_row(one) for one in found], wait_columns(now), output, none="nothing waits to be told anything")
+    if more:
+        remark(f"! there are more than these {limit}; --limit {limit * 10} shows more")
 
 
 def result_line(body: str) -> list[str]:

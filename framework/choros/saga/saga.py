@@ -70,6 +70,8 @@ class Saga(Nestable, Generic[S, Result_co]):
         closings = _several(completed), _several(compensated)
         self.tree: Tree = _planned(name, start, self.steps, *closings, deadline, result)
         self.outline: Outline = self.tree.outline
+        self.waits: bool = any(leaf.signals for leaf in self.outline.leaves.values())
+        """Whether it waits to be told anything."""
         self.fingerprint: Fingerprint = _fingerprint(name, version, self.outline)
 
     def at_work(self, instance: Instance) -> str:

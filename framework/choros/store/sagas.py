@@ -37,6 +37,8 @@ KnownKinds = Collection[Kind]
 EntryNames = Mapping[str, Collection[str] | None]
 """Which entries shall come with a record, by saga id: the names of some, or None for all that there are."""
 NOTHING: EntryNames = MappingProxyType({})
+LABEL = "label:"
+"""How the names of entries begin by which records are looked for: see `Store.labelled`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -284,6 +286,10 @@ class Store(Protocol):
     async def ended(self, since: float, *, limit: int = 50, cursor: str = "") -> Page:
         """Records that have ended and were changed last at that moment or later, the oldest change first: one that
         changes meanwhile is still ahead."""
+
+    async def labelled(self, label: str, *, limit: int = 50, after: str = "") -> Sequence[str]:
+        """Ids of the records that have an entry of the name `LABEL + label`, in their order, behind the id `after`. It
+        costs what it hands out."""
 
     async def counts(self) -> Mapping[tuple[str, str], int]:
         """How many records there are by (saga, status)."""

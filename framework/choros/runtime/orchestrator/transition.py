@@ -10,6 +10,7 @@ from choros.app.app import App
 from choros.errors import ChorosError, DeclaredOtherwise, MessageRejected, SagaNotFound, UsageError
 from choros.runtime.orchestrator.history import SET_ASIDE, Signed, told, write_history
 from choros.runtime.orchestrator.inputs import Sorted, conflict, known_again, sort
+from choros.runtime.orchestrator.labels import label_entries
 from choros.runtime.orchestrator.move import moved
 from choros.runtime.orchestrator.received import kept_and_apart
 from choros.runtime.orchestrator.recognition import Familiar, as_stored, instance_of, recognise
@@ -27,6 +28,9 @@ from choros.store.sagas import ENDED, Channel, Loaded, Record, Transition, Unsen
 from choros.values import replace
 from choros.wire.command_key import CommandKey
 from choros.wire.envelope import Envelope
+
+NEVER = Instance("", "")
+"""What was there before a saga began."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +109,9 @@ class Transitions:
         if not events and not record.undecided and decision.instance == before:
             return Folded(given.fresh, given.repeated, given.rejected, before)
         kept, signed = known_again(given.fresh, decision.events, events), _signed(given.fresh)
-        transition = self._transition(record, saga, decision, events, kept, now, signed, loaded.entries, late=late)
+        transition = self._transition(
+            record, saga, decision, events, kept, now, signed, loaded.entries, before, late=late
+        )
         if decision.withdraws:
             awaited = {state.leg.message for state in decision.instance.nodes.values() if state.leg}
             transition = replace(transition, sent=tuple(loaded.unsent - awaited))
@@ -177,7 +183,8 @@ class Transitions:
 
     def _transition(
         self, record: Record, saga: Saga[Any], decision: Decision, events: Sequence[Event], taken: Sequence[str],
-        now: float, signed: Signed, loaded: Mapping[str, str] = MappingProxyType({}), *, late: int = 0,
+        now: float, signed: Signed, loaded: Mapping[str, str] = MappingProxyType({}),
+        before: Instance = NEVER, *, late: int = 0,
     ) -> Transition:  # fmt: skip
         outbox = self._envelopes.unsent(record, decision, now)
         told_apart = _told_apart(decision.instance, outbox) if decision.instance.accepted else decision.instance
@@ -194,7 +201,8 @@ class Transitions:
         facts = [entry.envelope for entry in outbox if entry.channel == "facts"]
         declared = "" if record.fingerprint else saga.fingerprint.text
         history = write_history(events, facts, declared, signed)
-        return Transition(after, record.transition, outbox, (), history, {**entries, **apart})
+        entries |= {**apart, **label_entries(saga, before, decision.instance)}
+        return Transition(after, record.transition, outbox, (), history, entries)
 
 
 def _next(record: Record, now: float, **changes: Any) -> Record:

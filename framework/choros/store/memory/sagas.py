@@ -14,6 +14,7 @@ from choros.store.paging import Position, end_of, page_of, page_of_ended
 from choros.store.records import left_of, wanted_of
 from choros.store.sagas import (
     ENDED,
+    LABEL,
     LIVE,
     NOTHING,
     Channel,
@@ -237,6 +238,12 @@ class MemoryStore:
         """Records that have ended, the oldest change first."""
         rows, after = await self._answering(), Position.after(since, cursor)
         return page_of_ended((one for one in _over(rows) if end_of(one) > after), limit)
+
+    async def labelled(self, label: str, *, limit: int = 50, after: str = "") -> Sequence[str]:
+        """Ids of the records with this label."""
+        rows = await self._answering()
+        name = LABEL + label
+        return sorted(saga_id for saga_id, there in rows.entries.items() if name in there and saga_id > after)[:limit]
 
     async def counts(self) -> Mapping[tuple[str, str], int]:
         rows = await self._answering()

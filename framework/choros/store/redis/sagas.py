@@ -15,6 +15,7 @@ from choros.store.redis.errors import is_of_what_is_stored
 from choros.store.redis.scripts import COMMIT, DUE, FORGET, LOAD, MARK_SENT, PUT_OFF
 from choros.store.redis.server import RedisCommand, Server
 from choros.store.sagas import (
+    LABEL,
     LIVE,
     NOTHING,
     Channel,
@@ -260,6 +261,14 @@ class RedisStore:
             commands.append(("ZREVRANGEBYSCORE", key, f"({moment}", "-inf", "WITHSCORES", "LIMIT", 0, count))
         found = ((score, saga_id) for one in await self._all(commands) for saga_id, score in one)
         return [place for place in found if place < (after.at, after.saga_id)]
+
+    async def labelled(self, label: str, *, limit: int = 50, after: str = "") -> Sequence[str]:
+        """Ids of the records with this label."""
+        first = f"({after}" if after else "-"
+        found: Sequence[str] = await self._server.ask(
+            "ZRANGEBYLEX", f"{self._prefix}{LABEL}{label}", first, "+", "LIMIT", 0, limit
+        )
+        return found
 
     async def counts(self) -> Mapping[tuple[str, str], int]:
         counts = await self._server.ask("HGETALL", f"{self._prefix}counts")

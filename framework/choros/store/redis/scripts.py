@@ -12,6 +12,7 @@ each of them.)
     due:<kind>               zset     saga id, by wake-up time, or till then claimed; kind = saga:version[:fingerprint]
     started:<group>          zset     saga id, by start; group = saga/status
     ended                    zset     saga id of a record that has ended, by its last change
+    label:<name>             zset     saga id of a record that has an entry of this very name, all with the score 0
     over:<id>                string   "digest status end saga" of a record that was forgotten; expires
     forgotten                string   the latest end of those
     counts                   hash     group -> number of records
@@ -44,8 +45,14 @@ for i = 17, sent_end do
     redis.call('ZREM', prefix .. 'unsent:facts', id .. '\\0' .. ARGV[i])
 end
 for i = sent_end + 1, entries_end, 2 do
-    if ARGV[i + 1] == '' then redis.call('HDEL', entries, ARGV[i])
-    else redis.call('HSET', entries, ARGV[i], ARGV[i + 1]) end
+    local label = string.sub(ARGV[i], 1, 6) == 'label:'
+    if ARGV[i + 1] == '' then
+        redis.call('HDEL', entries, ARGV[i])
+        if label then redis.call('ZREM', prefix .. ARGV[i], id) end
+    else
+        redis.call('HSET', entries, ARGV[i], ARGV[i + 1])
+        if label then redis.call('ZADD', prefix .. ARGV[i], 0, id) end
+    end
 end
 for i = entries_end + 1, #ARGV, 3 do
     redis.call('HSET', outbox, ARGV[i + 1], ARGV[i + 2])
@@ -142,6 +149,9 @@ readable = readable and type(head) == 'table' and type(head[4]) == 'string'
 if live[status] or tonumber(at) >= tonumber(ARGV[4]) or not readable
     or redis.call('EXISTS', prefix .. 'outbox:' .. id) == 1
     or redis.call('EXISTS', prefix .. 'saga:' .. ARGV[3]) == 1 then return -1 end
+for _, name in ipairs(redis.call('HKEYS', prefix .. 'entries:' .. id)) do
+    if string.sub(name, 1, 6) == 'label:' then redis.call('ZREM', prefix .. name, id) end
+end
 redis.call('UNLINK', KEYS[1], prefix .. 'history:' .. id, prefix .. 'entries:' .. id)
 redis.call('ZREM', prefix .. 'ended', id)
 redis.call('ZREM', prefix .. 'started:' .. old[1], id)

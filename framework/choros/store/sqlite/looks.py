@@ -10,7 +10,7 @@ from heapq import merge
 from itertools import islice
 
 from choros.store.paging import Position, page_of, page_of_ended
-from choros.store.sagas import LIVE, Kind, Page, Record
+from choros.store.sagas import LABEL, LIVE, Kind, Page, Record
 from choros.store.sqlite.rows import COLUMNS, to_record
 
 _BEFORE = "(started_at, saga_id) < (?, ?) ORDER BY started_at DESC, saga_id DESC LIMIT ?"
@@ -22,6 +22,10 @@ _LIVE = """SELECT saga_version, fingerprint, count(*) FROM record INDEXED BY rec
     WHERE scope = ? AND saga = ? AND status = ? GROUP BY saga_version, fingerprint"""
 _FIRST = """SELECT min(started_at) FROM record INDEXED BY record_by_group
     WHERE scope = ? AND saga = ? AND status = ?"""
+IS_LABEL = f"substr(name, 1, {len(LABEL)}) = '{LABEL}'"
+"""Word for word as the index on labels has it."""
+_LABELLED = f"""SELECT saga_id FROM entry INDEXED BY entry_by_label
+    WHERE scope = ? AND {IS_LABEL} AND name = ? AND saga_id > ? ORDER BY saga_id LIMIT ?"""
 HAS_ENDED = "status IN ('completed', 'compensated')"
 """Word for word as the index on ended records has it; an older choros on the same file looks by that, too."""
 WAS_TERMINATED = "status = 'terminated'"
@@ -56,6 +60,11 @@ def ended(connection: sqlite3.Connection, scope: str, limit: int, after: Positio
     found = [connection.execute(look, (scope, after.at, after.saga_id, limit + 1)) for look in _ENDED]
     records = merge(*(map(to_record, rows) for rows in found), key=lambda one: (one.updated_at, one.saga_id))
     return page_of_ended(islice(records, limit + 1), limit)
+
+
+def labelled(connection: sqlite3.Connection, scope: str, label: str, limit: int, after: str) -> list[str]:
+    """Ids of the records with this label."""
+    return [saga_id for (saga_id,) in connection.execute(_LABELLED, (scope, LABEL + label, after, limit))]
 
 
 def counts(connection: sqlite3.Connection, scope: str) -> dict[tuple[str, str], int]:

@@ -203,6 +203,10 @@ class SqliteStore:
         after = Position.after(since, cursor)
         return await self._read(lambda connection: looks.ended(connection, self._scope, limit, after))
 
+    async def labelled(self, label: str, *, limit: int = 50, after: str = "") -> Sequence[str]:
+        """Ids of the records with this label."""
+        return await self._read(lambda connection: looks.labelled(connection, self._scope, label, limit, after))
+
     async def counts(self) -> Mapping[tuple[str, str], int]:
         return await self._read(lambda connection: looks.counts(connection, self._scope))
 

@@ -13,7 +13,7 @@ from choros.sources import fresh_identity
 from choros.store.schema import SCHEMA_VERSION, Upgraded, other_schema
 from choros.store.sqlite import version_1 as version_1
 from choros.store.sqlite.file import in_transaction
-from choros.store.sqlite.looks import HAS_ENDED, WAS_TERMINATED
+from choros.store.sqlite.looks import HAS_ENDED, IS_LABEL, WAS_TERMINATED
 
 _MORE = """INSERT OR IGNORE INTO tally VALUES (NEW.scope, NEW.saga, NEW.status, 0);
     UPDATE tally SET count = count + 1 WHERE scope = NEW.scope AND saga = NEW.saga AND status = NEW.status;"""
@@ -82,17 +82,17 @@ _BESIDE = (
     """CREATE TRIGGER IF NOT EXISTS entries_go AFTER DELETE ON record
         BEGIN DELETE FROM entry WHERE scope = OLD.scope AND saga_id = OLD.saga_id; END""",
     f"CREATE INDEX IF NOT EXISTS record_by_termination ON record (scope, updated_at, saga_id) WHERE {WAS_TERMINATED}",
+    f"CREATE INDEX IF NOT EXISTS entry_by_label ON entry (scope, name, saga_id) WHERE {IS_LABEL}",
 )
+_NAMES = ("identity", "entry", "entries_go", "record_by_termination", "entry_by_label")
 
 
 def prepare(connection: sqlite3.Connection, path: Path, scope: str) -> None:
     """Create the tables in an empty file; refuse a file with anything else, or with what is to be upgraded first."""
     if _layout(connection) != SCHEMA_VERSION or not _is_noted(connection, scope):
         in_transaction(connection, lambda: _prepare(connection, path, scope))
-    beside = (
-        "SELECT count(*) FROM sqlite_schema WHERE name IN ('identity', 'entry', 'entries_go', 'record_by_termination')"
-    )
-    if connection.execute(beside).fetchone()[0] < len(_BESIDE):
+    there = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema")}
+    if not there.issuperset(_NAMES):
         in_transaction(connection, lambda: _set_beside(connection))
 
 

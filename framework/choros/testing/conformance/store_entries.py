@@ -63,6 +63,27 @@ class EntriesConformance:
         await stored(store, replace(creation(), entries=many))
         assert (await store.load(["s1"], {"s1": many}))["s1"].entries == many == await entries_of(store)
 
+    async def test_records_are_looked_for_by_their_labels(self, store: Store, another: AnotherStore) -> None:
+        made = {one: beside(creation(one), **{"label:red": "1", "red": "1"}) for one in ("s3", "s1", "s2")}
+        await stored(store, *made.values(), beside(creation("s4"), **{"label:redder": "1"}), creation("s5"))
+        assert await store.labelled("red") == ["s1", "s2", "s3"]
+        assert await store.labelled("red", limit=2) == ["s1", "s2"]
+        assert await store.labelled("red", after="s1") == ["s2", "s3"]
+        assert [await store.labelled(name) for name in ("redder", "re", "", "blue")] == [["s4"], [], [], []]
+        await stored(store, beside(after(made["s1"]), **{"label:red": "", "label:blue": "2"}))
+        assert (await store.labelled("red"), await store.labelled("blue")) == (["s2", "s3"], ["s1"])
+        assert await (await another("other")).labelled("red") == []
+
+    async def test_a_conflict_labels_nothing(self, store: Store) -> None:
+        await stored(store, first := beside(creation(), **{"label:red": "1"}))
+        (answer,) = await store.commit([beside(after(first, version=3), **{"label:red": "", "label:blue": "1"})])
+        assert (answer, await store.labelled("red"), await store.labelled("blue")) == (CONFLICT, ["s1"], [])
+
+    async def test_a_label_goes_with_its_record(self, store: Store) -> None:
+        await stored(store, beside(creation(status="completed", updated_at=1.0), **{"label:red": "1"}))
+        await store.forget(2.0)
+        assert await store.labelled("red") == []
+
     async def test_they_go_with_their_record(self, store: Store) -> None:
         over = {"status": "completed", "updated_at": 1.0}
         made = [beside(creation(saga_id, **over), a=saga_id) for saga_id in ("s1", "s2")]

@@ -77,6 +77,12 @@ def _zrevrangebyscore(keys: Keyspace, words: Words) -> list[Any]:
     return _between(keys.within(key, span_of(low, high))[::-1], options)
 
 
+def _zrangebylex(keys: Keyspace, words: Words) -> list[Any]:
+    """Of members with one score; from behind a member, or from the first, to the last."""
+    key, low, _, *options = words
+    return _between([one for one in keys.ranked(key) if low == "-" or one[1] > low[1:]], options)
+
+
 def _hset(keys: Keyspace, words: Words) -> int:
     key, *pairs = words
     return keys.set_fields(key, dict(zip(pairs[::2], pairs[1::2], strict=True)))
@@ -124,6 +130,7 @@ VERBS: Mapping[str, RedisVerb] = {
     "ZREM": _shrinks(lambda keys, words: keys.drop_members(words[0], words[1:])),
     "ZRANGE": RedisVerb(_zrange),
     "ZRANGEBYSCORE": RedisVerb(_zrangebyscore),
+    "ZRANGEBYLEX": RedisVerb(_zrangebylex),
     "ZREVRANGEBYSCORE": RedisVerb(_zrevrangebyscore),
 }  # fmt: skip
 

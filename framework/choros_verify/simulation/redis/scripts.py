@@ -9,6 +9,7 @@ from typing import Any
 
 from choros.store.redis import barrier_scripts
 from choros.store.redis import scripts as store_scripts
+from choros.store.sagas import LABEL
 from choros_verify.simulation.redis.commands import time_of
 from choros_verify.simulation.redis.keyspace import Keyspace, span_of
 from choros_verify.simulation.redis.protocol import RedisRefusal, number
@@ -66,6 +67,8 @@ def _write_messages(keys: Keyspace, given: Sequence[str], last: str | None) -> i
             keys.set_fields(f"{prefix}entries:{saga_id}", {name: text})
         else:
             keys.drop_fields(f"{prefix}entries:{saga_id}", [name])
+        if name.startswith(LABEL):
+            _label(keys, prefix + name, saga_id, bool(text))
     for at in range(entries_end, len(given), 3):
         channel, message_id, envelope = given[at : at + 3]
         keys.set_fields(f"{prefix}outbox:{saga_id}", {message_id: envelope})
@@ -153,8 +156,9 @@ def forget(keys: Keyspace, names: Sequence[str], given: Sequence[str]) -> int:
         return -1
     if keys.type_of(f"{prefix}outbox:{saga_id}") != "none" or keys.type_of(f"{prefix}saga:{rerun}") != "none":
         return -1
+    labels = [prefix + name for name in keys.fields(beside[1]) if name.startswith(LABEL)]
     keys.drop([names[0], *beside])
-    for name in (f"{prefix}ended", f"{prefix}started:{group}", f"{prefix}due:{old['kind']}"):
+    for name in (*labels, f"{prefix}ended", f"{prefix}started:{group}", f"{prefix}due:{old['kind']}"):
         keys.drop_members(name, [saga_id])
     _count(keys, f"{prefix}counts", group, None)
     saga, _, status = group.rpartition("/")
@@ -162,6 +166,13 @@ def forget(keys: Keyspace, names: Sequence[str], given: Sequence[str]) -> int:
     if float(keys.text(f"{prefix}forgotten") or 0) < at:
         keys.put(f"{prefix}forgotten", number(at))
     return 1
+
+
+def _label(keys: Keyspace, label: str, saga_id: str, there: bool) -> None:
+    if there:
+        keys.set_score(label, 0.0, saga_id)
+    else:
+        keys.drop_members(label, [saga_id])
 
 
 def _digest(head: str) -> str | None:
