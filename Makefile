@@ -6,6 +6,8 @@
 SHELL := /bin/sh
 
 VENV := .venv
+# An application in which every kind of node stands, for the simulation.
+EVERY_NODE := tests.simulation.every_node --own west
 BIN := $(VENV)/bin
 WORKERS ?= 4
 SERVERS := $(BIN)/python tests/servers.py --
@@ -57,11 +59,13 @@ check: $(VENV)/.dev ## style, types, architecture, budgets
 verify: $(VENV)/.dev ## every interleaving of the order saga, each rule taken out, every combination of outcomes
 	$(BIN)/choros verify reference_services.order --mutants --real-code $(ARGS)
 
-simulate: $(VENV)/.dev ## the order application under 20,000 seeds in a simulated world
-	$(BIN)/choros sim run reference_services.order --campaigns 20000 $(ARGS)
+simulate: $(VENV)/.dev ## the order application, and one of every node, under 10,000 seeds each in a simulated world
+	$(BIN)/choros sim run reference_services.order --campaigns 10000 $(ARGS)
+	$(BIN)/choros sim run $(EVERY_NODE) --campaigns 10000 $(ARGS)
 
 simulate-frames: $(VENV)/.dev ## the same with the RabbitMQ adapter and its client, on a simulated broker that speaks AMQP
-	$(BIN)/choros sim run reference_services.order --frames --campaigns 20000 $(ARGS)
+	$(BIN)/choros sim run reference_services.order --frames --campaigns 10000 $(ARGS)
+	$(BIN)/choros sim run $(EVERY_NODE) --frames --campaigns 10000 $(ARGS)
 
 chaos: $(VENV)/.dev ## kill, cut, fill and empty real processes for 15 minutes (ARGS="--minutes 3", ARGS=--cluster)
 	$(BIN)/python -m tests.chaos $(ARGS)

@@ -42,6 +42,7 @@ def test_every_clause_of_the_promise_is_held() -> None:
 
 
 def test_the_page_says_how_much_is_simulated_before_each_merge() -> None:
+    """Each target draws two applications."""
     port, frames = (int(number) for number in re.findall(r'ARGS="--campaigns (\d+)"', (ROOT / ".ci/run").read_text()))
-    said = f"{frames:,} of the {port + frames:,} runs before each merge"
+    said = f"{2 * frames:,} of the {2 * (port + frames):,} runs before each merge"
     assert said in (ROOT / "docs/simulation.md").read_text()

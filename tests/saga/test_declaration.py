@@ -10,7 +10,8 @@ import pytest
 from choros.errors import DeclarationError
 from choros.messages import Command, Fact, Failure, Message, Reply
 from choros.saga.machine.instance import Instance
-from choros.saga.machine.turn import BuildFailed, Turn
+from choros.saga.machine.turn import BuildFailed
+from choros.saga.machine.walk import SagaWalk
 from choros.saga.nodes import Pivot, Publish, Retriable, Step
 from choros.saga.parameters import Known, needs_of
 from choros.saga.policy import RetryPolicy
@@ -328,7 +329,7 @@ def test_a_message_that_no_broker_would_take_is_not_built() -> None:
         return ChargePayment(order_id=order.order_id * MAX_BODY, amount=1)
 
     (action, *_) = pay_with(verbose).outline.commands[0].builders
-    turn = Turn(Instance("s1", ORDER.to_json()), 0.0)
+    turn = SagaWalk(order_saga.tree, Instance("s1", ORDER.to_json()), 0.0)
     with pytest.raises(BuildFailed, match=f"verbose built a message that has more than {MAX_BODY} bytes"):
         turn.made(action, "charge_payment")
 

@@ -125,6 +125,24 @@ def test_a_loser_that_is_being_undone_is_not_undone_again_when_the_saga_turns() 
     assert test.status == "compensated"
 
 
+@pytest.mark.parametrize("undone", [0, 1, 2])
+def test_a_saga_that_turns_comes_to_an_end_however_far_losers_are_undone(undone: int) -> None:
+    """A branch, or a check, has no undo of its own whose answer would say so."""
+    losing = Branch("ground", car, hotel), Check(check_passport, to="office")
+    test = begun(saga_of(Parallel(flight, *losing, first=1), Sleep(timedelta(days=1))))
+    plane, auto, passport = (test.expect_command(one) for one in (BookFlight, BookCar, CheckPassport))
+    auto.reply(Booked())
+    test.expect_command(BookHotel)
+    plane.reply(Booked())
+    passport.reply()
+    for _ in range(undone):
+        test.expect_compensation(GiveBack).reply()
+    test.cancel()
+    for _ in range(3 - undone):
+        test.expect_compensation(GiveBack).reply()
+    assert test.status == "compensated"
+
+
 def test_the_undo_of_a_loser_that_parks_parks_that_loser_only() -> None:
     once = RetryPolicy(attempts=1)
     slow = Step(book_car, to="cars", compensation=give_car_back, undo_retry=once)
@@ -285,6 +303,26 @@ def test_branches_that_do_not_depend_on_each_other_may_be_undone_side_by_side() 
 
 def check_it(trip: BookTrip) -> CheckPassport:
     return CheckPassport(trip=trip.trip)
+
+
+def twice(trip: BookTrip) -> list[str]:
+    return ["there", "back"]
+
+
+def test_loops_that_are_undone_side_by_side_pass_over_nothing_of_each_other() -> None:
+    loops = [ForEach(twice, one, name=name) for name, one in (("flights", flight), ("hotels", hotel))]
+    test = begun(saga_of(Parallel(*loops, undo="side_by_side"), car))
+    for command in (BookFlight, BookHotel, BookFlight, BookHotel):
+        test.expect_command(command).reply(Booked())
+    test.expect_command(BookCar).refuse("none_left")
+    undone = []
+    while test.status == "compensating":
+        undo = test.expect_compensation(GiveBack)
+        undone.append(undo.key.path)
+        undo.reply()
+    both = [[f"parallel.{what}s[{trip}].book_{what}" for trip in (1, 0)] for what in ("flight", "hotel")]
+    assert [[path for path in undone if path in one] for one in both] == both
+    assert len(undone) == 4
 
 
 def test_an_undo_that_cannot_be_built_holds_its_own_branch_only() -> None:

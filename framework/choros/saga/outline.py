@@ -178,6 +178,8 @@ class Loop:
     """Of which type they are; None where there are none."""
     said: str
     """For what, in words."""
+    at_once: int = 1
+    """How many at a time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

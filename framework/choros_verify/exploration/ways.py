@@ -57,11 +57,18 @@ def beside(parts: Sequence[SagaPart], one: str, other: str) -> bool:
 
 
 def unordered(outline: Outline, one: str, other: str) -> bool:
-    """Whether the order of their effects says nothing of the order in which these two are undone."""
-    items = [path.rpartition("]")[0] for path in (one, other)]
-    if all(items) and items[0] != items[1]:
-        return True
-    return partly(outline) or beside(outline.parts, declared(one), declared(other))
+    """Whether the order of their effects says nothing of the order in which these two are undone: they are in two items
+    of a loop that does several at a time, or in two ways through a node that takes all of its ways."""
+    return _in_items_apart(outline, one, other) or beside(outline.parts, declared(one), declared(other))
+
+
+def _in_items_apart(outline: Outline, one: str, other: str) -> bool:
+    heads, others = one.split("["), other.split("[")
+    parting = next((place for place, both in enumerate(zip(heads, others, strict=False)) if len({*both}) > 1), 0)
+    if not parting or heads[parting].partition("]")[0] == others[parting].partition("]")[0]:
+        return False
+    loop = outline.nodes[declared("[".join(heads[:parting]))]
+    return isinstance(loop, Composite) and bool(loop.loop and loop.loop.at_once > 1)
 
 
 def partly(outline: Outline) -> bool:

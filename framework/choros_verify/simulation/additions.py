@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from choros_verify.simulation.faults import Fault
+from choros_verify.simulation.plans_of_composites import in_some_item, more_acts, more_trouble
 from choros_verify.simulation.script import IMPATIENT, PATIENT, Behaviour, RunPlan, ScriptLine
 from choros_verify.simulation.targets import Targets
 
@@ -28,7 +29,8 @@ def with_additions(plan: RunPlan, setting: Targets) -> RunPlan:
     return replace(
         plan,
         faults=(*plan.faults, *faults),
-        script=(*plan.script, *_breaking(plan, setting)),
+        script=(*plan.script, *_breaking(plan, setting), *more_trouble(plan, setting)),
+        acts=(*plan.acts, *more_acts(plan, setting)),
         patience=IMPATIENT if impatient else PATIENT,
     )
 
@@ -77,10 +79,10 @@ def _breaking(plan: RunPlan, setting: Targets) -> Sequence[ScriptLine]:
     """A handler raises what is no Exception."""
     chance = _chance(plan, "breaking")
     index = chance.randrange(len(plan.starts))
-    leaf = chance.choice(setting.sagas[index % len(setting.sagas)].outline.commands)
+    leaf = chance.choice(setting.saga(plan, index).outline.commands)
     operation = chance.choice(list(leaf.commands))
     taken = {(line.saga, line.step, line.operation) for line in plan.script}
     if chance.random() > 0.08 or (index, leaf.path, operation) in taken:
         return ()
     outcome: Behaviour = chance.choice(("panics", "cancels"))
-    return (ScriptLine(index, leaf.path, operation, outcome, float(chance.randint(1, 2))),)
+    return (ScriptLine(index, in_some_item(chance, leaf), operation, outcome, float(chance.randint(1, 2))),)

@@ -6,7 +6,7 @@ from functools import cached_property
 
 from choros.app.app import App
 from choros.store.barrier import Row
-from choros.store.sagas import Record
+from choros.store.sagas import ENDED, Record
 from choros.transport.copies import REASON
 from choros.wire.envelope import Envelope, Wire
 from choros_verify.simulation.broker_ledger import Balance, Ledger
@@ -14,7 +14,7 @@ from choros_verify.simulation.faults import Fault
 from choros_verify.simulation.keeping import Deed, Deleted
 from choros_verify.simulation.observer import Commit, Note
 
-SETTLED = ("completed", "compensated", "parked")
+SETTLED = (*ENDED, "parked")
 
 
 def settled(record: Record) -> bool:

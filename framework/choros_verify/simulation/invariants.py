@@ -5,28 +5,23 @@ The numbers are those of the list in `docs/simulation.md`. Where a run's faults 
 that loses what it acknowledged, an emptied broker), the clauses that depend on it are left out, and no others.
 """
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from choros.runtime.orchestrator.history import read_history
 from choros.runtime.participant.answers import kept
-from choros.store.sagas import ENDED, Record
+from choros.saga.machine.instance import Instance
+from choros.saga.paths import declared
+from choros.store.sagas import ENDED
 from choros.wire.command_key import CommandKey
-from choros_verify.exploration.ways import unordered
 from choros_verify.simulation.broker_ledger import LedgerLine
 from choros_verify.simulation.evidence import Evidence, settled
 from choros_verify.simulation.keeping import Deed
+from choros_verify.simulation.order_invariants import by_saga, order_violations
 from choros_verify.simulation.strangers import FORGED
+from choros_verify.simulation.ways_gone import WaysGone
 
 Invariant = Callable[[Evidence], Iterator[str]]
-
-
-def _by_saga(run: Evidence) -> dict[str, list[Deed]]:
-    found: dict[str, list[Deed]] = defaultdict(list)
-    for effect in run.effects:
-        if effect.kind != "fact":
-            found[effect.saga_id].append(effect)
-    return found
 
 
 def net_effect(run: Evidence) -> Iterator[str]:
@@ -44,56 +39,36 @@ def net_effect(run: Evidence) -> Iterator[str]:
 
 
 def ends(run: Evidence) -> Iterator[str]:
-    """2, 3. Completed: each step's effect once. Compensated: none. A store that forgets an acknowledged commit may
-    step back behind a command that it sent, so then only the bounds of the net effect hold."""
+    """2, 3. Completed: each step's effect once, on one way through the declaration. Compensated: none. A store that
+    forgets an acknowledged commit may step back behind a command that it sent, so then only the bounds of the net
+    effect hold."""
     if run.were("lose"):
         return
-    effects = _by_saga(run)
+    effects = by_saga(run)
     for record in run.records.values():
         if record.status not in ("completed", "compensated"):
             continue
-        net: Counter[str] = Counter()
-        for effect in effects[record.saga_id]:
-            net[CommandKey.parse(effect.what).path] += 1 if effect.kind == "do" else -1
-        for path, wanted in _wanted(run, record):
-            if net[path] != wanted and (record.saga_id, path) not in run.skipped:
-                number = "2" if record.status == "completed" else "3"
-                yield f"{number}: {run.name(record.saga_id)} is {record.status}; net effect of {path}: {net[path]}."
+        saga = run.app.sagas[record.saga, record.saga_version]
+        taken_over = {path for saga_id, path in run.skipped if saga_id == record.saga_id}
+        start = saga.start.from_json(Instance.loads(record.state).start)
+        standing = WaysGone(start, _net(run, record.saga_id, effects.get(record.saga_id, ())), taken_over)
+        completed = record.status == "completed"
+        for said in standing.completed(saga.outline) if completed else standing.compensated(saga.outline):
+            yield f"{2 if completed else 3}: {run.name(record.saga_id)} is {record.status}; {said}."
 
 
-def _wanted(run: Evidence, record: Record) -> Iterator[tuple[str, int]]:
-    """How often each step's command is to have had its effect; for what was there before the saga, that is its end.
-    Where a function may say that there is nothing to do, or to undo, only it knows."""
-    completed = record.status == "completed"
-    for leaf in run.app.sagas[record.saga, record.saga_version].outline.commands:
-        if (leaf.changes or completed) and not any(builder.optional for builder in leaf.builders):
-            yield leaf.path, int(completed is not leaf.existing)
-
-
-def undo_order(run: Evidence) -> Iterator[str]:
-    """4. What was done last is undone first. Side by side it is what was answered last, which no ledger knows: that is
-    left to `verify`."""
-    if run.were("lose"):
-        return
-    for saga_id, effects in _by_saga(run).items():
-        done: list[str] = []
-        record = run.records.get(saga_id)
-        outline = run.app.sagas[record.saga, record.saga_version].outline if record else None
-        commands = outline.commands if outline else ()
-        last = {leaf.path for leaf in commands if leaf.existing}
-        stays = last | {leaf.path for leaf in commands if not leaf.changes}
-        for effect in effects:
-            key = CommandKey.parse(effect.what)
-            if key.path in last and done and not run.skipped:
-                yield f"4: {run.name(saga_id)} undid {key.path}, there before it, before {', '.join(done)}."
-            if effect.kind == "do":
-                done += [] if key.path in stays else [key.effect]
-                continue
-            later = [other for other in done[done.index(key.effect) + 1 :] if other] if key.effect in done else []
-            later = [other for other in later if not (outline and unordered(outline, key.path, other.split(":")[1]))]
-            if later and not run.skipped:
-                yield f"4: {run.name(saga_id)} undid {key.path} before {', '.join(later)}."
-            done = [other for other in done if other != key.effect]
+def _net(run: Evidence, saga_id: str, effects: Sequence[Deed]) -> Mapping[str, int]:
+    """By path: how often each step's effect is there, and each of the facts that nodes publish."""
+    net: Counter[str] = Counter()
+    for effect in effects:
+        net[CommandKey.parse(effect.what).path] += 1 if effect.kind == "do" else -1
+    record = run.records[saga_id]
+    published = run.app.sagas[record.saga, record.saga_version].outline.publications
+    taken_back = {(leaf.path, kind.type_name) for leaf in published if leaf.undo for kind in leaf.undo.kinds}
+    for fact in run.facts.values():
+        if fact.stream == saga_id and fact.step:
+            net[fact.step] += -1 if (declared(fact.step), fact.type) in taken_back else 1
+    return net
 
 
 def unfinished(run: Evidence) -> Iterator[str]:
@@ -272,6 +247,6 @@ def trouble(run: Evidence) -> Iterator[str]:
 
 
 INVARIANTS: tuple[Invariant, ...] = (
-    net_effect, ends, undo_order, woken, versions, declarations, apart, closed_keys, starts, books, parked, forgeries,
-    retention, trouble,
+    net_effect, ends, order_violations, woken, versions, declarations, apart, closed_keys, starts, books, parked,
+    forgeries, retention, trouble,
 )  # fmt: skip

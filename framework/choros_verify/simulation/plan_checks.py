@@ -1,10 +1,10 @@
 """Whether a plan that somebody wrote speaks of what there is: a slip of the pen would be a run without the fault."""
 
-from collections.abc import Collection, Sequence
-from typing import Any, get_args
+from collections.abc import Collection
+from typing import get_args
 
 from choros.errors import UsageError, unknown
-from choros.saga.saga import Saga
+from choros.saga.paths import declared
 from choros_verify.simulation.faults import kinds_of
 from choros_verify.simulation.script import BESIDE, Behaviour, RunPlan, ScriptLine
 from choros_verify.simulation.targets import Targets
@@ -13,7 +13,7 @@ from choros_verify.simulation.targets import Targets
 def check_plan(plan: RunPlan, setting: Targets) -> None:
     """Raises UsageError for a step, an outcome, a code, a kind of fault or a target that there is not."""
     for line in plan.script:
-        _check_line(line, setting.sagas, len(plan.starts))
+        _check_line(line, setting, plan)
     beside = [f"{BESIDE}{name}" for name in setting.processes if plan.beside]
     targets = ["broker", *setting.processes, *setting.stores, *setting.queues, *beside]
     for fault in plan.faults:
@@ -22,14 +22,15 @@ def check_plan(plan: RunPlan, setting: Targets) -> None:
             _known(f"{fault}: target", fault.target, targets)
 
 
-def _check_line(line: ScriptLine, sagas: Sequence[Saga[Any]], started: int) -> None:
-    if not 0 <= line.saga < started:
+def _check_line(line: ScriptLine, setting: Targets, plan: RunPlan) -> None:
+    if not 0 <= line.saga < (started := len(plan.starts)):
         raise UsageError(f"{line}: this plan starts {started} sagas.", "the first is 0; more with starts=(0.0, ...).")
-    leaves = {leaf.path: leaf for leaf in sagas[line.saga % len(sagas)].outline.commands}
-    _known(f"{line}: step", line.step, leaves)
+    leaves = {leaf.path: leaf for leaf in setting.saga(plan, line.saga).outline.commands}
+    if declared(line.step) not in leaves:
+        _known(f"{line}: step", line.step, leaves)
     _known(f"{line}: outcome", line.outcome, get_args(Behaviour))
     if line.outcome == "refused" and line.operation == "do":
-        _known(f"{line}: code", line.code, leaves[line.step].sure_refusals)
+        _known(f"{line}: code", line.code, leaves[declared(line.step)].sure_refusals)
 
 
 def _known(what: str, given: str, known: Collection[str]) -> None:

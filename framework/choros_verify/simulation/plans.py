@@ -9,6 +9,7 @@ from choros.saga.outline import Commanded
 from choros.saga.saga import Saga
 from choros_verify.simulation.additions import with_additions
 from choros_verify.simulation.faults import COUNTED_BY, RARE, CallFault, Fault, FaultKind, kinds_of
+from choros_verify.simulation.plans_of_composites import in_some_item
 from choros_verify.simulation.plans_on_adapters import on_adapters
 from choros_verify.simulation.plans_on_frames import on_frames
 from choros_verify.simulation.script import BESIDE, Behaviour, PersonAct, PersonVerb, RunPlan, ScriptLine
@@ -46,7 +47,8 @@ def plan_for(seed: int, setting: Targets) -> RunPlan:
     themed = _OVERTAKING if overtaking else _REFUSING if refusing else ()
     second = chance.randint(1, 3)
     starts = tuple(round(max(0.0, second - chance.uniform(0, 0.4)), 3) for _ in range(sagas))
-    script = tuple(line for index in range(sagas) for line in _lines(chance, index, _saga(setting, index)))
+    kinds = _kinds(seed, setting, sagas)
+    script = tuple(line for index, kind in enumerate(kinds) for line in _lines(chance, index, setting.sagas[kind]))
     beside = random.Random(f"{seed} beside").random() < 0.12
     rival = not beside and random.Random(f"{seed} rival").random() < 0.08
     plan = RunPlan(
@@ -54,7 +56,8 @@ def plan_for(seed: int, setting: Targets) -> RunPlan:
         broker=chance.choice(("3.10", "4.3")),
         orchestrators=processes,
         starts=tuple(sorted(starts)),
-        script=(*script, *_hanging(seed, setting, script, sagas)),
+        sagas=kinds if len(setting.sagas) > 1 else (),
+        script=(*script, *_hanging(seed, setting, script, kinds)),
         acts=_acts(chance, starts) if overtaking or chance.random() < 0.3 else (),
         faults=(
             *_faults(chance, setting, processes, sagas, themed),
@@ -86,8 +89,10 @@ def _keep(chance: random.Random) -> float | None:
     return chance.choice((0.0, 1.0, 15.0, 120.0)) if chance.random() < 0.35 else None
 
 
-def _saga(setting: Targets, index: int) -> Saga[Any]:
-    return setting.sagas[index % len(setting.sagas)]
+def _kinds(seed: int, setting: Targets, sagas: int) -> tuple[int, ...]:
+    """Which of the application's sagas each is."""
+    chance, known = random.Random(f"{seed} sagas"), range(len(setting.sagas))
+    return tuple(chance.choice(known) for _ in range(sagas))
 
 
 # --- what the participants do -----------------------------------------------------------------------------------------
@@ -104,7 +109,7 @@ def _lines(chance: random.Random, index: int, saga: Saga[Any]) -> list[ScriptLin
     if before and chance.random() < 0.4:
         undone = chance.choice([*before, troubled] if troubled.undo else before)
         outcome = chance.choice(_UNDO_OUTCOMES)
-        lines.append(ScriptLine(index, undone.path, "undo", outcome, _amount(chance, outcome)))
+        lines.append(ScriptLine(index, in_some_item(chance, undone), "undo", outcome, _amount(chance, outcome)))
     return lines
 
 
@@ -113,20 +118,22 @@ def _line(chance: random.Random, index: int, leaf: Commanded) -> ScriptLine:
     codes = leaf.sure_refusals
     outcome = chance.choice([*outcomes, *(["refused"] * 3 if codes else [])])
     code = chance.choice(codes) if outcome == "refused" else ""
-    return ScriptLine(index, leaf.path, "do", cast(Behaviour, outcome), _amount(chance, outcome), code)
+    path = in_some_item(chance, leaf)
+    return ScriptLine(index, path, "do", cast(Behaviour, outcome), _amount(chance, outcome), code)
 
 
-def _hanging(seed: int, setting: Targets, script: Sequence[ScriptLine], sagas: int) -> tuple[ScriptLine, ...]:
+def _hanging(seed: int, setting: Targets, script: Sequence[ScriptLine], kinds: Sequence[int]) -> tuple[ScriptLine, ...]:
     """In some runs a handler says nothing for as long as anybody lets it."""
     chance = random.Random(f"{seed} hanging")
-    index = chance.randrange(sagas)
-    steps = _saga(setting, index).outline.commands
+    index = chance.randrange(len(kinds))
+    steps = setting.sagas[kinds[index]].outline.commands
     leaf, operation = chance.choice(steps), chance.choice(("do", "do", "undo"))
     taken = {(line.saga, line.step, line.operation) for line in script}
     if chance.random() > 0.15 or (operation == "undo" and not leaf.undo) or (index, leaf.path, operation) in taken:
         return ()
     outcome: Behaviour = "hangs" if chance.random() < 0.5 else "deaf"
-    return (ScriptLine(index, leaf.path, cast(Literal["do", "undo"], operation), outcome, float(chance.randint(1, 2))),)
+    amount, path = float(chance.randint(1, 2)), in_some_item(chance, leaf)
+    return (ScriptLine(index, path, cast(Literal["do", "undo"], operation), outcome, amount),)
 
 
 def _amount(chance: random.Random, outcome: str) -> float:

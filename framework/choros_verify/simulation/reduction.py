@@ -16,7 +16,7 @@ MOST_RUNS = 400
 def shrink(scene: Scene, result: Result) -> Result:
     """The same violation with as little as possible around it."""
     wanted = {violation.partition(":")[0] for violation in result.violations}
-    best, left = result, MOST_RUNS
+    best, left = replace(result, plan=_named(result.plan, len(scene.starts))), MOST_RUNS
 
     def breaks(plan: RunPlan) -> bool:
         nonlocal best, left
@@ -76,7 +76,13 @@ def _without_saga(plan: RunPlan, gone: int) -> RunPlan:
         return tuple(replace(i, saga=i.saga - (i.saga > gone)) for i in items if i.saga != gone)
 
     starts = tuple(start for index, start in enumerate(plan.starts) if index != gone)
-    return replace(plan, starts=starts, script=kept(plan.script), acts=kept(plan.acts))
+    sagas = tuple(kind for index, kind in enumerate(plan.sagas) if index != gone)
+    return replace(plan, starts=starts, sagas=sagas, script=kept(plan.script), acts=kept(plan.acts))
+
+
+def _named(plan: RunPlan, kinds: int) -> RunPlan:
+    """With it said which saga each is, so that it stays that where one before it is left out."""
+    return replace(plan, sagas=tuple(plan.kind(index, kinds) for index in range(len(plan.starts))))
 
 
 def _simpler(plan: RunPlan, breaks: Breaks) -> None:

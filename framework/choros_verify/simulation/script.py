@@ -18,7 +18,7 @@ deaf: the same, and it passes over being cancelled and comes back late; panics: 
 Exception; cancels: lets what it awaits be cancelled, `amount` times."""
 StoreKind = Literal["memory", "redis", "sqlite"]
 """What sagas and rows are kept in."""
-PersonVerb = Literal["cancel", "pause", "resume", "retry", "skip"]
+PersonVerb = Literal["cancel", "pause", "resume", "retry", "skip", "terminate"]
 BESIDE = "beside:"
 """Before the name of a process of the second application."""
 RIVAL = "rival:"
@@ -34,6 +34,7 @@ class ScriptLine:
     saga: int
     """Which of the run's sagas, counted from 0."""
     step: str
+    """Its path; in a loop with the index of an item, or without any index (`lines[].pack`) for all of them."""
     operation: Literal["do", "undo"]
     outcome: Behaviour
     amount: float = 1.0
@@ -52,9 +53,12 @@ class PersonAct:
     at: float
     saga: int
     verb: PersonVerb
+    nth: int = 0
+    """For `retry` and `skip`: which of the nodes that are parked then, counted from 0, as often round as it takes."""
 
     def __str__(self) -> str:
-        return f"{self.verb} saga {self.saga} at {self.at:g} s"
+        nth = f" (parked node {self.nth})" if self.nth else ""
+        return f"{self.verb} saga {self.saga} at {self.at:g} s{nth}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +70,8 @@ class RunPlan:
     orchestrators: int = 1
     starts: tuple[float, ...] = (0.0,)
     """When each saga is started, in seconds."""
+    sagas: tuple[int, ...] = ()
+    """Which of those that may be started each of them is, counted from 0; where it is not said, one after the other."""
     script: tuple[ScriptLine, ...] = ()
     acts: tuple[PersonAct, ...] = ()
     faults: tuple[Fault, ...] = ()
@@ -101,6 +107,10 @@ class RunPlan:
         """Seconds by which no two clocks of the run differ more."""
         return sum(abs(fault.amount) for fault in self.faults if fault.kind in ("skew", "jump"))
 
+    def kind(self, index: int, of: int) -> int:
+        """Which of so many sagas that may be started this one is."""
+        return (self.sagas[index] if index < len(self.sagas) else index) % of
+
     def to_json(self) -> dict[str, Any]:
         """As plain data."""
         return asdict(self)
@@ -113,7 +123,10 @@ class RunPlan:
         read = {name: value for name, value in given.items() if name in known and name not in kinds}
         for name, kind in kinds.items():
             read[name] = tuple(kind(**one) for one in given.get(name, ()))
-        return RunPlan(**{**read, "starts": tuple(given.get("starts", (0.0,)))})
+        return RunPlan(**{**read, **{name: tuple(given.get(name, usual)) for name, usual in _NUMBERS.items()}})
+
+
+_NUMBERS: Mapping[str, tuple[float, ...]] = {"starts": (0.0,), "sagas": ()}
 
 
 def chance_of(plan: RunPlan, what: str) -> random.Random:

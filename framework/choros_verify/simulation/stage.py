@@ -18,6 +18,7 @@ from choros.app.service import Call, Handler, Service
 from choros.errors import Refused, UsageError
 from choros.messages import Command, Reply
 from choros.names import LONGEST_NAME
+from choros.saga.paths import declared
 from choros.store.barrier import Transaction
 from choros_verify.simulation.invention import invent
 from choros_verify.simulation.keeping import TAKEN_BACK, Deed, Keeping
@@ -137,7 +138,9 @@ class OutsideWorld:
                 await asyncio.sleep(left)
 
     def _line(self, call: Call) -> ScriptLine | None:
-        return self._script.get((call.correlation_id, call.step, call.key.rpartition(":")[2]))
+        asked = call.correlation_id, call.key.rpartition(":")[2]
+        paths = dict.fromkeys((call.step, declared(call.step)))
+        return next((line for path in paths if (line := self._script.get((asked[0], path, asked[1])))), None)
 
     async def provide(self, service: str, call: Call, command: Command[Any]) -> None:
         """Ask the outside provider; once under way, the request arrives whatever becomes of whoever asked."""

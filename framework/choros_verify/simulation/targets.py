@@ -7,7 +7,7 @@ from typing import Any
 
 from choros.app.app import App
 from choros.saga.saga import Saga
-from choros_verify.simulation.script import StoreKind
+from choros_verify.simulation.script import RunPlan, StoreKind
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,10 @@ class Targets:
     """The same as `occasions`, which are those in memory, on another kind of stores."""
     frames: bool = False
     """Whether processes reach the broker by frames."""
+
+    def saga(self, plan: RunPlan, index: int) -> Saga[Any]:
+        """Which one the saga of this number in a plan is."""
+        return self.sagas[plan.kind(index, len(self.sagas))]
 
     def kind(self, seed: int) -> StoreKind:
         """What the run of this seed keeps its sagas in."""

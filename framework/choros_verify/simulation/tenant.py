@@ -113,7 +113,7 @@ class Tenant:
 
     def start(self, index: int) -> tuple[Saga[Any], Message]:
         """The saga of this number, and its start message."""
-        return self._part.starts[index % len(self._part.starts)]
+        return self._part.starts[self.plan.kind(index, len(self._part.starts))]
 
     # --- who there is ---
 
@@ -353,8 +353,9 @@ class Caller:
 
     async def _at_the_desk(self, client: Client, act: PersonAct, saga_id: str) -> None:
         """A person looks where the saga is parked, and does something about it."""
-        while (instance := (await client.show(saga_id)).instance).status not in TERMINAL:
-            path, state = next(iter(instance.parked_at.items()), (ROOT, UNTOUCHED))
+        while (instance := (await client.show(saga_id)).instance).status not in TERMINAL and not instance.paused:
+            parked = list(instance.parked_at.items()) or [(ROOT, UNTOUCHED)]
+            path, state = parked[act.nth % len(parked)]
             self._watching = path == ROOT
             if self._watching:
                 await asyncio.sleep(LOOK_EVERY)

@@ -300,4 +300,4 @@ class World:
 def _less(plan: RunPlan) -> RunPlan:
     """What the second application does: its first saga is started under the same key, and meets with the same."""
     script = tuple(line for line in plan.script if line.saga == 0)
-    return replace(plan, orchestrators=1, starts=plan.starts[:1], script=script, acts=())
+    return replace(plan, orchestrators=1, starts=plan.starts[:1], sagas=plan.sagas[:1], script=script, acts=())

@@ -44,7 +44,7 @@ class TurnedBack(Exception):
         self.failure = failure
 
 
-class Turn:
+class Turn(ABC):
     """Mutable while a decision is made, and never seen outside it."""
 
     def __init__(self, instance: Instance, now: float) -> None:
@@ -114,13 +114,20 @@ class Turn:
 
     def newest_first(self, above: int) -> Iterator[str]:
         """The paths of all that was accepted behind this number, and is not undone. Whoever asks for the next one says
-        that the one before it is: nobody comes to that again."""
+        that the one before it is: nobody comes to that again, unless it stands in another way that is undone beside
+        this one."""
+        falls = self._instance.backward  # else the saga goes on beside that, and accepts more
         for number in range(self._instance.accepted - 1, above, -1):
             path = self._accepted_as(number, above)
             if path and self.state(path).number == number:  # else it was accepted anew since
                 yield path
-            if self._instance.backward:  # else the saga goes on beside that, and accepts more
+                falls = falls and not self.may_stand(path)
+            if falls:
                 self.change(accepted=number)
+
+    @abstractmethod
+    def may_stand(self, path: str) -> bool:
+        """Whether this node has something that is still to be undone."""
 
     def _accepted_as(self, number: int, above: int) -> str:
         here = next((path for path, state in self._nodes.items() if state.number == number), "")

@@ -8,7 +8,7 @@ from choros.messages import Failure
 from choros.saga.machine.inputs import Decision, Send
 from choros.saga.machine.instance import ROOT, Instance, Leg, NestedOutcome, NodeState, Parent
 from choros.saga.machine.turn import AT_ONCE, BuildFailed, Made, Node, Turn, TurnedBack
-from choros.saga.outline import Commanded, Outline
+from choros.saga.outline import Commanded, Messaging, Outline
 from choros.saga.paths import around, declared, item_around
 from choros.values import replace
 from choros.wire.attributes import LAST_MOMENT
@@ -57,7 +57,7 @@ class SagaWalk(Turn):
 
     def _walk(self) -> None:
         try:
-            over = self._root.backward(self) if self.instance.backward else self._forward()
+            over = self._backward() if self.instance.backward else self._forward()
             if self.outline.nests:
                 self._release(ended=False)
             if over and not self.busy:
@@ -72,6 +72,20 @@ class SagaWalk(Turn):
         """Once more where a loser is undone for which the pivot waits."""
         over = self.attempt(self._root.forward)
         return self._root.forward(self) if self._undo_losers() else over
+
+    def _backward(self) -> bool:
+        """All of it in one order, what lost before that as well."""
+        if not self._root.backward(self):
+            return False
+        for path in [path for path, state in self.states() if state.turns]:
+            self.change_node(path, progress="undone")
+        return True
+
+    def may_stand(self, path: str) -> bool:
+        """As its declaration and its state say."""
+        leaf, state = self.outline.leaves.get(declared(path)), self.state(path)
+        undone = isinstance(leaf, Messaging) and leaf.undo is not None
+        return undone and state.progress in ("ok", "in_doubt", "published")
 
     def _undo_losers(self) -> bool:
         """Each by itself, beside whatever the saga does; whether one of them is undone."""

@@ -79,7 +79,7 @@ class ForEach(Composed):
             )
         asked = PureFunction(self.items, needs_of(self.items, place.known))
         at_once = f", {self.at_once} at a time" if self.at_once > 1 else ""
-        loop = Loop(asked, kind, f"for each of {self.items.__name__}: {shown_type(kind)}{at_once}")
+        loop = Loop(asked, kind, f"for each of {self.items.__name__}: {shown_type(kind)}{at_once}", self.at_once)
         item = f"{place.path}[]"
         known = replace(place.known, items=(*place.known.items, (item, kind)))
         plan = plan_sequence(replace(place, path=item, known=known), self.nodes)
