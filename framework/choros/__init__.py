@@ -35,6 +35,7 @@ from choros.saga.nodes import (
     Check,
     Existing,
     ForEach,
+    Local,
     Parallel,
     Pivot,
     Publish,
@@ -60,9 +61,9 @@ from choros.version import __version__
 __all__ = [
     "Addresses", "App", "Branch", "BrokerMisconfigured", "BrokerUnreachable", "Call", "Check", "ChorosError", "Client",
     "Command", "DeclarationError", "DeclaredOtherwise", "Done", "Existing", "Fact", "FactLog", "Failure", "ForEach",
-    "LocalUndo", "MemoryTransaction", "Message", "MessageRejected", "MessageUnwritable", "Misconfigured", "Outcome",
-    "OutcomePending", "Parallel", "Pivot", "Publish", "RedisTransaction", "Refused", "Reminder", "Repeat", "Reply",
-    "Retriable", "RetryPolicy", "Saga", "SagaNotFound", "Scope", "Service", "Settings", "Signal", "Sleep",
+    "Local", "LocalUndo", "MemoryTransaction", "Message", "MessageRejected", "MessageUnwritable", "Misconfigured",
+    "Outcome", "OutcomePending", "Parallel", "Pivot", "Publish", "RedisTransaction", "Refused", "Reminder", "Repeat",
+    "Reply", "Retriable", "RetryPolicy", "Saga", "SagaNotFound", "Scope", "Service", "Settings", "Signal", "Sleep",
     "SqliteTransaction", "StartConflict", "Step", "StoreMisconfigured", "StoreUnreachable", "Transaction",
     "Unreachable", "UsageError", "Wait", "When", "__version__", "client_of", "running",
 ]  # fmt: skip

@@ -15,6 +15,7 @@ from choros_verify.exploration.trial import LONGEST_STORY, Tried, try_mutant
 from tests.exploration.trips import existing_saga, sleeping_saga, trip_saga
 from tests.saga.loan import loan_saga
 from tests.saga.shop import ORDER, order_saga, parcel_saga
+from tests.simulation.register import noting
 
 TEN = (
     "no dedupe", "key per attempt", "undo only what completed", "no tombstone", "no outbox", "late OK accepted",
@@ -30,6 +31,7 @@ WITH: dict[str, Saga[Any]] = {
     "existing": existing_saga,
     "wait": loan_saga,
     "reminder": loan_saga,
+    "local": noting,
 }
 """Sagas with what not every saga has."""
 ABOUT_COMPOSITES = {

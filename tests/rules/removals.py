@@ -29,6 +29,7 @@ RACE = "tests/saga/test_race.py"
 WHEN = "tests/saga/test_when.py"
 SLEEP = "tests/saga/test_sleep.py"
 EXISTING = "tests/saga/test_existing.py"
+LOCAL, HANDOVER = "tests/saga/test_local.py", "tests/transport/test_handover.py"
 
 REMOVALS = (
     Removal(
@@ -615,5 +616,25 @@ REMOVALS = (
         36, "behind a repetition the replies of the last time are known", "saga.machine.turn.Turn._latest",
         "max(0, self.state(loop).begun - 1)", "0",
         (f"{REPEAT}::test_it_is_done_until_it_is_enough",),
+    ),
+    Removal(
+        42, "the database of a local step is told from a queue", "saga.nodes.local.Local.planned",
+        'kind="local", ', "",
+        (f"{LOCAL}::test_rule_42_its_database_stands_in_the_fingerprint",),
+    ),
+    Removal(
+        44, "a local command goes over no broker", "runtime.orchestrator.transition.Envelopes.unsent",
+        '"local" if send.to in self.local else "commands"', '"commands"',
+        ("tests/runtime/test_local.py::test_rule_44_its_command_is_kept_apart",),
+    ),
+    Removal(
+        44, "an answer counts as sent once it is decided on", "transport.handover.Handed.became",
+        "if self.settled.done():", "if True:",
+        (f"{HANDOVER}::test_rule_44_an_answer_that_is_not_settled_in_time_is_sent_again_and_is_the_same",),
+    ),
+    Removal(
+        44, "what nobody here handles is left to whoever does", "transport.handover.Handover._hand_over",
+        "if not known or", "if",
+        (f"{HANDOVER}::test_rule_44_what_nobody_here_handles_is_left_to_whoever_does",),
     ),
 )  # fmt: skip

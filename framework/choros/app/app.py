@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from choros.app.service import Service, memory_for
 from choros.app.settings import NOTHING_SET
 from choros.errors import DeclarationError, UsageError, unknown
-from choros.messages import Message
+from choros.messages import Close, Message
 from choros.names import RESERVED_NAMES, is_name
 from choros.saga.checks import listed, shown
 from choros.saga.saga import Saga
@@ -45,6 +45,7 @@ class App:
         _check_fact_log(self)
         for saga in self.sagas.values():
             _check_handled(saga, self.services)
+        _check_local(self)
 
     def within(self, namespace: str) -> App:
         """The same application under another namespace, so that it is apart on a shared broker and store."""
@@ -92,8 +93,17 @@ class App:
 
     @property
     def participants(self) -> Sequence[str]:
-        """Names of the services that carry out commands."""
-        return [service.name for service in self.services.values() if service.commands]
+        """Names of the services that carry out commands in processes of their own."""
+        local = self.local
+        return [service.name for service in self.services.values() if service.commands and service.name not in local]
+
+    @property
+    def local(self) -> Mapping[str, Collection[str]]:
+        """The services whose commands an orchestrator carries out in its own process, by name: no queue leads to them.
+        And the types of commands that each has handlers for by now."""
+        commands = (leaf for saga in self.sagas.values() for leaf in saga.outline.commands)
+        names = dict.fromkeys(leaf.to for leaf in commands if leaf.local)
+        return {name: {Close.type_name, *self.service(name).handlers} for name in names}
 
     @property
     def subscribers(self) -> Sequence[str]:
@@ -183,4 +193,17 @@ def _check_handled(saga: Saga[Any], services: Mapping[str, Service]) -> None:
                 raise DeclarationError(
                     f"{where} sends {command.__name__} to {to!r}, which nobody there is declared to handle.",
                     f"add @{to}.handles({command.__name__}), or name it in Service({to!r}, commands=...).",
+                )
+
+
+def _check_local(app: App) -> None:
+    """Its commands either stay in the process, or go over the broker."""
+    local = app.local
+    for saga in app.sagas.values():
+        for leaf in saga.outline.commands:
+            if leaf.to in local and not leaf.local:
+                raise DeclarationError(
+                    f"saga {saga.name!r}: {leaf.path} sends to {leaf.to!r} over the broker, but a Local has {leaf.to!r}"
+                    " carry its commands out in the orchestrator's own process.",
+                    "make all steps of that service Local, or none; or give one of them a service of another name.",
                 )

@@ -27,7 +27,8 @@ def contract(app: App) -> Json:
 
 
 def _service(service: Service, app: App) -> Json:
-    commands = {command.type_name: _command(command, service.name, app) for command in service.commands}
+    over_the_broker = service.commands if service.name in app.participants else ()
+    commands = {command.type_name: _command(command, service.name, app) for command in over_the_broker}
     if commands:
         commands[Close.type_name] = {
             "body": _schema(Close, "serialization"),

@@ -144,6 +144,7 @@ def _subscribers(loaded: App) -> dict[str, list[str]]:
 
 @app.command(examples=["run shop", "run shop --role service:payment --broker amqp://localhost/"])
 def run(
+    context: typer.Context,
     application: AppName,
     role: Annotated[str, typer.Option(help="orchestrator, service:NAME, subscriber:NAME or all")] = "all",
     broker: BrokerUrl = DEFAULT_BROKER,
@@ -166,12 +167,23 @@ def run(
     if role == "all" and not _has_work(loaded):
         hint = "name a saga in App(sagas=...), or a service with handlers in App(services=...)."
         raise UsageError(f"{application} has nothing to run: no saga, and no service with handlers.", hint)
+    if role == "orchestrator" and loaded.local and not _given(context, "database"):
+        raise UsageError(
+            f"The orchestrator carries out {', '.join(loaded.local)} itself, and is given no database for that.",
+            "--database redis://..., or sqlite:///path/{service}.db; the same for every orchestrator.",
+        )
     addresses = Addresses(broker, store, database)
     work = partial(run_role, loaded, role, addresses, health_file=health_file, settings=settings)
     if Leaving.owns_process:
         search_less()
     with Leaving(longest_drain(loaded, settings)) as leaving:
         run_until_done(leaving.stay(lambda begun: work(begun=begun)))
+
+
+def _given(context: typer.Context, name: str) -> bool:
+    """Whether somebody has said so, by an option or by environment."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name != "DEFAULT"
 
 
 def _has_work(loaded: App) -> bool:

@@ -94,7 +94,7 @@ def rights_of(loaded: App) -> list[tuple[str, Rights]]:
     if loaded.sagas:
         found += [("orchestrator", orchestrator(names, loaded.name)), (CLIENT, client(names, loaded.name))]
     for service in loaded.services.values():
-        rights = participant(names, service.name) if service.commands else Rights()
+        rights = participant(names, service.name) if service.name in loaded.participants else Rights()
         if service.facts:
             rights |= subscriber(names, service.subscription, reads_log=service.needs_log)
         found.append((f"{service.name}-service" if service.name in (CLIENT, OPERATOR) else service.name, rights))

@@ -112,9 +112,11 @@ def _why(one: Awaited) -> str:
 
 def _why_unanswered(one: Awaited) -> str:
     if one.unsent:
-        return _why_unsent(one)
+        return _why_unsent(one) if one.queue else "no orchestrator has taken it in hand yet"
     if one.answered:
         return "the last attempt failed, and was answered"
+    if not one.queue:
+        return "an orchestrator carries it out itself: its handler is at work, or hangs (choros health)"
     if one.seen.state == "untold":
         return f"whether anybody consumes {one.queue} is not known: the broker did not say (--broker)"
     return told(one.seen, one.service, one.queue)

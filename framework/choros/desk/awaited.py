@@ -33,7 +33,7 @@ class Awaited:
     """do, undo or close."""
     service: str
     queue: str
-    """Where its commands go."""
+    """Where its commands go; empty where an orchestrator carries them out itself."""
     since: float
     """When its first attempt was sent."""
     attempt: int
@@ -69,7 +69,8 @@ def awaited(saga: Saga[Any], instance: Instance, names: Names, unsent: Collectio
         return None
     policy = leaf.policy(leg.operation)
     return Awaited(
-        step=path, operation=leg.operation, service=leaf.to, queue=names.service_queue(leaf.to),
+        step=path, operation=leg.operation, service=leaf.to,
+        queue="" if leaf.local else names.service_queue(leaf.to),
         since=leg.first_at, until=leg.first_at + policy.total.total_seconds(), next_try=leg.due,
         attempt=leg.attempt, attempts=policy.attempts, answered=leg.waiting, others=len(legs) - 1,
         unsent=leg.message in unsent if leg.message else bool(unsent),
@@ -106,7 +107,8 @@ async def waits_for(
     if one is None or one.held or ask is None:
         return one
     mine = [reply_queue(namespace, loaded.record.application, of) for of in (store.identity, "")]
-    return replace(one, seen=await ask(one.queue), answers=await _consumed(ask, mine))
+    seen = await ask(one.queue) if one.queue else NOT_ASKED
+    return replace(one, seen=seen, answers=await _consumed(ask, mine))
 
 
 async def _consumed(ask: AskQueue, queues: Sequence[str]) -> Seen:

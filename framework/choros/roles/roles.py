@@ -25,8 +25,9 @@ from choros.runtime.subscriber.subscriber import Subscriber, ages_of
 from choros.store.barrier import Database
 from choros.store.sagas import Store
 from choros.telemetry.logs import get_logger
+from choros.transport.handover import Handover
 from choros.transport.permissions import Rights, participant, subscriber
-from choros.transport.port import Transport
+from choros.transport.port import Carrier, Transport
 from choros.transport.topology import Names, Topology, topology
 
 log = get_logger(__name__)
@@ -162,7 +163,9 @@ async def open_role(
     vitals, waiting = vitals or Vitals(role), Waiting(settings.seconds("wait"))
     connecting = partial(connected, addresses, app, f"{app.namespace}.{role}")
     transport = await waiting.until(lambda: stack.enter_async_context(connecting()))
-    opening = _Opening(app, addresses, settings, stack, waiting, vitals, transport)
+    opening = _Opening(
+        app, addresses, settings, stack, waiting, vitals, transport, Handover(Names(app.namespace), app.local)
+    )
     parts: list[RunningRole] = []
     if kind == "all":
         for service in app.services.values():
@@ -170,6 +173,9 @@ async def open_role(
                 parts += await opening.service(service)
     elif name:
         parts += await opening.service(app.service(name), kind)
+    else:
+        for local in app.local:
+            parts += await opening.service(app.service(local), "service")
     if role == "orchestrator" or (kind == "all" and app.sagas):
         parts.append(await opening.orchestrator())
     vitals.broker = lambda: transport.health  # from now on the role is open
@@ -181,6 +187,8 @@ def _role_of(app: App, role: str) -> tuple[str, str, str]:
     kind, _, name = parts = role.partition(":")
     if kind in ("service", "subscriber"):
         app.service(name)
+        if kind == "service" and name in app.local:
+            raise UsageError(f"service {name!r} is local: the orchestrator carries it out.", "--role orchestrator.")
     elif role not in ("orchestrator", "all"):
         hint = "orchestrator, service:NAME, subscriber:NAME or all."
         raise UsageError(*unknown(f"There is no role {role!r}.", role, ("orchestrator", "all"), hint))
@@ -198,6 +206,7 @@ class _Opening:
     waiting: Waiting
     vitals: Vitals
     transport: Transport
+    handover: Handover
 
     async def _entered(self, url: str, opening: Callable[[], AbstractAsyncContextManager[T]]) -> T:
         """Open a store, and wait for its server; a file that cannot be had does not come by waiting."""
@@ -212,7 +221,10 @@ class _Opening:
         vitals.room.ask = store.room
         retention = Retention(settings.age("keep_sagas"), settings.age("keep_start_keys"))
         drain = settings.seconds("drain")
-        orchestrator = Orchestrator(app, transport=self.transport, store=store, drain=drain, retention=retention)
+        orchestrator = Orchestrator(
+            app, transport=self.transport, store=store, drain=drain, retention=retention,
+            handover=self.handover if app.local else None,
+        )  # fmt: skip
         await self.waiting.until(orchestrator.declare)
         timers = orchestrator.decider.timers
         vitals.stranded = lambda: orchestrator.stranded.count + timers.strange
@@ -232,19 +244,20 @@ class _Opening:
         app, names = self.app, Names(self.app.namespace)
         database = await self._entered(self.addresses.database, partial(opened_database, self.addresses, app, service))
         parts: list[Participant | Subscriber] = []
-        given: Any = {
-            "namespace": app.namespace, "transport": self.transport, "database": database, "settings": self.settings,
-        }  # fmt: skip
+        given: Any = {"namespace": app.namespace, "database": database, "settings": self.settings}
         if service.commands and kind != "subscriber":
-            await self._declare(topology(app.namespace, services=[service.name]), participant(names, service.name))
-            commanded = Participant(service, sagas=app.sagas, **given)
+            commanded = Participant(service, sagas=app.sagas, transport=await self._carrier(service, names), **given)
             self.vitals.noticing.append(lambda: commanded.passing_on.noticed)
             parts.append(commanded)
         if service.facts and kind != "service":
             rights = subscriber(names, service.subscription, reads_log=service.needs_log)
             needed = topology(app.namespace, subscribers=[service.subscription], fact_log=app.fact_log)
             await self._declare(needed, rights)
-            parts.append(Subscriber(service, **given, ages=ages_of(service, self.settings, app.fact_log)))
+            parts.append(
+                Subscriber(
+                    service, transport=self.transport, **given, ages=ages_of(service, self.settings, app.fact_log)
+                )
+            )
         if not parts:
             raise UsageError(f"service {service.name!r} has nothing to do as {kind}.", "look at: choros check.")
         calls = [part.calls for part in parts]
@@ -252,6 +265,13 @@ class _Opening:
         self.vitals.watch_store(f"database of {service.name}", look, HANDLER_SECONDS, calls)
         self.vitals.calls += calls
         return parts
+
+    async def _carrier(self, service: Service, names: Names) -> Carrier:
+        """What its commands come by."""
+        if service.name in self.app.local:
+            return self.handover
+        await self._declare(topology(self.app.namespace, services=[service.name]), participant(names, service.name))
+        return self.transport
 
     async def _declare(self, needed: Topology, rights: Rights) -> None:
         await self.waiting.until(partial(self.transport.declare, replace(needed, writes=rights.writes)))

@@ -16,7 +16,8 @@ Subscribers = Mapping[str, Sequence[str]]
 
 
 def mermaid(saga: Saga[Any], subscribers: Subscribers = MappingProxyType({})) -> str:
-    """A flowchart: commanded steps solid, with their services and undo arrows; facts dotted, to those who subscribe."""
+    """A flowchart: commanded steps solid, with their services and undo arrows; facts dotted, to those who subscribe.
+    A local step looks like a database."""
     lines = [f"start([{_quoted(saga.start.__name__)}])", *_steps(saga)]
     outline, numbers = saga.outline, _numbers(saga)
     facts = {numbers[one.path]: [one.action] for one in outline.publications}
@@ -135,6 +136,8 @@ def _shape(this: str, leaf: Leaf) -> str:
     if not isinstance(leaf, Commanded):
         return f"{this}>{_quoted(leaf.path)}]"
     label = _quoted(leaf.path, leaf.to)
+    if leaf.local:
+        return f"{this}[({label})]"
     return f"{this}{{{{{label}}}}}" if leaf.kind == "pivot" else f"{this}[{label}]"
 
 

@@ -89,6 +89,8 @@ class Commanded(Messaging, Conversation):
     turns_on: TurningPoints
     """The outcomes on which the saga turns back; on the others it waits for a person."""
     ends: bool = False
+    local: bool = False
+    """Whether it is carried out in the process of whoever decides the saga: no queue leads there."""
     existing: bool = False
     """Whether it was there before the saga: its one command takes that back, where the saga is undone."""
 

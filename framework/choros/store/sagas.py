@@ -18,7 +18,8 @@ from typing import Literal, Protocol
 from choros.store.schema import Upgraded
 from choros.wire.envelope import Envelope
 
-Channel = Literal["commands", "facts"]
+Channel = Literal["commands", "local", "facts"]
+"""local: commands that an orchestrator hands over within its own process; no broker ever gets them."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -87,7 +88,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Unsent:
-    """A message to send: it stays in the outbox until a broker has confirmed it."""
+    """A message to send: it stays in the outbox until whoever it goes to, or a broker, has taken it."""
 
     id: str
     """The envelope's id."""
@@ -155,7 +156,7 @@ class Loaded:
 
     record: Record
     unsent: frozenset[str] = frozenset()
-    """Commands."""
+    """Commands, local ones too."""
     unsent_facts: frozenset[str] = frozenset()
     """Facts, apart: one that cannot leave must not hold back a command's timer, only the facts behind it."""
     unreadable: frozenset[str] = frozenset()

@@ -120,7 +120,25 @@ class Consumer(Protocol):
         is delivered to another consumer."""
 
 
-class Transport(Protocol):
+class Carrier(Protocol):
+    """What carries messages between a service and whoever commands it."""
+
+    async def send(self, messages: Sequence[Envelope]) -> Sequence[Published]:
+        """Send commands and replies, all confirms in flight together; one answer for each, in order.
+
+        Never raises for I/O, nor for a message that cannot be written: that one is NACKED, and the others are sent.
+        Never waits longer than the transport's publish timeout.
+        """
+
+    async def consume(self, queue: str, prefetch: int) -> Consumer:
+        """Subscribe to a queue; at most `prefetch` unsettled deliveries are with this consumer."""
+
+    @property
+    def health(self) -> Health:
+        """Whether it is connected, blocked or away, since when and why; every change is logged by the transport."""
+
+
+class Transport(Carrier, Protocol):
     """A connection to a broker, kept up by itself until closed."""
 
     async def connect(self) -> None:
@@ -131,22 +149,12 @@ class Transport(Protocol):
 
         Where this user may not create anything it is enough that all is there, unless `strictly`."""
 
-    async def send(self, messages: Sequence[Envelope]) -> Sequence[Published]:
-        """Send commands and replies, all confirms in flight together; one answer for each, in order.
-
-        Never raises for I/O, nor for a message that cannot be written: that one is NACKED, and the others are sent.
-        Never waits longer than the transport's publish timeout.
-        """
-
     async def publish(self, facts: Sequence[Envelope]) -> Sequence[Published]:
         """Publish facts to the fan-out exchange, each stream in order, apart from commands.
 
         RETURNED means: no queue is bound. After a fact that is not taken, the rest of its stream is not sent
         (UNKNOWN).
         """
-
-    async def consume(self, queue: str, prefetch: int) -> Consumer:
-        """Subscribe to a queue; at most `prefetch` unsettled deliveries are with this consumer."""
 
     async def replay(self, queue: str, prefetch: int, since: float | None = None) -> Consumer:
         """Read the fact log from its first entry, or from a moment on (some earlier ones may come too), disturbing
@@ -167,10 +175,6 @@ class Transport(Protocol):
     @property
     def connected(self) -> bool:
         """Whether the broker is reachable right now."""
-
-    @property
-    def health(self) -> Health:
-        """Whether it is connected, blocked or away, since when and why; every change is logged by the transport."""
 
     async def close(self) -> None:
         """Close every consumer and connection; unsettled deliveries go back to their queues."""

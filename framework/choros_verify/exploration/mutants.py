@@ -50,6 +50,7 @@ class Mutant:
             "wait": any(leaf.signals for leaf in outline.leaves.values()),
             "reminder": any(isinstance(leaf, SignalWait) and leaf.reminders for leaf in outline.leaves.values()),
             "existing": any(leaf.existing for leaf in outline.commands),
+            "local": any(leaf.local for leaf in outline.commands),
             "refusal": any(leaf.refusals for leaf in outline.commands),
             "result": outline.result is not None,
             "commands side by side": _side_by_side(outline) > 1,
@@ -125,6 +126,10 @@ def _no_tombstone(row: Row) -> bool:
     return row.state != "tombstone" or not row.key.endswith(":do")
 
 
+def _no_ok(row: Row) -> bool:
+    return row.state != "ok"
+
+
 def _no_refusal(row: Row) -> bool:
     return row.state != "refused" or "expired" in row.content
 
@@ -189,6 +194,10 @@ MUTANTS: tuple[Mutant, ...] = (
     _without("result not kept", (), mutated.result_not_kept, needs="result"),
     _without("existing undone as if done", (3,), mutated.undone_as_if_it_had_been_done, needs="existing"),
     _without("existing left standing", (3,), mutated.existing_left_standing, needs="existing"),
+    Mutant("local without its row", (15, 44), "What a local step has done leaves no row beside it.",
+           Protocol(writes=_no_ok), needs="local"),
+    _without("local done once sent", (44,), mutated.local_done_once_sent, needs="local"),
+    _without("local left standing", (44,), mutated.local_left_standing, needs="local"),
     _without("sleep cut short", (4,), mutated.sleep_cut_short, needs="sleep"),
     _without("sleep without end", (4,), mutated.sleep_without_end, needs="sleep"),
     _without("sleep decided anew", (4,), mutated.sleep_decided_anew, needs="sleep"),

@@ -8,6 +8,7 @@ from choros.saga.machine.inputs import Answered, Decision, Send, SkipRequested
 from choros.saga.machine.instance import Leg
 from choros.saga.machine.turn import Made, Turn
 from choros.saga.machine.walk import SagaWalk, send_first
+from choros.saga.nodes.commanded import CommandNode
 from choros.saga.nodes.existing import ExistingNode
 from choros.saga.nodes.publish import PublishNode
 from choros.saga.nodes.sequence import SequenceNode
@@ -18,6 +19,7 @@ from choros_verify.exploration.variant import instead_of
 _BACKWARD, _WITHDRAW, _GIVE_UP, _FAILED = SequenceNode.backward, SagaWalk.withdraw, SagaWalk.give_up, answers._failed
 _LEG_DUE, _END, _SKIP = timers._leg_due, SagaWalk.end, acts._skip
 _SEND, _RELEASE, _WAKE = Turn.send, Turn.release, Turn.wake
+_GO, _GO_BACK = CommandNode.forward, CommandNode.backward
 _FORWARD, _TURN_BACK, _TAKE_BACK = SleepNode.forward, SagaWalk.turn_back, ExistingNode.backward
 
 
@@ -140,6 +142,23 @@ def undone_as_if_it_had_been_done(self: ExistingNode, turn: Turn) -> bool:
 def existing_left_standing(self: ExistingNode, turn: Turn) -> bool:
     """What was there before the saga is not taken back."""
     return True
+
+
+@instead_of(CommandNode.forward)
+def local_done_once_sent(self: CommandNode, turn: Turn) -> bool:
+    """A local step counts as done in the decision that sends it, as if its handler had run there."""
+    done = _GO(self, turn)
+    if self.local and turn.state(self.path).progress == "sent":
+        turn.change_node(self.path, progress="ok", leg=None)
+        turn.accept(self.path)
+        return True
+    return done
+
+
+@instead_of(CommandNode.backward)
+def local_left_standing(self: CommandNode, turn: Turn) -> bool:
+    """A local step is not undone, as if its database went back with the saga."""
+    return True if self.local else _GO_BACK(self, turn)
 
 
 @instead_of(Turn.wake)

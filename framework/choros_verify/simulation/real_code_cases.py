@@ -30,6 +30,7 @@ Undoing = Literal["ok", "transient", "stuck"]
 """What all undos of the run do: stuck fails for ever, until a person looks."""
 End = Literal["completed", "compensated", "parked"]
 DOES: tuple[Do, ...] = get_args(Do)
+WITHIN_ONE_PROCESS: tuple[Do, ...] = ("ok", "refused", "transient", "crash_before_commit")
 UNDOES: tuple[Undoing, ...] = get_args(Undoing)
 MOST = 3_000
 """Beyond so many combinations only all pairs are tried."""
@@ -81,13 +82,19 @@ class Cases:
 def cases(saga: Saga[Any], seed: int, most: int = MOST) -> Cases:
     """Every combination, or all pairs if there are more than `most`."""
     steps = [leaf for leaf in saga.outline.commands if not leaf.existing]
-    options = [[do for do in DOES if do != "refused" or leaf.sure_refusals] for leaf in steps]
+    options = [_options(leaf) for leaf in steps]
     undone = any(leaf.undo for leaf in steps)
     choices: list[Sequence[str]] = [*options, UNDOES if undone else UNDOES[:1]]
     possible = prod(len(choice) for choice in choices)
     rows = product(*choices) if possible <= most else all_pairs(choices, random.Random(f"{seed} pairs"))
     names = [leaf.path for leaf in steps]
     return Cases(possible, [_case(names, row) for row in rows])
+
+
+def _options(leaf: Commanded) -> list[Do]:
+    """No message is on its way to a local step, and none back."""
+    possible = WITHIN_ONE_PROCESS if leaf.local else DOES
+    return [do for do in possible if do != "refused" or leaf.sure_refusals]
 
 
 def _case(names: Sequence[str], row: Sequence[str]) -> Case:

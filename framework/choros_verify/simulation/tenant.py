@@ -25,8 +25,9 @@ from choros.saga.machine.instance import ROOT, TERMINAL, UNTOUCHED
 from choros.saga.saga import Saga
 from choros.sources import saga_id_for
 from choros.store.barrier import Database
+from choros.transport.handover import Handover
 from choros.transport.permissions import participant, subscriber
-from choros.transport.port import Transport
+from choros.transport.port import Carrier, Transport
 from choros.transport.topology import Names, Topology, topology
 from choros_verify.simulation.drift import drifted, lacking
 from choros_verify.simulation.evidence import settled
@@ -121,7 +122,7 @@ class Tenant:
         for number in range(1, self.plan.orchestrators + 1):
             yield self._main(f"orchestrator-{number}", self._orchestrate)
         for service in () if self._part.rival else self.app.services.values():
-            if service.commands:
+            if service.name in self.app.participants:
                 yield self._main(f"service:{service.name}", partial(self._participate, service))
             if service.facts:
                 yield self._main(f"subscriber:{service.name}", partial(self._subscribe, service))
@@ -158,12 +159,14 @@ class Tenant:
         await transport.connect()
         await store.open()
         every = self.plan.every
+        handover = Handover(self._queues, app.local)
         orchestrator = Orchestrator(
             app, transport=transport, store=store, timers_every=every, scan_every=every, resend_after=every * 2,
-            retention=self._retention, sweep_every=every,
+            retention=self._retention, sweep_every=every, handover=handover,
         )  # fmt: skip
         await orchestrator.declare()
-        await orchestrator.run()
+        local = [self._participant(app.service(each), handover, await self._opened(each)) for each in app.local]
+        await asyncio.gather(orchestrator.run(), *(one.run() for one in local))
 
     @property
     def _retention(self) -> Retention:
@@ -173,12 +176,14 @@ class Tenant:
         rights, needed = participant(self._queues, service.name), topology(self.app.namespace, services=[service.name])
         needed = replace(needed, writes=rights.writes)
         transport, database = await self._open(name, service, self.databases, needed)
-        service = self._released(name, service)
+        await self._participant(self._released(name, service), transport, database).run()
+
+    def _participant(self, service: Service, carrier: Carrier, database: Database) -> Participant:
         namespace, every = self.app.namespace, max(10.0, self.plan.every)
-        await Participant(
-            service, namespace=namespace, transport=transport, database=database, scan_every=every, prune_every=every,
+        return Participant(
+            service, namespace=namespace, transport=carrier, database=database, scan_every=every, prune_every=every,
             sagas=self.app.sagas, ages=self._ages, settings=Settings(handler_time=timedelta(seconds=HANDLER_SECONDS)),
-        ).run()  # fmt: skip
+        )  # fmt: skip
 
     async def _subscribe(self, service: Service, name: str) -> None:
         rights = subscriber(self._queues, service.subscription, reads_log=service.needs_log)
@@ -209,12 +214,15 @@ class Tenant:
         self, process: str, service: Service, databases: Mapping[str, KeptRows], needed: Topology
     ) -> tuple[Transport, Database]:
         transport = self.transport(process)
-        database = databases[service.name].view(f"{service.name} database")
         await transport.connect()
         await transport.declare(needed)
+        return transport, await self._opened(service.name, databases)
+
+    async def _opened(self, service: str, databases: Mapping[str, KeptRows] | None = None) -> Database:
+        database = (databases or self.databases)[service].view(f"{service} database")
         await database.open()
-        await database.run(list(service.preparations))
-        return transport, database
+        await database.run(list(self.app.service(service).preparations))
+        return database
 
     # --- how far it is ---
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from choros.runtime.host.call import in_order, plainly
 from choros.sources import now
-from choros.transport.port import Consumer, Delivery, Transport
+from choros.transport.port import Carrier, Consumer, Delivery
 
 Take = Callable[[Sequence[Delivery]], Awaitable[None]]
 First = Callable[[], Awaitable[None]]
@@ -20,9 +20,7 @@ class Intake:
     Tasks are not counted: each holds at least one unsettled delivery, so the prefetch bounds them.
     """
 
-    def __init__(
-        self, transport: Transport, queue: str, prefetch: int, drain: float, *, together: bool = False
-    ) -> None:
+    def __init__(self, transport: Carrier, queue: str, prefetch: int, drain: float, *, together: bool = False) -> None:
         """With `together`, nothing goes back to the queue before all that is under way has ended: then everything that
         is unsettled goes back at once, in its order."""
         self._transport = transport

@@ -68,6 +68,8 @@ class Manner:
 
 
 COMMANDS = Manner("commands")
+LOCAL = Manner("local", mark_within=0.05)
+"""Marked before whoever else looks for what was left takes it for that."""
 FACTS = Manner("facts", in_order=True, unbound="choros.fact.unbound")
 REPLIES = Manner(
     "replies",

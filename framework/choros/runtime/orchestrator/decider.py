@@ -7,6 +7,7 @@ from math import inf
 from typing import Any
 
 from choros.errors import ChorosError, StoreMisconfigured, StoreUnreachable
+from choros.runtime.host.relay import Publisher
 from choros.runtime.orchestrator.outboxes import Outboxes
 from choros.runtime.orchestrator.timers import SOON, Timers
 from choros.runtime.orchestrator.work import Due, Folded, Work, WorkDone
@@ -33,11 +34,19 @@ class Decider:
     """One loop over an inbox of work. Safety is the store's compare-and-set alone, so any number of these may run."""
 
     def __init__(
-        self, fold: Fold, store: Store, transport: Transport, *, resend_after: float = 5.0, scan_every: float = 1.0
+        self,
+        fold: Fold,
+        store: Store,
+        transport: Transport,
+        *,
+        resend_after: float = 5.0,
+        scan_every: float = 1.0,
+        local: Publisher | None = None,
     ) -> None:
+        """`local` hands local commands over; without it they are left to whoever can."""
         self._store = store
         self._make = fold
-        self.outboxes: Outboxes = Outboxes(store, transport, resend_after, scan_every)
+        self.outboxes: Outboxes = Outboxes(store, transport, resend_after, scan_every, local)
         self._inbox: asyncio.Queue[Work | None] = asyncio.Queue()
         self.timers: Timers = Timers(store, self.fire)
         self._illegible: set[str] = set()

@@ -22,8 +22,9 @@ from choros.runtime.orchestrator.work import Folded, Unjudged, Work
 from choros.sources import now
 from choros.store.sagas import Loaded, Store
 from choros.telemetry.logs import get_logger
+from choros.transport.handover import Handover
 from choros.transport.permissions import orchestrator
-from choros.transport.port import Consumer, Delivery, Transport
+from choros.transport.port import Carrier, Consumer, Delivery, Transport
 from choros.transport.topology import Names
 
 log = get_logger("choros.orchestrator")
@@ -50,10 +51,16 @@ class Orchestrator:
         drain: float = 10.0,
         retention: Retention = DEFAULT,
         sweep_every: float = SWEEP_SECONDS,
+        handover: Handover | None = None,
     ) -> None:
+        """By the `handover` it has local commands carried out; without one it leaves them to other orchestrators."""
         self._address = ReturnAddress(app, store)
         self._make = Transitions(app, lambda: self._address.queue).make
-        self.decider = Decider(self._decide, store, transport, resend_after=resend_after, scan_every=scan_every)
+        self._handover = handover
+        self.decider = Decider(
+            self._decide, store, transport, resend_after=resend_after, scan_every=scan_every,
+            local=handover.send if handover else None,
+        )  # fmt: skip
         self._app = app
         self._names = Names(app.namespace)
         self.transport = transport
@@ -84,7 +91,9 @@ class Orchestrator:
         """Run until stopped, once all is declared; raises Misconfigured where the broker or the store cannot be used
         at all."""
         await self._look_for_stranded()
-        consumers = [await self.transport.consume(queue, self._prefetch) for queue in self._address.queues]
+        carriers: Sequence[Carrier] = (self.transport, *([self._handover] if self._handover else []))
+        queues = self._address.queues
+        consumers = [await carrier.consume(queue, self._prefetch) for carrier in carriers for queue in queues]
         jobs = (
             *(in_order(partial(self._receive, consumer)) for consumer in consumers),
             self.decider.timers.run(self._known, self._timers_every),
@@ -108,14 +117,17 @@ class Orchestrator:
     async def _wind_down(
         self, consumers: Sequence[Consumer], tasks: Sequence[asyncio.Task[object]], deciding: asyncio.Task[None]
     ) -> None:
-        """Take nothing more in, decide what was taken in, publish it; what is left comes again elsewhere."""
+        """Take nothing more in, decide what was taken in, publish it; what is left comes again elsewhere. What is being
+        carried out here may first be answered."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._drain
+        if self._handover and self._stopping.is_set() and not deciding.done():
+            await self._handover.end(self._drain)
         for consumer in consumers:
             await consumer.close()
         for task in tasks:
             task.cancel()
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._drain
-        await asyncio.wait(tasks, timeout=self._drain)
+        await asyncio.wait(tasks, timeout=max(LAST_SECONDS, deadline - loop.time()))
         self.decider.stop()
         await asyncio.wait([deciding], timeout=max(LAST_SECONDS, deadline - loop.time()))
         deciding.cancel()
@@ -148,7 +160,7 @@ class Orchestrator:
             if event.kind == "timed_out" and folded.transition:
                 record = folded.transition.record
                 leaf = self._app.sagas[record.saga, record.saga_version].outline.commanded(event.step)
-                if leaf:
+                if leaf and not leaf.local:
                     self.absent.overdue(leaf.to)
         return folded
 

@@ -4,13 +4,17 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 from math import inf
 
-from choros.runtime.host.outgoing import COMMANDS, FACTS, Outgoing
-from choros.runtime.host.relay import Relay
+from choros.runtime.host.outgoing import COMMANDS, FACTS, LOCAL, Outgoing
+from choros.runtime.host.relay import Publisher, Relay
 from choros.runtime.orchestrator.recent import Recent
 from choros.store.sagas import ENDED, NOTHING, Channel, Committed, EntryNames, Loaded, Store, Transition, Unsent
 from choros.transport.port import Transport
 from choros.values import replace
 from choros.wire.envelope import Envelope
+
+LOCAL_EVERY, LOCAL_AFTER = 0.2, 0.1
+"""Seconds between two looks for local commands that nobody hands over, and since when they have to be there: those of a
+saga that a client has started wait for this look."""
 
 
 def outgoing(unsent: Iterable[Unsent], channel: Channel) -> list[Outgoing]:
@@ -39,15 +43,25 @@ class StoreOutbox:
 
 
 class Outboxes:
-    """A store and the two relays of what is committed there: facts can never stop commands."""
+    """A store and the relays of what is committed there: facts can never stop commands, nor can local ones those that
+    go over the broker."""
 
-    def __init__(self, store: Store, transport: Transport, resend_after: float, scan_every: float) -> None:
+    def __init__(
+        self, store: Store, transport: Transport, resend_after: float, scan_every: float, local: Publisher | None = None
+    ) -> None:
+        """`local` hands local commands over. Who has none leaves them to whoever has."""
         commands, facts = StoreOutbox(store, "commands", resend_after), StoreOutbox(store, "facts", resend_after)
         self._store = store
         self._recent: Recent[Loaded] = Recent()
         self._commands = Relay(COMMANDS, transport.send, commands, scan_every=scan_every)
         self._facts = Relay(FACTS, transport.publish, facts, scan_every=scan_every)
-        self.relays: Sequence[Relay] = (self._commands, self._facts)
+        self._local: Relay | None = None
+        if local is not None:
+            left_by_others = StoreOutbox(store, "local", min(resend_after, LOCAL_AFTER))
+            self._local = Relay(LOCAL, local, left_by_others, scan_every=min(scan_every, LOCAL_EVERY))
+        self._sending: Sequence[Relay] = (self._commands, *([self._local] if self._local else []))
+        """Those of commands."""
+        self.relays: Sequence[Relay] = (*self._sending, self._facts)
 
     @property
     def unreadable(self) -> int:
@@ -64,15 +78,19 @@ class Outboxes:
         """The records, as the store has them but for two things. Commands that nobody here can read are told apart.
         And what has left, and is not marked yet, is not unsent where a timer has `fired`: else none would count before
         that, so what was confirmed while the records were on their way counts as well."""
-        before = self._commands.confirmed(fired)
+        before = self._confirmed(fired)
         loaded = await self._store.load(saga_ids, wanted)
-        confirmed, unreadable = before | self._commands.confirmed(fired), self._commands.unreadable
+        confirmed = before | self._confirmed(fired)
+        unreadable = {one for relay in self._sending for one in relay.unreadable}
         if not unreadable and not confirmed:
             return loaded
         return {
             i: replace(one, unsent=one.unsent.difference(confirmed), unreadable=one.unsent.intersection(unreadable))
             for i, one in loaded.items()
         }
+
+    def _confirmed(self, saga_ids: Collection[str]) -> set[str]:
+        return {one for relay in self._sending for one in relay.confirmed(saga_ids)}
 
     async def commit(self, batch: Sequence[Transition]) -> Mapping[str, tuple[Transition, Committed]]:
         """Each as it was handed to the store, which takes what has left out of the outbox on the way; and the answer,
@@ -106,6 +124,8 @@ class Outboxes:
         record that the command has left. Facts that another orchestrator has not brought out yet go first: then the
         scan sends them all in order."""
         self._commands.dispatch(outgoing(transition.outbox, "commands"), mark_within=left / 2)
+        if self._local:
+            self._local.dispatch(outgoing(transition.outbox, "local"), mark_within=left / 2)
         earlier = before.unsent_facts.difference(transition.sent) if before else frozenset()
         if self._facts.holds(earlier):
             self._facts.dispatch(outgoing(transition.outbox, "facts"))

@@ -36,16 +36,17 @@ NEVER = Instance("", "")
 @dataclass(frozen=True, slots=True)
 class Envelopes:
     """Puts commands and facts into envelopes that name the saga, and on whose behalf they go. `reply_to` says to which
-    queue the replies to commands shall come."""
+    queue the replies to commands shall come; those for `local` services are kept apart."""
 
     source: str
     reply_to: Callable[[], str]
+    local: Collection[str] = ()
 
     def unsent(self, record: Record, decision: Decision, now: float) -> tuple[Unsent, ...]:
         """All of them for the outbox; `record` is that of the saga, before or after this decision."""
         commands = [
             self._unsent(
-                "commands", record, decision.instance, now,
+                "local" if send.to in self.local else "commands", record, decision.instance, now,
                 kind="command", type=send.type, data=send.data, to=send.to, key=str(send.key), step=send.key.path,
                 attempt=send.attempt, not_after=send.not_after, began=send.began, reply_to=self.reply_to(),
             )
@@ -77,7 +78,7 @@ class Transitions:
         """`reply_to` says to which queue the replies to what is sent shall come."""
         self._app = app
         self._familiar = Familiar()
-        self._envelopes = Envelopes(f"/{app.namespace}/{app.name}", reply_to)
+        self._envelopes = Envelopes(f"/{app.namespace}/{app.name}", reply_to, frozenset(app.local))
 
     def make(self, works: Sequence[Work], loaded: Loaded | None, now: float) -> Folded:
         """Fold the work on one saga into one transition; raises Lacking where what is loaded does not do for that."""

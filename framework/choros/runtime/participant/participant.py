@@ -27,7 +27,7 @@ from choros.sources import now
 from choros.store.barrier import Database
 from choros.telemetry.context import about
 from choros.telemetry.logs import get_logger
-from choros.transport.port import Delivery, Transport
+from choros.transport.port import Carrier, Delivery
 from choros.transport.topology import Names
 
 log = get_logger(__name__)
@@ -49,7 +49,7 @@ class Participant:
         service: Service,
         *,
         namespace: str,
-        transport: Transport,
+        transport: Carrier,
         database: Database,
         settings: Settings = NOTHING_SET,
         clock: Callable[[], float] = now,

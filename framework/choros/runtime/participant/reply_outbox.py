@@ -9,7 +9,7 @@ from choros.runtime.host.outgoing import REPLIES, Outgoing
 from choros.runtime.host.relay import Relay
 from choros.runtime.participant.answers import Answer, kept
 from choros.store.barrier import Database
-from choros.transport.port import Delivery, Published, Transport
+from choros.transport.port import Carrier, Delivery, Published
 from choros.wire.envelope import Envelope
 
 _BETWEEN = "\x1f"
@@ -46,7 +46,7 @@ class ReplyOutbox:
     """Sends replies until each is confirmed. Only then is its command acknowledged (semantics 14)."""
 
     def __init__(
-        self, transport: Transport, database: Database, counts: Counter[str], exchange: str, scan_every: float
+        self, transport: Carrier, database: Database, counts: Counter[str], exchange: str, scan_every: float
     ) -> None:
         """`exchange` is the one that replies go to."""
         self._transport, self._exchange = transport, exchange

@@ -4,6 +4,7 @@ from choros.saga.nodes.branch import Branch
 from choros.saga.nodes.check import Check
 from choros.saga.nodes.each import ForEach
 from choros.saga.nodes.existing import Existing
+from choros.saga.nodes.local import Local
 from choros.saga.nodes.nested import Nested
 from choros.saga.nodes.parallel import Parallel
 from choros.saga.nodes.pivot import Pivot
@@ -21,6 +22,7 @@ __all__ = [
     "Check",
     "Existing",
     "ForEach",
+    "Local",
     "Nested",
     "Parallel",
     "Pivot",

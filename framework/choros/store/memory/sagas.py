@@ -117,7 +117,7 @@ class MemoryStore:
         return {
             saga_id: Loaded(
                 record,
-                frozenset(unsent[saga_id, "commands"]),
+                frozenset(unsent[saga_id, "commands"] | unsent[saga_id, "local"]),
                 frozenset(unsent[saga_id, "facts"]),
                 entries=wanted_of(rows.entries.get(saga_id, {}), wanted.get(saga_id, ())),
             )

@@ -41,8 +41,9 @@ if old[4] and clock <= tonumber(old[4]) then clock = tonumber(old[4]) + 1 end
 
 for i = 17, sent_end do
     redis.call('HDEL', outbox, ARGV[i])
-    redis.call('ZREM', prefix .. 'unsent:commands', id .. '\\0' .. ARGV[i])
-    redis.call('ZREM', prefix .. 'unsent:facts', id .. '\\0' .. ARGV[i])
+    for _, channel in ipairs({'commands', 'local', 'facts'}) do
+        redis.call('ZREM', prefix .. 'unsent:' .. channel, id .. '\\0' .. ARGV[i])
+    end
 end
 for i = sent_end + 1, entries_end, 2 do
     local label = string.sub(ARGV[i], 1, 6) == 'label:'
@@ -91,7 +92,7 @@ return 1
 
 # What is of another type than it should be makes this one record unreadable, and holds no other.
 LOAD = Script("""
-local found, at, unsent = {}, 2, ARGV[1] .. 'unsent:commands'
+local found, at, unsent = {}, 2, ARGV[1] .. 'unsent:'
 for i, key in ipairs(KEYS) do
     local id, wanted = ARGV[at], tonumber(ARGV[at + 1])
     local one = redis.pcall('HMGET', key, 'version', 'transition', 'head', 'state')
@@ -109,7 +110,9 @@ for i, key in ipairs(KEYS) do
     if one[1] then
         one[5], one[6], one[7] = {}, {}, entries
         for _, message in ipairs(outbox) do
-            local command = redis.call('ZSCORE', unsent, id .. '\\0' .. message)
+            local member = id .. '\\0' .. message
+            local command = redis.call('ZSCORE', unsent .. 'commands', member)
+                or redis.call('ZSCORE', unsent .. 'local', member)
             table.insert(command and one[5] or one[6], message)
         end
         found[i] = one
@@ -124,8 +127,9 @@ MARK_SENT = Script("""
 local prefix, id = ARGV[1], ARGV[2]
 for i = 3, #ARGV do
     redis.call('HDEL', prefix .. 'outbox:' .. id, ARGV[i])
-    redis.call('ZREM', prefix .. 'unsent:commands', id .. '\\0' .. ARGV[i])
-    redis.call('ZREM', prefix .. 'unsent:facts', id .. '\\0' .. ARGV[i])
+    for _, channel in ipairs({'commands', 'local', 'facts'}) do
+        redis.call('ZREM', prefix .. 'unsent:' .. channel, id .. '\\0' .. ARGV[i])
+    end
 end
 return 1
 """)

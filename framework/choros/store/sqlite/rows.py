@@ -140,8 +140,9 @@ def load(
 
 
 def _to_loaded(record: Record, unsent: Mapping[tuple[str, Channel], set[str]], entries: Mapping[str, str]) -> Loaded:
-    commands, facts = unsent.get((record.saga_id, "commands"), ()), unsent.get((record.saga_id, "facts"), ())
-    return Loaded(record, frozenset(commands), frozenset(facts), entries=entries)
+    saga_id = record.saga_id
+    commands = frozenset(unsent.get((saga_id, "commands"), ())) | unsent.get((saga_id, "local"), frozenset())
+    return Loaded(record, commands, frozenset(unsent.get((saga_id, "facts"), ())), entries=entries)
 
 
 def _entries(

@@ -51,6 +51,11 @@ def command(entry_id: str) -> Unsent:
     return Unsent(entry_id, "commands", f'{{"id":"{entry_id}"}}')
 
 
+def local(entry_id: str) -> Unsent:
+    """A local command for the outbox."""
+    return Unsent(entry_id, "local", f'{{"id":"{entry_id}"}}')
+
+
 def fact(entry_id: str) -> Unsent:
     """A fact for the outbox."""
     return Unsent(entry_id, "facts", f'{{"id":"{entry_id}"}}')

@@ -26,6 +26,7 @@ from choros.testing.conformance.records import (
     command,
     creation,
     fact,
+    local,
     stored,
     waiting,
 )
@@ -174,6 +175,19 @@ class OutboxConformance:
     async def test_commands_and_facts_are_apart(self, store: Store) -> None:
         await stored(store, creation("s1", fact("f1"), command("c1"), fact("f2")))
         assert (await waiting(store, "commands"), await waiting(store, "facts")) == (["c1"], ["f1", "f2"])
+
+    async def test_local_commands_are_apart_and_count_as_commands(self, store: Store) -> None:
+        made = creation("s1", fact("f1"), local("l1"), command("c1"), local("l2"), local("l3"))
+        await stored(store, made)
+        assert (await waiting(store, "local"), await waiting(store)) == (["l1", "l2", "l3"], ["c1"])
+        loaded = (await store.load(["s1"]))["s1"]
+        assert (loaded.unsent, loaded.unsent_facts) == (frozenset({"c1", "l1", "l2", "l3"}), frozenset({"f1"}))
+        await store.mark_sent([("s1", "l1")])
+        await stored(store, after(made, sent=("l3",)))
+        assert (await waiting(store, "local"), (await store.load(["s1"]))["s1"].unsent) == (
+            ["l2"],
+            frozenset({"c1", "l2"}),
+        )
 
     async def test_entries_of_one_saga_keep_the_order_of_their_commits(self, store: Store) -> None:
         last = creation("s1", *(fact(one) for one in ("z", "b", "y", "a")))

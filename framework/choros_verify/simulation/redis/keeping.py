@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 from choros.errors import StoreUnreachable
 from choros.store.barrier import Row
@@ -112,7 +112,7 @@ class RedisSagas:
     def outbox(self) -> Sequence[tuple[float, str]]:
         """All that no broker has confirmed."""
         ranked = self._server.keys.ranked
-        return ranked(f"{self._prefix}unsent:commands") + ranked(f"{self._prefix}unsent:facts")
+        return [one for channel in get_args(Channel) for one in ranked(f"{self._prefix}unsent:{channel}")]
 
     # --- what it sees happen ---
 

@@ -5,11 +5,11 @@ As in Lua, what was written before a refusal stays."""
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 from choros.store.redis import barrier_scripts
 from choros.store.redis import scripts as store_scripts
-from choros.store.sagas import LABEL
+from choros.store.sagas import LABEL, Channel
 from choros_verify.simulation.redis.commands import time_of
 from choros_verify.simulation.redis.keyspace import Keyspace, span_of
 from choros_verify.simulation.redis.protocol import RedisRefusal, number
@@ -80,7 +80,7 @@ def _write_messages(keys: Keyspace, given: Sequence[str], last: str | None) -> i
 def _drop_sent(keys: Keyspace, prefix: str, saga_id: str, sent: Sequence[str]) -> None:
     for message_id in sent:
         keys.drop_fields(f"{prefix}outbox:{saga_id}", [message_id])
-        for channel in ("commands", "facts"):
+        for channel in get_args(Channel):
             keys.drop_members(f"{prefix}unsent:{channel}", [f"{saga_id}\0{message_id}"])
 
 
@@ -126,8 +126,8 @@ def _loaded(keys: Keyspace, key: str, prefix: str, saga_id: str, asked: Sequence
     if "version" not in record:
         return keys.text(f"{prefix}over:{saga_id}")
     entries = there.items() if asked is None else [(name, there.get(name, "")) for name in asked]
-    unsent = f"{prefix}unsent:commands"
-    commands = [one for one in outbox if keys.score(unsent, f"{saga_id}\0{one}") is not None]
+    unsent = [f"{prefix}unsent:commands", f"{prefix}unsent:local"]
+    commands = [one for one in outbox if any(keys.score(each, f"{saga_id}\0{one}") is not None for each in unsent)]
     parts = [record.get(name) for name in ("version", "transition", "head", "state")]
     facts = [one for one in outbox if one not in commands]
     return [*parts, commands, facts, [part for item in entries for part in item]]
