@@ -53,7 +53,7 @@ def _understood(envelope: Envelope) -> None:
 
 
 def _read(envelope: Envelope) -> None:
-    read_reply(envelope, _names.way_of("reply", envelope.source), _names)
+    read_reply(envelope, _names.way_of("reply", envelope.source), _names, "orders")
 
 
 def _routine_event(attempt: int) -> None:

@@ -97,6 +97,11 @@ def saga_id_for(saga: str, key: str) -> str:
     return derived_id("choros.saga", saga, key)
 
 
+def nested_id_for(namespace: str, application: str, saga: str, effect: str) -> str:
+    """The id of the one instance of this saga that is nested in another one under this effect."""
+    return derived_id("choros.nested", namespace, application, saga, effect)
+
+
 def rerun_id_for(saga_id: str) -> str:
     """The id of the one instance that this one can be run again as."""
     return derived_id("choros.rerun", saga_id)

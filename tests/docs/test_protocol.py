@@ -120,7 +120,12 @@ def test_the_names_are_those_of_the_topology() -> None:
     rows = dict(named)
     assert len(rows) == len(named)
     shop = topology(
-        "<ns>", services=["<service>"], applications=["<application>"], subscribers=["<subscriber>"], fact_log=FactLog()
+        "<ns>",
+        services=["<service>"],
+        applications=["<application>"],
+        subscribers=["<subscriber>"],
+        fact_log=FactLog(),
+        nesting=["<application>"],
     )
     shared = Names("<ns>").dead
     for exchange in shop.exchanges:
@@ -153,11 +158,17 @@ def written(name: str) -> str:
 def test_who_may_write_where_is_what_the_permissions_say() -> None:
     names, mail = Names("<ns>"), Subscription("<subscriber>")
     detour = {"its detour": Names.detour_of(names.facts_of("<application>")), "probe": names.probe}
-    whole = topology("<ns>", services=["<service>"], applications=["<application>"], subscribers=["<subscriber>"])
+    whole = topology(
+        "<ns>",
+        services=["<service>"],
+        applications=["<application>"],
+        nesting=["<application>"],
+        subscribers=["<subscriber>"],
+    )
     words = {**detour, "its queue": names.subscriber_queue("<subscriber>")}
     roles = {
-        "orchestrator": permissions.orchestrator(names, "<application>"),
-        "client (starts sagas)": permissions.client(names, "<application>"),
+        "orchestrator": permissions.orchestrator(names, "<application>", nests=True),
+        "client (starts sagas)": permissions.client(names, "<application>", nests=True),
         "service": permissions.participant(names, "<service>"),
         "subscriber": permissions.subscriber(names, mail, reads_log=True),
         "operator (acts on dead letters, so may speak for all)": permissions.operator(names, whole),

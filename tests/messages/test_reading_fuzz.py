@@ -73,7 +73,7 @@ def check_command(wire: Wire) -> None:
 def check_reply(wire: Wire) -> None:
     try:
         envelope = read_envelope(wire)
-        read_reply(envelope, NAMES.way_of("reply", envelope.source), NAMES)
+        read_reply(envelope, NAMES.way_of("reply", envelope.source), NAMES, "orders")
         answered = judge(order_saga, (1,), envelope)
     except MessageRejected as rejected:
         _check_words(rejected)
@@ -112,7 +112,7 @@ def test_an_orchestrator_reads_a_key_or_rejects_it(key: str, outcome: Any, type_
 def test_what_is_right_is_read() -> None:
     received = [read_command(encode(one), SERVICE, NAMES) for one in COMMANDS]
     assert all(isinstance(one, Received) for one in received)
-    reply = read_reply(read_envelope(encode(ANSWER)), NAMES.replies_of("payment"), NAMES)
+    reply = read_reply(read_envelope(encode(ANSWER)), NAMES.replies_of("payment"), NAMES, "orders")
     answered = judge(order_saga, (1,), reply)
     assert isinstance(answered, Answered)
     assert answered.key == CommandKey("s1", "charge_payment", 1, "do")

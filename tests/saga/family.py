@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from choros.messages import Done, Failure, NestedCommand, Reply
+from choros.names import ORCHESTRATOR
 from choros.saga.machine.inputs import (
     Answered,
     CancelRequested,
@@ -18,7 +19,6 @@ from choros.saga.machine.inputs import (
 )
 from choros.saga.machine.instance import Instance, Order, Parent
 from choros.saga.machine.machine import begin, decide, never_begun
-from choros.saga.nesting import ORCHESTRATOR
 from choros.saga.saga import Saga
 from choros.wire.command_key import CommandKey
 from tests.saga.credit import PlaceOrder

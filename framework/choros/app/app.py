@@ -11,6 +11,7 @@ from choros.errors import DeclarationError, UsageError, unknown
 from choros.messages import Close, Message
 from choros.names import RESERVED_NAMES, is_name
 from choros.saga.checks import listed, shown
+from choros.saga.nesting import nested_in
 from choros.saga.saga import Saga
 from choros.store.sagas import Kind
 from choros.transport.fact_log import FactLog
@@ -44,6 +45,7 @@ class App:
         _check_type_names(self)
         _check_fact_log(self)
         for saga in self.sagas.values():
+            _check_nested(saga, self.sagas)
             _check_handled(saga, self.services)
         _check_local(self)
 
@@ -83,9 +85,15 @@ class App:
             self.namespace,
             services=self.participants,
             applications=[self.name],
+            nesting=[self.name] if self.nests else (),
             subscribers=subscriptions,
             fact_log=self.fact_log,
         )
+
+    @property
+    def nests(self) -> bool:
+        """Whether some of its sagas are nested in others."""
+        return any(saga.outline.nests for saga in self.sagas.values())
 
     def replies_on(self, store: str, lasting: bool = True) -> Topology:
         """What its replies need on the broker where its sagas are on the store with this identity."""
@@ -182,8 +190,22 @@ def _messages(app: App) -> Iterable[type[Message]]:
         yield from service.facts
 
 
+def _check_nested(saga: Saga[Any], sagas: Mapping[tuple[str, int], Saga[Any]]) -> None:
+    for leaf in nested_in(saga.outline):
+        child = leaf.child
+        known = sagas.get((child.saga, child.version))
+        if known is None or known.declared_as != child.declared_as:
+            which = f"{'which is not part' if known is None else 'of which another one is part'} of this application"
+            raise DeclarationError(
+                f"saga {saga.name!r}: {leaf.path} begins saga {child.saga!r} version {child.version}, {which}.",
+                "name it in App(sagas=...), too.",
+            )
+
+
 def _check_handled(saga: Saga[Any], services: Mapping[str, Service]) -> None:
     for leaf in saga.outline.commands:
+        if leaf.nests:
+            continue
         where, to = f"saga {saga.name!r}: {leaf.path}", leaf.to
         if to not in services:
             sentence = f"{where} goes to {to!r}, which no service is called."

@@ -92,7 +92,9 @@ def rights_of(loaded: App) -> list[tuple[str, Rights]]:
     names = Names(loaded.namespace)
     found: list[tuple[str, Rights]] = []
     if loaded.sagas:
-        found += [("orchestrator", orchestrator(names, loaded.name)), (CLIENT, client(names, loaded.name))]
+        nests = loaded.nests
+        found.append(("orchestrator", orchestrator(names, loaded.name, nests=nests)))
+        found.append((CLIENT, client(names, loaded.name, nests=nests)))
     for service in loaded.services.values():
         rights = participant(names, service.name) if service.name in loaded.participants else Rights()
         if service.facts:

@@ -62,7 +62,7 @@ def _until(what: str, until: float, now: float) -> str:
 
 def _lacking(one: Awaited) -> str:
     """The role that nobody plays."""
-    if not one.unsent and _empty(one.seen):
+    if not one.nested and not one.unsent and _empty(one.seen):
         return f"service:{one.service}"
     return "orchestrator" if _empty(one.answers) else ""
 
@@ -89,8 +89,11 @@ def as_data(one: Awaited | None, instance: Instance) -> dict[str, Any]:
     return {name: value for name, value in told.items() if value}
 
 
+_OF = {"undo": "the undo of ", "close": "the end of ", "release": "the release of ", "cancel": "the end of "}
+
+
 def _head(one: Awaited, now: float) -> str:
-    what = {"undo": "the undo of ", "close": "the end of "}.get(one.operation, "")
+    what = _OF.get(one.operation, "")
     beside = f", and for {one.others} other answer{'' if one.others == 1 else 's'}" if one.others else ""
     return f"waits for {what}{one.step} at {one.service}, since {ago(now - one.since)}{beside}"
 
@@ -113,6 +116,8 @@ def _why(one: Awaited) -> str:
 def _why_unanswered(one: Awaited) -> str:
     if one.unsent:
         return _why_unsent(one) if one.queue else "no orchestrator has taken it in hand yet"
+    if one.nested:
+        return f"saga {one.nested} is {one.nested_is}"
     if one.answered:
         return "the last attempt failed, and was answered"
     if not one.queue:

@@ -10,13 +10,16 @@ from typing import Any, Literal
 
 from choros.errors import DeclaredOtherwise
 from choros.runtime.host.presence import AskQueue
-from choros.runtime.orchestrator.recognition import recognise
+from choros.runtime.orchestrator.recognition import as_stored, recognise
 from choros.saga.machine.instance import Instance
+from choros.saga.nesting import Nesting
 from choros.saga.saga import Saga, Sagas
-from choros.store.sagas import Store
+from choros.sources import nested_id_for
+from choros.store.sagas import Record, Store
 from choros.transport.port import Seen
 from choros.transport.reply_queues import reply_queue
 from choros.transport.topology import Names
+from choros.wire.command_key import CommandKey
 
 NOT_ASKED = Seen("untold")
 NOTED_WITHIN = 3.0
@@ -51,6 +54,9 @@ class Awaited:
     """What keeps the next attempt from being sent."""
     others: int = 0
     """How many other answers it waits for at the same time."""
+    nested: str = ""
+    """The id of the saga that has to answer, where that is nested in this one; and how far it is."""
+    nested_is: str = ""
     seen: Seen = NOT_ASKED
     """The service's queue, once somebody has looked."""
     answers: Seen = NOT_ASKED
@@ -69,7 +75,7 @@ def awaited(saga: Saga[Any], instance: Instance, names: Names, unsent: Collectio
         return None
     policy = leaf.policy(leg.operation)
     return Awaited(
-        step=path, operation=leg.operation, service=leaf.to,
+        step=path, operation=leg.operation, service=leaf.whom,
         queue="" if leaf.local else names.service_queue(leaf.to),
         since=leg.first_at, until=leg.first_at + policy.total.total_seconds(), next_try=leg.due,
         attempt=leg.attempt, attempts=policy.attempts, answered=leg.waiting, others=len(legs) - 1,
@@ -104,11 +110,30 @@ async def waits_for(
         return None
     settled = store.now() - loaded.record.updated_at > NOTED_WITHIN
     one = awaited(saga, instance, Names(namespace), loaded.unsent if settled else ())
-    if one is None or one.held or ask is None:
+    if one is None:
+        return None
+    one = await _below(saga, instance, namespace, loaded.record, one, store)
+    if one.held or ask is None:
         return one
     mine = [reply_queue(namespace, loaded.record.application, of) for of in (store.identity, "")]
     seen = await ask(one.queue) if one.queue else NOT_ASKED
     return replace(one, seen=seen, answers=await _consumed(ask, mine))
+
+
+async def _below(
+    saga: Saga[Any], instance: Instance, namespace: str, record: Record, one: Awaited, store: Store
+) -> Awaited:
+    """The same, with the saga that has to answer, where that is no service: what it is parked for is nowhere else."""
+    leaf, state = saga.outline.commanded(one.step), instance.state(one.step)
+    if not isinstance(leaf, Nesting):
+        return one
+    effect = CommandKey(state.owner or record.saga_id, one.step, state.round, "do").effect
+    below = nested_id_for(namespace, record.application, leaf.child.saga, effect)
+    there = (await store.load([below])).get(below)
+    if there is None or there.record.gone or there.record.unreadable:
+        return replace(one, nested=below, nested_is="not there yet" if there is None else "deleted")
+    why = as_stored(there.record, {}).why_parked
+    return replace(one, nested=below, nested_is=f"parked: {why}" if why else there.record.status)
 
 
 async def _consumed(ask: AskQueue, queues: Sequence[str]) -> Seen:

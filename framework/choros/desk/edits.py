@@ -71,7 +71,7 @@ def check_taken(app: App, letter: DeadLetter, wire: Wire, before: bytes) -> None
     if letter.kind == "command":
         _check_command(app, key, envelope, names)
     elif letter.kind == "reply":
-        _check_reply(app, read_reply(envelope, exchange, names))
+        _check_reply(app, read_reply(envelope, exchange, names, app.name))
     else:
         _check_fact(_class_of(app, letter.queue.removeprefix(names.subscriber_queue("")), envelope), envelope, before)
 

@@ -20,6 +20,7 @@ _MARKS = {
     "rerun": "▶", "moved": "▶", "asleep": "…", "woken": "▶", "chosen": "◆", "listed": "◆", "repeated": "◆",
     "lost": "↩", "undoing": "↩", "terminating": "■", "terminated": "■", "closed": "»", "left_in_doubt": "?",
     "passed_over": "–", "unreadable": "?", "awaiting": "…", "reminded": "◇", "lapsed": "!", "signalled": "✔",
+    "revocable": "✔", "released": "✔", "never_begun": "–", "start_held": "·", "start_dropped": "·",
 }  # fmt: skip
 _WORDS = {
     "failed": "failed", "timed_out": "no answer in time", "late_reply": "late reply, changes nothing",
@@ -34,6 +35,9 @@ _WORDS = {
     "closed": "closed, it never happens", "left_in_doubt": "in doubt, it cannot be closed",
     "lapsed": "nobody told it in time", "signalled": "told", "reminded": "somebody is reminded",
     "kept": "told early, kept", "not_kept": "told early, not kept: too many were",
+    "revocable": "done, and may still be undone", "settled": "waits to be released", "released": "released, for good",
+    "never_begun": "undone before it was begun", "start_held": "held until nothing is undone any more",
+    "start_dropped": "dropped, it is never begun",
     "unreadable": "what happened here cannot be read",
 }  # fmt: skip
 _PASSED_OVER = (
@@ -59,7 +63,7 @@ def timeline(account: Account, saga: Saga[Any] | None) -> Iterator[str]:
             sent.setdefault(command, at)
         if event.kind not in _PASSED_OVER or event.act:
             leaf = saga.outline.commanded(event.step) if saga else None
-            undone = _undone_inside(event, leaf.to if leaf else "its service")
+            undone = _undone_inside(event, leaf.whom if leaf else "its service")
             words = f"{f'{times} × ' if times > 1 else ''}{_words(event)}{undone}{_signature(event)}"
             yield from _lines(_what(event, leaf, at - sent.get(command, at)), words)
     yield from remains(account.instance, saga)
@@ -83,7 +87,7 @@ def _lines(what: str, words: str) -> Iterator[str]:
 
 
 def _what(event: Happened, leaf: Commanded | None, seconds: float) -> str:
-    name, service = _name(event, leaf), leaf.to if leaf else ""
+    name, service = _name(event, leaf), leaf.whom if leaf else ""
     took = f"{seconds * 1000:6.0f} ms" if event.kind in ("replied", "undone", "refused", "failed") else ""
     where = f" {service:<11} {took:>9}" if service or took else ""
     return f"  {_MARKS.get(event.kind, '·')} {name:<20}{where}".ljust(_WORDS_AT)

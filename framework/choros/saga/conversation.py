@@ -15,6 +15,13 @@ class Conversation(ABC):
     ends: bool
     """Whether the saga goes on where it is refused."""
 
+    to: str
+
+    @property
+    def whom(self) -> str:
+        """Whom it commands, as a person would say."""
+        return self.to
+
     @property
     @abstractmethod
     def does(self) -> Sequence[type[Command[Any]]]:

@@ -7,6 +7,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from choros.saga.nesting import Nesting
 from choros.saga.outline import Commanded, Composite, Leaf, Loop, Outline, Publication, SagaPart
 from choros.saga.parameters import Builder, PureFunction
 from choros.saga.saga import Saga
@@ -74,6 +75,8 @@ def _sent(leaf: Commanded | None) -> tuple[str, str]:
     """What is sent on the way to it, and on the way back."""
     if leaf is None or leaf.existing:
         return "", _built(leaf.action) if leaf else ""
+    if leaf.nests and leaf.kind == "nested":
+        return _built(leaf.action), leaf.whom
     return _built(leaf.action), _built(leaf.undo) if leaf.undo else ""
 
 
@@ -135,10 +138,12 @@ def _shape(this: str, leaf: Leaf) -> str:
         return f"{this}(({_quoted(leaf.path, _awaited(leaf))}))"
     if not isinstance(leaf, Commanded):
         return f"{this}>{_quoted(leaf.path)}]"
-    label = _quoted(leaf.path, leaf.to)
+    label = _quoted(leaf.path, leaf.whom)
     if leaf.local:
         return f"{this}[({label})]"
-    return f"{this}{{{{{label}}}}}" if leaf.kind == "pivot" else f"{this}[{label}]"
+    if leaf.kind == "pivot":
+        return f"{this}{{{{{label}}}}}"
+    return f"{this}[[{label}]]" if leaf.nests else f"{this}[{label}]"
 
 
 def _facts(facts: Mapping[str, Sequence[Builder]], subscribers: Subscribers) -> Iterator[str]:
@@ -226,6 +231,9 @@ def _command(leaf: Commanded) -> str:
             f" timeout {leaf.timeout.total_seconds():g} s"
         )
     kind = "pivot, from here on only forward" if leaf.kind == "pivot" else leaf.kind
+    if isinstance(leaf, Nesting):
+        begun = f"{leaf.path}: {_built(leaf.action)} begins {leaf.whom}, version {leaf.child.version} ({kind})"
+        return f"{begun}{', which the saga goes on without' if leaf.ends else ''}"
     undone = f", undone by {_built(leaf.undo)}" if leaf.undo else ""
     refusals = ", ".join(leaf.refusals) or "nothing"
     return (

@@ -13,9 +13,6 @@ from choros.saga.parameters import Known
 from choros.saga.policy import RetryPolicy
 from choros.wire.command_key import Operation
 
-ORCHESTRATOR = "orchestrator"
-"""Who carries a nested saga out: the application of the one that it is nested in. No service is called so."""
-
 
 class Nestable(ABC):
     """A saga, as far as another one is concerned that it may be nested in."""
@@ -51,6 +48,11 @@ class Nesting(Commanded):
     child: Child
     detached: bool = False
     """Whether the other one ends by itself, and nobody waits for that."""
+
+    @property
+    def whom(self) -> str:
+        """The other saga."""
+        return f"saga {self.child.saga}"
 
     @property
     def commands(self) -> Mapping[Literal["do", "undo"], Sequence[type[Command[Any]]]]:
@@ -108,3 +110,8 @@ class Nesting(Commanded):
         """The body of a command to it."""
         detached = operation == "do" and self.detached
         return NestedCommand(saga=self.child.saga, version=self.child.version, detached=detached, **more).to_json()
+
+
+def nested_in(outline: Outline) -> Sequence[Nesting]:
+    """The leaves that stand for other sagas."""
+    return [leaf for leaf in outline.leaves.values() if isinstance(leaf, Nesting)]

@@ -61,7 +61,7 @@ class Saga(Nestable, Generic[S, Result_co]):
     ) -> None:
         self.name = name
         self.version = version
-        self.start = start
+        self.start: type[S] = start
         self.key = key
         self.deadline = deadline
         check_head(name, version, start)

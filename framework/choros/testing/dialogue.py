@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import Any, NoReturn
 
-from choros.messages import SYSTEM_REFUSALS, Close, Command, Done, Fact, Failure, Message, Reply, Signal
+from choros.messages import SYSTEM_REFUSALS, Close, Command, Done, Fact, Failure, Message, NestedCommand, Reply, Signal
 from choros.saga.machine.inputs import (
     Answered,
     CancelRequested,
@@ -30,6 +30,7 @@ from choros.saga.machine.inputs import (
 )
 from choros.saga.machine.instance import Instance, Status
 from choros.saga.machine.machine import begin, decide
+from choros.saga.nesting import Nesting
 from choros.saga.saga import Saga
 from choros.saga.waiting import SignalWait
 from choros.wire.command_key import CommandKey, Operation
@@ -47,9 +48,12 @@ class SagaTest:
         self._facts: list[Release] = []
         self._history: list[Event] = []
         self._replies = 0
+        self._started: dict[str, str] = {}
+        """The start messages of nested sagas, by the effect in their keys."""
         self._signals = 0
         self._types: dict[str, type[Message]] = {one.type_name: one for one in saga.outline.messages}
         self._types[Close.type_name] = Close
+        self._types[NestedCommand.type_name] = NestedCommand
 
     def start(self, message: Message) -> None:
         """Start the saga."""
@@ -87,6 +91,11 @@ class SagaTest:
     ) -> SentCommand:
         """The saga undoes a step with this now."""
         return self._expect("undo", "compensation", command, to, at)
+
+    def expect_nested(self, saga: Saga[Any], operation: Operation = "do", *, at: str = "") -> SentCommand:
+        """The saga begins this nested one now, or tells it to `undo` what it has done, or to end for good (`release`).
+        It is answered in the place of that: `reply` with what it comes to, or `refuse` with what it was undone for."""
+        return self._expect(operation, f"{operation} of saga {saga.name!r},", saga.start, "", at)
 
     def expect_facts(self, *facts: type[Fact] | Fact) -> list[Any]:
         """The saga has published exactly these since they were last asked for, in this order; returns them."""
@@ -145,31 +154,40 @@ class SagaTest:
         return self._expect("close", "close", Close, to, "")
 
     def _expect(
-        self, operation: Operation, shown: str, wanted: type[Command[Any]] | Command[Any], to: str, at: str
+        self, operation: Operation, shown: str, wanted: type[Message] | Message, to: str, at: str
     ) -> SentCommand:
         state = f"the saga is {self.status}"
         if not self._commands:
             self._fail(f"Expected the {shown} {_named(wanted)}, but nothing was sent: {state}")
         sent = self._commands if self.instance.accepted else self._commands[:1]
         aimed = (one for one in sent if self._meant(one) == operation and to in ("", one.to) and _is_at(one, at))
-        send = next((one for one in aimed if _fits(self._read(one.type, one.data), wanted)), None)
+        send = next((one for one in aimed if _fits(self._sent(one), wanted)), None)
         if send is None:
             aim = "".join(f" {word} {name!r}" for word, name in (("to", to), ("at", at)) if name)
             told = ", ".join(map(self._said, sent))
             self._fail(f"Expected the {shown} {_named(wanted)}{aim}, but the saga sent {told}")
         self._commands.remove(send)
-        return SentCommand(self, send, self._read(send.type, send.data))
+        return SentCommand(self, send, self._sent(send))
+
+    def _sent(self, send: Send) -> Message:
+        """What was sent; to a nested saga its start message, whatever that is told."""
+        leaf, message = self.saga.outline.commanded(send.key.path), self._read(send.type, send.data)
+        if not isinstance(leaf, Nesting) or not isinstance(message, NestedCommand):
+            return message
+        body = message.start or self._started[send.key.effect]
+        self._started[send.key.effect] = body
+        return leaf.action.builds.from_json(body)
 
     def _said(self, send: Send) -> str:
         what = {"undo": "compensation", "close": "close"}.get(self._meant(send), "command")
-        return f"the {what} {_named(self._read(send.type, send.data))} to {send.to!r}"
+        return f"the {what} {_named(self._sent(send))} to {send.to!r}"
 
     def _meant(self, send: Send) -> Operation:
         """What was there before the saga is undone under the key of a `do`."""
         leaf = self.saga.outline.commanded(send.key.path)
         return "undo" if leaf and leaf.existing and send.key.operation == "do" else send.key.operation
 
-    def _answer(self, send: Send, outcome: Any, data: Reply, *refused: Any) -> None:
+    def _answer(self, send: Send, outcome: Any, data: Message, *refused: Any) -> None:
         self._replies += 1
         reply_id = f"reply-{self._replies}"
         self._decide(Answered(reply_id, send.key, send.attempt, outcome, data.to_json(), *refused))
@@ -204,10 +222,11 @@ class SentCommand:
         self.not_after: float | None = send.not_after
         """Until when somebody may begin it, in seconds since the test began; None for ever."""
 
-    def reply(self, reply: Reply | None = None) -> None:
+    def reply(self, reply: Message | None = None) -> None:
         """It was carried out; `Done()` unless another reply is given. May be repeated, and may come late."""
         answer = reply or Done()
-        declared = type(self.message).reply_type
+        leaf = self._test.saga.outline.commanded(self.key.path)
+        declared = leaf.reply_of() if leaf and leaf.nests else type(self.message).reply_type
         if self._send.key.operation == "do" and not isinstance(answer, declared):
             self._test._fail(f"{_named(self.message)} is answered by {declared.__name__}, not by {_named(answer)}")
         self._test._answer(self._send, "ok", answer)
@@ -216,6 +235,9 @@ class SentCommand:
         """It was definitely not carried out, and never will be; `data` is what is given with this code, if anything.
         `undone`: what its participant had done and has taken back itself, newest first."""
         command = type(self.message)
+        if not issubclass(command, Command):  # a nested saga may be undone for anything
+            self._test._answer(self._send, "refused", Failure(code=code, detail=detail), code)
+            return
         if code not in (*command.refusals, *SYSTEM_REFUSALS):
             known = ", ".join(command.refusals) or "nothing"
             self._test._fail(f"{_named(self.message)} may not be refused with {code!r}; it declares {known}")

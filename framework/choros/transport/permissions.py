@@ -54,16 +54,18 @@ def subscriber(names: Names, subscription: Subscription, *, reads_log: bool = Fa
     return aside | Rights((names.marks,), (names.facts_log,)) if reads_log else aside
 
 
-def client(names: Names, application: str) -> Rights:
-    """Starts sagas: sends their first commands, and the facts of those that end at once. It reads nothing."""
-    facts = names.facts_of(application)
-    return Rights((names.commands, facts, Names.detour_of(facts), names.probe))
+def client(names: Names, application: str, *, nests: bool = False) -> Rights:
+    """Starts sagas: sends their first commands, and the facts of those that end at once. It reads nothing. `nests`:
+    some of its sagas talk to others nested in them."""
+    facts, sagas = names.facts_of(application), (names.sagas_of(application),) if nests else ()
+    return Rights((names.commands, *sagas, facts, Names.detour_of(facts), names.probe))
 
 
-def orchestrator(names: Names, application: str) -> Rights:
-    """Commands, tells, reads the replies to its application and to its store, parks what is none."""
+def orchestrator(names: Names, application: str, *, nests: bool = False) -> Rights:
+    """Commands, tells, reads the replies to its application and to its store, parks what is none; `nests`: some of its
+    sagas talk to others nested in them."""
     queues = tuple(reply_queue(names.namespace, application, store) for store in ("", EVERY_STORE))
-    return client(names, application) | Rights((names.parking_exchange(queues[0]),), queues)
+    return client(names, application, nests=nests) | Rights((names.parking_exchange(queues[0]),), queues)
 
 
 def operator(names: Names, declared: Topology) -> Rights:

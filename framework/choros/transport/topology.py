@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
+from choros.names import ORCHESTRATOR
+
 RETRY_LADDER = (1, 5, 30, 120, 600)
 """Seconds that a failed fact waits before its next delivery; one queue for each."""
 DELIVERY_LIMIT = 20
@@ -130,15 +132,21 @@ class Names:
         """The exchange that this service answers through, and nobody else."""
         return f"{self.namespace}.{service}.replies"
 
+    def sagas_of(self, application: str) -> str:
+        """The exchange by which the sagas of this application, and nobody else, talk to those nested in them."""
+        return f"{self.namespace}.{application}.sagas"
+
     def facts_of(self, publisher: str) -> str:
         """The exchange that this application publishes its facts to, and nobody else."""
         return f"{self.namespace}.{publisher}.facts"
 
     def way_of(self, kind: str, source: str) -> str:
         """The exchange that a message of this kind from this source is published to."""
+        whole, _, speaker = source.rpartition("/")
+        if speaker == ORCHESTRATOR and kind != "fact":
+            return self.sagas_of(whole.rpartition("/")[2])
         if kind == "command":
             return self.commands
-        speaker = source.rpartition("/")[2]
         return self.replies_of(speaker) if kind == "reply" else self.facts_of(speaker)
 
     def is_way_of_facts(self, exchange: str) -> bool:
@@ -146,8 +154,9 @@ class Names:
         return exchange.endswith(".facts") and exchange.startswith(f"{self.namespace}.") and exchange != self.facts
 
     def is_way_of_replies(self, exchange: str) -> bool:
-        """Whether this is some service's own exchange."""
-        return exchange.endswith(".replies") and exchange.startswith(f"{self.namespace}.") and exchange != self.replies
+        """Whether this is some service's own exchange, or that of an application's sagas."""
+        own = exchange.endswith((".replies", ".sagas")) and exchange != self.replies
+        return own and exchange.startswith(f"{self.namespace}.")
 
     @staticmethod
     def detour_of(exchange: str) -> str:
@@ -192,10 +201,12 @@ def topology(
     *,
     services: Iterable[str] = (),
     applications: Iterable[str] = (),
+    nesting: Iterable[str] = (),
     subscribers: Iterable[str | Subscription] = (),
     fact_log: LogArguments | None = None,
 ) -> Topology:
-    """Everything that these services, orchestrator applications and subscribers need on the broker."""
+    """Everything that these services, orchestrator applications and subscribers need on the broker; `nesting` are those
+    applications that have sagas nested in others."""
     names = Names(namespace)
     whole = _exchanges(names)
     for service in services:
@@ -207,6 +218,8 @@ def topology(
         whole += _working_queue(names, queue, Binding(names.replies, queue, queue))
         whole += _own_way(names, names.facts_of(application), names.facts)
         whole += _detour(names, names.facts_of(application))
+    for application in nesting:
+        whole += _own_way(names, names.sagas_of(application), names.replies)
     for subscriber in subscribers:
         wanted = Subscription(subscriber) if isinstance(subscriber, str) else subscriber
         queue = names.subscriber_queue(wanted.name)

@@ -8,6 +8,7 @@ from typing import Any
 
 from choros.errors import ChorosError, StoreMisconfigured, StoreUnreachable
 from choros.runtime.host.relay import Publisher
+from choros.runtime.orchestrator.nesting import PASSED_ON, ForAnother
 from choros.runtime.orchestrator.outboxes import Outboxes
 from choros.runtime.orchestrator.timers import SOON, Timers
 from choros.runtime.orchestrator.work import Due, Folded, Work, WorkDone
@@ -275,7 +276,9 @@ class Decider:
 
     def _reject(self, work: Work, error: ChorosError) -> None:
         work.fail(error)
-        if work.delivery:
+        if work.delivery and isinstance(error, ForAnother) and work.delivery.returns < len(PASSED_ON):
+            work.delivery.pass_on(PASSED_ON[work.delivery.returns])
+        elif work.delivery:
             log.warning("choros.reply.parked", saga_id=work.saga_id, reason=error.sentence)
             self.background(work.delivery.dead_letter(error.sentence))
 

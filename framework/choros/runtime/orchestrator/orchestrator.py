@@ -13,6 +13,7 @@ from choros.runtime.host.call import in_order, plainly
 from choros.runtime.host.retention import SWEEP_SECONDS
 from choros.runtime.orchestrator.absence import Absent
 from choros.runtime.orchestrator.decider import Decider
+from choros.runtime.orchestrator.nesting import read_order
 from choros.runtime.orchestrator.replies import read_reply
 from choros.runtime.orchestrator.retention import Retention, Sweep
 from choros.runtime.orchestrator.return_address import ReturnAddress
@@ -83,7 +84,7 @@ class Orchestrator:
 
     async def declare(self) -> None:
         """Create everything that the application needs on the broker, before anybody sends."""
-        writes = orchestrator(self._names, self._app.name).writes
+        writes = orchestrator(self._names, self._app.name, nests=self._app.nests).writes
         await self.transport.declare(replace(self._app.topology, writes=writes))
         await self._address.declare(self.transport)
 
@@ -145,7 +146,11 @@ class Orchestrator:
 
     def _read(self, delivery: Delivery) -> Work | None:
         try:
-            reply = read_reply(read_envelope(delivery), delivery.exchange, self._names)
+            envelope = read_envelope(delivery)
+            if envelope.kind == "command":
+                saga_id, _ = read_order(envelope, delivery.exchange, self._names, self._app.name)
+                return Work(saga_id, Unjudged(envelope), delivery)
+            reply = read_reply(envelope, delivery.exchange, self._names, self._app.name)
         except MessageRejected as rejected:
             log.warning("choros.reply.parked", reason=rejected.sentence)
             self.decider.background(delivery.dead_letter(rejected.sentence))
@@ -160,7 +165,7 @@ class Orchestrator:
             if event.kind == "timed_out" and folded.transition:
                 record = folded.transition.record
                 leaf = self._app.sagas[record.saga, record.saga_version].outline.commanded(event.step)
-                if leaf and not leaf.local:
+                if leaf and not (leaf.local or leaf.nests):
                     self.absent.overdue(leaf.to)
         return folded
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from choros.errors import MessageRejected
 from choros.messages import Closed, Failure, NothingToUndo, Refusal, Reply, refusal_with
+from choros.names import ORCHESTRATOR
 from choros.saga.machine.inputs import Answered
 from choros.saga.outline import Commanded
 from choros.saga.saga import Saga
@@ -18,7 +19,7 @@ from choros.wire.command_key import CommandKey
 from choros.wire.envelope import Envelope
 
 
-def read_reply(envelope: Envelope, exchange: str, names: Names) -> Envelope:
+def read_reply(envelope: Envelope, exchange: str, names: Names, application: str) -> Envelope:
     """The envelope with a source that can be believed, or none; raises MessageRejected where it can be no reply of any
     saga, or came by the way of another service than it names."""
     if envelope.kind != "reply":
@@ -27,13 +28,15 @@ def read_reply(envelope: Envelope, exchange: str, names: Names) -> Envelope:
     # Whose effect an undo reaches, the machine knows: it takes only the keys that it sends.
     if key.saga_id != envelope.correlation_id and key.operation == "do":
         raise MessageRejected("The correlation id is not the one of the idempotency key.")
-    return _believed(envelope, exchange, names)
+    return _believed(envelope, exchange, names, application)
 
 
-def _believed(envelope: Envelope, exchange: str, names: Names) -> Envelope:
+def _believed(envelope: Envelope, exchange: str, names: Names, application: str) -> Envelope:
     """Only the service itself may write to its exchange. Past it come the replies of services from before it had one
     and what an administrator has put back; who may write there may speak for everybody."""
     if exchange == names.way_of("reply", envelope.source):
+        if envelope.source.endswith(f"/{ORCHESTRATOR}") and exchange != names.sagas_of(application):
+            raise MessageRejected("It came from the sagas of another application, in which none of ours is nested.")
         return envelope
     if exchange in (names.replies, ""):
         return replace(envelope, source="")
@@ -56,7 +59,7 @@ def _asked(saga: Saga[Any], key: CommandKey) -> Commanded:
     leaf = saga.outline.commanded(key.path)
     if leaf is None:
         raise MessageRejected("The idempotency key names no commanded step of this saga.")
-    if key.operation == "undo" and leaf.undo is None:
+    if key.operation == "undo" and leaf.undo is None and not leaf.nests:
         raise MessageRejected("The idempotency key names the undo of a step that has none.")
     return leaf
 

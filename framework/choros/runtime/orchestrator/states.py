@@ -64,4 +64,4 @@ def whole_state(state: str, entries: Mapping[str, str]) -> str:
 
 def _is_open(state: NodeState) -> bool:
     """Whether something may come to it without anybody asking for it."""
-    return state.leg is not None or bool(state.parked) or state.turns or state.progress in _OPEN
+    return state.leg is not None or bool(state.parked) or state.turns or state.unreleased or state.progress in _OPEN

@@ -1,5 +1,6 @@
 """From what is stored and what came in to what shall be stored and sent: a decision in the store's terms."""
 
+import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -8,10 +9,13 @@ from typing import Any
 
 from choros.app.app import App
 from choros.errors import ChorosError, DeclaredOtherwise, MessageRejected, SagaNotFound, UsageError
+from choros.messages import NestedCommand
+from choros.names import ORCHESTRATOR
 from choros.runtime.orchestrator.history import SET_ASIDE, Signed, told, write_history
 from choros.runtime.orchestrator.inputs import Sorted, conflict, known_again, sort
 from choros.runtime.orchestrator.labels import label_entries
 from choros.runtime.orchestrator.move import moved
+from choros.runtime.orchestrator.nesting import ForAnother, answer, order_of
 from choros.runtime.orchestrator.received import kept_and_apart
 from choros.runtime.orchestrator.recognition import Familiar, as_stored, instance_of, recognise
 from choros.runtime.orchestrator.replies import judge
@@ -20,8 +24,8 @@ from choros.runtime.orchestrator.signals import signalled
 from choros.runtime.orchestrator.states import states_and_entries
 from choros.runtime.orchestrator.work import Due, Folded, Move, Start, Unjudged, Work
 from choros.saga.machine.inputs import Decision, Event, Input, SignalRequested, TimerFired
-from choros.saga.machine.instance import Instance, States
-from choros.saga.machine.machine import begin, decide
+from choros.saga.machine.instance import Instance, Parent, States
+from choros.saga.machine.machine import begin, decide, never_begun
 from choros.saga.saga import Saga, Sagas
 from choros.sources import fresh_id
 from choros.store.sagas import ENDED, Channel, Loaded, Record, Transition, Unsent
@@ -43,11 +47,13 @@ class Envelopes:
     local: Collection[str] = ()
 
     def unsent(self, record: Record, decision: Decision, now: float) -> tuple[Unsent, ...]:
-        """All of them for the outbox; `record` is that of the saga, before or after this decision."""
+        """All of them for the outbox; `record` is that of the saga, before or after this decision. What goes to a saga
+        that is nested in this one, or that this one is nested in, goes to the reply queue of their store."""
         commands = [
             self._unsent(
                 "local" if send.to in self.local else "commands", record, decision.instance, now,
-                kind="command", type=send.type, data=send.data, to=send.to, key=str(send.key), step=send.key.path,
+                source=self._as(send.to), kind="command", type=send.type, data=send.data, to=self._address(send.to),
+                key=str(send.key), step=send.key.path,
                 attempt=send.attempt, not_after=send.not_after, began=send.began, reply_to=self.reply_to(),
             )
             for send in decision.sends
@@ -55,20 +61,32 @@ class Envelopes:
         facts = [
             self._unsent(
                 "facts", record, decision.instance, now,
-                kind="fact", type=fact.type, data=fact.data, step=fact.step, stream=record.saga_id, seq=fact.seq,
-                began=record.started_at,
+                source=self.source, kind="fact", type=fact.type, data=fact.data, step=fact.step,
+                stream=record.saga_id, seq=fact.seq, began=record.started_at,
             )
             for fact in decision.facts
         ]  # fmt: skip
-        return (*commands, *facts)
+        answers = [answer(reply, self._as(ORCHESTRATOR), now) for reply in decision.replies]
+        return (*commands, *facts, *(_kept("commands", record, one) for one in answers))
+
+    def _as(self, to: str) -> str:
+        """As whom it is said."""
+        return f"{self.source}/{to}" if to == ORCHESTRATOR else self.source
+
+    def _address(self, to: str) -> str:
+        return self.reply_to() if to == ORCHESTRATOR else to
 
     def _unsent(self, channel: Channel, record: Record, instance: Instance, now: float, **more: Any) -> Unsent:
         envelope = Envelope(
-            id=fresh_id(), source=self.source, time=now, subject=record.key, correlation_id=record.saga_id,
+            id=fresh_id(), time=now, subject=record.key, correlation_id=record.saga_id,
             causation_id=instance.cause, saga=record.saga, saga_version=record.saga_version,
             traceparent=instance.traceparent, tracestate=instance.tracestate, **more,
         )  # fmt: skip
-        return Unsent(envelope.id, channel, envelope.dumps(), record.saga_id, envelope)
+        return _kept(channel, record, envelope)
+
+
+def _kept(channel: Channel, record: Record, envelope: Envelope) -> Unsent:
+    return Unsent(envelope.id, channel, envelope.dumps(), record.saga_id, envelope)
 
 
 class Transitions:
@@ -107,18 +125,19 @@ class Transitions:
         decision = decide(saga.tree, before, [*_were_set_aside(record, saga, versions), *inputs], now)
         given = given.without(decision.strays)
         events, late = told(decision.events, record.late)
-        if not events and not record.undecided and decision.instance == before:
+        if not (events or record.undecided or decision.replies) and decision.instance == before:
             return Folded(given.fresh, given.repeated, given.rejected, before)
         kept, signed = known_again(given.fresh, decision.events, events), _signed(given.fresh)
         transition = self._transition(
             record, saga, decision, events, kept, now, signed, loaded.entries, before, late=late
         )
         if decision.withdraws:
-            awaited = {state.leg.message for state in decision.instance.nodes.values() if state.leg}
-            transition = replace(transition, sent=tuple(loaded.unsent - awaited))
+            transition = replace(transition, sent=tuple(_withdrawn(before, decision.instance, loaded.unsent)))
         return Folded(given.fresh, given.repeated, given.rejected, decision.instance, decision.events, transition)
 
     def _begin(self, works: Sequence[Work], now: float) -> Folded:
+        if orders := [work for work in works if work.is_order]:
+            return self._begin_nested(orders, [work for work in works if work not in orders], now)
         starts = [(work, work.given) for work in works if isinstance(work.given, Start)]
         rejected = [(work, _not_found(work)) for work in works if not isinstance(work.given, Start)]
         if not starts:
@@ -143,6 +162,23 @@ class Transitions:
         transition = self._transition(blank, saga, decision, decision.events, taken, now, _signed(same))
         rejected += conflicts.items()
         return Folded(same, (), rejected, decision.instance, decision.events, transition)
+
+    def _begin_nested(self, orders: Sequence[Work], others: Sequence[Work], now: float) -> Folded:
+        """A saga that is nested in another one, or what is left of it where that has it undone before it has begun."""
+        rejected: list[tuple[Work, ChorosError]] = [(work, _not_found(work)) for work in others]
+        envelopes = [work.given.envelope for work in orders if isinstance(work.given, Unjudged)]
+        try:
+            saga, decision = _begun_nested(self._app.sagas, orders[0].saga_id, envelopes, now)
+        except MessageRejected as unfit:
+            return Folded(rejected=[*rejected, *((work, unfit) for work in orders)])
+        blank = Record(
+            saga_id=orders[0].saga_id, saga=saga.name, saga_version=saga.version,
+            key=CommandKey.parse(envelopes[0].key).effect,
+            digest=hashlib.sha256(decision.instance.start.encode()).hexdigest(),
+            application=self._app.name, version=0, transition="", status="", state="", started_at=now, updated_at=now,
+        )  # fmt: skip
+        transition = self._transition(blank, saga, decision, decision.events, (), now, {})
+        return Folded(orders, (), rejected, decision.instance, decision.events, transition)
 
     def _set_aside(self, record: Record, given: Sorted, unlike: DeclaredOtherwise, now: float) -> Folded:
         """Not ours to decide: keep the replies, unjudged and undecided, for a worker that knows it."""
@@ -216,11 +252,41 @@ def _meant(work: Work, saga: Saga[Any], before: Instance, loaded: Loaded) -> Inp
     if isinstance(given, Due):
         return TimerFired(_unsent(before, loaded.unsent - loaded.unreadable))
     if isinstance(given, Unjudged):
-        return judge(saga, _versions(loaded.record, before), given.envelope)
+        return _judged(saga, _versions(loaded.record, before), given.envelope)
     if isinstance(given, SignalRequested):
         return signalled(saga, given)
     assert not isinstance(given, Start | Move)  # a stored saga has begun, and a move is no input of the machine
     return given
+
+
+def _begun_nested(sagas: Sagas, saga_id: str, envelopes: Sequence[Envelope], now: float) -> tuple[Saga[Any], Decision]:
+    """The first decision of a nested saga: it begins, or it never will; raises MessageRejected."""
+    first, said = envelopes[0], NestedCommand.from_json(envelopes[0].data)
+    saga = sagas.get((said.saga, said.version))
+    if saga is None:
+        raise ForAnother("This process does not know the saga that is to begin.")
+    orders = [order_of(one) for one in envelopes]
+    if any(one.order.operation != "do" for one in orders):
+        return saga, never_begun(saga.tree, saga_id, orders, now)
+    saga.start.from_json(said.start)
+    decision = begin(
+        saga.tree, saga_id, said.start, now,
+        cause=first.id, traceparent=first.traceparent, tracestate=first.tracestate,
+        parent=Parent(said.detached, orders[-1].order),
+    )  # fmt: skip
+    return saga, decision
+
+
+def _judged(saga: Saga[Any], versions: Collection[int], envelope: Envelope) -> Input:
+    return order_of(envelope) if envelope.kind == "command" else judge(saga, versions, envelope)
+
+
+def _withdrawn(before: Instance, after: Instance, unsent: frozenset[str]) -> Collection[str]:
+    """The commands that no answer is awaited to any more; of a nested saga there are answers beside them."""
+    awaited = {state.leg.message for state in after.nodes.values() if state.leg}
+    if after.parent is None:
+        return unsent - awaited
+    return unsent & {state.leg.message for state in before.nodes.values() if state.leg} - awaited
 
 
 def _versions(record: Record, instance: Instance) -> Collection[int]:
@@ -231,7 +297,11 @@ def _versions(record: Record, instance: Instance) -> Collection[int]:
 def _told_apart(instance: Instance, outbox: Sequence[Unsent]) -> Instance:
     """The instance with the id in each leg that its command goes by, so that what is unsent of one is not taken for
     another's."""
-    sent = {CommandKey.parse(one.message.key).path: one.id for one in outbox if one.message and one.message.key}
+    sent = {
+        CommandKey.parse(one.message.key).path: one.id
+        for one in outbox
+        if one.message and one.message.kind == "command"
+    }
     legs = {path: replace(leg, message=sent[path]) for path in sent if (leg := instance.state(path).leg)}
     changed = {path: replace(instance.state(path), leg=leg) for path, leg in legs.items()}
     return replace(instance, nodes=States({**instance.nodes, **changed})) if changed else instance
@@ -248,7 +318,7 @@ def _were_set_aside(record: Record, saga: Saga[Any], versions: Collection[int]) 
     inputs: list[Input] = []
     for reply in map(Unjudged.loads, record.undecided):
         with suppress(MessageRejected):  # it stays among what was received, and decides nothing
-            inputs.append(judge(saga, versions, reply.envelope))
+            inputs.append(_judged(saga, versions, reply.envelope))
     return inputs
 
 

@@ -48,8 +48,8 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class Unjudged:
-    """A reply as it came. A worker that does not know the declaration of its saga sets it aside in the record, as a
-    text, for one that does."""
+    """A reply as it came, or a command to a nested saga. A worker that does not know the declaration of its saga sets
+    it aside in the record, as a text, for one that does."""
 
     envelope: Envelope
 
@@ -109,6 +109,11 @@ class Work:
     def id(self) -> str:
         """The input's id, kept among the received ones; empty for a timer."""
         return self.given.id
+
+    @property
+    def is_order(self) -> bool:
+        """Whether it is a command to a nested saga."""
+        return isinstance(self.given, Unjudged) and self.given.envelope.kind == "command"
 
     @property
     def wanted(self) -> bool:

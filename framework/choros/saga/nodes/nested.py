@@ -6,12 +6,13 @@ from datetime import timedelta
 
 from choros.errors import DeclarationError
 from choros.messages import Message
+from choros.names import ORCHESTRATOR
 from choros.saga.builders import certain, start_builder
 from choros.saga.checks import check_function, shown
 from choros.saga.machine.instance import States
 from choros.saga.machine.turn import BuildFailed, Turn
 from choros.saga.machine.walk import send, send_first
-from choros.saga.nesting import ORCHESTRATOR, Child, Nestable, Nesting
+from choros.saga.nesting import Child, Nestable, Nesting
 from choros.saga.nodes.commanded import CommandNode
 from choros.saga.outline import Declared, NodePlace, TurningPoints
 from choros.saga.policy import LONGEST, RetryPolicy, check_duration
