@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from choros import Saga, Step
+from choros import Branch, Parallel, Pivot, Saga, Step
 from choros_verify import LONG, Bounds, explore
 from choros_verify.exploration.explore import Exploration
 from choros_verify.exploration.report import lines, report
@@ -13,6 +13,8 @@ from reference_services.order.saga import order_saga as reference_saga
 from tests.exploration.trips import BookRoom, BookTrip, cancel_room, existing_saga, five_saga, sleeping_saga, trip_saga
 from tests.saga.loan import loan_saga
 from tests.saga.shop import order_saga, parcel_saga
+from tests.saga.trip import Booked, ChargeCard, flight, hotel
+from tests.saga.trip import BookTrip as ByAir
 
 
 @pytest.mark.slow
@@ -33,6 +35,21 @@ def test_every_interleaving_of_a_saga_keeps_every_promise(saga: Saga[Any], least
     assert found.complete, found.story
     assert found.states >= least
     assert {"completed", "compensated", "parked"} == set(found.ends)
+
+
+def pay(book_flight: Booked | None, book_hotel: Booked | None) -> ChargeCard:
+    return ChargeCard(references=[one.reference for one in (book_flight, book_hotel) if one])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("join", [{"first": 1}, {"at_least": 1}], ids=["the first", "enough"])
+def test_losers_of_several_steps_each_keep_no_saga_from_its_end(join: dict[str, int]) -> None:
+    """A branch that may be of several steps has a state of its own, beside those of its steps."""
+    race = Parallel(Branch("fly", flight), Branch("sleep", hotel), name="race", **join)
+    saga = Saga("trip", start=ByAir, steps=(race, Pivot(pay, to="payment")))
+    found = explore(saga, Bounds(Left(0, 0, 0), acts=frozenset({"cancel"})))
+    assert found.complete, found.story
+    assert {"completed", "compensated"} <= set(found.ends)
 
 
 @pytest.mark.slow

@@ -108,6 +108,19 @@ def signed_by_all(loan: AskForLoan, signed: list[Countersigned]) -> PayOut:
     return PayOut(loan=loan.loan, by=", ".join(one.by for one in signed))
 
 
+judged: list[bool] = []
+"""What `granted` was asked about."""
+
+
+def granted(decided: Decided) -> bool:
+    judged.append(decided.yes)
+    return decided.yes
+
+
+def undecided(decided: Decided) -> bool:
+    return None  # type: ignore[return-value]
+
+
 def yes(loan: AskForLoan, decided: Decided) -> bool:
     return decided.yes
 

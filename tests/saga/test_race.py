@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from choros.errors import DeclarationError
+from choros.messages import Done, Failure
 from choros.saga.diagram import mermaid, outline
 from choros.saga.machine.inputs import Answered
 from choros.saga.machine.instance import Instance
@@ -523,3 +524,32 @@ def test_pictures_and_texts() -> None:
     assert "    otherwise: other" in outline(scope)
     assert "scope: scope\n  tried: book_car, check_passport\n  otherwise: other\n" in scope.fingerprint.text
     assert repr(Scope(car)) == "Scope(name='scope')"
+
+
+BRANCHES = Branch("fly", flight), Branch("sleep", hotel), Branch("drive", car)
+"""Each with a state of its own beside those of its steps."""
+
+
+def test_a_saga_that_turns_while_a_loser_is_undone_ends_when_that_is() -> None:
+    test = begun(saga_of(Parallel(*BRANCHES, first=1, name="race"), Pivot(charge, to="payment")))
+    three(test)[1].reply(Booked(reference="h"))
+    lost = [test.expect_compensation(GiveBack) for _ in range(2)]
+    test.cancel()
+    for one in lost:
+        one.reply()
+    test.expect_compensation(HOTEL).reply()
+    assert test.status == "compensated"
+
+
+def test_branches_that_fail_in_the_batch_that_turns_the_saga_do_not_keep_it_from_its_end() -> None:
+    saga = saga_of(Parallel(*BRANCHES, at_least=2, name="enough"), Pivot(charge, to="payment"))
+    decision = begin(saga.tree, "s", BookTrip().to_json(), 0.0, cause="start")
+    failure = Failure(code="full").to_json()
+    refusals = [
+        Answered(f"reply-{number}", send.key, 1, "refused", failure, "full")
+        for number, send in enumerate(decision.sends[:2])
+    ]
+    decision = decide(saga.tree, decision.instance, refusals, 1.0)
+    (undo,) = decision.sends
+    done = decide(saga.tree, decision.instance, [Answered("undone", undo.key, 1, "ok", Done().to_json())], 2.0)
+    assert done.instance.status == "compensated"

@@ -32,11 +32,14 @@ from tests.saga.loan import (
     StillUndecided,
     ask,
     backwards,
+    granted,
+    judged,
     make_loan,
     many_officers,
     officers,
     ship,
     signed_by_all,
+    undecided,
     yes,
 )
 
@@ -322,3 +325,37 @@ def test_mistakes_are_sentences(wait: Wait, sentence: str) -> None:
 def test_behind_the_pivot_it_cannot_have_the_saga_undone() -> None:
     with pytest.raises(DeclarationError, match="stands after the pivot"):
         make_loan(SET_ASIDE, Pivot(ship, to="bank"), Wait(Decided, within=DAY))
+
+
+# --- a yes, or a no -----------------------------------------------------------------------------------------------
+
+
+def test_a_no_has_the_saga_undone_and_is_asked_about_once() -> None:
+    judged.clear()
+    run = run_of(SET_ASIDE, replace(DECISION, accept=granted), PAY_OUT)
+    run.signal("decided", Decided(yes=False))
+    assert (run.status, run.sent.key.operation, judged) == ("compensating", "undo", [False])
+    assert Failure.from_json(run.instance.failure).code == "declined"
+    run = run_of(SET_ASIDE, replace(DECISION, accept=granted), PAY_OUT)
+    run.signal("decided", Decided())
+    run.fail()
+    assert (run.status, run.instance.state("decided").choice, judged) == ("running", "accepted", [False, True])
+
+
+def test_a_function_that_says_neither_parks_the_wait() -> None:
+    run = run_of(SET_ASIDE, replace(DECISION, accept=undecided), PAY_OUT)
+    run.signal("decided", Decided())
+    assert (run.status, run.instance.why_parked) == ("parked", "undecided returned NoneType, not bool")
+
+
+def test_a_no_behind_the_pivot_is_refused_where_it_is_declared() -> None:
+    late = Wait(Decided, within=DAY, otherwise="go_on", accept=granted)
+    with pytest.raises(DeclarationError, match="told no, but stands after the pivot"):
+        make_loan(SET_ASIDE, Pivot(ship, to="bank"), late)
+
+
+def test_a_no_is_drawn_and_stands_in_the_fingerprint() -> None:
+    saga = make_loan(SET_ASIDE, replace(DECISION, accept=granted), PAY_OUT)
+    assert "  for decided, for a time of (ask-for-loan), accepted by (decided: decided)" in saga.fingerprint.text
+    assert 's1 -->|"declined or lapsed"| s0' in mermaid(saga)
+    assert any("from officer, accepted if granted, as long as" in line for line in outline(saga))

@@ -64,8 +64,9 @@ def _leaf(leaf: Leaf, flow: _Flow, this: str) -> Generator[str, None, _Flow]:
     if undo:
         yield from (_arrow(this, f"undo: {undo}", to) for to in back)
         back = (this,)
-    elif isinstance(leaf, SignalWait) and leaf.lapse == "compensate":
-        yield from (_arrow(this, "lapsed", to) for to in back)
+    elif isinstance(leaf, SignalWait):
+        words = [*(["declined"] if leaf.accept else []), *(["lapsed"] if leaf.lapse == "compensate" else [])]
+        yield from (_arrow(this, " or ".join(words), to) for to in back if words)
     elif commanded and commanded.turns_on:
         yield from (_arrow(this, "refused", to) for to in back)
     return _Flow(((this, ""),), back)
@@ -195,7 +196,8 @@ def _awaited(leaf: SignalWait) -> str:
     """What it waits for, from whom and for how long, in words."""
     limit = leaf.limit
     long = f"as long as {limit.function.__name__} says" if isinstance(limit, PureFunction) else f"for {limit}"
-    return f"waits for {leaf.signal.__name__}{f' from {leaf.by}' if leaf.by else ''}, {long}"
+    accept = f", accepted if {leaf.accept.function.__name__}" if leaf.accept else ""
+    return f"waits for {leaf.signal.__name__}{f' from {leaf.by}' if leaf.by else ''}{accept}, {long}"
 
 
 _LAPSES = {"compensate": "is undone", "go_on": "goes on without", "park": "waits for a person"}

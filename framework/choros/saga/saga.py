@@ -235,7 +235,8 @@ def _leaf(leaf: Leaf) -> Iterator[str]:
 
 def _waiting(leaf: SignalWait) -> Iterator[str]:
     within = f", for a time of ({_needed(leaf.limit)})" if isinstance(leaf.limit, PureFunction) else ""
-    yield f"  for {bare_name(leaf.signal)}{within}"
+    accept = f", accepted by ({_needed(leaf.accept)})" if leaf.accept else ""
+    yield f"  for {bare_name(leaf.signal)}{within}{accept}"
     yield from (f"  reminder {_built(builder)}" for builder in leaf.builders)
 
 

@@ -31,6 +31,8 @@ class SignalWait(Leaf):
     limit: timedelta | PureFunction
     """How long, counted from when the saga comes to it."""
     lapse: Lapse
+    accept: PureFunction | None = None
+    """Whether what it was told is a yes, if it may be a no: that has the saga undone."""
     reminders: tuple[tuple[timedelta, Builder], ...] = ()
     """Facts that are published while nobody has told it, and after what time; in that order."""
     by: str = ""

@@ -112,7 +112,8 @@ def _attempts(before: Instance, after: Instance, inputs: Sequence[Input]) -> Non
         if not was.leg or was.leg.due is None or before.paused:
             continue
         leg = after.state(path).leg
-        same = leg is not None and leg.due is not None and leg.attempt == was.leg.attempt
+        aim = was.leg.operation, was.leg.attempt
+        same = leg is not None and leg.due is not None and (leg.operation, leg.attempt) == aim
         if path in inputs[0].unsent and not was.leg.waiting:
             hold(same, "a command that never left spent an attempt", 5)
         else:

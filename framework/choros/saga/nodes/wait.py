@@ -21,8 +21,9 @@ from choros.saga.paths import in_item
 from choros.saga.policy import LONGEST, check_duration
 from choros.saga.waiting import Lapse, SignalWait
 
-LAPSED = "lapsed"
-"""The code that a saga is undone with which nobody told in time."""
+LAPSED, DECLINED = "lapsed", "declined"
+"""The codes that a saga is undone with: nobody told it in time, or what it was told is no."""
+ACCEPTED = "accepted"
 LOOK_AGAIN = 30.0
 """Seconds after which a reminder is tried again that a pause holds back."""
 
@@ -49,6 +50,8 @@ class Wait(Declared):
 
     signal: type[Signal]
     within: timedelta | Callable[..., timedelta] = field(kw_only=True)
+    accept: Callable[..., bool] | None = field(default=None, kw_only=True)
+    """Whether what it was told is a yes: a pure function of that and of what is known. A no has the saga undone."""
     otherwise: Lapse = field(default="compensate", kw_only=True)
     reminders: Sequence[Reminder] = field(default=(), kw_only=True)
     """A ladder, the first first."""
@@ -78,6 +81,8 @@ class Wait(Declared):
             )
         if not callable(self.within):
             check_duration(where, "within", self.within, least=timedelta(microseconds=1))
+        if self.accept is not None:
+            check_function(saga, self.accept, "a bool")
         if self.otherwise not in get_args(Lapse):
             raise DeclarationError(
                 f"{where}: otherwise={self.otherwise!r} means nothing.", "write 'compensate', 'go_on' or 'park'."
@@ -93,6 +98,11 @@ class Wait(Declared):
                 f"{place.where} would have the saga undone where nobody tells it in time, but stands after the pivot.",
                 "write otherwise='go_on' or otherwise='park'.",
             )
+        if place.passed and self.accept is not None:
+            raise DeclarationError(
+                f"{place.where} would have the saga undone where it is told no, but stands after the pivot.",
+                "go one way or another behind it: When(...).",
+            )
         if self.carry and "[]" not in place.path:
             raise DeclarationError(
                 f"{place.where} carries signals to a next time, but stands in no loop.", "leave carry out."
@@ -101,12 +111,16 @@ class Wait(Declared):
     def planned(self, place: NodePlace) -> WaitNode:
         """Its functions may ask for what every other may ask for there."""
         within = self.within
-        return WaitNode(
+        node = WaitNode(
             path=place.path, kind="wait", changes=False, signal=self.signal, lapse=self.otherwise, by=self.by,
             limit=pure_function(within, place.known, timedelta) if callable(within) else within,
             reminders=tuple((one.after, fact_builder(one.fact, place.known)) for one in self.reminders),
             carry=self.carry,
         )  # fmt: skip
+        if self.accept is None:
+            return node
+        told = replace(place.known, replies=(*place.known.replies, (node.path, node.signal)))
+        return replace(node, accept=pure_function(self.accept, told, bool))
 
 
 def _check_ladder(where: str, saga: str, ladder: Sequence[Any], within: object) -> None:
@@ -143,7 +157,20 @@ class WaitNode(SignalWait, Node):
             self._begin(turn)
         if turn.state(self.path).progress == "awaiting":
             self._look(turn)
+        told = turn.state(self.path)
+        if told.progress == "ok" and self.accept and not told.choice:
+            self._judge(turn, self.accept)
         return turn.state(self.path).progress in ("ok", "lapsed")
+
+    def _judge(self, turn: Turn, accept: PureFunction) -> None:
+        """Once: a yes is kept, and a no turns the saga back."""
+        answer = turn.ask(accept, self.path)
+        if not isinstance(answer, bool):
+            raise BuildFailed(f"{accept.function.__name__} returned {type(answer).__name__}, not bool", self.path)
+        turn.change_node(self.path, choice=ACCEPTED if answer else DECLINED)
+        if not answer:
+            name = accept.function.__name__
+            raise TurnedBack(Failure(code=DECLINED, detail=f"{name} says no to what it was told", step=self.path))
 
     def _begin(self, turn: Turn) -> None:
         """What was said before is taken at once; else the end of the wait is decided here, and kept."""
