@@ -145,10 +145,8 @@ class Turn(ABC):
 
     @property
     def busy(self) -> bool:
-        """Whether a command is under way, a signal awaited, or a loser not undone yet; on the way back that is undone with
-        all the rest."""
-        forward = not self._instance.backward
-        return any(state.leg or (forward and state.turns) or state.takes_signal for state in self._nodes.values())
+        """Whether a command is under way, a signal awaited, or a loser not undone yet."""
+        return any(state.leg or state.turns or state.takes_signal for state in self._nodes.values())
 
     def turn(self, nodes: Mapping[str, Node], inside: str) -> None:
         """Of these nodes of the declaration, those in the one of this path only go back from now on."""
