@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from choros_verify.exploration.mutants import MUTANTS
+
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "testing.md").read_text()
 CODE = re.findall(r"^```python\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
@@ -58,3 +60,11 @@ def test_the_tests_of_the_page_pass(folder: Path) -> None:
 def test_there_is_something_to_run() -> None:
     assert len(COMMANDS) == 3
     assert len(NAMED) >= 2
+
+
+def test_each_rule_that_is_taken_out_of_a_node_is_a_mutant() -> None:
+    rows = PAGE[PAGE.index("| node | without") : PAGE.index("## Simulate")].splitlines()[2:]
+    listed = [name.strip() for row in rows if row for name in row.split("|")[2].split(",")]
+    concern_all = ("", "step", "two steps", "two commands", "pivot", "refusal", "result")
+    assert {*listed} <= {one.name for one in MUTANTS}
+    assert {one.name for one in MUTANTS if one.needs not in concern_all} <= {*listed}

@@ -37,8 +37,9 @@ WITH: dict[str, Saga[Any]] = {
 ABOUT_COMPOSITES = {
     "choice", "commands in each branch", "facts in two branches",
     "commands side by side", "steps side by side", "refusal side by side",
+    "loop", "items", "times", "losers", "losers, then a pivot", "race", "enough", "scope",
 }  # fmt: skip
-"""Tried in `test_composites.py`."""
+"""Tried in `test_composites.py` and `test_rules_of_nodes.py`."""
 
 
 def mutant(name: str) -> Mutant:

@@ -43,7 +43,7 @@ class Exploration:
         """Walk; a violation is part of what is found. Raises UsageError where no example message can be made up."""
         wire, replies = Bags(), {**reply_examples(self.saga, self.replies), **self.replies}
         start = self.start or invent(self.saga.start).to_json()
-        saga = unrolled(self.saga, start, replies)
+        self.explored = saga = unrolled(self.saga, start, replies)
         orchestrator = OrchestratorModel(saga, self.protocol, wire, start, replies)
         participants = Participants(saga, self.protocol, replies, self.bounds.providers, self.bounds.refusals)
         names = saga.outline.paths

@@ -30,6 +30,7 @@ from choros.saga.paths import declared
 from choros.saga.saga import Saga
 from choros.saga.waiting import SignalWait
 from choros.wire.command_key import Operation
+from choros_verify.exploration.beside import given_up, wrong
 from choros_verify.exploration.books import Books
 from choros_verify.exploration.times import NOW
 from choros_verify.exploration.ways import beside, branch_due, holds_leaf, newer, partly
@@ -82,6 +83,8 @@ def _decision(saga: Saga[Any], before: Instance, decided: Decision, inputs: Sequ
     freely = partly(saga.outline) or after.terminating
     hold(alone or freely or (together and not after.backward), "two commands are awaited at once", 4)
     hold(max(sends.values(), default=0) <= most, "a command is sent twice", 4)
+    for sentence in wrong(saga.outline, before, decided, inputs):
+        raise Violation(sentence, 4)
     if after.terminal:
         hold(after.wake_at is None and not legs, "a saga at its end still waits for something", 5)
         due = after.status == "completed" and saga.outline.result is not None
@@ -112,10 +115,10 @@ def _attempts(before: Instance, after: Instance, inputs: Sequence[Input]) -> Non
         if not was.leg or was.leg.due is None or before.paused:
             continue
         leg = after.state(path).leg
-        aim = was.leg.operation, was.leg.attempt
-        same = leg is not None and leg.due is not None and (leg.operation, leg.attempt) == aim
+        turned = leg is None or leg.operation != was.leg.operation  # with the part of the saga that it stands in
+        same = not turned and leg is not None and leg.due is not None and leg.attempt == was.leg.attempt
         if path in inputs[0].unsent and not was.leg.waiting:
-            hold(same, "a command that never left spent an attempt", 5)
+            hold(same or turned, "a command that never left spent an attempt", 5)
         else:
             hold(not same or was.leg.due > NOW, "a command that nobody answered in time spent no attempt", 5)
 
@@ -221,6 +224,9 @@ def sending_do(outline: Outline, books: Sequence[Books], index: int, after: Inst
     path, kept = outline.paths[index], dict(zip(outline.paths, books, strict=True))
     for part in _before(outline.parts, path):
         hold(_is_there(part, kept, after), f"{path} is begun before {part.path} has taken effect", 4)
+    for leaf in given_up(outline.parts, path):
+        own = kept[leaf.path]
+        hold(own.closed or not own.stands, f"{path} is begun while {leaf.path} stands, which it is instead of", 4)
 
 
 def _before(parts: Sequence[SagaPart], path: str) -> Iterator[SagaPart]:

@@ -7,11 +7,13 @@ from dataclasses import dataclass, field, replace
 
 from choros.errors import Refused
 from choros.runtime.participant.verdicts import CarryOut, Matter, Verdict, concluded, judge, nothing_to_undo
-from choros.saga.outline import Commanded, Composite, Limb, Outline, Publication
+from choros.saga.outline import Commanded, Composite, Limb, Loop, Outline, Publication
 from choros.saga.waiting import SignalWait, Sleeping
 from choros.store.barrier import NEVER, Row
 from choros_verify.exploration import mutated, mutated_waits
 from choros_verify.exploration import mutated_composites as composites
+from choros_verify.exploration import mutated_loops as loops
+from choros_verify.exploration import mutated_losers as losers
 from choros_verify.exploration.protocol import Protocol
 from choros_verify.exploration.variant import Swap, Variant
 
@@ -46,6 +48,7 @@ class Mutant:
             "held fact": any(leaf.held for leaf in before),
             "early fact": any(leaf.early for leaf in before),
             "two steps": len(undone) > 1,
+            "two commands": len(outline.commands) > 1 or bool(_loops(outline)),
             "sleep": any(isinstance(leaf, Sleeping) for leaf in outline.leaves.values()),
             "wait": any(leaf.signals for leaf in outline.leaves.values()),
             "reminder": any(isinstance(leaf, SignalWait) and leaf.reminders for leaf in outline.leaves.values()),
@@ -59,6 +62,14 @@ class Mutant:
             "choice": bool(_choices(outline)),
             "commands in each branch": any(all(map(_commands, one.limbs)) for one in _choices(outline)),
             "facts in two branches": any(sum(map(_facts, one.limbs)) > 1 for one in _choices(outline)),
+            "items": any(one.item is not None for one in _loops(outline)),
+            "times": any(one.item is None for one in _loops(outline)),
+            "loop": bool(_loops(outline)),
+            "losers": any(part.join for part in _composites(outline)),
+            "losers, then a pivot": bool(outline.pivots) and any(part.join for part in _composites(outline)),
+            "race": any(part.join.startswith("first") for part in _composites(outline)),
+            "enough": any(part.join.startswith("at least") for part in _composites(outline)),
+            "scope": any(part.alternatives and not part.questions for part in _composites(outline)),
             "fact": bool(before or outline.completed or outline.compensated),
         }
         return has[self.needs]
@@ -71,8 +82,16 @@ class Mutant:
         return replace(self.protocol, begin=variant.begin, decide=variant.decide)
 
 
+def _composites(outline: Outline) -> list[Composite]:
+    return [part for part in outline.nodes.values() if isinstance(part, Composite)]
+
+
 def _choices(outline: Outline) -> list[Composite]:
-    return [part for part in outline.nodes.values() if isinstance(part, Composite) and part.questions]
+    return [part for part in _composites(outline) if part.questions]
+
+
+def _loops(outline: Outline) -> list[Loop]:
+    return [part.loop for part in _composites(outline) if part.loop]
 
 
 def _side_by_side(outline: Outline, *, undone: bool = False, refused: bool = False) -> int:
@@ -82,8 +101,8 @@ def _side_by_side(outline: Outline, *, undone: bool = False, refused: bool = Fal
         commands = (leaf for part in limb.parts for leaf in part.leaves if isinstance(leaf, Commanded))
         return any((leaf.undo or not undone) and (leaf.refusals or not refused) for leaf in commands)
 
-    together = [part for part in outline.nodes.values() if isinstance(part, Composite) and len(part.limbs) > 1]
-    return max((sum(map(fits, part.limbs)) for part in together if not part.questions), default=0)
+    together = [part for part in _composites(outline) if not part.alternatives and not part.join]
+    return max((sum(map(fits, part.limbs)) for part in together if len(part.limbs) > 1), default=0)
 
 
 def _commands(limb: Limb) -> bool:
@@ -222,6 +241,26 @@ MUTANTS: tuple[Mutant, ...] = (
     _without("another branch", (), composites.another_branch, needs="choice"),
     _without("branch decided twice", (), composites.branch_decided_twice, needs="commands in each branch"),
     _without("facts of all branches", (), composites.facts_of_all_branches, needs="facts in two branches"),
+    _without("key without index", (1,), loops.key_without_index, needs="loop"),
+    _without("items listed anew", (1,), loops.items_listed_anew, needs="items"),
+    _without("over with the first item", (), loops.over_with_the_first_item, needs="items"),
+    _without("all items at once", (), loops.all_items_at_once, needs="items"),
+    _without("items undone in their order", (), loops.items_undone_in_their_order, needs="items"),
+    _without("last time undone only", (), loops.last_time_undone_only, needs="times"),
+    _without("answer not kept", (), loops.answer_not_kept, needs="times"),
+    _without("enough after the first time", (), loops.enough_after_the_first_time, needs="times"),
+    _without("times not counted", (), loops.times_not_counted, needs="times"),
+    _without("replies folded away", (43,), loops.replies_folded_away, needs="two commands"),
+    _without("loser left standing", (26,), losers.loser_left_standing, needs="losers"),
+    _without("nobody loses", (26,), losers.nobody_loses, needs="race"),
+    _without("pivot before losers are undone", (25,), losers.pivot_before_losers_are_undone,
+             needs="losers, then a pivot"),
+    _without("any number may fail", (), losers.any_number_may_fail, needs="enough"),
+    _without("undo of a loser unparked", (36,), losers.undo_of_a_loser_unparked, needs="losers"),
+    _without("scope left standing", (), losers.scope_left_standing, needs="scope"),
+    _without("other way at once", (), losers.other_way_at_once, needs="scope"),
+    _without("scope undone by its other way only", (), losers.scope_undone_by_its_other_way_only, needs="scope"),
+    _without("scope catches a cancel", (), losers.scope_catches_a_cancel, needs="scope"),
     _without("undo does not wait", (), mutated.undo_does_not_wait, needs="two steps"),
     _without("undo oldest first", (), mutated.undo_oldest_first, needs="two steps"),
 )  # fmt: skip

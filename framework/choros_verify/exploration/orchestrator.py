@@ -102,6 +102,10 @@ class OrchestratorModel:
         facts = before.facts + tuple(fact.type for fact in decision.facts)
         standing = order(before.order, at_now, decision.instance, inputs)
         number = self.number(Stored(timeless(decision.instance), facts, standing))
+        strange = next((send.key.path for send in decision.sends if send.key.path not in self._indexes), "")
+        if strange:
+            wrong = holds.Violation(f"{strange} is sent, to which the saga does not come", 4)
+            return Decided(number, (), decision.facts, decision.events, 0, decision.withdraws, (), wrong)
         orders = tuple(self._ordered(send, decision.instance) for send in decision.sends)
         sends = tuple(self._wire.number(order) for order in orders)
         retries = _retries(before.instance, decision) + (0 if decision.instance.terminating else _taken_over(orders))

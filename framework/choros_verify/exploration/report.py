@@ -84,7 +84,7 @@ def report(exploration: Exploration, found: Found[Happening]) -> ExplorationRepo
         invariant=violation.number if violation else 0,
         notes=found.notes,
         not_taken=found.not_taken,
-        story=Teller(saga).tell(found.events) if violation else [],
+        story=Teller(exploration.explored).tell(found.events) if violation else [],
     )
 
 

@@ -65,9 +65,9 @@ def _at(part: SagaPart, item: str, states: States) -> SagaPart:
     items = [f"{path}[{index}]" for index in range(own.begun if part.loop.item is None else own.items)]
     if part.loop.item is None:  # one time behind the other
         times = (node for one in items for node in _all_at(part.limbs[0], one, states))
-        return Composite(path=path, kind=part.kind, limbs=(Limb("again", tuple(times)),))
+        return Composite(path=path, kind=part.kind, limbs=(Limb("again", tuple(times)),), loop=part.loop)
     each = tuple(Limb(one, _all_at(part.limbs[0], one, states)) for one in items)
-    return Composite(path=path, kind=part.kind, limbs=each)
+    return Composite(path=path, kind=part.kind, limbs=each, loop=part.loop)
 
 
 def _all_at(limb: Limb, item: str, states: States) -> tuple[SagaPart, ...]:
