@@ -6,16 +6,32 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 import pytest
 
-from choros import App, Check, Command, Done, Failure, Message, Publish, Reply, Saga, Service, Step
+from choros import (
+    App,
+    Check,
+    Command,
+    Done,
+    Failure,
+    Message,
+    Parallel,
+    Publish,
+    Reply,
+    Saga,
+    Scope,
+    Service,
+    Sleep,
+    Step,
+)
 from choros.messages import Fact
 from choros.runtime.orchestrator.recognition import as_stored
 from choros.runtime.orchestrator.states import MOST_IN_RECORD, states_and_entries, whole_state
 from choros.runtime.orchestrator.transition import Transitions
 from choros.runtime.orchestrator.work import Folded, Start, Unjudged, Work
-from choros.saga.machine.inputs import Lacking, RetryRequested
+from choros.saga.machine.inputs import CancelRequested, Lacking, RetryRequested
 from choros.saga.machine.instance import Instance, NodeState, States
 from choros.store.memory.sagas import MemoryStore
 from choros.store.sagas import Committed, Loaded, Transition
@@ -98,7 +114,7 @@ class Desk:
         packers = Service("packers", commands=(PackLine, UnpackLine, Seal))
         self.transitions = Transitions(App("shop", sagas=[self.saga], services=[packers], name="packing"))
 
-    async def take(self, given: Start | Unjudged | RetryRequested) -> Folded:
+    async def take(self, given: Start | Unjudged | RetryRequested | CancelRequested) -> Folded:
         wanted: set[str] = set()
         while True:
             loaded = (await self.store.load(["s1"], {"s1": wanted})).get("s1")
@@ -186,6 +202,45 @@ async def test_what_is_apart_is_undone_the_newest_first() -> None:
     assert undone == [f"line_{line}" for line in range(99, -1, -1)]
     assert (await desk.whole()).record.status == "compensated"
     assert desk.asked <= 100 / 32 + 1, "many are asked for at once"
+
+
+def lines(first: int, count: int) -> list[Step]:
+    numbers = range(first, first + count)
+    return [Step(pack(line), to="packers", compensation=unpack, name=f"line_{line}") for line in numbers]
+
+
+async def undone(desk: Desk) -> list[str]:
+    """Answer every undo; which steps they were of."""
+    answered: list[str] = []
+    while (await desk.whole()).record.status == "compensating":
+        answered.append(desk.sent[-1].step.rpartition(".")[2])
+        await desk.answer(Done())
+    return answered
+
+
+async def test_of_a_part_that_lies_apart_all_is_undone() -> None:
+    """Nothing of it is in the record that would say how far the saga had come in it."""
+    nodes = Scope(*lines(0, 3), name="scope"), *lines(3, 40)
+    desk = Desk(Saga("packing", start=Pack, key=lambda start: start.order, steps=nodes))
+    await desk.start()
+    for line in range(42):
+        await desk.answer(Packed(weight=line))
+    await desk.answer(Failure(code="sold_out"), "refused")
+    assert await undone(desk) == [f"line_{line}" for line in range(41, -1, -1)]
+
+
+async def test_what_leaves_no_trace_hides_nothing_that_lies_apart() -> None:
+    """A sleep that nobody awaits any more is as if the saga had never come to it; what stands before it still does."""
+    two, scope = Parallel(*lines(0, 2)), Scope(*lines(32, 3), name="scope")
+    nodes = two, *lines(2, 30), scope, Sleep(timedelta(days=1))
+    desk = Desk(Saga("packing", start=Pack, key=lambda start: start.order, steps=nodes))
+    await desk.start()
+    for command in (desk.sent[0], desk.sent[1]):
+        await desk.take(Unjudged(reply_to(command, Packed(weight=1), "ok")))
+    for line in range(2, 35):
+        await desk.answer(Packed(weight=line))
+    await desk.take(CancelRequested("cancel"))
+    assert await undone(desk) == [f"line_{line}" for line in range(34, -1, -1)]
 
 
 def test_the_newest_stay_in_the_record_in_whatever_order_a_store_gave_them() -> None:

@@ -86,8 +86,14 @@ def _newest_first(outline: Outline, effects: Sequence[Deed], lost: set[str]) -> 
 
 
 def _apart(outline: Outline, lost: set[str], older: str, newer: str) -> bool:
-    """Whether the older one may be undone while the newer one stands: beside it, or in what lost without it."""
-    return unordered(outline, older, newer) or any(_within(one, older) and not _within(one, newer) for one in lost)
+    """Whether the older one may be undone while the newer one stands: beside it, or in what lost without it. What has
+    lost a race may be done so late that what stands behind that is done before it."""
+    paths = list(outline.leaves)
+    behind = paths.index(declared(older)) > paths.index(declared(newer))
+    return unordered(outline, older, newer) or any(
+        _within(one, older) > _within(one, newer) or (behind and _within(one, newer) > _within(one, older))
+        for one in lost
+    )
 
 
 def _within(node: str, path: str) -> bool:

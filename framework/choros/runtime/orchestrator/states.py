@@ -39,7 +39,8 @@ def states_and_entries(
     states = [(path, state) for path, state in instance.nodes.items() if state is not UNTOUCHED]
     # On the way back, what is next is older than what is done with.
     states.sort(key=lambda one: (one[1].progress not in _OLDEST, one[1].number, place(one[0])))
-    last = {around(path): path for path, state in states if state.progress != "listed"}
+    told = sorted(states, key=lambda one: (one[1].progress not in _OLDEST, place(one[0])))  # not all have numbers
+    last = {around(path): path for path, state in told if state.progress != "listed"}
     held = {path for inside, path in last.items() if inside == ROOT or instance.state(inside).progress == "entered"}
     newest = {path for path, state in states[-MOST_IN_RECORD:] if state.progress != "listed"}
     over = [one for one in states if one[0] not in newest | held and not _is_open(one[1])]

@@ -49,6 +49,8 @@ class Turn(ABC):
 
     def __init__(self, instance: Instance, now: float) -> None:
         self.now = now
+        self.turning = False
+        """Whether the saga turns back in this decision."""
         self._instance = instance
         self._nodes = States(instance.nodes)
         self._sends: list[Send] = []

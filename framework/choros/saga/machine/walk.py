@@ -133,6 +133,7 @@ class SagaWalk(Turn):
             self.go_on()
             return
         said = failure.to_json()
+        self.turning = True
         self.change(status="compensating", backward=True, failure=said, refusal=refusal, wanted="", deadline=None)
         self.note("compensating", failure.step, code=failure.code)
         for path, _ in self.states():

@@ -47,6 +47,8 @@ class SequenceNode(Node):
 
     def backward(self, turn: Turn) -> bool:
         """Each when the one behind it is undone."""
+        if self.path != ROOT or turn.turning:  # then what stands apart may be newer than all that does not
+            turn.want(node.path for node in self.nodes[self._last(turn.has_come) + 1 :])
         return all(self._undone(turn, place) for place in range(self._last(turn.has_come), -1, -1))
 
     def _undone(self, turn: Turn, place: int) -> bool:
