@@ -18,6 +18,8 @@ from choros import Addresses, App, Call, Pivot, Refused, RetryPolicy, Saga, Serv
 from choros.messages import Command, Fact, Failure, Message, Reply
 
 SERVICES = ("till", "packer", "van")
+TOO_DEAR = "palace"
+"""What nobody can pay."""
 ENTRIES = "CREATE TABLE IF NOT EXISTS entry (trip TEXT, what TEXT)"
 
 
@@ -45,6 +47,8 @@ class Trip:
     """The first payment blocks the event loop for so long."""
     slow: float = 0.0
     """A payment takes so long."""
+    tours: bool = False
+    """Whether there is the saga of `tour.py` as well."""
 
     def dumps(self) -> str:
         """For the environment of a process."""
@@ -193,8 +197,11 @@ def trip_saga(trip: Trip, version: int) -> Saga[Plan]:
 
 def make_app(trip: Trip) -> App:
     """The application with all its services and their handlers."""
+    from tests.fault_cases.tour import tour_saga  # which is made of what stands here
+
     services = (_till(trip), _packer(trip), _van(), _diary("diary"), _diary("log-book"))
-    return App(trip.namespace, name="app", sagas=[trip_saga(trip, v) for v in trip.versions], services=services)
+    sagas = [*(trip_saga(trip, v) for v in trip.versions), *([tour_saga] if trip.tours else [])]
+    return App(trip.namespace, name="app", sagas=sagas, services=services)
 
 
 async def _prepare(db: SqliteTransaction) -> None:
@@ -217,6 +224,8 @@ def _till(trip: Trip) -> Service:
         await asyncio.sleep(trip.slow)
         while trip.held and not trip.gate.exists():
             await asyncio.sleep(0.02)
+        if command.trip.endswith(TOO_DEAR):
+            raise Refused("no_cover")
         return Paid(key=call.key)
 
     @service.handles(PayBack)

@@ -119,10 +119,10 @@ class World:
                 await stop_all(parts)
                 await running
 
-    async def start(self, trip: str, *, refuse: bool = False) -> str:
+    async def start(self, trip: str, *, refuse: bool = False, saga: str = "trip") -> str:
         """Start a saga in its newest version; again while the store is away, under the same key, as callers must."""
         plan = Plan(trip=trip, refuse=refuse)
-        return await patiently(lambda: self.client.start(self._app.saga("trip"), plan))
+        return await patiently(lambda: self.client.start(self._app.saga(saga), plan))
 
     async def outcome(self, saga_id: str) -> Outcome:
         """How it ended; looked for again while the store is away."""
