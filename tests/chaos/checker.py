@@ -16,10 +16,15 @@ from dataclasses import dataclass, field
 
 from tests.chaos.ledgers import Dossier
 from tests.chaos.scripts import OUTCOMES
+from tests.chaos.voyages import DECKS
 
 KINDS = ("lost", "doubled", "standing", "stuck", "unexpected", "facts")
 ENDED = ("completed", "compensated")
 _STEPS = ("fare", "cabin", "sail", "miles")
+_OF_A_CRUISE = ("fare", "guide", "bus", *(f"deck-{deck}" for deck in DECKS), "sail", "points", "miles")
+_RACING = ("port", "starboard")
+_EVENINGS = (("table", "dinner"), ("buffet",))
+"""The two ways through a scope, one of which is gone."""
 _SUBSCRIBERS = ("journal", "gazette")
 _LATE = 300.0
 """Seconds that a fact may have waited in a queue before the queue was deleted."""
@@ -79,7 +84,8 @@ def judge(
 
 def _effects(dossier: Dossier) -> Iterator[tuple[str, str]]:
     """By the books alone."""
-    for step in _STEPS:
+    chosen = list(_chosen(dossier)) if dossier.is_cruise else []
+    for step in (*_OF_A_CRUISE, *chosen) if dossier.is_cruise else _STEPS:
         done, undone = dossier.count(step, "do"), dossier.count(step, "undo")
         if done > 1 or undone > 1:
             yield "doubled", f"{step}: done {done} times, undone {undone} times"
@@ -89,6 +95,30 @@ def _effects(dossier: Dossier) -> Iterator[tuple[str, str]]:
             yield "standing", f"{step} is left, though the ship has not sailed"
         if dossier.sailed and done <= undone:
             yield "lost", f"the ship has sailed without {step}"
+    if dossier.is_cruise:
+        yield from _beside(dossier)
+
+
+def _chosen(dossier: Dossier) -> Iterator[str]:
+    """What a cruise is to have of its ways, as its own books tell it: the side that won, and one evening."""
+    yield from [step for step in _RACING if dossier.net(step) > 0] or _RACING[:1]
+    first, other = _EVENINGS
+    yield from other if dossier.net(other[0]) > 0 else first
+
+
+def _beside(dossier: Dossier) -> Iterator[tuple[str, str]]:
+    """What a cruise is not to have beside that: somebody who lost, or what was tried in vain."""
+    if (sides := [step for step in _RACING if dossier.net(step) > 0])[1:]:
+        yield "standing", f"{' and '.join(sides)}, of which one was to win"
+    evenings = [step for way in _EVENINGS for step in way if dossier.net(step) > 0]
+    if "buffet" in evenings and len(evenings) > 1:
+        yield "standing", f"{' and '.join(evenings)}, of which one way was to be gone"
+    for step in (*_RACING, *(step for way in _EVENINGS for step in way)):
+        if dossier.count(step, "do") > 1 or dossier.count(step, "undo") > dossier.count(step, "do"):
+            yield (
+                "doubled",
+                f"{step}: done {dossier.count(step, 'do')} times, undone {dossier.count(step, 'undo')} times",
+            )
 
 
 def _ends(dossier: Dossier, word: Word | None, verdict: Verdict) -> Iterator[tuple[str, str]]:

@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 
 from tests.chaos.books import REDIS_BOOKS
 from tests.chaos.load import read_starts
-from tests.chaos.scripts import script_of
+from tests.chaos.scripts import CRUISE, script_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,11 @@ class Dossier:
     def heard(self, book: str) -> Counter[str]:
         """The facts in a subscriber's book."""
         return Counter(entry.step for entry in self.told if entry.book == book)
+
+    @property
+    def is_cruise(self) -> bool:
+        """Whether it has nodes in its nodes."""
+        return self.script.startswith(CRUISE)
 
     @property
     def sailed(self) -> bool:

@@ -20,13 +20,13 @@ from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from choros import Addresses, ChorosError, Client
+from choros import Addresses, ChorosError, Client, Saga
 from choros.roles.addresses import opened_store
 from choros.roles.roles import client_of
 from choros.store.sagas import Store
 from choros.telemetry.context import configure_logging
-from tests.chaos.scripts import script_of
-from tests.chaos.voyages import Embark, app, voyage
+from tests.chaos.scripts import CRUISE, script_of
+from tests.chaos.voyages import Embark, app, cruise, voyage
 
 BURST = 200
 TWICE = 0.03
@@ -129,7 +129,7 @@ class Load:
         start = Embark(number=number, script=script)
         self.log.write("ask", number)
         try:
-            saga_id = await self.client.start(voyage, start)
+            saga_id = await self.client.start(_saga(start), start)
             self.log.write("took", number, saga_id)
             if random.random() < TWICE:
                 await self._again(start, saga_id)
@@ -137,12 +137,12 @@ class Load:
             self.log.write("unknown", number, type(error).__name__)
             self.log.unanswered.append(number)
             return
-        if script == "cancel":
+        if script.endswith("cancel"):
             await asyncio.sleep(random.uniform(0, _CANCEL_SECONDS))
             await self._cancel(number, saga_id)
 
     async def _again(self, start: Embark, saga_id: str) -> None:
-        for other in await asyncio.gather(*(self.client.start(voyage, start) for _ in range(2))):
+        for other in await asyncio.gather(*(self.client.start(_saga(start), start) for _ in range(2))):
             if other != saga_id:
                 self.log.write("twice", start.number, saga_id, other)
 
@@ -151,6 +151,10 @@ class Load:
             self.log.write("cancel", number, await self.client.cancel(saga_id))
         except ChorosError as error:
             self.log.write("cancel", number, type(error).__name__)
+
+
+def _saga(start: Embark) -> Saga[Embark]:
+    return cruise if start.script.startswith(CRUISE) else voyage
 
 
 async def main(folder: Path, seed: int, rate: float, most: int) -> None:

@@ -5,7 +5,8 @@ The report's fields, all times in seconds:
     kind            "chaos"
     commit, versions{choros, python, aio-pika, rabbitmq, erlang, redis}, battlefield, at (ISO, UTC)
     seed, least_permissions, minutes, seconds, drain_seconds, drained
-    sagas           accepted starts; never_started: asked for, refused by a fault, and indeed not there
+    sagas           accepted starts, cruises those among them that have nodes in their nodes; never_started: asked for,
+                    refused by a fault, and indeed not there
     outcomes        {status: count} as the store has them; parked {script and reason: count}
     effects         entries in the services' books
     faults          {kind: count}; kills, cuts: how many of them; impossible: kinds this machine does not allow;
@@ -72,6 +73,7 @@ def as_json(result: Result, battlefield: str) -> dict[str, Any]:
         "drain_seconds": round(result.drain_seconds, 1),
         "drained": result.drained,
         "sagas": sagas,
+        "cruises": sum(1 for one in result.dossiers.values() if one.saga_id and one.is_cruise),
         "never_started": verdict.outcomes["never started"],
         "outcomes": dict(sorted(verdict.outcomes.items())),
         "parked": dict(verdict.parked),
@@ -133,7 +135,8 @@ def summary(report: dict[str, Any]) -> Iterator[str]:
     versions = ", ".join(f"{name} {number}" for name, number in report["versions"].items())
     yield f"{report['battlefield']}; {versions}; commit {report['commit'][:12]}; seed {report['seed']}"
     outcomes = ", ".join(f"{count} {status}" for status, count in report["outcomes"].items())
-    yield f"{report['sagas']} sagas in {report['seconds']:.0f} s, drained in {report['drain_seconds']:.0f} s"
+    yield f"{report['sagas']} sagas ({report['cruises']} with nodes in their nodes) in {report['seconds']:.0f} s,"
+    yield f"  drained in {report['drain_seconds']:.0f} s"
     yield f"  {outcomes}"
     yield f"{report['kills']} kills and {report['cuts']} cuts among {sum(report['faults'].values())} faults:"
     yield "  " + ", ".join(f"{count} × {kind}" for kind, count in report["faults"].items())

@@ -23,11 +23,20 @@ OUTCOMES = {
     "hopeless cabin": "compensated",  # fails for good before its effect: undone in doubt
     "cancel": "either",  # somebody cancels it at some moment
     "stuck refund": "parked",  # its undo fails for ever
+    "cruise": "completed",
+    "cruise, stumble deck": "completed",
+    "cruise, refuse dinner": "completed",  # the scope's other way
+    "cruise, refuse sail": "compensated",
+    "cruise, refuse guide": "compensated",  # while others are under way beside it
+    "cruise, stumble free": "compensated",
+    "cruise, cancel": "either",
 }
 """Script -> how it must end."""
 STUMBLES = 2
 """Attempts that a stumbling handler fails."""
-_WEIGHTS = (500, 30, 30, 30, 30, 30, 20, 40, 80, 90, 30, 30, 25, 34, 1)
+_WEIGHTS = (500, 30, 30, 30, 30, 30, 20, 40, 80, 90, 30, 30, 25, 34, 1, *(60, 15, 25, 25, 15, 10, 10))
+CRUISE = "cruise"
+"""What the scripts of cruises begin with."""
 
 
 def script_of(seed: int, number: int) -> str:

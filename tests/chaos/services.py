@@ -12,7 +12,7 @@ from pathlib import Path
 from choros import App, Call, Done, Fact, Refused, Service, SqliteTransaction
 from choros.store.redis.barrier import RedisTransaction
 from tests.chaos import books
-from tests.chaos.scripts import STUMBLES
+from tests.chaos.scripts import CRUISE, STUMBLES
 from tests.chaos.voyages import (
     NAMESPACE,
     BookFare,
@@ -40,9 +40,10 @@ class Hopeless(Exception):
 
 def _follow(order: Order, call: Call, name: str, refusal: str = "") -> None:
     """What the script wants of this step, before its effect."""
-    if order.script == f"refuse {name}":
+    script = order.script.removeprefix(f"{CRUISE}, ")
+    if script == f"refuse {name}":
         raise Refused(refusal)
-    if order.script == f"stumble {name}" and call.attempt <= STUMBLES:
+    if script == f"stumble {name}" and call.attempt <= STUMBLES:
         raise Trouble
     if order.script in (f"hopeless {name}", f"stuck {name}"):
         raise Hopeless
@@ -56,21 +57,21 @@ _fares.prepares(books.prepare)
 
 @_fares.handles(BookFare)
 async def book_fare(command: BookFare, db: SqliteTransaction, call: Call) -> Done:
-    _follow(command, call, "fare", "no_money")
-    await books.enter(db, command.number, "fare", "do", call)
+    _follow(command, call, command.part or "fare", "no_money")
+    await books.enter(db, command.number, command.part or "fare", "do", call)
     return DONE
 
 
 @_fares.handles(RefundFare)
 async def refund_fare(command: RefundFare, db: SqliteTransaction, call: Call) -> Done:
     _follow(command, call, "refund")
-    await books.enter(db, command.number, "fare", "undo", call)
+    await books.enter(db, command.number, command.part or "fare", "undo", call)
     return DONE
 
 
 @_fares.handles(CreditMiles)
 async def credit_miles(command: CreditMiles, db: SqliteTransaction, call: Call) -> Done:
-    await books.enter(db, command.number, "miles", "do", call)
+    await books.enter(db, command.number, command.part or "miles", "do", call)
     _follow(command, call, "miles")  # after the effect, which must then be rolled back
     return DONE
 
@@ -84,15 +85,15 @@ _cabins = Service("cabins")
 async def hold_cabin(command: HoldCabin, db: RedisTransaction, call: Call) -> Done:
     if command.script == "slow cabin":
         await asyncio.sleep(1.5)
-    await books.enter_in_redis(db, "cabins", command.number, "cabin", "do", call)
-    _follow(command, call, "cabin", "fully_booked")
+    await books.enter_in_redis(db, "cabins", command.number, command.part or "cabin", "do", call)
+    _follow(command, call, (command.part or "cabin").partition("-")[0], "fully_booked")
     return DONE
 
 
 @_cabins.handles(FreeCabin)
 async def free_cabin(command: FreeCabin, db: RedisTransaction, call: Call) -> Done:
     _follow(command, call, "free")
-    await books.enter_in_redis(db, "cabins", command.number, "cabin", "undo", call)
+    await books.enter_in_redis(db, "cabins", command.number, command.part or "cabin", "undo", call)
     return DONE
 
 
@@ -109,7 +110,7 @@ async def _sailed(command: SetSail, call: Call) -> Done | None:
 @_harbour.provider(SetSail, ask=_sailed)
 async def set_sail(command: SetSail, call: Call) -> Done:
     _follow(command, call, "sail", "storm")
-    if command.script in ("stumble refund", "stumble free", "stuck refund"):
+    if command.script in ("stumble refund", "stumble free", "stuck refund", f"{CRUISE}, stumble free"):
         raise Refused("storm")
     await asyncio.to_thread(_provider.carry_out, command.number, "sail", call)
     if command.script == "half sail" and call.attempt == 1:

@@ -75,6 +75,49 @@ def test_a_planted_wrong_is_found(
     assert kind in kinds(verdict(dossier(script, effects, told), status))
 
 
+CRUISE = ("fare+", "guide+", "bus+", "port+", "deck-0+", "deck-1+", "deck-2+", "table+", "dinner+")
+SAILED = ("sail+", "points+", "miles+")
+UNDONE = tuple(f"{effect[:-1]}-" for effect in reversed(CRUISE))
+
+
+@pytest.mark.parametrize(
+    ("script", "effects", "status"),
+    [
+        ("cruise", (*CRUISE, *SAILED), "completed"),
+        ("cruise", (*CRUISE, "starboard+", "starboard-", *SAILED), "completed"),
+        ("cruise, refuse dinner", (*CRUISE[:-1], "table-", "buffet+", *SAILED), "completed"),
+        ("cruise, refuse sail", (*CRUISE, *UNDONE), "compensated"),
+        ("cruise, refuse guide", ("fare+", "fare-"), "compensated"),
+    ],
+)
+def test_a_cruise_that_went_as_written_is_no_violation(script: str, effects: Sequence[str], status: str) -> None:
+    told = ("held", "done") if status == "completed" else ("off",)
+    assert verdict(dossier(script, effects, told), status).violations == []
+
+
+@pytest.mark.parametrize(
+    ("effects", "kind"),
+    [
+        ((*CRUISE, "starboard+", *SAILED), "standing"),
+        ((*CRUISE, "buffet+", *SAILED), "standing"),
+        ((*CRUISE, "deck-1-", *SAILED), "lost"),
+        ((*CRUISE[:3], *CRUISE[4:], *SAILED), "lost"),
+        ((*CRUISE[:-1], *SAILED), "lost"),
+        ((*CRUISE, "dinner-", *SAILED), "lost"),
+        ((*CRUISE, *SAILED[:-1]), "lost"),
+        ((*CRUISE, "starboard+", "starboard-", "starboard-", *SAILED), "doubled"),
+    ],
+)
+def test_a_wrong_planted_into_a_cruise_is_found(effects: Sequence[str], kind: str) -> None:
+    assert kind in kinds(verdict(dossier("cruise", effects, ("held", "done")), "completed"))
+
+
+@pytest.mark.parametrize("left", ["bus-", "port-", "table-", "deck-0-"])
+def test_what_is_left_of_a_cruise_that_was_undone_is_found(left: str) -> None:
+    effects = (*CRUISE, *(effect for effect in UNDONE if effect != left))
+    assert "standing" in kinds(verdict(dossier("cruise, refuse sail", effects, ("off",)), "compensated"))
+
+
 def test_an_accepted_start_that_the_store_does_not_know_is_lost() -> None:
     found = judge({7: dossier("plain", (), ())}, {}, (), complete=False)
     assert "lost" in kinds(found)

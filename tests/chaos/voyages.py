@@ -1,4 +1,5 @@
-"""The saga under chaos: book the fare, hold the cabin, set sail (there is no way back), credit the miles."""
+"""The sagas under chaos. A voyage: book the fare, hold the cabin, set sail (there is no way back), credit the miles. A
+cruise, by the same services, has nodes in its nodes: two cabins race, decks are held in a loop, a dinner is tried."""
 
 from __future__ import annotations
 
@@ -6,16 +7,20 @@ from datetime import timedelta
 
 from choros import (
     App,
+    Branch,
     Command,
     Done,
     Fact,
     Failure,
+    ForEach,
     Message,
+    Parallel,
     Pivot,
     Publish,
     Retriable,
     RetryPolicy,
     Saga,
+    Scope,
     Service,
     Step,
 )
@@ -42,6 +47,8 @@ class Order(Command[Done]):
 
     number: int
     script: str
+    part: str = ""
+    """What of a cruise it is for; as it stands in the book."""
 
 
 class BookFare(Order, refusals=("no_money",)):
@@ -139,9 +146,76 @@ voyage = Saga(
     compensated=voyage_off,
 )
 
+
+# --- a cruise ---------------------------------------------------------------------------------------------------------
+
+DECKS = (0, 1, 2)
+
+
+def _fare(part: str) -> Step:
+    def book(start: Embark) -> BookFare:
+        return BookFare(number=start.number, script=start.script, part=part)
+
+    def refund(start: Embark) -> RefundFare:
+        return RefundFare(number=start.number, script=start.script, part=part)
+
+    return Step(book, "fares", refund, name=part, timeout=_TIMEOUT, retry=_PATIENT, undo_retry=_PATIENT)
+
+
+def _cabin(part: str) -> Step:
+    def hold(start: Embark) -> HoldCabin:
+        return HoldCabin(number=start.number, script=start.script, part=part)
+
+    def free(start: Embark) -> FreeCabin:
+        return FreeCabin(number=start.number, script=start.script, part=part)
+
+    return Step(hold, "cabins", free, name=part, timeout=_TIMEOUT, retry=_PATIENT, undo_retry=_PATIENT)
+
+
+def _credit(part: str) -> Retriable:
+    def credit(start: Embark) -> CreditMiles:
+        return CreditMiles(number=start.number, script=start.script, part=part)
+
+    return Retriable(credit, "fares", name=part, timeout=_TIMEOUT, retry=_PATIENT)
+
+
+def decks(start: Embark) -> list[int]:
+    return list(DECKS)
+
+
+def hold_deck(start: Embark, deck: int) -> HoldCabin:
+    return HoldCabin(number=start.number, script=start.script, part=f"deck-{deck}")
+
+
+def free_deck(start: Embark, deck: int) -> FreeCabin:
+    return FreeCabin(number=start.number, script=start.script, part=f"deck-{deck}")
+
+
+cruise = Saga(
+    "cruise",
+    version=1,
+    start=Embark,
+    key=lambda start: f"voyage-{start.number}",
+    steps=(
+        Parallel(_fare("fare"), Branch("tour", _fare("guide"), _cabin("bus")), name="both"),
+        Parallel(_cabin("port"), _cabin("starboard"), first=1, name="side"),
+        ForEach(
+            decks,
+            Step(hold_deck, "cabins", free_deck, timeout=_TIMEOUT, retry=_PATIENT, undo_retry=_PATIENT),
+            at_once=2,
+        ),
+        Scope(_cabin("table"), _fare("dinner"), otherwise=_fare("buffet"), name="evening"),
+        Publish(voyage_held),
+        Pivot(set_sail, "harbour", timeout=_TIMEOUT, retry=_PATIENT),
+        Parallel(_credit("points"), _credit("miles"), name="bonus"),
+    ),
+    completed=voyage_done,
+    compensated=voyage_off,
+)  # fmt: skip
+
 app = App(
     NAMESPACE,
-    sagas=(voyage,),
+    sagas=(voyage, cruise),
     services=(
         Service("fares", commands=(BookFare, RefundFare, CreditMiles)),
         Service("cabins", commands=(HoldCabin, FreeCabin)),
