@@ -323,7 +323,7 @@ class NestedCommand(Message, name="choros.nested"):
     start: str = ""
     """Of a `do`: the body of its start message."""
     detached: bool = False
-    """Of a `do`: whether it ends by itself, and is answered once it has begun."""
+    """Whether it ends by itself, and is answered once it has begun."""
     of: Literal["do", "undo"] = "do"
     """Of a `close`: which of the two it closes."""
     terminates: bool = False

@@ -29,6 +29,7 @@ RACE = "tests/saga/test_race.py"
 WHEN = "tests/saga/test_when.py"
 SLEEP = "tests/saga/test_sleep.py"
 EXISTING = "tests/saga/test_existing.py"
+NESTED = "tests/saga/test_nested.py"
 LOCAL, HANDOVER = "tests/saga/test_local.py", "tests/transport/test_handover.py"
 
 REMOVALS = (
@@ -636,5 +637,58 @@ REMOVALS = (
         44, "what nobody here handles is left to whoever does", "transport.handover.Handover._hand_over",
         "if not known or", "if",
         (f"{HANDOVER}::test_rule_44_what_nobody_here_handles_is_left_to_whoever_does",),
+    ),
+    Removal(
+        3, "who was undone in another saga lives as long as that", "saga.machine.walk._hangs_on",
+        '(ended or state.progress == "ok")', '(state.progress == "ok")',
+        (f"{NESTED}::test_rule_44_an_undo_before_the_start_leaves_a_tombstone",),
+    ),
+    Removal(
+        17, "a skip has a nested saga undone first", "saga.machine.nested._obey", 'walk.withdraw("cancelled")', "pass",
+        (f"{NESTED}::test_rule_17_a_skip_has_it_undone_first",),
+    ),
+    Removal(
+        25, "a saga with a pivot is the pivot", "saga.nodes.nested.Nested.pivot",
+        "bool(outline and outline.pivots) and", "False and",
+        (f"{NESTED}::test_rule_25_a_saga_with_a_pivot_is_the_pivot",),
+    ),
+    Removal(
+        25, "a cancel is handed on to the saga that is the pivot", "saga.nodes.nested.NestedNode.forward",
+        "turn.instance.wanted", "False",
+        (f"{NESTED}::test_rule_25_a_cancel_while_it_is_in_flight_is_wanted_and_handed_on_and_its_answer_decides",),
+    ),
+    Removal(
+        44, "a nested saga that is over is revocable", "saga.machine.walk.SagaWalk._waits_for_parent",
+        "parent is None or parent.detached or parent.released", "True",
+        (f"{NESTED}::test_rule_44_a_completed_nested_saga_is_revocable_until_the_pivot_is_passed",),
+    ),
+    Removal(
+        44, "from the first release on a cancel comes too late", "saga.machine.walk.SagaWalk.withdraw",
+        "instance.ending or instance.stage", "instance.stage",
+        (f"{NESTED}::test_rule_44_from_the_first_release_on_a_cancel_comes_too_late",),
+    ),
+    Removal(
+        44, "nobody else undoes what is revocable", "saga.machine.walk.SagaWalk.withdraw",
+        "instance.ending or instance.stage", "instance.ending",
+        (f"{NESTED}::test_rule_44_nobody_else_undoes_what_the_other_saga_relies_on",),
+    ),
+    Removal(
+        44, "what is revocable is undone", "saga.machine.nested._obey",
+        'instance.stage == "revocable" and not parent.released', "False",
+        (f"{NESTED}::test_rule_44_it_is_undone_by_its_own_compensations_newest_first",),
+    ),
+    Removal(
+        44, "an undo that comes late undoes nothing", "saga.machine.nested._obey",
+        'instance.stage == "revocable" and not parent.released', 'instance.stage == "revocable"',
+        (f"{NESTED}::test_rule_47_terminated_before_its_undo_is_heard_it_stands",),
+    ),
+    Removal(
+        44, "a detached start is held like a fact",
+        "saga.nodes.nested.NestedNode._come_to", "if self.held:", "if False:",
+        (f"{NESTED}::test_rule_44_a_detached_one_is_begun_when_the_saga_cannot_be_undone_any_more",),
+    ),
+    Removal(
+        47, "what is released is not closed", "saga.machine.acts._stop", ' and state.leg.operation != "release"', "",
+        (f"{NESTED}::test_rule_47_terminated_while_it_is_released_it_still_is",),
     ),
 )  # fmt: skip

@@ -99,7 +99,9 @@ class Family:
         if name in self.members:
             return self.give(name, given)
         if send.key.operation != "do":
-            return self._take(name, saga, never_begun(saga.tree, _id_of(name), [given], self.now))
+            return self._take(
+                name, saga, never_begun(saga.tree, _id_of(name), [given], self.now, detached=said.detached)
+            )
         parent = Parent(said.detached, given.order)
         return self._take(
             name, saga, begin(saga.tree, _id_of(name), said.start, self.now, cause=given.id, parent=parent)

@@ -438,6 +438,34 @@ def test_rule_47_a_start_that_is_held_when_it_is_terminated_never_leaves() -> No
     assert not family.orders
 
 
+def test_rule_47_terminated_before_its_undo_is_heard_it_stands() -> None:
+    family = behind_child()
+    family.refuse("", "no_lorry")
+    undo = family.orders.pop()
+    family.give("", TerminateRequested("t"))
+    family.give(CHILD, PauseRequested("q"))
+    family.deliver()
+    family.deliver(undo)
+    family.give(CHILD, ResumeRequested("r"))
+    family.settle()
+    assert (family.parent.status, family.child.status) == ("terminated", "completed")
+    assert left_standing(order_saga.outline, family.parent.instance) == ["hold_stock", "credit"]
+
+
+def test_rule_47_a_detached_one_that_was_not_begun_by_then_never_is() -> None:
+    saga = order_of(HELD, Pivot(ship_it, to="lorries"), Nested(credit_saga, reserve_credit, detached=True))
+    family = Family(saga, credit_saga)
+    family.ok("", Held())
+    family.ok("")
+    start = family.orders.pop()
+    family.give("", TerminateRequested("t"))
+    family.settle()
+    family.deliver(start)
+    assert (family.parent.status, family.child.status) == ("terminated", "compensated")
+    assert not family.child.sends
+    assert family.replies[-1][1].outcome == "refused"
+
+
 def test_what_a_person_has_terminated_below_waits_for_a_person() -> None:
     family = at_child()
     family.ok(CHILD, Held())

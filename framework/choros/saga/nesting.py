@@ -108,8 +108,8 @@ class Nesting(Commanded):
 
     def order(self, operation: Operation, **more: Any) -> str:
         """The body of a command to it."""
-        detached = operation == "do" and self.detached
-        return NestedCommand(saga=self.child.saga, version=self.child.version, detached=detached, **more).to_json()
+        child = self.child
+        return NestedCommand(saga=child.saga, version=child.version, detached=self.detached, **more).to_json()
 
 
 def nested_in(outline: Outline) -> Sequence[Nesting]:

@@ -19,6 +19,7 @@ from choros.cli.words import writable
 from choros.errors import UsageError
 from choros.roles.loading import load_app
 from choros.saga.saga import Saga
+from choros_verify.commands.families import verified_family
 from choros_verify.exploration.bounds import AGED, LONG, SHORT, TERMINATING, Bounds
 from choros_verify.exploration.explore import Exploration, at_providers
 from choros_verify.exploration.report import SCHEMA, ExplorationReport, lines, report
@@ -73,6 +74,11 @@ def verify(
     for one in chosen:
         bounds = Bounds(budgets, providers=at_providers(loaded, one), most_states=most_states, seed=seed)
         body = given_start(one, start).to_json() if start else ""
+        if one.outline.nests:
+            said, found = verified_family(loaded, one, body, mutants=mutants)
+            tell_lines(said)
+            told.append(found)
+            continue
         exploration = Exploration(one, bounds, start=body, replies=replies)
         told.append(_verified(loaded, exploration, mutants=mutants, real_code=real_code))
     if written:

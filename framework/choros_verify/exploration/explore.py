@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from choros.app.app import App
+from choros.errors import UsageError
 from choros.saga.machine.inputs import Answered
 from choros.saga.machine.instance import TERMINAL
 from choros.saga.outline import Composite
@@ -41,6 +42,8 @@ class Exploration:
 
     def run(self) -> Found[Happening]:
         """Walk; a violation is part of what is found. Raises UsageError where no example message can be made up."""
+        if self.saga.outline.nests:
+            raise UsageError(f"Others are nested in saga {self.saga.name!r}.", "choros verify APP, which has them all.")
         wire, replies = Bags(), {**reply_examples(self.saga, self.replies), **self.replies}
         start = self.start or invent(self.saga.start).to_json()
         self.explored = saga = unrolled(self.saga, start, replies)

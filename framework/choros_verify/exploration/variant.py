@@ -57,6 +57,11 @@ class Variant:
         decision: Decision = self._machine.decide(self._known(declared), *given)
         return decision
 
+    def never_begun(self, declared: Any, *given: Any, **more: Any) -> Decision:
+        """As `machine.never_begun`."""
+        decision: Decision = self._machine.never_begun(self._known(declared), *given, **more)
+        return decision
+
     # --- modules ---
 
     def _module(self, name: str) -> ModuleType:

@@ -267,7 +267,7 @@ def _begun_nested(sagas: Sagas, saga_id: str, envelopes: Sequence[Envelope], now
         raise ForAnother("This process does not know the saga that is to begin.")
     orders = [order_of(one) for one in envelopes]
     if any(one.order.operation != "do" for one in orders):
-        return saga, never_begun(saga.tree, saga_id, orders, now)
+        return saga, never_begun(saga.tree, saga_id, orders, now, detached=said.detached)
     saga.start.from_json(said.start)
     decision = begin(
         saga.tree, saga_id, said.start, now,

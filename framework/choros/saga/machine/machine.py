@@ -64,13 +64,18 @@ def begin(
     return answered(tree.outline, walk.end())
 
 
-def never_begun(tree: Tree, saga_id: str, orders: Sequence[OrderReceived], now: float) -> Decision:
-    """A nested saga that was undone before it was begun: it will never be."""
+def never_begun(
+    tree: Tree, saga_id: str, orders: Sequence[OrderReceived], now: float, *, detached: bool = False
+) -> Decision:
+    """A nested saga that was undone before it was begun: it will never be. Who waits for no end of it will not release
+    it, either."""
     failure = Failure(code="cancelled", kind="cancelled")
-    parent = Parent(outcome="cancelled")
-    instance = Instance(
-        saga_id, "", status="compensating", backward=True, failure=failure.to_json(), stage="settled", parent=parent
-    )
+    parent = Parent(detached, outcome="cancelled")
+    instance = Instance(saga_id, "", backward=True, failure=failure.to_json(), parent=parent)
+    if detached:
+        instance = replace(instance, status="compensated")
+    else:
+        instance = replace(instance, status="compensating", stage="settled")
     decision = decide(tree, instance, orders, now)
     event = Event("never_begun", cause=orders[0].id)
     return replace(decision, events=(event, *decision.events))

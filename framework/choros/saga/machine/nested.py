@@ -41,9 +41,12 @@ def _obey(walk: SagaWalk, order: Order) -> bool:
     if order.operation == "release":
         walk.change(parent=replace(parent, released=True))
         walk.go_on()
+    elif order.terminates and order.of == "undo" and instance.stage == "revocable":
+        walk.change(parent=replace(parent, released=True))  # its undo, which may come yet, is not wanted any more
+        walk.go_on()
     elif order.terminates:
         return not instance.stage
-    elif order.operation == "undo" and instance.stage == "revocable":
+    elif order.operation == "undo" and instance.stage == "revocable" and not parent.released:
         walk.change(stage="", result="")
         walk.turn_back(Failure(code="cancelled", step=walk.at_work, kind="cancelled"))
     elif order.operation != "do" and not (instance.backward or instance.stage):
@@ -68,11 +71,13 @@ def _reply(outline: Outline, instance: Instance, order: Order) -> NestedReply | 
     assert parent is not None
     if operation == "release":
         return _ok(order, Done()) if instance.terminal else None
-    if parent.detached:
+    if parent.detached and not parent.outcome:
         return _ok(order, Done(), "do")
     if instance.status == "terminated":
         return _no(order, Failure(code=FORGOTTEN, detail="It was terminated.", kind="failed"), operation)
     if operation == "undo" or order.of == "undo":
+        if operation == "close" and parent.released and not instance.backward:
+            return _ok(order, Closed())
         undone = instance.backward and bool(instance.stage or instance.terminal)
         return _ok(order, Done() if parent.outcome == "ok" else NothingToUndo(), "undo") if undone else None
     if parent.outcome == "cancelled" and operation == "close":
