@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import timedelta
@@ -33,6 +33,8 @@ SOON = 5.0
 """Seconds after which who waits is told what for."""
 AGAIN = 5.0
 WIDTH = 80
+MOST_PARKED = 5
+"""Nodes that are told one by one."""
 PATIENCE = 3.0
 """Seconds for a broker that is asked on the side."""
 
@@ -45,7 +47,7 @@ def waiting_lines(
         then = f", and then for a person: {instance.why_parked}" if instance.status == "parked" else ": nothing is sent"
         return _told(f"waits to be resumed{then}", command("resume", application, store, record.key))
     if instance.status == "parked":
-        return _told(f"waits for a person: {instance.why_parked}", command("retry", application, store, record.key))
+        return list(_parked(application, store, record, instance))
     if one is None:
         tell = command("signal", application, store, record.key)
         lines = [_until(f"sleeps at {path}", until, now) for path, until in asleep(instance)]
@@ -54,6 +56,16 @@ def waiting_lines(
     role = _lacking(one)
     run = f"choros run {application} --role {role}" if role else ""
     return [_head(one, now), f"  {_attempt(one, now)}", *_told(_why(one), run, indent="  ")]
+
+
+def _parked(application: str, store: str, record: Record, instance: Instance) -> Iterator[str]:
+    """Each node by itself; where there are several, a person has to say which."""
+    reasons = {path: state.parked for path, state in instance.parked_at.items()} or {"": instance.why_parked}
+    for path, why in list(reasons.items())[:MOST_PARKED]:
+        which = ("--step", path) if len(reasons) > 1 else ()
+        yield from _told(f"waits for a person: {why}", command("retry", application, store, record.key, *which))
+    if (others := len(reasons) - MOST_PARKED) > 0:
+        yield f"and for a person at {others} other step{'' if others == 1 else 's'}"
 
 
 def _until(what: str, until: float, now: float) -> str:

@@ -1,5 +1,7 @@
 """Where a saga waits for a person: which step is meant that one may retry or skip, and what its skipping closes."""
 
+import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,7 +37,7 @@ def meant(saga: Saga[Any], instance: Instance, step: str | None, round: int | No
         raise UsageError(*unknown(f"saga {saga.name!r} has no step {step!r}.", step, names))
     elif waiting and step not in waiting:
         where = ", ".join(waiting) or "its closing facts"
-        raise UsageError(f"Saga {instance.saga_id} is parked at {where}, not at {step}.", f"--step {where}.")
+        raise UsageError(f"Saga {instance.saga_id} is parked at {where}, not at {step}.", _named(list(waiting)))
     return step, waiting.get(step, 1) if round is None else round
 
 
@@ -44,10 +46,14 @@ def _only(instance: Instance, waiting: list[str]) -> str:
         way = "paused" if instance.paused else instance.status
         raise UsageError(f"Saga {instance.saga_id} is not parked: it is {way}.", "choros saga list --status parked.")
     if len(waiting) > 1:
-        raise UsageError(
-            f"Saga {instance.saga_id} is parked at several steps.", f"--step, one of {', '.join(waiting)}."
-        )
+        raise UsageError(f"Saga {instance.saga_id} is parked at several steps.", _named(waiting))
     return waiting[0]
+
+
+def _named(waiting: Sequence[str]) -> str:
+    """How to say which is meant: in a shell, which may read the brackets of an item otherwise."""
+    names = ", ".join(shlex.quote(path) for path in waiting)
+    return f"--step, one of {names}." if len(waiting) > 1 else f"--step {names}."
 
 
 def skippable(saga: Saga[Any], instance: Instance, step: str) -> Skippable:
