@@ -137,6 +137,7 @@ def test_what_others_say_stays_whole(configure: Configure) -> None:
     with speaking_of(command(Charge(order="o1"), id="m1")):
         shop.info("charged %s for %s", 12, "ada", extra={"card": CARD, "what": {"a": 1}})
         structlog.get_logger("shop.more").info("charged", sku="sku-7", amount=object)
+    shop.warning({"charged": 12})
     try:
         pay("secret")
     except ValueError:
@@ -146,10 +147,11 @@ def test_what_others_say_stays_whole(configure: Configure) -> None:
     said = lines()
     assert "aiormq" not in {line["logger"] for line in said}
     # What an earlier test left behind may say something, too.
-    first, more, failed, access = (line for line in said if line["logger"] in ("shop", "shop.more", "web.access"))
+    first, more, odd, failed, access = (line for line in said if line["logger"] in ("shop", "shop.more", "web.access"))
     assert (first["event"], first["card"], first["what"]) == ("charged 12 for ada", CARD, {"a": 1})
     assert (first["logger"], first["saga_id"], first["message_id"]) == ("shop", "s1", "m1")
     assert (more["event"], more["sku"], more["amount"], more["saga_id"]) == ("charged", "sku-7", repr(object), "s1")
+    assert (odd["event"], odd["level"]) == ("{'charged': 12}", "warning")
     assert "cannot charge secret" in failed["exception"] and "in pay" in failed["exception"]
     assert access["event"] == '1.2.3.4 - "GET /livez"'
 

@@ -6,14 +6,16 @@ what becomes of them is the host's affair."""
 import logging
 import re
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from functools import partial
+from json import JSONEncoder
 from typing import Any, TextIO
 
 import structlog
 
-from choros.telemetry.logs import ids, speaking
+from choros.telemetry.logs import TAKEN, ids, speaking
 from choros.version import __version__
+from choros.wire.attributes import rfc3339
 from choros.wire.envelope import Envelope
 
 LogEntry = MutableMapping[str, Any]
@@ -81,29 +83,46 @@ def _carry_structlog() -> None:
     )
 
 
-def _formatter(service: str, as_json: bool) -> structlog.stdlib.ProcessorFormatter:
-    render: list[Any] = (
-        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=repr)]
-        if as_json
-        else [_for_people]
-    )
-    common: list[Any] = [
-        structlog.stdlib.add_logger_name,
-        structlog.stdlib.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True, key="timestamp"),
-        partial(_say, service),
-        structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-    ]
-    return structlog.stdlib.ProcessorFormatter(
-        processors=[*common, *render], foreign_pre_chain=[structlog.stdlib.ExtraAdder()]
-    )
+def _formatter(service: str, as_json: bool) -> logging.Formatter:
+    return _LogLines({"service": service, "version": __version__}, _as_json if as_json else _for_people)
 
 
-def _say(service: str, _logger: Any, _method: str, entry: LogEntry) -> LogEntry:
-    """Who is speaking, and on which message one is at work, unless the entry itself says so."""
-    return {**ids(), "service": service, "version": __version__, **entry}
+class _LogLines(logging.Formatter):
+    """Writes a record as one line: what it says, by whatever way it came, and who says it, on which message."""
+
+    def __init__(self, speaker: LogEntry, render: Callable[[LogEntry], str]) -> None:
+        super().__init__()
+        self._speaker, self._render = speaker, render
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line."""
+        entry = {**ids(), **self._speaker, **_said(record)}
+        entry |= {"logger": record.name, "level": record.levelname.lower(), "timestamp": rfc3339(record.created)}
+        return self._render(entry)
 
 
-def _for_people(logger: Any, method: str, entry: LogEntry) -> str:
+def _said(record: logging.LogRecord) -> LogEntry:
+    """Of structlog its entry, as it is; of anybody else the message, and what came as `extra`."""
+    if isinstance(record.msg, dict) and hasattr(record, "_logger"):
+        return dict(record.msg)
+    said = {"event": record.getMessage(), **{key: value for key, value in record.__dict__.items() if key not in TAKEN}}
+    if record.exc_info:
+        said["exc_info"] = record.exc_info
+    if record.stack_info:
+        said["stack_info"] = record.stack_info
+    return said
+
+
+_write = JSONEncoder(default=repr).encode
+
+
+def _as_json(entry: LogEntry) -> str:
+    return _write(structlog.processors.format_exc_info(None, "", entry) if "exc_info" in entry else entry)
+
+
+_console = structlog.dev.ConsoleRenderer(colors=True)
+
+
+def _for_people(entry: LogEntry) -> str:
     entry.pop("version", None)
-    return str(structlog.dev.ConsoleRenderer(colors=True)(logger, method, entry))
+    return str(_console(None, "", entry))

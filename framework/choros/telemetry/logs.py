@@ -28,7 +28,7 @@ MOST_READ = 25 * MOST_TEXT
 
 _CARD = re.compile(r"(?<![0-9A-Za-z])\d(?:[ -]?\d){12,18}(?![0-9A-Za-z])")
 _PLAIN = re.compile(r"[^\s\"'={}\[\]]+")
-_TAKEN = frozenset(logging.LogRecord("", 0, "", 0, "", (), None).__dict__) | {"message", "asctime"}
+TAKEN = frozenset(logging.LogRecord("", 0, "", 0, "", (), None).__dict__) | {"message", "asctime"}
 """What every record has: keys of an event must not be called so."""
 _ids: ContextVar[Ids | None] = ContextVar("choros_message", default=None)
 
@@ -101,7 +101,7 @@ def _record(name: str, level: int, event: str, keys: Mapping[str, Any]) -> loggi
     entry = {key: _safe(value) for key, value in {**ids(), **said}.items()}
     text = " ".join([event, *(f"{key}={_written(value)}" for key, value in entry.items())])
     record = logging.LogRecord(name, level, "", 0, text, None, None)
-    record.__dict__.update({f"{key}_" if key in _TAKEN else key: value for key, value in entry.items()})
+    record.__dict__.update({f"{key}_" if key in TAKEN else key: value for key, value in entry.items()})
     record.event = event
     if isinstance(error, BaseException) and telling():
         # Formatters write `exc_text` as they would an `exc_info`, which would hand the bare exception to the host.
@@ -111,10 +111,13 @@ def _record(name: str, level: int, event: str, keys: Mapping[str, Any]) -> loggi
     return record
 
 
+_write = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
 def _written(value: Any) -> str:
     if isinstance(value, str):
-        return value if _PLAIN.fullmatch(value) else json.dumps(value, ensure_ascii=False)
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        return value if _PLAIN.fullmatch(value) else _write(value)
+    return str(value) if type(value) is int else _write(value)
 
 
 def _safe(value: Any) -> Any:
