@@ -20,6 +20,7 @@ from choros.store.barrier import Transaction
 from choros.store.local_undo import LocalUndo
 from choros.transport.fact_log import FactLog
 from choros.transport.topology import Subscription
+from choros.values import quickly_made
 
 SHORTEST_MEMORY = timedelta(hours=1)
 """A fact that fails is on its way for half of that."""
@@ -28,6 +29,7 @@ F = TypeVar("F", bound=Callable[..., Awaitable[Any]])
 P = TypeVar("P", bound=Callable[[Any], Awaitable[Any]])
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Call:
     """What a handler may know about its call besides the message."""

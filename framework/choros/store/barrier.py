@@ -14,7 +14,7 @@ from typing import Generic, Literal, Protocol, TypeVar
 
 from choros.errors import ChorosError
 from choros.store.local_undo import LocalUndo
-from choros.values import replace
+from choros.values import quickly_made, replace
 
 RowState = Literal["running", "intent", "ok", "refused", "tombstone", "handled", "mark"]
 Memory = Literal["commands", "facts"]
@@ -29,6 +29,7 @@ AT_ONCE = 200
 """Rows that are forgotten in one go: nobody else writes meanwhile."""
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
     """What is known of one command key (or of one fact, in a subscriber's inbox)."""

@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import Literal, Protocol
 
 from choros.store.schema import Upgraded
+from choros.values import quickly_made
 from choros.wire.envelope import Envelope
 
 Channel = Literal["commands", "local", "facts"]
@@ -42,6 +43,7 @@ LABEL = "label:"
 """How the names of entries begin by which records are looked for: see `Store.labelled`."""
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
     """One saga instance as it is stored. Times are seconds since the epoch by the store's clock."""
@@ -86,6 +88,7 @@ class Record:
         return Kind(self.saga, self.saga_version, self.fingerprint)
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Unsent:
     """A message to send: it stays in the outbox until whoever it goes to, or a broker, has taken it."""
@@ -101,6 +104,7 @@ class Unsent:
     """The same envelope, unwritten: only until that has been through a store."""
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Transition:
     """One step of one saga instance: all of it is stored, or nothing."""
@@ -150,6 +154,7 @@ class Committed(Enum):
     """This transition alone the database cannot take, now or later; nothing of it is stored."""
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Loaded:
     """A record together with the ids of its messages that no broker has confirmed yet."""

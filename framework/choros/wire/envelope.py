@@ -19,7 +19,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
 
 from choros.errors import MessageRejected
-from choros.values import replace
+from choros.values import quickly_made, replace
 from choros.wire.attributes import (
     MAX_DEPTH,
     STRING,
@@ -49,6 +49,7 @@ _MOST_DIGITS = 4300  # of a whole number that Python and pydantic read
 _LONG_NUMBER = re.compile(rb"[0-9]{%d}" % (_MOST_DIGITS + 1))
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Envelope:
     """One message with everything that is said about it. Times are seconds since the epoch."""
@@ -124,6 +125,7 @@ _values = attrgetter(*_DEFAULTS)
 _BLANK = Envelope(id="", kind="fact", type="", source="", time=0.0, data="")
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Wire:
     """A message as the broker carries it, before anything in it is believed."""

@@ -13,9 +13,11 @@ from choros.saga.machine.inputs import Act, Event, SignalRequested
 from choros.saga.machine.instance import Instance, NodeState
 from choros.store.sagas import Transition
 from choros.transport.port import Delivery
+from choros.values import quickly_made
 from choros.wire.envelope import Envelope
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Start:
     """A saga shall begin."""
@@ -136,6 +138,7 @@ class Work:
             self.waiter.set_exception(error)
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Folded:
     """What a group of work on one saga comes to."""

@@ -5,9 +5,11 @@ from typing import Literal
 
 from choros.messages import Failure, Reply
 from choros.saga.machine.instance import Instance, Order
+from choros.values import quickly_made
 from choros.wire.command_key import CommandKey, Operation
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Answered:
     """A participant's reply, already checked against the type that its command declares."""
@@ -130,6 +132,7 @@ Act = (
 Input = Answered | TimerFired | SignalRequested | OrderReceived | Act
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Send:
     """A command to send."""
@@ -175,6 +178,7 @@ EventKind = Literal[
 ]  # fmt: skip
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Event:
     """One thing that happened, for the history. Holds no payload."""
@@ -201,6 +205,7 @@ class Lacking(Exception):
         self.names = frozenset(names)
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Decision:
     """The instance as it shall be, and what to do about it."""

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 from pydantic import ConfigDict, GetCoreSchemaHandler, TypeAdapter
 from pydantic_core.core_schema import CoreSchema, no_info_after_validator_function
 
-from choros.values import replace
+from choros.values import quickly_made, replace
 
 Status = Literal["running", "compensating", "completed", "compensated", "parked", "terminated"]
 NestedOutcome = Literal["", "ok", "refused", "cancelled"]
@@ -25,6 +25,7 @@ ROOT = ""
 """The path of the saga's own sequence of steps; its state says what there is to say of the saga's end."""
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Leg:
     """The command that a step awaits an answer to, over all its attempts. Times are seconds since the epoch."""
@@ -50,6 +51,7 @@ class Leg:
     """For an undo whose function may choose: what it chose."""
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class NodeState:
     """How far one node is."""
@@ -159,6 +161,7 @@ class Parent:
     """Whether it will never be undone any more, so that it may end."""
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Instance:
     """One run of a saga."""

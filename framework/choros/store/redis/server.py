@@ -143,9 +143,12 @@ class Server:
         answers = []
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(self._timeout) as patience:
+            since = loop.time()
             for _ in range(count):
                 answers.append(await _answer(connection))
-                patience.reschedule(loop.time() + self._timeout)  # many answers may take long, each may not
+                if (now := loop.time()) > since + self._timeout / 100:  # many answers may take long, each may not
+                    since = now
+                    patience.reschedule(now + self._timeout)
         return answers
 
     async def ask(self, *command: str | int | float) -> Any:
