@@ -5,6 +5,7 @@ are private.
 """
 
 from choros.app.app import App
+from choros.app.schedule import Schedule
 from choros.app.service import Call, Service
 from choros.app.settings import Settings
 from choros.errors import (
@@ -64,8 +65,8 @@ __all__ = [
     "Command", "DeclarationError", "DeclaredOtherwise", "Done", "Existing", "Fact", "FactLog", "Failure", "ForEach",
     "Local", "LocalUndo", "MemoryTransaction", "Message", "MessageRejected", "MessageUnwritable", "Misconfigured",
     "Nested", "Outcome", "OutcomePending", "Parallel", "Pivot", "Publish", "RedisTransaction", "Refused",
-    "Reminder", "Repeat", "Reply", "Retriable", "RetryPolicy", "Saga", "SagaNotFound", "Scope", "Service", "Settings",
-    "Signal", "Sleep",
+    "Reminder", "Repeat", "Reply", "Retriable", "RetryPolicy", "Saga", "SagaNotFound", "Schedule", "Scope", "Service",
+    "Settings", "Signal", "Sleep",
     "SqliteTransaction", "StartConflict", "Step", "StoreMisconfigured", "StoreUnreachable", "Transaction",
     "Unreachable", "UsageError", "Wait", "When", "__version__", "client_of", "running",
 ]  # fmt: skip

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
+from choros.app.schedule import Schedule
 from choros.app.service import Service, memory_for
 from choros.app.settings import NOTHING_SET
 from choros.errors import DeclarationError, UsageError, unknown
@@ -17,6 +18,8 @@ from choros.store.sagas import Kind
 from choros.transport.fact_log import FactLog
 from choros.transport.reply_queues import reply_queues
 from choros.transport.topology import Topology, topology
+
+N = TypeVar("N", Service, Schedule)
 
 
 class App:
@@ -35,13 +38,17 @@ class App:
         services: Iterable[Service] = (),
         name: str = "",
         fact_log: FactLog | None = None,
+        schedules: Iterable[Schedule] = (),
     ) -> None:
         self.namespace = namespace
         self.fact_log = fact_log
         self.name: str = name or namespace
         self.sagas: Mapping[tuple[str, int], Saga[Any]] = _by_version(_members("sagas", sagas, Saga))
-        self.services: Mapping[str, Service] = _by_name(_members("services", services, Service))
+        self.services: Mapping[str, Service] = _by_name(_members("services", services, Service), "services")
+        self.schedules: Mapping[str, Schedule] = _by_name(_members("schedules", schedules, Schedule), "schedules")
+        """By name."""
         _check_names(self)
+        _check_schedules(self)
         _check_type_names(self)
         _check_fact_log(self)
         for saga in self.sagas.values():
@@ -52,8 +59,8 @@ class App:
     def within(self, namespace: str) -> App:
         """The same application under another namespace, so that it is apart on a shared broker and store."""
         name = "" if self.name == self.namespace else self.name
-        sagas, services = self.sagas.values(), self.services.values()
-        return App(namespace, sagas=sagas, services=services, name=name, fact_log=self.fact_log)
+        sagas, services, schedules = self.sagas.values(), self.services.values(), self.schedules.values()
+        return App(namespace, sagas=sagas, services=services, name=name, fact_log=self.fact_log, schedules=schedules)
 
     def saga(self, name: str) -> Saga[Any]:
         """The newest version of a saga; raises UsageError if there is none of this name."""
@@ -62,6 +69,11 @@ class App:
             known = sorted(known for known, _ in self.sagas)
             raise UsageError(*unknown(f"There is no saga {name!r} in this application.", name, known))
         return max(versions, key=lambda saga: saga.version)
+
+    def scheduled(self, schedule: str) -> Saga[Any]:
+        """The saga that this schedule starts."""
+        saga = self.schedules[schedule].saga
+        return self.sagas[saga.name, saga.version]
 
     def service(self, name: str) -> Service:
         """The service of this name; raises UsageError if there is none."""
@@ -75,6 +87,16 @@ class App:
     def kinds(self) -> Sequence[Kind]:
         """The kinds of records that this declaration decides."""
         return [Kind(saga.name, saga.version, saga.fingerprint.hash) for saga in self.sagas.values()]
+
+    @property
+    def scope(self) -> str:
+        """Under what its sagas are stored, where several applications share a database."""
+        return f"{self.namespace}.{self.name}"
+
+    @property
+    def schedule_scope(self) -> str:
+        """Under what its schedules are: apart, so that nothing that looks at sagas sees them."""
+        return f"{self.scope}.schedules"
 
     @property
     def topology(self) -> Topology:
@@ -140,13 +162,21 @@ def _by_version(sagas: Iterable[Saga[Any]]) -> dict[tuple[str, int], Saga[Any]]:
     return found
 
 
-def _by_name(services: Iterable[Service]) -> dict[str, Service]:
-    found: dict[str, Service] = {}
-    for service in services:
-        if service.name in found:
-            raise DeclarationError(f"Two services are called {service.name!r}.", "give each its own name.")
-        found[service.name] = service
+def _by_name(named: Iterable[N], what: str) -> dict[str, N]:
+    found: dict[str, N] = {}
+    for one in named:
+        if one.name in found:
+            raise DeclarationError(f"Two {what} are called {one.name!r}.", "give each its own name.")
+        found[one.name] = one
     return found
+
+
+def _check_schedules(app: App) -> None:
+    for schedule in app.schedules.values():
+        saga = schedule.saga
+        if app.sagas.get((saga.name, saga.version)) is not saga:
+            sentence = f"schedule {schedule.name!r} starts saga {saga.name!r}, which is no part of this application."
+            raise DeclarationError(sentence, "name it in App(sagas=...).")
 
 
 def _check_names(app: App) -> None:

@@ -58,7 +58,20 @@ async def connected(addresses: Addresses, app: App, name: str) -> AsyncIterator[
 @asynccontextmanager
 async def opened_store(addresses: Addresses, app: App) -> AsyncIterator[Store]:
     """The saga store, open, and closed at the end; raises StoreUnreachable or StoreMisconfigured."""
-    store = store_at(_with_folder(addresses.store), f"{app.namespace}.{app.name}")
+    async with _open(addresses, app.scope) as store:
+        yield store
+
+
+@asynccontextmanager
+async def opened_schedules(addresses: Addresses, app: App) -> AsyncIterator[Store]:
+    """The same database once more, for the records of its schedules."""
+    async with _open(addresses, app.schedule_scope) as store:
+        yield store
+
+
+@asynccontextmanager
+async def _open(addresses: Addresses, scope: str) -> AsyncIterator[Store]:
+    store = store_at(_with_folder(addresses.store), scope)
     try:
         await store.open()
         yield store
@@ -142,6 +155,10 @@ def store_at(url: str, namespace: str = "choros") -> Store:
 
 async def scopes_at(url: str) -> Sequence[str]:
     """Whose sagas the store at this address holds, as `store_at` names them."""
+    return [scope for scope in await _all_scopes(url) if scope.count(".") == 1]  # a schedule is no saga
+
+
+async def _all_scopes(url: str) -> Sequence[str]:
     match _scheme(url):
         case "memory":
             return []

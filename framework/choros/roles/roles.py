@@ -13,7 +13,7 @@ from choros.app.app import App
 from choros.app.service import Service
 from choros.app.settings import NOTHING_SET, Settings
 from choros.errors import UsageError, unknown
-from choros.roles.addresses import Addresses, connected, opened_database, opened_store
+from choros.roles.addresses import Addresses, connected, opened_database, opened_schedules, opened_store
 from choros.runtime.client.client import Client
 from choros.runtime.host.call import ExitWanted, in_order, plainly
 from choros.runtime.host.patience import Waiting
@@ -59,7 +59,8 @@ async def client_of(app: App, addresses: Addresses, *, name: str = "client") -> 
     async with AsyncExitStack() as stack:
         transport = await stack.enter_async_context(connected(addresses, app, name))
         store = await stack.enter_async_context(opened_store(addresses, app))
-        yield await stack.enter_async_context(Client(app, store=store, transport=transport))
+        schedules = await stack.enter_async_context(opened_schedules(addresses, app)) if app.schedules else None
+        yield await stack.enter_async_context(Client(app, store=store, transport=transport, schedules=schedules))
 
 
 @asynccontextmanager
@@ -82,7 +83,9 @@ async def running(
         loops = asyncio.create_task(in_order(partial(run_together, parts)))
         loops.add_done_callback(_say_what_ended_it)
         try:
-            yield Client(app, store=orchestrator.store, transport=orchestrator.transport, decider=orchestrator.decider)
+            at_work: Any = {"transport": orchestrator.transport, "decider": orchestrator.decider}
+            schedules = orchestrator.schedules.store if orchestrator.schedules else None
+            yield Client(app, store=orchestrator.store, schedules=schedules, **at_work)
         finally:
             await stop_all(parts)
             try:
@@ -223,7 +226,7 @@ class _Opening:
         drain = settings.seconds("drain")
         orchestrator = Orchestrator(
             app, transport=self.transport, store=store, drain=drain, retention=retention,
-            handover=self.handover if app.local else None,
+            handover=self.handover if app.local else None, schedules=await self._schedules(),
         )  # fmt: skip
         await self.waiting.until(orchestrator.declare)
         timers = orchestrator.decider.timers
@@ -236,8 +239,14 @@ class _Opening:
             lambda: too_short(retention, max(memories, default=0.0)),
             lambda: timers.noticed,
             lambda: orchestrator.absent.noticed,
+            lambda: orchestrator.schedules.noticed if orchestrator.schedules else (),
         )
         return orchestrator
+
+    async def _schedules(self) -> Store | None:
+        if not self.app.schedules:
+            return None
+        return await self._entered(self.addresses.store, partial(opened_schedules, self.addresses, self.app))
 
     async def service(self, service: Service, kind: str = "") -> Sequence[RunningRole]:
         """Its participant and its subscriber, or the one that is wanted."""

@@ -1,7 +1,6 @@
 """The client: starts sagas, waits for their outcome, and tells what became of them."""
 
 import asyncio
-import hashlib
 from collections.abc import Awaitable
 from contextlib import suppress
 from copy import copy
@@ -26,13 +25,16 @@ from choros.runtime.client.outcome import Outcome, outcome_of
 from choros.runtime.client.parked import Skippable, meant, skippable
 from choros.runtime.client.reference import referred
 from choros.runtime.client.rerun import rerun
+from choros.runtime.client.schedules import ScheduleActs
 from choros.runtime.client.signals import signal_to, wait_of
 from choros.runtime.client.upkeep import kept_up
 from choros.runtime.orchestrator.decider import Decider
 from choros.runtime.orchestrator.history import answered_before
 from choros.runtime.orchestrator.recognition import as_stored, recognise
 from choros.runtime.orchestrator.return_address import ReturnAddress
+from choros.runtime.orchestrator.schedules import opened
 from choros.runtime.orchestrator.signature import UNSIGNED, Signature
+from choros.runtime.orchestrator.start import Startable, sendable
 from choros.runtime.orchestrator.stuck import Declarations
 from choros.runtime.orchestrator.transition import Transitions
 from choros.runtime.orchestrator.work import Move, Start, Work, WorkDone
@@ -49,12 +51,9 @@ from choros.saga.machine.inputs import (
 from choros.saga.machine.instance import Instance
 from choros.saga.saga import Saga
 from choros.saga.waiting import SignalWait
-from choros.sources import fresh_id, saga_id_for
+from choros.sources import fresh_id
 from choros.store.sagas import Store
 from choros.transport.port import Transport
-from choros.wire.attributes import trace_context
-from choros.wire.canonical import canonical
-from choros.wire.envelope import why_unreadable
 
 T = TypeVar("T")
 R = TypeVar("R", bound=Message)
@@ -62,7 +61,7 @@ POLL_FIRST, POLL_MOST = 0.02, 0.5
 
 
 class Client:
-    """Starts and follows sagas on an open store. Use it as `async with`, or give it the decider of an orchestrator
+    """Startable and follows sagas on an open store. Use it as `async with`, or give it the decider of an orchestrator
     that runs in the same process. Every call is bounded by `timeout` and raises StoreUnreachable past it."""
 
     def __init__(
@@ -73,8 +72,11 @@ class Client:
         transport: Transport,
         decider: Decider | None = None,
         timeout: timedelta = timedelta(seconds=30),
+        schedules: Store | None = None,
     ) -> None:
         self._app = app
+        self._schedules = schedules
+        self._starts = Startable(app.scope, app.sagas)
         self._store = store
         self._transport = transport
         self._own = decider is None
@@ -113,38 +115,16 @@ class Client:
         """Start a saga and return its id as soon as it is in the store; from then on it will end.
 
         The same key with the same message is the same saga; with another message it raises StartConflict."""
-        work = self._start(saga, message, key, traceparent, tracestate)
+        work = self._starts.work(saga, message, key, traceparent, tracestate)
         await self._ask(work)
         return work.saga_id
-
-    def _start(
-        self, saga: Saga[Any], message: Message, key: str | None, traceparent: str = "", tracestate: str = ""
-    ) -> Work:
-        key = self._key(saga, message, key)
-        body = _sendable(message)
-        said = canonical(message, body)
-        digest = hashlib.sha256(said.encode()).hexdigest()
-        trace = trace_context(traceparent, tracestate)
-        start = Start(fresh_id(), saga.name, saga.version, key, body, digest, *trace, said=said)
-        return Work(saga_id_for(f"{self._app.namespace}.{self._app.name}.{saga.name}", key), start)
-
-    def _key(self, saga: Saga[Any], message: Message, key: str | None) -> str:
-        if self._app.sagas.get((saga.name, saga.version)) is not saga:
-            raise UsageError(f"saga {saga.name!r} is not part of this application.", "name it in App(sagas=...).")
-        if type(message) is not saga.start:
-            raise UsageError(f"saga {saga.name!r} starts with {saga.start.__name__}, not {type(message).__name__}.")
-        found: object = key if key is not None else saga.key(message) if saga.key else ""
-        if not (isinstance(found, str) and 0 < len(found) <= 200 and found.isprintable()):
-            hint = "declare Saga(..., key=...) or pass key=."
-            raise UsageError(f"saga {saga.name!r} needs a start key of 1 to 200 printable characters.", hint)
-        return found
 
     async def run(
         self, saga: Saga[Any, R], message: Message, *, key: str | None = None, timeout: timedelta | None = None,
         traceparent: str = "", tracestate: str = "",
     ) -> Outcome[R]:  # fmt: skip
         """Start a saga and wait for its outcome (the synchronous style); raises OutcomePending past the timeout."""
-        work = self._start(saga, message, key, traceparent, tracestate)
+        work = self._starts.work(saga, message, key, traceparent, tracestate)
         watching = self._decider.watch(work.saga_id)  # before it can end
         try:
             done = await self._ask(work)
@@ -212,7 +192,7 @@ class Client:
         """The id of the instance that goes by this id, start key (its last run) or beginning of an id; raises
         SagaNotFound, and UsageError where that may be several."""
         names = {saga.name for saga in self._app.sagas.values()}
-        return await referred(self._store, f"{self._app.namespace}.{self._app.name}", reference, names)
+        return await referred(self._store, self._app.scope, reference, names)
 
     async def why_stuck(self, saga_id: str) -> str:
         """Why no worker of this application decides anything for the saga, with the difference between its declaration
@@ -225,6 +205,12 @@ class Client:
         client = copy(self)
         client._signature = Signature(by, reason)
         return client
+
+    @property
+    def schedules(self) -> ScheduleActs:
+        """What a person does with the schedules of the application, signed as this client is; raises UsageError where
+        it has none."""
+        return ScheduleActs(self._app, opened(self._app, self._schedules), self._signature)
 
     async def cancel(self, saga_id: str) -> str:
         """Ask for the saga to be undone. Answers 'compensating'; 'wanted' while the pivot is in flight, when it only
@@ -261,7 +247,7 @@ class Client:
             raise UsageError(
                 f"{wanted.what} is not answered with {type(reply).__name__}.", f"a {wanted.reply.__name__}."
             )
-        body = _sendable(reply) if reply else ""
+        body = sendable(reply) if reply else ""
         return await self._act(saga_id, SkipRequested(fresh_id(), *await self.parked_at(saga_id, step, round), body))
 
     async def skippable(self, saga_id: str, step: str) -> Skippable:
@@ -301,14 +287,14 @@ class Client:
     ) -> tuple[str, str]:  # fmt: skip
         """Start a saga that is told something at once, or tell that to the one that was started so before: both, or
         neither. Gives back its id, and 'started' or what `signal` answers."""
-        work = self._start(saga, message, key, traceparent, tracestate)
+        work = self._starts.work(saga, message, key, traceparent, tracestate)
         assert isinstance(work.given, Start)
         work.given = replace(work.given, signal=self._signal(saga, signal, wait, id))
         return work.saga_id, await self._answered(work)
 
     def _signal(self, saga: Saga[Any], signal: Signal, wait: str, id: str) -> SignalRequested:
         path = signal_to(saga, signal, wait, self._signature)
-        return SignalRequested(id or fresh_id(), path, _sendable(signal))
+        return SignalRequested(id or fresh_id(), path, sendable(signal))
 
     async def _act(self, saga_id: str, act: Act | SignalRequested | Move) -> str:
         check_id(saga_id)
@@ -346,13 +332,6 @@ def _not_taken(work: Work, seconds: float) -> StoreUnreachable:
     if work.handed_over:
         return StoreUnreachable(f"{said}; it may have been taken all the same.", "ask again under the same key.")
     return StoreUnreachable(f"{said}; it is dropped.", "ask again when the store answers.")
-
-
-def _sendable(message: Message) -> str:
-    body = message.to_json()
-    if why := why_unreadable(body):
-        raise UsageError(f"The {message.type_name} {why}.", "keep the bulk elsewhere, and send its id.")
-    return body
 
 
 def _seconds(timeout: object) -> float:

@@ -17,6 +17,7 @@ from choros.runtime.orchestrator.nesting import read_order
 from choros.runtime.orchestrator.replies import read_reply
 from choros.runtime.orchestrator.retention import Retention, Sweep
 from choros.runtime.orchestrator.return_address import ReturnAddress
+from choros.runtime.orchestrator.schedules import Schedules, opened
 from choros.runtime.orchestrator.stuck import Watch
 from choros.runtime.orchestrator.transition import Transitions
 from choros.runtime.orchestrator.work import Folded, Unjudged, Work
@@ -53,8 +54,10 @@ class Orchestrator:
         retention: Retention = DEFAULT,
         sweep_every: float = SWEEP_SECONDS,
         handover: Handover | None = None,
+        schedules: Store | None = None,
     ) -> None:
-        """By the `handover` it has local commands carried out; without one it leaves them to other orchestrators."""
+        """By the `handover` it has local commands carried out; without one it leaves them to other orchestrators.
+        `schedules` is an open store of the scope `App.schedule_scope`, where the application has any."""
         self._address = ReturnAddress(app, store)
         self._make = Transitions(app, lambda: self._address.queue).make
         self._handover = handover
@@ -67,6 +70,8 @@ class Orchestrator:
         self.transport = transport
         self.absent = Absent(self._names, transport.attendance)
         """Services that owe it an answer."""
+        self.schedules = Schedules(app, opened(app, schedules), self.decider.ask) if app.schedules else None
+        """What starts sagas by the clock."""
         self.store = store
         self._prefetch = prefetch
         self._timers_every = timers_every
@@ -101,6 +106,7 @@ class Orchestrator:
             self._survey(),
             self.sweep.run(),
             self.absent.run(),
+            *([self.schedules.run()] if self.schedules else []),
             *(relay.run() for relay in self.decider.outboxes.relays),
         )
         tasks = [asyncio.create_task(job) for job in jobs]

@@ -1,0 +1,58 @@
+"""A start as work for the decider: the saga's id from its start key, and the message as it is stored and compared."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+from choros.errors import UsageError
+from choros.messages import Message
+from choros.runtime.orchestrator.work import Start, Work
+from choros.saga.saga import Saga, Sagas
+from choros.sources import fresh_id, saga_id_for
+from choros.wire.attributes import trace_context
+from choros.wire.canonical import canonical
+from choros.wire.envelope import why_unreadable
+
+
+@dataclass(frozen=True, slots=True)
+class Startable:
+    """What may be started in one application."""
+
+    scope: str
+    """That of the application."""
+    sagas: Sagas
+
+    def work(
+        self, saga: Saga[Any], message: Message, key: str | None, traceparent: str = "", tracestate: str = ""
+    ) -> Work:
+        """What starts this saga; raises UsageError where the message or the key does not do."""
+        key = self._key(saga, message, key)
+        body = sendable(message)
+        said = canonical(message, body)
+        digest = hashlib.sha256(said.encode()).hexdigest()
+        trace = trace_context(traceparent, tracestate)
+        start = Start(fresh_id(), saga.name, saga.version, key, body, digest, *trace, said=said)
+        return Work(self.id_of(saga.name, key), start)
+
+    def id_of(self, saga: str, key: str) -> str:
+        """The id of the one instance that this key stands for."""
+        return saga_id_for(f"{self.scope}.{saga}", key)
+
+    def _key(self, saga: Saga[Any], message: Message, key: str | None) -> str:
+        if self.sagas.get((saga.name, saga.version)) is not saga:
+            raise UsageError(f"saga {saga.name!r} is not part of this application.", "name it in App(sagas=...).")
+        if type(message) is not saga.start:
+            raise UsageError(f"saga {saga.name!r} starts with {saga.start.__name__}, not {type(message).__name__}.")
+        found: object = key if key is not None else saga.key(message) if saga.key else ""
+        if not (isinstance(found, str) and 0 < len(found) <= 200 and found.isprintable()):
+            hint = "declare Saga(..., key=...) or pass key=."
+            raise UsageError(f"saga {saga.name!r} needs a start key of 1 to 200 printable characters.", hint)
+        return found
+
+
+def sendable(message: Message) -> str:
+    """Its body as JSON; raises UsageError where it is too large or too deep for the wire."""
+    body = message.to_json()
+    if why := why_unreadable(body):
+        raise UsageError(f"The {message.type_name} {why}.", "keep the bulk elsewhere, and send its id.")
+    return body
