@@ -26,6 +26,7 @@ from choros import (
     Pivot,
     Publish,
     Refused,
+    Reminder,
     Repeat,
     Reply,
     Retriable,
@@ -33,8 +34,10 @@ from choros import (
     Saga,
     Scope,
     Service,
+    Signal,
     Sleep,
     Step,
+    Wait,
     When,
 )
 from choros.saga.paths import around, index_of, item_around
@@ -90,6 +93,14 @@ class Denied(Fact):
 
 
 class Promised(Fact):
+    what: str
+
+
+class Agreed(Signal):
+    yes: bool = True
+
+
+class Wanted(Fact):
     what: str
 
 
@@ -161,6 +172,14 @@ def off(fair: PlanFair) -> Off:
     return Off(place=fair.place)
 
 
+def wanted(fair: PlanFair) -> Wanted:
+    return Wanted(what=fair.place)
+
+
+def agrees(agreed: Agreed) -> bool:
+    return agreed.yes
+
+
 def stands(fair: PlanFair) -> list[int]:
     return [0, 1, 2]
 
@@ -201,6 +220,13 @@ def telling(name: str, action: Any = tell) -> Retriable:
     return Retriable(action, "west", name=name, timeout=TIMEOUT, retry=SOON)
 
 
+def word(name: str, **more: Any) -> Wait:
+    """Whether anybody says something or not, the saga goes on."""
+    given = {"within": timedelta(seconds=40), "otherwise": "go_on", **more}
+    return Wait(Agreed, name=name, **given)
+
+
+REMINDERS = (Reminder(timedelta(0), wanted), Reminder(timedelta(seconds=10), wanted))
 signing = Pivot(sign, "north", timeout=TIMEOUT, retry=SOON)
 asking = Check(ask, "west", timeout=TIMEOUT, retry=ONCE)
 
@@ -214,7 +240,14 @@ choices = Saga(
             is_large,
             then=Parallel(
                 step("field", "north"),
-                Branch("food", step("kitchen"), Publish(promised), Sleep(timedelta(seconds=15), name="wait"), asking),
+                Branch(
+                    "food",
+                    step("kitchen"),
+                    Publish(promised),
+                    Sleep(timedelta(seconds=15), name="wait"),
+                    asking,
+                    word("taste"),
+                ),
                 name="both",
             ),
             otherwise=step("hall"),
@@ -223,12 +256,14 @@ choices = Saga(
             stands,
             [
                 one("stand"),
+                word("wish", within=timedelta(seconds=25)),
                 When(is_first, then=one("lamp", "west"), otherwise=Scope(one("tent"), otherwise=one("table"))),
                 Publish(announced, early=True, retraction=denied),
             ],
             at_once=2,
         ),
         signing,
+        word("thanks", reminders=REMINDERS),
         Parallel(telling("press"), ForEach(rows, telling("neighbours", tell_one)), name="news"),
     ),
     completed=held,
@@ -249,6 +284,7 @@ races = Saga(
             name="place",
         ),
         Parallel(try_step("band"), try_step("choir", "north"), try_step("circus", "west"), at_least=2, name="music"),
+        word("mayor", by="mayor", accept=agrees, otherwise="compensate", reminders=REMINDERS),
         step("stage", taken_within=timedelta(seconds=20)),
         signing,
         telling("press"),
@@ -270,7 +306,11 @@ loops = Saga(
         ),
         Scope(
             Repeat(
-                [step("rehearsal", "west"), Parallel(try_step("sound"), try_step("light"), first=1, name="show")],
+                [
+                    step("rehearsal", "west"),
+                    word("applause", carry=True),
+                    Parallel(try_step("sound"), try_step("light"), first=1, name="show"),
+                ],
                 until=rehearsed,
                 at_most=3,
                 name="evenings",
@@ -341,5 +381,5 @@ async def at_the_council(command: Sign, call: Call) -> Done:
     return Done()
 
 
-papers = Service("papers", facts=(Announced, Denied, Promised, Held, Off))
+papers = Service("papers", facts=(Announced, Denied, Promised, Wanted, Held, Off))
 app = App("fair", sagas=[choices, races, loops], services=[south, west, north, papers])

@@ -28,8 +28,8 @@ from choros.saga.machine.instance import Instance, NodeState, Order, Parent, Sta
 from choros.saga.outline import Commanded
 from choros.saga.saga import Saga
 from choros.wire.command_key import CommandKey
-from choros_verify.exploration.holds import Violation, hold
 from choros_verify.exploration.times import EARLY, NOW, Moment, timed, timeless
+from choros_verify.exploration.violation import Violation, hold
 from choros_verify.simulation.invention import invent
 
 ROOT_NAME = ""

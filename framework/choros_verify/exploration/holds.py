@@ -13,8 +13,8 @@ The numbers in reports:
 8. Facts: one set for each end, numbered one by one, none before it is true. A late reply changes nothing.
 9. Each version is made once, by an edge that there is.
 11. Nothing is acknowledged before it is committed.
-13. Signals: one that is awaited counts, the first alone; one that came early is not lost. A wait lapses at its end.
 12. Terminated: what is said to stand stands, and nothing else does or will; of what is in doubt nothing is said.
+27. Signals: one that is awaited counts, the first alone; one that came early is not lost. A wait lapses at its end.
 """
 
 from collections import Counter
@@ -22,7 +22,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
-from choros.saga.machine.inputs import Answered, CancelRequested, Decision, Input, Release, SignalRequested, TimerFired
+from choros.saga.machine.inputs import Answered, CancelRequested, Decision, Input, Release, TimerFired
 from choros.saga.machine.instance import Instance, NodeState
 from choros.saga.outline import Commanded, Composite, Limb, Outline, Publication, SagaPart
 from choros.saga.parameters import Builder
@@ -32,7 +32,10 @@ from choros.saga.waiting import SignalWait
 from choros.wire.command_key import Operation
 from choros_verify.exploration.beside import given_up, wrong
 from choros_verify.exploration.books import Books
+from choros_verify.exploration.signals import signals
 from choros_verify.exploration.times import NOW
+from choros_verify.exploration.violation import Violation as Violation
+from choros_verify.exploration.violation import hold
 from choros_verify.exploration.ways import beside, branch_due, holds_leaf, newer, partly
 
 EDGES = {
@@ -43,21 +46,6 @@ EDGES = {
     "compensated": {"compensated"},
     "terminated": {"terminated"},
 }
-
-
-class Violation(Exception):
-    """An invariant is broken; `number` is its place in the list."""
-
-    def __init__(self, sentence: str, number: int) -> None:
-        super().__init__(sentence)
-        self.sentence = sentence
-        self.number = number
-
-
-def hold(kept: object, sentence: str, number: int) -> None:
-    """Raise Violation unless it holds."""
-    if not kept:
-        raise Violation(sentence, number)
 
 
 # --- one decision -----------------------------------------------------------------------------------------------------
@@ -100,7 +88,7 @@ def _decision(saga: Saga[Any], before: Instance, decided: Decision, inputs: Sequ
     hold(not decided.strays, "a true reply was taken for a stray", 5)
     _attempts(before, after, inputs)
     _sleeps(before, after)
-    _signals(before, decided, inputs)
+    signals(before, decided, inputs)
     _terminates(after, decided, inputs)
     _choices(saga, before, after)
     _pivot(saga, before, after)
@@ -142,31 +130,6 @@ def _sleeps(before: Instance, after: Instance) -> None:
         elif was.until is not None and was.progress == "asleep":
             hold(there in (None, was.until), f"the moment that {path} sleeps until was decided anew", 5)
             hold(there or was.until <= NOW, f"{path} has slept too short", 5)
-
-
-def _signals(before: Instance, decided: Decision, inputs: Sequence[Input]) -> None:
-    """What a wait is told, and when it lapses."""
-    after = decided.instance
-    told = {given.step for given in inputs if isinstance(given, SignalRequested)}
-    over = after.backward or after.terminating
-    for path, state in after.nodes.items():
-        was = before.state(path)
-        waits, lapses = state.progress == "awaiting", state.progress == "lapsed" != was.progress
-        hold(not (waits and over), f"the saga is undone, and still waits to be told at {path}", 13)
-        hold(not waits or path not in dict(after.early), f"what {path} waits for came early, and is not taken", 13)
-        hold(not (waits and was.progress == "awaiting" and path in told), f"what {path} waits for is not taken", 13)
-        hold(not lapses or (was.not_after or 0.0) <= NOW, f"{path} lapsed too soon", 13)
-        reminded = sum(fact.step == path for fact in decided.facts) if waits else 0
-        hold(
-            not reminded or reminded <= state.begun - was.begun or state.round > was.round,
-            f"{path} reminds somebody twice",
-            13,
-        )
-        was_told = was.progress == "ok" and path in told
-        hold(not was_told or state.reply == was.reply, f"{path} was told something else later", 13)
-    for path, _ in before.early:
-        kept = path in dict(after.early) or after.state(path).progress == "ok"
-        hold(kept or over, f"what {path} was told early is lost", 13)
 
 
 def _pivot(saga: Saga[Any], before: Instance, after: Instance) -> None:

@@ -29,6 +29,7 @@ from choros_verify.exploration.decisions import Decided, Given, Happening, Store
 from choros_verify.exploration.orchestrator import OrchestratorModel
 from choros_verify.exploration.protocol import Protocol
 from choros_verify.exploration.states import Left, WorldState
+from choros_verify.exploration.violation import hold
 from choros_verify.exploration.wire import Bags, Ordered, every, one, put
 
 NextState = tuple[Happening, WorldState, Left]
@@ -141,7 +142,7 @@ class Moves:
 
     def _forgotten(self, taken: WorldState, decided: Decided) -> WorldState:
         """No outbox: what was to be sent was in memory only, and so was the timer."""
-        holds.hold(not decided.facts, "facts of this commit will never be published", 8)
+        hold(not decided.facts, "facts of this commit will never be published", 8)
         stored = self._orchestrator.stored[taken.stored]
         nodes = States(
             (path, replace(state, leg=state.leg and replace(state.leg, due=None)))
@@ -160,7 +161,7 @@ class Moves:
             if carried.outcome.crash and not left.crashes:
                 continue
             self.event = event = Happening("carried", ordered=ordered, carried=carried)
-            holds.hold(not carried.wrong, carried.wrong, 1)
+            hold(not carried.wrong, carried.wrong, 1)
             network = world.network - one(number)
             if carried.outcome.late:
                 network = self._passed(network, ordered.step, ordered.attempt)

@@ -66,7 +66,7 @@ def _net(run: Evidence, saga_id: str, effects: Sequence[Deed]) -> Mapping[str, i
     published = run.app.sagas[record.saga, record.saga_version].outline.publications
     taken_back = {(leaf.path, kind.type_name) for leaf in published if leaf.undo for kind in leaf.undo.kinds}
     for fact in run.facts.values():
-        if fact.stream == saga_id and fact.step:
+        if fact.stream == saga_id and declared(fact.step) in {leaf.path for leaf in published}:
             net[fact.step] += -1 if (declared(fact.step), fact.type) in taken_back else 1
     return net
 

@@ -7,7 +7,7 @@ is due. Whatever lies less than five minutes ahead comes as everything else does
 from collections.abc import Callable, Iterable
 
 from choros.app.app import App
-from choros.saga.waiting import Sleeping
+from choros.saga.waiting import SignalWait, Sleeping
 from choros.store.sagas import Record
 from choros_verify.simulation.evidence import settled
 from choros_verify.simulation.processes import EPOCH
@@ -25,7 +25,7 @@ class Nights:
         self._time = time
         self._passed = 0.0
         leaves = (leaf for saga in app.sagas.values() for leaf in saga.outline.leaves.values())
-        self.come: bool = any(isinstance(leaf, Sleeping) for leaf in leaves)
+        self.come: bool = any(isinstance(leaf, Sleeping | SignalWait) for leaf in leaves)
         """Whether there is a saga that may sleep."""
 
     def time(self) -> float:

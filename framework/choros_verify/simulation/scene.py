@@ -12,7 +12,7 @@ from typing import Any
 from choros.app.app import App
 from choros.messages import Message
 from choros.saga.saga import Saga
-from choros.saga.waiting import Sleeping
+from choros.saga.waiting import SignalWait, Sleeping
 from choros_verify.simulation.amqp.client import simulated_client
 from choros_verify.simulation.bound_invariants import bound_violations
 from choros_verify.simulation.evidence import Evidence
@@ -26,6 +26,7 @@ from choros_verify.simulation.own_services import Own
 from choros_verify.simulation.plan_checks import check_plan
 from choros_verify.simulation.plans import plan_for
 from choros_verify.simulation.script import RunPlan, StoreKind
+from choros_verify.simulation.signal_invariants import signal_violations
 from choros_verify.simulation.sleep_invariants import sleep_violations
 from choros_verify.simulation.stage import Replies, Troupe
 from choros_verify.simulation.targets import Targets
@@ -69,7 +70,7 @@ def judged(world: World, until: float) -> list[str]:
 
 
 def _violations(run: Evidence, ended: bool) -> Iterator[str]:
-    for invariant in (*INVARIANTS, fact_violations, bound_violations, sleep_violations):
+    for invariant in (*INVARIANTS, fact_violations, bound_violations, sleep_violations, signal_violations):
         yield from invariant(run)
     if not ended:
         yield from unfinished(run)
@@ -177,7 +178,7 @@ def _longest(saga: Saga[Any]) -> float:
     for leaf in saga.outline.commands:
         for policy in (leaf.policy(operation) for operation in leaf.commands):
             seconds += policy.total.total_seconds() + policy.max.total_seconds() + 2 * leaf.timeout.total_seconds()
-    return seconds + 2 * LONG * sum(isinstance(leaf, Sleeping) for leaf in saga.outline.leaves.values())
+    return seconds + 2 * LONG * sum(isinstance(leaf, Sleeping | SignalWait) for leaf in saga.outline.leaves.values())
 
 
 def _digest(world: World) -> str:

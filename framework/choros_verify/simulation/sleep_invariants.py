@@ -29,7 +29,11 @@ def sleep_violations(run: Evidence) -> Iterator[str]:
 def _slept(before: Instance, after: Instance, record: Record) -> Iterator[str]:
     for path, was in before.nodes.items():
         now = after.state(path)
-        if was.until is None or ((after.backward or after.terminating) and now.until is None):
+        if (
+            was.until is None
+            or was.progress != "asleep"
+            or ((after.backward or after.terminating) and now.until is None)
+        ):
             continue
         if after.backward:
             yield f"is undone, and still sleeps at {path}."

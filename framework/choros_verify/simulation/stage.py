@@ -187,7 +187,7 @@ class Troupe:
 
     def __init__(self, app: App, *, own: Own = (), replies: Replies | None = None) -> None:
         self._replies = replies or {}
-        self._examples: dict[type[Reply], Reply] = {}
+        self._examples: dict[type[Any], Any] = {}
         self._stage: OutsideWorld | None = None
         self.own = OwnServices(app, own)
         """Those of its services that are not played."""
@@ -215,8 +215,9 @@ class Troupe:
                     if kind not in self._replies:
                         self.example(kind)
 
-    def example(self, kind: type[Reply]) -> Reply:
-        """A reply of this type: one that was given, or else made up. Raises UsageError where none comes to mind."""
+    def example(self, kind: type[Any]) -> Any:
+        """A reply, or a signal, of this type: one that was given, or one made up; raises UsageError where none comes to
+        mind."""
         if kind not in self._examples:
             self._examples[kind] = invent(kind)
         return self._examples[kind]
@@ -338,7 +339,8 @@ class Troupe:
     def answer(self, command: Command[Any], kind: type[Reply]) -> Reply:
         """What this command is answered or refused with, of that type."""
         if kind not in self._replies:
-            return self.example(kind)
+            made_up: Reply = self.example(kind)
+            return made_up
         reply = self._replies[kind](command)
         self._examples.setdefault(kind, reply)
         return reply

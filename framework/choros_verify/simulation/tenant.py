@@ -14,7 +14,7 @@ from choros.app.app import App
 from choros.app.service import Service
 from choros.app.settings import Settings
 from choros.errors import ChorosError, SagaNotFound, StoreMisconfigured, StoreUnreachable
-from choros.messages import Message, Reply
+from choros.messages import Message
 from choros.runtime.client.client import Client
 from choros.runtime.host.retention import Ages
 from choros.runtime.orchestrator.orchestrator import Orchestrator
@@ -34,6 +34,7 @@ from choros_verify.simulation.evidence import settled
 from choros_verify.simulation.keeping import Keeping, KeptRows, KeptSagas
 from choros_verify.simulation.script import PATIENT, RIVAL, PersonAct, RunPlan, chance_of
 from choros_verify.simulation.stage import HANDLER_SECONDS
+from choros_verify.simulation.telling import tell
 
 Main = Callable[[], Coroutine[Any, Any, None]]
 _ALL = "all subscribers"
@@ -251,8 +252,8 @@ class Caller:
     tenant: Tenant
     """Whose application it uses, and whose plan says what people want."""
     note: Callable[[str], None]
-    example: Callable[[type[Reply]], Reply]
-    """The reply that a person goes on with who skips a step."""
+    example: Callable[[Any], Any]
+    """The reply that a person goes on with who skips a step, and what he tells a saga that waits."""
     accepted: set[int] = field(default_factory=set)
     """Sagas whose start returned: from then on they must end."""
     skipped: set[tuple[str, str]] = field(default_factory=set)
@@ -351,6 +352,9 @@ class Caller:
         try:
             if act.verb in ("retry", "skip"):
                 await self._at_the_desk(client, act, saga_id)
+            elif act.verb == "signal":
+                saga, _ = self.tenant.start(act.saga)
+                self.note(f"client: {act}: {await tell(client.signal, saga, saga_id, act, self.example)}")
             else:
                 answer = await getattr(client, act.verb)(saga_id)
                 self.note(f"client: {act}: {answer}")

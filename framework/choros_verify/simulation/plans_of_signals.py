@@ -1,0 +1,17 @@
+"""What a plan has on top where sagas wait to be told something: when somebody tells them, early, in time or late."""
+
+from collections.abc import Iterator
+
+from choros_verify.simulation.script import PersonAct, RunPlan, chance_of
+from choros_verify.simulation.targets import Targets
+from choros_verify.simulation.wait_paths import waits_of
+
+
+def more_signals(plan: RunPlan, setting: Targets) -> Iterator[PersonAct]:
+    """Most waits are told something, some twice; soon after the saga has begun, or when nobody waits any more."""
+    chance = chance_of(plan, "signals")
+    for index in range(len(plan.starts)):
+        waits = waits_of(setting.saga(plan, index).outline)
+        for _ in range(chance.choice((0, 1, 2, 4, 8)) if waits else 0):
+            at = round(plan.starts[index] + 90.0 * chance.random() ** 2, 3)
+            yield PersonAct(at, index, "signal", chance.randrange(len(waits)))
