@@ -230,6 +230,8 @@ def order_to(play: Play, saga_id: str, **more: Any) -> Envelope:
         ({"type": "hold-credit.v1"}, "is for no nested saga"),
         ({"reply_to": "amq.gen"}, "The reply_to is no reply queue"),
         ({"correlation_id": "another"}, "The correlation id is not the one"),
+        ({"step": "another"}, "The step is not the one"),
+        ({"key": "0198f7a0-0000-7000-8000-000000000000:credit:1:undo"}, "does not fit the operation"),
     ],
 )
 async def test_only_the_applications_own_sagas_command_it(changes: dict[str, Any], reason: str) -> None:

@@ -165,8 +165,13 @@ final_credit_saga = Saga(
 
 def order_of(*steps: object, **more: object) -> Saga[PlaceOrder]:
     """An order made of these steps."""
+    return named_order("order", *steps, **more)
+
+
+def named_order(name: str, *steps: object, **more: object) -> Saga[PlaceOrder]:
+    """The same under another name."""
     given: dict[str, object] = {"completed": order_done, "compensated": order_off, **more}
-    return Saga("order", start=PlaceOrder, key=lambda order: order.order, steps=steps, **given)  # type: ignore[arg-type]
+    return Saga(name, start=PlaceOrder, key=lambda order: order.order, steps=steps, **given)  # type: ignore[arg-type]
 
 
 order_saga = order_of(HELD, Nested(credit_saga, reserve_credit), Pivot(ship, to="lorries"))

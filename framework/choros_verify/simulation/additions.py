@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from choros_verify.simulation.faults import Fault
+from choros_verify.simulation.nested_sagas import served
 from choros_verify.simulation.plans_of_composites import in_some_item, more_acts, more_trouble
 from choros_verify.simulation.plans_of_signals import more_signals
 from choros_verify.simulation.script import IMPATIENT, PATIENT, Behaviour, RunPlan, ScriptLine
@@ -80,7 +81,7 @@ def _breaking(plan: RunPlan, setting: Targets) -> Sequence[ScriptLine]:
     """A handler raises what is no Exception."""
     chance = _chance(plan, "breaking")
     index = chance.randrange(len(plan.starts))
-    leaf = chance.choice(setting.saga(plan, index).outline.commands)
+    leaf = chance.choice(served(setting.saga(plan, index)))
     operation = chance.choice(list(leaf.commands))
     taken = {(line.saga, line.step, line.operation) for line in plan.script}
     if chance.random() > 0.08 or (index, leaf.path, operation) in taken:

@@ -13,6 +13,7 @@ from typing import Any
 
 from choros.saga.saga import Saga
 from choros.saga.waiting import Sleeping
+from choros_verify.simulation.nested_sagas import served
 from choros_verify.simulation.plans import plan_for
 from choros_verify.simulation.scene import Result, Scene
 
@@ -140,7 +141,7 @@ def sometimes(sagas: Sequence[Saga[Any]]) -> list[str]:
 
 
 def _moves_of_steps(saga: Saga[Any]) -> Iterator[str]:
-    commands = saga.outline.commands
+    commands = served(saga)
     if any(leaf.sure_refusals for leaf in commands):
         yield from ("step sent -> refused", "saga running -> compensated")
     undoable = [leaf for leaf in commands if leaf.undo]

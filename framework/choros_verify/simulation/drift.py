@@ -9,6 +9,7 @@ from typing import Any
 from choros.app.app import App
 from choros.app.service import Handler, Service
 from choros.errors import DeclarationError
+from choros.saga.nesting import nested_in
 from choros.saga.outline import Declared
 from choros.saga.parameters import Builder
 from choros.saga.saga import Saga
@@ -38,8 +39,10 @@ _CHANGES: Sequence[Change] = (
 
 
 def drifted(app: App, chance: random.Random) -> App:
-    """The application with every saga changed in one way; a saga that no change leaves whole stays as it is."""
-    sagas = [_drifted(saga, chance) for saga in app.sagas.values()]
+    """The application with every saga changed in one way; a saga that no change leaves whole stays as it is, and so
+    does one that is nested in another: that says what it is declared as."""
+    nested = {(leaf.child.saga, leaf.child.version) for saga in app.sagas.values() for leaf in nested_in(saga.outline)}
+    sagas = [saga if known in nested else _drifted(saga, chance) for known, saga in app.sagas.items()]
     return App(app.namespace, sagas=sagas, services=app.services.values(), name=app.name, fact_log=app.fact_log)
 
 

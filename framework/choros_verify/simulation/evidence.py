@@ -18,8 +18,9 @@ SETTLED = (*ENDED, "parked")
 
 
 def settled(record: Record) -> bool:
-    """Whether a saga goes no further by itself: it has ended, or waits for a person."""
-    return record.status in SETTLED or '"paused":true' in record.state
+    """Whether a saga goes no further by itself: it has ended, or waits for a person, or for the saga that it is nested
+    in."""
+    return record.status in SETTLED or '"paused":true' in record.state or '"stage":' in record.state
 
 
 def reason_of(wire: Wire) -> str:

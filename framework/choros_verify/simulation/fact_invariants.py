@@ -3,9 +3,11 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 
+from choros.messages import NestedCommand
 from choros.runtime.orchestrator.history import MOST_ATTEMPTS, MOST_LATE
 from choros.runtime.orchestrator.received import APART
-from choros.store.sagas import ENDED
+from choros.saga.machine.instance import Instance
+from choros.store.sagas import ENDED, Record
 from choros_verify.simulation.broker_ledger import LedgerLine
 from choros_verify.simulation.evidence import Evidence
 from choros_verify.simulation.strangers import FORGED
@@ -74,15 +76,28 @@ def _first_older(run: Evidence) -> Iterator[str]:
             yield fault.target.rpartition(":")[2]
 
 
+def _told_as(record: Record) -> str:
+    """The end that it has told; a nested saga that nothing can change any more tells it before it may end, and one that
+    has never begun tells none."""
+    instance = Instance.loads(record.state) if '"parent":' in record.state else None
+    if instance is None:
+        return record.status
+    if not instance.start:
+        return ""
+    settled = "compensated" if instance.backward else "completed"
+    return settled if instance.stage == "settled" else record.status
+
+
 def _closing(run: Evidence) -> Iterator[str]:
     """A saga that has ended has published what it ends with, once, and one that has not has not."""
     published = Counter((fact.stream, fact.type) for fact in run.facts.values())
     for record in run.records.values():
         outline = run.app.sagas[record.saga, record.saga_version].outline
+        ended = _told_as(record)
         for status, builders in (("completed", outline.completed), ("compensated", outline.compensated)):
             for builder in builders:
                 times = sum(published[record.saga_id, kind.type_name] for kind in builder.kinds)
-                if times != (record.status == status) and not (builder.optional and times == 0):
+                if times != (ended == status) and not (builder.optional and times == 0):
                     name = run.name(record.saga_id)
                     yield f"8: {name} is {record.status}, and has published {builder.builds.type_name} {times} times."
 
@@ -93,6 +108,8 @@ def _too_late(run: Evidence, entry: LedgerLine) -> bool:
     attempt = int(str(wire.headers.get("cloudEvents_sagaattempt", 0)))
     deleted, record = run.deleted.get(wire.correlation_id or ""), run.records.get(wire.correlation_id or "")
     late = record is not None and record.late >= MOST_LATE
+    if wire.type == NestedCommand.type_name:  # what a saga tells one that is nested in it may be taken in twice
+        return True
     return attempt > MOST_ATTEMPTS or late or (deleted is not None and deleted.at <= entry.at)
 
 

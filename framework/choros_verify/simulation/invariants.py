@@ -17,6 +17,7 @@ from choros.wire.command_key import CommandKey
 from choros_verify.simulation.broker_ledger import LedgerLine
 from choros_verify.simulation.evidence import Evidence, settled
 from choros_verify.simulation.keeping import Deed
+from choros_verify.simulation.nested_sagas import nested_net, unreleased
 from choros_verify.simulation.order_invariants import by_saga, order_violations
 from choros_verify.simulation.strangers import FORGED
 from choros_verify.simulation.ways_gone import WaysGone
@@ -50,8 +51,15 @@ def ends(run: Evidence) -> Iterator[str]:
             continue
         saga = run.app.sagas[record.saga, record.saga_version]
         taken_over = {path for saga_id, path in run.skipped if saga_id == record.saga_id}
-        start = saga.start.from_json(Instance.loads(record.state).start)
+        if not (body := Instance.loads(record.state).start):  # nested in another saga, and undone before it began
+            yield from (
+                f"3: {run.name(record.saga_id)} has never begun; {one}." for one in effects.get(record.saga_id, ())
+            )
+            continue
+        start = saga.start.from_json(body)
         standing = WaysGone(start, _net(run, record.saga_id, effects.get(record.saga_id, ())), taken_over)
+        for path in unreleased(saga, record.saga_id, run.records):
+            yield f"5: {run.name(record.saga_id)} is {record.status}; {path} was never released."
         completed = record.status == "completed"
         for said in standing.completed(saga.outline) if completed else standing.compensated(saga.outline):
             yield f"{2 if completed else 3}: {run.name(record.saga_id)} is {record.status}; {said}."
@@ -63,6 +71,8 @@ def _net(run: Evidence, saga_id: str, effects: Sequence[Deed]) -> Mapping[str, i
     for effect in effects:
         net[CommandKey.parse(effect.what).path] += 1 if effect.kind == "do" else -1
     record = run.records[saga_id]
+    for path, stands in nested_net(run.app.sagas[record.saga, record.saga_version], saga_id, run.records):
+        net[path] += stands
     published = run.app.sagas[record.saga, record.saga_version].outline.publications
     taken_back = {(leaf.path, kind.type_name) for leaf in published if leaf.undo for kind in leaf.undo.kinds}
     for fact in run.facts.values():

@@ -6,6 +6,7 @@ from typing import get_args
 from choros.errors import UsageError, unknown
 from choros.saga.paths import declared
 from choros_verify.simulation.faults import kinds_of
+from choros_verify.simulation.nested_sagas import served
 from choros_verify.simulation.script import BESIDE, Behaviour, RunPlan, ScriptLine
 from choros_verify.simulation.targets import Targets
 
@@ -25,7 +26,7 @@ def check_plan(plan: RunPlan, setting: Targets) -> None:
 def _check_line(line: ScriptLine, setting: Targets, plan: RunPlan) -> None:
     if not 0 <= line.saga < (started := len(plan.starts)):
         raise UsageError(f"{line}: this plan starts {started} sagas.", "the first is 0; more with starts=(0.0, ...).")
-    leaves = {leaf.path: leaf for leaf in setting.saga(plan, line.saga).outline.commands}
+    leaves = {leaf.path: leaf for leaf in served(setting.saga(plan, line.saga))}
     if declared(line.step) not in leaves:
         _known(f"{line}: step", line.step, leaves)
     _known(f"{line}: outcome", line.outcome, get_args(Behaviour))

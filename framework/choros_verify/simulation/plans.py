@@ -9,6 +9,7 @@ from choros.saga.outline import Commanded
 from choros.saga.saga import Saga
 from choros_verify.simulation.additions import with_additions
 from choros_verify.simulation.faults import COUNTED_BY, RARE, CallFault, Fault, FaultKind, kinds_of
+from choros_verify.simulation.nested_sagas import served
 from choros_verify.simulation.plans_of_composites import in_some_item
 from choros_verify.simulation.plans_on_adapters import on_adapters
 from choros_verify.simulation.plans_on_frames import on_frames
@@ -100,7 +101,7 @@ def _kinds(seed: int, setting: Targets, sagas: int) -> tuple[int, ...]:
 
 def _lines(chance: random.Random, index: int, saga: Saga[Any]) -> list[ScriptLine]:
     """In half of the sagas all goes well; in the others one or two commands do not, or one and an undo before it."""
-    steps = saga.outline.commands
+    steps = served(saga)
     if chance.random() < 0.45:
         return []
     troubled = chance.choice(steps)
@@ -126,7 +127,7 @@ def _hanging(seed: int, setting: Targets, script: Sequence[ScriptLine], kinds: S
     """In some runs a handler says nothing for as long as anybody lets it."""
     chance = random.Random(f"{seed} hanging")
     index = chance.randrange(len(kinds))
-    steps = setting.sagas[kinds[index]].outline.commands
+    steps = served(setting.sagas[kinds[index]])
     leaf, operation = chance.choice(steps), chance.choice(("do", "do", "undo"))
     taken = {(line.saga, line.step, line.operation) for line in script}
     if chance.random() > 0.15 or (operation == "undo" and not leaf.undo) or (index, leaf.path, operation) in taken:

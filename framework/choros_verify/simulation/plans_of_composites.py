@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from choros.saga.outline import Commanded, Composite
 from choros.saga.saga import Saga
+from choros_verify.simulation.nested_sagas import served
 from choros_verify.simulation.script import Behaviour, PersonAct, PersonVerb, RunPlan, ScriptLine, chance_of
 from choros_verify.simulation.targets import Targets
 
@@ -20,7 +21,7 @@ def more_trouble(plan: RunPlan, setting: Targets) -> Iterator[ScriptLine]:
         saga = setting.saga(plan, index)
         if not _is_composed(saga) or chance.random() < 0.4:
             continue
-        for leaf in chance.choices(saga.outline.commands, k=chance.choice((1, 2, 4))):
+        for leaf in chance.choices(served(saga), k=chance.choice((1, 2, 4))):
             line = _line(chance, index, leaf)
             if (index, line.step, line.operation) not in taken:
                 taken.add((index, line.step, line.operation))

@@ -11,7 +11,8 @@ from typing import Any
 
 from choros.app.app import App
 from choros.messages import Message
-from choros.saga.saga import Saga
+from choros.saga.nesting import nested_in
+from choros.saga.saga import Saga, Sagas
 from choros.saga.waiting import SignalWait, Sleeping
 from choros_verify.simulation.amqp.client import simulated_client
 from choros_verify.simulation.bound_invariants import bound_violations
@@ -140,7 +141,7 @@ class Scene:
     @property
     def horizon(self) -> float:
         """Seconds after which every saga must have ended or be parked, by the policies that it declares."""
-        return max(_longest(saga) for saga, _ in self.starts) + SLACK
+        return max(_longest(saga, self.app.sagas) for saga, _ in self.starts) + SLACK
 
     def examine(self, plan: RunPlan, *, story: bool = False) -> Result:
         """Run a plan, and check everything. Raises UsageError for a plan that speaks of what is not there."""
@@ -172,9 +173,12 @@ def _late(plan: RunPlan) -> float:
     return 3 * plan.clocks_off + sum(fault.amount for fault in plan.faults) + (plan.calm_at or 0.0)
 
 
-def _longest(saga: Saga[Any]) -> float:
-    """Every step tried to the end, forwards and backwards; of a sleep, what is no night."""
+def _longest(saga: Saga[Any], sagas: Sagas) -> float:
+    """Every step tried to the end, forwards and backwards; of a sleep, what is no night; of a nested saga all of it."""
     seconds = saga.deadline.total_seconds() if saga.deadline else 0.0
+    for nested in nested_in(saga.outline):
+        child = sagas[nested.child.saga, nested.child.version]
+        seconds += 4 * nested.timeout.total_seconds() + _longest(child, sagas)
     for leaf in saga.outline.commands:
         for policy in (leaf.policy(operation) for operation in leaf.commands):
             seconds += policy.total.total_seconds() + policy.max.total_seconds() + 2 * leaf.timeout.total_seconds()

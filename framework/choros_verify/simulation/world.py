@@ -19,6 +19,7 @@ from choros_verify.simulation.evidence import Evidence, reason_of
 from choros_verify.simulation.faults import Fault, Faults
 from choros_verify.simulation.keeping import Deed, Keeping, standing
 from choros_verify.simulation.loop import SimLoop
+from choros_verify.simulation.nested_sagas import with_nested
 from choros_verify.simulation.nights import Nights
 from choros_verify.simulation.observer import Observer
 from choros_verify.simulation.pipe import Pipes
@@ -253,7 +254,8 @@ class World:
 
     def _evidence(self, of: Tenant) -> Evidence:
         others = [other for other in self.tenants if other is not of]
-        foreign = {saga_id for other in others for saga_id in other.saga_ids}
+        begun = [one.transition.record for one in self.observer.commits]
+        foreign = with_nested({saga_id for other in others for saga_id in other.saga_ids}, begun)
         caller = self._callers[of.client]
         contents = ((queue.name, len(queue.contents())) for queue in self.working_queues())
         return Evidence(

@@ -41,6 +41,10 @@ def read_order(envelope: Envelope, exchange: str, names: Names, application: str
     key, said = CommandKey.parse(envelope.key), NestedCommand.from_json(envelope.data)
     if key.saga_id != envelope.correlation_id and key.operation == "do":
         raise MessageRejected("The correlation id is not the one of the idempotency key.")
+    if envelope.step not in (key.path, key.step):
+        raise MessageRejected("The step is not the one of the idempotency key.")
+    if bool(said.start) is not (key.operation == "do"):
+        raise MessageRejected("What is commanded does not fit the operation of its idempotency key.")
     return nested_id_for(names.namespace, application, said.saga, key.effect), said
 
 
