@@ -115,6 +115,14 @@ def test_a_list_says_how_each_is(night: Choros) -> None:
     assert line.split("\t")[:4] == ["nightly", "0 2 * * * Europe/Berlin", "", "not declared any more"]
 
 
+def test_check_says_what_is_declared(night: Choros) -> None:
+    said = night("check", "night:app").out
+    assert "schedule nightly: 0 2 * * * Europe/Berlin starts settlement; of what is missed: once\n" in said
+    declared = json.loads(night("check", "night:app", "-o", "json").out)["schedules"]
+    assert [one["schedule"] for one in declared] == ["nightly"]
+    assert "schedules" not in json.loads(night("check", "night:without", "-o", "json").out)
+
+
 def test_what_is_not_there_is_said(night: Choros) -> None:
     for verb in ("pause", "show", "trigger"):
         said = night("schedule", verb, "night:app", "nihgtly", *STORE)

@@ -113,7 +113,12 @@ def _declarations(loaded: App) -> dict[str, Any]:
         }
         for service in loaded.services.values()
     ]
-    return {"namespace": loaded.namespace, "application": loaded.name, "sagas": sagas, "services": services}
+    schedules = [
+        {"schedule": one.name, "times": one.calendar.text, "saga": one.saga.name, "missed": one.missed}
+        for one in loaded.schedules.values()
+    ]
+    found = {"namespace": loaded.namespace, "application": loaded.name, "sagas": sagas, "services": services}
+    return found | ({"schedules": schedules} if schedules else {})
 
 
 def _tell_declarations(loaded: App) -> None:
@@ -123,6 +128,8 @@ def _tell_declarations(loaded: App) -> None:
     for service in loaded.services.values():
         kinds = [*(c.__name__ for c in service.commands), *(f.__name__ for f in service.facts)]
         print(f"service {service.name}: {', '.join(kinds) or 'nothing'}")
+    for one in loaded.schedules.values():
+        print(f"schedule {one.name}: {one.calendar.text} starts {one.saga.name}; of what is missed: {one.missed}")
 
 
 @app.command(examples=["graph shop > sagas.mmd"])

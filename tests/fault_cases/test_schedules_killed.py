@@ -1,0 +1,98 @@
+"""An orchestrator is killed at every point of a tick: each time was started once, or is, by whoever comes next."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from choros import Addresses, App, Client
+from choros.roles.addresses import opened_schedules, opened_store
+from choros.roles.roles import client_of, running
+from choros.runtime.orchestrator.agenda import begun, moment
+from choros.sources import now
+from tests.fault_cases.ticking import NOON, ticking_app
+from tests.patience import PATIENCE
+from tests.private_servers import die_with_parent
+
+pytestmark = pytest.mark.slow
+
+DAYS = 3
+"""That nobody was at work."""
+POINTS = [
+    ("sagas", "commit.before@1"),
+    ("sagas", "commit.after@1"),
+    ("schedules", "commit.before@1"),
+    ("schedules", "commit.after@1"),
+]
+
+
+@contextmanager
+def doomed(app: App, store: str, doomed_store: str, failpoint: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """An orchestrator as a process that will be killed."""
+    said = {
+        "CHOROS_NAMESPACE": app.namespace, "CHOROS_STORE": store, "CHOROS_DOOMED": doomed_store,
+        "CHOROS_FAILPOINT": failpoint, "PYTHONPATH": os.pathsep.join(sys.path),
+    }  # fmt: skip
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.fault_cases.ticking"],
+            env={**os.environ, **said}, stdout=out, stderr=out, preexec_fn=die_with_parent,
+        )  # fmt: skip
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+async def since_days_ago(app: App, addresses: Addresses) -> list[str]:
+    """Its record as it stood so many days ago; gives back the keys of all that is due."""
+    schedule, then = app.schedules["daily"], now() - DAYS * 86_400
+    async with opened_schedules(addresses, app) as store:
+        await store.commit([begun(schedule, app.name, then)])
+    async with client_of(app, addresses) as client:
+        await client.schedules.trigger("daily", id="t1")
+        assert await client.schedules.backfill("daily", NOON, NOON + timedelta(days=1)) == 2
+        shown = await client.schedules.show("daily")
+    assert shown.agenda
+    due = schedule.due(moment(shown.agenda.following), moment(now()))
+    times = [*due, NOON, NOON + timedelta(days=1)]
+    return sorted(["daily:trigger:t1", *(f"daily:{at:%Y-%m-%dT%H:%M:%SZ}" for at in times)])
+
+
+async def settled(client: Client) -> None:
+    """Until nothing is due any more."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            agenda = (await client.schedules.show("daily")).agenda
+            if agenda and agenda.following > now() and not (agenda.wanted or agenda.backfills):
+                return
+            await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize(("doomed_store", "failpoint"), POINTS)
+async def test_each_time_is_started_once(
+    store_url: str, namespace: str, tmp_path: Path, doomed_store: str, failpoint: str
+) -> None:
+    app, addresses = ticking_app(namespace), Addresses("memory://", store_url, "memory://")
+    wanted = await since_days_ago(app, addresses)
+    log = tmp_path / "ticking.log"
+    with doomed(app, store_url, doomed_store, failpoint, log) as process:
+        assert await asyncio.to_thread(process.wait, PATIENCE) == -signal.SIGKILL, log.read_text()[-3000:]
+    async with running(app, addresses) as client:
+        await settled(client)
+        async with opened_store(addresses, app) as store:
+            records = (await store.find(limit=100)).records
+        agenda = (await client.schedules.show("daily")).agenda
+    assert sorted(record.key for record in records) == wanted
+    assert agenda and {tick.key for tick in agenda.ticks} == set(wanted)
+    assert len(agenda.ticks) == len(wanted)
