@@ -27,6 +27,7 @@ PARALLEL = "tests/saga/test_parallel.py"
 EACH, REPEAT = "tests/saga/test_each.py", "tests/saga/test_repeat.py"
 RACE = "tests/saga/test_race.py"
 WHEN = "tests/saga/test_when.py"
+UNDO_ORDER = "tests/saga/test_undo_order.py"
 SLEEP = "tests/saga/test_sleep.py"
 EXISTING = "tests/saga/test_existing.py"
 NESTED = "tests/saga/test_nested.py"
@@ -56,6 +57,21 @@ REMOVALS = (
         17, "a skip closes the do that undoes it", "saga.nodes.existing.ExistingNode._taken_back",
         'progress="sent"', 'progress="ok"',
         (f"{EXISTING}::test_rule_17_a_skip_closes_its_do",),
+    ),
+    Removal(
+        36, "an undo that parks holds only what needs it", "saga.nodes.sequence.SequenceNode._freely",
+        "turn.attempt(node.backward) and undone", "undone and turn.attempt(node.backward)",
+        (f"{UNDO_ORDER}::test_rule_36_an_undo_that_parks_holds_only_what_depends_on_it",),
+    ),
+    Removal(
+        36, "an undo waits for what had its reply", "saga.nodes.commanded.CommandNode.backward",
+        "not turn.is_needed(self.path) and ", "",
+        (f"{UNDO_ORDER}::test_by_dependency_an_undo_waits_for_those_that_had_its_reply_and_for_no_other",),
+    ),
+    Removal(
+        42, "the order of undoing is in the fingerprint", "saga.saga._fingerprint",
+        'if outline.undo != "newest_first"', "if False",
+        (f"{UNDO_ORDER}::test_the_order_is_part_of_the_fingerprint_only_where_it_is_said",),
     ),
     Removal(
         3, "the row is read before the deadline", "runtime.participant.verdicts.on_do",
@@ -509,7 +525,7 @@ REMOVALS = (
     ),
     Removal(
         36, "the newest is undone first", "saga.machine.turn.Turn.newest_first",
-        "range(self._instance.accepted - 1, above, -1)", "range(above + 1, self._instance.accepted)",
+        "range(left - 1, above, -1)", "range(above + 1, left)",
         (f"{PARALLEL}::test_the_newest_is_undone_first_whichever_branch_it_is_in",),
     ),
     Removal(

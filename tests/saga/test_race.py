@@ -278,6 +278,25 @@ def test_one_in_doubt_is_undone_by_itself_if_enough_are_left() -> None:
     assert test.status == "completed"
 
 
+def test_a_branch_that_has_lost_does_not_keep_a_saga_that_is_undone_from_its_end() -> None:
+    test = begun(saga_of(Parallel(Branch("one", flight, car), hotel, first=1)))
+    a, b = test.expect_command(BookFlight), test.expect_command(BookHotel)
+    a.refuse("full")
+    assert test.instance.state("parallel.one").lost
+    b.refuse("full")
+    assert test.status == "compensated"
+    again = begun(saga_of(Parallel(Branch("one", flight, car), hotel, first=1), Sleep(timedelta(days=1))))
+    again.expect_command(BookFlight).reply(Booked())
+    again.expect_command(BookCar)
+    again.expect_command(BookHotel).reply(Booked())
+    car_back = again.expect_compensation(GiveBack)
+    again.cancel()
+    car_back.reply()
+    for _ in range(2):
+        again.expect_compensation(GiveBack).reply()
+    assert again.status == "compensated"
+
+
 def test_fewer_than_enough_turn_the_saga() -> None:
     test = begun(quorum)
     a, b, c = three(test)

@@ -8,6 +8,7 @@ from typing import Any
 from choros.desk.repeats import folded
 from choros.runtime.client.account import Account
 from choros.runtime.orchestrator.history import Happened, read_history
+from choros.saga.diagram import undone_in_words
 from choros.saga.machine.instance import Instance
 from choros.saga.machine.remains import left_in_doubt, left_standing
 from choros.saga.outline import Commanded
@@ -55,7 +56,8 @@ def timeline(account: Account, saga: Saga[Any] | None) -> Iterator[str]:
     took = (record.updated_at - record.started_at) * 1000
     ended = f"{record.status} in {took:.0f} ms" if account.instance.terminal else record.status
     yield f"{record.key}  {ended}"
-    yield f"  saga {record.saga} v{record.saga_version}, {record.saga_id}"
+    order = undone_in_words(saga.outline) if saga and account.instance.backward else ""
+    yield f"  saga {record.saga} v{record.saga_version}, {record.saga_id}{f', undone {order}' if order else ''}"
     sent: dict[tuple[str, str], float] = {}
     for event, at, times in folded((event, row.at) for row in account.history for event in read_history(row.events)):
         command = event.step, event.operation

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from choros.saga.nesting import Nesting
+from choros.saga.orders import FREE, IN_WORDS, UndoOrder
 from choros.saga.outline import Commanded, Composite, Leaf, Loop, Outline, Publication, SagaPart
 from choros.saga.parameters import Builder, PureFunction
 from choros.saga.saga import Saga
@@ -34,15 +35,19 @@ class _Flow(NamedTuple):
 
     before: tuple[tuple[str, str], ...]
     back: tuple[str, ...]
+    undo: UndoOrder
+    """In which order that is undone: where nothing waits just for being older, each way back is one of its own."""
 
 
 def _steps(saga: Saga[Any]) -> Iterator[str]:
     """Every step, the way forward, and the way back along those that can be undone."""
-    end = yield from _drawn(saga.outline.parts, _Flow((("start", ""),), ("compensated",)), _numbers(saga))
+    flow = _Flow((("start", ""),), ("compensated",), saga.outline.undo)
+    end = yield from _drawn(saga.outline.parts, flow, _numbers(saga))
     words = ["completed", *([saga.outline.result.builds.__name__] if saga.outline.result else [])]
     completed = f"completed([{_quoted(*words) if saga.outline.result else 'completed'}])"
     yield from (_arrow(before, word, completed) for before, word in end.before)
-    yield "compensated([compensated])"
+    order = undone_in_words(saga.outline)
+    yield f"compensated([{_quoted('compensated', f'undone {order}') if order else 'compensated'}])"
 
 
 def _drawn(parts: Sequence[SagaPart], flow: _Flow, numbers: Mapping[str, str]) -> Generator[str, None, _Flow]:
@@ -63,13 +68,13 @@ def _leaf(leaf: Leaf, flow: _Flow, this: str) -> Generator[str, None, _Flow]:
     back = flow.back
     if undo:
         yield from (_arrow(this, f"undo: {undo}", to) for to in back)
-        back = (this,)
+        back = back if flow.undo in FREE else (this,)
     elif isinstance(leaf, SignalWait):
         words = [*(["declined"] if leaf.accept else []), *(["lapsed"] if leaf.lapse == "compensate" else [])]
         yield from (_arrow(this, " or ".join(words), to) for to in back if words)
     elif commanded and commanded.turns_on:
         yield from (_arrow(this, "refused", to) for to in back)
-    return _Flow(((this, ""),), back)
+    return _Flow(((this, ""),), back, flow.undo)
 
 
 def _sent(leaf: Commanded | None) -> tuple[str, str]:
@@ -83,20 +88,22 @@ def _sent(leaf: Commanded | None) -> tuple[str, str]:
 
 def _composite(part: Composite, flow: _Flow, numbers: Mapping[str, str]) -> Generator[str, None, _Flow]:
     """A diamond, and its ways side by side; behind it they come together."""
+    inside = flow._replace(undo=part.undo or flow.undo)
     if part.loop:
-        return (yield from _loop(part, part.loop, flow, numbers))
+        return (yield from _loop(part, part.loop, inside, numbers))._replace(undo=flow.undo)
     if len(part.limbs) == 1:
-        return (yield from _drawn(part.limbs[0].parts, flow, numbers))
+        return (yield from _drawn(part.limbs[0].parts, inside, numbers))._replace(undo=flow.undo)
     this = numbers[part.path]
     yield f"{this}{{{_quoted(part.path)}}}"
     yield from (_arrow(before, word, this) for before, word in flow.before)
     ends = []
     for limb in part.limbs:
         word = limb.name if part.alternatives else ""
-        ends.append((yield from _drawn(limb.parts, _Flow(((this, word),), flow.back), numbers)))
+        ends.append((yield from _drawn(limb.parts, inside._replace(before=((this, word),)), numbers)))
     return _Flow(
         tuple(before for end in ends for before in end.before),
         tuple(dict.fromkeys(back for end in ends for back in end.back)),
+        flow.undo,
     )
 
 
@@ -174,7 +181,9 @@ def _quoted(*lines: str) -> str:
 def outline(saga: Saga[Any], subscribers: Subscribers = MappingProxyType({})) -> list[str]:
     """Lines of text: which steps are commanded, and which facts anybody may react to."""
     outline = saga.outline
-    lines = [f"saga {saga.name!r}, version {saga.version}, starts with {saga.start.__name__}"]
+    order = undone_in_words(outline)
+    told = f", undone {order}" if order else ""
+    lines = [f"saga {saga.name!r}, version {saga.version}, starts with {saga.start.__name__}{told}"]
     lines.append("commanded, in this order:")
     lines += _commanded(outline.parts, "  ")
     if outline.result:
@@ -186,6 +195,11 @@ def outline(saga: Saga[Any], subscribers: Subscribers = MappingProxyType({})) ->
     facts += [_fact(builder, "when completed", subscribers) for builder in outline.completed]
     facts += [_fact(builder, "when compensated", subscribers) for builder in outline.compensated]
     return lines + [f"  {fact}" for fact in facts or ["nothing"]]
+
+
+def undone_in_words(outline: Outline) -> str:
+    """In which order the saga is undone, where that is not the one that every saga is undone in."""
+    return "" if outline.undo == "newest_first" else IN_WORDS[outline.undo]
 
 
 def _waits(outline: Outline) -> Sequence[SignalWait]:
@@ -218,7 +232,9 @@ def _commanded(parts: Sequence[SagaPart], indent: str) -> Iterator[str]:
         elif isinstance(part, SignalWait):
             yield f"{indent}{part.path}: {_awaited(part)}; then it {_LAPSES[part.lapse]}"
         elif isinstance(part, Composite):
-            kind = part.loop.said if part.loop else ", ".join(filter(None, (part.kind, part.join)))
+            said = part.loop.said if part.loop else part.kind
+            undone = part.undo and f"undone {IN_WORDS[part.undo]}"
+            kind = ", ".join(filter(None, (said, part.join, undone)))
             yield f"{indent}{part.path} ({kind}):"
             for limb in part.limbs:
                 names = ", ".join(one.path.rpartition(".")[2] for one in limb.parts) or "nothing"

@@ -15,7 +15,8 @@ from choros.errors import DeclarationError
 from choros.messages import Command, Message, Reply
 from choros.names import is_name
 from choros.saga.conversation import Conversation
-from choros.saga.parameters import Builder, Choosing, Known, PureFunction
+from choros.saga.orders import UndoOrder
+from choros.saga.parameters import Builder, Choosing, Known, NodePlace, PureFunction
 from choros.saga.paths import declared
 from choros.saga.policy import RetryPolicy
 
@@ -202,6 +203,8 @@ class Composite:
     """How many of them have to, where that is not all."""
     join: str = ""
     """The same in words."""
+    undo: UndoOrder | None = None
+    """In which order all in it is undone; None where it is as around it."""
 
     @property
     def leaves(self) -> Iterator[Leaf]:
@@ -254,10 +257,10 @@ class Outline:
     """Bounds the time up to the pivot."""
     result: Builder | None = None
     """Builds what the saga comes to when it is completed, if it is asked for that."""
+    undo: UndoOrder = "newest_first"
     nodes: Mapping[str, SagaPart] = field(init=False, repr=False)
-    """By path, in the order of the declaration, and before each the one that it stands in."""
     leaves: Mapping[str, Leaf] = field(init=False, repr=False)
-    """Those of them that have none within them."""
+    """By path, in the order of the declaration, and before each the one that it stands in; and those without others."""
     pivots: tuple[str, ...] = field(init=False)
     """The paths of the pivots: no more than one on any way through."""
     nests: bool = field(init=False, default=False)
@@ -330,33 +333,6 @@ class Outline:
 
 
 # --- what becomes of what a user writes ---
-
-
-@dataclass(frozen=True, slots=True)
-class NodePlace:
-    """Where in a saga a node stands: what its functions may ask for there, and what may stand there."""
-
-    path: str
-    known: Known
-    """The start message, and the replies known by then."""
-    pivot: bool
-    """Whether the saga has a pivot."""
-    passed: bool
-    """Whether it lies behind."""
-
-    @property
-    def saga(self) -> str:
-        """The name of the saga."""
-        return self.known.saga
-
-    @property
-    def where(self) -> str:
-        """What sentences about it begin with."""
-        return f"saga {self.saga!r}: {self.path}"
-
-    def inside(self, name: str) -> str:
-        """The path of a node in the one that stands here."""
-        return f"{self.path}.{name}" if self.path else name
 
 
 class Declared(ABC):

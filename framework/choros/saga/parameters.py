@@ -11,6 +11,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from choros.errors import DeclarationError
 from choros.messages import Command, Failure, Message, Reply, Signal
+from choros.saga.orders import UndoOrder
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +102,36 @@ class Known:
         """How many loops stand between here and this step: so many replies of it are known, and not one."""
         around = [path for path, _ in self.items if step.startswith(f"{path}.")]
         return step[max(map(len, around), default=0) :].count("[]")
+
+
+@dataclass(frozen=True, slots=True)
+class NodePlace:
+    """Where in a saga a node stands: what its functions may ask for there, and what may stand there."""
+
+    path: str
+    known: Known
+    """The start message, and the replies known by then."""
+    pivot: bool
+    """Whether the saga has a pivot."""
+    passed: bool
+    """Whether it lies behind."""
+    undo: UndoOrder = "newest_first"
+    counted: str = ""
+    """In which order what stands here is undone; the path of what is newest first over all of its ways, if any."""
+
+    @property
+    def saga(self) -> str:
+        """The name of the saga."""
+        return self.known.saga
+
+    @property
+    def where(self) -> str:
+        """What sentences about it begin with."""
+        return f"saga {self.saga!r}: {self.path}"
+
+    def inside(self, name: str) -> str:
+        """The path of a node in the one that stands here."""
+        return f"{self.path}.{name}" if self.path else name
 
 
 def bare_name(message: type[Message]) -> str:

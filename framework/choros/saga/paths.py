@@ -21,6 +21,11 @@ def item_around(path: str) -> str:
     return path[: path.rfind("]") + 1]
 
 
+def stands_in(path: str, node: str) -> bool:
+    """Whether it is this node, or stands in it."""
+    return path == node or path.startswith((f"{node}.", f"{node}["))
+
+
 def index_of(loop: str, path: str) -> int | None:
     """Which item of this loop it is; None where it is none."""
     if not (path.endswith("]") and path.startswith(f"{loop}[")):

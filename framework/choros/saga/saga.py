@@ -27,8 +27,10 @@ from choros.saga.machine.walk import Tree
 from choros.saga.nesting import Nestable, Nesting
 from choros.saga.nodes.publish import FactBuilder
 from choros.saga.nodes.sequence import plan_saga
+from choros.saga.orders import UndoOrder
 from choros.saga.outline import Commanded, Composite, Declared, Leaf, Outline, Publication, SagaPart
 from choros.saga.parameters import Builder, Known, Need, PureFunction, bare_name, shown_type
+from choros.saga.undo_order import check_undo, is_strict, needed_by
 from choros.saga.waiting import SignalWait, Sleeping
 
 S = TypeVar("S", bound=Message)
@@ -44,6 +46,8 @@ class Saga(Nestable, Generic[S, Result_co]):
     differ; instances keep the version that they started with, so keep the old one beside the new while any run.
     `result` is a function of the start message and the replies: what it returns when the saga is completed is kept
     with it, and told to whoever waits for it.
+    `undo` is the order in which it is undone: "newest_first", each step when the one behind it is undone;
+    "by_dependency", each when nothing is left that was made with its reply; or "at_once".
     """
 
     def __init__(
@@ -58,6 +62,7 @@ class Saga(Nestable, Generic[S, Result_co]):
         compensated: FactBuilder | Sequence[FactBuilder] = (),
         deadline: timedelta | None = None,
         result: Callable[..., Result_co] | None = None,
+        undo: UndoOrder = "newest_first",
     ) -> None:
         self.name = name
         self.version = version
@@ -68,7 +73,8 @@ class Saga(Nestable, Generic[S, Result_co]):
         check_start(name, key, deadline)
         self.steps: tuple[Declared, ...] = listed(f"saga {name!r}: steps", steps)
         closings = _several(completed), _several(compensated)
-        self.tree: Tree = _planned(name, start, self.steps, *closings, deadline, result)
+        check_undo(f"saga {name!r}", undo)
+        self.tree: Tree = _planned(name, start, self.steps, *closings, deadline, result, undo)
         self.outline: Outline = self.tree.outline
         self.waits: bool = any(leaf.signals for leaf in self.outline.leaves.values())
         """Whether it waits to be told anything."""
@@ -104,8 +110,9 @@ def _planned(
     compensated: Iterable[FactBuilder],
     deadline: timedelta | None,
     result: Callable[..., Message] | None,
+    undo: UndoOrder,
 ) -> Tree:
-    planned = plan_saga(Known(saga, start, ()), steps)
+    planned = plan_saga(Known(saga, start, ()), steps, undo)
     leaves = [leaf for part in planned.parts for leaf in part.leaves]
     done = replace(planned.known, no_failure="a completed saga has no failure")
     undone = _undone(Known(saga, start, ()), [leaf for leaf in leaves if isinstance(leaf, Commanded)])
@@ -119,8 +126,9 @@ def _planned(
         compensated=closing,
         deadline=deadline,
         result=None if result is None else result_builder(result, done),
+        undo=undo,
     )
-    return Tree(outline, planned.node)
+    return Tree(outline, planned.node, needed_by(outline), freely=not is_strict(outline))
 
 
 def _undone(known: Known, leaves: Sequence[Commanded]) -> Known:
@@ -174,7 +182,8 @@ class Fingerprint:
 
 
 def _fingerprint(saga: str, version: int, outline: Outline) -> Fingerprint:
-    head = (f"saga {saga}, version {version}, rules {RULES}", f"start {bare_name(outline.start)}")
+    head = [f"saga {saga}, version {version}, rules {RULES}", f"start {bare_name(outline.start)}"]
+    head += [f"undone {outline.undo}"] if outline.undo != "newest_first" else []
     nodes = (line for part in outline.nodes.values() for line in (f"{part.path}: {part.kind}", *_part(part)))
     text = "\n".join([*head, *nodes, *_closings(outline)]) + "\n"
     return Fingerprint(text, hash_of(text))
@@ -198,7 +207,9 @@ def _part(part: SagaPart) -> Iterator[str]:
 
 
 def _composite(composite: Composite) -> Iterator[str]:
-    """Each way through it, by its name; asked for what, and what stands in it."""
+    """Each way through it, by its name; asked for what, and what stands in it; and how it is undone."""
+    if composite.undo:
+        yield f"  undone {composite.undo}"
     if composite.loop:
         names = ", ".join(part.path.rpartition(".")[2] for part in composite.limbs[0].parts)
         what = "until" if composite.loop.item is None else f"of {shown_type(composite.loop.item)}"

@@ -5,9 +5,9 @@ The numbers in reports:
 1. The net effect of each step is nothing or one, at all times; what was refused for good never happens.
 2. Completed: every step has its effect, once; then alone there is a result, where one is declared.
 3. Compensated: no step has one; a pivot that may have happened is never undone.
-4. Each step begins when those before it have taken effect, and is undone when no later one can still stand: none
-   behind it, and none that was accepted after it. Only what stands side by side is under way together. A choice is
-   decided once, as its questions say, and nothing of its other branches ever has an effect.
+4. Each step begins when those before it have taken effect, and is undone when none can still stand that its undo waits
+   for. Only what stands side by side, or waits for nothing, is under way together. A choice is decided once, as its
+   questions say, and nothing of its other branches ever has an effect.
 5. Nothing waits for ever: timers alone bring a saga to an end or to a person. A paused saga sends nothing. A sleep
    ends at the moment that was decided when it began.
 8. Facts: one set for each end, numbered one by one, none before it is true. A late reply changes nothing.
@@ -18,7 +18,7 @@ The numbers in reports:
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -26,7 +26,7 @@ from choros.saga.machine.inputs import Answered, CancelRequested, Decision, Inpu
 from choros.saga.machine.instance import Instance, NodeState
 from choros.saga.outline import Commanded, Composite, Limb, Outline, Publication, SagaPart
 from choros.saga.parameters import Builder
-from choros.saga.paths import declared
+from choros.saga.paths import declared, stands_in
 from choros.saga.saga import Saga
 from choros.saga.waiting import SignalWait
 from choros.wire.command_key import Operation
@@ -36,7 +36,7 @@ from choros_verify.exploration.signals import signals
 from choros_verify.exploration.times import NOW
 from choros_verify.exploration.violation import Violation as Violation
 from choros_verify.exploration.violation import hold
-from choros_verify.exploration.ways import beside, branch_due, holds_leaf, newer, partly
+from choros_verify.exploration.ways import branch_due, holds_leaf, partly, together_in, undone_with, waits
 
 EDGES = {
     "running": {"running", "compensating", "completed", "compensated", "parked", "terminated"},
@@ -66,10 +66,10 @@ def _decision(saga: Saga[Any], before: Instance, decided: Decision, inputs: Sequ
     legs = [path for path, state in after.nodes.items() if state.leg]
     most = max(1, len(inputs))  # folded inputs may send what each of them would have sent
     sends = Counter(send.key.path for send in decided.sends)
-    together = all(beside(saga.outline.parts, one, other) for one, other in combinations({*legs, *sends}, 2))
+    together = all(together_in(saga.outline, after, *pair) for pair in combinations({*legs, *sends}, 2))
     alone = len(legs) <= 1 and sends.total() <= most
     freely = partly(saga.outline) or after.terminating
-    hold(alone or freely or (together and not after.backward), "two commands are awaited at once", 4)
+    hold(alone or freely or together, "two commands are awaited at once", 4)
     hold(max(sends.values(), default=0) <= most, "a command is sent twice", 4)
     for sentence in wrong(saga.outline, before, decided, inputs):
         raise Violation(sentence, 4)
@@ -212,6 +212,8 @@ def _is_there(part: SagaPart, books: Mapping[str, Books], after: Instance) -> bo
             taken = [limb for limb in part.limbs if limb.name == after.state(part.path).choice]
             return bool(taken) and all(_is_there(one, books, after) for limb in taken for one in limb.parts)
         limbs = [all(_is_there(one, books, after) for one in limb.parts) for limb in part.limbs]
+        if part.alternatives and len(limbs) == 1 and after.state(part.path).choice == "otherwise":
+            return True  # a scope that was undone, and there is no other way
         return sum(limbs) >= (1 if part.alternatives else part.wins or len(limbs))
     if not isinstance(part, Commanded):
         return True
@@ -248,23 +250,22 @@ def _stands(limb: Limb, books: Mapping[str, Books]) -> bool:
 
 
 def sending_undo(
-    outline: Outline, books: Sequence[Books], index: int, coming: Sequence[bool], order: Sequence[frozenset[str]]
+    outline: Outline, books: Sequence[Books], path: str, coming: Container[str], newest: Container[str], after: Instance
 ) -> None:
-    """A step is undone when none that was begun behind it stands, or can still come to stand; nor any newer one."""
-    path = outline.paths[index]
-    for one in () if partly(outline) else newer(outline, order, path):
-        place = outline.paths.index(one.path)
-        gone = not (books[place].stands or coming[place])
-        hold(gone, f"{path} is undone while {one.path}, which is newer, may still stand", 4)
-    for later in range(index + 1, len(books)):
-        leaf = outline.commanded(outline.paths[later])
-        behind = leaf is not None and any(
-            part.path == path or holds_leaf(part, path) for part in _before(outline.parts, leaf.path)
-        )
-        gone = not behind or not (leaf and leaf.changes) or not (books[later].stands or coming[later])
-        if behind and leaf and leaf.existing:
-            gone = books[later].stands or _let_stand(leaf, books[later])
-        hold(gone, f"{path} is undone while {outline.paths[later]} may still stand", 4)
+    """A step is undone when none that it waits for stands, or can still come to stand: of those that are undone with
+    it, and were begun behind it, or are newer."""
+    kept = dict(zip(outline.paths, books, strict=True))
+    inside = undone_with(outline, after, path)
+    for leaf in outline.commands:
+        one = leaf.path
+        if not leaf.changes or one == path or (inside and not stands_in(one, inside)) or not waits(outline, path, one):
+            continue
+        gone = not (kept[one].stands or one in coming)
+        if one in newest and not leaf.existing:
+            hold(gone, f"{path} is undone while {one}, which is newer, may still stand", 4)
+        if any(holds_leaf(part, path) for part in _before(outline.parts, one)):
+            gone = kept[one].stands or _let_stand(leaf, kept[one]) if leaf.existing else gone
+            hold(gone, f"{path} is undone while {one} may still stand", 4)
 
 
 def choosing(outline: Outline, books: Sequence[Books]) -> None:

@@ -30,6 +30,7 @@ from choros_verify.exploration.orchestrator import OrchestratorModel
 from choros_verify.exploration.protocol import Protocol
 from choros_verify.exploration.states import Left, WorldState
 from choros_verify.exploration.violation import hold
+from choros_verify.exploration.ways import newer
 from choros_verify.exploration.wire import Bags, Ordered, every, one, put
 
 NextState = tuple[Happening, WorldState, Left]
@@ -266,17 +267,18 @@ class Moves:
             if order.operation == "do" and not undoes:
                 holds.sending_do(self._outline, books, order.step, saga.instance)
             elif undoes:
-                holds.sending_undo(self._outline, books, order.step, self._coming(world), saga.order)
+                path = self._outline.paths[order.step]
+                newest = newer(saga.order, path)
+                holds.sending_undo(self._outline, books, path, self._coming(world), newest, saga.instance)
         if decided.facts:
             holds.publishing(self._outline, books, decided.facts, saga.instance)
 
-    def _coming(self, world: WorldState) -> list[bool]:
-        """Of each step, whether its effect may still come to stand by a command on its way."""
-        coming, books = [False] * len(self._outline.leaves), self._accounts.books[world.accounts]
-        for message in self._wire.content(world.network | world.outbox):
-            if isinstance(message, Ordered) and message.operation == "do":
-                coming[message.step] |= not self._accounts.inert(books[message.step], message)
-        return coming
+    def _coming(self, world: WorldState) -> set[str]:
+        """The steps whose effect may still come to stand by a command on its way."""
+        books, ways = self._accounts.books[world.accounts], self._wire.content(world.network | world.outbox)
+        sent = [one for one in ways if isinstance(one, Ordered) and one.operation == "do"]
+        able = (one.step for one in sent if not self._accounts.inert(books[one.step], one))
+        return {self._outline.paths[step] for step in able}
 
 
 def _all_put(bag: int, numbers: Any) -> int:

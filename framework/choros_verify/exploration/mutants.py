@@ -7,13 +7,18 @@ from dataclasses import dataclass, field, replace
 
 from choros.errors import Refused
 from choros.runtime.participant.verdicts import CarryOut, Matter, Verdict, concluded, judge, nothing_to_undo
+from choros.saga.nodes.each import EachNode
+from choros.saga.nodes.parallel import ParallelNode
+from choros.saga.orders import FREE
 from choros.saga.outline import Commanded, Composite, Limb, Loop, Outline, Publication
+from choros.saga.undo_order import is_strict, needed_by
 from choros.saga.waiting import SignalWait, Sleeping
 from choros.store.barrier import NEVER, Row
 from choros_verify.exploration import mutated, mutated_waits
 from choros_verify.exploration import mutated_composites as composites
 from choros_verify.exploration import mutated_loops as loops
 from choros_verify.exploration import mutated_losers as losers
+from choros_verify.exploration import mutated_undo as undoing
 from choros_verify.exploration.protocol import Protocol
 from choros_verify.exploration.variant import Swap, Variant
 
@@ -70,6 +75,10 @@ class Mutant:
             "race": any(part.join.startswith("first") for part in _composites(outline)),
             "enough": any(part.join.startswith("at least") for part in _composites(outline)),
             "scope": any(part.alternatives and not part.questions for part in _composites(outline)),
+            "dependency": bool(needed_by(outline)),
+            "existing, undone freely": outline.undo in FREE and any(leaf.existing for leaf in outline.commands),
+            "counted side by side": not is_strict(outline) and _counted(outline) > 1,
+            "several in a part": any(_several_tried(part) for part in _parts_for_themselves(outline)),
             "fact": bool(before or outline.completed or outline.compensated),
         }
         return has[self.needs]
@@ -92,6 +101,24 @@ def _choices(outline: Outline) -> list[Composite]:
 
 def _loops(outline: Outline) -> list[Loop]:
     return [part.loop for part in _composites(outline) if part.loop]
+
+
+def _parts_for_themselves(outline: Outline) -> list[Composite]:
+    """Those of which something may be undone while the saga goes on."""
+    composites = (part for part in outline.nodes.values() if isinstance(part, Composite))
+    return [part for part in composites if part.wins or (part.alternatives and not part.questions)]
+
+
+def _several_tried(part: Composite) -> bool:
+    limbs = part.limbs[:1] if part.alternatives else part.limbs
+    undone = ([leaf for one in limb.parts for leaf in one.leaves if isinstance(leaf, Commanded)] for limb in limbs)
+    return any(sum(bool(leaf.undo) for leaf in leaves) > 1 for leaves in undone)
+
+
+def _counted(outline: Outline) -> int:
+    """How many nodes there are in which the newest of several ways is undone first."""
+    composites = (part for part in outline.nodes.values() if isinstance(part, Composite) and not part.questions)
+    return sum(isinstance(part, ParallelNode | EachNode) and part.order == "newest_first" for part in composites)
 
 
 def _side_by_side(outline: Outline, *, undone: bool = False, refused: bool = False) -> int:
@@ -261,6 +288,11 @@ MUTANTS: tuple[Mutant, ...] = (
     _without("other way at once", (), losers.other_way_at_once, needs="scope"),
     _without("scope undone by its other way only", (), losers.scope_undone_by_its_other_way_only, needs="scope"),
     _without("scope catches a cancel", (), losers.scope_catches_a_cancel, needs="scope"),
+    _without("undo before what needs it", (), undoing.undo_before_what_needs_it, needs="dependency"),
+    _without("existing undone with the others", (), undoing.existing_undone_with_the_others,
+             needs="existing, undone freely"),
+    _without("one count for all", (), undoing.one_count_for_all, needs="counted side by side"),
+    _without("part undone oldest first", (), undoing.part_undone_oldest_first, needs="several in a part"),
     _without("undo does not wait", (), mutated.undo_does_not_wait, needs="two steps"),
     _without("undo oldest first", (), mutated.undo_oldest_first, needs="two steps"),
 )  # fmt: skip

@@ -59,15 +59,16 @@ def _at(part: SagaPart, item: str, states: States) -> SagaPart:
         limbs = tuple(Limb(limb.name, _all_at(limb, item, states)) for limb in part.limbs)
         return Composite(
             path=path, kind=part.kind, limbs=limbs, questions=part.questions, alternatives=part.alternatives,
-            wins=part.wins, join=part.join,
+            wins=part.wins, join=part.join, undo=part.undo,
         )  # fmt: skip
     own = states.of(path)
     items = [f"{path}[{index}]" for index in range(own.begun if part.loop.item is None else own.items)]
     if part.loop.item is None:  # one time behind the other
         times = (node for one in items for node in _all_at(part.limbs[0], one, states))
-        return Composite(path=path, kind=part.kind, limbs=(Limb("again", tuple(times)),), loop=part.loop)
+        again = (Limb("again", tuple(times)),)
+        return Composite(path=path, kind=part.kind, limbs=again, loop=part.loop, undo=part.undo)
     each = tuple(Limb(one, _all_at(part.limbs[0], one, states)) for one in items)
-    return Composite(path=path, kind=part.kind, limbs=each, loop=part.loop)
+    return Composite(path=path, kind=part.kind, limbs=each, loop=part.loop, undo=part.undo)
 
 
 def _all_at(limb: Limb, item: str, states: States) -> tuple[SagaPart, ...]:

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from choros.messages import Message
 from choros.saga.machine.inputs import Answered, Input
 from choros.saga.machine.instance import Instance
+from choros.saga.orders import UndoOrder
 from choros.saga.outline import Commanded, Composite, Outline, SagaPart
-from choros.saga.parameters import Need
-from choros.saga.paths import declared
+from choros.saga.parameters import Need, PureFunction
+from choros.saga.paths import declared, item_around, same_item, stands_in
 
 
 def holds_leaf(part: SagaPart, path: str) -> bool:
@@ -56,10 +57,19 @@ def beside(parts: Sequence[SagaPart], one: str, other: str) -> bool:
     return False
 
 
+def together_in(outline: Outline, instance: Instance, one: str, other: str) -> bool:
+    """Whether these two leaves may be under way at a time."""
+    if instance.backward:
+        return not (waits(outline, one, other) or waits(outline, other, one))
+    return beside(outline.parts, one, other)
+
+
 def unordered(outline: Outline, one: str, other: str) -> bool:
     """Whether the order of their effects says nothing of the order in which these two are undone: they are in two items
-    of a loop that does several at a time, or in two ways through a node that takes all of its ways."""
-    return _in_items_apart(outline, one, other) or beside(outline.parts, declared(one), declared(other))
+    of a loop that does several at a time, or undoes them so, in two ways through a node that takes all of its ways, or
+    undone as they need each other."""
+    apart = _in_items_apart(outline, one, other) or beside(outline.parts, declared(one), declared(other))
+    return apart or not waits(outline, declared(one), declared(other))
 
 
 def _in_items_apart(outline: Outline, one: str, other: str) -> bool:
@@ -68,7 +78,17 @@ def _in_items_apart(outline: Outline, one: str, other: str) -> bool:
     if not parting or heads[parting].partition("]")[0] == others[parting].partition("]")[0]:
         return False
     loop = outline.nodes[declared("[".join(heads[:parting]))]
-    return isinstance(loop, Composite) and bool(loop.loop and loop.loop.at_once > 1)
+    counted = _order_at(outline, loop.path) == "newest_first"
+    return isinstance(loop, Composite) and bool(loop.loop and (loop.loop.at_once > 1 or not counted))
+
+
+def _order_at(outline: Outline, path: str) -> UndoOrder:
+    """In which order what stands in this node is undone."""
+    around = [part for part in outline.nodes.values() if isinstance(part, Composite) and stands_in(path, part.path)]
+    order = outline.undo
+    for part in around:
+        order = part.undo or ("newest_first" if order == "side_by_side" else order)
+    return order
 
 
 def partly(outline: Outline) -> bool:
@@ -77,7 +97,59 @@ def partly(outline: Outline) -> bool:
     return any(part.wins or (part.alternatives and not part.questions) for part in composites)
 
 
-def newer(outline: Outline, order: Sequence[frozenset[str]], path: str) -> list[Commanded]:
-    """The leaves to undo that were accepted after this one."""
-    behind = {one for place, group in enumerate(order) for one in group if any(path in old for old in order[:place])}
-    return [leaf for leaf in outline.commands if leaf.path in behind and leaf.changes and not leaf.existing]
+def newer(order: Sequence[frozenset[str]], path: str) -> frozenset[str]:
+    """The leaves that were accepted after this one."""
+    groups = (group for place, group in enumerate(order) if any(path in old for old in order[:place]))
+    return frozenset(one for group in groups for one in group)
+
+
+def undone_with(outline: Outline, instance: Instance, path: str) -> str:
+    """The node that is undone for itself, this leaf among it, while the saga goes on; nothing where all of it is."""
+    if instance.backward:
+        return ""
+    around = [part.path for part in outline.nodes.values() if stands_in(path, part.path)]
+    turning = [one for one in around if (state := instance.state(one)).lost or state.choice == "undoing"]
+    return turning[-1] if turning else ""
+
+
+# --- which undo waits for which ---------------------------------------------------------------------------------------
+
+
+def waits(outline: Outline, one: str, other: str) -> bool:
+    """Whether the undo of the first leaf waits for that of the second, where this is the newer one."""
+    first = outline.leaves[one]
+    if isinstance(first, Commanded) and first.existing:
+        return True
+    order, parts = outline.undo, outline.parts
+    while around := next((part for part in parts if holds_leaf(part, one) and holds_leaf(part, other)), None):
+        assert isinstance(around, Composite)
+        order = around.undo or order
+        limbs = [limb.parts for limb in around.limbs if any(holds_leaf(part, one) for part in limb.parts)]
+        together = [limb for limb in limbs if any(holds_leaf(part, other) for part in limb)]
+        if not together:
+            return order == "newest_first"
+        if order == "side_by_side":
+            order = "newest_first"
+        if around.kind == "repeat" and item_around(one) != item_around(other) and order == "by_dependency":
+            return True
+        parts = together[0]
+    return order == "newest_first" or (order == "by_dependency" and asked(outline, other, one))
+
+
+def asked(outline: Outline, leaf: str, step: str) -> bool:
+    """Whether a reply of the step went into this leaf: its own functions asked for it, or those that decided whether
+    there is to be such a leaf, or those of something between the two that leaves nothing to undo."""
+    around = [part for part in outline.nodes.values() if isinstance(part, Composite) and stands_in(leaf, part.path)]
+    own = outline.leaves[leaf]
+    functions: list[PureFunction] = [*own.builders, *(one for part in around for one in part.questions)]
+    functions += [part.loop.asked for part in around if part.loop and not stands_in(step, part.path)]
+    if any(_is_reply_of(need, step, leaf) for function in functions for need in function.needs):
+        return True
+    checks = [one.path for one in outline.commands if not one.undo and one.path not in (leaf, step)]
+    return any(asked(outline, leaf, check) and asked(outline, check, step) for check in checks if check < leaf)
+
+
+def _is_reply_of(need: Need, step: str, leaf: str) -> bool:
+    return need.source == "reply" and (
+        same_item(need.step, leaf) == step or (need.step.replace("[-1]", "[]") == declared(step))
+    )

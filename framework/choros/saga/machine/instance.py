@@ -95,6 +95,9 @@ class NodeState:
     """Of an item: its body."""
     unreleased: bool = False
     """Of a nested saga that was begun: whether it may still be undone, and has to be told that it will not."""
+    left: int = 0
+    """While it is undone beside others: of what was accepted in it, all from this number on is undone; of the items of
+    a loop, so many have not been come to yet, and one more. 0 before that."""
 
     @property
     def due(self) -> float | None:

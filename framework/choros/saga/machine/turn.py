@@ -13,7 +13,7 @@ from choros.saga.items import read_item
 from choros.saga.machine.inputs import Answered, Decision, Event, EventKind, Lacking, Release, Send
 from choros.saga.machine.instance import UNTOUCHED, Instance, NodeState, States
 from choros.saga.parameters import Builder, Need, PureFunction
-from choros.saga.paths import declared, index_of, item_around, number_entry, same_item
+from choros.saga.paths import declared, index_of, item_around, number_entry, same_item, stands_in
 from choros.values import replace
 from choros.wire.envelope import why_unreadable
 
@@ -57,6 +57,7 @@ class Turn(ABC):
         self._facts: list[Release] = []
         self._events: list[Event] = []
         self._strays: list[str] = []
+        self._part, self.freely = "", False
 
     @property
     def instance(self) -> Instance:
@@ -114,22 +115,21 @@ class Turn(ABC):
         if not self._instance.accepted:
             self.change(accepted=1)
 
-    def newest_first(self, above: int) -> Iterator[str]:
-        """The paths of all that was accepted behind this number, and is not undone. Whoever asks for the next one says
-        that the one before it is: nobody comes to that again, unless it stands in another way that is undone beside
-        this one."""
-        falls = self._instance.backward  # else the saga goes on beside that, and accepts more
-        for number in range(self._instance.accepted - 1, above, -1):
+    def newest_first(self, inside: str) -> Iterator[str]:
+        """The paths of all that was accepted behind the node of this path, and is not undone. Whoever asks for the next
+        one says that the one before it is: nobody comes to that again."""
+        state = self.state(inside)
+        above, left = state.number, (self.freely and state.left) or self._instance.accepted
+        for number in range(left - 1, above, -1):
             path = self._accepted_as(number, above)
             if path and self.state(path).number == number:  # else it was accepted anew since
                 yield path
-                falls = falls and not self.may_stand(path)
-            if falls:
-                self.change(accepted=number)
+            if self._instance.backward:  # else the saga goes on beside that, and accepts more
+                self._leave(number, inside)
 
-    @abstractmethod
-    def may_stand(self, path: str) -> bool:
-        """Whether this node has something that is still to be undone."""
+    def _leave(self, number: int, inside: str) -> None:
+        """Where something beside this node is undone as well, that counts for this node alone."""
+        self.change_node(inside, left=number) if self.freely else self.change(accepted=number)
 
     def _accepted_as(self, number: int, above: int) -> str:
         here = next((path for path, state in self._nodes.items() if state.number == number), "")
@@ -139,6 +139,15 @@ class Turn(ABC):
         self.want(names)
         self.want(self._nodes.of(name).choice for name in names)
         return self._nodes.of(names[0]).choice
+
+    def undo_part(self, path: str, way: Callable[[Turn], bool]) -> bool:
+        """Walk back through the node of this path, while the saga goes on without it."""
+        self._part = path
+        return way(self)
+
+    @abstractmethod
+    def is_needed(self, path: str) -> bool:
+        """Whether something that was made with what this node replied with is not undone yet."""
 
     def open_items(self, path: str) -> list[int]:
         """Those items of the node of this path that are begun and not over, in their order."""
@@ -154,7 +163,7 @@ class Turn(ABC):
         """Of these nodes of the declaration, those in the one of this path only go back from now on."""
         for path, _ in self.states():
             node = nodes.get(declared(path))
-            if node and (path == inside or path.startswith((f"{inside}.", f"{inside}["))):
+            if node and stands_in(path, inside):
                 node.within(item_around(path)).turned(self)
 
     def lose(self, path: str, nodes: Mapping[str, Node]) -> None:

@@ -1,15 +1,15 @@
 """The walk through the tree: what is next goes out, forward or backward, and at the end the closing facts."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 from choros.messages import Failure
 from choros.saga.machine.inputs import Decision, Send
 from choros.saga.machine.instance import ROOT, Instance, Leg, NestedOutcome, NodeState, Parent
 from choros.saga.machine.turn import AT_ONCE, BuildFailed, Made, Node, Turn, TurnedBack
-from choros.saga.outline import Commanded, Messaging, Outline
-from choros.saga.paths import around, declared, item_around
+from choros.saga.outline import Commanded, Outline
+from choros.saga.paths import around, declared, item_around, same_item, stands_in
 from choros.values import replace
 from choros.wire.attributes import LAST_MOMENT
 from choros.wire.command_key import CommandKey, Operation
@@ -21,6 +21,10 @@ class Tree:
 
     outline: Outline
     root: Node
+    needed_by: Mapping[str, Sequence[str]] = field(default_factory=dict, hash=False)
+    """By the path of a leaf: what has to be undone before it."""
+    freely: bool = False
+    """Whether several may be undone at a time while the whole saga is."""
 
 
 class SagaWalk(Turn):
@@ -29,6 +33,7 @@ class SagaWalk(Turn):
     def __init__(self, tree: Tree, instance: Instance, now: float) -> None:
         super().__init__(instance, now)
         self.outline, self._root = tree.outline, tree.root
+        self._needed_by, self.freely = tree.needed_by, tree.freely
         self._goes_on = False
 
     @property
@@ -81,22 +86,29 @@ class SagaWalk(Turn):
             self.change_node(path, progress="undone")
         return True
 
-    def may_stand(self, path: str) -> bool:
-        """As its declaration and its state say."""
-        leaf, state = self.outline.leaves.get(declared(path)), self.state(path)
-        undone = isinstance(leaf, Messaging) and leaf.undo is not None
-        return undone and state.progress in ("ok", "in_doubt", "published")
-
     def _undo_losers(self) -> bool:
         """Each by itself, beside whatever the saga does; whether one of them is undone."""
         undone = [self._is_undone(path) for path, state in self.states() if state.turns]
         return any(undone)
 
     def _is_undone(self, path: str) -> bool:
-        if not self.attempt(self._node(path).backward):
+        node = self._node(path)
+        if not self.undo_part(path, lambda turn: turn.attempt(node.backward)):
             return False
         self.change_node(path, progress="undone")
         return True
+
+    def is_needed(self, path: str) -> bool:
+        """What goes on needs nothing of what is undone beside it."""
+        named = self._needed_by.get(declared(path), ())
+        needing = [same_item(one, path) for one in named]
+        mine = [one for one in needing if self.instance.backward or stands_in(one, self._part)]
+        self.want(mine)
+        return any(self._may_stand(one) for one in mine)
+
+    def _may_stand(self, path: str) -> bool:
+        progress = self.state(path).progress
+        return progress in ("ok", "in_doubt", "published", "entered") or self.state(path).leg is not None
 
     def _finish(self) -> None:
         if self.state(ROOT).parked:

@@ -10,19 +10,25 @@ from choros.saga.machine.instance import States
 from choros.saga.machine.turn import Node, Turn
 from choros.saga.nodes.composed import Composed
 from choros.saga.nodes.sequence import SequenceNode, declared_nodes, plan_sequence
-from choros.saga.outline import Composite, Declared, Limb, NodePlace
+from choros.saga.orders import UndoOrder
+from choros.saga.outline import Composite, Declared, Limb
+from choros.saga.parameters import NodePlace
 from choros.saga.paths import in_item
+from choros.saga.undo_order import check_undo, order_in
 
 
 class Branch(Composed):
-    """Nodes one after the other, beside others: `Branch("hotel", Step(...), Step(...))`."""
+    """Nodes one after the other, beside others: `Branch("hotel", Step(...), Step(...))`.
 
-    __slots__ = ("name", "nodes")
+    `undo`: "newest_first", "by_dependency" or "at_once"; without it, as what it stands in."""
 
-    def __init__(self, name: str, *nodes: Declared) -> None:
+    __slots__ = ("name", "nodes", "undo")
+
+    def __init__(self, name: str, *nodes: Declared, undo: UndoOrder | None = None) -> None:
         self.name: str = name
         """SagaPart of every command key in it, so it must not change."""
         self.nodes: tuple[Declared, ...] = nodes
+        self.undo: UndoOrder | None = undo
 
     def __repr__(self) -> str:
         return f"Branch({self.name!r}, ...)"
@@ -39,11 +45,13 @@ class Branch(Composed):
                 f"saga {saga!r}: there is nothing in {self.name}.", "give it a node, or leave it out."
             )
         list(declared_nodes(saga, self.nodes))
+        check_undo(f"saga {saga!r}: {self.name}", self.undo)
 
     def planned(self, place: NodePlace) -> BranchNode:
         """Each knows what those before it reply with."""
-        plan = plan_sequence(place, self.nodes)
-        return BranchNode(path=place.path, kind="branch", limbs=(Limb(self.name, plan.parts),), way=plan.node)
+        plan = plan_sequence(replace(place, undo=order_in(place, self.undo)), self.nodes)
+        limbs = (Limb(self.name, plan.parts),)
+        return BranchNode(path=place.path, kind="branch", limbs=limbs, undo=self.undo, way=plan.node)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +78,7 @@ class BranchNode(Composite, Node):
         return True
 
     def backward(self, turn: Turn) -> bool:
-        """Through them, the newest first."""
+        """Through them."""
         return turn.state(self.path).progress == "pending" or self.way.backward(turn)
 
     def at_work(self, states: States, backward: bool) -> str | None:

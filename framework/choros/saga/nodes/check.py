@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from choros.errors import DeclarationError
 from choros.saga.nodes.commanded import CommandNode, Commands, check_taken
-from choros.saga.outline import NodePlace
+from choros.saga.parameters import NodePlace
 
 
 @dataclass(frozen=True, slots=True)

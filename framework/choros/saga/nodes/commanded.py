@@ -13,8 +13,8 @@ from choros.saga.checks import check_function, shown
 from choros.saga.machine.instance import States
 from choros.saga.machine.turn import Node, Turn
 from choros.saga.machine.walk import send_first
-from choros.saga.outline import Commanded, Declared, NodePlace, TurningPoints
-from choros.saga.parameters import Builder
+from choros.saga.outline import Commanded, Declared, TurningPoints
+from choros.saga.parameters import Builder, NodePlace
 from choros.saga.paths import in_item
 from choros.saga.policy import DEFAULT_TIMEOUT, RetryPolicy, check_duration
 
@@ -56,7 +56,7 @@ class CommandNode(Commanded, Node):
         if state.leg or state.parked:
             return False
         if self.undo and state.progress in ("ok", "in_doubt"):
-            return self._taken_back(turn, self.undo)
+            return not turn.is_needed(self.path) and self._taken_back(turn, self.undo)
         return True
 
     def _taken_back(self, turn: Turn, undo: Builder) -> bool:

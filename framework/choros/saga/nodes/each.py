@@ -13,12 +13,14 @@ from choros.saga.checks import check_count, check_function, listed
 from choros.saga.items import adapter_of, written_items
 from choros.saga.machine.instance import States
 from choros.saga.machine.turn import BuildFailed, Node, Turn
-from choros.saga.nodes.beside import newest_of, undo_newest_first
+from choros.saga.nodes.beside import newest_of, undo_items, undo_newest_first
 from choros.saga.nodes.composed import Composed
 from choros.saga.nodes.sequence import SequenceNode, declared_nodes, plan_sequence
-from choros.saga.outline import Composite, Declared, Limb, Loop, NodePlace
-from choros.saga.parameters import PureFunction, needs_of, shown_type, signature_of
+from choros.saga.orders import UndoOrder, within
+from choros.saga.outline import Composite, Declared, Limb, Loop
+from choros.saga.parameters import NodePlace, PureFunction, needs_of, shown_type, signature_of
 from choros.saga.paths import in_item, index_of
+from choros.saga.undo_order import check_undo, order_in
 
 MOST_ITEMS = 10_000
 MOST_AT_ONCE = 1_000
@@ -33,6 +35,9 @@ class ForEach(Composed):
     and never again. The functions inside take their item by its type. So many items are under way `at_once`; it is over
     when all of them are. Refused in one of them, all is undone, the newest first. What each replies with is known
     behind it as a list, in the order of the items: `list[LineReserved]`.
+
+    `undo`: "newest_first" over all items; "side_by_side", where no item waits for another; "by_dependency" or
+    "at_once", where that is true within each item, too. Without it, as what it stands in.
     """
 
     items: Callable[..., Sequence[Any]]
@@ -40,6 +45,7 @@ class ForEach(Composed):
     at_once: int = field(default=1, kw_only=True)
     limit: int = field(default=MOST_ITEMS, kw_only=True)
     """Of a longer list none is begun: the saga waits for a person."""
+    undo: UndoOrder | None = field(default=None, kw_only=True)
     name: str = field(default="", kw_only=True)
     """The name of the function, if not given. It is part of every command key in it, so it must not change."""
 
@@ -68,6 +74,7 @@ class ForEach(Composed):
         where = f"saga {saga!r}: ForEach({self.called})"
         check_count(where, "at_once", self.at_once, MOST_AT_ONCE)
         check_count(where, "limit", self.limit, MOST_ITEMS)
+        check_undo(where, self.undo, ways=True)
 
     def planned(self, place: NodePlace) -> EachNode:
         """Those inside know the item, besides what is known here."""
@@ -82,10 +89,13 @@ class ForEach(Composed):
         loop = Loop(asked, kind, f"for each of {self.items.__name__}: {shown_type(kind)}{at_once}", self.at_once)
         item = f"{place.path}[]"
         known = replace(place.known, items=(*place.known.items, (item, kind)))
-        plan = plan_sequence(replace(place, path=item, known=known), self.nodes)
+        undo = order_in(place, self.undo)
+        counted = place.path if undo == "newest_first" else ""
+        inside = replace(place, path=item, known=known, undo=within(undo), counted=counted)
+        plan = plan_sequence(inside, self.nodes)
         return EachNode(
             path=place.path, kind="for each", limbs=(Limb("each", plan.parts),), loop=loop, way=plan.node,
-            at_once=self.at_once, limit=self.limit,
+            at_once=self.at_once, limit=self.limit, undo=self.undo, order=undo,
         )  # fmt: skip
 
 
@@ -117,6 +127,8 @@ class EachNode(Composite, Node):
     """Through one item, as the declaration has it."""
     at_once: int
     limit: int
+    order: UndoOrder
+    """In which order it is undone."""
 
     def within(self, item: str) -> Self:
         """For each item of that item's."""
@@ -180,8 +192,8 @@ class EachNode(Composite, Node):
         return over
 
     def backward(self, turn: Turn) -> bool:
-        """The newest of all items, then the one before it."""
-        return undo_newest_first(turn, self)
+        """The newest of all items, then the one before it; or each item by itself."""
+        return undo_newest_first(turn, self) if self.order == "newest_first" else undo_items(turn, self, self.way)
 
     def at_work(self, states: States, backward: bool) -> str | None:
         """What is next in the first item that is open; on the way back the newest."""

@@ -11,8 +11,8 @@ from choros.saga.machine.turn import Node, Turn
 from choros.saga.machine.walk import send_first
 from choros.saga.nodes.commanded import CommandBuilder, check_retry
 from choros.saga.nodes.retriable import Retriable
-from choros.saga.outline import Commanded, Declared, NodePlace
-from choros.saga.parameters import Known
+from choros.saga.outline import Commanded, Declared
+from choros.saga.parameters import Known, NodePlace
 from choros.saga.policy import DEFAULT_TIMEOUT, RetryPolicy
 
 

@@ -6,7 +6,7 @@ from choros.errors import DeclarationError
 from choros.saga.nodes.commanded import CommandBuilder, CommandNode, Commands
 from choros.saga.nodes.retriable import Retriable
 from choros.saga.nodes.step import Step
-from choros.saga.outline import NodePlace
+from choros.saga.parameters import NodePlace
 from choros.saga.policy import RetryPolicy
 
 

@@ -14,7 +14,8 @@ from choros.saga.machine.turn import BuildFailed, Turn
 from choros.saga.machine.walk import send, send_first
 from choros.saga.nesting import Child, Nestable, Nesting
 from choros.saga.nodes.commanded import CommandNode
-from choros.saga.outline import Declared, NodePlace, TurningPoints
+from choros.saga.outline import Declared, TurningPoints
+from choros.saga.parameters import NodePlace
 from choros.saga.policy import LONGEST, RetryPolicy, check_duration
 from choros.values import replace
 from choros.wire.envelope import why_unreadable
@@ -150,6 +151,8 @@ class NestedNode(Nesting, CommandNode):
             return False
         if not self._can_be_undone(state.progress):
             return True
+        if turn.is_needed(self.path):
+            return False
         send_first(turn, self, "undo", self.order("undo"))
         return False
 

@@ -1,23 +1,23 @@
 """Nodes side by side: over when all of them are, or enough. Undone one by one, the newest first, whichever of them that
-is in, or side by side."""
+is in, or each by itself."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, Self, get_args
+from typing import Self
 
 from choros.errors import DeclarationError
 from choros.saga.checks import shown
 from choros.saga.machine.instance import States
 from choros.saga.machine.turn import Node, Turn
-from choros.saga.nodes.beside import newest_of, undo_newest_first
+from choros.saga.nodes.beside import newest_of, undo_newest_first, undo_ways
 from choros.saga.nodes.sequence import check_unlike, declared_nodes, plan_sequence
-from choros.saga.outline import Composite, Declared, Limb, NodePlace
-from choros.saga.parameters import Known
-from choros.saga.paths import in_item
-
-UndoOrder = Literal["newest_first", "side_by_side"]
+from choros.saga.orders import UndoOrder, within
+from choros.saga.outline import Composite, Declared, Limb
+from choros.saga.parameters import Known, NodePlace
+from choros.saga.paths import in_item, stands_in
+from choros.saga.undo_order import check_undo, order_in
 
 
 class Parallel(Declared):
@@ -30,7 +30,8 @@ class Parallel(Declared):
     can; the others are waited for. `first`: when so many have succeeded, the saga goes on at once, and the others lose:
     they are undone beside it, and before the pivot. With either, no reply is sure behind it: ask for `Reply | None`.
 
-    `undo`: "newest_first", or "side_by_side", where no branch depends on another.
+    `undo`: "newest_first" over all branches; "side_by_side", where no branch waits for another; "by_dependency" or
+    "at_once", where that is true within each branch, too. Without it, as what it stands in.
     """
 
     __slots__ = ("at_least", "branches", "first", "name", "undo")
@@ -40,13 +41,13 @@ class Parallel(Declared):
         *branches: Declared,
         at_least: int | None = None,
         first: int | None = None,
-        undo: UndoOrder = "newest_first",
+        undo: UndoOrder | None = None,
         name: str = "parallel",
     ) -> None:
         self.branches: tuple[Declared, ...] = branches
         self.at_least: int | None = at_least
         self.first: int | None = first
-        self.undo: UndoOrder = undo
+        self.undo: UndoOrder | None = undo
         self.name: str = name
         """Part of every command key in it, so it must not change."""
 
@@ -75,11 +76,7 @@ class Parallel(Declared):
                 f"saga {saga!r}: there is a pivot in {self.name}, while other steps of it may still be under way.",
                 "put the pivot before or behind it.",
             )
-        if self.undo not in get_args(UndoOrder):
-            raise DeclarationError(
-                f"saga {saga!r}: {self.name} has undo={self.undo!r}, which means nothing.",
-                "write 'newest_first' or 'side_by_side'.",
-            )
+        check_undo(f"saga {saga!r}: {self.name}", self.undo, ways=True)
         self._check_join(f"saga {saga!r}: {self.name}")
 
     def _check_join(self, where: str) -> None:
@@ -109,6 +106,8 @@ class Parallel(Declared):
 
     def planned(self, place: NodePlace) -> ParallelNode:
         """Each knows what is known here, and nothing of the others."""
+        undo = order_in(place, self.undo)
+        place = replace(place, undo=within(undo), counted=place.path if undo == "newest_first" else "")
         plans = [plan_sequence(place, [branch]) for branch in self.branches]
         ways = tuple(plan.node.nodes[0] for plan in plans)
         check_unlike(place.saga, [way.path for way in ways])
@@ -118,7 +117,7 @@ class Parallel(Declared):
         kind = ParallelNode if not join else RaceNode if self.first else QuorumNode
         return kind(
             path=place.path, kind="parallel", limbs=limbs, ways=ways, wins=wins, join=join,
-            side_by_side=self.undo == "side_by_side",
+            undo=self.undo, order=undo,
         )  # fmt: skip
 
 
@@ -128,8 +127,8 @@ class ParallelNode(Composite, Node):
 
     ways: tuple[Node, ...] = field(repr=False)
     """The branches: one of a single node is that node itself."""
-    side_by_side: bool
-    """Whether no branch waits for another on the way back."""
+    order: UndoOrder
+    """In which order it is undone."""
 
     def within(self, item: str) -> Self:
         """All branches in it."""
@@ -163,10 +162,7 @@ class ParallelNode(Composite, Node):
 
     def backward(self, turn: Turn) -> bool:
         """The newest of all, then the one before it; or each branch by itself."""
-        if not self.side_by_side:
-            return undo_newest_first(turn, self)
-        undone = [turn.attempt(way.backward) for way in self.ways]
-        return all(undone)
+        return undo_newest_first(turn, self) if self.order == "newest_first" else undo_ways(turn, self.ways)
 
     @property
     def _nodes(self) -> Mapping[str, Node]:
@@ -195,7 +191,7 @@ class QuorumNode(ParallelNode):
         left = [way for way in self.ways if not turn.state(way.path).lost]
         if turn.state(self.path).progress != "entered" or len(left) <= self.wins:
             return False
-        turn.lose(next(way.path for way in left if _is_in(way, path)), self._nodes)
+        turn.lose(next(way.path for way in left if stands_in(path, way.path)), self._nodes)
         return True
 
     def _is_over(self, turn: Turn, way: Node) -> bool:
@@ -221,8 +217,4 @@ class RaceNode(QuorumNode):
         return True
 
     def _won_at(self, turn: Turn, way: Node) -> int:
-        return max(state.number for path, state in turn.states() if _is_in(way, path))
-
-
-def _is_in(way: Node, path: str) -> bool:
-    return path == way.path or path.startswith((f"{way.path}.", f"{way.path}["))
+        return max(state.number for path, state in turn.states() if stands_in(path, way.path))

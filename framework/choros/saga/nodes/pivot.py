@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from choros.saga.builders import certain
 from choros.saga.nodes.commanded import CommandNode, Commands
-from choros.saga.outline import NodePlace
+from choros.saga.parameters import NodePlace
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,8 @@ from choros.saga.builders import certain, fact_builder
 from choros.saga.checks import check_function, is_a, shown
 from choros.saga.machine.instance import States
 from choros.saga.machine.turn import Made, Node, Turn
-from choros.saga.outline import Declared, NodePlace, Publication
-from choros.saga.parameters import members, signature_of
+from choros.saga.outline import Declared, Publication
+from choros.saga.parameters import NodePlace, members, signature_of
 from choros.saga.paths import in_item
 
 FactBuilder = Callable[..., Fact | None]

@@ -12,11 +12,12 @@ from choros.saga.builders import pure_function
 from choros.saga.checks import check_count, check_function, listed
 from choros.saga.machine.instance import States
 from choros.saga.machine.turn import BuildFailed, Node, Turn, TurnedBack
-from choros.saga.nodes.beside import newest_of, undo_newest_first
+from choros.saga.nodes.beside import MOST_UNDONE, newest_of, undo_items, undo_newest_first
 from choros.saga.nodes.composed import Composed
 from choros.saga.nodes.sequence import SequenceNode, declared_nodes, plan_sequence
-from choros.saga.outline import Composite, Declared, Limb, Loop, NodePlace
-from choros.saga.parameters import Known
+from choros.saga.orders import UndoOrder
+from choros.saga.outline import Composite, Declared, Limb, Loop
+from choros.saga.parameters import Known, NodePlace
 from choros.saga.paths import in_item
 
 USED_UP = "used_up"
@@ -62,12 +63,13 @@ class Repeat(Composed):
         """Its question knows what is known at the end of each time."""
         time = f"{place.path}[]"
         known = replace(place.known, items=(*place.known.items, (time, None)))
-        plan = plan_sequence(replace(place, path=time, known=known), self.nodes)
+        counted = place.path if place.undo == "newest_first" else ""
+        plan = plan_sequence(replace(place, path=time, known=known, counted=counted), self.nodes)
         until = pure_function(self.until, plan.known, bool)
         said = f"until {self.until.__name__}, {self.at_most} times at most"
         return RepeatNode(
             path=place.path, kind="repeat", limbs=(Limb("again", plan.parts),), loop=Loop(until, None, said),
-            way=plan.node, at_most=self.at_most, turns=not place.passed,
+            way=plan.node, at_most=self.at_most, turns=not place.passed, order=place.undo,
         )  # fmt: skip
 
 
@@ -80,6 +82,8 @@ class RepeatNode(Composite, Node):
     at_most: int
     turns: bool
     """Whether the saga is undone where it is never enough."""
+    order: UndoOrder
+    """In which order it is undone."""
 
     def after(self, known: Known) -> Known:
         """Of what it replies with, that of the last time is known."""
@@ -165,8 +169,11 @@ class RepeatNode(Composite, Node):
         return answer
 
     def backward(self, turn: Turn) -> bool:
-        """The last time first, the newest of that first."""
-        return undo_newest_first(turn, self)
+        """The last time first, the newest of that first. Each time there was what the one before it had replied with,
+        so by dependency it waits for that."""
+        if self.order == "newest_first":
+            return undo_newest_first(turn, self)
+        return undo_items(turn, self, self.way, MOST_UNDONE if self.order == "at_once" else 1)
 
     def at_work(self, states: States, backward: bool) -> str | None:
         """What is next in this time; on the way back the newest."""

@@ -11,9 +11,11 @@ from choros.saga.checks import listed
 from choros.saga.machine.instance import States
 from choros.saga.machine.turn import Node, Turn
 from choros.saga.nodes.sequence import SequenceNode, check_unlike, declared_nodes, plan_sequence
-from choros.saga.outline import Composite, Declared, Limb, NodePlace
-from choros.saga.parameters import Known
+from choros.saga.orders import UndoOrder
+from choros.saga.outline import Composite, Declared, Limb
+from choros.saga.parameters import Known, NodePlace
 from choros.saga.paths import in_item
+from choros.saga.undo_order import check_undo, order_in
 
 TRIED, OTHERWISE, UNDOING = "tried", "otherwise", "undoing"
 
@@ -25,13 +27,22 @@ class Scope(Declared):
     saga goes on with `otherwise`, or behind the scope where there is none. What stands before the scope stays. A
     cancel, and the saga's deadline, undo the whole saga. What either way replies with is known behind it as `Reply |
     None`.
+
+    `undo`: "newest_first", "by_dependency" or "at_once"; without it, as what it stands in.
     """
 
-    __slots__ = ("name", "nodes", "otherwise")
+    __slots__ = ("name", "nodes", "otherwise", "undo")
 
-    def __init__(self, *nodes: Declared, otherwise: Declared | Sequence[Declared] = (), name: str = "scope") -> None:
+    def __init__(
+        self,
+        *nodes: Declared,
+        otherwise: Declared | Sequence[Declared] = (),
+        undo: UndoOrder | None = None,
+        name: str = "scope",
+    ) -> None:
         self.nodes: tuple[Declared, ...] = nodes
         self.otherwise: tuple[Declared, ...] = _several(otherwise)
+        self.undo: UndoOrder | None = undo
         self.name: str = name
         """Part of every command key in it, so it must not change."""
 
@@ -57,6 +68,7 @@ class Scope(Declared):
                 f"saga {saga!r}: there is a pivot in {self.name}, which may be undone while the saga goes on.",
                 "put the pivot behind it.",
             )
+        check_undo(f"saga {saga!r}: {self.name}", self.undo)
 
     def check_place(self, place: NodePlace) -> None:
         """Behind the pivot nothing is undone."""
@@ -67,6 +79,7 @@ class Scope(Declared):
 
     def planned(self, place: NodePlace) -> ScopeNode:
         """The other way may ask for what the first one replied with, which may not be known."""
+        place = replace(place, undo=order_in(place, self.undo))
         tried = plan_sequence(place, self.nodes)
         limbs = [Limb(TRIED, tried.parts)]
         other = None
@@ -76,7 +89,7 @@ class Scope(Declared):
             limbs.append(Limb(OTHERWISE, other.parts))
         check_unlike(place.saga, [part.path for limb in limbs for part in limb.parts])
         return ScopeNode(
-            path=place.path, kind="scope", limbs=tuple(limbs), alternatives=True,
+            path=place.path, kind="scope", limbs=tuple(limbs), alternatives=True, undo=self.undo,
             tried=tried.node, other=other.node if other else None,
         )  # fmt: skip
 
@@ -115,7 +128,7 @@ class ScopeNode(Composite, Node):
         if state.progress == "pending":
             turn.change_node(self.path, progress="entered", choice=TRIED)
             self.tried.enter(turn)
-        if turn.state(self.path).choice == UNDOING and self.tried.backward(turn):
+        if turn.state(self.path).choice == UNDOING and turn.undo_part(self.path, self.tried.backward):
             self._go_the_other_way(turn)
         if not self._is_over(turn, turn.state(self.path).choice):
             return False

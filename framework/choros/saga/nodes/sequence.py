@@ -1,5 +1,5 @@
-"""Nodes one after the other; undone, the newest first. A saga's own steps are one, and so is each way through a node
-that has others within it."""
+"""Nodes one after the other; undone, the newest first, or as they are told to be. A saga's own steps are one, and so is
+each way through a node that has others within it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from choros.errors import DeclarationError
 from choros.saga.checks import is_function, shown
 from choros.saga.machine.instance import ROOT, UNTOUCHED, States
 from choros.saga.machine.turn import AT_ONCE, Node, Turn
-from choros.saga.outline import Declared, NodePlace, SagaPart
-from choros.saga.parameters import Known
+from choros.saga.orders import FREE, UndoOrder
+from choros.saga.outline import Commanded, Declared, SagaPart
+from choros.saga.parameters import Known, NodePlace
 from choros.saga.paths import in_item
 
 LONGEST_PATH = 200
@@ -27,6 +28,7 @@ class SequenceNode(Node):
 
     nodes: tuple[Node, ...]
     path: str = ROOT
+    undo: UndoOrder = "newest_first"
 
     def within(self, item: str) -> Self:
         """All of them in it."""
@@ -46,10 +48,24 @@ class SequenceNode(Node):
         return node.forward(turn)
 
     def backward(self, turn: Turn) -> bool:
-        """Each when the one behind it is undone."""
+        """Each when the one behind it is undone; or when nothing needs it any more."""
         if self.path != ROOT or turn.turning:  # then what stands apart may be newer than all that does not
             turn.want(node.path for node in self.nodes[self._last(turn.has_come) + 1 :])
-        return all(self._undone(turn, place) for place in range(self._last(turn.has_come), -1, -1))
+        last = self._last(turn.has_come)
+        if self.undo in FREE:
+            return self._freely(turn, self.nodes[last::-1])
+        return all(self._undone(turn, place) for place in range(last, -1, -1))
+
+    def _freely(self, turn: Turn, nodes: Sequence[Node]) -> bool:
+        """But what was there before the saga is the last of all."""
+        turn.count()
+        turn.want(node.path for node in nodes)
+        undone = True
+        for node in nodes:
+            if isinstance(node, Commanded) and node.existing and not undone:
+                return False
+            undone = turn.attempt(node.backward) and undone
+        return undone
 
     def _undone(self, turn: Turn, place: int) -> bool:
         turn.want(node.path for node in self.nodes[place - place % AT_ONCE : place + 1])
@@ -95,13 +111,13 @@ def plan_sequence(place: NodePlace, steps: Sequence[object]) -> PlannedSequence:
         parts.append(node.planned(replace(one, known=known)))
         known = parts[-1].after(known)
     planned = tuple(part for part in parts if isinstance(part, Node))
-    return PlannedSequence(SequenceNode(planned, place.path), tuple(parts), known)
+    return PlannedSequence(SequenceNode(planned, place.path, place.undo), tuple(parts), known)
 
 
-def plan_saga(known: Known, steps: Sequence[object]) -> PlannedSequence:
+def plan_saga(known: Known, steps: Sequence[object], undo: UndoOrder = "newest_first") -> PlannedSequence:
     """The steps of a saga; raises DeclarationError, also where they command nobody."""
     nodes = list(declared_nodes(known.saga, steps))
-    planned = plan_sequence(NodePlace(ROOT, known, any(node.pivot for node in nodes), passed=False), nodes)
+    planned = plan_sequence(NodePlace(ROOT, known, any(node.pivot for node in nodes), passed=False, undo=undo), nodes)
     if not any(node.commands for node in nodes):
         raise DeclarationError(
             f"saga {known.saga!r} commands nobody.", "give it at least one Step, Pivot or Retriable."

@@ -12,8 +12,8 @@ from choros.saga.builders import pure_function
 from choros.saga.checks import is_function, shown
 from choros.saga.machine.instance import States
 from choros.saga.machine.turn import BuildFailed, Node, Turn
-from choros.saga.outline import Declared, NodePlace
-from choros.saga.parameters import PureFunction
+from choros.saga.outline import Declared
+from choros.saga.parameters import NodePlace, PureFunction
 from choros.saga.paths import in_item
 from choros.saga.policy import LONGEST, check_duration
 from choros.saga.waiting import Sleeping

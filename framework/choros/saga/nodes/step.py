@@ -7,7 +7,7 @@ from typing import cast
 from choros.errors import DeclarationError
 from choros.saga.builders import command_builder
 from choros.saga.nodes.commanded import CommandBuilder, CommandNode, Commands, check_retry, check_taken
-from choros.saga.outline import NodePlace
+from choros.saga.parameters import NodePlace
 from choros.saga.policy import RetryPolicy
 
 

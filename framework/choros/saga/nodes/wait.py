@@ -15,8 +15,8 @@ from choros.saga.checks import check_function, is_a, listed, shown
 from choros.saga.machine.instance import States
 from choros.saga.machine.turn import BuildFailed, Node, Turn, TurnedBack
 from choros.saga.nodes.publish import FactBuilder
-from choros.saga.outline import Declared, NodePlace
-from choros.saga.parameters import Builder, PureFunction
+from choros.saga.outline import Declared
+from choros.saga.parameters import Builder, NodePlace, PureFunction
 from choros.saga.paths import in_item
 from choros.saga.policy import LONGEST, check_duration
 from choros.saga.waiting import Lapse, SignalWait

@@ -13,8 +13,8 @@ from choros.saga.machine.instance import States
 from choros.saga.machine.turn import BuildFailed, Node, Turn
 from choros.saga.nodes.composed import Composed
 from choros.saga.nodes.sequence import SequenceNode, check_unlike, declared_nodes, plan_sequence
-from choros.saga.outline import Composite, Declared, Limb, NodePlace
-from choros.saga.parameters import Known, PureFunction, shown_type, signature_of
+from choros.saga.outline import Composite, Declared, Limb
+from choros.saga.parameters import Known, NodePlace, PureFunction, shown_type, signature_of
 from choros.saga.paths import in_item
 
 Predicate = Callable[..., bool]
