@@ -16,10 +16,10 @@ from operator import attrgetter
 from typing import Any, ClassVar, Literal
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
-from pydantic_core import from_json, to_json
+from pydantic_core import from_json
 
 from choros.errors import MessageRejected
-from choros.values import quickly_made, replace
+from choros.values import quickly_made
 from choros.wire.attributes import (
     MAX_DEPTH,
     STRING,
@@ -94,8 +94,7 @@ class Envelope:
 
     def dumps(self) -> str:
         """The envelope as one JSON text, for stores."""
-        fields = zip(_DEFAULTS.items(), _values(self), strict=True)
-        return to_json({name: value for (name, default), value in fields if value != default}).decode()
+        return _stored().serializer.to_json(self, exclude_defaults=True, warnings=False).decode()
 
     @staticmethod
     def loads(text: str | bytes) -> Envelope:
@@ -121,8 +120,6 @@ def _stored() -> TypeAdapter[Envelope]:
 
 
 _DEFAULTS = {field.name: field.default for field in dataclasses.fields(Envelope)}
-_values = attrgetter(*_DEFAULTS)
-_BLANK = Envelope(id="", kind="fact", type="", source="", time=0.0, data="")
 
 
 @quickly_made
@@ -239,7 +236,7 @@ def decode(wire: Wire) -> Envelope:
         attributes.setdefault("tracestate", wire.headers.get("tracestate"))
     fields = _fields(attributes, wire.reply_to)
     _check_complete(fields)
-    return replace(_BLANK, data=data, **fields)
+    return Envelope(data=data, **fields)
 
 
 def _quickly(wire: Wire) -> Envelope | None:
@@ -270,7 +267,7 @@ def assembled(fields: dict[str, Any], body: bytes) -> Envelope | None:
         return None
     if (expiry := fields.pop("_not_after", None)) is not None and not is_do(fields.get("key", "")):
         fields["not_after"] = expiry
-    return replace(_BLANK, data=_text(body), **fields)
+    return Envelope(data=_text(body), **fields)
 
 
 def _check_size(wire: Wire) -> None:
