@@ -205,7 +205,8 @@ MISTAKES: list[tuple[Any, str]] = [
     ),
     (
         lambda: undo_with(sure_of_it),
-        "saga 'order': sure_of_it needs PaymentCharged, which may not be known by then.",
+        "saga 'order': sure_of_it needs PaymentCharged, which may not be known by then: charge_payment may be in doubt,"
+        " as after a timeout.",
     ),
     (
         lambda: declare(

@@ -158,7 +158,7 @@ def undone_by(compensation: Callable[..., Refund]) -> Saga[Buy]:
         (lambda: two_payments(sure), "sure needs Declined, which several steps answer with"),
         (
             lambda: Saga("s", start=Buy, steps=(Pivot(pay, to="payment"),), compensated=sure),
-            "sure needs Declined, which may not be known by then. Try: write declined: Declined | None",
+            "which may not be known by then: the saga may be undone for another reason. Try: write declined:",
         ),
         (
             lambda: Saga("s", start=Buy, steps=(Pivot(send, to="post"),), compensated=of_another),

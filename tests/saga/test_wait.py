@@ -313,7 +313,10 @@ def test_the_fingerprint_has_its_name_and_type() -> None:
         (Wait(Decided, within=DAY, reminders=(Reminder(DAY, ask),)), "reminds after 1 day, 0:00:00, when nobody waits"),
         (Wait(Decided, within=3 * DAY, reminders=(Reminder(DAY, ask), Reminder(0 * DAY, ask))), "do not follow"),
         (Wait(Decided, within=DAY, carry=True), "carries signals to a next time, but stands in no loop."),
-        (Wait(Decided, within=DAY, otherwise="go_on"), "pay_out needs Decided, which may not be known by then."),
+        (
+            Wait(Decided, within=DAY, otherwise="go_on"),
+            "pay_out needs Decided, which may not be known by then: the saga may come here",
+        ),
     ],
 )
 def test_mistakes_are_sentences(wait: Wait, sentence: str) -> None:

@@ -258,7 +258,13 @@ def _why_missing(need: Need, known: Known) -> str:
             return f"{need.step} does not always choose"
         if choice and choice.step == need.step and choice.optional:
             return f"is not known where {need.step} is passed over or in doubt"
-    return "may not be known by then"
+    if known.own and known.own.step == need.step:
+        return f"may not be known by then: {need.step} may be in doubt, as after a timeout"
+    if need.source == "refusal":
+        return "may not be known by then: the saga may be undone for another reason"
+    if known.failure:
+        return f"may not be known by then: the saga may be undone without a reply of {need.step}"
+    return f"may not be known by then: the saga may come here without a reply of {need.step}"
 
 
 def members(hint: Any) -> tuple[Any, ...]:
