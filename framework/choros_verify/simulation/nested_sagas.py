@@ -32,6 +32,18 @@ def unreleased(saga: Saga[Any], saga_id: str, records: Mapping[str, Record]) -> 
     yield from (path for path, one in _below(saga_id, records) if declared(path) in awaited and one.status in LIVE)
 
 
+def held_below(records: Mapping[str, Record]) -> set[str]:
+    """The sagas that go no further by themselves, since one that is nested in them waits for a person."""
+    found: set[str] = set()
+    for record in records.values():
+        waits = record.status == "parked" or '"paused":true' in record.state
+        around = record.key.partition(":")[0]
+        while waits and around in records and around not in found:
+            found.add(around)
+            around = records[around].key.partition(":")[0]
+    return found
+
+
 def with_nested(saga_ids: Collection[str], records: Iterable[Record]) -> set[str]:
     """These sagas and, of the records, those nested in them, however deep; each of them comes behind the other."""
     found = set(saga_ids)

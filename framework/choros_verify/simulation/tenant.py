@@ -32,6 +32,7 @@ from choros.transport.topology import Names, Topology, topology
 from choros_verify.simulation.drift import drifted, lacking
 from choros_verify.simulation.evidence import settled
 from choros_verify.simulation.keeping import Keeping, KeptRows, KeptSagas
+from choros_verify.simulation.nested_sagas import held_below
 from choros_verify.simulation.script import PATIENT, RIVAL, PersonAct, RunPlan, chance_of
 from choros_verify.simulation.stage import HANDLER_SECONDS
 from choros_verify.simulation.telling import tell
@@ -229,7 +230,9 @@ class Tenant:
 
     def quiet(self) -> bool:
         """Whether it has nothing more to do, apart from what is on the broker."""
-        return not self.busy() and all(map(settled, self.store.records().values()))
+        records = self.store.records()
+        held = held_below(records)
+        return not self.busy() and all(settled(one) or one.saga_id in held for one in records.values())
 
     def busy(self) -> bool:
         """Whether it still has messages that no broker has confirmed."""
