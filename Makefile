@@ -82,6 +82,9 @@ bench: $(VENV)/.dev ## sagas per second beside the floor of the broker itself
 bench-stages: $(VENV)/.dev ## what one saga costs, stage by stage (ARGS="--only frames --rounds 9")
 	$(SERVERS) $(BIN)/python -m benchmarks.stages $(ARGS)
 
+bench-local: $(VENV)/.dev ## what a local step costs beside a commanded one
+	$(SERVERS) $(BIN)/python -m benchmarks.local_step $(ARGS)
+
 bench-growth: $(VENV)/.dev ## the rate with 1,000,000 stored sagas, and what 100,000 cost that sleep (ARGS="--sagas 20000")
 	$(SERVERS) $(BIN)/python -m benchmarks.stored $(ARGS)
 
@@ -109,4 +112,4 @@ $(VENV)/.dev: $(MADE_FROM) | $(BIN)/python
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@ $(VENV)/.demo
 
-.PHONY: help demo test test-long test-loaded test-fast test-versions check verify simulate simulate-frames chaos mutate reliability-report bench bench-stages bench-growth bench-soak growth clean
+.PHONY: help demo test test-long test-loaded test-fast test-versions check verify simulate simulate-frames chaos mutate reliability-report bench bench-stages bench-local bench-growth bench-soak growth clean
