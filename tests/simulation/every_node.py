@@ -20,6 +20,7 @@ from choros import (
     Existing,
     Fact,
     ForEach,
+    Local,
     LocalUndo,
     Message,
     Parallel,
@@ -208,6 +209,10 @@ def step(name: str, to: str = "south", **more: Any) -> Step:
     return Step(take, to, give_back, name=name, timeout=TIMEOUT, retry=SOON, undo_retry=SOON, **more)
 
 
+def here(name: str) -> Local:
+    return Local(take, "office", give_back, name=name, timeout=TIMEOUT, retry=SOON, undo_retry=SOON)
+
+
 def try_step(name: str, to: str = "south") -> Step:
     return Step(take, to, give_back, name=name, timeout=TIMEOUT, retry=ONCE, undo_retry=SOON)
 
@@ -264,7 +269,12 @@ choices = Saga(
         ),
         signing,
         word("thanks", reminders=REMINDERS),
-        Parallel(telling("press"), ForEach(rows, telling("neighbours", tell_one)), name="news"),
+        Parallel(
+            telling("press"),
+            ForEach(rows, telling("neighbours", tell_one)),
+            Local(tell, "office", name="file", timeout=TIMEOUT, retry=SOON),
+            name="news",
+        ),
     ),
     completed=held,
     compensated=off,
@@ -277,8 +287,8 @@ races = Saga(
     steps=(
         step("permit"),
         Parallel(
-            Branch("near", try_step("ground", "north"), step("fence")),
-            Branch("far", Scope(try_step("meadow"), asking, otherwise=step("yard"), name="grounds"), Publish(promised)),
+            Branch("near", try_step("ground", "north"), here("fence")),
+            Branch("far", Scope(try_step("meadow"), asking, otherwise=here("yard"), name="grounds"), Publish(promised)),
             ForEach(rows, try_step("street"), name="streets"),
             first=1,
             name="place",
@@ -331,6 +341,7 @@ loops = Saga(
 # --- services ---------------------------------------------------------------------------------------------------------
 
 south, west, north = Service("south", commands=(Take, Borrow, GiveBack)), Service("west"), Service("north")
+office = Service("office", commands=(Take, GiveBack, Tell))
 
 
 async def nothing() -> None: ...
@@ -382,4 +393,4 @@ async def at_the_council(command: Sign, call: Call) -> Done:
 
 
 papers = Service("papers", facts=(Announced, Denied, Promised, Wanted, Held, Off))
-app = App("fair", sagas=[choices, races, loops], services=[south, west, north, papers])
+app = App("fair", sagas=[choices, races, loops], services=[south, west, north, office, papers])
