@@ -164,11 +164,14 @@ class Tenant:
         handover = Handover(self._queues, app.local)
         orchestrator = Orchestrator(
             app, transport=transport, store=store, timers_every=every, scan_every=every, resend_after=every * 2,
-            retention=self._retention, sweep_every=every, handover=handover,
+            retention=self._retention, sweep_every=every, handover=handover if app.local else None,
         )  # fmt: skip
         await orchestrator.declare()
         local = [self._participant(app.service(each), handover, await self._opened(each)) for each in app.local]
-        await asyncio.gather(orchestrator.run(), *(one.run() for one in local))
+        if local:
+            await asyncio.gather(orchestrator.run(), *(one.run() for one in local))
+        else:
+            await orchestrator.run()
 
     @property
     def _retention(self) -> Retention:

@@ -43,11 +43,12 @@ class Decider:
         resend_after: float = 5.0,
         scan_every: float = 1.0,
         local: Publisher | None = None,
+        local_every: float = 0.2,
     ) -> None:
-        """`local` hands local commands over; without it they are left to whoever can."""
+        """`local` hands local commands over; without it they are left to whoever can, and looks for such so often."""
         self._store = store
         self._make = fold
-        self.outboxes: Outboxes = Outboxes(store, transport, resend_after, scan_every, local)
+        self.outboxes: Outboxes = Outboxes(store, transport, resend_after, scan_every, local, local_every)
         self._inbox: asyncio.Queue[Work | None] = asyncio.Queue()
         self.timers: Timers = Timers(store, self.fire)
         self._illegible: set[str] = set()

@@ -63,7 +63,7 @@ class Orchestrator:
         self._handover = handover
         self.decider = Decider(
             self._decide, store, transport, resend_after=resend_after, scan_every=scan_every,
-            local=handover.send if handover else None,
+            local=handover.send if handover else None, local_every=timers_every,
         )  # fmt: skip
         self._app = app
         self._names = Names(app.namespace)

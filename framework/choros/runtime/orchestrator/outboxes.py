@@ -12,10 +12,6 @@ from choros.transport.port import Transport
 from choros.values import replace
 from choros.wire.envelope import Envelope
 
-LOCAL_EVERY, LOCAL_AFTER = 0.2, 0.1
-"""Seconds between two looks for local commands that nobody hands over, and since when they have to be there: those of a
-saga that a client has started wait for this look."""
-
 
 def outgoing(unsent: Iterable[Unsent], channel: Channel) -> list[Outgoing]:
     """What a store keeps, on its way."""
@@ -47,9 +43,11 @@ class Outboxes:
     go over the broker."""
 
     def __init__(
-        self, store: Store, transport: Transport, resend_after: float, scan_every: float, local: Publisher | None = None
-    ) -> None:
-        """`local` hands local commands over. Who has none leaves them to whoever has."""
+        self, store: Store, transport: Transport, resend_after: float, scan_every: float,
+        local: Publisher | None = None, local_every: float = 0.2,
+    ) -> None:  # fmt: skip
+        """`local` hands local commands over; who has none leaves them to whoever has, and looks every so many seconds
+        for what was left: that is how long a saga waits whose client has started it with a local step."""
         commands, facts = StoreOutbox(store, "commands", resend_after), StoreOutbox(store, "facts", resend_after)
         self._store = store
         self._recent: Recent[Loaded] = Recent()
@@ -57,8 +55,7 @@ class Outboxes:
         self._facts = Relay(FACTS, transport.publish, facts, scan_every=scan_every)
         self._local: Relay | None = None
         if local is not None:
-            left_by_others = StoreOutbox(store, "local", min(resend_after, LOCAL_AFTER))
-            self._local = Relay(LOCAL, local, left_by_others, scan_every=min(scan_every, LOCAL_EVERY))
+            self._local = Relay(LOCAL, local, StoreOutbox(store, "local", local_every / 2), scan_every=local_every)
         self._sending: Sequence[Relay] = (self._commands, *([self._local] if self._local else []))
         """Those of commands."""
         self.relays: Sequence[Relay] = (*self._sending, self._facts)
