@@ -300,6 +300,12 @@ async def test_a_message_that_cannot_be_made_holds_its_schedule_and_nothing_is_l
         assert ((await here.agenda()).trouble, here.schedules.noticed) == ("", [])
 
 
+def test_it_is_tried_again_ever_more_seldom_however_long_that_goes_on() -> None:
+    stands = Agenda(BEGAN, BEGAN, "every 1:00:00", tries=1)
+    waits = [(replace(stands, tries=tries).wakes_at(BEGAN) or 0.0) - BEGAN for tries in (1, 2, 5, 6, 5000)]
+    assert waits == [2.0, 4.0, 32.0, 60.0, 60.0]
+
+
 async def test_a_start_that_makes_another_message_of_the_same_time_has_started_it(memory: Opening) -> None:
     """A crash between start and move, and another release after it."""
     async with office(memory, 0) as here:

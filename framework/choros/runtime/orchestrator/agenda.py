@@ -73,7 +73,7 @@ class Agenda:
     def wakes_at(self, now: float) -> float | None:
         """When there is something to do; None while only a person can say."""
         if self.tries:
-            return now + min(2.0**self.tries, LONGEST_PAUSE)
+            return now + min(2.0 ** min(self.tries, 10), LONGEST_PAUSE)
         if self.wanted or self.backfills:
             return now
         return None if self.paused else self.following
