@@ -19,6 +19,7 @@ import pytest
 from benchmarks.application import Adapters, Application
 from benchmarks.campaign import QUICK, Plan, ratios
 from benchmarks.contestants import CHOROS, HAND_PACKED, LEVELS, STOCK_REDIS
+from benchmarks.length import table as length_table
 from benchmarks.measuring import Arrivals, Figures, Part
 from benchmarks.pattern import APP, Pattern
 from benchmarks.report import as_markdown, table
@@ -208,6 +209,18 @@ def test_who_grows_on_the_way_is_found_out() -> None:
 
     assert [row[-1] for row in soak_table(looks(110))[1:]] == ["", "", "yes"]
     assert [row[-1] for row in soak_table(looks(111))[1:]] == ["", "", "**no**"]
+
+
+def test_what_grows_with_the_length_is_found_out() -> None:
+    assert [row[-1] for row in length_table([(100, 120)], 1000, (100, 150))[1:]] == ["", "1.2: yes", "", "1.5: yes"]
+    assert [row[-1] for row in length_table([(9, 11)], 1000, (2, 4))[1:]] == ["", "1.2: **no**", "", "1.5: **no**"]
+
+
+@pytest.mark.long
+def test_length_in_small() -> None:
+    small = ("--steps", "200", "--items", "400", "--rounds", "1")
+    length = subprocess.run([sys.executable, "-m", "benchmarks.length", *small], **HERE)
+    assert len(re.findall(r"(?:step of a saga of|item of the) .* +\d+", length.stdout)) == 4, length.stderr
 
 
 @pytest.mark.long

@@ -201,7 +201,7 @@ async def test_what_is_apart_is_undone_the_newest_first() -> None:
         await desk.answer(Done())
     assert undone == [f"line_{line}" for line in range(99, -1, -1)]
     assert (await desk.whole()).record.status == "compensated"
-    assert desk.asked <= 100 / 32 + 1, "many are asked for at once"
+    assert desk.asked <= 100 / MOST_IN_RECORD + 1, "many are asked for at once"
 
 
 def lines(first: int, count: int) -> list[Step]:

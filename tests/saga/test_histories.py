@@ -24,6 +24,7 @@ from choros.saga.machine.inputs import (
     ResumeRequested,
     RetryRequested,
     Send,
+    SignalRequested,
     SkipRequested,
     TerminateRequested,
     TimerFired,
@@ -48,6 +49,7 @@ from choros.saga.nodes import (
 from choros.saga.saga import Saga
 from choros_verify.simulation.invention import invent
 from tests.saga import post
+from tests.saga.loan import AskForLoan, Countersigned, Decided, loan_saga
 from tests.saga.parcels import order_of, parcels
 from tests.saga.refill import (
     Refill,
@@ -175,6 +177,12 @@ STORIES: Sequence[Story] = (
     Story(apart, TRIP, "yes, yes, yes, no"),
     Story(apart, TRIP, "yes, yes, yes, yes, no, cancel"),
     Story(apart, TRIP, "yes, yes, yes, yes, cancel"),
+    Story(loan_saga, AskForLoan(), "yes, say decided, yes, time"),
+    Story(loan_saga, AskForLoan(), "say decided, yes, yes, say countersigned, say decided"),
+    Story(loan_saga, AskForLoan(), "yes, time, say decided, no"),
+    Story(loan_saga, AskForLoan(), "yes, time, cancel, say decided"),
+    Story(loan_saga, AskForLoan(), "yes, terminate, say decided"),
+    Story(loan_saga, AskForLoan()),
     Story(post.SAGA, post.MAIL, "yes, yes, no"),
     Story(post.SAGA, post.LETTER, "silence"),
     Story(post.SAGA, post.EXPRESS),
@@ -216,6 +224,10 @@ class Told:
         self.now += 1.0
         if what in ACTS:
             self.give(what, ACTS[what])
+        elif what.startswith("say "):
+            step = what.removeprefix("say ")
+            body = {"decided": Decided(), "countersigned": Countersigned()}[step].to_json()
+            self.give(what, SignalRequested(f"a signal at {self.now:g}", step, body))
         elif what == "time":
             self.fire()
         elif what == "silence":  # for so long that nothing that is under way is tried again

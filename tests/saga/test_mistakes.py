@@ -6,7 +6,7 @@ After a change of words, or a new mistake: `python -m tests.saga.test_mistakes`,
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,19 @@ from choros.saga.checks import shown
 from choros.saga.nodes import Pivot, Publish, Retriable, Step
 from choros.saga.parameters import Known, Need, needs_of
 from choros.saga.policy import RetryPolicy
-from tests.saga import test_choices, test_each, test_existing, test_race, test_repeat, test_sleep, test_when
+from tests.saga import (
+    loan,
+    test_choices,
+    test_each,
+    test_existing,
+    test_nested,
+    test_race,
+    test_repeat,
+    test_sleep,
+    test_wait,
+    test_when,
+)
+from tests.saga.credit import order_of
 from tests.saga.parcels import saga_of as saga_of_lines
 from tests.saga.refill import saga_of as saga_of_shelves
 from tests.saga.shop import (
@@ -79,8 +91,14 @@ def of_nodes() -> Iterator[Callable[[], object]]:
     yield from (mistake for mistake, _ in test_when.MISTAKES_BESIDE)
     yield from (partial(declare, *steps) for steps, _ in test_existing.MISTAKES)
     yield from (partial(_declared, partial(declare, PAY), step) for step, _ in test_sleep.MISTAKES)
+    yield from (partial(loan.make_loan, loan.SET_ASIDE, wait, loan.PAY_OUT) for wait, _ in test_wait.MISTAKES)
+    yield from (partial(_ordered, steps) for steps, _ in test_nested.MISTAKES)
     yield from (partial(_declared, saga_of_lines, steps) for steps, _ in test_each.MISTAKES.values())
     yield from (partial(_declared, saga_of_shelves, step) for step, _ in test_repeat.MISTAKES.values())
+
+
+def _ordered(steps: Callable[[], Sequence[object]]) -> None:
+    order_of(*steps())
 
 
 def _declared(saga_of: Callable[..., object], written: Callable[[], Any]) -> None:

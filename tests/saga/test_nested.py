@@ -1,6 +1,6 @@
 """`Nested`: a saga as a step of another one, undone by that, and released when nobody can undo it any more."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -20,6 +20,7 @@ from choros.saga.machine.inputs import (
 from choros.saga.machine.instance import Order
 from choros.saga.machine.remains import left_in_doubt, left_standing
 from choros.saga.machine.rerun import why_not
+from choros.saga.machine.turn import AT_ONCE
 from choros.saga.nesting import Nestable
 from choros.saga.nodes import Check, ForEach, Nested, Parallel, Pivot, Scope, Step, When
 from choros.saga.saga import Saga
@@ -602,7 +603,7 @@ def test_in_a_loop_each_item_has_one_and_all_are_released(count: int) -> None:
     family.settle()
     assert family.parent.sends[-1].data == f'{{"order":"{count}"}}'
     family.ok("", Held())
-    assert len(family.orders) == min(count, 32), "so many at a time"
+    assert len(family.orders) == min(count, AT_ONCE), "so many at a time"
     family.settle()
     assert {family.members[name].status for name in names} == {"completed"}
     assert family.parent.status == "completed"
@@ -747,20 +748,20 @@ DAY, NO_TIME = timedelta(days=1), timedelta(0)
 no_saga: Any = "credit"
 
 
-@pytest.mark.parametrize(
-    ("steps", "sentence"),
-    [
-        (lambda: [Nested(no_saga, reserve_credit)], "Nested takes a saga, not 'credit'."),
-        (lambda: [Nested(credit_saga, give_stock_back)], "give_stock_back returns GiveStockBack, not ReserveCredit."),
-        (lambda: [Nested(credit_saga, no_saga)], "'credit' is no function."),
-        (lambda: [Nested(final_credit_saga, only_large)], "is the pivot, but only_large may return None."),
-        (lambda: [Nested(final_credit_saga, reserve_credit, ends=True)], "has ends=True, but it is the pivot"),
-        (lambda: [Nested(credit_saga, reserve_credit, ends=True, detached=True)], "but nobody waits for its end"),
-        (lambda: [Nested(credit_saga, reserve_credit, within=DAY, detached=True)], "has within=..., but nobody waits"),
-        (lambda: [Nested(credit_saga, reserve_credit, timeout=NO_TIME)], "timeout=0:00:00 is no time to wait."),
-        (lambda: [Nested(credit_saga, reserve_credit, within=NO_TIME)], "within=0:00:00 is no time to wait."),
-    ],
-)  # fmt: skip
+MISTAKES: Sequence[tuple[Any, str]] = [
+    (lambda: [Nested(no_saga, reserve_credit)], "Nested takes a saga, not 'credit'."),
+    (lambda: [Nested(credit_saga, give_stock_back)], "give_stock_back returns GiveStockBack, not ReserveCredit."),
+    (lambda: [Nested(credit_saga, no_saga)], "'credit' is no function."),
+    (lambda: [Nested(final_credit_saga, only_large)], "is the pivot, but only_large may return None."),
+    (lambda: [Nested(final_credit_saga, reserve_credit, ends=True)], "has ends=True, but it is the pivot"),
+    (lambda: [Nested(credit_saga, reserve_credit, ends=True, detached=True)], "but nobody waits for its end"),
+    (lambda: [Nested(credit_saga, reserve_credit, within=DAY, detached=True)], "has within=..., but nobody waits"),
+    (lambda: [Nested(credit_saga, reserve_credit, timeout=NO_TIME)], "timeout=0:00:00 is no time to wait."),
+    (lambda: [Nested(credit_saga, reserve_credit, within=NO_TIME)], "within=0:00:00 is no time to wait."),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("steps", "sentence"), MISTAKES)
 def test_mistakes_are_sentences(steps: Callable[[], list[object]], sentence: str) -> None:
     with pytest.raises(DeclarationError) as mistake:
         order_of(*steps())

@@ -1,6 +1,7 @@
 """`Wait`: what is told in time is taken once, early too; what is late is said to; what never comes has its end."""
 
 # mypy: disable-error-code="arg-type"
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -301,24 +302,21 @@ def test_the_fingerprint_has_its_name_and_type() -> None:
     assert lines[lines.index("countersigned: wait") + 1] == "  for countersigned"
 
 
-@pytest.mark.parametrize(
-    ("wait", "sentence"),
-    [
-        (Wait(Booked, within=DAY), "booked waits for <class 'tests.saga.loan.Booked'>, which is no Signal."),
-        (Wait(Decided, within=3), "decided: within=3 is no timedelta."),
-        (Wait(Decided, within=DAY, otherwise="nothing"), "decided: otherwise='nothing' means nothing."),
-        (Wait(Decided, within=DAY, by="a\nb"), "decided: by='a\\nb' is no role."),
-        (Wait(3, within=DAY), "wait waits for 3, which is no Signal."),
-        (Wait(Decided, within=DAY, reminders=(DAY,)), "is no Reminder."),
-        (Wait(Decided, within=DAY, reminders=(Reminder(DAY, ask),)), "reminds after 1 day, 0:00:00, when nobody waits"),
-        (Wait(Decided, within=3 * DAY, reminders=(Reminder(DAY, ask), Reminder(0 * DAY, ask))), "do not follow"),
-        (Wait(Decided, within=DAY, carry=True), "carries signals to a next time, but stands in no loop."),
-        (
-            Wait(Decided, within=DAY, otherwise="go_on"),
-            "pay_out needs Decided, which may not be known by then: the saga may come here",
-        ),
-    ],
-)
+MISTAKES: Sequence[tuple[Any, str]] = [
+    (Wait(Booked, within=DAY), "booked waits for <class 'tests.saga.loan.Booked'>, which is no Signal."),
+    (Wait(Decided, within=3), "decided: within=3 is no timedelta."),
+    (Wait(Decided, within=DAY, otherwise="nothing"), "decided: otherwise='nothing' means nothing."),
+    (Wait(Decided, within=DAY, by="a\nb"), "decided: by='a\\nb' is no role."),
+    (Wait(3, within=DAY), "wait waits for 3, which is no Signal."),
+    (Wait(Decided, within=DAY, reminders=(DAY,)), "is no Reminder."),
+    (Wait(Decided, within=DAY, reminders=(Reminder(DAY, ask),)), "reminds after 1 day, 0:00:00, when nobody waits"),
+    (Wait(Decided, within=3 * DAY, reminders=(Reminder(DAY, ask), Reminder(0 * DAY, ask))), "do not follow"),
+    (Wait(Decided, within=DAY, carry=True), "carries signals to a next time, but stands in no loop."),
+    (Wait(Decided, within=DAY, otherwise="go_on"), "pay_out needs Decided, which may not be known by then: the"),
+]
+
+
+@pytest.mark.parametrize(("wait", "sentence"), MISTAKES)
 def test_mistakes_are_sentences(wait: Wait, sentence: str) -> None:
     with pytest.raises(DeclarationError) as error:
         make_loan(SET_ASIDE, wait, PAY_OUT)

@@ -10,8 +10,9 @@ from choros.saga.machine.instance import ROOT, UNTOUCHED, Instance, NodeState, S
 from choros.saga.paths import around, number_entry
 from choros.values import replace
 
-MOST_IN_RECORD = 32
-"""States that stay in the record: a saga of no more steps has no others."""
+MOST_IN_RECORD, SPARE = 16, 8
+"""States that stay in the record, of which each answer writes all: a saga of no more steps has no others. Where some
+lie apart, so many more come to stand in it before the oldest go, all together."""
 _OPEN = ("pending", "sent", "held", "asleep", "entered", "in_doubt", "awaiting")
 _OLDEST = ("refused", "undone", "retracted", "listed")
 """What is done with, and what nobody asks for before it is begun."""
@@ -34,7 +35,7 @@ def states_and_entries(
 ) -> tuple[Instance, dict[str, str]]:
     """The instance with what stays in its record, and the entries that are to be written; `loaded` are those that the
     store has, in any order, and `place` tells which of two nodes is the newer one, where they have no numbers."""
-    if len(instance.nodes) <= MOST_IN_RECORD and not instance.nodes_apart:
+    if len(instance.nodes) <= MOST_IN_RECORD + (SPARE if instance.nodes_apart else 0):
         return instance, {}
     states = [(path, state) for path, state in instance.nodes.items() if state is not UNTOUCHED]
     # On the way back, what is next is older than what is done with.

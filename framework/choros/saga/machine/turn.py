@@ -17,7 +17,7 @@ from choros.saga.paths import declared, index_of, item_around, number_entry, sam
 from choros.values import replace
 from choros.wire.envelope import why_unreadable
 
-AT_ONCE = 32
+AT_ONCE = 16
 """Of nodes that are over, and stored apart, so many are asked for together on the way back."""
 
 
@@ -96,7 +96,7 @@ class Turn(ABC):
 
     def has_come(self, path: str) -> bool:
         """Whether the saga has come to this node; where that is stored apart, it has come to a later one, too."""
-        return self._nodes.of(path) is not UNTOUCHED
+        return self._nodes.get(path, UNTOUCHED) is not UNTOUCHED
 
     def states(self) -> list[tuple[str, NodeState]]:
         """The states of all nodes that the saga has come to, in that order."""

@@ -79,8 +79,10 @@ class SequenceNode(Node):
 
     def _last(self, has_come: Callable[[str], bool]) -> int:
         """The place of the last node that the saga has come to."""
-        places = range(len(self.nodes) - 1, 0, -1)
-        return next((place for place in places if has_come(self.nodes[place].path)), 0)
+        for place in range(len(self.nodes) - 1, 0, -1):
+            if has_come(self.nodes[place].path):
+                return place
+        return 0
 
 
 @dataclass(frozen=True, slots=True)
