@@ -199,7 +199,7 @@ def test_rule_2_it_has_one_successor_and_no_second() -> None:
     assert handed_over(run, "ship_order").events[0].kind == "rerun"
     for successor in ("s2", "s3"):
         assert [event.kind for event in handed_over(run, "ship_order", successor).events] == ["too_late"]
-    assert run.instance.successor == "s2"
+    assert (run.instance.successor, run.instance.rerun_from) == ("s2", "ship_order")
     assert "s2" in why_not(run.saga.outline, run.instance, "ship_order")
 
 

@@ -67,6 +67,14 @@ def test_rule_47_an_open_command_is_closed_before_the_saga_ends() -> None:
     assert commands(run)[3:] == ["ship_order:1:close#1"], "nothing is undone"
 
 
+def test_a_deadline_no_longer_counts_once_it_is_being_terminated() -> None:
+    steps = (Step(charge_payment, to="payment", compensation=refund_payment),)
+    run = Run(Saga("order", start=PlaceOrder, steps=steps, deadline=timedelta(seconds=1)))
+    assert terminate(run).instance.deadline is None
+    run.fire()
+    assert "compensating" not in run.kinds and not run.instance.backward
+
+
 def test_what_had_happened_by_then_is_said_to_stand() -> None:
     run = terminate(at_pivot())
     run.ok(SHIPPED, key=key("ship_order", "do"))
