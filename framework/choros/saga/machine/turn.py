@@ -48,8 +48,8 @@ class Turn(ABC):
     """Mutable while a decision is made, and never seen outside it."""
 
     def __init__(self, instance: Instance, now: float) -> None:
-        self.now = now
-        self.turning = False
+        self.now: float = now
+        self.turning: bool = False
         """Whether the saga turns back in this decision."""
         self._instance = instance
         self._nodes = States(instance.nodes)
@@ -57,7 +57,8 @@ class Turn(ABC):
         self._facts: list[Release] = []
         self._events: list[Event] = []
         self._strays: list[str] = []
-        self._part, self.freely = "", False
+        self._part: str = ""
+        self.freely: bool = False
 
     @property
     def instance(self) -> Instance:

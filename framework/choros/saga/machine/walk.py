@@ -33,7 +33,8 @@ class SagaWalk(Turn):
     def __init__(self, tree: Tree, instance: Instance, now: float) -> None:
         super().__init__(instance, now)
         self.outline, self._root = tree.outline, tree.root
-        self._needed_by, self.freely = tree.needed_by, tree.freely
+        self._needed_by = tree.needed_by
+        self.freely: bool = tree.freely
         self._goes_on = False
 
     @property
