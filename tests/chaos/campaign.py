@@ -66,6 +66,7 @@ class Result:
     stops: Mapping[str, float]
     drained: bool
     strangers: Account
+    frames: Mapping[str, int]
     histories: dict[int, list[str]] = field(default_factory=dict)
 
 
@@ -134,13 +135,13 @@ class Campaign:
         drained, drain_seconds = await self._drain()
         republished = drained and await self._republish()
         ticking.cancel()
-        depths = self._field.depths()
+        depths, frames = self._field.depths(), await self._wire.frames()
         stops = await self.crew.close()
         strangers = await self._strangers(depths)
         verdict, dossiers, histories = await self._judge(republished)
         return Result(
             self.plan, self.folder, seconds, drain_seconds, self.nemesis, self.crew, verdict, dossiers, versions,
-            depths, stops, drained, strangers, histories,
+            depths, stops, drained, strangers, frames, histories,
         )  # fmt: skip
 
     async def _heal(self) -> None:

@@ -421,7 +421,8 @@ KILLS = {
     "kill", "kill the broker", "kill the store", "kill everybody", "empty the broker", "race of five",
     "kill a node", "kill a leader", "kill two nodes", "kill all nodes",
 }  # fmt: skip
-CUTS = {"cut", "cut in the middle", "cut everything", "half-open", "broker half-open", "store half-open"}
+HALF_OPEN = {"half-open", "broker half-open"}
+CUTS = {"cut", "cut in the middle", "cut everything", "store half-open"} | HALF_OPEN
 GIVEN_UP = "a queue that the broker gave up"
 LOSES_FACTS = {"delete queues", "empty the broker", GIVEN_UP}
 """Afterwards facts may be missing until they are published again."""

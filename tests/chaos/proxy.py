@@ -7,8 +7,10 @@ listens on a Unix socket CONTROL and takes one JSON object a line, answered by o
     {"do": "open", "link": "orchestrator-1.broker", "targets": [["127.0.0.1", 20001]]}    -> {"port": 20007}
     {"do": "set", "links": "*.broker", "mood": "hole"}                                    -> {"links": 9}
     {"do": "cut", "links": "payment.*"}                                                   -> {"cut": 4}
+    {"do": "count"}                                                                       -> {"return": 3, "nack": 1}
 
-A link has several targets where the server has several nodes: the first that answers is taken. Moods:
+What is counted are the frames of `frames`, on links `*.broker`. A link has several targets where the server has several
+nodes: the first that answers is taken. Moods:
 
     pass            nothing happens
     refuse          nobody listens
@@ -26,13 +28,18 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from typing import Any
 
+from tests.chaos.frames import Frames
+
 _CHUNK = 1 << 16
+BROKER = ".broker"
+"""What the names of links to a broker end with."""
 
 
 @dataclass(eq=False)
@@ -44,6 +51,8 @@ class Link:
     mood: str = "pass"
     seconds: float = 0.0
     bytes_left: int = 0
+    counts: Counter[str] | None = None
+    """Of the frames that come by it, where a broker is at its end."""
     passing: asyncio.Event = field(default_factory=asyncio.Event)
     calls: set[Call] = field(default_factory=set)
 
@@ -80,6 +89,7 @@ class Call:
     def __init__(self, link: Link, near: asyncio.StreamWriter) -> None:
         self._link, self._near = link, near
         self._far: asyncio.StreamWriter | None = None
+        self._frames = Frames(link.counts) if link.counts is not None else None
         self.spoilt = False
 
     def abort(self) -> None:
@@ -119,6 +129,8 @@ class Call:
                 if self._link.mood != "pass":
                     data = await self._spoil(data, answers)
                 if data:
+                    if answers and self._frames:
+                        self._frames.feed(data)
                     writer.write(data)
                     await writer.drain()
 
@@ -145,6 +157,7 @@ class Exchange:
 
     def __init__(self) -> None:
         self._links: list[Link] = []
+        self._counts: Counter[str] = Counter()
         self._servers: list[asyncio.Server] = []
 
     async def command(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -158,6 +171,8 @@ class Exchange:
     async def _obey(self, order: Mapping[str, Any]) -> dict[str, int]:
         if order["do"] == "open":
             return {"port": await self._open(str(order["link"]), [tuple(one) for one in order["targets"]])}
+        if order["do"] == "count":
+            return self._counts
         chosen = [link for link in self._links if fnmatch(link.name, str(order["links"]))]
         if order["do"] == "set":
             for link in chosen:
@@ -166,7 +181,7 @@ class Exchange:
         return {"cut": sum(link.cut() for link in chosen)}
 
     async def _open(self, name: str, targets: Sequence[tuple[str, int]]) -> int:
-        link = Link(name, targets)
+        link = Link(name, targets, counts=self._counts if name.endswith(BROKER) else None)
         self._links.append(link)  # several may have one name: a client's links to the nodes of a cluster
         link.passing.set()
         server = await asyncio.start_server(link.accept, "127.0.0.1", 0)

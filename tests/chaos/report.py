@@ -20,6 +20,8 @@ The report's fields, all times in seconds:
     dead_letters    {queue: count}
     exits           {process and exit code: count}: ends that nobody ordered; stop_seconds: slowest orderly stop;
                     hung: processes that had to be killed at the end
+    frames          {blocked, return, nack, oversized: how often the broker has said so on a connection of choros;
+                    half_open: connections that nobody was told of}
     strangers       {thrown, parked, more_than_once, missing}: messages whose properties cannot be decoded
     violations      [{kind, number, what}]
 """
@@ -41,8 +43,10 @@ from choros.version import __version__
 from tests.chaos.campaign import Result
 from tests.chaos.checker import KINDS
 from tests.chaos.crew import STOP_SECONDS
-from tests.chaos.faults import CUTS, KILLS
+from tests.chaos.faults import CUTS, HALF_OPEN, KILLS
+from tests.chaos.frames import COUNTED
 from tests.chaos.ledgers import Dossier
+from tests.chaos.proxy import BROKER
 
 _AROUND = 20.0
 """Seconds of the nemesis' log before and after a voyage's own entries that belong to its evidence."""
@@ -95,6 +99,7 @@ def as_json(result: Result, battlefield: str) -> dict[str, Any]:
         "exits": dict(result.crew.ended),
         "stop_seconds": round(max(result.stops.values(), default=0.0), 1),
         "hung": sorted(name for name, seconds in result.stops.items() if seconds >= STOP_SECONDS),
+        "frames": {**{kind: result.frames.get(kind, 0) for kind in COUNTED}, "half_open": _half_open(result)},
         "strangers": vars(result.strangers),
         "violations": [vars(one) for one in verdict.violations],
     }
@@ -110,6 +115,11 @@ def _commit() -> str:
 def _strokes(result: Result, kinds: set[str]) -> int:
     """Processes killed, links cut: `kill everybody` is as many as it names."""
     return sum(one.did.count(",") + 1 for one in result.nemesis.done if one.kind in kinds)
+
+
+def _half_open(result: Result) -> int:
+    """How often links to the broker were; the small ones are of a broker or of a store."""
+    return sum(1 for one in result.nemesis.done if one.kind in HALF_OPEN and BROKER in one.did)
 
 
 def recovery(result: Result) -> dict[str, list[float]]:
@@ -145,6 +155,7 @@ def summary(report: dict[str, Any]) -> Iterator[str]:
     if report["impossible"]:
         yield f"  not possible on this machine, so not done: {', '.join(report['impossible'])}"
     yield ", ".join(f"{count} {kind}" for kind, count in report["zeros"].items()) + _bound(report)
+    yield f"frames that came: {', '.join(f'{count} {kind}' for kind, count in report['frames'].items())}"
     yield f"messages that cannot be decoded: {report['strangers']}"
     yield f"recovery after a big fault: {report['recovery']}"
     for name in ("parked", "missing_facts", "dead_letters", "leftovers", "exits", "hung", "failed_faults", "not_done"):

@@ -38,17 +38,28 @@ class Account:
 
 async def undecodable(scene: Scene) -> str:
     """Throw one of some kind at some queue, or at all subscribers."""
+    return await _thrown(scene, 0)
+
+
+async def oversized(scene: Scene) -> str:
+    """The same with a body that takes several frames."""
+    return await _thrown(scene, scene.dice.randint(150_000, 400_000))
+
+
+async def _thrown(scene: Scene, size: int) -> str:
     exchange, key, queues = scene.dice.choice(_places())
     name, at = f"stranger-{len(scene.thrown)}-{scene.dice.randrange(10**9)}", time.time()
     kind = scene.dice.choice(sorted(UNDECODABLE))
     host, port = scene.battlefield.address(scene.dice.choice(list(scene.battlefield.nodes)))
     try:
         async with asyncio.timeout(_PATIENCE):
-            await throw(f"amqp://guest:guest@{host}:{port}/", exchange, key, [UNDECODABLE[kind]], name.encode())
+            await throw(
+                f"amqp://guest:guest@{host}:{port}/", exchange, key, [UNDECODABLE[kind]], name.encode().ljust(size)
+            )
     except (AMQPError, OSError, RuntimeError, TimeoutError):
         return ""  # the broker is just being hurt; whether it has it, nobody knows
     scene.thrown.append(Thrown(name, queues, at))
-    return f"{kind} to {', '.join(queues)}"
+    return f"{kind}{f', {size} bytes,' if size else ''} to {', '.join(queues)}"
 
 
 def _places() -> list[tuple[str, bytes, tuple[str, ...]]]:
@@ -62,7 +73,7 @@ def _places() -> list[tuple[str, bytes, tuple[str, ...]]]:
     ]
 
 
-STRANGERS: dict[str, tuple[Fault, int]] = {"undecodable": (undecodable, 4)}
+STRANGERS: dict[str, tuple[Fault, int]] = {"undecodable": (undecodable, 4), "oversized": (oversized, 3)}
 """With how often it comes, as in `faults.SMALL`."""
 
 
@@ -79,7 +90,7 @@ async def look(url: str, depths: Mapping[str, int]) -> Counter[tuple[str, str]]:
                 while left > 0:
                     bodies = [one.wire.body for one in await consumer.receive(left)]
                     left -= len(bodies)
-                    found.update((body.decode(), queue) for body in bodies if body.startswith(_PREFIX))
+                    found.update((body.decode().strip(), queue) for body in bodies if body.startswith(_PREFIX))
     finally:
         await transport.close()
     return found

@@ -61,6 +61,10 @@ class Wire:
         """Cut these links' connections; returns how many there were."""
         return int((await self._ask(do="cut", links=links))["cut"])
 
+    async def frames(self) -> dict[str, int]:
+        """How many frames of each counted kind have come to anybody."""
+        return await self._ask(do="count")
+
     async def _ask(self, **order: Any) -> dict[str, int]:
         assert self._reader is not None and self._writer is not None, "open() first"
         async with self._one_at_a_time:

@@ -152,6 +152,24 @@ def test_rule_44_it_is_undone_by_its_own_compensations_newest_first() -> None:
     assert family.child.facts == ["credit-denied.v1"]
 
 
+def once(order: PlaceOrder) -> list[int]:
+    return [1]
+
+
+def test_in_a_loop_it_is_undone_whatever_a_loop_beside_it_passes_over() -> None:
+    stocks, credits = ForEach(once, HELD, name="stocks"), ForEach(once, Nested(credit_saga, reserve_credit), name="one")
+    both = Parallel(stocks, credits, undo="side_by_side", name="both")
+    family = Family(order_of(both, Pivot(hold_other, to="lorries")), credit_saga)
+    child = "p:both.one[0].credit:1"
+    family.ok("", Held(), at="both.stocks[0].hold_stock")
+    family.settle()
+    family.ok(child, Held(hold="h7"))
+    family.ok(child, Noted())
+    family.settle()
+    family.refuse("", "sold_out")
+    assert sorted(family.parent.waiting) == ["both.one[0].credit:undo", "both.stocks[0].hold_stock:undo"]
+
+
 def test_what_is_refused_in_it_is_its_refusal() -> None:
     family = at_child()
     family.ok(CHILD, Held())

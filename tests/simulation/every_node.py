@@ -6,7 +6,6 @@ books of their own. To have another kind of node drawn by all campaigns, put it 
 
 from __future__ import annotations
 
-import zlib
 from datetime import timedelta
 from typing import Any
 
@@ -293,7 +292,11 @@ races = Saga(
             first=1,
             name="place",
         ),
-        Parallel(try_step("band"), try_step("choir", "north"), try_step("circus", "west"), at_least=2, name="music"),
+        Parallel(
+            *(try_step("band"), try_step("choir", "north"), try_step("circus", "west"), try_step("theatre")),
+            at_least=2,
+            name="music",
+        ),
         word("mayor", by="mayor", accept=agrees, otherwise="compensate", reminders=REMINDERS),
         step("stage", taken_within=timedelta(seconds=20)),
         signing,
@@ -349,11 +352,10 @@ async def nothing() -> None: ...
 
 @west.handles(Take)
 async def take_in_the_west(command: Take, call: Call, db: Transaction, undo: LocalUndo) -> Taken:
-    """Counts the times of a loop. Every other fair gets no circus, once it is half there."""
+    """Counts the times of a loop. No fair gets a circus, and that is seen when it is half there."""
     if call.step == "music.circus":
         undo.add("half a circus", nothing)
-        if zlib.crc32(call.correlation_id.encode()) % 2:
-            raise Refused("none_left")
+        raise Refused("none_left")
     return Taken(number=1 + (index_of(around(item_around(call.step)), item_around(call.step)) or 0))
 
 

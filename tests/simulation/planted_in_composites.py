@@ -35,7 +35,7 @@ def a_saga_that_waits_for_its_losers(patch: pytest.MonkeyPatch) -> None:
 
 def ways_back_that_overtake(patch: pytest.MonkeyPatch) -> None:
     """What one way passes over on its way back counts as undone in the others."""
-    patch.setattr(SagaWalk, "may_stand", lambda self, path: False)
+    patch.setattr(Turn, "_leave", lambda self, number, inside: self.change(accepted=number))
 
 
 def fewer_than_enough(patch: pytest.MonkeyPatch) -> None:

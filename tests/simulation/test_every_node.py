@@ -22,7 +22,7 @@ from tests.simulation.planted_in_composites import (
 )
 
 CHOICES, RACES, LOOPS = range(3)
-NO_MUSIC = [ScriptLine(3, f"music.{who}", "do", "refused", code="none_left") for who in ("band", "circus")]
+NO_MUSIC = [ScriptLine(3, f"music.{who}", "do", "refused", code="none_left") for who in ("band", "choir")]
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +32,11 @@ def scene() -> Scene:
 
 def plan(kind: int, *script: ScriptLine, **more: Any) -> RunPlan:
     return RunPlan(seed=1, sagas=(kind,), script=script, **more)
+
+
+def told(saga: int) -> PersonAct:
+    """The mayor agrees; else all of the races is undone."""
+    return PersonAct(1.0, saga, "signal")
 
 
 TWO_PARKED = plan(
@@ -48,7 +53,7 @@ TWO_PARKED = plan(
 @pytest.mark.parametrize("kind", [CHOICES, RACES, LOOPS])
 @pytest.mark.parametrize("store", ["memory", "redis", "sqlite"])
 def test_undisturbed_it_is_completed_on_every_store(scene: Scene, kind: int, store: StoreKind) -> None:
-    result = scene.examine(plan(kind, store=store))
+    result = scene.examine(plan(kind, store=store, acts=(told(0),) if kind == RACES else ()))
     assert (result.violations, dict(result.statuses)) == ((), {"completed": 1})
 
 
@@ -56,7 +61,7 @@ def test_undisturbed_it_is_completed_on_every_store(scene: Scene, kind: int, sto
 def test_whatever_strikes_them_they_keep_every_promise(scene: Scene) -> None:
     tally = campaign(scene, range(1, 41))
     assert ["\n".join(failure(result)) for result in tally.failures] == []
-    assert {"completed", "compensated", "parked", "terminated"} == set(tally.statuses)
+    assert {"completed", "compensated", "parked", "terminated"} <= set(tally.statuses)
 
 
 @pytest.mark.long
@@ -102,7 +107,13 @@ def test_of_several_parked_nodes_a_person_names_one(scene: Scene) -> None:
 def test_a_failing_run_of_several_sagas_is_made_smaller(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever is left out, each saga stays what it was: a line of the script speaks of a step that it has."""
     fewer_than_enough(monkeypatch)
-    given = RunPlan(seed=1, starts=(0.0, 0.0, 0.0, 0.0), sagas=(CHOICES, LOOPS, CHOICES, RACES), script=(*NO_MUSIC,))
+    given = RunPlan(
+        seed=1,
+        starts=(0.0, 0.0, 0.0, 0.0),
+        sagas=(CHOICES, LOOPS, CHOICES, RACES),
+        script=(*NO_MUSIC,),
+        acts=(told(3),),
+    )
     small = shrink(scene, scene.examine(given)).plan
     assert (small.starts, small.sagas) == ((0.0,), (RACES,))
     assert {line.saga for line in small.script} == {0}
@@ -112,7 +123,7 @@ def test_where_it_is_not_said_which_sagas_they_are_nothing_changes_by_that(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     losers_that_stay(monkeypatch)
-    small = shrink(scene, scene.examine(RunPlan(seed=1, starts=(0.0, 0.0, 0.0)))).plan
+    small = shrink(scene, scene.examine(RunPlan(seed=1, starts=(0.0, 0.0, 0.0), acts=(told(1),)))).plan
     assert (small.starts, small.sagas) == ((0.0,), (RACES,))
 
 

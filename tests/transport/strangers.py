@@ -71,11 +71,15 @@ ODD = {
 """Strange, but it can be read."""
 
 
+_MOST_IN_A_FRAME = 131_072 - 8
+
+
 def content(channel: int, properties: bytes, body: bytes = b"{}") -> bytes:
-    """Header and body of a message, as frames."""
+    """Header and body of a message, as frames; a large body as several."""
     payload = struct.pack(">HHQ", 60, 0, len(body)) + properties
     header = struct.pack(">BHI", 2, channel, len(payload)) + payload + b"\xce"
-    return header + (pamqp.frame.marshal(ContentBody(body), channel) if body else b"")
+    pieces = (body[at : at + _MOST_IN_A_FRAME] for at in range(0, len(body), _MOST_IN_A_FRAME))
+    return header + b"".join(pamqp.frame.marshal(ContentBody(piece), channel) for piece in pieces)
 
 
 def method(channel: int, klass: int, number: int, arguments: bytes) -> bytes:

@@ -120,9 +120,9 @@ def waits(outline: Outline, one: str, other: str) -> bool:
     first = outline.leaves[one]
     if isinstance(first, Commanded) and first.existing:
         return True
-    order, parts = outline.undo, outline.parts
-    while around := next((part for part in parts if holds_leaf(part, one) and holds_leaf(part, other)), None):
-        assert isinstance(around, Composite)
+    order = outline.undo
+    both = (part for part in outline.parts if holds_leaf(part, one) and holds_leaf(part, other))
+    while isinstance(around := next(both, None), Composite):  # else it is one leaf, in two items of a loop
         order = around.undo or order
         limbs = [limb.parts for limb in around.limbs if any(holds_leaf(part, one) for part in limb.parts)]
         together = [limb for limb in limbs if any(holds_leaf(part, other) for part in limb)]
@@ -132,7 +132,7 @@ def waits(outline: Outline, one: str, other: str) -> bool:
             order = "newest_first"
         if around.kind == "repeat" and item_around(one) != item_around(other) and order == "by_dependency":
             return True
-        parts = together[0]
+        both = (part for part in together[0] if holds_leaf(part, one) and holds_leaf(part, other))
     return order == "newest_first" or (order == "by_dependency" and asked(outline, other, one))
 
 
