@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from choros.errors import DeclarationError
-from choros.messages import Closed, Failure
+from choros.messages import Closed, Done, Failure, NestedCommand
+from choros.saga.diagram import mermaid, outline
 from choros.saga.machine.inputs import (
     OrderReceived,
     PauseRequested,
@@ -21,7 +22,7 @@ from choros.saga.machine.instance import Order
 from choros.saga.machine.remains import left_in_doubt, left_standing
 from choros.saga.machine.rerun import why_not
 from choros.saga.machine.turn import AT_ONCE
-from choros.saga.nesting import Nestable
+from choros.saga.nesting import Nestable, nested_in
 from choros.saga.nodes import Check, ForEach, Nested, Parallel, Pivot, Scope, Step, When
 from choros.saga.saga import Saga
 from choros.wire.command_key import CommandKey
@@ -740,7 +741,7 @@ def test_it_may_be_passed_over(total: int) -> None:
 
 
 def reserve_much(order: PlaceOrder) -> ReserveCredit:
-    return ReserveCredit(customer="\\" * 700_000)
+    return ReserveCredit(customer="\\" * 300_000)
 
 
 def test_what_would_not_fit_into_a_message_parks_it() -> None:
@@ -856,3 +857,50 @@ def is_large(order: PlaceOrder) -> bool:
 def test_what_a_detached_one_comes_to_nobody_knows() -> None:
     with pytest.raises(DeclarationError, match="which is neither PlaceOrder nor a reply"):
         order_of(HELD, Nested(credit_saga, reserve_credit, detached=True), Pivot(ship, to="lorries"))
+
+
+def test_paused_and_resumed_when_it_is_over_it_waits_as_before() -> None:
+    family = behind_child()
+    family.give(CHILD, PauseRequested("q"))
+    family.give(CHILD, ResumeRequested("r"))
+    assert (family.child.status, family.child.instance.stage) == ("running", "revocable")
+    assert not family.replies
+
+
+def test_who_reads_the_outline_finds_what_it_is_told_and_answers() -> None:
+    leaf = order_saga.outline.commanded("credit")
+    assert leaf is not None
+    assert [one.type_name for one in leaf.answers("do")] == [CreditReserved.type_name]
+    assert leaf.answers("release") == [Done]
+    assert nested_in(order_saga.outline) == [leaf]
+    assert leaf.command_of().type_name == NestedCommand.type_name
+    assert leaf.whom == "saga credit"
+
+
+def test_it_has_a_place_in_the_picture_and_in_words() -> None:
+    picture = mermaid(order_saga)
+    assert '[["credit<br/>saga credit"]]' in picture
+    assert '|"undo: saga credit"|' in picture
+    with_ends = order_of(HELD, Nested(credit_saga, reserve_credit, ends=True))
+    said = "credit: ReserveCredit begins saga credit, version 1 (nested)"
+    assert any(said in line for line in outline(order_saga))
+    assert any(f"{said}, which the saga goes on without" in line for line in outline(with_ends))
+
+
+def use_credit(order: PlaceOrder, credit: CreditReserved) -> HoldStock:
+    return HoldStock(order=credit.credit)
+
+
+def test_undone_by_dependency_it_waits_for_what_was_made_with_its_result() -> None:
+    used = Step(use_credit, to="stock", compensation=give_stock_back)
+    saga = order_of(Nested(credit_saga, reserve_credit), used, Pivot(ship_it, to="lorries"), undo="by_dependency")
+    family = Family(saga, credit_saga)
+    family.settle()
+    family.ok(CHILD, Held())
+    family.ok(CHILD, Noted())
+    family.settle()
+    family.ok("", Held())
+    family.refuse("", "no_lorry")
+    assert family.parent.waiting == ["use_credit:undo"]
+    family.ok("")
+    assert family.parent.waiting == ["credit:undo"]
