@@ -297,7 +297,7 @@ races = Saga(
             at_least=2,
             name="music",
         ),
-        word("mayor", by="mayor", accept=agrees, otherwise="compensate", reminders=REMINDERS),
+        word("mayor", by="mayor", accept=agrees, reminders=REMINDERS),
         step("stage", taken_within=timedelta(seconds=20)),
         signing,
         telling("press"),
