@@ -33,6 +33,7 @@ from choros.runtime.orchestrator.transition import Transitions
 from choros.runtime.orchestrator.work import Folded, Start, Unjudged, Work
 from choros.saga.machine.inputs import CancelRequested, Lacking, RetryRequested
 from choros.saga.machine.instance import Instance, NodeState, States
+from choros.saga.machine.walk import SagaWalk
 from choros.store.memory.sagas import MemoryStore
 from choros.store.sagas import Committed, Loaded, Transition
 from choros.wire.envelope import Envelope
@@ -276,3 +277,11 @@ async def test_a_short_one_has_nothing_apart() -> None:
     whole = await desk.whole()
     assert not whole.entries
     assert "nodes_apart" not in whole.record.state
+
+
+def test_what_was_only_asked_for_has_not_been_come_to() -> None:
+    """A node of which nothing is stored may stand in a record as such, where somebody looked for it: nothing of it was
+    done, and nothing before it may be left out."""
+    saga = saga_of(3)
+    looked_for = Instance.loads(Instance("s1", "{}", States({"line_2": NodeState()})).dumps())
+    assert not SagaWalk(saga.tree, looked_for, 0.0).has_come("line_2")

@@ -96,8 +96,8 @@ class Turn(ABC):
         self._nodes.setdefault(path, UNTOUCHED)
 
     def has_come(self, path: str) -> bool:
-        """Whether the saga has come to this node; where that is stored apart, it has come to a later one, too."""
-        return self._nodes.get(path, UNTOUCHED) is not UNTOUCHED
+        """Whether the saga has come to this node, and not only looked for it; where it is apart, to a later one."""
+        return self._nodes.get(path, UNTOUCHED) != UNTOUCHED
 
     def states(self) -> list[tuple[str, NodeState]]:
         """The states of all nodes that the saga has come to, in that order."""
