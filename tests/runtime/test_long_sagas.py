@@ -285,3 +285,13 @@ def test_what_was_only_asked_for_has_not_been_come_to() -> None:
     saga = saga_of(3)
     looked_for = Instance.loads(Instance("s1", "{}", States({"line_2": NodeState()})).dumps())
     assert not SagaWalk(saga.tree, looked_for, 0.0).has_come("line_2")
+
+
+def test_nor_does_it_hide_in_the_record_what_the_saga_has_come_to() -> None:
+    """Else the last node before it lies apart, and on the way back nobody looks for that."""
+    names = [f"line_{line}" for line in range(MOST_IN_RECORD + 8)]
+    states = States((name, NodeState("undone", number=number + 2)) for number, name in enumerate(names))
+    states |= {"before": NodeState("ok", number=1), "last": NodeState("ok"), "looked_for": NodeState()}
+    place = ["before", *names, "last", "looked_for"].index
+    kept, _ = states_and_entries(Instance("s1", "{}", States(states), nodes_apart=True), {}, place)
+    assert "last" in kept.nodes and "looked_for" not in kept.nodes

@@ -37,7 +37,7 @@ def states_and_entries(
     store has, in any order, and `place` tells which of two nodes is the newer one, where they have no numbers."""
     if len(instance.nodes) <= MOST_IN_RECORD + (SPARE if instance.nodes_apart else 0):
         return instance, {}
-    states = [(path, state) for path, state in instance.nodes.items() if state is not UNTOUCHED]
+    states = [(path, state) for path, state in instance.nodes.items() if state != UNTOUCHED]
     # On the way back, what is next is older than what is done with.
     states.sort(key=lambda one: (one[1].progress not in _OLDEST, one[1].number, place(one[0])))
     told = sorted(states, key=lambda one: (one[1].progress not in _OLDEST, place(one[0])))  # not all have numbers
