@@ -170,7 +170,8 @@ class Participant:
             return stored
         nothing = self._answer("ok", "choros.nothing-to-undo.v1", {})
         if state == "tombstone":
-            return self._keep(key, "tombstone", nothing)
+            stands = self._row(f"{effect}:do")[0] == "ok"
+            return self._keep(key, "tombstone", self._refusal("cancelled") if stands else nothing)
         if self._row(f"{effect}:do")[0] != "ok":
             self._bury(effect)
             return self._keep(key, "ok", nothing)

@@ -243,9 +243,13 @@ async def test_closing_what_is_answered_gives_the_answer(stage: Stage, how: str)
 
 async def test_closing_an_undo_shuts_it_for_good(stage: Stage, calls: list[str]) -> None:
     undo = command(Refund(order="o1"), "undo")
-    _, closed, nothing, again = await stage.ask(command(Charge(order="o1")), close("undo"), undo, undo)
-    assert (closed.type, nothing.type) == ("choros.closed.v1", "choros.nothing-to-undo.v1")
-    assert (nothing == again, await stage.effects(), len(calls)) == (True, {"o1": 1}, 1)
+    _, closed, late, again = await stage.ask(command(Charge(order="o1")), close("undo"), undo, undo)
+    assert (closed.type, late.outcome, Failure.from_json(late.data).code) == (
+        "choros.closed.v1",
+        "refused",
+        "cancelled",
+    )  # what it is about stands: nobody may take that for undone
+    assert (late == again, await stage.effects(), len(calls)) == (True, {"o1": 1}, 1)
 
 
 async def test_closing_an_undo_shuts_a_do_that_never_came(stage: Stage) -> None:

@@ -224,7 +224,7 @@ async def test_closing_an_undo_settles_the_do_first(stage: Stage, bank: Bank) ->
     await stage.database.run([lambda db: db.write_row(Row(key=DO.key, state="intent", content=DO.dumps()))])
     (closed,) = await stage.ask(close("undo"))
     late, undone = await stage.ask(DO, UNDO)
-    assert (closed.type, late.type, undone.type) == ("choros.closed.v1", "charged.v1", "choros.nothing-to-undo.v1")
+    assert (closed.type, late.type, undone.type) == ("choros.closed.v1", "charged.v1", "choros.failure.v1")
     assert bank.balance == 1
 
 

@@ -96,7 +96,8 @@ def test_do(row: Row | None, not_after: float | None, expected: object) -> None:
         (OK, OK, AnswerAgain(OK)),
         (INTENT, OK, AnswerAgain(OK)),
         (OK, INTENT, Settle(INTENT)),
-        (OK, TOMB, (NothingToUndo, TOMB)),
+        (OK, TOMB, ("cancelled", TOMB)),  # it stands, and nobody may take it for undone
+        (TOMB, TOMB, (NothingToUndo, TOMB)),
         (OK, ANSWERED_TOMB, AnswerAgain(ANSWERED_TOMB)),
     ],
 )
