@@ -38,8 +38,9 @@ ABOUT_COMPOSITES = {
     "choice", "commands in each branch", "facts in two branches",
     "commands side by side", "steps side by side", "refusal side by side",
     "loop", "items", "times", "losers", "losers, then a pivot", "race", "enough", "scope",
+    "dependency", "existing, undone freely", "counted side by side", "several in a part",
 }  # fmt: skip
-"""Tried in `test_composites.py` and `test_rules_of_nodes.py`."""
+"""Tried in `test_composites.py`, `test_rules_of_nodes.py` and `test_undo_orders.py`."""
 
 
 def mutant(name: str) -> Mutant:

@@ -56,11 +56,11 @@ WITHOUT = {
         one_by_one, TWO, "what lines[0].reserve_line was answered with is lost, and what comes later may ask for it"
     ),
     "loser left standing": Tried(race, GO, "the saga is compensated, but parallel.a still stands"),
-    "nobody loses": Tried(race, GO, "the saga is completed, but what parallel went on without still stands"),
+    "nobody loses": Tried(race, GO, "parallel.a is undone while parallel.b, which is newer, may still stand"),
     "pivot before losers are undone": Tried(race, GO, "bind is sent while others are under way"),
     "any number may fail": Tried(enough, GO, "the saga is completed, but parallel has no effect"),
     "undo of a loser unparked": Tried(
-        race, GO, "nothing will ever wake the saga: it waits for ever", acts=frozenset({"cancel"})
+        race, GO, "parallel.a is undone while parallel.b, which is newer, may still stand", acts=frozenset({"cancel"})
     ),
     "scope left standing": Tried(scope, GO, "scope.c is begun while scope.a stands, which it is instead of"),
     "other way at once": Tried(scope, GO, "scope.c is begun while scope.a stands, which it is instead of"),

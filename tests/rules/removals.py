@@ -248,7 +248,8 @@ REMOVALS = (
         (f"{PIVOT}::test_rule_9_a_pivot_in_doubt_parks_and_is_never_compensated",),
     ),
     Removal(
-        10, "an undeclared refusal is no refusal", "saga.machine.answers._may_refuse", "and code in", "or code in",
+        10, "an undeclared refusal is no refusal", "saga.machine.answers._may_refuse",
+        "leaf.may_refuse(code, choice)", "True",
         (f"{ANSWERS}::test_rule_10_an_undeclared_refusal_is_a_retryable_failure",),
     ),
     Removal(
@@ -390,7 +391,7 @@ REMOVALS = (
         (f"{CANCELLED}::test_a_close_cancels_what_hangs",),
     ),
     Removal(
-        17, "a skip closes the key first", "saga.machine.acts._skip", 'leaf, "close", Close', 'leaf, "do", Close',
+        17, "a skip closes the key first", "saga.machine.acts._skip", 'leaf, "close", leaf', 'leaf, "do", leaf',
         (f"{PEOPLE}::test_rule_17_a_skip_closes_the_key_before_it_counts",),
     ),
     Removal(
@@ -558,7 +559,7 @@ REMOVALS = (
     ),
     Removal(
         47, "terminating closes what is open", "saga.machine.acts._stop",
-        "elif state.leg:\n        _close(walk, leaf)",
+        'elif state.leg and state.leg.operation != "release":\n        _close(walk, leaf)',
         "elif state.leg:\n        walk.change_node(path, leg=None)",
         (f"{TERMINATING}::test_rule_47_an_open_command_is_closed_before_the_saga_ends",),
     ),

@@ -20,7 +20,7 @@ ENDED_AT, ACKED_AT = 5.0, 7.0
 def evidence(status: str, *struck: Fault, saga_id: str = "s1", acked_at: float = ACKED_AT) -> Any:
     """A saga came to that at `ENDED_AT`, and a reply to it, which no commit has taken in, was acknowledged."""
     ended = creation(saga_id, status=status)
-    wire = SimpleNamespace(correlation_id="s1", headers={})
+    wire = SimpleNamespace(correlation_id="s1", headers={}, type="done.v1")
     ledger = SimpleNamespace(entries=[LedgerLine(acked_at, "acked", "reply", "replies")], about={"reply": wire})
     return SimpleNamespace(
         were=lambda *kinds: any(fault.kind in kinds for fault in struck), struck=struck,
