@@ -28,7 +28,7 @@ MOMENTS = ("before the handler", "in the handler", "before the reply", "before i
 LONG = timedelta(seconds=PATIENCE)
 
 
-@pytest.fixture(params=["sqlite", "redis"])
+@pytest.fixture(params=["sqlite", pytest.param("redis", marks=pytest.mark.long)])
 def addresses(request: pytest.FixtureRequest, tmp_path: Path, amqp_url: str, redis_url: str) -> Addresses:
     if request.param == "redis":
         return Addresses(amqp_url, redis_url, redis_url)

@@ -56,7 +56,7 @@ def test_every_interleaving_of_a_pair_keeps_every_promise(pair: str) -> None:
     assert {"completed", "compensated", "parked"} == set(found.ends)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("steps", [(Sleep(order_stays), reserve), (reserve, nap("nap"))], ids=["before", "behind"])
 def test_every_item_of_a_list_sleeps_for_itself(steps: Any) -> None:
     saga = saga_of(ForEach(lines, steps, at_once=2))

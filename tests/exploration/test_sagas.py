@@ -42,7 +42,9 @@ def pay(book_flight: Booked | None, book_hotel: Booked | None) -> ChargeCard:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("join", [{"first": 1}, {"at_least": 1}], ids=["the first", "enough"])
+@pytest.mark.parametrize(
+    "join", [{"first": 1}, pytest.param({"at_least": 1}, marks=pytest.mark.long)], ids=["the first", "enough"]
+)
 def test_losers_of_several_steps_each_keep_no_saga_from_its_end(join: dict[str, Any]) -> None:
     """A branch that may be of several steps has a state of its own, beside those of its steps."""
     race = Parallel(Branch("fly", flight), Branch("sleep", hotel), name="race", **join)

@@ -94,7 +94,7 @@ def test_what_goes_back_side_by_side_keeps_every_promise(name: str) -> None:
     explored(SIDE_BY_SIDE[name])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("budgets", [DUPLICATE, CRASH, RETRY], ids=["a duplicate", "a crash", "a retry"])
 def test_trouble_breaks_nothing(order: Any, budgets: Left) -> None:

@@ -28,9 +28,9 @@ pytestmark = pytest.mark.slow
 DAYS = 3
 """That nobody was at work."""
 POINTS = [
-    ("sagas", "commit.before@1"),
+    pytest.param("sagas", "commit.before@1", marks=pytest.mark.long),
     ("sagas", "commit.after@1"),
-    ("schedules", "commit.before@1"),
+    pytest.param("schedules", "commit.before@1", marks=pytest.mark.long),
     ("schedules", "commit.after@1"),
 ]
 

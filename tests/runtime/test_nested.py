@@ -171,6 +171,7 @@ async def test_of_any_number_of_orchestrators_each_decides_what_comes_to_it(stor
             await play.ends(play.nested(saga_id), "completed")
 
 
+@pytest.mark.slow
 async def test_what_the_broker_lost_is_asked_again(store: Any) -> None:
     """Start, answer and release each get lost once; a short timeout stands for the long one."""
     soon = Nested(c.credit_saga, c.reserve_credit, timeout=timedelta(seconds=0.3))
