@@ -22,7 +22,7 @@ from choros.saga.machine.instance import Order
 from choros.saga.machine.remains import left_in_doubt, left_standing
 from choros.saga.machine.rerun import why_not
 from choros.saga.machine.turn import AT_ONCE
-from choros.saga.nesting import Nestable, nested_in
+from choros.saga.nesting import nested_in
 from choros.saga.nodes import Check, ForEach, Nested, Parallel, Pivot, Scope, Step, When
 from choros.saga.saga import Saga
 from choros.wire.command_key import CommandKey
@@ -785,11 +785,6 @@ def test_mistakes_are_sentences(steps: Callable[[], list[object]], sentence: str
     with pytest.raises(DeclarationError) as mistake:
         order_of(*steps())
     assert sentence in str(mistake.value)
-
-
-def test_a_saga_has_to_say_how_it_is_declared() -> None:
-    with pytest.raises(NotImplementedError):
-        Nestable().declared_as  # noqa: B018
 
 
 def test_a_start_that_cannot_be_built_waits_for_a_person_and_is_built_again() -> None:

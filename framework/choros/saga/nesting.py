@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, cast
@@ -23,9 +23,9 @@ class Nestable(ABC):
     outline: Outline
 
     @property
+    @abstractmethod
     def declared_as(self) -> str:
         """The hash of its declaration's fingerprint."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True)
