@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import islice, takewhile
-from typing import Literal, Protocol, get_args
+from typing import Literal, Protocol, cast, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from choros.app.calendar import EPOCH, SECOND, Calendar, Interval, cron
@@ -142,7 +142,7 @@ def _calendar(where: str, fields: str | None, every: object, anchor: object, zon
 def _missed(where: str, missed: object) -> WhenMissed:
     if missed not in get_args(WhenMissed):
         raise DeclarationError(f"{where}: missed={shown(missed)} is none of them.", "'skip', 'once' or 'all'.")
-    return missed  # type: ignore[return-value]
+    return cast(WhenMissed, missed)
 
 
 def _late(where: str, late: object) -> timedelta | None:
