@@ -5,8 +5,9 @@ are private.
 """
 
 from choros.app.app import App
+from choros.app.handler import Call
 from choros.app.schedule import Schedule
-from choros.app.service import Call, Service
+from choros.app.service import Service
 from choros.app.settings import Settings
 from choros.errors import (
     BrokerMisconfigured,

@@ -32,7 +32,7 @@ from choros import (
     Service,
     Step,
 )
-from choros.app.service import Call
+from choros.app.handler import Call
 from choros.messages import Command, Message, Reply
 from choros.roles.addresses import database_at, open_transport, store_at
 from choros.runtime.orchestrator.history import read_history

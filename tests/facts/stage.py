@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from choros.app.service import Call, Service
+from choros.app.handler import Call
+from choros.app.service import Service
 from choros.messages import Fact
 from choros.runtime.subscriber.subscriber import Subscriber
 from choros.sources import fresh_id

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from choros.app.service import Call, Service
+from choros.app.handler import Call
+from choros.app.service import Service
 from choros.store.barrier import Transaction, value_of
 from choros.store.redis.barrier import RedisDatabase, RedisTransaction
 from tests.facts.stage import Moved, eventually, moved, world

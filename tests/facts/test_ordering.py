@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from choros.app.service import Call, Service
+from choros.app.handler import Call
+from choros.app.service import Service
 from choros.runtime.host.effects import Effects
 from choros.runtime.host.intake import Intake
 from choros.runtime.subscriber import reactions

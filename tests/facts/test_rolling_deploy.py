@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from choros.app.service import Call, Service
+from choros.app.handler import Call
+from choros.app.service import Service
 from choros.runtime.subscriber.facts import NOBODY_ELSE
 from choros.runtime.subscriber.heard_types import ANNOUNCED_FOR, put_off
 from choros.runtime.subscriber.subscriber import MOST_WAYS

@@ -15,7 +15,8 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, precondition, rule
 
-from choros.app.service import Call, Service
+from choros.app.handler import Call
+from choros.app.service import Service
 from choros.errors import Refused
 from choros.messages import Closed
 from choros.runtime.host.admission import understood

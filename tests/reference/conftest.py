@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from choros import Call, Message, Service, Transaction
-from choros.app.service import Handler
+from choros.app.handler import Handler
 from choros.store.barrier import Ok, value_of
 from choros.store.sqlite.barrier import SqliteDatabase
 from reference_services.contracts import OrderConfirmed, OrderLine, OrderRejected, PlaceOrder

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from choros.app.service import Call, Service
+from choros.app.handler import Call
+from choros.app.service import Service
 from choros.app.settings import Settings
 from choros.errors import Refused, StoreUnreachable
 from choros.messages import Close, Command, Fact, Message, Reply

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from choros.app.service import Call, Service
+from choros.app.handler import Call
+from choros.app.service import Service
 from choros.errors import Refused
 from choros.messages import Failure
 from choros.store.barrier import Row

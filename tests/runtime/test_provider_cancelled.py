@@ -12,7 +12,8 @@ from datetime import timedelta
 import pytest
 
 from choros import App, Message, RetryPolicy, Saga, Step, running
-from choros.app.service import Call, Service
+from choros.app.handler import Call
+from choros.app.service import Service
 from choros.errors import DeclarationError, Refused
 from choros.messages import Command, Failure, Reply
 from choros.store.memory.barrier import MemoryTransaction

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from choros.app.app import App
-from choros.app.service import Call, Service
+from choros.app.handler import Call
+from choros.app.service import Service
 from choros.errors import DeclarationError
 from choros.messages import Command, Done, Fact, Message, Reply
 from choros.saga.nodes import Pivot

@@ -11,7 +11,8 @@ from typing import Any, cast
 
 import pytest
 
-from choros.app.service import Call, Service
+from choros.app.handler import Call
+from choros.app.service import Service
 from choros.app.settings import Settings
 from choros.errors import Refused
 from choros.messages import Failure

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from choros import App, Call, Command, Done, Message, RetryPolicy, Saga, Service, Step
-from choros.app.service import Handler
+from choros.app.handler import Handler
 from choros_verify import RunPlan, Scene, ScriptLine, campaign
 from choros_verify.simulation.stage import OutsideWorld
 

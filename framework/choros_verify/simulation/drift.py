@@ -7,7 +7,8 @@ from copy import copy
 from typing import Any
 
 from choros.app.app import App
-from choros.app.service import Handler, Service
+from choros.app.handler import Handler
+from choros.app.service import Service
 from choros.errors import DeclarationError
 from choros.saga.nesting import nested_in
 from choros.saga.outline import Declared

@@ -4,7 +4,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 
 from choros.app.app import App
-from choros.app.service import Handler, Service
+from choros.app.handler import Handler
+from choros.app.service import Service
 from choros.errors import UsageError
 from choros.store.barrier import Transaction
 from choros.store.redis.barrier import RedisTransaction

@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 
-from choros.app.service import Call
+from choros.app.handler import Call
 from choros.saga.outline import Commanded
 from choros.wire.envelope import Wire
 from choros_verify.simulation.broker import NEVER

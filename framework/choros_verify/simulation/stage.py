@@ -14,7 +14,8 @@ from functools import cached_property, partial
 from typing import Any, Literal
 
 from choros.app.app import App
-from choros.app.service import Call, Handler, Service
+from choros.app.handler import Call, Handler
+from choros.app.service import Service
 from choros.errors import Refused, UsageError
 from choros.messages import Command, Reply
 from choros.names import LONGEST_NAME

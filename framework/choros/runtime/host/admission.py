@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from choros.app.service import Handler, Service
+from choros.app.handler import Handler
+from choros.app.service import Service
 from choros.errors import MessageRejected, Refused
 from choros.messages import Close, Command, Reply
 from choros.transport.port import Delivery

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from choros.app.service import Call, Handler
+from choros.app.handler import Call, Handler
 from choros.app.settings import NOTHING_SET, Settings
 from choros.errors import ChorosError
 from choros.messages import Message

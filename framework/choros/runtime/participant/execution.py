@@ -5,7 +5,7 @@ from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
-from choros.app.service import Handler
+from choros.app.handler import Handler
 from choros.errors import ChorosError, Refused
 from choros.messages import Close, Command, Reply
 from choros.runtime.host.admission import Received

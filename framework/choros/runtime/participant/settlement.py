@@ -6,7 +6,8 @@ An `intent` row was committed before the first call, so whoever comes after a cr
 from collections.abc import Sequence
 from functools import partial
 
-from choros.app.service import Handler, Service
+from choros.app.handler import Handler
+from choros.app.service import Service
 from choros.runtime.host.admission import Received, understood
 from choros.runtime.host.jobs import Jobs
 from choros.runtime.participant.answers import Answer, kept

@@ -5,7 +5,8 @@ from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from choros.app.service import Handler, Service
+from choros.app.handler import Handler
+from choros.app.service import Service
 from choros.errors import ChorosError, MessageRejected
 from choros.messages import Message
 from choros.runtime.host.admission import is_fanned_out, read_envelope

@@ -13,7 +13,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Literal
 
-from choros.app.service import Handler, Service
+from choros.app.handler import Handler
+from choros.app.service import Service
 from choros.messages import Message
 from choros.runtime.host.jobs import Jobs
 from choros.runtime.host.slots import Calls

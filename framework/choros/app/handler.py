@@ -1,0 +1,156 @@
+"""A handler: a function of a service, with what it asks for by naming it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from choros.app.settings import NOTHING_SET, Settings
+from choros.errors import DeclarationError, Refused
+from choros.messages import Command, Fact, Message, Reply
+from choros.saga.checks import is_a, shown
+from choros.saga.parameters import hints_of
+from choros.store.barrier import Transaction
+from choros.store.local_undo import LocalUndo
+from choros.values import quickly_made
+
+
+@quickly_made
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What a handler may know about its call besides the message."""
+
+    key: str
+    """The idempotency key: the same on every retry. Give it to a provider as its own."""
+    correlation_id: str
+    """The saga's id."""
+    saga: str = ""
+    step: str = ""
+    attempt: int = 1
+    not_after: float | None = None
+    """The deadline, in seconds since the epoch; None for none."""
+    message_id: str = ""
+    traceparent: str = ""
+
+
+Argument = Literal["message", "transaction", "call", "undo"]
+
+
+@dataclass(frozen=True, slots=True)
+class Handler:
+    """A function of a service, with what it asks for by naming it."""
+
+    message: type[Message]
+    function: Callable[..., Awaitable[Any]]
+    arguments: Mapping[str, Argument]
+    transaction: type[Transaction] | None = None
+    """The transaction that it asks for, if any."""
+    provider: bool = False
+    """Whether its effect lies outside the service's database."""
+    ask: Handler | None = None
+    """For a provider: finds out what became of a call under the same key."""
+    cancel: Handler | None = None
+    """For a provider: has it refuse the key from now on."""
+    undoes: type[Fact] | None = None
+    """For a reaction: the fact whose reaction it takes back."""
+    settings: Settings = NOTHING_SET
+    """What is set for its calls alone: `concurrency` and `handler_time`."""
+
+    @property
+    def name(self) -> str:
+        """As its author calls it."""
+        return self.function.__name__
+
+    def settling(self, *, wanted: bool) -> Sequence[Handler]:
+        """Whom to call to settle an earlier call, one after the other until one of them knows. That its provider knows
+        nothing of it is no answer: what hangs on its way may still land. So it is called once more under its key; or
+        that is cancelled, where nobody wants it any more and it can be."""
+        last = self if wanted or self.cancel is None else self.cancel
+        return (self.ask, last) if self.ask else (last,)
+
+    async def __call__(self, message: Message, transaction: Transaction | None, call: Call) -> Any:
+        undo = transaction.local_undo if transaction is not None else None
+        given = {"message": message, "transaction": transaction, "call": call, "undo": undo}
+        try:
+            return await self.function(**{name: given[argument] for name, argument in self.arguments.items()})
+        except Refused:
+            if undo is not None:
+                await undo.take_back()
+            raise
+
+
+def check_async(service: str, function: object) -> None:
+    """Raises DeclarationError for what cannot be awaited, or has no name to speak of it by."""
+    if not inspect.iscoroutinefunction(function):
+        raise DeclarationError(f"service {service!r}: {shown(function)} is not async.", "write async def.")
+    if not hasattr(function, "__name__"):  # a partial of one
+        raise DeclarationError(f"service {service!r}: {shown(function)} has no name.", "write an async def around it.")
+
+
+def _check_return(where: str, command: type[Command[Any]], returned: object) -> None:
+    """An annotation that is there must not promise another reply than the command's."""
+    replies = [hint for hint in (returned, *get_args(returned)) if is_a(hint, Reply)]
+    if replies and not any(issubclass(command.reply_type, reply) for reply in replies):
+        raise DeclarationError(
+            f"{where} returns {replies[0].__name__}, but {command.__name__} is answered with"
+            f" {command.reply_type.__name__}.",
+            f"return {command.reply_type.__name__}, or declare {command.__name__}(Command[{replies[0].__name__}]).",
+        )
+
+
+def handler_of(
+    service: str, message: type[Message], function: Callable[..., Awaitable[Any]], settings: Settings,
+    *, provider: bool = False, ask: Handler | None = None, cancel: Handler | None = None,
+    undoes: type[Fact] | None = None,
+) -> Handler:  # fmt: skip
+    """What the service calls for such a message; raises DeclarationError where the function asks for what there is not,
+    or promises another reply."""
+    check_async(service, function)
+    where = f"service {service!r}: {function.__name__}"
+    hints = hints_of(function, where)
+    given = {name: hints.get(name) for name in inspect.signature(function).parameters}
+    arguments = {name: _argument(where, name, hint, message) for name, hint in given.items()}
+    if issubclass(message, Command):
+        _check_return(where, message, hints.get("return"))
+    transaction = next((given[name] for name, argument in arguments.items() if argument == "transaction"), None)
+    if "undo" in arguments.values():
+        _check_undo(where, message, transaction)
+    if provider and transaction:
+        raise DeclarationError(
+            f"{where} is a provider's handler, so no transaction is open while it runs.",
+            "take the Call and use its key, or register it with handles().",
+        )
+    return Handler(message, function, arguments, transaction, provider, ask, cancel, undoes, settings)
+
+
+def _argument(where: str, name: str, hint: Any, message: type[Message]) -> Argument:
+    """What a parameter is given. It may take such messages among others; `object` says nothing of what it takes."""
+    kind = hint if isinstance(hint, type) else None
+    if kind and issubclass(kind, Transaction):
+        return "transaction"
+    if kind is Call:
+        return "call"
+    if kind is LocalUndo:
+        return "undo"
+    if message in get_args(hint) or (kind and issubclass(kind, Message) and issubclass(message, kind)):
+        return "message"
+    raise DeclarationError(
+        f"{where} takes {name!r}, which is neither {message.__name__}, a Transaction, a LocalUndo nor a Call.",
+        "annotate its parameters with what they are.",
+    )
+
+
+def _check_undo(where: str, message: type[Message], transaction: type[Transaction] | None) -> None:
+    """Whether there is work to be taken back, and an occasion for it."""
+    if transaction is None:
+        raise DeclarationError(
+            f"{where} takes a LocalUndo, but no Transaction, so nothing could be taken back together with the refusal.",
+            "take the Transaction too, and write through it.",
+        )
+    if not (issubclass(message, Command) and message.refusals):
+        raise DeclarationError(
+            f"{where} takes a LocalUndo, but {message.__name__} cannot be refused, so it would never be used.",
+            "declare the refusals of the command, or leave the LocalUndo out.",
+        )
