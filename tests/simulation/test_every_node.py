@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -129,21 +128,34 @@ def test_where_it_is_not_said_which_sagas_they_are_nothing_changes_by_that(
 
 # --- planted ----------------------------------------------------------------------------------------------------------
 
-FROM = {"a_saga_that_waits_for_its_losers": 8, "a_scope_that_leaves_things_behind": 18, "ended_with_open_keys": 85}
-"""The first seed to try, where it is known that the ones before find nothing."""
-QUICK = ("losers_that_stay", "ways_back_that_overtake", "a_failure_that_is_nobodys")
+
+def refused(*steps: str, code: str = "none_left") -> list[ScriptLine]:
+    return [ScriptLine(0, step, "do", "refused", code=code) for step in steps]
+
+
+SHOWN_BY = {
+    "losers_that_stay": plan(RACES),
+    "losers_that_are_never_undone": plan(RACES),
+    "a_saga_that_waits_for_its_losers": plan(
+        RACES, ScriptLine(0, "place.far.grounds.meadow", "undo", "slow", 18.0), acts=(PersonAct(8.0, 0, "cancel"),)
+    ),
+    "ways_back_that_overtake": plan(LOOPS, ScriptLine(0, "hands.stands[1].pick", "do", "stuck")),
+    "fewer_than_enough": plan(RACES, *refused("music.choir"), ScriptLine(0, "music.theatre", "do", "stuck")),
+    "a_scope_that_leaves_things_behind": plan(LOOPS, *refused("party.ask", code="no")),
+    "facts_of_losers": plan(CHOICES, *refused("stands[0].stand")),
+    "a_failure_that_is_nobodys": plan(RACES),
+    "ended_with_open_keys": plan(LOOPS, acts=(PersonAct(3.383, 0, "terminate", nth=2),)),
+}
+"""What shows each of them, small and fixed: which seeds come to it is another question with every node."""
+FOUND = ("losers_that_stay", "ways_back_that_overtake", "a_failure_that_is_nobodys")
+"""Those that any few seeds come to."""
 MOST_SEEDS = 100
 FEW = 5
 """Faults, lines of the script and acts that may be left in all."""
 
 
-def marked() -> Iterator[Any]:
-    for plant in PLANTS:
-        yield plant if plant.__name__ in QUICK else pytest.param(plant, marks=pytest.mark.long)
-
-
-def first_failure(scene: Scene, start: int) -> Result:
-    plans = (plan_for(seed, scene.setting) for seed in range(start, start + MOST_SEEDS))
+def first_failure(scene: Scene) -> Result:
+    plans = (plan_for(seed, scene.setting) for seed in range(1, 1 + MOST_SEEDS))
     found = next((result for one in plans if (result := scene.examine(one)).violations), None)
     assert found is not None, f"not found in {MOST_SEEDS} runs"
     return found
@@ -156,12 +168,21 @@ def test_one_retry_that_counts_for_all_is_found(scene: Scene, monkeypatch: pytes
     assert any("waits for nothing" in sentence for sentence in scene.examine(retried).violations)
 
 
+@pytest.mark.parametrize("plant", PLANTS, ids=lambda plant: plant.__name__)
+def test_a_planted_bug_shows(scene: Scene, monkeypatch: pytest.MonkeyPatch, plant: Plant) -> None:
+    shown_by = SHOWN_BY[plant.__name__]
+    assert scene.examine(shown_by).violations == ()
+    plant(monkeypatch)
+    assert scene.examine(shown_by).violations
+
+
 @pytest.mark.slow
-@pytest.mark.timeout(600)
-@pytest.mark.parametrize("plant", [*marked()], ids=lambda plant: plant.__name__)
+@pytest.mark.parametrize(
+    "plant", [plant for plant in PLANTS if plant.__name__ in FOUND], ids=lambda plant: plant.__name__
+)
 def test_a_planted_bug_is_found_and_made_small(scene: Scene, monkeypatch: pytest.MonkeyPatch, plant: Plant) -> None:
     plant(monkeypatch)
-    small = shrink(scene, first_failure(scene, FROM.get(plant.__name__, 1)))
+    small = shrink(scene, first_failure(scene))
     left = [*small.plan.faults, *small.plan.script, *small.plan.acts]
     assert small.violations and len(left) <= FEW and len(small.plan.starts) == 1, left
     monkeypatch.undo()

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from choros.app.app import App
+from choros.saga.machine.instance import Instance
 from choros.store.barrier import Row
 from choros.store.sagas import ENDED, Record
 from choros.transport.copies import REASON
@@ -20,7 +21,10 @@ SETTLED = (*ENDED, "parked")
 def settled(record: Record) -> bool:
     """Whether a saga goes no further by itself: it has ended, or waits for a person, or for the saga that it is nested
     in."""
-    return record.status in SETTLED or '"paused":true' in record.state or '"stage":' in record.state
+    if record.status in SETTLED or '"paused":true' in record.state:
+        return True
+    # A step may be called that too: only who says the word is read.
+    return '"stage":' in record.state and bool(Instance.loads(record.state).stage)
 
 
 def reason_of(wire: Wire) -> str:
