@@ -168,4 +168,5 @@ def _commands(like: Ordered) -> Iterator[Ordered]:
     for until in ("ahead", "short") if like.deadline else ("",):
         yield Ordered(like.step, like.round, "undo", like.attempt, until)
         yield Ordered(like.step, like.round, "close", like.attempt, until, "do")
-        yield Ordered(like.step, like.round, "close", like.attempt, until, "undo")
+        for by_hand in (True, False):
+            yield Ordered(like.step, like.round, "close", like.attempt, until, "undo", by_hand=by_hand)

@@ -168,6 +168,12 @@ def _late_undo(matter: Matter) -> Verdict:
     return judge(matter._replace(horizon=NEVER) if matter.key.operation == "undo" else matter)
 
 
+def _closed_counts_as_undone(matter: Matter) -> Verdict:
+    undone = matter.undone
+    late = undone is not None and undone.state == "tombstone" and not undone.owes_reply
+    return nothing_to_undo(matter) if matter.key.operation == "undo" and late else judge(matter)
+
+
 def _no_tombstone(row: Row) -> bool:
     return row.state != "tombstone" or not row.key.endswith(":do")
 
@@ -258,6 +264,9 @@ MUTANTS: tuple[Mutant, ...] = (
     _without("wait not cancelled", (4,), mutated_waits.wait_not_cancelled, needs="wait"),
     _without("terminated without closing", (17,), mutated.terminated_without_closing, terminates=True),
     _without("terminated goes on", (17,), mutated.terminated_goes_on, terminates=True),
+    Mutant("closed undo finds nothing", (17,),
+           "An undo that comes after its own close is told that nothing is there, although its effect stands.",
+           Protocol(judge=_closed_counts_as_undone), needs="step", terminates=True),
     _without("refused branch joined", (), composites.refused_branch_joined, needs="refusal side by side"),
     _without("open sibling not in doubt", (), composites.open_sibling_not_in_doubt, needs="steps side by side"),
     _without("in doubt undone last", (), composites.in_doubt_undone_last, needs="steps side by side"),

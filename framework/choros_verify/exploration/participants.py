@@ -99,8 +99,8 @@ class Participants:
             late = body.code == "expired"
             yield Ending(after._replace(refused=after.refused or late), reply, body.code, late=late)
         else:
-            by_hand = isinstance(body, Closed) and ordered.of == "undo" and after.stands  # a person has undone it
-            yield Ending(after.undo() if by_hand else after, reply, _SAID[type(body)])
+            undone = isinstance(body, Closed) and ordered.by_hand and after.stands
+            yield Ending(after.undo() if undone else after, reply, _SAID[type(body)])
             if isinstance(body, Closed):
                 yield Ending(books, self._reply(ordered, "failed", TRANSIENT), "failed")
 

@@ -28,6 +28,8 @@ class Ordered(NamedTuple):
     """What a `close` closes."""
     kind: str = ""
     """Which command it is, where its step may choose."""
+    by_hand: bool = False
+    """Whether a person has undone what this closes."""
 
 
 InFlight = Ordered | Answered
