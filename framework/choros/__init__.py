@@ -5,6 +5,7 @@ are private.
 """
 
 from choros.app.app import App
+from choros.app.fact_start import FactStart
 from choros.app.handler import Call
 from choros.app.schedule import Schedule
 from choros.app.service import Service
@@ -63,11 +64,11 @@ from choros.version import __version__
 
 __all__ = [
     "Addresses", "App", "Branch", "BrokerMisconfigured", "BrokerUnreachable", "Call", "Check", "ChorosError", "Client",
-    "Command", "DeclarationError", "DeclaredOtherwise", "Done", "Existing", "Fact", "FactLog", "Failure", "ForEach",
-    "Local", "LocalUndo", "MemoryTransaction", "Message", "MessageRejected", "MessageUnwritable", "Misconfigured",
-    "Nested", "Outcome", "OutcomePending", "Parallel", "Pivot", "Publish", "RedisTransaction", "Refused",
-    "Reminder", "Repeat", "Reply", "Retriable", "RetryPolicy", "Saga", "SagaNotFound", "Schedule", "Scope", "Service",
-    "Settings", "Signal", "Sleep",
+    "Command", "DeclarationError", "DeclaredOtherwise", "Done", "Existing", "Fact", "FactLog", "FactStart", "Failure",
+    "ForEach", "Local", "LocalUndo", "MemoryTransaction", "Message", "MessageRejected", "MessageUnwritable",
+    "Misconfigured", "Nested", "Outcome", "OutcomePending", "Parallel", "Pivot", "Publish", "RedisTransaction",
+    "Refused", "Reminder", "Repeat", "Reply", "Retriable", "RetryPolicy", "Saga", "SagaNotFound", "Schedule", "Scope",
+    "Service", "Settings", "Signal", "Sleep",
     "SqliteTransaction", "StartConflict", "Step", "StoreMisconfigured", "StoreUnreachable", "Transaction",
     "Unreachable", "UsageError", "Wait", "When", "__version__", "client_of", "running",
 ]  # fmt: skip

@@ -126,6 +126,7 @@ def test_the_names_are_those_of_the_topology() -> None:
         subscribers=["<subscriber>"],
         fact_log=FactLog(),
         nesting=["<application>"],
+        hearing={"<application>": ["<type>"]},
     )
     shared = Names("<ns>").dead
     for exchange in shop.exchanges:
@@ -139,6 +140,7 @@ def test_the_names_are_those_of_the_topology() -> None:
     assert ("<ns>.retry", "<ns>.facts.<subscriber>", "<ns>.facts.<subscriber>") in bound
     assert ("<ns>.retry", "<ns>.facts.<subscriber>.retry.5s", "<ns>.facts.<subscriber>.retry.5s") in bound
     assert ("<ns>.facts", "<ns>.facts.by-type", "") in bound
+    assert ("<ns>.facts.by-type", "<ns>.facts.app.<application>", "<type>") in bound
     assert ("<ns>.facts", "<ns>.facts.log", "") in bound
     assert ("<ns>.log.marks", "<ns>.facts.log", "<ns>.facts.log") in bound
     assert ("<ns>.dead", "<ns>.<service>.dead", "<ns>.<service>") in bound
@@ -163,11 +165,12 @@ def test_who_may_write_where_is_what_the_permissions_say() -> None:
         services=["<service>"],
         applications=["<application>"],
         nesting=["<application>"],
+        hearing={"<application>": ["<type>"]},
         subscribers=["<subscriber>"],
     )
     words = {**detour, "its queue": names.subscriber_queue("<subscriber>")}
     roles = {
-        "orchestrator": permissions.orchestrator(names, "<application>", nests=True),
+        "orchestrator": permissions.orchestrator(names, "<application>", nests=True, hears=True),
         "client (starts sagas)": permissions.client(names, "<application>", nests=True),
         "service": permissions.participant(names, "<service>"),
         "subscriber": permissions.subscriber(names, mail, reads_log=True),

@@ -31,6 +31,7 @@ UNDO_ORDER = "tests/saga/test_undo_order.py"
 SLEEP = "tests/saga/test_sleep.py"
 EXISTING = "tests/saga/test_existing.py"
 NESTED = "tests/saga/test_nested.py"
+STARTS = "tests/runtime/test_fact_starts.py"
 LOCAL, HANDOVER = "tests/saga/test_local.py", "tests/transport/test_handover.py"
 
 REMOVALS = (
@@ -200,6 +201,15 @@ REMOVALS = (
         5, "another body under the same key is an error", "runtime.orchestrator.inputs._says_the_same",
         "record.digest == start.digest", "True",
         (f"{ORCHESTRATOR}::test_the_same_key_with_another_body_is_a_conflict",),
+    ),
+    Removal(
+        5, "what begins a saga by a fact is its key, not the fact", "runtime.orchestrator.facts.AppFacts._begun",
+        "one.key_of(fact)", "envelope.id", (f"{STARTS}::test_one_fact_is_one_saga",),
+    ),
+    Removal(
+        6, "a fact that starts a saga is parked where that may be forgotten",
+        "runtime.orchestrator.facts.FactMemory.check", "if fact.time <=", "if False and fact.time <=",
+        (f"{STARTS}::test_a_fact_whose_saga_may_be_forgotten_is_parked",),
     ),
     Removal(
         6, "an event's id survives resends", "runtime.orchestrator.outboxes._read",

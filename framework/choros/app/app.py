@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from choros.app.fact_start import FactStart
 from choros.app.schedule import Schedule
 from choros.app.service import Service, memory_for
 from choros.app.settings import NOTHING_SET
@@ -39,6 +40,7 @@ class App:
         name: str = "",
         fact_log: FactLog | None = None,
         schedules: Iterable[Schedule] = (),
+        starts: Iterable[FactStart] = (),
     ) -> None:
         self.namespace = namespace
         self.fact_log = fact_log
@@ -47,8 +49,9 @@ class App:
         self.services: Mapping[str, Service] = _by_name(_members("services", services, Service), "services")
         self.schedules: Mapping[str, Schedule] = _by_name(_members("schedules", schedules, Schedule), "schedules")
         """By name."""
+        self.starts: Sequence[FactStart] = _members("starts", starts, FactStart)
         _check_names(self)
-        _check_schedules(self)
+        _check_started(self)
         _check_type_names(self)
         _check_fact_log(self)
         for saga in self.sagas.values():
@@ -59,8 +62,10 @@ class App:
     def within(self, namespace: str) -> App:
         """The same application under another namespace, so that it is apart on a shared broker and store."""
         name = "" if self.name == self.namespace else self.name
-        sagas, services, schedules = self.sagas.values(), self.services.values(), self.schedules.values()
-        return App(namespace, sagas=sagas, services=services, name=name, fact_log=self.fact_log, schedules=schedules)
+        return App(
+            namespace, sagas=self.sagas.values(), services=self.services.values(), name=name, fact_log=self.fact_log,
+            schedules=self.schedules.values(), starts=self.starts,
+        )  # fmt: skip
 
     def saga(self, name: str) -> Saga[Any]:
         """The newest version of a saga; raises UsageError if there is none of this name."""
@@ -108,6 +113,7 @@ class App:
             services=self.participants,
             applications=[self.name],
             nesting=[self.name] if self.nests else (),
+            hearing={self.name: self.heard} if self.heard else {},
             subscribers=subscriptions,
             fact_log=self.fact_log,
         )
@@ -116,6 +122,11 @@ class App:
     def nests(self) -> bool:
         """Whether some of its sagas are nested in others."""
         return any(saga.outline.nests for saga in self.sagas.values())
+
+    @property
+    def heard(self) -> Sequence[str]:
+        """The types of the facts that its orchestrators act on."""
+        return list(dict.fromkeys(one.on.type_name for one in self.starts))
 
     def replies_on(self, store: str, lasting: bool = True) -> Topology:
         """What its replies need on the broker where its sagas are on the store with this identity."""
@@ -171,11 +182,12 @@ def _by_name(named: Iterable[N], what: str) -> dict[str, N]:
     return found
 
 
-def _check_schedules(app: App) -> None:
-    for schedule in app.schedules.values():
-        saga = schedule.saga
+def _check_started(app: App) -> None:
+    by_the_clock = [(f"schedule {one.name!r}", one.saga) for one in app.schedules.values()]
+    by_facts = [(f"a FactStart on {one.on.__name__}", one.saga) for one in app.starts]
+    for what, saga in (*by_the_clock, *by_facts):
         if app.sagas.get((saga.name, saga.version)) is not saga:
-            sentence = f"schedule {schedule.name!r} starts saga {saga.name!r}, which is no part of this application."
+            sentence = f"{what} starts saga {saga.name!r}, which is no part of this application."
             raise DeclarationError(sentence, "name it in App(sagas=...).")
 
 
@@ -218,6 +230,7 @@ def _messages(app: App) -> Iterable[type[Message]]:
     for service in app.services.values():
         yield from service.commands
         yield from service.facts
+    yield from (one.on for one in app.starts)
 
 
 def _check_nested(saga: Saga[Any], sagas: Mapping[tuple[str, int], Saga[Any]]) -> None:

@@ -117,8 +117,9 @@ def _declarations(loaded: App) -> dict[str, Any]:
         {"schedule": one.name, "times": one.calendar.text, "saga": one.saga.name, "missed": one.missed}
         for one in loaded.schedules.values()
     ]
+    starts = [{"fact": one.on.type_name, "saga": one.saga.name} for one in loaded.starts]
     found = {"namespace": loaded.namespace, "application": loaded.name, "sagas": sagas, "services": services}
-    return found | ({"schedules": schedules} if schedules else {})
+    return found | ({"schedules": schedules} if schedules else {}) | ({"starts": starts} if starts else {})
 
 
 def _tell_declarations(loaded: App) -> None:
@@ -130,6 +131,8 @@ def _tell_declarations(loaded: App) -> None:
         print(f"service {service.name}: {', '.join(kinds) or 'nothing'}")
     for one in loaded.schedules.values():
         print(f"schedule {one.name}: {one.calendar.text} starts {one.saga.name}; of what is missed: {one.missed}")
+    for begun in loaded.starts:
+        print(f"fact {begun.on.__name__} starts {begun.saga.name}")
 
 
 @app.command(examples=["graph shop > sagas.mmd"])
@@ -138,11 +141,13 @@ def graph(application: AppName, saga: Annotated[str, typer.Option(metavar="NAME"
     loaded = load_app(application)
     sagas = [loaded.saga(saga)] if saga else list(loaded.sagas.values())
     for one in sagas:
-        print(mermaid(one, _subscribers(loaded)))
+        print(mermaid(one, _subscribers(loaded), [begun.on for begun in loaded.starts if begun.saga is one]))
 
 
 def _subscribers(loaded: App) -> dict[str, list[str]]:
     names: dict[str, list[str]] = {}
+    for begun in loaded.starts:
+        names.setdefault(begun.on.type_name, []).append(f"saga {begun.saga.name}")
     for service in loaded.services.values():
         for fact in service.facts:
             names.setdefault(fact.type_name, []).append(service.name)

@@ -93,7 +93,7 @@ def rights_of(loaded: App) -> list[tuple[str, Rights]]:
     found: list[tuple[str, Rights]] = []
     if loaded.sagas:
         nests = loaded.nests
-        found.append(("orchestrator", orchestrator(names, loaded.name, nests=nests)))
+        found.append(("orchestrator", orchestrator(names, loaded.name, nests=nests, hears=bool(loaded.heard))))
         found.append((CLIENT, client(names, loaded.name, nests=nests)))
     for service in loaded.services.values():
         rights = participant(names, service.name) if service.name in loaded.participants else Rights()

@@ -63,7 +63,7 @@ def timeline(account: Account, saga: Saga[Any] | None) -> Iterator[str]:
         command = event.step, event.operation
         if event.kind == "sent":
             sent.setdefault(command, at)
-        if event.kind not in _PASSED_OVER or event.act:
+        if event.kind not in _PASSED_OVER or event.act or (event.kind == "started" and event.code):
             leaf = saga.outline.commanded(event.step) if saga else None
             undone = _undone_inside(event, leaf.whom if leaf else "its service")
             words = f"{f'{times} × ' if times > 1 else ''}{_words(event)}{undone}{_signature(event)}"
@@ -114,6 +114,8 @@ def _words(event: Happened) -> str:
             return f"refused: {event.code}"
         case "retry_scheduled":
             return f"attempt {event.attempt} in {event.seconds:.1f} s"
+        case "started" if event.code:
+            return "started by this fact"
         case "chosen":
             return f"goes by {event.code}"
         case "asleep":

@@ -7,6 +7,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from choros.messages import Message
 from choros.saga.nesting import Nesting
 from choros.saga.orders import FREE, IN_WORDS, UndoOrder
 from choros.saga.outline import Commanded, Composite, Leaf, Loop, Outline, Publication, SagaPart
@@ -17,10 +18,13 @@ from choros.saga.waiting import SignalWait, Sleeping
 Subscribers = Mapping[str, Sequence[str]]
 
 
-def mermaid(saga: Saga[Any], subscribers: Subscribers = MappingProxyType({})) -> str:
+def mermaid(
+    saga: Saga[Any], subscribers: Subscribers = MappingProxyType({}), begun_by: Sequence[type[Message]] = ()
+) -> str:
     """A flowchart: commanded steps solid, with their services and undo arrows; facts dotted, to those who subscribe.
-    A local step looks like a database."""
+    A local step looks like a database. `begun_by` are facts that start it."""
     lines = [f"start([{_quoted(saga.start.__name__)}])", *_steps(saga)]
+    lines += [f"begun_{number}>{_quoted(fact.__name__)}] -.-> start" for number, fact in enumerate(begun_by, 1)]
     outline, numbers = saga.outline, _numbers(saga)
     facts = {numbers[one.path]: [one.action] for one in outline.publications}
     facts |= {numbers[path]: list(leaf.facts) for path, leaf in outline.leaves.items() if isinstance(leaf, SignalWait)}

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import Any, NoReturn
 
+from choros.app.fact_start import FactStart
 from choros.messages import SYSTEM_REFUSALS, Close, Command, Done, Fact, Failure, Message, NestedCommand, Reply, Signal
 from choros.saga.machine.inputs import (
     Answered,
@@ -62,6 +63,13 @@ class SagaTest:
         if not isinstance(message, self.saga.start):
             self._fail(f"The saga starts with {self.saga.start.__name__}, not with {type(message).__name__}")
         self._take(begin(self.saga.tree, "saga", message.to_json(), self.now, cause="start"))
+
+    def start_by(self, by: FactStart, fact: Fact) -> None:
+        """Start the saga as this fact does."""
+        message = by.message(fact)
+        if message is None:
+            self._fail(f"{_named(fact)} starts nothing")
+        self.start(message)
 
     @property
     def instance(self) -> Instance:

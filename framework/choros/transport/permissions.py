@@ -49,9 +49,12 @@ def participant(names: Names, service: str) -> Rights:
 
 def subscriber(names: Names, subscription: Subscription, *, reads_log: bool = False) -> Rights:
     """Reads its facts, puts those that fail aside, parks what it cannot handle; some read the log up to a mark."""
-    queue = names.subscriber_queue(subscription.name)
-    aside = Rights((names.retry_exchange(queue), Names.dead_queue(queue), names.probe), (queue,))
-    return aside | Rights((names.marks,), (names.facts_log,)) if reads_log else aside
+    own = _facts(names, names.subscriber_queue(subscription.name))
+    return own | Rights((names.marks,), (names.facts_log,)) if reads_log else own
+
+
+def _facts(names: Names, queue: str) -> Rights:
+    return Rights((names.retry_exchange(queue), Names.dead_queue(queue), names.probe), (queue,))
 
 
 def client(names: Names, application: str, *, nests: bool = False) -> Rights:
@@ -61,11 +64,12 @@ def client(names: Names, application: str, *, nests: bool = False) -> Rights:
     return Rights((names.commands, *sagas, facts, Names.detour_of(facts), names.probe))
 
 
-def orchestrator(names: Names, application: str, *, nests: bool = False) -> Rights:
+def orchestrator(names: Names, application: str, *, nests: bool = False, hears: bool = False) -> Rights:
     """Commands, tells, reads the replies to its application and to its store, parks what is none; `nests`: some of its
-    sagas talk to others nested in them."""
+    sagas talk to others nested in them; `hears`: it acts on facts."""
     queues = tuple(reply_queue(names.namespace, application, store) for store in ("", EVERY_STORE))
-    return client(names, application, nests=nests) | Rights((names.parking_exchange(queues[0]),), queues)
+    own = client(names, application, nests=nests) | Rights((names.parking_exchange(queues[0]),), queues)
+    return own | _facts(names, names.application_facts(application)) if hears else own
 
 
 def operator(names: Names, declared: Topology) -> Rights:

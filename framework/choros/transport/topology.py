@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Literal, Protocol
 
 from choros.names import ORCHESTRATOR
@@ -128,6 +129,10 @@ class Names:
         """Where a subscriber's facts wait."""
         return f"{self.facts}.{subscriber}"
 
+    def application_facts(self, application: str) -> str:
+        """Where the facts wait that an application's orchestrators act on; no subscriber is called so."""
+        return self.subscriber_queue(f"app.{application}")
+
     def replies_of(self, service: str) -> str:
         """The exchange that this service answers through, and nobody else."""
         return f"{self.namespace}.{service}.replies"
@@ -202,11 +207,12 @@ def topology(
     services: Iterable[str] = (),
     applications: Iterable[str] = (),
     nesting: Iterable[str] = (),
+    hearing: Mapping[str, Iterable[str]] = MappingProxyType({}),
     subscribers: Iterable[str | Subscription] = (),
     fact_log: LogArguments | None = None,
 ) -> Topology:
     """Everything that these services, orchestrator applications and subscribers need on the broker; `nesting` are those
-    applications that have sagas nested in others."""
+    applications that have sagas nested in others, and `hearing` the types of facts that an application acts on."""
     names = Names(namespace)
     whole = _exchanges(names)
     for service in services:
@@ -220,6 +226,10 @@ def topology(
         whole += _detour(names, names.facts_of(application))
     for application in nesting:
         whole += _own_way(names, names.sagas_of(application), names.replies)
+    for application, types in hearing.items():
+        queue = names.application_facts(application)
+        whole += _working_queue(names, queue, *(Binding(names.facts_by_type, queue, kind) for kind in types))
+        whole += _ladder(names, queue)
     for subscriber in subscribers:
         wanted = Subscription(subscriber) if isinstance(subscriber, str) else subscriber
         queue = names.subscriber_queue(wanted.name)
@@ -277,7 +287,7 @@ def _detour(names: Names, facts: str) -> Topology:
     )
 
 
-def _working_queue(names: Names, queue: str, binding: Binding) -> Topology:
+def _working_queue(names: Names, queue: str, *entries: Binding) -> Topology:
     """A quorum queue with its dead-letter queue: at-least-once dead-lettering needs `reject-publish`.
 
     The broker parks through the exchange of all, who reads the queue through one that leads to this parking alone."""
@@ -294,7 +304,7 @@ def _working_queue(names: Names, queue: str, binding: Binding) -> Topology:
         names.namespace,
         exchanges=(Exchange(dead, "fanout"),),
         queues=(Queue(dead, {"x-queue-type": "quorum", "x-delivery-limit": PARKING_LIMIT}), Queue(queue, working)),
-        bindings=(Binding(names.dead, dead, queue), Binding(dead, dead), binding),
+        bindings=(Binding(names.dead, dead, queue), Binding(dead, dead), *entries),
     )
 
 

@@ -65,6 +65,11 @@ class Decider:
         """The timers of these are due."""
         self.submit(Work(saga_id, Due()) for saga_id in saga_ids)
 
+    @property
+    def deciding(self) -> bool:
+        """Whether `run` has not ended."""
+        return self._over is None
+
     async def ask(self, work: Work) -> WorkDone:
         """Take one input in and wait until it is committed; raises what it was rejected with, or what ended `run`."""
         if self._over is not None:

@@ -13,6 +13,7 @@ from choros.runtime.host.call import in_order, plainly
 from choros.runtime.host.retention import SWEEP_SECONDS
 from choros.runtime.orchestrator.absence import Absent
 from choros.runtime.orchestrator.decider import Decider
+from choros.runtime.orchestrator.facts import AppFacts, FactMemory
 from choros.runtime.orchestrator.nesting import read_order
 from choros.runtime.orchestrator.replies import read_reply
 from choros.runtime.orchestrator.retention import Retention, Sweep
@@ -72,6 +73,8 @@ class Orchestrator:
         """Services that owe it an answer."""
         self.schedules = Schedules(app, opened(app, schedules), self.decider.ask) if app.schedules else None
         """What starts sagas by the clock."""
+        memory = FactMemory(retention.start_keys, store.now)
+        self._facts = AppFacts(app, self.decider.ask, lambda: self.decider.deciding, memory)
         self.store = store
         self._prefetch = prefetch
         self._timers_every = timers_every
@@ -89,8 +92,9 @@ class Orchestrator:
 
     async def declare(self) -> None:
         """Create everything that the application needs on the broker, before anybody sends."""
-        writes = orchestrator(self._names, self._app.name, nests=self._app.nests).writes
-        await self.transport.declare(replace(self._app.topology, writes=writes))
+        app = self._app
+        writes = orchestrator(self._names, app.name, nests=app.nests, hears=bool(app.heard)).writes
+        await self.transport.declare(replace(app.topology, writes=writes))
         await self._address.declare(self.transport)
 
     async def run(self) -> None:
@@ -100,8 +104,10 @@ class Orchestrator:
         carriers: Sequence[Carrier] = (self.transport, *([self._handover] if self._handover else []))
         queues = self._address.queues
         consumers = [await carrier.consume(queue, self._prefetch) for carrier in carriers for queue in queues]
+        told = await self._told()
         jobs = (
             *(in_order(partial(self._receive, consumer)) for consumer in consumers),
+            *(in_order(partial(self._hear, consumer)) for consumer in told),
             self.decider.timers.run(self._known, self._timers_every),
             self._survey(),
             self.sweep.run(),
@@ -116,7 +122,7 @@ class Orchestrator:
         try:
             await asyncio.wait([*tasks, deciding, stopping], return_when=asyncio.FIRST_COMPLETED)
         finally:
-            await self._wind_down(consumers, [*tasks, stopping], deciding)
+            await self._wind_down([*consumers, *told], [*tasks, stopping], deciding)
         for task in (*tasks, deciding):
             if task.done() and not task.cancelled() and (error := task.exception()):
                 raise plainly(error)
@@ -149,6 +155,17 @@ class Orchestrator:
         while deliveries := await consumer.receive(self._prefetch):
             self.last_delivery = now()
             self.decider.submit(work for delivery in deliveries if (work := self._read(delivery)))
+
+    async def _told(self) -> Sequence[Consumer]:
+        """What facts come by, where the application acts on any."""
+        queue = self._names.application_facts(self._app.name)
+        return [await self.transport.consume(queue, self._prefetch)] if self._app.heard else []
+
+    async def _hear(self, consumer: Consumer) -> None:
+        while deliveries := await consumer.receive(self._prefetch):
+            self.last_delivery = now()
+            for delivery in deliveries:
+                self.decider.background(self._facts.take(delivery))
 
     def _read(self, delivery: Delivery) -> Work | None:
         try:

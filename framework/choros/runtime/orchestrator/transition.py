@@ -158,6 +158,7 @@ class Transitions:
             cause=start.id, traceparent=start.traceparent, tracestate=start.tracestate, kept=start.kept,
             told=told,
         )  # fmt: skip
+        decision = _begun_by(start, decision)
         taken = [work.id for work in same] + [signal.id for signal in told]
         transition = self._transition(blank, saga, decision, decision.events, taken, now, _signed(same))
         rejected += conflicts.items()
@@ -240,6 +241,14 @@ class Transitions:
         history = write_history(events, facts, declared, signed)
         entries |= {**apart, **label_entries(saga, before, decision.instance)}
         return Transition(after, record.transition, outbox, (), history, entries)
+
+
+def _begun_by(start: Start, decision: Decision) -> Decision:
+    """The same; its history says which fact began the saga, if one did."""
+    if not start.fact:
+        return decision
+    first, *rest = decision.events
+    return replace(decision, events=(replace(first, code=start.fact), *rest))
 
 
 def _next(record: Record, now: float, **changes: Any) -> Record:

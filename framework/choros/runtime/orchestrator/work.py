@@ -34,6 +34,8 @@ class Start:
     """The first steps, where it takes over those of another instance."""
     signal: SignalRequested | None = None
     """What the saga is told at once; one that has begun is told it then."""
+    fact: str = ""
+    """The type of the fact that begins it; `id` is that fact's then."""
     said: str = ""
     """The canonical text of the body, by which it is compared where the digests differ; empty where they decide."""
 

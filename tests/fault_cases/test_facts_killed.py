@@ -1,0 +1,104 @@
+"""An orchestrator is killed at every point of a fact that begins a saga: there is one, whoever comes next."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from choros import Addresses, App
+from choros.roles.addresses import connected, opened_store
+from choros.roles.roles import running
+from choros.sources import fresh_id
+from choros.store.sagas import Store
+from choros.transport.port import Published
+from choros.transport.topology import Names, Topology, topology
+from choros.values import replace
+from choros.wire.envelope import Envelope
+from tests.end_to_end.shop import remove, until
+from tests.patience import PATIENCE
+from tests.private_servers import die_with_parent
+from tests.runtime.checkout import CheckedOut, shop_app, told
+
+pytestmark = pytest.mark.slow
+
+POINTS = [
+    ("sqlite", "commit.after@1"),
+    *(
+        pytest.param("redis", point, marks=pytest.mark.long)
+        for point in ("commit.before@1", "commit.after@1", "ack.before@1", "ack.after@2")
+    ),
+]
+
+
+@contextmanager
+def doomed(app: App, addresses: Addresses, failpoint: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """An orchestrator as a process that has nothing else to do, and will be killed."""
+    said = {
+        "CHOROS_NAMESPACE": app.namespace, "CHOROS_BROKER": addresses.broker, "CHOROS_STORE": addresses.store,
+        "CHOROS_FAILPOINT": failpoint, "PYTHONPATH": os.pathsep.join(sys.path),
+    }  # fmt: skip
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.fault_cases.told"],
+            env={**os.environ, **said}, stdout=out, stderr=out, preexec_fn=die_with_parent,
+        )  # fmt: skip
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+async def publish(app: App, addresses: Addresses, needed: Topology, *facts: Envelope) -> None:
+    async with connected(addresses, app, "till") as transport:
+        await transport.declare(needed)
+        assert [*await transport.publish(facts)] == [Published.CONFIRMED] * len(facts)
+
+
+async def emptied(app: App, addresses: Addresses) -> None:
+    """Nothing waits in the queue, and the last that was handed out is settled."""
+    async with connected(addresses, app, "look") as transport:
+
+        async def nothing_waits() -> bool:
+            seen = await transport.attendance(Names(app.namespace).application_facts(app.name))
+            return seen.state == "there" and not seen.waiting
+
+        await until("the queue is empty", nothing_waits, PATIENCE)
+
+
+async def begun(store: Store) -> list[str]:
+    return sorted(record.key for record in (await store.find(limit=100)).records)
+
+
+@pytest.mark.parametrize(("store_url", "failpoint"), POINTS, indirect=["store_url"])
+async def test_each_fact_begins_one_saga(
+    amqp_url: str, store_url: str, namespace: str, tmp_path: Path, failpoint: str
+) -> None:
+    app, addresses = shop_app(namespace=namespace), Addresses(amqp_url, store_url, "memory://")
+    needed = app.topology + topology(namespace, applications=["tills"])
+    facts = [told(CheckedOut(order_id=f"o{n}", total=n), seq=n + 1, source=f"/{namespace}/tills") for n in range(1, 4)]
+    try:
+        await publish(app, addresses, needed, *facts)
+        log = tmp_path / "told.log"
+        with doomed(app, addresses, failpoint, log) as process:
+            assert await asyncio.to_thread(process.wait, PATIENCE) == -signal.SIGKILL, log.read_text()[-3000:]
+        async with running(app, addresses), opened_store(addresses, app) as store:
+
+            async def all_begun() -> bool:
+                return len(await begun(store)) >= 3
+
+            await until("all are begun", all_begun, PATIENCE)
+            await publish(app, addresses, needed, *facts, replace(facts[0], id=fresh_id(), seq=9))
+            await emptied(app, addresses)
+        async with opened_store(addresses, app) as store:
+            assert await begun(store) == ["o1", "o2", "o3"]
+    finally:
+        await remove(amqp_url, needed)
