@@ -110,6 +110,8 @@ class Family:
     def bring_back(self) -> Decision:
         """The oldest answer of a nested saga arrives at the other."""
         _, reply = self.replies.pop(0)
+        assert reply.outcome in ("ok", "refused", "failed")
+        assert reply.outcome == "ok" or reply.type == Failure.type_name
         written, _, attempt = reply.order.envelope.partition("#")
         key = CommandKey.parse(written).of(reply.operation)
         parent = (

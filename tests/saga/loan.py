@@ -5,6 +5,7 @@ from typing import Any
 
 from choros.messages import Command, Done, Fact, Message, Reply, Signal
 from choros.saga.nodes import Pivot, Reminder, Retriable, Step, Wait
+from choros.saga.policy import LONGEST
 from choros.saga.saga import Saga
 
 
@@ -92,12 +93,36 @@ def backwards(loan: AskForLoan) -> timedelta:
     return timedelta(days=-loan.days)
 
 
+def nothing(loan: AskForLoan) -> timedelta:
+    return timedelta(0)
+
+
+def a_century(loan: AskForLoan) -> timedelta:
+    return LONGEST
+
+
+def long(loan: AskForLoan) -> bool:
+    return loan.days > 10
+
+
 def ship(loan: AskForLoan) -> Archive:
     return Archive(loan=loan.loan)
 
 
 def officers(loan: AskForLoan) -> list[str]:
     return ["Ann", "Bob"]
+
+
+def as_long_as(officer: str) -> timedelta:
+    return timedelta(hours=3 if officer == "Ann" else 4)
+
+
+def remind_him(officer: str) -> StillUndecided:
+    return StillUndecided(loan=officer)
+
+
+def signed_himself(officer: str, signed: Countersigned) -> bool:
+    return signed.by == officer
 
 
 def many_officers(loan: AskForLoan) -> list[int]:
@@ -118,11 +143,15 @@ def granted(decided: Decided) -> bool:
 
 
 def undecided(decided: Decided) -> bool:
-    return None  # type: ignore[return-value]
+    return "perhaps"  # type: ignore[return-value]
 
 
 def yes(loan: AskForLoan, decided: Decided) -> bool:
     return decided.yes
+
+
+def signed_twice(loan: AskForLoan, decided: Decided) -> bool:
+    return False
 
 
 LADDER = (

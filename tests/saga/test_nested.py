@@ -10,6 +10,7 @@ from choros.errors import DeclarationError
 from choros.messages import Closed, Done, Failure, NestedCommand
 from choros.saga.diagram import mermaid, outline
 from choros.saga.machine.inputs import (
+    Answered,
     OrderReceived,
     PauseRequested,
     ResumeRequested,
@@ -48,9 +49,16 @@ from tests.saga.credit import (
     reserve_credit,
     ship,
 )
-from tests.saga.family import Family
+from tests.saga.family import START, Family
 
 CHILD = "p:credit:1"
+DAY, NO_TIME = timedelta(days=1), timedelta(0)
+TOO_MUCH = Failure(code="too_much", detail="more than he has")
+
+
+def key_of(step: str) -> CommandKey:
+    """Of a step of the nested saga."""
+    return CommandKey("p.credit.1", step, 1, "do")
 
 
 def ship_it(order: PlaceOrder) -> Ship:
@@ -583,6 +591,139 @@ def test_what_is_commanded_late_changes_nothing() -> None:
     assert family.child.instance.parent.order.operation == "undo"  # type: ignore[union-attr]
 
 
+def test_what_is_commanded_again_is_answered_under_its_newest_attempt() -> None:
+    family = at_child()
+    family.fire()
+    family.deliver()
+    family.ok(CHILD, Held())
+    family.ok(CHILD, Noted())
+    assert [reply.order.envelope for _, reply in family.replies] == [f"{CHILD}:do#2"]
+
+
+def order_to(operation: Any, **more: Any) -> OrderReceived:
+    return OrderReceived("late", Order(operation, f"{CHILD}:{operation}#9", **more))
+
+
+def test_nothing_that_is_commanded_moves_one_that_has_ended() -> None:
+    family = behind_child(plain_saga)
+    decision = family.give(CHILD, order_to("cancel"))
+    assert (family.child.status, decision.events, decision.sends) == ("completed", (), ())
+
+
+def test_nor_one_that_nobody_waits_for() -> None:
+    family = at_child(order_of(HELD, Nested(credit_saga, reserve_credit, detached=True)))
+    for operation in ("cancel", "close"):
+        decision = family.give(CHILD, order_to(operation, terminates=True))
+        assert (family.child.status, decision.events, decision.sends) == ("running", (), ())
+
+
+def test_one_that_is_undone_already_takes_no_cancel() -> None:
+    family = at_child()
+    family.ok(CHILD, Held())
+    family.refuse(CHILD, "no_book")
+    decision = family.give(CHILD, order_to("cancel"))
+    assert (family.child.instance.backward, decision.events) == (True, ())
+
+
+def test_undone_by_the_saga_around_it_it_says_that_it_was_cancelled_and_where() -> None:
+    family = behind_child()
+    family.refuse("", "no_lorry")
+    family.deliver()
+    failure = Failure.from_json(family.child.instance.failure)
+    assert failure == Failure(code="cancelled", step=failure.step, kind="cancelled")
+    assert failure.step == family.child.saga.at_work(behind_child().child.instance)
+
+
+def test_what_it_was_undone_for_is_said_in_its_own_words() -> None:
+    family = at_child()
+    family.give(CHILD, Answered("no", key_of("hold_credit"), 1, "refused", TOO_MUCH.to_json(), "too_much"))
+    family.settle()
+    failure = Failure.from_json(family.parent.instance.failure)
+    assert (failure.code, failure.detail) == ("too_much", "more than he has")
+
+
+def test_its_undo_is_waited_for_before_anything_older_is_undone_and_as_long_as_it_takes() -> None:
+    family = behind_child(order_of(HELD, Nested(credit_saga, reserve_credit, within=DAY), Pivot(ship_it, to="lorries")))
+    family.refuse("", "no_lorry")
+    for _ in range(300):
+        family.fire()
+        assert family.parent.waiting == ["credit:undo"]
+    assert family.now > START + 2 * 86_400
+    assert family.parent.status == "compensating"
+
+
+@pytest.mark.parametrize(
+    ("more", "kind", "turns_on"),
+    [
+        ({}, "nested", {"refused", "in_doubt"}),
+        ({"ends": True}, "nested", {"in_doubt"}),
+        ({"detached": True}, "detached", set()),
+    ],
+)
+def test_what_turns_the_saga_back(more: Any, kind: str, turns_on: set[str]) -> None:
+    leaf = order_of(HELD, Nested(credit_saga, reserve_credit, **more)).outline.commanded("credit")
+    assert leaf is not None
+    assert (leaf.kind, set(leaf.turns_on), leaf.expires) == (kind, turns_on, False)
+
+
+def test_as_the_pivot_only_its_refusal_does() -> None:
+    leaf = pivot_saga.outline.commanded("credit")
+    assert leaf is not None
+    assert (leaf.kind, set(leaf.turns_on)) == ("pivot", {"refused"})
+
+
+def test_behind_the_pivot_neither_does() -> None:
+    saga = order_of(HELD, Pivot(ship_it, to="lorries"), Nested(credit_saga, reserve_credit, ends=True))
+    leaf = saga.outline.commanded("credit")
+    assert leaf is not None and not leaf.turns_on
+
+
+def test_a_start_that_was_held_leaves_no_trace_of_itself_where_it_is_dropped() -> None:
+    family = Family(order_of(HELD, Nested(credit_saga, reserve_credit, detached=True), Pivot(ship_it, to="lorries")))
+    family.ok("", Held())
+    assert family.parent.instance.state("credit").command
+    family.refuse("", "no_lorry")
+    dropped = next(event for event in family.parent.events if event.kind == "start_dropped")
+    assert dropped.step == "credit"
+    state = family.parent.instance.state("credit")
+    assert (state.progress, state.command) == ("pending", "")
+
+
+def test_in_a_branch_it_is_remembered_that_it_was_taken_back() -> None:
+    both = Parallel(Step(hold_other, to="stock", compensation=give_stock_back),
+                    Nested(credit_saga, reserve_credit, detached=True), name="both")  # fmt: skip
+    family = Family(order_of(HELD, both, Pivot(ship_it, to="lorries")))
+    family.ok("", Held())
+    family.refuse("", "sold_out")
+    assert family.parent.instance.state("both.credit").progress == "retracted"
+
+
+def after_scope(order: PlaceOrder, held: Held, credit: CreditReserved | None) -> Ship:
+    return Ship(order=order.order, credit=credit.credit if credit else held.hold)
+
+
+def test_behind_a_scope_what_came_before_is_known_as_before() -> None:
+    saga = order_of(HELD, Scope(Nested(credit_saga, reserve_credit)), Step(after_scope, "x", give_stock_back))
+    family = Family(saga, credit_saga)
+    family.ok("", Held())
+    family.settle()
+    child = "p:scope.credit:1"
+    family.ok(child, Held(hold="h7"))
+    family.ok(child, Noted())
+    family.settle()
+    assert Ship.from_json(family.parent.sends[-1].data).credit == "k-h7"
+
+
+def after_two(order: PlaceOrder, one: CreditReserved | None, two: CreditReserved | None) -> Ship:
+    return Ship(order=order.order, credit=f"{one and one.credit} {two and two.credit}")
+
+
+def test_what_perhaps_was_known_before_is_known_once() -> None:
+    one, two = (Nested(credit_saga, reserve_credit, name=name) for name in ("one", "two"))
+    saga = order_of(Scope(one, name="s"), Scope(two, name="t"), Step(after_two, "x", give_stock_back))
+    assert "after_two" in saga.outline.leaves
+
+
 def test_what_commands_a_saga_that_is_nested_in_none_is_a_stray() -> None:
     family = Family(plain_saga, credit_saga)
     decision = family.give("", OrderReceived("x", Order("undo", "p:credit:1:undo#1")))
@@ -763,7 +904,6 @@ def test_the_fingerprint_names_the_saga_and_its_version() -> None:
 
 # --- mistakes ---
 
-DAY, NO_TIME = timedelta(days=1), timedelta(0)
 no_saga: Any = "credit"
 
 
@@ -772,6 +912,10 @@ MISTAKES: Sequence[tuple[Any, str]] = [
     (lambda: [Nested(credit_saga, give_stock_back)], "give_stock_back returns GiveStockBack, not ReserveCredit."),
     (lambda: [Nested(credit_saga, no_saga)], "'credit' is no function."),
     (lambda: [Nested(final_credit_saga, only_large)], "is the pivot, but only_large may return None."),
+    (
+        lambda: [Pivot(ship_it, to="lorries"), Nested(credit_saga, reserve_credit)],
+        "say ends=True, and ask for its result as `... | None`; or detached=True, or move it.",
+    ),
     (lambda: [Nested(final_credit_saga, reserve_credit, ends=True)], "has ends=True, but it is the pivot"),
     (lambda: [Nested(credit_saga, reserve_credit, ends=True, detached=True)], "but nobody waits for its end"),
     (lambda: [Nested(credit_saga, reserve_credit, within=DAY, detached=True)], "has within=..., but nobody waits"),

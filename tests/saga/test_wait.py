@@ -13,7 +13,7 @@ from choros.messages import Failure
 from choros.saga.diagram import mermaid, outline
 from choros.saga.machine.inputs import RetryRequested, SignalRequested, TerminateRequested, TimerFired
 from choros.saga.machine.signals import MOST_CHARACTERS, MOST_EARLY
-from choros.saga.nodes import Branch, ForEach, Parallel, Pivot, Reminder, Repeat, Wait
+from choros.saga.nodes import Branch, ForEach, Parallel, Pivot, Reminder, Repeat, Wait, When
 from choros.saga.nodes.wait import LOOK_AGAIN
 from choros.testing.dialogue import SagaTest
 from tests.saga.driving import START, Run
@@ -31,15 +31,22 @@ from tests.saga.loan import (
     PayOut,
     SetAside,
     StillUndecided,
+    a_century,
+    as_long_as,
     ask,
     backwards,
     granted,
     judged,
+    long,
     make_loan,
     many_officers,
+    nothing,
     officers,
+    remind_him,
     ship,
     signed_by_all,
+    signed_himself,
+    signed_twice,
     undecided,
     yes,
 )
@@ -184,7 +191,8 @@ def test_one_that_lapses_while_the_saga_is_paused_is_undone_when_that_is_resumed
     assert (run.status, run.instance.wake_at) == ("running", START + 3 * 86_400 + LOOK_AGAIN)
     run.resume()
     assert (run.status, run.kinds) == ("compensating", ["resumed", "lapsed", "compensating", "sent"])
-    assert Failure.from_json(run.instance.failure).code == "lapsed"
+    why = Failure(code="lapsed", detail="nobody gave Decided in time", step="decided")
+    assert Failure.from_json(run.instance.failure) == why
 
 
 def test_a_timer_that_comes_too_soon_moves_nothing() -> None:
@@ -262,6 +270,118 @@ def test_only_so_many_early_ones_are_kept() -> None:
     assert (long.kinds, long.instance.early) == (["not_kept"], ())
 
 
+def test_what_is_exactly_as_long_as_may_be_kept_is() -> None:
+    run = run_of()
+    envelope = len(Countersigned(by="").to_json())
+    run.signal("countersigned", Countersigned(by="x" * (MOST_CHARACTERS - envelope)))
+    assert run.kinds == ["kept"]
+    run.signal("countersigned", Countersigned(), "again")
+    assert run.kinds == ["too_late"], "one is kept already"
+    run.pause()
+    run.give(SignalRequested("third", "decided", Decided().to_json()))
+    assert run.kinds == ["signalled"]
+
+
+def test_what_is_not_kept_is_said_of_its_wait() -> None:
+    run = run_of()
+    run.signal("countersigned", Countersigned(by="x" * MOST_CHARACTERS))
+    assert [(event.kind, event.step) for event in run.last.events] == [("not_kept", "countersigned")]
+
+
+def test_nothing_is_kept_for_a_wait_in_what_is_over() -> None:
+    each = ForEach(officers, Wait(Countersigned, within=DAY), name="officers")
+    run = run_of(SET_ASIDE, each, Pivot(signed_by_all, to="bank"))
+    for index in range(2):
+        run.signal(f"officers[{index}].countersigned", Countersigned(), f"s{index}")
+    run.signal("officers[2].countersigned", Countersigned(), "of nobody")
+    assert (run.kinds, run.instance.early) == (["too_late"], ())
+
+
+def test_nor_for_one_in_a_loser_before_and_after_that_is_undone() -> None:
+    race = Parallel(
+        Branch("paper", replace(SET_ASIDE, name="aside"), Wait(Countersigned, within=DAY)),
+        Branch("word", Wait(Decided, within=DAY)),
+        first=1,
+        name="race",
+    )
+    run = run_of(SET_ASIDE, race, Pivot(ship, to="bank"))
+    run.signal("race.word.decided", Decided())
+    assert run.sent.key.operation == "undo"
+    run.signal("race.paper.countersigned", Countersigned(), "lost")
+    assert run.kinds == ["too_late"]
+    run.ok()
+    run.signal("race.paper.countersigned", Countersigned(), "undone")
+    assert run.kinds == ["too_late"]
+
+
+def test_a_wait_that_the_saga_did_not_come_to_keeps_nothing_when_it_is_over_or_is_being_terminated() -> None:
+    run = run_of(SET_ASIDE, When(long, then=Wait(Decided, within=DAY)), Pivot(ship, to="bank"))
+    run.ok()
+    run.signal("long.decided", Decided())
+    assert (run.status, run.kinds) == ("completed", ["too_late"])
+    run = Run(make_loan(), start=AskForLoan())
+    run.give(TerminateRequested("end"))
+    run.signal("decided", Decided())
+    assert (run.status, run.kinds) == ("running", ["too_late"])
+
+
+def test_in_a_repeat_in_a_repeat_it_is_this_time_of_both() -> None:
+    inner = Repeat(Wait(Decided, within=DAY), until=yes, at_most=3, name="ask")
+    run = run_of(SET_ASIDE, Repeat(inner, until=signed_twice, at_most=3, name="again"), Pivot(ship, to="bank"))
+    taken = []
+    for number, said in enumerate((False, True, True)):
+        run.give(SignalRequested(f"s{number}", "again[].ask[].decided", Decided(yes=said).to_json()))
+        taken += [event.step for event in run.last.events if event.kind == "signalled"]
+    assert taken == [f"again[{one}].ask[{other}].decided" for one, other in ((0, 0), (0, 1), (1, 0))]
+
+
+def test_with_carry_one_is_kept_for_the_time_to_come_of_both() -> None:
+    inner = Repeat(Wait(Decided, within=DAY, carry=True), until=yes, at_most=3, name="ask")
+    run = run_of(SET_ASIDE, Repeat(inner, until=signed_twice, at_most=3, name="again"), Pivot(ship, to="bank"))
+    run.give(*(SignalRequested(f"s{one}", "again[].ask[].decided", Decided(yes=False).to_json()) for one in range(2)))
+    told = [event.step for event in run.last.events if event.kind in ("signalled", "kept")]
+    assert told == [f"again[0].ask[{time}].decided" for time in (0, 1, 1)]
+    assert run.instance.state("again[0].ask").begun == 3
+
+
+# --- in an item -------------------------------------------------------------------------------------------------------
+
+
+def test_in_an_item_its_functions_are_asked_about_that_item() -> None:
+    one = Wait(
+        Countersigned,
+        within=as_long_as,
+        accept=signed_himself,
+        reminders=(Reminder(0 * DAY, remind_him),),
+    )
+    run = run_of(SET_ASIDE, ForEach(officers, one, name="officers", at_once=2), Pivot(signed_by_all, to="bank"))
+    assert [StillUndecided.from_json(fact.data).loan for fact in run.last.facts] == ["Ann", "Bob"]
+    ends = [run.instance.state(f"officers[{index}].countersigned").not_after for index in range(2)]
+    assert ends == [START + 3 * 3_600, START + 4 * 3_600]
+    run.signal("officers[0].countersigned", Countersigned(by="Ann"))
+    assert run.instance.state("officers[0].countersigned").choice == "accepted"
+    run.signal("officers[1].countersigned", Countersigned(by="Ann"))
+    assert run.status == "compensating"
+
+
+@pytest.mark.parametrize(("within", "status"), [(nothing, "compensating"), (a_century, "running")])
+def test_the_longest_wait_and_none_at_all_are_times_to_wait(within: Any, status: str) -> None:
+    run = run_of(SET_ASIDE, Wait(Decided, within=within), PAY_OUT)
+    assert run.status == status
+
+
+def test_what_is_parked_stays_where_it_is_whatever_else_happens() -> None:
+    run = parked()
+    run.pause()
+    run.resume()
+    assert (run.status, run.last.sends, run.kinds) == ("parked", (), ["resumed"])
+
+
+def test_a_wait_changes_nothing() -> None:
+    leaf = make_loan().outline.leaf("decided")
+    assert leaf is not None and leaf.changes is False
+
+
 # --- functions that fail --------------------------------------------------------------------------------------------
 
 
@@ -311,6 +431,15 @@ MISTAKES: Sequence[tuple[Any, str]] = [
     (Wait(Decided, within=DAY, reminders=(DAY,)), "is no Reminder."),
     (Wait(Decided, within=DAY, reminders=(Reminder(DAY, ask),)), "reminds after 1 day, 0:00:00, when nobody waits"),
     (Wait(Decided, within=3 * DAY, reminders=(Reminder(DAY, ask), Reminder(0 * DAY, ask))), "do not follow"),
+    (Wait(Decided, within=0 * DAY), "decided: within=0:00:00 is no time to wait."),
+    (Wait(Decided, within=DAY, accept=3), "saga 'loan': 3 is no function. Try: write one that returns a bool."),
+    (Wait(Decided, within=DAY, reminders=3), "saga 'loan': decided: reminders=3 is no sequence."),
+    (Wait(Decided, within=DAY, reminders=(Reminder(3, ask),)), "saga 'loan': decided: after=3 is no timedelta."),
+    (Wait(Decided, within=DAY, reminders=(Reminder(-DAY, ask),)), "decided: after=-1 day, 0:00:00 is no time to wait."),
+    (
+        Wait(Decided, within=3 * DAY, reminders=(Reminder(DAY, 3),)),
+        "saga 'loan': 3 is no function. Try: write one that returns a Fact.",
+    ),
     (Wait(Decided, within=DAY, carry=True), "carries signals to a next time, but stands in no loop."),
     (Wait(Decided, within=DAY, otherwise="go_on"), "pay_out needs Decided, which may not be known by then: the"),
 ]
@@ -324,7 +453,9 @@ def test_mistakes_are_sentences(wait: Wait, sentence: str) -> None:
 
 
 def test_behind_the_pivot_it_cannot_have_the_saga_undone() -> None:
-    with pytest.raises(DeclarationError, match="stands after the pivot"):
+    with pytest.raises(
+        DeclarationError, match=r"stands after the pivot.* write otherwise='go_on' or otherwise='park'."
+    ):
         make_loan(SET_ASIDE, Pivot(ship, to="bank"), Wait(Decided, within=DAY))
 
 
@@ -336,7 +467,8 @@ def test_a_no_has_the_saga_undone_and_is_asked_about_once() -> None:
     run = run_of(SET_ASIDE, replace(DECISION, accept=granted), PAY_OUT)
     run.signal("decided", Decided(yes=False))
     assert (run.status, run.sent.key.operation, judged) == ("compensating", "undo", [False])
-    assert Failure.from_json(run.instance.failure).code == "declined"
+    why = Failure(code="declined", detail="granted says no to what it was told", step="decided")
+    assert (Failure.from_json(run.instance.failure), run.instance.state("decided").choice) == (why, "declined")
     run = run_of(SET_ASIDE, replace(DECISION, accept=granted), PAY_OUT)
     run.signal("decided", Decided())
     run.fail()
@@ -346,12 +478,13 @@ def test_a_no_has_the_saga_undone_and_is_asked_about_once() -> None:
 def test_a_function_that_says_neither_parks_the_wait() -> None:
     run = run_of(SET_ASIDE, replace(DECISION, accept=undecided), PAY_OUT)
     run.signal("decided", Decided())
-    assert (run.status, run.instance.why_parked) == ("parked", "undecided returned NoneType, not bool")
+    assert (run.status, run.instance.why_parked) == ("parked", "undecided returned str, not bool")
 
 
 def test_a_no_behind_the_pivot_is_refused_where_it_is_declared() -> None:
     late = Wait(Decided, within=DAY, otherwise="go_on", accept=granted)
-    with pytest.raises(DeclarationError, match="told no, but stands after the pivot"):
+    sentence = r"told no, but stands after the pivot.* go one way or another behind it: When\(...\)."
+    with pytest.raises(DeclarationError, match=sentence):
         make_loan(SET_ASIDE, Pivot(ship, to="bank"), late)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal
 
 from choros.messages import Command, Done, Message, NestedCommand, Reply
 from choros.saga.outline import Commanded, Outline
@@ -66,7 +66,7 @@ class Nesting(Commanded):
 
     def command_of(self, choice: str = "") -> type[Command[Any]]:
         """One type for all of it: the operation stands in the key."""
-        return cast("type[Command[Any]]", NestedCommand)  # no service gets it, so it is none
+        return NestedCommand  # type: ignore[return-value]  # no service gets it, so it is none
 
     def reply_of(self, choice: str = "") -> type[Message]:
         """What the other saga comes to, if anybody waits for that."""
@@ -96,7 +96,7 @@ class Nesting(Commanded):
 
     def closing(self, of: Literal["do", "undo"], *, terminates: bool) -> str:
         """Undone first, unless the saga ends as it is."""
-        return self.order("close", of=of, terminates=terminates)
+        return self.order(of=of, terminates=terminates)
 
     def may_refuse(self, code: str, choice: str) -> bool:
         """Whatever the other saga was undone for."""
@@ -106,8 +106,8 @@ class Nesting(Commanded):
         """Only its `do` may ever be in doubt."""
         return self.retry if operation == "do" else self.undo_retry
 
-    def order(self, operation: Operation, **more: Any) -> str:
-        """The body of a command to it."""
+    def order(self, **more: Any) -> str:
+        """The body of a command to it; which one it is, the operation in its key says."""
         child = self.child
         return NestedCommand(saga=child.saga, version=child.version, detached=self.detached, **more).to_json()
 

@@ -32,7 +32,7 @@ def take_order(walk: SagaWalk, given: OrderReceived) -> bool:
 
 
 def _rank(order: Order) -> int:
-    return _RANKS.index("close undo" if order.operation == "close" and order.of == "undo" else order.operation)
+    return _RANKS.index("close undo" if order.of == "undo" else order.operation)
 
 
 def _obey(walk: SagaWalk, order: Order) -> bool:

@@ -119,7 +119,7 @@ class NestedNode(Nesting, CommandNode):
             return not (self.kind == "pivot" and turn.busy) and self._come_to(turn)
         if state.leg and state.leg.operation == "do" and self.kind == "pivot" and turn.instance.wanted:
             leg = state.leg
-            send(turn, self, replace(leg, operation="cancel", command=self.order("cancel"), attempt=leg.attempt + 1))
+            send(turn, self, replace(leg, operation="cancel", command=self.order(), attempt=leg.attempt + 1))
         over = state.progress == "refused" if self.ends else False
         return self.detached or over or state.progress in ("ok", "passed_over")
 
@@ -128,7 +128,7 @@ class NestedNode(Nesting, CommandNode):
         if made is None:
             turn.pass_over(self.path)
             return True
-        body = self.order("do", start=made.body)
+        body = self.order(start=made.body)
         if why := why_unreadable(body):
             raise BuildFailed(f"{self.action.function.__name__} built a message that {why}", self.path)
         turn.count()
@@ -153,7 +153,7 @@ class NestedNode(Nesting, CommandNode):
             return True
         if turn.is_needed(self.path):
             return False
-        send_first(turn, self, "undo", self.order("undo"))
+        send_first(turn, self, "undo", self.order())
         return False
 
     def let_end(self, turn: Turn) -> None:
@@ -162,7 +162,7 @@ class NestedNode(Nesting, CommandNode):
         if state.progress == "held":
             self.begin(turn, state.command)
         else:
-            send_first(turn, self, "release", self.order("release"))
+            send_first(turn, self, "release", self.order())
 
     def _can_be_undone(self, progress: str) -> bool:
         return not self.detached and progress in ("ok", "in_doubt")

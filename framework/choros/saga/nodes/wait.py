@@ -182,7 +182,7 @@ class WaitNode(SignalWait, Node):
             return
         seconds = self._seconds(turn)
         end = turn.now + seconds
-        turn.change_node(self.path, progress="awaiting", began=turn.now, not_after=end, until=end, begun=0)
+        turn.change_node(self.path, progress="awaiting", began=turn.now, not_after=end, begun=0)
         turn.note("awaiting", self.path, seconds=seconds)
 
     def _seconds(self, turn: Turn) -> float:
@@ -203,7 +203,7 @@ class WaitNode(SignalWait, Node):
         while state.begun < len(rungs) and rungs[state.begun] <= turn.now:
             self._remind(turn, self.reminders[state.begun][1])
             state = turn.state(self.path)
-        turn.change_node(self.path, until=min([end, *rungs[state.begun : state.begun + 1]]))
+        turn.change_node(self.path, until=min([end, *rungs[state.begun :]]))
 
     def _remind(self, turn: Turn, builder: Builder) -> None:
         """Its number goes up before anybody is reminded: each of them once."""
@@ -227,9 +227,9 @@ class WaitNode(SignalWait, Node):
         state = turn.state(self.path)
         if state.until is None or state.until > turn.now:
             return False
-        if turn.instance.paused and state.not_after is not None:
-            later = turn.now + LOOK_AGAIN
-            turn.change_node(self.path, until=min(later, state.not_after) if state.not_after > turn.now else later)
+        if turn.instance.paused:
+            later, end = turn.now + LOOK_AGAIN, state.not_after or 0.0
+            turn.change_node(self.path, until=min(later, end) if end > turn.now else later)
         return True
 
     def backward(self, turn: Turn) -> bool:
