@@ -33,6 +33,7 @@ from choros.roles.addresses import Addresses
 from choros.roles.roles import client_of, running
 from choros.runtime.client.client import Client
 from choros.runtime.client.outcome import Outcome
+from choros.saga.lock import Lock
 from choros.saga.nodes import (
     Branch,
     Check,
@@ -65,7 +66,7 @@ from choros.version import __version__
 __all__ = [
     "Addresses", "App", "Branch", "BrokerMisconfigured", "BrokerUnreachable", "Call", "Check", "ChorosError", "Client",
     "Command", "DeclarationError", "DeclaredOtherwise", "Done", "Existing", "Fact", "FactLog", "FactStart", "Failure",
-    "ForEach", "Local", "LocalUndo", "MemoryTransaction", "Message", "MessageRejected", "MessageUnwritable",
+    "ForEach", "Local", "LocalUndo", "Lock", "MemoryTransaction", "Message", "MessageRejected", "MessageUnwritable",
     "Misconfigured", "Nested", "Outcome", "OutcomePending", "Parallel", "Pivot", "Publish", "RedisTransaction",
     "Refused", "Reminder", "Repeat", "Reply", "Retriable", "RetryPolicy", "Saga", "SagaNotFound", "Schedule", "Scope",
     "Service", "Settings", "Signal", "Sleep",

@@ -328,3 +328,9 @@ class NestedCommand(Message, name="choros.nested"):
     """Of a `close`: which of the two it closes."""
     terminates: bool = False
     """Of a `close`: whether it ends as it is, as the one that it is nested in does."""
+
+
+class NestedUnderLock(NestedCommand, name="choros.nested"):
+    """The same from a saga that holds locks: what is nested in it has them from there."""
+
+    locks: tuple[str, ...] = ()

@@ -32,6 +32,7 @@ SLEEP = "tests/saga/test_sleep.py"
 EXISTING = "tests/saga/test_existing.py"
 NESTED = "tests/saga/test_nested.py"
 STARTS = "tests/runtime/test_fact_starts.py"
+LOCK, LOCKS = "tests/saga/test_lock.py", "tests/runtime/test_locks.py"
 LOCAL, HANDOVER = "tests/saga/test_local.py", "tests/transport/test_handover.py"
 
 REMOVALS = (
@@ -717,5 +718,27 @@ REMOVALS = (
     Removal(
         47, "what is released is not closed", "saga.machine.acts._stop", ' and state.leg.operation != "release"', "",
         (f"{NESTED}::test_rule_47_terminated_while_it_is_released_it_still_is",),
+    ),
+    Removal(
+        46, "a queued saga does nothing", "saga.machine.walk.SagaWalk.end", "not self.instance.queued or", "True or",
+        (f"{LOCK}::test_rule_46_it_does_nothing_before_it_has_the_lock",),
+    ),
+    Removal(
+        46, "keys are taken in one order", "saga.lock.Lock.keys_of",
+        'sorted({f"{self.name}:{key}" for key in keys})', 'dict.fromkeys(f"{self.name}:{key}" for key in keys)',
+        (f"{LOCK}::test_rule_46_keys_are_taken_in_one_order",),
+    ),
+    Removal(
+        46, "a child inherits its parent's keys", "saga.machine.machine.begin", "if key not in parent.locks", "",
+        (f"{LOCK}::test_rule_46_a_nested_saga_has_the_keys_of_the_one_around_it",),
+    ),
+    Removal(
+        46, "who asks later waits behind", "runtime.orchestrator.lock_row.LockRow.asked",
+        "(*self.waiting, Asking(saga_id, now))", "(Asking(saga_id, now), *self.waiting)",
+        (f"{LOCKS}::test_rule_46_one_at_a_time_in_the_order_in_which_they_asked",),
+    ),
+    Removal(
+        42, "the fingerprint names the lock", "saga.saga._fingerprint", "if lock else []", "if False else []",
+        (f"{LOCK}::test_rule_42_the_fingerprint_names_the_lock_and_nothing_more_of_it",),
     ),
 )  # fmt: skip

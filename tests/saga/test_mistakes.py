@@ -25,6 +25,7 @@ from tests.saga import (
     test_choices,
     test_each,
     test_existing,
+    test_lock,
     test_nested,
     test_race,
     test_repeat,
@@ -92,6 +93,7 @@ def of_nodes() -> Iterator[Callable[[], object]]:
     yield from (partial(declare, *steps) for steps, _ in test_existing.MISTAKES)
     yield from (partial(_declared, partial(declare, PAY), step) for step, _ in test_sleep.MISTAKES)
     yield from (partial(loan.make_loan, loan.SET_ASIDE, wait, loan.PAY_OUT) for wait, _ in test_wait.MISTAKES)
+    yield from test_lock.MISTAKES.values()
     yield from (partial(_ordered, steps) for steps, _ in test_nested.MISTAKES)
     yield from (partial(_declared, saga_of_lines, steps) for steps, _ in test_each.MISTAKES.values())
     yield from (partial(_declared, saga_of_shelves, step) for step, _ in test_repeat.MISTAKES.values())

@@ -104,6 +104,16 @@ class App:
         return f"{self.scope}.schedules"
 
     @property
+    def lock_scope(self) -> str:
+        """Under what the rows of its locks are: apart as well."""
+        return f"{self.scope}.locks"
+
+    @property
+    def locks(self) -> bool:
+        """Whether some of its sagas take a lock."""
+        return any(saga.lock for saga in self.sagas.values())
+
+    @property
     def topology(self) -> Topology:
         """Everything that it needs on the broker. To be declared before anybody sends: a fact reaches only the queues
         that are bound when it is published."""

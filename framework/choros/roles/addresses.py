@@ -70,6 +70,13 @@ async def opened_schedules(addresses: Addresses, app: App) -> AsyncIterator[Stor
 
 
 @asynccontextmanager
+async def opened_locks(addresses: Addresses, app: App) -> AsyncIterator[Store]:
+    """The same once more, for the rows of its locks."""
+    async with _open(addresses, app.lock_scope) as store:
+        yield store
+
+
+@asynccontextmanager
 async def _open(addresses: Addresses, scope: str) -> AsyncIterator[Store]:
     store = store_at(_with_folder(addresses.store), scope)
     try:

@@ -13,7 +13,7 @@ from choros.app.app import App
 from choros.app.service import Service
 from choros.app.settings import NOTHING_SET, Settings
 from choros.errors import UsageError, unknown
-from choros.roles.addresses import Addresses, connected, opened_database, opened_schedules, opened_store
+from choros.roles.addresses import Addresses, connected, opened_database, opened_locks, opened_schedules, opened_store
 from choros.runtime.client.client import Client
 from choros.runtime.host.call import ExitWanted, in_order, plainly
 from choros.runtime.host.patience import Waiting
@@ -60,7 +60,9 @@ async def client_of(app: App, addresses: Addresses, *, name: str = "client") -> 
         transport = await stack.enter_async_context(connected(addresses, app, name))
         store = await stack.enter_async_context(opened_store(addresses, app))
         schedules = await stack.enter_async_context(opened_schedules(addresses, app)) if app.schedules else None
-        yield await stack.enter_async_context(Client(app, store=store, transport=transport, schedules=schedules))
+        locks = await stack.enter_async_context(opened_locks(addresses, app)) if app.locks else None
+        client = Client(app, store=store, transport=transport, schedules=schedules, locks=locks)
+        yield await stack.enter_async_context(client)
 
 
 @asynccontextmanager
@@ -85,7 +87,8 @@ async def running(
         try:
             at_work: Any = {"transport": orchestrator.transport, "decider": orchestrator.decider}
             schedules = orchestrator.schedules.store if orchestrator.schedules else None
-            yield Client(app, store=orchestrator.store, schedules=schedules, **at_work)
+            locks = orchestrator.decider.locks.rows.store if orchestrator.decider.locks else None
+            yield Client(app, store=orchestrator.store, schedules=schedules, locks=locks, **at_work)
         finally:
             await stop_all(parts)
             try:
@@ -227,6 +230,7 @@ class _Opening:
         orchestrator = Orchestrator(
             app, transport=self.transport, store=store, drain=drain, retention=retention,
             handover=self.handover if app.local else None, schedules=await self._schedules(),
+            locks=await self._locks(),
         )  # fmt: skip
         await self.waiting.until(orchestrator.declare)
         timers = orchestrator.decider.timers
@@ -240,6 +244,7 @@ class _Opening:
             lambda: timers.noticed,
             lambda: orchestrator.absent.noticed,
             lambda: orchestrator.schedules.noticed if orchestrator.schedules else (),
+            lambda: orchestrator.decider.locks.noticed if orchestrator.decider.locks else (),
         )
         return orchestrator
 
@@ -247,6 +252,11 @@ class _Opening:
         if not self.app.schedules:
             return None
         return await self._entered(self.addresses.store, partial(opened_schedules, self.addresses, self.app))
+
+    async def _locks(self) -> Store | None:
+        if not self.app.locks:
+            return None
+        return await self._entered(self.addresses.store, partial(opened_locks, self.addresses, self.app))
 
     async def service(self, service: Service, kind: str = "") -> Sequence[RunningRole]:
         """Its participant and its subscriber, or the one that is wanted."""

@@ -9,6 +9,8 @@ from choros.saga.machine.instance import Instance
 from choros.saga.paths import declared
 
 _OF_A_LEAF = re.compile("(?:^|; )(?:do|undo|fact) ")
+_HEAD = 4
+"""Lines that are said of the whole saga."""
 _MOST = 3
 """Paths named in one sentence."""
 
@@ -20,6 +22,7 @@ class _Shape:
     rules: str
     start: str
     undone: str
+    lock: str
     nodes: tuple[tuple[str, str], ...]
     """(path, all that is said of it)."""
     closings: tuple[str, ...]
@@ -41,6 +44,7 @@ def _shape(text: str) -> _Shape:
         rules=" ".join(block.rpartition(", ")[2] for block in blocks if block.startswith("saga ")),
         start=" ".join(block for block in blocks if block.startswith("start ")),
         undone=" ".join(block for block in blocks if block.startswith("undone ")),
+        lock=" ".join(block for block in blocks if block.startswith("lock ")),
         nodes=tuple((path, said) for path, said in nodes if said),
         closings=tuple(block for block in blocks if block.startswith("when ")),
     )
@@ -64,7 +68,8 @@ def difference(here: str, there: str, where: str = "in the record") -> str:
 
 def _lines(shape: _Shape) -> Sequence[tuple[str, str]]:
     begins = shape.start.removeprefix("start ")
-    return [("choros has", shape.rules), ("it begins with", begins), ("it is", shape.undone), *shape.nodes]
+    head = [("choros has", shape.rules), ("it begins with", begins), ("it is", shape.undone), ("it takes", shape.lock)]
+    return [*head, *shape.nodes]
 
 
 def _other_paths(mine: _Shape, other: _Shape, where: str) -> str:
@@ -113,7 +118,7 @@ def why_not_moved(instance: Instance, here: str, there: str) -> str:
     All that it has touched must be the same, in the same order: its undo, and what later functions ask for. So must its
     start and its ends. What it has not come to may be anything."""
     mine, other = _shape(here), _shape(there)
-    if sentence := _first_other(_lines(mine)[:3], _lines(other)[:3], "there"):
+    if sentence := _first_other(_lines(mine)[:_HEAD], _lines(other)[:_HEAD], "there"):
         return sentence
     come_to = set(map(declared, instance.nodes))
     touched = max((number for number, path in enumerate(other.paths, 1) if path in come_to), default=0)
@@ -127,7 +132,7 @@ def why_not_moved(instance: Instance, here: str, there: str) -> str:
 def renamed(here: str, there: str) -> Mapping[str, str]:
     """The nodes that are called otherwise here than there, where nothing else differs; nothing where something does."""
     mine, other = _shape(here), _shape(there)
-    if _lines(mine)[:3] != _lines(other)[:3] or len(mine.nodes) != len(other.nodes):
+    if _lines(mine)[:_HEAD] != _lines(other)[:_HEAD] or len(mine.nodes) != len(other.nodes):
         return {}
     names = {path: name for (path, _), (name, _) in zip(other.nodes, mine.nodes, strict=True) if path != name}
     same = [(names.get(path, path), _called(said, names)) for path, said in other.nodes] == list(mine.nodes)

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
-from choros.messages import Command, Done, Message, NestedCommand, Reply
+from choros.messages import Command, Done, Message, NestedCommand, NestedUnderLock, Reply
+from choros.saga.lock import Lock
 from choros.saga.outline import Commanded, Outline
 from choros.saga.parameters import Known
 from choros.saga.policy import RetryPolicy
@@ -21,6 +22,7 @@ class Nestable(ABC):
     version: int
     start: type[Message]
     outline: Outline
+    lock: Lock | None
 
     @property
     @abstractmethod
@@ -38,6 +40,8 @@ class Child:
     """The hash of its declaration's fingerprint."""
     result: type[Message] | None
     """What it comes to, if anything can be asked for."""
+    lock: str = ""
+    """The name of the lock that it takes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,8 +112,8 @@ class Nesting(Commanded):
 
     def order(self, **more: Any) -> str:
         """The body of a command to it; which one it is, the operation in its key says."""
-        child = self.child
-        return NestedCommand(saga=child.saga, version=child.version, detached=self.detached, **more).to_json()
+        child, kind = self.child, NestedUnderLock if more.get("locks") else NestedCommand
+        return kind(saga=child.saga, version=child.version, detached=self.detached, **more).to_json()
 
 
 def nested_in(outline: Outline) -> Sequence[Nesting]:

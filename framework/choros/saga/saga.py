@@ -22,9 +22,10 @@ from choros.errors import DeclarationError
 from choros.messages import Message
 from choros.saga.builders import fact_builder, result_builder
 from choros.saga.checks import check_head, check_start, listed
+from choros.saga.lock import Lock, check_lock
 from choros.saga.machine.instance import ROOT, Instance
 from choros.saga.machine.walk import Tree
-from choros.saga.nesting import Nestable, Nesting
+from choros.saga.nesting import Nestable, Nesting, nested_in
 from choros.saga.nodes.publish import FactBuilder
 from choros.saga.nodes.sequence import plan_saga
 from choros.saga.orders import UndoOrder
@@ -48,6 +49,7 @@ class Saga(Nestable, Generic[S, Result_co]):
     with it, and told to whoever waits for it.
     `undo` is the order in which it is undone: "newest_first", each step when the one behind it is undone;
     "by_dependency", each when nothing is left that was made with its reply; or "at_once".
+    `lock` keeps out others that name the same lock for the same business key, until this one has ended.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Saga(Nestable, Generic[S, Result_co]):
         deadline: timedelta | None = None,
         result: Callable[..., Result_co] | None = None,
         undo: UndoOrder = "newest_first",
+        lock: Lock | None = None,
     ) -> None:
         self.name = name
         self.version = version
@@ -71,14 +74,17 @@ class Saga(Nestable, Generic[S, Result_co]):
         self.deadline = deadline
         check_head(name, version, start)
         check_start(name, key, deadline)
+        check_lock(name, lock)
+        self.lock = lock
         self.steps: tuple[Declared, ...] = listed(f"saga {name!r}: steps", steps)
         closings = _several(completed), _several(compensated)
         check_undo(f"saga {name!r}", undo)
         self.tree: Tree = _planned(name, start, self.steps, *closings, deadline, result, undo)
         self.outline: Outline = self.tree.outline
+        _check_locked_around(name, lock, self.outline)
         self.waits: bool = any(leaf.signals for leaf in self.outline.leaves.values())
         """Whether it waits to be told anything."""
-        self.fingerprint: Fingerprint = _fingerprint(name, version, self.outline)
+        self.fingerprint: Fingerprint = _fingerprint(name, version, self.outline, lock)
 
     def at_work(self, instance: Instance) -> str:
         """The path of the step that is next in this instance; empty where none is."""
@@ -152,6 +158,17 @@ def _check_existing_first(saga: str, leaves: Iterable[Leaf]) -> None:
         begun = begun or not existing
 
 
+def _check_locked_around(saga: str, lock: Lock | None, outline: Outline) -> None:
+    """A nested saga must not wait for a lock while this one holds others, or another one nested in it: it has its keys
+    from this one."""
+    for leaf in nested_in(outline):
+        if leaf.child.lock and not leaf.detached and leaf.child.lock != (lock.name if lock else ""):
+            raise DeclarationError(
+                f"saga {saga!r}: {leaf.path} begins a saga under lock {leaf.child.lock!r}, but takes none itself.",
+                f"Saga(..., lock=Lock({leaf.child.lock!r}, ...)), for all keys that the other one needs.",
+            )
+
+
 def _check_taken_back_once(saga: str, leaves: Iterable[Leaf], closing: Iterable[Builder]) -> None:
     """A reaction that is undone about the retraction must not be undone about the closing fact again."""
     last = {kind for builder in closing for kind in builder.kinds}
@@ -181,9 +198,10 @@ class Fingerprint:
     hash: str
 
 
-def _fingerprint(saga: str, version: int, outline: Outline) -> Fingerprint:
+def _fingerprint(saga: str, version: int, outline: Outline, lock: Lock | None) -> Fingerprint:
     head = [f"saga {saga}, version {version}, rules {RULES}", f"start {bare_name(outline.start)}"]
     head += [f"undone {outline.undo}"] if outline.undo != "newest_first" else []
+    head += [f"lock {lock.name}"] if lock else []
     nodes = (line for part in outline.nodes.values() for line in (f"{part.path}: {part.kind}", *_part(part)))
     text = "\n".join([*head, *nodes, *_closings(outline)]) + "\n"
     return Fingerprint(text, hash_of(text))

@@ -7,6 +7,7 @@ from choros.saga.machine.inputs import (
     Answered,
     CancelRequested,
     Input,
+    LockTold,
     OrderReceived,
     PauseRequested,
     ResumeRequested,
@@ -147,6 +148,8 @@ class Teller:
                 return "Somebody resumes the saga"
             case SignalRequested():
                 return f"Somebody tells the saga what {given.step} waits for"
+            case LockTold():
+                return f"The saga is told of its lock: {given.word}"
             case OrderReceived():
                 return f"The saga that it is nested in sends its {given.order.operation}"
             case _:

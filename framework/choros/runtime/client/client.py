@@ -30,6 +30,7 @@ from choros.runtime.client.signals import signal_to, wait_of
 from choros.runtime.client.upkeep import kept_up
 from choros.runtime.orchestrator.decider import Decider
 from choros.runtime.orchestrator.history import answered_before
+from choros.runtime.orchestrator.lock_store import opened_locks
 from choros.runtime.orchestrator.recognition import as_stored, recognise
 from choros.runtime.orchestrator.return_address import ReturnAddress
 from choros.runtime.orchestrator.schedules import opened
@@ -49,6 +50,7 @@ from choros.saga.machine.inputs import (
     TerminateRequested,
 )
 from choros.saga.machine.instance import Instance
+from choros.saga.machine.locks import joined
 from choros.saga.saga import Saga
 from choros.saga.waiting import SignalWait
 from choros.sources import fresh_id
@@ -73,6 +75,7 @@ class Client:
         decider: Decider | None = None,
         timeout: timedelta = timedelta(seconds=30),
         schedules: Store | None = None,
+        locks: Store | None = None,
     ) -> None:
         self._app = app
         self._schedules = schedules
@@ -81,7 +84,8 @@ class Client:
         self._transport = transport
         self._own = decider is None
         self._address = ReturnAddress(app, store)
-        self._decider = decider or Decider(Transitions(app, lambda: self._address.queue).make, store, transport)
+        make = Transitions(app, lambda: self._address.queue).make
+        self._decider = decider or Decider(make, store, transport, locks=opened_locks(app, locks))
         self._timeout = _seconds(timeout)
         self._deciding: asyncio.Task[None] | None = None
         self._marking: list[asyncio.Task[None]] = []
@@ -114,10 +118,11 @@ class Client:
     ) -> str:
         """Start a saga and return its id as soon as it is in the store; from then on it will end.
 
-        The same key with the same message is the same saga; with another message it raises StartConflict."""
+        The same key with the same message is the same saga; with another message it raises StartConflict. Where
+        another one has its lock, and the declaration says join, that one's id is returned."""
         work = self._starts.work(saga, message, key, traceparent, tracestate)
         await self._ask(work)
-        return work.saga_id
+        return await self._joined(saga, work.saga_id)
 
     async def run(
         self, saga: Saga[Any, R], message: Message, *, key: str | None = None, timeout: timedelta | None = None,
@@ -128,6 +133,8 @@ class Client:
         watching = self._decider.watch(work.saga_id)  # before it can end
         try:
             done = await self._ask(work)
+            if (joined := await self._joined(saga, work.saga_id)) != work.saga_id:
+                return await self.wait(joined, timeout=timeout)
             return await self._within(work.saga_id, watching, timeout, look=done.repeated)
         finally:
             watching.cancel()
@@ -140,6 +147,20 @@ class Client:
             return await self._within(saga_id, watching, timeout, look=True)
         finally:
             watching.cancel()
+
+    async def _joined(self, saga: Saga[Any], saga_id: str) -> str:
+        """The id of the saga that does what this one was started for: its own, but where it joins another one."""
+        if saga.lock is None or saga.lock.when_taken != "join":
+            return saga_id
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._timeout):
+                while (instance := as_stored((await known_of(self._store, saga_id)).record)).queued:
+                    if instance.terminal or instance.parked_at:
+                        break
+                    await asyncio.sleep(POLL_FIRST)
+                return joined(instance) or saga_id
+        sentence = f"Whether saga {saga_id} begins or joins another one is not known after {self._timeout:g} s."
+        raise StoreUnreachable(sentence, "ask again under the same key.")
 
     async def _within(
         self, saga_id: str, watching: asyncio.Future[WorkDone], timeout: timedelta | None, *, look: bool
@@ -287,6 +308,8 @@ class Client:
     ) -> tuple[str, str]:  # fmt: skip
         """Start a saga that is told something at once, or tell that to the one that was started so before: both, or
         neither. Gives back its id, and 'started' or what `signal` answers."""
+        if saga.lock and saga.lock.when_taken == "join":
+            raise UsageError(f"saga {saga.name!r} may join another one, which was told nothing.", "start, then signal.")
         work = self._starts.work(saga, message, key, traceparent, tracestate)
         assert isinstance(work.given, Start)
         work.given = replace(work.given, signal=self._signal(saga, signal, wait, id))

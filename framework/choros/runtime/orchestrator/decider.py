@@ -8,6 +8,8 @@ from typing import Any
 
 from choros.errors import ChorosError, StoreMisconfigured, StoreUnreachable
 from choros.runtime.host.relay import Publisher
+from choros.runtime.orchestrator.lock_rows import LockRows
+from choros.runtime.orchestrator.locks import Locks
 from choros.runtime.orchestrator.nesting import PASSED_ON, ForAnother
 from choros.runtime.orchestrator.outboxes import Outboxes
 from choros.runtime.orchestrator.timers import SOON, Timers
@@ -44,13 +46,19 @@ class Decider:
         scan_every: float = 1.0,
         local: Publisher | None = None,
         local_every: float = 0.2,
+        locks: Store | None = None,
     ) -> None:
-        """`local` hands local commands over; without it they are left to whoever can, and looks for such so often."""
+        """`local` hands local commands over; without it they are left to whoever can, and looks for such so often.
+        `locks` is the open store of the rows of locks, where some saga takes one."""
         self._store = store
         self._make = fold
         self.outboxes: Outboxes = Outboxes(store, transport, resend_after, scan_every, local, local_every)
         self._inbox: asyncio.Queue[Work | None] = asyncio.Queue()
         self.timers: Timers = Timers(store, self.fire)
+        self.locks: Locks | None = None
+        """What takes and passes on the keys that sagas lock."""
+        if locks is not None:
+            self.locks = Locks(LockRows(locks, store), store, self.submit, self.background)
         self._illegible: set[str] = set()
         self._over: Exception | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -273,6 +281,8 @@ class Decider:
                 work.finish(WorkDone(folded.instance, events, work in folded.repeated))
         for work, error in folded.rejected:
             self._reject(work, error)
+        if self.locks and folded.instance and folded.instance.lock:
+            self.locks.follow(folded, folded.instance)
         self._tell(folded)
 
     def _leave(self, saga_id: str, folded: Folded) -> None:

@@ -14,6 +14,7 @@ from choros.runtime.host.retention import SWEEP_SECONDS
 from choros.runtime.orchestrator.absence import Absent
 from choros.runtime.orchestrator.decider import Decider
 from choros.runtime.orchestrator.facts import AppFacts, FactMemory
+from choros.runtime.orchestrator.lock_store import opened_locks
 from choros.runtime.orchestrator.nesting import read_order
 from choros.runtime.orchestrator.replies import read_reply
 from choros.runtime.orchestrator.retention import Retention, Sweep
@@ -56,15 +57,18 @@ class Orchestrator:
         sweep_every: float = SWEEP_SECONDS,
         handover: Handover | None = None,
         schedules: Store | None = None,
+        locks: Store | None = None,
     ) -> None:
         """By the `handover` it has local commands carried out; without one it leaves them to other orchestrators.
-        `schedules` is an open store of the scope `App.schedule_scope`, where the application has any."""
+        `schedules` is an open store of the scope `App.schedule_scope`, where the application has any, and
+        `locks` one of `App.lock_scope`."""
         self._address = ReturnAddress(app, store)
         self._make = Transitions(app, lambda: self._address.queue).make
         self._handover = handover
         self.decider = Decider(
             self._decide, store, transport, resend_after=resend_after, scan_every=scan_every,
             local=handover.send if handover else None, local_every=timers_every,
+            locks=opened_locks(app, locks),
         )  # fmt: skip
         self._app = app
         self._names = Names(app.namespace)
@@ -113,6 +117,7 @@ class Orchestrator:
             self.sweep.run(),
             self.absent.run(),
             *([self.schedules.run()] if self.schedules else []),
+            *([self.decider.locks.run()] if self.decider.locks else []),
             *(relay.run() for relay in self.decider.outboxes.relays),
         )
         tasks = [asyncio.create_task(job) for job in jobs]

@@ -27,6 +27,8 @@ class Startable:
     ) -> Work:
         """What starts this saga; raises UsageError where the message or the key does not do."""
         key = self._key(saga, message, key)
+        if saga.lock:
+            saga.lock.keys_of(message)
         body = sendable(message)
         said = canonical(message, body)
         digest = hashlib.sha256(said.encode()).hexdigest()

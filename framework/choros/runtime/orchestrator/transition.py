@@ -9,7 +9,7 @@ from typing import Any
 
 from choros.app.app import App
 from choros.errors import ChorosError, DeclaredOtherwise, MessageRejected, SagaNotFound, UsageError
-from choros.messages import NestedCommand
+from choros.messages import Message, NestedUnderLock
 from choros.names import ORCHESTRATOR
 from choros.runtime.orchestrator.history import SET_ASIDE, Signed, told, write_history
 from choros.runtime.orchestrator.inputs import Sorted, conflict, known_again, sort
@@ -23,8 +23,10 @@ from choros.runtime.orchestrator.retention import gone
 from choros.runtime.orchestrator.signals import signalled
 from choros.runtime.orchestrator.states import states_and_entries
 from choros.runtime.orchestrator.work import Due, Folded, Move, Start, Unjudged, Work
+from choros.saga.lock import Lock
 from choros.saga.machine.inputs import Decision, Event, Input, SignalRequested, TimerFired
-from choros.saga.machine.instance import Instance, Parent, States
+from choros.saga.machine.instance import Instance, LockState, Parent, States
+from choros.saga.machine.locks import locked
 from choros.saga.machine.machine import begin, decide, never_begun
 from choros.saga.saga import Saga, Sagas
 from choros.sources import fresh_id
@@ -156,7 +158,7 @@ class Transitions:
         decision = begin(
             saga.tree, saga_id, start.body, now,
             cause=start.id, traceparent=start.traceparent, tracestate=start.tracestate, kept=start.kept,
-            told=told,
+            told=told, lock=locked(saga.lock, saga.start.from_json(start.body), now) if saga.lock else None,
         )  # fmt: skip
         decision = _begun_by(start, decision)
         taken = [work.id for work in same] + [signal.id for signal in told]
@@ -270,20 +272,29 @@ def _meant(work: Work, saga: Saga[Any], before: Instance, loaded: Loaded) -> Inp
 
 def _begun_nested(sagas: Sagas, saga_id: str, envelopes: Sequence[Envelope], now: float) -> tuple[Saga[Any], Decision]:
     """The first decision of a nested saga: it begins, or it never will; raises MessageRejected."""
-    first, said = envelopes[0], NestedCommand.from_json(envelopes[0].data)
+    first, said = envelopes[0], NestedUnderLock.from_json(envelopes[0].data)
     saga = sagas.get((said.saga, said.version))
     if saga is None:
         raise ForAnother("This process does not know the saga that is to begin.")
     orders = [order_of(one) for one in envelopes]
     if any(one.order.operation != "do" for one in orders):
         return saga, never_begun(saga.tree, saga_id, orders, now, detached=said.detached)
-    saga.start.from_json(said.start)
+    message = saga.start.from_json(said.start)
     decision = begin(
         saga.tree, saga_id, said.start, now,
         cause=first.id, traceparent=first.traceparent, tracestate=first.tracestate,
-        parent=Parent(said.detached, orders[-1].order),
+        parent=Parent(said.detached, orders[-1].order, locks=said.locks),
+        lock=_locked_as_nested(saga.lock, message, now) if saga.lock else None,
     )  # fmt: skip
     return saga, decision
+
+
+def _locked_as_nested(lock: Lock, message: Message, now: float) -> LockState:
+    """Raises MessageRejected where the lock has no key for that."""
+    try:
+        return locked(lock, message, now)
+    except UsageError as unfit:
+        raise MessageRejected(unfit.sentence) from None
 
 
 def _judged(saga: Saga[Any], versions: Collection[int], envelope: Envelope) -> Input:

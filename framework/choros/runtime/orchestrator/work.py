@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from choros.errors import ChorosError, DeclaredOtherwise
 from choros.runtime.orchestrator.signature import UNSIGNED, Signature
-from choros.saga.machine.inputs import Act, Event, SignalRequested
+from choros.saga.machine.inputs import Act, Event, LockTold, SignalRequested
 from choros.saga.machine.instance import Instance, NodeState
 from choros.store.sagas import Transition
 from choros.transport.port import Delivery
@@ -101,7 +101,7 @@ class Work:
     """One input, and where its acknowledgement goes: to a delivery, to a waiting caller, or nowhere (a timer)."""
 
     saga_id: str
-    given: Act | SignalRequested | Start | Move | Unjudged | Due
+    given: Act | SignalRequested | Start | Move | Unjudged | Due | LockTold
     delivery: Delivery | None = None
     waiter: asyncio.Future[WorkDone] | None = field(default=None)
     signature: Signature = UNSIGNED

@@ -1,7 +1,7 @@
 """What goes into a decision, and what comes out of it."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 from choros.messages import Failure, Reply
 from choros.saga.machine.instance import Instance, Order
@@ -120,6 +120,18 @@ class OrderReceived:
     order: Order
 
 
+@dataclass(frozen=True, slots=True)
+class LockTold:
+    """What has come of the lock that a saga asked for."""
+
+    id: ClassVar[str] = ""
+    word: Literal["taken", "waiting", "refuse", "join"]
+    key: str = ""
+    """Unless all are taken: the one that is not."""
+    holder: str = ""
+    """The saga that has it."""
+
+
 Act = (
     CancelRequested
     | RetryRequested
@@ -129,7 +141,7 @@ Act = (
     | RerunRequested
     | TerminateRequested
 )
-Input = Answered | TimerFired | SignalRequested | OrderReceived | Act
+Input = Answered | TimerFired | LockTold | SignalRequested | OrderReceived | Act
 
 
 @quickly_made
@@ -175,6 +187,7 @@ EventKind = Literal[
     "moved", "asleep", "woken", "chosen", "passed_over", "listed", "lost", "undoing", "terminating", "terminated",
     "closed", "left_in_doubt", "repeated", "awaiting", "reminded", "lapsed", "signalled", "kept", "not_kept",
     "revocable", "settled", "released", "never_begun", "start_held", "start_dropped",
+    "queued", "lock_taken", "joined",
 ]  # fmt: skip
 
 

@@ -162,6 +162,32 @@ class Parent:
     """What the `do` is answered with, once that is known; cancelled by whoever commanded it, before it was over."""
     released: bool = False
     """Whether it will never be undone any more, so that it may end."""
+    locks: tuple[str, ...] = ()
+    """The keys that are locked for that, and so for this one."""
+
+
+@dataclass(frozen=True, slots=True)
+class LockState:
+    """What a saga locks before it begins. Times are seconds since the epoch."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    keys: tuple[str, ...]
+    """In the order in which they are taken."""
+    when_taken: Literal["queue", "refuse", "join"]
+    most: int
+    """So many may wait for one key."""
+    within: float | None = None
+    """How long it may wait."""
+    taken: bool = False
+    """Whether it has all of them; then until it has ended."""
+    until: float | None = None
+    """When it has waited long enough."""
+    ask_at: float | None = None
+    """When it asks again, where nobody has told it anything."""
+    key: str = ""
+    """The one that it waits for, or was turned away from."""
+    holder: str = ""
+    """The saga that had that when it was told so."""
 
 
 @quickly_made
@@ -213,6 +239,9 @@ class Instance:
     """Of a nested saga."""
     stage: NestedStage = ""
     """Of a nested saga that is over, but not released: whether it would still be undone."""
+    lock: LockState | None = None
+    """Where it takes one. A choros that would not wait for it does not know this field, and leaves the instance alone.
+    """
     cause: str = ""
     """The id of the last message that moved the saga."""
     traceparent: str = ""
@@ -237,7 +266,20 @@ class Instance:
         times = [due for state in self.nodes.values() if (due := state.due) is not None]
         if self.deadline is not None:
             times.append(self.deadline)
+        if self.lock is not None:
+            times += [at for at in (self.lock.until, self.lock.ask_at) if at is not None]
         return min(times, default=None)
+
+    @property
+    def queued(self) -> bool:
+        """Whether it has not taken its lock yet, and so does nothing."""
+        return self.lock is not None and not self.lock.taken
+
+    @property
+    def locks(self) -> tuple[str, ...]:
+        """All keys that are locked for it: its own, and those of the saga that it is nested in."""
+        own = self.lock.keys if self.lock and self.lock.taken else ()
+        return (*(self.parent.locks if self.parent else ()), *own)
 
     @property
     def under_way(self) -> frozenset[str]:

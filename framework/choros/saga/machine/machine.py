@@ -18,12 +18,14 @@ from choros.saga.machine.inputs import (
     Decision,
     Event,
     Input,
+    LockTold,
     OrderReceived,
     SignalRequested,
     TerminateRequested,
     TimerFired,
 )
-from choros.saga.machine.instance import Instance, NodeState, Parent, States
+from choros.saga.machine.instance import Instance, LockState, NodeState, Parent, States
+from choros.saga.machine.locks import ask_again, lock_due, refuse_nested, take_lock
 from choros.saga.machine.nested import answered, take_order
 from choros.saga.machine.signals import take_signal
 from choros.saga.machine.timers import take_timer
@@ -36,11 +38,11 @@ NOTHING: Mapping[str, NodeState] = MappingProxyType({})
 def begin(
     tree: Tree, saga_id: str, start: str, now: float, *,
     cause: str, traceparent: str = "", tracestate: str = "", kept: Mapping[str, NodeState] = NOTHING,
-    told: Sequence[SignalRequested] = (), parent: Parent | None = None,
+    told: Sequence[SignalRequested] = (), parent: Parent | None = None, lock: LockState | None = None,
 ) -> Decision:  # fmt: skip
     """The first decision of a saga instance; `cause` is the id that the start message goes by, `kept` are the first
     steps of an instance that this one takes over, `told` is what it is told at once, `parent` is the saga that it is
-    nested in."""
+    nested in; `lock` is what it has to lock before it does anything."""
     deadline = None
     if tree.outline.deadline and kept.keys().isdisjoint(tree.outline.pivots):
         deadline = now + tree.outline.deadline.total_seconds()
@@ -54,6 +56,7 @@ def begin(
         tracestate=tracestate,
         accepted=max((state.number + 1 for state in kept.values() if state.number), default=1 if parent else 0),
         parent=parent,
+        lock=lock,
     )
     walk = SagaWalk(tree, instance, now)
     walk.note("started")
@@ -61,6 +64,12 @@ def begin(
         _apply(walk, signal)
     walk.change(cause=cause)
     walk.go_on()
+    if lock:
+        walk.find_existing()
+    if lock and parent and not parent.detached:
+        walk.change(lock=None)
+        if lacking := [key for key in lock.keys if key not in parent.locks]:
+            refuse_nested(walk, lacking[0])
     return answered(tree.outline, walk.end())
 
 
@@ -94,13 +103,17 @@ def decide(tree: Tree, instance: Instance, inputs: Sequence[Input], now: float) 
 
 
 def _precedence(given: Input) -> int:
-    return 0 if isinstance(given, Answered) else 2 if isinstance(given, TimerFired) else 1
+    return 0 if isinstance(given, Answered | LockTold) else 2 if isinstance(given, TimerFired) else 1
 
 
 def _apply(walk: SagaWalk, given: Input) -> None:
     """What moves nothing is not the cause of what follows."""
     if isinstance(given, TimerFired):
         take_timer(walk, given)
+        lock_due(walk)
+        return
+    if isinstance(given, LockTold):
+        take_lock(walk, given)
         return
     before = walk.as_it_is()
     walk.change(cause=given.id)
@@ -113,6 +126,7 @@ def _apply(walk: SagaWalk, given: Input) -> None:
             take_act(walk, TerminateRequested(given.id))
     else:
         take_act(walk, given)
+        ask_again(walk)
     after, cause = walk.as_it_is(), before[0].cause
     if after[1] == before[1] and replace(after[0], cause=cause) == before[0]:
         walk.change(cause=cause)

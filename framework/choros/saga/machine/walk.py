@@ -50,8 +50,27 @@ class SagaWalk(Turn):
         """What the turn comes to, with what is next in it, unless something holds the saga; a bug in the declaration's
         functions parks a node."""
         if self._goes_on and not (self.instance.paused or self.instance.terminal):
-            (self._terminate if self.instance.terminating else self._walk)()
+            if self.instance.terminating:
+                self._terminate()
+            elif not self.instance.queued or self._is_called_off:
+                self._walk()
         return self.decision()
+
+    @property
+    def begun(self) -> bool:
+        """Whether there may be something to undo: what it has done, has taken over, or found when it began."""
+        return any(path for path, _ in self.states())
+
+    def find_existing(self) -> None:
+        """What was there before the saga has to be undone, however early that turns back."""
+        for leaf in self.outline.commands:
+            if leaf.existing:
+                self._node(leaf.path).forward(self)
+
+    @property
+    def _is_called_off(self) -> bool:
+        """Without its lock, a saga may end that has never begun."""
+        return self.instance.backward and not self.begun
 
     def _terminate(self) -> None:
         """It has ended as it is once nothing of it is open."""

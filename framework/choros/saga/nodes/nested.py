@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 
 from choros.errors import DeclarationError
 from choros.messages import Message
@@ -84,8 +85,10 @@ class Nested(Declared):
         action = start_builder(self.start, place.known, self.saga.start)
         if self.pivot:
             certain(action, place.where, "is the pivot", "let it always begin, or a step before it choose.")
-        result = self.saga.outline.result
-        child = Child(self.saga.name, self.saga.version, self.saga.declared_as, result.builds if result else None)
+        result, lock_name = self.saga.outline.result, self.saga.lock.name if self.saga.lock else ""
+        child = Child(
+            self.saga.name, self.saga.version, self.saga.declared_as, result.builds if result else None, lock_name
+        )
         return NestedNode(
             path=place.path, kind="pivot" if self.pivot else "detached" if self.detached else "nested",
             to=ORCHESTRATOR, action=action, timeout=self.timeout, retry=RetryPolicy(total=self.within or LONGEST),
@@ -128,7 +131,8 @@ class NestedNode(Nesting, CommandNode):
         if made is None:
             turn.pass_over(self.path)
             return True
-        body = self.order(start=made.body)
+        locked: Any = {"locks": turn.instance.locks} if turn.instance.locks and not self.detached else {}
+        body = self.order(start=made.body, **locked)
         if why := why_unreadable(body):
             raise BuildFailed(f"{self.action.function.__name__} built a message that {why}", self.path)
         turn.count()
