@@ -26,9 +26,10 @@ from choros.errors import (
     StoreMisconfigured,
     StoreUnreachable,
     Unreachable,
+    UpdateRefused,
     UsageError,
 )
-from choros.messages import Command, Done, Fact, Failure, Message, Reply, Signal
+from choros.messages import Command, Done, Fact, Failure, Message, Reply, Signal, Update
 from choros.roles.addresses import Addresses
 from choros.roles.roles import client_of, running
 from choros.runtime.client.client import Client
@@ -71,5 +72,5 @@ __all__ = [
     "Refused", "Reminder", "Repeat", "Reply", "Retriable", "RetryPolicy", "Saga", "SagaNotFound", "Schedule", "Scope",
     "Service", "Settings", "Signal", "Sleep",
     "SqliteTransaction", "StartConflict", "Step", "StoreMisconfigured", "StoreUnreachable", "Transaction",
-    "Unreachable", "UsageError", "Wait", "When", "__version__", "client_of", "running",
+    "Unreachable", "Update", "UpdateRefused", "UsageError", "Wait", "When", "__version__", "client_of", "running",
 ]  # fmt: skip

@@ -8,6 +8,7 @@ ChorosError
 ├── MessageUnwritable         a message whose own model fails to write it
 ├── StartConflict             the same start key with another body
 ├── SagaNotFound              no saga instance has this id
+├── UpdateRefused             a saga says no to what was asked of it
 ├── OutcomePending            `run` gave up waiting; the saga itself goes on
 ├── Unreachable               a server does not answer
 │   ├── BrokerUnreachable
@@ -106,6 +107,15 @@ class StartConflict(ChorosError):
 
 class SagaNotFound(ChorosError):
     """No saga instance has this id."""
+
+
+class UpdateRefused(ChorosError):
+    """A saga says no to an update: with a `code` of whoever answers it, or one of choros's own, `too_late`, `too_many`,
+    `too_large` or `failed`. Nothing was changed, and the same id is answered so for ever."""
+
+    def __init__(self, sentence: str, hint: str = "", *, code: str = "") -> None:
+        super().__init__(sentence, hint)
+        self.code = code
 
 
 class OutcomePending(ChorosError):

@@ -229,7 +229,7 @@ def _checked_data(cls: type[Command[Any]], refusals: Mapping[str, Any]) -> Mappi
     return {code: data for code, data in refusals.items() if data}
 
 
-def _reply_type(cls: type[Command[Any]]) -> type[Reply]:
+def _reply_type(cls: type[Command[Any] | Update[Any]]) -> type[Reply]:
     for base in cls.__mro__:
         metadata: dict[str, Any] = base.__dict__.get("__pydantic_generic_metadata__") or {}
         for argument in metadata.get("args") or get_args(base):
@@ -239,16 +239,17 @@ def _reply_type(cls: type[Command[Any]]) -> type[Reply]:
     return Done
 
 
-def _check_argument(cls: type[Command[Any]]) -> None:
-    """A command without a reply type is answered with Done; one with anything else in its place is a mistake."""
+def _check_argument(cls: type[Command[Any] | Update[Any]]) -> None:
+    """What has no reply type is answered with Done; anything else in its place is a mistake."""
     for base in cls.__bases__:
         metadata: dict[str, Any] = base.__dict__.get("__pydantic_generic_metadata__") or {}
         for argument in metadata.get("args", ()):
-            if metadata["origin"] is Command and not isinstance(argument, TypeVar):
+            if metadata["origin"] in (Command, Update) and not isinstance(argument, TypeVar):
                 what = argument.__name__ if isinstance(argument, type) else argument
+                whose = metadata["origin"].__name__
                 raise DeclarationError(
-                    f"{cls.__name__} is a Command[{what}], which is no reply type.",
-                    "derive the reply from choros.Reply and declare it before, or write Command[Done].",
+                    f"{cls.__name__} is {'an' if whose == 'Update' else 'a'} {whose}[{what}], which is no reply type.",
+                    f"derive the reply from choros.Reply and declare it before, or write {whose}[Done].",
                 )
 
 
@@ -266,6 +267,16 @@ class Fact(Message):
 
 class Signal(Message):
     """What somebody outside tells a running saga, which waits for it: a person, a program, another service."""
+
+
+class Update(Message, Generic[R_co]):
+    """What somebody outside asks of a running saga, which answers it: `class ChangeAddress(Update[AddressChanged])`."""
+
+    reply_type: ClassVar[type[Reply]] = Done
+
+    def __init_subclass__(cls, *, name: str = "", version: int = 1, **config: Unpack[ConfigDict]) -> None:
+        super().__init_subclass__(name=name, version=version, **config)
+        cls.reply_type = _reply_type(cls)
 
 
 class Failure(Reply, name="choros.failure"):

@@ -17,8 +17,8 @@ from choros.cli.exit_codes import OF_ERRORS, exit_code
 from choros.errors import ChorosError
 
 CODES = {
-    1: """ChorosError DeclarationError MessageRejected MessageUnwritable StartConflict SagaNotFound OutcomePending
-        Misconfigured BrokerMisconfigured StoreMisconfigured""",
+    1: """ChorosError DeclarationError MessageRejected MessageUnwritable StartConflict SagaNotFound UpdateRefused
+        OutcomePending Misconfigured BrokerMisconfigured StoreMisconfigured""",
     2: "UsageError DeclaredOtherwise",
     4: "Unreachable BrokerUnreachable StoreUnreachable",
 }

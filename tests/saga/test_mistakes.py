@@ -30,6 +30,7 @@ from tests.saga import (
     test_race,
     test_repeat,
     test_sleep,
+    test_update,
     test_wait,
     test_when,
 )
@@ -109,7 +110,7 @@ def _declared(saga_of: Callable[..., object], written: Callable[[], Any]) -> Non
 
 
 def words() -> Iterator[str]:
-    for mistake in (*(mistake for mistake, _ in MISTAKES), *MORE, *of_nodes()):
+    for mistake in (*(mistake for mistake, _ in MISTAKES), *MORE, *of_nodes(), *test_update.MISTAKES):
         with pytest.raises(DeclarationError) as caught:
             mistake()
         yield re.sub("0x[0-9a-f]+", "0x", str(caught.value))

@@ -1,5 +1,6 @@
-"""`choros saga cancel|terminate|retry|skip|signal|rerun|move|pause|resume`: what a person does with a saga, signed."""
+"""`choros saga cancel|terminate|retry|skip|signal|update|rerun|move|pause|resume`: what a person does, signed."""
 
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -13,6 +14,7 @@ from choros.cli.signature import By, whoever
 from choros.cli.verbs import Verbs
 from choros.cli.words import answer, fields_of, lasting, message_of
 from choros.errors import UsageError
+from choros.messages import Reply, Update
 from choros.roles.addresses import DEFAULT_BROKER, DEFAULT_STORE, Addresses
 from choros.roles.loading import load_app
 from choros.roles.roles import client_of
@@ -141,6 +143,32 @@ def signal(
         return f"{await client.signal(its, told, wait=leaf.path, id=known_as)} {leaf.path}"
 
     asked.tell(application, saga, "signal", tell)
+
+
+@app.command("update", examples=['saga update shop o2 -i \'{"street": "2 Elm Road"}\' --by Ann'])
+def update(
+    application: AppName,
+    saga: SagaId,
+    *,
+    given: Annotated[str, typer.Option("-i", "--input", metavar="JSON", help="what it is asked; - for stdin")],
+    name: Annotated[str, typer.Option("--update", metavar="NAME", help="the update; else the saga's only one")] = "",
+    known_as: Annotated[
+        str, typer.Option("--id", metavar="TEXT", help="an id of your own: what is asked under it counts once")
+    ] = "",
+    asked: ActOptions,
+) -> None:
+    """Ask a running saga for a change, and print what it replies; exits with 1 if it says no."""
+
+    async def change(client: Client, its: str) -> str:
+        wanted = (await client.update_declared(its, name)).update
+        asks: Update[Reply] = message_of(wanted, given)
+        return (await client.update(its, asks, id=known_as)).to_json()
+
+    its, reply = asked.do(application, saga, change)
+    if asked.output == "table":
+        print(reply)
+    else:
+        tell_value({"saga_id": its, "act": "update", "answer": json.loads(reply)}, asked.output)
 
 
 @app.command("rerun", examples=["saga rerun shop o2 --from ship_order"])

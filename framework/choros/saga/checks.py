@@ -8,11 +8,11 @@ from types import FunctionType
 from typing import Any, TypeGuard
 
 from choros.errors import DeclarationError
-from choros.messages import Command, Fact, Message, Reply, Signal
+from choros.messages import Command, Fact, Message, Reply, Signal, Update
 from choros.names import is_name
 from choros.saga.policy import check_duration
 
-_BARE = (Message, Command, Reply, Fact, Signal)
+_BARE = (Message, Command, Reply, Fact, Signal, Update)
 HIGHEST_VERSION = 2**31 - 1
 """What CloudEvents calls an Integer."""
 

@@ -11,7 +11,7 @@ from choros.messages import Message
 from choros.saga.nesting import Nesting
 from choros.saga.orders import FREE, IN_WORDS, UndoOrder
 from choros.saga.outline import Commanded, Composite, Leaf, Loop, Outline, Publication, SagaPart
-from choros.saga.parameters import Builder, PureFunction
+from choros.saga.parameters import Builder, DeclaredUpdate, PureFunction
 from choros.saga.saga import Saga
 from choros.saga.waiting import SignalWait, Sleeping
 
@@ -29,7 +29,7 @@ def mermaid(
     facts = {numbers[one.path]: [one.action] for one in outline.publications}
     facts |= {numbers[path]: list(leaf.facts) for path, leaf in outline.leaves.items() if isinstance(leaf, SignalWait)}
     facts |= {"completed": list(outline.completed), "compensated": list(outline.compensated)}
-    lines += _facts(facts, subscribers)
+    lines += [*_facts(facts, subscribers), *_updates(outline, numbers)]
     return "\n".join(["flowchart LR", *(f"    {line}" for line in lines)]) + "\n"
 
 
@@ -171,6 +171,15 @@ def _facts(facts: Mapping[str, Sequence[Builder]], subscribers: Subscribers) -> 
             yield f"f{index} -. untracked .-> n{numbers[subscriber]}"
 
 
+def _updates(outline: Outline, numbers: Mapping[str, str]) -> Iterator[str]:
+    """Dotted: from what may be asked of it, to whatever is built with that."""
+    for index, one in enumerate(outline.updates.values()):
+        yield f"u{index}[/{_quoted(one.update.__name__)}/]"
+        yield from (
+            f"u{index} -.-> {to}" for to in (*map(numbers.__getitem__, one.users), *["completed"] * one.closing)
+        )
+
+
 def _who(builder: Builder, subscribers: Subscribers) -> Sequence[str]:
     """Who subscribes to any of what it may publish."""
     return list(dict.fromkeys(name for kind in builder.kinds for name in subscribers.get(kind.type_name, ())))
@@ -192,6 +201,8 @@ def outline(saga: Saga[Any], subscribers: Subscribers = MappingProxyType({})) ->
     lines += _commanded(outline.parts, "  ")
     if outline.result:
         lines.append(f"  completed, it comes to {outline.result.builds.__name__}")
+    if outline.updates:
+        lines += ["may be asked, while it runs:", *(f"  {_update(one)}" for one in outline.updates.values())]
     lines.append("event-driven, tracked by nobody:")
     facts = [_fact(leaf.action, _when(saga, leaf), subscribers) for leaf in outline.publications]
     facts += [_fact(one, f"reminding of {leaf.path}", subscribers) for leaf in _waits(outline) for one in leaf.facts]
@@ -199,6 +210,11 @@ def outline(saga: Saga[Any], subscribers: Subscribers = MappingProxyType({})) ->
     facts += [_fact(builder, "when completed", subscribers) for builder in outline.completed]
     facts += [_fact(builder, "when compensated", subscribers) for builder in outline.compensated]
     return lines + [f"  {fact}" for fact in facts or ["nothing"]]
+
+
+def _update(one: DeclaredUpdate) -> str:
+    until = f"until {' or '.join(one.users)} has begun" if one.users else "until the end"
+    return f"{one.update.__name__} ({one.function.__name__}), answered with {one.builds.__name__}, {until}"
 
 
 def undone_in_words(outline: Outline) -> str:

@@ -23,6 +23,7 @@ class _Shape:
     start: str
     undone: str
     lock: str
+    updates: tuple[str, ...]
     nodes: tuple[tuple[str, str], ...]
     """(path, all that is said of it)."""
     closings: tuple[str, ...]
@@ -45,6 +46,7 @@ def _shape(text: str) -> _Shape:
         start=" ".join(block for block in blocks if block.startswith("start ")),
         undone=" ".join(block for block in blocks if block.startswith("undone ")),
         lock=" ".join(block for block in blocks if block.startswith("lock ")),
+        updates=tuple(block for block in blocks if block.startswith("update ")),
         nodes=tuple((path, said) for path, said in nodes if said),
         closings=tuple(block for block in blocks if block.startswith("when ")),
     )
@@ -63,6 +65,7 @@ def difference(here: str, there: str, where: str = "in the record") -> str:
         _other_paths(mine, other, where)
         or _first_other(_lines(mine), _lines(other), where)
         or _unlike("closing facts", mine.closings, other.closings, where)
+        or _unlike("updates", mine.updates, other.updates, where)
     )
 
 
@@ -120,6 +123,10 @@ def why_not_moved(instance: Instance, here: str, there: str) -> str:
     mine, other = _shape(here), _shape(there)
     if sentence := _first_other(_lines(mine)[:_HEAD], _lines(other)[:_HEAD], "there"):
         return sentence
+    for name, _ in instance.updated:
+        (asked,) = (one for one in other.updates if one.startswith(f"update {name},"))
+        if asked not in mine.updates:
+            return f"it has accepted the {asked}, and the other version has no such update"
     come_to = set(map(declared, instance.nodes))
     touched = max((number for number, path in enumerate(other.paths, 1) if path in come_to), default=0)
     for number, (path, said) in enumerate(other.nodes[:touched]):
@@ -137,7 +144,7 @@ def renamed(here: str, there: str) -> Mapping[str, str]:
     names = {path: name for (path, _), (name, _) in zip(other.nodes, mine.nodes, strict=True) if path != name}
     same = [(names.get(path, path), _called(said, names)) for path, said in other.nodes] == list(mine.nodes)
     closings = tuple(_called(one, names) for one in other.closings)
-    return names if same and closings == mine.closings else {}
+    return names if same and (closings, other.updates) == (mine.closings, mine.updates) else {}
 
 
 def _called(said: str, names: Mapping[str, str]) -> str:

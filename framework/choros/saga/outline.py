@@ -16,7 +16,7 @@ from choros.messages import Command, Message, Reply
 from choros.names import is_name
 from choros.saga.conversation import Conversation
 from choros.saga.orders import UndoOrder
-from choros.saga.parameters import Builder, Choosing, Known, NodePlace, PureFunction
+from choros.saga.parameters import Builder, Choosing, DeclaredUpdate, Known, NodePlace, PureFunction
 from choros.saga.paths import declared
 from choros.saga.policy import RetryPolicy
 
@@ -39,6 +39,11 @@ class Leaf:
     def builders(self) -> Sequence[Builder]:
         """All of its functions that build a message."""
         return ()
+
+    @property
+    def functions(self) -> Sequence[PureFunction]:
+        """All of its functions."""
+        return self.builders
 
     @property
     def facts(self) -> Sequence[Builder]:
@@ -214,6 +219,11 @@ class Composite:
                 yield from part.leaves
 
     @property
+    def functions(self) -> Sequence[PureFunction]:
+        """Those that decide which way is taken, and how often."""
+        return (*self.questions, *([self.loop.asked] if self.loop else []))
+
+    @property
     def parts(self) -> Iterator[SagaPart]:
         """All nodes in it, however deep, and before each the one that it stands in."""
         for limb in self.limbs:
@@ -258,6 +268,8 @@ class Outline:
     result: Builder | None = None
     """Builds what the saga comes to when it is completed, if it is asked for that."""
     undo: UndoOrder = "newest_first"
+    updates: Mapping[str, DeclaredUpdate] = field(default_factory=dict)
+    """What may be asked of it while it runs, by name."""
     nodes: Mapping[str, SagaPart] = field(init=False, repr=False)
     leaves: Mapping[str, Leaf] = field(init=False, repr=False)
     """By path, in the order of the declaration, and before each the one that it stands in; and those without others."""
@@ -292,6 +304,7 @@ class Outline:
         yield from (kind for leaf in self.leaves.values() for builder in leaf.builders for kind in builder.kinds)
         yield from (kind for leaf in self.leaves.values() for kind in leaf.signals)
         yield from (kind for builder in (*self.completed, *self.compensated) for kind in builder.kinds)
+        yield from (kind for one in self.updates.values() for kind in (one.update, one.builds))
 
     @property
     def answers(self) -> Iterator[type[Reply]]:

@@ -10,7 +10,7 @@ from operator import or_
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from choros.errors import DeclarationError
-from choros.messages import Command, Failure, Message, Reply, Signal
+from choros.messages import Command, Failure, Message, Reply, Signal, Update
 from choros.saga.orders import UndoOrder
 
 
@@ -19,7 +19,7 @@ class Need:
     """One parameter of a function, and the message that fills it."""
 
     parameter: str
-    source: Literal["start", "reply", "failure", "refusal", "command", "item"]
+    source: Literal["start", "reply", "failure", "refusal", "command", "item", "update"]
     message: type[Any]
     """Its type; that of an item may be any."""
     step: str = ""
@@ -66,6 +66,23 @@ class Builder(PureFunction):
         return next((kind for kind in self.others if bare_name(kind) == choice), self.builds)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeclaredUpdate(Builder):
+    """A function that answers an update: it builds the reply, or raises Refused."""
+
+    update: type[Update[Any]]
+    users: tuple[str, ...]
+    """The paths of the nodes whose functions ask for it: once the saga has come to one of them, it is too late. Of what
+    is done again and again, the loop."""
+    closing: bool
+    """Whether what the saga ends with asks for it."""
+
+    @property
+    def name(self) -> str:
+        """What it is called, in whatever version."""
+        return bare_name(self.update)
+
+
 @dataclass(frozen=True, slots=True)
 class Choosing:
     """A step that may choose what it commands, or that it commands nothing, and the replies to that."""
@@ -97,6 +114,10 @@ class Known:
     """Why there is none, if there is none."""
     items: Sequence[tuple[str, Any]] = ()
     """(path of the item, type) of those that it stands in."""
+    updates: Sequence[type[Update[Any]]] = ()
+    """Those that may have been accepted: asked for as `ChangeAddress | None` only."""
+    asked: type[Update[Any]] | None = None
+    """The one that the function answers."""
 
     def loops(self, step: str) -> int:
         """How many loops stand between here and this step: so many replies of it are known, and not one."""
@@ -210,7 +231,7 @@ def _need(function: str, parameter: str, hint: Any, known: Known) -> Need:
 
 def _may_be_known(kind: Any, known: Known) -> bool:
     """Whether a step may reply with it, or a saga in its place comes to it."""
-    if isinstance(kind, type) and issubclass(kind, Reply | Signal):
+    if isinstance(kind, type) and issubclass(kind, Reply | Signal | Update):
         return True
     return any(kind is one for _, one in (*known.replies, *known.maybe))
 
@@ -262,6 +283,8 @@ def _why_missing(need: Need, known: Known) -> str:
         return f"may not be known by then: {need.step} may be in doubt, as after a timeout"
     if need.source == "refusal":
         return "may not be known by then: the saga may be undone for another reason"
+    if need.source == "update":
+        return "may not be known by then: perhaps nobody asks for it"
     if known.failure:
         return f"may not be known by then: the saga may be undone without a reply of {need.step}"
     return f"may not be known by then: the saga may come here without a reply of {need.step}"
@@ -298,6 +321,9 @@ def shown_type(hint: Any) -> str:
 def _candidates(parameter: str, wanted: Any, known: Known) -> Iterator[Need]:
     yield from (Need(parameter, "reply", wanted, step) for step, reply in known.replies if reply is wanted)
     yield from (Need(parameter, "reply", wanted, step, True) for step, reply in known.maybe if reply is wanted)
+    yield from (
+        Need(parameter, "update", wanted, "", wanted is not known.asked) for one in known.updates if one is wanted
+    )
     for choice in known.choices:
         replies = {bare_name(one): one.reply_type for one in choice.commands if one.reply_type in members(wanted)}
         if {*replies.values()} == {*members(wanted)}:
@@ -348,6 +374,11 @@ def _answer(function: str, parameter: str, wanted: Any, known: Known, loops: int
         raise DeclarationError(
             f"saga {known.saga!r}: {function} takes a Failure, but {known.no_failure}.",
             f"leave {parameter!r} out; a fact in compensated=... may take it.",
+        )
+    if not candidates and isinstance(wanted, type) and issubclass(wanted, Update):
+        raise DeclarationError(
+            f"saga {known.saga!r}: {function} asks for {wanted.__name__}, which the saga does not answer.",
+            "name the function that does: Saga(..., updates=(...,)).",
         )
     if not candidates:
         which, hint = "no earlier step replies", "move the step behind the one that replies with it."

@@ -19,7 +19,7 @@ from typing import Any, Generic
 from typing_extensions import TypeVar
 
 from choros.errors import DeclarationError
-from choros.messages import Message
+from choros.messages import Message, Update
 from choros.saga.builders import fact_builder, result_builder
 from choros.saga.checks import check_head, check_start, listed
 from choros.saga.lock import Lock, check_lock
@@ -30,8 +30,9 @@ from choros.saga.nodes.publish import FactBuilder
 from choros.saga.nodes.sequence import plan_saga
 from choros.saga.orders import UndoOrder
 from choros.saga.outline import Commanded, Composite, Declared, Leaf, Outline, Publication, SagaPart
-from choros.saga.parameters import Builder, Known, Need, PureFunction, bare_name, shown_type
+from choros.saga.parameters import Builder, DeclaredUpdate, Known, Need, PureFunction, bare_name, shown_type
 from choros.saga.undo_order import check_undo, is_strict, needed_by
+from choros.saga.updates import Answering, asked_by, at_any_time, planned_update
 from choros.saga.waiting import SignalWait, Sleeping
 
 S = TypeVar("S", bound=Message)
@@ -50,6 +51,8 @@ class Saga(Nestable, Generic[S, Result_co]):
     `undo` is the order in which it is undone: "newest_first", each step when the one behind it is undone;
     "by_dependency", each when nothing is left that was made with its reply; or "at_once".
     `lock` keeps out others that name the same lock for the same business key, until this one has ended.
+    `updates` are functions that answer what may be asked of it while it runs: each takes an Update and what is known
+    by then, and returns the reply that this is declared with, or raises Refused.
     """
 
     def __init__(
@@ -66,6 +69,7 @@ class Saga(Nestable, Generic[S, Result_co]):
         result: Callable[..., Result_co] | None = None,
         undo: UndoOrder = "newest_first",
         lock: Lock | None = None,
+        updates: Sequence[Answering] = (),
     ) -> None:
         self.name = name
         self.version = version
@@ -79,7 +83,7 @@ class Saga(Nestable, Generic[S, Result_co]):
         self.steps: tuple[Declared, ...] = listed(f"saga {name!r}: steps", steps)
         closings = _several(completed), _several(compensated)
         check_undo(f"saga {name!r}", undo)
-        self.tree: Tree = _planned(name, start, self.steps, *closings, deadline, result, undo)
+        self.tree: Tree = _planned(name, start, self.steps, *closings, deadline, result, undo, updates)
         self.outline: Outline = self.tree.outline
         _check_locked_around(name, lock, self.outline)
         self.waits: bool = any(leaf.signals for leaf in self.outline.leaves.values())
@@ -117,11 +121,14 @@ def _planned(
     deadline: timedelta | None,
     result: Callable[..., Message] | None,
     undo: UndoOrder,
+    updates: Sequence[Answering],
 ) -> Tree:
-    planned = plan_saga(Known(saga, start, ()), steps, undo)
+    asked = asked_by(saga, updates)
+    begun = Known(saga, start, (), updates=[update for _, update in asked])
+    planned = plan_saga(begun, steps, undo)
     leaves = [leaf for part in planned.parts for leaf in part.leaves]
     done = replace(planned.known, no_failure="a completed saga has no failure")
-    undone = _undone(Known(saga, start, ()), [leaf for leaf in leaves if isinstance(leaf, Commanded)])
+    undone = _undone(begun, [leaf for leaf in leaves if isinstance(leaf, Commanded)])
     closing = tuple(fact_builder(function, undone) for function in compensated)
     _check_existing_first(saga, leaves)
     _check_taken_back_once(saga, leaves, closing)
@@ -134,7 +141,16 @@ def _planned(
         result=None if result is None else result_builder(result, done),
         undo=undo,
     )
+    outline = replace(outline, updates=_answered(outline, asked, at_any_time(begun, planned.parts)))
     return Tree(outline, planned.node, needed_by(outline), freely=not is_strict(outline))
+
+
+def _answered(
+    outline: Outline, asked: Sequence[tuple[Answering, type[Update[Any]]]], known: Known
+) -> Mapping[str, DeclaredUpdate]:
+    closings = [*outline.completed, *outline.compensated, *([outline.result] if outline.result else [])]
+    planned = [planned_update(*one, known, outline.nodes.values(), closings) for one in asked]
+    return {one.name: one for one in planned}
 
 
 def _undone(known: Known, leaves: Sequence[Commanded]) -> Known:
@@ -202,6 +218,7 @@ def _fingerprint(saga: str, version: int, outline: Outline, lock: Lock | None) -
     head = [f"saga {saga}, version {version}, rules {RULES}", f"start {bare_name(outline.start)}"]
     head += [f"undone {outline.undo}"] if outline.undo != "newest_first" else []
     head += [f"lock {lock.name}"] if lock else []
+    head += [f"update {name}, answered by {bare_name(one.builds)}" for name, one in sorted(outline.updates.items())]
     nodes = (line for part in outline.nodes.values() for line in (f"{part.path}: {part.kind}", *_part(part)))
     text = "\n".join([*head, *nodes, *_closings(outline)]) + "\n"
     return Fingerprint(text, hash_of(text))
@@ -295,7 +312,10 @@ def _needed(function: PureFunction) -> str:
 def _filled(need: Need) -> str:
     if need.source == "item":
         return f"{need.step}: {shown_type(need.message)}"
-    path = {"reply": f"{need.step}: ", "refusal": f"{need.step} refused: ", "command": f"{need.step} sent: "}
+    path = {
+        "reply": f"{need.step}: ", "refusal": f"{need.step} refused: ", "command": f"{need.step} sent: ",
+        "update": "updated: ",
+    }  # fmt: skip
     message = _types(kind for _, kind in need.by_choice) or bare_name(need.message)
     each = "each " if need.collected else ""
     return f"{path.get(need.source, '')}{each}{message}{' or none' if need.optional else ''}"

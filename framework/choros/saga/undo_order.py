@@ -83,8 +83,7 @@ def _needs(outline: Outline, leaf: Leaf) -> Iterator[Need]:
         yield from builder.needs
     for part in outline.nodes.values():
         if isinstance(part, Composite) and stands_in(leaf.path, part.path):
-            asked = [*part.questions, *([part.loop.asked] if part.loop else [])]
-            yield from (need for one in asked for need in one.needs if not stands_in(need.step, part.path))
+            yield from (need for one in part.functions for need in one.needs if not stands_in(need.step, part.path))
 
 
 def _as_seen_from(step: str, leaf: str) -> str:

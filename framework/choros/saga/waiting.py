@@ -22,6 +22,11 @@ class Sleeping(Leaf):
     until: bool
     """Whether that is said as a moment."""
 
+    @property
+    def functions(self) -> Sequence[PureFunction]:
+        """The one that says how long, if there is one."""
+        return (self.wait,) if isinstance(self.wait, PureFunction) else ()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignalWait(Leaf):
@@ -44,6 +49,12 @@ class SignalWait(Leaf):
     def builders(self) -> Sequence[Builder]:
         """Those of the reminders."""
         return [builder for _, builder in self.reminders]
+
+    @property
+    def functions(self) -> Sequence[PureFunction]:
+        """Those of the reminders, of its end, and what says whether it was told yes."""
+        others = (one for one in (self.limit, self.accept) if isinstance(one, PureFunction))
+        return (*self.builders, *others)
 
     @property
     def facts(self) -> Sequence[Builder]:

@@ -13,10 +13,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from choros.app.fact_start import FactStart
-from choros.messages import SYSTEM_REFUSALS, Close, Command, Done, Fact, Failure, Message, NestedCommand, Reply, Signal
+from choros.errors import UpdateRefused
+from choros.messages import (
+    SYSTEM_REFUSALS,
+    Close,
+    Command,
+    Done,
+    Fact,
+    Failure,
+    Message,
+    NestedCommand,
+    Reply,
+    Signal,
+    Update,
+)
 from choros.saga.machine.inputs import (
     Answered,
     CancelRequested,
@@ -28,13 +41,17 @@ from choros.saga.machine.inputs import (
     SignalRequested,
     TerminateRequested,
     TimerFired,
+    UpdateRequested,
 )
 from choros.saga.machine.instance import Instance, Status
 from choros.saga.machine.machine import begin, decide
 from choros.saga.nesting import Nesting
+from choros.saga.parameters import bare_name
 from choros.saga.saga import Saga
 from choros.saga.waiting import SignalWait
 from choros.wire.command_key import CommandKey, Operation
+
+R = TypeVar("R", bound=Reply)
 
 
 class SagaTest:
@@ -51,7 +68,7 @@ class SagaTest:
         self._replies = 0
         self._started: dict[str, str] = {}
         """The start messages of nested sagas, by the effect in their keys."""
-        self._signals = 0
+        self._signals = self._updates = 0
         self._types: dict[str, type[Message]] = {one.type_name: one for one in saga.outline.messages}
         self._types[Close.type_name] = Close
         self._types[NestedCommand.type_name] = NestedCommand
@@ -157,6 +174,22 @@ class SagaTest:
         words = ("signalled", "kept", "not_kept", "too_late")
         return next(event.kind for event in self._history[before:] if event.kind in words)
 
+    def update(self, update: Update[R]) -> R:
+        """Ask the saga for a change, and return what it replies; raises UpdateRefused where it says no."""
+        name = bare_name(type(update))
+        declared = self.saga.outline.updates.get(name)
+        if declared is None or declared.update is not type(update):
+            self._fail(f"The saga answers {', '.join(self.saga.outline.updates) or 'no updates'}, not {_named(update)}")
+        self._updates += 1
+        decision = self._decide(UpdateRequested(f"update-{self._updates}", name, update.to_json()))
+        answer = next(iter(decision.answers), None)
+        if answer is None or answer.refused:
+            failure = Failure.from_json(answer.body) if answer else Failure(code="too_many")
+            raise UpdateRefused(f"{name} was refused as {failure.code}: {failure.detail}", code=failure.code)
+        reply: Any = update.reply_type.from_json(answer.body)
+        told: R = reply
+        return told
+
     def expect_close(self, to: str = "") -> SentCommand:
         """The saga asks this service now to close what it was commanded; `Closed()` says that it never happens."""
         return self._expect("close", "close", Close, to, "")
@@ -200,8 +233,10 @@ class SagaTest:
         reply_id = f"reply-{self._replies}"
         self._decide(Answered(reply_id, send.key, send.attempt, outcome, data.to_json(), *refused))
 
-    def _decide(self, given: Input) -> None:
-        self._take(decide(self.saga.tree, self.instance, [given], self.now))
+    def _decide(self, given: Input) -> Decision:
+        decision = decide(self.saga.tree, self.instance, [given], self.now)
+        self._take(decision)
+        return decision
 
     def _take(self, decision: Decision) -> None:
         self._instance = decision.instance

@@ -14,6 +14,7 @@ from choros.saga.machine.inputs import (
     SignalRequested,
     TerminateRequested,
     TimerFired,
+    UpdateRequested,
 )
 from choros.saga.machine.inputs import Event as Noted
 from choros.saga.outline import Composite
@@ -150,6 +151,8 @@ class Teller:
                 return f"Somebody tells the saga what {given.step} waits for"
             case LockTold():
                 return f"The saga is told of its lock: {given.word}"
+            case UpdateRequested():
+                return f"Somebody asks the saga for {given.update}"
             case OrderReceived():
                 return f"The saga that it is nested in sends its {given.order.operation}"
             case _:

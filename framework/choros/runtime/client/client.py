@@ -19,7 +19,7 @@ from choros.errors import (
     StoreUnreachable,
     UsageError,
 )
-from choros.messages import Message, Signal
+from choros.messages import Message, Reply, Signal, Update
 from choros.runtime.client.account import Account, account_of, check_id, known_of, there
 from choros.runtime.client.outcome import Outcome, outcome_of
 from choros.runtime.client.parked import Skippable, meant, skippable
@@ -27,6 +27,7 @@ from choros.runtime.client.reference import referred
 from choros.runtime.client.rerun import rerun
 from choros.runtime.client.schedules import ScheduleActs
 from choros.runtime.client.signals import signal_to, wait_of
+from choros.runtime.client.updates import check_own_id, kept_answer, update_named
 from choros.runtime.client.upkeep import kept_up
 from choros.runtime.orchestrator.decider import Decider
 from choros.runtime.orchestrator.history import answered_before
@@ -48,9 +49,11 @@ from choros.saga.machine.inputs import (
     SignalRequested,
     SkipRequested,
     TerminateRequested,
+    UpdateRequested,
 )
 from choros.saga.machine.instance import Instance
 from choros.saga.machine.locks import joined
+from choros.saga.parameters import DeclaredUpdate, bare_name
 from choros.saga.saga import Saga
 from choros.saga.waiting import SignalWait
 from choros.sources import fresh_id
@@ -59,6 +62,7 @@ from choros.transport.port import Transport
 
 T = TypeVar("T")
 R = TypeVar("R", bound=Message)
+A = TypeVar("A", bound=Reply)
 POLL_FIRST, POLL_MOST = 0.02, 0.5
 
 
@@ -302,6 +306,21 @@ class Client:
         saga, _ = await self._naming(saga_id, self._declared(saga_id))
         return wait_of(saga, wait)
 
+    async def update(self, saga_id: str, update: Update[A], *, id: str = "") -> A:
+        """Ask the saga for a change, as its declaration has it (`Saga(updates=...)`), and return what it replies. Asked
+        again under the same `id`, it answers as it did before, and nothing happens. Raises UpdateRefused where it says
+        no, or it is too late; UsageError where it answers no such update, and SagaNotFound."""
+        check_own_id(id)
+        name = (await self.update_declared(saga_id, bare_name(type(update)))).name
+        asked = UpdateRequested(id or fresh_id(), name, sendable(update))
+        done = await self._naming(saga_id, self._ask(Work(saga_id, asked)))
+        return await kept_answer(self._store, asked, done.instance, update)
+
+    async def update_declared(self, saga_id: str, name: str = "") -> DeclaredUpdate:
+        """The update of this name that the saga answers, or its only one; raises UsageError."""
+        saga, _ = await self._naming(saga_id, self._declared(saga_id))
+        return update_named(saga, name)
+
     async def signal_or_start(
         self, saga: Saga[Any], message: Message, signal: Signal,
         *, key: str | None = None, wait: str = "", id: str = "", traceparent: str = "", tracestate: str = "",
@@ -316,6 +335,7 @@ class Client:
         return work.saga_id, await self._answered(work)
 
     def _signal(self, saga: Saga[Any], signal: Signal, wait: str, id: str) -> SignalRequested:
+        check_own_id(id)
         path = signal_to(saga, signal, wait, self._signature)
         return SignalRequested(id or fresh_id(), path, sendable(signal))
 

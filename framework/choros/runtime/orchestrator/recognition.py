@@ -139,6 +139,8 @@ def _bodies(outline: Outline, instance: Instance) -> Iterator[tuple[type[Message
         yield outline.result.builds, instance.result
     if instance.refusal:
         yield from _refusal(outline, instance)
+    for name, body in instance.updated:
+        yield outline.updates[name].update, body
     for path, state in instance.nodes.items():
         leaf, commanded = outline.leaf(path), outline.commanded(path)
         if leaf and state.fact:

@@ -22,9 +22,10 @@ from choros.runtime.orchestrator.replies import judge
 from choros.runtime.orchestrator.retention import gone
 from choros.runtime.orchestrator.signals import signalled
 from choros.runtime.orchestrator.states import states_and_entries
+from choros.runtime.orchestrator.updates import answer_entries, checked_update
 from choros.runtime.orchestrator.work import Due, Folded, Move, Start, Unjudged, Work
 from choros.saga.lock import Lock
-from choros.saga.machine.inputs import Decision, Event, Input, SignalRequested, TimerFired
+from choros.saga.machine.inputs import Decision, Event, Input, SignalRequested, TimerFired, UpdateRequested
 from choros.saga.machine.instance import Instance, LockState, Parent, States
 from choros.saga.machine.locks import locked
 from choros.saga.machine.machine import begin, decide, never_begun
@@ -159,6 +160,7 @@ class Transitions:
             saga.tree, saga_id, start.body, now,
             cause=start.id, traceparent=start.traceparent, tracestate=start.tracestate, kept=start.kept,
             told=told, lock=locked(saga.lock, saga.start.from_json(start.body), now) if saga.lock else None,
+            updated=start.updated,
         )  # fmt: skip
         decision = _begun_by(start, decision)
         taken = [work.id for work in same] + [signal.id for signal in told]
@@ -242,6 +244,7 @@ class Transitions:
         declared = "" if record.fingerprint else saga.fingerprint.text
         history = write_history(events, facts, declared, signed)
         entries |= {**apart, **label_entries(saga, before, decision.instance)}
+        entries |= answer_entries(decision.answers) if decision.answers else {}
         return Transition(after, record.transition, outbox, (), history, entries)
 
 
@@ -266,6 +269,8 @@ def _meant(work: Work, saga: Saga[Any], before: Instance, loaded: Loaded) -> Inp
         return _judged(saga, _versions(loaded.record, before), given.envelope)
     if isinstance(given, SignalRequested):
         return signalled(saga, given)
+    if isinstance(given, UpdateRequested):
+        return checked_update(saga, given)
     assert not isinstance(given, Start | Move)  # a stored saga has begun, and a move is no input of the machine
     return given
 

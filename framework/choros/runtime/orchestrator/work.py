@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from choros.errors import ChorosError, DeclaredOtherwise
 from choros.runtime.orchestrator.signature import UNSIGNED, Signature
-from choros.saga.machine.inputs import Act, Event, LockTold, SignalRequested
+from choros.saga.machine.inputs import Act, Event, LockTold, SignalRequested, UpdateRequested
 from choros.saga.machine.instance import Instance, NodeState
 from choros.store.sagas import Transition
 from choros.transport.port import Delivery
@@ -32,6 +32,8 @@ class Start:
     tracestate: str = ""
     kept: Mapping[str, NodeState] = field(default_factory=dict)
     """The first steps, where it takes over those of another instance."""
+    updated: Sequence[tuple[str, str]] = ()
+    """The updates that it takes over with them."""
     signal: SignalRequested | None = None
     """What the saga is told at once; one that has begun is told it then."""
     fact: str = ""
@@ -101,7 +103,7 @@ class Work:
     """One input, and where its acknowledgement goes: to a delivery, to a waiting caller, or nowhere (a timer)."""
 
     saga_id: str
-    given: Act | SignalRequested | Start | Move | Unjudged | Due | LockTold
+    given: Act | SignalRequested | UpdateRequested | Start | Move | Unjudged | Due | LockTold
     delivery: Delivery | None = None
     waiter: asyncio.Future[WorkDone] | None = field(default=None)
     signature: Signature = UNSIGNED

@@ -103,6 +103,17 @@ class SignalRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class UpdateRequested:
+    """Somebody asks something of the saga, which it answers."""
+
+    id: str
+    update: str
+    """The name of its type."""
+    body: str
+    """Already checked against that."""
+
+
+@dataclass(frozen=True, slots=True)
 class RerunRequested:
     """A person wants the saga, which has ended, run again from a step."""
 
@@ -141,7 +152,7 @@ Act = (
     | RerunRequested
     | TerminateRequested
 )
-Input = Answered | TimerFired | LockTold | SignalRequested | OrderReceived | Act
+Input = Answered | TimerFired | LockTold | SignalRequested | UpdateRequested | OrderReceived | Act
 
 
 @quickly_made
@@ -171,6 +182,17 @@ class NestedReply:
 
 
 @dataclass(frozen=True, slots=True)
+class UpdateAnswer:
+    """What an update comes to, kept under its id."""
+
+    id: str
+    update: str
+    body: str
+    """That of the reply; of a Failure where it was refused."""
+    refused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Release:
     """A fact to publish."""
 
@@ -187,7 +209,7 @@ EventKind = Literal[
     "moved", "asleep", "woken", "chosen", "passed_over", "listed", "lost", "undoing", "terminating", "terminated",
     "closed", "left_in_doubt", "repeated", "awaiting", "reminded", "lapsed", "signalled", "kept", "not_kept",
     "revocable", "settled", "released", "never_begun", "start_held", "start_dropped",
-    "queued", "lock_taken", "joined",
+    "queued", "lock_taken", "joined", "updated", "update_refused",
 ]  # fmt: skip
 
 
@@ -231,6 +253,8 @@ class Decision:
     """Ids of replies that no command of this saga can have asked for."""
     replies: tuple[NestedReply, ...] = ()
     """To the saga that this one is nested in."""
+    answers: tuple[UpdateAnswer, ...] = ()
+    """To those who asked something of it."""
 
     @property
     def withdraws(self) -> bool:

@@ -219,6 +219,10 @@ class Instance:
     """The number of the last fact released."""
     early: tuple[tuple[str, str], ...] = ()
     """(path, body) of signals that came before the saga has come to the waits that they are for."""
+    updated: tuple[tuple[str, str], ...] = ()
+    """(name, body) of the last update of each type that was accepted."""
+    updates: int = 0
+    """How many were answered, accepted or not."""
     accepted: int = 0
     """How many nodes were accepted and are not undone, one more than that; 0 as long as no two were ever under way at
     a time."""

@@ -23,12 +23,14 @@ from choros.saga.machine.inputs import (
     SignalRequested,
     TerminateRequested,
     TimerFired,
+    UpdateRequested,
 )
 from choros.saga.machine.instance import Instance, LockState, NodeState, Parent, States
 from choros.saga.machine.locks import ask_again, lock_due, refuse_nested, take_lock
 from choros.saga.machine.nested import answered, take_order
 from choros.saga.machine.signals import take_signal
 from choros.saga.machine.timers import take_timer
+from choros.saga.machine.updates import take_update
 from choros.saga.machine.walk import SagaWalk, Tree
 from choros.values import replace
 
@@ -39,10 +41,11 @@ def begin(
     tree: Tree, saga_id: str, start: str, now: float, *,
     cause: str, traceparent: str = "", tracestate: str = "", kept: Mapping[str, NodeState] = NOTHING,
     told: Sequence[SignalRequested] = (), parent: Parent | None = None, lock: LockState | None = None,
+    updated: Sequence[tuple[str, str]] = (),
 ) -> Decision:  # fmt: skip
     """The first decision of a saga instance; `cause` is the id that the start message goes by, `kept` are the first
-    steps of an instance that this one takes over, `told` is what it is told at once, `parent` is the saga that it is
-    nested in; `lock` is what it has to lock before it does anything."""
+    steps of an instance that this one takes over and `updated` the updates, `told` is what it is told at once,
+    `parent` is the saga that it is nested in; `lock` is what it has to lock before it does anything."""
     deadline = None
     if tree.outline.deadline and kept.keys().isdisjoint(tree.outline.pivots):
         deadline = now + tree.outline.deadline.total_seconds()
@@ -57,6 +60,7 @@ def begin(
         accepted=max((state.number + 1 for state in kept.values() if state.number), default=1 if parent else 0),
         parent=parent,
         lock=lock,
+        updated=tuple(updated),
     )
     walk = SagaWalk(tree, instance, now)
     walk.note("started")
@@ -121,6 +125,8 @@ def _apply(walk: SagaWalk, given: Input) -> None:
         take_answer(walk, given)
     elif isinstance(given, SignalRequested):
         take_signal(walk, given)
+    elif isinstance(given, UpdateRequested):
+        take_update(walk, given)
     elif isinstance(given, OrderReceived):
         if take_order(walk, given):
             take_act(walk, TerminateRequested(given.id))
@@ -128,5 +134,5 @@ def _apply(walk: SagaWalk, given: Input) -> None:
         take_act(walk, given)
         ask_again(walk)
     after, cause = walk.as_it_is(), before[0].cause
-    if after[1] == before[1] and replace(after[0], cause=cause) == before[0]:
+    if after[1] == before[1] and replace(after[0], cause=cause, updates=before[0].updates) == before[0]:
         walk.change(cause=cause)

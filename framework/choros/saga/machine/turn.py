@@ -5,14 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import copy_context
-from typing import Any, NamedTuple, Self, cast
+from typing import Any, NamedTuple, Self
 
 from choros.errors import EXITS, MessageRejected, MessageUnwritable
 from choros.messages import Failure, Message
 from choros.saga.items import read_item
 from choros.saga.machine.inputs import Answered, Decision, Event, EventKind, Lacking, Release, Send
 from choros.saga.machine.instance import UNTOUCHED, Instance, NodeState, States
-from choros.saga.parameters import Builder, Need, PureFunction
+from choros.saga.parameters import Builder, Need, PureFunction, bare_name
 from choros.saga.paths import declared, index_of, item_around, number_entry, same_item, stands_in
 from choros.values import replace
 from choros.wire.envelope import why_unreadable
@@ -332,10 +332,10 @@ class Turn(ABC):
         return around[0](self._collected(need, item + rest, around[1:]) for item in self._items(loop))
 
     def _message(self, need: Need, step: str) -> Message | None:
-        if need.source == "start":
-            return cast("Message", need.message.from_json(self._instance.start))
-        if need.source == "failure":
-            return Failure.from_json(self._instance.failure)
+        if not step:
+            instance, name = self._instance, bare_name(need.message)
+            bodies = {"start": instance.start, "failure": instance.failure}
+            return _read(need.message, bodies.get(need.source) or dict(instance.updated).get(name, ""))
         if need.source == "refusal":
             return _read(need.message, self._refusal(need))
         state = self.state(step)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from choros.messages import Failure
-from choros.saga.machine.inputs import Decision, Send
+from choros.saga.machine.inputs import Decision, Send, UpdateAnswer
 from choros.saga.machine.instance import ROOT, Instance, Leg, NestedOutcome, NodeState, Parent
 from choros.saga.machine.turn import AT_ONCE, BuildFailed, Made, Node, Turn, TurnedBack
 from choros.saga.outline import Commanded, Outline
@@ -36,6 +36,16 @@ class SagaWalk(Turn):
         self._needed_by = tree.needed_by
         self.freely: bool = tree.freely
         self._goes_on = False
+        self._answers: list[UpdateAnswer] = []
+
+    def decision(self) -> Decision:
+        """What the turn came to."""
+        decided = super().decision()
+        return replace(decided, answers=tuple(self._answers)) if self._answers else decided
+
+    def answer(self, answer: UpdateAnswer) -> None:
+        """Answer whoever asked something of the saga, with this turn's commit."""
+        self._answers.append(answer)
 
     @property
     def at_work(self) -> str:
