@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import asdict
 from datetime import timedelta
 from textwrap import wrap
@@ -17,7 +17,7 @@ from choros.cli.words import command
 from choros.desk.awaited import Awaited, asleep, untold, waits_for
 from choros.errors import ChorosError
 from choros.messages import Message
-from choros.roles.addresses import Addresses, connected, open_transport, opened_store
+from choros.roles.addresses import Addresses, connected, open_transport, opened_locks, opened_store
 from choros.runtime.client.client import Client
 from choros.runtime.client.outcome import Outcome
 from choros.runtime.host.presence import AskQueue, told
@@ -178,8 +178,10 @@ async def run_and_tell(
     async with (
         connected(addresses, app, "client") as broker,
         opened_store(addresses, app) as store,
-        Client(app, store=store, transport=broker) as client,
+        AsyncExitStack() as stack,
     ):
+        locks = await stack.enter_async_context(opened_locks(addresses, app)) if app.locks else None
+        client = await stack.enter_async_context(Client(app, store=store, transport=broker, locks=locks))
         begun.saga_id = await client.start(saga, message, key=key)
         telling = asyncio.create_task(_keep_telling(app, store, broker.attendance, begun))
         try:

@@ -36,7 +36,8 @@ class Observer:
 
     def committed(self, process: str, transition: Transition) -> None:
         """The store took it from this process."""
-        self.commits.append(Commit(self._time(), process, transition))
+        if transition.record.application:  # the rows of locks are nobody's
+            self.commits.append(Commit(self._time(), process, transition))
 
     def note(self, text: str) -> None:
         """Something happened."""

@@ -21,6 +21,7 @@ from choros_verify.simulation.fact_invariants import fact_violations
 from choros_verify.simulation.faults import kinds_of
 from choros_verify.simulation.invariants import INVARIANTS, unfinished
 from choros_verify.simulation.invention import invent
+from choros_verify.simulation.lock_invariants import lock_violations
 from choros_verify.simulation.loop import OutOfSteps
 from choros_verify.simulation.nights import LONG
 from choros_verify.simulation.own_services import Own
@@ -71,7 +72,8 @@ def judged(world: World, until: float) -> list[str]:
 
 
 def _violations(run: Evidence, ended: bool) -> Iterator[str]:
-    for invariant in (*INVARIANTS, fact_violations, bound_violations, sleep_violations, signal_violations):
+    of_nodes = fact_violations, bound_violations, sleep_violations, signal_violations, lock_violations
+    for invariant in (*INVARIANTS, *of_nodes):
         yield from invariant(run)
     if not ended:
         yield from unfinished(run)
@@ -174,8 +176,10 @@ def _late(plan: RunPlan) -> float:
 
 
 def _longest(saga: Saga[Any], sagas: Sagas) -> float:
-    """Every step tried to the end, forwards and backwards; of a sleep, what is no night; of a nested saga all of it."""
+    """Every step tried to the end, forwards and backwards; of a sleep, what is no night; of a nested saga all of it; of
+    a lock, how long it may be waited for."""
     seconds = saga.deadline.total_seconds() if saga.deadline else 0.0
+    seconds += saga.lock.within.total_seconds() if saga.lock and saga.lock.within else 0.0
     for nested in nested_in(saga.outline):
         child = sagas[nested.child.saga, nested.child.version]
         seconds += 4 * nested.timeout.total_seconds() + _longest(child, sagas)

@@ -25,6 +25,7 @@ from choros.saga.machine.instance import ROOT, TERMINAL, UNTOUCHED
 from choros.saga.saga import Saga
 from choros.sources import saga_id_for
 from choros.store.barrier import Database
+from choros.store.sagas import Store
 from choros.transport.handover import Handover
 from choros.transport.permissions import participant, subscriber
 from choros.transport.port import Carrier, Transport
@@ -89,7 +90,8 @@ class Tenant:
     def __init__(self, ground: Ground, part: Part) -> None:
         self._ground, self._prefix, self._part = ground, part.prefix, part
         self.app, self.plan = part.app, part.plan
-        self.store: KeptSagas = self._sagas()
+        self.store: KeptSagas = self._sagas(part.app.scope)
+        self.locks: KeptSagas | None = self._sagas(part.app.lock_scope) if part.app.locks else None
         keeping, namespace = ground.keeping, part.app.namespace
         self.databases: Mapping[str, KeptRows] = {
             name: keeping.rows(f"{name} database", namespace) for name in self.app.services
@@ -105,10 +107,18 @@ class Tenant:
         self.mains: Mapping[str, Main] = dict(self._mains())
         """What each of its processes runs, by its name; the client belongs to whoever uses it."""
 
-    def _sagas(self) -> KeptSagas:
+    def _sagas(self, scope: str) -> KeptSagas:
         """The rival's has a name that no fault names: what strikes the store strikes the other one."""
         name, identity = (f"{RIVAL}store", "2") if self._part.rival else ("store", "1")
-        return self._ground.keeping.sagas(name, f"{self.app.namespace}.{self.app.name}", identity)
+        return self._ground.keeping.sagas(name, scope, identity)
+
+    async def opened_locks(self) -> Store | None:
+        """What a process that starts has of the rows of its locks, if it has any."""
+        if self.locks is None:
+            return None
+        store = self.locks.view()
+        await store.open()
+        return store
 
     def _saga_id(self, index: int) -> str:
         saga, _ = self.start(index)
@@ -165,6 +175,7 @@ class Tenant:
         orchestrator = Orchestrator(
             app, transport=transport, store=store, timers_every=every, scan_every=every, resend_after=every * 2,
             retention=self._retention, sweep_every=every, handover=handover if app.local else None,
+            locks=await self.opened_locks(),
         )  # fmt: skip
         await orchestrator.declare()
         local = [self._participant(app.service(each), handover, await self._opened(each)) for each in app.local]
@@ -301,8 +312,8 @@ class Caller:
         await transport.connect()
         await store.open()
         plan, loop = self.tenant.plan, asyncio.get_running_loop()
-        patience = timedelta(seconds=plan.patience)
-        async with Client(self.tenant.app, store=store, transport=transport, timeout=patience) as client:
+        given: Any = {"timeout": timedelta(seconds=plan.patience), "locks": await self.tenant.opened_locks()}
+        async with Client(self.tenant.app, store=store, transport=transport, **given) as client:
             todo: list[tuple[float, int, Callable[[], Awaitable[None]]]] = []
             starts = [(at, i) for i, at in enumerate(plan.starts) if i not in self.accepted | self.dropped]
             todo += [(at, i, partial(self._start, client, i)) for at, i in starts]
