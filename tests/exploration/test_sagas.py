@@ -11,6 +11,7 @@ from choros_verify.exploration.report import lines, report
 from choros_verify.exploration.states import Left
 from reference_services.order.saga import order_saga as reference_saga
 from tests.exploration.trips import BookRoom, BookTrip, cancel_room, existing_saga, five_saga, sleeping_saga, trip_saga
+from tests.saga.invoice import delivery
 from tests.saga.loan import loan_saga
 from tests.saga.shop import order_saga, parcel_saga
 from tests.saga.trip import Booked, ChargeCard, flight, hotel
@@ -50,6 +51,14 @@ def test_losers_of_several_steps_each_keep_no_saga_from_its_end(join: dict[str, 
     race = Parallel(Branch("fly", flight), Branch("sleep", hotel), name="race", **join)
     saga = Saga("trip", start=ByAir, steps=(race, Pivot(pay, to="payment")))
     found = explore(saga, Bounds(Left(0, 0, 0), acts=frozenset({"cancel"})))
+    assert found.complete, found.story
+    assert {"completed", "compensated"} <= set(found.ends)
+
+
+@pytest.mark.slow
+@pytest.mark.long
+def test_every_moment_at_which_a_saga_hears_of_a_fact() -> None:
+    found = explore(delivery, Bounds(Left(1, 0, 0), acts=frozenset({"cancel", "signal"})))
     assert found.complete, found.story
     assert {"completed", "compensated"} <= set(found.ends)
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from choros import App, FactStart
+from choros import App, Fact, FactStart
 from choros.desk.timeline import timeline
 from choros.runtime.client.account import account_of
 from choros.runtime.orchestrator.facts import AppFacts
@@ -81,8 +81,8 @@ async def test_one_fact_is_one_saga() -> None:
 async def test_a_start_under_the_id_of_its_fact_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     real = AppFacts._begun
 
-    def under_the_id(self: AppFacts, envelope: Envelope) -> Iterator[Work]:
-        for work in real(self, envelope):
+    def under_the_id(self: AppFacts, starts: Sequence[FactStart], fact: Fact, envelope: Envelope) -> Iterator[Work]:
+        for work in real(self, starts, fact, envelope):
             work.saga_id = saga_id_for("shop.shop.order", envelope.id)
             yield work
 

@@ -423,11 +423,11 @@ def test_the_fingerprint_has_its_name_and_type() -> None:
 
 
 MISTAKES: Sequence[tuple[Any, str]] = [
-    (Wait(Booked, within=DAY), "booked waits for <class 'tests.saga.loan.Booked'>, which is no Signal."),
+    (Wait(Booked, within=DAY), "booked waits for <class 'tests.saga.loan.Booked'>, which is no Signal and no Fact."),
     (Wait(Decided, within=3), "decided: within=3 is no timedelta."),
     (Wait(Decided, within=DAY, otherwise="nothing"), "decided: otherwise='nothing' means nothing."),
     (Wait(Decided, within=DAY, by="a\nb"), "decided: by='a\\nb' is no role."),
-    (Wait(3, within=DAY), "wait waits for 3, which is no Signal."),
+    (Wait(3, within=DAY), "wait waits for 3, which is no Signal and no Fact."),
     (Wait(Decided, within=DAY, reminders=(DAY,)), "is no Reminder."),
     (Wait(Decided, within=DAY, reminders=(Reminder(DAY, ask),)), "reminds after 1 day, 0:00:00, when nobody waits"),
     (Wait(Decided, within=3 * DAY, reminders=(Reminder(DAY, ask), Reminder(0 * DAY, ask))), "do not follow"),

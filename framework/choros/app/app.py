@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from choros.app.awaited_fact import AwaitedFact, awaited_facts
 from choros.app.fact_start import FactStart
 from choros.app.schedule import Schedule
 from choros.app.service import Service, memory_for
@@ -50,6 +51,8 @@ class App:
         self.schedules: Mapping[str, Schedule] = _by_name(_members("schedules", schedules, Schedule), "schedules")
         """By name."""
         self.starts: Sequence[FactStart] = _members("starts", starts, FactStart)
+        self.awaited: Mapping[str, AwaitedFact] = awaited_facts(self.sagas.values())
+        """The facts that its sagas wait for, by the name of their type."""
         _check_names(self)
         _check_started(self)
         _check_type_names(self)
@@ -136,7 +139,12 @@ class App:
     @property
     def heard(self) -> Sequence[str]:
         """The types of the facts that its orchestrators act on."""
-        return list(dict.fromkeys(one.on.type_name for one in self.starts))
+        return list(dict.fromkeys([*(one.on.type_name for one in self.starts), *self.awaited]))
+
+    @property
+    def facts_scope(self) -> str:
+        """Under what the facts are stored that its sagas wait for, apart as well."""
+        return f"{self.scope}.facts"
 
     def replies_on(self, store: str, lasting: bool = True) -> Topology:
         """What its replies need on the broker where its sagas are on the store with this identity."""

@@ -123,7 +123,8 @@ def _words(event: Happened) -> str:
         case "asleep":
             return f"sleeps for {timedelta(seconds=round(event.seconds))}"
         case "awaiting":
-            return f"waits for {timedelta(seconds=round(event.seconds))} at most"
+            about = f" for a fact about {event.code}," if event.code else " for"
+            return f"waits{about} {timedelta(seconds=round(event.seconds))} at most"
         case "passed_over" if event.operation == "undo":
             return "nothing to undo"
         case "repeated":

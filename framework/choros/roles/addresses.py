@@ -77,6 +77,13 @@ async def opened_locks(addresses: Addresses, app: App) -> AsyncIterator[Store]:
 
 
 @asynccontextmanager
+async def opened_facts(addresses: Addresses, app: App) -> AsyncIterator[Store]:
+    """The same, for the facts that are kept for its sagas."""
+    async with _open(addresses, app.facts_scope) as store:
+        yield store
+
+
+@asynccontextmanager
 async def _open(addresses: Addresses, scope: str) -> AsyncIterator[Store]:
     store = store_at(_with_folder(addresses.store), scope)
     try:

@@ -13,7 +13,15 @@ from choros.app.app import App
 from choros.app.service import Service
 from choros.app.settings import NOTHING_SET, Settings
 from choros.errors import UsageError, unknown
-from choros.roles.addresses import Addresses, connected, opened_database, opened_locks, opened_schedules, opened_store
+from choros.roles.addresses import (
+    Addresses,
+    connected,
+    opened_database,
+    opened_facts,
+    opened_locks,
+    opened_schedules,
+    opened_store,
+)
 from choros.runtime.client.client import Client
 from choros.runtime.host.call import ExitWanted, in_order, plainly
 from choros.runtime.host.patience import Waiting
@@ -231,6 +239,7 @@ class _Opening:
             app, transport=self.transport, store=store, drain=drain, retention=retention,
             handover=self.handover if app.local else None, schedules=await self._schedules(),
             locks=await self._locks(),
+            kept=await self._facts(),
         )  # fmt: skip
         await self.waiting.until(orchestrator.declare)
         timers = orchestrator.decider.timers
@@ -257,6 +266,11 @@ class _Opening:
         if not self.app.locks:
             return None
         return await self._entered(self.addresses.store, partial(opened_locks, self.addresses, self.app))
+
+    async def _facts(self) -> Store | None:
+        if not self.app.awaited:
+            return None
+        return await self._entered(self.addresses.store, partial(opened_facts, self.addresses, self.app))
 
     async def service(self, service: Service, kind: str = "") -> Sequence[RunningRole]:
         """Its participant and its subscriber, or the one that is wanted."""

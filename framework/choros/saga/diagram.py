@@ -231,7 +231,8 @@ def _awaited(leaf: SignalWait) -> str:
     limit = leaf.limit
     long = f"as long as {limit.function.__name__} says" if isinstance(limit, PureFunction) else f"for {limit}"
     accept = f", accepted if {leaf.accept.function.__name__}" if leaf.accept else ""
-    return f"waits for {leaf.signal.__name__}{f' from {leaf.by}' if leaf.by else ''}{accept}, {long}"
+    about = f" about {leaf.about.function.__name__}" if leaf.about else ""
+    return f"waits for {leaf.signal.__name__}{about}{f' from {leaf.by}' if leaf.by else ''}{accept}, {long}"
 
 
 _LAPSES = {"compensate": "is undone", "go_on": "goes on without", "park": "waits for a person"}

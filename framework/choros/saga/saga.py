@@ -71,7 +71,7 @@ class Saga(Nestable, Generic[S, Result_co]):
         lock: Lock | None = None,
         updates: Sequence[Answering] = (),
     ) -> None:
-        self.name = name
+        self.name: str = name
         self.version = version
         self.start: type[S] = start
         self.key = key
@@ -282,7 +282,8 @@ def _leaf(leaf: Leaf) -> Iterator[str]:
 def _waiting(leaf: SignalWait) -> Iterator[str]:
     within = f", for a time of ({_needed(leaf.limit)})" if isinstance(leaf.limit, PureFunction) else ""
     accept = f", accepted by ({_needed(leaf.accept)})" if leaf.accept else ""
-    yield f"  for {bare_name(leaf.signal)}{within}{accept}"
+    about = f", about ({_needed(leaf.about)})" if leaf.about else ""
+    yield f"  for {bare_name(leaf.signal)}{about}{within}{accept}"
     yield from (f"  reminder {_built(builder)}" for builder in leaf.builders)
 
 

@@ -1,11 +1,11 @@
 """The leaves of the outline that wait: for a moment, or for somebody outside the saga to tell it something."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
 
-from choros.messages import Message, Signal
+from choros.messages import Fact, Message, Signal
 from choros.saga.outline import Leaf
 from choros.saga.parameters import Builder, Known, PureFunction
 
@@ -30,9 +30,9 @@ class Sleeping(Leaf):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignalWait(Leaf):
-    """A leaf that waits for a signal."""
+    """A leaf that waits for a signal, or for a fact that says the same to whoever waits for it."""
 
-    signal: type[Signal]
+    signal: type[Signal] | type[Fact]
     limit: timedelta | PureFunction
     """How long, counted from when the saga comes to it."""
     lapse: Lapse
@@ -44,6 +44,12 @@ class SignalWait(Leaf):
     """Whose it is to say: a role, or a person; then whoever signals says who he is."""
     carry: bool = False
     """In a `Repeat`: whether what comes too early, or once more, is kept for a later time."""
+    about: PureFunction | None = None
+    """Of a wait for a fact: the key that this has to be about."""
+    of: Callable[[Any], str] | None = None
+    """What key a fact is about; None for the flow that it is part of."""
+    keep: timedelta = timedelta(0)
+    """How long a fact is kept for whoever will wait for it."""
 
     @property
     def builders(self) -> Sequence[Builder]:

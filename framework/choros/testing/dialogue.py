@@ -156,19 +156,31 @@ class SagaTest:
     def signal(self, signal: Signal, *, at: str = "") -> str:
         """Tell the saga something: what it waits for, or will wait for; `at` names the wait where several have its
         type, in an item with its index. Returns what came of it: "signalled", "kept", "not_kept" or "too_late"."""
-        waits = [
-            leaf.path
-            for leaf in self.saga.outline.leaves.values()
-            if isinstance(leaf, SignalWait) and leaf.signal is type(signal)
-        ]
+        return self._tell(signal, at)
+
+    def hear(self, fact: Fact, *, at: str = "") -> str:
+        """Have the saga hear of a fact that it waits for, or will wait for. It must be about the key that is waited
+        for; the rest is as with `signal`."""
+        path = at or "".join(self._waits(fact)[:1])
+        leaf, awaits = self.saga.outline.leaf(path), self.instance.state(path).awaits
+        if isinstance(leaf, SignalWait) and leaf.of and awaits and awaits != (about := leaf.of(fact)):
+            self._fail(f"{_named(fact)} is about {about!r}, and {path} waits for one about {awaits!r}")
+        return self._tell(fact, at)
+
+    def _waits(self, told: Message) -> Sequence[str]:
+        leaves = self.saga.outline.leaves.values()
+        return [one.path for one in leaves if isinstance(one, SignalWait) and one.signal is type(told)]
+
+    def _tell(self, told: Signal | Fact, at: str) -> str:
+        waits = self._waits(told)
         path = at or (waits[0] if len(waits) == 1 else "")
         leaf = self.saga.outline.leaf(path)
-        if not isinstance(leaf, SignalWait) or leaf.signal is not type(signal):
+        if not isinstance(leaf, SignalWait) or leaf.signal is not type(told):
             self._fail(
-                f"{_named(signal)} is for one of {', '.join(waits) or 'no wait'}, not for {path!r}; name it: at=..."
+                f"{_named(told)} is for one of {', '.join(waits) or 'no wait'}, not for {path!r}; name it: at=..."
             )
         self._signals += 1
-        given = SignalRequested(f"signal-{self._signals}", path, signal.to_json())
+        given = SignalRequested(f"signal-{self._signals}", path, told.to_json())
         before = len(self._history)
         self._decide(given)
         words = ("signalled", "kept", "not_kept", "too_late")

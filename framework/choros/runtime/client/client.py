@@ -19,7 +19,7 @@ from choros.errors import (
     StoreUnreachable,
     UsageError,
 )
-from choros.messages import Message, Reply, Signal, Update
+from choros.messages import Fact, Message, Reply, Signal, Update
 from choros.runtime.client.account import Account, account_of, check_id, known_of, there
 from choros.runtime.client.outcome import Outcome, outcome_of
 from choros.runtime.client.parked import Skippable, meant, skippable
@@ -293,11 +293,12 @@ class Client:
         text = await Declarations(self._app.sagas, self._store).followed(record)
         return await self._act(saga_id, Move(fresh_id(), version, text))
 
-    async def signal(self, saga_id: str, signal: Signal, *, wait: str = "", id: str = "") -> str:
+    async def signal(self, saga_id: str, signal: Signal | Fact, *, wait: str = "", id: str = "") -> str:
         """Tell the saga what it waits for, or will wait for. `wait` names the wait where several have this type: its
         path, in an item with the index. Answers 'signalled', 'kept' where the saga has not come to the wait yet,
         'not_kept' where too many are, or 'too_late'. Asked again under the same `id`, it answers as it did before, and
-        nothing happens. Raises UsageError where nothing waits for that, or the wait asks who speaks."""
+        nothing happens. Where it waits for a fact, that may be told in its place. Raises UsageError where nothing
+        waits for that, or the wait asks who speaks."""
         saga, _ = await self._naming(saga_id, self._declared(saga_id))
         return await self._act(saga_id, self._signal(saga, signal, wait, id))
 
@@ -322,7 +323,7 @@ class Client:
         return update_named(saga, name)
 
     async def signal_or_start(
-        self, saga: Saga[Any], message: Message, signal: Signal,
+        self, saga: Saga[Any], message: Message, signal: Signal | Fact,
         *, key: str | None = None, wait: str = "", id: str = "", traceparent: str = "", tracestate: str = "",
     ) -> tuple[str, str]:  # fmt: skip
         """Start a saga that is told something at once, or tell that to the one that was started so before: both, or
@@ -334,7 +335,7 @@ class Client:
         work.given = replace(work.given, signal=self._signal(saga, signal, wait, id))
         return work.saga_id, await self._answered(work)
 
-    def _signal(self, saga: Saga[Any], signal: Signal, wait: str, id: str) -> SignalRequested:
+    def _signal(self, saga: Saga[Any], signal: Signal | Fact, wait: str, id: str) -> SignalRequested:
         check_own_id(id)
         path = signal_to(saga, signal, wait, self._signature)
         return SignalRequested(id or fresh_id(), path, sendable(signal))

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from choros.errors import UsageError, unknown
-from choros.messages import Signal
+from choros.messages import Fact, Message, Signal
 from choros.runtime.orchestrator.signature import Signature
 from choros.saga.outline import Composite, Outline
 from choros.saga.paths import declared
@@ -12,7 +12,7 @@ from choros.saga.saga import Saga
 from choros.saga.waiting import SignalWait
 
 
-def signal_to(saga: Saga[Any], signal: Signal, wait: str, signature: Signature) -> str:
+def signal_to(saga: Saga[Any], signal: Signal | Fact, wait: str, signature: Signature) -> str:
     """The path of the wait; raises UsageError where none is meant, or several, or nobody signs for it."""
     leaf = wait_of(saga, wait, type(signal))
     if leaf.signal is not type(signal):
@@ -26,7 +26,7 @@ def signal_to(saga: Saga[Any], signal: Signal, wait: str, signature: Signature) 
     return leaf.path
 
 
-def wait_of(saga: Saga[Any], wait: str, kind: type[Signal] = Signal) -> SignalWait:
+def wait_of(saga: Saga[Any], wait: str, kind: type[Message] = Message) -> SignalWait:
     """The wait of this path, or without one the only one for such a signal; raises UsageError."""
     return _named(saga, wait) if wait else _only(saga, kind)
 
@@ -43,7 +43,7 @@ def _named(saga: Saga[Any], wait: str) -> SignalWait:
     return leaf
 
 
-def _only(saga: Saga[Any], kind: type[Signal]) -> SignalWait:
+def _only(saga: Saga[Any], kind: type[Message]) -> SignalWait:
     """The wait for this, if there is one alone."""
     waits = [one for one in _waits(saga) if issubclass(one.signal, kind)]
     if not waits:

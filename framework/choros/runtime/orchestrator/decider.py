@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from math import inf
 from typing import Any
 
@@ -27,6 +27,8 @@ _ROUTINE = frozenset({"sent", "replied", "pivot_passed", "fact_held", "fact_publ
 """What happens in every saga that goes well: logged for who debugs, kept in the history for everybody."""
 _LOUD = {"parked": log.error, "undeclared_refusal": log.warning}
 """What nobody is told who does not look, and what does not pass by itself."""
+FindKept = Callable[[Mapping[str, list[Work]], Mapping[str, Loaded]], Awaitable[Mapping[str, list[Work]]]]
+"""Finds what is kept for sagas whose timer is due: `KeptFacts.look`."""
 BATCH = 256
 """Inputs decided together at most."""
 MOST_WAITING = 10_000
@@ -52,6 +54,8 @@ class Decider:
         `locks` is the open store of the rows of locks, where some saga takes one."""
         self._store = store
         self._make = fold
+        self.look: FindKept | None = None
+        """Where sagas wait for facts."""
         self.outboxes: Outboxes = Outboxes(store, transport, resend_after, scan_every, local, local_every)
         self._inbox: asyncio.Queue[Work | None] = asyncio.Queue()
         self.timers: Timers = Timers(store, self.fire)
@@ -167,6 +171,8 @@ class Decider:
     async def _round(self, asked: Mapping[str, list[Work]]) -> dict[str, list[Work]]:
         """One pass: returns what met a conflict."""
         loaded = await self._recall(asked)
+        if self.look:
+            asked = await self.look(asked, loaded)
         by_saga = {saga_id: wanted for saga_id, works in asked.items() if (wanted := [w for w in works if w.wanted])}
         now = self._store.now()
         loaded, folded = await self._fold_all(by_saga, loaded, now)

@@ -7,11 +7,13 @@ saga, as two orchestrators do that have it at the same time. A fact leaves its q
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
 from choros.app.app import App
+from choros.app.awaited_fact import AwaitedFact
+from choros.app.fact_start import FactStart
 from choros.errors import ChorosError, MessageRejected, StartConflict, StoreUnreachable
 from choros.messages import Fact
 from choros.runtime.host.admission import is_fanned_out, read_envelope
@@ -27,6 +29,8 @@ from choros.wire.envelope import Envelope
 
 log = get_logger("choros.orchestrator")
 
+TakeFact = Callable[[AwaitedFact, Fact, Envelope], Awaitable[None]]
+"""Keeps a fact, and tells it to the sagas that wait for it."""
 ATTEMPTS = 6
 """How often a fact is tried of which no start can be made, before it is parked."""
 GIVEN_BACK = (0.02, 0.05, 0.1, 0.2, 0.5)
@@ -56,13 +60,18 @@ class AppFacts:
     """Acts on the facts of one application, on whose queue any number of orchestrators may work."""
 
     def __init__(
-        self, app: App, ask: Callable[[Work], Awaitable[WorkDone]], deciding: Callable[[], bool], memory: FactMemory
-    ) -> None:
-        """`ask` commits a start: that is `Decider.ask`, as long as it is `deciding`."""
-        self._app, self._ask, self._deciding, self._memory = app, ask, deciding, memory
+        self, app: App, ask: Callable[[Work], Awaitable[WorkDone]], deciding: Callable[[], bool], memory: FactMemory,
+        answer: TakeFact | None = None,
+    ) -> None:  # fmt: skip
+        """`ask` commits a start: that is `Decider.ask`, as long as it is `deciding`. `answer` is
+        `KeptFacts.take`, where its sagas wait for facts."""
+        self._app, self._ask, self._deciding, self._memory, self._answer = app, ask, deciding, memory, answer
         self._names = Names(app.namespace)
         self._starts = Startable(app.scope, app.sagas)
-        self._kinds: dict[str, type[Fact]] = {one.on.type_name: one.on for one in app.starts}
+        self._kinds: dict[str, type[Fact]] = {
+            **{one.on.type_name: one.on for one in app.starts},
+            **{name: one.kind for name, one in app.awaited.items()},
+        }
         self._told: set[str] = set()
 
     async def take(self, delivery: Delivery) -> None:
@@ -76,7 +85,6 @@ class AppFacts:
             await self._pass(delivery, envelope)
             return
         try:
-            self._memory.check(envelope)
             await self._act(envelope)
         except (MessageRejected, StartConflict) as unfit:
             await _park(delivery, unfit, envelope)
@@ -98,17 +106,22 @@ class AppFacts:
         return envelope
 
     async def _act(self, envelope: Envelope) -> None:
-        works = list(self._begun(envelope))
+        fact = self._kinds[envelope.type].from_json(envelope.data)
+        if self._answer and (awaited := self._app.awaited.get(envelope.type)):
+            await self._answer(awaited, fact, envelope)
+        starts = [one for one in self._app.starts if one.on.type_name == envelope.type]
+        if starts:
+            self._memory.check(envelope)
+        works = list(self._begun(starts, fact, envelope))
         results = await asyncio.gather(*map(self._ask, works), return_exceptions=True)
         for error in results:
             if isinstance(error, BaseException):
                 raise error
 
-    def _begun(self, envelope: Envelope) -> Iterator[Work]:
+    def _begun(self, starts: Sequence[FactStart], fact: Fact, envelope: Envelope) -> Iterator[Work]:
         """The sagas that it starts, told apart by the fact alone."""
-        fact = self._kinds[envelope.type].from_json(envelope.data)
-        for one in self._app.starts:
-            if one.on.type_name == envelope.type and (message := one.message(fact)) is not None:
+        for one in starts:
+            if (message := one.message(fact)) is not None:
                 saga = self._app.sagas[one.saga.name, one.saga.version]
                 trace = envelope.traceparent, envelope.tracestate
                 work = self._starts.work(saga, message, one.key_of(fact), *trace)

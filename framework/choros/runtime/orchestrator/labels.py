@@ -1,7 +1,9 @@
 """Labels: by what of it a record is found in its store while it waits to be told something."""
 
+from collections.abc import Sequence
 from typing import Any
 
+from choros.app.awaited_fact import label_of
 from choros.saga.machine.instance import Instance
 from choros.saga.saga import Saga
 from choros.saga.waiting import SignalWait
@@ -9,6 +11,9 @@ from choros.store.sagas import LABEL
 
 WAITS = "waits"
 """Of every record that waits to be told something; `WAITS:role` where that is for somebody to say."""
+AWAITS = "awaits:"
+"""Before what joins a record with the facts that it waits for; then the text of the label is the paths of the waits."""
+_BETWEEN = "\n"
 
 
 def label_entries(saga: Saga[Any], before: Instance, after: Instance) -> dict[str, str]:
@@ -16,10 +21,25 @@ def label_entries(saga: Saga[Any], before: Instance, after: Instance) -> dict[st
     if not saga.waits:
         return {}
     had, has = _labels(saga, before), _labels(saga, after)
-    return {LABEL + one: "" for one in had - has} | {LABEL + one: "1" for one in has - had}
+    gone = {LABEL + one: "" for one in had if one not in has}
+    return gone | {LABEL + one: text for one, text in has.items() if had.get(one) != text}
 
 
-def _labels(saga: Saga[Any], instance: Instance) -> set[str]:
-    leaves = [saga.outline.leaf(path) for path, state in instance.nodes.items() if state.takes_signal]
-    waits = [leaf for leaf in leaves if isinstance(leaf, SignalWait)]
-    return ({WAITS} if waits else set()) | {f"{WAITS}:{leaf.by}" for leaf in waits if leaf.by}
+def paths_in(text: str) -> Sequence[str]:
+    """The waits that the label of a record speaks of."""
+    return text.split(_BETWEEN) if text else []
+
+
+def _labels(saga: Saga[Any], instance: Instance) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for path, state in instance.nodes.items():
+        leaf = saga.outline.leaf(path) if state.takes_signal else None
+        if not isinstance(leaf, SignalWait):
+            continue
+        found[WAITS] = "1"
+        if leaf.by:
+            found[f"{WAITS}:{leaf.by}"] = "1"
+        if state.awaits:
+            name = AWAITS + label_of(leaf.signal.type_name, state.awaits)
+            found[name] = _BETWEEN.join([*paths_in(found.get(name, "")), path])
+    return found

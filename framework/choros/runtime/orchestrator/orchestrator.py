@@ -14,6 +14,7 @@ from choros.runtime.host.retention import SWEEP_SECONDS
 from choros.runtime.orchestrator.absence import Absent
 from choros.runtime.orchestrator.decider import Decider
 from choros.runtime.orchestrator.facts import AppFacts, FactMemory
+from choros.runtime.orchestrator.kept_facts import KeptFacts, opened_for
 from choros.runtime.orchestrator.lock_store import opened_locks
 from choros.runtime.orchestrator.nesting import read_order
 from choros.runtime.orchestrator.replies import read_reply
@@ -58,10 +59,11 @@ class Orchestrator:
         handover: Handover | None = None,
         schedules: Store | None = None,
         locks: Store | None = None,
+        kept: Store | None = None,
     ) -> None:
         """By the `handover` it has local commands carried out; without one it leaves them to other orchestrators.
-        `schedules` is an open store of the scope `App.schedule_scope`, where the application has any, and
-        `locks` one of `App.lock_scope`."""
+        `schedules` is an open store of the scope `App.schedule_scope`, where the application has any,
+        `locks` one of `App.lock_scope`, and `kept` one of `App.facts_scope`, where its sagas wait for facts."""
         self._address = ReturnAddress(app, store)
         self._make = Transitions(app, lambda: self._address.queue).make
         self._handover = handover
@@ -78,7 +80,10 @@ class Orchestrator:
         self.schedules = Schedules(app, opened(app, schedules), self.decider.ask) if app.schedules else None
         """What starts sagas by the clock."""
         memory = FactMemory(retention.start_keys, store.now)
-        self._facts = AppFacts(app, self.decider.ask, lambda: self.decider.deciding, memory)
+        self._kept = KeptFacts(app, store, opened_for(app, kept), self.decider.ask) if app.awaited else None
+        answer = self._kept.take if self._kept else None
+        self._facts = AppFacts(app, self.decider.ask, lambda: self.decider.deciding, memory, answer)
+        self.decider.look = self._kept.look if self._kept else None
         self.store = store
         self._prefetch = prefetch
         self._timers_every = timers_every
@@ -118,6 +123,7 @@ class Orchestrator:
             self.absent.run(),
             *([self.schedules.run()] if self.schedules else []),
             *([self.decider.locks.run()] if self.decider.locks else []),
+            *([self._kept.run()] if self._kept else []),
             *(relay.run() for relay in self.decider.outboxes.relays),
         )
         tasks = [asyncio.create_task(job) for job in jobs]

@@ -264,7 +264,8 @@ def _meant(work: Work, saga: Saga[Any], before: Instance, loaded: Loaded) -> Inp
     """Raises MessageRejected for a reply that nothing asked for."""
     given = work.given
     if isinstance(given, Due):
-        return TimerFired(_unsent(before, loaded.unsent - loaded.unreadable))
+        blind = frozenset(path for path, state in before.nodes.items() if state.unlooked) - given.looked
+        return TimerFired(_unsent(before, loaded.unsent - loaded.unreadable), blind)
     if isinstance(given, Unjudged):
         return _judged(saga, _versions(loaded.record, before), given.envelope)
     if isinstance(given, SignalRequested):

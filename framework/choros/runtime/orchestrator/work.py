@@ -80,6 +80,8 @@ class Due:
     """The store has handed the saga out: a timer of its own is due, or replies were set aside for whoever knows it."""
 
     id: ClassVar[str] = ""
+    looked: frozenset[str] = frozenset()
+    """The waits for which it was looked what is kept of the facts that they wait for."""
 
 
 @dataclass(frozen=True, slots=True)

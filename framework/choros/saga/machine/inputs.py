@@ -42,6 +42,8 @@ class TimerFired:
 
     unsent: frozenset[str] = frozenset()
     """The nodes whose commands still wait for the broker: for these no attempt is counted."""
+    blind: frozenset[str] = frozenset()
+    """The waits for facts of which nobody has looked yet what is kept of them: their time has not come."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,6 +93,9 @@ class NodeState:
     """For how many of them it was begun; of a wait, how often somebody was reminded."""
     item: str = ""
     """Of an item: its body."""
+    awaits: str = ""
+    """Of a wait for a fact: the key that this has to be about. A choros that would not look for it does not know this
+    field, and leaves the instance alone."""
     unreleased: bool = False
     """Of a nested saga that was begun: whether it may still be undone, and has to be told that it will not."""
     left: int = 0
@@ -108,6 +111,11 @@ class NodeState:
     def turns(self) -> bool:
         """Whether it is being undone while the saga goes on without it, and not there yet."""
         return self.lost and self.progress not in ("undone", "refused")
+
+    @property
+    def unlooked(self) -> bool:
+        """Whether it waits for a fact, and nobody has looked since then whether that is kept already."""
+        return self.progress == "awaiting" and bool(self.awaits) and self.until == self.began
 
     @property
     def closes(self) -> Literal["do", "undo"]:

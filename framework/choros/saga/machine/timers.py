@@ -19,7 +19,7 @@ def take_timer(walk: SagaWalk, fired: TimerFired) -> None:
         if leaf and leg and leg.due is not None and leg.due <= walk.now:
             # Between two attempts the last one has been answered, so it did leave.
             _leg_due(walk, leaf, leg, held=walk.instance.paused or (path in fired.unsent and not leg.waiting))
-        elif walk.state(path).until is not None:
+        elif walk.state(path).until is not None and path not in fired.blind:
             walk.ring(path)
 
 

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any, Self, get_args
 
 from choros.errors import DeclarationError
-from choros.messages import Failure, Signal
+from choros.messages import Fact, Failure, Signal
 from choros.saga.builders import fact_builder, pure_function
 from choros.saga.checks import check_function, is_a, listed, shown
 from choros.saga.machine.instance import States
@@ -24,6 +24,8 @@ from choros.saga.waiting import Lapse, SignalWait
 LAPSED, DECLINED = "lapsed", "declined"
 """The codes that a saga is undone with: nobody told it in time, or what it was told is no."""
 ACCEPTED = "accepted"
+LONGEST_KEY = 200
+KEPT_FOR = timedelta(days=7)
 LOOK_AGAIN = 30.0
 """Seconds after which a reminder is tried again that a pause holds back."""
 
@@ -39,7 +41,8 @@ class Reminder:
 
 @dataclass(frozen=True, slots=True)
 class Wait(Declared):
-    """A wait for a signal: `Wait(LoanDecision, within=timedelta(days=3))`.
+    """A wait for a signal: `Wait(LoanDecision, within=timedelta(days=3))`. Or for a fact, whoever publishes it:
+    `Wait(OrderPaid, key=order_paid_for, of=lambda fact: fact.order_id, within=timedelta(days=3))`.
 
     What it is told is known behind it like a reply. One that comes before the saga has come to the wait is kept for it.
     The first counts. `within` is a timedelta, or a function that gives one, of the messages known here; a hundred years
@@ -48,8 +51,16 @@ class Wait(Declared):
     wait anew ("park"). A pause stops neither the wait nor what ends it; only reminders are held back.
     """
 
-    signal: type[Signal]
+    signal: type[Signal] | type[Fact]
     within: timedelta | Callable[..., timedelta] = field(kw_only=True)
+    key: Callable[..., str] | None = field(default=None, kw_only=True)
+    """Of a fact, what it has to be about: a pure function of the messages known here."""
+    of: Callable[[Any], str] | None = field(default=None, kw_only=True)
+    """What a fact is about: a pure function of it, the same wherever facts of its type are waited for. Without one it
+    is the flow that it is part of: its correlation id."""
+    keep: timedelta = field(default=KEPT_FOR, kw_only=True)
+    """How long such a fact is kept for sagas that come to wait for it. It answers each of them, so in a `Repeat` every
+    time that waits for the same key."""
     accept: Callable[..., bool] | None = field(default=None, kw_only=True)
     """Whether what it was told is a yes: a pure function of that and of what is known. A no has the saga undone."""
     otherwise: Lapse = field(default="compensate", kw_only=True)
@@ -75,10 +86,12 @@ class Wait(Declared):
     def check(self, saga: str) -> None:
         """What it waits for, and for how long."""
         where = f"saga {saga!r}: {self.name or self.called}"
-        if not is_a(self.signal, Signal):
+        if not is_a(self.signal, Signal) and not is_a(self.signal, Fact):
             raise DeclarationError(
-                f"{where} waits for {shown(self.signal)}, which is no Signal.", "derive it from choros.Signal."
+                f"{where} waits for {shown(self.signal)}, which is no Signal and no Fact.",
+                "derive it from choros.Signal.",
             )
+        self._check_fact(where, saga)
         if not callable(self.within):
             check_duration(where, "within", self.within, least=timedelta(microseconds=1))
         if self.accept is not None:
@@ -90,6 +103,27 @@ class Wait(Declared):
         if not str(self.by).isprintable():
             raise DeclarationError(f"{where}: by={shown(self.by)} is no role.", "write by='credit-officer'.")
         _check_ladder(where, saga, listed(f"{where}: reminders", self.reminders), self.within)
+
+    def _check_fact(self, where: str, saga: str) -> None:
+        """What goes with a fact alone, and what not."""
+        if not is_a(self.signal, Fact):
+            if self.key is not None or self.of is not None or self.keep != KEPT_FOR:
+                raise DeclarationError(
+                    f"{where} waits for a signal, which is sent to one saga.", "leave key, of and keep out."
+                )
+            return
+        if self.key is None:
+            raise DeclarationError(
+                f"{where} waits for a fact, and does not say which.", "write key=: a function of what is known here."
+            )
+        check_function(saga, self.key, "a str")
+        if self.of is not None and not callable(self.of):
+            raise DeclarationError(f"{where}: of={shown(self.of)} is no function.", "write of=lambda fact: fact.id.")
+        check_duration(where, "keep", self.keep, least=timedelta(seconds=1))
+        if self.by or self.carry:
+            raise DeclarationError(
+                f"{where} waits for a fact, which nobody signs, and which is kept for all.", "leave by and carry out."
+            )
 
     def check_place(self, place: NodePlace) -> None:
         """Behind the pivot a saga cannot be undone for want of a signal; and only a time of a loop has a next one."""
@@ -115,7 +149,8 @@ class Wait(Declared):
             path=place.path, kind="wait", changes=False, signal=self.signal, lapse=self.otherwise, by=self.by,
             limit=pure_function(within, place.known, timedelta) if callable(within) else within,
             reminders=tuple((one.after, fact_builder(one.fact, place.known)) for one in self.reminders),
-            carry=self.carry,
+            carry=self.carry, of=self.of, keep=self.keep if self.key else timedelta(0),
+            about=pure_function(self.key, place.known, str) if self.key else None,
         )  # fmt: skip
         if self.accept is None:
             return node
@@ -180,10 +215,23 @@ class WaitNode(SignalWait, Node):
             turn.change_node(self.path, progress="ok", reply=body)
             turn.note("signalled", self.path)
             return
-        seconds = self._seconds(turn)
+        seconds, key = self._seconds(turn), self._key(turn)
         end = turn.now + seconds
-        turn.change_node(self.path, progress="awaiting", began=turn.now, not_after=end, begun=0)
-        turn.note("awaiting", self.path, seconds=seconds)
+        turn.change_node(
+            self.path, progress="awaiting", began=turn.now, not_after=end, until=turn.now if key else None, begun=0,
+            awaits=key,
+        )  # fmt: skip
+        turn.note("awaiting", self.path, seconds=seconds, code=key)
+
+    def _key(self, turn: Turn) -> str:
+        """What the fact has to be about; empty for a signal. Raises BuildFailed."""
+        if self.about is None:
+            return ""
+        key = turn.ask(self.about, self.path)
+        if not isinstance(key, str) or not 0 < len(key) <= LONGEST_KEY or not key.isprintable():
+            name = self.about.function.__name__
+            raise BuildFailed(f"{name} returned no key of 1 to {LONGEST_KEY} printable characters", self.path)
+        return key
 
     def _seconds(self, turn: Turn) -> float:
         """How long it lasts; raises BuildFailed."""
@@ -195,6 +243,8 @@ class WaitNode(SignalWait, Node):
     def _look(self, turn: Turn) -> None:
         """What its moment asks for; and when it has to be looked at next."""
         state = turn.state(self.path)
+        if state.unlooked:
+            return
         began, end = state.began or 0.0, state.not_after or 0.0  # both are there while it waits
         if end <= turn.now:
             self._lapse(turn)
@@ -223,10 +273,14 @@ class WaitNode(SignalWait, Node):
             raise BuildFailed(f"{self.path}: {detail}", self.path)
 
     def ring(self, turn: Turn) -> bool:
-        """While the saga is paused nobody is reminded."""
+        """While the saga is paused nobody is reminded. Whoever rings has looked whether the fact that it waits for is
+        kept already."""
         state = turn.state(self.path)
         if state.until is None or state.until > turn.now:
             return False
+        if state.unlooked:
+            turn.change_node(self.path, until=state.not_after)
+            return True
         if turn.instance.paused:
             later, end = turn.now + LOOK_AGAIN, state.not_after or 0.0
             turn.change_node(self.path, until=min(later, end) if end > turn.now else later)
@@ -240,7 +294,7 @@ class WaitNode(SignalWait, Node):
         """Nobody waits for it any more."""
         Node.turned(self, turn)
         if turn.state(self.path).progress == "awaiting":
-            turn.change_node(self.path, progress="pending", until=None, not_after=None, began=None, begun=0)
+            turn.change_node(self.path, progress="pending", until=None, not_after=None, began=None, begun=0, awaits="")
 
     def at_work(self, states: States, backward: bool) -> str | None:
         """Whether it is next."""
