@@ -12,6 +12,8 @@ BIN := $(VENV)/bin
 WORKERS ?= 4
 SERVERS := $(BIN)/python tests/servers.py --
 PYTEST := $(BIN)/pytest --strict-config
+# What has a target of its own is no part of `make test`.
+EVERY_DAY := not long and not nightly and not cross
 # The suite starts hundreds of processes: without bytecode on the disk each would compile everything again.
 unexport PYTHONDONTWRITEBYTECODE
 # A newer setting of the dependencies makes the stamps stale; anything else leaves the second run instant.
@@ -24,10 +26,13 @@ demo: $(VENV)/.demo ## run the shop in one process: no broker, no Docker (ARGS="
 	$(BIN)/choros demo $(ARGS)
 
 test: $(VENV)/.dev ## the suite, beside a private RabbitMQ and Redis
-	$(SERVERS) $(PYTEST) -n $(WORKERS) --dist worksteal -m "not long and not cross" $(ARGS)
+	$(SERVERS) $(PYTEST) -n $(WORKERS) --dist worksteal -m "$(EVERY_DAY)" $(ARGS)
 
 test-long: $(VENV)/.dev ## the rest of the suite: what takes too long for every day
-	$(SERVERS) $(PYTEST) -n $(WORKERS) --dist worksteal -m long $(ARGS)
+	$(SERVERS) $(PYTEST) -n $(WORKERS) --dist worksteal -m "long and not nightly" $(ARGS)
+
+test-nightly: $(VENV)/.dev ## what takes longer than a merge may wait for
+	$(SERVERS) $(PYTEST) -n $(WORKERS) --dist worksteal -m nightly $(ARGS)
 
 test-cross: $(VENV)/.dev ## every interleaving of nodes in nodes, under every budget: up to an hour
 	$(PYTEST) -n 2 -m cross $(ARGS)
@@ -45,7 +50,7 @@ EXHAUSTIVE := tests/simulation tests/exploration tests/properties tests/store/te
 
 # Three workers: each has everything to import, and on two processors some wait while others compute.
 test-fast: $(VENV)/.dev ## only what is pure or in memory, and not exhaustive: seconds
-	$(PYTEST) -n 3 -m "not servers and not slow and not long and not cross" $(EXHAUSTIVE:%=--ignore=%) $(ARGS)
+	$(PYTEST) -n 3 -m "not servers and not slow and $(EVERY_DAY)" $(EXHAUSTIVE:%=--ignore=%) $(ARGS)
 
 check: $(VENV)/.dev ## style, types, architecture, budgets
 	$(BIN)/ruff check .
@@ -115,4 +120,4 @@ $(VENV)/.dev: $(MADE_FROM) | $(BIN)/python
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@ $(VENV)/.demo
 
-.PHONY: help demo test test-long test-loaded test-fast test-versions check verify simulate simulate-frames chaos mutate reliability-report bench bench-stages bench-local bench-growth bench-length bench-soak growth clean
+.PHONY: help demo test test-long test-nightly test-cross test-loaded test-fast test-versions check verify simulate simulate-frames chaos mutate reliability-report bench bench-stages bench-local bench-growth bench-length bench-soak growth clean

@@ -32,7 +32,7 @@ def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("command", [*COMMANDS, *NAMED])
 def test_a_command_of_the_page_does_what_it_says(command: str, folder: Path) -> None:
     ended = run(command, folder)
@@ -40,7 +40,7 @@ def test_a_command_of_the_page_does_what_it_says(command: str, folder: Path) -> 
     assert "✖" not in ended.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_figures_are_those_of_the_page(folder: Path) -> None:
     shown = next(line for line in PAGE.splitlines() if line.startswith("saga trip (version 1)"))
     states = re.search(r"[\d,]+ states, [\d,]+ transitions", shown)

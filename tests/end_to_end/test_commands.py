@@ -55,7 +55,8 @@ class Terminal:
         await until(f"{saga_id} is {status}", ended)
 
 
-@pytest.mark.parametrize("store", ["sqlite", pytest.param("redis", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("store", ["sqlite", pytest.param("redis", marks=pytest.mark.nightly)])
 async def test_what_a_person_types(tmp_path: Path, amqp_url: str, redis_url: str, namespace: str, store: str) -> None:
     where = redis_url if store == "redis" else f"sqlite:///{tmp_path}/sagas.db"
     async with open_shop(tmp_path / "shop", Addresses(broker=amqp_url, store=where), namespace) as shop:

@@ -11,6 +11,7 @@ import pytest
 from reference_services.demo.processes import ROLES
 from tests.end_to_end.order_files import COUNT, DROPPED, REJECTED, Invoices, write_invoices
 from tests.end_to_end.shop import Ended, choros, left_behind
+from tests.every_day import every_day
 
 pytestmark = pytest.mark.slow
 
@@ -92,7 +93,7 @@ def test_every_process_is_killed_in_one_run_or_another() -> None:
 
 @pytest.mark.parametrize(
     "roles",
-    [pytest.param(roles, marks=() if roles in EVERY_DAY else pytest.mark.long) for roles in ALL_BUT_ONE],
+    every_day(ALL_BUT_ONE, EVERY_DAY),
     ids="+".join,
 )
 async def test_killed_processes_change_nothing(

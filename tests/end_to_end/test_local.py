@@ -21,6 +21,7 @@ from choros.roles.addresses import connected, opened_store
 from choros.transport.topology import Topology
 from tests.end_to_end.shop import ROOT, environment, remove
 from tests.end_to_end.till import TakeMoney, app, taking
+from tests.every_day import every_day
 from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.slow
@@ -79,7 +80,7 @@ async def client(addresses: Addresses, namespace: str) -> AsyncIterator[Client]:
             await remove(addresses.broker, topology)
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("moment", every_day(MOMENTS, ("in the handler",)))
 async def test_killed_at_any_moment_it_has_its_effect_once(
     addresses: Addresses, namespace: str, tmp_path: Path, moment: str
 ) -> None:

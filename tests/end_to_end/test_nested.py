@@ -64,6 +64,7 @@ async def two_processes(folder: Path, namespace: str, *addresses: str) -> Any:
         yield processes
 
 
+@pytest.mark.long
 async def test_killed_at_any_moment_both_end_alike(
     amqp_url: str, store: str, namespace: str, tmp_path: Path, redis_client: Any
 ) -> None:

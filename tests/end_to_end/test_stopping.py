@@ -91,7 +91,10 @@ async def stop(shop: Processes, role: str, sign: signal.Signals) -> float:
     return time.monotonic() - started
 
 
-@pytest.mark.parametrize("sign", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    "sign",
+    [pytest.param(signal.SIGTERM, marks=pytest.mark.long), pytest.param(signal.SIGINT, marks=pytest.mark.nightly)],
+)
 async def test_a_process_that_is_asked_to_end_loses_nothing(
     tmp_path: Path, amqp_url: str, redis_url: str, namespace: str, sign: signal.Signals
 ) -> None:

@@ -24,9 +24,9 @@ from tests.saga.trip import BookTrip as ByAir
     [
         (trip_saga, 500),
         (order_saga, 3_000),
-        (parcel_saga, 3_000),
-        (sleeping_saga, 500),
-        (existing_saga, 1_000),
+        pytest.param(parcel_saga, 3_000, marks=pytest.mark.long),
+        pytest.param(sleeping_saga, 500, marks=pytest.mark.long),
+        pytest.param(existing_saga, 1_000, marks=pytest.mark.long),
     ],
     ids=["two steps", "the order", "every kind of node", "sleeping", "what was there before"],
 )
@@ -78,7 +78,7 @@ def test_every_moment_of_a_saga_that_waits_twice() -> None:
     assert {"completed", "compensated", "parked"} == set(found.ends)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_reference_saga_is_explored_within_two_gibibytes() -> None:
     found = explore(reference_saga)
     assert found.complete, found.story
@@ -86,20 +86,20 @@ def test_the_reference_saga_is_explored_within_two_gibibytes() -> None:
     assert found.peak_mib < 2_048
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_duplicates_and_two_crashes_break_nothing_either() -> None:
     found = explore(trip_saga, Bounds(LONG))
     assert found.complete, found.story
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_five_steps_are_explored_to_the_end() -> None:
     found = explore(five_saga, Bounds(acts=frozenset({"cancel", "retry"})))
     assert found.complete, found.story
     assert found.states > 5_000
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("saga", [trip_saga, parcel_saga], ids=["two steps", "every kind of node"])
 def test_effects_at_providers_keep_every_promise(saga: Saga[Any]) -> None:
     names = frozenset(saga.outline.leaves)
@@ -107,6 +107,7 @@ def test_effects_at_providers_keep_every_promise(saga: Saga[Any]) -> None:
     assert found.complete, found.story
 
 
+@pytest.mark.long
 def test_every_declared_refusal_is_as_good_as_one() -> None:
     one, all_ = (explore(trip_saga, Bounds(refusals=number)) for number in (1, 0))
     assert one.complete
@@ -131,6 +132,7 @@ def test_what_is_capped_is_not_called_complete() -> None:
     assert "NOT complete" in lines(found)[-1]
 
 
+@pytest.mark.long
 def test_a_seed_changes_the_order_and_nothing_else() -> None:
     plain, shuffled = (explore(trip_saga, Bounds(seed=seed)) for seed in (0, 7))
     assert shuffled.complete

@@ -94,7 +94,7 @@ def test_what_goes_back_side_by_side_keeps_every_promise(name: str) -> None:
     explored(SIDE_BY_SIDE[name])
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("budgets", [DUPLICATE, CRASH, RETRY], ids=["a duplicate", "a crash", "a retry"])
 def test_trouble_breaks_nothing(order: Any, budgets: Left) -> None:
@@ -124,7 +124,7 @@ WITHOUT: dict[str, tuple[Saga[Any], str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", WITHOUT)
 def test_without_a_rule_of_the_orders_a_promise_breaks(name: str) -> None:
     saga, violation = WITHOUT[name]

@@ -92,7 +92,7 @@ def test_a_report_as_json(verify: Verify, tmp_path: Path) -> None:
     assert saga["story"] == []
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_every_mutant_is_caught_and_told(verify: Verify, tmp_path: Path) -> None:
     said = verify("travel", *FEW, "--mutants", "--json", "found.json")
     assert said.code == 0
@@ -105,7 +105,7 @@ def test_every_mutant_is_caught_and_told(verify: Verify, tmp_path: Path) -> None
     assert max(len(one["report"]["story"]) for one in mutants if one["report"]) <= 12
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_every_combination_through_the_real_runtime(verify: Verify, tmp_path: Path) -> None:
     said = verify("travel", *FEW, "--real-code", "--json", "found.json")
     assert said.code == 0

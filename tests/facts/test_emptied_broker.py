@@ -71,7 +71,7 @@ async def empty_when(broker: PrivateRabbitMQ, ready: asyncio.Event) -> None:
 
 
 @pytest.mark.servers
-@pytest.mark.slow
+@pytest.mark.long
 async def test_no_saga_is_lost_and_every_lost_fact_is_brought_back_and_handled_once(tmp_path: Path) -> None:
     broker = PrivateRabbitMQ(tmp_path / "rabbitmq")
     await asyncio.to_thread(broker.start)

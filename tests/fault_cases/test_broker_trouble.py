@@ -165,6 +165,7 @@ async def test_an_alarm_stops_the_sagas_and_times_nothing_out(
 # --- 23: ack timeout --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 async def test_a_handler_slower_than_the_broker_waits_for_its_ack(make_trip: MakeTrip, broker: PrivateRabbitMQ) -> None:
     """The channel is closed under it and the command delivered again; its effect is there once."""
     await asyncio.to_thread(consumer_timeout, broker, 1000, 500)
@@ -254,6 +255,7 @@ async def test_a_message_that_comes_back_too_often_waits_for_its_dead_letter_exc
 # --- 36: who may do what ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 async def test_a_service_with_least_privilege_reads_and_writes_only_what_is_its_own(
     broker: PrivateRabbitMQ, namespace: str
 ) -> None:

@@ -10,13 +10,17 @@ from contextlib import closing
 import pytest
 
 from tests.end_to_end.shop import until
+from tests.every_day import every_day
 from tests.fault_cases.conftest import MakeTrip
 from tests.fault_cases.world import COMPLETED, World, open_world
 
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize("failpoint", ["run.within", "run.after", "send.before", "send.after", "ack.after"])
+@pytest.mark.parametrize(
+    "failpoint",
+    every_day(["run.within", "run.after", "send.before", "send.after", "ack.after"], ("run.within", "run.after")),
+)
 async def test_its_effect_is_there_once_after_its_restart(make_trip: MakeTrip, failpoint: str) -> None:
     """Before its commit, after it and before the reply, after the reply."""
     async with open_world(make_trip()) as world, world.here("orchestrator", "packer", "van", "diary"):

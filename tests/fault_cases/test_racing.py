@@ -12,6 +12,7 @@ import pytest
 
 from choros.roles.roles import client_of
 from tests.end_to_end.shop import until
+from tests.every_day import every_day
 from tests.fault_cases.conftest import MakeTrip
 from tests.fault_cases.trip import Plan, make_app
 from tests.fault_cases.world import COMPLETED, EVERYBODY, World, open_world
@@ -49,7 +50,11 @@ async def test_the_same_start_from_many_callers_at_once_is_one_saga(make_trip: M
         assert world.effects("t1") == COMPLETED
 
 
-@pytest.mark.parametrize("skew", [(300.0, -300.0), (3600.0, 0.0), (-3600.0, 0.0)], ids=["5 min", "+1 h", "-1 h"])
+@pytest.mark.parametrize(
+    "skew",
+    every_day([(300.0, -300.0), (3600.0, 0.0), (-3600.0, 0.0)], ((300.0, -300.0),)),
+    ids=["5 min", "+1 h", "-1 h"],
+)
 async def test_clocks_that_are_wrong_or_jump_break_nothing(
     make_trip: MakeTrip, tmp_path: Path, skew: tuple[float, float]
 ) -> None:

@@ -49,6 +49,7 @@ def wait_until(condition: Callable[[], object], seconds: float) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_nothing_is_left_when_a_signal_ends_it(tmp_path: Path, sign: signal.Signals) -> None:
     """Neither servers, nor what ran off into a session of its own, nor the files."""
@@ -96,6 +97,7 @@ def broker(tmp_path: Path) -> Iterator[PrivateRabbitMQ]:
     server.kill(epmd=True)
 
 
+@pytest.mark.long
 def test_a_broker_can_be_killed_and_comes_back_on_the_same_address(broker: PrivateRabbitMQ) -> None:
     """With its files, and reachable by rabbitmqctl."""
     broker.ctl("add_vhost", "kept")

@@ -18,7 +18,7 @@ from reference_services.order.http import order_http
 from tests.patience import PATIENCE
 from tests.reference.test_order_http import MemoryDesk
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.nightly
 CASES = 20
 """Random ones for each kind of request; those of the limits and of the methods come on top."""
 

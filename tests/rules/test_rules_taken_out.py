@@ -19,7 +19,7 @@ def nursery() -> Iterator[Nursery]:
     nursery.close()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("removal", REMOVALS, ids=str)
 def test_a_rule_that_is_taken_out_is_missed(nursery: Nursery, removal: Removal) -> None:
     code, said = nursery.without(removal)

@@ -53,7 +53,7 @@ class OwnClock(Schedules):
         return await super()._start(schedule, replace(tick, at=at, key=f"{schedule.name}:{at}"))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("mistake", [MoveBeforeStart, FreshKey, OwnClock])
 def test_a_mistake_is_found(mistake: type[Schedules]) -> None:
     assert campaigns(range(8), MONTHS, kind=mistake)

@@ -36,13 +36,14 @@ def test_nor_where_the_ids_of_almost_all_inputs_lie_beside_their_record(
     assert [failure(result) for result in tally.failures] == []
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_three_hundred_seeds_break_no_promise(scene: Scene) -> None:
     tally = campaign(scene, range(1001, 1301), workers=2)
     assert ["\n".join(failure(result)) for result in tally.failures] == []
     assert len(tally.struck) > 15 and not failed(tally, scene)
 
 
+@pytest.mark.long
 def test_several_workers_come_to_the_same(scene: Scene) -> None:
     alone, together = campaign(scene, range(1, 61)), campaign(scene, range(1, 61), workers=2)
     assert alone == together

@@ -66,7 +66,7 @@ def test_another_seed_gives_another_run(scene: Scene) -> None:
     assert len({scene.examine(plan_for(seed, scene.setting), story=True).digest for seed in SEEDS}) == len(SEEDS)
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_the_hash_seed_changes_nothing() -> None:
     here = digests("1")
     assert len(here) == len(SEEDS) + len(SEEDS_ON_FRAMES) + (len(SHARES) - 1) * len(ON_ADAPTERS)

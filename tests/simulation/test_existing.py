@@ -30,7 +30,7 @@ def test_it_is_taken_back_last_of_all_or_never(scene: Scene) -> None:
     assert not any("orders:" in line for line in done.story)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_whatever_strikes_it_keeps_every_promise(scene: Scene) -> None:
     tally = campaign(scene, range(1, 61))
     assert [(result.plan.seed, result.violations) for result in tally.failures] == []

@@ -51,14 +51,14 @@ def test_wherever_its_orchestrator_crashes_it_has_its_effect_once(scene: Scene, 
     assert len(ends) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_whatever_strikes_it_keeps_every_promise(scene: Scene) -> None:
     tally = campaign(scene, SEEDS)
     assert [(result.plan.seed, result.violations) for result in tally.failures] == []
     assert tally.statuses["compensated"] > 5
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_over_frames_and_real_adapters_too() -> None:
     tally = campaign(Scene(app, frames=True), range(1, 13))
     assert [(result.plan.seed, result.violations) for result in tally.failures] == []

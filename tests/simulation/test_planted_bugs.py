@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
-
 import pytest
 
 from choros_verify import Result, Scene, plan_for, shrink
+from tests.every_day import every_day
 from tests.simulation.grave import GRAVE
 from tests.simulation.grave_adapters import ON_FRAMES, ON_REDIS
 from tests.simulation.planted import PLANTS, Plant
@@ -29,17 +27,13 @@ FROM = {
 }  # fmt: skip
 """The first seed to try, where it is known that the ones before find nothing: that only saves time."""
 QUICK = (
+    "acknowledged_before_the_commit", "no_dedupe", "fact_numbers_that_start_again", "a_handler_that_goes_on",
     "any_operation_under_any_key", "a_panic_that_ends_the_process", "contexts_that_leak", "commands_parked_at_once",
     "one_reply_queue_for_every_store",
 )  # fmt: skip
-"""Grave faults that are found in a moment; the others are looked for where there is more time."""
+"""Those that are found in a moment; the others are looked for where there is more time."""
 FEW = 4
 """Faults, lines of the script and acts that may be left in all."""
-
-
-def marked(grave: Sequence[Plant]) -> Iterator[Any]:
-    for plant in grave:
-        yield plant if plant.__name__ in QUICK else pytest.param(plant, marks=pytest.mark.long)
 
 
 @pytest.fixture(scope="module")
@@ -64,8 +58,15 @@ def found_and_shrunk(scene: Scene, plant: Plant, patch: pytest.MonkeyPatch) -> N
     assert scene.examine(small.plan).violations == (), "the bug was not the planted one"
 
 
+ON_THE_PORT = (*PLANTS, *GRAVE)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("plant", [*PLANTS, *marked(GRAVE)], ids=lambda plant: plant.__name__)
+@pytest.mark.parametrize(
+    "plant",
+    every_day(ON_THE_PORT, [plant for plant in ON_THE_PORT if plant.__name__ in QUICK]),
+    ids=lambda plant: plant.__name__,
+)
 def test_a_planted_bug_is_found_and_shrunk(scene: Scene, plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
     found_and_shrunk(scene, plant, monkeypatch)
 
@@ -83,7 +84,7 @@ def test_so_is_one_of_the_adapter_for_redis(plant: Plant, monkeypatch: pytest.Mo
 
 
 def test_all_of_them_lie_within_the_campaigns_that_are_run_every_time() -> None:
-    plants = (*PLANTS, *GRAVE, *ON_FRAMES, *ON_REDIS)
+    plants = (*ON_THE_PORT, *ON_FRAMES, *ON_REDIS)
     names = {plant.__name__ for plant in plants}
     assert {*FROM, *QUICK} <= names and len(names) == len(plants)
     assert max(FROM.values()) + MOST_SEEDS <= MOST_IN_ALL

@@ -63,6 +63,7 @@ async def test_an_alarm_stops_publishing_but_no_ack(broker: PrivateRabbitMQ, nam
     await transport.close()
 
 
+@pytest.mark.long
 async def test_kill_9_and_start_again(broker: PrivateRabbitMQ, namespace: str) -> None:
     transport = await opened(broker, namespace)
     consumer = await transport.consume(f"{namespace}.payment", 100)
@@ -80,6 +81,7 @@ async def test_kill_9_and_start_again(broker: PrivateRabbitMQ, namespace: str) -
     await transport.close()
 
 
+@pytest.mark.long
 async def test_a_queue_that_the_broker_cannot_start_again_is_named(broker: PrivateRabbitMQ, namespace: str) -> None:
     """Declared while the disk was full, its Raft configuration is empty, and RabbitMQ never starts it again. 4.3 mends
     it, and then there is nothing to name."""

@@ -1,0 +1,13 @@
+"""Which cases of a test `make test` runs; the others are left to `make test-long`."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import Any
+
+import pytest
+
+
+def every_day(cases: Iterable[Any], kept: Collection[Any]) -> list[Any]:
+    """The cases, for `parametrize`; those that are not kept are marked as long."""
+    return [case if case in kept else pytest.param(case, marks=pytest.mark.long) for case in cases]
