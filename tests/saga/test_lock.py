@@ -8,6 +8,7 @@ import pytest
 
 from choros import DeclarationError, Lock, Nested, UsageError
 from choros.messages import Done, Failure, Message, NestedCommand, NestedUnderLock
+from choros.saga.diagram import mermaid, outline
 from choros.saga.difference import difference, why_not_moved
 from choros.saga.machine.inputs import CancelRequested, LockTold, OrderReceived, TerminateRequested, TimerFired
 from choros.saga.machine.instance import NodeState, Order, Parent
@@ -15,6 +16,7 @@ from choros.saga.machine.locks import ASK_AGAIN, joined, locked
 from choros.saga.machine.machine import begin
 from choros.saga.nodes import Existing, Step
 from choros.saga.saga import Saga
+from choros.testing import SagaTest
 from tests.saga import credit, shop
 from tests.saga.driving import START, Run, commands
 
@@ -361,3 +363,23 @@ def test_rule_42_the_fingerprint_names_the_lock_and_nothing_more_of_it() -> None
         "it takes: lock customer here, nothing in the record"
     )
     assert "it takes" in why_not_moved(Run().instance, locked_.fingerprint.text, plain.fingerprint.text)
+
+
+def test_pictures_and_words_name_the_lock() -> None:
+    assert outline(saga_with())[0] == "saga 'order', version 1, starts with PlaceOrder, under the lock 'customer'"
+    assert 'start(["PlaceOrder<br/>under lock customer"])' in mermaid(saga_with())
+    assert "lock" not in mermaid(saga_with(None))
+
+
+def test_a_dialogue_waits_is_refused_and_joins() -> None:
+    test = SagaTest(saga_with())
+    test.start(shop.ORDER, locked_by="s0")
+    test.expect_nothing()
+    test.take_lock()
+    test.expect_command(shop.ChargePayment)
+    with pytest.raises(AssertionError, match="waits for no lock"):
+        test.take_lock()
+    for when_taken, code in (("refuse", "locked"), ("join", "joined")):
+        test = SagaTest(saga_with(Lock("customer", key=customer, when_taken=when_taken)))  # type: ignore[arg-type]
+        test.start(shop.ORDER, locked_by="s0")
+        assert (test.status, Failure.from_json(test.instance.failure).code) == ("compensated", code)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from choros.cli import application, contract, dead, facts, health, migrate, saga, schedule, schema, topology
+from choros.cli import application, contract, dead, facts, health, lock, migrate, saga, schedule, schema, topology
 from choros.cli.departure import Leaving
 from choros.cli.exit_codes import INTERRUPTED, exit_code
 from choros.cli.output import styled
@@ -28,6 +28,7 @@ app.add_typer(contract.app)
 app.add_typer(health.app)
 app.add_typer(saga.app, name="saga")
 app.add_typer(schedule.app, name="schedule")
+app.add_typer(lock.app, name="lock")
 app.add_typer(facts.app, name="facts")
 app.add_typer(dead.app, name="dead")
 app.add_typer(migrate.app, name="migrate")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, suppress
 from dataclasses import asdict
@@ -43,6 +44,27 @@ def waiting_lines(
     application: str, store: str, record: Record, instance: Instance, one: Awaited | None, now: float
 ) -> list[str]:
     """Lines for a person; none where it waits for nothing."""
+    return [*_waiting(application, store, record, instance, one, now), *lock_lines(application, instance, now)]
+
+
+def lock_lines(application: str, instance: Instance, now: float) -> list[str]:
+    """What it keeps others from, or is kept from."""
+    if instance.lock is None or instance.terminal:
+        return []
+    if not instance.queued:
+        return [f"has locked {', '.join(instance.lock.keys)}"]
+    key, until = instance.lock.key or ", ".join(instance.lock.keys), instance.lock.until
+    behind = f", which saga {instance.lock.holder} had" if instance.lock.holder else ""
+    waits = _until(f"waits for the lock {key}{behind},", until, now) if until else f"waits for the lock {key}{behind}"
+    return [
+        *_told(waits, ""),
+        *([f"  Try: choros lock show {shlex.quote(application)} {shlex.quote(key)}"] if instance.lock.holder else []),
+    ]
+
+
+def _waiting(
+    application: str, store: str, record: Record, instance: Instance, one: Awaited | None, now: float
+) -> list[str]:
     if instance.paused:
         then = f", and then for a person: {instance.why_parked}" if instance.status == "parked" else ": nothing is sent"
         return _told(f"waits to be resumed{then}", command("resume", application, store, record.key))
@@ -97,7 +119,9 @@ def as_data(one: Awaited | None, instance: Instance) -> dict[str, Any]:
     """The same for programs."""
     sleeps = [{"step": path, "until": rfc3339(until)} for path, until in asleep(instance)]
     signals = [{"wait": path, "until": rfc3339(until)} for path, until in untold(instance)]
-    told = {"waits": asdict(one) if one else None, "sleeps": sleeps, "signals": signals}
+    told: dict[str, Any] = {"waits": asdict(one) if one else None, "sleeps": sleeps, "signals": signals}
+    if instance.lock and not instance.terminal:
+        told["lock"] = {"keys": instance.lock.keys, "taken": instance.lock.taken, "holder": instance.lock.holder}
     return {name: value for name, value in told.items() if value}
 
 

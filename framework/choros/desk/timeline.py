@@ -22,6 +22,7 @@ _MARKS = {
     "lost": "↩", "undoing": "↩", "terminating": "■", "terminated": "■", "closed": "»", "left_in_doubt": "?",
     "passed_over": "–", "unreadable": "?", "awaiting": "…", "reminded": "◇", "lapsed": "!", "signalled": "✔",
     "revocable": "✔", "released": "✔", "never_begun": "–", "start_held": "·", "start_dropped": "·",
+    "queued": "…", "lock_taken": "▶", "joined": "»",
     "updated": "◆", "update_refused": "✖",
 }  # fmt: skip
 _WORDS = {
@@ -40,6 +41,7 @@ _WORDS = {
     "revocable": "done, and may still be undone", "settled": "waits to be released", "released": "released, for good",
     "never_begun": "undone before it was begun", "start_held": "held until nothing is undone any more",
     "start_dropped": "dropped, it is never begun",
+    "queued": "waits for the lock", "lock_taken": "has the lock", "joined": "does nothing itself, it is done by",
     "updated": "accepted", "update_refused": "not accepted",
     "unreadable": "what happened here cannot be read",
 }  # fmt: skip

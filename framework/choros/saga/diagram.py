@@ -23,7 +23,8 @@ def mermaid(
 ) -> str:
     """A flowchart: commanded steps solid, with their services and undo arrows; facts dotted, to those who subscribe.
     A local step looks like a database. `begun_by` are facts that start it."""
-    lines = [f"start([{_quoted(saga.start.__name__)}])", *_steps(saga)]
+    under = [f"under lock {saga.lock.name}"] if saga.lock else []
+    lines = [f"start([{_quoted(saga.start.__name__, *under)}])", *_steps(saga)]
     lines += [f"begun_{number}>{_quoted(fact.__name__)}] -.-> start" for number, fact in enumerate(begun_by, 1)]
     outline, numbers = saga.outline, _numbers(saga)
     facts = {numbers[one.path]: [one.action] for one in outline.publications}
@@ -196,6 +197,7 @@ def outline(saga: Saga[Any], subscribers: Subscribers = MappingProxyType({})) ->
     outline = saga.outline
     order = undone_in_words(outline)
     told = f", undone {order}" if order else ""
+    told += f", under the lock {saga.lock.name!r}" if saga.lock else ""
     lines = [f"saga {saga.name!r}, version {saga.version}, starts with {saga.start.__name__}{told}"]
     lines.append("commanded, in this order:")
     lines += _commanded(outline.parts, "  ")

@@ -36,6 +36,7 @@ from choros.saga.machine.inputs import (
     Decision,
     Event,
     Input,
+    LockTold,
     Release,
     Send,
     SignalRequested,
@@ -44,6 +45,7 @@ from choros.saga.machine.inputs import (
     UpdateRequested,
 )
 from choros.saga.machine.instance import Instance, Status
+from choros.saga.machine.locks import locked
 from choros.saga.machine.machine import begin, decide
 from choros.saga.nesting import Nesting
 from choros.saga.parameters import bare_name
@@ -73,13 +75,26 @@ class SagaTest:
         self._types[Close.type_name] = Close
         self._types[NestedCommand.type_name] = NestedCommand
 
-    def start(self, message: Message) -> None:
-        """Start the saga."""
+    def start(self, message: Message, *, locked_by: str = "") -> None:
+        """Start the saga. Where it takes a lock it has it at once; unless another saga has it, which goes by this id:
+        then it waits, is refused, or joins that, as it is declared."""
         if self._instance is not None:
             self._fail("A saga can be started once only")
         if not isinstance(message, self.saga.start):
             self._fail(f"The saga starts with {self.saga.start.__name__}, not with {type(message).__name__}")
-        self._take(begin(self.saga.tree, "saga", message.to_json(), self.now, cause="start"))
+        lock = locked(self.saga.lock, message, self.now) if self.saga.lock else None
+        self._take(begin(self.saga.tree, "saga", message.to_json(), self.now, cause="start", lock=lock))
+        if lock and locked_by:
+            word: Any = {"queue": "waiting"}.get(lock.when_taken, lock.when_taken)
+            self._decide(LockTold(word, lock.keys[0], locked_by))
+        elif lock:
+            self.take_lock()
+
+    def take_lock(self) -> None:
+        """The saga that it waits for is over."""
+        if not self.instance.queued or self.instance.terminal:
+            self._fail("The saga waits for no lock")
+        self._decide(LockTold("taken"))
 
     def start_by(self, by: FactStart, fact: Fact) -> None:
         """Start the saga as this fact does."""
