@@ -14,7 +14,7 @@ from typing import Any
 
 from benchmarks.measuring import Contestant, Heard, Part
 from choros.cli.garbage import search_less
-from choros.telemetry.context import configure_logging
+from choros.telemetry.lines import configure_logging
 
 LOOPS = ("uvloop", "asyncio") if importlib.util.find_spec("uvloop") else ("asyncio",)
 """The event loops that there are, the best first."""

@@ -26,7 +26,7 @@ from benchmarks.neighbour import LOOPS, Neighbour, loop_factory
 from benchmarks.page import put
 from benchmarks.report import NOTES, Machine, as_json, as_markdown, as_text, described, machine, table
 from choros.cli.garbage import search_less
-from choros.telemetry.context import configure_logging
+from choros.telemetry.lines import configure_logging
 
 
 def main(arguments: Sequence[str]) -> int:

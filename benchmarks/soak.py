@@ -36,7 +36,7 @@ from choros.saga.nodes import Pivot
 from choros.saga.saga import Saga
 from choros.sources import fresh_id
 from choros.store.barrier import Database, Transaction
-from choros.telemetry.context import configure_logging
+from choros.telemetry.lines import configure_logging
 
 STEPS, WITHIN = 20, 0.10
 KEPT_SECONDS = 20.0

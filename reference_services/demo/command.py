@@ -24,7 +24,7 @@ from choros.cli.verbosity import log_level
 from choros.cli.verbs import Verbs
 from choros.errors import unknown
 from choros.roles.loading import load_app
-from choros.telemetry.context import configure_logging
+from choros.telemetry.lines import configure_logging
 from reference_services.books import Books, read_books
 from reference_services.contracts import PlaceOrder
 from reference_services.demo.one_process import one_process

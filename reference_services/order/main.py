@@ -13,7 +13,7 @@ import uvicorn
 from choros import Addresses, ChorosError, UsageError, client_of
 from choros.roles.addresses import DEFAULT_BROKER, DEFAULT_STORE
 from choros.roles.loading import load_app
-from choros.telemetry.context import configure_logging
+from choros.telemetry.lines import configure_logging
 from reference_services.order.book import OrderBook
 from reference_services.order.http import order_http
 from reference_services.order.saga_desk import SagaDesk

@@ -24,7 +24,7 @@ from choros import Addresses, ChorosError, Client, Saga
 from choros.roles.addresses import opened_store
 from choros.roles.roles import client_of
 from choros.store.sagas import Store
-from choros.telemetry.context import configure_logging
+from choros.telemetry.lines import configure_logging
 from tests.chaos.scripts import CRUISE, script_of
 from tests.chaos.voyages import Embark, app, cruise, voyage
 

@@ -19,7 +19,7 @@ from choros.roles.roles import RunningRole, run_together, stop_all
 from choros.runtime.orchestrator.orchestrator import Orchestrator
 from choros.runtime.participant.participant import Participant
 from choros.runtime.subscriber.subscriber import Subscriber
-from choros.telemetry.context import configure_logging
+from choros.telemetry.lines import configure_logging
 from choros.transport.topology import topology
 from tests.fault_cases.failpoints import Failpoint, doomed_database, doomed_store, doomed_transport
 from tests.fault_cases.trip import Trip, make_app

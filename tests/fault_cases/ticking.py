@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from choros import Addresses, App, Schedule
 from choros.roles.addresses import connected, opened_schedules, opened_store
 from choros.runtime.orchestrator.orchestrator import Orchestrator
-from choros.telemetry.context import configure_logging
+from choros.telemetry.lines import configure_logging
 from tests.fault_cases.failpoints import Failpoint, doomed_store
 from tests.runtime.scheduling import order_of
 from tests.runtime.stage import make_app

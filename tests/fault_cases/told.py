@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack
 from choros import Addresses
 from choros.roles.addresses import connected, opened_store
 from choros.runtime.orchestrator.orchestrator import Orchestrator
-from choros.telemetry.context import configure_logging
+from choros.telemetry.lines import configure_logging
 from tests.fault_cases.failpoints import Failpoint, doomed_store, doomed_transport
 from tests.runtime.checkout import shop_app
 

@@ -11,7 +11,7 @@ import pytest
 from choros.app.service import Service
 from choros.messages import Command, Done
 from choros.store.barrier import Transaction
-from choros.telemetry.context import configure_logging
+from choros.telemetry.lines import configure_logging
 from choros.telemetry.logs import described, get_logger
 from tests.runtime.participant_stage import command, stage_for
 from tests.runtime.whatever import EVERYTHING, Panic, bang

@@ -6,6 +6,8 @@ import asyncio
 import io
 import json
 import logging
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -16,7 +18,8 @@ import structlog
 from choros.app.service import Service
 from choros.roles.roles import running
 from choros.runtime.subscriber.subscriber import Subscriber
-from choros.telemetry.context import configure_logging, speaking_of
+from choros.telemetry.context import speaking_of
+from choros.telemetry.lines import configure_logging
 from choros.telemetry.logs import MOST_TEXT, get_logger, mask
 from choros.wire.envelope import Wire, encode
 from tests.runtime.participant_stage import (
@@ -278,3 +281,8 @@ async def test_lines_of_handlers_that_run_side_by_side_carry_their_own_ids(confi
 
     await asyncio.gather(work("s1"), work("s2"))
     assert [(line["saga_id"], line["step"]) for line in lines()] == [("s1", "own-s1"), ("s2", "own-s2")]
+
+
+def test_whoever_imports_choros_imports_nothing_that_only_its_commands_need() -> None:
+    said = "import choros, sys; print([name for name in ('structlog', 'rich', 'typer') if name in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", said], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -21,7 +21,7 @@ from choros.roles.addresses import DEFAULT_BROKER, DEFAULT_DATABASE, DEFAULT_STO
 from choros.roles.loading import load_app
 from choros.roles.roles import longest_drain, run_role
 from choros.saga.diagram import mermaid, outline
-from choros.telemetry.context import configure_logging
+from choros.telemetry.lines import configure_logging
 from choros.version import __version__
 
 DEMO_HINT = "pip install 'choros[demo]', or '.[demo]' in a checkout."

@@ -13,7 +13,7 @@ from choros.cli.verbosity import log_level
 from choros.cli.words import STATUSES, command, status_named
 from choros.errors import SagaNotFound
 from choros.roles.loading import load_app
-from choros.telemetry.context import configure_logging
+from choros.telemetry.lines import configure_logging
 
 T = TypeVar("T")
 
