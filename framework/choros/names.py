@@ -6,7 +6,7 @@ _NAME = re.compile(r"[a-z][a-z0-9]*(?:[_-][a-z0-9]+)*")
 LONGEST_NAME = 60
 ORCHESTRATOR = "orchestrator"
 """Who carries out sagas that are nested in others."""
-RESERVED_NAMES = frozenset({"commands", "replies", "facts", "retry", "dead", "log", "orchestrator"})
+RESERVED_NAMES = frozenset({"commands", "replies", "facts", "retry", "dead", "log", "orchestrator", "signals"})
 """Names that stand for something else on the broker, so no service or subscriber may bear them."""
 
 

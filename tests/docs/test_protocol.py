@@ -78,7 +78,7 @@ def test_the_attributes_are_those_of_the_envelope() -> None:
     assert sorted(names) == sorted(["specversion", DO_EXPIRY, *(attribute for attribute, _ in ATTRIBUTES.values())])
 
 
-@pytest.mark.parametrize(("kind", "column"), [("command", 2), ("reply", 3), ("fact", 4)])
+@pytest.mark.parametrize(("kind", "column"), [("command", 2), ("reply", 3), ("fact", 4), ("signal", 5)])
 def test_what_is_required_is_what_the_decoder_requires(kind: str, column: int) -> None:
     written = {code(row[0]) for row in table_after("### Attributes") if row[column] == "●"}
     always = ("id", "kind", "type", "source", "time")
@@ -127,6 +127,8 @@ def test_the_names_are_those_of_the_topology() -> None:
         fact_log=FactLog(),
         nesting=["<application>"],
         hearing={"<application>": ["<type>"]},
+        signalling=["<service>"],
+        signalled=["<application>"],
     )
     shared = Names("<ns>").dead
     for exchange in shop.exchanges:
@@ -140,6 +142,8 @@ def test_the_names_are_those_of_the_topology() -> None:
     assert ("<ns>.retry", "<ns>.facts.<subscriber>", "<ns>.facts.<subscriber>") in bound
     assert ("<ns>.retry", "<ns>.facts.<subscriber>.retry.5s", "<ns>.facts.<subscriber>.retry.5s") in bound
     assert ("<ns>.facts", "<ns>.facts.by-type", "") in bound
+    assert ("<ns>.signals", "<ns>.signals.<application>", "<ns>.signals.<application>") in bound
+    assert ("<ns>.<service>.signals", "<ns>.signals", "") in bound
     assert ("<ns>.facts.by-type", "<ns>.facts.app.<application>", "<type>") in bound
     assert ("<ns>.facts", "<ns>.facts.log", "") in bound
     assert ("<ns>.log.marks", "<ns>.facts.log", "<ns>.facts.log") in bound
@@ -166,13 +170,16 @@ def test_who_may_write_where_is_what_the_permissions_say() -> None:
         applications=["<application>"],
         nesting=["<application>"],
         hearing={"<application>": ["<type>"]},
+        signalling=["<service>"],
+        signalled=["<application>"],
         subscribers=["<subscriber>"],
     )
     words = {**detour, "its queue": names.subscriber_queue("<subscriber>")}
     roles = {
-        "orchestrator": permissions.orchestrator(names, "<application>", nests=True, hears=True),
+        "orchestrator": permissions.orchestrator(names, "<application>", nests=True, hears=True, signalled=True),
         "client (starts sagas)": permissions.client(names, "<application>", nests=True),
         "service": permissions.participant(names, "<service>"),
+        "service that signals, besides": permissions.signaller(names, "<service>"),
         "subscriber": permissions.subscriber(names, mail, reads_log=True),
         "operator (acts on dead letters, so may speak for all)": permissions.operator(names, whole),
     }

@@ -127,6 +127,8 @@ class App:
             applications=[self.name],
             nesting=[self.name] if self.nests else (),
             hearing={self.name: self.heard} if self.heard else {},
+            signalling=self.signallers,
+            signalled=[self.name] if self.signallers else (),
             subscribers=subscriptions,
             fact_log=self.fact_log,
         )
@@ -140,6 +142,11 @@ class App:
     def heard(self) -> Sequence[str]:
         """The types of the facts that its orchestrators act on."""
         return list(dict.fromkeys([*(one.on.type_name for one in self.starts), *self.awaited]))
+
+    @property
+    def signallers(self) -> Sequence[str]:
+        """Names of the services that may signal its sagas."""
+        return [service.name for service in self.services.values() if service.signals]
 
     @property
     def facts_scope(self) -> str:
@@ -248,6 +255,7 @@ def _messages(app: App) -> Iterable[type[Message]]:
     for service in app.services.values():
         yield from service.commands
         yield from service.facts
+        yield from service.signals
     yield from (one.on for one in app.starts)
 
 

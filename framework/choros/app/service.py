@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from choros.app.handler import Handler, check_async, handler_of
 from choros.app.settings import NOTHING_SET, Settings
 from choros.errors import DeclarationError
-from choros.messages import Command, Fact, Message
+from choros.messages import Command, Fact, Message, Signal
 from choros.names import RESERVED_NAMES, is_name
 from choros.saga.checks import is_a, listed, shown
 from choros.saga.parameters import hints_of
@@ -31,7 +31,7 @@ class Service:
     """A participant, a subscriber, or both, under one name.
 
     `commands` and `facts` say what the service deals with where its handlers are elsewhere, in a process of their
-    own; `choros check` reads them.
+    own; `choros check` reads them. `signals` are what it may tell sagas.
 
     As a subscriber it may want more than the facts from now on, each by itself. `from_start`: those in the fact log
     too. `ordered`: those of one stream in order, a failing one holding back the later ones of its stream.
@@ -48,6 +48,7 @@ class Service:
         *,
         commands: Iterable[type[Command[Any]]] = (),
         facts: Iterable[type[Fact]] = (),
+        signals: Iterable[type[Signal]] = (),
         from_start: bool = False,
         ordered: bool = False,
         queue_limit: int = 0,
@@ -67,6 +68,8 @@ class Service:
         """How its queue of facts is declared."""
         self._commands = _declared(name, "commands", commands, Command)
         self._facts = _declared(name, "facts", facts, Fact)
+        self.signals: tuple[type[Signal], ...] = _declared(name, "signals", signals, Signal)
+        """What it may tell sagas; those park all else that it tells them."""
         self.handlers: dict[str, Handler] = {}
         """The command handlers, by type name."""
         self.reactions: dict[str, Handler] = {}

@@ -17,7 +17,7 @@ from choros.sources import now
 from choros.transport.permissions import operator
 from choros.transport.topology import Names, acts_topology
 
-KINDS = ("command", "reply", "fact")
+KINDS = ("command", "reply", "fact", "signal")
 
 LetterIds = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="as dead list shows them")]
 OneId = Annotated[str, typer.Argument(metavar="ID", help="as dead list shows it")]

@@ -14,7 +14,16 @@ from choros.cli.words import lasting
 from choros.errors import UsageError
 from choros.roles.addresses import DEFAULT_BROKER, DEFAULT_STORE, Addresses, connected, opened_store
 from choros.roles.loading import load_app
-from choros.transport.permissions import Rights, before, client, operator, orchestrator, participant, subscriber
+from choros.transport.permissions import (
+    Rights,
+    before,
+    client,
+    operator,
+    orchestrator,
+    participant,
+    signaller,
+    subscriber,
+)
 from choros.transport.topology import Names, Topology, acts_topology
 
 app = Verbs(help="What an application needs on the broker, and who may do what there.")
@@ -93,12 +102,21 @@ def rights_of(loaded: App) -> list[tuple[str, Rights]]:
     found: list[tuple[str, Rights]] = []
     if loaded.sagas:
         nests = loaded.nests
-        found.append(("orchestrator", orchestrator(names, loaded.name, nests=nests, hears=bool(loaded.heard))))
+        found.append(
+            (
+                "orchestrator",
+                orchestrator(
+                    names, loaded.name, nests=nests, hears=bool(loaded.heard), signalled=bool(loaded.signallers)
+                ),
+            )
+        )
         found.append((CLIENT, client(names, loaded.name, nests=nests)))
     for service in loaded.services.values():
         rights = participant(names, service.name) if service.name in loaded.participants else Rights()
         if service.facts:
             rights |= subscriber(names, service.subscription, reads_log=service.needs_log)
+        if service.signals:
+            rights |= signaller(names, service.name)
         found.append((f"{service.name}-service" if service.name in (CLIENT, OPERATOR) else service.name, rights))
     found.append((OPERATOR, operator(names, loaded.topology)))
     return [(role, rights) for role, rights in found if rights != Rights()]

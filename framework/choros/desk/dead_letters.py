@@ -115,6 +115,8 @@ def way_back(letter: DeadLetter, names: Names) -> tuple[str, str]:
         raise _forged(letter)
     if letter.kind == "fact":
         return _way_of_fact(letter, names)
+    if letter.kind == "signal":
+        return _way_of_signal(letter, names)
     return _way_of_reply(letter, names)
 
 
@@ -125,6 +127,14 @@ def _way_of_fact(letter: DeadLetter, names: Names) -> tuple[str, str]:
     except MessageRejected:
         raise _forged(letter) from None
     return names.retry, letter.queue
+
+
+def _way_of_signal(letter: DeadLetter, names: Names) -> tuple[str, str]:
+    """The way of the service that it names; whether that may say so, its receiver judges."""
+    own = names.way_of("signal", letter.source)
+    if letter.exchange != own:
+        raise _forged(letter)
+    return own, letter.queue
 
 
 def _way_of_reply(letter: DeadLetter, names: Names) -> tuple[str, str]:

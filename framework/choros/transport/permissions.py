@@ -57,6 +57,11 @@ def _facts(names: Names, queue: str) -> Rights:
     return Rights((names.retry_exchange(queue), Names.dead_queue(queue), names.probe), (queue,))
 
 
+def signaller(names: Names, service: str) -> Rights:
+    """Signals sagas."""
+    return Rights((names.signals_of(service), names.probe))
+
+
 def client(names: Names, application: str, *, nests: bool = False) -> Rights:
     """Starts sagas: sends their first commands, and the facts of those that end at once. It reads nothing. `nests`:
     some of its sagas talk to others nested in them."""
@@ -64,18 +69,26 @@ def client(names: Names, application: str, *, nests: bool = False) -> Rights:
     return Rights((names.commands, *sagas, facts, Names.detour_of(facts), names.probe))
 
 
-def orchestrator(names: Names, application: str, *, nests: bool = False, hears: bool = False) -> Rights:
+def orchestrator(
+    names: Names, application: str, *, nests: bool = False, hears: bool = False, signalled: bool = False
+) -> Rights:
     """Commands, tells, reads the replies to its application and to its store, parks what is none; `nests`: some of its
-    sagas talk to others nested in them; `hears`: it acts on facts."""
+    sagas talk to others nested in them; `hears`: it acts on facts; `signalled`: services may signal its sagas."""
     queues = tuple(reply_queue(names.namespace, application, store) for store in ("", EVERY_STORE))
     own = client(names, application, nests=nests) | Rights((names.parking_exchange(queues[0]),), queues)
-    return own | _facts(names, names.application_facts(application)) if hears else own
+    if hears:
+        own |= _facts(names, names.application_facts(application))
+    if signalled:
+        queue = names.signal_queue(application)
+        own |= Rights((Names.dead_queue(queue),), (queue,))
+    return own
 
 
 def operator(names: Names, declared: Topology) -> Rights:
     """Reads what is parked, and puts it back by the way it came, so may speak for everybody; and what was done."""
     dead = [queue.name for queue in declared.queues if names.working_queue(queue.name)]
     replies = [one.name for one in declared.exchanges if names.is_way_of_replies(one.name)]
+    replies += [one.name for one in declared.exchanges if names.is_way_of_signals(one.name)]
     return Rights((names.commands, names.replies, *replies, names.retry, names.acts, names.probe), (*dead, names.acts))
 
 

@@ -111,6 +111,7 @@ class Names:
         self.facts: str = f"{namespace}.facts"
         self.facts_by_type: str = f"{namespace}.facts.by-type"
         self.facts_log: str = f"{namespace}.facts.log"
+        self.signals: str = f"{namespace}.signals"
         self.retry: str = f"{namespace}.retry"
         self.dead: str = f"{namespace}.dead"
         self.probe: str = f"{namespace}.retry.probe"
@@ -137,6 +138,14 @@ class Names:
         """The exchange that this service answers through, and nobody else."""
         return f"{self.namespace}.{service}.replies"
 
+    def signals_of(self, service: str) -> str:
+        """The exchange that this service signals through, and nobody else."""
+        return f"{self.namespace}.{service}.signals"
+
+    def signal_queue(self, application: str) -> str:
+        """Where the signals to the sagas of one application wait."""
+        return f"{self.signals}.{application}"
+
     def sagas_of(self, application: str) -> str:
         """The exchange by which the sagas of this application, and nobody else, talk to those nested in them."""
         return f"{self.namespace}.{application}.sagas"
@@ -152,11 +161,18 @@ class Names:
             return self.sagas_of(whole.rpartition("/")[2])
         if kind == "command":
             return self.commands
+        if kind == "signal":
+            return self.signals_of(speaker)
         return self.replies_of(speaker) if kind == "reply" else self.facts_of(speaker)
 
     def is_way_of_facts(self, exchange: str) -> bool:
         """Whether this is some publisher's own exchange."""
         return exchange.endswith(".facts") and exchange.startswith(f"{self.namespace}.") and exchange != self.facts
+
+    def is_way_of_signals(self, exchange: str) -> bool:
+        """Whether this is some service's own exchange for signals."""
+        own = exchange.endswith(".signals") and exchange != self.signals
+        return own and exchange.startswith(f"{self.namespace}.")
 
     def is_way_of_replies(self, exchange: str) -> bool:
         """Whether this is some service's own exchange, or that of an application's sagas."""
@@ -188,8 +204,10 @@ class Names:
         """The queue whose dead letters come to this one; empty where it is for none."""
         return dead.removesuffix(".dead") if dead.endswith(".dead") else ""
 
-    def kind_of(self, queue: str) -> Literal["command", "reply", "fact"]:
+    def kind_of(self, queue: str) -> Literal["command", "reply", "fact", "signal"]:
         """What waits in a working queue."""
+        if queue.startswith(f"{self.signals}."):
+            return "signal"
         if queue.startswith(f"{self.replies}."):
             return "reply"
         return "fact" if queue.startswith(f"{self.facts}.") else "command"
@@ -208,11 +226,14 @@ def topology(
     applications: Iterable[str] = (),
     nesting: Iterable[str] = (),
     hearing: Mapping[str, Iterable[str]] = MappingProxyType({}),
+    signalling: Iterable[str] = (),
+    signalled: Iterable[str] = (),
     subscribers: Iterable[str | Subscription] = (),
     fact_log: LogArguments | None = None,
 ) -> Topology:
     """Everything that these services, orchestrator applications and subscribers need on the broker; `nesting` are those
-    applications that have sagas nested in others, and `hearing` the types of facts that an application acts on."""
+    applications that have sagas nested in others, and `hearing` the types of facts that an application acts on;
+    `signalling` are the services that may signal sagas, and `signalled` the applications whose sagas they may."""
     names = Names(namespace)
     whole = _exchanges(names)
     for service in services:
@@ -226,6 +247,11 @@ def topology(
         whole += _detour(names, names.facts_of(application))
     for application in nesting:
         whole += _own_way(names, names.sagas_of(application), names.replies)
+    for service in signalling:
+        whole += _signal_hub(names) + _own_way(names, names.signals_of(service), names.signals)
+    for application in signalled:
+        queue = names.signal_queue(application)
+        whole += _signal_hub(names) + _working_queue(names, queue, Binding(names.signals, queue, queue))
     for application, types in hearing.items():
         queue = names.application_facts(application)
         whole += _working_queue(names, queue, *(Binding(names.facts_by_type, queue, kind) for kind in types))
@@ -267,6 +293,11 @@ def _exchanges(names: Names) -> Topology:
         ),
         bindings=(Binding(names.facts, names.facts_by_type, to_exchange=True),),
     )
+
+
+def _signal_hub(names: Names) -> Topology:
+    """What the exchanges of those who signal lead to; only where somebody does."""
+    return Topology(names.namespace, exchanges=(Exchange(names.signals, "direct"),))
 
 
 def _own_way(names: Names, own: str, hub: str) -> Topology:

@@ -33,7 +33,7 @@ from choros.wire.attributes import (
     rfc3339,
 )
 
-MessageKind = Literal["command", "reply", "fact"]
+MessageKind = Literal["command", "reply", "fact", "signal"]
 ReplyOutcome = Literal["ok", "refused", "failed"]
 
 MAX_BODY = 1024 * 1024
@@ -143,7 +143,7 @@ class Wire:
 
 ATTRIBUTES: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "id": ("id", read_text),
-    "kind": ("sagakind", one_of("command", "reply", "fact")),
+    "kind": ("sagakind", one_of("command", "reply", "fact", "signal")),
     "type": ("type", read_text),
     "source": ("source", read_text),
     "time": ("time", read_time),
@@ -177,6 +177,7 @@ _REQUIRED: dict[str, tuple[str, ...]] = {
     "command": ("correlation_id", "key", "saga", "saga_version", "step", "attempt"),
     "reply": ("correlation_id", "key", "saga", "saga_version", "step", "attempt", "outcome", "causation_id"),
     "fact": ("stream", "seq"),
+    "signal": ("saga",),
 }
 _OF_ALL = frozenset(("id", "kind", "type", "source", "time"))
 _NEEDED = {kind: frozenset(("specversion", *_OF_ALL, *more)) for kind, more in _REQUIRED.items()} | {"": _OF_ALL}

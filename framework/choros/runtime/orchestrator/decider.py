@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable
 from math import inf
 from typing import Any
 
-from choros.errors import ChorosError, StoreMisconfigured, StoreUnreachable
+from choros.errors import ChorosError, MessageRejected, StoreMisconfigured, StoreUnreachable
 from choros.runtime.host.relay import Publisher
 from choros.runtime.orchestrator.lock_rows import LockRows
 from choros.runtime.orchestrator.locks import Locks
@@ -29,6 +29,7 @@ _LOUD = {"parked": log.error, "undeclared_refusal": log.warning}
 """What nobody is told who does not look, and what does not pass by itself."""
 FindKept = Callable[[Mapping[str, list[Work]], Mapping[str, Loaded]], Awaitable[Mapping[str, list[Work]]]]
 """Finds what is kept for sagas whose timer is due: `KeptFacts.look`."""
+KEEPS_NO_MORE = "The saga keeps no more signals that come before it waits for them."
 BATCH = 256
 """Inputs decided together at most."""
 MOST_WAITING = 10_000
@@ -280,10 +281,12 @@ class Decider:
     async def _settle(self, folded: Folded) -> None:
         """The commit is there: tell whoever waits, and let the broker forget."""
         for work in (*folded.done, *folded.repeated):
-            if work.delivery:
+            events = [event for event in folded.events if event.cause == work.id]
+            if work.delivery and any(event.kind == "not_kept" for event in events):
+                self._reject(work, MessageRejected(KEEPS_NO_MORE))
+            elif work.delivery:
                 await work.delivery.ack()
             if folded.instance:
-                events = [event for event in folded.events if event.cause == work.id]
                 work.finish(WorkDone(folded.instance, events, work in folded.repeated))
         for work, error in folded.rejected:
             self._reject(work, error)
@@ -301,7 +304,7 @@ class Decider:
         if work.delivery and isinstance(error, ForAnother) and work.delivery.returns < len(PASSED_ON):
             work.delivery.pass_on(PASSED_ON[work.delivery.returns])
         elif work.delivery:
-            log.warning("choros.reply.parked", saga_id=work.saga_id, reason=error.sentence)
+            log.warning(f"choros.{work.kind}.parked", saga_id=work.saga_id, reason=error.sentence)
             self.background(work.delivery.dead_letter(error.sentence))
 
     def background(self, coroutine: Coroutine[Any, Any, None]) -> None:

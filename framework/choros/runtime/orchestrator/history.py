@@ -60,18 +60,18 @@ _NUMBERS: Mapping[str, tuple[type, ...]] = {"attempt": (int,), "seconds": (int, 
 SET_ASIDE = '[{"kind":"set_aside"}]'
 """What is written where replies were only kept, for a worker that knows the declaration."""
 MOST_LATE = 16
-"""Late replies that a saga's history has at most."""
+"""Late replies and signals that a saga's history has at most."""
 MOST_ATTEMPTS = 100
 """Attempts of one command that its history tells one by one."""
 _TRIES = frozenset({"sent", "timed_out", "failed", "undeclared_refusal", "retry_scheduled"})
 
 
 def told(events: Iterable[Event], late: int) -> tuple[tuple[Event, ...], int]:
-    """The events that are kept, and how many late replies the history has then: those beyond the bound change nothing,
-    and anybody may send any number of them."""
+    """The events that are kept, and how many late replies and signals the history has then: those beyond the bound
+    change nothing, and anybody may send any number of them."""
     kept: list[Event] = []
     for event in events:
-        if event.kind == "late_reply":
+        if event.kind == "late_reply" or (event.kind, event.code) == ("too_late", "signal"):
             if late >= MOST_LATE:
                 continue
             late += 1

@@ -93,11 +93,13 @@ def known_again(works: Collection[Work], events: Sequence[Event], told: Sequence
 
     Not kept is what is known without: late replies beyond the bound, and failures of high attempts, since the attempt
     that is awaited answers for them. A refusal that nobody declared decides nothing: the participant keeps it as its
-    answer, and once it is declared the same answer must count. Nor is kept what the saga around it commands: it may be
+    answer, and once it is declared the same answer must count. A signal off the wire that was not kept is parked, and
+    may come back. Nor is kept what the saga around it commands: it may be
     taken in twice."""
     lost = {event.cause for event in events if event.kind == "undeclared_refusal"}
     if len(told) < len(events):
         lost |= {event.cause for event in events if event not in told}
+    lost |= {work.id for work in works if work.delivery} & {one.cause for one in events if one.kind == "not_kept"}
     lost |= {event.cause for event in told if event.kind == "failed" and event.attempt > MOST_ATTEMPTS}
     return tuple(work.id for work in works if work.id and work.id not in lost and not work.is_order)
 

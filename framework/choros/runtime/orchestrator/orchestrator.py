@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -21,6 +21,9 @@ from choros.runtime.orchestrator.replies import read_reply
 from choros.runtime.orchestrator.retention import Retention, Sweep
 from choros.runtime.orchestrator.return_address import ReturnAddress
 from choros.runtime.orchestrator.schedules import Schedules, opened
+from choros.runtime.orchestrator.signals import read_signal
+from choros.runtime.orchestrator.signature import Signature
+from choros.runtime.orchestrator.start import Startable
 from choros.runtime.orchestrator.stuck import Watch
 from choros.runtime.orchestrator.transition import Transitions
 from choros.runtime.orchestrator.work import Folded, Unjudged, Work
@@ -74,6 +77,7 @@ class Orchestrator:
         )  # fmt: skip
         self._app = app
         self._names = Names(app.namespace)
+        self._starts = Startable(app.scope, app.sagas)
         self.transport = transport
         self.absent = Absent(self._names, transport.attendance)
         """Services that owe it an answer."""
@@ -102,7 +106,9 @@ class Orchestrator:
     async def declare(self) -> None:
         """Create everything that the application needs on the broker, before anybody sends."""
         app = self._app
-        writes = orchestrator(self._names, app.name, nests=app.nests, hears=bool(app.heard)).writes
+        writes = orchestrator(
+            self._names, app.name, nests=app.nests, hears=bool(app.heard), signalled=bool(app.signallers)
+        ).writes
         await self.transport.declare(replace(app.topology, writes=writes))
         await self._address.declare(self.transport)
 
@@ -113,9 +119,10 @@ class Orchestrator:
         carriers: Sequence[Carrier] = (self.transport, *([self._handover] if self._handover else []))
         queues = self._address.queues
         consumers = [await carrier.consume(queue, self._prefetch) for carrier in carriers for queue in queues]
-        told = await self._told()
+        told, signals = await self._told(), await self._signals()
         jobs = (
-            *(in_order(partial(self._receive, consumer)) for consumer in consumers),
+            *(in_order(partial(self._receive, consumer, self._read)) for consumer in consumers),
+            *(in_order(partial(self._receive, consumer, self._read_signal)) for consumer in signals),
             *(in_order(partial(self._hear, consumer)) for consumer in told),
             self.decider.timers.run(self._known, self._timers_every),
             self._survey(),
@@ -133,7 +140,7 @@ class Orchestrator:
         try:
             await asyncio.wait([*tasks, deciding, stopping], return_when=asyncio.FIRST_COMPLETED)
         finally:
-            await self._wind_down([*consumers, *told], [*tasks, stopping], deciding)
+            await self._wind_down([*consumers, *signals, *told], [*tasks, stopping], deciding)
         for task in (*tasks, deciding):
             if task.done() and not task.cancelled() and (error := task.exception()):
                 raise plainly(error)
@@ -162,15 +169,20 @@ class Orchestrator:
         """Let `run` finish what is under way and return."""
         self._stopping.set()
 
-    async def _receive(self, consumer: Consumer) -> None:
+    async def _receive(self, consumer: Consumer, read: Callable[[Delivery], Work | None]) -> None:
         while deliveries := await consumer.receive(self._prefetch):
             self.last_delivery = now()
-            self.decider.submit(work for delivery in deliveries if (work := self._read(delivery)))
+            self.decider.submit(work for delivery in deliveries if (work := read(delivery)))
 
     async def _told(self) -> Sequence[Consumer]:
         """What facts come by, where the application acts on any."""
         queue = self._names.application_facts(self._app.name)
         return [await self.transport.consume(queue, self._prefetch)] if self._app.heard else []
+
+    async def _signals(self) -> Sequence[Consumer]:
+        """What signals come by, where a service may send any; what is in them is decided as replies are."""
+        queue = self._names.signal_queue(self._app.name)
+        return [await self.transport.consume(queue, self._prefetch)] if self._app.signallers else []
 
     async def _hear(self, consumer: Consumer) -> None:
         while deliveries := await consumer.receive(self._prefetch):
@@ -191,6 +203,16 @@ class Orchestrator:
             return None
         self.absent.heard(reply.source.rpartition("/")[2])
         return Work(reply.correlation_id, Unjudged(reply), delivery)
+
+    def _read_signal(self, delivery: Delivery) -> Work | None:
+        try:
+            signal = read_signal(read_envelope(delivery), delivery.exchange, self._names, self._app.services)
+        except MessageRejected as rejected:
+            log.warning("choros.signal.parked", reason=rejected.sentence)
+            self.decider.background(delivery.dead_letter(rejected.sentence))
+            return None
+        saga_id = signal.correlation_id or self._starts.id_of(signal.saga, signal.subject)
+        return Work(saga_id, Unjudged(signal), delivery, signature=Signature(signal.source))
 
     def _decide(self, works: Sequence[Work], loaded: Loaded | None, at: float) -> Folded:
         """What the declaration makes of it; who lets a command wait too long is noted."""

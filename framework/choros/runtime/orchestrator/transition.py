@@ -20,7 +20,7 @@ from choros.runtime.orchestrator.received import kept_and_apart
 from choros.runtime.orchestrator.recognition import Familiar, as_stored, instance_of, recognise
 from choros.runtime.orchestrator.replies import judge
 from choros.runtime.orchestrator.retention import gone
-from choros.runtime.orchestrator.signals import signalled
+from choros.runtime.orchestrator.signals import judged_signal, signalled
 from choros.runtime.orchestrator.states import states_and_entries
 from choros.runtime.orchestrator.updates import answer_entries, checked_update
 from choros.runtime.orchestrator.work import Due, Folded, Move, Start, Unjudged, Work
@@ -304,6 +304,8 @@ def _locked_as_nested(lock: Lock, message: Message, now: float) -> LockState:
 
 
 def _judged(saga: Saga[Any], versions: Collection[int], envelope: Envelope) -> Input:
+    if envelope.kind == "signal":
+        return judged_signal(saga, envelope)
     return order_of(envelope) if envelope.kind == "command" else judge(saga, versions, envelope)
 
 

@@ -124,6 +124,11 @@ class Work:
         return isinstance(self.given, Unjudged) and self.given.envelope.kind == "command"
 
     @property
+    def kind(self) -> str:
+        """What came: a signal, or else a reply."""
+        return "signal" if isinstance(self.given, Unjudged) and self.given.envelope.kind == "signal" else "reply"
+
+    @property
     def wanted(self) -> bool:
         """Whether anybody still waits for it: who has been told that it failed must not see it happen later."""
         return self.waiter is None or not self.waiter.done()
@@ -131,7 +136,8 @@ class Work:
     @property
     def signed(self) -> dict[str, str]:
         """What the history says of who asked for it. The class of an act is the word for it, so its name is stored."""
-        return self.signature.of(type(self.given).__name__.removesuffix("Requested").lower())
+        name = type(self.given).__name__.removesuffix("Requested").lower()
+        return self.signature.of(self.kind if isinstance(self.given, Unjudged) else name)
 
     def finish(self, done: WorkDone) -> None:
         """Tell the caller."""
