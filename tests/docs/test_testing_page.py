@@ -63,7 +63,7 @@ def test_there_is_something_to_run() -> None:
 
 
 def test_each_rule_that_is_taken_out_of_a_node_is_a_mutant() -> None:
-    rows = PAGE[PAGE.index("| node | without") : PAGE.index("## Simulate")].splitlines()[2:]
+    rows = PAGE[PAGE.index("| node | without") : PAGE.index("### Nodes in nodes")].splitlines()[2:]
     listed = [name.strip() for row in rows if row for name in row.split("|")[2].split(",")]
     concern_all = ("", "step", "two steps", "two commands", "pivot", "refusal", "result")
     assert {*listed} <= {one.name for one in MUTANTS}

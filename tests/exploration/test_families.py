@@ -12,6 +12,7 @@ from choros.saga.saga import Saga
 from choros_verify import explore
 from choros_verify.commands.families import verified_family
 from choros_verify.exploration.family import FamilyExploration, FamilyRules, FamilyStory
+from choros_verify.exploration.mutants import MUTANTS
 from choros_verify.exploration.mutated_families import family_mutants
 from tests.every_day import every_day
 from tests.saga import credit as c
@@ -83,7 +84,7 @@ _TAKEN: dict[str, Any] = {
 
 def test_the_command_tells_of_both_together_and_of_each_rule() -> None:
     lines, told = in_words(SAGAS["before the pivot"])
-    assert lines[0].startswith("✔ saga 'order' version 1, with those nested in it, cancelled at any moment: 93 states")
+    assert lines[0].startswith("✔ saga 'order' version 1, with those nested in it, cancelled at any moment: 217 states")
     assert told["held"]
     assert all(told["mutants"].values())
 
@@ -106,6 +107,38 @@ def test_whatever_happens_between_them_all_end_as_they_shall(name: str, acts: fr
     assert found.violation is None, (found.violation, found.story)
     assert {"completed", "compensated"} <= found.ends
     assert acts != END or "terminated" in found.ends
+
+
+SMALL = ("before the pivot", "without a pivot", "as the pivot")
+
+
+def with_services(name: str, acts: frozenset[str], rules: FamilyRules = RULES) -> FamilyStory:
+    return FamilyExploration(SAGAS[name], BELOW, rules, acts, services=True).run()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [one if one in SMALL else pytest.param(one, marks=pytest.mark.long) for one in SAGAS])
+@pytest.mark.parametrize("acts", [ALL, pytest.param(END, marks=pytest.mark.long)], ids=["cancelled", "terminated"])
+def test_nor_does_it_matter_when_and_how_often_commands_and_answers_of_services_come(
+    name: str, acts: frozenset[str]
+) -> None:
+    found = with_services(name, acts)
+    assert found.violation is None, (found.violation, found.story)
+    assert {"completed", "compensated"} <= found.ends
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("no tombstone", "the saga is compensated, and : hold_stock still stands"),
+        ("no dedupe", "hold_stock has taken effect twice"),
+    ],
+)
+def test_without_a_rule_of_the_barrier_a_promise_breaks(name: str, sentence: str) -> None:
+    barrier = next(one for one in MUTANTS if one.name == name).protocol
+    found = with_services("before the pivot", CANCEL, FamilyRules(barrier=barrier))
+    assert found.violation
+    assert sentence in found.violation.sentence, found.story
 
 
 @pytest.mark.parametrize("name", family_mutants())

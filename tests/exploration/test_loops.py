@@ -4,12 +4,15 @@ from typing import Any
 
 import pytest
 
-from choros import ForEach, Repeat, Saga, When
+from choros import Branch, ForEach, Parallel, Repeat, Saga, Scope, When
 from choros_verify import Bounds
-from choros_verify.exploration.explore import Exploration, reply_examples
+from choros_verify.exploration.examples import reply_examples
+from choros_verify.exploration.explore import Exploration
 from choros_verify.exploration.report import lines as told
 from choros_verify.exploration.states import Left
 from choros_verify.exploration.unrolled import unrolled
+from tests.exploration.composites import Go, step
+from tests.exploration.pairs import Pair, two
 from tests.saga.parcels import Line, Order, is_gift, lines, order_of, reserve, saga_of, wrap
 from tests.saga.refill import Refill, Stocked, is_full, pallet, shelve
 from tests.saga.refill import saga_of as refills
@@ -62,3 +65,16 @@ def test_what_is_explored_has_the_items_that_there_are() -> None:
     filled = unrolled(refilled, Refill().to_json(), reply_examples(refilled, {}))
     assert filled.outline.paths == ["repeat[0].order_pallet", "repeat[1].order_pallet", "put_on_shelf"]
     assert unrolled(plain := saga_of(reserve_first), order.to_json(), {}) is plain
+
+
+def test_also_of_what_is_come_to_only_where_something_fails_or_is_late() -> None:
+    def paths_of(*steps: Any) -> list[str]:
+        saga = Pair(steps).saga
+        return unrolled(saga, Go(key="g").to_json(), reply_examples(saga)).outline.paths
+
+    instead = Scope(step("a"), otherwise=Scope(step("b"), otherwise=ForEach(two, step("c")), name="other"))
+    assert paths_of(instead) == ["scope.a", "scope.other.b", *(f"scope.other.two[{item}].c" for item in range(2))]
+    behind = Branch("long", step("b"), ForEach(two, step("c")))
+    assert paths_of(Parallel(step("a"), behind, first=1)) == [
+        "parallel.a", "parallel.long.b", "parallel.long.two[0].c", "parallel.long.two[1].c",
+    ]  # fmt: skip

@@ -15,7 +15,10 @@ ACTS = {"cancelled": frozenset({"cancel it", "cancel below"}), "terminated": fro
 def verified_family(app: App, saga: Saga[Any], start: str, *, mutants: bool) -> tuple[list[str], dict[str, Any]]:
     """What was found, in words and for the report."""
     nested = tuple(app.sagas.values())
-    found = {name: FamilyExploration(saga, nested, FamilyRules(), acts, start).run() for name, acts in ACTS.items()}
+    found = {
+        name: FamilyExploration(saga, nested, FamilyRules(), acts, start, services=True).run()
+        for name, acts in ACTS.items()
+    }
     lines = [line for name, one in found.items() for line in _told(saga, name, one)]
     told: dict[str, Any] = {
         "saga": saga.name, "version": saga.version, "held": not any(one.violation for one in found.values()),

@@ -1,7 +1,7 @@
 """Explore one declared saga: put the parts together, walk, and say what was found."""
 
 from collections import Counter
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ from choros_verify.exploration.accounts import Accounts
 from choros_verify.exploration.books import Books
 from choros_verify.exploration.bounds import Bounds
 from choros_verify.exploration.decisions import Given, Happening
+from choros_verify.exploration.examples import reply_examples
 from choros_verify.exploration.holds import Violation
 from choros_verify.exploration.moves import Moves
 from choros_verify.exploration.orchestrator import OrchestratorModel
@@ -88,13 +89,6 @@ def _ends(worlds: Iterable[WorldState], orchestrator: OrchestratorModel) -> Coun
     """In how many states the saga rests, by status."""
     statuses = (orchestrator.stored[world.stored].instance.status for world in worlds if world.stored >= 0)
     return Counter(status for status in statuses if status in (*TERMINAL, "parked"))
-
-
-def reply_examples(saga: Saga[Any], given: Container[str] = ()) -> dict[str, str]:
-    """The body of an example of every answer and signal that is not given, by its type name."""
-    signals = (kind for leaf in saga.outline.leaves.values() for kind in leaf.signals)
-    kinds = dict.fromkeys([*saga.outline.answers, *signals])
-    return {one.type_name: invent(one).to_json() for one in kinds if one.type_name not in given}
 
 
 def at_providers(app: App, saga: Saga[Any]) -> frozenset[str]:

@@ -7,7 +7,7 @@ itself. Each of their commands is carried out, refused, or in doubt, with and wi
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from choros.messages import Closed, Done, Failure, NestedCommand, Reply
@@ -28,6 +28,8 @@ from choros.saga.machine.instance import Instance, NodeState, Order, Parent, Sta
 from choros.saga.outline import Commanded
 from choros.saga.saga import Saga
 from choros.wire.command_key import CommandKey
+from choros_verify.exploration.family_services import Served, Services, answer_to
+from choros_verify.exploration.protocol import Protocol
 from choros_verify.exploration.times import EARLY, NOW, Moment, timed, timeless
 from choros_verify.exploration.violation import Violation, hold
 from choros_verify.simulation.invention import invent
@@ -47,6 +49,8 @@ class FamilyRules:
     """What is undone before it has begun is remembered."""
     begins_once: bool = True
     """A start that comes again begins nothing."""
+    barrier: Protocol = field(default_factory=Protocol)
+    """What services go by, where they are explored too."""
 
 
 class BetweenSagas(NamedTuple):
@@ -67,6 +71,8 @@ class FamilyWorld(NamedTuple):
     sent: frozenset[BetweenSagas] = frozenset()
     stands: frozenset[tuple[str, str]] = frozenset()
     """The effects that are there: whose, and which step's."""
+    served: Served = Served()
+    """Where services are explored too: their books, and what is on its way."""
 
 
 class FamilyStory(NamedTuple):
@@ -83,7 +89,8 @@ Next = tuple[str, FamilyWorld]
 
 
 class FamilyExploration:
-    """All that may happen to a saga and to those nested in it. `acts` are what people may want of which member."""
+    """All that may happen to a saga and to those nested in it. `acts` are what people may want of which member. With
+    `services` their commands come late and twice too, and answers get lost; else what they do is answered at once."""
 
     def __init__(
         self,
@@ -92,6 +99,8 @@ class FamilyExploration:
         rules: FamilyRules,
         acts: frozenset[str] = frozenset(),
         start: str = "",
+        *,
+        services: bool = False,
     ) -> None:
         self._saga, self._rules, self._acts = saga, rules, acts
         self._start = start or invent(saga.start).to_json()
@@ -99,6 +108,7 @@ class FamilyExploration:
         self._stored: list[Instance] = []
         self._numbers: dict[Instance, int] = {}
         self._whose: dict[str, Saga[Any]] = {ROOT_NAME: saga}
+        self._explored = Services(rules.barrier) if services else None
 
     def run(self, most: int = 300_000) -> FamilyStory:
         """Visit every state, breadth first: the first story that breaks something is the shortest."""
@@ -142,6 +152,8 @@ class FamilyExploration:
             return
         for told in sorted(world.sent):
             yield from self._answered(world, told) if told.outcome else self._delivered(world, told)
+        if self._explored:
+            yield from self._served(world, self._explored)
         for name, number in world.members:
             yield from self._services(world, name, self._stored[number])
             yield from self._people(world, name, self._stored[number])
@@ -177,6 +189,15 @@ class FamilyExploration:
         answer = Answered("reply", key, leg.attempt if leg else 1, outcome, told.body, code)
         yield self._trying, self._decided(world, name, answer)
 
+    def _served(self, world: FamilyWorld, services: Services) -> Iterator[Next]:
+        self._trying = "A service gets a command"
+        for said, served in services.arrivals(world.served, self._whose):
+            self._trying = said
+            yield said, world._replace(served=served, stands=served.stands)
+        for name, answer in sorted(world.served.answers, key=str):
+            said = f"{name}: the {answer.outcome} of {answer.key.path} to its {answer.key.operation} arrives"
+            yield self._says(world, name, said, answer_to(_id_of(name), answer))
+
     def _services(self, world: FamilyWorld, name: str, instance: Instance) -> Iterator[Next]:
         for path, state in instance.nodes.items():
             leaf = self._whose[name].outline.commanded(path)
@@ -189,10 +210,16 @@ class FamilyExploration:
         key = CommandKey(instance.saga_id, path, state.round, state.leg.operation)
         there = world._replace(stands=world.stands | {(name, path)})
         gone = world._replace(stands=world.stands - {(name, path)})
-        if key.operation == "close":
+        if key.operation == "close" and not self._explored:
             stands = (name, path) in world.stands
             answer = _ok(key.of(state.closes), leaf) if stands else _ok(key, leaf, Closed())
             yield self._says(world, name, f"{path} is closed", answer)
+            return
+        doubt = Moment(frozenset({path}), frozenset({path}))
+        if self._explored:
+            if key.operation == "do":
+                self._trying = f"{name}: {path} is in doubt"
+                yield self._trying, self._decided(world, name, TimerFired(), doubt)
             return
         done = gone if key.operation == "undo" else there
         yield self._says(done, name, f"{path} is carried out ({key.operation})", _ok(key, leaf))
@@ -201,7 +228,6 @@ class FamilyExploration:
                 failure = Failure(code=code).to_json()
                 answer = Answered("reply", key, state.leg.attempt, "refused", failure, code)
                 yield self._says(world, name, f"{path} is refused", answer)
-            doubt = Moment(frozenset({path}), frozenset({path}))
             for after, how in ((there, "with its effect there"), (world, "without an effect")):
                 self._trying = f"{name}: {path} is in doubt, {how}"
                 yield self._trying, self._decided(after, name, TimerFired(), doubt)
@@ -237,7 +263,11 @@ class FamilyExploration:
         }
         replies = {_told(reply) for reply in decision.replies}
         members = tuple(sorted({**dict(world.members), name: number}.items()))
-        return FamilyWorld(members, world.sent | orders | replies, world.stands)
+        served = world.served
+        for send in decision.sends if self._explored else ():
+            if send.to != ORCHESTRATOR:
+                served = served.sent(name, self._whose[name], send, terminating=after.terminating)
+        return FamilyWorld(members, world.sent | orders | replies, world.stands, served)
 
     def _judge(
         self, world: FamilyWorld, name: str, before: Instance | None, after: Instance, decision: Decision
