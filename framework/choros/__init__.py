@@ -7,6 +7,7 @@ are private.
 from choros.app.app import App
 from choros.app.fact_start import FactStart
 from choros.app.handler import Call
+from choros.app.later import Later
 from choros.app.schedule import Schedule
 from choros.app.service import Service
 from choros.app.settings import Settings
@@ -25,15 +26,18 @@ from choros.errors import (
     StartConflict,
     StoreMisconfigured,
     StoreUnreachable,
+    TokenUnknown,
+    TooLate,
     Unreachable,
     UpdateRefused,
     UsageError,
 )
 from choros.messages import Command, Done, Fact, Failure, Message, Reply, Signal, Update
 from choros.roles.addresses import Addresses
-from choros.roles.roles import client_of, running
+from choros.roles.roles import client_of, running, unfinished_of
 from choros.runtime.client.client import Client
 from choros.runtime.client.outcome import Outcome
+from choros.runtime.participant.unfinished import Unfinished, UnfinishedCommand
 from choros.saga.lock import Lock
 from choros.saga.nodes import (
     Branch,
@@ -67,10 +71,11 @@ from choros.version import __version__
 __all__ = [
     "Addresses", "App", "Branch", "BrokerMisconfigured", "BrokerUnreachable", "Call", "Check", "ChorosError", "Client",
     "Command", "DeclarationError", "DeclaredOtherwise", "Done", "Existing", "Fact", "FactLog", "FactStart", "Failure",
-    "ForEach", "Local", "LocalUndo", "Lock", "MemoryTransaction", "Message", "MessageRejected", "MessageUnwritable",
-    "Misconfigured", "Nested", "Outcome", "OutcomePending", "Parallel", "Pivot", "Publish", "RedisTransaction",
-    "Refused", "Reminder", "Repeat", "Reply", "Retriable", "RetryPolicy", "Saga", "SagaNotFound", "Schedule", "Scope",
-    "Service", "Settings", "Signal", "Sleep",
-    "SqliteTransaction", "StartConflict", "Step", "StoreMisconfigured", "StoreUnreachable", "Transaction",
-    "Unreachable", "Update", "UpdateRefused", "UsageError", "Wait", "When", "__version__", "client_of", "running",
+    "ForEach", "Later", "Local", "LocalUndo", "Lock", "MemoryTransaction", "Message", "MessageRejected",
+    "MessageUnwritable", "Misconfigured", "Nested", "Outcome", "OutcomePending", "Parallel", "Pivot", "Publish",
+    "RedisTransaction", "Refused", "Reminder", "Repeat", "Reply", "Retriable", "RetryPolicy", "Saga", "SagaNotFound",
+    "Schedule", "Scope", "Service", "Settings", "Signal", "Sleep", "SqliteTransaction", "StartConflict", "Step",
+    "StoreMisconfigured", "StoreUnreachable", "TokenUnknown", "TooLate", "Transaction", "Unfinished",
+    "UnfinishedCommand", "Unreachable", "Update", "UpdateRefused", "UsageError", "Wait", "When", "__version__",
+    "client_of", "running", "unfinished_of",
 ]  # fmt: skip

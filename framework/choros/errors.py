@@ -9,6 +9,8 @@ ChorosError
 ├── StartConflict             the same start key with another body
 ├── SagaNotFound              no saga instance has this id
 ├── UpdateRefused             a saga says no to what was asked of it
+├── TokenUnknown              no command is to be finished under this token, or not yet
+├── TooLate                   a command that is finished from outside was undone, closed or answered otherwise by then
 ├── OutcomePending            `run` gave up waiting; the saga itself goes on
 ├── Unreachable               a server does not answer
 │   ├── BrokerUnreachable
@@ -116,6 +118,14 @@ class UpdateRefused(ChorosError):
     def __init__(self, sentence: str, hint: str = "", *, code: str = "") -> None:
         super().__init__(sentence, hint)
         self.code = code
+
+
+class TokenUnknown(ChorosError):
+    """No command is to be finished under this token; the one that will be may not have been committed yet."""
+
+
+class TooLate(ChorosError):
+    """A command that was to be finished from outside was undone, closed, or finished otherwise before."""
 
 
 class OutcomePending(ChorosError):

@@ -259,6 +259,10 @@ FORGOTTEN = "forgotten"
 """The code of a failure that no retry mends: its participant may have forgotten what became of so old a command."""
 
 
+UNFINISHED = "unfinished"
+"""The code of a failure that is none yet: its participant has taken the command, and it is finished from outside."""
+
+
 class Fact(Message):
     """Something that has happened. Fields added by a newer publisher are ignored, so that subscribers keep working."""
 

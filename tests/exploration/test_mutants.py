@@ -15,6 +15,7 @@ from choros_verify.exploration.trial import LONGEST_STORY, Tried, try_mutant
 from tests.exploration.trips import existing_saga, sleeping_saga, trip_saga
 from tests.saga.loan import loan_saga
 from tests.saga.shop import ORDER, order_saga, parcel_saga
+from tests.saga.test_finished_later import saga as later
 from tests.simulation.register import noting
 
 TEN = (
@@ -26,12 +27,14 @@ BROKEN: dict[str, int] = {
     "late OK accepted": 8, "barrier rows expire": 1, "refusal not stored": 1, "ack before commit": 11, "not folded": 9,
 }  # fmt: skip
 """Which promise breaks first."""
+finished_later = later()
 WITH: dict[str, Saga[Any]] = {
     "sleep": sleeping_saga,
     "existing": existing_saga,
     "wait": loan_saga,
     "reminder": loan_saga,
     "local": noting,
+    "finished later": finished_later,
 }
 """Sagas with what not every saga has."""
 ABOUT_COMPOSITES = {

@@ -372,8 +372,8 @@ REMOVALS = (
     ),
     Removal(
         16, "an undo settles an intent first", "runtime.participant.verdicts.on_undo",
-        'done.state == "intent":\n        return Settle(done)',
-        'done.state == "intent":\n        return nothing_to_undo(matter)',
+        "_open(matter, done):\n        return Settle(done)",
+        "_open(matter, done):\n        return nothing_to_undo(matter)",
         (f"{PROVIDER}::test_an_undo_settles_what_may_have_happened_and_then_takes_it_back",),
     ),
     Removal(
@@ -387,12 +387,12 @@ REMOVALS = (
         (f"{CANCELLED}::test_what_hangs_is_cancelled_and_only_then_there_is_nothing_to_undo",),
     ),
     Removal(
-        16, "what is still wanted is not cancelled", "app.service.Handler.settling",
+        16, "what is still wanted is not cancelled", "app.handler.Handler.settling",
         "wanted or self.cancel", "self.cancel",
         (f"{CANCELLED}::test_what_is_still_wanted_is_not_cancelled",),
     ),
     Removal(
-        16, "a provider is asked before it is cancelled or called again", "app.service.Handler.settling",
+        16, "a provider is asked before it is cancelled or called again", "app.handler.Handler.settling",
         "if self.ask", "if False",
         (f"{CANCELLED}::test_what_has_happened_is_found_by_asking_and_undone",),
     ),

@@ -208,6 +208,9 @@ class Faulty(Database):
     async def unsent(self, limit: int) -> Sequence[Row]:
         return await self.inner.unsent(limit)
 
+    async def unfinished(self, limit: int) -> Sequence[Row]:
+        return await self.inner.unfinished(limit)
+
     async def mark_sent(self, keys: Sequence[str]) -> None:
         await self.inner.mark_sent(keys)
 

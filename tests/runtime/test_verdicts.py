@@ -16,6 +16,7 @@ from choros.runtime.participant.verdicts import (
     CarryOut,
     Conclude,
     EffectSite,
+    GoesOn,
     Matter,
     Settle,
     TooOld,
@@ -34,6 +35,8 @@ REFUSED = Row(key=DO, state="refused", content="{}", prune_at=50.0)
 INTENT = Row(key=DO, state="intent", content="{}")
 RUNNING = Row(key=DO, state="running")
 TOMB = Row(key=DO, state="tombstone")
+TAKEN = Row(key=DO, state="unfinished", content="{}")
+FAILED = Row(key=DO, state="failed", content="{}")
 ANSWERED_TOMB = Row(key=DO, state="tombstone", content="{}")
 BEHIND = 3.0
 """A horizon behind which all of this lies."""
@@ -65,6 +68,32 @@ def told(found: object) -> object:
         said = found.reply.code if isinstance(found.reply, Refused) else type(found.reply)
         return (said, found.row, *found.others)
     return found
+
+
+@pytest.mark.parametrize(
+    ("operation", "row", "expected"),
+    [
+        ("do", TAKEN, GoesOn(TAKEN)),
+        ("undo", TAKEN, CarryOut(row(UNDO, "running"), (BURIED,), TAKEN)),
+        ("close", TAKEN, (Closed, row(CLOSE, "ok"), BURIED)),
+    ],
+)
+def test_what_is_not_finished(operation: Operation, row: Row, expected: object) -> None:
+    """Whoever may know is asked first; then a `do` goes on, and an undo or a close sees to it that it never ends."""
+    assert verdict(operation, row) == Settle(row)
+    assert verdict(operation, row, asked=True) == expected
+
+
+def test_what_failed_outside_is_done_again_or_undone() -> None:
+    assert verdict("do", FAILED) == verdict("do", FAILED, not_after=9.0) == BEGUN
+    assert verdict("undo", FAILED) == CarryOut(row(UNDO, "running"), (BURIED,), FAILED)
+    assert verdict("close", FAILED) == (Closed, row(CLOSE, "ok"), BURIED)
+
+
+def test_the_tombstone_of_what_was_not_finished_lives_as_long_as_any() -> None:
+    found = judge(Matter(key=CommandKey("s", "a", 1, "undo"), not_after=9.0, skew=3.0, done=TAKEN, asked=True))
+    assert isinstance(found, CarryOut)
+    assert [one.prune_at for one in found.others] == [15.0]
 
 
 @pytest.mark.parametrize(

@@ -93,7 +93,7 @@ def test_without_a_row_beside_its_effect_it_has_that_twice(scene: Scene, monkeyp
         """The handler's answer, without a look at what is there or a word about it."""
         if "register" not in self.source or received.handler is None:
             return await run(self, received, transaction)
-        outcome = await self.outcome(received, transaction)
+        outcome: Any = await self.outcome(received, transaction)
         return Answer(self._reply(received.envelope, outcome))
 
     monkeypatch.setattr(Execution, "_run", rowless)

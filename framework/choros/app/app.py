@@ -15,6 +15,7 @@ from choros.messages import Close, Message
 from choros.names import RESERVED_NAMES, is_name
 from choros.saga.checks import listed, shown
 from choros.saga.nesting import nested_in
+from choros.saga.outline import Commanded
 from choros.saga.saga import Saga
 from choros.store.sagas import Kind
 from choros.transport.fact_log import FactLog
@@ -285,6 +286,21 @@ def _check_handled(saga: Saga[Any], services: Mapping[str, Service]) -> None:
                     f"{where} sends {command.__name__} to {to!r}, which nobody there is declared to handle.",
                     f"add @{to}.handles({command.__name__}), or name it in Service({to!r}, commands=...).",
                 )
+        _check_later(where, leaf, services[to])
+
+
+def _check_later(where: str, leaf: Commanded, service: Service) -> None:
+    """What its service finishes later needs a bound, and no undo is."""
+    later = {handler.message for handler in service.handlers.values() if handler.later}
+    for operation, commands in leaf.commands.items():
+        found = next((command for command in commands if command in later), None)
+        if found is None or (operation == "do" and leaf.finished_within is not None):
+            continue
+        sentence = f"{where} sends {found.__name__}, which {service.name!r} may finish later"
+        if operation == "do":
+            hint = "finished_within=timedelta(days=3): how long that may take."
+            raise DeclarationError(f"{sentence}, and no finished_within bounds that.", hint)
+        raise DeclarationError(f"{sentence}, as an undo: that is waited for.", "a handler that never returns Later.")
 
 
 def _check_local(app: App) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from choros.app.later import Later
 from choros.app.settings import NOTHING_SET, Settings
 from choros.errors import DeclarationError, Refused
 from choros.messages import Command, Fact, Message, Reply
@@ -31,6 +32,8 @@ class Call:
     attempt: int = 1
     not_after: float | None = None
     """The deadline, in seconds since the epoch; None for none."""
+    token: str = ""
+    """Of an undo whose command was taken, and not finished: the token that it was taken under (`Later`)."""
     message_id: str = ""
     traceparent: str = ""
 
@@ -55,6 +58,8 @@ class Handler:
     """For a provider: has it refuse the key from now on."""
     undoes: type[Fact] | None = None
     """For a reaction: the fact whose reaction it takes back."""
+    later: bool = False
+    """Whether what it returns says that it may be finished later."""
     settings: Settings = NOTHING_SET
     """What is set for its calls alone: `concurrency` and `handler_time`."""
 
@@ -122,7 +127,8 @@ def handler_of(
             f"{where} is a provider's handler, so no transaction is open while it runs.",
             "take the Call and use its key, or register it with handles().",
         )
-    return Handler(message, function, arguments, transaction, provider, ask, cancel, undoes, settings)
+    later = Later in (hints.get("return"), *get_args(hints.get("return")))
+    return Handler(message, function, arguments, transaction, provider, ask, cancel, undoes, later, settings)
 
 
 def _argument(where: str, name: str, hint: Any, message: type[Message]) -> Argument:

@@ -92,6 +92,11 @@ class Service:
         return self.from_start or self.subscription.at_most > 0
 
     @property
+    def finishes_later(self) -> bool:
+        """Whether some of its commands may be finished from outside."""
+        return any(handler.later for handler in self.handlers.values())
+
+    @property
     def facts(self) -> tuple[type[Fact], ...]:
         """The facts that it reacts to."""
         handled: list[Any] = [handler.message for handler in self.reactions.values()]

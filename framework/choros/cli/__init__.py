@@ -8,7 +8,20 @@ from typing import Annotated, Any
 
 import typer
 
-from choros.cli import application, contract, dead, facts, health, lock, migrate, saga, schedule, schema, topology
+from choros.cli import (
+    application,
+    contract,
+    dead,
+    facts,
+    health,
+    lock,
+    migrate,
+    saga,
+    schedule,
+    schema,
+    topology,
+    unfinished,
+)
 from choros.cli.departure import Leaving
 from choros.cli.exit_codes import INTERRUPTED, exit_code
 from choros.cli.output import styled
@@ -31,6 +44,7 @@ app.add_typer(schedule.app, name="schedule")
 app.add_typer(lock.app, name="lock")
 app.add_typer(facts.app, name="facts")
 app.add_typer(dead.app, name="dead")
+app.add_typer(unfinished.app, name="unfinished")
 app.add_typer(migrate.app, name="migrate")
 app.add_typer(schema.app, name="schema")
 app.add_typer(topology.app, name="topology")

@@ -20,7 +20,7 @@ from types import FrameType
 from typing import Any
 
 from choros.cli.exit_codes import CUT_SHORT, exit_code
-from choros.roles.roles import OnBegun, Unfinished
+from choros.roles.roles import CallsLeft, OnBegun
 from choros.telemetry.logs import frames_of, get_logger
 
 log = get_logger(__name__)
@@ -45,7 +45,7 @@ class Leaving:
     def __init__(self, drain: float) -> None:
         self._seconds = drain + CLOSING_SECONDS
         self._stop: Callable[[], None] | None = None
-        self._unfinished: Unfinished = list
+        self._unfinished: CallsLeft = list
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[object] | None = None
         self._error: Exception | None = None
@@ -85,7 +85,7 @@ class Leaving:
         finally:
             self._heard.put("ended")
 
-    def _begun(self, stop: Callable[[], None], unfinished: Unfinished) -> None:
+    def _begun(self, stop: Callable[[], None], unfinished: CallsLeft) -> None:
         self._stop, self._unfinished = stop, unfinished
         if self._told_by:
             stop()

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from choros.cli.options import Output
-from choros.cli.output import tell_lines, tell_value
+from choros.cli.output import ago, tell_lines, tell_value
 from choros.cli.verbs import Verbs
 from choros.runtime.host.vitals import Report
 from choros.sources import now
@@ -32,6 +32,9 @@ def health(
         print(f"✖ {report.role}: {sentence}", file=sys.stderr)
     if found:
         raise typer.Exit(1)
+    for service, since in report.unfinished.items():
+        oldest = f"the oldest taken {ago(now() - since)} ago"
+        tell_lines([f"… {report.role}: {service} has commands that are finished from outside, {oldest}"])
     for sentence in report.remarks:
         tell_lines([f"! {report.role}: {sentence}"])
     if not report.remarks:

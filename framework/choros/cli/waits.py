@@ -135,6 +135,8 @@ def _head(one: Awaited, now: float) -> str:
 
 
 def _attempt(one: Awaited, now: float) -> str:
+    if one.finish_by is not None:
+        return f"taken, and finished from outside; it gives up in {ago(one.finish_by - now)}"
     limit = f" of {one.attempts}" if one.attempts else ""
     following = "" if one.next_try is None else f", the next in {ago(one.next_try - now)}"
     last = f"; it gives up in {ago(one.until - now)}" if one.until > now else "; this is the last"
@@ -152,6 +154,8 @@ def _why(one: Awaited) -> str:
 def _why_unanswered(one: Awaited) -> str:
     if one.unsent:
         return _why_unsent(one) if one.queue else "no orchestrator has taken it in hand yet"
+    if one.finish_by is not None:
+        return f"choros unfinished list APP {one.service} says under which token"
     if one.nested:
         return f"saga {one.nested} is {one.nested_is}"
     if one.answered:

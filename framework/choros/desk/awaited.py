@@ -46,6 +46,8 @@ class Awaited:
     """No attempt starts after this moment."""
     next_try: float | None
     """When the next attempt is due; None while it is parked."""
+    finish_by: float | None = None
+    """Until when its service may take, which has taken it, to be finished from outside."""
     answered: bool
     """Whether the last attempt was answered with a failure, so that only the next one is waited for."""
     unsent: bool
@@ -78,6 +80,7 @@ def awaited(saga: Saga[Any], instance: Instance, names: Names, unsent: Collectio
         step=path, operation=leg.operation, service=leaf.whom,
         queue="" if leaf.local else names.service_queue(leaf.to),
         since=leg.first_at, until=leg.first_at + policy.total.total_seconds(), next_try=leg.due,
+        finish_by=leg.finish_by if leg.unfinished else None,
         attempt=leg.attempt, attempts=policy.attempts, answered=leg.waiting, others=len(legs) - 1,
         unsent=leg.message in unsent if leg.message else bool(unsent),
         held="parked" if state.parked else "paused" if instance.paused else "",

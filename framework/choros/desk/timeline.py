@@ -24,6 +24,7 @@ _MARKS = {
     "revocable": "✔", "released": "✔", "never_begun": "–", "start_held": "·", "start_dropped": "·",
     "queued": "…", "lock_taken": "▶", "joined": "»",
     "updated": "◆", "update_refused": "✖",
+    "unfinished": "…",
 }  # fmt: skip
 _WORDS = {
     "failed": "failed", "timed_out": "no answer in time", "late_reply": "late reply, changes nothing",
@@ -127,6 +128,8 @@ def _words(event: Happened) -> str:
         case "awaiting":
             about = f" for a fact about {event.code}," if event.code else " for"
             return f"waits{about} {timedelta(seconds=round(event.seconds))} at most"
+        case "unfinished":
+            return f"taken, finished outside within {timedelta(seconds=round(event.seconds))}"
         case "passed_over" if event.operation == "undo":
             return "nothing to undo"
         case "repeated":

@@ -29,6 +29,7 @@ from choros.runtime.host.vitals import Receiver, Vitals
 from choros.runtime.orchestrator.orchestrator import Orchestrator
 from choros.runtime.orchestrator.retention import Retention, outlasting, too_short
 from choros.runtime.participant.participant import Participant
+from choros.runtime.participant.unfinished import Unfinished
 from choros.runtime.subscriber.subscriber import Subscriber, ages_of
 from choros.store.barrier import Database
 from choros.store.sagas import Store
@@ -45,9 +46,9 @@ HANDLER_SECONDS = 60.0
 """A handler may hold its service's SQLite file so long before the file counts as away."""
 
 
-Unfinished = Callable[[], Sequence[str]]
+CallsLeft = Callable[[], Sequence[str]]
 """Names the calls that have not ended, from any thread."""
-OnBegun = Callable[[Callable[[], None], Unfinished], None]
+OnBegun = Callable[[Callable[[], None], CallsLeft], None]
 """Told once a role is open: what stops it in order, and what names the calls that have not ended."""
 
 
@@ -71,6 +72,18 @@ async def client_of(app: App, addresses: Addresses, *, name: str = "client") -> 
         locks = await stack.enter_async_context(opened_locks(addresses, app)) if app.locks else None
         client = Client(app, store=store, transport=transport, schedules=schedules, locks=locks)
         yield await stack.enter_async_context(client)
+
+
+@asynccontextmanager
+async def unfinished_of(
+    app: App, service: str, addresses: Addresses, *, settings: Settings = NOTHING_SET
+) -> AsyncIterator[Unfinished]:
+    """What a service has taken, to be finished from outside, in its own database: for a webhook's program. What that
+    says is sent by whichever process runs the service. `settings` as those of that process."""
+    named = app.service(service)
+    skew = settings.over(named.settings).seconds("clock_skew")
+    async with opened_database(addresses, app, named) as database:
+        yield Unfinished(named, database, namespace=app.namespace, clock_skew=skew)
 
 
 @asynccontextmanager
@@ -294,7 +307,7 @@ class _Opening:
         if not parts:
             raise UsageError(f"service {service.name!r} has nothing to do as {kind}.", "look at: choros check.")
         calls = [part.calls for part in parts]
-        look = partial(_look_into_database, database)
+        look = partial(_look_into_database, database, service, self.vitals.unfinished)
         self.vitals.watch_store(f"database of {service.name}", look, HANDLER_SECONDS, calls)
         self.vitals.calls += calls
         return parts
@@ -316,10 +329,14 @@ async def _look_into_store(store: Store, app: App) -> None:
     await store.mark_sent([("", "")])
 
 
-async def _look_into_database(database: Database) -> None:
-    """The same."""
+async def _look_into_database(database: Database, service: Service, unfinished: dict[str, float]) -> None:
+    """The same; where some are finished from outside, since when the oldest waits for that."""
     await database.unsent(1)
     await database.mark_sent([""])
+    if service.finishes_later:
+        unfinished.pop(service.name, None)
+        for oldest in await database.unfinished(1):
+            unfinished[service.name] = oldest.since
 
 
 async def run_together(parts: list[RunningRole]) -> None:

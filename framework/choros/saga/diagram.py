@@ -277,9 +277,10 @@ def _command(leaf: Commanded) -> str:
         return f"{begun}{', which the saga goes on without' if leaf.ends else ''}"
     undone = f", undone by {_built(leaf.undo)}" if leaf.undo else ""
     refusals = ", ".join(leaf.refusals) or "nothing"
+    later = f", finished from outside within {leaf.finished_within}" if leaf.finished_within else ""
     return (
         f"{leaf.path}: {_built(leaf.action)} to {leaf.to} ({kind}){undone},"
-        f" timeout {leaf.timeout.total_seconds():g} s, may be refused with {refusals}"
+        f" timeout {leaf.timeout.total_seconds():g} s{later}, may be refused with {refusals}"
     )
 
 

@@ -92,6 +92,8 @@ class Commanded(Messaging, Conversation):
     """Whether its commands say until when they may be carried out: those at the pivot and behind it do not."""
     taken_within: timedelta | None = None
     """How long its command may lie before somebody begins it; without that, for as long as it is tried again."""
+    finished_within: timedelta | None = None
+    """How long it may take where its service has taken it, to be finished from outside; None where it must not."""
     turns_on: TurningPoints
     """The outcomes on which the saga turns back; on the others it waits for a person."""
     ends: bool = False

@@ -16,14 +16,17 @@ from choros.errors import ChorosError
 from choros.store.local_undo import LocalUndo
 from choros.values import quickly_made, replace
 
-RowState = Literal["running", "intent", "ok", "refused", "tombstone", "handled", "mark"]
+RowState = Literal[
+    "running", "intent", "unfinished", "failed", "ok", "refused", "tombstone", "token", "handled", "mark"
+]
 Memory = Literal["commands", "facts"]
 """What is kept for one and the same time, and has one horizon."""
 MEMORIES: tuple[Memory, ...] = ("commands", "facts")
 FORGETTABLE: frozenset[RowState] = frozenset({"refused", "tombstone"})
 """Rows that may be forgotten at a moment of their own: nothing is lost by that, so it moves no horizon."""
 _MEMORIES: Mapping[RowState, Memory] = {
-    "ok": "commands", "refused": "commands", "tombstone": "commands", "handled": "facts", "mark": "facts",
+    "ok": "commands", "refused": "commands", "tombstone": "commands", "token": "commands",
+    "handled": "facts", "mark": "facts",
 }  # fmt: skip
 AT_ONCE = 200
 """Rows that are forgotten in one go: nobody else writes meanwhile."""
@@ -38,11 +41,13 @@ class Row:
     """The full idempotency key with its operation."""
     state: RowState
     """running: inserted, the handler is at work in this very transaction; intent: a provider may have been called;
-    ok, refused: answered; tombstone: undone or closed before it was done, so it must never be done. Of a
-    subscriber: handled: a fact; mark: what it notes of itself."""
+    unfinished: taken, and finished from outside; failed: so it was, but it did not work, and may be tried again; ok,
+    refused: answered; tombstone: undone or closed before it was done, so it must never be done; token: by what an
+    unfinished one is found. Of a subscriber: handled: a fact; mark: what it notes of itself."""
     content: str = ""
-    """What else it holds, to a database nothing but text: the answer, or of an intent the command, as
-    `participant/answers.py` writes and reads it; of a mark what `subscriber/inbox.py` does; empty where nothing is."""
+    """What else it holds, to a database nothing but text: the answer, or of an intent and an unfinished one the
+    command, as `participant/answers.py` writes and reads it; of a token the key; of a mark what `subscriber/inbox.py`
+    does; empty where nothing is."""
     prune_at: float | None = None
     """When a refusal or a tombstone may be forgotten, whatever its age. Of other rows it means nothing."""
     began: float | None = None
@@ -76,7 +81,7 @@ class Row:
     @property
     def owes_reply(self) -> bool:
         """Whether it holds an answer that somebody waits for."""
-        return bool(self.content) and self.state not in ("mark", "intent")
+        return bool(self.content) and self.state not in ("mark", "intent", "unfinished", "token")
 
 
 class Transaction(ABC):
@@ -195,6 +200,9 @@ class Database(Protocol):
 
     async def unsent(self, limit: int) -> Sequence[Row]:
         """Rows whose reply has not been confirmed by the broker, oldest first."""
+
+    async def unfinished(self, limit: int) -> Sequence[Row]:
+        """Rows of this state, those that were written first come first. By index: it costs what it answers."""
 
     async def mark_sent(self, keys: Sequence[str]) -> None:
         """The replies of these rows are confirmed. May be applied late: a reply sent twice does no harm."""

@@ -19,6 +19,7 @@ from choros.app.fact_start import FactStart
 from choros.errors import UpdateRefused
 from choros.messages import (
     SYSTEM_REFUSALS,
+    UNFINISHED,
     Close,
     Command,
     Done,
@@ -321,6 +322,13 @@ class SentCommand:
     def fail(self, code: str) -> None:
         """Its handler raised an exception of this name; the saga may try again."""
         self._test._answer(self._send, "failed", Failure(code=code, kind="failed"), code)
+
+    def finish_later(self) -> None:
+        """Its service has taken it, and somebody outside finishes it: then `reply`, `refuse` or `fail`."""
+        leaf = self._test.saga.outline.commanded(self.key.path)
+        if leaf is None or leaf.finished_within is None or self.key.operation != "do":
+            self._test._fail(f"{_named(self.message)} may not be finished later; its step has no finished_within")
+        self.fail(UNFINISHED)
 
     def time_out(self) -> None:
         """Nobody answers, until this attempt's timer has fired."""

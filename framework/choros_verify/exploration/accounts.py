@@ -20,6 +20,8 @@ from choros_verify.exploration.wire import Bags, Deadline, Ordered, every
 
 CarryingOut = Callable[[Books, Ordered], Sequence[Ending]]
 """Every way in which a command may end at its participant."""
+Finishing = Callable[[Books, int], Sequence[Ending]]
+"""Every way in which somebody outside may finish what a step's participant has taken."""
 
 
 class Accounts:
@@ -27,9 +29,9 @@ class Accounts:
 
     def __init__(
         self, carry_out: CarryingOut, orchestrator: OrchestratorModel, protocol: Protocol, wire: Bags, names: list[str],
-        grow_old: bool = False,
+        grow_old: bool = False, finish: Finishing = lambda books, step: (),
     ) -> None:  # fmt: skip
-        self._carry_out = carry_out
+        self._carry_out, self._finish = carry_out, finish
         self._orchestrator = orchestrator
         self._protocol = protocol
         self._wire = wire
@@ -70,13 +72,17 @@ class Accounts:
         key = (number, message)
         if key not in self._carried:
             outcomes = self._ends(self.books[number][ordered.step], ordered)
-            self._carried[key] = [self._one(number, ordered, outcome) for outcome in outcomes]
+            self._carried[key] = [self._one(number, ordered.step, outcome) for outcome in outcomes]
         return self._carried[key]
 
-    def _one(self, number: int, ordered: Ordered, outcome: Ending) -> Carried:
-        after = self.replaced(number, ordered.step, outcome.books)
+    def finish(self, number: int, step: int) -> list[Carried]:
+        """Every way in which somebody outside may finish what is not finished of this step."""
+        return [self._one(number, step, ending) for ending in self._finish(self.books[number][step], step)]
+
+    def _one(self, number: int, step: int, outcome: Ending) -> Carried:
+        after = self.replaced(number, step, outcome.books)
         reply = self._wire.number(outcome.reply) if outcome.reply else -1
-        return Carried(after, reply, outcome, outcome.books.wrong(self._names[ordered.step]))
+        return Carried(after, reply, outcome, outcome.books.wrong(self._names[step]))
 
     def _ends(self, books: Books, ordered: Ordered) -> list[Ending]:
         key = (books, ordered)
@@ -151,6 +157,8 @@ class Accounts:
         for command in _commands(ordered):
             for outcome in self._ends(books, command):
                 yield outcome.books, ordered
+        for ending in self._finish(books, ordered.step):
+            yield ending.books, ordered
         yield books.pruned("short"), ordered
         past: Deadline = "past" if ordered.operation == "do" and ordered.deadline else ordered.deadline
         yield books.pruned("ahead"), ordered._replace(deadline=past)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
+from choros.runtime.participant.verdicts import OPEN, UNSURE
 from choros.saga.machine.inputs import Answered
 from choros.store.barrier import Row
 
@@ -55,7 +56,7 @@ class Books(NamedTuple):
 
     def forget(self, round_: int) -> Books:
         """With the rows of that round and before forgotten, but for open ones, and the horizon moved there."""
-        kept = tuple(row for row in self.rows if (row.began or 0) > round_ or row.state == "intent")
+        kept = tuple(row for row in self.rows if (row.began or 0) > round_ or row.state in OPEN | UNSURE)
         return self._replace(rows=kept, horizon=max(self.horizon, round_), taken_over=self.closed)
 
     def pruned(self, until: Literal["short", "ahead", "all"]) -> Books:

@@ -49,7 +49,7 @@ class Decided(NamedTuple):
 class Happening(NamedTuple):
     """What happened, for the story."""
 
-    kind: Literal["decided", "carried", "scanned", "expired", "forgotten", "horizon"]
+    kind: Literal["decided", "carried", "scanned", "expired", "forgotten", "horizon", "finished"]
     given: tuple[Given, ...] = ()
     decided: Decided | None = None
     other: Decided | None = None

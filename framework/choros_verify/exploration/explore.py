@@ -52,7 +52,8 @@ class Exploration:
         participants = Participants(saga, self.protocol, replies, self.bounds.providers, self.bounds.refusals)
         names = saga.outline.paths
         grow_old = self.bounds.budgets.horizons > 0
-        accounts = Accounts(participants.carry_out, orchestrator, self.protocol, wire, names, grow_old)
+        deeds = participants.carry_out, participants.finish
+        accounts = Accounts(deeds[0], orchestrator, self.protocol, wire, names, grow_old, deeds[1])
         moves = Moves(orchestrator, accounts, self.protocol, wire, self.bounds.acts, self.bounds.reduce)
         search = Search(
             moves, self.bounds.budgets, most_states=self.bounds.most_states, seed=self.bounds.seed,

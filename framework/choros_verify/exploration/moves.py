@@ -24,6 +24,7 @@ from typing import Any
 from choros.saga.machine.instance import States
 from choros_verify.exploration import holds
 from choros_verify.exploration.accounts import Accounts
+from choros_verify.exploration.books import Carried
 from choros_verify.exploration.choices import ActKind, Choice, Choices
 from choros_verify.exploration.decisions import Decided, Given, Happening, Stored
 from choros_verify.exploration.orchestrator import OrchestratorModel
@@ -194,10 +195,18 @@ class Moves:
             after = world._replace(network=network, outbox=world.outbox & ~every(number))
             yield Happening("scanned", ordered=ordered), after, left
         for step in range(len(self._outline.leaves)):
+            for carried in self._accounts.finish(world.accounts, step):
+                yield self._finished(world, left, step, carried)
             if self._protocol.rows_expire or self._accounts.forgetful(world.accounts):
                 yield from self._forget(world, left, step)
             if left.horizons:
                 yield from self._grow_old(world, left._replace(horizons=left.horizons - 1), step)
+
+    def _finished(self, world: WorldState, left: Left, step: int, carried: Carried) -> NextState:
+        """Somebody outside says what has become of a command: its participant stores that, and answers."""
+        self.event = event = Happening("finished", carried=carried, step=step)
+        hold(not carried.wrong, carried.wrong, 1)
+        return event, world._replace(accounts=carried.accounts, network=put(world.network, carried.reply)), left
 
     def _grow_old(self, world: WorldState, left: Left, step: int) -> Iterator[NextState]:
         """All that was ever sent for a step is older than what its participant remembers, and some is still coming."""

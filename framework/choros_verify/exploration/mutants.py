@@ -19,6 +19,7 @@ from choros_verify.exploration import mutated_composites as composites
 from choros_verify.exploration import mutated_loops as loops
 from choros_verify.exploration import mutated_losers as losers
 from choros_verify.exploration import mutated_undo as undoing
+from choros_verify.exploration import mutated_unfinished as outside
 from choros_verify.exploration.protocol import Protocol
 from choros_verify.exploration.variant import Swap, Variant
 
@@ -59,6 +60,7 @@ class Mutant:
             "reminder": any(isinstance(leaf, SignalWait) and leaf.reminders for leaf in outline.leaves.values()),
             "existing": any(leaf.existing for leaf in outline.commands),
             "local": any(leaf.local for leaf in outline.commands),
+            "finished later": any(leaf.finished_within for leaf in outline.commands if leaf.undo),
             "refusal": any(leaf.refusals for leaf in outline.commands),
             "result": outline.result is not None,
             "commands side by side": _side_by_side(outline) > 1,
@@ -262,6 +264,15 @@ MUTANTS: tuple[Mutant, ...] = (
     _without("lapsed with the reminder", (4,), mutated_waits.lapsed_with_the_reminder, needs="reminder"),
     _without("reminded twice", (18,), mutated_waits.reminded_again_and_again, needs="reminder"),
     _without("wait not cancelled", (4,), mutated_waits.wait_not_cancelled, needs="wait"),
+    Mutant("finished after its undo", (16,), outside.also_when_undone.__doc__ or "",
+           Protocol(finishes=outside.also_when_undone), needs="finished later"),
+    Mutant("finished twice", (8,), outside.also_when_answered.__doc__ or "",
+           Protocol(finishes=outside.also_when_answered), needs="finished later"),
+    Mutant("unfinished taken for done", (16,), outside.taken_for_done.__doc__ or "",
+           Protocol(judge=outside.taken_for_done), needs="finished later"),
+    Mutant("unfinished not withdrawn", (16,), outside.not_withdrawn.__doc__ or "",
+           Protocol(judge=outside.not_withdrawn), needs="finished later"),
+    _without("unfinished without end", (4,), outside.never_given_up, needs="finished later"),
     _without("terminated without closing", (17,), mutated.terminated_without_closing, terminates=True),
     _without("terminated goes on", (17,), mutated.terminated_goes_on, terminates=True),
     Mutant("closed undo finds nothing", (17,),

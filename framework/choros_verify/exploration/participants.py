@@ -1,8 +1,10 @@
 """The participants of an exploration: the barrier's real verdicts, on real rows that are kept as plain values.
 
 A command meets every way in which it may end: carried out, refused, failed for now, too late; for a provider also
-failed with the effect there. A crash before a commit leaves nothing behind and is the same as a command that has not
-arrived yet, so it is no event; a crash after it is "the command comes again", which the moves add.
+failed with the effect there. One of a step that may be finished later is also taken, where its effect is in the
+participant's own database; then somebody outside finishes it in any of these ways, at any time, or never. A crash
+before a commit leaves nothing behind and is the same as a command that has not arrived yet, so it is no event; a crash
+after it is "the command comes again", which the moves add.
 
 Two reductions. A stored OK or refusal is told as the answer to attempt 1: the machine reads the attempt of a failure
 only (semantics 8), so nothing is lost. And no row says when it was written: rows are as old as their round.
@@ -12,12 +14,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 from choros.errors import Refused
-from choros.messages import FORGOTTEN, Closed, Command, Done, Failure, NothingToUndo, Reply
+from choros.messages import FORGOTTEN, UNFINISHED, Closed, Command, Done, Failure, NothingToUndo, Reply
 from choros.runtime.participant.verdicts import (
     CANCELLED,
     AnswerAgain,
     CarryOut,
     Conclude,
+    GoesOn,
     Matter,
     Settle,
     TooOld,
@@ -27,6 +30,7 @@ from choros.saga.machine.inputs import Answered
 from choros.saga.outline import Commanded
 from choros.saga.saga import Saga
 from choros.store.barrier import Row
+from choros.values import replace
 from choros.wire.command_key import CommandKey, Operation
 from choros_verify.exploration.books import IN_TIME, NOT_AFTER, SHORT, TOO_LATE, Books, Ending
 from choros_verify.exploration.protocol import Protocol
@@ -36,7 +40,7 @@ TRANSIENT = "ConnectionError"
 Outcomes = Literal["ok", "refused", "failed"]
 _MOMENTS = {"": (IN_TIME,), "ahead": (IN_TIME, TOO_LATE), "past": (TOO_LATE,), "short": (IN_TIME,)}
 _DEADLINES = {"": None, "ahead": NOT_AFTER, "past": NOT_AFTER, "short": SHORT}
-_SAID: dict[type[Reply], str] = {Closed: "closed", NothingToUndo: "nothing"}
+_SAID: dict[type[Reply], str] = {Closed: "closed", NothingToUndo: "nothing", Done: "done"}
 
 
 class Participants:
@@ -60,15 +64,21 @@ class Participants:
         return list(dict.fromkeys(ending for came in moments for ending in self._judged(books, ordered, came)))
 
     def _judged(self, books: Books, ordered: Ordered, came: float) -> Iterator[Ending]:
-        match self._protocol.judge(self._found(books, ordered, came)):
+        matter = self._found(books, ordered, came)
+        verdict = self._protocol.judge(matter)
+        if isinstance(verdict, Settle) and verdict.row.state == "unfinished":  # nobody is there to be asked
+            verdict = self._protocol.judge(matter._replace(asked=True))
+        match verdict:
+            case GoesOn(row):
+                yield self._not_yet(books, ordered, row)
             case TooOld():
                 yield Ending(books, self._reply(ordered, "failed", FORGOTTEN), "forgotten")
             case AnswerAgain(row):
                 yield Ending(books, self._kept[row.content], "again")
             case Settle(row):
                 yield from self._settled(books, ordered, CommandKey.parse(row.key).operation)
-            case CarryOut(row):
-                yield from self._handle(books, ordered, row)
+            case CarryOut():
+                yield from self._handle(books, ordered, verdict)
             case Conclude() as verdict:
                 yield from self._concluded(books, ordered, verdict)
 
@@ -121,15 +131,21 @@ class Participants:
 
     # --- a handler ----------------------------------------------------------------------------------------------------
 
-    def _handle(self, books: Books, ordered: Ordered, row: Row | None) -> Iterator[Ending]:
-        """The handler runs: in the transaction of the row, or behind an intent."""
+    def _handle(self, books: Books, ordered: Ordered, verdict: CarryOut) -> Iterator[Ending]:
+        """The handler runs: in the transaction of the row, or behind an intent. Of what is not finished there is no
+        effect to undo."""
+        row = verdict.row
         if row is not None and row.state == "intent":
             intent = books.keep(row)
             yield Ending(intent, None, "intent", crash=True)
             yield from self._call(intent, ordered)
             return
-        done = books.apply() if ordered.operation == "do" else books.undo()
+        done = books.apply() if ordered.operation == "do" else books if verdict.withdrawn else books.undo()
+        for other in verdict.others:
+            done = done.keep(other) if self._protocol.writes(other) else done
         yield self._answered(done, ordered)
+        if ordered.operation == "do" and row is not None and self._leaf(ordered).finished_within is not None:
+            yield self._not_yet(books, ordered, self._matter(ordered).row("unfinished"))
         yield Ending(books, self._reply(ordered, "failed", TRANSIENT), "failed")
         yield from self._refused(books, ordered)
 
@@ -144,6 +160,29 @@ class Participants:
             verdict = self._protocol.concluded(self._matter(ordered), Refused(code))
             after, reply = self._written(books, ordered, verdict)
             yield Ending(after._replace(refused=True), reply, "refused")
+
+    def _not_yet(self, books: Books, ordered: Ordered, row: Row) -> Ending:
+        """It is taken, or has been: whoever asked last is the one to be answered."""
+        attempt = max(ordered.attempt, int(row.content.partition(" ")[0] or 0))
+        said = "goes on" if row.content else "taken"
+        return Ending(
+            books.keep(row.keeping(f"{attempt} {ordered.kind}")), self._reply(ordered, "failed", UNFINISHED), said
+        )
+
+    def finish(self, books: Books, step: int) -> Sequence[Ending]:
+        """Every way in which somebody outside may finish a command of this step."""
+        return [ending for row in books.rows for ending in self._finished(books, step, row)]
+
+    def _finished(self, books: Books, step: int, row: Row) -> Iterator[Ending]:
+        if not (row.key.endswith(":do") and self._protocol.finishes(row)):
+            return
+        key, (attempt, _, kind) = CommandKey.parse(row.key), row.content.partition(" ")
+        ordered = Ordered(step, key.round, "do", int(attempt) if attempt.isdecimal() else 1, kind=kind)
+        yield self._answered(books.apply(), ordered)
+        yield from self._refused(books, ordered)
+        failed = self._reply(ordered, "failed", TRANSIENT)
+        if row.state == "unfinished":
+            yield Ending(books.keep(replace(row, state="failed")), failed, "failed")
 
     def _call(self, books: Books, ordered: Ordered) -> Iterator[Ending]:
         """A provider is called, for the first time or once more under the same key."""

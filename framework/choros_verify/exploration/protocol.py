@@ -37,5 +37,7 @@ class Protocol:
     """The barrier's rows vanish after a while, whatever is still on its way."""
     provider_keys: bool = True
     """A provider recognises a call that it has had, by its idempotency key."""
+    finishes: Callable[[Row], bool] = lambda row: row.state == "unfinished"
+    """Whether somebody outside may still say what became of the command of this row."""
     provider_cancels: bool = True
     """What was called, and of which nothing is known, is cancelled at the provider before it is called nothing."""

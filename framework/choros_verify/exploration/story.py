@@ -32,6 +32,8 @@ _CARRIED = {
     "cancelled": "{command} reaches {to} after it was undone, which refuses it (cancelled)",
     "forgotten": "{to} gets {command}, which is as old as what it has forgotten; it says so, and does nothing",
     "again": "{to} gets {command} again, does nothing, and answers as before",
+    "taken": "{to} takes {command}, to be finished from outside, and says so",
+    "goes on": "{to} gets {command} again, which is not finished yet, and says so",
     "failed": "{to} fails to carry {command} out for now, leaves no effect, and says so",
     "failed there": "{to} calls its provider for {command}, which does it, but gets no answer, and says it failed",
     "intent": "{to} notes that it is about to call its provider for {command}, and crashes before the call",
@@ -75,6 +77,9 @@ class Teller:
         if event.kind == "scanned" and event.ordered:
             return f"The orchestrator, back again, finds {self._command(event.ordered)} unsent and sends it"
         name = self._paths[event.step]
+        if event.kind == "finished" and event.carried:
+            how = {"done": "it is done", "refused": "it never will be", "failed": "it did not work"}
+            return f"Somebody outside tells {self._to(event.step)} of {name} that {how[event.carried.outcome.said]}"
         if event.kind == "forgotten":
             return f"{self._to(event.step)} forgets its rows for {name} whose time has passed"
         if event.kind == "horizon":
@@ -193,6 +198,7 @@ class Teller:
                 "fact_published": f"publishes {event.code}",
                 "fact_held": f"holds {event.code} back",
                 "fact_dropped": f"drops {event.code}",
+                "unfinished": f"waits until {name} is finished from outside",
                 "asleep": f"sleeps at {event.step}",
                 "passed_over": f"passes {event.step} over",
                 "terminating": "undoes nothing, and closes what is open",

@@ -37,7 +37,7 @@ EARLY = Moment()
 NOW = 1e11
 """Later than the start of every attempt by more than any policy allows in all."""
 LATER = NOW + 1e8
-DUE, DEADLINE, NOT_AFTER = 10.0, 20.0, NOW + 1e10
+DUE, DEADLINE, FINISHED, NOT_AFTER = 10.0, 20.0, 30.0, NOW + 1e10
 FAILURE = Failure(code="unknown", kind="in_doubt").to_json()
 
 
@@ -63,7 +63,11 @@ def _timed(state: NodeState, path: str, moment: Moment) -> NodeState:
         return replace(state, until=due, not_after=end, began=began)
     if state.leg is None:
         return replace(state, until=due)
-    return replace(state, leg=replace(state.leg, first_at=0.0 if path in moment.used_up else NOW, due=due))
+    by = state.leg.finish_by
+    if by is not None:
+        by = due if state.leg.unfinished else 0.0 if path in moment.used_up else LATER + 1.0
+    first_at = 0.0 if path in moment.used_up else NOW
+    return replace(state, leg=replace(state.leg, first_at=first_at, due=due, finish_by=by))
 
 
 def timeless(instance: Instance) -> Instance:
@@ -85,7 +89,8 @@ def timeless(instance: Instance) -> Instance:
 def _timeless(state: NodeState) -> NodeState:
     leg = state.leg
     if leg:
-        leg = replace(leg, first_at=0.0, due=None if leg.due is None else DUE)
+        by = None if leg.finish_by is None else DUE if leg.unfinished else FINISHED
+        leg = replace(leg, first_at=0.0, due=None if leg.due is None else DUE, finish_by=by)
     began, until = None if state.began is None else 0.0, None if state.until is None else DUE
     not_after, parked = state.not_after and NOT_AFTER, state.parked and "for a person"
     return replace(state, leg=leg, not_after=not_after, began=began, parked=parked, until=until)

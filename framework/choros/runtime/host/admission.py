@@ -4,9 +4,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from choros.app.handler import Handler
+from choros.app.later import Later
 from choros.app.service import Service
 from choros.errors import MessageRejected, Refused
 from choros.messages import Close, Command, Reply
+from choros.store.barrier import Row
 from choros.transport.port import Delivery
 from choros.transport.topology import Names
 from choros.wire.command_key import CommandKey
@@ -33,8 +35,14 @@ class Received:
     """Who carries it out; None for a `close`, which choros itself answers."""
     delivery: Delivery | None = None
     """What is settled once it is answered; None where it was read from the row of an intent."""
-    outcome: Reply | Refused | None = None
+    outcome: Reply | Refused | Later | None = None
     """What a handler without a transaction came to, before it is written down."""
+    withdrawn: Row | None = None
+    """Of an undo: the row of what it undoes where that is not finished, as it was when the handler was called."""
+    asked: bool = False
+    """Whether nobody is left to be asked what has become of the `do`, which was taken and is not finished."""
+    token: str = ""
+    """The token under which the `do` that it undoes was taken, where that is not finished."""
     begun: float | None = None
     """When it was found to be in time, by our clock: what takes long is not late."""
 

@@ -101,7 +101,12 @@ class Calls:
     # --- calls ---
 
     async def call(
-        self, handler: Handler, envelope: Envelope, message: Message, transaction: Transaction | None
+        self,
+        handler: Handler,
+        envelope: Envelope,
+        message: Message,
+        transaction: Transaction | None,
+        token: str = "",
     ) -> Any:
         """What the handler returns; raises what it raises, as an Exception, and TimeoutError if it takes too long."""
         limits, one = self._of(handler), _Running(handler, envelope, asyncio.get_running_loop().time())
@@ -109,7 +114,7 @@ class Calls:
         self._running.add(one)
         try:
             with speaking_of(envelope):  # everything that it logs carries the ids of its message
-                work = partial(handler, message, transaction, _call_of(envelope))
+                work = partial(handler, message, transaction, _call_of(envelope, token))
                 return await apart(work, limits.seconds, partial(self._leave_behind, one))
         except TimeoutError:
             if _age(one) >= limits.seconds:
@@ -185,7 +190,7 @@ def _about(one: _Running) -> dict[str, Any]:
     return about(one.envelope) | {"handler": one.handler.name, "key": one.key, "seconds": round(_age(one), 1)}
 
 
-def _call_of(envelope: Envelope) -> Call:
+def _call_of(envelope: Envelope, token: str) -> Call:
     """What a handler may know about its call besides the message."""
     return Call(
         key=envelope.key,
@@ -194,6 +199,7 @@ def _call_of(envelope: Envelope) -> Call:
         step=envelope.step,
         attempt=envelope.attempt,
         not_after=envelope.not_after,
+        token=token,
         message_id=envelope.id,
         traceparent=envelope.traceparent,
     )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -67,6 +67,8 @@ class Report:
     """What is nearly full, in sentences: when it is full, nothing can be written."""
     hanging: Sequence[Hanging] = ()
     """Handlers that take long, or were cut off and go on."""
+    unfinished: Mapping[str, float] = field(default_factory=dict)
+    """By service, when the oldest command was taken that is to be finished from outside."""
     noticed: Sequence[str] = ()
     """What its parts have noticed lately, in sentences."""
 
@@ -135,6 +137,8 @@ class Vitals:
         self.stranded: Callable[[], int] = int
         self.unreadable: Callable[[], int] = int
         self.room = StoreRoom()
+        self.unfinished: dict[str, float] = {}
+        """As in the report, as it was when last looked."""
         self.noticing: list[Callable[[], Sequence[str]]] = []
         """What parts have noticed."""
 
@@ -171,7 +175,9 @@ class Vitals:
         hanging = [one for calls in self.calls for one in calls.hanging]
         noticed = [sentence for noticing in self.noticing for sentence in noticing()]
         left_alone = self.stranded(), self.unreadable()
-        return Report(*about, max(times, default=None), *left_alone, self.room.filling, hanging, noticed)
+        return Report(
+            *about, max(times, default=None), *left_alone, self.room.filling, hanging, dict(self.unfinished), noticed
+        )
 
     async def _tick(self) -> None:
         """Notice that the loop stood still: a handler computes, or blocks, where it should await."""

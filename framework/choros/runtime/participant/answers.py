@@ -1,15 +1,20 @@
 """Answers to commands: the reply envelopes, and the rows that keep them."""
 
+import json
 from dataclasses import dataclass
 
 from choros.errors import MessageUnwritable, Refused
-from choros.messages import FORGOTTEN, Failure, Reply, refusal_with
+from choros.messages import FORGOTTEN, UNFINISHED, Failure, Reply, refusal_with
+from choros.runtime.participant.verdicts import OPEN
 from choros.sources import fresh_id
 from choros.store.barrier import Row
 from choros.telemetry.logs import words
 from choros.values import replace
 from choros.wire.envelope import MAX_BODY, Envelope, MessageKind, ReplyOutcome, decode, encode, why_unreadable
 
+_WITH_TOKEN = '{"token"'
+_BEFORE = "\x1f"
+"""In front of a token; no command key holds a control character."""
 MOST_DETAIL = 4000
 """Characters of a refusal's detail that travel; the rest is cut off."""
 MOST_CODE = 200
@@ -25,6 +30,11 @@ class Answer:
     keys: tuple[str, ...] = ()
     repeated: bool = False
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether it says that the command is not finished yet. That is stored nowhere."""
+        return not self.keys
+
 
 class ReplyTooLarge(Exception):
     """A reply that no broker would take: a bug of its handler, so the command fails and leaves no effect."""
@@ -38,22 +48,48 @@ class ForgottenEffect(Exception):
     """The command lies behind the horizon, and has no row: its answer, if there was one, is not known any more."""
 
 
-def keeping(row: Row, message: Envelope) -> Row:
-    """The same row with this in it: the reply, or of an intent the command."""
-    return row.keeping(message.dumps())
+def keeping(row: Row, message: Envelope, token: str = "") -> Row:
+    """The same row with this in it: the reply, or of what is open the command; and the token, if there is one."""
+    text = message.dumps()
+    return row.keeping(json.dumps({"token": token, "message": text}) if token else text)
 
 
 def kept(row: Row) -> Envelope:
-    """What `keeping` put there, read as if it came from outside; raises UnreadableRow."""
-    kind: MessageKind = "command" if row.state == "intent" else "reply"
+    """The message that `keeping` put there, read as if it came from outside; raises UnreadableRow."""
+    kind: MessageKind = "command" if row.state in OPEN else "reply"
     try:
-        envelope = Envelope.loads(row.content)
+        text = row.content
+        envelope = Envelope.loads(json.loads(text)["message"] if text.startswith(_WITH_TOKEN) else text)
         readable = decode(encode(envelope)).kind == kind
     except Exception:
         raise UnreadableRow from None
     if not readable:
         raise UnreadableRow
     return envelope
+
+
+def token_of(row: Row) -> str:
+    """The token that `keeping` put there, or none."""
+    text = row.content
+    try:
+        return str(json.loads(text)["token"]) if text.startswith(_WITH_TOKEN) else ""
+    except (ValueError, KeyError):
+        raise UnreadableRow from None
+
+
+def token_key(token: str) -> str:
+    """The key of the row by which a token is found."""
+    return f"token{_BEFORE}{token}"
+
+
+def leading_to(row: Row, key: str) -> Row:
+    """The same row of a token, leading to this key."""
+    return row.keeping(key)
+
+
+def leads_to(row: Row) -> str:
+    """The key that `leading_to` put there."""
+    return row.content
 
 
 def stored(row: Row) -> Answer:
@@ -123,3 +159,8 @@ def failure(command: Envelope, error: BaseException) -> Failure:
     code = FORGOTTEN if isinstance(error, ForgottenEffect) else type(error).__name__[:MOST_CODE]
     detail = _fit("".join(words(error).values()))[:MOST_SAID]
     return Failure(code=code, detail=detail, step=command.step, kind="failed")
+
+
+def unfinished(command: Envelope) -> Failure:
+    """The body of "it is taken, and somebody outside finishes it"."""
+    return Failure(code=UNFINISHED, step=command.step, kind="failed")

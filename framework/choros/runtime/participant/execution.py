@@ -6,17 +6,32 @@ from functools import partial
 from typing import Any
 
 from choros.app.handler import Handler
+from choros.app.later import Later
 from choros.errors import ChorosError, Refused
 from choros.messages import Close, Command, Reply
 from choros.runtime.host.admission import Received
 from choros.runtime.host.slots import Calls
-from choros.runtime.participant.answers import Answer, ForgottenEffect, answer, keeping, kept, refusal, stored
+from choros.runtime.participant.answers import (
+    Answer,
+    ForgottenEffect,
+    answer,
+    keeping,
+    kept,
+    leading_to,
+    leads_to,
+    refusal,
+    stored,
+    token_key,
+    token_of,
+    unfinished,
+)
 from choros.runtime.participant.verdicts import (
     CANCELLED,
     AnswerAgain,
     CarryOut,
     Conclude,
     EffectSite,
+    GoesOn,
     Matter,
     Settle,
     Target,
@@ -35,6 +50,10 @@ class WrongReply(ChorosError):
     """A handler returned or gave with its refusal what its command does not declare: a bug."""
 
 
+class TokenTaken(ChorosError):
+    """A handler has taken its command under the token of another one: nobody could tell them apart."""
+
+
 class Execution:
     """What one command does in its transaction; nothing here touches anything but that."""
 
@@ -51,8 +70,10 @@ class Execution:
     async def _run(self, received: Received, transaction: Transaction) -> Answer | Settle | CarryOut:
         matter = await self._found(received, transaction)
         match judge(matter):
-            case CarryOut(row):
-                return await self._carry_out(received, matter, row, transaction)
+            case CarryOut() as verdict:
+                return await self._carry_out(received, matter, verdict, transaction)
+            case GoesOn(row):
+                return await self._goes_on(received, row, transaction)
             case TooOld():
                 raise ForgottenEffect
             case Settle() as verdict:
@@ -80,35 +101,85 @@ class Execution:
             done=done,
             undone=undone,
             closed=closed,
+            asked=received.asked,
             horizon=horizon,
         )
 
     async def _carry_out(
-        self, received: Received, matter: Matter, row: Row | None, transaction: Transaction
+        self, received: Received, matter: Matter, verdict: CarryOut, transaction: Transaction
     ) -> Answer | Settle | CarryOut:
+        row, withdrawn = verdict.row, verdict.withdrawn
+        received.token = "" if withdrawn is None else token_of(withdrawn)
         if row is None:
-            return await self._outside(received, matter, transaction)
+            return await self._outside(received, matter, verdict, transaction)
+        for other in verdict.others:
+            await transaction.write_row(other)
         if row.state == "intent":  # it keeps the command, so that whoever finds it can ask the provider the same
-            intent = keeping(row, received.envelope)
+            intent = keeping(row, received.envelope, received.token)
             await transaction.write_row(intent)
             return Settle(intent, fresh=True)
         # First of all: whoever comes second, in whatever process, meets this row.
         await transaction.write_row(row)
         outcome = await self.outcome(received, transaction)
-        return await self._give(received, concluded(matter, outcome), transaction)
+        return await self._conclude(received, matter, outcome, transaction)
 
-    async def _outside(self, received: Received, matter: Matter, transaction: Transaction) -> Answer | CarryOut:
-        """Look first, write down afterwards: in between, its handler keeps nobody from the database."""
-        if received.outcome is not None:
-            return await self._give(received, concluded(matter, received.outcome), transaction)
+    async def _outside(
+        self, received: Received, matter: Matter, verdict: CarryOut, transaction: Transaction
+    ) -> Answer | CarryOut:
+        """Look first, write down afterwards: in between, its handler keeps nobody from the database. What it was to
+        undo may have been finished meanwhile: then it is called again."""
+        if received.outcome is not None and received.withdrawn == verdict.withdrawn:
+            for other in verdict.others:
+                await transaction.write_row(other)
+            return await self._conclude(received, matter, received.outcome, transaction)
         received.begun = self.clock()
+        received.withdrawn = verdict.withdrawn
         return CarryOut()
 
-    async def finish(self, received: Received, outcome: Reply | Refused, transaction: Transaction) -> Answer:
-        """Put a provider's answer into the row of its intent."""
+    async def finish(self, received: Received, outcome: Reply | Refused | Later, transaction: Transaction) -> Answer:
+        """Put a provider's answer into the row of its intent, or of what it had taken."""
         row = await transaction.read_row(received.envelope.key)
-        verdict = on_result(self._matter(received), row, outcome)
-        return await self._give(received, verdict, transaction)
+        matter = self._matter(received)
+        if isinstance(outcome, Later):
+            return await self._finish_later(received, matter, row, outcome, transaction)
+        return await self._give(received, on_result(matter, row, outcome), transaction)
+
+    async def _finish_later(
+        self, received: Received, matter: Matter, row: Row | None, later: Later, transaction: Transaction
+    ) -> Answer:
+        if row is not None and row.state == "unfinished":
+            return await self._goes_on(received, row, transaction)
+        if row is not None and row.state != "intent":  # somebody has finished it before we could write it down
+            return stored(row)
+        return await self._take(received, matter, later, transaction)
+
+    async def _conclude(
+        self, received: Received, matter: Matter, outcome: Reply | Refused | Later, transaction: Transaction
+    ) -> Answer:
+        if isinstance(outcome, Later):
+            return await self._take(received, matter, outcome, transaction)
+        return await self._give(received, concluded(matter, outcome), transaction)
+
+    async def _take(self, received: Received, matter: Matter, later: Later, transaction: Transaction) -> Answer:
+        """Keep it, to be finished from outside, and let it be found by its token; raises TokenTaken."""
+        key, token = received.envelope.key, later.token or received.envelope.key
+        await transaction.write_row(keeping(matter.row("unfinished"), received.envelope, token))
+        if token != key:
+            found = await transaction.read_row(token_key(token))
+            if found is not None and leads_to(found) != key:
+                raise TokenTaken(f"The token of {received.envelope.type} stands for another command already.")
+            await transaction.write_row(leading_to(matter.row("token", token_key(token)), key))
+        return self._not_yet(received.envelope)
+
+    async def _goes_on(self, received: Received, row: Row, transaction: Transaction) -> Answer:
+        """Say so; whoever finishes it answers the last who has asked."""
+        command = received.envelope
+        if command.attempt > kept(row).attempt:
+            await transaction.write_row(keeping(row, command, token_of(row)))
+        return self._not_yet(command)
+
+    def _not_yet(self, command: Envelope) -> Answer:
+        return Answer(answer(command, self.source, self.clock(), unfinished(command), "failed"))
 
     async def _give(self, received: Received, verdict: AnswerAgain | Conclude, transaction: Transaction) -> Answer:
         """The answer, once it is written."""
@@ -132,18 +203,18 @@ class Execution:
 
     async def outcome(
         self, received: Received, transaction: Transaction | None = None, ways: Sequence[Handler] = ()
-    ) -> Reply | Refused:
+    ) -> Reply | Refused | Later:
         """What its handler comes to, or the first of these ways that knows; raises all that is no declared refusal."""
         try:
             async with transaction.savepoint() if transaction else nullcontext():
                 return await self._within(received, transaction, ways)
         except Refused as refused:
-            _check_refusal(received, refused)
+            check_refusal(received, refused)
             return refused
 
     async def _within(
         self, received: Received, transaction: Transaction | None, ways: Sequence[Handler]
-    ) -> Reply | Refused:
+    ) -> Reply | Refused | Later:
         """The same, in its savepoint: a refusal leaves that, but for one whose handler has itself taken back what it
         had done."""
         handler = received.handler
@@ -155,17 +226,30 @@ class Execution:
         except Refused as refused:
             if transaction is None or not transaction.local_undo.taken_back:
                 raise
-            _check_refusal(received, refused)
+            check_refusal(received, refused)
             return _with_undone(refused, transaction.local_undo.taken_back)
-        return Refused(CANCELLED)  # the last way was to cancel it, and that is done
+        # The last way was to cancel it, and that is done; or it was only asked after, and nobody knows more.
+        return Refused(CANCELLED) if ways[-1] is handler.cancel else Later()
 
-    async def _call(self, received: Received, handler: Handler, transaction: Transaction | None) -> Reply | None:
+    async def _call(
+        self, received: Received, handler: Handler, transaction: Transaction | None
+    ) -> Reply | Later | None:
         """Run a handler; None only where that is an answer (of an `ask` or a `cancel`)."""
-        reply = await self._calls.call(handler, received.envelope, received.message, transaction)
+        reply = await self._calls.call(handler, received.envelope, received.message, transaction, received.token)
         asked, wanted = handler is not received.handler, type(received.message).reply_type
+        if isinstance(reply, Later):
+            return None if asked else _later(received, handler, reply)
         if type(reply) is wanted or (asked and reply is None):
             return reply
         raise WrongReply(f"{handler.function.__name__} returned {type(reply).__name__}, not {wanted.__name__}.")
+
+
+def _later(received: Received, handler: Handler, later: Later) -> Later:
+    if received.key.operation == "do" and handler.later:
+        return later
+    name, why = handler.function.__name__, "of an undo" if handler.later else "and nobody announced that"
+    wanted = type(received.message).reply_type.__name__
+    raise WrongReply(f"{name} returned Later, {why}.", f"async def {name}(...) -> {wanted} | Later, of what is done.")
 
 
 def _closes(received: Received) -> Target:
@@ -181,8 +265,8 @@ def may_refuse(received: Received, refused: Refused) -> bool:
     return received.key.operation == "do" and refused.code in received.message.refusals
 
 
-def _check_refusal(received: Received, refused: Refused) -> None:
-    """Raises it, or WrongReply, where the command does not declare it like this."""
+def check_refusal(received: Received, refused: Refused) -> None:
+    """Raises it itself, or WrongReply, where the command does not declare it like this."""
     if not may_refuse(received, refused):
         raise refused
     _check_data(received.message, refused)

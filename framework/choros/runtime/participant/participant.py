@@ -32,6 +32,8 @@ from choros.transport.topology import Names
 
 log = get_logger(__name__)
 
+OUTSIDE_SECONDS = 1.0
+"""How often replies are looked for that another process may have written: one that finishes a command from outside."""
 LAST_SECONDS = 1.0
 """What remains, when all else has ended, to note which replies have left."""
 
@@ -62,8 +64,8 @@ class Participant:
         `settings` go before those of the service."""
         settings = settings.over(service.settings)
         self.counts: Counter[str] = Counter()
-        """What became of the commands so far: ok, refused, failed, repeated, parked, copies of what is under way, or
-        passed on to another replica; and replies unconfirmed."""
+        """What became of the commands so far: ok, refused, failed, unfinished, repeated, parked, copies of what is
+        under way, or passed on to another replica; and replies unconfirmed."""
         self.calls = Calls(settings)
         """The handlers that are at work."""
         self._service, self._sagas = service, sagas
@@ -76,6 +78,8 @@ class Participant:
         skew = settings.seconds("clock_skew")
         self._execution = Execution(source, clock=clock, clock_skew=skew, calls=self.calls)
         self._settling = Settling(service, self._execution, Jobs(database))
+        if service.finishes_later:
+            scan_every = min(scan_every, OUTSIDE_SECONDS)
         self._replies = ReplyOutbox(transport, database, self.counts, self._names.replies_of(service.name), scan_every)
         self._effects = Effects()
         self._under_way = UnderWay()
@@ -183,7 +187,7 @@ class Participant:
 
     def _count(self, received: Received, result: Answer) -> None:
         reply = result.reply
-        self.counts["repeated" if result.repeated else reply.outcome] += 1
+        self.counts["unfinished" if result.goes_on else "repeated" if result.repeated else reply.outcome] += 1
         if reply.outcome == "refused" and not result.repeated:
             log.info("choros.command.refused", type=received.envelope.type, **about(received.envelope))
 

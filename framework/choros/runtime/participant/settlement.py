@@ -10,13 +10,14 @@ from choros.app.handler import Handler
 from choros.app.service import Service
 from choros.runtime.host.admission import Received, understood
 from choros.runtime.host.jobs import Jobs
-from choros.runtime.participant.answers import Answer, kept
+from choros.runtime.participant.answers import Answer, kept, token_of
 from choros.runtime.participant.execution import Execution
 from choros.runtime.participant.verdicts import BrokenBarrier, CarryOut, Settle
 from choros.store.barrier import Ok, Raised
 
-_MOST_INTENTS = 4
-"""A command meets two intents at most, the `do`'s and its own; more means that rows change behind its back."""
+_MOST_INTENTS = 6
+"""A command meets two intents at most, the `do`'s and its own, and what was taken, to be finished later, once more;
+beyond that, rows change behind its back."""
 
 
 class Settling:
@@ -42,25 +43,33 @@ class Settling:
                         return error
                 case Ok(Settle() as intent):
                     settled = await self._settle(received, intent)
-                    if isinstance(settled, Exception) or settled.reply.key == received.envelope.key:
+                    if isinstance(settled, Exception) or (settled and settled.reply.key == received.envelope.key):
                         return settled
         return BrokenBarrier()
 
-    async def _settle(self, received: Received, intent: Settle) -> Answer | Exception:
-        command, own = received, intent.row.key == received.envelope.key
+    async def _settle(self, received: Received, intent: Settle) -> Answer | Exception | None:
+        """The answer of what the row is about. None where nobody is there to be asked what became of it."""
+        command, own, taken = received, intent.row.key == received.envelope.key, intent.row.state == "unfinished"
+        received.asked = received.asked or taken
         try:
             if not own:  # else this attempt asks the same, with a later deadline
                 command = understood(kept(intent.row), self._service)
-            if not command.provided:  # one that has since become transactional cannot say what its predecessor did
+            command.token = command.token or ("" if taken else token_of(intent.row))
+            if not (command.provided or taken):  # one that is transactional by now cannot say what its predecessor did
                 raise BrokenBarrier
-            outcome = await self._execution.outcome(command, ways=() if intent.fresh else _ways(command, own=own))
+            ways = () if intent.fresh else _ways(command, own=own, taken=taken)
+            if taken and not ways:
+                return None
+            outcome = await self._execution.outcome(command, ways=ways)
         except Exception as error:
             return error
         ended = await self._jobs.insist(partial(self._execution.finish, command, outcome))
         return ended.value if isinstance(ended, Ok) else ended.error
 
 
-def _ways(command: Received, *, own: bool) -> Sequence[Handler]:
-    """Who may know what became of it. An undo or a close of it wants it no more; an undo is always wanted."""
+def _ways(command: Received, *, own: bool, taken: bool) -> Sequence[Handler]:
+    """Who may know what became of it. An undo or a close of it wants it no more; an undo is always wanted. What was
+    taken, to be finished later, is not begun once more."""
     handler = command.handler
-    return handler.settling(wanted=own or command.key.operation != "do") if handler else ()
+    ways = handler.settling(wanted=own or command.key.operation != "do") if handler else ()
+    return [way for way in ways if not (taken and way is handler)]

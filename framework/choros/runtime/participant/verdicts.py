@@ -19,6 +19,10 @@ refusal as final.
 (Tombstones need no margin: an undo carries the greatest deadline ever sent.)"""
 CANCELLED = "cancelled"
 """The code of a `do` that is never to be done: it came after its undo or close, or its provider refuses its key."""
+OPEN: frozenset[RowState] = frozenset({"intent", "unfinished"})
+"""Rows of commands that somebody outside may still finish."""
+UNSURE: frozenset[RowState] = frozenset({"unfinished", "failed"})
+"""Rows of commands that were taken, of which nobody here knows whether they have an effect by now."""
 Target = Literal["do", "undo"]
 EffectSite = Literal["here", "provider", "outside"]
 """Where a handler has its effect: in the transaction of the row, at a provider (semantics 16), anywhere else."""
@@ -48,6 +52,8 @@ class Matter(NamedTuple):
     done: Row | None = None
     undone: Row | None = None
     closed: Row | None = None
+    asked: bool = False
+    """Whether everybody was asked by now who may know what has become of an unfinished `do`."""
     horizon: float = NEVER
     """How far commands are forgotten, as it was after the rows were read."""
 
@@ -92,7 +98,8 @@ class AnswerAgain:
 
 @dataclass(frozen=True, slots=True)
 class Settle:
-    """A provider may have been called (or, if the row is fresh, is now to be called for the first time): find out."""
+    """A provider may have been called (or, if the row is fresh, is now to be called for the first time), or has taken
+    it to finish it later: find out."""
 
     row: Row
     fresh: bool = False
@@ -109,6 +116,13 @@ class Conclude:
 
 
 @dataclass(frozen=True, slots=True)
+class GoesOn:
+    """It was taken, and is not finished yet: nothing is to be done but to say so."""
+
+    row: Row
+
+
+@dataclass(frozen=True, slots=True)
 class TooOld:
     """There is no row, and there may have been one: nothing that is said about the effect would be known to be true."""
 
@@ -118,9 +132,13 @@ class CarryOut:
     """Nothing stands in the way: write the row, and run the handler. Without a row it runs before one is written."""
 
     row: Row | None = None
+    others: tuple[Row, ...] = ()
+    """What is written with it. Of the undo of what is not finished: from now on that never must be."""
+    withdrawn: Row | None = None
+    """The row of that, as it was."""
 
 
-Verdict = AnswerAgain | Settle | Conclude | TooOld | CarryOut
+Verdict = AnswerAgain | Settle | GoesOn | Conclude | TooOld | CarryOut
 
 
 # --- verdicts ---------------------------------------------------------------------------------------------------------
@@ -146,6 +164,10 @@ def on_do(matter: Matter) -> Verdict:
         return concluded(matter, Refused("expired")) if matter.late else _begun(matter)
     if done.state == "intent":
         return Settle(done)
+    if done.state == "unfinished":
+        return GoesOn(done) if matter.asked else Settle(done)
+    if done.state == "failed":
+        return _begun(matter)
     if done.owes_reply:
         return AnswerAgain(done)
     if done.state == "tombstone":
@@ -159,8 +181,10 @@ def on_undo(matter: Matter) -> Verdict:
     done = matter.done
     if matter.undone is not None:
         return _on_undo_again(matter, matter.undone)
-    if done is not None and done.state == "intent":
+    if done is not None and _open(matter, done):
         return Settle(done)
+    if done is not None and done.state in UNSURE:
+        return _begun(matter, buried(matter), done)
     if matter.behind and (done is None or done.state == "ok"):
         return TooOld()
     if done is None or done.state in FORGETTABLE:
@@ -168,6 +192,11 @@ def on_undo(matter: Matter) -> Verdict:
     if done.state == "ok":
         return _begun(matter)
     raise BrokenBarrier
+
+
+def _open(matter: Matter, row: Row) -> bool:
+    """Whether somebody may know what became of it, who was not asked yet."""
+    return row.state == "intent" or (row.state == "unfinished" and not matter.asked)
 
 
 def _on_undo_again(matter: Matter, undone: Row) -> Verdict:
@@ -188,7 +217,7 @@ def on_close(matter: Matter) -> Verdict:
         return AnswerAgain(matter.closed)
     target = matter.undone if matter.of == "undo" else matter.done
     for row in (target, matter.done):
-        if row is not None and row.state == "intent":
+        if row is not None and _open(matter, row):
             return Settle(row)
     close = matter.row("ok", _close_key(matter.key, matter.of))
     if target is not None and target.state in ("ok", "refused"):
@@ -201,7 +230,7 @@ def on_close(matter: Matter) -> Verdict:
 
 def on_result(matter: Matter, row: Row | None, outcome: Reply | Refused) -> AnswerAgain | Conclude:
     """A provider's answer goes into the row of its intent; one that somebody else put there first wins."""
-    return concluded(matter, outcome) if row is None or row.state == "intent" else AnswerAgain(row)
+    return concluded(matter, outcome) if row is None or row.state in OPEN else AnswerAgain(row)
 
 
 def concluded(matter: Matter, outcome: Reply | Refused) -> Conclude:
@@ -220,15 +249,18 @@ def nothing_to_undo(matter: Matter) -> Conclude:
 
 def buried(matter: Matter) -> tuple[Row, ...]:
     """From now on the `do` must never be carried out, for as long as one may still arrive."""
-    done, until = matter.done, tombstone_until(matter.not_after, matter.skew, matter.done)
-    if done is None:
+    done = matter.done
+    standing = done if done is not None and done.state in FORGETTABLE else None
+    until = tombstone_until(matter.not_after, matter.skew, standing)
+    if done is None or done.state in UNSURE:
         return (matter.row("tombstone", str(matter.key.of("do")), until),)
     return (replace(done, prune_at=until),) if done.state in FORGETTABLE and done.prune_at != until else ()
 
 
-def _begun(matter: Matter) -> CarryOut:
+def _begun(matter: Matter, others: tuple[Row, ...] = (), withdrawn: Row | None = None) -> CarryOut:
     states: dict[EffectSite, RowState] = {"here": "running", "provider": "intent"}
-    return CarryOut(None if matter.site == "outside" else matter.row(states[matter.site]))
+    row = None if matter.site == "outside" else matter.row(states[matter.site])
+    return CarryOut(row, others, withdrawn)
 
 
 def tombstone_until(not_after: float | None, skew: float, standing: Row | None = None) -> float | None:

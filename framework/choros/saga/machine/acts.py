@@ -62,7 +62,7 @@ def _retry(walk: SagaWalk, act: RetryRequested) -> None:
     walk.unpark(act.step)
     state, leaf = walk.state(act.step), walk.outline.commanded(act.step)
     if leaf and state.leg:
-        send(walk, leaf, replace(state.leg, attempt=state.leg.attempt + 1, first_at=walk.now))
+        send(walk, leaf, replace(state.leg, attempt=state.leg.attempt + 1, first_at=walk.now, finish_by=None))
     elif state.progress in ("refused", "lapsed") and not walk.instance.backward:
         walk.change_node(act.step, progress="pending", round=state.round + 1)
     walk.go_on()

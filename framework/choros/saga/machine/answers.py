@@ -1,6 +1,6 @@
 """Answers: OK and refused decide a step, of any attempt, a failure the awaited one; what is late moves nothing."""
 
-from choros.messages import FORGOTTEN, Failure
+from choros.messages import FORGOTTEN, UNFINISHED, Failure
 from choros.saga.machine.inputs import Answered
 from choros.saga.machine.instance import Leg
 from choros.saga.machine.walk import SagaWalk
@@ -120,6 +120,11 @@ def _failed(walk: SagaWalk, leaf: Commanded, leg: Leg, answer: Answered) -> None
     if (answer.key.operation, answer.attempt) != (leg.operation, leg.attempt) or leg.waiting or leg.due is None:
         walk.note_answer("late_reply", answer)
         return
+    if answer.code == UNFINISHED and leaf.finished_within is not None and leg.operation == "do":
+        _unfinished(walk, leaf, leg, leaf.finished_within.total_seconds())
+        return
+    if leg.unfinished:  # the time that it took is no time in which it was tried
+        leg = replace(leg, first_at=walk.now)
     walk.note_answer("undeclared_refusal" if answer.outcome == "refused" else "failed", answer)
     policy = leaf.policy(leg.operation)
     delay = policy.delay(leg.attempt, str(answer.key))
@@ -130,6 +135,17 @@ def _failed(walk: SagaWalk, leaf: Commanded, leg: Leg, answer: Answered) -> None
     else:
         walk.change_node(leaf.path, leg=replace(leg, waiting=True, due=walk.now + delay))
         walk.note("retry_scheduled", leaf.path, operation=leg.operation, attempt=leg.attempt + 1, seconds=delay)
+
+
+def _unfinished(walk: SagaWalk, leaf: Commanded, leg: Leg, seconds: float) -> None:
+    """Its participant has taken it, and somebody outside finishes it: nobody asks again until that has taken too long,
+    and then once, as what is told may be lost."""
+    by = leg.finish_by if leg.finish_by is not None else walk.now + seconds
+    if by <= walk.now:
+        walk.give_up(leaf, leg, UNFINISHED)
+    elif not leg.unfinished:
+        walk.change_node(leaf.path, leg=replace(leg, due=by, finish_by=by))
+        walk.note("unfinished", leaf.path, operation=leg.operation, attempt=leg.attempt, seconds=by - walk.now)
 
 
 def _forgotten(walk: SagaWalk, leaf: Commanded, leg: Leg) -> None:

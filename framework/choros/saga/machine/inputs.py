@@ -212,6 +212,7 @@ EventKind = Literal[
     "closed", "left_in_doubt", "repeated", "awaiting", "reminded", "lapsed", "signalled", "kept", "not_kept",
     "revocable", "settled", "released", "never_begun", "start_held", "start_dropped",
     "queued", "lock_taken", "joined", "updated", "update_refused",
+    "unfinished",
 ]  # fmt: skip
 
 
@@ -227,7 +228,7 @@ class Event:
     code: str = ""
     detail: str = ""
     seconds: float = 0.0
-    """For a scheduled retry, a sleep or a wait: how long until it, or its end."""
+    """For a scheduled retry, a sleep, a wait or an unfinished command: how long until it, or its end."""
     cause: str = ""
     """The id of the message or act behind it."""
     undone: tuple[str, ...] = ()

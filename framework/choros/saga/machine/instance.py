@@ -47,8 +47,15 @@ class Leg:
     """Whether the participant has said that it would not know any more: then it never carries it out either."""
     message: str = ""
     """The id that its last attempt goes by in the outbox; only where several nodes may be under way at a time."""
+    finish_by: float | None = None
+    """Until when it may take, once its participant has said that it is finished from outside; None before that."""
     choice: str = ""
     """For an undo whose function may choose: what it chose."""
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether nothing is to be done but to wait until it is finished from outside, or has taken too long."""
+        return self.finish_by is not None and self.due == self.finish_by
 
 
 @quickly_made

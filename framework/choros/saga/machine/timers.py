@@ -29,8 +29,13 @@ def _leg_due(walk: SagaWalk, leaf: Commanded, leg: Leg, *, held: bool) -> None:
     is one timeout, not what the clock says has passed: another orchestrator's clock may have set the timer."""
     if held:
         timeout = leaf.timeout.total_seconds()
-        again = replace(leg, due=walk.now + timeout, first_at=leg.first_at + timeout)
+        due = walk.now + timeout
+        by = due if leg.unfinished else leg.finish_by
+        again = replace(leg, due=due, finish_by=by, first_at=leg.first_at + timeout)
         walk.change_node(leaf.path, leg=again)
+        return
+    if leg.unfinished:  # asked once more what has become of it, as often as if it were for the first time
+        send(walk, leaf, replace(leg, attempt=leg.attempt + 1, first_at=walk.now))
         return
     if not leg.waiting:
         walk.note("timed_out", leaf.path, operation=leg.operation, attempt=leg.attempt)

@@ -97,6 +97,8 @@ class Commands(Declared):
     timeout: timedelta = field(default=DEFAULT_TIMEOUT, kw_only=True)
     """How long one attempt, of the step or of its undo, may go unanswered."""
     retry: RetryPolicy = field(default=RetryPolicy(), kw_only=True)
+    finished_within: timedelta | None = field(default=None, kw_only=True)
+    """How long it may take where its service says that it is finished later, from outside; None: it may not say so."""
     name: str = field(default="", kw_only=True)
     """The name of the function, if not given. It is part of every command key, so it must not change."""
 
@@ -116,12 +118,14 @@ class Commands(Declared):
         if self.timeout <= timedelta(0):
             raise DeclarationError(f"{place.where} has no time to answer.", "give it a timeout above zero.")
         check_retry(place, "retry", self.retry)
+        if self.finished_within is not None:
+            check_duration(place.where, "finished_within", self.finished_within, least=timedelta(seconds=1))
         given = {"undo_retry": self.retry, "expires": False, **more}
         action = command_builder(self.action, place.known)
         _check_refusals(place, action.kinds)
         return CommandNode(
             path=place.path, kind=kind, to=self.to, action=action,
-            timeout=self.timeout, retry=self.retry,
+            timeout=self.timeout, retry=self.retry, finished_within=self.finished_within,
             turns_on=_before_pivot(self.retry) if turns_on is None else turns_on, **given,
         )  # fmt: skip
 

@@ -1,6 +1,7 @@
 """A step in the process of whoever decides the saga."""
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from choros.errors import DeclarationError
 from choros.saga.nodes.commanded import CommandBuilder, CommandNode, Commands
@@ -36,10 +37,8 @@ class Local(Commands):
 
     def planned(self, place: NodePlace) -> CommandNode:
         """What such a step comes to where it is commanded, but carried out here."""
-        commanded: Retriable | Step = Retriable(self.action, self.to, timeout=self.timeout, retry=self.retry)
+        given: Any = {"timeout": self.timeout, "retry": self.retry, "finished_within": self.finished_within}
+        commanded: Retriable | Step = Retriable(self.action, self.to, **given)
         if not place.passed:
-            commanded = Step(
-                self.action, self.to, self.compensation,
-                timeout=self.timeout, retry=self.retry, undo_retry=self.undo_retry,
-            )  # fmt: skip
+            commanded = Step(self.action, self.to, self.compensation, undo_retry=self.undo_retry, **given)
         return replace(commanded.planned(place), kind="local", local=True)

@@ -212,6 +212,13 @@ class MemoryDatabase(Database):
             rows, unsent = self._rows.rows, self._rows.unsent
             return [rows[key] for key in sorted(unsent, key=unsent.__getitem__)[:limit]]
 
+    async def unfinished(self, limit: int) -> Sequence[Row]:
+        """Rows of this state, the oldest first."""
+        self._check_open()
+        async with self._tables.lock:
+            found = [row for row in self._rows.rows.values() if row.state == "unfinished"]
+            return sorted(found, key=lambda row: row.since)[:limit]
+
     async def mark_sent(self, keys: Sequence[str]) -> None:
         """The replies of these rows are confirmed."""
         self._check_open()

@@ -102,7 +102,14 @@ class RedisDatabase(Database):
 
     async def unsent(self, limit: int) -> Sequence[Row]:
         """Rows whose reply has not been confirmed, oldest first."""
-        keys = await self._server.ask("ZRANGE", f"{self._prefix}unsent", 0, limit - 1)
+        return await self._in_order(f"{self._prefix}unsent", limit)
+
+    async def unfinished(self, limit: int) -> Sequence[Row]:
+        """Rows of this state, oldest first."""
+        return await self._in_order(f"{self._prefix}unfinished", limit)
+
+    async def _in_order(self, index: str, limit: int) -> Sequence[Row]:
+        keys = await self._server.ask("ZRANGE", index, 0, limit - 1)
         if not keys:
             return []
         stored = await self._server.ask("MGET", *(f"{self._prefix}row:{key}" for key in keys))

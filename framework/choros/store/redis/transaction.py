@@ -40,6 +40,8 @@ class RedisTransaction(Transaction):
         self._watched: set[str] = set()
         self._writes: list[Write] = []
         self._rows: dict[str, Row] = {}
+        self._unfinished: set[str] = set()
+        """Which of the rows that were read are in the index of these."""
         self._horizons: dict[Memory, float] = {}
         self._turn = asyncio.Lock()
         self.standing: Standing = Standing()
@@ -123,7 +125,10 @@ class RedisTransaction(Transaction):
             self.standing.lose(error)
             raise
         self._horizons = {memory: float(at or NEVER) for memory, at in zip(MEMORIES, horizons, strict=True)}
-        return to_row(key, stored)
+        row = to_row(key, stored)
+        if row is not None and row.state == "unfinished":
+            self._unfinished.add(key)
+        return row
 
     async def horizon(self, memory: Memory) -> float:
         """How far rows are forgotten, as it was right after the last row was read."""
@@ -219,8 +224,15 @@ class RedisTransaction(Transaction):
             ("SET", f"{self._prefix}row:{row.key}", to_stored(row, self._token)),
             ("ZADD", unsent, int(now() * 1_000_000), row.key) if row.owes_reply else ("ZREM", unsent, row.key),
             ("ZADD", prune, repr(row.ends), row.key) if row.ends is not None else ("ZREM", prune, row.key),
+            *self._by_state(row),
             *aging(self._prefix, row),
         ]
+
+    def _by_state(self, row: Row) -> list[RedisCommand]:
+        """What puts an unfinished row into the index of these; nobody writes one without having read what it was."""
+        if row.state == "unfinished":
+            return [("ZADD", f"{self._prefix}unfinished", repr(row.since), row.key)]
+        return [("ZREM", f"{self._prefix}unfinished", row.key)] if row.key in self._unfinished else []
 
     def _watch(self, keys: list[str]) -> RedisCommand:
         # PING stands in where all of them are watched already, so that the answers keep their places.

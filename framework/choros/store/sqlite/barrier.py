@@ -204,6 +204,12 @@ class SqliteDatabase(Database):
             found = await self._thread.call(lambda: rows.unsent(connection, self._namespace, limit + len(marks)))
         return [row for row in found if row.key not in marks][:limit]
 
+    async def unfinished(self, limit: int) -> Sequence[Row]:
+        """Rows of this state, oldest first."""
+        async with self._lock:
+            connection = self._checked_open()
+            return await self._thread.call(lambda: rows.unfinished(connection, self._namespace, limit))
+
     async def mark_sent(self, keys: Sequence[str]) -> None:
         """The replies of these rows are confirmed: at once for this object, on disk with the next group or soon."""
         self._checked_open()

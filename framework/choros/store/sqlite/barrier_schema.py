@@ -18,6 +18,10 @@ from choros.store.schema import other_schema
 _COLUMNS_1 = ["key", "state", "reply", "prune_at", "unsent"]
 _COLUMNS_2 = ["namespace", *_COLUMNS_1]
 _COLUMNS = [*_COLUMNS_2, "began", "since", "memory"]
+UNFINISHED = "state = 'unfinished'"
+"""Which rows the index on these holds; word for word in who looks by it."""
+_BY_STATE = f"""CREATE INDEX IF NOT EXISTS choros_barrier_unfinished ON choros_barrier (namespace, since)
+    WHERE {UNFINISHED}"""
 _TABLES = (
     # `unsent` numbers the replies that no broker has confirmed, in the order of their writing.
     """CREATE TABLE IF NOT EXISTS choros_barrier (
@@ -30,6 +34,7 @@ _TABLES = (
     # `memory` is where a row is forgotten for its age.
     """CREATE INDEX IF NOT EXISTS choros_barrier_aging ON choros_barrier (namespace, memory, since)
         WHERE memory IS NOT NULL""",
+    _BY_STATE,
     """CREATE TABLE IF NOT EXISTS choros_horizon (
         namespace TEXT NOT NULL, memory TEXT NOT NULL, at REAL NOT NULL, PRIMARY KEY (namespace, memory))
         WITHOUT ROWID""",
@@ -61,6 +66,8 @@ def prepare(connection: sqlite3.Connection, path: Path, namespace: str) -> None:
         raise other_schema(f"The barrier in {path}", version, SCHEMA_VERSION, f"--database sqlite:///{path}")
     if version == 0:
         _create(connection, path, namespace)
+    else:  # beside the schema: who does not look by it needs not know of it
+        connection.execute(_BY_STATE)
 
 
 def version_of(connection: sqlite3.Connection, path: Path, namespace: str) -> int:

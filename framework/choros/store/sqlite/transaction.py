@@ -10,6 +10,7 @@ from typing import Any
 from choros.errors import StoreUnreachable, UsageError
 from choros.store.barrier import AT_ONCE, FORGETTABLE, NEVER, Memory, Row, Transaction
 from choros.store.local_undo import LocalUndo
+from choros.store.sqlite.barrier_schema import UNFINISHED
 from choros.store.sqlite.file import is_of_the_file, named
 from choros.store.sqlite.said import How, Parameters, Said
 from choros.store.sqlite.savepoints import Savepoints
@@ -25,6 +26,8 @@ _WRITE = """INSERT INTO choros_barrier (namespace, key, state, reply, prune_at, 
         since = excluded.since, memory = excluded.memory, unsent = excluded.unsent"""
 _UNSENT = f"""SELECT {_ROW} FROM choros_barrier
     WHERE namespace = ? AND unsent IS NOT NULL ORDER BY unsent LIMIT ?"""
+_UNFINISHED = f"""SELECT {_ROW} FROM choros_barrier INDEXED BY choros_barrier_unfinished
+    WHERE namespace = ? AND {UNFINISHED} ORDER BY since LIMIT ?"""
 _SENT = "UPDATE choros_barrier SET unsent = NULL WHERE namespace = ? AND key = ?"
 _PASSED = f"""SELECT key FROM choros_barrier
     WHERE namespace = ? AND prune_at <= ? AND state IN ({", ".join(map(repr, sorted(FORGETTABLE)))}) LIMIT {AT_ONCE}"""
@@ -193,6 +196,11 @@ def _first(cursor: sqlite3.Cursor) -> Any:
 def unsent(connection: sqlite3.Connection, namespace: str, limit: int) -> list[Row]:
     """Rows with an unconfirmed reply, oldest first."""
     return [to_row(found) for found in connection.execute(_UNSENT, (namespace, limit))]
+
+
+def unfinished(connection: sqlite3.Connection, namespace: str, limit: int) -> list[Row]:
+    """Rows of this state, oldest first."""
+    return [to_row(found) for found in connection.execute(_UNFINISHED, (namespace, limit))]
 
 
 def mark_sent(connection: sqlite3.Connection, namespace: str, keys: Iterable[str]) -> None:
