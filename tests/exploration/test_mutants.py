@@ -13,6 +13,7 @@ from choros_verify.exploration.mutants import MUTANTS, Mutant
 from choros_verify.exploration.states import Left
 from choros_verify.exploration.trial import LONGEST_STORY, Tried, try_mutant
 from tests.exploration.trips import existing_saga, sleeping_saga, trip_saga
+from tests.saga.delivery import changing_saga
 from tests.saga.loan import loan_saga
 from tests.saga.shop import ORDER, order_saga, parcel_saga
 from tests.saga.test_finished_later import saga as later
@@ -35,6 +36,7 @@ WITH: dict[str, Saga[Any]] = {
     "reminder": loan_saga,
     "local": noting,
     "finished later": finished_later,
+    "update": changing_saga,
 }
 """Sagas with what not every saga has."""
 ABOUT_COMPOSITES = {

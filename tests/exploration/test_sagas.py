@@ -11,6 +11,7 @@ from choros_verify.exploration.report import lines, report
 from choros_verify.exploration.states import Left
 from reference_services.order.saga import order_saga as reference_saga
 from tests.exploration.trips import BookRoom, BookTrip, cancel_room, existing_saga, five_saga, sleeping_saga, trip_saga
+from tests.saga.delivery import changing_saga
 from tests.saga.invoice import delivery
 from tests.saga.loan import loan_saga
 from tests.saga.shop import order_saga, parcel_saga
@@ -74,6 +75,22 @@ def test_every_moment_at_which_somebody_tells_a_saga_something() -> None:
 @pytest.mark.long
 def test_every_moment_of_a_saga_that_waits_twice() -> None:
     found = explore(loan_saga)
+    assert found.complete, found.story
+    assert {"completed", "compensated", "parked"} == set(found.ends)
+
+
+@pytest.mark.slow
+def test_every_moment_at_which_somebody_asks_a_saga_for_a_change() -> None:
+    """Early, late, twice, beside a cancel and beside what uses it."""
+    found = explore(changing_saga, Bounds(Left(1, 0, 0), acts=frozenset({"cancel", "update"})))
+    assert found.complete, found.story
+    assert found.states > 500
+
+
+@pytest.mark.long
+def test_every_moment_of_a_saga_that_is_asked_for_changes() -> None:
+    """Beside a pause, a crash, retries and a person as well."""
+    found = explore(changing_saga)
     assert found.complete, found.story
     assert {"completed", "compensated", "parked"} == set(found.ends)
 

@@ -1,10 +1,11 @@
 """A saga that may be asked for a change: the address of an order, as long as nothing was sent there."""
 
+from datetime import timedelta
 from typing import Any
 
 from choros.errors import Refused
 from choros.messages import Command, Done, Fact, Message, Reply, Update
-from choros.saga.nodes import Pivot, Retriable, Step
+from choros.saga.nodes import Pivot, Retriable, Sleep, Step
 from choros.saga.policy import RetryPolicy
 from choros.saga.saga import Saga
 
@@ -89,12 +90,20 @@ def delivered(order: Order, change: ChangeAddress | None, gift: AddGift | None) 
     return Delivered(street=change.street if change else order.street, gift=gift.gift if gift else "")
 
 
+def delivered_to(order: Order, change: ChangeAddress | None) -> Delivered:
+    return Delivered(street=change.street if change else "", gift="")
+
+
 def change_address(order: Order, change: ChangeAddress, packed: Packed | None) -> AddressChanged:
     if change.street == order.street:
         raise Refused("same_address", "it goes there already")
     if change.street == "?":
         raise LookupError(change.street)
     return AddressChanged(extra=packed.weight if packed else 0)
+
+
+def moved_to(change: ChangeAddress) -> AddressChanged:
+    return AddressChanged(extra=0)
 
 
 def add_gift(gift: AddGift, change: ChangeAddress | None) -> Done:
@@ -115,7 +124,11 @@ def number(order: Order) -> str:
 
 def delivery_of(*steps: Any, **more: Any) -> Saga[Order]:
     given: dict[str, Any] = {"updates": (change_address, add_gift), "completed": delivered, "key": number, **more}
-    return Saga("delivery", start=Order, steps=steps or STEPS, **given)
+    return Saga(given.pop("name", "delivery"), start=Order, steps=steps or STEPS, **given)
 
 
 delivery = delivery_of()
+changing_saga = delivery_of(
+    Sleep(timedelta(hours=1)), STEPS[1], STEPS[2], updates=(moved_to,), completed=delivered_to, name="changing"
+)
+"""A small one, to be explored."""

@@ -34,6 +34,7 @@ from tests.saga.delivery import (
     Thank,
     add_gift,
     change_address,
+    delivered_to,
     delivery,
     delivery_of,
     pack,
@@ -278,10 +279,6 @@ def test_what_it_ends_with_sees_it_to_the_last() -> None:
     test.update(ELM)
     ship_now.reply()
     test.expect_facts(Delivered(street="2 Elm Road", gift=""))
-
-
-def delivered_to(order: Order, change: ChangeAddress | None) -> Delivered:
-    return Delivered(street=change.street if change else "", gift="")
 
 
 def street_in_the_end(change: ChangeAddress | None) -> Packed:

@@ -18,7 +18,7 @@ class Bounds:
     """How far an exploration goes."""
 
     budgets: Left = SHORT
-    acts: frozenset[ActKind] = frozenset({"cancel", "pause", "retry", "skip", "signal"})
+    acts: frozenset[ActKind] = frozenset({"cancel", "pause", "retry", "skip", "signal", "update"})
     """What people do besides."""
     providers: frozenset[str] = frozenset()
     """Steps whose effect is at a provider, outside of the participant's database."""

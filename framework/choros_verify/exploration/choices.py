@@ -25,9 +25,10 @@ from choros_verify.exploration.decisions import Decided, Given, givens
 from choros_verify.exploration.orchestrator import OrchestratorModel
 from choros_verify.exploration.protocol import Protocol
 from choros_verify.exploration.times import Moment, last_moment
+from choros_verify.exploration.updates import asked_for
 from choros_verify.exploration.wire import Bags
 
-ActKind = Literal["cancel", "retry", "skip", "pause", "terminate", "signal"]
+ActKind = Literal["cancel", "retry", "skip", "pause", "terminate", "signal", "update"]
 NO_MESSAGE = -1
 
 
@@ -114,6 +115,7 @@ class Choices:
         if "pause" in self._acts:
             yield Given((ResumeRequested("resume") if instance.paused else PauseRequested("pause"),))
         yield from self._told() if "signal" in self._acts else ()
+        yield from self._changes(instance) if "update" in self._acts else ()
         yield from _timers(instance, unsent)
         if instance.status == "parked":
             yield from self._desk(instance)
@@ -123,6 +125,10 @@ class Choices:
         for leaf in self._orchestrator.saga.outline.leaves.values():
             for kind in leaf.signals:
                 yield Given((SignalRequested("signal", leaf.path, self._orchestrator.replies[kind.type_name]),))
+
+    def _changes(self, instance: Instance) -> Iterator[Given]:
+        asked = asked_for(self._orchestrator.saga.outline, instance, self._orchestrator.replies)
+        yield from (Given((one,)) for one in asked)
 
     def _desk(self, instance: Instance) -> Iterator[Given]:
         """What a person does about a parked saga."""

@@ -15,6 +15,7 @@ The numbers in reports:
 11. Nothing is acknowledged before it is committed.
 12. Terminated: what is said to stand stands, and nothing else does or will; of what is in doubt nothing is said.
 27. Signals: one that is awaited counts, the first alone; one that came early is not lost. A wait lapses at its end.
+    Updates: each is answered once; what is accepted is kept, and (11) nothing that was sent has used it.
 """
 
 from collections import Counter
@@ -34,6 +35,7 @@ from choros_verify.exploration.beside import given_up, wrong
 from choros_verify.exploration.books import Books
 from choros_verify.exploration.signals import signals
 from choros_verify.exploration.times import NOW
+from choros_verify.exploration.updates import updates
 from choros_verify.exploration.violation import Violation as Violation
 from choros_verify.exploration.violation import hold
 from choros_verify.exploration.ways import branch_due, holds_leaf, partly, together_in, undone_with, waits
@@ -89,6 +91,7 @@ def _decision(saga: Saga[Any], before: Instance, decided: Decision, inputs: Sequ
     _attempts(before, after, inputs)
     _sleeps(before, after)
     signals(before, decided, inputs)
+    updates(saga.outline, before, decided, inputs)
     _terminates(after, decided, inputs)
     _choices(saga, before, after)
     _pivot(saga, before, after)

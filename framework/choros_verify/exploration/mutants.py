@@ -14,7 +14,7 @@ from choros.saga.outline import Commanded, Composite, Limb, Loop, Outline, Publi
 from choros.saga.undo_order import is_strict, needed_by
 from choros.saga.waiting import SignalWait, Sleeping
 from choros.store.barrier import NEVER, Row
-from choros_verify.exploration import mutated, mutated_waits
+from choros_verify.exploration import mutated, mutated_updates, mutated_waits
 from choros_verify.exploration import mutated_composites as composites
 from choros_verify.exploration import mutated_loops as loops
 from choros_verify.exploration import mutated_losers as losers
@@ -57,6 +57,7 @@ class Mutant:
             "two commands": len(outline.commands) > 1 or bool(_loops(outline)),
             "sleep": any(isinstance(leaf, Sleeping) for leaf in outline.leaves.values()),
             "wait": any(leaf.signals for leaf in outline.leaves.values()),
+            "update": any(one.users for one in outline.updates.values()),
             "reminder": any(isinstance(leaf, SignalWait) and leaf.reminders for leaf in outline.leaves.values()),
             "existing": any(leaf.existing for leaf in outline.commands),
             "local": any(leaf.local for leaf in outline.commands),
@@ -273,6 +274,9 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("unfinished not withdrawn", (16,), outside.not_withdrawn.__doc__ or "",
            Protocol(judge=outside.not_withdrawn), needs="finished later"),
     _without("unfinished without end", (4,), outside.never_given_up, needs="finished later"),
+    _without("update answered and not kept", (27,), mutated_updates.update_answered_and_not_kept, needs="update"),
+    _without("update applied twice", (27,), mutated_updates.update_applied_twice, needs="update"),
+    _without("update judged on an old view", (11, 27), mutated_updates.update_judged_on_an_old_view, needs="update"),
     _without("terminated without closing", (17,), mutated.terminated_without_closing, terminates=True),
     _without("terminated goes on", (17,), mutated.terminated_goes_on, terminates=True),
     Mutant("closed undo finds nothing", (17,),

@@ -7,7 +7,7 @@ from dataclasses import replace
 from choros_verify.simulation.faults import Fault
 from choros_verify.simulation.nested_sagas import served
 from choros_verify.simulation.plans_of_composites import in_some_item, more_acts, more_trouble
-from choros_verify.simulation.plans_of_signals import more_signals
+from choros_verify.simulation.plans_of_signals import more_signals, more_updates
 from choros_verify.simulation.script import IMPATIENT, PATIENT, Behaviour, RunPlan, ScriptLine
 from choros_verify.simulation.targets import Targets
 
@@ -32,7 +32,7 @@ def with_additions(plan: RunPlan, setting: Targets) -> RunPlan:
         plan,
         faults=(*plan.faults, *faults),
         script=(*plan.script, *_breaking(plan, setting), *more_trouble(plan, setting)),
-        acts=(*plan.acts, *more_acts(plan, setting), *more_signals(plan, setting)),
+        acts=(*plan.acts, *more_acts(plan, setting), *more_signals(plan, setting), *more_updates(plan, setting)),
         patience=IMPATIENT if impatient else PATIENT,
     )
 

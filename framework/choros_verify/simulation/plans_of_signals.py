@@ -1,4 +1,4 @@
-"""What a plan has on top where sagas wait to be told something: when somebody tells them, early, in time or late."""
+"""What a plan has on top where sagas may be told or asked something: when somebody does, early, in time or late."""
 
 from collections.abc import Iterator
 
@@ -15,3 +15,13 @@ def more_signals(plan: RunPlan, setting: Targets) -> Iterator[PersonAct]:
         for _ in range(chance.choice((0, 1, 2, 4, 8)) if waits else 0):
             at = round(plan.starts[index] + 90.0 * chance.random() ** 2, 3)
             yield PersonAct(at, index, "signal", chance.randrange(len(waits)))
+
+
+def more_updates(plan: RunPlan, setting: Targets) -> Iterator[PersonAct]:
+    """Most sagas that answer updates are asked for some, as they begin or later."""
+    chance = chance_of(plan, "updates")
+    for index in range(len(plan.starts)):
+        updates = setting.saga(plan, index).outline.updates
+        for _ in range(chance.choice((0, 1, 2, 4)) if updates else 0):
+            at = round(plan.starts[index] + 20.0 * chance.random() ** 2, 3)
+            yield PersonAct(at, index, "update", chance.randrange(len(updates)))

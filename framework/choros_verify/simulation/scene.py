@@ -32,6 +32,7 @@ from choros_verify.simulation.signal_invariants import signal_violations
 from choros_verify.simulation.sleep_invariants import sleep_violations
 from choros_verify.simulation.stage import Replies, Troupe
 from choros_verify.simulation.targets import Targets
+from choros_verify.simulation.update_invariants import update_violations
 from choros_verify.simulation.world import World
 
 Starts = Sequence[tuple[Saga[Any], Message]]
@@ -73,7 +74,7 @@ def judged(world: World, until: float) -> list[str]:
 
 def _violations(run: Evidence, ended: bool) -> Iterator[str]:
     of_nodes = fact_violations, bound_violations, sleep_violations, signal_violations, lock_violations
-    for invariant in (*INVARIANTS, *of_nodes):
+    for invariant in (*INVARIANTS, *of_nodes, update_violations):
         yield from invariant(run)
     if not ended:
         yield from unfinished(run)

@@ -18,7 +18,7 @@ deaf: the same, and it passes over being cancelled and comes back late; panics: 
 Exception; cancels: lets what it awaits be cancelled, `amount` times."""
 StoreKind = Literal["memory", "redis", "sqlite"]
 """What sagas and rows are kept in."""
-PersonVerb = Literal["cancel", "pause", "resume", "retry", "skip", "terminate", "signal"]
+PersonVerb = Literal["cancel", "pause", "resume", "retry", "skip", "terminate", "signal", "update"]
 BESIDE = "beside:"
 """Before the name of a process of the second application."""
 RIVAL = "rival:"
@@ -55,7 +55,7 @@ class PersonAct:
     verb: PersonVerb
     nth: int = 0
     """For `retry` and `skip`: which of the nodes that are parked then, counted from 0, as often round as it takes. For
-    `signal`: which of the waits."""
+    `signal`: which of the waits; for `update` of what may be asked."""
 
     def __str__(self) -> str:
         nth = f" (parked node {self.nth})" if self.nth else ""

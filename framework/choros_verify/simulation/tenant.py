@@ -36,7 +36,7 @@ from choros_verify.simulation.keeping import Keeping, KeptRows, KeptSagas
 from choros_verify.simulation.nested_sagas import held_below
 from choros_verify.simulation.script import PATIENT, RIVAL, PersonAct, RunPlan, chance_of
 from choros_verify.simulation.stage import HANDLER_SECONDS
-from choros_verify.simulation.telling import tell
+from choros_verify.simulation.telling import speak
 
 Main = Callable[[], Coroutine[Any, Any, None]]
 _ALL = "all subscribers"
@@ -369,9 +369,9 @@ class Caller:
         try:
             if act.verb in ("retry", "skip"):
                 await self._at_the_desk(client, act, saga_id)
-            elif act.verb == "signal":
+            elif act.verb in ("signal", "update"):
                 saga, _ = self.tenant.start(act.saga)
-                self.note(f"client: {act}: {await tell(client.signal, saga, saga_id, act, self.example)}")
+                self.note(f"client: {act}: {await speak(client, saga, saga_id, act, self.example)}")
             else:
                 answer = await getattr(client, act.verb)(saga_id)
                 self.note(f"client: {act}: {answer}")
