@@ -32,6 +32,8 @@ SLEEP = "tests/saga/test_sleep.py"
 EXISTING = "tests/saga/test_existing.py"
 NESTED = "tests/saga/test_nested.py"
 STARTS = "tests/runtime/test_fact_starts.py"
+HEARD = "tests/saga/test_wait_for_fact.py"
+WIRED = "tests/runtime/test_signals_off_the_wire.py"
 LOCK, LOCKS = "tests/saga/test_lock.py", "tests/runtime/test_locks.py"
 LOCAL, HANDOVER = "tests/saga/test_local.py", "tests/transport/test_handover.py"
 
@@ -689,6 +691,19 @@ REMOVALS = (
         44, "a nested saga that is over is revocable", "saga.machine.walk.SagaWalk._waits_for_parent",
         "parent is None or parent.detached or parent.released", "True",
         (f"{NESTED}::test_rule_44_a_completed_nested_saga_is_revocable_until_the_pivot_is_passed",),
+    ),
+    Removal(
+        27, "a wait's time has not come before it was looked what is kept", "saga.machine.timers.take_timer",
+        " and path not in fired.blind", "", (f"{HEARD}::test_its_time_comes_at_once",),
+    ),
+    Removal(
+        27, "nothing else puts that off", "saga.nodes.wait.WaitNode._look", "if state.unlooked:", "if False:",
+        (f"{HEARD}::test_what_else_happens_does_not_put_its_time_off",),
+    ),
+    Removal(
+        27, "a signal of a service comes by its own way", "runtime.orchestrator.signals.read_signal",
+        'if exchange != names.way_of("signal", envelope.source):', "if False:",
+        (f"{WIRED}::test_who_was_not_given_it_is_parked_and_who_takes_anothers_name_too",),
     ),
     Removal(
         44, "from the first release on a cancel comes too late", "saga.machine.walk.SagaWalk.withdraw",

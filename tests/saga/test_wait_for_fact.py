@@ -90,7 +90,7 @@ def test_it_says_what_the_fact_has_to_be_about_until_it_is_over() -> None:
 # --- when it is looked ------------------------------------------------------------------------------------------------
 
 
-def test_its_time_comes_at_once_and_is_not_taken_for_come_by_who_has_not_looked() -> None:
+def test_its_time_comes_at_once() -> None:
     first = begin(FIRST.tree, "s", Order().to_json(), 100.0, cause="c").instance
     state = first.state("invoice_paid")
     assert state.unlooked

@@ -138,7 +138,8 @@ def declarations(run: Evidence) -> Iterator[str]:
 
 
 def apart(run: Evidence) -> Iterator[str]:
-    """14. Nobody of the application beside this one decides its sagas, sends their messages or has their effects."""
+    """14. Nobody of the application beside this one decides its sagas, sends their messages or has their effects. What
+    facts its own sagas wait for is told to it, whoever publishes them."""
     if not run.strangers:
         return
     for commit in run.commits:
@@ -149,6 +150,8 @@ def apart(run: Evidence) -> Iterator[str]:
             yield f"14: {effect.by} did something for {run.name(effect.saga_id)}: {effect.kind} {effect.what}."
     own = _messages(run)
     for entry in run.ledger.entries:
+        if entry.what == "delivered" and run.app.heard and own.get(entry.message, "").startswith("facts "):
+            continue
         if entry.what in ("published", "delivered") and entry.process in run.strangers and entry.message in own:
             yield f"14: the {own[entry.message]} was {entry.what} by, or to, {entry.process}."
 

@@ -123,3 +123,12 @@ class Keeping(Protocol):
 
     def end(self) -> None:
         """Let go of what the world has used outside of it."""
+
+
+async def opened(kept: KeptSagas | None) -> Store | None:
+    """As a process that starts has it."""
+    if kept is None:
+        return None
+    store = kept.view()
+    await store.open()
+    return store

@@ -25,14 +25,13 @@ from choros.saga.machine.instance import ROOT, TERMINAL, UNTOUCHED
 from choros.saga.saga import Saga
 from choros.sources import saga_id_for
 from choros.store.barrier import Database
-from choros.store.sagas import Store
 from choros.transport.handover import Handover
 from choros.transport.permissions import participant, subscriber
 from choros.transport.port import Carrier, Transport
 from choros.transport.topology import Names, Topology, topology
 from choros_verify.simulation.drift import drifted, lacking
 from choros_verify.simulation.evidence import settled
-from choros_verify.simulation.keeping import Keeping, KeptRows, KeptSagas
+from choros_verify.simulation.keeping import Keeping, KeptRows, KeptSagas, opened
 from choros_verify.simulation.nested_sagas import held_below
 from choros_verify.simulation.script import PATIENT, RIVAL, PersonAct, RunPlan, chance_of
 from choros_verify.simulation.stage import HANDLER_SECONDS
@@ -92,6 +91,7 @@ class Tenant:
         self.app, self.plan = part.app, part.plan
         self.store: KeptSagas = self._sagas(part.app.scope)
         self.locks: KeptSagas | None = self._sagas(part.app.lock_scope) if part.app.locks else None
+        self.kept: KeptSagas | None = self._sagas(part.app.facts_scope) if part.app.awaited else None
         keeping, namespace = ground.keeping, part.app.namespace
         self.databases: Mapping[str, KeptRows] = {
             name: keeping.rows(f"{name} database", namespace) for name in self.app.services
@@ -111,14 +111,6 @@ class Tenant:
         """The rival's has a name that no fault names: what strikes the store strikes the other one."""
         name, identity = (f"{RIVAL}store", "2") if self._part.rival else ("store", "1")
         return self._ground.keeping.sagas(name, scope, identity)
-
-    async def opened_locks(self) -> Store | None:
-        """What a process that starts has of the rows of its locks, if it has any."""
-        if self.locks is None:
-            return None
-        store = self.locks.view()
-        await store.open()
-        return store
 
     def _saga_id(self, index: int) -> str:
         saga, _ = self.start(index)
@@ -175,7 +167,8 @@ class Tenant:
         orchestrator = Orchestrator(
             app, transport=transport, store=store, timers_every=every, scan_every=every, resend_after=every * 2,
             retention=self._retention, sweep_every=every, handover=handover if app.local else None,
-            locks=await self.opened_locks(),
+            locks=await opened(self.locks),
+            kept=await opened(self.kept),
         )  # fmt: skip
         await orchestrator.declare()
         local = [self._participant(app.service(each), handover, await self._opened(each)) for each in app.local]
@@ -312,7 +305,7 @@ class Caller:
         await transport.connect()
         await store.open()
         plan, loop = self.tenant.plan, asyncio.get_running_loop()
-        given: Any = {"timeout": timedelta(seconds=plan.patience), "locks": await self.tenant.opened_locks()}
+        given: Any = {"timeout": timedelta(seconds=plan.patience), "locks": await opened(self.tenant.locks)}
         async with Client(self.tenant.app, store=store, transport=transport, **given) as client:
             todo: list[tuple[float, int, Callable[[], Awaitable[None]]]] = []
             starts = [(at, i) for i, at in enumerate(plan.starts) if i not in self.accepted | self.dropped]

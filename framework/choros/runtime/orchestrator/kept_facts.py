@@ -85,7 +85,7 @@ class KeptFacts:
         now = self._store.now()
         record = Record(
             saga_id=kept, saga=KIND.saga, saga_version=KIND.version, key=envelope.type, digest=label,
-            application=self._app.name, version=1, transition=fresh_id(), status="running", state=envelope.dumps(),
+            application="", version=1, transition=fresh_id(), status="running", state=envelope.dumps(),
             started_at=now, updated_at=now, wake_at=now + awaited.keep.total_seconds(), fingerprint=KIND.fingerprint,
         )  # fmt: skip
         await self._store.commit([Transition(record, "", entries={LABEL + label: "1"})])  # else somebody else has

@@ -185,9 +185,8 @@ class SagaWalk(Turn):
         self.go_on()
 
     def ring(self, path: str) -> None:
-        """A node's own moment may have come, but not that of a wait which has begun in this decision."""
-        begun = any((event.kind, event.step) == ("awaiting", path) for event in self._events)
-        if not begun and self._node(path).ring(self):
+        """A node's own moment may have come."""
+        if self._node(path).ring(self):
             self.go_on()
 
     def let_go(self, path: str) -> None:
