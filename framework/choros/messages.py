@@ -318,6 +318,13 @@ class NothingToUndo(Reply, name="choros.nothing-to-undo"):
     """The answer to an undo whose command never had an effect."""
 
 
+class LeftStanding(Reply, name="choros.left-standing"):
+    """The answer of a nested saga to its undo, where it went on without some of its own."""
+
+    steps: tuple[str, ...]
+    """Those that were not undone."""
+
+
 class Closed(Reply, name="choros.closed"):
     """The answer to a `close` that found no effect: from now on there never will be one."""
 

@@ -17,6 +17,7 @@ from tests.saga.delivery import changing_saga
 from tests.saga.loan import loan_saga
 from tests.saga.shop import ORDER, order_saga, parcel_saga
 from tests.saga.test_finished_later import saga as later
+from tests.saga.test_left_standing import going_on
 from tests.simulation.register import noting
 
 TEN = (
@@ -37,6 +38,7 @@ WITH: dict[str, Saga[Any]] = {
     "local": noting,
     "finished later": finished_later,
     "update": changing_saga,
+    "skipped undo": going_on,
 }
 """Sagas with what not every saga has."""
 ABOUT_COMPOSITES = {

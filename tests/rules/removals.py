@@ -37,7 +37,39 @@ WIRED = "tests/runtime/test_signals_off_the_wire.py"
 LOCK, LOCKS = "tests/saga/test_lock.py", "tests/runtime/test_locks.py"
 LOCAL, HANDOVER = "tests/saga/test_local.py", "tests/transport/test_handover.py"
 
+STANDING, BELOW = "tests/saga/test_left_standing.py", "tests/saga/test_left_below.py"
+
 REMOVALS = (
+    Removal(
+        47, "an undo that is skipped is closed first", "saga.machine.walk.SagaWalk.give_up",
+        "close_undo(self, leaf, why)", "self.leave_standing(leaf.path, why)",
+        (f"{STANDING}::test_rule_47_it_is_closed_first_and_only_then_passed_over",),
+    ),
+    Removal(
+        47, "no fact claims a clean undo", "saga.machine.walk.SagaWalk._tell",
+        "self.instance.backward and self._is_left_standing()", "False",
+        (f"{STANDING}::test_rule_47_the_end_says_so_and_no_fact_claims_a_clean_undo",),
+    ),
+    Removal(
+        47, "a step whose undo a person skips is left standing", "saga.machine.acts._skip",
+        "close_undo(walk, leaf, state.parked)", "close_undo(walk, leaf)",
+        (f"{STANDING}::test_rule_47_a_skip_of_an_undo_leaves_the_step_standing",),
+    ),
+    Removal(
+        47, "what has left something standing is not run again", "saga.machine.rerun.why_not",
+        "if instance.standing:", "if False:",
+        (f"{STANDING}::test_rule_47_it_is_not_run_again_until_that_is_settled",),
+    ),
+    Removal(
+        47, "a nested saga says what it has left", "saga.machine.nested._undone",
+        "if left := instance.standing:", "if left := ():",
+        (f"{BELOW}::test_rule_47_undone_by_the_one_around_it_it_says_what_it_left",),
+    ),
+    Removal(
+        47, "what is in doubt is settled either way", "saga.machine.acts._settle_at_end",
+        'case "in_doubt", False:', 'case "nothing", False:',
+        (f"{STANDING}::test_rule_47_what_is_in_doubt_after_a_terminate_is_settled_either_way",),
+    ),
     Removal(
         1, "a retry keeps its key",
         "saga.machine.walk.send", "state.round, leg.operation", "leg.attempt, leg.operation",
@@ -58,8 +90,8 @@ REMOVALS = (
         (f"{EXISTING}::test_rule_2_what_is_gone_no_saga_makes_again",),
     ),
     Removal(
-        17, "a skip closes the do that undoes it", "saga.nodes.existing.ExistingNode._taken_back",
-        'progress="sent"', 'progress="ok"',
+        17, "a skip closes the do that undoes it", "saga.machine.walk.close_undo",
+        '"do" if leaf.existing else "undo"', '"undo"',
         (f"{EXISTING}::test_rule_17_a_skip_closes_its_do",),
     ),
     Removal(

@@ -212,6 +212,13 @@ def test_the_horizon_is_behind_what_begins_after_it_and_what_has_no_time() -> No
     assert isinstance(judge(matter), CarryOut)
 
 
+def test_an_undo_that_was_closed_and_comes_behind_the_horizon_is_not_told_that_there_was_nothing() -> None:
+    closed = row(UNDO, "tombstone")
+    assert verdict("undo", None, closed, horizon=BEHIND) == TooOld()
+    assert verdict("undo", OK, closed, horizon=BEHIND) == verdict("undo", OK, closed)
+    assert verdict("undo", None, closed) != TooOld()
+
+
 def test_what_there_was_to_undo_is_settled_before_the_undo_is_closed() -> None:
     assert verdict("close", INTENT, None, None, of="undo") == Settle(INTENT)
     assert verdict("close", INTENT, OK, None, of="undo") == Settle(INTENT)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from choros.messages import Done, Failure, NestedCommand, Reply
+from choros.messages import Done, Failure, LeftStanding, NestedCommand, Refusal, Reply
 from choros.names import ORCHESTRATOR
 from choros.saga.machine.inputs import (
     Answered,
@@ -117,14 +117,19 @@ class Family:
         parent = (
             "" if key.saga_id == "p" else next(n for n, one in self.members.items() if n and _id_of(n) == key.saga_id)
         )
-        code = Failure.from_json(reply.data).code if reply.outcome != "ok" else ""
+        code = Refusal.from_json(reply.data).code if reply.outcome != "ok" else ""
         leaf = self.members[parent].saga.outline.commanded(key.path)
         assert leaf is not None
         kind: Any = leaf.reply_of() if key.operation == "do" and reply.outcome == "ok" else None
         if kind:
             assert reply.type == kind.type_name
             kind.from_json(reply.data)
-        return self.give(parent, Answered(self._id(), key, int(attempt), reply.outcome, reply.data, code, kind=kind))
+        data, left = reply.data, reply.type == LeftStanding.type_name
+        if code:
+            said = Refusal.from_json(data)
+            data, left = Failure(code=code, detail=said.detail, kind=said.kind).to_json(), said.data is not None
+        answer = Answered(self._id(), key, int(attempt), reply.outcome, data, code, kind=kind, standing=left)
+        return self.give(parent, answer)
 
     def settle(self) -> None:
         """Deliver all that is on its way between them, until nothing is."""

@@ -178,7 +178,7 @@ def test_rule_17_a_skip_closes_its_do() -> None:
     run.skip("withdraw_order")
     assert (commands(run)[-1], run.sent.data) == ("withdraw_order:1:close#1", '{"of":"do"}')
     run.ok()
-    assert (run.kinds[0], run.progress()[0], run.status) == ("skipped", "undone", "compensated")
+    assert (run.kinds[0], run.progress()[0], run.status) == ("skipped", "standing", "compensated")
 
 
 def test_a_person_skips_what_its_service_has_forgotten() -> None:

@@ -83,14 +83,14 @@ def test_a_person_who_has_looked_may_skip_it() -> None:
     assert not run.states[2].skipped  # nobody has promised that there is no effect
 
 
-def test_a_person_may_say_that_it_was_undone() -> None:
+def test_a_person_may_go_on_without_the_undo() -> None:
     run = Run()
     run.ok(CHARGED)
     run.cancel()
     run.ok(Done())
     run.fail(FORGOTTEN)
     run.skip("charge_payment")
-    assert (run.status, run.progress()[0]) == ("compensated", "undone")
+    assert (run.status, run.progress()[0]) == ("compensated", "standing")
 
 
 def test_a_close_that_meets_the_horizon_parks_and_then_the_person_decides() -> None:

@@ -192,7 +192,7 @@ def test_rule_17_a_skipped_undo_goes_on_undoing() -> None:
     run.skip("reserve_inventory")
     assert (run.sent.key, json.loads(run.sent.data)) == (key("reserve_inventory", "close"), {"of": "undo"})
     run.ok(Done())
-    assert (run.kinds, commands(run)[-1]) == (["skipped", "sent"], "charge_payment:1:undo#1")
+    assert (run.kinds, commands(run)[-1]) == (["skipped", "left_standing", "sent"], "charge_payment:1:undo#1")
 
 
 def test_a_skipped_undo_takes_the_undo_that_was_on_its_way() -> None:

@@ -1,4 +1,4 @@
-"""`choros saga cancel|terminate|retry|skip|signal|update|rerun|move|pause|resume`: what a person does, signed."""
+"""`choros saga cancel|terminate|retry|skip|settle|signal|update|rerun|move|pause|resume`: signed acts."""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -110,7 +110,8 @@ def skip(
     round: OfRound = None,
     asked: ActOptions,
 ) -> None:
-    """Close the command of the step at which a saga is parked, and go on as if it had been answered so."""
+    """Close the command of the step at which a saga is parked, and go on as if it had been answered so; a step whose
+    undo is skipped is left standing."""
 
     async def close(client: Client, its: str) -> str:
         name, in_round = await client.parked_at(its, step, round)
@@ -121,6 +122,27 @@ def skip(
         return f"{await client.skip(its, name, reply, in_round)} {name}"
 
     asked.tell(application, saga, "skip", close)
+
+
+@app.command("settle", examples=["saga settle shop o2 --step reserve_inventory --reason 'released by hand'"])
+def settle(
+    application: AppName,
+    saga: SagaId,
+    *,
+    step: Annotated[str | None, typer.Option(metavar="NAME", help="the step; else the only one")] = None,
+    stands: Annotated[bool, typer.Option("--stands", help="what is in doubt is there; else it is undone")] = False,
+    given: Annotated[
+        str | None, typer.Option("-i", "--input", metavar="JSON", help="what that replied; - for stdin")
+    ] = None,
+    asked: ActOptions,
+) -> None:
+    """Say what became of a step that a saga left standing or in doubt, or that its parked undo was done by hand."""
+
+    async def note(client: Client, its: str) -> str:
+        reply = message_of((await client.skippable(its, step)).reply, given) if given is not None and step else None
+        return await client.settle(its, step, reply, stands=stands)
+
+    asked.tell(application, saga, "settle", note)
 
 
 @app.command("signal", examples=["saga signal loans l7 -i '{\"yes\": true}' --by Ann"])

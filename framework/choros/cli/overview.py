@@ -46,15 +46,19 @@ def saga_list(
     reason: Annotated[str, typer.Option(metavar="TEXT", help="with this in the reason why it waits or is undone")] = "",
     version: Annotated[int | None, typer.Option(metavar="N", help="of this version of its saga")] = None,
     paused: Annotated[bool, typer.Option("--paused", help="only those that are paused")] = False,
+    unsettled: Annotated[
+        bool, typer.Option("--unsettled", help="only those that left something standing or in doubt")
+    ] = False,
     older: StartedBefore = "",
     newer: StartedSince = "",
     limit: Annotated[int, typer.Option(metavar="N", min=1, help="how many at most")] = 50,
     store: StoreUrl = DEFAULT_STORE,
     output: Output = "table",
 ) -> None:
-    """List saga instances, the last started first.
+    """List saga instances, the last started first; with --unsettled by their ids.
 
-    Status, saga and age cost nothing. For the other filters up to 10,000 sagas are read; where it ends it says so."""
+    Status, saga, age and --unsettled cost nothing. For the other filters up to 10,000 sagas are read; where it ends it
+    says so."""
     log_apart()
 
     async def find() -> tuple[Overview, float, str]:
@@ -64,6 +68,7 @@ def saga_list(
             since = moment(newer, now, "--newer-than") if newer else 0.0
             wanted = WantedSagas(
                 saga=name, status=status, step=step, reason=reason, version=version, paused=paused,
+                unsettled=unsettled,
                 since=since, before=before,
             )  # fmt: skip
             seen = await overview(view.sagas, view.store, wanted, limit)
@@ -90,7 +95,8 @@ def row_of(one: Summary) -> dict[str, Any]:
         "started": rfc3339(record.started_at),
         "updated": rfc3339(record.updated_at),
     }
-    return row | ({"stuck": one.stuck} if one.stuck else {})
+    left = {"left_standing": list(one.left_standing)} if one.left_standing else {}
+    return row | left | ({"stuck": one.stuck} if one.stuck else {})
 
 
 def _tell_rest(seen: Overview, limit: int, beyond: str) -> None:

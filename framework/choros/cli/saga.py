@@ -137,14 +137,16 @@ def result_line(body: str) -> list[str]:
 def _tell_outcome(outcome: Outcome[Any], output: str) -> None:
     why = f" ({outcome.failure.code} at {outcome.failure.step})" if outcome.failure else ""
     if output == "table":
-        print(on_one_line(f"{outcome.saga_id} {outcome.status}{why}{f': {outcome.parked}' if outcome.parked else ''}"))
+        left = f", left standing: {', '.join(outcome.left_standing)}" if outcome.left_standing else ""
+        parked = f": {outcome.parked}" if outcome.parked else ""
+        print(on_one_line(f"{outcome.saga_id} {outcome.status}{left}{why}{parked}"))
         tell_lines(result_line(outcome.result.to_json() if outcome.result else ""))
     else:
         failure = outcome.failure.model_dump(mode="json") if outcome.failure else None
         result = outcome.result.model_dump(mode="json") if outcome.result else None
         tell_value({**asdict(outcome), "failure": failure, "result": result}, output)
     if outcome.status != "completed":
-        raise typer.Exit(3 if outcome.status == "compensated" else 1)
+        raise typer.Exit(3 if outcome.status == "compensated" and not outcome.left_standing else 1)
 
 
 app.command("list", needs_app=False, examples=LISTED)(saga_list)

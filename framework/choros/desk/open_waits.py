@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
+from choros.desk.labelled import labelled
 from choros.runtime.orchestrator.labels import WAITS
 from choros.runtime.orchestrator.recognition import as_stored
 from choros.saga.saga import Sagas
 from choros.saga.waiting import SignalWait
 from choros.store.sagas import Record, Store
-
-PAGE = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,20 +32,11 @@ async def open_waits(sagas: Sagas, store: Store, by: str = "", limit: int = 50) 
     """Up to `limit` of them, of all or of one role, the first to lapse first; and whether there are more. It costs what
     it hands out. Raises StoreUnreachable."""
     found: list[OpenWait] = []
-    async for record in _labelled(store, f"{WAITS}:{by}" if by else WAITS):
+    async for record in labelled(store, f"{WAITS}:{by}" if by else WAITS):
         found += [one for one in _of(record, sagas) if by in ("", one.by)]
         if len(found) > limit:
             break
     return sorted(found[:limit], key=lambda one: (one.until, one.record.saga_id, one.path)), len(found) > limit
-
-
-async def _labelled(store: Store, label: str) -> AsyncIterator[Record]:
-    after = ""
-    while ids := await store.labelled(label, limit=PAGE, after=after):
-        after = ids[-1]
-        for loaded in (await store.load(ids)).values():
-            if not (loaded.record.gone or loaded.record.unreadable):
-                yield loaded.record
 
 
 def _of(record: Record, sagas: Sagas) -> list[OpenWait]:

@@ -10,8 +10,10 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from math import inf
 
+from choros.desk.labelled import labelled
 from choros.errors import MessageRejected
 from choros.messages import Failure
+from choros.runtime.orchestrator.labels import UNSETTLED
 from choros.runtime.orchestrator.recognition import as_stored
 from choros.runtime.orchestrator.stuck import Declarations
 from choros.saga.difference import paths
@@ -38,6 +40,8 @@ class Summary:
     paused: bool
     stuck: str
     """Why this application leaves it alone."""
+    left_standing: tuple[str, ...] = ()
+    """The steps whose undo it went on without."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,10 +55,17 @@ class WantedSagas:
     """A part of the reason, in upper or lower case."""
     version: int | None = None
     paused: bool = False
+    unsettled: bool = False
+    """Whether only those that have left something standing, or in doubt: found by that alone."""
     since: float = 0.0
     """Started at this moment or later."""
     before: float = inf
     """Started before this moment."""
+
+    def fits(self, record: Record) -> bool:
+        """Whether a record that was found by something else is one of those, as far as a store can see to that."""
+        named = self.saga in ("", record.saga) and self.status in ("", record.status)
+        return named and self.since <= record.started_at < self.before
 
     def takes(self, one: Summary) -> bool:
         """Whether it is one of those, as far as the store has not seen to that."""
@@ -103,6 +114,10 @@ async def _summaries(
     sagas: Sagas, store: Store, wanted: WantedSagas, page_size: int
 ) -> AsyncIterator[tuple[Record, Summary | None]]:
     declarations = Declarations(sagas, store)
+    if wanted.unsettled:
+        async for record in labelled(store, UNSETTLED):
+            yield record, await _summary(record, declarations) if wanted.fits(record) else None
+        return
     # Looking from a moment on costs no more than looking from the newest on.
     cursor = "" if wanted.before == inf else Position(wanted.before, "").cursor
     while True:
@@ -123,7 +138,8 @@ async def _summary(record: Record, declarations: Declarations) -> Summary:
     step = await _step(record, instance, declarations)
     if instance.status == "compensated" and failure:
         step = failure.step
-    return Summary(record, step, _reason(record, instance, failure, stuck), instance.paused, stuck)
+    left = tuple(instance.standing)
+    return Summary(record, step, _reason(record, instance, failure, stuck), instance.paused, stuck, left)
 
 
 def _reason(record: Record, instance: Instance, failure: Failure | None, stuck: str) -> str:
@@ -136,6 +152,8 @@ def _reason(record: Record, instance: Instance, failure: Failure | None, stuck: 
     if instance.terminating:
         doubtful = ", ".join(left_in_doubt(instance)) if instance.terminal else ""
         return f"terminated, in doubt: {doubtful}" if doubtful else "terminated" if instance.terminal else "terminating"
+    if (left := instance.standing) and instance.terminal:
+        return f"left standing: {', '.join(left)}{f'; {failure.code}' if failure else ''}"
     if failure:
         return failure.code + (f": {failure.detail}" if failure.detail else "")
     return f"{instance.wanted}, if the pivot is refused" if instance.wanted else ""

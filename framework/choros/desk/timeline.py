@@ -21,6 +21,7 @@ _MARKS = {
     "rerun": "▶", "moved": "▶", "asleep": "…", "woken": "▶", "chosen": "◆", "listed": "◆", "repeated": "◆",
     "lost": "↩", "undoing": "↩", "terminating": "■", "terminated": "■", "closed": "»", "left_in_doubt": "?",
     "passed_over": "–", "unreadable": "?", "awaiting": "…", "reminded": "◇", "lapsed": "!", "signalled": "✔",
+    "left_standing": "!", "fact_withheld": "·", "by_hand": "»",
     "revocable": "✔", "released": "✔", "never_begun": "–", "start_held": "·", "start_dropped": "·",
     "queued": "…", "lock_taken": "▶", "joined": "»",
     "updated": "◆", "update_refused": "✖",
@@ -39,6 +40,8 @@ _WORDS = {
     "closed": "closed, it never happens", "left_in_doubt": "in doubt, it cannot be closed",
     "lapsed": "nobody told it in time", "signalled": "told", "reminded": "somebody is reminded",
     "kept": "told early, kept", "not_kept": "told early, not kept: too many were",
+    "left_standing": "left standing", "fact_withheld": "withheld, as long as something is left standing",
+    "by_hand": "settled by a person",
     "revocable": "done, and may still be undone", "settled": "waits to be released", "released": "released, for good",
     "never_begun": "undone before it was begun", "start_held": "held until nothing is undone any more",
     "start_dropped": "dropped, it is never begun",
@@ -77,11 +80,13 @@ def timeline(account: Account, saga: Saga[Any] | None) -> Iterator[str]:
 
 
 def remains(instance: Instance, saga: Saga[Any] | None) -> Iterator[str]:
-    """What a terminated saga has left behind."""
-    if instance.status == "terminated":
-        standing, doubtful = left_standing(saga.outline, instance) if saga else (), left_in_doubt(instance)
-        yield from [f"  left standing: {', '.join(standing)}"] if standing else []
-        yield from [f"  in doubt: {', '.join(doubtful)}"] if doubtful else []
+    """What it has left behind, and what it does not say as long as that is so."""
+    standing = left_standing(saga.outline, instance) if saga else instance.standing
+    doubtful = left_in_doubt(instance) if instance.status == "terminated" else ()
+    withheld = [name for name, _ in instance.withheld]
+    yield from [f"  left standing: {', '.join(standing)}"] if standing else []
+    yield from [f"  in doubt: {', '.join(doubtful)}"] if doubtful else []
+    yield from [f"  withheld until that is settled: {', '.join(withheld)}"] if withheld else []
 
 
 def _lines(what: str, words: str) -> Iterator[str]:
@@ -101,7 +106,7 @@ def _what(event: Happened, leaf: Commanded | None, seconds: float) -> str:
 
 
 def _name(event: Happened, leaf: Commanded | None) -> str:
-    if event.kind in ("fact_published", "fact_held", "fact_dropped"):
+    if event.kind in ("fact_published", "fact_held", "fact_dropped", "fact_withheld"):
         return f"fact {event.code}"
     if event.operation == "undo" and leaf and leaf.undo:
         return leaf.undo.function.__name__

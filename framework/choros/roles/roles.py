@@ -28,6 +28,7 @@ from choros.runtime.host.patience import Waiting
 from choros.runtime.host.vitals import Receiver, Vitals
 from choros.runtime.orchestrator.orchestrator import Orchestrator
 from choros.runtime.orchestrator.retention import Retention, outlasting, too_short
+from choros.runtime.orchestrator.unsettled import Unsettled
 from choros.runtime.participant.participant import Participant
 from choros.runtime.participant.unfinished import Unfinished
 from choros.runtime.subscriber.subscriber import Subscriber, ages_of
@@ -244,7 +245,8 @@ class _Opening:
         """The one of this application."""
         app, settings, vitals = self.app, self.settings, self.vitals
         store = await self._entered(self.addresses.store, partial(opened_store, self.addresses, app))
-        vitals.watch_store("saga store", partial(_look_into_store, store, app))
+        unsettled = Unsettled(store)
+        vitals.watch_store("saga store", partial(_look_into_store, store, app, unsettled))
         vitals.room.ask = store.room
         retention = Retention(settings.age("keep_sagas"), settings.age("keep_start_keys"))
         drain = settings.seconds("drain")
@@ -265,6 +267,7 @@ class _Opening:
             lambda: too_short(retention, max(memories, default=0.0)),
             lambda: timers.noticed,
             lambda: orchestrator.absent.noticed,
+            lambda: unsettled.noticed,
             lambda: orchestrator.schedules.noticed if orchestrator.schedules else (),
             lambda: orchestrator.decider.locks.noticed if orchestrator.decider.locks else (),
         )
@@ -323,8 +326,9 @@ class _Opening:
         await self.waiting.until(partial(self.transport.declare, replace(needed, writes=rights.writes)))
 
 
-async def _look_into_store(store: Store, app: App) -> None:
+async def _look_into_store(store: Store, app: App, unsettled: Unsettled) -> None:
     """Read, and write what changes nothing: a replica reads as well as ever."""
+    await unsettled.look()
     await store.due(0.0, app.kinds, 1)
     await store.mark_sent([("", "")])
 

@@ -72,7 +72,8 @@ def _leaf(leaf: Leaf, flow: _Flow, this: str) -> Generator[str, None, _Flow]:
         yield _arrow(before, ": ".join(filter(None, [word, sent])), this)
     back = flow.back
     if undo:
-        yield from (_arrow(this, f"undo: {undo}", to) for to in back)
+        left = " or left standing" if commanded and commanded.skips_undo else ""
+        yield from (_arrow(this, f"undo: {undo}{left}", to) for to in back)
         back = back if flow.undo in FREE else (this,)
     elif isinstance(leaf, SignalWait):
         words = [*(["declined"] if leaf.accept else []), *(["lapsed"] if leaf.lapse == "compensate" else [])]
@@ -268,20 +269,24 @@ def _commanded(parts: Sequence[SagaPart], indent: str) -> Iterator[str]:
 def _command(leaf: Commanded) -> str:
     if leaf.existing:
         return (
-            f"{leaf.path}: there before the saga, undone by {_built(leaf.action)} to {leaf.to},"
+            f"{leaf.path}: there before the saga, undone by {_built(leaf.action)} to {leaf.to}{_else(leaf)},"
             f" timeout {leaf.timeout.total_seconds():g} s"
         )
     kind = "pivot, from here on only forward" if leaf.kind == "pivot" else leaf.kind
     if isinstance(leaf, Nesting):
         begun = f"{leaf.path}: {_built(leaf.action)} begins {leaf.whom}, version {leaf.child.version} ({kind})"
         return f"{begun}{', which the saga goes on without' if leaf.ends else ''}"
-    undone = f", undone by {_built(leaf.undo)}" if leaf.undo else ""
+    undone = f", undone by {_built(leaf.undo)}{_else(leaf)}" if leaf.undo else ""
     refusals = ", ".join(leaf.refusals) or "nothing"
     later = f", finished from outside within {leaf.finished_within}" if leaf.finished_within else ""
     return (
         f"{leaf.path}: {_built(leaf.action)} to {leaf.to} ({kind}){undone},"
         f" timeout {leaf.timeout.total_seconds():g} s{later}, may be refused with {refusals}"
     )
+
+
+def _else(leaf: Commanded) -> str:
+    return ", or left standing where that fails" if leaf.skips_undo else ""
 
 
 def _when(saga: Saga[Any], leaf: Publication) -> str:

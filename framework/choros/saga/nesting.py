@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
-from choros.messages import Command, Done, Message, NestedCommand, NestedUnderLock, Reply
+from choros.messages import Command, Done, LeftStanding, Message, NestedCommand, NestedUnderLock, Reply
 from choros.saga.lock import Lock
 from choros.saga.outline import Commanded, Outline
 from choros.saga.parameters import Known
@@ -79,7 +79,7 @@ class Nesting(Commanded):
     def answers(self, operation: str) -> Sequence[type[Reply]]:
         """That of a `do`; whatever else it is told, it has nothing to tell."""
         result: Any = self.reply_of() if operation == "do" else Done  # no reply of a service, but read like one
-        return [result]
+        return [result, LeftStanding] if operation == "undo" else [result]
 
     def after(self, known: Known) -> Known:
         """What it comes to, if there is such a thing; nobody can be sure of it where the saga goes on without."""

@@ -97,6 +97,8 @@ class Commanded(Messaging, Conversation):
     turns_on: TurningPoints
     """The outcomes on which the saga turns back; on the others it waits for a person."""
     ends: bool = False
+    skips_undo: bool = False
+    """Whether the saga goes on without its undo, once that was tried as often as it may be."""
     local: bool = False
     """Whether it is carried out in the process of whoever decides the saga: no queue leads there."""
     existing: bool = False
@@ -141,6 +143,10 @@ class Commanded(Messaging, Conversation):
         if self.action.others or self.action.optional:
             return replace(known, choices=(*known.choices, self.choice))
         return replace(known, replies=(*known.replies, (self.path, self.command_of().reply_type)))
+
+    def may_skip(self, operation: str) -> bool:
+        """Whether such a command is its undo, and the saga goes on without once it was tried often enough."""
+        return self.skips_undo and operation == ("do" if self.existing else "undo")
 
     def policy(self, operation: str) -> RetryPolicy:
         """How such a command is tried again."""

@@ -40,6 +40,7 @@ from choros.saga.machine.inputs import (
     LockTold,
     Release,
     Send,
+    SettleRequested,
     SignalRequested,
     TerminateRequested,
     TimerFired,
@@ -168,6 +169,15 @@ class SagaTest:
     def terminate(self) -> None:
         """End the saga as it is; what is open is closed first, by commands of the type `choros.messages.Close`."""
         self._decide(TerminateRequested("terminate"))
+
+    @property
+    def left_standing(self) -> Sequence[str]:
+        """The steps whose undo the saga has gone on without."""
+        return self.instance.standing
+
+    def settle(self, step: str) -> None:
+        """A person has undone by hand what the saga has left standing, or the undo at which it is parked."""
+        self._decide(SettleRequested("settle", step, self.instance.state(step).round))
 
     def signal(self, signal: Signal, *, at: str = "") -> str:
         """Tell the saga something: what it waits for, or will wait for; `at` names the wait where several have its

@@ -4,13 +4,15 @@ The numbers in reports:
 
 1. The net effect of each step is nothing or one, at all times; what was refused for good never happens.
 2. Completed: every step has its effect, once; then alone there is a result, where one is declared.
-3. Compensated: no step has one; a pivot that may have happened is never undone.
+3. Compensated: no step has one, but for those whose undo was closed, and which it says it has left standing; a pivot
+   that may have happened is never undone.
 4. Each step begins when those before it have taken effect, and is undone when none can still stand that its undo waits
    for. Only what stands side by side, or waits for nothing, is under way together. A choice is decided once, as its
    questions say, and nothing of its other branches ever has an effect.
 5. Nothing waits for ever: timers alone bring a saga to an end or to a person. A paused saga sends nothing. A sleep
    ends at the moment that was decided when it began.
-8. Facts: one set for each end, numbered one by one, none before it is true. A late reply changes nothing.
+8. Facts: one set for each end, numbered one by one, none before it is true, and none of an undo that has left something
+   standing. A late reply changes nothing.
 9. Each version is made once, by an edge that there is.
 11. Nothing is acknowledged before it is committed.
 12. Terminated: what is said to stand stands, and nothing else does or will; of what is in doubt nothing is said.
@@ -232,7 +234,7 @@ def _passed_over(leaf: Commanded, own: Books, after: Instance) -> bool:
 def _let_stand(leaf: Commanded, own: Books) -> bool:
     """Whether the function that undoes it may say, and has said, that there is nothing to undo."""
     if leaf.existing:
-        return own.closed or (leaf.action.optional and own == Books())
+        return leaf.action.optional and own == Books()
     return leaf.undo is not None and leaf.undo.optional and not any(":undo" in row.key for row in own.rows)
 
 
@@ -241,15 +243,16 @@ def _none_is_left(part: SagaPart, books: Mapping[str, Books], after: Instance) -
     if not isinstance(part, Composite):
         return True
     limbs = [all(_is_there(one, books, after) for one in limb.parts) for limb in part.limbs]
-    standing = [limb for limb, whole in zip(part.limbs, limbs, strict=True) if not whole and _stands(limb, books)]
+    stand = [whole for limb, whole in zip(part.limbs, limbs, strict=True) if _stands(limb, books, after)]
     most = 1 if part.alternatives else part.wins if part.join.startswith("first") else len(limbs)
-    few = sum(whole and _stands(limb, books) for limb, whole in zip(part.limbs, limbs, strict=True)) <= most
-    return few and not standing and all(_none_is_left(one, books, after) for limb in part.limbs for one in limb.parts)
+    few = len(stand) <= most and all(stand)
+    return few and all(_none_is_left(one, books, after) for limb in part.limbs for one in limb.parts)
 
 
-def _stands(limb: Limb, books: Mapping[str, Books]) -> bool:
+def _stands(limb: Limb, books: Mapping[str, Books], after: Instance) -> bool:
+    """Whether anything of it does, but for what the saga says it has left standing."""
     leaves = (leaf for part in limb.parts for leaf in part.leaves if isinstance(leaf, Commanded) and leaf.changes)
-    return any(books[leaf.path].stands for leaf in leaves)
+    return any(books[leaf.path].stands for leaf in leaves if leaf.path not in after.standing)
 
 
 def sending_undo(
@@ -263,11 +266,11 @@ def sending_undo(
         one = leaf.path
         if not leaf.changes or one == path or (inside and not stands_in(one, inside)) or not waits(outline, path, one):
             continue
-        gone = not (kept[one].stands or one in coming)
+        gone = not (kept[one].stands or one in coming) or after.state(one).progress == "standing"
         if one in newest and not leaf.existing:
             hold(gone, f"{path} is undone while {one}, which is newer, may still stand", 4)
         if any(holds_leaf(part, path) for part in _before(outline.parts, one)):
-            gone = kept[one].stands or _let_stand(leaf, kept[one]) if leaf.existing else gone
+            gone = gone or kept[one].stands or _let_stand(leaf, kept[one]) if leaf.existing else gone
             hold(gone, f"{path} is undone while {one} may still stand", 4)
 
 
@@ -313,7 +316,14 @@ def ending(outline: Outline, books: Sequence[Books], after: Instance, facts: Seq
     for leaf in outline.commands if after.status == "compensated" else ():
         if leaf.changes:
             gone = kept[leaf.path].stands is leaf.existing or _let_stand(leaf, kept[leaf.path])
-            hold(gone, f"the saga is compensated, but {leaf.path} still stands", 3)
+            said = gone or leaf.path in after.standing
+            hold(said, f"the saga is compensated, but {leaf.path} still stands", 3)
+    for path in after.standing:
+        hold(
+            kept[path].closed or kept[path].horizon > 0,
+            f"the saga has left {path} standing, and its undo may come yet",
+            3,
+        )
 
 
 def _waits(outline: Outline) -> Sequence[SignalWait]:
@@ -327,7 +337,7 @@ def _as_it_says(outline: Outline, books: Mapping[str, Books], after: Instance) -
         done = "undone" if leaf.existing else "ok"  # its one command takes back what was there before
         if leaf.changes and progress == done:
             hold(own.stands or own.closed, f"the saga is terminated, and {leaf.path} does not stand as it says", 12)
-        elif leaf.changes and progress != "in_doubt":
+        elif leaf.changes and progress not in ("in_doubt", "standing"):
             hold(not own.stands, f"the saga is terminated, and {leaf.path} stands behind its back", 12)
 
 
@@ -338,7 +348,8 @@ def _facts_due(outline: Outline, after: Instance, facts: Sequence[str]) -> list[
         return own + [fact for one in outline.completed for fact in _any_of(one, facts)]
     early = [leaf for leaf in outline.publications if leaf.undo and _told(leaf, after) in facts]
     taken_back = [fact for leaf in early for fact in (_told(leaf, after), *_taken_back(leaf, facts))]
-    return taken_back + [fact for one in outline.compensated for fact in _any_of(one, facts)]
+    closing = () if after.standing else outline.compensated
+    return taken_back + [fact for one in closing for fact in _any_of(one, facts)]
 
 
 def _published(parts: Sequence[SagaPart], after: Instance) -> Iterator[Publication]:

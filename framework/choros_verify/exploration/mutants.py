@@ -18,6 +18,7 @@ from choros_verify.exploration import mutated, mutated_updates, mutated_waits
 from choros_verify.exploration import mutated_composites as composites
 from choros_verify.exploration import mutated_loops as loops
 from choros_verify.exploration import mutated_losers as losers
+from choros_verify.exploration import mutated_standing as standing
 from choros_verify.exploration import mutated_undo as undoing
 from choros_verify.exploration import mutated_unfinished as outside
 from choros_verify.exploration.protocol import Protocol
@@ -63,6 +64,7 @@ class Mutant:
             "local": any(leaf.local for leaf in outline.commands),
             "finished later": any(leaf.finished_within for leaf in outline.commands if leaf.undo),
             "refusal": any(leaf.refusals for leaf in outline.commands),
+            "skipped undo": any(leaf.skips_undo for leaf in outline.commands),
             "result": outline.result is not None,
             "commands side by side": _side_by_side(outline) > 1,
             "steps side by side": _side_by_side(outline, undone=True) > 1,
@@ -317,6 +319,10 @@ MUTANTS: tuple[Mutant, ...] = (
              needs="existing, undone freely"),
     _without("one count for all", (), undoing.one_count_for_all, needs="counted side by side"),
     _without("part undone oldest first", (), undoing.part_undone_oldest_first, needs="several in a part"),
+    _without("undo skipped without close", (17, 47), standing.undo_skipped_without_close, needs="skipped undo"),
+    _without("left standing but not said", (47,), standing.left_standing_but_not_said, needs="skipped undo"),
+    _without("clean undo claimed", (47,), standing.clean_undo_claimed, needs="skipped undo"),
+    _without("stops at what is left standing", (47,), standing.stops_at_what_is_left_standing, needs="skipped undo"),
     _without("undo does not wait", (), mutated.undo_does_not_wait, needs="two steps"),
     _without("undo oldest first", (), mutated.undo_oldest_first, needs="two steps"),
 )  # fmt: skip

@@ -71,7 +71,8 @@ def _timed(state: NodeState, path: str, moment: Moment) -> NodeState:
 
 
 def timeless(instance: Instance) -> Instance:
-    """The instance without what no decision depends on: times, why it failed, why it is parked, who caused it.
+    """The instance without what no decision depends on: times, why it failed, why it is parked, what it
+    withholds of that, who caused it.
 
     The machine reads none of these but the times; a failure only goes into the facts of the end, which must be told
     apart where something was given with it."""
@@ -81,6 +82,7 @@ def timeless(instance: Instance) -> Instance:
         deadline=None if instance.deadline is None else DEADLINE,
         failure=instance.failure if instance.refusal else instance.failure and FAILURE,
         wanted=instance.wanted and "cancelled",
+        withheld=tuple((name, "") for name, _ in instance.withheld),
         cause="",
     )
 
@@ -90,7 +92,8 @@ def _timeless(state: NodeState) -> NodeState:
     leg = state.leg
     if leg:
         by = None if leg.finish_by is None else DUE if leg.unfinished else FINISHED
-        leg = replace(leg, first_at=0.0, due=None if leg.due is None else DUE, finish_by=by)
+        why = leg.gives_up and "given up"
+        leg = replace(leg, first_at=0.0, due=None if leg.due is None else DUE, finish_by=by, gives_up=why)
     began, until = None if state.began is None else 0.0, None if state.until is None else DUE
     not_after, parked = state.not_after and NOT_AFTER, state.parked and "for a person"
     return replace(state, leg=leg, not_after=not_after, began=began, parked=parked, until=until)

@@ -76,11 +76,19 @@ def _first_older(run: Evidence) -> Iterator[str]:
             yield fault.target.rpartition(":")[2]
 
 
+_UNLIKE = ('"parent":', '"standing"')
+"""What the record of a saga has that may tell another end than its status."""
+
+
 def _told_as(record: Record) -> str:
     """The end that it has told; a nested saga that nothing can change any more tells it before it may end, and one that
-    has never begun tells none."""
-    instance = Instance.loads(record.state) if '"parent":' in record.state else None
+    has never begun tells none, as one that was undone and has left something standing."""
+    instance = Instance.loads(record.state) if any(one in record.state for one in _UNLIKE) else None
     if instance is None:
+        return record.status
+    if instance.backward and instance.standing:
+        return ""
+    if instance.parent is None:
         return record.status
     if not instance.start:
         return ""

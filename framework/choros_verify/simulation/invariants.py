@@ -51,11 +51,13 @@ def ends(run: Evidence) -> Iterator[str]:
             continue
         saga = run.app.sagas[record.saga, record.saga_version]
         taken_over = {path for saga_id, path in run.skipped if saga_id == record.saga_id}
-        if not (body := Instance.loads(record.state).start):  # nested in another saga, and undone before it began
+        instance = Instance.loads(record.state)
+        if not (body := instance.start):  # nested in another saga, and undone before it began
             yield from (
                 f"3: {run.name(record.saga_id)} has never begun; {one}." for one in effects.get(record.saga_id, ())
             )
             continue
+        taken_over |= set(instance.standing)  # it says so itself
         start = saga.start.from_json(body)
         standing = WaysGone(start, _net(run, record.saga_id, effects.get(record.saga_id, ())), taken_over)
         for path in unreleased(saga, record.saga_id, run.records):

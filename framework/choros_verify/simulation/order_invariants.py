@@ -31,7 +31,10 @@ def order_violations(run: Evidence) -> Iterator[str]:
         skipped = any(of == saga_id for of, _ in run.skipped)
         found = [*_past_the_pivot(outline, effects), *_past_the_end(record, effects, ended.get(saga_id))]
         if not skipped:  # what a person answers for was never done
-            found += [*_newest_first(outline, effects, lost[saga_id]), *_terminated(outline, record, effects)]
+            standing = Instance.loads(record.state).standing
+            undone = [one for one in effects if CommandKey.parse(one.what).path not in standing]
+            found += _not_standing(run, record, standing, effects)
+            found += [*_newest_first(outline, undone, lost[saga_id]), *_terminated(outline, record, effects)]
         yield from (said.format(name) for said in found)
 
 
@@ -119,6 +122,16 @@ def _past_the_end(record: Record, effects: Sequence[Deed], ended: float | None) 
         path = CommandKey.parse(effect.what).path
         if effect.at > ended and path not in doubtful:
             yield f"26: {{}} was {record.status}, and then had the {effect.kind} of {path}."
+
+
+def _not_standing(run: Evidence, record: Record, standing: Sequence[str], effects: Sequence[Deed]) -> Iterator[str]:
+    """What is said to be left standing was never undone, and never will be; unless its service has forgotten it."""
+    its = (one.transition for one in run.commits if one.transition.record.saga_id == record.saga_id)
+    if not standing or any("has forgotten" in one.history for one in its):
+        return
+    for path in standing:
+        if any((one.kind, CommandKey.parse(one.what).path) == ("undo", path) for one in effects):
+            yield f"47: {{}} says that {path} stands, and it was undone."
 
 
 def _terminated(outline: Outline, record: Record, effects: Sequence[Deed]) -> Iterator[str]:

@@ -26,6 +26,7 @@ from choros.runtime.client.parked import Skippable, meant, skippable
 from choros.runtime.client.reference import referred
 from choros.runtime.client.rerun import rerun
 from choros.runtime.client.schedules import ScheduleActs
+from choros.runtime.client.settling import settling
 from choros.runtime.client.signals import signal_to, wait_of
 from choros.runtime.client.updates import check_own_id, kept_answer, update_named
 from choros.runtime.client.upkeep import kept_up
@@ -266,7 +267,7 @@ class Client:
 
     async def skip(self, saga_id: str, step: str, reply: Message | None = None, round: int | None = None) -> str:
         """Close the parked step's command and go on as if it had been answered with `reply`, which must be of the type
-        that the command declares. The answer to an undo tells nobody anything, so it may be left out."""
+        that the command declares. A step whose undo is skipped is left standing; the reply may be left out then."""
         wanted = await self.skippable(saga_id, step)
         if type(reply) is not wanted.reply and not (reply is None and wanted.undo):
             raise UsageError(
@@ -274,6 +275,16 @@ class Client:
             )
         body = sendable(reply) if reply else ""
         return await self._act(saga_id, SkipRequested(fresh_id(), *await self.parked_at(saga_id, step, round), body))
+
+    async def settle(
+        self, saga_id: str, step: str | None = None, reply: Message | None = None, *, stands: bool = False
+    ) -> str:
+        """Say what became of a step that the saga has left standing or in doubt, or that the undo at which it is parked
+        was done by hand; without a name, of the only one. `stands` says of one in doubt that its effect is there, with
+        what it replied; all else is undone. Once nothing of a compensated saga stands, its facts leave. Answers
+        'by_hand', 'unparked' where the undo is closed first, or 'too_late'; raises UsageError."""
+        saga, instance = await self._naming(saga_id, self._declared(saga_id))
+        return await self._act(saga_id, settling(saga, instance, step, reply, stands=stands))
 
     async def skippable(self, saga_id: str, step: str) -> Skippable:
         """What skipping this step of this saga closes now; raises UsageError where nothing of it is commanded."""

@@ -25,6 +25,10 @@ class Outcome(Generic[Result_co]):
     """What it came to, once it is completed, if its declaration says (`Saga(result=...)`); None as well where this
     application has no declaration of its version any more."""
 
+    left_standing: tuple[str, ...] = ()
+    """The steps whose undo it went on without: their effect may be there. Of a terminated saga not those that it never
+    wanted to undo."""
+
     @property
     def ended(self) -> bool:
         """Whether it is completed, compensated or terminated; a parked saga is none of these."""
@@ -43,4 +47,5 @@ def outcome_of(instance: Instance, declared: Builder | None = None) -> Outcome[A
     if declared and instance.result:
         with suppress(MessageRejected):  # of a declaration that went by the same version
             result = declared.builds.from_json(instance.result)
-    return Outcome(instance.saga_id, instance.status, failure, instance.why_parked, result)
+    left = tuple(instance.standing)
+    return Outcome(instance.saga_id, instance.status, failure, instance.why_parked, result, left)

@@ -25,7 +25,7 @@ Fold = Callable[[Sequence[Work], Loaded | None, float], Folded]
 """Folds the work on one saga into one transition: `Transitions.make`."""
 _ROUTINE = frozenset({"sent", "replied", "pivot_passed", "fact_held", "fact_published", "asleep", "woken"})
 """What happens in every saga that goes well: logged for who debugs, kept in the history for everybody."""
-_LOUD = {"parked": log.error, "undeclared_refusal": log.warning}
+_LOUD = {"parked": log.error, "left_standing": log.error, "undeclared_refusal": log.warning}
 """What nobody is told who does not look, and what does not pass by itself."""
 FindKept = Callable[[Mapping[str, list[Work]], Mapping[str, Loaded]], Awaitable[Mapping[str, list[Work]]]]
 """Finds what is kept for sagas whose timer is due: `KeptFacts.look`."""

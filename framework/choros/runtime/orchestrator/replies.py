@@ -7,7 +7,7 @@ from collections.abc import Collection
 from typing import Any
 
 from choros.errors import MessageRejected
-from choros.messages import Closed, Failure, NothingToUndo, Refusal, Reply, refusal_with
+from choros.messages import Closed, Failure, LeftStanding, NothingToUndo, Refusal, Reply, refusal_with
 from choros.names import ORCHESTRATOR
 from choros.saga.machine.inputs import Answered
 from choros.saga.outline import Commanded
@@ -81,7 +81,8 @@ def _answer(envelope: Envelope, key: CommandKey, leaf: Commanded) -> Answered:
         if envelope.type == reply.type_name:
             reply.from_json(envelope.data)
             kind = reply if key.operation == "do" else None
-            return Answered(envelope.id, key, envelope.attempt, outcome, envelope.data, kind=kind)
+            standing = reply is LeftStanding
+            return Answered(envelope.id, key, envelope.attempt, outcome, envelope.data, kind=kind, standing=standing)
     raise MessageRejected(f"The reply is not of type {' or '.join(reply.type_name for reply in expected)}.")
 
 
@@ -93,7 +94,10 @@ def _refused(envelope: Envelope, key: CommandKey, leaf: Commanded) -> Answered:
         data = refusal_with(declared).from_json(envelope.data).data.to_json()
     failure = Failure(code=read.code, detail=read.detail, step=read.step, kind=read.kind)
     taken_back = undone.read(envelope.undone)
-    return Answered(envelope.id, key, envelope.attempt, "refused", failure.to_json(), read.code, data, taken_back)
+    return Answered(
+        envelope.id, key, envelope.attempt, "refused", failure.to_json(), read.code, data, taken_back,
+        standing=leaf.nests and read.data is not None,
+    )  # fmt: skip
 
 
 def _expected(leaf: Commanded, key: CommandKey) -> tuple[type[Reply], ...]:

@@ -13,7 +13,7 @@ from choros.values import replace
 MOST_IN_RECORD, SPARE = 16, 8
 """States that stay in the record, of which each answer writes all: a saga of no more steps has no others. Where some
 lie apart, so many more come to stand in it before the oldest go, all together."""
-_OPEN = ("pending", "sent", "held", "asleep", "entered", "in_doubt", "awaiting")
+_OPEN = ("pending", "sent", "held", "asleep", "entered", "in_doubt", "awaiting", "standing")
 _OLDEST = ("refused", "undone", "retracted", "listed")
 """What is done with, and what nobody asks for before it is begun."""
 _JSON = TypeAdapter(NodeState)

@@ -243,7 +243,7 @@ class Transitions:
         facts = [entry.envelope for entry in outbox if entry.channel == "facts"]
         declared = "" if record.fingerprint else saga.fingerprint.text
         history = write_history(events, facts, declared, signed)
-        entries |= {**apart, **label_entries(saga, before, decision.instance)}
+        entries |= {**apart, **label_entries(saga, before, decision.instance, events)}
         entries |= answer_entries(decision.answers) if decision.answers else {}
         return Transition(after, record.transition, outbox, (), history, entries)
 

@@ -206,6 +206,8 @@ def _on_undo_again(matter: Matter, undone: Row) -> Verdict:
         return AnswerAgain(undone)
     if undone.state == "tombstone" and matter.done is not None and matter.done.state == "ok":
         return Conclude(Refused(CANCELLED), undone)  # it was closed, and what it is about stands
+    if undone.state == "tombstone" and matter.done is None and matter.behind:
+        return TooOld()  # it was closed, and what it is about may have been there
     if undone.state == "tombstone":
         return nothing_to_undo(matter)
     raise BrokenBarrier

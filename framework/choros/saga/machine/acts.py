@@ -9,11 +9,13 @@ from choros.saga.machine.inputs import (
     RerunRequested,
     ResumeRequested,
     RetryRequested,
+    SettleRequested,
     SkipRequested,
     TerminateRequested,
 )
+from choros.saga.machine.instance import NodeState
 from choros.saga.machine.rerun import why_not
-from choros.saga.machine.walk import SagaWalk, send, send_first
+from choros.saga.machine.walk import SagaWalk, close_undo, send, send_first
 from choros.saga.outline import Commanded
 from choros.values import replace
 
@@ -21,7 +23,7 @@ from choros.values import replace
 def take_act(walk: SagaWalk, act: Act) -> None:
     """Do as a person says. A saga that is being terminated takes no other act."""
     if walk.instance.terminating and not walk.instance.terminal:
-        walk.note("too_late", code=type(act).__name__.removesuffix("Requested").lower())
+        walk.note("too_late", code=_named(act))
         return
     match act:
         case CancelRequested():
@@ -34,6 +36,8 @@ def take_act(walk: SagaWalk, act: Act) -> None:
             _terminate(walk)
         case RerunRequested():
             _hand_over(walk, act)
+        case SettleRequested():
+            _settle(walk, act)
         case _:
             _skip(walk, act)
 
@@ -47,13 +51,17 @@ def _pause(walk: SagaWalk, paused: bool) -> None:
     walk.go_on()
 
 
-def _still_parked(walk: SagaWalk, act: RetryRequested | SkipRequested) -> bool:
+def _still_parked(walk: SagaWalk, act: RetryRequested | SkipRequested | SettleRequested) -> bool:
     """Whether the saga still waits where the act says; otherwise the act comes too late."""
     state = walk.state(act.step)
     if state.parked and state.round == act.round and not walk.instance.paused:
         return True
-    walk.note("too_late", act.step, code="skip" if isinstance(act, SkipRequested) else "retry")
+    walk.note("too_late", act.step, code=_named(act))
     return False
+
+
+def _named(act: Act) -> str:
+    return type(act).__name__.removesuffix("Requested").lower()
 
 
 def _retry(walk: SagaWalk, act: RetryRequested) -> None:
@@ -69,8 +77,9 @@ def _retry(walk: SagaWalk, act: RetryRequested) -> None:
 
 
 def _skip(walk: SagaWalk, act: SkipRequested) -> None:
-    """Close the key first: only if the participant promises that there is no effect does the act count. What it has
-    forgotten it never does again; whether it did, only the person can know."""
+    """Close the key first: only if the participant promises that nothing comes of it any more does the act count. What
+    it has forgotten it never does again; whether it did, only the person can know. A step whose undo is skipped is left
+    standing."""
     if not _still_parked(walk, act):
         return
     state, leaf = walk.state(act.step), walk.outline.commanded(act.step)
@@ -78,10 +87,57 @@ def _skip(walk: SagaWalk, act: SkipRequested) -> None:
         walk.note("too_late", act.step, code="skip")
     elif state.leg.forgotten:
         walk.note("skipped", act.step, operation=state.leg.operation, code=FORGOTTEN)
-        walk.settle(leaf, act.reply, skipped=False)
+        if _is_undo(state, leaf):
+            walk.leave_standing(act.step, state.parked)
+        else:
+            walk.settle(leaf, act.reply, skipped=False)
+    elif _is_undo(state, leaf):
+        walk.unpark(act.step)
+        close_undo(walk, leaf, state.parked)
     else:
         walk.unpark(act.step)
         send_first(walk, leaf, "close", leaf.closing(state.closes, terminates=False), closing=act.reply)
+
+
+def _is_undo(state: NodeState, leaf: Commanded) -> bool:
+    """Whether what waits there for a person is the undo of the step."""
+    return state.leg is not None and (leaf.existing or state.closes == "undo")
+
+
+def _settle(walk: SagaWalk, act: SettleRequested) -> None:
+    """A person says what nobody else can: that what was left standing is undone, or what became of what is in doubt.
+    An undo that is parked is closed first, as for a skip."""
+    if walk.instance.terminal:
+        _settle_at_end(walk, act)
+        return
+    if not _still_parked(walk, act):
+        return
+    state, leaf = walk.state(act.step), walk.outline.commanded(act.step)
+    if leaf is None or act.stands or not _is_undo(state, leaf):
+        walk.note("too_late", act.step, code="settle")
+    elif state.leg and state.leg.forgotten:
+        walk.note("by_hand", act.step, code="undone")
+        walk.settle(leaf, "", skipped=False)
+    else:
+        walk.unpark(act.step)
+        close_undo(walk, leaf)
+
+
+def _settle_at_end(walk: SagaWalk, act: SettleRequested) -> None:
+    """The saga has ended, and nothing more is done; but what it says of itself becomes true, or known."""
+    state = walk.state(act.step)
+    match (state.progress if state.round == act.round else "", act.stands):
+        case "standing", False:
+            walk.change_node(act.step, progress="undone")
+        case "in_doubt", True:
+            walk.change_node(act.step, progress="ok", reply=state.reply or act.reply)
+        case "in_doubt", False:
+            walk.change_node(act.step, progress="closed")
+        case _:
+            walk.note("too_late", act.step, code="settle")
+            return
+    walk.note("by_hand", act.step, code="stands" if act.stands else "undone")
+    walk.release_withheld()
 
 
 def _hand_over(walk: SagaWalk, act: RerunRequested) -> None:

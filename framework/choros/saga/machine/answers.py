@@ -36,8 +36,8 @@ def _was_sent(walk: SagaWalk, leaf: Commanded, answer: Answered) -> bool:
         return state.progress != "pending"
     if key.operation == "do":
         return state.progress not in (("pending", "ok") if leaf.existing else ("pending",))
-    undoing = state.leg is not None and state.closes == "undo"
-    return state.progress == "undone" or undoing or (walk.instance.terminating and state.progress != "pending")
+    undoing = (state.leg is not None and state.closes == "undo") or state.progress in ("undone", "standing")
+    return undoing or (walk.instance.terminating and state.progress != "pending")
 
 
 def _is_of_another(walk: SagaWalk, leaf: Commanded, answer: Answered) -> bool:
@@ -53,7 +53,7 @@ def _is_awaited(walk: SagaWalk, leaf: Commanded, leg: Leg, answer: Answered) -> 
     Once it has landed, a stray copy of that command is refused as cancelled. That is no outcome but the close's own
     doing, and its answer is on the way.
     """
-    if leg.operation == "close" and answer.code == "cancelled":
+    if leg.operation == "close" and answer.code == "cancelled" and not answer.standing:
         return False
     state = walk.state(leaf.path)
     awaited = ("close", state.closes) if leg.operation == "close" else (leg.operation,)
@@ -74,9 +74,19 @@ def _accept(walk: SagaWalk, leaf: Commanded, leg: Leg, answer: Answered) -> None
     if walk.instance.terminating:
         _take_close(walk, leaf, answer)
         return
-    skipped, undone = answer.key.operation == "close", leaf.existing or walk.state(leaf.path).closes == "undo"
-    walk.note_answer("skipped" if skipped else "undone" if undone else "replied", answer)
-    walk.settle(leaf, leg.closing if skipped else answer.data, skipped)
+    closed, undone = answer.key.operation == "close", leaf.existing or walk.state(leaf.path).closes == "undo"
+    by_hand = closed and undone and not leg.gives_up
+    walk.note_answer("by_hand" if by_hand else "skipped" if closed else "undone" if undone else "replied", answer)
+    if closed and leg.gives_up:
+        walk.leave_standing(leaf.path, leg.gives_up)
+    elif answer.standing:
+        walk.leave_standing(leaf.path, _left_below(leaf))
+    else:
+        walk.settle(leaf, leg.closing if closed else answer.data, closed)
+
+
+def _left_below(leaf: Commanded) -> str:
+    return f"{leaf.whom} has left something standing"
 
 
 def _take_close(walk: SagaWalk, leaf: Commanded, answer: Answered) -> None:
@@ -87,8 +97,8 @@ def _take_close(walk: SagaWalk, leaf: Commanded, answer: Answered) -> None:
     closed = answer.key.operation == "close"
     walk.note_answer("closed" if closed else "undone" if undoing else "replied", answer)
     if not closed:
-        done = {"progress": "undone"} if undoing else {"progress": "ok", "reply": answer.data}
-        walk.change_node(leaf.path, leg=None, **done)
+        undone = {"progress": "standing" if answer.standing else "undone"}
+        walk.change_node(leaf.path, leg=None, **(undone if undoing else {"progress": "ok", "reply": answer.data}))
     elif leaf.existing:
         walk.change_node(leaf.path, progress="ok", leg=None)
     elif undoing:
@@ -101,6 +111,8 @@ def _take_close(walk: SagaWalk, leaf: Commanded, answer: Answered) -> None:
 def _refused(walk: SagaWalk, leaf: Commanded, answer: Answered) -> None:
     walk.note_answer("refused", answer)
     walk.change_node(leaf.path, progress="refused", leg=None)
+    if answer.standing:
+        walk.leave_standing(leaf.path, _left_below(leaf))
     if walk.instance.terminating:
         walk.go_on()
         return
@@ -149,10 +161,14 @@ def _unfinished(walk: SagaWalk, leaf: Commanded, leg: Leg, seconds: float) -> No
 
 
 def _forgotten(walk: SagaWalk, leaf: Commanded, leg: Leg) -> None:
-    """Its participant cannot tell any more what became of the command, and never will: a person has to look."""
+    """Its participant cannot tell any more what became of the command, and never will: a person has to look. Of an undo
+    that the saga goes on without, that is as good as closed."""
     if walk.instance.terminating:
         walk.leave_in_doubt(leaf.path)
         return
-    walk.change_node(leaf.path, leg=replace(leg, forgotten=True))
     what = f"{leaf.path} ({leg.operation}): {leaf.to} has forgotten what became of it"
+    if leg.gives_up or leaf.may_skip(leg.operation):
+        walk.leave_standing(leaf.path, leg.gives_up or what)
+        return
+    walk.change_node(leaf.path, leg=replace(leg, forgotten=True))
     walk.park(f"{what}; look there, then skip it", leaf.path)

@@ -29,6 +29,8 @@ class Answered:
     """What the participant that refuses had done and has taken back itself, as it says; newest first."""
     kind: type[Reply] | None = None
     """The type of the reply to a `do` that was carried out."""
+    standing: bool = False
+    """Whether a nested saga has left something standing when it was undone."""
 
     @property
     def detail(self) -> str:
@@ -70,6 +72,19 @@ class SkipRequested:
     step: str
     round: int
     reply: str
+
+
+@dataclass(frozen=True, slots=True)
+class SettleRequested:
+    """A person knows what became of a step that was left standing or in doubt, or has undone by hand what is parked."""
+
+    id: str
+    step: str
+    round: int
+    stands: bool = False
+    """Whether its effect is there, and stays."""
+    reply: str = ""
+    """What it would have replied with, where it stands and never did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +164,7 @@ Act = (
     CancelRequested
     | RetryRequested
     | SkipRequested
+    | SettleRequested
     | PauseRequested
     | ResumeRequested
     | RerunRequested
@@ -213,6 +229,7 @@ EventKind = Literal[
     "revocable", "settled", "released", "never_begun", "start_held", "start_dropped",
     "queued", "lock_taken", "joined", "updated", "update_refused",
     "unfinished",
+    "left_standing", "fact_withheld", "by_hand",
 ]  # fmt: skip
 
 

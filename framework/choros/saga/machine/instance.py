@@ -19,7 +19,7 @@ _STRICT = ConfigDict(extra="forbid")
 """A field that is not known here was written by a newer choros: to drop it with the next commit would lose it."""
 Progress = Literal[
     "pending", "sent", "ok", "refused", "in_doubt", "undone", "held", "published", "retracted", "asleep", "entered",
-    "passed_over", "listed", "closed", "awaiting", "lapsed",
+    "passed_over", "listed", "closed", "awaiting", "lapsed", "standing",
 ]  # fmt: skip
 ROOT = ""
 """The path of the saga's own sequence of steps; its state says what there is to say of the saga's end."""
@@ -51,6 +51,9 @@ class Leg:
     """Until when it may take, once its participant has said that it is finished from outside; None before that."""
     choice: str = ""
     """For an undo whose function may choose: what it chose."""
+    gives_up: str = ""
+    """For the close of an undo: why the saga goes on without it. A choros that would take that for undone does not know
+    this field, and leaves the instance alone."""
 
     @property
     def unfinished(self) -> bool:
@@ -117,7 +120,7 @@ class NodeState:
     @property
     def turns(self) -> bool:
         """Whether it is being undone while the saga goes on without it, and not there yet."""
-        return self.lost and self.progress not in ("undone", "refused")
+        return self.lost and self.progress not in ("undone", "refused", "standing")
 
     @property
     def unlooked(self) -> bool:
@@ -227,6 +230,8 @@ class Instance:
     """Of a completed saga, where its declaration has one: the body of the message."""
     wanted: str = ""
     """Asked for while the pivot is in flight: 'cancelled' or 'deadline'; acts only if the pivot is refused."""
+    withheld: tuple[tuple[str, str], ...] = ()
+    """(type, body) of the facts that say that it was undone, and wait until nothing of it is left standing."""
     terminating: bool = False
     """Whether a person has ended it: nothing is done or undone any more, and what is open is being closed."""
     deadline: float | None = None
@@ -309,6 +314,17 @@ class Instance:
     def parked_at(self) -> Mapping[str, NodeState]:
         """The nodes that wait for a person."""
         return {path: state for path, state in self.nodes.items() if state.parked}
+
+    @property
+    def standing(self) -> Sequence[str]:
+        """The steps whose undo it has gone on without: their effect may be there."""
+        return [path for path, state in self.nodes.items() if state.progress == "standing"]
+
+    @property
+    def is_unsettled(self) -> bool:
+        """Whether something is left standing, or at the end in doubt, which a person has to settle."""
+        left = ("standing", "in_doubt") if self.terminal else ("standing",)
+        return any(state.progress in left for state in self.nodes.values())
 
     @property
     def why_parked(self) -> str:

@@ -5,11 +5,13 @@ from choros.messages import (
     Closed,
     Done,
     Failure,
+    LeftStanding,
     NothingToUndo,
+    Refusal,
     Reply,
 )
 from choros.saga.machine.inputs import Decision, NestedReply, OrderReceived
-from choros.saga.machine.instance import Instance, Order
+from choros.saga.machine.instance import Instance, Order, Parent
 from choros.saga.machine.walk import SagaWalk
 from choros.saga.outline import Outline
 from choros.values import replace
@@ -79,10 +81,16 @@ def _reply(outline: Outline, instance: Instance, order: Order) -> NestedReply | 
         if operation == "close" and parent.released and not instance.backward:
             return _ok(order, Closed())
         undone = instance.backward and bool(instance.stage or instance.terminal)
-        return _ok(order, Done() if parent.outcome == "ok" else NothingToUndo(), "undo") if undone else None
-    if parent.outcome == "cancelled" and operation == "close":
+        return _ok(order, _undone(instance, parent), "undo") if undone else None
+    if parent.outcome == "cancelled" and operation == "close" and not instance.standing:
         return _ok(order, Closed())
     return _outcome(outline, instance, order)
+
+
+def _undone(instance: Instance, parent: Parent) -> Reply:
+    if left := instance.standing:
+        return LeftStanding(steps=tuple(left))
+    return Done() if parent.outcome == "ok" else NothingToUndo()
 
 
 def _outcome(outline: Outline, instance: Instance, order: Order) -> NestedReply | None:
@@ -94,7 +102,10 @@ def _outcome(outline: Outline, instance: Instance, order: Order) -> NestedReply 
         return NestedReply(order, "do", "ok", kind, instance.result or Done().to_json())
     if parent.outcome:
         failure = Failure.from_json(instance.failure)
-        return _no(order, Failure(code=failure.code, detail=failure.detail), "do")
+        said = Failure(code=failure.code, detail=failure.detail)
+        if left := instance.standing:
+            said = Refusal(code=failure.code, detail=failure.detail, data={"left_standing": left})
+        return _no(order, said, "do")
     return None
 
 

@@ -1,4 +1,4 @@
-"""What a saga that a person terminated has left behind: what stands, and what nobody knows of."""
+"""What a saga has left behind that does not come to its end as it should: what stands, and what nobody knows of."""
 
 from collections.abc import Sequence
 
@@ -9,12 +9,16 @@ from choros.saga.paths import declared
 
 
 def left_standing(outline: Outline, instance: Instance) -> Sequence[str]:
-    """The steps of a terminated saga whose effect is there, and the facts that it told too early."""
+    """The steps whose undo it went on without; of a terminated saga, all whose effect is there, and the facts that it
+    told too early."""
+    if instance.status != "terminated":
+        return instance.standing
     told = {leaf.path for leaf in outline.publications if leaf.early}
     return [
         path
         for path, state in instance.nodes.items()
-        if (stands(state) and (leaf := outline.commanded(path)) and leaf.changes)
+        if state.progress == "standing"
+        or (stands(state) and (leaf := outline.commanded(path)) and leaf.changes)
         or (state.progress == "published" and declared(path) in told)
     ]
 

@@ -27,6 +27,8 @@ def why_not(outline: Outline, instance: Instance, step: str) -> str:
         return unknown(f"The saga commands no step {step!r}.", step, own)[0]
     if doubtful := [path for path, state in instance.nodes.items() if state.progress == "in_doubt"]:
         return f"It was terminated, and {', '.join(doubtful)} may stand or not: what is run again might be there twice."
+    if instance.standing:
+        return f"It has left {', '.join(instance.standing)} standing: what is run again might be there twice."
     if instance.successor:
         return f"It was run again from {instance.rerun_from}, as {instance.successor}; that one has taken it over."
     for leaf in outline.commands:

@@ -156,9 +156,25 @@ class SagaWalk(Turn):
         """Publish what it has held and what it ends with, and say what it comes to."""
         facts, result = self._closing()
         self.release_held()
-        for made in facts:
-            self.release(made.kind, made.body)
+        if self.instance.backward and self._is_left_standing():
+            self.change(withheld=tuple((made.kind.type_name, made.body) for made in facts))
+            for made in facts:
+                self.note("fact_withheld", code=made.kind.type_name)
+        else:
+            for made in facts:
+                self.release(made.kind, made.body)
         self.change(result=result)
+
+    def _is_left_standing(self) -> bool:
+        return any(state.progress == "standing" for _, state in self.states())
+
+    def release_withheld(self) -> None:
+        """Publish what says that the saga was undone, now that this is true."""
+        if self.instance.withheld and not self._is_left_standing():
+            kinds = {kind.type_name: kind for builder in self.outline.compensated for kind in builder.kinds}
+            for name, body in self.instance.withheld:
+                self.release(kinds[name], body)
+            self.change(withheld=())
 
     def _closing(self) -> tuple[Sequence[Made], str]:
         closing = self.outline.compensated if self.instance.backward else self.outline.completed
@@ -225,13 +241,17 @@ class SagaWalk(Turn):
 
     def give_up(self, leaf: Commanded, leg: Leg, code: str, detail: str = "") -> None:
         """The outcome stays unknown: a step before the pivot is undone with the others, all else waits for a person; in
-        a saga that is terminated, nothing."""
+        a saga that is terminated, nothing. An undo that the saga may go on without is closed first."""
         if self.instance.terminating:
             self.leave_in_doubt(leaf.path)
             return
         if leg.operation != "do" or "in_doubt" not in leaf.turns_on:
-            why = f"{code}: {detail}" if detail else code
-            self.park(f"{leaf.path} ({leg.operation}) is in doubt after {leg.attempt} attempts: {why}", leaf.path)
+            said = f"{code}: {detail}" if detail else code
+            why = f"{leaf.path} ({leg.operation}) is in doubt after {leg.attempt} attempts: {said}"
+            if leaf.may_skip(leg.operation):
+                close_undo(self, leaf, why)
+            else:
+                self.park(why, leaf.path)
             return
         self.turn_back(Failure(code=code or "unknown", detail=detail, step=leaf.path, kind="in_doubt"))
 
@@ -239,6 +259,13 @@ class SagaWalk(Turn):
         """Nobody can say what became of it, and nobody asks any more."""
         self.change_node(path, progress="in_doubt", leg=None, unreleased=False)
         self.note("left_in_doubt", path)
+        self.go_on()
+
+    def leave_standing(self, path: str, why: str) -> None:
+        """It goes on without this undo, which nobody will carry out any more."""
+        self.unpark(path)
+        self.change_node(path, progress="standing", leg=None)
+        self.note("left_standing", path, code=why)
         self.go_on()
 
     def withdraw(self, why: str) -> None:
@@ -323,6 +350,16 @@ def send_first(
 ) -> None:
     """Send a command for the first time."""
     send(turn, leaf, Leg(operation, command, attempt=1, first_at=turn.now, due=None, closing=closing, choice=choice))
+
+
+def close_undo(turn: Turn, leaf: Commanded, why: str = "") -> None:
+    """Ask for its undo to be closed. Without a word why the saga goes on without it, a person has undone it."""
+    closing = leaf.closing("do" if leaf.existing else "undo", terminates=False)
+    leg = Leg("close", closing, attempt=1, first_at=turn.now, due=None, gives_up=why)
+    if turn.instance.paused:  # once it goes on
+        turn.change_node(leaf.path, leg=replace(leg, attempt=0, due=turn.now, waiting=True))
+    else:
+        send(turn, leaf, leg)
 
 
 def send(turn: Turn, leaf: Commanded, leg: Leg) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from choros.errors import DeclarationError
 from choros.messages import Command, Reply
@@ -161,6 +161,19 @@ def _check_refusals(place: NodePlace, commands: Iterable[type[Any]]) -> None:
                     " chooses.",
                     "give one of them another code.",
                 )
+
+
+UndoExhausted = Literal["park", "skip"]
+"""What becomes of a saga whose undo was tried as often as it may be: it waits for a person; or it goes on without."""
+
+
+def check_undo_exhausted(place: NodePlace, given: object) -> bool:
+    """Whether the saga goes on without such an undo; raises DeclarationError for what means nothing."""
+    if given not in ("park", "skip"):
+        raise DeclarationError(
+            f"{place.where}: undo_exhausted={shown(given)} means nothing.", "write 'park' or 'skip'."
+        )
+    return given == "skip"
 
 
 def check_retry(place: NodePlace, name: str, retry: object) -> None:

@@ -9,7 +9,7 @@ from choros.saga.checks import check_function
 from choros.saga.machine.instance import States
 from choros.saga.machine.turn import Node, Turn
 from choros.saga.machine.walk import send_first
-from choros.saga.nodes.commanded import CommandBuilder, check_retry
+from choros.saga.nodes.commanded import CommandBuilder, UndoExhausted, check_retry, check_undo_exhausted
 from choros.saga.nodes.retriable import Retriable
 from choros.saga.outline import Commanded, Declared
 from choros.saga.parameters import Known, NodePlace
@@ -26,6 +26,8 @@ class Existing(Declared):
     """Builds the command that takes it back. Its participant gets it like any command, under the key of a `do`."""
     timeout: timedelta = field(default=DEFAULT_TIMEOUT, kw_only=True)
     undo_retry: RetryPolicy = field(default=RetryPolicy(), kw_only=True)
+    undo_exhausted: UndoExhausted = field(default="park", kw_only=True)
+    """As for a step."""
     name: str = field(default="", kw_only=True)
     """The name of the function, if not given. It is part of the command key, so it must not change."""
     commands = False
@@ -43,7 +45,8 @@ class Existing(Declared):
         """What takes it back has to be possible, as every undo."""
         check_retry(place, "undo_retry", self.undo_retry)
         sent = Retriable(self.compensation, self.to, timeout=self.timeout, retry=self.undo_retry)
-        node = sent.node(place, "existing", frozenset(), existing=True)
+        skips = check_undo_exhausted(place, self.undo_exhausted)
+        node = sent.node(place, "existing", frozenset(), existing=True, skips_undo=skips)
         if node.refusals:
             names = ", ".join(command.__name__ for command in node.does if command.refusals)
             raise DeclarationError(

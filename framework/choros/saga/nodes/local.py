@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from choros.errors import DeclarationError
-from choros.saga.nodes.commanded import CommandBuilder, CommandNode, Commands
+from choros.saga.nodes.commanded import CommandBuilder, CommandNode, Commands, UndoExhausted
 from choros.saga.nodes.retriable import Retriable
 from choros.saga.nodes.step import Step
 from choros.saga.parameters import NodePlace
@@ -22,6 +22,8 @@ class Local(Commands):
 
     compensation: CommandBuilder | None = None
     undo_retry: RetryPolicy = field(default=RetryPolicy(), kw_only=True)
+    undo_exhausted: UndoExhausted = field(default="park", kw_only=True)
+    """As for a step."""
 
     def check_place(self, place: NodePlace) -> None:
         """Behind the pivot nothing is undone, before it everything can be."""
@@ -40,5 +42,6 @@ class Local(Commands):
         given: Any = {"timeout": self.timeout, "retry": self.retry, "finished_within": self.finished_within}
         commanded: Retriable | Step = Retriable(self.action, self.to, **given)
         if not place.passed:
-            commanded = Step(self.action, self.to, self.compensation, undo_retry=self.undo_retry, **given)
+            undone: Any = {"undo_retry": self.undo_retry, "undo_exhausted": self.undo_exhausted}
+            commanded = Step(self.action, self.to, self.compensation, **undone, **given)
         return replace(commanded.planned(place), kind="local", local=True)

@@ -123,7 +123,7 @@ class NestedNode(Nesting, CommandNode):
         if state.leg and state.leg.operation == "do" and self.kind == "pivot" and turn.instance.wanted:
             leg = state.leg
             send(turn, self, replace(leg, operation="cancel", command=self.order(), attempt=leg.attempt + 1))
-        over = state.progress == "refused" if self.ends else False
+        over = self.ends and state.progress in ("refused", "standing")
         return self.detached or over or state.progress in ("ok", "passed_over")
 
     def _come_to(self, turn: Turn) -> bool:
@@ -184,5 +184,5 @@ class NestedNode(Nesting, CommandNode):
         own = states.of(self.path)
         if backward:
             return self.path if own.leg or self._can_be_undone(own.progress) else None
-        over = own.progress in ("ok", "passed_over", "held") or (self.ends and own.progress == "refused")
+        over = own.progress in ("ok", "passed_over", "held") or (self.ends and own.progress in ("refused", "standing"))
         return None if over or (self.detached and own.leg) else self.path

@@ -6,7 +6,15 @@ from typing import cast
 
 from choros.errors import DeclarationError
 from choros.saga.builders import command_builder
-from choros.saga.nodes.commanded import CommandBuilder, CommandNode, Commands, check_retry, check_taken
+from choros.saga.nodes.commanded import (
+    CommandBuilder,
+    CommandNode,
+    Commands,
+    UndoExhausted,
+    check_retry,
+    check_taken,
+    check_undo_exhausted,
+)
 from choros.saga.parameters import NodePlace
 from choros.saga.policy import RetryPolicy
 
@@ -17,6 +25,9 @@ class Step(Commands):
 
     compensation: CommandBuilder | None = None
     undo_retry: RetryPolicy = field(default=RetryPolicy(), kw_only=True)
+    undo_exhausted: UndoExhausted = field(default="park", kw_only=True)
+    """What becomes of the saga once its undo was tried as often as `undo_retry` says: it waits for a person, or goes on
+    without, "skip": the undo is closed, the step is left standing, and somebody is told."""
     taken_within: timedelta | None = field(default=None, kw_only=True)
     """How long its command may lie before somebody begins it; after that it is refused as expired, and never begun."""
 
@@ -34,7 +45,10 @@ class Step(Commands):
 
     def planned(self, place: NodePlace) -> CommandNode:
         """Its undo may ask for its own reply, which may not be known."""
-        node = self.node(place, "step", undo_retry=self.undo_retry, expires=True, taken_within=self.taken_within)
+        node = self.node(
+            place, "step", undo_retry=self.undo_retry, expires=True, taken_within=self.taken_within,
+            skips_undo=check_undo_exhausted(place, self.undo_exhausted),
+        )  # fmt: skip
         check_taken(place, self.taken_within, node)
         check_retry(place, "undo_retry", self.undo_retry)
         maybe = replace(node.perhaps(place.known), own=node.choice)
