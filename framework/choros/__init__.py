@@ -37,6 +37,7 @@ from choros.roles.addresses import Addresses
 from choros.roles.roles import client_of, running, unfinished_of
 from choros.runtime.client.client import Client
 from choros.runtime.client.outcome import Outcome
+from choros.runtime.client.query import SagaState
 from choros.runtime.participant.unfinished import Unfinished, UnfinishedCommand
 from choros.saga.lock import Lock
 from choros.saga.nodes import (
@@ -74,8 +75,8 @@ __all__ = [
     "ForEach", "Later", "Local", "LocalUndo", "Lock", "MemoryTransaction", "Message", "MessageRejected",
     "MessageUnwritable", "Misconfigured", "Nested", "Outcome", "OutcomePending", "Parallel", "Pivot", "Publish",
     "RedisTransaction", "Refused", "Reminder", "Repeat", "Reply", "Retriable", "RetryPolicy", "Saga", "SagaNotFound",
-    "Schedule", "Scope", "Service", "Settings", "Signal", "Sleep", "SqliteTransaction", "StartConflict", "Step",
-    "StoreMisconfigured", "StoreUnreachable", "TokenUnknown", "TooLate", "Transaction", "Unfinished",
+    "SagaState", "Schedule", "Scope", "Service", "Settings", "Signal", "Sleep", "SqliteTransaction", "StartConflict",
+    "Step", "StoreMisconfigured", "StoreUnreachable", "TokenUnknown", "TooLate", "Transaction", "Unfinished",
     "UnfinishedCommand", "Unreachable", "Update", "UpdateRefused", "UsageError", "Wait", "When", "__version__",
     "client_of", "running", "unfinished_of",
 ]  # fmt: skip

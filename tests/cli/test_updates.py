@@ -77,3 +77,23 @@ def test_a_no_is_a_sentence(delivery: Choros) -> None:
     said = delivery("saga", "update", "delivery", "o1", "-i", "{}", "--update", "change", *SERVERS)
     assert said.code == 2
     assert "answers no update 'change'" in said.err
+
+
+def test_a_program_reads_where_a_saga_stands(delivery: Choros) -> None:
+    delivery("saga", "update", "delivery", "o1", "-i", '{"street": "2 Elm"}', *SERVERS)
+    lines = delivery("saga", "query", "delivery", "o1", *STORE).out.splitlines()
+    assert lines[0].endswith(" running")
+    assert lines[1:] == [
+        'start: {"order":"o1","street":"1 Oak Lane"}',
+        'updated, change-address: {"street":"2 Elm"}',
+        "still to come:",
+        "  pay (step), under way",
+        "  ship (pivot)",
+    ]
+    said = json.loads(delivery("saga", "query", "delivery", "o1", *STORE, "-o", "json").out)
+    assert (said["status"], said["start"]["order"], said["updates"]) == (
+        "running", "o1", {"change-address": {"street": "2 Elm"}},
+    )  # fmt: skip
+    assert said["remaining"][1] == {"step": "ship", "kind": "pivot", "sure": True, "begun": False}
+    delivery("saga", "terminate", "delivery", "o1", *SERVERS)
+    assert "nothing is still to come" in delivery("saga", "query", "delivery", "o1", *STORE).out

@@ -13,9 +13,17 @@ import pytest
 from choros.app.app import App
 from choros.app.service import Service
 from choros.desk.timeline import timeline
-from choros.errors import MessageRejected, SagaNotFound, StoreMisconfigured, UpdateRefused, UsageError
+from choros.errors import (
+    DeclaredOtherwise,
+    MessageRejected,
+    SagaNotFound,
+    StoreMisconfigured,
+    UpdateRefused,
+    UsageError,
+)
 from choros.messages import Done, Update
 from choros.runtime.client.client import Client
+from choros.runtime.client.query import saga_state
 from choros.runtime.client.rerun import _start as again_from
 from choros.runtime.orchestrator.updates import entry_of
 from choros.runtime.orchestrator.work import Work
@@ -42,6 +50,11 @@ from tests.saga.delivery import (
     delivery,
     delivery_of,
 )
+from tests.saga.driving import Run
+from tests.saga.loan import AskForLoan, Booked, Decided, loan_saga
+from tests.saga.shop import CHARGED, ORDER, SHIPPED
+from tests.saga.test_result import SAGA as RESULT
+from tests.saga.test_result import OrderResult
 
 ELM, ASH = ChangeAddress(street="2 Elm Road"), ChangeAddress(street="3 Ash Way")
 SERVICES = (
@@ -221,3 +234,46 @@ async def test_a_saga_that_is_run_again_goes_on_with_what_it_was_asked() -> None
         start = again_from(account.record, delivery.outline, account.instance, "print_label")
         done = await client._ask(Work("again", start))
         assert done.instance.updated == (("change-address", ELM.to_json()),)
+
+
+async def test_a_program_reads_where_a_saga_stands(client: Client) -> None:
+    saga_id = await client.start(delivery, Order())
+    await client.update(saga_id, ELM)
+    before = (await client.show(saga_id)).record.version
+    state = await client.query(saga_id)
+    assert (state.status, state.paused, state.start, state.failure, state.result) == (
+        "running", False, Order(), None, None,
+    )  # fmt: skip
+    assert (dict(state.updates), dict(state.replies), dict(state.parked)) == ({"change-address": ELM}, {}, {})
+    assert [(one.step, one.kind, one.sure, one.begun) for one in state.remaining] == [
+        ("pack", "step", True, True), ("print_label", "step", True, False), ("ship", "pivot", True, False),
+        ("thank", "retriable", False, False),
+    ]  # fmt: skip
+    assert (await client.show(saga_id)).record.version == before, "nothing was changed"
+    with pytest.raises(SagaNotFound):
+        await client.query("nobody")
+
+
+async def test_nobody_reads_what_is_declared_otherwise() -> None:
+    store = MemoryStore()
+    async with client_on(store, app_of()) as client:
+        saga_id = await client.start(delivery, Order())
+    other = delivery_of(STEPS[0], updates=(), completed=())
+    async with client_on(store, app_of(other)) as client:
+        with pytest.raises(DeclaredOtherwise, match="1 step here, 4 in the record"):
+            await client.query(saga_id)
+
+
+def test_messages_are_read_as_what_they_are() -> None:
+    run = Run(loan_saga, start=AskForLoan())
+    run.ok(Booked())
+    run.signal("decided", Decided())
+    state = saga_state(loan_saga, run.instance)
+    assert dict(state.replies) == {"set_aside": Booked(), "decided": Decided()}
+    run.refuse("closed")
+    assert (state := saga_state(loan_saga, run.instance)).failure
+    assert [(one.step, one.kind) for one in state.remaining] == [("set_aside", "undo")]
+    end = Run(RESULT, start=ORDER)
+    end.ok(CHARGED)
+    end.ok(SHIPPED)
+    assert saga_state(RESULT, end.instance).result == OrderResult(order_id="o1", parcel="x1")

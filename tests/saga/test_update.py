@@ -208,6 +208,10 @@ def far(order: Order, change: ChangeAddress | None) -> bool:
     return change is not None
 
 
+def of_each(line: str) -> Thank:
+    return Thank(gift=line)
+
+
 def always(order: Order) -> bool:
     return True
 

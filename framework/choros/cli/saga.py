@@ -18,6 +18,7 @@ from choros.cli.options import AppName, BrokerUrl, OfStatus, Output, SagaId, Sto
 from choros.cli.output import is_terminal, on_one_line, remark, tell_lines, tell_rows, tell_value
 from choros.cli.overview import row_of, saga_list
 from choros.cli.progress import working
+from choros.cli.query import saga_query
 from choros.cli.verbs import Verbs
 from choros.cli.view import MaybeApp, looking
 from choros.cli.waits import Unended, as_data, asking, run_and_tell, waiting_lines
@@ -151,6 +152,9 @@ def _tell_outcome(outcome: Outcome[Any], output: str) -> None:
 
 app.command("list", needs_app=False, examples=LISTED)(saga_list)
 app.command("events", needs_app=False, examples=["saga events shop o2", "saga events shop o2 -o json"])(saga_events)
+
+
+app.command("query", examples=["saga query shop o2 -o json"])(saga_query)
 
 
 @app.command("show", needs_app=False, examples=["saga show shop o2", "saga show 3f1c9a2b --store redis://127.0.0.1/0"])

@@ -23,6 +23,7 @@ from choros.messages import Fact, Message, Reply, Signal, Update
 from choros.runtime.client.account import Account, account_of, check_id, known_of, there
 from choros.runtime.client.outcome import Outcome, outcome_of
 from choros.runtime.client.parked import Skippable, meant, skippable
+from choros.runtime.client.query import SagaState, state_in
 from choros.runtime.client.reference import referred
 from choros.runtime.client.rerun import rerun
 from choros.runtime.client.schedules import ScheduleActs
@@ -213,6 +214,13 @@ class Client:
     async def show(self, saga_id: str) -> Account:
         """Everything that is known of a saga instance; raises SagaNotFound, and StoreUnreachable at once."""
         return await account_of(self._store, saga_id, self._app.sagas)
+
+    async def query(self, saga_id: str) -> SagaState:
+        """Where the saga stands, for a program: its status, its messages as they are typed, and which steps may still
+        come. Changes nothing. Raises SagaNotFound, and DeclaredOtherwise where this application has not the declaration
+        that the saga follows."""
+        check_id(saga_id)
+        return await self._naming(saga_id, state_in(self._store, self._app.sagas, saga_id))
 
     async def id_of(self, reference: str) -> str:
         """The id of the instance that goes by this id, start key (its last run) or beginning of an id; raises

@@ -1,0 +1,67 @@
+"""What a program asks of a running saga, and changes nothing by that: its state, typed, and what may still come."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from choros.messages import Failure, Message
+from choros.runtime.client.account import there
+from choros.runtime.orchestrator.recognition import recognise
+from choros.saga.machine.instance import Instance, Status
+from choros.saga.outline import Commanded
+from choros.saga.remaining import RemainingStep, remaining_steps
+from choros.saga.saga import Saga, Sagas
+from choros.saga.waiting import SignalWait
+from choros.store.sagas import Store
+
+
+@dataclass(frozen=True, slots=True)
+class SagaState:
+    """A saga as one of its commits has left it."""
+
+    saga_id: str
+    status: Status
+    paused: bool
+    start: Message
+    replies: Mapping[str, Message]
+    """By the path of the step; of a wait, what it was told."""
+    updates: Mapping[str, Message]
+    """The last that was accepted of each, by its name."""
+    failure: Failure | None
+    """Why it is being undone, or was."""
+    parked: Mapping[str, str]
+    """Why it waits for a person, by the step."""
+    result: Message | None
+    """What it has come to, where its declaration says so."""
+    remaining: Sequence[RemainingStep]
+    """What may still come."""
+
+
+async def state_in(store: Store, sagas: Sagas, saga_id: str) -> SagaState:
+    """The state of this saga, which is loaded whole; raises DeclaredOtherwise and SagaNotFound."""
+    whole = await there(store, saga_id, whole=True)
+    return saga_state(*recognise(sagas, whole.record, None, whole.entries))
+
+
+def saga_state(saga: Saga[Any], instance: Instance) -> SagaState:
+    """The state of this instance, which came with all its entries."""
+    outline, replies = saga.outline, dict[str, Message]()
+    for path, state in instance.nodes.items():
+        leaf = outline.leaf(path)
+        if state.reply and isinstance(leaf, Commanded):
+            replies[path] = leaf.reply_of(state.choice).from_json(state.reply)
+        elif state.reply and isinstance(leaf, SignalWait):
+            replies[path] = leaf.signal.from_json(state.reply)
+    declared = outline.result
+    return SagaState(
+        instance.saga_id,
+        instance.status,
+        instance.paused,
+        saga.start.from_json(instance.start),
+        replies,
+        {name: outline.updates[name].update.from_json(body) for name, body in instance.updated},
+        Failure.from_json(instance.failure) if instance.failure else None,
+        {path: state.parked for path, state in instance.parked_at.items()},
+        declared.builds.from_json(instance.result) if declared and instance.result else None,
+        remaining_steps(outline, instance),
+    )
