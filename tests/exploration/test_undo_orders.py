@@ -1,18 +1,22 @@
 """The orders of undoing, explored: each alone, in parts, beside each other; and without any one of their rules."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from choros import Branch, ForEach, Parallel, Repeat, Saga, Scope
+from choros import Branch, ForEach, Parallel, Repeat, Saga, Scope, Step
 from choros_verify import Bounds
 from choros_verify.exploration.choices import ActKind
 from choros_verify.exploration.explore import Exploration
 from choros_verify.exploration.mutants import MUTANTS
 from choros_verify.exploration.states import Left
 from choros_verify.exploration.trial import try_mutant
+from choros_verify.exploration.ways import waits
 from tests.saga.stand import (
+    Furnish,
     Measured,
+    clear,
     crew,
     furniture,
     greeting,
@@ -29,6 +33,12 @@ from tests.saga.stand import (
 )
 from tests.saga.test_undo_order import furniture_of_nothing, is_open, tape_of_nothing
 
+
+def furnish_twice(measure: Measured, a_second_look: Measured) -> Furnish:
+    return Furnish(width=measure.width + a_second_look.width)
+
+
+furniture_twice = Step(furnish_twice, to="shop", compensation=clear)
 CANCEL: frozenset[ActKind] = frozenset({"cancel"})
 START = plan_of("ann", "bob").to_json()
 NONE, DUPLICATE, CRASH, RETRY = Left(0, 0, 0), Left(1, 0, 0), Left(0, 1, 0), Left(0, 0, 1)
@@ -133,3 +143,13 @@ def test_without_a_rule_of_the_orders_a_promise_breaks(name: str) -> None:
     assert result.report
     assert result.caught, result.lines()
     assert result.report.violation == violation
+
+
+def test_who_judges_reads_by_himself_who_needs_whom_through_what_leaves_nothing_to_undo() -> None:
+    """However many of these there are, and whatever they are called."""
+    outline = stand_of(
+        space, tape, replace(tape, name="a_second_look"), crew, furniture_twice, opening, undo="by_dependency"
+    ).outline
+    needed = [one for one in outline.paths[1:] if waits(outline, "rent", one)]
+    assert needed == ["measure", "a_second_look", "furnish_twice"]
+    assert not waits(outline, "hire", "furnish_twice")

@@ -15,6 +15,7 @@ from choros.saga.machine.machine import begin, decide
 from choros.saga.machine.rerun import kept_by, why_not
 from choros.saga.nodes import Branch, ForEach, Parallel, Pivot, Retriable, Step, When
 from choros.saga.nodes.each import MOST_ITEMS
+from choros.saga.outline import Composite
 from choros.saga.policy import RetryPolicy
 from choros.saga.saga import Saga
 from choros.testing import SagaTest
@@ -386,6 +387,10 @@ MISTAKES: Mapping[str, tuple[Callable[[], Any], str]] = {
     "nothing": (lambda: ForEach(lines, []), "there is nothing to do for each of lines."),
     "pivot": (lambda: ForEach(lines, [pivot]), "there is a pivot in ForEach(lines), and there may be many items or"),
     "no list": (lambda: ForEach(cast(Any, unlisted), reserve), "returns a list, but unlisted returns Line"),
+    "no function": (
+        lambda: ForEach(cast(Any, 3), reserve, name="three"),
+        "saga 'parcels': 3 is no function. Try: write one that returns a list.",
+    ),
     "pair": (lambda: ForEach(pair, reserve), "takes a function that returns a list, but pair returns tuple"),
     "opaque": (lambda: ForEach(opaque, reserve), "opaque returns Opaque, which cannot be written as JSON"),
     "start": (lambda: ForEach(orders, reserve), "its items are of the type that the saga starts with"),
@@ -427,6 +432,12 @@ def test_mistakes_are_sentences(mistake: str) -> None:
     with pytest.raises(DeclarationError) as refused:
         saga_of(*(steps if isinstance(steps, tuple) else (steps,)))
     assert sentence in f"{refused.value} {refused.value.hint}"
+
+
+def test_its_outline_says_how_many_at_a_time() -> None:
+    part = saga_of(ForEach(lines, reserve, at_once=7)).outline.nodes["lines"]
+    assert isinstance(part, Composite) and part.loop
+    assert (part.loop.at_once, [limb.name for limb in part.limbs]) == (7, ["each"])
 
 
 # --- how it is shown --------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from choros.saga.nodes import Branch, Check, Existing, ForEach, Parallel, Repeat
 from choros.saga.nodes.beside import MOST_UNDONE
 from choros.saga.policy import RetryPolicy
 from choros.saga.saga import Saga
-from choros.saga.undo_order import needed_by
+from choros.saga.undo_order import needed_by, order_between
 from choros.testing import SagaTest
 from choros.wire.command_key import CommandKey
 from tests.saga.apart import Stored
@@ -442,6 +442,10 @@ FAST: Any = "fast"
             "both.b has undo='at_once', but all in both is undone newest first",
         ),
         (
+            lambda: stand_of(ForEach(guests, Branch("b", invitation, undo="at_once"))),
+            "guests[].b has undo='at_once', but all in guests is undone newest first",
+        ),
+        (
             lambda: stand_of(Repeat(Branch("b", crew, undo="at_once"), until=never, at_most=2)),
             "repeat[].b has undo='at_once', but all in repeat is undone newest first",
         ),
@@ -455,6 +459,11 @@ def test_a_word_that_means_nothing_is_told(made: Any, sentence: str) -> None:
 
 def never(plan: Plan) -> bool:
     return False
+
+
+def test_in_a_list_whose_items_go_back_by_themselves_each_may_have_an_order_of_its_own() -> None:
+    saga = stand_of(ForEach(guests, Branch("b", invitation, greeting, undo="at_once"), undo="side_by_side"))
+    assert order_between(saga.outline, "guests[].b.invite", "guests[].b.greet") == "at_once"
 
 
 def test_the_order_is_part_of_the_fingerprint_only_where_it_is_said() -> None:

@@ -124,6 +124,14 @@ def take_one(fair: PlanFair, number: int) -> Take:
     return Take(what=f"{fair.place} {number}")
 
 
+def take_for(fair: PlanFair, guide: Taken) -> Take:
+    return Take(what=f"{fair.place} for {guide.number}")
+
+
+def take_with(fair: PlanFair, tickets: Taken) -> Take:
+    return Take(what=f"{fair.place} with {tickets.number}")
+
+
 def take_seat(fair: PlanFair, benches: int, seats: int) -> Take:
     return Take(what=f"{fair.place} {benches} {seats}")
 
@@ -340,6 +348,32 @@ loops = Saga(
 )  # fmt: skip
 """Loops in loops, and one that is tried. There is no pivot."""
 
+tours = Saga(
+    "tours",
+    start=PlanFair,
+    undo="by_dependency",
+    steps=(
+        Existing(to="west", compensation=call_off, name="tour"),
+        step("guide", "west"),
+        step("coach"),
+        Step(take_for, "south", give_back, name="tickets", timeout=TIMEOUT, retry=SOON, undo_retry=SOON),
+        Parallel(
+            step("bread"),
+            Branch("drinks", step("water", "west"), step("wine", "north"), undo="newest_first"),
+            Scope(try_step("music"), asking, otherwise=here("radio"), name="tunes"),
+            undo="at_once",
+            name="lunch",
+        ),
+        ForEach(rows, [one("bed"), one("key", "west")], at_once=2, undo="side_by_side"),
+        Step(take_with, "north", give_back, name="museum", timeout=TIMEOUT, retry=SOON, undo_retry=SOON),
+        signing,
+        telling("press"),
+    ),
+    completed=held,
+    compensated=off,
+)  # fmt: skip
+"""What is undone waits for what needs it, and for nothing else; lunch all at once, each room by itself."""
+
 
 # --- services ---------------------------------------------------------------------------------------------------------
 
@@ -395,4 +429,4 @@ async def at_the_council(command: Sign, call: Call) -> Done:
 
 
 papers = Service("papers", facts=(Announced, Denied, Promised, Wanted, Held, Off))
-app = App("fair", sagas=[choices, races, loops], services=[south, west, north, office, papers])
+app = App("fair", sagas=[choices, races, loops, tours], services=[south, west, north, office, papers])

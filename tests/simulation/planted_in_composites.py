@@ -104,6 +104,11 @@ def ended_with_open_keys(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(acts, "_stop", stop)
 
 
+def dependencies_that_nobody_asks_for(patch: pytest.MonkeyPatch) -> None:
+    """What others were built upon is undone beside them."""
+    patch.setattr(SagaWalk, "is_needed", lambda self, path: False)
+
+
 PLANTS: Sequence[Plant] = (
     losers_that_stay,
     losers_that_are_never_undone,
@@ -114,4 +119,5 @@ PLANTS: Sequence[Plant] = (
     facts_of_losers,
     a_failure_that_is_nobodys,
     ended_with_open_keys,
+    dependencies_that_nobody_asks_for,
 )

@@ -145,8 +145,10 @@ def asked(outline: Outline, leaf: str, step: str) -> bool:
     functions += [part.loop.asked for part in around if part.loop and not stands_in(step, part.path)]
     if any(_is_reply_of(need, step, leaf) for function in functions for need in function.needs):
         return True
-    checks = [one.path for one in outline.commands if not one.undo and one.path not in (leaf, step)]
-    return any(asked(outline, leaf, check) and asked(outline, check, step) for check in checks if check < leaf)
+    paths = list(outline.leaves)
+    between = {*paths[paths.index(step) + 1 : paths.index(leaf)]}
+    checks = [one.path for one in outline.commands if not one.undo and one.path in between]
+    return any(asked(outline, leaf, check) and asked(outline, check, step) for check in checks)
 
 
 def _is_reply_of(need: Need, step: str, leaf: str) -> bool:

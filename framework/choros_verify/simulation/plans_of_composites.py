@@ -46,6 +46,17 @@ def more_acts(plan: RunPlan, setting: Targets) -> Iterator[PersonAct]:
     for verb in verbs:
         at = round(max(plan.starts) + 20.0 * chance.random() ** 3, 3)
         yield PersonAct(at, chance.randrange(len(plan.starts)), verb, chance.randrange(4))
+    yield from _a_pause(plan, setting)
+
+
+def _a_pause(plan: RunPlan, setting: Targets) -> Iterator[PersonAct]:
+    """Somebody has a saga stand still in the middle of all that, and go on."""
+    chance = chance_of(plan, "a pause")
+    index = chance.randrange(len(plan.starts))
+    if chance.random() < 0.15 and _is_composed(setting.saga(plan, index)):
+        at = round(plan.starts[index] + 20.0 * chance.random() ** 2, 3)
+        yield PersonAct(at, index, "pause")
+        yield PersonAct(round(at + chance.uniform(0.5, 40.0), 2), index, "resume")
 
 
 def _is_composed(saga: Saga[Any]) -> bool:
