@@ -33,7 +33,7 @@ def test_one_after_the_other(scene: Scene, store: StoreKind) -> None:
     assert (result.violations, dict(result.statuses)) == ((), {"completed": 4})
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_whatever_strikes_them_they_keep_every_promise(scene: Scene) -> None:
     tally = campaign(scene, range(1, 61))
     assert [(result.plan.seed, result.violations) for result in tally.failures] == []
@@ -90,7 +90,9 @@ PARKED = RunPlan(seed=1, starts=(0.0, 0.0, 400.0), script=(ScriptLine(0, "report
     [
         (free_while_it_is_undone, REFUSED, "and so has"),
         pytest.param(free_when_it_is_parked, PARKED, "and so has", marks=pytest.mark.long),
-        pytest.param(taken_in_the_order_written, AT_ONCE, "waits for a saga that waits for it", marks=pytest.mark.long),
+        pytest.param(
+            taken_in_the_order_written, AT_ONCE, "waits for a saga that waits for it", marks=pytest.mark.nightly
+        ),
         (begun_before_it_is_taken, AT_ONCE, "before it has its lock"),
         pytest.param(a_bound_that_is_ignored, PARKED, "is still running", marks=pytest.mark.long),
     ],
