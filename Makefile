@@ -93,6 +93,9 @@ bench-local: $(VENV)/.dev ## what a local step costs beside a commanded one
 bench-growth: $(VENV)/.dev ## the rate with 1,000,000 stored sagas, and what 100,000 cost that sleep (ARGS="--sagas 20000")
 	$(SERVERS) $(BIN)/python -m benchmarks.stored $(ARGS)
 
+bench-waiting: $(VENV)/.dev ## what 100,000 sagas cost that wait to be told something (ARGS="--sagas 2000 --rounds 1 --told 50")
+	$(BIN)/python -m benchmarks.waiting $(ARGS)
+
 bench-length: $(VENV)/.dev ## what a step costs in a saga of 200, and an item of 10,000 (ARGS="--steps 600 --rounds 1")
 	$(BIN)/python -m benchmarks.length $(ARGS)
 
@@ -120,4 +123,4 @@ $(VENV)/.dev: $(MADE_FROM) | $(BIN)/python
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@ $(VENV)/.demo
 
-.PHONY: help demo test test-long test-nightly test-cross test-loaded test-fast test-versions check verify simulate simulate-frames chaos mutate reliability-report bench bench-stages bench-local bench-growth bench-length bench-soak growth clean
+.PHONY: help demo test test-long test-nightly test-cross test-loaded test-fast test-versions check verify simulate simulate-frames chaos mutate reliability-report bench bench-stages bench-local bench-growth bench-length bench-waiting bench-soak growth clean

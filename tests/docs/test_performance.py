@@ -34,7 +34,7 @@ def rows(name: str) -> list[list[str]]:
 
 
 def test_every_section_is_written_by_a_command_of_the_makefile() -> None:
-    assert SECTIONS == ["rates", "stages", "growth", "length", "soak"]
+    assert SECTIONS == ["rates", "stages", "growth", "waiting", "length", "soak"]
     makefile = (ROOT / "Makefile").read_text()
     for name in re.findall(r"`make ([a-z-]+)", TEXT):
         assert f"\n{name}:" in makefile

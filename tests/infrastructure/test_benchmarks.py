@@ -32,6 +32,8 @@ from benchmarks.stage.stage import Stage
 from benchmarks.stage.stores import COMMITS, LOADS
 from benchmarks.stage.wire import text_stages, wire_stages
 from benchmarks.stored import AN_HOUR, MONTHS, asleep, ended, fill
+from benchmarks.waiting import Cost
+from benchmarks.waiting import rows as waiting_rows
 from choros.store.memory.barrier import MemoryDatabase
 from choros.store.memory.sagas import MemoryStore
 from choros.store.sagas import NOTHING, Committed, EntryNames, Loaded, Transition
@@ -214,6 +216,22 @@ def test_who_grows_on_the_way_is_found_out() -> None:
 def test_what_grows_with_the_length_is_found_out() -> None:
     assert [row[-1] for row in length_table([(100, 120)], 1000, (100, 150))[1:]] == ["", "1.2: yes", "", "1.5: yes"]
     assert [row[-1] for row in length_table([(9, 11)], 1000, (2, 4))[1:]] == ["", "1.2: **no**", "", "1.5: **no**"]
+
+
+def test_what_grows_with_how_many_wait_is_found_out() -> None:
+    def told(*costs: float) -> list[str]:
+        few, many = Cost(1, 1, 1, 1), Cost(*costs)
+        return [row[-1] for row in waiting_rows("sqlite", 2000, [few], [many])]
+
+    assert told(1.2, 1.3, 1.0, 1.3) == ["1.2: yes", "1.3: yes", "1.3: yes", "1.3: yes", "1.3: yes"]
+    assert told(1.3, 2.0, 1.4, 1.4) == ["1.2: **no**", "1.3: **no**", "1.3: **no**", "1.3: **no**", "1.3: **no**"]
+
+
+@pytest.mark.long
+def test_waiting_in_small() -> None:
+    small = ("--sagas", "1500", "--rounds", "1", "--told", "20")
+    waiting = subprocess.run([sys.executable, "-m", "benchmarks.waiting", *small], **HERE)
+    assert len(re.findall(r"(?:redis|sqlite) .* +\d+\.\d+ +\d", waiting.stdout)) == 10, waiting.stderr
 
 
 @pytest.mark.long

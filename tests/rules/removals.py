@@ -17,6 +17,7 @@ OUTBOX = "tests/runtime/test_participant_outbox.py"
 UNDO = "tests/runtime/test_local_undo.py"
 CANCELLED = "tests/runtime/test_provider_cancelled.py"
 PROVIDER = "tests/runtime/test_participant_provider.py"
+UNFINISHED = "tests/runtime/test_unfinished.py"
 SUBSCRIBER = "tests/runtime/test_subscriber.py"
 BARRIER = "tests/runtime/test_verdicts.py"
 FORGETTING = "tests/runtime/test_forgetting.py"
@@ -409,6 +410,21 @@ REMOVALS = (
         "_open(matter, done):\n        return Settle(done)",
         "_open(matter, done):\n        return nothing_to_undo(matter)",
         (f"{PROVIDER}::test_an_undo_settles_what_may_have_happened_and_then_takes_it_back",),
+    ),
+    Removal(
+        16, "what was undone is finished by nobody", "runtime.participant.verdicts.on_undo",
+        "buried(matter), done)", "(), done)",
+        (f"{UNFINISHED}::test_an_undo_that_nobody_can_cancel_for_gets_the_token",),
+    ),
+    Removal(
+        16, "the first word from outside counts", "runtime.participant.unfinished.Unfinished._job",
+        "if row.state not in OPEN:", 'if row.state == "tombstone":',
+        (f"{UNFINISHED}::test_twice_is_said_to_have_happened_and_sends_one_reply",),
+    ),
+    Removal(
+        4, "what is finished from outside has a bound", "saga.machine.answers._unfinished",
+        "if by <= walk.now:", "if False:",
+        ("tests/saga/test_finished_later.py::test_past_its_bound_it_is_asked_once_more_and_then_in_doubt",),
     ),
     Removal(
         16, "a duplicate settles an intent first",
