@@ -8,7 +8,9 @@ from choros.cli.options import AppName, Output, SagaId, StoreUrl, found, log_apa
 from choros.cli.output import tell_lines, tell_value
 from choros.cli.view import looking
 from choros.roles.addresses import DEFAULT_STORE
-from choros.runtime.client.query import SagaState, state_in
+from choros.runtime.client.account import there
+from choros.runtime.client.query import SagaState, saga_state
+from choros.runtime.orchestrator.recognition import recognise
 
 
 def saga_query(
@@ -19,8 +21,8 @@ def saga_query(
 
     async def look() -> SagaState:
         async with looking(application, store) as view:
-            its = (await view.account(saga_id)).record.saga_id
-            return await state_in(view.store, view.sagas, its)
+            whole = await there(view.store, (await view.account(saga_id)).record.saga_id, whole=True)
+            return saga_state(*recognise(view.sagas, whole.record, None, whole.entries))
 
     state = found(look(), application, store)
     if output == "table":

@@ -23,7 +23,7 @@ from choros.messages import Fact, Message, Reply, Signal, Update
 from choros.runtime.client.account import Account, account_of, check_id, known_of, there
 from choros.runtime.client.outcome import Outcome, outcome_of
 from choros.runtime.client.parked import Skippable, meant, skippable
-from choros.runtime.client.query import SagaState, state_in
+from choros.runtime.client.query import SagaState, saga_state
 from choros.runtime.client.reference import referred
 from choros.runtime.client.rerun import rerun
 from choros.runtime.client.schedules import ScheduleActs
@@ -216,11 +216,9 @@ class Client:
         return await account_of(self._store, saga_id, self._app.sagas)
 
     async def query(self, saga_id: str) -> SagaState:
-        """Where the saga stands, for a program: its status, its messages as they are typed, and which steps may still
-        come. Changes nothing. Raises SagaNotFound, and DeclaredOtherwise where this application has not the declaration
-        that the saga follows."""
-        check_id(saga_id)
-        return await self._naming(saga_id, state_in(self._store, self._app.sagas, saga_id))
+        """Where the saga stands, for a program: its messages as they are typed, and which steps may still come. Raises
+        SagaNotFound, and DeclaredOtherwise where this application has not the declaration that the saga follows."""
+        return saga_state(*await self._naming(saga_id, self._declared(saga_id, whole=True)))
 
     async def id_of(self, reference: str) -> str:
         """The id of the instance that goes by this id, start key (its last run) or beginning of an id; raises
@@ -327,19 +325,17 @@ class Client:
         return wait_of(saga, wait)
 
     async def update(self, saga_id: str, update: Update[A], *, id: str = "") -> A:
-        """Ask the saga for a change, as its declaration has it (`Saga(updates=...)`), and return what it replies. Asked
-        again under the same `id`, it answers as it did before, and nothing happens. Raises UpdateRefused where it says
-        no, or it is too late; UsageError where it answers no such update, and SagaNotFound."""
+        """Ask the saga for a change, as its declaration has it, and return what it replies; under the same `id` what it
+        did before. Raises UpdateRefused where it says no; UsageError where it answers no such update; SagaNotFound."""
         check_own_id(id)
-        name = (await self.update_declared(saga_id, bare_name(type(update)))).name
-        asked = UpdateRequested(id or fresh_id(), name, sendable(update))
+        declared = await self.update_declared(saga_id, bare_name(type(update)))
+        asked = UpdateRequested(id or fresh_id(), declared.name, sendable(update))
         done = await self._naming(saga_id, self._ask(Work(saga_id, asked)))
         return await kept_answer(self._store, asked, done.instance, update)
 
     async def update_declared(self, saga_id: str, name: str = "") -> DeclaredUpdate:
         """The update of this name that the saga answers, or its only one; raises UsageError."""
-        saga, _ = await self._naming(saga_id, self._declared(saga_id))
-        return update_named(saga, name)
+        return update_named((await self._naming(saga_id, self._declared(saga_id)))[0], name)
 
     async def signal_or_start(
         self, saga: Saga[Any], message: Message, signal: Signal | Fact,
@@ -368,8 +364,9 @@ class Client:
         done = await self._ask(work)
         return (done.repeated and answered_before(await self._store.history(work.saga_id), work.id)) or done.word
 
-    async def _declared(self, saga_id: str) -> tuple[Saga[Any], Instance]:
-        return recognise(self._app.sagas, (await there(self._store, saga_id)).record)
+    async def _declared(self, saga_id: str, *, whole: bool = False) -> tuple[Saga[Any], Instance]:
+        known = await there(self._store, saga_id, whole=whole)
+        return recognise(self._app.sagas, known.record, None, known.entries)
 
     async def _naming(self, saga_id: str, asked: Awaitable[T]) -> T:
         """Its answer; where the saga is declared otherwise here, the error names the difference: that stands in the

@@ -5,14 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from choros.messages import Failure, Message
-from choros.runtime.client.account import there
-from choros.runtime.orchestrator.recognition import recognise
 from choros.saga.machine.instance import Instance, Status
 from choros.saga.outline import Commanded
 from choros.saga.remaining import RemainingStep, remaining_steps
-from choros.saga.saga import Saga, Sagas
+from choros.saga.saga import Saga
 from choros.saga.waiting import SignalWait
-from choros.store.sagas import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +32,6 @@ class SagaState:
     """What it has come to, where its declaration says so."""
     remaining: Sequence[RemainingStep]
     """What may still come."""
-
-
-async def state_in(store: Store, sagas: Sagas, saga_id: str) -> SagaState:
-    """The state of this saga, which is loaded whole; raises DeclaredOtherwise and SagaNotFound."""
-    whole = await there(store, saga_id, whole=True)
-    return saga_state(*recognise(sagas, whole.record, None, whole.entries))
 
 
 def saga_state(saga: Saga[Any], instance: Instance) -> SagaState:
