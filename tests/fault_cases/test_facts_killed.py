@@ -1,4 +1,4 @@
-"""An orchestrator is killed at every point of a fact that begins a saga: there is one, whoever comes next."""
+"""An orchestrator is killed at every point of a fact: it begins one saga, and answers a wait once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ import pytest
 
 from choros import Addresses, App
 from choros.roles.addresses import connected, opened_store
-from choros.roles.roles import running
+from choros.roles.roles import client_of, running
+from choros.runtime.orchestrator.history import read_history
 from choros.sources import fresh_id
 from choros.store.sagas import Store
 from choros.transport.port import Published
@@ -23,9 +24,12 @@ from choros.transport.topology import Names, Topology, topology
 from choros.values import replace
 from choros.wire.envelope import Envelope
 from tests.end_to_end.shop import remove, until
+from tests.fault_cases.told import invoice_app
 from tests.patience import PATIENCE
 from tests.private_servers import die_with_parent
 from tests.runtime.checkout import CheckedOut, shop_app, told
+from tests.runtime.test_kept_facts import FIRST, paid
+from tests.saga.invoice import Order
 
 pytestmark = pytest.mark.slow
 
@@ -39,11 +43,13 @@ POINTS = [
 
 
 @contextmanager
-def doomed(app: App, addresses: Addresses, failpoint: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+def doomed(
+    app: App, addresses: Addresses, failpoint: str, log: Path, told: str = "begin"
+) -> Iterator[subprocess.Popen[bytes]]:
     """An orchestrator as a process that has nothing else to do, and will be killed."""
     said = {
         "CHOROS_NAMESPACE": app.namespace, "CHOROS_BROKER": addresses.broker, "CHOROS_STORE": addresses.store,
-        "CHOROS_FAILPOINT": failpoint, "PYTHONPATH": os.pathsep.join(sys.path),
+        "CHOROS_FAILPOINT": failpoint, "CHOROS_TOLD": told, "PYTHONPATH": os.pathsep.join(sys.path),
     }  # fmt: skip
     with log.open("wb") as out:
         process = subprocess.Popen(
@@ -100,5 +106,44 @@ async def test_each_fact_begins_one_saga(
             await emptied(app, addresses)
         async with opened_store(addresses, app) as store:
             assert await begun(store) == ["o1", "o2", "o3"]
+    finally:
+        await remove(amqp_url, needed)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("store_url", "failpoint"),
+    [
+        ("sqlite", "commit.before@1"),
+        ("redis", "commit.after@1"),
+        ("sqlite", "commit.after@2"),
+        ("redis", "ack.before@1"),
+    ],
+    indirect=["store_url"],
+)
+async def test_who_waits_is_told_once(
+    amqp_url: str, store_url: str, namespace: str, tmp_path: Path, failpoint: str
+) -> None:
+    """It looks what is kept, keeps the fact, and tells the saga: killed before or after each, and before it is done."""
+    app, addresses = invoice_app(namespace), Addresses(amqp_url, store_url, "memory://")
+    needed = app.topology + topology(namespace, applications=["bank"])
+    fact = paid(source=f"/{namespace}/bank")
+    try:
+        await publish(app, addresses, needed, fact)
+        async with client_of(app, addresses) as client:
+            saga_id = await client.start(FIRST, Order())
+            log = tmp_path / "told.log"
+            with doomed(app, addresses, failpoint, log, "answer") as process:
+                assert await asyncio.to_thread(process.wait, PATIENCE) == -signal.SIGKILL, log.read_text()[-3000:]
+            async with running(app, addresses):
+
+                async def told_it() -> bool:
+                    return bool((await client.show(saga_id)).instance.state("hand_over").leg)
+
+                await until("it goes on", told_it, PATIENCE)
+                await publish(app, addresses, needed, fact)
+                await emptied(app, addresses)
+            said = [one.kind for row in (await client.show(saga_id)).history for one in read_history(row.events)]
+            assert said.count("signalled") == 1
     finally:
         await remove(amqp_url, needed)
