@@ -272,8 +272,8 @@ class Client:
         return await self._act(saga_id, RetryRequested(fresh_id(), *await self.parked_at(saga_id, step, round)))
 
     async def skip(self, saga_id: str, step: str, reply: Message | None = None, round: int | None = None) -> str:
-        """Close the parked step's command and go on as if it had been answered with `reply`, which must be of the type
-        that the command declares. A step whose undo is skipped is left standing; the reply may be left out then."""
+        """Close the parked step's command and go on as if it had been answered with `reply`, of the type that the
+        command declares. A step whose undo is skipped is left standing; the reply may be left out then."""
         wanted = await self.skippable(saga_id, step)
         if type(reply) is not wanted.reply and not (reply is None and wanted.undo):
             raise UsageError(
@@ -285,10 +285,9 @@ class Client:
     async def settle(
         self, saga_id: str, step: str | None = None, reply: Message | None = None, *, stands: bool = False
     ) -> str:
-        """Say what became of a step that the saga has left standing or in doubt, or that the undo at which it is parked
-        was done by hand; without a name, of the only one. `stands` says of one in doubt that its effect is there, with
-        what it replied; all else is undone. Once nothing of a compensated saga stands, its facts leave. Answers
-        'by_hand', 'unparked' where the undo is closed first, or 'too_late'; raises UsageError."""
+        """Say that what the saga has left standing or in doubt is undone, or that a parked undo was done by hand, of
+        this step or the only one; with `stands`, that what is in doubt is there, and its reply. Answers 'by_hand',
+        'unparked' where the undo is closed first, or 'too_late'; raises UsageError."""
         saga, instance = await self._naming(saga_id, self._declared(saga_id))
         return await self._act(saga_id, settling(saga, instance, step, reply, stands=stands))
 
@@ -383,15 +382,7 @@ class Client:
             async with asyncio.timeout(self._timeout):
                 return await self._decider.ask(work)
         except TimeoutError:
-            raise _not_taken(work, self._timeout) from None
-
-
-def _not_taken(work: Work, seconds: float) -> StoreUnreachable:
-    """It is told apart: what was never handed to the store is dropped, and does not begin behind the caller's back."""
-    said = f"The store did not take the request within {seconds:g} s"
-    if work.handed_over:
-        return StoreUnreachable(f"{said}; it may have been taken all the same.", "ask again under the same key.")
-    return StoreUnreachable(f"{said}; it is dropped.", "ask again when the store answers.")
+            raise work.not_taken(self._timeout) from None
 
 
 def _seconds(timeout: object) -> float:

@@ -20,7 +20,8 @@ def settling(
     open_ = _open(saga, instance)
     path = next(iter(open_)) if step is None and len(open_) == 1 else step
     if path is None or path not in open_:
-        raise UsageError(_not_there(instance, step), f"--step, one of {', '.join(open_)}." if open_ else _LOOK)
+        hint = f"--step, one of {', '.join(open_)}." if open_ else _LOOK
+        raise UsageError(_not_there(instance, step, several=bool(open_)), hint)
     state, leaf = instance.state(path), open_[path]
     doubtful = instance.terminal and state.progress == "in_doubt"
     if stands and not doubtful:
@@ -42,11 +43,12 @@ def _open(saga: Saga[Any], instance: Instance) -> dict[str, Commanded]:
     return found
 
 
-def _not_there(instance: Instance, step: str | None) -> str:
-    what = f"{step} of saga {instance.saga_id}" if step else f"saga {instance.saga_id}"
-    if step is None and not instance.terminal and not instance.parked_at:
-        return f"Of {what} nothing is to be settled: it is {instance.status}."
-    return f"Of {what} nothing is to be settled." if step else f"It is not said what of {what} is settled."
+def _not_there(instance: Instance, step: str | None, *, several: bool) -> str:
+    if step:
+        return f"Of {step} of saga {instance.saga_id} nothing is to be settled."
+    if several:
+        return f"Of saga {instance.saga_id} several steps are to be settled."
+    return f"Of saga {instance.saga_id} nothing is to be settled: it is {instance.status}."
 
 
 def _body(leaf: Commanded, path: str, reply: Message | None, *, known: bool, wanted: bool) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from choros.errors import ChorosError, DeclaredOtherwise
+from choros.errors import ChorosError, DeclaredOtherwise, StoreUnreachable
 from choros.runtime.orchestrator.signature import UNSIGNED, Signature
 from choros.saga.machine.inputs import Act, Event, LockTold, SignalRequested, UpdateRequested
 from choros.saga.machine.instance import Instance, NodeState
@@ -138,6 +138,14 @@ class Work:
         """What the history says of who asked for it. The class of an act is the word for it, so its name is stored."""
         name = type(self.given).__name__.removesuffix("Requested").lower()
         return self.signature.of(self.kind if isinstance(self.given, Unjudged) else name)
+
+    def not_taken(self, seconds: float) -> StoreUnreachable:
+        """What whoever waited so long is told: what was never handed to the store is dropped, and does not begin behind
+        the caller's back."""
+        said = f"The store did not take the request within {seconds:g} s"
+        if self.handed_over:
+            return StoreUnreachable(f"{said}; it may have been taken all the same.", "ask again under the same key.")
+        return StoreUnreachable(f"{said}; it is dropped.", "ask again when the store answers.")
 
     def finish(self, done: WorkDone) -> None:
         """Tell the caller."""
