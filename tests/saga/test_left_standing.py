@@ -24,6 +24,8 @@ from choros.saga.nodes import Branch, Existing, Local, Parallel, Pivot, Scope, S
 from choros.saga.policy import RetryPolicy
 from choros.saga.saga import Saga
 from choros.testing import SagaTest
+from choros_verify import Bounds, explore
+from choros_verify.exploration.bounds import TERMINATING
 from tests.saga.driving import Run, at_pivot, commands, key
 from tests.saga.shop import (
     CHARGED,
@@ -500,3 +502,11 @@ def test_a_choros_that_does_not_know_this_leaves_the_instance_alone() -> None:
     assert '"progress":"standing"' in run.instance.dumps()
     before = begin(going_on.tree, "s", ORDER.to_json(), 0.0, cause="c").instance.dumps()
     assert "gives_up" not in before and "withheld" not in before
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("bounds", [Bounds(), Bounds(acts=TERMINATING)], ids=["acts", "terminate"])
+def test_rule_47_at_whatever_moment_it_leaves_what_it_says(bounds: Bounds) -> None:
+    found = explore(going_on, bounds)
+    assert found.complete, found.story
+    assert found.ends["compensated"] > 10
