@@ -45,7 +45,7 @@ from choros.wire.envelope import Envelope
 from tests.private_servers import PrivateRedis
 
 FEW, AT_ONCE, IN_FLIGHT, LISTED = 1_000, 500, 50, 50
-SETTLE_SECONDS, REST_SECONDS = 2.0, 8.0
+REST_SECONDS = 8.0
 AT_REST, AS_FEW, AS_A_REPLY = 1.2, 1.3, 1.3
 """So many times as much it may cost at most: at rest, and to tell or list some, with many beside few; a signal beside a
 reply."""
@@ -196,12 +196,12 @@ class Cost:
     """Of a list of the first fifty."""
 
 
-async def cost(there: Field, first: int, told: int) -> Cost:
-    """Of a turn which tells so many, from this one on."""
+async def cost(there: Field, first: int, told: int, seconds: float) -> Cost:
+    """Of a turn which rests for so many seconds, and tells so many, from this one on."""
     async with running(APP, there.addresses) as client:
-        await asyncio.sleep(SETTLE_SECONDS)
+        await asyncio.sleep(seconds / 4)
         before, began = there.spent(), time.monotonic()
-        await asyncio.sleep(REST_SECONDS)
+        await asyncio.sleep(seconds)
         rest = (there.spent() - before) / (time.monotonic() - began)
         numbers = range(first, first + told)
         signals = [Work(id_of("asks", one), SignalRequested(fresh_id(), THE_WAIT, "{}")) for one in numbers]
@@ -235,12 +235,16 @@ async def _listed(there: Field, client: Client) -> float:
     return (there.spent() - before) / 5
 
 
-async def measured(kind: str, folder: Path, sagas: int, rounds: int, told: int) -> Table:
+async def measured(kind: str, folder: Path, options: argparse.Namespace) -> Table:
     """With few that wait and with many, one right after the other in each round."""
+    sagas, rounds, told = options.sagas, options.rounds, options.told
     async with field(kind, folder) as small, field(kind, folder) as large:
         for there, waiting in ((small, FEW), (large, sagas)):
             await there.fill(waiting + (rounds + 1) * told, (rounds + 1) * told)
-        turns = [[await cost(there, turn * told, told) for there in (small, large)] for turn in range(rounds + 1)]
+        turns = [
+            [await cost(there, turn * told, told, options.rest) for there in (small, large)]
+            for turn in range(rounds + 1)
+        ]
     few, many = ([turn[which] for turn in turns[1:]] for which in (0, 1))  # in the first, all is done that is done once
     return rows(kind, sagas, few, many)
 
@@ -272,7 +276,7 @@ async def tables(options: argparse.Namespace) -> Table:
     found: list[Sequence[str]] = [HEAD]
     for kind in options.stores.split(","):
         with tempfile.TemporaryDirectory(prefix="choros-waiting-") as folder:
-            found += await measured(kind, Path(folder), options.sagas, options.rounds, options.told)
+            found += await measured(kind, Path(folder), options)
             print(f"{kind} is done", file=sys.stderr, flush=True)
     return found
 
@@ -283,6 +287,7 @@ def main() -> None:
     given.add_argument("--sagas", type=int, default=100_000, help="how many wait")
     given.add_argument("--rounds", type=int, default=5)
     given.add_argument("--told", type=int, default=300, help="signals and replies in a round")
+    given.add_argument("--rest", type=float, default=REST_SECONDS, help="seconds at rest in a round")
     given.add_argument("--stores", default="redis,sqlite")
     given.add_argument("--page", action="store_true", help="write the table into docs/performance.md")
     options = given.parse_args()

@@ -229,7 +229,7 @@ def test_what_grows_with_how_many_wait_is_found_out() -> None:
 
 @pytest.mark.long
 def test_waiting_in_small() -> None:
-    small = ("--sagas", "1500", "--rounds", "1", "--told", "20")
+    small = ("--sagas", "1500", "--rounds", "1", "--told", "20", "--rest", "0.4")
     waiting = subprocess.run([sys.executable, "-m", "benchmarks.waiting", *small], **HERE)
     assert len(re.findall(r"(?:redis|sqlite) .* +\d+\.\d+ +\d", waiting.stdout)) == 10, waiting.stderr
 
