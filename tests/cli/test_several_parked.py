@@ -111,7 +111,7 @@ def test_each_is_looked_after_by_its_name_and_the_last_one_without(choros: Choro
     skipped = choros("saga", "skip", "parades", parked, "--step", BAND, "-i", "{}", *SERVERS)
     assert (skipped.code, skipped.out.strip()) == (
         0,
-        "unparked: the step's command is closed first, then it goes on with this reply",
+        "unparked: the step's command is closed first, then it goes on",
     )
     twice = choros("saga", "retry", "parades", parked, "--step", SECOND, *SERVERS)
     assert (twice.code, f"is parked at {FIRST}, not at {SECOND}" in twice.err) == (2, True)

@@ -124,7 +124,7 @@ def skip(
     asked.tell(application, saga, "skip", close)
 
 
-@app.command("settle", examples=["saga settle shop o2 --step reserve_inventory --reason 'released by hand'"])
+@app.command("settle", examples=["saga settle shop o2 --reason 'released by hand'"])
 def settle(
     application: AppName,
     saga: SagaId,
