@@ -44,6 +44,8 @@ TESTS: Mapping[str, tuple[str, ...]] = {
         "tests/runtime/test_execution.py",
         "tests/runtime/test_participant.py",
         "tests/runtime/test_participant_provider.py",
+        "tests/runtime/test_refusal_data.py",
+        "tests/runtime/test_unfinished.py",
         "tests/store/test_databases.py::TestMemoryDatabase",
     ),
 }
