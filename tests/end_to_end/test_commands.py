@@ -162,6 +162,7 @@ def test_check_and_graph(tmp_path: Path) -> None:
         assert words in drawn.out
 
 
+@pytest.mark.long
 def test_a_store_may_hold_sagas_that_the_application_does_not_declare(tmp_path: Path) -> None:
     """Those of another deployment under the same name: `show` tells what became of it, in JSON too."""
     (tmp_path / "other.py").write_text(OTHER)

@@ -287,6 +287,7 @@ def test_a_demo_without_its_orders(place: Place) -> None:
         refused(place.run("demo", "--broker", "memory://", "--orders", path), MEANINGLESS, path)
 
 
+@pytest.mark.long
 def test_a_demo_that_cannot_write(place: Place) -> None:
     (place.folder / "file").write_text("")
     for arguments in (("--folder", "file"), ("--folder", "/dev/null/here"), ("--outcomes", "/dev/null/here.json")):

@@ -81,6 +81,7 @@ async def verdict(path: Path, *more: str) -> int:
     return await process.wait()
 
 
+@pytest.mark.long
 async def test_a_role_at_rest_says_that_its_broker_is_gone(tmp_path: Path, amqp_url: str, namespace: str) -> None:
     (tmp_path / "ringing.py").write_text(APP.format(namespace=namespace))
     path = tmp_path / "health.json"

@@ -122,6 +122,7 @@ async def test_a_process_that_is_asked_to_end_loses_nothing(
         assert set(statuses.values()) == {"completed", "compensated"}
 
 
+@pytest.mark.long
 async def test_a_process_that_waits_for_nothing_ends_at_once(
     tmp_path: Path, amqp_url: str, redis_url: str, namespace: str
 ) -> None:

@@ -221,6 +221,7 @@ async def test_a_full_queue_of_one_subscriber_stops_no_saga_and_doubles_nothing(
 # --- 34: no dead-letter exchange --------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 async def test_a_message_that_comes_back_too_often_waits_for_its_dead_letter_exchange(
     broker: PrivateRabbitMQ, namespace: str
 ) -> None:

@@ -273,7 +273,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateRabbitMQ
 
 
 @pytest.mark.servers
-@pytest.mark.slow
+@pytest.mark.long
 async def test_an_alarm_is_noticed_by_who_publishes_nothing(broker: PrivateRabbitMQ, namespace: str) -> None:
     names = Names(namespace)
     transport = impatient(broker.url, names)

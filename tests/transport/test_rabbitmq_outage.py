@@ -43,6 +43,7 @@ async def sent_again(transport: RabbitMQTransport) -> None:
             await asyncio.sleep(0.1)
 
 
+@pytest.mark.long
 async def test_an_alarm_stops_publishing_but_no_ack(broker: PrivateRabbitMQ, namespace: str) -> None:
     transport = await opened(broker, namespace)
     consumer = await transport.consume(f"{namespace}.payment", 1)
