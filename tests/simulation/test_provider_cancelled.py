@@ -125,4 +125,4 @@ def test_who_takes_unknown_for_never_is_found(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(Handler, "settling", looking_only)
     found = Scene(APP).examine(STRAYS).violations
-    assert "3: saga 0 is compensated; net effect of charge: 1." in found
+    assert "26: saga 0 was compensated, and then had the do of charge." in found
