@@ -21,9 +21,10 @@ from choros.errors import (
 )
 from choros.messages import Fact, Message, Reply, Signal, Update
 from choros.runtime.client.account import Account, account_of, check_id, known_of, there
+from choros.runtime.client.bounds import seconds_of
 from choros.runtime.client.outcome import Outcome, outcome_of
 from choros.runtime.client.parked import Skippable, meant, skippable
-from choros.runtime.client.query import SagaState, saga_state
+from choros.runtime.client.query import SagaState, answered, check_replies, saga_state
 from choros.runtime.client.reference import referred
 from choros.runtime.client.rerun import rerun
 from choros.runtime.client.schedules import ScheduleActs
@@ -92,7 +93,7 @@ class Client:
         self._address = ReturnAddress(app, store)
         make = Transitions(app, lambda: self._address.queue).make
         self._decider = decider or Decider(make, store, transport, locks=opened_locks(app, locks))
-        self._timeout = _seconds(timeout)
+        self._timeout = seconds_of(timeout)
         self._deciding: asyncio.Task[None] | None = None
         self._marking: list[asyncio.Task[None]] = []
         self._signature = UNSIGNED
@@ -171,7 +172,7 @@ class Client:
     async def _within(
         self, saga_id: str, watching: asyncio.Future[WorkDone], timeout: timedelta | None, *, look: bool
     ) -> Outcome[Any]:
-        seconds = self._timeout if timeout is None else _seconds(timeout)
+        seconds = self._timeout if timeout is None else seconds_of(timeout)
         try:
             async with asyncio.timeout(seconds):
                 return await self._follow(saga_id, watching, look)
@@ -215,10 +216,23 @@ class Client:
         """Everything that is known of a saga instance; raises SagaNotFound, and StoreUnreachable at once."""
         return await account_of(self._store, saga_id, self._app.sagas)
 
-    async def query(self, saga_id: str) -> SagaState:
+    async def query(self, saga_id: str, *, until: str = "", timeout: timedelta | None = None) -> SagaState:
         """Where the saga stands, for a program: its messages as they are typed, and which steps may still come. Raises
-        SagaNotFound, and DeclaredOtherwise where this application has not the declaration that the saga follows."""
-        return saga_state(*await self._naming(saga_id, self._declared(saga_id, whole=True)))
+        SagaNotFound, and DeclaredOtherwise where this application has not the declaration that the saga follows.
+
+        With `until` only once that step has replied, or else never will: the saga is being undone, over or parked.
+        Raises OutcomePending past the timeout, and UsageError for a step that there is not."""
+        seconds = self._timeout if timeout is None else seconds_of(timeout)
+        try:
+            async with asyncio.timeout(seconds if until else None):
+                return await answered(partial(self._state, saga_id, until), until)
+        except TimeoutError:
+            sentence = f"{until} of saga {saga_id} has not replied within {seconds:g} s; it goes on."
+            raise OutcomePending(sentence, "the same again.") from None
+
+    async def _state(self, saga_id: str, until: str) -> SagaState:
+        saga, instance = await self._naming(saga_id, self._declared(saga_id, whole=True))
+        return saga_state(check_replies(saga, until), instance)
 
     async def id_of(self, reference: str) -> str:
         """The id of the instance that goes by this id, start key (its last run) or beginning of an id; raises
@@ -383,9 +397,3 @@ class Client:
                 return await self._decider.ask(work)
         except TimeoutError:
             raise work.not_taken(self._timeout) from None
-
-
-def _seconds(timeout: object) -> float:
-    if not isinstance(timeout, timedelta) or timeout < timedelta(0):
-        raise UsageError(f"timeout={timeout!r} is no timedelta of zero or more.", "timedelta(seconds=30), for example.")
-    return timeout.total_seconds()

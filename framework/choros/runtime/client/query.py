@@ -1,9 +1,12 @@
 """What a program asks of a running saga, and changes nothing by that: its state, typed, and what may still come."""
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
 
+from choros.errors import StoreUnreachable, UsageError, unknown
 from choros.messages import Failure, Message
 from choros.saga.machine.instance import Instance, Status
 from choros.saga.outline import Commanded
@@ -32,6 +35,33 @@ class SagaState:
     """What it has come to, where its declaration says so."""
     remaining: Sequence[RemainingStep]
     """What may still come."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether no step of it replies any more by itself: it is being undone, over, or waits for a person."""
+        return self.status != "running"
+
+
+async def answered(look: Callable[[], Awaitable[SagaState]], until: str) -> SagaState:
+    """The first state that has a reply of this step, or will never have one; without a step, the state as it is. It is
+    read from the store, so what is told is committed. A store that is away meanwhile is waited for."""
+    pause = 0.02
+    while True:
+        with suppress(StoreUnreachable) if until else nullcontext():
+            state = await look()
+            if not until or until in state.replies or state.settled:
+                return state
+        await asyncio.sleep(pause)
+        pause = min(pause * 1.5, 0.5)
+
+
+def check_replies(saga: Saga[Any], step: str) -> Saga[Any]:
+    """The same; raises UsageError where there is no step of this name that replies, or is told anything."""
+    leaf = saga.outline.leaf(step)
+    if step and not isinstance(leaf, Commanded | SignalWait):
+        names = [leaf.path for leaf in saga.outline.leaves.values() if isinstance(leaf, Commanded | SignalWait)]
+        raise UsageError(*unknown(f"saga {saga.name!r} has no step {step!r} that replies.", step, names))
+    return saga
 
 
 def saga_state(saga: Saga[Any], instance: Instance) -> SagaState:
