@@ -15,7 +15,7 @@ from tests.chaos.cluster import Cluster, cluster
 from tests.patience import PATIENCE
 from tests.transport.brokers import shop
 
-pytestmark = [pytest.mark.servers, pytest.mark.long]
+pytestmark = [pytest.mark.servers, pytest.mark.nightly]
 
 
 @pytest.fixture(scope="module")

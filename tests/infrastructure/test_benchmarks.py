@@ -70,7 +70,7 @@ def bench(*arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(command, **HERE)
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_every_row_has_figures_and_no_saga_is_lost(amqp_url: str, redis_url: str, tmp_path: Path) -> None:
     path = tmp_path / "figures.json"
 

@@ -220,7 +220,7 @@ REMOVALS = (
     ),
     Removal(
         4, "a sleep that ends in a pause is over", "saga.machine.timers.take_timer",
-        "until is not None:", "until is not None and not walk.instance.paused:",
+        "until is not None and path", "until is not None and not walk.instance.paused and path",
         (f"{SLEEP}::test_in_a_pause_it_goes_on_and_what_follows_waits_for_the_resume",),
     ),
     Removal(
