@@ -35,7 +35,7 @@ def service() -> Service:
     return made
 
 
-@pytest.fixture(params=["sqlite", "redis"])
+@pytest.fixture(params=["sqlite", pytest.param("redis", marks=pytest.mark.servers)])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> list[Database]:
     """Two on the same rows: the service's, and that of the program outside."""
     if request.param == "sqlite":
