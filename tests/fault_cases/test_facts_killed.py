@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -24,9 +19,9 @@ from choros.transport.topology import Names, Topology, topology
 from choros.values import replace
 from choros.wire.envelope import Envelope
 from tests.end_to_end.shop import remove, until
+from tests.fault_cases.doomed import doomed
 from tests.fault_cases.told import invoice_app
 from tests.patience import PATIENCE
-from tests.private_servers import die_with_parent
 from tests.runtime.checkout import CheckedOut, shop_app, told
 from tests.runtime.test_kept_facts import FIRST, paid
 from tests.saga.invoice import Order
@@ -42,25 +37,8 @@ POINTS = [
 ]
 
 
-@contextmanager
-def doomed(
-    app: App, addresses: Addresses, failpoint: str, log: Path, told: str = "begin"
-) -> Iterator[subprocess.Popen[bytes]]:
-    """An orchestrator as a process that has nothing else to do, and will be killed."""
-    said = {
-        "CHOROS_NAMESPACE": app.namespace, "CHOROS_BROKER": addresses.broker, "CHOROS_STORE": addresses.store,
-        "CHOROS_FAILPOINT": failpoint, "CHOROS_TOLD": told, "PYTHONPATH": os.pathsep.join(sys.path),
-    }  # fmt: skip
-    with log.open("wb") as out:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tests.fault_cases.told"],
-            env={**os.environ, **said}, stdout=out, stderr=out, preexec_fn=die_with_parent,
-        )  # fmt: skip
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
+def at(addresses: Addresses) -> dict[str, str]:
+    return {"broker": addresses.broker, "store": addresses.store}
 
 
 async def publish(app: App, addresses: Addresses, needed: Topology, *facts: Envelope) -> None:
@@ -94,7 +72,7 @@ async def test_each_fact_begins_one_saga(
     try:
         await publish(app, addresses, needed, *facts)
         log = tmp_path / "told.log"
-        with doomed(app, addresses, failpoint, log) as process:
+        with doomed("told", app, failpoint, log, **at(addresses), told="begin") as process:
             assert await asyncio.to_thread(process.wait, PATIENCE) == -signal.SIGKILL, log.read_text()[-3000:]
         async with running(app, addresses), opened_store(addresses, app) as store:
 
@@ -133,7 +111,7 @@ async def test_who_waits_is_told_once(
         async with client_of(app, addresses) as client:
             saga_id = await client.start(FIRST, Order())
             log = tmp_path / "told.log"
-            with doomed(app, addresses, failpoint, log, "answer") as process:
+            with doomed("told", app, failpoint, log, **at(addresses), told="answer") as process:
                 assert await asyncio.to_thread(process.wait, PATIENCE) == -signal.SIGKILL, log.read_text()[-3000:]
             async with running(app, addresses):
 

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from choros import Addresses, App, Client
+from choros import Addresses, Client
 from choros.roles.roles import client_of, running
+from tests.fault_cases.doomed import doomed
 from tests.fault_cases.locking_up import Change, locking_app
 from tests.patience import PATIENCE
-from tests.private_servers import die_with_parent
 
 pytestmark = pytest.mark.slow
 
@@ -28,25 +23,6 @@ POINTS = [
 ]
 """Of the sagas: created, taken, created, queued, cancelled, taken; of the rows: taken, queued, passed on."""
 EVERY_DAY = ("locks", "commit.before@3")
-
-
-@contextmanager
-def doomed(app: App, store: str, doomed_store: str, failpoint: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A client as a process that will be killed."""
-    said = {
-        "CHOROS_NAMESPACE": app.namespace, "CHOROS_STORE": store, "CHOROS_DOOMED": doomed_store,
-        "CHOROS_FAILPOINT": failpoint, "PYTHONPATH": os.pathsep.join(sys.path),
-    }  # fmt: skip
-    with log.open("wb") as out:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tests.fault_cases.locking_up"],
-            env={**os.environ, **said}, stdout=out, stderr=out, preexec_fn=die_with_parent,
-        )  # fmt: skip
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
 
 
 def _marked(store: str, point: str) -> Any:
@@ -63,7 +39,7 @@ async def test_neither_lost_nor_held_for_ever(
     async with client_of(app, addresses):
         pass  # the stores are there before anybody is killed in them
     log = tmp_path / "locking.log"
-    with doomed(app, store_url, doomed_store, failpoint, log) as process:
+    with doomed("locking_up", app, failpoint, log, store=store_url, doomed=doomed_store) as process:
         assert await asyncio.to_thread(process.wait, PATIENCE) == -signal.SIGKILL, log.read_text()[-3000:]
     async with running(app, addresses) as client:
         saga = app.saga("change")

@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -19,9 +14,9 @@ from choros.roles.addresses import opened_schedules, opened_store
 from choros.roles.roles import client_of, running
 from choros.runtime.orchestrator.agenda import begun, moment
 from choros.sources import now
+from tests.fault_cases.doomed import doomed
 from tests.fault_cases.ticking import NOON, ticking_app
 from tests.patience import PATIENCE
-from tests.private_servers import die_with_parent
 
 pytestmark = pytest.mark.slow
 
@@ -33,25 +28,6 @@ POINTS = [
     pytest.param("schedules", "commit.before@1", marks=pytest.mark.long),
     ("schedules", "commit.after@1"),
 ]
-
-
-@contextmanager
-def doomed(app: App, store: str, doomed_store: str, failpoint: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """An orchestrator as a process that will be killed."""
-    said = {
-        "CHOROS_NAMESPACE": app.namespace, "CHOROS_STORE": store, "CHOROS_DOOMED": doomed_store,
-        "CHOROS_FAILPOINT": failpoint, "PYTHONPATH": os.pathsep.join(sys.path),
-    }  # fmt: skip
-    with log.open("wb") as out:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tests.fault_cases.ticking"],
-            env={**os.environ, **said}, stdout=out, stderr=out, preexec_fn=die_with_parent,
-        )  # fmt: skip
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
 
 
 async def since_days_ago(app: App, addresses: Addresses) -> list[str]:
@@ -86,7 +62,7 @@ async def test_each_time_is_started_once(
     app, addresses = ticking_app(namespace), Addresses("memory://", store_url, "memory://")
     wanted = await since_days_ago(app, addresses)
     log = tmp_path / "ticking.log"
-    with doomed(app, store_url, doomed_store, failpoint, log) as process:
+    with doomed("ticking", app, failpoint, log, store=store_url, doomed=doomed_store) as process:
         assert await asyncio.to_thread(process.wait, PATIENCE) == -signal.SIGKILL, log.read_text()[-3000:]
     async with running(app, addresses) as client:
         await settled(client)

@@ -154,11 +154,12 @@ class LockWorld:
     def _of_saga(self, moment: LockMoment, instance: Instance) -> Iterator[LockMove]:
         saga_id = instance.saga_id
         for path, state in instance.nodes.items():
-            if state.leg:
+            leaf = self.saga.outline.commanded(path)
+            if state.leg and leaf:
                 key = CommandKey(saga_id, path, state.round, state.leg.operation)
                 answers = [Answered(f"ok {key}", key, 1, "ok", Done().to_json())]
                 if state.leg.operation == "do":
-                    code = next(iter(self.saga.outline.commanded(path).command_of().refusals), "")  # type: ignore[union-attr]
+                    code = next(iter(leaf.command_of().refusals), "")
                     no = Failure(code=code).to_json()
                     answers += [Answered(f"no {key}", key, 1, "refused", no, code)] if code else []
                 for answer in answers:
