@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -18,6 +18,7 @@ from choros.runtime.orchestrator.orchestrator import Orchestrator
 from choros.saga.saga import Saga
 from choros.sources import fresh_id, now
 from choros.store.memory.sagas import MemoryStore
+from choros.store.sagas import Committed, Transition
 from choros.transport.topology import topology
 from choros.wire.envelope import Envelope
 from tests.patience import PATIENCE
@@ -303,6 +304,18 @@ async def test_too_many_under_one_key_are_parked() -> None:
         await post.until_kept(MOST_KEPT)
         await publish(post.stage, paid(seq=MOST_KEPT + 1))
         assert await post.stage.dead(QUEUE) == "64 facts of this type are kept about the same key."
+
+
+async def test_what_the_database_cannot_take_is_parked_and_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with posted() as post:
+        await post.orchestrator()
+
+        async def refuses(batch: Sequence[Transition]) -> list[Committed]:
+            return [Committed.REFUSED for _ in batch]
+
+        monkeypatch.setattr(post.kept, "commit", refuses)
+        await publish(post.stage, paid())
+        assert (await post.stage.dead(QUEUE)).startswith("The database cannot take this fact, now or later")
 
 
 async def test_a_fact_of_which_nobody_can_say_what_it_is_about_is_parked() -> None:

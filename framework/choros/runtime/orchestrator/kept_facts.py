@@ -25,7 +25,7 @@ from choros.saga.machine.inputs import SignalRequested
 from choros.saga.saga import Saga
 from choros.saga.waiting import SignalWait
 from choros.sources import derived_id, fresh_id
-from choros.store.sagas import LABEL, Kind, Loaded, Record, Store, Transition
+from choros.store.sagas import LABEL, Committed, Kind, Loaded, Record, Store, Transition
 from choros.telemetry.logs import get_logger
 from choros.values import replace
 from choros.wire.envelope import Envelope
@@ -63,7 +63,7 @@ class KeptFacts:
     # --- who keeps ---
 
     async def take(self, awaited: AwaitedFact, fact: Fact, envelope: Envelope) -> None:
-        """Keep a fact, then tell it to whoever waits for it. Raises MessageRejected where too many are kept."""
+        """Keep a fact, then tell it to whoever waits for it. Raises MessageRejected where it cannot be kept."""
         key = awaited.about(fact, envelope.correlation_id)
         if not key:
             return
@@ -88,7 +88,11 @@ class KeptFacts:
             application="", version=1, transition=fresh_id(), status="running", state=envelope.dumps(),
             started_at=now, updated_at=now, wake_at=now + awaited.keep.total_seconds(), fingerprint=KIND.fingerprint,
         )  # fmt: skip
-        await self._store.commit([Transition(record, "", entries={LABEL + label: "1"})])  # else somebody else has
+        answer = (await self._store.commit([Transition(record, "", entries={LABEL + label: "1"})]))[0]
+        if answer is Committed.REFUSED:  # a conflict says that somebody else has kept it
+            raise MessageRejected(
+                "The database cannot take this fact, now or later, for those that will wait for it."
+            )
 
     async def _untold(self, label: str, envelope: Envelope) -> AsyncIterator[Sequence[Work]]:
         """What it is to the sagas that wait for it, some of them at a time."""
