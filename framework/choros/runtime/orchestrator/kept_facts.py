@@ -90,9 +90,7 @@ class KeptFacts:
         )  # fmt: skip
         answer = (await self._store.commit([Transition(record, "", entries={LABEL + label: "1"})]))[0]
         if answer is Committed.REFUSED:  # a conflict says that somebody else has kept it
-            raise MessageRejected(
-                "The database cannot take this fact, now or later, for those that will wait for it."
-            )
+            raise MessageRejected("The database cannot take this fact, now or later, for those that will wait for it.")
 
     async def _untold(self, label: str, envelope: Envelope) -> AsyncIterator[Sequence[Work]]:
         """What it is to the sagas that wait for it, some of them at a time."""
