@@ -60,6 +60,12 @@ def test_undisturbed_it_is_completed_on_every_store(scene: Scene, kind: int, sto
     assert (result.violations, dict(result.statuses)) == ((), {"completed": 1})
 
 
+def test_what_is_asked_twice_at_one_moment_are_two_acts(scene: Scene) -> None:
+    """Campaign seed 248: the second was taken for the first, and the run for one that never came to its end."""
+    result = scene.examine(plan(RACES, acts=(told(0), told(0))))
+    assert (result.violations, dict(result.statuses)) == ((), {"completed": 1})
+
+
 @pytest.mark.long
 def test_whatever_strikes_them_they_keep_every_promise(scene: Scene) -> None:
     tally = campaign(scene, range(1, 41))

@@ -274,7 +274,8 @@ class Caller:
     """Sagas that were not started, and that nobody asked for again: they must not begin."""
     refused: list[str] = field(default_factory=list)
     """Starts that were answered with an error other than that nobody could be reached."""
-    acted: set[PersonAct] = field(default_factory=set)
+    acted: set[int] = field(default_factory=set)
+    """Of the plan's acts: the same may be asked twice at one moment."""
     _watching: bool = False
     """Whether it looks at a saga until that is parked."""
 
@@ -310,7 +311,8 @@ class Caller:
             todo: list[tuple[float, int, Callable[[], Awaitable[None]]]] = []
             starts = [(at, i) for i, at in enumerate(plan.starts) if i not in self.accepted | self.dropped]
             todo += [(at, i, partial(self._start, client, i)) for at, i in starts]
-            todo += [(act.at, 0, partial(self._act, client, act)) for act in plan.acts if act not in self.acted]
+            acts = [(act.at, i) for i, act in enumerate(plan.acts) if i not in self.acted]
+            todo += [(at, 0, partial(self._act, client, i)) for at, i in acts]
             for at, _, doing in sorted(todo, key=lambda each: each[:2]):
                 await asyncio.sleep(max(0.0, at - loop.time()))
                 await doing()
@@ -356,7 +358,8 @@ class Caller:
             return False
         return True
 
-    async def _act(self, anybody: Client, act: PersonAct) -> None:
+    async def _act(self, anybody: Client, index: int) -> None:
+        act = self.tenant.plan.acts[index]
         client = anybody.signed("desk", f"the simulation wants it: {act.verb}")
         saga_id = self.tenant.saga_ids[act.saga]
         try:
@@ -370,7 +373,7 @@ class Caller:
                 self.note(f"client: {act}: {answer}")
         except ChorosError as error:
             self.note(f"client: {act}: {error.sentence}")
-        self.acted.add(act)
+        self.acted.add(index)
         self._watching = False
 
     async def _at_the_desk(self, client: Client, act: PersonAct, saga_id: str) -> None:
