@@ -29,6 +29,10 @@ from tests.patience import PATIENCE
 from ..saga import shop
 
 NAMES = Names("shop")
+NEVER = 10 * PATIENCE
+"""A busy machine sends nothing twice then: a service that a test plays takes the second for another command."""
+AT_ONCE = 0.2
+"""For who waits for what nobody has sent."""
 SERVICES = {
     "charge_payment": "payment",
     "reserve_inventory": "inventory",
@@ -133,7 +137,7 @@ class Stage:
         **options: Any,
     ) -> Orchestrator:
         """One more orchestrator, until the test ends."""
-        options = {"timers_every": 0.02, "resend_after": 0.2, **options}
+        options = {"timers_every": 0.02, "resend_after": NEVER, **options}
         if transport is None:
             transport = MemoryTransport(self.broker, "shop")
             await transport.connect()

@@ -31,7 +31,7 @@ from tests.patience import PATIENCE
 
 from ..saga import shop
 from ..saga.shop import TWICE
-from .stage import NAMES, Stage, by_place, forged, kinds, refusal_of, reply_to, staged
+from .stage import AT_ONCE, NAMES, Stage, by_place, forged, kinds, refusal_of, reply_to, staged
 
 REPLIES = NAMES.reply_queue("shop")
 CHARGE = Step(shop.charge_payment, to="payment", compensation=shop.refund_payment, retry=TWICE, undo_retry=TWICE)
@@ -609,6 +609,6 @@ async def test_rule_42_a_closing_fact_of_a_version_that_nobody_has_any_more_leav
     first.stop()
     await until(lambda: is_over(first))
     await stage.nothing(NAMES.subscriber_queue("notifications"), 0.0)
-    await stage.orchestrator(app_with(DRIFTS["its version gone"][0]))
+    await stage.orchestrator(app_with(DRIFTS["its version gone"][0]), resend_after=AT_ONCE)
     assert (await stage.fact()).type == "order-confirmed.v1"
     await mute.close()

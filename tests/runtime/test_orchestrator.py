@@ -25,7 +25,7 @@ from choros.wire.envelope import Envelope
 from tests.patience import PATIENCE
 
 from ..saga import shop
-from .stage import NAMES, Stage, forged, kinds, make_app, refusal_of, reply_to, staged
+from .stage import AT_ONCE, NAMES, Stage, forged, kinds, make_app, refusal_of, reply_to, staged
 
 REPLIES = NAMES.reply_queue("shop")
 
@@ -299,7 +299,7 @@ class LosesAnswer(MemoryStore):
 async def test_a_commit_whose_answer_is_lost_is_recognised_as_its_own(stage: Stage) -> None:
     store = LosesAnswer(stage.store, times=0)
     await store.open()
-    orchestrator = await stage.orchestrator(store=store)
+    orchestrator = await stage.orchestrator(store=store, resend_after=AT_ONCE)
     client = Client(stage.app, store=store, transport=stage.transport, decider=orchestrator.decider)
     saga_id = await client.start(shop.order_saga, shop.ORDER)
     charge = await stage.command("payment")
@@ -339,7 +339,7 @@ async def test_what_a_crash_left_in_the_outbox_is_sent_under_its_own_id(stage: S
     async with Client(stage.app, store=stage.store, transport=transport) as client:
         await client.start(shop.order_saga, shop.ORDER)
     left = await stage.store.unsent("commands", stage.store.now() + 1, 10)
-    await stage.orchestrator()
+    await stage.orchestrator(resend_after=AT_ONCE)
     charge = await stage.command("payment")
     assert [entry.id for entry in left] == [charge.id]
 
@@ -349,7 +349,7 @@ async def test_what_a_removed_version_left_in_the_outbox_leaves(stage: Stage) ->
     await transport.connect()
     async with Client(stage.app, store=stage.store, transport=transport) as client:
         await client.start(shop.order_saga, shop.ORDER)
-    await stage.orchestrator(App("shop"))
+    await stage.orchestrator(App("shop"), resend_after=AT_ONCE)
     assert (await stage.command("payment")).saga_version == 1
 
 
@@ -466,7 +466,7 @@ async def test_a_reply_to_a_version_unknown_here_is_kept_for_a_worker_that_knows
     client = await stage.client()
     saga_id = await client.start(shop.order_saga, shop.ORDER)
     charge = await stage.command("payment")
-    stranger = await stage.orchestrator(App("shop"))
+    stranger = await stage.orchestrator(App("shop"), resend_after=AT_ONCE)
     await stage.answer(reply_to(charge))
     async with asyncio.timeout(PATIENCE):
         while not (await stage.store.load([saga_id]))[saga_id].record.undecided:
