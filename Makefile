@@ -25,7 +25,7 @@ help: ## this list
 demo: $(VENV)/.demo ## run the shop in one process: no broker, no Docker (ARGS="--orders file.csv" for more)
 	$(BIN)/choros demo $(ARGS)
 
-test: $(VENV)/.dev ## the suite, beside a private RabbitMQ and Redis
+test: $(VENV)/.dev ## the suite, beside a private RabbitMQ, Redis and PostgreSQL
 	$(SERVERS) $(PYTEST) -n $(WORKERS) --dist worksteal -m "$(EVERY_DAY)" $(ARGS)
 
 test-long: $(VENV)/.dev ## the rest of the suite: what takes too long for every day

@@ -37,6 +37,12 @@ def redis_url() -> str:
     return from_environment("REDIS_URL")
 
 
+@pytest.fixture(scope="session")
+def postgres_url() -> str:
+    """The PostgreSQL of this run. Shared by all tests: use `namespace` in every name you create, and drop it again."""
+    return from_environment("POSTGRES_URL")
+
+
 @pytest.fixture
 def namespace() -> str:
     """A name no other test has, so that tests may run side by side on one broker and one store."""
@@ -66,7 +72,7 @@ def _wall_clock() -> Iterator[None]:
         yield
 
 
-SERVER_FIXTURES = {"amqp_url", "redis_url", "redis_client"}
+SERVER_FIXTURES = {"amqp_url", "redis_url", "redis_client", "postgres_url"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

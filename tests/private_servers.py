@@ -24,6 +24,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 BOOT_SECONDS = 240.0
 LINUX = sys.platform == "linux"
@@ -157,13 +158,16 @@ class PrivateServer(ABC):
             return subprocess.Popen(
                 command,
                 env=environment,
-                cwd=self.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,  # Ctrl-C is for the launcher, which ends the servers last
                 preexec_fn=die_with_parent,
+                **self._popen_options(),
             )
+
+    def _popen_options(self) -> dict[str, Any]:
+        return {"cwd": self.folder}
 
     def _log_tail(self) -> str:
         lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []

@@ -1,10 +1,11 @@
-"""Run a command beside a private RabbitMQ and Redis, and leave nothing behind.
+"""Run a command beside a private RabbitMQ, Redis and PostgreSQL, and leave nothing behind.
 
     python3 tests/servers.py -- pytest -m servers
 
-starts both on free loopback ports in a temporary folder, exports AMQP_URL, REDIS_URL and CHOROS_TEST_SERVERS (a JSON
-file that says how to reach and kill them), runs the command and passes its exit code on. Missing servers are installed
-where apt-get and root allow it. Only the standard library, so that it runs before anything is installed.
+starts them on free loopback ports in a temporary folder, exports AMQP_URL, REDIS_URL, POSTGRES_URL and
+CHOROS_TEST_SERVERS (a JSON file that says how to reach and kill them), runs the command and passes its exit code on.
+Missing servers are installed where apt-get and root allow it. Only the standard library, so that it runs before
+anything is installed.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from typing import NoReturn
 if not __package__:  # run as a script: make the repository importable
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from tests.private_postgresql import PrivatePostgreSQL, find_postgresql, free_shared_memory
 from tests.private_servers import (
     LIBC,
     LINUX,
@@ -38,12 +40,14 @@ from tests.private_servers import (
     kill_group,
 )
 
-__all__ = ["BootFailed", "PrivateRabbitMQ", "PrivateRedis", "main"]
+__all__ = ["BootFailed", "PrivatePostgreSQL", "PrivateRabbitMQ", "PrivateRedis", "main"]
 
 MARK = "CHOROS_TEST_SERVERS"
 SET_CHILD_SUBREAPER = 36  # of prctl(2)
 POLICY = Path("/usr/sbin/policy-rc.d")
-PACKAGES = ("rabbitmq-server", "redis-server")
+CLUSTERS = Path("/etc/postgresql-common/createcluster.d/choros-tests.conf")
+PACKAGES = ("rabbitmq-server", "redis-server", "postgresql")
+VARIABLES = ("AMQP_URL", "REDIS_URL", "POSTGRES_URL")
 USAGE = "usage: python3 tests/servers.py -- COMMAND [ARGUMENT...]"
 GRACE_SECONDS = 10.0
 
@@ -73,14 +77,19 @@ def main(arguments: Sequence[str]) -> int:
 def run(command: Sequence[str]) -> int:
     """Choose the servers: private ones if they can be had, else those the environment names."""
     listen_to_signals()
-    given = "AMQP_URL" in os.environ and "REDIS_URL" in os.environ
+    given = all(variable in os.environ for variable in VARIABLES)
     if missing() and given:
         return supervise(command, os.environ)
     if missing() and can_install():
         install()
     if missing():
-        return refuse(f"Install {' and '.join(missing())} first, or set AMQP_URL and REDIS_URL to servers of your own.")
+        return refuse(f"Install {listed(missing())} first, or set {listed(VARIABLES)} to servers of your own.")
     return run_beside_servers(command)
+
+
+def listed(names: Sequence[str]) -> str:
+    """As in a sentence: one, two and three."""
+    return " and ".join([", ".join(names[:-1])] * (len(names) > 1) + [*names[-1:]])
 
 
 def refuse(sentence: str) -> int:
@@ -90,46 +99,63 @@ def refuse(sentence: str) -> int:
 
 
 def run_beside_servers(command: Sequence[str]) -> int:
-    """Boot both at once, run the command, and end all of it whatever happens."""
+    """Boot all at once, run the command, and end all of it whatever happens."""
     adopt_orphans()
     folder = Path(tempfile.mkdtemp(prefix="choros-servers-"))
     watcher = start_watcher(folder)
     os.environ[MARK] = str(folder / "servers.json")  # whatever is started from here on can be found by it
-    rabbitmq, redis = PrivateRabbitMQ(folder / "rabbitmq"), PrivateRedis(folder / "redis")
+    started = Servers(folder)
     try:
-        return supervise(command, boot(folder, rabbitmq, redis))
+        return supervise(command, started.boot())
     finally:
         ignore_signals()
-        rabbitmq.kill(epmd=True)
-        redis.kill()
+        started.kill()
         clean(folder)
         watcher.close()
         end_children()
 
 
-def boot(folder: Path, rabbitmq: PrivateRabbitMQ, redis: PrivateRedis) -> dict[str, str]:
-    """Start both and return the environment that leads to them."""
-    redis.spawn()
-    rabbitmq.spawn()
-    redis.wait_ready()
-    rabbitmq.wait_ready()
-    (folder / "servers.json").write_text(json.dumps(description(rabbitmq, redis), indent=2))
-    return {**os.environ, "AMQP_URL": rabbitmq.url, "REDIS_URL": redis.url}
+class Servers:
+    """Those of one run, in one folder."""
 
+    def __init__(self, folder: Path) -> None:
+        """Choose the ports; nothing is started yet."""
+        self.folder = folder
+        self.rabbitmq = PrivateRabbitMQ(folder / "rabbitmq")
+        self.redis = PrivateRedis(folder / "redis")
+        self.postgresql = PrivatePostgreSQL(folder / "postgresql")
 
-def description(rabbitmq: PrivateRabbitMQ, redis: PrivateRedis) -> dict[str, object]:
-    """What a test needs to reach, inspect or kill them."""
-    return {
-        "amqp_url": rabbitmq.url,
-        "redis_url": redis.url,
-        "redis_port": redis.port,
-        "rabbitmq_pid": rabbitmq.pid,
-        "redis_pid": redis.pid,
-        "node": rabbitmq.node,
-        "home": str(rabbitmq.folder),
-        "rabbitmqctl": str(find_rabbitmq("rabbitmqctl")),
-        "rabbitmqctl_environment": rabbitmq.erlang_environment(),
-    }
+    def boot(self) -> dict[str, str]:
+        """Start all and return the environment that leads to them. RabbitMQ takes longest, and comes first."""
+        for server in (self.rabbitmq, self.redis, self.postgresql):
+            server.spawn()
+        for server in (self.redis, self.postgresql, self.rabbitmq):
+            server.wait_ready()
+        (self.folder / "servers.json").write_text(json.dumps(self.description(), indent=2))
+        urls = (self.rabbitmq.url, self.redis.url, self.postgresql.url)
+        return {**os.environ, **dict(zip(VARIABLES, urls, strict=True))}
+
+    def kill(self) -> None:
+        """End all of them at once."""
+        self.rabbitmq.kill(epmd=True)
+        self.redis.kill()
+        self.postgresql.kill()
+
+    def description(self) -> dict[str, object]:
+        """What a test needs to reach, inspect or kill them."""
+        return {
+            "amqp_url": self.rabbitmq.url,
+            "redis_url": self.redis.url,
+            "postgres_url": self.postgresql.url,
+            "redis_port": self.redis.port,
+            "rabbitmq_pid": self.rabbitmq.pid,
+            "redis_pid": self.redis.pid,
+            "postgres_pid": self.postgresql.pid,
+            "node": self.rabbitmq.node,
+            "home": str(self.rabbitmq.folder),
+            "rabbitmqctl": str(find_rabbitmq("rabbitmqctl")),
+            "rabbitmqctl_environment": self.rabbitmq.erlang_environment(),
+        }
 
 
 # --- the command ------------------------------------------------------------------------------------------------------
@@ -239,6 +265,7 @@ def watch(lifeline: int, folder: Path) -> NoReturn:
 def clean(folder: Path) -> None:
     """Kill all that was started beside these servers, then remove the folder."""
     kill_marked(f"{MARK}={folder}/")
+    free_shared_memory(folder / "postgresql")
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -294,8 +321,8 @@ def marked(mark: str) -> Iterator[int]:
 
 def missing() -> list[str]:
     """The packages that must be installed first."""
-    have = {"rabbitmq-server": find_rabbitmq() and find_epmd(), "redis-server": find_program("redis-server")}
-    return [package for package in PACKAGES if not have[package]]
+    have = (find_rabbitmq() and find_epmd(), find_program("redis-server"), find_postgresql())
+    return [package for package, found in zip(PACKAGES, have, strict=True) if not found]
 
 
 def can_install() -> bool:
@@ -305,8 +332,8 @@ def can_install() -> bool:
 
 def install() -> None:
     """Install the packages without letting them start a server."""
-    print(f"Installing {' and '.join(missing())} ...", file=sys.stderr)
-    with nothing_starts():
+    print(f"Installing {listed(missing())} ...", file=sys.stderr)
+    with nothing_starts(), no_cluster():
         for step in (["update"], ["install", "--yes", "--no-install-recommends", *missing()]):
             environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
             command = ["apt-get", "-qq", "-o", "DPkg::Lock::Timeout=300", *step]
@@ -325,6 +352,17 @@ def nothing_starts() -> Iterator[None]:
         yield
     finally:
         POLICY.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def no_cluster() -> Iterator[None]:
+    """A switch of Debian's PostgreSQL: it would make a database cluster, and start it whenever the machine boots."""
+    CLUSTERS.parent.mkdir(parents=True, exist_ok=True)
+    CLUSTERS.write_text("create_main_cluster = false\n")
+    try:
+        yield
+    finally:
+        CLUSTERS.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
 """tests/servers.py leaves nothing behind, whatever ends it."""
 
+import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,7 +15,8 @@ import pytest
 
 from tests import servers
 from tests.patience import PATIENCE
-from tests.servers import MARK, PrivateRabbitMQ, marked, missing
+from tests.private_postgresql import children_of, is_alive
+from tests.servers import MARK, PrivatePostgreSQL, PrivateRabbitMQ, marked, missing
 
 SCRIPT = Path(__file__).parents[1] / "servers.py"
 
@@ -57,7 +60,7 @@ def test_nothing_is_left_when_a_signal_ends_it(tmp_path: Path, sign: signal.Sign
     folder.mkdir()
     launched = Launched(folder, "sh", "-c", f"setsid sleep 600 & touch {ready}; sleep 600")
     launched.started(ready)
-    assert len(launched.left()) >= 5  # RabbitMQ, epmd, Redis, the shell and its sleep
+    assert len(launched.left()) >= 6  # RabbitMQ, epmd, Redis, PostgreSQL, the shell and its sleep
     launched.process.send_signal(sign)
     assert launched.process.wait(PATIENCE) == (-sign if sign == signal.SIGKILL else 128 + sign)
     wait_until(lambda: not launched.left(), PATIENCE)
@@ -67,11 +70,12 @@ def test_nothing_is_left_when_a_signal_ends_it(tmp_path: Path, sign: signal.Sign
 def test_passes_on_the_exit_code_and_describes_the_servers(tmp_path: Path) -> None:
     """Three facts of one run, since a run takes seconds."""
     copy = tmp_path / "servers.json"
-    launched = Launched(tmp_path, "sh", "-c", f'cp "${MARK}" {copy}; test -n "$AMQP_URL" && exit 7')
+    launched = Launched(tmp_path, "sh", "-c", f'cp "${MARK}" {copy}; test -n "$AMQP_URL$POSTGRES_URL" && exit 7')
     assert launched.process.wait(280) == 7
     assert not launched.left()
     described: Mapping[str, object] = json.loads(copy.read_text())
     assert {"amqp_url", "redis_url", "rabbitmq_pid", "redis_pid", "redis_port", "node", "home"} <= set(described)
+    assert {"postgres_url", "postgres_pid"} <= set(described)
 
 
 def test_without_servers_says_in_one_line_what_to_install(
@@ -84,7 +88,8 @@ def test_without_servers_says_in_one_line_what_to_install(
     monkeypatch.delenv("AMQP_URL", raising=False)
     assert servers.main(["--", "true"]) == 2
     assert capfd.readouterr().err.splitlines() == [
-        "Install rabbitmq-server and redis-server first, or set AMQP_URL and REDIS_URL to servers of your own."
+        "Install rabbitmq-server, redis-server and postgresql first, "
+        "or set AMQP_URL, REDIS_URL and POSTGRES_URL to servers of your own."
     ]
 
 
@@ -105,3 +110,44 @@ def test_a_broker_can_be_killed_and_comes_back_on_the_same_address(broker: Priva
     assert not broker.running
     broker.start()
     assert "kept" in broker.ctl("list_vhosts")
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[PrivatePostgreSQL]:
+    """A second PostgreSQL, beside the one of this run."""
+    server = PrivatePostgreSQL(tmp_path / "postgresql")
+    server.start()
+    yield server
+    server.kill()
+
+
+def test_a_database_can_be_killed_and_comes_back_on_the_same_address(database: PrivatePostgreSQL) -> None:
+    """With its files. It runs as a user of its own, in a folder that stays closed to others, and leaves no segment."""
+    assert Path(f"/proc/{database.pid}").stat().st_uid != 0
+    assert not database.folder.parent.stat().st_mode & 0o077
+    forked, segment = children_of(database.pid), shared_memory(database)
+    assert forked and segment in segments()
+    database.kill()
+    assert not database.running and not any(is_alive(pid) for pid in forked)
+    assert segment not in segments()
+    database.start()
+    with contextlib.closing(socket.create_connection(("127.0.0.1", database.port))):
+        assert database.running
+
+
+def test_installing_lets_no_package_make_a_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """It would start with the machine, on the port that everyone expects a PostgreSQL at."""
+    switch = tmp_path / "createcluster.d" / "choros-tests.conf"
+    monkeypatch.setattr(servers, "CLUSTERS", switch)
+    with servers.no_cluster():
+        assert switch.read_text() == "create_main_cluster = false\n"
+    assert not switch.exists()
+
+
+def shared_memory(server: PrivatePostgreSQL) -> str:
+    """The segment that its lock file names."""
+    return (server.files / "postmaster.pid").read_text().splitlines()[6].split()[1]
+
+
+def segments() -> set[str]:
+    return {line.split()[1] for line in Path("/proc/sysvipc/shm").read_text().splitlines()}
