@@ -14,6 +14,7 @@ from tests.cli.test_cli import SERVERS, STORE, TRAVEL, Choros, choros, started
 __all__ = ["choros"]  # the fixture
 
 RENAMED = TRAVEL.replace('Pivot(book_it, to="hotel")', 'Pivot(book_it, to="hotel", name="reserve_it")')
+AS_RESERVE_IT = ("--rename", "book_it=reserve_it")
 DIFFERENCE = "1 step here, 1 in the record: book_it is not in this declaration, reserve_it is not in the record"
 
 
@@ -118,8 +119,11 @@ def test_a_plan_says_who_may_go_on_and_apply_moves_those(choros: Choros) -> None
     deploy(second.replace('Pivot(book_it, to="hotel")', 'Pivot(book_it, to="hotel", name="reserve_it")'))
     said = choros("migrate", "plan", *words, *STORE)
     assert "needs a mapping" in said.out and "book_it is called reserve_it here" in said.out
+    assert said.err == "where only names differ: --rename book_it=reserve_it\n"
     said = choros("migrate", "apply", *words, *SERVERS)
     assert (said.code, said.out) == (0, "0 moved, 1 left as they are\n")
+    renamed = json.loads(choros("migrate", "plan", *words, *STORE, *AS_RESERVE_IT, "-o", "json").out)
+    assert [(one["verdict"], one["why"], one["mapping"]) for one in renamed] == [("safe", "", {})]
     other = 'Pivot(book_it, to="hotel", name="reserve_it"), Retriable(book_it, to="hotel", name="again")'
     deploy(second.replace('Pivot(book_it, to="hotel")', other).replace("Pivot, Saga", "Pivot, Retriable, Saga"))
     said = choros("migrate", "plan", *words, *STORE)
@@ -130,6 +134,32 @@ def test_a_plan_says_who_may_go_on_and_apply_moves_those(choros: Choros) -> None
     assert "release 7" in choros("saga", "show", "travel", saga_id, *STORE).out
     assert choros("migrate", "plan", *words, *STORE).err == "no live saga follows another declaration\n"
     assert choros("migrate", "apply", *words, *SERVERS).out == "0 moved, 0 left as they are\n"
+
+
+def test_what_is_called_otherwise_is_moved_under_its_new_name_once(choros: Choros) -> None:
+    saga_id = started(choros)
+    words = ("travel", "trip", "--to-version", "2")
+    deploy(RENAMED.replace('Saga("trip",', 'Saga("trip", version=2,'))
+    told = {
+        "one": "--rename one does not say what is called how. Try: --rename charge=take_payment.",
+        "=a": "--rename =a does not say",
+        "hotel=reserve_it": "it has no 'hotel' to be called otherwise",
+        "book_it=else": "book_it cannot be called 'else', which is not in the other version",
+    }
+    for given, sentence in told.items():
+        said = choros("saga", "move", "travel", saga_id, "--to-version", "2", "--rename", given, *SERVERS)
+        assert (said.code, sentence in said.err) == (2, True), said.err
+    for again in ("book_it=other", "other=reserve_it"):
+        said = choros("migrate", "plan", *words, *AS_RESERVE_IT, "--rename", again, *STORE)
+        assert (said.code, f"--rename {again} names a step that was named before" in said.err) == (2, True)
+    moved = choros("migrate", "apply", *words, *AS_RESERVE_IT, *SERVERS)
+    assert moved.out == "1 moved, 0 left as they are\n"
+    assert choros("migrate", "apply", *words, *AS_RESERVE_IT, *SERVERS).out == "0 moved, 0 left as they are\n"
+    assert (
+        "goes on as: version 2, book_it is called reserve_it" in choros("saga", "show", "travel", saga_id, *STORE).out
+    )
+    (row,) = json.loads(choros("saga", "list", "travel", *STORE, "-o", "json").out)
+    assert row["step"] == "reserve_it"
 
 
 def test_a_plan_for_what_is_not_there_is_a_sentence(choros: Choros) -> None:

@@ -23,6 +23,7 @@ BARRIER = "tests/runtime/test_verdicts.py"
 FORGETTING = "tests/runtime/test_forgetting.py"
 FORGOTTEN = "tests/saga/test_machine_forgotten.py"
 REACTIONS = "tests/runtime/test_reactions.py"
+RENAMED = "tests/runtime/test_renamed.py"
 DRIFT = "tests/runtime/test_drift.py"
 PARALLEL = "tests/saga/test_parallel.py"
 EACH, REPEAT = "tests/saga/test_each.py", "tests/saga/test_repeat.py"
@@ -613,6 +614,26 @@ REMOVALS = (
     Removal(
         42, "a move needs all that was touched", "saga.difference.why_not_moved", "now != (path, said)", "False",
         (f"{DRIFT}::test_rule_42_no_instance_moves_where_anything_that_it_has_come_to_differs",),
+    ),
+    Removal(
+        1, "a renamed step keeps its keys", "runtime.orchestrator.transition.Envelopes.unsent",
+        "names = renaming(decision.instance)", "names = renaming(NEVER)",
+        (f"{RENAMED}::test_a_late_reply_and_every_undo_go_by_the_keys_of_before",),
+    ),
+    Removal(
+        1, "a reply is known by the name of before", "runtime.orchestrator.replies.known_as",
+        "names.here(key.path)", "key.path",
+        (f"{RENAMED}::test_a_late_reply_and_every_undo_go_by_the_keys_of_before",),
+    ),
+    Removal(
+        2, "a rerun hands the names on", "runtime.client.rerun._start", "instance.updated, instance.renamed,",
+        "instance.updated,",
+        (f"{RENAMED}::test_a_rerun_of_a_renamed_saga_undoes_under_the_original_keys",),
+    ),
+    Removal(
+        42, "no other step has a name of before", "runtime.orchestrator.move._with_names",
+        " or why_taken(renaming(after), here)", "",
+        (f"{RENAMED}::test_what_cannot_be_renamed_so_is_refused_and_nothing_is_lost",),
     ),
     Removal(
         42, "timers are handed out by fingerprint", "app.app.App.kinds", "saga.fingerprint.hash", '""',

@@ -10,6 +10,7 @@ import typer
 from choros.app.app import App
 from choros.cli.options import AppName, BrokerUrl, Output, SagaId, StoreUrl, found, log_apart
 from choros.cli.output import tell_value
+from choros.cli.renames import Renames, named
 from choros.cli.signature import By, whoever
 from choros.cli.verbs import Verbs
 from choros.cli.words import answer, fields_of, lasting, message_of
@@ -214,9 +215,11 @@ def move(
     saga: SagaId,
     version: Annotated[int, typer.Option("--to-version", metavar="N", help="the version under which it goes on")],
     asked: ActOptions,
+    rename: Renames = None,
 ) -> None:
     """Let a stuck saga go on as another version, where both agree on all that it has come to."""
-    asked.tell(application, saga, "move", lambda client, its: client.move(its, version))
+    names = named(rename)
+    asked.tell(application, saga, "move", lambda client, its: client.move(its, version, rename=names))
 
 
 @app.command("pause", examples=["saga pause shop o2 --reason 'look first'"])

@@ -1,5 +1,6 @@
 """`choros migrate`: live sagas, and another version of their declaration."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
@@ -8,6 +9,7 @@ from choros.app.app import App
 from choros.cli.acts import SagaReason, with_client
 from choros.cli.options import AppName, BrokerUrl, Output, StoreUrl, log_apart, run_until_done
 from choros.cli.output import Column, field, remark, tell_rows
+from choros.cli.renames import Renames, named
 from choros.cli.signature import By, whoever
 from choros.cli.verbs import Verbs
 from choros.cli.view import View, looking
@@ -38,19 +40,29 @@ def plan(
     application: AppName,
     saga: LiveSaga,
     version: ToVersion,
+    rename: Renames = None,
     store: StoreUrl = DEFAULT_STORE,
     output: Output = "table",
 ) -> None:
     """Say of each live saga whether it may go on as this version, and what would be undone of it there."""
 
-    tell_rows([_row(one) for one in _found(application, saga, version, store)], _COLUMNS, output, none=_NONE)
+    found = _found(application, saga, version, named(rename), store)
+    tell_rows([_row(one) for one in found], _COLUMNS, output, none=_NONE)
+    for mapping in dict.fromkeys(one.mapping for one in found if one.mapping):
+        remark("where only names differ: " + " ".join(f"--rename {then}={now}" for then, now in mapping))
 
 
-@app.command(examples=["migrate apply shop order --to-version 2 --reason 'release 7'"])
+@app.command(
+    examples=[
+        "migrate apply shop order --to-version 2 --reason 'release 7'",
+        "migrate apply shop order --to-version 2 --rename charge=take_payment",
+    ]
+)
 def apply(
     application: AppName,
     saga: LiveSaga,
     version: ToVersion,
+    rename: Renames = None,
     by: By = "",
     reason: SagaReason = "",
     broker: BrokerUrl = DEFAULT_BROKER,
@@ -58,34 +70,36 @@ def apply(
 ) -> None:
     """Move those that are safe, one by one. May be stopped and repeated; the others stay as they are."""
 
-    found = _found(application, saga, version, store)
+    names = named(rename)
+    found = _found(application, saga, version, names, store)
     safe = [one.record.saga_id for one in found if one.verdict == "safe"]
 
     async def move(client: Client, _: App) -> int:
         signed = client.signed(by or whoever(), reason)
-        return sum([await _moved(signed, one, version) for one in safe])
+        return sum([await _moved(signed, one, version, names) for one in safe])
 
     done: int = with_client(application, Addresses(broker, store), move) if safe else 0
     print(f"{done} moved, {len(found) - done} left as they are")
 
 
-async def _moved(client: Client, saga_id: str, version: int) -> bool:
+async def _moved(client: Client, saga_id: str, version: int, names: Mapping[str, str]) -> bool:
     """One that has gone on meanwhile may not fit any more."""
     try:
-        await client.move(saga_id, version)
+        await client.move(saga_id, version, rename=names)
     except UsageError as error:
         remark(error.sentence)
         return False
     return True
 
 
-def _found(application: str, name: str, version: int, store: str) -> list[Migrating]:
+def _found(application: str, name: str, version: int, names: Mapping[str, str], store: str) -> list[Migrating]:
     log_apart()
 
     async def look() -> list[Migrating]:
         async with looking(application, store) as view:
             saga = _declared(view, name, version)
-            return [one async for one in migrating(view.store, saga, Declarations(view.sagas, view.store))]
+            declarations = Declarations(view.sagas, view.store)
+            return [one async for one in migrating(view.store, saga, declarations, tuple(names.items()))]
 
     return run_until_done(look())
 
@@ -108,4 +122,5 @@ def _row(one: Migrating) -> dict[str, Any]:
         "verdict": one.verdict,
         "why": one.why,
         "undo": list(one.undo),
+        "mapping": dict(one.mapping),
     }

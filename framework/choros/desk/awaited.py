@@ -13,6 +13,7 @@ from choros.runtime.host.presence import AskQueue
 from choros.runtime.orchestrator.recognition import as_stored, recognise
 from choros.saga.machine.instance import Instance
 from choros.saga.nesting import Nesting
+from choros.saga.renaming import renaming
 from choros.saga.saga import Saga, Sagas
 from choros.sources import nested_id_for
 from choros.store.sagas import Record, Store
@@ -130,7 +131,8 @@ async def _below(
     leaf, state = saga.outline.commanded(one.step), instance.state(one.step)
     if not isinstance(leaf, Nesting):
         return one
-    effect = CommandKey(state.owner or record.saga_id, one.step, state.round, "do").effect
+    path = renaming(instance).there(one.step)
+    effect = CommandKey(state.owner or record.saga_id, path, state.round, "do").effect
     below = nested_id_for(namespace, record.application, leaf.child.saga, effect)
     there = (await store.load([below])).get(below)
     if there is None or there.record.gone or there.record.unreadable:

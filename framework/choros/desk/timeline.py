@@ -12,6 +12,7 @@ from choros.saga.diagram import undone_in_words
 from choros.saga.machine.instance import Instance
 from choros.saga.machine.remains import left_in_doubt, left_standing
 from choros.saga.outline import Commanded
+from choros.saga.renaming import renaming
 from choros.saga.saga import Saga
 
 _MARKS = {
@@ -66,13 +67,14 @@ def timeline(account: Account, saga: Saga[Any] | None) -> Iterator[str]:
     yield f"{record.key}  {ended}"
     order = undone_in_words(saga.outline) if saga and account.instance.backward else ""
     yield f"  saga {record.saga} v{record.saga_version}, {record.saga_id}{f', undone {order}' if order else ''}"
+    names = renaming(account.instance)
     sent: dict[tuple[str, str], float] = {}
     for event, at, times in folded((event, row.at) for row in account.history for event in read_history(row.events)):
-        command = event.step, event.operation
+        command = names.here(event.step), event.operation
         if event.kind == "sent":
             sent.setdefault(command, at)
         if event.kind not in _PASSED_OVER or event.act or (event.kind == "started" and event.code):
-            leaf = saga.outline.commanded(event.step) if saga else None
+            leaf = saga.outline.commanded(command[0]) if saga else None
             undone = _undone_inside(event, leaf.whom if leaf else "its service")
             words = f"{f'{times} × ' if times > 1 else ''}{_words(event)}{undone}{_signature(event)}"
             yield from _lines(_what(event, leaf, at - sent.get(command, at)), words)

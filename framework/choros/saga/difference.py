@@ -5,10 +5,17 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from choros.errors import unknown
 from choros.saga.machine.instance import Instance
 from choros.saga.paths import declared
+from choros.saga.renaming import SAME, Renaming, own_name
+from choros.values import replace
 
-_OF_A_LEAF = re.compile("(?:^|; )(?:do|undo|fact) ")
+_A_WAY = re.compile(r"(?P<name>[^():]+)(?P<asked>(?:\([^()]*\))?): (?P<nodes>[^():]+)")
+"""What says of a composite which nodes stand on one way through it: `is_large(plan-fair): both`."""
+_LOOPS = ("for each", "repeat")
+_IN_BRACKETS = re.compile(r"\(([^()]*)\)")
+_A_PATH = re.compile(r"[\w.\[\]-]+(?=(?: refused| sent)?: )")
 _HEAD = 4
 """Lines that are said of the whole saga."""
 _MOST = 3
@@ -115,12 +122,13 @@ def _counted(paths: Sequence[str]) -> str:
 # --- from one declaration to another ----------------------------------------------------------------------------------
 
 
-def why_not_moved(instance: Instance, here: str, there: str) -> str:
-    """Why an instance that was begun under the text `there` cannot go on under the text `here`; empty if it can.
+def why_not_moved(instance: Instance, here: str, there: str, names: Renaming = SAME) -> str:
+    """Why an instance that was begun under the text `there` cannot go on under the text `here`; empty if it can. The
+    instance is the one that goes on: its nodes are called as here, which `names` says of each that was not before.
 
     All that it has touched must be the same, in the same order: its undo, and what later functions ask for. So must its
     start and its ends. What it has not come to may be anything."""
-    mine, other = _shape(here), _shape(there)
+    mine, other = _called(_shape(here), SAME), _called(_shape(there), names)
     if sentence := _first_other(_lines(mine)[:_HEAD], _lines(other)[:_HEAD], "there"):
         return sentence
     for name, _ in instance.updated:
@@ -136,22 +144,68 @@ def why_not_moved(instance: Instance, here: str, there: str) -> str:
     return _unlike("closing facts", mine.closings, other.closings, "there")
 
 
+def why_not_named(names: Renaming, here: str, there: str) -> str:
+    """Why the text `there` cannot be read under these names of the text `here`; empty if it can."""
+    mine, other = paths(here), paths(there)
+    for old, new in names.pairs:
+        if old not in other:
+            return unknown(f"it has no {old!r} to be called otherwise.", old, other)[0].removesuffix(".")
+        if names.here(old) != new:
+            return f"{old} would be called {names.here(old)}, as what is around it is, and not {new}"
+        if new not in mine:
+            return unknown(f"{old} cannot be called {new!r}, which is not in the other version.", new, mine)[
+                0
+            ].removesuffix(".")
+    return ""
+
+
+def why_taken(names: Renaming, here: str) -> str:
+    """Why these names there, by which others know the nodes of an instance, cannot be used under the text `here`:
+    another node is called so; empty if they can."""
+    known = paths(here)
+    taken = [(old, path) for path in known if (old := names.there(path)) != path and old in known]
+    return next((f"another step is called {old}, and would have the keys of {path}" for old, path in taken), "")
+
+
 def renamed(here: str, there: str) -> Mapping[str, str]:
     """The nodes that are called otherwise here than there, where nothing else differs; nothing where something does."""
-    mine, other = _shape(here), _shape(there)
+    mine, other = _called(_shape(here), SAME), _shape(there)
     if _lines(mine)[:_HEAD] != _lines(other)[:_HEAD] or len(mine.nodes) != len(other.nodes):
         return {}
-    names = {path: name for (path, _), (name, _) in zip(other.nodes, mine.nodes, strict=True) if path != name}
-    same = [(names.get(path, path), _called(said, names)) for path, said in other.nodes] == list(mine.nodes)
-    closings = tuple(_called(one, names) for one in other.closings)
-    return names if same and (closings, other.updates) == (mine.closings, mine.updates) else {}
+    both = list(zip(other.paths, mine.paths, strict=True))
+    names = {old: new for old, new in both if own_name(old) != own_name(new)}
+    called = _called(other, Renaming(tuple(names.items())))
+    same = (called.nodes, called.closings, called.updates) == (mine.nodes, mine.closings, mine.updates)
+    return names if same else {}
 
 
-def _called(said: str, names: Mapping[str, str]) -> str:
-    """What is said of a node, with the other names in it: of steps whose replies it takes, and of nodes in it."""
-    for path, name in names.items():
-        said = re.sub(rf"(?<![\w.-]){re.escape(path)}(?= refused: |: )", name, said)
-        if not _OF_A_LEAF.search(said):
-            here, there = (one.rpartition(".")[2] for one in (name, path))
-            said = re.sub(rf"(?<![\w.-]){re.escape(there)}(?![\w.(-])", here, said)
-    return said
+def _called(shape: _Shape, names: Renaming) -> _Shape:
+    """The same with the names here."""
+    nodes = tuple((names.here(path), _said(path, said, names)) for path, said in shape.nodes)
+    return replace(shape, nodes=nodes, closings=tuple(_asked(one, names) for one in shape.closings))
+
+
+def _said(path: str, said: str, names: Renaming) -> str:
+    """What is said of a node: the ways through it, by name, the nodes on each, and what is asked for."""
+    kind, *more = said.split("; ")
+    inside = f"{path}[]" if kind in _LOOPS else path
+    return "; ".join([kind, *(_asked(_way(path, inside, line, names), names) for line in more)])
+
+
+def _way(path: str, inside: str, line: str, names: Renaming) -> str:
+    found = _A_WAY.fullmatch(line)
+    if found is None:
+        return line
+    new = {one: own_name(names.here(f"{inside}.{one}")) for one in found["nodes"].split(", ")}
+    own = {own_name(path): own_name(names.here(path)), **new}
+    return f"{own.get(found['name'], found['name'])}{found['asked']}: {', '.join(new.values())}"
+
+
+def _asked(said: str, names: Renaming) -> str:
+    """Of the nodes whose replies are asked for, in the order of the names here."""
+
+    def called(asked: re.Match[str]) -> str:
+        needs = _A_PATH.sub(lambda path: names.here(path[0]), asked[1]).split(", ")
+        return f"({', '.join(sorted(needs))})"
+
+    return _IN_BRACKETS.sub(called, said)

@@ -1,13 +1,13 @@
 """The client: starts sagas, waits for their outcome, and tells what became of them."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from contextlib import suppress
 from copy import copy
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Self, TypeVar
 
 from choros.app.app import App
@@ -316,12 +316,13 @@ class Client:
         whole = await there(self._store, saga_id, whole=True)
         return await self._naming(saga_id, rerun(self._app, whole, step, self._ask))
 
-    async def move(self, saga_id: str, version: int) -> str:
-        """Let the saga go on under the declaration that this application has of it in that version. Answers 'moved';
-        raises UsageError where the two differ in anything that it has come to, or in the closing facts."""
+    async def move(self, saga_id: str, version: int, *, rename: Mapping[str, str] = MappingProxyType({})) -> str:
+        """Let the saga go on under the declaration that this application has of it in that version. `rename` names the
+        nodes that are called otherwise there: path in the version that it follows, path there. Answers 'moved'; raises
+        UsageError where the two differ in anything else that it has come to, or in the closing facts."""
         record = (await there(self._store, saga_id)).record
         text = await Declarations(self._app.sagas, self._store).followed(record)
-        return await self._act(saga_id, Move(fresh_id(), version, text))
+        return await self._act(saga_id, Move(fresh_id(), version, text, tuple(rename.items())))
 
     async def signal(self, saga_id: str, signal: Signal | Fact, *, wait: str = "", id: str = "") -> str:
         """Tell the saga what it waits for, or will wait for. `wait` names the wait where several have this type: its

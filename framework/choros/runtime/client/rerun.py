@@ -50,5 +50,5 @@ def _start(record: Record, outline: Outline, instance: Instance, step: str) -> S
     digest = hashlib.sha256(f"{record.digest}\n{record.saga_id}\n{step}".encode()).hexdigest()
     return Start(
         fresh_id(), record.saga, record.saga_version, record.key, instance.start, digest,
-        instance.traceparent, instance.tracestate, kept, instance.updated,
+        instance.traceparent, instance.tracestate, kept, instance.updated, instance.renamed,
     )  # fmt: skip

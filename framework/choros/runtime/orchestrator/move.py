@@ -4,9 +4,11 @@ begun with is gone, or was changed under the same version."""
 from typing import Any
 
 from choros.errors import UsageError
+from choros.runtime.orchestrator.states import MOST_IN_RECORD
 from choros.runtime.orchestrator.work import Move
-from choros.saga.difference import paths, why_not_moved
+from choros.saga.difference import paths, why_not_moved, why_not_named, why_taken
 from choros.saga.machine.instance import UNTOUCHED, Instance, NodeState, States
+from choros.saga.renaming import Renaming, renaming, with_names
 from choros.saga.saga import Saga, hash_of
 from choros.store.sagas import Record
 from choros.values import replace
@@ -28,8 +30,8 @@ def moved(saga: Saga[Any] | None, record: Record, instance: Instance, move: Move
             f"Saga {record.saga_id} has {len(instance.steps)} steps, and version {record.saga_version} {len(begun)}.",
             "the declaration that it began with.",
         )
-    instance, why = _lifted(instance.named(begun))
-    if sentence := why_not_moved(instance, saga.fingerprint.text, move.text):
+    instance, why = _lifted(_with_names(saga, record, instance.named(begun), move))
+    if sentence := why_not_moved(instance, saga.fingerprint.text, move.text, Renaming(move.names)):
         raise UsageError(
             f"Saga {record.saga_id} cannot go on as version {move.version}: {sentence}.",
             "declare what it has come to, and the closing facts, as the version that it began with did.",
@@ -43,6 +45,21 @@ def moved(saga: Saga[Any] | None, record: Record, instance: Instance, move: Move
         state=carried.dumps(), wake_at=carried.wake_at,
     )  # fmt: skip
     return after, carried
+
+
+def _with_names(saga: Saga[Any], record: Record, instance: Instance, move: Move) -> Instance:
+    """The instance, with its nodes called as in the other declaration; raises UsageError where that cannot be."""
+    here, names = saga.fingerprint.text, Renaming(move.names)
+    after = with_names(instance, names, saga.outline)
+    why = why_not_named(names, here, move.text) or why_taken(renaming(after), here)
+    if names.pairs and instance.nodes_apart:
+        why = why or f"it has come to more than {MOST_IN_RECORD} nodes, and what lies apart keeps its name"
+    if why:
+        raise UsageError(
+            f"Saga {record.saga_id} cannot go on as version {move.version}: {why}.",
+            'keep the names of then, with name="...".',
+        )
+    return after
 
 
 def _lifted(instance: Instance) -> tuple[Instance, str]:

@@ -11,6 +11,7 @@ from choros.messages import Closed, Failure, LeftStanding, NothingToUndo, Refusa
 from choros.names import ORCHESTRATOR
 from choros.saga.machine.inputs import Answered
 from choros.saga.outline import Commanded
+from choros.saga.renaming import SAME, Renaming
 from choros.saga.saga import Saga
 from choros.transport.topology import Names
 from choros.values import replace
@@ -43,16 +44,22 @@ def _believed(envelope: Envelope, exchange: str, names: Names, application: str)
     raise MessageRejected(f"It came through {exchange}, which is not the way of the service that it names.")
 
 
-def judge(saga: Saga[Any], versions: Collection[int], envelope: Envelope) -> Answered:
-    """The input that this reply to an instance of the saga stands for; `versions` are those that it was ever of.
+def judge(saga: Saga[Any], versions: Collection[int], envelope: Envelope, names: Renaming = SAME) -> Answered:
+    """The input that this reply to an instance of the saga stands for; `versions` are those that it was ever of, and
+    `names` those of its nodes that are called otherwise in its keys.
 
     Raises MessageRejected where no command of the saga can have asked for it."""
     if envelope.saga != saga.name or envelope.saga_version not in versions:
         raise MessageRejected("The reply names another saga, or another version of this one.")
-    key = CommandKey.parse(envelope.key)
+    key = known_as(names, CommandKey.parse(envelope.key))
     leaf = _asked(saga, key)
     _check_speaker(envelope, leaf)
     return _answer(envelope, key, leaf)
+
+
+def known_as(names: Renaming, key: CommandKey) -> CommandKey:
+    """A key off the wire, with the path of now."""
+    return replace(key, path=names.here(key.path)) if names.pairs else key
 
 
 def _asked(saga: Saga[Any], key: CommandKey) -> Commanded:

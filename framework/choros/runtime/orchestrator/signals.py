@@ -9,14 +9,19 @@ from typing import Any
 from choros.app.service import Service
 from choros.errors import MessageRejected
 from choros.saga.machine.inputs import SignalRequested
+from choros.saga.renaming import SAME, Renaming
 from choros.saga.saga import Saga
 from choros.saga.waiting import SignalWait
 from choros.transport.topology import Names
+from choros.values import replace
 from choros.wire.envelope import Envelope
 
 
-def signalled(saga: Saga[Any], signal: SignalRequested) -> SignalRequested:
-    """The same; raises MessageRejected where the saga has no such wait, or that waits for something else."""
+def signalled(saga: Saga[Any], signal: SignalRequested, names: Renaming = SAME) -> SignalRequested:
+    """The same, to the wait as it is called now; raises MessageRejected where the saga has no such wait, or that waits
+    for something else."""
+    if names.pairs and saga.outline.leaf(signal.step) is None:
+        signal = replace(signal, step=names.here(signal.step))
     leaf = saga.outline.leaf(signal.step)
     if not isinstance(leaf, SignalWait):
         raise MessageRejected("The signal names no wait of this saga.")
@@ -39,15 +44,15 @@ def read_signal(envelope: Envelope, exchange: str, names: Names, services: Mappi
     return envelope
 
 
-def judged_signal(saga: Saga[Any], envelope: Envelope) -> SignalRequested:
+def judged_signal(saga: Saga[Any], envelope: Envelope, names: Renaming = SAME) -> SignalRequested:
     """What it is to an instance of this saga; raises MessageRejected where that waits for nothing of the kind."""
     if envelope.saga != saga.name:
         raise MessageRejected("The signal names another saga.")
     path = envelope.step or _only_wait(saga, envelope.type)
-    leaf = saga.outline.leaf(path)
+    leaf = saga.outline.leaf(path) or saga.outline.leaf(names.here(path))
     if isinstance(leaf, SignalWait) and leaf.signal.type_name != envelope.type:
         raise MessageRejected("The wait that it names is for another signal.")
-    return signalled(saga, SignalRequested(envelope.id, path, envelope.data))
+    return signalled(saga, SignalRequested(envelope.id, path, envelope.data), names)
 
 
 def _only_wait(saga: Saga[Any], type_name: str) -> str:

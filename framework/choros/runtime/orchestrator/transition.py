@@ -29,6 +29,7 @@ from choros.saga.machine.inputs import Decision, Event, Input, SignalRequested, 
 from choros.saga.machine.instance import Instance, LockState, Parent, States
 from choros.saga.machine.locks import locked
 from choros.saga.machine.machine import begin, decide, never_begun
+from choros.saga.renaming import renaming
 from choros.saga.saga import Saga, Sagas
 from choros.sources import fresh_id
 from choros.store.sagas import ENDED, Channel, Loaded, Record, Transition, Unsent
@@ -52,11 +53,12 @@ class Envelopes:
     def unsent(self, record: Record, decision: Decision, now: float) -> tuple[Unsent, ...]:
         """All of them for the outbox; `record` is that of the saga, before or after this decision. What goes to a saga
         that is nested in this one, or that this one is nested in, goes to the reply queue of their store."""
+        names = renaming(decision.instance)
         commands = [
             self._unsent(
                 "local" if send.to in self.local else "commands", record, decision.instance, now,
                 source=self._as(send.to), kind="command", type=send.type, data=send.data, to=self._address(send.to),
-                key=str(send.key), step=send.key.path,
+                key=str(replace(send.key, path=names.there(send.key.path))), step=names.there(send.key.path),
                 attempt=send.attempt, not_after=send.not_after, began=send.began, reply_to=self.reply_to(),
             )
             for send in decision.sends
@@ -64,7 +66,7 @@ class Envelopes:
         facts = [
             self._unsent(
                 "facts", record, decision.instance, now,
-                source=self.source, kind="fact", type=fact.type, data=fact.data, step=fact.step,
+                source=self.source, kind="fact", type=fact.type, data=fact.data, step=names.there(fact.step),
                 stream=record.saga_id, seq=fact.seq, began=record.started_at,
             )
             for fact in decision.facts
@@ -123,9 +125,8 @@ class Transitions:
 
     def _decide(self, saga: Saga[Any], before: Instance, loaded: Loaded, given: Sorted, now: float) -> Folded:
         record = loaded.record
-        versions = _versions(record, before)
         given, inputs = given.judged(lambda work: _meant(work, saga, before, loaded))
-        decision = decide(saga.tree, before, [*_were_set_aside(record, saga, versions), *inputs], now)
+        decision = decide(saga.tree, before, [*_were_set_aside(record, saga, before), *inputs], now)
         given = given.without(decision.strays)
         events, late = told(decision.events, record.late)
         if not (events or record.undecided or decision.replies) and decision.instance == before:
@@ -160,7 +161,7 @@ class Transitions:
             saga.tree, saga_id, start.body, now,
             cause=start.id, traceparent=start.traceparent, tracestate=start.tracestate, kept=start.kept,
             told=told, lock=locked(saga.lock, saga.start.from_json(start.body), now) if saga.lock else None,
-            updated=start.updated,
+            updated=start.updated, renamed=start.renamed,
         )  # fmt: skip
         decision = _begun_by(start, decision)
         taken = [work.id for work in same] + [signal.id for signal in told]
@@ -211,9 +212,11 @@ class Transitions:
         after = self._after(goes_on, [move, *replies], now)
         if after.undecided:
             after = replace(after, wake_at=now)
-        event = Event("moved", code=f"version {move.given.version}", cause=move.id)
-        text = self._app.sagas[after.saga, after.saga_version].fingerprint.text
-        transition = Transition(after, record.transition, history=write_history([event], (), text, _signed([move])))
+        event = Event("moved", code=_moved_to(move.given), cause=move.id)
+        its = self._app.sagas[after.saga, after.saga_version]
+        history = write_history([event], (), its.fingerprint.text, _signed([move]))
+        entries = label_entries(its, NEVER, instance)
+        transition = Transition(after, record.transition, history=history, entries=entries)
         return Folded([move, *replies], given.repeated, rejected, instance, (event,), transition)
 
     def _after(self, record: Record, taken: Sequence[Work], now: float) -> Record:
@@ -256,6 +259,11 @@ def _begun_by(start: Start, decision: Decision) -> Decision:
     return replace(decision, events=(replace(first, code=start.fact), *rest))
 
 
+def _moved_to(move: Move) -> str:
+    """In words, with what is called otherwise from here on."""
+    return ", ".join([f"version {move.version}", *(f"{then} is called {now}" for then, now in move.names)])
+
+
 def _next(record: Record, now: float, **changes: Any) -> Record:
     return replace(record, version=record.version + 1, transition=fresh_id(), updated_at=now, **changes)
 
@@ -267,9 +275,9 @@ def _meant(work: Work, saga: Saga[Any], before: Instance, loaded: Loaded) -> Inp
         blind = frozenset(path for path, state in before.nodes.items() if state.unlooked) - given.looked
         return TimerFired(_unsent(before, loaded.unsent - loaded.unreadable), blind)
     if isinstance(given, Unjudged):
-        return _judged(saga, _versions(loaded.record, before), given.envelope)
+        return _judged(saga, loaded.record, before, given.envelope)
     if isinstance(given, SignalRequested):
-        return signalled(saga, given)
+        return signalled(saga, given, renaming(before))
     if isinstance(given, UpdateRequested):
         return checked_update(saga, given)
     assert not isinstance(given, Start | Move)  # a stored saga has begun, and a move is no input of the machine
@@ -303,10 +311,13 @@ def _locked_as_nested(lock: Lock, message: Message, now: float) -> LockState:
         raise MessageRejected(unfit.sentence) from None
 
 
-def _judged(saga: Saga[Any], versions: Collection[int], envelope: Envelope) -> Input:
+def _judged(saga: Saga[Any], record: Record, before: Instance, envelope: Envelope) -> Input:
+    names = renaming(before)
     if envelope.kind == "signal":
-        return judged_signal(saga, envelope)
-    return order_of(envelope) if envelope.kind == "command" else judge(saga, versions, envelope)
+        return judged_signal(saga, envelope, names)
+    if envelope.kind == "command":
+        return order_of(envelope)
+    return judge(saga, (record.saga_version, *before.moved_from), envelope, names)
 
 
 def _withdrawn(before: Instance, after: Instance, unsent: frozenset[str]) -> Collection[str]:
@@ -317,16 +328,12 @@ def _withdrawn(before: Instance, after: Instance, unsent: frozenset[str]) -> Col
     return unsent & {state.leg.message for state in before.nodes.values() if state.leg} - awaited
 
 
-def _versions(record: Record, instance: Instance) -> Collection[int]:
-    """Those that it was ever of."""
-    return (record.saga_version, *instance.moved_from)
-
-
 def _told_apart(instance: Instance, outbox: Sequence[Unsent]) -> Instance:
     """The instance with the id in each leg that its command goes by, so that what is unsent of one is not taken for
     another's."""
+    names = renaming(instance)
     sent = {
-        CommandKey.parse(one.message.key).path: one.id
+        names.here(CommandKey.parse(one.message.key).path): one.id
         for one in outbox
         if one.message and one.message.kind == "command"
     }
@@ -341,12 +348,12 @@ def _unsent(instance: Instance, unsent: frozenset[str]) -> frozenset[str]:
     return frozenset(path for path, leg in legs if not leg.message or leg.message in unsent)
 
 
-def _were_set_aside(record: Record, saga: Saga[Any], versions: Collection[int]) -> list[Input]:
+def _were_set_aside(record: Record, saga: Saga[Any], before: Instance) -> list[Input]:
     """Raises DeclaredOtherwise where a newer choros has set one aside."""
     inputs: list[Input] = []
     for reply in map(Unjudged.loads, record.undecided):
         with suppress(MessageRejected):  # it stays among what was received, and decides nothing
-            inputs.append(_judged(saga, versions, reply.envelope))
+            inputs.append(_judged(saga, record, before, reply.envelope))
     return inputs
 
 

@@ -34,6 +34,8 @@ class Start:
     """The first steps, where it takes over those of another instance."""
     updated: Sequence[tuple[str, str]] = ()
     """The updates that it takes over with them."""
+    renamed: Sequence[tuple[str, str]] = ()
+    """What they are called in the keys that they were carried out with, where that is otherwise."""
     signal: SignalRequested | None = None
     """What the saga is told at once; one that has begun is told it then."""
     fact: str = ""
@@ -50,6 +52,8 @@ class Move:
     version: int
     text: str
     """The fingerprint's text of the declaration that it follows so far, as its history has it."""
+    names: tuple[tuple[str, str], ...] = ()
+    """(path there, path here) of the nodes that are called otherwise in the declaration here."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -252,6 +252,10 @@ class Instance:
     """The step that the successor began with."""
     moved_from: tuple[int, ...] = ()
     """The versions of the declaration that it was moved away from; replies may still name them."""
+    renamed: tuple[tuple[str, str], ...] = ()
+    """(path then, path now) of the nodes that are called otherwise than when it was begun: in the keys of their
+    commands they go on being called so. A choros that would not know them again does not know this field, and leaves
+    the instance alone."""
     nodes_apart: bool = False
     """Whether more nodes have states, which are stored apart: all of them over, and older than those that are here."""
     apart: int = 0

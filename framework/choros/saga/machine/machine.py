@@ -41,11 +41,12 @@ def begin(
     tree: Tree, saga_id: str, start: str, now: float, *,
     cause: str, traceparent: str = "", tracestate: str = "", kept: Mapping[str, NodeState] = NOTHING,
     told: Sequence[SignalRequested] = (), parent: Parent | None = None, lock: LockState | None = None,
-    updated: Sequence[tuple[str, str]] = (),
+    updated: Sequence[tuple[str, str]] = (), renamed: Sequence[tuple[str, str]] = (),
 ) -> Decision:  # fmt: skip
     """The first decision of a saga instance; `cause` is the id that the start message goes by, `kept` are the first
-    steps of an instance that this one takes over and `updated` the updates, `told` is what it is told at once,
-    `parent` is the saga that it is nested in; `lock` is what it has to lock before it does anything."""
+    steps of an instance that this one takes over, `updated` the updates, and `renamed` what the keys of these steps
+    call otherwise; `told` is what it is told at once, `parent` is the saga that it is nested in; `lock` is what it has
+    to lock before it does anything."""
     deadline = None
     if tree.outline.deadline and kept.keys().isdisjoint(tree.outline.pivots):
         deadline = now + tree.outline.deadline.total_seconds()
@@ -61,6 +62,7 @@ def begin(
         parent=parent,
         lock=lock,
         updated=tuple(updated),
+        renamed=tuple(renamed),
     )
     walk = SagaWalk(tree, instance, now)
     walk.note("started")
