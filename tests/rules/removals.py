@@ -621,7 +621,7 @@ REMOVALS = (
         (f"{RENAMED}::test_a_late_reply_and_every_undo_go_by_the_keys_of_before",),
     ),
     Removal(
-        1, "a reply is known by the name of before", "runtime.orchestrator.replies.known_as",
+        1, "a reply is known by the name of before", "runtime.orchestrator.replies.known_here",
         "names.here(key.path)", "key.path",
         (f"{RENAMED}::test_a_late_reply_and_every_undo_go_by_the_keys_of_before",),
     ),

@@ -51,15 +51,20 @@ def judge(saga: Saga[Any], versions: Collection[int], envelope: Envelope, names:
     Raises MessageRejected where no command of the saga can have asked for it."""
     if envelope.saga != saga.name or envelope.saga_version not in versions:
         raise MessageRejected("The reply names another saga, or another version of this one.")
-    key = known_as(names, CommandKey.parse(envelope.key))
+    key = known_here(names, CommandKey.parse(envelope.key))
     leaf = _asked(saga, key)
     _check_speaker(envelope, leaf)
     return _answer(envelope, key, leaf)
 
 
-def known_as(names: Renaming, key: CommandKey) -> CommandKey:
-    """A key off the wire, with the path of now."""
+def known_here(names: Renaming, key: CommandKey) -> CommandKey:
+    """A key off the wire, with the path here."""
     return replace(key, path=names.here(key.path)) if names.pairs else key
+
+
+def known_there(names: Renaming, key: CommandKey) -> CommandKey:
+    """A key for the wire."""
+    return replace(key, path=names.there(key.path)) if names.pairs else key
 
 
 def _asked(saga: Saga[Any], key: CommandKey) -> Commanded:

@@ -18,7 +18,7 @@ from choros.runtime.orchestrator.move import moved
 from choros.runtime.orchestrator.nesting import ForAnother, answer, order_of
 from choros.runtime.orchestrator.received import kept_and_apart
 from choros.runtime.orchestrator.recognition import Familiar, as_stored, instance_of, recognise
-from choros.runtime.orchestrator.replies import judge
+from choros.runtime.orchestrator.replies import judge, known_here, known_there
 from choros.runtime.orchestrator.retention import gone
 from choros.runtime.orchestrator.signals import judged_signal, signalled
 from choros.runtime.orchestrator.states import states_and_entries
@@ -58,7 +58,7 @@ class Envelopes:
             self._unsent(
                 "local" if send.to in self.local else "commands", record, decision.instance, now,
                 source=self._as(send.to), kind="command", type=send.type, data=send.data, to=self._address(send.to),
-                key=str(replace(send.key, path=names.there(send.key.path))), step=names.there(send.key.path),
+                key=str(known_there(names, send.key)), step=names.there(send.key.path),
                 attempt=send.attempt, not_after=send.not_after, began=send.began, reply_to=self.reply_to(),
             )
             for send in decision.sends
@@ -333,7 +333,7 @@ def _told_apart(instance: Instance, outbox: Sequence[Unsent]) -> Instance:
     another's."""
     names = renaming(instance)
     sent = {
-        names.here(CommandKey.parse(one.message.key).path): one.id
+        known_here(names, CommandKey.parse(one.message.key)).path: one.id
         for one in outbox
         if one.message and one.message.kind == "command"
     }
