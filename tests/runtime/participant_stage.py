@@ -17,7 +17,7 @@ from choros.messages import Close, Command, Fact, Message, Reply
 from choros.runtime.participant.participant import Participant
 from choros.runtime.subscriber.subscriber import Cadence, Subscriber
 from choros.sources import fresh_id
-from choros.store.barrier import Carry, Database, Job, JobResult, Memory, NotDone, Row, Transaction, value_of
+from choros.store.barrier import Carry, Database, Job, JobResult, Listed, Memory, NotDone, Row, Transaction, value_of
 from choros.store.memory.barrier import MemoryDatabase, MemoryTransaction
 from choros.store.redis.transaction import RedisTransaction
 from choros.store.sqlite.transaction import SqliteTransaction
@@ -208,8 +208,8 @@ class Faulty(Database):
     async def unsent(self, limit: int) -> Sequence[Row]:
         return await self.inner.unsent(limit)
 
-    async def unfinished(self, limit: int) -> Sequence[Row]:
-        return await self.inner.unfinished(limit)
+    async def listed(self, state: Listed, limit: int) -> Sequence[Row]:
+        return await self.inner.listed(state, limit)
 
     async def mark_sent(self, keys: Sequence[str]) -> None:
         await self.inner.mark_sent(keys)

@@ -93,7 +93,7 @@ async def test_killed_between_any_two_steps_it_is_finished_once(tmp_path: Path) 
             await stage.kill()
             killed = await asyncio.to_thread(killed_at, moment, path)
             before = (await read_effects(stage.database)).get("paid", 0)
-            assert len(await stage.database.unfinished(9)) == 1 - before  # both or neither
+            assert len(await stage.database.listed("unfinished", 9)) == 1 - before  # both or neither
             again = await finish(path)
             stage.restart_from_nothing()
             (reply,) = await stage.replies(1)

@@ -73,10 +73,14 @@ async def test_a_signal_asks_the_store_for_what_a_reply_does_and_a_list_for_a_pa
     assert listed == {"labelled": 1, "labelled: records": PAGE, "load": 1, "load: records": PAGE}
 
 
-async def test_what_is_not_finished_is_found_by_index(tmp_path: Path) -> None:
+async def test_what_is_not_finished_and_what_has_not_left_is_found_by_index(tmp_path: Path) -> None:
     database = SqliteDatabase(tmp_path / "service.db")
     await database.open()
     await database.close()
     with closing(sqlite3.connect(tmp_path / "service.db")) as file:
-        plan = file.execute(f"EXPLAIN QUERY PLAN {transaction._UNFINISHED}", (None, None)).fetchall()
-    assert ["choros_barrier_unfinished" in step for *_, step in plan] == [True]  # and no sorting beside it
+        plans = {
+            state: file.execute(f"EXPLAIN QUERY PLAN {query}", (None, None)).fetchall()
+            for state, query in transaction._LISTED.items()
+        }
+    for state, plan in plans.items():
+        assert [f"choros_barrier_{state}" in step for *_, step in plan] == [True]  # and no sorting beside it

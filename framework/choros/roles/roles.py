@@ -339,7 +339,7 @@ async def _look_into_database(database: Database, service: Service, unfinished: 
     await database.mark_sent([""])
     if service.finishes_later:
         unfinished.pop(service.name, None)
-        for oldest in await database.unfinished(1):
+        for oldest in await database.listed("unfinished", 1):
             unfinished[service.name] = oldest.since
 
 

@@ -17,17 +17,25 @@ from choros.store.local_undo import LocalUndo
 from choros.values import quickly_made, replace
 
 RowState = Literal[
-    "running", "intent", "unfinished", "failed", "ok", "refused", "tombstone", "token", "handled", "mark"
-]
-Memory = Literal["commands", "facts"]
+    "running", "intent", "unfinished", "failed", "ok", "refused", "tombstone", "token", "handled", "mark",
+    "publishing", "signalling", "left", "count",
+]  # fmt: skip
+Listed = Literal["unfinished", "publishing", "signalling"]
+"""States by which rows are looked for; in each of them somebody has still something to do."""
+LISTED: tuple[Listed, ...] = ("unfinished", "publishing", "signalling")
+LEAVING: tuple[Listed, ...] = ("publishing", "signalling")
+"""What is on its way out of an outbox: facts and signals."""
+Memory = Literal["commands", "facts", "outbox"]
 """What is kept for one and the same time, and has one horizon."""
 MEMORIES: tuple[Memory, ...] = ("commands", "facts")
+"""Those whose horizon somebody asks for."""
 FORGETTABLE: frozenset[RowState] = frozenset({"refused", "tombstone"})
 """Rows that may be forgotten at a moment of their own: nothing is lost by that, so it moves no horizon."""
 _MEMORIES: Mapping[RowState, Memory] = {
     "ok": "commands", "refused": "commands", "tombstone": "commands", "token": "commands",
-    "handled": "facts", "mark": "facts",
+    "handled": "facts", "mark": "facts", "left": "outbox", "count": "outbox",
 }  # fmt: skip
+_ANSWERS: frozenset[RowState] = frozenset({"failed", "ok", "refused", "tombstone"})
 AT_ONCE = 200
 """Rows that are forgotten in one go: nobody else writes meanwhile."""
 
@@ -43,11 +51,13 @@ class Row:
     """running: inserted, the handler is at work in this very transaction; intent: a provider may have been called;
     unfinished: taken, and finished from outside; failed: so it was, but it did not work, and may be tried again; ok,
     refused: answered; tombstone: undone or closed before it was done, so it must never be done; token: by what an
-    unfinished one is found. Of a subscriber: handled: a fact; mark: what it notes of itself."""
+    unfinished one is found. Of a subscriber: handled: a fact; mark: what it notes of itself. Of the outbox:
+    publishing: a fact, signalling: a signal that no broker has confirmed yet; left: one that it has; count: how many
+    facts of a stream there are."""
     content: str = ""
     """What else it holds, to a database nothing but text: the answer, or of an intent and an unfinished one the
-    command, as `participant/answers.py` writes and reads it; of a token the key; of a mark what `subscriber/inbox.py`
-    does; empty where nothing is."""
+    command, as `participant/answers.py` writes and reads it; of a token the key; of a mark and of a handled fact what
+    `subscriber/inbox.py` does; of the outbox what `runtime/host/outbox_rows.py` does; empty where nothing is."""
     prune_at: float | None = None
     """When a refusal or a tombstone may be forgotten, whatever its age. Of other rows it means nothing."""
     began: float | None = None
@@ -81,7 +91,7 @@ class Row:
     @property
     def owes_reply(self) -> bool:
         """Whether it holds an answer that somebody waits for."""
-        return bool(self.content) and self.state not in ("mark", "intent", "unfinished", "token")
+        return bool(self.content) and self.state in _ANSWERS
 
 
 class Transaction(ABC):
@@ -201,8 +211,11 @@ class Database(Protocol):
     async def unsent(self, limit: int) -> Sequence[Row]:
         """Rows whose reply has not been confirmed by the broker, oldest first."""
 
-    async def unfinished(self, limit: int) -> Sequence[Row]:
-        """Rows of this state, those that were written first come first. By index: it costs what it answers."""
+    async def listed(self, state: Listed, limit: int) -> Sequence[Row]:
+        """Rows of this state by `since`, the oldest first. By index: it costs what it answers.
+
+        A row leaves the list when it is written in another state; one of `LEAVING` also by who has not read it. An
+        adapter keeps this index beside its schema: replicas of an older choros go on, and see nothing of an outbox."""
 
     async def mark_sent(self, keys: Sequence[str]) -> None:
         """The replies of these rows are confirmed. May be applied late: a reply sent twice does no harm."""

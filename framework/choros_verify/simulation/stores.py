@@ -338,7 +338,7 @@ class SimDatabase(MemoryDatabase):
 
 
 def _copied(rows: BarrierRows) -> BarrierRows:
-    return BarrierRows(dict(rows.rows), dict(rows.unsent), dict(rows.horizons))
+    return BarrierRows(dict(rows.rows), dict(rows.unsent), dict(rows.listed), dict(rows.horizons))
 
 
 class MemoryKeeping:

@@ -116,7 +116,7 @@ class Unfinished:
 
     async def list(self, limit: int = 50) -> Sequence[UnfinishedCommand]:
         """Those that wait, the oldest first."""
-        return [_shown(row) for row in await self._database.unfinished(limit)]
+        return [_shown(row) for row in await self._database.listed("unfinished", limit)]
 
     async def _finish(self, token: str, said: _Statement, effect: Effect | None) -> Word:
         """Raises what `effect` raises, too, and StoreUnreachable: then nothing has happened, or all of it."""

@@ -12,12 +12,14 @@ from typing import Any, TypeVar
 from choros.errors import StoreUnreachable
 from choros.store.barrier import (
     AT_ONCE,
+    LISTED,
     NEVER,
     SCHEMA_VERSION,
     Carry,
     Database,
     Job,
     JobResult,
+    Listed,
     Memory,
     NotDone,
     Ok,
@@ -40,6 +42,8 @@ class BarrierRows:
     rows: dict[str, Row] = field(default_factory=dict)
     unsent: dict[str, int] = field(default_factory=dict)
     """Key -> number of the write, which is the order in which replies go out."""
+    listed: dict[str, Row] = field(default_factory=dict)
+    """Those that somebody still has something to do with."""
     horizons: dict[Memory, float] = field(default_factory=dict)
 
     def drop(self, keys: Sequence[str]) -> int:
@@ -94,6 +98,7 @@ class MemoryTransaction(Transaction):
         self._write(self._rows.rows, row.key, row)
         self._tables.written += 1
         self._write(self._rows.unsent, row.key, self._tables.written if row.owes_reply else _ABSENT)
+        self._write(self._rows.listed, row.key, row if row.state in LISTED else _ABSENT)
 
     async def horizon(self, memory: Memory) -> float:
         """How far rows are forgotten."""
@@ -212,11 +217,11 @@ class MemoryDatabase(Database):
             rows, unsent = self._rows.rows, self._rows.unsent
             return [rows[key] for key in sorted(unsent, key=unsent.__getitem__)[:limit]]
 
-    async def unfinished(self, limit: int) -> Sequence[Row]:
+    async def listed(self, state: Listed, limit: int) -> Sequence[Row]:
         """Rows of this state, the oldest first."""
         self._check_open()
         async with self._tables.lock:
-            found = [row for row in self._rows.rows.values() if row.state == "unfinished"]
+            found = [row for row in self._rows.listed.values() if row.state == state]
             return sorted(found, key=lambda row: row.since)[:limit]
 
     async def mark_sent(self, keys: Sequence[str]) -> None:

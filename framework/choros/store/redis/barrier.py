@@ -8,7 +8,20 @@ from redis.asyncio import Connection
 
 from choros.errors import StoreMisconfigured, StoreUnreachable
 from choros.sources import uniform
-from choros.store.barrier import AT_ONCE, Carry, Database, Job, JobResult, Memory, NotDone, Ok, Raised, Row, Transaction
+from choros.store.barrier import (
+    AT_ONCE,
+    Carry,
+    Database,
+    Job,
+    JobResult,
+    Listed,
+    Memory,
+    NotDone,
+    Ok,
+    Raised,
+    Row,
+    Transaction,
+)
 from choros.store.redis.barrier_schema import RedisSchema
 from choros.store.redis.barrier_scripts import FORGET_ROWS, PRUNE
 from choros.store.redis.server import Server
@@ -104,9 +117,9 @@ class RedisDatabase(Database):
         """Rows whose reply has not been confirmed, oldest first."""
         return await self._in_order(f"{self._prefix}unsent", limit)
 
-    async def unfinished(self, limit: int) -> Sequence[Row]:
+    async def listed(self, state: Listed, limit: int) -> Sequence[Row]:
         """Rows of this state, oldest first."""
-        return await self._in_order(f"{self._prefix}unfinished", limit)
+        return await self._in_order(f"{self._prefix}{state}", limit)
 
     async def _in_order(self, index: str, limit: int) -> Sequence[Row]:
         keys = await self._server.ask("ZRANGE", index, 0, limit - 1)

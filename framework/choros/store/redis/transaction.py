@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from choros.errors import StoreMisconfigured, StoreUnreachable
 from choros.sources import fresh_id, now
-from choros.store.barrier import MEMORIES, NEVER, Memory, Row, Transaction
+from choros.store.barrier import LEAVING, LISTED, MEMORIES, NEVER, Memory, Row, Transaction
 from choros.store.local_undo import LocalUndo
 from choros.store.redis.writes import Cell, Trial, Write
 from choros.store.standing import Standing
@@ -229,10 +229,12 @@ class RedisTransaction(Transaction):
         ]
 
     def _by_state(self, row: Row) -> list[RedisCommand]:
-        """What puts an unfinished row into the index of these; nobody writes one without having read what it was."""
-        if row.state == "unfinished":
-            return [("ZADD", f"{self._prefix}unfinished", repr(row.since), row.key)]
-        return [("ZREM", f"{self._prefix}unfinished", row.key)] if row.key in self._unfinished else []
+        """What puts a row into the index of its state, or takes it out. Nobody writes one that was unfinished without
+        having read it."""
+        if row.state in LISTED:
+            return [("ZADD", f"{self._prefix}{row.state}", repr(row.since), row.key)]
+        before = ("unfinished",) if row.key in self._unfinished else LEAVING if row.state == "left" else ()
+        return [("ZREM", f"{self._prefix}{state}", row.key) for state in before]
 
     def _watch(self, keys: list[str]) -> RedisCommand:
         # PING stands in where all of them are watched already, so that the answers keep their places.

@@ -10,7 +10,20 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from choros.errors import ChorosError, StoreUnreachable, UsageError
-from choros.store.barrier import AT_ONCE, Carry, Database, Job, JobResult, Memory, NotDone, Ok, Raised, Row, Transaction
+from choros.store.barrier import (
+    AT_ONCE,
+    Carry,
+    Database,
+    Job,
+    JobResult,
+    Listed,
+    Memory,
+    NotDone,
+    Ok,
+    Raised,
+    Row,
+    Transaction,
+)
 from choros.store.sqlite import barrier_schema as schema
 from choros.store.sqlite import transaction as rows
 from choros.store.sqlite.file import connect, in_transaction, named
@@ -204,11 +217,11 @@ class SqliteDatabase(Database):
             found = await self._thread.call(lambda: rows.unsent(connection, self._namespace, limit + len(marks)))
         return [row for row in found if row.key not in marks][:limit]
 
-    async def unfinished(self, limit: int) -> Sequence[Row]:
+    async def listed(self, state: Listed, limit: int) -> Sequence[Row]:
         """Rows of this state, oldest first."""
         async with self._lock:
             connection = self._checked_open()
-            return await self._thread.call(lambda: rows.unfinished(connection, self._namespace, limit))
+            return await self._thread.call(lambda: rows.listed(connection, self._namespace, state, limit))
 
     async def mark_sent(self, keys: Sequence[str]) -> None:
         """The replies of these rows are confirmed: at once for this object, on disk with the next group or soon."""

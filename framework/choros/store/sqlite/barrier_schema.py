@@ -12,16 +12,18 @@ from typing import Any
 
 from choros.errors import ChorosError, StoreMisconfigured
 from choros.sources import now
-from choros.store.barrier import SCHEMA_VERSION, Carry, Row, grown_old
+from choros.store.barrier import LISTED, SCHEMA_VERSION, Carry, Row, grown_old
 from choros.store.schema import other_schema
 
 _COLUMNS_1 = ["key", "state", "reply", "prune_at", "unsent"]
 _COLUMNS_2 = ["namespace", *_COLUMNS_1]
 _COLUMNS = [*_COLUMNS_2, "began", "since", "memory"]
-UNFINISHED = "state = 'unfinished'"
-"""Which rows the index on these holds; word for word in who looks by it."""
-_BY_STATE = f"""CREATE INDEX IF NOT EXISTS choros_barrier_unfinished ON choros_barrier (namespace, since)
-    WHERE {UNFINISHED}"""
+IS_LISTED = {state: f"state = '{state}'" for state in LISTED}
+"""Which rows the index on each of these holds; word for word in who looks by it."""
+_BY_STATE = tuple(
+    f"CREATE INDEX IF NOT EXISTS choros_barrier_{state} ON choros_barrier (namespace, since) WHERE {IS_LISTED[state]}"
+    for state in LISTED
+)
 _TABLES = (
     # `unsent` numbers the replies that no broker has confirmed, in the order of their writing.
     """CREATE TABLE IF NOT EXISTS choros_barrier (
@@ -34,7 +36,7 @@ _TABLES = (
     # `memory` is where a row is forgotten for its age.
     """CREATE INDEX IF NOT EXISTS choros_barrier_aging ON choros_barrier (namespace, memory, since)
         WHERE memory IS NOT NULL""",
-    _BY_STATE,
+    *_BY_STATE,
     """CREATE TABLE IF NOT EXISTS choros_horizon (
         namespace TEXT NOT NULL, memory TEXT NOT NULL, at REAL NOT NULL, PRIMARY KEY (namespace, memory))
         WITHOUT ROWID""",
@@ -67,7 +69,8 @@ def prepare(connection: sqlite3.Connection, path: Path, namespace: str) -> None:
     if version == 0:
         _create(connection, path, namespace)
     else:  # beside the schema: who does not look by it needs not know of it
-        connection.execute(_BY_STATE)
+        for statement in _BY_STATE:
+            connection.execute(statement)
 
 
 def version_of(connection: sqlite3.Connection, path: Path, namespace: str) -> int:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from choros.errors import StoreUnreachable, UsageError
-from choros.store.barrier import AT_ONCE, FORGETTABLE, NEVER, Memory, Row, Transaction
+from choros.store.barrier import AT_ONCE, FORGETTABLE, LISTED, NEVER, Listed, Memory, Row, Transaction
 from choros.store.local_undo import LocalUndo
-from choros.store.sqlite.barrier_schema import UNFINISHED
+from choros.store.sqlite.barrier_schema import IS_LISTED
 from choros.store.sqlite.file import is_of_the_file, named
 from choros.store.sqlite.said import How, Parameters, Said
 from choros.store.sqlite.savepoints import Savepoints
@@ -26,8 +26,11 @@ _WRITE = """INSERT INTO choros_barrier (namespace, key, state, reply, prune_at, 
         since = excluded.since, memory = excluded.memory, unsent = excluded.unsent"""
 _UNSENT = f"""SELECT {_ROW} FROM choros_barrier
     WHERE namespace = ? AND unsent IS NOT NULL ORDER BY unsent LIMIT ?"""
-_UNFINISHED = f"""SELECT {_ROW} FROM choros_barrier INDEXED BY choros_barrier_unfinished
-    WHERE namespace = ? AND {UNFINISHED} ORDER BY since LIMIT ?"""
+_LISTED = {
+    state: f"""SELECT {_ROW} FROM choros_barrier INDEXED BY choros_barrier_{state}
+    WHERE namespace = ? AND {IS_LISTED[state]} ORDER BY since, rowid LIMIT ?"""
+    for state in LISTED
+}
 _SENT = "UPDATE choros_barrier SET unsent = NULL WHERE namespace = ? AND key = ?"
 _PASSED = f"""SELECT key FROM choros_barrier
     WHERE namespace = ? AND prune_at <= ? AND state IN ({", ".join(map(repr, sorted(FORGETTABLE)))}) LIMIT {AT_ONCE}"""
@@ -198,9 +201,9 @@ def unsent(connection: sqlite3.Connection, namespace: str, limit: int) -> list[R
     return [to_row(found) for found in connection.execute(_UNSENT, (namespace, limit))]
 
 
-def unfinished(connection: sqlite3.Connection, namespace: str, limit: int) -> list[Row]:
+def listed(connection: sqlite3.Connection, namespace: str, state: Listed, limit: int) -> list[Row]:
     """Rows of this state, oldest first."""
-    return [to_row(found) for found in connection.execute(_UNFINISHED, (namespace, limit))]
+    return [to_row(found) for found in connection.execute(_LISTED[state], (namespace, limit))]
 
 
 def mark_sent(connection: sqlite3.Connection, namespace: str, keys: Iterable[str]) -> None:

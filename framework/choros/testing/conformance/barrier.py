@@ -29,13 +29,16 @@ from choros.testing.conformance.barrier_apart import (
     writing,
 )
 from choros.testing.conformance.barrier_lost import NothingAfterALostCall
+from choros.testing.conformance.barrier_outbox import LeavingWithTheEffect
 from choros.testing.conformance.barrier_undo import WorkTakenBack
 from choros.testing.conformance.barrier_unfinished import FinishedFromOutside
 
 __all__ = ["AnotherDatabase", "BarrierConformance", "a_row", "row_of", "unsent_keys", "writing"]
 
 
-class BarrierConformance(NamespacesApart, NothingAfterALostCall, ForgettingByAge, WorkTakenBack, FinishedFromOutside):
+class BarrierConformance(
+    NamespacesApart, NothingAfterALostCall, ForgettingByAge, WorkTakenBack, FinishedFromOutside, LeavingWithTheEffect
+):
     """All that `choros.store.barrier.Database` promises."""
 
     async def test_a_row_comes_back_as_it_was_written(self, database: Database) -> None:

@@ -11,7 +11,7 @@ def taken(key: str, since: float) -> Row:
 
 async def keys_of(database: Database, limit: int = 10) -> list[str]:
     """Of those that are not finished."""
-    return [row.key for row in await database.unfinished(limit)]
+    return [row.key for row in await database.listed("unfinished", limit)]
 
 
 class FinishedFromOutside(Tested):
@@ -20,7 +20,7 @@ class FinishedFromOutside(Tested):
     async def test_they_are_listed_from_the_oldest_on(self, database: Database) -> None:
         rows = [taken("b", 2.0), taken("c", 3.0), taken("a", 1.0)]
         await database.run([writing(*rows, Row(key="d", state="ok", content="reply", since=0.5))])
-        assert list(await database.unfinished(2)) == [rows[2], rows[0]]
+        assert list(await database.listed("unfinished", 2)) == [rows[2], rows[0]]
         assert (await keys_of(database), [row.key for row in await database.unsent(10)]) == (["a", "b", "c"], ["d"])
 
     async def test_one_that_is_finished_owes_its_answer_and_is_listed_no_more(self, database: Database) -> None:
