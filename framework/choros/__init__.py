@@ -8,6 +8,7 @@ from choros.app.app import App
 from choros.app.fact_start import FactStart
 from choros.app.handler import Call
 from choros.app.later import Later
+from choros.app.outbox import Outbox
 from choros.app.schedule import Schedule
 from choros.app.service import Service
 from choros.app.settings import Settings
@@ -31,6 +32,7 @@ from choros.errors import (
     Unreachable,
     UpdateRefused,
     UsageError,
+    WrongFact,
 )
 from choros.messages import Command, Done, Fact, Failure, Message, Reply, Signal, Update
 from choros.roles.addresses import Addresses
@@ -73,10 +75,10 @@ __all__ = [
     "Addresses", "App", "Branch", "BrokerMisconfigured", "BrokerUnreachable", "Call", "Check", "ChorosError", "Client",
     "Command", "DeclarationError", "DeclaredOtherwise", "Done", "Existing", "Fact", "FactLog", "FactStart", "Failure",
     "ForEach", "Later", "Local", "LocalUndo", "Lock", "MemoryTransaction", "Message", "MessageRejected",
-    "MessageUnwritable", "Misconfigured", "Nested", "Outcome", "OutcomePending", "Parallel", "Pivot", "Publish",
-    "RedisTransaction", "Refused", "Reminder", "Repeat", "Reply", "Retriable", "RetryPolicy", "Saga", "SagaNotFound",
-    "SagaState", "Schedule", "Scope", "Service", "Settings", "Signal", "Sleep", "SqliteTransaction", "StartConflict",
-    "Step", "StoreMisconfigured", "StoreUnreachable", "TokenUnknown", "TooLate", "Transaction", "Unfinished",
-    "UnfinishedCommand", "Unreachable", "Update", "UpdateRefused", "UsageError", "Wait", "When", "__version__",
-    "client_of", "running", "unfinished_of",
+    "MessageUnwritable", "Misconfigured", "Nested", "Outbox", "Outcome", "OutcomePending", "Parallel", "Pivot",
+    "Publish", "RedisTransaction", "Refused", "Reminder", "Repeat", "Reply", "Retriable", "RetryPolicy", "Saga",
+    "SagaNotFound", "SagaState", "Schedule", "Scope", "Service", "Settings", "Signal", "Sleep", "SqliteTransaction",
+    "StartConflict", "Step", "StoreMisconfigured", "StoreUnreachable", "TokenUnknown", "TooLate", "Transaction",
+    "Unfinished", "UnfinishedCommand", "Unreachable", "Update", "UpdateRefused", "UsageError", "Wait", "When",
+    "WrongFact", "__version__", "client_of", "running", "unfinished_of",
 ]  # fmt: skip

@@ -6,6 +6,7 @@ ChorosError
 │   └── DeclaredOtherwise     an act on a saga that this process does not know as it was begun
 ├── MessageRejected           a message off the wire that is not acceptable; it is parked, never raised to users
 ├── MessageUnwritable         a message whose own model fails to write it
+├── WrongFact                 a handler publishes, or signals, what it does not declare
 ├── StartConflict             the same start key with another body
 ├── SagaNotFound              no saga instance has this id
 ├── UpdateRefused             a saga says no to what was asked of it
@@ -99,6 +100,10 @@ class MessageRejected(ChorosError):
     """A message off the wire that cannot be accepted. The reason never repeats what the message said."""
 
 
+class WrongFact(ChorosError):
+    """A handler publishes a fact, or gives a signal, that it does not declare: a bug, so nothing of its call stays."""
+
+
 class MessageUnwritable(ChorosError):
     """A message that its own model fails to write as JSON: a bug of whoever made it."""
 
@@ -161,20 +166,26 @@ class Refused(Exception):
 
     `code` must be one that the command declares (`refusals=`), as text or as a member of a `str` enum; raises
     UsageError for anything else. `detail` travels in the reply, shortened if it is long, and is never logged; so does
-    `data`, whole: the message that the command declares for this code, if it declares one.
+    `data`, whole: the message that the command declares for this code, if it declares one. `fact`: one that the handler
+    is declared to publish, in place of all that it has done: its effect is rolled back, and the fact leaves. So a
+    reaction says no, to nobody but who listens.
     """
 
     code: str = ""
     detail: str = ""
     data: BaseModel | None = None
+    fact: BaseModel | None = None
     undone: tuple[str, ...] = ()
     """What its handler has done and taken back itself, newest first; filled in by choros."""
 
-    def __init__(self, code: str, detail: str = "", *, data: BaseModel | None = None) -> None:
+    def __init__(
+        self, code: str, detail: str = "", *, data: BaseModel | None = None, fact: BaseModel | None = None
+    ) -> None:
         self.code = _text_of(code)
         super().__init__(self.code)
         self.detail = detail
         self.data = data
+        self.fact = fact
 
 
 def _text_of(code: object) -> str:

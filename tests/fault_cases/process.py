@@ -42,7 +42,9 @@ async def open_part(trip: Trip, role: str, stack: AsyncExitStack, failpoint: Fai
         await transport.declare(topology(app.namespace, subscribers=[role]))
         return Subscriber(service, namespace=app.namespace, transport=transport, database=database)
     await transport.declare(topology(app.namespace, services=[role]))
-    return Participant(service, namespace=app.namespace, transport=transport, database=database, sagas=app.sagas)
+    return Participant(
+        service, namespace=app.namespace, transport=transport, database=database, sagas=app.sagas, publisher=transport
+    )
 
 
 async def run(trip: Trip, role: str, failpoint: Failpoint) -> None:

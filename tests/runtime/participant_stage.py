@@ -381,7 +381,8 @@ async def read_effects(database: Database) -> dict[str, int]:
 
 def _settings(stage: Stage) -> dict[str, Any]:
     shared: dict[str, Any] = {"namespace": "shop", "transport": stage.transport, "database": stage.database}
-    return shared | {"clock": lambda: stage.clock[0]}
+    publisher = {"publisher": stage.transport} if isinstance(stage.runner, Participant) else {}
+    return shared | {"clock": lambda: stage.clock[0]} | publisher
 
 
 @contextlib.asynccontextmanager
@@ -405,6 +406,7 @@ async def stage_for(
         "database": faulty,
         "clock": lambda: clock[0],
     }
+    usual |= {"publisher": transport} if kind is Participant else {}
     runner = kind(service, **(usual | set_by(more, kind)))
     inbox = await outside.consume(REPLY_TO, 1000)
     stage = Stage(broker, outside, transport, faulty, service, runner, inbox, clock)

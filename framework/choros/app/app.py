@@ -55,6 +55,7 @@ class App:
         self.awaited: Mapping[str, AwaitedFact] = awaited_facts(self.sagas.values())
         """The facts that its sagas wait for, by the name of their type."""
         _check_names(self)
+        _check_publishers(self)
         _check_started(self)
         _check_type_names(self)
         _check_fact_log(self)
@@ -126,6 +127,7 @@ class App:
             self.namespace,
             services=self.participants,
             applications=[self.name],
+            publishers=self.publishers,
             nesting=[self.name] if self.nests else (),
             hearing={self.name: self.heard} if self.heard else {},
             signalling=self.signallers,
@@ -143,6 +145,11 @@ class App:
     def heard(self) -> Sequence[str]:
         """The types of the facts that its orchestrators act on."""
         return list(dict.fromkeys([*(one.on.type_name for one in self.starts), *self.awaited]))
+
+    @property
+    def publishers(self) -> Sequence[str]:
+        """Names of the services that publish facts of their own."""
+        return [service.name for service in self.services.values() if service.publishes]
 
     @property
     def signallers(self) -> Sequence[str]:
@@ -225,6 +232,15 @@ def _check_names(app: App) -> None:
             )
 
 
+def _check_publishers(app: App) -> None:
+    """Each has an exchange of its own, by its name."""
+    if app.name in app.publishers:
+        raise DeclarationError(
+            f"service {app.name!r} publishes facts, and the application is called {app.name!r} too.",
+            "App(..., name='...'): whoever publishes needs a name of its own.",
+        )
+
+
 def _check_fact_log(app: App) -> None:
     for service in app.services.values():
         if service.needs_log and app.fact_log is None:
@@ -257,6 +273,7 @@ def _messages(app: App) -> Iterable[type[Message]]:
         yield from service.commands
         yield from service.facts
         yield from service.signals
+        yield from service.publishes
     yield from (one.on for one in app.starts)
 
 

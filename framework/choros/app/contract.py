@@ -34,7 +34,8 @@ def _service(service: Service, app: App) -> Json:
             "body": _schema(Close, "serialization"),
             "ok": {Closed.type_name: _schema(Closed, "validation")},
         }
-    return {"commands": commands, "facts": [fact.type_name for fact in service.facts]}
+    told = {"publishes": [fact.type_name for fact in service.publishes]} if service.publishes else {}
+    return {"commands": commands, "facts": [fact.type_name for fact in service.facts], **told}
 
 
 def _command(command: type[Command[Any]], service: str, app: App) -> Json:
@@ -72,7 +73,8 @@ def _failure(kind: str, codes: Json, more: Mapping[str, Json] = MappingProxyType
 def _facts(app: App) -> Iterable[type[Fact]]:
     """Those that anybody publishes, and those that anybody reacts to."""
     found: list[Any] = [fact for saga in app.sagas.values() for fact in saga.outline.facts]
-    return dict.fromkeys([*found, *(fact for service in app.services.values() for fact in service.facts)])
+    services = app.services.values()
+    return dict.fromkeys([*found, *(fact for one in services for fact in (*one.facts, *one.publishes))])
 
 
 def _schema(message: type[Message], mode: Literal["serialization", "validation"]) -> Json:

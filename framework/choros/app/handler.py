@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from choros.app.later import Later
+from choros.app.outbox import Outbox, check_published, check_returned, may_return_nothing
 from choros.app.settings import NOTHING_SET, Settings
 from choros.errors import DeclarationError, Refused
 from choros.messages import Command, Fact, Message, Reply
@@ -38,7 +39,7 @@ class Call:
     traceparent: str = ""
 
 
-Argument = Literal["message", "transaction", "call", "undo"]
+Argument = Literal["message", "transaction", "call", "undo", "outbox"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,10 @@ class Handler:
     """For a reaction: the fact whose reaction it takes back."""
     later: bool = False
     """Whether what it returns says that it may be finished later."""
+    publishes: tuple[type[Fact], ...] = ()
+    """The facts that it may publish."""
+    silent: bool = True
+    """For a reaction: whether it may publish none of them."""
     settings: Settings = NOTHING_SET
     """What is set for its calls alone: `concurrency` and `handler_time`."""
 
@@ -68,6 +73,11 @@ class Handler:
         """As its author calls it."""
         return self.function.__name__
 
+    @property
+    def leaves(self) -> bool:
+        """Whether something may leave with its transaction."""
+        return bool(self.publishes) or "outbox" in self.arguments.values()
+
     def settling(self, *, wanted: bool) -> Sequence[Handler]:
         """Whom to call to settle an earlier call, one after the other until one of them knows. That its provider knows
         nothing of it is no answer: what hangs on its way may still land. So it is called once more under its key; or
@@ -75,9 +85,11 @@ class Handler:
         last = self if wanted or self.cancel is None else self.cancel
         return (self.ask, last) if self.ask else (last,)
 
-    async def __call__(self, message: Message, transaction: Transaction | None, call: Call) -> Any:
+    async def __call__(
+        self, message: Message, transaction: Transaction | None, call: Call, outbox: Outbox | None = None
+    ) -> Any:
         undo = transaction.local_undo if transaction is not None else None
-        given = {"message": message, "transaction": transaction, "call": call, "undo": undo}
+        given = {"message": message, "transaction": transaction, "call": call, "undo": undo, "outbox": outbox}
         try:
             return await self.function(**{name: given[argument] for name, argument in self.arguments.items()})
         except Refused:
@@ -108,7 +120,7 @@ def _check_return(where: str, command: type[Command[Any]], returned: object) -> 
 def handler_of(
     service: str, message: type[Message], function: Callable[..., Awaitable[Any]], settings: Settings,
     *, provider: bool = False, ask: Handler | None = None, cancel: Handler | None = None,
-    undoes: type[Fact] | None = None,
+    undoes: type[Fact] | None = None, publishes: tuple[type[Fact], ...] = (),
 ) -> Handler:  # fmt: skip
     """What the service calls for such a message; raises DeclarationError where the function asks for what there is not,
     or promises another reply."""
@@ -127,8 +139,17 @@ def handler_of(
             f"{where} is a provider's handler, so no transaction is open while it runs.",
             "take the Call and use its key, or register it with handles().",
         )
-    later = Later in (hints.get("return"), *get_args(hints.get("return")))
-    return Handler(message, function, arguments, transaction, provider, ask, cancel, undoes, later, settings)
+    check_published(where, publishes, transaction)
+    returned = hints.get("return")
+    if "outbox" in arguments.values():
+        _check_outbox(where, transaction)
+    if issubclass(message, Fact):
+        check_returned(where, publishes, returned)
+    later = Later in (returned, *get_args(returned))
+    return Handler(
+        message, function, arguments, transaction, provider, ask, cancel, undoes, later, publishes,
+        may_return_nothing(returned), settings,
+    )  # fmt: skip
 
 
 def _argument(where: str, name: str, hint: Any, message: type[Message]) -> Argument:
@@ -140,12 +161,23 @@ def _argument(where: str, name: str, hint: Any, message: type[Message]) -> Argum
         return "call"
     if kind is LocalUndo:
         return "undo"
+    if kind is Outbox:
+        return "outbox"
     if message in get_args(hint) or (kind and issubclass(kind, Message) and issubclass(message, kind)):
         return "message"
     raise DeclarationError(
-        f"{where} takes {name!r}, which is neither {message.__name__}, a Transaction, a LocalUndo nor a Call.",
+        f"{where} takes {name!r}, which is neither {message.__name__}, a Transaction, a LocalUndo, an Outbox"
+        " nor a Call.",
         "annotate its parameters with what they are.",
     )
+
+
+def _check_outbox(where: str, transaction: type[Transaction] | None) -> None:
+    if transaction is None:
+        raise DeclarationError(
+            f"{where} takes an Outbox, but no Transaction, so nothing could leave together with its effect.",
+            "take the Transaction too, and write the effect through it.",
+        )
 
 
 def _check_undo(where: str, message: type[Message], transaction: type[Transaction] | None) -> None:

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from choros.app.handler import Handler, check_async, handler_of
+from choros.app.outbox import published
 from choros.app.settings import NOTHING_SET, Settings
 from choros.errors import DeclarationError
 from choros.messages import Command, Fact, Message, Signal
@@ -31,7 +32,7 @@ class Service:
     """A participant, a subscriber, or both, under one name.
 
     `commands` and `facts` say what the service deals with where its handlers are elsewhere, in a process of their
-    own; `choros check` reads them. `signals` are what it may tell sagas.
+    own, and `publishes` what it may publish; `choros check` reads them. `signals` are what it may tell sagas.
 
     As a subscriber it may want more than the facts from now on, each by itself. `from_start`: those in the fact log
     too. `ordered`: those of one stream in order, a failing one holding back the later ones of its stream.
@@ -49,6 +50,7 @@ class Service:
         commands: Iterable[type[Command[Any]]] = (),
         facts: Iterable[type[Fact]] = (),
         signals: Iterable[type[Signal]] = (),
+        publishes: Iterable[type[Fact]] = (),
         from_start: bool = False,
         ordered: bool = False,
         queue_limit: int = 0,
@@ -70,6 +72,7 @@ class Service:
         self._facts = _declared(name, "facts", facts, Fact)
         self.signals: tuple[type[Signal], ...] = _declared(name, "signals", signals, Signal)
         """What it may tell sagas; those park all else that it tells them."""
+        self._publishes = published(f"service {name!r}", publishes)
         self.handlers: dict[str, Handler] = {}
         """The command handlers, by type name."""
         self.reactions: dict[str, Handler] = {}
@@ -97,13 +100,29 @@ class Service:
         return any(handler.later for handler in self.handlers.values())
 
     @property
+    def publishes(self) -> tuple[type[Fact], ...]:
+        """The facts that it may publish."""
+        handlers = (*self.handlers.values(), *self.reactions.values())
+        return tuple(dict.fromkeys([*self._publishes, *(fact for one in handlers for fact in one.publishes)]))
+
+    @property
+    def leaves(self) -> bool:
+        """Whether its handlers may let something leave with their transaction: a fact, or a signal."""
+        return any(handler.leaves for handler in (*self.handlers.values(), *self.reactions.values()))
+
+    @property
     def facts(self) -> tuple[type[Fact], ...]:
         """The facts that it reacts to."""
         handled: list[Any] = [handler.message for handler in self.reactions.values()]
         return tuple(dict.fromkeys([*self._facts, *handled]))
 
     def handles(
-        self, command: type[Command[Any]], *, concurrency: int | None = None, handler_time: timedelta | None = None
+        self,
+        command: type[Command[Any]],
+        *,
+        publishes: type[Fact] | Iterable[type[Fact]] = (),
+        concurrency: int | None = None,
+        handler_time: timedelta | None = None,
     ) -> Callable[[F], F]:
         """Register the handler of a command whose effect is in the service's own database.
 
@@ -113,8 +132,12 @@ class Service:
         _check_message(self.name, "handles", command, Command)
         settings = Settings(concurrency=concurrency, handler_time=handler_time)
 
+        facts = published(f"service {self.name!r}: handles", publishes)
+
         def register(function: F) -> F:
-            self._add(self.handlers, handler_of(self.name, command, function, settings))
+            handler = handler_of(self.name, command, function, settings, publishes=facts)
+            self._check_way_out(handler, refusable=bool(command.refusals))
+            self._add(self.handlers, handler)
             return function
 
         return register
@@ -150,11 +173,16 @@ class Service:
         self,
         *facts: type[Fact],
         undoes: type[Fact] | None = None,
+        publishes: type[Fact] | Iterable[type[Fact]] = (),
         concurrency: int | None = None,
         handler_time: timedelta | None = None,
     ) -> Callable[[F], F]:
         """Register a reaction to facts. Nobody waits for it. Handled exactly once where it writes through the
         `Transaction` that it names, at least once otherwise.
+
+        With `publishes` it returns one of these facts, or None where its annotation says so (`-> Charged | None`): the
+        fact leaves with its effect, or not at all. `raise Refused(code, fact=Declined(...))` rolls the effect back, and
+        publishes that in its place. It takes a `Transaction`.
 
         With `undoes` it takes back this service's reaction to that other fact of the same saga. It is called only if
         that was handled; where it comes first, that is never handled. Both take a `Transaction`.
@@ -163,9 +191,13 @@ class Service:
         for fact in (*(facts or (None,)), *([undoes] if undoes is not None else [])):
             _check_message(self.name, "on", fact, Fact)
 
+        told = published(f"service {self.name!r}: on", publishes)
+
         def register(function: F) -> F:
             for fact in facts:
-                self._add(self.reactions, handler_of(self.name, fact, function, settings, undoes=undoes))
+                handler = handler_of(self.name, fact, function, settings, undoes=undoes, publishes=told)
+                self._check_way_out(handler)
+                self._add(self.reactions, handler)
             return function
 
         return register
@@ -176,6 +208,22 @@ class Service:
         _check_preparation(self.name, function)
         self.preparations.append(function)
         return function
+
+    def _check_way_out(self, handler: Handler, *, refusable: bool = True) -> None:
+        """A handler of commands publishes by its Outbox, or when it refuses; a reaction by what it returns."""
+        where, takes = f"service {self.name!r}: {handler.name}", "outbox" in handler.arguments.values()
+        commanded = issubclass(handler.message, Command)
+        if takes and not (self.signals or (commanded and handler.publishes)):
+            how = "handles(..., publishes=(SomeFact,))" if commanded else "return the fact, and on(..., publishes=...)"
+            raise DeclarationError(
+                f"{where} takes an Outbox, but is declared to publish nothing, and the service to signal nothing.",
+                f"{how}, or Service({self.name!r}, signals=(SomeSignal,)).",
+            )
+        if commanded and handler.publishes and not (takes or refusable):
+            raise DeclarationError(
+                f"{where} publishes {handler.publishes[0].__name__}, but takes no Outbox to do so.",
+                "outbox: Outbox among its parameters, and await outbox.publish(...).",
+            )
 
     def _add(self, handlers: dict[str, Handler], handler: Handler) -> None:
         name = handler.message.type_name

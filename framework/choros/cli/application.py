@@ -110,6 +110,7 @@ def _declarations(loaded: App) -> dict[str, Any]:
             "service": service.name,
             "commands": [one.type_name for one in service.commands],
             "facts": [one.type_name for one in service.facts],
+            **({"publishes": [one.type_name for one in service.publishes]} if service.publishes else {}),
         }
         for service in loaded.services.values()
     ]
@@ -129,6 +130,9 @@ def _tell_declarations(loaded: App) -> None:
     for service in loaded.services.values():
         kinds = [*(c.__name__ for c in service.commands), *(f.__name__ for f in service.facts)]
         print(f"service {service.name}: {', '.join(kinds) or 'nothing'}")
+        for fact in service.publishes:
+            heard = ", ".join(_subscribers(loaded).get(fact.type_name, ())) or "nobody here"
+            print(f"  publishes {fact.__name__}, heard by {heard}")
     for one in loaded.schedules.values():
         print(f"schedule {one.name}: {one.calendar.text} starts {one.saga.name}; of what is missed: {one.missed}")
     for begun in loaded.starts:

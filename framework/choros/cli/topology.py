@@ -21,6 +21,7 @@ from choros.transport.permissions import (
     operator,
     orchestrator,
     participant,
+    publisher,
     signaller,
     subscriber,
 )
@@ -115,6 +116,8 @@ def rights_of(loaded: App) -> list[tuple[str, Rights]]:
         rights = participant(names, service.name) if service.name in loaded.participants else Rights()
         if service.facts:
             rights |= subscriber(names, service.subscription, reads_log=service.needs_log)
+        if service.publishes:
+            rights |= publisher(names, service.name)
         if service.signals:
             rights |= signaller(names, service.name)
         found.append((f"{service.name}-service" if service.name in (CLIENT, OPERATOR) else service.name, rights))

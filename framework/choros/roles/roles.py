@@ -36,7 +36,7 @@ from choros.store.barrier import Database
 from choros.store.sagas import Store
 from choros.telemetry.logs import get_logger
 from choros.transport.handover import Handover
-from choros.transport.permissions import Rights, participant, subscriber
+from choros.transport.permissions import Rights, participant, publisher, signaller, subscriber
 from choros.transport.port import Carrier, Transport
 from choros.transport.topology import Names, Topology, topology
 
@@ -295,9 +295,13 @@ class _Opening:
         parts: list[Participant | Subscriber] = []
         given: Any = {"namespace": app.namespace, "database": database, "settings": self.settings}
         if service.commands and kind != "subscriber":
-            commanded = Participant(service, sagas=app.sagas, transport=await self._carrier(service, names), **given)
+            carrier = await self._carrier(service, names)
+            commanded = Participant(service, sagas=app.sagas, transport=carrier, publisher=self.transport, **given)
             self.vitals.noticing.append(lambda: commanded.passing_on.noticed)
             parts.append(commanded)
+        if service.leaves:
+            needed, rights = way_out(service, names)
+            await self._declare(needed, rights)
         if service.facts and kind != "service":
             rights = subscriber(names, service.subscription, reads_log=service.needs_log)
             needed = topology(app.namespace, subscribers=[service.subscription], fact_log=app.fact_log)
@@ -324,6 +328,16 @@ class _Opening:
 
     async def _declare(self, needed: Topology, rights: Rights) -> None:
         await self.waiting.until(partial(self.transport.declare, replace(needed, writes=rights.writes)))
+
+
+def way_out(service: Service, names: Names) -> tuple[Topology, Rights]:
+    """What a service needs on the broker for what leaves with its transactions."""
+    needed, rights = topology(names.namespace), Rights()
+    if service.publishes:
+        needed, rights = topology(names.namespace, publishers=[service.name]), publisher(names, service.name)
+    if service.signals:
+        return needed + topology(names.namespace, signalling=[service.name]), rights | signaller(names, service.name)
+    return needed, rights
 
 
 async def _look_into_store(store: Store, app: App, unsettled: Unsettled) -> None:

@@ -62,11 +62,17 @@ def signaller(names: Names, service: str) -> Rights:
     return Rights((names.signals_of(service), names.probe))
 
 
+def publisher(names: Names, name: str) -> Rights:
+    """Publishes facts."""
+    facts = names.facts_of(name)
+    return Rights((facts, Names.detour_of(facts), names.probe))
+
+
 def client(names: Names, application: str, *, nests: bool = False) -> Rights:
     """Starts sagas: sends their first commands, and the facts of those that end at once. It reads nothing. `nests`:
     some of its sagas talk to others nested in them."""
-    facts, sagas = names.facts_of(application), (names.sagas_of(application),) if nests else ()
-    return Rights((names.commands, *sagas, facts, Names.detour_of(facts), names.probe))
+    sagas = (names.sagas_of(application),) if nests else ()
+    return Rights((names.commands, *sagas)) | publisher(names, application)
 
 
 def orchestrator(

@@ -151,7 +151,7 @@ class Names:
         return f"{self.namespace}.{application}.sagas"
 
     def facts_of(self, publisher: str) -> str:
-        """The exchange that this application publishes its facts to, and nobody else."""
+        """The exchange that this application, service or program publishes its facts to, and nobody else."""
         return f"{self.namespace}.{publisher}.facts"
 
     def way_of(self, kind: str, source: str) -> str:
@@ -224,6 +224,7 @@ def topology(
     *,
     services: Iterable[str] = (),
     applications: Iterable[str] = (),
+    publishers: Iterable[str] = (),
     nesting: Iterable[str] = (),
     hearing: Mapping[str, Iterable[str]] = MappingProxyType({}),
     signalling: Iterable[str] = (),
@@ -231,9 +232,11 @@ def topology(
     subscribers: Iterable[str | Subscription] = (),
     fact_log: LogArguments | None = None,
 ) -> Topology:
-    """Everything that these services, orchestrator applications and subscribers need on the broker; `nesting` are those
-    applications that have sagas nested in others, and `hearing` the types of facts that an application acts on;
-    `signalling` are the services that may signal sagas, and `signalled` the applications whose sagas they may."""
+    """Everything that these services, orchestrator applications and subscribers need on the broker.
+
+    `publishers` are the services and programs that publish facts of their own, `nesting` those applications that have
+    sagas nested in others, and `hearing` the types of facts that an application acts on; `signalling` are the services
+    that may signal sagas, and `signalled` the applications whose sagas they may."""
     names = Names(namespace)
     whole = _exchanges(names)
     for service in services:
@@ -243,8 +246,9 @@ def topology(
     for application in applications:
         queue = names.reply_queue(application)
         whole += _working_queue(names, queue, Binding(names.replies, queue, queue))
-        whole += _own_way(names, names.facts_of(application), names.facts)
-        whole += _detour(names, names.facts_of(application))
+    for publisher in (*applications, *publishers):
+        whole += _own_way(names, names.facts_of(publisher), names.facts)
+        whole += _detour(names, names.facts_of(publisher))
     for application in nesting:
         whole += _own_way(names, names.sagas_of(application), names.replies)
     for service in signalling:

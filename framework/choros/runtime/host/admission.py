@@ -1,6 +1,6 @@
 """Commands and facts off the wire: what a service may act on; everything else is rejected, and parked."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from choros.app.handler import Handler
@@ -8,6 +8,7 @@ from choros.app.later import Later
 from choros.app.service import Service
 from choros.errors import MessageRejected, Refused
 from choros.messages import Close, Command, Reply
+from choros.runtime.host.outbox_rows import Departure
 from choros.store.barrier import Row
 from choros.transport.port import Delivery
 from choros.transport.topology import Names
@@ -43,6 +44,8 @@ class Received:
     """Whether nobody is left to be asked what has become of the `do`, which was taken and is not finished."""
     token: str = ""
     """The token under which the `do` that it undoes was taken, where that is not finished."""
+    written: list[Departure] = field(default_factory=list)
+    """What its handler has let leave, in the transaction that was last run."""
     begun: float | None = None
     """When it was found to be in time, by our clock: what takes long is not late."""
 

@@ -19,7 +19,7 @@ still there."""
 BREATH = 0.02
 """Seconds between two batches, for others to write in."""
 Ages = Mapping[Memory, float]
-"""Seconds for which each kind of row is kept."""
+"""Seconds for which each kind of row is kept; what has left an outbox for as long as commands, where nobody says."""
 
 
 async def keep_forgetting(database: Database, clock: Callable[[], float], ages: Ages, every: float) -> None:
@@ -37,11 +37,16 @@ async def keep_forgetting(database: Database, clock: Callable[[], float], ages: 
 async def sweep(database: Database, now: float, ages: Ages) -> int:
     """Forget all that is old enough by now; says how many rows."""
     gone = await database.prune(now)
-    for memory, age in ages.items():
+    for memory, age in _with_outbox(ages).items():
         while count := await database.forget(memory, now - age):
             gone += count
             await asyncio.sleep(BREATH)
     return gone
+
+
+def _with_outbox(ages: Ages) -> Ages:
+    longest: Ages = {"outbox": ages["commands"]} if "commands" in ages else {}
+    return {**longest, **ages}
 
 
 async def forgotten_until(database: Database, memory: Memory) -> float:

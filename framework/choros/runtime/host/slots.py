@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from choros.app.handler import Call, Handler
+from choros.app.outbox import Outbox
 from choros.app.settings import NOTHING_SET, Settings
 from choros.errors import ChorosError
 from choros.messages import Message
@@ -107,6 +108,7 @@ class Calls:
         message: Message,
         transaction: Transaction | None,
         token: str = "",
+        outbox: Outbox | None = None,
     ) -> Any:
         """What the handler returns; raises what it raises, as an Exception, and TimeoutError if it takes too long."""
         limits, one = self._of(handler), _Running(handler, envelope, asyncio.get_running_loop().time())
@@ -114,7 +116,7 @@ class Calls:
         self._running.add(one)
         try:
             with speaking_of(envelope):  # everything that it logs carries the ids of its message
-                work = partial(handler, message, transaction, _call_of(envelope, token))
+                work = partial(handler, message, transaction, _call_of(envelope, token), outbox)
                 return await apart(work, limits.seconds, partial(self._leave_behind, one))
         except TimeoutError:
             if _age(one) >= limits.seconds:

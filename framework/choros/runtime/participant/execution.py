@@ -7,9 +7,11 @@ from typing import Any
 
 from choros.app.handler import Handler
 from choros.app.later import Later
-from choros.errors import ChorosError, Refused
+from choros.errors import ChorosError, Refused, WrongFact
 from choros.messages import Close, Command, Reply
 from choros.runtime.host.admission import Received
+from choros.runtime.host.outbox_rows import keep_standing
+from choros.runtime.host.service_outbox import HandlersOutbox, ServiceOutbox
 from choros.runtime.host.slots import Calls
 from choros.runtime.participant.answers import (
     Answer,
@@ -57,8 +59,13 @@ class TokenTaken(ChorosError):
 class Execution:
     """What one command does in its transaction; nothing here touches anything but that."""
 
-    def __init__(self, source: str, *, clock: Callable[[], float], clock_skew: float, calls: Calls) -> None:
+    def __init__(
+        self, source: str, *, clock: Callable[[], float], clock_skew: float, calls: Calls,
+        outbox: ServiceOutbox | None = None,
+    ) -> None:  # fmt: skip
+        """`outbox`: of a service that lets something leave with its transactions."""
         self.source = source
+        self._outbox = outbox
         self.clock = clock
         self._skew = clock_skew
         self._calls = calls
@@ -68,6 +75,7 @@ class Execution:
         return partial(self._run, received)
 
     async def _run(self, received: Received, transaction: Transaction) -> Answer | Settle | CarryOut:
+        received.written.clear()
         matter = await self._found(received, transaction)
         match judge(matter):
             case CarryOut() as verdict:
@@ -121,6 +129,7 @@ class Execution:
         # First of all: whoever comes second, in whatever process, meets this row.
         await transaction.write_row(row)
         outcome = await self.outcome(received, transaction)
+        await keep_standing(received.written, transaction)
         return await self._conclude(received, matter, outcome, transaction)
 
     async def _outside(
@@ -210,7 +219,24 @@ class Execution:
                 return await self._within(received, transaction, ways)
         except Refused as refused:
             check_refusal(received, refused)
+            await self._publish_instead(received, refused, transaction)
             return refused
+
+    async def _publish_instead(self, received: Received, refused: Refused, transaction: Transaction | None) -> None:
+        """What leaves in place of what was rolled back."""
+        if refused.fact is None:
+            return
+        outbox = self._opened(received, received.handler, transaction)
+        if outbox is None:
+            raise WrongFact("A handler that is declared to publish nothing was refused with a fact.") from refused
+        await outbox.put(refused.fact)
+
+    def _opened(
+        self, received: Received, handler: Handler | None, transaction: Transaction | None
+    ) -> HandlersOutbox | None:
+        if self._outbox is None or transaction is None or handler is None or not handler.leaves:
+            return None
+        return self._outbox.open_for(handler, received.envelope, transaction, received.written)
 
     async def _within(
         self, received: Received, transaction: Transaction | None, ways: Sequence[Handler]
@@ -227,6 +253,7 @@ class Execution:
             if transaction is None or not transaction.local_undo.taken_back:
                 raise
             check_refusal(received, refused)
+            await self._publish_instead(received, refused, transaction)
             return _with_undone(refused, transaction.local_undo.taken_back)
         # The last way was to cancel it, and that is done; or it was only asked after, and nobody knows more.
         return Refused(CANCELLED) if ways[-1] is handler.cancel else Later()
@@ -235,7 +262,9 @@ class Execution:
         self, received: Received, handler: Handler, transaction: Transaction | None
     ) -> Reply | Later | None:
         """Run a handler; None only where that is an answer (of an `ask` or a `cancel`)."""
-        reply = await self._calls.call(handler, received.envelope, received.message, transaction, received.token)
+        outbox = self._opened(received, handler, transaction)
+        told = received.envelope, received.message, transaction, received.token
+        reply = await self._calls.call(handler, *told, outbox)
         asked, wanted = handler is not received.handler, type(received.message).reply_type
         if isinstance(reply, Later):
             return None if asked else _later(received, handler, reply)

@@ -7,13 +7,14 @@ from functools import partial
 
 from choros.app.service import Service
 from choros.app.settings import NOTHING_SET, Settings
-from choros.errors import MessageRejected, Refused
+from choros.errors import MessageRejected, Refused, UsageError
 from choros.runtime.host.admission import NoHandler, Received, read_command
 from choros.runtime.host.call import ExitWanted, HandlerBroke, plainly
 from choros.runtime.host.effects import Effects
 from choros.runtime.host.intake import Intake
 from choros.runtime.host.jobs import Jobs
 from choros.runtime.host.retention import SWEEP_SECONDS, Ages, keep_forgetting
+from choros.runtime.host.service_outbox import ServiceOutbox
 from choros.runtime.host.slots import Calls
 from choros.runtime.host.under_way import UnderWay
 from choros.runtime.participant.answers import Answer, addressed, answer, failure
@@ -27,7 +28,7 @@ from choros.sources import now
 from choros.store.barrier import Database
 from choros.telemetry.context import about
 from choros.telemetry.logs import get_logger
-from choros.transport.port import Carrier, Delivery
+from choros.transport.port import Carrier, Delivery, Transport
 from choros.transport.topology import Names
 
 log = get_logger(__name__)
@@ -59,9 +60,10 @@ class Participant:
         prune_every: float = SWEEP_SECONDS,
         sagas: Sagas = NO_SAGAS,
         ages: Ages | None = None,
+        publisher: Transport | None = None,
     ) -> None:
         """A command of one of these `sagas` is parked where its type does not fit the operation of its key.
-        `settings` go before those of the service."""
+        `settings` go before those of the service. What its handlers publish leaves by `publisher`."""
         settings = settings.over(service.settings)
         self.counts: Counter[str] = Counter()
         """What became of the commands so far: ok, refused, failed, unfinished, repeated, parked, copies of what is
@@ -76,7 +78,15 @@ class Participant:
         self._ages: Ages = ages or {"commands": settings.seconds("forget_after")}
         source = f"/{namespace}/{service.name}"
         skew = settings.seconds("clock_skew")
-        self._execution = Execution(source, clock=clock, clock_skew=skew, calls=self.calls)
+        self._outbox: ServiceOutbox | None = None
+        if service.leaves:
+            if publisher is None:
+                sentence = f"Handlers of service {service.name!r} publish, and its participant is given no way to."
+                raise UsageError(sentence, "Participant(..., publisher=transport).")
+            self._outbox = ServiceOutbox(
+                service, namespace=namespace, transport=publisher, database=database, clock=clock
+            )
+        self._execution = Execution(source, clock=clock, clock_skew=skew, calls=self.calls, outbox=self._outbox)
         self._settling = Settling(service, self._execution, Jobs(database))
         if service.finishes_later:
             scan_every = min(scan_every, OUTSIDE_SECONDS)
@@ -95,9 +105,13 @@ class Participant:
         forgetting = keep_forgetting(self._database, self._clock, self._ages, self._prune_every)
         within = 0.0
         try:
-            await self._intake.run(self._take, self._replies.relay.run(), forgetting, self.calls.keep_watching())
+            leaving = [self._outbox.run()] if self._outbox else []
+            background = (self._replies.relay.run(), forgetting, self.calls.keep_watching(), *leaving)
+            await self._intake.run(self._take, *background)
             within = LAST_SECONDS
         finally:
+            if self._outbox:
+                await self._outbox.close(within)
             await self._replies.relay.close(within)
         log.info("choros.participant.stopped")
 
@@ -152,6 +166,8 @@ class Participant:
         try:
             async with self.calls.place(received.handler):
                 result = await self._settling.carry_out(received)
+            if self._outbox and isinstance(result, Answer):
+                self._outbox.dispatch(received.written)
         finally:
             self._effects.leave(received.key.effect)
         if isinstance(result, ExitWanted):

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from choros.app.handler import Handler
@@ -12,6 +12,7 @@ from choros.messages import Message
 from choros.runtime.host.admission import is_fanned_out, read_envelope
 from choros.runtime.host.call import plainly
 from choros.runtime.host.intake import Intake
+from choros.runtime.host.outbox_rows import Departure
 from choros.runtime.subscriber.heard_types import PASS_ON, HeardTypes, put_off
 from choros.runtime.subscriber.inbox import inbox_key, stream_key
 from choros.telemetry.context import about
@@ -50,6 +51,8 @@ class Heard:
     """What it must not be worked on together with."""
     tried: int = 0
     """How often its handler has failed since it was delivered."""
+    written: list[Departure] = field(default_factory=list)
+    """What its handler has let leave, in the transaction that was last run."""
 
 
 class Fates:

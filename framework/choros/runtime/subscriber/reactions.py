@@ -11,12 +11,16 @@ its own.
 
 from collections.abc import Callable
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 from choros.app.handler import Handler
+from choros.app.outbox import Outbox
 from choros.app.service import Service
+from choros.errors import Refused
 from choros.messages import Message
 from choros.runtime.host.jobs import Jobs
+from choros.runtime.host.outbox_rows import keep_standing
+from choros.runtime.host.service_outbox import ServiceOutbox
 from choros.runtime.host.slots import Calls
 from choros.runtime.subscriber.facts import Fate, Heard
 from choros.runtime.subscriber.inbox import inbox_key, reaction_key
@@ -33,8 +37,13 @@ ROUND = 1
 class Reaction:
     """Lets the handlers of a service react, on its database."""
 
-    def __init__(self, service: Service, jobs: Jobs, calls: Calls, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, service: Service, jobs: Jobs, calls: Calls, clock: Callable[[], float],
+        outbox: ServiceOutbox | None = None,
+    ) -> None:  # fmt: skip
+        """`outbox`: of a service that lets something leave with its transactions."""
         self._service, self._jobs, self._calls, self._clock = service, jobs, calls, clock
+        self._outbox = outbox
         self._ordered = service.subscription.ordered
 
     async def to(self, heard: Heard) -> Fate | Exception:
@@ -43,10 +52,14 @@ class Reaction:
             ended = await self._jobs.insist(partial(self._react, heard))
             if isinstance(ended, Raised):
                 return ended.error
+            if self._outbox:
+                self._outbox.dispatch(heard.written)
             return await self._outside(heard) if ended.value == "new" else ended.value
 
     async def _react(self, heard: Heard, transaction: Transaction) -> Fate:
-        """Inbox row and effect together; for a handler without transaction only a look into the inbox."""
+        """Inbox row and effect together, and what is published; for a handler without transaction only a look into the
+        inbox."""
+        heard.written.clear()
         if await transaction.read_row(inbox_key(self._service.name, heard.envelope)) is not None:
             return "repeated"
         if heard.envelope.time <= await transaction.horizon("facts"):
@@ -62,16 +75,33 @@ class Reaction:
         await self._remember(heard, transaction)
         if admitted == "withdrawn":
             return admitted
-        await self._call(heard, transaction)
+        await self._carry_out(heard, transaction)
         return "handled"
+
+    async def _carry_out(self, heard: Heard, transaction: Transaction) -> None:
+        """Call it, and write what it publishes; in place of an effect that it takes back, what it refuses with."""
+        handler = heard.handler
+        assert handler is not None
+        if self._outbox is None or not handler.leaves:
+            await self._call(heard, transaction)
+            return
+        outbox = self._outbox.open_for(handler, heard.envelope, transaction, heard.written)
+        try:
+            async with transaction.savepoint():
+                await outbox.put_returned(await self._call(heard, transaction, outbox))
+        except Refused as refused:
+            if refused.fact is None:
+                raise
+            await outbox.put(refused.fact)
+        await keep_standing(heard.written, transaction)
 
     async def _remember(self, heard: Heard, transaction: Transaction) -> None:
         await remember(self._service.name, heard.envelope, transaction, ordered=self._ordered, now=self._clock())
 
-    async def _call(self, heard: Heard, transaction: Transaction | None) -> None:
+    async def _call(self, heard: Heard, transaction: Transaction | None, outbox: Outbox | None = None) -> Any:
         assert heard.handler is not None
         assert heard.fact is not None
-        await self._calls.call(heard.handler, heard.envelope, heard.fact, transaction)
+        return await self._calls.call(heard.handler, heard.envelope, heard.fact, transaction, outbox=outbox)
 
     async def _outside(self, heard: Heard) -> Fate | Exception:
         """No transaction holds this together: after a crash in between, the handler runs again."""

@@ -13,6 +13,7 @@ from choros.runtime.host.effects import Effects
 from choros.runtime.host.intake import First, Intake
 from choros.runtime.host.jobs import Jobs
 from choros.runtime.host.retention import SWEEP_SECONDS, Ages, keep_forgetting
+from choros.runtime.host.service_outbox import ServiceOutbox
 from choros.runtime.host.slots import Calls
 from choros.runtime.host.under_way import UnderWay
 from choros.runtime.subscriber.catch_up import CatchUp, ReadAnew
@@ -34,6 +35,8 @@ GIVE_WAY_FOR = 5.0
 """Seconds for which an ordered replica lets go of the queue, for one that handles a type that it does not."""
 MOST_WAYS, GAVE_WAY_WITHIN = 3, 600.0
 """How often it does so within how many seconds."""
+LAST_SECONDS = 1.0
+"""What remains, when all else has ended, to note which facts have left."""
 CROWDED = "too many facts waited behind it"
 
 
@@ -102,7 +105,12 @@ class Subscriber:
         jobs = Jobs(database)
         self._types = HeardTypes(service.name, service.reactions, jobs, clock)
         self._admission = Admission(service, names, self._types, self._fates)
-        self._reaction = Reaction(service, jobs, self.calls, clock)
+        self._outbox: ServiceOutbox | None = None
+        if service.leaves:
+            self._outbox = ServiceOutbox(
+                service, namespace=namespace, transport=transport, database=database, clock=clock
+            )
+        self._reaction = Reaction(service, jobs, self.calls, clock, self._outbox)
         self._catching_up = CatchUp(
             transport, names, self._queue, self._intake, jobs,
             prefetch=prefetch, publish_timeout=cadence.publish_timeout, clock=clock,
@@ -124,8 +132,16 @@ class Subscriber:
             self.calls.keep_watching(),
             keep_forgetting(self._database, self._clock, self._ages, self._cadence.prune_every),
         ]
+        if self._outbox:
+            background.append(self._outbox.run())
         first = self._catch_up(background, unread) if self._service.needs_log else None
-        await self._intake.run(self._take, *background, first=first)
+        within = 0.0
+        try:
+            await self._intake.run(self._take, *background, first=first)
+            within = LAST_SECONDS
+        finally:
+            if self._outbox:
+                await self._outbox.close(within)
         log.info("choros.subscriber.stopped")
 
     def _catch_up(self, background: list[Coroutine[Any, Any, None]], unread: Collection[str]) -> First:

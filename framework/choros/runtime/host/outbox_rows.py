@@ -1,0 +1,122 @@
+"""The rows of a service's outbox: a fact or signal that leaves, and the count of each stream.
+
+A fact is written in the transaction of its effect, under the next number of the service in that stream; so whoever
+writes into one stream meets at its count. By `since` the facts of a stream come in the order of their numbers, whatever
+the clocks of replicas say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from choros.errors import MessageUnwritable
+from choros.messages import Fact, Signal
+from choros.sources import fresh_id
+from choros.store.barrier import Row, Transaction
+from choros.values import replace
+from choros.wire.envelope import Envelope, why_unreadable
+
+_BETWEEN = "\x1f"
+_TICK = 1e-6
+"""Seconds between two facts of one stream, at least; a moment of today has room for a quarter of that."""
+
+
+@dataclass(frozen=True, slots=True)
+class Departure:
+    """What one transaction has written into the outbox."""
+
+    row: Row
+    after: str = ""
+    """The key of the fact before it in its stream, where that was not known to have left."""
+
+
+def service_source(namespace: str, service: str) -> str:
+    """Whose the facts of a service are."""
+    return f"/{namespace}/service/{service}"
+
+
+def is_of(service: str, row: Row) -> bool:
+    """Whether this service has written it; others may keep their rows in the same place."""
+    return row.key.startswith(_joined("out", service, ""))
+
+
+def kept_message(row: Row) -> Envelope:
+    """The message that leaves; raises ValueError where it cannot be read."""
+    return Envelope.loads(row.content)
+
+
+def marked(row: Row) -> Row:
+    """The same, once a broker has it."""
+    return replace(row, state="left")
+
+
+def stream_of(about: Envelope) -> str:
+    """The stream of what comes of a message: its saga's, or the flow's; of one that has no such thing, its own."""
+    return about.correlation_id or about.stream or about.id
+
+
+class OutboxRows:
+    """Writes what one handler lets leave, about the message that it handles, in its transaction."""
+
+    def __init__(
+        self, namespace: str, service: str, about: Envelope, transaction: Transaction, clock: Callable[[], float]
+    ) -> None:
+        self._namespace, self._service, self._about = namespace, service, about
+        self._transaction, self._clock = transaction, clock
+
+    async def fact(self, fact: Fact) -> Departure:
+        """Under the next number of its stream."""
+        stream, now = stream_of(self._about), self._clock()
+        key = _joined("count", self._service, stream)
+        count = await self._transaction.read_row(key)
+        seq = int(count.content) + 1 if count else 1
+        since = max(now, count.since + _TICK) if count else now
+        before = await self._transaction.read_row(self._fact_key(stream, seq - 1)) if count else None
+        source = service_source(self._namespace, self._service)
+        message = self._message("fact", fact, source, now, stream=stream, seq=seq, began=self._about.began)
+        row = Row(
+            key=self._fact_key(stream, seq), state="publishing", content=message.dumps(), began=since, since=since
+        )
+        await self._transaction.write_row(row)
+        await self._transaction.write_row(Row(key=key, state="count", content=str(seq), began=since, since=since))
+        return Departure(row, before.key if before and before.state == "publishing" else "")
+
+    async def signal(self, signal: Signal, *, to: str, saga: str, key: str, saga_id: str, wait: str) -> Departure:
+        """To the instance of this start key or id; `to` is the queue of its application."""
+        now, source = self._clock(), f"/{self._namespace}/{self._service}"
+        message = self._message(
+            "signal", signal, source, now, to=to, saga=saga, saga_version=0, subject=key, correlation_id=saga_id,
+            step=wait,
+        )  # fmt: skip
+        row = Row(
+            key=_joined("out", self._service, "signal", message.id), state="signalling", content=message.dumps(),
+            began=now, since=now,
+        )  # fmt: skip
+        await self._transaction.write_row(row)
+        return Departure(row)
+
+    def _fact_key(self, stream: str, seq: int) -> str:
+        return _joined("out", self._service, "fact", stream, str(seq))
+
+    def _message(self, kind: str, body: Fact | Signal, source: str, now: float, **more: object) -> Envelope:
+        about, data = self._about, body.to_json()
+        if why := why_unreadable(data):
+            raise MessageUnwritable(f"A {body.type_name} {why}.")
+        said: dict[str, object] = {
+            "id": fresh_id(), "kind": kind, "type": body.type_name, "source": source, "time": now, "data": data,
+            "subject": about.subject, "correlation_id": about.correlation_id, "causation_id": about.id,
+            "saga": about.saga, "saga_version": about.saga_version,
+            "traceparent": about.traceparent, "tracestate": about.tracestate,
+        }  # fmt: skip
+        return Envelope(**(said | more))  # type: ignore[arg-type]
+
+
+async def keep_standing(written: list[Departure], transaction: Transaction) -> None:
+    """Leave out what a savepoint has taken back: it must not leave when the rest is committed."""
+    written[:] = [one for one in written if await transaction.read_row(one.row.key) == one.row]
+
+
+def _joined(*parts: str) -> str:
+    # No attribute may hold a control character, so no two of them share a key.
+    return _BETWEEN.join(parts)
