@@ -127,6 +127,7 @@ def test_the_names_are_those_of_the_topology() -> None:
         fact_log=FactLog(),
         nesting=["<application>"],
         hearing={"<application>": ["<type>"]},
+        publishers=["<service>"],
         signalling=["<service>"],
         signalled=["<application>"],
     )
@@ -151,6 +152,7 @@ def test_the_names_are_those_of_the_topology() -> None:
     assert ("<ns>.<service>.dead", "<ns>.<service>.dead", "") in bound
     assert ("<ns>.<service>.replies", "<ns>.replies", "") in bound
     assert ("<ns>.<application>.facts", "<ns>.facts", "") in bound
+    assert ("<ns>.<service>.facts", "<ns>.facts", "") in bound
     entry = "<ns>.facts.<subscriber>.retry"
     assert (entry, "<ns>.facts.<subscriber>.retry.5s", "<ns>.facts.<subscriber>.retry.5s") in bound
 
@@ -179,6 +181,7 @@ def test_who_may_write_where_is_what_the_permissions_say() -> None:
         "orchestrator": permissions.orchestrator(names, "<application>", nests=True, hears=True, signalled=True),
         "client (starts sagas)": permissions.client(names, "<application>", nests=True),
         "service": permissions.participant(names, "<service>"),
+        "service that publishes, besides": permissions.publisher(names, "<service>"),
         "service that signals, besides": permissions.signaller(names, "<service>"),
         "subscriber": permissions.subscriber(names, mail, reads_log=True),
         "operator (acts on dead letters, so may speak for all)": permissions.operator(names, whole),

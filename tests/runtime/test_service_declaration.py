@@ -8,9 +8,10 @@ import pytest
 
 from choros.app.app import App
 from choros.app.handler import Call
+from choros.app.outbox import Outbox
 from choros.app.service import Service
 from choros.errors import DeclarationError
-from choros.messages import Command, Done, Fact, Message, Reply
+from choros.messages import Command, Done, Fact, Message, Reply, Signal
 from choros.saga.nodes import Pivot
 from choros.saga.saga import Saga
 from choros.store.barrier import Transaction
@@ -42,6 +43,14 @@ class Cancel(Command[Done]):
 
 class TripBooked(Fact):
     trip_id: str
+
+
+class TripLost(Fact):
+    trip_id: str
+
+
+class Said(Signal):
+    by: str
 
 
 def book(trip: Trip) -> Book: ...
@@ -191,3 +200,45 @@ def test_a_typo_in_a_destination_says_which_service_was_meant() -> None:
     elsewhere = Saga("trip", start=Trip, steps=(Pivot(book, to="hotel"),))
     with pytest.raises(DeclarationError, match=r"Try: declare Service\('hotel'\)"):
         app(sagas=[elsewhere], services=[bank])
+
+
+async def told(fact: TripBooked, db: Transaction) -> TripBooked: ...
+async def told_outside(fact: TripBooked) -> TripBooked: ...
+async def with_outbox(command: Book, db: Transaction, outbox: Outbox) -> Booked: ...
+async def outbox_alone(command: Book, outbox: Outbox) -> Booked: ...
+async def reacts_with_outbox(fact: TripBooked, db: Transaction, outbox: Outbox) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("declare", "sentence"),
+    [
+        (lambda: Service("bank").on(TripBooked)(told), "returns TripBooked, which it is not declared to publish"),
+        (lambda: Service("bank").on(TripBooked, publishes=TripBooked)(told_outside), "but takes no Transaction"),
+        (lambda: Service("bank").on(TripBooked, publishes=Book)(told), "publishes .*Book.*, which is no Fact"),
+        (
+            lambda: Service("bank").on(TripBooked)(reacts_with_outbox),
+            "takes an Outbox, but is declared to publish noth",
+        ),
+        (lambda: Service("bank").handles(Book)(with_outbox), "takes an Outbox, but is declared to publish nothing"),
+        (lambda: Service("bank").handles(Book, publishes=TripBooked)(outbox_alone), "but takes no Transaction"),
+        (lambda: Service("bank", signals=(Said,)).handles(Book)(outbox_alone), "takes an Outbox, but no Transaction"),
+        (lambda: Service("bank").handles(Book, publishes=TripBooked)(booked), "but takes no Outbox to do so"),
+        (lambda: Service("bank", publishes=(Book,)), "publishes .*Book.*, which is no Fact"),
+        (
+            lambda: App("trips", services=[Service("trips", publishes=(TripBooked,))]),
+            "service 'trips' publishes facts, and the application is called 'trips' too",
+        ),
+    ],
+)
+def test_what_a_handler_publishes_is_declared_and_leaves_with_its_effect(declare: Any, sentence: str) -> None:
+    with pytest.raises(DeclarationError, match=sentence):
+        declare()
+
+
+def test_a_service_knows_what_its_handlers_publish() -> None:
+    service = Service("bank", publishes=(TripBooked,), signals=(Said,))
+    assert (service.publishes, service.leaves) == ((TripBooked,), False)
+    service.handles(Book)(with_outbox)
+    service.on(TripBooked, publishes=(TripBooked, TripLost))(told)
+    assert (service.publishes, service.leaves) == ((TripBooked, TripLost), True)
+    assert (service.reactions[TripBooked.type_name].silent, service.handlers[Book.type_name].silent) == (False, False)

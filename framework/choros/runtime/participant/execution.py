@@ -129,7 +129,8 @@ class Execution:
         # First of all: whoever comes second, in whatever process, meets this row.
         await transaction.write_row(row)
         outcome = await self.outcome(received, transaction)
-        await keep_standing(received.written, transaction)
+        if received.written:
+            await keep_standing(received.written, transaction)
         return await self._conclude(received, matter, outcome, transaction)
 
     async def _outside(
