@@ -25,6 +25,7 @@ from choros.roles.addresses import (
 from choros.runtime.client.client import Client
 from choros.runtime.host.call import ExitWanted, in_order, plainly
 from choros.runtime.host.patience import Waiting
+from choros.runtime.host.service_outbox import way_out
 from choros.runtime.host.vitals import Receiver, Vitals
 from choros.runtime.orchestrator.orchestrator import Orchestrator
 from choros.runtime.orchestrator.retention import Retention, outlasting, too_short
@@ -36,7 +37,7 @@ from choros.store.barrier import Database
 from choros.store.sagas import Store
 from choros.telemetry.logs import get_logger
 from choros.transport.handover import Handover
-from choros.transport.permissions import Rights, participant, publisher, signaller, subscriber
+from choros.transport.permissions import Rights, participant, subscriber
 from choros.transport.port import Carrier, Transport
 from choros.transport.topology import Names, Topology, topology
 
@@ -328,16 +329,6 @@ class _Opening:
 
     async def _declare(self, needed: Topology, rights: Rights) -> None:
         await self.waiting.until(partial(self.transport.declare, replace(needed, writes=rights.writes)))
-
-
-def way_out(service: Service, names: Names) -> tuple[Topology, Rights]:
-    """What a service needs on the broker for what leaves with its transactions."""
-    needed, rights = topology(names.namespace), Rights()
-    if service.publishes:
-        needed, rights = topology(names.namespace, publishers=[service.name]), publisher(names, service.name)
-    if service.signals:
-        return needed + topology(names.namespace, signalling=[service.name]), rights | signaller(names, service.name)
-    return needed, rights
 
 
 async def _look_into_store(store: Store, app: App, unsettled: Unsettled) -> None:

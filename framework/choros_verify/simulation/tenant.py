@@ -17,6 +17,7 @@ from choros.errors import ChorosError, SagaNotFound, StoreMisconfigured, StoreUn
 from choros.messages import Message
 from choros.runtime.client.client import Client
 from choros.runtime.host.retention import Ages
+from choros.runtime.host.service_outbox import way_out
 from choros.runtime.orchestrator.orchestrator import Orchestrator
 from choros.runtime.orchestrator.retention import Retention
 from choros.runtime.participant.participant import Participant
@@ -26,7 +27,7 @@ from choros.saga.saga import Saga
 from choros.sources import saga_id_for
 from choros.store.barrier import Database
 from choros.transport.handover import Handover
-from choros.transport.permissions import participant, subscriber
+from choros.transport.permissions import Rights, participant, subscriber
 from choros.transport.port import Carrier, Transport
 from choros.transport.topology import Names, Topology, topology
 from choros_verify.simulation.drift import drifted, lacking
@@ -171,7 +172,9 @@ class Tenant:
             kept=await opened(self.kept),
         )  # fmt: skip
         await orchestrator.declare()
-        local = [self._participant(app.service(each), handover, await self._opened(each)) for each in app.local]
+        local = [
+            self._participant(app.service(each), handover, await self._opened(each), transport) for each in app.local
+        ]
         if local:
             await asyncio.gather(orchestrator.run(), *(one.run() for one in local))
         else:
@@ -183,22 +186,28 @@ class Tenant:
 
     async def _participate(self, service: Service, name: str) -> None:
         rights, needed = participant(self._queues, service.name), topology(self.app.namespace, services=[service.name])
-        needed = replace(needed, writes=rights.writes)
-        transport, database = await self._open(name, service, self.databases, needed)
-        await self._participant(self._released(name, service), transport, database).run()
+        transport, database = await self._open(
+            name, service, self.databases, self._with_outbox(service, needed, rights)
+        )
+        await self._participant(self._released(name, service), transport, database, transport).run()
 
-    def _participant(self, service: Service, carrier: Carrier, database: Database) -> Participant:
+    def _with_outbox(self, service: Service, needed: Topology, rights: Rights) -> Topology:
+        """What it needs on the broker, with what its handlers publish by."""
+        more, besides = way_out(service, self._queues)
+        return replace(needed + more, writes=(rights | besides).writes)
+
+    def _participant(self, service: Service, carrier: Carrier, database: Database, publisher: Transport) -> Participant:
         namespace, every = self.app.namespace, max(10.0, self.plan.every)
         return Participant(
             service, namespace=namespace, transport=carrier, database=database, scan_every=every, prune_every=every,
-            sagas=self.app.sagas, ages=self._ages, settings=Settings(handler_time=timedelta(seconds=HANDLER_SECONDS)),
+            sagas=self.app.sagas, ages=self._ages, publisher=publisher,
+            settings=Settings(handler_time=timedelta(seconds=HANDLER_SECONDS)),
         )  # fmt: skip
 
     async def _subscribe(self, service: Service, name: str) -> None:
         rights = subscriber(self._queues, service.subscription, reads_log=service.needs_log)
         needed = topology(self.app.namespace, subscribers=[service.subscription], fact_log=self.app.fact_log)
-        needed = replace(needed, writes=rights.writes)
-        transport, database = await self._open(name, service, self.inboxes, needed)
+        transport, database = await self._open(name, service, self.inboxes, self._with_outbox(service, needed, rights))
         service = self._released(name, service)
         namespace, every = self.app.namespace, max(10.0, self.plan.every)
         await Subscriber(

@@ -20,8 +20,9 @@ from choros.runtime.host.outbox_rows import Departure, OutboxRows, is_of, kept_m
 from choros.runtime.host.outgoing import Manner, Outgoing
 from choros.runtime.host.relay import Relay
 from choros.store.barrier import Database, Listed, NotDone, Row, Transaction
+from choros.transport.permissions import Rights, publisher, signaller
 from choros.transport.port import Transport
-from choros.transport.topology import Names
+from choros.transport.topology import Names, Topology, topology
 from choros.wire.envelope import Envelope
 
 FACTS = Manner(
@@ -73,6 +74,16 @@ class ServiceOutbox:
     async def close(self, within: float) -> None:
         """Let what is being sent finish, for so many seconds at most."""
         await asyncio.gather(self._facts.close(within), self._signals.close(within))
+
+
+def way_out(service: Service, names: Names) -> tuple[Topology, Rights]:
+    """What a service needs on the broker for what leaves with its transactions."""
+    needed, rights = topology(names.namespace), Rights()
+    if service.publishes:
+        needed, rights = topology(names.namespace, publishers=[service.name]), publisher(names, service.name)
+    if service.signals:
+        return needed + topology(names.namespace, signalling=[service.name]), rights | signaller(names, service.name)
+    return needed, rights
 
 
 class _RowsLeaving:
