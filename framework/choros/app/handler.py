@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from choros.app.later import Later
-from choros.app.outbox import Outbox, check_published, check_returned, may_return_nothing
+from choros.app.outbox import Outbox
 from choros.app.settings import NOTHING_SET, Settings
 from choros.errors import DeclarationError, Refused
 from choros.messages import Command, Fact, Message, Reply
@@ -139,16 +139,16 @@ def handler_of(
             f"{where} is a provider's handler, so no transaction is open while it runs.",
             "take the Call and use its key, or register it with handles().",
         )
-    check_published(where, publishes, transaction)
+    _check_published(where, publishes, transaction)
     returned = hints.get("return")
     if "outbox" in arguments.values():
         _check_outbox(where, transaction)
     if issubclass(message, Fact):
-        check_returned(where, publishes, returned)
+        _check_returned(where, publishes, returned)
     later = Later in (returned, *get_args(returned))
     return Handler(
         message, function, arguments, transaction, provider, ask, cancel, undoes, later, publishes,
-        may_return_nothing(returned), settings,
+        _may_return_nothing(returned), settings,
     )  # fmt: skip
 
 
@@ -192,3 +192,27 @@ def _check_undo(where: str, message: type[Message], transaction: type[Transactio
             f"{where} takes a LocalUndo, but {message.__name__} cannot be refused, so it would never be used.",
             "declare the refusals of the command, or leave the LocalUndo out.",
         )
+
+
+def _check_published(where: str, publishes: Sequence[type[Fact]], transaction: type[Transaction] | None) -> None:
+    """Without its transaction, a fact could leave of what never was, or never leave of what was."""
+    if publishes and transaction is None:
+        raise DeclarationError(
+            f"{where} publishes {publishes[0].__name__}, but takes no Transaction: effect and fact could not be one.",
+            "take a Transaction, and write the effect through it.",
+        )
+
+
+def _check_returned(where: str, publishes: Sequence[type[Fact]], returned: object) -> None:
+    """A reaction returns the fact that it publishes: what it announces to return must be declared."""
+    for kind in (returned, *get_args(returned)):
+        if is_a(kind, Fact) and kind not in publishes:
+            raise DeclarationError(
+                f"{where} returns {kind.__name__}, which it is not declared to publish.",
+                f"on(..., publishes=({', '.join(one.__name__ for one in (*publishes, kind))},)).",
+            )
+
+
+def _may_return_nothing(returned: object) -> bool:
+    """Whether a reaction may publish nothing: where it says so, or says nothing of what it returns."""
+    return returned is None or returned is type(None) or type(None) in get_args(returned)

@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, get_args
-
-from choros.errors import DeclarationError
 from choros.messages import Fact, Signal
-from choros.saga.checks import is_a, listed, shown
-from choros.store.barrier import Transaction
 
 
 class Outbox:
@@ -40,43 +34,3 @@ class Outbox:
         `application`: the saga's, where that has another name than the namespace. Raises as `publish`, and UsageError
         where no instance is named."""
         self.signals.append(signal)
-
-
-def published(where: str, publishes: object) -> tuple[type[Fact], ...]:
-    """The facts that a service or handler is declared to publish; raises DeclarationError."""
-    kinds = (publishes,) if isinstance(publishes, type) else listed(f"{where}: publishes", publishes)
-    for kind in kinds:
-        if not is_a(kind, Fact):
-            raise DeclarationError(
-                f"{where} publishes {shown(kind)}, which is no Fact.",
-                "name classes that are derived from choros.Fact.",
-            )
-    return tuple(kinds)
-
-
-def check_published(where: str, publishes: Sequence[type[Fact]], transaction: type[Transaction] | None) -> None:
-    """Without its transaction, a fact could leave of what never was, or never leave of what was."""
-    if publishes and transaction is None:
-        raise DeclarationError(
-            f"{where} publishes {publishes[0].__name__}, but takes no Transaction: effect and fact could not be one.",
-            "take a Transaction, and write the effect through it.",
-        )
-
-
-def check_returned(where: str, publishes: Sequence[type[Fact]], returned: object) -> None:
-    """A reaction returns the fact that it publishes: what it announces to return must be declared."""
-    for kind in (returned, *get_args(returned)):
-        if is_a(kind, Fact) and kind not in publishes:
-            raise DeclarationError(
-                f"{where} returns {_name(kind)}, which it is not declared to publish.",
-                f"on(..., publishes=({', '.join(map(_name, (*publishes, kind)))},)).",
-            )
-
-
-def may_return_nothing(returned: object) -> bool:
-    """Whether a reaction may publish nothing: where it says so, or says nothing of what it returns."""
-    return returned is None or returned is type(None) or type(None) in get_args(returned)
-
-
-def _name(kind: Any) -> str:
-    return str(kind.__name__)

@@ -9,7 +9,6 @@ from functools import partial
 from typing import Any, TypeVar
 
 from choros.app.handler import Handler, check_async, handler_of
-from choros.app.outbox import published
 from choros.app.settings import NOTHING_SET, Settings
 from choros.errors import DeclarationError
 from choros.messages import Command, Fact, Message, Signal
@@ -72,7 +71,7 @@ class Service:
         self._facts = _declared(name, "facts", facts, Fact)
         self.signals: tuple[type[Signal], ...] = _declared(name, "signals", signals, Signal)
         """What it may tell sagas; those park all else that it tells them."""
-        self._publishes = published(f"service {name!r}", publishes)
+        self._publishes = _published(f"service {name!r}", publishes)
         self.handlers: dict[str, Handler] = {}
         """The command handlers, by type name."""
         self.reactions: dict[str, Handler] = {}
@@ -132,7 +131,7 @@ class Service:
         _check_message(self.name, "handles", command, Command)
         settings = Settings(concurrency=concurrency, handler_time=handler_time)
 
-        facts = published(f"service {self.name!r}: handles", publishes)
+        facts = _published(f"service {self.name!r}: handles", publishes)
 
         def register(function: F) -> F:
             handler = handler_of(self.name, command, function, settings, publishes=facts)
@@ -191,7 +190,7 @@ class Service:
         for fact in (*(facts or (None,)), *([undoes] if undoes is not None else [])):
             _check_message(self.name, "on", fact, Fact)
 
-        told = published(f"service {self.name!r}: on", publishes)
+        told = _published(f"service {self.name!r}: on", publishes)
 
         def register(function: F) -> F:
             for fact in facts:
@@ -282,6 +281,18 @@ def _declared(service: str, what: str, messages: object, wanted: type[Message]) 
                 f"name classes that are derived from choros.{wanted.__name__}.",
             )
     return members
+
+
+def _published(where: str, publishes: object) -> tuple[type[Fact], ...]:
+    """The facts that a service or handler is declared to publish; raises DeclarationError."""
+    kinds = (publishes,) if isinstance(publishes, type) else listed(f"{where}: publishes", publishes)
+    for kind in kinds:
+        if not is_a(kind, Fact):
+            raise DeclarationError(
+                f"{where} publishes {shown(kind)}, which is no Fact.",
+                "name classes that are derived from choros.Fact.",
+            )
+    return tuple(kinds)
 
 
 def _check_message(service: str, decorator: str, message: object, wanted: type[Message]) -> None:

@@ -172,13 +172,8 @@ class Tenant:
             kept=await opened(self.kept),
         )  # fmt: skip
         await orchestrator.declare()
-        local = [
-            self._participant(app.service(each), handover, await self._opened(each), transport) for each in app.local
-        ]
-        if local:
-            await asyncio.gather(orchestrator.run(), *(one.run() for one in local))
-        else:
-            await orchestrator.run()
+        own = [(app.service(each), handover, await self._opened(each), transport) for each in app.local]
+        await asyncio.gather(orchestrator.run(), *(self._participant(*one).run() for one in own))
 
     @property
     def _retention(self) -> Retention:

@@ -37,7 +37,7 @@ class Outgoing:
         self.told = None
 
 
-class Outbox(Protocol):
+class MessageOutbox(Protocol):
     """Where what is committed is kept until it has left; both may raise StoreUnreachable."""
 
     async def unsent(self, limit: int) -> Sequence[Outgoing]:

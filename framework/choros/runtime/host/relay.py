@@ -11,7 +11,7 @@ from math import inf
 from typing import Any
 
 from choros.errors import StoreUnreachable
-from choros.runtime.host.outgoing import Lines, Manner, Outbox, Outgoing
+from choros.runtime.host.outgoing import Lines, Manner, MessageOutbox, Outgoing
 from choros.runtime.host.pacing import BackingOff, Clock, Complaints, monotonic
 from choros.telemetry.context import about
 from choros.telemetry.logs import get_logger
@@ -36,7 +36,7 @@ class Relay:
         self,
         manner: Manner,
         publish: Publisher,
-        outbox: Outbox,
+        outbox: MessageOutbox,
         *,
         scan_every: float = 1.0,
         concurrency: int = 8,

@@ -10,8 +10,8 @@ from choros.app.later import Later
 from choros.errors import ChorosError, Refused, WrongFact
 from choros.messages import Close, Command, Reply
 from choros.runtime.host.admission import Received
+from choros.runtime.host.handlers_outbox import HandlersOutbox, OpenOutbox
 from choros.runtime.host.outbox_rows import keep_standing
-from choros.runtime.host.service_outbox import HandlersOutbox, ServiceOutbox
 from choros.runtime.host.slots import Calls
 from choros.runtime.participant.answers import (
     Answer,
@@ -61,7 +61,7 @@ class Execution:
 
     def __init__(
         self, source: str, *, clock: Callable[[], float], clock_skew: float, calls: Calls,
-        outbox: ServiceOutbox | None = None,
+        outbox: OpenOutbox | None = None,
     ) -> None:  # fmt: skip
         """`outbox`: of a service that lets something leave with its transactions."""
         self.source = source
@@ -237,7 +237,7 @@ class Execution:
     ) -> HandlersOutbox | None:
         if self._outbox is None or transaction is None or handler is None or not handler.leaves:
             return None
-        return self._outbox.open_for(handler, received.envelope, transaction, received.written)
+        return self._outbox(handler, received.envelope, transaction, received.written)
 
     async def _within(
         self, received: Received, transaction: Transaction | None, ways: Sequence[Handler]

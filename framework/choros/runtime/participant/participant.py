@@ -86,7 +86,8 @@ class Participant:
             self._outbox = ServiceOutbox(
                 service, namespace=namespace, transport=publisher, database=database, clock=clock
             )
-        self._execution = Execution(source, clock=clock, clock_skew=skew, calls=self.calls, outbox=self._outbox)
+        opens = self._outbox.open_for if self._outbox else None
+        self._execution = Execution(source, clock=clock, clock_skew=skew, calls=self.calls, outbox=opens)
         self._settling = Settling(service, self._execution, Jobs(database))
         if service.finishes_later:
             scan_every = min(scan_every, OUTSIDE_SECONDS)
