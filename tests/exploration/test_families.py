@@ -118,7 +118,7 @@ def with_services(name: str, acts: frozenset[str], rules: FamilyRules = RULES) -
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [one if one in SMALL else pytest.param(one, marks=pytest.mark.long) for one in SAGAS])
-@pytest.mark.parametrize("acts", [ALL, pytest.param(END, marks=pytest.mark.long)], ids=["cancelled", "terminated"])
+@pytest.mark.parametrize("acts", [ALL, pytest.param(END, marks=pytest.mark.nightly)], ids=["cancelled", "terminated"])
 def test_nor_does_it_matter_when_and_how_often_commands_and_answers_of_services_come(
     name: str, acts: frozenset[str]
 ) -> None:

@@ -12,6 +12,7 @@ from choros_verify.exploration.explore import Exploration
 from choros_verify.exploration.mutants import MUTANTS, Mutant
 from choros_verify.exploration.states import Left
 from choros_verify.exploration.trial import LONGEST_STORY, Tried, try_mutant
+from tests.every_day import every_day
 from tests.exploration.trips import existing_saga, sleeping_saga, trip_saga
 from tests.saga.delivery import changing_saga
 from tests.saga.loan import loan_saga
@@ -41,6 +42,8 @@ WITH: dict[str, Saga[Any]] = {
     "skipped undo": going_on,
 }
 """Sagas with what not every saga has."""
+OF_A_NODE = [one for one in MUTANTS if one.needs in WITH]
+FIRST_OF_EACH = [next(one for one in OF_A_NODE if one.needs == needs) for needs in WITH]
 ABOUT_COMPOSITES = {
     "choice", "commands in each branch", "facts in two branches",
     "commands side by side", "steps side by side", "refusal side by side",
@@ -80,7 +83,7 @@ def test_every_mutant_is_caught_on_a_saga_with_every_kind_of_node(one: Mutant) -
     assert (result.report is None) == elsewhere, "this saga has all but a second step to undo, a result, and these"
 
 
-@pytest.mark.parametrize("one", [one for one in MUTANTS if one.needs in WITH], ids=lambda one: one.name)
+@pytest.mark.parametrize("one", every_day(OF_A_NODE, FIRST_OF_EACH), ids=lambda one: one.name)
 def test_what_is_about_a_node_is_caught_on_a_saga_that_has_it(one: Mutant) -> None:
     result = try_mutant(one, Exploration(WITH[one.needs], Bounds()))
     assert result.report

@@ -39,6 +39,7 @@ def test_what_is_left_out_makes_no_difference(saga: Saga[Any], left: tuple[int, 
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
+@pytest.mark.long
 @pytest.mark.parametrize(("saga", "left"), [(trip_saga, (1, 1, 1)), (parcel_saga, (1, 1, 0)), (trip_saga, (2, 1, 0))])
 def test_what_is_left_out_makes_no_difference_with_several_budgets(saga: Saga[Any], left: tuple[int, int, int]) -> None:
     bounds = Bounds(Left(*left), acts=frozenset({"cancel", "retry"}))

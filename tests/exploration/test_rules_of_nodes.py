@@ -10,6 +10,7 @@ from choros_verify.exploration.choices import ActKind
 from choros_verify.exploration.explore import Exploration
 from choros_verify.exploration.states import Left
 from choros_verify.exploration.trial import try_mutant
+from tests.every_day import every_day
 from tests.exploration.composites import Go, came_back, pivot, step
 from tests.exploration.test_mutants import mutant
 from tests.saga.parcels import lines, order_of, reserve, saga_of
@@ -74,7 +75,7 @@ WITHOUT = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", WITHOUT)
+@pytest.mark.parametrize("name", every_day(WITHOUT, list(WITHOUT)[::3]))
 def test_without_a_rule_of_a_node_a_promise_breaks(name: str) -> None:
     tried = WITHOUT[name]
     replies = {Stocked.type_name: Stocked(on_shelf=5).to_json()}

@@ -13,6 +13,7 @@ from choros_verify.exploration.mutants import MUTANTS
 from choros_verify.exploration.states import Left
 from choros_verify.exploration.trial import try_mutant
 from choros_verify.exploration.ways import waits
+from tests.every_day import every_day
 from tests.saga.stand import (
     Furnish,
     Measured,
@@ -66,6 +67,7 @@ ORDERS = ("newest_first", "by_dependency", "at_once")
 LONG = {"in a branch", "in a race", "with a parallel", "with a list of two steps", "with times"}
 """Half a minute and more, or so where all is undone at once."""
 WAYS = [(order, name) for order in ORDERS for name in sagas(undo=order)]
+EVERY_DAY = {("newest_first", "with a scope"), ("by_dependency", "alone"), ("at_once", "with a list")}
 SIDE_BY_SIDE = {
     "two parallels": stand_of(
         Parallel(
@@ -91,8 +93,9 @@ def explored(saga: Saga[Any], budgets: Left = NONE, acts: frozenset[ActKind] = C
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("order", "name"), [way for way in WAYS if way[1] not in LONG])
-def test_every_interleaving_keeps_every_promise(order: Any, name: str) -> None:
+@pytest.mark.parametrize("way", every_day([way for way in WAYS if way[1] not in LONG], EVERY_DAY), ids=": ".join)
+def test_every_interleaving_keeps_every_promise(way: tuple[str, str]) -> None:
+    order, name = way
     found = explored(sagas(undo=order)[name])
     assert {"compensated", "parked"} <= set(found.ends)
 

@@ -190,6 +190,7 @@ def consumer_timeout(broker: PrivateRabbitMQ, timeout: int, look: int) -> None:
 # --- 32: one subscriber's queue is full -------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 async def test_a_full_queue_of_one_subscriber_stops_no_saga_and_doubles_nothing(
     make_trip: MakeTrip, broker: PrivateRabbitMQ
 ) -> None:

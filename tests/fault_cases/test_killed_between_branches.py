@@ -15,7 +15,9 @@ pytestmark = pytest.mark.slow
 SHORT = ["commit.after@2", "send.before@3", "commit.before@6"]
 LONG = [f"{point}@{nth}" for nth in range(1, 7) for point in ("commit.before", "commit.after", "send.before")]
 LONG += [f"{point}@{nth}" for nth in range(1, 5) for point in ("send.after", "ack.before")]
-KILLED = [*SHORT, *(pytest.param(point, marks=pytest.mark.long) for point in LONG if point not in SHORT)]
+LONG = [point for point in LONG if point not in SHORT]
+MARKS = (pytest.mark.long, pytest.mark.nightly, pytest.mark.nightly)
+KILLED = [*SHORT, *(pytest.param(point, marks=MARKS[n % 3]) for n, point in enumerate(LONG))]
 
 
 def net(world: World, what: str) -> int:

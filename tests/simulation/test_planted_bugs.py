@@ -27,9 +27,7 @@ FROM = {
 }  # fmt: skip
 """The first seed to try, where it is known that the ones before find nothing: that only saves time."""
 QUICK = (
-    "acknowledged_before_the_commit", "no_dedupe", "fact_numbers_that_start_again", "a_handler_that_goes_on",
-    "any_operation_under_any_key", "a_panic_that_ends_the_process", "contexts_that_leak", "commands_parked_at_once",
-    "one_reply_queue_for_every_store",
+    "acknowledged_before_the_commit", "no_dedupe", "fact_numbers_that_start_again", "one_reply_queue_for_every_store",
 )  # fmt: skip
 """Those that are found in a moment; the others are looked for where there is more time."""
 FEW = 4
