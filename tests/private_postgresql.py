@@ -62,6 +62,7 @@ class PrivatePostgreSQL(PrivateServer):
 
     def spawn(self) -> None:
         """Make its files at the first time, which takes half a second, then start it."""
+        self.folder.chmod(0o711)  # those above it stay as closed as they are
         self._descriptor = os.open(self.folder, os.O_RDONLY)
         try:
             if not self.files.exists():
@@ -92,10 +93,11 @@ class PrivatePostgreSQL(PrivateServer):
         if making.wait(BOOT_SECONDS) != 0:
             shutil.rmtree(self.files)
             raise BootFailed(f"initdb failed. The end of its log:\n{self._log_tail()}")
+        with (self.files / "postgresql.conf").open("a") as configuration:
+            configuration.writelines(f"{key} = '{value}'\n" for key, value in self.settings.items())
 
     def _command(self) -> list[str]:
-        settings = {"port": self.port, **self.settings}
-        return self._program("postgres", *(f"--{key}={value}" for key, value in settings.items()))
+        return self._program("postgres", f"--port={self.port}")
 
     def _program(self, name: str, *arguments: str) -> list[str]:
         files = f"/proc/self/fd/{self._descriptor}/data" if self.user else str(self.files)

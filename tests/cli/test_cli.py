@@ -192,7 +192,7 @@ def test_a_timeout_is_a_time(choros: Choros, timeout: str) -> None:
 def test_a_store_in_memory_is_no_use_to_a_command(choros: Choros, words: tuple[str, ...]) -> None:
     said = choros("saga", *words, "--store", "memory://")
     assert (said.code, said.out) == (2, "")
-    assert said.err.startswith("✖ A store in memory ends with this command. Try: --store sqlite:///file or redis://")
+    assert said.err.startswith("✖ A store in memory ends with this command. Try: --store sqlite:///file, redis://")
 
 
 @pytest.mark.parametrize("words", [("list", "travel"), ("show", "travel", "1")], ids=["list", "show"])

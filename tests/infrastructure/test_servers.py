@@ -115,7 +115,7 @@ def test_a_broker_can_be_killed_and_comes_back_on_the_same_address(broker: Priva
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[PrivatePostgreSQL]:
     """A second PostgreSQL, beside the one of this run."""
-    server = PrivatePostgreSQL(tmp_path / "postgresql")
+    server = PrivatePostgreSQL(tmp_path)
     server.start()
     yield server
     server.kill()
@@ -124,7 +124,7 @@ def database(tmp_path: Path) -> Iterator[PrivatePostgreSQL]:
 def test_a_database_can_be_killed_and_comes_back_on_the_same_address(database: PrivatePostgreSQL) -> None:
     """With its files. It runs as a user of its own, in a folder that stays closed to others, and leaves no segment."""
     assert Path(f"/proc/{database.pid}").stat().st_uid != 0
-    assert not database.folder.parent.stat().st_mode & 0o077
+    assert not database.folder.parent.stat().st_mode & 0o077 and not database.files.stat().st_mode & 0o077
     forked, segment = children_of(database.pid), shared_memory(database)
     assert forked and segment in segments()
     database.kill()

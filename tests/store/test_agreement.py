@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from choros.store.memory.sagas import MemoryStore
+from choros.store.postgres.sagas import PostgresStore
 from choros.store.redis.sagas import RedisStore
 from choros.store.sagas import Kind, Record, Store, Transition, Unsent
 from choros.store.sqlite.sagas import SqliteStore
@@ -91,6 +92,12 @@ async def live(seed: int, stores: list[Store], steps: int) -> None:
 @pytest.mark.parametrize("seed", range(5))
 async def test_memory_and_sqlite_agree(seed: int, opened: Opening, tmp_path: Path) -> None:
     await live(seed, [await opened(MemoryStore()), await opened(SqliteStore(tmp_path / "sagas.db"))], 60)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(3))
+async def test_memory_and_postgresql_agree(seed: int, opened: Opening, postgres_url: str, namespace: str) -> None:
+    await live(seed, [await opened(MemoryStore()), await opened(PostgresStore(postgres_url, namespace))], 60)
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -10,6 +10,7 @@ import pytest
 from redis.asyncio import Redis
 
 from choros.store.memory.sagas import MemoryStore
+from choros.store.postgres.sagas import PostgresStore
 from choros.store.redis.sagas import RedisStore
 from choros.store.sagas import Store
 from choros.store.sqlite.sagas import SqliteStore
@@ -92,5 +93,18 @@ class TestRedisStore(Suite):
 
         async def another(namespace: str = "green") -> Store:
             return await opened(RedisStore(redis_url, f"{prefix}.{namespace}"))  # type: ignore[no-any-return] # as above
+
+        return another
+
+
+class TestPostgresStore(Suite):
+    __test__ = True
+
+    @pytest.fixture
+    async def another(self, opened: Opening, postgres_url: str, namespace: str) -> AnotherStore:
+        prefix = namespace
+
+        async def another(namespace: str = "green") -> Store:
+            return await opened(PostgresStore(postgres_url, f"{prefix}.{namespace}"))  # type: ignore[no-any-return] # as above
 
         return another

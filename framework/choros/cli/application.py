@@ -80,7 +80,8 @@ def check(
     store: Annotated[
         str,
         typer.Option(
-            metavar="URL", help="a saga store whose live instances have to go on: sqlite:///file or redis://..."
+            metavar="URL",
+            help="a saga store whose live instances have to go on: sqlite:///file, redis://... or postgresql://...",
         ),
     ] = "",
     output: Output = "table",

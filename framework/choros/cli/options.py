@@ -29,7 +29,10 @@ BrokerUrl = Annotated[
 StoreUrl = Annotated[
     str,
     typer.Option(
-        "--store", metavar="URL", envvar=["CHOROS_STORE", "REDIS_URL"], help="sqlite:///file, redis://... or memory://"
+        "--store",
+        metavar="URL",
+        envvar=["CHOROS_STORE", "REDIS_URL"],
+        help="sqlite:///file, redis://..., postgresql://... or memory://",
     ),
 ]
 DatabaseUrl = Annotated[

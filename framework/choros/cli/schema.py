@@ -15,7 +15,7 @@ from choros.cli.output import remark, tell_rows
 from choros.cli.progress import waiting
 from choros.cli.verbs import Verbs
 from choros.cli.words import lasting
-from choros.roles.addresses import DEFAULT_DATABASE, DEFAULT_STORE, database_at, store_at
+from choros.roles.addresses import DEFAULT_DATABASE, DEFAULT_STORE, database_at, store_at, tables_of
 from choros.runtime.subscriber.inbox import carried_over
 from choros.store.barrier import Database
 from choros.store.sagas import Store
@@ -25,7 +25,12 @@ Closable = TypeVar("Closable", Store, Database)
 app = Verbs(help="How stores and databases are laid out; bring them up to this choros.")
 LastingStoreUrl = Annotated[
     str,
-    typer.Option("--store", metavar="URL", envvar=["CHOROS_STORE", "REDIS_URL"], help="sqlite:///file or redis://..."),
+    typer.Option(
+        "--store",
+        metavar="URL",
+        envvar=["CHOROS_STORE", "REDIS_URL"],
+        help="sqlite:///file, redis://... or postgresql://...",
+    ),
 ]
 
 
@@ -40,6 +45,18 @@ def show(
         tell_rows(rows, (), output, none="nothing is there")
     for row in rows if output == "table" else ():
         print(f"{row['what']}: {_version(row['schema_version'])}")
+
+
+@app.command("print", needs_app=False, examples=["schema print postgresql --for store --schema sagas"])
+def print_(
+    database: Annotated[str, typer.Argument(metavar="DATABASE", help="postgresql")],
+    its: Annotated[str, typer.Option("--for", metavar="WHAT", help="store")] = "store",
+    schema: Annotated[
+        str, typer.Option("--schema", metavar="NAME", help="in which of the database; in addresses ?schema=NAME")
+    ] = "",
+) -> None:
+    """Print the statements that create the tables, for services that may not create any themselves."""
+    print(tables_of(database, its, schema), end="")
 
 
 async def _versions(loaded: App, store: str, database: str) -> list[dict[str, Any]]:

@@ -112,7 +112,7 @@ def moment(text: str, now: float, option: str = "--since") -> float:
 def lasting(store: str) -> str:
     """The store's address; raises UsageError if it ends with this command."""
     if store.startswith("memory:"):
-        hint = "--store sqlite:///file or redis://..., as the application runs with."
+        hint = "--store sqlite:///file, redis://... or postgresql://..., as the application runs with."
         raise UsageError("A store in memory ends with this command.", hint)
     return store
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 DEFAULT_BROKER = "amqp://guest:guest@127.0.0.1:5672/"
 DEFAULT_STORE = "sqlite:///.choros/sagas.db"
 DEFAULT_DATABASE = "sqlite:///.choros/{service}.db"
-_HINT = "memory://, sqlite:///path/to/file.db or redis://host:6379/0."
+_HINT = "memory://, sqlite:///path/to/file.db or redis://host:6379/0; for a store, postgresql://host/database too."
+_OF_POSTGRES = ("postgresql", "postgres")
 _memory_brokers: dict[str, MemoryBroker] = {}
 
 
@@ -152,7 +153,7 @@ def open_transport(url: str, namespace: str, name: str) -> LookingTransport:
 
 def store_at(url: str, namespace: str = "choros") -> Store:
     """The store at this address, not opened yet. `namespace` keeps apart the applications that share it."""
-    match _scheme(url):
+    match _scheme(url, _OF_POSTGRES):
         case "memory":
             from choros.store.memory.sagas import MemoryStore
 
@@ -161,6 +162,11 @@ def store_at(url: str, namespace: str = "choros") -> Store:
             from choros.store.sqlite.sagas import SqliteStore
 
             return SqliteStore(_path(url), namespace)
+        case scheme if scheme in _OF_POSTGRES:
+            with _of_extra("postgres"):
+                from choros.store.postgres.sagas import PostgresStore
+
+            return PostgresStore(url, namespace)
         case _:
             from choros.store.redis.sagas import RedisStore
 
@@ -173,17 +179,31 @@ async def scopes_at(url: str) -> Sequence[str]:
 
 
 async def _all_scopes(url: str) -> Sequence[str]:
-    match _scheme(url):
+    match _scheme(url, _OF_POSTGRES):
         case "memory":
             return []
         case "sqlite":
             from choros.store.sqlite.scopes import scopes_in
 
             return await scopes_in(_path(url))
+        case scheme if scheme in _OF_POSTGRES:
+            with _of_extra("postgres"):
+                from choros.store.postgres.scopes import scopes_at as scopes_there
+
+            return await scopes_there(url)
         case _:
             from choros.store.redis.scopes import scopes_on
 
             return await scopes_on(url)
+
+
+def tables_of(database: str, what: str, schema: str = "") -> str:
+    """The statements that create the tables of what is kept in such a database; raises UsageError."""
+    if (database, what) != ("postgresql", "store"):
+        raise UsageError(f"There is nothing to print for {database} --for {what}.", "postgresql --for store.")
+    from choros.store.postgres.tables import ddl
+
+    return ddl(schema)
 
 
 def database_at(url: str, namespace: str = "choros") -> Database:
@@ -203,11 +223,20 @@ def database_at(url: str, namespace: str = "choros") -> Database:
             return RedisDatabase(url, namespace)
 
 
-def _scheme(url: str) -> str:
+@contextmanager
+def _of_extra(extra: str) -> Iterator[None]:
+    """What is imported here comes with an extra of the package; raises UsageError where that is not installed."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise UsageError(f"This address needs the package {error.name}.", f"pip install 'choros[{extra}]'.") from None
+
+
+def _scheme(url: str, more: Sequence[str] = ()) -> str:
     scheme, separator, _ = url.partition("://")
     if not separator:
         raise UsageError("This database address has no scheme.", _HINT)
-    if scheme not in ("memory", "sqlite", "redis", "rediss", "unix"):
+    if scheme not in (*more, "memory", "sqlite", "redis", "rediss", "unix"):
         # Only letters that a scheme may have: the rest could be anything, a password too.
         shown = scheme if scheme.replace("+", "").isalnum() and len(scheme) < 20 else "this"
         raise UsageError(f"No database adapter has the scheme {shown}://.", _HINT)

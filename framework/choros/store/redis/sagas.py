@@ -8,6 +8,7 @@ from pydantic_core import to_json
 
 from choros import sources
 from choros.sources import rerun_id_for
+from choros.store.clock import ServerClock
 from choros.store.paging import Position, end_of, page_of
 from choros.store.records import history_row_of, left_of, listed, record_of, unreadable
 from choros.store.redis import schema as redis_schema
@@ -64,7 +65,7 @@ class RedisStore:
     def __init__(self, url: str, namespace: str = "choros", *, connections: int = 4, timeout: float = 5.0) -> None:
         self._server = Server(url, connections, timeout)
         self._prefix = f"{{{namespace}}}:"
-        self._clock_ahead = 0.0
+        self._clock = ServerClock()
         self.identity = ""
         """What tells what is stored here from every other store."""
 
@@ -72,7 +73,7 @@ class RedisStore:
         """Connect, and refuse a server that could forget what it acknowledged."""
         await self._server.check()
         asked_at = sources.now()
-        self._set_clock(await self._server.ask("TIME"), asked_at, first=True)
+        self._clock.said(_seconds(await self._server.ask("TIME")), asked_at)
         await redis_schema.prepare(self._server, self._prefix)
         self.identity = await redis_schema.identity_of(self._server, self._prefix)
 
@@ -90,13 +91,7 @@ class RedisStore:
 
     def now(self) -> float:
         """The server's clock: this machine's and a difference that every look for due timers measures anew."""
-        return sources.now() + self._clock_ahead
-
-    def _set_clock(self, answer: Sequence[str], asked_at: float, *, first: bool = False) -> None:
-        """The server said this at some moment since then; a difference that fits stays, however long that took."""
-        server, answered_at = int(answer[0]) + int(answer[1]) / 1_000_000, sources.now()
-        least, most = sorted((server - answered_at, server - asked_at))
-        self._clock_ahead = (least + most) / 2 if first else min(max(self._clock_ahead, least), most)
+        return self._clock.now()
 
     async def load(self, saga_ids: Sequence[str], wanted: EntryNames = NOTHING) -> Mapping[str, Loaded]:
         """The records that exist among these, each with the entries wanted of it."""
@@ -199,7 +194,7 @@ class RedisStore:
         (answer,) = await self._server.run(
             DUE, [DUE.call(self._due_keys(known), repr(now), limit, claim, *passing_over)]
         )
-        self._set_clock(answer[:2], asked_at)
+        self._clock.said(_seconds(answer), asked_at)
         found: Sequence[str] = answer[2]
         return found
 
@@ -362,3 +357,8 @@ def _number(text: str) -> object:
     """The number that a text stands for; None where it is none."""
     found = listed(text)
     return found if type(found) in (int, float) else None
+
+
+def _seconds(time: Sequence[str]) -> float:
+    """What TIME says: seconds and microseconds."""
+    return int(time[0]) + int(time[1]) / 1_000_000
