@@ -13,7 +13,7 @@ import shutil
 import signal
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,24 +50,35 @@ class PrivatePostgreSQL(PrivateServer):
 
     name = "postgresql"
 
-    def __init__(self, folder: Path, **settings: object) -> None:
-        """Choose the port; nothing is started yet. The settings are those of its configuration file."""
+    def __init__(self, folder: Path, copied: PrivatePostgreSQL | None = None, **settings: object) -> None:
+        """Choose the port; nothing is started yet. The settings are those of its configuration file. As a copy it holds
+        what the other one, which must be running, held when it was made."""
         super().__init__(folder)
         (self.port,) = free_ports(1)
         self.url = f"postgresql://choros@127.0.0.1:{self.port}/postgres"
         self.settings = {**SETTINGS, **settings}
         self.files = folder / "data"
-        self.user = ordinary_user()
+        self.user, self._copied = ordinary_user(), copied
         self._descriptor = -1
 
     def spawn(self) -> None:
         """Make its files at the first time, which takes half a second, then start it."""
+        self.make_files()
+        with self._reached():
+            super().spawn()
+
+    def make_files(self) -> None:
+        """What it will start from."""
+        if not self.files.exists():
+            with self._reached():
+                self._make_files()
+
+    @contextlib.contextmanager
+    def _reached(self) -> Iterator[None]:
         self.folder.chmod(0o711)  # those above it stay as closed as they are
         self._descriptor = os.open(self.folder, os.O_RDONLY)
         try:
-            if not self.files.exists():
-                self._make_files()
-            super().spawn()
+            yield
         finally:
             os.close(self._descriptor)
 
@@ -89,10 +100,13 @@ class PrivatePostgreSQL(PrivateServer):
         self.files.mkdir(mode=0o700)
         if self.user:
             os.chown(self.files, self.user.pw_uid, self.user.pw_gid)
-        making = self._popen(self._program("initdb", *INITDB), self._environment())
+        copying = (
+            ("pg_basebackup", "--checkpoint=fast", "--no-sync", f"--dbname={self._copied.url}") if self._copied else ()
+        )
+        making = self._popen(self._program(*copying or ("initdb", *INITDB)), self._environment())
         if making.wait(BOOT_SECONDS) != 0:
             shutil.rmtree(self.files)
-            raise BootFailed(f"initdb failed. The end of its log:\n{self._log_tail()}")
+            raise BootFailed(f"Its files could not be made. The end of the log:\n{self._log_tail()}")
         with (self.files / "postgresql.conf").open("a") as configuration:
             configuration.writelines(f"{key} = '{value}'\n" for key, value in self.settings.items())
 

@@ -25,7 +25,9 @@ def make_trip(amqp_url: str, namespace: str, tmp_path: Path) -> MakeTrip:
     return make
 
 
-@pytest.fixture(params=["sqlite", pytest.param("redis", marks=pytest.mark.long)])
-def store_url(request: pytest.FixtureRequest, tmp_path: Path, redis_url: str, redis_client: Redis) -> str:
-    """Either store."""
-    return redis_url if request.param == "redis" else f"sqlite:///{tmp_path}/sagas.db"
+@pytest.fixture(params=["sqlite", *(pytest.param(one, marks=pytest.mark.long) for one in ("redis", "postgresql"))])
+def store_url(
+    request: pytest.FixtureRequest, tmp_path: Path, redis_url: str, redis_client: Redis, postgres_url: str
+) -> str:
+    """Each store."""
+    return {"sqlite": f"sqlite:///{tmp_path}/sagas.db", "redis": redis_url, "postgresql": postgres_url}[request.param]
