@@ -9,6 +9,7 @@ from choros.app.fact_start import FactStart
 from choros.app.handler import Call
 from choros.app.later import Later
 from choros.app.outbox import Outbox
+from choros.app.program import Program
 from choros.app.schedule import Schedule
 from choros.app.service import Service
 from choros.app.settings import Settings
@@ -36,9 +37,10 @@ from choros.errors import (
 )
 from choros.messages import Command, Done, Fact, Failure, Message, Reply, Signal, Update
 from choros.roles.addresses import Addresses
-from choros.roles.roles import client_of, running, unfinished_of
+from choros.roles.roles import client_of, publisher_of, running, unfinished_of
 from choros.runtime.client.client import Client
 from choros.runtime.client.outcome import Outcome
+from choros.runtime.client.publisher import FactPublisher
 from choros.runtime.client.query import SagaState
 from choros.runtime.participant.unfinished import Unfinished, UnfinishedCommand
 from choros.saga.lock import Lock
@@ -73,12 +75,13 @@ from choros.version import __version__
 
 __all__ = [
     "Addresses", "App", "Branch", "BrokerMisconfigured", "BrokerUnreachable", "Call", "Check", "ChorosError", "Client",
-    "Command", "DeclarationError", "DeclaredOtherwise", "Done", "Existing", "Fact", "FactLog", "FactStart", "Failure",
-    "ForEach", "Later", "Local", "LocalUndo", "Lock", "MemoryTransaction", "Message", "MessageRejected",
-    "MessageUnwritable", "Misconfigured", "Nested", "Outbox", "Outcome", "OutcomePending", "Parallel", "Pivot",
-    "Publish", "RedisTransaction", "Refused", "Reminder", "Repeat", "Reply", "Retriable", "RetryPolicy", "Saga",
-    "SagaNotFound", "SagaState", "Schedule", "Scope", "Service", "Settings", "Signal", "Sleep", "SqliteTransaction",
-    "StartConflict", "Step", "StoreMisconfigured", "StoreUnreachable", "TokenUnknown", "TooLate", "Transaction",
-    "Unfinished", "UnfinishedCommand", "Unreachable", "Update", "UpdateRefused", "UsageError", "Wait", "When",
-    "WrongFact", "__version__", "client_of", "running", "unfinished_of",
+    "Command", "DeclarationError", "DeclaredOtherwise", "Done", "Existing", "Fact", "FactLog", "FactPublisher",
+    "FactStart", "Failure", "ForEach", "Later", "Local", "LocalUndo", "Lock", "MemoryTransaction", "Message",
+    "MessageRejected", "MessageUnwritable", "Misconfigured", "Nested", "Outbox", "Outcome", "OutcomePending",
+    "Parallel", "Pivot", "Program", "Publish", "RedisTransaction", "Refused", "Reminder", "Repeat", "Reply",
+    "Retriable", "RetryPolicy", "Saga", "SagaNotFound", "SagaState", "Schedule", "Scope", "Service", "Settings",
+    "Signal", "Sleep", "SqliteTransaction", "StartConflict", "Step", "StoreMisconfigured", "StoreUnreachable",
+    "TokenUnknown", "TooLate", "Transaction", "Unfinished", "UnfinishedCommand", "Unreachable", "Update",
+    "UpdateRefused", "UsageError", "Wait", "When", "WrongFact", "__version__", "client_of", "publisher_of", "running",
+    "unfinished_of",
 ]  # fmt: skip

@@ -9,6 +9,7 @@ import pytest
 from choros.app.app import App
 from choros.app.handler import Call
 from choros.app.outbox import Outbox
+from choros.app.program import Program
 from choros.app.service import Service
 from choros.errors import DeclarationError
 from choros.messages import Command, Done, Fact, Message, Reply, Signal
@@ -231,6 +232,16 @@ async def reacts_with_outbox(fact: TripBooked, db: Transaction, outbox: Outbox) 
             lambda: App("trips", services=[Service("trips", publishes=(TripBooked,))]),
             "service 'trips' publishes facts, and the application is called 'trips' too",
         ),
+        (
+            lambda: App(
+                "trips",
+                services=[Service("bank", publishes=[TripBooked])],
+                programs=[Program("bank", publishes=TripBooked)],
+            ),
+            "program 'bank' publishes facts, and a service is called 'bank' too",
+        ),
+        (lambda: Program("bank", publishes=no_fact), "program 'bank' publishes .*Book.*, which is no Fact"),
+        (lambda: Program("The bank", publishes=TripBooked), "'The bank' is no name for a program"),
     ],
 )
 def test_what_a_handler_publishes_is_declared_and_leaves_with_its_effect(declare: Any, sentence: str) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from choros.app.service import Service
 from choros.runtime.subscriber.subscriber import Subscriber
+from choros.sources import fresh_id
 from choros.store.barrier import Database, Transaction
 from choros.store.memory.barrier import MemoryDatabase
 from choros.store.sqlite.barrier import SqliteDatabase
@@ -223,3 +224,19 @@ async def test_stop_lets_what_is_under_way_finish(stage: Stage) -> None:
     assert stage.running is not None
     await stage.running
     assert (await stage.effects(), unsettled(stage, QUEUE)) == ({"o1": 1}, 1)
+
+
+async def test_an_identity_that_was_given_twice_is_parked_and_never_passed_over() -> None:
+    """As by a publisher whose database was set back by a restore (semantics 18)."""
+    async with stage_for(make_service(Seen()), kind=Subscriber) as stage:
+        first = fact(Paid(order="o1"))
+        again = replace(first, id=fresh_id())  # as a program repeats it
+        other = replace(first, id=fresh_id(), data=Paid(order="o2").to_json())
+        edited = replace(first, data=Paid(order="o3").to_json())  # put back by a person, under its id
+        for one in (first, again, edited, other):
+            await stage.publish(one)
+        await eventually(lambda: stage.counts.get("given twice") == 1)
+        assert (stage.counts["handled"], stage.counts["repeated"]) == (1, 2)
+        queue = NAMES.subscriber_queue(stage.service.name)
+        await eventually(lambda: bool(stage.parked(queue)))
+        assert "identity was given twice" in stage.parked(queue)[0]

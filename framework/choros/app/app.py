@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from choros.app.awaited_fact import AwaitedFact, awaited_facts
 from choros.app.fact_start import FactStart
+from choros.app.program import Program
 from choros.app.schedule import Schedule
 from choros.app.service import Service, memory_for
 from choros.app.settings import NOTHING_SET
@@ -22,7 +23,7 @@ from choros.transport.fact_log import FactLog
 from choros.transport.reply_queues import reply_queues
 from choros.transport.topology import Topology, topology
 
-N = TypeVar("N", Service, Schedule)
+N = TypeVar("N", Service, Schedule, Program)
 
 
 class App:
@@ -43,6 +44,7 @@ class App:
         fact_log: FactLog | None = None,
         schedules: Iterable[Schedule] = (),
         starts: Iterable[FactStart] = (),
+        programs: Iterable[Program] = (),
     ) -> None:
         self.namespace = namespace
         self.fact_log = fact_log
@@ -51,6 +53,8 @@ class App:
         self.services: Mapping[str, Service] = _by_name(_members("services", services, Service), "services")
         self.schedules: Mapping[str, Schedule] = _by_name(_members("schedules", schedules, Schedule), "schedules")
         """By name."""
+        self.programs: Mapping[str, Program] = _by_name(_members("programs", programs, Program), "programs")
+        """Those that publish facts of their own, by name."""
         self.starts: Sequence[FactStart] = _members("starts", starts, FactStart)
         self.awaited: Mapping[str, AwaitedFact] = awaited_facts(self.sagas.values())
         """The facts that its sagas wait for, by the name of their type."""
@@ -69,7 +73,7 @@ class App:
         name = "" if self.name == self.namespace else self.name
         return App(
             namespace, sagas=self.sagas.values(), services=self.services.values(), name=name, fact_log=self.fact_log,
-            schedules=self.schedules.values(), starts=self.starts,
+            schedules=self.schedules.values(), starts=self.starts, programs=self.programs.values(),
         )  # fmt: skip
 
     def saga(self, name: str) -> Saga[Any]:
@@ -148,8 +152,8 @@ class App:
 
     @property
     def publishers(self) -> Sequence[str]:
-        """Names of the services that publish facts of their own."""
-        return [service.name for service in self.services.values() if service.publishes]
+        """Names of the services and programs that publish facts of their own."""
+        return [*(one.name for one in self.services.values() if one.publishes), *self.programs]
 
     @property
     def signallers(self) -> Sequence[str]:
@@ -234,11 +238,15 @@ def _check_names(app: App) -> None:
 
 def _check_publishers(app: App) -> None:
     """Each has an exchange of its own, by its name."""
-    if app.name in app.publishers:
-        raise DeclarationError(
-            f"service {app.name!r} publishes facts, and the application is called {app.name!r} too.",
-            "App(..., name='...'): whoever publishes needs a name of its own.",
-        )
+    names = [app.name, *app.publishers]
+    for name in names:
+        if names.count(name) > 1:
+            whose = "the application" if name == app.name else "a service"
+            what = "program" if name in app.programs else "service"
+            raise DeclarationError(
+                f"{what} {name!r} publishes facts, and {whose} is called {name!r} too.",
+                "give one another name: whoever publishes needs a name of its own.",
+            )
 
 
 def _check_fact_log(app: App) -> None:
@@ -275,6 +283,7 @@ def _messages(app: App) -> Iterable[type[Message]]:
         yield from service.signals
         yield from service.publishes
     yield from (one.on for one in app.starts)
+    yield from (fact for program in app.programs.values() for fact in program.publishes)
 
 
 def _check_nested(saga: Saga[Any], sagas: Mapping[tuple[str, int], Saga[Any]]) -> None:

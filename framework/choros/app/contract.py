@@ -22,8 +22,13 @@ def contract(app: App) -> Json:
         "namespace": app.namespace,
         "application": app.name,
         "services": {service.name: _service(service, app) for service in app.services.values()},
+        **({"programs": _programs(app)} if app.programs else {}),
         "facts": {fact.type_name: _schema(fact, "serialization") for fact in _facts(app)},
     }
+
+
+def _programs(app: App) -> Json:
+    return {one.name: {"publishes": [fact.type_name for fact in one.publishes]} for one in app.programs.values()}
 
 
 def _service(service: Service, app: App) -> Json:
@@ -73,8 +78,8 @@ def _failure(kind: str, codes: Json, more: Mapping[str, Json] = MappingProxyType
 def _facts(app: App) -> Iterable[type[Fact]]:
     """Those that anybody publishes, and those that anybody reacts to."""
     found: list[Any] = [fact for saga in app.sagas.values() for fact in saga.outline.facts]
-    services = app.services.values()
-    return dict.fromkeys([*found, *(fact for one in services for fact in (*one.facts, *one.publishes))])
+    found += [fact for one in app.services.values() for fact in (*one.facts, *one.publishes)]
+    return dict.fromkeys([*found, *(fact for one in app.programs.values() for fact in one.publishes)])
 
 
 def _schema(message: type[Message], mode: Literal["serialization", "validation"]) -> Json:

@@ -1,5 +1,6 @@
 """Commands on an application: check it, draw it, run it."""
 
+from collections.abc import Sequence
 from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -17,6 +18,7 @@ from choros.cli.output import tell_lines, tell_value
 from choros.cli.verbosity import log_level
 from choros.cli.verbs import Verbs
 from choros.errors import UsageError
+from choros.messages import Fact
 from choros.roles.addresses import DEFAULT_BROKER, DEFAULT_DATABASE, DEFAULT_STORE, Addresses
 from choros.roles.loading import load_app
 from choros.roles.roles import longest_drain, run_role
@@ -121,6 +123,11 @@ def _declarations(loaded: App) -> dict[str, Any]:
     ]
     starts = [{"fact": one.on.type_name, "saga": one.saga.name} for one in loaded.starts]
     found = {"namespace": loaded.namespace, "application": loaded.name, "sagas": sagas, "services": services}
+    if loaded.programs:
+        found["programs"] = [
+            {"program": one.name, "publishes": [fact.type_name for fact in one.publishes]}
+            for one in loaded.programs.values()
+        ]
     return found | ({"schedules": schedules} if schedules else {}) | ({"starts": starts} if starts else {})
 
 
@@ -131,13 +138,20 @@ def _tell_declarations(loaded: App) -> None:
     for service in loaded.services.values():
         kinds = [*(c.__name__ for c in service.commands), *(f.__name__ for f in service.facts)]
         print(f"service {service.name}: {', '.join(kinds) or 'nothing'}")
-        for fact in service.publishes:
-            heard = ", ".join(_subscribers(loaded).get(fact.type_name, ())) or "nobody here"
-            print(f"  publishes {fact.__name__}, heard by {heard}")
+        _tell_published(loaded, service.publishes)
+    for program in loaded.programs.values():
+        print(f"program {program.name}")
+        _tell_published(loaded, program.publishes)
     for one in loaded.schedules.values():
         print(f"schedule {one.name}: {one.calendar.text} starts {one.saga.name}; of what is missed: {one.missed}")
     for begun in loaded.starts:
         print(f"fact {begun.on.__name__} starts {begun.saga.name}")
+
+
+def _tell_published(loaded: App, facts: Sequence[type[Fact]]) -> None:
+    for fact in facts:
+        heard = ", ".join(_subscribers(loaded).get(fact.type_name, ())) or "nobody here"
+        print(f"  publishes {fact.__name__}, heard by {heard}")
 
 
 @app.command(examples=["graph shop > sagas.mmd"])

@@ -1,4 +1,4 @@
-"""Commands on facts: put them out again, and see who lacks them."""
+"""Commands on facts: publish one, put them out again, and see who lacks them."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from typing import Annotated, Any
 import typer
 
 from choros.app.app import App
+from choros.app.program import Program
 from choros.app.service import Service
 from choros.cli.options import AppName, BrokerUrl, DatabaseUrl, Output, StoreUrl, loaded_apart, run_until_done
 from choros.cli.output import Column, field, remark, tell_rows
 from choros.cli.progress import Working, working
 from choros.cli.verbs import Verbs
-from choros.cli.words import existing, moment, tell_beyond
+from choros.cli.words import existing, message_of, moment, tell_beyond
 from choros.desk.republish import put_out, released
-from choros.errors import UsageError
+from choros.errors import UsageError, unknown
+from choros.messages import Fact
 from choros.roles.addresses import (
     DEFAULT_BROKER,
     DEFAULT_DATABASE,
@@ -27,6 +29,7 @@ from choros.roles.addresses import (
     database_at,
     opened_store,
 )
+from choros.roles.roles import publisher_of
 from choros.runtime.host.retention import forgotten_until
 from choros.runtime.orchestrator.retention import gone, warning
 from choros.runtime.subscriber.inbox import not_handled
@@ -36,7 +39,7 @@ from choros.transport.port import Published
 from choros.wire.attributes import rfc3339
 from choros.wire.envelope import Envelope
 
-app = Verbs(help="Put facts out again, and see who lacks them.")
+app = Verbs(help="Publish facts, put them out again, and see who lacks them.")
 
 Since = Annotated[
     str, typer.Option(metavar="WHEN", help="from when on: '2h', '7d', or 2026-11-22T12:00 (local time without a zone)")
@@ -154,6 +157,52 @@ def missed(
         tell_rows([row for _, _, rows in found for row in rows], COLUMNS, output, none="no fact is missed")
     if any(rows for _, _, rows in found):
         raise typer.Exit(1)
+
+
+@app.command(examples=['facts publish shop order-imported.v1 \'{"order": "o7"}\' --key o7'])
+def publish(
+    application: AppName,
+    kind: Annotated[str, typer.Argument(metavar="TYPE", help="the name of a fact's class, or of its type on the wire")],
+    body: Annotated[str, typer.Argument(metavar="JSON", help="the fact, as JSON; - for standard input")],
+    key: Annotated[str, typer.Option(metavar="TEXT", help="what it is about: its stream")],
+    seq: Annotated[int, typer.Option(metavar="N", min=1, help="which fact about that it is")] = 1,
+    program: Annotated[str, typer.Option(metavar="NAME", help="as which program, if there are several")] = "",
+    correlation_id: Annotated[str, typer.Option(metavar="ID", help="of what it belongs to, if to anything")] = "",
+    broker: BrokerUrl = DEFAULT_BROKER,
+) -> None:
+    """Publish a fact as a program of the application. The same again is the same fact, and is handled once."""
+    loaded = loaded_apart(application)
+    named = _program(loaded, program)
+    fact = _fact(named, kind, body)
+    reached = run_until_done(_publish(loaded, named, Addresses(broker), fact, key, seq, correlation_id))
+    print(f"✔ {fact.type_name} is published" if reached else "✔ published, but no queue took it: nobody subscribes")
+
+
+async def _publish(
+    loaded: App, program: Program, addresses: Addresses, fact: Fact, key: str, seq: int, correlation_id: str
+) -> bool:
+    async with publisher_of(loaded, program.name, addresses) as publisher:
+        return await publisher.publish(fact, key=key, seq=seq, correlation_id=correlation_id)
+
+
+def _program(loaded: App, name: str) -> Program:
+    if not name and len(loaded.programs) == 1:
+        return next(iter(loaded.programs.values()))
+    if not loaded.programs:
+        hint = "App(programs=(Program('till', publishes=(SomeFact,)),)), and choros topology apply."
+        raise UsageError("This application has no program that publishes.", hint)
+    if not name:
+        raise UsageError("As which program?", f"--program, one of: {', '.join(loaded.programs)}.")
+    if name not in loaded.programs:
+        raise UsageError(*unknown(f"There is no program {name!r} in this application.", name, loaded.programs))
+    return loaded.programs[name]
+
+
+def _fact(program: Program, kind: str, body: str) -> Fact:
+    known = {name: one for one in program.publishes for name in (one.type_name, one.__name__)}
+    if kind not in known:
+        raise UsageError(*unknown(f"program {program.name!r} publishes no {kind!r}.", kind, sorted(known)))
+    return message_of(known[kind], body)
 
 
 Missed = tuple[str, int, list[dict[str, Any]]]

@@ -121,6 +121,7 @@ def rights_of(loaded: App) -> list[tuple[str, Rights]]:
         if service.signals:
             rights |= signaller(names, service.name)
         found.append((f"{service.name}-service" if service.name in (CLIENT, OPERATOR) else service.name, rights))
+    found += [(program, publisher(names, program)) for program in loaded.programs]
     found.append((OPERATOR, operator(names, loaded.topology)))
     return [(role, rights) for role, rights in found if rights != Rights()]
 

@@ -23,6 +23,7 @@ from choros.roles.addresses import (
     opened_store,
 )
 from choros.runtime.client.client import Client
+from choros.runtime.client.publisher import FactPublisher
 from choros.runtime.host.call import ExitWanted, in_order, plainly
 from choros.runtime.host.patience import Waiting
 from choros.runtime.host.service_outbox import way_out
@@ -37,7 +38,7 @@ from choros.store.barrier import Database
 from choros.store.sagas import Store
 from choros.telemetry.logs import get_logger
 from choros.transport.handover import Handover
-from choros.transport.permissions import Rights, participant, subscriber
+from choros.transport.permissions import Rights, participant, publisher, subscriber
 from choros.transport.port import Carrier, Transport
 from choros.transport.topology import Names, Topology, topology
 
@@ -74,6 +75,19 @@ async def client_of(app: App, addresses: Addresses, *, name: str = "client") -> 
         locks = await stack.enter_async_context(opened_locks(addresses, app)) if app.locks else None
         client = Client(app, store=store, transport=transport, schedules=schedules, locks=locks)
         yield await stack.enter_async_context(client)
+
+
+@asynccontextmanager
+async def publisher_of(app: App, program: str, addresses: Addresses) -> AsyncIterator[FactPublisher]:
+    """A publisher of the facts of this program. It declares what the program needs on the broker; who subscribes must
+    have declared its own before."""
+    if program not in app.programs:
+        hint = f"App(programs=(Program({program!r}, publishes=(...)),))."
+        raise UsageError(*unknown(f"There is no program {program!r} in this application.", program, app.programs, hint))
+    async with connected(addresses, app, f"{app.namespace}.{program}") as transport:
+        rights = publisher(Names(app.namespace), program)
+        await transport.declare(replace(topology(app.namespace, publishers=[program]), writes=rights.writes))
+        yield FactPublisher(app.programs[program], namespace=app.namespace, transport=transport)
 
 
 @asynccontextmanager

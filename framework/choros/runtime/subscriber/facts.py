@@ -26,9 +26,10 @@ log = get_logger(__name__)
 
 OVERTAKEN = "a later fact of its stream was handled before it came"
 TOO_OLD = "it is no younger than what this service has forgotten, so it may have been handled"
-UNHANDLED: dict[str, str] = {"overtaken": OVERTAKEN, "too old": TOO_OLD}
+GIVEN_TWICE = "its identity was given twice: another fact of this source, stream and number was handled before"
+UNHANDLED: dict[str, str] = {"overtaken": OVERTAKEN, "too old": TOO_OLD, "given twice": GIVEN_TWICE}
 """Fates that leave a fact to a person, and why."""
-Fate = Literal["handled", "repeated", "overtaken", "too old", "withdrawn", "new"]
+Fate = Literal["handled", "repeated", "overtaken", "too old", "given twice", "withdrawn", "new"]
 
 
 class HandledElsewhere(ChorosError):

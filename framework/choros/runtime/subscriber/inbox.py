@@ -9,6 +9,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from hashlib import sha256
 
 from choros.sources import CLOCK_SKEW
 from choros.store.barrier import Database, Row, Transaction, value_of
@@ -66,8 +67,22 @@ def _joined(*parts: str) -> str:
 
 
 def handled_row(subscriber: str, fact: Envelope, now: float) -> Row:
-    """That a fact is handled."""
-    return Row(key=inbox_key(subscriber, fact), state="handled", began=fact.time, since=now)
+    """That a fact is handled, and which one it was."""
+    said = json.dumps([fact.id, _digest(fact)])
+    return Row(key=inbox_key(subscriber, fact), state="handled", content=said, began=fact.time, since=now)
+
+
+def is_repeated(row: Row, fact: Envelope) -> bool:
+    """Whether the row of its identity is about this fact: it has the same id, or says the same. Rows of an older choros
+    do not say. Else its publisher has given one identity twice, as one does whose database was restored."""
+    if not row.content:
+        return True
+    id, digest = json.loads(row.content)
+    return bool(fact.id == id or _digest(fact) == digest)
+
+
+def _digest(fact: Envelope) -> str:
+    return sha256(f"{fact.type}\n{fact.data}".encode()).hexdigest()[:32]
 
 
 def stream_row(subscriber: str, fact: Envelope, now: float) -> Row:

@@ -23,7 +23,7 @@ from choros.runtime.host.outbox_rows import keep_standing
 from choros.runtime.host.service_outbox import ServiceOutbox
 from choros.runtime.host.slots import Calls
 from choros.runtime.subscriber.facts import Fate, Heard
-from choros.runtime.subscriber.inbox import inbox_key, reaction_key
+from choros.runtime.subscriber.inbox import inbox_key, is_repeated, reaction_key
 from choros.runtime.subscriber.order import is_overtaken, remember
 from choros.store.barrier import Raised, Row, RowState, Transaction
 from choros.wire.command_key import CommandKey
@@ -60,8 +60,9 @@ class Reaction:
         """Inbox row and effect together, and what is published; for a handler without transaction only a look into the
         inbox."""
         heard.written.clear()
-        if await transaction.read_row(inbox_key(self._service.name, heard.envelope)) is not None:
-            return "repeated"
+        row = await transaction.read_row(inbox_key(self._service.name, heard.envelope))
+        if row is not None:
+            return "repeated" if is_repeated(row, heard.envelope) else "given twice"
         if heard.envelope.time <= await transaction.horizon("facts"):
             return "too old"
         if self._ordered and await is_overtaken(self._service.name, heard.envelope, transaction):
