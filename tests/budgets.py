@@ -29,7 +29,9 @@ PROOF = ROOT / "framework" / "choros_verify"
 EXAMPLES = ROOT / "examples"
 FOLDERS = (FRAMEWORK, PROOF, ROOT / "reference_services", EXAMPLES)
 CORE = FRAMEWORK / "saga"
-FACES = ("choros", "choros.testing", "choros.testing.conformance", "choros_verify")
+FACES = (
+    "choros", "choros.postgres", "choros.sqlalchemy", "choros.testing", "choros.testing.conformance", "choros_verify",
+)  # fmt: skip
 """What a user may import from; every deeper path is private."""
 
 FILE_MEDIAN, FILE_MOST = 120, 400
@@ -38,8 +40,8 @@ IMPORT_CHAIN = 12  # docs/decisions/0043-import-chain.md
 PROOF_CHAIN = 15
 """The same with the proof, which stands on top of all the rest."""
 NOT_HEART = (
-    "transport/memory", "transport/rabbitmq", "store/memory", "store/sqlite", "store/redis", "store/postgres", "cli",
-    "testing",
+    "transport/memory", "transport/rabbitmq", "store/memory", "store/sqlite", "store/redis", "store/postgres",
+    "store/sql", "store/sqlalchemy", "cli", "testing",
 )  # fmt: skip
 """What of `choros` is an adapter, a face, or for tests only; the rest is its heart."""
 HEART_LINES = 22_000

@@ -72,3 +72,18 @@ async def proxy(private_redis: PrivateRedis) -> AsyncIterator[LossyProxy]:
 def came_to(result: JobResult[Any]) -> Any:
     """What a job has answered, raised, or was not done for."""
     return result.value if isinstance(result, Ok) else result.error if isinstance(result, Raised) else result.why
+
+
+@pytest.fixture
+async def postgres_schema(postgres_url: str, namespace: str) -> AsyncIterator[str]:
+    """The PostgreSQL of this run, as a user who has an empty schema there, and nothing else."""
+    import asyncpg
+
+    connection = await asyncpg.connect(postgres_url)
+    await connection.execute(
+        f"CREATE ROLE {namespace} LOGIN; CREATE SCHEMA AUTHORIZATION {namespace};"
+        f" ALTER ROLE {namespace} SET search_path = {namespace}"
+    )
+    yield postgres_url.replace("//choros@", f"//{namespace}@")
+    await connection.execute(f"DROP SCHEMA {namespace} CASCADE; DROP ROLE {namespace}")
+    await connection.close()

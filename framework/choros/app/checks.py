@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, get_type_hints
 
 from choros.app.service import Service
+from choros.app.sessions import is_session
 from choros.errors import DeclarationError
 from choros.messages import Message
 from choros.store.barrier import Database, Transaction
@@ -19,10 +20,13 @@ def check(service: Service, database: Database) -> None:
     check_reactions(service)
     for handler in (*service.handlers.values(), *service.reactions.values()):
         _check_transaction(service, handler.function, handler.transaction, database)
+        _check_session(service, handler.function, handler.session, database)
     for function in service.preparations:
         for hint in get_type_hints(function).values():
             if isinstance(hint, type) and issubclass(hint, Transaction):
                 _check_transaction(service, function, hint, database)
+            elif is_session(hint):
+                _check_session(service, function, hint, database)
 
 
 def _check_transaction(
@@ -34,6 +38,16 @@ def _check_transaction(
             f"service {service.name!r}: {function.__name__} takes a {wanted.__name__}, and its database gives"
             f" a {given.__name__}.",
             "give the service the database that it is written for: --database sqlite:///file or redis://...",
+        )
+
+
+def _check_session(service: Service, function: Callable[..., Any], wanted: type | None, database: Database) -> None:
+    given = database.transaction_type
+    if wanted is not None and not any(issubclass(wanted, one) for one in given.sessions):
+        raise DeclarationError(
+            f"service {service.name!r}: {function.__name__} takes {wanted.__name__}, which its database does not give:"
+            f" that gives {given.__name__}.",
+            "--database postgresql+asyncpg://... (SQLAlchemy) or postgresql://... (asyncpg), as it is written for.",
         )
 
 

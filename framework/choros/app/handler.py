@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 
 from choros.app.later import Later
 from choros.app.outbox import Outbox
+from choros.app.sessions import is_session
 from choros.app.settings import NOTHING_SET, Settings
 from choros.errors import DeclarationError, Refused
 from choros.messages import Command, Fact, Message, Reply
@@ -39,7 +40,7 @@ class Call:
     traceparent: str = ""
 
 
-Argument = Literal["message", "transaction", "call", "undo", "outbox"]
+Argument = Literal["message", "transaction", "session", "call", "undo", "outbox"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ class Handler:
     function: Callable[..., Awaitable[Any]]
     arguments: Mapping[str, Argument]
     transaction: type[Transaction] | None = None
-    """The transaction that it asks for, if any."""
+    """The transaction that it asks for, if any: any one, where it asks for a session."""
     provider: bool = False
     """Whether its effect lies outside the service's database."""
     ask: Handler | None = None
@@ -67,6 +68,8 @@ class Handler:
     """For a reaction: whether it may publish none of them."""
     settings: Settings = NOTHING_SET
     """What is set for its calls alone: `concurrency` and `handler_time`."""
+    session: type | None = None
+    """What it takes of its transaction, such as SQLAlchemy's `AsyncSession`."""
 
     @property
     def name(self) -> str:
@@ -89,7 +92,11 @@ class Handler:
         self, message: Message, transaction: Transaction | None, call: Call, outbox: Outbox | None = None
     ) -> Any:
         undo = transaction.local_undo if transaction is not None else None
-        given = {"message": message, "transaction": transaction, "call": call, "undo": undo, "outbox": outbox}
+        session = transaction.given(self.session) if transaction is not None and self.session is not None else None
+        given = {
+            "message": message, "transaction": transaction, "session": session, "call": call, "undo": undo,
+            "outbox": outbox,
+        }  # fmt: skip
         try:
             return await self.function(**{name: given[argument] for name, argument in self.arguments.items()})
         except Refused:
@@ -131,7 +138,8 @@ def handler_of(
     arguments = {name: _argument(where, name, hint, message) for name, hint in given.items()}
     if issubclass(message, Command):
         _check_return(where, message, hints.get("return"))
-    transaction = next((given[name] for name, argument in arguments.items() if argument == "transaction"), None)
+    transaction, session = (_asked(what, arguments, given) for what in ("transaction", "session"))
+    transaction = transaction or (Transaction if session else None)
     if "undo" in arguments.values():
         _check_undo(where, message, transaction)
     if provider and transaction:
@@ -148,8 +156,13 @@ def handler_of(
     later = Later in (returned, *get_args(returned))
     return Handler(
         message, function, arguments, transaction, provider, ask, cancel, undoes, later, publishes,
-        _may_return_nothing(returned), settings,
+        _may_return_nothing(returned), settings, session,
     )  # fmt: skip
+
+
+def _asked(what: Argument, arguments: Mapping[str, Argument], given: Mapping[str, Any]) -> Any:
+    """The type of the first parameter that is given this; None where none is."""
+    return next((given[name] for name, argument in arguments.items() if argument == what), None)
 
 
 def _argument(where: str, name: str, hint: Any, message: type[Message]) -> Argument:
@@ -157,6 +170,8 @@ def _argument(where: str, name: str, hint: Any, message: type[Message]) -> Argum
     kind = hint if isinstance(hint, type) else None
     if kind and issubclass(kind, Transaction):
         return "transaction"
+    if is_session(kind):
+        return "session"
     if kind is Call:
         return "call"
     if kind is LocalUndo:
@@ -166,8 +181,8 @@ def _argument(where: str, name: str, hint: Any, message: type[Message]) -> Argum
     if message in get_args(hint) or (kind and issubclass(kind, Message) and issubclass(message, kind)):
         return "message"
     raise DeclarationError(
-        f"{where} takes {name!r}, which is neither {message.__name__}, a Transaction, a LocalUndo, an Outbox"
-        " nor a Call.",
+        f"{where} takes {name!r}, which is neither {message.__name__}, a Transaction, a session, a LocalUndo,"
+        " an Outbox nor a Call.",
         "annotate its parameters with what they are.",
     )
 

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from choros.app.handler import Handler, check_async, handler_of
+from choros.app.sessions import is_session
 from choros.app.settings import NOTHING_SET, Settings
 from choros.errors import DeclarationError
 from choros.messages import Command, Fact, Message, Signal
@@ -16,13 +17,14 @@ from choros.names import RESERVED_NAMES, is_name
 from choros.saga.checks import is_a, listed, shown
 from choros.saga.parameters import hints_of
 from choros.saga.policy import check_duration
-from choros.store.barrier import Transaction
+from choros.store.barrier import Database, Transaction
 from choros.transport.fact_log import FactLog
 from choros.transport.topology import Subscription
 
 SHORTEST_MEMORY = timedelta(hours=1)
 """A fact that fails is on its way for half of that."""
 
+DatabaseOf = Callable[[str], Database]
 F = TypeVar("F", bound=Callable[..., Awaitable[Any]])
 P = TypeVar("P", bound=Callable[[Any], Awaitable[Any]])
 
@@ -39,7 +41,8 @@ class Service:
     long its inbox knows a fact, by the time that is written in the fact (without it, a day longer than the fact log);
     one as old as what it has forgotten is parked.
 
-    `settings` say how it runs where nobody sets that from outside.
+    `settings` say how it runs where nobody sets that from outside. `database`, such as `partial(SqlAlchemyDatabase,
+    engine)`, makes the service's own, whatever the addresses say: called with the namespace of the barrier's rows.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class Service:
         queue_limit: int = 0,
         remember: timedelta | None = None,
         settings: Settings = NOTHING_SET,
+        database: DatabaseOf | None = None,
     ):
         if not is_name(name) or name in RESERVED_NAMES:
             raise DeclarationError(
@@ -63,6 +67,8 @@ class Service:
             )
         self.name = name
         self.settings = settings
+        self.database: DatabaseOf | None = _database(name, database)
+        """What makes its database for a namespace, where that is not found by an address."""
         self.from_start = from_start
         self.remember: timedelta | None = _remember(name, remember)
         self.subscription: Subscription = _subscription(name, ordered, queue_limit)
@@ -251,6 +257,15 @@ def _subscription(service: str, ordered: bool, queue_limit: int) -> Subscription
     return Subscription(service, ordered, queue_limit)
 
 
+def _database(service: str, database: object) -> Any:
+    if database is not None and not callable(database):
+        raise DeclarationError(
+            f"service {service!r}: its database is {shown(database)}, which cannot be called.",
+            "database=partial(SqlAlchemyDatabase, engine): it is made anew for each who opens it.",
+        )
+    return database
+
+
 def _remember(service: str, wanted: timedelta | None) -> timedelta | None:
     if wanted is not None:
         check_duration(f"service {service!r}", "remember", wanted)
@@ -323,4 +338,4 @@ def _check_preparation(service: str, function: Callable[..., Any]) -> None:
 
 
 def _may_be_transaction(hint: object) -> bool:
-    return not isinstance(hint, type) or issubclass(hint, Transaction) or hint is object
+    return not isinstance(hint, type) or issubclass(hint, Transaction) or is_session(hint) or hint is object

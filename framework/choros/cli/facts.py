@@ -26,7 +26,7 @@ from choros.roles.addresses import (
     DEFAULT_STORE,
     Addresses,
     connected,
-    database_at,
+    database_of,
     opened_store,
 )
 from choros.roles.roles import publisher_of
@@ -234,8 +234,9 @@ async def _missed(loaded: App, addresses: Addresses, since: str, saga: str) -> l
 @asynccontextmanager
 async def _inbox(loaded: App, addresses: Addresses, service: Service) -> AsyncIterator[Database]:
     """A subscriber's database as it is: nothing is prepared, and no file is made."""
-    url = existing(addresses.database.replace("{service}", service.name), "database")
-    database = database_at(url, f"{loaded.namespace}.{service.name}")
+    if service.database is None:
+        existing(addresses.database.replace("{service}", service.name), "database")
+    database = database_of(loaded, service, addresses.database)
     try:
         await database.open()
         yield database

@@ -15,7 +15,7 @@ from choros.cli.output import remark, tell_rows
 from choros.cli.progress import waiting
 from choros.cli.verbs import Verbs
 from choros.cli.words import lasting
-from choros.roles.addresses import DEFAULT_DATABASE, DEFAULT_STORE, database_at, store_at, tables_of
+from choros.roles.addresses import DEFAULT_DATABASE, DEFAULT_STORE, database_of, store_at, tables_of
 from choros.runtime.subscriber.inbox import carried_over
 from choros.store.barrier import Database
 from choros.store.sagas import Store
@@ -50,7 +50,9 @@ def show(
 @app.command("print", needs_app=False, examples=["schema print postgresql --for store --schema sagas"])
 def print_(
     database: Annotated[str, typer.Argument(metavar="DATABASE", help="postgresql")],
-    its: Annotated[str, typer.Option("--for", metavar="WHAT", help="store")] = "store",
+    its: Annotated[
+        str, typer.Option("--for", metavar="WHAT", help="store, or barrier: what a service's own database needs")
+    ] = "store",
     schema: Annotated[
         str, typer.Option("--schema", metavar="NAME", help="in which of the database; in addresses ?schema=NAME")
     ] = "",
@@ -131,15 +133,17 @@ async def _closing(one: Closable) -> AsyncIterator[Closable]:
 async def _databases(loaded: App, url: str) -> AsyncIterator[tuple[str, Database]]:
     for service in loaded.services.values() if url else ():
         its = url.replace("{service}", service.name)
-        if (service.handlers or service.reactions) and _is_there(f"database of {service.name}", its):
-            async with _closing(database_at(its, f"{loaded.namespace}.{service.name}")) as database:
+        if (service.handlers or service.reactions) and (
+            service.database is not None or _is_there(f"database of {service.name}", its)
+        ):
+            async with _closing(database_of(loaded, service, url)) as database:
                 yield service.name, database
 
 
 def _is_there(what: str, url: str) -> bool:
     """Whether there is anything to look at; a look must not make a file."""
     path = unquote(urlsplit(lasting(url)).path[1:])
-    missing = url.startswith("sqlite:///") and not os.path.exists(path)
+    missing = url.startswith(("sqlite:///", "sqlite+aiosqlite:///")) and not os.path.exists(path)
     if missing:
         remark(f"{what}: there is none at {path}")
     return not missing

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -13,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 from choros.app.app import App
 from choros.app.checks import check
 from choros.app.service import Service
+from choros.app.sessions import given_to
 from choros.errors import UsageError, shown
 from choros.runtime.host.call import apart, plainly
 from choros.store.barrier import Database, Job, Ok, Raised
@@ -25,8 +27,10 @@ if TYPE_CHECKING:
 DEFAULT_BROKER = "amqp://guest:guest@127.0.0.1:5672/"
 DEFAULT_STORE = "sqlite:///.choros/sagas.db"
 DEFAULT_DATABASE = "sqlite:///.choros/{service}.db"
-_HINT = "memory://, sqlite:///path/to/file.db or redis://host:6379/0; for a store, postgresql://host/database too."
+_HINT = "memory://, sqlite:///path/to/file.db, redis://host:6379/0 or postgresql://host/database."
 _OF_POSTGRES = ("postgresql", "postgres")
+_OF_SQLALCHEMY = ("postgresql+asyncpg", "postgresql+psycopg", "sqlite+aiosqlite")
+"""Addresses of databases that SQLAlchemy speaks to, written as it has them."""
 _memory_brokers: dict[str, MemoryBroker] = {}
 
 
@@ -97,8 +101,7 @@ async def _open(addresses: Addresses, scope: str) -> AsyncIterator[Store]:
 @asynccontextmanager
 async def opened_database(addresses: Addresses, app: App, service: Service) -> AsyncIterator[Database]:
     """A service's own database, open and prepared, and closed at the end."""
-    url = _with_folder(addresses.database.replace("{service}", service.name))
-    database = database_at(url, f"{app.namespace}.{service.name}")
+    database = database_of(app, service, addresses.database)
     try:
         await database.open()
         check(service, database)
@@ -110,14 +113,23 @@ async def opened_database(addresses: Addresses, app: App, service: Service) -> A
         await database.close()
 
 
+def database_of(app: App, service: Service, url: str) -> Database:
+    """A service's own database, not opened yet: the one that it brings, or else the one at this address, in which
+    `{service}` stands for its name."""
+    namespace = f"{app.namespace}.{service.name}"
+    if service.database is not None:
+        return service.database(namespace)
+    return database_at(_with_folder(url.replace("{service}", service.name)), namespace)
+
+
 def _prepared(function: Callable[[Any], Awaitable[Any]]) -> Job[Any]:
-    return lambda transaction: apart(partial(function, transaction))
+    return lambda transaction: apart(partial(function, given_to(function, transaction)))
 
 
 def _with_folder(url: str) -> str:
     """A SQLite file needs its folder."""
-    if url.startswith("sqlite:///"):
-        folder = Path(url.removeprefix("sqlite:///")).parent
+    if url.startswith(("sqlite:///", "sqlite+aiosqlite:///")):
+        folder = Path(url.partition(":///")[2]).parent
         try:
             folder.mkdir(0o700, parents=True, exist_ok=True)
         except OSError as error:
@@ -199,16 +211,27 @@ async def _all_scopes(url: str) -> Sequence[str]:
 
 def tables_of(database: str, what: str, schema: str = "") -> str:
     """The statements that create the tables of what is kept in such a database; raises UsageError."""
-    if (database, what) != ("postgresql", "store"):
-        raise UsageError(f"There is nothing to print for {database} --for {what}.", "postgresql --for store.")
-    from choros.store.postgres.tables import ddl
+    match database, what:
+        case "postgresql", "store":
+            from choros.store.postgres.tables import ddl
 
-    return ddl(schema)
+            return ddl(schema)
+        case "postgresql", "barrier":
+            from choros.store.sql.schema import ddl as ddl_of_barrier
+
+            return ddl_of_barrier(schema)
+        case _:
+            hint = "postgresql --for store, or --for barrier."
+            raise UsageError(f"There is nothing to print for {database} --for {what}.", hint)
 
 
 def database_at(url: str, namespace: str = "choros") -> Database:
-    """The participant's database at this address, not opened yet."""
-    match _scheme(url):
+    """The participant's database at this address, not opened yet. A package may bring one for a scheme of its own, by
+    an entry point of the group `choros.databases`: what is called with address and namespace."""
+    for plug in entry_points(group="choros.databases", name=url.partition("://")[0]):
+        made: Database = plug.load()(url, namespace)
+        return made
+    match _scheme(url, (*_OF_POSTGRES, *_OF_SQLALCHEMY)):
         case "memory":
             from choros.store.memory.barrier import MemoryDatabase
 
@@ -217,6 +240,16 @@ def database_at(url: str, namespace: str = "choros") -> Database:
             from choros.store.sqlite.barrier import SqliteDatabase
 
             return SqliteDatabase(_path(url), namespace)
+        case scheme if scheme in _OF_POSTGRES:
+            with _of_extra("postgres"):
+                from choros.store.postgres.barrier import PostgresDatabase
+
+            return PostgresDatabase(url, namespace)
+        case scheme if scheme in _OF_SQLALCHEMY:
+            with _of_extra("sqlalchemy"):
+                from choros.store.sqlalchemy.barrier import SqlAlchemyDatabase
+
+            return SqlAlchemyDatabase(url, namespace)
         case _:
             from choros.store.redis.barrier import RedisDatabase
 

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Generic, Literal, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
 from choros.errors import ChorosError
 from choros.store.local_undo import LocalUndo
@@ -97,6 +97,8 @@ class Row:
 class Transaction(ABC):
     """A local transaction on the participant's database. A handler that names one writes its effects through it."""
 
+    sessions: ClassVar[tuple[type, ...]] = ()
+    """What a handler may take in its place, by its type: what `given` gives."""
     local_undo: LocalUndo
     """How its handler takes back what it has done so far. A savepoint that is rolled back takes along what was added in
     it; `store/standing.py` sees to that."""
@@ -117,6 +119,10 @@ class Transaction(ABC):
     @abstractmethod
     def savepoint(self) -> AbstractAsyncContextManager[None]:
         """A block whose writes are taken back when an exception leaves it; the transaction itself goes on."""
+
+    def given(self, kind: type) -> Any:
+        """What a handler takes in the transaction's place: one of `sessions`, in this very transaction."""
+        raise NotImplementedError(f"{type(self).__name__} gives no {kind.__name__}.")
 
 
 T = TypeVar("T")

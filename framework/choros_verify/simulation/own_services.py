@@ -52,7 +52,9 @@ class OwnServices:
     def stores(self, wanted: StoreKind | None) -> Sequence[StoreKind]:
         """The kinds of databases that all handlers are written for. Raises UsageError where there is none, or it is not
         the wanted one."""
-        asking = [(where, kind) for where, handler in self._handlers() if (kind := handler.transaction)]
+        asking = [
+            (where, kind) for where, handler in self._handlers() if (kind := handler.session or handler.transaction)
+        ]
         kinds: list[StoreKind] = [one for one, given in _GIVEN.items() if wanted in (None, one)]
         fit = [one for one in kinds if all(issubclass(_GIVEN[one], kind) for _, kind in asking)]
         if fit:

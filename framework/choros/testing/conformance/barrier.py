@@ -30,6 +30,7 @@ from choros.testing.conformance.barrier_apart import (
 )
 from choros.testing.conformance.barrier_lost import NothingAfterALostCall
 from choros.testing.conformance.barrier_outbox import LeavingWithTheEffect
+from choros.testing.conformance.barrier_race import DoAgainstUndo
 from choros.testing.conformance.barrier_undo import WorkTakenBack
 from choros.testing.conformance.barrier_unfinished import FinishedFromOutside
 
@@ -37,7 +38,13 @@ __all__ = ["AnotherDatabase", "BarrierConformance", "a_row", "row_of", "unsent_k
 
 
 class BarrierConformance(
-    NamespacesApart, NothingAfterALostCall, ForgettingByAge, WorkTakenBack, FinishedFromOutside, LeavingWithTheEffect
+    NamespacesApart,
+    NothingAfterALostCall,
+    ForgettingByAge,
+    WorkTakenBack,
+    FinishedFromOutside,
+    LeavingWithTheEffect,
+    DoAgainstUndo,
 ):
     """All that `choros.store.barrier.Database` promises."""
 

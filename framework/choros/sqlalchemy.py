@@ -1,0 +1,6 @@
+"""What a service with a database behind SQLAlchemy writes with, besides `choros`: needs `choros[sqlalchemy]`."""
+
+from choros.store.sqlalchemy.barrier import SqlAlchemyDatabase
+from choros.store.sqlalchemy.transaction import SqlAlchemyTransaction
+
+__all__ = ["SqlAlchemyDatabase", "SqlAlchemyTransaction"]

@@ -1,0 +1,1 @@
+"""The barrier in a database that speaks SQL, whatever driver speaks to it."""

@@ -1,0 +1,1 @@
+"""The barrier in the transaction of a SQLAlchemy session or connection."""
