@@ -38,6 +38,7 @@ from choros.errors import (
 from choros.messages import Command, Done, Fact, Failure, Message, Reply, Signal, Update
 from choros.roles.addresses import Addresses
 from choros.roles.roles import client_of, publisher_of, running, unfinished_of
+from choros.roles.start_in import start_in
 from choros.runtime.client.client import Client
 from choros.runtime.client.outcome import Outcome
 from choros.runtime.client.publisher import FactPublisher
@@ -83,5 +84,5 @@ __all__ = [
     "Signal", "Sleep", "SqliteTransaction", "StartConflict", "Step", "StoreMisconfigured", "StoreUnreachable",
     "TokenUnknown", "TooLate", "Transaction", "Unfinished", "UnfinishedCommand", "Unreachable", "Update",
     "UpdateRefused", "UsageError", "Wait", "When", "WrongFact", "__version__", "client_of", "publisher_of", "running",
-    "unfinished_of",
+    "start_in", "unfinished_of",
 ]  # fmt: skip

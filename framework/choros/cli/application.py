@@ -177,7 +177,7 @@ def _subscribers(loaded: App) -> dict[str, list[str]]:
 def run(
     context: typer.Context,
     application: AppName,
-    role: Annotated[str, typer.Option(help="orchestrator, service:NAME, subscriber:NAME or all")] = "all",
+    role: Annotated[str, typer.Option(help="orchestrator, service:NAME, subscriber:NAME, starts or all")] = "all",
     broker: BrokerUrl = DEFAULT_BROKER,
     store: StoreUrl = DEFAULT_STORE,
     database: DatabaseUrl = DEFAULT_DATABASE,

@@ -51,7 +51,8 @@ def show(
 def print_(
     database: Annotated[str, typer.Argument(metavar="DATABASE", help="postgresql")],
     its: Annotated[
-        str, typer.Option("--for", metavar="WHAT", help="store, or barrier: what a service's own database needs")
+        str,
+        typer.Option("--for", metavar="WHAT", help="store; barrier, of a service's own database; outbox, of starts"),
     ] = "store",
     schema: Annotated[
         str, typer.Option("--schema", metavar="NAME", help="in which of the database; in addresses ?schema=NAME")

@@ -113,6 +113,17 @@ async def opened_database(addresses: Addresses, app: App, service: Service) -> A
         await database.close()
 
 
+@asynccontextmanager
+async def opened_barrier(addresses: Addresses, place: str) -> AsyncIterator[Database]:
+    """The barrier's rows of one place, in the database that no service has to itself."""
+    database = database_at(_with_folder(addresses.database), place)
+    try:
+        await database.open()
+        yield database
+    finally:
+        await database.close()
+
+
 def database_of(app: App, service: Service, url: str) -> Database:
     """A service's own database, not opened yet: the one that it brings, or else the one at this address, in which
     `{service}` stands for its name."""
@@ -216,12 +227,12 @@ def tables_of(database: str, what: str, schema: str = "") -> str:
             from choros.store.postgres.tables import ddl
 
             return ddl(schema)
-        case "postgresql", "barrier":
+        case "postgresql", "barrier" | "outbox":  # whose rows lie in the same tables
             from choros.store.sql.schema import ddl as ddl_of_barrier
 
             return ddl_of_barrier(schema)
         case _:
-            hint = "postgresql --for store, or --for barrier."
+            hint = "postgresql --for store, --for barrier or --for outbox."
             raise UsageError(f"There is nothing to print for {database} --for {what}.", hint)
 
 

@@ -16,6 +16,7 @@ from choros.errors import UsageError, unknown
 from choros.roles.addresses import (
     Addresses,
     connected,
+    opened_barrier,
     opened_database,
     opened_facts,
     opened_locks,
@@ -24,6 +25,7 @@ from choros.roles.addresses import (
 )
 from choros.runtime.client.client import Client
 from choros.runtime.client.publisher import FactPublisher
+from choros.runtime.client.start_outbox import StartRelay, place_of
 from choros.runtime.host.call import ExitWanted, in_order, plainly
 from choros.runtime.host.patience import Waiting
 from choros.runtime.host.service_outbox import way_out
@@ -70,11 +72,15 @@ async def client_of(app: App, addresses: Addresses, *, name: str = "client") -> 
     """A client for starting and following sagas; what it starts is carried on by the orchestrators that run."""
     async with AsyncExitStack() as stack:
         transport = await stack.enter_async_context(connected(addresses, app, name))
-        store = await stack.enter_async_context(opened_store(addresses, app))
-        schedules = await stack.enter_async_context(opened_schedules(addresses, app)) if app.schedules else None
-        locks = await stack.enter_async_context(opened_locks(addresses, app)) if app.locks else None
-        client = Client(app, store=store, transport=transport, schedules=schedules, locks=locks)
-        yield await stack.enter_async_context(client)
+        yield await _client_on(transport, app, addresses, stack)
+
+
+async def _client_on(transport: Transport, app: App, addresses: Addresses, stack: AsyncExitStack) -> Client:
+    store = await stack.enter_async_context(opened_store(addresses, app))
+    schedules = await stack.enter_async_context(opened_schedules(addresses, app)) if app.schedules else None
+    locks = await stack.enter_async_context(opened_locks(addresses, app)) if app.locks else None
+    client = Client(app, store=store, transport=transport, schedules=schedules, locks=locks)
+    return await stack.enter_async_context(client)
 
 
 @asynccontextmanager
@@ -214,6 +220,8 @@ async def open_role(
         for service in app.services.values():
             if service.handlers or service.reactions:
                 parts += await opening.service(service)
+    elif role == "starts":
+        parts.append(await opening.starts())
     elif name:
         parts += await opening.service(app.service(name), kind)
     else:
@@ -232,9 +240,9 @@ def _role_of(app: App, role: str) -> tuple[str, str, str]:
         app.service(name)
         if kind == "service" and name in app.local:
             raise UsageError(f"service {name!r} is local: the orchestrator carries it out.", "--role orchestrator.")
-    elif role not in ("orchestrator", "all"):
-        hint = "orchestrator, service:NAME, subscriber:NAME or all."
-        raise UsageError(*unknown(f"There is no role {role!r}.", role, ("orchestrator", "all"), hint))
+    elif role not in ("orchestrator", "all", "starts"):
+        hint = "orchestrator, service:NAME, subscriber:NAME, starts or all."
+        raise UsageError(*unknown(f"There is no role {role!r}.", role, ("orchestrator", "all", "starts"), hint))
     return parts
 
 
@@ -255,6 +263,13 @@ class _Opening:
         """Open a store, and wait for its server; a file that cannot be had does not come by waiting."""
         patience = Waiting() if url.startswith("sqlite:") else self.waiting
         return await patience.until(lambda: self.stack.enter_async_context(opening()))
+
+    async def starts(self) -> StartRelay:
+        """What takes over the starts that `start_in` has written into the database."""
+        client = await _client_on(self.transport, self.app, self.addresses, self.stack)
+        opening = partial(opened_barrier, self.addresses, place_of(self.app))
+        database = await self._entered(self.addresses.database, opening)
+        return StartRelay(self.app, client.start, database, remember=self.settings.seconds("forget_after"))
 
     async def orchestrator(self) -> Orchestrator:
         """The one of this application."""

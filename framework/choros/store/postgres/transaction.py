@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache
 from typing import Any, ClassVar
 
 import asyncpg
@@ -14,9 +12,8 @@ from asyncpg.transaction import Transaction as Block
 from choros.errors import UsageError
 from choros.store.sql.errors import WhatItMeans, meaning_of
 from choros.store.sql.script import ends_transaction
+from choros.store.sql.statements import numbered
 from choros.store.sql.transaction import SqlTransaction
-
-_VALUE = re.compile(r":(\w+)")
 
 
 class HandlerConnection(asyncpg.Connection):
@@ -87,13 +84,13 @@ class PostgresTransaction(SqlTransaction):
 
     async def ask(self, statement: str, values: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
         """All rows of the answer."""
-        sql, names = _numbered(statement)
+        sql, names = numbered(statement)
         found: Sequence[Sequence[Any]] = await self._connection.fetch(sql, *(values[name] for name in names))
         return found
 
     async def tell(self, statement: str, values: Sequence[Mapping[str, Any]]) -> None:
         """Once for each of these."""
-        sql, names = _numbered(statement)
+        sql, names = numbered(statement)
         rows = [[one[name] for name in names] for one in values]
         if len(rows) == 1:
             await self._connection.execute(sql, *rows[0])
@@ -116,10 +113,3 @@ class PostgresTransaction(SqlTransaction):
     def meaning_of(self, error: BaseException) -> WhatItMeans:
         """By its SQLSTATE."""
         return meaning_of(error)
-
-
-@cache
-def _numbered(statement: str) -> tuple[str, tuple[str, ...]]:
-    """The statement as PostgreSQL has it, and which value is which of its `$1`, `$2`, ..."""
-    names = tuple(dict.fromkeys(_VALUE.findall(statement)))
-    return _VALUE.sub(lambda found: f"${names.index(found[1]) + 1}", statement), names

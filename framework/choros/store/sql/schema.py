@@ -40,6 +40,11 @@ TABLES: tuple[str, ...] = (
 )
 
 
+def barrier_tables() -> tuple[str, ...]:
+    """The statements that make the barrier's tables where they are not there yet: for a migration of your own."""
+    return TABLES
+
+
 def ddl(schema: str = "") -> str:
     """All of it as one text for `psql`, in this schema of the database, or the first of the login's `search_path`."""
     place = [f"SET LOCAL search_path = {schema}"] if schema else []

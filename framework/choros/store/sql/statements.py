@@ -3,7 +3,9 @@
 The layout is the one of `store/sqlite/`, so a file may change from one adapter to the other.
 """
 
+import re
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 from choros.sources import now
@@ -50,6 +52,19 @@ NEW_HORIZON = """INSERT INTO choros_horizon (namespace, memory, at) VALUES (:nam
 VERSION = "SELECT version FROM choros_schema WHERE namespace = :namespace"
 NEW_VERSION = """INSERT INTO choros_schema (namespace, version) VALUES (:namespace, :version)
     ON CONFLICT (namespace) DO NOTHING"""
+
+NEW_START = """INSERT INTO choros_barrier (namespace, key, state, reply, began, since)
+    VALUES (:namespace, :key, 'publishing', :reply, :began, :since)
+    ON CONFLICT (namespace, key) DO NOTHING RETURNING key"""
+OLD_START = "SELECT reply FROM choros_barrier WHERE namespace = :namespace AND key = :key"
+_VALUE = re.compile(r":(\w+)")
+
+
+@cache
+def numbered(statement: str) -> tuple[str, tuple[str, ...]]:
+    """The statement with `$1`, `$2`, ... for its values, and which value each of them is."""
+    names = tuple(dict.fromkeys(_VALUE.findall(statement)))
+    return _VALUE.sub(lambda found: f"${names.index(found[1]) + 1}", statement), names
 
 
 def columns_of(row: Row) -> dict[str, Any]:

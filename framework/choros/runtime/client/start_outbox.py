@@ -1,0 +1,121 @@
+"""Starts that lie beside the rows of whoever asked for them, written in one transaction, until the saga store has them.
+
+They are rows of the barrier's table in a place of their own, under the id of the saga that they start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+from choros.app.app import App
+from choros.errors import ChorosError, StoreUnreachable
+from choros.messages import Message
+from choros.runtime.host.retention import SWEEP_SECONDS, keep_forgetting
+from choros.runtime.orchestrator.start import Startable
+from choros.runtime.orchestrator.work import Start
+from choros.saga.saga import Saga
+from choros.sources import now
+from choros.store.barrier import AT_ONCE, Database, Row, Transaction, value_of
+from choros.telemetry.logs import get_logger
+from choros.values import replace
+
+log = get_logger(__name__)
+Starting = Callable[..., Awaitable[str]]
+SCAN_SECONDS = 0.5
+"""How often it is looked for what nobody has started yet."""
+
+
+def place_of(app: App) -> str:
+    """Under what the starts of an application lie, where others share the database."""
+    return f"{app.scope}.starts"
+
+
+def start_row(app: App, saga: Saga[Any], message: Message, key: str | None) -> Row:
+    """The row of a start; raises UsageError where the message or the key does not do."""
+    work = Startable(app.scope, app.sagas).work(saga, message, key)
+    start = work.given
+    assert isinstance(start, Start)
+    content = {"saga": saga.name, "version": saga.version, "key": start.key, "digest": start.digest}
+    moment = now()
+    return Row(
+        key=work.saga_id, state="publishing", content=json.dumps({**content, "body": start.body}), began=moment,
+        since=moment,
+    )  # fmt: skip
+
+
+def same_start(one: str, other: str) -> bool:
+    """Whether two such rows ask for the same."""
+    return bool(json.loads(one)["digest"] == json.loads(other)["digest"])
+
+
+class StartRelay:
+    """Has every start that was committed beside somebody's rows in the saga store: at least once, which is once, by its
+    key. One that can never be carried out is set aside, with a line in the log."""
+
+    def __init__(
+        self, app: App, start: Starting, database: Database, *, remember: float, clock: Callable[[], float] = now,
+        scan_every: float = SCAN_SECONDS,
+    ) -> None:  # fmt: skip
+        """`start`: a client's. `remember`: for how many seconds it is known that a start was taken over; the saga store
+        knows it for longer."""
+        self._app, self._start, self._database = app, start, database
+        self._remember, self._clock, self._scan_every = remember, clock, scan_every
+        self._stopped = asyncio.Event()
+        self.last_delivery: float | None = None
+        """When it last took one over."""
+
+    async def run(self) -> None:
+        """Look for them until stopped."""
+        forgetting = keep_forgetting(self._database, self._clock, {"outbox": self._remember}, SWEEP_SECONDS)
+        sweeping = asyncio.ensure_future(forgetting)
+        try:
+            while not self._stopped.is_set():
+                if await self.round() < AT_ONCE:
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(self._stopped.wait(), self._scan_every)
+        finally:
+            sweeping.cancel()
+            await asyncio.wait({sweeping})
+
+    def stop(self) -> None:
+        """Look no more."""
+        self._stopped.set()
+
+    async def round(self) -> int:
+        """Take over what is there, and say how many were; 0 where database or store is away."""
+        try:
+            rows = await self._database.listed("publishing", AT_ONCE)
+            ended = [row for row in await asyncio.gather(*map(self._taken, rows)) if row is not None]
+            if ended:
+                value_of(*await self._database.run([partial(_write, ended)]))
+        except StoreUnreachable:
+            log.warning("choros.starts.put_off", where="database")
+            return 0
+        self.last_delivery = self._clock() if ended else self.last_delivery
+        return len(ended)
+
+    async def _taken(self, row: Row) -> Row | None:
+        """The row as it is from now on; None where it stays: for later, or for a process that knows its saga."""
+        try:
+            start = json.loads(row.content)
+            saga = self._app.sagas.get((start["saga"], start["version"]))
+            if saga is None:
+                return None
+            await self._start(saga, saga.start.from_json(start["body"]), key=start["key"])
+        except StoreUnreachable:
+            log.warning("choros.starts.put_off", where="saga store")
+            return None
+        except (ChorosError, ValueError, KeyError, TypeError) as error:
+            log.error("choros.start.set_aside", saga_id=row.key, error=type(error).__name__)
+            return replace(row, state="mark", began=None)
+        return replace(row, state="left")
+
+
+async def _write(rows: Sequence[Row], transaction: Transaction) -> None:
+    for row in rows:
+        await transaction.write_row(row)
