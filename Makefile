@@ -90,6 +90,9 @@ bench-stages: $(VENV)/.dev ## what one saga costs, stage by stage (ARGS="--only 
 bench-local: $(VENV)/.dev ## what a local step costs beside a commanded one
 	$(SERVERS) $(BIN)/python -m benchmarks.local_step $(ARGS)
 
+bench-subscribing: $(VENV)/.dev ## what a fact costs its subscriber: singly, in batches, filtered (ARGS="--rounds 2 --facts 1000")
+	$(SERVERS) $(BIN)/python -m benchmarks.subscribing $(ARGS)
+
 bench-growth: $(VENV)/.dev ## the rate with 1,000,000 stored sagas, and what 100,000 cost that sleep (ARGS="--sagas 20000")
 	$(SERVERS) $(BIN)/python -m benchmarks.stored $(ARGS)
 
@@ -123,4 +126,4 @@ $(VENV)/.dev: $(MADE_FROM) | $(BIN)/python
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@ $(VENV)/.demo
 
-.PHONY: help demo test test-long test-nightly test-cross test-loaded test-fast test-versions check verify simulate simulate-frames chaos mutate reliability-report bench bench-stages bench-local bench-growth bench-length bench-waiting bench-soak growth clean
+.PHONY: help demo test test-long test-nightly test-cross test-loaded test-fast test-versions check verify simulate simulate-frames chaos mutate reliability-report bench bench-stages bench-local bench-subscribing bench-growth bench-length bench-waiting bench-soak growth clean

@@ -6,7 +6,9 @@ are private.
 
 from choros.app.app import App
 from choros.app.fact_start import FactStart
+from choros.app.foreign import ForeignFact, ForeignFacts
 from choros.app.handler import Call
+from choros.app.hearing import Batch, Rate
 from choros.app.later import Later
 from choros.app.outbox import Outbox
 from choros.app.program import Program
@@ -73,16 +75,17 @@ from choros.store.redis.transaction import RedisTransaction
 from choros.store.sqlite.transaction import SqliteTransaction
 from choros.transport.fact_log import FactLog
 from choros.version import __version__
+from choros.wire.foreign import ForeignMessage
 
 __all__ = [
-    "Addresses", "App", "Branch", "BrokerMisconfigured", "BrokerUnreachable", "Call", "Check", "ChorosError", "Client",
-    "Command", "DeclarationError", "DeclaredOtherwise", "Done", "Existing", "Fact", "FactLog", "FactPublisher",
-    "FactStart", "Failure", "ForEach", "Later", "Local", "LocalUndo", "Lock", "MemoryTransaction", "Message",
-    "MessageRejected", "MessageUnwritable", "Misconfigured", "Nested", "Outbox", "Outcome", "OutcomePending",
-    "Parallel", "Pivot", "Program", "Publish", "RedisTransaction", "Refused", "Reminder", "Repeat", "Reply",
-    "Retriable", "RetryPolicy", "Saga", "SagaNotFound", "SagaState", "Schedule", "Scope", "Service", "Settings",
-    "Signal", "Sleep", "SqliteTransaction", "StartConflict", "Step", "StoreMisconfigured", "StoreUnreachable",
-    "TokenUnknown", "TooLate", "Transaction", "Unfinished", "UnfinishedCommand", "Unreachable", "Update",
-    "UpdateRefused", "UsageError", "Wait", "When", "WrongFact", "__version__", "client_of", "publisher_of", "running",
-    "start_in", "unfinished_of",
+    "Addresses", "App", "Batch", "Branch", "BrokerMisconfigured", "BrokerUnreachable", "Call", "Check", "ChorosError",
+    "Client", "Command", "DeclarationError", "DeclaredOtherwise", "Done", "Existing", "Fact", "FactLog",
+    "FactPublisher", "FactStart", "Failure", "ForEach", "ForeignFact", "ForeignFacts", "ForeignMessage", "Later",
+    "Local", "LocalUndo", "Lock", "MemoryTransaction", "Message", "MessageRejected", "MessageUnwritable",
+    "Misconfigured", "Nested", "Outbox", "Outcome", "OutcomePending", "Parallel", "Pivot", "Program", "Publish",
+    "Rate", "RedisTransaction", "Refused", "Reminder", "Repeat", "Reply", "Retriable", "RetryPolicy", "Saga",
+    "SagaNotFound", "SagaState", "Schedule", "Scope", "Service", "Settings", "Signal", "Sleep", "SqliteTransaction",
+    "StartConflict", "Step", "StoreMisconfigured", "StoreUnreachable", "TokenUnknown", "TooLate", "Transaction",
+    "Unfinished", "UnfinishedCommand", "Unreachable", "Update", "UpdateRefused", "UsageError", "Wait", "When",
+    "WrongFact", "__version__", "client_of", "publisher_of", "running", "start_in", "unfinished_of",
 ]  # fmt: skip

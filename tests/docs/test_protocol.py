@@ -9,7 +9,7 @@ import re
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -33,10 +33,13 @@ from choros.saga.saga import Saga
 from choros.sources import fresh_id
 from choros.store.memory.sagas import MemoryStore
 from choros.transport import copies, permissions
+from choros.transport.acts import acts_topology
 from choros.transport.fact_log import FactLog
+from choros.transport.foreign import ForeignExchange
+from choros.transport.instances import instance_name, instance_topology
 from choros.transport.rabbitmq import RabbitMQTransport
 from choros.transport.rabbitmq.frames import LARGEST_UNREADABLE
-from choros.transport.topology import DELIVERY_LIMIT, RETRY_LADDER, Names, Subscription, acts_topology, topology
+from choros.transport.topology import DELIVERY_LIMIT, RETRY_LADDER, Names, Subscription, topology
 from choros.wire.attributes import MAX_DEPTH, MOST
 from choros.wire.envelope import (
     _REQUIRED,
@@ -131,7 +134,10 @@ def test_the_names_are_those_of_the_topology() -> None:
         signalling=["<service>"],
         signalled=["<application>"],
     )
-    shared = Names("<ns>").dead
+    names = Names("<ns>")
+    shop += instance_topology(names, "<subscriber>", "<instance>")
+    shop += replace(FOREIGN.ours(names), exchanges=(), queues=FOREIGN.ours(names).queues[:2])
+    shared = names.dead
     for exchange in shop.exchanges:
         assert rows[exchange.name if exchange.name == shared else written(exchange.name)][2] == exchange.kind
     everything = [*(one.name for one in shop.exchanges), *(one.name for one in shop.queues)]
@@ -153,8 +159,14 @@ def test_the_names_are_those_of_the_topology() -> None:
     assert ("<ns>.<service>.replies", "<ns>.replies", "") in bound
     assert ("<ns>.<application>.facts", "<ns>.facts", "") in bound
     assert ("<ns>.<service>.facts", "<ns>.facts", "") in bound
+    assert ("<ns>.facts", "<ns>.facts.<subscriber>@<instance>", "") in bound
+    assert ("<ns>.retry", "<ns>.facts.<subscriber>@<instance>", "<ns>.facts.<subscriber>") in bound
+    assert ("<ns>.retry", "<ns>.facts.foreign.<name>", "<ns>.facts.foreign.<name>") in bound
     entry = "<ns>.facts.<subscriber>.retry"
     assert (entry, "<ns>.facts.<subscriber>.retry.5s", "<ns>.facts.<subscriber>.retry.5s") in bound
+
+
+FOREIGN = ForeignExchange("<name>", "theirs", ("#",))
 
 
 def written(name: str) -> str:
@@ -176,7 +188,10 @@ def test_who_may_write_where_is_what_the_permissions_say() -> None:
         signalled=["<application>"],
         subscribers=["<subscriber>"],
     )
-    words = {**detour, "its queue": names.subscriber_queue("<subscriber>")}
+    instances = names.subscriber_queue(instance_name("<subscriber>", permissions.EVERY_STORE))
+    words = {**detour, "its queue": names.subscriber_queue("<subscriber>"), "its instance queues": instances}
+    each = permissions.subscriber(names, replace(mail, replicas="every"))
+    assert each.configures == (instances,)
     roles = {
         "orchestrator": permissions.orchestrator(names, "<application>", nests=True, hears=True, signalled=True),
         "client (starts sagas)": permissions.client(names, "<application>", nests=True),
@@ -184,6 +199,8 @@ def test_who_may_write_where_is_what_the_permissions_say() -> None:
         "service that publishes, besides": permissions.publisher(names, "<service>"),
         "service that signals, besides": permissions.signaller(names, "<service>"),
         "subscriber": permissions.subscriber(names, mail, reads_log=True),
+        "subscriber each of whose processes hears every fact; it may *configure* its instance queues": each,
+        "foreign:NAME (translates what others publish)": FOREIGN.rights(names),
         "operator (acts on dead letters, so may speak for all)": permissions.operator(names, whole),
     }
     table = {row[0]: [cells(cell, words) for cell in row[1:]] for row in table_after("### Who may write where")}

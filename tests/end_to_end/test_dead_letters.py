@@ -26,10 +26,11 @@ from choros.errors import ChorosError
 from choros.roles.addresses import connected
 from choros.roles.roles import client_of, open_role, run_together
 from choros.sources import fresh_id
+from choros.transport.acts import acts_topology
 from choros.transport.copies import dead_copy
 from choros.transport.inspection import LookingTransport
 from choros.transport.port import Delivery, Published
-from choros.transport.topology import Names, acts_topology
+from choros.transport.topology import Names
 from choros.wire.envelope import Envelope, Wire, decode, encode
 from tests.patience import PATIENCE
 from tests.transport.brokers import delete

@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from choros.testing.conformance.stage import fact
 from choros.transport.doubt import SETTLED_WELL
 from choros.transport.port import Published
-from choros.transport.sending import Batch, Destination, Post, Sending, Ticket
+from choros.transport.sending import Destination, Post, Sending, Sheaf, Ticket
 
 T = TypeVar("T")
 There = Destination[Ticket]
@@ -33,7 +33,7 @@ posts = st.lists(st.tuples(places, st.sampled_from(["", "s", "t"]), st.integers(
 class Begun:
     """A batch that somebody waits for, or did."""
 
-    batch: Batch[Ticket]
+    batch: Sheaf[Ticket]
     ended: list[None] = field(default_factory=list)
     answers: list[Published | None] = field(default_factory=list)
     """As they were when it was last looked."""

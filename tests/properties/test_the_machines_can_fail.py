@@ -24,7 +24,7 @@ from choros.store.sagas import NOTHING, Committed, EntryNames, KnownKinds, Loade
 from choros.transport.arrivals import Arrivals, Pace
 from choros.transport.log_place import LogPlace
 from choros.transport.port import Published
-from choros.transport.sending import Batch, Destination, Sending, Ticket
+from choros.transport.sending import Destination, Sending, Sheaf, Ticket
 from choros.wire.command_key import Operation
 from choros_verify.exploration.mutated import late_ok_accepted, undo_does_not_wait, undo_only_what_completed
 from tests.properties.arrivals_machine import ArrivalsMachine, PaceMachine, ReadingMachine
@@ -282,7 +282,7 @@ class LeavesThoseInLine(Sending[Ticket]):
 class DoubtsUnderAnAlarm(Sending[Ticket]):
     """When nothing is sent anywhere, that is no destination's fault."""
 
-    def expire(self, batch: Batch[Ticket], now: float, *, may_doubt: bool = True) -> None:
+    def expire(self, batch: Sheaf[Ticket], now: float, *, may_doubt: bool = True) -> None:
         super().expire(batch, now)
 
 

@@ -19,10 +19,10 @@ from choros.messages import Fact
 from choros.runtime.orchestrator.signature import Signature
 from choros.runtime.subscriber.subscriber import Subscriber
 from choros.store.memory.barrier import MemoryTransaction
+from choros.transport.acts import acts_topology
 from choros.transport.copies import BODY_SIZE, CAME_THROUGH, FAILED_AT, ORIGINAL_QUEUE, REASON
 from choros.transport.memory import MemoryBroker, MemoryTransport
 from choros.transport.port import Delivery, Published
-from choros.transport.topology import acts_topology
 from choros.wire.envelope import Wire, encode
 
 from ..saga import shop

@@ -9,6 +9,7 @@ import pytest
 from choros.testing.conformance.attendance import AttendanceConformance
 from choros.testing.conformance.fact_log import FactLogConformance
 from choros.testing.conformance.giving_back import GivingBackConformance
+from choros.testing.conformance.replicas import ReplicasConformance
 from choros.testing.conformance.stage import Stage
 from choros.testing.conformance.transport import TransportConformance
 from choros.transport.port import Transport
@@ -22,11 +23,13 @@ from choros_verify.simulation.pipe import Pipes
 from choros_verify.simulation.transport import SimTransport
 from tests.simulation.broker_stage import MODES, simulated
 
-SUITES = (TransportConformance, FactLogConformance, GivingBackConformance, AttendanceConformance)
+SUITES = (TransportConformance, FactLogConformance, GivingBackConformance, ReplicasConformance, AttendanceConformance)
 PARTS = sorted(name for suite in SUITES for name in vars(suite) if name.startswith("test_"))
 
 
-class Simulated(TransportConformance, FactLogConformance, GivingBackConformance, AttendanceConformance):
+class Simulated(
+    TransportConformance, FactLogConformance, GivingBackConformance, ReplicasConformance, AttendanceConformance
+):
     """Every test of the suite, on a broker of its own."""
 
     mode: Mode

@@ -10,6 +10,7 @@ from choros.testing.conformance.attendance import AttendanceConformance
 from choros.testing.conformance.fact_log import FactLogConformance
 from choros.testing.conformance.giving_back import GivingBackConformance
 from choros.testing.conformance.inspection import LookingConformance
+from choros.testing.conformance.replicas import ReplicasConformance
 from choros.testing.conformance.stage import assert_silent, command, fact, receive, receive_and_ack
 from choros.testing.conformance.transport import TransportConformance
 from choros.transport.memory import MemoryBroker, MemoryTransport
@@ -19,7 +20,12 @@ from choros.wire.envelope import Wire
 
 
 class TestMemory(
-    TransportConformance, FactLogConformance, GivingBackConformance, LookingConformance, AttendanceConformance
+    TransportConformance,
+    FactLogConformance,
+    GivingBackConformance,
+    ReplicasConformance,
+    LookingConformance,
+    AttendanceConformance,
 ):
     """Every test of the suite, on a broker of its own."""
 

@@ -9,6 +9,7 @@ from choros.testing.conformance.attendance import AttendanceConformance
 from choros.testing.conformance.fact_log import FactLogConformance
 from choros.testing.conformance.giving_back import GivingBackConformance
 from choros.testing.conformance.inspection import LookingConformance
+from choros.testing.conformance.replicas import ReplicasConformance
 from choros.testing.conformance.stage import Stage
 from choros.testing.conformance.transport import TransportConformance
 from choros.transport.rabbitmq import RabbitMQTransport
@@ -19,7 +20,12 @@ from .brokers import delete_namespace
 
 @pytest.mark.servers
 class TestRabbitMQ(
-    TransportConformance, FactLogConformance, GivingBackConformance, LookingConformance, AttendanceConformance
+    TransportConformance,
+    FactLogConformance,
+    GivingBackConformance,
+    ReplicasConformance,
+    LookingConformance,
+    AttendanceConformance,
 ):
     """Every test of the suite, on a real broker."""
 

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from choros.app.awaited_fact import AwaitedFact, awaited_facts
 from choros.app.fact_start import FactStart
+from choros.app.foreign import ForeignFacts
 from choros.app.program import Program
 from choros.app.schedule import Schedule
 from choros.app.service import Service, memory_for
@@ -21,9 +22,9 @@ from choros.saga.saga import Saga
 from choros.store.sagas import Kind
 from choros.transport.fact_log import FactLog
 from choros.transport.reply_queues import reply_queues
-from choros.transport.topology import Topology, topology
+from choros.transport.topology import Names, Topology, topology
 
-N = TypeVar("N", Service, Schedule, Program)
+N = TypeVar("N", Service, Schedule, Program, ForeignFacts)
 
 
 class App:
@@ -45,6 +46,7 @@ class App:
         schedules: Iterable[Schedule] = (),
         starts: Iterable[FactStart] = (),
         programs: Iterable[Program] = (),
+        foreign: Iterable[ForeignFacts] = (),
     ) -> None:
         self.namespace = namespace
         self.fact_log = fact_log
@@ -56,6 +58,8 @@ class App:
         self.programs: Mapping[str, Program] = _by_name(_members("programs", programs, Program), "programs")
         """Those that publish facts of their own, by name."""
         self.starts: Sequence[FactStart] = _members("starts", starts, FactStart)
+        self.foreign: Mapping[str, ForeignFacts] = _by_name(_members("foreign", foreign, ForeignFacts), "foreign facts")
+        """By name."""
         self.awaited: Mapping[str, AwaitedFact] = awaited_facts(self.sagas.values())
         """The facts that its sagas wait for, by the name of their type."""
         _check_names(self)
@@ -74,6 +78,7 @@ class App:
         return App(
             namespace, sagas=self.sagas.values(), services=self.services.values(), name=name, fact_log=self.fact_log,
             schedules=self.schedules.values(), starts=self.starts, programs=self.programs.values(),
+            foreign=self.foreign.values(),
         )  # fmt: skip
 
     def saga(self, name: str) -> Saga[Any]:
@@ -127,7 +132,7 @@ class App:
         """Everything that it needs on the broker. To be declared before anybody sends: a fact reaches only the queues
         that are bound when it is published."""
         subscriptions = [service.subscription for service in self.services.values() if service.facts]
-        return topology(
+        whole = topology(
             self.namespace,
             services=self.participants,
             applications=[self.name],
@@ -139,6 +144,8 @@ class App:
             subscribers=subscriptions,
             fact_log=self.fact_log,
         )
+        names = Names(self.namespace)
+        return sum((one.exchange.ours(names) for one in self.foreign.values()), whole)
 
     @property
     def nests(self) -> bool:
@@ -238,11 +245,11 @@ def _check_names(app: App) -> None:
 
 def _check_publishers(app: App) -> None:
     """Each has an exchange of its own, by its name."""
-    names = [app.name, *app.publishers]
+    names = [app.name, *app.publishers, *app.foreign]
     for name in names:
         if names.count(name) > 1:
-            whose = "the application" if name == app.name else "a service"
-            what = "program" if name in app.programs else "service"
+            whose = "the application" if name == app.name else "a service" if name in app.services else "a program"
+            what = "foreign" if name in app.foreign else "program" if name in app.programs else "service"
             raise DeclarationError(
                 f"{what} {name!r} publishes facts, and {whose} is called {name!r} too.",
                 "give one another name: whoever publishes needs a name of its own.",
@@ -284,6 +291,8 @@ def _messages(app: App) -> Iterable[type[Message]]:
         yield from service.publishes
     yield from (one.on for one in app.starts)
     yield from (fact for program in app.programs.values() for fact in program.publishes)
+    for foreign in app.foreign.values():
+        yield from foreign.facts
 
 
 def _check_nested(saga: Saga[Any], sagas: Mapping[tuple[str, int], Saga[Any]]) -> None:

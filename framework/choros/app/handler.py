@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from choros.app.hearing import Batch, Rate, Where, is_list_of, where_of
 from choros.app.later import Later
 from choros.app.outbox import Outbox
 from choros.app.sessions import is_session
@@ -17,7 +18,8 @@ from choros.saga.checks import is_a, shown
 from choros.saga.parameters import hints_of
 from choros.store.barrier import Transaction
 from choros.store.local_undo import LocalUndo
-from choros.values import quickly_made
+from choros.transport.topology import Subscription
+from choros.values import quickly_made, replace
 
 
 @quickly_made
@@ -70,6 +72,12 @@ class Handler:
     """What is set for its calls alone: `concurrency` and `handler_time`."""
     session: type | None = None
     """What it takes of its transaction, such as SQLAlchemy's `AsyncSession`."""
+    where: Where | None = None
+    """For a reaction: which facts it wants; None for all."""
+    rate: Rate | None = None
+    """For a reaction: how often it is called at most."""
+    batch: Batch | None = None
+    """For a reaction: that it takes a list of facts, and how many."""
 
     @property
     def name(self) -> str:
@@ -89,7 +97,11 @@ class Handler:
         return (self.ask, last) if self.ask else (last,)
 
     async def __call__(
-        self, message: Message, transaction: Transaction | None, call: Call, outbox: Outbox | None = None
+        self,
+        message: Message | Sequence[Message],
+        transaction: Transaction | None,
+        call: Call,
+        outbox: Outbox | None = None,
     ) -> Any:
         undo = transaction.local_undo if transaction is not None else None
         session = transaction.given(self.session) if transaction is not None and self.session is not None else None
@@ -180,6 +192,8 @@ def _argument(where: str, name: str, hint: Any, message: type[Message]) -> Argum
         return "outbox"
     if message in get_args(hint) or (kind and issubclass(kind, Message) and issubclass(message, kind)):
         return "message"
+    if is_list_of(hint, message):
+        return "message"
     raise DeclarationError(
         f"{where} takes {name!r}, which is neither {message.__name__}, a Transaction, a session, a LocalUndo,"
         " an Outbox nor a Call.",
@@ -231,3 +245,61 @@ def _check_returned(where: str, publishes: Sequence[type[Fact]], returned: objec
 def _may_return_nothing(returned: object) -> bool:
     """Whether a reaction may publish nothing: where it says so, or says nothing of what it returns."""
     return returned is None or returned is type(None) or type(None) in get_args(returned)
+
+
+# --- reactions ---
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What was said where it was registered."""
+
+    settings: Settings
+    undoes: type[Fact] | None = None
+    where: Mapping[str, Any] | None = None
+    at_most: Rate | None = None
+    batch: Batch | None = None
+    publishes: tuple[type[Fact], ...] = ()
+
+
+def reaction_of(
+    service: str, fact: type[Fact], function: Callable[..., Awaitable[Any]], wanted: Wanted, subscription: Subscription
+) -> Handler:
+    """What a subscriber calls for such a fact; raises DeclarationError."""
+    handler = handler_of(service, fact, function, wanted.settings, undoes=wanted.undoes, publishes=wanted.publishes)
+    where = f"service {service!r}: {handler.name}"
+    if wanted.at_most is not None and not isinstance(wanted.at_most, Rate):
+        raise DeclarationError(f"{where}: at_most={wanted.at_most!r} is no Rate.", "at_most=Rate(100).")
+    batch = _batch_of(where, handler, wanted.batch)
+    if batch and subscription.ordered:
+        raise DeclarationError(
+            f"{where} takes a list, and its service wants the facts of a stream one after the other.",
+            "leave ordered=True out, or take one fact at a time.",
+        )
+    if handler.transaction is not None and subscription.replicas == "every":
+        raise DeclarationError(
+            f"{where} takes a {handler.transaction.__name__}, and each process of its service hears every fact: all of"
+            " them would write it.",
+            "keep it in the process, or leave replicas='every' out.",
+        )
+    which = None if wanted.where is None else where_of(where, fact, wanted.where)
+    return replace(handler, where=which, rate=wanted.at_most, batch=batch)
+
+
+def _batch_of(where: str, handler: Handler, wanted: Batch | None) -> Batch | None:
+    """That its message is a list says that it takes several facts; how many may be left out."""
+    hints, fact = hints_of(handler.function, where), handler.message
+    messages = [name for name, given in handler.arguments.items() if given == "message"]
+    if any(is_list_of(hints.get(name), fact) for name in messages):
+        if handler.publishes or {"call", "outbox"}.intersection(handler.arguments.values()):
+            raise DeclarationError(
+                f"{where} takes a list of facts; a Call, and what is published, is about one.",
+                "leave them out, or take one fact at a time.",
+            )
+        return wanted or Batch()
+    if wanted is not None:
+        parameter = next(iter(inspect.signature(handler.function).parameters), "facts")
+        raise DeclarationError(
+            f"{where} has a batch=, and takes one fact.", f"annotate it: {parameter}: list[{fact.__name__}]."
+        )
+    return None

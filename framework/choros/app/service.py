@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import timedelta
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, cast, get_args
 
-from choros.app.handler import Handler, check_async, handler_of
+from choros.app.handler import Handler, Wanted, check_async, handler_of, reaction_of
+from choros.app.hearing import Batch, Rate
 from choros.app.sessions import is_session
 from choros.app.settings import NOTHING_SET, Settings
 from choros.errors import DeclarationError
@@ -21,6 +22,8 @@ from choros.store.barrier import Database, Transaction
 from choros.transport.fact_log import FactLog
 from choros.transport.topology import Subscription
 
+Replicas = Literal["pool", "every", "singleton"]
+REPLICAS: tuple[str, ...] = get_args(Replicas)
 SHORTEST_MEMORY = timedelta(hours=1)
 """A fact that fails is on its way for half of that."""
 
@@ -56,6 +59,7 @@ class Service:
         from_start: bool = False,
         ordered: bool = False,
         queue_limit: int = 0,
+        replicas: Replicas = "pool",
         remember: timedelta | None = None,
         settings: Settings = NOTHING_SET,
         database: DatabaseOf | None = None,
@@ -71,7 +75,7 @@ class Service:
         """What makes its database for a namespace, where that is not found by an address."""
         self.from_start = from_start
         self.remember: timedelta | None = _remember(name, remember)
-        self.subscription: Subscription = _subscription(name, ordered, queue_limit)
+        self.subscription: Subscription = _subscription(name, ordered, queue_limit, from_start, replicas)
         """How its queue of facts is declared."""
         self._commands = _declared(name, "commands", commands, Command)
         self._facts = _declared(name, "facts", facts, Fact)
@@ -179,6 +183,9 @@ class Service:
         *facts: type[Fact],
         undoes: type[Fact] | None = None,
         publishes: type[Fact] | Iterable[type[Fact]] = (),
+        where: Mapping[str, Any] | None = None,
+        batch: Batch | None = None,
+        at_most: Rate | None = None,
         concurrency: int | None = None,
         handler_time: timedelta | None = None,
     ) -> Callable[[F], F]:
@@ -189,6 +196,11 @@ class Service:
         fact leaves with its effect, or not at all. `raise Refused(code, fact=Declined(...))` rolls the effect back, and
         publishes that in its place. It takes a `Transaction`.
 
+        `where` says which facts of these types, by the values of their fields, or of `source`, `subject`, `saganame`
+        and `sagastep`: `where={"region": ("eu", "uk"), "express": True}`. One that takes a `list` of facts is given
+        several at once, of one type, in one transaction; `batch` says how many, and how long they may be waited for.
+        `at_most` says how often it is called, in each process.
+
         With `undoes` it takes back this service's reaction to that other fact of the same saga. It is called only if
         that was handled; where it comes first, that is never handled. Both take a `Transaction`.
         `concurrency` and `handler_time` as for `handles`."""
@@ -197,10 +209,11 @@ class Service:
             _check_message(self.name, "on", fact, Fact)
 
         told = _published(f"service {self.name!r}: on", publishes)
+        wanted = Wanted(settings, undoes, where, at_most, batch, told)
 
         def register(function: F) -> F:
             for fact in facts:
-                handler = handler_of(self.name, fact, function, settings, undoes=undoes, publishes=told)
+                handler = reaction_of(self.name, fact, function, wanted, self.subscription)
                 self._check_way_out(handler)
                 self._add(self.reactions, handler)
             return function
@@ -246,7 +259,7 @@ class Service:
         return [m.__name__ for m in (*self._commands, *self._facts) if m.type_name not in have]
 
 
-def _subscription(service: str, ordered: bool, queue_limit: int) -> Subscription:
+def _subscription(service: str, ordered: bool, queue_limit: int, from_start: bool, replicas: str) -> Subscription:
     if queue_limit < 0:
         raise DeclarationError(f"service {service!r}: queue_limit is {queue_limit}.", "0 for no limit.")
     if ordered and queue_limit:
@@ -254,7 +267,14 @@ def _subscription(service: str, ordered: bool, queue_limit: int) -> Subscription
             f"service {service!r}: what a bounded queue drops comes back later, out of order.",
             "ordered=True or queue_limit, not both.",
         )
-    return Subscription(service, ordered, queue_limit)
+    if replicas not in REPLICAS:
+        raise DeclarationError(f"service {service!r}: replicas={replicas!r}.", f"one of {', '.join(REPLICAS)}.")
+    if replicas == "every" and (ordered or queue_limit or from_start):
+        raise DeclarationError(
+            f"service {service!r}: a queue that goes with its process is not ordered, nor bounded, and begins there.",
+            "replicas='every' alone.",
+        )
+    return Subscription(service, ordered, queue_limit, cast("Replicas", replicas))
 
 
 def _database(service: str, database: object) -> Any:

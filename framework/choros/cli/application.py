@@ -128,6 +128,11 @@ def _declarations(loaded: App) -> dict[str, Any]:
             {"program": one.name, "publishes": [fact.type_name for fact in one.publishes]}
             for one in loaded.programs.values()
         ]
+    if loaded.foreign:
+        found["foreign"] = [
+            {"name": one.name, "exchange": one.exchange.exchange, "facts": [kind.type_name for kind in one.facts]}
+            for one in loaded.foreign.values()
+        ]
     return found | ({"schedules": schedules} if schedules else {}) | ({"starts": starts} if starts else {})
 
 
@@ -144,6 +149,9 @@ def _tell_declarations(loaded: App) -> None:
         _tell_published(loaded, program.publishes)
     for one in loaded.schedules.values():
         print(f"schedule {one.name}: {one.calendar.text} starts {one.saga.name}; of what is missed: {one.missed}")
+    for foreign in loaded.foreign.values():
+        kinds = [kind.__name__ for kind in foreign.facts]
+        print(f"foreign facts {foreign.name}: {', '.join(kinds)}, from the exchange {foreign.exchange.exchange}")
     for begun in loaded.starts:
         print(f"fact {begun.on.__name__} starts {begun.saga.name}")
 
@@ -177,7 +185,9 @@ def _subscribers(loaded: App) -> dict[str, list[str]]:
 def run(
     context: typer.Context,
     application: AppName,
-    role: Annotated[str, typer.Option(help="orchestrator, service:NAME, subscriber:NAME, starts or all")] = "all",
+    role: Annotated[
+        str, typer.Option(help="orchestrator, service:NAME, subscriber:NAME, foreign:NAME, starts or all")
+    ] = "all",
     broker: BrokerUrl = DEFAULT_BROKER,
     store: StoreUrl = DEFAULT_STORE,
     database: DatabaseUrl = DEFAULT_DATABASE,
@@ -218,4 +228,6 @@ def _given(context: typer.Context, name: str) -> bool:
 
 
 def _has_work(loaded: App) -> bool:
-    return bool(loaded.sagas) or any(service.handlers or service.reactions for service in loaded.services.values())
+    return bool(loaded.sagas or loaded.foreign) or any(
+        service.handlers or service.reactions for service in loaded.services.values()
+    )

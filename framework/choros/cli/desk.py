@@ -14,8 +14,9 @@ from choros.desk.parkings import Parkings, Shown, WantedLetters, dead_queues
 from choros.errors import UsageError, unknown
 from choros.roles.addresses import Addresses, connected
 from choros.sources import now
+from choros.transport.acts import acts_topology
 from choros.transport.permissions import operator
-from choros.transport.topology import Names, acts_topology
+from choros.transport.topology import Names
 
 KINDS = ("command", "reply", "fact", "signal")
 

@@ -32,6 +32,7 @@ from choros.roles.addresses import (
 from choros.roles.roles import publisher_of
 from choros.runtime.host.retention import forgotten_until
 from choros.runtime.orchestrator.retention import gone, warning
+from choros.runtime.subscriber.facts import is_wanted
 from choros.runtime.subscriber.inbox import not_handled
 from choros.store.barrier import Database
 from choros.store.sagas import Store
@@ -220,7 +221,8 @@ def _tell_missed(found: Sequence[Missed]) -> None:
 
 
 async def _missed(loaded: App, addresses: Addresses, since: str, saga: str) -> list[Missed]:
-    services = [service for service in loaded.services.values() if service.facts]
+    hearing = [service for service in loaded.services.values() if service.facts]
+    services = [service for service in hearing if service.subscription.replicas != "every"]  # they ask their own
     found: list[Missed] = []
     async with opened_store(addresses, loaded) as store:
         start = moment(since, store.now())
@@ -252,7 +254,7 @@ async def _missed_by(service: Service, inbox: Database, store: Store, start: flo
     total, rows = 0, list[dict[str, Any]]()
     with working(f"facts for {service.name}") as so_far:
         async for facts in released(store, start, saga=saga):
-            mine = [fact for fact in facts if fact.type in wanted and fact.time > known]
+            mine = [one for one in facts if one.type in wanted and one.time > known and is_wanted(service, one)]
             without = await not_handled(inbox, service.name, mine)
             total, rows = total + len(mine), [*rows, *(_row(service.name, fact) for fact in without)]
             so_far.at(total)

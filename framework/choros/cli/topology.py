@@ -14,6 +14,7 @@ from choros.cli.words import lasting
 from choros.errors import UsageError
 from choros.roles.addresses import DEFAULT_BROKER, DEFAULT_STORE, Addresses, connected, opened_store
 from choros.roles.loading import load_app
+from choros.transport.acts import acts_topology
 from choros.transport.permissions import (
     Rights,
     before,
@@ -25,7 +26,7 @@ from choros.transport.permissions import (
     signaller,
     subscriber,
 )
-from choros.transport.topology import Names, Topology, acts_topology
+from choros.transport.topology import Names, Topology
 
 app = Verbs(help="What an application needs on the broker, and who may do what there.")
 ItsStore = Annotated[
@@ -65,7 +66,9 @@ def apply(application: AppName, broker: BrokerUrl = DEFAULT_BROKER, store: ItsSt
 
 
 async def _apply(loaded: App, addresses: Addresses, *, with_store: bool) -> Topology:
+    names = Names(loaded.namespace)
     whole = loaded.topology + acts_topology(loaded.namespace)
+    whole = sum((one.exchange.theirs(names) for one in loaded.foreign.values()), whole)
     if loaded.sagas and with_store:
         async with opened_store(addresses, loaded) as store:
             whole += loaded.replies_on(store.identity, store.lasting)
@@ -122,6 +125,7 @@ def rights_of(loaded: App) -> list[tuple[str, Rights]]:
             rights |= signaller(names, service.name)
         found.append((f"{service.name}-service" if service.name in (CLIENT, OPERATOR) else service.name, rights))
     found += [(program, publisher(names, program)) for program in loaded.programs]
+    found += [(f"foreign-{name}", one.exchange.rights(names)) for name, one in loaded.foreign.items()]
     found.append((OPERATOR, operator(names, loaded.topology)))
     return [(role, rights) for role, rights in found if rights != Rights()]
 

@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Protocol, TypeVar
 
 from choros.app.app import App
+from choros.app.foreign import ForeignFacts
 from choros.app.service import Service
 from choros.app.settings import NOTHING_SET, Settings
 from choros.errors import UsageError, unknown
@@ -23,9 +24,12 @@ from choros.roles.addresses import (
     opened_schedules,
     opened_store,
 )
+from choros.roles.looks import look_into_database, look_into_store
+from choros.roles.own_queues import bind_foreign, instance_of
 from choros.runtime.client.client import Client
 from choros.runtime.client.publisher import FactPublisher
 from choros.runtime.client.start_outbox import StartRelay, place_of
+from choros.runtime.foreign.translator import Translator
 from choros.runtime.host.call import ExitWanted, in_order, plainly
 from choros.runtime.host.patience import Waiting
 from choros.runtime.host.service_outbox import way_out
@@ -36,7 +40,6 @@ from choros.runtime.orchestrator.unsettled import Unsettled
 from choros.runtime.participant.participant import Participant
 from choros.runtime.participant.unfinished import Unfinished
 from choros.runtime.subscriber.subscriber import Subscriber, ages_of
-from choros.store.barrier import Database
 from choros.store.sagas import Store
 from choros.telemetry.logs import get_logger
 from choros.transport.handover import Handover
@@ -157,7 +160,7 @@ async def run_role(
     settings: Settings = NOTHING_SET,
     begun: OnBegun = lambda *_: None,
 ) -> None:
-    """Run a role until it is stopped: `orchestrator`, `service:NAME`, `subscriber:NAME` or `all`.
+    """Run a role until it is stopped: `orchestrator`, `service:NAME`, `subscriber:NAME`, `foreign:NAME` or `all`.
 
     Signals are the affair of whoever has the process: once the role is open, `begun` is told how to stop it.
     `settings` go before those of each service.
@@ -220,8 +223,11 @@ async def open_role(
         for service in app.services.values():
             if service.handlers or service.reactions:
                 parts += await opening.service(service)
+        parts += [await opening.translator(foreign) for foreign in app.foreign.values()]
     elif role == "starts":
         parts.append(await opening.starts())
+    elif kind == "foreign":
+        parts.append(await opening.translator(app.foreign[name]))
     elif name:
         parts += await opening.service(app.service(name), kind)
     else:
@@ -240,8 +246,11 @@ def _role_of(app: App, role: str) -> tuple[str, str, str]:
         app.service(name)
         if kind == "service" and name in app.local:
             raise UsageError(f"service {name!r} is local: the orchestrator carries it out.", "--role orchestrator.")
+    elif kind == "foreign":
+        if name not in app.foreign:
+            raise UsageError(*unknown(f"There are no foreign facts {name!r}.", name, sorted(app.foreign)))
     elif role not in ("orchestrator", "all", "starts"):
-        hint = "orchestrator, service:NAME, subscriber:NAME, starts or all."
+        hint = "orchestrator, service:NAME, subscriber:NAME, foreign:NAME, starts or all."
         raise UsageError(*unknown(f"There is no role {role!r}.", role, ("orchestrator", "all", "starts"), hint))
     return parts
 
@@ -276,7 +285,7 @@ class _Opening:
         app, settings, vitals = self.app, self.settings, self.vitals
         store = await self._entered(self.addresses.store, partial(opened_store, self.addresses, app))
         unsettled = Unsettled(store)
-        vitals.watch_store("saga store", partial(_look_into_store, store, app, unsettled))
+        vitals.watch_store("saga store", partial(look_into_store, store, app, unsettled))
         vitals.room.ask = store.room
         retention = Retention(settings.age("keep_sagas"), settings.age("keep_start_keys"))
         drain = settings.seconds("drain")
@@ -336,18 +345,23 @@ class _Opening:
             rights = subscriber(names, service.subscription, reads_log=service.needs_log)
             needed = topology(app.namespace, subscribers=[service.subscription], fact_log=app.fact_log)
             await self._declare(needed, rights)
-            parts.append(
-                Subscriber(
-                    service, transport=self.transport, **given, ages=ages_of(service, self.settings, app.fact_log)
-                )
-            )
+            given |= {
+                "ages": ages_of(service, self.settings, app.fact_log),
+                "instance": await instance_of(service, app.namespace, self._declare),
+            }
+            parts.append(Subscriber(service, transport=self.transport, **given))
         if not parts:
             raise UsageError(f"service {service.name!r} has nothing to do as {kind}.", "look at: choros check.")
         calls = [part.calls for part in parts]
-        look = partial(_look_into_database, database, service, self.vitals.unfinished)
+        look = partial(look_into_database, database, service, self.vitals.unfinished)
         self.vitals.watch_store(f"database of {service.name}", look, HANDLER_SECONDS, calls)
         self.vitals.calls += calls
         return parts
+
+    async def translator(self, foreign: ForeignFacts) -> Translator:
+        """Of what comes from one exchange of theirs."""
+        await bind_foreign(foreign, self.app.namespace, self._declare)
+        return Translator(foreign, namespace=self.app.namespace, transport=self.transport, settings=self.settings)
 
     async def _carrier(self, service: Service, names: Names) -> Carrier:
         """What its commands come by."""
@@ -356,25 +370,9 @@ class _Opening:
         await self._declare(topology(self.app.namespace, services=[service.name]), participant(names, service.name))
         return self.transport
 
-    async def _declare(self, needed: Topology, rights: Rights) -> None:
-        await self.waiting.until(partial(self.transport.declare, replace(needed, writes=rights.writes)))
-
-
-async def _look_into_store(store: Store, app: App, unsettled: Unsettled) -> None:
-    """Read, and write what changes nothing: a replica reads as well as ever."""
-    await unsettled.look()
-    await store.due(0.0, app.kinds, 1)
-    await store.mark_sent([("", "")])
-
-
-async def _look_into_database(database: Database, service: Service, unfinished: dict[str, float]) -> None:
-    """The same; where some are finished from outside, since when the oldest waits for that."""
-    await database.unsent(1)
-    await database.mark_sent([""])
-    if service.finishes_later:
-        unfinished.pop(service.name, None)
-        for oldest in await database.listed("unfinished", 1):
-            unfinished[service.name] = oldest.since
+    async def _declare(self, needed: Topology, rights: Rights, *, strictly: bool = False) -> None:
+        writes = tuple(name for name in rights.writes if name not in rights.configures)  # else it is no exchange
+        await self.waiting.until(partial(self.transport.declare, replace(needed, writes=writes), strictly=strictly))
 
 
 async def run_together(parts: list[RunningRole]) -> None:

@@ -107,6 +107,10 @@ class Transaction(ABC):
     async def read_row(self, key: str) -> Row | None:
         """The row of this key, guarded until the transaction ends."""
 
+    async def read_rows(self, keys: Sequence[str]) -> Sequence[Row | None]:
+        """The rows of these keys, in this order, each as `read_row` has it; an adapter may ask for all at once."""
+        return [await self.read_row(key) for key in keys]
+
     @abstractmethod
     async def write_row(self, row: Row) -> None:
         """Insert or replace a row. One that owes a reply counts as unsent until `Database.mark_sent`."""

@@ -163,6 +163,11 @@ class Handed:
         """As it would go out."""
         return encode(self.envelope)
 
+    @property
+    def fresh(self) -> bool:
+        """Whether nobody had it before."""
+        return not self.returns
+
     def read(self) -> Envelope:
         """As it was handed over."""
         return self.envelope

@@ -80,6 +80,11 @@ class LeasedDelivery:
         return copies.count_of(self.wire.headers, copies.RETURNS)
 
     @property
+    def fresh(self) -> bool:
+        """Whether nobody had it before."""
+        return not (self.retries or self.waits or self.returns)
+
+    @property
     def lost(self) -> bool:
         """Whether the connection that it came through is gone."""
         return not self._lease.alive

@@ -1,20 +1,22 @@
 """Who needs to do what on the broker: the least that each role runs with, once its topology is declared.
 
-Nobody configures anything, so nobody can bind a queue of his own to what others say. Each writes only to exchanges that
-are his own, whose name a receiver trusts, and reads only his own queues."""
+Nobody configures anything, but for the queues of processes that each hear all facts, so nobody else can bind a queue of
+his own to what others say. Each writes only to exchanges that are his own, whose name a receiver trusts, and reads only
+his own queues."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from choros.transport.instances import instance_name
 from choros.transport.reply_queues import reply_queue
 from choros.transport.topology import Names, Subscription, Topology
 
 NOTHING = "^$"
 """RabbitMQ's pattern that fits no name of ours."""
 EVERY_STORE = "<store>"
-"""Stands in a name for the identity of a store, whichever it is: permissions outlive a store that is set up anew."""
+"""Stands in a name for the identity of a store, or of a process, whichever it is: permissions outlive them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,14 +25,17 @@ class Rights:
 
     writes: tuple[str, ...] = ()
     reads: tuple[str, ...] = ()
+    configures: tuple[str, ...] = ()
+    """Queues that it creates by itself, since each of its processes has one of its own."""
 
     def __or__(self, other: Rights) -> Rights:
-        return Rights(tuple(dict.fromkeys(self.writes + other.writes)), tuple(dict.fromkeys(self.reads + other.reads)))
+        pairs = (self.writes, other.writes), (self.reads, other.reads), (self.configures, other.configures)
+        return Rights(*(tuple(dict.fromkeys(first + second)) for first, second in pairs))
 
     @property
     def patterns(self) -> tuple[str, str, str]:
         """As RabbitMQ takes them: configure, write, read."""
-        return NOTHING, pattern(self.writes), pattern(self.reads)
+        return pattern(self.configures), pattern(self.writes), pattern(self.reads)
 
 
 def pattern(names: Iterable[str]) -> str:
@@ -49,8 +54,17 @@ def participant(names: Names, service: str) -> Rights:
 
 def subscriber(names: Names, subscription: Subscription, *, reads_log: bool = False) -> Rights:
     """Reads its facts, puts those that fail aside, parks what it cannot handle; some read the log up to a mark."""
+    if subscription.replicas == "every":
+        return instances(names, subscription.name)
     own = _facts(names, names.subscriber_queue(subscription.name))
     return own | Rights((names.marks,), (names.facts_log,)) if reads_log else own
+
+
+def instances(names: Names, subscriber: str) -> Rights:
+    """Creates the queue of each process, binds it to what all facts go through, and parks what it cannot handle."""
+    shared = names.subscriber_queue(subscriber)
+    own = names.subscriber_queue(instance_name(subscriber, EVERY_STORE))
+    return Rights((own, Names.dead_queue(shared), names.probe), (own, names.facts, names.retry), (own,))
 
 
 def _facts(names: Names, queue: str) -> Rights:

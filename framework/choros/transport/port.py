@@ -86,6 +86,11 @@ class Delivery(Protocol):
         broker parks it by itself."""
 
     @property
+    def fresh(self) -> bool:
+        """Whether nobody had it before: neither was it given back, nor has it been through `retry`. Asked of all that
+        comes, so it costs little."""
+
+    @property
     def lost(self) -> bool:
         """Whether the connection that it came through is gone: settling it does nothing, it comes again."""
 

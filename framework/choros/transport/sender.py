@@ -8,7 +8,7 @@ from typing import Generic
 
 from choros.transport.doubt import PROBE_SECONDS
 from choros.transport.port import Published
-from choros.transport.sending import Batch, Destination, Post, Sending, T
+from choros.transport.sending import Destination, Post, Sending, Sheaf, T
 
 
 class Sender(ABC, Generic[T]):
@@ -16,7 +16,7 @@ class Sender(ABC, Generic[T]):
 
     def __init__(
         self,
-        ticket: Callable[[Post, Batch[T], int], T],
+        ticket: Callable[[Post, Sheaf[T], int], T],
         doubted: Callable[[str, bool], None] = lambda destination, doubted: None,
         may_doubt: Callable[[], bool] = lambda: True,
         detour: Callable[[str], str] | None = None,
@@ -58,7 +58,7 @@ class Sender(ABC, Generic[T]):
         for there in list(self.sending.destinations.values()):
             self.sending.lost(there)
 
-    def _expire(self, batch: Batch[T]) -> None:
+    def _expire(self, batch: Sheaf[T]) -> None:
         self.sending.expire(batch, asyncio.get_running_loop().time(), may_doubt=self._may_doubt())
 
 

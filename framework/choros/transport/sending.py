@@ -62,7 +62,7 @@ class Ticket:
 
     __slots__ = ("batch", "follower", "place", "post", "settled", "there")
 
-    def __init__(self, post: Post, batch: Batch[Any], place: int) -> None:
+    def __init__(self, post: Post, batch: Sheaf[Any], place: int) -> None:
         self.post = post
         self.batch = batch
         self.place = place
@@ -76,12 +76,12 @@ class Ticket:
 T = TypeVar("T", bound=Ticket)
 
 
-class Batch(Generic[T]):
+class Sheaf(Generic[T]):
     """The answers of one call, in order."""
 
     __slots__ = ("_left", "answers", "over", "patience", "then", "tickets")
 
-    def __init__(self, posts: Sequence[Post], patience: float, ticket: Callable[[Post, Batch[T], int], T]) -> None:
+    def __init__(self, posts: Sequence[Post], patience: float, ticket: Callable[[Post, Sheaf[T], int], T]) -> None:
         self.answers: list[Published | None] = [None] * len(posts)
         self.patience = patience
         self.over = False
@@ -130,7 +130,7 @@ class Destination(Generic[T]):
         """Whether nothing waits and nothing is in flight."""
         return not self.waiting and not self.flying
 
-    def forget(self, batch: Batch[T]) -> None:
+    def forget(self, batch: Sheaf[T]) -> None:
         """Nobody waits for these any more; while nothing can be sent they would only pile up."""
         self.waiting = deque(ticket for ticket in self.waiting if ticket.batch is not batch)
 
@@ -162,7 +162,7 @@ class Sending(Generic[T]):
     def __init__(
         self,
         ready: Callable[[Destination[T]], None],
-        ticket: Callable[[Post, Batch[T], int], T],
+        ticket: Callable[[Post, Sheaf[T], int], T],
         doubted: Callable[[str, bool], None] = lambda destination, doubted: None,
         detour: Callable[[str], str] | None = None,
     ) -> None:
@@ -190,10 +190,10 @@ class Sending(Generic[T]):
             there = self.destinations[place] = Destination(place, self._doubted)
         return there
 
-    def begin(self, posts: Sequence[Post], patience: float) -> Batch[T]:
+    def begin(self, posts: Sequence[Post], patience: float) -> Sheaf[T]:
         """Send these. All of them get in line before the first may fly: that one may be refused on the spot, and none
         may overtake it."""
-        batch = Batch(posts, patience, self._ticket)
+        batch = Sheaf(posts, patience, self._ticket)
         for ticket in [ticket for ticket in batch.tickets if self._line_up(ticket)]:
             self._put(ticket)
         return batch
@@ -232,7 +232,7 @@ class Sending(Generic[T]):
             self._refuse(probe)
             self._late(there)
 
-    def expire(self, batch: Batch[T], now: float, *, may_doubt: bool = True) -> None:
+    def expire(self, batch: Sheaf[T], now: float, *, may_doubt: bool = True) -> None:
         """Time is up: what has no answer yet is unknown, and what has not been sent will not be; where these went,
         something is wrong, unless nothing is sent anywhere."""
         batch.expire()

@@ -17,10 +17,8 @@ process."""
 PARKING_LIMIT = 1_000_000_000
 """Deliveries of a parked message before the broker drops it, which is to say never. RabbitMQ 4 puts a limit of 20 on a
 quorum queue that declares none, so looking at what is parked would in the end destroy it; 3.10 takes no -1."""
-
-
-MOST_ACTS, MOST_ACTS_BYTES = 100_000, 256 * 1024**2
-"""How many acts on dead letters are kept, and how much of them; the oldest go first."""
+OF_ONE = "@"
+"""In the name of a queue, before the process that it goes with. No service is called so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +94,8 @@ class Subscription:
     at_most: int = 0
     """How many facts may wait: beyond that the oldest are dropped, and the subscriber finds them in the log. 0 is no
     bound."""
+    replicas: Literal["pool", "every", "singleton"] = "pool"
+    """Which of its processes hears a fact: any one, each, or the only one that is at work."""
 
 
 class Names:
@@ -187,7 +187,7 @@ class Names:
 
     def retry_exchange(self, queue: str) -> str:
         """Where the owner of a queue puts what shall come to it again later; empty if the queue has no such thing."""
-        return f"{queue}.retry" if queue.startswith(f"{self.facts}.") else ""
+        return f"{queue}.retry" if queue.startswith(f"{self.facts}.") and OF_ONE not in queue else ""
 
     @staticmethod
     def retry_queue(queue: str, seconds: int) -> str:
@@ -216,7 +216,7 @@ class Names:
         """What the owner of a queue parks through; the reply queues of all stores have that of their application."""
         if queue.startswith(f"{self.replies}."):
             queue = self.reply_queue(queue.removeprefix(f"{self.replies}.").partition(".")[0])
-        return self.dead_queue(queue)
+        return self.dead_queue(queue.partition(OF_ONE)[0])
 
 
 def topology(
@@ -241,43 +241,30 @@ def topology(
     whole = _exchanges(names)
     for service in services:
         queue = names.service_queue(service)
-        whole += _working_queue(names, queue, Binding(names.commands, queue, service))
+        whole += working_queue(names, queue, Binding(names.commands, queue, service))
         whole += _own_way(names, names.replies_of(service), names.replies)
     for application in applications:
         queue = names.reply_queue(application)
-        whole += _working_queue(names, queue, Binding(names.replies, queue, queue))
+        whole += working_queue(names, queue, Binding(names.replies, queue, queue))
     for publisher in (*applications, *publishers):
-        whole += _own_way(names, names.facts_of(publisher), names.facts)
-        whole += _detour(names, names.facts_of(publisher))
+        whole += publisher_topology(names, publisher)
     for application in nesting:
         whole += _own_way(names, names.sagas_of(application), names.replies)
     for service in signalling:
         whole += _signal_hub(names) + _own_way(names, names.signals_of(service), names.signals)
     for application in signalled:
         queue = names.signal_queue(application)
-        whole += _signal_hub(names) + _working_queue(names, queue, Binding(names.signals, queue, queue))
+        whole += _signal_hub(names) + working_queue(names, queue, Binding(names.signals, queue, queue))
     for application, types in hearing.items():
         queue = names.application_facts(application)
-        whole += _working_queue(names, queue, *(Binding(names.facts_by_type, queue, kind) for kind in types))
+        whole += working_queue(names, queue, *(Binding(names.facts_by_type, queue, kind) for kind in types))
         whole += _ladder(names, queue)
     for subscriber in subscribers:
         wanted = Subscription(subscriber) if isinstance(subscriber, str) else subscriber
         queue = names.subscriber_queue(wanted.name)
-        whole += _subscribed(names, queue, wanted) + _ladder(names, queue)
+        shared = wanted.replicas != "every"
+        whole += _subscribed(names, queue, wanted) + _ladder(names, queue) if shared else parking(names, queue)
     return whole + _log(names, fact_log) if fact_log else whole
-
-
-def acts_topology(namespace: str) -> Topology:
-    """Where it is kept what people did with dead letters. Only who acts on them needs it."""
-    acts = Names(namespace).acts
-    arguments: dict[str, str | int] = {
-        "x-queue-type": "quorum",
-        "x-delivery-limit": PARKING_LIMIT,
-        "x-max-length": MOST_ACTS,
-        "x-max-length-bytes": MOST_ACTS_BYTES,
-        "x-overflow": "drop-head",
-    }
-    return Topology(namespace, (Exchange(acts, "fanout"),), (Queue(acts, arguments),), (Binding(acts, acts),))
 
 
 def _exchanges(names: Names) -> Topology:
@@ -312,6 +299,12 @@ def _own_way(names: Names, own: str, hub: str) -> Topology:
     )
 
 
+def publisher_topology(names: Names, publisher: str) -> Topology:
+    """What one needs who publishes facts: an exchange of its own, and the way around a queue that does not answer."""
+    facts = names.facts_of(publisher)
+    return _own_way(names, facts, names.facts) + _detour(names, facts)
+
+
 def _detour(names: Names, facts: str) -> Topology:
     """A queue that nothing stays in. What the broker itself takes out of it and publishes to the facts exchange waits
     for no queue there, as a publisher's channel does for one that does not answer."""
@@ -322,11 +315,10 @@ def _detour(names: Names, facts: str) -> Topology:
     )
 
 
-def _working_queue(names: Names, queue: str, *entries: Binding) -> Topology:
+def working_queue(names: Names, queue: str, *entries: Binding) -> Topology:
     """A quorum queue with its dead-letter queue: at-least-once dead-lettering needs `reject-publish`.
 
     The broker parks through the exchange of all, who reads the queue through one that leads to this parking alone."""
-    dead = names.dead_queue(queue)
     working: dict[str, str | int] = {
         "x-queue-type": "quorum",
         "x-delivery-limit": DELIVERY_LIMIT,
@@ -335,20 +327,26 @@ def _working_queue(names: Names, queue: str, *entries: Binding) -> Topology:
         "x-dead-letter-strategy": "at-least-once",
         "x-overflow": "reject-publish",
     }
+    return parking(names, queue) + Topology(names.namespace, queues=(Queue(queue, working),), bindings=entries)
+
+
+def parking(names: Names, queue: str) -> Topology:
+    """Where what cannot be handled from a queue is parked."""
+    dead = names.dead_queue(queue)
     return Topology(
         names.namespace,
         exchanges=(Exchange(dead, "fanout"),),
-        queues=(Queue(dead, {"x-queue-type": "quorum", "x-delivery-limit": PARKING_LIMIT}), Queue(queue, working)),
-        bindings=(Binding(names.dead, dead, queue), Binding(dead, dead), *entries),
+        queues=(Queue(dead, {"x-queue-type": "quorum", "x-delivery-limit": PARKING_LIMIT}),),
+        bindings=(Binding(names.dead, dead, queue), Binding(dead, dead)),
     )
 
 
 def _subscribed(names: Names, queue: str, wanted: Subscription) -> Topology:
     """A subscriber's queue. A bounded one drops its oldest and has no dead-letter exchange: with `drop-head` that would
     be at most once at best, and would only move what is dropped into a queue without a bound."""
-    usual = _working_queue(names, queue, Binding(names.facts, queue))
+    usual = working_queue(names, queue, Binding(names.facts, queue))
     arguments = dict(usual.queues[-1].arguments)
-    if wanted.ordered:
+    if wanted.ordered or wanted.replicas == "singleton":
         arguments["x-single-active-consumer"] = True
     if wanted.at_most:
         arguments = {name: value for name, value in arguments.items() if not name.startswith("x-dead-letter-")}

@@ -225,9 +225,15 @@ def decode(wire: Wire) -> Envelope:
     """Read an envelope, believing nothing; raises MessageRejected, which never repeats what the message said."""
     if len(wire.body) <= MAX_BODY and wire.content_type == CONTENT_TYPE and (envelope := _quickly(wire)):
         return envelope
-    if UNREADABLE in wire.headers:
-        raise MessageRejected("The properties or headers of the message cannot be decoded.")
-    _check_size(wire)
+    attributes, data = read_event(wire)
+    fields = _fields(attributes, wire.reply_to)
+    _check_complete(fields)
+    return Envelope(data=data, **fields)
+
+
+def read_event(wire: Wire) -> tuple[dict[str, Any], str]:
+    """The attributes of an event, and its data; raises MessageRejected."""
+    _check_whole(wire)
     if (wire.content_type or "").lower().startswith("application/cloudevents"):
         attributes, data = _structured(wire.body)
     else:
@@ -235,9 +241,7 @@ def decode(wire: Wire) -> Envelope:
         attributes, data = _binary(wire.headers), _text(wire.body)
         attributes.setdefault("traceparent", wire.headers.get("traceparent"))
         attributes.setdefault("tracestate", wire.headers.get("tracestate"))
-    fields = _fields(attributes, wire.reply_to)
-    _check_complete(fields)
-    return Envelope(data=data, **fields)
+    return attributes, data
 
 
 def _quickly(wire: Wire) -> Envelope | None:
@@ -271,7 +275,15 @@ def assembled(fields: dict[str, Any], body: bytes) -> Envelope | None:
     return Envelope(data=_text(body), **fields)
 
 
-def _check_size(wire: Wire) -> None:
+def text_of(wire: Wire) -> str:
+    """The body of any message, as text that may be JSON; raises MessageRejected."""
+    _check_whole(wire)
+    return _text(wire.body)
+
+
+def _check_whole(wire: Wire) -> None:
+    if UNREADABLE in wire.headers:
+        raise MessageRejected("The properties or headers of the message cannot be decoded.")
     if len(wire.body) > MAX_BODY:
         raise MessageRejected(f"The body is larger than {MAX_BODY} bytes.")
     if _size(wire.headers) > MAX_HEADERS:
@@ -302,7 +314,7 @@ def is_sendable(envelope: Envelope) -> bool:
     """Whether it can be written, and what is written of it can be read."""
     try:
         wire = encode(envelope)
-        _check_size(wire)
+        _check_whole(wire)
         _fields(_binary(wire.headers))
     except (ValueError, OverflowError, OSError, MessageRejected):
         return False

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from choros.transport.memory.transport import written
 from choros.transport.port import Published
 from choros.transport.sender import Sender
-from choros.transport.sending import Batch, Destination, Ticket
+from choros.transport.sending import Destination, Sheaf, Ticket
 from choros.wire.envelope import Wire
 from choros_verify.simulation.broker import SimBroker
 from choros_verify.simulation.broker_latency import Road
@@ -126,7 +126,7 @@ class SimLane(Sender[_SimTicket]):
             self._broker.note_message("answered", self._process, ticket.wire, published)
             self.sending.answered(ticket, published)
 
-    def _expire(self, batch: Batch[_SimTicket]) -> None:
+    def _expire(self, batch: Sheaf[_SimTicket]) -> None:
         """Nobody is told anything of a process that is gone."""
         if not self._dead:
             super()._expire(batch)

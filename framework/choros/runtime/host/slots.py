@@ -2,13 +2,14 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from choros.app.handler import Call, Handler
+from choros.app.hearing import Rate
 from choros.app.outbox import Outbox
 from choros.app.settings import NOTHING_SET, Settings
 from choros.errors import ChorosError
@@ -50,22 +51,44 @@ class Hanging:
 @dataclass(slots=True, eq=False)
 class _Running:
     handler: Handler
-    envelope: Envelope
+    envelopes: Sequence[Envelope]
     began: float
     named: bool = False
 
     @property
+    def keys(self) -> Sequence[str]:
+        return [one.key or one.id for one in self.envelopes]
+
+    @property
     def key(self) -> str:
-        return self.envelope.key or self.envelope.id
+        first, more = self.keys[0], len(self.envelopes) - 1
+        return f"{first} and {more} more" if more else first
 
     def __str__(self) -> str:
         return f"{self.handler.name} on {self.key}"
+
+
+class Moments:
+    """When a handler with a rate may be called: each moment is given away once."""
+
+    def __init__(self, rate: Rate) -> None:
+        self._span = rate.per.total_seconds()
+        self._given: deque[float] = deque(maxlen=rate.most)
+
+    async def next(self) -> None:
+        """Wait for it."""
+        now, given = asyncio.get_running_loop().time(), self._given
+        at = max(now, given[0] + self._span) if len(given) == given.maxlen else now
+        given.append(at)
+        if at > now:
+            await asyncio.sleep(at - now)
 
 
 @dataclass(slots=True, eq=False)
 class _Limits:
     seconds: float
     places: asyncio.Semaphore | None
+    turns: Moments | None
     left_behind: int
 
 
@@ -83,9 +106,12 @@ class Calls:
     # --- places ---
 
     def place(self, handler: Handler | None) -> AbstractAsyncContextManager[None]:
-        """A place at work, and one of those of this handler where it has a limit: waited for, and given to the next."""
-        own = self._of(handler).places if handler else None
-        return self._places if own is None else _both(own, self._places)
+        """A place at work, and one of those of this handler where it has a limit, when it is its turn: waited for, and
+        given to the next."""
+        limits = self._of(handler) if handler else None
+        if limits is None or (limits.places is None and limits.turns is None):
+            return self._places
+        return _all_of(limits, self._places)
 
     def _of(self, handler: Handler) -> _Limits:
         name = handler.message.type_name
@@ -96,7 +122,8 @@ class Calls:
             if settings.handler_time is None and handler.transaction is not None:
                 seconds = TRANSACTION_SECONDS
             places = None if most is None else asyncio.Semaphore(most)
-            self._limits[name] = _Limits(seconds, places, settings.number("concurrency"))
+            turns = Moments(handler.rate) if handler.rate else None
+            self._limits[name] = _Limits(seconds, places, turns, settings.number("concurrency"))
         return self._limits[name]
 
     # --- calls ---
@@ -111,13 +138,26 @@ class Calls:
         outbox: Outbox | None = None,
     ) -> Any:
         """What the handler returns; raises what it raises, as an Exception, and TimeoutError if it takes too long."""
-        limits, one = self._of(handler), _Running(handler, envelope, asyncio.get_running_loop().time())
+        with speaking_of(envelope):  # everything that it logs carries the ids of its message
+            work = partial(handler, message, transaction, _call_of(envelope, token), outbox)
+            return await self._run(handler, [envelope], work)
+
+    async def call_with_all(
+        self,
+        handler: Handler,
+        envelopes: Sequence[Envelope],
+        messages: Sequence[Message],
+        transaction: Transaction | None,
+    ) -> None:
+        """The same with several messages at once."""
+        await self._run(handler, envelopes, partial(handler, messages, transaction, _call_of(envelopes[0], "")))
+
+    async def _run(self, handler: Handler, envelopes: Sequence[Envelope], work: Callable[[], Awaitable[Any]]) -> Any:
+        limits, one = self._of(handler), _Running(handler, envelopes, asyncio.get_running_loop().time())
         self._check_left(one, limits.left_behind)
         self._running.add(one)
         try:
-            with speaking_of(envelope):  # everything that it logs carries the ids of its message
-                work = partial(handler, message, transaction, _call_of(envelope, token), outbox)
-                return await apart(work, limits.seconds, partial(self._leave_behind, one))
+            return await apart(work, limits.seconds, partial(self._leave_behind, one))
         except TimeoutError:
             if _age(one) >= limits.seconds:
                 log.error("choros.handler.out_of_time", **_about(one))
@@ -133,7 +173,7 @@ class Calls:
         """What goes on could have its effect at any moment, so nothing is begun beside it under its key; and calls that
         cannot be stopped are not heaped up without end."""
         same = [left for left in self._left if left.handler.message is one.handler.message]
-        if any(left.key == one.key for left in same) or len(same) >= most:
+        if any(not set(left.keys).isdisjoint(one.keys) for left in same) or len(same) >= most:
             raise StillAtWork(
                 f"A call of {one.handler.name} was cut off and has not ended.",
                 "let what it awaits be cancelled, or restart the process.",
@@ -179,9 +219,13 @@ class Calls:
 
 
 @asynccontextmanager
-async def _both(first: asyncio.Semaphore, second: asyncio.Semaphore) -> AsyncIterator[None]:
-    async with first, second:
-        yield
+async def _all_of(limits: _Limits, places: asyncio.Semaphore) -> AsyncIterator[None]:
+    """What waits for its turn takes no place that another handler could have."""
+    async with limits.places or nullcontext():
+        if limits.turns is not None:
+            await limits.turns.next()
+        async with places:
+            yield
 
 
 def _age(one: _Running) -> float:
@@ -189,7 +233,7 @@ def _age(one: _Running) -> float:
 
 
 def _about(one: _Running) -> dict[str, Any]:
-    return about(one.envelope) | {"handler": one.handler.name, "key": one.key, "seconds": round(_age(one), 1)}
+    return about(one.envelopes[0]) | {"handler": one.handler.name, "key": one.key, "seconds": round(_age(one), 1)}
 
 
 def _call_of(envelope: Envelope, token: str) -> Call:

@@ -179,6 +179,11 @@ class _Tracked:
         """As many as there may be: a log takes nothing back."""
 
     @property
+    def fresh(self) -> bool:
+        """What a log holds is given to each of its readers as if for the first time."""
+        return not (self.retries or self.waits)
+
+    @property
     def lost(self) -> bool:
         return self._delivery.lost
 

@@ -68,6 +68,11 @@ class Fates:
         self.counts[fate] += 1
         self._intake.spawn(settling)
 
+    def settle_all(self, fate: str, deliveries: Sequence[Delivery]) -> None:
+        """This has become of these, which the broker may forget."""
+        self.counts[fate] += len(deliveries)
+        self._intake.spawn(_ack_all(deliveries))
+
     def park(self, delivery: Delivery, reason: str, fate: str = "parked", **said: Any) -> None:
         """Leave one to a person."""
         log.warning("choros.fact.parked", reason=reason, **said)
@@ -111,10 +116,26 @@ class Fates:
             self.settle("put off", heard.delivery.retry(after, tried=False))
 
 
+async def _ack_all(deliveries: Sequence[Delivery]) -> None:
+    for delivery in deliveries:
+        await delivery.ack()
+
+
+def is_wanted(service: Service, fact: Envelope) -> bool:
+    """Whether the reaction to this fact wants it; one that cannot be read is parked by it."""
+    handler = service.reactions.get(fact.type)
+    try:
+        return not (handler and handler.where) or handler.where.fits(handler.message.from_json(fact.data), fact)
+    except MessageRejected:
+        return True
+
+
 class Admission:
     """Reads deliveries; parks, or passes over, what is nothing for this subscriber."""
 
-    def __init__(self, service: Service, names: Names, types: HeardTypes, fates: Fates) -> None:
+    def __init__(self, service: Service, name: str, names: Names, types: HeardTypes, fates: Fates) -> None:
+        """`name`: by what its inbox knows it."""
+        self._name = name
         self._service, self._names, self._types, self._fates = service, names, types, fates
         self._lane = stream_key if service.subscription.ordered else inbox_key
         self._unknown_type = f"The service {service.name} has no handler for this type of fact."
@@ -143,9 +164,13 @@ class Admission:
             if envelope.kind != "fact":
                 raise MessageRejected(f"A {envelope.kind} came to a subscriber's queue.")
             fanned_out = is_fanned_out(delivery.exchange, envelope.source, self._names)
-            handler, lane = self._service.reactions.get(envelope.type), self._lane(self._service.name, envelope)
+            handler, lane = self._service.reactions.get(envelope.type), self._lane(self._name, envelope)
             if handler is not None:
-                return Heard(delivery, envelope, handler.message.from_json(envelope.data), handler, lane)
+                fact = handler.message.from_json(envelope.data)
+                if handler.where is None or handler.where.fits(fact, envelope):
+                    return Heard(delivery, envelope, fact, handler, lane)
+                self._fates.settle("filtered", delivery.ack())
+                return None
             if fanned_out:
                 return Heard(delivery, envelope, None, None, lane)
             raise MessageRejected(self._unknown_type)

@@ -9,7 +9,7 @@ fact and, in brackets, the step that published it: a saga may publish two facts 
 its own.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -38,10 +38,11 @@ class Reaction:
     """Lets the handlers of a service react, on its database."""
 
     def __init__(
-        self, service: Service, jobs: Jobs, calls: Calls, clock: Callable[[], float],
+        self, service: Service, name: str, jobs: Jobs, calls: Calls, clock: Callable[[], float],
         outbox: ServiceOutbox | None = None,
     ) -> None:  # fmt: skip
-        """`outbox`: of a service that lets something leave with its transactions."""
+        """`name`: by what its inbox knows it; `outbox`: of a service that lets something leave with what it does."""
+        self._name = name
         self._service, self._jobs, self._calls, self._clock = service, jobs, calls, clock
         self._outbox = outbox
         self._ordered = service.subscription.ordered
@@ -54,18 +55,45 @@ class Reaction:
                 return ended.error
             if self._outbox:
                 self._outbox.dispatch(heard.written)
-            return await self._outside(heard) if ended.value == "new" else ended.value
+            return await self._outside([heard]) if ended.value == "new" else ended.value
+
+    async def to_all(self, facts: Sequence[Heard]) -> Sequence[Fate] | Exception:
+        """The same of several facts of one type, which one call handles: all, or as if there had been none."""
+        handler = facts[0].handler
+        async with self._calls.place(handler):
+            ended = await self._jobs.insist(partial(self._react_to_all, facts))
+            if isinstance(ended, Raised):
+                return ended.error
+            new = [heard for heard, fate in zip(facts, ended.value, strict=True) if fate == "new"]
+            if new and isinstance(failed := await self._outside(new), Exception):
+                return failed
+            return ["handled" if fate == "new" else fate for fate in ended.value]
+
+    async def _react_to_all(self, facts: Sequence[Heard], transaction: Transaction) -> Sequence[Fate]:
+        known = await transaction.read_rows([inbox_key(self._name, heard.envelope) for heard in facts])
+        fates = [await self._admit(heard, row, transaction) for heard, row in zip(facts, known, strict=True)]
+        handled = [heard for heard, fate in zip(facts, fates, strict=True) if fate == "handled"]
+        if handled:
+            await self._call(handled, transaction)
+        return fates
 
     async def _react(self, heard: Heard, transaction: Transaction) -> Fate:
         """Inbox row and effect together, and what is published; for a handler without transaction only a look into the
         inbox."""
         heard.written.clear()
-        row = await transaction.read_row(inbox_key(self._service.name, heard.envelope))
-        if row is not None:
-            return "repeated" if is_repeated(row, heard.envelope) else "given twice"
+        known = await transaction.read_row(inbox_key(self._name, heard.envelope))
+        fate = await self._admit(heard, known, transaction)
+        if fate == "handled":
+            await self._carry_out(heard, transaction)
+        return fate
+
+    async def _admit(self, heard: Heard, known: Row | None, transaction: Transaction) -> Fate:
+        """What becomes of it, with what is written of that; `handled` once the handler has been called."""
+        if known is not None:
+            return "repeated" if is_repeated(known, heard.envelope) else "given twice"
         if heard.envelope.time <= await transaction.horizon("facts"):
             return "too old"
-        if self._ordered and await is_overtaken(self._service.name, heard.envelope, transaction):
+        if self._ordered and await is_overtaken(self._name, heard.envelope, transaction):
             return "overtaken"
         assert heard.handler is not None
         if heard.handler.transaction is None:
@@ -73,44 +101,46 @@ class Reaction:
         admitted = await admits(self._service, heard.handler, heard.envelope, transaction, self._clock())
         if admitted == "too old":
             return admitted
-        await self._remember(heard, transaction)
-        if admitted == "withdrawn":
-            return admitted
-        await self._carry_out(heard, transaction)
-        return "handled"
+        await self._remember([heard], transaction)
+        return "withdrawn" if admitted == "withdrawn" else "handled"
 
     async def _carry_out(self, heard: Heard, transaction: Transaction) -> None:
         """Call it, and write what it publishes; in place of an effect that it takes back, what it refuses with."""
         handler = heard.handler
         assert handler is not None
         if self._outbox is None or not handler.leaves:
-            await self._call(heard, transaction)
+            await self._call([heard], transaction)
             return
         outbox = self._outbox.open_for(handler, heard.envelope, transaction, heard.written)
         try:
             async with transaction.savepoint():
-                await outbox.put_returned(await self._call(heard, transaction, outbox))
+                await outbox.put_returned(await self._call([heard], transaction, outbox))
         except Refused as refused:
             if refused.fact is None:
                 raise
             await outbox.put(refused.fact)
         await keep_standing(heard.written, transaction)
 
-    async def _remember(self, heard: Heard, transaction: Transaction) -> None:
-        await remember(self._service.name, heard.envelope, transaction, ordered=self._ordered, now=self._clock())
+    async def _remember(self, facts: Sequence[Heard], transaction: Transaction) -> None:
+        for heard in facts:
+            await remember(self._name, heard.envelope, transaction, ordered=self._ordered, now=self._clock())
 
-    async def _call(self, heard: Heard, transaction: Transaction | None, outbox: Outbox | None = None) -> Any:
-        assert heard.handler is not None
-        assert heard.fact is not None
-        return await self._calls.call(heard.handler, heard.envelope, heard.fact, transaction, outbox=outbox)
+    async def _call(self, facts: Sequence[Heard], transaction: Transaction | None, outbox: Outbox | None = None) -> Any:
+        handler = facts[0].handler
+        messages = [heard.fact for heard in facts if heard.fact is not None]
+        envelopes = [heard.envelope for heard in facts]
+        assert handler is not None
+        if handler.batch is not None:
+            return await self._calls.call_with_all(handler, envelopes, messages, transaction)
+        return await self._calls.call(handler, envelopes[0], messages[0], transaction, outbox=outbox)
 
-    async def _outside(self, heard: Heard) -> Fate | Exception:
+    async def _outside(self, facts: Sequence[Heard]) -> Fate | Exception:
         """No transaction holds this together: after a crash in between, the handler runs again."""
         try:
-            await self._call(heard, None)
+            await self._call(facts, None)
         except Exception as error:
             return error
-        noted = await self._jobs.insist(partial(self._remember, heard))
+        noted = await self._jobs.insist(partial(self._remember, facts))
         return noted.error if isinstance(noted, Raised) else "handled"
 
 

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from choros.app.hearing import SLOWEST
 from choros.app.service import Service, memory_for
 from choros.app.settings import NOTHING_SET, Settings
-from choros.runtime.host.call import ExitWanted
+from choros.runtime.host.call import ExitWanted, plainly
 from choros.runtime.host.effects import Effects
 from choros.runtime.host.intake import First, Intake
 from choros.runtime.host.jobs import Jobs
@@ -16,6 +17,7 @@ from choros.runtime.host.retention import SWEEP_SECONDS, Ages, keep_forgetting
 from choros.runtime.host.service_outbox import ServiceOutbox
 from choros.runtime.host.slots import Calls
 from choros.runtime.host.under_way import UnderWay
+from choros.runtime.subscriber.batches import Batches, batch_of
 from choros.runtime.subscriber.catch_up import CatchUp, ReadAnew
 from choros.runtime.subscriber.facts import NOBODY_ELSE, UNHANDLED, Admission, Fate, Fates, Heard
 from choros.runtime.subscriber.heard_types import HeardTypes
@@ -26,6 +28,7 @@ from choros.store.barrier import Database
 from choros.telemetry.context import about
 from choros.telemetry.logs import get_logger
 from choros.transport.fact_log import FactLog
+from choros.transport.instances import instance_name
 from choros.transport.port import Delivery, Transport
 from choros.transport.topology import RETRY_LADDER, Names
 
@@ -47,7 +50,7 @@ class Cadence:
     attempts: int = 6
     """How often a fact is tried before it is parked."""
     delays: Sequence[float] = RETRY_LADDER
-    """How long a failed fact is held back, in an ordered service."""
+    """How long a failed fact is held back, in an ordered service, or where each process hears it."""
     publish_timeout: float = 10.0
     """How long a publisher of facts waits for the broker's answer before it publishes again."""
     reread_every: float = 60.0
@@ -66,11 +69,21 @@ def ages_of(service: Service, settings: Settings, fact_log: FactLog | None = Non
     }
 
 
+def prefetch_for(service: Service, settings: Settings) -> int:
+    """How many facts may be with it: two batches, where nobody says; and no more than it may handle within the time for
+    which the broker leaves one with it."""
+    batches = [2 * one.batch.most for one in service.reactions.values() if one.batch and settings.prefetch is None]
+    rates = [one.rate for one in service.reactions.values() if one.rate]
+    soon = [int(rate.most * (SLOWEST / rate.per)) for rate in rates]
+    return max(1, min([max([settings.number("prefetch"), *batches]), *soon]))
+
+
 class Subscriber:
     """Runs a service's reactions, on a connected transport whose topology is declared, and an open database that fits.
 
     A fact whose handler fails goes through the ladder of delays and is parked after so many attempts; it never
     holds up another one. In an ordered service it waits the same delays in its place, and holds back its own stream.
+    So it does, but for the stream, where each process hears every fact: the ladder is for all of them.
     """
 
     def __init__(
@@ -84,39 +97,44 @@ class Subscriber:
         cadence: Cadence = USUAL,
         clock: Callable[[], float] = now,
         ages: Ages | None = None,
+        instance: str = "",
     ) -> None:
-        """What was handled is known for as long as `ages` says, else the service itself."""
+        """What was handled is known for as long as `ages` says, else the service itself. `instance`: which process this
+        is, where each of them hears every fact."""
         self._service, self._database, self._cadence, self._clock = service, database, cadence, clock
         self._ages = ages or ages_of(service, settings)
         settings = settings.over(service.settings)
-        prefetch, names = settings.number("prefetch"), Names(namespace)
-        self._queue = names.subscriber_queue(service.name)
-        self._ordered = service.subscription.ordered
+        prefetch, names = prefetch_for(service, settings), Names(namespace)
+        name = instance_name(service.name, instance) if instance else service.name
+        self._queue = names.subscriber_queue(name)
+        self._ordered, self._alone = service.subscription.ordered, bool(instance)
         self._intake = Intake(transport, self._queue, prefetch, settings.seconds("drain"), together=self._ordered)
         self._fates = Fates(self._intake, cadence.attempts)
         self.counts = self._fates.counts
-        """What became of the facts so far: handled, repeated, retried, held back, overtaken, withdrawn (taken
-        back before it came, or nothing to take back), parked, not for us (passed), or for another replica (put off);
-        and how often this one gave way to another."""
+        """What became of the facts so far: handled, filtered (none that the reaction wants), repeated, retried, held
+        back, overtaken, withdrawn (taken back before it came, or nothing to take back), parked, not for us (passed), or
+        for another replica (put off); how often this one gave way to another, and how many batches were taken apart
+        since one of their facts failed."""
         self.lag = 0.0
         """Seconds from the publication of the last fact that was handled to its end."""
         self.calls = Calls(settings)
         """The handlers that are at work."""
         jobs = Jobs(database)
-        self._types = HeardTypes(service.name, service.reactions, jobs, clock)
-        self._admission = Admission(service, names, self._types, self._fates)
+        self._types = HeardTypes(name, service.reactions, jobs, clock)
+        self._admission = Admission(service, name, names, self._types, self._fates)
         self._outbox: ServiceOutbox | None = None
         if service.leaves:
             self._outbox = ServiceOutbox(
                 service, namespace=namespace, transport=transport, database=database, clock=clock
             )
-        self._reaction = Reaction(service, jobs, self.calls, clock, self._outbox)
+        self._reaction = Reaction(service, name, jobs, self.calls, clock, self._outbox)
         self._catching_up = CatchUp(
             transport, names, self._queue, self._intake, jobs,
             prefetch=prefetch, publish_timeout=cadence.publish_timeout, clock=clock,
         )  # fmt: skip
         self._gave_way: list[float] = []
         self._room = prefetch // 2
+        self._batches = Batches(prefetch, self._intake.spawn, self._work_together)
         self._begin_lanes()
 
     def _begin_lanes(self) -> None:
@@ -126,9 +144,9 @@ class Subscriber:
     async def run(self) -> None:
         """React to facts until stopped; raises Misconfigured where that cannot work."""
         log.info("choros.subscriber.started", queue=self._queue)
-        unread = await self._types.announce()
+        unread = () if self._alone else await self._types.announce()
         background = [
-            self._types.keep_announcing(),
+            *(() if self._alone else (self._types.keep_announcing(),)),
             self.calls.keep_watching(),
             keep_forgetting(self._database, self._clock, self._ages, self._cadence.prune_every),
         ]
@@ -168,6 +186,9 @@ class Subscriber:
                 self._fates.settle("repeated", spare.ack())
                 continue
             turn = self._lanes.enter(heard.lane)
+            if turn is None and (batch := batch_of(heard)):
+                self._batches.add(heard, batch)
+                continue
             self._intake.spawn(self._work(heard, turn))
             if turn is not None:
                 self._held.look()
@@ -177,11 +198,36 @@ class Subscriber:
             await turn
         self._end(heard, await self._reaction.to(heard) if heard.handler else NOBODY_ELSE)
 
+    async def _work_together(self, facts: Sequence[Heard]) -> None:
+        """Where one of them fails, each is handled alone, and only that one goes the way of those that fail."""
+        results = await self._reaction.to_all(facts)
+        if isinstance(results, ExitWanted):
+            self._end(facts[0], results)
+        elif isinstance(results, Exception):
+            self.counts["taken apart"] += 1
+            log.warning(
+                "choros.facts.taken_apart", error=plainly(results), type=facts[0].envelope.type, facts=len(facts)
+            )
+            for heard in facts:
+                self._intake.spawn(self._work(heard))
+        else:
+            self._end_all(facts, results)
+
+    def _end_all(self, facts: Sequence[Heard], results: Sequence[Fate]) -> None:
+        handled = [heard for heard, result in zip(facts, results, strict=True) if result == "handled"]
+        if handled:
+            self.lag = self._clock() - handled[-1].envelope.time
+            self._fates.settle_all("handled", [heard.delivery for heard in handled])
+        for heard, result in zip(facts, results, strict=True):
+            self._leave(heard)
+            if result != "handled":
+                self._settle(heard, result)
+
     def _end(self, heard: Heard, result: Fate | Exception) -> None:
         if isinstance(result, ExitWanted):
             self._lanes.abandon(heard.lane)  # it comes again, and what is behind it in its stream
             self._intake.fail(result)
-        elif isinstance(result, Exception) and self._ordered:
+        elif isinstance(result, Exception) and (self._ordered or self._alone):
             self._hold_back(heard, result)
         else:
             self._leave(heard)

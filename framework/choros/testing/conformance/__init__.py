@@ -8,11 +8,12 @@ from choros.testing.conformance.barrier import BarrierConformance
 from choros.testing.conformance.fact_log import FactLogConformance
 from choros.testing.conformance.giving_back import GivingBackConformance
 from choros.testing.conformance.inspection import LookingConformance
+from choros.testing.conformance.replicas import ReplicasConformance
 from choros.testing.conformance.store import StoreConformance
 from choros.testing.conformance.store_entries import BytesConformance
 from choros.testing.conformance.transport import TransportConformance
 
 __all__ = [
     "AttendanceConformance", "BarrierConformance", "BytesConformance", "FactLogConformance",
-    "GivingBackConformance", "LookingConformance", "StoreConformance", "TransportConformance",
+    "GivingBackConformance", "LookingConformance", "ReplicasConformance", "StoreConformance", "TransportConformance",
 ]  # fmt: skip

@@ -21,13 +21,13 @@ class GivingBackConformance:
         await transport.send([sent])
         first = await transport.consume(queue, 1)
         (delivery,) = await receive(first)
-        assert delivery.returns == 0
+        assert (delivery.returns, delivery.fresh) == (0, True)
         second = await transport.consume(queue, 1)
         await first.close()
         delivery.pass_on(0.05)
         await delivery.ack()  # it is settled: the first verb wins
         (again,) = await receive(second)
-        assert (decode(again.wire).id, again.returns) == (sent.id, 1)
+        assert (decode(again.wire).id, again.returns, again.fresh) == (sent.id, 1, False)
         again.pass_on(0.0)
         assert (await receive(second))[0].returns == 2
 
@@ -35,13 +35,13 @@ class GivingBackConformance:
         await transport.publish([fact()])
         consumer = await transport.consume(stage.names.subscriber_queue("one"), 1)
         (delivery,) = await receive(consumer)
-        assert (delivery.retries, delivery.waits) == (0, 0)
+        assert (delivery.retries, delivery.waits, delivery.fresh) == (0, 0, True)
         await delivery.retry(1, tried=False)
         (waited,) = await receive(consumer)
-        assert (waited.retries, waited.waits) == (0, 1)
+        assert (waited.retries, waited.waits, waited.fresh) == (0, 1, False)
         await waited.retry(1)
         (tried,) = await receive(consumer)
-        assert (tried.retries, tried.waits) == (1, 1)
+        assert (tried.retries, tried.waits, tried.fresh) == (1, 1, False)
         await tried.ack()
 
     async def test_the_reply_queues_of_two_stores_are_apart_and_park_in_one_place(

@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from choros.errors import BrokerMisconfigured
 from choros.transport.memory.log import MemoryLog
@@ -149,7 +150,8 @@ class MemoryBroker:
     def _declare_queue(self, queue: Queue) -> None:
         found = self._queues.get(queue.name)
         if found is None:
-            self._queues[queue.name] = self._new_queue(queue)
+            made = self._queues[queue.name] = self._new_queue(queue)
+            made.gone = partial(self._delete, queue.name)
         elif found.arguments != dict(queue.arguments):
             raise BrokerMisconfigured(
                 f"The queue '{queue.name}' exists with other arguments.",
@@ -160,6 +162,13 @@ class MemoryBroker:
         if queue.arguments.get("x-queue-type") == "stream":
             return MemoryLog(queue)
         return MemoryQueue(queue, self._give_up)
+
+    def _delete(self, name: str, queue: MemoryQueue) -> None:
+        if self._queues.get(name) is queue:
+            del self._queues[name]
+            for bound in self._exchanges.values():
+                bound.bindings = [one for one in bound.bindings if one.to_exchange or one.destination != name]
+            self._routes.clear()
 
     def _bind(self, binding: Binding) -> None:
         bound = self._exchanges.get(binding.source)

@@ -68,6 +68,7 @@ class Line:
         """Hand out no more."""
         if self in self.queue.lines:
             self.queue.lines.remove(self)
+            self.queue.left()
 
     def give_back_unread(self) -> None:
         """Return what was never received."""
@@ -96,6 +97,10 @@ class MemoryQueue:
         self._ttl = self._number("x-message-ttl")
         self._limit = self._number("x-delivery-limit")
         self._length = self._number("x-max-length")
+        self._unused = self._number("x-expires")
+        self._goes_at = 0.0
+        self.gone: Callable[[MemoryQueue], None] = lambda _: None
+        """Called when nobody has consumed it for as long as it says."""
 
     def put(self, wire: Wire, exchange: str) -> bool:
         """Take a message; False if the queue is full and says so."""
@@ -132,6 +137,17 @@ class MemoryQueue:
             else:
                 self.ready.appendleft(held)
         self.hand_out()
+
+    def left(self) -> None:
+        """A consumer has left. One that comes starts the time anew."""
+        if self._unused is not None and not self.lines:
+            loop = asyncio.get_running_loop()
+            self._goes_at = loop.time() + self._unused / 1000
+            loop.call_at(self._goes_at, self._go, self._goes_at)
+
+    def _go(self, moment: float) -> None:
+        if not self.lines and self._goes_at == moment:
+            self.gone(self)
 
     def letter(self, held: QueuedMessage, why: str) -> Letter | None:
         """How this is dead-lettered; None if the queue has no dead-letter exchange."""

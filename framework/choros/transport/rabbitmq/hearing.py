@@ -22,6 +22,8 @@ class BrokerDelivery(NamedTuple):
     exchange: str
     properties: bytes
     body: bytes
+    again: bool = False
+    """Whether somebody had it before."""
 
 
 class BrokerAnswer(NamedTuple):
@@ -47,12 +49,12 @@ Ear = Callable[[Spoken], None]
 class _Content:
     """A message that is still coming in."""
 
-    __slots__ = ("body", "left", "properties", "tag", "where")
+    __slots__ = ("again", "body", "left", "properties", "tag", "where")
 
-    def __init__(self, tag: int | None, where: str) -> None:
+    def __init__(self, tag: int | None, where: str, *, again: bool = False) -> None:
         self.tag = tag
         """None of one that comes back."""
-        self.where = where
+        self.where, self.again = where, again
         self.left = -1
         """Bytes of the body that have not come; below zero before the header has."""
         self.properties = b""
@@ -134,7 +136,7 @@ _LONGEST = 255
 def _deliver(frame: bytes) -> _Content:
     at = _ARGUMENTS + 1 + frame[_ARGUMENTS]  # behind the consumer's tag
     (tag,) = _TAG(frame, at)
-    return _Content(tag, _text(frame, at + _TAG_SIZE + _FLAG_SIZE))
+    return _Content(tag, _text(frame, at + _TAG_SIZE + _FLAG_SIZE), again=bool(frame[at + _TAG_SIZE]))
 
 
 def _return(_: bytes) -> _Content:
@@ -175,7 +177,7 @@ def _whole(content: _Content) -> Spoken | _Content:
         return content
     if content.tag is None:
         return BrokerReturn(str(read_properties(content.properties).values.get("message_id", "")))
-    return BrokerDelivery(content.tag, content.where, content.properties, b"".join(content.body))
+    return BrokerDelivery(content.tag, content.where, content.properties, b"".join(content.body), content.again)
 
 
 _PARTS: dict[int, Callable[[_Content, bytes], Spoken | _Content]] = {_HEADER: _header, _BODY: _body}

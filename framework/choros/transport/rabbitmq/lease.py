@@ -10,6 +10,7 @@ from aiormq import Channel
 from aiormq.abc import AbstractChannel, ChannelFrame, DeliveredMessage
 
 from choros.transport.arrivals import Arrivals
+from choros.transport.copies import RETRIES, WAITS
 from choros.transport.leased import CopyTo, Lease, LeasedDelivery
 from choros.transport.rabbitmq import frames
 from choros.transport.rabbitmq.declarations import RPC_SECONDS, close_channel
@@ -22,6 +23,9 @@ from choros.wire.envelope import Envelope, Wire
 
 FAREWELL_SECONDS = 5.0
 """How long each step of a farewell may take; a broker that does not answer delivers again anyway."""
+
+
+_PUT_ASIDE = RETRIES.encode(), WAITS.encode()
 
 
 class RabbitDelivery(LeasedDelivery):
@@ -38,6 +42,11 @@ class RabbitDelivery(LeasedDelivery):
     def wire(self) -> Wire:
         """The message as it came, unread."""
         return frames.received(self._came.properties, self._came.body)
+
+    @property
+    def fresh(self) -> bool:
+        """Whether nobody had it before, without reading it."""
+        return not self._came.again and not any(name in self._came.properties for name in _PUT_ASIDE)
 
     def read(self) -> Envelope:
         """The envelope in it."""

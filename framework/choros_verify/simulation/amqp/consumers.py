@@ -7,6 +7,7 @@ from functools import partial
 
 from pamqp import commands
 
+from choros.transport.copies import RETURNS
 from choros.transport.fact_log import OFFSET
 from choros.wire.envelope import Wire
 from choros_verify.simulation.amqp.carried import StrangeWire, properties_of
@@ -137,7 +138,8 @@ class ChannelConsumers:
 
     def _deliver(self, one: _Subscribed, number: int, wire: Wire, exchange: str) -> None:
         key = wire.key if isinstance(wire, StrangeWire) else b""
-        frame = deliver_frame(self._channel, one.tag, self._numbered(one, number), exchange, key)
+        again = bool(wire.headers.get(RETURNS))
+        frame = deliver_frame(self._channel, one.tag, self._numbered(one, number), exchange, key, again=again)
         self._send(frame + self._content(wire))
         if one.no_ack:
             self._broker.network.later(0.0, lambda: one.line.acknowledged(number))

@@ -62,9 +62,9 @@ def read_sizes(payload: bytes) -> tuple[int, bytes]:
     return _SIZES.unpack_from(payload)[2], payload[_SIZES.size :]
 
 
-def deliver_frame(channel: int, consumer: str, tag: int, exchange: str, key: bytes) -> bytes:
-    """`basic.deliver`; the key need be no text."""
-    texts = (_short(consumer.encode()), _TAG.pack(tag, 0), _short(exchange.encode()), _short(key))
+def deliver_frame(channel: int, consumer: str, tag: int, exchange: str, key: bytes, *, again: bool = False) -> bytes:
+    """`basic.deliver`, for the first time or `again`; the key need be no text."""
+    texts = (_short(consumer.encode()), _TAG.pack(tag, again), _short(exchange.encode()), _short(key))
     return _frame(METHOD, channel, _DELIVER.pack(_BASIC, 60) + b"".join(texts))
 
 

@@ -1,0 +1,1 @@
+"""Facts of producers that know nothing of choros, published here as facts of their own publisher."""
