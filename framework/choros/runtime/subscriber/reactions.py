@@ -70,8 +70,11 @@ class Reaction:
             return ["handled" if fate == "new" else fate for fate in ended.value]
 
     async def _react_to_all(self, facts: Sequence[Heard], transaction: Transaction) -> Sequence[Fate]:
-        known = await transaction.read_rows([inbox_key(self._name, heard.envelope) for heard in facts])
-        fates = [await self._admit(heard, row, transaction) for heard, row in zip(facts, known, strict=True)]
+        """The rows in the order of their keys, so that of two batches neither waits for what the other has locked."""
+        keys = [inbox_key(self._name, heard.envelope) for heard in facts]
+        known = dict(zip(sorted(keys), await transaction.read_rows(sorted(keys)), strict=True))
+        horizon = await transaction.horizon("facts")
+        fates = [await self._admit(one, known[key], horizon, transaction) for one, key in zip(facts, keys, strict=True)]
         handled = [heard for heard, fate in zip(facts, fates, strict=True) if fate == "handled"]
         if handled:
             await self._call(handled, transaction)
@@ -82,16 +85,16 @@ class Reaction:
         inbox."""
         heard.written.clear()
         known = await transaction.read_row(inbox_key(self._name, heard.envelope))
-        fate = await self._admit(heard, known, transaction)
+        fate = await self._admit(heard, known, await transaction.horizon("facts"), transaction)
         if fate == "handled":
             await self._carry_out(heard, transaction)
         return fate
 
-    async def _admit(self, heard: Heard, known: Row | None, transaction: Transaction) -> Fate:
+    async def _admit(self, heard: Heard, known: Row | None, horizon: float, transaction: Transaction) -> Fate:
         """What becomes of it, with what is written of that; `handled` once the handler has been called."""
         if known is not None:
             return "repeated" if is_repeated(known, heard.envelope) else "given twice"
-        if heard.envelope.time <= await transaction.horizon("facts"):
+        if heard.envelope.time <= horizon:
             return "too old"
         if self._ordered and await is_overtaken(self._name, heard.envelope, transaction):
             return "overtaken"

@@ -63,6 +63,16 @@ class BarrierConformance(
 
         assert list(await database.run([job])) == [Ok(a_row(state="ok"))]
 
+    async def test_several_rows_are_read_in_the_order_in_which_they_are_asked_for(self, database: Database) -> None:
+        await database.run([writing(a_row("a"), a_row("b", "intent"))])
+
+        async def job(tx: Transaction) -> list[Row | None]:
+            await tx.write_row(a_row("c", "tombstone"))
+            return [*await tx.read_rows(["c", "b", "d", "a"]), *await tx.read_rows(["c"]), *await tx.read_rows([])]
+
+        c = a_row("c", "tombstone")
+        assert list(await database.run([job])) == [Ok([c, a_row("b", "intent"), None, a_row("a"), c])]
+
     async def test_jobs_answer_in_order_with_result_or_exception(self, database: Database) -> None:
         async def fails(tx: Transaction) -> None:
             raise Refused("card_declined")
