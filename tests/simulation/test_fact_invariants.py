@@ -25,8 +25,8 @@ def evidence(status: str, *struck: Fault, saga_id: str = "s1", acked_at: float =
     return SimpleNamespace(
         were=lambda *kinds: any(fault.kind in kinds for fault in struck), struck=struck,
         commits=[Commit(ENDED_AT, "orchestrator", replace(ended, record=replace(ended.record, version=2)))],
-        app=SimpleNamespace(services={}), facts={}, effects=[], records={}, deleted={}, quiet=True,
-        ledger=ledger, replies="replies", name=str,
+        app=SimpleNamespace(services={}, namespace="shop", name="shop"), facts={}, effects=[], records={}, deleted={},
+        quiet=True, ledger=ledger, replies="replies", name=str,
     )  # fmt: skip
 
 
@@ -60,7 +60,7 @@ def untold(*struck: Fault) -> Any:
     run = evidence("completed", *struck, saga_id="s1")
     kind = SimpleNamespace(type_name="done")
     run.app.services = {"bookkeeping": SimpleNamespace(name="bookkeeping", facts=[kind])}
-    run.facts = {"f1": SimpleNamespace(stream="s1", seq=1, type="done")}
+    run.facts = {"f1": SimpleNamespace(source="/shop/shop", stream="s1", seq=1, type="done")}
     run.ledger = SimpleNamespace(entries=[], about={})
     return run
 

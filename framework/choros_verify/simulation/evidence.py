@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from choros.app.app import App
+from choros.runtime.host.outbox_rows import kept_message
 from choros.saga.machine.instance import Instance
 from choros.store.barrier import Row
 from choros.store.sagas import ENDED, Record
@@ -15,6 +16,7 @@ from choros_verify.simulation.faults import Fault
 from choros_verify.simulation.keeping import Deed, Deleted
 from choros_verify.simulation.observer import Commit, Note
 
+_IN_OUTBOX = ("publishing", "left")
 SETTLED = (*ENDED, "parked")
 
 
@@ -106,10 +108,14 @@ class Evidence:
 
     @cached_property
     def facts(self) -> Mapping[str, Envelope]:
-        """Every fact that a commit let go, by its id."""
-        return {
+        """Every fact that a commit let go, of a saga or of a service, by its id; those of one stream in their order."""
+        of_sagas = {
             entry.id: entry.message or Envelope.loads(entry.envelope)
             for commit in self.commits
             for entry in commit.transition.outbox
             if entry.channel == "facts"
         }
+        kept = {row.key: row for rows in self.rows.values() for row in rows.values() if row.state in _IN_OUTBOX}
+        messages = (kept_message(row) for row in sorted(kept.values(), key=lambda row: row.since))
+        own = {*self.names, *self.records}  # a rival's sagas have the same services
+        return of_sagas | {one.id: one for one in messages if one.kind == "fact" and one.correlation_id in own}

@@ -27,23 +27,24 @@ def fact_violations(run: Evidence) -> Iterator[str]:
 
 
 def _numbers(run: Evidence) -> Iterator[str]:
-    by_saga: dict[str, list[int]] = defaultdict(list)
+    by_stream: dict[tuple[str, str], list[int]] = defaultdict(list)
     for fact in run.facts.values():
-        by_saga[fact.stream].append(fact.seq)
-    for saga_id, numbers in by_saga.items():
+        by_stream[fact.source, fact.stream].append(fact.seq)
+    for (_, saga_id), numbers in by_stream.items():
         if numbers != list(range(1, len(numbers) + 1)):
             yield f"8: the facts of {run.name(saga_id)} are numbered {numbers}."
 
 
 def _order(run: Evidence) -> Iterator[str]:
     """Each for the first time in order; a repeated one may come later."""
-    seen: dict[str, list[int]] = defaultdict(list)
+    seen: dict[tuple[str, str], list[int]] = defaultdict(list)
     published = {entry.message for entry in run.ledger.entries if entry.what == "published"}
     for entry in run.ledger.entries:
         fact = run.facts.get(entry.message)
-        if fact and entry.what == "published" and entry.note in _LEFT and fact.seq not in seen[fact.stream]:
-            seen[fact.stream].append(fact.seq)
-    for saga_id, numbers in seen.items():
+        if fact and entry.what == "published" and entry.note in _LEFT:
+            numbers = seen[fact.source, fact.stream]
+            numbers += [fact.seq] if fact.seq not in numbers else []
+    for (_, saga_id), numbers in seen.items():
         if numbers != sorted(numbers):
             yield f"8: the facts of {run.name(saga_id)} left in the order {numbers}."
     for index, effect in enumerate(run.effects):
@@ -98,7 +99,8 @@ def _told_as(record: Record) -> str:
 
 def _closing(run: Evidence) -> Iterator[str]:
     """A saga that has ended has published what it ends with, once, and one that has not has not."""
-    published = Counter((fact.stream, fact.type) for fact in run.facts.values())
+    own = f"/{run.app.namespace}/{run.app.name}"
+    published = Counter((fact.stream, fact.type) for fact in run.facts.values() if fact.source == own)
     for record in run.records.values():
         outline = run.app.sagas[record.saga, record.saga_version].outline
         ended = _told_as(record)

@@ -6,7 +6,7 @@ truly happened there; nobody's claims are needed.
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Container, Mapping
+from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
 from contextlib import suppress
 from contextvars import Context, ContextVar
 from copy import copy
@@ -14,10 +14,11 @@ from functools import cached_property, partial
 from typing import Any, Literal
 
 from choros.app.app import App
-from choros.app.handler import Call, Handler
+from choros.app.handler import Argument, Call, Handler
+from choros.app.outbox import Outbox
 from choros.app.service import Service
 from choros.errors import Refused, UsageError
-from choros.messages import Command, Reply
+from choros.messages import Command, Fact, Reply
 from choros.names import LONGEST_NAME
 from choros.saga.paths import declared
 from choros.store.barrier import Transaction
@@ -38,6 +39,17 @@ Replies = Mapping[type[Reply], Callable[[Any], Reply]]
 def always(reply: Reply) -> Callable[[Any], Reply]:
     """Answers every command with this."""
     return lambda _: reply
+
+
+def _taken(known: Handler | None) -> Mapping[str, Argument]:
+    """What a handler takes that stands for this one: an outbox only where that may let something leave."""
+    usual: dict[str, Argument] = {"message": "message", "call": "call", "db": "transaction"}
+    return usual | ({"outbox": "outbox"} if known and known.leaves else {})
+
+
+def _chosen(publishes: Sequence[type[Fact]], key: str) -> type[Fact]:
+    """One of them, the same for the same message."""
+    return publishes[sum(key.encode()) % len(publishes)]
 
 
 def _blank(service: Service) -> Service:
@@ -238,10 +250,12 @@ class Troupe:
         for command in service.commands:
             known = service.handlers.get(command.type_name)
             provider = bool(known and known.provider)
-            handler = self._provider(service, command) if provider else self._handler(service, command, None)
+            handler = self._provider(service, command) if provider else self._handler(service, command, known, None)
             played.handlers[command.type_name] = handler
         for fact in service.facts:
-            played.reactions[fact.type_name] = self._reaction(service, fact, None)
+            played.reactions[fact.type_name] = self._reaction(
+                service, fact, service.reactions.get(fact.type_name), None
+            )
         return played
 
     def _own(self, service: Service) -> Service:
@@ -249,10 +263,14 @@ class Troupe:
         played, made = _blank(service), self.own.of(service.name)
         played.preparations = [partial(self._prepare, service.name)]
         for name, handler in made.handlers.items():
-            wrapped = self._own_provider if handler.provider else self._handler
-            played.handlers[name] = wrapped(service, handler.message, self._at_work(service, name))
+            at_work, command = self._at_work(service, name), handler.message
+            played.handlers[name] = (
+                self._own_provider(service, command, at_work)
+                if handler.provider
+                else self._handler(service, command, handler, at_work)
+            )
         for name, handler in made.reactions.items():
-            played.reactions[name] = self._reaction(service, handler.message, self._at_work(service, name))
+            played.reactions[name] = self._reaction(service, handler.message, handler, self._at_work(service, name))
         return played
 
     def _at_work(self, service: Service, kind: str) -> Callable[[], Handler]:
@@ -262,23 +280,29 @@ class Troupe:
         for prepare in self.own.of(service).preparations:
             await prepare(db)
 
-    def _handler(self, service: Service, command: type[Any], own: Callable[[], Handler] | None) -> Handler:
-        async def carry_out(message: Any, call: Call, db: Transaction) -> Reply:
+    def _handler(
+        self, service: Service, command: type[Any], known: Handler | None, own: Callable[[], Handler] | None
+    ) -> Handler:
+        publishes = known.publishes if known else ()
+
+        async def carry_out(message: Any, call: Call, db: Transaction, outbox: Outbox | None = None) -> Reply:
             self._on.call(call)
             kind = call.key.rpartition(":")[2]
             await self._keep(db, self._on.effect(service.name, call, kind))
             await self._on.perform(message, call)
             if own is None:
+                if outbox and publishes:
+                    await outbox.publish(self.example(_chosen(publishes, call.key)))
                 return self.answer(message, type(message).reply_type)
             try:
-                reply: Reply = await own()(message, db, call)
+                reply: Reply = await own()(message, db, call, outbox)
             except Refused:
                 if db.local_undo.taken_back:
                     await self._keep(db, self._on.effect(service.name, call, TAKEN_BACK))
                 raise
             return reply
 
-        return Handler(command, carry_out, {"message": "message", "call": "call", "db": "transaction"}, Transaction)
+        return Handler(command, carry_out, _taken(known), Transaction, publishes=publishes)
 
     def _provider(self, service: Service, command: type[Any]) -> Handler:
         async def ask(message: Any, call: Call) -> Reply | None:
@@ -324,14 +348,21 @@ class Troupe:
         arguments: Any = {"message": "message", "call": "call"}
         return Handler(made.message, settle, arguments, None, True) if getattr(made, name) else None
 
-    def _reaction(self, service: Service, fact: type[Any], own: Callable[[], Handler] | None) -> Handler:
-        async def react(message: Any, call: Call, db: Transaction) -> None:
+    def _reaction(
+        self, service: Service, fact: type[Any], known: Handler | None, own: Callable[[], Handler] | None
+    ) -> Handler:
+        publishes = known.publishes if known else ()
+
+        async def react(message: Any, call: Call, db: Transaction, outbox: Outbox | None = None) -> Fact | None:
             self._on.call(call)
             await self._keep(db, self._on.effect(service.name, call, "fact"))
             if own:
-                await own()(message, db, call)
+                told: Fact | None = await own()(message, db, call, outbox)
+                return told
+            made_up: Fact | None = self.example(_chosen(publishes, call.message_id)) if publishes else None
+            return made_up
 
-        return Handler(fact, react, {"message": "message", "call": "call", "db": "transaction"}, Transaction)
+        return Handler(fact, react, _taken(known), Transaction, publishes=publishes)
 
     async def _keep(self, db: Transaction, deed: Deed) -> None:
         await asyncio.sleep(0)

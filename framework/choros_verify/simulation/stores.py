@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, Literal, TypeVar
 
 from choros.errors import StoreMisconfigured, StoreUnreachable
-from choros.store.barrier import Job, JobResult, NotDone, Row, Transaction
+from choros.store.barrier import LEAVING, Job, JobResult, NotDone, Row, Transaction
 from choros.store.memory.barrier import BarrierRows, MemoryDatabase, MemoryTransaction, Undo, take_back
 from choros.store.memory.sagas import MemoryStore
 from choros.store.sagas import Committed, Forgotten, Record, Transition
@@ -310,8 +310,8 @@ class SimDatabase(MemoryDatabase):
         await self._perils.after([fault for fault in struck if fault.kind != "lose"])  # this is no commit
 
     def owes(self) -> bool:
-        """Whether a reply is not confirmed."""
-        return bool(self._rows.unsent)
+        """Whether a reply is not confirmed, or what a handler has published."""
+        return bool(self._rows.unsent) or any(row.state in LEAVING for row in self._rows.listed.values())
 
     def rows(self) -> Mapping[str, Row]:
         """The barrier's rows right now, for whoever looks from outside."""

@@ -97,11 +97,11 @@ class Tenant:
         self.databases: Mapping[str, KeptRows] = {
             name: keeping.rows(f"{name} database", namespace) for name in self.app.services
         }
-        self.inboxes = self.databases
-        """By service: where its subscriber keeps its rows and its effects."""
+        self.inboxes = self.databases  # by service: where its subscriber keeps its rows and its effects
         if self.plan.together:
             together = keeping.rows("database of all subscribers", namespace)
-            self.inboxes = dict.fromkeys(self.databases, together)
+            leaving = {name: one for name, one in self.databases.items() if self.app.service(name).leaves}
+            self.inboxes = dict.fromkeys(self.databases, together) | leaving  # facts are counted in one place
             self.databases = {**self.databases, _ALL: together}
         self.saga_ids = [self._saga_id(index) for index in range(len(self.plan.starts))]
         self.client = f"{self._prefix}client"
@@ -143,7 +143,7 @@ class Tenant:
 
     @property
     def deciding(self) -> set[str]:
-        """Names of the processes that decide its sagas."""
+        """Names of those that decide its sagas."""
         return {self.client, *(name for name in self.mains if name.startswith(f"{self._prefix}orchestrator-"))}
 
     def strangers(self, other: Tenant) -> set[str]:
@@ -221,7 +221,7 @@ class Tenant:
     def _ages(self) -> Ages | None:
         """A fact may be long on its way, and clocks wrong; what comes later than that is parked, and not told."""
         facts = self.plan.forgets + LATEST + self.plan.clocks_off
-        return {"commands": self.plan.forgets, "facts": facts} if self.plan.forgets else None
+        return {"commands": self.plan.forgets, "facts": facts, "outbox": 1e9} if self.plan.forgets else None
 
     async def _open(
         self, process: str, service: Service, databases: Mapping[str, KeptRows], needed: Topology

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Any, cast, get_args
 
 from choros.errors import StoreUnreachable
-from choros.store.barrier import Row
+from choros.store.barrier import LEAVING, Row
 from choros.store.redis.barrier import RedisDatabase, RedisTransaction
 from choros.store.redis.sagas import RedisStore, to_record
 from choros.store.redis.scripts import COMMIT, FORGET
@@ -171,8 +171,8 @@ class RedisRows:
         return {text_of(name): row for name, row in found if row is not None}
 
     def owes(self) -> bool:
-        """Whether a reply is not confirmed."""
-        return self._server.keys.type_of(f"{self._prefix}unsent") != "none"
+        """Whether a reply is not confirmed, or what a handler has published."""
+        return any(self._server.keys.type_of(f"{self._prefix}{name}") != "none" for name in ("unsent", *LEAVING))
 
     def deeds(self) -> Sequence[Deed]:
         """What handlers have written into the ledger."""

@@ -29,7 +29,8 @@ from choros_verify.simulation.sqlite.file import Listeners, NamedPath, SimFile
 
 _RECORDS = f"SELECT {rows.COLUMNS} FROM record WHERE scope = ?"
 _ROWS = "SELECT key, state, reply, prune_at, began, since FROM choros_barrier WHERE namespace = ?"
-_OWES = "SELECT 1 FROM choros_barrier WHERE namespace = ? AND unsent IS NOT NULL LIMIT 1"
+_OWES = """SELECT 1 FROM choros_barrier
+    WHERE namespace = ? AND (unsent IS NOT NULL OR state IN ('publishing', 'signalling')) LIMIT 1"""
 
 
 class InlinePatience(LockPatience):
@@ -164,7 +165,7 @@ class SqliteRows:
         return {row.key: row for row in map(to_row, self._look(_ROWS))}
 
     def owes(self) -> bool:
-        """Whether a reply is not confirmed."""
+        """Whether a reply is not confirmed, or what a handler has published."""
         return bool(self._look(_OWES))
 
     def deeds(self) -> Sequence[Deed]:
