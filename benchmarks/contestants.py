@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import aio_pika
+import asyncpg
 from redis.asyncio import Redis
 
 from benchmarks.application import Adapters, Application
@@ -26,6 +27,7 @@ from choros.transport.topology import topology
 
 STOCK, STOCK_REDIS, HAND_PACKED = "stock floor", "stock floor + redis", "hand-packed floor"
 CHOROS, LOCAL = "choros: rabbitmq + redis", "choros: memory + sqlite"
+POSTGRES = "choros: rabbitmq + postgresql"
 IN_TWO, REFUSED = ", two processes", ", compensated"
 LEVELS = (1, 10, 100, 1000)
 """How many are in flight."""
@@ -63,6 +65,8 @@ class Arena:
     amqp_url: str
     redis_url: str
     folder: Path
+    postgres_url: str = ""
+    """Empty: nobody is measured on it."""
     namespaces: dict[str, int] = field(default_factory=dict)
     """Each with its number of subscribers."""
     run: str = field(default_factory=lambda: uuid.uuid4().hex[:6])
@@ -81,8 +85,18 @@ class Arena:
             Entrant(CHOROS, choros),
             Entrant(CHOROS + IN_TWO, choros, Part.SERVICES, aside=(1000,)),
             Entrant(CHOROS + REFUSED, refusing, levels=(100,)),
+            *self._on_postgresql(),
             Entrant(LOCAL, local, levels=(1, 10, 100)),
             *self._asides(choros, refusing),
+        ]
+
+    def _on_postgresql(self) -> list[Entrant]:
+        if not self.postgres_url:
+            return []
+        postgres = self._application("p", store=self.postgres_url)
+        return [
+            Entrant(POSTGRES, postgres, levels=(1, 10, 100), aside=LEVELS),
+            Entrant(POSTGRES + IN_TWO, postgres, Part.SERVICES, levels=(100,), aside=LEVELS),
         ]
 
     def _asides(self, choros: Application, refusing: Application) -> list[Entrant]:
@@ -114,10 +128,12 @@ class Arena:
         self.namespaces[name] = subscribers
         return name
 
-    def _application(self, letter: str, *, broker: str = "", database: str = _FILE, **more: Any) -> Application:
+    def _application(
+        self, letter: str, *, broker: str = "", store: str = "", database: str = _FILE, **more: Any
+    ) -> Application:
         """On RabbitMQ and Redis, or on SQLite where it has another broker."""
         namespace = self._namespace(letter, more.get("subscribers", 1))
-        store = f"sqlite:///{self.folder}/{namespace}.db" if broker else self.redis_url
+        store = store or (f"sqlite:///{self.folder}/{namespace}.db" if broker else self.redis_url)
         adapters = Adapters(
             partial(open_transport, broker or self.amqp_url, namespace, "bench"),
             partial(store_at, store, f"{namespace}.{APPLICATION}"),
@@ -139,6 +155,15 @@ class Arena:
         async with Redis.from_url(self.redis_url) as redis:
             async for key in redis.scan_iter(match=f"*bench-{self.run}-*", count=1000):
                 await redis.unlink(key)
+        if self.postgres_url:
+            await self._clean_postgresql()
+
+    async def _clean_postgresql(self) -> None:
+        connection = await asyncpg.connect(self.postgres_url)
+        for table in ("record", "outbox", "history", "entry", "tally"):
+            if await connection.fetchval("SELECT to_regclass($1)", f"choros_{table}"):
+                await connection.execute(f"DELETE FROM choros_{table} WHERE scope LIKE $1", f"bench-{self.run}-%")
+        await connection.close()
 
 
 def _database(url: str, folder: str, namespace: str, service: str) -> Database:
@@ -146,9 +171,9 @@ def _database(url: str, folder: str, namespace: str, service: str) -> Database:
 
 
 @asynccontextmanager
-async def arena(amqp_url: str, redis_url: str, folder: Path) -> AsyncIterator[Arena]:
+async def arena(amqp_url: str, redis_url: str, folder: Path, postgres_url: str = "") -> AsyncIterator[Arena]:
     """An arena that is clean again at the end."""
-    arena = Arena(amqp_url, redis_url, folder)
+    arena = Arena(amqp_url, redis_url, folder, postgres_url)
     try:
         yield arena
     finally:

@@ -134,7 +134,7 @@ class Load:
 
     def _cpu(self) -> dict[str, float]:
         own = time.process_time() + (cpu_of(self.neighbour) if self.neighbour else 0.0)
-        return {"": own} | {name: cpu_of(pid) for name, pid in self.servers.items()}
+        return {"": own} | {name: cpu_of(pid) + cpu_of_children(pid) for name, pid in self.servers.items()}
 
     def _figures(self, sagas: int, in_flight: int, seconds: float, before: Mapping[str, float]) -> Figures:
         cpu = {name: (after - before[name]) * 1000 / sagas for name, after in self._cpu().items()}
@@ -148,6 +148,14 @@ class Load:
             cpu.pop(""),
             cpu,
         )
+
+
+def cpu_of_children(pid: int) -> float:
+    """The same of all the processes that it has forked and that are there: of PostgreSQL one for each connection."""
+    try:
+        return sum(cpu_of(int(child)) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+    except OSError:
+        return 0.0
 
 
 def rss_of(pid: int) -> int:

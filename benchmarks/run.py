@@ -1,6 +1,7 @@
 """Sagas per second beside the floor of the broker itself: `make bench`, or with options `make bench ARGS="--quick"`.
 
-It needs AMQP_URL and REDIS_URL, which tests/servers.py sets, and talks to nothing else.
+It needs AMQP_URL and REDIS_URL, and measures on POSTGRES_URL too, all of which tests/servers.py sets, and talks to
+nothing else.
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ async def bench(plan: Plan, loop: str, log_level: str) -> tuple[Results, Machine
     amqp_url, redis_url = os.environ["AMQP_URL"], os.environ["REDIS_URL"]
     this = await machine(amqp_url, redis_url, loop)
     with tempfile.TemporaryDirectory(prefix="choros-bench-") as folder:
-        async with arena(amqp_url, redis_url, Path(folder)) as here:
+        async with arena(amqp_url, redis_url, Path(folder), os.environ.get("POSTGRES_URL", "")) as here:
             neighbour = Neighbour(loop, log_level)
             try:
                 results = await Campaign(here, plan, server_processes(), neighbour, _say).run()
@@ -105,7 +106,7 @@ def server_processes() -> dict[str, int]:
     if not description or not Path("/proc/self/stat").exists():
         return {}
     found = json.loads(Path(description).read_text())
-    return {"rabbitmq": found["rabbitmq_pid"], "redis": found["redis_pid"]}
+    return {name: found[f"{name}_pid"] for name in ("rabbitmq", "redis", "postgres")}
 
 
 if __name__ == "__main__":
