@@ -4,11 +4,27 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any, cast
 
 import pytest
 
-from choros import App, Command, Done, Fact, FactLog, Message, Outbox, Pivot, Refused, Saga, Service, Signal, running
+from choros import (
+    App,
+    Command,
+    Done,
+    Fact,
+    FactLog,
+    Message,
+    Outbox,
+    Pivot,
+    Refused,
+    Saga,
+    Service,
+    Signal,
+    Wait,
+    running,
+)
 from choros.runtime.host.outbox_rows import Departure, OutboxRows, kept_message
 from choros.runtime.host.service_outbox import ServiceOutbox
 from choros.runtime.participant.participant import Participant
@@ -425,3 +441,57 @@ async def test_a_chain_of_services_that_publish_runs_in_one_process() -> None:
     async with running(app) as client:
         await client.run(saga, Begin(order="o1"))
         await eventually(lambda: mails == ["o1"])
+
+
+class Lend(Message):
+    loan: str
+
+
+class PayOut(Command[Done]):
+    loan: str
+
+
+class LoanPaidOut(Fact):
+    loan: str
+    by: str
+
+
+class Review(Command[Done]):
+    order: str
+
+
+def pay_out(lend: Lend) -> PayOut:
+    return PayOut(loan=lend.loan)
+
+
+def loan_paid_out(lend: Lend, decided: Decided) -> LoanPaidOut:
+    return LoanPaidOut(loan=lend.loan, by=decided.by)
+
+
+def review(begin: Begin) -> Review:
+    return Review(order=begin.order)
+
+
+async def test_a_saga_that_waits_is_told_by_a_handler_of_another_ones_command() -> None:
+    bank, branch = Service("bank"), Service("branch", signals=(Decided,))
+
+    @bank.handles(PayOut)
+    async def pay(command: PayOut) -> Done:
+        return Done()
+
+    @branch.handles(Review)
+    async def decide(command: Review, db: SqliteTransaction, outbox: Outbox) -> Done:
+        await outbox.signal("loan", Decided(by="Ann"), key=command.order)
+        return Done()
+
+    wait = Wait(Decided, within=timedelta(days=1))
+    loan: Saga[Any] = Saga(
+        "loan", start=Lend, key=lambda lend: lend.loan, steps=(wait, Pivot(pay_out, to="bank")),
+        completed=loan_paid_out,
+    )  # fmt: skip
+    reviews: Saga[Any] = Saga("review", start=Begin, key=lambda one: one.order, steps=(Pivot(review, to="branch"),))
+    async with running(App("loans", sagas=[loan, reviews], services=[bank, branch])) as client:
+        saga_id = await client.start(loan, Lend(loan="o1"))
+        await client.run(reviews, Begin(order="o1"))
+        outcome = await client.wait(saga_id)
+        assert outcome.status == "completed"
