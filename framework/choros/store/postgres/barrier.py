@@ -1,8 +1,9 @@
 """A participant's PostgreSQL, through asyncpg."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, Literal
 
 import asyncpg
@@ -20,6 +21,7 @@ Isolation = Literal["read_committed", "repeatable_read", "serializable"]
 FOR_OURS = 2
 """Connections for what is no job."""
 CLOSE_SECONDS = 5.0
+SENT_ALL = "UPDATE choros_barrier SET unsent = NULL WHERE namespace = $1 AND key = ANY($2::text[])"
 OURS: Isolation = "read_committed"
 """Of what is no job: it locks what it works on."""
 
@@ -80,12 +82,25 @@ class PostgresDatabase(SqlDatabase):
             ((level,),) = await transaction.ask("SHOW transaction_isolation", {})
         return level not in ("read committed", "read uncommitted")
 
+    async def mark_sent(self, keys: Sequence[str]) -> None:
+        """The replies of these rows are confirmed: one statement, which is a transaction by itself."""
+        if keys:
+            await self._insisted(partial(self._mark_sent, sorted(keys)))
+
+    async def _mark_sent(self, keys: Sequence[str]) -> None:
+        async with self._opened_pool().acquire() as connection:
+            connection.serve(None)
+            await connection.execute(SENT_ALL, self._namespace, keys)
+
+    def _opened_pool(self) -> Any:
+        if self._pool is None:
+            raise StoreUnreachable(f"The database {self._where} is not open.", "await database.open() before using it.")
+        return self._pool
+
     @asynccontextmanager
     async def begun(self, *, ours: bool = False) -> AsyncIterator[PostgresTransaction]:
         """One of the pool's connections."""
-        if self._pool is None:
-            raise StoreUnreachable(f"The database {self._where} is not open.", "await database.open() before using it.")
-        async with self._pool.acquire() as connection:
+        async with self._opened_pool().acquire() as connection:
             block = connection.transaction(isolation=OURS if ours else self._isolation)
             transaction = PostgresTransaction(connection, block, self._where, self._namespace, snapshot=self.snapshot)
             await block.start()
