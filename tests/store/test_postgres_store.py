@@ -150,6 +150,16 @@ async def test_a_database_or_a_login_that_is_not_there_is_a_misconfiguration(pri
     await refused(f"{private.url}?schema=nowhere", "no such schema")
 
 
+async def test_what_is_closed_connects_to_nothing_any_more(private: PrivatePostgreSQL, owner: Any) -> None:
+    store = PostgresStore(private.url)
+    await store.open()
+    await store.close()
+    for asked in (store.due(0.0, KNOWN, 1), store.commit([creation("s1")]), store.load(["s1"]), store.counts()):
+        with pytest.raises(StoreUnreachable):
+            await asked
+    assert not await pids(owner)
+
+
 async def test_nobody_at_this_port_is_unreachable() -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -46,6 +46,7 @@ class PostgresServer:
         self._connections, self._timeout = connections, timeout
         self._pool: asyncpg.Pool[Any] | None = None
         self._opening = asyncio.Lock()
+        self._closed = False
         self._said: dict[str, str] = {}
 
     def said(self, statement: str) -> str:
@@ -92,6 +93,8 @@ class PostgresServer:
 
     async def _opened(self) -> asyncpg.Pool[Any]:
         async with self._opening:
+            if self._closed:
+                raise StoreUnreachable(f"The connection to PostgreSQL at {self.name} is closed.", "open another store.")
             if self._pool is None:
                 self._pool = await self._connected()
         return self._pool
@@ -131,6 +134,7 @@ class PostgresServer:
 
     async def close(self) -> None:
         """Close every connection, and wait no longer for it than for an answer."""
+        self._closed = True
         pool, self._pool = self._pool, None
         if pool is None:
             return
