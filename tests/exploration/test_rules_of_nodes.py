@@ -1,15 +1,21 @@
 """Negative controls of loops, and of what a saga goes on without: without any one of their rules a promise breaks."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import pytest
 
-from choros import ForEach, Message, Parallel, Repeat, Saga, Scope
+from choros import Branch, ForEach, Message, Parallel, Repeat, Saga, Scope, Step
+from choros.saga.machine.inputs import Answered
+from choros.saga.machine.instance import Instance, NodeState, States
+from choros.wire.command_key import CommandKey
 from choros_verify import Bounds, explore
 from choros_verify.exploration.choices import ActKind
 from choros_verify.exploration.explore import Exploration
 from choros_verify.exploration.states import Left
 from choros_verify.exploration.trial import try_mutant
+from choros_verify.exploration.ways import order
 from tests.every_day import every_day
 from tests.exploration.composites import Go, came_back, pivot, step
 from tests.exploration.test_mutants import mutant
@@ -32,6 +38,7 @@ class Tried(NamedTuple):
     acts: frozenset[ActKind] = frozenset()
 
 
+NOBODY: frozenset[ActKind] = frozenset()
 TWO, GO = order_of("a", "b"), Go(key="g")
 one_by_one = saga_of(ForEach(lines, reserve))
 followed = saga_of(ForEach(lines, reserve, at_once=2), reserve_first)
@@ -57,11 +64,11 @@ WITHOUT = {
         one_by_one, TWO, "what lines[0].reserve_line was answered with is lost, and what comes later may ask for it"
     ),
     "loser left standing": Tried(race, GO, "the saga is compensated, but parallel.a still stands"),
-    "nobody loses": Tried(race, GO, "parallel.a is undone while parallel.b, which is newer, may still stand"),
+    "nobody loses": Tried(race, GO, "the saga is completed, but what parallel went on without still stands"),
     "pivot before losers are undone": Tried(race, GO, "bind is sent while others are under way"),
     "any number may fail": Tried(enough, GO, "the saga is completed, but parallel has no effect"),
     "undo of a loser unparked": Tried(
-        race, GO, "parallel.a is undone while parallel.b, which is newer, may still stand", acts=frozenset({"cancel"})
+        race, GO, "nothing will ever wake the saga: it waits for ever", acts=frozenset({"cancel"})
     ),
     "scope left standing": Tried(scope, GO, "scope.c is begun while scope.a stands, which it is instead of"),
     "other way at once": Tried(scope, GO, "scope.c is begun while scope.a stands, which it is instead of"),
@@ -92,3 +99,50 @@ def test_with_all_rules_every_interleaving_keeps_every_promise(saga: Saga[Any]) 
     found = explore(saga, Bounds(Left(0, 0, 0), frozenset({"cancel", "retry"})), start=GO.to_json())
     assert found.complete, found.story
     assert {"completed", "compensated", "parked"} == set(found.ends)
+
+
+def alone(name: str) -> Step:
+    """One whose undo the saga goes on without, where that fails for good."""
+    return replace(step(name), undo_exhausted="skip")
+
+
+RACES = {
+    "no pivot": going(Parallel(step("a"), step("b"), first=1)),
+    "an undo that fails for good": going(Parallel(alone("a"), alone("b"), first=1)),
+    "a branch": going(Parallel(Branch("way", alone("a"), alone("b")), alone("c"), first=1)),
+}
+TROUBLE = {"a duplicate": Left(1, 0, 0), "a crash": Left(0, 1, 0), "a retry": Left(0, 0, 1)}
+
+
+@pytest.mark.cross
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("budgets", TROUBLE)
+@pytest.mark.parametrize("name", RACES)
+def test_trouble_breaks_nothing_of_a_race_without_a_pivot(name: str, budgets: str) -> None:
+    found = explore(RACES[name], Bounds(TROUBLE[budgets], frozenset({"cancel"})), start=GO.to_json())
+    assert found.complete, found.story
+
+
+@pytest.mark.slow
+def test_another_attempt_of_a_losers_undo_is_no_undo_before_its_time() -> None:
+    """Its undo was sent when nothing newer stood; what has come to stand since then is no reason to stop it."""
+    found = explore(RACES["an undo that fails for good"], Bounds(Left(1, 0, 0), NOBODY), start=GO.to_json())
+    assert found.complete, found.story
+
+
+def of(progress: Mapping[str, str], **lost: str) -> Instance:
+    states = {path: NodeState(one, lost=path in lost.values()) for path, one in progress.items()}  # type: ignore[arg-type]
+    return Instance("s", "{}", States(states))
+
+
+def test_what_turned_for_itself_is_older_than_what_is_answered_behind_it_in_the_same_batch() -> None:
+    outline = RACES["a branch"].outline
+    before = of({"parallel.way.a": "sent", "parallel.c": "sent"})
+    after = of({"parallel.way": "entered", "parallel.way.a": "in_doubt", "parallel.c": "ok"}, way="parallel.way")
+    failed = Answered("1", CommandKey("s", "parallel.way.a", 1, "do"), 1, "failed", "")
+    done = Answered("2", CommandKey("s", "parallel.c", 1, "do"), 1, "ok", "")
+    loser, winner = frozenset({"parallel.way.a"}), frozenset({"parallel.c"})
+    assert order(outline, (), before, after, [failed, done]) == (loser, winner)
+    assert order(outline, (), before, after, [done, failed]) == (winner, loser)
+    whole = of({"parallel.way.a": "in_doubt", "parallel.c": "ok"})
+    assert order(outline, (), before, whole, [failed, done]) == (winner, loser)

@@ -273,6 +273,8 @@ class Moves:
         for order in decided.orders:
             leaf = self._outline.commanded(self._outline.paths[order.step])
             undoes = order.operation == "undo" or (order.operation == "do" and leaf is not None and leaf.existing)
+            if undoes and self._goes_on(world, order):
+                continue
             if order.operation == "do" and not undoes:
                 holds.sending_do(self._outline, books, order.step, saga.instance)
             elif undoes:
@@ -281,6 +283,11 @@ class Moves:
                 holds.sending_undo(self._outline, books, path, self._coming(world), newest, saga.instance)
         if decided.facts:
             holds.publishing(self._outline, books, decided.facts, saga.instance)
+
+    def _goes_on(self, world: WorldState, order: Ordered) -> bool:
+        """Whether it is another attempt of what was begun before: a loser's undo, when the whole saga turns."""
+        leg = self._orchestrator.stored[world.stored].instance.state(self._outline.paths[order.step]).leg
+        return leg is not None and leg.operation == order.operation
 
     def _coming(self, world: WorldState) -> set[str]:
         """The steps whose effect may still come to stand by a command on its way."""

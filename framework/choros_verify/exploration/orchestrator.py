@@ -100,7 +100,7 @@ class OrchestratorModel:
 
     def _kept(self, before: Stored, at_now: Instance, decision: Decision, inputs: Sequence[Input]) -> Decided:
         facts = before.facts + tuple(fact.type for fact in decision.facts)
-        standing = order(before.order, at_now, decision.instance, inputs)
+        standing = order(self.saga.outline, before.order, at_now, decision.instance, inputs)
         number = self.number(Stored(timeless(decision.instance), facts, standing))
         strange = next((send.key.path for send in decision.sends if send.key.path not in self._indexes), "")
         if strange:

@@ -34,16 +34,21 @@ def _known(need: Need, instance: Instance) -> Message | None:
 
 
 def order(
-    known: tuple[frozenset[str], ...], before: Instance, after: Instance, inputs: Sequence[Input]
+    outline: Outline, known: tuple[frozenset[str], ...], before: Instance, after: Instance, inputs: Sequence[Input]
 ) -> tuple[frozenset[str], ...]:
     """The leaves that may stand, the oldest first, after this decision: what was answered, in the order in which it
-    was applied, and then what was open when the saga turned."""
+    was applied, with what turned for itself on such an answer; and then what was open when the saga turned."""
     answered = [given.key.path for given in inputs if isinstance(given, Answered)]
     new = [path for path, state in after.nodes.items() if state.progress != before.state(path).progress]
-    done = [path for path in dict.fromkeys((*answered, *new)) if path in new and after.state(path).progress == "ok"]
-    doubt = frozenset(path for path in new if after.state(path).progress == "in_doubt")
-    groups = (*known, *(frozenset({path}) for path in done), doubt)
-    kept = (frozenset(path for path in group if after.state(path).progress in ("ok", "in_doubt")) for group in groups)
+    open_ = {path for path in new if after.state(path).progress == "in_doubt"}
+    groups = list(known)
+    for path in dict.fromkeys((*answered, *new)):
+        if path in new and after.state(path).progress == "ok":
+            groups.append(frozenset({path}))
+        elif path in answered and (inside := undone_with(outline, after, path)):
+            groups.append(frozenset(one for one in open_ if stands_in(one, inside)))
+            open_ -= groups[-1]
+    kept = (frozenset(p for p in group if after.state(p).progress in ("ok", "in_doubt")) for group in (*groups, open_))
     return tuple(group for group in kept if group)
 
 
