@@ -69,23 +69,28 @@ from choros.saga.nodes import (
 from choros.saga.policy import RetryPolicy
 from choros.saga.saga import Saga
 from choros.store.barrier import Transaction
+from choros.store.blocking import BlockingTransaction
 from choros.store.local_undo import LocalUndo
 from choros.store.memory.barrier import MemoryTransaction
+from choros.store.memory.blocking import BlockingMemoryTransaction
+from choros.store.redis.blocking import BlockingRedisTransaction
 from choros.store.redis.transaction import RedisTransaction
+from choros.store.sqlite.blocking import BlockingSqliteTransaction
 from choros.store.sqlite.transaction import SqliteTransaction
 from choros.transport.fact_log import FactLog
 from choros.version import __version__
 from choros.wire.foreign import ForeignMessage
 
 __all__ = [
-    "Addresses", "App", "Batch", "Branch", "BrokerMisconfigured", "BrokerUnreachable", "Call", "Check", "ChorosError",
+    "Addresses", "App", "Batch", "BlockingMemoryTransaction", "BlockingRedisTransaction", "BlockingSqliteTransaction",
+    "BlockingTransaction", "Branch", "BrokerMisconfigured", "BrokerUnreachable", "Call", "Check", "ChorosError",
     "Client", "Command", "DeclarationError", "DeclaredOtherwise", "Done", "Existing", "Fact", "FactLog",
     "FactPublisher", "FactStart", "Failure", "ForEach", "ForeignFact", "ForeignFacts", "ForeignMessage", "Later",
     "Local", "LocalUndo", "Lock", "MemoryTransaction", "Message", "MessageRejected", "MessageUnwritable",
-    "Misconfigured", "Nested", "Outbox", "Outcome", "OutcomePending", "Parallel", "Pivot", "Program", "Publish",
-    "Rate", "RedisTransaction", "Refused", "Reminder", "Repeat", "Reply", "Retriable", "RetryPolicy", "Saga",
-    "SagaNotFound", "SagaState", "Schedule", "Scope", "Service", "Settings", "Signal", "Sleep", "SqliteTransaction",
-    "StartConflict", "Step", "StoreMisconfigured", "StoreUnreachable", "TokenUnknown", "TooLate", "Transaction",
-    "Unfinished", "UnfinishedCommand", "Unreachable", "Update", "UpdateRefused", "UsageError", "Wait", "When",
-    "WrongFact", "__version__", "client_of", "publisher_of", "running", "start_in", "unfinished_of",
+    "Misconfigured", "Nested", "Outbox", "Outcome", "OutcomePending", "Parallel", "Pivot", "Program", "Publish", "Rate",
+    "RedisTransaction", "Refused", "Reminder", "Repeat", "Reply", "Retriable", "RetryPolicy", "Saga", "SagaNotFound",
+    "SagaState", "Schedule", "Scope", "Service", "Settings", "Signal", "Sleep", "SqliteTransaction", "StartConflict",
+    "Step", "StoreMisconfigured", "StoreUnreachable", "TokenUnknown", "TooLate", "Transaction", "Unfinished",
+    "UnfinishedCommand", "Unreachable", "Update", "UpdateRefused", "UsageError", "Wait", "When", "WrongFact",
+    "__version__", "client_of", "publisher_of", "running", "start_in", "unfinished_of",
 ]  # fmt: skip

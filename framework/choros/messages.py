@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from contextvars import copy_context
 from functools import cache, partial
-from typing import Any, ClassVar, Generic, Literal, Self, TypeVar, Unpack, get_args
+from typing import Any, ClassVar, Generic, Literal, Self, TypeVar, Unpack, cast, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from pydantic_core import from_json
@@ -42,6 +42,17 @@ def fidelity_of(message: type[Message]) -> Fidelity:
     return found
 
 
+def _check_field_names(message: type[Message]) -> None:
+    """A field hides what the class has under the same name, and choros reads that."""
+    ours = [base for base in message.__mro__ if base.__module__ == __name__]
+    for name in (*message.model_fields, *message.__private_attributes__):
+        if any(name in vars(base) for base in ours) or (name.startswith("model_") and hasattr(BaseModel, name)):
+            raise DeclarationError(
+                f"Message {message.__name__}: its field {name!r} hides what choros knows its class by.",
+                f"call it otherwise, such as {name.strip('_')}_given.",
+            )
+
+
 class Message(BaseModel):
     """An immutable message with a stable type name. Wire data is read strictly: no coercion, no NaN."""
 
@@ -61,6 +72,7 @@ class Message(BaseModel):
     def __pydantic_on_complete__(cls) -> None:
         """Refuse a class whose messages can never be read as they were; called by pydantic."""
         super().__pydantic_on_complete__()
+        _check_field_names(cls)
         fidelity_of(cls)
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
@@ -185,7 +197,8 @@ class Command(Message, Generic[R_co]):
     """An order to exactly one participant: `class ChargePayment(Command[PaymentCharged], refusals=("card_declined",))`.
 
     `refusals` lists every code that a participant may refuse it with; none means that it cannot be refused. Where more
-    is to be said of one, a mapping gives its type: `refusals={"card_declined": CardDeclined, "closed": None}`.
+    is to be said of one, a mapping gives its type: `refusals={"card_declined": CardDeclined, "closed": None}`. One that
+    is derived from another command has the refusals of that, unless it says its own.
     """
 
     refusals: ClassVar[tuple[str, ...]] = ()
@@ -196,15 +209,21 @@ class Command(Message, Generic[R_co]):
     def __init_subclass__(
         cls,
         *,
-        refusals: Iterable[str] | Mapping[str, type[Reply] | None] = (),
+        refusals: Iterable[str] | Mapping[str, type[Reply] | None] | None = None,
         name: str = "",
         version: int = 1,
         **config: Unpack[ConfigDict],
     ) -> None:
         super().__init_subclass__(name=name, version=version, **config)
-        cls.refusals = _checked_refusals(cls.__name__, refusals)
         cls.reply_type = _reply_type(cls)
-        cls.refusal_data = _checked_data(cls, refusals) if isinstance(refusals, Mapping) else {}
+        if refusals is not None:  # else those of the command that it is derived from
+            cls.refusals = _checked_refusals(cls.__name__, refusals)
+            cls.refusal_data = _checked_data(cls, refusals) if isinstance(refusals, Mapping) else {}
+
+    @classmethod
+    def command_and_reply(cls) -> tuple[type[Self], type[R_co]]:
+        """Its own type and that of its reply: by this, type checkers know a handler's."""
+        return cls, cast("type[R_co]", cls.reply_type)
 
 
 def _checked_refusals(class_name: str, refusals: Iterable[str]) -> tuple[str, ...]:

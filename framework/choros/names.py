@@ -1,7 +1,10 @@
 """What sagas, steps, services, subscribers and applications may be called."""
 
 import re
+from uuid import UUID
 
+BusinessKey = str | int | UUID
+"""A business key, as a message has it."""
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:[_-][a-z0-9]+)*")
 LONGEST_NAME = 60
 ORCHESTRATOR = "orchestrator"
@@ -14,3 +17,8 @@ def is_name(name: object) -> bool:
     """Whether a saga, step, service, subscriber or application may be called so: at most 60 lower-case letters and
     digits, in words joined by '-' or '_'."""
     return isinstance(name, str) and bool(_NAME.fullmatch(name)) and len(name) <= LONGEST_NAME
+
+
+def key_text(key: object) -> object:
+    """A business key as text, where it is a whole number or a UUID; whatever else it is, itself."""
+    return str(key) if isinstance(key, int | UUID) and not isinstance(key, bool) else key

@@ -85,8 +85,9 @@ def test_what_a_fact_makes_is_looked_at() -> None:
     assert declared().message(CheckedOut(order_id="o1", total=1, member=False)) is None
     assert declared().key_of(fact) is None
     assert declared(key=lambda one: one.order_id).key_of(fact) == "o1"
-    with pytest.raises(UsageError, match="its key is int, not a text"):
-        declared(key=lambda one: one.total).key_of(fact)
+    assert declared(key=lambda one: one.total).key_of(fact) == "1"
+    with pytest.raises(UsageError, match="its key is float, not a text"):
+        declared(key=lambda one: one.total / 2).key_of(fact)
     with pytest.raises(UsageError, match="failed: KeyError"):
         declared(key=lambda one: {}[one.order_id]).key_of(fact)
 

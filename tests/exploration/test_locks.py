@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -114,7 +114,7 @@ def unbounded(patch: pytest.MonkeyPatch) -> None:
 
 def in_the_order_written(patch: pytest.MonkeyPatch) -> None:
     def keys_of(self: Lock, start: AnyMessage) -> tuple[str, ...]:
-        return tuple(self.key(start))
+        return tuple(cast("tuple[str, ...]", self.key(start)))
 
     patch.setattr(Lock, "keys_of", keys_of)
 

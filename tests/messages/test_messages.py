@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import pytest
 
 from choros.errors import DeclarationError, MessageRejected, Refused
-from choros.messages import Close, Command, Done, Fact, Failure, Message, Reply
+from choros.messages import Close, Command, Done, Fact, Failure, Message, Reply, Update
 
 CARD = "4111111111111111"
 
@@ -67,6 +67,33 @@ class Undecided(Command[R]):
 )
 def test_a_type_has_a_name_and_a_version(message: type[Message], name: str) -> None:
     assert message.type_name == name
+
+
+OUR_NAMES = {
+    Message: ["type_name", "to_json", "from_json", "model_copy", "model_fields", "_fidelity"],
+    Command[Done]: ["refusals", "refusal_data", "reply_type", "type_name"],
+    Update[Done]: ["reply_type"],
+}
+
+
+@pytest.mark.filterwarnings("ignore:Field name")  # pydantic says it as well, where it goes on
+@pytest.mark.parametrize(("base", "name"), [(base, name) for base, names in OUR_NAMES.items() for name in names])
+def test_a_field_does_not_hide_what_its_class_is_known_by(base: type[Message], name: str) -> None:
+    with pytest.raises(DeclarationError) as caught:
+        type("Given", (base,), {"__annotations__": {name: int}, "__module__": __name__})
+    assert caught.value.sentence == f"Message Given: its field {name!r} hides what choros knows its class by."
+    assert caught.value.hint.startswith("call it otherwise")
+
+
+def test_a_field_may_be_called_as_what_another_kind_of_message_has() -> None:
+    class Given(Fact):
+        refusals: int
+        reply_type: str
+        version: int
+        name: str
+
+    given = Given(refusals=1, reply_type="x", version=2, name="n")
+    assert Given.from_json(given.to_json()) == given
 
 
 def test_a_command_names_its_reply_and_what_it_may_refuse() -> None:

@@ -58,10 +58,17 @@ def fail(error: Exception) -> None:
     raise error
 
 
+async def refuse() -> None:
+    raise Refused("sold_out")
+
+
 async def misbehave(how: str, db: Transaction, undo: LocalUndo) -> None:
     """Other ends than a plain refusal."""
     if how == "broken":
         raise ValueError("no shelf")
+    if how == "in a group":
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(refuse())
     if how == "undeclared":
         raise Refused("moon_phase")
     if how == "too much said":
@@ -179,6 +186,12 @@ async def test_both_movements_stand_and_the_refusal_says_what_was_taken_back(sta
     row = await stage.row(refused.key)
     assert row is not None
     assert (row.state, Envelope.loads(row.content).undone) == ("refused", refused.undone)
+
+
+async def test_a_refusal_out_of_a_task_group_is_one(stage: Stage, order: str) -> None:
+    (refused,) = await stage.ask(asked(order, "in a group"))
+    assert said(refused) == ("refused", "sold_out", TAKEN_BACK)
+    assert await book(stage, order) == ["-1", "-2", "+2", "+1"]
 
 
 async def test_a_duplicate_is_told_the_same_and_nothing_is_done_again(stage: Stage, order: str) -> None:

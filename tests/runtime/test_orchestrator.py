@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -118,6 +119,14 @@ async def test_the_same_key_with_another_body_is_a_conflict(stage: Stage) -> Non
         await client.start(shop.order_saga, shop.PlaceOrder(order_id="o1", total=999))
 
 
+@pytest.mark.parametrize(("key", "text"), [(7, "7"), (UUID(int=10), "00000000-0000-0000-0000-00000000000a")])
+async def test_a_start_key_may_be_a_number_or_a_uuid(stage: Stage, key: int | UUID, text: str) -> None:
+    client = await stage.client()
+    assert await client.start(shop.order_saga, shop.ORDER, key=key) == await client.start(
+        shop.order_saga, shop.ORDER, key=text
+    )
+
+
 async def test_two_bodies_under_one_key_in_one_batch_start_one_saga(stage: Stage) -> None:
     client = await stage.client()
     other = shop.PlaceOrder(order_id="o1", total=999)
@@ -135,7 +144,7 @@ async def test_a_start_needs_a_key_a_known_saga_and_its_own_message(stage: Stage
     with pytest.raises(UsageError, match="not part of this application"):
         await client.start(shop.make_order_saga(), shop.ORDER)
     with pytest.raises(UsageError, match="starts with PlaceOrder"):
-        await client.start(shop.order_saga, shop.CHARGED)
+        await client.start(shop.order_saga, shop.CHARGED)  # type: ignore[misc] # the checker says so, too
 
 
 # --- replies: repeated, late, forged --------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from tests.patience import PATIENCE
 from tests.runtime.participant_stage import (
     Charge,
     Refund,
+    Refunded,
     Stage,
     command,
     eventually,
@@ -225,7 +226,7 @@ async def test_an_error_of_the_handler_that_looks_like_the_databases_is_the_hand
     service = Service("payment")
 
     @service.handles(Refund)
-    async def refund(command: Refund) -> None:
+    async def refund(command: Refund) -> Refunded:
         raise StoreUnreachable("Another one.")
 
     async with stage_for(service) as other:

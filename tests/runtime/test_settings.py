@@ -122,6 +122,7 @@ def test_flags_and_environment_reach_the_role(monkeypatch: pytest.MonkeyPatch) -
     wanted = Settings(
         prefetch=7,
         concurrency=3,
+        threads=7,
         handler_time=seven,
         drain=timedelta(minutes=1),
         wait=seven,

@@ -260,7 +260,7 @@ def _over(client: Client) -> bool:
     return client._decider._over is not None
 
 
-@pytest.mark.parametrize("key", [None, 4, "", "a\nb", "x" * 201])
+@pytest.mark.parametrize("key", [None, 4.5, True, b"x", (4,), "", "a\nb", "x" * 201])
 async def test_a_start_key_that_is_none(key: Any) -> None:
     keyed = Saga("keyed", start=Go, key=lambda _: key, steps=(Pivot(last, to="svc"),))
     async with running(App("keyed", sagas=[keyed], services=[service]), MEMORY) as client:

@@ -70,6 +70,7 @@ def unknown(order: "Elsewhere") -> ChargePayment: ...  # type: ignore[name-defin
 def no_such(order: "functools.Nothing") -> ChargePayment: ...  # type: ignore[name-defined]
 def bare_parameter(order) -> ChargePayment: ...  # type: ignore[no-untyped-def]
 def bare_return(order: PlaceOrder): ...  # type: ignore[no-untyped-def]
+def by_place(order: PlaceOrder, /) -> ChargePayment: ...
 def many(*orders: PlaceOrder) -> ChargePayment: ...
 def number(count: int) -> ChargePayment: ...
 def choice(order: Union[PlaceOrder, PaymentCharged]) -> ChargePayment: ...  # noqa: UP007
@@ -186,6 +187,10 @@ MISTAKES: list[tuple[Any, str]] = [
     (lambda: pay_with(no_such), "saga 'order': no_such is annotated with Nothing, which is not known."),
     (lambda: pay_with(bare_parameter), "saga 'order': bare_parameter does not say what its parameter 'order' is."),
     (lambda: pay_with(bare_return), "saga 'order': bare_return does not say what it returns."),
+    (
+        lambda: pay_with(by_place),
+        "saga 'order': by_place takes 'order' by its place only, and it is given by name.",
+    ),
     (
         lambda: pay_with(many),
         "which no message can fill.",

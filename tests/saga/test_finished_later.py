@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -227,7 +228,9 @@ def test_a_bound_is_a_time(within: object) -> None:
 def services(*, undo: bool = False) -> list[Service]:
     payment, shipping = Service("payment", commands=[Charge, Refund]), Service("shipping", commands=[Ship])
 
-    @payment.handles(Refund if undo else Charge)
+    kind: Any = Refund if undo else Charge
+
+    @payment.handles(kind)
     async def later(command: Charge | Refund, db: MemoryTransaction) -> Done | Paid | Later:
         return Later()
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any, ClassVar
+from uuid import UUID
 
 import pytest
 
@@ -317,10 +318,17 @@ def _exits(_: Message) -> str:
     raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("given", ["", (), "x" * 201, "a\n", 7, (7,), list("abcdefghijklmnopq")])
+@pytest.mark.parametrize("given", ["", (), "x" * 201, "a\n", 7.5, (True,), list("abcdefghijklmnopq")])
 def test_what_is_no_key(given: Any) -> None:
     with pytest.raises(UsageError, match="lock 'customer': key "):
         Lock("customer", key=lambda _: given, within=MINUTE).keys_of(shop.ORDER)
+
+
+def test_a_key_may_be_a_number_or_a_uuid() -> None:
+    uuid = UUID("00000000-0000-4000-8000-00000000000a")
+    lock = Lock("customer", key=lambda one: (uuid, one.total), within=MINUTE)
+    assert lock.keys_of(shop.ORDER) == (f"customer:{uuid}", f"customer:{shop.ORDER.total}")
+    assert Lock("customer", key=lambda _: 7, within=MINUTE).keys_of(shop.ORDER) == ("customer:7",)
 
 
 def test_a_key_that_fails_is_said() -> None:

@@ -196,8 +196,10 @@ def test_what_a_fact_is_about_is_a_text() -> None:
         awaited.about(InvoicePaid(invoice="i1", payment="broken"), "c")
     plain = awaited_facts([make_delivery(Wait(InvoicePaid, key=invoice_of, within=DAY), HANDED)])["invoice-paid.v1"]
     assert plain.about(PAYMENT, "c") == "c"
-    numbered: Any = Wait(InvoicePaid, key=invoice_of, of=lambda _: 3, within=DAY)  # type: ignore[arg-type,return-value]
-    with pytest.raises(UsageError, match="of returned int, not a text"):
+    counted: Any = Wait(InvoicePaid, key=invoice_of, of=lambda _: 3, within=DAY)
+    assert awaited_facts([make_delivery(counted, HANDED)])["invoice-paid.v1"].about(PAYMENT, "c") == "3"
+    numbered: Any = Wait(InvoicePaid, key=invoice_of, of=lambda _: 3.5, within=DAY)  # type: ignore[arg-type,return-value]
+    with pytest.raises(UsageError, match="of returned float, not a text"):
         awaited_facts([make_delivery(numbered, HANDED)])["invoice-paid.v1"].about(PAYMENT, "c")
 
 

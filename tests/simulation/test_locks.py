@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import pytest
 
@@ -61,7 +61,7 @@ def free_when_it_is_parked(patch: pytest.MonkeyPatch) -> None:
 
 def taken_in_the_order_written(patch: pytest.MonkeyPatch) -> None:
     def keys_of(self: Lock, start: Message) -> tuple[str, ...]:
-        return tuple(self.key(start))
+        return tuple(cast("tuple[str, ...]", self.key(start)))
 
     patch.setattr(Lock, "keys_of", keys_of)
 

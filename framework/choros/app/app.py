@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from copy import copy
 from typing import Any, TypeVar
 
 from choros.app.awaited_fact import AwaitedFact, awaited_facts
 from choros.app.fact_start import FactStart
 from choros.app.foreign import ForeignFacts
 from choros.app.program import Program
+from choros.app.resources import Resources, missing
 from choros.app.schedule import Schedule
 from choros.app.service import Service, memory_for
 from choros.app.settings import NOTHING_SET
@@ -80,6 +82,16 @@ class App:
             schedules=self.schedules.values(), starts=self.starts, programs=self.programs.values(),
             foreign=self.foreign.values(),
         )  # fmt: skip
+
+    def using(self, resources: Resources) -> App:
+        """The same application with these resources, by their types, in place of what lifespans make of them; raises
+        UsageError for one that no handler asks for."""
+        asked = {kind: None for service in self.services.values() for kind in service.asked}
+        if strange := missing(resources, asked):
+            raise UsageError(f"No handler asks for a {strange}.", f"one of: {missing(asked, ()) or 'none'}.")
+        used = copy(self)
+        used.services = {name: service.using(resources) for name, service in self.services.items()}
+        return used
 
     def saga(self, name: str) -> Saga[Any]:
         """The newest version of a saga; raises UsageError if there is none of this name."""

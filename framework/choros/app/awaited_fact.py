@@ -10,6 +10,7 @@ from typing import Any, Protocol, cast
 
 from choros.errors import DeclarationError, UsageError
 from choros.messages import Fact
+from choros.names import BusinessKey, key_text
 from choros.saga.outline import Outline
 from choros.saga.waiting import SignalWait
 
@@ -33,7 +34,7 @@ class AwaitedFact:
     """Of all the waits for it."""
 
     kind: type[Fact]
-    of: Callable[[Any], str] | None
+    of: Callable[[Any], BusinessKey] | None
     """What it is about; None for its correlation id."""
     keep: timedelta
     """The longest that any of them wants it kept."""
@@ -44,7 +45,7 @@ class AwaitedFact:
             return correlation_id
         what = f"What {self.kind.__name__} is about"
         try:
-            key = self.of(fact)
+            key = key_text(self.of(fact))
         except Exception as error:
             hint = "a function that has an answer for every fact of this type."
             raise UsageError(f"{what}: of failed with {type(error).__name__}.", hint) from error

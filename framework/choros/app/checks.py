@@ -1,10 +1,11 @@
 """What is checked before a service runs: every declared message has a handler, and every handler its transaction."""
 
 from collections.abc import Callable
-from typing import Any, get_type_hints
+from typing import Any
 
 from choros.app.service import Service
 from choros.app.sessions import is_session
+from choros.callables import annotations_of, name_of
 from choros.errors import DeclarationError
 from choros.messages import Message
 from choros.store.barrier import Database, Transaction
@@ -18,11 +19,12 @@ def check(service: Service, database: Database) -> None:
             f"service {service.name!r} has no handler for {', '.join(missing)}.", "import the module that registers it."
         )
     check_reactions(service)
+    service.check_resources()
     for handler in (*service.handlers.values(), *service.reactions.values()):
         _check_transaction(service, handler.function, handler.transaction, database)
         _check_session(service, handler.function, handler.session, database)
     for function in service.preparations:
-        for hint in get_type_hints(function).values():
+        for hint in annotations_of(function, f"service {service.name!r}: {name_of(function)}").values():
             if isinstance(hint, type) and issubclass(hint, Transaction):
                 _check_transaction(service, function, hint, database)
             elif is_session(hint):
@@ -35,7 +37,7 @@ def _check_transaction(
     given = database.transaction_type
     if wanted is not None and not issubclass(given, wanted):
         raise DeclarationError(
-            f"service {service.name!r}: {function.__name__} takes a {wanted.__name__}, and its database gives"
+            f"service {service.name!r}: {name_of(function)} takes a {wanted.__name__}, and its database gives"
             f" a {given.__name__}.",
             "give the service the database that it is written for: --database sqlite:///file or redis://...",
         )
@@ -57,7 +59,7 @@ def check_reactions(service: Service) -> None:
     for undo in service.reactions.values():
         if undo.undoes is None:
             continue
-        name, undone = undo.function.__name__, undo.undoes.__name__
+        name, undone = undo.name, undo.undoes.__name__
         other = seen.setdefault(undo.undoes, undo.message.__name__)
         if other != undo.message.__name__:
             raise DeclarationError(
@@ -74,7 +76,7 @@ def check_reactions(service: Service) -> None:
         for handler in (done, undo):
             if handler.transaction is None:
                 raise DeclarationError(
-                    f"service {service.name!r}: {handler.function.__name__} takes no Transaction, so nothing can hold"
+                    f"service {service.name!r}: {handler.name} takes no Transaction, so nothing can hold"
                     f" {undone} and its undo apart.",
                     "write its effect through the service's own transaction.",
                 )

@@ -7,10 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 from choros.app.schedule import StartedSaga
+from choros.callables import hints_of
 from choros.errors import DeclarationError, UsageError
 from choros.messages import Fact, Message
+from choros.names import BusinessKey, key_text
 from choros.saga.checks import is_a, is_function, shown
-from choros.saga.parameters import hints_of, without_none
+from choros.saga.parameters import without_none
 
 
 class FactStart:
@@ -28,12 +30,12 @@ class FactStart:
         *,
         on: type[Fact],
         start: Callable[[Any], Message | None],
-        key: Callable[[Any], str] | None = None,
+        key: Callable[[Any], BusinessKey] | None = None,
     ) -> None:
         self.saga: StartedSaga = saga
         self.on: type[Fact] = on
         self.start: Callable[[Any], Message | None] = start
-        self.key: Callable[[Any], str] | None = key
+        self.key: Callable[[Any], BusinessKey] | None = key
         if not hasattr(saga, "start"):
             raise DeclarationError(f"A FactStart starts {shown(saga)}, which is no Saga.", "what Saga(...) made.")
         where = f"saga {saga.name!r}"
@@ -53,7 +55,7 @@ class FactStart:
         """The start key, where it is not that of the start message; raises UsageError."""
         if self.key is None:
             return None
-        made = self._asked(self.key, fact)
+        made = key_text(self._asked(self.key, fact))
         if not isinstance(made, str):
             raise UsageError(f"{self._said}: its key is {type(made).__name__}, not a text.", "key=lambda fact: fact.id")
         return made

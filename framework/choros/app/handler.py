@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal, get_args
 
+from choros.app.blocking import Awaiting, Run, in_turns
 from choros.app.hearing import Batch, Rate, Where, is_list_of, where_of
 from choros.app.later import Later
 from choros.app.outbox import Outbox
+from choros.app.resources import NO_RESOURCES, Resources, may_be_resource
 from choros.app.sessions import is_session
 from choros.app.settings import NOTHING_SET, Settings
+from choros.callables import annotations_of, check_called, is_async, name_of, parameters_of, positional_only
 from choros.errors import DeclarationError, Refused
 from choros.messages import Command, Fact, Message, Reply
 from choros.saga.checks import is_a, shown
-from choros.saga.parameters import hints_of
 from choros.store.barrier import Transaction
+from choros.store.blocking import BlockingTransaction
 from choros.store.local_undo import LocalUndo
 from choros.transport.topology import Subscription
 from choros.values import quickly_made, replace
@@ -42,6 +45,7 @@ class Call:
     traceparent: str = ""
 
 
+_ON_THE_LOOP = {"undo": "a LocalUndo", "outbox": "an Outbox", "session": "a session"}
 Argument = Literal["message", "transaction", "session", "call", "undo", "outbox"]
 
 
@@ -50,7 +54,7 @@ class Handler:
     """A function of a service, with what it asks for by naming it."""
 
     message: type[Message]
-    function: Callable[..., Awaitable[Any]]
+    function: Callable[..., Any]
     arguments: Mapping[str, Argument]
     transaction: type[Transaction] | None = None
     """The transaction that it asks for, if any: any one, where it asks for a session."""
@@ -78,11 +82,22 @@ class Handler:
     """For a reaction: how often it is called at most."""
     batch: Batch | None = None
     """For a reaction: that it takes a list of facts, and how many."""
+    positional: tuple[str, ...] = ()
+    """Those of its arguments that cannot be given by name."""
+    resources: Mapping[str, Any] = field(default_factory=dict)
+    """What else it asks for, each by the type that a lifespan of its service makes."""
+    blocking: type[BlockingTransaction] | None = None
+    """Of one that is no coroutine: as what it takes its transaction, if it takes one."""
+
+    @property
+    def asks_for(self) -> Collection[Any]:
+        """The types of its resources."""
+        return self.resources.values()
 
     @property
     def name(self) -> str:
         """As its author calls it."""
-        return self.function.__name__
+        return name_of(self.function)
 
     @property
     def leaves(self) -> bool:
@@ -102,7 +117,10 @@ class Handler:
         transaction: Transaction | None,
         call: Call,
         outbox: Outbox | None = None,
+        resources: Resources = NO_RESOURCES,
+        run: Run = in_turns,
     ) -> Any:
+        """What it comes to; where it is no coroutine, it is called by `run`."""
         undo = transaction.local_undo if transaction is not None else None
         session = transaction.given(self.session) if transaction is not None and self.session is not None else None
         given = {
@@ -110,19 +128,35 @@ class Handler:
             "outbox": outbox,
         }  # fmt: skip
         try:
-            return await self.function(**{name: given[argument] for name, argument in self.arguments.items()})
-        except Refused:
-            if undo is not None:
+            if self.blocking is None:
+                return await self._called(given, resources)
+            return await run(partial(self._in_thread, self.blocking, given, resources))
+        except (Refused, BaseExceptionGroup) as raised:
+            refused = refusal_in(raised)
+            if refused is not None and undo is not None:
                 await undo.take_back()
-            raise
+            raise refused or raised from raised.__cause__
+
+    def _called(self, given: Mapping[str, Any], resources: Resources) -> Any:
+        by_name = {name: given[argument] for name, argument in self.arguments.items()}
+        if self.resources:
+            by_name |= {name: resources[kind] for name, kind in self.resources.items()}
+        by_place = [by_name.pop(name) for name in self.positional] if self.positional else ()
+        return self.function(*by_place, **by_name)
+
+    def _in_thread(
+        self, face: type[BlockingTransaction], given: Mapping[str, Any], resources: Resources, wait: Awaiting
+    ) -> Any:
+        return self._called({**given, "transaction": face(given["transaction"], wait)}, resources)
 
 
-def check_async(service: str, function: object) -> None:
-    """Raises DeclarationError for what cannot be awaited, or has no name to speak of it by."""
-    if not inspect.iscoroutinefunction(function):
-        raise DeclarationError(f"service {service!r}: {shown(function)} is not async.", "write async def.")
-    if not hasattr(function, "__name__"):  # a partial of one
-        raise DeclarationError(f"service {service!r}: {shown(function)} has no name.", "write an async def around it.")
+def refusal_in(raised: BaseException) -> Refused | None:
+    """The refusal that this is, or that all of it are: tasks that are awaited together raise theirs in a group. With
+    anything else among them, nobody knows what was done."""
+    if isinstance(raised, BaseExceptionGroup):
+        found = [refusal_in(one) for one in raised.exceptions]
+        return found[0] if all(found) else None
+    return raised if isinstance(raised, Refused) else None
 
 
 def _check_return(where: str, command: type[Command[Any]], returned: object) -> None:
@@ -137,21 +171,25 @@ def _check_return(where: str, command: type[Command[Any]], returned: object) -> 
 
 
 def handler_of(
-    service: str, message: type[Message], function: Callable[..., Awaitable[Any]], settings: Settings,
+    service: str, message: type[Message], function: Callable[..., Any], settings: Settings,
     *, provider: bool = False, ask: Handler | None = None, cancel: Handler | None = None,
     undoes: type[Fact] | None = None, publishes: tuple[type[Fact], ...] = (),
 ) -> Handler:  # fmt: skip
     """What the service calls for such a message; raises DeclarationError where the function asks for what there is not,
     or promises another reply."""
-    check_async(service, function)
-    where = f"service {service!r}: {function.__name__}"
-    hints = hints_of(function, where)
-    given = {name: hints.get(name) for name in inspect.signature(function).parameters}
-    arguments = {name: _argument(where, name, hint, message) for name, hint in given.items()}
+    check_called(f"service {service!r}: {shown(function)}", function)
+    where = f"service {service!r}: {name_of(function)}"
+    hints, parameters = annotations_of(function, where), parameters_of(function, where)
+    given = {one.name: hints.get(one.name) for one in parameters}
+    resources = {name: hint for name, hint in given.items() if _is_resource(hint, message)}
+    arguments = {name: _argument(where, name, given[name], message) for name in given if name not in resources}
     if issubclass(message, Command):
         _check_return(where, message, hints.get("return"))
     transaction, session = (_asked(what, arguments, given) for what in ("transaction", "session"))
     transaction = transaction or (Transaction if session else None)
+    blocking = None if is_async(function) else _blocking(where, transaction)
+    transaction = _of(where, transaction, blocking)
+    _check_on_the_loop(where, arguments.values(), blocking)
     if "undo" in arguments.values():
         _check_undo(where, message, transaction)
     if provider and transaction:
@@ -168,8 +206,13 @@ def handler_of(
     later = Later in (returned, *get_args(returned))
     return Handler(
         message, function, arguments, transaction, provider, ask, cancel, undoes, later, publishes,
-        _may_return_nothing(returned), settings, session,
+        _may_return_nothing(returned), settings, session, positional=positional_only(parameters), resources=resources,
+        blocking=blocking,
     )  # fmt: skip
+
+
+def _is_resource(hint: Any, message: type[Message]) -> bool:
+    return may_be_resource(hint) and not is_session(hint) and not is_list_of(hint, message)
 
 
 def _asked(what: Argument, arguments: Mapping[str, Argument], given: Mapping[str, Any]) -> Any:
@@ -180,7 +223,7 @@ def _asked(what: Argument, arguments: Mapping[str, Argument], given: Mapping[str
 def _argument(where: str, name: str, hint: Any, message: type[Message]) -> Argument:
     """What a parameter is given. It may take such messages among others; `object` says nothing of what it takes."""
     kind = hint if isinstance(hint, type) else None
-    if kind and issubclass(kind, Transaction):
+    if kind and issubclass(kind, Transaction | BlockingTransaction):
         return "transaction"
     if is_session(kind):
         return "session"
@@ -197,8 +240,33 @@ def _argument(where: str, name: str, hint: Any, message: type[Message]) -> Argum
     raise DeclarationError(
         f"{where} takes {name!r}, which is neither {message.__name__}, a Transaction, a session, a LocalUndo,"
         " an Outbox nor a Call.",
-        "annotate its parameters with what they are.",
+        "annotate its parameters with what they are; what a lifespan makes, with a class of its own.",
     )
+
+
+def _blocking(where: str, taken: Any) -> type[BlockingTransaction]:
+    """As what a handler that is no coroutine takes its transaction."""
+    if taken is None or issubclass(taken, BlockingTransaction):
+        return taken or BlockingTransaction
+    raise DeclarationError(
+        f"{where} is not async and takes a {taken.__name__}, whose methods are.",
+        f"write async def, or take a Blocking{taken.__name__}.",
+    )
+
+
+def _of(where: str, taken: Any, blocking: type[BlockingTransaction] | None) -> type[Transaction] | None:
+    """The transaction that it asks for."""
+    if taken is not None and blocking is None and issubclass(taken, BlockingTransaction):
+        hint = f"write def, or take a {(taken.of or Transaction).__name__}."
+        raise DeclarationError(f"{where} is async and takes a {taken.__name__}, which would block the loop.", hint)
+    return taken if taken is None or blocking is None else blocking.of or Transaction
+
+
+def _check_on_the_loop(where: str, arguments: Collection[Argument], blocking: type[BlockingTransaction] | None) -> None:
+    """What works on the loop, a handler in a thread cannot use."""
+    name = next((_ON_THE_LOOP[one] for one in arguments if one in _ON_THE_LOOP), "")
+    if blocking is not None and name:
+        raise DeclarationError(f"{where} takes {name}, which works on the loop, and is not async.", "write async def.")
 
 
 def _check_outbox(where: str, transaction: type[Transaction] | None) -> None:
@@ -263,7 +331,7 @@ class Wanted:
 
 
 def reaction_of(
-    service: str, fact: type[Fact], function: Callable[..., Awaitable[Any]], wanted: Wanted, subscription: Subscription
+    service: str, fact: type[Fact], function: Callable[..., Any], wanted: Wanted, subscription: Subscription
 ) -> Handler:
     """What a subscriber calls for such a fact; raises DeclarationError."""
     handler = handler_of(service, fact, function, wanted.settings, undoes=wanted.undoes, publishes=wanted.publishes)
@@ -288,7 +356,7 @@ def reaction_of(
 
 def _batch_of(where: str, handler: Handler, wanted: Batch | None) -> Batch | None:
     """That its message is a list says that it takes several facts; how many may be left out."""
-    hints, fact = hints_of(handler.function, where), handler.message
+    hints, fact = annotations_of(handler.function, where), handler.message
     messages = [name for name, given in handler.arguments.items() if given == "message"]
     if any(is_list_of(hints.get(name), fact) for name in messages):
         if handler.publishes or {"call", "outbox"}.intersection(handler.arguments.values()):
@@ -298,7 +366,7 @@ def _batch_of(where: str, handler: Handler, wanted: Batch | None) -> Batch | Non
             )
         return wanted or Batch()
     if wanted is not None:
-        parameter = next(iter(inspect.signature(handler.function).parameters), "facts")
+        parameter = next((one.name for one in parameters_of(handler.function, where)), "facts")
         raise DeclarationError(
             f"{where} has a batch=, and takes one fact.", f"annotate it: {parameter}: list[{fact.__name__}]."
         )

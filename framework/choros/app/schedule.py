@@ -11,11 +11,11 @@ from typing import Literal, Protocol, cast, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from choros.app.calendar import EPOCH, SECOND, Calendar, Interval, cron
+from choros.callables import hints_of
 from choros.errors import DeclarationError, UsageError
 from choros.messages import Message
 from choros.names import is_name
 from choros.saga.checks import is_function, shown
-from choros.saga.parameters import hints_of
 
 WhenMissed = Literal["skip", "once", "all"]
 JUST_BEFORE = timedelta(microseconds=1)

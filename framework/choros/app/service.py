@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from copy import copy
 from datetime import timedelta
 from functools import partial
 from typing import Any, Literal, TypeVar, cast, get_args
 
-from choros.app.handler import Handler, Wanted, check_async, handler_of, reaction_of
+from choros.app.around import Around, check_around
+from choros.app.handler import Handler, Wanted, handler_of, reaction_of
 from choros.app.hearing import Batch, Rate
-from choros.app.sessions import is_session
+from choros.app.preparation import check_preparation
+from choros.app.registered import check_message, declared, published
+from choros.app.resources import Lifespan, Resource, Resources, check_resources, missing, resource_of
 from choros.app.settings import NOTHING_SET, Settings
+from choros.app.typed import C, CommandClass, R, Registers
 from choros.errors import DeclarationError
-from choros.messages import Command, Fact, Message, Signal
+from choros.messages import Command, Fact, Signal
 from choros.names import RESERVED_NAMES, is_name
-from choros.saga.checks import is_a, listed, shown
-from choros.saga.parameters import hints_of
+from choros.saga.checks import shown
 from choros.saga.policy import check_duration
-from choros.store.barrier import Database, Transaction
+from choros.store.barrier import Database
 from choros.transport.fact_log import FactLog
 from choros.transport.topology import Subscription
 
@@ -28,8 +31,10 @@ SHORTEST_MEMORY = timedelta(hours=1)
 """A fact that fails is on its way for half of that."""
 
 DatabaseOf = Callable[[str], Database]
-F = TypeVar("F", bound=Callable[..., Awaitable[Any]])
+F = TypeVar("F", bound=Callable[..., Any])
 P = TypeVar("P", bound=Callable[[Any], Awaitable[Any]])
+L = TypeVar("L", bound=Lifespan)
+A = TypeVar("A", bound=Around)
 
 
 class Service:
@@ -77,17 +82,23 @@ class Service:
         self.remember: timedelta | None = _remember(name, remember)
         self.subscription: Subscription = _subscription(name, ordered, queue_limit, from_start, replicas)
         """How its queue of facts is declared."""
-        self._commands = _declared(name, "commands", commands, Command)
-        self._facts = _declared(name, "facts", facts, Fact)
-        self.signals: tuple[type[Signal], ...] = _declared(name, "signals", signals, Signal)
+        self._commands = declared(name, "commands", commands, Command)
+        self._facts = declared(name, "facts", facts, Fact)
+        self.signals: tuple[type[Signal], ...] = declared(name, "signals", signals, Signal)
         """What it may tell sagas; those park all else that it tells them."""
-        self._publishes = _published(f"service {name!r}", publishes)
+        self._publishes = published(f"service {name!r}", publishes)
         self.handlers: dict[str, Handler] = {}
         """The command handlers, by type name."""
         self.reactions: dict[str, Handler] = {}
         """The fact handlers, by type name."""
         self.preparations: list[Callable[[Any], Awaitable[Any]]] = []
         """What must be done before the first message."""
+        self.surroundings: list[Around] = []
+        """What is done around each call of a handler, the first of them outermost."""
+        self.resources: dict[Any, Resource] = {}
+        """What its lifespans make, by type."""
+        self.given: Resources = {}
+        """What is given in their place, by type."""
 
     def __repr__(self) -> str:
         return f"Service({self.name!r})"
@@ -127,25 +138,26 @@ class Service:
 
     def handles(
         self,
-        command: type[Command[Any]],
+        command: CommandClass[C, R],
         *,
         publishes: type[Fact] | Iterable[type[Fact]] = (),
         concurrency: int | None = None,
         handler_time: timedelta | None = None,
-    ) -> Callable[[F], F]:
+    ) -> Registers[C, R]:
         """Register the handler of a command whose effect is in the service's own database.
 
         The handler returns the reply, or raises `Refused`; any other exception is retried by the saga. It names what
         it takes: the command, a `Transaction`, a `LocalUndo`, the `Call`. No more than `concurrency` calls of it are at
         work at a time; one that takes longer than `handler_time` is cancelled, and fails."""
-        _check_message(self.name, "handles", command, Command)
+        kind: Any = command
+        check_message(self.name, "handles", kind, Command)
         settings = Settings(concurrency=concurrency, handler_time=handler_time)
 
-        facts = _published(f"service {self.name!r}: handles", publishes)
+        facts = published(f"service {self.name!r}: handles", publishes)
 
         def register(function: F) -> F:
-            handler = handler_of(self.name, command, function, settings, publishes=facts)
-            self._check_way_out(handler, refusable=bool(command.refusals))
+            handler = handler_of(self.name, kind, function, settings, publishes=facts)
+            self._check_way_out(handler, refusable=bool(kind.refusals))
             self._add(self.handlers, handler)
             return function
 
@@ -153,13 +165,13 @@ class Service:
 
     def provider(
         self,
-        command: type[Command[Any]],
+        command: CommandClass[C, R],
         *,
-        ask: Callable[..., Awaitable[Any]] | None = None,
-        cancel: Callable[..., Awaitable[Any]] | None = None,
+        ask: Callable[..., Any] | None = None,
+        cancel: Callable[..., Any] | None = None,
         concurrency: int | None = None,
         handler_time: timedelta | None = None,
-    ) -> Callable[[F], F]:
+    ) -> Registers[C, R]:
         """Register the handler of a command whose effect lies outside the service's database, such as a bank's.
 
         It must pass `call.key` on as idempotency key: after a crash it is called again under the same key. `ask`
@@ -167,11 +179,12 @@ class Service:
         where the provider does not know the key; then it is called again. `cancel` is called in its place where nobody
         wants the effect any more: once it returns None, the provider must refuse the key for ever; where that comes too
         late, it returns the reply or raises `Refused`. `concurrency` and `handler_time` as for `handles`."""
-        _check_message(self.name, "provider", command, Command)
+        kind: Any = command
+        check_message(self.name, "provider", kind, Command)
         settings = Settings(concurrency=concurrency, handler_time=handler_time)
 
         def register(function: F) -> F:
-            way = partial(handler_of, self.name, command, settings=settings, provider=True)
+            way = partial(handler_of, self.name, kind, settings=settings, provider=True)
             asking, cancelling = (way(one) if one else None for one in (ask, cancel))
             self._add(self.handlers, way(function, ask=asking, cancel=cancelling))
             return function
@@ -206,9 +219,9 @@ class Service:
         `concurrency` and `handler_time` as for `handles`."""
         settings = Settings(concurrency=concurrency, handler_time=handler_time)
         for fact in (*(facts or (None,)), *([undoes] if undoes is not None else [])):
-            _check_message(self.name, "on", fact, Fact)
+            check_message(self.name, "on", fact, Fact)
 
-        told = _published(f"service {self.name!r}: on", publishes)
+        told = published(f"service {self.name!r}: on", publishes)
         wanted = Wanted(settings, undoes, where, at_most, batch, told)
 
         def register(function: F) -> F:
@@ -223,9 +236,71 @@ class Service:
     def prepares(self, function: P) -> P:
         """Register what must be there before the first message, such as tables: an async function of a `Transaction`.
         It runs at every start, in a transaction of its own, so it must be repeatable."""
-        _check_preparation(self.name, function)
+        check_preparation(self.name, function)
         self.preparations.append(function)
         return function
+
+    def around(self, function: A) -> A:
+        """Register what is done around each call of its handlers: an async function of the message, the `Call` and what
+        goes on, `return await go_on()`. It may raise in place of the handler, such as `Refused` for what a library
+        raised; what it returns is the handler's answer. The first that is registered is outermost. It runs within the
+        handler's transaction, as often as the handler does."""
+        check_around(f"service {self.name!r}: {shown(function)}", function)
+        self.surroundings.append(function)
+        return function
+
+    def lifespan(self, function: L) -> L:
+        """Register what makes a resource for its handlers, which ask for it by its type: an async generator that yields
+        it once, such as `async def http() -> AsyncIterator[httpx.AsyncClient]`, or what `asynccontextmanager` makes of
+        one. Each process opens it before the first message, and closes it after the last one."""
+        made = resource_of(f"service {self.name!r}", function)
+        if made.kind in self.resources:
+            names = f"{self.resources[made.kind].name} and {made.name}"
+            hint = "give one of them a type of its own, with NewType."
+            raise DeclarationError(f"service {self.name!r}: {names} make the same type of resource.", hint)
+        self.resources[made.kind] = made
+        return function
+
+    def using(self, resources: Resources) -> Service:
+        """The same service with these resources, by their types, in place of what its lifespans make: in tests, and in
+        the simulation. Nobody opens or closes them."""
+        used = copy(self)
+        used.given = {**self.given, **resources}
+        return used
+
+    def include(self, *parts: Service) -> None:
+        """Take over all that is registered with other values of this service by now: its handlers in other modules."""
+        for part in parts:
+            _check_part(self, part)
+            for handler in part.handlers.values():
+                self._add(self.handlers, handler)
+            for handler in part.reactions.values():
+                self._add(self.reactions, handler)
+            self.preparations += part.preparations
+            self.surroundings += part.surroundings
+            for resource in part.resources.values():
+                self.lifespan(resource.function)
+
+    @property
+    def asked(self) -> Collection[Any]:
+        """The types of resources that its handlers ask for."""
+        return dict.fromkeys(kind for one in self.called for kind in one.asks_for)
+
+    @property
+    def lacking(self) -> str:
+        """Those of them that nobody has given, for a sentence."""
+        return missing(self.asked, self.given)
+
+    @property
+    def called(self) -> Sequence[Handler]:
+        """All that is called for a message, and to settle what became of it."""
+        handlers = (*self.handlers.values(), *self.reactions.values())
+        return [way for one in handlers for way in (one, one.ask, one.cancel) if way is not None]
+
+    def check_resources(self) -> None:
+        """Raises DeclarationError where a handler asks for what nobody makes."""
+        asking = {one.name: one.asks_for for one in self.called}
+        check_resources(f"service {self.name!r}", asking, (*self.resources, *self.given))
 
     def _check_way_out(self, handler: Handler, *, refusable: bool = True) -> None:
         """A handler of commands publishes by its Outbox, or when it refuses; a reaction by what it returns."""
@@ -248,7 +323,7 @@ class Service:
         if name in handlers:
             raise DeclarationError(
                 f"service {self.name!r} handles {handler.message.__name__} twice,"
-                f" in {handlers[name].function.__name__} and {handler.function.__name__}.",
+                f" in {handlers[name].name} and {handler.name}.",
                 "keep one.",
             )
         handlers[name] = handler
@@ -257,6 +332,20 @@ class Service:
         """Names of declared messages that no handler is registered for."""
         have = {*self.handlers, *self.reactions}
         return [m.__name__ for m in (*self._commands, *self._facts) if m.type_name not in have]
+
+
+def _check_part(whole: Service, part: object) -> None:
+    """Whether it is the same service, declared in another module."""
+    if not isinstance(part, Service) or part is whole or part.name != whole.name:
+        raise DeclarationError(
+            f"service {whole.name!r} includes {shown(part)}, which is no other part of it.",
+            f"in the other module, {whole.name.replace('-', '_')} = Service({whole.name!r}), and register with that.",
+        )
+    if part.subscription != whole.subscription:
+        raise DeclarationError(
+            f"service {whole.name!r} includes a part that is to hear facts otherwise.",
+            "say ordered=True or queue_limit=... alike in all of them.",
+        )
 
 
 def _subscription(service: str, ordered: bool, queue_limit: int, from_start: bool, replicas: str) -> Subscription:
@@ -305,57 +394,3 @@ def memory_for(service: Service, settings: Settings, log: FactLog | None = None)
             "a `remember` longer than the log's max_age.",
         )
     return memory or (log or FactLog()).max_age + timedelta(days=1)
-
-
-def _declared(service: str, what: str, messages: object, wanted: type[Message]) -> tuple[Any, ...]:
-    members = listed(f"service {service!r}: {what}", messages)
-    for member in members:
-        if not is_a(member, wanted):
-            raise DeclarationError(
-                f"service {service!r}: {what} holds {shown(member)}, which is no {wanted.__name__}.",
-                f"name classes that are derived from choros.{wanted.__name__}.",
-            )
-    return members
-
-
-def _published(where: str, publishes: object) -> tuple[type[Fact], ...]:
-    """The facts that a service or handler is declared to publish; raises DeclarationError."""
-    kinds = (publishes,) if isinstance(publishes, type) else listed(f"{where}: publishes", publishes)
-    for kind in kinds:
-        if not is_a(kind, Fact):
-            raise DeclarationError(
-                f"{where} publishes {shown(kind)}, which is no Fact.",
-                "name classes that are derived from choros.Fact.",
-            )
-    return tuple(kinds)
-
-
-def _check_message(service: str, decorator: str, message: object, wanted: type[Message]) -> None:
-    """A decorator without parentheses is given its function in the place of a message type."""
-    if not is_a(message, wanted):
-        given = "nothing" if message is None else shown(message)
-        raise DeclarationError(
-            f"service {service!r}: {decorator} is given {given}, which is no {wanted.__name__}.",
-            f"write @{service}.{decorator}(Some{wanted.__name__}) above an async def, with a class of your own.",
-        )
-
-
-def _check_preparation(service: str, function: Callable[..., Any]) -> None:
-    """It is called with a transaction and nothing else."""
-    check_async(service, function)
-    where = f"service {service!r}: {function.__name__}"
-    try:
-        given = inspect.signature(function).bind(None)
-    except TypeError:
-        given = None
-    hints = hints_of(function, where)
-    wrong = [hint for hint in map(hints.get, given.arguments if given else ()) if not _may_be_transaction(hint)]
-    if given is None or wrong:
-        raise DeclarationError(
-            f"{where} prepares the service, so it is called with a Transaction and nothing else.",
-            f"write async def {function.__name__}(db: SqliteTransaction) -> None, or another Transaction.",
-        )
-
-
-def _may_be_transaction(hint: object) -> bool:
-    return not isinstance(hint, type) or issubclass(hint, Transaction) or is_session(hint) or hint is object

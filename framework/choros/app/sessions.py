@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any, TypeGuard, get_type_hints
+from typing import Any, TypeGuard
+
+from choros.callables import annotations_of, name_of
 
 SESSIONS = frozenset(
     {
@@ -26,7 +28,7 @@ def is_session(hint: object) -> TypeGuard[type]:
 
 def given_to(function: Callable[[Any], Any], transaction: Any) -> Any:
     """What a function of one argument takes: the transaction, or what it names in its place."""
-    hints = get_type_hints(function)
+    hints = annotations_of(function, name_of(function))
     name = next(iter(inspect.signature(function).parameters), "")
     wanted = hints.get(name)
     return transaction.given(wanted) if is_session(wanted) else transaction

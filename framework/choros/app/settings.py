@@ -81,6 +81,7 @@ class Setting:
 _ALL = (
     Setting("prefetch", "number", 64, 1, 65_535, "messages that may be with a service unsettled"),
     Setting("concurrency", "number", 64, 1, 65_535, "handlers of a service that may be at work at the same time"),
+    Setting("threads", "number", 8, 1, 1_000, "threads of a service for handlers that are written without async"),
     Setting("handler_time", "time", 300, 0.001, 604_800, "how long one call of a handler may take"),
     Setting(
         "forget_after", "time", 90 * _DAY, 3600, FOREVER,
@@ -109,6 +110,7 @@ class Settings:
 
     prefetch: int | None = None
     concurrency: int | None = None
+    threads: int | None = None
     handler_time: timedelta | None = None
     forget_after: timedelta | None = None
     remember: timedelta | None = None

@@ -92,6 +92,8 @@ def check(
 
     Where there is a pin file they must be as it says; with --store every live instance there must be known."""
     loaded = load_app(application)
+    for service in loaded.services.values():
+        service.check_resources()
     if output == "table":
         _tell_declarations(loaded)
     pinned(loaded, application, file, write=pin)
@@ -194,6 +196,7 @@ def run(
     health_file: HealthFile = None,
     prefetch: Annotated[Set, _setting("prefetch")] = None,
     concurrency: Annotated[Set, _setting("concurrency")] = None,
+    threads: Annotated[Set, _setting("threads")] = None,
     handler_time: Annotated[Set, _setting("handler_time")] = None,
     drain: Annotated[Set, _setting("drain")] = None,
     wait: Annotated[Set, _setting("wait")] = None,
@@ -202,7 +205,8 @@ def run(
 ) -> None:
     """Run a role of an application until it is told to stop (SIGTERM, Ctrl-C)."""
     given = {"prefetch": prefetch, "concurrency": concurrency, "handler_time": handler_time, "drain": drain}
-    settings = Settings.read({**given, "wait": wait, "keep_sagas": keep_sagas, "keep_start_keys": keep_start_keys})
+    given |= {"threads": threads, "wait": wait}
+    settings = Settings.read({**given, "keep_sagas": keep_sagas, "keep_start_keys": keep_start_keys})
     loaded = load_app(application)
     configure_logging(role, level=log_level("INFO"))  # after it: what it has configured stays
     if role == "all" and not _has_work(loaded):

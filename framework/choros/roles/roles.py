@@ -26,6 +26,7 @@ from choros.roles.addresses import (
 )
 from choros.roles.looks import look_into_database, look_into_store
 from choros.roles.own_queues import bind_foreign, instance_of
+from choros.roles.resources import opened_resources
 from choros.runtime.client.client import Client
 from choros.runtime.client.publisher import FactPublisher
 from choros.runtime.client.start_outbox import StartRelay, place_of
@@ -34,6 +35,7 @@ from choros.runtime.host.call import ExitWanted, in_order, plainly
 from choros.runtime.host.patience import Waiting
 from choros.runtime.host.service_outbox import way_out
 from choros.runtime.host.vitals import Receiver, Vitals
+from choros.runtime.host.watchdog import watching
 from choros.runtime.orchestrator.orchestrator import Orchestrator
 from choros.runtime.orchestrator.retention import Retention, outlasting, too_short
 from choros.runtime.orchestrator.unsettled import Unsettled
@@ -172,7 +174,8 @@ async def run_role(
         parts = await open_role(app, role, addresses, stack, vitals, settings)
         vitals.receivers = parts
         begun(partial(_stop_soon, parts), partial(_unfinished, parts))
-        await run_together(parts)
+        async with watching(app.services.values()):
+            await run_together(parts)
 
 
 async def _end(watching: asyncio.Task[None]) -> None:
@@ -333,6 +336,7 @@ class _Opening:
         database = await self._entered(self.addresses.database, partial(opened_database, self.addresses, app, service))
         parts: list[Participant | Subscriber] = []
         given: Any = {"namespace": app.namespace, "database": database, "settings": self.settings}
+        given["resources"] = await self.stack.enter_async_context(opened_resources(service))
         if service.commands and kind != "subscriber":
             carrier = await self._carrier(service, names)
             commanded = Participant(service, sagas=app.sagas, transport=carrier, publisher=self.transport, **given)

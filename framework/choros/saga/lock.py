@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from choros.errors import EXITS, DeclarationError, UsageError
 from choros.messages import Message
-from choros.names import is_name
+from choros.names import BusinessKey, is_name, key_text
 from choros.saga.checks import check_count, shown
 from choros.saga.policy import check_duration
 
@@ -34,7 +34,7 @@ class Lock:
     """
 
     name: str
-    key: Callable[[Any], str | Sequence[str]] = field(kw_only=True)
+    key: Callable[[Any], BusinessKey | Sequence[BusinessKey]] = field(kw_only=True)
     when_taken: WhenTaken = field(default="queue", kw_only=True)
     within: timedelta | None = field(default=None, kw_only=True)
     most: int = field(default=100, kw_only=True)
@@ -64,8 +64,8 @@ class Lock:
     def keys_of(self, start: Message) -> tuple[str, ...]:
         """What it locks for this start message, in the order in which that is taken; raises UsageError."""
         try:
-            given: Any = self.key(start)
-            keys = (given,) if isinstance(given, str) else tuple(given)
+            given: Any = key_text(self.key(start))
+            keys = (given,) if isinstance(given, str) else tuple(map(key_text, given))
         except EXITS:
             raise
         except BaseException as error:

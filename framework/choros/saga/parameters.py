@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from operator import or_
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin
 
+from choros.callables import hints_of
 from choros.errors import DeclarationError
 from choros.messages import Command, Failure, Message, Reply, Signal, Update
 from choros.saga.orders import UndoOrder
@@ -174,21 +175,12 @@ def signature_of(function: Callable[..., Any], saga: str) -> tuple[Mapping[str, 
     return {p: hints[p] for p in parameters}, hints["return"]
 
 
-def hints_of(function: Callable[..., Any], where: str) -> Mapping[str, Any]:
-    """The annotations of a function, evaluated; raises DeclarationError for one that says nothing."""
-    try:
-        return get_type_hints(function)
-    except (NameError, AttributeError) as error:
-        raise DeclarationError(
-            f"{where} is annotated with {error.name}, which is not known.", "import the message at module level."
-        ) from None
-    except (TypeError, SyntaxError):
-        raise DeclarationError(
-            f"{where} has an annotation that is no type.", "annotate it with message classes."
-        ) from None
-
-
 def _check_parameter(saga: str, name: str, parameter: inspect.Parameter, hints: Mapping[str, Any]) -> None:
+    if parameter.kind is parameter.POSITIONAL_ONLY:
+        raise DeclarationError(
+            f"saga {saga!r}: {name} takes {parameter.name!r} by its place only, and it is given by name.",
+            "leave the '/' out.",
+        )
     if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
         raise DeclarationError(f"saga {saga!r}: {name} takes {parameter}, which no message can fill.")
     if parameter.name not in hints:

@@ -18,6 +18,7 @@ from typing import Any
 
 from choros.errors import UsageError
 from choros.messages import Message
+from choros.names import BusinessKey
 from choros.saga.difference import difference
 from choros.saga.saga import Saga
 
@@ -108,11 +109,11 @@ def _bare(schema: Any, *, names: bool = False) -> Any:
     return {key: _bare(value, names=not names and key in ("properties", "$defs")) for key, value in kept.items()}
 
 
-def _key_digest(key: Callable[..., str] | None) -> str:
+def _key_digest(key: Callable[..., BusinessKey] | None) -> str:
     return "none" if key is None else _digest(_source(key))
 
 
-def _source(function: Callable[..., str]) -> str:
+def _source(function: Callable[..., BusinessKey]) -> str:
     """The function alone, however it is formatted and whatever else stands on its line."""
     try:
         source = textwrap.dedent(inspect.getsource(function)).strip()
@@ -125,7 +126,7 @@ def _source(function: Callable[..., str]) -> str:
     return " ".join(source.split())
 
 
-def _named(function: Callable[..., str]) -> str:
+def _named(function: Callable[..., BusinessKey]) -> str:
     """What is called, where it has no source: an attrgetter or a partial shows what it was made of, and its address."""
     if inspect.getattr_static(type(function), "__repr__") is object.__repr__:
         return type(function).__qualname__

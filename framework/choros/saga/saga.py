@@ -20,6 +20,7 @@ from typing_extensions import TypeVar
 
 from choros.errors import DeclarationError
 from choros.messages import Message, Update
+from choros.names import BusinessKey
 from choros.saga.builders import fact_builder, result_builder
 from choros.saga.checks import check_head, check_start, listed
 from choros.saga.lock import Lock, check_lock
@@ -62,7 +63,7 @@ class Saga(Nestable, Generic[S, Result_co]):
         start: type[S],
         steps: Sequence[Declared],
         version: int = 1,
-        key: Callable[[S], str] | None = None,
+        key: Callable[[S], BusinessKey] | None = None,
         completed: FactBuilder | Sequence[FactBuilder] = (),
         compensated: FactBuilder | Sequence[FactBuilder] = (),
         deadline: timedelta | None = None,

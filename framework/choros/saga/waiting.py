@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from choros.messages import Fact, Message, Signal
+from choros.names import BusinessKey
 from choros.saga.outline import Leaf
 from choros.saga.parameters import Builder, Known, PureFunction
 
@@ -46,7 +47,7 @@ class SignalWait(Leaf):
     """In a `Repeat`: whether what comes too early, or once more, is kept for a later time."""
     about: PureFunction | None = None
     """Of a wait for a fact: the key that this has to be about."""
-    of: Callable[[Any], str] | None = None
+    of: Callable[[Any], BusinessKey] | None = None
     """What key a fact is about; None for the flow that it is part of."""
     keep: timedelta = timedelta(0)
     """How long a fact is kept for whoever will wait for it."""

@@ -81,6 +81,13 @@ def _check(declared: Service, made: object) -> None:
         raise UsageError(
             f"The service {declared.name} has no handlers here for {names}.", "import the module that adds them."
         )
+    if made.lacking:
+        one = made.lacking.partition(",")[0]
+        raise UsageError(
+            f"The service {declared.name} asks for a {made.lacking}, and nothing real is opened here.",
+            f"--own {declared.name}=MODULE:make (own={{{declared.name!r}: make}}), which returns"
+            f" {declared.name}.using({{{one}: ...}}).",
+        )
 
 
 def _handled(service: Service) -> set[str]:

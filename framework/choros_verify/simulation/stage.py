@@ -14,6 +14,7 @@ from functools import cached_property, partial
 from typing import Any, Literal
 
 from choros.app.app import App
+from choros.app.around import surrounded
 from choros.app.handler import Argument, Call, Handler
 from choros.app.outbox import Outbox
 from choros.app.service import Service
@@ -55,7 +56,7 @@ def _chosen(publishes: Sequence[type[Fact]], key: str) -> type[Fact]:
 def _blank(service: Service) -> Service:
     """The same service, and nobody in it."""
     blank = copy(service)
-    blank.handlers, blank.reactions, blank.preparations = {}, {}, []
+    blank.handlers, blank.reactions, blank.preparations, blank.surroundings = {}, {}, [], []
     return blank
 
 
@@ -276,6 +277,15 @@ class Troupe:
     def _at_work(self, service: Service, kind: str) -> Callable[[], Handler]:
         return partial(self.own.handler, service.name, kind)
 
+    async def _call(
+        self, service: Service, own: Handler, message: Any, db: Transaction | None, call: Call,
+        outbox: Outbox | None = None,
+    ) -> Any:  # fmt: skip
+        """A handler of its own, with what it needs, and what is around it."""
+        made = self.own.of(service.name)
+        calling = partial(own, message, db, call, outbox, made.given)
+        return await surrounded(made.surroundings, message, call, calling)()
+
     async def _prepare(self, service: str, db: Transaction) -> None:
         for prepare in self.own.of(service).preparations:
             await prepare(db)
@@ -295,7 +305,7 @@ class Troupe:
                     await outbox.publish(self.example(_chosen(publishes, call.key)))
                 return self.answer(message, type(message).reply_type)
             try:
-                reply: Reply = await own()(message, db, call, outbox)
+                reply: Reply = await self._call(service, own(), message, db, call, outbox)
             except Refused:
                 if db.local_undo.taken_back:
                     await self._keep(db, self._on.effect(service.name, call, TAKEN_BACK))
@@ -329,7 +339,7 @@ class Troupe:
         async def provide(message: Any, call: Call) -> Reply:
             self._on.call(call)
             await self._on.perform(message, call)
-            reply: Reply = await own()(message, None, call)
+            reply: Reply = await self._call(service, own(), message, None, call)
             self._on.provided_by(service.name, call)
             return reply
 
@@ -339,7 +349,7 @@ class Troupe:
 
     def _own_way(self, service: Service, own: Callable[[], Handler], name: Literal["ask", "cancel"]) -> Handler | None:
         async def settle(message: Any, call: Call) -> Reply | None:
-            reply: Reply | None = await getattr(own(), name)(message, None, call)
+            reply: Reply | None = await self._call(service, getattr(own(), name), message, None, call)
             if reply is not None:
                 self._on.provided_by(service.name, call)
             return reply
@@ -357,7 +367,7 @@ class Troupe:
             self._on.call(call)
             await self._keep(db, self._on.effect(service.name, call, "fact"))
             if own:
-                told: Fact | None = await own()(message, db, call, outbox)
+                told: Fact | None = await self._call(service, own(), message, db, call, outbox)
                 return told
             made_up: Fact | None = self.example(_chosen(publishes, call.message_id)) if publishes else None
             return made_up

@@ -20,6 +20,7 @@ from choros.errors import (
     UsageError,
 )
 from choros.messages import Fact, Message, Reply, Signal, Update
+from choros.names import BusinessKey
 from choros.runtime.client.account import Account, account_of, check_id, known_of, there
 from choros.runtime.client.bounds import seconds_of
 from choros.runtime.client.outcome import Outcome, outcome_of
@@ -64,6 +65,7 @@ from choros.store.sagas import Store
 from choros.transport.port import Transport
 
 T = TypeVar("T")
+S = TypeVar("S", bound=Message)
 R = TypeVar("R", bound=Message)
 A = TypeVar("A", bound=Reply)
 POLL_FIRST, POLL_MOST = 0.02, 0.5
@@ -74,16 +76,9 @@ class Client:
     that runs in the same process. Every call is bounded by `timeout` and raises StoreUnreachable past it."""
 
     def __init__(
-        self,
-        app: App,
-        *,
-        store: Store,
-        transport: Transport,
-        decider: Decider | None = None,
-        timeout: timedelta = timedelta(seconds=30),
-        schedules: Store | None = None,
-        locks: Store | None = None,
-    ) -> None:
+        self, app: App, *, store: Store, transport: Transport, decider: Decider | None = None,
+        timeout: timedelta = timedelta(seconds=30), schedules: Store | None = None, locks: Store | None = None,
+    ) -> None:  # fmt: skip
         self._app = app
         self._schedules = schedules
         self._starts = Startable(app.scope, app.sagas)
@@ -121,8 +116,9 @@ class Client:
             await self._decider.close(self._timeout)
 
     async def start(
-        self, saga: Saga[Any], message: Message, *, key: str | None = None, traceparent: str = "", tracestate: str = ""
-    ) -> str:
+        self, saga: Saga[S, Any], message: S, *, key: BusinessKey | None = None,
+        traceparent: str = "", tracestate: str = "",
+    ) -> str:  # fmt: skip
         """Start a saga and return its id as soon as it is in the store; from then on it will end.
 
         The same key with the same message is the same saga; with another message it raises StartConflict. Where
@@ -132,7 +128,7 @@ class Client:
         return await self._joined(saga, work.saga_id)
 
     async def run(
-        self, saga: Saga[Any, R], message: Message, *, key: str | None = None, timeout: timedelta | None = None,
+        self, saga: Saga[S, R], message: S, *, key: BusinessKey | None = None, timeout: timedelta | None = None,
         traceparent: str = "", tracestate: str = "",
     ) -> Outcome[R]:  # fmt: skip
         """Start a saga and wait for its outcome (the synchronous style); raises OutcomePending past the timeout."""
@@ -352,8 +348,8 @@ class Client:
         return update_named((await self._naming(saga_id, self._declared(saga_id)))[0], name)
 
     async def signal_or_start(
-        self, saga: Saga[Any], message: Message, signal: Signal | Fact,
-        *, key: str | None = None, wait: str = "", id: str = "", traceparent: str = "", tracestate: str = "",
+        self, saga: Saga[S, Any], message: S, signal: Signal | Fact,
+        *, key: BusinessKey | None = None, wait: str = "", id: str = "", traceparent: str = "", tracestate: str = "",
     ) -> tuple[str, str]:  # fmt: skip
         """Start a saga that is told something at once, or tell that to the one that was started so before: both, or
         neither. Gives back its id, and 'started' or what `signal` answers."""

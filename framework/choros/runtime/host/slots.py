@@ -8,13 +8,16 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from choros.app.around import Around, GoOn, surrounded
 from choros.app.handler import Call, Handler
 from choros.app.hearing import Rate
 from choros.app.outbox import Outbox
+from choros.app.resources import NO_RESOURCES, Resources
 from choros.app.settings import NOTHING_SET, Settings
 from choros.errors import ChorosError
 from choros.messages import Message
 from choros.runtime.host.call import apart
+from choros.runtime.host.threads import Threads
 from choros.sources import now
 from choros.store.barrier import Transaction
 from choros.telemetry.context import about, speaking_of
@@ -95,9 +98,12 @@ class _Limits:
 class Calls:
     """Runs the handlers of one role."""
 
-    def __init__(self, settings: Settings = NOTHING_SET) -> None:
-        self._settings = settings
+    def __init__(
+        self, settings: Settings = NOTHING_SET, resources: Resources = NO_RESOURCES, around: Sequence[Around] = ()
+    ) -> None:
+        self._settings, self._resources, self._around = settings, resources, around
         self._places = asyncio.Semaphore(settings.number("concurrency"))
+        self._threads = Threads(settings.number("threads"))
         self._limits: dict[str, _Limits] = {}
         self._running: set[_Running] = set()
         self._left: set[_Running] = set()
@@ -106,12 +112,14 @@ class Calls:
     # --- places ---
 
     def place(self, handler: Handler | None) -> AbstractAsyncContextManager[None]:
-        """A place at work, and one of those of this handler where it has a limit, when it is its turn: waited for, and
-        given to the next."""
-        limits = self._of(handler) if handler else None
-        if limits is None or (limits.places is None and limits.turns is None):
+        """A place at work, and one of this handler where it has a limit, when it is its turn, and a thread where it
+        needs one: waited for, and given to the next."""
+        if handler is None:
             return self._places
-        return _all_of(limits, self._places)
+        limits, thread = self._of(handler), None if handler.blocking is None else self._threads.places
+        if limits.places is None and limits.turns is None and thread is None:
+            return self._places
+        return _all_of(limits, thread, self._places)
 
     def _of(self, handler: Handler) -> _Limits:
         name = handler.message.type_name
@@ -139,8 +147,8 @@ class Calls:
     ) -> Any:
         """What the handler returns; raises what it raises, as an Exception, and TimeoutError if it takes too long."""
         with speaking_of(envelope):  # everything that it logs carries the ids of its message
-            work = partial(handler, message, transaction, _call_of(envelope, token), outbox)
-            return await self._run(handler, [envelope], work)
+            call = _call_of(envelope, token)
+            return await self._run(handler, [envelope], self._work(handler, message, transaction, call, outbox))
 
     async def call_with_all(
         self,
@@ -150,7 +158,15 @@ class Calls:
         transaction: Transaction | None,
     ) -> None:
         """The same with several messages at once."""
-        await self._run(handler, envelopes, partial(handler, messages, transaction, _call_of(envelopes[0], "")))
+        call = _call_of(envelopes[0], "")
+        await self._run(handler, envelopes, self._work(handler, messages, transaction, call))
+
+    def _work(
+        self, handler: Handler, message: Any, transaction: Transaction | None, call: Call, outbox: Outbox | None = None
+    ) -> GoOn:
+        """The call of a handler, with what it needs, and what is around it."""
+        work: GoOn = partial(handler, message, transaction, call, outbox, self._resources, self._threads.run)
+        return surrounded(self._around, message, call, work) if self._around else work
 
     async def _run(self, handler: Handler, envelopes: Sequence[Envelope], work: Callable[[], Awaitable[Any]]) -> Any:
         limits, one = self._of(handler), _Running(handler, envelopes, asyncio.get_running_loop().time())
@@ -219,12 +235,12 @@ class Calls:
 
 
 @asynccontextmanager
-async def _all_of(limits: _Limits, places: asyncio.Semaphore) -> AsyncIterator[None]:
+async def _all_of(limits: _Limits, thread: asyncio.Semaphore | None, places: asyncio.Semaphore) -> AsyncIterator[None]:
     """What waits for its turn takes no place that another handler could have."""
     async with limits.places or nullcontext():
         if limits.turns is not None:
             await limits.turns.next()
-        async with places:
+        async with thread or nullcontext(), places:
             yield
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from choros.errors import UsageError
 from choros.messages import Message
+from choros.names import BusinessKey, key_text
 from choros.runtime.orchestrator.work import Start, Work
 from choros.saga.saga import Saga, Sagas
 from choros.sources import fresh_id, saga_id_for
@@ -23,7 +24,7 @@ class Startable:
     sagas: Sagas
 
     def work(
-        self, saga: Saga[Any], message: Message, key: str | None, traceparent: str = "", tracestate: str = ""
+        self, saga: Saga[Any], message: Message, key: BusinessKey | None, traceparent: str = "", tracestate: str = ""
     ) -> Work:
         """What starts this saga; raises UsageError where the message or the key does not do."""
         key = self._key(saga, message, key)
@@ -40,16 +41,21 @@ class Startable:
         """The id of the one instance that this key stands for."""
         return saga_id_for(f"{self.scope}.{saga}", key)
 
-    def _key(self, saga: Saga[Any], message: Message, key: str | None) -> str:
+    def _key(self, saga: Saga[Any], message: Message, key: BusinessKey | None) -> str:
         if self.sagas.get((saga.name, saga.version)) is not saga:
             raise UsageError(f"saga {saga.name!r} is not part of this application.", "name it in App(sagas=...).")
         if type(message) is not saga.start:
             raise UsageError(f"saga {saga.name!r} starts with {saga.start.__name__}, not {type(message).__name__}.")
-        found: object = key if key is not None else saga.key(message) if saga.key else ""
+        found = key_text(key if key is not None else saga.key(message) if saga.key else "")
         if not (isinstance(found, str) and 0 < len(found) <= 200 and found.isprintable()):
+            given = "" if isinstance(found, str) else f", and is given {_kind(found)}"
             hint = "declare Saga(..., key=...) or pass key=."
-            raise UsageError(f"saga {saga.name!r} needs a start key of 1 to 200 printable characters.", hint)
+            raise UsageError(f"saga {saga.name!r} needs a start key of 1 to 200 printable characters{given}.", hint)
         return found
+
+
+def _kind(key: object) -> str:
+    return "None" if key is None else f"a {type(key).__name__}"
 
 
 def sendable(message: Message) -> str:

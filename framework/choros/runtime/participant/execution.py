@@ -271,13 +271,13 @@ class Execution:
             return None if asked else _later(received, handler, reply)
         if type(reply) is wanted or (asked and reply is None):
             return reply
-        raise WrongReply(f"{handler.function.__name__} returned {type(reply).__name__}, not {wanted.__name__}.")
+        raise WrongReply(f"{handler.name} returned {type(reply).__name__}, not {wanted.__name__}.")
 
 
 def _later(received: Received, handler: Handler, later: Later) -> Later:
     if received.key.operation == "do" and handler.later:
         return later
-    name, why = handler.function.__name__, "of an undo" if handler.later else "and nobody announced that"
+    name, why = handler.name, "of an undo" if handler.later else "and nobody announced that"
     wanted = type(received.message).reply_type.__name__
     raise WrongReply(f"{name} returned Later, {why}.", f"async def {name}(...) -> {wanted} | Later, of what is done.")
 

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from choros.app.resources import NO_RESOURCES, Resources
 from choros.app.service import Service
 from choros.app.settings import NOTHING_SET, Settings
 from choros.errors import MessageRejected, Refused, UsageError
@@ -61,6 +62,7 @@ class Participant:
         sagas: Sagas = NO_SAGAS,
         ages: Ages | None = None,
         publisher: Transport | None = None,
+        resources: Resources = NO_RESOURCES,
     ) -> None:
         """A command of one of these `sagas` is parked where its type does not fit the operation of its key.
         `settings` go before those of the service. What its handlers publish leaves by `publisher`."""
@@ -68,7 +70,7 @@ class Participant:
         self.counts: Counter[str] = Counter()
         """What became of the commands so far: ok, refused, failed, unfinished, repeated, parked, copies of what is
         under way, or passed on to another replica; and replies unconfirmed."""
-        self.calls = Calls(settings)
+        self.calls = Calls(settings, resources, service.surroundings)
         """The handlers that are at work."""
         self._service, self._sagas = service, sagas
         self._names = Names(namespace)

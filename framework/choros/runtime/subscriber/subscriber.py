@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from choros.app.hearing import SLOWEST
+from choros.app.resources import NO_RESOURCES, Resources
 from choros.app.service import Service, memory_for
 from choros.app.settings import NOTHING_SET, Settings
 from choros.runtime.host.call import ExitWanted, plainly
@@ -98,6 +99,7 @@ class Subscriber:
         clock: Callable[[], float] = now,
         ages: Ages | None = None,
         instance: str = "",
+        resources: Resources = NO_RESOURCES,
     ) -> None:
         """What was handled is known for as long as `ages` says, else the service itself. `instance`: which process this
         is, where each of them hears every fact."""
@@ -117,7 +119,7 @@ class Subscriber:
         since one of their facts failed."""
         self.lag = 0.0
         """Seconds from the publication of the last fact that was handled to its end."""
-        self.calls = Calls(settings)
+        self.calls = Calls(settings, resources, service.surroundings)
         """The handlers that are at work."""
         jobs = Jobs(database)
         self._types = HeardTypes(name, service.reactions, jobs, clock)

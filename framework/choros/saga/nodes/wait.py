@@ -10,6 +10,7 @@ from typing import Any, Self, get_args
 
 from choros.errors import DeclarationError
 from choros.messages import Fact, Failure, Signal
+from choros.names import BusinessKey
 from choros.saga.builders import fact_builder, pure_function
 from choros.saga.checks import check_function, is_a, listed, shown
 from choros.saga.machine.instance import States
@@ -55,7 +56,7 @@ class Wait(Declared):
     within: timedelta | Callable[..., timedelta] = field(kw_only=True)
     key: Callable[..., str] | None = field(default=None, kw_only=True)
     """Of a fact, what it has to be about: a pure function of the messages known here."""
-    of: Callable[[Any], str] | None = field(default=None, kw_only=True)
+    of: Callable[[Any], BusinessKey] | None = field(default=None, kw_only=True)
     """What a fact is about: a pure function of it, the same wherever facts of its type are waited for. Without one it
     is the flow that it is part of: its correlation id."""
     keep: timedelta = field(default=KEPT_FOR, kw_only=True)
