@@ -93,6 +93,12 @@ bench-local: $(VENV)/.dev ## what a local step costs beside a commanded one
 bench-subscribing: $(VENV)/.dev ## what a fact costs its subscriber: singly, in batches, filtered (ARGS="--rounds 2 --facts 1000")
 	$(SERVERS) $(BIN)/python -m benchmarks.subscribing $(ARGS)
 
+bench-fan-out: $(VENV)/.dev ## what a fact costs with up to 200 subscribers (ARGS="--subscribers 1,20 --facts 10 --rounds 1")
+	$(SERVERS) $(BIN)/python -m benchmarks.fan_out $(ARGS)
+
+bench-bad-subscribers: $(VENV)/.dev ## sagas a second beside a stopped, a full and a failing subscriber (ARGS="--rounds 2 --sagas 100")
+	$(SERVERS) $(BIN)/python -m benchmarks.bad_subscribers $(ARGS)
+
 bench-growth: $(VENV)/.dev ## the rate with 1,000,000 stored sagas, and what 100,000 cost that sleep (ARGS="--sagas 20000")
 	$(SERVERS) $(BIN)/python -m benchmarks.stored $(ARGS)
 
@@ -126,4 +132,4 @@ $(VENV)/.dev: $(MADE_FROM) | $(BIN)/python
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@ $(VENV)/.demo
 
-.PHONY: help demo test test-long test-nightly test-cross test-loaded test-fast test-versions check verify simulate simulate-frames chaos mutate reliability-report bench bench-stages bench-local bench-subscribing bench-growth bench-length bench-waiting bench-soak growth clean
+.PHONY: help demo test test-long test-nightly test-cross test-loaded test-fast test-versions check verify simulate simulate-frames chaos mutate reliability-report bench bench-stages bench-local bench-subscribing bench-fan-out bench-bad-subscribers bench-growth bench-length bench-waiting bench-soak growth clean
