@@ -21,6 +21,7 @@ from choros import (
     ForEach,
     Local,
     LocalUndo,
+    Lock,
     Message,
     Parallel,
     Pivot,
@@ -42,6 +43,7 @@ from choros import (
 )
 from choros.saga.paths import around, index_of, item_around
 from choros.store.barrier import Transaction
+from tests.simulation.tenders import Awarded, NotAwarded, ground, registry, tenders
 
 SOON = RetryPolicy(initial=timedelta(seconds=1), max=timedelta(seconds=8), total=timedelta(seconds=40))
 ONCE = RetryPolicy(attempts=2, initial=timedelta(seconds=1))
@@ -351,6 +353,7 @@ loops = Saga(
 tours = Saga(
     "tours",
     start=PlanFair,
+    lock=Lock("ground", key=ground, when_taken="refuse"),
     undo="by_dependency",
     steps=(
         Existing(to="west", compensation=call_off, name="tour"),
@@ -372,7 +375,8 @@ tours = Saga(
     completed=held,
     compensated=off,
 )  # fmt: skip
-"""What is undone waits for what needs it, and for nothing else; lunch all at once, each room by itself."""
+"""What is undone waits for what needs it, and for nothing else; lunch all at once, each room by itself. Where somebody
+else has the ground it does not take place."""
 
 
 # --- services ---------------------------------------------------------------------------------------------------------
@@ -428,5 +432,7 @@ async def at_the_council(command: Sign, call: Call) -> Done:
     return Done()
 
 
-papers = Service("papers", facts=(Announced, Denied, Promised, Wanted, Held, Off))
-app = App("fair", sagas=[choices, races, loops, tours], services=[south, west, north, office, papers])
+papers = Service("papers", facts=(Announced, Denied, Promised, Wanted, Held, Off, Awarded, NotAwarded))
+app = App(
+    "fair", sagas=[choices, races, loops, tours, tenders], services=[south, west, north, office, papers, registry]
+)

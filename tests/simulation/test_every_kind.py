@@ -33,3 +33,10 @@ def kinds_of(app: App) -> set[str]:
 def test_every_kind_of_node_is_simulated() -> None:
     assert {*KINDS} - kinds_of(every_node.app) == {*ELSEWHERE}, "put it into every_node.py, or name where it stands"
     assert {kind for kind, app in ELSEWHERE.items() if kind not in kinds_of(app)} == set()
+
+
+def test_so_is_what_else_a_saga_declares() -> None:
+    sagas = every_node.app.sagas.values()
+    assert {saga.lock.when_taken for saga in sagas if saga.lock} == {"queue", "refuse"}
+    assert any(saga.outline.updates for saga in sagas)
+    assert {type(leaf).__name__ for saga in sagas for leaf in saga.outline.commands if leaf.finished_within}

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from choros.messages import UNFINISHED, Failure
 from choros.testing.conformance.records import creation
 from choros_verify.simulation.broker_ledger import LedgerLine
 from choros_verify.simulation.fact_invariants import fact_violations
@@ -17,10 +18,10 @@ from choros_verify.simulation.observer import Commit
 ENDED_AT, ACKED_AT = 5.0, 7.0
 
 
-def evidence(status: str, *struck: Fault, saga_id: str = "s1", acked_at: float = ACKED_AT) -> Any:
+def evidence(status: str, *struck: Fault, saga_id: str = "s1", acked_at: float = ACKED_AT, body: bytes = b"") -> Any:
     """A saga came to that at `ENDED_AT`, and a reply to it, which no commit has taken in, was acknowledged."""
     ended = creation(saga_id, status=status)
-    wire = SimpleNamespace(correlation_id="s1", headers={}, type="done.v1")
+    wire = SimpleNamespace(correlation_id="s1", headers={}, type="done.v1", body=body)
     ledger = SimpleNamespace(entries=[LedgerLine(acked_at, "acked", "reply", "replies")], about={"reply": wire})
     return SimpleNamespace(
         were=lambda *kinds: any(fault.kind in kinds for fault in struck), struck=struck,
@@ -72,3 +73,8 @@ def test_who_reacts_to_a_fact_is_told(struck: tuple[Fault, ...]) -> None:
 
 def test_an_older_release_passes_over_what_it_has_no_reaction_to() -> None:
     assert list(fact_violations(untold(Fault("older", "subscriber:bookkeeping", 1)))) == []
+
+
+def test_that_a_command_is_not_finished_yet_need_not_be_noted_twice() -> None:
+    said = Failure(code=UNFINISHED, kind="failed").to_json().encode()
+    assert list(fact_violations(evidence("running", body=said))) == []

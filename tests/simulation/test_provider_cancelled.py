@@ -7,7 +7,7 @@ import pytest
 from choros import App, Call, Command, Done, Message, RetryPolicy, Saga, Service, Step
 from choros.app.handler import Handler
 from choros_verify import RunPlan, Scene, ScriptLine, campaign
-from choros_verify.simulation.stage import OutsideWorld
+from choros_verify.simulation.outside_world import OutsideWorld
 
 ONCE = RetryPolicy(attempts=1)
 

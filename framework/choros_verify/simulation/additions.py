@@ -6,9 +6,9 @@ from dataclasses import replace
 
 from choros_verify.simulation.faults import Fault
 from choros_verify.simulation.nested_sagas import served
-from choros_verify.simulation.plans_of_composites import in_some_item, more_acts, more_trouble
-from choros_verify.simulation.plans_of_signals import more_signals, more_updates
-from choros_verify.simulation.script import IMPATIENT, PATIENT, Behaviour, RunPlan, ScriptLine
+from choros_verify.simulation.plans_of_composites import more_acts, more_trouble
+from choros_verify.simulation.plans_of_signals import more_later, more_signals, more_updates
+from choros_verify.simulation.script import IMPATIENT, PATIENT, Behaviour, RunPlan, ScriptLine, in_some_item
 from choros_verify.simulation.targets import Targets
 
 LONGEST_OUTAGE = 45.0
@@ -28,10 +28,11 @@ def with_additions(plan: RunPlan, setting: Targets) -> RunPlan:
         *_older(plan, setting),
         *_forgeries(plan, setting),
     )
+    plan = replace(plan, script=(*plan.script, *_breaking(plan, setting), *more_trouble(plan, setting)))
     return replace(
         plan,
         faults=(*plan.faults, *faults),
-        script=(*plan.script, *_breaking(plan, setting), *more_trouble(plan, setting)),
+        script=(*plan.script, *more_later(plan, setting)),
         acts=(*plan.acts, *more_acts(plan, setting), *more_signals(plan, setting), *more_updates(plan, setting)),
         patience=IMPATIENT if impatient else PATIENT,
     )

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from choros.saga.saga import Saga
-from choros.saga.waiting import Sleeping
+from choros.saga.waiting import SignalWait, Sleeping
 from choros_verify.simulation.nested_sagas import served
 from choros_verify.simulation.plans import plan_for
 from choros_verify.simulation.scene import Result, Scene
@@ -36,6 +36,7 @@ class Tally:
     """How the sagas ended."""
     struck: Counter[str] = field(default_factory=Counter)
     edges: Counter[str] = field(default_factory=Counter)
+    acts: Counter[str] = field(default_factory=Counter)
     failures: list[Result] = field(default_factory=list)
 
     def add(self, result: Result) -> None:
@@ -43,7 +44,7 @@ class Tally:
         self.merge(
             Tally(
                 1, result.steps, result.seconds, bool(result.violations), result.statuses, result.struck, result.edges,
-                [result] if result.violations else [],
+                result.acts, [result] if result.violations else [],
             )
         )  # fmt: skip
 
@@ -56,12 +57,15 @@ class Tally:
         self.statuses.update(other.statuses)
         self.struck.update(other.struck)
         self.edges.update(other.edges)
+        self.acts.update(other.acts)
         self.failures = sorted([*self.failures, *other.failures], key=lambda r: r.plan.seed)[:MOST_FAILURES]
 
     def missing(self, scene: Scene) -> list[str]:
-        """What should happen sometimes and never did: fault kinds, and moves of the sagas' state."""
+        """What should happen sometimes and never did: fault kinds, moves of the sagas' state, and answers."""
         kinds = [f"fault {kind}" for kind in scene.fault_kinds if not self.struck[kind]]
-        return kinds + [edge for edge in sometimes([saga for saga, _ in scene.starts]) if not self.edges[edge]]
+        sagas = [saga for saga, _ in scene.starts]
+        kinds += [edge for edge in sometimes(sagas) if not self.edges[edge]]
+        return kinds + [act for act in answered_sometimes(sagas) if not self.acts[act]]
 
 
 OnProgress = Callable[[Tally], None]
@@ -137,7 +141,23 @@ def sometimes(sagas: Sequence[Saga[Any]]) -> list[str]:
         moves += [*_moves_of_steps(saga), *_moves_of_facts(saga)]
         if any(isinstance(leaf, Sleeping) and not leaf.until for leaf in saga.outline.leaves.values()):
             moves += ["step pending -> asleep", "step asleep -> ok"]
+        moves += ["lock waited for"] if saga.lock and saga.lock.within else []
+        moves += ["lock taken"] if saga.lock else []
     return list(dict.fromkeys(moves))
+
+
+def answered_sometimes(sagas: Sequence[Saga[Any]]) -> list[str]:
+    """Every answer to be heard sometimes by whoever tells these sagas something, asks them, or finishes a command."""
+    answers: list[str] = []
+    for saga in sagas:
+        leaves = saga.outline.leaves.values()
+        if any(isinstance(leaf, SignalWait) for leaf in leaves):
+            answers += ["signal signalled", "signal kept", "signal too_late"]
+        if saga.outline.updates:
+            answers += ["update accepted", "update refused"]
+        if any(leaf.finished_within for leaf in served(saga)):
+            answers += ["finish finished", "finish repeated", "finish too late"]
+    return list(dict.fromkeys(answers))
 
 
 def _moves_of_steps(saga: Saga[Any]) -> Iterator[str]:

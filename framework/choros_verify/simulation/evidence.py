@@ -12,6 +12,7 @@ from choros.store.sagas import ENDED, Record
 from choros.transport.copies import REASON
 from choros.wire.envelope import Envelope, Wire
 from choros_verify.simulation.broker_ledger import Balance, Ledger
+from choros_verify.simulation.callbacks import Callback
 from choros_verify.simulation.faults import Fault
 from choros_verify.simulation.keeping import Deed, Deleted
 from choros_verify.simulation.observer import Commit, Note
@@ -78,6 +79,8 @@ class Evidence:
     notes: Sequence[Note]
     trouble: Sequence[str]
     """What nobody caught."""
+    callbacks: Sequence[Callback] = ()
+    """What was promised about commands that were taken, to be finished later, and how it was answered."""
     strangers: frozenset[str] = frozenset()
     """Processes of the application beside this one."""
     replies: str = ""

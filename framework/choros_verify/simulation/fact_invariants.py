@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 
-from choros.messages import NestedCommand
+from choros.messages import UNFINISHED, NestedCommand
 from choros.runtime.orchestrator.history import MOST_ATTEMPTS, MOST_LATE
 from choros.runtime.orchestrator.received import APART
 from choros.saga.machine.instance import Instance
@@ -123,6 +123,11 @@ def _too_late(run: Evidence, entry: LedgerLine) -> bool:
     return attempt > MOST_ATTEMPTS or late or (deleted is not None and deleted.at <= entry.at)
 
 
+def _says_nothing(run: Evidence, entry: LedgerLine) -> bool:
+    """That a command is not finished yet: said once more, that changes nothing; lost, it is asked for again."""
+    return f'"code":"{UNFINISHED}"'.encode() in run.ledger.about[entry.message].body
+
+
 def _ended(run: Evidence, entry: LedgerLine) -> bool:
     """Whether its saga had ended by then, where workers differ: one with another declaration notes no late reply."""
     saga_id = run.ledger.about[entry.message].correlation_id
@@ -140,5 +145,11 @@ def _acks(run: Evidence) -> Iterator[str]:
         reply = entry.what == "acked" and entry.queue == run.replies and entry.message  # else it is a stranger's
         early = reply and taken.get(entry.message, entry.at + 1) > entry.at
         forged = entry.message.startswith(FORGED)  # which is to be parked, and is asked for there
-        if early and not forged and not _too_late(run, entry) and not _ended(run, entry):
+        if (
+            early
+            and not forged
+            and not _says_nothing(run, entry)
+            and not _too_late(run, entry)
+            and not _ended(run, entry)
+        ):
             yield f"11: the reply {entry.message} was acknowledged at {entry.at:.4f}, and is not in the store by then."

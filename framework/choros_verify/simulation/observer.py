@@ -71,6 +71,7 @@ def _moves(before: Instance | None, after: Instance) -> Iterator[str]:
         yield f"saga {old} -> {after.status}"
     if before and before.paused != after.paused:
         yield f"saga {'paused' if after.paused else 'resumed'}"
+    yield from _moves_of_lock(before, after)
     for path in dict.fromkeys((*(before.nodes if before else ()), *after.nodes)):
         state, was = after.state(path), before.state(path) if before else None
         progress = was.progress if was else "pending"
@@ -83,6 +84,17 @@ def _moves(before: Instance | None, after: Instance) -> Iterator[str]:
             yield f"step sent again ({state.leg.operation})"
         if state.leg and state.leg.operation == "close" and not (was and was.leg and was.leg.operation == "close"):
             yield "step closed"
+
+
+def _moves_of_lock(before: Instance | None, after: Instance) -> Iterator[str]:
+    if after.lock is None:
+        return
+    if after.lock.taken and not (before and before.lock and before.lock.taken):
+        yield "lock taken"
+    if after.lock.holder and not (before and before.lock and before.lock.holder):
+        yield "lock waited for"
+    if after.terminal and after.queued and before and not before.terminal:
+        yield "lock not taken"
 
 
 def _words(event: Happened) -> str:

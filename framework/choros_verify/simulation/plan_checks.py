@@ -4,7 +4,9 @@ from collections.abc import Collection
 from typing import get_args
 
 from choros.errors import UsageError, unknown
+from choros.saga.outline import Commanded
 from choros.saga.paths import declared
+from choros_verify.simulation.callbacks import FAILED
 from choros_verify.simulation.faults import kinds_of
 from choros_verify.simulation.nested_sagas import served
 from choros_verify.simulation.script import BESIDE, Behaviour, RunPlan, ScriptLine
@@ -30,8 +32,17 @@ def _check_line(line: ScriptLine, setting: Targets, plan: RunPlan) -> None:
     if declared(line.step) not in leaves:
         _known(f"{line}: step", line.step, leaves)
     _known(f"{line}: outcome", line.outcome, get_args(Behaviour))
+    leaf = leaves[declared(line.step)]
     if line.outcome == "refused" and line.operation == "do":
-        _known(f"{line}: code", line.code, leaves[declared(line.step)].sure_refusals)
+        _known(f"{line}: code", line.code, leaf.sure_refusals)
+    if line.outcome == "later":
+        _check_later(line, leaf)
+
+
+def _check_later(line: ScriptLine, leaf: Commanded) -> None:
+    if leaf.finished_within is None or line.operation == "undo":
+        raise UsageError(f"{line}: it is never finished later.", "only what a step with finished_within does is.")
+    _known(f"{line}: code", line.code, ("", FAILED, *leaf.sure_refusals))
 
 
 def _known(what: str, given: str, known: Collection[str]) -> None:

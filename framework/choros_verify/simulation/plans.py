@@ -10,10 +10,9 @@ from choros.saga.saga import Saga
 from choros_verify.simulation.additions import with_additions
 from choros_verify.simulation.faults import COUNTED_BY, RARE, CallFault, Fault, FaultKind, kinds_of
 from choros_verify.simulation.nested_sagas import served
-from choros_verify.simulation.plans_of_composites import in_some_item
 from choros_verify.simulation.plans_on_adapters import on_adapters
 from choros_verify.simulation.plans_on_frames import on_frames
-from choros_verify.simulation.script import BESIDE, Behaviour, PersonAct, PersonVerb, RunPlan, ScriptLine
+from choros_verify.simulation.script import BESIDE, Behaviour, PersonAct, PersonVerb, RunPlan, ScriptLine, in_some_item
 from choros_verify.simulation.targets import Targets
 
 MOST_SAGAS = 4
@@ -183,7 +182,7 @@ def _faults_beside(seed: int, setting: Targets) -> tuple[Fault, ...]:
 def _fault(chance: random.Random, setting: Targets, kind: str, present: Sequence[str], sagas: int) -> Fault:
     if kind not in COUNTED_BY:
         return _timed(chance, setting, kind, present)
-    publishers = [name for name in present if not name.startswith("subscriber:")]
+    publishers = [name for name in present if not name.startswith(("subscriber:", "outside:"))]
     targets = {"step": present, "write": setting.stores, "message": publishers}[COUNTED_BY[kind]]
     return _counted(chance, setting, kind, targets, sagas)
 

@@ -7,7 +7,15 @@ from typing import Any, Literal
 from choros.saga.outline import Commanded, Composite
 from choros.saga.saga import Saga
 from choros_verify.simulation.nested_sagas import served
-from choros_verify.simulation.script import Behaviour, PersonAct, PersonVerb, RunPlan, ScriptLine, chance_of
+from choros_verify.simulation.script import (
+    Behaviour,
+    PersonAct,
+    PersonVerb,
+    RunPlan,
+    ScriptLine,
+    chance_of,
+    in_some_item,
+)
 from choros_verify.simulation.targets import Targets
 
 _OUTCOMES: tuple[Behaviour, ...] = ("transient", "slow", "stuck", "landed")
@@ -61,9 +69,3 @@ def _a_pause(plan: RunPlan, setting: Targets) -> Iterator[PersonAct]:
 
 def _is_composed(saga: Saga[Any]) -> bool:
     return any(isinstance(node, Composite) for node in saga.outline.nodes.values())
-
-
-def in_some_item(chance: random.Random, leaf: Commanded) -> str:
-    """The path of this step, in one of the first items of the loops that it stands in."""
-    first, *rest = leaf.path.split("[]")
-    return "".join((first, *(f"[{chance.choice((0, 0, 1, 2))}]{one}" for one in rest)))

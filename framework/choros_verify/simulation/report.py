@@ -31,6 +31,8 @@ def summary(tally: Tally, scene: Scene, took: float) -> Iterator[str]:
     yield f"  sagas:  {_listed(tally.statuses)}"
     yield f"  faults: {', '.join(f'{kind} {tally.struck[kind]}' for kind in scene.fault_kinds)}"
     yield f"  moves:  {_listed(tally.edges)}"
+    if tally.acts:
+        yield f"  acts:   {_listed(tally.acts)}"
     for missing in tally.missing(scene):
         yield f"  never:  {missing}"
     if sagas and not tally.statuses["completed"]:
@@ -77,6 +79,7 @@ def as_data(tally: Tally, scene: Scene, took: float) -> dict[str, Any]:
         "sagas": dict(sorted(tally.statuses.items())),
         "faults": {kind: tally.struck[kind] for kind in scene.fault_kinds},
         "moves": dict(sorted(tally.edges.items())),
+        "acts": dict(sorted(tally.acts.items())),
         "never": tally.missing(scene),
         "steps": tally.steps,
         "virtual_seconds": round(tally.seconds, 1),

@@ -21,6 +21,7 @@ from choros_verify.simulation.fact_invariants import fact_violations
 from choros_verify.simulation.faults import kinds_of
 from choros_verify.simulation.invariants import INVARIANTS, unfinished
 from choros_verify.simulation.invention import invent
+from choros_verify.simulation.later_invariants import later_violations
 from choros_verify.simulation.lock_invariants import lock_violations
 from choros_verify.simulation.loop import OutOfSteps
 from choros_verify.simulation.nights import LONG
@@ -55,6 +56,8 @@ class Result:
     struck: Counter[str] = field(default_factory=Counter)
     """Faults that struck, by kind."""
     edges: Counter[str] = field(default_factory=Counter)
+    acts: Counter[str] = field(default_factory=Counter)
+    """What people and programs asked for, and how it was answered."""
     digest: str = ""
     """Of everything that happened, in its order."""
     story: tuple[str, ...] = ()
@@ -74,7 +77,7 @@ def judged(world: World, until: float) -> list[str]:
 
 def _violations(run: Evidence, ended: bool) -> Iterator[str]:
     of_nodes = fact_violations, bound_violations, sleep_violations, signal_violations, lock_violations
-    for invariant in (*INVARIANTS, *of_nodes, update_violations):
+    for invariant in (*INVARIANTS, *of_nodes, update_violations, later_violations):
         yield from invariant(run)
     if not ended:
         yield from unfinished(run)
@@ -166,6 +169,7 @@ class Scene:
             Counter(world.statuses()),
             Counter(fault.kind for fault in world.faults.struck),
             world.observer.edges(),
+            world.acts(),
             _digest(world) if story or found else "",
             tuple(_story(world)) if story else (),
         )

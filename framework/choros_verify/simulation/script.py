@@ -7,15 +7,19 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
+from choros.saga.outline import Commanded
 from choros_verify.simulation.broker_queue import Mode
 from choros_verify.simulation.faults import Fault
 
-Behaviour = Literal["refused", "transient", "stuck", "slow", "landed", "strays", "hangs", "deaf", "panics", "cancels"]
+Behaviour = Literal[
+    "refused", "transient", "stuck", "slow", "landed", "strays", "hangs", "deaf", "panics", "cancels", "later"
+]
 """refused: a definite no; transient: fails `amount` times; stuck: fails for ever; slow: takes `amount` seconds; landed
 (at a provider): happens, and then fails `amount` times; strays (at a provider): fails, and happens `amount` seconds
 later, unless it is called off; hangs: says nothing, `amount` times, until it is cancelled;
 deaf: the same, and it passes over being cancelled and comes back late; panics: raises `amount` times what is no
-Exception; cancels: lets what it awaits be cancelled, `amount` times."""
+Exception; cancels: lets what it awaits be cancelled, `amount` times; later: takes it, and somebody outside finishes it
+`amount` seconds after that, or refuses it, or says once that it failed (the code `failed`)."""
 StoreKind = Literal["memory", "redis", "sqlite"]
 """What sagas and rows are kept in."""
 PersonVerb = Literal["cancel", "pause", "resume", "retry", "skip", "terminate", "signal", "update"]
@@ -133,3 +137,9 @@ _NUMBERS: Mapping[str, tuple[float, ...]] = {"starts": (0.0,), "sagas": ()}
 def chance_of(plan: RunPlan, what: str) -> random.Random:
     """A source of chance for this alone, so that another one changes nothing about it."""
     return random.Random(f"{plan.seed} {what}")
+
+
+def in_some_item(chance: random.Random, leaf: Commanded) -> str:
+    """The path of this step, in one of the first items of the loops that it stands in."""
+    first, *rest = leaf.path.split("[]")
+    return "".join((first, *(f"[{chance.choice((0, 0, 1, 2))}]{one}" for one in rest)))

@@ -5,10 +5,7 @@ truly happened there; nobody's claims are needed.
 """
 
 import asyncio
-from collections import Counter
-from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
-from contextlib import suppress
-from contextvars import Context, ContextVar
+from collections.abc import Callable, Container, Mapping, Sequence
 from copy import copy
 from functools import cached_property, partial
 from typing import Any, Literal
@@ -16,23 +13,18 @@ from typing import Any, Literal
 from choros.app.app import App
 from choros.app.around import surrounded
 from choros.app.handler import Argument, Call, Handler
+from choros.app.later import Later
 from choros.app.outbox import Outbox
 from choros.app.service import Service
 from choros.errors import Refused, UsageError
 from choros.messages import Command, Fact, Reply
 from choros.names import LONGEST_NAME
-from choros.saga.paths import declared
 from choros.store.barrier import Transaction
 from choros_verify.simulation.invention import invent
-from choros_verify.simulation.keeping import TAKEN_BACK, Deed, Keeping
+from choros_verify.simulation.keeping import TAKEN_BACK, Deed
+from choros_verify.simulation.outside_world import OutsideWorld
 from choros_verify.simulation.own_services import Own, OwnServices
-from choros_verify.simulation.processes import running
-from choros_verify.simulation.script import ScriptLine
 
-HANDLER_SECONDS = 50.0
-"""How long a handler may take: longer than one that is scripted to be slow."""
-LATE = 20.0
-"""Seconds by which one comes back too late that passes over being cancelled."""
 Replies = Mapping[type[Reply], Callable[[Any], Reply]]
 """How to answer a command, by the type of the reply, where a made-up one will not do."""
 
@@ -60,142 +52,6 @@ def _blank(service: Service) -> Service:
     return blank
 
 
-def _here() -> str:
-    process = running.get()
-    return process.name if process else "world"
-
-
-async def _leave_alone(_: Call) -> None: ...
-
-
-_called: ContextVar[str] = ContextVar("choros.simulation.called", default="")
-"""What a handler leaves in its context, as many do: nobody else is to find it."""
-
-
-class ScriptedFailure(Exception):
-    """What a scripted handler fails with."""
-
-
-class ScriptedPanic(BaseException):
-    """What a scripted handler raises that comes from a foreign extension."""
-
-
-class OutsideWorld:
-    """What the handlers of one run share. It outlives crashes: it is the world outside."""
-
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        outside: Context,
-        script: Mapping[tuple[str, str, str], ScriptLine],
-        answer: Callable[[Command[Any], type[Reply]], Reply],
-        keeping: Keeping,
-    ):
-        """`answer` makes up what a command is answered or refused with, of that type."""
-        self.loop = loop
-        self.keeping = keeping
-        """What handlers' databases lie in."""
-        self._answer = answer
-        self._outside = outside
-        self._script = script
-        self._tried: Counter[str] = Counter()
-        self._numbered = 0
-        self.meddle: Callable[[Call], Awaitable[None]] = _leave_alone
-        """What else happens in the middle of a handler; at a provider, before and after it has been asked."""
-        self._called_off: set[str] = set()
-        self.under_way = 0
-        """Requests that have not arrived at their provider yet."""
-        self.provided: dict[str, Deed] = {}
-        """What the outside providers have done, by idempotency key."""
-        self.overheard: list[str] = []
-        """Calls that met what another one had left in its context."""
-
-    def call(self, call: Call) -> None:
-        """A handler begins."""
-        if _called.get():
-            self.overheard.append(f"the call {call.key or call.message_id} met the context of {_called.get()}")
-        _called.set(call.key or call.message_id)
-
-    def effect(self, service: str, call: Call, kind: str, by: str = "") -> Deed:
-        """A line for the ledger."""
-        self._numbered += 1
-        what = call.message_id if kind == "fact" else call.key
-        return Deed(self._numbered, self.loop.time(), service, call.correlation_id, what, kind, by or _here())
-
-    async def perform(self, command: Command[Any], call: Call) -> None:
-        """What the script says about this command; raises it."""
-        await self.meddle(call)
-        line = self._line(call)
-        if line is None:
-            return
-        self._tried[call.key] += 1
-        if line.outcome == "slow":
-            await asyncio.sleep(line.amount)
-        elif line.outcome in ("hangs", "deaf"):
-            await self._hang(line, self._tried[call.key])
-        elif line.outcome in ("panics", "cancels") and self._tried[call.key] <= line.amount:
-            raise ScriptedPanic if line.outcome == "panics" else asyncio.CancelledError
-        elif line.outcome == "refused":
-            data = type(command).refusal_data.get(line.code)
-            raise Refused(line.code, data=self._answer(command, data) if data else None)
-        elif line.outcome == "stuck" or (line.outcome == "transient" and self._tried[call.key] <= line.amount):
-            raise ScriptedFailure
-
-    async def _hang(self, line: ScriptLine, tried: int) -> None:
-        if tried > line.amount:
-            return
-        if line.outcome == "hangs":
-            await asyncio.Event().wait()
-        late = self.loop.time() + HANDLER_SECONDS + LATE
-        while (left := late - self.loop.time()) > 0:
-            with suppress(asyncio.CancelledError):
-                await asyncio.sleep(left)
-
-    def _line(self, call: Call) -> ScriptLine | None:
-        asked = call.correlation_id, call.key.rpartition(":")[2]
-        paths = dict.fromkeys((call.step, declared(call.step)))
-        return next((line for path in paths if (line := self._script.get((asked[0], path, asked[1])))), None)
-
-    async def provide(self, service: str, call: Call, command: Command[Any]) -> None:
-        """Ask the outside provider; once under way, the request arrives whatever becomes of whoever asked."""
-        if call.key not in self.provided:
-            await self.perform(command, call)
-            answered: asyncio.Future[None] = self.loop.create_future()
-            self.under_way += 1
-            strays = (line := self._line(call)) is not None and line.outcome == "strays"
-            after = line.amount if line and strays else 0.01
-            self.loop.call_later(after, self._land, service, call, _here(), answered, context=self._outside)
-            if strays:
-                raise ScriptedFailure
-            await answered
-            await self.meddle(call)
-        if call.key in self._called_off:
-            raise ScriptedFailure
-        line = self._line(call)
-        if line and line.outcome == "landed":
-            self._tried[call.key] += 1
-            if self._tried[call.key] <= line.amount:
-                raise ScriptedFailure
-
-    def provided_by(self, service: str, call: Call, by: str = "") -> None:
-        """An outside provider has done it, now or before."""
-        if call.key not in self.provided:
-            self.provided[call.key] = self.effect(service, call, call.key.rpartition(":")[2], by)
-
-    def call_off(self, call: Call) -> bool:
-        """Have the outside provider refuse this key; whether that comes in time."""
-        if call.key not in self.provided:
-            self._called_off.add(call.key)
-        return call.key in self._called_off
-
-    def _land(self, service: str, call: Call, by: str, answered: asyncio.Future[None]) -> None:
-        self.under_way -= 1
-        if call.key not in self._called_off:
-            self.provided_by(service, call, by)
-        if not answered.done():
-            answered.set_result(None)
-
-
 class Troupe:
     """An application whose services are played: made once, then put on any number of stages, one after another."""
 
@@ -206,6 +62,12 @@ class Troupe:
         self.own = OwnServices(app, own)
         """Those of its services that are not played."""
         self._check_replies(app, own)
+        self._later = {
+            (leaf.to, command)
+            for saga in app.sagas.values()
+            for leaf in saga.outline.commands
+            for command in (leaf.commands["do"] if leaf.finished_within else ())
+        }
         services = [self._own(s) if s.name in own else self._play(s) for s in app.services.values()]
         self.app = App(app.namespace, sagas=app.sagas.values(), services=services, name=app.name, fact_log=app.fact_log)
 
@@ -295,24 +157,38 @@ class Troupe:
     ) -> Handler:
         publishes = known.publishes if known else ()
 
-        async def carry_out(message: Any, call: Call, db: Transaction, outbox: Outbox | None = None) -> Reply:
+        async def carry_out(message: Any, call: Call, db: Transaction, outbox: Outbox | None = None) -> Reply | Later:
             self._on.call(call)
+            if own is None and self._on.takes(call):
+                self._on.take(service.name, call, message)
+                return Later()
             kind = call.key.rpartition(":")[2]
-            await self._keep(db, self._on.effect(service.name, call, kind))
+            if not call.token:  # else there is nothing that it undoes
+                await self._keep(db, self._on.effect(service.name, call, kind))
             await self._on.perform(message, call)
             if own is None:
                 if outbox and publishes:
                     await outbox.publish(self.example(_chosen(publishes, call.key)))
                 return self.answer(message, type(message).reply_type)
-            try:
-                reply: Reply = await self._call(service, own(), message, db, call, outbox)
-            except Refused:
-                if db.local_undo.taken_back:
-                    await self._keep(db, self._on.effect(service.name, call, TAKEN_BACK))
-                raise
-            return reply
+            return await self._own_answer(service, own(), message, call, db, outbox)
 
-        return Handler(command, carry_out, _taken(known), Transaction, publishes=publishes)
+        later = known.later if own and known else (service.name, command) in self._later
+        return Handler(command, carry_out, _taken(known), Transaction, publishes=publishes, later=later)
+
+    async def _own_answer(
+        self, service: Service, own: Handler, message: Any, call: Call, db: Transaction, outbox: Outbox | None
+    ) -> Reply | Later:
+        """What the service's own handler says; where that undid what was done, or puts it off, it was not done."""
+        try:
+            reply: Reply | Later = await self._call(service, own, message, db, call, outbox)
+        except Refused:
+            if db.local_undo.taken_back:
+                await self._keep(db, self._on.effect(service.name, call, TAKEN_BACK))
+            raise
+        if isinstance(reply, Later):
+            await self._keep(db, self._on.effect(service.name, call, TAKEN_BACK))
+            self._on.take(service.name, call, message, reply.token)
+        return reply
 
     def _provider(self, service: Service, command: type[Any]) -> Handler:
         async def ask(message: Any, call: Call) -> Reply | None:
@@ -336,21 +212,24 @@ class Troupe:
     def _own_provider(self, service: Service, command: type[Any], own: Callable[[], Handler]) -> Handler:
         """What it has done at its provider is known once it says so."""
 
-        async def provide(message: Any, call: Call) -> Reply:
+        async def provide(message: Any, call: Call) -> Reply | Later:
             self._on.call(call)
             await self._on.perform(message, call)
-            reply: Reply = await self._call(service, own(), message, None, call)
-            self._on.provided_by(service.name, call)
+            reply: Reply | Later = await self._call(service, own(), message, None, call)
+            if isinstance(reply, Later):
+                self._on.take(service.name, call, message, reply.token)
+            elif not call.token:
+                self._on.provided_by(service.name, call)
             return reply
 
         arguments: Any = {"message": "message", "call": "call"}
         ask, cancel = self._own_way(service, own, "ask"), self._own_way(service, own, "cancel")
-        return Handler(command, provide, arguments, None, True, ask, cancel)
+        return Handler(command, provide, arguments, None, True, ask, cancel, later=own().later)
 
     def _own_way(self, service: Service, own: Callable[[], Handler], name: Literal["ask", "cancel"]) -> Handler | None:
-        async def settle(message: Any, call: Call) -> Reply | None:
-            reply: Reply | None = await self._call(service, getattr(own(), name), message, None, call)
-            if reply is not None:
+        async def settle(message: Any, call: Call) -> Reply | Later | None:
+            reply: Reply | Later | None = await self._call(service, getattr(own(), name), message, None, call)
+            if isinstance(reply, Reply):
                 self._on.provided_by(service.name, call)
             return reply
 

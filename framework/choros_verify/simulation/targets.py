@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from choros.app.app import App
+from choros.saga.outline import Commanded
 from choros.saga.saga import Saga
 from choros_verify.simulation.script import RunPlan, StoreKind
 
@@ -29,6 +30,12 @@ class Targets:
     def saga(self, plan: RunPlan, index: int) -> Saga[Any]:
         """Which one the saga of this number in a plan is."""
         return self.sagas[plan.kind(index, len(self.sagas))]
+
+    def later(self, leaf: Commanded) -> bool:
+        """Whether its service may have this step finished later where it is played; not where a provider is."""
+        known = self.app.service(leaf.to).handlers
+        handlers = (known.get(command.type_name) for command in leaf.commands["do"])
+        return leaf.finished_within is not None and not any(one and one.provider for one in handlers)
 
     def kind(self, seed: int) -> StoreKind:
         """What the run of this seed keeps its sagas in."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -21,8 +22,9 @@ from choros.runtime.host.service_outbox import way_out
 from choros.runtime.orchestrator.orchestrator import Orchestrator
 from choros.runtime.orchestrator.retention import Retention
 from choros.runtime.participant.participant import Participant
+from choros.runtime.participant.unfinished import Unfinished
 from choros.runtime.subscriber.subscriber import Cadence, Subscriber
-from choros.saga.machine.instance import ROOT, TERMINAL, UNTOUCHED
+from choros.saga.machine.instance import ROOT, TERMINAL
 from choros.saga.saga import Saga
 from choros.sources import saga_id_for
 from choros.store.barrier import Database
@@ -30,12 +32,14 @@ from choros.transport.handover import Handover
 from choros.transport.permissions import Rights, participant, subscriber
 from choros.transport.port import Carrier, Transport
 from choros.transport.topology import Names, Topology, topology
+from choros_verify.simulation.callbacks import finishing
 from choros_verify.simulation.drift import drifted, lacking
 from choros_verify.simulation.evidence import settled
-from choros_verify.simulation.keeping import Keeping, KeptRows, KeptSagas, opened
+from choros_verify.simulation.keeping import KeptRows, KeptSagas, opened
 from choros_verify.simulation.nested_sagas import held_below
-from choros_verify.simulation.script import PATIENT, RIVAL, PersonAct, RunPlan, chance_of
-from choros_verify.simulation.stage import HANDLER_SECONDS
+from choros_verify.simulation.outside_world import HANDLER_SECONDS
+from choros_verify.simulation.part import Ground, Part
+from choros_verify.simulation.script import PATIENT, RIVAL, PersonAct, chance_of
 from choros_verify.simulation.telling import speak
 
 Main = Callable[[], Coroutine[Any, Any, None]]
@@ -47,38 +51,6 @@ DROPPED = "it is dropped"
 """What the error says of a start that was never handed to the store."""
 LATEST = 900.0
 """Seconds that a fact may be on its way in a run: the ladder of delays, and what holds a message up."""
-
-
-@dataclass(frozen=True)
-class Ground:
-    """What all applications of a world stand on."""
-
-    transport: Callable[[str, str], Transport]
-    """A process's way to the broker, by namespace and name."""
-    keeping: Keeping
-    deployed: set[str] = field(default_factory=set)
-    """Processes that run another release just now."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """An application, and what it does in a run."""
-
-    app: App
-    starts: Sequence[tuple[Saga[Any], Message]]
-    plan: RunPlan
-    prefix: str = ""
-    """Before the names of its processes."""
-
-    @property
-    def rival(self) -> bool:
-        """Whether it has a store of its own, and no services."""
-        return self.prefix == RIVAL
-
-    def key(self, index: int) -> str:
-        """The start key of the saga of this number; that of a rival is another one, or the services would take both
-        for one saga."""
-        return f"{'rival' if self.rival else 'sim'}-{index}"
 
 
 class Tenant:
@@ -131,6 +103,8 @@ class Tenant:
                 yield self._main(f"service:{service.name}", partial(self._participate, service))
             if service.facts:
                 yield self._main(f"subscriber:{service.name}", partial(self._subscribe, service))
+            if service.finishes_later:
+                yield self._main(finishing(service.name), partial(self._finish, service))
 
     def _main(self, name: str, run: Callable[[str], Coroutine[Any, Any, None]]) -> tuple[str, Main]:
         full = f"{self._prefix}{name}"
@@ -210,6 +184,10 @@ class Tenant:
             cadence=Cadence(prune_every=every),
         ).run()  # fmt: skip
 
+    async def _finish(self, service: Service, name: str) -> None:
+        outside = Unfinished(service, await self._opened(service.name), namespace=self.app.namespace)
+        await self._ground.finish(name, outside)
+
     def _released(self, name: str, service: Service) -> Service:
         return lacking(service, chance_of(self.plan, "handlers")) if name in self._ground.deployed else service
 
@@ -280,6 +258,8 @@ class Caller:
     """Starts that were answered with an error other than that nobody could be reached."""
     acted: set[int] = field(default_factory=set)
     """Of the plan's acts: the same may be asked twice at one moment."""
+    answered: Counter[str] = field(default_factory=Counter)
+    """What was asked for, and how it was answered, as `signal kept`: so often."""
     _watching: bool = False
     """Whether it looks at a saga until that is parked."""
 
@@ -371,11 +351,11 @@ class Caller:
                 await self._at_the_desk(client, act, saga_id)
             elif act.verb in ("signal", "update"):
                 saga, _ = self.tenant.start(act.saga)
-                self.note(f"client: {act}: {await speak(client, saga, saga_id, act, self.example)}")
+                self._answered(act, str(act), await speak(client, saga, saga_id, act, self.example))
             else:
-                answer = await getattr(client, act.verb)(saga_id)
-                self.note(f"client: {act}: {answer}")
+                self._answered(act, str(act), await getattr(client, act.verb)(saga_id))
         except ChorosError as error:
+            self.answered[f"{act.verb} in vain"] += 1
             self.note(f"client: {act}: {error.sentence}")
         self.acted.add(index)
         self._watching = False
@@ -383,18 +363,22 @@ class Caller:
     async def _at_the_desk(self, client: Client, act: PersonAct, saga_id: str) -> None:
         """A person looks where the saga is parked, and does something about it."""
         while (instance := (await client.show(saga_id)).instance).status not in TERMINAL and not instance.paused:
-            parked = list(instance.parked_at.items()) or [(ROOT, UNTOUCHED)]
-            path, state = parked[act.nth % len(parked)]
-            self._watching = path == ROOT
+            parked = list(instance.parked_at.items())
+            self._watching = not parked
             if self._watching:
                 await asyncio.sleep(LOOK_EVERY)
                 continue
-            if act.verb == "retry":
+            path, state = parked[act.nth % len(parked)]
+            if act.verb == "retry" or path == ROOT:  # nobody can skip a lock
                 answer = await client.retry(saga_id, path, state.round)
             else:
                 self.skipped.add((saga_id, path))
                 wanted: Any = (await client.skippable(saga_id, path)).reply
                 reply = self.example(wanted)
                 answer = await client.skip(saga_id, path, reply, state.round)
-            self.note(f"client: {act.verb} {path} of saga {act.saga}: {answer}")
+            self._answered(act, f"{act.verb} {path} of saga {act.saga}", answer)
             return
+
+    def _answered(self, act: PersonAct, what: str, answer: str) -> None:
+        self.answered[f"{act.verb} {answer.partition(':')[0]}"] += 1
+        self.note(f"client: {what}: {answer}")

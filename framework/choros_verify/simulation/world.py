@@ -1,5 +1,6 @@
 """The world: an application's processes, which may crash, at times with those of another application beside them."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import Context
 from dataclasses import replace
@@ -22,14 +23,16 @@ from choros_verify.simulation.loop import SimLoop
 from choros_verify.simulation.nested_sagas import with_nested
 from choros_verify.simulation.nights import Nights
 from choros_verify.simulation.observer import Observer
+from choros_verify.simulation.outside_world import OutsideWorld
+from choros_verify.simulation.part import Ground, Part
 from choros_verify.simulation.pipe import Pipes
 from choros_verify.simulation.processes import Process, ProcessClock, context_of, running
 from choros_verify.simulation.redis.keeping import RedisKeeping
 from choros_verify.simulation.script import BESIDE, RIVAL, RunPlan, ScriptLine, chance_of
 from choros_verify.simulation.sqlite.keeping import SqliteKeeping
-from choros_verify.simulation.stage import OutsideWorld, Troupe
+from choros_verify.simulation.stage import Troupe
 from choros_verify.simulation.stores import MemoryKeeping
-from choros_verify.simulation.tenant import Caller, Ground, Main, Part, Tenant
+from choros_verify.simulation.tenant import Caller, Main, Tenant
 from choros_verify.simulation.transport import SimTransport
 
 RESTART_AFTER = 1.0
@@ -65,7 +68,7 @@ class World:
         self.pipes = Pipes(self.broker.network)
         """What processes reach servers by."""
         self.keeping = self._a_keeping()
-        self._ground = Ground(self._transport, self.keeping)
+        self._ground = Ground(self._transport, self.keeping, lambda *given: self.stage.finish(*given))
         first = Tenant(self._ground, Part(troupe.app, starts, self.plan))
         self.tenants = [first]
         """The application, and whoever is beside it."""
@@ -235,7 +238,7 @@ class World:
         return False
 
     def _on_its_way(self) -> bool:
-        return self._on_the_broker() or self.stage.under_way > 0
+        return self._on_the_broker() or self.stage.under_way > 0 or self.stage.callbacks.pending
 
     def _on_the_broker(self) -> bool:
         return any(queue.contents() for queue in self.working_queues())
@@ -271,6 +274,7 @@ class World:
             started=caller.done, outbox=len(of.store.outbox()), owing=of.owing(),
             left={name: count for name, count in contents if count}, parked=self._parked(),
             notes=self.observer.notes, trouble=[*self.loop.trouble, *self.stage.overheard],
+            callbacks=[one for one in self.stage.callbacks.promised if one.call.correlation_id not in foreign],
             strangers=frozenset(name for other in others for name in of.strangers(other)),
             replies=reply_queue(of.app.namespace, of.app.name, of.store.identity),
         )  # fmt: skip
@@ -287,6 +291,14 @@ class World:
     def statuses(self) -> Iterator[str]:
         """How far each saga is."""
         return (record.status for tenant in self.tenants for record in tenant.store.records().values())
+
+    def acts(self) -> Counter[str]:
+        """What was asked for in the run, and how it was answered: so often."""
+        asked: Counter[str] = Counter()
+        for caller in self._callers.values():
+            asked.update(caller.answered)
+        asked.update(f"finish {answer}" for one in self.stage.callbacks.promised for answer in one.answers[:1])
+        return asked
 
     @property
     def names(self) -> Mapping[str, str]:
