@@ -107,5 +107,5 @@ def test_what_one_timer_gives_up_is_told_by_its_name() -> None:
 
 def test_a_saga_without_composites_is_not_tried_on_them() -> None:
     alone: Any = sagas["behind the pivot"]
-    concerned = [one.name for one in MUTANTS if one.name in WITHOUT and one.applies(alone.outline)]
+    concerned = [one.name for one in MUTANTS if one.name in WITHOUT and one.applies(alone)]
     assert concerned == ["unsent of one counts for all"]

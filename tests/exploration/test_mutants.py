@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from choros.saga.lock import Lock
 from choros.saga.saga import Saga
 from choros_verify import Bounds
 from choros_verify.exploration.explore import Exploration
@@ -19,6 +20,7 @@ from tests.saga.loan import loan_saga
 from tests.saga.shop import ORDER, order_saga, parcel_saga
 from tests.saga.test_finished_later import saga as later
 from tests.saga.test_left_standing import going_on
+from tests.simulation.locked import LOCK, transfer_under
 from tests.simulation.register import noting
 
 TEN = (
@@ -31,6 +33,7 @@ BROKEN: dict[str, int] = {
 }  # fmt: skip
 """Which promise breaks first."""
 finished_later = later()
+queueing, joining = transfer_under(LOCK), transfer_under(Lock("account", key=lambda wanted: "a", when_taken="join"))
 WITH: dict[str, Saga[Any]] = {
     "sleep": sleeping_saga,
     "existing": existing_saga,
@@ -39,6 +42,8 @@ WITH: dict[str, Saga[Any]] = {
     "local": noting,
     "finished later": finished_later,
     "update": changing_saga,
+    "queue": queueing,
+    "join": joining,
     "skipped undo": going_on,
 }
 """Sagas with what not every saga has."""

@@ -240,6 +240,28 @@ def test_what_was_there_before_it_is_undone_under_the_lock() -> None:
     assert commands(run) == ["refund_payment:1:do#1"]
 
 
+@pytest.mark.parametrize("together", [False, True])
+def test_what_was_turned_away_asks_again_when_its_deadline_has_it_undone(together: bool) -> None:
+    """Found by `verify`: it waited for ever, undone by nobody, and parked for nobody."""
+    steps = (Existing("payment", compensation=shop.refund_payment), *shop.order_saga.steps[1:])
+    run = Locked(saga_with(Lock("customer", key=customer, when_taken="refuse"), steps=steps, deadline=HOUR))
+    if not together:
+        run.give(FULL)
+        assert (run.status, run.instance.queued) == ("parked", True)
+    run.now += HOUR.total_seconds()
+    run.give(*([FULL] if together else []), TimerFired())
+    assert (run.status, commands(run), run.instance.wake_at) == ("compensating", [], run.now)
+    run.give(TAKEN)
+    assert commands(run) == ["refund_payment:1:do#1"]
+
+
+def test_what_has_nothing_to_undo_asks_for_nothing_at_its_end() -> None:
+    run = Locked(saga_with())
+    run.now += MINUTE.total_seconds()
+    run.give(TimerFired())
+    assert (run.status, run.code, run.instance.lock and run.instance.lock.ask_at) == ("compensated", "locked", None)
+
+
 # --- nested ---
 
 CREDIT = Lock("customer", key=lambda start: start.customer, within=MINUTE)

@@ -22,6 +22,7 @@ from choros.saga.machine.inputs import (
 from choros.saga.machine.instance import ROOT, Instance
 from choros_verify.exploration import holds
 from choros_verify.exploration.decisions import Decided, Given, givens
+from choros_verify.exploration.locked import told_of_lock
 from choros_verify.exploration.orchestrator import OrchestratorModel
 from choros_verify.exploration.protocol import Protocol
 from choros_verify.exploration.times import Moment, last_moment
@@ -116,6 +117,7 @@ class Choices:
             yield Given((ResumeRequested("resume") if instance.paused else PauseRequested("pause"),))
         yield from self._told() if "signal" in self._acts else ()
         yield from self._changes(instance) if "update" in self._acts else ()
+        yield from (Given((one,)) for one in told_of_lock(instance))
         yield from _timers(instance, unsent)
         if instance.status == "parked":
             yield from self._desk(instance)
@@ -134,7 +136,7 @@ class Choices:
         """What a person does about a parked saga."""
         for path, state in instance.parked_at.items():
             leaf = self._orchestrator.saga.outline.commanded(path)
-            if "retry" in self._acts and path != ROOT:
+            if "retry" in self._acts and (path != ROOT or instance.queued):
                 yield Given((RetryRequested("retry", path, state.round),))
             looked = state.leg is not None and state.leg.forgotten  # what a person finds is no part of the walk
             if "skip" in self._acts and not looked and leaf:

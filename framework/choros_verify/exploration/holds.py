@@ -35,6 +35,7 @@ from choros.saga.waiting import SignalWait
 from choros.wire.command_key import Operation
 from choros_verify.exploration.beside import given_up, wrong
 from choros_verify.exploration.books import Books
+from choros_verify.exploration.locked import asks_for_lock, has_joined, queueing
 from choros_verify.exploration.signals import signals
 from choros_verify.exploration.times import NOW
 from choros_verify.exploration.updates import updates
@@ -84,7 +85,7 @@ def _decision(saga: Saga[Any], before: Instance, decided: Decision, inputs: Sequ
     elif after.paused:
         hold(not decided.sends or len(inputs) > 1, "a command is sent although the saga is paused", 5)
     elif after.status != "parked":
-        awake = any(state.due is not None for state in after.nodes.values())
+        awake = asks_for_lock(after) or any(state.due is not None for state in after.nodes.values())
         hold(awake, "nothing will ever wake the saga: it waits for ever", 5)
     numbers = [fact.seq for fact in decided.facts]
     hold(numbers == list(range(before.seq + 1, after.seq + 1)), "the facts are not numbered one after the other", 8)
@@ -94,6 +95,7 @@ def _decision(saga: Saga[Any], before: Instance, decided: Decision, inputs: Sequ
     _sleeps(before, after)
     signals(before, decided, inputs)
     updates(saga.outline, before, decided, inputs)
+    queueing(before, decided, inputs)
     _terminates(after, decided, inputs)
     _choices(saga, before, after)
     _pivot(saga, before, after)
@@ -348,7 +350,7 @@ def _facts_due(outline: Outline, after: Instance, facts: Sequence[str]) -> list[
         return own + [fact for one in outline.completed for fact in _any_of(one, facts)]
     early = [leaf for leaf in outline.publications if leaf.undo and _told(leaf, after) in facts]
     taken_back = [fact for leaf in early for fact in (_told(leaf, after), *_taken_back(leaf, facts))]
-    closing = () if after.standing else outline.compensated
+    closing = () if after.standing or has_joined(after) else outline.compensated
     return taken_back + [fact for one in closing for fact in _any_of(one, facts)]
 
 

@@ -4,6 +4,7 @@ Each is caught with a story that says why the rule is there. `rules` are numbers
 """
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from choros.errors import Refused
 from choros.runtime.participant.verdicts import CarryOut, Matter, Verdict, concluded, judge, nothing_to_undo
@@ -11,10 +12,11 @@ from choros.saga.nodes.each import EachNode
 from choros.saga.nodes.parallel import ParallelNode
 from choros.saga.orders import FREE
 from choros.saga.outline import Commanded, Composite, Limb, Loop, Outline, Publication
+from choros.saga.saga import Saga
 from choros.saga.undo_order import is_strict, needed_by
 from choros.saga.waiting import SignalWait, Sleeping
 from choros.store.barrier import NEVER, Row
-from choros_verify.exploration import mutated, mutated_updates, mutated_waits
+from choros_verify.exploration import mutated, mutated_locks, mutated_updates, mutated_waits
 from choros_verify.exploration import mutated_composites as composites
 from choros_verify.exploration import mutated_loops as loops
 from choros_verify.exploration import mutated_losers as losers
@@ -44,8 +46,9 @@ class Mutant:
     terminates: bool = False
     """Whether the rule is about sagas that a person terminates."""
 
-    def applies(self, outline: Outline) -> bool:
-        """Whether this saga has what the rule is about."""
+    def applies(self, saga: Saga[Any]) -> bool:
+        """Whether it has what the rule is about."""
+        outline = saga.outline
         undone = [leaf for leaf in outline.commands if leaf.undo]
         before = [leaf for leaf in outline.publications if leaf.early or leaf.held]
         has = {
@@ -59,6 +62,8 @@ class Mutant:
             "sleep": any(isinstance(leaf, Sleeping) for leaf in outline.leaves.values()),
             "wait": any(leaf.signals for leaf in outline.leaves.values()),
             "update": any(one.users for one in outline.updates.values()),
+            "queue": saga.lock is not None and saga.lock.when_taken == "queue",
+            "join": saga.lock is not None and saga.lock.when_taken == "join",
             "reminder": any(isinstance(leaf, SignalWait) and leaf.reminders for leaf in outline.leaves.values()),
             "existing": any(leaf.existing for leaf in outline.commands),
             "local": any(leaf.local for leaf in outline.commands),
@@ -279,6 +284,9 @@ MUTANTS: tuple[Mutant, ...] = (
     _without("update answered and not kept", (27,), mutated_updates.update_answered_and_not_kept, needs="update"),
     _without("update applied twice", (27,), mutated_updates.update_applied_twice, needs="update"),
     _without("update judged on an old view", (11, 27), mutated_updates.update_judged_on_an_old_view, needs="update"),
+    _without("begun without its lock", (46,), mutated_locks.begun_without_its_lock, needs="queue"),
+    _without("queued without end", (5,), mutated_locks.queued_without_end, needs="queue"),
+    _without("joined as if undone", (8,), mutated_locks.joined_as_if_undone, needs="join"),
     _without("terminated without closing", (17,), mutated.terminated_without_closing, terminates=True),
     _without("terminated goes on", (17,), mutated.terminated_goes_on, terminates=True),
     Mutant("closed undo finds nothing", (17,),

@@ -12,9 +12,11 @@ from typing import Any
 
 from choros.saga.machine.inputs import Answered, Decision, Input, Send, TimerFired
 from choros.saga.machine.instance import Instance, States
+from choros.saga.machine.locks import locked
 from choros.saga.saga import Saga
 from choros_verify.exploration import holds
 from choros_verify.exploration.decisions import Decided, Given, Stored, moments
+from choros_verify.exploration.locked import asks
 from choros_verify.exploration.protocol import Protocol
 from choros_verify.exploration.times import NOW, last_moment, timed, timeless
 from choros_verify.exploration.ways import order
@@ -44,7 +46,8 @@ class OrchestratorModel:
 
     def begin(self) -> Decided:
         """The saga starts."""
-        decision = self._protocol.begin(self.saga.tree, "saga", self._start, NOW, cause="start")
+        lock = self.saga.lock and locked(self.saga.lock, self.saga.start.from_json(self._start), NOW)
+        decision = self._protocol.begin(self.saga.tree, "saga", self._start, NOW, cause="start", lock=lock)
         before = replace(decision.instance, nodes=States(), status="running", seq=0)
         return self._kept(Stored(before), before, decision, ())
 
@@ -159,7 +162,7 @@ class OrchestratorModel:
 
 
 def _at_rest(instance: Instance) -> bool:
-    return instance.terminal or instance.status == "parked" or instance.paused
+    return instance.terminal or instance.status == "parked" or instance.paused or asks(instance)
 
 
 def _retries(before: Instance, decision: Decision) -> int:

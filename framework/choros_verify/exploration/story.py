@@ -41,6 +41,12 @@ _CARRIED = {
     "unsettled": "{to} first asks its provider about {step}, gets no answer, and says that {command} failed",
     "closed": "{to} closes the key of {command} for good, and says so",
 }
+_LOCK = {
+    "taken": "The saga has its lock now",
+    "waiting": "Another saga has its lock, so it waits",
+    "refuse": "It does not get its lock",
+    "join": "Another saga has its lock, and does what this one was to do",
+}
 _BEFORE = {
     "settled ": "{to} first settles {step} with its provider; then ",
     "called off ": "{to} asks its provider, which knows nothing of {step}, and calls it off there; then ",
@@ -155,7 +161,7 @@ class Teller:
             case SignalRequested():
                 return f"Somebody tells the saga what {given.step} waits for"
             case LockTold():
-                return f"The saga is told of its lock: {given.word}"
+                return _LOCK[given.word]
             case UpdateRequested():
                 return f"Somebody asks the saga for {given.update}"
             case OrderReceived():

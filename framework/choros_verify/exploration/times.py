@@ -11,14 +11,15 @@ from functools import cache
 from typing import NamedTuple
 
 from choros.messages import Failure
-from choros.saga.machine.instance import Instance, NodeState, States
+from choros.saga.machine.instance import ROOT, Instance, NodeState, States
+from choros_verify.exploration.locked import at
 
 
 class Moment(NamedTuple):
     """What is due: with several commands under way, any of their timers may fire without the others."""
 
     due: frozenset[str] = frozenset()
-    """The nodes whose timers are."""
+    """The nodes whose timers are; that of the lock is the saga's own."""
     used_up: frozenset[str] = frozenset()
     """Those for whose commands the time for retries is over."""
     deadline: bool = False
@@ -43,15 +44,19 @@ FAILURE = Failure(code="unknown", kind="in_doubt").to_json()
 
 def last_moment(instance: Instance) -> Moment:
     """The timers of all nodes are due, and nothing is tried again."""
-    every = frozenset(path for path, state in instance.nodes.items() if state.due is not None)
-    return Moment(every, every)
+    every = {path for path, state in instance.nodes.items() if state.due is not None}
+    lock = instance.lock
+    every |= {ROOT} if lock is not None and (lock.until is not None or lock.ask_at is not None) else set()
+    return Moment(frozenset(every), frozenset(every))
 
 
 def timed(instance: Instance, moment: Moment) -> Instance:
     """The instance with times under which this is the moment, at `NOW`."""
     nodes = States((path, _timed(state, path, moment)) for path, state in instance.nodes.items())
     deadline = NOW if moment.deadline else LATER
-    return replace(instance, nodes=nodes, deadline=None if instance.deadline is None else deadline)
+    over = ROOT in moment.used_up
+    lock = at(instance.lock, asks=ROOT in moment.due, is_over=over, now=NOW, later=LATER)
+    return replace(instance, nodes=nodes, deadline=None if instance.deadline is None else deadline, lock=lock)
 
 
 def _timed(state: NodeState, path: str, moment: Moment) -> NodeState:
@@ -82,6 +87,7 @@ def timeless(instance: Instance) -> Instance:
         deadline=None if instance.deadline is None else DEADLINE,
         failure=instance.failure if instance.refusal else instance.failure and FAILURE,
         wanted=instance.wanted and "cancelled",
+        lock=at(instance.lock, asks=True, is_over=True, now=DUE, later=DUE),
         withheld=tuple((name, "") for name, _ in instance.withheld),
         cause="",
     )

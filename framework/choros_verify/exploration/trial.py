@@ -43,7 +43,7 @@ class Tried:
 
 def try_mutant(mutant: Mutant, exploration: Exploration) -> Tried:
     """Explore the saga without the mutant's rule."""
-    if not mutant.applies(exploration.saga.outline):
+    if not mutant.applies(exploration.saga):
         return Tried(mutant, None)
     changed = _changed(exploration, mutant)
     return Tried(mutant, report(changed, changed.run()))

@@ -30,7 +30,7 @@ def _waiting(state: LockState, now: float) -> LockState:
 
 
 def ask_again(walk: SagaWalk) -> None:
-    """One that was turned away, and was parked for that, waits once more when a person wants that."""
+    """One that was turned away, and was parked for that, waits once more when a person wants that, or is undone."""
     state = walk.instance.lock
     if state and not state.taken and state.until is state.ask_at is None and not walk.state(ROOT).parked:
         walk.change(lock=_waiting(state, walk.now))

@@ -117,6 +117,8 @@ def _apply(walk: SagaWalk, given: Input) -> None:
     if isinstance(given, TimerFired):
         take_timer(walk, given)
         lock_due(walk)
+        if walk.begun:  # the deadline may have turned it, that was parked because it was turned away
+            ask_again(walk)
         return
     if isinstance(given, LockTold):
         take_lock(walk, given)
