@@ -75,3 +75,20 @@ def test_mistakes_are_sentences(loans: Choros) -> None:
     assert (said.code, "Decision: yes: bool." in said.err) == (2, True)
     said = loans("saga", "signal", "loans", "l1", "-i", '{"yes": true}', "--wait", "decisions", *SERVERS)
     assert said.err == "✖ saga 'loan' has no wait 'decisions'. Did you mean 'decision'?\n"
+
+
+def test_a_program_waits_for_one_answer_while_the_saga_goes_on(loans: Choros) -> None:
+    asked = ("saga", "query", "loans", "l1", "--until", "decision", *STORE)
+    said = loans(*asked, "--timeout", "0.1")
+    assert (said.code, "decision has not replied within 0.1 s; the saga goes on. Try: the same" in said.err) == (
+        1,
+        True,
+    )
+    loans("saga", "signal", "loans", "l1", "-i", '{"yes": true}', *SERVERS)
+    said = loans(*asked)
+    assert (said.code, 'decision: {"yes":true}' in said.out, said.out.splitlines()[0][-7:]) == (0, True, "running")
+    loans("saga", "cancel", "loans", "l2", *SERVERS)
+    assert loans("saga", "query", "loans", "l2", "--until", "decision", *STORE).code == 3
+    said = loans("saga", "query", "loans", "l1", "--until", "decison", *STORE)
+    assert (said.code, "Did you mean 'decision'?" in said.err) == (2, True)
+    assert loans(*asked, "--timeout", "0").code == 2

@@ -187,3 +187,15 @@ def test_the_history_tells_how_long_a_retry_waits() -> None:
     test.expect_command(ChargePayment).fail("ConnectionError")
     with pytest.raises(AssertionError, match="retry scheduled charge_payment do attempt 2 in 1 s"):
         test.expect_command(ChargePayment)
+
+
+def test_an_early_answer_is_the_reply_that_whoever_asks_would_be_told() -> None:
+    test = started()
+    with pytest.raises(AssertionError, match="Whoever asks for the reply of charge_payment still waits"):
+        test.early_answer("charge_payment")
+    with pytest.raises(AssertionError, match="The saga has no step 'charge' that replies"):
+        test.early_answer("charge")
+    test.expect_command(ChargePayment).reply(CHARGED)
+    assert test.early_answer("charge_payment") == CHARGED
+    test.expect_command(ReserveInventory).refuse("sold_out")
+    assert (test.early_answer("charge_payment"), test.early_answer("reserve_inventory")) == (CHARGED, None)

@@ -2,33 +2,56 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict
-from typing import Any
+from functools import partial
+from typing import Annotated, Any
+
+import typer
 
 from choros.cli.options import AppName, Output, SagaId, StoreUrl, found, log_apart
 from choros.cli.output import tell_lines, tell_value
-from choros.cli.view import looking
+from choros.cli.view import View, looking
+from choros.cli.words import seconds
 from choros.roles.addresses import DEFAULT_STORE
 from choros.runtime.client.account import there
-from choros.runtime.client.query import SagaState, saga_state
+from choros.runtime.client.query import SagaState, answered, check_replies, saga_state
 from choros.runtime.orchestrator.recognition import recognise
+
+NOT_ANSWERED = 3
+"""The step will not reply any more: as of a saga that was undone."""
 
 
 def saga_query(
-    application: AppName, saga_id: SagaId, store: StoreUrl = DEFAULT_STORE, output: Output = "table"
+    application: AppName,
+    saga_id: SagaId,
+    until: Annotated[str, typer.Option(metavar="STEP", help="wait until this step has replied, or never will")] = "",
+    timeout: Annotated[float, typer.Option(metavar="SECONDS", help="seconds to wait for that")] = 60.0,
+    store: StoreUrl = DEFAULT_STORE,
+    output: Output = "table",
 ) -> None:
-    """Tell where a saga stands: its messages, and which steps may still come."""
+    """Tell where a saga stands: its messages, and which steps may still come.
+
+    With --until as soon as that step has replied, while the saga goes on; exits with 3 if it never will."""
+    wait = seconds(timeout)
     log_apart()
 
     async def look() -> SagaState:
         async with looking(application, store) as view:
-            whole = await there(view.store, (await view.account(saga_id)).record.saga_id, whole=True)
-            return saga_state(*recognise(view.sagas, whole.record, None, whole.entries))
+            known = (await view.account(saga_id)).record.saga_id
+            return await answered(partial(_state, view, known, until), until, wait)
 
     state = found(look(), application, store)
     if output == "table":
         tell_lines(_lines(state))
     else:
         tell_value(_as_data(state), output)
+    if until and until not in state.replies:
+        raise typer.Exit(NOT_ANSWERED)
+
+
+async def _state(view: View, saga_id: str, until: str) -> SagaState:
+    whole = await there(view.store, saga_id, whole=True)
+    saga, instance = recognise(view.sagas, whole.record, None, whole.entries)
+    return saga_state(check_replies(saga, until), instance)
 
 
 def _lines(state: SagaState) -> Iterator[str]:

@@ -154,7 +154,9 @@ app.command("list", needs_app=False, examples=LISTED)(saga_list)
 app.command("events", needs_app=False, examples=["saga events shop o2", "saga events shop o2 -o json"])(saga_events)
 
 
-app.command("query", examples=["saga query shop o2 -o json"])(saga_query)
+app.command("query", examples=["saga query shop o2 -o json", "saga query shop o2 --until charge_payment --timeout 5"])(
+    saga_query
+)
 
 
 @app.command("show", needs_app=False, examples=["saga show shop o2", "saga show 3f1c9a2b --store redis://127.0.0.1/0"])

@@ -50,6 +50,7 @@ from choros.saga.machine.instance import Instance, Status
 from choros.saga.machine.locks import locked
 from choros.saga.machine.machine import begin, decide
 from choros.saga.nesting import Nesting
+from choros.saga.outline import Commanded
 from choros.saga.parameters import bare_name
 from choros.saga.saga import Saga
 from choros.saga.waiting import SignalWait
@@ -211,6 +212,17 @@ class SagaTest:
         self._decide(given)
         words = ("signalled", "kept", "not_kept", "too_late")
         return next(event.kind for event in self._history[before:] if event.kind in words)
+
+    def early_answer(self, step: str) -> Any:
+        """What `client.query(until=step)` comes back with now: what the step has replied, or a wait was told; None
+        where that will not come any more. It fails where whoever asks would still wait."""
+        leaf, state = self.saga.outline.leaf(step), self.instance.state(step)
+        if not isinstance(leaf, Commanded | SignalWait):
+            self._fail(f"The saga has no step {step!r} that replies")
+        if not state.reply and self.status == "running":
+            self._fail(f"Whoever asks for the reply of {step} still waits")
+        kind: type[Message] = leaf.signal if isinstance(leaf, SignalWait) else leaf.reply_of(state.choice)
+        return kind.from_json(state.reply) if state.reply else None
 
     def update(self, update: Update[R]) -> R:
         """Ask the saga for a change, and return what it replies; raises UpdateRefused where it says no."""

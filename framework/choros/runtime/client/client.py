@@ -18,6 +18,7 @@ from choros.errors import (
     OutcomePending,
     StoreUnreachable,
     UsageError,
+    with_article,
 )
 from choros.messages import Fact, Message, Reply, Signal, Update
 from choros.names import BusinessKey
@@ -219,12 +220,7 @@ class Client:
         With `until` only once that step has replied, or else never will: the saga is being undone, over or parked.
         Raises OutcomePending past the timeout, and UsageError for a step that there is not."""
         seconds = self._timeout if timeout is None else seconds_of(timeout)
-        try:
-            async with asyncio.timeout(seconds if until else None):
-                return await answered(partial(self._state, saga_id, until), until)
-        except TimeoutError:
-            sentence = f"{until} of saga {saga_id} has not replied within {seconds:g} s; it goes on."
-            raise OutcomePending(sentence, "the same again.") from None
+        return await answered(partial(self._state, saga_id, until), until, seconds)
 
     async def _state(self, saga_id: str, until: str) -> SagaState:
         saga, instance = await self._naming(saga_id, self._declared(saga_id, whole=True))
@@ -287,7 +283,7 @@ class Client:
         wanted = await self.skippable(saga_id, step)
         if type(reply) is not wanted.reply and not (reply is None and wanted.undo):
             raise UsageError(
-                f"{wanted.what} is not answered with {type(reply).__name__}.", f"a {wanted.reply.__name__}."
+                f"{wanted.what} is not answered with {type(reply).__name__}.", f"{with_article(wanted.reply)}."
             )
         body = sendable(reply) if reply else ""
         return await self._act(saga_id, SkipRequested(fresh_id(), *await self.parked_at(saga_id, step, round), body))

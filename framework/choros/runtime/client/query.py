@@ -6,13 +6,15 @@ from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from choros.errors import StoreUnreachable, UsageError, unknown
+from choros.errors import OutcomePending, StoreUnreachable, UsageError, unknown
 from choros.messages import Failure, Message
 from choros.saga.machine.instance import Instance, Status
 from choros.saga.outline import Commanded
 from choros.saga.remaining import RemainingStep, remaining_steps
 from choros.saga.saga import Saga
 from choros.saga.waiting import SignalWait
+
+AGAIN = "the same again: what it replies is kept."
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +44,18 @@ class SagaState:
         return self.status != "running"
 
 
-async def answered(look: Callable[[], Awaitable[SagaState]], until: str) -> SagaState:
+async def answered(look: Callable[[], Awaitable[SagaState]], until: str, seconds: float) -> SagaState:
     """The first state that has a reply of this step, or will never have one; without a step, the state as it is. It is
-    read from the store, so what is told is committed. A store that is away meanwhile is waited for."""
+    read from the store, so what is told is committed. A store that is away meanwhile is waited for. Raises
+    OutcomePending past so many seconds."""
+    try:
+        async with asyncio.timeout(seconds if until else None):
+            return await _first(look, until)
+    except TimeoutError:
+        raise OutcomePending(f"{until} has not replied within {seconds:g} s; the saga goes on.", AGAIN) from None
+
+
+async def _first(look: Callable[[], Awaitable[SagaState]], until: str) -> SagaState:
     pause = 0.02
     while True:
         with suppress(StoreUnreachable) if until else nullcontext():

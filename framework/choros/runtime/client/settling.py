@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from choros.errors import UsageError
+from choros.errors import UsageError, with_article
 from choros.messages import Message
 from choros.runtime.orchestrator.start import sendable
 from choros.saga.machine.inputs import SettleRequested
@@ -55,7 +55,7 @@ def _body(leaf: Commanded, path: str, reply: Message | None, *, known: bool, wan
     """What it replied with, if that has to be told."""
     kind = leaf.reply_of()
     if wanted and not known and type(reply) is not kind:
-        raise UsageError(f"{path} stands, and nobody knows what it replied.", f"a {kind.__name__} as its reply.")
+        raise UsageError(f"{path} stands, and nobody knows what it replied.", f"{with_article(kind)} as its reply.")
     if reply is not None and (known or not wanted):
         raise UsageError(f"Nobody asks for a reply of {path}.", "the same without one.")
     return sendable(reply) if reply else ""

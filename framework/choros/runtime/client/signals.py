@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from choros.errors import UsageError, unknown
+from choros.errors import UsageError, unknown, with_article
 from choros.messages import Fact, Message, Signal
 from choros.runtime.orchestrator.signature import Signature
 from choros.saga.outline import Composite, Outline
@@ -17,7 +17,7 @@ def signal_to(saga: Saga[Any], signal: Signal | Fact, wait: str, signature: Sign
     leaf = wait_of(saga, wait, type(signal))
     if leaf.signal is not type(signal):
         what = f"{leaf.path} of saga {saga.name!r} waits for {leaf.signal.__name__}, not {type(signal).__name__}."
-        raise UsageError(what, f"a {leaf.signal.__name__}.")
+        raise UsageError(what, f"{with_article(leaf.signal)}.")
     if item := _unsaid(saga.outline, leaf.path):
         first = leaf.path.replace(f"{item}[]", f"{item}[0]")
         raise UsageError(f"{leaf.path} stands in each item of {item}.", f"name one of them: {first}.")
