@@ -60,6 +60,14 @@ def shown(address: str) -> str:
     return f"{scheme}://{'***@' if at else ''}{place}"
 
 
+_AN = re.compile(r"[aeio]|u(?!s|ni|t)", re.IGNORECASE)
+
+
+def with_article(kind: type) -> str:
+    """A type in a sentence: 'an Order', 'a UserId'."""
+    return f"{'an' if _AN.match(kind.__name__) else 'a'} {kind.__name__}"
+
+
 def unknown(sentence: str, typed: str, known: Iterable[str], hint: str = "") -> tuple[str, str]:
     """Sentence and hint for a name that there is not: the one that was probably meant, else all that there are."""
     names = list(dict.fromkeys(known))

@@ -309,3 +309,37 @@ def test_after_an_emptied_broker_they_show_as_missed_until_they_are_put_out_agai
     with closing(sqlite3.connect("news.db")) as database:
         names = [name for (name,) in database.execute("SELECT who FROM told ORDER BY who")]
     assert names == ["Ada", "Bob", "Cleo", "Dan", "Eve"]
+
+
+FOLLOWED = """
+from choros import FactStart
+from newsroom import App, Booked, Message, Pivot, Saga, Book, hotel, trip_saga
+
+class Follow(Message, name="facts.follow"):
+    who: str
+
+def again(follow: Follow) -> Book:
+    return Book(who=follow.who)
+
+def follow(fact: Booked) -> Follow:
+    return Follow(who=fact.who)
+
+following = Saga("following", start=Follow, key=lambda f: f.who, steps=(Pivot(again, to="hotel"),))
+begun = FactStart(following, on=Booked, start=follow)
+app = App("newsroom", sagas=[trip_saga, following], services=[hotel], starts=[begun])
+"""
+
+
+def test_what_begins_no_saga_of_the_application_itself_is_missed_too(choros: Choros, tmp_path: Path) -> None:
+    """The release that begins sagas by them has come later than the facts."""
+    (tmp_path / "followed.py").write_text(FOLLOWED)
+    addresses = Addresses("memory://followed", "sqlite:///sagas.db", "sqlite:///{service}.db")
+    asyncio.run(act(addresses, "Ada", "Bob"))
+    missed = ("facts", "missed", "followed", "--since", "1h", *STORE)
+    code, out, _ = choros(*missed)
+    assert (code, out.count("app.newsroom  facts.booked.v1"), out.splitlines()[-1]) == (
+        1, 2, "app.newsroom: 2 missed of 2 facts"
+    )  # fmt: skip
+    for who in ("Ada", "Bob"):
+        choros("saga", "start", "followed", "following", "-i", f'{{"who": "{who}"}}', "--broker", "memory://", *STORE)
+    assert choros(*missed)[:2] == (0, "app.newsroom: 0 missed of 2 facts\n")

@@ -17,7 +17,7 @@ import pytest
 from choros.errors import DeclarationError
 from choros.messages import Command, Failure, Message
 from choros.saga.checks import shown
-from choros.saga.nodes import Pivot, Publish, Retriable, Step
+from choros.saga.nodes import Pivot, Publish, Retriable, Scope, Step, When
 from choros.saga.parameters import Known, Need, needs_of
 from choros.saga.policy import RetryPolicy
 from tests.saga import (
@@ -79,6 +79,11 @@ MORE: list[Any] = [
     lambda: undo_with(hesitate),
     lambda: undo_with("refund"),
     lambda: pay_with(partial(charge_payment)),
+    lambda: declare(Step(lambda order: order, to="payment", compensation=refund_payment, name="charge")),
+    lambda: declare(Scope(Step(charge_payment, to="payment", compensation=lambda o: o), otherwise=PAY)),
+    lambda: declare(When(lambda order: True, then=PAY)),
+    lambda: declare(PAY, Publish(lambda: order_noted)),  # type: ignore[arg-type, return-value]
+    lambda: declare(PAY, completed=lambda order: order),
     lambda: RetryPolicy(jitter="some"),  # type: ignore[arg-type]
     lambda: RetryPolicy(attempts=0),
     lambda: RetryPolicy(factor=1001),

@@ -8,7 +8,7 @@ from typing import Any
 
 from choros.app.schedule import StartedSaga
 from choros.callables import hints_of
-from choros.errors import DeclarationError, UsageError
+from choros.errors import DeclarationError, UsageError, with_article
 from choros.messages import Fact, Message
 from choros.names import BusinessKey, key_text
 from choros.saga.checks import is_a, is_function, shown
@@ -48,7 +48,7 @@ class FactStart:
         made = self._asked(self.start, fact)
         if made is not None and type(made) is not self.saga.start:
             expected = self.saga.start.__name__
-            raise UsageError(f"{self._said} made {type(made).__name__}, not a {expected}.", expected)
+            raise UsageError(f"{self._said} made {type(made).__name__}, not {with_article(self.saga.start)}.", expected)
         return made
 
     def key_of(self, fact: Fact) -> str | None:
@@ -82,7 +82,8 @@ def _check_functions(where: str, given: FactStart) -> None:
     taken = list(inspect.signature(given.start).parameters)
     makes = without_none(hints.get("return"))[0] is wanted and not inspect.iscoroutinefunction(given.start)
     if not makes or len(taken) != 1 or hints.get(taken[0]) is not given.on:
-        raise DeclarationError(f"{where}: {given.start.__name__} does not make a {wanted.__name__} of a {fact}.", hint)
+        what = f"{where}: {given.start.__name__} does not make {with_article(wanted)}"
+        raise DeclarationError(f"{what} of {with_article(given.on)}.", hint)
     if given.key is not None and not callable(given.key):
         raise DeclarationError(f"{where}: key={shown(given.key)} is no function.", "write key=lambda fact: fact.id.")
     if given.key is None and getattr(given.saga, "key", None) is None:

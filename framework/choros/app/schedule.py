@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from choros.app.calendar import EPOCH, SECOND, Calendar, Interval, cron
 from choros.callables import hints_of
-from choros.errors import DeclarationError, UsageError
+from choros.errors import DeclarationError, UsageError, with_article
 from choros.messages import Message
 from choros.names import is_name
 from choros.saga.checks import is_function, shown
@@ -93,7 +93,9 @@ class Schedule:
             ) from error
         if type(made) is not self.saga.start:
             expected = self.saga.start.__name__
-            raise UsageError(f"start of schedule {self.name!r} made {shown(made)}, not a {expected}.", expected)
+            raise UsageError(
+                f"start of schedule {self.name!r} made {shown(made)}, not {with_article(self.saga.start)}.", expected
+            )
         return made
 
     def due(self, following: datetime, now: datetime, most: int = 50) -> Sequence[datetime]:
@@ -162,4 +164,6 @@ def _check_start(where: str, saga: StartedSaga, start: object) -> None:
     made = hints_of(start, f"{where}: {start.__name__}").get("return")
     taken = inspect.signature(start).parameters
     if made is not saga.start or len(taken) != 1 or inspect.iscoroutinefunction(start):
-        raise DeclarationError(f"{where}: {start.__name__} does not make a {wanted} of one moment.", hint)
+        raise DeclarationError(
+            f"{where}: {start.__name__} does not make {with_article(saga.start)} of one moment.", hint
+        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Annotated, Any
 
 import typer
@@ -18,6 +18,7 @@ from choros.cli.progress import Working, working
 from choros.cli.verbs import Verbs
 from choros.cli.words import existing, message_of, moment, tell_beyond
 from choros.desk.republish import put_out, released
+from choros.desk.unheard import OwnFacts
 from choros.errors import UsageError, unknown
 from choros.messages import Fact
 from choros.roles.addresses import (
@@ -27,6 +28,7 @@ from choros.roles.addresses import (
     Addresses,
     connected,
     database_of,
+    opened_facts,
     opened_store,
 )
 from choros.roles.roles import publisher_of
@@ -146,7 +148,8 @@ def missed(
 ) -> None:
     """Say which facts of the store's history each subscriber has not handled; exits with 1 if there are any.
 
-    It reads the inboxes in the databases at the address given. A fact that is missing there may have been lost with
+    It reads the inboxes in the databases at the address given; of the application itself (`app.NAME`), in the store,
+    whether what facts begin is there, and what sagas wait for is kept. A fact that is missing may have been lost with
     the broker, may still wait in a queue, or may be parked."""
     loaded = loaded_apart(application)
     name = loaded.saga(saga).name if saga else ""
@@ -230,7 +233,23 @@ async def _missed(loaded: App, addresses: Addresses, since: str, saga: str) -> l
         for service in services:
             async with _inbox(loaded, addresses, service) as inbox:
                 found.append(await _missed_by(service, inbox, store, start, saga))
+        if loaded.heard:
+            found.append(await _missed_here(loaded, addresses, store, start, saga))
     return found
+
+
+async def _missed_here(loaded: App, addresses: Addresses, store: Store, start: float, saga: str) -> Missed:
+    """By the application itself, whose sagas begin by facts or wait for them."""
+    total, rows, name = 0, list[dict[str, Any]](), f"app.{loaded.name}"
+    async with AsyncExitStack() as stack:
+        kept = await stack.enter_async_context(opened_facts(addresses, loaded)) if loaded.awaited else None
+        own = OwnFacts(loaded, store, kept)
+        with working(f"facts for {name}") as so_far:
+            async for facts in released(store, start, saga=saga):
+                mine = [fact for fact in facts if fact.type in loaded.heard]
+                total, rows = total + len(mine), [*rows, *(_row(name, fact) for fact in await own.unheard(mine))]
+                so_far.at(total)
+    return name, total, rows
 
 
 @asynccontextmanager

@@ -1,10 +1,12 @@
 """`choros schema`: the layout of stores and databases, and the way up from that of an older choros."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import typer
@@ -63,7 +65,7 @@ def print_(
 
 
 async def _versions(loaded: App, store: str, database: str) -> list[dict[str, Any]]:
-    stores = [("saga store", await found.schema_version()) async for found in _stores(loaded, store)]
+    stores = [(part.what, await found.schema_version()) async for part, found in _stores(loaded, store)]
     databases = [
         (f"database of {name}", await its.schema_version()) async for name, its in _databases(loaded, database)
     ]
@@ -84,10 +86,10 @@ def upgrade(application: AppName, store: LastingStoreUrl = "", database: Databas
 
 
 async def _upgrade(loaded: App, store: str, database: str) -> None:
-    async for found in _stores(loaded, store):
-        async with waiting("bringing up the saga store"):
+    async for part, found in _stores(loaded, store):
+        async with waiting(f"bringing up the {part.what}"):
             done = await found.upgrade()
-        print("\n".join(_told(loaded, done, await found.schema_version())))
+        print("\n".join(_told(loaded, part, done, await found.schema_version())))
     async for name, its in _databases(loaded, database):
         before = await its.schema_version()
         async with waiting(f"bringing up the database of {name}"):
@@ -95,9 +97,9 @@ async def _upgrade(loaded: App, store: str, database: str) -> None:
         print(f"database of {name}: {_became(before, await its.schema_version(), rows, 'rows')}")
 
 
-def _told(loaded: App, done: Upgraded, version: int) -> Iterator[str]:
-    yield f"saga store: {_became(done.found, version, done.records, 'sagas')}"
-    for name, count in done.others.items():
+def _told(loaded: App, part: _StoreScope, done: Upgraded, version: int) -> Iterator[str]:
+    yield f"{part.what}: {_became(done.found, version, done.records, part.records)}"
+    for name, count in done.others.items() if part.scope == loaded.scope else ():
         whose = f"{name} in another namespace" if name == loaded.name else name
         yield f"saga store: {count} sagas of application {whose} wait for an upgrade of their own"
 
@@ -116,11 +118,30 @@ def _addresses(store: str, database: str) -> tuple[str, str]:
     return (store, database) if store or database else (DEFAULT_STORE, DEFAULT_DATABASE)
 
 
-async def _stores(loaded: App, url: str) -> AsyncIterator[Store]:
-    """The saga store, unless none is asked for. It may not be opened yet."""
-    if url and _is_there("saga store", url):
-        async with _closing(store_at(url, f"{loaded.namespace}.{loaded.name}")) as store:
-            yield store
+class _StoreScope(NamedTuple):
+    """What an application keeps in its store under a scope of its own."""
+
+    what: str
+    records: str
+    scope: str
+
+
+def _parts(loaded: App) -> Iterator[_StoreScope]:
+    """Its sagas; and what is apart from them, where it declares that."""
+    yield _StoreScope("saga store", "sagas", loaded.scope)
+    if loaded.schedules:
+        yield _StoreScope("store of schedules", "schedules", loaded.schedule_scope)
+    if loaded.locks:
+        yield _StoreScope("store of locks", "records", loaded.lock_scope)
+    if loaded.awaited:
+        yield _StoreScope("store of awaited facts", "facts", loaded.facts_scope)
+
+
+async def _stores(loaded: App, url: str) -> AsyncIterator[tuple[_StoreScope, Store]]:
+    """Each part of the store, unless none is asked for. It may not be opened yet."""
+    for part in _parts(loaded) if url and _is_there("saga store", url) else ():
+        async with _closing(store_at(url, part.scope)) as store:
+            yield part, store
 
 
 @asynccontextmanager

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from choros.errors import DeclarationError
+from choros.errors import DeclarationError, with_article
 from choros.messages import Command, Fact, Message
 from choros.saga.checks import check_function, is_a, is_bare
 from choros.saga.parameters import (
@@ -26,12 +26,12 @@ def command_builder(function: Callable[..., Message | None], known: Known) -> Bu
 
 def start_builder(function: Callable[..., Message | None], known: Known, start: type[Message]) -> Builder:
     """For a function that builds the start message of another saga, or perhaps none; raises DeclarationError."""
-    builder = _builder(function, known, Message, f"a {start.__name__}", choosing=True)
+    builder = _builder(function, known, Message, with_article(start), choosing=True)
     if builder.kinds != (start,):
         returned = " or ".join(kind.__name__ for kind in builder.kinds)
         raise DeclarationError(
             f"saga {known.saga!r}: {function.__name__} returns {returned}, not {start.__name__}.",
-            f"the other saga starts with that: let it return a {start.__name__}.",
+            f"the other saga starts with that: let it return {with_article(start)}.",
         )
     return builder
 
@@ -48,7 +48,7 @@ def result_builder(function: Callable[..., Message], known: Known) -> Builder:
 
 def pure_function(function: Callable[..., Any], known: Known, wanted: type, hint: str = "") -> PureFunction:
     """For a function that returns a value of this very type; raises DeclarationError."""
-    kind = f"a {wanted.__name__}"
+    kind = with_article(wanted)
     check_function(known.saga, function, kind)
     _, returned = signature_of(function, known.saga)
     if returned is not wanted:

@@ -12,6 +12,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 from choros.callables import hints_of
 from choros.errors import DeclarationError
 from choros.messages import Command, Failure, Message, Reply, Signal, Update
+from choros.saga.lambdas import unless_lambda
 from choros.saga.orders import UndoOrder
 
 
@@ -171,7 +172,8 @@ def signature_of(function: Callable[..., Any], saga: str) -> tuple[Mapping[str, 
     for parameter in parameters.values():
         _check_parameter(saga, name, parameter, hints)
     if "return" not in hints:
-        raise DeclarationError(f"saga {saga!r}: {name} does not say what it returns.", "annotate it: -> SomeMessage.")
+        hint = unless_lambda(name, "annotate it: -> SomeMessage.")
+        raise DeclarationError(f"saga {saga!r}: {name} does not say what it returns.", hint)
     return {p: hints[p] for p in parameters}, hints["return"]
 
 
@@ -186,7 +188,7 @@ def _check_parameter(saga: str, name: str, parameter: inspect.Parameter, hints: 
     if parameter.name not in hints:
         raise DeclarationError(
             f"saga {saga!r}: {name} does not say what its parameter {parameter.name!r} is.",
-            "annotate it with the start message or a reply.",
+            unless_lambda(name, "annotate it with the start message or a reply."),
         )
 
 

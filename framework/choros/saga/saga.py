@@ -23,6 +23,7 @@ from choros.messages import Message, Update
 from choros.names import BusinessKey
 from choros.saga.builders import fact_builder, result_builder
 from choros.saga.checks import check_head, check_start, listed
+from choros.saga.lambdas import lambdas_of
 from choros.saga.lock import Lock, check_lock
 from choros.saga.machine.instance import ROOT, Instance
 from choros.saga.machine.walk import Tree
@@ -31,7 +32,15 @@ from choros.saga.nodes.publish import FactBuilder
 from choros.saga.nodes.sequence import plan_saga
 from choros.saga.orders import UndoOrder
 from choros.saga.outline import Commanded, Composite, Declared, Leaf, Outline, Publication, SagaPart
-from choros.saga.parameters import Builder, DeclaredUpdate, Known, Need, PureFunction, bare_name, shown_type
+from choros.saga.parameters import (
+    Builder,
+    DeclaredUpdate,
+    Known,
+    Need,
+    PureFunction,
+    bare_name,
+    shown_type,
+)
 from choros.saga.undo_order import check_undo, is_strict, needed_by
 from choros.saga.updates import Answering, asked_by, at_any_time, planned_update
 from choros.saga.waiting import SignalWait, Sleeping
@@ -104,6 +113,11 @@ class Saga(Nestable, Generic[S, Result_co]):
         return f"Saga({self.name!r}, version={self.version})"
 
 
+def _facts(what: str, functions: Iterable[FactBuilder], known: Known) -> tuple[Builder, ...]:
+    with lambdas_of(f"{what}="):
+        return tuple(fact_builder(function, known) for function in functions)
+
+
 Sagas = Mapping[tuple[str, int], Saga[Any]]
 """Declarations by name and version."""
 
@@ -124,19 +138,20 @@ def _planned(
     undo: UndoOrder,
     updates: Sequence[Answering],
 ) -> Tree:
-    asked = asked_by(saga, updates)
+    with lambdas_of("updates="):
+        asked = asked_by(saga, updates)
     begun = Known(saga, start, (), updates=[update for _, update in asked])
     planned = plan_saga(begun, steps, undo)
     leaves = [leaf for part in planned.parts for leaf in part.leaves]
     done = replace(planned.known, no_failure="a completed saga has no failure")
     undone = _undone(begun, [leaf for leaf in leaves if isinstance(leaf, Commanded)])
-    closing = tuple(fact_builder(function, undone) for function in compensated)
+    closing = _facts("compensated", compensated, undone)
     _check_existing_first(saga, leaves)
     _check_taken_back_once(saga, leaves, closing)
     outline = Outline(
         start=start,
         parts=planned.parts,
-        completed=tuple(fact_builder(function, done) for function in completed),
+        completed=_facts("completed", completed, done),
         compensated=closing,
         deadline=deadline,
         result=None if result is None else result_builder(result, done),

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from choros.errors import DeclarationError
+from choros.errors import DeclarationError, with_article
 from choros.messages import Message
 from choros.names import ORCHESTRATOR
 from choros.saga.builders import certain, start_builder
@@ -64,7 +64,7 @@ class Nested(Declared):
             raise DeclarationError(
                 f"saga {saga!r}: Nested takes a saga, not {shown(self.saga)}.", "name what Saga(...) made."
             )
-        check_function(saga, self.start, f"a {self.saga.start.__name__}")
+        check_function(saga, self.start, with_article(self.saga.start))
 
     def check_place(self, place: NodePlace) -> None:
         """Behind the pivot it must not be refused, and as the pivot it has to be."""

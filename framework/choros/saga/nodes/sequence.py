@@ -10,6 +10,7 @@ from typing import Self
 
 from choros.errors import DeclarationError
 from choros.saga.checks import is_function, shown
+from choros.saga.lambdas import lambdas_of
 from choros.saga.machine.instance import ROOT, UNTOUCHED, States
 from choros.saga.machine.turn import AT_ONCE, Node, Turn
 from choros.saga.orders import FREE, UndoOrder
@@ -107,10 +108,12 @@ def plan_sequence(place: NodePlace, steps: Sequence[object]) -> PlannedSequence:
     ]
     for node, one in zip(nodes, places, strict=True):
         _check_length(one)
-        node.check_place(one)
+        with lambdas_of(one.path):
+            node.check_place(one)
     parts, known = [], place.known
     for node, one in zip(nodes, places, strict=True):
-        parts.append(node.planned(replace(one, known=known)))
+        with lambdas_of(one.path):
+            parts.append(node.planned(replace(one, known=known)))
         known = parts[-1].after(known)
     planned = tuple(part for part in parts if isinstance(part, Node))
     return PlannedSequence(SequenceNode(planned, place.path, place.undo), tuple(parts), known)
@@ -142,7 +145,10 @@ def _wrapped(node: object) -> str:
 
 
 def _names(saga: str, nodes: Sequence[Declared]) -> list[str]:
-    names = [node.named(saga) for node in nodes]
+    names = []
+    for node in nodes:
+        with lambdas_of(f"a {type(node).__name__}"):
+            names.append(node.named(saga))
     check_unlike(saga, names)
     return names
 
