@@ -18,7 +18,7 @@ from choros.errors import ChorosError
 
 CODES = {
     1: """ChorosError DeclarationError MessageRejected MessageUnwritable StartConflict SagaNotFound UpdateRefused
-        OutcomePending TokenUnknown TooLate Misconfigured BrokerMisconfigured StoreMisconfigured""",
+        OutcomePending TokenUnknown TooLate WrongFact Misconfigured BrokerMisconfigured StoreMisconfigured""",
     2: "UsageError DeclaredOtherwise",
     4: "Unreachable BrokerUnreachable StoreUnreachable",
 }
