@@ -17,14 +17,14 @@ from choros.store.sagas import Store
 from tests.chaos import rooms
 from tests.chaos.administrator import APP, Administrator, Refused
 from tests.chaos.battlefield import STORE, Battlefield, Single, in_thread
-from tests.chaos.checker import Verdict, Word, judge
+from tests.chaos.checker import Verdict, Violation, Word, judge
 from tests.chaos.crew import LOAD, Crew
 from tests.chaos.faults import LOSES_FACTS, WITH_PERMISSIONS, Scene
-from tests.chaos.ledgers import Dossier, read_dossiers
+from tests.chaos.ledgers import Dossier, read_dossiers, twice_answered
 from tests.chaos.nemesis import Nemesis
 from tests.chaos.rooms import Room
 from tests.chaos.strangers import Account, account, look
-from tests.chaos.voyages import app
+from tests.chaos.voyages import app, souvenir
 from tests.chaos.wire import Wire
 
 ROOMS = {"rabbit": 1024, STORE: 1024, "services": 384}
@@ -212,6 +212,8 @@ class Campaign:
         async with opened_store(self.administrator.addresses, app) as store:
             words = await read_words(store)
             verdict = judge(dossiers, words, self._lossy, republished)
+            otherwise = ((line.split(), line) for line in twice_answered(self.folder))
+            verdict.violations += [Violation("unexpected", int(words_[1]), line) for words_, line in otherwise]
             guilty = sorted({one.number for one in verdict.violations})[:20]
             histories = {number: await _history(store, words[number].saga_id) for number in guilty if number in words}
         return verdict, dossiers, histories
@@ -237,6 +239,8 @@ async def read_words(store: Store) -> dict[int, Word]:
     while True:
         page = await store.find(limit=500, cursor=cursor)
         for record in page.records:
+            if record.saga == souvenir.name:
+                continue
             instance = Instance.loads(record.state)
             words[int(record.key.rpartition("-")[2])] = Word(record.saga_id, instance.status, instance.why_parked)
         if not (cursor := page.cursor):

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from tests.chaos.ledgers import Dossier
 from tests.chaos.scripts import OUTCOMES
-from tests.chaos.voyages import DECKS
+from tests.chaos.voyages import DECKS, LARGE, SMALL, SOUVENIRS
 
 KINDS = ("lost", "doubled", "standing", "stuck", "unexpected", "facts")
 ENDED = ("completed", "compensated")
@@ -85,7 +85,8 @@ def judge(
 def _effects(dossier: Dossier) -> Iterator[tuple[str, str]]:
     """By the books alone."""
     chosen = list(_chosen(dossier)) if dossier.is_cruise else []
-    for step in (*_OF_A_CRUISE, *chosen) if dossier.is_cruise else _STEPS:
+    usual = _expected_of(dossier) if dossier.is_expedition else _STEPS
+    for step in (*_OF_A_CRUISE, *chosen) if dossier.is_cruise else usual:
         done, undone = dossier.count(step, "do"), dossier.count(step, "undo")
         if done > 1 or undone > 1:
             yield "doubled", f"{step}: done {done} times, undone {undone} times"
@@ -97,6 +98,29 @@ def _effects(dossier: Dossier) -> Iterator[tuple[str, str]]:
             yield "lost", f"the ship has sailed without {step}"
     if dossier.is_cruise:
         yield from _beside(dossier)
+    yield from _one_tent(dossier)
+    yield from _souvenir(dossier)
+
+
+def _expected_of(dossier: Dossier) -> Sequence[str]:
+    """What an expedition is to have: the large tent where it has accepted that."""
+    tents = [tent for tent in (SMALL, LARGE) if dossier.count(tent, "do")]
+    known = {"accepted": [LARGE], "none": [SMALL], "too_late": [SMALL]}.get(dossier.said.get("tent", ""), tents[:1])
+    return ("permit", *dict.fromkeys((*known, *tents)), "sail", "miles")
+
+
+def _one_tent(dossier: Dossier) -> Iterator[tuple[str, str]]:
+    if dossier.net(SMALL) > 0 and dossier.net(LARGE) > 0:
+        yield "standing", "two tents, of which one was wanted"
+
+
+def _souvenir(dossier: Dossier) -> Iterator[tuple[str, str]]:
+    """What a fact begins is there once, and only by a fact."""
+    count = dossier.count("souvenir", "do")
+    if count > 1:
+        yield "doubled", f"{count} souvenirs"
+    if count and not (dossier.sailed and dossier.number % SOUVENIRS == 0):
+        yield "unexpected", "a souvenir that nothing has begun"
 
 
 def _chosen(dossier: Dossier) -> Iterator[str]:
@@ -157,6 +181,8 @@ def _facts(
     if len(missing) == len(_SUBSCRIBERS) and not dossier.effects and due:
         verdict.by_the_store_only += 1
     excused = not complete and _lost_with_a_queue(dossier, lossy)
+    if "done" in due and dossier.number % SOUVENIRS == 0 and not dossier.count("souvenir", "do"):
+        missing.append("souvenir")
     for name in missing:
         verdict.missing_facts.append((dossier.number, name))
         if not excused:

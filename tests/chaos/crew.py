@@ -109,6 +109,7 @@ class Crew:
             "CHOROS_BROKER": f"amqp://{user}@{brokers}/?heartbeat=5",
             "CHOROS_STORE": redis,
             "CHOROS_DATABASE": redis if service in ("cabins", "gazette") else f"sqlite:///{self.services}/{service}.db",
+            "CHAOS_FARES": f"sqlite:///{self.services}/fares.db",
             "CHAOS_PROVIDER": str(self.services / "provider.db"),
         }
 

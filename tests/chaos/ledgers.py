@@ -13,8 +13,8 @@ from pathlib import Path
 from redis.asyncio import Redis
 
 from tests.chaos.books import REDIS_BOOKS
-from tests.chaos.load import read_starts
-from tests.chaos.scripts import CRUISE, script_of
+from tests.chaos.load import read_said, read_starts
+from tests.chaos.scripts import CRUISE, EXPEDITION, script_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,8 @@ class Dossier:
     """Empty where `start()` never returned: then the voyage may or may not exist."""
     effects: list[Entry] = field(default_factory=list)
     told: list[Entry] = field(default_factory=list)
+    said: dict[str, str] = field(default_factory=dict)
+    """Of an expedition: what was answered to whoever spoke to it."""
 
     def count(self, step: str, act: str) -> int:
         """Entries of this kind."""
@@ -56,6 +58,11 @@ class Dossier:
     def is_cruise(self) -> bool:
         """Whether it has nodes in its nodes."""
         return self.script.startswith(CRUISE)
+
+    @property
+    def is_expedition(self) -> bool:
+        """Whether it is spoken to."""
+        return self.script.startswith(EXPEDITION)
 
     @property
     def sailed(self) -> bool:
@@ -104,10 +111,12 @@ async def read_dossiers(folder: Path, services: Path, redis_url: str, seed: int)
     for number, entry in entries:
         dossier = dossiers.setdefault(number, Dossier(number, script_of(seed, number)))
         (dossier.told if entry.act == "told" else dossier.effects).append(entry)
+    for number, said in read_said(folder / "starts.log").items():
+        dossiers[number].said = said
     return dossiers
 
 
 def twice_answered(folder: Path) -> list[str]:
-    """Starts of one key that were answered with different ids."""
+    """Starts of one key that were answered with different ids, and what was answered otherwise the second time."""
     lines = (folder / "starts.log").read_text(errors="replace").splitlines()
-    return [line for line in lines if line.startswith("twice ")]
+    return [line for line in lines if line.startswith(("twice ", "otherwise "))]

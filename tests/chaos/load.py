@@ -22,11 +22,13 @@ from pathlib import Path
 
 from choros import Addresses, ChorosError, Client, Saga
 from choros.roles.addresses import opened_store
-from choros.roles.roles import client_of
+from choros.roles.roles import client_of, unfinished_of
 from choros.store.sagas import Store
 from choros.telemetry.lines import configure_logging
-from tests.chaos.scripts import CRUISE, script_of
-from tests.chaos.voyages import Embark, app, cruise, voyage
+from tests.chaos.scripts import CRUISE, EXPEDITION, script_of
+from tests.chaos.services import fares
+from tests.chaos.talk import ALL, Talk
+from tests.chaos.voyages import Embark, app, cruise, expedition, voyage
 
 BURST = 200
 TWICE = 0.03
@@ -45,6 +47,9 @@ class StartLog:
     def __post_init__(self) -> None:
         asked, taken = read_starts(self.path)
         self.unanswered.extend(sorted(asked - taken.keys()))
+        said = read_said(self.path)
+        self.unsaid = {number: saga_id for number, saga_id in taken.items() if said.get(number, {}).keys() != {*ALL}}
+        """Sagas that were accepted, and may not have heard all that they are to be told."""
         self.next_number = max(asked, default=0) + 1
         self._file = self.path.open("ab", buffering=0)
 
@@ -74,12 +79,23 @@ def read_starts(path: Path) -> tuple[set[int], dict[int, str]]:
     return asked, taken
 
 
+def read_said(path: Path) -> dict[int, dict[str, str]]:
+    """What was answered to whoever spoke to them, by number and what it was about."""
+    said: dict[int, dict[str, str]] = {}
+    lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+    for words in (line.decode().split() for line in lines):
+        if words[0] == "said":
+            said.setdefault(int(words[1]), {})[words[2]] = words[3]
+    return said
+
+
 @dataclass
 class Load:
     """The rate, adapted to what is in flight."""
 
     client: Client
     store: Store
+    talk: Talk
     log: StartLog
     seed: int
     rate: float
@@ -91,6 +107,8 @@ class Load:
     async def run(self, stopping: asyncio.Event) -> None:
         """Start voyages until told to stop, then finish what is under way."""
         counting = asyncio.create_task(self._count())
+        for number, saga_id in self.log.unsaid.items():
+            self._speak(number, saga_id)
         last = time.monotonic()
         while not stopping.is_set():
             await asyncio.sleep(0.05)
@@ -137,9 +155,15 @@ class Load:
             self.log.write("unknown", number, type(error).__name__)
             self.log.unanswered.append(number)
             return
+        self._speak(number, saga_id)
         if script.endswith("cancel"):
             await asyncio.sleep(random.uniform(0, _CANCEL_SECONDS))
             await self._cancel(number, saga_id)
+
+    def _speak(self, number: int, saga_id: str) -> None:
+        script = script_of(self.seed, number)
+        if script.startswith(EXPEDITION):
+            self._spawn(self.talk.all(number, saga_id, script))
 
     async def _again(self, start: Embark, saga_id: str) -> None:
         for other in await asyncio.gather(*(self.client.start(_saga(start), start) for _ in range(2))):
@@ -154,7 +178,8 @@ class Load:
 
 
 def _saga(start: Embark) -> Saga[Embark]:
-    return cruise if start.script.startswith(CRUISE) else voyage
+    script = start.script
+    return cruise if script.startswith(CRUISE) else expedition if script.startswith(EXPEDITION) else voyage
 
 
 async def main(folder: Path, seed: int, rate: float, most: int) -> None:
@@ -163,8 +188,14 @@ async def main(folder: Path, seed: int, rate: float, most: int) -> None:
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stopping.set)
     addresses = Addresses(broker=os.environ["CHOROS_BROKER"], store=os.environ["CHOROS_STORE"])
-    async with client_of(app, addresses, name="load") as client, opened_store(addresses, app) as store:
-        load = Load(client, store, StartLog(folder / "starts.log"), seed, rate, most)
+    services = Addresses(database=os.environ["CHAOS_FARES"])
+    async with (
+        client_of(app, addresses, name="load") as client,
+        opened_store(addresses, app) as store,
+        unfinished_of(fares, "fares", services) as outside,
+    ):
+        log = StartLog(folder / "starts.log")
+        load = Load(client, store, Talk(client, outside, log.write), log, seed, rate, most)
         loop.add_signal_handler(signal.SIGUSR1, load.burst)
         await load.run(stopping)
 

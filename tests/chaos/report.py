@@ -7,6 +7,8 @@ The report's fields, all times in seconds:
     seed, least_permissions, minutes, seconds, drain_seconds, drained
     sagas           accepted starts, cruises those among them that have nodes in their nodes; never_started: asked for,
                     refused by a fault, and indeed not there
+    expeditions     those of them that are under a lock, and spoken to; said {what was asked and answered: count};
+                    souvenirs: sagas that facts have begun, and that have had their effect
     outcomes        {status: count} as the store has them; parked {script and reason: count}
     effects         entries in the services' books
     faults          {kind: count}; kills, cuts: how many of them; impossible: kinds this machine does not allow;
@@ -33,7 +35,7 @@ import platform
 import subprocess
 import time
 from bisect import bisect_right
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -78,6 +80,9 @@ def as_json(result: Result, battlefield: str) -> dict[str, Any]:
         "drained": result.drained,
         "sagas": sagas,
         "cruises": sum(1 for one in result.dossiers.values() if one.saga_id and one.is_cruise),
+        "expeditions": sum(1 for one in result.dossiers.values() if one.saga_id and one.is_expedition),
+        "said": _said(result),
+        "souvenirs": sum(one.count("souvenir", "do") for one in result.dossiers.values()),
         "never_started": verdict.outcomes["never started"],
         "outcomes": dict(sorted(verdict.outcomes.items())),
         "parked": dict(verdict.parked),
@@ -103,6 +108,12 @@ def as_json(result: Result, battlefield: str) -> dict[str, Any]:
         "strangers": vars(result.strangers),
         "violations": [vars(one) for one in verdict.violations],
     }
+
+
+def _said(result: Result) -> dict[str, int]:
+    """What was answered to whoever spoke to an expedition: so often."""
+    words = (f"{what} {answer}" for one in result.dossiers.values() for what, answer in one.said.items())
+    return dict(sorted(Counter(words).items()))
 
 
 def _commit() -> str:
@@ -148,6 +159,8 @@ def summary(report: dict[str, Any]) -> Iterator[str]:
     yield f"{report['sagas']} sagas ({report['cruises']} with nodes in their nodes) in {report['seconds']:.0f} s,"
     yield f"  drained in {report['drain_seconds']:.0f} s"
     yield f"  {outcomes}"
+    said = ", ".join(f"{count} {words}" for words, count in report["said"].items())
+    yield f"  {report['expeditions']} expeditions, each under a lock: {said}; {report['souvenirs']} souvenirs by facts"
     yield f"{report['kills']} kills and {report['cuts']} cuts among {sum(report['faults'].values())} faults:"
     yield "  " + ", ".join(f"{count} × {kind}" for kind, count in report["faults"].items())
     if report["minutes"] >= 15 and (report["sagas"] < 20_000 or report["kills"] + report["cuts"] < 200):

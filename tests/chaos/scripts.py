@@ -30,13 +30,17 @@ OUTCOMES = {
     "cruise, refuse guide": "compensated",  # while others are under way beside it
     "cruise, stumble free": "compensated",
     "cruise, cancel": "either",
+    "expedition": "completed",
+    "expedition, refuse sail": "compensated",
+    "expedition, refuse permit": "compensated",  # by whoever finishes it, long after it was taken
+    "expedition, cancel": "either",
 }
 """Script -> how it must end."""
 STUMBLES = 2
 """Attempts that a stumbling handler fails."""
-_WEIGHTS = (500, 30, 30, 30, 30, 30, 20, 40, 80, 90, 30, 30, 25, 34, 1, *(60, 15, 25, 25, 15, 10, 10))
-CRUISE = "cruise"
-"""What the scripts of cruises begin with."""
+_WEIGHTS = (500, 30, 30, 30, 30, 30, 20, 40, 80, 90, 30, 30, 25, 34, 1, *(60, 15, 25, 25, 15, 10, 10), *(40, 8, 8, 8))
+CRUISE, EXPEDITION = "cruise", "expedition"
+"""What the scripts of cruises, and of expeditions, begin with."""
 
 
 def script_of(seed: int, number: int) -> str:

@@ -9,14 +9,16 @@ import asyncio
 import os
 from pathlib import Path
 
-from choros import App, Call, Done, Fact, Refused, Service, SqliteTransaction
+from choros import App, Call, Done, Fact, Later, Refused, Service, SqliteTransaction
 from choros.store.redis.barrier import RedisTransaction
 from tests.chaos import books
-from tests.chaos.scripts import CRUISE, STUMBLES
+from tests.chaos.scripts import CRUISE, EXPEDITION, STUMBLES
 from tests.chaos.voyages import (
     NAMESPACE,
+    AskPermit,
     BookFare,
     CreditMiles,
+    DropPermit,
     FreeCabin,
     HoldCabin,
     Order,
@@ -25,6 +27,7 @@ from tests.chaos.voyages import (
     VoyageDone,
     VoyageHeld,
     VoyageOff,
+    token_of,
 )
 
 DONE = Done()
@@ -40,7 +43,7 @@ class Hopeless(Exception):
 
 def _follow(order: Order, call: Call, name: str, refusal: str = "") -> None:
     """What the script wants of this step, before its effect."""
-    script = order.script.removeprefix(f"{CRUISE}, ")
+    script = order.script.removeprefix(f"{CRUISE}, ").removeprefix(f"{EXPEDITION}, ")
     if script == f"refuse {name}":
         raise Refused(refusal)
     if script == f"stumble {name}" and call.attempt <= STUMBLES:
@@ -73,6 +76,19 @@ async def refund_fare(command: RefundFare, db: SqliteTransaction, call: Call) ->
 async def credit_miles(command: CreditMiles, db: SqliteTransaction, call: Call) -> Done:
     await books.enter(db, command.number, command.part or "miles", "do", call)
     _follow(command, call, "miles")  # after the effect, which must then be rolled back
+    return DONE
+
+
+@_fares.handles(AskPermit)
+async def ask_permit(command: AskPermit, db: SqliteTransaction) -> Done | Later:
+    """It is entered by whoever finishes it."""
+    return Later(token_of(command.number))
+
+
+@_fares.handles(DropPermit)
+async def drop_permit(command: DropPermit, db: SqliteTransaction, call: Call) -> Done:
+    if not call.token:  # else nobody has given it
+        await books.enter(db, command.number, "permit", "undo", call)
     return DONE
 
 

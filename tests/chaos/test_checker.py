@@ -140,3 +140,43 @@ def test_a_fact_may_be_missing_only_where_a_queue_was_deleted_since_and_nothing_
     assert kinds(verdict(quiet, "completed", lossy=[(50.0, 51.0)])) == {"facts"}
     assert kinds(verdict(quiet, "completed", lossy=[(104.0, 105.0)], complete=True)) == {"facts"}
     assert len(verdict(quiet, "completed", lossy=[(104.0, 105.0)]).missing_facts) == 2
+
+
+EXPEDITION = ("permit+", "tent-small+", "sail+", "miles+")
+LARGER = ("permit+", "tent-large+", "sail+", "miles+")
+
+
+def spoken_to(effects: Sequence[str], tent: str, script: str = "expedition", number: int = 7) -> Dossier:
+    found = dossier(script, effects, ("held", "done") if "sail+" in effects else ("off",))
+    found.number, found.said = number, {"tent": tent}
+    return found
+
+
+@pytest.mark.parametrize(
+    ("effects", "tent", "kind"),
+    [
+        (EXPEDITION, "none", None),
+        (LARGER, "accepted", None),
+        (LARGER, "", None),
+        (EXPEDITION, "accepted", "lost"),
+        (LARGER, "too_late", "lost"),
+        ((*EXPEDITION, "tent-large+"), "none", "standing"),
+        ((*EXPEDITION, "permit+"), "none", "doubled"),
+        (EXPEDITION[1:], "none", "lost"),
+        ((*EXPEDITION, "souvenir+"), "none", "unexpected"),
+    ],
+)
+def test_an_expedition_has_what_it_was_told_and_each_once(effects: Sequence[str], tent: str, kind: str | None) -> None:
+    assert kinds(verdict(spoken_to(effects, tent), "completed")) == ({kind} if kind else set())
+
+
+def test_a_permit_that_was_given_after_its_undo_is_left_standing() -> None:
+    refused = spoken_to(("permit+",), "none", "expedition, refuse sail")
+    assert kinds(verdict(refused, "compensated")) == {"standing"}
+
+
+@pytest.mark.parametrize(("souvenirs", "kind"), [(0, "facts"), (1, None), (2, "doubled")])
+def test_what_a_fact_begins_is_there_once(souvenirs: int, kind: str | None) -> None:
+    tenth = spoken_to((*EXPEDITION, *["souvenir+"] * souvenirs), "none", number=10)
+    found = judge({10: tenth}, {10: Word("saga-7", "completed")}, (), complete=False)
+    assert kinds(found) == ({kind} if kind else set())

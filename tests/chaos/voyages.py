@@ -1,5 +1,7 @@
 """The sagas under chaos. A voyage: book the fare, hold the cabin, set sail (there is no way back), credit the miles. A
-cruise, by the same services, has nodes in its nodes: two cabins race, decks are held in a loop, a dinner is tried."""
+cruise, by the same services, has nodes in its nodes: two cabins race, decks are held in a loop, a dinner is tried. An
+expedition is spoken to: it has its guide to itself, its permit is finished from outside, it waits for the word to
+depart, and its tent may be changed. By each tenth voyage that is done a souvenir is begun."""
 
 from __future__ import annotations
 
@@ -11,8 +13,10 @@ from choros import (
     Command,
     Done,
     Fact,
+    FactStart,
     Failure,
     ForEach,
+    Lock,
     Message,
     Parallel,
     Pivot,
@@ -22,7 +26,10 @@ from choros import (
     Saga,
     Scope,
     Service,
+    Signal,
     Step,
+    Update,
+    Wait,
 )
 
 NAMESPACE = "chaos"
@@ -213,11 +220,113 @@ cruise = Saga(
     compensated=voyage_off,
 )  # fmt: skip
 
+# --- an expedition ----------------------------------------------------------------------------------------------------
+
+GUIDES = 40
+LONG = timedelta(hours=4)
+SMALL, LARGE = "tent-small", "tent-large"
+"""What of an expedition a tent is; the small one is what it has unless it is asked for the other."""
+SOUVENIRS = 10
+"""A souvenir for each voyage of such a number."""
+
+
+class AskPermit(Order, refusals=("not_allowed",)):
+    """Finished later, by whoever decides on permits."""
+
+
+class DropPermit(Order):
+    """Undoes AskPermit."""
+
+
+class ChangeTent(Update[Done]):
+    """May be asked until the tent is held."""
+
+    tent: str
+
+
+class Depart(Signal):
+    """The word that an expedition waits for."""
+
+
+class SendSouvenir(Message):
+    """Starts a souvenir."""
+
+    number: int
+
+
+def ask_permit(start: Embark) -> AskPermit:
+    return AskPermit(number=start.number, script=start.script)
+
+
+def drop_permit(start: Embark) -> DropPermit:
+    return DropPermit(number=start.number, script=start.script)
+
+
+def token_of(number: int) -> str:
+    """Under what the permit of an expedition is finished."""
+    return f"permit-{number}"
+
+
+def change_tent(change: ChangeTent) -> Done:
+    return Done()
+
+
+def hold_tent(start: Embark, change: ChangeTent | None) -> HoldCabin:
+    return HoldCabin(number=start.number, script=start.script, part=change.tent if change else SMALL)
+
+
+def free_tent(start: Embark, change: ChangeTent | None) -> FreeCabin:
+    return FreeCabin(number=start.number, script=start.script, part=change.tent if change else SMALL)
+
+
+def pack_souvenir(start: SendSouvenir) -> CreditMiles:
+    return CreditMiles(number=start.number, script="", part="souvenir")
+
+
+def souvenir_of(done: VoyageDone) -> SendSouvenir | None:
+    return None if done.number % SOUVENIRS else SendSouvenir(number=done.number)
+
+
+expedition = Saga(
+    "expedition",
+    version=1,
+    start=Embark,
+    key=lambda start: f"voyage-{start.number}",
+    lock=Lock("guide", key=lambda start: str(start.number % GUIDES), within=LONG, most=1000),
+    updates=(change_tent,),
+    steps=(
+        Step(
+            ask_permit,
+            "fares",
+            drop_permit,
+            timeout=_TIMEOUT,
+            retry=_PATIENT,
+            undo_retry=_PATIENT,
+            finished_within=LONG,
+        ),
+        Wait(Depart, name="departure", within=LONG),
+        Step(hold_tent, "cabins", free_tent, timeout=_TIMEOUT, retry=_PATIENT, undo_retry=_PATIENT),
+        Publish(voyage_held),
+        Pivot(set_sail, "harbour", timeout=_TIMEOUT, retry=_PATIENT),
+        Retriable(credit_miles, "fares", timeout=_TIMEOUT, retry=_PATIENT),
+    ),
+    completed=voyage_done,
+    compensated=voyage_off,
+)
+souvenir = Saga(
+    "souvenir",
+    version=1,
+    start=SendSouvenir,
+    key=lambda start: f"souvenir-{start.number}",
+    steps=(Pivot(pack_souvenir, "fares", timeout=_TIMEOUT, retry=_PATIENT),),
+)
+
 app = App(
     NAMESPACE,
-    sagas=(voyage, cruise),
+    sagas=(voyage, cruise, expedition, souvenir),
+    starts=(FactStart(souvenir, on=VoyageDone, start=souvenir_of),),
     services=(
-        Service("fares", commands=(BookFare, RefundFare, CreditMiles)),
+        Service("fares", commands=(BookFare, RefundFare, CreditMiles, AskPermit, DropPermit)),
         Service("cabins", commands=(HoldCabin, FreeCabin)),
         Service("harbour", commands=(SetSail,)),
         Service("journal", facts=(VoyageHeld, VoyageDone, VoyageOff)),
