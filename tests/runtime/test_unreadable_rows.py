@@ -36,10 +36,11 @@ from tests.runtime.participant_stage import (
 )
 
 
-def test_what_a_row_holds_is_written_and_read_in_two_files() -> None:
+def test_what_a_row_of_each_kind_holds_is_written_and_read_in_one_file() -> None:
     runtime = Path(choros.__file__).parent / "runtime"
     holding = re.compile(r"\.content\b|\bcontent=|\.keeping\(")
-    assert {path.stem for path in runtime.rglob("*.py") if holding.search(path.read_text())} == {"answers", "inbox"}
+    found = {path.stem for path in runtime.rglob("*.py") if holding.search(path.read_text())}
+    assert found == {"answers", "inbox", "outbox_rows", "start_outbox"}
 
 
 def reply(saga: str) -> Envelope:

@@ -92,12 +92,13 @@ class ForeignFacts:
         if found is None:
             return None
         source, identity = _text("source", found.source), _text("id", found.id)
-        if found.time is not None and found.time.tzinfo is None:
+        said_at = found.time
+        if said_at is not None and said_at.tzinfo is None:
             raise MessageRejected("The time of it has no zone.")
         fact = derived_id("choros.foreign", namespace, self.name, source, identity)
         envelope = Envelope(
             id=fact, kind="fact", type=found.fact.type_name, source=f"/{namespace}/foreign/{self.name}",
-            time=found.time.timestamp() if found.time else now, data=_written(found.fact), subject=found.subject,
+            time=said_at.timestamp() if said_at else now, data=_written(found.fact), subject=found.subject,
             correlation_id=found.correlation_id, causation_id=identity, stream=fact, seq=1,
             traceparent=found.traceparent,
         )  # fmt: skip
