@@ -44,8 +44,9 @@ NOT_HEART = (
     "store/sql", "store/sqlalchemy", "cli", "testing",
 )  # fmt: skip
 """What of `choros` is an adapter, a face, or for tests only; the rest is its heart."""
-HEART_LINES = 22_000
-"""Lines of code. A ratchet: it goes down where a change allows, and rose for the vocabulary of sagas alone."""
+HEART_LINES = 19_969
+"""Lines of code. A ratchet: it goes down where a change allows, and rose for what users can say: the vocabulary of
+sagas, what services publish, how subscribers take it, and the shapes of handlers."""
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 Documentable = Function | ast.ClassDef | ast.Module
