@@ -125,7 +125,8 @@ class Transaction(ABC):
         """A block whose writes are taken back when an exception leaves it; the transaction itself goes on."""
 
     def given(self, kind: type) -> Any:
-        """What a handler takes in the transaction's place: one of `sessions`, in this very transaction."""
+        """What a handler takes in the transaction's place: one of `sessions`, in this very transaction. Only asked of
+        who names such: any other is refused when the service's database is opened."""
         raise NotImplementedError(f"{type(self).__name__} gives no {kind.__name__}.")
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from choros.errors import MessageUnwritable
 from choros.messages import Fact, Signal
@@ -99,17 +100,17 @@ class OutboxRows:
     def _fact_key(self, stream: str, seq: int) -> str:
         return _joined("out", self._service, "fact", stream, str(seq))
 
-    def _message(self, kind: str, body: Fact | Signal, source: str, now: float, **more: object) -> Envelope:
+    def _message(self, kind: str, body: Fact | Signal, source: str, now: float, **more: Any) -> Envelope:
         about, data = self._about, body.to_json()
         if why := why_unreadable(data):
             raise MessageUnwritable(f"A {body.type_name} {why}.")
-        said: dict[str, object] = {
+        said: dict[str, Any] = {
             "id": fresh_id(), "kind": kind, "type": body.type_name, "source": source, "time": now, "data": data,
             "subject": about.subject, "correlation_id": about.correlation_id, "causation_id": about.id,
             "saga": about.saga, "saga_version": about.saga_version,
             "traceparent": about.traceparent, "tracestate": about.tracestate,
         }  # fmt: skip
-        return Envelope(**(said | more))  # type: ignore[arg-type]
+        return Envelope(**(said | more))
 
 
 async def keep_standing(written: list[Departure], transaction: Transaction) -> None:

@@ -44,10 +44,10 @@ class ServiceOutbox:
         """What could not be sent: unconfirmed, unreadable."""
         self._service, self._names, self._clock = service, Names(namespace), clock
         kept = partial(_RowsLeaving, database, service.name)
-        given = {"scan_every": scan_every, "counts": self.counts}
+        relay = partial(Relay, scan_every=scan_every, counts=self.counts)
         self._facts_kept, self._signals_kept = kept("publishing"), kept("signalling")
-        self._facts = Relay(FACTS, transport.publish, self._facts_kept, **given)  # type: ignore[arg-type]
-        self._signals = Relay(SIGNALS, transport.send, self._signals_kept, **given)  # type: ignore[arg-type]
+        self._facts = relay(FACTS, transport.publish, self._facts_kept)
+        self._signals = relay(SIGNALS, transport.send, self._signals_kept)
 
     def open_for(
         self, handler: Handler, about: Envelope, transaction: Transaction, written: list[Departure]
