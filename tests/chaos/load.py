@@ -17,6 +17,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Coroutine
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,6 +35,7 @@ BURST = 200
 TWICE = 0.03
 """The share of starts that are asked for twice at the same moment."""
 _CANCEL_SECONDS = 3.0
+_FINISH_SECONDS = 40
 
 
 @dataclass
@@ -119,8 +121,10 @@ class Load:
                 self.in_flight += 1
                 self._spawn(self._start(self.log.take()))
         counting.cancel()
-        if self.tasks:
-            await asyncio.wait(self.tasks, timeout=40)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_FINISH_SECONDS):
+                while self.tasks:  # a start that is answered now still has its saga spoken to
+                    await asyncio.wait(self.tasks)
 
     def burst(self) -> None:
         """Many at once."""
