@@ -5,6 +5,7 @@ are private.
 """
 
 from choros.app.app import App
+from choros.app.choreography import Choreography
 from choros.app.fact_start import FactStart
 from choros.app.foreign import ForeignFact, ForeignFacts
 from choros.app.handler import Call
@@ -83,14 +84,14 @@ from choros.wire.foreign import ForeignMessage
 
 __all__ = [
     "Addresses", "App", "Batch", "BlockingMemoryTransaction", "BlockingRedisTransaction", "BlockingSqliteTransaction",
-    "BlockingTransaction", "Branch", "BrokerMisconfigured", "BrokerUnreachable", "Call", "Check", "ChorosError",
-    "Client", "Command", "DeclarationError", "DeclaredOtherwise", "Done", "Existing", "Fact", "FactLog",
+    "BlockingTransaction", "Branch", "BrokerMisconfigured", "BrokerUnreachable", "Call", "Check", "Choreography",
+    "ChorosError", "Client", "Command", "DeclarationError", "DeclaredOtherwise", "Done", "Existing", "Fact", "FactLog",
     "FactPublisher", "FactStart", "Failure", "ForEach", "ForeignFact", "ForeignFacts", "ForeignMessage", "Later",
     "Local", "LocalUndo", "Lock", "MemoryTransaction", "Message", "MessageRejected", "MessageUnwritable",
-    "Misconfigured", "Nested", "Outbox", "Outcome", "OutcomePending", "Parallel", "Pivot", "Program", "Publish", "Rate",
-    "RedisTransaction", "Refused", "Reminder", "Repeat", "Reply", "Retriable", "RetryPolicy", "Saga", "SagaNotFound",
-    "SagaState", "Schedule", "Scope", "Service", "Settings", "Signal", "Sleep", "SqliteTransaction", "StartConflict",
-    "Step", "StoreMisconfigured", "StoreUnreachable", "TokenUnknown", "TooLate", "Transaction", "Unfinished",
-    "UnfinishedCommand", "Unreachable", "Update", "UpdateRefused", "UsageError", "Wait", "When", "WrongFact",
-    "__version__", "client_of", "publisher_of", "running", "start_in", "unfinished_of",
+    "Misconfigured", "Nested", "Outbox", "Outcome", "OutcomePending", "Parallel", "Pivot", "Program", "Publish",
+    "Rate", "RedisTransaction", "Refused", "Reminder", "Repeat", "Reply", "Retriable", "RetryPolicy", "Saga",
+    "SagaNotFound", "SagaState", "Schedule", "Scope", "Service", "Settings", "Signal", "Sleep", "SqliteTransaction",
+    "StartConflict", "Step", "StoreMisconfigured", "StoreUnreachable", "TokenUnknown", "TooLate", "Transaction",
+    "Unfinished", "UnfinishedCommand", "Unreachable", "Update", "UpdateRefused", "UsageError", "Wait", "When",
+    "WrongFact", "__version__", "client_of", "publisher_of", "running", "start_in", "unfinished_of",
 ]  # fmt: skip

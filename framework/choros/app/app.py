@@ -7,6 +7,7 @@ from copy import copy
 from typing import Any, TypeVar
 
 from choros.app.awaited_fact import AwaitedFact, awaited_facts
+from choros.app.choreography import Choreography
 from choros.app.fact_start import FactStart
 from choros.app.foreign import ForeignFacts
 from choros.app.program import Program
@@ -27,6 +28,7 @@ from choros.transport.reply_queues import reply_queues
 from choros.transport.topology import Names, Topology, topology
 
 N = TypeVar("N", Service, Schedule, Program, ForeignFacts)
+V = TypeVar("V", Saga[Any], Choreography[Any])
 
 
 class App:
@@ -49,11 +51,12 @@ class App:
         starts: Iterable[FactStart] = (),
         programs: Iterable[Program] = (),
         foreign: Iterable[ForeignFacts] = (),
+        choreographies: Iterable[Choreography[Any]] = (),
     ) -> None:
         self.namespace = namespace
         self.fact_log = fact_log
         self.name: str = name or namespace
-        self.sagas: Mapping[tuple[str, int], Saga[Any]] = _by_version(_members("sagas", sagas, Saga))
+        self.sagas: Mapping[tuple[str, int], Saga[Any]] = _by_version(_members("sagas", sagas, Saga), "saga")
         self.services: Mapping[str, Service] = _by_name(_members("services", services, Service), "services")
         self.schedules: Mapping[str, Schedule] = _by_name(_members("schedules", schedules, Schedule), "schedules")
         """By name."""
@@ -62,6 +65,9 @@ class App:
         self.starts: Sequence[FactStart] = _members("starts", starts, FactStart)
         self.foreign: Mapping[str, ForeignFacts] = _by_name(_members("foreign", foreign, ForeignFacts), "foreign facts")
         """By name."""
+        flows: Sequence[Choreography[Any]] = _members("choreographies", choreographies, Choreography)
+        self.choreographies: Mapping[tuple[str, int], Choreography[Any]] = _by_version(flows, "choreography")
+        """By name and version."""
         self.awaited: Mapping[str, AwaitedFact] = awaited_facts(self.sagas.values())
         """The facts that its sagas wait for, by the name of their type."""
         _check_names(self)
@@ -73,6 +79,8 @@ class App:
             _check_nested(saga, self.sagas)
             _check_handled(saga, self.services)
         _check_local(self)
+        for flow in self.choreographies.values():
+            _check_takes_part(flow, self.services)
 
     def within(self, namespace: str) -> App:
         """The same application under another namespace, so that it is apart on a shared broker and store."""
@@ -80,7 +88,7 @@ class App:
         return App(
             namespace, sagas=self.sagas.values(), services=self.services.values(), name=name, fact_log=self.fact_log,
             schedules=self.schedules.values(), starts=self.starts, programs=self.programs.values(),
-            foreign=self.foreign.values(),
+            foreign=self.foreign.values(), choreographies=self.choreographies.values(),
         )  # fmt: skip
 
     def using(self, resources: Resources) -> App:
@@ -218,14 +226,13 @@ def _members(what: str, value: object, kind: type) -> tuple[Any, ...]:
     return members
 
 
-def _by_version(sagas: Iterable[Saga[Any]]) -> dict[tuple[str, int], Saga[Any]]:
-    found: dict[tuple[str, int], Saga[Any]] = {}
-    for saga in sagas:
-        if (saga.name, saga.version) in found:
-            raise DeclarationError(
-                f"saga {saga.name!r} is declared twice in version {saga.version}.", "raise the version of one."
-            )
-        found[saga.name, saga.version] = saga
+def _by_version(declared: Iterable[V], what: str) -> dict[tuple[str, int], V]:
+    found: dict[tuple[str, int], V] = {}
+    for one in declared:
+        if (one.name, one.version) in found:
+            sentence = f"{what} {one.name!r} is declared twice in version {one.version}."
+            raise DeclarationError(sentence, "raise the version of one.")
+        found[one.name, one.version] = one
     return found
 
 
@@ -316,6 +323,19 @@ def _check_nested(saga: Saga[Any], sagas: Mapping[tuple[str, int], Saga[Any]]) -
             raise DeclarationError(
                 f"saga {saga.name!r}: {leaf.path} begins saga {child.saga!r} version {child.version}, {which}.",
                 "name it in App(sagas=...), too.",
+            )
+
+
+def _check_takes_part(flow: Choreography[Any], services: Mapping[str, Service]) -> None:
+    """Whoever the flow needs must be there, or its facts would wait for nobody."""
+    for reaction in flow.reactions:
+        known = services.get(reaction.service)
+        if known is None or not {*reaction.hears} <= {*known.facts}:
+            lacks = "is no part of" if known is None else f"does not hear {reaction.hears[0].__name__} in"
+            raise DeclarationError(
+                f"choreography {flow.name!r} needs {reaction.said}, and service {reaction.service!r} {lacks} this"
+                " application.",
+                "name the same service in App(services=...).",
             )
 
 

@@ -1,0 +1,129 @@
+"""A choreography: a flow that no orchestrator tracks, as a value that can be checked, drawn and explored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import timedelta
+from typing import Any, Generic, TypeVar
+
+from choros.app.flow_reactions import FlowReaction, Reacting, reached_from, reactions_of
+from choros.app.registered import published
+from choros.errors import DeclarationError, unknown
+from choros.messages import Fact
+from choros.names import BusinessKey, is_name
+from choros.saga.checks import HIGHEST_VERSION, is_a, listed, shown
+from choros.saga.policy import check_duration
+
+S = TypeVar("S", bound=Fact)
+
+
+class Choreography(Generic[S]):
+    """The declaration of a flow of facts; checked as it is written, raises DeclarationError.
+
+    `start` is the fact that begins it, `key` gives its start key: the same key is the same flow, however often it is
+    told. `good` and `bad` are the facts that end it. `closer` is the name of the service that publishes these: the
+    first end that it commits is the one that counts, what comes later is noted as too late. `turns` are facts of the
+    closer that decide for a bad end before what was done is undone; needed where something bad may happen beside a
+    good end. `services` are those that take part: what they react to, publish and undo is read off their reactions.
+    Who only listens is none of them. `within` is how long a flow takes at most: nobody's timer, but an observer says
+    that it has passed. `standing` are reactions whose effect needs no undo, such as one that only looks.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        start: type[S],
+        key: Callable[[S], BusinessKey],
+        good: type[Fact] | Iterable[type[Fact]],
+        closer: str,
+        services: Iterable[Reacting],
+        bad: type[Fact] | Iterable[type[Fact]] = (),
+        turns: type[Fact] | Iterable[type[Fact]] = (),
+        version: int = 1,
+        within: timedelta | None = None,
+        standing: Iterable[Callable[..., Any]] = (),
+    ) -> None:
+        where = f"choreography {name!r}"
+        _check_head(name, version, start, key)
+        if within is not None:
+            check_duration(where, "within", within, least=timedelta(microseconds=1))
+        self.name: str = name
+        self.version: int = version
+        self.start: type[S] = start
+        self.key: Callable[[S], BusinessKey] = key
+        self.good: tuple[type[Fact], ...] = published(f"{where}: good", good)
+        self.bad: tuple[type[Fact], ...] = published(f"{where}: bad", bad)
+        self.turns: tuple[type[Fact], ...] = published(f"{where}: turns", turns)
+        self.within: timedelta | None = within
+        self.closer: str = closer
+        self.services: Mapping[str, Reacting] = _services(where, services)
+        """Those that take part, by name."""
+        self.standing: tuple[Callable[..., Any], ...] = listed(f"{where}: standing", standing)
+        declared = reactions_of(self.services.values())
+        self.reactions: Sequence[FlowReaction] = reached_from(start, declared)
+        """What the services do about the facts of this flow."""
+        _check_ends(where, self)
+        _check_closer(where, self)
+
+    def __repr__(self) -> str:
+        return f"Choreography({self.name!r}, version={self.version})"
+
+    @property
+    def ends(self) -> tuple[type[Fact], ...]:
+        """The facts that end it."""
+        return (*self.good, *self.bad)
+
+    @property
+    def facts(self) -> Sequence[type[Fact]]:
+        """All of its facts: its start, and what its services may publish in turn."""
+        told = (fact for reaction in self.reactions for fact in reaction.publishes)
+        return tuple(dict.fromkeys([self.start, *told]))
+
+
+def _check_head(name: object, version: object, start: object, key: object) -> None:
+    if not is_name(name):
+        sentence = f"{shown(name)} is no name for a choreography."
+        raise DeclarationError(sentence, "use lower-case words joined by '-' or '_'.")
+    where = f"choreography {name!r}"
+    if not isinstance(version, int) or isinstance(version, bool) or not 1 <= version <= HIGHEST_VERSION:
+        raise DeclarationError(f"{where}: version {shown(version)} is no number of a version.", "count from 1.")
+    if not is_a(start, Fact):
+        raise DeclarationError(f"{where}: start={shown(start)} is no Fact.", "derive it from choros.Fact.")
+    if not callable(key):
+        raise DeclarationError(f"{where}: key={shown(key)} is no function.", "write key=lambda fact: fact.id.")
+
+
+def _services(where: str, services: object) -> dict[str, Reacting]:
+    found: dict[str, Reacting] = {}
+    for service in listed(f"{where}: services", services):
+        if not hasattr(service, "reactions"):
+            raise DeclarationError(f"{where}: {shown(service)} is no Service.", "name what Service(...) made.")
+        if service.name in found:
+            raise DeclarationError(f"{where}: service {service.name!r} is named twice.", "name each once.")
+        found[service.name] = service
+    return found
+
+
+def _check_ends(where: str, flow: Choreography[Any]) -> None:
+    if not flow.good:
+        raise DeclarationError(f"{where} has no good end.", "good=(OrderCompleted,), with the fact that ends it.")
+    said = [flow.start, *flow.good, *flow.bad, *flow.turns]
+    for fact in said:
+        if said.count(fact) > 1:
+            sentence = f"{where}: {fact.__name__} is said to be two of its start, a good end, a bad end and a turn."
+            raise DeclarationError(sentence, "give each a type of its own.")
+
+
+def _check_closer(where: str, flow: Choreography[Any]) -> None:
+    """Whether it is there, and nobody else ends the flow."""
+    if flow.closer not in flow.services:
+        sentence = f"{where}: its closer is {shown(flow.closer)}, which is none of its services."
+        raise DeclarationError(
+            *unknown(sentence, str(flow.closer), flow.services, "closer='orders', a service's name.")
+        )
+    for reaction in flow.reactions:
+        strange = next((one for one in reaction.publishes if one in (*flow.ends, *flow.turns)), None)
+        if strange and reaction.service != flow.closer:
+            sentence = f"{where}: {reaction.said} publishes {strange.__name__}, and {flow.closer!r} is its closer."
+            raise DeclarationError(sentence, f"let {flow.closer!r} alone publish how the flow ends.")
