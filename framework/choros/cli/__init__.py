@@ -13,6 +13,7 @@ from choros.cli import (
     contract,
     dead,
     facts,
+    flow,
     health,
     lock,
     migrate,
@@ -43,6 +44,7 @@ app.add_typer(saga.app, name="saga")
 app.add_typer(schedule.app, name="schedule")
 app.add_typer(lock.app, name="lock")
 app.add_typer(facts.app, name="facts")
+app.add_typer(flow.app, name="flow")
 app.add_typer(dead.app, name="dead")
 app.add_typer(unfinished.app, name="unfinished")
 app.add_typer(migrate.app, name="migrate")
