@@ -43,14 +43,13 @@ test-loaded: $(VENV)/.dev ## `make test` beside two busy loops and a disk writer
 test-versions: ## the suite and a minute of chaos on other versions, as root on Debian (ARGS="trixie forky 3.12")
 	.ci/versions $(ARGS)
 
-# What tries every case, or many random ones, takes its time even in memory: simulation, exploration, properties, fuzzing.
-EXHAUSTIVE := tests/simulation tests/exploration tests/properties tests/store/test_agreement.py \
-	tests/transport/test_properties.py tests/wire/test_envelope_fuzz.py tests/messages/test_reading_fuzz.py \
-	$(wildcard tests/*/test_whatever_*.py tests/*/test_every_*.py)
+# What is pure, and the stores in memory and on SQLite; not what tries every case or many random ones.
+FAST := $(addprefix tests/,app desk facts messages reference saga store telemetry wire)
+EXHAUSTIVE := tests/store/test_agreement.py tests/wire/test_envelope_fuzz.py tests/messages/test_reading_fuzz.py
 
-# Three workers: each has everything to import, and on two processors some wait while others compute.
-test-fast: $(VENV)/.dev ## only what is pure or in memory, and not exhaustive: seconds
-	$(PYTEST) -n 3 -m "not servers and not slow and $(EVERY_DAY)" $(EXHAUSTIVE:%=--ignore=%) $(ARGS)
+# Two workers: each has everything to import.
+test-fast: $(VENV)/.dev ## the pure parts of the suite, and the stores without a server: seconds
+	$(PYTEST) -n 2 -m "not servers and not slow and $(EVERY_DAY)" $(FAST) $(EXHAUSTIVE:%=--ignore=%) $(ARGS)
 
 check: $(VENV)/.dev ## style, types, architecture, budgets
 	$(BIN)/ruff check .
