@@ -70,7 +70,7 @@ def forced(folder: Path) -> dict[str, Any]:
     return next(entry for entry in entries(folder / "log") if entry["event"] == "choros.process.cut_short")
 
 
-LONG = pytest.mark.long
+LONG = pytest.mark.nightly
 KEEPS_IT = [
     pytest.param("ringing", "in_thread", "block"),
     pytest.param("ringing", "block", "block", marks=LONG),

@@ -90,8 +90,8 @@ def refused(ended: Ended, code: int, *words: str) -> None:
     "arguments",
     [
         pytest.param(ORCHESTRATOR, id="orchestrator"),
-        pytest.param(PAYMENT, id="service", marks=pytest.mark.long),
-        pytest.param(START, id="start", marks=pytest.mark.long),
+        pytest.param(PAYMENT, id="service", marks=pytest.mark.nightly),
+        pytest.param(START, id="start", marks=pytest.mark.nightly),
     ],
 )
 @pytest.mark.parametrize(
@@ -99,11 +99,11 @@ def refused(ended: Ended, code: int, *words: str) -> None:
     [
         "no broker",
         pytest.param(
-            "silent broker", marks=pytest.mark.long
+            "silent broker", marks=pytest.mark.nightly
         ),  # what says nothing, or nothing to the point, is waited for
         "wrong password",
         "wrong vhost",
-        pytest.param("not AMQP", marks=pytest.mark.long),
+        pytest.param("not AMQP", marks=pytest.mark.nightly),
     ],
 )
 def test_a_broker_that_cannot_be_used(
@@ -190,7 +190,9 @@ def test_a_redis_that_wants_another_password(place: Place, tmp_path: Path) -> No
 # --- files ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", every_day(["/proc/nowhere/sagas.db", "/dev/null/sagas.db", "/"], ["/"]))
+@pytest.mark.parametrize(
+    "path", every_day(["/proc/nowhere/sagas.db", "/dev/null/sagas.db", "/"], ["/"], pytest.mark.nightly)
+)
 def test_a_store_that_cannot_be_written(place: Place, path: str) -> None:
     for arguments in (ORCHESTRATOR, ("saga", "list", APP)):
         ended = replace(place, store=f"sqlite:///{path}").run(*arguments)
@@ -243,7 +245,9 @@ NAMES = [
 EVERY_DAY = [NAMES[0], NAMES[2], NAMES[6], NAMES[9], NAMES[13]]
 
 
-@pytest.mark.parametrize("name", every_day(NAMES, EVERY_DAY), ids=lambda name: " ".join(name[0])[:40])
+@pytest.mark.parametrize(
+    "name", every_day(NAMES, EVERY_DAY, pytest.mark.nightly), ids=lambda name: " ".join(name[0])[:40]
+)
 def test_a_name_that_means_nothing(place: Place, name: tuple[tuple[str, ...], str]) -> None:
     arguments, words = name
     ended = place.run(*arguments)
@@ -270,7 +274,7 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize("mistake", every_day(BROKEN, ["a typo", "a saga that cannot work"]))
+@pytest.mark.parametrize("mistake", every_day(BROKEN, ["a typo", "a saga that cannot work"], pytest.mark.nightly))
 def test_a_module_that_cannot_be_loaded(place: Place, mistake: str) -> None:
     text, words = BROKEN[mistake]
     place.module("broken_app", text)
@@ -289,7 +293,7 @@ def test_a_demo_without_its_orders(place: Place) -> None:
         refused(place.run("demo", "--broker", "memory://", "--orders", path), MEANINGLESS, path)
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_a_demo_that_cannot_write(place: Place) -> None:
     (place.folder / "file").write_text("")
     for arguments in (("--folder", "file"), ("--folder", "/dev/null/here"), ("--outcomes", "/dev/null/here.json")):

@@ -29,7 +29,7 @@ MOMENTS = ("before the handler", "in the handler", "before the reply", "before i
 LONG = timedelta(seconds=PATIENCE)
 
 
-@pytest.fixture(params=["sqlite", pytest.param("redis", marks=pytest.mark.long)])
+@pytest.fixture(params=["sqlite", pytest.param("redis", marks=pytest.mark.nightly)])
 def addresses(request: pytest.FixtureRequest, tmp_path: Path, amqp_url: str, redis_url: str) -> Addresses:
     if request.param == "redis":
         return Addresses(amqp_url, redis_url, redis_url)
@@ -80,7 +80,7 @@ async def client(addresses: Addresses, namespace: str) -> AsyncIterator[Client]:
             await remove(addresses.broker, topology)
 
 
-@pytest.mark.parametrize("moment", every_day(MOMENTS, ("in the handler",)))
+@pytest.mark.parametrize("moment", every_day(MOMENTS, ("in the handler",), pytest.mark.nightly))
 async def test_killed_at_any_moment_it_has_its_effect_once(
     addresses: Addresses, namespace: str, tmp_path: Path, moment: str
 ) -> None:

@@ -154,7 +154,9 @@ def test_the_unspoilt_copy_passes(tmp_path: Path) -> None:
     assert "OrderRejected (when compensated): notifications" in lines
 
 
-@pytest.mark.parametrize("mistake", every_day(MISTAKES, ("no compensation", "two pivots", "an unknown service")))
+@pytest.mark.parametrize(
+    "mistake", every_day(MISTAKES, ("no compensation", "two pivots", "an unknown service"), pytest.mark.nightly)
+)
 def test_a_planted_mistake_is_refused(tmp_path: Path, mistake: str) -> None:
     changes, words = MISTAKES[mistake]
     ended = check(tmp_path, changes)

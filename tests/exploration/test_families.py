@@ -99,7 +99,7 @@ def explored(name: str, acts: frozenset[str], rules: FamilyRules = RULES) -> Fam
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", every_day(SAGAS, [name for name in SAGAS if name != "in a loop"]))
+@pytest.mark.parametrize("name", every_day(SAGAS, [name for name in SAGAS if name != "in a loop"], pytest.mark.nightly))
 @pytest.mark.parametrize("acts", [ALL, END], ids=["cancelled", "terminated"])
 def test_whatever_happens_between_them_all_end_as_they_shall(name: str, acts: frozenset[str]) -> None:
     found = explored(name, acts)
@@ -117,7 +117,9 @@ def with_services(name: str, acts: frozenset[str], rules: FamilyRules = RULES) -
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [one if one in SMALL else pytest.param(one, marks=pytest.mark.long) for one in SAGAS])
+@pytest.mark.parametrize(
+    "name", [one if one in SMALL else pytest.param(one, marks=pytest.mark.nightly) for one in SAGAS]
+)
 @pytest.mark.parametrize("acts", [ALL, pytest.param(END, marks=pytest.mark.nightly)], ids=["cancelled", "terminated"])
 def test_nor_does_it_matter_when_and_how_often_commands_and_answers_of_services_come(
     name: str, acts: frozenset[str]

@@ -82,7 +82,7 @@ WITHOUT = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", every_day(WITHOUT, list(WITHOUT)[::3]))
+@pytest.mark.parametrize("name", every_day(WITHOUT, list(WITHOUT)[::3], pytest.mark.nightly))
 def test_without_a_rule_of_a_node_a_promise_breaks(name: str) -> None:
     tried = WITHOUT[name]
     replies = {Stocked.type_name: Stocked(on_shelf=5).to_json()}

@@ -25,9 +25,9 @@ from tests.saga.trip import BookTrip as ByAir
     [
         (trip_saga, 500),
         (order_saga, 3_000),
-        pytest.param(parcel_saga, 3_000, marks=pytest.mark.long),
-        pytest.param(sleeping_saga, 500, marks=pytest.mark.long),
-        pytest.param(existing_saga, 1_000, marks=pytest.mark.long),
+        pytest.param(parcel_saga, 3_000, marks=pytest.mark.nightly),
+        pytest.param(sleeping_saga, 500, marks=pytest.mark.nightly),
+        pytest.param(existing_saga, 1_000, marks=pytest.mark.nightly),
     ],
     ids=["two steps", "the order", "every kind of node", "sleeping", "what was there before"],
 )
@@ -45,7 +45,7 @@ def pay(book_flight: Booked | None, book_hotel: Booked | None) -> ChargeCard:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "join", [{"first": 1}, pytest.param({"at_least": 1}, marks=pytest.mark.long)], ids=["the first", "enough"]
+    "join", [{"first": 1}, pytest.param({"at_least": 1}, marks=pytest.mark.nightly)], ids=["the first", "enough"]
 )
 def test_losers_of_several_steps_each_keep_no_saga_from_its_end(join: dict[str, Any]) -> None:
     """A branch that may be of several steps has a state of its own, beside those of its steps."""
@@ -57,7 +57,7 @@ def test_losers_of_several_steps_each_keep_no_saga_from_its_end(join: dict[str, 
 
 
 @pytest.mark.slow
-@pytest.mark.long
+@pytest.mark.nightly
 def test_every_moment_at_which_a_saga_hears_of_a_fact() -> None:
     found = explore(delivery, Bounds(Left(1, 0, 0), acts=frozenset({"cancel", "signal"})))
     assert found.complete, found.story
@@ -72,7 +72,7 @@ def test_every_moment_at_which_somebody_tells_a_saga_something() -> None:
     assert found.states > 900
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_every_moment_of_a_saga_that_waits_twice() -> None:
     found = explore(loan_saga)
     assert found.complete, found.story
@@ -87,7 +87,7 @@ def test_every_moment_at_which_somebody_asks_a_saga_for_a_change() -> None:
     assert found.states > 500
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_every_moment_of_a_saga_that_is_asked_for_changes() -> None:
     """Beside a pause, a crash, retries and a person as well."""
     found = explore(changing_saga)
@@ -95,7 +95,7 @@ def test_every_moment_of_a_saga_that_is_asked_for_changes() -> None:
     assert {"completed", "compensated", "parked"} == set(found.ends)
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_the_reference_saga_is_explored_within_two_gibibytes() -> None:
     found = explore(reference_saga)
     assert found.complete, found.story
@@ -103,20 +103,20 @@ def test_the_reference_saga_is_explored_within_two_gibibytes() -> None:
     assert found.peak_mib < 2_048
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_two_duplicates_and_two_crashes_break_nothing_either() -> None:
     found = explore(trip_saga, Bounds(LONG))
     assert found.complete, found.story
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_five_steps_are_explored_to_the_end() -> None:
     found = explore(five_saga, Bounds(acts=frozenset({"cancel", "retry"})))
     assert found.complete, found.story
     assert found.states > 5_000
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 @pytest.mark.parametrize("saga", [trip_saga, parcel_saga], ids=["two steps", "every kind of node"])
 def test_effects_at_providers_keep_every_promise(saga: Saga[Any]) -> None:
     names = frozenset(saga.outline.leaves)
@@ -124,7 +124,7 @@ def test_effects_at_providers_keep_every_promise(saga: Saga[Any]) -> None:
     assert found.complete, found.story
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_every_declared_refusal_is_as_good_as_one() -> None:
     one, all_ = (explore(trip_saga, Bounds(refusals=number)) for number in (1, 0))
     assert one.complete
@@ -149,7 +149,7 @@ def test_what_is_capped_is_not_called_complete() -> None:
     assert "NOT complete" in lines(found)[-1]
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_a_seed_changes_the_order_and_nothing_else() -> None:
     plain, shuffled = (explore(trip_saga, Bounds(seed=seed)) for seed in (0, 7))
     assert shuffled.complete

@@ -93,7 +93,9 @@ def explored(saga: Saga[Any], budgets: Left = NONE, acts: frozenset[ActKind] = C
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("way", every_day([way for way in WAYS if way[1] not in LONG], EVERY_DAY), ids=": ".join)
+@pytest.mark.parametrize(
+    "way", every_day([way for way in WAYS if way[1] not in LONG], EVERY_DAY, pytest.mark.nightly), ids=": ".join
+)
 def test_every_interleaving_keeps_every_promise(way: tuple[str, str]) -> None:
     order, name = way
     found = explored(sagas(undo=order)[name])
@@ -137,7 +139,7 @@ WITHOUT: dict[str, tuple[Saga[Any], str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", WITHOUT)
 def test_without_a_rule_of_the_orders_a_promise_breaks(name: str) -> None:
     saga, violation = WITHOUT[name]

@@ -31,7 +31,7 @@ pytestmark = pytest.mark.slow
 POINTS = [
     ("sqlite", "commit.after@1"),
     *(
-        pytest.param("redis", point, marks=pytest.mark.long)
+        pytest.param("redis", point, marks=pytest.mark.nightly)
         for point in ("commit.before@1", "commit.after@1", "ack.before@1", "ack.after@2")
     ),
 ]
@@ -88,7 +88,7 @@ async def test_each_fact_begins_one_saga(
         await remove(amqp_url, needed)
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     ("store_url", "failpoint"),
     [

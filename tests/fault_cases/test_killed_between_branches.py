@@ -16,7 +16,7 @@ SHORT = ["commit.after@2", "send.before@3", "commit.before@6"]
 LONG = [f"{point}@{nth}" for nth in range(1, 7) for point in ("commit.before", "commit.after", "send.before")]
 LONG += [f"{point}@{nth}" for nth in range(1, 5) for point in ("send.after", "ack.before")]
 LONG = [point for point in LONG if point not in SHORT]
-MARKS = (pytest.mark.long, pytest.mark.nightly, pytest.mark.nightly)
+MARKS = (pytest.mark.nightly, pytest.mark.nightly, pytest.mark.nightly)
 KILLED = [*SHORT, *(pytest.param(point, marks=MARKS[n % 3]) for n, point in enumerate(LONG))]
 
 
@@ -58,7 +58,7 @@ async def test_an_orchestrator_is_killed(make_trip: MakeTrip, failpoint: str) ->
 
 @pytest.mark.parametrize(
     "failpoint",
-    ["commit.after@10", *(pytest.param(f"commit.before@{nth}", marks=pytest.mark.long) for nth in (8, 9, 11))],
+    ["commit.after@10", *(pytest.param(f"commit.before@{nth}", marks=pytest.mark.nightly) for nth in (8, 9, 11))],
 )
 async def test_an_orchestrator_is_killed_while_all_is_undone(make_trip: MakeTrip, failpoint: str) -> None:
     """Refused at the pivot; the way there takes seven commits at least."""
@@ -66,20 +66,20 @@ async def test_an_orchestrator_is_killed_while_all_is_undone(make_trip: MakeTrip
 
 
 @pytest.mark.parametrize(
-    "failpoint", ["run.within@4", *(pytest.param(f"run.{when}@{nth}", marks=pytest.mark.long)
+    "failpoint", ["run.within@4", *(pytest.param(f"run.{when}@{nth}", marks=pytest.mark.nightly)
                                     for nth in (2, 5, 6) for when in ("within", "after"))]
 )  # fmt: skip
 async def test_a_participant_is_killed(make_trip: MakeTrip, failpoint: str) -> None:
     await killed(make_trip(tours=True), "till", failpoint)
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 @pytest.mark.parametrize("failpoint", ["commit.after@3", "send.before@4", "commit.before@5"])
 async def test_the_same_with_redis(make_trip: MakeTrip, redis_url: str, redis_client: Redis, failpoint: str) -> None:
     await killed(make_trip(store=redis_url, tours=True), "orchestrator", failpoint)
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 async def test_a_provider_is_asked_by_a_process_that_dies_of_it(make_trip: MakeTrip) -> None:
     """The tent is packed, and the process that had it packed is no more; it is another one that says so."""
     trip = make_trip(tours=True, provider_dies=True)

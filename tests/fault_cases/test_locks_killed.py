@@ -28,7 +28,7 @@ EVERY_DAY = ("locks", "commit.before@3")
 def _marked(store: str, point: str) -> Any:
     if (store, point) == EVERY_DAY:
         return pytest.param(store, point)
-    return pytest.param(store, point, marks=pytest.mark.long if store == "locks" else pytest.mark.nightly)
+    return pytest.param(store, point, marks=pytest.mark.nightly)
 
 
 @pytest.mark.parametrize(("doomed_store", "failpoint"), [_marked(*point) for point in POINTS])

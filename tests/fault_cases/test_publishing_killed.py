@@ -27,10 +27,10 @@ PARTS = 3
 
 POINTS = (
     "publish.before@1",  # committed, and not sent
-    pytest.param("run.within@3", marks=pytest.mark.long),  # the handler is through, and nothing is committed
-    pytest.param("publish.after@1", marks=pytest.mark.long),  # sent, and not marked
-    pytest.param("ack.before@1", marks=pytest.mark.long),
-    pytest.param("ack.after@2", marks=pytest.mark.long),
+    pytest.param("run.within@3", marks=pytest.mark.nightly),  # the handler is through, and nothing is committed
+    pytest.param("publish.after@1", marks=pytest.mark.nightly),  # sent, and not marked
+    pytest.param("ack.before@1", marks=pytest.mark.nightly),
+    pytest.param("ack.after@2", marks=pytest.mark.nightly),
 )
 
 

@@ -52,7 +52,7 @@ async def test_the_same_start_from_many_callers_at_once_is_one_saga(make_trip: M
 
 @pytest.mark.parametrize(
     "skew",
-    every_day([(300.0, -300.0), (3600.0, 0.0), (-3600.0, 0.0)], ((300.0, -300.0),)),
+    every_day([(300.0, -300.0), (3600.0, 0.0), (-3600.0, 0.0)], ((300.0, -300.0),), pytest.mark.nightly),
     ids=["5 min", "+1 h", "-1 h"],
 )
 async def test_clocks_that_are_wrong_or_jump_break_nothing(

@@ -23,9 +23,9 @@ pytestmark = pytest.mark.slow
 DAYS = 3
 """That nobody was at work."""
 POINTS = [
-    pytest.param("sagas", "commit.before@1", marks=pytest.mark.long),
+    pytest.param("sagas", "commit.before@1", marks=pytest.mark.nightly),
     ("sagas", "commit.after@1"),
-    pytest.param("schedules", "commit.before@1", marks=pytest.mark.long),
+    pytest.param("schedules", "commit.before@1", marks=pytest.mark.nightly),
     ("schedules", "commit.after@1"),
 ]
 

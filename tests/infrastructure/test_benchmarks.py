@@ -227,21 +227,21 @@ def test_what_grows_with_how_many_wait_is_found_out() -> None:
     assert told(1.3, 2.0, 1.4, 1.4) == ["1.2: **no**", "1.3: **no**", "1.3: **no**", "1.3: **no**", "1.3: **no**"]
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_waiting_in_small() -> None:
     small = ("--sagas", "1500", "--rounds", "1", "--told", "20", "--rest", "0.4")
     waiting = subprocess.run([sys.executable, "-m", "benchmarks.waiting", *small], **HERE)
     assert len(re.findall(r"(?:redis|sqlite) .* +\d+\.\d+ +\d", waiting.stdout)) == 10, waiting.stderr
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_length_in_small() -> None:
     small = ("--steps", "200", "--items", "400", "--rounds", "1")
     length = subprocess.run([sys.executable, "-m", "benchmarks.length", *small], **HERE)
     assert len(re.findall(r"(?:step of a saga of|item of the) .* +\d+", length.stdout)) == 4, length.stderr
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_growth_and_soak_in_small(amqp_url: str, redis_url: str) -> None:
     small = ("--sagas", "2000", "--asleep", "1500", "--rounds", "1", "--load", "100")
 

@@ -55,7 +55,7 @@ async def test_what_is_written_for_an_answer_does_not_grow_with_the_items() -> N
     assert max(long.written[-3:]) < 2 * max(short.written[1:]), "nothing is written again because it was loaded"
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 async def test_ten_thousand() -> None:
     desk = await packed(10_000)
     assert growth(desk) < 1.2

@@ -177,7 +177,7 @@ async def test_what_is_written_for_an_answer_does_not_grow_with_what_is_over() -
     assert long.asked == 0, "and nothing of it is loaded"
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 @pytest.mark.parametrize("count", [1_000, 10_000])
 async def test_however_long_it_is(count: int) -> None:
     desk = await packed(count)

@@ -21,7 +21,7 @@ MONTHS = 270.0
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("missed", [pytest.param("all", marks=pytest.mark.long), "once"])
+@pytest.mark.parametrize("missed", [pytest.param("all", marks=pytest.mark.nightly), "once"])
 def test_each_time_is_started_once_and_none_is_lost(missed: WhenMissed) -> None:
     assert campaigns(range(8), MONTHS, missed=missed) == []
 
@@ -53,7 +53,7 @@ class OwnClock(Schedules):
         return await super()._start(schedule, replace(tick, at=at, key=f"{schedule.name}:{at}"))
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 @pytest.mark.parametrize("mistake", [MoveBeforeStart, FreshKey, OwnClock])
 def test_a_mistake_is_found(mistake: type[Schedules]) -> None:
     assert campaigns(range(8), MONTHS, kind=mistake)

@@ -431,7 +431,9 @@ def test_all_of_them_are_messages_of_the_saga() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("order", every_day([LETTER, MAIL, EXPRESS], [LETTER]), ids=["letter", "mail", "express"])
+@pytest.mark.parametrize(
+    "order", every_day([LETTER, MAIL, EXPRESS], [LETTER], pytest.mark.nightly), ids=["letter", "mail", "express"]
+)
 def test_every_interleaving_of_each_way_keeps_every_promise(order: Order) -> None:
     found = explore(SAGA, Bounds(), start=order.to_json())
     assert found.complete, found.story

@@ -504,7 +504,7 @@ def test_a_choros_that_does_not_know_this_leaves_the_instance_alone() -> None:
     assert "gives_up" not in before and "withheld" not in before
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 @pytest.mark.parametrize("bounds", [Bounds(), Bounds(acts=TERMINATING)], ids=["acts", "terminate"])
 def test_rule_47_at_whatever_moment_it_leaves_what_it_says(bounds: Bounds) -> None:
     found = explore(going_on, bounds)

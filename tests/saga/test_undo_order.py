@@ -381,7 +381,7 @@ def test_times_are_undone_newest_first_but_for_at_once(order: Any, first: int) -
     assert test.status == "compensated"
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 @pytest.mark.parametrize("order", ["at_once", "newest_first"])
 def test_of_a_long_list_so_many_items_are_undone_at_a_time(order: Any) -> None:
     """And what is over costs nothing: however many are undone, an answer loads and writes as much."""

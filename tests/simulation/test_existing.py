@@ -30,14 +30,14 @@ def test_it_is_taken_back_last_of_all_or_never(scene: Scene) -> None:
     assert not any("orders:" in line for line in done.story)
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_whatever_strikes_it_keeps_every_promise(scene: Scene) -> None:
     tally = campaign(scene, range(1, 61))
     assert [(result.plan.seed, result.violations) for result in tally.failures] == []
     assert tally.statuses["compensated"] > 5
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_every_pair_of_outcomes_ends_as_it_must() -> None:
     report = every_combination(app, fulfilment, most=1)
     assert report.violations == []

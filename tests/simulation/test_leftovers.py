@@ -29,7 +29,7 @@ def test_what_is_left_standing_is_what_the_saga_says(scene: Scene, plan: RunPlan
     assert any("left_standing" in line and stays in line for line in run.story), run.story[-40:]
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_whatever_strikes_it_keeps_every_promise(scene: Scene) -> None:
     tally = campaign(scene, range(1, 41))
     assert [(result.plan.seed, result.violations) for result in tally.failures] == []

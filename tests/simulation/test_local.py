@@ -51,20 +51,20 @@ def test_wherever_its_orchestrator_crashes_it_has_its_effect_once(scene: Scene, 
     assert len(ends) == 1
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_whatever_strikes_it_keeps_every_promise(scene: Scene) -> None:
     tally = campaign(scene, SEEDS)
     assert [(result.plan.seed, result.violations) for result in tally.failures] == []
     assert tally.statuses["compensated"] > 5
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_over_frames_and_real_adapters_too() -> None:
     tally = campaign(Scene(app, frames=True), range(1, 13))
     assert [(result.plan.seed, result.violations) for result in tally.failures] == []
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_every_pair_of_outcomes_ends_as_it_must() -> None:
     assert every_combination(app, registering, most=1).violations == []
 

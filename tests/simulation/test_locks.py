@@ -27,7 +27,7 @@ def scene() -> Scene:
     return Scene(app, starts=STARTS)
 
 
-@pytest.mark.parametrize("store", ["memory", *(pytest.param(kind, marks=pytest.mark.long) for kind in REAL)])
+@pytest.mark.parametrize("store", ["memory", *(pytest.param(kind, marks=pytest.mark.nightly) for kind in REAL)])
 def test_one_after_the_other(scene: Scene, store: StoreKind) -> None:
     result = scene.examine(RunPlan(seed=1, starts=(0.0,) * 4, store=store))
     assert (result.violations, dict(result.statuses)) == ((), {"completed": 4})
@@ -89,12 +89,12 @@ PARKED = RunPlan(seed=1, starts=(0.0, 0.0, 400.0), script=(ScriptLine(0, "report
     ("plant", "plan", "words"),
     [
         (free_while_it_is_undone, REFUSED, "and so has"),
-        pytest.param(free_when_it_is_parked, PARKED, "and so has", marks=pytest.mark.long),
+        pytest.param(free_when_it_is_parked, PARKED, "and so has", marks=pytest.mark.nightly),
         pytest.param(
             taken_in_the_order_written, AT_ONCE, "waits for a saga that waits for it", marks=pytest.mark.nightly
         ),
         (begun_before_it_is_taken, AT_ONCE, "before it has its lock"),
-        pytest.param(a_bound_that_is_ignored, PARKED, "is still running", marks=pytest.mark.long),
+        pytest.param(a_bound_that_is_ignored, PARKED, "is still running", marks=pytest.mark.nightly),
     ],
 )
 def test_a_planted_bug_is_found(

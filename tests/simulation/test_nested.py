@@ -50,7 +50,7 @@ def test_cancelled_while_it_runs_both_are_undone(scene: Scene, frames: bool) -> 
     assert result.violations == ()
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_whatever_strikes_them_they_keep_every_promise(scene: Scene) -> None:
     tally = campaign(scene, range(1, 61))
     assert ["\n".join(failure(result)) for result in tally.failures] == []

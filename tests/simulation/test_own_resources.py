@@ -56,7 +56,7 @@ def test_what_a_provider_has_done_is_counted_once_whatever_is_tried_again(banks:
     assert len(banks[-1].books) == 1
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_no_promise_is_broken_with_them() -> None:
     tally = campaign(scene(), range(1, 16))
     assert [result.violations for result in tally.failures] == []

@@ -62,20 +62,20 @@ ON_THE_PORT = (*PLANTS, *GRAVE)
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "plant",
-    every_day(ON_THE_PORT, [plant for plant in ON_THE_PORT if plant.__name__ in QUICK]),
+    every_day(ON_THE_PORT, [plant for plant in ON_THE_PORT if plant.__name__ in QUICK], pytest.mark.nightly),
     ids=lambda plant: plant.__name__,
 )
 def test_a_planted_bug_is_found_and_shrunk(scene: Scene, plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
     found_and_shrunk(scene, plant, monkeypatch)
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 @pytest.mark.parametrize("plant", ON_FRAMES, ids=lambda plant: plant.__name__)
 def test_so_is_one_of_the_adapter_for_rabbitmq(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
     found_and_shrunk(Scene(app, frames=True), plant, monkeypatch)
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 @pytest.mark.parametrize("plant", ON_REDIS, ids=lambda plant: plant.__name__)
 def test_so_is_one_of_the_adapter_for_redis(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
     found_and_shrunk(Scene(app, store="redis"), plant, monkeypatch)

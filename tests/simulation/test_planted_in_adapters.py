@@ -28,7 +28,7 @@ def scenes() -> dict[StoreKind, Scene]:
     return {"redis": Scene(app, store="redis"), "sqlite": Scene(app, store="sqlite")}
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     ("store", "plant"),
     [*(("redis", plant) for plant in IN_REDIS), *(("sqlite", plant) for plant in IN_SQLITE)],

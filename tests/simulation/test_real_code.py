@@ -103,7 +103,7 @@ def test_where_time_decides_nothing_is_foretold() -> None:
 # --- the runs ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_all_pairs_of_the_order_saga_hold_and_every_end_occurs() -> None:
     told: list[tuple[int, int]] = []
     report = every_combination(app, order_saga, seed=1, most=0, progress=lambda *so_far: told.append(so_far))
@@ -149,7 +149,7 @@ def test_messages_that_nobody_can_make_up_are_given() -> None:
     assert report.statuses["completed"]
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_a_saga_with_every_kind_of_node_holds_in_all_pairs() -> None:
     report = every_combination(trip.app, trip.trip_saga, seed=3)
     assert report.violations == []
@@ -189,7 +189,7 @@ BUGS: tuple[Plant, ...] = (
 )
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 @pytest.mark.parametrize("plant", BUGS, ids=lambda plant: plant.__name__)
 def test_a_bug_in_the_runtime_is_found(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
     plant(monkeypatch)

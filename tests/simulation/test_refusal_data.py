@@ -34,7 +34,7 @@ def test_an_exploration_reaches_the_functions_that_read_it() -> None:
     assert NotServed(street="Elm") in told_of('not-served.v1={"street": "Elm"}')
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_every_promise_is_kept() -> None:
     assert not explore(SAGA).violation
     assert campaign(Scene(APP), range(1, 21)).failures == []

@@ -37,7 +37,7 @@ def test_a_saga_is_cancelled_in_its_sleep_and_another_one_resumed_behind_it(scen
     assert result.edges["step asleep -> pending"] == 1
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_whatever_strikes_them_they_keep_every_promise(scene: Scene) -> None:
     tally = campaign(scene, range(1, 41))
     assert [(result.plan.seed, result.violations) for result in tally.failures] == []
