@@ -286,6 +286,7 @@ def test_a_module_that_cannot_be_loaded(place: Place, mistake: str) -> None:
 # --- the demo ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_a_demo_without_its_orders(place: Place) -> None:
     (place.folder / "letter.csv").write_text("Dear Sir or Madam,\nyours\n")
     (place.folder / "latin.csv").write_bytes(b"InvoiceNo\n\xe4\xf6\xfc\n")

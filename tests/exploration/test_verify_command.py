@@ -68,6 +68,7 @@ def test_it_says_what_it_walked_through(verify: Verify) -> None:
         assert one == "✔ complete: every interleaving within these budgets, and no promise was broken"
 
 
+@pytest.mark.long
 def test_budgets_can_be_given(verify: Verify) -> None:
     assert "0 duplicates, 0 crashes, 0 retries;" in verify("travel:app", *FEW, "--saga", "trip").out
     long = verify("travel", "--long", "--crashes", "0", "--duplicates", "1", "--max-states", "10")
@@ -157,11 +158,13 @@ def test_a_start_message_that_does_not_fit_is_refused(verify: Verify) -> None:
     assert "--start: The body is no book-trip.v1" in said.err and "the fields of BookTrip" in said.err
 
 
+@pytest.mark.long
 def test_messages_can_be_given(verify: Verify) -> None:
     said = verify("travel", *FEW, "--start", '{"trip": "Delphi"}', "--reply", "choros.done.v1={}")
     assert (said.code, said.err) == (0, "")
 
 
+@pytest.mark.long
 def test_on_a_terminal_it_shows_how_far_it_is(verify: Verify, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("choros.cli.progress.wanted", lambda: True)
     monkeypatch.setattr("choros.cli.progress.AFTER", 0.0)

@@ -56,6 +56,7 @@ async def test_an_orchestrator_is_killed(make_trip: MakeTrip, failpoint: str) ->
     await killed(make_trip(tours=True), "orchestrator", failpoint)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "failpoint",
     ["commit.after@10", *(pytest.param(f"commit.before@{nth}", marks=pytest.mark.nightly) for nth in (8, 9, 11))],

@@ -105,6 +105,7 @@ def test_a_reply_may_be_asked_for_by_its_type() -> None:
     assert CHECKED.outline.commands[0].answers("do") == [PaymentCharged]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_every_interleaving_of_it_keeps_the_promises() -> None:
     found = explore(CHECKED)

@@ -158,6 +158,7 @@ def test_the_diagram_and_the_outline_name_it() -> None:
 # --- the proof --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_every_interleaving_ends_with_it_or_without() -> None:
     found = explore(SAGA)

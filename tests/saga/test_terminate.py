@@ -306,6 +306,7 @@ def test_a_dialogue_closes() -> None:
 # --- the proof --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_at_whatever_moment_it_ends_as_it_says() -> None:
     found = explore(trip_saga, Bounds(acts=TERMINATING))

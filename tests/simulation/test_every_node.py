@@ -112,6 +112,7 @@ def test_of_several_parked_nodes_a_person_names_one(scene: Scene) -> None:
     ], "\n".join(result.story)  # fmt: skip
 
 
+@pytest.mark.long
 def test_a_failing_run_of_several_sagas_is_made_smaller(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever is left out, each saga stays what it was: a line of the script speaks of a step that it has."""
     fewer_than_enough(monkeypatch)
@@ -173,6 +174,7 @@ def first_failure(scene: Scene) -> Result:
     return found
 
 
+@pytest.mark.long
 def test_one_retry_that_counts_for_all_is_found(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     retried = replace(TWO_PARKED, acts=TWO_PARKED.acts[1:])
     assert scene.examine(retried).violations == ()

@@ -38,6 +38,7 @@ def test_it_is_carried_out_by_whoever_decides_and_undone_in_its_turn(scene: Scen
     assert not any("service:register" in line for line in done.story)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("script", [(), REFUSED], ids=["completed", "compensated"])
 def test_wherever_its_orchestrator_crashes_it_has_its_effect_once(scene: Scene, script: Sequence[ScriptLine]) -> None:
