@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from choros.app.awaited_fact import AwaitedFact, awaited_facts
 from choros.app.choreography import Choreography
 from choros.app.fact_start import FactStart
+from choros.app.flow_neighbours import check_neighbours
 from choros.app.foreign import ForeignFacts
 from choros.app.program import Program
 from choros.app.resources import Resources, missing
@@ -79,8 +80,10 @@ class App:
             _check_nested(saga, self.sagas)
             _check_handled(saga, self.services)
         _check_local(self)
+        heard = {one.name: one.facts for one in self.services.values()}
+        heard |= {f"saga {one.saga.name}": (one.on,) for one in self.starts}
         for flow in self.choreographies.values():
-            _check_takes_part(flow, self.services)
+            check_neighbours(flow, heard, [(saga.name, saga.outline) for saga in self.sagas.values()])
 
     def within(self, namespace: str) -> App:
         """The same application under another namespace, so that it is apart on a shared broker and store."""
@@ -103,11 +106,11 @@ class App:
 
     def saga(self, name: str) -> Saga[Any]:
         """The newest version of a saga; raises UsageError if there is none of this name."""
-        versions = [saga for (known, _), saga in self.sagas.items() if known == name]
-        if not versions:
-            known = sorted(known for known, _ in self.sagas)
-            raise UsageError(*unknown(f"There is no saga {name!r} in this application.", name, known))
-        return max(versions, key=lambda saga: saga.version)
+        return _newest("saga", name, self.sagas)
+
+    def choreography(self, name: str) -> Choreography[Any]:
+        """The newest version of a choreography; raises UsageError if there is none of this name."""
+        return _newest("choreography", name, self.choreographies)
 
     def scheduled(self, schedule: str) -> Saga[Any]:
         """The saga that this schedule starts."""
@@ -236,6 +239,14 @@ def _by_version(declared: Iterable[V], what: str) -> dict[tuple[str, int], V]:
     return found
 
 
+def _newest(what: str, name: str, declared: Mapping[tuple[str, int], V]) -> V:
+    versions = [one for (known, _), one in declared.items() if known == name]
+    if not versions:
+        known = sorted(known for known, _ in declared)
+        raise UsageError(*unknown(f"There is no {what} {name!r} in this application.", name, known))
+    return max(versions, key=lambda one: one.version)
+
+
 def _by_name(named: Iterable[N], what: str) -> dict[str, N]:
     found: dict[str, N] = {}
     for one in named:
@@ -323,19 +334,6 @@ def _check_nested(saga: Saga[Any], sagas: Mapping[tuple[str, int], Saga[Any]]) -
             raise DeclarationError(
                 f"saga {saga.name!r}: {leaf.path} begins saga {child.saga!r} version {child.version}, {which}.",
                 "name it in App(sagas=...), too.",
-            )
-
-
-def _check_takes_part(flow: Choreography[Any], services: Mapping[str, Service]) -> None:
-    """Whoever the flow needs must be there, or its facts would wait for nobody."""
-    for reaction in flow.reactions:
-        known = services.get(reaction.service)
-        if known is None or not {*reaction.hears} <= {*known.facts}:
-            lacks = "is no part of" if known is None else f"does not hear {reaction.hears[0].__name__} in"
-            raise DeclarationError(
-                f"choreography {flow.name!r} needs {reaction.said}, and service {reaction.service!r} {lacks} this"
-                " application.",
-                "name the same service in App(services=...).",
             )
 
 

@@ -6,7 +6,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Generic, TypeVar
 
-from choros.app.flow_reactions import FlowReaction, Reacting, reached_from, reactions_of
+from choros.app.flow_checks import check_flow
+from choros.app.flow_courses import courses
+from choros.app.flow_outline import FlowOutline, FlowReaction
+from choros.app.flow_reactions import Reacting, reached_from, reactions_of
 from choros.app.registered import published
 from choros.errors import DeclarationError, unknown
 from choros.messages import Fact
@@ -27,6 +30,8 @@ class Choreography(Generic[S]):
     good end. `services` are those that take part: what they react to, publish and undo is read off their reactions.
     Who only listens is none of them. `within` is how long a flow takes at most: nobody's timer, but an observer says
     that it has passed. `standing` are reactions whose effect needs no undo, such as one that only looks.
+    `retraction` is the fact that takes the start back, where a saga publishes that early: all is undone then, after a
+    good end as well.
     """
 
     def __init__(
@@ -43,6 +48,7 @@ class Choreography(Generic[S]):
         version: int = 1,
         within: timedelta | None = None,
         standing: Iterable[Callable[..., Any]] = (),
+        retraction: type[Fact] | None = None,
     ) -> None:
         where = f"choreography {name!r}"
         _check_head(name, version, start, key)
@@ -59,12 +65,18 @@ class Choreography(Generic[S]):
         self.closer: str = closer
         self.services: Mapping[str, Reacting] = _services(where, services)
         """Those that take part, by name."""
-        self.standing: tuple[Callable[..., Any], ...] = listed(f"{where}: standing", standing)
+        self.retraction: type[Fact] | None = retraction
         declared = reactions_of(self.services.values())
-        self.reactions: Sequence[FlowReaction] = reached_from(start, declared)
-        """What the services do about the facts of this flow."""
+        begun: list[type[Fact]] = [start, *published(f"{where}: retraction", (retraction,) if retraction else ())]
+        self.outline: FlowOutline = FlowOutline(
+            name, version, start, self.good, self.bad, self.turns, closer, reached_from(begun, declared),
+            listed(f"{where}: standing", standing), retraction,
+        )  # fmt: skip
+        """What is read of it: its facts, and what its services do about them."""
         _check_ends(where, self)
         _check_closer(where, self)
+        _check_subscriptions(where, self)
+        check_flow(self.outline, declared, courses(self.outline))
 
     def __repr__(self) -> str:
         return f"Choreography({self.name!r}, version={self.version})"
@@ -75,10 +87,14 @@ class Choreography(Generic[S]):
         return (*self.good, *self.bad)
 
     @property
+    def reactions(self) -> Sequence[FlowReaction]:
+        """What its services do about its facts."""
+        return self.outline.reactions
+
+    @property
     def facts(self) -> Sequence[type[Fact]]:
         """All of its facts: its start, and what its services may publish in turn."""
-        told = (fact for reaction in self.reactions for fact in reaction.publishes)
-        return tuple(dict.fromkeys([self.start, *told]))
+        return self.outline.facts
 
 
 def _check_head(name: object, version: object, start: object, key: object) -> None:
@@ -127,3 +143,11 @@ def _check_closer(where: str, flow: Choreography[Any]) -> None:
         if strange and reaction.service != flow.closer:
             sentence = f"{where}: {reaction.said} publishes {strange.__name__}, and {flow.closer!r} is its closer."
             raise DeclarationError(sentence, f"let {flow.closer!r} alone publish how the flow ends.")
+
+
+def _check_subscriptions(where: str, flow: Choreography[Any]) -> None:
+    """Nothing may be dropped before a service that the flow needs, and nothing of before it was there comes to it."""
+    for service in flow.services.values():
+        if service.from_start or service.subscription.at_most or service.subscription.replicas == "every":
+            sentence = f"{where}: service {service.name!r} takes part, and may drop facts or hear those of before it."
+            raise DeclarationError(sentence, "Service(...) without queue_limit, from_start and replicas='every'.")

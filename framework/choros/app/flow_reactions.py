@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
+from choros.app.flow_outline import FlowReaction
 from choros.messages import Fact, Message
+from choros.transport.topology import Subscription
 
 
 class FactHandler(Protocol):
@@ -52,35 +53,13 @@ class Reacting(Protocol):
     """A service, by what it does about facts."""
 
     name: str
+    from_start: bool
+    subscription: Subscription
 
     @property
     def reactions(self) -> Mapping[str, FactHandler]:
         """Its fact handlers, by type name."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class FlowReaction:
-    """One reaction of a service to one fact of a flow, or to several that it waits for."""
-
-    service: str
-    hears: tuple[type[Fact], ...]
-    """What it is called for: each of them must have come."""
-    publishes: tuple[type[Fact], ...]
-    silent: bool
-    """Whether it may publish none of them."""
-    undoes: type[Fact] | None
-    """The fact whose reaction of the same service it takes back."""
-    function: Callable[..., Any]
-    name: str
-    """As its author calls it."""
-    writes: bool
-    """Whether it has an effect in its service's database."""
-
-    @property
-    def said(self) -> str:
-        """Who does it, for a sentence."""
-        return f"{self.service}.{self.name}"
 
 
 def reactions_of(services: Iterable[Reacting]) -> Sequence[FlowReaction]:
@@ -97,9 +76,9 @@ def _reaction(service: str, handler: FactHandler) -> FlowReaction:
     )
 
 
-def reached_from(start: type[Fact], reactions: Sequence[FlowReaction]) -> Sequence[FlowReaction]:
-    """Those of them that are called once this fact is published, in an order in which it comes about."""
-    facts, reached = {start}, list[FlowReaction]()
+def reached_from(begun: Iterable[type[Fact]], reactions: Sequence[FlowReaction]) -> Sequence[FlowReaction]:
+    """Those of them that are called once these facts are published, in an order in which it comes about."""
+    facts, reached = {*begun}, list[FlowReaction]()
     left = list(reactions)
     while ready := [one for one in left if facts.issuperset(one.hears)]:
         reached += ready

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from choros.app.app import App
+from choros.app.flow_diagram import flow_lines, flow_mermaid
 from choros.app.settings import SETTINGS, Settings
 from choros.cli.departure import Leaving
 from choros.cli.drift import pinned, stranded_in
@@ -130,6 +131,11 @@ def _declarations(loaded: App) -> dict[str, Any]:
             {"program": one.name, "publishes": [fact.type_name for fact in one.publishes]}
             for one in loaded.programs.values()
         ]
+    if loaded.choreographies:
+        found["choreographies"] = [
+            {"choreography": one.name, "version": one.version, "outline": list(flow_lines(one))}
+            for one in loaded.choreographies.values()
+        ]
     if loaded.foreign:
         found["foreign"] = [
             {"name": one.name, "exchange": one.exchange.exchange, "facts": [kind.type_name for kind in one.facts]}
@@ -142,6 +148,8 @@ def _tell_declarations(loaded: App) -> None:
     print(f"namespace {loaded.namespace}, application {loaded.name}")
     for saga in loaded.sagas.values():
         print("\n".join(outline(saga, _subscribers(loaded))))
+    for flow in loaded.choreographies.values():
+        print("\n".join(flow_lines(flow)))
     for service in loaded.services.values():
         kinds = [*(c.__name__ for c in service.commands), *(f.__name__ for f in service.facts)]
         print(f"service {service.name}: {', '.join(kinds) or 'nothing'}")
@@ -164,13 +172,20 @@ def _tell_published(loaded: App, facts: Sequence[type[Fact]]) -> None:
         print(f"  publishes {fact.__name__}, heard by {heard}")
 
 
-@app.command(examples=["graph shop > sagas.mmd"])
-def graph(application: AppName, saga: Annotated[str, typer.Option(metavar="NAME", help="one saga only")] = "") -> None:
-    """Draw the sagas as mermaid diagrams."""
+@app.command(examples=["graph shop > sagas.mmd", "graph shop --flow order"])
+def graph(
+    application: AppName,
+    saga: Annotated[str, typer.Option(metavar="NAME", help="one saga only")] = "",
+    flow: Annotated[str, typer.Option(metavar="NAME", help="one choreography only")] = "",
+) -> None:
+    """Draw the sagas and choreographies as mermaid diagrams."""
     loaded = load_app(application)
-    sagas = [loaded.saga(saga)] if saga else list(loaded.sagas.values())
+    sagas = [loaded.saga(saga)] if saga else [] if flow else list(loaded.sagas.values())
     for one in sagas:
         print(mermaid(one, _subscribers(loaded), [begun.on for begun in loaded.starts if begun.saga is one]))
+    flows = [loaded.choreography(flow)] if flow else [] if saga else list(loaded.choreographies.values())
+    for drawn in flows:
+        print(flow_mermaid(drawn))
 
 
 def _subscribers(loaded: App) -> dict[str, list[str]]:
