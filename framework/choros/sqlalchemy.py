@@ -2,6 +2,13 @@
 
 from choros.store.sql.schema import barrier_tables
 from choros.store.sqlalchemy.barrier import SqlAlchemyDatabase
+from choros.store.sqlalchemy.threaded import ThreadedSqlAlchemyDatabase, ThreadedSqlAlchemyTransaction
 from choros.store.sqlalchemy.transaction import SqlAlchemyTransaction
 
-__all__ = ["SqlAlchemyDatabase", "SqlAlchemyTransaction", "barrier_tables"]
+__all__ = [
+    "SqlAlchemyDatabase",
+    "SqlAlchemyTransaction",
+    "ThreadedSqlAlchemyDatabase",
+    "ThreadedSqlAlchemyTransaction",
+    "barrier_tables",
+]

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import Connection, create_engine, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, create_async_engine
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from choros import (
     Addresses,
@@ -20,6 +21,7 @@ from choros import (
     Done,
     Fact,
     Message,
+    Outbox,
     Pivot,
     Refused,
     Saga,
@@ -32,6 +34,7 @@ from choros.app.checks import check
 from choros.roles.addresses import database_at, database_of
 from choros.store.memory.barrier import MemoryDatabase
 from choros.store.sqlalchemy.barrier import SqlAlchemyDatabase
+from choros.store.sqlalchemy.threaded import ThreadedSqlAlchemyDatabase
 
 
 class Base(DeclarativeBase):
@@ -148,6 +151,69 @@ async def test_a_saga_runs_on_models_of_sqlalchemy(tmp_path: Path) -> None:
     assert await charges(f"sqlite+aiosqlite:///{tmp_path}/new/payment.db") == {"o1": 42, "o2": 0, "told of o1": 1}
 
 
+def create_tables_at_once(connection: Connection) -> None:
+    Base.metadata.create_all(connection)
+
+
+def charge_in_a_thread(command: ChargePayment, session: Session) -> Done:
+    assert threading.current_thread() is not threading.main_thread()
+    session.add(Charge(order=command.order, amount=command.amount))
+    if command.amount > 100:
+        session.flush()
+        raise Refused("card_declined")
+    return Done()
+
+
+def refund_in_a_thread(command: RefundPayment, session: Session) -> Done:
+    session.get_one(Charge, command.order).amount = 0
+    return Done()
+
+
+def note_in_a_thread(fact: OrderShipped, connection: Connection) -> None:
+    connection.execute(insert(Charge).values(order=f"told of {fact.order}", amount=1))
+
+
+@pytest.mark.parametrize("brought", [True, False], ids=["its own engine", "an address"])
+async def test_handlers_in_threads_write_with_the_session_that_blocks(tmp_path: Path, brought: bool) -> None:
+    engine = create_engine(f"sqlite:///{tmp_path}/payment.db")
+    database = partial(ThreadedSqlAlchemyDatabase, engine) if brought else None
+    payment, shipping = Service("payment", database=database), Service("shipping")
+    payment.prepares(create_tables_at_once)
+    payment.handles(ChargePayment)(charge_in_a_thread)
+    payment.handles(RefundPayment)(refund_in_a_thread)
+    payment.on(OrderShipped)(note_in_a_thread)
+    shipping.handles(ShipOrder)(ship)
+    app = App("shop", sagas=[saga], services=[payment, shipping])
+    addresses = Addresses("memory://", "memory://", f"sqlite+pysqlite:///{tmp_path}/{{service}}.db")
+
+    async with running(app, addresses) as client:
+        ends = [
+            (await client.run(saga, PlaceOrder(order=order, amount=amount))).status
+            for order, amount in (("o1", 42), ("o2", 43), ("o3", 1000))
+        ]
+
+    assert ends == ["completed", "compensated", "compensated"]
+    engine.dispose()
+    assert await charges(f"sqlite+aiosqlite:///{tmp_path}/payment.db") == {"o1": 42, "o2": 0, "told of o1": 1}
+
+
+def test_a_session_that_blocks_is_for_no_coroutine() -> None:
+    async def charge_on_the_loop(command: ChargePayment, session: Session) -> Done:
+        return Done()
+
+    async def prepare_on_the_loop(session: Session) -> None: ...
+
+    def publishing(command: ChargePayment, session: Session, outbox: Outbox) -> Done:
+        return Done()
+
+    with pytest.raises(DeclarationError, match=r"would block the loop.*AsyncSession"):
+        Service("payment").handles(ChargePayment)(charge_on_the_loop)
+    with pytest.raises(DeclarationError, match="would block the loop"):
+        Service("payment").prepares(prepare_on_the_loop)
+    with pytest.raises(DeclarationError, match="an Outbox, which works on the loop"):
+        Service("payment").handles(ChargePayment)(publishing)
+
+
 async def test_a_service_may_bring_its_database(tmp_path: Path) -> None:
     engine = create_async_engine(f"sqlite+aiosqlite:///{tmp_path}/own.db")
     app = shop(database=partial(SqlAlchemyDatabase, engine))
@@ -195,7 +261,8 @@ def test_no_provider_takes_a_session() -> None:
 @pytest.mark.parametrize(
     ("scheme", "kind"),
     [("postgresql", "PostgresDatabase"), ("postgresql+asyncpg", "SqlAlchemyDatabase"),
-     ("postgresql+psycopg", "SqlAlchemyDatabase"), ("sqlite+aiosqlite", "SqlAlchemyDatabase")],
+     ("postgresql+psycopg", "SqlAlchemyDatabase"), ("sqlite+aiosqlite", "SqlAlchemyDatabase"),
+     ("sqlite+pysqlite", "ThreadedSqlAlchemyDatabase"), ("postgresql+psycopg2", "ThreadedSqlAlchemyDatabase")],
 )  # fmt: skip
 def test_an_address_says_by_which_driver(scheme: str, kind: str) -> None:
     assert type(database_at(f"{scheme}://user@host/name", "shop.payment")).__name__ == kind

@@ -12,7 +12,7 @@ from choros.app.hearing import Batch, Rate, Where, is_list_of, where_of
 from choros.app.later import Later
 from choros.app.outbox import Outbox
 from choros.app.resources import NO_RESOURCES, Resources, may_be_resource
-from choros.app.sessions import is_session
+from choros.app.sessions import blocks, is_session
 from choros.app.settings import NOTHING_SET, Settings
 from choros.callables import annotations_of, check_called, is_async, name_of, parameters_of, positional_only
 from choros.errors import DeclarationError, Refused
@@ -186,10 +186,9 @@ def handler_of(
     if issubclass(message, Command):
         _check_return(where, message, hints.get("return"))
     transaction, session = (_asked(what, arguments, given) for what in ("transaction", "session"))
-    transaction = transaction or (Transaction if session else None)
     blocking = None if is_async(function) else _blocking(where, transaction)
-    transaction = _of(where, transaction, blocking)
-    _check_on_the_loop(where, arguments.values(), blocking)
+    transaction = _of(where, transaction, blocking) or (Transaction if session else None)
+    _check_on_the_loop(where, arguments.values(), blocking, session)
     if "undo" in arguments.values():
         _check_undo(where, message, transaction)
     if provider and transaction:
@@ -262,9 +261,15 @@ def _of(where: str, taken: Any, blocking: type[BlockingTransaction] | None) -> t
     return taken if taken is None or blocking is None else blocking.of or Transaction
 
 
-def _check_on_the_loop(where: str, arguments: Collection[Argument], blocking: type[BlockingTransaction] | None) -> None:
-    """What works on the loop, a handler in a thread cannot use."""
-    name = next((_ON_THE_LOOP[one] for one in arguments if one in _ON_THE_LOOP), "")
+def _check_on_the_loop(
+    where: str, arguments: Collection[Argument], blocking: type[BlockingTransaction] | None, session: type | None
+) -> None:
+    """What works on the loop, a handler in a thread cannot use; nor one on the loop what blocks."""
+    if blocking is None and session is not None and blocks(session):
+        hint = f"write def, or take an Async{session.__name__}."
+        raise DeclarationError(f"{where} is async and takes a {session.__name__}, which would block the loop.", hint)
+    on_the_loop = (one for one in arguments if one in _ON_THE_LOOP and not (one == "session" and blocks(session)))
+    name = next((_ON_THE_LOOP[one] for one in on_the_loop), "")
     if blocking is not None and name:
         raise DeclarationError(f"{where} takes {name}, which works on the loop, and is not async.", "write async def.")
 

@@ -4,8 +4,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from choros.app.sessions import is_session
-from choros.callables import annotations_of, check_async, name_of
+from choros.app.sessions import blocks, is_session, taken_by
+from choros.callables import annotations_of, check_async, check_called, is_async, name_of
 from choros.errors import DeclarationError
 from choros.saga.checks import shown
 from choros.store.barrier import Transaction
@@ -13,7 +13,13 @@ from choros.store.barrier import Transaction
 
 def check_preparation(service: str, function: Callable[..., Any]) -> None:
     """It is called with a transaction and nothing else."""
-    check_async(f"service {service!r}: {shown(function)}", function)
+    what = f"service {service!r}: {shown(function)}"
+    check_called(what, function)
+    if blocks(taken_by(function)):
+        if is_async(function):
+            raise DeclarationError(f"{what} is async and takes what would block the loop.", "write def.")
+    else:
+        check_async(what, function)
     where = f"service {service!r}: {name_of(function)}"
     try:
         given = inspect.signature(function).bind(None)

@@ -32,7 +32,7 @@ SHORTEST_MEMORY = timedelta(hours=1)
 
 DatabaseOf = Callable[[str], Database]
 F = TypeVar("F", bound=Callable[..., Any])
-P = TypeVar("P", bound=Callable[[Any], Awaitable[Any]])
+P = TypeVar("P", bound=Callable[[Any], Awaitable[Any] | None])
 L = TypeVar("L", bound=Lifespan)
 A = TypeVar("A", bound=Around)
 
@@ -234,7 +234,8 @@ class Service:
         return register
 
     def prepares(self, function: P) -> P:
-        """Register what must be there before the first message, such as tables: an async function of a `Transaction`.
+        """Register what must be there before the first message, such as tables: an async function of a `Transaction`
+        (or one without `async` of a session that blocks).
         It runs at every start, in a transaction of its own, so it must be repeatable."""
         check_preparation(self.name, function)
         self.preparations.append(function)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 from choros.app.app import App
 from choros.app.checks import check
 from choros.app.service import Service
-from choros.app.sessions import given_to
+from choros.app.sessions import called_with
 from choros.errors import UsageError, shown
 from choros.runtime.host.call import apart, plainly
 from choros.store.barrier import Database, Job, Ok, Raised
@@ -31,6 +31,8 @@ _HINT = "memory://, sqlite:///path/to/file.db, redis://host:6379/0 or postgresql
 _OF_POSTGRES = ("postgresql", "postgres")
 _OF_SQLALCHEMY = ("postgresql+asyncpg", "postgresql+psycopg", "sqlite+aiosqlite")
 """Addresses of databases that SQLAlchemy speaks to, written as it has them."""
+_OF_SQLALCHEMY_IN_THREADS = ("postgresql+psycopg2", "sqlite+pysqlite")
+"""The same, by drivers that block."""
 _memory_brokers: dict[str, MemoryBroker] = {}
 
 
@@ -133,13 +135,13 @@ def database_of(app: App, service: Service, url: str) -> Database:
     return database_at(_with_folder(url.replace("{service}", service.name)), namespace)
 
 
-def _prepared(function: Callable[[Any], Awaitable[Any]]) -> Job[Any]:
-    return lambda transaction: apart(partial(function, given_to(function, transaction)))
+def _prepared(function: Callable[[Any], Any]) -> Job[Any]:
+    return lambda transaction: apart(partial(called_with, function, transaction))
 
 
 def _with_folder(url: str) -> str:
     """A SQLite file needs its folder."""
-    if url.startswith(("sqlite:///", "sqlite+aiosqlite:///")):
+    if url.startswith(("sqlite:///", "sqlite+aiosqlite:///", "sqlite+pysqlite:///")):
         folder = Path(url.partition(":///")[2]).parent
         try:
             folder.mkdir(0o700, parents=True, exist_ok=True)
@@ -242,7 +244,7 @@ def database_at(url: str, namespace: str = "choros") -> Database:
     for plug in entry_points(group="choros.databases", name=url.partition("://")[0]):
         made: Database = plug.load()(url, namespace)
         return made
-    match _scheme(url, (*_OF_POSTGRES, *_OF_SQLALCHEMY)):
+    match _scheme(url, (*_OF_POSTGRES, *_OF_SQLALCHEMY, *_OF_SQLALCHEMY_IN_THREADS)):
         case "memory":
             from choros.store.memory.barrier import MemoryDatabase
 
@@ -261,6 +263,11 @@ def database_at(url: str, namespace: str = "choros") -> Database:
                 from choros.store.sqlalchemy.barrier import SqlAlchemyDatabase
 
             return SqlAlchemyDatabase(url, namespace)
+        case scheme if scheme in _OF_SQLALCHEMY_IN_THREADS:
+            with _of_extra("sqlalchemy"):
+                from choros.store.sqlalchemy.threaded import ThreadedSqlAlchemyDatabase
+
+            return ThreadedSqlAlchemyDatabase(url, namespace)
         case _:
             from choros.store.redis.barrier import RedisDatabase
 

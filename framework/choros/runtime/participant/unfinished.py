@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, Literal
 
 from choros.app.service import Service
-from choros.app.sessions import given_to
+from choros.app.sessions import called_with
 from choros.errors import Refused, TokenUnknown, TooLate, UsageError
 from choros.messages import Failure, Reply
 from choros.runtime.host.admission import Received, understood
@@ -137,7 +137,7 @@ class Unfinished:
         after = replace(row, state=_STATES[said.outcome], prune_at=until, since=self._clock())
         await transaction.write_row(keeping(after, reply, token_of(row) if said.outcome == "failed" else ""))
         if effect is not None:
-            await effect(given_to(effect, transaction))
+            await called_with(effect, transaction)
         return "finished"
 
     def _reply_type(self, row: Row) -> type[Reply] | None:

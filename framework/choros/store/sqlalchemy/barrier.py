@@ -5,19 +5,18 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from sqlalchemy import text
-from sqlalchemy.exc import ArgumentError, DBAPIError, InvalidRequestError, NoSuchModuleError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, async_sessionmaker, create_async_engine
 
-from choros.errors import StoreMisconfigured, StoreUnreachable, UsageError, shown
+from choros.errors import StoreUnreachable, shown
 from choros.store.barrier import Transaction
 from choros.store.sql.barrier import SqlDatabase
 from choros.store.sql.errors import WhatItMeans, meaning_of
+from choros.store.sqlalchemy.engines import check_engine, made, places_of
 from choros.store.sqlalchemy.guard import OPTION, watch
 from choros.store.sqlalchemy.transaction import SqlAlchemyTransaction
 
 __all__ = ["SqlAlchemyDatabase", "SqlAlchemyTransaction"]
-
-DIALECTS = ("postgresql", "sqlite")
 
 
 class SqlAlchemyDatabase(SqlDatabase):
@@ -45,11 +44,10 @@ class SqlAlchemyDatabase(SqlDatabase):
     async def opened(self) -> int:
         """Have an engine, and say how many connections it keeps."""
         if self._engine is None:
-            self._engine = _engine(self._url)
-        _check(self._engine)
+            self._engine = made(create_async_engine, self._url)
+        check_engine(self._engine.sync_engine)
         watch(self._engine.sync_engine)
-        size = getattr(self._engine.pool, "size", None)
-        return 1 if self._engine.dialect.name == "sqlite" or size is None else max(1, size())
+        return places_of(self._engine.sync_engine)
 
     async def close(self) -> None:
         """Let go of an engine of its own."""
@@ -111,26 +109,3 @@ async def _begin_on_sqlite(connection: AsyncConnection) -> None:
         driver = raw.driver_connection
         if driver is not None and not driver.in_transaction:
             await connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-
-def _engine(url: str) -> AsyncEngine:
-    try:
-        return create_async_engine(url)
-    except ModuleNotFoundError as error:
-        raise UsageError(f"This database needs {error.name!r}.", f"pip install {error.name}.") from None
-    except (ArgumentError, InvalidRequestError, NoSuchModuleError):
-        hint = "postgresql+asyncpg://user:password@host/name, or sqlite+aiosqlite:///file."
-        raise UsageError("SQLAlchemy does not know this address, or not for asyncio.", hint) from None
-
-
-def _check(engine: AsyncEngine) -> None:
-    if engine.dialect.name not in DIALECTS:
-        raise StoreMisconfigured(
-            f"The barrier does not know the SQL of {engine.dialect.name}.", f"one of: {', '.join(DIALECTS)}."
-        )
-    set_by = engine.sync_engine.get_execution_options().get("isolation_level")
-    if "AUTOCOMMIT" in (set_by, getattr(engine.dialect, "_on_connect_isolation_level", None)):
-        raise StoreMisconfigured(
-            "This engine commits each statement by itself (AUTOCOMMIT).",
-            "an engine without isolation_level, or another.",
-        )

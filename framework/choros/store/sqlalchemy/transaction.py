@@ -12,7 +12,11 @@ from choros.store.sql.errors import WhatItMeans, meaning_of
 from choros.store.sql.transaction import SqlTransaction
 from choros.store.sqlalchemy.guard import SessionWatch
 
-_said = cache(text)
+
+@cache
+def said(statement: str) -> TextClause:
+    """One of choros' own statements, as SQLAlchemy takes it."""
+    return text(statement)
 
 
 class SqlAlchemyTransaction(SqlTransaction):
@@ -58,11 +62,11 @@ class SqlAlchemyTransaction(SqlTransaction):
 
     async def ask(self, statement: str, values: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
         """All rows of the answer."""
-        return (await self._connection.execute(_sql(statement), values)).all()
+        return (await self._connection.execute(said(statement), values)).all()
 
     async def tell(self, statement: str, values: Sequence[Mapping[str, Any]]) -> None:
         """Once for each of these."""
-        await self._connection.execute(_sql(statement), values)
+        await self._connection.execute(said(statement), values)
 
     async def begin_savepoint(self) -> AsyncTransaction:
         """Behind all that the session holds."""
@@ -86,7 +90,3 @@ class SqlAlchemyTransaction(SqlTransaction):
     def meaning_of(self, error: BaseException) -> WhatItMeans:
         """By its SQLSTATE, or by what SQLite says."""
         return meaning_of(error)
-
-
-def _sql(statement: str) -> TextClause:
-    return _said(statement)
