@@ -91,7 +91,7 @@ class Service:
         """The command handlers, by type name."""
         self.reactions: dict[str, Handler] = {}
         """The fact handlers, by type name."""
-        self.preparations: list[Callable[[Any], Awaitable[Any]]] = []
+        self.preparations: list[Callable[[Any], Any]] = []
         """What must be done before the first message."""
         self.surroundings: list[Around] = []
         """What is done around each call of a handler, the first of them outermost."""

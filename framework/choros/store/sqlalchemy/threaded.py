@@ -160,16 +160,16 @@ class ThreadedSqlAlchemyDatabase(SqlDatabase):
     @asynccontextmanager
     async def begun(self, *, ours: bool = False) -> AsyncIterator[ThreadedSqlAlchemyTransaction]:
         """One of the engine's connections."""
-        held = _Held(self._opened_engine(), ours=ours)
+        lent = _Lent(self._opened_engine(), ours=ours)
         try:
-            await self._in_thread(held.begin)
+            await self._in_thread(lent.begin)
             transaction = ThreadedSqlAlchemyTransaction(
-                held.connection, self._where, self._namespace, self._sessions, self._in_thread, snapshot=self.snapshot
+                lent.connection, self._where, self._namespace, self._sessions, self._in_thread, snapshot=self.snapshot
             )
-            held.carry(transaction)
+            lent.carry(transaction)
             yield transaction
         finally:
-            await self._in_thread(held.end)
+            await self._in_thread(lent.end)
 
     async def commit(self, transaction: ThreadedSqlAlchemyTransaction) -> None:
         """Commit its connection's transaction."""
@@ -207,7 +207,7 @@ class ThreadedSqlAlchemyDatabase(SqlDatabase):
         return StoreUnreachable(f"The database {self._where} is not open.", "await database.open() before using it.")
 
 
-class _Held:
+class _Lent:
     """A connection while it is held; each of its methods is called in a thread, except `carry`."""
 
     def __init__(self, engine: Engine, *, ours: bool) -> None:
