@@ -1,4 +1,4 @@
-"""`choros verify`: every interleaving of a declared saga, and every combination of outcomes through the runtime."""
+"""`choros verify`: every interleaving of a saga or flow, and every combination of outcomes through the runtime."""
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,6 +20,7 @@ from choros.errors import UsageError
 from choros.roles.loading import load_app
 from choros.saga.saga import Saga
 from choros_verify.commands.families import verified_family
+from choros_verify.commands.flows import verified_flow
 from choros_verify.exploration.bounds import AGED, LONG, SHORT, TERMINATING, Bounds
 from choros_verify.exploration.explore import Exploration, at_providers
 from choros_verify.exploration.report import SCHEMA, ExplorationReport, lines, report
@@ -40,6 +41,7 @@ Count = Annotated[int | None, typer.Option(metavar="N", min=0, max=5, help="inst
 def verify(
     application: AppName,
     saga: Annotated[str, typer.Option(metavar="NAME", help="one saga only")] = "",
+    flow: Annotated[str, typer.Option(metavar="NAME", help="one choreography only")] = "",
     duplicates: Count = None,
     crashes: Count = None,
     retries: Count = None,
@@ -58,7 +60,7 @@ def verify(
         Path | None, typer.Option("--json", metavar="FILE", help="where to write the report as JSON")
     ] = None,
 ) -> None:
-    """Walk through every interleaving of a saga within budgets; exits with 1 if any of them breaks a promise.
+    """Walk through every interleaving of a saga or flow within budgets; exits with 1 if one of them breaks a promise.
 
     Everything may be refused, fail for now, stay unanswered, come late or in another order, be cancelled, paused,
     retried or skipped at every moment; duplicates, crashes and retries are counted by the budgets.
@@ -69,7 +71,7 @@ def verify(
     loaded = load_app(application)
     writable(written)
     told: list[dict[str, Any]] = []
-    chosen = _chosen(loaded, saga)
+    chosen = _chosen(loaded, saga, flow)
     replies = {name: given.to_json() for name, given in given_replies(chosen, reply or ()).items()}
     for one in chosen:
         bounds = Bounds(budgets, providers=at_providers(loaded, one), most_states=most_states, seed=seed)
@@ -81,16 +83,31 @@ def verify(
             continue
         exploration = Exploration(one, bounds, start=body, replies=replies)
         told.append(_verified(loaded, exploration, mutants=mutants, real_code=real_code))
+    flows = _flows(loaded, saga, flow, mutants=mutants, most_states=most_states)
     if written:
-        written.write_text(json.dumps({"schema": SCHEMA, "sagas": told}, indent=2), encoding="utf-8")
-    if not all(one["held"] for one in told):
+        found = {"schema": SCHEMA, "sagas": told, **({"flows": flows} if flows else {})}
+        written.write_text(json.dumps(found, indent=2), encoding="utf-8")
+    if not all(one["held"] for one in (*told, *flows)):
         raise typer.Exit(1)
 
 
-def _chosen(loaded: App, name: str) -> Sequence[Saga[Any]]:
-    if not loaded.sagas:
+def _chosen(loaded: App, name: str, flow: str) -> Sequence[Saga[Any]]:
+    if not loaded.sagas and not loaded.choreographies:
         raise UsageError("This application has no saga to verify.", "name one in App(sagas=...).")
+    if flow and not name:
+        return ()
     return [loaded.saga(name)] if name else list(loaded.sagas.values())
+
+
+def _flows(loaded: App, saga: str, name: str, *, mutants: bool, most_states: int) -> Sequence[dict[str, Any]]:
+    """What was found of its choreographies; told on the way."""
+    everything = () if saga else tuple(loaded.choreographies.values())
+    told: list[dict[str, Any]] = []
+    for flow in [loaded.choreography(name)] if name else everything:
+        said, found = verified_flow(flow, mutants=mutants, most_states=most_states)
+        tell_lines(said)
+        told.append(found)
+    return told
 
 
 def _verified(loaded: App, exploration: Exploration, *, mutants: bool, real_code: bool) -> dict[str, Any]:
