@@ -30,7 +30,8 @@ EXAMPLES = ROOT / "examples"
 FOLDERS = (FRAMEWORK, PROOF, ROOT / "reference_services", EXAMPLES)
 CORE = FRAMEWORK / "saga"
 FACES = (
-    "choros", "choros.postgres", "choros.sqlalchemy", "choros.testing", "choros.testing.conformance", "choros_verify",
+    "choros", "choros.fastapi", "choros.postgres", "choros.sqlalchemy", "choros.testing", "choros.testing.conformance",
+    "choros_verify",
 )  # fmt: skip
 """What a user may import from; every deeper path is private."""
 
