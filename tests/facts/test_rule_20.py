@@ -10,7 +10,7 @@ import pytest
 from choros.desk import republish as republishing
 from choros.desk.republish import put_out, released
 from choros.store.memory.sagas import MemoryStore
-from choros.store.sagas import HistoryRow, Record
+from choros.store.sagas import HistoryRow
 from choros.transport import topology as declaring
 from choros.transport.port import Published
 from choros.transport.topology import Names, Queue, Subscription, Topology, topology
@@ -46,12 +46,12 @@ async def test_what_is_put_out_again_is_handled_once() -> None:
 
 
 async def test_under_another_identity_it_would_be_handled_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = republishing._facts
+    real = republishing.facts_in
 
-    def renumbered(record: Record, row: HistoryRow) -> list[Envelope]:
-        return [replace(fact, seq=fact.seq + 1000) for fact in real(record, row)]
+    def renumbered(saga_id: str, row: HistoryRow) -> list[Envelope]:
+        return [replace(fact, seq=fact.seq + 1000) for fact in real(saga_id, row)]
 
-    monkeypatch.setattr(republishing, "_facts", renumbered)
+    monkeypatch.setattr(republishing, "facts_in", renumbered)
     async with world() as stage:
         subscriber = await stage.start(ledger(Seen()))
         await stage.publish(moved(1))

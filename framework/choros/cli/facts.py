@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from typing import Annotated, Any
 
 import typer
@@ -14,6 +14,7 @@ from choros.app.program import Program
 from choros.app.service import Service
 from choros.cli.options import AppName, BrokerUrl, DatabaseUrl, Output, StoreUrl, loaded_apart, run_until_done
 from choros.cli.output import Column, field, remark, tell_rows
+from choros.cli.places import opened_inbox
 from choros.cli.progress import Working, working
 from choros.cli.verbs import Verbs
 from choros.cli.words import existing, message_of, moment, tell_beyond
@@ -27,7 +28,6 @@ from choros.roles.addresses import (
     DEFAULT_STORE,
     Addresses,
     connected,
-    database_of,
     opened_facts,
     opened_store,
 )
@@ -231,7 +231,7 @@ async def _missed(loaded: App, addresses: Addresses, since: str, saga: str) -> l
         start = moment(since, store.now())
         tell_beyond(warning(await store.forgotten(), start))
         for service in services:
-            async with _inbox(loaded, addresses, service) as inbox:
+            async with opened_inbox(loaded, service, addresses.database) as inbox:
                 found.append(await _missed_by(service, inbox, store, start, saga))
         if loaded.heard:
             found.append(await _missed_here(loaded, addresses, store, start, saga))
@@ -250,19 +250,6 @@ async def _missed_here(loaded: App, addresses: Addresses, store: Store, start: f
                 total, rows = total + len(mine), [*rows, *(_row(name, fact) for fact in await own.unheard(mine))]
                 so_far.at(total)
     return name, total, rows
-
-
-@asynccontextmanager
-async def _inbox(loaded: App, addresses: Addresses, service: Service) -> AsyncIterator[Database]:
-    """A subscriber's database as it is: nothing is prepared, and no file is made."""
-    if service.database is None:
-        existing(addresses.database.replace("{service}", service.name), "database")
-    database = database_of(loaded, service, addresses.database)
-    try:
-        await database.open()
-        yield database
-    finally:
-        await database.close()
 
 
 async def _missed_by(service: Service, inbox: Database, store: Store, start: float, saga: str) -> Missed:

@@ -128,17 +128,22 @@ async def _below(
     saga: Saga[Any], instance: Instance, namespace: str, record: Record, one: Awaited, store: Store
 ) -> Awaited:
     """The same, with the saga that has to answer, where that is no service: what it is parked for is nowhere else."""
-    leaf, state = saga.outline.commanded(one.step), instance.state(one.step)
+    leaf = saga.outline.commanded(one.step)
     if not isinstance(leaf, Nesting):
         return one
-    path = renaming(instance).there(one.step)
-    effect = CommandKey(state.owner or record.saga_id, path, state.round, "do").effect
-    below = nested_id_for(namespace, record.application, leaf.child.saga, effect)
+    below = nested_at(leaf, one.step, instance, record, namespace)
     there = (await store.load([below])).get(below)
     if there is None or there.record.gone or there.record.unreadable:
         return replace(one, nested=below, nested_is="not there yet" if there is None else "deleted")
     why = as_stored(there.record, {}).why_parked
     return replace(one, nested=below, nested_is=f"parked: {why}" if why else there.record.status)
+
+
+def nested_at(leaf: Nesting, path: str, instance: Instance, record: Record, namespace: str) -> str:
+    """The id of the saga that is nested in this instance there."""
+    state = instance.state(path)
+    effect = CommandKey(state.owner or record.saga_id, renaming(instance).there(path), state.round, "do").effect
+    return nested_id_for(namespace, record.application, leaf.child.saga, effect)
 
 
 async def _consumed(ask: AskQueue, queues: Sequence[str]) -> Seen:

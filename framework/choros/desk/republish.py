@@ -36,7 +36,9 @@ async def released(
     async for records in _records(store, since, saga, saga_id):
         histories = await asyncio.gather(*(store.history(record.saga_id) for record in records))
         pairs = zip(records, histories, strict=True)
-        facts = [fact for record, rows in pairs for row in rows if row.at >= since for fact in _facts(record, row)]
+        facts = [
+            fact for record, rows in pairs for row in rows if row.at >= since for fact in facts_in(record.saga_id, row)
+        ]
         if facts:
             yield facts
 
@@ -63,8 +65,8 @@ async def changed(store: Store, since: float, page: int = PAGE) -> AsyncIterator
         yield [record for record in records if record.saga_id not in seen]
 
 
-def _facts(record: Record, row: HistoryRow) -> Iterator[Envelope]:
-    """One that cannot be read is named, and passed over."""
+def facts_in(saga_id: str, row: HistoryRow) -> Iterator[Envelope]:
+    """The facts that a transition has released. One that cannot be read is named, and passed over."""
     for one in read_history(row.events):
         try:
             if one.kind == UNREADABLE:
@@ -72,7 +74,7 @@ def _facts(record: Record, row: HistoryRow) -> Iterator[Envelope]:
             if one.kind == "fact":
                 yield one.fact()
         except ValueError as error:
-            log.warning("choros.fact.unreadable", saga_id=record.saga_id, version=row.version, reason=str(error))
+            log.warning("choros.fact.unreadable", saga_id=saga_id, version=row.version, reason=str(error))
 
 
 async def put_out(transport: Transport, facts: Sequence[Envelope]) -> Counter[Published]:

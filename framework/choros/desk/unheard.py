@@ -35,6 +35,13 @@ class OwnFacts:
         there = {*await _there(self._sagas, begun), *(await _there(self._kept, kept) if self._kept else ())}
         return [one for one in facts if one.id in unfit or not there.issuperset([*begun[one.id], *kept[one.id]])]
 
+    def begins(self, envelope: Envelope) -> Sequence[str]:
+        """The sagas that it is to begin, by id; none where it, or a function of the declaration, does not do."""
+        try:
+            return list(self._begun(envelope))
+        except ChorosError:
+            return []
+
     def _begun(self, envelope: Envelope) -> Iterator[str]:
         """The sagas that it is to begin, by id."""
         for one in (one for one in self._app.starts if one.on.type_name == envelope.type):

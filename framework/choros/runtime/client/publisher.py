@@ -17,6 +17,16 @@ ROUNDS = 6
 """How often in a row the broker may not take it before we give up."""
 
 
+def program_source(namespace: str, program: str) -> str:
+    """Whose the facts of a program are."""
+    return f"/{namespace}/program/{program}"
+
+
+def about_id(source: str, key: str) -> str:
+    """The correlation id of all that a program says about one key, where it says no other."""
+    return derived_id("choros.stream", source, key)
+
+
 class FactPublisher:
     """Publishes the facts of one program, each until the broker has it."""
 
@@ -25,7 +35,7 @@ class FactPublisher:
     ) -> None:
         """`transport`: connected, and what the program needs is declared."""
         self._program, self._transport, self._clock = program, transport, clock
-        self._source = f"/{namespace}/program/{program.name}"
+        self._source = program_source(namespace, program.name)
 
     async def publish(self, fact: Fact, *, key: str, seq: int = 1, correlation_id: str = "") -> bool:
         """Publish a fact; returns once the broker has it, and says whether any queue took it.
@@ -51,7 +61,7 @@ class FactPublisher:
         body = fact.to_json()
         if why := why_unreadable(body):
             raise MessageUnwritable(f"A {fact.type_name} {why}.")
-        about = derived_id("choros.stream", self._source, key)
+        about = about_id(self._source, key)
         said = derived_id("choros.fact", self._source, key, str(seq), fact.type_name, canonical(fact, body))
         envelope = Envelope(
             id=said, kind="fact", type=fact.type_name, source=self._source, time=self._clock(), data=body,

@@ -7,7 +7,7 @@ the clocks of replicas say.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +15,14 @@ from choros.errors import MessageUnwritable
 from choros.messages import Fact, Signal
 from choros.sources import fresh_id
 from choros.store.barrier import Row, Transaction
+from choros.telemetry.logs import get_logger
 from choros.values import replace
 from choros.wire.envelope import Envelope, why_unreadable
 
+log = get_logger(__name__)
+
 _BETWEEN = "\x1f"
+_AT_ONCE = 500
 _TICK = 1e-6
 """Seconds between two facts of one stream, at least; a moment of today has room for a quarter of that."""
 
@@ -47,6 +51,15 @@ def kept_message(row: Row) -> Envelope:
     return Envelope.loads(row.content)
 
 
+def readable(rows: Iterable[Row]) -> Iterator[tuple[Row, Envelope]]:
+    """Each with its message. One that cannot be read is named, and passed over."""
+    for row in rows:
+        try:
+            yield row, kept_message(row)
+        except ValueError as error:
+            log.warning("choros.fact.unreadable", key=row.key, reason=str(error))
+
+
 def marked(row: Row) -> Row:
     """The same, once a broker has it."""
     return replace(row, state="left")
@@ -55,6 +68,16 @@ def marked(row: Row) -> Row:
 def stream_of(about: Envelope) -> str:
     """The stream of what comes of a message: its saga's, or the flow's; of one that has no such thing, its own."""
     return about.correlation_id or about.stream or about.id
+
+
+async def facts_of_stream(service: str, stream: str, transaction: Transaction) -> list[Row]:
+    """What a service has published in a stream, of which the rows are still there."""
+    count = await transaction.read_row(_count_key(service, stream))
+    keys = [_fact_key(service, stream, seq) for seq in range(1, int(count.content) + 1)] if count else []
+    found: list[Row] = []
+    for start in range(0, len(keys), _AT_ONCE):
+        found += filter(None, await transaction.read_rows(keys[start : start + _AT_ONCE]))
+    return found
 
 
 class OutboxRows:
@@ -69,15 +92,19 @@ class OutboxRows:
     async def fact(self, fact: Fact) -> Departure:
         """Under the next number of its stream."""
         stream, now = stream_of(self._about), self._clock()
-        key = _joined("count", self._service, stream)
+        key = _count_key(self._service, stream)
         count = await self._transaction.read_row(key)
         seq = int(count.content) + 1 if count else 1
         since = max(now, count.since + _TICK) if count else now
-        before = await self._transaction.read_row(self._fact_key(stream, seq - 1)) if count else None
+        before = await self._transaction.read_row(_fact_key(self._service, stream, seq - 1)) if count else None
         source = service_source(self._namespace, self._service)
         message = self._message("fact", fact, source, now, stream=stream, seq=seq, began=self._about.began)
         row = Row(
-            key=self._fact_key(stream, seq), state="publishing", content=message.dumps(), began=since, since=since
+            key=_fact_key(self._service, stream, seq),
+            state="publishing",
+            content=message.dumps(),
+            began=since,
+            since=since,
         )
         await self._transaction.write_row(row)
         await self._transaction.write_row(Row(key=key, state="count", content=str(seq), began=since, since=since))
@@ -97,9 +124,6 @@ class OutboxRows:
         await self._transaction.write_row(row)
         return Departure(row)
 
-    def _fact_key(self, stream: str, seq: int) -> str:
-        return _joined("out", self._service, "fact", stream, str(seq))
-
     def _message(self, kind: str, body: Fact | Signal, source: str, now: float, **more: Any) -> Envelope:
         about, data = self._about, body.to_json()
         if why := why_unreadable(data):
@@ -116,6 +140,14 @@ class OutboxRows:
 async def keep_standing(written: list[Departure], transaction: Transaction) -> None:
     """Leave out what a savepoint has taken back: it must not leave when the rest is committed."""
     written[:] = [one for one in written if await transaction.read_row(one.row.key) == one.row]
+
+
+def _count_key(service: str, stream: str) -> str:
+    return _joined("count", service, stream)
+
+
+def _fact_key(service: str, stream: str, seq: int) -> str:
+    return _joined("out", service, "fact", stream, str(seq))
 
 
 def _joined(*parts: str) -> str:
