@@ -9,9 +9,14 @@ assert not result.violations, result.story
 scene = Scene(app, starts=[(my_saga, MyStart(...))])   # made once, for many runs
 for seed in range(300):
     assert not scene.examine(plan_for(seed, scene.setting)).violations
+
+told = parity((app, my_saga), (other_app, my_flow))    # the same work, commanded and choreographed
+assert told.held, str(told)
 """
 
 from choros_verify.exploration.bounds import LONG, SHORT, Bounds
+from choros_verify.exploration.flows import FlowReport, explore_flow
+from choros_verify.exploration.parity import ParityReport, parity
 from choros_verify.exploration.report import ExplorationReport, explore
 from choros_verify.simulation.campaign import Tally, campaign
 from choros_verify.simulation.faults import Fault
@@ -21,6 +26,7 @@ from choros_verify.simulation.scene import Result, Scene, simulate
 from choros_verify.simulation.script import PersonAct, RunPlan, ScriptLine
 
 __all__ = [
-    "LONG", "SHORT", "Bounds", "ExplorationReport", "Fault", "PersonAct", "Result", "RunPlan", "Scene",
-    "ScriptLine", "Tally", "campaign", "explore", "plan_for", "shrink", "simulate",
+    "LONG", "SHORT", "Bounds", "ExplorationReport", "Fault", "FlowReport", "ParityReport", "PersonAct", "Result",
+    "RunPlan", "Scene", "ScriptLine", "Tally", "campaign", "explore", "explore_flow", "parity", "plan_for", "shrink",
+    "simulate",
 ]  # fmt: skip

@@ -81,6 +81,15 @@ def test_each_rule_is_needed(name: str) -> None:
     assert len(told.story) <= 14
 
 
+def test_the_page_lists_them() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "testing.md").read_text()
+    rows = page[page.index("| without the rule | what") : page.index("### The same work")].splitlines()[2:]
+    listed = dict([part.strip() for part in row.split("|")[1:3]] for row in rows if row)
+    assert {name: f"{said[:1].upper()}{said[1:]}." for name, said in listed.items()} == {
+        name: what for name, (what, _) in FLOW_MUTANTS.items()
+    }
+
+
 def test_all_mutants_in_a_row() -> None:
     told = {name: bool(report.violation) for name, _, report in flow_mutants(CHAIN)}
     assert list(told) == list(FLOW_MUTANTS)

@@ -20,7 +20,7 @@ from choros.errors import UsageError
 from choros.roles.loading import load_app
 from choros.saga.saga import Saga
 from choros_verify.commands.families import verified_family
-from choros_verify.commands.flows import verified_flow
+from choros_verify.commands.flows import compared, verified_flow
 from choros_verify.exploration.bounds import AGED, LONG, SHORT, TERMINATING, Bounds
 from choros_verify.exploration.explore import Exploration, at_providers
 from choros_verify.exploration.report import SCHEMA, ExplorationReport, lines, report
@@ -35,7 +35,12 @@ Count = Annotated[int | None, typer.Option(metavar="N", min=0, max=5, help="inst
 
 
 @app.command(
-    examples=["verify shop", "verify shop --mutants --real-code", "verify shop --saga order --json report.json"]
+    examples=[
+        "verify shop",
+        "verify shop --mutants --real-code",
+        "verify shop --saga order --json report.json",
+        "verify shop --parity order order-flow",
+    ]
 )
 @ends_when_told()
 def verify(
@@ -56,6 +61,12 @@ def verify(
     reply: Annotated[list[str] | None, typer.Option(metavar="TYPE=JSON", help="a reply if none can be made up")] = None,
     mutants: Annotated[bool, typer.Option("--mutants", help="also without each rule: all must be caught")] = False,
     real_code: Annotated[bool, typer.Option("--real-code", help="also each combination, through the runtime")] = False,
+    parity: Annotated[
+        tuple[str, str],
+        typer.Option(
+            metavar="A B", help="compare two sagas or choreographies instead; of another application: APP/NAME"
+        ),
+    ] = ("", ""),
     written: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="where to write the report as JSON")
     ] = None,
@@ -70,6 +81,9 @@ def verify(
     budgets = Left(*(most if asked is None else asked for asked, most in given))
     loaded = load_app(application)
     writable(written)
+    if any(parity):
+        _parity(loaded, *parity, written)
+        return
     told: list[dict[str, Any]] = []
     chosen = _chosen(loaded, saga, flow)
     replies = {name: given.to_json() for name, given in given_replies(chosen, reply or ()).items()}
@@ -88,6 +102,15 @@ def verify(
         found = {"schema": SCHEMA, "sagas": told, **({"flows": flows} if flows else {})}
         written.write_text(json.dumps(found, indent=2), encoding="utf-8")
     if not all(one["held"] for one in (*told, *flows)):
+        raise typer.Exit(1)
+
+
+def _parity(loaded: App, one: str, other: str, written: Path | None) -> None:
+    found = compared(loaded, one, other)
+    tell_lines([*found.lines()])
+    if written:
+        written.write_text(json.dumps({"schema": SCHEMA, "parity": found.to_json()}, indent=2), encoding="utf-8")
+    if not found.held:
         raise typer.Exit(1)
 
 

@@ -101,12 +101,12 @@ class FlowModel:
             yield f"{retraction.__name__} takes it back", after
 
     def waiting(self, world: FlowWorld) -> Sequence[int]:
-        """The reactions that have still to be made: those that nobody has kept from it, and those that are parked."""
+        """The reactions that have still to be made: those that are parked, but for what was undone meanwhile."""
         facts = self.types(world)
         return [
             number for number, reaction in enumerate(self.outline.reactions)
             if any((number, told) not in world.handled for told in world.told if self._fact(told) in reaction.hears)
-            and facts.issuperset(reaction.hears)
+            and facts.issuperset(reaction.hears) and world.rows[number] not in ("tombstone", "undone")
         ]  # fmt: skip
 
     def types(self, world: FlowWorld) -> frozenset[FactType]:
