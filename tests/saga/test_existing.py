@@ -252,20 +252,12 @@ def test_rule_2_run_again_it_belongs_to_the_new_one_as_long_as_it_stands() -> No
     run.ok()
     assert run.status == "completed"
     kept = kept_by(saga.outline, run.instance, "ship_parcel")
-    assert kept["withdraw_order"] == NodeState("ok", owner="s1")
+    assert kept["withdraw_order"] == NodeState("ok")
     again = Run(saga)
     again._take(begin(saga.tree, "s2", ORDER.to_json(), 0.0, cause="rerun", kept=kept))
     again.refuse("no_such_address", key=key("ship_parcel", "do", saga_id="s2"))
     again.ok(key=key("charge_payment", "undo"))
-    assert str(again.sent.key) == "s1:withdraw_order:1:do"
-
-
-def test_rule_2_taken_over_alone_it_keeps_its_key() -> None:
-    kept = {"withdraw_order": NodeState("ok", owner="s0")}
-    again = Run(saga)
-    again._take(begin(saga.tree, "s2", ORDER.to_json(), 0.0, cause="rerun", kept=kept))
-    again.refuse("card_declined")
-    assert str(again.sent.key) == "s0:withdraw_order:1:do"
+    assert str(again.sent.key) == "s2:withdraw_order:1:do", "no `do` is taken under the key of another saga"
 
 
 def test_rule_2_what_is_gone_no_saga_makes_again() -> None:

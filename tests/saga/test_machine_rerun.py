@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from choros.saga.machine.inputs import CancelRequested, Decision, RerunRequested
+from choros.messages import Closed
+from choros.saga.machine.inputs import CancelRequested, Decision, RerunRequested, TerminateRequested
 from choros.saga.machine.instance import Instance
 from choros.saga.machine.machine import begin, decide
 from choros.saga.machine.rerun import kept_by, stands, why_not
@@ -259,3 +260,26 @@ def test_records_from_before_can_still_be_read() -> None:
     run = completed()
     assert not {"successor", "rerun_from", "owner", "skipped"} & set(run.instance.dumps().replace('"', " ").split())
     assert Instance.loads(run.instance.dumps()) == run.instance
+
+
+def test_a_fact_that_was_held_when_it_was_terminated_is_told_by_the_new_one() -> None:
+    run = Run(parcel_saga)
+    run.ok(CHARGED)
+    run.give(TerminateRequested("terminate"))
+    run.ok(SHIPPED, key=key("ship_parcel", "do"))
+    assert [fact.type for fact in run.facts] == ["order-announced.v1"]
+    again = Again(run, "print_invoice")
+    assert [fact.type for fact in again.facts] == ["order-noted.v1"], "the pivot is passed"
+    again.ok(key=key("print_invoice", "do", saga_id="s2"))
+    assert [fact.type for fact in again.facts] == ["order-noted.v1", "parcel-on-its-way.v1", "order-confirmed.v1"]
+
+
+def test_before_the_pivot_it_is_held_by_the_new_one_too() -> None:
+    run = Run(parcel_saga)
+    run.ok(CHARGED)
+    run.give(TerminateRequested("terminate"))
+    run.ok(Closed(), key=key("ship_parcel", "close"))
+    again = Again(run, "ship_parcel")
+    assert again.facts == []
+    again.ok(SHIPPED, key=key("ship_parcel", "do", saga_id="s2"))
+    assert [fact.type for fact in again.facts] == ["order-noted.v1"]

@@ -9,7 +9,7 @@ import pytest
 from choros.errors import DeclarationError
 from choros.messages import Done, Failure
 from choros.saga.diagram import mermaid, outline
-from choros.saga.machine.inputs import Answered
+from choros.saga.machine.inputs import Answered, SettleRequested
 from choros.saga.machine.instance import Instance
 from choros.saga.machine.machine import begin, decide
 from choros.saga.nodes import Branch, Check, ForEach, Parallel, Pivot, Publish, Retriable, Scope, Sleep, Step
@@ -572,3 +572,18 @@ def test_branches_that_fail_in_the_batch_that_turns_the_saga_do_not_keep_it_from
     (undo,) = decision.sends
     done = decide(saga.tree, decision.instance, [Answered("undone", undo.key, 1, "ok", Done().to_json())], 2.0)
     assert done.instance.status == "compensated"
+
+
+# --- ended as it is while losers are being undone ---------------------------------------------------------------------
+
+
+def test_what_was_in_doubt_when_its_undo_was_closed_is_left_standing_once_it_is_known_to_stand() -> None:
+    test = begun(race)
+    _, b, _ = three(test)
+    b.reply(Booked(reference="h"))
+    test.terminate()
+    test.expect_close().reply()
+    test.expect_close().reply()
+    lost = SettleRequested("settle", "race.book_car", 1, stands=True, reply=Booked(reference="c").to_json())
+    assert (test.status, test.instance.state("race.book_car").progress) == ("terminated", "in_doubt")
+    assert decide(race.tree, test.instance, [lost], 0.0).instance.standing == ["race.book_car"]

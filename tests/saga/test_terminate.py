@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from choros.messages import FORGOTTEN, Closed, Done
-from choros.saga.machine.inputs import Input, RerunRequested, TerminateRequested
+from choros.saga.machine.inputs import Input, RerunRequested, SettleRequested, TerminateRequested
 from choros.saga.machine.instance import Instance
 from choros.saga.machine.remains import left_in_doubt, left_standing
 from choros.saga.machine.rerun import kept_by, why_not
@@ -123,6 +123,24 @@ def test_an_undo_on_its_way_is_closed_too() -> None:
     )
     closed(run)
     assert left(run) == ("terminated", ["charge_payment", "reserve_inventory"], [])
+
+
+def test_rule_2_what_nobody_can_undo_any_more_is_taken_over_by_nobody() -> None:
+    run = at_pivot()
+    run.refuse("no_such_address")
+    closed(terminate(run))
+    assert run.instance.standing == ["reserve_inventory"]
+    assert "has left reserve_inventory standing" in why_not(order_saga.outline, run.instance, "ship_order")
+    run.give(SettleRequested("settle", "reserve_inventory", 1))
+    assert not why_not(order_saga.outline, run.instance, "reserve_inventory")
+
+
+def test_rule_2_nor_what_was_in_doubt_then_and_stands() -> None:
+    run = Run()
+    run.time_out(2)
+    closed(terminate(run))
+    run.give(SettleRequested("settle", "charge_payment", 1, stands=True, reply=CHARGED.to_json()))
+    assert "has left charge_payment standing" in why_not(order_saga.outline, run.instance, "reserve_inventory")
 
 
 def test_what_was_closed_and_answers_afterwards_is_late_and_no_stranger() -> None:

@@ -16,7 +16,7 @@ from choros.saga.machine.inputs import (
 from choros.saga.machine.instance import NodeState
 from choros.saga.machine.rerun import why_not
 from choros.saga.machine.walk import SagaWalk, close_undo, send, send_first
-from choros.saga.outline import Commanded
+from choros.saga.outline import Commanded, Publication
 from choros.values import replace
 
 
@@ -130,7 +130,8 @@ def _settle_at_end(walk: SagaWalk, act: SettleRequested) -> None:
         case "standing", False:
             walk.change_node(act.step, progress="undone")
         case "in_doubt", True:
-            walk.change_node(act.step, progress="ok", reply=state.reply or act.reply)
+            there = "standing" if walk.instance.backward or state.lost else "ok"  # its undo was closed
+            walk.change_node(act.step, progress=there, reply=state.reply or act.reply)
         case "in_doubt", False:
             walk.change_node(act.step, progress="closed")
         case _:
@@ -170,7 +171,10 @@ def _stop(walk: SagaWalk, path: str) -> None:
     state, leaf = walk.state(path), walk.outline.commanded(path)
     if state.parked:
         walk.change_node(path, parked="")
-    if leaf is None or state.progress == "held":
+    fact = walk.outline.leaf(path)
+    if isinstance(fact, Publication) and state.progress == "held":  # whoever runs the saga again has it to tell
+        walk.note("fact_dropped", path, code=fact.fact_of(state.choice).type_name)
+    elif leaf is None or state.progress == "held":
         walk.let_go(path)
     elif state.leg and state.leg.forgotten:
         walk.leave_in_doubt(path)

@@ -92,7 +92,8 @@ def _left_below(leaf: Commanded) -> str:
 def _take_close(walk: SagaWalk, leaf: Commanded, answer: Answered) -> None:
     """What became of a command that was open: its stored outcome, or that it never had one, and never will.
 
-    Of an undo that never was, one does not know whether there was something to undo."""
+    Of an undo that never was, one does not know whether there was something to undo; if there was, it stays, as that
+    undo can never be carried out any more."""
     undoing = leaf.existing or walk.state(leaf.path).closes == "undo"
     closed = answer.key.operation == "close"
     walk.note_answer("closed" if closed else "undone" if undoing else "replied", answer)
@@ -102,7 +103,8 @@ def _take_close(walk: SagaWalk, leaf: Commanded, answer: Answered) -> None:
     elif leaf.existing:
         walk.change_node(leaf.path, progress="ok", leg=None)
     elif undoing:
-        walk.change_node(leaf.path, leg=None)
+        there = walk.state(leaf.path).progress
+        walk.change_node(leaf.path, progress="standing" if there == "ok" else there, leg=None)
     else:
         walk.change_node(leaf.path, progress="closed", leg=None)
     walk.go_on()

@@ -47,8 +47,8 @@ def begin(
     steps of an instance that this one takes over, `updated` the updates, and `renamed` what the keys of these steps
     call otherwise; `told` is what it is told at once, `parent` is the saga that it is nested in; `lock` is what it has
     to lock before it does anything."""
-    deadline = None
-    if tree.outline.deadline and kept.keys().isdisjoint(tree.outline.pivots):
+    deadline, passed = None, not kept.keys().isdisjoint(tree.outline.pivots)
+    if tree.outline.deadline and not passed:
         deadline = now + tree.outline.deadline.total_seconds()
     instance = Instance(
         saga_id,
@@ -69,6 +69,8 @@ def begin(
     for signal in told:
         _apply(walk, signal)
     walk.change(cause=cause)
+    if passed:  # what the other instance held when somebody ended it is true
+        walk.release_held()
     walk.go_on()
     if lock:
         walk.find_existing()

@@ -86,12 +86,18 @@ def stands(state: NodeState) -> bool:
 
 def kept_by(outline: Outline, instance: Instance, step: str) -> Mapping[str, NodeState]:
     """The steps before this one, as the new instance takes them over; not the facts just before it that an undone saga
-    dropped or took back, since they come out anew, nor the checks and sleeps behind those, which are anew, too."""
+    dropped or took back, since they come out anew, nor the checks and sleeps behind those, which are anew, too.
+
+    What was there before the saga nobody has carried out: that is taken back by a command of the new one's own."""
     kept = [(part, _all_of(instance, part)) for part in outline.parts if outline.place(part.path) < outline.place(step)]
     while any(_gone(states) for _, states in kept) and (_gone(kept[-1][1]) or _changes_nothing(kept[-1][0])):
         kept.pop()
     owned = ((path, state) for _, states in kept for path, state in states.items())
-    return {path: replace(state, owner=state.owner or instance.saga_id) for path, state in owned}
+    existing = {leaf.path for leaf in outline.commands if leaf.existing}
+    return {
+        path: state if path in existing else replace(state, owner=state.owner or instance.saga_id)
+        for path, state in owned
+    }
 
 
 def _all_of(instance: Instance, part: SagaPart) -> Mapping[str, NodeState]:
