@@ -9,6 +9,7 @@ from choros.saga.machine.walk import send_first
 from choros.saga.nodes.existing import ExistingNode
 from choros_verify import RunPlan, Scene, ScriptLine, campaign
 from choros_verify.simulation.real_code import every_combination
+from choros_verify.simulation.script import PersonAct
 from tests.simulation.returns import app, fulfilment
 
 REFUSED = (ScriptLine(0, "ship", "do", "refused", code="no_such_address"),)
@@ -28,6 +29,15 @@ def test_it_is_taken_back_last_of_all_or_never(scene: Scene) -> None:
     done = scene.examine(RunPlan(seed=1), story=True)
     assert (done.violations, dict(done.statuses)) == ((), {"completed": 1})
     assert not any("orders:" in line for line in done.story)
+
+
+def test_run_again_it_is_taken_back_by_whoever_has_taken_it_over(scene: Scene) -> None:
+    slow = ScriptLine(0, "hold_stock", "do", "slow", 5.0)
+    again = PersonAct(20.0, 0, "rerun", 4)
+    plan = RunPlan(seed=1, script=(*REFUSED, slow), acts=(PersonAct(3.0, 0, "terminate"), again))
+    result = scene.examine(plan, story=True)
+    assert (result.violations, dict(result.statuses)) == ((), {"terminated": 1, "compensated": 1})
+    assert sum("do took effect" in line and "withdraw_order" in line for line in result.story) == 1
 
 
 @pytest.mark.nightly

@@ -15,6 +15,7 @@ from choros.saga.saga import Saga
 from choros.saga.waiting import SignalWait, Sleeping
 from choros_verify.simulation.nested_sagas import served
 from choros_verify.simulation.plans import plan_for
+from choros_verify.simulation.releases import run_again_sometimes
 from choros_verify.simulation.scene import Result, Scene
 
 CHUNK = 25
@@ -64,8 +65,8 @@ class Tally:
         """What should happen sometimes and never did: fault kinds, moves of the sagas' state, and answers."""
         kinds = [f"fault {kind}" for kind in scene.fault_kinds if not self.struck[kind]]
         sagas = [saga for saga, _ in scene.starts]
-        kinds += [edge for edge in sometimes(sagas) if not self.edges[edge]]
-        return kinds + [act for act in answered_sometimes(sagas) if not self.acts[act]]
+        wanted = [*answered_sometimes(sagas), *run_again_sometimes(scene.app, sagas)]
+        return kinds + [act for act in wanted if not self.acts[act]]
 
 
 OnProgress = Callable[[Tally], None]

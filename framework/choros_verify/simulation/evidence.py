@@ -1,12 +1,13 @@
 """What a run leaves behind for whoever judges it: ledgers, commits, books; nobody's claims."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from choros.app.app import App
 from choros.runtime.host.outbox_rows import kept_message
 from choros.saga.machine.instance import Instance
+from choros.saga.renaming import Renaming
 from choros.store.barrier import Row
 from choros.store.sagas import ENDED, Record
 from choros.transport.copies import REASON
@@ -85,6 +86,10 @@ class Evidence:
     """Processes of the application beside this one."""
     replies: str = ""
     """Its reply queue."""
+    reruns: Mapping[str, str] = field(default_factory=dict)
+    """By each saga that another one was run again as, that one."""
+    renamings: Mapping[str, Renaming] = field(default_factory=dict)
+    """What the keys and facts of a saga that was moved call otherwise than its declaration."""
 
     def name(self, saga_id: str) -> str:
         """What to call a saga."""
@@ -93,6 +98,10 @@ class Evidence:
     def were(self, *kinds: str) -> bool:
         """Whether a fault of one of these kinds struck."""
         return any(fault.kind in kinds for fault in self.struck)
+
+    def _here(self, fact: Envelope) -> Envelope:
+        names = self.renamings.get(fact.stream)
+        return replace(fact, step=names.here(fact.step)) if names else fact
 
     @property
     def store_lost(self) -> bool:
@@ -113,7 +122,7 @@ class Evidence:
     def facts(self) -> Mapping[str, Envelope]:
         """Every fact that a commit let go, of a saga or of a service, by its id; those of one stream in their order."""
         of_sagas = {
-            entry.id: entry.message or Envelope.loads(entry.envelope)
+            entry.id: self._here(entry.message or Envelope.loads(entry.envelope))
             for commit in self.commits
             for entry in commit.transition.outbox
             if entry.channel == "facts"

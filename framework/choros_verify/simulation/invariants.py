@@ -19,6 +19,7 @@ from choros_verify.simulation.evidence import Evidence, settled
 from choros_verify.simulation.keeping import Deed
 from choros_verify.simulation.nested_sagas import held_below, nested_net, unreleased
 from choros_verify.simulation.order_invariants import by_saga, order_violations
+from choros_verify.simulation.releases import line_of
 from choros_verify.simulation.strangers import FORGED
 from choros_verify.simulation.ways_gone import WaysGone
 
@@ -50,7 +51,8 @@ def ends(run: Evidence) -> Iterator[str]:
         if record.status not in ("completed", "compensated"):
             continue
         saga = run.app.sagas[record.saga, record.saga_version]
-        taken_over = {path for saga_id, path in run.skipped if saga_id == record.saga_id}
+        line = line_of(record.saga_id, run.reruns)
+        taken_over = {path for saga_id, path in run.skipped if saga_id in line}
         instance = Instance.loads(record.state)
         if not (body := instance.start):  # nested in another saga, and undone before it began
             yield from (
@@ -73,12 +75,14 @@ def _net(run: Evidence, saga_id: str, effects: Sequence[Deed]) -> Mapping[str, i
     for effect in effects:
         net[CommandKey.parse(effect.what).path] += 1 if effect.kind == "do" else -1
     record = run.records[saga_id]
-    for path, stands in nested_net(run.app.sagas[record.saga, record.saga_version], saga_id, run.records):
-        net[path] += stands
+    line = line_of(saga_id, run.reruns)
+    for one in line:
+        for path, stands in nested_net(run.app.sagas[record.saga, record.saga_version], one, run.records):
+            net[path] += stands
     published = run.app.sagas[record.saga, record.saga_version].outline.publications
     taken_back = {(leaf.path, kind.type_name) for leaf in published if leaf.undo for kind in leaf.undo.kinds}
     for fact in run.facts.values():
-        if fact.stream == saga_id and declared(fact.step) in {leaf.path for leaf in published}:
+        if fact.stream in line and declared(fact.step) in {leaf.path for leaf in published}:
             net[fact.step] += -1 if (declared(fact.step), fact.type) in taken_back else 1
     return net
 
@@ -92,6 +96,9 @@ def unfinished(run: Evidence) -> Iterator[str]:
             yield f"5: {run.name(run.saga_ids[index])} was accepted, and is not there."
         elif not settled(record) and record.saga_id not in held_below(records):
             yield f"5: {run.name(run.saga_ids[index])} is still {record.status} after {run.seconds:.0f} s."
+    for saga_id in run.reruns:
+        if saga_id in records and not settled(records[saga_id]) and saga_id not in held_below(records):
+            yield f"5: {run.name(saga_id)} is still {records[saga_id].status} after {run.seconds:.0f} s."
     if not run.started:
         yield f"5: not every saga could be started: {sorted(run.accepted)} of {len(run.saga_ids)}."
     if run.outbox:

@@ -14,6 +14,7 @@ from choros.wire.command_key import CommandKey
 from choros_verify.exploration.ways import unordered
 from choros_verify.simulation.evidence import Evidence
 from choros_verify.simulation.keeping import Deed
+from choros_verify.simulation.releases import line_of
 
 
 def order_violations(run: Evidence) -> Iterator[str]:
@@ -28,7 +29,7 @@ def order_violations(run: Evidence) -> Iterator[str]:
             continue
         outline, name = run.app.sagas[record.saga, record.saga_version].outline, run.name(saga_id)
         effects = [one for one in effects if _changes(outline, one)]  # else nobody minds when it happens
-        skipped = any(of == saga_id for of, _ in run.skipped)
+        skipped = any(of in line_of(saga_id, run.reruns) for of, _ in run.skipped)
         found = [*_past_the_pivot(outline, effects), *_past_the_end(record, effects, ended.get(saga_id))]
         if not skipped:  # what a person answers for was never done
             standing = Instance.loads(record.state).standing
@@ -39,12 +40,14 @@ def order_violations(run: Evidence) -> Iterator[str]:
 
 
 def by_saga(run: Evidence) -> Mapping[str, Sequence[Deed]]:
-    """What was done and undone for each saga, in the order of the world."""
+    """What was done and undone for each saga, in the order of the world; for one that took over what another one had
+    done, behind that."""
     found: dict[str, list[Deed]] = defaultdict(list)
     for effect in run.effects:
         if effect.kind != "fact":
             found[effect.saga_id].append(effect)
-    return found
+    lines = {saga_id: line_of(saga_id, run.reruns) for saga_id in run.reruns}
+    return found | {saga_id: [one for each in line for one in found[each]] for saga_id, line in lines.items()}
 
 
 def _changes(outline: Outline, effect: Deed) -> bool:

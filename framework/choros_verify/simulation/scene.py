@@ -102,8 +102,7 @@ class Scene:
         self.app = app
         self.frames = frames
         """Whether processes reach the broker by frames."""
-        sagas = {saga.name: app.saga(saga.name) for saga in app.sagas.values()}
-        self.starts: Starts = list(starts) or [(saga, invent(saga.start)) for saga in sagas.values()]
+        self.starts: Starts = list(starts) or [(saga, invent(saga.start)) for saga in app.sagas.values()]
         self.shares: Mapping[StoreKind, float] = {kind: SHARES[kind] for kind in self._troupe.own.stores(store)}
         """Which share of the runs keeps everything in what."""
         self._occasions: dict[StoreKind, Mapping[str, int]] = {}

@@ -14,7 +14,7 @@ from typing import Any
 from choros.app.app import App
 from choros.app.service import Service
 from choros.app.settings import Settings
-from choros.errors import ChorosError, SagaNotFound, StoreMisconfigured, StoreUnreachable
+from choros.errors import ChorosError, StoreMisconfigured, StoreUnreachable
 from choros.messages import Message
 from choros.runtime.client.client import Client
 from choros.runtime.host.retention import Ages
@@ -39,14 +39,13 @@ from choros_verify.simulation.keeping import KeptRows, KeptSagas, opened
 from choros_verify.simulation.nested_sagas import held_below
 from choros_verify.simulation.outside_world import HANDLER_SECONDS
 from choros_verify.simulation.part import Ground, Part
+from choros_verify.simulation.run_again import LOOK_EVERY, is_there, let_go_on, run_again
 from choros_verify.simulation.script import PATIENT, RIVAL, PersonAct, chance_of
 from choros_verify.simulation.telling import speak
 
 Main = Callable[[], Coroutine[Any, Any, None]]
 _ALL = "all subscribers"
 AGAIN_AFTER = 1.0
-LOOK_EVERY = 20.0
-"""Seconds between two looks of a person, or at what a store has forgotten."""
 DROPPED = "it is dropped"
 """What the error says of a start that was never handed to the store."""
 LATEST = 900.0
@@ -92,6 +91,11 @@ class Tenant:
     def start(self, index: int) -> tuple[Saga[Any], Message]:
         """The saga of this number, and its start message."""
         return self._part.starts[self.plan.kind(index, len(self._part.starts))]
+
+    @property
+    def begun(self) -> Mapping[str, Saga[Any]]:
+        """The declarations that its sagas are begun with."""
+        return {saga_id: self.start(index)[0] for index, saga_id in enumerate(self.saga_ids)}
 
     # --- who there is ---
 
@@ -258,10 +262,17 @@ class Caller:
     """Starts that were answered with an error other than that nobody could be reached."""
     acted: set[int] = field(default_factory=set)
     """Of the plan's acts: the same may be asked twice at one moment."""
+    reruns: dict[str, str] = field(default_factory=dict)
+    """By each saga that another one was run again as, that one."""
     answered: Counter[str] = field(default_factory=Counter)
     """What was asked for, and how it was answered, as `signal kept`: so often."""
     _watching: bool = False
     """Whether it looks at a saga until that is parked."""
+
+    @property
+    def saga_ids(self) -> list[str]:
+        """The sagas that it has begun, or run again."""
+        return [*self.tenant.saga_ids, *self.reruns]
 
     @property
     def _loses(self) -> bool:
@@ -332,15 +343,8 @@ class Caller:
         while there is None:
             await asyncio.sleep(LOOK_EVERY)
             with suppress(StoreUnreachable, StoreMisconfigured):
-                there = await self._is_there(client, index)
+                there = await is_there(client, self.tenant.saga_ids[index])
         self.dropped.add(index)
-
-    async def _is_there(self, client: Client, index: int) -> bool:
-        try:
-            await client.show(self.tenant.saga_ids[index])
-        except SagaNotFound:
-            return False
-        return True
 
     async def _act(self, anybody: Client, index: int) -> None:
         act = self.tenant.plan.acts[index]
@@ -349,16 +353,23 @@ class Caller:
         try:
             if act.verb in ("retry", "skip"):
                 await self._at_the_desk(client, act, saga_id)
-            elif act.verb in ("signal", "update"):
-                saga, _ = self.tenant.start(act.saga)
-                self._answered(act, str(act), await speak(client, saga, saga_id, act, self.example))
             else:
-                self._answered(act, str(act), await getattr(client, act.verb)(saga_id))
+                self._answered(act, str(act), await self._asked(client, act, saga_id))
         except ChorosError as error:
             self.answered[f"{act.verb} in vain"] += 1
             self.note(f"client: {act}: {error.sentence}")
         self.acted.add(index)
         self._watching = False
+
+    async def _asked(self, client: Client, act: PersonAct, saga_id: str) -> str:
+        app, (saga, _) = self.tenant.app, self.tenant.start(act.saga)
+        if act.verb in ("signal", "update"):
+            return await speak(client, saga, saga_id, act, self.example)
+        if act.verb == "rerun":
+            return await run_again(client, app, act, saga_id, self.reruns)
+        moves = act.verb == "move"
+        word: str = await (let_go_on(client, app, saga, saga_id) if moves else getattr(client, act.verb)(saga_id))
+        return word
 
     async def _at_the_desk(self, client: Client, act: PersonAct, saga_id: str) -> None:
         """A person looks where the saga is parked, and does something about it."""

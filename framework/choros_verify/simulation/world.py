@@ -10,6 +10,7 @@ from typing import Any
 from choros.app.app import App
 from choros.messages import Message
 from choros.saga.saga import Saga
+from choros.sources import rerun_id_for
 from choros.transport.port import Transport
 from choros.transport.rabbitmq import RabbitMQTransport
 from choros.transport.reply_queues import reply_queue
@@ -28,6 +29,7 @@ from choros_verify.simulation.part import Ground, Part
 from choros_verify.simulation.pipe import Pipes
 from choros_verify.simulation.processes import Process, ProcessClock, context_of, running
 from choros_verify.simulation.redis.keeping import RedisKeeping
+from choros_verify.simulation.releases import called_now, names_between, newest, renamings_of
 from choros_verify.simulation.script import BESIDE, RIVAL, RunPlan, ScriptLine, chance_of
 from choros_verify.simulation.sqlite.keeping import SqliteKeeping
 from choros_verify.simulation.stage import Troupe
@@ -109,11 +111,15 @@ class World:
             self.crash(process)
 
     def _script(self) -> dict[tuple[str, str, str], ScriptLine]:
-        return {
-            (tenant.saga_ids[line.saga], line.step, str(line.operation)): line
-            for tenant in self.tenants
-            for line in tenant.plan.script
-        }
+        """What a saga meets with, it meets with under every name of its steps, and when it is run again."""
+        found: dict[tuple[str, str, str], ScriptLine] = {}
+        for tenant in self.tenants:
+            for line in tenant.plan.script:
+                saga, saga_id = tenant.start(line.saga)[0], tenant.saga_ids[line.saga]
+                steps = (line.step, names_between(saga, newest(tenant.app, saga)).here(line.step))
+                ids = (saga_id, rerun_id_for(saga_id))
+                found |= {(one, step, str(line.operation)): line for one in ids for step in steps}
+        return found
 
     # --- their lives ---
 
@@ -258,16 +264,18 @@ class World:
     def _evidence(self, of: Tenant) -> Evidence:
         others = [other for other in self.tenants if other is not of]
         begun = [one.transition.record for one in self.observer.commits]
-        foreign = with_nested({saga_id for other in others for saga_id in other.saga_ids}, begun)
-        caller = self._callers[of.client]
+        caller, theirs = self._callers[of.client], [self._callers[other.client] for other in others]
+        foreign = with_nested({saga_id for other in theirs for saga_id in other.saga_ids}, begun)
+        records = {saga_id: one for saga_id, one in of.store.records().items() if saga_id not in foreign}
+        renamings = dict(renamings_of(of.app, of.begun, records, caller.reruns))
         contents = ((queue.name, len(queue.contents())) for queue in self.working_queues())
         return Evidence(
             app=of.app, saga_ids=of.saga_ids, names=of.names, seconds=self.loop.time(),
             struck=self.faults.struck,
-            effects=[effect for effect in self.effects() if effect.saga_id not in foreign],
+            effects=[called_now(effect, renamings) for effect in self.effects() if effect.saga_id not in foreign],
             rows={name: database.rows() for name, database in of.databases.items()},
             commits=[one for one in self.observer.commits if one.transition.record.saga_id not in foreign],
-            records={saga_id: one for saga_id, one in of.store.records().items() if saga_id not in foreign},
+            records=records, reruns=caller.reruns, renamings=renamings,
             deleted=of.store.deleted(), ledger=self.broker.ledger, account=self.broker.account(),
             accepted=sorted(caller.accepted), skipped=frozenset(caller.skipped),
             dropped=[of.saga_ids[index] for index in sorted(caller.dropped)], refused=caller.refused,
