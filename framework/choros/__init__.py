@@ -10,6 +10,7 @@ from choros.app.fact_start import FactStart
 from choros.app.foreign import ForeignFact, ForeignFacts
 from choros.app.handler import Call
 from choros.app.hearing import Batch, Rate
+from choros.app.joining import all_of
 from choros.app.later import Later
 from choros.app.outbox import Outbox
 from choros.app.program import Program
@@ -93,5 +94,5 @@ __all__ = [
     "SagaNotFound", "SagaState", "Schedule", "Scope", "Service", "Settings", "Signal", "Sleep", "SqliteTransaction",
     "StartConflict", "Step", "StoreMisconfigured", "StoreUnreachable", "TokenUnknown", "TooLate", "Transaction",
     "Unfinished", "UnfinishedCommand", "Unreachable", "Update", "UpdateRefused", "UsageError", "Wait", "When",
-    "WrongFact", "__version__", "client_of", "publisher_of", "running", "start_in", "unfinished_of",
+    "WrongFact", "__version__", "all_of", "client_of", "publisher_of", "running", "start_in", "unfinished_of",
 ]  # fmt: skip

@@ -8,8 +8,21 @@ from typing import Any
 
 import pytest
 
-from choros import App, Choreography, DeclarationError, Fact, Pivot, Publish, Saga, Service, Transaction, Wait
+from choros import (
+    App,
+    Choreography,
+    DeclarationError,
+    Fact,
+    Pivot,
+    Publish,
+    Saga,
+    Service,
+    Transaction,
+    Wait,
+    all_of,
+)
 from choros.app.flow_courses import courses
+from choros.app.flow_reactions import reached_from, reactions_of
 from tests.app import flow_shop as shop
 from tests.app.flow_shop import members, order_flow, orders_service, payment_service
 from tests.saga import shop as saga_shop
@@ -284,3 +297,35 @@ def test_a_saga_waits_before_its_pivot_for_what_stays() -> None:
     app_with(order_flow(), awaiting(shop.ParcelShipped), PIVOT)
     app_with(order_flow(), awaiting(shop.OrderFailed), PIVOT)
     app_with(order_flow(), PIVOT, awaiting(shop.StockReserved, otherwise="go_on"))
+
+
+def test_reactions_that_wait_for_several_facts_and_effects_by_name_are_read_once() -> None:
+    service = Service("shipping")
+
+    @service.on(all_of(shop.PaymentCharged, shop.StockReserved), effect="ship")
+    async def ship(charged: shop.PaymentCharged, reserved: shop.StockReserved, db: Transaction) -> None: ...
+
+    @service.on(shop.OrderFailed, undoes="ship")
+    async def take_back(failed: shop.OrderFailed, db: Transaction) -> None: ...
+
+    found = {one.name: (one.hears, one.undoes) for one in reactions_of([service])}
+    both = (shop.PaymentCharged, shop.StockReserved)
+    assert found == {"ship": (both, None), "take_back": ((shop.OrderFailed,), shop.PaymentCharged)}
+    assert [one.name for one in reached_from(both, reactions_of([service]))] == ["ship"]
+    assert [one.name for one in reached_from(both[:1], reactions_of([service]))] == []
+
+
+@pytest.mark.parametrize(
+    ("undone", "hears"), [(all_of(shop.PaymentCharged, shop.StockReserved), shop.PaymentCharged), ("ship", None)]
+)
+def test_an_undo_of_what_nobody_does(undone: Any, hears: Any) -> None:
+    service = Service("shipping")
+
+    @service.on(shop.OrderFailed, undoes=undone)
+    async def take_back(failed: shop.OrderFailed, db: Transaction) -> None: ...
+
+    if hears is None:
+        with pytest.raises(DeclarationError, match="undoes 'ship', and nothing there is called so"):
+            reactions_of([service])
+    else:
+        assert reactions_of([service])[0].undoes is hears

@@ -62,7 +62,7 @@ def rules() -> list[list[str]]:
 
 
 def test_the_rules_are_numbered_from_1_to_27_and_on_as_they_are_built() -> None:
-    assert [int(row[0]) for row in rules()] == [*range(1, 28), 36, 42, 44, 46, 47]
+    assert [int(row[0]) for row in rules()] == [*range(1, 28), 36, 39, 42, 44, 46, 47]
 
 
 def test_what_holds_a_rule_exists() -> None:
@@ -87,4 +87,5 @@ def found(name: str) -> object:
 
 def test_a_record_is_short() -> None:
     for page in (ROOT / "docs" / "decisions").glob("[0-9]*.md"):
-        assert len(page.read_text().splitlines()) <= 40, named(page)
+        most = 60 if page.name == "0001-rules.md" else 40  # a row for each rule
+        assert len(page.read_text().splitlines()) <= most, named(page)

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from choros.app.service import Service
 from choros.errors import MessageRejected
 from choros.messages import Close
-from choros.runtime.host.admission import Received, read_command, read_envelope
+from choros.runtime.host.admission import Received, read_command
+from choros.runtime.host.off_the_wire import read_envelope
 from choros.runtime.orchestrator.replies import judge, read_reply
 from choros.runtime.subscriber.subscriber import Subscriber
 from choros.saga.machine.inputs import Answered

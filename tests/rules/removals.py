@@ -22,6 +22,7 @@ SUBSCRIBER = "tests/runtime/test_subscriber.py"
 BARRIER = "tests/runtime/test_verdicts.py"
 FORGETTING = "tests/runtime/test_forgetting.py"
 FORGOTTEN = "tests/saga/test_machine_forgotten.py"
+JOINS = "tests/runtime/test_joins.py"
 REACTIONS = "tests/runtime/test_reactions.py"
 RENAMED = "tests/runtime/test_renamed.py"
 DRIFT = "tests/runtime/test_drift.py"
@@ -183,8 +184,8 @@ REMOVALS = (
         (f"{FORGOTTEN}::test_rule_3_what_its_participant_has_forgotten_parks_at_once",),
     ),
     Removal(
-        3, "a reaction does not call nothing what it has forgotten", "runtime.subscriber.reactions._admits_undo",
-        "await rows.behind()", "False",
+        3, "a reaction does not call nothing what it has forgotten", "runtime.subscriber.effect_rows.EffectRows._undo",
+        "await self._behind()", "False",
         (f"{REACTIONS}::test_rule_3_what_a_reaction_has_forgotten_is_parked_and_neither_done_nor_called_nothing",),
     ),
     Removal(
@@ -532,9 +533,24 @@ REMOVALS = (
     ),
     Removal(
         23, "an undo that overtakes its fact leaves a tombstone",
-        "runtime.subscriber.reactions._admits_undo", '"tombstone"',
+        "runtime.subscriber.effect_rows.EffectRows._undo", '"tombstone"',
         '"ok"',
         ("tests/runtime/test_reactions.py::test_rule_23_a_fact_that_was_taken_back_before_it_came_is_not_handled",),
+    ),
+    Removal(
+        39, "a reaction waits until all have come",
+        "runtime.subscriber.effect_rows.EffectRows._named", "if len(came) < wanted:", "if False:",
+        (f"{JOINS}::test_flows_are_apart",),
+    ),
+    Removal(
+        39, "a tombstone lies on what is half full", "runtime.subscriber.effect_rows.EffectRows._undo",
+        'if done is None or done.state == "waiting":', "if done is None:",
+        (f"{JOINS}::test_rule_39_what_is_taken_back_half_full_is_not_filled_any_more",),
+    ),
+    Removal(
+        23, "an effect has one cause", "runtime.subscriber.effect_rows.EffectRows._named",
+        'if done is not None and (done.state != "waiting" or fact.type in came):', "if False:",
+        (f"{JOINS}::test_rule_23_another_fact_is_a_second_cause_of_one_effect",),
     ),
     Removal(
         25, "the pivot waits for losers", "saga.nodes.commanded.CommandNode.forward", "turn.busy", "False",

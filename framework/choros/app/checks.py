@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from typing import Any
 
+from choros.app.joining import AllOf, undone_by
 from choros.app.service import Service
 from choros.app.sessions import is_session
 from choros.callables import annotations_of, name_of
 from choros.errors import DeclarationError
-from choros.messages import Message
+from choros.messages import Fact
 from choros.store.barrier import Database, Transaction
 
 
@@ -55,23 +56,22 @@ def _check_session(service: Service, function: Callable[..., Any], wanted: type 
 
 def check_reactions(service: Service) -> None:
     """Raises DeclarationError where a reaction is undone that the service does not have, or not in its database."""
-    seen: dict[type[Message], str] = {}
+    seen: dict[str, str] = {}
     for undo in service.reactions.values():
         if undo.undoes is None:
             continue
-        name, undone = undo.name, undo.undoes.__name__
-        other = seen.setdefault(undo.undoes, undo.message.__name__)
-        if other != undo.message.__name__:
+        done, undone = undone_by(undo, service.reactions), _named(undo.undoes)
+        if done is None:
+            raise DeclarationError(
+                f"service {service.name!r}: {undo.name} undoes what was done about {undone}, which nothing handles.",
+                f"register a handler with @{service.name}.on({undone}).",
+            )
+        other = seen.setdefault(done.does, undo.message.__name__)
+        if other != undo.message.__name__ and not done.effect:
             raise DeclarationError(
                 f"service {service.name!r}: what was done about {undone} is undone twice, about"
                 f" {other} and {undo.message.__name__}.",
-                "keep one: a saga that is undone publishes both.",
-            )
-        done = service.reactions.get(undo.undoes.type_name)
-        if done is None:
-            raise DeclarationError(
-                f"service {service.name!r}: {name} undoes what was done about {undone}, which nothing handles.",
-                f"register a handler with @{service.name}.on({undone}).",
+                "keep one: a saga that is undone publishes both. Or name it: on(..., effect='charge').",
             )
         for handler in (done, undo):
             if handler.transaction is None:
@@ -80,3 +80,12 @@ def check_reactions(service: Service) -> None:
                     f" {undone} and its undo apart.",
                     "write its effect through the service's own transaction.",
                 )
+
+
+def _named(undone: type[Fact] | tuple[type[Fact], ...] | str) -> str:
+    match undone:
+        case str():
+            return repr(undone)
+        case tuple():
+            return str(AllOf(undone))
+    return undone.__name__

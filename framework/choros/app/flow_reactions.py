@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from choros.app.flow_outline import FlowReaction
+from choros.app.joining import undone_by
+from choros.errors import DeclarationError
 from choros.messages import Fact, Message
 from choros.transport.topology import Subscription
 
@@ -39,8 +41,18 @@ class FactHandler(Protocol):
         ...
 
     @property
-    def undoes(self) -> type[Fact] | None:
-        """The fact whose reaction it takes back."""
+    def undoes(self) -> type[Fact] | tuple[type[Fact], ...] | str | None:
+        """What it takes back."""
+        ...
+
+    @property
+    def effect(self) -> str:
+        """What it does, by name."""
+        ...
+
+    @property
+    def join(self) -> tuple[type[Fact], ...]:
+        """What it waits for."""
         ...
 
     @property
@@ -63,17 +75,37 @@ class Reacting(Protocol):
 
 
 def reactions_of(services: Iterable[Reacting]) -> Sequence[FlowReaction]:
-    """All reactions of these services."""
-    return [_reaction(service.name, handler) for service in services for handler in service.reactions.values()]
+    """All reactions of these services; one that waits for several facts once."""
+    return [
+        _reaction(service, handler)
+        for service in services
+        for handler in service.reactions.values()
+        if not handler.join or handler.message is handler.join[0]
+    ]
 
 
-def _reaction(service: str, handler: FactHandler) -> FlowReaction:
+def _reaction(service: Reacting, handler: FactHandler) -> FlowReaction:
     fact: Any = handler.message
-    writes = handler.transaction is not None
     silent = handler.silent or not handler.publishes
     return FlowReaction(
-        service, (fact,), handler.publishes, silent, handler.undoes, handler.function, handler.name, writes
-    )
+        service.name, handler.join or (fact,), handler.publishes, silent,
+        _undone(service, handler), handler.function, handler.name, handler.transaction is not None,
+    )  # fmt: skip
+
+
+def _undone(service: Reacting, undo: FactHandler) -> type[Fact] | None:
+    """The fact about which what it takes back is done; raises DeclarationError for a name that nothing has."""
+    done: Any = undone_by(undo, service.reactions)
+    heard: type[Fact] | None = done.message if done else None
+    match heard or undo.undoes:
+        case str() as effect:
+            sentence = f"service {service.name!r}: {undo.name} undoes {effect!r}, and nothing there is called so."
+            raise DeclarationError(sentence, f"@{service.name}.on(..., effect={effect!r}).")
+        case tuple() as join:
+            first: type[Fact] = join[0]
+            return first
+        case fact:
+            return fact
 
 
 def reached_from(begun: Iterable[type[Fact]], reactions: Sequence[FlowReaction]) -> Sequence[FlowReaction]:

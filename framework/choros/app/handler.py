@@ -9,15 +9,24 @@ from typing import Any, Literal, get_args
 
 from choros.app.blocking import Awaiting, Run, in_turns
 from choros.app.hearing import Batch, Rate, Where, is_list_of, where_of
+from choros.app.joining import AllOf, Undone, facts_of, is_effect
 from choros.app.later import Later
 from choros.app.outbox import Outbox
+from choros.app.promises import (
+    check_outbox,
+    check_published,
+    check_return,
+    check_returned,
+    check_undo,
+    may_return_nothing,
+)
 from choros.app.resources import NO_RESOURCES, Resources, may_be_resource
 from choros.app.sessions import blocks, is_session
 from choros.app.settings import NOTHING_SET, Settings
 from choros.callables import annotations_of, check_called, is_async, name_of, parameters_of, positional_only
 from choros.errors import DeclarationError, Refused
-from choros.messages import Command, Fact, Message, Reply
-from choros.saga.checks import is_a, shown
+from choros.messages import Command, Fact, Message
+from choros.saga.checks import shown
 from choros.store.barrier import Transaction
 from choros.store.blocking import BlockingTransaction
 from choros.store.local_undo import LocalUndo
@@ -41,6 +50,9 @@ class Call:
     """The deadline, in seconds since the epoch; None for none."""
     token: str = ""
     """Of an undo whose command was taken, and not finished: the token that it was taken under (`Later`)."""
+    stands: bool = True
+    """Of a reaction that takes back: whether there is something to take back. One that publishes is called without,
+    too."""
     message_id: str = ""
     traceparent: str = ""
 
@@ -64,8 +76,8 @@ class Handler:
     """For a provider: finds out what became of a call under the same key."""
     cancel: Handler | None = None
     """For a provider: has it refuse the key from now on."""
-    undoes: type[Fact] | None = None
-    """For a reaction: the fact whose reaction it takes back."""
+    undoes: type[Fact] | tuple[type[Fact], ...] | str | None = None
+    """For a reaction: what it takes back: what is done about a fact, or about several, or by its name."""
     later: bool = False
     """Whether what it returns says that it may be finished later."""
     publishes: tuple[type[Fact], ...] = ()
@@ -80,6 +92,12 @@ class Handler:
     """For a reaction: which facts it wants; None for all."""
     rate: Rate | None = None
     """For a reaction: how often it is called at most."""
+    effect: str = ""
+    """For a reaction: what it does, by the name that its rows have; empty where that is its fact's."""
+    join: tuple[type[Fact], ...] = ()
+    """For a reaction: the several facts that it waits for."""
+    joined: Mapping[str, type[Message]] = field(default_factory=dict)
+    """Which of them each of its arguments is."""
     batch: Batch | None = None
     """For a reaction: that it takes a list of facts, and how many."""
     positional: tuple[str, ...] = ()
@@ -93,6 +111,11 @@ class Handler:
     def asks_for(self) -> Collection[Any]:
         """The types of its resources."""
         return self.resources.values()
+
+    @property
+    def does(self) -> str:
+        """What it does, by name."""
+        return self.effect or self.message.type_name
 
     @property
     def name(self) -> str:
@@ -139,6 +162,8 @@ class Handler:
 
     def _called(self, given: Mapping[str, Any], resources: Resources) -> Any:
         by_name = {name: given[argument] for name, argument in self.arguments.items()}
+        for name, kind in self.joined.items():
+            by_name[name] = next(one for one in given["message"] if type(one) is kind)
         if self.resources:
             by_name |= {name: resources[kind] for name, kind in self.resources.items()}
         by_place = [by_name.pop(name) for name in self.positional] if self.positional else ()
@@ -159,21 +184,10 @@ def refusal_in(raised: BaseException) -> Refused | None:
     return raised if isinstance(raised, Refused) else None
 
 
-def _check_return(where: str, command: type[Command[Any]], returned: object) -> None:
-    """An annotation that is there must not promise another reply than the command's."""
-    replies = [hint for hint in (returned, *get_args(returned)) if is_a(hint, Reply)]
-    if replies and not any(issubclass(command.reply_type, reply) for reply in replies):
-        raise DeclarationError(
-            f"{where} returns {replies[0].__name__}, but {command.__name__} is answered with"
-            f" {command.reply_type.__name__}.",
-            f"return {command.reply_type.__name__}, or declare {command.__name__}(Command[{replies[0].__name__}]).",
-        )
-
-
 def handler_of(
     service: str, message: type[Message], function: Callable[..., Any], settings: Settings,
     *, provider: bool = False, ask: Handler | None = None, cancel: Handler | None = None,
-    undoes: type[Fact] | None = None, publishes: tuple[type[Fact], ...] = (),
+    publishes: tuple[type[Fact], ...] = (), join: tuple[type[Fact], ...] = (),
 ) -> Handler:  # fmt: skip
     """What the service calls for such a message; raises DeclarationError where the function asks for what there is not,
     or promises another reply."""
@@ -182,31 +196,32 @@ def handler_of(
     hints, parameters = annotations_of(function, where), parameters_of(function, where)
     given = {one.name: hints.get(one.name) for one in parameters}
     resources = {name: hint for name, hint in given.items() if _is_resource(hint, message)}
-    arguments = {name: _argument(where, name, given[name], message) for name in given if name not in resources}
+    taken = join or (message,)
+    arguments = {name: _argument(where, name, given[name], taken) for name in given if name not in resources}
     if issubclass(message, Command):
-        _check_return(where, message, hints.get("return"))
+        check_return(where, message, hints.get("return"))
     transaction, session = (_asked(what, arguments, given) for what in ("transaction", "session"))
     blocking = None if is_async(function) else _blocking(where, transaction)
     transaction = _of(where, transaction, blocking) or (Transaction if session else None)
     _check_on_the_loop(where, arguments.values(), blocking, session)
     if "undo" in arguments.values():
-        _check_undo(where, message, transaction)
+        check_undo(where, message, transaction)
     if provider and transaction:
         raise DeclarationError(
             f"{where} is a provider's handler, so no transaction is open while it runs.",
             "take the Call and use its key, or register it with handles().",
         )
-    _check_published(where, publishes, transaction)
+    check_published(where, publishes, transaction)
     returned = hints.get("return")
     if "outbox" in arguments.values():
-        _check_outbox(where, transaction)
+        check_outbox(where, transaction)
     if issubclass(message, Fact):
-        _check_returned(where, publishes, returned)
+        check_returned(where, publishes, returned)
     later = Later in (returned, *get_args(returned))
     return Handler(
-        message, function, arguments, transaction, provider, ask, cancel, undoes, later, publishes,
-        _may_return_nothing(returned), settings, session, positional=positional_only(parameters), resources=resources,
-        blocking=blocking,
+        message, function, arguments, transaction, provider, ask, cancel, None, later, publishes,
+        may_return_nothing(returned), settings, session, positional=positional_only(parameters), resources=resources,
+        blocking=blocking, join=join,
     )  # fmt: skip
 
 
@@ -219,7 +234,7 @@ def _asked(what: Argument, arguments: Mapping[str, Argument], given: Mapping[str
     return next((given[name] for name, argument in arguments.items() if argument == what), None)
 
 
-def _argument(where: str, name: str, hint: Any, message: type[Message]) -> Argument:
+def _argument(where: str, name: str, hint: Any, messages: Sequence[type[Message]]) -> Argument:
     """What a parameter is given. It may take such messages among others; `object` says nothing of what it takes."""
     kind = hint if isinstance(hint, type) else None
     if kind and issubclass(kind, Transaction | BlockingTransaction):
@@ -232,15 +247,21 @@ def _argument(where: str, name: str, hint: Any, message: type[Message]) -> Argum
         return "undo"
     if kind is Outbox:
         return "outbox"
-    if message in get_args(hint) or (kind and issubclass(kind, Message) and issubclass(message, kind)):
+    if any(takes(hint, message) for message in messages):
         return "message"
-    if is_list_of(hint, message):
-        return "message"
+    kinds = ", ".join(message.__name__ for message in messages)
     raise DeclarationError(
-        f"{where} takes {name!r}, which is neither {message.__name__}, a Transaction, a session, a LocalUndo,"
+        f"{where} takes {name!r}, which is neither {kinds}, a Transaction, a session, a LocalUndo,"
         " an Outbox nor a Call.",
         "annotate its parameters with what they are; what a lifespan makes, with a class of its own.",
     )
+
+
+def takes(hint: Any, message: type[Message]) -> bool:
+    """Whether a parameter with this annotation takes such messages, maybe among others."""
+    kind = hint if isinstance(hint, type) else None
+    named = message in get_args(hint) or bool(kind and issubclass(kind, Message) and issubclass(message, kind))
+    return named or is_list_of(hint, message)
 
 
 def _blocking(where: str, taken: Any) -> type[BlockingTransaction]:
@@ -274,52 +295,6 @@ def _check_on_the_loop(
         raise DeclarationError(f"{where} takes {name}, which works on the loop, and is not async.", "write async def.")
 
 
-def _check_outbox(where: str, transaction: type[Transaction] | None) -> None:
-    if transaction is None:
-        raise DeclarationError(
-            f"{where} takes an Outbox, but no Transaction, so nothing could leave together with its effect.",
-            "take the Transaction too, and write the effect through it.",
-        )
-
-
-def _check_undo(where: str, message: type[Message], transaction: type[Transaction] | None) -> None:
-    """Whether there is work to be taken back, and an occasion for it."""
-    if transaction is None:
-        raise DeclarationError(
-            f"{where} takes a LocalUndo, but no Transaction, so nothing could be taken back together with the refusal.",
-            "take the Transaction too, and write through it.",
-        )
-    if not (issubclass(message, Command) and message.refusals):
-        raise DeclarationError(
-            f"{where} takes a LocalUndo, but {message.__name__} cannot be refused, so it would never be used.",
-            "declare the refusals of the command, or leave the LocalUndo out.",
-        )
-
-
-def _check_published(where: str, publishes: Sequence[type[Fact]], transaction: type[Transaction] | None) -> None:
-    """Without its transaction, a fact could leave of what never was, or never leave of what was."""
-    if publishes and transaction is None:
-        raise DeclarationError(
-            f"{where} publishes {publishes[0].__name__}, but takes no Transaction: effect and fact could not be one.",
-            "take a Transaction, and write the effect through it.",
-        )
-
-
-def _check_returned(where: str, publishes: Sequence[type[Fact]], returned: object) -> None:
-    """A reaction returns the fact that it publishes: what it announces to return must be declared."""
-    for kind in (returned, *get_args(returned)):
-        if is_a(kind, Fact) and kind not in publishes:
-            raise DeclarationError(
-                f"{where} returns {kind.__name__}, which it is not declared to publish.",
-                f"on(..., publishes=({', '.join(one.__name__ for one in (*publishes, kind))},)).",
-            )
-
-
-def _may_return_nothing(returned: object) -> bool:
-    """Whether a reaction may publish nothing: where it says so, or says nothing of what it returns."""
-    return returned is None or returned is type(None) or type(None) in get_args(returned)
-
-
 # --- reactions ---
 
 
@@ -328,19 +303,26 @@ class Wanted:
     """What was said where it was registered."""
 
     settings: Settings
-    undoes: type[Fact] | None = None
+    undoes: Undone | None = None
     where: Mapping[str, Any] | None = None
     at_most: Rate | None = None
     batch: Batch | None = None
     publishes: tuple[type[Fact], ...] = ()
+    effect: str = ""
+    join: AllOf | None = None
 
 
 def reaction_of(
     service: str, fact: type[Fact], function: Callable[..., Any], wanted: Wanted, subscription: Subscription
 ) -> Handler:
     """What a subscriber calls for such a fact; raises DeclarationError."""
-    handler = handler_of(service, fact, function, wanted.settings, undoes=wanted.undoes, publishes=wanted.publishes)
+    handler = handler_of(
+        service, fact, function, wanted.settings, publishes=wanted.publishes, join=facts_of(wanted.join)
+    )
     where = f"service {service!r}: {handler.name}"
+    undone = wanted.undoes.facts if isinstance(wanted.undoes, AllOf) else wanted.undoes
+    effect, joined = _effect_of(where, wanted), _joined(where, handler, wanted.join)
+    handler = replace(handler, undoes=undone, effect=effect, joined=joined)
     if wanted.at_most is not None and not isinstance(wanted.at_most, Rate):
         raise DeclarationError(f"{where}: at_most={wanted.at_most!r} is no Rate.", "at_most=Rate(100).")
     batch = _batch_of(where, handler, wanted.batch)
@@ -357,6 +339,34 @@ def reaction_of(
         )
     which = None if wanted.where is None else where_of(where, fact, wanted.where)
     return replace(handler, where=which, rate=wanted.at_most, batch=batch)
+
+
+def _effect_of(where: str, wanted: Wanted) -> str:
+    """What it does, by name; empty where nobody gives it one, and it is known by its fact."""
+    if wanted.effect and not is_effect(wanted.effect):
+        raise DeclarationError(f"{where}: {wanted.effect!r} is no name for an effect.", "effect='charge': lower case.")
+    return wanted.effect or (wanted.join.name if wanted.join else "")
+
+
+def _joined(where: str, handler: Handler, join: AllOf | None) -> Mapping[str, type[Fact]]:
+    """Which of several facts each argument is; raises DeclarationError."""
+    if join is None:
+        return {}
+    if handler.transaction is None:
+        raise DeclarationError(
+            f"{where} waits for {join}, but takes no Transaction: what has come is kept in its database.",
+            "take a Transaction, and write the effect through it.",
+        )
+    hints = annotations_of(handler.function, where)
+    found: dict[str, type[Fact]] = {}
+    for name in (name for name, given in handler.arguments.items() if given == "message"):
+        meant = [fact for fact in join.facts if takes(hints[name], fact)]
+        if len(meant) > 1 or is_list_of(hints[name], meant[0]):
+            raise DeclarationError(
+                f"{where} takes {name!r}, which is not one of {join}.", f"one fact each: {name}: {meant[0].__name__}."
+            )
+        found[name] = meant[0]
+    return found
 
 
 def _batch_of(where: str, handler: Handler, wanted: Batch | None) -> Batch | None:

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated, Any, Protocol, get_args, get_origin
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from choros.errors import DeclarationError
-from choros.messages import Message
 
 SLOWEST = timedelta(minutes=10)
 """Between two calls. The broker takes a fact back that stays with a subscriber for half an hour."""
@@ -59,7 +58,7 @@ class Batch:
             )
 
 
-def is_list_of(hint: object, message: type[Message]) -> bool:
+def is_list_of(hint: object, message: type[BaseModel]) -> bool:
     """Whether a parameter with this annotation takes a list of such messages, maybe among others."""
     inner = get_args(hint)[0] if get_origin(hint) is list else None
     return inner is message or message in get_args(inner)
@@ -72,14 +71,14 @@ class Where:
     fields: Mapping[str, tuple[Any, ...]]
     attributes: Mapping[str, tuple[Any, ...]]
 
-    def fits(self, fact: Message, beside: SaidBeside) -> bool:
+    def fits(self, fact: BaseModel, beside: SaidBeside) -> bool:
         """Whether this is one of them."""
         return all(getattr(fact, name) in wanted for name, wanted in self.fields.items()) and all(
             getattr(beside, ATTRIBUTES[name]) in wanted for name, wanted in self.attributes.items()
         )
 
 
-def where_of(where: str, fact: type[Message], wanted: Mapping[str, Any]) -> Where:
+def where_of(where: str, fact: type[BaseModel], wanted: Mapping[str, Any]) -> Where:
     """What `wanted` says of such a fact; raises DeclarationError for what none of them has, or can be."""
     known = fact.model_fields
     values = {name: tuple(value) if isinstance(value, SEVERAL) else (value,) for name, value in wanted.items()}
@@ -93,7 +92,7 @@ def where_of(where: str, fact: type[Message], wanted: Mapping[str, Any]) -> Wher
     )
 
 
-def _read(where: str, fact: type[Message], name: str, values: tuple[Any, ...]) -> tuple[Any, ...]:
+def _read(where: str, fact: type[BaseModel], name: str, values: tuple[Any, ...]) -> tuple[Any, ...]:
     field = fact.model_fields[name]
     kind: Any = Annotated[field.annotation, *field.metadata, None]
     adapter = TypeAdapter[Any](kind)

@@ -1,7 +1,9 @@
 """What may be registered with a service: messages of one kind, each with a name of its own."""
 
+from collections.abc import Sequence
 from typing import Any
 
+from choros.app.joining import AllOf, Undone
 from choros.errors import DeclarationError
 from choros.messages import Fact, Message
 from choros.saga.checks import is_a, listed, shown
@@ -39,3 +41,19 @@ def check_message(service: str, decorator: str, message: object, wanted: type[Me
             f"service {service!r}: {decorator} is given {given}, which is no {wanted.__name__}.",
             f"write @{service}.{decorator}(Some{wanted.__name__}) above an async def, with a class of your own.",
         )
+
+
+def heard_in(
+    service: str, heard: Sequence[type[Fact] | AllOf], undoes: Undone | None
+) -> tuple[AllOf | None, Sequence[type[Fact]]]:
+    """What a reaction waits for, if it does, and the facts that it hears; raises DeclarationError."""
+    joins = [one for one in heard if isinstance(one, AllOf)]
+    if joins and (len(heard) > 1 or undoes is not None):
+        more = "other facts" if len(heard) > 1 else "undoes="
+        raise DeclarationError(
+            f"service {service!r}: on({joins[0]}) has {more} beside it.", "on(all_of(...)) alone: one reaction each."
+        )
+    facts: Sequence[Any] = joins[0].facts if joins else heard or (None,)
+    for fact in (*facts, *([] if undoes is None or isinstance(undoes, AllOf | str) else [undoes])):
+        check_message(service, "on", fact, Fact)
+    return joins[0] if joins else None, facts

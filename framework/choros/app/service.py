@@ -6,13 +6,15 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, 
 from copy import copy
 from datetime import timedelta
 from functools import partial
-from typing import Any, Literal, TypeVar, cast, get_args
+from typing import Any, TypeVar
 
 from choros.app.around import Around, check_around
 from choros.app.handler import Handler, Wanted, handler_of, reaction_of
 from choros.app.hearing import Batch, Rate
+from choros.app.joining import AllOf, Undone
 from choros.app.preparation import check_preparation
-from choros.app.registered import check_message, declared, published
+from choros.app.registered import check_message, declared, heard_in, published
+from choros.app.replicas import Replicas, subscription_of
 from choros.app.resources import Lifespan, Resource, Resources, check_resources, missing, resource_of
 from choros.app.settings import NOTHING_SET, Settings
 from choros.app.typed import C, CommandClass, R, Registers
@@ -25,8 +27,6 @@ from choros.store.barrier import Database
 from choros.transport.fact_log import FactLog
 from choros.transport.topology import Subscription
 
-Replicas = Literal["pool", "every", "singleton"]
-REPLICAS: tuple[str, ...] = get_args(Replicas)
 SHORTEST_MEMORY = timedelta(hours=1)
 """A fact that fails is on its way for half of that."""
 
@@ -80,7 +80,7 @@ class Service:
         """What makes its database for a namespace, where that is not found by an address."""
         self.from_start = from_start
         self.remember: timedelta | None = _remember(name, remember)
-        self.subscription: Subscription = _subscription(name, ordered, queue_limit, from_start, replicas)
+        self.subscription: Subscription = subscription_of(name, ordered, queue_limit, from_start, replicas)
         """How its queue of facts is declared."""
         self._commands = declared(name, "commands", commands, Command)
         self._facts = declared(name, "facts", facts, Fact)
@@ -193,8 +193,9 @@ class Service:
 
     def on(
         self,
-        *facts: type[Fact],
-        undoes: type[Fact] | None = None,
+        *facts: type[Fact] | AllOf,
+        undoes: Undone | None = None,
+        effect: str = "",
         publishes: type[Fact] | Iterable[type[Fact]] = (),
         where: Mapping[str, Any] | None = None,
         batch: Batch | None = None,
@@ -216,16 +217,18 @@ class Service:
 
         With `undoes` it takes back this service's reaction to that other fact of the same saga. It is called only if
         that was handled; where it comes first, that is never handled. Both take a `Transaction`.
+        `effect` names what it does: by that name it is undone (`undoes="charge"`), by any number of facts, once.
+
+        With `all_of(A, B)` it waits until each of them has come, of one flow (of one correlation id where there is
+        none), and takes all of them; in the transaction of the last one, so it takes a `Transaction`.
         `concurrency` and `handler_time` as for `handles`."""
         settings = Settings(concurrency=concurrency, handler_time=handler_time)
-        for fact in (*(facts or (None,)), *([undoes] if undoes is not None else [])):
-            check_message(self.name, "on", fact, Fact)
-
+        join, heard = heard_in(self.name, facts, undoes)
         told = published(f"service {self.name!r}: on", publishes)
-        wanted = Wanted(settings, undoes, where, at_most, batch, told)
+        wanted = Wanted(settings, undoes, where, at_most, batch, told, effect, join)
 
         def register(function: F) -> F:
-            for fact in facts:
+            for fact in heard:
                 handler = reaction_of(self.name, fact, function, wanted, self.subscription)
                 self._check_way_out(handler)
                 self._add(self.reactions, handler)
@@ -347,24 +350,6 @@ def _check_part(whole: Service, part: object) -> None:
             f"service {whole.name!r} includes a part that is to hear facts otherwise.",
             "say ordered=True or queue_limit=... alike in all of them.",
         )
-
-
-def _subscription(service: str, ordered: bool, queue_limit: int, from_start: bool, replicas: str) -> Subscription:
-    if queue_limit < 0:
-        raise DeclarationError(f"service {service!r}: queue_limit is {queue_limit}.", "0 for no limit.")
-    if ordered and queue_limit:
-        raise DeclarationError(
-            f"service {service!r}: what a bounded queue drops comes back later, out of order.",
-            "ordered=True or queue_limit, not both.",
-        )
-    if replicas not in REPLICAS:
-        raise DeclarationError(f"service {service!r}: replicas={replicas!r}.", f"one of {', '.join(REPLICAS)}.")
-    if replicas == "every" and (ordered or queue_limit or from_start):
-        raise DeclarationError(
-            f"service {service!r}: a queue that goes with its process is not ordered, nor bounded, and begins there.",
-            "replicas='every' alone.",
-        )
-    return Subscription(service, ordered, queue_limit, cast("Replicas", replicas))
 
 
 def _database(service: str, database: object) -> Any:

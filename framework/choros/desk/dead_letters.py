@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from choros.errors import ChorosError, MessageRejected
-from choros.runtime.host.admission import is_fanned_out, read_envelope
+from choros.runtime.host.off_the_wire import is_fanned_out, read_envelope
 from choros.transport import copies
 from choros.transport.topology import DELIVERY_LIMIT, Names
 from choros.wire.attributes import LAST_MOMENT

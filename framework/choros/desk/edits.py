@@ -13,7 +13,8 @@ from choros.app.app import App
 from choros.desk.dead_letters import DeadLetter, way_back
 from choros.errors import MessageRejected, UsageError
 from choros.messages import Close, Message
-from choros.runtime.host.admission import Received, check_command, read_envelope
+from choros.runtime.host.admission import Received, check_command
+from choros.runtime.host.off_the_wire import read_envelope
 from choros.runtime.orchestrator.replies import judge, read_reply
 from choros.runtime.participant.operations import check_operation
 from choros.transport.copies import BODY_SHA256, BODY_SIZE

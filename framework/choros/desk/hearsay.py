@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from choros.app.app import App
 from choros.app.awaited_fact import awaited_facts
+from choros.app.joining import undone_by
 from choros.app.service import Service
 from choros.errors import UsageError
 from choros.messages import Fact
@@ -137,9 +138,10 @@ def _hearer(service: Service, fact: type[Fact], queue: str) -> Hearer:
     handler, every = service.reactions.get(fact.type_name), service.subscription.replicas == "every"
     if handler is None:
         return Hearer(fact=fact.type_name, name=service.name, queue=queue, every=every)
+    undone = undone_by(handler, service.reactions)
     return Hearer(
         fact=fact.type_name, name=service.name, queue=queue, every=every,
-        undoes=handler.undoes.type_name if handler.undoes else "",
+        undoes=undone.message.type_name if undone else "",
         answers=tuple(one.type_name for one in handler.publishes), silent=handler.silent or not handler.publishes,
     )  # fmt: skip
 

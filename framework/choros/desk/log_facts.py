@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from choros.desk.flow_tree import TracedFact
 from choros.errors import BrokerMisconfigured, BrokerUnreachable, MessageRejected
-from choros.runtime.host.admission import is_fanned_out, read_envelope
+from choros.runtime.host.off_the_wire import is_fanned_out, read_envelope
 from choros.runtime.host.outbox_rows import stream_of
 from choros.sources import fresh_id
 from choros.transport.fact_log import MARK

@@ -18,7 +18,7 @@ from choros.values import quickly_made, replace
 
 RowState = Literal[
     "running", "intent", "unfinished", "failed", "ok", "refused", "tombstone", "token", "handled", "mark",
-    "publishing", "signalling", "left", "count",
+    "publishing", "signalling", "left", "count", "waiting",
 ]  # fmt: skip
 Listed = Literal["unfinished", "publishing", "signalling"]
 """States by which rows are looked for; in each of them somebody has still something to do."""
@@ -33,6 +33,7 @@ FORGETTABLE: frozenset[RowState] = frozenset({"refused", "tombstone"})
 """Rows that may be forgotten at a moment of their own: nothing is lost by that, so it moves no horizon."""
 _MEMORIES: Mapping[RowState, Memory] = {
     "ok": "commands", "refused": "commands", "tombstone": "commands", "token": "commands",
+    "waiting": "commands",
     "handled": "facts", "mark": "facts", "left": "outbox", "count": "outbox",
 }  # fmt: skip
 _ANSWERS: frozenset[RowState] = frozenset({"failed", "ok", "refused", "tombstone"})
@@ -51,9 +52,9 @@ class Row:
     """running: inserted, the handler is at work in this very transaction; intent: a provider may have been called;
     unfinished: taken, and finished from outside; failed: so it was, but it did not work, and may be tried again; ok,
     refused: answered; tombstone: undone or closed before it was done, so it must never be done; token: by what an
-    unfinished one is found. Of a subscriber: handled: a fact; mark: what it notes of itself. Of the outbox:
-    publishing: a fact, signalling: a signal that no broker has confirmed yet; left: one that it has; count: how many
-    facts of a stream there are."""
+    unfinished one is found. Of a subscriber: handled: a fact; mark: what it notes of itself; waiting: for the rest of
+    the facts that a reaction takes together. Of the outbox: publishing: a fact, signalling: a signal that no broker has
+    confirmed yet; left: one that it has; count: how many facts of a stream there are."""
     content: str = ""
     """What else it holds, to a database nothing but text: the answer, or of an intent and an unfinished one the
     command, as `participant/answers.py` writes and reads it; of a token the key; of a mark and of a handled fact what

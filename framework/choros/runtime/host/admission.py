@@ -8,6 +8,7 @@ from choros.app.later import Later
 from choros.app.service import Service
 from choros.errors import MessageRejected, Refused
 from choros.messages import Close, Command, Reply
+from choros.runtime.host.off_the_wire import read_envelope
 from choros.runtime.host.outbox_rows import Departure
 from choros.store.barrier import Row
 from choros.transport.port import Delivery
@@ -81,26 +82,6 @@ def check_command(received: Received, names: Names) -> None:
         raise MessageRejected("The message lacks reply_to.")
     if not envelope.reply_to.startswith(f"{names.replies}."):
         raise MessageRejected("The reply_to is no reply queue of this namespace.")
-
-
-def read_envelope(message: Delivery | Wire) -> Envelope:
-    """Decode a message; whatever a hostile one makes the decoder raise counts as a rejection."""
-    try:
-        return message.read()
-    except MessageRejected:
-        raise
-    except Exception as error:
-        raise MessageRejected(f"The message cannot be read ({type(error).__name__}).") from None
-
-
-def is_fanned_out(exchange: str, source: str, names: Names) -> bool:
-    """Whether a fact came the way of facts; raises MessageRejected where that is the way of another publisher than its
-    source. Past the publishers' own exchanges comes what is put back, and what those send who know of none."""
-    if exchange == names.way_of("fact", source):
-        return True
-    if names.is_way_of_facts(exchange):
-        raise MessageRejected(f"It came through {exchange}, which is not the way of the publisher that it names.")
-    return exchange in (names.facts, names.facts_by_type, names.retry)
 
 
 def understood(envelope: Envelope, service: Service) -> Received:

@@ -122,7 +122,7 @@ class Calls:
         return _all_of(limits, thread, self._places)
 
     def _of(self, handler: Handler) -> _Limits:
-        name = handler.message.type_name
+        name = handler.does
         if name not in self._limits:
             most = handler.settings.concurrency
             settings = handler.settings.over(self._settings)
@@ -140,14 +140,15 @@ class Calls:
         self,
         handler: Handler,
         envelope: Envelope,
-        message: Message,
+        message: Message | Sequence[Message],
         transaction: Transaction | None,
         token: str = "",
         outbox: Outbox | None = None,
+        stands: bool = True,
     ) -> Any:
         """What the handler returns; raises what it raises, as an Exception, and TimeoutError if it takes too long."""
         with speaking_of(envelope):  # everything that it logs carries the ids of its message
-            call = _call_of(envelope, token)
+            call = _call_of(envelope, token, stands)
             return await self._run(handler, [envelope], self._work(handler, message, transaction, call, outbox))
 
     async def call_with_all(
@@ -252,7 +253,7 @@ def _about(one: _Running) -> dict[str, Any]:
     return about(one.envelopes[0]) | {"handler": one.handler.name, "key": one.key, "seconds": round(_age(one), 1)}
 
 
-def _call_of(envelope: Envelope, token: str) -> Call:
+def _call_of(envelope: Envelope, token: str, stands: bool = True) -> Call:
     """What a handler may know about its call besides the message."""
     return Call(
         key=envelope.key,
@@ -262,6 +263,7 @@ def _call_of(envelope: Envelope, token: str) -> Call:
         attempt=envelope.attempt,
         not_after=envelope.not_after,
         token=token,
+        stands=stands,
         message_id=envelope.id,
         traceparent=envelope.traceparent,
     )

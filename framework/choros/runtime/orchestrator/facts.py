@@ -16,7 +16,7 @@ from choros.app.awaited_fact import AwaitedFact
 from choros.app.fact_start import FactStart
 from choros.errors import ChorosError, MessageRejected, StartConflict, StoreUnreachable
 from choros.messages import Fact
-from choros.runtime.host.admission import is_fanned_out, read_envelope
+from choros.runtime.host.off_the_wire import is_fanned_out, read_envelope
 from choros.runtime.orchestrator.start import Startable
 from choros.runtime.orchestrator.work import Start, Work, WorkDone
 from choros.sources import CLOCK_SKEW

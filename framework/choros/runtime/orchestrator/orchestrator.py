@@ -8,8 +8,8 @@ from functools import partial
 
 from choros.app.app import App
 from choros.errors import MessageRejected, StoreUnreachable
-from choros.runtime.host.admission import read_envelope
 from choros.runtime.host.call import in_order, plainly
+from choros.runtime.host.off_the_wire import read_envelope
 from choros.runtime.host.retention import SWEEP_SECONDS
 from choros.runtime.orchestrator.absence import Absent
 from choros.runtime.orchestrator.decider import Decider

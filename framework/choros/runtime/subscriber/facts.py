@@ -9,9 +9,9 @@ from choros.app.handler import Handler
 from choros.app.service import Service
 from choros.errors import ChorosError, MessageRejected
 from choros.messages import Message
-from choros.runtime.host.admission import is_fanned_out, read_envelope
 from choros.runtime.host.call import plainly
 from choros.runtime.host.intake import Intake
+from choros.runtime.host.off_the_wire import is_fanned_out, read_envelope
 from choros.runtime.host.outbox_rows import Departure
 from choros.runtime.subscriber.heard_types import PASS_ON, HeardTypes, put_off
 from choros.runtime.subscriber.inbox import inbox_key, stream_key
@@ -27,9 +27,16 @@ log = get_logger(__name__)
 OVERTAKEN = "a later fact of its stream was handled before it came"
 TOO_OLD = "it is no younger than what this service has forgotten, so it may have been handled"
 GIVEN_TWICE = "its identity was given twice: another fact of this source, stream and number was handled before"
-UNHANDLED: dict[str, str] = {"overtaken": OVERTAKEN, "too old": TOO_OLD, "given twice": GIVEN_TWICE}
+NOTHING_JOINS = "It has no correlation id, so nothing says which other facts it belongs to."
+SECOND_CAUSE = "second cause: another fact of its flow was handled before, which has the same effect"
+UNHANDLED: dict[str, str] = {
+    "overtaken": OVERTAKEN, "too old": TOO_OLD, "given twice": GIVEN_TWICE, "second cause": SECOND_CAUSE,
+}  # fmt: skip
 """Fates that leave a fact to a person, and why."""
-Fate = Literal["handled", "repeated", "overtaken", "too old", "given twice", "withdrawn", "new"]
+Fate = Literal[
+    "handled", "repeated", "overtaken", "too old", "given twice", "second cause", "joined", "withdrawn",
+    "new",
+]  # fmt: skip
 
 
 class HandledElsewhere(ChorosError):
@@ -52,6 +59,10 @@ class Heard:
     """What it must not be worked on together with."""
     tried: int = 0
     """How often its handler has failed since it was delivered."""
+    before: list[Message] = field(default_factory=list)
+    """Of several that its reaction waits for: those that came before it."""
+    stands: bool = True
+    """Of what takes something back: whether that was done."""
     written: list[Departure] = field(default_factory=list)
     """What its handler has let leave, in the transaction that was last run."""
 
@@ -167,6 +178,8 @@ class Admission:
             handler, lane = self._service.reactions.get(envelope.type), self._lane(self._name, envelope)
             if handler is not None:
                 fact = handler.message.from_json(envelope.data)
+                if handler.join and not envelope.correlation_id:
+                    raise MessageRejected(NOTHING_JOINS)
                 if handler.where is None or handler.where.fits(fact, envelope):
                     return Heard(delivery, envelope, fact, handler, lane)
                 self._fates.settle("filtered", delivery.ack())

@@ -1,37 +1,24 @@
 """Reactions to facts: inbox row and effect together, once; or, without a transaction, at least once.
 
-One that can be undone: a fact and the fact that takes it back, under one barrier in the subscriber's database.
-
-A fact that fails waits in the ladder of delays, so what takes it back may overtake it. Then there is nothing to undo
-yet; what remains is a tombstone, and the fact is not handled any more when it comes. The rows have the name of the
-subscriber and a `CommandKey`: correlation id, reaction, round, do or undo. The reaction is named after the type of its
-fact and, in brackets, the step that published it: a saga may publish two facts of one type, each with a retraction of
-its own.
+One that can be undone, or that waits for several facts, has rows of its own: `effect_rows.py`.
 """
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
-from choros.app.handler import Handler
 from choros.app.outbox import Outbox
 from choros.app.service import Service
 from choros.errors import Refused
-from choros.messages import Message
 from choros.runtime.host.jobs import Jobs
 from choros.runtime.host.outbox_rows import keep_standing
 from choros.runtime.host.service_outbox import ServiceOutbox
 from choros.runtime.host.slots import Calls
+from choros.runtime.subscriber.effect_rows import EffectRows
 from choros.runtime.subscriber.facts import Fate, Heard
-from choros.runtime.subscriber.inbox import inbox_key, is_repeated, reaction_key
+from choros.runtime.subscriber.inbox import inbox_key, is_repeated
 from choros.runtime.subscriber.order import is_overtaken, remember
-from choros.store.barrier import Raised, Row, RowState, Transaction
-from choros.wire.command_key import CommandKey
-from choros.wire.envelope import Envelope
-
-Admitted = Literal["yes", "withdrawn", "too old"]
-ROUND = 1
-"""A saga publishes a fact once, and takes it back once."""
+from choros.store.barrier import Raised, Row, Transaction
 
 
 class Reaction:
@@ -101,11 +88,18 @@ class Reaction:
         assert heard.handler is not None
         if heard.handler.transaction is None:
             return "new"
-        admitted = await admits(self._service, heard.handler, heard.envelope, transaction, self._clock())
-        if admitted == "too old":
+        rows = self._rows(heard, transaction)
+        admitted = await rows.admit()
+        heard.before, heard.stands = rows.before, rows.stands
+        if admitted in ("too old", "second cause"):
             return admitted
         await self._remember([heard], transaction)
-        return "withdrawn" if admitted == "withdrawn" else "handled"
+        return "handled" if admitted == "yes" else admitted
+
+    def _rows(self, heard: Heard, transaction: Transaction) -> EffectRows:
+        assert heard.handler is not None
+        about = self._service.name, self._service.reactions, heard.handler, heard.envelope
+        return EffectRows(*about, transaction, self._clock())
 
     async def _carry_out(self, heard: Heard, transaction: Transaction) -> None:
         """Call it, and write what it publishes; in place of an effect that it takes back, what it refuses with."""
@@ -122,6 +116,7 @@ class Reaction:
             if refused.fact is None:
                 raise
             await outbox.put(refused.fact)
+            await self._rows(heard, transaction).refuse()
         await keep_standing(heard.written, transaction)
 
     async def _remember(self, facts: Sequence[Heard], transaction: Transaction) -> None:
@@ -135,7 +130,8 @@ class Reaction:
         assert handler is not None
         if handler.batch is not None:
             return await self._calls.call_with_all(handler, envelopes, messages, transaction)
-        return await self._calls.call(handler, envelopes[0], messages[0], transaction, outbox=outbox)
+        taken = [*facts[0].before, *messages] if handler.join else messages[0]
+        return await self._calls.call(handler, envelopes[0], taken, transaction, outbox=outbox, stands=facts[0].stands)
 
     async def _outside(self, facts: Sequence[Heard]) -> Fate | Exception:
         """No transaction holds this together: after a crash in between, the handler runs again."""
@@ -145,68 +141,3 @@ class Reaction:
             return error
         noted = await self._jobs.insist(partial(self._remember, facts))
         return noted.error if isinstance(noted, Raised) else "handled"
-
-
-async def admits(service: Service, handler: Handler, fact: Envelope, transaction: Transaction, now: float) -> Admitted:
-    """Whether the handler of this fact is to be called, in this transaction; notes what that means for its undo. Where
-    it is too old, nothing is written."""
-    rows = _ReactionRows(service.name, fact, transaction, now)
-    if handler.undoes is not None:
-        return await _admits_undo(_effect(handler.undoes, fact), rows)
-    if any(other.undoes is handler.message for other in service.reactions.values()):
-        return await _admits_do(_effects(handler.message, fact), rows)
-    return "yes"
-
-
-class _ReactionRows:
-    """What this subscriber has done about the saga of a fact, of all that the database holds."""
-
-    def __init__(self, subscriber: str, fact: Envelope, transaction: Transaction, now: float) -> None:
-        self._subscriber, self._transaction = subscriber, transaction
-        self._began, self._now = fact.began, now
-
-    async def read(self, effect: CommandKey) -> Row | None:
-        return await self._transaction.read_row(reaction_key(self._subscriber, effect))
-
-    async def write(self, effect: CommandKey, state: RowState) -> None:
-        key = reaction_key(self._subscriber, effect)
-        await self._transaction.write_row(Row(key=key, state=state, began=self._began, since=self._now))
-
-    async def behind(self) -> bool:
-        """Whether rows about this saga may have been forgotten; to be asked after they were read."""
-        return self._began is not None and self._began <= await self._transaction.horizon("commands")
-
-
-async def _admits_do(effects: list[CommandKey], rows: _ReactionRows) -> Admitted:
-    for effect in effects:
-        done, undone = await rows.read(effect), await rows.read(effect.of("undo"))
-        if undone is not None or (done is not None and done.state == "tombstone"):
-            return "withdrawn"
-    if await rows.behind():
-        return "too old"
-    for effect in effects:
-        await rows.write(effect, "ok")
-    return "yes"
-
-
-async def _admits_undo(effect: CommandKey, rows: _ReactionRows) -> Admitted:
-    done, undone = await rows.read(effect), await rows.read(effect.of("undo"))
-    if undone is None and (done is None or done.state == "ok") and await rows.behind():
-        return "too old"
-    if done is None:
-        await rows.write(effect, "tombstone")
-    elif done.state == "ok" and undone is None:
-        await rows.write(effect.of("undo"), "ok")
-        return "yes"
-    return "withdrawn"
-
-
-def _effect(done: type[Message], fact: Envelope) -> CommandKey:
-    """What this fact takes back: of its own step, or, as a closing fact, of the saga."""
-    return _effects(done, fact)[-1]
-
-
-def _effects(done: type[Message], fact: Envelope) -> list[CommandKey]:
-    """What a fact does may be taken back by its own step's retraction, or by a closing fact, which has no step."""
-    paths = [done.type_name, *([f"{done.type_name}[{fact.step}]"] if fact.step else [])]
-    return [CommandKey(fact.correlation_id, path, ROUND, "do") for path in paths]

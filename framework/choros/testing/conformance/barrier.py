@@ -28,6 +28,7 @@ from choros.testing.conformance.barrier_apart import (
     unsent_keys,
     writing,
 )
+from choros.testing.conformance.barrier_joins import JoinedFacts
 from choros.testing.conformance.barrier_lost import NothingAfterALostCall
 from choros.testing.conformance.barrier_outbox import LeavingWithTheEffect
 from choros.testing.conformance.barrier_race import DoAgainstUndo
@@ -45,6 +46,7 @@ class BarrierConformance(
     FinishedFromOutside,
     LeavingWithTheEffect,
     DoAgainstUndo,
+    JoinedFacts,
 ):
     """All that `choros.store.barrier.Database` promises."""
 
