@@ -20,7 +20,7 @@ from choros.app.flow_courses import may_decide
 from choros.app.flow_outline import FlowReaction
 from choros.messages import Fact
 
-Fate = Literal["there", "refused", "given up", "withdrawn"]
+EffectFate = Literal["there", "refused", "given up", "withdrawn"]
 
 
 class FlowTest:
@@ -32,7 +32,7 @@ class FlowTest:
         self._told: list[Fact] = []
         self._handled: set[tuple[int, int]] = set()
         """Which reaction has had which fact."""
-        self._effects: dict[int, Fate] = {}
+        self._effects: dict[int, EffectFate] = {}
         self._history: list[str] = []
 
     @property
@@ -173,7 +173,7 @@ class HeardFact:
         outline = self._test.flow.outline
         return [at for at, one in enumerate(outline.reactions) if self.reaction in outline.undoers(one)]
 
-    def _done(self, how: Fate) -> None:
+    def _done(self, how: EffectFate) -> None:
         self._test._take(self._number)
         if self.reaction.undoes is None:
             self._test._effects[self._number] = how
