@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import pytest
 
 from choros import cli
 from choros.app.service import Service
+from choros.desk.republish import released
 from choros.messages import Fact
 from choros.runtime.participant.participant import Participant
 from choros.runtime.subscriber.subscriber import Subscriber
@@ -169,8 +171,10 @@ async def test_an_inbox_lacks_what_only_another_subscriber_has_heard(worlds: Any
     await eventually("it has heard all", lambda: len(heard.facts) == 4)
     await store.open()
     await stored(store, "s1", (1.0, FACTS))
-    assert len((await cli.facts._missed_by(mail, await database("mail"), store, 0.0, ""))[2]) == 0
-    name, total, lacking = await cli.facts._missed_by(stats, await database("stats"), store, 0.0, "")
+    assert len((await cli.facts._missed_by(mail, await database("mail"), partial(released, store, 0.0), 0.0))[2]) == 0
+    name, total, lacking = await cli.facts._missed_by(
+        stats, await database("stats"), partial(released, store, 0.0), 0.0
+    )
     assert (name, total, len(lacking)) == ("stats", 4, 4)
 
 

@@ -164,11 +164,11 @@ async def test_what_an_inbox_has_forgotten_is_not_called_missed(capsys: pytest.C
     async with opened() as store:
         await stored(store, "old", (now - 7200, [moved(1, "old", time=now - 7200)]))
         await stored(store, "new", (now - 60, [moved(1, "new", time=now - 60)]))
-        assert len((await cli.facts._missed_by(service, database, store, 0.0, ""))[2]) == 2
+        assert len((await cli.facts._missed_by(service, database, partial(released, store, 0.0), 0.0))[2]) == 2
         heard = partial(remember, "late", moved(2, "old", time=now - 7200), ordered=False, now=now - 7200)
         await database.run([heard])
         assert await database.forget("facts", now - 3600) == 1
-        assert len((await cli.facts._missed_by(service, database, store, 0.0, ""))[2]) == 1
+        assert len((await cli.facts._missed_by(service, database, partial(released, store, 0.0), 0.0))[2]) == 1
     assert "late has forgotten which facts it handled up to" in capsys.readouterr().err
 
 

@@ -211,6 +211,9 @@ class Faulty(Database):
     async def listed(self, state: Listed, limit: int) -> Sequence[Row]:
         return await self.inner.listed(state, limit)
 
+    async def remembered(self, memory: Memory, since: float, after: str, limit: int) -> Sequence[Row]:
+        return await self.inner.remembered(memory, since, after, limit)
+
     async def mark_sent(self, keys: Sequence[str]) -> None:
         await self.inner.mark_sent(keys)
 

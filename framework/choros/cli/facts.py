@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -16,9 +17,10 @@ from choros.cli.options import AppName, BrokerUrl, DatabaseUrl, Output, StoreUrl
 from choros.cli.output import Column, field, remark, tell_rows
 from choros.cli.places import opened_inbox
 from choros.cli.progress import Working, working
+from choros.cli.published import OfWhom, Publishers, opened_facts_of, publishers_of
 from choros.cli.verbs import Verbs
 from choros.cli.words import existing, message_of, moment, tell_beyond
-from choros.desk.republish import put_out, released
+from choros.desk.republish import put_out
 from choros.desk.unheard import OwnFacts
 from choros.errors import UsageError, unknown
 from choros.messages import Fact
@@ -56,11 +58,14 @@ def republish(
     since: Since = "",
     saga: OneSaga = "",
     saga_id: Annotated[str, typer.Option(metavar="ID", help="one saga instance only")] = "",
+    of: OfWhom = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="only count")] = False,
     broker: BrokerUrl = DEFAULT_BROKER,
     store: StoreUrl = DEFAULT_STORE,
+    database: DatabaseUrl = DEFAULT_DATABASE,
 ) -> None:
-    """Put facts out again from the store's history, under their old identity: after the broker was emptied.
+    """Put facts out again under their old identity, after the broker was emptied: those of sagas, from the store's
+    history, and those of services, from their own databases.
 
     Who has handled a fact passes over it, so this may be repeated, and may reach further back than needed."""
     loaded = loaded_apart(application)
@@ -69,17 +74,20 @@ def republish(
         raise UsageError("From when on?", "--since 2h, or --saga-id ID for all of one saga.")
     if saga and saga_id:
         raise UsageError("--saga and --saga-id do not go together.", "the id alone.")
-    addresses = Addresses(broker, existing(store))
-    run_until_done(_republish(loaded, addresses, since, name, saga_id, dry_run))
+    whose = publishers_of(loaded, of, saga or saga_id)
+    run_until_done(_republish(loaded, Addresses(broker, store, database), whose, since, name, saga_id, dry_run))
 
 
-async def _republish(loaded: App, addresses: Addresses, since: str, saga: str, saga_id: str, dry_run: bool) -> None:
-    async with opened_store(addresses, loaded) as store:
-        start = moment(since, store.now()) if since else 0.0
-        tell_beyond(await _beyond(store, start, saga_id))
-        found = released(store, start, saga=saga, saga_id=saga_id)
+async def _republish(
+    loaded: App, addresses: Addresses, whose: Publishers, since: str, saga: str, saga_id: str, dry_run: bool
+) -> None:
+    async with opened_facts_of(loaded, whose, addresses) as kept:
+        start = moment(since, kept.now()) if since else 0.0
+        tell_beyond(await _beyond(kept.store, start, saga_id))
+        found = kept.since(start, saga=saga, saga_id=saga_id)
         with working("facts") as so_far:
-            told = _Republished(f"since {rfc3339(start)}" if since else f"of saga {saga_id}", so_far)
+            which = f"since {rfc3339(start)}" if since else f"of saga {saga_id}"
+            told = _Republished(which, whose.streams, so_far)
             if dry_run:
                 async for facts in found:
                     told.count(facts, Counter())
@@ -100,8 +108,10 @@ async def _put_out(
             told.count(facts, await put_out(transport, facts))
 
 
-async def _beyond(store: Store, start: float, saga_id: str) -> str:
+async def _beyond(store: Store | None, start: float, saga_id: str) -> str:
     """What the store does not know any more of what was asked for; raises SagaNotFound for a saga that was deleted."""
+    if store is None:
+        return ""
     known = (await store.load([saga_id])).get(saga_id) if saga_id else None
     if known and known.record.gone:
         raise gone(known.record)
@@ -111,24 +121,29 @@ async def _beyond(store: Store, start: float, saga_id: str) -> str:
 class _Republished:
     """What was done so far, told to a person who waits."""
 
-    def __init__(self, which: str, so_far: Working) -> None:
+    def __init__(self, which: str, streams: str, so_far: Working) -> None:
         self.which = which
+        self._streams_are = streams
         self._so_far = so_far
         self._facts = 0
         self._outcome: Counter[Published] = Counter()
-        self._sagas: set[str] = set()
+        self._streams: set[str] = set()
 
     def count(self, facts: Sequence[Envelope], outcome: Counter[Published]) -> None:
         """Some more."""
         self._facts += len(facts)
-        self._sagas.update(fact.stream for fact in facts)
+        self._streams.update(fact.stream for fact in facts)
         self._outcome += outcome
-        self._so_far.at(self._facts, what=f"facts of {_many(len(self._sagas), 'saga')}")
+        self._so_far.at(self._facts, what=f"facts of {self._of}")
 
     @property
     def total(self) -> str:
         """In words."""
-        return f"{_many(self._facts, 'fact')} of {_many(len(self._sagas), 'saga')}"
+        return f"{_many(self._facts, 'fact')} of {self._of}"
+
+    @property
+    def _of(self) -> str:
+        return _many(len(self._streams), self._streams_are)
 
     @property
     def unbound(self) -> str:
@@ -142,19 +157,20 @@ def missed(
     application: AppName,
     since: Since,
     saga: OneSaga = "",
+    of: OfWhom = None,
     store: StoreUrl = DEFAULT_STORE,
     database: DatabaseUrl = DEFAULT_DATABASE,
     output: Output = "table",
 ) -> None:
-    """Say which facts of the store's history each subscriber has not handled; exits with 1 if there are any.
+    """Say which facts of sagas and services each subscriber has not handled; exits with 1 if there are any.
 
     It reads the inboxes in the databases at the address given; of the application itself (`app.NAME`), in the store,
     whether what facts begin is there, and what sagas wait for is kept. A fact that is missing may have been lost with
     the broker, may still wait in a queue, or may be parked."""
     loaded = loaded_apart(application)
     name = loaded.saga(saga).name if saga else ""
-    addresses = Addresses(store=existing(store), database=database)
-    found = run_until_done(_missed(loaded, addresses, since, name))
+    addresses, whose = Addresses(store=store, database=database), publishers_of(loaded, of, saga)
+    found = run_until_done(_missed(loaded, addresses, whose, since, name))
     if output == "table":
         _tell_missed(found)
     else:
@@ -209,6 +225,8 @@ def _fact(program: Program, kind: str, body: str) -> Fact:
     return message_of(known[kind], body)
 
 
+Every = Callable[[], AsyncIterator[Sequence[Envelope]]]
+"""All facts that are meant, once more from the first on."""
 Missed = tuple[str, int, list[dict[str, Any]]]
 """Of one subscriber: its name, how many facts there are for it, and those that it has not handled."""
 COLUMNS = [Column(name.upper(), field(name), least=8) for name in ("subscriber", "type", "key", "stream", "seq", "at")]
@@ -223,43 +241,46 @@ def _tell_missed(found: Sequence[Missed]) -> None:
         remark("no subscribers")
 
 
-async def _missed(loaded: App, addresses: Addresses, since: str, saga: str) -> list[Missed]:
+async def _missed(loaded: App, addresses: Addresses, whose: Publishers, since: str, saga: str) -> list[Missed]:
     hearing = [service for service in loaded.services.values() if service.facts]
     services = [service for service in hearing if service.subscription.replicas != "every"]  # they ask their own
     found: list[Missed] = []
-    async with opened_store(addresses, loaded) as store:
-        start = moment(since, store.now())
-        tell_beyond(warning(await store.forgotten(), start))
+    async with opened_facts_of(loaded, whose, addresses) as kept:
+        start = moment(since, kept.now())
+        tell_beyond(warning(await kept.store.forgotten(), start) if kept.store else "")
+        every = partial(kept.since, start, saga=saga)
         for service in services:
             async with opened_inbox(loaded, service, addresses.database) as inbox:
-                found.append(await _missed_by(service, inbox, store, start, saga))
+                found.append(await _missed_by(service, inbox, every, start))
         if loaded.heard:
-            found.append(await _missed_here(loaded, addresses, store, start, saga))
+            found.append(await _missed_here(loaded, addresses, every))
     return found
 
 
-async def _missed_here(loaded: App, addresses: Addresses, store: Store, start: float, saga: str) -> Missed:
+async def _missed_here(loaded: App, addresses: Addresses, every: Every) -> Missed:
     """By the application itself, whose sagas begin by facts or wait for them."""
     total, rows, name = 0, list[dict[str, Any]](), f"app.{loaded.name}"
     async with AsyncExitStack() as stack:
+        existing(addresses.store)
+        store = await stack.enter_async_context(opened_store(addresses, loaded))
         kept = await stack.enter_async_context(opened_facts(addresses, loaded)) if loaded.awaited else None
         own = OwnFacts(loaded, store, kept)
         with working(f"facts for {name}") as so_far:
-            async for facts in released(store, start, saga=saga):
+            async for facts in every():
                 mine = [fact for fact in facts if fact.type in loaded.heard]
                 total, rows = total + len(mine), [*rows, *(_row(name, fact) for fact in await own.unheard(mine))]
                 so_far.at(total)
     return name, total, rows
 
 
-async def _missed_by(service: Service, inbox: Database, store: Store, start: float, saga: str) -> Missed:
+async def _missed_by(service: Service, inbox: Database, every: Every, start: float) -> Missed:
     wanted = {fact.type_name for fact in service.facts}
     known = await forgotten_until(inbox, "facts")
     if start <= known:
         remark(f"! {service.name} has forgotten which facts it handled up to {rfc3339(known)}")
     total, rows = 0, list[dict[str, Any]]()
     with working(f"facts for {service.name}") as so_far:
-        async for facts in released(store, start, saga=saga):
+        async for facts in every():
             mine = [one for one in facts if one.type in wanted and one.time > known and is_wanted(service, one)]
             without = await not_handled(inbox, service.name, mine)
             total, rows = total + len(mine), [*rows, *(_row(service.name, fact) for fact in without)]

@@ -1,7 +1,8 @@
-"""Facts out of the store's history: putting them out again after their broker was emptied, and seeing who lacks them.
+"""Facts as they went out: putting them out again after their broker was emptied, and seeing who lacks them.
 
-The history holds every fact that was released, as the envelope that went out. It is published again as it was: same
-id, source, stream and number, so an inbox takes it for the same fact.
+A store's history holds every fact that a saga has released, and a service's outbox what it has published, as the
+envelope that went out. It is published again as it was: same id, source, stream and number, so an inbox takes it for
+the same fact.
 """
 
 import asyncio
@@ -10,8 +11,10 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from functools import partial
 
 from choros.errors import BrokerUnreachable
+from choros.runtime.host.outbox_rows import is_of, readable
 from choros.runtime.orchestrator.history import UNREADABLE, read_history
 from choros.sources import CLOCK_SKEW, full_jitter
+from choros.store.barrier import Database
 from choros.store.paging import pages
 from choros.store.sagas import LIVE, HistoryRow, Record, Store
 from choros.telemetry.logs import get_logger
@@ -21,7 +24,7 @@ from choros.wire.envelope import Envelope
 log = get_logger(__name__)
 
 PAGE = 200
-"""Sagas that are looked at together."""
+"""Sagas, or rows of an outbox, that are looked at together."""
 _ROUNDS = 6
 """How often in a row the broker may take nothing before we give up."""
 _OUT = (Published.CONFIRMED, Published.RETURNED)
@@ -40,6 +43,17 @@ async def released(
             fact for record, rows in pairs for row in rows if row.at >= since for fact in facts_in(record.saga_id, row)
         ]
         if facts:
+            yield facts
+
+
+async def published(database: Database, service: str, since: float) -> AsyncIterator[Sequence[Envelope]]:
+    """The facts that a service has published at that moment or later and not forgotten, some at a time; of one stream
+    in order. Those that have not left yet are none of them: they leave by themselves. Raises StoreUnreachable."""
+    after = ""
+    while rows := await database.remembered("outbox", since, after, PAGE):
+        since, after = rows[-1].ages_from, rows[-1].key
+        its = [row for row in rows if row.state == "left" and is_of(service, row)]
+        if facts := [message for _, message in readable(its) if message.kind == "fact"]:
             yield facts
 
 

@@ -229,6 +229,11 @@ class Database(Protocol):
         A row leaves the list when it is written in another state; one of `LEAVING` also by who has not read it. An
         adapter keeps this index beside its schema: replicas of an older choros go on, and see nothing of an outbox."""
 
+    async def remembered(self, memory: Memory, since: float, after: str, limit: int) -> Sequence[Row]:
+        """Rows of this memory whose age counts from that moment or later, by it and then by key; of those of that very
+        moment only what comes behind the key `after`, so that a page goes on where the last one ended. By index: it
+        costs what it answers, and how many there are of that moment."""
+
     async def mark_sent(self, keys: Sequence[str]) -> None:
         """The replies of these rows are confirmed. May be applied late: a reply sent twice does no harm."""
 

@@ -224,6 +224,14 @@ class MemoryDatabase(Database):
             found = [row for row in self._rows.listed.values() if row.state == state]
             return sorted(found, key=lambda row: row.since)[:limit]
 
+    async def remembered(self, memory: Memory, since: float, after: str, limit: int) -> Sequence[Row]:
+        """Rows of this memory from that moment on, behind that key."""
+        self._check_open()
+        async with self._tables.lock:
+            aged = [row for row in self._rows.rows.values() if row.memory == memory]
+            behind = [row for row in aged if (row.ages_from, row.key) > (since, after)]
+            return sorted(behind, key=lambda row: (row.ages_from, row.key))[:limit]
+
     async def mark_sent(self, keys: Sequence[str]) -> None:
         """The replies of these rows are confirmed."""
         self._check_open()

@@ -121,8 +121,19 @@ class RedisDatabase(Database):
         """Rows of this state, oldest first."""
         return await self._in_order(f"{self._prefix}{state}", limit)
 
+    async def remembered(self, memory: Memory, since: float, after: str, limit: int) -> Sequence[Row]:
+        """Rows of this memory from that moment on, behind that key: asked for with those of that very moment, which
+        are passed over."""
+        index, at = f"{self._prefix}aging:{memory}", repr(since)
+        passed_over = set(await self._server.ask("ZRANGEBYSCORE", index, at, at)) if after else set[str]()
+        most = limit + len(passed_over)
+        keys = await self._server.ask("ZRANGEBYSCORE", index, at, "+inf", "LIMIT", 0, most)
+        return await self._rows([key for key in keys if key not in passed_over or key > after][:limit])
+
     async def _in_order(self, index: str, limit: int) -> Sequence[Row]:
-        keys = await self._server.ask("ZRANGE", index, 0, limit - 1)
+        return await self._rows(await self._server.ask("ZRANGE", index, 0, limit - 1))
+
+    async def _rows(self, keys: Sequence[str]) -> Sequence[Row]:
         if not keys:
             return []
         stored = await self._server.ask("MGET", *(f"{self._prefix}row:{key}" for key in keys))

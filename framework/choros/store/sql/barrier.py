@@ -229,8 +229,12 @@ class SqlDatabase(Database):
         """Rows of this state, oldest first."""
         return await self._rows(statements.ROWS_IN[state], limit)
 
-    async def _rows(self, statement: str, limit: int) -> Sequence[Row]:
-        found = await self._apart(lambda talk: talk.ask(statement, most=limit))
+    async def remembered(self, memory: Memory, since: float, after: str, limit: int) -> Sequence[Row]:
+        """Rows of this memory from that moment on, behind that key."""
+        return await self._rows(statements.REMEMBERED, limit, memory=memory, since=since, after=after)
+
+    async def _rows(self, statement: str, limit: int, **more: Any) -> Sequence[Row]:
+        found = await self._apart(lambda talk: talk.ask(statement, most=limit, **more))
         return [row for row in map(statements.to_row, found) if row is not None]
 
     async def mark_sent(self, keys: Sequence[str]) -> None:

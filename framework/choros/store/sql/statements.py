@@ -33,6 +33,8 @@ ROWS_IN = {
     WHERE namespace = :namespace AND state = '{state}' ORDER BY since, key LIMIT :most"""
     for state in LISTED
 }
+REMEMBERED = f"""SELECT {_ROW} FROM choros_barrier WHERE namespace = :namespace AND memory = :memory
+    AND since >= :since AND (since > :since OR key > :after) ORDER BY since, key LIMIT :most"""
 SENT = "UPDATE choros_barrier SET unsent = NULL WHERE namespace = :namespace AND key = :key"
 PRUNE = f"""DELETE FROM choros_barrier WHERE namespace = :namespace AND prune_at <= :now AND state IN ({_ENDED})
     AND key IN (SELECT key FROM choros_barrier WHERE namespace = :namespace AND prune_at <= :now

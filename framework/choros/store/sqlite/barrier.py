@@ -223,6 +223,13 @@ class SqliteDatabase(Database):
             connection = self._checked_open()
             return await self._thread.call(lambda: rows.listed(connection, self._namespace, state, limit))
 
+    async def remembered(self, memory: Memory, since: float, after: str, limit: int) -> Sequence[Row]:
+        """Rows of this memory from that moment on, behind that key."""
+        async with self._lock:
+            connection, place = self._checked_open(), (since, after)
+            look = partial(rows.remembered, connection, self._namespace, memory, place, limit)
+            return await self._thread.call(look)
+
     async def mark_sent(self, keys: Sequence[str]) -> None:
         """The replies of these rows are confirmed: at once for this object, on disk with the next group or soon."""
         self._checked_open()

@@ -31,6 +31,8 @@ _LISTED = {
     WHERE namespace = ? AND {IS_LISTED[state]} ORDER BY since, rowid LIMIT ?"""
     for state in LISTED
 }
+_REMEMBERED = f"""SELECT {_ROW} FROM choros_barrier INDEXED BY choros_barrier_aging
+    WHERE namespace = ? AND memory = ? AND since >= ? AND (since > ? OR key > ?) ORDER BY since, key LIMIT ?"""
 _SENT = "UPDATE choros_barrier SET unsent = NULL WHERE namespace = ? AND key = ?"
 _PASSED = f"""SELECT key FROM choros_barrier
     WHERE namespace = ? AND prune_at <= ? AND state IN ({", ".join(map(repr, sorted(FORGETTABLE)))}) LIMIT {AT_ONCE}"""
@@ -204,6 +206,15 @@ def unsent(connection: sqlite3.Connection, namespace: str, limit: int) -> list[R
 def listed(connection: sqlite3.Connection, namespace: str, state: Listed, limit: int) -> list[Row]:
     """Rows of this state, oldest first."""
     return [to_row(found) for found in connection.execute(_LISTED[state], (namespace, limit))]
+
+
+def remembered(
+    connection: sqlite3.Connection, namespace: str, memory: Memory, place: tuple[float, str], limit: int
+) -> list[Row]:
+    """Rows of this memory from that place on, by their age and key."""
+    since, after = place
+    found = connection.execute(_REMEMBERED, (namespace, memory, since, since, after, limit))
+    return [to_row(one) for one in found]
 
 
 def mark_sent(connection: sqlite3.Connection, namespace: str, keys: Iterable[str]) -> None:

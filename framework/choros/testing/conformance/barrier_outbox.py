@@ -89,6 +89,33 @@ class LeavingWithTheEffect(Tested):
         assert [await row_of(database, key) for key in ("a", "b", "count")] == [leaving("a", 1.0), None, None]
         assert await horizon_of(database, "facts") == await horizon_of(database) == float("-inf")
 
+    async def test_what_is_remembered_is_read_from_a_moment_on_a_page_at_a_time(self, database: Database) -> None:
+        old = [
+            leaving(key, since, "left") for key, since in (("c", 1.0), ("b", 2.0), ("d", 2.0), ("a", 3.5), ("e", 2.0))
+        ]
+        others = (leaving("f", 2.0), Row(key="g", state="handled", began=2.0, since=2.0))
+        await database.run([writing(*old, *others)])
+        c, b, d, a, e = old
+        assert list(await database.remembered("outbox", 0.0, "", 9)) == [c, b, d, e, a]
+        assert list(await database.remembered("outbox", 1.5, "", 2)) == [b, d]
+        assert list(await database.remembered("outbox", 2.0, "b", 9)) == [d, e, a]
+        assert list(await database.remembered("outbox", 2.0, "d", 1)) == [e]
+        assert list(await database.remembered("outbox", 2.0, "e", 9)) == [a]
+        assert list(await database.remembered("outbox", 3.5, "a", 9)) == []
+        assert [row.key for row in await database.remembered("facts", 0.0, "", 9)] == ["g"]
+
+    async def test_what_is_remembered_may_be_forgotten_between_two_pages(self, database: Database) -> None:
+        old = [leaving(key, 2.0, "left") for key in "abc"]
+        await database.run([writing(*old, leaving("d", 3.0, "left"))])
+        assert list(await database.remembered("outbox", 2.0, "", 2)) == old[:2]
+        assert await database.forget("outbox", 3.0) == 3
+        assert [row.key for row in await database.remembered("outbox", 2.0, "b", 9)] == ["d"]
+
+    async def test_no_namespace_remembers_what_another_has_published(self, another: AnotherDatabase) -> None:
+        blue, green = await another("blue"), await another("green")
+        await blue.run([writing(leaving("a", 1.0, "left"))])
+        assert [[row.key for row in await one.remembered("outbox", 0.0, "", 9)] for one in (blue, green)] == [["a"], []]
+
     async def test_no_namespace_lists_what_another_publishes(self, another: AnotherDatabase) -> None:
         blue, green = await another("blue"), await another("green")
         await blue.run([writing(leaving("a", 1.0))])
