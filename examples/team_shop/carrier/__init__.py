@@ -1,0 +1,1 @@
+"""Somebody else's service, to run the example."""

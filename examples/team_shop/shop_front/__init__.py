@@ -1,0 +1,1 @@
+"""The people who talk to customers."""
