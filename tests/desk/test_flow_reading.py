@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from choros import Addresses, Done
+from choros import Addresses, Done, Fact, Service, all_of
 from choros.desk.flow_reading import FlowReading, OutboxFacts, SagaFacts, ServiceInbox
 from choros.desk.flow_tree import FactNode, FlowRows, FlowTree, InboxNote, SagaNode, TracedFact, flow_tree
 from choros.desk.hearsay import hearsay_of
@@ -20,10 +21,11 @@ from choros.roles.addresses import connected, database_of
 from choros.roles.roles import open_role, publisher_of, run_together, stop_all
 from choros.runtime.client.publisher import about_id, program_source
 from choros.runtime.host.outbox_rows import OutboxRows, marked
+from choros.runtime.subscriber.effect_rows import EffectRows
 from choros.runtime.subscriber.inbox import handled_row
 from choros.sources import fresh_id, now, saga_id_for
 from choros.store.barrier import Database, Transaction, value_of
-from choros.store.memory.barrier import MemoryDatabase
+from choros.store.memory.barrier import MemoryDatabase, MemoryTransaction
 from choros.store.memory.sagas import MemoryStore
 from choros.testing.conformance.records import creation, stored
 from choros.transport.inspection import LookingTransport
@@ -32,7 +34,7 @@ from choros.transport.port import Published
 from choros.transport.topology import Names, topology
 from choros.wire.envelope import Envelope, encode
 from tests.desk import flow_app
-from tests.desk.flow_app import Charged, Placed
+from tests.desk.flow_app import Charged, Damaged, Held, Placed
 from tests.end_to_end.shop import until
 from tests.facts.stage import moved
 from tests.runtime.checkout import CheckedOut, shop_app, told
@@ -104,10 +106,74 @@ async def test_an_inbox_tells_what_is_handled_and_what_it_may_have_forgotten(dat
 
     await database.run([handle])
     assert await database.forget("facts", 50.0) == 1
-    notes = await ServiceInbox("news", database).notes([done, lacking, old])
+    notes = await ServiceInbox(Service("news"), database).notes([done, lacking, old])
     assert notes[done.id] == InboxNote(handled=True, at=123.0)
     assert notes[lacking.id] == InboxNote(handled=False)
     assert notes[old.id] == InboxNote(handled=False, forgotten=True)
+
+
+def packer() -> Service:
+    """Packs once an order is charged and held; what is damaged takes that back."""
+    service = Service("packer")
+
+    @service.on(all_of(Charged, Held))
+    async def pack(charged: Charged, held: Held, db: MemoryTransaction) -> None: ...
+
+    @service.on(Damaged, undoes=all_of(Charged, Held))
+    async def unpack(fact: Damaged, db: MemoryTransaction) -> None: ...
+
+    @service.on(Placed)
+    async def note(fact: Placed, db: MemoryTransaction) -> None: ...
+
+    return service
+
+
+async def taken(database: Database, service: Service, *facts: Envelope, refuses: bool = False) -> None:
+    """What the rows are once these have come."""
+
+    async def take(fact: Envelope, transaction: Transaction) -> None:
+        rows = EffectRows(service.name, service.reactions, service.reactions[fact.type], fact, transaction, 5.0)
+        if fact.type != Placed.type_name:
+            await rows.admit()
+            await (rows.refuse() if refuses else asyncio.sleep(0))
+        await transaction.write_row(handled_row(service.name, fact, 5.0))
+
+    for fact in facts:
+        (result,) = await database.run([partial(take, fact)])
+        value_of(result)
+
+
+def of_order(kind: type[Fact], seq: int) -> Envelope:
+    return moved(seq, "o1", type=kind.type_name, data='{"order":"o1"}', time=100.0)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "effects"),
+    [
+        ([Charged], ["waiting"]),
+        ([Charged, Held], ["ok", "ok"]),
+        ([Charged, Held, Damaged], ["ok", "ok", "ok"]),
+        ([Damaged], ["tombstone"]),
+        ([Charged, Damaged], ["tombstone", "tombstone"]),
+        ([Placed], [None]),
+    ],
+)
+async def test_an_inbox_tells_how_far_what_is_done_has_come(
+    database: MemoryDatabase, kinds: list[type[Fact]], effects: list[str | None]
+) -> None:
+    facts = [of_order(kind, seq) for seq, kind in enumerate(kinds, 1)]
+    await taken(database, packer(), *facts)
+    notes = await ServiceInbox(packer(), database).notes(facts)
+    assert [notes[fact.id].effect for fact in facts] == effects
+    elsewhere = await ServiceInbox(Service("packer", facts=kinds), database).notes(facts)
+    assert {note.effect for note in elsewhere.values()} == {None}, "its handlers are not known here"
+
+
+async def test_an_inbox_tells_that_it_was_refused(database: MemoryDatabase) -> None:
+    facts = [of_order(Charged, 1), of_order(Held, 2)]
+    await taken(database, packer(), *facts, refuses=True)
+    notes = await ServiceInbox(packer(), database).notes(facts)
+    assert {notes[fact.id].effect for fact in facts} == {"refused"}
 
 
 @asynccontextmanager
@@ -255,7 +321,7 @@ class Desk:
                 LogFacts(self._transport, names, None),
                 *(OutboxFacts(name, one) for name, one in self._databases.items()),
             ],
-            inboxes=[ServiceInbox(name, one) for name, one in self._databases.items()],
+            inboxes=[ServiceInbox(flow_app.app.services[name], one) for name, one in self._databases.items()],
             sagas=[],
             hearers=self._hearsay.hearers,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from choros.desk.flow_tree import (
     flow_tree,
 )
 from choros.desk.hearsay import Hearer
+from choros.store.barrier import RowState
 from choros.store.sagas import Record
 from choros.transport.port import Seen
 from choros.wire.envelope import Envelope
@@ -116,6 +118,32 @@ def test_what_a_subscriber_lacks(note: InboxNote | None, seen: Seen, age: float,
     assert books.standing == standing
     assert [one.reaction for one in tree.to_come] == ([books] if standing not in ("handled", "forgotten") else [])
     assert bool(tree.open) is (standing in ("missing", "late"))
+
+
+@pytest.mark.parametrize(
+    ("hearer", "effect", "standing", "why"),
+    [
+        (replace(BOOKS, beside=("held", "sent")), "waiting", "joined", "it waits for held and sent as well"),
+        (replace(BOOKS, beside=("held",)), "ok", "handled", ""),
+        (BOOKS, "tombstone", "handled", "it had been taken back before"),
+        (BOOKS, "refused", "handled", "refused"),
+        (replace(BOOKS, undoes="x"), "tombstone", "handled", "there was nothing to take back"),
+        (replace(BOOKS, undoes="x"), "refused", "handled", "there was nothing to take back"),
+    ],
+)
+def test_what_was_taken_in_may_wait_for_others_or_have_come_to_nothing(
+    hearer: Hearer, effect: RowState, standing: str, why: str
+) -> None:
+    note = InboxNote(handled=True, at=NOW - 55, effect=effect)
+    tree = flow_tree(rows(PLACED, notes={("books", "f1"): note}), {"placed": [hearer]})
+    (books,) = root_of(tree).reactions
+    assert (books.standing, books.why, books.since) == (standing, why, NOW - 55)
+    assert standings(tree) == ({"books": "joined"} if standing == "joined" else {})
+    assert tree.open == []
+    line = next(line for line in told(tree) if " books  " in line)
+    assert line.startswith(
+        "  … books  joined" if standing == "joined" else f"  ✔ books  after 5.0 s{why and ', '}{why}"
+    )
 
 
 def letter(queue: str, id: str) -> DeadLetter:

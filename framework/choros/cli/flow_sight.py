@@ -135,7 +135,7 @@ class _Sight:
         if service.facts and service.subscription.replicas == "every":
             self.unreached.append(f"the inboxes of {service.name}: each of its instances has its own")
         elif service.facts:
-            self.inboxes.append(ServiceInbox(service.name, database))
+            self.inboxes.append(ServiceInbox(service, database))
 
 
 @asynccontextmanager

@@ -9,7 +9,8 @@ from choros.desk.flow_tree import FactNode, FlowTree, ReactionNode, ReactionStat
 from choros.wire.attributes import rfc3339
 
 _MARKS: dict[ReactionState, str] = {
-    "handled": "✔", "waiting": "…", "late": "!", "missing": "!", "parked": "■", "unknown": "?", "forgotten": "·",
+    "handled": "✔", "joined": "…", "waiting": "…", "late": "!", "missing": "!", "parked": "■", "unknown": "?",
+    "forgotten": "·",
 }  # fmt: skip
 _STEP_MARKS = {"replied": "✔", "undone": "↩", "refused": "✖", "failed": "!", "timed_out": "!", "passed_over": "–"}
 _STEP_WORDS = {
@@ -51,7 +52,9 @@ def _reaction(of: FactNode, node: ReactionNode, indent: str) -> Iterator[str]:
     how: str = node.standing
     if how == "handled" and node.since is not None:
         how = f"after {_took(node.since - of.fact.envelope.time)}"
-    if node.standing == "handled" and node.hearer.answers and not node.then:
+    if node.standing == "handled" and node.why:
+        how += f", {node.why}"
+    elif node.standing == "handled" and node.hearer.answers and not node.then and not node.hearer.beside:
         how += ", and nothing is known that it published"
     yield f"{indent}{_MARKS[node.standing]} {node.hearer.name}  {how}{undoes}"
     yield from _nodes(node.then, indent + _DEEPER)

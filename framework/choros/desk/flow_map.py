@@ -29,7 +29,13 @@ def map_data(map_: Hearsay) -> list[dict[str, Any]]:
             "fact": fact,
             "published_by": [{"name": one.name, "when": one.when} for one in map_.speakers.get(fact, ())],
             "heard_by": [
-                {"name": one.name, "undoes": one.undoes, "publishes": list(one.answers), "sagas": list(one.sagas)}
+                {
+                    "name": one.name,
+                    "with": list(one.beside),
+                    "undoes": one.undoes,
+                    "publishes": list(one.answers),
+                    "sagas": list(one.sagas),
+                }
                 for one in map_.hearers.get(fact, ())
             ],
         }
@@ -58,7 +64,8 @@ def _and_then(one: Hearer) -> str:
     publishes = f"publishes {' or '.join(one.answers)}{' or nothing' if one.silent else ''}" if one.answers else ""
     undoes = f"takes back {one.undoes}" if one.undoes else ""
     sagas = f"for saga {', '.join(one.sagas)}" if one.sagas else ""
-    return "".join(f", {part}" for part in (undoes, publishes, sagas) if part)
+    beside = f"once there is {' and '.join(one.beside)}" if one.beside else ""
+    return "".join(f", {part}" for part in (beside, undoes, publishes, sagas) if part)
 
 
 # --- drawn ------------------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from choros.app.app import App
+from choros.app.service import Service
 from choros.desk.awaited import nested_at
 from choros.desk.flow_tree import FlowRows, InboxNote, TracedFact, TracedSaga, TracedStep
 from choros.desk.hearsay import Hearer
@@ -21,6 +22,7 @@ from choros.runtime.client.account import Account, account_of
 from choros.runtime.client.reference import referred
 from choros.runtime.host.outbox_rows import facts_of_stream, readable
 from choros.runtime.orchestrator.history import Happened, read_history
+from choros.runtime.subscriber.effect_rows import effect_state
 from choros.runtime.subscriber.inbox import inbox_key
 from choros.saga.nesting import Nesting
 from choros.saga.renaming import renaming
@@ -82,8 +84,8 @@ class OutboxFacts:
 class ServiceInbox:
     """What a subscriber has handled, of its own database."""
 
-    def __init__(self, service: str, database: Database) -> None:
-        self.name, self._database = service, database
+    def __init__(self, service: Service, database: Database) -> None:
+        self.name, self._reactions, self._database = service.name, service.reactions, database
 
     async def notes(self, facts: Sequence[Envelope]) -> Mapping[str, InboxNote]:
         """Of each of them: whether there is a row, and else whether there may have been one."""
@@ -93,12 +95,14 @@ class ServiceInbox:
     async def _notes(self, facts: Sequence[Envelope], transaction: Transaction) -> dict[str, InboxNote]:
         rows = await transaction.read_rows([inbox_key(self.name, fact) for fact in facts])
         horizon = await transaction.horizon("facts")
-        return {
-            fact.id: InboxNote(handled=True, at=row.since)
-            if row
-            else InboxNote(handled=False, forgotten=fact.time <= horizon)
-            for fact, row in zip(facts, rows, strict=True)
-        }
+        notes: dict[str, InboxNote] = {}
+        for fact, row in zip(facts, rows, strict=True):
+            if row:
+                effect = await effect_state(self.name, self._reactions, fact, transaction)
+                notes[fact.id] = InboxNote(handled=True, at=row.since, effect=effect)
+            else:
+                notes[fact.id] = InboxNote(handled=False, forgotten=fact.time <= horizon)
+        return notes
 
 
 class SagaFacts:

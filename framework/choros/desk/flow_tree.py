@@ -15,14 +15,15 @@ from typing import Literal
 from choros.desk.dead_letters import DeadLetter
 from choros.desk.hearsay import Hearer
 from choros.runtime.host.presence import absent, told
+from choros.store.barrier import RowState
 from choros.store.sagas import Record
 from choros.transport.port import Seen
 from choros.wire.envelope import Envelope
 
-ReactionState = Literal["handled", "waiting", "late", "missing", "parked", "unknown", "forgotten"]
-"""handled: so it is; waiting: nothing is wrong by now; late: its subscriber is at work, and should have handled it;
-missing: nobody is there to handle it; parked: it is a dead letter; unknown: its inbox was not asked; forgotten: that is
-too long ago for its inbox."""
+ReactionState = Literal["handled", "joined", "waiting", "late", "missing", "parked", "unknown", "forgotten"]
+"""handled: so it is; joined: taken, and further facts are waited for; waiting: nothing is wrong by now; late: its
+subscriber is at work, and should have handled it; missing: nobody is there to handle it; parked: it is a dead letter;
+unknown: its inbox was not asked; forgotten: that is too long ago for its inbox."""
 OPEN: tuple[ReactionState, ...] = ("missing", "late", "parked")
 """What somebody has to see to."""
 LATE_AFTER = 10.0
@@ -51,6 +52,8 @@ class InboxNote:
     """When, if it says."""
     forgotten: bool = False
     """Whether it may have forgotten it."""
+    effect: RowState | None = None
+    """How far what is done about it, or taken back by it, has come, where a row says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -255,8 +258,10 @@ class _Planting:
     ) -> tuple[ReactionState, float | None, str]:
         """How far it is, since when, and why."""
         id, note = fact.envelope.id, self._rows.notes.get((hearer.name, fact.envelope.id))
-        if (note and note.handled) or said:
-            return "handled", note.at if note and note.handled else said[0].envelope.time, ""
+        if note and note.handled:
+            return _handled(note, hearer)
+        if said:
+            return "handled", said[0].envelope.time, ""
         if letter := self._rows.letters.get((hearer.queue, id)):
             return "parked", letter.parked_at, letter.reason
         if note is None:
@@ -273,6 +278,18 @@ class _Planting:
         if not absent(seen) and self._rows.now - fact.time < LATE_AFTER:
             return "waiting", fact.time, why
         return "missing" if absent(seen) or seen.state == "untold" else "late", fact.time, why
+
+
+def _handled(note: InboxNote, hearer: Hearer) -> tuple[ReactionState, float | None, str]:
+    """What its inbox has taken in may wait for others, or have come to nothing."""
+    if note.effect == "waiting":
+        return "joined", note.at, f"it waits for {' and '.join(hearer.beside) or 'others'} as well"
+    why = ""
+    if note.effect == "tombstone":
+        why = "there was nothing to take back" if hearer.undoes else "it had been taken back before"
+    elif note.effect == "refused":
+        why = "there was nothing to take back" if hearer.undoes else "refused"
+    return "handled", note.at, why
 
 
 def _is_of_saga(fact: Envelope) -> bool:

@@ -45,6 +45,8 @@ class Hearer:
     """Whether it may publish none of them."""
     sagas: tuple[str, ...] = ()
     """The sagas that it begins, or that may wait for it."""
+    beside: tuple[str, ...] = ()
+    """The types of facts that it waits for as well."""
     every: bool = False
     """Whether each instance has an inbox of its own."""
 
@@ -142,6 +144,7 @@ def _hearer(service: Service, fact: type[Fact], queue: str) -> Hearer:
     return Hearer(
         fact=fact.type_name, name=service.name, queue=queue, every=every,
         undoes=undone.message.type_name if undone else "",
+        beside=tuple(one.type_name for one in handler.join if one is not fact),
         answers=tuple(one.type_name for one in handler.publishes), silent=handler.silent or not handler.publishes,
     )  # fmt: skip
 
@@ -151,6 +154,6 @@ def _whole(found: Iterable[Hearer]) -> Iterator[Hearer]:
     known: dict[tuple[str, str], Hearer] = {}
     for one in found:
         other = known.setdefault((one.fact, one.name), one)
-        if one.answers or one.undoes or (one.sagas and not other.sagas):
+        if one.answers or one.undoes or one.beside or (one.sagas and not other.sagas):
             known[one.fact, one.name] = one
     yield from known.values()

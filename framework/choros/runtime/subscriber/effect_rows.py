@@ -126,6 +126,21 @@ class EffectRows:
         return began is not None and began <= await self.transaction.horizon("commands")
 
 
+async def effect_state(
+    subscriber: str, reactions: Mapping[str, Handler], fact: Envelope, transaction: Transaction
+) -> RowState | None:
+    """How far what is done about this fact, or taken back by it, has come; None where no row says."""
+    handler = reactions.get(fact.type)
+    if handler is None:
+        return None
+    done = handler if handler.undoes is None else undone_by(handler, reactions)
+    if done is None or not (done.effect or is_undone(done, reactions)):
+        return None
+    rows = await transaction.read_rows([reaction_key(subscriber, key) for key in _keys(done, fact)])
+    states = [row.state for row in rows if row]
+    return "tombstone" if "tombstone" in states else states[0] if states else None
+
+
 def _keys(handler: Handler, fact: Envelope) -> Sequence[CommandKey]:
     """What a fact does may be taken back by its own step's retraction, or by a closing fact, which has no step: that
     one takes back the last of them."""
