@@ -94,7 +94,7 @@ class FlowModel:
         for told in sorted(world.told):
             for number, reaction in enumerate(self.outline.reactions):
                 if self._fact(told) in reaction.hears:
-                    yield from self._delivered(world, number, told)
+                    yield from self.delivered(world, number, told)
         retraction = self.outline.retraction
         if retraction and not any(one.fact == self._number(retraction) for one in world.told):
             after = world._replace(told=world.told | {ToldFact(self._number(retraction), NOBODY, 0)})
@@ -119,7 +119,8 @@ class FlowModel:
     def _number(self, fact: FactType) -> int:
         return self.outline.facts.index(fact)
 
-    def _delivered(self, world: FlowWorld, number: int, told: ToldFact) -> Iterator[FlowStep]:
+    def delivered(self, world: FlowWorld, number: int, told: ToldFact) -> Iterator[FlowStep]:
+        """What may come of one fact at one reaction."""
         reaction = self.outline.reactions[number]
         if (number, told) in world.handled and self.rules.inbox:
             if self._may_give_up_late(reaction, world.rows[number]):
