@@ -26,7 +26,7 @@ from choros import (
 )
 from choros.roles.roles import open_role
 from choros.runtime.client.client import Client
-from choros.runtime.client.start_outbox import StartRelay, place_of
+from choros.runtime.client.start_outbox import StartRelay, list_set_aside, place_of, start_again
 from choros.store.barrier import Database, Row, Transaction, value_of
 from choros.store.postgres.barrier import PostgresDatabase
 from choros.store.sqlalchemy.barrier import SqlAlchemyDatabase
@@ -113,6 +113,49 @@ async def test_one_that_can_never_be_carried_out_is_set_aside_and_holds_nobody(f
     refused, other = await front.place(O1), await front.place(PlaceOrder(order="o2", amount=1))
     assert [await front.relay.round(), await front.relay.round()] == [2, 0]
     assert [getattr(await front.row(one), "state", None) for one in (refused, other)] == ["mark", "left"]
+    (aside,) = await list_set_aside(front.rows, 9)
+    assert (aside.saga_id, aside.saga, aside.version, aside.key) == (refused, "order", 1, "o1")
+    assert "another" in aside.why
+
+
+async def test_one_that_was_set_aside_is_tried_again_when_somebody_says_so(front: Shop) -> None:
+    saga_id = await front.place(O1)
+    broken = StartRelay(front.app, _breaks, front.rows, remember=60.0)
+    assert await broken.round() == 1
+    assert [one.why for one in await list_set_aside(front.rows, 9)] == ["ValueError"]  # and nothing of what it holds
+    await start_again(front.rows, saga_id)
+    assert (await list_set_aside(front.rows, 9), await front.relay.round()) == ([], 1)
+    assert (await front.client.wait(saga_id)).status == "completed"
+    with pytest.raises(UsageError, match="is set aside here"):
+        await start_again(front.rows, saga_id)
+
+
+async def _breaks(saga: object, message: Message, *, key: str) -> str:
+    raise ValueError("card 4711")
+
+
+async def test_what_is_no_start_at_all_is_set_aside_too(front: Shop) -> None:
+    async def job(tx: Transaction) -> None:
+        await tx.write_row(Row(key="x1", state="publishing", content="no json", began=1.0, since=1.0))
+
+    value_of(*await front.rows.run([job]))
+    assert await front.relay.round() == 1
+    assert [(one.saga_id, one.why) for one in await list_set_aside(front.rows, 9)] == [("x1", "JSONDecodeError")]
+
+
+async def test_many_of_a_version_that_nobody_knows_hold_up_no_other(
+    front: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("choros.runtime.client.start_outbox.AT_ONCE", 3)
+    newer = Saga("order", version=2, start=PlaceOrder, key=lambda order: order.order, steps=saga.steps)
+    ahead = App("shop", sagas=[newer], services=front.app.services.values())
+    async with AsyncSession(front.engine) as session, session.begin():
+        for number in range(3):
+            await start_in(session, ahead, newer, PlaceOrder(order=f"n{number}", amount=1))
+    saga_id = await front.place(O1)
+    assert [await front.relay.round(), await front.relay.round(), await front.relay.round()] == [0, 1, 0]
+    assert (await front.client.wait(saga_id)).status == "completed"
+    assert len(await front.rows.listed("publishing", 9)) == 3
 
 
 async def test_one_of_a_version_that_this_process_does_not_know_waits(front: Shop) -> None:

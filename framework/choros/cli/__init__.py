@@ -20,6 +20,7 @@ from choros.cli import (
     saga,
     schedule,
     schema,
+    starts,
     topology,
     unfinished,
 )
@@ -47,6 +48,7 @@ app.add_typer(facts.app, name="facts")
 app.add_typer(flow.app, name="flow")
 app.add_typer(dead.app, name="dead")
 app.add_typer(unfinished.app, name="unfinished")
+app.add_typer(starts.app, name="starts")
 app.add_typer(migrate.app, name="migrate")
 app.add_typer(schema.app, name="schema")
 app.add_typer(topology.app, name="topology")

@@ -120,7 +120,7 @@ def lasting(store: str) -> str:
 def existing(store: str, what: str = "store") -> str:
     """The address of a store, or of a database; raises UsageError if it is a file that is not there, which looking
     would create."""
-    if lasting(store).startswith(("sqlite:///", "sqlite+aiosqlite:///")):
+    if lasting(store).startswith(("sqlite:///", "sqlite+aiosqlite:///", "sqlite+pysqlite:///")):
         path = unquote(urlsplit(store).path[1:])
         if path and not os.path.exists(path):
             hint = f"the folder and the --{what} that the application runs with."

@@ -9,11 +9,12 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from choros.app.app import App
-from choros.errors import ChorosError, StoreUnreachable
+from choros.errors import ChorosError, StoreUnreachable, UsageError
 from choros.messages import Message
 from choros.runtime.host.retention import SWEEP_SECONDS, keep_forgetting
 from choros.runtime.orchestrator.start import Startable
@@ -28,6 +29,7 @@ log = get_logger(__name__)
 Starting = Callable[..., Awaitable[str]]
 SCAN_SECONDS = 0.5
 """How often it is looked for what nobody has started yet."""
+_BEHIND_SECONDS = 60.0
 
 
 def place_of(app: App) -> str:
@@ -90,14 +92,15 @@ class StartRelay:
         """Take over what is there, and say how many were; 0 where database or store is away."""
         try:
             rows = await self._database.listed("publishing", AT_ONCE)
-            ended = [row for row in await asyncio.gather(*map(self._taken, rows)) if row is not None]
-            if ended:
-                value_of(*await self._database.run([partial(_write, ended)]))
+            changed = [row for row in await asyncio.gather(*map(self._taken, rows)) if row is not None]
+            if changed:
+                value_of(*await self._database.run([partial(_write, changed)]))
         except StoreUnreachable:
             log.warning("choros.starts.put_off", where="database")
             return 0
+        ended = sum(row.state != "publishing" for row in changed)
         self.last_delivery = self._clock() if ended else self.last_delivery
-        return len(ended)
+        return ended
 
     async def _taken(self, row: Row) -> Row | None:
         """The row as it is from now on; None where it stays: for later, or for a process that knows its saga."""
@@ -105,15 +108,63 @@ class StartRelay:
             start = json.loads(row.content)
             saga = self._app.sagas.get((start["saga"], start["version"]))
             if saga is None:
-                return None
+                return self._later(row)
             await self._start(saga, saga.start.from_json(start["body"]), key=start["key"])
         except StoreUnreachable:
             log.warning("choros.starts.put_off", where="saga store")
             return None
         except (ChorosError, ValueError, KeyError, TypeError) as error:
             log.error("choros.start.set_aside", saga_id=row.key, error=type(error).__name__)
-            return replace(row, state="mark", began=None)
+            return set_aside(row, error)
         return replace(row, state="left")
+
+    def _later(self, row: Row) -> Row | None:
+        """One that this process cannot read: behind the others for a while, so that many hold up nobody."""
+        moment = self._clock()
+        return None if row.since > moment else replace(row, since=moment + _BEHIND_SECONDS)
+
+
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """A start that could not be carried out."""
+
+    saga_id: str
+    saga: str
+    version: int
+    key: str
+    why: str
+    since: float
+
+
+def set_aside(row: Row, error: Exception) -> Row:
+    """The row of one that could not be carried out. What is no error of ours may hold values: it is named, no more."""
+    why = error.sentence if isinstance(error, ChorosError) else type(error).__name__
+    try:
+        start = json.loads(row.content)
+    except ValueError:
+        start = {"saga": "", "version": 0, "key": "", "body": row.content}
+    return replace(row, state="mark", content=json.dumps({**start, "why": why}))
+
+
+async def list_set_aside(database: Database, limit: int) -> Sequence[SetAside]:
+    """Those that could not be carried out, oldest first; `database`: of the place of an application's starts."""
+    rows = [row for row in await database.remembered("facts", 0.0, "", limit) if row.state == "mark"]
+    return [
+        SetAside(row.key, start["saga"], start["version"], start["key"], start.get("why", ""), row.since)
+        for row, start in ((row, json.loads(row.content)) for row in rows)
+    ]
+
+
+async def start_again(database: Database, saga_id: str) -> None:
+    """Have one that was set aside carried out by the role, once more; raises UsageError where there is none."""
+
+    async def again(transaction: Transaction) -> None:
+        row = await transaction.read_row(saga_id)
+        if row is None or row.state != "mark":
+            raise UsageError(f"No start {saga_id} is set aside here.", "choros starts list APP.")
+        await transaction.write_row(replace(row, state="publishing"))
+
+    value_of(*await database.run([again]))
 
 
 async def _write(rows: Sequence[Row], transaction: Transaction) -> None:
