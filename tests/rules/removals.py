@@ -22,6 +22,7 @@ SUBSCRIBER = "tests/runtime/test_subscriber.py"
 BARRIER = "tests/runtime/test_verdicts.py"
 FORGETTING = "tests/runtime/test_forgetting.py"
 FORGOTTEN = "tests/saga/test_machine_forgotten.py"
+FLOWS = "tests/runtime/test_flow_identity.py"
 JOINS = "tests/runtime/test_joins.py"
 REACTIONS = "tests/runtime/test_reactions.py"
 RENAMED = "tests/runtime/test_renamed.py"
@@ -536,6 +537,21 @@ REMOVALS = (
         "runtime.subscriber.effect_rows.EffectRows._undo", '"tombstone"',
         '"ok"',
         ("tests/runtime/test_reactions.py::test_rule_23_a_fact_that_was_taken_back_before_it_came_is_not_handled",),
+    ),
+    Removal(
+        35, "a service acts only on its own flows", "runtime.subscriber.facts.Admission._read",
+        "not self._flows.wants(envelope)", "False",
+        (f"{FLOWS}::test_rule_35_others_are_passed_over_and_counted",),
+    ),
+    Removal(
+        35, "a reaction says which flow it is of", "runtime.host.outbox_rows.OutboxRows._flow_of",
+        '{"flow": about.flow,', '{"flow": "",',
+        (f"{FLOWS}::test_rule_35_every_reaction_says_the_same_flow_and_its_stream_is_the_flow",),
+    ),
+    Removal(
+        40, "a repeated start is the same fact", "runtime.host.outbox_rows.OutboxRows.fact",
+        "if begins and count:", "if False:",
+        (f"{FLOWS}::test_a_handler_begins_one_once_however_often_it_is_asked",),
     ),
     Removal(
         39, "a reaction waits until all have come",

@@ -11,7 +11,8 @@ import pytest
 from choros.app.program import Program
 from choros.errors import BrokerUnreachable, UsageError, WrongFact
 from choros.messages import Fact
-from choros.runtime.client.publisher import ROUNDS, FactPublisher
+from choros.runtime.client.beginning import ROUNDS
+from choros.runtime.client.publisher import FactPublisher
 from choros.runtime.subscriber.subscriber import Subscriber
 from choros.transport.port import Published
 from choros.transport.topology import topology

@@ -289,7 +289,10 @@ async def written_by(database: Database, about: Envelope, count: int = 1, at: fl
     for _ in range(count):
 
         async def write(transaction: Transaction) -> Departure:
-            return await OutboxRows("shop", "payment", about, transaction, lambda: at).fact(PaymentCharged(order="o1"))
+            rows = OutboxRows("shop", "payment", about, transaction, lambda: at)
+            left = await rows.fact(PaymentCharged(order="o1"))
+            assert left is not None
+            return left
 
         found.append(value_of(*await database.run([write])))
     return found

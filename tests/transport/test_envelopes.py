@@ -23,7 +23,16 @@ from tests.wires import damaged, damaged_bytes
 REPLY = replace(COMMAND, id="e3", kind="reply", outcome="ok", causation_id="e1", not_after=None, reply_to="")
 REFUSED = replace(REPLY, outcome="refused", undone='["the hold"]')
 UNDO = replace(COMMAND, id="e4", key="s1:charge_payment:1:undo", attempt=40_000, began=1_785_585_600.0)
-SENT = [COMMAND, UNDO, REPLY, REFUSED, FACT, replace(FACT, seq=2**31 - 1, subject="é" * 100, tracestate="a=b")]
+IN_A_FLOW = replace(FACT, flow="order", flow_version=2, flow_id="f-1")
+SENT = [
+    COMMAND,
+    UNDO,
+    REPLY,
+    REFUSED,
+    IN_A_FLOW,
+    FACT,
+    replace(FACT, seq=2**31 - 1, subject="é" * 100, tracestate="a=b"),
+]
 FRAME, MESSAGE_ID = 7 + 12, "m" * 32
 HARD = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 
@@ -35,6 +44,7 @@ envelopes_ = st.builds(
     type=texts, source=texts, subject=texts, correlation_id=texts, key=texts, step=texts, outcome=texts, stream=texts,
     undone=texts, reply_to=texts, tracestate=texts, traceparent=texts | st.just(COMMAND.traceparent), time=moments,
     not_after=st.none() | moments, began=st.none() | moments, attempt=st.integers(-5, 2**70), seq=st.integers(0, 300),
+    flow=texts, flow_id=texts,
 )  # fmt: skip
 
 
@@ -96,7 +106,7 @@ def properties_of(envelope: Envelope) -> bytes:
     return in_one_pass(1, envelope)[FRAME:-1]
 
 
-@pytest.mark.parametrize("envelope", SENT[:5])
+@pytest.mark.parametrize("envelope", SENT[:6])
 def test_what_choros_sends_needs_no_closer_look(envelope: Envelope) -> None:
     body = envelope.data.encode()
     assert read_quickly(properties_of(envelope), body) == decode(encode(envelope))

@@ -10,6 +10,7 @@ from choros.app.awaited_fact import AwaitedFact, awaited_facts
 from choros.app.choreography import Choreography
 from choros.app.fact_start import FactStart
 from choros.app.flow_neighbours import check_neighbours
+from choros.app.flow_part import FlowPart
 from choros.app.foreign import ForeignFacts
 from choros.app.program import Program
 from choros.app.resources import Resources, missing
@@ -169,6 +170,16 @@ class App:
         )
         names = Names(self.namespace)
         return sum((one.exchange.ours(names) for one in self.foreign.values()), whole)
+
+    def flow_part(self, service: str = "") -> FlowPart:
+        """What a service has to know of the flows; by itself what whoever begins some has to."""
+        flows = sorted(self.choreographies.values(), key=lambda flow: flow.version)
+        newest = {flow.start.type_name: flow for flow in flows}
+        heard: dict[str, frozenset[tuple[str, int]]] = {}
+        for flow in flows:
+            for fact in (fact for one in flow.reactions if one.service == service for fact in one.hears):
+                heard[fact.type_name] = heard.get(fact.type_name, frozenset()) | {(flow.name, flow.version)}
+        return FlowPart(newest, heard)
 
     @property
     def nests(self) -> bool:

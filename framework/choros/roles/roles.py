@@ -336,6 +336,7 @@ class _Opening:
         database = await self._entered(self.addresses.database, partial(opened_database, self.addresses, app, service))
         parts: list[Participant | Subscriber] = []
         given: Any = {"namespace": app.namespace, "database": database, "settings": self.settings}
+        given["flows"] = app.flow_part(service.name)
         given["resources"] = await self.stack.enter_async_context(opened_resources(service))
         if service.commands and kind != "subscriber":
             carrier = await self._carrier(service, names)

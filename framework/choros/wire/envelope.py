@@ -36,9 +36,8 @@ from choros.wire.attributes import (
 MessageKind = Literal["command", "reply", "fact", "signal"]
 ReplyOutcome = Literal["ok", "refused", "failed"]
 
-MAX_BODY = 1024 * 1024
+MAX_BODY, MAX_HEADERS = 1024 * 1024, 8 * 1024
 """Bytes; RabbitMQ 4 itself stops at 16 MiB."""
-MAX_HEADERS = 8 * 1024
 UNREADABLE = "x-choros-unreadable"
 """The header that an adapter adds to a message whose properties or headers it could not decode: those bytes."""
 CONTENT_TYPE = "application/json"
@@ -82,13 +81,17 @@ class Envelope:
     """Of a refusal: what the participant has taken back itself, as `wire/undone.py` writes and reads it."""
     reply_to: str = ""
     not_after: float | None = None
-    """A participant refuses the command past this moment."""
+    """A participant refuses the command past it."""
     began: float | None = None
-    """Of a command: when the first `do` of its effect was sent. Of a fact of a saga: when that began. It is the same in
-    all messages about one thing, so whoever has forgotten old things can tell what it may have forgotten."""
+    """When the first `do` of its effect was sent; of a fact: when its saga or flow began. It is in all messages about
+    one thing, so whoever has forgotten old things can tell what it may have forgotten."""
     stream: str = ""
     """With `seq`, the identity of a fact at its source."""
     seq: int = 0
+    flow: str = ""
+    flow_version: int = 0
+    flow_id: str = ""
+    """Of a fact of a flow: which choreography and run it is of. Whoever reacts to it says the same."""
     traceparent: str = ""
     tracestate: str = ""
 
@@ -161,6 +164,9 @@ ATTRIBUTES: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "began": ("begantime", read_time),
     "stream": ("factstream", read_text),
     "seq": ("factseq", read_count),
+    "flow": ("flowname", read_text),
+    "flow_version": ("flowversion", read_count),
+    "flow_id": ("flowid", read_text),
     "traceparent": ("traceparent", read_traceparent),
     "tracestate": ("tracestate", read_aside),
 }
@@ -202,15 +208,10 @@ def encode(envelope: Envelope) -> Wire:
         if text := getattr(envelope, name):
             _write_trace(headers, name, ATTRIBUTES[name][1](text))
     return Wire(
-        body=envelope.data.encode(),
-        headers=headers,
-        content_type=CONTENT_TYPE,
-        reply_to=envelope.reply_to or None,
-        correlation_id=envelope.correlation_id or None,
-        type=envelope.type,
-        app_id=envelope.source.rsplit("/", 1)[-1],
-        timestamp=int(envelope.time),
-    )
+        body=envelope.data.encode(), headers=headers, content_type=CONTENT_TYPE, reply_to=envelope.reply_to or None,
+        correlation_id=envelope.correlation_id or None, type=envelope.type,
+        app_id=envelope.source.rsplit("/", 1)[-1], timestamp=int(envelope.time),
+    )  # fmt: skip
 
 
 def _write_trace(headers: dict[str, Any], name: str, text: str) -> None:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
+from typing import TypeVar
 
+from choros.app.choreography import Choreography
+from choros.app.flow_part import FIRST_RUN
 from choros.app.program import Program
-from choros.errors import BrokerUnreachable, MessageUnwritable, UsageError, WrongFact
+from choros.errors import MessageUnwritable, UsageError, WrongFact
 from choros.messages import Fact
-from choros.sources import derived_id, full_jitter, now
-from choros.transport.port import Published, Transport
+from choros.runtime.client.beginning import first_fact, until_published
+from choros.sources import derived_id, now
+from choros.transport.port import Transport
 from choros.wire.canonical import canonical
 from choros.wire.envelope import Envelope, is_sendable, why_unreadable
 
-ROUNDS = 6
-"""How often in a row the broker may not take it before we give up."""
+F = TypeVar("F", bound=Fact)
 
 
 def program_source(namespace: str, program: str) -> str:
@@ -35,7 +37,7 @@ class FactPublisher:
     ) -> None:
         """`transport`: connected, and what the program needs is declared."""
         self._program, self._transport, self._clock = program, transport, clock
-        self._source = program_source(namespace, program.name)
+        self._namespace, self._source = namespace, program_source(namespace, program.name)
 
     async def publish(self, fact: Fact, *, key: str, seq: int = 1, correlation_id: str = "") -> bool:
         """Publish a fact; returns once the broker has it, and says whether any queue took it.
@@ -45,19 +47,26 @@ class FactPublisher:
         has handled it passes over it; another fact under the same key and number is parked by subscribers. Without a
         `correlation_id` all about one key have one. Raises WrongFact for a fact that the program is not declared to
         publish, UsageError for a key that cannot be one, BrokerUnreachable."""
-        envelope = self._envelope(fact, key, seq, correlation_id)
-        delays = full_jitter()
-        for _ in range(ROUNDS):
-            (outcome,) = await self._transport.publish([envelope])
-            if outcome in (Published.CONFIRMED, Published.RETURNED):
-                return outcome is Published.CONFIRMED
-            await asyncio.sleep(next(delays))
-        raise BrokerUnreachable("The broker did not take the fact.", "the same again: it is the same fact.")
+        return await until_published(self._transport, self._envelope(fact, key, seq, correlation_id))
 
-    def _envelope(self, fact: Fact, key: str, seq: int, correlation_id: str) -> Envelope:
+    async def begin(self, flow: Choreography[F], fact: F, *, run: int = FIRST_RUN, correlation_id: str = "") -> str:
+        """Begin a flow with a fact that is its start; returns its id once the broker has it. The same key is the same
+        flow, however often it is begun; `run` counts further tries. Raises as `publish`."""
+        self._check(fact)
+        envelope = first_fact(
+            flow, fact, namespace=self._namespace, source=self._source, at=self._clock(), run=run,
+            correlation_id=correlation_id,
+        )  # fmt: skip
+        await until_published(self._transport, envelope)
+        return envelope.flow_id
+
+    def _check(self, fact: Fact) -> None:
         if type(fact) not in self._program.publishes:
             sentence = f"program {self._program.name!r} is not declared to publish {type(fact).__name__}."
             raise WrongFact(sentence, f"Program({self._program.name!r}, publishes=({type(fact).__name__},)).")
+
+    def _envelope(self, fact: Fact, key: str, seq: int, correlation_id: str) -> Envelope:
+        self._check(fact)
         body = fact.to_json()
         if why := why_unreadable(body):
             raise MessageUnwritable(f"A {fact.type_name} {why}.")

@@ -45,7 +45,8 @@ class HandlersOutbox(Outbox):
                 f"publishes=({', '.join(kind.__name__ for kind in self._handler.publishes) or '...'},)",
             )
         assert isinstance(fact, Fact)
-        self._written.append(await self._rows.fact(fact))
+        if (left := await self._rows.fact(fact)) is not None:
+            self._written.append(left)
         await super().publish(fact)
 
     async def put_returned(self, fact: object) -> None:

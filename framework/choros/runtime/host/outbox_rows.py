@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from choros.app.flow_part import NO_FLOWS, FlowPart, flow_id
 from choros.errors import MessageUnwritable
 from choros.messages import Fact, Signal
 from choros.sources import fresh_id
@@ -66,8 +67,8 @@ def marked(row: Row) -> Row:
 
 
 def stream_of(about: Envelope) -> str:
-    """The stream of what comes of a message: its saga's, or the flow's; of one that has no such thing, its own."""
-    return about.correlation_id or about.stream or about.id
+    """The stream of what comes of a message: the flow's, or its saga's; of one that has no such thing, its own."""
+    return about.flow_id or about.correlation_id or about.stream or about.id
 
 
 async def facts_of_stream(service: str, stream: str, transaction: Transaction) -> list[Row]:
@@ -84,21 +85,28 @@ class OutboxRows:
     """Writes what one handler lets leave, about the message that it handles, in its transaction."""
 
     def __init__(
-        self, namespace: str, service: str, about: Envelope, transaction: Transaction, clock: Callable[[], float]
-    ) -> None:
-        self._namespace, self._service, self._about = namespace, service, about
+        self, namespace: str, service: str, about: Envelope, transaction: Transaction, clock: Callable[[], float],
+        flows: FlowPart = NO_FLOWS,
+    ) -> None:  # fmt: skip
+        self._namespace, self._service, self._about, self._flows = namespace, service, about, flows
         self._transaction, self._clock = transaction, clock
 
-    async def fact(self, fact: Fact) -> Departure:
-        """Under the next number of its stream."""
-        stream, now = stream_of(self._about), self._clock()
+    async def fact(self, fact: Fact) -> Departure | None:
+        """Under the next number of its stream. One that begins a flow has the first of its own; None where that was
+        begun before."""
+        flow, now = self._flow_of(fact), self._clock()
+        begins = flow["flow_id"] not in ("", self._about.flow_id)
+        stream = flow["flow_id"] or stream_of(self._about)
         key = _count_key(self._service, stream)
         count = await self._transaction.read_row(key)
+        if begins and count:
+            return None
         seq = int(count.content) + 1 if count else 1
         since = max(now, count.since + _TICK) if count else now
         before = await self._transaction.read_row(_fact_key(self._service, stream, seq - 1)) if count else None
         source = service_source(self._namespace, self._service)
-        message = self._message("fact", fact, source, now, stream=stream, seq=seq, began=self._about.began)
+        began = now if begins else self._about.began
+        message = self._message("fact", fact, source, now, stream=stream, seq=seq, began=began, **flow)
         row = Row(
             key=_fact_key(self._service, stream, seq),
             state="publishing",
@@ -123,6 +131,15 @@ class OutboxRows:
         )  # fmt: skip
         await self._transaction.write_row(row)
         return Departure(row)
+
+    def _flow_of(self, fact: Fact) -> dict[str, Any]:
+        """The flow that it belongs to: the one that it begins, or that of what was handled."""
+        begun, about = self._flows.starts.get(fact.type_name), self._about
+        if begun is None:
+            return {"flow": about.flow, "flow_version": about.flow_version, "flow_id": about.flow_id}
+        return {
+            "flow": begun.name, "flow_version": begun.version, "flow_id": flow_id(self._namespace, begun, fact),
+        }  # fmt: skip
 
     def _message(self, kind: str, body: Fact | Signal, source: str, now: float, **more: Any) -> Envelope:
         about, data = self._about, body.to_json()

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
 
+from choros.app.flow_part import NO_FLOWS, FlowPart
 from choros.app.handler import Handler
 from choros.app.service import Service
 from choros.errors import StoreUnreachable
@@ -38,11 +39,11 @@ class ServiceOutbox:
 
     def __init__(
         self, service: Service, *, namespace: str, transport: Transport, database: Database,
-        clock: Callable[[], float], scan_every: float = SCAN_SECONDS,
+        clock: Callable[[], float], scan_every: float = SCAN_SECONDS, flows: FlowPart = NO_FLOWS,
     ) -> None:  # fmt: skip
         self.counts: Counter[str] = Counter()
         """What could not be sent: unconfirmed, unreadable."""
-        self._service, self._names, self._clock = service, Names(namespace), clock
+        self._service, self._names, self._clock, self._flows = service, Names(namespace), clock, flows
         kept = partial(_RowsLeaving, database, service.name)
         relay = partial(Relay, scan_every=scan_every, counts=self.counts)
         self._facts_kept, self._signals_kept = kept("publishing"), kept("signalling")
@@ -53,7 +54,7 @@ class ServiceOutbox:
         self, handler: Handler, about: Envelope, transaction: Transaction, written: list[Departure]
     ) -> HandlersOutbox:
         """What this handler may let leave, about the message that it handles. What it writes is added to `written`."""
-        rows = OutboxRows(self._names.namespace, self._service.name, about, transaction, self._clock)
+        rows = OutboxRows(self._names.namespace, self._service.name, about, transaction, self._clock, self._flows)
         return HandlersOutbox(self._service, handler, rows, self._names, written)
 
     def dispatch(self, written: Sequence[Departure]) -> None:

@@ -3,11 +3,12 @@
 import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
 from choros.app.app import App
+from choros.app.flow_part import Begun
 from choros.errors import ChorosError, DeclaredOtherwise, MessageRejected, SagaNotFound, UsageError
 from choros.messages import Message, NestedUnderLock
 from choros.names import ORCHESTRATOR
@@ -25,13 +26,13 @@ from choros.runtime.orchestrator.states import states_and_entries
 from choros.runtime.orchestrator.updates import answer_entries, checked_update
 from choros.runtime.orchestrator.work import Due, Folded, Move, Start, Unjudged, Work
 from choros.saga.lock import Lock
-from choros.saga.machine.inputs import Decision, Event, Input, SignalRequested, TimerFired, UpdateRequested
+from choros.saga.machine.inputs import Decision, Event, Input, Release, SignalRequested, TimerFired, UpdateRequested
 from choros.saga.machine.instance import Instance, LockState, Parent, States
 from choros.saga.machine.locks import locked
 from choros.saga.machine.machine import begin, decide, never_begun
 from choros.saga.renaming import renaming
 from choros.saga.saga import Saga, Sagas
-from choros.sources import fresh_id
+from choros.sources import derived_id, fresh_id
 from choros.store.sagas import ENDED, Channel, Loaded, Record, Transition, Unsent
 from choros.values import replace
 from choros.wire.command_key import CommandKey
@@ -49,6 +50,8 @@ class Envelopes:
     source: str
     reply_to: Callable[[], str]
     local: Collection[str] = ()
+    starts: Mapping[str, Begun] = field(default_factory=dict)
+    """The flows that facts of these types begin."""
 
     def unsent(self, record: Record, decision: Decision, now: float) -> tuple[Unsent, ...]:
         """All of them for the outbox; `record` is that of the saga, before or after this decision. What goes to a saga
@@ -67,12 +70,19 @@ class Envelopes:
             self._unsent(
                 "facts", record, decision.instance, now,
                 source=self.source, kind="fact", type=fact.type, data=fact.data, step=names.there(fact.step),
-                stream=record.saga_id, seq=fact.seq, began=record.started_at,
+                stream=record.saga_id, seq=fact.seq, began=record.started_at, **self._flow(record, fact),
             )
             for fact in decision.facts
         ]  # fmt: skip
         answers = [answer(reply, self._as(ORCHESTRATOR), now) for reply in decision.replies]
         return (*commands, *facts, *(_kept("commands", record, one) for one in answers))
+
+    def _flow(self, record: Record, fact: Release) -> dict[str, Any]:
+        """The flow that it begins: one for each place of the saga that may begin some."""
+        if (flow := self.starts.get(fact.type)) is None:
+            return {}
+        id = derived_id("choros.flow.of_saga", record.saga_id, fact.step, fact.type)
+        return {"flow": flow.name, "flow_version": flow.version, "flow_id": id}
 
     def _as(self, to: str) -> str:
         """As whom it is said."""
@@ -101,7 +111,9 @@ class Transitions:
         """`reply_to` says to which queue the replies to what is sent shall come."""
         self._app = app
         self._familiar = Familiar()
-        self._envelopes = Envelopes(f"/{app.namespace}/{app.name}", reply_to, frozenset(app.local))
+        self._envelopes = Envelopes(
+            f"/{app.namespace}/{app.name}", reply_to, frozenset(app.local), app.flow_part().starts
+        )
 
     def make(self, works: Sequence[Work], loaded: Loaded | None, now: float) -> Folded:
         """Fold the work on one saga into one transition; raises Lacking where what is loaded does not do for that."""

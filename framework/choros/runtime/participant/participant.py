@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from choros.app.flow_part import NO_FLOWS, FlowPart
 from choros.app.resources import NO_RESOURCES, Resources
 from choros.app.service import Service
 from choros.app.settings import NOTHING_SET, Settings
@@ -63,6 +64,7 @@ class Participant:
         ages: Ages | None = None,
         publisher: Transport | None = None,
         resources: Resources = NO_RESOURCES,
+        flows: FlowPart = NO_FLOWS,
     ) -> None:
         """A command of one of these `sagas` is parked where its type does not fit the operation of its key.
         `settings` go before those of the service. What its handlers publish leaves by `publisher`."""
@@ -86,7 +88,7 @@ class Participant:
                 sentence = f"Handlers of service {service.name!r} publish, and its participant is given no way to."
                 raise UsageError(sentence, "Participant(..., publisher=transport).")
             self._outbox = ServiceOutbox(
-                service, namespace=namespace, transport=publisher, database=database, clock=clock
+                service, namespace=namespace, transport=publisher, database=database, clock=clock, flows=flows
             )
         opens = self._outbox.open_for if self._outbox else None
         self._execution = Execution(source, clock=clock, clock_skew=skew, calls=self.calls, outbox=opens)

@@ -5,6 +5,7 @@ from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from choros.app.flow_part import NO_FLOWS, FlowPart
 from choros.app.handler import Handler
 from choros.app.service import Service
 from choros.errors import ChorosError, MessageRejected
@@ -27,6 +28,7 @@ log = get_logger(__name__)
 OVERTAKEN = "a later fact of its stream was handled before it came"
 TOO_OLD = "it is no younger than what this service has forgotten, so it may have been handled"
 GIVEN_TWICE = "its identity was given twice: another fact of this source, stream and number was handled before"
+OTHER_FLOW = "of another flow"
 NOTHING_JOINS = "It has no correlation id, so nothing says which other facts it belongs to."
 SECOND_CAUSE = "second cause: another fact of its flow was handled before, which has the same effect"
 UNHANDLED: dict[str, str] = {
@@ -144,9 +146,11 @@ def is_wanted(service: Service, fact: Envelope) -> bool:
 class Admission:
     """Reads deliveries; parks, or passes over, what is nothing for this subscriber."""
 
-    def __init__(self, service: Service, name: str, names: Names, types: HeardTypes, fates: Fates) -> None:
+    def __init__(
+        self, service: Service, name: str, names: Names, types: HeardTypes, fates: Fates, flows: FlowPart = NO_FLOWS
+    ) -> None:
         """`name`: by what its inbox knows it."""
-        self._name = name
+        self._name, self._flows = name, flows
         self._service, self._names, self._types, self._fates = service, names, types, fates
         self._lane = stream_key if service.subscription.ordered else inbox_key
         self._unknown_type = f"The service {service.name} has no handler for this type of fact."
@@ -177,8 +181,11 @@ class Admission:
             fanned_out = is_fanned_out(delivery.exchange, envelope.source, self._names)
             handler, lane = self._service.reactions.get(envelope.type), self._lane(self._name, envelope)
             if handler is not None:
+                if not self._flows.wants(envelope):
+                    self._fates.settle(OTHER_FLOW, delivery.ack())
+                    return None
                 fact = handler.message.from_json(envelope.data)
-                if handler.join and not envelope.correlation_id:
+                if handler.join and not (envelope.flow_id or envelope.correlation_id):
                     raise MessageRejected(NOTHING_JOINS)
                 if handler.where is None or handler.where.fits(fact, envelope):
                     return Heard(delivery, envelope, fact, handler, lane)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from choros.app.flow_part import NO_FLOWS, FlowPart
 from choros.app.hearing import SLOWEST
 from choros.app.resources import NO_RESOURCES, Resources
 from choros.app.service import Service, memory_for
@@ -100,6 +101,7 @@ class Subscriber:
         ages: Ages | None = None,
         instance: str = "",
         resources: Resources = NO_RESOURCES,
+        flows: FlowPart = NO_FLOWS,
     ) -> None:
         """What was handled is known for as long as `ages` says, else the service itself. `instance`: which process this
         is, where each of them hears every fact."""
@@ -113,21 +115,22 @@ class Subscriber:
         self._intake = Intake(transport, self._queue, prefetch, settings.seconds("drain"), together=self._ordered)
         self._fates = Fates(self._intake, cadence.attempts)
         self.counts = self._fates.counts
-        """What became of the facts so far: handled, filtered (none that the reaction wants), repeated, retried, held
-        back, overtaken, withdrawn (taken back before it came, or nothing to take back), parked, not for us (passed), or
-        for another replica (put off); how often this one gave way to another, and how many batches were taken apart
-        since one of their facts failed."""
+        """What became of the facts so far: handled, filtered (none that the reaction wants), of another flow, repeated,
+        joined (with others that are still to come), retried, held back, overtaken, withdrawn (taken back before it
+        came, or nothing to take back), parked, a second cause, not for us (passed), or for another replica (put off);
+        how often this one gave way to another, and how many batches were taken apart since one of their facts
+        failed."""
         self.lag = 0.0
         """Seconds from the publication of the last fact that was handled to its end."""
         self.calls = Calls(settings, resources, service.surroundings)
         """The handlers that are at work."""
         jobs = Jobs(database)
         self._types = HeardTypes(name, service.reactions, jobs, clock)
-        self._admission = Admission(service, name, names, self._types, self._fates)
+        self._admission = Admission(service, name, names, self._types, self._fates, flows)
         self._outbox: ServiceOutbox | None = None
         if service.leaves:
             self._outbox = ServiceOutbox(
-                service, namespace=namespace, transport=transport, database=database, clock=clock
+                service, namespace=namespace, transport=transport, database=database, clock=clock, flows=flows
             )
         self._reaction = Reaction(service, name, jobs, self.calls, clock, self._outbox)
         self._catching_up = CatchUp(

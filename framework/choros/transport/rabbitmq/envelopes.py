@@ -37,9 +37,9 @@ _SHORT_STRING = 255
 _YEAR_10000 = 253402300800
 _PERSISTENT = b"\x02"
 """The delivery mode of what the broker keeps on disk."""
-_SHARED = ("kind", "type", "source", "saga", "saga_version", "step")
+_SHARED = ("kind", "type", "source", "saga", "saga_version", "step", "flow", "flow_version")
 """Fields that many messages have in common: packed once."""
-_TEXTS = ("subject", "correlation_id", "causation_id", "key", "outcome", "undone", "stream")
+_TEXTS = ("subject", "correlation_id", "causation_id", "key", "outcome", "undone", "stream", "flow_id")
 _COUNTS = ("attempt", "seq")
 _TRACES = ("traceparent", "tracestate")
 _shared_of, _texts_of = attrgetter(*_SHARED), attrgetter(*_TEXTS)
@@ -106,12 +106,10 @@ def envelope_frame(channel: int, envelope: Envelope, size: int, message_id: str)
 
 
 @lru_cache(maxsize=1024)
-def _packed_once(
-    kind: str, type_name: str, source: str, saga: str, saga_version: int, step: str
-) -> tuple[int, bytes, bytes]:
+def _packed_once(kind: str, type_name: str, source: str, *more: str | int) -> tuple[int, bytes, bytes]:
     """Flags, entries, and what stands at the end of the properties."""
     entries = [_SPECVERSION]
-    for field, value in zip(_SHARED, (kind, type_name, source, saga, saga_version, step), strict=True):
+    for field, value in zip(_SHARED, (kind, type_name, source, *more), strict=True):
         if value or field in ("kind", "type", "source"):
             entries.append(_entry(_header(field), value))
     type_property, app_id = _short(type_name), _short(source.rsplit("/", 1)[-1])

@@ -1,0 +1,82 @@
+"""What a service has to know of the flows that it takes part in, or begins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from choros.errors import UsageError
+from choros.messages import Fact
+from choros.names import BusinessKey, key_text
+from choros.sources import derived_id
+
+FIRST_RUN = 1
+
+
+class Begun(Protocol):
+    """A flow, by what begins it."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        ...
+
+    @property
+    def version(self) -> int:
+        """Its version."""
+        ...
+
+    @property
+    def key(self) -> Callable[[Any], BusinessKey]:
+        """The start key in its first fact."""
+        ...
+
+
+class SaidOfFlow(Protocol):
+    """What an envelope says of the flow that its fact belongs to."""
+
+    @property
+    def type(self) -> str:
+        """Of the fact."""
+        ...
+
+    @property
+    def flow(self) -> str:
+        """Its name."""
+        ...
+
+    @property
+    def flow_version(self) -> int:
+        """Its version."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FlowPart:
+    """The part of one service."""
+
+    starts: Mapping[str, Begun] = field(default_factory=dict)
+    """The flows that facts of these types begin."""
+    heard: Mapping[str, frozenset[tuple[str, int]]] = field(default_factory=dict)
+    """The flows of which it takes facts of these types, by name and version. Of other types it takes all facts."""
+
+    def wants(self, fact: SaidOfFlow) -> bool:
+        """Whether it acts on this one, and not only others of its type."""
+        return fact.type not in self.heard or (fact.flow, fact.flow_version) in self.heard[fact.type]
+
+
+NO_FLOWS = FlowPart()
+
+
+def flow_id(namespace: str, flow: Begun, fact: Fact, run: int = FIRST_RUN) -> str:
+    """Which flow this fact begins: the same key is the same flow, whoever says so. Another try is the next run. Raises
+    UsageError where the declaration has no key for it."""
+    try:
+        key = key_text(flow.key(fact))
+    except Exception as error:
+        sentence = f"The key of choreography {flow.name!r} failed: {type(error).__name__}."
+        raise UsageError(sentence, "a function that has an answer for every fact that begins it.") from error
+    if not isinstance(key, str) or not key:
+        raise UsageError(f"Choreography {flow.name!r} has no key for this fact.", "key=lambda fact: fact.id.")
+    return derived_id("choros.flow", namespace, flow.name, key, str(run))

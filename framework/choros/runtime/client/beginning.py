@@ -1,0 +1,50 @@
+"""Beginning a flow from outside: its first fact, whose identity is the flow's id and 1, so it may be told again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from choros.app.choreography import Choreography
+from choros.app.flow_part import FIRST_RUN, flow_id
+from choros.errors import BrokerUnreachable, MessageUnwritable, WrongFact
+from choros.messages import Fact
+from choros.sources import derived_id, full_jitter
+from choros.transport.port import Published, Transport
+from choros.wire.canonical import canonical
+from choros.wire.envelope import Envelope, why_unreadable
+
+ROUNDS = 6
+"""How often in a row the broker may not take it before we give up."""
+
+
+def first_fact(
+    flow: Choreography[Any], fact: Fact, *, namespace: str, source: str, at: float, run: int = FIRST_RUN,
+    correlation_id: str = "",
+) -> Envelope:  # fmt: skip
+    """The fact that begins a flow; raises WrongFact for one that does not, MessageUnwritable, UsageError."""
+    if type(fact) is not flow.start:
+        sentence = f"Choreography {flow.name!r} does not begin with {type(fact).__name__}."
+        raise WrongFact(sentence, f"{flow.start.__name__}(...).")
+    body = fact.to_json()
+    if why := why_unreadable(body):
+        raise MessageUnwritable(f"A {fact.type_name} {why}.")
+    id = flow_id(namespace, flow, fact, run)
+    said = derived_id("choros.fact", source, id, "1", fact.type_name, canonical(fact, body))
+    return Envelope(
+        id=said, kind="fact", type=fact.type_name, source=source, time=at, data=body, subject=str(flow.key(fact)),
+        correlation_id=correlation_id or id, stream=id, seq=1, began=at, flow=flow.name, flow_version=flow.version,
+        flow_id=id,
+    )  # fmt: skip
+
+
+async def until_published(transport: Transport, envelope: Envelope) -> bool:
+    """Publish a fact; returns once the broker has it, and says whether any queue took it. Raises BrokerUnreachable."""
+    delays: Callable[[], float] = full_jitter().__next__
+    for _ in range(ROUNDS):
+        (outcome,) = await transport.publish([envelope])
+        if outcome in (Published.CONFIRMED, Published.RETURNED):
+            return outcome is Published.CONFIRMED
+        await asyncio.sleep(delays())
+    raise BrokerUnreachable("The broker did not take the fact.", "the same again: it is the same fact.")
