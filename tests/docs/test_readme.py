@@ -53,6 +53,10 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_the_three_declarations_are_those_that_run() -> None:
+    assert code_with("all_choreographed = Choreography(") in (ROOT / "examples" / "three_ways.py").read_text()
+
+
 @pytest.mark.slow
 def test_the_first_saga_runs_and_tells(folder: Path) -> None:
     for command in code_with("python first_saga.py", "console").splitlines():

@@ -74,6 +74,17 @@ PRINTED = {
         kitchen: dinner for Sisyphus
         kitchen: no dinner for Sisyphus
         """,
+    "three_ways": """
+        all commanded: o1 OrderCompleted
+        all commanded: o2 OrderFailed
+        hybrid: o1 OrderCompleted
+        hybrid: o2 OrderFailed
+        all choreographed: o1 OrderCompleted
+        all choreographed: o2 OrderFailed
+        saga 'order' and choreography 'order-flow': compared in 45 ways of coming out
+        ℹ not compared: a cancel of the saga; choreography 'order-flow': nothing takes it back
+        ✔ at parity: the same effects, ends, facts heard, and what is parked
+        """,
     "saga_test": """
         a reader with an old card gets nothing
         a desk that does not answer is asked again

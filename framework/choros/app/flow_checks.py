@@ -108,7 +108,9 @@ def _check_undone(flow: FlowOutline, course: FlowCourse) -> None:
             who = " and ".join(one.said for one in undoers)
             told = named(fact for one in undoers for fact in one.hears)
             sentence = f"{flow.where}: {who} both undo {effect.said} where {told} are told in one flow."
-            raise DeclarationError(sentence, "one function: @service.on(A, B, undoes=...).")
+            raise DeclarationError(
+                sentence, "one function for all, and a name: on(..., effect='charge'), on(A, B, undoes='charge')."
+            )
 
 
 def _by_function(undoers: Iterable[FlowReaction]) -> Sequence[FlowReaction]:
