@@ -55,7 +55,7 @@ class OrderFailed(Fact):
 def payment_service(refunded_at: tuple[type[Fact], ...] = (OutOfStock, StockReleased)) -> Service:
     payment = Service("payment")
 
-    @payment.on(OrderPlaced, publishes=(PaymentCharged, PaymentDeclined))
+    @payment.on(OrderPlaced, effect="charge", publishes=(PaymentCharged, PaymentDeclined))
     async def charge(fact: OrderPlaced, db: Transaction) -> PaymentCharged:
         return PaymentCharged(order_id=fact.order_id)
 
@@ -63,7 +63,7 @@ def payment_service(refunded_at: tuple[type[Fact], ...] = (OutOfStock, StockRele
         return PaymentRefunded(order_id="7")
 
     if refunded_at:
-        payment.on(*refunded_at, undoes=OrderPlaced, publishes=PaymentRefunded)(refund)
+        payment.on(*refunded_at, undoes="charge", publishes=PaymentRefunded)(refund)
     return payment
 
 

@@ -77,7 +77,7 @@ def test_an_effect_without_an_undo() -> None:
     error = refused(lambda: order_flow(payment_service(refunded_at=(shop.StockReleased,)), orders_failing_on_all()))
     assert "may end with OrderFailed while payment.charge stands: nobody undoes it after" in str(error)
     assert "OutOfStock" in str(error)
-    assert error.hint.startswith("@payment.on(OutOfStock, undoes=OrderPlaced); or standing=(charge,)")
+    assert error.hint.startswith("@payment.on(OutOfStock, undoes='charge'); or standing=(charge,)")
 
 
 def orders_failing_on_all() -> Service:
@@ -111,6 +111,24 @@ def test_an_effect_that_is_still_on_its_way_needs_an_undo_too() -> None:
     flow = order_flow().outline
     open_ones = [one for one in courses(flow) if not one.rests]
     assert open_ones and all(shop.OrderPlaced in one.facts for one in open_ones)
+
+
+def either_way(undoes: type[Fact] | str) -> Choreography[Any]:
+    """What begins work is one of two facts, and something bad may come of both."""
+    left, right, closer = Service("left"), Service("right"), Service("closer")
+    looks = reaction(right, "choose", Begun, publishes=(shop.PaymentCharged, shop.StockReserved))
+    reaction(left, "work", shop.PaymentCharged, shop.StockReserved, effect="work", publishes=Noted)
+    reaction(right, "ship", Noted, publishes=(shop.ParcelShipped, shop.AddressUnknown))
+    reaction(left, "give_back", shop.AddressUnknown, undoes=undoes, publishes=shop.PaymentRefunded)
+    reaction(closer, "complete", shop.ParcelShipped, publishes=Ended)
+    reaction(closer, "fail", shop.PaymentRefunded, publishes=shop.OrderFailed)
+    return flow_of(left, right, closer, bad=shop.OrderFailed, standing=(looks,))
+
+
+def test_an_effect_by_name_is_undone_whichever_fact_has_caused_it() -> None:
+    assert len(either_way("work").outline.effects) == 3
+    error = refused(lambda: either_way(shop.PaymentCharged))
+    assert "while left.work stands: nobody undoes it after Begun, StockReserved, Noted, AddressUnknown" in str(error)
 
 
 # --- two undoers ---

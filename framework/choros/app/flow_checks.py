@@ -126,7 +126,8 @@ def _left_standing(flow: FlowOutline, course: FlowCourse, end: FactType, effect:
 
 
 def _undo_hint(effect: FlowReaction, heard: FactType) -> str:
-    undo = f"@{effect.service}.on({heard.__name__}, undoes={effect.hears[0].__name__})"
+    undone = repr(effect.effect) if effect.effect else effect.hears[0].__name__
+    undo = f"@{effect.service}.on({heard.__name__}, undoes={undone})"
     return f"{undo}; or standing=({effect.name},), where it leaves nothing behind."
 
 

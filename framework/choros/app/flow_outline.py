@@ -33,6 +33,8 @@ class FlowReaction:
 
     gives_up: type[Fact] | None = None
     """What is told in its place once it was tried for the last time; None where it is parked then."""
+    effect: str = ""
+    """What it does, or takes back, by name; empty where nobody gives it one."""
 
     @property
     def tells(self) -> Sequence[type[Fact]]:
@@ -104,7 +106,8 @@ class FlowOutline:
 
     def undoers(self, effect: FlowReaction) -> Sequence[FlowReaction]:
         """The reactions that take this one back."""
-        return [one for one in self.reactions if one.undoes in effect.hears and one.service == effect.service]
+        mine = (one for one in self.reactions if one.undoes and one.service == effect.service)
+        return [one for one in mine if one.undoes in effect.hears or (effect.effect and one.effect == effect.effect)]
 
     def hearers(self, fact: FactType) -> Sequence[FlowReaction]:
         """The reactions to this fact, those that wait for others too."""

@@ -87,9 +87,10 @@ def reactions_of(services: Iterable[Reacting]) -> Sequence[FlowReaction]:
 def _reaction(service: Reacting, handler: FactHandler) -> FlowReaction:
     fact: Any = handler.message
     silent = handler.silent or not handler.publishes
+    effect = handler.undoes if isinstance(handler.undoes, str) else handler.effect
     return FlowReaction(
         service.name, handler.join or (fact,), handler.publishes, silent,
-        _undone(service, handler), handler.function, handler.name, handler.transaction is not None,
+        _undone(service, handler), handler.function, handler.name, handler.transaction is not None, effect=effect,
     )  # fmt: skip
 
 

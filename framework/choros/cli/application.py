@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from choros.app.app import App
+from choros.app.checks import check_reactions
 from choros.app.flow_diagram import flow_lines, flow_mermaid
 from choros.app.settings import SETTINGS, Settings
 from choros.cli.departure import Leaving
@@ -95,6 +96,7 @@ def check(
     loaded = load_app(application)
     for service in loaded.services.values():
         service.check_resources()
+        check_reactions(service)
     if output == "table":
         _tell_declarations(loaded)
     pinned(loaded, application, file, write=pin)
