@@ -62,7 +62,7 @@ def test_it_says_what_it_walked_through(verify: Verify) -> None:
     assert parked == list(PARKED), "what frightens is explained, and once"
     assert all(len(line) <= 80 for line in parked)
     assert "1 duplicate, 0 crashes, 1 retry, 1 horizon;" in aged
-    assert ended.endswith("; refusals, failures, silence, terminate at every moment")
+    assert ended.endswith("; refusals, failures, silence, terminate, settle at every moment")
     assert "terminated in" in terminated
     for one in (verdict, verdict_of_the_aged, verdict_of_the_ended):
         assert one == "✔ complete: every interleaving within these budgets, and no promise was broken"

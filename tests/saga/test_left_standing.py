@@ -391,6 +391,17 @@ def test_rule_47_what_is_in_doubt_after_a_terminate_is_settled_either_way(stands
     assert ("ship_order" in left(run)) is stands
 
 
+def test_what_was_there_before_is_undone_once_somebody_says_so() -> None:
+    before = Existing("payment", compensation=refund_payment, name="take_back", undo_retry=TWICE)
+    run = Run(saga_of(before, Pivot(ship_parcel, to="shipping", retry=TWICE)))
+    run.refuse("no_such_address")
+    run.give(TerminateRequested("terminate"))
+    run.time_out(2)
+    assert run.instance.state("take_back").progress == "in_doubt"
+    settle(run, "take_back")
+    assert run.instance.state("take_back").progress == "undone"
+
+
 def test_an_act_says_which_round_is_meant() -> None:
     run = ended()
     run.give(SettleRequested("settle", "reserve_inventory", 2))

@@ -181,10 +181,10 @@ def _aged(so_far: Working, exploration: Exploration) -> ExplorationReport:
 
 
 def _terminated(so_far: Working, exploration: Exploration) -> ExplorationReport:
-    """The same where a person terminates the saga at any moment, and does nothing else."""
+    """The same where a person terminates the saga at any moment, settles what is left, and does nothing else."""
     ending = replace(exploration, bounds=replace(exploration.bounds, acts=TERMINATING))
     found = report(ending, ending.run())
-    _print(so_far, lines(found, explained=False, acts="terminate"))
+    _print(so_far, lines(found, explained=False, acts="terminate, settle"))
     return found
 
 

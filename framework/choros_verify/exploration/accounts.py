@@ -175,6 +175,6 @@ def _commands(like: Ordered) -> Iterator[Ordered]:
         yield Ordered(like.step, like.round, "do", like.attempt, deadline)
     for until in ("ahead", "short") if like.deadline else ("",):
         yield Ordered(like.step, like.round, "undo", like.attempt, until)
-        yield Ordered(like.step, like.round, "close", like.attempt, until, "do")
         for by_hand in (True, False):
+            yield Ordered(like.step, like.round, "close", like.attempt, until, "do", by_hand=by_hand)
             yield Ordered(like.step, like.round, "close", like.attempt, until, "undo", by_hand=by_hand)

@@ -9,8 +9,8 @@ SHORT, LONG = Left(1, 1, 1), Left(2, 2, 1)
 """Budgets: duplicates, crashes, retries."""
 AGED = Left(1, 0, 1, horizons=1)
 """For the horizon, beside them: its moves multiply all others."""
-TERMINATING: frozenset[ActKind] = frozenset({"terminate"})
-"""For terminating at every moment, beside the other acts: it multiplies their states as well."""
+TERMINATING: frozenset[ActKind] = frozenset({"terminate", "settle"})
+"""For terminating at every moment, and settling what is left, apart from the other acts: they would multiply those."""
 
 
 @dataclass(frozen=True)

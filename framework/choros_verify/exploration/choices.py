@@ -14,6 +14,7 @@ from choros.saga.machine.inputs import (
     PauseRequested,
     ResumeRequested,
     RetryRequested,
+    SettleRequested,
     SignalRequested,
     SkipRequested,
     TerminateRequested,
@@ -25,11 +26,12 @@ from choros_verify.exploration.decisions import Decided, Given, givens
 from choros_verify.exploration.locked import told_of_lock
 from choros_verify.exploration.orchestrator import OrchestratorModel
 from choros_verify.exploration.protocol import Protocol
+from choros_verify.exploration.settled import undoes
 from choros_verify.exploration.times import Moment, last_moment
 from choros_verify.exploration.updates import asked_for
 from choros_verify.exploration.wire import Bags
 
-ActKind = Literal["cancel", "retry", "skip", "pause", "terminate", "signal", "update"]
+ActKind = Literal["cancel", "retry", "skip", "settle", "pause", "terminate", "signal", "update"]
 NO_MESSAGE = -1
 
 
@@ -143,6 +145,8 @@ class Choices:
                 reply = leaf.command_of(state.choice).reply_type
                 example = self._orchestrator.replies[reply.type_name]
                 yield Given((SkipRequested("skip", path, state.round, example),))
+            if "settle" in self._acts and not looked and leaf and state.leg and undoes(state, leaf):
+                yield Given((SettleRequested("settle", path, state.round),))
 
 
 def _timers(instance: Instance, unsent: frozenset[str]) -> Iterator[Given]:

@@ -6,11 +6,11 @@ of all that was ever sent. Services are taken for right: what a barrier makes of
 itself. Each of their commands is carried out, refused, or in doubt, with and without its effect.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from choros.messages import Closed, Done, Failure, NestedCommand, Reply
+from choros.messages import Closed, Done, Failure, LeftStanding, NestedCommand, Refusal, Reply
 from choros.names import ORCHESTRATOR
 from choros.saga.machine import machine
 from choros.saga.machine.inputs import (
@@ -61,6 +61,8 @@ class BetweenSagas(NamedTuple):
     body: str
     outcome: str = ""
     """Of an answer."""
+    standing: bool = False
+    """Whether it says that something is left standing."""
 
 
 class FamilyWorld(NamedTuple):
@@ -183,10 +185,13 @@ class FamilyExploration:
         key = CommandKey.parse(f"{told.effect}:{told.operation}")
         name = ROOT_NAME if key.saga_id == "p" else next(n for n in self._whose if _id_of(n) == key.saga_id)
         leg = self._stored[dict(world.members)[name]].state(key.path).leg
-        code = Failure.from_json(told.body).code if told.outcome != "ok" else ""
+        body, code = told.body, ""
+        if told.outcome != "ok":  # as it is read off the wire
+            said = Refusal.from_json(told.body)
+            body, code = Failure(code=said.code, detail=said.detail, kind=said.kind).to_json(), said.code
         outcome: Any = told.outcome
         self._trying = f"The answer of {told.effect} to its {told.operation} arrives: {told.outcome}"
-        answer = Answered("reply", key, leg.attempt if leg else 1, outcome, told.body, code)
+        answer = Answered("reply", key, leg.attempt if leg else 1, outcome, body, code, standing=told.standing)
         yield self._trying, self._decided(world, name, answer)
 
     def _served(self, world: FamilyWorld, services: Services) -> Iterator[Next]:
@@ -211,14 +216,14 @@ class FamilyExploration:
         there = world._replace(stands=world.stands | {(name, path)})
         gone = world._replace(stands=world.stands - {(name, path)})
         if key.operation == "close" and not self._explored:
-            stands = (name, path) in world.stands
-            answer = _ok(key.of(state.closes), leaf) if stands else _ok(key, leaf, Closed())
+            over = ((name, path) in world.stands) is (state.closes == "do")
+            answer = _ok(key.of(state.closes), leaf) if over else _ok(key, leaf, Closed())
             yield self._says(world, name, f"{path} is closed", answer)
             return
         doubt = Moment(frozenset({path}), frozenset({path}))
         if self._explored:
-            if key.operation == "do":
-                self._trying = f"{name}: {path} is in doubt"
+            if key.operation == "do" or leaf.may_skip(key.operation):
+                self._trying = f"{name}: {path} is in doubt ({key.operation})"
                 yield self._trying, self._decided(world, name, TimerFired(), doubt)
             return
         done = gone if key.operation == "undo" else there
@@ -228,8 +233,9 @@ class FamilyExploration:
                 failure = Failure(code=code).to_json()
                 answer = Answered("reply", key, state.leg.attempt, "refused", failure, code)
                 yield self._says(world, name, f"{path} is refused", answer)
-            for after, how in ((there, "with its effect there"), (world, "without an effect")):
-                self._trying = f"{name}: {path} is in doubt, {how}"
+        if (key.operation == "do" and world != there) or leaf.may_skip(key.operation):
+            for after, how in ((done, "and was carried out"), (world, "and was not")):
+                self._trying = f"{name}: {path} is in doubt ({key.operation}), {how}"
                 yield self._trying, self._decided(after, name, TimerFired(), doubt)
 
     def _says(self, world: FamilyWorld, name: str, said: str, answer: Answered) -> Next:
@@ -266,7 +272,7 @@ class FamilyExploration:
         served = world.served
         for send in decision.sends if self._explored else ():
             if send.to != ORCHESTRATOR:
-                served = served.sent(name, self._whose[name], send, terminating=after.terminating)
+                served = served.sent(name, self._whose[name], send)
         return FamilyWorld(members, world.sent | orders | replies, world.stands, served)
 
     def _judge(
@@ -284,6 +290,9 @@ class FamilyExploration:
             hold(final or not decision.facts, f"{name} tells what may still be undone", 8)
         if name == ROOT_NAME and after.terminal and after.status != "terminated":
             self._judge_end(world, after)
+        closing = {kind.type_name for one in self._whose[name].outline.compensated for kind in one.kinds}
+        claims = [fact.type for fact in decision.facts if fact.type in closing and after.standing]
+        hold(not claims, f"{name or 'the saga'} says that it is undone, and {', '.join(after.standing)} stands", 47)
 
     def _judge_send(self, world: FamilyWorld, name: str, before: Instance, after: Instance, send: Send) -> None:
         key = send.key
@@ -303,7 +312,9 @@ class FamilyExploration:
             if below.parent and not below.parent.detached:
                 hold(below.terminal, f"the saga is {after.status}, and {name} was never released", 5)
         if after.status == "compensated":
-            stands = ", ".join(f"{whose}: {step}" for whose, step in sorted(world.stands))
+            instances = {name: self._stored[number] for name, number in world.members} | {ROOT_NAME: after}
+            unsaid = [one for one in sorted(world.stands) if not is_said(instances, *one)]
+            stands = ", ".join(f"{whose}: {step}" for whose, step in unsaid)
             hold(not stands, f"the saga is compensated, and {stands} still stands", 3)
 
     def _at_rest(self, world: FamilyWorld, moved: list[Next], ends: set[str]) -> None:
@@ -315,7 +326,7 @@ class FamilyExploration:
         for name, one in instances.items():
             hold(one.terminal or one.status == "parked", f"{name or 'the saga'} waits for ever", 5)
             if one.status == "compensated":
-                left = [step for whose, step in world.stands if whose == name]
+                left = [step for whose, step in world.stands if whose == name and step not in one.standing]
                 hold(not left, f"{name} is compensated, and {', '.join(left)} still stands", 3)
         ends.add(instances[ROOT_NAME].status)
 
@@ -328,7 +339,18 @@ def _is_newer(whose: str, step: str, around: Instance) -> bool:
     if whose == ROOT_NAME:
         return False
     node = around.state(whose.split(":")[1])
-    return node.unreleased and node.number > around.state(step).number
+    return node.progress != "standing" and node.unreleased and node.number > around.state(step).number
+
+
+def is_said(instances: Mapping[str, Instance], whose: str, step: str) -> bool:
+    """Whether the saga of this name says that it has left the step standing, and each that it is nested in the same of
+    it."""
+    while step in instances[whose].standing:
+        if whose == ROOT_NAME:
+            return True
+        around, step, _ = whose.split(":")
+        whose = next(name for name in instances if _id_of(name) == around)
+    return False
 
 
 def _ok(key: CommandKey, leaf: Commanded, reply: Reply | None = None) -> Answered:
@@ -338,7 +360,9 @@ def _ok(key: CommandKey, leaf: Commanded, reply: Reply | None = None) -> Answere
 
 
 def _told(reply: NestedReply) -> BetweenSagas:
-    return BetweenSagas(reply.order.envelope, reply.operation, reply.data, reply.outcome)
+    refusal = Refusal.from_json(reply.data) if reply.outcome == "refused" else None
+    standing = reply.type == LeftStanding.type_name or bool(refusal and refusal.data)
+    return BetweenSagas(reply.order.envelope, reply.operation, reply.data, reply.outcome, standing)
 
 
 def _id_of(name: str) -> str:

@@ -35,12 +35,11 @@ class Served(NamedTuple):
         """The effects that are there: whose, and which step's."""
         return frozenset((name, path) for name, path, books in self.books if books.stands)
 
-    def sent(self, name: str, saga: Saga[Any], send: Send, *, terminating: bool) -> "Served":
+    def sent(self, name: str, saga: Saga[Any], send: Send) -> "Served":
         """With this on its way."""
         of: Any = "" if send.key.operation != "close" else "undo" if '"undo"' in send.data else "do"
-        by_hand = of == "undo" and not terminating
         step = list(saga.outline.leaves).index(send.key.path)
-        ordered = Ordered(step, send.key.round, send.key.operation, 1, of=of, by_hand=by_hand)
+        ordered = Ordered(step, send.key.round, send.key.operation, 1, of=of)
         return self._replace(commands=self.commands | {FromSaga(name, ordered)})
 
 

@@ -336,8 +336,8 @@ def _as_it_says(outline: Outline, books: Mapping[str, Books], after: Instance) -
     """What is said to stand stands, and nothing else does; but of what is in doubt nobody knows."""
     for leaf in outline.commands:
         own, progress = books[leaf.path], after.state(leaf.path).progress
-        done = "undone" if leaf.existing else "ok"  # its one command takes back what was there before
-        if leaf.changes and progress == done:
+        done = ("undone",) if leaf.existing else ("ok", "standing")  # its one command takes back what was there before
+        if leaf.changes and progress in done:
             hold(own.stands or own.closed, f"the saga is terminated, and {leaf.path} does not stand as it says", 12)
         elif leaf.changes and progress not in ("in_doubt", "standing"):
             hold(not own.stands, f"the saga is terminated, and {leaf.path} stands behind its back", 12)

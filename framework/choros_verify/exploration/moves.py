@@ -29,6 +29,7 @@ from choros_verify.exploration.choices import ActKind, Choice, Choices
 from choros_verify.exploration.decisions import Decided, Given, Happening, Stored
 from choros_verify.exploration.orchestrator import OrchestratorModel
 from choros_verify.exploration.protocol import Protocol
+from choros_verify.exploration.settled import is_there, settled_at_end, undone_by_hand
 from choros_verify.exploration.states import Left, WorldState
 from choros_verify.exploration.violation import hold
 from choros_verify.exploration.ways import newer
@@ -50,6 +51,7 @@ class Moves:
         self._wire = wire
         self._choices = Choices(orchestrator, protocol, wire, acts)
         self._reduce = reduce
+        self._settles = "settle" in acts
         self._outline = orchestrator.saga.outline
         self._checked: set[tuple[int, int]] = set()
         self.event = Happening("decided")
@@ -70,6 +72,8 @@ class Moves:
         for choice in self._choices.of(world.stored, world.network, self._unsent(world)):
             if choice.decided.retries <= left.retries:
                 yield from self._commits(world, left, choice)
+        if self._settles:
+            yield from self._settled_by_hand(world, left)
         yield from self._others(world, left)
 
     # --- the orchestrator ---------------------------------------------------------------------------------------------
@@ -104,6 +108,23 @@ class Moves:
             yield event._replace(trouble="duplicate"), again, left._replace(duplicates=left.duplicates - 1)
         if left.crashes:
             yield from self._crashes(event, taken, left._replace(crashes=left.crashes - 1), messages)
+
+    def _settled_by_hand(self, world: WorldState, left: Left) -> Iterator[NextState]:
+        """Whoever looks at what an ended saga has left waits until no more comes, undoes it or not, and says so."""
+        instance = self._orchestrator.stored[world.stored].instance
+        for leaf, act in settled_at_end(self._outline, instance, self._orchestrator.replies):
+            step = self._outline.paths.index(act.step)
+            books = self._accounts.books[world.accounts][step]
+            if self._comes(world, step) or (act.stands and not is_there(books, leaf)):
+                continue
+            undone = books if act.stands else undone_by_hand(books, leaf)
+            given = Given((act,))
+            decided = self._orchestrator.decide(world.stored, given)
+            self.event = Happening("decided", (given,), decided)
+            if decided is None:
+                raise holds.Violation(f"a person has settled {act.step}, and the saga does not say so", 47)
+            after = world._replace(accounts=self._accounts.replaced(world.accounts, step, undone))
+            yield from self._commits(after, left, Choice((given,), (), decided, wrong=decided.broken))
 
     def _unsent(self, world: WorldState) -> frozenset[str]:
         """The nodes whose commands wait in the outbox; where only one is under way, no command is told from another."""
@@ -288,6 +309,12 @@ class Moves:
         """Whether it is another attempt of what was begun before: a loser's undo, when the whole saga turns."""
         leg = self._orchestrator.stored[world.stored].instance.state(self._outline.paths[order.step]).leg
         return leg is not None and leg.operation == order.operation
+
+    def _comes(self, world: WorldState, step: int) -> bool:
+        """Whether a command is on its way that may still make a difference at this step."""
+        books, ways = self._accounts.books[world.accounts][step], self._wire.content(world.network | world.outbox)
+        sent = [one for one in ways if isinstance(one, Ordered) and one.step == step]
+        return any(not self._accounts.inert(books, one) for one in sent)
 
     def _coming(self, world: WorldState) -> set[str]:
         """The steps whose effect may still come to stand by a command on its way."""

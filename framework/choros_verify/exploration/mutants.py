@@ -331,6 +331,9 @@ MUTANTS: tuple[Mutant, ...] = (
     _without("left standing but not said", (47,), standing.left_standing_but_not_said, needs="skipped undo"),
     _without("clean undo claimed", (47,), standing.clean_undo_claimed, needs="skipped undo"),
     _without("stops at what is left standing", (47,), standing.stops_at_what_is_left_standing, needs="skipped undo"),
+    _without("settled without close", (17, 47), standing.settled_without_close, needs="step", terminates=True),
+    _without("settled and not told", (47,), standing.settled_and_not_told, needs="skipped undo", terminates=True),
+    _without("settled as it was left", (47,), standing.settled_as_it_was_left, needs="skipped undo", terminates=True),
     _without("undo does not wait", (), mutated.undo_does_not_wait, needs="two steps"),
     _without("undo oldest first", (), mutated.undo_oldest_first, needs="two steps"),
 )  # fmt: skip

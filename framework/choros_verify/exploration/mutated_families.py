@@ -1,8 +1,9 @@
 """What two sagas, one within the other, decide with one rule left out."""
 
+from choros.messages import Done, NothingToUndo, Reply
 from choros.saga.machine import nested
 from choros.saga.machine.inputs import NestedReply
-from choros.saga.machine.instance import Instance, Order
+from choros.saga.machine.instance import Instance, Order, Parent, States
 from choros.saga.machine.walk import SagaWalk
 from choros.saga.outline import Outline
 from choros.values import replace
@@ -10,6 +11,7 @@ from choros_verify.exploration.family import FamilyRules
 from choros_verify.exploration.variant import Swap, Variant, instead_of
 
 _RELEASE, _WAITS, _REPLY = SagaWalk._release, SagaWalk._waits_for_parent, nested._reply
+_OUTCOME = nested._outcome
 
 
 @instead_of(SagaWalk._release)
@@ -62,6 +64,26 @@ def undone_before_it_is(outline: Outline, instance: Instance, order: Order) -> N
     return _REPLY(outline, replace(instance, stage=stage), order)
 
 
+@instead_of(nested._undone)
+def left_below_not_said(instance: Instance, parent: Parent) -> Reply:
+    """A nested saga that could not undo all of itself says that it is undone."""
+    return Done() if parent.outcome == "ok" else NothingToUndo()
+
+
+@instead_of(SagaWalk._is_left_standing)
+def clean_undo_claimed_around(self: SagaWalk) -> bool:
+    """The facts of an undone saga leave, although something of one that is nested in it stands."""
+    return False
+
+
+@instead_of(nested._outcome)
+def left_below_not_refused(outline: Outline, instance: Instance, order: Order) -> NestedReply | None:
+    """A nested saga that fails, and could not undo all of itself, says that it was refused, and no more."""
+    nodes = {path: replace(one, progress="undone") if one.progress == "standing" else one
+             for path, one in instance.nodes.items()}  # fmt: skip
+    return _OUTCOME(outline, replace(instance, nodes=States(nodes)), order)
+
+
 def _without(swap: Swap) -> FamilyRules:
     variant = Variant(swap)
     return FamilyRules(variant.begin, variant.decide, variant.never_begun)
@@ -76,6 +98,9 @@ def family_mutants() -> dict[str, FamilyRules]:
         "revocable taken for terminal": revocable_taken_for_terminal,
         "facts before the release": facts_before_the_release,
         "undone before it is": undone_before_it_is,
+        "left below not said": left_below_not_said,
+        "left below not said with a refusal": left_below_not_refused,
+        "clean undo claimed around it": clean_undo_claimed_around,
     }
     return {
         "undo before start forgotten": FamilyRules(tombstones=False),

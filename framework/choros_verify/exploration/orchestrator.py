@@ -124,8 +124,9 @@ class OrchestratorModel:
             deadline = "ahead" if send.not_after is None or send.not_after >= greatest else "short"
         of: Any = "" if send.key.operation != "close" else "undo" if '"undo"' in send.data else "do"
         choice = instance.state(send.key.path).choice if send.key.operation == "do" else ""
-        leg = instance.state(send.key.path).leg
-        by_hand = of == "undo" and not instance.terminating and not (leg and leg.gives_up)
+        leg, leaf = instance.state(send.key.path).leg, self.saga.outline.commanded(send.key.path)
+        undoing = of == "undo" or bool(of and leaf and leaf.existing)
+        by_hand = undoing and not instance.terminating and not (leg and leg.gives_up)
         return Ordered(index, send.key.round, send.key.operation, send.attempt, deadline, of, choice, by_hand)
 
     def stuck(self, number: int) -> holds.Violation | None:

@@ -34,6 +34,7 @@ from choros.values import replace
 from choros.wire.command_key import CommandKey, Operation
 from choros_verify.exploration.books import IN_TIME, NOT_AFTER, SHORT, TOO_LATE, Books, Ending
 from choros_verify.exploration.protocol import Protocol
+from choros_verify.exploration.settled import undone_by_hand
 from choros_verify.exploration.wire import Ordered
 
 TRANSIENT = "ConnectionError"
@@ -109,8 +110,10 @@ class Participants:
             late = body.code == "expired"
             yield Ending(after._replace(refused=after.refused or late), reply, body.code, late=late)
         else:
-            undone = isinstance(body, Closed) and ordered.by_hand and after.stands
-            yield Ending(after.undo() if undone else after, reply, _SAID[type(body)])
+            leaf = self._leaves[ordered.step]
+            if leaf and ordered.by_hand and isinstance(body, Closed):
+                after = undone_by_hand(after, leaf)
+            yield Ending(after, reply, _SAID[type(body)])
             if isinstance(body, Closed):
                 yield Ending(books, self._reply(ordered, "failed", TRANSIENT), "failed")
 

@@ -11,6 +11,7 @@ from choros.saga.machine.inputs import (
     OrderReceived,
     PauseRequested,
     ResumeRequested,
+    SettleRequested,
     SignalRequested,
     TerminateRequested,
     TimerFired,
@@ -166,6 +167,8 @@ class Teller:
                 return f"Somebody asks the saga for {given.update}"
             case OrderReceived():
                 return f"The saga that it is nested in sends its {given.order.operation}"
+            case SettleRequested():
+                return f"A person says that {given.step} {'stands' if given.stands else 'is undone'}"
             case _:
                 verb = "retries" if type(given).__name__ == "RetryRequested" else "skips"
                 return f"A person {verb} the parked step {given.step}"

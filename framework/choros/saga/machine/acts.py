@@ -133,7 +133,8 @@ def _settle_at_end(walk: SagaWalk, act: SettleRequested) -> None:
             there = "standing" if walk.instance.backward or state.lost else "ok"  # its undo was closed
             walk.change_node(act.step, progress=there, reply=state.reply or act.reply)
         case "in_doubt", False:
-            walk.change_node(act.step, progress="closed")
+            leaf = walk.outline.commanded(act.step)
+            walk.change_node(act.step, progress="undone" if leaf and leaf.existing else "closed")
         case _:
             walk.note("too_late", act.step, code="settle")
             return
