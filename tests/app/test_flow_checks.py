@@ -145,8 +145,11 @@ def test_two_undoers_of_one_effect() -> None:
     assert "AddressUnknown, StockReleased are told in one flow" in str(error)
 
 
-def test_several_bad_facts_may_have_one_undoer() -> None:
-    order_flow(payment_service(refunded_at=(shop.OutOfStock, shop.StockReleased, shop.AddressUnknown)))
+def test_a_bad_end_that_does_not_wait_for_an_undo() -> None:
+    hasty = payment_service(refunded_at=(shop.OutOfStock, shop.AddressUnknown))
+    error = refused(lambda: order_flow(hasty))
+    assert "OrderFailed may be told before inventory.release has undone inventory.reserve" in str(error)
+    assert error.hint == "have inventory.release publish StockReleased, and let 'orders' wait for that: all_of()."
 
 
 # --- facts that nobody publishes or handles, and services that are not there ---
@@ -219,8 +222,12 @@ def test_a_flow_that_stops_half_way() -> None:
 
 
 def test_a_bad_fact_beside_a_good_end() -> None:
-    left, right, closer = beside()
-    reaction(left, "give_back", shop.OutOfStock, undoes=Begun)
+    left, right, closer = Service("left"), Service("right"), Service("closer")
+    reaction(left, "work", Begun, publishes=shop.PaymentCharged)
+    reaction(left, "give_back", shop.OutOfStock, undoes=Begun, publishes=shop.PaymentRefunded)
+    reaction(right, "refuse", Begun, publishes=shop.OutOfStock)
+    reaction(closer, "fail", shop.PaymentRefunded, publishes=shop.OrderFailed)
+    reaction(closer, "complete", shop.PaymentCharged, publishes=Ended)
     error = refused(lambda: flow_of(left, right, closer, bad=shop.OrderFailed))
     assert "may end with Ended while left.give_back undoes: OutOfStock may be told beside it" in str(error)
     assert "turns=" in error.hint

@@ -13,6 +13,7 @@ from choros.testing import FlowTest
 from tests.app import flow_shop as shop
 from tests.app.flow_shop import order_flow
 from tests.app.test_flow_checks import Begun, Ended, Noted, Withdrawn, flow_of, reaction, turning
+from tests.exploration.flow_examples import TWICE_BAD, Suspicious
 
 PLACED = shop.OrderPlaced(order_id="7")
 
@@ -164,16 +165,16 @@ def test_a_failure_tells_what_happened() -> None:
 
 
 def test_what_is_undone_twice_says_nothing_the_second_time() -> None:
-    payment = shop.payment_service(refunded_at=(shop.OutOfStock, shop.StockReleased, shop.AddressUnknown))
-    test = begun(order_flow(payment))
+    flow = order_flow()
+    flow.outline = TWICE_BAD
+    test = begun(flow)
     test.expect("payment", shop.OrderPlaced).says(of(shop.PaymentCharged))
-    test.expect("inventory", shop.PaymentCharged).says(of(shop.StockReserved))
-    test.expect("shipping", shop.StockReserved).says(of(shop.AddressUnknown))
-    test.expect("payment", shop.AddressUnknown).says(of(shop.PaymentRefunded))
-    test.expect("inventory", shop.AddressUnknown).says(of(shop.StockReleased))
+    test.expect("inventory", shop.OrderPlaced).says(of(shop.OutOfStock))
+    test.expect("fraud", shop.OrderPlaced).says(of(Suspicious))
+    test.expect("payment", Suspicious).says(of(shop.PaymentRefunded))
     assert "payment.refund says nothing: that is undone already" in refused(
-        lambda: test.expect("payment", shop.StockReleased).says(of(shop.PaymentRefunded))
+        lambda: test.expect("payment", shop.OutOfStock).says(of(shop.PaymentRefunded))
     )
-    test.expect("payment", shop.StockReleased).is_withdrawn()
+    test.expect("payment", shop.OutOfStock).is_withdrawn()
     test.expect("orders", shop.PaymentRefunded).says(of(shop.OrderFailed))
     test.expect_nothing()

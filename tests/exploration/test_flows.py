@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from choros import DeclarationError
 from choros.app.flow_checks import check_flow
 from choros.app.flow_courses import courses
 from choros.app.flow_outline import FlowOutline
+from choros.app.flow_reactions import reached_from
 from choros_verify.exploration.flow_rules import FlowRules
 from choros_verify.exploration.flows import FLOW_MUTANTS, explore_flow, flow_mutants, flow_report_lines
 from tests.app import flow_shop as shop
@@ -103,6 +105,35 @@ def test_what_misses_a_reaction_is_refused_and_found(number: int) -> None:
     assert explore_flow(broken).violation
     with pytest.raises(DeclarationError):
         check_flow(broken, broken.reactions, courses(broken))
+
+
+def changed(flow: FlowOutline) -> Iterator[FlowOutline]:
+    """The flow; and with one reaction left out, silent, or at another fact."""
+    yield flow
+    for number, one in enumerate(flow.reactions):
+        others = [*flow.reactions[:number], *flow.reactions[number + 1 :]]
+        elsewhere = [replace(one, hears=(fact,)) for fact in flow.facts if fact not in one.hears]
+        for instead in ([], [replace(one, silent=True)], *([other] for other in elsewhere)):
+            reactions = [*others[:number], *instead, *others[number:]]
+            yield replace(flow, reactions=reached_from([flow.start], reactions))
+
+
+@pytest.mark.parametrize(
+    ("flow", "unseen"), [(CHAIN, 0), (flows.RACING, 1), (flows.TWICE_BAD, 0)], ids=["chain", "race", "bad"]
+)
+def test_what_the_walk_finds_broken_the_check_refuses(flow: FlowOutline, unseen: int) -> None:
+    """But for a turn at the start, which hears no no: then nobody but the walk knows that the no has done nothing."""
+    passed = [one for one in changed(flow) if is_accepted(one)]
+    assert sum(bool(explore_flow(one).violation) for one in passed) == unseen
+    assert passed[0] is flow
+
+
+def is_accepted(flow: FlowOutline) -> bool:
+    try:
+        check_flow(flow, flow.reactions, courses(flow))
+    except DeclarationError:
+        return False
+    return True
 
 
 def test_a_missing_undo_leaves_an_effect() -> None:

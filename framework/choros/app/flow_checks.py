@@ -104,13 +104,28 @@ def _check_undone(flow: FlowOutline, course: FlowCourse) -> None:
         undoers = _by_function(one for one in flow.undoers(effect) if course.facts.issuperset(one.hears))
         if not undoers:
             raise DeclarationError(*_left_standing(flow, course, end, effect))
-        if len(undoers) > 1:
-            who = " and ".join(one.said for one in undoers)
-            told = named(fact for one in undoers for fact in one.hears)
-            sentence = f"{flow.where}: {who} both undo {effect.said} where {told} are told in one flow."
-            raise DeclarationError(
-                sentence, "one function for all, and a name: on(..., effect='charge'), on(A, B, undoes='charge')."
-            )
+        _check_one(flow, effect, undoers)
+        _check_in_time(flow, course, end, effect)
+
+
+def _check_one(flow: FlowOutline, effect: FlowReaction, undoers: Sequence[FlowReaction]) -> None:
+    if len(undoers) > 1:
+        who = " and ".join(one.said for one in undoers)
+        told = named(fact for one in undoers for fact in one.hears)
+        sentence = f"{flow.where}: {who} both undo {effect.said} where {told} are told in one flow."
+        hint = "one function for all, and a name: on(..., effect='charge'), on(A, B, undoes='charge')."
+        raise DeclarationError(sentence, hint)
+
+
+def _check_in_time(flow: FlowOutline, course: FlowCourse, end: FactType, effect: FlowReaction) -> None:
+    """The bad end waits for every undo."""
+    undoers = [number for number, one in enumerate(flow.reactions) if one in flow.undoers(effect)]
+    if end in course.without(undoers, flow):
+        undo = flow.reactions[next(number for number in undoers if number in course.outcomes)]
+        says = named(undo.publishes) or "a fact"
+        sentence = f"{flow.where}: {end.__name__} may be told before {undo.said} has undone {effect.said}."
+        hint = f"have {undo.said} publish {says}, and let {flow.closer!r} wait for that: all_of()."
+        raise DeclarationError(sentence, hint)
 
 
 def _by_function(undoers: Iterable[FlowReaction]) -> Sequence[FlowReaction]:

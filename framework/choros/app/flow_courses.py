@@ -14,7 +14,7 @@ MOST_COURSES = 20_000
 
 def courses(outline: FlowOutline, most: int = MOST_COURSES) -> Iterator[FlowCourse]:
     """Every course; no more than so many are looked at."""
-    left = [FlowCourse(frozenset({outline.start}), {})]
+    left = [FlowCourse(frozenset({outline.start}), {}, {})]
     for _ in range(most):
         if not left:
             return
@@ -25,8 +25,9 @@ def courses(outline: FlowOutline, most: int = MOST_COURSES) -> Iterator[FlowCour
                 yield course
             continue
         for outcome, fact in _outcomes(outline, outline.reactions[number], course.facts):
-            told = {fact} if fact else set[FactType]()
-            left.append(FlowCourse(course.facts | told, {**course.outcomes, number: outcome}))
+            told = {number: fact} if fact else dict[int, FactType]()
+            outcomes = {**course.outcomes, number: outcome}
+            left.append(FlowCourse(course.facts.union(told.values()), outcomes, {**course.said, **told}))
 
 
 def _next(outline: FlowOutline, course: FlowCourse) -> int | None:

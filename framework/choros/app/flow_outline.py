@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
@@ -52,11 +52,21 @@ class FlowCourse(NamedTuple):
 
     facts: frozenset[FactType]
     outcomes: Mapping[int, Fulfilment]
+    said: Mapping[int, FactType]
+    """What each of them has told, but for those that said nothing."""
 
     @property
     def rests(self) -> bool:
         """Whether no reaction is still to be made."""
         return "open" not in self.outcomes.values()
+
+    def without(self, left_out: Collection[int], flow: FlowOutline) -> frozenset[FactType]:
+        """What is told in it before any of these reactions is made."""
+        facts, left = {flow.start}, set(self.said) - set(left_out)
+        while ready := {number for number in left if facts.issuperset(flow.reactions[number].hears)}:
+            left -= ready
+            facts.update(self.said[number] for number in ready)
+        return frozenset(facts)
 
 
 @dataclass(frozen=True)
