@@ -1,7 +1,7 @@
-"""An orchestrator that has nothing to do but what facts begin, and answer: `python -m tests.fault_cases.told`.
+"""An orchestrator that has nothing to do but what it is told: `python -m tests.fault_cases.told`.
 
 The environment says the rest: CHOROS_BROKER, CHOROS_STORE, CHOROS_NAMESPACE, CHOROS_FAILPOINT, and CHOROS_TOLD, what
-its facts do: `begin`, or `answer`.
+it is told: facts that `begin` or `answer`, or a `signal`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from choros.roles.addresses import connected, opened_facts, opened_store
 from choros.runtime.orchestrator.orchestrator import Orchestrator
 from choros.telemetry.lines import configure_logging
 from tests.fault_cases.failpoints import Failpoint, doomed_store, doomed_transport
+from tests.fault_cases.telling import telling_app
 from tests.runtime.checkout import shop_app
 from tests.runtime.test_kept_facts import FIRST, delivery_app
 
@@ -29,7 +30,7 @@ def invoice_app(namespace: str) -> App:
     return delivery_app(FIRST).within(namespace)
 
 
-APPS = {"begin": checkout_app, "answer": invoice_app}
+APPS = {"begin": checkout_app, "answer": invoice_app, "signal": telling_app}
 
 
 async def run() -> None:
