@@ -19,7 +19,7 @@ from choros.app.service import Service
 from choros.errors import BrokerMisconfigured, DeclarationError, MessageRejected
 from choros.messages import Fact
 from choros.roles.addresses import Addresses
-from choros.roles.roles import run_role
+from choros.roles.process import run_role
 from choros.runtime.foreign.translator import Translator
 from choros.runtime.subscriber.subscriber import Subscriber
 from choros.store.barrier import Transaction

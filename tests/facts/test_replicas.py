@@ -12,7 +12,7 @@ from choros.app.app import App
 from choros.app.service import Service
 from choros.errors import DeclarationError
 from choros.roles.addresses import Addresses, connected
-from choros.roles.roles import run_role
+from choros.roles.process import run_role
 from choros.runtime.subscriber.subscriber import Subscriber
 from choros.store.barrier import Transaction
 from choros.transport.instances import instance_name, instance_topology

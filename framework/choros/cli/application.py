@@ -22,8 +22,9 @@ from choros.cli.verbs import Verbs
 from choros.errors import UsageError
 from choros.messages import Fact
 from choros.roles.addresses import DEFAULT_BROKER, DEFAULT_DATABASE, DEFAULT_STORE, Addresses
+from choros.roles.http_face import HttpPlace
 from choros.roles.loading import load_app
-from choros.roles.roles import longest_drain, run_role
+from choros.roles.process import longest_drain, run_role
 from choros.saga.diagram import mermaid, outline
 from choros.telemetry.lines import configure_logging
 from choros.version import __version__
@@ -211,6 +212,12 @@ def run(
     store: StoreUrl = DEFAULT_STORE,
     database: DatabaseUrl = DEFAULT_DATABASE,
     health_file: HealthFile = None,
+    http: Annotated[
+        str,
+        typer.Option(
+            metavar="HOST:PORT", envvar=["CHOROS_HTTP"], help="where to answer /livez, /readyz and /metrics over HTTP"
+        ),
+    ] = "",
     prefetch: Annotated[Set, _setting("prefetch")] = None,
     concurrency: Annotated[Set, _setting("concurrency")] = None,
     threads: Annotated[Set, _setting("threads")] = None,
@@ -224,6 +231,7 @@ def run(
     given = {"prefetch": prefetch, "concurrency": concurrency, "handler_time": handler_time, "drain": drain}
     given |= {"threads": threads, "wait": wait}
     settings = Settings.read({**given, "keep_sagas": keep_sagas, "keep_start_keys": keep_start_keys})
+    at = HttpPlace.read(http) if http else None
     loaded = load_app(application)
     configure_logging(role, level=log_level("INFO"))  # after it: what it has configured stays
     if role == "all" and not _has_work(loaded):
@@ -235,7 +243,7 @@ def run(
             "--database redis://..., or sqlite:///path/{service}.db; the same for every orchestrator.",
         )
     addresses = Addresses(broker, store, database)
-    work = partial(run_role, loaded, role, addresses, health_file=health_file, settings=settings)
+    work = partial(run_role, loaded, role, addresses, health_file=health_file, http=at, settings=settings)
     if Leaving.owns_process:
         search_less()
     with Leaving(longest_drain(loaded, settings)) as leaving:

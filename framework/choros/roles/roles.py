@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Protocol, TypeVar
 
@@ -35,7 +34,6 @@ from choros.runtime.host.call import ExitWanted, in_order, plainly
 from choros.runtime.host.patience import Waiting
 from choros.runtime.host.service_outbox import way_out
 from choros.runtime.host.vitals import Receiver, Vitals
-from choros.runtime.host.watchdog import watching
 from choros.runtime.orchestrator.orchestrator import Orchestrator
 from choros.runtime.orchestrator.retention import Retention, outlasting, too_short
 from choros.runtime.orchestrator.unsettled import Unsettled
@@ -151,58 +149,6 @@ def _say_what_ended_it(loops: asyncio.Task[None]) -> None:
         log.error(
             "choros.running.ended", error=type(plainly(error)).__name__, reason=getattr(plainly(error), "sentence", "")
         )
-
-
-async def run_role(
-    app: App,
-    role: str,
-    addresses: Addresses,
-    *,
-    health_file: Path | None = None,
-    settings: Settings = NOTHING_SET,
-    begun: OnBegun = lambda *_: None,
-) -> None:
-    """Run a role until it is stopped: `orchestrator`, `service:NAME`, `subscriber:NAME`, `foreign:NAME` or `all`.
-
-    Signals are the affair of whoever has the process: once the role is open, `begun` is told how to stop it.
-    `settings` go before those of each service.
-
-    Every few seconds it writes to `health_file`, if given, how it is; `choros health FILE` reads that."""
-    vitals = Vitals(role, path=health_file)
-    async with AsyncExitStack() as stack:
-        stack.push_async_callback(_end, asyncio.create_task(vitals.run()))
-        parts = await open_role(app, role, addresses, stack, vitals, settings)
-        vitals.receivers = parts
-        begun(partial(_stop_soon, parts), partial(_unfinished, parts))
-        async with watching(app.services.values()):
-            await run_together(parts)
-
-
-async def _end(watching: asyncio.Task[None]) -> None:
-    watching.cancel()
-    await asyncio.wait({watching})
-
-
-def longest_drain(app: App, settings: Settings) -> float:
-    """How many seconds what is under way may take when a role of it stops."""
-    return max(
-        [settings.seconds("drain"), *(settings.over(s.settings).seconds("drain") for s in app.services.values())]
-    )
-
-
-def _stop_soon(parts: list[RunningRole]) -> None:
-    stopping = asyncio.ensure_future(stop_all(parts))
-    _stopping.add(stopping)
-    stopping.add_done_callback(_stopping.discard)
-
-
-_stopping: set[asyncio.Future[None]] = set()
-"""Held here until they have ended: the loop holds its tasks only weakly."""
-
-
-def _unfinished(parts: Sequence[RunningRole]) -> Sequence[str]:
-    calls = [part.calls for part in parts if isinstance(part, (Participant, Subscriber))]
-    return [name for one in calls for name in one.unfinished]
 
 
 async def open_role(

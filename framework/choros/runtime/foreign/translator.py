@@ -40,8 +40,9 @@ class Translator:
         clock: Callable[[], float] = now,
     ) -> None:
         self._foreign, self._namespace, self._transport, self._clock = foreign, namespace, transport, clock
-        queue = foreign.exchange.queue(Names(namespace))
-        self._intake = Intake(transport, queue, settings.number("prefetch"), settings.seconds("drain"))
+        self.queue: str = foreign.exchange.queue(Names(namespace))
+        """Where what they publish comes from."""
+        self._intake = Intake(transport, self.queue, settings.number("prefetch"), settings.seconds("drain"))
         self.counts: Counter[str] = Counter()
         """What became of the messages so far: translated, passed (nothing to us), parked."""
 

@@ -141,6 +141,8 @@ class Vitals:
         """As in the report, as it was when last looked."""
         self.noticing: list[Callable[[], Sequence[str]]] = []
         """What parts have noticed."""
+        self.stopping = False
+        """Whether it takes nothing new any more."""
 
     def watch_store(self, name: str, look: AskStore, patience: float = 0.0, users: Sequence[Calls] = ()) -> None:
         """Ask this store once for each report; its answer may take one report's time, or `patience` seconds, and as
@@ -168,10 +170,14 @@ class Vitals:
                     self._path.unlink()
 
     def report(self) -> Report:
-        """How it is now."""
-        lag, self._lag = self._lag, 0.0
+        """How it is now, and how long its loop stood still since the last one."""
+        report, self._lag = self.look(), 0.0
+        return report
+
+    def look(self) -> Report:
+        """The same, for who looks beside."""
         times = [at for receiver in self.receivers if (at := receiver.last_delivery) is not None]
-        about = self._role, os.getpid(), now(), self._every, self.broker(), self._store.now, lag
+        about = self._role, os.getpid(), now(), self._every, self.broker(), self._store.now, self._lag
         hanging = [one for calls in self.calls for one in calls.hanging]
         noticed = [sentence for noticing in self.noticing for sentence in noticing()]
         left_alone = self.stranded(), self.unreadable()

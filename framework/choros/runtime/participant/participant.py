@@ -76,6 +76,8 @@ class Participant:
         """The handlers that are at work."""
         self._service, self._sagas = service, sagas
         self._names = Names(namespace)
+        self.queue: str = self._names.service_queue(service.name)
+        """Where its commands come from."""
         self._database = database
         self._clock = clock
         self._prune_every = prune_every

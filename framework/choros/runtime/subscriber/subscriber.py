@@ -110,9 +110,10 @@ class Subscriber:
         settings = settings.over(service.settings)
         prefetch, names = prefetch_for(service, settings), Names(namespace)
         name = instance_name(service.name, instance) if instance else service.name
-        self._queue = names.subscriber_queue(name)
+        self.queue: str = names.subscriber_queue(name)
+        """Where its facts come from."""
         self._ordered, self._alone = service.subscription.ordered, bool(instance)
-        self._intake = Intake(transport, self._queue, prefetch, settings.seconds("drain"), together=self._ordered)
+        self._intake = Intake(transport, self.queue, prefetch, settings.seconds("drain"), together=self._ordered)
         self._fates = Fates(self._intake, cadence.attempts)
         self.counts = self._fates.counts
         """What became of the facts so far: handled, filtered (none that the reaction wants), of another flow, repeated,
@@ -134,7 +135,7 @@ class Subscriber:
             )
         self._reaction = Reaction(service, name, jobs, self.calls, clock, self._outbox)
         self._catching_up = CatchUp(
-            transport, names, self._queue, self._intake, jobs,
+            transport, names, self.queue, self._intake, jobs,
             prefetch=prefetch, publish_timeout=cadence.publish_timeout, clock=clock,
         )  # fmt: skip
         self._gave_way: list[float] = []
@@ -148,7 +149,7 @@ class Subscriber:
 
     async def run(self) -> None:
         """React to facts until stopped; raises Misconfigured where that cannot work."""
-        log.info("choros.subscriber.started", queue=self._queue)
+        log.info("choros.subscriber.started", queue=self.queue)
         unread = () if self._alone else await self._types.announce()
         background = [
             *(() if self._alone else (self._types.keep_announcing(),)),
