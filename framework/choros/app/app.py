@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from choros.app.awaited_fact import AwaitedFact, awaited_facts
 from choros.app.choreography import Choreography
 from choros.app.fact_start import FactStart
+from choros.app.flow_needs import part_of, topology_of
 from choros.app.flow_neighbours import check_neighbours
 from choros.app.flow_part import FlowPart
 from choros.app.foreign import ForeignFacts
@@ -173,13 +174,12 @@ class App:
 
     def flow_part(self, service: str = "") -> FlowPart:
         """What a service has to know of the flows; by itself what whoever begins some has to."""
-        flows = sorted(self.choreographies.values(), key=lambda flow: flow.version)
-        newest = {flow.start.type_name: flow for flow in flows}
-        heard: dict[str, frozenset[tuple[str, int]]] = {}
-        for flow in flows:
-            for fact in (fact for one in flow.reactions if one.service == service for fact in one.hears):
-                heard[fact.type_name] = heard.get(fact.type_name, frozenset()) | {(flow.name, flow.version)}
-        return FlowPart(newest, heard)
+        return part_of(self.choreographies.values(), service)
+
+    @property
+    def flow_topology(self) -> Topology:
+        """What its flows need on the broker before the first of their facts is published."""
+        return topology_of(tuple(self.choreographies.values()), self.namespace)
 
     @property
     def nests(self) -> bool:

@@ -53,6 +53,21 @@ class SaidOfFlow(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Decisions:
+    """The facts that say how a flow ends, by their types."""
+
+    good: frozenset[str]
+    turns: frozenset[str]
+    """A bad end may follow them."""
+    bad: frozenset[str]
+
+    @property
+    def all(self) -> frozenset[str]:
+        """Each of them."""
+        return self.good | self.turns | self.bad
+
+
+@dataclass(frozen=True, slots=True)
 class FlowPart:
     """The part of one service."""
 
@@ -60,6 +75,9 @@ class FlowPart:
     """The flows that facts of these types begin."""
     heard: Mapping[str, frozenset[tuple[str, int]]] = field(default_factory=dict)
     """The flows of which it takes facts of these types, by name and version. Of other types it takes all facts."""
+
+    closes: Mapping[tuple[str, int], Decisions] = field(default_factory=dict)
+    """The flows that it closes, by name and version."""
 
     def wants(self, fact: SaidOfFlow) -> bool:
         """Whether it acts on this one, and not only others of its type."""

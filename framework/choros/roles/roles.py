@@ -88,14 +88,14 @@ async def _client_on(transport: Transport, app: App, addresses: Addresses, stack
 
 @asynccontextmanager
 async def publisher_of(app: App, program: str, addresses: Addresses) -> AsyncIterator[FactPublisher]:
-    """A publisher of the facts of this program. It declares what the program needs on the broker; who subscribes must
-    have declared its own before."""
+    """A publisher of the facts of this program. It declares what that and the flows need; others declare theirs."""
     if program not in app.programs:
         hint = f"App(programs=(Program({program!r}, publishes=(...)),))."
         raise UsageError(*unknown(f"There is no program {program!r} in this application.", program, app.programs, hint))
     async with connected(addresses, app, f"{app.namespace}.{program}") as transport:
         rights = publisher(Names(app.namespace), program)
-        await transport.declare(replace(topology(app.namespace, publishers=[program]), writes=rights.writes))
+        needed = topology(app.namespace, publishers=[program]) + app.flow_topology
+        await transport.declare(replace(needed, writes=rights.writes))
         yield FactPublisher(app.programs[program], namespace=app.namespace, transport=transport)
 
 
@@ -127,7 +127,7 @@ async def running(
         parts = await open_role(app, "all", addresses, stack, settings=settings)
         orchestrator = next((part for part in parts if isinstance(part, Orchestrator)), None)
         if orchestrator is None:
-            raise UsageError("This application has no saga to run.", "name one in App(sagas=...).")
+            raise UsageError("This application has no saga to run, and no choreography.", "name one in App(sagas=...).")
         loops = asyncio.create_task(in_order(partial(run_together, parts)))
         loops.add_done_callback(_say_what_ended_it)
         try:
@@ -182,7 +182,7 @@ async def open_role(
     else:
         for local in app.local:
             parts += await opening.service(app.service(local), "service")
-    if role == "orchestrator" or (kind == "all" and app.sagas):
+    if role == "orchestrator" or (kind == "all" and (app.sagas or app.choreographies)):
         parts.append(await opening.orchestrator())
     vitals.broker = lambda: transport.health  # from now on the role is open
     return parts
@@ -291,7 +291,7 @@ class _Opening:
             parts.append(commanded)
         if service.leaves:
             needed, rights = way_out(service, names)
-            await self._declare(needed, rights)
+            await self._declare(needed + app.flow_topology, rights)
         if service.facts and kind != "service":
             rights = subscriber(names, service.subscription, reads_log=service.needs_log)
             needed = topology(app.namespace, subscribers=[service.subscription], fact_log=app.fact_log)

@@ -6,12 +6,14 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from choros.app.app import App
 from choros.app.choreography import Choreography
 from choros.app.flow_part import FIRST_RUN, flow_id
-from choros.errors import BrokerUnreachable, MessageUnwritable, WrongFact
+from choros.errors import BrokerUnreachable, MessageUnwritable, UsageError, WrongFact
 from choros.messages import Fact
-from choros.sources import derived_id, full_jitter
+from choros.sources import derived_id, full_jitter, now
 from choros.transport.port import Published, Transport
+from choros.transport.topology import topology
 from choros.wire.canonical import canonical
 from choros.wire.envelope import Envelope, why_unreadable
 
@@ -48,3 +50,33 @@ async def until_published(transport: Transport, envelope: Envelope) -> bool:
             return outcome is Published.CONFIRMED
         await asyncio.sleep(delays())
     raise BrokerUnreachable("The broker did not take the fact.", "the same again: it is the same fact.")
+
+
+class Beginning:
+    """Begins flows on behalf of an application, once all that these need is on the broker."""
+
+    def __init__(self, app: App, transport: Transport) -> None:
+        self._app, self._transport = app, transport
+        self._declared = asyncio.Lock()
+        self._ready = False
+
+    async def begin(self, flow: Choreography[Any], fact: Fact, run: int, correlation_id: str) -> str:
+        """The id of the flow; as `Client.begin`."""
+        if self._app.choreographies.get((flow.name, flow.version)) is not flow:
+            sentence = f"choreography {flow.name!r} is no part of this application."
+            raise UsageError(sentence, "name it in App(choreographies=...).")
+        namespace, source = self._app.namespace, f"/{self._app.namespace}/{self._app.name}"
+        envelope = first_fact(
+            flow, fact, namespace=namespace, source=source, at=now(), run=run, correlation_id=correlation_id
+        )
+        await self._declare()
+        await until_published(self._transport, envelope)
+        return envelope.flow_id
+
+    async def _declare(self) -> None:
+        """A fact reaches only the queues that are bound when it is published."""
+        async with self._declared:
+            if not self._ready:
+                own = topology(self._app.namespace, applications=[self._app.name])
+                await self._transport.declare(own + self._app.flow_topology)
+                self._ready = True

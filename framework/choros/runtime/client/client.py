@@ -11,6 +11,7 @@ from types import MappingProxyType, TracebackType
 from typing import Any, Self, TypeVar
 
 from choros.app.app import App
+from choros.app.choreography import Choreography
 from choros.errors import (
     BrokerUnreachable,
     ChorosError,
@@ -23,6 +24,7 @@ from choros.errors import (
 from choros.messages import Fact, Message, Reply, Signal, Update
 from choros.names import BusinessKey
 from choros.runtime.client.account import Account, account_of, check_id, known_of, there
+from choros.runtime.client.beginning import Beginning
 from choros.runtime.client.bounds import seconds_of
 from choros.runtime.client.outcome import Outcome, outcome_of
 from choros.runtime.client.parked import Skippable, meant, skippable
@@ -69,6 +71,7 @@ T = TypeVar("T")
 S = TypeVar("S", bound=Message)
 R = TypeVar("R", bound=Message)
 A = TypeVar("A", bound=Reply)
+F = TypeVar("F", bound=Fact)
 POLL_FIRST, POLL_MOST = 0.02, 0.5
 
 
@@ -85,6 +88,7 @@ class Client:
         self._starts = Startable(app.scope, app.sagas)
         self._store = store
         self._transport = transport
+        self._beginning = Beginning(app, transport)
         self._own = decider is None
         self._address = ReturnAddress(app, store)
         make = Transitions(app, lambda: self._address.queue).make
@@ -127,6 +131,10 @@ class Client:
         work = self._starts.work(saga, message, key, traceparent, tracestate)
         await self._ask(work)
         return await self._joined(saga, work.saga_id)
+
+    async def begin(self, flow: Choreography[F], fact: F, *, run: int = 1, correlation_id: str = "") -> str:
+        """Begin a flow; its id, once the broker has its first fact. The same key and run is the same flow."""
+        return await self._beginning.begin(flow, fact, run, correlation_id)
 
     async def run(
         self, saga: Saga[S, R], message: S, *, key: BusinessKey | None = None, timeout: timedelta | None = None,

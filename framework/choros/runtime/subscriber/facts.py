@@ -36,7 +36,7 @@ UNHANDLED: dict[str, str] = {
 }  # fmt: skip
 """Fates that leave a fact to a person, and why."""
 Fate = Literal[
-    "handled", "repeated", "overtaken", "too old", "given twice", "second cause", "joined", "withdrawn",
+    "handled", "repeated", "overtaken", "too old", "given twice", "second cause", "joined", "too late", "withdrawn",
     "new",
 ]  # fmt: skip
 

@@ -18,7 +18,7 @@ from choros.wire.envelope import Envelope
 
 _AT_ONCE = 500
 _BETWEEN = "\x1f"
-_FACT, _STREAM, _REACTION, _LOG, _TYPES = "fact", "stream", "reaction", "log", "types"
+_FACT, _STREAM, _REACTION, _LOG, _TYPES, _ENDING = "fact", "stream", "reaction", "log", "types", "ending"
 
 
 def inbox_key(subscriber: str, fact: Envelope) -> str:
@@ -34,6 +34,11 @@ def stream_key(subscriber: str, fact: Envelope) -> str:
 def reaction_key(subscriber: str, effect: CommandKey) -> str:
     """The row of a reaction that can be undone, or of its undo. A command's key could be the same text."""
     return _joined(_REACTION, subscriber, str(effect))
+
+
+def ending_key(subscriber: str, fact: Envelope) -> str:
+    """The row that says how the flow of this fact ends."""
+    return _joined(_ENDING, subscriber, fact.flow_id)
 
 
 def log_key(queue: str) -> str:

@@ -7,13 +7,16 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+from choros.app.flow_part import NO_FLOWS, FlowPart
 from choros.app.outbox import Outbox
 from choros.app.service import Service
 from choros.errors import Refused
+from choros.runtime.host.handlers_outbox import HandlersOutbox
 from choros.runtime.host.jobs import Jobs
 from choros.runtime.host.outbox_rows import keep_standing
 from choros.runtime.host.service_outbox import ServiceOutbox
 from choros.runtime.host.slots import Calls
+from choros.runtime.subscriber.closing import Closing, EndedOtherwise
 from choros.runtime.subscriber.effect_rows import EffectRows
 from choros.runtime.subscriber.facts import Fate, Heard
 from choros.runtime.subscriber.inbox import inbox_key, is_repeated
@@ -26,12 +29,12 @@ class Reaction:
 
     def __init__(
         self, service: Service, name: str, jobs: Jobs, calls: Calls, clock: Callable[[], float],
-        outbox: ServiceOutbox | None = None,
+        outbox: ServiceOutbox | None = None, flows: FlowPart = NO_FLOWS,
     ) -> None:  # fmt: skip
         """`name`: by what its inbox knows it; `outbox`: of a service that lets something leave with what it does."""
         self._name = name
         self._service, self._jobs, self._calls, self._clock = service, jobs, calls, clock
-        self._outbox = outbox
+        self._outbox, self._flows = outbox, flows
         self._ordered = service.subscription.ordered
 
     async def to(self, heard: Heard) -> Fate | Exception:
@@ -73,9 +76,7 @@ class Reaction:
         heard.written.clear()
         known = await transaction.read_row(inbox_key(self._name, heard.envelope))
         fate = await self._admit(heard, known, await transaction.horizon("facts"), transaction)
-        if fate == "handled":
-            await self._carry_out(heard, transaction)
-        return fate
+        return await self._carry_out(heard, transaction) if fate == "handled" else fate
 
     async def _admit(self, heard: Heard, known: Row | None, horizon: float, transaction: Transaction) -> Fate:
         """What becomes of it, with what is written of that; `handled` once the handler has been called."""
@@ -101,23 +102,42 @@ class Reaction:
         about = self._service.name, self._service.reactions, heard.handler, heard.envelope
         return EffectRows(*about, transaction, self._clock())
 
-    async def _carry_out(self, heard: Heard, transaction: Transaction) -> None:
-        """Call it, and write what it publishes; in place of an effect that it takes back, what it refuses with."""
+    async def _carry_out(self, heard: Heard, transaction: Transaction) -> Fate:
+        """Call it, and write what it publishes; in place of an effect that it takes back, what it refuses with. What
+        would end a flow that has ended otherwise is taken back, too."""
         handler = heard.handler
         assert handler is not None
         if self._outbox is None or not handler.leaves:
             await self._call([heard], transaction)
-            return
+            return "handled"
         outbox = self._outbox.open_for(handler, heard.envelope, transaction, heard.written)
+        fate: Fate = "handled"
+        try:
+            await self._publish(heard, transaction, outbox)
+        except EndedOtherwise:
+            await self._rows(heard, transaction).refuse()
+            fate = "too late"
+        await keep_standing(heard.written, transaction)
+        return fate
+
+    async def _publish(self, heard: Heard, transaction: Transaction, outbox: HandlersOutbox) -> None:
+        closing = self._closing(heard, transaction)
         try:
             async with transaction.savepoint():
-                await outbox.put_returned(await self._call([heard], transaction, outbox))
+                said = await self._call([heard], transaction, outbox)
+                await closing.check(getattr(said, "type_name", ""))
+                await outbox.put_returned(said)
         except Refused as refused:
             if refused.fact is None:
                 raise
-            await outbox.put(refused.fact)
             await self._rows(heard, transaction).refuse()
-        await keep_standing(heard.written, transaction)
+            await closing.check(getattr(refused.fact, "type_name", ""))
+            await outbox.put(refused.fact)
+
+    def _closing(self, heard: Heard, transaction: Transaction) -> Closing:
+        fact = heard.envelope
+        decisions = self._flows.closes.get((fact.flow, fact.flow_version))
+        return Closing(self._name, decisions, fact, transaction, self._clock())
 
     async def _remember(self, facts: Sequence[Heard], transaction: Transaction) -> None:
         for heard in facts:

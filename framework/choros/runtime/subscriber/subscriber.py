@@ -118,9 +118,9 @@ class Subscriber:
         self.counts = self._fates.counts
         """What became of the facts so far: handled, filtered (none that the reaction wants), of another flow, repeated,
         joined (with others that are still to come), retried, held back, overtaken, withdrawn (taken back before it
-        came, or nothing to take back), parked, a second cause, not for us (passed), or for another replica (put off);
-        how often this one gave way to another, and how many batches were taken apart since one of their facts
-        failed."""
+        came, or nothing to take back), parked, a second cause, too late (a flow has ended otherwise), not for us
+        (passed), or for another replica (put off); how often this one gave way to another, and how many batches were
+        taken apart since one of their facts failed."""
         self.lag = 0.0
         """Seconds from the publication of the last fact that was handled to its end."""
         self.calls = Calls(settings, resources, service.surroundings)
@@ -133,7 +133,7 @@ class Subscriber:
             self._outbox = ServiceOutbox(
                 service, namespace=namespace, transport=transport, database=database, clock=clock, flows=flows
             )
-        self._reaction = Reaction(service, name, jobs, self.calls, clock, self._outbox)
+        self._reaction = Reaction(service, name, jobs, self.calls, clock, self._outbox, flows)
         self._catching_up = CatchUp(
             transport, names, self.queue, self._intake, jobs,
             prefetch=prefetch, publish_timeout=cadence.publish_timeout, clock=clock,
