@@ -8,10 +8,12 @@ import random
 import sys
 import tempfile
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from tests import servers
 from tests.chaos import report
+from tests.chaos.battlefield import Single
 from tests.chaos.campaign import Campaign, Plan
 from tests.chaos.cluster_field import clustered
 
@@ -26,12 +28,14 @@ def main() -> int:
         return 2
     seed = options.seed or random.randrange(1, 10**6)
     permits = seed % 2 == 1 if options.permissions == "seed" else options.permissions == "least"
-    plan = replace(plan_of(options.minutes, seed), permits=permits)
+    plan = replace(plan_of(options.minutes, seed), permits=permits, postgres=options.postgres)
     folder = Path(options.folder or tempfile.mkdtemp(prefix="choros-chaos-")).resolve()
-    campaign = clustered(plan, folder, _say) if options.cluster else Campaign(plan, folder, _say)
+    make_field = partial(Single, postgres=options.postgres)
+    campaign = clustered(plan, folder, _say) if options.cluster else Campaign(plan, folder, _say, make_field)
     result = asyncio.run(campaign.run())
     nodes = "three RabbitMQ nodes with quorum queues" if options.cluster else "one RabbitMQ node"
-    written = report.as_json(result, f"{nodes}, one Redis with appendfsync always")
+    sagas = ", sagas in one PostgreSQL" if options.postgres else ""
+    written = report.as_json(result, f"{nodes}, one Redis with appendfsync always{sagas}")
     report.write(Path(options.report or folder / "report.json"), written)
     lines = list(report.evidence(result))
     (folder / "evidence.txt").write_text("\n".join(lines))
@@ -59,6 +63,7 @@ def _options() -> argparse.ArgumentParser:
     parser.add_argument(
         "--cluster", action="store_true", help="on three RabbitMQ nodes, which are killed and cut off too"
     )
+    parser.add_argument("--postgres", action="store_true", help="with the sagas in PostgreSQL, which is hurt too")
     parser.add_argument(
         "--permissions",
         choices=("least", "all", "seed"),

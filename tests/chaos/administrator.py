@@ -13,7 +13,7 @@ from pathlib import Path
 
 from choros import Addresses
 from choros.roles.addresses import opened_store
-from tests.chaos.battlefield import STORE, Battlefield, in_thread
+from tests.chaos.battlefield import Battlefield, in_thread, url_of
 from tests.chaos.voyages import app
 
 APP = "tests.chaos.voyages:app"
@@ -41,9 +41,9 @@ class Administrator:
     @property
     def addresses(self) -> Addresses:
         """Past the proxy, as a user who may do everything."""
-        host, port = self._battlefield.address(STORE)
+        sagas = self._battlefield.sagas
         broker, at = self._battlefield.address(self._battlefield.nodes[0])
-        return Addresses(f"amqp://guest:guest@{broker}:{at}/", f"redis://{host}:{port}/0")
+        return Addresses(f"amqp://guest:guest@{broker}:{at}/", url_of(sagas, *self._battlefield.address(sagas)))
 
     def user(self, role: str) -> str:
         """Name and password, for an address."""

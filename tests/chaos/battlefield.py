@@ -12,21 +12,24 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
 import aio_pika
 
 from tests.chaos.rooms import Room
+from tests.private_postgresql import PrivatePostgreSQL, children_of
 from tests.private_servers import PrivateRabbitMQ, PrivateRedis, PrivateServer, find_program
 
 Address = tuple[str, int]
-STORE = "redis"
+STORE, POSTGRES = "redis", "postgres"
 _LOOKS = 10
 
 
 class Battlefield(Protocol):
-    """Servers by name: the broker's nodes, and the store, whose name is `STORE`.
+    """Servers by name: the broker's nodes, the store, whose name is `STORE`, and where there is one, `POSTGRES`, in
+    which the sagas are then.
 
     Everything blocks for seconds, so whoever calls `start`, `kill` or `ctl` from an event loop uses `in_thread`.
     """
@@ -38,6 +41,16 @@ class Battlefield(Protocol):
     @property
     def nodes(self) -> Sequence[str]:
         """Names of the broker's nodes."""
+        ...
+
+    @property
+    def stores(self) -> Sequence[str]:
+        """Names of the other servers."""
+        ...
+
+    @property
+    def sagas(self) -> str:
+        """The name of the server that has the sagas."""
         ...
 
     def address(self, server: str) -> Address:
@@ -99,30 +112,42 @@ class Battlefield(Protocol):
 
 
 class Single:
-    """One RabbitMQ node and one Redis with its file synced at every write."""
+    """One RabbitMQ node and one Redis with its file synced at every write; and, if asked for, a PostgreSQL."""
 
-    def __init__(self, folder: Path, rooms: Mapping[str, Room]) -> None:
+    def __init__(self, folder: Path, rooms: Mapping[str, Room], *, postgres: bool = False) -> None:
         """Choose the ports; nothing is started yet."""
         self.folder, self.rooms = folder, rooms
         self.broker = PrivateRabbitMQ(rooms["rabbit"].path if "rabbit" in rooms else folder / "rabbit")
         self.store = PrivateRedis(rooms[STORE].path if STORE in rooms else folder / STORE)
         self._servers: dict[str, PrivateServer] = {"rabbit": self.broker, STORE: self.store}
+        self._ports = {"rabbit": self.broker.port, STORE: self.store.port}
+        if postgres:
+            third = PrivatePostgreSQL(rooms[POSTGRES].path / "of" if POSTGRES in rooms else folder / POSTGRES)
+            self._servers[POSTGRES], self._ports[POSTGRES] = third, third.port
 
     @property
     def nodes(self) -> Sequence[str]:
         return ("rabbit",)
 
+    @property
+    def stores(self) -> Sequence[str]:
+        return [name for name in self._servers if name not in self.nodes]
+
+    @property
+    def sagas(self) -> str:
+        return self.stores[-1]
+
     def address(self, server: str) -> Address:
-        return ("127.0.0.1", self.broker.port if server == "rabbit" else self.store.port)
+        return ("127.0.0.1", self._ports[server])
 
     def open(self) -> None:
         for server in self._servers.values():
             server.start()
 
     def close(self) -> None:
-        for server in self._servers.values():
+        for name, server in self._servers.items():
             if server.process is not None:
-                os.kill(server.pid, signal.SIGCONT)
+                self.resume(name)
             server.stop()
 
     def start(self, server: str) -> None:
@@ -134,10 +159,17 @@ class Single:
         self._servers[server].kill()
 
     def pause(self, server: str) -> None:
-        os.kill(self._servers[server].pid, signal.SIGSTOP)
+        self._signal(server, signal.SIGSTOP)
 
     def resume(self, server: str) -> None:
-        os.kill(self._servers[server].pid, signal.SIGCONT)
+        self._signal(server, signal.SIGCONT)
+
+    def _signal(self, server: str, number: signal.Signals) -> None:
+        pid = self._servers[server].pid
+        os.kill(pid, number)
+        for forked in children_of(pid) if server == POSTGRES else ():  # each connection is with a process of its own
+            with suppress(ProcessLookupError):
+                os.kill(forked, number)
 
     def ctl(self, node: str, *arguments: str) -> str:
         return self.broker.ctl(*arguments)
@@ -168,7 +200,10 @@ class Single:
         return depths_of(self.broker.ctl("--formatter", "json", "list_queues", "name", "messages"))
 
     def versions(self) -> Mapping[str, str]:
-        return versions_of(self.broker, self.store)
+        found = versions_of(self.broker, self.store)
+        if POSTGRES in self._servers:
+            found[POSTGRES] = (self._servers[POSTGRES].folder / "data" / "PG_VERSION").read_text().strip()
+        return found
 
 
 def redis_cli(port: int, *command: str) -> str:
@@ -205,9 +240,14 @@ def versions_of(broker: PrivateRabbitMQ, store: PrivateRedis) -> dict[str, str]:
     return {"rabbitmq": rabbit, "erlang": erlang, "redis": facts["redis_version"].strip()}
 
 
+def url_of(server: str, host: str, port: int) -> str:
+    """Its address, as choros takes it."""
+    return f"postgresql://choros@{host}:{port}/postgres" if server == POSTGRES else f"redis://{host}:{port}/0"
+
+
 async def in_thread(act: Callable[..., object], *arguments: str) -> str:
     """Call something that blocks."""
     return str(await asyncio.to_thread(act, *arguments))
 
 
-__all__ = ["STORE", "Address", "Battlefield", "Single", "in_thread"]
+__all__ = ["POSTGRES", "STORE", "Address", "Battlefield", "Single", "in_thread", "url_of"]

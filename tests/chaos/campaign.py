@@ -6,6 +6,7 @@ import asyncio
 import random
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,10 +17,10 @@ from choros.saga.machine.instance import Instance
 from choros.store.sagas import Store
 from tests.chaos import rooms
 from tests.chaos.administrator import APP, Administrator, Refused
-from tests.chaos.battlefield import STORE, Battlefield, Single, in_thread
+from tests.chaos.battlefield import POSTGRES, STORE, Battlefield, Single, in_thread, url_of
 from tests.chaos.checker import Verdict, Violation, Word, judge
 from tests.chaos.crew import LOAD, Crew
-from tests.chaos.faults import LOSES_FACTS, WITH_PERMISSIONS, Scene
+from tests.chaos.faults import LOSES_FACTS, WITH_PERMISSIONS, WITH_POSTGRES, Scene
 from tests.chaos.ledgers import Dossier, read_dossiers, twice_answered
 from tests.chaos.nemesis import Nemesis
 from tests.chaos.rooms import Room
@@ -27,7 +28,7 @@ from tests.chaos.strangers import Account, account, look
 from tests.chaos.voyages import app, souvenir
 from tests.chaos.wire import Wire
 
-ROOMS = {"rabbit": 1024, STORE: 1024, "services": 384}
+ROOMS = {"rabbit": 1024, STORE: 1024, "services": 384, POSTGRES: 1024}
 """Name of the server and MiB."""
 EACH_ONCE_MINUTES = 3.0
 """A campaign of this length or longer does every kind of fault at least once, even if that takes longer."""
@@ -45,6 +46,8 @@ class Plan:
     small_every: float = 2.5
     big_every: float = 8.0
     pace: float = 1.0
+    postgres: bool = False
+    """Whether the sagas are in PostgreSQL."""
     permits: bool = False
     """Each role with what `choros topology permissions` prints for it, and nothing else."""
 
@@ -101,7 +104,7 @@ class Campaign:
         dice = random.Random(plan.seed)
         scene = Scene(self._field, self.crew, self.administrator, self._wire, dice, plan.pace)
         self.nemesis = Nemesis(scene, folder / "nemesis.jsonl", plan.small_every, plan.big_every, say)
-        self.nemesis.extra = WITH_PERMISSIONS if plan.permits else {}
+        self.nemesis.extra = {**(WITH_PERMISSIONS if plan.permits else {}), **(WITH_POSTGRES if plan.postgres else {})}
         self.nemesis.each_once = plan.minutes >= EACH_ONCE_MINUTES
 
     async def run(self) -> Result:
@@ -148,7 +151,7 @@ class Campaign:
         await self._wire.set("*", "pass")
         for room in self._rooms.values():
             room.clear()
-        for server in (*self._field.nodes, STORE):
+        for server in (*self._field.nodes, *self._field.stores):
             await in_thread(self._field.start, server)
 
     async def _drain(self) -> tuple[bool, float]:
@@ -163,7 +166,7 @@ class Campaign:
     async def _still(self) -> bool:
         try:
             counts = await self._counts()
-            if counts.get("running", 0) + counts.get("compensating", 0) or await self._owing():
+            if counts["running"] + counts["compensating"] or await self._owing():
                 return False
             depths = await asyncio.to_thread(self._field.depths)
         except Exception as error:  # a server that comes back late
@@ -192,9 +195,13 @@ class Campaign:
     def _lossy(self) -> list[tuple[float, float]]:
         return [(one.at, one.until) for one in self.nemesis.done if one.kind in LOSES_FACTS]
 
-    async def _counts(self) -> dict[str, int]:
+    async def _counts(self) -> Counter[str]:
+        """Sagas of all kinds, by status."""
+        found: Counter[str] = Counter()
         async with opened_store(self.administrator.addresses, app) as store:
-            return {status: count for (_, status), count in (await store.counts()).items()}
+            for (_, status), count in (await store.counts()).items():
+                found[status] += count
+        return found
 
     async def _tick(self) -> None:
         while True:
@@ -208,7 +215,8 @@ class Campaign:
             self._say(f"  {time.strftime('%H:%M:%S')} {shown}; {len(self.nemesis.done)} faults")
 
     async def _judge(self, republished: bool) -> tuple[Verdict, dict[int, Dossier], dict[int, list[str]]]:
-        dossiers = await read_dossiers(self.folder, self._services, self.administrator.addresses.store, self.plan.seed)
+        redis = url_of(STORE, *self._field.address(STORE))
+        dossiers = await read_dossiers(self.folder, self._services, redis, self.plan.seed)
         async with opened_store(self.administrator.addresses, app) as store:
             words = await read_words(store)
             verdict = judge(dossiers, words, self._lossy, republished)

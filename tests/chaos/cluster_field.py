@@ -41,6 +41,14 @@ class Clustered:
     def nodes(self) -> Sequence[str]:
         return tuple(self._by_name)
 
+    @property
+    def stores(self) -> Sequence[str]:
+        return (STORE,)
+
+    @property
+    def sagas(self) -> str:
+        return STORE
+
     def node(self, name: str) -> ClusterNode:
         """The node of this name."""
         return self._by_name[name]

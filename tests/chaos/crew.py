@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.chaos.administrator import Administrator
-from tests.chaos.battlefield import STORE, Battlefield
+from tests.chaos.battlefield import STORE, Battlefield, url_of
 from tests.chaos.wire import Wire
 from tests.private_servers import die_with_parent
 
@@ -100,14 +100,16 @@ class Crew:
         nodes = nodes[place % len(nodes) :] + nodes[: place % len(nodes)]  # each prefers another node
         links = [await self.wire.link(f"{name}.broker", [node]) for node in nodes]
         brokers = ",".join(f"127.0.0.1:{port}" for port in links)
-        store = await self.wire.link(f"{name}.{STORE}", [self.field_.address(STORE)])
-        redis, service = f"redis://127.0.0.1:{store}/0", name.partition("-")[0]
+        reached = {server: await self.wire.link(f"{name}.{server}", [self.field_.address(server)])
+                   for server in self.field_.stores}  # fmt: skip
+        urls = {server: url_of(server, "127.0.0.1", port) for server, port in reached.items()}
+        redis, service = urls[STORE], name.partition("-")[0]
         user = self.administrator.user("client" if name == LOAD else service)
         return {
             **{key: value for key, value in os.environ.items() if not key.startswith("CHOROS_")},
             "PYTHONUNBUFFERED": "1",
             "CHOROS_BROKER": f"amqp://{user}@{brokers}/?heartbeat=5",
-            "CHOROS_STORE": redis,
+            "CHOROS_STORE": urls[self.field_.sagas],
             "CHOROS_DATABASE": redis if service in ("cabins", "gazette") else f"sqlite:///{self.services}/{service}.db",
             "CHAOS_FARES": f"sqlite:///{self.services}/fares.db",
             "CHAOS_PROVIDER": str(self.services / "provider.db"),

@@ -12,9 +12,10 @@ import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 
 from tests.chaos.administrator import Administrator
-from tests.chaos.battlefield import STORE, Battlefield, in_thread
+from tests.chaos.battlefield import POSTGRES, STORE, Battlefield, in_thread
 from tests.chaos.crew import LOAD, RACING, Crew, Member
 from tests.chaos.full_store import full_until_freed
 from tests.chaos.wire import Wire
@@ -95,7 +96,7 @@ async def cut(scene: Scene) -> str:
     async with somebody(scene) as member:
         if member is None:
             return ""
-        links = f"{member.name}.{scene.dice.choice(['broker', STORE, '*'])}"
+        links = f"{member.name}.{scene.dice.choice(['broker', *scene.battlefield.stores, '*'])}"
         connections = await scene.wire.cut(links)
         return f"{links}: {connections} connections" if connections else ""
 
@@ -115,7 +116,7 @@ async def _one_link(scene: Scene, mood: str, least: float, most: float, **more: 
     async with somebody(scene) as member:
         if member is None:
             return ""
-        links = f"{member.name}.{scene.dice.choice(['broker', STORE])}"
+        links = f"{member.name}.{scene.dice.choice(['broker', *scene.battlefield.stores])}"
         return await _mood(scene, links, mood, least, most, **more)
 
 
@@ -167,11 +168,11 @@ async def kill_broker(scene: Scene) -> str:
     return node
 
 
-async def kill_store(scene: Scene) -> str:
-    await in_thread(scene.battlefield.kill, STORE)
+async def kill_store(scene: Scene, server: str = STORE) -> str:
+    await in_thread(scene.battlefield.kill, server)
     await scene.lasting(0, 5)
-    await in_thread(scene.battlefield.start, STORE)
-    return STORE
+    await in_thread(scene.battlefield.start, server)
+    return server
 
 
 async def _paused(scene: Scene, server: str, least: float, most: float) -> str:
@@ -258,7 +259,7 @@ async def _full(scene: Scene, name: str, leave: int = 0) -> str:
     if name in scene.battlefield.nodes:
         # What an operator does: after a few of these, RabbitMQ 3.10 gives up its Raft log until it is restarted.
         await in_thread(scene.battlefield.kill, name)
-    if name in (STORE, *scene.battlefield.nodes):
+    if name in (*scene.battlefield.stores, *scene.battlefield.nodes):
         await in_thread(scene.battlefield.start, name)  # the store may well have ended of it
     if name in scene.battlefield.nodes:
         deleted = await asyncio.to_thread(scene.battlefield.delete_given_up, name)
@@ -301,6 +302,10 @@ async def store_answers_lost(scene: Scene) -> str:
 
 async def slow_broker(scene: Scene) -> str:
     return await _mood(scene, "*.broker", "delay", 3, 10, seconds=scene.dice.uniform(0.05, 1))
+
+
+async def _cut_all(scene: Scene, server: str) -> str:
+    return f"{await scene.wire.cut(f'*.{server}')} connections"
 
 
 async def cut_everything(scene: Scene) -> str:
@@ -383,6 +388,15 @@ async def forbid(scene: Scene) -> str:
     return f"{role} for {seconds:.1f} s"
 
 
+WITH_POSTGRES: dict[str, Fault] = {
+    "kill PostgreSQL": partial(kill_store, server=POSTGRES),
+    "pause PostgreSQL": lambda scene: _paused(scene, POSTGRES, 1, 15),
+    "disk full under PostgreSQL": lambda scene: _full(scene, POSTGRES),
+    "PostgreSQL half-open": lambda scene: _mood(scene, f"*.{POSTGRES}", "hole", 2, 10),
+    "PostgreSQL's answers lost": lambda scene: _mood(scene, f"*.{POSTGRES}", "deaf", 0.3, 3),
+    "PostgreSQL's connections cut": lambda scene: _cut_all(scene, POSTGRES),
+}
+"""Big ones where the sagas are in PostgreSQL."""
 WITH_PERMISSIONS: dict[str, Fault] = {"permissions taken away": forbid}
 """Big ones where each role has its own."""
 BIG: dict[str, Fault] = {
@@ -415,14 +429,18 @@ NEEDS_ROOM = {
     "disk full under the store": STORE,
     "disk full under the services": "services",
     "disk full under the broker": "rabbit",
+    "disk full under PostgreSQL": POSTGRES,
 }
 """Faults that are impossible where nothing can be mounted, and the room of each."""
 KILLS = {
-    "kill", "kill the broker", "kill the store", "kill everybody", "empty the broker", "race of five",
-    "kill a node", "kill a leader", "kill two nodes", "kill all nodes",
+    "kill", "kill the broker", "kill the store", "kill PostgreSQL", "kill everybody", "empty the broker",
+    "race of five", "kill a node", "kill a leader", "kill two nodes", "kill all nodes",
 }  # fmt: skip
 HALF_OPEN = {"half-open", "broker half-open"}
-CUTS = {"cut", "cut in the middle", "cut everything", "store half-open"} | HALF_OPEN
+CUTS = {
+    "cut", "cut in the middle", "cut everything", "store half-open", "PostgreSQL half-open",
+    "PostgreSQL's connections cut",
+} | HALF_OPEN  # fmt: skip
 GIVEN_UP = "a queue that the broker gave up"
 LOSES_FACTS = {"delete queues", "empty the broker", GIVEN_UP}
 """Afterwards facts may be missing until they are published again."""

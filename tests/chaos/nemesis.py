@@ -48,7 +48,8 @@ class Nemesis:
     @property
     def impossible(self) -> list[str]:
         """Kinds that this machine does not allow."""
-        return [kind for kind, room in NEEDS_ROOM.items() if room not in self.scene.battlefield.rooms]
+        rooms = self.scene.battlefield.rooms
+        return [kind for kind, room in NEEDS_ROOM.items() if kind in {**BIG, **self.extra} and room not in rooms]
 
     @property
     def not_done(self) -> list[str]:
