@@ -13,6 +13,7 @@ import pytest
 
 from choros import Call, Fact, Refused, Service, Transaction, all_of
 from choros.app.flow_outline import FlowOutline
+from choros.app.flow_part import Decisions, FlowPart
 from choros.app.flow_reactions import reactions_of
 from choros.runtime.subscriber.subscriber import Subscriber
 from choros.store.barrier import Database
@@ -29,7 +30,7 @@ from tests.runtime.participant_stage import Stage, effect, eventually, fact, sta
 Told = type[Fact]
 SAID: tuple[Told, ...] = (
     shop.PaymentCharged, shop.PaymentDeclined, shop.PaymentRefunded, shop.ParcelShipped, shop.AddressUnknown,
-    ParcelReturned,
+    ParcelReturned, shop.OrderCompleted, shop.OrderFailed, OrderFailing,
 )  # fmt: skip
 
 
@@ -115,9 +116,10 @@ def _number(flow: FlowOutline, kind: Told) -> int:
     return (*flow.facts,).index(kind)
 
 
-def real(kind: Told, flow: str, numbers: Sequence[Told]) -> Any:
-    body: Any = {"order_id": flow}
-    return fact(kind(**body), numbers.index(kind) + 1, stream=flow, correlation_id=flow, id=f"{flow}-{kind.__name__}")
+def real(kind: Told, run: str, numbers: Sequence[Told], **more: Any) -> Any:
+    body: Any = {"order_id": run}
+    about = {"stream": run, "correlation_id": run, "id": f"{run}-{kind.__name__}"}
+    return fact(kind(**body), numbers.index(kind) + 1, **about, **more)
 
 
 CASES: list[tuple[Service, tuple[Told, ...], Told, Told]] = [
@@ -203,3 +205,64 @@ def differs(service: Service, kinds: tuple[Told, ...], yes: Told, no: Told, rule
         except Violation:
             return True
     return False
+
+
+# --- who closes it ---
+
+
+def closing() -> Service:
+    """It may turn, and end well or badly."""
+    service = Service("orders")
+
+    @service.on(shop.ParcelShipped, publishes=shop.OrderCompleted)
+    async def complete(shipped: shop.ParcelShipped, db: Transaction) -> shop.OrderCompleted:
+        return shop.OrderCompleted(order_id=shipped.order_id)
+
+    @service.on(shop.OutOfStock, publishes=OrderFailing)
+    async def turn(out: shop.OutOfStock, db: Transaction) -> OrderFailing:
+        return OrderFailing(order_id=out.order_id)
+
+    @service.on(shop.PaymentRefunded, publishes=shop.OrderFailed)
+    async def fail(refunded: shop.PaymentRefunded, db: Transaction) -> shop.OrderFailed:
+        return shop.OrderFailed(order_id=refunded.order_id)
+
+    return service
+
+
+HEARD: tuple[Told, ...] = (shop.ParcelShipped, shop.OutOfStock, shop.PaymentRefunded)
+DECIDED = Decisions(
+    frozenset({shop.OrderCompleted.type_name}), frozenset({OrderFailing.type_name}),
+    frozenset({shop.OrderFailed.type_name}),
+)  # fmt: skip
+
+
+def closed() -> FlowOutline:
+    said = reaction("outside.say", shop.OrderPlaced, says=HEARD)
+    ends = (shop.OrderCompleted,), (shop.OrderFailed,), (OrderFailing,)
+    return FlowOutline("order", 1, shop.OrderPlaced, *ends, "orders", (*reactions_of([closing()]), said))
+
+
+async def test_the_closer_decides_as_the_model_says() -> None:
+    runs = {f"f{number}": order for number, order in enumerate(orders_of(HEARD))}
+    async with stage_for(closing(), kind=Subscriber, start=False) as stage:
+        await stage.outside.declare(topology("shop", publishers=["orders"], subscribers=["witness"]))
+        given: Any = {"transport": stage.transport, "database": stage.database, "clock": lambda: stage.clock[0]}
+        part = FlowPart(closes={("order", 1): DECIDED})
+        stage.start(Subscriber(stage.service, namespace="shop", flows=part, **given))
+        for step in range(len(HEARD) + 1):
+            facts = [
+                real(order[step], name, HEARD, flow="order", flow_version=1, flow_id=name)
+                for name, order in runs.items()
+                if step < len(order)
+            ]
+            before = _settled(stage)
+            await stage.publish(*facts)
+            await eventually(lambda before=before, facts=facts: _settled(stage) == before + len(facts))  # type: ignore[misc] # bound now
+        wanted = {name: modelled(closed(), "orders", order, refuses=False)[1] for name, order in runs.items()}
+        await eventually(lambda: _said(stage, "orders") == wanted)
+    assert {len(said) for said in wanted.values()} == {1, 2}
+    rules = FLOW_MUTANTS["closer without row"][1]
+    assert any(
+        modelled(closed(), "orders", order, refuses=False, rules=rules)[1] != wanted[name]
+        for name, order in runs.items()
+    )
