@@ -114,7 +114,7 @@ def test_flags_and_environment_reach_the_role(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(application, "run_role", run_role)
     monkeypatch.setattr(application, "configure_logging", lambda *_, **__: None)
     for setting in SETTINGS.values():
-        monkeypatch.setenv(setting.variable, "7")
+        monkeypatch.setenv(setting.variable, "7" if setting.least <= 7 else "7h")
     command = ["run", "reference_services.payment", "--role", "service:payment", "--drain", "1m", "--concurrency", "3"]
     result = CliRunner().invoke(cli, command, catch_exceptions=False)
     assert result.exit_code == 0, result.output
@@ -124,6 +124,9 @@ def test_flags_and_environment_reach_the_role(monkeypatch: pytest.MonkeyPatch) -
         concurrency=3,
         threads=7,
         handler_time=seven,
+        forget_after=timedelta(hours=7),
+        remember=timedelta(hours=7),
+        clock_skew=seven,
         drain=timedelta(minutes=1),
         wait=seven,
         keep_sagas=seven,

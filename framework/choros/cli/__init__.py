@@ -20,11 +20,13 @@ from choros.cli import (
     saga,
     schedule,
     schema,
+    settings,
     starts,
     topology,
     unfinished,
 )
 from choros.cli.departure import Leaving
+from choros.cli.environment import settle
 from choros.cli.exit_codes import INTERRUPTED, exit_code
 from choros.cli.output import styled
 from choros.cli.verbosity import LogLevel, Quiet, said_outside
@@ -41,6 +43,7 @@ app = Verbs(
 app.add_typer(application.app)
 app.add_typer(contract.app)
 app.add_typer(health.app)
+app.add_typer(settings.app)
 app.add_typer(saga.app, name="saga")
 app.add_typer(schedule.app, name="schedule")
 app.add_typer(lock.app, name="lock")
@@ -98,6 +101,7 @@ def main() -> None:
 
 def _run() -> int:
     try:
+        settle(_command)
         code = _command()(standalone_mode=False, prog_name="choros")
     except Exception as error:
         if (said := getattr(error, "format_message", None)) is None:

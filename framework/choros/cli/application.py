@@ -222,15 +222,16 @@ def run(
     concurrency: Annotated[Set, _setting("concurrency")] = None,
     threads: Annotated[Set, _setting("threads")] = None,
     handler_time: Annotated[Set, _setting("handler_time")] = None,
+    forget_after: Annotated[Set, _setting("forget_after")] = None,
+    remember: Annotated[Set, _setting("remember")] = None,
+    clock_skew: Annotated[Set, _setting("clock_skew")] = None,
     drain: Annotated[Set, _setting("drain")] = None,
     wait: Annotated[Set, _setting("wait")] = None,
     keep_sagas: Annotated[Set, _setting("keep_sagas")] = None,
     keep_start_keys: Annotated[Set, _setting("keep_start_keys")] = None,
 ) -> None:
     """Run a role of an application until it is told to stop (SIGTERM, Ctrl-C)."""
-    given = {"prefetch": prefetch, "concurrency": concurrency, "handler_time": handler_time, "drain": drain}
-    given |= {"threads": threads, "wait": wait}
-    settings = Settings.read({**given, "keep_sagas": keep_sagas, "keep_start_keys": keep_start_keys})
+    settings = Settings.read({name: context.params[name] for name in SETTINGS})  # each is an option here
     at = HttpPlace.read(http) if http else None
     loaded = load_app(application)
     configure_logging(role, level=log_level("INFO"))  # after it: what it has configured stays
