@@ -104,3 +104,20 @@ def test_an_application_has_who_takes_part() -> None:
     deaf = Service("inventory", facts=(Greeted,))
     with pytest.raises(DeclarationError, match="'inventory' does not hear PaymentCharged in this application"):
         App("shop", services=(*without, deaf), choreographies=(flow,))
+
+
+def test_a_flow_may_be_declared_with_signatures_and_the_services_must_do_as_they_say() -> None:
+    flow = order_flow()
+    App("shop", services=members(), choreographies=(flow,))
+    for name in ("payment", "inventory"):  # contracts only: their handlers are elsewhere
+        facts = {fact for one in flow.reactions if one.service == name for fact in one.hears}
+        App("shop", services=members(Service(name, facts=facts)), choreographies=(flow,))
+    other = payment_service(refunded_at=(shop.StockReleased,))
+    other.on(shop.OutOfStock)(note_it)
+    with pytest.raises(
+        DeclarationError, match=r"has payment\.refund on OutOfStock, and the service does something else"
+    ):
+        App("shop", services=members(other), choreographies=(flow,))
+
+
+async def note_it(fact: shop.OutOfStock, db: Transaction) -> None: ...

@@ -10,7 +10,7 @@ from choros.app.awaited_fact import AwaitedFact, awaited_facts
 from choros.app.choreography import Choreography
 from choros.app.fact_start import FactStart
 from choros.app.flow_needs import part_of, topology_of
-from choros.app.flow_neighbours import check_neighbours
+from choros.app.flow_neighbours import check_alike, check_neighbours
 from choros.app.flow_part import FlowPart
 from choros.app.foreign import ForeignFacts
 from choros.app.program import Program
@@ -86,6 +86,7 @@ class App:
         heard |= {f"saga {one.saga.name}": (one.on,) for one in self.starts}
         for flow in self.choreographies.values():
             check_neighbours(flow, heard, [(saga.name, saga.outline) for saga in self.sagas.values()])
+            check_alike(flow, self.services)
 
     def within(self, namespace: str) -> App:
         """The same application under another namespace, so that it is apart on a shared broker and store."""

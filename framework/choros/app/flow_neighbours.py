@@ -7,6 +7,7 @@ from typing import Any
 
 from choros.app.choreography import Choreography
 from choros.app.flow_outline import FlowReaction
+from choros.app.flow_reactions import Reacting, reactions_of
 from choros.errors import DeclarationError
 from choros.messages import Fact, Message
 from choros.saga.outline import Outline, Publication
@@ -28,6 +29,21 @@ def check_neighbours(
     for name, outline in sagas:
         _check_begun(flow, name, outline)
         _check_awaited(flow, name, outline)
+
+
+def check_alike(flow: Choreography[Any], services: Mapping[str, Reacting]) -> None:
+    """Raises DeclarationError where a service does something else than the one of its name that the flow was declared
+    with: that may have signatures only, where services are deployed on their own."""
+    for reaction in flow.reactions:
+        mine = reactions_of([services[reaction.service]])
+        if mine and _declared(reaction) not in map(_declared, mine):
+            on = " and ".join(fact.__name__ for fact in reaction.hears)
+            sentence = f"choreography {flow.name!r} has {reaction.said} on {on}, and the service does something else."
+            raise DeclarationError(sentence, "declare both alike: all_of(), publishes=, undoes=, effect=.")
+
+
+def _declared(reaction: FlowReaction) -> tuple[object, ...]:
+    return reaction.hears, {*reaction.tells}, reaction.undoes, reaction.effect
 
 
 def _check_takes_part(flow: Choreography[Any], reaction: FlowReaction, heard: Collection[type[Fact]] | None) -> None:
