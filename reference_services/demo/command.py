@@ -7,9 +7,10 @@ import json
 import sys
 import time
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -27,6 +28,8 @@ from choros.roles.loading import load_app
 from choros.telemetry.lines import configure_logging
 from reference_services.books import Books, read_books
 from reference_services.contracts import PlaceOrder
+from reference_services.demo.by_events import ROLES as ROLES_BY_EVENTS
+from reference_services.demo.by_events import ProcessesByEvents, one_process_by_events
 from reference_services.demo.one_process import one_process
 from reference_services.demo.processes import ROLES, Plugged, Processes, processes
 from reference_services.demo.report import Report
@@ -37,8 +40,24 @@ from reference_services.orders import OrderFile, read_orders
 from reference_services.sample_orders import sample_orders
 
 DRAIN_SECONDS = 60.0
+
+
+class Variant(StrEnum):
+    """Who sees to an order."""
+
+    HYBRID = "hybrid"
+    CHOREOGRAPHED = "choreographed"
+
+
+PARTS: Mapping[Variant, Mapping[str, Sequence[str]]] = {
+    Variant.HYBRID: ROLES, Variant.CHOREOGRAPHED: ROLES_BY_EVENTS,
+}  # fmt: skip
+"""The processes of each."""
 _demo = Verbs(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-EXAMPLES = ["demo", "demo --orders online_retail.csv", "demo --broker amqp://localhost/ --kill payment"]
+EXAMPLES = [
+    "demo", "demo --variant choreographed", "demo --orders online_retail.csv",
+    "demo --broker amqp://localhost/ --kill payment",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +74,7 @@ class Options:
     outcomes: Path | None
     own_processes: bool
     plugs: Sequence[str]
+    variant: Variant
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -86,6 +106,10 @@ def demo(
     plug: Annotated[
         list[str] | None, typer.Option(metavar="MODULE", help="package.module of a subscriber of your own")
     ] = None,
+    variant: Annotated[
+        Variant,
+        typer.Option(help="hybrid: commanded by a saga, then events; choreographed: by events alone"),
+    ] = Variant.HYBRID,
     outcomes: Annotated[
         Path | None, typer.Option(metavar="FILE", help="write every order's outcome to this file, as JSON")
     ] = None,
@@ -93,7 +117,7 @@ def demo(
     """Place orders with the whole shop, then balance the books."""
     own_processes = not broker.startswith("memory:")
     kills = tuple(kill or ())
-    _check(own_processes, store, kills)
+    _check(own_processes, store, kills, PARTS[variant])
     target = folder or Path(".choros") / f"demo-{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:4]}"
     _make_empty(target)
     target = target.resolve()
@@ -108,7 +132,17 @@ def demo(
     return run_until_done(
         _run(
             Options(
-                orders, count, seed, addresses, target, concurrency, kills, outcomes, own_processes, tuple(plug or ())
+                orders,
+                count,
+                seed,
+                addresses,
+                target,
+                concurrency,
+                kills,
+                outcomes,
+                own_processes,
+                tuple(plug or ()),
+                variant,
             )
         )
     )
@@ -132,12 +166,12 @@ def _check_writable(path: Path) -> None:
         raise UsageError(f"{path} cannot be written: {error.strerror}.", "another path for --outcomes.") from None
 
 
-def _check(own_processes: bool, store: str, kills: Sequence[str]) -> None:
+def _check(own_processes: bool, store: str, kills: Sequence[str], roles: Collection[str]) -> None:
     if own_processes and store.startswith("memory:"):
         raise UsageError("Processes cannot share a store in memory.", "--store redis://... or sqlite:///file.")
     for role in kills:
-        if role not in ROLES:
-            raise UsageError(*unknown(f"There is no process {role!r} to kill.", role, ROLES))
+        if role not in roles:
+            raise UsageError(*unknown(f"There is no process {role!r} to kill.", role, roles))
         if not own_processes:
             raise UsageError("In one process there is nothing to kill.", "--broker amqp://...")
 
@@ -146,7 +180,7 @@ async def _run(options: Options) -> int:
     file = read_orders(options.orders) if options.orders else _made_up(options)
     plugged = {plug: _subscribers(plug) for plug in options.plugs}
     report = Report(sys.stdout)
-    report.opening(options.addresses, file, options.own_processes, options.folder)
+    report.opening(options.addresses, file, options.own_processes, options.folder, options.variant)
     async with AsyncExitStack() as stack:
         async with waiting("opening the shop"):
             shop = await stack.enter_async_context(_open_shop(options, plugged, report))
@@ -156,7 +190,7 @@ async def _run(options: Options) -> int:
         async with waiting("subscribers hear of the last facts; balancing the books"):
             books = await _balanced(options.folder, file.orders, placed)
         report.story(await _story(shop, placed))
-    report.closing(placed, books, seconds, options.folder, options.addresses.store)
+    report.closing(placed, books, seconds, options.folder, options.addresses.store, options.variant)
     if options.outcomes:
         options.outcomes.write_text(json.dumps({p.order_id: p.outcome for p in placed}, indent=1, sort_keys=True))
     return 0 if books.balanced else 1
@@ -171,12 +205,15 @@ async def _open_shop(options: Options, plugged: Plugged, report: Report) -> Asyn
     """A namespace of its own keeps this run apart from others on a shared broker and store."""
     services = [service for several in plugged.values() for service in several]
     if not options.own_processes:
-        async with one_process(options.folder, options.addresses, services) as shop:
+        opening = one_process if options.variant is Variant.HYBRID else one_process_by_events
+        async with opening(options.folder, options.addresses, services) as shop:
             yield shop
         return
     namespace = f"shop-{uuid.uuid4().hex[:8]}"
     try:
-        async with processes(options.folder, options.addresses, namespace, plugged) as many, watched(many, report):
+        kind, parts = Processes if options.variant is Variant.HYBRID else ProcessesByEvents, PARTS[options.variant]
+        opened = processes(options.folder, options.addresses, namespace, plugged, kind=kind, parts=parts)
+        async with opened as many, watched(many, report):
             yield many
     finally:
         await tidy(options.addresses, namespace, [service.name for service in services])

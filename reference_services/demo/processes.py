@@ -79,8 +79,10 @@ class Processes:
 
     async def ready(self) -> None:
         """Wait until the order service answers; raises ChorosError if a process has ended before."""
+        await self._open((f"{self.order_url}/readyz", f"{self.carrier_url}/livez"))
+
+    async def _open(self, doors: Sequence[str]) -> None:
         give_up = time.monotonic() + START_SECONDS
-        doors = (f"{self.order_url}/readyz", f"{self.carrier_url}/livez")
         while not all([await self._answers(door) for door in doors]):
             self._check_alive()
             if time.monotonic() > give_up:
@@ -150,16 +152,17 @@ class Processes:
 
 @asynccontextmanager
 async def processes(
-    folder: Path, addresses: Addresses, namespace: str, plugged: Plugged = MappingProxyType({})
-) -> AsyncIterator[Processes]:
+    folder: Path, addresses: Addresses, namespace: str, plugged: Plugged = MappingProxyType({}),
+    *, kind: type[Processes] = Processes, parts: Mapping[str, Sequence[str]] = ROLES,
+) -> AsyncIterator[Processes]:  # fmt: skip
     """Start every role as a process of its own, and end them all."""
-    roles = dict(ROLES)
+    roles = dict(parts)
     for module, services in plugged.items():
         roles |= {one.name: (*CHOROS, module, "--role", f"subscriber:{one.name}") for one in services}
     await _look(addresses, namespace, [one.name for services in plugged.values() for one in services])
     async with caught_mails(folder) as smtp:
         order_url, carrier_url = (f"http://127.0.0.1:{port}" for port in _free_ports(2))
-        shop = Processes(folder, addresses, namespace, {
+        shop = kind(folder, addresses, namespace, {
             **os.environ,
             "CHOROS_NAMESPACE": namespace,
             "CHOROS_BROKER": addresses.broker,

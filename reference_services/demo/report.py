@@ -37,14 +37,17 @@ class Report:
         except BrokenPipeError:  # whoever read has seen enough; the run goes on to its end
             os.dup2(os.open(os.devnull, os.O_WRONLY), self._out.fileno())
 
-    def opening(self, addresses: Addresses, file: OrderFile, own_processes: bool, folder: Path) -> None:
+    def opening(self, addresses: Addresses, file: OrderFile, own_processes: bool, folder: Path, variant: str) -> None:
         """Where everything runs, and what was not placed and why."""
-        layout = "a process for each part, two orchestrators" if own_processes else "one process"
+        tracked = variant == "hybrid"
+        many = f"a process for each part{', two orchestrators' if tracked else ''}"
+        layout = many if own_processes else "one process"
+        commanded, members = "  commanded, tracked       ", "payment, inventory, shipping"
         self._say(
             f"choros {__version__} · {layout}",
             f"  broker    {_masked(addresses.broker)}",
             f"  store     {_near_store(_masked(addresses.store))}",
-            "  commanded, tracked       payment, inventory, shipping",
+            *([f"{commanded}{members}"] if tracked else [f"  choreographed            {members}, orders"]),
             "  event-driven, untracked  notifications, analytics",
         )
         self._left_out(file, folder / "not-placed.txt")
@@ -89,7 +92,9 @@ class Report:
         """One order's timeline."""
         self._say("", *lines)
 
-    def closing(self, placed: Sequence[Placed], books: Books, seconds: float, folder: Path, store: str) -> None:
+    def closing(
+        self, placed: Sequence[Placed], books: Books, seconds: float, folder: Path, store: str, variant: str
+    ) -> None:
         """The outcomes, the books, and what to do next."""
         reasons = Counter(one.reason for one in placed if one.status == "compensated")
         statuses = Counter(one.status for one in placed)
@@ -105,8 +110,8 @@ class Report:
             *(["leaks     0: the books balance to the penny"] if books.balanced else _leaks(books)),
             "",
             f"next      the databases and logs are in {_near(folder)}",
-            *_saga_list(store),
-            f"          {_command()} check reference_services.order",
+            *(_saga_list(store) if variant == "hybrid" else ()),
+            f"          {_command()} check reference_services.{'order' if variant == 'hybrid' else variant}",
             "          README.md: your own saga, and the same on RabbitMQ and Redis",
         )
 

@@ -11,13 +11,17 @@ from redis.exceptions import RedisError
 
 from choros import Addresses
 from choros.transport.topology import Topology, topology
+from reference_services.choreographed.app import app as choreographed
 from reference_services.order.app import app
 
 
 async def tidy(addresses: Addresses, namespace: str, plugged: Sequence[str] = ()) -> None:
     """Delete the queues, exchanges and keys of this namespace; whatever cannot be reached stays."""
-    whole = topology(
-        namespace, services=app.participants, applications=[app.name], subscribers=[*app.subscribers, *plugged]
+    whole = (
+        topology(
+            namespace, services=app.participants, applications=[app.name], subscribers=[*app.subscribers, *plugged]
+        )
+        + choreographed.within(namespace).topology
     )
     with suppress(aio_pika.exceptions.AMQPError, OSError):
         await _tidy_broker(addresses.broker, whole)

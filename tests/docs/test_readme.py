@@ -220,3 +220,10 @@ def test_the_guide_is_a_program(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert "news: trip_id='trip-3' outcome='no_room'" in ended.stdout
     assert run(".venv/bin/choros check trip", tmp_path).returncode == 0
+
+
+@pytest.mark.slow
+def test_the_demo_by_events(folder: Path) -> None:
+    ended = run(code_with("--variant choreographed", "console").strip().removeprefix("$ "), folder)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "leaks     0: the books balance to the penny" in ended.stdout

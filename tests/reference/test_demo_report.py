@@ -14,7 +14,7 @@ def opening(folder: Path, dropped: int, rejected: int) -> list[str]:
     out = io.StringIO()
     lines = tuple(DroppedLine(number, f"5{number}", "'POST' is not goods") for number in range(dropped))
     orders = tuple(RejectedOrder(f"C{number}", "is a cancellation") for number in range(rejected))
-    Report(out).opening(Addresses("memory://"), OrderFile((), lines, orders), False, folder)
+    Report(out).opening(Addresses("memory://"), OrderFile((), lines, orders), False, folder, "hybrid")
     return out.getvalue().splitlines()
 
 

@@ -1,0 +1,1 @@
+"""The same order, by events alone: nobody commands anybody, and nobody tracks it."""
