@@ -43,6 +43,7 @@ from choros.messages import Command, Done, Fact, Failure, Message, Reply, Signal
 from choros.roles.addresses import Addresses
 from choros.roles.roles import client_of, publisher_of, running, unfinished_of
 from choros.roles.start_in import start_in
+from choros.runtime.client.blocking import BlockingClient, blocking
 from choros.runtime.client.client import Client
 from choros.runtime.client.outcome import Outcome
 from choros.runtime.client.publisher import FactPublisher
@@ -84,7 +85,8 @@ from choros.version import __version__
 from choros.wire.foreign import ForeignMessage
 
 __all__ = [
-    "Addresses", "App", "Batch", "BlockingMemoryTransaction", "BlockingRedisTransaction", "BlockingSqliteTransaction",
+    "Addresses", "App", "Batch", "BlockingClient", "BlockingMemoryTransaction", "BlockingRedisTransaction",
+    "BlockingSqliteTransaction",
     "BlockingTransaction", "Branch", "BrokerMisconfigured", "BrokerUnreachable", "Call", "Check", "Choreography",
     "ChorosError", "Client", "Command", "DeclarationError", "DeclaredOtherwise", "Done", "Existing", "Fact", "FactLog",
     "FactPublisher", "FactStart", "Failure", "ForEach", "ForeignFact", "ForeignFacts", "ForeignMessage", "Later",
@@ -94,5 +96,6 @@ __all__ = [
     "SagaNotFound", "SagaState", "Schedule", "Scope", "Service", "Settings", "Signal", "Sleep", "SqliteTransaction",
     "StartConflict", "Step", "StoreMisconfigured", "StoreUnreachable", "TokenUnknown", "TooLate", "Transaction",
     "Unfinished", "UnfinishedCommand", "Unreachable", "Update", "UpdateRefused", "UsageError", "Wait", "When",
-    "WrongFact", "__version__", "all_of", "client_of", "publisher_of", "running", "start_in", "unfinished_of",
+    "WrongFact", "__version__", "all_of", "blocking", "client_of", "publisher_of", "running", "start_in",
+    "unfinished_of",
 ]  # fmt: skip
