@@ -18,7 +18,8 @@ def part_of(flows: Iterable[Choreography[Any]], service: str) -> FlowPart:
         for fact in (fact for one in flow.reactions if one.service == service for fact in one.hears):
             heard[fact.type_name] = heard.get(fact.type_name, frozenset()) | {(flow.name, flow.version)}
     closes = {(flow.name, flow.version): _decisions(flow) for flow in known if flow.closer == service}
-    return FlowPart({flow.start.type_name: flow for flow in known}, heard, closes)
+    retracts = {flow.retraction.type_name: flow for flow in known if flow.retraction}
+    return FlowPart({flow.start.type_name: flow for flow in known}, heard, closes, retracts)
 
 
 def _decisions(flow: Choreography[Any]) -> Decisions:

@@ -28,6 +28,11 @@ class Begun(Protocol):
         ...
 
     @property
+    def start(self) -> type[Fact]:
+        """Its first fact."""
+        ...
+
+    @property
     def key(self) -> Callable[[Any], BusinessKey]:
         """The start key in its first fact."""
         ...
@@ -78,6 +83,8 @@ class FlowPart:
 
     closes: Mapping[tuple[str, int], Decisions] = field(default_factory=dict)
     """The flows that it closes, by name and version."""
+    retracts: Mapping[str, Begun] = field(default_factory=dict)
+    """The flows whose start facts of these types take back."""
 
     def wants(self, fact: SaidOfFlow) -> bool:
         """Whether it acts on this one, and not only others of its type."""

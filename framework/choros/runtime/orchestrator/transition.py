@@ -51,7 +51,7 @@ class Envelopes:
     reply_to: Callable[[], str]
     local: Collection[str] = ()
     starts: Mapping[str, Begun] = field(default_factory=dict)
-    """The flows that facts of these types begin."""
+    """The flows that facts of these types begin, or take back."""
 
     def unsent(self, record: Record, decision: Decision, now: float) -> tuple[Unsent, ...]:
         """All of them for the outbox; `record` is that of the saga, before or after this decision. What goes to a saga
@@ -78,10 +78,10 @@ class Envelopes:
         return (*commands, *facts, *(_kept("commands", record, one) for one in answers))
 
     def _flow(self, record: Record, fact: Release) -> dict[str, Any]:
-        """The flow that it begins: one for each place of the saga that may begin some."""
+        """The flow that it begins, or takes back: one for each place of the saga that may begin some."""
         if (flow := self.starts.get(fact.type)) is None:
             return {}
-        id = derived_id("choros.flow.of_saga", record.saga_id, fact.step, fact.type)
+        id = derived_id("choros.flow.of_saga", record.saga_id, fact.step, flow.start.type_name)
         return {"flow": flow.name, "flow_version": flow.version, "flow_id": id}
 
     def _as(self, to: str) -> str:
@@ -111,9 +111,8 @@ class Transitions:
         """`reply_to` says to which queue the replies to what is sent shall come."""
         self._app = app
         self._familiar = Familiar()
-        self._envelopes = Envelopes(
-            f"/{app.namespace}/{app.name}", reply_to, frozenset(app.local), app.flow_part().starts
-        )
+        part, local = app.flow_part(), frozenset(app.local)
+        self._envelopes = Envelopes(f"/{app.namespace}/{app.name}", reply_to, local, {**part.starts, **part.retracts})
 
     def make(self, works: Sequence[Work], loaded: Loaded | None, now: float) -> Folded:
         """Fold the work on one saga into one transition; raises Lacking where what is loaded does not do for that."""
