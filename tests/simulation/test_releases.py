@@ -11,10 +11,12 @@ from choros.saga.machine.inputs import Decision
 from choros.saga.machine.rerun import kept_by
 from choros_verify import RunPlan, Scene, plan_for
 from choros_verify.simulation.campaign import Tally
+from choros_verify.simulation.releases import run_again_sometimes
 from choros_verify.simulation.script import PersonAct, ScriptLine
 from tests.simulation import trip
 from tests.simulation.planted import Plant
 from tests.simulation.two_releases import app
+from tests.simulation.two_releases import trip as trip_saga
 
 SLOWLY_PAID = ScriptLine(0, "booked.pay", "do", "slow", 5.0)
 MOVED = RunPlan(
@@ -108,3 +110,9 @@ def test_random_plans_have_them_and_say_how_many(scene: Scene) -> None:
     assert tally.acts["move moved"] and tally.acts["rerun again"]
     assert not {"move moved", "rerun again"} & set(tally.missing(scene))
     assert {"move moved", "rerun again"} <= set(Tally().missing(scene))
+
+
+def test_a_campaign_is_to_have_heard_of_both_where_there_are_sagas_and_newer_ones() -> None:
+    assert run_again_sometimes(app, []) == []
+    assert run_again_sometimes(app, [trip_saga(1)]) == ["rerun again", "move moved"]
+    assert run_again_sometimes(app, [app.sagas["trip", 2]]) == ["rerun again"]

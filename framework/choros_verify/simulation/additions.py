@@ -8,7 +8,7 @@ from choros_verify.simulation.faults import Fault
 from choros_verify.simulation.nested_sagas import served
 from choros_verify.simulation.plans_of_composites import more_acts, more_trouble
 from choros_verify.simulation.plans_of_releases import more_releases
-from choros_verify.simulation.plans_of_signals import more_later, more_signals, more_updates
+from choros_verify.simulation.plans_of_signals import more_later, more_queries, more_signals, more_updates
 from choros_verify.simulation.script import IMPATIENT, PATIENT, Behaviour, RunPlan, ScriptLine, in_some_item
 from choros_verify.simulation.targets import Targets
 
@@ -39,6 +39,7 @@ def with_additions(plan: RunPlan, setting: Targets) -> RunPlan:
             *more_acts(plan, setting),
             *more_signals(plan, setting),
             *more_updates(plan, setting),
+            *more_queries(plan, setting),
             *more_releases(plan, setting),
         ),
         patience=IMPATIENT if impatient else PATIENT,

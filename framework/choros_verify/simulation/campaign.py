@@ -13,6 +13,7 @@ from typing import Any
 
 from choros.saga.saga import Saga
 from choros.saga.waiting import SignalWait, Sleeping
+from choros_verify.simulation.early_answers import askable
 from choros_verify.simulation.nested_sagas import served
 from choros_verify.simulation.plans import plan_for
 from choros_verify.simulation.releases import run_again_sometimes
@@ -156,6 +157,7 @@ def answered_sometimes(sagas: Sequence[Saga[Any]]) -> list[str]:
             answers += ["signal signalled", "signal kept", "signal too_late"]
         if saga.outline.updates:
             answers += ["update accepted", "update refused"]
+        answers += ["query answered"] if askable(saga) else []
         if any(leaf.finished_within for leaf in served(saga)):
             answers += ["finish finished", "finish repeated", "finish too late"]
     return list(dict.fromkeys(answers))

@@ -14,6 +14,7 @@ from choros.transport.copies import REASON
 from choros.wire.envelope import Envelope, Wire
 from choros_verify.simulation.broker_ledger import Balance, Ledger
 from choros_verify.simulation.callbacks import Callback
+from choros_verify.simulation.early_answers import EarlyAnswer
 from choros_verify.simulation.faults import Fault
 from choros_verify.simulation.keeping import Deed, Deleted
 from choros_verify.simulation.observer import Commit, Note
@@ -86,6 +87,8 @@ class Evidence:
     """Processes of the application beside this one."""
     replies: str = ""
     """Its reply queue."""
+    told_early: Sequence[EarlyAnswer] = ()
+    """What was told of replies while the saga went on."""
     reruns: Mapping[str, str] = field(default_factory=dict)
     """By each saga that another one was run again as, that one."""
     renamings: Mapping[str, Renaming] = field(default_factory=dict)

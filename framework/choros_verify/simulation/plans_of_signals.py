@@ -4,6 +4,7 @@ does, early, in time or late."""
 from collections.abc import Iterator
 
 from choros_verify.simulation.callbacks import FAILED
+from choros_verify.simulation.early_answers import askable
 from choros_verify.simulation.nested_sagas import served
 from choros_verify.simulation.script import PersonAct, RunPlan, ScriptLine, chance_of, in_some_item
 from choros_verify.simulation.targets import Targets
@@ -28,6 +29,15 @@ def more_updates(plan: RunPlan, setting: Targets) -> Iterator[PersonAct]:
         for _ in range(chance.choice((0, 1, 2, 4)) if updates else 0):
             at = round(plan.starts[index] + 20.0 * chance.random() ** 2, 3)
             yield PersonAct(at, index, "update", chance.randrange(len(updates)))
+
+
+def more_queries(plan: RunPlan, setting: Targets) -> Iterator[PersonAct]:
+    """Of some sagas somebody wants the reply of a step as soon as there is one."""
+    chance = chance_of(plan, "queries")
+    for index, start in enumerate(plan.starts):
+        steps = askable(setting.saga(plan, index))
+        if steps and chance.random() < 0.15:
+            yield PersonAct(round(start + 4.0 * chance.random() ** 2, 3), index, "query", chance.randrange(len(steps)))
 
 
 def more_later(plan: RunPlan, setting: Targets) -> Iterator[ScriptLine]:

@@ -16,8 +16,8 @@ from choros_verify.simulation.keeping import Deed
 
 def run_again_sometimes(app: App, sagas: Sequence[Saga[Any]]) -> Sequence[str]:
     """The answers that a campaign is to have heard sometimes from whoever lets these sagas go on."""
-    moved = any(newest(app, saga) is not saga for saga in sagas)
-    return ["rerun again", "move moved"] if moved else ["rerun again"]
+    again = ["rerun again"] if sagas else []
+    return [*again, "move moved"] if any(newest(app, saga) is not saga for saga in sagas) else again
 
 
 def newest(app: App, saga: Saga[Any]) -> Saga[Any]:

@@ -16,6 +16,7 @@ from choros.saga.saga import Saga, Sagas
 from choros.saga.waiting import SignalWait, Sleeping
 from choros_verify.simulation.amqp.client import simulated_client
 from choros_verify.simulation.bound_invariants import bound_violations
+from choros_verify.simulation.early_invariants import early_violations
 from choros_verify.simulation.evidence import Evidence
 from choros_verify.simulation.fact_invariants import fact_violations
 from choros_verify.simulation.faults import kinds_of
@@ -77,7 +78,7 @@ def judged(world: World, until: float) -> list[str]:
 
 def _violations(run: Evidence, ended: bool) -> Iterator[str]:
     of_nodes = fact_violations, bound_violations, sleep_violations, signal_violations, lock_violations
-    for invariant in (*INVARIANTS, *of_nodes, update_violations, later_violations):
+    for invariant in (*INVARIANTS, *of_nodes, update_violations, later_violations, early_violations):
         yield from invariant(run)
     if not ended:
         yield from unfinished(run)

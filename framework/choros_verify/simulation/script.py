@@ -22,7 +22,9 @@ Exception; cancels: lets what it awaits be cancelled, `amount` times; later: tak
 `amount` seconds after that, or refuses it, or says once that it failed (the code `failed`)."""
 StoreKind = Literal["memory", "redis", "sqlite"]
 """What sagas and rows are kept in."""
-PersonVerb = Literal["cancel", "pause", "resume", "retry", "skip", "terminate", "signal", "update", "rerun", "move"]
+PersonVerb = Literal[
+    "cancel", "pause", "resume", "retry", "skip", "terminate", "signal", "update", "query", "rerun", "move"
+]
 BESIDE = "beside:"
 """Before the name of a process of the second application."""
 RIVAL = "rival:"
@@ -59,7 +61,7 @@ class PersonAct:
     verb: PersonVerb
     nth: int = 0
     """For `retry` and `skip`: which of the nodes that are parked then, counted from 0, as often round as it takes. For
-    `signal`: which of the waits; for `update` of what may be asked; for `rerun` of the saga's own steps."""
+    `signal`: which of the waits; for `update` and `query` of what may be asked; for `rerun` of the saga's own steps."""
 
     def __str__(self) -> str:
         nth = f" (parked node {self.nth})" if self.nth else ""

@@ -34,6 +34,7 @@ from choros.transport.port import Carrier, Transport
 from choros.transport.topology import Names, Topology, topology
 from choros_verify.simulation.callbacks import finishing
 from choros_verify.simulation.drift import drifted, lacking
+from choros_verify.simulation.early_answers import EarlyAnswer, ask_early
 from choros_verify.simulation.evidence import settled
 from choros_verify.simulation.keeping import KeptRows, KeptSagas, opened
 from choros_verify.simulation.nested_sagas import held_below
@@ -262,6 +263,7 @@ class Caller:
     """Starts that were answered with an error other than that nobody could be reached."""
     acted: set[int] = field(default_factory=set)
     """Of the plan's acts: the same may be asked twice at one moment."""
+    told_early: list[EarlyAnswer] = field(default_factory=list)
     reruns: dict[str, str] = field(default_factory=dict)
     """By each saga that another one was run again as, that one."""
     answered: Counter[str] = field(default_factory=Counter)
@@ -363,6 +365,8 @@ class Caller:
 
     async def _asked(self, client: Client, act: PersonAct, saga_id: str) -> str:
         app, (saga, _) = self.tenant.app, self.tenant.start(act.saga)
+        if act.verb == "query":
+            return await ask_early(client, saga, saga_id, act.nth, self.told_early)
         if act.verb in ("signal", "update"):
             return await speak(client, saga, saga_id, act, self.example)
         if act.verb == "rerun":

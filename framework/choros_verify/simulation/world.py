@@ -275,7 +275,7 @@ class World:
             effects=[called_now(effect, renamings) for effect in self.effects() if effect.saga_id not in foreign],
             rows={name: database.rows() for name, database in of.databases.items()},
             commits=[one for one in self.observer.commits if one.transition.record.saga_id not in foreign],
-            records=records, reruns=caller.reruns, renamings=renamings,
+            records=records, told_early=caller.told_early, reruns=caller.reruns, renamings=renamings,
             deleted=of.store.deleted(), ledger=self.broker.ledger, account=self.broker.account(),
             accepted=sorted(caller.accepted), skipped=frozenset(caller.skipped),
             dropped=[of.saga_ids[index] for index in sorted(caller.dropped)], refused=caller.refused,
