@@ -52,7 +52,7 @@ def reaction(service: Service, name: str, *heard: type[Fact], silent: bool = Fal
     async def perhaps(fact: Fact, db: Transaction) -> None: ...
 
     function: Any = perhaps if silent or not given.get("publishes") else publishing
-    function.__annotations__["return"] = None if function is perhaps else given.get("publishes")
+    function.__annotations__["return"] = None if function is perhaps else Any
     function.__name__ = name
     service.on(*heard, **given)(function)
     return function  # type: ignore[no-any-return]  # made above
@@ -129,6 +129,18 @@ def test_an_effect_by_name_is_undone_whichever_fact_has_caused_it() -> None:
     assert len(either_way("work").outline.effects) == 3
     error = refused(lambda: either_way(shop.PaymentCharged))
     assert "while left.work stands: nobody undoes it after Begun, StockReserved, Noted, AddressUnknown" in str(error)
+
+
+def test_a_no_is_raised_and_not_returned() -> None:
+    payment = Service("payment")
+
+    @payment.on(shop.OrderPlaced, effect="charge", publishes=(shop.PaymentCharged, shop.PaymentDeclined))
+    async def charge(placed: shop.OrderPlaced, db: Transaction) -> shop.PaymentCharged | shop.PaymentDeclined: ...  # type: ignore[empty-body]  # nobody calls it
+
+    reaction(payment, "refund", shop.OutOfStock, shop.StockReleased, undoes="charge", publishes=shop.PaymentRefunded)
+    error = refused(lambda: order_flow(payment))
+    assert "payment.charge returns PaymentDeclined, which says that nothing was done" in str(error)
+    assert error.hint.startswith("raise Refused(code, fact=PaymentDeclined(...))")
 
 
 # --- two undoers ---

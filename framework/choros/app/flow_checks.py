@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import get_args
 
 from choros.app.flow_outline import FactType, FlowCourse, FlowOutline, FlowReaction, named
+from choros.callables import annotations_of
 from choros.errors import DeclarationError
 from choros.messages import Fact
 
@@ -17,6 +19,8 @@ def check_flow(flow: FlowOutline, declared: Iterable[FlowReaction], courses: Ite
     _check_undoes(flow)
     _check_undone_before(flow)
     _check_loops(flow)
+    for effect in flow.effects:
+        _check_raised(flow, effect)
     if flow.retraction:
         _check_retraction(flow, flow.retraction)
     for course in courses:
@@ -54,6 +58,16 @@ def _check_undoes(flow: FlowOutline) -> None:
             what = undo.undoes.__name__
             sentence = f"{flow.where}: {undo.said} undoes what {undo.service!r} does about {what}, which is nothing."
             raise DeclarationError(sentence, f"@{undo.service}.on({what}), or undoes= another fact.")
+
+
+def _check_raised(flow: FlowOutline, effect: FlowReaction) -> None:
+    """What it returns leaves with its effect; a no is told in place of that."""
+    returned = annotations_of(effect.function, f"{flow.where}: {effect.said}").get("return")
+    no = next((fact for fact in flow.noes(effect) if fact in (returned, *get_args(returned))), None)
+    if no:
+        sentence = f"{flow.where}: {effect.said} returns {no.__name__}, which says that nothing was done."
+        hint = f"raise Refused(code, fact={no.__name__}(...)): then its effect is rolled back; and leave it out of ->."
+        raise DeclarationError(sentence, hint)
 
 
 def _check_loops(flow: FlowOutline) -> None:
