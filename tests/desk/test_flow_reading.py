@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from choros import Addresses, Done, Fact, Service, all_of
+from choros.app.flow_part import FlowPart
 from choros.desk.flow_reading import FlowReading, OutboxFacts, SagaFacts, ServiceInbox
 from choros.desk.flow_tree import FactNode, FlowRows, FlowTree, InboxNote, SagaNode, TracedFact, flow_tree
 from choros.desk.hearsay import hearsay_of
@@ -143,8 +144,8 @@ async def taken(database: Database, service: Service, *facts: Envelope, refuses:
         value_of(result)
 
 
-def of_order(kind: type[Fact], seq: int) -> Envelope:
-    return moved(seq, "o1", type=kind.type_name, data='{"order":"o1"}', time=100.0)
+def of_order(kind: type[Fact], seq: int, **more: Any) -> Envelope:
+    return moved(seq, "o1", type=kind.type_name, data='{"order":"o1"}', time=100.0, **more)
 
 
 @pytest.mark.parametrize(
@@ -174,6 +175,30 @@ async def test_an_inbox_tells_that_it_was_refused(database: MemoryDatabase) -> N
     await taken(database, packer(), *facts, refuses=True)
     notes = await ServiceInbox(packer(), database).notes(facts)
     assert {notes[fact.id].effect for fact in facts} == {"refused"}
+
+
+async def test_an_inbox_tells_what_its_subscriber_does_not_want(database: MemoryDatabase) -> None:
+    picky = Service("packer")
+
+    @picky.on(Charged, where={"order": "o2"})
+    async def pack(charged: Charged, db: MemoryTransaction) -> None: ...
+
+    @picky.on(Held)
+    async def hold(held: Held, db: MemoryTransaction) -> None: ...
+
+    facts = [of_order(Charged, 1), of_order(Held, 2), of_order(Held, 3, flow="order", flow_version=1, flow_id="o1")]
+    part = FlowPart(heard={Held.type_name: frozenset({("order", 1)})})
+    notes = await ServiceInbox(picky, database, part).notes(facts)
+    assert [notes[fact.id].passed_over for fact in facts] == [True, True, False]
+
+
+async def test_the_log_holds_the_flows_that_a_saga_has_begun_by_their_correlation() -> None:
+    async with logged() as transport:
+        begun = moved(1, "flow-1", correlation_id="s1", flow="order", flow_version=1, flow_id="flow-1")
+        await transport.publish([begun, moved(1, "other")])
+        reading = FlowReading(facts=[LogFacts(transport, NAMES, None)], inboxes=[], sagas=[], hearers={})
+        assert list((await reading.read(["s1"])).facts) == [begun.id]
+        assert reading._ids == {"s1", "flow-1"}, "and what is told of that one elsewhere is asked for as well"
 
 
 @asynccontextmanager

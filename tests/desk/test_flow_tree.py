@@ -23,7 +23,7 @@ from choros.desk.flow_tree import (
     TracedStep,
     flow_tree,
 )
-from choros.desk.hearsay import Hearer
+from choros.desk.hearsay import FlowTerms, Hearer
 from choros.store.barrier import RowState
 from choros.store.sagas import Record
 from choros.transport.port import Seen
@@ -144,6 +144,34 @@ def test_what_was_taken_in_may_wait_for_others_or_have_come_to_nothing(
     assert line.startswith(
         "  … books  joined" if standing == "joined" else f"  ✔ books  after 5.0 s{why and ', '}{why}"
     )
+
+
+def test_what_a_subscriber_does_not_want_it_does_not_lack() -> None:
+    notes = {("books", "f1"): InboxNote(handled=False, passed_over=True)}
+    tree = flow_tree(rows(PLACED, notes=notes), HEARERS)
+    assert (root_of(tree).reactions, tree.to_come) == ((), ())
+
+
+@pytest.mark.parametrize(
+    ("within", "facts", "overdue"),
+    [
+        (59.0, ["placed"], True),
+        (61.0, ["placed"], False),
+        (59.0, ["placed", "confirmed"], False),
+        (59.0, ["placed", "rejected"], False),
+    ],
+)
+def test_a_flow_that_should_have_ended_is_told(within: float, facts: list[str], overdue: bool) -> None:
+    of = {"flow": "order", "flow_version": 2, "flow_id": "o1", "began": NOW - 60, "time": NOW - 1}
+    found = rows(*(fact(one, one, "/shop/service/till", **of) for one in facts), fact("f9", "odd", "/shop/service/x"))
+    terms = {("order", 2): FlowTerms(within, frozenset({"confirmed", "rejected"}))}
+    tree = flow_tree(found, {}, terms)
+    assert [(one.flow, one.flow_id, one.began) for one in tree.overdue] == [("order", "o1", NOW - 60)] * overdue
+    assert flow_tree(found, {}).overdue == (), "where nobody says when it should be over"
+    said = [line for line in told(tree) if "has not ended" in line]
+    began = "it began at 1970-01-12T13:45:40Z, 60.0 s ago"
+    assert said == [f"  ! flow order o1 has not ended within 59.0 s: {began}"] * overdue
+    assert len(flow_data(tree)["overdue"]) == overdue
 
 
 def letter(queue: str, id: str) -> DeadLetter:

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from choros import cli
+from choros.app.flow_part import FlowPart
 from choros.app.service import Service
 from choros.cli.words import moment
 from choros.desk import republish as republishing
@@ -170,6 +171,18 @@ async def test_what_an_inbox_has_forgotten_is_not_called_missed(capsys: pytest.C
         assert await database.forget("facts", now - 3600) == 1
         assert len((await cli.facts._missed_by(service, database, partial(released, store, 0.0), 0.0))[2]) == 1
     assert "late has forgotten which facts it handled up to" in capsys.readouterr().err
+
+
+async def test_a_fact_that_is_of_none_of_its_flows_is_not_missed() -> None:
+    database = MemoryDatabase()
+    await database.open()
+    service, part = Service("late", facts=[Moved]), FlowPart(heard={Moved.type_name: frozenset({("order", 1)})})
+    async with opened() as store:
+        its = moved(2, "s2", flow="order", flow_version=1, flow_id="s2")
+        await stored(store, "s1", (1.0, [moved(1, "s1"), its]))
+        every = partial(released, store, 0.0)
+        assert [row["stream"] for row in (await cli.facts._missed_by(service, database, every, 0.0, part))[2]] == ["s2"]
+        assert len((await cli.facts._missed_by(service, database, every, 0.0))[2]) == 2
 
 
 # --- the command ------------------------------------------------------------------------------------------------------

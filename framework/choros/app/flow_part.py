@@ -104,4 +104,9 @@ def flow_id(namespace: str, flow: Begun, fact: Fact, run: int = FIRST_RUN) -> st
         raise UsageError(sentence, "a function that has an answer for every fact that begins it.") from error
     if not isinstance(key, str) or not key:
         raise UsageError(f"Choreography {flow.name!r} has no key for this fact.", "key=lambda fact: fact.id.")
-    return derived_id("choros.flow", namespace, flow.name, key, str(run))
+    return flow_id_of(namespace, flow.name, key, run)
+
+
+def flow_id_of(namespace: str, flow: str, key: str, run: int = FIRST_RUN) -> str:
+    """The same, by the start key itself."""
+    return derived_id("choros.flow", namespace, flow, key, str(run))

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from choros.app.app import App
+from choros.app.flow_part import NO_FLOWS, FlowPart
 from choros.app.program import Program
 from choros.app.service import Service
 from choros.cli.options import AppName, BrokerUrl, DatabaseUrl, Output, StoreUrl, loaded_apart, run_until_done
@@ -251,7 +252,7 @@ async def _missed(loaded: App, addresses: Addresses, whose: Publishers, since: s
         every = partial(kept.since, start, saga=saga)
         for service in services:
             async with opened_inbox(loaded, service, addresses.database) as inbox:
-                found.append(await _missed_by(service, inbox, every, start))
+                found.append(await _missed_by(service, inbox, every, start, loaded.flow_part(service.name)))
         if loaded.heard:
             found.append(await _missed_here(loaded, addresses, every))
     return found
@@ -273,7 +274,9 @@ async def _missed_here(loaded: App, addresses: Addresses, every: Every) -> Misse
     return name, total, rows
 
 
-async def _missed_by(service: Service, inbox: Database, every: Every, start: float) -> Missed:
+async def _missed_by(
+    service: Service, inbox: Database, every: Every, start: float, flows: FlowPart = NO_FLOWS
+) -> Missed:
     wanted = {fact.type_name for fact in service.facts}
     known = await forgotten_until(inbox, "facts")
     if start <= known:
@@ -281,7 +284,8 @@ async def _missed_by(service: Service, inbox: Database, every: Every, start: flo
     total, rows = 0, list[dict[str, Any]]()
     with working(f"facts for {service.name}") as so_far:
         async for facts in every():
-            mine = [one for one in facts if one.type in wanted and one.time > known and is_wanted(service, one)]
+            due = [one for one in facts if one.type in wanted and one.time > known]
+            mine = [one for one in due if flows.wants(one) and is_wanted(service, one)]
             without = await not_handled(inbox, service.name, mine)
             total, rows = total + len(mine), [*rows, *(_row(service.name, fact) for fact in without)]
             so_far.at(total)

@@ -90,7 +90,7 @@ def flow_show(
         tell_lines(flow_lines(tree, at))
     else:
         tell_value(flow_data(tree), output)
-    if tree.open:
+    if tree.open or tree.overdue:
         raise typer.Exit(1)
 
 

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from choros.app.app import App
+from choros.app.flow_part import flow_id_of
 from choros.app.service import Service
 from choros.cli.places import Places, opened_inbox
 from choros.cli.waits import PATIENCE
 from choros.cli.words import existing
 from choros.desk.flow_reading import FactPlace, FlowReading, InboxPlace, OutboxFacts, SagaFacts, ServiceInbox
 from choros.desk.flow_tree import FlowTree, flow_tree
-from choros.desk.hearsay import hearsay_of
+from choros.desk.hearsay import hearsay_of, terms_of
 from choros.desk.log_facts import LogFacts
 from choros.errors import BrokerUnreachable, ChorosError, SagaNotFound
 from choros.roles.addresses import Addresses, open_transport, opened_facts, opened_store
@@ -59,7 +60,7 @@ async def flow_seen(apps: Sequence[App], places: FlowPlaces, typed: str) -> tupl
             raise _nothing(typed, rows.unreached)
         if transport:
             await reading.ask_broker(transport, Names(hearsay.namespace))
-        return flow_tree(rows, hearsay.hearers), rows.now
+        return flow_tree(rows, hearsay.hearers, terms_of(apps)), rows.now
 
 
 def _nothing(typed: str, unreached: Sequence[str]) -> SagaNotFound:
@@ -69,9 +70,11 @@ def _nothing(typed: str, unreached: Sequence[str]) -> SagaNotFound:
 
 
 def _ids(apps: Sequence[App], typed: str) -> list[str]:
-    """What may be meant: the flow's own id, or the key by which a program published what began it."""
+    """What may be meant: the flow's own id, its start key, or the key by which a program began it."""
     sources = [program_source(app.namespace, name) for app in apps for name in app.programs]
-    return [typed, *(about_id(source, typed) for source in sources)]
+    flows = {(app.namespace, name) for app in apps for name, _ in app.choreographies}
+    begun = [flow_id_of(namespace, name, typed) for namespace, name in sorted(flows)]
+    return [typed, *begun, *(about_id(source, typed) for source in sources)]
 
 
 def _services(apps: Sequence[App]) -> list[tuple[App, Service]]:
@@ -135,7 +138,7 @@ class _Sight:
         if service.facts and service.subscription.replicas == "every":
             self.unreached.append(f"the inboxes of {service.name}: each of its instances has its own")
         elif service.facts:
-            self.inboxes.append(ServiceInbox(service, database))
+            self.inboxes.append(ServiceInbox(service, database, app.flow_part(service.name)))
 
 
 @asynccontextmanager

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from choros.desk.flow_tree import FactNode, FlowTree, ReactionNode, ReactionState, SagaNode, StillToCome, TracedStep
+from choros.desk.flow_tree import (
+    FactNode,
+    FlowOverdue,
+    FlowTree,
+    ReactionNode,
+    ReactionState,
+    SagaNode,
+    StillToCome,
+    TracedStep,
+)
 from choros.wire.attributes import rfc3339
 
 _MARKS: dict[ReactionState, str] = {
@@ -23,8 +32,9 @@ _DEEPER = "  "
 def flow_lines(tree: FlowTree, now: float) -> Iterator[str]:
     """The tree; then what should still happen, and what could not be read."""
     yield from _nodes(tree.roots, "")
-    if tree.to_come:
+    if tree.to_come or tree.overdue:
         yield "still to happen"
+        yield from (f"  {_end_of(one, now)}" for one in tree.overdue)
         yield from (f"  {_still(one, now)}" for one in tree.to_come)
     if tree.unreached:
         yield "not read"
@@ -84,6 +94,11 @@ def _still(one: StillToCome, now: float) -> str:
     return f"{_MARKS[reaction.standing]} {what}: {reaction.why}{then if hearer.answers else ''}"
 
 
+def _end_of(one: FlowOverdue, now: float) -> str:
+    begun = f"it began at {_time(one.began)}, {_took(now - one.began)} ago"
+    return f"! flow {one.flow} {one.flow_id} has not ended within {_took(one.within)}: {begun}"
+
+
 def _time(moment: float) -> str:
     return f"{rfc3339(moment)[:19]}Z"
 
@@ -109,6 +124,10 @@ def flow_data(tree: FlowTree) -> dict[str, Any]:
             | _standing_data(one.reaction)
             | {"publishes": list(one.reaction.hearer.answers)}
             for one in tree.to_come
+        ],
+        "overdue": [
+            {"flow": one.flow, "flow_id": one.flow_id, "began": rfc3339(one.began), "within": one.within}
+            for one in tree.overdue
         ],
         "not_read": list(tree.unreached),
     }

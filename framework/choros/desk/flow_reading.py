@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from choros.app.app import App
+from choros.app.flow_part import NO_FLOWS, FlowPart
 from choros.app.service import Service
 from choros.desk.awaited import nested_at
 from choros.desk.flow_tree import FlowRows, InboxNote, TracedFact, TracedSaga, TracedStep
@@ -23,6 +24,7 @@ from choros.runtime.client.reference import referred
 from choros.runtime.host.outbox_rows import facts_of_stream, readable
 from choros.runtime.orchestrator.history import Happened, read_history
 from choros.runtime.subscriber.effect_rows import effect_state
+from choros.runtime.subscriber.facts import is_wanted
 from choros.runtime.subscriber.inbox import inbox_key
 from choros.saga.nesting import Nesting
 from choros.saga.renaming import renaming
@@ -84,8 +86,9 @@ class OutboxFacts:
 class ServiceInbox:
     """What a subscriber has handled, of its own database."""
 
-    def __init__(self, service: Service, database: Database) -> None:
-        self.name, self._reactions, self._database = service.name, service.reactions, database
+    def __init__(self, service: Service, database: Database, flows: FlowPart = NO_FLOWS) -> None:
+        """`flows`: those that it takes part in."""
+        self.name, self._service, self._database, self._flows = service.name, service, database, flows
 
     async def notes(self, facts: Sequence[Envelope]) -> Mapping[str, InboxNote]:
         """Of each of them: whether there is a row, and else whether there may have been one."""
@@ -98,10 +101,11 @@ class ServiceInbox:
         notes: dict[str, InboxNote] = {}
         for fact, row in zip(facts, rows, strict=True):
             if row:
-                effect = await effect_state(self.name, self._reactions, fact, transaction)
+                effect = await effect_state(self.name, self._service.reactions, fact, transaction)
                 notes[fact.id] = InboxNote(handled=True, at=row.since, effect=effect)
             else:
-                notes[fact.id] = InboxNote(handled=False, forgotten=fact.time <= horizon)
+                wanted = self._flows.wants(fact) and is_wanted(self._service, fact)
+                notes[fact.id] = InboxNote(handled=False, forgotten=fact.time <= horizon, passed_over=not wanted)
         return notes
 
 
@@ -183,7 +187,7 @@ class FlowReading:
             found += await self._tried(place.name, place.facts(ids), [])
         for one in found:
             self.rows.facts[one.envelope.id] = _both(self.rows.facts.get(one.envelope.id), one)
-        further: set[str] = set()
+        further = {one.envelope.flow_id for one in found if one.envelope.flow_id}
         for sagas in self._sagas:
             traced = await self._tried(sagas.name, sagas.sagas(ids), [])
             self.rows.sagas |= {one.record.saga_id: one for one in traced}

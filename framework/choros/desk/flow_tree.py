@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from choros.desk.dead_letters import DeadLetter
-from choros.desk.hearsay import Hearer
+from choros.desk.hearsay import NO_TERMS, FlowTerms, Hearer
 from choros.runtime.host.presence import absent, told
 from choros.store.barrier import RowState
 from choros.store.sagas import Record
@@ -52,6 +52,8 @@ class InboxNote:
     """When, if it says."""
     forgotten: bool = False
     """Whether it may have forgotten it."""
+    passed_over: bool = False
+    """Whether it is none of those that this subscriber wants."""
     effect: RowState | None = None
     """How far what is done about it, or taken back by it, has come, where a row says."""
 
@@ -142,6 +144,16 @@ class StillToCome:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FlowOverdue:
+    """A flow that has not ended in the time that it is given; nobody's timer says so."""
+
+    flow: str
+    flow_id: str
+    began: float
+    within: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FlowTree:
     """A flow from its beginnings on."""
 
@@ -149,6 +161,7 @@ class FlowTree:
     to_come: tuple[StillToCome, ...]
     """The reactions that are not handled, by the age of their facts."""
     unreached: tuple[str, ...]
+    overdue: tuple[FlowOverdue, ...] = ()
 
     @property
     def open(self) -> Sequence[StillToCome]:
@@ -156,12 +169,27 @@ class FlowTree:
         return [one for one in self.to_come if one.reaction.standing in OPEN]
 
 
-def flow_tree(rows: FlowRows, hearers: Mapping[str, Sequence[Hearer]]) -> FlowTree:
-    """What was found, as a tree; `hearers` by type of fact."""
+def flow_tree(
+    rows: FlowRows, hearers: Mapping[str, Sequence[Hearer]], terms: Mapping[tuple[str, int], FlowTerms] = NO_TERMS
+) -> FlowTree:
+    """What was found, as a tree; `hearers` by type of fact, `terms` of flows by name and version."""
     planted = _Planting(rows, hearers)
     roots = planted.roots()
     to_come = sorted(_to_come(roots), key=lambda one: one.fact.time)
-    return FlowTree(roots=roots, to_come=tuple(to_come), unreached=tuple(rows.unreached))
+    overdue = tuple(_overdue(rows, terms))
+    return FlowTree(roots=roots, to_come=tuple(to_come), unreached=tuple(rows.unreached), overdue=overdue)
+
+
+def _overdue(rows: FlowRows, terms: Mapping[tuple[str, int], FlowTerms]) -> Iterator[FlowOverdue]:
+    flows: dict[str, list[Envelope]] = {}
+    for fact in rows.facts.values():
+        if fact.envelope.flow_id:
+            flows.setdefault(fact.envelope.flow_id, []).append(fact.envelope)
+    for id, facts in flows.items():
+        its = terms.get((facts[0].flow, facts[0].flow_version))
+        began = min(fact.time if fact.began is None else fact.began for fact in facts)
+        if its and rows.now - began > its.within and not any(fact.type in its.ends for fact in facts):
+            yield FlowOverdue(flow=facts[0].flow, flow_id=id, began=began, within=its.within)
 
 
 def _to_come(nodes: Iterable[FactNode | SagaNode]) -> Iterator[StillToCome]:
@@ -239,11 +267,15 @@ class _Planting:
 
     def _fact(self, fact: TracedFact) -> FactNode:
         said = fact.envelope
-        declared = list(self._hearers.get(said.type, ()))
+        declared = [one for one in self._hearers.get(said.type, ()) if not self._is_passed_over(one, said)]
         names = {one.name for one in declared}
         others = sorted({by for id, by in self._under if id == said.id and by not in names})
         declared += [Hearer(fact=said.type, name=by, queue="") for by in others]
         return FactNode(fact=fact, by=said_by(said), reactions=tuple(self._reaction(fact, one) for one in declared))
+
+    def _is_passed_over(self, hearer: Hearer, fact: Envelope) -> bool:
+        note = self._rows.notes.get((hearer.name, fact.id))
+        return note is not None and note.passed_over
 
     def _reaction(self, fact: TracedFact, hearer: Hearer) -> ReactionNode:
         said = self._under.get((fact.envelope.id, hearer.name), [])

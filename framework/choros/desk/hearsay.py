@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from choros.app.app import App
@@ -51,6 +52,16 @@ class Hearer:
     """Whether each instance has an inbox of its own."""
 
 
+@dataclass(frozen=True, slots=True)
+class FlowTerms:
+    """Within how many seconds a flow should have ended, and which facts are its ends, by type."""
+
+    within: float
+    ends: frozenset[str]
+
+
+NO_TERMS: Mapping[tuple[str, int], FlowTerms] = MappingProxyType({})
+"""Of no flow anybody says when it should be over."""
 T = TypeVar("T", Speaker, Hearer)
 
 
@@ -77,6 +88,16 @@ def hearsay_of(apps: Sequence[App]) -> Hearsay:
         raise UsageError(sentence, "applications of one namespace.")
     speakers = dict.fromkeys(one for app in apps for one in _speakers(app))
     return Hearsay(namespaces[0], _by_fact(speakers), _by_fact(_whole(one for app in apps for one in _hearers(app))))
+
+
+def terms_of(apps: Iterable[App]) -> Mapping[tuple[str, int], FlowTerms]:
+    """By name and version of each flow that has a time."""
+    flows = [flow for app in apps for flow in app.choreographies.values()]
+    return {
+        (flow.name, flow.version): FlowTerms(flow.within.total_seconds(), frozenset(end.type_name for end in flow.ends))
+        for flow in flows
+        if flow.within is not None
+    }
 
 
 def _by_fact(found: Iterable[T]) -> dict[str, list[T]]:

@@ -31,7 +31,7 @@ class LogFacts:
 
     async def facts(self, ids: Collection[str]) -> Sequence[TracedFact]:
         """Those of these flows; raises BrokerMisconfigured where there is no log, and BrokerUnreachable."""
-        return [TracedFact(one, (self.name,)) async for one in self._all() if stream_of(one) in ids]
+        return [TracedFact(one, (self.name,)) async for one in self._all() if _is_of(one, ids)]
 
     async def _all(self) -> AsyncIterator[Envelope]:
         """Up to a mark of ours: so a log that is written all the time has an end."""
@@ -66,3 +66,8 @@ class LogFacts:
             if envelope.kind == "fact" and is_fanned_out(delivery.exchange, envelope.source, self._names):
                 return envelope
         return None
+
+
+def _is_of(fact: Envelope, ids: Collection[str]) -> bool:
+    """Whether it is of one of these flows, or of one that belongs to it."""
+    return stream_of(fact) in ids or fact.correlation_id in ids
