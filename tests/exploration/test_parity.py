@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from tests.app import flow_shop as flow_of
 from tests.app.flow_shop import members, order_flow, orders_service
 from tests.app.test_flow_checks import reaction
 from tests.cli.test_cli import Choros, choros
-from tests.exploration.flow_examples import BESIDE
+from tests.exploration.flow_examples import BESIDE, CHARGE, COMPLETE, FAIL, REFUND, RELEASE, RESERVE, SHIP, TURNS
 from tests.saga import shop
 
 __all__ = ["choros"]  # the fixture
@@ -127,6 +128,18 @@ def test_side_by_side_on_both_sides() -> None:
     told = _compared(*sides, ())
     assert told.held, str(told)
     assert told.vectors == 45
+
+
+def test_an_undo_that_finds_nothing_does_not_fail() -> None:
+    """One after the other on both sides; in the flow all are told to undo, also who has not begun."""
+    charge, reserve = replace(CHARGE, gives_up=None), replace(RESERVE, hears=(flow_of.PaymentCharged,))
+    release = replace(RELEASE, undoes=flow_of.PaymentCharged)
+    ship = replace(SHIP, hears=(flow_of.StockReserved,))
+    turning = replace(BESIDE, reactions=[charge, REFUND, reserve, release, ship, COMPLETE, FAIL, *TURNS])
+    _, saga = saga_of(undo="at_once")
+    assert isinstance(saga, Saga)
+    told = _compared(SagaSide(saga, {}), FlowSide(turning, {}), ())
+    assert told.held, str(told)
 
 
 def test_work_that_only_one_has() -> None:

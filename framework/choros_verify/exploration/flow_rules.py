@@ -126,7 +126,7 @@ class FlowModel:
             if self._may_give_up_late(reaction, world.rows[number]):
                 yield from self._given_up(world, number, told)
             return
-        if self.chosen.get(number) == "parks":
+        if self.chosen.get(number) == "parks" and self._may_park(world, reaction):
             return
         kept = world._replace(handled=world.handled | {(number, told)})
         if not self._complete(kept, number, reaction):
@@ -135,6 +135,11 @@ class FlowModel:
             yield from self._undo(kept, number, told)
         else:
             yield from self._do(kept, number, told)
+
+    def _may_park(self, world: FlowWorld, reaction: FlowReaction) -> bool:
+        """An undo that finds nothing to undo does not fail."""
+        undone = (n for n, one in enumerate(self.outline.reactions) if reaction in self.outline.undoers(one))
+        return reaction.undoes is None or any(world.rows[number] == "ok" for number in undone)
 
     def _complete(self, world: FlowWorld, number: int, reaction: FlowReaction) -> bool:
         had = {self._fact(told) for who, told in world.handled if who == number}

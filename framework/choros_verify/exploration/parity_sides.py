@@ -180,10 +180,12 @@ class SagaSide:
         there, gone = world.standing | {leaf.path}, world.standing - {leaf.path}
         label = self._labels[leaf.path]
         outcome = dict(vector.outcomes)[label]
-        if key.operation == "undo" and label == vector.undo_fails:
-            yield self._in_doubt(world, leaf)
-        elif key.operation == "undo":
-            yield self._decided(world._replace(standing=gone), _answer(key, Done()))
+        if key.operation == "undo":
+            fails = label == vector.undo_fails
+            if fails:  # an effect that nobody has heard of may be there, or not: then there is nothing to undo
+                yield self._in_doubt(world, leaf)
+            if not fails or leaf.path not in world.standing:
+                yield self._decided(world._replace(standing=gone), _answer(key, Done()))
         elif key.operation == "close":
             yield self._decided(world, _answer(key, Closed()))
         elif outcome == "done":
