@@ -366,3 +366,14 @@ def test_an_undo_of_what_nobody_does(undone: Any, hears: Any) -> None:
             reactions_of([service])
     else:
         assert reactions_of([service])[0].undoes is hears
+
+
+def test_what_is_said_at_last_is_read_off_the_reaction() -> None:
+    service = Service("payment")
+
+    def decline(placed: shop.OrderPlaced) -> shop.PaymentDeclined: ...  # type: ignore[empty-body] # nobody calls it
+
+    @service.on(shop.OrderPlaced, gives_up=decline, publishes=(shop.PaymentCharged, shop.PaymentDeclined))
+    async def charge(placed: shop.OrderPlaced, db: Transaction) -> shop.PaymentCharged: ...  # type: ignore[empty-body] # nor this
+
+    assert [one.gives_up for one in reactions_of([service])] == [shop.PaymentDeclined]

@@ -136,7 +136,7 @@ async def taken(database: Database, service: Service, *facts: Envelope, refuses:
         rows = EffectRows(service.name, service.reactions, service.reactions[fact.type], fact, transaction, 5.0)
         if fact.type != Placed.type_name:
             await rows.admit()
-            await (rows.refuse() if refuses else asyncio.sleep(0))
+            await (rows.leave("refused") if refuses else asyncio.sleep(0))
         await transaction.write_row(handled_row(service.name, fact, 5.0))
 
     for fact in facts:

@@ -22,6 +22,7 @@ SUBSCRIBER = "tests/runtime/test_subscriber.py"
 BARRIER = "tests/runtime/test_verdicts.py"
 FORGETTING = "tests/runtime/test_forgetting.py"
 FORGOTTEN = "tests/saga/test_machine_forgotten.py"
+GIVING_UP = "tests/runtime/test_giving_up.py"
 ENDS = "tests/runtime/test_flow_ends.py"
 FLOWS = "tests/runtime/test_flow_identity.py"
 JOINS = "tests/runtime/test_joins.py"
@@ -538,6 +539,16 @@ REMOVALS = (
         "runtime.subscriber.effect_rows.EffectRows._undo", '"tombstone"',
         '"ok"',
         ("tests/runtime/test_reactions.py::test_rule_23_a_fact_that_was_taken_back_before_it_came_is_not_handled",),
+    ),
+    Removal(
+        29, "what gives up leaves a tombstone", "runtime.subscriber.reactions.Reaction._give_up",
+        'await self._rows(heard, transaction).leave("tombstone")', "None",
+        (f"{GIVING_UP}::test_it_says_so_once_and_is_never_done",),
+    ),
+    Removal(
+        30, "an undo that publishes does so where there was nothing", "runtime.subscriber.effect_rows.EffectRows._undo",
+        "(self.stands or self.handler.publishes)", "self.stands",
+        (f"{JOINS}::test_rule_29_what_refuses_has_done_nothing_so_nothing_is_undone",),
     ),
     Removal(
         31, "the first end wins", "runtime.subscriber.closing.Closing.check",

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from choros.app.flow_outline import FlowReaction
 from choros.app.joining import undone_by
+from choros.app.promises import said_at_last
 from choros.errors import DeclarationError
 from choros.messages import Fact, Message
 from choros.transport.topology import Subscription
@@ -56,6 +57,11 @@ class FactHandler(Protocol):
         ...
 
     @property
+    def gives_up(self) -> Callable[..., Fact] | None:
+        """What it says once it was tried for the last time."""
+        ...
+
+    @property
     def transaction(self) -> type | None:
         """The transaction that it asks for, if any."""
         ...
@@ -90,7 +96,8 @@ def _reaction(service: Reacting, handler: FactHandler) -> FlowReaction:
     effect = handler.undoes if isinstance(handler.undoes, str) else handler.effect
     return FlowReaction(
         service.name, handler.join or (fact,), handler.publishes, silent,
-        _undone(service, handler), handler.function, handler.name, handler.transaction is not None, effect=effect,
+        _undone(service, handler), handler.function, handler.name, handler.transaction is not None,
+        gives_up=said_at_last(handler.gives_up), effect=effect,
     )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from choros.app.joining import AllOf, Undone, facts_of, is_effect
 from choros.app.later import Later
 from choros.app.outbox import Outbox
 from choros.app.promises import (
+    check_gives_up,
     check_outbox,
     check_published,
     check_return,
@@ -92,6 +93,8 @@ class Handler:
     """For a reaction: which facts it wants; None for all."""
     rate: Rate | None = None
     """For a reaction: how often it is called at most."""
+    gives_up: Callable[..., Fact] | None = None
+    """For a reaction: what it says in place of what it does, once it was tried for the last time."""
     effect: str = ""
     """For a reaction: what it does, by the name that its rows have; empty where that is its fact's."""
     join: tuple[type[Fact], ...] = ()
@@ -310,6 +313,7 @@ class Wanted:
     publishes: tuple[type[Fact], ...] = ()
     effect: str = ""
     join: AllOf | None = None
+    gives_up: Callable[..., Fact] | None = None
 
 
 def reaction_of(
@@ -322,7 +326,8 @@ def reaction_of(
     where = f"service {service!r}: {handler.name}"
     undone = wanted.undoes.facts if isinstance(wanted.undoes, AllOf) else wanted.undoes
     effect, joined = _effect_of(where, wanted), _joined(where, handler, wanted.join)
-    handler = replace(handler, undoes=undone, effect=effect, joined=joined)
+    check_gives_up(where, wanted.gives_up, wanted.publishes, undoes=wanted.undoes is not None)
+    handler = replace(handler, undoes=undone, effect=effect, joined=joined, gives_up=wanted.gives_up)
     if wanted.at_most is not None and not isinstance(wanted.at_most, Rate):
         raise DeclarationError(f"{where}: at_most={wanted.at_most!r} is no Rate.", "at_most=Rate(100).")
     batch = _batch_of(where, handler, wanted.batch)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, get_args
 
+from choros.callables import annotations_of, is_async
 from choros.errors import DeclarationError
 from choros.messages import Command, Fact, Message, Reply
 
@@ -60,6 +61,24 @@ def check_returned(where: str, publishes: Sequence[type[Fact]], returned: object
                 f"{where} returns {kind.__name__}, which it is not declared to publish.",
                 f"on(..., publishes=({', '.join(one.__name__ for one in (*publishes, kind))},)).",
             )
+
+
+def check_gives_up(where: str, function: object, publishes: Sequence[type[Fact]], *, undoes: bool) -> None:
+    """What is said at last is one of the facts that may be published; an undo is never given up."""
+    if function is None:
+        return
+    if undoes:
+        raise DeclarationError(
+            f"{where} takes something back, and gives_up.", "leave that out: a person is waited for."
+        )
+    if not callable(function) or is_async(function) or said_at_last(function) not in publishes:
+        hint = f"a function, not async, that is annotated to return {publishes[0].__name__ if publishes else 'a Fact'}."
+        raise DeclarationError(f"{where}: gives_up makes none of the facts that it publishes.", hint)
+
+
+def said_at_last(function: Any) -> Any:
+    """The type of fact that it makes."""
+    return annotations_of(function, "gives_up").get("return") if function is not None else None
 
 
 def may_return_nothing(returned: object) -> bool:

@@ -196,6 +196,7 @@ class Service:
         *facts: type[Fact] | AllOf,
         undoes: Undone | None = None,
         effect: str = "",
+        gives_up: Callable[..., Fact] | None = None,
         publishes: type[Fact] | Iterable[type[Fact]] = (),
         where: Mapping[str, Any] | None = None,
         batch: Batch | None = None,
@@ -219,13 +220,16 @@ class Service:
         that was handled; where it comes first, that is never handled. Both take a `Transaction`.
         `effect` names what it does: by that name it is undone (`undoes="charge"`), by any number of facts, once.
 
+        A fact whose handler has failed for the last time is parked. With `gives_up`, a function of its facts, that fact
+        is published in place of what it does, which is never done then.
+
         With `all_of(A, B)` it waits until each of them has come, of one flow (of one correlation id where there is
         none), and takes all of them; in the transaction of the last one, so it takes a `Transaction`.
         `concurrency` and `handler_time` as for `handles`."""
         settings = Settings(concurrency=concurrency, handler_time=handler_time)
         join, heard = heard_in(self.name, facts, undoes)
         told = published(f"service {self.name!r}: on", publishes)
-        wanted = Wanted(settings, undoes, where, at_most, batch, told, effect, join)
+        wanted = Wanted(settings, undoes, where, at_most, batch, told, effect, join, gives_up)
 
         def register(function: F) -> F:
             for fact in heard:

@@ -57,13 +57,13 @@ class EffectRows:
             return await self._named(_keys(handler, fact)[0])
         return await self._do(_keys(handler, fact)) if is_undone(handler, self.reactions) else "yes"
 
-    async def refuse(self) -> None:
-        """It was not done: what its handler wrote is taken back, so there is nothing to undo."""
+    async def leave(self, state: RowState) -> None:
+        """It was not done, so there is nothing to undo: `refused`, or given up for good, a `tombstone`."""
         handler = self.handler
         if handler.undoes is None and (handler.effect or is_undone(handler, self.reactions)):
             for key in _keys(handler, self.fact):
                 row = await self._read(key)
-                await self._write(key, "refused", row.content if row else "")
+                await self._write(key, state, row.content if row else "")
 
     async def _do(self, effects: Sequence[CommandKey]) -> Admitted:
         for effect in effects:

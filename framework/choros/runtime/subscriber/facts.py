@@ -36,8 +36,8 @@ UNHANDLED: dict[str, str] = {
 }  # fmt: skip
 """Fates that leave a fact to a person, and why."""
 Fate = Literal[
-    "handled", "repeated", "overtaken", "too old", "given twice", "second cause", "joined", "too late", "withdrawn",
-    "new",
+    "handled", "repeated", "overtaken", "too old", "given twice", "second cause", "joined", "too late", "given up",
+    "withdrawn", "new",
 ]  # fmt: skip
 
 
@@ -90,6 +90,10 @@ class Fates:
         """Leave one to a person."""
         log.warning("choros.fact.parked", reason=reason, **said)
         self.settle(fate, delivery.dead_letter(reason))
+
+    def is_last(self, heard: Heard) -> bool:
+        """Whether it has failed for the last time, where it fails now."""
+        return heard.delivery.retries + heard.tried + 1 >= self._attempts
 
     def failed(self, heard: Heard, error: Exception) -> None:
         """Its handler has failed: the ladder has it, until that has been often enough."""

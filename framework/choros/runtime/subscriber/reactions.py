@@ -3,7 +3,7 @@
 One that can be undone, or that waits for several facts, has rows of its own: `effect_rows.py`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -40,12 +40,20 @@ class Reaction:
     async def to(self, heard: Heard) -> Fate | Exception:
         """What comes of a fact, once there is a place for its handler; raises where the database must not be used."""
         async with self._calls.place(heard.handler):
-            ended = await self._jobs.insist(partial(self._react, heard))
-            if isinstance(ended, Raised):
-                return ended.error
-            if self._outbox:
-                self._outbox.dispatch(heard.written)
-            return await self._outside([heard]) if ended.value == "new" else ended.value
+            fate = await self._ended(heard, self._react)
+            return await self._outside([heard]) if fate == "new" else fate
+
+    async def instead(self, heard: Heard) -> Fate | Exception:
+        """It was tried for the last time, and says what is said then: that, and a tombstone, or nothing."""
+        return await self._ended(heard, self._give_up)
+
+    async def _ended(self, heard: Heard, job: Callable[[Heard, Transaction], Awaitable[Fate]]) -> Fate | Exception:
+        ended = await self._jobs.insist(partial(job, heard))
+        if isinstance(ended, Raised):
+            return ended.error
+        if self._outbox:
+            self._outbox.dispatch(heard.written)
+        return ended.value
 
     async def to_all(self, facts: Sequence[Heard]) -> Sequence[Fate] | Exception:
         """The same of several facts of one type, which one call handles: all, or as if there had been none."""
@@ -73,10 +81,37 @@ class Reaction:
     async def _react(self, heard: Heard, transaction: Transaction) -> Fate:
         """Inbox row and effect together, and what is published; for a handler without transaction only a look into the
         inbox."""
+        fate = await self._admitted(heard, transaction)
+        return await self._carry_out(heard, transaction) if fate == "handled" else fate
+
+    async def _admitted(self, heard: Heard, transaction: Transaction) -> Fate:
         heard.written.clear()
         known = await transaction.read_row(inbox_key(self._name, heard.envelope))
-        fate = await self._admit(heard, known, await transaction.horizon("facts"), transaction)
-        return await self._carry_out(heard, transaction) if fate == "handled" else fate
+        return await self._admit(heard, known, await transaction.horizon("facts"), transaction)
+
+    async def _give_up(self, heard: Heard, transaction: Transaction) -> Fate:
+        """Inbox row, tombstone and what is published instead, together; whatever was handled meanwhile stays so."""
+        fate, handler = await self._admitted(heard, transaction), heard.handler
+        if fate != "handled":
+            return fate
+        assert self._outbox is not None
+        assert handler is not None
+        assert handler.gives_up is not None
+        await self._rows(heard, transaction).leave("tombstone")
+        said = handler.gives_up(*self._taken(heard))
+        outbox = self._outbox.open_for(handler, heard.envelope, transaction, heard.written)
+        try:
+            await self._closing(heard, transaction).check(getattr(said, "type_name", ""))
+        except EndedOtherwise:
+            return "too late"
+        await outbox.put(said)
+        return "given up"
+
+    def _taken(self, heard: Heard) -> Sequence[Any]:
+        """The facts of a reaction, in the order in which it is declared to wait for them."""
+        handler = heard.handler
+        came = [*heard.before, heard.fact]
+        return [one for kind in handler.join for one in came if type(one) is kind] if handler and handler.join else came
 
     async def _admit(self, heard: Heard, known: Row | None, horizon: float, transaction: Transaction) -> Fate:
         """What becomes of it, with what is written of that; `handled` once the handler has been called."""
@@ -115,7 +150,7 @@ class Reaction:
         try:
             await self._publish(heard, transaction, outbox)
         except EndedOtherwise:
-            await self._rows(heard, transaction).refuse()
+            await self._rows(heard, transaction).leave("refused")
             fate = "too late"
         await keep_standing(heard.written, transaction)
         return fate
@@ -130,7 +165,7 @@ class Reaction:
         except Refused as refused:
             if refused.fact is None:
                 raise
-            await self._rows(heard, transaction).refuse()
+            await self._rows(heard, transaction).leave("refused")
             await closing.check(getattr(refused.fact, "type_name", ""))
             await outbox.put(refused.fact)
 

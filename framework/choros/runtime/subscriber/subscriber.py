@@ -118,8 +118,8 @@ class Subscriber:
         self.counts = self._fates.counts
         """What became of the facts so far: handled, filtered (none that the reaction wants), of another flow, repeated,
         joined (with others that are still to come), retried, held back, overtaken, withdrawn (taken back before it
-        came, or nothing to take back), parked, a second cause, too late (a flow has ended otherwise), not for us
-        (passed), or for another replica (put off); how often this one gave way to another, and how many batches were
+        came, or nothing to take back), parked, given up, a second cause, too late (a flow has ended otherwise), not for
+        us (passed), or for another replica (put off); how often this one gave way to another, and how many batches were
         taken apart since one of their facts failed."""
         self.lag = 0.0
         """Seconds from the publication of the last fact that was handled to its end."""
@@ -202,7 +202,16 @@ class Subscriber:
     async def _work(self, heard: Heard, turn: asyncio.Future[None] | None = None) -> None:
         if turn is not None:
             await turn
-        self._end(heard, await self._reaction.to(heard) if heard.handler else NOBODY_ELSE)
+        result = await self._reaction.to(heard) if heard.handler else NOBODY_ELSE
+        self._end(heard, await self._given_up(heard, result) if isinstance(result, Exception) else result)
+
+    async def _given_up(self, heard: Heard, error: Exception) -> Fate | Exception:
+        """What becomes of one that has failed: where it is the last time, what is declared to be said then."""
+        said = heard.handler is not None and heard.handler.gives_up is not None
+        if not said or isinstance(error, ExitWanted) or not self._fates.is_last(heard):
+            return error
+        log.warning("choros.fact.given_up", error=plainly(error), type=heard.envelope.type, **about(heard.envelope))
+        return await self._reaction.instead(heard)
 
     async def _work_together(self, facts: Sequence[Heard]) -> None:
         """Where one of them fails, each is handled alone, and only that one goes the way of those that fail."""
