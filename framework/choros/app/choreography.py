@@ -10,7 +10,6 @@ from choros.app.flow_checks import check_flow
 from choros.app.flow_courses import courses
 from choros.app.flow_outline import FlowOutline, FlowReaction
 from choros.app.flow_reactions import Reacting, reached_from, reactions_of
-from choros.app.registered import published
 from choros.errors import DeclarationError, unknown
 from choros.messages import Fact
 from choros.names import BusinessKey, is_name
@@ -58,16 +57,16 @@ class Choreography(Generic[S]):
         self.version: int = version
         self.start: type[S] = start
         self.key: Callable[[S], BusinessKey] = key
-        self.good: tuple[type[Fact], ...] = published(f"{where}: good", good)
-        self.bad: tuple[type[Fact], ...] = published(f"{where}: bad", bad)
-        self.turns: tuple[type[Fact], ...] = published(f"{where}: turns", turns)
+        self.good: tuple[type[Fact], ...] = _kinds(where, "good", good)
+        self.bad: tuple[type[Fact], ...] = _kinds(where, "bad", bad)
+        self.turns: tuple[type[Fact], ...] = _kinds(where, "turns", turns)
         self.within: timedelta | None = within
         self.closer: str = closer
         self.services: Mapping[str, Reacting] = _services(where, services)
         """Those that take part, by name."""
         self.retraction: type[Fact] | None = retraction
         declared = reactions_of(self.services.values())
-        begun: list[type[Fact]] = [start, *published(f"{where}: retraction", (retraction,) if retraction else ())]
+        begun: list[type[Fact]] = [start, *_kinds(where, "retraction", () if retraction is None else retraction)]
         self.outline: FlowOutline = FlowOutline(
             name, version, start, self.good, self.bad, self.turns, closer, reached_from(begun, declared),
             listed(f"{where}: standing", standing), retraction,
@@ -75,6 +74,7 @@ class Choreography(Generic[S]):
         """What is read of it: its facts, and what its services do about them."""
         _check_ends(where, self)
         _check_closer(where, self)
+        _check_standing(where, self)
         _check_subscriptions(where, self)
         check_flow(self.outline, declared, courses(self.outline))
 
@@ -110,6 +110,17 @@ def _check_head(name: object, version: object, start: object, key: object) -> No
         raise DeclarationError(f"{where}: key={shown(key)} is no function.", "write key=lambda fact: fact.id.")
 
 
+def _kinds(where: str, what: str, value: object) -> tuple[type[Fact], ...]:
+    """One type of facts, or several."""
+    kinds = (value,) if isinstance(value, type) else listed(f"{where}: {what}", value)
+    for kind in kinds:
+        if not is_a(kind, Fact):
+            raise DeclarationError(
+                f"{where}: {what} names {shown(kind)}, which is no Fact.", "derive it from choros.Fact."
+            )
+    return kinds
+
+
 def _services(where: str, services: object) -> dict[str, Reacting]:
     found: dict[str, Reacting] = {}
     for service in listed(f"{where}: services", services):
@@ -124,11 +135,18 @@ def _services(where: str, services: object) -> dict[str, Reacting]:
 def _check_ends(where: str, flow: Choreography[Any]) -> None:
     if not flow.good:
         raise DeclarationError(f"{where} has no good end.", "good=(OrderCompleted,), with the fact that ends it.")
-    said = [flow.start, *flow.good, *flow.bad, *flow.turns]
+    said = [flow.start, *flow.good, *flow.bad, *flow.turns, *([flow.retraction] if flow.retraction else [])]
     for fact in said:
         if said.count(fact) > 1:
-            sentence = f"{where}: {fact.__name__} is said to be two of its start, a good end, a bad end and a turn."
+            sentence = f"{where}: {fact.__name__} is said to be two of its start, an end, a turn and its retraction."
             raise DeclarationError(sentence, "give each a type of its own.")
+
+
+def _check_standing(where: str, flow: Choreography[Any]) -> None:
+    for function in flow.outline.standing:
+        if function not in [reaction.function for reaction in flow.reactions]:
+            sentence = f"{where}: standing names {shown(function)}, which is no reaction of it."
+            raise DeclarationError(sentence, "name the function that is registered with on(...).")
 
 
 def _check_closer(where: str, flow: Choreography[Any]) -> None:
