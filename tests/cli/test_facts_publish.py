@@ -18,7 +18,7 @@ from tests.end_to_end.shop import remove
 from tests.patience import PATIENCE
 
 IMPORTS = """
-from choros import App, Fact, Program, Service
+from choros import App, Choreography, Fact, Program, Service, Transaction
 
 class OrderImported(Fact):
     order: str
@@ -30,6 +30,19 @@ importer = Program("importer", publishes=(OrderImported, OrderDropped))
 app = App("imports", programs=[importer], services=[Service("mail", facts=(OrderImported,))])
 two = App("imports", programs=[importer, Program("desk", publishes=OrderImported)])
 none = App("imports")
+
+class OrderClosed(Fact):
+    order: str
+
+desk = Service("desk")
+
+@desk.on(OrderImported, publishes=OrderClosed)
+async def close(imported: OrderImported, db: Transaction) -> OrderClosed:
+    return OrderClosed(order=imported.order)
+
+flow = Choreography("importing", start=OrderImported, key=lambda one: one.order, good=OrderClosed, closer="desk",
+                    services=(desk,))
+flowing = App("imports", programs=[importer], services=[desk], choreographies=[flow])
 """
 BODY = '{"order": "o7"}'
 
@@ -52,6 +65,17 @@ def test_a_fact_that_no_queue_takes_is_said_to_be_published_all_the_same() -> No
     assert "nobody subscribes" in said("OrderImported", BODY, "--key", "o7")
     of_one = ("order-imported.v1", BODY, "--key", "o7", "--seq", "2", "--program", "desk")
     assert "nobody subscribes" in said(*of_one, of="imports:two")
+
+
+@pytest.mark.usefixtures("imports")
+def test_a_fact_that_begins_a_flow_begins_it_and_each_run_is_another() -> None:
+    first, again, second = (
+        said("OrderImported", BODY, "--key", "o7", *more, of="imports:flowing") for more in ((), (), ("--seq", "2"))
+    )
+    assert first.startswith("✔ flow ")
+    assert first == again != second
+    with pytest.raises(UsageError, match="begins choreography 'importing', of another key"):
+        said("OrderImported", BODY, "--key", "o8", of="imports:flowing")
 
 
 @pytest.mark.usefixtures("imports")

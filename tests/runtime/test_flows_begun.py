@@ -66,6 +66,13 @@ async def test_rule_38_what_is_begun_before_anybody_is_there_is_found_by_those_w
     assert names["shop.facts.payment"] == names["shop.facts.orders"] == 1
 
 
+async def test_its_start_is_not_published_without_its_flow() -> None:
+    app = shop("shop", Ends())
+    async with publisher_of(app, "till", Addresses("memory://", "memory://", "memory://")) as publisher:
+        with pytest.raises(UsageError, match="begins choreography 'order'"):
+            await publisher.publish(Placed(order="o1"), key="o1")
+
+
 async def test_rule_38_who_cannot_have_it_there_begins_nothing() -> None:
     app = shop("shop", Ends())
     async with running(app) as client:

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from choros.app.app import App
+from choros.app.choreography import Choreography
 from choros.app.flow_part import NO_FLOWS, FlowPart
 from choros.app.program import Program
 from choros.app.service import Service
@@ -191,10 +192,19 @@ def publish(
     correlation_id: Annotated[str, typer.Option(metavar="ID", help="of what it belongs to, if to anything")] = "",
     broker: BrokerUrl = DEFAULT_BROKER,
 ) -> None:
-    """Publish a fact as a program of the application. The same again is the same fact, and is handled once."""
+    """Publish a fact as a program of the application. The same again is the same fact, and is handled once.
+
+    A fact that begins a flow begins it: --key is that of the flow, and --seq counts its runs."""
     loaded = loaded_apart(application)
     named = _program(loaded, program)
     fact = _fact(named, kind, body)
+    if flow := loaded.flow_part().starts.get(fact.type_name):
+        begun = loaded.choreographies[flow.name, flow.version]
+        if str(begun.key(fact)) != key:
+            raise UsageError(f"It begins choreography {flow.name!r}, of another key.", f"--key {begun.key(fact)}")
+        flow_id = run_until_done(_begin(loaded, named, Addresses(broker), begun, fact, seq, correlation_id))
+        print(f"✔ flow {flow_id} is begun")
+        return
     reached = run_until_done(_publish(loaded, named, Addresses(broker), fact, key, seq, correlation_id))
     print(f"✔ {fact.type_name} is published" if reached else "✔ published, but no queue took it: nobody subscribes")
 
@@ -204,6 +214,13 @@ async def _publish(
 ) -> bool:
     async with publisher_of(loaded, program.name, addresses) as publisher:
         return await publisher.publish(fact, key=key, seq=seq, correlation_id=correlation_id)
+
+
+async def _begin(
+    loaded: App, program: Program, addresses: Addresses, flow: Choreography[Any], fact: Fact, run: int, correlation: str
+) -> str:
+    async with publisher_of(loaded, program.name, addresses) as publisher:
+        return await publisher.begin(flow, fact, run=run, correlation_id=correlation)
 
 
 def _program(loaded: App, name: str) -> Program:

@@ -96,7 +96,8 @@ async def publisher_of(app: App, program: str, addresses: Addresses) -> AsyncIte
         rights = publisher(Names(app.namespace), program)
         needed = topology(app.namespace, publishers=[program]) + app.flow_topology
         await transport.declare(replace(needed, writes=rights.writes))
-        yield FactPublisher(app.programs[program], namespace=app.namespace, transport=transport)
+        starts = app.flow_part().starts
+        yield FactPublisher(app.programs[program], namespace=app.namespace, transport=transport, starts=starts)
 
 
 @asynccontextmanager

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from choros.app.choreography import Choreography
-from choros.app.flow_part import FIRST_RUN
+from choros.app.flow_part import FIRST_RUN, NO_FLOWS, Begun
 from choros.app.program import Program
 from choros.errors import MessageUnwritable, UsageError, WrongFact
 from choros.messages import Fact
@@ -33,9 +33,12 @@ class FactPublisher:
     """Publishes the facts of one program, each until the broker has it."""
 
     def __init__(
-        self, program: Program, *, namespace: str, transport: Transport, clock: Callable[[], float] = now
-    ) -> None:
-        """`transport`: connected, and what the program needs is declared."""
+        self, program: Program, *, namespace: str, transport: Transport, clock: Callable[[], float] = now,
+        starts: Mapping[str, Begun] = NO_FLOWS.starts,
+    ) -> None:  # fmt: skip
+        """`transport`: connected, and what the program needs is declared. `starts`: the flows that facts of these types
+        begin."""
+        self._starts = starts
         self._program, self._transport, self._clock = program, transport, clock
         self._namespace, self._source = namespace, program_source(namespace, program.name)
 
@@ -47,6 +50,9 @@ class FactPublisher:
         has handled it passes over it; another fact under the same key and number is parked by subscribers. Without a
         `correlation_id` all about one key have one. Raises WrongFact for a fact that the program is not declared to
         publish, UsageError for a key that cannot be one, BrokerUnreachable."""
+        if (flow := self._starts.get(fact.type_name)) is not None:
+            sentence = f"{type(fact).__name__} begins choreography {flow.name!r}, and is no fact of it without."
+            raise UsageError(sentence, "publisher.begin(flow, fact).")
         return await until_published(self._transport, self._envelope(fact, key, seq, correlation_id))
 
     async def begin(self, flow: Choreography[F], fact: F, *, run: int = FIRST_RUN, correlation_id: str = "") -> str:
