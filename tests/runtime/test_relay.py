@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
+import uvloop
 
 from choros.runtime.host import relay as relay_module
 from choros.runtime.host.outgoing import REPLIES, Outgoing
@@ -90,6 +91,29 @@ async def until(what: object, seconds: float = PATIENCE) -> None:
     async with asyncio.timeout(seconds):
         while not (callable(what) and what()):
             await asyncio.sleep(0.005)
+
+
+def test_on_uvloop_what_should_have_been_marked_before_it_left_is_marked_and_holds_nobody() -> None:
+    """There the handle of a timer whose moment has passed does not know that moment."""
+
+    async def overdue() -> None:
+        store, sagas = MemoryStore(), ("s1", "s2", "s3")
+        await store.open()
+        await store.commit([creation(saga, entry("facts", saga, f"fact of {saga}")) for saga in sagas])
+
+        async def publish(facts: Sequence[Envelope]) -> Sequence[Published]:
+            await asyncio.sleep(0.05)
+            return [Published.CONFIRMED] * len(facts)
+
+        relay = saga_relay("facts", publish, store)
+        entries = [entry("facts", saga, f"fact of {saga}") for saga in sagas]
+        relay.dispatch(outgoing(entries), mark_within=0.001)
+        async with asyncio.timeout(PATIENCE):
+            while await store.unsent("facts", store.now() + 60, 9):
+                await asyncio.sleep(0.01)
+        await relay.close(PATIENCE)
+
+    uvloop.run(overdue())
 
 
 async def test_facts_that_come_again_go_before_those_that_wait(store: MemoryStore) -> None:

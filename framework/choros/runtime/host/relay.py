@@ -57,6 +57,7 @@ class Relay:
         self._unreadable: dict[str, str] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._early: asyncio.TimerHandle | None = None
+        self._early_at = inf  # kept here: on uvloop the handle of a moment that has passed does not know it
         self._retrying: asyncio.TimerHandle | None = None
         self._passed_over, self._away = 0, False
 
@@ -220,14 +221,14 @@ class Relay:
             self._confirmed.setdefault(group, set()).update(mine)
 
     def _mark_by(self, moment: float) -> None:
-        if self._early and moment < self._early.when():
+        if moment >= self._early_at:
+            return
+        if self._early:
             self._early.cancel()
-            self._early = None
-        if self._early is None and moment < inf:
-            self._early = asyncio.get_running_loop().call_at(moment, self._mark_soon)
+        self._early_at, self._early = moment, asyncio.get_running_loop().call_at(moment, self._mark_soon)
 
     def _mark_soon(self) -> None:
-        self._early = None
+        self._early_at, self._early = inf, None
         if not self._mark_waits:  # else the one that waits marks this as well
             self._mark_waits = True
             self._spawn(self._flush_quietly())
