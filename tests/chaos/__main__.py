@@ -41,8 +41,8 @@ def main() -> int:
     (folder / "evidence.txt").write_text("\n".join(lines))
     for line in [*report.summary(written), *lines, f"artefacts: {folder}"]:
         _say(line)
-    failed = result.verdict.violations or result.strangers.missing or written["hung"] or not written["sagas"]
-    return 1 if failed or not result.drained else 0
+    failed = result.verdict.violations or result.strangers.missing or written["hung"] or written["unheeded"]
+    return 1 if failed or not written["sagas"] or not result.drained else 0
 
 
 def plan_of(minutes: float, seed: int) -> Plan:

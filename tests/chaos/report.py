@@ -22,6 +22,7 @@ The report's fields, all times in seconds:
     dead_letters    {queue: count}
     exits           {process and exit code: count}: ends that nobody ordered; stop_seconds: slowest orderly stop;
                     hung: processes that had to be killed at the end
+    unheeded        {process: the first thing that failed in it and that nobody heard of}
     frames          {blocked, return, nack, oversized: how often the broker has said so on a connection of choros;
                     half_open: connections that nobody was told of}
     strangers       {thrown, parked, more_than_once, missing}: messages whose properties cannot be decoded
@@ -53,6 +54,7 @@ from tests.chaos.proxy import BROKER
 _AROUND = 20.0
 """Seconds of the nemesis' log before and after a voyage's own entries that belong to its evidence."""
 _MOST_SHOWN = 10
+_UNHEEDED = ("exception was never retrieved", "was never awaited", "Exception in callback")
 
 
 def as_json(result: Result, battlefield: str) -> dict[str, Any]:
@@ -104,10 +106,23 @@ def as_json(result: Result, battlefield: str) -> dict[str, Any]:
         "exits": dict(result.crew.ended),
         "stop_seconds": round(max(result.stops.values(), default=0.0), 1),
         "hung": sorted(name for name, seconds in result.stops.items() if seconds >= STOP_SECONDS),
+        "unheeded": unheeded(result.folder / "logs"),
         "frames": {**{kind: result.frames.get(kind, 0) for kind in COUNTED}, "half_open": _half_open(result)},
         "strangers": vars(result.strangers),
         "violations": [vars(one) for one in verdict.violations],
     }
+
+
+def unheeded(logs: Path) -> dict[str, str]:
+    """The first line of each log about an error that nobody caught, as asyncio says it: a part has ended by it, and no
+    other one knows. A restart would hide that."""
+    found: dict[str, str] = {}
+    for path in sorted(logs.glob("*.log")):
+        with path.open(errors="replace") as lines:
+            line = next((line for line in lines if any(words in line for words in _UNHEEDED)), "")
+        if line:
+            found[path.stem] = line.strip()[:500]
+    return found
 
 
 def _said(result: Result) -> dict[str, int]:
@@ -171,7 +186,17 @@ def summary(report: dict[str, Any]) -> Iterator[str]:
     yield f"frames that came: {', '.join(f'{count} {kind}' for kind, count in report['frames'].items())}"
     yield f"messages that cannot be decoded: {report['strangers']}"
     yield f"recovery after a big fault: {report['recovery']}"
-    for name in ("parked", "missing_facts", "dead_letters", "leftovers", "exits", "hung", "failed_faults", "not_done"):
+    for name in (
+        "parked",
+        "missing_facts",
+        "dead_letters",
+        "leftovers",
+        "exits",
+        "hung",
+        "unheeded",
+        "failed_faults",
+        "not_done",
+    ):
         if report[name]:
             yield f"{name.replace('_', ' ')}: {report[name]}"
 
