@@ -37,6 +37,7 @@ def test_every_interleaving_keeps_every_promise(name: str, left: bool) -> None:
     assert {"completed", "compensated", "parked"} == set(found.ends)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("budgets", [DUPLICATE, CRASH, RETRY], ids=["a duplicate", "a crash", "a retry"])
 def test_trouble_breaks_nothing_of_what_is_side_by_side(budgets: Left) -> None:
@@ -88,6 +89,7 @@ WITHOUT = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("name", WITHOUT)
 def test_without_a_rule_of_composites_a_promise_breaks(name: str) -> None:

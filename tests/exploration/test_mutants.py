@@ -88,6 +88,7 @@ def test_every_mutant_is_caught_on_a_saga_with_every_kind_of_node(one: Mutant) -
     assert (result.report is None) == elsewhere, "this saga has all but a second step to undo, a result, and these"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("one", every_day(OF_A_NODE, FIRST_OF_EACH, pytest.mark.nightly), ids=lambda one: one.name)
 def test_what_is_about_a_node_is_caught_on_a_saga_that_has_it(one: Mutant) -> None:
     result = try_mutant(one, Exploration(WITH[one.needs], Bounds()))

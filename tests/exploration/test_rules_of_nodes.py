@@ -93,6 +93,7 @@ def test_without_a_rule_of_a_node_a_promise_breaks(name: str) -> None:
     assert result.report.violation == tried.violation
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("saga", [race, enough, scope], ids=["race", "enough", "scope"])
 def test_with_all_rules_every_interleaving_keeps_every_promise(saga: Saga[Any]) -> None:

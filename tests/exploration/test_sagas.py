@@ -43,6 +43,7 @@ def pay(book_flight: Booked | None, book_hotel: Booked | None) -> ChargeCard:
     return ChargeCard(references=[one.reference for one in (book_flight, book_hotel) if one])
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "join", [{"first": 1}, pytest.param({"at_least": 1}, marks=pytest.mark.nightly)], ids=["the first", "enough"]
@@ -64,6 +65,7 @@ def test_every_moment_at_which_a_saga_hears_of_a_fact() -> None:
     assert {"completed", "compensated"} <= set(found.ends)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_every_moment_at_which_somebody_tells_a_saga_something() -> None:
     """Early, late, twice, beside a cancel, a lapse, a pause; the pauses of both waits take longer."""
@@ -131,6 +133,7 @@ def test_every_declared_refusal_is_as_good_as_one() -> None:
     assert (one.states, one.transitions) == (all_.states, all_.transitions)
 
 
+@pytest.mark.long
 def test_a_deadline_of_the_saga_may_pass_at_every_moment() -> None:
     within = explore(order_saga, Bounds(acts=frozenset()))
     without = explore(replaced(order_saga, deadline=None), Bounds(acts=frozenset()))

@@ -40,7 +40,7 @@ def test_what_a_row_of_each_kind_holds_is_written_and_read_in_one_file() -> None
     runtime = Path(choros.__file__).parent / "runtime"
     holding = re.compile(r"\.content\b|\bcontent=|\.keeping\(")
     found = {path.stem for path in runtime.rglob("*.py") if holding.search(path.read_text())}
-    assert found == {"answers", "inbox", "outbox_rows", "start_outbox"}
+    assert found == {"answers", "closing", "effect_rows", "inbox", "outbox_rows", "start_outbox"}
 
 
 def reply(saga: str) -> Envelope:
