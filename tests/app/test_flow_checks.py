@@ -141,6 +141,7 @@ def test_a_no_is_raised_and_not_returned() -> None:
     error = refused(lambda: order_flow(payment))
     assert "payment.charge returns PaymentDeclined, which says that nothing was done" in str(error)
     assert error.hint.startswith("raise Refused(code, fact=PaymentDeclined(...))")
+    assert "undoes=..." in error.hint  # it may have been forgotten
 
 
 # --- two undoers ---
@@ -171,6 +172,13 @@ def test_an_end_that_nobody_publishes() -> None:
     error = refused(lambda: order_flow(turns=Noted))
     assert "is said to come to Noted, which nobody publishes once it has begun" in str(error)
     assert error.hint == "@orders.on(..., publishes=Noted)."
+
+
+def test_an_end_that_would_be_published_if_a_service_took_part() -> None:
+    closer = Service("closer")  # and whoever notes things is forgotten
+    reaction(closer, "close", Noted, publishes=Ended)
+    error = refused(lambda: flow_of(closer))
+    assert error.hint == "name in services= who publishes Noted: closer.close waits for that."
 
 
 def test_a_reaction_to_what_nobody_publishes() -> None:

@@ -74,7 +74,7 @@ def test_a_fact_that_begins_a_flow_begins_it_and_each_run_is_another() -> None:
     )
     assert first.startswith("✔ flow ")
     assert first == again != second
-    with pytest.raises(UsageError, match="begins choreography 'importing', of another key"):
+    with pytest.raises(UsageError, match="whose key for it is 'o7', not 'o8'"):
         said("OrderImported", BODY, "--key", "o8", of="imports:flowing")
 
 

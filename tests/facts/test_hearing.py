@@ -88,6 +88,12 @@ def test_what_no_such_fact_can_be_is_a_mistake_of_the_declaration(where: dict[st
         hearing(where=where)
 
 
+def test_what_names_no_field_is_a_mistake_too() -> None:
+    anything: Any = "region"
+    with pytest.raises(DeclarationError, match="where='region' names no field"):
+        hearing(where=anything)
+
+
 def test_what_is_asked_for_is_one_value_or_any_of_several() -> None:
     (handler,) = hearing(where={"region": {"eu", "us"}}).reactions.values()
     assert handler.where
@@ -138,6 +144,11 @@ def test_a_rate_that_is_none_or_that_the_broker_would_not_wait_for(most: int, pe
 def test_a_rate_is_no_number() -> None:
     with pytest.raises(DeclarationError, match="at_most=100 is no Rate"):
         hearing(at_most=100)
+
+
+def test_nor_is_a_batch() -> None:
+    with pytest.raises(DeclarationError, match="batch=5 is no Batch"):
+        hearing(batch=5)
 
 
 # --- how many are with it ---

@@ -36,6 +36,7 @@ from choros import (
     running,
 )
 from tests.patience import PATIENCE
+from tests.runtime.test_flow_identity import Placed, closing, flow_of, payment
 
 SOON = timedelta(seconds=PATIENCE)
 
@@ -114,6 +115,15 @@ class Wished(Reply, name="blocking.wished"):
 
 class Wish(Update[Wished], name="blocking.wish"):
     cake: bool
+
+
+def test_it_begins_a_flow() -> None:
+    pay, orders = payment(), closing()
+    flow = flow_of(1, pay, orders)
+    with blocking(running(App("shop", services=(pay, orders), choreographies=(flow,)))) as client:
+        first = client.begin(flow, Placed(order="o1"))
+        assert client.begin(flow, Placed(order="o1")) == first
+        assert client.begin(flow, Placed(order="o1"), run=2) != first
 
 
 def test_threads_share_one() -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from typing import Any, cast
 
 import pytest
 
 from choros import Addresses, App, Program, Service, UsageError, publisher_of, running
+from choros.roles.roles import open_role
 from choros.transport.topology import Topology
 from tests.runtime.test_flow_identity import Closed, Placed, closing, flow_of, payment
 
@@ -54,6 +56,29 @@ async def test_a_flow_of_another_application_is_not_begun() -> None:
     async with running(shop("shop", Ends())) as client:
         with pytest.raises(UsageError, match="no part of this application"):
             await client.begin(flow_of(), Placed(order="o1"))
+
+
+def failing(message: object) -> str:
+    raise KeyError
+
+
+async def test_a_key_that_fails_is_the_declarations_mistake() -> None:
+    pay, orders = payment(), closing()
+    flow = flow_of(1, pay, orders)
+    flow.key = failing
+    app = App("shop", services=(pay, orders), choreographies=(flow,))
+    async with running(app) as client:
+        with pytest.raises(UsageError, match="The key of choreography 'order' failed: KeyError"):
+            await client.begin(flow, Placed(order="o1"))
+
+
+@pytest.mark.parametrize(("role", "hint"), [("service:witness", "subscriber:witness"), ("subscriber:idle", "look at")])
+async def test_who_has_nothing_to_do_is_told_as_what_he_has(role: str, hint: str) -> None:
+    idle = Service("idle")
+    app = App("shop", services=(Ends().service, idle))
+    async with AsyncExitStack() as stack:
+        with pytest.raises(UsageError, match=f"has nothing to do as .*{hint}"):
+            await open_role(app, role, Addresses("memory://", "memory://", "memory://"), stack)
 
 
 async def test_rule_38_what_is_begun_before_anybody_is_there_is_found_by_those_who_come() -> None:

@@ -260,6 +260,17 @@ def _over(client: Client) -> bool:
     return client._decider._over is not None
 
 
+def failing(message: object) -> str:
+    raise KeyError
+
+
+async def test_a_key_that_fails_is_the_declarations_mistake() -> None:
+    keyed = Saga("keyed", start=Go, key=failing, steps=(Pivot(last, to="svc"),))
+    async with running(App("keyed", sagas=[keyed], services=[service]), MEMORY) as client:
+        with pytest.raises(UsageError, match="The key of saga 'keyed' failed: KeyError"):
+            await client.start(keyed, Go(id="1"))
+
+
 @pytest.mark.parametrize("key", [None, 4.5, True, b"x", (4,), "", "a\nb", "x" * 201])
 async def test_a_start_key_that_is_none(key: Any) -> None:
     keyed = Saga("keyed", start=Go, key=lambda _: key, steps=(Pivot(last, to="svc"),))

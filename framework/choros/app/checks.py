@@ -71,7 +71,8 @@ def check_reactions(service: Service) -> None:
             raise DeclarationError(
                 f"service {service.name!r}: what was done about {undone} is undone twice, about"
                 f" {other} and {undo.message.__name__}.",
-                "keep one: a saga that is undone publishes both. Or name it: on(..., effect='charge').",
+                f"keep one, where the same flow or saga says both. Or name what is done, on({undone}, effect='it'), and"
+                f" have one function undo it: on({other}, {undo.message.__name__}, undoes='it').",
             )
         for handler in (done, undo):
             if handler.transaction is None:

@@ -14,7 +14,7 @@ from choros.messages import Fact
 def check_flow(flow: FlowOutline, declared: Iterable[FlowReaction], courses: Iterable[FlowCourse]) -> None:
     """Raises DeclarationError for a flow that cannot work; `declared` are all reactions of its services, `courses`
     those that it may take."""
-    _check_told(flow)
+    _check_told(flow, declared)
     _check_reached(flow, declared)
     _check_undoes(flow)
     _check_undone_before(flow)
@@ -29,11 +29,16 @@ def check_flow(flow: FlowOutline, declared: Iterable[FlowReaction], courses: Ite
         _check_stuck(flow, course)
 
 
-def _check_told(flow: FlowOutline) -> None:
+def _check_told(flow: FlowOutline, declared: Iterable[FlowReaction]) -> None:
     for fact in flow.decisive:
         if fact not in flow.facts:
             sentence = f"{flow.where} is said to come to {fact.__name__}, which nobody publishes once it has begun."
-            raise DeclarationError(sentence, f"@{flow.closer}.on(..., publishes={fact.__name__}).")
+            teller = next((one for one in declared if fact in one.tells), None)
+            hint = f"@{flow.closer}.on(..., publishes={fact.__name__})."
+            if teller:
+                lacking = named(one for one in teller.hears if one not in flow.facts)
+                hint = f"name in services= who publishes {lacking}: {teller.said} waits for that."
+            raise DeclarationError(sentence, hint)
 
 
 def _check_reached(flow: FlowOutline, declared: Iterable[FlowReaction]) -> None:
@@ -66,7 +71,10 @@ def _check_raised(flow: FlowOutline, effect: FlowReaction) -> None:
     no = next((fact for fact in flow.noes(effect) if fact in (returned, *get_args(returned))), None)
     if no:
         sentence = f"{flow.where}: {effect.said} returns {no.__name__}, which says that nothing was done."
-        hint = f"raise Refused(code, fact={no.__name__}(...)): then its effect is rolled back; and leave it out of ->."
+        hint = (
+            f"raise Refused(code, fact={no.__name__}(...)): then its effect is rolled back; and leave it out of ->."
+            " Or, if it takes back what was done before, say so: undoes=..."
+        )
         raise DeclarationError(sentence, hint)
 
 

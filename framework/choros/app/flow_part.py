@@ -97,6 +97,11 @@ NO_FLOWS = FlowPart()
 def flow_id(namespace: str, flow: Begun, fact: Fact, run: int = FIRST_RUN) -> str:
     """Which flow this fact begins: the same key is the same flow, whoever says so. Another try is the next run. Raises
     UsageError where the declaration has no key for it."""
+    return flow_id_of(namespace, flow.name, start_key(flow, fact), run)
+
+
+def start_key(flow: Begun, fact: Fact) -> str:
+    """What the declaration says that the flow is about; raises UsageError where it has no key for this fact."""
     try:
         key = key_text(flow.key(fact))
     except Exception as error:
@@ -104,7 +109,7 @@ def flow_id(namespace: str, flow: Begun, fact: Fact, run: int = FIRST_RUN) -> st
         raise UsageError(sentence, "a function that has an answer for every fact that begins it.") from error
     if not isinstance(key, str) or not key:
         raise UsageError(f"Choreography {flow.name!r} has no key for this fact.", "key=lambda fact: fact.id.")
-    return flow_id_of(namespace, flow.name, key, run)
+    return key
 
 
 def flow_id_of(namespace: str, flow: str, key: str, run: int = FIRST_RUN) -> str:

@@ -330,6 +330,8 @@ def reaction_of(
     handler = replace(handler, undoes=undone, effect=effect, joined=joined, gives_up=wanted.gives_up)
     if wanted.at_most is not None and not isinstance(wanted.at_most, Rate):
         raise DeclarationError(f"{where}: at_most={wanted.at_most!r} is no Rate.", "at_most=Rate(100).")
+    if wanted.batch is not None and not isinstance(wanted.batch, Batch):
+        raise DeclarationError(f"{where}: batch={wanted.batch!r} is no Batch.", "batch=Batch(100).")
     batch = _batch_of(where, handler, wanted.batch)
     if batch and subscription.ordered:
         raise DeclarationError(

@@ -81,6 +81,10 @@ class Where:
 def where_of(where: str, fact: type[BaseModel], wanted: Mapping[str, Any]) -> Where:
     """What `wanted` says of such a fact; raises DeclarationError for what none of them has, or can be."""
     known = fact.model_fields
+    given: object = wanted
+    if not isinstance(given, Mapping):
+        hint = f"where={{{next(iter(known), 'field')!r}: ...}}."
+        raise DeclarationError(f"{where}: where={given!r} names no field and its value.", hint)
     values = {name: tuple(value) if isinstance(value, SEVERAL) else (value,) for name, value in wanted.items()}
     strange = [name for name in values if name not in known and name not in ATTRIBUTES]
     if strange or not values:

@@ -12,7 +12,7 @@ import typer
 
 from choros.app.app import App
 from choros.app.choreography import Choreography
-from choros.app.flow_part import NO_FLOWS, FlowPart
+from choros.app.flow_part import NO_FLOWS, FlowPart, start_key
 from choros.app.program import Program
 from choros.app.service import Service
 from choros.cli.options import AppName, BrokerUrl, DatabaseUrl, Output, StoreUrl, loaded_apart, run_until_done
@@ -200,8 +200,9 @@ def publish(
     fact = _fact(named, kind, body)
     if flow := loaded.flow_part().starts.get(fact.type_name):
         begun = loaded.choreographies[flow.name, flow.version]
-        if str(begun.key(fact)) != key:
-            raise UsageError(f"It begins choreography {flow.name!r}, of another key.", f"--key {begun.key(fact)}")
+        if (its := start_key(begun, fact)) != key:
+            sentence = f"It begins choreography {flow.name!r}, whose key for it is {its!r}, not {key!r}."
+            raise UsageError(sentence, f"--key {its}")
         flow_id = run_until_done(_begin(loaded, named, Addresses(broker), begun, fact, seq, correlation_id))
         print(f"✔ flow {flow_id} is begun")
         return

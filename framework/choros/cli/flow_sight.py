@@ -65,7 +65,10 @@ async def flow_seen(apps: Sequence[App], places: FlowPlaces, typed: str) -> tupl
 
 def _nothing(typed: str, unreached: Sequence[str]) -> SagaNotFound:
     beside = f" Not read: {'; '.join(unreached)}." if unreached else ""
-    hint = "the id or start key of a saga, the correlation id of a flow, or the key that a program gave its first fact."
+    hint = (
+        "the id or start key of a saga, the correlation id of a flow, or the key that a program gave its first fact;"
+        " where it has just begun, again once somebody has handled a fact of it."
+    )
     return SagaNotFound(f"Nothing is known of a flow {typed!r}.{beside}", hint)
 
 

@@ -24,7 +24,7 @@ def saga_query(
     application: AppName,
     saga_id: SagaId,
     until: Annotated[str, typer.Option(metavar="STEP", help="wait until this step has replied, or never will")] = "",
-    timeout: Annotated[float, typer.Option(metavar="SECONDS", help="seconds to wait for that")] = 60.0,
+    timeout: Annotated[str, typer.Option(metavar="TIME", help="how long to wait for that")] = "60s",
     store: StoreUrl = DEFAULT_STORE,
     output: Output = "table",
 ) -> None:

@@ -85,7 +85,7 @@ def saga_run(
     name: SagaName,
     given: StartInput,
     key: Key = None,
-    timeout: Annotated[float, typer.Option(metavar="SECONDS", help="seconds to wait for the outcome")] = 60.0,
+    timeout: Annotated[str, typer.Option(metavar="TIME", help="how long to wait for the outcome")] = "60s",
     output: Output = "table",
     broker: BrokerUrl = DEFAULT_BROKER,
     store: StoreUrl = DEFAULT_STORE,
@@ -99,7 +99,8 @@ def saga_run(
     try:
         outcome = found(running, application, store)
     except OutcomePending as error:
-        sentence = f"saga {begun.saga_id} has not ended within {timeout:g} s; it {begun.why}." if begun.why else ""
+        so_long = f"{wait.total_seconds():g} s"
+        sentence = f"saga {begun.saga_id} has not ended within {so_long}; it {begun.why}." if begun.why else ""
         hint = command("show", application, store, begun.saga_id)
         raise OutcomePending(sentence or error.sentence, hint) from None
     except KeyboardInterrupt:

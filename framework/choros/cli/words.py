@@ -1,6 +1,5 @@
 """What the command says: answers as sentences, hints that can be pasted, and what is wrong with what was typed."""
 
-import math
 import os
 import re
 import shlex
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 from urllib.parse import unquote, urlsplit
 
+from choros.app.settings import seconds_of
 from choros.cli.output import remark
 from choros.errors import MessageRejected, UsageError, unknown
 from choros.messages import Message
@@ -89,11 +89,15 @@ def status_named(status: str) -> str:
     return status
 
 
-def seconds(timeout: float) -> float:
+def seconds(timeout: str) -> float:
     """A time to wait; raises UsageError for what is none."""
-    if not (math.isfinite(timeout) and 0 < timeout <= LONGEST):
-        raise UsageError(f"--timeout {timeout:g} is no time to wait.", "seconds, more than 0.")
-    return timeout
+    try:
+        found = seconds_of(timeout)
+    except ValueError:
+        found = 0.0
+    if not 0 < found <= LONGEST:
+        raise UsageError(f"--timeout {timeout} is no time to wait.", "30, 500ms or 1m30s: more than 0.")
+    return found
 
 
 def moment(text: str, now: float, option: str = "--since") -> float:

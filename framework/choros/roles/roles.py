@@ -303,7 +303,10 @@ class _Opening:
             }
             parts.append(Subscriber(service, transport=self.transport, **given))
         if not parts:
-            raise UsageError(f"service {service.name!r} has nothing to do as {kind}.", "look at: choros check.")
+            other = {"service": "subscriber", "subscriber": "service"}.get(kind)
+            does = service.facts or service.commands
+            hint = f"--role {other}:{service.name}." if other and does else "look at: choros check."
+            raise UsageError(f"service {service.name!r} has nothing to do as {kind}.", hint)
         calls = [part.calls for part in parts]
         look = partial(look_into_database, database, service, self.vitals.unfinished)
         self.vitals.watch_store(f"database of {service.name}", look, HANDLER_SECONDS, calls)

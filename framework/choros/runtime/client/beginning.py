@@ -8,7 +8,7 @@ from typing import Any
 
 from choros.app.app import App
 from choros.app.choreography import Choreography
-from choros.app.flow_part import FIRST_RUN, flow_id
+from choros.app.flow_part import FIRST_RUN, flow_id, start_key
 from choros.errors import BrokerUnreachable, MessageUnwritable, UsageError, WrongFact
 from choros.messages import Fact
 from choros.sources import derived_id, full_jitter, now
@@ -35,7 +35,7 @@ def first_fact(
     id = flow_id(namespace, flow, fact, run)
     said = derived_id("choros.fact", source, id, "1", fact.type_name, canonical(fact, body))
     return Envelope(
-        id=said, kind="fact", type=fact.type_name, source=source, time=at, data=body, subject=str(flow.key(fact)),
+        id=said, kind="fact", type=fact.type_name, source=source, time=at, data=body, subject=start_key(flow, fact),
         correlation_id=correlation_id or id, stream=id, seq=1, began=at, flow=flow.name, flow_version=flow.version,
         flow_id=id,
     )  # fmt: skip

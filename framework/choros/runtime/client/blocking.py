@@ -10,6 +10,7 @@ from datetime import timedelta
 from threading import Thread
 from typing import Any, TypeVar
 
+from choros.app.choreography import Choreography
 from choros.errors import UsageError
 from choros.messages import Fact, Message, Reply, Signal, Update
 from choros.names import BusinessKey
@@ -19,6 +20,7 @@ from choros.runtime.client.query import SagaState
 from choros.saga.saga import Saga
 
 S = TypeVar("S", bound=Message)
+F = TypeVar("F", bound=Fact)
 R = TypeVar("R", bound=Message)
 A = TypeVar("A", bound=Reply)
 T = TypeVar("T")
@@ -88,6 +90,10 @@ class BlockingClient:
     def start(self, saga: Saga[S, Any], message: S, *, key: BusinessKey | None = None) -> str:
         """Start a saga and return its id as soon as it is in the store; from then on it will end."""
         return self._wait(self._client.start(saga, message, key=key))
+
+    def begin(self, flow: Choreography[F], fact: F, *, run: int = 1, correlation_id: str = "") -> str:
+        """Begin a flow; its id, once the broker has its first fact. The same key and run is the same flow."""
+        return self._wait(self._client.begin(flow, fact, run=run, correlation_id=correlation_id))
 
     def run(
         self, saga: Saga[S, R], message: S, *, key: BusinessKey | None = None, timeout: timedelta | None = None

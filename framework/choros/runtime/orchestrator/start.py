@@ -46,12 +46,20 @@ class Startable:
             raise UsageError(f"saga {saga.name!r} is not part of this application.", "name it in App(sagas=...).")
         if type(message) is not saga.start:
             raise UsageError(f"saga {saga.name!r} starts with {saga.start.__name__}, not {type(message).__name__}.")
-        found = key_text(key if key is not None else saga.key(message) if saga.key else "")
+        found = key_text(key if key is not None else _declared_key(saga, message))
         if not (isinstance(found, str) and 0 < len(found) <= 200 and found.isprintable()):
             given = "" if isinstance(found, str) else f", and is given {_kind(found)}"
             hint = "declare Saga(..., key=...) or pass key=."
             raise UsageError(f"saga {saga.name!r} needs a start key of 1 to 200 printable characters{given}.", hint)
         return found
+
+
+def _declared_key(saga: Saga[Any], message: Message) -> BusinessKey:
+    try:
+        return saga.key(message) if saga.key else ""
+    except Exception as error:
+        sentence = f"The key of saga {saga.name!r} failed: {type(error).__name__}."
+        raise UsageError(sentence, "a function that has an answer for every message that starts it.") from error
 
 
 def _kind(key: object) -> str:
