@@ -116,6 +116,7 @@ def test_what_a_subscriber_lacks(note: InboxNote | None, seen: Seen, age: float,
     tree = flow_tree(rows(said, notes=notes, queues={"shop.facts.books": seen}), HEARERS)
     (books,) = root_of(tree).reactions
     assert books.standing == standing
+    assert ("will be tried again" in books.why) is (note is LACKING and seen.consumers == 1)
     assert [one.reaction for one in tree.to_come] == ([books] if standing not in ("handled", "forgotten") else [])
     assert bool(tree.open) is (standing in ("missing", "late"))
 

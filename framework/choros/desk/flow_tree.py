@@ -307,6 +307,8 @@ class _Planting:
     def _unhandled(self, fact: Envelope, hearer: Hearer) -> tuple[ReactionState, float, str]:
         seen = self._rows.queues.get(hearer.queue, Seen("untold"))
         why = told(seen, hearer.name, hearer.queue) or "whether anybody is there to handle it is not known"
+        if seen.consumers and not seen.waiting:
+            why = f"{why}; or it has failed, and will be tried again (its log: choros.fact.failed)"
         if not absent(seen) and self._rows.now - fact.time < LATE_AFTER:
             return "waiting", fact.time, why
         return "missing" if absent(seen) or seen.state == "untold" else "late", fact.time, why
