@@ -277,6 +277,7 @@ def ship(order: Order) -> Ship:
 saga = Saga("order", start=Order, key=lambda order: order.order_id, steps=(Pivot(ship, to="shipping"),))
 
 
+@pytest.mark.slow
 def test_the_simulation_runs_it_and_the_same_seed_is_the_same_run() -> None:
     shipping, called = Service("shipping"), []
 

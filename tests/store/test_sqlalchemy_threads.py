@@ -74,6 +74,7 @@ class Suite(BarrierConformance):
         return int(value_of(*await database.run([job])))
 
 
+@pytest.mark.slow
 class TestOnSqlite(Suite):
     __test__ = True
 
