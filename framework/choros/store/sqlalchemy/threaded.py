@@ -227,7 +227,8 @@ class _Lent:
         if self._ours and postgresql:  # it locks what it works on
             connection.execution_options(isolation_level="READ COMMITTED")
         self._root = connection.begin()
-        if not self._ours and not postgresql and not connection.connection.driver_connection.in_transaction:  # type: ignore[union-attr] # it is there
+        driver: Any = connection.connection.driver_connection
+        if not self._ours and not postgresql and not driver.in_transaction:
             connection.exec_driver_sql("BEGIN IMMEDIATE")  # Python's driver begins only where something is written
 
     def carry(self, transaction: ThreadedSqlAlchemyTransaction) -> None:

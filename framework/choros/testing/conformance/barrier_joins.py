@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
-from choros.store.barrier import Database, Job, Row, Transaction, value_of
+from choros.store.barrier import Database, Job, JobResult, Row, Transaction, value_of
 from choros.testing.conformance.barrier_apart import AnotherDatabase, Tested, a_row, row_of
 
 
@@ -89,5 +89,5 @@ class JoinedFacts(Tested):
         assert [await database.forget(memory, 2.0) for memory in ("facts", "outbox", "commands")] == [0, 0, 1]
 
 
-def _values(*results: Sequence[object]) -> list[str]:
-    return [str(value_of(one)) for some in results for one in some]  # type: ignore[arg-type] # each is a result
+def _values(*results: Sequence[JobResult[str]]) -> list[str]:
+    return [value_of(one) for some in results for one in some]
