@@ -22,6 +22,7 @@ from tests.chaos.checker import Verdict, Violation, Word, judge
 from tests.chaos.crew import LOAD, Crew
 from tests.chaos.faults import LOSES_FACTS, WITH_PERMISSIONS, WITH_POSTGRES, Scene
 from tests.chaos.ledgers import Dossier, read_dossiers, twice_answered
+from tests.chaos.load import FINISH
 from tests.chaos.nemesis import Nemesis
 from tests.chaos.rooms import Room
 from tests.chaos.strangers import Account, account, look
@@ -133,7 +134,7 @@ class Campaign:
         await self.nemesis.run(self.plan.minutes * 60 - 3)
         self._say("  the nemesis rests; everything is healed")
         await self._heal()
-        await self.crew.stop(LOAD)
+        await self.crew.finish(LOAD, FINISH)
         seconds = time.monotonic() - began
         drained, drain_seconds = await self._drain()
         republished = drained and await self._republish()
@@ -166,7 +167,7 @@ class Campaign:
     async def _still(self) -> bool:
         try:
             counts = await self._counts()
-            if counts["running"] + counts["compensating"] or await self._owing():
+            if self.crew.members[LOAD].wanted or counts["running"] + counts["compensating"] or await self._owing():
                 return False
             depths = await asyncio.to_thread(self._field.depths)
         except Exception as error:  # a server that comes back late

@@ -38,6 +38,8 @@ class Member:
     environment: dict[str, str]
     wanted: bool = True
     process: asyncio.subprocess.Process | None = None
+    finishing: bool = False
+    """Wanted until it ends by itself and well: it has a last thing to do."""
     hurt: bool = False
     """Something is being done to it; nobody else should."""
 
@@ -123,13 +125,18 @@ class Crew:
             await asyncio.sleep(_AGAIN_SECONDS)
 
     async def _live(self, member: Member) -> None:
+        command = member.command
         with (self.folder / "logs" / f"{member.name}.log").open("ab") as log:
             member.process = await asyncio.create_subprocess_exec(
-                *member.command, env=member.environment, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
+                *command, env=member.environment, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
                 preexec_fn=die_with_parent,
             )  # fmt: skip
+        if not member.wanted or member.command is not command:  # told to end while it was being started
+            member.signal(signal.SIGTERM)
         code = await member.process.wait()
-        if member.name in self.ordered:
+        if member.finishing and code == 0:
+            member.wanted = False
+        elif member.name in self.ordered:
             self.ordered.discard(member.name)
         else:
             self.ended[f"{member.name}: {code}"] += 1
@@ -154,6 +161,13 @@ class Crew:
                 member.signal(signal.SIGKILL)
                 await member.process.wait()
         return time.monotonic() - began
+
+    async def finish(self, name: str, word: str) -> None:
+        """End it, and let it live again, with `word` as its last argument, until it has ended well."""
+        member = self.members[name]
+        await self.stop(name)
+        member.command = (*member.command, word)
+        member.finishing = member.wanted = True
 
     async def close(self) -> dict[str, float]:
         """Stop everybody; returns how long each took."""

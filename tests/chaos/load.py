@@ -1,10 +1,11 @@
 """Starts voyages at a steady rate, and keeps a log of what `start()` accepted: one line each, synced to the disk.
 
-    python -m tests.chaos.load FOLDER SEED RATE IN_FLIGHT
+    python -m tests.chaos.load FOLDER SEED RATE IN_FLIGHT [finish]
 
 A line is `ask NUMBER TIME` before the call and `took NUMBER SAGA TIME` after it; `twice NUMBER SAGA SAGA` where two
 concurrent calls were answered differently. Killed or answered with an error, it asks again under the same key.
-SIGUSR1 is a burst, SIGTERM the end.
+SIGUSR1 is a burst, SIGTERM the end. With `finish` it starts nothing new: it asks again for what a former life was not
+answered, tells those sagas what they are to be told, and ends.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Coroutine
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,6 +32,7 @@ from tests.chaos.services import fares
 from tests.chaos.talk import ALL, Talk
 from tests.chaos.voyages import Embark, app, cruise, expedition, voyage
 
+FINISH = "finish"
 BURST = 200
 TWICE = 0.03
 """The share of starts that are asked for twice at the same moment."""
@@ -59,6 +61,10 @@ class StartLog:
         """One line, on the disk when this returns."""
         self._file.write(" ".join(str(word) for word in (*words, f"{time.time():.3f}\n")).encode())
         os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Nothing is written any more."""
+        self._file.close()
 
     def take(self) -> int:
         """The number of the next voyage to ask for."""
@@ -109,8 +115,7 @@ class Load:
     async def run(self, stopping: asyncio.Event) -> None:
         """Start voyages until told to stop, then finish what is under way."""
         counting = asyncio.create_task(self._count())
-        for number, saga_id in self.log.unsaid.items():
-            self._speak(number, saga_id)
+        self._speak_again()
         last = time.monotonic()
         while not stopping.is_set():
             await asyncio.sleep(0.05)
@@ -125,6 +130,14 @@ class Load:
             async with asyncio.timeout(_FINISH_SECONDS):
                 while self.tasks:  # a start that is answered now still has its saga spoken to
                     await asyncio.wait(self.tasks)
+
+    async def finish(self) -> None:
+        """Until every start that was ever asked for is answered, and its saga has been spoken to or is over."""
+        self._speak_again()
+        while self.log.unanswered or self.tasks:
+            for _ in range(len(self.log.unanswered)):
+                self._spawn(self._start(self.log.take()))
+            await asyncio.sleep(0.5)
 
     def burst(self) -> None:
         """Many at once."""
@@ -164,6 +177,10 @@ class Load:
             await asyncio.sleep(random.uniform(0, _CANCEL_SECONDS))
             await self._cancel(number, saga_id)
 
+    def _speak_again(self) -> None:
+        for number, saga_id in self.log.unsaid.items():
+            self._speak(number, saga_id)
+
     def _speak(self, number: int, saga_id: str) -> None:
         script = script_of(self.seed, number)
         if script.startswith(EXPEDITION):
@@ -186,8 +203,8 @@ def _saga(start: Embark) -> Saga[Embark]:
     return cruise if script.startswith(CRUISE) else expedition if script.startswith(EXPEDITION) else voyage
 
 
-async def main(folder: Path, seed: int, rate: float, most: int) -> None:
-    """Run until SIGTERM."""
+async def main(folder: Path, seed: int, rate: float, most: int, *, finishing: bool) -> None:
+    """Run until SIGTERM, or until there is nothing left to finish."""
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stopping.set)
@@ -198,16 +215,17 @@ async def main(folder: Path, seed: int, rate: float, most: int) -> None:
         opened_store(addresses, app) as store,
         unfinished_of(fares, "fares", services) as outside,
     ):
-        log = StartLog(folder / "starts.log")
-        load = Load(client, store, Talk(client, outside, log.write), log, seed, rate, most)
-        loop.add_signal_handler(signal.SIGUSR1, load.burst)
-        await load.run(stopping)
+        with closing(StartLog(folder / "starts.log")) as log:
+            load = Load(client, store, Talk(client, outside, log.write), log, seed, rate, most)
+            loop.add_signal_handler(signal.SIGUSR1, load.burst)
+            await (load.finish() if finishing else load.run(stopping))
 
 
 if __name__ == "__main__":
     configure_logging("load")
     try:
-        asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4])))
+        numbers = int(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4])
+        asyncio.run(main(Path(sys.argv[1]), *numbers, finishing=FINISH in sys.argv[5:]))
     except ChorosError as failed:
         print(failed, file=sys.stderr)  # noqa: T201 (for the log of this process)
         sys.exit(1)
