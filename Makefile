@@ -45,7 +45,8 @@ test-versions: ## the suite and a minute of chaos on other versions, as root on 
 
 # What is pure, and the stores in memory and on SQLite; not what tries every case or many random ones.
 FAST := $(addprefix tests/,app desk facts messages reference saga store telemetry wire)
-EXHAUSTIVE := tests/store/test_agreement.py tests/wire/test_envelope_fuzz.py tests/messages/test_reading_fuzz.py
+EXHAUSTIVE := tests/store/test_agreement.py tests/wire/test_envelope_fuzz.py tests/messages/test_reading_fuzz.py \
+  tests/wire/test_keys_ids.py
 
 # Two workers: each has everything to import.
 test-fast: $(VENV)/.dev ## the pure parts of the suite, and the stores without a server: seconds
