@@ -22,7 +22,7 @@ MADE_FROM := pyproject.toml framework/choros/version.py
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
 
-demo: $(VENV)/.demo ## run the shop in one process: no broker, no Docker (ARGS="--orders file.csv" for more)
+demo: $(VENV)/.demo$(if $(findstring --postgres,$(ARGS)),-postgres) ## run the shop in one process: no broker, no Docker (ARGS="--orders file.csv", ARGS=--postgres)
 	$(BIN)/choros demo $(ARGS)
 
 test: $(VENV)/.dev ## the suite, beside a private RabbitMQ, Redis and PostgreSQL
@@ -122,14 +122,14 @@ clean: ## remove what was made here, .venv included
 $(BIN)/python:
 	@./.ci/venv $(VENV)
 
-$(VENV)/.demo: $(MADE_FROM) | $(BIN)/python
+$(VENV)/.demo $(VENV)/.demo-postgres: $(MADE_FROM) | $(BIN)/python
 	@echo "Installing choros, and what the demo needs, into $(VENV): half a minute or less, once ..." >&2
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$(@:$(VENV)/.%=%)]'
 	@touch $@
 
 $(VENV)/.dev: $(MADE_FROM) | $(BIN)/python
 	@echo "Installing choros, and what its tests need, into $(VENV): half a minute or so, once ..." >&2
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
-	@touch $@ $(VENV)/.demo
+	@touch $@ $(VENV)/.demo $(VENV)/.demo-postgres
 
 .PHONY: help demo test test-long test-nightly test-cross test-loaded test-fast test-versions check verify simulate simulate-frames chaos mutate reliability-report bench bench-stages bench-local bench-subscribing bench-fan-out bench-bad-subscribers bench-growth bench-length bench-waiting bench-soak growth clean

@@ -5,7 +5,6 @@ Nothing here asks a service or the saga store. It opens the databases as an audi
 
 from __future__ import annotations
 
-import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
@@ -13,11 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from choros import UsageError
 from reference_services.contracts import PlaceOrder
+from reference_services.tables import Book, tables_at
 
-PAYMENT, STOCK, CARRIER = "payment.db", "stock.db", "carrier.db"
-MAILS, ANALYTICS = "mails.db", "analytics.db"
 _MOST_NAMED = 5
 
 
@@ -64,8 +61,9 @@ class _Ended:
     compensated: Mapping[str, PlaceOrder]
 
 
-def read_books(folder: Path, orders: Iterable[PlaceOrder], statuses: Mapping[str, str]) -> Books:
-    """Balance the databases in this folder; `statuses` says by order id what the saga says of each of the orders.
+def read_books(place: Path | str, orders: Iterable[PlaceOrder], statuses: Mapping[str, str]) -> Books:
+    """Balance the databases in this folder, or at this address, in which `{service}` stands for whose they are;
+    `statuses` says by order id what the saga says of each of the orders.
 
     Raises UsageError where a database is missing. Databases that hold more than these orders do not balance.
     """
@@ -78,29 +76,24 @@ def read_books(folder: Path, orders: Iterable[PlaceOrder], statuses: Mapping[str
     books.hold(not open_ids, f"Neither completed nor compensated: {_named(open_ids)}.")
     books.completed, books.compensated = len(ended.completed), len(ended.compensated)
     books.sold_pence = sum(order.total for order in ended.completed.values())
-    for file, read in (
-        (PAYMENT, _read_ledger),
-        (STOCK, _read_stock),
-        (CARRIER, _read_parcels),
-        (MAILS, _read_mails),
-        (ANALYTICS, _read_revenue),
+    address = f"sqlite:///{place}/{{service}}.db" if isinstance(place, Path) else place
+    for service, read in (
+        ("payment", _read_ledger),
+        ("stock", _read_stock),
+        ("carrier", _read_parcels),
+        ("mails", _read_mails),
+        ("analytics", _read_revenue),
     ):
-        with _opened(folder / file) as database:
-            read(database, ended, books)
+        with closing(tables_at(address.replace("{service}", service))) as tables, tables.opened() as book:
+            read(book, ended, books)
     return books
 
 
-def _opened(path: Path) -> closing[sqlite3.Connection]:
-    if not path.is_file():
-        raise UsageError(f"There is no database {path}.", "run the service first; it keeps its books there.")
-    return closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=30))
-
-
-def _rows(database: sqlite3.Connection, query: str) -> Iterator[Any]:
+def _rows(database: Book, query: str) -> Iterator[Any]:
     yield from database.execute(query)
 
 
-def _read_ledger(ledger: sqlite3.Connection, ended: _Ended, books: Books) -> None:
+def _read_ledger(ledger: Book, ended: _Ended, books: Books) -> None:
     accounts: Counter[str] = Counter()
     orders: Counter[str] = Counter()
     for order_id, debit, credit, pence, refund in _rows(ledger, _ENTRIES):
@@ -124,7 +117,7 @@ SELECT order_id, debit, credit, amount_pence, EXISTS (SELECT 1 FROM refund WHERE
 """
 
 
-def _read_stock(stock: sqlite3.Connection, ended: _Ended, books: Books) -> None:
+def _read_stock(stock: Book, ended: _Ended, books: Books) -> None:
     gone: Counter[str] = Counter()
     free: Counter[str] = Counter()
     for article, kind, pieces in _rows(stock, "SELECT article, kind, pieces FROM movement"):
@@ -149,7 +142,7 @@ def _sold(orders: Iterable[PlaceOrder]) -> Counter[str]:
     return sold
 
 
-def _read_parcels(carrier: sqlite3.Connection, ended: _Ended, books: Books) -> None:
+def _read_parcels(carrier: Book, ended: _Ended, books: Books) -> None:
     parcels = list(_rows(carrier, "SELECT order_id, outcome FROM booking"))
     delivered = Counter(order_id for order_id, outcome in parcels if outcome == "delivered")
     books.parcels_delivered = delivered.total()
@@ -158,7 +151,7 @@ def _read_parcels(carrier: sqlite3.Connection, ended: _Ended, books: Books) -> N
     books.hold(not wrong, f"Orders with a parcel too many or too few: {_named(wrong)}.")
 
 
-def _read_mails(mails: sqlite3.Connection, ended: _Ended, books: Books) -> None:
+def _read_mails(mails: Book, ended: _Ended, books: Books) -> None:
     sent = Counter((order_id, kind) for order_id, kind in _rows(mails, "SELECT order_id, kind FROM mail"))
     books.mails = sent.total()
     expected = {(key, "confirmed"): 1 for key in ended.completed} | {(key, "rejected"): 1 for key in ended.compensated}
@@ -166,7 +159,7 @@ def _read_mails(mails: sqlite3.Connection, ended: _Ended, books: Books) -> None:
     books.hold(not wrong, f"Orders with a mail too many, too few or with the wrong news: {_named(wrong)}.")
 
 
-def _read_revenue(analytics: sqlite3.Connection, ended: _Ended, books: Books) -> None:
+def _read_revenue(analytics: Book, ended: _Ended, books: Books) -> None:
     rows = _rows(analytics, "SELECT day, country, orders, amount_pence FROM revenue")
     revenue = {(day, country): (orders, pence) for day, country, orders, pence in rows}
     books.revenue_pence = sum(pence for _, pence in revenue.values())

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from choros import Service, SqliteTransaction
+from choros import Service, Transaction
 from reference_services.contracts import OrderConfirmed
+from reference_services.sql import Schema, make_tables, sql
 
-_TABLE = """
-CREATE TABLE IF NOT EXISTS revenue (
+_TABLE = """CREATE TABLE IF NOT EXISTS revenue (
     day TEXT NOT NULL,
     country TEXT NOT NULL,
     orders INTEGER NOT NULL,
     amount_pence INTEGER NOT NULL,
     PRIMARY KEY (day, country)
-) STRICT
-"""
-_ADD = """
-INSERT INTO revenue VALUES (?, ?, 1, ?)
-ON CONFLICT DO UPDATE SET orders = orders + 1, amount_pence = amount_pence + excluded.amount_pence
-"""
+) STRICT"""
+_ADD = """INSERT INTO revenue VALUES (?, ?, 1, ?)
+ON CONFLICT (day, country) DO UPDATE SET
+    orders = revenue.orders + 1, amount_pence = revenue.amount_pence + excluded.amount_pence"""
 
 
 def analytics_service() -> Service:
@@ -25,12 +23,12 @@ def analytics_service() -> Service:
     service = Service("analytics")
 
     @service.prepares
-    async def create_table(db: SqliteTransaction) -> None:
-        await db.execute(_TABLE)
+    async def create_table(db: Transaction) -> None:
+        await make_tables(db, Schema([_TABLE]))
 
     @service.on(OrderConfirmed)
-    async def add_revenue(fact: OrderConfirmed, db: SqliteTransaction) -> None:
+    async def add_revenue(fact: OrderConfirmed, db: Transaction) -> None:
         day = fact.placed_at[:10]
-        await db.execute(_ADD, (day, fact.country, fact.total))
+        await sql(db).execute(_ADD, (day, fact.country, fact.total))
 
     return service

@@ -9,7 +9,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -31,6 +31,7 @@ from reference_services.contracts import PlaceOrder
 from reference_services.demo.by_events import ROLES as ROLES_BY_EVENTS
 from reference_services.demo.by_events import ProcessesByEvents, one_process_by_events
 from reference_services.demo.one_process import one_process
+from reference_services.demo.postgresql import in_postgresql
 from reference_services.demo.processes import ROLES, Plugged, Processes, processes
 from reference_services.demo.report import Report
 from reference_services.demo.shop import Placed, Shop
@@ -38,6 +39,7 @@ from reference_services.demo.tidy import tidy
 from reference_services.demo.watching import watched
 from reference_services.orders import OrderFile, read_orders
 from reference_services.sample_orders import sample_orders
+from reference_services.sql import POSTGRESQL
 
 DRAIN_SECONDS = 60.0
 
@@ -55,7 +57,7 @@ PARTS: Mapping[Variant, Mapping[str, Sequence[str]]] = {
 """The processes of each."""
 _demo = Verbs(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 EXAMPLES = [
-    "demo", "demo --variant choreographed", "demo --orders online_retail.csv",
+    "demo", "demo --variant choreographed", "demo --postgres", "demo --orders online_retail.csv",
     "demo --broker amqp://localhost/ --kill payment",
 ]  # fmt: skip
 
@@ -75,6 +77,7 @@ class Options:
     own_processes: bool
     plugs: Sequence[str]
     variant: Variant
+    postgres: bool
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -110,6 +113,9 @@ def demo(
         Variant,
         typer.Option(help="hybrid: commanded by a saga, then events; choreographed: by events alone"),
     ] = Variant.HYBRID,
+    postgres: Annotated[
+        bool, typer.Option("--postgres", help="everything in PostgreSQL: that of --store, or one of its own")
+    ] = False,
     outcomes: Annotated[
         Path | None, typer.Option(metavar="FILE", help="write every order's outcome to this file, as JSON")
     ] = None,
@@ -118,6 +124,8 @@ def demo(
     own_processes = not broker.startswith("memory:")
     kills = tuple(kill or ())
     _check(own_processes, store, kills, PARTS[variant])
+    if postgres:
+        _check_postgres(store, variant)
     target = folder or Path(".choros") / f"demo-{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:4]}"
     _make_empty(target)
     target = target.resolve()
@@ -143,6 +151,7 @@ def demo(
                 own_processes,
                 tuple(plug or ()),
                 variant,
+                postgres,
             )
         )
     )
@@ -176,7 +185,24 @@ def _check(own_processes: bool, store: str, kills: Sequence[str], roles: Collect
             raise UsageError("In one process there is nothing to kill.", "--broker amqp://...")
 
 
+def _check_postgres(store: str, variant: Variant) -> None:
+    if store and not store.startswith(POSTGRESQL):
+        raise UsageError("With --postgres, the sagas are there too.", "--store postgresql://..., or none.")
+    if variant is not Variant.HYBRID:
+        raise UsageError(f"The {variant} shop keeps its books in SQLite.", "--postgres without --variant.")
+
+
 async def _run(options: Options) -> int:
+    """Where everything is, and then all of it."""
+    if not options.postgres:
+        return await _traded(options)
+    async with in_postgresql(
+        options.addresses, [one.name for plug in options.plugs for one in _subscribers(plug)]
+    ) as there:
+        return await _traded(replace(options, addresses=there))
+
+
+async def _traded(options: Options) -> int:
     file = read_orders(options.orders) if options.orders else _made_up(options)
     plugged = {plug: _subscribers(plug) for plug in options.plugs}
     report = Report(sys.stdout)
@@ -188,7 +214,7 @@ async def _run(options: Options) -> int:
         placed = await _trade(shop, options, file.orders, report)
         seconds = time.perf_counter() - started
         async with waiting("subscribers hear of the last facts; balancing the books"):
-            books = await _balanced(options.folder, file.orders, placed)
+            books = await _balanced(options.addresses.database, file.orders, placed)
         report.story(await _story(shop, placed))
     report.closing(placed, books, seconds, options.folder, options.addresses.store, options.variant)
     if options.outcomes:
@@ -270,12 +296,12 @@ async def _kill(shop: Processes, roles: Sequence[str], third: asyncio.Event, rep
         await shop.start(role)
 
 
-async def _balanced(folder: Path, orders: Sequence[PlaceOrder], placed: Sequence[Placed]) -> Books:
+async def _balanced(place: str, orders: Sequence[PlaceOrder], placed: Sequence[Placed]) -> Books:
     """Nobody tells when subscribers are through with their facts, so look until the books balance, or give up."""
     statuses = {one.order_id: one.status for one in placed}
     give_up = time.monotonic() + DRAIN_SECONDS
     while True:
-        books = await asyncio.to_thread(read_books, folder, orders, statuses)
+        books = await asyncio.to_thread(read_books, place, orders, statuses)
         if books.balanced or time.monotonic() > give_up:
             return books
         await asyncio.sleep(0.3)

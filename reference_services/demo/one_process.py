@@ -49,20 +49,26 @@ class OneProcess:
 @asynccontextmanager
 async def one_process(folder: Path, addresses: Addresses, plugged: Sequence[Service]) -> AsyncIterator[OneProcess]:
     """Open the shop, with subscribers plugged in, and close it when everything under way is done."""
-    async with caught_mails(folder) as smtp, running(_whole_shop(folder, smtp, plugged), addresses) as client:
+    async with (
+        caught_mails(folder) as smtp,
+        running(_whole_shop(addresses.database, smtp, plugged), addresses) as client,
+    ):
         yield OneProcess(client)
 
 
-def _whole_shop(folder: Path, smtp: str, plugged: Sequence[Service]) -> App:
+def _whole_shop(place: str, smtp: str, plugged: Sequence[Service]) -> App:
+    def of(service: str) -> str:
+        return place.replace("{service}", service)
+
     return App(
         "shop",
         name="order",
         sagas=(order_saga,),
         services=(
             payment_service(CREDIT_LIMIT),
-            inventory_service(Stock(folder / "stock.db", opening_stock)),
-            shipping_service(LocalCarrier(CarrierLedger(folder / "carrier.db"))),
-            notifications_service(SmtpMailer.at(smtp), SentMails(folder / "mails.db")),
+            inventory_service(Stock(of("stock"), opening_stock)),
+            shipping_service(LocalCarrier(CarrierLedger(of("carrier")))),
+            notifications_service(SmtpMailer.at(smtp), SentMails(of("mails"))),
             analytics_service(),
             *plugged,
         ),

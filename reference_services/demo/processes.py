@@ -26,6 +26,7 @@ from reference_services.demo.mails import caught_mails
 from reference_services.demo.shop import Placed
 from reference_services.order.app import app as order_app
 from reference_services.order.saga import order_saga
+from reference_services.sql import POSTGRESQL
 
 CHOROS = (sys.executable, "-m", "choros", "run")
 ROLES: dict[str, Sequence[str]] = {
@@ -65,11 +66,20 @@ class Processes:
         environment = dict(self.environment)
         if role in ports:
             environment["CHOROS_PORT"] = ports[role].rpartition(":")[2]
-        environment["CHOROS_DATABASE"] = f"sqlite:///{self.folder}/{role}.db"
+        environment["CHOROS_DATABASE"] = self.database_of(role)
         with (self.folder / f"{role}.log").open("ab") as log:
             self.running[role] = await asyncio.create_subprocess_exec(
                 *self.roles[role], env=environment, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log
             )
+
+    def database_of(self, part: str) -> str:
+        """In the folder, unless everything is in PostgreSQL."""
+        address = self.addresses.database
+        return (
+            address.replace("{service}", part)
+            if address.startswith(POSTGRESQL)
+            else f"sqlite:///{self.folder}/{part}.db"
+        )
 
     async def kill(self, role: str) -> None:
         """Kill a process in the middle of whatever it does (SIGKILL)."""
@@ -171,6 +181,7 @@ async def processes(
             "CHOROS_SMTP": smtp,
             "CHOROS_HOST": "127.0.0.1",
         }, order_url, carrier_url, roles)  # fmt: skip
+        shop.environment |= {"CHOROS_STOCK": shop.database_of("stock"), "CHOROS_MAILS": shop.database_of("mails")}
         try:
             for role in roles:
                 await shop.start(role)

@@ -16,6 +16,7 @@ from choros.cli.progress import Working, wanted
 from reference_services.books import Books
 from reference_services.demo.shop import Placed
 from reference_services.orders import OrderFile
+from reference_services.sql import POSTGRESQL
 
 
 class Report:
@@ -109,7 +110,7 @@ class Report:
             "",
             *(["leaks     0: the books balance to the penny"] if books.balanced else _leaks(books)),
             "",
-            f"next      the databases and logs are in {_near(folder)}",
+            f"next      the {'logs' if store.startswith(POSTGRESQL) else 'databases and logs'} are in {_near(folder)}",
             *(_saga_list(store) if variant == "hybrid" else ()),
             f"          {_command()} check reference_services.{'order' if variant == 'hybrid' else variant}",
             "          README.md: your own saga, and the same on RabbitMQ and Redis",

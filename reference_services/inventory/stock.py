@@ -8,27 +8,26 @@ compensation is `release`: it comes later, by a command, because some *other* se
 
 from __future__ import annotations
 
-import sqlite3
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-SCHEMA = """
-PRAGMA journal_mode = WAL;
-CREATE TABLE IF NOT EXISTS stock (
+from reference_services.sql import Schema
+from reference_services.tables import Book, tables_at
+
+_SCHEMA = Schema(final=("movement",), tables=(
+    """CREATE TABLE IF NOT EXISTS stock (
     article TEXT PRIMARY KEY,
     free INTEGER NOT NULL CHECK (free >= 0)
-) STRICT;
-CREATE TABLE IF NOT EXISTS reservation (
+) STRICT""",
+    """CREATE TABLE IF NOT EXISTS reservation (
     key TEXT PRIMARY KEY,
     order_id TEXT NOT NULL,
     state TEXT NOT NULL CHECK (state IN ('holding', 'held', 'refused', 'released'))
-) STRICT;
-CREATE INDEX IF NOT EXISTS reservation_by_order ON reservation (order_id);
-CREATE TABLE IF NOT EXISTS movement (
+) STRICT""",
+    """CREATE INDEX IF NOT EXISTS reservation_by_order ON reservation (order_id)""",
+    """CREATE TABLE IF NOT EXISTS movement (
     id INTEGER PRIMARY KEY,
     article TEXT NOT NULL REFERENCES stock (article),
     kind TEXT NOT NULL CHECK (kind IN ('delivered', 'held', 'given back', 'released')),
@@ -36,12 +35,8 @@ CREATE TABLE IF NOT EXISTS movement (
     reservation TEXT REFERENCES reservation (key),
     at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')),
     UNIQUE (reservation, article, kind)
-) STRICT;
-CREATE TRIGGER IF NOT EXISTS movement_is_final BEFORE UPDATE ON movement
-    BEGIN SELECT RAISE(ABORT, 'a movement is never changed'); END;
-CREATE TRIGGER IF NOT EXISTS movement_is_kept BEFORE DELETE ON movement
-    BEGIN SELECT RAISE(ABORT, 'a movement is never removed'); END;
-"""
+) STRICT""",
+))  # fmt: skip
 State = Literal["holding", "held", "refused", "released"]
 _MOVE = "INSERT INTO movement (article, kind, pieces, reservation) VALUES (?, ?, ?, ?)"
 _HELD = "SELECT article, pieces FROM movement WHERE reservation = ? AND kind = 'held'"
@@ -56,24 +51,24 @@ class Reservation:
 
 
 class Stock:
-    """The stock book in a SQLite file. Its methods block; any number of threads and processes may call them.
+    """The stock book, in SQLite or PostgreSQL. Its methods block; any number of threads and processes may call
+    them.
 
     `opening` says how many pieces of an article there are when it is asked for the first time.
     """
 
-    def __init__(self, path: Path, opening: Callable[[str], int]) -> None:
-        self._path, self._opening = path, opening
-        self._preparing = threading.Lock()
+    def __init__(self, place: Path | str, opening: Callable[[str], int]) -> None:
+        self._tables, self._opening = tables_at(place, _SCHEMA), opening
 
     def deliver(self, pieces: Mapping[str, int]) -> None:
         """Put the first pieces of these articles into stock; articles that are known already stay as they are."""
-        with self._open() as book, _transaction(book):
+        with self._tables.opened() as book, book.transaction():
             for article, count in pieces.items():
                 _deliver(book, article, count)
 
     def reserve(self, key: str, order_id: str, pieces: Mapping[str, int]) -> Reservation:
         """Hold all of these pieces or none. The same key is the same reservation, also after a crash in between."""
-        with self._open() as book:
+        with self._tables.opened() as book:
             if self._hold_all(book, key, order_id, pieces):
                 book.execute("UPDATE reservation SET state = 'held' WHERE key = ? AND state = 'holding'", (key,))
             else:
@@ -82,27 +77,27 @@ class Stock:
 
     def find(self, key: str) -> Reservation | None:
         """The reservation of this key, if anybody ever asked for it."""
-        with self._open() as book:
+        with self._tables.opened() as book:
             known = book.execute("SELECT 1 FROM reservation WHERE key = ?", (key,)).fetchone()
             return Reservation(key, _state(book, key)) if known else None
 
     def release(self, order_id: str) -> int:
         """The global compensation: free all that is held for the order; returns how many pieces that was."""
-        with self._open() as book, _transaction(book):
+        with self._tables.opened() as book, book.transaction():
             unfinished = "SELECT key FROM reservation WHERE order_id = ? AND state IN ('holding', 'held')"
             keys = [key for (key,) in book.execute(unfinished, (order_id,)).fetchall()]
             return sum(_free(book, key, state="released", kind="released") for key in keys)
 
-    def _hold_all(self, book: sqlite3.Connection, key: str, order_id: str, pieces: Mapping[str, int]) -> bool:
-        book.execute("PRAGMA synchronous = NORMAL")  # what follows these commits takes them to the disk
+    def _hold_all(self, book: Book, key: str, order_id: str, pieces: Mapping[str, int]) -> bool:
+        book.flush(at_once=False)  # what follows these commits takes them to the disk
         book.execute("INSERT INTO reservation VALUES (?, ?, 'holding') ON CONFLICT DO NOTHING", (key, order_id))
         enough = all(self._hold(book, key, article, count) for article, count in sorted(pieces.items()))
-        book.execute("PRAGMA synchronous = FULL")
+        book.flush(at_once=True)
         return enough
 
-    def _hold(self, book: sqlite3.Connection, key: str, article: str, count: int) -> bool:
+    def _hold(self, book: Book, key: str, article: str, count: int) -> bool:
         """Hold one line; False if there are not enough pieces."""
-        with _transaction(book):
+        with book.transaction():
             if _state(book, key) != "holding" or _holds(book, key, article):
                 return True  # somebody was here before us: an earlier attempt, or the undo
             _deliver(book, article, self._opening(article))
@@ -112,13 +107,9 @@ class Stock:
             book.execute(_MOVE, (article, "held", count, key))
             return True
 
-    @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with closing(sqlite3.connect(self._path, timeout=30, isolation_level=None)) as book:
-            with self._preparing:  # two threads must not both be first
-                book.executescript(SCHEMA)
-            yield book
+    def close(self) -> None:
+        """Let go of it."""
+        self._tables.close()
 
 
 def seed_stock(path: Path, pieces: Mapping[str, int]) -> None:
@@ -126,14 +117,14 @@ def seed_stock(path: Path, pieces: Mapping[str, int]) -> None:
     Stock(path, opening=lambda article: 0).deliver(pieces)
 
 
-def _give_back(book: sqlite3.Connection, key: str) -> None:
+def _give_back(book: Book, key: str) -> None:
     """The local compensation: free the lines that this reservation holds already."""
-    with _transaction(book):
+    with book.transaction():
         if _state(book, key) == "holding":
             _free(book, key, state="refused", kind="given back")
 
 
-def _free(book: sqlite3.Connection, key: str, *, state: State, kind: str) -> int:
+def _free(book: Book, key: str, *, state: State, kind: str) -> int:
     lines = book.execute(_HELD, (key,)).fetchall()
     for article, count in lines:
         book.execute("UPDATE stock SET free = free + ? WHERE article = ?", (count, article))
@@ -142,27 +133,16 @@ def _free(book: sqlite3.Connection, key: str, *, state: State, kind: str) -> int
     return sum(count for _, count in lines)
 
 
-def _deliver(book: sqlite3.Connection, article: str, count: int) -> None:
+def _deliver(book: Book, article: str, count: int) -> None:
     added = book.execute("INSERT INTO stock VALUES (?, ?) ON CONFLICT DO NOTHING", (article, count)).rowcount
     if added:
         book.execute(_MOVE, (article, "delivered", count, None))
 
 
-def _state(book: sqlite3.Connection, key: str) -> State:
+def _state(book: Book, key: str) -> State:
     state: State = book.execute("SELECT state FROM reservation WHERE key = ?", (key,)).fetchone()[0]
     return state
 
 
-def _holds(book: sqlite3.Connection, key: str, article: str) -> bool:
+def _holds(book: Book, key: str, article: str) -> bool:
     return book.execute(f"{_HELD} AND article = ?", (key, article)).fetchone() is not None
-
-
-@contextmanager
-def _transaction(book: sqlite3.Connection) -> Iterator[None]:
-    book.execute("BEGIN IMMEDIATE")  # a lock from the start: what is read stays true until the commit
-    try:
-        yield
-    except BaseException:
-        book.execute("ROLLBACK")
-        raise
-    book.execute("COMMIT")

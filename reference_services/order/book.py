@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
-import threading
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from reference_services.contracts import PlaceOrder
+from reference_services.sql import Schema
+from reference_services.tables import tables_at
 
-SCHEMA = """
-PRAGMA journal_mode = WAL;
-CREATE TABLE IF NOT EXISTS placed (
+_TABLE = """CREATE TABLE IF NOT EXISTS placed (
     order_id TEXT PRIMARY KEY,
     body TEXT NOT NULL,
     saga_id TEXT NOT NULL
-) STRICT;
-"""
+) STRICT"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +26,10 @@ class Entry:
 
 
 class OrderBook:
-    """The order book in a SQLite file."""
+    """The order book, in SQLite or PostgreSQL. Raises StoreUnreachable where that does not answer."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._preparing = threading.Lock()
+    def __init__(self, place: Path | str) -> None:
+        self._tables = tables_at(place, Schema([_TABLE]))
 
     async def add(self, entry: Entry) -> None:
         """Write an order down; it may be there already."""
@@ -47,18 +41,10 @@ class OrderBook:
 
     def _add(self, entry: Entry) -> None:
         row = (entry.order.order_id, entry.order.to_json(), entry.saga_id)
-        with self._open() as book:
+        with self._tables.opened() as book:
             book.execute("INSERT INTO placed VALUES (?, ?, ?) ON CONFLICT DO NOTHING", row)
 
     def _find(self, order_id: str) -> Entry | None:
-        with self._open() as book:
+        with self._tables.opened() as book:
             row = book.execute("SELECT body, saga_id FROM placed WHERE order_id = ?", (order_id,)).fetchone()
         return Entry(PlaceOrder.from_json(row[0]), row[1]) if row else None
-
-    @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with closing(sqlite3.connect(self._path, timeout=30, isolation_level=None)) as book:
-            with self._preparing:  # two threads must not both be first
-                book.executescript(SCHEMA)
-            yield book

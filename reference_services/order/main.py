@@ -6,11 +6,10 @@ import argparse
 import asyncio
 import os
 import sys
-from pathlib import Path
 
 import uvicorn
 
-from choros import Addresses, ChorosError, UsageError, client_of
+from choros import Addresses, ChorosError, client_of
 from choros.roles.addresses import DEFAULT_BROKER, DEFAULT_STORE
 from choros.roles.loading import load_app
 from choros.telemetry.lines import configure_logging
@@ -35,18 +34,12 @@ def main() -> int:
 
 async def _serve(options: argparse.Namespace) -> None:
     addresses = Addresses(broker=options.broker, store=options.store)
-    book = OrderBook(_file(options.database))
+    book = OrderBook(options.database)
     app = load_app("reference_services.order")
     async with client_of(app, addresses, name="order") as client:
         http = order_http(SagaDesk(client), book)
         config = uvicorn.Config(http, host=options.host, port=options.port, log_level="warning")
         await uvicorn.Server(config).serve()
-
-
-def _file(address: str) -> Path:
-    if not address.startswith("sqlite:///"):
-        raise UsageError("The order book's address is no SQLite file.", "--database sqlite:///.choros/order.db")
-    return Path(address.removeprefix("sqlite:///"))
 
 
 def _options() -> argparse.ArgumentParser:

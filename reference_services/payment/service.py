@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from choros import Call, Refused, Service, SqliteTransaction
+from choros import Call, Refused, Service, Transaction
 from reference_services.contracts import ChargePayment, PaymentCharged, PaymentRefunded, RefundPayment
 from reference_services.payment import ledger
 
@@ -16,14 +16,14 @@ def payment_service(credit_limit: int = CREDIT_LIMIT) -> Service:
     service.prepares(ledger.create_tables)
 
     @service.handles(ChargePayment)
-    async def charge_payment(command: ChargePayment, db: SqliteTransaction, call: Call) -> PaymentCharged:
+    async def charge_payment(command: ChargePayment, db: Transaction, call: Call) -> PaymentCharged:
         if command.amount > credit_limit:
             raise Refused("credit_limit_exceeded")
         charge_id = await ledger.charge(db, command.order_id, command.customer, command.amount, call.key)
         return PaymentCharged(charge_id=charge_id)
 
     @service.handles(RefundPayment)
-    async def refund_payment(command: RefundPayment, db: SqliteTransaction, call: Call) -> PaymentRefunded:
+    async def refund_payment(command: RefundPayment, db: Transaction, call: Call) -> PaymentRefunded:
         return PaymentRefunded(amount=await ledger.refund(db, command.order_id, call.key))
 
     return service

@@ -12,7 +12,7 @@ import pytest
 
 from choros import Call, Message, Service, Transaction
 from choros.app.handler import Handler
-from choros.store.barrier import Ok, value_of
+from choros.store.barrier import Database, Ok, value_of
 from choros.store.sqlite.barrier import SqliteDatabase
 from reference_services.contracts import OrderConfirmed, OrderLine, OrderRejected, PlaceOrder
 
@@ -21,7 +21,7 @@ from reference_services.contracts import OrderConfirmed, OrderLine, OrderRejecte
 class Desk:
     """Where messages are handed to services."""
 
-    database: SqliteDatabase
+    database: Database
 
     async def prepare(self, service: Service) -> None:
         """Make its tables."""

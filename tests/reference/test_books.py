@@ -1,21 +1,25 @@
 """The books balance when everything is right, and say what leaks when it is not."""
 
+import asyncio
 import sqlite3
-from contextlib import closing
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager, closing
 from pathlib import Path
 
 import pytest
 
 from choros.errors import UsageError
-from choros.store.sqlite.barrier import SqliteDatabase
+from choros.roles.addresses import database_at
 from reference_services.analytics.service import analytics_service
 from reference_services.books import Books, read_books
 from reference_services.contracts import ArticlePieces, ChargePayment, RefundPayment, ReleaseInventory, ReserveInventory
+from reference_services.demo.postgresql import PARTS, schemas
 from reference_services.inventory.service import inventory_service
-from reference_services.inventory.stock import Stock, seed_stock
+from reference_services.inventory.stock import Stock
 from reference_services.notifications.mails import SentMails
 from reference_services.payment.service import payment_service
 from reference_services.shipping.carrier.ledger import CarrierLedger, Parcel
+from reference_services.tables import tables_at
 from tests.reference.conftest import Desk, confirmed, order
 from tests.reference.test_shipping import order_with
 
@@ -27,43 +31,72 @@ STATUSES = {GOOD.order_id: "completed", UNDONE.order_id: "compensated"}
 @pytest.fixture
 async def folder(tmp_path: Path) -> Path:
     """What the services leave behind after a completed and a compensated order."""
-    await _pay(tmp_path)
-    seed_stock(tmp_path / "stock.db", {"A1": 100, "B2": 100})
-    stock = inventory_service(Stock(tmp_path / "stock.db", lambda article: 0))
-    desk = Desk(SqliteDatabase(tmp_path / "inventory.db"))
-    for of in (GOOD, UNDONE):
-        lines = tuple(ArticlePieces(article=line.article, pieces=line.quantity) for line in of.lines)
-        await desk.give(stock, ReserveInventory(order_id=of.order_id, lines=lines), f"{of.order_id}:do")
-        CarrierLedger(tmp_path / "carrier.db").book(of.order_id, Parcel(of.order_id, of.country))
-        kind = "confirmed" if of is GOOD else "rejected"
-        SentMails(tmp_path / "mails.db").add(f"<{of.order_id}>", of.order_id, kind)
-    await desk.give(stock, ReleaseInventory(order_id=UNDONE.order_id), "undo")
+    await _trade(f"sqlite:///{tmp_path}/{{service}}.db")
     return tmp_path
 
 
-async def _pay(folder: Path) -> None:
+async def _trade(place: str) -> None:
+    await _pay(place)
+    with ExitStack() as books:
+        stock = Stock(place.format(service="stock"), lambda article: 0)
+        carrier, mails = CarrierLedger(place.format(service="carrier")), SentMails(place.format(service="mails"))
+        for book in (stock, carrier, mails):
+            books.callback(book.close)
+        stock.deliver({"A1": 100, "B2": 100})
+        inventory = inventory_service(stock)
+        async with opened(place, "inventory") as desk:
+            for of in (GOOD, UNDONE):
+                lines = tuple(ArticlePieces(article=line.article, pieces=line.quantity) for line in of.lines)
+                await desk.give(inventory, ReserveInventory(order_id=of.order_id, lines=lines), f"{of.order_id}:do")
+                carrier.book(of.order_id, Parcel(of.order_id, of.country))
+                mails.add(f"<{of.order_id}>", of.order_id, "confirmed" if of is GOOD else "rejected")
+            await desk.give(inventory, ReleaseInventory(order_id=UNDONE.order_id), "undo")
+
+
+async def _pay(place: str) -> None:
     payment, analytics = payment_service(), analytics_service()
-    desk = Desk(SqliteDatabase(folder / "payment.db"))
-    await desk.database.open()
-    await desk.prepare(payment)
-    for of in (GOOD, UNDONE):
-        charge = ChargePayment(order_id=of.order_id, customer=of.customer, amount=of.total)
-        await desk.give(payment, charge, f"{of.order_id}:do")
-    await desk.give(payment, RefundPayment(order_id=UNDONE.order_id), "undo")
-    await desk.database.close()
-    desk = Desk(SqliteDatabase(folder / "analytics.db"))
-    await desk.database.open()
-    await desk.prepare(analytics)
-    await desk.give(analytics, confirmed(GOOD))
-    await desk.database.close()
+    async with opened(place, "payment") as desk:
+        await desk.prepare(payment)
+        for of in (GOOD, UNDONE):
+            charge = ChargePayment(order_id=of.order_id, customer=of.customer, amount=of.total)
+            await desk.give(payment, charge, f"{of.order_id}:do")
+        await desk.give(payment, RefundPayment(order_id=UNDONE.order_id), "undo")
+    async with opened(place, "analytics") as desk:
+        await desk.prepare(analytics)
+        await desk.give(analytics, confirmed(GOOD))
 
 
-def read(folder: Path) -> Books:
-    return read_books(folder, [GOOD, UNDONE], STATUSES)
+@asynccontextmanager
+async def opened(place: str, service: str) -> AsyncIterator[Desk]:
+    database = database_at(place.format(service=service))
+    await database.open()
+    try:
+        yield Desk(database)
+    finally:
+        await database.close()
+
+
+def read(place: Path | str) -> Books:
+    return read_books(place, [GOOD, UNDONE], STATUSES)
 
 
 def test_they_balance(folder: Path) -> None:
-    books = read(folder)
+    holds(read(folder))
+
+
+@pytest.mark.servers
+async def test_they_balance_in_postgresql(postgres_url: str) -> None:
+    async with schemas(postgres_url, PARTS) as place:
+        with pytest.raises(UsageError, match="There is no database postgresql"):
+            await asyncio.to_thread(read, place + "{service}")
+        await _trade(place + "{service}")
+        holds(await asyncio.to_thread(read, place + "{service}"))
+        with closing(tables_at(f"{place}stock")) as tables, tables.opened() as book:
+            book.execute("UPDATE stock SET free = 0 WHERE article = 'B2'")
+        assert any("not add up to what is free: B2" in leak for leak in read(place + "{service}").leaks)
+
+
+def holds(books: Books) -> None:
     assert books.leaks == []
     assert books == Books(
         completed=1,

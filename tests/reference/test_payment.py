@@ -68,7 +68,7 @@ async def test_no_entry_is_ever_changed(desk: Desk, change: str) -> None:
     await desk.prepare(service)
     await desk.prepare(service)  # at every start
     await desk.give(service, charge("1", 500))
-    with pytest.raises(sqlite3.IntegrityError, match="an entry is never"):
+    with pytest.raises(sqlite3.IntegrityError, match="a row of entry is never"):
         await desk.rows(change)
 
 

@@ -9,11 +9,10 @@ from choros import App, Failure
 from choros.errors import UsageError
 from choros.testing.pins import assert_pinned
 from reference_services.contracts import InventoryReserved, OrderShipped
-from reference_services.inventory.app import stock_path
-from reference_services.notifications.app import mails_path
 from reference_services.order import saga
 from reference_services.order.app import app
 from reference_services.payment.app import credit_limit
+from reference_services.tables import beside
 from tests.reference.conftest import order
 
 SERVICES = {
@@ -60,12 +59,13 @@ def test_the_wire_names_are_the_shops_own() -> None:
 
 def test_a_service_keeps_its_files_together(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHOROS_DATABASE", "sqlite:////data/inventory.db")
-    assert (stock_path(), mails_path()) == (Path("/data/stock.db"), Path("/data/mails.db"))
+    assert beside("CHOROS_STOCK", "stock") == "/data/stock.db"
     monkeypatch.setenv("CHOROS_DATABASE", "redis://host")
-    assert (stock_path(), mails_path()) == (Path(".choros/stock.db"), Path(".choros/mails.db"))
+    assert beside("CHOROS_STOCK", "stock") == ".choros/stock.db"
+    monkeypatch.setenv("CHOROS_DATABASE", "postgresql://host/shop?schema=inventory")
+    assert beside("CHOROS_STOCK", "stock") == "postgresql://host/shop?schema=inventory"
     monkeypatch.setenv("CHOROS_STOCK", "a.db")
-    monkeypatch.setenv("CHOROS_MAILS", "b.db")
-    assert (stock_path(), mails_path()) == (Path("a.db"), Path("b.db"))
+    assert beside("CHOROS_STOCK", "stock") == "a.db"
 
 
 def test_a_limit_that_is_no_number_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

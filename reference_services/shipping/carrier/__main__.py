@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-from pathlib import Path
 
 import uvicorn
 
@@ -15,8 +14,9 @@ from reference_services.shipping.carrier.ledger import CarrierLedger
 def main() -> None:
     """Serve until told to stop. Options default to CHOROS_DATABASE, CHOROS_HOST and CHOROS_PORT."""
     options = _options().parse_args()
-    path = Path(options.database.removeprefix("sqlite:///"))
-    uvicorn.run(carrier_http(CarrierLedger(path)), host=options.host, port=options.port, log_level="warning")
+    uvicorn.run(
+        carrier_http(CarrierLedger(options.database)), host=options.host, port=options.port, log_level="warning"
+    )
 
 
 def _options() -> argparse.ArgumentParser:
