@@ -15,6 +15,7 @@ from choros.app.later import Later
 from choros.app.outbox import Outbox
 from choros.app.program import Program
 from choros.app.schedule import Schedule
+from choros.app.sending import SentMessage
 from choros.app.service import Service
 from choros.app.settings import Settings
 from choros.errors import (
@@ -83,17 +84,20 @@ from choros.store.sqlite.transaction import SqliteTransaction
 from choros.transport.fact_log import FactLog
 from choros.version import __version__
 from choros.wire.foreign import ForeignMessage
+from choros.wire.own_headers import Headers
 
 __all__ = [
     "Addresses", "App", "Batch", "BlockingClient", "BlockingMemoryTransaction", "BlockingRedisTransaction",
     "BlockingSqliteTransaction",
     "BlockingTransaction", "Branch", "BrokerMisconfigured", "BrokerUnreachable", "Call", "Check", "Choreography",
     "ChorosError", "Client", "Command", "DeclarationError", "DeclaredOtherwise", "Done", "Existing", "Fact", "FactLog",
-    "FactPublisher", "FactStart", "Failure", "ForEach", "ForeignFact", "ForeignFacts", "ForeignMessage", "Later",
+    "FactPublisher", "FactStart", "Failure", "ForEach", "ForeignFact", "ForeignFacts", "ForeignMessage", "Headers",
+    "Later",
     "Local", "LocalUndo", "Lock", "MemoryTransaction", "Message", "MessageRejected", "MessageUnwritable",
     "Misconfigured", "Nested", "Outbox", "Outcome", "OutcomePending", "Parallel", "Pivot", "Program", "Publish",
     "Rate", "RedisTransaction", "Refused", "Reminder", "Repeat", "Reply", "Retriable", "RetryPolicy", "Saga",
-    "SagaNotFound", "SagaState", "Schedule", "Scope", "Service", "Settings", "Signal", "Sleep", "SqliteTransaction",
+    "SagaNotFound", "SagaState", "Schedule", "Scope", "SentMessage", "Service", "Settings", "Signal", "Sleep",
+    "SqliteTransaction",
     "StartConflict", "Step", "StoreMisconfigured", "StoreUnreachable", "TokenUnknown", "TooLate", "Transaction",
     "Unfinished", "UnfinishedCommand", "Unreachable", "Update", "UpdateRefused", "UsageError", "Wait", "When",
     "WrongFact", "__version__", "all_of", "blocking", "client_of", "publisher_of", "running", "start_in",

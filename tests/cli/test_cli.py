@@ -493,3 +493,17 @@ def test_health_as_json(choros: Choros, tmp_path: Path) -> None:
     told = json.loads(said.out)
     assert (said.code, told["well"], told["broker"]["state"]) == (1, False, "away")
     assert any("The broker is away" in sentence for sentence in told["complaints"])
+
+
+def test_a_saga_is_started_with_headers_which_are_shown(choros: Choros) -> None:
+    headers = ("--header", "tenant=acme", "--header", "asked-by=Ada")
+    saga_id = choros("saga", "start", "travel", "trip", "-i", TRIP, *SERVERS, *headers).out.strip()
+    assert "headers asked-by=Ada, tenant=acme" in choros("saga", "show", "travel", saga_id, *STORE).out
+    for header, why in (
+        ("tenant", "is not NAME=VALUE"),
+        ("Tenant=acme", "'Tenant' is no name"),
+        ("a=", "no such text"),
+    ):
+        for verb in ("start", "run"):
+            said = choros("saga", verb, "travel", "trip", "-i", TRIP, *SERVERS, "--header", header)
+            assert (said.code, why in said.err, said.err.count("\n") <= 2) == (2, True, True), said.err

@@ -20,7 +20,7 @@ __all__ = ["choros"]
 DATABASE = ("--database", "sqlite+aiosqlite:///front.db")
 
 
-async def _refuses(saga: object, message: object, *, key: str) -> str:
+async def _refuses(saga: object, message: object, *, key: str, headers: object) -> str:
     raise ValueError
 
 

@@ -135,6 +135,7 @@ def command(message: Message, operation: str = "do", *, saga: str = "s1", round_
         "not_after": NOW + 100,
         "traceparent": "00-" + "a" * 32 + "-" + "b" * 16 + "-01",
         "tracestate": "x=y",
+        "own_headers": '{"tenant":"acme"}',
     }
     return Envelope(**(fields | more))
 

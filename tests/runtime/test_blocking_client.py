@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,22 @@ def test_it_starts_waits_asks_and_tells() -> None:
         client.cancel(other)
         assert client.wait(other, timeout=SOON).status == "compensated"
     assert not threads(), "nothing is left behind"
+
+
+def test_it_begins_with_headers_and_does_what_a_person_does_with_a_saga() -> None:
+    with blocking(running(app)) as client:
+        told = client.with_headers({"tenant": "acme"})
+        saga_id, word = told.signal_or_start(asked, Ask(who="Dan"), Granted(by="Eve"))
+        assert (word, told.wait(saga_id, timeout=SOON).status) == ("started", "completed")
+        given_id = told.start(given, Ask(who="Fay"))
+        assert told.wait(given_id, timeout=SOON).status == "completed"
+        for act in (
+            partial(client.retry, given_id),
+            partial(client.skip, given_id, "give"),
+            partial(client.rerun, given_id, "give"),
+        ):
+            with pytest.raises(UsageError):
+                act()
 
 
 def test_it_raises_what_the_client_raises_and_goes_on() -> None:

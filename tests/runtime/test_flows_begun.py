@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from choros import Addresses, App, Program, Service, UsageError, publisher_of, running
+from choros import Addresses, App, Call, Program, Service, UsageError, publisher_of, running
 from choros.roles.roles import open_role
 from choros.transport.topology import Topology
 from tests.runtime.test_flow_identity import Closed, Placed, closing, flow_of, payment
@@ -50,6 +50,22 @@ async def test_a_client_begins_a_flow_in_an_application_without_sagas() -> None:
         assert await ends.next() == "o1"  # the other run; the repeated start was passed over
         await client.begin(flow, Placed(order="o2"))
         assert await ends.next() == "o2"
+
+
+async def test_a_flow_is_begun_with_headers_and_whoever_reacts_says_them_again() -> None:
+    heard: asyncio.Queue[str] = asyncio.Queue()
+    witness = Service("listener")
+
+    @witness.on(Closed)
+    async def note(closed: Closed, call: Call) -> None:
+        heard.put_nowait(str(dict(call.headers)))
+
+    pay, orders = payment(), closing()
+    flow = flow_of(1, pay, orders)
+    app = App("shop", services=(pay, orders, witness), choreographies=(flow,))
+    async with running(app) as client, asyncio.timeout(60):
+        await client.with_headers({"tenant": "acme"}).begin(flow, Placed(order="o1"))
+        assert await heard.get() == "{'tenant': 'acme'}"
 
 
 async def test_a_flow_of_another_application_is_not_begun() -> None:

@@ -28,7 +28,7 @@ WHOLE = Envelope(
     id="e1", kind="command", type="weigh.v1", source="/shop/shop", time=1.5, data="{}", to="scales", subject="o1",
     correlation_id="s1", causation_id="c1", key="s1:weigh:1:do", saga="parcel", saga_version=1, step="weigh", attempt=1,
     outcome="ok", undone='["a"]', reply_to="shop.replies", not_after=9.5, stream="s1", seq=1, traceparent="t",
-    tracestate="u", began=0.5, flow="parcel-flow", flow_version=1, flow_id="f1",
+    tracestate="u", own_headers='{"h":"v"}', began=0.5, flow="parcel-flow", flow_version=1, flow_id="f1",
 )  # fmt: skip
 FIELDS = dataclasses.fields(Envelope)
 NEEDED = [field.name for field in FIELDS if field.default is dataclasses.MISSING]

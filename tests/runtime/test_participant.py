@@ -55,6 +55,7 @@ async def test_a_command_is_carried_out_answered_and_acknowledged(stage: Stage) 
     assert (reply.correlation_id, reply.causation_id, reply.key) == ("s1", order.id, order.key)
     assert (reply.saga, reply.saga_version, reply.step, reply.attempt) == ("order", 3, "charge", 1)
     assert (reply.subject, reply.traceparent, reply.tracestate) == ("o-1", order.traceparent, "x=y")
+    assert reply.own_headers == order.own_headers == '{"tenant":"acme"}'
     assert (reply.id != order.id, reply.time) == (True, NOW)
     assert await stage.effects() == {"o1": 1}
     await eventually(lambda: unsettled(stage, "shop.payment") == 0)

@@ -55,6 +55,14 @@ async def test_the_same_again_is_the_same_fact() -> None:
     assert first.correlation_id
 
 
+async def test_its_facts_may_have_headers() -> None:
+    line = Line()
+    await publisher_on(line).with_headers({"tenant": "acme"}).publish(Paid(order="o1"), key="o1")
+    assert [one.own_headers for one in line.published] == ['{"tenant":"acme"}']
+    with pytest.raises(UsageError, match="cannot be sent"):
+        publisher_on(line).with_headers({"tenant": ""})
+
+
 async def test_what_says_something_else_is_another_fact_of_the_same_flow() -> None:
     line = Line()
     publisher = publisher_on(line)

@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engin
 from choros import (
     Addresses,
     App,
+    Headers,
     Message,
     Saga,
     SagaNotFound,
@@ -26,7 +27,7 @@ from choros import (
 )
 from choros.roles.roles import open_role
 from choros.runtime.client.client import Client
-from choros.runtime.client.start_outbox import StartRelay, list_set_aside, place_of, start_again
+from choros.runtime.client.start_outbox import StartRelay, list_set_aside, place_of, start_again, started_by
 from choros.store.barrier import Database, Row, Transaction, value_of
 from choros.store.postgres.barrier import PostgresDatabase
 from choros.store.sqlalchemy.barrier import SqlAlchemyDatabase
@@ -73,7 +74,7 @@ async def front(tmp_path: Path) -> AsyncIterator[Shop]:
     async with running(
         app, Addresses("memory://", "memory://", f"sqlite+aiosqlite:///{tmp_path}/{{service}}.db")
     ) as client:
-        relay = StartRelay(app, client.start, rows, remember=60.0)
+        relay = StartRelay(app, started_by(client), rows, remember=60.0)
         yield Shop(app, client, engine, relay, rows)
     await rows.close()
     await engine.dispose()
@@ -88,6 +89,15 @@ async def test_what_is_committed_starts_and_is_started_once(front: Shop) -> None
     row = await front.row(saga_id)
     assert row is not None
     assert row.state == "left"
+
+
+async def test_it_starts_with_the_headers_that_it_was_asked_for_with(front: Shop) -> None:
+    async with AsyncSession(front.engine) as session, session.begin():
+        saga_id = await start_in(session, front.app, saga, O1, headers={"tenant": "acme"})
+        with pytest.raises(UsageError, match="cannot be sent"):
+            await start_in(session, front.app, saga, O1, headers={"Tenant": "acme"})
+    assert await front.relay.round() == 1
+    assert (await front.client.show(saga_id)).instance.own_headers == '{"tenant":"acme"}'
 
 
 async def test_what_is_rolled_back_never_starts(front: Shop) -> None:
@@ -130,7 +140,7 @@ async def test_one_that_was_set_aside_is_tried_again_when_somebody_says_so(front
         await start_again(front.rows, saga_id)
 
 
-async def _breaks(saga: object, message: Message, *, key: str) -> str:
+async def _breaks(saga: object, message: Message, *, key: str, headers: Headers) -> str:
     raise ValueError("card 4711")
 
 
@@ -171,7 +181,7 @@ async def test_a_store_that_is_away_leaves_them_for_later(front: Shop) -> None:
     assert [await away.round(), await front.relay.round()] == [0, 1]
 
 
-async def _away(saga: object, message: Message, *, key: str) -> str:
+async def _away(saga: object, message: Message, *, key: str, headers: Headers) -> str:
     raise StoreUnreachable("It is away.")
 
 

@@ -44,7 +44,7 @@ envelopes_ = st.builds(
     type=texts, source=texts, subject=texts, correlation_id=texts, key=texts, step=texts, outcome=texts, stream=texts,
     undone=texts, reply_to=texts, tracestate=texts, traceparent=texts | st.just(COMMAND.traceparent), time=moments,
     not_after=st.none() | moments, began=st.none() | moments, attempt=st.integers(-5, 2**70), seq=st.integers(0, 300),
-    flow=texts, flow_id=texts,
+    flow=texts, flow_id=texts, own_headers=texts,
 )  # fmt: skip
 
 

@@ -37,6 +37,7 @@ COMMAND = Envelope(
     not_after=NOON + 30,
     traceparent=TRACE,
     tracestate="a=b",
+    own_headers='{"tenant":"acme"}',
 )
 FACT = Envelope(
     id="e2", kind="fact", type="order-confirmed.v1", source="/shop/order", time=NOON, data="{}", stream="s1", seq=3

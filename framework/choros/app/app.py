@@ -16,6 +16,7 @@ from choros.app.foreign import ForeignFacts
 from choros.app.program import Program
 from choros.app.resources import Resources, missing
 from choros.app.schedule import Schedule
+from choros.app.sending import Stamp, stamps_of
 from choros.app.service import Service, memory_for
 from choros.app.settings import NOTHING_SET
 from choros.errors import DeclarationError, UsageError, unknown
@@ -39,7 +40,8 @@ class App:
 
     `namespace` is the prefix of every name on the broker; `name` is the orchestrator application, which has a reply
     queue of its own (several applications may share a namespace). With a `fact_log` the broker keeps what is
-    published, for subscribers that come late or whose queue is bounded.
+    published, for subscribers that come late or whose queue is bounded. `sends` are functions of what its sagas send
+    (`SentMessage`), which say what headers that has: see `Service.sends`.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class App:
         programs: Iterable[Program] = (),
         foreign: Iterable[ForeignFacts] = (),
         choreographies: Iterable[Choreography[Any]] = (),
+        sends: Iterable[Stamp] = (),
     ) -> None:
         self.namespace = namespace
         self.fact_log = fact_log
@@ -71,6 +74,8 @@ class App:
         flows: Sequence[Choreography[Any]] = _members("choreographies", choreographies, Choreography)
         self.choreographies: Mapping[tuple[str, int], Choreography[Any]] = _by_version(flows, "choreography")
         """By name and version."""
+        self.stamps: tuple[Stamp, ...] = stamps_of("sends", listed("sends", sends))
+        """What is done around what its sagas send."""
         self.awaited: Mapping[str, AwaitedFact] = awaited_facts(self.sagas.values())
         """The facts that its sagas wait for, by the name of their type."""
         _check_names(self)
@@ -95,6 +100,7 @@ class App:
             namespace, sagas=self.sagas.values(), services=self.services.values(), name=name, fact_log=self.fact_log,
             schedules=self.schedules.values(), starts=self.starts, programs=self.programs.values(),
             foreign=self.foreign.values(), choreographies=self.choreographies.values(),
+            sends=self.stamps,
         )  # fmt: skip
 
     def using(self, resources: Resources) -> App:

@@ -33,6 +33,7 @@ from choros.store.blocking import BlockingTransaction
 from choros.store.local_undo import LocalUndo
 from choros.transport.topology import Subscription
 from choros.values import quickly_made, replace
+from choros.wire.own_headers import Headers
 
 
 @quickly_made
@@ -56,6 +57,8 @@ class Call:
     too."""
     message_id: str = ""
     traceparent: str = ""
+    headers: Headers = field(default_factory=dict)
+    """Those of the user's own: of the start of the saga, or of what the fact was published about."""
 
 
 _ON_THE_LOOP = {"undo": "a LocalUndo", "outbox": "an Outbox", "session": "a session"}

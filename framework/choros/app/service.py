@@ -16,6 +16,7 @@ from choros.app.preparation import check_preparation
 from choros.app.registered import check_message, declared, heard_in, published
 from choros.app.replicas import Replicas, subscription_of
 from choros.app.resources import Lifespan, Resource, Resources, check_resources, missing, resource_of
+from choros.app.sending import Stamp, stamps_of
 from choros.app.settings import NOTHING_SET, Settings
 from choros.app.typed import C, CommandClass, R, Registers
 from choros.errors import DeclarationError
@@ -35,6 +36,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 P = TypeVar("P", bound=Callable[[Any], Awaitable[Any] | None])
 L = TypeVar("L", bound=Lifespan)
 A = TypeVar("A", bound=Around)
+S = TypeVar("S", bound=Stamp)
 
 
 class Service:
@@ -95,6 +97,8 @@ class Service:
         """What must be done before the first message."""
         self.surroundings: list[Around] = []
         """What is done around each call of a handler, the first of them outermost."""
+        self.stamps: tuple[Stamp, ...] = ()
+        """What is done around what it sends."""
         self.resources: dict[Any, Resource] = {}
         """What its lifespans make, by type."""
         self.given: Resources = {}
@@ -257,6 +261,13 @@ class Service:
         self.surroundings.append(function)
         return function
 
+    def sends(self, function: S) -> S:
+        """Register what is done around what it sends, such as replies and facts: a function of the `SentMessage` that
+        says which headers it shall have, `return {**sent.headers, "region": "eu"}`. The first of them is asked first.
+        """
+        self.stamps += stamps_of(f"service {self.name!r}: sends", [function])
+        return function
+
     def lifespan(self, function: L) -> L:
         """Register what makes a resource for its handlers, which ask for it by its type: an async generator that yields
         it once, such as `async def http() -> AsyncIterator[httpx.AsyncClient]`, or what `asynccontextmanager` makes of
@@ -286,6 +297,7 @@ class Service:
                 self._add(self.reactions, handler)
             self.preparations += part.preparations
             self.surroundings += part.surroundings
+            self.stamps += part.stamps
             for resource in part.resources.values():
                 self.lifespan(resource.function)
 

@@ -2,18 +2,20 @@
 
 import asyncio
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Annotated, Any, TypeVar
 
 import typer
 
 from choros.app.app import App
+from choros.app.sending import headers_text
 from choros.cli.output import format_named
 from choros.cli.verbosity import log_level
 from choros.cli.words import STATUSES, command, status_named
-from choros.errors import SagaNotFound
+from choros.errors import SagaNotFound, UsageError
 from choros.roles.loading import load_app
 from choros.telemetry.lines import configure_logging
+from choros.wire.own_headers import Headers
 
 T = TypeVar("T")
 
@@ -41,10 +43,25 @@ DatabaseUrl = Annotated[
         metavar="URL", envvar=["CHOROS_DATABASE"], help="a service's own database; {service} stands for its name."
     ),
 ]
+GivenHeaders = Annotated[
+    list[str] | None, typer.Option("--header", metavar="NAME=VALUE", help="a header of your own; once for each")
+]
 OfStatus = Annotated[str, typer.Option("--status", metavar="STATUS", help=", ".join(STATUSES), callback=status_named)]
 Output = Annotated[
     str, typer.Option("-o", "--output", metavar="FORMAT", help="table, json or jsonl", callback=format_named)
 ]
+
+
+def read_headers(given: Sequence[str] | None) -> Headers:
+    """As somebody has typed them; raises UsageError."""
+    found: dict[str, str] = {}
+    for text in given or ():
+        name, separator, value = text.partition("=")
+        if not separator:
+            raise UsageError(f"--header {text!r} is not NAME=VALUE.", "--header tenant=acme.")
+        found[name] = value
+    headers_text(found)
+    return found
 
 
 def run_until_done(coroutine: Coroutine[Any, Any, T]) -> T:

@@ -14,7 +14,19 @@ from choros.cli.events import saga_events
 from choros.cli.exit_codes import INTERRUPTED
 from choros.cli.letters_of_saga import beside_data, beside_lines, letters_beside
 from choros.cli.open_waits import wait_columns, wait_row
-from choros.cli.options import AppName, BrokerUrl, OfStatus, Output, SagaId, StoreUrl, found, log_apart, run_until_done
+from choros.cli.options import (
+    AppName,
+    BrokerUrl,
+    GivenHeaders,
+    OfStatus,
+    Output,
+    SagaId,
+    StoreUrl,
+    found,
+    log_apart,
+    read_headers,
+    run_until_done,
+)
 from choros.cli.output import is_terminal, on_one_line, remark, tell_lines, tell_rows, tell_value
 from choros.cli.overview import row_of, saga_list
 from choros.cli.progress import working
@@ -67,14 +79,16 @@ def saga_start(
     name: SagaName,
     given: StartInput,
     key: Key = None,
+    header: GivenHeaders = None,
     broker: BrokerUrl = DEFAULT_BROKER,
     store: StoreUrl = DEFAULT_STORE,
 ) -> None:
     """Start a saga and print its id; it is in the store by then, and will end."""
     saga, message = _typed(application, name, given, store)
+    headers = read_headers(header)
 
     async def start(client: Client, _: App) -> str:
-        return await client.start(saga, message, key=key)
+        return await client.with_headers(headers).start(saga, message, key=key)
 
     print(acts.with_client(application, Addresses(broker, store), start))
 
@@ -85,6 +99,7 @@ def saga_run(
     name: SagaName,
     given: StartInput,
     key: Key = None,
+    header: GivenHeaders = None,
     timeout: Annotated[str, typer.Option(metavar="TIME", help="how long to wait for the outcome")] = "60s",
     output: Output = "table",
     broker: BrokerUrl = DEFAULT_BROKER,
@@ -94,8 +109,9 @@ def saga_run(
 
     wait, begun = timedelta(seconds=seconds(timeout)), Unended()
     saga, message = _typed(application, name, given, store)
+    headers = read_headers(header)
     log_apart()
-    running = run_and_tell(load_app(application), Addresses(broker, store), saga, message, key, wait, begun)
+    running = run_and_tell(load_app(application), Addresses(broker, store), saga, message, key, wait, begun, headers)
     try:
         outcome = found(running, application, store)
     except OutcomePending as error:

@@ -28,6 +28,7 @@ from choros.store.sagas import Record, Store
 from choros.transport.inspection import LookingTransport
 from choros.transport.port import Seen
 from choros.wire.attributes import rfc3339
+from choros.wire.own_headers import Headers
 
 T = TypeVar("T")
 SOON = 5.0
@@ -200,8 +201,9 @@ def asking(broker: str, namespace: str) -> AskQueue | None:
 
 
 async def run_and_tell(
-    app: App, addresses: Addresses, saga: Saga[Any], message: Message, key: str | None, wait: timedelta, begun: Unended
-) -> Outcome[Any]:
+    app: App, addresses: Addresses, saga: Saga[Any], message: Message, key: str | None, wait: timedelta, begun: Unended,
+    headers: Headers,
+) -> Outcome[Any]:  # fmt: skip
     """Start a saga and wait for its outcome, and say on stderr what it waits for where that takes long."""
     async with (
         connected(addresses, app, "client") as broker,
@@ -210,7 +212,7 @@ async def run_and_tell(
     ):
         locks = await stack.enter_async_context(opened_locks(addresses, app)) if app.locks else None
         client = await stack.enter_async_context(Client(app, store=store, transport=broker, locks=locks))
-        begun.saga_id = await client.start(saga, message, key=key)
+        begun.saga_id = await client.with_headers(headers).start(saga, message, key=key)
         telling = asyncio.create_task(_keep_telling(app, store, broker.attendance, begun))
         try:
             async with waiting(f"saga {saga.name} is under way"):

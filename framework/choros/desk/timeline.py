@@ -14,6 +14,7 @@ from choros.saga.machine.remains import left_in_doubt, left_standing
 from choros.saga.outline import Commanded
 from choros.saga.renaming import renaming
 from choros.saga.saga import Saga
+from choros.wire.own_headers import read
 
 _MARKS = {
     "replied": "✔", "undone": "↩", "refused": "✖", "failed": "!", "timed_out": "!", "retry_scheduled": "…",
@@ -67,6 +68,9 @@ def timeline(account: Account, saga: Saga[Any] | None) -> Iterator[str]:
     yield f"{record.key}  {ended}"
     order = undone_in_words(saga.outline) if saga and account.instance.backward else ""
     yield f"  saga {record.saga} v{record.saga_version}, {record.saga_id}{f', undone {order}' if order else ''}"
+    if own := read(account.instance.own_headers):
+        said = ", ".join(f"{name}={value}" for name, value in own.items())
+        yield from wrap(said, _WIDTH, initial_indent="  headers ", subsequent_indent=_INDENT, break_long_words=False)
     names = renaming(account.instance)
     sent: dict[tuple[str, str], float] = {}
     for event, at, times in folded((event, row.at) for row in account.history for event in read_history(row.events)):

@@ -28,7 +28,7 @@ from choros.roles.own_queues import bind_foreign, instance_of
 from choros.roles.resources import opened_resources
 from choros.runtime.client.client import Client
 from choros.runtime.client.publisher import FactPublisher
-from choros.runtime.client.start_outbox import StartRelay, place_of
+from choros.runtime.client.start_outbox import StartRelay, place_of, started_by
 from choros.runtime.foreign.translator import Translator
 from choros.runtime.host.call import ExitWanted, in_order, plainly
 from choros.runtime.host.patience import Waiting
@@ -228,7 +228,7 @@ class _Opening:
         client = await _client_on(self.transport, self.app, self.addresses, self.stack)
         opening = partial(opened_barrier, self.addresses, place_of(self.app))
         database = await self._entered(self.addresses.database, opening)
-        return StartRelay(self.app, client.start, database, remember=self.settings.seconds("forget_after"))
+        return StartRelay(self.app, started_by(client), database, remember=self.settings.seconds("forget_after"))
 
     async def orchestrator(self) -> Orchestrator:
         """The one of this application."""

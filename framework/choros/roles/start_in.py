@@ -10,20 +10,23 @@ from choros.errors import StartConflict, UsageError
 from choros.messages import Message
 from choros.runtime.client.start_outbox import place_of, same_start, start_row
 from choros.saga.saga import Saga
+from choros.wire.own_headers import NO_HEADERS, Headers
 
 SaySql = Callable[[str, Mapping[str, Any]], Awaitable[Sequence[Sequence[Any]]]]
 
 
-async def start_in(session: Any, app: App, saga: Saga[Any], message: Message, *, key: str | None = None) -> str:
+async def start_in(
+    session: Any, app: App, saga: Saga[Any], message: Message, *, key: str | None = None, headers: Headers = NO_HEADERS
+) -> str:
     """Asked for a saga in the transaction that is open, and return its id: it starts once that is committed, and never
     otherwise. `choros run APP --role starts --database URL` takes it over from there, within a second.
 
     `session`: SQLAlchemy's `AsyncSession` or `AsyncConnection`, or a connection of asyncpg in a transaction. The same
     key with the same message is the same saga; raises StartConflict for another message, as far as that was asked for
-    in this database, UsageError where no transaction is open."""
+    in this database, UsageError where no transaction is open. `headers`: as of `Client.with_headers`."""
     from choros.store.sql.statements import NEW_START, OLD_START
 
-    row, ask = start_row(app, saga, message, key), _asked(session)
+    row, ask = start_row(app, saga, message, key, headers), _asked(session)
     place = {"namespace": place_of(app), "key": row.key}
     if not await ask(NEW_START, {**place, "reply": row.content, "began": row.began, "since": row.since}):
         ((before,),) = await ask(OLD_START, place)

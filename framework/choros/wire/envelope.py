@@ -32,6 +32,7 @@ from choros.wire.attributes import (
     read_traceparent,
     rfc3339,
 )
+from choros.wire.own_headers import read_own_headers
 
 MessageKind = Literal["command", "reply", "fact", "signal"]
 ReplyOutcome = Literal["ok", "refused", "failed"]
@@ -94,6 +95,7 @@ class Envelope:
     """Of a fact of a flow: which choreography and run it is of. Whoever reacts to it says the same."""
     traceparent: str = ""
     tracestate: str = ""
+    own_headers: str = ""
 
     def dumps(self) -> str:
         """The envelope as one JSON text, for stores."""
@@ -169,6 +171,7 @@ ATTRIBUTES: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "flow_id": ("flowid", read_text),
     "traceparent": ("traceparent", read_traceparent),
     "tracestate": ("tracestate", read_aside),
+    "own_headers": ("ownheaders", read_own_headers),
 }
 """What each field is called on the wire, and how it is read."""
 DO_EXPIRY = "doexpirytime"
@@ -293,12 +296,9 @@ def _check_whole(wire: Wire) -> None:
 
 def _check_json(media_type: Any) -> None:
     """Absent is JSON, and so is every subtype of it, whatever its parameters say."""
-    if media_type and not (isinstance(media_type, str) and _JSON.fullmatch(_bare(media_type))):
+    said = media_type or CONTENT_TYPE
+    if not (isinstance(said, str) and _JSON.fullmatch(said.partition(";")[0].strip().lower())):
         raise MessageRejected("The content type is not JSON.")
-
-
-def _bare(media_type: str) -> str:
-    return media_type.partition(";")[0].strip().lower()
 
 
 def why_unreadable(body: str) -> str:

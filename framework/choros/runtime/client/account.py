@@ -1,16 +1,21 @@
 """What a store knows of one saga instance."""
 
+import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
-from choros.errors import SagaNotFound
+from choros.errors import SagaNotFound, StoreUnreachable
 from choros.runtime.orchestrator.recognition import as_stored
 from choros.runtime.orchestrator.retention import gone, warning
 from choros.saga.machine.instance import Instance
-from choros.saga.saga import Sagas
+from choros.saga.machine.locks import joined
+from choros.saga.saga import Saga, Sagas
 from choros.store.sagas import HistoryRow, Loaded, Record, Store
 
 _LONGEST_ID = 200
+_LOOK_SECONDS = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +50,22 @@ async def known_of(store: Store, saga_id: str, *, whole: bool = False) -> Loaded
         since = warning(await store.forgotten())
         raise SagaNotFound(f"There is no saga instance {saga_id}{since and f'; {since}'}.", "choros saga list.")
     return loaded
+
+
+async def doer_of(store: Store, saga: Saga[Any], saga_id: str, seconds: float) -> str:
+    """The id of the saga that does what this one was started for: its own, but where it joins another one. Raises
+    StoreUnreachable where that is not known so soon."""
+    if saga.lock is None or saga.lock.when_taken != "join":
+        return saga_id
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            while (instance := as_stored((await known_of(store, saga_id)).record)).queued:
+                if instance.terminal or instance.parked_at:
+                    break
+                await asyncio.sleep(_LOOK_SECONDS)
+            return joined(instance) or saga_id
+    sentence = f"Whether saga {saga_id} begins or joins another one is not known after {seconds:g} s."
+    raise StoreUnreachable(sentence, "ask again under the same key.")
 
 
 def check_id(saga_id: object) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from copy import copy
 from typing import Any
 
 from choros.app.app import App
@@ -23,7 +24,7 @@ ROUNDS = 6
 
 def first_fact(
     flow: Choreography[Any], fact: Fact, *, namespace: str, source: str, at: float, run: int = FIRST_RUN,
-    correlation_id: str = "",
+    correlation_id: str = "", own_headers: str = "",
 ) -> Envelope:  # fmt: skip
     """The fact that begins a flow; raises WrongFact for one that does not, MessageUnwritable, UsageError."""
     if type(fact) is not flow.start:
@@ -37,7 +38,7 @@ def first_fact(
     return Envelope(
         id=said, kind="fact", type=fact.type_name, source=source, time=at, data=body, subject=start_key(flow, fact),
         correlation_id=correlation_id or id, stream=id, seq=1, began=at, flow=flow.name, flow_version=flow.version,
-        flow_id=id,
+        flow_id=id, own_headers=own_headers,
     )  # fmt: skip
 
 
@@ -59,6 +60,13 @@ class Beginning:
         self._app, self._transport = app, transport
         self._declared = asyncio.Lock()
         self._ready = False
+        self._own_headers = ""
+
+    def saying(self, own_headers: str) -> Beginning:
+        """The same, of flows whose facts have these headers."""
+        other = copy(self)
+        other._own_headers = own_headers
+        return other
 
     async def begin(self, flow: Choreography[Any], fact: Fact, run: int, correlation_id: str) -> str:
         """The id of the flow; as `Client.begin`."""
@@ -67,8 +75,9 @@ class Beginning:
             raise UsageError(sentence, "name it in App(choreographies=...).")
         namespace, source = self._app.namespace, f"/{self._app.namespace}/{self._app.name}"
         envelope = first_fact(
-            flow, fact, namespace=namespace, source=source, at=now(), run=run, correlation_id=correlation_id
-        )
+            flow, fact, namespace=namespace, source=source, at=now(), run=run, correlation_id=correlation_id,
+            own_headers=self._own_headers,
+        )  # fmt: skip
         await self._declare()
         await until_published(self._transport, envelope)
         return envelope.flow_id

@@ -18,6 +18,7 @@ from choros.runtime.client.client import Client
 from choros.runtime.client.outcome import Outcome
 from choros.runtime.client.query import SagaState
 from choros.saga.saga import Saga
+from choros.wire.own_headers import Headers
 
 S = TypeVar("S", bound=Message)
 F = TypeVar("F", bound=Fact)
@@ -87,6 +88,10 @@ class BlockingClient:
         """Made by `blocking`."""
         self._client, self._loop = client, loop
 
+    def with_headers(self, headers: Headers) -> BlockingClient:
+        """The same, whose sagas and flows are begun with headers of the user's own; raises UsageError."""
+        return BlockingClient(self._client.with_headers(headers), self._loop)
+
     def start(self, saga: Saga[S, Any], message: S, *, key: BusinessKey | None = None) -> str:
         """Start a saga and return its id as soon as it is in the store; from then on it will end."""
         return self._wait(self._client.start(saga, message, key=key))
@@ -124,6 +129,25 @@ class BlockingClient:
     def signal(self, saga_id: str, signal: Signal | Fact, *, wait: str = "", id: str = "") -> str:
         """Tell a running saga what it waits for; says what becomes of that."""
         return self._wait(self._client.signal(saga_id, signal, wait=wait, id=id))
+
+    def signal_or_start(
+        self, saga: Saga[S, Any], message: S, signal: Signal | Fact, *, key: BusinessKey | None = None, wait: str = ""
+    ) -> tuple[str, str]:
+        """Start a saga that is told something at once, or tell that to the one that was started so before. Its id, and
+        'started' or what `signal` says."""
+        return self._wait(self._client.signal_or_start(saga, message, signal, key=key, wait=wait))
+
+    def retry(self, saga_id: str, step: str | None = None) -> str:
+        """Try the step again at which the saga is parked; says what becomes of that."""
+        return self._wait(self._client.retry(saga_id, step))
+
+    def skip(self, saga_id: str, step: str, reply: Message | None = None) -> str:
+        """Go on as if the parked step had been answered so; says what becomes of that."""
+        return self._wait(self._client.skip(saga_id, step, reply))
+
+    def rerun(self, saga_id: str, step: str) -> str:
+        """Run a saga that has ended again from a step; the id of the new instance."""
+        return self._wait(self._client.rerun(saga_id, step))
 
     def update(self, saga_id: str, update: Update[A], *, id: str = "") -> A:
         """Ask a running saga for a change; its answer, or UpdateRefused."""

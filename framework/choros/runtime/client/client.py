@@ -12,6 +12,7 @@ from typing import Any, Self, TypeVar
 
 from choros.app.app import App
 from choros.app.choreography import Choreography
+from choros.app.sending import headers_text
 from choros.errors import (
     BrokerUnreachable,
     ChorosError,
@@ -23,7 +24,7 @@ from choros.errors import (
 )
 from choros.messages import Fact, Message, Reply, Signal, Update
 from choros.names import BusinessKey
-from choros.runtime.client.account import Account, account_of, check_id, known_of, there
+from choros.runtime.client.account import Account, account_of, check_id, doer_of, known_of, there
 from choros.runtime.client.beginning import Beginning
 from choros.runtime.client.bounds import seconds_of
 from choros.runtime.client.outcome import Outcome, outcome_of
@@ -59,13 +60,13 @@ from choros.saga.machine.inputs import (
     UpdateRequested,
 )
 from choros.saga.machine.instance import Instance
-from choros.saga.machine.locks import joined
 from choros.saga.parameters import DeclaredUpdate, bare_name
 from choros.saga.saga import Saga
 from choros.saga.waiting import SignalWait
 from choros.sources import fresh_id
 from choros.store.sagas import Store
 from choros.transport.port import Transport
+from choros.wire.own_headers import Headers
 
 T = TypeVar("T")
 S = TypeVar("S", bound=Message)
@@ -130,7 +131,7 @@ class Client:
         another one has its lock, and the declaration says join, that one's id is returned."""
         work = self._starts.work(saga, message, key, traceparent, tracestate)
         await self._ask(work)
-        return await self._joined(saga, work.saga_id)
+        return await doer_of(self._store, saga, work.saga_id, self._timeout)
 
     async def begin(self, flow: Choreography[F], fact: F, *, run: int = 1, correlation_id: str = "") -> str:
         """Begin a flow; its id, once the broker has its first fact. The same key and run is the same flow."""
@@ -145,8 +146,8 @@ class Client:
         watching = self._decider.watch(work.saga_id)  # before it can end
         try:
             done = await self._ask(work)
-            if (joined := await self._joined(saga, work.saga_id)) != work.saga_id:
-                return await self.wait(joined, timeout=timeout)
+            if (doer := await doer_of(self._store, saga, work.saga_id, self._timeout)) != work.saga_id:
+                return await self.wait(doer, timeout=timeout)
             return await self._within(work.saga_id, watching, timeout, look=done.repeated)
         finally:
             watching.cancel()
@@ -159,20 +160,6 @@ class Client:
             return await self._within(saga_id, watching, timeout, look=True)
         finally:
             watching.cancel()
-
-    async def _joined(self, saga: Saga[Any], saga_id: str) -> str:
-        """The id of the saga that does what this one was started for: its own, but where it joins another one."""
-        if saga.lock is None or saga.lock.when_taken != "join":
-            return saga_id
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self._timeout):
-                while (instance := as_stored((await known_of(self._store, saga_id)).record)).queued:
-                    if instance.terminal or instance.parked_at:
-                        break
-                    await asyncio.sleep(POLL_FIRST)
-                return joined(instance) or saga_id
-        sentence = f"Whether saga {saga_id} begins or joins another one is not known after {self._timeout:g} s."
-        raise StoreUnreachable(sentence, "ask again under the same key.")
 
     async def _within(
         self, saga_id: str, watching: asyncio.Future[WorkDone], timeout: timedelta | None, *, look: bool
@@ -250,6 +237,13 @@ class Client:
         """The same client for a person, whose acts say in the history who wanted them, and why."""
         client = copy(self)
         client._signature = Signature(by, reason)
+        return client
+
+    def with_headers(self, headers: Headers) -> Self:
+        """The same client, whose sagas and flows are begun with headers of the user's own: all that is sent because of
+        them has these, and handlers read them in `Call.headers`. Raises UsageError where they cannot be sent."""
+        client, own = copy(self), headers_text(headers)
+        client._starts, client._beginning = replace(self._starts, own_headers=own), self._beginning.saying(own)
         return client
 
     @property

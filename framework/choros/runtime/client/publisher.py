@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from copy import copy
+from typing import Self, TypeVar
 
 from choros.app.choreography import Choreography
 from choros.app.flow_part import FIRST_RUN, NO_FLOWS, Begun
 from choros.app.program import Program
+from choros.app.sending import headers_text
 from choros.errors import MessageUnwritable, UsageError, WrongFact
 from choros.messages import Fact
 from choros.runtime.client.beginning import first_fact, until_published
@@ -15,6 +17,7 @@ from choros.sources import derived_id, now
 from choros.transport.port import Transport
 from choros.wire.canonical import canonical
 from choros.wire.envelope import Envelope, is_sendable, why_unreadable
+from choros.wire.own_headers import Headers
 
 F = TypeVar("F", bound=Fact)
 
@@ -39,8 +42,15 @@ class FactPublisher:
         """`transport`: connected, and what the program needs is declared. `starts`: the flows that facts of these types
         begin."""
         self._starts = starts
+        self._own_headers = ""
         self._program, self._transport, self._clock = program, transport, clock
         self._namespace, self._source = namespace, program_source(namespace, program.name)
+
+    def with_headers(self, headers: Headers) -> Self:
+        """The same, of facts with headers of the user's own. Raises UsageError where they cannot be sent."""
+        publisher = copy(self)
+        publisher._own_headers = headers_text(headers)
+        return publisher
 
     async def publish(self, fact: Fact, *, key: str, seq: int = 1, correlation_id: str = "") -> bool:
         """Publish a fact; returns once the broker has it, and says whether any queue took it.
@@ -61,7 +71,7 @@ class FactPublisher:
         self._check(fact)
         envelope = first_fact(
             flow, fact, namespace=self._namespace, source=self._source, at=self._clock(), run=run,
-            correlation_id=correlation_id,
+            correlation_id=correlation_id, own_headers=self._own_headers,
         )  # fmt: skip
         await until_published(self._transport, envelope)
         return envelope.flow_id
@@ -81,6 +91,7 @@ class FactPublisher:
         envelope = Envelope(
             id=said, kind="fact", type=fact.type_name, source=self._source, time=self._clock(), data=body,
             subject=key, correlation_id=correlation_id or about, stream=key, seq=seq,
+            own_headers=self._own_headers,
         )  # fmt: skip
         if not key or seq < 1 or not is_sendable(envelope):
             raise UsageError(f"A fact is not known by the key {key!r} and the number {seq}.", "text, and 1 or more.")

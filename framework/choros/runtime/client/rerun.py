@@ -51,4 +51,5 @@ def _start(record: Record, outline: Outline, instance: Instance, step: str) -> S
     return Start(
         fresh_id(), record.saga, record.saga_version, record.key, instance.start, digest,
         instance.traceparent, instance.tracestate, kept, instance.updated, instance.renamed,
+        own_headers=instance.own_headers,
     )  # fmt: skip

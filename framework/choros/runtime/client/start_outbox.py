@@ -11,9 +11,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol, Self
 
 from choros.app.app import App
+from choros.app.sending import headers_text
 from choros.errors import ChorosError, StoreUnreachable, UsageError
 from choros.messages import Message
 from choros.runtime.host.retention import SWEEP_SECONDS, keep_forgetting
@@ -24,6 +25,7 @@ from choros.sources import now
 from choros.store.barrier import AT_ONCE, Database, Row, Transaction, value_of
 from choros.telemetry.logs import get_logger
 from choros.values import replace
+from choros.wire.own_headers import NO_HEADERS, Headers, read
 
 log = get_logger(__name__)
 Starting = Callable[..., Awaitable[str]]
@@ -37,12 +39,14 @@ def place_of(app: App) -> str:
     return f"{app.scope}.starts"
 
 
-def start_row(app: App, saga: Saga[Any], message: Message, key: str | None) -> Row:
+def start_row(app: App, saga: Saga[Any], message: Message, key: str | None, headers: Headers = NO_HEADERS) -> Row:
     """The row of a start; raises UsageError where the message or the key does not do."""
-    work = Startable(app.scope, app.sagas).work(saga, message, key)
+    work = Startable(app.scope, app.sagas, headers_text(headers)).work(saga, message, key)
     start = work.given
     assert isinstance(start, Start)
     content = {"saga": saga.name, "version": saga.version, "key": start.key, "digest": start.digest}
+    if start.own_headers:
+        content["headers"] = start.own_headers
     moment = now()
     return Row(
         key=work.saga_id, state="publishing", content=json.dumps({**content, "body": start.body}), began=moment,
@@ -55,6 +59,25 @@ def same_start(one: str, other: str) -> bool:
     return bool(json.loads(one)["digest"] == json.loads(other)["digest"])
 
 
+class StartsSagas(Protocol):
+    """A client, as far as it starts sagas."""
+
+    def with_headers(self, headers: Headers) -> Self:
+        """The same, with these headers."""
+
+    async def start(self, saga: Saga[Any], message: Message, *, key: str | None = None) -> str:
+        """Start a saga, and return its id."""
+
+
+def started_by(client: StartsSagas) -> Starting:
+    """How this client starts what was asked for."""
+
+    async def start(saga: Saga[Any], message: Message, *, key: str, headers: Headers) -> str:
+        return await client.with_headers(headers).start(saga, message, key=key)
+
+    return start
+
+
 class StartRelay:
     """Has every start that was committed beside somebody's rows in the saga store: at least once, which is once, by its
     key. One that can never be carried out is set aside, with a line in the log."""
@@ -63,8 +86,8 @@ class StartRelay:
         self, app: App, start: Starting, database: Database, *, remember: float, clock: Callable[[], float] = now,
         scan_every: float = SCAN_SECONDS,
     ) -> None:  # fmt: skip
-        """`start`: a client's. `remember`: for how many seconds it is known that a start was taken over; the saga store
-        knows it for longer."""
+        """`start`: as `started_by`. `remember`: for how many seconds it is known that a start was taken over; the saga
+        store knows it for longer."""
         self._app, self._start, self._database = app, start, database
         self._remember, self._clock, self._scan_every = remember, clock, scan_every
         self._stopped = asyncio.Event()
@@ -109,7 +132,8 @@ class StartRelay:
             saga = self._app.sagas.get((start["saga"], start["version"]))
             if saga is None:
                 return self._later(row)
-            await self._start(saga, saga.start.from_json(start["body"]), key=start["key"])
+            headers = read(start.get("headers", ""))
+            await self._start(saga, saga.start.from_json(start["body"]), key=start["key"], headers=headers)
         except StoreUnreachable:
             log.warning("choros.starts.put_off", where="saga store")
             return None

@@ -7,13 +7,15 @@ the clocks of replicas say.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from choros.app.flow_part import NO_FLOWS, FlowPart, flow_id
+from choros.app.sending import Stamp
 from choros.errors import MessageUnwritable
 from choros.messages import Fact, Signal
+from choros.runtime.host.stamping import stamped
 from choros.sources import fresh_id
 from choros.store.barrier import Row, Transaction
 from choros.telemetry.logs import get_logger
@@ -86,10 +88,10 @@ class OutboxRows:
 
     def __init__(
         self, namespace: str, service: str, about: Envelope, transaction: Transaction, clock: Callable[[], float],
-        flows: FlowPart = NO_FLOWS,
+        flows: FlowPart = NO_FLOWS, stamps: Sequence[Stamp] = (),
     ) -> None:  # fmt: skip
         self._namespace, self._service, self._about, self._flows = namespace, service, about, flows
-        self._transaction, self._clock = transaction, clock
+        self._transaction, self._clock, self._stamps = transaction, clock, stamps
 
     async def fact(self, fact: Fact) -> Departure | None:
         """Under the next number of its stream. One that begins a flow has the first of its own; None where that was
@@ -149,9 +151,10 @@ class OutboxRows:
             "id": fresh_id(), "kind": kind, "type": body.type_name, "source": source, "time": now, "data": data,
             "subject": about.subject, "correlation_id": about.correlation_id, "causation_id": about.id,
             "saga": about.saga, "saga_version": about.saga_version,
-            "traceparent": about.traceparent, "tracestate": about.tracestate,
+            "traceparent": about.traceparent, "tracestate": about.tracestate, "own_headers": about.own_headers,
         }  # fmt: skip
-        return Envelope(**(said | more))
+        message = Envelope(**(said | more))
+        return stamped(message, self._stamps) if self._stamps else message
 
 
 async def keep_standing(written: list[Departure], transaction: Transaction) -> None:

@@ -54,7 +54,10 @@ class ServiceOutbox:
         self, handler: Handler, about: Envelope, transaction: Transaction, written: list[Departure]
     ) -> HandlersOutbox:
         """What this handler may let leave, about the message that it handles. What it writes is added to `written`."""
-        rows = OutboxRows(self._names.namespace, self._service.name, about, transaction, self._clock, self._flows)
+        rows = OutboxRows(
+            self._names.namespace, self._service.name, about, transaction, self._clock, self._flows,
+            self._service.stamps,
+        )  # fmt: skip
         return HandlersOutbox(self._service, handler, rows, self._names, written)
 
     def dispatch(self, written: Sequence[Departure]) -> None:

@@ -23,6 +23,7 @@ from choros.store.barrier import Transaction
 from choros.telemetry.context import about, speaking_of
 from choros.telemetry.logs import get_logger
 from choros.wire.envelope import Envelope
+from choros.wire.own_headers import read
 
 log = get_logger(__name__)
 
@@ -266,4 +267,5 @@ def _call_of(envelope: Envelope, token: str, stands: bool = True) -> Call:
         stands=stands,
         message_id=envelope.id,
         traceparent=envelope.traceparent,
+        headers=read(envelope.own_headers),
     )

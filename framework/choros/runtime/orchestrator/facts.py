@@ -123,10 +123,10 @@ class AppFacts:
         for one in starts:
             if (message := one.message(fact)) is not None:
                 saga = self._app.sagas[one.saga.name, one.saga.version]
-                trace = envelope.traceparent, envelope.tracestate
+                trace, own = (envelope.traceparent, envelope.tracestate), envelope.own_headers
                 work = self._starts.work(saga, message, one.key_of(fact), *trace)
                 assert isinstance(work.given, Start)
-                yield Work(work.saga_id, replace(work.given, id=envelope.id, fact=envelope.type))
+                yield Work(work.saga_id, replace(work.given, id=envelope.id, fact=envelope.type, own_headers=own))
 
     async def _failed(self, delivery: Delivery, envelope: Envelope, error: ChorosError) -> None:
         """The next release may mend it; what the store has no room for is no attempt."""

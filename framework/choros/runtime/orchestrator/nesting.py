@@ -63,5 +63,5 @@ def answer(reply: NestedReply, source: str, now: float) -> Envelope:
         subject=command.subject, correlation_id=command.correlation_id, causation_id=command.id,
         key=str(CommandKey.parse(command.key).of(reply.operation)), saga=command.saga,
         saga_version=command.saga_version, step=command.step, attempt=command.attempt, outcome=reply.outcome,
-        traceparent=command.traceparent, tracestate=command.tracestate,
+        traceparent=command.traceparent, tracestate=command.tracestate, own_headers=command.own_headers,
     )  # fmt: skip

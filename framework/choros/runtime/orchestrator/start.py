@@ -22,6 +22,8 @@ class Startable:
     scope: str
     """That of the application."""
     sagas: Sagas
+    own_headers: str = ""
+    """What is started has these headers."""
 
     def work(
         self, saga: Saga[Any], message: Message, key: BusinessKey | None, traceparent: str = "", tracestate: str = ""
@@ -34,7 +36,9 @@ class Startable:
         said = canonical(message, body)
         digest = hashlib.sha256(said.encode()).hexdigest()
         trace = trace_context(traceparent, tracestate)
-        start = Start(fresh_id(), saga.name, saga.version, key, body, digest, *trace, said=said)
+        start = Start(
+            fresh_id(), saga.name, saga.version, key, body, digest, *trace, said=said, own_headers=self.own_headers
+        )
         return Work(self.id_of(saga.name, key), start)
 
     def id_of(self, saga: str, key: str) -> str:

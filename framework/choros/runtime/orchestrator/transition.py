@@ -9,9 +9,11 @@ from typing import Any
 
 from choros.app.app import App
 from choros.app.flow_part import Begun
+from choros.app.sending import Stamp
 from choros.errors import ChorosError, DeclaredOtherwise, MessageRejected, SagaNotFound, UsageError
 from choros.messages import Message, NestedUnderLock
 from choros.names import ORCHESTRATOR
+from choros.runtime.host.stamping import stamped
 from choros.runtime.orchestrator.history import SET_ASIDE, Signed, told, write_history
 from choros.runtime.orchestrator.inputs import Sorted, conflict, known_again, sort
 from choros.runtime.orchestrator.labels import label_entries
@@ -52,6 +54,8 @@ class Envelopes:
     local: Collection[str] = ()
     starts: Mapping[str, Begun] = field(default_factory=dict)
     """The flows that facts of these types begin, or take back."""
+    stamps: Sequence[Stamp] = ()
+    """What is done around what is sent."""
 
     def unsent(self, record: Record, decision: Decision, now: float) -> tuple[Unsent, ...]:
         """All of them for the outbox; `record` is that of the saga, before or after this decision. What goes to a saga
@@ -95,9 +99,10 @@ class Envelopes:
         envelope = Envelope(
             id=fresh_id(), time=now, subject=record.key, correlation_id=record.saga_id,
             causation_id=instance.cause, saga=record.saga, saga_version=record.saga_version,
-            traceparent=instance.traceparent, tracestate=instance.tracestate, **more,
+            traceparent=instance.traceparent, tracestate=instance.tracestate,
+            own_headers=instance.own_headers, **more,
         )  # fmt: skip
-        return _kept(channel, record, envelope)
+        return _kept(channel, record, stamped(envelope, self.stamps) if self.stamps else envelope)
 
 
 def _kept(channel: Channel, record: Record, envelope: Envelope) -> Unsent:
@@ -112,7 +117,9 @@ class Transitions:
         self._app = app
         self._familiar = Familiar()
         part, local = app.flow_part(), frozenset(app.local)
-        self._envelopes = Envelopes(f"/{app.namespace}/{app.name}", reply_to, local, {**part.starts, **part.retracts})
+        self._envelopes = Envelopes(
+            f"/{app.namespace}/{app.name}", reply_to, local, {**part.starts, **part.retracts}, app.stamps
+        )
 
     def make(self, works: Sequence[Work], loaded: Loaded | None, now: float) -> Folded:
         """Fold the work on one saga into one transition; raises Lacking where what is loaded does not do for that."""
@@ -172,7 +179,7 @@ class Transitions:
             saga.tree, saga_id, start.body, now,
             cause=start.id, traceparent=start.traceparent, tracestate=start.tracestate, kept=start.kept,
             told=told, lock=locked(saga.lock, saga.start.from_json(start.body), now) if saga.lock else None,
-            updated=start.updated, renamed=start.renamed,
+            updated=start.updated, renamed=start.renamed, own_headers=start.own_headers,
         )  # fmt: skip
         decision = _begun_by(start, decision)
         taken = [work.id for work in same] + [signal.id for signal in told]
@@ -307,7 +314,7 @@ def _begun_nested(sagas: Sagas, saga_id: str, envelopes: Sequence[Envelope], now
     message = saga.start.from_json(said.start)
     decision = begin(
         saga.tree, saga_id, said.start, now,
-        cause=first.id, traceparent=first.traceparent, tracestate=first.tracestate,
+        cause=first.id, traceparent=first.traceparent, tracestate=first.tracestate, own_headers=first.own_headers,
         parent=Parent(said.detached, orders[-1].order, locks=said.locks),
         lock=_locked_as_nested(saga.lock, message, now) if saga.lock else None,
     )  # fmt: skip

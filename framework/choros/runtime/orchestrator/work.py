@@ -42,6 +42,8 @@ class Start:
     """The type of the fact that begins it; `id` is that fact's then."""
     said: str = ""
     """The canonical text of the body, by which it is compared where the digests differ; empty where they decide."""
+    own_headers: str = ""
+    """As in the envelope."""
 
 
 @dataclass(frozen=True, slots=True)

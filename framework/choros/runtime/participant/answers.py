@@ -1,10 +1,13 @@
 """Answers to commands: the reply envelopes, and the rows that keep them."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from choros.app.sending import Stamp
 from choros.errors import MessageUnwritable, Refused
 from choros.messages import FORGOTTEN, UNFINISHED, Failure, Reply, refusal_with
+from choros.runtime.host.stamping import stamped
 from choros.runtime.participant.verdicts import OPEN
 from choros.sources import fresh_id
 from choros.store.barrier import Row
@@ -105,8 +108,9 @@ def addressed(given: Answer, command: Envelope) -> Answer:
 
 
 def answer(
-    command: Envelope, source: str, now: float, body: Reply, outcome: ReplyOutcome = "ok", *, undone: str = ""
-) -> Envelope:
+    command: Envelope, source: str, now: float, body: Reply, outcome: ReplyOutcome = "ok",
+    *, undone: str = "", stamps: Sequence[Stamp] = (),
+) -> Envelope:  # fmt: skip
     """The reply to a command: to whoever sent it, under its key, caused by it. Raises ReplyTooLarge, or
     MessageUnwritable for another reason why nobody could read it."""
     data = body.to_json()
@@ -114,7 +118,7 @@ def answer(
         raise ReplyTooLarge
     if why := why_unreadable(data):
         raise MessageUnwritable(f"A {body.type_name} {why}.")
-    return Envelope(
+    reply = Envelope(
         id=fresh_id(),
         kind="reply",
         type=body.type_name,
@@ -134,7 +138,9 @@ def answer(
         undone=undone,
         traceparent=command.traceparent,
         tracestate=command.tracestate,
+        own_headers=command.own_headers,
     )
+    return stamped(reply, stamps) if stamps else reply
 
 
 def refusal(command: Envelope, refused: Refused) -> Failure:

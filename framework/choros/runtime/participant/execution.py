@@ -7,6 +7,7 @@ from typing import Any
 
 from choros.app.handler import Handler
 from choros.app.later import Later
+from choros.app.sending import Stamp
 from choros.errors import ChorosError, Refused, WrongFact
 from choros.messages import Close, Command, Reply
 from choros.runtime.host.admission import Received
@@ -45,7 +46,7 @@ from choros.runtime.participant.verdicts import (
 )
 from choros.store.barrier import NEVER, Job, Row, Transaction
 from choros.wire import undone
-from choros.wire.envelope import Envelope
+from choros.wire.envelope import Envelope, ReplyOutcome
 
 
 class WrongReply(ChorosError):
@@ -61,10 +62,11 @@ class Execution:
 
     def __init__(
         self, source: str, *, clock: Callable[[], float], clock_skew: float, calls: Calls,
-        outbox: OpenOutbox | None = None,
+        outbox: OpenOutbox | None = None, stamps: Sequence[Stamp] = (),
     ) -> None:  # fmt: skip
         """`outbox`: of a service that lets something leave with its transactions."""
         self.source = source
+        self._stamps = stamps
         self._outbox = outbox
         self.clock = clock
         self._skew = clock_skew
@@ -189,7 +191,7 @@ class Execution:
         return self._not_yet(command)
 
     def _not_yet(self, command: Envelope) -> Answer:
-        return Answer(answer(command, self.source, self.clock(), unfinished(command), "failed"))
+        return Answer(self.answer(command, unfinished(command), "failed"))
 
     async def _give(self, received: Received, verdict: AnswerAgain | Conclude, transaction: Transaction) -> Answer:
         """The answer, once it is written."""
@@ -206,8 +208,12 @@ class Execution:
             return kept(body)
         if isinstance(body, Refused):
             said = refusal(command, body)
-            return answer(command, self.source, self.clock(), said, "refused", undone=undone.written(body.undone))
-        return answer(command, self.source, self.clock(), body)
+            return self.answer(command, said, "refused", undone.written(body.undone))
+        return self.answer(command, body)
+
+    def answer(self, command: Envelope, body: Reply, outcome: ReplyOutcome = "ok", undone: str = "") -> Envelope:
+        """The reply to a command, as this service gives it; raises as `answers.answer`."""
+        return answer(command, self.source, self.clock(), body, outcome, undone=undone, stamps=self._stamps)
 
     # --- its handler ---
 

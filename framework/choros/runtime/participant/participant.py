@@ -19,7 +19,7 @@ from choros.runtime.host.retention import SWEEP_SECONDS, Ages, keep_forgetting
 from choros.runtime.host.service_outbox import ServiceOutbox
 from choros.runtime.host.slots import Calls
 from choros.runtime.host.under_way import UnderWay
-from choros.runtime.participant.answers import Answer, addressed, answer, failure
+from choros.runtime.participant.answers import Answer, addressed, failure
 from choros.runtime.participant.execution import Execution, may_refuse
 from choros.runtime.participant.operations import NO_SAGAS, check_operation
 from choros.runtime.participant.passing_on import PassingOn
@@ -93,7 +93,9 @@ class Participant:
                 service, namespace=namespace, transport=publisher, database=database, clock=clock, flows=flows
             )
         opens = self._outbox.open_for if self._outbox else None
-        self._execution = Execution(source, clock=clock, clock_skew=skew, calls=self.calls, outbox=opens)
+        self._execution = Execution(
+            source, clock=clock, clock_skew=skew, calls=self.calls, outbox=opens, stamps=service.stamps
+        )
         self._settling = Settling(service, self._execution, Jobs(database))
         if service.finishes_later:
             scan_every = min(scan_every, OUTSIDE_SECONDS)
@@ -206,7 +208,7 @@ class Participant:
         error = plainly(result)
         self._say_why(received, error)
         body = failure(received.envelope, error)
-        return Answer(answer(received.envelope, self._execution.source, self._clock(), body, "failed"))
+        return Answer(self._execution.answer(received.envelope, body, "failed"))
 
     def _count(self, received: Received, result: Answer) -> None:
         reply = result.reply

@@ -132,7 +132,8 @@ class Unfinished:
         received = understood(command, self._service)
         said = said.read(type(received.message).reply_type)
         said.check(received)
-        reply = answer(command, self._source, self._clock(), said.of(command), said.outcome)
+        about = command, self._source, self._clock(), said.of(command), said.outcome
+        reply = answer(*about, stamps=self._service.stamps)
         until = refusal_until(command.not_after, self._skew) if said.outcome == "refused" else None
         after = replace(row, state=_STATES[said.outcome], prune_at=until, since=self._clock())
         await transaction.write_row(keeping(after, reply, token_of(row) if said.outcome == "failed" else ""))

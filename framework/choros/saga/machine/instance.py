@@ -274,6 +274,9 @@ class Instance:
     """The id of the last message that moved the saga."""
     traceparent: str = ""
     tracestate: str = ""
+    own_headers: str = ""
+    """Those of the user's own that it was started with: all that it sends has them. A choros that would leave them out
+    does not know this field, and leaves the instance alone."""
     steps: tuple[NodeState, ...] = ()
     """The states as an older choros stored them, by place in the declaration, until `named` gives them their paths."""
     cursor: int = 0

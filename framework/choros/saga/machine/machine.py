@@ -41,7 +41,7 @@ def begin(
     tree: Tree, saga_id: str, start: str, now: float, *,
     cause: str, traceparent: str = "", tracestate: str = "", kept: Mapping[str, NodeState] = NOTHING,
     told: Sequence[SignalRequested] = (), parent: Parent | None = None, lock: LockState | None = None,
-    updated: Sequence[tuple[str, str]] = (), renamed: Sequence[tuple[str, str]] = (),
+    updated: Sequence[tuple[str, str]] = (), renamed: Sequence[tuple[str, str]] = (), own_headers: str = "",
 ) -> Decision:  # fmt: skip
     """The first decision of a saga instance; `cause` is the id that the start message goes by, `kept` are the first
     steps of an instance that this one takes over, `updated` the updates, and `renamed` what the keys of these steps
@@ -58,6 +58,7 @@ def begin(
         cause=cause,
         traceparent=traceparent,
         tracestate=tracestate,
+        own_headers=own_headers,
         accepted=max((state.number + 1 for state in kept.values() if state.number), default=1 if parent else 0),
         parent=parent,
         lock=lock,

@@ -11,6 +11,7 @@ from choros.transport.fact_log import FactLog
 from choros.transport.port import Consumer, Delivery, Transport
 from choros.transport.topology import Names, Topology, topology
 from choros.wire.envelope import Envelope, decode
+from choros.wire.own_headers import written
 
 PATIENCE = 15.0
 """Seconds that something which must happen may take."""
@@ -76,6 +77,7 @@ def command(to: str = "payment", number: int = 0) -> Envelope:
         not_after=1_790_000_030.5,
         traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-03",
         tracestate="vendor=1",
+        own_headers=written({"tenant": "naïve ☕"}),
     )
 
 

@@ -39,7 +39,7 @@ _PERSISTENT = b"\x02"
 """The delivery mode of what the broker keeps on disk."""
 _SHARED = ("kind", "type", "source", "saga", "saga_version", "step", "flow", "flow_version")
 """Fields that many messages have in common: packed once."""
-_TEXTS = ("subject", "correlation_id", "causation_id", "key", "outcome", "undone", "stream", "flow_id")
+_TEXTS = ("subject", "correlation_id", "causation_id", "key", "outcome", "undone", "stream", "flow_id", "own_headers")
 _COUNTS = ("attempt", "seq")
 _TRACES = ("traceparent", "tracestate")
 _shared_of, _texts_of = attrgetter(*_SHARED), attrgetter(*_TEXTS)
