@@ -8,6 +8,8 @@ SHELL := /bin/sh
 VENV := .venv
 # An application in which every kind of node stands, for the simulation.
 EVERY_NODE := tests.simulation.every_node --own west
+# And one of services alone, which react to each other's facts.
+FLOWS := tests.simulation.flows --own money --own house --own printer --own office --own mails
 BIN := $(VENV)/bin
 WORKERS ?= 4
 SERVERS := $(BIN)/python tests/servers.py --
@@ -67,6 +69,10 @@ verify: $(VENV)/.dev ## every interleaving of the order saga, each rule taken ou
 simulate: $(VENV)/.dev ## the order application, and one of every node, under 10,000 seeds each in a simulated world
 	$(BIN)/choros sim run reference_services.order --campaigns 10000 $(ARGS)
 	$(BIN)/choros sim run $(EVERY_NODE) --campaigns 10000 $(ARGS)
+
+simulate-flows: $(VENV)/.dev ## flows that nobody orchestrates: their services' own handlers, and on frames
+	$(BIN)/choros sim run $(FLOWS) --campaigns 10000 $(ARGS)
+	$(BIN)/choros sim run $(FLOWS) --frames --campaigns 1000 $(ARGS)
 
 simulate-frames: $(VENV)/.dev ## the same with the RabbitMQ adapter and its client, on a simulated broker that speaks AMQP
 	$(BIN)/choros sim run reference_services.order --frames --campaigns 10000 $(ARGS)
@@ -132,4 +138,4 @@ $(VENV)/.dev: $(MADE_FROM) | $(BIN)/python
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@ $(VENV)/.demo $(VENV)/.demo-postgres
 
-.PHONY: help demo test test-long test-nightly test-cross test-loaded test-fast test-versions check verify simulate simulate-frames chaos mutate reliability-report bench bench-stages bench-local bench-subscribing bench-fan-out bench-bad-subscribers bench-growth bench-length bench-waiting bench-soak growth clean
+.PHONY: help demo test test-long test-nightly test-cross test-loaded test-fast test-versions check verify simulate simulate-flows simulate-frames chaos mutate reliability-report bench bench-stages bench-local bench-subscribing bench-fan-out bench-bad-subscribers bench-growth bench-length bench-waiting bench-soak growth clean

@@ -27,8 +27,10 @@ from choros import (
     running,
 )
 from choros.app.flow_part import FlowPart, flow_id
+from choros.errors import BrokerUnreachable
 from choros.runtime.participant.participant import Participant
 from choros.runtime.subscriber.subscriber import Subscriber
+from choros.transport.port import Published
 from choros.transport.topology import topology
 from choros.wire.envelope import Envelope, Wire, decode, encode
 from tests.runtime.participant_stage import NOW, Stage, command, effect, eventually, fact, stage_for
@@ -110,6 +112,13 @@ async def test_rule_40_the_same_start_is_the_same_fact() -> None:
     assert (first.stream, first.seq, first.flow, first.flow_version) == (first.flow_id, 1, "order", 1)
     assert (first.began, first.correlation_id, first.subject) == (NOW, first.flow_id, "o1")
     assert other.flow_id != first.flow_id
+
+
+async def test_rule_38_what_no_queue_has_taken_is_not_begun() -> None:
+    line = Line(Published.RETURNED)
+    publisher = FactPublisher(TILL, namespace="shop", transport=cast("Any", line))
+    with pytest.raises(BrokerUnreachable, match="No queue took what begins the flow"):
+        await publisher.begin(flow_of(), Placed(order="o1"))
 
 
 async def test_rule_40_another_try_is_the_next_run_and_a_version_is_no_other_flow() -> None:

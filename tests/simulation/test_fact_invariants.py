@@ -26,8 +26,8 @@ def evidence(status: str, *struck: Fault, saga_id: str = "s1", acked_at: float =
     return SimpleNamespace(
         were=lambda *kinds: any(fault.kind in kinds for fault in struck), struck=struck,
         commits=[Commit(ENDED_AT, "orchestrator", replace(ended, record=replace(ended.record, version=2)))],
-        app=SimpleNamespace(services={}, namespace="shop", name="shop"), facts={}, effects=[], records={}, deleted={},
-        quiet=True, ledger=ledger, replies="replies", name=str,
+        app=SimpleNamespace(services={}, choreographies={}, namespace="shop", name="shop"), facts={}, effects=[],
+        records={}, deleted={}, quiet=True, ledger=ledger, replies="replies", name=str,
     )  # fmt: skip
 
 

@@ -37,6 +37,8 @@ _MEMORIES: Mapping[RowState, Memory] = {
     "handled": "facts", "mark": "facts", "left": "outbox", "count": "outbox",
 }  # fmt: skip
 _ANSWERS: frozenset[RowState] = frozenset({"failed", "ok", "refused", "tombstone"})
+BETWEEN = "\x1f"
+"""Between the parts of a key that is no command's: in those is no control character."""
 AT_ONCE = 200
 """Rows that are forgotten in one go: nobody else writes meanwhile."""
 
@@ -92,7 +94,7 @@ class Row:
     @property
     def owes_reply(self) -> bool:
         """Whether it holds an answer that somebody waits for."""
-        return bool(self.content) and self.state in _ANSWERS
+        return bool(self.content) and self.state in _ANSWERS and BETWEEN not in self.key
 
 
 class Transaction(ABC):

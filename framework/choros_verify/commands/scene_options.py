@@ -28,8 +28,9 @@ class SceneOptions:
 
     def scene(self, loaded: App) -> Scene:
         """This application made ready; raises UsageError."""
-        if not loaded.sagas:
-            raise UsageError("This application has no saga to simulate.", "name one in App(sagas=...).")
+        if not loaded.sagas and not loaded.choreographies:
+            sentence = "This application has neither a saga nor a choreography to simulate."
+            raise UsageError(sentence, "name one in App(sagas=...), or App(choreographies=...).")
         sagas = [loaded.saga(name) for name in dict.fromkeys(saga.name for saga in loaded.sagas.values())]
         given = given_starts(sagas, self.starts)
         messages = [(saga, given.get(saga.name) or invent(saga.start)) for saga in sagas]

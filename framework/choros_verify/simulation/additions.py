@@ -22,13 +22,15 @@ WAYS_TO_FORGE = 20
 def with_additions(plan: RunPlan, setting: Targets) -> RunPlan:
     """The plan, with what is rare on top of it."""
     loses = any(fault.kind == "lose" for fault in plan.faults)  # then what is forgotten is asked for again
-    impatient = _chance(plan, "patience").random() < 0.05 and not loses
+    impatient = _chance(plan, "patience").random() < 0.05 and not loses and bool(plan.starts)
     faults = (
         *_outages(plan, setting, impatient),
         *_denials(plan, setting),
         *_older(plan, setting),
         *_forgeries(plan, setting),
     )
+    if not plan.starts:  # there are flows alone
+        return replace(plan, faults=(*plan.faults, *faults))
     plan = replace(plan, script=(*plan.script, *_breaking(plan, setting), *more_trouble(plan, setting)))
     return replace(
         plan,
@@ -81,7 +83,7 @@ def _forgeries(plan: RunPlan, setting: Targets) -> Iterator[Fault]:
     chance = _chance(plan, "forge")
     services = [name for name in setting.processes if name.startswith("service:")]
     for _ in range(chance.choice((1, 2, 3)) if chance.random() < 0.15 else 0):
-        target = chance.choice(["orchestrator-1"] * len(services) + services)
+        target = chance.choice(["orchestrator-1"] * len(services) + services or ["client"])
         usual = setting.occasions.get(f"message {target}", 5)
         yield Fault("forge", target, 1 + int(chance.random() * usual), float(chance.randrange(WAYS_TO_FORGE)))
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from choros.app.app import App
 from choros.saga.saga import Saga
 from choros.saga.waiting import SignalWait, Sleeping
 from choros_verify.simulation.early_answers import askable
@@ -66,7 +67,7 @@ class Tally:
         """What should happen sometimes and never did: fault kinds, moves of the sagas' state, and answers."""
         kinds = [f"fault {kind}" for kind in scene.fault_kinds if not self.struck[kind]]
         sagas = [saga for saga, _ in scene.starts]
-        wanted = [*answered_sometimes(sagas), *run_again_sometimes(scene.app, sagas)]
+        wanted = [*answered_sometimes(sagas), *run_again_sometimes(scene.app, sagas), *_flows_sometimes(scene.app)]
         return kinds + [act for act in wanted if not self.acts[act]]
 
 
@@ -161,6 +162,13 @@ def answered_sometimes(sagas: Sequence[Saga[Any]]) -> list[str]:
         if any(leaf.finished_within for leaf in served(saga)):
             answers += ["finish finished", "finish repeated", "finish too late"]
     return list(dict.fromkeys(answers))
+
+
+def _flows_sometimes(app: App) -> list[str]:
+    """How flows are to have ended sometimes."""
+    flows = app.choreographies.values()
+    ends = ["flow ended well"] if flows else []
+    return [*ends, *(["flow ended badly"] if any(flow.bad for flow in flows) else [])]
 
 
 def _moves_of_steps(saga: Saga[Any]) -> Iterator[str]:

@@ -44,7 +44,10 @@ def drifted(app: App, chance: random.Random) -> App:
     does one that is nested in another: that says what it is declared as."""
     nested = {(leaf.child.saga, leaf.child.version) for saga in app.sagas.values() for leaf in nested_in(saga.outline)}
     sagas = [saga if known in nested else _drifted(saga, chance) for known, saga in app.sagas.items()]
-    return App(app.namespace, sagas=sagas, services=app.services.values(), name=app.name, fact_log=app.fact_log)
+    flows, services = app.choreographies.values(), app.services.values()
+    return App(
+        app.namespace, sagas=sagas, services=services, name=app.name, fact_log=app.fact_log, choreographies=flows
+    )
 
 
 def lacking(service: Service, chance: random.Random) -> Service:

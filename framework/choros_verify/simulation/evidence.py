@@ -1,23 +1,26 @@
 """What a run leaves behind for whoever judges it: ledgers, commits, books; nobody's claims."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 from choros.app.app import App
+from choros.app.choreography import Choreography
 from choros.runtime.host.outbox_rows import kept_message
 from choros.saga.machine.instance import Instance
 from choros.saga.renaming import Renaming
 from choros.store.barrier import Row
 from choros.store.sagas import ENDED, Record
 from choros.transport.copies import REASON
-from choros.wire.envelope import Envelope, Wire
+from choros.wire.envelope import Envelope, Wire, decode
 from choros_verify.simulation.broker_ledger import Balance, Ledger
 from choros_verify.simulation.callbacks import Callback
 from choros_verify.simulation.early_answers import EarlyAnswer
 from choros_verify.simulation.faults import Fault
 from choros_verify.simulation.keeping import Deed, Deleted
 from choros_verify.simulation.observer import Commit, Note
+from choros_verify.simulation.strangers import FORGED
 
 _IN_OUTBOX = ("publishing", "left")
 SETTLED = (*ENDED, "parked")
@@ -91,6 +94,14 @@ class Evidence:
     """What was told of replies while the saga went on."""
     reruns: Mapping[str, str] = field(default_factory=dict)
     """By each saga that another one was run again as, that one."""
+    flows: Mapping[str, Choreography[Any]] = field(default_factory=dict)
+    """By its id, what each flow of the plan is."""
+    begun: frozenset[str] = frozenset()
+    """Flows whose first fact the broker has."""
+    forgets: float = 0.0
+    """Seconds after which services forget what they have done; 0 for longer than the run lasts."""
+    reacted: Sequence[Deed] = ()
+    """What the ledgers say about reactions of flows."""
     renamings: Mapping[str, Renaming] = field(default_factory=dict)
     """What the keys and facts of a saga that was moved call otherwise than its declaration."""
 
@@ -123,7 +134,8 @@ class Evidence:
 
     @cached_property
     def facts(self) -> Mapping[str, Envelope]:
-        """Every fact that a commit let go, of a saga or of a service, by its id; those of one stream in their order."""
+        """Every fact that a commit let go, of a saga or of a service, or that began a flow, by its id; those of one
+        stream in their order."""
         of_sagas = {
             entry.id: self._here(entry.message or Envelope.loads(entry.envelope))
             for commit in self.commits
@@ -133,4 +145,19 @@ class Evidence:
         kept = {row.key: row for rows in self.rows.values() for row in rows.values() if row.state in _IN_OUTBOX}
         messages = (kept_message(row) for row in sorted(kept.values(), key=lambda row: row.since))
         own = {*self.names, *self.records}  # a rival's sagas have the same services
-        return of_sagas | {one.id: one for one in messages if one.kind == "fact" and one.correlation_id in own}
+        of_services = {one.id: one for one in messages if one.kind == "fact" and one.correlation_id in own}
+        return {one.id: one for one in self._beginnings()} | of_sagas | of_services
+
+    def _beginnings(self) -> Iterator[Envelope]:
+        """What the broker was told by whoever began a flow."""
+        source = f"/{self.app.namespace}/{self.app.name}"
+        for message, wire in self.ledger.about.items() if self.flows else ():
+            said = wire.headers
+            if said.get("cloudEvents_flowid") in self.flows and said.get("cloudEvents_source") == source:
+                yield from () if message.startswith(FORGED) else (decode(wire),)
+
+    def flow_of(self, message: str) -> str:
+        """The id of the flow of the plan that a message on the broker belongs to; empty for none."""
+        wire = self.ledger.about.get(message)
+        found = str(wire.headers.get("cloudEvents_flowid")) if wire else ""
+        return found if found in self.flows else ""

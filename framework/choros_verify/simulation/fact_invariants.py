@@ -10,6 +10,7 @@ from choros.saga.machine.instance import Instance
 from choros.store.sagas import ENDED, Record
 from choros_verify.simulation.broker_ledger import LedgerLine
 from choros_verify.simulation.evidence import Evidence
+from choros_verify.simulation.flow_invariants import in_flows
 from choros_verify.simulation.strangers import FORGED
 
 _LEFT = ("confirmed", "returned")
@@ -60,6 +61,7 @@ def _once(run: Evidence) -> Iterator[str]:
     older = set(_first_older(run))
     for service in run.app.services.values():
         types = set() if service.name in older else {fact.type_name for fact in service.facts}
+        types -= {fact.type_name for fact in in_flows(run, service.name)}
         for fact_id, fact in run.facts.items():
             times = told[service.name, fact_id]
             missing = fact.type in types and times < 1 and expected and fact_id not in unbound

@@ -8,17 +8,20 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from contextvars import Context, ContextVar
+from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 from choros.app.handler import Call
 from choros.errors import Refused
-from choros.messages import Command, Reply
+from choros.messages import Command, Fact, Reply
 from choros.runtime.participant.unfinished import Unfinished
 from choros.saga.paths import declared
 from choros_verify.simulation.callbacks import FAILED, Callback, Callbacks, finishing
 from choros_verify.simulation.keeping import Deed, Keeping
 from choros_verify.simulation.processes import running
-from choros_verify.simulation.script import BESIDE, ScriptLine
+from choros_verify.simulation.script import BESIDE, FlowLine, ScriptLine
+from choros_verify.simulation.staged_flows import FlowPiece
 
 HANDLER_SECONDS = 50.0
 """How long a handler may take: longer than one that is scripted to be slow."""
@@ -58,14 +61,16 @@ class OutsideWorld:
         script: Mapping[tuple[str, str, str], ScriptLine],
         answer: Callable[[Command[Any], type[Reply]], Reply],
         keeping: Keeping,
+        reactions: Mapping[tuple[str, str], FlowLine] = MappingProxyType({}),
     ):
-        """`answer` makes up what a command is answered or refused with, of that type."""
+        """`answer` makes up what a command is answered or refused with, of that type; `reactions` is the script of
+        flows, by their ids and the reactions' names."""
         self.loop = loop
         self.keeping = keeping
         """What handlers' databases lie in."""
         self._answer = answer
         self._outside = outside
-        self._script = script
+        self._script, self._reactions = script, reactions
         self._tried: Counter[str] = Counter()
         self._numbered = 0
         self.meddle: Callable[[Call], Awaitable[None]] = _leave_alone
@@ -96,20 +101,38 @@ class OutsideWorld:
         """What the script says about this command; raises it."""
         await self.meddle(call)
         line = self._line(call)
-        if line is None:
-            return
-        self._tried[call.key] += 1
+        if line is not None:
+            data = type(command).refusal_data.get(line.code)
+            refused = partial(Refused, line.code, data=self._answer(command, data) if data else None)
+            await self._go_by(line, call.key, refused)
+
+    async def _go_by(self, line: ScriptLine | FlowLine, key: str, refused: Callable[[], Refused]) -> None:
+        self._tried[key] += 1
         if line.outcome == "slow":
             await asyncio.sleep(line.amount)
         elif line.outcome in ("hangs", "deaf"):
-            await self._hang(line, self._tried[call.key])
-        elif line.outcome in ("panics", "cancels") and self._tried[call.key] <= line.amount:
+            await self._hang(line, self._tried[key])
+        elif line.outcome in ("panics", "cancels") and self._tried[key] <= line.amount:
             raise ScriptedPanic if line.outcome == "panics" else asyncio.CancelledError
         elif line.outcome == "refused":
-            data = type(command).refusal_data.get(line.code)
-            raise Refused(line.code, data=self._answer(command, data) if data else None)
-        elif line.outcome == "stuck" or (line.outcome == "transient" and self._tried[call.key] <= line.amount):
+            raise refused()
+        elif line.outcome == "stuck" or (line.outcome == "transient" and self._tried[key] <= line.amount):
             raise ScriptedFailure
+
+    def reacted(self, piece: FlowPiece, call: Call, kind: str) -> Deed:
+        """A line for the ledger: a reaction of a flow is made, or takes one back."""
+        self._numbered += 1
+        what = piece.line(call.correlation_id, call.message_id)
+        at, service = self.loop.time(), piece.reaction.service
+        return Deed(self._numbered, at, service, call.correlation_id, what, kind, _here())
+
+    async def react(self, piece: FlowPiece, call: Call, example: Callable[[type[Fact]], Fact]) -> None:
+        """What the script says about this reaction of a flow; raises it."""
+        line = self._reactions.get((call.correlation_id, piece.name))
+        if line is not None:
+            said = next((fact for fact in piece.reaction.publishes if fact.type_name == line.code), None)
+            refused = partial(Refused, "no", fact=example(said) if said else None)
+            await self._go_by(line, f"{call.correlation_id} {piece.name}", refused)
 
     def takes(self, call: Call) -> bool:
         """Whether the script wants this command to be finished later."""
@@ -142,7 +165,7 @@ class OutsideWorld:
 
         await self.callbacks.call(process, say)
 
-    async def _hang(self, line: ScriptLine, tried: int) -> None:
+    async def _hang(self, line: ScriptLine | FlowLine, tried: int) -> None:
         if tried > line.amount:
             return
         if line.outcome == "hangs":

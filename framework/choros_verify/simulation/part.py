@@ -11,6 +11,7 @@ from choros.saga.saga import Saga
 from choros.transport.port import Transport
 from choros_verify.simulation.keeping import Keeping
 from choros_verify.simulation.script import RIVAL, RunPlan
+from choros_verify.simulation.staged_flows import StagedFlows
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Part:
     app: App
     starts: Sequence[tuple[Saga[Any], Message]]
     plan: RunPlan
+    flows: StagedFlows
     prefix: str = ""
     """Before the names of its processes."""
 
@@ -40,6 +42,11 @@ class Part:
     def rival(self) -> bool:
         """Whether it has a store of its own, and no services."""
         return self.prefix == RIVAL
+
+    @property
+    def flow_ids(self) -> Sequence[str]:
+        """Of the flows that it begins."""
+        return [self.flows.flow_id(self.app.namespace, index) for index in range(len(self.plan.flows))]
 
     def key(self, index: int) -> str:
         """The start key of the saga of this number; that of a rival is another one, or the services would take both

@@ -9,7 +9,7 @@ from choros.saga.paths import declared
 from choros_verify.simulation.callbacks import FAILED
 from choros_verify.simulation.faults import kinds_of
 from choros_verify.simulation.nested_sagas import served
-from choros_verify.simulation.script import BESIDE, Behaviour, RunPlan, ScriptLine
+from choros_verify.simulation.script import BESIDE, OF_REACTIONS, Behaviour, FlowLine, RunPlan, ScriptLine
 from choros_verify.simulation.targets import Targets
 
 
@@ -17,6 +17,8 @@ def check_plan(plan: RunPlan, setting: Targets) -> None:
     """Raises UsageError for a step, an outcome, a code, a kind of fault or a target that there is not."""
     for line in plan.script:
         _check_line(line, setting, plan)
+    for one in plan.reactions:
+        _check_reaction(one, setting, plan)
     beside = [f"{BESIDE}{name}" for name in setting.processes if plan.beside]
     targets = ["broker", *setting.processes, *setting.stores, *setting.queues, *beside]
     for fault in plan.faults:
@@ -37,6 +39,16 @@ def _check_line(line: ScriptLine, setting: Targets, plan: RunPlan) -> None:
         _known(f"{line}: code", line.code, leaf.sure_refusals)
     if line.outcome == "later":
         _check_later(line, leaf)
+
+
+def _check_reaction(line: FlowLine, setting: Targets, plan: RunPlan) -> None:
+    if not 0 <= line.flow < (begun := len(plan.flows)):
+        raise UsageError(f"{line}: this plan begins {begun} flows.", "the first is 0; more with flows=(0.0, ...).")
+    pieces = {piece.name: piece for piece in setting.flows.pieces_of(line.flow)}
+    _known(f"{line}: reaction", line.reaction, pieces)
+    _known(f"{line}: outcome", line.outcome, OF_REACTIONS)
+    if line.outcome == "refused":
+        _known(f"{line}: no", line.code, [fact.type_name for fact in pieces[line.reaction].noes])
 
 
 def _check_later(line: ScriptLine, leaf: Commanded) -> None:

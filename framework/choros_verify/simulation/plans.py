@@ -10,6 +10,7 @@ from choros.saga.saga import Saga
 from choros_verify.simulation.additions import with_additions
 from choros_verify.simulation.faults import COUNTED_BY, RARE, CallFault, Fault, FaultKind, kinds_of
 from choros_verify.simulation.nested_sagas import served
+from choros_verify.simulation.plans_of_flows import with_flows
 from choros_verify.simulation.plans_on_adapters import on_adapters
 from choros_verify.simulation.plans_on_frames import on_frames
 from choros_verify.simulation.script import BESIDE, Behaviour, PersonAct, PersonVerb, RunPlan, ScriptLine, in_some_item
@@ -39,9 +40,9 @@ def plan_for(seed: int, setting: Targets) -> RunPlan:
     store = setting.kind(seed)
     setting = setting.on(store)
     chance = random.Random(f"{seed} plan")
-    sagas = chance.choice((1, 1, 1, 1, 1, 1, 2, 2, 3, MOST_SAGAS))
+    sagas = chance.choice((1, 1, 1, 1, 1, 1, 2, 2, 3, MOST_SAGAS)) if setting.sagas else 0
     liveness = chance.random() < 0.5
-    processes = chance.choice((1, 2, 2, MOST_ORCHESTRATORS))
+    processes = chance.choice((1, 2, 2, MOST_ORCHESTRATORS)) if setting.sagas else 0
     theme = chance.random()
     overtaking, refusing = theme < 0.12, 0.12 <= theme < 0.22
     themed = _OVERTAKING if overtaking else _REFUSING if refusing else ()
@@ -58,7 +59,7 @@ def plan_for(seed: int, setting: Targets) -> RunPlan:
         starts=tuple(sorted(starts)),
         sagas=kinds if len(setting.sagas) > 1 else (),
         script=(*script, *_hanging(seed, setting, script, kinds)),
-        acts=_acts(chance, starts) if overtaking or chance.random() < 0.3 else (),
+        acts=_acts(chance, starts) if (overtaking or chance.random() < 0.3) and starts else (),
         faults=(
             *_faults(chance, setting, processes, sagas, themed),
             *_calls(seed, setting, sagas),
@@ -73,7 +74,7 @@ def plan_for(seed: int, setting: Targets) -> RunPlan:
         keep=_keep(random.Random(f"{seed} keep")),
         rival=rival,
     )
-    plan = with_additions(replace(plan, forgets=_forgets(plan)), setting)
+    plan = with_flows(with_additions(replace(plan, forgets=_forgets(plan)), setting), setting)
     plan = plan if store == "memory" else on_adapters(plan, setting, store)
     return on_frames(plan, setting) if setting.frames else plan
 
@@ -125,6 +126,8 @@ def _line(chance: random.Random, index: int, leaf: Commanded) -> ScriptLine:
 def _hanging(seed: int, setting: Targets, script: Sequence[ScriptLine], kinds: Sequence[int]) -> tuple[ScriptLine, ...]:
     """In some runs a handler says nothing for as long as anybody lets it."""
     chance = random.Random(f"{seed} hanging")
+    if not kinds:
+        return ()
     index = chance.randrange(len(kinds))
     steps = served(setting.sagas[kinds[index]])
     leaf, operation = chance.choice(steps), chance.choice(("do", "do", "undo"))
@@ -160,7 +163,8 @@ def _faults(
     number = chance.choice((0, 1, 1, 2, 2, 3, 4, 6, 10)) + len(kinds)
     present = [p for p in setting.processes if not p.startswith("orchestrator-")]
     present += [f"orchestrator-{number}" for number in range(1, orchestrators + 1)]
-    kinds = kinds or chance.sample(_MIXED, chance.choice((1, 2, 3, 6, len(_MIXED))))
+    mixed = [kind for kind in _MIXED if orchestrators or kind != "deploy"]
+    kinds = kinds or chance.sample(mixed, chance.choice((1, 2, 3, 6, len(mixed))))
     return tuple(_fault(chance, setting, chance.choice(kinds), present, sagas) for _ in range(number))
 
 
@@ -183,7 +187,7 @@ def _fault(chance: random.Random, setting: Targets, kind: str, present: Sequence
     if kind not in COUNTED_BY:
         return _timed(chance, setting, kind, present)
     publishers = [name for name in present if not name.startswith(("subscriber:", "outside:"))]
-    targets = {"step": present, "write": setting.stores, "message": publishers}[COUNTED_BY[kind]]
+    targets = {"step": present, "write": setting.stores, "message": publishers or present}[COUNTED_BY[kind]]
     return _counted(chance, setting, kind, targets, sagas)
 
 
@@ -191,7 +195,7 @@ def _counted(chance: random.Random, setting: Targets, kind: str, targets: Sequen
     target = chance.choice(targets)
     if kind == "lose" and chance.random() < 0.7:
         target = "store"
-    usual = setting.occasions.get(f"{COUNTED_BY[kind]} {target}", 20) * sagas
+    usual = setting.occasions.get(f"{COUNTED_BY[kind]} {target}", 20) * max(sagas, 1)
     nth = 1 + int(chance.random() ** 1.5 * max(usual, 3))
     return Fault(cast(FaultKind, kind), target, nth, _how_much(chance, kind, target))
 

@@ -67,7 +67,7 @@ def _less_script(plan: RunPlan, breaks: Breaks) -> None:
 def _fewer_sagas(plan: RunPlan, breaks: Breaks) -> None:
     for index in range(len(plan.starts) - 1, -1, -1):
         smaller = _without_saga(plan, index)
-        if smaller.starts and breaks(smaller):
+        if (smaller.starts or smaller.flows) and breaks(smaller):
             plan = smaller
 
 
@@ -78,6 +78,18 @@ def _without_saga(plan: RunPlan, gone: int) -> RunPlan:
     starts = tuple(start for index, start in enumerate(plan.starts) if index != gone)
     sagas = tuple(kind for index, kind in enumerate(plan.sagas) if index != gone)
     return replace(plan, starts=starts, sagas=sagas, script=kept(plan.script), acts=kept(plan.acts))
+
+
+def _fewer_flows(plan: RunPlan, breaks: Breaks) -> None:
+    """The last of them, as the number says which one a flow is; and less of what happens in them."""
+    while plan.flows:
+        left = len(plan.flows) - 1
+        lines = tuple(line for line in plan.reactions if line.flow < left)
+        smaller = replace(plan, flows=plan.flows[:left], reactions=lines)
+        if not breaks(smaller):
+            break
+        plan = smaller
+    fewest(plan.reactions, lambda lines: breaks(replace(plan, reactions=tuple(lines))))
 
 
 def _named(plan: RunPlan, kinds: int) -> RunPlan:
@@ -122,4 +134,4 @@ def _smaller(amount: float) -> Iterator[float]:
         yield float(int(amount) + 1)
 
 
-_WAYS = (_fewer_faults, _fewer_sagas, _less_script, _simpler, _smaller_amounts)
+_WAYS = (_fewer_faults, _fewer_sagas, _fewer_flows, _less_script, _simpler, _smaller_amounts)

@@ -26,7 +26,9 @@ def _git(*arguments: str) -> str:
 def summary(tally: Tally, scene: Scene, took: float) -> Iterator[str]:
     """A campaign in a few lines."""
     sagas = sum(tally.statuses.values())
-    yield f"{tally.runs} runs, {sagas} sagas, {sum(tally.struck.values())} faults, in {took:.0f} s;"
+    flows = tally.acts["flow begun"]
+    begun = " and ".join(f"{many} {what}" for many, what in ((sagas, "sagas"), (flows, "flows")) if many or not flows)
+    yield f"{tally.runs} runs, {begun}, {sum(tally.struck.values())} faults, in {took:.0f} s;"
     yield f"  {tally.seconds / 86400:.1f} days of virtual time in {tally.steps} steps"
     yield f"  sagas:  {_listed(tally.statuses)}"
     yield f"  faults: {', '.join(f'{kind} {tally.struck[kind]}' for kind in scene.fault_kinds)}"
@@ -37,12 +39,15 @@ def summary(tally: Tally, scene: Scene, took: float) -> Iterator[str]:
         yield f"  never:  {missing}"
     if sagas and not tally.statuses["completed"]:
         yield "ℹ no saga was completed in any run: does a handler or a reply of yours always fail?"
+    if flows and not tally.acts["flow ended well"]:
+        yield "ℹ no flow ended well in any run: does a handler of yours always fail?"
     if tally.failed:
         yield f"✖ {tally.failed} of {tally.runs} runs broke a promise"
     elif failed(tally, scene):
         yield f"✖ no violation, but what stands under 'never' happens in {tally.runs} runs, so this tried too little"
     else:
-        yield f"✔ no violation; that bounds the share of bad sagas at {3 / max(sagas, 1):.2g} (95 %), not at 0"
+        what, many = ("sagas", sagas) if sagas else ("flows", max(flows, 1))
+        yield f"✔ no violation; that bounds the share of bad {what} at {3 / many:.2g} (95 %), not at 0"
 
 
 def _listed(counts: Any) -> str:
@@ -63,10 +68,12 @@ def failure(result: Result, *, shrunk_from: int = 0) -> Iterator[str]:
     yield f"  {len(plan.faults)} faults{fewer}:"
     yield from (f"    {fault}" for fault in plan.faults)
     yield from (f"    {line}" for line in plan.script)
+    yield from (f"    {line}" for line in plan.reactions)
     yield from (f"    {act}" for act in plan.acts)
     beside = ", a second application beside it" if plan.beside else ", a second store" if plan.rival else ""
     beside += f", sagas kept for {plan.keep:g} s" if plan.keep is not None else ""
-    there = f"{len(plan.starts)} sagas, {plan.orchestrators} orchestrators, RabbitMQ {plan.broker}, {plan.store}"
+    flows = f"{len(plan.flows)} flows, " if plan.flows else ""
+    there = f"{len(plan.starts)} sagas, {flows}{plan.orchestrators} orchestrators, RabbitMQ {plan.broker}, {plan.store}"
     yield f"  {there}{beside}"
     yield from (f"  {line}" for line in result.story)
 

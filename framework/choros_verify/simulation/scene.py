@@ -20,6 +20,7 @@ from choros_verify.simulation.early_invariants import early_violations
 from choros_verify.simulation.evidence import Evidence
 from choros_verify.simulation.fact_invariants import fact_violations
 from choros_verify.simulation.faults import kinds_of
+from choros_verify.simulation.flow_invariants import ends_of_flows, flow_violations
 from choros_verify.simulation.invariants import INVARIANTS, unfinished
 from choros_verify.simulation.invention import invent
 from choros_verify.simulation.later_invariants import later_violations
@@ -33,6 +34,7 @@ from choros_verify.simulation.script import RunPlan, StoreKind
 from choros_verify.simulation.signal_invariants import signal_violations
 from choros_verify.simulation.sleep_invariants import sleep_violations
 from choros_verify.simulation.stage import Replies, Troupe
+from choros_verify.simulation.staged_flows import Begins
 from choros_verify.simulation.targets import Targets
 from choros_verify.simulation.update_invariants import update_violations
 from choros_verify.simulation.world import World
@@ -78,7 +80,7 @@ def judged(world: World, until: float) -> list[str]:
 
 def _violations(run: Evidence, ended: bool) -> Iterator[str]:
     of_nodes = fact_violations, bound_violations, sleep_violations, signal_violations, lock_violations
-    for invariant in (*INVARIANTS, *of_nodes, update_violations, later_violations, early_violations):
+    for invariant in (*INVARIANTS, *of_nodes, update_violations, later_violations, early_violations, flow_violations):
         yield from invariant(run)
     if not ended:
         yield from unfinished(run)
@@ -94,12 +96,14 @@ class Scene:
         starts: Starts = (),
         own: Own = (),
         replies: Replies | None = None,
+        begins: Begins | None = None,
         frames: bool = False,
         store: StoreKind | None = None,
     ) -> None:
-        """`own`: services whose own handlers run. `store`: what all runs keep their sagas and rows in, where none is
+        """`own`: services whose own handlers run. `begins`: what makes the first fact of a flow, by its type, of
+        the flow's number. `store`: what all runs keep their sagas and rows in, where none is
         given some in this and some in that, as far as own handlers are written for it."""
-        self._troupe = Troupe(app, own=own, replies=replies)
+        self._troupe = Troupe(app, own=own, replies=replies, begins=begins)
         self.app = app
         self.frames = frames
         """Whether processes reach the broker by frames."""
@@ -117,7 +121,8 @@ class Scene:
             occasions, processes = world.occasions(), world.process_names
         self._occasions[first] = occasions
         sagas = [saga for saga, _ in self.starts]
-        return Targets(self.app, sagas, processes, queues, occasions, self.shares, self._occasions_on, self.frames)
+        kept = self.shares, self._occasions_on
+        return Targets(self.app, sagas, processes, queues, occasions, *kept, self._troupe.flows, self.frames)
 
     def _occasions_on(self, kind: StoreKind) -> Mapping[str, int]:
         if kind not in self._occasions:
@@ -128,7 +133,8 @@ class Scene:
     @contextmanager
     def _rehearsal(self, kind: StoreKind) -> Iterator[World]:
         with quietly():
-            world = self.world(RunPlan(seed=0, starts=(0.0,), orchestrators=1, frames=self.frames, store=kind))
+            starts, flows = (0.0,) if self.starts else (), (0.0,) * len(self._troupe.flows.declared)
+            world = self.world(RunPlan(seed=0, starts=starts, flows=flows, frames=self.frames, store=kind))
             try:
                 world.run(self.horizon)
                 yield world
@@ -147,7 +153,8 @@ class Scene:
     @property
     def horizon(self) -> float:
         """Seconds after which every saga must have ended or be parked, by the policies that it declares."""
-        return max(_longest(saga, self.app.sagas) for saga, _ in self.starts) + SLACK
+        sagas = max((_longest(saga, self.app.sagas) for saga, _ in self.starts), default=0.0)
+        return sagas + self._troupe.flows.longest + SLACK
 
     def examine(self, plan: RunPlan, *, story: bool = False) -> Result:
         """Run a plan, and check everything. Raises UsageError for a plan that speaks of what is not there."""
@@ -169,7 +176,7 @@ class Scene:
             Counter(world.statuses()),
             Counter(fault.kind for fault in world.faults.struck),
             world.observer.edges(),
-            world.acts(),
+            world.acts() + Counter(f"flow {end}" for run in world.evidence() for end in ends_of_flows(run)),
             _digest(world) if story or found else "",
             tuple(_story(world)) if story else (),
         )

@@ -20,6 +20,8 @@ later, unless it is called off; hangs: says nothing, `amount` times, until it is
 deaf: the same, and it passes over being cancelled and comes back late; panics: raises `amount` times what is no
 Exception; cancels: lets what it awaits be cancelled, `amount` times; later: takes it, and somebody outside finishes it
 `amount` seconds after that, or refuses it, or says once that it failed (the code `failed`)."""
+OF_REACTIONS: tuple[Behaviour, ...] = ("refused", "transient", "stuck", "slow", "panics", "cancels")
+"""Those of them that a reaction of a flow can do: `refused` with a fact that says no."""
 StoreKind = Literal["memory", "redis", "sqlite"]
 """What sagas and rows are kept in."""
 PersonVerb = Literal[
@@ -53,6 +55,24 @@ class ScriptLine:
 
 
 @dataclass(frozen=True, slots=True, order=True)
+class FlowLine:
+    """What a service does in one reaction of one flow; whatever has no line goes well at once."""
+
+    flow: int
+    """Which of the run's flows, counted from 0."""
+    reaction: str
+    """As `service.function`."""
+    outcome: Behaviour
+    amount: float = 1.0
+    code: str = ""
+    """The type of the fact by which it says no."""
+
+    def __str__(self) -> str:
+        what = f"{self.outcome} {self.code}".strip()
+        return f"flow {self.flow}: {self.reaction}: {what} ({self.amount:g})"
+
+
+@dataclass(frozen=True, slots=True, order=True)
 class PersonAct:
     """What a person asks for, so many seconds into the run."""
 
@@ -81,6 +101,9 @@ class RunPlan:
     """Which of those that may be started each of them is, counted from 0; where it is not said, one after the other."""
     script: tuple[ScriptLine, ...] = ()
     acts: tuple[PersonAct, ...] = ()
+    flows: tuple[float, ...] = ()
+    """When each flow is begun, in seconds: the application's choreographies, one after the other."""
+    reactions: tuple[FlowLine, ...] = ()
     faults: tuple[Fault, ...] = ()
     calm_at: float | None = None
     """From then on no fault strikes (liveness); None: they may strike at any time (safety)."""
@@ -125,7 +148,7 @@ class RunPlan:
     @staticmethod
     def from_json(given: Mapping[str, Any]) -> RunPlan:
         """From what `to_json` gave, also after a trip through JSON text."""
-        kinds: dict[str, Any] = {"script": ScriptLine, "acts": PersonAct, "faults": Fault}
+        kinds: dict[str, Any] = {"script": ScriptLine, "acts": PersonAct, "faults": Fault, "reactions": FlowLine}
         known = {field.name for field in fields(RunPlan)}
         read = {name: value for name, value in given.items() if name in known and name not in kinds}
         for name, kind in kinds.items():
@@ -133,7 +156,7 @@ class RunPlan:
         return RunPlan(**{**read, **{name: tuple(given.get(name, usual)) for name, usual in _NUMBERS.items()}})
 
 
-_NUMBERS: Mapping[str, tuple[float, ...]] = {"starts": (0.0,), "sagas": ()}
+_NUMBERS: Mapping[str, tuple[float, ...]] = {"starts": (0.0,), "sagas": (), "flows": ()}
 
 
 def chance_of(plan: RunPlan, what: str) -> random.Random:

@@ -24,6 +24,7 @@ from choros_verify.simulation.invention import invent
 from choros_verify.simulation.keeping import TAKEN_BACK, Deed
 from choros_verify.simulation.outside_world import OutsideWorld
 from choros_verify.simulation.own_services import Own, OwnServices
+from choros_verify.simulation.staged_flows import REACTED, WITHDREW, Begins, FlowPiece, StagedFlows
 
 Replies = Mapping[type[Reply], Callable[[Any], Reply]]
 """How to answer a command, by the type of the reply, where a made-up one will not do."""
@@ -55,8 +56,12 @@ def _blank(service: Service) -> Service:
 class Troupe:
     """An application whose services are played: made once, then put on any number of stages, one after another."""
 
-    def __init__(self, app: App, *, own: Own = (), replies: Replies | None = None) -> None:
+    def __init__(
+        self, app: App, *, own: Own = (), replies: Replies | None = None, begins: Begins | None = None
+    ) -> None:
         self._replies = replies or {}
+        self.flows = StagedFlows(app.choreographies.values(), begins)
+        """Its choreographies."""
         self._examples: dict[type[Any], Any] = {}
         self._stage: OutsideWorld | None = None
         self.own = OwnServices(app, own)
@@ -69,7 +74,10 @@ class Troupe:
             for command in (leaf.commands["do"] if leaf.finished_within else ())
         }
         services = [self._own(s) if s.name in own else self._play(s) for s in app.services.values()]
-        self.app = App(app.namespace, sagas=app.sagas.values(), services=services, name=app.name, fact_log=app.fact_log)
+        self.app = App(
+            app.namespace, sagas=app.sagas.values(), services=services, name=app.name, fact_log=app.fact_log,
+            choreographies=app.choreographies.values(),
+        )  # fmt: skip
 
     @cached_property
     def beside(self) -> App:
@@ -90,6 +98,9 @@ class Troupe:
                 for kind in (command.reply_type, *command.refusal_data.values()) if command in commanded else ():
                     if kind not in self._replies:
                         self.example(kind)
+        for piece in (piece for piece in self.flows.pieces if piece.reaction.service not in own):
+            for fact in piece.reaction.publishes:
+                self.example(fact)
 
     def example(self, kind: type[Any]) -> Any:
         """A reply, or a signal, of this type: one that was given, or one made up; raises UsageError where none comes to
@@ -240,6 +251,9 @@ class Troupe:
     def _reaction(
         self, service: Service, fact: type[Any], known: Handler | None, own: Callable[[], Handler] | None
     ) -> Handler:
+        piece = self.flows.piece(service.name, fact.type_name)
+        if piece and known:
+            return self._piece(service, piece, known, own)
         publishes = known.publishes if known else ()
 
         async def react(message: Any, call: Call, db: Transaction, outbox: Outbox | None = None) -> Fact | None:
@@ -252,6 +266,26 @@ class Troupe:
             return made_up
 
         return Handler(fact, react, _taken(known), Transaction, publishes=publishes)
+
+    def _piece(self, service: Service, piece: FlowPiece, known: Handler, own: Callable[[], Handler] | None) -> Handler:
+        """A reaction of a flow: all that the runtime goes by is as it is declared."""
+
+        async def react(message: Any, call: Call, db: Transaction, outbox: Outbox | None = None) -> Fact | None:
+            self._on.call(call)
+            undoes = piece.reaction.undoes is not None
+            if call.stands or not undoes:
+                await self._keep(db, self._on.reacted(piece, call, WITHDREW if undoes else REACTED))
+            told: Fact | None = await self._call(service, own(), message, db, call, outbox) if own else None
+            await self._on.react(piece, call, self.example)
+            if own:
+                return told
+            said = piece.said(call.message_id)
+            return self.example(said) if said else None
+
+        return Handler(
+            known.message, react, _taken(known), Transaction, publishes=known.publishes, silent=known.silent,
+            undoes=known.undoes, effect=known.effect, join=known.join, gives_up=known.gives_up,
+        )  # fmt: skip
 
     async def _keep(self, db: Transaction, deed: Deed) -> None:
         await asyncio.sleep(0)

@@ -9,6 +9,7 @@ from choros.app.app import App
 from choros.saga.outline import Commanded
 from choros.saga.saga import Saga
 from choros_verify.simulation.script import RunPlan, StoreKind
+from choros_verify.simulation.staged_flows import StagedFlows
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,8 @@ class Targets:
     """Which kinds of stores it runs on, each in such a share of the runs."""
     occasions_on: Callable[[StoreKind], Mapping[str, int]]
     """The same as `occasions`, which are those in memory, on another kind of stores."""
+    flows: StagedFlows
+    """Its choreographies."""
     frames: bool = False
     """Whether processes reach the broker by frames."""
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from functools import cached_property, partial
 from typing import Any
@@ -14,9 +12,7 @@ from typing import Any
 from choros.app.app import App
 from choros.app.service import Service
 from choros.app.settings import Settings
-from choros.errors import ChorosError, StoreMisconfigured, StoreUnreachable
 from choros.messages import Message
-from choros.runtime.client.client import Client
 from choros.runtime.host.retention import Ages
 from choros.runtime.host.service_outbox import way_out
 from choros.runtime.orchestrator.orchestrator import Orchestrator
@@ -24,7 +20,6 @@ from choros.runtime.orchestrator.retention import Retention
 from choros.runtime.participant.participant import Participant
 from choros.runtime.participant.unfinished import Unfinished
 from choros.runtime.subscriber.subscriber import Cadence, Subscriber
-from choros.saga.machine.instance import ROOT, TERMINAL
 from choros.saga.saga import Saga
 from choros.sources import saga_id_for
 from choros.store.barrier import Database
@@ -34,21 +29,15 @@ from choros.transport.port import Carrier, Transport
 from choros.transport.topology import Names, Topology, topology
 from choros_verify.simulation.callbacks import finishing
 from choros_verify.simulation.drift import drifted, lacking
-from choros_verify.simulation.early_answers import EarlyAnswer, ask_early
 from choros_verify.simulation.evidence import settled
 from choros_verify.simulation.keeping import KeptRows, KeptSagas, opened
 from choros_verify.simulation.nested_sagas import held_below
 from choros_verify.simulation.outside_world import HANDLER_SECONDS
 from choros_verify.simulation.part import Ground, Part
-from choros_verify.simulation.run_again import LOOK_EVERY, is_there, let_go_on, run_again
-from choros_verify.simulation.script import PATIENT, RIVAL, PersonAct, chance_of
-from choros_verify.simulation.telling import speak
+from choros_verify.simulation.script import RIVAL, chance_of
 
 Main = Callable[[], Coroutine[Any, Any, None]]
 _ALL = "all subscribers"
-AGAIN_AFTER = 1.0
-DROPPED = "it is dropped"
-"""What the error says of a start that was never handed to the store."""
 LATEST = 900.0
 """Seconds that a fact may be on its way in a run: the ladder of delays, and what holds a message up."""
 
@@ -76,6 +65,7 @@ class Tenant:
             self.inboxes = dict.fromkeys(self.databases, together) | leaving  # facts are counted in one place
             self.databases = {**self.databases, _ALL: together}
         self.saga_ids = [self._saga_id(index) for index in range(len(self.plan.starts))]
+        self.flows, self.flow_ids = part.flows, part.flow_ids
         self.client = f"{self._prefix}client"
         self.mains: Mapping[str, Main] = dict(self._mains())
         """What each of its processes runs, by its name; the client belongs to whoever uses it."""
@@ -101,7 +91,7 @@ class Tenant:
     # --- who there is ---
 
     def _mains(self) -> Iterator[tuple[str, Main]]:
-        for number in range(1, self.plan.orchestrators + 1):
+        for number in range(1, self.plan.orchestrators + 1) if self.app.sagas else ():
             yield self._main(f"orchestrator-{number}", self._orchestrate)
         for service in () if self._part.rival else self.app.services.values():
             if service.name in self.app.participants:
@@ -168,13 +158,14 @@ class Tenant:
     def _with_outbox(self, service: Service, needed: Topology, rights: Rights) -> Topology:
         """What it needs on the broker, with what its handlers publish by."""
         more, besides = way_out(service, self._queues)
+        more = more + self.app.flow_topology if service.leaves else more
         return replace(needed + more, writes=(rights | besides).writes)
 
     def _participant(self, service: Service, carrier: Carrier, database: Database, publisher: Transport) -> Participant:
         namespace, every = self.app.namespace, max(10.0, self.plan.every)
         return Participant(
             service, namespace=namespace, transport=carrier, database=database, scan_every=every, prune_every=every,
-            sagas=self.app.sagas, ages=self._ages, publisher=publisher,
+            sagas=self.app.sagas, ages=self._ages, publisher=publisher, flows=self.app.flow_part(service.name),
             settings=Settings(handler_time=timedelta(seconds=HANDLER_SECONDS)),
         )  # fmt: skip
 
@@ -186,7 +177,7 @@ class Tenant:
         namespace, every = self.app.namespace, max(10.0, self.plan.every)
         await Subscriber(
             service, namespace=namespace, transport=transport, database=database, ages=self._ages,
-            cadence=Cadence(prune_every=every),
+            cadence=Cadence(prune_every=every), flows=self.app.flow_part(service.name),
         ).run()  # fmt: skip
 
     async def _finish(self, service: Service, name: str) -> None:
@@ -194,6 +185,9 @@ class Tenant:
         await self._ground.finish(name, outside)
 
     def _released(self, name: str, service: Service) -> Service:
+        """A release that lacks a reaction of a flow would be there before the flow's queues are: such is no release."""
+        if self.app.flow_part(service.name).heard:
+            return service
         return lacking(service, chance_of(self.plan, "handlers")) if name in self._ground.deployed else service
 
     @property
@@ -220,6 +214,13 @@ class Tenant:
         await database.run(list(self.app.service(service).preparations))
         return database
 
+    @property
+    def listening(self) -> Topology:
+        """The queues of those who only hear how flows end: a deployment has them before the first fact."""
+        part = {name for flow in self.flows.declared for name in flow.services}
+        only = [one for one in self.app.services.values() if self.flows and one.facts and one.name not in part]
+        return topology(self.app.namespace, subscribers=[one.subscription for one in only])
+
     # --- how far it is ---
 
     def quiet(self) -> bool:
@@ -238,162 +239,6 @@ class Tenant:
 
     @property
     def names(self) -> Mapping[str, str]:
-        """What to call each of its sagas in a story."""
-        return {saga_id: f"{self._prefix}saga {index}" for index, saga_id in enumerate(self.saga_ids)}
-
-
-@dataclass
-class Caller:
-    """Whoever uses the application; what it has written down here outlives its process."""
-
-    tenant: Tenant
-    """Whose application it uses, and whose plan says what people want."""
-    note: Callable[[str], None]
-    example: Callable[[Any], Any]
-    """The reply that a person goes on with who skips a step, and what he tells a saga that waits."""
-    accepted: set[int] = field(default_factory=set)
-    """Sagas whose start returned: from then on they must end."""
-    skipped: set[tuple[str, str]] = field(default_factory=set)
-    """(saga id, step) that a person has taken over."""
-    asked: set[int] = field(default_factory=set)
-    """Sagas that may have begun, for all that whoever starts them knows."""
-    dropped: set[int] = field(default_factory=set)
-    """Sagas that were not started, and that nobody asked for again: they must not begin."""
-    refused: list[str] = field(default_factory=list)
-    """Starts that were answered with an error other than that nobody could be reached."""
-    acted: set[int] = field(default_factory=set)
-    """Of the plan's acts: the same may be asked twice at one moment."""
-    told_early: list[EarlyAnswer] = field(default_factory=list)
-    reruns: dict[str, str] = field(default_factory=dict)
-    """By each saga that another one was run again as, that one."""
-    answered: Counter[str] = field(default_factory=Counter)
-    """What was asked for, and how it was answered, as `signal kept`: so often."""
-    _watching: bool = False
-    """Whether it looks at a saga until that is parked."""
-
-    @property
-    def saga_ids(self) -> list[str]:
-        """The sagas that it has begun, or run again."""
-        return [*self.tenant.saga_ids, *self.reruns]
-
-    @property
-    def _loses(self) -> bool:
-        return any(fault.kind == "lose" for fault in self.tenant.plan.faults)
-
-    @property
-    def done(self) -> bool:
-        """Whether every start was accepted, and every act done."""
-        plan = self.tenant.plan
-        started = len(self.accepted) + len(self.refused) + len(self.dropped) == len(plan.starts)
-        started = started and len(self.acted) == len(plan.acts)
-        return started and not (self._loses and self._forgotten())
-
-    @property
-    def waits(self) -> bool:
-        """Whether it does nothing more before a saga has gone on."""
-        return self.done or self._watching
-
-    def _forgotten(self) -> list[int]:
-        records = self.tenant.store.records()
-        return [index for index in sorted(self.accepted) if self.tenant.saga_ids[index] not in records]
-
-    async def run(self) -> None:
-        """One life of the client."""
-        transport, store = self.tenant.transport(self.tenant.client), self.tenant.store.view()
-        await transport.connect()
-        await store.open()
-        plan, loop = self.tenant.plan, asyncio.get_running_loop()
-        given: Any = {"timeout": timedelta(seconds=plan.patience), "locks": await opened(self.tenant.locks)}
-        async with Client(self.tenant.app, store=store, transport=transport, **given) as client:
-            todo: list[tuple[float, int, Callable[[], Awaitable[None]]]] = []
-            starts = [(at, i) for i, at in enumerate(plan.starts) if i not in self.accepted | self.dropped]
-            todo += [(at, i, partial(self._start, client, i)) for at, i in starts]
-            acts = [(act.at, i) for i, act in enumerate(plan.acts) if i not in self.acted]
-            todo += [(at, 0, partial(self._act, client, i)) for at, i in acts]
-            for at, _, doing in sorted(todo, key=lambda each: each[:2]):
-                await asyncio.sleep(max(0.0, at - loop.time()))
-                await doing()
-            while self._loses:  # what a store has forgotten is asked for again
-                await asyncio.sleep(LOOK_EVERY)
-                for index in self._forgotten():
-                    await self._start(client, index)
-
-    async def _start(self, client: Client, index: int) -> None:
-        saga, message = self.tenant.start(index)
-        while True:
-            try:
-                await client.start(saga, message, key=self.tenant.keys[index])
-            except StoreUnreachable as away:
-                if self.tenant.plan.patience < PATIENT and DROPPED in away.sentence and index not in self.asked:
-                    await self._give_up(client, index)
-                    return
-                self.asked.add(index)
-                await asyncio.sleep(AGAIN_AFTER)
-            except StoreMisconfigured:
-                self.asked.add(index)
-                await asyncio.sleep(AGAIN_AFTER)
-            except ChorosError as error:
-                self.refused.append(f"start of saga {index}: {error.sentence}")
-                return
-            else:
-                self.accepted.add(index)
-                return
-
-    async def _give_up(self, client: Client, index: int) -> None:
-        """It was not started; that is so when the store is back."""
-        there: bool | None = None
-        while there is None:
-            await asyncio.sleep(LOOK_EVERY)
-            with suppress(StoreUnreachable, StoreMisconfigured):
-                there = await is_there(client, self.tenant.saga_ids[index])
-        self.dropped.add(index)
-
-    async def _act(self, anybody: Client, index: int) -> None:
-        act = self.tenant.plan.acts[index]
-        client = anybody.signed("desk", f"the simulation wants it: {act.verb}")
-        saga_id = self.tenant.saga_ids[act.saga]
-        try:
-            if act.verb in ("retry", "skip"):
-                await self._at_the_desk(client, act, saga_id)
-            else:
-                self._answered(act, str(act), await self._asked(client, act, saga_id))
-        except ChorosError as error:
-            self.answered[f"{act.verb} in vain"] += 1
-            self.note(f"client: {act}: {error.sentence}")
-        self.acted.add(index)
-        self._watching = False
-
-    async def _asked(self, client: Client, act: PersonAct, saga_id: str) -> str:
-        app, (saga, _) = self.tenant.app, self.tenant.start(act.saga)
-        if act.verb == "query":
-            return await ask_early(client, saga, saga_id, act.nth, self.told_early)
-        if act.verb in ("signal", "update"):
-            return await speak(client, saga, saga_id, act, self.example)
-        if act.verb == "rerun":
-            return await run_again(client, app, act, saga_id, self.reruns)
-        moves = act.verb == "move"
-        word: str = await (let_go_on(client, app, saga, saga_id) if moves else getattr(client, act.verb)(saga_id))
-        return word
-
-    async def _at_the_desk(self, client: Client, act: PersonAct, saga_id: str) -> None:
-        """A person looks where the saga is parked, and does something about it."""
-        while (instance := (await client.show(saga_id)).instance).status not in TERMINAL and not instance.paused:
-            parked = list(instance.parked_at.items())
-            self._watching = not parked
-            if self._watching:
-                await asyncio.sleep(LOOK_EVERY)
-                continue
-            path, state = parked[act.nth % len(parked)]
-            if act.verb == "retry" or path == ROOT:  # nobody can skip a lock
-                answer = await client.retry(saga_id, path, state.round)
-            else:
-                self.skipped.add((saga_id, path))
-                wanted: Any = (await client.skippable(saga_id, path)).reply
-                reply = self.example(wanted)
-                answer = await client.skip(saga_id, path, reply, state.round)
-            self._answered(act, f"{act.verb} {path} of saga {act.saga}", answer)
-            return
-
-    def _answered(self, act: PersonAct, what: str, answer: str) -> None:
-        self.answered[f"{act.verb} {answer.partition(':')[0]}"] += 1
-        self.note(f"client: {what}: {answer}")
+        """What to call each of its sagas and flows in a story."""
+        flows = {flow_id: f"{self._prefix}flow {index}" for index, flow_id in enumerate(self.flow_ids)}
+        return {saga_id: f"{self._prefix}saga {index}" for index, saga_id in enumerate(self.saga_ids)} | flows

@@ -17,6 +17,7 @@ from choros.transport.reply_queues import reply_queue
 from choros_verify.simulation.amqp.server import AmqpServer
 from choros_verify.simulation.broker import SimBroker
 from choros_verify.simulation.broker_ledger import message_of
+from choros_verify.simulation.caller import Caller
 from choros_verify.simulation.evidence import Evidence, reason_of
 from choros_verify.simulation.faults import Fault, Faults
 from choros_verify.simulation.keeping import Deed, Keeping, standing
@@ -30,11 +31,12 @@ from choros_verify.simulation.pipe import Pipes
 from choros_verify.simulation.processes import Process, ProcessClock, context_of, running
 from choros_verify.simulation.redis.keeping import RedisKeeping
 from choros_verify.simulation.releases import called_now, names_between, newest, renamings_of
-from choros_verify.simulation.script import BESIDE, RIVAL, RunPlan, ScriptLine, chance_of
+from choros_verify.simulation.script import BESIDE, RIVAL, FlowLine, RunPlan, ScriptLine, chance_of
 from choros_verify.simulation.sqlite.keeping import SqliteKeeping
 from choros_verify.simulation.stage import Troupe
+from choros_verify.simulation.staged_flows import OF_FLOWS
 from choros_verify.simulation.stores import MemoryKeeping
-from choros_verify.simulation.tenant import Caller, Main, Tenant
+from choros_verify.simulation.tenant import Main, Tenant
 from choros_verify.simulation.transport import SimTransport
 
 RESTART_AFTER = 1.0
@@ -71,14 +73,14 @@ class World:
         """What processes reach servers by."""
         self.keeping = self._a_keeping()
         self._ground = Ground(self._transport, self.keeping, lambda *given: self.stage.finish(*given))
-        first = Tenant(self._ground, Part(troupe.app, starts, self.plan))
+        first = Tenant(self._ground, Part(troupe.app, starts, self.plan, troupe.flows))
         self.tenants = [first]
         """The application, and whoever is beside it."""
         if self.plan.beside:
-            part = Part(troupe.beside, starts, _less(self.plan), BESIDE)
+            part = Part(troupe.beside, starts, _less(self.plan), troupe.flows, BESIDE)
             self.tenants.append(Tenant(self._ground, part))
         if self.plan.rival:
-            part = Part(troupe.app, starts, _less(self.plan), RIVAL)
+            part = Part(troupe.app, starts, replace(_less(self.plan), flows=()), troupe.flows, RIVAL)
             self.tenants.append(Tenant(self._ground, part))
         self.store, self.saga_ids = first.store, first.saga_ids
         self.databases: Mapping[str, Any] = first.databases
@@ -86,7 +88,9 @@ class World:
         note = self.observer.note
         self._callers = {tenant.client: Caller(tenant, note, troupe.example) for tenant in self.tenants}
         self.caller = self._callers[first.client]
-        self.stage = OutsideWorld(self.loop, self._outside, self._script(), troupe.answer, self.keeping)
+        self.stage = OutsideWorld(
+            self.loop, self._outside, self._script(), troupe.answer, self.keeping, self._reactions()
+        )
         troupe.enter(self.stage)
         for tenant in self.tenants:
             self._mains |= {**tenant.mains, tenant.client: self._callers[tenant.client].run}
@@ -120,6 +124,12 @@ class World:
                 ids = (saga_id, rerun_id_for(saga_id))
                 found |= {(one, step, str(line.operation)): line for one in ids for step in steps}
         return found
+
+    def _reactions(self) -> dict[tuple[str, str], FlowLine]:
+        """What a flow meets with, that of the same number of the application beside does as well."""
+        lines = [(tenant, line) for tenant in self.tenants for line in tenant.plan.reactions]
+        numbers = {tenant: len(tenant.flow_ids) for tenant in self.tenants}
+        return {(t.flow_ids[line.flow], line.reaction): line for t, line in lines if line.flow < numbers[t]}
 
     # --- their lives ---
 
@@ -269,10 +279,15 @@ class World:
         records = {saga_id: one for saga_id, one in of.store.records().items() if saga_id not in foreign}
         renamings = dict(renamings_of(of.app, of.begun, records, caller.reruns))
         contents = ((queue.name, len(queue.contents())) for queue in self.working_queues())
+        foreign |= {flow_id for other in others for flow_id in other.flow_ids}
+        deeds = [effect for effect in self.effects() if effect.saga_id not in foreign]
         return Evidence(
             app=of.app, saga_ids=of.saga_ids, names=of.names, seconds=self.loop.time(),
             struck=self.faults.struck,
-            effects=[called_now(effect, renamings) for effect in self.effects() if effect.saga_id not in foreign],
+            effects=[called_now(effect, renamings) for effect in deeds if effect.kind not in OF_FLOWS],
+            forgets=self.plan.forgets, reacted=[one for one in deeds if one.kind in OF_FLOWS],
+            flows={flow_id: of.flows.flow(index) for index, flow_id in enumerate(of.flow_ids)},
+            begun=frozenset(of.flow_ids[index] for index in caller.begun),
             rows={name: database.rows() for name, database in of.databases.items()},
             commits=[one for one in self.observer.commits if one.transition.record.saga_id not in foreign],
             records=records, told_early=caller.told_early, reruns=caller.reruns, renamings=renamings,
@@ -305,6 +320,7 @@ class World:
         asked: Counter[str] = Counter()
         for caller in self._callers.values():
             asked.update(caller.answered)
+            asked.update(["flow begun"] * len(caller.begun))
         asked.update(f"finish {answer}" for one in self.stage.callbacks.promised for answer in one.answers[:1])
         return asked
 
@@ -322,4 +338,5 @@ class World:
 def _less(plan: RunPlan) -> RunPlan:
     """What the second application does: its first saga is started under the same key, and meets with the same."""
     script = tuple(line for line in plan.script if line.saga == 0)
-    return replace(plan, orchestrators=1, starts=plan.starts[:1], sagas=plan.sagas[:1], script=script, acts=())
+    first: dict[str, Any] = {"starts": plan.starts[:1], "sagas": plan.sagas[:1], "flows": plan.flows[:1]}
+    return replace(plan, orchestrators=1, script=script, acts=(), **first)

@@ -53,6 +53,12 @@ async def until_published(transport: Transport, envelope: Envelope) -> bool:
     raise BrokerUnreachable("The broker did not take the fact.", "the same again: it is the same fact.")
 
 
+async def until_taken(transport: Transport, envelope: Envelope) -> None:
+    """The same of what begins a flow: that is begun once a queue has it (rule 38). Raises BrokerUnreachable."""
+    if not await until_published(transport, envelope):
+        raise BrokerUnreachable("No queue took what begins the flow.", "let its services run, and begin it again.")
+
+
 class Beginning:
     """Begins flows on behalf of an application, once all that these need is on the broker."""
 
@@ -79,7 +85,10 @@ class Beginning:
             own_headers=self._own_headers,
         )  # fmt: skip
         await self._declare()
-        await until_published(self._transport, envelope)
+        if not await until_published(self._transport, envelope):
+            self._ready = False
+            await self._declare()
+            await until_taken(self._transport, envelope)
         return envelope.flow_id
 
     async def _declare(self) -> None:

@@ -12,7 +12,7 @@ from choros.app.program import Program
 from choros.app.sending import headers_text
 from choros.errors import MessageUnwritable, UsageError, WrongFact
 from choros.messages import Fact
-from choros.runtime.client.beginning import first_fact, until_published
+from choros.runtime.client.beginning import first_fact, until_published, until_taken
 from choros.sources import derived_id, now
 from choros.transport.port import Transport
 from choros.wire.canonical import canonical
@@ -73,7 +73,7 @@ class FactPublisher:
             flow, fact, namespace=self._namespace, source=self._source, at=self._clock(), run=run,
             correlation_id=correlation_id, own_headers=self._own_headers,
         )  # fmt: skip
-        await until_published(self._transport, envelope)
+        await until_taken(self._transport, envelope)
         return envelope.flow_id
 
     def _check(self, fact: Fact) -> None:

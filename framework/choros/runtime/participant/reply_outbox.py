@@ -33,9 +33,9 @@ class DatabaseOutbox:
         rows = await self._database.unsent(limit)
         before, self._seen = self._seen, {row.key for row in rows}
         due = [row for row in rows if before is None or row.key in before]
-        if intents := [row.key for row in due if row.state == "intent"]:  # of an older choros
-            await self._database.mark_sent(intents)
-        return [Outgoing(row.key, row.key, partial(kept, row)) for row in due if row.state != "intent"]
+        if others := [row.key for row in due if not row.owes_reply]:  # an older choros took them for replies
+            await self._database.mark_sent(others)
+        return [Outgoing(row.key, row.key, partial(kept, row)) for row in due if row.owes_reply]
 
     async def mark_sent(self, left: Sequence[tuple[str, str]]) -> None:
         """These have left."""

@@ -12,12 +12,11 @@ from functools import partial
 from hashlib import sha256
 
 from choros.sources import CLOCK_SKEW
-from choros.store.barrier import Database, Row, Transaction, value_of
+from choros.store.barrier import BETWEEN, Database, Row, Transaction, value_of
 from choros.wire.command_key import CommandKey
 from choros.wire.envelope import Envelope
 
 _AT_ONCE = 500
-_BETWEEN = "\x1f"
 _FACT, _STREAM, _REACTION, _LOG, _TYPES, _ENDING = "fact", "stream", "reaction", "log", "types", "ending"
 
 
@@ -55,7 +54,7 @@ def carried_over(subscriber: str, row: Row) -> list[str]:
     """The keys that a row of the barrier's first schema has now, in the database of this service.
 
     Then a reaction's row could not be told from a command's. It has no reply; where that is so, it becomes both."""
-    kind, *parts = row.key.split(_BETWEEN)
+    kind, *parts = row.key.split(BETWEEN)
     if (kind, len(parts)) in ((_FACT, 3), (_STREAM, 2)):
         return [_joined(kind, subscriber, *parts)]
     if not parts and not row.content:
@@ -65,7 +64,7 @@ def carried_over(subscriber: str, row: Row) -> list[str]:
 
 def _joined(*parts: str) -> str:
     # No attribute may hold a control character, so no two facts share a key.
-    return _BETWEEN.join(parts)
+    return BETWEEN.join(parts)
 
 
 # --- what they hold ---------------------------------------------------------------------------------------------------

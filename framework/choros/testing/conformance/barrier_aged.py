@@ -3,7 +3,7 @@
 import asyncio
 from dataclasses import replace
 
-from choros.store.barrier import AT_ONCE, NEVER, Database, Memory, Ok, Row, RowState, Transaction, value_of
+from choros.store.barrier import AT_ONCE, BETWEEN, NEVER, Database, Memory, Ok, Row, RowState, Transaction, value_of
 from choros.testing.conformance.barrier_apart import AnotherDatabase, a_row, row_of, writing
 
 
@@ -82,6 +82,11 @@ class ForgettingByAge:
         await database.run([writing(aged("a", 1.0), aged("b", 1.0, "intent"))])
         assert await database.forget("commands", 50.0) == 1
         assert (await row_of(database, "a"), await row_of(database, "b")) == (None, aged("b", 1.0, "intent"))
+
+    async def test_what_was_done_about_a_fact_has_no_answer_to_send(self, database: Database) -> None:
+        await database.run([writing(aged(BETWEEN.join(("reaction", "mails", "k")), 1.0, "ok", "what it was about"))])
+        assert list(await database.unsent(9)) == []
+        assert await database.forget("commands", 2.0) == 1
 
     async def test_it_goes_in_small_bites_the_oldest_first(self, database: Database) -> None:
         owed = [aged(f"owed {n}", 0.5, "ok", "the reply") for n in range(AT_ONCE + 1)]
